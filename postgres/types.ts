@@ -1,0 +1,117 @@
+import type { SourceRow } from '../protocol/values.ts'
+
+/** A log sequence number: a position in Postgres's WAL, in bytes. Compared as bigint, never as text; printed `X/X` by `formatLsn`. */
+export type Lsn = bigint
+
+/** One column of a tuple: its text, null, or undefined for "unchanged TOAST, not sent". */
+export type TupleValue = string | null | undefined
+export type Tuple = TupleValue[]
+
+export interface RelationColumn {
+  name: string
+  typeOid: number
+  typmod: number
+  /** Part of the replica identity; under REPLICA IDENTITY FULL all columns are flagged. */
+  key: boolean
+}
+
+/** A decoded pgoutput message (protocol version 1, `messages 'true'`). Times are ISO 8601 with microseconds, UTC. */
+export type PgoutputMessage =
+  /** `finalLsn` is the START of the commit record: the same as the commit's `commitLsn`. `xid` is the low 32 bits of the top-level xid. */
+  | { type: 'begin'; finalLsn: Lsn; commitTime: string; xid: number }
+  | { type: 'relation'; oid: number; schema: string; name: string; identity: 'd' | 'n' | 'f' | 'i'; columns: RelationColumn[] }
+  | { type: 'insert'; oid: number; new: Tuple }
+  /** `key`: only key columns are set; `old`: the whole old row (identity FULL). Both absent when the key did not change. */
+  | { type: 'update'; oid: number; key?: Tuple; old?: Tuple; new: Tuple }
+  | { type: 'delete'; oid: number; key?: Tuple; old?: Tuple }
+  | { type: 'truncate'; oids: number[]; cascade: boolean; restartIdentity: boolean }
+  | { type: 'commit'; commitLsn: Lsn; endLsn: Lsn; commitTime: string }
+  | { type: 'message'; transactional: boolean; lsn: Lsn; prefix: string; content: Uint8Array }
+  | { type: 'origin' }
+  | { type: 'type' }
+
+export interface CatalogColumn {
+  name: string
+  typeOid: number
+  /** For domains the base type, for arrays the element type: what `values.ts` needs to decode text of this column. */
+  type: ColumnType
+  notNull: boolean
+}
+
+/** What the decoder of values must know of a type; nested for arrays, domains, composites and ranges. */
+export interface ColumnType {
+  oid: number
+  name: string
+  kind: 'base' | 'enum' | 'domain' | 'array' | 'composite' | 'range' | 'multirange'
+  /** Element of an array, base of a domain, subtype of a range. */
+  of?: ColumnType
+  attributes?: { name: string; type: ColumnType }[]
+  /** Array delimiter when not `,`. */
+  delimiter?: string
+}
+
+/** A published table as the catalog describes it. */
+export interface CatalogTable {
+  oid: number
+  schema: string
+  name: string
+  /** Streamed columns in attribute order; generated ones are left out. */
+  columns: CatalogColumn[]
+  /** Names of the primary key (or identity index) columns in key order; never empty for a table that is replicated. */
+  key: string[]
+  identity: 'd' | 'n' | 'f' | 'i'
+  filenode: number
+  /** Blocks of 8 KB at the time of reading. */
+  relpages: number
+  /** Changes with any change of the table's definition: columns, identity, types, filenode. */
+  fingerprint: string
+}
+
+/** A pg_snapshot: `xid` is invisible when ≥ xmax or listed in xip. Values are xid8. */
+export interface Snapshot {
+  xmin: bigint
+  xmax: bigint
+  xip: ReadonlySet<bigint>
+}
+
+export interface ChunkRow {
+  /** Canonical JSON text array of the key values, as `rowKey` makes it. */
+  key: string
+  row: SourceRow
+}
+
+/** What one chunk statement (READ COMMITTED, on the primary) returned. */
+export interface Chunk {
+  snapshot: Snapshot
+  filenode: number
+  rows: ChunkRow[]
+}
+
+/** Identity of the database that a slot belongs to. */
+export interface SourceIdentity {
+  systemIdentifier: string
+  timeline: number
+  database: string
+}
+
+/** A running streaming-replication session. */
+export interface ReplicationSession {
+  /** Stops reading the socket; status messages go on, so the server does not cut us. */
+  pause(): void
+  resume(): void
+  /** Everything up to here (a commit LSN) is durable. Sent at once or with the next status; never beyond the server's WAL end. */
+  acknowledge(lsn: Lsn): void
+  /** WAL end as last heard from the server. */
+  readonly walEnd: Lsn
+  /** Ends the session; resolves when the socket is closed. */
+  close(): Promise<void>
+  /** Settles when the session is over: resolved after `close()`, rejected with a RockpoolError otherwise. */
+  readonly ended: Promise<void>
+}
+
+export interface ReplicationHandlers {
+  /** In order, synchronously, as they are parsed. `bytes` is the size of the message. */
+  message(message: PgoutputMessage, bytes: number): void
+  /** A keepalive: everything up to `walEnd` that concerns this slot has been sent before it. */
+  keepalive(walEnd: Lsn): void
+}

@@ -1,0 +1,78 @@
+/**
+ * Every error that leaves Rockpool carries one of these codes. `PSYNC_…` codes are those that PowerSync client SDKs know
+ * (`PSYNC_S21xx` makes them fetch new credentials); `ROCKPOOL_…` codes are ours. A code never changes its meaning.
+ */
+export type ErrorCode =
+  | 'PSYNC_S2001' // request body is not valid
+  | 'PSYNC_S2002' // no such route
+  | 'PSYNC_S2003' // shutting down
+  | 'PSYNC_S2004' // content type not supported
+  | 'PSYNC_S2101' // token malformed, claim missing or no key matches
+  | 'PSYNC_S2102' // token signature is wrong
+  | 'PSYNC_S2103' // token expired
+  | 'PSYNC_S2104' // token lives too long
+  | 'PSYNC_S2105' // token audience missing or wrong
+  | 'PSYNC_S2106' // no token, or header not in an accepted form
+  | 'PSYNC_S2201' // key configuration is not usable
+  | 'PSYNC_S2302' // no sync config deployed
+  | 'PSYNC_S2305' // too many buckets or parameter results
+  | 'ROCKPOOL_INTERNAL' // a fault of ours
+  | 'ROCKPOOL_SETTINGS' // a setting is missing or not valid
+  | 'ROCKPOOL_SYNC_CONFIG' // the sync config has errors
+  | 'ROCKPOOL_MESSAGE_VERSION' // a private message of an unknown version
+  | 'ROCKPOOL_CLIENT_FRAME' // a native WebSocket frame is not valid
+  | 'ROCKPOOL_CREDIT' // the native client sent no credit for too long
+  | 'ROCKPOOL_SOURCE_UNREACHABLE' // Postgres cannot be reached
+  | 'ROCKPOOL_SOURCE_SETTINGS' // wal_level, privilege, identity …: Postgres is not set up
+  | 'ROCKPOOL_SOURCE_CHANGED' // another database, or one put back to an older state
+  | 'ROCKPOOL_WRITE_CHECKPOINT' // the marker could not be written into Postgres
+
+/** The one public error type. `status` is the HTTP status it becomes at the edge. */
+export class RockpoolError extends Error {
+  override readonly name = 'RockpoolError'
+  readonly code: ErrorCode
+  readonly status: number
+  /** Anything a reader can use: the path in a body, the name of a table. Plain JSON. */
+  readonly details?: unknown
+
+  constructor(code: ErrorCode, message: string, options: { status?: number; details?: unknown; cause?: unknown } = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause })
+    this.code = code
+    this.status = options.status ?? statusOf(code)
+    if (options.details !== undefined) this.details = options.details
+  }
+
+  /** The body of an HTTP error, as PowerSync clients and operators expect it. */
+  body(): { error: ErrorBody } {
+    const error: ErrorBody = { name: this.name, code: this.code, status: this.status, description: this.message }
+    if (this.details !== undefined) error.details = this.details
+    return { error }
+  }
+}
+
+export interface ErrorBody {
+  name: string
+  code: ErrorCode
+  status: number
+  description: string
+  details?: unknown
+}
+
+function statusOf(code: ErrorCode): number {
+  if (code.startsWith('PSYNC_S21')) return 401
+  switch (code) {
+    case 'PSYNC_S2001':
+    case 'ROCKPOOL_CLIENT_FRAME':
+      return 400
+    case 'PSYNC_S2002':
+      return 404
+    case 'PSYNC_S2004':
+      return 415
+    case 'PSYNC_S2003':
+    case 'ROCKPOOL_SOURCE_UNREACHABLE':
+    case 'ROCKPOOL_WRITE_CHECKPOINT':
+      return 503
+    default:
+      return 500
+  }
+}

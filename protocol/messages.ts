@@ -1,0 +1,133 @@
+import type { OpId } from './ops.ts'
+
+/**
+ * Private messages between our own objects and Workers. Deploys replace Workers at once and objects up to five minutes later, so
+ * every message carries its version, and each side accepts its own and the previous one.
+ */
+export const MESSAGE_VERSION = 1
+export type Versioned = { v: number }
+
+/** A bucket at one checkpoint. `checksum` unsigned; `last` is its last op ≤ that checkpoint, 0 when there is none. */
+export interface BucketState {
+  count: number
+  checksum: number
+  last: OpId
+}
+
+/** Compaction rewrote history beyond that checkpoint: go to a newer one. */
+export type Overtaken = { kind: 'overtaken' }
+/** The bucket was deleted. */
+export type Gone = { kind: 'gone' }
+
+export interface AppendRequest extends Versioned {
+  first: OpId
+  last: OpId
+  /** Number of ops. */
+  count: number
+  /** Sum of their checksums, unsigned. */
+  checksum: number
+  /** The ops' texts (see `opText`) joined by `,`. */
+  body: string
+  /** The committed checkpoint when this was sent: compaction touches nothing above it. */
+  committed: OpId
+}
+
+export type StateAnswer = ({ kind: 'state' } & BucketState) | Overtaken | Gone
+/** `body` holds `count` ops in (after, checkpoint]; empty when there are none. `last` is the id of the last of them (else `after`). */
+export type ReadAnswer = { kind: 'ops'; body: string; count: number; last: OpId; more: boolean } | Overtaken | Gone
+/** The data texts of the current rows, in order of object type, id and subkey. */
+export type RowsAnswer = { kind: 'rows'; rows: string[] } | Overtaken | Gone
+
+/** RPC of the Bucket object. Errors mean "try again": everything here is idempotent. */
+export interface BucketRpc {
+  /** Stores a page, or ignores it when `last` ≤ head. Answers the state at `last`. Durable before the answer. */
+  append(request: AppendRequest): Promise<BucketState>
+  state(request: Versioned & { checkpoint: OpId }): Promise<StateAnswer>
+  /** Whole pages up to about `budget` bytes of text, at least one op. */
+  read(request: Versioned & { after: OpId; checkpoint: OpId; budget: number }): Promise<ReadAnswer>
+  rows(request: Versioned & { checkpoint: OpId }): Promise<RowsAnswer>
+}
+
+export type ReplicatorState = 'starting' | 'copying' | 'live' | 'idle' | 'retrying' | 'refused'
+
+export interface TableCopyStatus {
+  table: string
+  state: 'waiting' | 'copying' | 'done'
+  /** Blocks read of blocks at the start. */
+  block: number
+  blocks: number
+  rows: number
+}
+
+export interface ReplicatorStatus {
+  tenant: string
+  state: ReplicatorState
+  /** Committed checkpoint. */
+  checkpoint: OpId
+  /** Hash of the serving plan, null before the first copy is complete. */
+  plan: string | null
+  /** Commit LSN of the last stored transaction, `X/X`. */
+  lsn: string | null
+  /** WAL bytes between the source's end, as last heard, and what is stored; null when unknown. */
+  lagBytes: number | null
+  /** Commit time of the last stored transaction, ISO 8601. */
+  lastCommit: string | null
+  copy: { tables: TableCopyStatus[]; waitingFor: string | null } | null
+  relays: number
+  /** Batches stored and not yet committed. */
+  pendingBatches: number
+  /** Buckets whose append fails at the moment. */
+  failingBuckets: { bucket: string; attempts: number; error: string }[]
+  /** Rows that a query could not evaluate. */
+  skippedRows: { count: number; recent: { table: string; key: string; reason: string }[] }
+  error: { code: string; message: string } | null
+}
+
+/** RPC of the Replicator object. */
+export interface ReplicatorRpc {
+  /** Stores the relay's name; from now on the replicator keeps a socket to it until it refuses. */
+  attach(request: Versioned & { relay: string }): Promise<void>
+  committed(request: Versioned): Promise<{ checkpoint: OpId; plan: string | null }>
+  /** JSON text of a plan by its hash. */
+  plan(request: Versioned & { hash: string }): Promise<string | null>
+  /** Emits a marker into Postgres and answers the number that will appear in the client's mailbox. */
+  writeCheckpoint(request: Versioned & { user: string; clientId: string }): Promise<{ writeCheckpoint: string }>
+  status(request: Versioned): Promise<ReplicatorStatus>
+  /** The dead man's switch: makes sure that an alarm stands if there is anything to do. */
+  wake(request: Versioned): Promise<void>
+}
+
+/** One bucket in a notice: hash of the name, state, and the ops' texts joined by `,` when they are few, else null. */
+export type NoticeBucket = [hash: string, count: number, checksum: number, last: OpId, ops: string | null]
+
+/**
+ * Replicator → relay. The socket is opened by the replicator with `GET /replicator?serial=n`; a relay without streams answers 410, else 101
+ * with the header `rockpool-checkpoint` (the checkpoint it has, or empty).
+ */
+export type ReplicatorFrame =
+  | (Versioned & {
+      type: 'notice'
+      checkpoint: OpId
+      previous: OpId
+      plan: string | null
+      /** From 1; a notice takes effect with its last part. */
+      part: number
+      parts: number
+      buckets: NoticeBucket[]
+    })
+  | (Versioned & { type: 'gap'; checkpoint: OpId; plan: string | null })
+
+/** Receiver → sender on both relay sockets: bytes of frames received since the socket opened. Credit for the sender. */
+export type AckFrame = Versioned & { type: 'ack'; received: number }
+
+/** Stream → relay. `add` are bucket names, `remove` bucket hashes. */
+export type SubscribeFrame = Versioned & { type: 'subscribe'; seq: number; add: string[]; remove: string[] }
+
+/** Relay → stream: from now on all buckets subscribed are at `checkpoint`; those listed changed. `seq` answers that subscription. */
+export type RelayFrame = Versioned & { type: 'update'; checkpoint: OpId; plan: string | null; seq: number | null; buckets: NoticeBucket[] }
+
+/** Unacknowledged bytes at which a sender stops and marks the receiver behind. `WebSocket.send` neither blocks nor reports. */
+export const SOCKET_CREDIT = 256 * 1024
+/** Sent by the replicator and streams every 30 s as plain text and answered `pong` by the runtime without waking the object. */
+export const PING = 'ping'
+export const PONG = 'pong'

@@ -1,0 +1,35 @@
+import { hash64 } from './hash.ts'
+
+/** A tenant: one source database, one sync config and all their objects. */
+export const TENANT_NAME = /^[a-z0-9-]{1,63}$/
+
+export const DEFAULT_TENANT = 'default'
+
+/** Durable Object names; an object of one tenant can never be reached under another's name: a tenant contains no `/`. */
+export const replicatorName = (tenant: string): string => tenant
+
+/** Relay `n` of a region: `tenant/region/n`. */
+export const relayName = (tenant: string, region: string, n: number): string => `${tenant}/${region}/${n}`
+
+/** Object names above this many UTF-8 bytes are hashed. */
+const MAX_NAME_BYTES = 512
+
+/** `tenant/bucket`, or `tenant/~<sha-256>` when that is longer than 512 bytes (a bucket name never begins with `~`). */
+export async function bucketObjectName(tenant: string, bucket: string): Promise<string> {
+  const name = `${tenant}/${bucket}`
+  const bytes = new TextEncoder().encode(name)
+  if (bytes.length <= MAX_NAME_BYTES) return name
+  const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', bytes))
+  return `${tenant}/~${Array.from(digest, (b) => b.toString(16).padStart(2, '0')).join('')}`
+}
+
+/**
+ * The mailbox of a client: its write checkpoints arrive there as the rows of table `write_checkpoint`, `{"id":"w","n":"<decimal>"}`.
+ * Keyed by user and client, because one client id may be used by several users over time.
+ */
+export function mailboxName(user: string, clientId: string): string {
+  return `mailbox#${JSON.stringify([user, clientId])}`
+}
+
+/** How notices and relays call a bucket. */
+export const bucketHash = (bucket: string): string => hash64(bucket)

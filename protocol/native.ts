@@ -1,0 +1,22 @@
+import type { StreamRequest } from './lines.ts'
+
+/**
+ * The native WebSocket of `/sync/stream`: text frames only. The client's first frame is `open`. The server's frames are sync lines
+ * (see `lines.ts`) or an error before close.
+ */
+export type ClientFrame =
+  | { open: StreamRequest; token: string; credit?: number }
+  /** More bytes that the server may send; adds to what is left. */
+  | { credit: number }
+  /** Renews the authorisation without reconnecting. It must be of the same user. */
+  | { token: string }
+
+export type ServerErrorFrame = { error: { code: string; message: string } }
+
+/** Close codes of the native WebSocket. */
+export const CLOSE_NORMAL = 1000
+export const CLOSE_BAD_FRAME = 4400
+export const CLOSE_UNAUTHORIZED = 4401
+export const CLOSE_SERVER_FAULT = 4500
+/** The stream used up its budget or the server restarts: connect again at once. */
+export const CLOSE_RECONNECT = 4503

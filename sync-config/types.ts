@@ -1,0 +1,113 @@
+import type { BucketReason, StreamEntry } from '../protocol/lines.ts'
+import type { SourceRow } from '../protocol/values.ts'
+
+/** A place in the YAML text, from 1. */
+export interface Place {
+  line: number
+  column: number
+}
+
+/** An error or warning of a sync config. `message` says what to do. */
+export interface Finding {
+  level: 'error' | 'warning'
+  /** Stable. */
+  code: string
+  message: string
+  place: Place
+  /** Place just behind the offending text, when known. */
+  end?: Place
+}
+
+/** The compiled sync config. Plain JSON; only `sync-config/` looks inside. */
+export interface Plan {
+  /** Schema version of this JSON form. */
+  version: number
+  [part: string]: unknown
+}
+
+export type CompileResult = { ok: true; plan: Plan; warnings: Finding[] } | { ok: false; errors: Finding[]; warnings: Finding[] }
+
+/** `schema` undefined in the config means any schema in the source's search path: in practice `public`. */
+export interface TableName {
+  schema: string
+  name: string
+}
+
+/** A row in one bucket: of a data bucket, or of a lookup bucket (then `objectType` is the lookup's name, `data` its outputs). */
+export interface BucketRow {
+  bucket: string
+  /** Hash of the definition or lookup that the bucket belongs to. */
+  definition: string
+  objectType: string
+  objectId: string
+  /** JSON text; for data buckets as clients store it. */
+  data: string
+}
+
+export interface EvaluationError {
+  /** Name of the definition and query, for people. */
+  where: string
+  message: string
+}
+
+export interface EvaluatedRow {
+  rows: BucketRow[]
+  /** Outputs that were skipped because a query could not evaluate them. The rest of the row stands. */
+  errors: EvaluationError[]
+}
+
+/** What the buckets of a client follow from. Claims and parameters are plain JSON. */
+export interface RequestContext {
+  /** The token's payload; `sub` is the user. */
+  claims: Record<string, unknown>
+  /** Connection parameters: not trusted. */
+  parameters: Record<string, unknown>
+  includeDefaults: boolean
+  subscriptions: { stream: string; parameters: Record<string, unknown> | null; priority: number | null }[]
+}
+
+export interface ResolvedBucket {
+  bucket: string
+  definition: string
+  priority: number
+  reasons: BucketReason[]
+}
+
+export interface Resolution {
+  /** Every lookup bucket that the result depends on. */
+  lookups: string[]
+  /** Those of them whose rows were not given (undefined). Empty = the result is complete. */
+  need: string[]
+  /** The data buckets, in definition order; complete only when `need` is empty. */
+  buckets: ResolvedBucket[]
+  /** `streams` of the checkpoint line. */
+  streams: StreamEntry[]
+}
+
+export interface RequestProgram {
+  /**
+   * Pure. `rows(lookupBucket)` answers the data texts of its rows, or undefined when they are not known yet.
+   * Throws RockpoolError PSYNC_S2305 when limits are exceeded.
+   */
+  resolve(rows: (lookupBucket: string) => readonly string[] | undefined): Resolution
+}
+
+export interface LoadedPlan {
+  /** Hash of the plan's content: equal plans have equal hashes. */
+  readonly hash: string
+  /** Content hashes of all definitions and lookups. */
+  readonly definitions: readonly string[]
+  /** The source tables it reads; `name` may end in the wildcard `%`. */
+  readonly tables: readonly TableName[]
+  reads(table: TableName): boolean
+  evaluateRow(table: TableName, row: SourceRow): EvaluatedRow
+  request(context: RequestContext): RequestProgram
+}
+
+/** Limits of one client, settings of the tenant. */
+export interface RequestLimits {
+  /** Data buckets of one connection (default 1000). */
+  buckets: number
+  /** Rows of all lookups together (default 1000). */
+  lookupRows: number
+}
