@@ -1,0 +1,157 @@
+/** What a SQLite column holds and returns. Booleans are 0 and 1, JSON is text, a blob is bytes. */
+export type SqlValue = string | number | bigint | Uint8Array | null
+/** What may be bound to a `?`: `true` and `false` become 1 and 0. */
+export type SqlParam = SqlValue | boolean
+export type Row = Record<string, SqlValue>
+
+export type ColumnType = 'text' | 'integer' | 'real' | 'boolean' | 'json'
+
+export interface TableSchema {
+  /** Without `id`: every table has `id TEXT PRIMARY KEY`. */
+  columns: Record<string, ColumnType>
+  /** Columns of each index by its name. */
+  indexes?: Record<string, string[]>
+}
+
+export interface Schema {
+  tables: Record<string, TableSchema>
+}
+
+/** One change of a row. `data` of a `put` holds all columns, of a `patch` the changed ones, of a `delete` it is null; never the id. */
+export type UploadOp =
+  | { op: 'put' | 'patch'; table: string; id: string; data: Record<string, unknown> }
+  | { op: 'delete'; table: string; id: string; data: null }
+
+/** The changes of one `write`. The pair of ids is an idempotency key: the same transaction may arrive more than once. */
+export interface UploadTransaction {
+  client_id: string
+  /** Ascending per client. */
+  transaction_id: number
+  ops: UploadOp[]
+}
+
+/**
+ * `accepted`: committed by the server. `rejected`: never will be; it is rolled back here and kept among the failed writes.
+ * Anything thrown means: try again later.
+ */
+export type UploadResult = { result: 'accepted' } | { result: 'rejected'; code: string; message: string }
+
+export interface SyncOptions {
+  /** Where Rockpool answers, for example `https://sync.example.com`. */
+  url: string
+  schema: Schema
+  /** A token for the sync service and the uploader; asked again when it is about to expire. Throw when nobody is signed in. */
+  auth: () => Promise<string> | string
+  /** Names the local database (web: one per origin; Node: the path of the file, `:memory:` for none). Default `rockpool`. */
+  name?: string
+  /** Where the built-in uploader posts transactions. Without it and without `upload`, writes wait in the queue. */
+  uploadUrl?: string
+  /** Takes the place of the built-in uploader. */
+  upload?: (transaction: UploadTransaction, context: { token: string; signal: AbortSignal }) => Promise<UploadResult>
+  /** Parameters of the connection, for the sync config (`connection.parameter('x')`). */
+  parameters?: Record<string, unknown>
+  /** Default true: connect as soon as the database is open. */
+  connect?: boolean
+}
+
+export interface SyncProblem {
+  /** A stable code: the server's (`PSYNC_…`, `ROCKPOOL_…`) or one of ours (`network`, `auth`, `checksum`, `protocol`, `storage`). */
+  code: string
+  message: string
+}
+
+export interface SyncProgress {
+  /** Ops of the checkpoint being downloaded. */
+  downloaded: number
+  total: number
+  /** 0 … 1. */
+  fraction: number
+}
+
+/** What the connection does at the moment. */
+export type SyncState =
+  | { state: 'offline' }
+  | { state: 'connecting' }
+  | { state: 'syncing'; progress: SyncProgress }
+  | { state: 'live' }
+  | { state: 'needs-auth'; error: SyncProblem }
+  /** `retryAt`: milliseconds since 1970. */
+  | { state: 'error'; error: SyncProblem; retryAt: number }
+
+export type Status = SyncState & {
+  /** Local transactions that the server has not accepted yet. */
+  pendingWrites: number
+  /** Accepted transactions whose effect has not come back in a checkpoint yet; they stay visible meanwhile. */
+  unconfirmedWrites: number
+  /** Rejected transactions; see `failedWrites()`. */
+  failedWrites: number
+  /** When a whole checkpoint was last applied, or was known to be current; milliseconds since 1970. */
+  lastSyncedAt: number | null
+  /** `memory`: nothing survives a reload, because this browser (or private window) has no OPFS. */
+  storage: 'opfs' | 'memory' | 'file'
+}
+
+export interface FailedWrite {
+  transactionId: number
+  /** Milliseconds since 1970. */
+  failedAt: number
+  error: SyncProblem
+  ops: UploadOp[]
+}
+
+export interface WriteTransaction {
+  /** Runs one statement; `changes` counts its rows. */
+  execute(sql: string, params?: readonly SqlParam[]): Promise<{ changes: number }>
+  /** Reads, and sees what this transaction wrote. */
+  query<T extends object = Row>(sql: string, params?: readonly SqlParam[]): Promise<T[]>
+}
+
+export interface SyncEvents {
+  status: Status
+  failedWrite: FailedWrite
+}
+
+export interface WaitOptions {
+  signal?: AbortSignal
+  /** Milliseconds. */
+  timeout?: number
+}
+
+/** A local database that is kept in step. */
+export interface SyncDatabase {
+  /** Reads. A statement that writes is refused. */
+  query<T extends object = Row>(sql: string, params?: readonly SqlParam[]): Promise<T[]>
+  /**
+   * Calls back with the rows now, and again whenever a table that the query reads has changed and the rows differ.
+   * Returns the function that ends it.
+   */
+  live<T extends object = Row>(
+    sql: string,
+    params: readonly SqlParam[],
+    callback: (rows: T[]) => void,
+    onError?: (error: Error) => void,
+  ): () => void
+  /**
+   * Runs one local transaction; its changes are visible at once and uploaded together. Inside, use `tx` and not `db`: everything
+   * else waits for the transaction to end. It is rolled back when `change` throws or pauses for more than 10 seconds.
+   */
+  write<T>(change: (tx: WriteTransaction) => T | Promise<T>): Promise<T>
+  /** A new object whenever something changed. */
+  readonly status: Status
+  /** Returns the function that ends it. */
+  on<E extends keyof SyncEvents>(event: E, listener: (value: SyncEvents[E]) => void): () => void
+  /** Resolves when a whole checkpoint has been applied at some time (also before this session). Rejects by signal and timeout. */
+  waitForSync(options?: WaitOptions): Promise<void>
+  /** Resolves when every local transaction is accepted and its effect has come back. Rejects by signal and timeout. */
+  waitForUpload(options?: WaitOptions): Promise<void>
+  failedWrites(): Promise<FailedWrite[]>
+  /** Forgets a failed write; without an id all of them. */
+  dismissFailedWrites(transactionId?: number): Promise<void>
+  /** Goes offline: no stream, no uploads, until `connect`. */
+  disconnect(): Promise<void>
+  /** Goes online; when it is already, tries again at once. */
+  connect(): Promise<void>
+  close(): Promise<void>
+}
+
+export type OpenSync = (options: SyncOptions) => Promise<SyncDatabase>
