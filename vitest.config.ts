@@ -1,0 +1,67 @@
+import { readFile } from 'node:fs/promises'
+import { cloudflareTest } from '@cloudflare/vitest-plugin'
+import type { Plugin } from 'vite'
+import { defineConfig } from 'vitest/config'
+
+const needsMore = ['**/*.workerd.test.ts', '**/*.pg.test.ts', '**/*.sdk.test.ts', '**/*.browser.test.ts']
+const never = ['**/node_modules/**', '**/.rockpool/**', '**/dist/**']
+
+/** What [[rules]] of wrangler.toml does for the bundle: a YAML file is a module whose default export is its text. */
+const yamlIsText: Plugin = {
+  name: 'yaml-is-text',
+  enforce: 'pre',
+  async load(id) {
+    const path = id.split('?')[0] ?? id
+    if (!path.endsWith('.yaml')) return null
+    return `export default ${JSON.stringify(await readFile(path, 'utf8'))}`
+  },
+}
+
+/** Files whose processes (Postgres, workerd, a browser) want the machine for themselves: one at a time, and time for slow machines. */
+function oneAtATime(name: string, groupOrder: number) {
+  return {
+    plugins: [yamlIsText],
+    test: {
+      name,
+      include: [`**/*.${name}.test.ts`],
+      exclude: never,
+      fileParallelism: false,
+      sequence: { groupOrder },
+      testTimeout: 300_000,
+      hookTimeout: 180_000,
+      teardownTimeout: 60_000,
+    },
+  }
+}
+
+export default defineConfig({
+  test: {
+    projects: [
+      {
+        plugins: [yamlIsText],
+        test: {
+          name: 'unit',
+          include: ['**/*.test.ts'],
+          exclude: [...never, ...needsMore],
+          testTimeout: 30_000,
+          sequence: { groupOrder: 0 },
+        },
+      },
+      {
+        plugins: [yamlIsText, cloudflareTest({ wrangler: { configPath: './wrangler.toml' } })],
+        test: {
+          name: 'workerd',
+          include: ['**/*.workerd.test.ts'],
+          exclude: never,
+          maxWorkers: 1,
+          sequence: { groupOrder: 1 },
+          testTimeout: 60_000,
+          hookTimeout: 60_000,
+        },
+      },
+      oneAtATime('pg', 2),
+      oneAtATime('sdk', 3),
+      oneAtATime('browser', 4),
+    ],
+  },
+})
