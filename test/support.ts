@@ -1,0 +1,72 @@
+import { randomBytes } from 'node:crypto'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { column, Schema, Table } from '@powersync/common'
+import type { AbstractPowerSyncDatabase, PowerSyncBackendConnector } from '@powersync/common'
+import { PowerSyncDatabase } from '@powersync/node'
+import { SignJWT } from 'jose'
+
+/** What the end-to-end tests share: tokens, an unmodified PowerSync client, and "wait until". */
+
+export const AUDIENCE = 'rockpool-test'
+export const newSecret = (): string => randomBytes(32).toString('base64url')
+
+/** A token as an application's backend would sign it. */
+export async function token(secret: string, user: string, seconds = 3600): Promise<string> {
+  return new SignJWT({})
+    .setProtectedHeader({ alg: 'HS256' })
+    .setSubject(user)
+    .setAudience(AUDIENCE)
+    .setIssuedAt()
+    .setExpirationTime(`${seconds}s`)
+    .sign(Buffer.from(secret, 'base64url'))
+}
+
+export async function temporaryDirectory(): Promise<{ path: string; remove(): Promise<void> }> {
+  const path = await mkdtemp(join(tmpdir(), 'rockpool-test-'))
+  return { path, remove: () => rm(path, { recursive: true, force: true, maxRetries: 5 }) }
+}
+
+/**
+ * Polls until `probe` answers something other than undefined and false. Fails with the last thing seen, so that a test that hangs says why.
+ * The limit is only there to end a hung test; nothing is concluded from how long it took.
+ */
+export async function until<T>(what: string, probe: () => Promise<T | undefined | false>, limitSeconds = 120, seen?: () => unknown): Promise<T> {
+  const end = Date.now() + limitSeconds * 1000
+  let last: unknown
+  for (;;) {
+    try {
+      const value = await probe()
+      if (value !== undefined && value !== false) return value
+      last = undefined
+    } catch (error) {
+      last = error
+    }
+    if (Date.now() > end) {
+      throw new Error(`gave up waiting for ${what}; last error: ${String(last)}; seen: ${JSON.stringify(await seen?.())}`)
+    }
+    await new Promise((resolve) => setTimeout(resolve, 100))
+  }
+}
+
+export const appSchema = new Schema({
+  lists: new Table({ name: column.text, owner_id: column.text, shared: column.integer, created_at: column.text }),
+  todos: new Table({ list_id: column.text, title: column.text, done: column.integer, owner_id: column.text, shared: column.integer }),
+})
+
+/** An unmodified `@powersync/node` client over HTTP and node:sqlite. */
+export function powersync(directory: string, name: string): PowerSyncDatabase {
+  return new PowerSyncDatabase({
+    schema: appSchema,
+    database: { dbFilename: `${name}.db`, dbLocation: directory, implementation: { type: 'node:sqlite' } },
+  })
+}
+
+export function connector(
+  endpoint: string,
+  credentials: () => Promise<string>,
+  uploadData: (database: AbstractPowerSyncDatabase) => Promise<void> = async () => {},
+): PowerSyncBackendConnector {
+  return { fetchCredentials: async () => ({ endpoint, token: await credentials() }), uploadData }
+}
