@@ -1,0 +1,236 @@
+import type { ExprBinary, ExprCall, ExprRef, ExprUnary } from 'pgsql-ast-parser'
+import type { Sql, SqlExpr } from '../text/sql.ts'
+import { call, conjunction, integer, NULL, text, type Expr } from './expression.ts'
+import { functions } from './functions.ts'
+
+export type Dialect = 'legacy' | 'alpha' | 'compiled'
+
+/** What names mean where an expression stands. A null answer: an error was reported. */
+export interface Scope {
+  dialect: Dialect
+  fixedJson: boolean
+  column(ref: ExprRef): Expr | null
+  /** A call with a schema (`request.user_id()`); undefined = not one of this scope. */
+  schemaCall(node: ExprCall, args: readonly Expr[]): Expr | null | undefined
+  /** Compiled: `x [NOT] IN (SELECT …)` and the like are handled before; what comes here is at a wrong place. */
+  subquery?(node: SqlExpr): void
+}
+
+const comparisons = new Set(['=', '<', '<=', '>', '>='])
+const perRowFailures = new Set(['%', '&', '|', '<<', '>>'])
+const casts = new Set(['text', 'integer', 'real', 'numeric', 'blob'])
+
+/** Makes plan expressions of SQL expressions. Reports every error that it finds and answers null then. */
+export class ExpressionBuilder {
+  readonly sql: Sql
+  readonly scope: Scope
+
+  constructor(sql: Sql, scope: Scope) {
+    this.sql = sql
+    this.scope = scope
+  }
+
+  get #compiled(): boolean {
+    return this.scope.dialect === 'compiled'
+  }
+
+  #arrow(op: '->' | '->>'): string {
+    return this.scope.fixedJson ? op : `${op}_1`
+  }
+
+  build(node: SqlExpr): Expr | null {
+    switch (node.type) {
+      case 'null':
+        return NULL
+      case 'integer':
+        return integer(this.#compiled ? this.#digits(node) : BigInt(node.value))
+      case 'numeric':
+        return ['real', node.value]
+      case 'string':
+        return text(node.value)
+      case 'boolean':
+        return integer(node.value ? 1 : 0)
+      case 'ref':
+        return this.scope.column(node)
+      case 'binary':
+        return this.#binary(node)
+      case 'unary':
+        return this.#unary(node)
+      case 'call':
+        return this.#call(node)
+      case 'member': {
+        const operand = this.build(node.operand)
+        if (typeof node.member === 'number' && !this.#compiled) {
+          return this.#refuse('operator', `${node.op} with a number is not supported here: use a path, '$.${node.member}'.`, node)
+        }
+        const member = typeof node.member === 'number' ? integer(node.member) : text(node.member)
+        return operand && call(this.#arrow(node.op), operand, member)
+      }
+      case 'cast':
+        return this.#cast(node)
+      case 'case':
+      case 'ternary':
+        if (!this.#compiled)
+          return this.#refuse('operator', `${node.type === 'case' ? 'CASE' : node.op} is not supported here; edition 3 has it.`, node)
+        return node.type === 'case' ? this.#case(node) : this.#between(node)
+      case 'select':
+      case 'union':
+      case 'union all':
+      case 'values':
+      case 'with':
+      case 'with recursive':
+      case 'array select':
+        this.scope.subquery?.(node)
+        return this.#refuse('subquery', 'A sub-select is only possible on the right side of IN in WHERE.', node)
+      case 'list':
+        return this.#refuse(
+          'literal-list',
+          "A list of literals is not supported: write IN '[1,2]'" + (this.#compiled ? ' or IN ARRAY[1,2].' : '.'),
+          node,
+        )
+      case 'substring':
+        return this.#refuse('function', 'Write substring(text, start, length).', node)
+      case 'parameter':
+        return this.#refuse('operator', `Parameters such as ${node.name} are not supported.`, node)
+      default:
+        return this.#refuse('operator', `This kind of expression (${node.type}) is not supported.`, node)
+    }
+  }
+
+  /** Both, so that errors of both sides are reported. */
+  #pair(left: SqlExpr, right: SqlExpr): [Expr, Expr] | null {
+    const a = this.build(left)
+    const b = this.build(right)
+    return a && b && [a, b]
+  }
+
+  #binary(node: ExprBinary): Expr | null {
+    const op = node.op
+    if (op === 'IN' || op === 'NOT IN') return this.#in(node)
+    const supported =
+      comparisons.has(op) || ['AND', 'OR', '!=', '+', '-', '*', '/', '||'].includes(op) || (this.#compiled && perRowFailures.has(op))
+    if (!supported) {
+      const hint = /LIKE/.test(op) ? ' Compare with = or use instr(…).' : ''
+      return this.#refuse('operator', `The operator ${op} is not supported.${hint}`, node)
+    }
+    if (perRowFailures.has(op))
+      this.sql.warning('operator-fails', `The operator ${op} fails for every row: rows that need it are not synced.`, node)
+    const sides = this.#pair(node.left, node.right)
+    if (!sides) return null
+    if (op === 'AND' || op === 'OR') return call(op.toLowerCase(), ...sides)
+    if (op === '!=' && this.#compiled) return call('not', call('=', ...sides))
+    return call(op, ...sides)
+  }
+
+  #in(node: ExprBinary): Expr | null {
+    const negated = node.op === 'NOT IN'
+    if (negated && !this.#compiled) return this.#refuse('operator', 'NOT IN is not supported here: write NOT x IN y.', node)
+    const right = node.right
+    const items = this.#listItems(right)
+    let found: Expr | null
+    if (items) {
+      const left = this.build(node.left)
+      const values = items.map((item) => this.build(item))
+      found = left && (values.every((value) => value !== null) ? call('in list', left, ...values) : null)
+    } else {
+      const sides = this.#pair(node.left, right)
+      found = sides && call('in', ...sides)
+    }
+    return found && (negated ? call('not', found) : found)
+  }
+
+  /** Items of ARRAY[…] or ROW(…), compiled only. */
+  #listItems(node: SqlExpr): SqlExpr[] | null {
+    if (!this.#compiled) return null
+    if (node.type === 'array') return node.expressions
+    return node.type === 'call' && node.function.name.toLowerCase() === 'row' && !node.function.schema ? node.args : null
+  }
+
+  #unary(node: ExprUnary): Expr | null {
+    const op = node.op
+    const truthTest = /^IS (NOT )?(TRUE|FALSE)$/.exec(op)
+    if (truthTest || op === '+') {
+      if (!this.#compiled) return this.#refuse('operator', `${op} is not supported here.`, node)
+    } else if (op !== 'NOT' && op !== 'IS NULL' && op !== 'IS NOT NULL') {
+      return this.#refuse(
+        'operator',
+        op === '-' ? 'Unary minus is only possible before a number: write 0 - x.' : `The operator ${op} is not supported.`,
+        node,
+      )
+    }
+    const operand = this.build(node.operand)
+    if (!operand) return null
+    if (truthTest) {
+      const test = call('is', operand, integer(truthTest[2] === 'TRUE' ? 1 : 0))
+      return truthTest[1] ? call('not', test) : test
+    }
+    if (op === 'NOT') return call('not', operand)
+    if (op === 'IS NULL') return call('is null', operand)
+    return op === '+' ? operand : call('not', call('is null', operand))
+  }
+
+  #call(node: ExprCall): Expr | null {
+    const args = node.args.map((arg) => this.build(arg))
+    if (node.over || node.filter || node.distinct || node.withinGroup || node.orderBy) {
+      return this.#refuse('function', 'Aggregates and window functions are not supported.', node)
+    }
+    if (!args.every((arg) => arg !== null)) return null
+    const name = node.function.name.toLowerCase()
+    if (node.function.schema) {
+      const found = this.scope.schemaCall(node, args)
+      return found === undefined
+        ? this.#refuse('function', `The function ${node.function.schema}.${name} does not exist here.`, node)
+        : found
+    }
+    const fn = name === 'json_valid' && this.#compiled ? undefined : functions.get(name)
+    if (!fn || name.endsWith('_1')) {
+      return this.#refuse('function', `The function ${name} does not exist.`, this.#compiled ? node.function : node)
+    }
+    const [least, most] = fn.arity
+    if (this.#compiled && (args.length < least || args.length > most)) {
+      return this.#refuse(
+        'arity',
+        `${name} takes ${least === most ? least : most === Infinity ? `${least} or more` : `${least} to ${most}`} arguments.`,
+        node.function,
+      )
+    }
+    const padded = [...args]
+    while (padded.length < least) padded.push(NULL)
+    return call(name === 'json_extract' && !this.scope.fixedJson ? 'json_extract_1' : name, ...padded)
+  }
+
+  #cast(node: SqlExpr & { type: 'cast' }): Expr | null {
+    const operand = this.build(node.operand)
+    const to = node.to
+    const name = 'name' in to ? to.name.toLowerCase() : ''
+    if (!casts.has(name)) return this.#refuse('cast', `Casts are possible to ${[...casts].join(', ')}.`, this.#compiled ? to : node)
+    return operand && call(`cast ${name}`, operand)
+  }
+
+  #case(node: SqlExpr & { type: 'case' }): Expr | null {
+    const operand = node.value ? [this.build(node.value)] : []
+    const whens = node.whens.flatMap((when) => [this.build(when.when), this.build(when.value)])
+    const otherwise = node.else ? this.build(node.else) : NULL
+    const parts = [...operand, ...whens, otherwise]
+    return parts.every((part) => part !== null) ? call(node.value ? 'case of' : 'case', ...parts) : null
+  }
+
+  #between(node: SqlExpr & { type: 'ternary' }): Expr | null {
+    const parts = [node.value, node.lo, node.hi].map((part) => this.build(part))
+    if (!parts.every((part) => part !== null)) return null
+    const inside = call('between', ...parts)
+    return node.op === 'NOT BETWEEN' ? call('not', inside) : inside
+  }
+
+  #digits(node: SqlExpr): bigint {
+    const written = this.sql.slice(node).replace(/[\s+]/g, '')
+    return /^-?\d+$/.test(written) ? BigInt(written) : node.type === 'integer' ? BigInt(node.value) : 0n
+  }
+
+  #refuse(code: string, message: string, node: Parameters<Sql['range']>[0]): null {
+    this.sql.error(code, message, node)
+    return null
+  }
+}
+
+export { conjunction }

@@ -1,0 +1,51 @@
+import type { Value } from './values.ts'
+
+/** An element of an array or object that is walked. */
+export interface Element {
+  key: Value
+  value: Value
+}
+
+/** Request values, made once per stream subscription. */
+export interface RequestValues {
+  sub: Value
+  tokenSub: Value
+  /** JSON texts, every number a REAL; null when there are none. */
+  jwt: Value
+  connection: Value
+  subscription: Value
+  member(of: 'connection' | 'token', name: string): Value
+}
+
+/** What an expression can see. The row side has a row, the request side a request; both may walk elements. */
+export interface Environment {
+  row: Readonly<Record<string, Value>>
+  schema: string
+  table: string
+  suffix: string
+  elements: Element[]
+  outputs: (readonly Value[])[]
+  request: RequestValues
+}
+
+const nothing: RequestValues = { sub: null, tokenSub: null, jwt: null, connection: null, subscription: null, member: () => null }
+
+export const rowEnvironment = (schema: string, table: string, row: Readonly<Record<string, Value>>): Environment => ({
+  row,
+  schema,
+  table,
+  suffix: '',
+  elements: [],
+  outputs: [],
+  request: nothing,
+})
+
+export const requestEnvironment = (request: RequestValues): Environment => ({
+  row: {},
+  schema: '',
+  table: '',
+  suffix: '',
+  elements: [],
+  outputs: [],
+  request,
+})

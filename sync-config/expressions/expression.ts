@@ -1,0 +1,52 @@
+/** Where request values come from. Text views print every number as REAL; value views keep whole numbers INTEGER. */
+export type RequestSource = 'sub' | 'jwt' | 'connection' | 'subscription' | 'token_sub'
+
+/**
+ * An expression of the plan, plain JSON. Everything that computes is a `call`; names of functions are those of `functions.ts`
+ * and `operators.ts`, and where editions differ the name says which form is meant, so that evaluation needs no flags.
+ */
+export type Expr =
+  | readonly ['null']
+  /** Decimal digits: integers have no limit. */
+  | readonly ['int', string]
+  | readonly ['real', number]
+  | readonly ['text', string]
+  /** While a query with several tables is compiled, columns and elements also say whose they are (index of the FROM item). */
+  | readonly ['column', string, number?]
+  /** Metadata of the source row: its schema, its table, or what a wildcard matched. */
+  | readonly ['meta', 'schema' | 'table' | 'suffix']
+  /** Element `n` of the arrays that are walked. */
+  | readonly ['each', number, 'key' | 'value' | 'other', number?]
+  /** Output `m` of the `n`th lookup step. */
+  | readonly ['output', number, number]
+  | readonly ['request', RequestSource]
+  /** A top-level member in the value view: a client parameter, or of the claim `parameters`. */
+  | readonly ['member', 'connection' | 'token', string]
+  | readonly ['call', string, readonly Expr[]]
+
+export const NULL: Expr = ['null']
+export const call = (name: string, ...args: Expr[]): Expr => ['call', name, args]
+export const integer = (value: bigint | number): Expr => ['int', String(value)]
+export const text = (value: string): Expr => ['text', value]
+
+/** Canonical text: equal for equal expressions. */
+export const canonical = (value: unknown): string => JSON.stringify(value)
+
+/** Whether the expression, or one inside it, passes the test. */
+export function some(expr: Expr, test: (part: Expr) => boolean): boolean {
+  return test(expr) || (expr[0] === 'call' && expr[2].some((arg) => some(arg, test)))
+}
+
+/** The expression with parts replaced; `replace` answers undefined for parts that stay. */
+export function rewrite(expr: Expr, replace: (part: Expr) => Expr | undefined): Expr {
+  const other = replace(expr)
+  if (other !== undefined) return other
+  return expr[0] === 'call' ? ['call', expr[1], expr[2].map((arg) => rewrite(arg, replace))] : expr
+}
+
+export function conjunction(parts: readonly Expr[]): Expr | null {
+  return parts.length === 0 ? null : parts.reduce((left, right) => call('and', left, right))
+}
+export function disjunction(parts: readonly Expr[]): Expr {
+  return parts.length === 0 ? integer(0) : parts.reduce((left, right) => call('or', left, right))
+}

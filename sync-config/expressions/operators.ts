@@ -1,0 +1,128 @@
+import type { SqlFunction } from './functions.ts'
+import { arrayOf } from './elements.ts'
+import { arrow, sqlValue } from './paths.ts'
+import {
+  bool,
+  byteForm,
+  castInteger,
+  compare,
+  EvaluationFailure,
+  isNull,
+  keyText,
+  numericForm,
+  textForm,
+  truth,
+  type Value,
+} from './values.ts'
+
+const op = (evaluate: (args: readonly Value[]) => Value): SqlFunction => ({ arity: [0, Infinity], evaluate })
+
+const comparison = (test: (order: number) => boolean): SqlFunction =>
+  op(([a, b]) => (isNull(a) || isNull(b) ? null : bool(test(compare(a, b)))))
+
+function arithmetic(ints: (a: bigint, b: bigint) => bigint | null, reals: (a: number, b: number) => number | null): SqlFunction {
+  return op(([x, y]) => {
+    const a = numericForm(x)
+    const b = numericForm(y)
+    if (a === null || b === null) return null
+    return typeof a === 'bigint' && typeof b === 'bigint' ? ints(a, b) : reals(Number(a), Number(b))
+  })
+}
+
+const equal = (a: Value, b: Value): boolean => !isNull(a) && !isNull(b) && compare(a, b) === 0
+
+/** `x IN json-array`: NULL on either side is NULL; JSON null equals nothing. */
+function inArray([x, list]: readonly Value[]): Value {
+  if (isNull(x) || isNull(list)) return null
+  return bool(arrayOf(list).some((item) => equal(sqlValue(item), x)))
+}
+
+/** `x IN ARRAY[…]`: three-valued. */
+function inList([x, ...items]: readonly Value[]): Value {
+  if (isNull(x)) return null
+  if (items.some((item) => equal(item, x))) return 1n
+  return items.some(isNull) ? null : 0n
+}
+
+function caseWhen(args: readonly Value[], operand: boolean): Value {
+  const start = operand ? 1 : 0
+  for (let i = start; i + 1 < args.length; i += 2) {
+    if (operand ? equal(args[0], args[i]) : truth(args[i])) return args[i + 1]
+  }
+  return args[args.length - 1]
+}
+
+const unsupported = (name: string): SqlFunction =>
+  op(() => {
+    throw new EvaluationFailure(`the operator ${name} cannot be evaluated`)
+  })
+
+/**
+ * Operators by the names that plans use. AND, OR and NOT are two-valued: 0 or 1, NULL counts as false.
+ * `!=` is the form of bucket definitions (NULL for NULL); streams say `not(=)`.
+ */
+export const operators: ReadonlyMap<string, SqlFunction> = new Map([
+  ['=', comparison((o) => o === 0)],
+  ['!=', comparison((o) => o !== 0)],
+  ['<', comparison((o) => o < 0)],
+  ['<=', comparison((o) => o <= 0)],
+  ['>', comparison((o) => o > 0)],
+  ['>=', comparison((o) => o >= 0)],
+  ['and', op(([a, b]) => bool(truth(a) && truth(b)))],
+  ['or', op(([a, b]) => bool(truth(a) || truth(b)))],
+  ['not', op(([a]) => bool(!truth(a)))],
+  ['truth', op(([a]) => bool(truth(a)))],
+  ['is null', op(([a]) => bool(isNull(a)))],
+  // IS compares with 1 or 0 and is never NULL.
+  ['is', op(([a, b]) => bool(isNull(a) || isNull(b) ? isNull(a) && isNull(b) : compare(a, b) === 0))],
+  ['between', op(([x, lo, hi]) => (isNull(x) || isNull(lo) || isNull(hi) ? null : bool(compare(x, lo) >= 0 && compare(x, hi) <= 0)))],
+  [
+    '+',
+    arithmetic(
+      (a, b) => a + b,
+      (a, b) => a + b,
+    ),
+  ],
+  [
+    '-',
+    arithmetic(
+      (a, b) => a - b,
+      (a, b) => a - b,
+    ),
+  ],
+  [
+    '*',
+    arithmetic(
+      (a, b) => a * b,
+      (a, b) => a * b,
+    ),
+  ],
+  [
+    '/',
+    arithmetic(
+      (a, b) => (b === 0n ? null : a / b),
+      (a, b) => (b === 0 ? null : a / b),
+    ),
+  ],
+  ['||', op(([a, b]) => (isNull(a) || isNull(b) ? null : `${textForm(a)}${textForm(b)}`))],
+  ['in', op(inArray)],
+  ['in list', op(inList)],
+  ['->', op(([a, b]) => arrow(a, b, 'json', true))],
+  ['->>', op(([a, b]) => arrow(a, b, 'value', true))],
+  ['->_1', op(([a, b]) => arrow(a, b, 'json', false))],
+  ['->>_1', op(([a, b]) => arrow(a, b, 'value', false))],
+  ['case', op((args) => caseWhen(args, false))],
+  ['case of', op((args) => caseWhen(args, true))],
+  ['cast text', op(([a]) => textForm(a))],
+  ['cast integer', op(([a]) => castInteger(a))],
+  ['cast real', op(([a]) => (isNull(a) ? null : Number(numericForm(a))))],
+  ['cast numeric', op(([a]) => numericForm(a))],
+  ['cast blob', op(([a]) => (isNull(a) ? null : byteForm(a)))],
+  // Identity of normalised keys: what an equality between two tables means. NULL equals nothing.
+  ['same key', op(([a, b]) => bool(!isNull(a) && !isNull(b) && keyText(a) !== undefined && keyText(a) === keyText(b)))],
+  ['%', unsupported('%')],
+  ['&', unsupported('&')],
+  ['|', unsupported('|')],
+  ['<<', unsupported('<<')],
+  ['>>', unsupported('>>')],
+])

@@ -1,0 +1,104 @@
+import type { Json } from './json.ts'
+import { jsonText, parseJson, JsonError } from './json.ts'
+import { bool, EvaluationFailure, isNull, textForm, type Value } from './values.ts'
+
+/** Parses JSON that a row or request carries. Throws EvaluationFailure. */
+export function jsonOf(value: Value): Json {
+  try {
+    return parseJson(textForm(value) ?? 'null')
+  } catch (error) {
+    if (error instanceof JsonError) throw new EvaluationFailure(error.message)
+    throw error
+  }
+}
+
+/** A JSON value as an SQL value: booleans 1/0, nested values as JSON text, null as NULL. */
+export function sqlValue(value: Json | undefined): Value {
+  switch (typeof value) {
+    case 'boolean':
+      return bool(value)
+    case 'object':
+      return value === null ? null : jsonText(value)
+    default:
+      return value
+  }
+}
+
+function steps(path: string, splitDots: boolean): string[] {
+  if (path === '$') return []
+  if (path.startsWith('$.')) return path.slice(2).split('.')
+  return splitDots ? path.split('.') : [path]
+}
+
+/** undefined: there is nothing at that place. Property access as in JavaScript, which is what the language's editions agree on. */
+function at(value: Json | undefined, key: string): Json | undefined {
+  if (Array.isArray(value)) {
+    if (key === 'length') return value.length
+    return /^(0|[1-9]\d*)$/.test(key) ? value[Number(key)] : undefined
+  }
+  if (typeof value === 'string') {
+    if (key === 'length') return value.length
+    return /^(0|[1-9]\d*)$/.test(key) ? value[Number(key)] : undefined
+  }
+  return value !== null && typeof value === 'object' ? value[key] : undefined
+}
+
+/** Names that every JavaScript object has: the reference finds something there that is no value. */
+const inherited = new Set(Object.getOwnPropertyNames(Object.prototype))
+
+/** `->` (as JSON text) and `->>` (as a value). `fixed`: dots are part of a name, and JSON null is told from a missing member. */
+export function arrow(left: Value, right: Value, as: 'json' | 'value', fixed: boolean): Value {
+  if (isNull(left) || isNull(right)) return null
+  let found: Json | undefined = jsonOf(left)
+  if (typeof right === 'bigint' || typeof right === 'number') {
+    found = Array.isArray(found) || typeof found === 'string' ? at(found, String(right)) : undefined
+  } else {
+    for (const step of steps(textForm(right) ?? '', !fixed)) {
+      const next = at(found, step)
+      if (next === undefined && inherited.has(step) && found !== null && found !== undefined) return undefined
+      found = next
+    }
+  }
+  if (found === undefined) return null
+  if (found === null) return fixed === (as === 'json') ? 'null' : null
+  return as === 'json' ? jsonText(found) : sqlValue(found)
+}
+
+/** `json_extract(json, path)`: `->>` whose path must begin with `$`. */
+export function extract(json: Value, path: Value, fixed: boolean): Value {
+  if (isNull(json) || isNull(path)) return null
+  const text = textForm(path) ?? ''
+  if (!text.startsWith('$')) throw new EvaluationFailure(`json_extract: the path ${JSON.stringify(text)} must begin with $`)
+  return arrow(json, text, 'value', fixed)
+}
+
+/** `json_array_length(json [, path])`. */
+export function arrayLength(json: Value, path: Value, hasPath: boolean): Value {
+  if (isNull(json)) return null
+  if (!hasPath) return lengthOf(jsonOf(json))
+  if (isNull(path)) return null
+  const inner = arrow(json, textForm(path), 'json', true)
+  return isNull(inner) ? null : lengthOf(jsonOf(inner))
+}
+
+const lengthOf = (value: Json): Value => (Array.isArray(value) ? BigInt(value.length) : 0n)
+
+/** `json_keys(object)`: integer-like keys first, as JavaScript orders them. */
+export function keys(json: Value): Value {
+  if (isNull(json)) return null
+  const value = jsonOf(json)
+  if (value === null || typeof value !== 'object' || Array.isArray(value)) throw new EvaluationFailure('json_keys: not a JSON object')
+  return JSON.stringify(Object.keys(value))
+}
+
+/** `json_valid(text)`. */
+export function valid(json: Value): Value {
+  if (isNull(json)) return 0n
+  try {
+    parseJson(textForm(json) ?? '')
+    return 1n
+  } catch (error) {
+    if (error instanceof JsonError) return 0n
+    throw error
+  }
+}

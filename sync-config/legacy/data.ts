@@ -1,0 +1,134 @@
+import type { ExprBinary } from 'pgsql-ast-parser'
+import { ExpressionBuilder } from '../expressions/build.ts'
+import type { DataQuery } from '../plan/plan.ts'
+import type { ScalarText } from '../text/scalar.ts'
+import { Sql, type SqlExpr } from '../text/sql.ts'
+import type { Context } from '../context.ts'
+import { dataColumns } from './columns.ts'
+import { both, branchOf, filterOnly, idsOf, MAX_ALTERNATIVES, type Alternative } from './match.ts'
+import { scopeOf } from './scope.ts'
+import { singleTable } from './table.ts'
+
+/** Compiles a data query; `parameters` are the names of the bucket parameters in the order of the bucket's name. */
+export function compileDataQuery(context: Context, source: ScalarText, label: string, parameters: readonly string[]): DataQuery | null {
+  const sql = new Sql(source, context.findings)
+  const select = sql.select(false)
+  if (!select) return null
+  const table = singleTable(sql, select)
+  if (!table) return null
+  const names = {
+    dialect: 'legacy',
+    fixedJson: context.fixedJson,
+    table: table.name,
+    wildcard: table.pattern.wildcard,
+    elements: null,
+    request: false,
+  } as const
+  const builder = new ExpressionBuilder(sql, scopeOf(sql, names))
+  const alternatives = select.where ? new DataFilter(builder).match(select.where) : [{ components: [], filters: [] }]
+  const columns = dataColumns(builder, select.columns, table.name, true)
+  context.schema?.checkQuery(sql, table, select)
+  if (!alternatives) return null
+  const used = idsOf(alternatives[0])
+  if (used.length !== parameters.length || !used.every((name) => parameters.includes(name))) {
+    sql.error(
+      'bucket-parameters',
+      `The query must use all bucket parameters and no others: expected ${list(parameters)}, got ${list(used)}.`,
+      select,
+    )
+    return null
+  }
+  const branches = alternatives.map((alternative) => branchOf(alternative, parameters, context.copyTraps))
+  return { label, table: table.pattern, output: table.output, columns, branches }
+}
+
+const list = (names: readonly string[]): string => (names.length === 0 ? 'none' : names.map((name) => `bucket.${name}`).join(', '))
+
+class DataFilter {
+  readonly #builder: ExpressionBuilder
+
+  constructor(builder: ExpressionBuilder) {
+    this.#builder = builder
+  }
+
+  match(node: SqlExpr): Alternative[] | null {
+    if (!mentionsBucket(node)) {
+      const filter = this.#builder.build(node)
+      return filter && filterOnly(filter)
+    }
+    if (node.type === 'binary') {
+      if (node.op === 'AND') return this.#and(node)
+      if (node.op === 'OR') return this.#or(node)
+      if (node.op === '=') return this.#equal(node)
+      if (node.op === 'IN') return this.#in(node)
+    }
+    return this.#refuse('Bucket parameters can only be compared with = or stand on the left of IN, joined by AND and OR.', node)
+  }
+
+  #and(node: ExprBinary): Alternative[] | null {
+    const left = this.match(node.left)
+    const right = this.match(node.right)
+    if (!left || !right) return null
+    const all = both(left, right)
+    if (all.some((alternative) => alternative.components.filter((component) => component.rowArray).length > 1)) {
+      return this.#refuse('Only one IN with a bucket parameter is possible.', node)
+    }
+    return all.length > MAX_ALTERNATIVES ? this.#refuse('This condition has too many alternatives.', node) : all
+  }
+
+  #or(node: ExprBinary): Alternative[] | null {
+    const left = this.match(node.left)
+    const right = this.match(node.right)
+    if (!left || !right) return null
+    if (idsOf(left[0]).join() !== idsOf(right[0]).join()) {
+      this.#builder.sql.error('or-parameters', 'Both sides of OR must use the same bucket parameters: split the query into two.', node)
+      return null
+    }
+    return [...left, ...right]
+  }
+
+  #equal(node: ExprBinary): Alternative[] | null {
+    const left = bucketName(node.left)
+    const right = bucketName(node.right)
+    if (left !== null && right !== null) return this.#refuse('A bucket parameter cannot be compared with another.', node)
+    const id = left ?? right
+    const other = left === null ? node.left : node.right
+    if (id === null) return this.#refuse('Bucket parameters cannot be used inside expressions.', node)
+    const row = this.#builder.build(other)
+    return row && [{ components: [{ id, row, rowArray: false }], filters: [] }]
+  }
+
+  #in(node: ExprBinary): Alternative[] | null {
+    const id = bucketName(node.left)
+    if (id === null) return this.#refuse('A bucket parameter can only stand alone on the left of IN.', node)
+    const row = this.#builder.build(node.right)
+    return row && [{ components: [{ id, row, rowArray: true }], filters: [] }]
+  }
+
+  #refuse(message: string, node: SqlExpr): null {
+    this.#builder.sql.error('bucket-parameter', message, node)
+    return null
+  }
+}
+
+const bucketName = (node: SqlExpr): string | null =>
+  node.type === 'ref' && node.table?.name === 'bucket' && !node.table.schema ? node.name : null
+
+function mentionsBucket(node: SqlExpr): boolean {
+  if (bucketName(node) !== null) return true
+  switch (node.type) {
+    case 'binary':
+      return mentionsBucket(node.left) || mentionsBucket(node.right)
+    case 'unary':
+    case 'cast':
+    case 'member':
+      return mentionsBucket(node.operand)
+    case 'call':
+      return node.args.some(mentionsBucket)
+    case 'list':
+    case 'array':
+      return node.expressions.some(mentionsBucket)
+    default:
+      return false
+  }
+}

@@ -1,0 +1,57 @@
+import { call, conjunction, rewrite, type Expr } from '../expressions/expression.ts'
+import type { Branch, Key, Walked } from '../plan/plan.ts'
+
+/**
+ * A comparison that becomes a part of a key: what the row has for it, and, in parameter queries, what the request has for it.
+ * Components with the same id mean the same parameter.
+ */
+export interface Component {
+  id: string
+  row: Expr
+  /** The row's value is a JSON array: one key per element. */
+  rowArray: boolean
+  request?: { expr: Expr; array: boolean }
+}
+
+/** One way to match: all components and all filters. */
+export interface Alternative {
+  components: Component[]
+  filters: Expr[]
+}
+
+/** More alternatives than this do not come from a person. */
+export const MAX_ALTERNATIVES = 100
+
+export const filterOnly = (expr: Expr): Alternative[] => [{ components: [], filters: [expr] }]
+
+export const both = (left: Alternative[], right: Alternative[]): Alternative[] =>
+  left.flatMap((a) => right.map((b) => ({ components: [...a.components, ...b.components], filters: [...a.filters, ...b.filters] })))
+
+export const idsOf = (alternative: Alternative | undefined): string[] =>
+  [...new Set((alternative?.components ?? []).map((component) => component.id))].sort()
+
+/**
+ * The row side of an alternative: key parts in the order of `ids`. A second comparison with the same parameter becomes a filter
+ * (`onlyFirst`: it is dropped, as the reference does; grants too much).
+ */
+export function branchOf(alternative: Alternative, ids: readonly string[], onlyFirst: boolean): Branch {
+  const each: Walked[] = []
+  const filters = [...alternative.filters]
+  const value = (component: Component): Expr => {
+    if (!component.rowArray) return component.row
+    each.push({ expr: component.row, how: 'array' })
+    return ['each', each.length - 1, 'value']
+  }
+  const keys = ids.map((id): Key => {
+    const [first, ...more] = alternative.components.filter((component) => component.id === id)
+    if (!first) return { expr: ['null'], nulls: false }
+    const expr = value(first)
+    if (!onlyFirst) for (const other of more) filters.push(call('same key', expr, value(other)))
+    return { expr, nulls: first.rowArray || first.request?.array === true }
+  })
+  return { each, filter: conjunction(filters), keys }
+}
+
+/** Elements of another numbering. */
+export const shiftElements = (expr: Expr, by: number): Expr =>
+  rewrite(expr, (part) => (part[0] === 'each' ? ['each', part[1] + by, part[2]] : undefined))

@@ -1,0 +1,56 @@
+import type { SourceRow } from '../../protocol/values.ts'
+import { planHash } from '../plan/hash.ts'
+import { contentOf, type PlanContent, type TablePattern } from '../plan/plan.ts'
+import type { EvaluatedRow, LoadedPlan, Plan, RequestContext, RequestLimits, TableName } from '../types.ts'
+import { compilePrograms, RequestRun, type CompiledProgram } from './request.ts'
+import { matches, RowEvaluator } from './rows.ts'
+
+export const DEFAULT_LIMITS: RequestLimits = { buckets: 1000, lookupRows: 1000 }
+
+/** A plan made ready to evaluate rows and requests. Throws Error for a plan of another schema version. */
+export class ReadyPlan implements LoadedPlan {
+  readonly hash: string
+  readonly definitions: readonly string[]
+  readonly tables: readonly TableName[]
+  readonly rows: RowEvaluator
+  readonly #patterns: TablePattern[]
+  readonly #programs: CompiledProgram[]
+  readonly #limits: RequestLimits
+
+  constructor(plan: Plan, limits: Partial<RequestLimits> = {}) {
+    const content = contentOf(plan)
+    this.hash = planHash(plan)
+    this.definitions = [...content.definitions, ...content.lookups].map((definition) => definition.hash)
+    this.rows = new RowEvaluator(content)
+    this.#patterns = patternsOf(content)
+    this.tables = this.#patterns.map(({ schema, name, wildcard }) => ({ schema, name: wildcard ? `${name}%` : name }))
+    this.#programs = compilePrograms(content)
+    this.#limits = { ...DEFAULT_LIMITS, ...limits }
+  }
+
+  reads(table: TableName): boolean {
+    return this.#patterns.some((pattern) => matches(pattern, table, pattern.connection))
+  }
+
+  evaluateRow(table: TableName, row: SourceRow): EvaluatedRow {
+    return this.rows.evaluate(table, row)
+  }
+
+  request(context: RequestContext): RequestRun {
+    return new RequestRun(this.#programs, context, this.#limits)
+  }
+}
+
+/** The source tables of definitions, lookups and events, each once. */
+export function patternsOf(content: PlanContent): TablePattern[] {
+  const all = [
+    ...content.definitions.flatMap((definition) => definition.queries.map((query) => query.table)),
+    ...content.lookups.map((lookup) => lookup.table),
+    ...content.events.flatMap((event) => event.queries.map((query) => query.table)),
+  ]
+  return [
+    ...new Map(
+      all.map((pattern) => [JSON.stringify([pattern.connection, pattern.schema, pattern.name, pattern.wildcard]), pattern]),
+    ).values(),
+  ]
+}

@@ -1,0 +1,42 @@
+import { jsonText } from '../expressions/json.ts'
+import type { RequestValues } from '../expressions/environment.ts'
+import { bool, type Value } from '../expressions/values.ts'
+import type { RequestContext } from '../types.ts'
+
+const memberOf = (object: unknown, name: string): unknown =>
+  typeof object === 'object' && object !== null && Object.hasOwn(object, name)
+    ? Object.entries(object).find(([key]) => key === name)?.[1]
+    : undefined
+
+/** Text view: numbers are REAL; nested values JSON text. */
+function textView(value: unknown): Value {
+  switch (typeof value) {
+    case 'string':
+    case 'number':
+      return value
+    case 'boolean':
+      return bool(value)
+    default:
+      return value === null || value === undefined ? null : jsonText(value)
+  }
+}
+
+/** Value view: whole numbers INTEGER; nested values JSON text with booleans as 1/0. */
+function valueView(value: unknown): Value {
+  if (typeof value === 'number' && Number.isInteger(value)) return BigInt(value)
+  if (typeof value === 'object' && value !== null) return jsonText(value, { booleansAsNumbers: true })
+  return textView(value)
+}
+
+/** The values that expressions see of a request; `subscription` null = the default evaluation. */
+export function requestValues(context: RequestContext, subscription: Record<string, unknown> | null): RequestValues {
+  const token = memberOf(context.claims, 'parameters')
+  return {
+    sub: textView(memberOf(context.claims, 'sub')),
+    tokenSub: valueView(memberOf(context.claims, 'sub')),
+    jwt: jsonText(context.claims),
+    connection: jsonText(context.parameters),
+    subscription: subscription === null ? null : jsonText(subscription),
+    member: (of, name) => valueView(memberOf(of === 'token' ? token : context.parameters, name)),
+  }
+}

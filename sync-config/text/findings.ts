@@ -1,0 +1,65 @@
+import type { Finding, Place } from '../types.ts'
+
+/** Offsets into the YAML text in UTF-16 units: start, and just behind the end. */
+export type Range = readonly [start: number, end: number]
+
+/** Turns offsets into lines and columns. */
+export class Lines {
+  readonly #starts: number[] = [0]
+
+  constructor(text: string) {
+    for (let at = text.indexOf('\n'); at >= 0; at = text.indexOf('\n', at + 1)) this.#starts.push(at + 1)
+  }
+
+  place(offset: number): Place {
+    let low = 0
+    let high = this.#starts.length - 1
+    while (low < high) {
+      const middle = (low + high + 1) >> 1
+      if ((this.#starts[middle] ?? 0) <= offset) low = middle
+      else high = middle - 1
+    }
+    return { line: low + 1, column: offset - (this.#starts[low] ?? 0) + 1 }
+  }
+
+  offset(place: Place): number {
+    return (this.#starts[place.line - 1] ?? 0) + place.column - 1
+  }
+}
+
+/** More findings than this say nothing new; a mutated file must not fill the memory with them. */
+const MOST = 500
+
+/** Collects all errors and warnings of one file. */
+export class Findings {
+  readonly #lines: Lines
+  readonly #length: number
+  readonly all: Finding[] = []
+
+  constructor(text: string) {
+    this.#lines = new Lines(text)
+    this.#length = text.length
+  }
+
+  error(code: string, message: string, range: Range): void {
+    this.#add('error', code, message, range)
+  }
+
+  warning(code: string, message: string, range: Range): void {
+    this.#add('warning', code, message, range)
+  }
+
+  get failed(): boolean {
+    return this.all.some((finding) => finding.level === 'error')
+  }
+
+  #add(level: Finding['level'], code: string, message: string, [start, end]: Range): void {
+    if (this.all.length >= MOST) {
+      if (level === 'warning' || this.failed) return
+      this.all.pop()
+    }
+    const from = Math.min(Math.max(0, start), this.#length)
+    const to = Math.min(Math.max(from, end), this.#length)
+    this.all.push({ level, code, message, place: this.#lines.place(from), end: this.#lines.place(to) })
+  }
+}
