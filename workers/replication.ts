@@ -1,0 +1,13 @@
+import type { Environment } from '../durable-objects/environment.ts'
+import { tenantSettings } from '../durable-objects/directory/settings.ts'
+import { MESSAGE_VERSION } from '../protocol/messages.ts'
+import { DEFAULT_TENANT, replicatorName } from '../protocol/names.ts'
+
+/**
+ * The cron trigger: a dead man's switch. A replicator re-arms its own alarm, but the platform drops an alarm that failed six times, so
+ * every minute each tenant's replicator is asked to make sure that one stands. Throws ROCKPOOL_SETTINGS when settings are missing.
+ */
+export async function scheduled(env: Environment): Promise<void> {
+  tenantSettings(env, DEFAULT_TENANT)
+  await env.REPLICATOR.getByName(replicatorName(DEFAULT_TENANT)).wake({ v: MESSAGE_VERSION })
+}
