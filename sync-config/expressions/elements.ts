@@ -2,7 +2,7 @@ import { type Element } from './environment.ts'
 import type { Json } from './json.ts'
 import { jsonText } from './json.ts'
 import { jsonOf, sqlValue } from './paths.ts'
-import { bool, EvaluationFailure, isNull, type Value } from './values.ts'
+import { bool, EvaluationFailure, isNull, NestedJson, type Value } from './values.ts'
 
 /**
  * How an array is walked. `array`: the right side of IN, which must be a JSON array; numbers exact. `each`: json_each, which also
@@ -14,7 +14,7 @@ export function walk(value: Value, how: Walk): Element[] {
   if (isNull(value)) return []
   if (how === 'array' || how === 'request-array') {
     if (how === 'request-array' && typeof value !== 'string') return []
-    return arrayOf(value, how).map((item, i) => ({ key: BigInt(i), value: sqlValue(item) }))
+    return arrayOf(value, how).map((item, i) => ({ key: BigInt(i), value: keyElement(item) }))
   }
   if (typeof value !== 'string') throw new EvaluationFailure('json_each: the argument is not JSON text')
   const json = jsonOf(value)
@@ -25,6 +25,8 @@ export function walk(value: Value, how: Walk): Element[] {
   }
   return [{ key: null, value: eachValue(json, nullText) }]
 }
+
+const keyElement = (item: Json): Value => (typeof item === 'object' && item !== null ? new NestedJson(jsonText(item)) : sqlValue(item))
 
 /** A JSON array in text. Throws EvaluationFailure unless it is one; for a request an array of another kind is no array at all. */
 export function arrayOf(value: Value, how: Walk = 'array'): Json[] {

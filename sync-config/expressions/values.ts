@@ -81,6 +81,16 @@ export function castInteger(value: Value): Value {
   return found?.[1] === undefined ? 0n : BigInt(found[1].replace('+', ''))
 }
 
+/** An object or array as element of an array that makes keys: in the key it stands as JSON, so it equals no text. Elsewhere it is bytes. */
+export class NestedJson extends Uint8Array {
+  readonly json: string
+
+  constructor(json: string) {
+    super(0)
+    this.json = json
+  }
+}
+
 /** A value as part of a bucket or lookup key, in JSON. Equal text = equal key. undefined = cannot be a key (BLOB). */
 export function keyText(value: Value): string | undefined {
   switch (typeof value) {
@@ -91,7 +101,7 @@ export function keyText(value: Value): string | undefined {
     case 'number':
       return Number.isInteger(value) ? BigInt(value).toString() : realText(value)
     default:
-      return isNull(value) ? 'null' : undefined
+      return isNull(value) ? 'null' : value instanceof NestedJson ? value.json : undefined
   }
 }
 

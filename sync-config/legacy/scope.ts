@@ -1,6 +1,6 @@
 import type { ExprCall, ExprRef } from 'pgsql-ast-parser'
 import type { Dialect, Scope } from '../expressions/build.ts'
-import { call, NULL, some, text, type Expr } from '../expressions/expression.ts'
+import { call, NULL, some, type Expr } from '../expressions/expression.ts'
 import type { Sql } from '../text/sql.ts'
 
 /** What a query's names can mean in bucket definitions and in streams of edition 2. */

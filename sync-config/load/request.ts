@@ -130,6 +130,8 @@ interface Asked {
 /** What a resolution finds in more detail than clients are told. */
 export interface DetailedResolution extends Resolution {
   errors: { definition: string; subscription: number | 'default'; message: string }[]
+  /** The reference would fail the whole request: a bucket definition could not be evaluated. */
+  failure: string | null
 }
 
 export class RequestRun implements RequestProgram {
@@ -148,6 +150,7 @@ export class RequestRun implements RequestProgram {
     const buckets = new Map<string, ResolvedBucket>()
     const streams: StreamEntry[] = []
     const errors: DetailedResolution['errors'] = []
+    let failure: string | null = null
     for (const asked of this.#asked) {
       const { program } = asked.program
       let index = streams.findIndex((stream) => stream.name === program.name)
@@ -159,6 +162,7 @@ export class RequestRun implements RequestProgram {
       } catch (error) {
         if (!(error instanceof EvaluationFailure) && !(error instanceof RangeError)) throw error
         const message = `Error evaluating bucket ids: ${error.message}`
+        if (program.failsRequest) failure ??= message
         errors.push({ definition: program.name, subscription: asked.subscription, message })
         streams[index]?.errors.push({ subscription: asked.subscription, message })
         continue
@@ -173,6 +177,7 @@ export class RequestRun implements RequestProgram {
       buckets: [...buckets.values()],
       streams,
       errors,
+      failure,
     }
   }
 
