@@ -1,12 +1,16 @@
+import { compileAlphaStream } from './alpha/stream.ts'
 import type { Context } from './context.ts'
+import { compileEvent } from './event.ts'
 import { contentHash } from './plan/hash.ts'
 import { PLAN_VERSION, type Definition, type Lookup, type PlanContent } from './plan/plan.ts'
 import { compileBuckets } from './legacy/buckets.ts'
 import { Findings } from './text/findings.ts'
-import { readConfig, type ConfigText } from './text/config.ts'
+import { readConfig, type ConfigText, type CteText } from './text/config.ts'
 import { valueOptions, type Options } from './text/options.ts'
 import { YamlReader } from './text/document.ts'
-import type { SourceSchema } from './schema.ts'
+import { SchemaCheck, type SourceSchema } from './schema.ts'
+import { compileStream, readCtes } from './compiled/stream.ts'
+import type { Ctes } from './compiled/select.ts'
 import type { CompileResult, Plan } from './types.ts'
 
 export interface CompileSettings {
@@ -39,7 +43,7 @@ function compilePlan(config: ConfigText, findings: Findings, settings: CompileSe
     edition: config.options.edition,
     fixedJson: config.options.fixedJsonExtract,
     copyTraps: settings.copyTraps ?? false,
-    schema: null,
+    schema: settings.schema ? new SchemaCheck(settings.schema) : null,
     definition: (content) => definitions.add(content),
     lookup: (content) => lookups.add(content),
   }
@@ -48,6 +52,21 @@ function compilePlan(config: ConfigText, findings: Findings, settings: CompileSe
     const program = compileBuckets(context, bucket)
     if (program) programs.push(program)
   }
+  if (config.options.edition === 3) {
+    const shared = readCtes(context, config.with)
+    for (const stream of config.streams) {
+      const own = readCtes(context, stream.with, shared)
+      programs.push(compileStream(context, stream, own))
+      warnUnused(context, stream.with, own)
+    }
+    warnUnused(context, config.with, shared)
+  }
+  if (config.options.edition === 2) {
+    for (const stream of config.streams) {
+      const program = compileAlphaStream(context, stream)
+      if (program) programs.push(program)
+    }
+  }
   const content: PlanContent = {
     version: PLAN_VERSION,
     edition: config.options.edition,
@@ -55,9 +74,17 @@ function compilePlan(config: ConfigText, findings: Findings, settings: CompileSe
     definitions: definitions.all,
     lookups: lookups.all,
     programs,
-    events: [],
+    events: config.events.map((event) => compileEvent(context, event)),
   }
   return { ...content }
+}
+
+function warnUnused(context: Context, texts: readonly CteText[], ctes: Ctes): void {
+  for (const { name, key } of texts) {
+    if (!ctes.get(name.toLowerCase())?.used) context.findings.warning('cte-unused', `'${name}' is not used.`, key)
+    if (context.schema?.hasTable(name))
+      context.findings.warning('cte-shadows', `'${name}' is also the name of a table, which it hides.`, key)
+  }
 }
 
 /** Contents with their hashes, equal ones once. Labels are for people and do not count. */

@@ -1,5 +1,6 @@
-import type { SelectFromStatement } from 'pgsql-ast-parser'
+import type { PGNode, SelectFromStatement } from 'pgsql-ast-parser'
 import type { SourceTable } from './legacy/table.ts'
+import type { TablePattern } from './plan/plan.ts'
 import type { Sql } from './text/sql.ts'
 
 /** Tables of the source for warnings about names that do not exist. */
@@ -8,6 +9,83 @@ export interface SourceSchema {
 }
 
 /** Checks names against the source's tables. Findings are always warnings: a table may be made later. */
-export interface SchemaCheck {
-  checkQuery(sql: Sql, table: SourceTable, select: SelectFromStatement): void
+export class SchemaCheck {
+  readonly #tables: SourceSchema['tables']
+
+  constructor(schema: SourceSchema) {
+    this.#tables = schema.tables
+  }
+
+  hasTable(name: string): boolean {
+    return this.#tables.some((table) => table.name === name)
+  }
+
+  checkTable(sql: Sql, pattern: TablePattern, node: PGNode): void {
+    if (this.#matching(pattern).length > 0) return
+    const nearest = closest(
+      pattern.name,
+      this.#tables.filter((table) => table.schema === pattern.schema).map((table) => table.name),
+    )
+    sql.warning(
+      'unknown-source-table',
+      `The source has no table ${pattern.schema}.${pattern.name}${pattern.wildcard ? '%' : ''}.${suggestion(nearest)}`,
+      node,
+    )
+  }
+
+  checkColumn(sql: Sql, pattern: TablePattern, column: string, node: PGNode): void {
+    const tables = this.#matching(pattern)
+    if (tables.length === 0 || column === '_table_suffix' || tables.some((table) => table.columns.includes(column))) return
+    const nearest = closest(
+      column,
+      tables.flatMap((table) => table.columns),
+    )
+    sql.warning('unknown-source-column', `${pattern.name} has no column ${column}.${suggestion(nearest)}`, node)
+  }
+
+  /** A single-table query: the table, and columns that are plainly selected. Others are checked where they are read. */
+  checkQuery(sql: Sql, table: SourceTable, select: SelectFromStatement): void {
+    this.checkTable(sql, table.pattern, table.node)
+    const star = select.columns?.find(({ expr }) => expr.type === 'ref' && expr.name === '*')
+    const tables = this.#matching(table.pattern)
+    if (
+      star &&
+      tables.length > 0 &&
+      !tables.some((found) => found.columns.includes('id')) &&
+      !select.columns?.some(({ alias }) => alias?.name === 'id')
+    ) {
+      sql.warning('id-missing', `${table.pattern.name} has no column id: select one, \`… AS id\`.`, star)
+    }
+  }
+
+  #matching(pattern: TablePattern): SourceSchema['tables'] {
+    return this.#tables.filter(
+      (table) => table.schema === pattern.schema && (pattern.wildcard ? table.name.startsWith(pattern.name) : table.name === pattern.name),
+    )
+  }
+}
+
+const suggestion = (nearest: string | null): string => (nearest === null ? '' : ` Did you mean ${nearest}?`)
+
+/** The name with the fewest edits to it, when there are few. */
+export function closest(name: string, names: readonly string[]): string | null {
+  let best: string | null = null
+  let least = Math.max(1, Math.floor(name.length / 3)) + 1
+  for (const other of names) {
+    const distance = edits(name, other)
+    if (distance < least) [best, least] = [other, distance]
+  }
+  return best
+}
+
+function edits(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, i) => i)
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i]
+    for (let j = 1; j <= b.length; j++) {
+      next.push(Math.min((next[j - 1] ?? 0) + 1, (row[j] ?? 0) + 1, (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1)))
+    }
+    row = next
+  }
+  return row[b.length] ?? 0
 }

@@ -12,8 +12,10 @@ export interface Scope {
   column(ref: ExprRef): Expr | null
   /** A call with a schema (`request.user_id()`); undefined = not one of this scope. */
   schemaCall(node: ExprCall, args: readonly Expr[]): Expr | null | undefined
-  /** Compiled: `x [NOT] IN (SELECT …)` and the like are handled before; what comes here is at a wrong place. */
-  subquery?(node: SqlExpr): void
+  /** Whether `x IN array` may be used as a value. In SELECT lists of compiled streams it may not. */
+  scalarIn?: boolean
+  /** Told where each column and request value was written. */
+  built?(expr: Expr, node: SqlExpr): void
 }
 
 const comparisons = new Set(['=', '<', '<=', '>', '>='])
@@ -51,7 +53,7 @@ export class ExpressionBuilder {
       case 'boolean':
         return integer(node.value ? 1 : 0)
       case 'ref':
-        return this.scope.column(node)
+        return this.#told(this.scope.column(node), node)
       case 'binary':
         return this.#binary(node)
       case 'unary':
@@ -80,7 +82,6 @@ export class ExpressionBuilder {
       case 'with':
       case 'with recursive':
       case 'array select':
-        this.scope.subquery?.(node)
         return this.#refuse('subquery', 'A sub-select is only possible on the right side of IN in WHERE.', node)
       case 'list':
         return this.#refuse(
@@ -95,6 +96,11 @@ export class ExpressionBuilder {
       default:
         return this.#refuse('operator', `This kind of expression (${node.type}) is not supported.`, node)
     }
+  }
+
+  #told(expr: Expr | null, node: SqlExpr): Expr | null {
+    if (expr) this.scope.built?.(expr, node)
+    return expr
   }
 
   /** Both, so that errors of both sides are reported. */
@@ -127,6 +133,9 @@ export class ExpressionBuilder {
     if (negated && !this.#compiled) return this.#refuse('operator', 'NOT IN is not supported here: write NOT x IN y.', node)
     const right = node.right
     const items = this.#listItems(right)
+    if (!items && !negated && this.scope.scalarIn === false) {
+      return this.#refuse('in-select', 'IN cannot be a column: only values of the source can be selected.', right)
+    }
     let found: Expr | null
     if (items) {
       const left = this.build(node.left)
@@ -178,9 +187,12 @@ export class ExpressionBuilder {
     const name = node.function.name.toLowerCase()
     if (node.function.schema) {
       const found = this.scope.schemaCall(node, args)
-      return found === undefined
-        ? this.#refuse('function', `The function ${node.function.schema}.${name} does not exist here.`, node)
-        : found
+      if (found !== undefined) return this.#told(found, node)
+      return this.#refuse(
+        'function',
+        `The function ${node.function.schema}.${name} does not exist here.`,
+        this.#compiled ? node.function : node,
+      )
     }
     const fn = name === 'json_valid' && this.#compiled ? undefined : functions.get(name)
     if (!fn || name.endsWith('_1')) {

@@ -38,5 +38,5 @@ export function compileBuckets(context: Context, text: BucketDefinitionText): Pr
       : names.map((name) => query.parameters[query.names.indexOf(name)] ?? { expr: ['null'] as const, nulls: true }),
     priority: query.priority ?? text.priority ?? DEFAULT_PRIORITY,
   }))
-  return { name: text.name, automatic: true, failsRequest: true, alwaysDefault: false, variants, prefixes: variants.map(() => text.name) }
+  return { name: text.name, automatic: true, failsRequest: true, alwaysDefault: false, variants }
 }

@@ -84,8 +84,6 @@ export interface Program {
   /** Default evaluation happens whenever there is a subscription, even without `include_defaults` (edition 2). */
   alwaysDefault: boolean
   variants: Variant[]
-  /** How the reference would call the buckets of each variant: for comparing, never sent to clients. */
-  prefixes: string[]
 }
 
 export interface EventQuery {

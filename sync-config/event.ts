@@ -1,0 +1,33 @@
+import type { Context } from './context.ts'
+import { ExpressionBuilder } from './expressions/build.ts'
+import { dataColumns } from './legacy/columns.ts'
+import { scopeOf } from './legacy/scope.ts'
+import { singleTable } from './legacy/table.ts'
+import type { PlanContent } from './plan/plan.ts'
+import type { EventText } from './text/config.ts'
+import { Sql } from './text/sql.ts'
+
+/** Compiles `event_definitions`: payloads over one table each. WHERE is read and has no effect. */
+export function compileEvent(context: Context, { name, payloads }: EventText): PlanContent['events'][number] {
+  const seen = new Set<string>()
+  const queries = payloads.flatMap((source, i) => {
+    const sql = new Sql(source, context.findings)
+    const select = sql.select(false)
+    const table = select && singleTable(sql, select)
+    if (!select || !table) return []
+    const scope = scopeOf(sql, {
+      dialect: 'legacy',
+      fixedJson: context.fixedJson,
+      table: table.name,
+      wildcard: table.pattern.wildcard,
+      elements: null,
+      request: false,
+    })
+    const key = JSON.stringify(table.pattern)
+    if (seen.has(key)) sql.error('event-table', 'Each payload of an event must be over another table.', table.node)
+    seen.add(key)
+    const columns = dataColumns(new ExpressionBuilder(sql, scope), select.columns, table.name, false)
+    return [{ label: `payload ${i + 1} of ${name}`, table: table.pattern, columns }]
+  })
+  return { name, queries }
+}
