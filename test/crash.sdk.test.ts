@@ -28,7 +28,13 @@ beforeAll(async () => {
   directory = await temporaryDirectory()
   postgres = await startPostgres()
   await postgres.sql()`create table lists (id text primary key, name text not null, owner_id text not null, shared boolean not null default false)`
-  edge = await startEdge({ databaseUrl: postgres.url, jwtSecret: secret, jwtAudience: AUDIENCE, syncConfig, directory: `${directory.path}/edge` })
+  edge = await startEdge({
+    databaseUrl: postgres.url,
+    jwtSecret: secret,
+    jwtAudience: AUDIENCE,
+    syncConfig,
+    directory: `${directory.path}/edge`,
+  })
 })
 
 afterAll(async () => {
@@ -73,14 +79,20 @@ test(`I6: ${TRANSACTIONS} transactions, workerd killed and Postgres restarted in
   let mismatches = 0
   native.on('mismatch', () => mismatches++)
   try {
-    await alice.connect(connector(edge.url, () => token(secret, 'alice')), { retryDelayMs: 500 })
-    await bob.connect(connector(edge.url, () => token(secret, 'bob')), { retryDelayMs: 500 })
+    await alice.connect(
+      connector(edge.url, () => token(secret, 'alice')),
+      { retryDelayMs: 500 },
+    )
+    await bob.connect(
+      connector(edge.url, () => token(secret, 'bob')),
+      { retryDelayMs: 500 },
+    )
 
     let done = 0
     let failed = 0
     const events = new Map<number, () => Promise<void>>([
       [Math.floor(TRANSACTIONS * 0.25), () => edge.kill9()],
-      [Math.floor(TRANSACTIONS * 0.5), () => postgres.restart('fast')],
+      [Math.floor(TRANSACTIONS * 0.5), () => postgres.restart()],
       [Math.floor(TRANSACTIONS * 0.7), () => edge.kill9()],
     ])
     const happened: Promise<void>[] = []
@@ -106,12 +118,9 @@ test(`I6: ${TRANSACTIONS} transactions, workerd killed and Postgres restarted in
 
     const truth = async (user: string): Promise<string> =>
       JSON.stringify(
-        (await postgres.sql()`select id, name, owner_id, shared::int as shared from lists where owner_id = ${user} or shared order by id collate "C"`).map((r) => [
-          r.id,
-          r.name,
-          r.owner_id,
-          r.shared,
-        ]),
+        (
+          await postgres.sql()`select id, name, owner_id, shared::int as shared from lists where owner_id = ${user} or shared order by id collate "C"`
+        ).map((r) => [r.id, r.name, r.owner_id, r.shared]),
       )
     type Row = { id: string; name: string; owner_id: string; shared: number }
     const held = (rows: Row[]): string => JSON.stringify(rows.map((r) => [r.id, r.name, r.owner_id, Number(r.shared)]))

@@ -87,7 +87,12 @@ describe('an unmodified PowerSync SDK', () => {
       const id = '00000000-0000-4000-8000-000000000009'
       await database.execute('insert into lists (id, name, owner_id) values (?, ?, ?)', [id, 'Written here', 'alice'])
       expect(await names()).toContain('Written here')
-      await until('the write to come back', async () => (await names()).includes('Written here (stored)'), 60, async () => [uploaded, await names()])
+      await until(
+        'the write to come back',
+        async () => (await names()).includes('Written here (stored)'),
+        60,
+        async () => [uploaded, await names()],
+      )
       expect(uploaded).toEqual([id])
       const pending = await database.get<{ n: number }>('select count(*) as n from ps_crud')
       expect(pending.n).toBe(0)
