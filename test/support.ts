@@ -32,7 +32,12 @@ export async function temporaryDirectory(): Promise<{ path: string; remove(): Pr
  * Polls until `probe` answers something other than undefined and false. Fails with the last thing seen, so that a test that hangs says why.
  * The limit is only there to end a hung test; nothing is concluded from how long it took.
  */
-export async function until<T>(what: string, probe: () => Promise<T | undefined | false>, limitSeconds = 120, seen?: () => unknown): Promise<T> {
+export async function until<T>(
+  what: string,
+  probe: () => Promise<T | undefined | false>,
+  limitSeconds = 120,
+  seen?: () => unknown,
+): Promise<T> {
   const end = Date.now() + limitSeconds * 1000
   let last: unknown
   for (;;) {

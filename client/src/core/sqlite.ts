@@ -1,0 +1,67 @@
+import type { Row, SqlParam, SqlValue } from '../types.ts'
+
+/** A synchronous SQLite connection: the only thing that the core needs of its platform. Statements stay prepared. */
+export interface Sqlite {
+  /** All rows of one statement. Integers beyond 2^53 come as bigints. */
+  all(sql: string, params?: readonly SqlValue[]): Row[]
+  /** Runs one statement, answers the number of rows it changed. */
+  run(sql: string, params?: readonly SqlValue[]): number
+  /** Runs a script without parameters. */
+  exec(script: string): void
+  close(): void
+}
+
+/** Runs `work` in one transaction; whatever it throws rolls everything back. */
+export function transaction<T>(db: Sqlite, work: () => T): T {
+  db.run('BEGIN IMMEDIATE')
+  let result: T
+  try {
+    result = work()
+    db.run('COMMIT')
+  } catch (error) {
+    rollback(db)
+    throw error
+  }
+  return result
+}
+
+/** SQLite ends a transaction by itself on some errors (disk full, I/O); a ROLLBACK then has nothing to do and says so. */
+export function rollback(db: Sqlite): void {
+  try {
+    db.run('ROLLBACK')
+  } catch (error) {
+    if (!String(error).includes('no transaction is active')) throw error
+  }
+}
+
+/** Runs `work` with every statement refused that would change the database. */
+export function readOnly<T>(db: Sqlite, work: () => T): T {
+  db.run('PRAGMA query_only = 1')
+  try {
+    return work()
+  } finally {
+    db.run('PRAGMA query_only = 0')
+  }
+}
+
+export function bindable(params: readonly SqlParam[]): SqlValue[] {
+  return params.map((value) => (value === true ? 1 : value === false ? 0 : value))
+}
+
+/** A column that our own tables declare as text. */
+export function text(value: SqlValue | undefined): string {
+  if (typeof value !== 'string') throw new Error(`Expected text in the sync tables, found ${typeof value}`)
+  return value
+}
+
+/** A column that our own tables declare as an integer below 2^53. */
+export function integer(value: SqlValue | undefined): number {
+  if (typeof value !== 'number') throw new Error(`Expected an integer in the sync tables, found ${typeof value}`)
+  return value
+}
+
+/** A name from the schema or the wire as an SQL identifier. */
+export const identifier = (name: string): string => `"${name.replaceAll('"', '""')}"`
+
+/** A text as an SQL literal. */
+export const literal = (value: string): string => `'${value.replaceAll("'", "''")}'`
