@@ -1,0 +1,38 @@
+import type { SyncLine } from '../../protocol/lines.ts'
+import type { Gone, Overtaken, RelayFrame, ReadAnswer, RowsAnswer, SubscribeFrame } from '../../protocol/messages.ts'
+import type { OpId } from '../../protocol/ops.ts'
+import type { LoadedPlan } from '../../sync-config/types.ts'
+
+/** The two small ports through which a stream sees the world: messages of a relay in, lines out; and the reads in between. */
+export interface StreamPorts {
+  /** Opens a socket to a relay. Rejects when it cannot; the stream tries again with back-off. */
+  connect(): Promise<Upstream>
+  /** Loads a plan by its hash. Rejects on any fault; the stream tries again. */
+  plan(hash: string): Promise<LoadedPlan>
+  read(bucket: string, after: OpId, checkpoint: OpId): Promise<ReadAnswer>
+  rows(bucket: string, checkpoint: OpId): Promise<RowsAnswer>
+  /** Waits with back-off and jitter before try `attempt` (from 1). */
+  pause(attempt: number): Promise<void>
+  lines: LineSink
+}
+
+export interface Upstream {
+  send(frame: SubscribeFrame): void
+  /** The next message, or null when the socket has fallen. */
+  next(): Promise<RelayFrame | null>
+  /** Messages that came and were not taken yet. */
+  readonly waiting: number
+  close(): void
+}
+
+/** Where lines go. Transports encode them; keepalives go by the transport's own timer between them. */
+export interface LineSink {
+  /** Resolves when the receiver has room for more. Rejects when it has gone or the stream must end. */
+  send(line: SyncLine): Promise<void>
+  /** A `data` line whose ops are texts already (see `opText`), joined by `,`: copied, not formatted. */
+  data(line: { bucket: string; after: OpId; next: OpId; more: boolean; ops: string }): Promise<void>
+  /** Aborted when the receiver has gone, the token has expired, or a budget is used up. */
+  readonly signal: AbortSignal
+}
+
+export type { Gone, Overtaken }
