@@ -1,0 +1,147 @@
+import { addChecksums } from '../../protocol/checksum.ts'
+import { hash64 } from '../../protocol/hash.ts'
+import { putChecksum, removeChecksum } from '../../protocol/op-checksum.ts'
+import { opText, type OpId, type RowOp } from '../../protocol/ops.ts'
+import type { EvaluatedRow, TableName } from '../../sync-config/types.ts'
+import type { SourceRow } from '../../protocol/values.ts'
+import type { Output, RowImage, RowRef, RowState } from './row-state.ts'
+
+/** The ops of one bucket in one batch, in order. */
+export interface Append {
+  first: OpId
+  last: OpId
+  count: number
+  /** Unsigned. */
+  checksum: number
+  texts: string[]
+}
+
+/** A table as the batch needs it. */
+export interface BatchTable extends TableName {
+  number: number
+}
+
+export interface BatchSources {
+  evaluate(table: TableName, row: SourceRow): EvaluatedRow
+  /** What is stored; the batch lays its own changes over it. */
+  state(ref: RowRef, table: BatchTable): RowState | null
+  number(bucket: string, definition: string): number
+  skipped(table: TableName, key: string, reason: string): void
+}
+
+/** An op larger than this is not sent: objects take 32 MiB per message, and clients hold a line in memory. In UTF-16 units. */
+export const MAX_ROW_LENGTH = 8 * 1024 * 1024
+
+export const MAILBOX_TABLE: BatchTable = { number: 0, schema: 'rockpool', name: 'write_checkpoint' }
+export const MAILBOX_DEFINITION = 'mailbox'
+
+/**
+ * Changes of source rows become ops. Pure but for what `sources` answers. Row state mirrors exactly what is in the buckets, so the ops of
+ * a change are the difference between what a row had put there and what it puts there now.
+ */
+export class Batch {
+  readonly appends = new Map<number, Append>()
+  readonly rows = new Map<string, { ref: RowRef; table: BatchTable; state: RowState | null }>()
+  /** Row changes taken in. */
+  changes = 0
+  /** UTF-16 units of all op texts. */
+  length = 0
+  counter: OpId
+  readonly #sources: BatchSources
+
+  constructor(counter: OpId, sources: BatchSources) {
+    this.counter = counter
+    this.#sources = sources
+  }
+
+  state(table: BatchTable, key: string): RowState | null {
+    const ref = { t: table.number, key }
+    const pending = this.rows.get(refText(ref))
+    return pending ? pending.state : this.#sources.state(ref, table)
+  }
+
+  /** The row is now `row`. `image`: what may be missing from its next change. */
+  upsert(table: BatchTable, key: string, row: SourceRow, image: RowImage | null): void {
+    this.changes++
+    const before = this.state(table, key)
+    const evaluated = this.#sources.evaluate(table, row)
+    for (const error of evaluated.errors) this.#sources.skipped(table, key, `${error.where}: ${error.message}`)
+    const wanted = new Map<string, { output: Output; data: string }>()
+    for (const out of evaluated.rows) {
+      if (out.data.length > MAX_ROW_LENGTH) {
+        this.#sources.skipped(table, key, `${out.bucket}: the row is larger than ${MAX_ROW_LENGTH} characters`)
+        continue
+      }
+      const bucket = this.#sources.number(out.bucket, out.definition)
+      const output: Output = { bucket, type: out.objectType, id: out.objectId, hash: hash64(out.data) }
+      wanted.set(outputText(output), { output, data: out.data })
+    }
+    const subkey = subkeyOf(table, key)
+    const had = new Map((before?.outputs ?? []).map((output) => [outputText(output), output]))
+    for (const [name, output] of had) if (!wanted.has(name)) this.#remove(output, subkey)
+    for (const [name, { output, data }] of wanted) if (had.get(name)?.hash !== output.hash) this.#put(output, subkey, data)
+    const state = { outputs: [...wanted.values()].map((each) => each.output), image }
+    if (!sameState(before, state)) this.#keep(table, key, state)
+  }
+
+  /** The row is gone. */
+  remove(table: BatchTable, key: string): void {
+    this.changes++
+    const before = this.state(table, key)
+    if (!before) return
+    for (const output of before.outputs) this.#remove(output, subkeyOf(table, key))
+    this.#keep(table, key, null)
+  }
+
+  /** Write checkpoint `n` has been reached. Markers may commit in another order than they were numbered: a mailbox never goes back. */
+  deliver(mailbox: string, n: number): void {
+    this.changes++
+    const key = JSON.stringify([mailbox])
+    const before = this.state(MAILBOX_TABLE, key)?.outputs[0]
+    if (before && Number(before.hash) >= n) return
+    const bucket = this.#sources.number(mailbox, MAILBOX_DEFINITION)
+    const output: Output = { bucket, type: MAILBOX_TABLE.name, id: 'w', hash: String(n) }
+    this.#put(output, 'w', JSON.stringify({ id: 'w', n: String(n) }))
+    this.#keep(MAILBOX_TABLE, key, { outputs: [output], image: null })
+  }
+
+  #put(output: Output, subkey: string, data: string): void {
+    const checksum = putChecksum(output.type, output.id, data)
+    this.#emit(output.bucket, { op: 'PUT', objectType: output.type, objectId: output.id, subkey, checksum, data })
+  }
+
+  #remove(output: Output, subkey: string): void {
+    const checksum = removeChecksum(subkey)
+    this.#emit(output.bucket, { op: 'REMOVE', objectType: output.type, objectId: output.id, subkey, checksum, data: null })
+  }
+
+  #emit(bucket: number, op: RowOp): void {
+    const id = ++this.counter
+    const text = opText(id, op)
+    this.length += text.length
+    const append = this.appends.get(bucket)
+    if (append) {
+      append.last = id
+      append.count++
+      append.checksum = addChecksums(append.checksum, op.checksum)
+      append.texts.push(text)
+    } else this.appends.set(bucket, { first: id, last: id, count: 1, checksum: op.checksum, texts: [text] })
+  }
+
+  #keep(table: BatchTable, key: string, state: RowState | null): void {
+    const ref = { t: table.number, key }
+    this.rows.set(refText(ref), { ref, table, state })
+  }
+}
+
+/** The same for a PUT and its REMOVE; it tells source rows apart that yield the same type and id. */
+const subkeyOf = (table: TableName, key: string) => hash64(`${table.schema}.${table.name}.${key}`)
+const refText = (ref: RowRef) => `${ref.t} ${ref.key}`
+const outputText = (output: Output) => JSON.stringify([output.bucket, output.type, output.id])
+
+function sameState(a: RowState | null, b: RowState): boolean {
+  if (a === null) return b.outputs.length === 0 && b.image === null
+  return JSON.stringify([a.outputs.map(flat), a.image]) === JSON.stringify([b.outputs.map(flat), b.image])
+}
+
+const flat = (o: Output) => [o.bucket, o.type, o.id, o.hash]

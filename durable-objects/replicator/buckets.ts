@@ -1,0 +1,65 @@
+import type { Database } from './database.ts'
+
+export interface BucketRecord {
+  number: number
+  name: string
+}
+
+/** Names kept in memory; more are looked up. */
+const CACHED = 20_000
+
+/** The bucket table: row state and outbox refer to buckets by number. */
+export class Buckets {
+  readonly #db: Database
+  readonly #numbers = new Map<string, number>()
+  readonly #names = new Map<number, string>()
+  #created: { number: number; name: string; definition: string }[] = []
+  #next: number
+
+  constructor(db: Database) {
+    this.#db = db
+    this.#next = Number(db.all('SELECT coalesce(max(number), 0) AS n FROM buckets')[0]?.n ?? 0) + 1
+  }
+
+  /** The number of a bucket; a new one is stored by `save`. */
+  number(name: string, definition: string): number {
+    const known = this.#numbers.get(name)
+    if (known !== undefined) return known
+    const row = this.#db.all('SELECT number FROM buckets WHERE name = ?', name)[0]
+    if (row) return this.#remember(Number(row.number), name)
+    const number = this.#next++
+    this.#created.push({ number, name, definition })
+    return this.#remember(number, name)
+  }
+
+  name(number: number): string {
+    const known = this.#names.get(number)
+    if (known !== undefined) return known
+    const row = this.#db.all('SELECT name FROM buckets WHERE number = ?', number)[0]
+    if (!row) throw new Error(`there is no bucket ${number}`)
+    this.#remember(number, String(row.name))
+    return String(row.name)
+  }
+
+  /** In the transaction that stores the first op of the new buckets. Two rows written for each. */
+  save(): void {
+    for (const bucket of this.#created) {
+      this.#db.run('INSERT INTO buckets VALUES (?, ?, ?, 0)', bucket.number, bucket.name, bucket.definition)
+    }
+    this.#created = []
+  }
+
+  #remember(number: number, name: string): number {
+    // Those not stored yet are known from here alone, and they are never the oldest: a batch is far smaller than the cache.
+    if (this.#numbers.size >= CACHED) {
+      for (const [oldest, n] of this.#numbers) {
+        this.#numbers.delete(oldest)
+        this.#names.delete(n)
+        break
+      }
+    }
+    this.#numbers.set(name, number)
+    this.#names.set(number, name)
+    return number
+  }
+}

@@ -1,0 +1,18 @@
+/** What the storage modules need of SQLite: a Durable Object's `ctx.storage`, or node:sqlite in tests. Everything is synchronous. */
+export interface Database {
+  all(sql: string, ...params: SqlParam[]): SqlRow[]
+  run(sql: string, ...params: SqlParam[]): void
+  /** All or nothing, also when `work` throws. */
+  transaction<T>(work: () => T): T
+}
+
+export type SqlParam = string | number | null
+export type SqlRow = Record<string, string | number | null | ArrayBuffer>
+
+export function durableDatabase(storage: DurableObjectStorage): Database {
+  return {
+    all: (sql, ...params) => storage.sql.exec<SqlRow>(sql, ...params).toArray(),
+    run: (sql, ...params) => void storage.sql.exec(sql, ...params),
+    transaction: (work) => storage.transactionSync(work),
+  }
+}
