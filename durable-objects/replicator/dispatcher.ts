@@ -1,0 +1,70 @@
+import { MESSAGE_VERSION, type BucketState } from '../../protocol/messages.ts'
+import { bucketObjectName } from '../../protocol/names.ts'
+import type { OpId } from '../../protocol/ops.ts'
+import type { Environment } from '../environment.ts'
+import type { StoredAppend } from './outbox.ts'
+
+/** Appends that wait for an answer at a time; each holds the text of its ops. */
+const PARALLEL = 32
+const FIRST_WAIT_MS = 50
+const MAX_WAIT_MS = 10_000
+/** An overloaded object gets worse by being asked again soon. */
+const OVERLOADED_FACTOR = 10
+
+export interface FailingBucket {
+  bucket: string
+  attempts: number
+  error: string
+}
+
+/** Appends to the buckets: repeated on any error, always with a new stub, until answered. Appending is idempotent. */
+export class Dispatcher {
+  readonly #env: Environment
+  readonly #tenant: string
+  readonly #waiting: (() => void)[] = []
+  readonly #failing = new Map<string, FailingBucket>()
+  #running = 0
+  /** Appends sent, repeated ones included. */
+  calls = 0
+
+  constructor(env: Environment, tenant: string) {
+    this.#env = env
+    this.#tenant = tenant
+  }
+
+  get failing(): FailingBucket[] {
+    return [...this.#failing.values()]
+  }
+
+  async append(bucket: string, append: StoredAppend, committed: () => OpId): Promise<BucketState> {
+    if (this.#running >= PARALLEL) await new Promise<void>((resolve) => this.#waiting.push(resolve))
+    this.#running++
+    try {
+      const name = await bucketObjectName(this.#tenant, bucket)
+      for (let attempts = 1; ; attempts++) {
+        try {
+          this.calls++
+          const { first, last, count, checksum } = append
+          const request = { v: MESSAGE_VERSION, first, last, count, checksum, body: append.body(), committed: committed() }
+          const state = await this.#env.BUCKET.getByName(name).append(request)
+          this.#failing.delete(bucket)
+          return { count: state.count, checksum: state.checksum, last: state.last }
+        } catch (error) {
+          this.#failing.set(bucket, { bucket, attempts, error: error instanceof Error ? error.message : String(error) })
+          await sleep(waitMs(attempts, error))
+        }
+      }
+    } finally {
+      this.#running--
+      this.#waiting.shift()?.()
+    }
+  }
+}
+
+function waitMs(attempts: number, error: unknown): number {
+  const overloaded = error instanceof Error && 'overloaded' in error && error.overloaded === true
+  const wait = Math.min(FIRST_WAIT_MS * 2 ** Math.min(attempts - 1, 20), MAX_WAIT_MS) * (overloaded ? OVERLOADED_FACTOR : 1)
+  return wait * (0.5 + Math.random())
+}
+
+const sleep = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms))

@@ -1,0 +1,349 @@
+import { RockpoolError } from '../../protocol/errors.ts'
+import { formatLsn, parseLsn, TableDecoder, TouchedKeys, widenXid, type CatalogTable, type PgoutputMessage } from '../../postgres/index.ts'
+import type { BatchTable } from './batch.ts'
+import { Batch } from './batch.ts'
+import { imageOf } from './image.ts'
+import type { RowImage } from './row-state.ts'
+import type { PartialTransaction, Position } from './storage.ts'
+
+/** A replicated table: our number for it and the catalog's description. */
+export interface SourceTable extends BatchTable {
+  catalog: CatalogTable
+}
+
+/** Changes held before they become a slice. */
+export const SLICE_CHANGES = 2_000
+/** Bytes of messages, and UTF-16 units of ops, at which a slice is made. */
+export const SLICE_LENGTH = 1024 * 1024
+
+/** Why a batch is stored now. */
+export interface Flush {
+  batch: Batch
+  /** The last whole transaction behind it. */
+  position: Position | null
+  partial: PartialTransaction | null
+  incomplete: ReadonlyMap<string, { table: SourceTable; key: string; pending: boolean }>
+}
+
+export interface IntakeSources {
+  newBatch(): Batch
+  store(flush: Flush): void
+  /** Keys of a table in row state, for TRUNCATE: pages in order. */
+  keys(table: SourceTable, after: string, limit: number): string[]
+  /** A message of our own: at the place in the stream where its transaction commits, after everything before it. */
+  marker(content: string): void
+  /** A write checkpoint message, inside its transaction. */
+  deliver(batch: Batch, content: string): void
+  /** The stream describes a table otherwise than the catalog did when this session began. */
+  stale(): void
+}
+
+interface OpenTransaction extends Position {
+  skip: boolean
+  /** Changes delivered, and how many of the first ones are stored already. */
+  seen: number
+  stored: number
+}
+
+type RowMessage = Extract<PgoutputMessage, { type: 'insert' | 'update' | 'delete' | 'truncate' | 'message' }>
+
+/**
+ * Messages of the stream in, batches out. Whole transactions are gathered in one batch; of a transaction that is still being delivered at
+ * most one slice is held. Everything here is synchronous.
+ */
+export class Intake {
+  readonly #sources: IntakeSources
+  readonly #tables: ReadonlyMap<number, SourceTable>
+  readonly #decoders = new Map<number, TableDecoder>()
+  readonly #prefix: string
+  #position: Position | null
+  #partial: PartialTransaction | null
+  /** Whether the stored transaction has come again: this is the database we know. */
+  #proved: boolean
+  #tx: OpenTransaction | null = null
+  #open: RowMessage[] = []
+  #openBytes = 0
+  #batch: Batch | null = null
+  #incomplete = new Map<string, { table: SourceTable; key: string; pending: boolean }>()
+  #touched: { keys: TouchedKeys; reference: bigint } | null = null
+  /** Row messages taken in. */
+  changes = 0
+
+  constructor(
+    tables: ReadonlyMap<number, SourceTable>,
+    prefix: string,
+    at: { position: Position | null; partial: PartialTransaction | null },
+    sources: IntakeSources,
+  ) {
+    this.#tables = tables
+    this.#prefix = prefix
+    this.#position = at.position
+    this.#partial = at.partial
+    this.#proved = at.position === null
+    this.#sources = sources
+  }
+
+  /** Changes in memory that are not stored. */
+  get held(): number {
+    return this.#open.length + (this.#batch?.changes ?? 0)
+  }
+
+  /** From now on the keys that transactions touch are remembered; `reference` is the xmax of a recent snapshot. Null ends it. */
+  remember(keys: TouchedKeys | null, reference: bigint): void {
+    this.#touched = keys && { keys, reference }
+  }
+
+  message(m: PgoutputMessage, bytes: number): void {
+    switch (m.type) {
+      case 'begin':
+        this.#begin(m)
+        return
+      case 'commit':
+        this.#commit()
+        return
+      case 'relation':
+        this.#relation(m)
+        return
+      case 'message':
+        if (!m.transactional || m.prefix !== this.#prefix) return
+        this.#change(m, bytes)
+        return
+      case 'insert':
+      case 'update':
+      case 'delete':
+      case 'truncate':
+        this.#change(m, bytes)
+        return
+      default:
+        return
+    }
+  }
+
+  /** Stores the whole transactions gathered so far. */
+  flush(): void {
+    if (this.#batch) this.#store(null)
+  }
+
+  /** Applies something between two transactions: the rows of a chunk, a plan switch. */
+  between(work: (batch: Batch, incomplete: Intake['settle']) => void): void {
+    if (this.#tx) throw new Error('a transaction is open')
+    work(this.#current(), this.settle)
+    this.flush()
+  }
+
+  /** Notes that a row lacks values (`pending`), or no longer does. */
+  readonly settle = (table: SourceTable, key: string, pending: boolean): void => {
+    this.#incomplete.set(`${table.number} ${key}`, { table, key, pending })
+  }
+
+  #begin(m: Extract<PgoutputMessage, { type: 'begin' }>): void {
+    const stored = this.#position
+    const lsn = formatLsn(m.finalLsn)
+    this.#tx = { lsn, xid: m.xid, time: m.commitTime, skip: false, seen: 0, stored: 0 }
+    if (stored && m.finalLsn <= parseLsn(stored.lsn)) {
+      if (lsn === stored.lsn) {
+        if (m.xid !== stored.xid || m.commitTime !== stored.time) throw changed(`the transaction at ${lsn} is not the one that was stored`)
+        this.#proved = true
+      }
+      this.#tx.skip = true
+      return
+    }
+    // What is acknowledged is the start of the stored transaction's commit record, so Postgres sends it again before anything newer.
+    if (!this.#proved) throw changed(`the transaction at ${stored?.lsn ?? '0/0'} did not come again`)
+    const partial = this.#partial
+    if (partial) {
+      if (partial.lsn !== lsn || partial.xid !== m.xid) throw changed(`the rest of the transaction at ${partial.lsn} did not come`)
+      this.#tx.stored = partial.changes
+    }
+    if (this.#touched) this.#touched.keys.begin(widenXid(m.xid, this.#touched.reference))
+  }
+
+  #change(m: RowMessage, bytes: number): void {
+    const tx = this.#tx
+    if (!tx) throw new RockpoolError('ROCKPOOL_INTERNAL', 'the stream sent a change outside of a transaction')
+    if (tx.skip) return
+    tx.seen++
+    this.changes++
+    if (tx.seen <= tx.stored) {
+      this.#touch(m)
+      return
+    }
+    this.#open.push(m)
+    this.#openBytes += bytes
+    if (this.#open.length < SLICE_CHANGES && this.#openBytes < SLICE_LENGTH) return
+    // The transaction is larger than a slice. What is whole goes first, so that it need not wait for the rest of this one.
+    this.flush()
+    this.#process()
+    if (this.#batch) this.#store({ lsn: tx.lsn, xid: tx.xid, changes: tx.seen })
+  }
+
+  #commit(): void {
+    const tx = this.#tx
+    if (!tx) throw new RockpoolError('ROCKPOOL_INTERNAL', 'the stream sent a commit outside of a transaction')
+    if (tx.skip) {
+      this.#tx = null
+      return
+    }
+    const markers = this.#open.flatMap((m) => (m.type === 'message' ? [new TextDecoder().decode(m.content)] : []))
+    this.#process()
+    this.#current()
+    this.#tx = null
+    this.#partial = null
+    this.#position = { lsn: tx.lsn, xid: tx.xid, time: tx.time }
+    if (this.#full()) this.flush()
+    for (const content of markers) this.#sources.marker(content)
+  }
+
+  #full(): boolean {
+    const batch = this.#batch
+    return batch !== null && (batch.changes >= SLICE_CHANGES || batch.length >= SLICE_LENGTH)
+  }
+
+  #current(): Batch {
+    return (this.#batch ??= this.#sources.newBatch())
+  }
+
+  #store(partial: PartialTransaction | null): void {
+    const batch = this.#batch
+    if (!batch) return
+    this.#batch = null
+    const incomplete = this.#incomplete
+    this.#incomplete = new Map()
+    if (partial) this.#partial = partial
+    this.#sources.store({ batch, position: this.#position, partial: this.#partial, incomplete })
+  }
+
+  #process(): void {
+    const tx = this.#tx
+    const open = this.#open
+    this.#open = []
+    this.#openBytes = 0
+    let done = (tx?.seen ?? 0) - open.length
+    for (const m of open) {
+      this.#touch(m)
+      this.#apply(m)
+      done++
+      // A change that became very many ops, or very large ones. The rest of `open` follows in the next slice.
+      if (this.#full() && tx && done < tx.seen) this.#store({ lsn: tx.lsn, xid: tx.xid, changes: done })
+    }
+  }
+
+  #apply(m: RowMessage): void {
+    if (m.type === 'message') {
+      this.#sources.deliver(this.#current(), new TextDecoder().decode(m.content))
+      return
+    }
+    if (m.type === 'truncate') {
+      for (const oid of m.oids) {
+        const table = this.#tables.get(oid)
+        if (table) this.#truncate(table)
+      }
+      return
+    }
+    const table = this.#tables.get(m.oid)
+    const decoder = this.#decoders.get(m.oid)
+    if (!table || !decoder) return
+    if (m.type === 'delete') {
+      const key = decoder.key(m.key ?? m.old ?? [])
+      this.#current().remove(table, key)
+      this.settle(table, key, false)
+      return
+    }
+    const before = m.type === 'update' ? (m.key ?? m.old) : undefined
+    const key = decoder.key(m.new, before)
+    const oldKey = before ? decoder.key(before) : key
+    const { row, missing } = decoder.row(m.new)
+    const image: RowImage = imageOf(decoder, m.new)
+    const batch = this.#current()
+    if (missing.length > 0) {
+      // The texts that Postgres left out: from the old row when it sent one, else from what we kept.
+      const old = m.type === 'update' && m.old ? imageOf(decoder, m.old, true) : (batch.state(table, oldKey)?.image ?? {})
+      const found: RowImage = {}
+      for (const name of missing) {
+        const text = old[name]
+        if (text === undefined) {
+          if (oldKey !== key) {
+            batch.remove(table, oldKey)
+            this.settle(table, oldKey, false)
+          }
+          this.settle(table, key, true)
+          return
+        }
+        found[name] = text
+      }
+      Object.assign(row, decoder.row(decoder.tuple(found)).row)
+      Object.assign(image, found)
+    }
+    if (oldKey !== key) {
+      batch.remove(table, oldKey)
+      this.settle(table, oldKey, false)
+    }
+    batch.upsert(table, key, row, keptImage(image))
+    this.settle(table, key, false)
+  }
+
+  #truncate(table: SourceTable): void {
+    const tx = this.#tx
+    for (let after = ''; ;) {
+      const keys = this.#sources.keys(table, after, 1_000)
+      for (const key of keys) this.#current().remove(table, key)
+      const last = keys.at(-1)
+      if (last === undefined) break
+      after = last
+      // A slice in the middle of the TRUNCATE: it is not counted as done, so after a crash it removes what is left.
+      if (tx && this.#full()) this.#store({ lsn: tx.lsn, xid: tx.xid, changes: tx.stored })
+    }
+    // Rows that this batch has and storage does not know yet.
+    for (const { ref, state } of this.#current().rows.values()) {
+      if (ref.t === table.number && state) this.#current().remove(table, ref.key)
+    }
+  }
+
+  #touch(m: RowMessage): void {
+    const touched = this.#touched?.keys
+    if (!touched || m.type === 'message') return
+    if (m.type === 'truncate') {
+      for (const oid of m.oids) touched.touchAll(oid)
+      return
+    }
+    const decoder = this.#decoders.get(m.oid)
+    if (!decoder) return
+    const before = m.type === 'insert' ? undefined : (m.key ?? m.old)
+    if (m.type !== 'delete') touched.touch(m.oid, decoder.key(m.new, before))
+    if (before) touched.touch(m.oid, decoder.key(before))
+  }
+
+  #relation(m: Extract<PgoutputMessage, { type: 'relation' }>): void {
+    const table = this.#tables.get(m.oid)
+    if (!table) {
+      this.#sources.stale()
+      return
+    }
+    this.#decoders.set(
+      m.oid,
+      new TableDecoder(
+        table.catalog,
+        m.columns.map((column) => column.name),
+      ),
+    )
+    const described = m.columns.map((column) => `${column.name} ${column.typeOid}`).join()
+    const known = table.catalog.columns.map((column) => `${column.name} ${column.typeOid}`).join()
+    if (described !== known || m.schema !== table.schema || m.name !== table.name) this.#sources.stale()
+  }
+}
+
+/** Rows whose texts are shorter together are not stored out of line by Postgres's default settings, so nothing is left out of them. */
+const IMAGE_LENGTH = 500
+/** A shorter value is never moved out of line: the pointer to it would be larger. */
+const IMAGE_VALUE_LENGTH = 16
+
+function keptImage(image: RowImage): RowImage | null {
+  const entries = Object.entries(image)
+  if (entries.reduce((sum, [, text]) => sum + text.length, 0) <= IMAGE_LENGTH) return null
+  return Object.fromEntries(entries.filter(([, text]) => text.length > IMAGE_VALUE_LENGTH))
+}
+
+export { keptImage }
+
+const changed = (what: string) =>
+  new RockpoolError('ROCKPOOL_SOURCE_CHANGED', `this is not the database, or not the state of it, that was followed so far: ${what}`)

@@ -1,0 +1,190 @@
+import { z } from 'zod'
+import { PING, PONG, SOCKET_CREDIT } from '../../protocol/messages.ts'
+import type { OpId } from '../../protocol/ops.ts'
+import type { Environment } from '../environment.ts'
+import type { Database } from './database.ts'
+
+const ackFrame = z.object({ v: z.number(), type: z.literal('ack'), received: z.number() })
+
+const PING_MS = 30_000
+const FIRST_WAIT_MS = 100
+const MAX_WAIT_MS = 10_000
+
+export interface RelaySources {
+  env: Environment
+  db: Database
+  nextSerial(): number
+  /** What a relay gets that has `has`: frames of the last notice when that is exactly what it lacks, else a gap. Null: nothing is missing. */
+  greeting(has: OpId | null): string[]
+  /** A gap at the committed checkpoint. */
+  gap(): string
+}
+
+interface RelaySocket {
+  serial: number
+  socket: WebSocket
+  sent: number
+  received: number
+  /** It had no credit for a notice: it gets a gap when it acknowledges. */
+  behind: boolean
+  /** Pings without an answer. */
+  silent: number
+}
+
+/**
+ * The sockets to the attached relays. Only the replicator opens them, and opens them again whenever they fall, until the relay refuses
+ * because it has no streams.
+ */
+export class Relays {
+  readonly #sources: RelaySources
+  readonly #sockets = new Map<string, RelaySocket>()
+  readonly #opening = new Set<string>()
+  readonly #serials = new Map<string, number>()
+  #pings: ReturnType<typeof setInterval> | null = null
+
+  constructor(sources: RelaySources) {
+    this.#sources = sources
+    for (const row of sources.db.all('SELECT name, serial FROM relays')) this.#serials.set(String(row.name), Number(row.serial))
+  }
+
+  /** Attached relays make a tenant live. */
+  get size(): number {
+    return this.#serials.size
+  }
+
+  attach(relay: string): void {
+    const serial = this.#sources.nextSerial()
+    this.#sources.db.run('INSERT INTO relays VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET serial = excluded.serial', relay, serial)
+    this.#serials.set(relay, serial)
+    this.keepOpen(relay)
+  }
+
+  keepAllOpen(): void {
+    for (const relay of this.#serials.keys()) this.keepOpen(relay)
+  }
+
+  /** A committed notice, once it is durable, to every socket in commit order. */
+  notice(frames: readonly string[]): void {
+    for (const open of this.#sockets.values()) this.#send(open, frames)
+  }
+
+  keepOpen(relay: string): void {
+    if (this.#opening.has(relay)) return
+    this.#opening.add(relay)
+    void this.#keepOpen(relay).finally(() => this.#opening.delete(relay))
+  }
+
+  async #keepOpen(relay: string): Promise<void> {
+    for (let attempt = 1; ; attempt++) {
+      const serial = this.#serials.get(relay)
+      if (serial === undefined || this.#sockets.get(relay)?.serial === serial) return
+      try {
+        const response = await this.#sources.env.RELAY.getByName(relay).fetch(`https://relay/replicator?serial=${serial}`, {
+          headers: { upgrade: 'websocket' },
+        })
+        const socket = response.webSocket
+        if (!socket) {
+          await response.body?.cancel()
+          if (response.status !== 410) throw new Error(`relay ${relay} answered ${response.status}`)
+          // A late refusal must not undo a newer attach.
+          if (this.#serials.get(relay) === serial) this.#forget(relay)
+          continue
+        }
+        const has = response.headers.get('rockpool-checkpoint')
+        socket.accept()
+        this.#register(relay, serial, socket, has ? Number(has) : null)
+      } catch (error) {
+        console.warn(`the socket to relay ${relay} could not be opened (attempt ${attempt})`, error)
+        await sleep(Math.min(FIRST_WAIT_MS * 2 ** Math.min(attempt - 1, 20), MAX_WAIT_MS) * (0.5 + Math.random()))
+      }
+    }
+  }
+
+  /** One synchronous step: close the old socket, register the new one, send what it lacks. */
+  #register(relay: string, serial: number, socket: WebSocket, has: OpId | null): void {
+    const open: RelaySocket = { serial, socket, sent: 0, received: 0, behind: false, silent: 0 }
+    const old = this.#sockets.get(relay)
+    this.#sockets.set(relay, open)
+    if (old) closeQuietly(old.socket)
+    const fallen = () => {
+      closeQuietly(socket)
+      if (this.#sockets.get(relay) !== open) return
+      this.#sockets.delete(relay)
+      this.keepOpen(relay)
+    }
+    socket.addEventListener('message', (event) => this.#message(open, event.data))
+    socket.addEventListener('close', fallen)
+    socket.addEventListener('error', fallen)
+    this.#pings ??= setInterval(() => this.#ping(), PING_MS)
+    this.#send(open, this.#sources.greeting(has))
+  }
+
+  #message(open: RelaySocket, data: unknown): void {
+    open.silent = 0
+    if (data === PONG || typeof data !== 'string') return
+    const frame = ackFrame.safeParse(parse(data))
+    if (!frame.success) return
+    open.received = Math.max(open.received, frame.data.received)
+    if (open.behind && open.sent === open.received) {
+      open.behind = false
+      this.#send(open, [this.#sources.gap()])
+    }
+  }
+
+  #send(open: RelaySocket, frames: readonly string[]): void {
+    if (open.behind) return
+    if (open.sent - open.received > SOCKET_CREDIT) {
+      open.behind = true
+      return
+    }
+    for (const frame of frames) {
+      open.sent += new TextEncoder().encode(frame).length
+      try {
+        open.socket.send(frame)
+      } catch {
+        // It has fallen; its close event opens it again.
+        return
+      }
+    }
+  }
+
+  #ping(): void {
+    for (const open of this.#sockets.values()) {
+      // A half-open socket takes everything and answers nothing.
+      if (open.silent++ >= 2) open.socket.close(1011, 'no answer')
+      else
+        try {
+          open.socket.send(PING)
+        } catch {
+          continue
+        }
+    }
+    if (this.#sockets.size === 0 && this.#pings) {
+      clearInterval(this.#pings)
+      this.#pings = null
+    }
+  }
+
+  #forget(relay: string): void {
+    this.#sources.db.run('DELETE FROM relays WHERE name = ?', relay)
+    this.#serials.delete(relay)
+  }
+}
+
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return null
+  }
+}
+
+function closeQuietly(socket: WebSocket): void {
+  try {
+    socket.close(1000)
+  } catch {
+    // It was closed already.
+  }
+}
+
+const sleep = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms))
