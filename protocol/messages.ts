@@ -80,6 +80,8 @@ export interface ReplicatorStatus {
   failingBuckets: { bucket: string; attempts: number; error: string }[]
   /** Rows that a query could not evaluate. */
   skippedRows: { count: number; recent: { table: string; key: string; reason: string }[] }
+  /** What is in memory and not yet safe elsewhere: row changes not stored, UTF-16 units of ops not answered; and the most there ever was. */
+  held: { changes: number; peakChanges: number; sending: number; peakSending: number }
   error: { code: string; message: string } | null
 }
 

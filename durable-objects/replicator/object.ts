@@ -1,29 +1,174 @@
 import { DurableObject } from 'cloudflare:workers'
+import { connectSource, emitMarker, parseLsn } from '../../postgres/index.ts'
+import { openSocket } from '../../postgres/socket.ts'
 import { RockpoolError } from '../../protocol/errors.ts'
-import type { ReplicatorRpc, ReplicatorStatus, Versioned } from '../../protocol/messages.ts'
+import { MESSAGE_VERSION, type ReplicatorRpc, type ReplicatorState, type ReplicatorStatus, type Versioned } from '../../protocol/messages.ts'
 import type { OpId } from '../../protocol/ops.ts'
+import { tenantSettings } from '../directory/settings.ts'
 import type { Environment } from '../environment.ts'
+import { Core } from './core.ts'
+import { markerPrefix, Session } from './session.ts'
+import { WriteCheckpoints } from './write-checkpoints.ts'
 
-/** The class and its RPC; what stands behind it follows. */
+const FIRST_RETRY_MS = 500
+const MAX_RETRY_MS = 60_000
+/** Nobody is connected: the pause between polls, doubled while they find nothing. */
+const IDLE_MS = 60_000
+const MAX_IDLE_MS = 4 * 3_600_000
+/** Alarms are dropped after six failures; this one stands in case the session ends in a way that arms none. */
+const GUARD_MS = 20 * 60_000
+
+/** One tenant's replicator: wires storage, session, relays and RPC. What they decide is in the modules beside it. */
 export class Replicator extends DurableObject<Environment> implements ReplicatorRpc {
-  async attach(_request: Versioned & { relay: string }): Promise<void> {
-    throw unfinished()
+  readonly #core: Core
+  readonly #tenant: string
+  readonly #writes: WriteCheckpoints
+  #session: Session | null = null
+  #failures = 0
+  #error: RockpoolError | null = null
+  #peakHeld = 0
+
+  constructor(ctx: DurableObjectState, env: Environment) {
+    super(ctx, env)
+    this.#tenant = ctx.id.name ?? ''
+    this.#core = new Core(ctx, env, this.#tenant)
+    this.#writes = new WriteCheckpoints({
+      emit: (content) => this.#emit(content),
+      issued: () => this.#core.state.get('issued'),
+      setIssued: (upTo) => this.#core.state.set('issued', upTo),
+    })
   }
-  async committed(_request: Versioned): Promise<{ checkpoint: OpId; plan: string | null }> {
-    throw unfinished()
+
+  async attach(request: Versioned & { relay: string }): Promise<void> {
+    checkVersion(request)
+    if (!request.relay.startsWith(`${this.#tenant}/`)) throw new RockpoolError('ROCKPOOL_INTERNAL', 'a relay of another tenant')
+    this.#core.relays.attach(request.relay)
+    await this.#arm()
   }
-  async plan(_request: Versioned & { hash: string }): Promise<string | null> {
-    throw unfinished()
+
+  async committed(request: Versioned): Promise<{ checkpoint: OpId; plan: string | null }> {
+    checkVersion(request)
+    const { committed, plan } = this.#core.state.get('commit')
+    return { checkpoint: committed, plan }
   }
-  async writeCheckpoint(_request: Versioned & { user: string; clientId: string }): Promise<{ writeCheckpoint: string }> {
-    throw unfinished()
+
+  async plan(request: Versioned & { hash: string }): Promise<string | null> {
+    checkVersion(request)
+    return this.#core.plans.text(request.hash)
   }
-  async status(_request: Versioned): Promise<ReplicatorStatus> {
-    throw unfinished()
+
+  async writeCheckpoint(request: Versioned & { user: string; clientId: string }): Promise<{ writeCheckpoint: string }> {
+    checkVersion(request)
+    const writeCheckpoint = await this.#writes.request(request.user, request.clientId)
+    await this.#arm()
+    return { writeCheckpoint }
   }
-  async wake(_request: Versioned): Promise<void> {
-    throw unfinished()
+
+  async wake(request: Versioned): Promise<void> {
+    checkVersion(request)
+    if (this.#session === null && (await this.ctx.storage.getAlarm()) === null) await this.ctx.storage.setAlarm(Date.now())
+  }
+
+  async status(request: Versioned): Promise<ReplicatorStatus> {
+    checkVersion(request)
+    const { tables, state, relays, pipeline, dispatcher, skipped } = this.#core
+    const position = state.get('decode').position
+    const walEnd = this.#session?.walEnd ?? null
+    const copying = tables.copying
+    const { committed, plan } = state.get('commit')
+    return {
+      tenant: this.#tenant,
+      state: this.#state(copying),
+      checkpoint: committed,
+      plan,
+      lsn: position?.lsn ?? null,
+      lagBytes: walEnd === null || position === null ? null : Math.max(0, Number(walEnd - parseLsn(position.lsn))),
+      lastCommit: position?.time ?? null,
+      copy: copying ? { tables: tables.status(), waitingFor: this.#session?.waitingFor ?? null } : null,
+      relays: relays.size,
+      pendingBatches: pipeline.size,
+      failingBuckets: dispatcher.failing,
+      skippedRows: skipped.status(),
+      held: {
+        changes: this.#session?.held ?? 0,
+        peakChanges: Math.max(this.#peakHeld, this.#session?.peakHeld ?? 0),
+        sending: pipeline.length,
+        peakSending: pipeline.peakLength,
+      },
+      error: this.#error && { code: this.#error.code, message: this.#error.message },
+    }
+  }
+
+  /**
+   * The poll session lives inside the alarm: a TCP socket held outside an event is cut 140 s after the object's last one. Armed again first,
+   * so that whatever happens another one follows.
+   */
+  override async alarm(): Promise<void> {
+    await this.ctx.storage.setAlarm(Date.now() + GUARD_MS)
+    if (this.#session) return
+    let next: number
+    try {
+      const session = new Session(this.#core, tenantSettings(this.env, this.#tenant), () => this.#core.relays.size > 0)
+      this.#session = session
+      const again = await session.run()
+      this.#failures = 0
+      this.#error = null
+      if (session.found) this.#core.state.set('idlePolls', 0)
+      next = again || this.#core.relays.size > 0 ? 0 : this.#idleMs()
+    } catch (error) {
+      this.#error = known(error)
+      console.warn(`session ended: ${this.#error.code} ${this.#error.message}`)
+      // What we know of the stream does not fit what it says: compare everything.
+      if (this.#error.code === 'ROCKPOOL_SOURCE_CHANGED') this.#session?.resync()
+      next = Math.min(FIRST_RETRY_MS * 2 ** Math.min(this.#failures++, 20), MAX_RETRY_MS) * (0.75 + Math.random() / 2)
+    } finally {
+      this.#peakHeld = Math.max(this.#peakHeld, this.#session?.peakHeld ?? 0)
+      this.#session = null
+    }
+    await this.ctx.storage.setAlarm(Date.now() + next)
+  }
+
+  #idleMs(): number {
+    const polls = this.#core.state.get('idlePolls')
+    this.#core.state.set('idlePolls', polls + 1)
+    return Math.min(IDLE_MS * 2 ** Math.min(polls, 20), MAX_IDLE_MS)
+  }
+
+  /** A session now, unless there is one; one that just failed keeps its back-off. */
+  async #arm(): Promise<void> {
+    if (this.#session || this.#failures > 0) return
+    const alarm = await this.ctx.storage.getAlarm()
+    if (alarm === null || alarm > Date.now()) await this.ctx.storage.setAlarm(Date.now())
+  }
+
+  async #emit(content: string): Promise<void> {
+    const settings = tenantSettings(this.env, this.#tenant)
+    const open = this.#session?.sql
+    if (open) return emitMarker(open, markerPrefix(settings), content)
+    const sql = connectSource(settings.databaseUrl, { socket: openSocket, max: 1 })
+    try {
+      await emitMarker(sql, markerPrefix(settings), content)
+    } finally {
+      await sql.end({ timeout: 1 })
+    }
+  }
+
+  #state(copying: boolean): ReplicatorState {
+    const code = this.#error?.code
+    if (code === 'ROCKPOOL_SETTINGS' || code === 'ROCKPOOL_SYNC_CONFIG' || code === 'ROCKPOOL_SOURCE_SETTINGS') return 'refused'
+    if (code !== undefined) return 'retrying'
+    if (!this.#session) return this.#core.state.get('source') === null ? 'starting' : 'idle'
+    return copying ? 'copying' : 'live'
   }
 }
 
-const unfinished = () => new RockpoolError('ROCKPOOL_INTERNAL', 'the replicator is not there yet')
+function checkVersion(request: Versioned): void {
+  if (request.v !== MESSAGE_VERSION) {
+    throw new RockpoolError('ROCKPOOL_MESSAGE_VERSION', `message version ${request.v} is not understood; this is version ${MESSAGE_VERSION}`)
+  }
+}
+
+function known(error: unknown): RockpoolError {
+  if (error instanceof RockpoolError) return error
+  return new RockpoolError('ROCKPOOL_INTERNAL', error instanceof Error ? error.message : String(error), { cause: error })
+}

@@ -37,6 +37,10 @@ export class Pipeline {
   /** Per bucket what waits; the first is on its way. */
   readonly #queues = new Map<number, { append: StoredAppend; flight: Flight }[]>()
 
+  #length = 0
+  /** The most that was ever on its way, in UTF-16 units of op texts. */
+  peakLength = 0
+
   constructor(sources: PipelineSources) {
     this.#sources = sources
   }
@@ -53,9 +57,7 @@ export class Pipeline {
 
   /** UTF-16 units of op texts that are still on their way. */
   get length(): number {
-    let sum = 0
-    for (const queue of this.#queues.values()) for (const each of queue) sum += each.append.length
-    return sum
+    return this.#length
   }
 
   /** Plan behind the newest batch, undefined when none is on its way. */
@@ -73,6 +75,8 @@ export class Pipeline {
     const flight: Flight = { batch, answers: new Map() }
     this.#flights.push(flight)
     for (const append of batch.appends) {
+      this.#length += append.length
+      this.peakLength = Math.max(this.peakLength, this.#length)
       const queue = this.#queues.get(append.bucket)
       if (queue) queue.push({ append, flight })
       else {
@@ -87,6 +91,7 @@ export class Pipeline {
     const queue = this.#queues.get(bucket)
     const done = queue?.shift()
     if (!queue || !done) throw new Error(`bucket ${bucket} answered what was not asked`)
+    this.#length -= done.append.length
     done.flight.answers.set(bucket, state)
     const next = queue[0]
     if (next) this.#sources.send(next.append, next.flight.batch)

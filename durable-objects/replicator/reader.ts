@@ -32,7 +32,6 @@ export interface ReaderSources {
   prefix: string
   tables: readonly SourceTable[]
   copyState(table: SourceTable): CopyState
-  /** Stored with the next batch. */
   progress(table: SourceTable, copy: CopyState): void
   incomplete(): { table: SourceTable; keys: string[] } | null
   keys(table: SourceTable, after: string, limit: number): string[]

@@ -1,0 +1,172 @@
+import { bucketHash } from '../../protocol/names.ts'
+import type { OpId } from '../../protocol/ops.ts'
+import type { LoadedPlan } from '../../sync-config/types.ts'
+import type { Environment } from '../environment.ts'
+import { Batch, type BatchSources } from './batch.ts'
+import { Buckets } from './buckets.ts'
+import { durableDatabase, type Database } from './database.ts'
+import { Dispatcher } from './dispatcher.ts'
+import type { Flush } from './intake.ts'
+import { gapFrame, noticeFrames } from './notice.ts'
+import { Outbox, type StoredBatch } from './outbox.ts'
+import { Pipeline } from './pipeline.ts'
+import { evaluateAll, Plans } from './plans.ts'
+import { Relays } from './relays.ts'
+import { RowStates } from './row-state.ts'
+import { Skipped } from './skipped.ts'
+import { migrate, StateStore, type State } from './storage.ts'
+import { Tables } from './tables.ts'
+
+/** Batches that may wait for answers of their buckets. While so many do, further transactions gather in one batch. */
+const IN_FLIGHT = 4
+/** A last notice larger than this is not kept: a relay that reconnects gets a gap. */
+const KEPT_NOTICE_LENGTH = 500_000
+
+/** What holds with or without a session: storage, and the way of stored batches to buckets and relays. */
+export class Core {
+  readonly db: Database
+  readonly state: StateStore
+  readonly plans: Plans
+  readonly buckets: Buckets
+  readonly rows: RowStates
+  readonly tables: Tables
+  readonly skipped = new Skipped()
+  readonly pipeline: Pipeline
+  readonly dispatcher: Dispatcher
+  readonly relays: Relays
+  /** Plans under which rows are evaluated now. */
+  evaluating: LoadedPlan[] = []
+  /** Called whenever a bucket has answered. */
+  onRoom: () => void = () => {}
+  readonly #ctx: DurableObjectState
+  readonly #outbox: Outbox
+  /** Notices leave in commit order, each once it is durable. */
+  #notices: Promise<void> = Promise.resolve()
+
+  constructor(ctx: DurableObjectState, env: Environment, tenant: string) {
+    this.#ctx = ctx
+    this.db = durableDatabase(ctx.storage)
+    migrate(this.db)
+    this.state = new StateStore(this.db)
+    this.plans = new Plans(this.db)
+    this.buckets = new Buckets(this.db)
+    this.rows = new RowStates(this.db)
+    this.tables = new Tables(this.db)
+    this.#outbox = new Outbox(this.db)
+    this.dispatcher = new Dispatcher(env, tenant)
+    this.pipeline = new Pipeline({
+      hash: (bucket) => bucketHash(this.buckets.name(bucket)),
+      send: (append) => {
+        void this.dispatcher
+          .append(this.buckets.name(append.bucket), append, () => this.state.get('commit').committed)
+          .then((state) => {
+            this.pipeline.answered(append.bucket, state)
+            this.#commit()
+            this.onRoom()
+          })
+          .catch((error: unknown) => this.#reset(error))
+      },
+    })
+    this.relays = new Relays({
+      env,
+      db: this.db,
+      nextSerial: () => {
+        this.state.set('serial', this.state.get('serial') + 1)
+        return this.state.get('serial')
+      },
+      greeting: (has) => this.#greeting(has),
+      gap: () => this.#gap(),
+    })
+    // The outbox holds the exact ops with their ids; buckets ignore what they have.
+    for (const batch of this.#outbox.recover()) this.pipeline.dispatch(batch)
+    this.#commit()
+    this.relays.keepAllOpen()
+  }
+
+  get room(): boolean {
+    return this.pipeline.unanswered < IN_FLIGHT
+  }
+
+  /** The plan behind everything stored. */
+  get planBehind(): string | null {
+    const plan = this.pipeline.plan
+    return plan === undefined ? this.state.get('commit').plan : plan
+  }
+
+  newBatch(): Batch {
+    const sources: BatchSources = {
+      evaluate: (table, row) => evaluateAll(this.evaluating, table, row),
+      state: (ref, table) => this.rows.get(ref, table.name),
+      number: (bucket, definition) => this.buckets.number(bucket, definition),
+      skipped: (table, key, reason) => this.skipped.add(table, key, reason),
+    }
+    return new Batch(this.state.get('decode').counter, sources)
+  }
+
+  /** ONE storage transaction; then the ops are on their way. `plan`: this batch is the switch to that plan. */
+  store({ batch, position, partial, incomplete }: Flush, plan?: string): void {
+    const stored = this.#atomically(() => {
+      for (const { ref, table, state } of batch.rows.values()) this.rows.put(ref, state, table.name)
+      this.buckets.save()
+      for (const { table, key, pending } of incomplete.values()) this.tables.setIncomplete(table.number, key, pending)
+      this.state.set('decode', { counter: batch.counter, position, partial })
+      const final = partial === null && !this.tables.hasIncomplete
+      // Nothing to tell, and no slices that wait for their last one: the position is all.
+      if (batch.appends.size === 0 && plan === undefined && !this.pipeline.openGroup) return null
+      return this.#outbox.add({ last: batch.counter, final, plan: plan ?? this.planBehind, appends: batch.appends })
+    })
+    if (stored) this.#dispatch(stored)
+  }
+
+  /** Resolves when everything written so far is durable. */
+  durable(): Promise<void> {
+    return this.#ctx.storage.sync()
+  }
+
+  #dispatch(batch: StoredBatch): void {
+    this.pipeline.dispatch(batch)
+    if (batch.appends.length === 0) this.#commit()
+  }
+
+  #commit(): void {
+    const commit = this.pipeline.commit(this.state.get('commit').committed)
+    if (!commit) return
+    const frames = noticeFrames(commit)
+    const length = frames.reduce((sum, frame) => sum + frame.length, 0)
+    const notice: State['notice'] = length <= KEPT_NOTICE_LENGTH ? { previous: commit.previous, parts: frames } : null
+    this.#atomically(() => {
+      this.state.set('commit', { committed: commit.checkpoint, plan: commit.plan })
+      this.state.set('notice', notice)
+      this.#outbox.drop(commit.upTo)
+    })
+    this.#notices = this.#notices
+      .then(() => this.durable())
+      .then(() => this.relays.notice(frames))
+      .catch((error: unknown) => this.#reset(error))
+  }
+
+  #greeting(has: OpId | null): string[] {
+    const notice = this.state.get('notice')
+    return notice && has !== null && notice.previous === has ? notice.parts : [this.#gap()]
+  }
+
+  #gap(): string {
+    const { committed, plan } = this.state.get('commit')
+    return gapFrame(committed, plan)
+  }
+
+  #atomically<T>(work: () => T): T {
+    try {
+      return this.db.transaction(work)
+    } catch (error) {
+      this.#reset(error)
+      throw error
+    }
+  }
+
+  /** Memory and storage may differ now; the next incarnation begins from storage. */
+  #reset(error: unknown): void {
+    console.error('the replicator is reset', error)
+    this.#ctx.abort(error instanceof Error ? error.message : String(error))
+  }
+}

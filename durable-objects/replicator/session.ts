@@ -1,0 +1,306 @@
+import type { Sql } from 'postgres'
+import { z } from 'zod'
+import {
+  connectSource,
+  dropSlot,
+  emitMarker,
+  openReplication,
+  parseLsn,
+  prepareSource,
+  type PreparedSource,
+  type ReplicationSession,
+} from '../../postgres/index.ts'
+import { openSocket } from '../../postgres/socket.ts'
+import { RockpoolError } from '../../protocol/errors.ts'
+import type { TenantSettings } from '../directory/settings.ts'
+import type { Core } from './core.ts'
+import { Intake, SLICE_CHANGES, type SourceTable } from './intake.ts'
+import { Reader } from './reader.ts'
+import { deliver } from './write-checkpoints.ts'
+
+/** An alarm has 15 minutes and a CPU budget, and the clock stands still while computing: rows are counted. */
+export const SESSION_MS = 10 * 60_000
+export const SESSION_CHANGES = 5_000_000
+/** WAL of others beyond our position that makes us emit a marker, so that the slot moves on. */
+const HEARTBEAT_BYTES = 16n * 1024n * 1024n
+const TICK_MS = 1_000
+
+const mark = z.object({ mark: z.string() })
+
+export interface SessionView {
+  walEnd(): bigint | null
+  held(): number
+}
+
+/**
+ * One poll session: connect, stream until everything before the session's own marker has come, and go on while the tenant is live or something
+ * is being copied. Resolves true when the next session should follow at once. Throws RockpoolError.
+ */
+export class Session {
+  readonly #core: Core
+  readonly #settings: TenantSettings
+  readonly #live: () => boolean
+  readonly prefix: string
+  #sql: Sql | null = null
+  #replication: ReplicationSession | null = null
+  #intake: Intake | null = null
+  #reader: Reader | null = null
+  #flushing = false
+  #stale = false
+  #caughtUp = false
+  #switch: string | null = null
+  readonly #over = Promise.withResolvers<never>()
+  readonly #rooms: (() => void)[] = []
+  /** What the copy waits for, for people. */
+  waitingFor: string | null = null
+  /** Changes in memory that were not stored, at most. */
+  peakHeld = 0
+  /** Whether anything but our own markers came. */
+  found = false
+
+  constructor(core: Core, settings: TenantSettings, live: () => boolean) {
+    this.#core = core
+    this.#settings = settings
+    this.#live = live
+    this.prefix = markerPrefix(settings)
+    this.#over.promise.catch(() => {})
+  }
+
+  get walEnd(): bigint | null {
+    return this.#replication?.walEnd ?? null
+  }
+
+  get held(): number {
+    return this.#intake?.held ?? 0
+  }
+
+  /** A connection for statements while the session lasts. */
+  get sql(): Sql | null {
+    return this.#sql
+  }
+
+  async run(): Promise<boolean> {
+    const { databaseUrl, slot } = this.#settings
+    const sql = connectSource(databaseUrl, { socket: openSocket, max: 2 })
+    const streaming = connectSource(databaseUrl, { socket: openSocket, replication: true, max: 1 })
+    try {
+      const source = await this.#prepare(sql)
+      const tables = this.#tables(source)
+      const intake = this.#newIntake(tables)
+      this.#intake = intake
+      this.#sql = sql
+      this.#core.onRoom = () => this.#room()
+      const options = { slot, publication: source.publication, walSenderTimeoutMs: source.walSenderTimeoutMs }
+      const replication = await openReplication(streaming, options, {
+        message: (message, bytes) => {
+          intake.message(message, bytes)
+          this.#flow()
+        },
+        keepalive: () => {},
+      })
+      this.#replication = replication
+      replication.ended.then(
+        () => this.#over.reject(new RockpoolError('ROCKPOOL_SOURCE_UNREACHABLE', 'the session is over')),
+        (error: unknown) => this.#over.reject(error),
+      )
+      await this.#mark('session')
+      return await Promise.race([this.#work(sql, tables, intake), this.#over.promise])
+    } finally {
+      this.#core.onRoom = () => {}
+      this.#sql = null
+      this.#intake = null
+      this.#over.reject(new RockpoolError('ROCKPOOL_SOURCE_UNREACHABLE', 'the session is over'))
+      await this.#replication?.close().catch(() => {})
+      await Promise.allSettled([sql.end({ timeout: 1 }), streaming.end({ timeout: 1 })])
+    }
+  }
+
+  /** Reads what there is to read, and waits for the end. */
+  async #work(sql: Sql, tables: readonly SourceTable[], intake: Intake): Promise<boolean> {
+    const core = this.#core
+    for (let ticks = 0; ; ticks++) {
+      if (core.tables.copying || core.tables.hasIncomplete) await this.#read(sql, tables, intake)
+      const next = core.state.get('next')
+      if (next !== null && !core.tables.copying) await this.#switchTo(next)
+      if (this.#stale || ticks * TICK_MS >= SESSION_MS || intake.changes >= SESSION_CHANGES) return true
+      if (this.#caughtUp && !this.#live() && core.pipeline.size === 0) return false
+      const position = core.state.get('decode').position
+      const behind = this.walEnd !== null && position !== null && this.walEnd - parseLsn(position.lsn) > HEARTBEAT_BYTES
+      if (behind && ticks % 10 === 9) await this.#mark('heartbeat')
+      await this.#pause(this.#caughtUp ? TICK_MS : 20)
+    }
+  }
+
+  async #read(sql: Sql, tables: readonly SourceTable[], intake: Intake): Promise<void> {
+    const core = this.#core
+    this.#reader = new Reader({
+      intake,
+      sql,
+      prefix: this.prefix,
+      tables,
+      copyState: (table) => core.tables.copyState(table),
+      progress: (table, copy) => core.tables.progress(table, copy),
+      incomplete: () => core.tables.incomplete(),
+      keys: (table, after, limit) => core.rows.keys(table.number, after, limit),
+      room: () => this.#waitForRoom(),
+      pause: (milliseconds) => this.#pause(milliseconds),
+      waitsFor: (what) => (this.waitingFor = what),
+    })
+    try {
+      await this.#reader.run()
+    } finally {
+      this.#reader = null
+      this.waitingFor = null
+    }
+  }
+
+  /** The switch is a batch of its own, between two transactions: where a marker of its own commits. */
+  async #switchTo(plan: string): Promise<void> {
+    this.#switch = plan
+    await this.#mark('switch')
+    while (this.#switch !== null) await this.#pause(5)
+  }
+
+  async #prepare(sql: Sql): Promise<PreparedSource> {
+    const { state, plans, tables } = this.#core
+    const wanted = plans.wanted(this.#settings.syncConfig)
+    const serving = this.#core.planBehind
+    if (wanted === serving) state.set('next', null)
+    else if (wanted !== state.get('next')) {
+      // New definitions see the stream from now on, and every row that is there already by the copy.
+      state.set('next', wanted)
+      tables.copyAll(false)
+    }
+    this.#core.evaluating = [...new Set([serving, wanted])].flatMap((hash) => (hash === null ? [] : [plans.load(hash)]))
+    const names = this.#core.evaluating.flatMap((plan) => plan.tables)
+    const { publication, slot } = this.#settings
+    const options = { slot, tables: names, ...(publication === undefined ? {} : { publication }) }
+    const source = await prepareSource(sql, options)
+    const known = state.get('source')
+    const position = state.get('decode').position
+    const other = known !== null && known.systemIdentifier !== source.identity.systemIdentifier
+    const ahead = position !== null && (source.slot.confirmedFlush > parseLsn(position.lsn) || source.walEnd < parseLsn(position.lsn))
+    const lost = source.slot.lost || (source.slot.created && known !== null) || ahead || other
+    state.set('source', { systemIdentifier: source.identity.systemIdentifier, database: source.identity.database })
+    if (!lost) return source
+    this.resync()
+    if (source.slot.created) return source
+    await dropSlot(sql, slot)
+    return prepareSource(sql, options)
+  }
+
+  /** What the slot told us so far does not connect to what it will tell: everything is compared again, and what is gone is removed. */
+  resync(): void {
+    const { state, tables } = this.#core
+    state.set('decode', { counter: state.get('decode').counter, position: null, partial: null })
+    tables.copyAll(true)
+  }
+
+  #tables(source: PreparedSource): SourceTable[] {
+    return this.#core.tables.use(source.tables, (table) => this.#core.rows.any(table))
+  }
+
+  #newIntake(tables: readonly SourceTable[]): Intake {
+    const core = this.#core
+    const byOid = new Map(tables.map((table) => [table.catalog.oid, table]))
+    return new Intake(byOid, this.prefix, core.state.get('decode'), {
+      newBatch: () => core.newBatch(),
+      store: (flush) => {
+        if (flush.batch.changes > 0) this.found = true
+        core.store(flush)
+        this.#acknowledge()
+      },
+      keys: (table, after, limit) => core.rows.keys(table.number, after, limit),
+      deliver: (batch, content) => deliver(batch, content),
+      marker: (content) => this.#marker(content),
+      stale: () => (this.#stale = true),
+    })
+  }
+
+  #marker(content: string): void {
+    const parsed = mark.safeParse(json(content))
+    if (!parsed.success) return
+    if (parsed.data.mark === `session ${this.#id}`) this.#caughtUp = true
+    else if (parsed.data.mark === `switch ${this.#id}` && this.#switch !== null) {
+      const core = this.#core
+      const plan = this.#switch
+      this.#intake?.flush()
+      const batch = core.newBatch()
+      batch.counter++
+      const { position } = core.state.get('decode')
+      core.store({ batch, position, partial: null, incomplete: new Map() }, plan)
+      core.state.set('next', null)
+      core.evaluating = [core.plans.load(plan)]
+      this.#switch = null
+    } else this.#reader?.marker(parsed.data.mark)
+  }
+
+  readonly #id = crypto.randomUUID()
+
+  async #mark(what: string): Promise<void> {
+    if (this.#sql) await emitMarker(this.#sql, this.prefix, JSON.stringify({ mark: `${what} ${this.#id}` }))
+  }
+
+  /** Transactions that come together are stored together; while buckets owe answers, more gather, and then the socket is paused. */
+  #flow(): void {
+    this.peakHeld = Math.max(this.peakHeld, this.held)
+    if (!this.#core.room) {
+      if (this.held >= SLICE_CHANGES / 2) this.#replication?.pause()
+      return
+    }
+    if (this.#flushing) return
+    this.#flushing = true
+    queueMicrotask(() => {
+      this.#flushing = false
+      try {
+        if (this.#core.room) this.#intake?.flush()
+      } catch (error) {
+        this.#over.reject(error)
+      }
+    })
+  }
+
+  #room(): void {
+    if (!this.#core.room) return
+    try {
+      this.#intake?.flush()
+    } catch (error) {
+      this.#over.reject(error)
+    }
+    if (!this.#core.room) return
+    this.#replication?.resume()
+    for (const go of this.#rooms.splice(0)) go()
+  }
+
+  #waitForRoom(): Promise<void> {
+    if (this.#core.room) return Promise.resolve()
+    return Promise.race([new Promise<void>((resolve) => this.#rooms.push(resolve)), this.#over.promise])
+  }
+
+  /** Postgres is told a position only when it is durable here: the START of the last commit record, so that it is sent again. */
+  #acknowledge(): void {
+    const position = this.#core.state.get('decode').position
+    if (!position) return
+    this.#core.durable().then(
+      () => this.#replication?.acknowledge(parseLsn(position.lsn)),
+      (error: unknown) => this.#over.reject(error),
+    )
+  }
+
+  #pause(milliseconds: number): Promise<void> {
+    let timer: ReturnType<typeof setTimeout>
+    const slept = new Promise<void>((resolve) => (timer = setTimeout(resolve, milliseconds)))
+    return Promise.race([slept, this.#over.promise]).finally(() => clearTimeout(timer))
+  }
+}
+
+/** Our messages in the WAL carry the slot's name: several Rockpools may follow one database. */
+export const markerPrefix = (settings: { slot: string }): string => `rockpool:${settings.slot}`
+
+function json(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return null
+  }
+}
