@@ -1,0 +1,88 @@
+import type { Sql } from 'postgres'
+import { RockpoolError } from '../protocol/errors.ts'
+import { sourceError } from './connection.ts'
+import { parseSnapshot } from './snapshot.ts'
+import type { CatalogTable, Snapshot, Tuple } from './types.ts'
+
+/** What ONE statement (READ COMMITTED, on the primary) saw. Tuples are texts as the stream would send them, columns in the table's order. */
+export interface ReadRows {
+  snapshot: Snapshot
+  filenode: number
+  tuples: Tuple[]
+}
+
+export async function currentSnapshot(sql: Sql): Promise<Snapshot> {
+  try {
+    const [row] = await sql<{ snapshot: string }[]>`SELECT pg_current_snapshot()::text AS snapshot`
+    return parseSnapshot(row?.snapshot ?? '')
+  } catch (error) {
+    throw sourceError(error)
+  }
+}
+
+export async function relationSize(sql: Sql, table: CatalogTable): Promise<{ filenode: number; blocks: number }> {
+  const oid = String(table.oid)
+  try {
+    const [row] = await sql<{ filenode: string; blocks: string }[]>`
+      SELECT pg_relation_filenode(${oid}::oid)::text AS filenode,
+        (pg_relation_size(${oid}::oid) / current_setting('block_size')::int8)::text AS blocks`
+    return { filenode: Number(row?.filenode ?? 0), blocks: Number(row?.blocks ?? 0) }
+  } catch (error) {
+    throw sourceError(error)
+  }
+}
+
+/** Rows in blocks [from, to). Throws ROCKPOOL_SOURCE_SETTINGS on a replica, whose snapshots do not list what runs. */
+export async function readChunk(sql: Sql, table: CatalogTable, from: number, to: number): Promise<ReadRows> {
+  return read(sql, table, `t.ctid >= '(${Math.trunc(from)},0)'::tid AND t.ctid < '(${Math.trunc(to)},0)'::tid`, [])
+}
+
+/** Whole rows by key (texts as `TableDecoder.key` makes them); those that are not there are left out. */
+export async function readRows(sql: Sql, table: CatalogTable, keys: readonly string[]): Promise<ReadRows> {
+  const columns = table.key.map((name) => table.columns.find((column) => column.name === name))
+  const values = keys.map((key) => JSON.parse(key) as (string | null)[])
+  const arrays = columns.map((_, i) => `$${i + 1}::text::text[]`)
+  const equal = columns.map((column, i) => `t.${identifier(column?.name ?? '')} = k.c${i}::${column?.typeName ?? 'text'}`)
+  const names = columns.map((_, i) => `c${i}`)
+  const condition = `EXISTS (SELECT FROM unnest(${arrays.join(', ')}) AS k(${names.join(', ')}) WHERE ${equal.join(' AND ')})`
+  return read(
+    sql,
+    table,
+    condition,
+    columns.map((_, i) => arrayText(values.map((value) => value[i] ?? null))),
+  )
+}
+
+async function read(sql: Sql, table: CatalogTable, condition: string, parameters: string[]): Promise<ReadRows> {
+  const outputs = table.columns.map((column, i) => `${textOf(column)} AS c${i}`)
+  // The outer join keeps the snapshot when there are no rows; it, the filenode and the rows are of one statement.
+  const statement = `
+    SELECT h.snapshot, h.filenode, h.recovery, r.*
+    FROM (SELECT pg_current_snapshot()::text AS snapshot, pg_relation_filenode(${table.oid})::text AS filenode, pg_is_in_recovery() AS recovery) AS h
+    LEFT JOIN LATERAL (SELECT true AS there, ${outputs.join(', ')} FROM ONLY ${identifier(table.schema)}.${identifier(table.name)} AS t WHERE ${condition}) AS r ON true`
+  try {
+    const rows = await sql.unsafe(statement, parameters).values()
+    const head = rows[0]
+    if (!head) throw new RockpoolError('ROCKPOOL_INTERNAL', 'a chunk statement returned nothing')
+    if (head[2] === true || head[2] === 't') {
+      throw new RockpoolError('ROCKPOOL_SOURCE_SETTINGS', 'the database URL names a replica: rows can be copied from the primary only')
+    }
+    const tuples = rows.flatMap((row) => (row[3] === null ? [] : [row.slice(4).map((text) => (text === null ? null : String(text)))]))
+    return { snapshot: parseSnapshot(String(head[0])), filenode: Number(head[1]), tuples }
+  } catch (error) {
+    throw sourceError(error)
+  }
+}
+
+/** The stream sends what the type's output function prints; a cast to text differs from it for a few types. */
+function textOf(column: CatalogTable['columns'][number]): string {
+  const name = `t.${identifier(column.name)}`
+  // boolean::text is `true`, bpchar::text and "char" trim or change; format('%s') uses the output function.
+  return `CASE WHEN ${name} IS NULL THEN NULL ELSE format('%s', ${name}) END`
+}
+
+function arrayText(values: readonly (string | null)[]): string {
+  return `{${values.map((value) => (value === null ? 'NULL' : `"${value.replace(/["\\]/g, '\\$&')}"`)).join(',')}}`
+}
+
+const identifier = (name: string) => `"${name.replaceAll('"', '""')}"`

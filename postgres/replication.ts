@@ -1,0 +1,124 @@
+import type { Sql } from 'postgres'
+import { RockpoolError } from '../protocol/errors.ts'
+import { sourceError } from './connection.ts'
+import { decodePgoutput } from './pgoutput.ts'
+import type { Lsn, ReplicationHandlers, ReplicationSession } from './types.ts'
+
+export interface ReplicationOptions {
+  slot: string
+  publication: string
+  /** 0 = the server never cuts a silent receiver. */
+  walSenderTimeoutMs: number
+}
+
+const MAX_STATUS_MS = 10_000
+/** A session that was killed leaves the slot taken until the server has noticed. */
+const SLOT_TRIES = 20
+const SLOT_WAIT_MS = 250
+/** Microseconds from 1970-01-01 to 2000-01-01. */
+const EPOCH_MICROSECONDS = 946_684_800_000_000n
+
+/**
+ * Starts streaming where the slot stands: always from 0/0, because a position ahead of the server is accepted and then nothing ever comes.
+ * `sql` is a connection with `replication`. Throws ROCKPOOL_SOURCE_UNREACHABLE, also when somebody else holds the slot, ROCKPOOL_SOURCE_SETTINGS.
+ */
+export async function openReplication(sql: Sql, options: ReplicationOptions, handlers: ReplicationHandlers): Promise<ReplicationSession> {
+  const stream = await start(sql, options)
+  let walEnd: Lsn = 0n
+  let acknowledged: Lsn = 0n
+  let closing = false
+  const ended = Promise.withResolvers<void>()
+  ended.promise.catch(() => {})
+
+  function status(): void {
+    if (stream.destroyed || closing) return
+    const message = new DataView(new ArrayBuffer(34))
+    message.setUint8(0, 'r'.charCodeAt(0))
+    // Written, flushed and applied up to the same place; never beyond what the server has, or later commits would vanish.
+    for (const at of [1, 9, 17]) message.setBigUint64(at, acknowledged)
+    message.setBigInt64(25, BigInt(Date.now()) * 1_000n - EPOCH_MICROSECONDS)
+    message.setUint8(33, 0)
+    stream.write(new Uint8Array(message.buffer))
+  }
+
+  // By a timer of its own: the server's request for an answer lies behind unread data while we are paused.
+  const third = options.walSenderTimeoutMs > 0 ? options.walSenderTimeoutMs / 3 : MAX_STATUS_MS
+  const timer = setInterval(status, Math.min(third, MAX_STATUS_MS))
+
+  function over(error: unknown): void {
+    clearInterval(timer)
+    if (closing) ended.resolve()
+    else ended.reject(error === undefined ? new RockpoolError('ROCKPOOL_SOURCE_UNREACHABLE', 'Postgres ended the stream') : sourceError(error))
+  }
+
+  function receive(bytes: Uint8Array): void {
+    if (closing) return
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+    const kind = bytes[0]
+    if (kind === 0x77) {
+      const end = view.getBigUint64(9)
+      if (end > walEnd) walEnd = end
+      handlers.message(decodePgoutput(bytes.subarray(25)), bytes.length)
+    } else if (kind === 0x6b) {
+      const end = view.getBigUint64(1)
+      if (end > walEnd) walEnd = end
+      handlers.keepalive(end)
+      if (bytes[17] === 1) status()
+    }
+  }
+
+  // The flowing `data` event keeps messages apart; read() and iteration would merge them.
+  stream.on('data', (bytes: Uint8Array) => {
+    try {
+      receive(bytes)
+    } catch (error) {
+      clearInterval(timer)
+      ended.reject(error)
+      closing = true
+    }
+  })
+  stream.on('error', over)
+  stream.on('close', () => over(undefined))
+  stream.on('end', () => over(undefined))
+
+  return {
+    pause: () => void stream.pause(),
+    resume: () => void stream.resume(),
+    acknowledge(lsn) {
+      const clamped = lsn > walEnd ? walEnd : lsn
+      if (clamped <= acknowledged) return
+      acknowledged = clamped
+      status()
+    },
+    get walEnd() {
+      return walEnd
+    },
+    async close() {
+      if (!closing) status()
+      closing = true
+      clearInterval(timer)
+      await sql.end({ timeout: 1 })
+      ended.resolve()
+    },
+    ended: ended.promise,
+  }
+}
+
+async function start(sql: Sql, { slot, publication }: ReplicationOptions) {
+  const command = `START_REPLICATION SLOT ${identifier(slot)} LOGICAL 0/0 (proto_version '1', publication_names ${literal(identifier(publication))}, messages 'true')`
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await sql.unsafe(command).writable()
+    } catch (error) {
+      const taken = error instanceof Error && 'code' in error && error.code === '55006'
+      if (!taken) throw sourceError(error)
+      if (attempt >= SLOT_TRIES) {
+        throw new RockpoolError('ROCKPOOL_SOURCE_UNREACHABLE', `the replication slot ${slot} is used by another process: ${error.message}`)
+      }
+      await new Promise((resolve) => setTimeout(resolve, SLOT_WAIT_MS))
+    }
+  }
+}
+
+const identifier = (name: string) => `"${name.replaceAll('"', '""')}"`
+const literal = (text: string) => `'${text.replaceAll("'", "''")}'`
