@@ -3,7 +3,7 @@ import type { PgoutputMessage, RelationColumn, Tuple, TupleValue } from './types
 
 // Format: "Logical Replication Message Formats" in the documentation of Postgres, protocol version 1, text values.
 
-const utf8 = new TextDecoder('utf-8', { fatal: true })
+const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 /** Microseconds from 1970-01-01 to 2000-01-01, where Postgres's clock begins. */
 const EPOCH_MICROSECONDS = 946_684_800_000_000n
 

@@ -96,7 +96,11 @@ class SourceSocket extends EventEmitter {
       this.emit('secureConnect')
       return
     }
-    if (this.readyState === 'closed' || this.readyState === 'upgrading') return
+    if (this.readyState === 'upgrading') {
+      setTimeout(() => this.#closed(), 1)
+      return
+    }
+    if (this.readyState === 'closed') return
     this.readyState = 'closed'
     this.emit('close')
   }

@@ -33,6 +33,8 @@ export type PgoutputMessage =
 export interface CatalogColumn {
   name: string
   typeOid: number
+  /** As `format_type` prints it: can stand behind `::`. */
+  typeName: string
   /** For domains the base type, for arrays the element type: what `values.ts` needs to decode text of this column. */
   type: ColumnType
   notNull: boolean
@@ -46,6 +48,8 @@ export interface ColumnType {
   /** Element of an array, base of a domain, subtype of a range. */
   of?: ColumnType
   attributes?: { name: string; type: ColumnType }[]
+  /** Labels of an enum: a renamed one changes the text of rows that are there already. */
+  labels?: string
   /** Array delimiter when not `,`. */
   delimiter?: string
 }

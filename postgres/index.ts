@@ -1,0 +1,13 @@
+// Everything but the socket of workerd, which only workerd can load: `postgres/socket.ts`.
+export type * from './types.ts'
+export { connectSource, sourceError, type ConnectOptions, type SocketFactory } from './connection.ts'
+export { formatLsn, parseLsn } from './lsn.ts'
+export { decodePgoutput } from './pgoutput.ts'
+export { isVisible, parseSnapshot, passesBarrier, widenXid } from './snapshot.ts'
+export { openReplication, type ReplicationOptions } from './replication.ts'
+export { checkServer, dropSlot, prepareSource, type PreparedSource, type PrepareOptions } from './source.ts'
+export type { RefusedTable } from './catalog.ts'
+export { currentSnapshot, readChunk, readRows, relationSize, type ReadRows } from './chunk.ts'
+export { TouchedKeys } from './copy-rules.ts'
+export { emitMarker } from './marker.ts'
+export { TableDecoder } from './values.ts'
