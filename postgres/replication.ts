@@ -1,3 +1,4 @@
+import { Duplex } from 'node:stream'
 import type { Sql } from 'postgres'
 import { RockpoolError } from '../protocol/errors.ts'
 import { sourceError } from './connection.ts'
@@ -48,7 +49,8 @@ export async function openReplication(sql: Sql, options: ReplicationOptions, han
   function over(error: unknown): void {
     clearInterval(timer)
     if (closing) ended.resolve()
-    else ended.reject(error === undefined ? new RockpoolError('ROCKPOOL_SOURCE_UNREACHABLE', 'Postgres ended the stream') : sourceError(error))
+    else
+      ended.reject(error === undefined ? new RockpoolError('ROCKPOOL_SOURCE_UNREACHABLE', 'Postgres ended the stream') : sourceError(error))
   }
 
   function receive(bytes: Uint8Array): void {
@@ -104,11 +106,13 @@ export async function openReplication(sql: Sql, options: ReplicationOptions, han
   }
 }
 
-async function start(sql: Sql, { slot, publication }: ReplicationOptions) {
+async function start(sql: Sql, { slot, publication }: ReplicationOptions): Promise<Duplex> {
   const command = `START_REPLICATION SLOT ${identifier(slot)} LOGICAL 0/0 (proto_version '1', publication_names ${literal(identifier(publication))}, messages 'true')`
   for (let attempt = 1; ; attempt++) {
     try {
-      return await sql.unsafe(command).writable()
+      const stream: unknown = await sql.unsafe(command).writable()
+      if (!(stream instanceof Duplex)) throw new RockpoolError('ROCKPOOL_INTERNAL', 'the driver opened no duplex stream')
+      return stream
     } catch (error) {
       const taken = error instanceof Error && 'code' in error && error.code === '55006'
       if (!taken) throw sourceError(error)

@@ -72,11 +72,18 @@ export async function dropSlot(sql: Sql, slot: string): Promise<void> {
 }
 
 /** What can be said before anything is made; also what the CLI asks before it starts. */
-export async function checkServer(
-  sql: Sql,
-): Promise<Pick<PreparedSource, 'identity' | 'serverVersion' | 'walEnd' | 'walSenderTimeoutMs'>> {
+export async function checkServer(sql: Sql): Promise<Pick<PreparedSource, 'identity' | 'serverVersion' | 'walEnd' | 'walSenderTimeoutMs'>> {
   const [row] = await sql<
-    { version: string; wal_level: string; replica: boolean; may_replicate: boolean; standbys: string; timeout: string; role: string; database: string }[]
+    {
+      version: string
+      wal_level: string
+      replica: boolean
+      may_replicate: boolean
+      standbys: string
+      timeout: string
+      role: string
+      database: string
+    }[]
   >`
     SELECT current_setting('server_version_num') AS version, current_setting('wal_level') AS wal_level, pg_is_in_recovery() AS replica,
       (SELECT rolsuper OR rolreplication FROM pg_roles WHERE rolname = current_user)

@@ -1,7 +1,7 @@
 import { addChecksums } from '../../protocol/checksum.ts'
 import { hash64 } from '../../protocol/hash.ts'
 import { putChecksum, removeChecksum } from '../../protocol/op-checksum.ts'
-import { opText, type OpId, type RowOp } from '../../protocol/ops.ts'
+import { opText, quote, type OpId, type RowOp } from '../../protocol/ops.ts'
 import type { EvaluatedRow, TableName } from '../../sync-config/types.ts'
 import type { SourceRow } from '../../protocol/values.ts'
 import type { Output, RowImage, RowRef, RowState } from './row-state.ts'
@@ -29,8 +29,8 @@ export interface BatchSources {
   skipped(table: TableName, key: string, reason: string): void
 }
 
-/** An op larger than this is not sent: objects take 32 MiB per message, and clients hold a line in memory. In UTF-16 units. */
-export const MAX_ROW_LENGTH = 8 * 1024 * 1024
+/** Bytes of the largest op, as text in UTF-8: a stored value takes 2 MB. A larger row is refused, with a diagnostic; the rest goes on. */
+export const MAX_OP_BYTES = 1_900_000
 
 export const MAILBOX_TABLE: BatchTable = { number: 0, schema: 'rockpool', name: 'write_checkpoint' }
 export const MAILBOX_DEFINITION = 'mailbox'
@@ -68,8 +68,8 @@ export class Batch {
     for (const error of evaluated.errors) this.#sources.skipped(table, key, `${error.where}: ${error.message}`)
     const wanted = new Map<string, { output: Output; data: string }>()
     for (const out of evaluated.rows) {
-      if (out.data.length > MAX_ROW_LENGTH) {
-        this.#sources.skipped(table, key, `${out.bucket}: the row is larger than ${MAX_ROW_LENGTH} characters`)
+      if (tooLarge(out.data)) {
+        this.#sources.skipped(table, key, `${out.bucket}: the row is larger than ${MAX_OP_BYTES} bytes of JSON`)
         continue
       }
       const bucket = this.#sources.number(out.bucket, out.definition)
@@ -132,6 +132,11 @@ export class Batch {
     const ref = { t: table.number, key }
     this.rows.set(refText(ref), { ref, table, state })
   }
+}
+
+/** Room for the other fields of the op, and for its quotes, which are escaped. */
+function tooLarge(data: string): boolean {
+  return data.length > MAX_OP_BYTES / 6 && Buffer.byteLength(quote(data)) > MAX_OP_BYTES - 4_096
 }
 
 /** The same for a PUT and its REMOVE; it tells source rows apart that yield the same type and id. */

@@ -4,7 +4,7 @@ import type { LoadedPlan } from '../../sync-config/types.ts'
 import type { Environment } from '../environment.ts'
 import { Batch, type BatchSources } from './batch.ts'
 import { Buckets } from './buckets.ts'
-import { durableDatabase, type Database } from './database.ts'
+import { durableDatabase, migrate, type Database } from '../database.ts'
 import { Dispatcher } from './dispatcher.ts'
 import type { Flush } from './intake.ts'
 import { gapFrame, noticeFrames } from './notice.ts'
@@ -14,7 +14,7 @@ import { evaluateAll, Plans } from './plans.ts'
 import { Relays } from './relays.ts'
 import { RowStates } from './row-state.ts'
 import { Skipped } from './skipped.ts'
-import { migrate, StateStore, type State } from './storage.ts'
+import { MIGRATIONS, StateStore, type State } from './storage.ts'
 import { Tables } from './tables.ts'
 
 /** Batches that may wait for answers of their buckets. While so many do, further transactions gather in one batch. */
@@ -46,7 +46,7 @@ export class Core {
   constructor(ctx: DurableObjectState, env: Environment, tenant: string) {
     this.#ctx = ctx
     this.db = durableDatabase(ctx.storage)
-    migrate(this.db)
+    migrate(this.db, MIGRATIONS)
     this.state = new StateStore(this.db)
     this.plans = new Plans(this.db)
     this.buckets = new Buckets(this.db)

@@ -257,7 +257,7 @@ export class Intake {
     const batch = this.#current()
     if (missing.length > 0) {
       // The texts that Postgres left out: from the old row when it sent one, else from what we kept.
-      const old = m.type === 'update' && m.old ? imageOf(decoder, m.old, true) : (batch.state(table, oldKey)?.image ?? {})
+      const old = m.type === 'update' && m.old ? imageOf(decoder, m.old) : (batch.state(table, oldKey)?.image ?? {})
       const found: RowImage = {}
       for (const name of missing) {
         const text = old[name]
@@ -271,7 +271,7 @@ export class Intake {
         }
         found[name] = text
       }
-      Object.assign(row, decoder.row(decoder.tuple(found)).row)
+      Object.assign(row, decoder.values(found))
       Object.assign(image, found)
     }
     if (oldKey !== key) {
@@ -337,13 +337,11 @@ const IMAGE_LENGTH = 500
 /** A shorter value is never moved out of line: the pointer to it would be larger. */
 const IMAGE_VALUE_LENGTH = 16
 
-function keptImage(image: RowImage): RowImage | null {
+export function keptImage(image: RowImage): RowImage | null {
   const entries = Object.entries(image)
   if (entries.reduce((sum, [, text]) => sum + text.length, 0) <= IMAGE_LENGTH) return null
   return Object.fromEntries(entries.filter(([, text]) => text.length > IMAGE_VALUE_LENGTH))
 }
-
-export { keptImage }
 
 const changed = (what: string) =>
   new RockpoolError('ROCKPOOL_SOURCE_CHANGED', `this is not the database, or not the state of it, that was followed so far: ${what}`)

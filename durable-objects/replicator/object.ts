@@ -2,10 +2,17 @@ import { DurableObject } from 'cloudflare:workers'
 import { connectSource, emitMarker, parseLsn } from '../../postgres/index.ts'
 import { openSocket } from '../../postgres/socket.ts'
 import { RockpoolError } from '../../protocol/errors.ts'
-import { MESSAGE_VERSION, type ReplicatorRpc, type ReplicatorState, type ReplicatorStatus, type Versioned } from '../../protocol/messages.ts'
+import {
+  MESSAGE_VERSION,
+  type ReplicatorRpc,
+  type ReplicatorState,
+  type ReplicatorStatus,
+  type Versioned,
+} from '../../protocol/messages.ts'
 import type { OpId } from '../../protocol/ops.ts'
 import { tenantSettings } from '../directory/settings.ts'
 import type { Environment } from '../environment.ts'
+import { checkVersion } from '../version.ts'
 import { Core } from './core.ts'
 import { markerPrefix, Session } from './session.ts'
 import { WriteCheckpoints } from './write-checkpoints.ts'
@@ -159,12 +166,6 @@ export class Replicator extends DurableObject<Environment> implements Replicator
     if (code !== undefined) return 'retrying'
     if (!this.#session) return this.#core.state.get('source') === null ? 'starting' : 'idle'
     return copying ? 'copying' : 'live'
-  }
-}
-
-function checkVersion(request: Versioned): void {
-  if (request.v !== MESSAGE_VERSION) {
-    throw new RockpoolError('ROCKPOOL_MESSAGE_VERSION', `message version ${request.v} is not understood; this is version ${MESSAGE_VERSION}`)
   }
 }
 

@@ -1,6 +1,6 @@
 import type { OpId } from '../../protocol/ops.ts'
 import type { Append } from './batch.ts'
-import type { Database } from './database.ts'
+import type { Database } from '../database.ts'
 
 /** The ops of one bucket in a stored batch. */
 export interface StoredAppend {
@@ -104,7 +104,7 @@ export class Outbox {
 /** Cuts between characters: half a surrogate pair would not survive as UTF-8. */
 function pieces(text: string): string[] {
   const result: string[] = []
-  for (let at = 0; at < text.length; ) {
+  for (let at = 0; at < text.length;) {
     let end = Math.min(at + PART_LENGTH, text.length)
     const unit = text.charCodeAt(end - 1)
     if (end < text.length && unit >= 0xd800 && unit <= 0xdbff) end--

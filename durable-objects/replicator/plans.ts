@@ -2,7 +2,7 @@ import { RockpoolError } from '../../protocol/errors.ts'
 import type { SourceRow } from '../../protocol/values.ts'
 import { compile, loadPlan, parsePlan } from '../../sync-config/index.ts'
 import type { EvaluatedRow, LoadedPlan, TableName } from '../../sync-config/types.ts'
-import type { Database } from './database.ts'
+import type { Database } from '../database.ts'
 
 /** The stored plans. Those that are evaluated: the serving one and, while a new one is copied, that too. */
 export class Plans {

@@ -2,7 +2,7 @@ import { z } from 'zod'
 import { PING, PONG, SOCKET_CREDIT } from '../../protocol/messages.ts'
 import type { OpId } from '../../protocol/ops.ts'
 import type { Environment } from '../environment.ts'
-import type { Database } from './database.ts'
+import type { Database } from '../database.ts'
 
 const ackFrame = z.object({ v: z.number(), type: z.literal('ack'), received: z.number() })
 

@@ -1,4 +1,4 @@
-import type { Database } from './database.ts'
+import type { Database } from '../database.ts'
 
 /** One thing that a source row has put into a bucket: exactly what is there now. */
 export interface Output {

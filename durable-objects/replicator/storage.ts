@@ -1,5 +1,5 @@
 import type { OpId } from '../../protocol/ops.ts'
-import type { Database } from './database.ts'
+import type { Database } from '../database.ts'
 
 /**
  * What the replicator keeps. Append-only: a released step never changes.
@@ -8,7 +8,7 @@ import type { Database } from './database.ts'
  * mailboxes. outbox: a stored batch cut into parts, see `outbox.ts`. incomplete: rows of which Postgres left out values that we do not have.
  * relays: whom to keep a socket to. No secondary index but the names of buckets: every one costs a row written.
  */
-const MIGRATIONS: readonly string[] = [
+export const MIGRATIONS: readonly string[] = [
   `
   CREATE TABLE state (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
   CREATE TABLE plans (hash TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
@@ -20,18 +20,6 @@ const MIGRATIONS: readonly string[] = [
   CREATE TABLE relays (name TEXT PRIMARY KEY, serial INTEGER NOT NULL) WITHOUT ROWID;
   `,
 ]
-
-export function migrate(db: Database): void {
-  db.run('CREATE TABLE IF NOT EXISTS migrations (version INTEGER PRIMARY KEY)')
-  const done = Number(db.all('SELECT coalesce(max(version), 0) AS version FROM migrations')[0]?.version ?? 0)
-  for (const [i, step] of MIGRATIONS.entries()) {
-    if (i < done) continue
-    db.transaction(() => {
-      db.run(step)
-      db.run('INSERT INTO migrations VALUES (?)', i + 1)
-    })
-  }
-}
 
 /** The last whole transaction stored, and how much of the next one is stored already in slices. LSNs as `X/X`, times as Postgres sent them. */
 export interface Position {

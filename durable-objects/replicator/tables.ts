@@ -1,6 +1,6 @@
 import type { CatalogTable } from '../../postgres/index.ts'
 import type { TableCopyStatus } from '../../protocol/messages.ts'
-import type { Database } from './database.ts'
+import type { Database } from '../database.ts'
 import type { SourceTable } from './intake.ts'
 import type { CopyState } from './reader.ts'
 
@@ -26,7 +26,13 @@ export class Tables {
     this.#db = db
     for (const row of db.all('SELECT number, schema, name, fingerprint, copy FROM tables')) {
       const copy = JSON.parse(String(row.copy)) as CopyState
-      const table = { number: Number(row.number), schema: String(row.schema), name: String(row.name), fingerprint: String(row.fingerprint), copy }
+      const table = {
+        number: Number(row.number),
+        schema: String(row.schema),
+        name: String(row.name),
+        fingerprint: String(row.fingerprint),
+        copy,
+      }
       this.#known.set(nameOf(table), table)
     }
     this.#incomplete = Number(db.all('SELECT count(*) AS n FROM incomplete')[0]?.n ?? 0)

@@ -16,3 +16,16 @@ export function durableDatabase(storage: DurableObjectStorage): Database {
     transaction: (work) => storage.transactionSync(work),
   }
 }
+
+/** Runs the steps that have not run yet, each once. Append-only: a released step never changes. */
+export function migrate(db: Database, steps: readonly string[]): void {
+  db.run('CREATE TABLE IF NOT EXISTS migrations (version INTEGER PRIMARY KEY)')
+  const done = Number(db.all('SELECT coalesce(max(version), 0) AS version FROM migrations')[0]?.version ?? 0)
+  for (const [i, step] of steps.entries()) {
+    if (i < done) continue
+    db.transaction(() => {
+      db.run(step)
+      db.run('INSERT INTO migrations VALUES (?)', i + 1)
+    })
+  }
+}

@@ -1,0 +1,116 @@
+/** The texts of arrays, composites and ranges taken apart. All throw Error on what is not well formed. */
+
+export type ArrayItem = string | null | ArrayItem[]
+
+/** `{1,2}`, `{{a,"b c"},{NULL,"NULL"}}`; explicit dimensions (`[0:1]={…}`) are left out. */
+export function parseArray(text: string, delimiter = ','): ArrayItem[] {
+  let at = text.startsWith('[') ? text.indexOf('=') + 1 : 0
+  const list = (): ArrayItem[] => {
+    const items: ArrayItem[] = []
+    at++ // {
+    if (text[at] === '}') {
+      at++
+      return items
+    }
+    for (;;) {
+      if (text[at] === '{') items.push(list())
+      else if (text[at] === '"') items.push(quoted())
+      else {
+        const from = at
+        while (at < text.length && text[at] !== delimiter && text[at] !== '}') at++
+        const item = text.slice(from, at)
+        items.push(item === 'NULL' ? null : item)
+      }
+      const next = text[at++]
+      if (next === '}') return items
+      if (next !== delimiter) throw new Error('not an array')
+    }
+  }
+  const quoted = (): string => {
+    const result = readQuoted(text, at)
+    at = result.end
+    return result.value
+  }
+  if (text[at] !== '{') throw new Error('not an array')
+  return list()
+}
+
+/** `(1,"a b",)`: an empty member is null. */
+export function parseComposite(text: string): (string | null)[] {
+  if (!text.startsWith('(') || !text.endsWith(')')) throw new Error('not a composite')
+  const members: (string | null)[] = []
+  for (let at = 1; at < text.length; at++) {
+    const member = readMember(text, at, ',)')
+    members.push(member.value)
+    at = member.end
+  }
+  return members
+}
+
+export interface RangeParts {
+  lower: string | null
+  upper: string | null
+  lowerExclusive: boolean
+  upperExclusive: boolean
+}
+
+/** `[1,10)`, `(,5]`, `empty`. */
+export function parseRange(text: string): RangeParts | 'empty' {
+  if (text === 'empty') return 'empty'
+  const lower = readMember(text, 1, ',')
+  const upper = readMember(text, lower.end + 1, ')]')
+  return {
+    lower: lower.value,
+    upper: upper.value,
+    lowerExclusive: text[0] === '(',
+    upperExclusive: text[upper.end] === ')',
+  }
+}
+
+/** `{[1,2),[5,6)}` as the texts of its ranges. */
+export function parseMultirange(text: string): string[] {
+  const ranges: string[] = []
+  for (let at = 1; at < text.length && text[at] !== '}';) {
+    const lower = readMember(text, at + 1, ',')
+    const upper = readMember(text, lower.end + 1, ')]')
+    ranges.push(text.slice(at, upper.end + 1))
+    at = upper.end + 1
+    if (text[at] === ',') at++
+  }
+  return ranges
+}
+
+/** Up to one of `ends`, which is at `end`. Nothing at all is null. */
+function readMember(text: string, from: number, ends: string): { value: string | null; end: number } {
+  let value = ''
+  let at = from
+  let any = false
+  while (at < text.length && !ends.includes(text[at] ?? '')) {
+    any = true
+    if (text[at] === '"') {
+      const part = readQuoted(text, at)
+      value += part.value
+      at = part.end
+    } else if (text[at] === '\\') {
+      value += text[at + 1] ?? ''
+      at += 2
+    } else value += text[at++] ?? ''
+  }
+  if (at >= text.length) throw new Error('not well formed')
+  return { value: any ? value : null, end: at }
+}
+
+/** From a `"` to its partner: `\x` is x, `""` is one `"`. */
+function readQuoted(text: string, from: number): { value: string; end: number } {
+  let value = ''
+  for (let at = from + 1; at < text.length; at++) {
+    const unit = text[at] ?? ''
+    if (unit === '\\') value += text[++at] ?? ''
+    else if (unit !== '"') value += unit
+    else if (text[at + 1] === '"') {
+      value += '"'
+      at++
+    } else return { value, end: at + 1 }
+  }
+  throw new Error('not well formed')
+}
