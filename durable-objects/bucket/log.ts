@@ -114,7 +114,7 @@ export class Log {
 
   *#pages(after: OpId, checkpoint: OpId): Iterable<{ first: OpId; last: OpId; count: number; body: string }> {
     if (!this.#exists) return
-    for (let at = after; ; ) {
+    for (let at = after; ;) {
       const row = this.#db.all(STATEMENTS.after, at)[0]
       if (!row || Number(row.first_op) > checkpoint) return
       at = Number(row.last_op)
@@ -143,7 +143,7 @@ function stateOf(row: SqlRow): BucketState {
 
 /** Ops as pages that fit. */
 function* cut(texts: readonly string[]): Iterable<Pick<AppendRequest, 'first' | 'last' | 'count' | 'checksum' | 'body'>> {
-  for (let at = 0; at < texts.length; ) {
+  for (let at = 0; at < texts.length;) {
     const group: string[] = []
     let length = 0
     while (at < texts.length && (group.length === 0 || length + (texts[at]?.length ?? 0) < PAGE_LENGTH)) {

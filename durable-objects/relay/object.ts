@@ -1,0 +1,254 @@
+import { DurableObject } from 'cloudflare:workers'
+import { MESSAGE_VERSION, PING, PONG, SOCKET_CREDIT, type AckFrame } from '../../protocol/messages.ts'
+import { bucketObjectName, replicatorName } from '../../protocol/names.ts'
+import type { Environment } from '../environment.ts'
+import { attachmentOf, packHashes, unpackHashes, type ReplicatorAttachment, type StreamAttachment } from './attachments.ts'
+import { replicatorFrame, streamFrame } from './frames.ts'
+import { RelayMachine } from './machine.ts'
+
+const STREAM = 'stream'
+const REPLICATOR = 'replicator'
+/** The replicator stops at four times this. */
+const ACKNOWLEDGE_BYTES = 64 * 1024
+/** After the last stream has gone: clients come back. */
+const LINGER_MS = 30_000
+/** A stream pings every 30 s. One that is silent for so long is dead. */
+const SILENT_MS = 5 * 60_000
+const FIRST_WAIT_MS = 50
+const MAX_WAIT_MS = 5_000
+
+/** One relay: wires the sockets of streams and of the replicator to the machine. Nothing is stored; attachments survive hibernation. */
+export class Relay extends DurableObject<Environment> {
+  readonly #tenant: string
+  readonly #name: string
+  readonly #machine: RelayMachine<WebSocket>
+  readonly #streams = new Map<WebSocket, StreamAttachment>()
+  #replicator: { socket: WebSocket; state: ReplicatorAttachment; acknowledged: number } | null = null
+  #linger: ReturnType<typeof setTimeout> | null = null
+
+  constructor(ctx: DurableObjectState, env: Environment) {
+    super(ctx, env)
+    this.#name = ctx.id.name ?? ''
+    this.#tenant = this.#name.split('/')[0] ?? ''
+    ctx.setWebSocketAutoResponse(new WebSocketRequestResponsePair(PING, PONG))
+    this.#machine = new RelayMachine<WebSocket>({
+      send: (socket, frame) => {
+        const text = JSON.stringify(frame)
+        const state = this.#streams.get(socket)
+        if (!state) return
+        state.sent += Buffer.byteLength(text)
+        this.#saveStream(socket, state)
+        sendQuietly(socket, text)
+      },
+      hasCredit: (socket) => {
+        const state = this.#streams.get(socket)
+        return state !== undefined && state.sent - state.received <= SOCKET_CREDIT
+      },
+      close: (socket, reason) => {
+        this.#streams.delete(socket)
+        closeQuietly(socket, 1012, reason)
+      },
+      saveStream: (socket, hashes, toldPlan) => {
+        const state = this.#streams.get(socket)
+        if (!state) return
+        Object.assign(state, { hashes: packHashes(hashes), toldPlan })
+        this.#saveStream(socket, state)
+      },
+      saveCheckpoint: (checkpoint, plan) => {
+        if (!this.#replicator) return
+        Object.assign(this.#replicator.state, { checkpoint, plan })
+        this.#saveReplicator()
+      },
+      ask: (bucket, checkpoint, stale, answer) => {
+        void this.#untilAnswered(async () => {
+          const stub = this.env.BUCKET.getByName(await bucketObjectName(this.#tenant, bucket))
+          return stub.state({ v: MESSAGE_VERSION, checkpoint })
+        }, stale).then((state) => {
+          if (state === null) return
+          if (state.kind === 'state') answer({ count: state.count, checksum: state.checksum, last: state.last })
+          else if (state.kind === 'gone') answer({ count: 0, checksum: 0, last: 0 })
+          else answer('overtaken')
+        })
+      },
+      attach: (done) => {
+        const request = { v: MESSAGE_VERSION, relay: this.#name }
+        void this.#untilAnswered(() => this.env.REPLICATOR.getByName(replicatorName(this.#tenant)).attach(request)).then(done)
+      },
+      committed: (answer) => {
+        void this.#untilAnswered(() => this.env.REPLICATOR.getByName(replicatorName(this.#tenant)).committed({ v: MESSAGE_VERSION })).then(
+          (committed) => answer(committed?.checkpoint ?? 0),
+        )
+      },
+    })
+    this.#wake()
+  }
+
+  override async fetch(request: Request): Promise<Response> {
+    if (request.headers.get('upgrade') !== 'websocket') return new Response('a WebSocket is expected', { status: 426 })
+    const path = new URL(request.url).pathname
+    if (path === '/stream') return this.#acceptStream()
+    if (path === '/replicator') return this.#acceptReplicator()
+    return new Response('no such path', { status: 404 })
+  }
+
+  override async webSocketMessage(socket: WebSocket, message: string | ArrayBuffer): Promise<void> {
+    if (typeof message !== 'string') return
+    if (this.#replicator?.socket === socket) {
+      const frame = replicatorFrame(message)
+      if (!frame) return this.webSocketClose(socket)
+      this.#replicator.state.received += Buffer.byteLength(message)
+      this.#machine.receive(frame)
+      this.#acknowledge()
+      return
+    }
+    const state = this.#streams.get(socket)
+    if (!state) return closeQuietly(socket, 1012, 'not known any more')
+    const frame = streamFrame(message)
+    if (!frame) return closeQuietly(socket, 1003, 'a frame was not understood')
+    if (frame.type === 'ack') {
+      state.received = Math.max(state.received, frame.received)
+      this.#saveStream(socket, state)
+      this.#machine.flush(socket)
+    } else this.#machine.subscribe(socket, frame.seq, frame.add, frame.remove)
+  }
+
+  override async webSocketClose(socket: WebSocket): Promise<void> {
+    closeQuietly(socket, 1000, '')
+    if (this.#replicator?.socket === socket) this.#replicator = null
+    if (this.#streams.delete(socket)) this.#machine.streamGone(socket)
+    this.#lingerWhenAlone()
+  }
+
+  override async webSocketError(socket: WebSocket): Promise<void> {
+    await this.webSocketClose(socket)
+  }
+
+  /** Streams without a sign of life: their sockets are half-open. */
+  override async alarm(): Promise<void> {
+    const before = Date.now() - SILENT_MS
+    for (const socket of [...this.#streams.keys()]) {
+      const heard = this.ctx.getWebSocketAutoResponseTimestamp(socket)?.getTime()
+      if (heard !== undefined && heard < before) await this.webSocketClose(socket)
+    }
+    if (this.#streams.size > 0) await this.ctx.storage.setAlarm(Date.now() + SILENT_MS)
+  }
+
+  #acceptStream(): Response {
+    const [client, socket] = Object.values(new WebSocketPair())
+    if (!client || !socket) throw new Error('the runtime made no pair of sockets')
+    this.ctx.acceptWebSocket(socket, [STREAM])
+    const state: StreamAttachment = { hashes: packHashes([]), toldPlan: null, sent: 0, received: 0 }
+    this.#streams.set(socket, state)
+    this.#saveStream(socket, state)
+    if (this.#streams.size === 1) void this.ctx.storage.setAlarm(Date.now() + SILENT_MS)
+    this.#machine.streamArrived(socket)
+    return new Response(null, { status: 101, webSocket: client })
+  }
+
+  #acceptReplicator(): Response {
+    if (!this.#machine.wants) return new Response('no streams', { status: 410 })
+    const [client, socket] = Object.values(new WebSocketPair())
+    if (!client || !socket) throw new Error('the runtime made no pair of sockets')
+    const older = this.#replicator?.socket
+    this.ctx.acceptWebSocket(socket, [REPLICATOR])
+    this.#replicator = { socket, state: { checkpoint: null, plan: null, received: 0 }, acknowledged: 0 }
+    this.#saveReplicator()
+    this.#machine.replicatorArrived()
+    if (older) closeQuietly(older, 1000, 'a newer socket')
+    this.#lingerWhenAlone()
+    const checkpoint = this.#machine.checkpoint
+    return new Response(null, {
+      status: 101,
+      webSocket: client,
+      headers: { 'rockpool-checkpoint': checkpoint === null ? '' : String(checkpoint) },
+    })
+  }
+
+  /** Slept: whom to tell is in the attachments. */
+  #wake(): void {
+    const streams: [WebSocket, { hashes: string[]; toldPlan: string | null }][] = []
+    for (const socket of this.ctx.getWebSockets(STREAM)) {
+      const state = attachmentOf(socket)
+      if (state?.kind !== 'stream' || state.hashes === null) {
+        closeQuietly(socket, 1012, 'too many buckets to remember')
+        continue
+      }
+      const { hashes, toldPlan, sent, received } = state
+      this.#streams.set(socket, { hashes, toldPlan, sent, received })
+      streams.push([socket, { hashes: unpackHashes(hashes), toldPlan }])
+    }
+    let at: { checkpoint: number; plan: string | null } | null = null
+    for (const socket of this.ctx.getWebSockets(REPLICATOR)) {
+      const state = attachmentOf(socket)
+      if (state?.kind !== 'replicator') continue
+      const { checkpoint, plan, received } = state
+      if (this.#replicator && (this.#replicator.state.checkpoint ?? 0) > (checkpoint ?? 0)) continue
+      this.#replicator = { socket, state: { checkpoint, plan, received }, acknowledged: received }
+      if (checkpoint !== null) at = { checkpoint, plan }
+    }
+    this.#machine.wake(at, streams)
+    this.#machine.wants ||= this.#replicator !== null
+    this.#lingerWhenAlone()
+  }
+
+  #lingerWhenAlone(): void {
+    if (this.#linger || this.#streams.size > 0 || !this.#machine.wants) return
+    this.#linger = setTimeout(() => {
+      this.#linger = null
+      if (this.#streams.size > 0) return
+      this.#machine.forget()
+      const open = this.#replicator
+      this.#replicator = null
+      if (open) closeQuietly(open.socket, 1000, 'no streams')
+    }, LINGER_MS)
+  }
+
+  #acknowledge(): void {
+    const open = this.#replicator
+    if (!open) return
+    this.#saveReplicator()
+    // At once when it is behind (then it waits for everything), else now and then.
+    if (open.state.received - open.acknowledged < ACKNOWLEDGE_BYTES) return
+    open.acknowledged = open.state.received
+    const frame: AckFrame = { v: MESSAGE_VERSION, type: 'ack', received: open.state.received }
+    sendQuietly(open.socket, JSON.stringify(frame))
+  }
+
+  #saveStream(socket: WebSocket, state: StreamAttachment): void {
+    socket.serializeAttachment({ kind: 'stream', ...state })
+  }
+
+  #saveReplicator(): void {
+    this.#replicator?.socket.serializeAttachment({ kind: 'replicator', ...this.#replicator.state })
+  }
+
+  /** With a new stub each time, back-off and jitter, without end; null when it is not wanted any more. */
+  async #untilAnswered<T>(call: () => Promise<T>, stale: () => boolean = () => false): Promise<T | null> {
+    for (let attempt = 0; !stale(); attempt++) {
+      try {
+        return await call()
+      } catch (error) {
+        if (attempt === 3) console.warn(`relay ${this.#name}: a call fails`, error)
+        const wait = Math.min(FIRST_WAIT_MS * 2 ** Math.min(attempt, 20), MAX_WAIT_MS)
+        await new Promise((resolve) => setTimeout(resolve, wait * (0.5 + Math.random())))
+      }
+    }
+    return null
+  }
+}
+
+function sendQuietly(socket: WebSocket, text: string): void {
+  try {
+    socket.send(text)
+  } catch {
+    // It has fallen; its close event says so.
+  }
+}
+
+function closeQuietly(socket: WebSocket, code: number, reason: string): void {
+  try {
+    socket.close(code, reason)
+  } catch {
+    // It was closed already.
+  }
+}
