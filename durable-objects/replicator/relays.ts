@@ -125,7 +125,8 @@ export class Relays {
     const frame = ackFrame.safeParse(parse(data))
     if (!frame.success) return
     open.received = Math.max(open.received, frame.data.received)
-    if (open.behind && open.sent === open.received) {
+    // Relays acknowledge every quarter of the credit.
+    if (open.behind && open.sent - open.received <= SOCKET_CREDIT / 2) {
       open.behind = false
       this.#send(open, [this.#sources.gap()])
     }

@@ -1,0 +1,129 @@
+import { bucketHash, mailboxName } from '../../protocol/names.ts'
+import type { RelayFrame } from '../../protocol/messages.ts'
+import type { LoadedPlan, Resolution } from '../../sync-config/types.ts'
+import type { StreamInput } from './stream.ts'
+import type { StreamPorts, Upstream } from './ports.ts'
+import { MESSAGE_VERSION } from '../../protocol/messages.ts'
+import type { View } from './view.ts'
+
+export interface Resolved extends Resolution {
+  /** The highest marker in the client's mailbox. */
+  writeCheckpoint: string | null
+}
+
+/** The mailbox of the client, when it named itself. */
+export function mailboxOf(input: StreamInput): string | null {
+  return input.request.client_id === undefined ? null : mailboxName(input.user, input.request.client_id)
+}
+
+/** Brings lookups, wanted buckets and the subscription to agreement at the view's checkpoint. */
+export class Resolver {
+  readonly #input: StreamInput
+  readonly #ports: StreamPorts
+  readonly #view: View
+  readonly #mailbox: string | null
+  #seq = 0
+  #plan: LoadedPlan | null = null
+
+  constructor(input: StreamInput, ports: StreamPorts, view: View) {
+    this.#input = input
+    this.#ports = ports
+    this.#view = view
+    this.#mailbox = mailboxOf(input)
+  }
+
+  /** Null: the upstream fell, or there is no plan yet; start over. Throws PSYNC_S2305. */
+  async resolve(upstream: Upstream): Promise<Resolved | null> {
+    const view = this.#view
+    for (;;) {
+      const plan = await this.#load()
+      if (!plan) return null
+      const program = plan.request(this.#context())
+      const resolution = program.resolve((bucket) => this.#validRows(bucket))
+      const need = [...resolution.need]
+      if (this.#mailbox !== null && !this.#validRows(this.#mailbox)) need.push(this.#mailbox)
+      const wanted = new Set(resolution.lookups)
+      if (this.#mailbox !== null) wanted.add(this.#mailbox)
+      const complete = resolution.need.length === 0
+      if (complete) for (const { bucket } of resolution.buckets) wanted.add(bucket)
+      const add = [...wanted].filter((bucket) => !view.subscribed.has(bucket))
+      const remove = complete ? [...view.subscribed].filter((bucket) => !wanted.has(bucket)) : []
+      if (add.length > 0 || remove.length > 0) {
+        if (!(await this.#subscribe(upstream, add, remove))) return null
+        continue
+      }
+      if (need.length === 0) return { ...resolution, writeCheckpoint: this.#writeCheckpoint() }
+      if (!(await this.#readRows(upstream, need))) return null
+    }
+  }
+
+  #context() {
+    const { request, claims } = this.#input
+    return {
+      claims,
+      parameters: request.parameters ?? {},
+      includeDefaults: request.streams?.include_defaults ?? true,
+      subscriptions: (request.streams?.subscriptions ?? []).map((each) => ({
+        stream: each.stream,
+        parameters: each.parameters,
+        priority: each.override_priority,
+      })),
+    }
+  }
+
+  #validRows(bucket: string): string[] | undefined {
+    const known = this.#view.rows.get(bucket)
+    return known?.valid && this.#view.subscribed.has(bucket) ? known.rows : undefined
+  }
+
+  async #load(): Promise<LoadedPlan | null> {
+    const hash = this.#view.plan
+    if (hash === null) return null
+    if (this.#plan?.hash !== hash) this.#plan = await this.#ports.plan(hash)
+    return this.#plan
+  }
+
+  async #subscribe(upstream: Upstream, add: string[], remove: string[]): Promise<boolean> {
+    const view = this.#view
+    const hashes = remove.map(bucketHash)
+    for (const bucket of remove) view.unsubscribe(bucket)
+    for (const bucket of add) view.subscribe(bucket)
+    const seq = ++this.#seq
+    upstream.send({ v: MESSAGE_VERSION, type: 'subscribe', seq, add, remove: hashes })
+    if (add.length === 0) return true
+    for (;;) {
+      const frame: RelayFrame | null = await upstream.next()
+      if (frame === null) return false
+      view.apply(frame)
+      if (frame.seq === seq) return true
+    }
+  }
+
+  /** At the view's checkpoint, consuming nothing meanwhile. */
+  async #readRows(upstream: Upstream, need: readonly string[]): Promise<boolean> {
+    const view = this.#view
+    for (const bucket of need) {
+      const answer = await this.#ports.rows(bucket, view.checkpoint)
+      if (answer.kind === 'overtaken') {
+        // The next message brings a newer checkpoint.
+        const frame = await upstream.next()
+        if (frame === null) return false
+        view.apply(frame)
+        return true
+      }
+      view.rows.set(bucket, { rows: answer.kind === 'rows' ? answer.rows : [], valid: true })
+    }
+    return true
+  }
+
+  /** Markers may commit in another order than they were numbered. */
+  #writeCheckpoint(): string | null {
+    if (this.#mailbox === null) return null
+    let highest: bigint | null = null
+    for (const row of this.#validRows(this.#mailbox) ?? []) {
+      const { n }: { n: string } = JSON.parse(row)
+      if (highest === null || BigInt(n) > highest) highest = BigInt(n)
+    }
+    return highest === null ? null : highest.toString()
+  }
+}

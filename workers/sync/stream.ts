@@ -1,0 +1,79 @@
+import type { StreamRequest } from '../../protocol/lines.ts'
+import type { OpId } from '../../protocol/ops.ts'
+import { Emitter } from './emit.ts'
+import type { StreamPorts, Upstream } from './ports.ts'
+import { Resolver } from './resolve.ts'
+import { View } from './view.ts'
+
+export interface StreamInput {
+  request: StreamRequest
+  /** Payload of the verified token. */
+  claims: Record<string, unknown>
+  /** `sub` as text. */
+  user: string
+}
+
+/**
+ * One stream, until its receiver has gone: follows a relay, keeps lookups, buckets and subscription in agreement, and sends each checkpoint with
+ * what the client lacks of it. It keeps nothing that the client does not send again when it reconnects.
+ *
+ * Rejects with PSYNC_S2305 when the client has too many buckets, and with the reason when `lines.signal` is aborted.
+ */
+export async function runStream(input: StreamInput, ports: StreamPorts): Promise<void> {
+  const { signal } = ports.lines
+  const view = new View()
+  const resolver = new Resolver(input, ports, view)
+  const emitter = new Emitter(ports, view, positionsOf(input.request))
+  let upstream: Upstream | null = null
+  try {
+    for (;;) {
+      signal.throwIfAborted()
+      if (upstream === null) {
+        upstream = await connect(ports, view)
+        if (upstream === null) continue
+      }
+      // To the newest: older checkpoints need not be told.
+      while (upstream.waiting > 0) {
+        const frame = await upstream.next()
+        if (frame) view.apply(frame)
+        else break
+      }
+      const resolved = await resolver.resolve(upstream)
+      if (resolved && !(await emitter.emit(resolved, upstream))) continue
+      if (upstream.waiting > 0) continue
+      const frame = await upstream.next()
+      if (frame) view.apply(frame)
+      else {
+        upstream.close()
+        upstream = null
+      }
+    }
+  } finally {
+    upstream?.close()
+  }
+}
+
+/** A new socket, greeted. What is known of buckets stays: the relay tells all states again. */
+async function connect(ports: StreamPorts, view: View): Promise<Upstream | null> {
+  for (let attempt = 1; ; attempt++) {
+    ports.lines.signal.throwIfAborted()
+    try {
+      const upstream = await ports.connect()
+      const hello = await upstream.next()
+      if (hello) {
+        view.subscribed.clear()
+        view.apply(hello)
+        return upstream
+      }
+      upstream.close()
+    } catch (error) {
+      if (ports.lines.signal.aborted) throw error
+    }
+    await ports.pause(attempt)
+  }
+}
+
+/** Positions may be larger than any op that exists: they are lower bounds. */
+function positionsOf(request: StreamRequest): Map<string, OpId> {
+  return new Map((request.buckets ?? []).map(({ name, after }) => [name, Math.min(Number(after), Number.MAX_SAFE_INTEGER)]))
+}

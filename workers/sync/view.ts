@@ -1,0 +1,93 @@
+import type { BucketState, RelayFrame } from '../../protocol/messages.ts'
+import { bucketHash } from '../../protocol/names.ts'
+import type { OpId } from '../../protocol/ops.ts'
+
+/** Op texts that came with notices and were not sent yet. UTF-16 units, of one bucket and of all. */
+const TAIL_LENGTH = 64 * 1024
+const TAILS_LENGTH = 1024 * 1024
+
+interface Tail {
+  ops: string[]
+  last: OpId
+  length: number
+}
+
+/**
+ * What a stream knows of its buckets: count, checksum and last op of all of them at one checkpoint. Each message of the relay moves the
+ * whole view to its checkpoint.
+ */
+export class View {
+  checkpoint: OpId = 0
+  plan: string | null = null
+  readonly states = new Map<string, BucketState>()
+  readonly subscribed = new Set<string>()
+  /** Lookup buckets: their rows, and whether these are right at the checkpoint. */
+  readonly rows = new Map<string, { rows: string[]; valid: boolean }>()
+  readonly #names = new Map<string, string>()
+  /** Per bucket the ops since it was last sent completely, without a hole. */
+  readonly #tails = new Map<string, Tail>()
+  #tailsLength = 0
+
+  subscribe(bucket: string): void {
+    this.subscribed.add(bucket)
+    this.#names.set(bucketHash(bucket), bucket)
+  }
+
+  unsubscribe(bucket: string): void {
+    this.subscribed.delete(bucket)
+    this.#names.delete(bucketHash(bucket))
+    this.states.delete(bucket)
+    this.rows.delete(bucket)
+    this.dropTail(bucket)
+  }
+
+  apply(frame: RelayFrame): void {
+    this.checkpoint = frame.checkpoint
+    this.plan = frame.plan
+    for (const [hash, count, checksum, last, ops] of frame.buckets) {
+      const bucket = this.#names.get(hash)
+      if (bucket === undefined || !this.subscribed.has(bucket)) continue
+      const known = this.states.get(bucket)
+      this.states.set(bucket, { count, checksum, last })
+      if (known && sameState(known, { count, checksum, last })) continue
+      const lookup = this.rows.get(bucket)
+      if (lookup) lookup.valid = false
+      const tail = this.#tails.get(bucket)
+      if (!tail) continue
+      if (ops === null || !known) this.dropTail(bucket)
+      else this.#extend(bucket, tail, ops, last)
+    }
+  }
+
+  /** From here on the ops of a bucket follow what the client has: it was sent completely. */
+  startTail(bucket: string): void {
+    this.dropTail(bucket)
+    this.#tails.set(bucket, { ops: [], last: 0, length: 0 })
+  }
+
+  dropTail(bucket: string): void {
+    this.#tailsLength -= this.#tails.get(bucket)?.length ?? 0
+    this.#tails.delete(bucket)
+  }
+
+  /** The ops that came along, null when they must be read. */
+  tail(bucket: string): { ops: string; last: OpId; pieces: number } | null {
+    const tail = this.#tails.get(bucket)
+    return tail ? { ops: tail.ops.join(','), last: tail.last, pieces: tail.ops.length } : null
+  }
+
+  #extend(bucket: string, tail: Tail, ops: string, last: OpId): void {
+    if (tail.length + ops.length > TAIL_LENGTH || this.#tailsLength + ops.length > TAILS_LENGTH) {
+      this.dropTail(bucket)
+      return
+    }
+    tail.ops.push(ops)
+    tail.last = last
+    tail.length += ops.length
+    this.#tailsLength += ops.length
+  }
+}
+
+/** `last` does not count: compaction and checkpoints without ops leave it behind. */
+export const sameState = (a: BucketState | undefined, b: BucketState | undefined): boolean =>
+  a !== undefined && b !== undefined && a.checksum === b.checksum && a.count === b.count
