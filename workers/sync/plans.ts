@@ -1,0 +1,26 @@
+import type { Environment } from '../../durable-objects/environment.ts'
+import { RockpoolError } from '../../protocol/errors.ts'
+import { MESSAGE_VERSION } from '../../protocol/messages.ts'
+import { replicatorName } from '../../protocol/names.ts'
+import { loadPlan, parsePlan } from '../../sync-config/index.ts'
+import type { LoadedPlan } from '../../sync-config/types.ts'
+import { CACHED_PLANS } from './limits.ts'
+
+/** Per isolate; a hash names its content, so nothing here can be out of date. */
+const cache = new Map<string, LoadedPlan>()
+
+/** Throws PSYNC_S2302 when the tenant has no such plan. */
+export async function planByHash(env: Environment, tenant: string, hash: string): Promise<LoadedPlan> {
+  const name = `${tenant}/${hash}`
+  const known = cache.get(name)
+  if (known) return known
+  const text = await env.REPLICATOR.getByName(replicatorName(tenant)).plan({ v: MESSAGE_VERSION, hash })
+  if (text === null) throw new RockpoolError('PSYNC_S2302', `there is no sync plan ${hash}`)
+  const plan = loadPlan(parsePlan(text))
+  for (const oldest of cache.keys()) {
+    if (cache.size < CACHED_PLANS) break
+    cache.delete(oldest)
+  }
+  cache.set(name, plan)
+  return plan
+}

@@ -1,0 +1,119 @@
+import { z } from 'zod'
+import type { Environment } from '../../durable-objects/environment.ts'
+import { MESSAGE_VERSION, PING, PONG, type AckFrame, type RelayFrame } from '../../protocol/messages.ts'
+import { relayName } from '../../protocol/names.ts'
+import type { Budget } from './budget.ts'
+import { ACKNOWLEDGE_BYTES, RELAYS, UPSTREAM_PING_SECONDS } from './limits.ts'
+import type { Upstream } from './ports.ts'
+
+const relayFrame = z.object({
+  ...{ v: z.literal(MESSAGE_VERSION), type: z.literal('update'), checkpoint: z.number(), plan: z.string().nullable() },
+  ...{ seq: z.number().nullable(), buckets: z.array(z.tuple([z.string(), z.number(), z.number(), z.number(), z.string().nullable()])) },
+})
+
+/** A socket to one of the tenant's relays. Throws when it cannot be opened. */
+export async function openUpstream(env: Environment, tenant: string, signal: AbortSignal, budget: Budget): Promise<Upstream> {
+  budget.call()
+  const name = relayName(tenant, 'main', Math.floor(Math.random() * RELAYS))
+  const response = await env.RELAY.getByName(name).fetch('https://relay/stream', { headers: { upgrade: 'websocket' } })
+  const socket = response.webSocket
+  if (!socket) throw new Error(`relay ${name} answered ${response.status}`)
+  socket.accept()
+  return new RelaySocket(socket, signal, budget)
+}
+
+class RelaySocket implements Upstream {
+  readonly #socket: WebSocket
+  readonly #budget: Budget
+  readonly #frames: { frame: RelayFrame; bytes: number }[] = []
+  readonly #timer: ReturnType<typeof setInterval>
+  #taken = 0
+  #acknowledged = 0
+  #silent = 0
+  #fallen = false
+  #wake: () => void = () => {}
+
+  constructor(socket: WebSocket, signal: AbortSignal, budget: Budget) {
+    this.#socket = socket
+    this.#budget = budget
+    socket.addEventListener('message', (event) => this.#receive(event.data))
+    socket.addEventListener('close', () => this.close())
+    socket.addEventListener('error', () => this.close())
+    signal.addEventListener('abort', () => this.close(), { once: true })
+    this.#timer = setInterval(() => this.#ping(), UPSTREAM_PING_SECONDS * 1_000)
+  }
+
+  get waiting(): number {
+    return this.#frames.length
+  }
+
+  send(frame: Parameters<Upstream['send']>[0]): void {
+    this.#send(JSON.stringify(frame))
+  }
+
+  async next(): Promise<RelayFrame | null> {
+    for (;;) {
+      const first = this.#frames.shift()
+      if (first) {
+        this.#acknowledge(first.bytes)
+        return first.frame
+      }
+      if (this.#fallen) return null
+      await new Promise<void>((resolve) => (this.#wake = resolve))
+    }
+  }
+
+  close(): void {
+    if (this.#fallen) return
+    this.#fallen = true
+    clearInterval(this.#timer)
+    try {
+      this.#socket.close(1000)
+    } catch {
+      // It was closed already.
+    }
+    this.#wake()
+  }
+
+  #receive(data: unknown): void {
+    this.#silent = 0
+    if (typeof data !== 'string' || data === PONG) return
+    this.#budget.call()
+    const frame = parse(data)
+    if (!frame) return this.close()
+    this.#frames.push({ frame, bytes: new TextEncoder().encode(data).length })
+    this.#wake()
+  }
+
+  /** What is taken is acknowledged, not what has come: that is what bounds the queue. */
+  #acknowledge(bytes: number): void {
+    this.#taken += bytes
+    if (this.#taken - this.#acknowledged < ACKNOWLEDGE_BYTES) return
+    this.#acknowledged = this.#taken
+    const ack: AckFrame = { v: MESSAGE_VERSION, type: 'ack', received: this.#taken }
+    this.#send(JSON.stringify(ack))
+  }
+
+  #ping(): void {
+    if (this.#silent++ >= 2) this.close()
+    else this.#send(PING)
+  }
+
+  #send(text: string): void {
+    if (this.#fallen) return
+    this.#budget.call()
+    try {
+      this.#socket.send(text)
+    } catch {
+      this.close()
+    }
+  }
+}
+
+function parse(text: string): RelayFrame | null {
+  try {
+    return relayFrame.safeParse(JSON.parse(text)).data ?? null
+  } catch {
+    return null
+  }
+}
