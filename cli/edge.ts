@@ -1,0 +1,162 @@
+import { spawnSync } from 'node:child_process'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { mkdir, readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { convertV4MiniflareOptions, Log, LogLevel, Miniflare, type MiniflareOptions } from 'miniflare'
+import { unstable_readConfig } from 'wrangler'
+import { bundle, ROOT } from './bundle.ts'
+
+export interface EdgeOptions {
+  port: number
+  /** The objects' storage; kept over restarts. */
+  directory: string
+  /** Bindings that are settings or secrets. */
+  bindings: Record<string, string>
+  /** Lines that the script logs. */
+  log?: (line: string) => void
+}
+
+const CRON = '* * * * *'
+const MINUTE_MS = 60_000
+const WATCH_MS = 500
+
+/**
+ * The bundle in local workerd. The cron trigger is called at the start and every minute, because miniflare does not. A workerd that dies is
+ * started again with the same storage.
+ */
+export class LocalEdge {
+  readonly #options: EdgeOptions
+  #miniflare: Miniflare | null = null
+  #pid: number | null = null
+  #cron: ReturnType<typeof setInterval> | null = null
+  #watch: ReturnType<typeof setInterval> | null = null
+  #starting: Promise<void> | null = null
+  #disposed = false
+  url = ''
+
+  constructor(options: EdgeOptions) {
+    this.#options = options
+  }
+
+  /** Process id of workerd. */
+  get pid(): number {
+    if (this.#pid === null) throw new Error('workerd does not run')
+    return this.#pid
+  }
+
+  /** Resolves when the HTTP side answers. */
+  async start(): Promise<void> {
+    this.#starting ??= this.#start().finally(() => (this.#starting = null))
+    await this.#starting
+  }
+
+  /** Ends workerd, and starts it again on the same port and storage. */
+  async restart(): Promise<void> {
+    await this.#stop()
+    await this.start()
+  }
+
+  async dispose(): Promise<void> {
+    this.#disposed = true
+    await this.#starting?.catch(() => {})
+    await this.#stop()
+  }
+
+  async #start(): Promise<void> {
+    const before = new Set(workerdPids())
+    const miniflare = new Miniflare(await this.#miniflareOptions())
+    this.#miniflare = miniflare
+    const ready = await miniflare.ready
+    this.url = `http://127.0.0.1:${ready.port}`
+    this.#pid = workerdPids().find((pid) => !before.has(pid)) ?? null
+    await this.#callCron()
+    this.#cron = setInterval(() => void this.#callCron(), MINUTE_MS)
+    this.#watch = setInterval(() => void this.#revive(), WATCH_MS)
+  }
+
+  async #stop(): Promise<void> {
+    if (this.#cron) clearInterval(this.#cron)
+    if (this.#watch) clearInterval(this.#watch)
+    const miniflare = this.#miniflare
+    this.#miniflare = null
+    this.#pid = null
+    await miniflare?.dispose().catch(() => {})
+  }
+
+  async #revive(): Promise<void> {
+    if (this.#disposed || this.#starting || this.#pid === null || alive(this.#pid)) return
+    this.#options.log?.('workerd has died: starting it again')
+    await this.restart().catch((error: unknown) => this.#options.log?.(`workerd could not be started: ${String(error)}`))
+  }
+
+  async #callCron(): Promise<void> {
+    try {
+      const worker = await this.#miniflare?.getWorker()
+      await worker?.scheduled({ cron: CRON })
+    } catch (error) {
+      this.#options.log?.(`the scheduled handler failed: ${String(error)}`)
+    }
+  }
+
+  async #miniflareOptions(): Promise<MiniflareOptions> {
+    const { port, directory, bindings, log } = this.#options
+    const folder = await bundle()
+    const config = unstable_readConfig({ config: join(ROOT, 'wrangler.toml') }, { hideWarnings: true })
+    await mkdir(directory, { recursive: true })
+    const texts = readdirSync(folder).filter((name) => name.endsWith('.yaml'))
+    const declared: { name: string; class_name: string }[] = config.durable_objects.bindings
+    const objects = declared.map((object) => [object.name, { className: object.class_name, useSQLite: true }])
+    return convertV4MiniflareOptions({
+      host: '127.0.0.1',
+      port,
+      log: new Log(LogLevel.ERROR),
+      handleStructuredLogs: ({ level, message }) => log?.(`${level}: ${message}`),
+      name: config.name ?? 'rockpool',
+      rootPath: folder,
+      modulesRoot: folder,
+      modules: [
+        { type: 'ESModule', path: join(folder, 'index.js'), contents: await readFile(join(folder, 'index.js'), 'utf8') },
+        ...texts.map((name) => ({ type: 'Text' as const, path: join(folder, name), contents: readFileSync(join(folder, name), 'utf8') })),
+      ],
+      compatibilityDate: config.compatibility_date ?? '',
+      compatibilityFlags: config.compatibility_flags,
+      bindings: { ...config.vars, ...bindings },
+      durableObjects: Object.fromEntries(objects),
+      resourcePersistencePath: directory,
+    })
+  }
+}
+
+function alive(pid: number): boolean {
+  try {
+    process.kill(pid, 0)
+  } catch {
+    return false
+  }
+  // One that was killed and not waited for yet.
+  const stat = `/proc/${pid}/stat`
+  return !existsSync(stat) || !/\) Z /.test(readFileSync(stat, 'utf8'))
+}
+
+/** Our children that are workerd. */
+function workerdPids(): number[] {
+  const output = spawnSync('ps', ['-A', '-o', 'pid=,ppid=,comm='], { encoding: 'utf8' }).stdout ?? ''
+  if (output !== '') {
+    return output
+      .split('\n')
+      .map((line) => line.trim().split(/\s+/))
+      .filter(([, parent, name]) => Number(parent) === process.pid && name?.endsWith('workerd'))
+      .map(([pid]) => Number(pid))
+  }
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .filter((name) => {
+      try {
+        const stat = readFileSync(`/proc/${name}/stat`, 'utf8')
+        return stat.includes('(workerd)') && Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]) === process.pid
+      } catch {
+        return false
+      }
+    })
+    .map(Number)
+}

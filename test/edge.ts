@@ -1,0 +1,74 @@
+import { existsSync, readdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
+import { LocalEdge } from '../cli/edge.ts'
+import { freePort } from './postgres.ts'
+
+export interface EdgeSettings {
+  databaseUrl: string
+  jwtSecret: string
+  jwtAudience: string
+  /** YAML text. */
+  syncConfig: string
+  directory: string
+  port?: number
+  log?: (line: string) => void
+}
+
+export type ObjectClass = 'Bucket' | 'Relay' | 'Replicator'
+
+export interface Edge {
+  readonly url: string
+  pid(): number
+  /** SIGKILL to workerd, then started again on the same port and storage. Resolves when it answers again. */
+  kill9(): Promise<void>
+  restart(): Promise<void>
+  dispose(): Promise<void>
+  /** Ids of the objects of a class that have written something. */
+  objectIds(name: ObjectClass): Promise<string[]>
+  /** Every object of a class that has a file on disk, with its tables. */
+  objectTables(name: ObjectClass): Promise<{ id: string; tables: string[] }[]>
+}
+
+/** The very bundle that would be deployed, in workerd, over a database of the test. */
+export async function startEdge(settings: EdgeSettings): Promise<Edge> {
+  const { databaseUrl, jwtSecret, jwtAudience, syncConfig, directory } = settings
+  const edge = new LocalEdge({
+    port: settings.port ?? (await freePort()),
+    directory,
+    bindings: { DATABASE_URL: databaseUrl, JWT_SECRET: jwtSecret, JWT_AUDIENCE: jwtAudience, SYNC_CONFIG: syncConfig },
+    log: settings.log ?? (process.env.ROCKPOOL_LOG ? (line) => console.log(`[edge] ${line}`) : () => {}),
+  })
+  await edge.start()
+
+  const objectTables = async (name: ObjectClass) => {
+    const folder = join(directory, 'do', `rockpool-${name}`)
+    if (!existsSync(folder)) return []
+    return readdirSync(folder)
+      .filter((file) => /^[0-9a-f]{64}\.sqlite$/.test(file))
+      .map((file) => {
+        const db = new DatabaseSync(join(folder, file), { readOnly: true })
+        try {
+          const rows = db.prepare("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE '\\_cf\\_%' ESCAPE '\\'").all()
+          return { id: file.slice(0, 64), tables: rows.map((row) => String(row.name)) }
+        } finally {
+          db.close()
+        }
+      })
+  }
+
+  return {
+    get url() {
+      return edge.url
+    },
+    pid: () => edge.pid,
+    async kill9() {
+      process.kill(edge.pid, 'SIGKILL')
+      await edge.restart()
+    },
+    restart: () => edge.restart(),
+    dispose: () => edge.dispose(),
+    objectTables,
+    objectIds: async (name) => (await objectTables(name)).filter((object) => object.tables.length > 0).map((object) => object.id),
+  }
+}
