@@ -42,7 +42,7 @@ export interface SyncOptions {
   schema: Schema
   /** A token for the sync service and the uploader; asked again when it is about to expire. Throw when nobody is signed in. */
   auth: () => Promise<string> | string
-  /** Names the local database (web: one per origin; Node: the path of the file, `:memory:` for none). Default `rockpool`. */
+  /** Names the local database of this origin. Default `rockpool`. */
   name?: string
   /** Where the built-in uploader posts transactions. Without it and without `upload`, writes wait in the queue. */
   uploadUrl?: string
@@ -109,6 +109,8 @@ export interface WriteTransaction {
 export interface SyncEvents {
   status: Status
   failedWrite: FailedWrite
+  /** A bucket did not add up and is downloaded again. It should never happen. */
+  mismatch: { bucket: string }
 }
 
 export interface WaitOptions {
@@ -152,6 +154,12 @@ export interface SyncDatabase {
   /** Goes online; when it is already, tries again at once. */
   connect(): Promise<void>
   close(): Promise<void>
+}
+
+/** In Node the database is a file. */
+export interface NodeSyncOptions extends SyncOptions {
+  /** Path of the file, `:memory:` for none. Default `<name>.db`. */
+  path?: string
 }
 
 export type OpenSync = (options: SyncOptions) => Promise<SyncDatabase>

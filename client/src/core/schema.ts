@@ -18,7 +18,8 @@ export function checkSchema(schema: Schema): void {
     }
     for (const [index, on] of Object.entries(indexes)) {
       if (!NAME.test(index)) throw new Error(`Not a usable index name: ${index}`)
-      for (const column of on) if (column !== 'id' && !(column in columns)) throw new Error(`Index ${index} names ${column}, which ${table} lacks`)
+      for (const column of on)
+        if (column !== 'id' && !(column in columns)) throw new Error(`Index ${index} names ${column}, which ${table} lacks`)
     }
   }
 }

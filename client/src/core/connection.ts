@@ -1,0 +1,105 @@
+import type { SyncLine } from '../../../protocol/lines.ts'
+import { CLOSE_RECONNECT, CLOSE_UNAUTHORIZED } from '../../../protocol/native.ts'
+import { ProblemError } from './problem.ts'
+
+export interface ConnectionOptions {
+  url: string
+  token: string
+  /** Body of the request. */
+  request: unknown
+  signal: AbortSignal
+  /** In order; the next one waits for the promise. */
+  line(line: SyncLine): Promise<void>
+}
+
+/** Bytes that may be under way to us; given back as lines are processed. */
+const CREDIT = 4 * 1024 * 1024
+const CREDIT_STEP = 256 * 1024
+/** The server gives a sign of life every 20 s. */
+const SILENCE_MS = 60_000
+
+/** One WebSocket from open to close. Resolves when the server asks to connect again; throws ProblemError otherwise. */
+export class Connection {
+  readonly #options: ConnectionOptions
+  #socket: WebSocket | null = null
+
+  constructor(options: ConnectionOptions) {
+    this.#options = options
+  }
+
+  /** Renews the authorisation. */
+  renew(token: string): void {
+    this.#send({ token })
+  }
+
+  async run(): Promise<void> {
+    const { url, signal } = this.#options
+    const socket = new WebSocket(`${url.replace(/^http/, 'ws').replace(/\/+$/, '')}/sync/stream`)
+    this.#socket = socket
+    const over = Promise.withResolvers<void>()
+    let work = Promise.resolve()
+    let processed = 0
+    let problem: ProblemError | null = null
+    let timer: ReturnType<typeof setTimeout>
+    const alive = (): void => {
+      clearTimeout(timer)
+      timer = setTimeout(() => over.reject(new ProblemError('network', 'the server is silent')), SILENCE_MS)
+    }
+    const stop = (): void => over.resolve()
+    signal.addEventListener('abort', stop)
+    alive()
+    socket.onopen = () => this.#send({ open: this.#options.request, token: this.#options.token, credit: CREDIT })
+    socket.onmessage = ({ data }: MessageEvent<unknown>) => {
+      alive()
+      if (typeof data !== 'string') return
+      work = work.then(async () => {
+        if (signal.aborted) return
+        const line = parse(data)
+        if ('error' in line) {
+          problem = new ProblemError(line.error.code, line.error.message)
+          return
+        }
+        await this.#options.line(line)
+        processed += data.length
+        if (processed < CREDIT_STEP) return
+        this.#send({ credit: processed })
+        processed = 0
+      })
+      work.catch((error: unknown) => over.reject(error))
+    }
+    socket.onclose = ({ code, reason }) => {
+      work.then(
+        () => {
+          if (code === CLOSE_RECONNECT) over.resolve()
+          else if (problem) over.reject(problem)
+          else if (code === CLOSE_UNAUTHORIZED) over.reject(new ProblemError('auth', reason || 'the token was refused'))
+          else over.reject(new ProblemError('network', reason || `the connection was closed (${code})`))
+        },
+        () => {},
+      )
+    }
+    try {
+      await over.promise
+    } finally {
+      clearTimeout(timer!)
+      signal.removeEventListener('abort', stop)
+      socket.onmessage = null
+      socket.onclose = null
+      socket.close()
+      await work.catch(() => {})
+    }
+  }
+
+  #send(frame: unknown): void {
+    if (this.#socket?.readyState === WebSocket.OPEN) this.#socket.send(JSON.stringify(frame))
+  }
+}
+
+function parse(text: string): SyncLine | { error: { code: string; message: string } } {
+  try {
+    const line: SyncLine | { error: { code: string; message: string } } = JSON.parse(text)
+    return line
+  } catch (cause) {
+    throw new ProblemError('protocol', 'the server sent something that is not JSON', { cause })
+  }
+}

@@ -1,0 +1,87 @@
+import type { BucketEntry, SyncLine } from '../../../protocol/lines.ts'
+import type { Schema, SyncProgress } from '../types.ts'
+import { applyCheckpoint, keepBuckets, receive, type Target } from './buckets.ts'
+import { ProblemError } from './problem.ts'
+import type { Sqlite } from './sqlite.ts'
+
+export interface DownloadEvents {
+  changed(tables: ReadonlySet<string>): void
+  progress(progress: SyncProgress): void
+  /** A whole checkpoint is applied. */
+  complete(): void
+  mismatch(bucket: string): void
+  expires(seconds: number): void
+}
+
+/** The lines of one connection, in order. */
+export class Download {
+  readonly #db: Sqlite
+  readonly #schema: Schema
+  readonly #events: DownloadEvents
+  #target: Target | null = null
+  #received = 0
+  #total = 0
+
+  constructor(db: Sqlite, schema: Schema, events: DownloadEvents) {
+    this.#db = db
+    this.#schema = schema
+    this.#events = events
+  }
+
+  /** Throws ProblemError `checksum` and `protocol`: then the connection begins anew. */
+  line(line: SyncLine): void {
+    if ('data' in line) {
+      this.#received += receive(this.#db, line.data.bucket, line.data.data)
+      this.#tell()
+    } else if ('checkpoint' in line) {
+      const { last_op_id, write_checkpoint, buckets } = line.checkpoint
+      this.#target = {
+        lastOp: Number(last_op_id),
+        writeCheckpoint: write_checkpoint ?? null,
+        buckets: new Map(buckets.map((entry) => [entry.bucket, entry])),
+      }
+      keepBuckets(this.#db, this.#target)
+      this.#expect(buckets)
+    } else if ('checkpoint_diff' in line) {
+      const { last_op_id, write_checkpoint, updated_buckets, removed_buckets } = line.checkpoint_diff
+      const buckets = new Map(this.#announced().buckets)
+      for (const bucket of removed_buckets) buckets.delete(bucket)
+      for (const entry of updated_buckets) buckets.set(entry.bucket, entry)
+      this.#target = { lastOp: Number(last_op_id), writeCheckpoint: write_checkpoint ?? null, buckets }
+      if (removed_buckets.length > 0) keepBuckets(this.#db, this.#target)
+      this.#expect(updated_buckets)
+    } else if ('partial_checkpoint_complete' in line) this.#apply(line.partial_checkpoint_complete.priority)
+    else if ('checkpoint_complete' in line) {
+      this.#apply(null)
+      this.#events.complete()
+    } else if ('token_expires_in' in line) this.#events.expires(line.token_expires_in)
+  }
+
+  #announced(): Target {
+    if (!this.#target) throw new ProblemError('protocol', 'the server sent a line before its first checkpoint')
+    return this.#target
+  }
+
+  #apply(priority: number | null): void {
+    const applied = applyCheckpoint(this.#db, this.#schema, this.#announced(), priority)
+    if (applied.ok) {
+      if (applied.changed.size > 0) this.#events.changed(applied.changed)
+      return
+    }
+    for (const bucket of applied.mismatches) this.#events.mismatch(bucket)
+    throw new ProblemError('checksum', `${applied.mismatches.length} buckets do not add up and are downloaded again`)
+  }
+
+  /** What the announced buckets hold and we do not: an estimate, because ops that we have may have been compacted away. */
+  #expect(entries: readonly BucketEntry[]): void {
+    const known = new Map(this.#db.all('SELECT name, last_op, ops FROM rp_buckets WHERE name IS NOT NULL').map((row) => [row.name, row]))
+    this.#received = 0
+    this.#total = entries.reduce((sum, entry) => sum + (known.has(entry.bucket) ? 0 : entry.count), 0)
+    this.#tell()
+  }
+
+  #tell(): void {
+    const total = Math.max(this.#total, this.#received)
+    this.#events.progress({ downloaded: this.#received, total, fraction: total === 0 ? 0 : this.#received / total })
+  }
+}
