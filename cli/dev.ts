@@ -1,0 +1,77 @@
+import { readFile } from 'node:fs/promises'
+import { join, resolve } from 'node:path'
+import { compile } from '../sync-config/index.ts'
+import { bundle, ROOT } from './bundle.ts'
+import { checkSource } from './check-source.ts'
+import { isFree, startDatabase } from './database.ts'
+import { LocalEdge } from './edge.ts'
+import type { DevOptions } from './options.ts'
+import { UsageError } from './problem.ts'
+import { developmentSecret } from './secret.ts'
+
+const EXAMPLE_PORT_OFFSET = 1
+
+/** Runs until the signal: database, edge and example, in this order, and ends them in the other. */
+export async function dev(options: DevOptions, say: (line: string) => void, signal: AbortSignal): Promise<void> {
+  const data = resolve(options.data)
+  const syncConfig = await readSyncConfig(options.syncConfig)
+  if (!(await isFree(options.port))) throw new UsageError(`port ${options.port} is in use: choose another one with --port`)
+  const stops: (() => Promise<void>)[] = []
+  try {
+    let databaseUrl = options.databaseUrl
+    if (databaseUrl === undefined) {
+      say('database   starting the embedded Postgres …')
+      const database = await startDatabase(data)
+      stops.push(() => database.stop())
+      databaseUrl = database.url
+    }
+    await checkSource(databaseUrl)
+    say(`database   ${databaseUrl.replace(/:[^:@/]*@/, ':…@')}`)
+    if (signal.aborted) return
+    const jwtSecret = options.jwtSecret ?? (await developmentSecret(data))
+    const { port, jwtAudience } = options
+    const url = `http://127.0.0.1:${port}`
+    if (options.example) {
+      const { prepareDatabase } = await import('../examples/todos/database.ts')
+      await prepareDatabase(databaseUrl)
+    }
+    say('edge       making the bundle …')
+    await bundle()
+    if (signal.aborted) return
+    say('edge       starting workerd …')
+    const edge = new LocalEdge({
+      port,
+      directory: join(data, 'edge'),
+      bindings: { DATABASE_URL: databaseUrl, JWT_SECRET: jwtSecret, JWT_AUDIENCE: jwtAudience, SYNC_CONFIG: syncConfig },
+      log: (line) => say(`edge       ${line}`),
+    })
+    stops.push(() => edge.dispose())
+    await edge.start()
+    if (options.example) {
+      say('example    starting …')
+      const { startExample } = await import('../examples/todos/server.ts')
+      const examplePort = (await isFree(port + EXAMPLE_PORT_OFFSET)) ? port + EXAMPLE_PORT_OFFSET : 0
+      const example = await startExample({ port: examplePort, databaseUrl, jwtSecret, jwtAudience, endpoint: url })
+      stops.push(() => example.close())
+      say(`example    ${example.url}`)
+    }
+    say(`status     ${url}/status   (a token: rockpool token --sub me)`)
+    say(`ready ${url}`)
+    if (!signal.aborted) await new Promise<void>((done) => signal.addEventListener('abort', () => done(), { once: true }))
+    say('stopping …')
+  } finally {
+    for (const stop of stops.reverse()) await stop().catch((error: unknown) => say(`it did not stop cleanly: ${String(error)}`))
+  }
+}
+
+/** The text of the sync config, checked. Throws UsageError with every error and its place. */
+async function readSyncConfig(file: string | undefined): Promise<string> {
+  const path = file === undefined ? join(ROOT, 'sync-config.yaml') : resolve(file)
+  const text = await readFile(path, 'utf8').catch((error: unknown) => {
+    throw new UsageError(`the sync config cannot be read: ${error instanceof Error ? error.message : String(error)}`)
+  })
+  const result = compile(text)
+  if (result.ok) return text
+  const lines = result.errors.map((error) => `${path}:${error.place.line}:${error.place.column} ${error.code}: ${error.message}`)
+  throw new UsageError(`the sync config has errors\n${lines.join('\n')}`)
+}

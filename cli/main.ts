@@ -1,0 +1,77 @@
+import { readFile } from 'node:fs/promises'
+import { join, resolve } from 'node:path'
+import { ROOT } from './bundle.ts'
+import { devOptions, tokenOptions } from './options.ts'
+import { UsageError } from './problem.ts'
+
+const HELP = `rockpool: SQLite on every device in step with Postgres, on Cloudflare
+
+  rockpool dev [options]             database, edge and example on this machine
+  rockpool token --sub USER          a token for the development secret  [--ttl 1h] [--claim KEY=VALUE]…
+  rockpool sql "SELECT …"            SQL in the development database
+  rockpool eval CASE.json…           evaluates cases of rows and requests  [--out DIR]
+  rockpool version
+
+Options of dev, each with an environment variable of the same name (--database-url: DATABASE_URL)
+  --port 8787                        of the HTTP side; the example has the next one
+  --database-url URL                 use this Postgres instead of the embedded one
+  --sync-config FILE                 instead of sync-config.yaml
+  --jwt-secret BASE64URL             HS256; otherwise one is made and kept
+  --jwt-audience AUD                 rockpool
+  --data DIR                         .rockpool/data
+  --no-example`
+
+async function run(command: string | undefined, args: string[]): Promise<void> {
+  switch (command) {
+    case 'dev': {
+      const options = devOptions(args, process.env)
+      const stop = new AbortController()
+      for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => stop.abort())
+      const { dev } = await import('./dev.ts')
+      await dev(options, (line) => console.log(line), stop.signal)
+      return
+    }
+    case 'token': {
+      const { token, rest } = tokenOptions(args)
+      const options = devOptions(rest, process.env)
+      const { developmentSecret, signToken } = await import('./secret.ts')
+      console.log(await signToken(token, options.jwtSecret ?? (await developmentSecret(resolve(options.data))), options.jwtAudience))
+      return
+    }
+    case 'sql': {
+      const [text, ...rest] = args
+      if (text === undefined || text.startsWith('--')) throw new UsageError('sql needs a statement: rockpool sql "SELECT 1"')
+      const { sql } = await import('./sql.ts')
+      console.log(await sql(text, devOptions(rest, process.env)))
+      return
+    }
+    case 'eval': {
+      const { run: evaluate } = await import('./eval.ts')
+      process.exitCode = await evaluate(args, { out: (text) => process.stdout.write(text), err: (text) => process.stderr.write(text) })
+      return
+    }
+    case 'version':
+    case '--version': {
+      const manifest: { version: string } = JSON.parse(await readFile(join(ROOT, 'package.json'), 'utf8'))
+      console.log(manifest.version)
+      return
+    }
+    case undefined:
+    case 'help':
+    case '--help':
+      console.log(HELP)
+      return
+    default:
+      throw new UsageError(`there is no command ${command}; see rockpool help`)
+  }
+}
+
+const [command, ...args] = process.argv.slice(2)
+try {
+  await run(command, args)
+  // Handles of ended children may be open for a moment; everything that matters has ended.
+  process.exit(process.exitCode ?? 0)
+} catch (error) {
+  console.error(`rockpool: ${error instanceof Error ? error.message : String(error)}`)
+  process.exit(error instanceof UsageError ? 2 : 1)
+}

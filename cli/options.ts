@@ -1,0 +1,119 @@
+import { parseArgs } from 'node:util'
+import { UsageError } from './problem.ts'
+
+export interface DevOptions {
+  port: number
+  /** Absent: the embedded Postgres. */
+  databaseUrl: string | undefined
+  /** File; absent: the one that is deployed with the script. */
+  syncConfig: string | undefined
+  /** base64url; absent: one is made and kept in the data folder. */
+  jwtSecret: string | undefined
+  jwtAudience: string
+  data: string
+  example: boolean
+}
+
+type Environment = Record<string, string | undefined>
+
+/** Options of `rockpool dev`; each has an environment variable of the same name (`--database-url`, `DATABASE_URL`). Throws UsageError. */
+export function devOptions(args: readonly string[], env: Environment): DevOptions {
+  const { values, positionals } = parse(args, {
+    port: { type: 'string' },
+    'database-url': { type: 'string' },
+    'sync-config': { type: 'string' },
+    'jwt-secret': { type: 'string' },
+    'jwt-audience': { type: 'string' },
+    data: { type: 'string' },
+    'no-example': { type: 'boolean' },
+  })
+  if (positionals.length > 0) throw new UsageError(`dev takes no argument ${positionals[0]}; see rockpool help`)
+  const value = (name: string): string | undefined => {
+    const given = values[name]
+    return (typeof given === 'string' ? given : env[name.toUpperCase().replaceAll('-', '_')]) || undefined
+  }
+  const databaseUrl = value('database-url')
+  if (databaseUrl !== undefined && !/^postgres(ql)?:\/\//.test(databaseUrl))
+    throw new UsageError('--database-url must begin with postgres://')
+  const jwtSecret = value('jwt-secret')
+  if (jwtSecret !== undefined) checkSecret(jwtSecret)
+  return {
+    port: portOf(value('port') ?? '8787'),
+    databaseUrl,
+    syncConfig: value('sync-config'),
+    jwtSecret,
+    jwtAudience: value('jwt-audience') ?? 'rockpool',
+    data: value('data') ?? '.rockpool/data',
+    example: values['no-example'] !== true && !/^(1|true|yes)$/i.test(env.NO_EXAMPLE ?? ''),
+  }
+}
+
+export interface TokenOptions {
+  sub: string
+  ttlSeconds: number
+  claims: Record<string, unknown>
+}
+
+/** Options of `rockpool token`; what is left is for `devOptions`. Throws UsageError. */
+export function tokenOptions(args: readonly string[]): { token: TokenOptions; rest: string[] } {
+  const { values } = parse(args, {
+    sub: { type: 'string' },
+    ttl: { type: 'string' },
+    claim: { type: 'string', multiple: true },
+    'jwt-secret': { type: 'string' },
+    'jwt-audience': { type: 'string' },
+    data: { type: 'string' },
+  })
+  if (typeof values.sub !== 'string' || values.sub === '') throw new UsageError('token needs --sub USER')
+  const claims: Record<string, unknown> = {}
+  for (const claim of Array.isArray(values.claim) ? values.claim : []) {
+    const text = String(claim)
+    const at = text.indexOf('=')
+    if (at <= 0) throw new UsageError(`--claim ${text} is not KEY=VALUE`)
+    claims[text.slice(0, at)] = claimValue(text.slice(at + 1))
+  }
+  const rest = ['jwt-secret', 'jwt-audience', 'data'].flatMap((name) =>
+    typeof values[name] === 'string' ? [`--${name}`, values[name]] : [],
+  )
+  return { token: { sub: values.sub, ttlSeconds: duration(typeof values.ttl === 'string' ? values.ttl : '1h'), claims }, rest }
+}
+
+/** JSON when it is (`--claim admin=true`), else the text. */
+function claimValue(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return text
+  }
+}
+
+const SECONDS: Record<string, number> = { s: 1, m: 60, h: 3_600, d: 86_400 }
+
+function duration(text: string): number {
+  const parts = /^(\d+)([smhd])$/.exec(text)
+  const seconds = Number(parts?.[1]) * (SECONDS[parts?.[2] ?? ''] ?? Number.NaN)
+  if (!(seconds > 0)) throw new UsageError(`--ttl ${text} is not a duration: write 30s, 15m, 1h or 1d`)
+  if (seconds > 86_400) throw new UsageError('--ttl may be 1d at most: a token that lives longer is refused')
+  return seconds
+}
+
+function portOf(text: string): number {
+  const port = Number(text)
+  if (!/^\d+$/.test(text) || port < 1 || port > 65_535) throw new UsageError(`--port ${text} is not a port: 1 to 65535`)
+  return port
+}
+
+/** HS256 wants a key as long as its hash. */
+function checkSecret(secret: string): void {
+  if (!/^[A-Za-z0-9_-]+={0,2}$/.test(secret)) throw new UsageError('--jwt-secret must be base64url')
+  const bytes = Buffer.from(secret, 'base64url').length
+  if (bytes < 32) throw new UsageError(`--jwt-secret has ${bytes} bytes; HS256 needs at least 32`)
+}
+
+function parse(args: readonly string[], options: NonNullable<Parameters<typeof parseArgs>[0]>['options'] & object) {
+  try {
+    return parseArgs({ args: [...args], options, allowPositionals: true, strict: true })
+  } catch (error) {
+    throw new UsageError(error instanceof Error ? error.message : String(error))
+  }
+}

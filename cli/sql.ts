@@ -1,0 +1,48 @@
+import { resolve } from 'node:path'
+import postgres from 'postgres'
+import { knownDatabase, startDatabase } from './database.ts'
+import { UsageError } from './problem.ts'
+
+/** Runs SQL in the development database, which is started for it when it does not run. Answers what to print. Throws Error. */
+export async function sql(text: string, options: { databaseUrl: string | undefined; data: string }): Promise<string> {
+  const data = resolve(options.data)
+  const known = options.databaseUrl === undefined ? await knownDatabase(data) : null
+  if (options.databaseUrl === undefined && known === null) {
+    throw new UsageError('there is no development database yet: run rockpool dev first, or give --database-url')
+  }
+  const started = known && !known.running ? await startDatabase(data) : null
+  const client = postgres(options.databaseUrl ?? started?.url ?? known?.url ?? '', { max: 1, onnotice: () => {} })
+  try {
+    const results = await client.unsafe(text).simple()
+    const list: unknown[] = Array.isArray(results) && results.length > 0 && Array.isArray(results[0]) ? results : [results]
+    return list.map((result) => format(result)).join('\n')
+  } finally {
+    await client.end({ timeout: 1 })
+    await started?.stop()
+  }
+}
+
+function format(result: unknown): string {
+  if (!Array.isArray(result)) return ''
+  const rows: Record<string, unknown>[] = result
+  const command = 'command' in result ? String(result.command) : ''
+  const count = 'count' in result ? Number(result.count) : rows.length
+  const names = Object.keys(rows[0] ?? {})
+  if (names.length === 0) return `${command} ${count}`
+  const cells = [names, ...rows.map((row) => names.map((name) => cell(row[name])))]
+  const widths = names.map((_, i) => Math.max(...cells.map((line) => line[i]?.length ?? 0)))
+  const lines = cells.map((line) =>
+    line
+      .map((text, i) => text.padEnd(widths[i] ?? 0))
+      .join('  ')
+      .trimEnd(),
+  )
+  lines.splice(1, 0, widths.map((width) => '-'.repeat(width)).join('  '))
+  return `${lines.join('\n')}\n(${rows.length} ${rows.length === 1 ? 'row' : 'rows'})`
+}
+
+function cell(value: unknown): string {
+  if (value === null || value === undefined) return ''
+  if (value instanceof Date) return value.toISOString()
+  return typeof value === 'object' ? JSON.stringify(value) : String(value)
+}

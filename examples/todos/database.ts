@@ -1,0 +1,15 @@
+import { readFile } from 'node:fs/promises'
+import postgres from 'postgres'
+
+/** Makes the tables and their first rows, once. */
+export async function prepareDatabase(databaseUrl: string): Promise<void> {
+  const sql = postgres(databaseUrl, { max: 1, onnotice: () => {} })
+  try {
+    const [row] = await sql<{ there: boolean }[]>`SELECT to_regclass('public.lists') IS NOT NULL AS there`
+    if (row?.there) return
+    const schema = await readFile(new URL('./schema.sql', import.meta.url), 'utf8')
+    await sql.begin((tx) => tx.unsafe(schema).simple())
+  } finally {
+    await sql.end({ timeout: 1 })
+  }
+}

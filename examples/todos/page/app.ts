@@ -1,0 +1,225 @@
+import { openSync, type Schema, type Status, type SyncDatabase } from '@rockpool/client'
+
+/** Put in by the server: where Rockpool answers. */
+declare const ENDPOINT: string
+
+interface List {
+  id: string
+  name: string
+  owner_id: string
+  shared: number
+}
+interface Todo {
+  id: string
+  list_id: string
+  title: string
+  done: number
+}
+
+const schema = {
+  tables: {
+    lists: { columns: { name: 'text', owner_id: 'text', shared: 'boolean', created_at: 'text' } },
+    todos: {
+      columns: { list_id: 'text', title: 'text', done: 'boolean', owner_id: 'text', shared: 'boolean', created_at: 'text' },
+      indexes: { by_list: ['list_id'] },
+    },
+  },
+} satisfies Schema
+
+async function token(user: string): Promise<string> {
+  const response = await fetch('/api/token', {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ user }),
+  })
+  if (!response.ok) throw new Error(`no token: ${response.status}`)
+  const body: { token: string } = await response.json()
+  return body.token
+}
+
+type Child = Node | string | null
+
+function el<K extends keyof HTMLElementTagNameMap>(
+  tag: K,
+  props: Partial<HTMLElementTagNameMap[K]> = {},
+  ...children: Child[]
+): HTMLElementTagNameMap[K] {
+  const element = Object.assign(document.createElement(tag), props)
+  element.append(...children.filter((child) => child !== null))
+  return element
+}
+
+class Pane {
+  readonly #user: string
+  readonly #db: SyncDatabase
+  readonly #state = el('span', { className: 'state' })
+  readonly #network = el('button', { className: 'network', type: 'button' })
+  readonly #problems = el('ul', { className: 'problems' })
+  readonly #lists = el('div')
+  #offline = false
+  #shown = new Set<string>()
+  #data: { lists: List[]; todos: Todo[] } = { lists: [], todos: [] }
+
+  constructor(user: string, db: SyncDatabase) {
+    this.#user = user
+    this.#db = db
+  }
+
+  mount(parent: Element): void {
+    const name = this.#user[0]?.toUpperCase() + this.#user.slice(1)
+    const add = el(
+      'form',
+      { className: 'new-list' },
+      el('input', { placeholder: 'New list …', ariaLabel: `New list of ${name}`, maxLength: 200 }),
+    )
+    add.addEventListener('submit', (event) => this.#submit(event, add, (text) => this.#addList(text)))
+    const title = el('div', {}, el('h2', { textContent: name }), this.#state)
+    const header = el(
+      'header',
+      {},
+      el('span', { className: 'avatar', textContent: name[0] ?? '', ariaHidden: 'true' }),
+      title,
+      this.#network,
+    )
+    parent.append(el('section', { className: 'pane', id: this.#user, ariaLabel: name }, header, this.#problems, this.#lists, add))
+    this.#network.addEventListener('click', () => void this.#toggleNetwork())
+    this.#db.on('status', (status) => this.#showStatus(status))
+    this.#showStatus(this.#db.status)
+    this.#db.live<List>('SELECT id, name, owner_id, shared FROM lists ORDER BY created_at IS NULL, created_at, name', [], (lists) => {
+      this.#data.lists = lists
+      this.#show()
+    })
+    this.#db.live<Todo>('SELECT id, list_id, title, done FROM todos ORDER BY created_at IS NULL, created_at, title', [], (todos) => {
+      this.#data.todos = todos
+      this.#show()
+    })
+  }
+
+  async #toggleNetwork(): Promise<void> {
+    this.#offline = !this.#offline
+    this.#showStatus(this.#db.status)
+    await (this.#offline ? this.#db.disconnect() : this.#db.connect())
+  }
+
+  #showStatus(status: Status): void {
+    const waiting = status.pendingWrites + status.unconfirmedWrites
+    const words: Record<Status['state'], string> = {
+      offline: 'Offline',
+      connecting: 'Connecting …',
+      syncing: 'Syncing …',
+      live: 'In step',
+      'needs-auth': 'Signed out',
+      error: 'Trying again …',
+    }
+    const changes = waiting === 0 ? '' : ` · ${waiting} ${waiting === 1 ? 'change' : 'changes'} to send`
+    this.#state.textContent = `${words[status.state]}${changes}${status.storage === 'memory' ? ' · in memory only' : ''}`
+    this.#state.dataset.state = status.state
+    this.#state.role = 'status'
+    this.#network.textContent = this.#offline ? 'Go online' : 'Go offline'
+    this.#network.ariaPressed = String(this.#offline)
+    void this.#showProblems(status.failedWrites)
+  }
+
+  async #showProblems(count: number): Promise<void> {
+    const failed = count === 0 ? [] : await this.#db.failedWrites()
+    this.#problems.replaceChildren(
+      ...failed.map((write) => {
+        const dismiss = el('button', { type: 'button', textContent: 'OK', ariaLabel: 'Dismiss' })
+        dismiss.addEventListener('click', () => void this.#db.dismissFailedWrites(write.transactionId))
+        return el('li', { role: 'alert' }, `Not saved: ${write.error.message}`, dismiss)
+      }),
+    )
+  }
+
+  #show(): void {
+    const focused = document.activeElement?.getAttribute('data-list')
+    const drafts = new Map(
+      [...this.#lists.querySelectorAll('input[data-list]')].map((input) => [
+        input.getAttribute('data-list'),
+        input instanceof HTMLInputElement ? input.value : '',
+      ]),
+    )
+    const { lists, todos } = this.#data
+    this.#lists.replaceChildren(
+      ...(lists.length === 0 ? [el('p', { className: 'empty', textContent: 'Nothing here yet. Make a list below.' })] : []),
+      ...lists.map((list) =>
+        this.#list(
+          list,
+          todos.filter((todo) => todo.list_id === list.id),
+          drafts.get(list.id) ?? '',
+        ),
+      ),
+    )
+    if (focused) this.#lists.querySelector<HTMLInputElement>(`input[data-list="${focused}"]`)?.focus()
+    this.#shown = new Set(todos.map((todo) => todo.id))
+  }
+
+  #list(list: List, todos: Todo[], draft: string): HTMLElement {
+    const mine = list.owner_id === this.#user
+    const tag = list.shared ? el('span', { className: 'tag', textContent: mine ? 'shared' : `shared by ${list.owner_id}` }) : null
+    const share = el('button', { type: 'button', className: 'share', textContent: list.shared ? 'Stop sharing' : 'Share' })
+    share.addEventListener('click', () => void this.#run('UPDATE lists SET shared = ? WHERE id = ?', [!list.shared, list.id]))
+    const remove = el('button', { type: 'button', textContent: 'Delete', ariaLabel: `Delete the list ${list.name}` })
+    remove.addEventListener('click', () => void this.#deleteList(list.id))
+    const tools = mine ? el('div', { className: 'tools' }, share, remove) : null
+    const input = el('input', { placeholder: 'Add a todo …', ariaLabel: `Add a todo to ${list.name}`, maxLength: 500, value: draft })
+    input.dataset.list = list.id
+    const form = el('form', {}, input)
+    form.addEventListener('submit', (event) => this.#submit(event, form, (text) => this.#addTodo(list, text)))
+    const items = el('ul', { className: 'todos' }, ...todos.map((todo) => this.#todo(todo)))
+    return el('article', { className: 'list' }, el('header', {}, el('h3', { textContent: list.name }), tag, tools), items, form)
+  }
+
+  #todo(todo: Todo): HTMLElement {
+    const box = el('input', { type: 'checkbox', checked: todo.done === 1 })
+    box.addEventListener('change', () => void this.#run('UPDATE todos SET done = ? WHERE id = ?', [box.checked, todo.id]))
+    const remove = el('button', { type: 'button', className: 'remove', textContent: '✕', ariaLabel: `Delete ${todo.title}` })
+    remove.addEventListener('click', () => void this.#run('DELETE FROM todos WHERE id = ?', [todo.id]))
+    const arrived = this.#shown.size > 0 && !this.#shown.has(todo.id)
+    const className = `todo${todo.done ? ' done' : ''}${arrived ? ' arrived' : ''}`
+    return el('li', { className }, el('label', {}, box, el('span', { textContent: todo.title })), remove)
+  }
+
+  #submit(event: SubmitEvent, form: HTMLFormElement, use: (text: string) => Promise<void>): void {
+    event.preventDefault()
+    const input = form.querySelector('input')
+    const text = input?.value.trim() ?? ''
+    if (!input || text === '') return
+    input.value = ''
+    void use(text)
+  }
+
+  #addList(name: string): Promise<void> {
+    const values = [crypto.randomUUID(), name, this.#user, false, new Date().toISOString()]
+    return this.#run('INSERT INTO lists (id, name, owner_id, shared, created_at) VALUES (?, ?, ?, ?, ?)', values)
+  }
+
+  #addTodo(list: List, title: string): Promise<void> {
+    const values = [crypto.randomUUID(), list.id, title, false, list.owner_id, list.shared === 1, new Date().toISOString()]
+    return this.#run('INSERT INTO todos (id, list_id, title, done, owner_id, shared, created_at) VALUES (?, ?, ?, ?, ?, ?, ?)', values)
+  }
+
+  async #deleteList(id: string): Promise<void> {
+    await this.#db.write(async (tx) => {
+      await tx.execute('DELETE FROM todos WHERE list_id = ?', [id])
+      await tx.execute('DELETE FROM lists WHERE id = ?', [id])
+    })
+  }
+
+  async #run(sql: string, params: (string | boolean)[]): Promise<void> {
+    await this.#db.write((tx) => tx.execute(sql, params))
+  }
+}
+
+const panes = document.querySelector('#panes')
+const only = new URLSearchParams(location.search).get('user')
+for (const user of only === null ? ['alice', 'bob'] : [only]) {
+  const db = await openSync({
+    url: ENDPOINT,
+    schema,
+    name: `todos-${user}`,
+    auth: () => token(user),
+    uploadUrl: new URL('/api/upload', location.href).href,
+  })
+  if (panes) new Pane(user, db).mount(panes)
+}

@@ -1,0 +1,117 @@
+import { readFile } from 'node:fs/promises'
+import { createRequire } from 'node:module'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { serve } from '@hono/node-server'
+import { build } from 'esbuild'
+import { Hono } from 'hono'
+import { jwtVerify, SignJWT } from 'jose'
+import postgres from 'postgres'
+import { z } from 'zod'
+import { applyUpload, Rejected } from './upload.ts'
+
+export interface ExampleOptions {
+  /** 0 = any free one. */
+  port: number
+  databaseUrl: string
+  /** base64url. */
+  jwtSecret: string
+  jwtAudience: string
+  /** Where Rockpool answers. */
+  endpoint: string
+}
+
+/** The demo's people. A real application would ask for a password. */
+const USERS = ['alice', 'bob']
+const TOKEN_SECONDS = 3_600
+
+/** Page, tokens for the demo's people, and the place where clients upload their writes. */
+export async function startExample(options: ExampleOptions): Promise<{ url: string; close(): Promise<void> }> {
+  const { databaseUrl, jwtSecret, jwtAudience, endpoint } = options
+  const sql = postgres(databaseUrl, { max: 4, onnotice: () => {} })
+  const key = Buffer.from(jwtSecret, 'base64url')
+  const files = await pageFiles(endpoint)
+  const app = new Hono()
+
+  app.post('/api/token', async (c) => {
+    const parsed = z.object({ user: z.enum(USERS) }).safeParse(await c.req.json().catch(() => null))
+    if (!parsed.success) return c.json({ error: { code: 'unknown_user', message: `user must be one of ${USERS.join(', ')}` } }, 400)
+    const token = await new SignJWT({})
+      .setProtectedHeader({ alg: 'HS256' })
+      .setSubject(parsed.data.user)
+      .setAudience(jwtAudience)
+      .setIssuedAt()
+      .setExpirationTime(`${TOKEN_SECONDS}s`)
+      .sign(key)
+    return c.json({ token })
+  })
+
+  app.post('/api/upload', async (c) => {
+    const token = /^Bearer (\S+)$/.exec(c.req.header('authorization') ?? '')?.[1] ?? ''
+    const verified = await jwtVerify(token, key, { algorithms: ['HS256'], audience: jwtAudience.split(',') }).catch(() => null)
+    const user = verified?.payload.sub
+    if (user === undefined) return c.json({ error: { code: 'unauthorized', message: 'the token is missing or not valid' } }, 401)
+    try {
+      await applyUpload(sql, user, await c.req.json().catch(() => null))
+      return c.json({ ok: true })
+    } catch (error) {
+      if (error instanceof Rejected) return c.json({ error: { code: error.code, message: error.message } }, error.status)
+      // Not the client's fault: it tries again.
+      console.error('an upload failed', error)
+      return c.json({ error: { code: 'unavailable', message: 'try again later' } }, 503)
+    }
+  })
+
+  app.get('*', (c) => {
+    const file = files.get(c.req.path === '/' ? '/index.html' : c.req.path)
+    if (!file) return c.text('not found', 404)
+    return c.body(file.body, 200, { 'content-type': file.type, 'cache-control': 'no-cache' })
+  })
+
+  const server = serve({ fetch: app.fetch, port: options.port, hostname: '127.0.0.1' })
+  const port = await new Promise<number>((resolve, reject) => {
+    server.once('error', reject)
+    server.once('listening', () => {
+      const address = server.address()
+      resolve(address !== null && typeof address === 'object' ? address.port : options.port)
+    })
+  })
+  return {
+    url: `http://127.0.0.1:${port}`,
+    async close() {
+      if ('closeAllConnections' in server) server.closeAllConnections()
+      await new Promise<void>((resolve) => server.close(() => resolve()))
+      await sql.end({ timeout: 1 })
+    },
+  }
+}
+
+interface PageFile {
+  body: Uint8Array<ArrayBuffer>
+  type: string
+}
+
+/** The page, its script, the client's worker and SQLite, ready to be sent. */
+async function pageFiles(endpoint: string): Promise<Map<string, PageFile>> {
+  const page = fileURLToPath(new URL('./page/', import.meta.url))
+  const resolve = createRequire(import.meta.url).resolve
+  const bundled = await build({
+    entryPoints: { app: join(page, 'app.ts'), worker: resolve('@rockpool/client/worker') },
+    bundle: true,
+    format: 'esm',
+    target: 'es2022',
+    write: false,
+    outdir: '/',
+    minify: true,
+    define: { ENDPOINT: JSON.stringify(endpoint) },
+    logLevel: 'silent',
+  })
+  const files = new Map<string, PageFile>()
+  for (const { path, contents } of bundled.outputFiles)
+    files.set(path, { body: new Uint8Array(contents), type: 'text/javascript; charset=utf-8' })
+  const wasm = join(resolve('@sqlite.org/sqlite-wasm/sqlite3.wasm'))
+  files.set('/sqlite3.wasm', { body: new Uint8Array(await readFile(wasm)), type: 'application/wasm' })
+  files.set('/index.html', { body: new Uint8Array(await readFile(join(page, 'index.html'))), type: 'text/html; charset=utf-8' })
+  files.set('/style.css', { body: new Uint8Array(await readFile(join(page, 'style.css'))), type: 'text/css; charset=utf-8' })
+  return files
+}
