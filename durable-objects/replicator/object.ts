@@ -73,7 +73,10 @@ export class Replicator extends DurableObject<Environment> implements Replicator
 
   async wake(request: Versioned): Promise<void> {
     checkVersion(request)
-    if (this.#session === null && (await this.ctx.storage.getAlarm()) === null) await this.ctx.storage.setAlarm(Date.now())
+    if (this.#session !== null) return
+    // The alarm that stands behind a crash is the guard's, which is far away.
+    const crashed = this.#core.state.get('running') && this.#failures === 0
+    if (crashed || (await this.ctx.storage.getAlarm()) === null) await this.ctx.storage.setAlarm(Date.now())
   }
 
   async status(request: Versioned): Promise<ReplicatorStatus> {
@@ -113,6 +116,7 @@ export class Replicator extends DurableObject<Environment> implements Replicator
   override async alarm(): Promise<void> {
     await this.ctx.storage.setAlarm(Date.now() + GUARD_MS)
     if (this.#session) return
+    this.#core.state.set('running', true)
     let next: number
     try {
       const session = new Session(this.#core, tenantSettings(this.env, this.#tenant), () => this.#core.relays.size > 0)
@@ -131,6 +135,7 @@ export class Replicator extends DurableObject<Environment> implements Replicator
     } finally {
       this.#peakHeld = Math.max(this.#peakHeld, this.#session?.peakHeld ?? 0)
       this.#session = null
+      this.#core.state.set('running', false)
     }
     await this.ctx.storage.setAlarm(Date.now() + next)
   }

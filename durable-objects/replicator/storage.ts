@@ -49,6 +49,8 @@ export interface State {
   issued: number
   /** Polls that found nothing, one after the other. */
   idlePolls: number
+  /** True while a session runs, and after one that ended by a crash. */
+  running: boolean
 }
 
 const INITIAL: State = {
@@ -60,6 +62,7 @@ const INITIAL: State = {
   source: null,
   issued: 0,
   idlePolls: 0,
+  running: false,
 }
 
 /** Reads are served from memory: the object is the only writer. */
@@ -83,6 +86,7 @@ export class StateStore {
       source: read('source'),
       issued: read('issued'),
       idlePolls: read('idlePolls'),
+      running: read('running'),
     }
   }
 

@@ -3,7 +3,7 @@ import { integer, text, transaction, type Sqlite } from './sqlite.ts'
 /**
  * Our own tables, all named `rp_…`. Append-only: a released step never changes.
  *
- * rp_buckets: `name` null = no longer ours, its rows vanish with the next whole checkpoint. `last_op`: everything up to it has been
+ * rp_kv: BLOB so that nothing is converted. rp_buckets: `name` null = no longer ours, its rows vanish with the next whole checkpoint. `last_op`: everything up to it has been
  * received (the resume position). `applied_op`: everything up to it is in the tables. `cleared_op`: a CLEAR that waits for the next
  * checkpoint; ops up to it are history. `checksum`: sum of all received, unsigned.
  * rp_ops: of what is applied only the current PUT per (bucket, row, subkey); of what is not, every PUT and REMOVE (`data` null).
@@ -13,7 +13,7 @@ import { integer, text, transaction, type Sqlite } from './sqlite.ts'
  */
 const MIGRATIONS: readonly string[] = [
   `
-  CREATE TABLE rp_kv (key TEXT PRIMARY KEY, value ANY) WITHOUT ROWID;
+  CREATE TABLE rp_kv (key TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID;
   CREATE TABLE rp_buckets (
     id INTEGER PRIMARY KEY,
     name TEXT UNIQUE,

@@ -1,0 +1,73 @@
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { openSync, type SyncDatabase } from '@rockpool/client/node'
+import type { ReplicatorStatus } from '../protocol/messages.ts'
+import { startEdge, type Edge } from './edge.ts'
+import { startPostgres, type TestPostgres } from './postgres.ts'
+import { AUDIENCE, newSecret, temporaryDirectory, token, until } from './support.ts'
+
+const EXISTING = 100_000
+const IN_ONE_TRANSACTION = 200_000
+const secret = newSecret()
+let postgres: TestPostgres
+let edge: Edge
+let client: SyncDatabase
+let directory: Awaited<ReturnType<typeof temporaryDirectory>>
+
+beforeAll(async () => {
+  directory = await temporaryDirectory()
+  postgres = await startPostgres()
+  await postgres.sql()`create table items (id int primary key, name text not null, price numeric not null)`
+  await postgres.sql()`insert into items select n, 'item ' || n, n / 100.0 from generate_series(1, ${EXISTING}::int) n`
+  const syncConfig = 'bucket_definitions:\n  all:\n    data:\n      - SELECT id, name, price FROM items\n'
+  edge = await startEdge({ databaseUrl: postgres.url, jwtSecret: secret, jwtAudience: AUDIENCE, syncConfig, directory: directory.path })
+  client = await openSync({
+    ...{ url: edge.url, auth: () => token(secret, 'alice'), path: `${directory.path}/client.db` },
+    schema: { tables: { items: { columns: { name: 'text', price: 'text' } } } },
+  })
+})
+
+afterAll(async () => {
+  await client?.close()
+  await edge?.dispose()
+  await postgres?.stop()
+  await directory?.remove()
+})
+
+const sums = async (): Promise<{ n: number; prices: number } | undefined> =>
+  (await client.query<{ n: number; prices: number }>('select count(*) as n, sum(round(price * 100)) as prices from items'))[0]
+
+const wanted = async (): Promise<{ n: number; prices: number }> => {
+  const [row] = await postgres.sql()<{ n: string; prices: string }[]>`select count(*) as n, sum(round(price * 100)) as prices from items`
+  return { n: Number(row?.n), prices: Number(row?.prices) }
+}
+
+async function status(): Promise<ReplicatorStatus> {
+  const response = await fetch(`${edge.url}/status`, { headers: { authorization: `Token ${await token(secret, 'ops')}` } })
+  const body: { data: ReplicatorStatus } = await response.json()
+  return body.data
+}
+
+test(`${EXISTING} existing rows in one bucket reach a client`, async () => {
+  await client.waitForSync({ timeout: 120_000 })
+  expect(await sums()).toEqual(await wanted())
+})
+
+test(`I8: a transaction of ${IN_ONE_TRANSACTION} rows passes in slices; what the replicator holds stays bounded, and clients see it as one`, async () => {
+  const seen = new Set<number>()
+  const end = client.live<{ n: number }>('select count(*) as n from items', [], (rows) => seen.add(Number(rows[0]?.n)))
+  const before = await status()
+  await postgres.sql()`insert into items select n, 'item ' || n, n / 100.0 from generate_series(${EXISTING + 1}::int, ${EXISTING + IN_ONE_TRANSACTION}::int) n`
+  await until('the rows', async () => (await sums())?.n === EXISTING + IN_ONE_TRANSACTION, 200, sums)
+  end()
+  expect(await sums()).toEqual(await wanted())
+  const after = await status()
+  // I4: nothing in between was ever visible.
+  expect([...seen].sort((a, b) => a - b)).toEqual([EXISTING, EXISTING + IN_ONE_TRANSACTION])
+  expect(after.checkpoint - before.checkpoint).toBe(IN_ONE_TRANSACTION)
+  // Two slices of 2,000 changes; ops of the batches on their way, each of about 1 MB. The transaction is ten times that.
+  expect(after.held.peakChanges).toBeLessThanOrEqual(4_000)
+  expect(after.held.peakChanges).toBeGreaterThan(0)
+  expect(after.held.peakSending).toBeLessThan(8 * 1024 * 1024)
+  expect(after.held.sending).toBe(0)
+  expect(after.pendingBatches).toBe(0)
+})
