@@ -26,9 +26,16 @@ async function run(command: string | undefined, args: string[]): Promise<void> {
     case 'dev': {
       const options = devOptions(args, process.env)
       const stop = new AbortController()
-      for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => stop.abort())
       const { dev } = await import('./dev.ts')
-      await dev(options, (line) => console.log(line), stop.signal)
+      claimSignals(stop)
+      await dev(
+        options,
+        (line) => {
+          console.log(line)
+          claimSignals(stop)
+        },
+        stop.signal,
+      )
       return
     }
     case 'token': {
@@ -63,6 +70,14 @@ async function run(command: string | undefined, args: string[]): Promise<void> {
       return
     default:
       throw new UsageError(`there is no command ${command}; see rockpool help`)
+  }
+}
+
+/** Libraries of ours end the process by themselves on a signal, in any order; what is started here is ended here. */
+function claimSignals(stop: AbortController): void {
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+    process.removeAllListeners(signal)
+    process.on(signal, () => stop.abort())
   }
 }
 

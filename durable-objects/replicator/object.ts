@@ -2,13 +2,7 @@ import { DurableObject } from 'cloudflare:workers'
 import { connectSource, emitMarker, parseLsn } from '../../postgres/index.ts'
 import { openSocket } from '../../postgres/socket.ts'
 import { RockpoolError } from '../../protocol/errors.ts'
-import {
-  MESSAGE_VERSION,
-  type ReplicatorRpc,
-  type ReplicatorState,
-  type ReplicatorStatus,
-  type Versioned,
-} from '../../protocol/messages.ts'
+import type { ReplicatorRpc, ReplicatorState, ReplicatorStatus, Versioned } from '../../protocol/messages.ts'
 import type { OpId } from '../../protocol/ops.ts'
 import { tenantSettings } from '../directory/settings.ts'
 import type { Environment } from '../environment.ts'

@@ -1,0 +1,131 @@
+import { spawn, type ChildProcess } from 'node:child_process'
+import { createServer } from 'node:net'
+import { writeFile } from 'node:fs/promises'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { ROOT } from '../cli/bundle.ts'
+import { freePort, startPostgres } from './postgres.ts'
+import { temporaryDirectory, until } from './support.ts'
+
+let directory: Awaited<ReturnType<typeof temporaryDirectory>>
+const children: ChildProcess[] = []
+
+beforeAll(async () => {
+  directory = await temporaryDirectory()
+})
+afterAll(async () => {
+  for (const child of children) child.kill('SIGKILL')
+  await directory?.remove()
+})
+
+interface Run {
+  child: ChildProcess
+  output: string
+  ended: Promise<number | null>
+}
+
+function rockpool(...args: string[]): Run {
+  const child = spawn(process.execPath, ['cli/rockpool.mjs', ...args], { cwd: ROOT, stdio: ['ignore', 'pipe', 'pipe'] })
+  children.push(child)
+  const run: Run = { child, output: '', ended: new Promise((resolve) => child.once('exit', resolve)) }
+  for (const stream of [child.stdout, child.stderr]) stream?.on('data', (text: Buffer) => (run.output += text.toString()))
+  return run
+}
+
+async function refused(...args: string[]): Promise<string> {
+  const run = rockpool(...args)
+  expect(await run.ended, run.output).toBe(2)
+  return run.output
+}
+
+describe('rockpool dev', () => {
+  test('starts everything, continues with its data, and Ctrl-C ends it cleanly', async () => {
+    const data = `${directory.path}/data`
+    const port = await freePort()
+    const start = async (): Promise<Run> => {
+      const run = rockpool('dev', '--port', String(port), '--data', data, '--no-example')
+      await until(
+        'the ready line',
+        async () => run.output.includes(`ready http://127.0.0.1:${port}\n`),
+        120,
+        () => run.output,
+      )
+      return run
+    }
+    const sql = async (text: string): Promise<string> => {
+      const run = rockpool('sql', text, '--data', data)
+      expect(await run.ended, run.output).toBe(0)
+      return run.output
+    }
+    const first = await start()
+    expect((await fetch(`http://127.0.0.1:${port}/probes/liveness`)).status).toBe(200)
+    await sql('create table notes (id int primary key, body text); insert into notes values (1, $$kept$$)')
+    expect(await sql('select * from notes')).toMatch(/id {2}body\n-- {2}-+\n1 {3}kept\n\(1 row\)/)
+    first.child.kill('SIGINT')
+    expect(await first.ended).toBe(0)
+    await expect(fetch(`http://127.0.0.1:${port}/probes/liveness`)).rejects.toThrow()
+    // Without the server running it is started for the statement.
+    expect(await sql('select body from notes')).toContain('kept')
+    const second = await start()
+    expect(await sql('select body from notes')).toContain('kept')
+    const token = rockpool('token', '--sub', 'alice', '--ttl', '5m', '--claim', 'role=admin', '--data', data)
+    expect(await token.ended).toBe(0)
+    const status = await fetch(`http://127.0.0.1:${port}/status`, { headers: { authorization: `Token ${token.output.trim()}` } })
+    expect(status.status).toBe(200)
+    second.child.kill('SIGTERM')
+    expect(await second.ended).toBe(0)
+  })
+
+  test('a port in use', async () => {
+    const server = createServer()
+    const port = await new Promise<number>((resolve) => {
+      server.listen(0, '127.0.0.1', () => {
+        const address = server.address()
+        resolve(address !== null && typeof address === 'object' ? address.port : 0)
+      })
+    })
+    expect(await refused('dev', '--port', String(port), '--no-example')).toMatch(
+      new RegExp(`^rockpool: port ${port} is in use.*--port\\n$`),
+    )
+    server.close()
+  })
+
+  test('bad options', async () => {
+    expect(await refused('dev', '--port', 'x')).toMatch(/--port x is not a port/)
+    expect(await refused('dev', '--nonsense')).toMatch(/nonsense/)
+    expect(await refused('dev', '--jwt-secret', 'c2hvcnQ')).toMatch(/needs at least 32/)
+    expect(await refused('dev', '--database-url', 'mysql://x')).toMatch(/postgres:\/\//)
+    expect(await refused('token')).toMatch(/--sub USER/)
+    expect(await refused('nonsense')).toMatch(/no command nonsense/)
+  })
+
+  test('a database that cannot be reached, or is not set up', async () => {
+    const port = String(await freePort())
+    const run = (url: string) => refused('dev', '--port', port, '--no-example', '--data', `${directory.path}/other`, '--database-url', url)
+    const unreachable = await run('postgres://me:geheim@127.0.0.1:1/none')
+    expect(unreachable).toMatch(/the database cannot be used: .*ECONNREFUSED/)
+    expect(unreachable).not.toContain('geheim')
+    const postgres = await startPostgres({ wal_level: 'replica' })
+    try {
+      expect(await run(postgres.url)).toMatch(/wal_level is replica.*ALTER SYSTEM SET wal_level = logical/)
+      expect(await run(postgres.url.replace('postgres:postgres@', 'postgres:wrong@'))).toMatch(/password authentication failed/)
+    } finally {
+      await postgres.stop()
+    }
+    const logical = await startPostgres()
+    try {
+      await logical.sql()`create role plain login password 'x'`
+      expect(await run(logical.url.replace('postgres:postgres@', 'plain:x@'))).toMatch(
+        /plain may not replicate: ALTER ROLE plain REPLICATION/,
+      )
+    } finally {
+      await logical.stop()
+    }
+  })
+
+  test('a sync config with a mistake', async () => {
+    const file = `${directory.path}/bad.yaml`
+    await writeFile(file, 'bucket_definitions:\n  a:\n    data:\n      - SELECT FROM\n')
+    expect(await refused('dev', '--sync-config', file, '--no-example', '--port', String(await freePort()))).toMatch(/bad\.yaml:4:\d+ /)
+    expect(await refused('dev', '--sync-config', `${file}.none`, '--no-example')).toMatch(/cannot be read/)
+  })
+})
