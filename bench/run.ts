@@ -31,7 +31,7 @@ try {
   const db = await open('alice')
   await db.waitForSync()
   const waiting = new Map<string, (at: number) => void>()
-  db.live<{ name: string }>('select name from items order by id desc limit 1', [], (rows) =>
+  db.live<{ name: string }>('select name from items order by cast(id as integer) desc limit 1', [], (rows) =>
     waiting.get(rows[0]?.name ?? '')?.(performance.now()),
   )
   const latencies: number[] = []

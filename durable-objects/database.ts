@@ -9,14 +9,6 @@ export interface Database {
 export type SqlParam = string | number | null
 export type SqlRow = Record<string, string | number | null | ArrayBuffer>
 
-export function durableDatabase(storage: DurableObjectStorage): Database {
-  return {
-    all: (sql, ...params) => storage.sql.exec<SqlRow>(sql, ...params).toArray(),
-    run: (sql, ...params) => void storage.sql.exec(sql, ...params),
-    transaction: (work) => storage.transactionSync(work),
-  }
-}
-
 /** Runs the steps that have not run yet, each once. Append-only: a released step never changes. */
 export function migrate(db: Database, steps: readonly string[]): void {
   db.run('CREATE TABLE IF NOT EXISTS migrations (version INTEGER PRIMARY KEY)')

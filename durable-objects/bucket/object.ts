@@ -1,7 +1,7 @@
 import { DurableObject } from 'cloudflare:workers'
 import type { AppendRequest, BucketRpc, BucketState, ReadAnswer, RowsAnswer, StateAnswer, Versioned } from '../../protocol/messages.ts'
 import type { OpId } from '../../protocol/ops.ts'
-import { durableDatabase } from '../database.ts'
+import { durableDatabase } from '../durable-database.ts'
 import type { Environment } from '../environment.ts'
 import { checkVersion } from '../version.ts'
 import { Log } from './log.ts'

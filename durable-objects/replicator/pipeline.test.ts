@@ -1,0 +1,134 @@
+import { describe, expect, test } from 'vitest'
+import { testDatabase } from '../test-database.ts'
+import { migrate } from '../database.ts'
+import type { Append } from './batch.ts'
+import { noticeFrames } from './notice.ts'
+import { Outbox, type StoredAppend, type StoredBatch } from './outbox.ts'
+import { Pipeline } from './pipeline.ts'
+import { MIGRATIONS } from './storage.ts'
+
+function outbox(db = testDatabase()): { outbox: Outbox; db: ReturnType<typeof testDatabase> } {
+  migrate(db, MIGRATIONS)
+  return { outbox: new Outbox(db), db }
+}
+
+const append = (first: number, ...texts: string[]): Append => ({
+  first,
+  last: first + texts.length - 1,
+  count: texts.length,
+  checksum: first,
+  texts,
+})
+const state = (last: number) => ({ count: last, checksum: last, last })
+
+describe('the pipeline', () => {
+  function setUp() {
+    const sent: [number, number][] = []
+    const pipeline = new Pipeline({
+      send: (a: StoredAppend, b: StoredBatch) => void sent.push([a.bucket, b.id]),
+      hash: (bucket) => `h${bucket}`,
+    })
+    const { outbox: box } = outbox()
+    let last = 0
+    const batch = (final: boolean, ...buckets: number[]): StoredBatch => {
+      const appends = new Map(buckets.map((bucket) => [bucket, append(++last, `op${last}`)]))
+      return box.add({ last, final, plan: 'p', appends })
+    }
+    return { sent, pipeline, batch }
+  }
+
+  test('appends are in order per bucket, one at a time, and in parallel over buckets', () => {
+    const { sent, pipeline, batch } = setUp()
+    pipeline.dispatch(batch(true, 1, 2))
+    pipeline.dispatch(batch(true, 2, 3))
+    expect(sent).toEqual([
+      [1, 1],
+      [2, 1],
+      [3, 2],
+    ])
+    pipeline.answered(2, state(2))
+    expect(sent.at(-1)).toEqual([2, 2])
+  })
+
+  test('I2: nothing is committed before every bucket of it and of everything older has answered', () => {
+    const { pipeline, batch } = setUp()
+    pipeline.dispatch(batch(true, 1))
+    pipeline.dispatch(batch(true, 2))
+    pipeline.answered(2, state(2))
+    expect(pipeline.commit(0)).toBeNull()
+    pipeline.answered(1, state(1))
+    expect(pipeline.commit(0)).toMatchObject({ checkpoint: 2, previous: 0, upTo: 2 })
+    expect(pipeline.size).toBe(0)
+  })
+
+  test('I4: slices wait for their last one, also when that has no ops; they do not count as unanswered', () => {
+    const { pipeline, batch } = setUp()
+    for (const slice of [batch(false, 1), batch(false, 1, 2)]) pipeline.dispatch(slice)
+    expect(pipeline.openGroup).toBe(true)
+    expect(pipeline.unanswered).toBe(2)
+    for (const bucket of [1, 1, 2]) pipeline.answered(bucket, state(bucket))
+    expect(pipeline.unanswered).toBe(0)
+    expect(pipeline.commit(0)).toBeNull()
+    pipeline.dispatch(batch(true))
+    const commit = pipeline.commit(0)
+    expect(commit?.checkpoint).toBe(3)
+    expect(commit?.buckets.map(([hash, , , , ops]) => [hash, ops])).toEqual([
+      ['h1', 'op1,op2'],
+      ['h2', 'op3'],
+    ])
+  })
+
+  test('large ops are not told in the notice, and a large notice goes in numbered parts', () => {
+    const { pipeline } = setUp()
+    const { outbox: box } = outbox()
+    const appends = new Map(Array.from({ length: 9_000 }, (_, i) => [i + 1, append(i + 1, i === 0 ? 'x'.repeat(20_000) : 'y')]))
+    pipeline.dispatch(box.add({ last: 9_000, final: true, plan: null, appends }))
+    for (const bucket of appends.keys()) pipeline.answered(bucket, state(bucket))
+    const commit = pipeline.commit(0)
+    expect(commit?.buckets[0]?.[4]).toBeNull()
+    const frames = commit ? noticeFrames(commit).map((text): { part: number; parts: number; buckets: unknown[] } => JSON.parse(text)) : []
+    expect(frames.length).toBeGreaterThan(1)
+    expect(frames.map((frame) => [frame.part, frame.parts])).toEqual(frames.map((_, i) => [i + 1, frames.length]))
+    expect(frames.reduce((sum, frame) => sum + frame.buckets.length, 0)).toBe(9_000)
+  })
+})
+
+describe('the outbox', () => {
+  test('I6: what was stored comes back exactly after a crash, however large and whatever the characters', () => {
+    const { outbox: box, db } = outbox()
+    const texts = Array.from({ length: 40 }, (_, i) => `{"op_id":"${i + 1}","x":"${'🌊ü'.repeat(9_000)}"}`)
+    const stored = [
+      box.add({ last: 20, final: false, plan: null, appends: new Map([[7, append(1, ...texts.slice(0, 20))]]) }),
+      box.add({
+        last: 40,
+        final: true,
+        plan: 'p',
+        appends: new Map([
+          [7, append(21, ...texts.slice(20, 30))],
+          [8, append(31, ...texts.slice(30))],
+        ]),
+      }),
+    ]
+    const plain = (batches: StoredBatch[]) =>
+      batches.map((batch) => ({ ...batch, appends: batch.appends.map((a) => ({ ...a, body: a.body() })) }))
+    const recovered = new Outbox(db).recover()
+    expect(plain(recovered)).toEqual(plain(stored))
+    new Outbox(db).drop(stored[0]?.id ?? 0)
+    expect(plain(new Outbox(db).recover())).toEqual(plain(stored.slice(1)))
+  })
+
+  test('a small batch is one row written', () => {
+    const { outbox: box, db } = outbox()
+    const before = Number(db.all('SELECT total_changes() AS n')[0]?.n)
+    box.add({
+      last: 3,
+      final: true,
+      plan: null,
+      appends: new Map([
+        [1, append(1, 'a', 'b')],
+        [2, append(3, 'c')],
+      ]),
+    })
+    expect(Number(db.all('SELECT total_changes() AS n')[0]?.n) - before).toBe(1)
+  })
+})

@@ -1,0 +1,41 @@
+import { DatabaseSync } from 'node:sqlite'
+import type { Database, SqlRow } from './database.ts'
+
+/** node:sqlite in memory behind the objects' storage interface, and how many statements wrote. */
+export function testDatabase(): Database & { plan(sql: string): string } {
+  const db = new DatabaseSync(':memory:')
+  const all = (sql: string, ...params: (string | number | null)[]): SqlRow[] =>
+    db
+      .prepare(sql)
+      .all(...params)
+      .map((row) =>
+        Object.fromEntries(
+          Object.entries(row).map(([name, value]) => [
+            name,
+            typeof value === 'bigint' || value instanceof Uint8Array ? String(value) : value,
+          ]),
+        ),
+      )
+  return {
+    all,
+    run(sql, ...params) {
+      if (params.length === 0) db.exec(sql)
+      else db.prepare(sql).run(...params)
+    },
+    transaction(work) {
+      db.exec('SAVEPOINT t')
+      try {
+        const result = work()
+        db.exec('RELEASE t')
+        return result
+      } catch (error) {
+        db.exec('ROLLBACK TO t; RELEASE t')
+        throw error
+      }
+    },
+    plan: (sql) =>
+      all(`EXPLAIN QUERY PLAN ${sql}`, ...Array.from({ length: sql.split('?').length - 1 }, () => 0))
+        .map((row) => String(row.detail))
+        .join('; '),
+  }
+}
