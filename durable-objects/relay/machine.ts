@@ -64,6 +64,12 @@ export class RelayMachine<S> {
     return this.#streams.size
   }
 
+  /** Something is owed that no attachment remembers: the object must not sleep. */
+  get owing(): boolean {
+    for (const s of this.#streams.values()) if (s.hello !== null || s.seq !== null || s.owed.size > 0) return true
+    return this.attaching || this.#asks.size > 0
+  }
+
   /** After hibernation: what the attachments say. The names are gone, whom to tell is not. */
   wake(
     at: { checkpoint: OpId; plan: string | null } | null,

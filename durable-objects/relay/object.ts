@@ -14,6 +14,8 @@ const ACKNOWLEDGE_BYTES = 64 * 1024
 const LINGER_MS = 30_000
 /** A stream pings every 30 s. One that is silent for so long is dead. */
 const SILENT_MS = 5 * 60_000
+/** How often the relay looks whether it may sleep again; the platform waits 10 s anyway. */
+const AWAKE_MS = 5_000
 const FIRST_WAIT_MS = 50
 const MAX_WAIT_MS = 5_000
 
@@ -25,6 +27,7 @@ export class Relay extends DurableObject<Environment> {
   readonly #streams = new Map<WebSocket, StreamAttachment>()
   #replicator: { socket: WebSocket; state: ReplicatorAttachment; acknowledged: number } | null = null
   #linger: ReturnType<typeof setTimeout> | null = null
+  #awake: ReturnType<typeof setInterval> | null = null
 
   constructor(ctx: DurableObjectState, env: Environment) {
     super(ctx, env)
@@ -99,6 +102,7 @@ export class Relay extends DurableObject<Environment> {
       this.#replicator.state.received += Buffer.byteLength(message)
       this.#machine.receive(frame)
       this.#acknowledge()
+      this.#stayAwake()
       return
     }
     const state = this.#streams.get(socket)
@@ -110,6 +114,7 @@ export class Relay extends DurableObject<Environment> {
       this.#saveStream(socket, state)
       this.#machine.flush(socket)
     } else this.#machine.subscribe(socket, frame.seq, frame.add, frame.remove)
+    this.#stayAwake()
   }
 
   override async webSocketClose(socket: WebSocket): Promise<void> {
@@ -142,6 +147,7 @@ export class Relay extends DurableObject<Environment> {
     this.#saveStream(socket, state)
     if (this.#streams.size === 1) void this.ctx.storage.setAlarm(Date.now() + SILENT_MS)
     this.#machine.streamArrived(socket)
+    this.#stayAwake()
     return new Response(null, { status: 101, webSocket: client })
   }
 
@@ -189,6 +195,16 @@ export class Relay extends DurableObject<Environment> {
     this.#machine.wake(at, streams)
     this.#machine.wants ||= this.#replicator !== null
     this.#lingerWhenAlone()
+  }
+
+  /** A timer keeps the object from hibernating while streams are owed something: attachments do not remember what. */
+  #stayAwake(): void {
+    if (this.#awake || !this.#machine.owing) return
+    this.#awake = setInterval(() => {
+      if (this.#machine.owing || !this.#awake) return
+      clearInterval(this.#awake)
+      this.#awake = null
+    }, AWAKE_MS)
   }
 
   #lingerWhenAlone(): void {

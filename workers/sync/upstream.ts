@@ -39,8 +39,10 @@ class RelaySocket implements Upstream {
     socket.addEventListener('message', (event) => this.#receive(event.data))
     socket.addEventListener('close', () => this.close())
     socket.addEventListener('error', () => this.close())
-    signal.addEventListener('abort', () => this.close(), { once: true })
     this.#timer = setInterval(() => this.#ping(), UPSTREAM_PING_SECONDS * 1_000)
+    // The stream may have ended while the socket was being opened.
+    if (signal.aborted) this.close()
+    else signal.addEventListener('abort', () => this.close(), { once: true })
   }
 
   get waiting(): number {

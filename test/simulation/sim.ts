@@ -1,0 +1,150 @@
+/** A scheduler in which a seed decides what happens next: messages of one channel stay in order, everything else may overtake. */
+export class Sim {
+  readonly #channels = new Map<string, (() => void)[]>()
+  #state: number
+  #names = 0
+  steps = 0
+  /** Chance that a call is lost, on its way or on its way back. */
+  loss = 0
+
+  constructor(seed: number) {
+    this.#state = (seed * 2654435761) >>> 0 || 1
+  }
+
+  random(): number {
+    this.#state = (this.#state + 0x6d2b79f5) >>> 0
+    let t = Math.imul(this.#state ^ (this.#state >>> 15), 1 | this.#state)
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
+    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32
+  }
+
+  int(n: number): number {
+    return Math.floor(this.random() * n)
+  }
+
+  chance(p: number): boolean {
+    return this.random() < p
+  }
+
+  channel(): string {
+    return `c${++this.#names}`
+  }
+
+  post(channel: string, task: () => void): void {
+    const queue = this.#channels.get(channel)
+    if (queue) queue.push(task)
+    else this.#channels.set(channel, [task])
+  }
+
+  /** Later, at some time. */
+  later(task: () => void): void {
+    this.post(this.channel(), task)
+  }
+
+  sleep(): Promise<void> {
+    return new Promise((resolve) => this.later(resolve))
+  }
+
+  /** A call to another object: it may fail before or after it took effect. */
+  rpc<T>(call: () => T): Promise<T> {
+    return new Promise((resolve, reject) => {
+      this.later(() => {
+        if (this.chance(this.loss)) return this.later(() => reject(new Error('lost')))
+        let result: T
+        try {
+          result = call()
+        } catch (error) {
+          return this.later(() => reject(error))
+        }
+        this.later(() => (this.chance(this.loss) ? reject(new Error('the reply was lost')) : resolve(result)))
+      })
+    })
+  }
+
+  /** Runs until nothing is left to do, or for so many steps. True: nothing is left. */
+  async run(steps: number): Promise<boolean> {
+    for (let i = 0; i < steps; i++) {
+      await new Promise((resolve) => setImmediate(resolve))
+      const names = [...this.#channels.keys()]
+      const name = names[this.int(names.length)]
+      if (name === undefined) return true
+      const queue = this.#channels.get(name)
+      const task = queue?.shift()
+      if (queue?.length === 0) this.#channels.delete(name)
+      this.steps++
+      task?.()
+    }
+    return false
+  }
+}
+
+/** Two ends of a socket: ordered in each direction, may be cut. */
+export class End<Out, In> {
+  readonly #sim: Sim
+  readonly #channel: string
+  peer: End<In, Out> | null = null
+  closed = false
+  onClose: () => void = () => {}
+  #onMessage: ((message: In) => void) | null = null
+  readonly #early: In[] = []
+
+  private constructor(sim: Sim) {
+    this.#sim = sim
+    this.#channel = sim.channel()
+  }
+
+  static pair<A, B>(sim: Sim): [End<A, B>, End<B, A>] {
+    const a = new End<A, B>(sim)
+    const b = new End<B, A>(sim)
+    a.peer = b
+    b.peer = a
+    return [a, b]
+  }
+
+  /** What came before anybody listened is delivered then, as an accepted socket does. */
+  set onMessage(listener: (message: In) => void) {
+    this.#onMessage = listener
+    for (const message of this.#early.splice(0)) listener(message)
+  }
+
+  #receive(message: In): void {
+    if (this.closed) return
+    if (this.#onMessage) this.#onMessage(message)
+    else this.#early.push(message)
+  }
+
+  send(message: Out): void {
+    const peer = this.peer
+    if (this.closed || !peer) return
+    this.#sim.post(this.#channel, () => peer.#receive(message))
+  }
+
+  /** Orderly: what was sent before arrives. */
+  close(): void {
+    const peer = this.peer
+    if (this.closed || !peer) return
+    this.closed = true
+    this.#sim.post(this.#channel, () => peer.fall())
+  }
+
+  /** Both ends notice, at different times; what is under way is lost. */
+  cut(): void {
+    const peer = this.peer
+    if (!peer) return
+    this.#sim.later(() => this.fall())
+    this.#sim.later(() => peer.fall())
+  }
+
+  /** This side is gone at once, without noticing; the other notices later. */
+  kill(): void {
+    this.closed = true
+    const peer = this.peer
+    if (peer) this.#sim.later(() => peer.fall())
+  }
+
+  fall(): void {
+    if (this.closed) return
+    this.closed = true
+    this.onClose()
+  }
+}
