@@ -55,7 +55,7 @@ export async function dev(options: DevOptions, say: (line: string) => void, sign
       stops.push(() => example.close())
       say(`example    ${example.url}`)
     }
-    say(`status     ${url}/status   (a token: rockpool token --sub me)`)
+    say(`status     ${url}/status   (a token: npx rockpool token --sub me --claim operator=true)`)
     say(`ready ${url}`)
     if (!signal.aborted) await new Promise<void>((done) => signal.addEventListener('abort', () => done(), { once: true }))
     say('stopping …')

@@ -78,6 +78,8 @@ export interface ReplicatorStatus {
   pendingBatches: number
   /** Buckets whose append fails at the moment. */
   failingBuckets: { bucket: string; attempts: number; error: string }[]
+  /** Tables of the sync config that cannot be followed, with what to do. */
+  refusedTables: { table: string; reason: string }[]
   /** Rows that a query could not evaluate. */
   skippedRows: { count: number; recent: { table: string; key: string; reason: string }[] }
   /** What is in memory and not yet safe elsewhere: row changes not stored, UTF-16 units of ops not answered; and the most there ever was. */

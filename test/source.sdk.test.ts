@@ -68,7 +68,9 @@ async function connect(): Promise<void> {
 }
 
 const status = async (): Promise<ReplicatorStatus> => {
-  const response = await fetch(`${edge.url}/status`, { headers: { authorization: `Token ${await token(secret, 'ops')}` } })
+  const response = await fetch(`${edge.url}/status`, {
+    headers: { authorization: `Token ${await token(secret, 'ops', 60, { operator: true })}` },
+  })
   const body: { data: ReplicatorStatus } = await response.json()
   return body.data
 }
@@ -148,6 +150,8 @@ describe('changes', () => {
     const { skippedRows } = await status()
     expect(skippedRows.count).toBe(1)
     expect(skippedRows.recent[0]).toMatchObject({ table: 'public.docs', key: '["60"]' })
+    const plain = await fetch(`${edge.url}/status`, { headers: { authorization: `Token ${await token(secret, 'anybody')}` } })
+    expect(await plain.text()).not.toContain('["60"]')
     await sql`update docs set body = 'short' where id = 60`
     await exact()
   })
@@ -170,6 +174,21 @@ describe('the source is not what it was', () => {
     const { checkpoint } = await status()
     // 16 rows gone, 10 changed less 3 of those gone, 1 new; nothing else has an op.
     expect(checkpoint).toBe(50 + 1 + 16 + 7 + 1)
+  })
+
+  test('a publication with tables that are not followed, and a table that cannot be', async () => {
+    const sql = postgres.sql()
+    await sql`create table if not exists others (id int primary key)`
+    await sql`create table if not exists nokey (id int)`
+    await sql`create publication rockpool for table docs, others`
+    await start(config('SELECT id, title, body, n FROM docs', 'SELECT id FROM nokey'))
+    await connect()
+    await sql`insert into others select n from generate_series(1, 10) n on conflict do nothing`
+    await sql`insert into docs (id, title) values (70, 'after the others')`
+    await exact()
+    const { state, refusedTables, error } = await status()
+    expect([state, error]).toEqual(['live', null])
+    expect(refusedTables).toEqual([{ table: 'public.nokey', reason: 'it has no primary key: add one' }])
   })
 
   test('a table made anew under the same name, and a column added', async () => {

@@ -13,8 +13,8 @@ export const AUDIENCE = 'rockpool-test'
 export const newSecret = (): string => randomBytes(32).toString('base64url')
 
 /** A token as an application's backend would sign it. */
-export async function token(secret: string, user: string, seconds = 3600): Promise<string> {
-  return new SignJWT({})
+export async function token(secret: string, user: string, seconds = 3600, claims: Record<string, unknown> = {}): Promise<string> {
+  return new SignJWT(claims)
     .setProtectedHeader({ alg: 'HS256' })
     .setSubject(user)
     .setAudience(AUDIENCE)

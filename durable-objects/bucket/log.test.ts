@@ -106,4 +106,30 @@ describe('the log of a bucket', () => {
     for (const sql of [STATEMENTS.before, STATEMENTS.across, STATEMENTS.after])
       expect(db.plan(sql)).toMatch(/^SEARCH pages USING INTEGER PRIMARY KEY/)
   })
+
+  test('after compaction a checkpoint is answered exactly or not at all', () => {
+    const db = testDatabase()
+    const log = new Log(db)
+    log.append(page(1, put('a', '{"v":1}'), put('a', '{"v":2}')))
+    log.append(page(3, put('b', '{"v":3}')))
+    log.append(page(4, put('a', '{"v":4}'), put('c', '{"v":5}')))
+    for (const checkpoint of [0, 1, 2, 3, 4, 5]) expect(log.overtaken(checkpoint)).toBe(false)
+    const exact = log.state(4)
+    const rows = log.rows(5)
+    // Op 1 gives way to 2, which gives way to 4: a CLEAR of the run up to 2, for which checkpoints below 4 are overtaken.
+    const checksum = log.state(2).checksum
+    const clear = `{"op_id":"2","op":"CLEAR","checksum":${checksum}}`
+    db.run('UPDATE pages SET count = 1, max_target_op = 4, total_count = 1, body = ? WHERE last_op = 2', clear)
+    db.run('UPDATE pages SET total_count = total_count - 1 WHERE last_op > 2')
+    db.run('UPDATE pages SET total_max_target_op = 4 WHERE last_op >= ?', 2)
+    const compacted = new Log(db)
+    expect([0, 1, 2, 3, 4, 5].map((checkpoint) => compacted.overtaken(checkpoint))).toEqual([false, true, true, true, false, false])
+    expect(compacted.state(4)).toEqual({ ...exact, count: exact.count - 1 })
+    expect(compacted.rows(5)).toEqual(rows)
+    expect(splitOps(compacted.read(1, 4, 10_000).body).map(opIdOf)).toEqual([2, 3, 4])
+    // What comes later does not forget it.
+    compacted.append(page(6, remove('b')))
+    expect(new Log(db).overtaken(3)).toBe(true)
+    expect(new Log(db).overtaken(4)).toBe(false)
+  })
 })

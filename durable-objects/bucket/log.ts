@@ -7,6 +7,9 @@ import { opIdOf, parseOp, splitOps } from './ops.ts'
 /**
  * A page is a run of ops, as texts joined by `,`: the way they go on the wire, so serving is copying. `total_…` are those of the whole log up to
  * and with the page: the state at a checkpoint is one lookup. An append of up to a page is one row written.
+ *
+ * `max_target_op` is for compaction: the newest op in whose favour an op of the page was rewritten (MOVE), or that a run was folded up to (CLEAR;
+ * then `first_op` is that of the run). Checkpoints below it cannot be answered exactly any more.
  */
 const MIGRATIONS: readonly string[] = [
   `CREATE TABLE pages (
@@ -16,29 +19,32 @@ const MIGRATIONS: readonly string[] = [
     checksum INTEGER NOT NULL,
     total_count INTEGER NOT NULL,
     total_checksum INTEGER NOT NULL,
+    max_target_op INTEGER NOT NULL,
+    total_max_target_op INTEGER NOT NULL,
     bytes INTEGER NOT NULL,
     body TEXT NOT NULL
   )`,
 ]
 
 export const STATEMENTS = {
-  before: 'SELECT total_count, total_checksum, last_op FROM pages WHERE last_op <= ? ORDER BY last_op DESC LIMIT 1',
-  across: 'SELECT body FROM pages WHERE last_op > ? ORDER BY last_op LIMIT 1',
+  before: 'SELECT total_count, total_checksum, total_max_target_op, last_op FROM pages WHERE last_op <= ? ORDER BY last_op DESC LIMIT 1',
+  across: 'SELECT first_op, max_target_op, body FROM pages WHERE last_op > ? ORDER BY last_op LIMIT 1',
   after: 'SELECT first_op, last_op, count, body FROM pages WHERE last_op > ? ORDER BY last_op LIMIT 1',
-  head: 'SELECT last_op, total_count, total_checksum FROM pages ORDER BY last_op DESC LIMIT 1',
-  insert: 'INSERT INTO pages VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
+  head: 'SELECT last_op, total_count, total_checksum, total_max_target_op FROM pages ORDER BY last_op DESC LIMIT 1',
+  insert: 'INSERT INTO pages VALUES (?, ?, ?, ?, ?, ?, 0, ?, ?, ?)',
 } as const
 
 /** UTF-16 units of a page: a stored value takes 2 MB, and one unit is up to 3 bytes of UTF-8. */
 const PAGE_LENGTH = 600_000
 
 const EMPTY: BucketState = { count: 0, checksum: 0, last: 0 }
+const EMPTY_HEAD = { ...EMPTY, target: 0 }
 
 /** The op log of one bucket. Nothing is written before the first append: nobody creates storage by asking. */
 export class Log {
   readonly #db: Database
   #exists: boolean
-  #head: BucketState | null = null
+  #head: (BucketState & { target: OpId }) | null = null
 
   constructor(db: Database) {
     this.#db = db
@@ -51,18 +57,28 @@ export class Log {
       migrate(this.#db, MIGRATIONS)
       this.#exists = true
     }
-    let head = this.#headState()
+    const head = this.#headState()
     if (request.last <= head.last) return this.state(request.last)
     if (request.first > head.last && request.body.length <= PAGE_LENGTH) return this.#add(head, request)
-    for (const page of cut(splitOps(request.body).filter((text) => opIdOf(text) > head.last))) head = this.#add(head, page)
-    return head
+    let state: BucketState = head
+    for (const page of cut(splitOps(request.body).filter((text) => opIdOf(text) > head.last))) state = this.#add(this.#headState(), page)
+    return state
+  }
+
+  /** Compaction rewrote what the checkpoint needs: only newer ones are answered. `state`, `read` and `rows` are exact otherwise. */
+  overtaken(checkpoint: OpId): boolean {
+    if (!this.#exists || checkpoint >= this.#headState().target) return false
+    const before = this.#db.all(STATEMENTS.before, checkpoint)[0]
+    if (before && Number(before.total_max_target_op) > checkpoint) return true
+    const across = this.#db.all(STATEMENTS.across, checkpoint)[0]
+    return across !== undefined && Number(across.first_op) <= checkpoint && Number(across.max_target_op) > checkpoint
   }
 
   /** Exactly at the checkpoint, which may lie inside a page. */
   state(checkpoint: OpId): BucketState {
     if (!this.#exists) return EMPTY
     const head = this.#headState()
-    if (checkpoint >= head.last) return head
+    if (checkpoint >= head.last) return { count: head.count, checksum: head.checksum, last: head.last }
     const row = this.#db.all(STATEMENTS.before, checkpoint)[0]
     let { count, checksum, last } = row ? stateOf(row) : EMPTY
     const next = this.#db.all(STATEMENTS.across, last)[0]
@@ -122,18 +138,19 @@ export class Log {
     }
   }
 
-  #headState(): BucketState {
+  #headState(): BucketState & { target: OpId } {
     if (this.#head) return this.#head
     const row = this.#db.all(STATEMENTS.head)[0]
-    return (this.#head = row ? stateOf(row) : EMPTY)
+    return (this.#head = row ? { ...stateOf(row), target: Number(row.total_max_target_op) } : EMPTY_HEAD)
   }
 
-  #add(head: BucketState, page: Pick<AppendRequest, 'first' | 'last' | 'count' | 'checksum' | 'body'>): BucketState {
+  #add(head: BucketState & { target: OpId }, page: Pick<AppendRequest, 'first' | 'last' | 'count' | 'checksum' | 'body'>): BucketState {
     const state = { count: head.count + page.count, checksum: addChecksums(head.checksum, page.checksum), last: page.last }
     const bytes = Buffer.byteLength(page.body)
-    const totals = [state.count, state.checksum, bytes] as const
-    this.#db.run(STATEMENTS.insert, page.last, page.first, page.count, page.checksum, ...totals, page.body)
-    return (this.#head = state)
+    const totals = [state.count, state.checksum, head.target] as const
+    this.#db.run(STATEMENTS.insert, page.last, page.first, page.count, page.checksum, ...totals, bytes, page.body)
+    this.#head = { ...state, target: head.target }
+    return state
   }
 }
 

@@ -22,16 +22,19 @@ export class Bucket extends DurableObject<Environment> implements BucketRpc {
 
   async state(request: Versioned & { checkpoint: OpId }): Promise<StateAnswer> {
     checkVersion(request)
+    if (this.#log.overtaken(request.checkpoint)) return { kind: 'overtaken' }
     return { kind: 'state', ...this.#log.state(request.checkpoint) }
   }
 
   async read(request: Versioned & { after: OpId; checkpoint: OpId; budget: number }): Promise<ReadAnswer> {
     checkVersion(request)
+    if (this.#log.overtaken(request.checkpoint)) return { kind: 'overtaken' }
     return this.#log.read(request.after, request.checkpoint, request.budget)
   }
 
   async rows(request: Versioned & { checkpoint: OpId }): Promise<RowsAnswer> {
     checkVersion(request)
+    if (this.#log.overtaken(request.checkpoint)) return { kind: 'overtaken' }
     return this.#log.rows(request.checkpoint)
   }
 }

@@ -34,6 +34,8 @@ export interface IntakeSources {
   marker(content: string): void
   /** A write checkpoint message, inside its transaction. */
   deliver(batch: Batch, content: string): void
+  /** The stream describes a table that was not there when this session began; a publication may hold tables that we do not follow. */
+  unknown(schema: string, name: string): void
   /** The stream describes a table otherwise than the catalog did when this session began. */
   stale(): void
 }
@@ -316,7 +318,7 @@ export class Intake {
   #relation(m: Extract<PgoutputMessage, { type: 'relation' }>): void {
     const table = this.#tables.get(m.oid)
     if (!table) {
-      this.#sources.stale()
+      this.#sources.unknown(m.schema, m.name)
       return
     }
     this.#decoders.set(

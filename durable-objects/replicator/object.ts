@@ -28,6 +28,7 @@ export class Replicator extends DurableObject<Environment> implements Replicator
   #failures = 0
   #error: RockpoolError | null = null
   #peakHeld = 0
+  #refusedTables: ReplicatorStatus['refusedTables'] = []
 
   constructor(ctx: DurableObjectState, env: Environment) {
     super(ctx, env)
@@ -92,6 +93,7 @@ export class Replicator extends DurableObject<Environment> implements Replicator
       relays: relays.size,
       pendingBatches: pipeline.size,
       failingBuckets: dispatcher.failing,
+      refusedTables: this.#session?.refusedTables ?? this.#refusedTables,
       skippedRows: skipped.status(),
       held: {
         changes: this.#session?.held ?? 0,
@@ -128,6 +130,7 @@ export class Replicator extends DurableObject<Environment> implements Replicator
       next = Math.min(FIRST_RETRY_MS * 2 ** Math.min(this.#failures++, 20), MAX_RETRY_MS) * (0.75 + Math.random() / 2)
     } finally {
       this.#peakHeld = Math.max(this.#peakHeld, this.#session?.peakHeld ?? 0)
+      this.#refusedTables = this.#session?.refusedTables ?? []
       this.#session = null
       this.#core.state.set('running', false)
     }

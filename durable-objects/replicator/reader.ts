@@ -40,6 +40,8 @@ export interface ReaderSources {
   /** Waits; rejects when the session is over. */
   pause(milliseconds: number): Promise<void>
   waitsFor(what: string | null): void
+  /** The session is about to end: what is left is for the next one. */
+  over(): boolean
 }
 
 /** Rows that were read, on their way to their place in the stream. */
@@ -84,7 +86,7 @@ export class Reader {
   /** Copies what is to be copied and completes what is incomplete. */
   async run(): Promise<void> {
     await this.#barrier()
-    for (;;) {
+    while (!this.#sources.over()) {
       await this.#sources.room()
       const rows = this.#sources.incomplete()
       if (rows) {

@@ -8,6 +8,7 @@ import {
   parseLsn,
   prepareSource,
   type PreparedSource,
+  type RefusedTable,
   type ReplicationSession,
 } from '../../postgres/index.ts'
 import { openSocket } from '../../postgres/socket.ts'
@@ -49,6 +50,8 @@ export class Session {
   #stale = false
   #caughtUp = false
   #switch: string | null = null
+  readonly #began = Date.now()
+  refusedTables: RefusedTable[] = []
   readonly #over = Promise.withResolvers<never>()
   readonly #rooms: (() => void)[] = []
   /** What the copy waits for, for people. */
@@ -119,16 +122,21 @@ export class Session {
   async #work(sql: Sql, tables: readonly SourceTable[], intake: Intake): Promise<boolean> {
     const core = this.#core
     for (let ticks = 0; ; ticks++) {
+      if (this.#isOver(intake)) return true
       if (core.tables.copying || core.tables.hasIncomplete) await this.#read(sql, tables, intake)
       const next = core.state.get('next')
       if (next !== null && !core.tables.copying) await this.#switchTo(next)
-      if (this.#stale || ticks * TICK_MS >= SESSION_MS || intake.changes >= SESSION_CHANGES) return true
       if (this.#caughtUp && !this.#live() && core.pipeline.size === 0) return false
       const position = core.state.get('decode').position
       const behind = this.walEnd !== null && position !== null && this.walEnd - parseLsn(position.lsn) > HEARTBEAT_BYTES
       if (behind && ticks % 10 === 9) await this.#mark('heartbeat')
       await this.#pause(this.#caughtUp ? TICK_MS : 20)
     }
+  }
+
+  /** Ended by time, by work done, or because the catalog must be read again. */
+  #isOver(intake: Intake): boolean {
+    return this.#stale || Date.now() - this.#began >= SESSION_MS || intake.changes >= SESSION_CHANGES
   }
 
   async #read(sql: Sql, tables: readonly SourceTable[], intake: Intake): Promise<void> {
@@ -145,6 +153,7 @@ export class Session {
       room: () => this.#waitForRoom(),
       pause: (milliseconds) => this.#pause(milliseconds),
       waitsFor: (what) => (this.waitingFor = what),
+      over: () => this.#isOver(intake),
     })
     try {
       await this.#reader.run()
@@ -197,6 +206,7 @@ export class Session {
   }
 
   #tables(source: PreparedSource): SourceTable[] {
+    this.refusedTables = source.refusedTables
     return this.#core.tables.use(source.tables, (table) => this.#core.rows.any(table))
   }
 
@@ -213,6 +223,10 @@ export class Session {
       keys: (table, after, limit) => core.rows.keys(table.number, after, limit),
       deliver: (batch, content) => deliver(batch, content),
       marker: (content) => this.#marker(content),
+      unknown: (schema, name) => {
+        const refused = this.refusedTables.some((each) => each.table === `${schema}.${name}`)
+        if (!refused && core.evaluating.some((each) => each.reads({ schema, name }))) this.#stale = true
+      },
       stale: () => (this.#stale = true),
     })
   }

@@ -1,6 +1,5 @@
 import { describe, expect, test } from 'vitest'
 import { Log } from '../../durable-objects/bucket/log.ts'
-import { RelayMachine } from '../../durable-objects/relay/machine.ts'
 import { SimClient } from './client.ts'
 import { Sim } from './sim.ts'
 import { World, type Change } from './world.ts'

@@ -30,7 +30,7 @@ export class Emitter {
     this.#positions = positions
   }
 
-  /** False: a newer checkpoint is known; start over. */
+  /** False: start over, because a newer checkpoint is known. True: wait for the next message, also when the upstream fell on the way. */
   async emit(resolved: Resolved, upstream: Upstream): Promise<boolean> {
     const { checkpoint, states } = this.#view
     const buckets = new Map(resolved.buckets.map(({ bucket }) => [bucket, states.get(bucket) ?? { count: 0, checksum: 0, last: 0 }]))
@@ -41,7 +41,7 @@ export class Emitter {
     for (const [i, group] of groups.entries()) {
       for (const bucket of group.buckets) {
         const ops = await this.#send(bucket, checkpoint, upstream, sent)
-        if (ops === null) return false
+        if (typeof ops === 'string') return ops === 'fallen'
         sent += ops
       }
       if (i < groups.length - 1) {
@@ -95,9 +95,9 @@ export class Emitter {
     return [...groups].sort(([a], [b]) => a - b).map(([priority, names]) => ({ priority, buckets: names }))
   }
 
-  /** Number of ops sent; null: start over. */
-  async #send(bucket: string, checkpoint: OpId, upstream: Upstream, sentBefore: number): Promise<number | null> {
-    const { lines, read, pause } = this.#ports
+  /** Number of ops sent. `newer`: start over. `fallen`: only a new upstream brings a checkpoint that can be sent. */
+  async #send(bucket: string, checkpoint: OpId, upstream: Upstream, sentBefore: number): Promise<number | 'newer' | 'fallen'> {
+    const { lines, read } = this.#ports
     const tail = this.#view.tail(bucket)
     if (tail && tail.pieces > 0) {
       const after = this.#positions.get(bucket) ?? 0
@@ -106,6 +106,8 @@ export class Emitter {
       this.#view.startTail(bucket)
       return tail.pieces
     }
+    // Ops that come while it is read would leave a hole behind an interruption.
+    this.#view.dropTail(bucket)
     let sent = 0
     for (;;) {
       const after = this.#positions.get(bucket) ?? 0
@@ -113,9 +115,9 @@ export class Emitter {
       if (answer.kind !== 'ops') {
         // Compaction went beyond this checkpoint, or the bucket is gone: a newer message says what is so now.
         const frame = await upstream.next()
-        if (frame) this.#view.apply(frame)
-        else await pause(1)
-        return null
+        if (!frame) return 'fallen'
+        this.#view.apply(frame)
+        return 'newer'
       }
       if (answer.count > 0) {
         await lines.data({ bucket, after, next: answer.last, more: answer.more, ops: answer.body })
@@ -123,7 +125,7 @@ export class Emitter {
         sent += answer.count
       }
       if (!answer.more) break
-      if (upstream.waiting > 0 && sentBefore + sent >= OPS_BEFORE_INTERRUPTION) return null
+      if (upstream.waiting > 0 && sentBefore + sent >= OPS_BEFORE_INTERRUPTION) return 'newer'
     }
     this.#view.startTail(bucket)
     return sent

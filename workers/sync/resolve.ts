@@ -102,17 +102,18 @@ export class Resolver {
   /** At the view's checkpoint, consuming nothing meanwhile. */
   async #readRows(upstream: Upstream, need: readonly string[]): Promise<boolean> {
     const view = this.#view
-    for (const bucket of need) {
-      const answer = await this.#ports.rows(bucket, view.checkpoint)
-      if (answer.kind === 'overtaken') {
-        // The next message brings a newer checkpoint.
-        const frame = await upstream.next()
-        if (frame === null) return false
-        view.apply(frame)
-        return true
-      }
+    const { checkpoint } = view
+    const answers = await Promise.all(need.map((bucket) => this.#ports.rows(bucket, checkpoint)))
+    for (const [i, bucket] of need.entries()) {
+      const answer = answers[i]
+      if (answer === undefined || answer.kind === 'overtaken') continue
       view.rows.set(bucket, { rows: answer.kind === 'rows' ? answer.rows : [], valid: true })
     }
+    if (answers.every((answer) => answer.kind !== 'overtaken')) return true
+    // The next message brings a newer checkpoint.
+    const frame = await upstream.next()
+    if (frame === null) return false
+    view.apply(frame)
     return true
   }
 
