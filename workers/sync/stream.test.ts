@@ -1,0 +1,384 @@
+import { describe, expect, test } from 'vitest'
+import { Log } from '../../durable-objects/bucket/log.ts'
+import { testDatabase } from '../../durable-objects/test-database.ts'
+import { addChecksums } from '../../protocol/checksum.ts'
+import { RockpoolError } from '../../protocol/errors.ts'
+import type { StreamRequest, SyncLine } from '../../protocol/lines.ts'
+import type { NoticeBucket, ReadAnswer, RelayFrame, SubscribeFrame } from '../../protocol/messages.ts'
+import { bucketHash, mailboxName } from '../../protocol/names.ts'
+import { putChecksum } from '../../protocol/op-checksum.ts'
+import { opText } from '../../protocol/ops.ts'
+import type { LoadedPlan, RequestProgram } from '../../sync-config/types.ts'
+import type { Upstream } from './ports.ts'
+import { runStream } from './stream.ts'
+
+type Lines = Record<string, unknown>[]
+
+/** A relay's end of the socket. Subscriptions are answered at once, at the relay's checkpoint. */
+class Relay {
+  readonly frames: RelayFrame[] = []
+  readonly subscriptions: SubscribeFrame[] = []
+  readonly #setting: Setting
+  open = true
+  #wake: () => void = () => {}
+
+  constructor(setting: Setting) {
+    this.#setting = setting
+    this.push(null, [])
+  }
+
+  push(seq: number | null, buckets: NoticeBucket[]): void {
+    const { checkpoint, plan } = this.#setting
+    this.frames.push({ v: 1, type: 'update', checkpoint, plan, seq, buckets })
+    this.#wake()
+  }
+
+  fall(): void {
+    this.open = false
+    this.#wake()
+  }
+
+  upstream(): Upstream {
+    const frames = this.frames
+    const next = async (): Promise<RelayFrame | null> => {
+      for (;;) {
+        const frame = frames.shift()
+        if (frame) return frame
+        if (!this.open) return null
+        await new Promise<void>((resolve) => (this.#wake = resolve))
+      }
+    }
+    return {
+      send: (frame) => {
+        this.subscriptions.push(frame)
+        if (this.open && frame.add.length > 0) {
+          const states = frame.add.map((name) => this.#setting.told(name, null))
+          this.push(frame.seq, states)
+        }
+      },
+      next,
+      get waiting() {
+        return frames.length
+      },
+      close: () => this.fall(),
+    }
+  }
+}
+
+/** A tenant: buckets that are real logs, a relay, and a stream whose lines are kept. */
+class Setting {
+  readonly lines: Lines = []
+  readonly relays: Relay[] = []
+  readonly reads: string[] = []
+  readonly stop = new AbortController()
+  readonly #logs = new Map<string, Log>()
+  checkpoint = 0
+  plan: string | null = 'p'
+  program: RequestProgram['resolve'] = () => buckets({})
+  beforeRead: (bucket: string) => ReadAnswer | undefined = () => undefined
+  result: Promise<unknown> = Promise.resolve()
+
+  get relay(): Relay {
+    const relay = this.relays.at(-1)
+    if (!relay) throw new Error('no relay was asked')
+    return relay
+  }
+
+  log(bucket: string): Log {
+    const log = this.#logs.get(bucket) ?? new Log(testDatabase())
+    this.#logs.set(bucket, log)
+    return log
+  }
+
+  /** Rows in one source transaction: appended, committed and answered as the notice's entries, with the ops inline. */
+  write(rows: Record<string, [id: string, data: string][]>): NoticeBucket[] {
+    const bodies = Object.entries(rows).map(([bucket, list]) => {
+      const first = this.checkpoint + 1
+      let checksum = 0
+      const texts = list.map(([id, data]) => {
+        const op = { op: 'PUT' as const, objectType: 't', objectId: id, subkey: id, checksum: putChecksum('t', id, data), data }
+        checksum = addChecksums(checksum, op.checksum)
+        return opText(++this.checkpoint, op)
+      })
+      const body = texts.join(',')
+      this.log(bucket).append({ first, last: this.checkpoint, count: list.length, checksum, body })
+      return { bucket, body }
+    })
+    return bodies.map(({ bucket, body }) => this.told(bucket, body))
+  }
+
+  told(bucket: string, ops: string | null): NoticeBucket {
+    const { count, checksum, last } = this.log(bucket).state(this.checkpoint)
+    return [bucketHash(bucket), count, checksum, last, ops]
+  }
+
+  start(request: StreamRequest = {}): void {
+    const plan: LoadedPlan = {
+      hash: 'p',
+      ...{ definitions: [], tables: [], reads: () => true, evaluateRow: () => ({ rows: [], errors: [] }) },
+      request: () => ({ resolve: (rows) => this.program(rows) }),
+    }
+    const line = async (value: SyncLine) => {
+      this.stop.signal.throwIfAborted()
+      this.lines.push(value)
+    }
+    this.stop.signal.addEventListener('abort', () => this.relays.at(-1)?.fall())
+    const run = runStream(
+      { request, claims: { sub: 'u' }, user: 'u' },
+      {
+        connect: async () => {
+          this.relays.push(new Relay(this))
+          return this.relay.upstream()
+        },
+        plan: async () => plan,
+        pause: () => new Promise((resolve) => setImmediate(resolve)),
+        read: async (bucket, after, checkpoint) => {
+          this.reads.push(bucket)
+          return this.beforeRead(bucket) ?? this.log(bucket).read(after, checkpoint, 1_000)
+        },
+        rows: async (bucket, checkpoint) => this.log(bucket).rows(checkpoint),
+        lines: {
+          signal: this.stop.signal,
+          send: line,
+          data: ({ bucket, after, next, more, ops }) =>
+            line({ data: { bucket, after: String(after), next_after: String(next), has_more: more, data: JSON.parse(`[${ops}]`) } }),
+        },
+      },
+    )
+    this.result = run.catch((error: unknown) => error)
+  }
+
+  /** What was sent since the last call, when nothing moves any more. */
+  async sent(): Promise<Lines> {
+    for (let quiet = 0, seen = -1; quiet < 5;) {
+      await new Promise((resolve) => setImmediate(resolve))
+      const now = this.lines.length + this.reads.length + this.relays.length
+      quiet = now === seen ? quiet + 1 : 0
+      seen = now
+    }
+    return this.lines.splice(0)
+  }
+}
+
+/** Buckets and their priorities, in order. */
+function buckets(given: Record<string, number>, lookups: string[] = [], need: string[] = []) {
+  const list = Object.entries(given).map(([bucket, priority]) => ({ bucket, definition: 'd', priority, reasons: [{ default: 0 }] }))
+  return { lookups, need, buckets: list, streams: [{ name: 'd', is_default: true, errors: [] }] }
+}
+
+/** Kind of each line, and what tells it apart. */
+function brief(lines: Lines): string[] {
+  return lines.map((each) => {
+    const line = each as unknown as SyncLine
+    if ('checkpoint' in line) return `checkpoint ${line.checkpoint.last_op_id}: ${line.checkpoint.buckets.map((b) => b.bucket).join()}`
+    if ('checkpoint_diff' in line) {
+      const { last_op_id, updated_buckets, removed_buckets, write_checkpoint } = line.checkpoint_diff
+      const write = write_checkpoint === undefined ? '' : ` w${write_checkpoint}`
+      return `diff ${last_op_id}${write}: +${updated_buckets.map((b) => b.bucket).join()} -${removed_buckets.join()}`
+    }
+    if ('data' in line) return `data ${line.data.bucket} ${line.data.after}-${line.data.next_after}: ${line.data.data.length}`
+    if ('partial_checkpoint_complete' in line) return `partial ${line.partial_checkpoint_complete.priority}`
+    if ('checkpoint_complete' in line) return `complete ${line.checkpoint_complete.last_op_id}`
+    return 'token'
+  })
+}
+
+const many = (count: number): [string, string][] => Array.from({ length: count }, (_, i) => [`r${i}`, `{"i":${i}}`])
+
+describe('a stream', () => {
+  test('sends the first checkpoint, data in order of priority, and a partial completion between priorities', async () => {
+    const s = new Setting()
+    s.write({ late: [['a', '{}']], first: [['b', '{}']], late2: [['c', '{}']] })
+    s.program = () => buckets({ late: 3, first: 1, late2: 3, empty: 0 })
+    s.start()
+    expect(brief(await s.sent())).toEqual([
+      'checkpoint 3: late,first,late2,empty',
+      'data first 0-2: 1',
+      'partial 1',
+      'data late 0-1: 1',
+      'data late2 0-3: 1',
+      'complete 3',
+    ])
+    expect(s.relay.subscriptions).toEqual([{ v: 1, type: 'subscribe', seq: 1, add: ['late', 'first', 'late2', 'empty'], remove: [] }])
+    s.stop.abort()
+    await s.result
+  })
+
+  test('reads nothing for a client that has everything, also when its position is beyond every op', async () => {
+    const s = new Setting()
+    s.write({ a: [['x', '{}']], b: [['y', '{}']], c: [['z', '{}']] })
+    s.program = () => buckets({ a: 3, b: 3, c: 3 })
+    s.start({
+      buckets: [
+        { name: 'a', after: '1' },
+        { name: 'b', after: '9223372036854775807' },
+        { name: 'c', after: '3' },
+      ],
+    })
+    expect(brief(await s.sent())).toEqual(['checkpoint 3: a,b,c', 'complete 3'])
+    expect(s.reads).toEqual([])
+    s.stop.abort()
+    await s.result
+  })
+
+  test('passes ops on that came with the message, and reads when they did not', async () => {
+    const s = new Setting()
+    s.write({ a: [['x', '{}']] })
+    s.program = () => buckets({ a: 3 })
+    s.start()
+    await s.sent()
+    s.reads.length = 0
+    s.relay.push(null, s.write({ a: [['y', '{}']] }))
+    expect(brief(await s.sent())).toEqual(['diff 2: +a -', 'data a 1-2: 1', 'complete 2'])
+    expect(s.reads).toEqual([])
+    s.write({ a: many(2) })
+    s.relay.push(null, [s.told('a', null)])
+    expect(brief(await s.sent())).toEqual(['diff 4: +a -', 'data a 2-4: 2', 'complete 4'])
+    expect(s.reads).toEqual(['a'])
+    s.stop.abort()
+    await s.result
+  })
+
+  test('says nothing when nothing of its buckets changed', async () => {
+    const s = new Setting()
+    s.write({ a: [['x', '{}']] })
+    s.program = () => buckets({ a: 3 })
+    s.start()
+    await s.sent()
+    s.write({ other: [['y', '{}']] })
+    s.relay.push(null, [])
+    s.relay.push(null, [s.told('a', null)])
+    expect(await s.sent()).toEqual([])
+    s.stop.abort()
+    await s.result
+  })
+
+  test('tells the highest write checkpoint in the mailbox, on every line from then on', async () => {
+    const s = new Setting()
+    const mailbox = mailboxName('u', 'c1')
+    s.write({ a: [['x', '{}']] })
+    s.program = () => buckets({ a: 3 })
+    s.start({ client_id: 'c1' })
+    expect(await s.sent()).not.toMatchObject([{ checkpoint: { write_checkpoint: expect.anything() } }, {}, {}])
+    expect(s.relay.subscriptions[0]?.add).toEqual([mailbox, 'a'])
+    s.relay.push(null, s.write({ [mailbox]: [['w', '{"id":"w","n":"9"}'], ['v', '{"id":"v","n":"10"}']] })) // prettier-ignore
+    expect(brief(await s.sent())).toEqual(['diff 3 w10: + -', 'complete 3'])
+    s.relay.push(null, s.write({ a: [['y', '{}']] }))
+    expect(brief(await s.sent())).toEqual(['diff 4 w10: +a -', 'data a 1-4: 1', 'complete 4'])
+    s.stop.abort()
+    await s.result
+  })
+
+  test('I7: a lookup that loses a row removes the bucket at the same checkpoint, and the position with it', async () => {
+    const s = new Setting()
+    s.write({ lookup: [['g', '{"g":"a"}']], a: [['x', '{}']] })
+    s.program = (rows) => {
+      const known = rows('lookup')
+      const data = (known ?? []).map((text): { g: string } => JSON.parse(text)).filter(({ g }) => g !== '')
+      return buckets(Object.fromEntries(data.map(({ g }) => [g, 3])), ['lookup'], known ? [] : ['lookup'])
+    }
+    s.start()
+    expect(brief(await s.sent())).toEqual(['checkpoint 2: a', 'data a 0-2: 1', 'complete 2'])
+    s.relay.push(null, s.write({ lookup: [['g', '{"g":""}']], a: [['y', '{}']] }))
+    expect(brief(await s.sent())).toEqual(['diff 4: + -a', 'complete 4'])
+    expect(s.relay.subscriptions.at(-1)).toMatchObject({ add: [], remove: [bucketHash('a')] })
+    s.relay.push(null, s.write({ lookup: [['g', '{"g":"a"}']] }))
+    expect(brief(await s.sent())).toEqual(['diff 5: +a -', 'data a 0-4: 2', 'complete 5'])
+    s.stop.abort()
+    await s.result
+  })
+
+  test('finishes a checkpoint of less than 1,000 ops although a newer one is known; a larger one it leaves', async () => {
+    for (const [count, lines] of [
+      [900, ['checkpoint 900: a', 'complete 900', 'diff 901: +a -', 'data a 900-901: 1', 'complete 901']],
+      [1_200, ['checkpoint 1200: a', 'diff 1201: +a -', 'complete 1201']],
+    ] as const) {
+      const s = new Setting()
+      for (let n = 0; n < count; n += 10) s.write({ a: many(10) })
+      s.program = () => buckets({ a: 3 })
+      let reads = 0
+      s.beforeRead = () => {
+        if (++reads === 2) s.relay.push(null, s.write({ a: [['new', '{}']] }))
+        return undefined
+      }
+      s.start()
+      const all = await s.sent()
+      const ids = all.flatMap((line) =>
+        'data' in line ? (line as { data: { data: { op_id: string }[] } }).data.data.map((op) => Number(op.op_id)) : [],
+      )
+      expect(ids).toEqual(Array.from({ length: count + 1 }, (_, i) => i + 1))
+      // Data lines up to the checkpoint are left out here.
+      const rest = brief(all).filter((line, i, texts) => !line.startsWith('data') || (count < 1_000 && i > texts.indexOf('complete 900')))
+      expect(rest).toEqual(lines)
+      s.stop.abort()
+      await s.result
+    }
+  })
+
+  test('an upstream that falls is replaced; everything is subscribed again and nothing is told twice', async () => {
+    const s = new Setting()
+    s.write({ a: [['x', '{}']] })
+    s.program = () => buckets({ a: 3 })
+    s.start()
+    await s.sent()
+    s.relay.fall()
+    expect(await s.sent()).toEqual([])
+    expect(s.relays.length).toBe(2)
+    expect(s.relay.subscriptions[0]?.add).toEqual(['a'])
+    s.write({ a: [['y', '{}']] })
+    s.relay.fall()
+    expect(brief(await s.sent())).toEqual(['diff 2: +a -', 'data a 1-2: 1', 'complete 2'])
+    s.stop.abort()
+    await s.result
+  })
+
+  test('a bucket overtaken by compaction waits for the next message, or for the next upstream', async () => {
+    for (const next of ['message', 'upstream'] as const) {
+      const s = new Setting()
+      s.write({ a: [['x', '{}']] })
+      s.program = () => buckets({ a: 3 })
+      let overtaken = true
+      s.beforeRead = () => (overtaken ? { kind: 'overtaken' } : undefined)
+      s.start()
+      expect(brief(await s.sent())).toEqual(['checkpoint 1: a'])
+      overtaken = false
+      const notice = s.write({ a: [['y', '{}']] })
+      if (next === 'message') s.relay.push(null, notice)
+      else s.relay.fall()
+      expect(brief(await s.sent())).toEqual(['diff 2: +a -', 'data a 0-2: 2', 'complete 2'])
+      s.stop.abort()
+      await s.result
+    }
+  })
+
+  test('waits while no plan serves', async () => {
+    const s = new Setting()
+    s.plan = null
+    s.program = () => buckets({ a: 3 })
+    s.start()
+    expect(await s.sent()).toEqual([])
+    s.write({ a: [['x', '{}']] })
+    s.plan = 'p'
+    s.relay.push(null, [])
+    expect(brief(await s.sent())).toEqual(['checkpoint 1: a', 'data a 0-1: 1', 'complete 1'])
+    s.stop.abort()
+    await s.result
+  })
+
+  test('too many buckets end it before the first line; an abort ends it anywhere, with its reason; the upstream is closed', async () => {
+    const s = new Setting()
+    s.program = () => {
+      throw new RockpoolError('PSYNC_S2305', 'too many buckets')
+    }
+    s.start()
+    expect(await s.result).toMatchObject({ code: 'PSYNC_S2305' })
+    expect(s.lines).toEqual([])
+    expect(s.relay.open).toBe(false)
+    const t = new Setting()
+    t.start()
+    await t.sent()
+    t.stop.abort(new Error('the receiver has gone'))
+    expect(await t.result).toMatchObject({ message: 'the receiver has gone' })
+    expect(t.relay.open).toBe(false)
+  })
+})
