@@ -86,7 +86,10 @@ export class LocalEdge {
   async #revive(): Promise<void> {
     if (this.#disposed || this.#starting || this.#pid === null || alive(this.#pid)) return
     this.#options.log?.('workerd has died: starting it again')
-    await this.restart().catch((error: unknown) => this.#options.log?.(`workerd could not be started: ${String(error)}`))
+    await this.restart().then(
+      () => this.#options.log?.('workerd runs again'),
+      (error: unknown) => this.#options.log?.(`workerd could not be started: ${String(error)}`),
+    )
   }
 
   async #callCron(): Promise<void> {
