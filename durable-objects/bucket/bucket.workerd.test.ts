@@ -1,0 +1,102 @@
+import { abortAllDurableObjects, env, evictDurableObject, runInDurableObject } from 'cloudflare:test'
+import { expect, test } from 'vitest'
+import { addChecksums } from '../../protocol/checksum.ts'
+import { putChecksum } from '../../protocol/op-checksum.ts'
+import { opText } from '../../protocol/ops.ts'
+
+function page(first: number, count: number, data: string) {
+  let checksum = 0
+  const texts = Array.from({ length: count }, (_, i) => {
+    const op = { op: 'PUT' as const, objectType: 't', objectId: `r${i}`, subkey: 's', checksum: putChecksum('t', `r${i}`, data), data }
+    checksum = addChecksums(checksum, op.checksum)
+    return opText(first + i, op)
+  })
+  return { v: 1, first, last: first + count - 1, count, checksum, body: texts.join(','), committed: 0 }
+}
+
+test('asking an object that holds nothing creates neither a table nor an alarm', async () => {
+  const bucket = env.BUCKET.getByName('default/nothing')
+  expect(await bucket.state({ v: 1, checkpoint: 7 })).toEqual({ kind: 'state', count: 0, checksum: 0, last: 0 })
+  expect(await bucket.read({ v: 1, after: 0, checkpoint: 7, budget: 100 })).toEqual({
+    kind: 'ops',
+    body: '',
+    count: 0,
+    last: 0,
+    more: false,
+  })
+  expect(await bucket.rows({ v: 1, checkpoint: 7 })).toEqual({ kind: 'rows', rows: [] })
+  const left = await runInDurableObject(bucket, async (_instance, state) => ({
+    tables: state.storage.sql.exec('SELECT name FROM sqlite_master').toArray(),
+    alarm: await state.storage.getAlarm(),
+  }))
+  expect(left).toEqual({ tables: [], alarm: null })
+})
+
+test('ops survive eviction and abort; an append that comes again is answered as before', async () => {
+  const bucket = env.BUCKET.getByName('default/kept')
+  const first = page(1, 3, '{"n":1}')
+  const answer = await bucket.append(first)
+  expect(answer).toEqual({ count: 3, checksum: first.checksum, last: 3 })
+  await evictDurableObject(bucket)
+  expect(await bucket.append(first)).toEqual(answer)
+  const second = page(10, 2, '{"n":2}')
+  const after = await bucket.append(second)
+  await abortAllDurableObjects()
+  const again = env.BUCKET.getByName('default/kept')
+  expect(await again.append(first)).toEqual(answer)
+  expect(await again.state({ v: 1, checkpoint: 11 })).toEqual({ kind: 'state', ...after })
+  expect(await again.read({ v: 1, after: 2, checkpoint: 10, budget: 10_000 })).toMatchObject({ count: 2, last: 10, more: false })
+  expect(await again.rows({ v: 1, checkpoint: 11 })).toEqual({ kind: 'rows', rows: ['{"n":2}', '{"n":2}', '{"n":1}'] })
+})
+
+test('an append of a page bills one row written; state at the head and a current read bill a row read or two', async () => {
+  const bucket = env.BUCKET.getByName('default/billed')
+  for (let n = 0; n < 50; n++) await bucket.append(page(1 + n * 10, 10, `{"n":${n}}`))
+  const billed = await runInDurableObject(bucket, async (instance, state) => {
+    const { sql } = state.storage
+    const exec = sql.exec.bind(sql)
+    const cursors: SqlStorageCursor<Record<string, SqlStorageValue>>[] = []
+    sql.exec = ((query: string, ...params: unknown[]) => {
+      const cursor = exec(query, ...params)
+      cursors.push(cursor)
+      return cursor
+    }) as typeof sql.exec
+    const count = async (work: () => Promise<unknown>) => {
+      cursors.length = 0
+      await work()
+      return { read: cursors.reduce((n, c) => n + c.rowsRead, 0), written: cursors.reduce((n, c) => n + c.rowsWritten, 0) }
+    }
+    return {
+      append: await count(() => instance.append(page(1_000, 10, '{}'))),
+      state: await count(() => instance.state({ v: 1, checkpoint: 2_000 })),
+      older: await count(() => instance.state({ v: 1, checkpoint: 255 })),
+      read: await count(() => instance.read({ v: 1, after: 500, checkpoint: 2_000, budget: 1_000_000 })),
+    }
+  })
+  expect(billed.append.written).toBe(1)
+  expect(billed.state).toEqual({ read: 0, written: 0 })
+  expect(billed.older.read).toBeLessThanOrEqual(4)
+  expect(billed.read.read).toBeLessThanOrEqual(2)
+})
+
+test('a page beyond what a stored value takes is kept in several, and read back exactly', async () => {
+  const bucket = env.BUCKET.getByName('default/large')
+  const large = page(1, 12, JSON.stringify({ text: '水'.repeat(300_000) }))
+  expect(await bucket.append(large)).toEqual({ count: 12, checksum: large.checksum, last: 12 })
+  const bodies: string[] = []
+  for (let after = 0; ;) {
+    const answer = await bucket.read({ v: 1, after, checkpoint: 12, budget: 1_000_000 })
+    if (answer.kind !== 'ops') throw new Error(answer.kind)
+    bodies.push(answer.body)
+    after = answer.last
+    if (!answer.more) break
+  }
+  expect(bodies.length).toBeGreaterThan(1)
+  expect(bodies.join(',') === large.body).toBe(true)
+})
+
+test('a message of an unknown version is refused', async () => {
+  const bucket = env.BUCKET.getByName('default/version')
+  const error = await bucket.state({ v: 99, checkpoint: 1 }).catch((reason: unknown) => String(reason))
+  expect(error).toContain('version 99')
+})
