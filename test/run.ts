@@ -15,6 +15,7 @@ const filters = process.argv.slice(2)
 const checks: [name: string, command: string, args: string[]][] = [
   ['licences', process.execPath, ['test/licences.ts']],
   ['types of the server', tool('tsc'), ['-p', 'tsconfig.json']],
+  ['types of tests in workerd', tool('tsc'), ['-p', 'tsconfig.workerd.json']],
   ['types of Node code', tool('tsc'), ['-p', 'tsconfig.node.json']],
   ['types of the client', tool('tsc'), ['-p', 'client/tsconfig.json']],
   ['eslint', tool('eslint'), ['.']],

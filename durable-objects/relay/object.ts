@@ -42,6 +42,8 @@ export class Relay extends DurableObject<Environment> {
         state.sent += Buffer.byteLength(text)
         this.#saveStream(socket, state)
         sendQuietly(socket, text)
+        // Behind this there may be nothing owed any more.
+        queueMicrotask(() => this.#stayAwake())
       },
       hasCredit: (socket) => {
         const state = this.#streams.get(socket)
@@ -121,6 +123,7 @@ export class Relay extends DurableObject<Environment> {
     closeQuietly(socket, 1000, '')
     if (this.#replicator?.socket === socket) this.#replicator = null
     if (this.#streams.delete(socket)) this.#machine.streamGone(socket)
+    this.#stayAwake()
     this.#lingerWhenAlone()
   }
 
@@ -189,7 +192,8 @@ export class Relay extends DurableObject<Environment> {
       if (state?.kind !== 'replicator') continue
       const { checkpoint, plan, received } = state
       if (this.#replicator && (this.#replicator.state.checkpoint ?? 0) > (checkpoint ?? 0)) continue
-      this.#replicator = { socket, state: { checkpoint, plan, received }, acknowledged: received }
+      // What was acknowledged is not remembered, so the next frame is: a sender must not wait for what was received before a sleep.
+      this.#replicator = { socket, state: { checkpoint, plan, received }, acknowledged: 0 }
       if (checkpoint !== null) at = { checkpoint, plan }
     }
     this.#machine.wake(at, streams)
@@ -199,12 +203,12 @@ export class Relay extends DurableObject<Environment> {
 
   /** A timer keeps the object from hibernating while streams are owed something: attachments do not remember what. */
   #stayAwake(): void {
-    if (this.#awake || !this.#machine.owing) return
-    this.#awake = setInterval(() => {
-      if (this.#machine.owing || !this.#awake) return
+    if (this.#machine.owing) {
+      this.#awake ??= setInterval(() => this.#stayAwake(), AWAKE_MS)
+    } else if (this.#awake) {
       clearInterval(this.#awake)
       this.#awake = null
-    }, AWAKE_MS)
+    }
   }
 
   #lingerWhenAlone(): void {
