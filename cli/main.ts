@@ -9,6 +9,8 @@ const HELP = `rockpool: SQLite on every device in step with Postgres, on Cloudfl
   rockpool dev [options]             database, edge and example on this machine
   rockpool token --sub USER          a token for the development secret  [--ttl 1h] [--claim KEY=VALUE]…
   rockpool sql "SELECT …"            SQL in the development database
+  rockpool check FILE                errors and warnings of a sync config  [--database-url URL] [--json]
+  rockpool explain FILE              what a sync config means and costs
   rockpool eval CASE.json…           evaluates cases of rows and requests  [--out DIR]
   rockpool version
 
@@ -50,6 +52,14 @@ async function run(command: string | undefined, args: string[]): Promise<void> {
       if (text === undefined || text.startsWith('--')) throw new UsageError('sql needs a statement: rockpool sql "SELECT 1"')
       const { sql } = await import('./sql.ts')
       console.log(await sql(text, devOptions(rest, process.env)))
+      return
+    }
+    case 'check':
+    case 'explain': {
+      const { check, explain } = await import('./check.ts')
+      const { output, ok } = await (command === 'check' ? check : explain)(args, process.stdout.isTTY === true)
+      console.log(output)
+      process.exitCode = ok ? 0 : 1
       return
     }
     case 'eval': {

@@ -112,8 +112,10 @@ export class Sql {
       const lines = this.source.text.split('\n')
       at = lines.slice(0, Number(where[1]) - 1).reduce((sum, line) => sum + line.length + 1, 0) + Number(where[2]) - 1
     }
+    // At the end there is no token to point at: point behind the last word.
+    if (unexpected.includes('end of input')) at = this.source.text.trimEnd().length
     const offset = tokenOffset(error)
-    const [start, end] = offset ?? [Math.min(at, Math.max(0, this.source.text.length - 1)), at + 1]
+    const [start, end] = offset ?? [Math.max(0, Math.min(at, this.source.text.length) - 1), at]
     const ambiguous = message.includes('Ambiguous')
     this.errorAt(
       'sql-syntax',

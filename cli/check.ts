@@ -1,0 +1,107 @@
+import { readFile } from 'node:fs/promises'
+import { parseArgs } from 'node:util'
+import { findTables } from '../postgres/catalog.ts'
+import { checkServer, connectSource, sourceError } from '../postgres/index.ts'
+import { RockpoolError } from '../protocol/errors.ts'
+import { compileConfig } from '../sync-config/compile.ts'
+import { explainPlan } from '../sync-config/explain.ts'
+import { loadPlan } from '../sync-config/index.ts'
+import type { SourceSchema } from '../sync-config/schema.ts'
+import type { Finding } from '../sync-config/types.ts'
+import { UsageError } from './problem.ts'
+
+/** `rockpool check`: what to print, and whether the file can be deployed. Throws UsageError. */
+export async function check(args: readonly string[], colour: boolean): Promise<{ output: string; ok: boolean }> {
+  const { file, databaseUrl, json } = options(args)
+  const yaml = await read(file)
+  const source = databaseUrl === undefined ? null : await readSource(databaseUrl)
+  const result = compileConfig(yaml, source ? { schema: source.schema } : {})
+  const findings = [...(result.ok ? [] : result.errors), ...result.warnings]
+  const refused = source && result.ok ? await source.refused(loadPlan(result.plan).tables) : []
+  await source?.close()
+  const ok = result.ok && !(source?.problem ?? null)
+  if (json) {
+    return { ok, output: JSON.stringify({ ok, findings, source: source ? { problem: source.problem, tables: refused } : null }, null, 2) }
+  }
+  const paint = (code: number, text: string): string => (colour ? `\u001b[${code}m${text}\u001b[0m` : text)
+  const blocks = findings.map((finding) => frame(file, yaml, finding, paint))
+  if (source?.problem) blocks.push(`${paint(31, 'error')} database: ${source.problem}`)
+  for (const { table, reason } of refused) blocks.push(`${paint(33, 'warning')} table ${table} cannot be followed: ${reason}`)
+  const errors = (result.ok ? 0 : result.errors.length) + (source?.problem ? 1 : 0)
+  const warnings = result.warnings.length + refused.length
+  blocks.push(
+    errors + warnings === 0
+      ? `${file} is right`
+      : `${errors} ${errors === 1 ? 'error' : 'errors'}, ${warnings} ${warnings === 1 ? 'warning' : 'warnings'}`,
+  )
+  return { ok, output: blocks.join('\n\n') }
+}
+
+/** `rockpool explain`. Throws UsageError. */
+export async function explain(args: readonly string[], colour: boolean): Promise<{ output: string; ok: boolean }> {
+  const { file } = options(args)
+  const result = compileConfig(await read(file))
+  return result.ok ? { output: explainPlan(result.plan), ok: true } : check([file], colour)
+}
+
+function options(args: readonly string[]): { file: string; databaseUrl: string | undefined; json: boolean } {
+  try {
+    const { values, positionals } = parseArgs({
+      args: [...args],
+      options: { 'database-url': { type: 'string' }, json: { type: 'boolean' } },
+      allowPositionals: true,
+    })
+    const [file, ...more] = positionals
+    if (file === undefined || more.length > 0) throw new UsageError('name one file: rockpool check sync-config.yaml')
+    return { file, databaseUrl: values['database-url'], json: values.json ?? false }
+  } catch (error) {
+    throw error instanceof UsageError ? error : new UsageError(error instanceof Error ? error.message : String(error))
+  }
+}
+
+async function read(file: string): Promise<string> {
+  return readFile(file, 'utf8').catch((error: unknown) => {
+    throw new UsageError(`the sync config cannot be read: ${error instanceof Error ? error.message : String(error)}`)
+  })
+}
+
+/** The place, the line, and a mark under what is meant. */
+function frame(
+  file: string,
+  yaml: string,
+  { level, code, message, place, end }: Finding,
+  paint: (code: number, text: string) => string,
+): string {
+  const line = yaml.split(/\r?\n/)[place.line - 1] ?? ''
+  const until = end && end.line === place.line ? end.column : line.length + 1
+  const gutter = `${place.line} | `
+  const mark = `${' '.repeat(gutter.length - 2)}| ${' '.repeat(place.column - 1)}${'^'.repeat(Math.max(1, until - place.column))}`
+  const head = `${paint(level === 'error' ? 31 : 33, level)} ${code}: ${message}`
+  return `${head}\n${paint(36, `${file}:${place.line}:${place.column}`)}\n${gutter}${line}\n${paint(level === 'error' ? 31 : 33, mark)}`
+}
+
+/** What the database says: tables and columns for names, and which of them cannot be followed. */
+async function readSource(url: string) {
+  const sql = connectSource(url)
+  const close = () => sql.end({ timeout: 1 })
+  try {
+    const rows = await sql<{ schema: string; name: string; columns: string[] }[]>`
+      SELECT n.nspname AS schema, c.relname AS name, json_agg(a.attname ORDER BY a.attnum) AS columns
+      FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_attribute a ON a.attrelid = c.oid
+      WHERE c.relkind IN ('r', 'p') AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND a.attnum > 0 AND NOT a.attisdropped
+      GROUP BY n.nspname, c.relname`
+    const schema: SourceSchema = { tables: rows.map(({ schema: name, name: table, columns }) => ({ schema: name, name: table, columns })) }
+    const problem = await checkServer(sql).then(
+      () => null,
+      (error: unknown) => (error instanceof RockpoolError ? error.message : String(error)),
+    )
+    const refused = async (tables: readonly { schema: string; name: string }[]) =>
+      (await findTables(sql, tables)).flatMap((table) =>
+        table.refused === null ? [] : [{ table: `${table.schema}.${table.name}`, reason: table.refused }],
+      )
+    return { schema, problem, refused, close }
+  } catch (error) {
+    await close()
+    throw new UsageError(`the database cannot be used: ${sourceError(error).message}`)
+  }
+}
