@@ -32,7 +32,7 @@ interface StreamState {
 
 type Notice = Extract<ReplicatorFrame, { type: 'notice' }>
 
-/** States kept of buckets that streams asked for. */
+/** States kept of buckets that streams asked for: many times what one stream may have. */
 const KNOWN_STATES = 50_000
 
 /**
@@ -41,6 +41,7 @@ const KNOWN_STATES = 50_000
  */
 export class RelayMachine<S> {
   readonly #effects: RelayEffects<S>
+  readonly #knownStates: number
   readonly #streams = new Map<S, StreamState>()
   readonly #known = new Map<string, BucketState>()
   readonly #asks = new Map<string, object>()
@@ -52,8 +53,9 @@ export class RelayMachine<S> {
   wants = false
   attaching = false
 
-  constructor(effects: RelayEffects<S>) {
+  constructor(effects: RelayEffects<S>, knownStates = KNOWN_STATES) {
     this.#effects = effects
+    this.#knownStates = knownStates
   }
 
   get checkpoint(): OpId | null {
@@ -268,7 +270,7 @@ export class RelayMachine<S> {
   #know(hash: string, state: BucketState): void {
     this.#known.delete(hash)
     this.#known.set(hash, state)
-    if (this.#known.size <= KNOWN_STATES) return
+    if (this.#known.size <= this.#knownStates) return
     for (const oldest of this.#known.keys()) {
       this.#known.delete(oldest)
       break

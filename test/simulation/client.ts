@@ -4,7 +4,7 @@ import type { RelayFrame } from '../../protocol/messages.ts'
 import type { WireOp } from '../../protocol/ops.ts'
 import { runStream } from '../../workers/sync/stream.ts'
 import type { StreamPorts, Upstream } from '../../workers/sync/ports.ts'
-import { plan, type World } from './world.ts'
+import { PLANS, type World } from './world.ts'
 
 interface Held {
   last: number
@@ -73,7 +73,11 @@ export class SimClient {
       }
     }
     return {
-      plan: async () => plan,
+      plan: async (hash) => {
+        const plan = PLANS[hash]
+        if (!plan) throw new Error(`there is no plan ${hash}`)
+        return plan
+      },
       pause: () => sim.sleep(),
       read: (bucket, after, checkpoint) => answered(() => this.#world.log(bucket).read(after, checkpoint, READ_BUDGET)),
       rows: (bucket, checkpoint) => answered(() => this.#world.log(bucket).rows(checkpoint)),
@@ -174,12 +178,13 @@ export class SimClient {
       // As clients do: everything up to the checkpoint has come.
       if (held) held.last = Math.max(held.last, target.lastOp)
     }
-    const transactions = this.#world.boundaries.get(target.lastOp)
-    if (transactions === undefined) return this.#violate(`I4: ${target.lastOp} is no boundary of a transaction`)
+    const boundary = this.#world.boundaries.get(target.lastOp)
+    if (boundary === undefined) return this.#violate(`I4: ${target.lastOp} is no boundary of a transaction`)
+    const { transactions, plan } = boundary
     if (transactions < this.applied) this.#violate(`it went back from ${this.applied} to ${transactions}`)
     this.applied = transactions
     const rows = [...this.#buckets.values()].flatMap((held) => [...held.rows.values()].map((row) => row.data)).sort()
-    const truth = this.#world.truth(transactions, this.user, this.id)
+    const truth = this.#world.truth(transactions, plan, this.user, this.id)
     if (JSON.stringify(rows) !== JSON.stringify(truth.rows))
       this.#violate(`I4/I7 at ${transactions}: ${rows.join()} instead of ${truth.rows.join()}`)
     if (target.write !== truth.write) this.#violate(`I5 at ${transactions}: write checkpoint ${target.write} instead of ${truth.write}`)
@@ -188,7 +193,8 @@ export class SimClient {
   /** What the client holds is what the source has now. */
   current(): boolean {
     const rows = [...this.#buckets.values()].flatMap((held) => [...held.rows.values()].map((row) => row.data)).sort()
-    return JSON.stringify(rows) === JSON.stringify(this.#world.truth(this.#world.source.length, this.user, this.id).rows)
+    const { source, plan } = this.#world
+    return JSON.stringify(rows) === JSON.stringify(this.#world.truth(source.length, plan, this.user, this.id).rows)
   }
 
   #violate(what: string): void {

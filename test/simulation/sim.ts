@@ -1,6 +1,8 @@
 /** A scheduler in which a seed decides what happens next: messages of one channel stay in order, everything else may overtake. */
 export class Sim {
   readonly #channels = new Map<string, (() => void)[]>()
+  /** Channels that are slow: the chance that one is served when its turn comes. */
+  readonly #slow = new Map<string, number>()
   #state: number
   #names = 0
   steps = 0
@@ -30,6 +32,13 @@ export class Sim {
     return `c${++this.#names}`
   }
 
+  /** A channel that may be much slower than the others. */
+  unevenChannel(): string {
+    const channel = this.channel()
+    if (this.chance(0.3)) this.#slow.set(channel, this.chance(0.5) ? 0.1 : 0.01)
+    return channel
+  }
+
   post(channel: string, task: () => void): void {
     const queue = this.#channels.get(channel)
     if (queue) queue.push(task)
@@ -48,7 +57,7 @@ export class Sim {
   /** A call to another object: it may fail before or after it took effect. */
   rpc<T>(call: () => T): Promise<T> {
     return new Promise((resolve, reject) => {
-      this.later(() => {
+      this.post(this.unevenChannel(), () => {
         if (this.chance(this.loss)) return this.later(() => reject(new Error('lost')))
         let result: T
         try {
@@ -66,7 +75,8 @@ export class Sim {
     for (let i = 0; i < steps; i++) {
       await new Promise((resolve) => setImmediate(resolve))
       const names = [...this.#channels.keys()]
-      const name = names[this.int(names.length)]
+      let name = names[this.int(names.length)]
+      for (let tries = 0; tries < 40 && !this.chance(this.#slow.get(name ?? '') ?? 1); tries++) name = names[this.int(names.length)]
       if (name === undefined) return true
       const queue = this.#channels.get(name)
       const task = queue?.shift()
@@ -90,7 +100,7 @@ export class End<Out, In> {
 
   private constructor(sim: Sim) {
     this.#sim = sim
-    this.#channel = sim.channel()
+    this.#channel = sim.unevenChannel()
   }
 
   static pair<A, B>(sim: Sim): [End<A, B>, End<B, A>] {
@@ -127,12 +137,12 @@ export class End<Out, In> {
     this.#sim.post(this.#channel, () => peer.fall())
   }
 
-  /** Both ends notice, at different times; what is under way is lost. */
-  cut(): void {
+  /** Both ends notice, at different times; a deaf peer never does. */
+  cut(deafPeer = false): void {
     const peer = this.peer
     if (!peer) return
     this.#sim.later(() => this.fall())
-    this.#sim.later(() => peer.fall())
+    if (!deafPeer) this.#sim.later(() => peer.fall())
   }
 
   /** This side is gone at once, without noticing; the other notices later. */

@@ -15,7 +15,8 @@ import type { SourceRow } from '../../protocol/values.ts'
 import type { EvaluatedRow, LoadedPlan } from '../../sync-config/types.ts'
 import { End, type Sim } from './sim.ts'
 
-// A small source: items in groups, and members of groups. A user has the items of his groups, found by a lookup.
+// A small source: items in groups, and members of groups. A user has the items of his groups, found by a lookup. There are two plans, which
+// differ in their lookup, their buckets and what is in them.
 
 export interface Change {
   table: 'items' | 'members'
@@ -33,32 +34,41 @@ const TABLES: Record<Change['table'], BatchTable> = {
   members: { number: 2, schema: 'public', name: 'members' },
 }
 
+export type PlanHash = 'p' | 'q'
+const PREFIXES: Record<PlanHash, { data: string; lookup: string }> = { p: { data: 'g', lookup: 'm' }, q: { data: 'h', lookup: 'n' } }
+
+const outputOf = (hash: PlanHash, row: object) => JSON.stringify(hash === 'p' ? row : { ...row, q: '1' })
+
+/** Rows of both plans, as while one definition replaces another. */
 export function evaluate(table: string, row: SourceRow): EvaluatedRow {
   const { id, group, user } = row as Record<string, string>
-  const out = (bucket: string, type: string) => [
-    { bucket, definition: 'd', objectType: type, objectId: String(id), data: JSON.stringify(row) },
-  ]
-  return { rows: table === 'items' ? out(`g[${group}]`, 'items') : out(`m[${user}]`, 'members'), errors: [] }
+  const rows = (['p', 'q'] as const).map((hash) => {
+    const { data, lookup } = PREFIXES[hash]
+    const bucket = table === 'items' ? `${data}[${group}]` : `${lookup}[${user}]`
+    return { bucket, definition: hash, objectType: table, objectId: String(id), data: outputOf(hash, row) }
+  })
+  return { rows, errors: [] }
 }
 
-export const plan: LoadedPlan = {
-  hash: 'p',
+const planOf = (hash: PlanHash): LoadedPlan => ({
+  hash,
   definitions: [],
   tables: [],
   reads: () => true,
   evaluateRow: (table, row) => evaluate(table.name, row),
   request: ({ claims }) => ({
     resolve(rows) {
-      const lookup = `m[${String(claims.sub)}]`
+      const lookup = `${PREFIXES[hash].lookup}[${String(claims.sub)}]`
       const members = rows(lookup)
       const groups = new Set((members ?? []).map((text): string => (JSON.parse(text) as { group: string }).group))
       const buckets = [...groups]
         .sort()
-        .map((group) => ({ bucket: `g[${group}]`, definition: 'd', priority: 3, reasons: [{ default: 0 }] }))
+        .map((group) => ({ bucket: `${PREFIXES[hash].data}[${group}]`, definition: hash, priority: 3, reasons: [{ default: 0 }] }))
       return { lookups: [lookup], need: members ? [] : [lookup], buckets, streams: [] }
     },
   }),
-}
+})
+export const PLANS: Record<string, LoadedPlan> = { p: planOf('p'), q: planOf('q') }
 
 export class World {
   readonly sim: Sim
@@ -66,11 +76,16 @@ export class World {
   readonly logs = new Map<string, Log>()
   readonly replicator: SimReplicator
   readonly relays: SimRelay[]
-  /** Checkpoint → number of source transactions that it stands for. */
-  readonly boundaries = new Map<number, number>([[0, 0]])
+  /** Checkpoint → number of source transactions that it stands for, and its plan. */
+  readonly boundaries = new Map<number, { transactions: number; plan: PlanHash }>([[0, { transactions: 0, plan: 'p' }]])
+  /** Deployed; it serves from a checkpoint on. */
+  plan: PlanHash = 'p'
+  /** Relays greet streams without asking what is committed. */
+  readonly unfresh: boolean
 
-  constructor(sim: Sim, relays: number) {
+  constructor(sim: Sim, relays: number, unfresh = false) {
     this.sim = sim
+    this.unfresh = unfresh
     this.relays = Array.from({ length: relays }, (_, i) => new SimRelay(this, `default/main/${i}`))
     this.replicator = new SimReplicator(this)
   }
@@ -82,7 +97,7 @@ export class World {
   }
 
   /** What a user should have after so many transactions, and his newest write checkpoint. */
-  truth(transactions: number, user: string, client: string): { rows: string[]; write: string | null } {
+  truth(transactions: number, plan: PlanHash, user: string, client: string): { rows: string[]; write: string | null } {
     const rows = new Map<string, Record<string, string>>()
     let write: number | null = null
     for (const { changes, write: marker } of this.source.slice(0, transactions)) {
@@ -95,7 +110,7 @@ export class World {
     const groups = new Set([...rows].flatMap(([name, row]) => (name.startsWith('members') && row.user === user ? [row.group] : [])))
     const visible = [...rows]
       .filter(([name, row]) => name.startsWith('items') && groups.has(row.group))
-      .map(([, row]) => JSON.stringify(row))
+      .map(([, row]) => outputOf(plan, row))
     return { rows: visible.sort(), write: write === null ? null : String(write) }
   }
 }
@@ -110,7 +125,10 @@ export class SimReplicator {
   #sockets = new Map<string, { serial: number; end: End<ReplicatorFrame, never> }>()
   #opening = new Set<string>()
   // Stored: survives a crash.
-  #stored = { counter: 0, txn: 0, committed: 0, notice: null as { previous: number; parts: string[] } | null, serial: 0 }
+  #stored = {
+    ...{ counter: 0, txn: 0, part: 0, sliced: false, plan: 'p' as PlanHash, serial: 0 },
+    ...{ committed: 0, committedPlan: 'p' as string | null, notice: null as { previous: number; parts: ReplicatorFrame[] } | null },
+  }
   #relays = new Map<string, number>()
 
   constructor(world: World) {
@@ -146,7 +164,7 @@ export class SimReplicator {
   }
 
   cutSockets(): void {
-    for (const { end } of this.#sockets.values()) end.cut()
+    for (const { end } of this.#sockets.values()) end.cut(this.#world.sim.chance(0.5))
   }
 
   wake(): void {
@@ -178,7 +196,8 @@ export class SimReplicator {
   #decodeLater(): void {
     const inc = this.#inc
     this.#world.sim.later(() => {
-      if (this.#inc === inc && this.#stored.txn < this.#world.source.length) this.#decode()
+      const { source, plan } = this.#world
+      if (this.#inc === inc && (this.#stored.txn < source.length || this.#stored.plan !== plan)) this.#decode()
     })
   }
 
@@ -191,35 +210,56 @@ export class SimReplicator {
       number: (bucket, definition) => this.#buckets.number(bucket, definition),
       skipped: () => {},
     })
-    let txn = this.#stored.txn
-    for (let take = 1 + sim.int(3); take > 0 && txn < source.length; take--) {
-      const transaction = source[txn++]
-      for (const { table, key, row } of transaction?.changes ?? []) {
+    let { txn, part, plan } = this.#stored
+    let final = true
+    const switches = plan !== this.#world.plan && part === 0 && (txn === source.length || sim.chance(0.5))
+    if (switches) {
+      // A batch of its own, which takes one op id.
+      plan = this.#world.plan
+      batch.counter++
+    }
+    for (let take = switches ? 0 : 1 + sim.int(3); take > 0 && txn < source.length; take--) {
+      const transaction = source[txn]
+      const changes = transaction?.changes.slice(part) ?? []
+      // A slice of a huge transaction.
+      if (changes.length > 1 && sim.chance(0.4)) {
+        changes.length = 1 + sim.int(changes.length - 1)
+        part += changes.length
+        final = false
+      }
+      for (const { table, key, row } of changes) {
         if (row) batch.upsert(TABLES[table], JSON.stringify([key]), row, null)
         else batch.remove(TABLES[table], JSON.stringify([key]))
       }
+      if (!final) break
       if (transaction?.write) batch.deliver(mailboxName(transaction.write[0], transaction.write[1]), transaction.write[2])
+      txn++
+      part = 0
     }
     const stored = this.#db.transaction(() => {
       for (const { ref, table, state } of batch.rows.values()) rows.put(ref, state, table.name)
       this.#buckets.save()
-      return batch.appends.size === 0 ? null : this.#outbox.add({ last: batch.counter, final: true, plan: 'p', appends: batch.appends })
+      const commits = switches || (final && this.#stored.sliced)
+      return batch.appends.size > 0 || commits ? this.#outbox.add({ last: batch.counter, final, plan, appends: batch.appends }) : null
     })
-    this.#stored.counter = batch.counter
-    this.#stored.txn = txn
-    boundaries.set(batch.counter, txn)
+    const sliced = final ? false : this.#stored.sliced || stored !== null
+    Object.assign(this.#stored, { counter: batch.counter, txn, part, plan, sliced })
+    if (final) boundaries.set(batch.counter, { transactions: txn, plan })
     if (stored) this.#pipeline.dispatch(stored)
-    if (txn < source.length) this.#decodeLater()
+    // A slice may be answered before the rest is decoded, and a last one may have nothing to append.
+    this.#commit()
+    this.#decodeLater()
   }
 
   #commit(): void {
     const commit = this.#pipeline.commit(this.#stored.committed)
     if (!commit) return
-    const parts = noticeFrames(commit)
+    const parts = inParts(this.#world.sim, noticeFrames(commit))
     this.#stored.committed = commit.checkpoint
+    this.#stored.committedPlan = commit.plan
     this.#stored.notice = { previous: commit.previous, parts }
     this.#outbox.drop(commit.upTo)
-    for (const { end } of this.#sockets.values()) for (const part of parts) end.send(JSON.parse(part) as ReplicatorFrame)
+    for (const { end } of this.#sockets.values()) for (const part of parts) end.send(part)
   }
 
   #keepOpen(relay: string): void {
@@ -252,13 +292,26 @@ export class SimReplicator {
         this.#sockets.delete(relay)
         this.#keepOpen(relay)
       }
-      const { notice, committed } = this.#stored
+      const { notice, committed, committedPlan } = this.#stored
       const fits = notice && answer.checkpoint !== null && notice.previous === answer.checkpoint
-      for (const part of fits ? notice.parts : [gapFrame(committed, 'p')]) end.send(JSON.parse(part) as ReplicatorFrame)
+      const gap = JSON.parse(gapFrame(committed, committedPlan)) as ReplicatorFrame
+      for (const part of fits ? notice.parts : [gap]) end.send(part)
       if (end.closed) end.onClose()
     }
     this.#opening.delete(relay)
   }
+}
+
+/** A large notice goes in parts. */
+function inParts(sim: Sim, texts: readonly string[]): ReplicatorFrame[] {
+  const frames = texts.map((text) => JSON.parse(text) as ReplicatorFrame)
+  const frame = frames[0]
+  if (frame?.type !== 'notice' || frames.length > 1 || frame.buckets.length < 2 || sim.chance(0.5)) return frames
+  const at = 1 + sim.int(frame.buckets.length - 1)
+  return [
+    { ...frame, part: 1, parts: 2, buckets: frame.buckets.slice(0, at) },
+    { ...frame, part: 2, parts: 2, buckets: frame.buckets.slice(at) },
+  ]
 }
 
 interface RelayStream {
@@ -268,6 +321,8 @@ interface RelayStream {
 }
 
 const CREDIT_FRAMES = 3
+/** Few, so that states are forgotten and asked again. */
+const KNOWN_STATES = 7
 
 export class SimRelay {
   readonly name: string
@@ -300,36 +355,39 @@ export class SimRelay {
       }
       if (this.#inc === inc) this.#busy--
     }
-    return new RelayMachine<RelayStream>({
-      send: (stream, frame) => {
-        stream.unacknowledged++
-        stream.end.send(frame)
+    return new RelayMachine<RelayStream>(
+      {
+        send: (stream, frame) => {
+          stream.unacknowledged++
+          stream.end.send(frame)
+        },
+        hasCredit: (stream) => stream.unacknowledged < CREDIT_FRAMES,
+        close: (stream) => {
+          this.#streams.delete(stream)
+          stream.end.close()
+        },
+        saveStream: (stream, hashes, toldPlan) => {
+          stream.saved = { hashes, toldPlan }
+        },
+        saveCheckpoint: (checkpoint, saved) => {
+          if (this.#replicator) this.#replicator.saved = { checkpoint, plan: saved }
+        },
+        ask: (bucket, checkpoint, stale, answer) => void untilAnswered(() => this.#world.log(bucket).state(checkpoint), stale, answer),
+        attach: (done) =>
+          void untilAnswered(
+            () => this.#world.replicator.attach(this.name),
+            () => false,
+            done,
+          ),
+        committed: (answer) =>
+          void untilAnswered(
+            () => (this.#world.unfresh ? 0 : this.#world.replicator.committed),
+            () => false,
+            answer,
+          ),
       },
-      hasCredit: (stream) => stream.unacknowledged < CREDIT_FRAMES,
-      close: (stream) => {
-        this.#streams.delete(stream)
-        stream.end.close()
-      },
-      saveStream: (stream, hashes, toldPlan) => {
-        stream.saved = { hashes, toldPlan }
-      },
-      saveCheckpoint: (checkpoint, saved) => {
-        if (this.#replicator) this.#replicator.saved = { checkpoint, plan: saved }
-      },
-      ask: (bucket, checkpoint, stale, answer) => void untilAnswered(() => this.#world.log(bucket).state(checkpoint), stale, answer),
-      attach: (done) =>
-        void untilAnswered(
-          () => this.#world.replicator.attach(this.name),
-          () => false,
-          done,
-        ),
-      committed: (answer) =>
-        void untilAnswered(
-          () => this.#world.replicator.committed,
-          () => false,
-          answer,
-        ),
-    })
+      KNOWN_STATES,
+    )
   }
 
   acceptStream(): End<SubscribeFrame | 'ack', RelayFrame> {
