@@ -1,7 +1,8 @@
 import { readFile } from 'node:fs/promises'
 import { parseArgs } from 'node:util'
+import type { Sql } from 'postgres'
 import { findTables } from '../postgres/catalog.ts'
-import { checkServer, connectSource, sourceError } from '../postgres/index.ts'
+import { checkServer, connectSource, DEFAULT_PUBLICATION, sourceError } from '../postgres/index.ts'
 import { RockpoolError } from '../protocol/errors.ts'
 import { compileConfig } from '../sync-config/compile.ts'
 import { explainPlan } from '../sync-config/explain.ts'
@@ -95,13 +96,31 @@ async function readSource(url: string) {
       () => null,
       (error: unknown) => (error instanceof RockpoolError ? error.message : String(error)),
     )
-    const refused = async (tables: readonly { schema: string; name: string }[]) =>
-      (await findTables(sql, tables)).flatMap((table) =>
-        table.refused === null ? [] : [{ table: `${table.schema}.${table.name}`, reason: table.refused }],
-      )
+    const refused = async (tables: readonly { schema: string; name: string }[]) => {
+      const found = await findTables(sql, tables)
+      const published = await publication(sql)
+      return found.flatMap((table) => {
+        const reason = table.refused ?? (published.has(table.oid) || published.canAdd.has(table.oid) ? null : published.advice)
+        return reason === null ? [] : [{ table: `${table.schema}.${table.name}`, reason }]
+      })
+    }
     return { schema, problem, refused, close }
   } catch (error) {
     await close()
     throw new UsageError(`the database cannot be used: ${sourceError(error).message}`)
   }
+}
+
+/** Tables in the publication, and those that this role could add because it owns them. */
+async function publication(sql: Sql): Promise<{ has(oid: number): boolean; canAdd: Set<number>; advice: string }> {
+  const name = process.env.PUBLICATION ?? DEFAULT_PUBLICATION
+  const given = process.env.PUBLICATION !== undefined
+  const rows = await sql<{ oid: string; published: boolean; owned: boolean; may_create: boolean }[]>`
+    SELECT c.oid::text, pg_has_role(current_user, c.relowner, 'USAGE') AS owned,
+      has_database_privilege(current_database(), 'CREATE') OR EXISTS (SELECT FROM pg_publication WHERE pubname = ${name}) AS may_create,
+      EXISTS (SELECT FROM pg_publication_tables t WHERE t.pubname = ${name} AND t.schemaname = n.nspname AND t.tablename = c.relname) AS published
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind = 'r'`
+  const published = new Set(rows.flatMap((row) => (row.published ? [Number(row.oid)] : [])))
+  const canAdd = new Set(rows.flatMap((row) => (!given && row.owned && row.may_create ? [Number(row.oid)] : [])))
+  return { has: (oid) => published.has(oid), canAdd, advice: `it is not in the publication ${name}: ALTER PUBLICATION ${name} ADD TABLE …` }
 }

@@ -1,4 +1,4 @@
-import type { PGNode, SelectFromStatement } from 'pgsql-ast-parser'
+import { astVisitor, type PGNode, type SelectFromStatement } from 'pgsql-ast-parser'
 import type { SourceTable } from './legacy/table.ts'
 import type { TablePattern } from './plan/plan.ts'
 import type { Sql } from './text/sql.ts'
@@ -56,6 +56,21 @@ export class SchemaCheck {
     ) {
       sql.warning('id-missing', `${table.pattern.name} has no column id: select one, \`… AS id\`.`, star)
     }
+    this.#checkColumns(sql, table, select)
+  }
+
+  /** Columns of the table that the query reads. Names of other things (`bucket.x`, a CTE, elements of an array) are qualified. */
+  #checkColumns(sql: Sql, table: SourceTable, select: SelectFromStatement): void {
+    const visitor = astVisitor(() => ({
+      ref: (ref) => {
+        const ours = ref.table === undefined || ref.table.name === table.name
+        if (ours && ref.name !== '*') this.checkColumn(sql, table.pattern, ref.name, ref)
+      },
+      // A subselect reads another table, and its own query is checked.
+      select: () => {},
+    }))
+    for (const { expr } of select.columns ?? []) visitor.expr(expr)
+    if (select.where) visitor.expr(select.where)
   }
 
   #matching(pattern: TablePattern): SourceSchema['tables'] {
