@@ -148,6 +148,8 @@ export class Relay extends DurableObject<Environment> {
     const state: StreamAttachment = { hashes: packHashes([]), toldPlan: null, sent: 0, received: 0 }
     this.#streams.set(socket, state)
     this.#saveStream(socket, state)
+    if (this.#linger) clearTimeout(this.#linger)
+    this.#linger = null
     if (this.#streams.size === 1) void this.ctx.storage.setAlarm(Date.now() + SILENT_MS)
     this.#machine.streamArrived(socket)
     this.#stayAwake()

@@ -7,7 +7,7 @@ import { SimClient } from './client.ts'
 import { Sim } from './sim.ts'
 import { World, type Change } from './world.ts'
 
-const SCHEDULES = Number(process.env.ROCKPOOL_SCHEDULES ?? 400)
+const SCHEDULES = Number(process.env.ROCKPOOL_SCHEDULES ?? 2_000)
 const TRANSACTIONS = 12
 const USERS = ['u1', 'u2']
 
