@@ -17,4 +17,6 @@ export interface Environment {
   /** Publication and slot; both default to `rockpool`. A publication given here is not created. */
   PUBLICATION?: string
   SLOT?: string
+  /** Seconds between looks at the catalog while somebody is connected, default 3. */
+  CATALOG_WATCH_SECONDS?: string | number
 }

@@ -2,7 +2,8 @@ import type { Sql } from 'postgres'
 import { RockpoolError } from '../protocol/errors.ts'
 import { sourceError } from './connection.ts'
 import { parseSnapshot } from './snapshot.ts'
-import type { CatalogTable, Snapshot, Tuple } from './types.ts'
+import { contentHashSql } from './content-key.ts'
+import type { CatalogTable, Snapshot, TablePart, TableName, Tuple } from './types.ts'
 
 /** What ONE statement (READ COMMITTED, on the primary) saw. Tuples are texts as the stream would send them, columns in the table's order. */
 export interface ReadRows {
@@ -20,11 +21,11 @@ export async function currentSnapshot(sql: Sql): Promise<Snapshot> {
   }
 }
 
-export async function relationSize(sql: Sql, table: CatalogTable): Promise<{ filenode: number; blocks: number }> {
+export async function relationSize(sql: Sql, table: TablePart): Promise<{ filenode: number; blocks: number }> {
   const oid = String(table.oid)
   try {
     const [row] = await sql<{ filenode: string; blocks: string }[]>`
-      SELECT pg_relation_filenode(${oid}::oid)::text AS filenode,
+      SELECT coalesce(pg_relation_filenode(${oid}::oid), 0)::text AS filenode,
         (pg_relation_size(${oid}::oid) / current_setting('block_size')::int8)::text AS blocks`
     return { filenode: Number(row?.filenode ?? 0), blocks: Number(row?.blocks ?? 0) }
   } catch (error) {
@@ -32,9 +33,17 @@ export async function relationSize(sql: Sql, table: CatalogTable): Promise<{ fil
   }
 }
 
-/** Rows in blocks [from, to). Throws ROCKPOOL_SOURCE_SETTINGS on a replica, whose snapshots do not list what runs. */
-export async function readChunk(sql: Sql, table: CatalogTable, from: number, to: number): Promise<ReadRows> {
-  return read(sql, table, `t.ctid >= '(${Math.trunc(from)},0)'::tid AND t.ctid < '(${Math.trunc(to)},0)'::tid`, [])
+/** Rows of one part in blocks [from, to). Throws ROCKPOOL_SOURCE_SETTINGS on a replica, whose snapshots do not list what runs. */
+export async function readChunk(sql: Sql, table: CatalogTable, part: TablePart, from: number, to: number): Promise<ReadRows> {
+  const condition = `t.ctid >= '(${Math.trunc(from)},0)'::tid AND t.ctid < '(${Math.trunc(to)},0)'::tid`
+  return read(sql, table, part, `ONLY ${qualified(part)}`, condition, [])
+}
+
+/** All rows whose content hash lies in [from, to), as `contentKey` makes it; `to` null is the end. One snapshot holds all copies of a row. */
+export async function readClass(sql: Sql, table: CatalogTable, from: string, to: string | null): Promise<ReadRows> {
+  const hash = contentHashSql(table.columns.map(textOf))
+  const condition = to === null ? `${hash} >= $1::text` : `${hash} >= $1::text AND ${hash} < $2::text`
+  return read(sql, table, table, relation(table), condition, to === null ? [from] : [from, to])
 }
 
 /** Whole rows by key (texts as `TableDecoder.key` makes them); those that are not there are left out. */
@@ -48,18 +57,32 @@ export async function readRows(sql: Sql, table: CatalogTable, keys: readonly str
   return read(
     sql,
     table,
+    table,
+    relation(table),
     condition,
     columns.map((_, i) => arrayText(values.map((value) => value[i] ?? null))),
   )
 }
 
-async function read(sql: Sql, table: CatalogTable, condition: string, parameters: string[]): Promise<ReadRows> {
+/** A partitioned table has no rows of its own; that of another one does not mean the tables that inherit from it. */
+const relation = (table: CatalogTable) => (table.partitioned ? qualified(table) : `ONLY ${qualified(table)}`)
+
+async function read(
+  sql: Sql,
+  table: CatalogTable,
+  filenodeOf: { oid: number },
+  from: string,
+  condition: string,
+  parameters: string[],
+): Promise<ReadRows> {
   const outputs = table.columns.map((column, i) => `${textOf(column)} AS c${i}`)
+  // What the publication's filter leaves out is not there for us either.
+  const filter = table.rowFilter === null ? '' : ` AND (${table.rowFilter})`
   // The outer join keeps the snapshot when there are no rows; it, the filenode and the rows are of one statement.
   const statement = `
     SELECT h.snapshot, h.filenode, h.recovery, r.*
-    FROM (SELECT pg_current_snapshot()::text AS snapshot, pg_relation_filenode(${table.oid})::text AS filenode, pg_is_in_recovery() AS recovery) AS h
-    LEFT JOIN LATERAL (SELECT true AS there, ${outputs.join(', ')} FROM ONLY ${identifier(table.schema)}.${identifier(table.name)} AS t WHERE ${condition}) AS r ON true`
+    FROM (SELECT pg_current_snapshot()::text AS snapshot, coalesce(pg_relation_filenode(${filenodeOf.oid}), 0)::text AS filenode, pg_is_in_recovery() AS recovery) AS h
+    LEFT JOIN LATERAL (SELECT true AS there, ${outputs.join(', ')} FROM ${from} AS t WHERE ${condition}${filter}) AS r ON true`
   try {
     const rows = await sql.unsafe(statement, parameters).values()
     const head = rows[0]
@@ -78,11 +101,13 @@ async function read(sql: Sql, table: CatalogTable, condition: string, parameters
 function textOf(column: CatalogTable['columns'][number]): string {
   const name = `t.${identifier(column.name)}`
   // boolean::text is `true`, bpchar::text and "char" trim or change; format('%s') uses the output function.
-  return `CASE WHEN ${name} IS NULL THEN NULL ELSE format('%s', ${name}) END`
+  // A composite of nulls IS NULL and yet has a text.
+  return `CASE WHEN num_nulls(${name}) = 1 THEN NULL ELSE format('%s', ${name}) END`
 }
 
 function arrayText(values: readonly (string | null)[]): string {
   return `{${values.map((value) => (value === null ? 'NULL' : `"${value.replace(/["\\]/g, '\\$&')}"`)).join(',')}}`
 }
 
+const qualified = (table: TableName) => `${identifier(table.schema)}.${identifier(table.name)}`
 const identifier = (name: string) => `"${name.replaceAll('"', '""')}"`

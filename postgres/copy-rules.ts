@@ -1,7 +1,7 @@
 import { isVisible } from './snapshot.ts'
 import type { Snapshot } from './types.ts'
 
-const NONE: ReadonlySet<string> = new Set()
+const NONE: ReadonlyMap<string, number> = new Map()
 
 /**
  * The keys that delivered transactions touched, until a snapshot has seen those transactions. A commit can be streamed before it is visible: a
@@ -9,9 +9,9 @@ const NONE: ReadonlySet<string> = new Set()
  */
 export class TouchedKeys {
   readonly #limit: number
-  /** xid8 → table → keys, or null for "all". */
-  readonly #transactions = new Map<bigint, Map<number, Set<string> | null>>()
-  #current: Map<number, Set<string> | null> | null = null
+  /** xid8 → table → keys with the copies that came or went, or null for "all". */
+  readonly #transactions = new Map<bigint, Map<number, Map<string, number> | null>>()
+  #current: Map<number, Map<string, number> | null> | null = null
 
   /** `limit`: keys of one table that one transaction may touch before it is remembered as "all". */
   constructor(limit: number) {
@@ -30,13 +30,14 @@ export class TouchedKeys {
     this.#transactions.set(xid8, this.#current)
   }
 
-  touch(table: number, key: string): void {
+  /** `copies`: how many rows of this key there are more now; it is counted where equal rows are told apart by their number only. */
+  touch(table: number, key: string, copies: number): void {
     const tables = this.#current
     if (!tables) return
     const keys = tables.get(table)
     if (keys === null) return
-    if (keys === undefined) tables.set(table, new Set([key]))
-    else if (keys.size < this.#limit) keys.add(key)
+    if (keys === undefined) tables.set(table, new Map([[key, copies]]))
+    else if (keys.size < this.#limit) keys.set(key, (keys.get(key) ?? 0) + copies)
     else tables.set(table, null)
   }
 
@@ -45,15 +46,15 @@ export class TouchedKeys {
   }
 
   /** What transactions touched in a table that the snapshot does not see. */
-  invisible(snapshot: Snapshot, table: number): { keys: ReadonlySet<string>; all: boolean } {
-    let result: Set<string> | null = null
+  invisible(snapshot: Snapshot, table: number): { keys: ReadonlyMap<string, number>; all: boolean } {
+    let result: Map<string, number> | null = null
     for (const [xid, tables] of this.#transactions) {
       if (isVisible(snapshot, xid)) continue
       const keys = tables.get(table)
       if (keys === null) return { keys: NONE, all: true }
       if (!keys) continue
-      result ??= new Set()
-      for (const key of keys) result.add(key)
+      result ??= new Map()
+      for (const [key, copies] of keys) result.set(key, (result.get(key) ?? 0) + copies)
     }
     return { keys: result ?? NONE, all: false }
   }

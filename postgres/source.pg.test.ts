@@ -38,7 +38,8 @@ describe('preparing the source', () => {
     expect(reasons.get('public.late')).toMatch(/DEFERRABLE/)
     expect(reasons.get('public.unlogged')).toMatch(/SET LOGGED/)
     expect(reasons.get('public.seen')).toMatch(/not a table/)
-    expect(reasons.get('public.parts')).toMatch(/partitioned/)
+    // Without partitions there is nothing to follow yet, and nothing wrong.
+    expect(reasons.get('public.parts')).toBeUndefined()
     expect(reasons.get('public.missing')).toMatch(/no such table/)
     // The application's own updates still work.
     await sql`insert into nokey values (1)`
@@ -58,6 +59,7 @@ describe('preparing the source', () => {
     await sql`insert into w_a values (1, 'x')`
     await sql`analyze w_a`
     await sql`create index on w_a (t)`
+    await sql`vacuum full w_a`
     const second = await prepareSource(source, { slot: 's2', tables: names('w_a') })
     expect(second.slot.created).toBe(false)
     expect(await published()).toEqual(['w_a'])
@@ -68,13 +70,12 @@ describe('preparing the source', () => {
       'alter table w_a rename column n to m',
       'alter table w_a alter column m type text using m::text',
       'alter table w_a replica identity full',
-      'vacuum full w_a',
       'alter publication rockpool drop table w_a',
     ]) {
       await sql.unsafe(change)
       seen.add((await prepareSource(source, { slot: 's2', tables: names('w_a') })).tables[0]?.fingerprint)
     }
-    expect(seen.size).toBe(7)
+    expect(seen.size).toBe(6)
     await dropSlot(source, 's2')
   })
 

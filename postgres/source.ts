@@ -1,9 +1,12 @@
 import type { Sql } from 'postgres'
 import { RockpoolError } from '../protocol/errors.ts'
-import { findTables, type FoundTable, type RefusedTable, type TableName } from './catalog.ts'
+import { findTables } from './catalog.ts'
+import { catalogVersion } from './catalog-watch.ts'
 import { sourceError } from './connection.ts'
+import { followTables, type RefusedTable } from './follow.ts'
 import { parseLsn } from './lsn.ts'
-import type { CatalogTable, Lsn, SourceIdentity } from './types.ts'
+import { keepPublication, publishedTables } from './publication.ts'
+import type { CatalogTable, Lsn, SourceIdentity, TableName } from './types.ts'
 
 export interface PrepareOptions {
   /** Given: it must exist and is not changed. Not given: `rockpool` is kept equal to the tables. */
@@ -18,7 +21,11 @@ export interface PreparedSource {
   tables: CatalogTable[]
   /** Tables of the sync config that cannot be followed, or do not exist. */
   refusedTables: RefusedTable[]
+  /** Oids of everything that was looked at, followed or not: the stream may describe it. */
+  seen: ReadonlySet<number>
   publication: string
+  /** What `catalogVersion` says as long as all this is still so. */
+  catalogVersion: string
   slot: { created: boolean; lost: boolean; confirmedFlush: Lsn; activePid: number | null }
   walEnd: Lsn
   walSenderTimeoutMs: number
@@ -26,6 +33,8 @@ export interface PreparedSource {
 
 export const DEFAULT_PUBLICATION = 'rockpool'
 const MIN_VERSION = 140_000
+/** Somebody who changes the same publication all the time does not keep us here for ever. */
+const MAX_PUBLICATION_CHANGES = 3
 
 /**
  * Checks the database and makes publication and slot, in this order: what is committed in between would be lost otherwise. Throws
@@ -34,29 +43,10 @@ const MIN_VERSION = 140_000
 export async function prepareSource(sql: Sql, options: PrepareOptions): Promise<PreparedSource> {
   try {
     const server = await checkServer(sql)
-    const found = await findTables(sql, options.tables)
-    const missing = options.tables.filter((name) => !name.name.endsWith('%') && !found.some((table) => sameTable(table, name)))
-    const refusedTables = [
-      ...missing.map((name) => ({ table: `${name.schema}.${name.name}`, reason: 'there is no such table' })),
-      ...found.flatMap((table) => (table.refused === null ? [] : [{ table: `${table.schema}.${table.name}`, reason: table.refused }])),
-    ]
-    const usable = found.filter((table) => table.refused === null)
     const publication = options.publication ?? DEFAULT_PUBLICATION
-    if (options.publication === undefined) await keepPublication(sql, publication, usable)
-    const published = await publishedTables(sql, publication)
-    if (published === null) throw settings(`there is no publication ${publication}: CREATE PUBLICATION ${publication} FOR TABLE …`)
-    const tables = usable.flatMap((table) => {
-      const entry = published.get(table.oid)
-      if (entry === undefined) {
-        refusedTables.push({ table: `${table.schema}.${table.name}`, reason: `it is not in the publication ${publication}` })
-        return []
-      }
-      const { refused: _, ...rest } = table
-      const columns = rest.columns.filter((column) => entry.columns === null || entry.columns.includes(column.name))
-      return [{ ...rest, columns, fingerprint: `${entry.id} ${rest.fingerprint}` }]
-    })
+    const followed = await followSource(sql, publication, options, server.serverVersion)
     const slot = await keepSlot(sql, options.slot)
-    return { ...server, tables, refusedTables, publication, slot }
+    return { ...server, ...followed, publication, slot }
   } catch (error) {
     throw sourceError(error)
   }
@@ -114,46 +104,23 @@ export async function checkServer(sql: Sql): Promise<Pick<PreparedSource, 'ident
   }
 }
 
-async function keepPublication(sql: Sql, publication: string, tables: readonly FoundTable[]): Promise<void> {
-  const wanted = new Map(tables.map((table) => [table.oid, qualified(table)]))
-  const published = await publishedTables(sql, publication)
-  const name = identifier(publication)
-  try {
-    if (published === null) await sql.unsafe(`CREATE PUBLICATION ${name}`)
-    const add = [...wanted].filter(([oid]) => !published?.has(oid)).map(([, table]) => table)
-    const drop = [...(published ?? [])].filter(([oid]) => !wanted.has(oid)).map(([, entry]) => qualified(entry))
-    if (add.length > 0) await sql.unsafe(`ALTER PUBLICATION ${name} ADD TABLE ${add.join(', ')}`)
-    if (drop.length > 0) await sql.unsafe(`ALTER PUBLICATION ${name} DROP TABLE ${drop.join(', ')}`)
-  } catch (error) {
-    if (!(error instanceof Error && 'code' in error && error.code === '42501')) throw error
-    throw settings(
-      `the role may not make the publication ${publication} (${error.message}): let the owner of the tables run CREATE PUBLICATION ${publication} FOR TABLE … and set PUBLICATION, or grant CREATE on the database and ownership`,
-    )
+/**
+ * The version is taken before what it stands for is read: a change in between shows as a difference later. A publication of our own is kept equal
+ * to the tables, and then everything is read again.
+ */
+async function followSource(sql: Sql, publication: string, options: PrepareOptions, serverVersion: number) {
+  const names = options.tables
+  const own = options.publication === undefined
+  for (let changes = 0; ; changes++) {
+    const version = await catalogVersion(sql, publication, names)
+    const found = await findTables(sql, names)
+    const usable = found.filter((table) => table.named && table.refused === null)
+    if (own && changes < MAX_PUBLICATION_CHANGES && (await keepPublication(sql, publication, usable))) continue
+    const published = await publishedTables(sql, publication)
+    if (published === null) throw settings(`there is no publication ${publication}: CREATE PUBLICATION ${publication} FOR TABLE …`)
+    const { tables, refusedTables } = followTables(names, found, published, publication, serverVersion)
+    return { tables, refusedTables, seen: new Set(found.map((table) => table.oid)), catalogVersion: version }
   }
-}
-
-interface Published extends TableName {
-  /** Another one when the table was taken out and put back in between. */
-  id: string
-  /** Null: all. */
-  columns: string[] | null
-}
-
-/** Tables of a publication by oid; null when there is no such publication. */
-async function publishedTables(sql: Sql, publication: string): Promise<Map<number, Published> | null> {
-  const [exists] = await sql<{ oid: string; all: boolean }[]>`
-    SELECT oid::text, puballtables AS all FROM pg_publication WHERE pubname = ${publication}`
-  if (!exists) return null
-  const rows = await sql<{ oid: string; schema: string; name: string; id: string | null; columns: string[] | null }[]>`
-    SELECT c.oid::text, t.schemaname AS schema, t.tablename AS name,
-      (SELECT r.oid::text FROM pg_publication_rel r WHERE r.prrelid = c.oid AND r.prpubid = ${exists.oid}::oid) AS id,
-      to_json(to_jsonb(t) -> 'attnames') AS columns
-    FROM pg_publication_tables t JOIN pg_namespace n ON n.nspname = t.schemaname
-    JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = t.tablename
-    WHERE t.pubname = ${publication}`
-  return new Map(
-    rows.map((row) => [Number(row.oid), { schema: row.schema, name: row.name, id: row.id ?? exists.oid, columns: row.columns }]),
-  )
 }
 
 async function keepSlot(sql: Sql, slot: string): Promise<PreparedSource['slot']> {
@@ -173,6 +140,3 @@ async function keepSlot(sql: Sql, slot: string): Promise<PreparedSource['slot']>
 }
 
 const settings = (message: string) => new RockpoolError('ROCKPOOL_SOURCE_SETTINGS', message)
-const sameTable = (a: TableName, b: TableName) => a.schema === b.schema && a.name === b.name
-const identifier = (name: string) => `"${name.replaceAll('"', '""')}"`
-const qualified = (table: TableName) => `${identifier(table.schema)}.${identifier(table.name)}`

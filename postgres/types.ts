@@ -1,5 +1,3 @@
-import type { SourceRow } from '../protocol/values.ts'
-
 /** A log sequence number: a position in Postgres's WAL, in bytes. Compared as bigint, never as text; printed `X/X` by `formatLsn`. */
 export type Lsn = bigint
 
@@ -54,20 +52,34 @@ export interface ColumnType {
   delimiter?: string
 }
 
-/** A published table as the catalog describes it. */
-export interface CatalogTable {
-  oid: number
+/** `name` may end in the wildcard `%` where it is asked for. */
+export interface TableName {
   schema: string
   name: string
-  /** Streamed columns in attribute order; generated ones are left out. */
+}
+
+/** A relation in which rows lie. */
+export interface TablePart extends TableName {
+  oid: number
+}
+
+/** A relation under whose name rows come by the stream: a table, or a partitioned table whose publication says so (`publish_via_partition_root`). */
+export interface CatalogTable extends TableName {
+  oid: number
+  /** Streamed columns in attribute order: generated ones are left out unless they are published, and so is what a column list leaves out. */
   columns: CatalogColumn[]
-  /** Names of the primary key (or identity index) columns in key order; never empty for a table that is replicated. */
+  /** Names of the primary key (or identity index) columns in key order. Empty: identity FULL without a key, rows are told apart by all they hold. */
   key: string[]
   identity: 'd' | 'n' | 'f' | 'i'
-  filenode: number
-  /** Blocks of 8 KB at the time of reading. */
-  relpages: number
-  /** Changes with any change of the table's definition: columns, identity, types, filenode. */
+  /** Its own name and those of the partitioned tables above it: its rows are rows of all of them. */
+  names: TableName[]
+  /** Where its rows lie: itself, or its leaf partitions. */
+  parts: TablePart[]
+  /** It is a partitioned table: it has no rows of its own. */
+  partitioned: boolean
+  /** Condition of the publication, as SQL over its columns: other rows are not published. */
+  rowFilter: string | null
+  /** Changes with any change of the table's definition: columns, identity, types, publication, partitions. */
   fingerprint: string
 }
 
@@ -76,19 +88,6 @@ export interface Snapshot {
   xmin: bigint
   xmax: bigint
   xip: ReadonlySet<bigint>
-}
-
-export interface ChunkRow {
-  /** Canonical JSON text array of the key values, as `rowKey` makes it. */
-  key: string
-  row: SourceRow
-}
-
-/** What one chunk statement (READ COMMITTED, on the primary) returned. */
-export interface Chunk {
-  snapshot: Snapshot
-  filenode: number
-  rows: ChunkRow[]
 }
 
 /** Identity of the database that a slot belongs to. */

@@ -114,7 +114,7 @@ beforeAll(async () => {
   const insert = messages.find((message) => message.type === 'insert')
   if (relation?.type !== 'relation' || insert?.type !== 'insert') throw new Error('nothing was streamed')
   streamed = { tuple: insert.new, columns: relation.columns.map((column) => column.name) }
-  chunk = (await readChunk(source, table, 0, 1)).tuples[0] ?? []
+  chunk = (await readChunk(source, table, table, 0, 1)).tuples[0] ?? []
   expect((await readRows(source, table, ['["1"]', '["2"]'])).tuples).toEqual([chunk])
   await source.end()
 })

@@ -1,4 +1,5 @@
 import type { SourceRow, SourceValue } from '../protocol/values.ts'
+import { contentHash } from './content-key.ts'
 import { decodeValue } from './value.ts'
 import type { CatalogTable, ColumnType, Tuple } from './types.ts'
 
@@ -8,6 +9,8 @@ export class TableDecoder {
   readonly columns: readonly string[]
   readonly #types: (ColumnType | undefined)[]
   readonly #key: number[]
+  /** Without a key: where the columns of the table stand in a tuple. */
+  readonly #content: number[] | null
 
   /** Columns that the catalog does not know (any more) are left out of rows. */
   constructor(table: CatalogTable, columns: readonly string[]) {
@@ -15,6 +18,7 @@ export class TableDecoder {
     const types = new Map(table.columns.map((column) => [column.name, column.type]))
     this.#types = columns.map((name) => types.get(name))
     this.#key = table.key.map((name) => columns.indexOf(name))
+    this.#content = table.key.length > 0 ? null : table.columns.map((column) => columns.indexOf(column.name))
   }
 
   /** `missing`: columns whose value Postgres left out because it is stored out of line and did not change. */
@@ -45,9 +49,11 @@ export class TableDecoder {
 
   /**
    * Canonical JSON array of the key columns' texts. A long key that is stored out of line is "unchanged" in the new tuple although it is the
-   * key: it is taken from the old one.
+   * key: it is taken from the old one. Without a key the hash of all values stands for it.
    */
   key(tuple: Tuple, keyTuple?: Tuple): string {
+    const content = this.#content
+    if (content) return JSON.stringify([contentHash(content.map((i) => tuple[i] ?? (tuple[i] === undefined ? keyTuple?.[i] : null)))])
     return JSON.stringify(this.#key.map((i) => tuple[i] ?? (tuple[i] === undefined ? keyTuple?.[i] : null) ?? null))
   }
 }

@@ -52,7 +52,8 @@ export type ReplicatorState = 'starting' | 'copying' | 'live' | 'idle' | 'retryi
 
 export interface TableCopyStatus {
   table: string
-  state: 'waiting' | 'copying' | 'done'
+  /** `removing`: it is not followed any more, its rows are taken out of the buckets. */
+  state: 'waiting' | 'copying' | 'done' | 'removing'
   /** Blocks read of blocks at the start. */
   block: number
   blocks: number

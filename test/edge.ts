@@ -12,6 +12,8 @@ export interface EdgeSettings {
   syncConfig: string
   directory: string
   port?: number
+  /** Further settings. */
+  bindings?: Record<string, string>
   log?: (line: string) => void
 }
 
@@ -36,7 +38,13 @@ export async function startEdge(settings: EdgeSettings): Promise<Edge> {
   const edge = new LocalEdge({
     port: settings.port ?? (await freePort()),
     directory,
-    bindings: { DATABASE_URL: databaseUrl, JWT_SECRET: jwtSecret, JWT_AUDIENCE: jwtAudience, SYNC_CONFIG: syncConfig },
+    bindings: {
+      DATABASE_URL: databaseUrl,
+      JWT_SECRET: jwtSecret,
+      JWT_AUDIENCE: jwtAudience,
+      SYNC_CONFIG: syncConfig,
+      ...settings.bindings,
+    },
     log: settings.log ?? (process.env.ROCKPOOL_LOG ? (line) => console.log(`[edge] ${line}`) : () => {}),
   })
   await edge.start()

@@ -188,7 +188,7 @@ describe('the source is not what it was', () => {
     await exact()
     const { state, refusedTables, error } = await status()
     expect([state, error]).toEqual(['live', null])
-    expect(refusedTables).toEqual([{ table: 'public.nokey', reason: 'it has no primary key: add one' }])
+    expect(refusedTables).toMatchObject([{ table: 'public.nokey', reason: expect.stringContaining('it has no primary key') }])
   })
 
   test('a table made anew under the same name, and a column added', async () => {

@@ -12,6 +12,8 @@ const shape = z.object({
   /** Given: it must exist. Not given: `rockpool` is created and kept equal to the tables of the sync config. */
   publication: identifier.optional(),
   slot: identifier,
+  /** How often changes of definitions are looked for while the tenant is live. */
+  catalogWatchSeconds: z.coerce.number().min(0.05).max(3_600),
 })
 
 export type TenantSettings = z.infer<typeof shape>
@@ -27,6 +29,7 @@ export function tenantSettings(env: Environment, tenant: string): TenantSettings
     syncConfig: env.SYNC_CONFIG ?? bundledSyncConfig,
     publication: env.PUBLICATION || undefined,
     slot: env.SLOT || 'rockpool',
+    catalogWatchSeconds: env.CATALOG_WATCH_SECONDS || 3,
   }
   const parsed = shape.safeParse(given)
   if (parsed.success) return parsed.data
@@ -35,6 +38,7 @@ export function tenantSettings(env: Environment, tenant: string): TenantSettings
     syncConfig: 'SYNC_CONFIG',
     publication: 'PUBLICATION',
     slot: 'SLOT',
+    catalogWatchSeconds: 'CATALOG_WATCH_SECONDS',
   }
   const wrong = parsed.error.issues.map((issue) => `${bindings[String(issue.path[0])] ?? issue.path.join('.')}: ${issue.message}`)
   throw new RockpoolError('ROCKPOOL_SETTINGS', `settings are missing or wrong: ${wrong.join('; ')}`)

@@ -19,10 +19,12 @@ export interface Append {
 /** A table as the batch needs it. */
 export interface BatchTable extends TableName {
   number: number
+  /** Names under which the sync config may read its rows; absent: its own. */
+  names?: readonly TableName[]
 }
 
 export interface BatchSources {
-  evaluate(table: TableName, row: SourceRow): EvaluatedRow
+  evaluate(table: BatchTable, row: SourceRow): EvaluatedRow
   /** What is stored; the batch lays its own changes over it. */
   state(ref: RowRef, table: BatchTable): RowState | null
   number(bucket: string, definition: string): number
@@ -60,8 +62,8 @@ export class Batch {
     return pending ? pending.state : this.#sources.state(ref, table)
   }
 
-  /** The row is now `row`. `image`: what may be missing from its next change. */
-  upsert(table: BatchTable, key: string, row: SourceRow, image: RowImage | null): void {
+  /** The row is now `row`. `image`: what may be missing from its next change. `copies`: how many equal ones there are. */
+  upsert(table: BatchTable, key: string, row: SourceRow, image: RowImage | null, copies = 1): void {
     this.changes++
     const before = this.state(table, key)
     const evaluated = this.#sources.evaluate(table, row)
@@ -80,7 +82,8 @@ export class Batch {
     const had = new Map((before?.outputs ?? []).map((output) => [outputText(output), output]))
     for (const [name, output] of had) if (!wanted.has(name)) this.#remove(output, subkey)
     for (const [name, { output, data }] of wanted) if (had.get(name)?.hash !== output.hash) this.#put(output, subkey, data)
-    const state = { outputs: [...wanted.values()].map((each) => each.output), image }
+    const state: RowState = { outputs: [...wanted.values()].map((each) => each.output), image }
+    if (copies !== 1) state.copies = copies
     if (!sameState(before, state)) this.#keep(table, key, state)
   }
 
@@ -91,6 +94,30 @@ export class Batch {
     if (!before) return
     for (const output of before.outputs) this.#remove(output, subkeyOf(table, key))
     this.#keep(table, key, null)
+  }
+
+  /** One more row of a table without a key. */
+  addCopy(table: BatchTable, key: string, row: SourceRow): void {
+    const before = this.state(table, key)
+    this.upsert(table, key, row, null, before ? (before.copies ?? 1) + 1 : 1)
+  }
+
+  /** One row less. */
+  removeCopy(table: BatchTable, key: string): void {
+    const copies = this.state(table, key)?.copies ?? 1
+    if (copies > 1) this.setCopies(table, key, copies - 1)
+    else this.remove(table, key)
+  }
+
+  /** The row is there so many times, 1 or more. False when it is not known: then what it holds must be given. */
+  setCopies(table: BatchTable, key: string, copies: number): boolean {
+    const before = this.state(table, key)
+    if (!before) return false
+    if ((before.copies ?? 1) === copies) return true
+    this.changes++
+    const { copies: _, ...rest } = before
+    this.#keep(table, key, copies === 1 ? rest : { ...rest, copies })
+    return true
   }
 
   /** Write checkpoint `n` has been reached. Markers may commit in another order than they were numbered: a mailbox never goes back. */
@@ -146,7 +173,7 @@ const outputText = (output: Output) => JSON.stringify([output.bucket, output.typ
 
 function sameState(a: RowState | null, b: RowState): boolean {
   if (a === null) return b.outputs.length === 0 && b.image === null
-  return JSON.stringify([a.outputs.map(flat), a.image]) === JSON.stringify([b.outputs.map(flat), b.image])
+  return JSON.stringify([a.outputs.map(flat), a.image, a.copies]) === JSON.stringify([b.outputs.map(flat), b.image, b.copies])
 }
 
 const flat = (o: Output) => [o.bucket, o.type, o.id, o.hash]

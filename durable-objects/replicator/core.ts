@@ -96,7 +96,7 @@ export class Core {
 
   newBatch(): Batch {
     const sources: BatchSources = {
-      evaluate: (table, row) => evaluateAll(this.evaluating, table, row),
+      evaluate: (table, row) => evaluateAll(this.evaluating, table.names ?? [table], row),
       state: (ref, table) => this.rows.get(ref, table.name),
       number: (bucket, definition) => this.buckets.number(bucket, definition),
       skipped: (table, key, reason) => this.skipped.add(table, key, reason),

@@ -34,10 +34,8 @@ export interface IntakeSources {
   marker(content: string): void
   /** A write checkpoint message, inside its transaction. */
   deliver(batch: Batch, content: string): void
-  /** The stream describes a table that was not there when this session began; a publication may hold tables that we do not follow. */
-  unknown(schema: string, name: string): void
-  /** The stream describes a table otherwise than the catalog did when this session began. */
-  stale(): void
+  /** The stream describes a table that we do not follow, or otherwise than the catalog did when this session began. */
+  unexpected(oid: number): void
 }
 
 interface OpenTransaction extends Position {
@@ -124,6 +122,11 @@ export class Intake {
   /** Stores the whole transactions gathered so far. */
   flush(): void {
     if (this.#batch) this.#store(null)
+  }
+
+  /** No transaction is open. */
+  get isBetween(): boolean {
+    return this.#tx === null
   }
 
   /** Applies something between two transactions: the rows of a chunk, a plan switch. */
@@ -245,9 +248,11 @@ export class Intake {
     const table = this.#tables.get(m.oid)
     const decoder = this.#decoders.get(m.oid)
     if (!table || !decoder) return
+    const keyless = table.catalog.key.length === 0
     if (m.type === 'delete') {
       const key = decoder.key(m.key ?? m.old ?? [])
-      this.#current().remove(table, key)
+      if (keyless) this.#current().removeCopy(table, key)
+      else this.#current().remove(table, key)
       this.settle(table, key, false)
       return
     }
@@ -276,11 +281,18 @@ export class Intake {
       Object.assign(row, decoder.values(found))
       Object.assign(image, found)
     }
+    if (keyless) {
+      if (m.type === 'update' && oldKey === key) return
+      if (m.type === 'update') batch.removeCopy(table, oldKey)
+      batch.addCopy(table, key, row)
+      return
+    }
     if (oldKey !== key) {
       batch.remove(table, oldKey)
       this.settle(table, oldKey, false)
     }
-    batch.upsert(table, key, row, keptImage(image))
+    // Under identity FULL the old row comes along with every change.
+    batch.upsert(table, key, row, table.catalog.identity === 'f' ? null : keptImage(image))
     this.settle(table, key, false)
   }
 
@@ -311,14 +323,14 @@ export class Intake {
     const decoder = this.#decoders.get(m.oid)
     if (!decoder) return
     const before = m.type === 'insert' ? undefined : (m.key ?? m.old)
-    if (m.type !== 'delete') touched.touch(m.oid, decoder.key(m.new, before))
-    if (before) touched.touch(m.oid, decoder.key(before))
+    if (m.type !== 'delete') touched.touch(m.oid, decoder.key(m.new, before), 1)
+    if (before) touched.touch(m.oid, decoder.key(before), -1)
   }
 
   #relation(m: Extract<PgoutputMessage, { type: 'relation' }>): void {
     const table = this.#tables.get(m.oid)
     if (!table) {
-      this.#sources.unknown(m.schema, m.name)
+      this.#sources.unexpected(m.oid)
       return
     }
     this.#decoders.set(
@@ -330,7 +342,7 @@ export class Intake {
     )
     const described = m.columns.map((column) => `${column.name} ${column.typeOid}`).join()
     const known = table.catalog.columns.map((column) => `${column.name} ${column.typeOid}`).join()
-    if (described !== known || m.schema !== table.schema || m.name !== table.name) this.#sources.stale()
+    if (described !== known || m.schema !== table.schema || m.name !== table.name) this.#sources.unexpected(m.oid)
   }
 }
 

@@ -43,23 +43,16 @@ export class Plans {
   }
 }
 
-/** Evaluates under several plans at once. A bucket's name says its definition, so equal outputs of two plans are one. */
-export function evaluateAll(plans: readonly LoadedPlan[], table: TableName, row: SourceRow): EvaluatedRow {
-  const [first, ...others] = plans.filter((plan) => plan.reads(table))
+/**
+ * Evaluates a row under several plans, and under all names that its table goes by. A bucket's name says its definition, so equal outputs are one.
+ */
+export function evaluateAll(plans: readonly LoadedPlan[], names: readonly TableName[], row: SourceRow): EvaluatedRow {
+  const results = plans.flatMap((plan) => names.filter((name) => plan.reads(name)).map((name) => plan.evaluateRow(name, row)))
+  const [first, ...others] = results
   if (!first) return { rows: [], errors: [] }
-  const result = first.evaluateRow(table, row)
-  if (others.length === 0) return result
-  const seen = new Set(result.rows.map((each) => JSON.stringify([each.bucket, each.objectType, each.objectId])))
-  const rows = [...result.rows]
-  const errors = [...result.errors]
-  for (const plan of others) {
-    const more = plan.evaluateRow(table, row)
-    errors.push(...more.errors)
-    for (const each of more.rows) {
-      const name = JSON.stringify([each.bucket, each.objectType, each.objectId])
-      if (!seen.has(name)) rows.push(each)
-      seen.add(name)
-    }
-  }
-  return { rows, errors }
+  if (others.length === 0) return first
+  const rows = new Map(
+    results.flatMap((result) => result.rows.map((each) => [JSON.stringify([each.bucket, each.objectType, each.objectId]), each])),
+  )
+  return { rows: [...rows.values()], errors: results.flatMap((result) => result.errors) }
 }

@@ -1,8 +1,11 @@
 import type { Sql } from 'postgres'
 import {
+  classStart,
   currentSnapshot,
   emitMarker,
+  HASH_CLASSES,
   readChunk,
+  readClass,
   readRows,
   relationSize,
   TableDecoder,
@@ -10,21 +13,11 @@ import {
   type Snapshot,
   type Tuple,
 } from '../../postgres/index.ts'
-import type { Batch } from './batch.ts'
+import type { Batch, BatchTable } from './batch.ts'
+import { countCopies } from './copies.ts'
 import { imageOf } from './image.ts'
 import { keptImage, SLICE_CHANGES, SLICE_LENGTH, type Intake, type SourceTable } from './intake.ts'
-
-/** Where the copy of a table is. `sweep`: after its blocks, rows that we have are looked for in the table. */
-export interface CopyState {
-  state: 'waiting' | 'copying' | 'sweeping' | 'done'
-  filenode: number
-  block: number
-  blocks: number
-  rows: number
-  sweep: boolean
-  /** The sweep has come to this key. */
-  after: string
-}
+import type { CopyState } from './tables.ts'
 
 export interface ReaderSources {
   intake: Intake
@@ -34,7 +27,11 @@ export interface ReaderSources {
   copyState(table: SourceTable): CopyState
   progress(table: SourceTable, copy: CopyState): void
   incomplete(): { table: SourceTable; keys: string[] } | null
-  keys(table: SourceTable, after: string, limit: number): string[]
+  /** A table that is not followed any more, whose rows are to be taken out. */
+  retired(): BatchTable | null
+  forget(table: BatchTable): void
+  keys(table: BatchTable, after: string, limit: number): string[]
+  range(table: BatchTable, from: string, to: string | null): string[]
   /** Resolves when there is room for further batches. */
   room(): Promise<void>
   /** Waits; rejects when the session is over. */
@@ -50,9 +47,8 @@ interface Reading {
   table: SourceTable
   snapshot: Snapshot
   tuples: Tuple[]
-  /** What was asked for by key, and what it means when it is not there. */
-  keys: string[] | null
-  kind: 'chunk' | 'sweep' | 'complete'
+  /** What was asked for: keys, and what it means when one is not there; a range of content hashes; or blocks. */
+  asked: { kind: 'sweep' | 'complete'; keys: string[] } | { kind: 'class'; from: string; to: string | null } | { kind: 'chunk' }
   copy: CopyState | null
   done: (applied: boolean) => void
   failed: (error: unknown) => void
@@ -60,12 +56,14 @@ interface Reading {
 
 /** Keys of one table that a delivered transaction may touch before it is remembered as "all". */
 const TOUCHED_KEYS = 10_000
-/** What a chunk should hold. The number of blocks adapts to what the last one held. */
+/** What a chunk should hold. The number of blocks, or of classes of hashes, adapts to what the last one held. */
 const CHUNK_ROWS = 4_000
 const CHUNK_LENGTH = 2 * 1024 * 1024
 const FIRST_CHUNK_BLOCKS = 16
 const MAX_CHUNK_BLOCKS = 1_024
 const KEYS_PER_READ = 1_000
+/** An empty read that must be repeated waits for its transactions first. */
+const REPEAT_MS = 20
 
 /**
  * Reads rows of tables beside the stream, for copies, sweeps and rows with missing values, and brings them to the place in the stream where
@@ -75,15 +73,16 @@ const KEYS_PER_READ = 1_000
 export class Reader {
   readonly #sources: ReaderSources
   readonly #touched = new TouchedKeys(TOUCHED_KEYS)
+  /** By table: blocks or classes of the next chunk. */
+  readonly #spans = new Map<number, number>()
   #reading: Reading | null = null
   #number = 0
-  #blocks = FIRST_CHUNK_BLOCKS
 
   constructor(sources: ReaderSources) {
     this.#sources = sources
   }
 
-  /** Copies what is to be copied and completes what is incomplete. */
+  /** Copies what is to be copied, completes what is incomplete, and takes out what is not followed any more. */
   async run(): Promise<void> {
     await this.#barrier()
     while (!this.#sources.over()) {
@@ -91,12 +90,17 @@ export class Reader {
       const rows = this.#sources.incomplete()
       if (rows) {
         const { snapshot, tuples } = await readRows(this.#sources.sql, rows.table.catalog, rows.keys)
-        await this.#place({ kind: 'complete', table: rows.table, snapshot, tuples, keys: rows.keys, copy: null })
+        await this.#place({ table: rows.table, snapshot, tuples, asked: { kind: 'complete', keys: rows.keys }, copy: null })
         continue
       }
       const table = this.#sources.tables.find((each) => this.#sources.copyState(each).state !== 'done')
-      if (!table) break
-      await this.#step(table, this.#sources.copyState(table))
+      if (table) {
+        await this.#step(table, this.#sources.copyState(table))
+        continue
+      }
+      const retired = this.#sources.retired()
+      if (!retired) break
+      await this.#takeOut(retired)
     }
     this.#sources.intake.remember(null, 0n)
   }
@@ -134,29 +138,9 @@ export class Reader {
   }
 
   async #step(table: SourceTable, copy: CopyState): Promise<void> {
+    if (copy.state === 'waiting') return this.#begin(table, copy)
+    if (copy.state === 'copying') return this.#chunk(table, copy)
     const { sql, progress, keys } = this.#sources
-    if (copy.state === 'waiting') {
-      const { filenode, blocks } = await relationSize(sql, table.catalog)
-      progress(table, { ...copy, state: 'copying', filenode, blocks, block: 0, rows: 0, after: '' })
-      return
-    }
-    if (copy.state === 'copying') {
-      if (copy.block >= copy.blocks) {
-        progress(table, { ...copy, state: copy.sweep ? 'sweeping' : 'done' })
-        return
-      }
-      const to = Math.min(copy.block + this.#blocks, copy.blocks)
-      const { snapshot, filenode, tuples } = await readChunk(sql, table.catalog, copy.block, to)
-      if (filenode !== copy.filenode) {
-        // TRUNCATE, VACUUM FULL, ALTER TABLE: the blocks are others now, and rows of the old ones may be gone.
-        progress(table, { ...copy, state: 'waiting', sweep: true })
-        return
-      }
-      this.#adapt(to - copy.block, tuples)
-      const next = { ...copy, block: to, rows: copy.rows + tuples.length }
-      await this.#place({ kind: 'chunk', table, snapshot, tuples, keys: null, copy: next })
-      return
-    }
     const page = keys(table, copy.after, KEYS_PER_READ)
     const last = page.at(-1)
     if (last === undefined) {
@@ -164,19 +148,93 @@ export class Reader {
       return
     }
     const { snapshot, tuples } = await readRows(sql, table.catalog, page)
-    await this.#place({ kind: 'sweep', table, snapshot, tuples, keys: page, copy: { ...copy, after: last } })
+    await this.#place({ table, snapshot, tuples, asked: { kind: 'sweep', keys: page }, copy: { ...copy, after: last } })
   }
 
-  #adapt(blocks: number, tuples: readonly Tuple[]): void {
+  /** The size of a part is that of now: later rows come by the stream. */
+  async #begin(table: SourceTable, copy: CopyState): Promise<void> {
+    const { sql, progress } = this.#sources
+    const { parts, key } = table.catalog
+    const at = copy.part ?? 0
+    const rows = at === 0 ? 0 : copy.rows
+    if (key.length === 0) {
+      const { filenode } = await relationSize(sql, table.catalog)
+      progress(table, { ...copy, state: 'copying', filenode, blocks: HASH_CLASSES, block: 0, rows, after: '' })
+      return
+    }
+    const part = parts[at]
+    if (!part) {
+      progress(table, { ...copy, state: copy.sweep ? 'sweeping' : 'done', part: 0, after: '' })
+      return
+    }
+    const { filenode, blocks } = await relationSize(sql, part)
+    progress(table, { ...copy, state: 'copying', filenode, blocks, block: 0, rows, after: '' })
+  }
+
+  async #chunk(table: SourceTable, copy: CopyState): Promise<void> {
+    const { sql, progress } = this.#sources
+    const { parts, key } = table.catalog
+    const at = copy.part ?? 0
+    const part = parts[at]
+    if (key.length > 0 && (!part || copy.block >= copy.blocks)) {
+      progress(table, { ...copy, state: 'waiting', part: at + 1 })
+      return
+    }
+    if (copy.block >= copy.blocks) {
+      // A pass over all hashes has met every row that we have as well.
+      progress(table, { ...copy, state: 'done', sweep: false })
+      return
+    }
+    const span = this.#spans.get(table.number) ?? (await this.#firstSpan(table))
+    const to = Math.min(copy.block + span, copy.blocks)
+    const range = { kind: 'class' as const, from: classStart(copy.block) ?? '', to: classStart(to) }
+    const read =
+      part && key.length > 0
+        ? await readChunk(sql, table.catalog, part, copy.block, to)
+        : await readClass(sql, table.catalog, range.from, range.to)
+    const { snapshot, filenode, tuples } = read
+    if (filenode !== copy.filenode) {
+      // TRUNCATE, VACUUM FULL, ALTER TABLE: the blocks are others now, and rows of the old ones may be gone.
+      progress(table, { ...copy, state: 'waiting', sweep: true })
+      return
+    }
+    this.#adapt(table, to - copy.block, tuples)
+    const next = { ...copy, block: to, rows: copy.rows + tuples.length }
+    const asked = key.length > 0 ? { kind: 'chunk' as const } : range
+    if (!(await this.#place({ table, snapshot, tuples, asked, copy: next }))) await this.#sources.pause(REPEAT_MS)
+  }
+
+  /** Every class is a scan of the whole table, so a small table is read in one go. */
+  async #firstSpan(table: SourceTable): Promise<number> {
+    if (table.catalog.key.length > 0) return FIRST_CHUNK_BLOCKS
+    let blocks = 0
+    for (const part of table.catalog.parts) blocks += (await relationSize(this.#sources.sql, part)).blocks
+    return Math.max(1, Math.min(HASH_CLASSES, Math.floor((HASH_CLASSES * FIRST_CHUNK_BLOCKS * 4) / Math.max(1, blocks))))
+  }
+
+  #adapt(table: SourceTable, span: number, tuples: readonly Tuple[]): void {
     let length = 0
     for (const tuple of tuples) for (const text of tuple) length += text?.length ?? 4
     const fill = Math.max(tuples.length / CHUNK_ROWS, length / CHUNK_LENGTH, 1 / 64)
-    this.#blocks = Math.max(1, Math.min(Math.floor(blocks / fill), blocks * 2, MAX_CHUNK_BLOCKS))
+    const most = table.catalog.key.length > 0 ? MAX_CHUNK_BLOCKS : HASH_CLASSES
+    this.#spans.set(table.number, Math.max(1, Math.min(Math.floor(span / fill), span * 2, most)))
   }
 
-  /** Emits the marker and waits until the stream has come to it. When a table was touched as a whole, the read is repeated by the caller. */
+  /** Its rows do not come by the stream any more, so nothing has to be brought to its place. */
+  async #takeOut(table: BatchTable): Promise<void> {
+    const { intake, keys, forget, room, pause } = this.#sources
+    while (!intake.isBetween) await pause(1)
+    const page = keys(table, '', KEYS_PER_READ)
+    if (page.length === 0) return forget(table)
+    intake.between((batch) => {
+      for (const key of page) batch.remove(table, key)
+    })
+    await room()
+  }
+
+  /** Emits the marker and waits until the stream has come to it. False when a touched table forbids to use what was read. */
   async #place(reading: Omit<Reading, 'marker' | 'done' | 'failed'>): Promise<boolean> {
-    const marker = `${reading.kind} ${++this.#number} ${crypto.randomUUID()}`
+    const marker = `${reading.asked.kind} ${++this.#number} ${crypto.randomUUID()}`
     const placed = new Promise<boolean>((done, failed) => (this.#reading = { ...reading, marker, done, failed }))
     const { sql, prefix, pause } = this.#sources
     await emitMarker(sql, prefix, JSON.stringify({ mark: marker }))
@@ -184,44 +242,96 @@ export class Reader {
   }
 
   #apply(reading: Reading): boolean {
-    const { intake, progress } = this.#sources
-    const { table, snapshot, tuples, keys, kind, copy } = reading
+    const { table, snapshot, tuples, asked, copy } = reading
     const invisible = this.#touched.invisible(snapshot, table.catalog.oid)
-    if (!invisible.all) {
-      const names = table.catalog.columns.map((column) => column.name)
-      const decoder = new TableDecoder(table.catalog, names)
-      const absent = new Set(keys ?? [])
-      let at = 0
-      // Rows of a chunk are not one transaction: they may be stored in several batches, which bounds what is held.
-      while (at < tuples.length) {
-        intake.between((batch, settle) => {
-          while (at < tuples.length && batch.changes < SLICE_CHANGES && batch.length < SLICE_LENGTH) {
-            const tuple = tuples[at++]
-            if (!tuple) continue
-            const key = decoder.key(tuple)
-            absent.delete(key)
-            if (invisible.keys.has(key)) continue
-            if (kind !== 'sweep') batch.upsert(table, key, decoder.row(tuple).row, keptImage(imageOf(decoder, tuple)))
-            settle(table, key, false)
-          }
-        })
-      }
-      this.#absent(kind, table, absent, invisible.keys)
-      if (copy) progress(table, copy)
+    let applied = !invisible.all
+    if (applied) {
+      if (asked.kind === 'class') applied = this.#applyClass(table, tuples, asked, invisible.keys)
+      else if (asked.kind === 'chunk') this.#applyRows(table, tuples, invisible.keys, new Set(), true)
+      else this.#applyKeys(table, tuples, invisible.keys, asked)
     }
+    if (applied && copy) this.#sources.progress(table, copy)
     this.#touched.forgetVisible(snapshot)
-    return !invisible.all
+    return applied
+  }
+
+  /** Rows of a chunk are not one transaction: they may be stored in several batches, which bounds what is held. */
+  #applyRows(table: SourceTable, tuples: readonly Tuple[], touched: ReadonlyMap<string, number>, absent: Set<string>, put: boolean): void {
+    const decoder = decoderOf(table)
+    let at = 0
+    while (at < tuples.length) {
+      this.#sources.intake.between((batch, settle) => {
+        while (at < tuples.length && batch.changes < SLICE_CHANGES && batch.length < SLICE_LENGTH) {
+          const tuple = tuples[at++]
+          if (!tuple) continue
+          const key = decoder.key(tuple)
+          absent.delete(key)
+          if (touched.has(key)) continue
+          const image = table.catalog.identity === 'f' ? null : keptImage(imageOf(decoder, tuple))
+          if (put) batch.upsert(table, key, decoder.row(tuple).row, image)
+          settle(table, key, false)
+        }
+      })
+    }
   }
 
   /** A row that was not there: of a sweep it is gone, for completion its DELETE came by the stream already. */
-  #absent(kind: Reading['kind'], table: SourceTable, absent: ReadonlySet<string>, touched: ReadonlySet<string>): void {
+  #applyKeys(
+    table: SourceTable,
+    tuples: readonly Tuple[],
+    touched: ReadonlyMap<string, number>,
+    asked: { kind: 'sweep' | 'complete'; keys: string[] },
+  ): void {
+    const absent = new Set(asked.keys)
+    const sweep = asked.kind === 'sweep'
+    this.#applyRows(table, tuples, touched, absent, !sweep)
     const gone = [...absent].filter((key) => !touched.has(key))
     if (gone.length === 0) return
     this.#sources.intake.between((batch: Batch, settle) => {
       for (const key of gone) {
-        if (kind === 'sweep') batch.remove(table, key)
+        if (sweep) batch.remove(table, key)
         settle(table, key, false)
       }
     })
   }
+
+  /** False when it must be read again: a row is there of which nothing says what it holds. */
+  #applyClass(
+    table: SourceTable,
+    tuples: readonly Tuple[],
+    { from, to }: { from: string; to: string | null },
+    touched: ReadonlyMap<string, number>,
+  ): boolean {
+    const { intake, range } = this.#sources
+    // What is not stored yet is not among the keys that we have.
+    intake.flush()
+    const decoder = decoderOf(table)
+    const have = range(table, JSON.stringify([from]).slice(0, -2), to === null ? null : JSON.stringify([to]).slice(0, -2))
+    const counted = countCopies(
+      tuples.map((tuple) => ({ key: decoder.key(tuple), tuple })),
+      have,
+      touched,
+      { from, to },
+    )
+    if (counted === null) return false
+    const steps = [...counted]
+    while (steps.length > 0) {
+      intake.between((batch) => {
+        while (steps.length > 0 && batch.changes < SLICE_CHANGES && batch.length < SLICE_LENGTH) {
+          const step = steps.shift()
+          if (!step) break
+          const [key, { copies, tuple }] = step
+          if (copies <= 0) batch.remove(table, key)
+          else if (tuple) batch.upsert(table, key, decoder.row(tuple).row, null, copies)
+          else batch.setCopies(table, key, copies)
+        }
+      })
+    }
+    return true
+  }
+}
+
+function decoderOf(table: SourceTable): TableDecoder {
+  const names = table.catalog.columns.map((column) => column.name)
+  return new TableDecoder(table.catalog, names)
 }

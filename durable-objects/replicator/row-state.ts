@@ -16,6 +16,8 @@ export type RowImage = Record<string, string>
 export interface RowState {
   outputs: Output[]
   image: RowImage | null
+  /** Equal rows of a table without a key; their outputs are there once. Absent: one. */
+  copies?: number
 }
 
 export interface RowRef {
@@ -24,16 +26,28 @@ export interface RowRef {
   key: string
 }
 
-/** `type` and `id` are left out when they are the usual ones: a row of its own table under its own key. ~40 bytes for such a row. */
-export function encodeOutputs(outputs: readonly Output[], usualType: string, usualId: string | null): string {
-  return JSON.stringify(
-    outputs.map((o) => (o.type === usualType && o.id === usualId ? [o.bucket, o.hash] : [o.bucket, o.hash, o.type, o.id])),
+type StoredOutput = [bucket: number, hash: string, type?: string, id?: string]
+
+/**
+ * `type` and `id` are left out when they are the usual ones: a row of its own table under its own key. ~40 bytes for such a row. More copies than
+ * one stand in front.
+ */
+function encodeOutputs({ outputs, copies = 1 }: RowState, usualType: string, usualId: string | null): string {
+  const list = outputs.map((o): StoredOutput =>
+    o.type === usualType && o.id === usualId ? [o.bucket, o.hash] : [o.bucket, o.hash, o.type, o.id],
   )
+  return JSON.stringify(copies === 1 ? list : [copies, ...list])
 }
 
-export function decodeOutputs(text: string, usualType: string, usualId: string | null): Output[] {
-  const list = JSON.parse(text) as [number, string, string?, string?][]
-  return list.map(([bucket, hash, type, id]) => ({ bucket, hash, type: type ?? usualType, id: id ?? usualId ?? '' }))
+function decodeOutputs(text: string, usualType: string, usualId: string | null): Pick<RowState, 'outputs' | 'copies'> {
+  const stored = JSON.parse(text) as (number | StoredOutput)[]
+  const copies = typeof stored[0] === 'number' ? stored[0] : 1
+  const outputs = stored.flatMap((each) => {
+    if (typeof each === 'number') return []
+    const [bucket, hash, type, id] = each
+    return [{ bucket, hash, type: type ?? usualType, id: id ?? usualId ?? '' }]
+  })
+  return copies === 1 ? { outputs } : { outputs, copies }
 }
 
 /** The text of a key of one column, else null. */
@@ -53,7 +67,7 @@ export class RowStates {
     const row = this.#db.all('SELECT outputs, image FROM rows WHERE t = ? AND key = ?', ref.t, ref.key)[0]
     if (!row) return null
     return {
-      outputs: decodeOutputs(String(row.outputs), usualType, singleKey(ref.key)),
+      ...decodeOutputs(String(row.outputs), usualType, singleKey(ref.key)),
       image: row.image === null ? null : (JSON.parse(String(row.image)) as RowImage),
     }
   }
@@ -68,9 +82,18 @@ export class RowStates {
       'INSERT INTO rows VALUES (?, ?, ?, ?) ON CONFLICT (t, key) DO UPDATE SET outputs = excluded.outputs, image = excluded.image',
       ref.t,
       ref.key,
-      encodeOutputs(state.outputs, usualType, singleKey(ref.key)),
+      encodeOutputs(state, usualType, singleKey(ref.key)),
       state.image === null ? null : JSON.stringify(state.image),
     )
+  }
+
+  /** Keys of a table in order, in [from, to); `to` null is the end. */
+  range(t: number, from: string, to: string | null): string[] {
+    const rows =
+      to === null
+        ? this.#db.all('SELECT key FROM rows WHERE t = ? AND key >= ? ORDER BY key', t, from)
+        : this.#db.all('SELECT key FROM rows WHERE t = ? AND key >= ? AND key < ? ORDER BY key', t, from, to)
+    return rows.map((row) => String(row.key))
   }
 
   /** Keys of a table in order, after `after`. */

@@ -1,6 +1,7 @@
 import type { Sql } from 'postgres'
 import { z } from 'zod'
 import {
+  catalogVersion,
   connectSource,
   dropSlot,
   emitMarker,
@@ -10,6 +11,7 @@ import {
   type PreparedSource,
   type RefusedTable,
   type ReplicationSession,
+  type TableName,
 } from '../../postgres/index.ts'
 import { openSocket } from '../../postgres/socket.ts'
 import { RockpoolError } from '../../protocol/errors.ts'
@@ -48,6 +50,8 @@ export class Session {
   #reader: Reader | null = null
   #flushing = false
   #stale = false
+  /** The stream spoke of a table otherwise than expected: the catalog is looked at now. */
+  #unexpected: () => void = () => {}
   #caughtUp = false
   #switch: string | null = null
   readonly #began = Date.now()
@@ -107,6 +111,7 @@ export class Session {
         (error: unknown) => this.#over.reject(error),
       )
       await this.#mark('session')
+      void this.#watchCatalog(sql, source).catch((error: unknown) => this.#over.reject(error))
       return await Promise.race([this.#work(sql, tables, intake), this.#over.promise])
     } finally {
       this.#core.onRoom = () => {}
@@ -139,6 +144,16 @@ export class Session {
     return this.#stale || Date.now() - this.#began >= SESSION_MS || intake.changes >= SESSION_CHANGES
   }
 
+  /** Most changes of definitions send nothing through the stream. A difference ends the session; the next one reads the catalog and copies the tables concerned. */
+  async #watchCatalog(sql: Sql, source: PreparedSource): Promise<void> {
+    const names = this.#names()
+    while (!this.#stale) {
+      const asked = new Promise<void>((resolve) => (this.#unexpected = resolve))
+      await Promise.race([this.#pause(this.#settings.catalogWatchSeconds * 1_000), asked])
+      this.#stale = (await catalogVersion(sql, source.publication, names)) !== source.catalogVersion
+    }
+  }
+
   async #read(sql: Sql, tables: readonly SourceTable[], intake: Intake): Promise<void> {
     const core = this.#core
     this.#reader = new Reader({
@@ -149,7 +164,10 @@ export class Session {
       copyState: (table) => core.tables.copyState(table),
       progress: (table, copy) => core.tables.progress(table, copy),
       incomplete: () => core.tables.incomplete(),
+      retired: () => core.tables.retired,
+      forget: (table) => core.tables.forget(table),
       keys: (table, after, limit) => core.rows.keys(table.number, after, limit),
+      range: (table, from, to) => core.rows.range(table.number, from, to),
       room: () => this.#waitForRoom(),
       pause: (milliseconds) => this.#pause(milliseconds),
       waitsFor: (what) => (this.waitingFor = what),
@@ -181,9 +199,8 @@ export class Session {
       tables.copyAll(false)
     }
     this.#core.evaluating = [...new Set([serving, wanted])].flatMap((hash) => (hash === null ? [] : [plans.load(hash)]))
-    const names = this.#core.evaluating.flatMap((plan) => plan.tables)
     const { publication, slot } = this.#settings
-    const options = { slot, tables: names, ...(publication === undefined ? {} : { publication }) }
+    const options = { slot, tables: this.#names(), ...(publication === undefined ? {} : { publication }) }
     const source = await prepareSource(sql, options)
     const known = state.get('source')
     const position = state.get('decode').position
@@ -205,9 +222,19 @@ export class Session {
     tables.copyAll(true)
   }
 
+  #names(): TableName[] {
+    return this.#core.evaluating.flatMap((plan) => [...plan.tables])
+  }
+
   #tables(source: PreparedSource): SourceTable[] {
     this.refusedTables = source.refusedTables
-    return this.#core.tables.use(source.tables, (table) => this.#core.rows.any(table))
+    const core = this.#core
+    const wrong = new Set(source.refusedTables.filter((each) => !each.gone).map((each) => each.table))
+    // What no plan reads stays as it is: the buckets of its definitions are not served.
+    const kept = (names: readonly TableName[]): boolean =>
+      names.some((name) => wrong.has(`${name.schema}.${name.name}`)) ||
+      !names.some((name) => core.evaluating.some((plan) => plan.reads(name)))
+    return core.tables.use(source.tables, (table) => core.rows.any(table), kept)
   }
 
   #newIntake(tables: readonly SourceTable[]): Intake {
@@ -223,11 +250,7 @@ export class Session {
       keys: (table, after, limit) => core.rows.keys(table.number, after, limit),
       deliver: (batch, content) => deliver(batch, content),
       marker: (content) => this.#marker(content),
-      unknown: (schema, name) => {
-        const refused = this.refusedTables.some((each) => each.table === `${schema}.${name}`)
-        if (!refused && core.evaluating.some((each) => each.reads({ schema, name }))) this.#stale = true
-      },
-      stale: () => (this.#stale = true),
+      unexpected: () => this.#unexpected(),
     })
   }
 

@@ -19,6 +19,8 @@ export const MIGRATIONS: readonly string[] = [
   CREATE TABLE incomplete (t INTEGER NOT NULL, key TEXT NOT NULL, PRIMARY KEY (t, key)) WITHOUT ROWID;
   CREATE TABLE relays (name TEXT PRIMARY KEY, serial INTEGER NOT NULL) WITHOUT ROWID;
   `,
+  // What rows of the table are called and told apart by, as JSON: see `KnownTable`.
+  `ALTER TABLE tables ADD COLUMN description TEXT NOT NULL DEFAULT '{}'`,
 ]
 
 /** The last whole transaction stored, and how much of the next one is stored already in slices. LSNs as `X/X`, times as Postgres sent them. */

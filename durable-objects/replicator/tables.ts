@@ -1,61 +1,118 @@
-import type { CatalogTable } from '../../postgres/index.ts'
+import type { CatalogTable, TableName } from '../../postgres/index.ts'
 import type { TableCopyStatus } from '../../protocol/messages.ts'
 import type { Database } from '../database.ts'
+import type { BatchTable } from './batch.ts'
 import type { SourceTable } from './intake.ts'
-import type { CopyState } from './reader.ts'
 
-interface KnownTable {
-  number: number
-  schema: string
-  name: string
-  fingerprint: string
-  copy: CopyState
+/** Where the copy of a table is. `sweep`: after its blocks, rows that we have are looked for in the table. */
+export interface CopyState {
+  /** `retired`: the table is not followed any more, and its rows are taken out of the buckets. */
+  state: 'waiting' | 'copying' | 'sweeping' | 'done' | 'retired'
+  filenode: number
+  /** Which of the table's parts is copied. */
+  part?: number
+  /** Blocks of the part; of a table without a key classes of hashes. */
+  block: number
+  blocks: number
+  rows: number
+  sweep: boolean
+  /** The sweep has come to this key. */
+  after: string
 }
 
-const NEW_COPY: CopyState = { state: 'waiting', filenode: 0, block: 0, blocks: 0, rows: 0, sweep: false, after: '' }
+/** What rows are called and told apart by. */
+interface Description {
+  names: readonly TableName[]
+  /** Columns of the key with their types. Keys of another kind cannot be compared. */
+  key: string
+}
+
+interface KnownTable extends TableName {
+  number: number
+  fingerprint: string
+  copy: CopyState
+  description: Description
+}
+
+const NEW_COPY: CopyState = { state: 'waiting', filenode: 0, part: 0, block: 0, blocks: 0, rows: 0, sweep: false, after: '' }
 const KEYS_PER_READ = 1_000
 
 /** The replicated tables, how far their copies are, and the rows that lack values. */
 export class Tables {
   readonly #db: Database
+  /** By name; retired ones are not among them. */
   readonly #known = new Map<string, KnownTable>()
+  #retired: KnownTable[] = []
   #current: SourceTable[] = []
   #incomplete: number
 
   constructor(db: Database) {
     this.#db = db
-    for (const row of db.all('SELECT number, schema, name, fingerprint, copy FROM tables')) {
-      const copy = JSON.parse(String(row.copy)) as CopyState
-      const table = {
-        number: Number(row.number),
-        schema: String(row.schema),
-        name: String(row.name),
-        fingerprint: String(row.fingerprint),
-        copy,
+    for (const row of db.all('SELECT number, schema, name, fingerprint, copy, description FROM tables')) {
+      const description = JSON.parse(String(row.description)) as Partial<Description>
+      const table: KnownTable = {
+        ...{ number: Number(row.number), schema: String(row.schema), name: String(row.name), fingerprint: String(row.fingerprint) },
+        copy: JSON.parse(String(row.copy)) as CopyState,
+        description: { names: description.names ?? [], key: description.key ?? '' },
       }
-      this.#known.set(nameOf(table), table)
+      if (table.copy.state === 'retired') this.#retired.push(table)
+      else this.#known.set(nameOf(table), table)
     }
     this.#incomplete = Number(db.all('SELECT count(*) AS n FROM incomplete')[0]?.n ?? 0)
   }
 
-  /** The tables of the session that begins. New ones, and those whose definition has changed, are to be copied. */
-  use(catalog: readonly CatalogTable[], hasRows: (table: number) => boolean): SourceTable[] {
+  /**
+   * The tables of the session that begins. New ones, and those whose definition has changed, are to be copied. `kept`: what a table goes by that
+   * is not among them only because something is wrong with it, or that nobody reads: its rows stay, and it is compared when it comes back. The
+   * rows of others are taken out.
+   */
+  use(
+    catalog: readonly CatalogTable[],
+    hasRows: (table: number) => boolean,
+    kept: (names: readonly TableName[]) => boolean,
+  ): SourceTable[] {
     this.#db.transaction(() => {
-      for (const table of catalog) {
-        const known = this.#known.get(nameOf(table))
-        if (known?.fingerprint === table.fingerprint) continue
-        const number = known?.number ?? Math.max(0, ...[...this.#known.values()].map((each) => each.number)) + 1
-        const copy = { ...NEW_COPY, sweep: hasRows(number) }
-        const next = { number, schema: table.schema, name: table.name, fingerprint: table.fingerprint, copy }
-        this.#known.set(nameOf(table), next)
-        this.#save(next)
+      const followed = new Set(catalog.map(nameOf))
+      for (const known of [...this.#known.values()]) {
+        if (followed.has(nameOf(known))) continue
+        if (!kept([known, ...known.description.names])) this.#retire(known)
+        else if (known.fingerprint !== '') this.#keep({ ...known, fingerprint: '' })
+        this.#forgetIncomplete(known.number)
       }
+      for (const table of catalog) this.#follow(table, hasRows)
     })
     this.#current = catalog.flatMap((table) => {
       const known = this.#known.get(nameOf(table))
-      return known ? [{ number: known.number, schema: table.schema, name: table.name, catalog: table }] : []
+      return known ? [{ number: known.number, schema: table.schema, name: table.name, names: table.names, catalog: table }] : []
     })
     return this.#current
+  }
+
+  #follow(table: CatalogTable, hasRows: (table: number) => boolean): void {
+    let known = this.#known.get(nameOf(table))
+    if (known?.fingerprint === table.fingerprint) return
+    const key = JSON.stringify(table.key.map((name) => [name, table.columns.find((column) => column.name === name)?.type]))
+    if (known && known.description.key !== key && known.description.key !== '') {
+      this.#retire(known)
+      this.#forgetIncomplete(known.number)
+      known = undefined
+    }
+    const number = known?.number ?? this.#nextNumber()
+    const copy = { ...NEW_COPY, sweep: hasRows(number) }
+    const { schema, name, fingerprint, names } = table
+    this.#keep({ number, schema, name, fingerprint, copy, description: { names, key } })
+  }
+
+  /** Its rows go when nothing is copied any more: what replaces them comes first. */
+  #retire(known: KnownTable): void {
+    this.#known.delete(nameOf(known))
+    known.copy = { ...NEW_COPY, state: 'retired' }
+    this.#retired.push(known)
+    this.#save(known)
+  }
+
+  #nextNumber(): number {
+    return Math.max(0, ...[...this.#known.values(), ...this.#retired].map((each) => each.number)) + 1
   }
 
   /** Everything is read again. `sweep`: rows may have gone without our hearing of it. */
@@ -79,14 +136,37 @@ export class Tables {
   }
 
   get copying(): boolean {
-    return this.#current.some((table) => this.copyState(table).state !== 'done')
+    return this.#retired.length > 0 || this.#current.some((table) => this.copyState(table).state !== 'done')
+  }
+
+  /** A table whose rows are to be taken out. */
+  get retired(): BatchTable | null {
+    return this.#retired[0] ?? null
+  }
+
+  /** All its rows are gone. */
+  forget(table: BatchTable): void {
+    this.#retired = this.#retired.filter((each) => each.number !== table.number)
+    this.#db.run('DELETE FROM tables WHERE number = ?', table.number)
+  }
+
+  /** No checkpoint waits for values that cannot be read. */
+  #forgetIncomplete(t: number): void {
+    if (this.#incomplete === 0) return
+    this.#db.run('DELETE FROM incomplete WHERE t = ?', t)
+    this.#incomplete = Number(this.#db.all('SELECT count(*) AS n FROM incomplete')[0]?.n ?? 0)
   }
 
   status(): TableCopyStatus[] {
-    return this.#current.map((table) => {
-      const { state, block, blocks, rows } = this.copyState(table)
-      return { table: `${table.schema}.${table.name}`, state: state === 'sweeping' ? 'copying' : state, block, blocks, rows }
+    const removed = this.#retired.map((table): TableCopyStatus => {
+      return { table: `${table.schema}.${table.name}`, state: 'removing', block: 0, blocks: 0, rows: 0 }
     })
+    const current = this.#current.map((table): TableCopyStatus => {
+      const { state, block, blocks, rows } = this.copyState(table)
+      const shown = state === 'sweeping' || state === 'retired' ? 'copying' : state
+      return { table: `${table.schema}.${table.name}`, state: shown, block, blocks, rows }
+    })
+    return [...current, ...removed]
   }
 
   get hasIncomplete(): boolean {
@@ -111,17 +191,18 @@ export class Tables {
     return null
   }
 
+  #keep(table: KnownTable): void {
+    this.#known.set(nameOf(table), table)
+    this.#save(table)
+  }
+
   #save(table: KnownTable): void {
     this.#db.run(
-      `INSERT INTO tables VALUES (?, ?, ?, ?, ?)
-       ON CONFLICT (number) DO UPDATE SET fingerprint = excluded.fingerprint, copy = excluded.copy`,
-      table.number,
-      table.schema,
-      table.name,
-      table.fingerprint,
-      JSON.stringify(table.copy),
+      `INSERT INTO tables VALUES (?, ?, ?, ?, ?, ?)
+       ON CONFLICT (number) DO UPDATE SET fingerprint = excluded.fingerprint, copy = excluded.copy, description = excluded.description`,
+      ...[table.number, table.schema, table.name, table.fingerprint, JSON.stringify(table.copy), JSON.stringify(table.description)],
     )
   }
 }
 
-const nameOf = (table: { schema: string; name: string }) => JSON.stringify([table.schema, table.name])
+const nameOf = (table: TableName) => JSON.stringify([table.schema, table.name])

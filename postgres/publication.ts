@@ -1,0 +1,93 @@
+import type { Sql } from 'postgres'
+import { RockpoolError } from '../protocol/errors.ts'
+import type { FoundTable } from './catalog.ts'
+import type { TableName } from './types.ts'
+
+/** A relation under which a publication sends rows. */
+export interface PublishedTable extends TableName {
+  oid: number
+  /** Names of the published columns; null: the server is too old for column lists. */
+  columns: string[] | null
+  rowFilter: string | null
+  /** Another one when the table was taken out and put back, or the publication made anew or changed. */
+  membership: string
+}
+
+const identifier = (name: string) => `"${name.replaceAll('"', '""')}"`
+const qualified = (table: TableName) => `${identifier(table.schema)}.${identifier(table.name)}`
+
+/**
+ * Makes the publication hold exactly these tables. True when it had to be changed. A child of a table by inheritance is a table of its own;
+ * partitions always belong to theirs. Throws ROCKPOOL_SOURCE_SETTINGS when the role may not.
+ */
+export async function keepPublication(sql: Sql, publication: string, tables: readonly FoundTable[]): Promise<boolean> {
+  const name = identifier(publication)
+  const [exists] = await sql<{ oid: string; all: boolean; via_root: boolean }[]>`
+    SELECT oid::text, puballtables AS all, pubviaroot AS via_root FROM pg_publication WHERE pubname = ${publication}`
+  if (exists?.all) {
+    throw settings(`the publication ${publication} is one FOR ALL TABLES, which is not Rockpool's: drop it, or set PUBLICATION to its name`)
+  }
+  const members = exists
+    ? await sql<{ oid: string; schema: string; name: string }[]>`
+        SELECT c.oid::text, n.nspname AS schema, c.relname AS name FROM pg_publication_rel r JOIN pg_class c ON c.oid = r.prrelid
+        JOIN pg_namespace n ON n.oid = c.relnamespace WHERE r.prpubid = ${exists.oid}::oid`
+    : []
+  // A partition follows the table above it, when that is a member.
+  const wanted = tables.filter((table) => !table.ancestors.some((above) => tables.some((other) => other.oid === above.oid)))
+  const add = wanted.filter((table) => !members.some((member) => Number(member.oid) === table.oid))
+  const drop = members.filter((member) => !wanted.some((table) => table.oid === Number(member.oid)))
+  if (exists && add.length + drop.length === 0) return false
+  try {
+    if (!exists) await sql.unsafe(`CREATE PUBLICATION ${name}`)
+    if (drop.length > 0) await sql.unsafe(`ALTER PUBLICATION ${name} DROP TABLE ${drop.map(only).join(', ')}`)
+    if (add.length > 0) await sql.unsafe(`ALTER PUBLICATION ${name} ADD TABLE ${add.map(only).join(', ')}`)
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? error.code : ''
+    if (code === '42501') {
+      throw settings(
+        `the role may not change the publication ${publication} (${message(error)}): let the owner of the tables run CREATE PUBLICATION ${publication} FOR TABLE … and set PUBLICATION, or grant CREATE on the database and ownership`,
+      )
+    }
+    throw error
+  }
+  return true
+}
+
+const only = (table: TableName) => `ONLY ${qualified(table)}`
+const message = (error: unknown) => (error instanceof Error ? error.message : String(error))
+
+/**
+ * The relations under which the publication sends rows: tables, partitions, or partitioned tables with `publish_via_partition_root`. Null when
+ * there is no such publication. Throws ROCKPOOL_SOURCE_SETTINGS when it leaves out a kind of change.
+ */
+export async function publishedTables(sql: Sql, publication: string): Promise<Map<number, PublishedTable> | null> {
+  const [row] = await sql<{ oid: string; version: string; missing: string[] | null }[]>`
+    SELECT oid::text, xmin::text AS version,
+      to_json(array_remove(ARRAY[CASE WHEN NOT pubinsert THEN 'insert' END, CASE WHEN NOT pubupdate THEN 'update' END,
+        CASE WHEN NOT pubdelete THEN 'delete' END, CASE WHEN NOT pubtruncate THEN 'truncate' END], NULL)) AS missing
+    FROM pg_publication WHERE pubname = ${publication}`
+  if (!row) return null
+  if (row.missing && row.missing.length > 0) {
+    throw settings(
+      `the publication ${publication} leaves out ${row.missing.join(', ')}: ALTER PUBLICATION ${publication} SET (publish = 'insert, update, delete, truncate')`,
+    )
+  }
+  const rows = await sql<
+    { oid: string; schema: string; name: string; columns: string[] | null; filter: string | null; members: string | null }[]
+  >`
+    SELECT c.oid::text, t.schemaname AS schema, t.tablename AS name, to_json(to_jsonb(t) -> 'attnames') AS columns,
+      to_jsonb(t) ->> 'rowfilter' AS filter,
+      (SELECT string_agg(r.oid::text, ' ' ORDER BY r.oid) FROM pg_publication_rel r
+        WHERE r.prpubid = ${row.oid}::oid AND (r.prrelid = c.oid OR r.prrelid IN (SELECT relid FROM pg_partition_ancestors(c.oid)))) AS members
+    FROM pg_publication_tables t JOIN pg_namespace n ON n.nspname = t.schemaname
+    JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = t.tablename
+    WHERE t.pubname = ${publication}`
+  return new Map(
+    rows.map(({ oid, schema, name, columns, filter, members }) => {
+      const membership = `${row.oid} ${row.version} ${members ?? ''}`
+      return [Number(oid), { oid: Number(oid), schema, name, columns, rowFilter: filter, membership }]
+    }),
+  )
+}
+
+const settings = (text: string) => new RockpoolError('ROCKPOOL_SOURCE_SETTINGS', text)
