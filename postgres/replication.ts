@@ -14,8 +14,9 @@ export interface ReplicationOptions {
 
 const MAX_STATUS_MS = 10_000
 /** A session that was killed leaves the slot taken until the server has noticed. */
-const SLOT_TRIES = 20
-const SLOT_WAIT_MS = 250
+const SLOT_TRIES = 25
+const FIRST_SLOT_WAIT_MS = 10
+const MAX_SLOT_WAIT_MS = 250
 /** Microseconds from 1970-01-01 to 2000-01-01. */
 const EPOCH_MICROSECONDS = 946_684_800_000_000n
 
@@ -99,7 +100,8 @@ export async function openReplication(sql: Sql, options: ReplicationOptions, han
       if (!closing) status()
       closing = true
       clearInterval(timer)
-      await sql.end({ timeout: 1 })
+      // A stream never ends by itself, so nothing is waited for.
+      await sql.end({ timeout: 0 })
       ended.resolve()
     },
     ended: ended.promise,
@@ -119,7 +121,7 @@ async function start(sql: Sql, { slot, publication }: ReplicationOptions): Promi
       if (attempt >= SLOT_TRIES) {
         throw new RockpoolError('ROCKPOOL_SOURCE_UNREACHABLE', `the replication slot ${slot} is used by another process: ${error.message}`)
       }
-      await new Promise((resolve) => setTimeout(resolve, SLOT_WAIT_MS))
+      await new Promise((resolve) => setTimeout(resolve, Math.min(FIRST_SLOT_WAIT_MS * 2 ** (attempt - 1), MAX_SLOT_WAIT_MS)))
     }
   }
 }

@@ -50,6 +50,7 @@ export class Session {
   #reader: Reader | null = null
   #flushing = false
   #stale = false
+  readonly #foundStale = Promise.withResolvers<void>()
   /** The stream spoke of a table otherwise than expected: the catalog is looked at now. */
   #unexpected: () => void = () => {}
   #caughtUp = false
@@ -135,7 +136,7 @@ export class Session {
       const position = core.state.get('decode').position
       const behind = this.walEnd !== null && position !== null && this.walEnd - parseLsn(position.lsn) > HEARTBEAT_BYTES
       if (behind && ticks % 10 === 9) await this.#mark('heartbeat')
-      await this.#pause(this.#caughtUp ? TICK_MS : 20)
+      await Promise.race([this.#pause(this.#caughtUp ? TICK_MS : 20), this.#foundStale.promise])
     }
   }
 
@@ -152,6 +153,7 @@ export class Session {
       await Promise.race([this.#pause(this.#settings.catalogWatchSeconds * 1_000), asked])
       this.#stale = (await catalogVersion(sql, source.publication, names)) !== source.catalogVersion
     }
+    this.#foundStale.resolve()
   }
 
   async #read(sql: Sql, tables: readonly SourceTable[], intake: Intake): Promise<void> {
