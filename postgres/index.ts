@@ -2,7 +2,7 @@
 export type * from './types.ts'
 export { connectSource, sourceError, type ConnectOptions, type SocketFactory } from './connection.ts'
 export { formatLsn, parseLsn } from './lsn.ts'
-export { decodePgoutput } from './pgoutput.ts'
+export { decodePgoutput, StreamingPgoutputDecoder } from './pgoutput.ts'
 export { isVisible, parseSnapshot, passesBarrier, widenXid } from './snapshot.ts'
 export { openReplication, type ReplicationOptions } from './replication.ts'
 export { checkServer, DEFAULT_PUBLICATION, dropSlot, prepareSource, type PreparedSource, type PrepareOptions } from './source.ts'

@@ -1,151 +1,163 @@
-import { RockpoolError } from '../protocol/errors.ts'
-import type { PgoutputMessage, RelationColumn, Tuple, TupleValue } from './types.ts'
+import { PgoutputReader } from './pgoutput-reader.ts'
+import type { PgoutputMessage, RelationColumn } from './types.ts'
 
-// Format: "Logical Replication Message Formats" in the documentation of Postgres, protocol version 1, text values.
+// Format: "Logical Replication Message Formats" in the documentation of Postgres, protocol versions 1 and 2, text values.
 
-const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
-/** Microseconds from 1970-01-01 to 2000-01-01, where Postgres's clock begins. */
-const EPOCH_MICROSECONDS = 946_684_800_000_000n
-
-/** Decodes one pgoutput message. Throws ROCKPOOL_INTERNAL on an unknown or truncated message: going on would lose changes. */
+/**
+ * Decodes one pgoutput message of protocol version 1. Throws ROCKPOOL_PGOUTPUT on one that is unknown, too short or too long, because going on
+ * would lose changes.
+ */
 export function decodePgoutput(bytes: Uint8Array): PgoutputMessage {
-  const reader = new Reader(bytes)
-  const tag = String.fromCharCode(reader.uint8())
+  const reader = new PgoutputReader(bytes)
+  const message = transactionMessage(reader, reader.tag(), false)
+  reader.end()
+  return message
+}
+
+/**
+ * Decodes the messages of one session of protocol version 2 in order. Between Stream Start and Stream Stop every message but Origin begins with
+ * the xid of its (sub)transaction, so decoding depends on what came before.
+ */
+export class StreamingPgoutputDecoder {
+  #streaming = false
+
+  /** Throws ROCKPOOL_PGOUTPUT, also for a message that may not come at this place. */
+  decode(bytes: Uint8Array): PgoutputMessage {
+    const reader = new PgoutputReader(bytes)
+    const tag = reader.tag()
+    const message = streamMessage(reader, tag, this.#streaming) ?? transactionMessage(reader, tag, this.#streaming)
+    reader.end()
+    if (message.type === 'stream start') this.#streaming = true
+    else if (message.type === 'stream stop') this.#streaming = false
+    return message
+  }
+}
+
+function streamMessage(reader: PgoutputReader, tag: string, streaming: boolean): PgoutputMessage | null {
+  const wanted = (inside: boolean) => {
+    if (streaming !== inside) reader.fail(`pgoutput sent ${JSON.stringify(tag)} ${streaming ? 'inside' : 'outside'} a stream block`)
+  }
   switch (tag) {
+    case 'S':
+      wanted(false)
+      return { type: 'stream start', xid: reader.uint32(), first: reader.flags(1) === 1 }
+    case 'E':
+      wanted(true)
+      return { type: 'stream stop' }
+    case 'c': {
+      wanted(false)
+      const xid = reader.uint32()
+      reader.flags(0)
+      const commitLsn = reader.lsn()
+      const endLsn = reader.lsn()
+      return { type: 'stream commit', xid, commitLsn, endLsn, commitTime: reader.time() }
+    }
+    case 'A':
+      wanted(false)
+      return { type: 'stream abort', xid: reader.uint32(), subXid: reader.uint32() }
+    case 'B':
+    case 'C':
+      wanted(false)
+      return null
+    default:
+      return null
+  }
+}
+
+function transactionMessage(reader: PgoutputReader, tag: string, streaming: boolean): PgoutputMessage {
+  switch (tag) {
+    case 'I': {
+      const xid = streaming ? reader.uint32() : undefined
+      const oid = reader.uint32()
+      expectNew(reader, reader.tag())
+      const message = { type: 'insert', oid, new: reader.tuple() } as const
+      return xid === undefined ? message : { ...message, xid }
+    }
+    case 'U':
+      return update(reader, streaming)
+    case 'D': {
+      const xid = streaming ? reader.uint32() : undefined
+      const oid = reader.uint32()
+      const kind = reader.tag()
+      const before = reader.tuple()
+      if (kind !== 'K' && kind !== 'O') reader.fail(`pgoutput sent a delete with the unknown tuple ${JSON.stringify(kind)}`)
+      const message = kind === 'K' ? ({ type: 'delete', oid, key: before } as const) : ({ type: 'delete', oid, old: before } as const)
+      return xid === undefined ? message : { ...message, xid }
+    }
     case 'B': {
-      const finalLsn = reader.uint64()
+      const finalLsn = reader.lsn()
       return { type: 'begin', finalLsn, commitTime: reader.time(), xid: reader.uint32() }
     }
     case 'C': {
-      reader.uint8()
-      const commitLsn = reader.uint64()
-      const endLsn = reader.uint64()
+      reader.flags(0)
+      const commitLsn = reader.lsn()
+      const endLsn = reader.lsn()
       return { type: 'commit', commitLsn, endLsn, commitTime: reader.time() }
     }
     case 'R':
-      return relation(reader)
-    case 'I': {
-      const oid = reader.uint32()
-      reader.uint8() // 'N'
-      return { type: 'insert', oid, new: reader.tuple() }
-    }
-    case 'U': {
-      const oid = reader.uint32()
-      const kind = String.fromCharCode(reader.uint8())
-      if (kind === 'N') return { type: 'update', oid, new: reader.tuple() }
-      const before = reader.tuple()
-      reader.uint8() // 'N'
-      const after = reader.tuple()
-      return kind === 'K' ? { type: 'update', oid, key: before, new: after } : { type: 'update', oid, old: before, new: after }
-    }
-    case 'D': {
-      const oid = reader.uint32()
-      const kind = String.fromCharCode(reader.uint8())
-      return kind === 'K' ? { type: 'delete', oid, key: reader.tuple() } : { type: 'delete', oid, old: reader.tuple() }
-    }
+      return relation(reader, streaming)
     case 'T': {
+      const inside = xidOf(reader, streaming)
       const count = reader.uint32()
-      const flags = reader.uint8()
-      const oids = Array.from({ length: count }, () => reader.uint32())
-      return { type: 'truncate', oids, cascade: (flags & 1) !== 0, restartIdentity: (flags & 2) !== 0 }
+      const flags = reader.flags(3)
+      const oids = reader.list(count, 4, () => reader.uint32())
+      return { type: 'truncate', oids, cascade: (flags & 1) !== 0, restartIdentity: (flags & 2) !== 0, ...inside }
     }
     case 'M': {
-      const transactional = (reader.uint8() & 1) !== 0
-      const lsn = reader.uint64()
-      const prefix = reader.text()
-      return { type: 'message', transactional, lsn, prefix, content: reader.bytesOf(reader.uint32()).slice() }
+      const inside = xidOf(reader, streaming)
+      const transactional = reader.flags(1) === 1
+      const lsn = reader.lsn()
+      return { type: 'message', transactional, lsn, prefix: reader.name(), content: reader.bytes(), ...inside }
     }
     case 'O':
-      return { type: 'origin' }
-    case 'Y':
-      return { type: 'type' }
+      return { type: 'origin', commitLsn: reader.lsn(), name: reader.name() }
+    case 'Y': {
+      const inside = xidOf(reader, streaming)
+      const oid = reader.uint32()
+      return { type: 'type', oid, schema: reader.name() || 'pg_catalog', name: reader.name(), ...inside }
+    }
     default:
-      throw new RockpoolError('ROCKPOOL_INTERNAL', `pgoutput sent a message of unknown type ${JSON.stringify(tag)}`)
+      return reader.fail(`pgoutput sent a message of the unknown type ${JSON.stringify(tag)}`)
   }
 }
 
-function relation(reader: Reader): PgoutputMessage {
+const xidOf = (reader: PgoutputReader, streaming: boolean): { xid?: number } => (streaming ? { xid: reader.uint32() } : {})
+
+function expectNew(reader: PgoutputReader, tag: string): void {
+  if (tag !== 'N') reader.fail(`pgoutput sent ${JSON.stringify(tag)} where a new tuple begins`)
+}
+
+function update(reader: PgoutputReader, streaming: boolean): PgoutputMessage {
+  const xid = streaming ? reader.uint32() : undefined
+  const oid = reader.uint32()
+  const kind = reader.tag()
+  let message: PgoutputMessage
+  if (kind === 'K' || kind === 'O') {
+    const before = reader.tuple()
+    expectNew(reader, reader.tag())
+    const after = reader.tuple()
+    message = kind === 'K' ? { type: 'update', oid, key: before, new: after } : { type: 'update', oid, old: before, new: after }
+  } else {
+    expectNew(reader, kind)
+    message = { type: 'update', oid, new: reader.tuple() }
+  }
+  return xid === undefined ? message : { ...message, xid }
+}
+
+function relation(reader: PgoutputReader, streaming: boolean): PgoutputMessage {
+  const inside = xidOf(reader, streaming)
   const oid = reader.uint32()
   // An empty schema stands for pg_catalog.
-  const schema = reader.text() || 'pg_catalog'
-  const name = reader.text()
-  const identity = String.fromCharCode(reader.uint8())
+  const schema = reader.name() || 'pg_catalog'
+  const name = reader.name()
+  const identity = reader.tag()
   if (identity !== 'd' && identity !== 'n' && identity !== 'f' && identity !== 'i') {
-    throw new RockpoolError('ROCKPOOL_INTERNAL', `table ${schema}.${name} has the unknown replica identity ${JSON.stringify(identity)}`)
+    return reader.fail(`table ${schema}.${name} has the unknown replica identity ${JSON.stringify(identity)}`)
   }
-  const columns: RelationColumn[] = []
-  for (let left = reader.uint16(); left > 0; left--) {
-    const key = (reader.uint8() & 1) !== 0
-    const column = reader.text()
-    columns.push({ key, name: column, typeOid: reader.uint32(), typmod: reader.uint32() | 0 })
-  }
-  return { type: 'relation', oid, schema, name, identity, columns }
-}
-
-class Reader {
-  readonly #bytes: Uint8Array
-  readonly #view: DataView
-  #at = 0
-
-  constructor(bytes: Uint8Array) {
-    this.#bytes = bytes
-    this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-  }
-
-  #advance(size: number): number {
-    const from = this.#at
-    this.#at += size
-    if (this.#at > this.#bytes.length) throw new RockpoolError('ROCKPOOL_INTERNAL', 'a pgoutput message is shorter than it says')
-    return from
-  }
-
-  uint8(): number {
-    return this.#view.getUint8(this.#advance(1))
-  }
-
-  uint16(): number {
-    return this.#view.getUint16(this.#advance(2))
-  }
-
-  uint32(): number {
-    return this.#view.getUint32(this.#advance(4))
-  }
-
-  uint64(): bigint {
-    return this.#view.getBigUint64(this.#advance(8))
-  }
-
-  /** ISO 8601 with microseconds: two transactions of the same shape may differ in nothing but this. */
-  time(): string {
-    const micros = this.#view.getBigInt64(this.#advance(8)) + EPOCH_MICROSECONDS
-    const millis = micros / 1000n
-    return `${new Date(Number(millis)).toISOString().slice(0, -1)}${(micros % 1000n).toString().padStart(3, '0')}Z`
-  }
-
-  bytesOf(length: number): Uint8Array {
-    const from = this.#advance(length)
-    return this.#bytes.subarray(from, from + length)
-  }
-
-  /** A string that ends in a zero byte. */
-  text(): string {
-    const end = this.#bytes.indexOf(0, this.#at)
-    if (end < 0) throw new RockpoolError('ROCKPOOL_INTERNAL', 'a pgoutput message is shorter than it says')
-    const text = utf8.decode(this.#bytes.subarray(this.#at, end))
-    this.#at = end + 1
-    return text
-  }
-
-  tuple(): Tuple {
-    const length = this.uint16()
-    const values: TupleValue[] = new Array<TupleValue>(length)
-    for (let i = 0; i < length; i++) {
-      const kind = this.uint8()
-      if (kind === 0x6e) values[i] = null
-      else if (kind === 0x75) values[i] = undefined
-      else if (kind === 0x74) values[i] = utf8.decode(this.bytesOf(this.uint32()))
-      else throw new RockpoolError('ROCKPOOL_INTERNAL', `pgoutput sent a value in the unknown form ${kind}`)
-    }
-    return values
-  }
+  const columns = reader.list(reader.uint16(), 10, (): RelationColumn => {
+    const key = reader.flags(1) === 1
+    const column = reader.name()
+    return { key, name: column, typeOid: reader.uint32(), typmod: reader.uint32() | 0 }
+  })
+  return { type: 'relation', oid, schema, name, identity, columns, ...inside }
 }

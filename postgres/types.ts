@@ -13,20 +13,39 @@ export interface RelationColumn {
   key: boolean
 }
 
-/** A decoded pgoutput message (protocol version 1, `messages 'true'`). Times are ISO 8601 with microseconds, UTC. */
+/**
+ * A decoded pgoutput message (`messages 'true'`). Times are ISO 8601 with microseconds, UTC. `xid` of a change is there only inside a stream
+ * block of protocol version 2: that of the subtransaction that made it.
+ */
 export type PgoutputMessage =
   /** `finalLsn` is the START of the commit record: the same as the commit's `commitLsn`. `xid` is the low 32 bits of the top-level xid. */
   | { type: 'begin'; finalLsn: Lsn; commitTime: string; xid: number }
-  | { type: 'relation'; oid: number; schema: string; name: string; identity: 'd' | 'n' | 'f' | 'i'; columns: RelationColumn[] }
-  | { type: 'insert'; oid: number; new: Tuple }
+  | {
+      type: 'relation'
+      oid: number
+      schema: string
+      name: string
+      identity: 'd' | 'n' | 'f' | 'i'
+      columns: RelationColumn[]
+      xid?: number
+    }
+  | { type: 'insert'; oid: number; new: Tuple; xid?: number }
   /** `key`: only key columns are set; `old`: the whole old row (identity FULL). Both absent when the key did not change. */
-  | { type: 'update'; oid: number; key?: Tuple; old?: Tuple; new: Tuple }
-  | { type: 'delete'; oid: number; key?: Tuple; old?: Tuple }
-  | { type: 'truncate'; oids: number[]; cascade: boolean; restartIdentity: boolean }
+  | { type: 'update'; oid: number; key?: Tuple; old?: Tuple; new: Tuple; xid?: number }
+  | { type: 'delete'; oid: number; key?: Tuple; old?: Tuple; xid?: number }
+  | { type: 'truncate'; oids: number[]; cascade: boolean; restartIdentity: boolean; xid?: number }
   | { type: 'commit'; commitLsn: Lsn; endLsn: Lsn; commitTime: string }
-  | { type: 'message'; transactional: boolean; lsn: Lsn; prefix: string; content: Uint8Array }
-  | { type: 'origin' }
-  | { type: 'type' }
+  | { type: 'message'; transactional: boolean; lsn: Lsn; prefix: string; content: Uint8Array; xid?: number }
+  /** The transaction came from another server: its commit there, and the name that replication from there has here. */
+  | { type: 'origin'; commitLsn: Lsn; name: string }
+  /** A type that is not built in, before the first relation that uses it; of a domain its own oid and the name of its base type. */
+  | { type: 'type'; oid: number; schema: string; name: string; xid?: number }
+  /** A block of a transaction that has not ended yet. `first`: nothing of it was sent before. */
+  | { type: 'stream start'; xid: number; first: boolean }
+  | { type: 'stream stop' }
+  | { type: 'stream commit'; xid: number; commitLsn: Lsn; endLsn: Lsn; commitTime: string }
+  /** `subXid` = `xid`: the whole transaction is gone; else what that subtransaction did. */
+  | { type: 'stream abort'; xid: number; subXid: number }
 
 export interface CatalogColumn {
   name: string

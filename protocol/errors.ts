@@ -25,6 +25,7 @@ export type ErrorCode =
   | 'ROCKPOOL_SOURCE_UNREACHABLE' // Postgres cannot be reached
   | 'ROCKPOOL_SOURCE_SETTINGS' // wal_level, privilege, identity …: Postgres is not set up
   | 'ROCKPOOL_SOURCE_CHANGED' // another database, or one put back to an older state
+  | 'ROCKPOOL_PGOUTPUT' // Postgres sent a replication message that cannot be decoded
   | 'ROCKPOOL_WRITE_CHECKPOINT' // the marker could not be written into Postgres
 
 /** The one public error type. `status` is the HTTP status it becomes at the edge. */

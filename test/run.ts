@@ -3,6 +3,7 @@ import { mkdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { provideChromium } from './chromium.ts'
+import { POSTGRES_15_MISSING } from './postgres-server.ts'
 import { countResults, type RunnerReport } from './results.ts'
 
 // `npm test`: everything that has to hold before a change is good. Its last line is `N passed, N failed`.
@@ -38,6 +39,7 @@ if (filters.length === 0) {
 
 const browser = provideChromium()
 if (browser !== null) console.log(browser)
+if (POSTGRES_15_MISSING !== null) console.log(`Not tested with Postgres 15, only with 18: ${POSTGRES_15_MISSING}`)
 
 console.log('\n— tests')
 const reportPath = join(root, '.rockpool', 'test-report.json')
