@@ -1,3 +1,4 @@
+import type { DiagnosticsStatus } from './diagnostics.ts'
 import type { OpId } from './ops.ts'
 
 /**
@@ -83,6 +84,8 @@ export interface ReplicatorStatus {
   refusedTables: { table: string; reason: string }[]
   /** Rows that a query could not evaluate. */
   skippedRows: { count: number; recent: { table: string; key: string; reason: string }[] }
+  /** The last problems. */
+  diagnostics: DiagnosticsStatus
   /** What is in memory and not yet safe elsewhere: row changes not stored, UTF-16 units of ops not answered; and the most there ever was. */
   held: { changes: number; peakChanges: number; sending: number; peakSending: number }
   error: { code: string; message: string } | null

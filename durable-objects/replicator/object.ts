@@ -8,6 +8,7 @@ import { tenantSettings } from '../directory/settings.ts'
 import type { Environment } from '../environment.ts'
 import { checkVersion } from '../version.ts'
 import { Core } from './core.ts'
+import type { Diagnostics } from './diagnostics.ts'
 import { markerPrefix, Session } from './session.ts'
 import { WriteCheckpoints } from './write-checkpoints.ts'
 
@@ -76,7 +77,7 @@ export class Replicator extends DurableObject<Environment> implements Replicator
 
   async status(request: Versioned): Promise<ReplicatorStatus> {
     checkVersion(request)
-    const { tables, state, relays, pipeline, dispatcher, skipped } = this.#core
+    const { tables, state, relays, pipeline, dispatcher, diagnostics } = this.#core
     const position = state.get('decode').position
     const walEnd = this.#session?.walEnd ?? null
     const copying = tables.copying
@@ -94,7 +95,8 @@ export class Replicator extends DurableObject<Environment> implements Replicator
       pendingBatches: pipeline.size,
       failingBuckets: dispatcher.failing,
       refusedTables: this.#session?.refusedTables ?? this.#refusedTables,
-      skippedRows: skipped.status(),
+      skippedRows: skippedRows(diagnostics),
+      diagnostics: diagnostics.status(),
       held: {
         changes: this.#session?.held ?? 0,
         peakChanges: Math.max(this.#peakHeld, this.#session?.peakHeld ?? 0),
@@ -169,6 +171,12 @@ export class Replicator extends DurableObject<Environment> implements Replicator
     if (!this.#session) return this.#core.state.get('source') === null ? 'starting' : 'idle'
     return copying ? 'copying' : 'live'
   }
+}
+
+function skippedRows(diagnostics: Diagnostics): ReplicatorStatus['skippedRows'] {
+  const rows = diagnostics.status().recent.filter((each) => each.code === 'ROCKPOOL_ROW_SKIPPED')
+  const recent = rows.map(({ table, key, reason }) => ({ table: table ?? '', key: key ?? '', reason }))
+  return { count: diagnostics.count('ROCKPOOL_ROW_SKIPPED'), recent }
 }
 
 function known(error: unknown): RockpoolError {

@@ -6,7 +6,7 @@ import type { Database } from '../database.ts'
  *
  * state: small values as JSON, see `State`. rows: the row state, `outputs` and `image` as in `row-state.ts`; `t` is a number of `tables`, 0 for
  * mailboxes. outbox: a stored batch cut into parts, see `outbox.ts`. incomplete: rows of which Postgres left out values that we do not have.
- * relays: whom to keep a socket to. No secondary index but the names of buckets: every one costs a row written.
+ * relays: whom to keep a socket to. diagnostics: the last problems as JSON, see `diagnostics.ts`. No secondary index but the names of buckets: every one costs a row written.
  */
 export const MIGRATIONS: readonly string[] = [
   `
@@ -21,6 +21,7 @@ export const MIGRATIONS: readonly string[] = [
   `,
   // What rows of the table are called and told apart by, as JSON: see `KnownTable`.
   `ALTER TABLE tables ADD COLUMN description TEXT NOT NULL DEFAULT '{}'`,
+  `CREATE TABLE diagnostics (slot INTEGER PRIMARY KEY, body TEXT NOT NULL);`,
 ]
 
 /** The last whole transaction stored, and how much of the next one is stored already in slices. LSNs as `X/X`, times as Postgres sent them. */
