@@ -18,8 +18,6 @@ import { RowStates } from './row-state.ts'
 import { MIGRATIONS, StateStore, type State } from './storage.ts'
 import { Tables } from './tables.ts'
 
-/** Batches that may wait for answers of their buckets. While so many do, further transactions gather in one batch. */
-const IN_FLIGHT = 4
 /** A last notice larger than this is not kept: a relay that reconnects gets a gap. */
 const KEPT_NOTICE_LENGTH = 500_000
 
@@ -36,10 +34,14 @@ export class Core {
   readonly pipeline: Pipeline
   readonly dispatcher: Dispatcher
   readonly relays: Relays
+  /** What the slot kept when it was measured last. */
+  slot: State['slot']
   /** Plans under which rows are evaluated now. */
   evaluating: LoadedPlan[] = []
   /** Called whenever a bucket has answered. */
   onRoom: () => void = () => {}
+  /** Batches that may wait for answers of their buckets. */
+  #batchesInFlight = 1
   readonly #ctx: DurableObjectState
   readonly #outbox: Outbox
   /** Notices leave in commit order, each once it is durable. */
@@ -50,6 +52,7 @@ export class Core {
     this.db = durableDatabase(ctx.storage)
     migrate(this.db, MIGRATIONS)
     this.state = new StateStore(this.db)
+    this.slot = this.state.get('slot')
     this.diagnostics = new Diagnostics(this.db)
     this.plans = new Plans(this.db)
     this.buckets = new Buckets(this.db)
@@ -90,7 +93,12 @@ export class Core {
   }
 
   get room(): boolean {
-    return this.pipeline.unanswered < IN_FLIGHT
+    return this.pipeline.unanswered < this.#batchesInFlight
+  }
+
+  limit({ batchesInFlight, appendsInFlight }: { batchesInFlight: number; appendsInFlight: number }): void {
+    this.#batchesInFlight = batchesInFlight
+    this.dispatcher.parallel = appendsInFlight
   }
 
   /** The plan behind everything stored. */
@@ -173,7 +181,8 @@ export class Core {
 
   /** Memory and storage may differ now; the next incarnation begins from storage. */
   #reset(error: unknown): void {
+    const reason = error instanceof Error ? error.message : String(error)
     console.error('the replicator is reset', error)
-    this.#ctx.abort(error instanceof Error ? error.message : String(error))
+    this.#ctx.abort(reason)
   }
 }

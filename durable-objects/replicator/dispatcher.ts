@@ -4,8 +4,6 @@ import type { OpId } from '../../protocol/ops.ts'
 import type { Environment } from '../environment.ts'
 import type { StoredAppend } from './outbox.ts'
 
-/** Appends that wait for an answer at a time; each holds the text of its ops. */
-const PARALLEL = 32
 const FIRST_WAIT_MS = 50
 const MAX_WAIT_MS = 10_000
 /** One that is moved or starts again fails a few times; after so many it is told. */
@@ -27,6 +25,8 @@ export class Dispatcher {
   readonly #waiting: (() => void)[] = []
   readonly #failing = new Map<string, FailingBucket>()
   #running = 0
+  /** Appends that wait for an answer at a time; each holds the text of its ops. */
+  parallel = 32
   /** Appends sent, repeated ones included. */
   calls = 0
 
@@ -42,7 +42,7 @@ export class Dispatcher {
   }
 
   async append(bucket: string, append: StoredAppend, committed: () => OpId): Promise<BucketState> {
-    if (this.#running >= PARALLEL) await new Promise<void>((resolve) => this.#waiting.push(resolve))
+    if (this.#running >= this.parallel) await new Promise<void>((resolve) => this.#waiting.push(resolve))
     this.#running++
     try {
       const name = await bucketObjectName(this.#tenant, bucket)

@@ -1,3 +1,5 @@
+import type { ErrorCode } from '../../protocol/errors.ts'
+import type { SlotStatus } from '../../protocol/messages.ts'
 import type { OpId } from '../../protocol/ops.ts'
 import type { Database } from '../database.ts'
 
@@ -34,6 +36,8 @@ export interface Position {
 export interface PartialTransaction {
   lsn: string
   xid: number
+  /** Its commit time. Absent in what an earlier version stored. */
+  time?: string
   /** Its first changes that are stored. */
   changes: number
 }
@@ -48,6 +52,14 @@ export interface State {
   /** The plan that is being copied, null when the serving one is what is wanted. */
   next: string | null
   source: { systemIdentifier: string; database: string } | null
+  /** The slot does not connect to what is stored: it is dropped before anything is read from it. */
+  newSlot: boolean
+  /** What the slot kept when it was measured last. */
+  slot: SlotStatus | null
+  /** Sessions that failed one after the other, and why the last one did. */
+  failing: { failures: number; code: ErrorCode; message: string } | null
+  /** By which Postgres knows the sessions of this replicator. */
+  id: string | null
   /** Numbers of write checkpoints up to here may have been given out. */
   issued: number
   /** Polls that found nothing, one after the other. */
@@ -63,6 +75,10 @@ const INITIAL: State = {
   serial: 0,
   next: null,
   source: null,
+  newSlot: false,
+  slot: null,
+  failing: null,
+  id: null,
   issued: 0,
   idlePolls: 0,
   running: false,
@@ -87,6 +103,10 @@ export class StateStore {
       serial: read('serial'),
       next: read('next'),
       source: read('source'),
+      newSlot: read('newSlot'),
+      slot: read('slot'),
+      failing: read('failing'),
+      id: read('id'),
       issued: read('issued'),
       idlePolls: read('idlePolls'),
       running: read('running'),
