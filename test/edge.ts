@@ -10,8 +10,6 @@ export interface EdgeSettings {
   jwtAudience: string
   /** YAML text. */
   syncConfig: string
-  /** Further settings. */
-  bindings?: Record<string, string>
   directory: string
   port?: number
   /** Further settings. */
