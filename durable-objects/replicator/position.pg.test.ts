@@ -2,7 +2,7 @@ import { setTimeout } from 'node:timers/promises'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import postgresJs from 'postgres'
 import { parseLsn, type PgoutputMessage } from '../../postgres/index.ts'
-import { Follower } from '../../test/follower.ts'
+import { Follower } from '../../test/slot-follower.ts'
 import { startPostgres, type TestPostgres } from '../../test/postgres.ts'
 
 // How a slot is followed over cuts, crashes and databases that are not what they were: real Postgres, real stream, the replicator's own intake.
