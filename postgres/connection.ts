@@ -9,6 +9,8 @@ export interface ConnectOptions {
   /** A walsender connection: `replication=database`. */
   replication?: boolean
   max?: number
+  /** By which the server knows us. A replicator has one of its own, so that it can tell a dead session of itself from somebody else's. */
+  applicationName?: string
 }
 
 /**
@@ -32,7 +34,7 @@ export function connectSource(url: string, options: ConnectOptions = {}): Sql {
   // Under row security a query would return fewer rows without a word; so it is an error instead.
   // What we write ourselves (publication, markers) never waits for a standby.
   const connection: Record<string, string> = {
-    application_name: 'rockpool',
+    application_name: options.applicationName ?? 'rockpool',
     ...CANONICAL,
     row_security: 'off',
     synchronous_commit: 'local',

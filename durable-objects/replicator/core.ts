@@ -6,6 +6,7 @@ import { Batch, type BatchSources } from './batch.ts'
 import { Buckets } from './buckets.ts'
 import { migrate, type Database } from '../database.ts'
 import { durableDatabase } from '../durable-database.ts'
+import { Diagnostics } from './diagnostics.ts'
 import { Dispatcher } from './dispatcher.ts'
 import type { Flush } from './intake.ts'
 import { gapFrame, noticeFrames } from './notice.ts'
@@ -14,12 +15,9 @@ import { Pipeline } from './pipeline.ts'
 import { evaluateAll, Plans } from './plans.ts'
 import { Relays } from './relays.ts'
 import { RowStates } from './row-state.ts'
-import { Skipped } from './skipped.ts'
 import { MIGRATIONS, StateStore, type State } from './storage.ts'
 import { Tables } from './tables.ts'
 
-/** Batches that may wait for answers of their buckets. While so many do, further transactions gather in one batch. */
-const IN_FLIGHT = 4
 /** A last notice larger than this is not kept: a relay that reconnects gets a gap. */
 const KEPT_NOTICE_LENGTH = 500_000
 
@@ -31,14 +29,19 @@ export class Core {
   readonly buckets: Buckets
   readonly rows: RowStates
   readonly tables: Tables
-  readonly skipped = new Skipped()
+  /** What goes wrong and does not stop us: `diagnostics.add({ code, table, key, reason })`. */
+  readonly diagnostics: Diagnostics
   readonly pipeline: Pipeline
   readonly dispatcher: Dispatcher
   readonly relays: Relays
+  /** What the slot kept when it was measured last. */
+  slot: State['slot']
   /** Plans under which rows are evaluated now. */
   evaluating: LoadedPlan[] = []
   /** Called whenever a bucket has answered. */
   onRoom: () => void = () => {}
+  /** Batches that may wait for answers of their buckets. */
+  #batchesInFlight = 1
   readonly #ctx: DurableObjectState
   readonly #outbox: Outbox
   /** Notices leave in commit order, each once it is durable. */
@@ -49,12 +52,16 @@ export class Core {
     this.db = durableDatabase(ctx.storage)
     migrate(this.db, MIGRATIONS)
     this.state = new StateStore(this.db)
+    this.slot = this.state.get('slot')
+    this.diagnostics = new Diagnostics(this.db)
     this.plans = new Plans(this.db)
     this.buckets = new Buckets(this.db)
     this.rows = new RowStates(this.db)
     this.tables = new Tables(this.db)
     this.#outbox = new Outbox(this.db)
-    this.dispatcher = new Dispatcher(env, tenant)
+    this.dispatcher = new Dispatcher(env, tenant, ({ bucket, error }) =>
+      this.diagnostics.add({ code: 'ROCKPOOL_BUCKET_FAILING', key: bucket, reason: error }),
+    )
     this.pipeline = new Pipeline({
       hash: (bucket) => bucketHash(this.buckets.name(bucket)),
       send: (append) => {
@@ -77,6 +84,7 @@ export class Core {
       },
       greeting: (has) => this.#greeting(has),
       gap: () => this.#gap(),
+      failing: (relay, reason) => this.diagnostics.add({ code: 'ROCKPOOL_RELAY_SOCKET', reason: `${relay}: ${reason}` }),
     })
     // The outbox holds the exact ops with their ids; buckets ignore what they have.
     for (const batch of this.#outbox.recover()) this.pipeline.dispatch(batch)
@@ -85,7 +93,12 @@ export class Core {
   }
 
   get room(): boolean {
-    return this.pipeline.unanswered < IN_FLIGHT
+    return this.pipeline.unanswered < this.#batchesInFlight
+  }
+
+  limit({ batchesInFlight, appendsInFlight }: { batchesInFlight: number; appendsInFlight: number }): void {
+    this.#batchesInFlight = batchesInFlight
+    this.dispatcher.parallel = appendsInFlight
   }
 
   /** The plan behind everything stored. */
@@ -99,7 +112,8 @@ export class Core {
       evaluate: (table, row) => evaluateAll(this.evaluating, table.names ?? [table], row),
       state: (ref, table) => this.rows.get(ref, table.name),
       number: (bucket, definition) => this.buckets.number(bucket, definition),
-      skipped: (table, key, reason) => this.skipped.add(table, key, reason),
+      skipped: ({ schema, name }, key, reason) =>
+        this.diagnostics.add({ code: 'ROCKPOOL_ROW_SKIPPED', table: `${schema}.${name}`, key, reason }),
     }
     return new Batch(this.state.get('decode').counter, sources)
   }
@@ -167,7 +181,8 @@ export class Core {
 
   /** Memory and storage may differ now; the next incarnation begins from storage. */
   #reset(error: unknown): void {
+    const reason = error instanceof Error ? error.message : String(error)
     console.error('the replicator is reset', error)
-    this.#ctx.abort(error instanceof Error ? error.message : String(error))
+    this.#ctx.abort(reason)
   }
 }

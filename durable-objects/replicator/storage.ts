@@ -1,3 +1,5 @@
+import type { ErrorCode } from '../../protocol/errors.ts'
+import type { SlotStatus } from '../../protocol/messages.ts'
 import type { OpId } from '../../protocol/ops.ts'
 import type { Database } from '../database.ts'
 
@@ -6,7 +8,7 @@ import type { Database } from '../database.ts'
  *
  * state: small values as JSON, see `State`. rows: the row state, `outputs` and `image` as in `row-state.ts`; `t` is a number of `tables`, 0 for
  * mailboxes. outbox: a stored batch cut into parts, see `outbox.ts`. incomplete: rows of which Postgres left out values that we do not have.
- * relays: whom to keep a socket to. No secondary index but the names of buckets: every one costs a row written.
+ * relays: whom to keep a socket to. diagnostics: the last problems as JSON, see `diagnostics.ts`. No secondary index but the names of buckets: every one costs a row written.
  */
 export const MIGRATIONS: readonly string[] = [
   `
@@ -21,6 +23,7 @@ export const MIGRATIONS: readonly string[] = [
   `,
   // What rows of the table are called and told apart by, as JSON: see `KnownTable`.
   `ALTER TABLE tables ADD COLUMN description TEXT NOT NULL DEFAULT '{}'`,
+  `CREATE TABLE diagnostics (slot INTEGER PRIMARY KEY, body TEXT NOT NULL);`,
 ]
 
 /** The last whole transaction stored, and how much of the next one is stored already in slices. LSNs as `X/X`, times as Postgres sent them. */
@@ -33,6 +36,8 @@ export interface Position {
 export interface PartialTransaction {
   lsn: string
   xid: number
+  /** Its commit time. Absent in what an earlier version stored. */
+  time?: string
   /** Its first changes that are stored. */
   changes: number
 }
@@ -47,6 +52,14 @@ export interface State {
   /** The plan that is being copied, null when the serving one is what is wanted. */
   next: string | null
   source: { systemIdentifier: string; database: string } | null
+  /** The slot does not connect to what is stored: it is dropped before anything is read from it. */
+  newSlot: boolean
+  /** What the slot kept when it was measured last. */
+  slot: SlotStatus | null
+  /** Sessions that failed one after the other, and why the last one did. */
+  failing: { failures: number; code: ErrorCode; message: string } | null
+  /** By which Postgres knows the sessions of this replicator. */
+  id: string | null
   /** Numbers of write checkpoints up to here may have been given out. */
   issued: number
   /** Polls that found nothing, one after the other. */
@@ -62,6 +75,10 @@ const INITIAL: State = {
   serial: 0,
   next: null,
   source: null,
+  newSlot: false,
+  slot: null,
+  failing: null,
+  id: null,
   issued: 0,
   idlePolls: 0,
   running: false,
@@ -86,6 +103,10 @@ export class StateStore {
       serial: read('serial'),
       next: read('next'),
       source: read('source'),
+      newSlot: read('newSlot'),
+      slot: read('slot'),
+      failing: read('failing'),
+      id: read('id'),
       issued: read('issued'),
       idlePolls: read('idlePolls'),
       running: read('running'),
