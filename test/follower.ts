@@ -55,8 +55,9 @@ export class Follower {
   checkpoint = 0
   checkpoints = 0
   writeCheckpoint = 0n
-  /** Streams opened. */
+  /** Streams opened, and how the last one ended. */
   streams = 0
+  ended: unknown = null
   readonly #options: FollowerOptions
   readonly #announced = new Map<string, BucketEntry>()
   readonly #ids = new Map<number, string>()
@@ -76,7 +77,7 @@ export class Follower {
   async #run(): Promise<void> {
     while (!this.#stop.signal.aborted) {
       // A stream that breaks is normal here; what it brought stays.
-      await this.#stream().catch(() => {})
+      await this.#stream().catch((error: unknown) => (this.ended = error))
       if (!this.#stop.signal.aborted) await new Promise((resolve) => setTimeout(resolve, 100))
     }
   }
