@@ -118,7 +118,7 @@ export function transaction(r: Random): string[] {
     if (dice < 0.15) statements.push('SAVEPOINT s', change(r), r.chance(0.5) ? 'ROLLBACK TO SAVEPOINT s' : 'RELEASE SAVEPOINT s')
     else if (dice < 0.22)
       statements.push(
-        `DO $do$ BEGIN ${change(r)}; RAISE EXCEPTION 'x'; EXCEPTION WHEN OTHERS THEN ${change(r)}; EXCEPTION WHEN OTHERS THEN NULL; END $do$`,
+        `DO $do$ BEGIN BEGIN ${change(r)}; RAISE EXCEPTION 'x'; EXCEPTION WHEN OTHERS THEN ${change(r)}; END; EXCEPTION WHEN OTHERS THEN NULL; END $do$`,
       )
     else statements.push(change(r))
   }

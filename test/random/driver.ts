@@ -1,4 +1,3 @@
-import type { ReservedSql } from 'postgres'
 import type { FaultKind } from '../../durable-objects/faults.ts'
 import { startEdge, type Edge } from '../edge.ts'
 import { Follower, rowsOf } from '../follower.ts'
@@ -8,6 +7,7 @@ import { AUDIENCE, newSecret, temporaryDirectory, token, until } from '../suppor
 import { change, largeTransaction, transaction, transfer, truncate } from './changes.ts'
 import { DEFINITIONS, publicationStatement, RESTORE } from './definitions.ts'
 import { storedBuckets } from './objects.ts'
+import { Connection } from './connection.ts'
 import { Random } from './prng.ts'
 import { Proxy } from './proxy.ts'
 import { PUBLISHED, SUBSCRIPTIONS, SYNC_CONFIG, TABLES } from './source.ts'
@@ -74,7 +74,7 @@ class Driver {
   readonly #secret = newSecret()
   /** Null: Rockpool keeps one of its own. */
   readonly #publication: string | null
-  readonly #opened: { connection: ReservedSql; left: number }[] = []
+  readonly #opened: { connection: Connection; left: number }[] = []
   readonly #prepared: string[] = []
   readonly #report: RunReport
   readonly #trace: string[] = []
@@ -138,7 +138,7 @@ class Driver {
     await this.#follower?.close()
     await this.#edge?.dispose()
     await this.#proxy?.close()
-    for (const { connection } of this.#opened.splice(0)) connection.release()
+    for (const { connection } of this.#opened.splice(0)) await connection.close()
     await this.#postgres?.stop()
     await this.#directory?.remove()
   }
@@ -152,6 +152,7 @@ class Driver {
       this.#report.steps++
       if (this.#step % between === 0 || this.#step === steps) await this.#quiet()
     }
+    this.#defined = true
     for (const statement of RESTORE) await this.#statements([statement])
     await this.#quiet()
     this.#report.checkpoints = this.#follower.checkpoints
@@ -198,24 +199,22 @@ class Driver {
   async #statements(statements: readonly string[]): Promise<void> {
     await this.#closeOpened(false)
     const connection = await this.#connection()
-    if (!connection) return
     await this.#execute(connection, statements)
-    connection.release()
+    await connection.close()
   }
 
   /** False: one was refused, and the transaction is rolled back. */
-  async #execute(connection: ReservedSql, statements: readonly string[]): Promise<boolean> {
+  async #execute(connection: Connection, statements: readonly string[]): Promise<boolean> {
     try {
-      await connection.unsafe(`SET lock_timeout = '300ms'`)
       for (const statement of statements) {
         this.#note(statement)
-        await connection.unsafe(statement)
+        await connection.run(statement)
       }
       return true
     } catch (error) {
       this.#report.refused++
       this.#note(`  refused: ${error instanceof Error ? error.message : String(error)}`)
-      await connection.unsafe('ROLLBACK').catch(() => {})
+      await connection.run('ROLLBACK').catch(() => {})
       return false
     }
   }
@@ -223,9 +222,8 @@ class Driver {
   async #leaveOpen(statements: readonly string[], left: number): Promise<void> {
     if (this.#opened.length >= 3) return this.#closeOpened(true)
     const connection = await this.#connection()
-    if (!connection) return
     if (await this.#execute(connection, statements)) this.#opened.push({ connection, left })
-    else connection.release()
+    else await connection.close()
   }
 
   /** Open transactions end after some steps, or all of them now. */
@@ -234,7 +232,7 @@ class Driver {
       if (!all && --open.left > 0) continue
       this.#opened.splice(this.#opened.indexOf(open), 1)
       await this.#execute(open.connection, [open.left % 4 === 3 ? 'ROLLBACK' : 'COMMIT'])
-      open.connection.release()
+      await open.connection.close()
     }
   }
 
@@ -245,9 +243,8 @@ class Driver {
     const how = r.chance(0.7) ? 'COMMIT' : 'ROLLBACK'
     if (this.#prepared.length >= 3) return this.#finishPrepared(how)
     const connection = await this.#connection()
-    if (!connection) return
     if (await this.#execute(connection, work)) this.#prepared.push(name)
-    connection.release()
+    await connection.close()
     if (finish) await this.#finishPrepared(how)
   }
 
@@ -255,22 +252,13 @@ class Driver {
     const name = this.#prepared[0]
     if (name === undefined) return
     const connection = await this.#connection()
-    if (!connection) return
     if (await this.#execute(connection, [`${how} PREPARED '${name}'`])) this.#prepared.shift()
-    connection.release()
+    await connection.close()
   }
 
-  async #connection(): Promise<ReservedSql | null> {
-    return until('a connection', async () => {
-      const connection = await this.#postgres.sql().reserve()
-      try {
-        await connection.unsafe('SELECT 1')
-        return connection
-      } catch {
-        connection.release()
-        return undefined
-      }
-    })
+  /** Postgres may be starting. */
+  #connection(): Promise<Connection> {
+    return until('a connection', () => Connection.open(this.#postgres.url))
   }
 
   async #disrupt(r: Random): Promise<void> {
@@ -301,7 +289,7 @@ class Driver {
   async #restart(work: () => Promise<void>): Promise<void> {
     // Transactions that are open are lost with it.
     await work()
-    for (const { connection } of this.#opened.splice(0)) connection.release()
+    for (const { connection } of this.#opened.splice(0)) await connection.close()
   }
 
   /** Waits until everything committed so far has arrived, and compares. */
@@ -372,7 +360,13 @@ class Driver {
       }
       if (Date.now() > end) {
         const status = await statusOf(this.#edge.url, this.#secret).catch(String)
-        throw this.#difference([`gave up waiting for ${what}`, String(error ?? ''), `the client's stream: ${String(this.#follower.ended)}`, ...this.#last, JSON.stringify(status)])
+        throw this.#difference([
+          `gave up waiting for ${what}`,
+          String(error ?? ''),
+          `the client's stream: ${String(this.#follower.ended)}`,
+          ...this.#last,
+          JSON.stringify(status),
+        ])
       }
       await new Promise((resolve) => setTimeout(resolve, 50))
     }
