@@ -126,6 +126,8 @@ export interface ReplicatorStatus {
   diagnostics: DiagnosticsStatus
   /** What is in memory and not yet safe elsewhere: row changes not stored, UTF-16 units of ops not answered; and the most there ever was. */
   held: { changes: number; peakChanges: number; sending: number; peakSending: number }
+  /** Since the replicator started: row changes and batches stored, rows that this wrote (as they are billed), and appends, each a row in a bucket. */
+  written: { changes: number; batches: number; rows: number; appends: number }
   error: { code: string; message: string } | null
 }
 

@@ -4,8 +4,8 @@ import type { LoadedPlan } from '../../sync-config/types.ts'
 import type { Environment } from '../environment.ts'
 import { Batch, type BatchSources } from './batch.ts'
 import { Buckets } from './buckets.ts'
-import { migrate, type Database } from '../database.ts'
-import { durableDatabase } from '../durable-database.ts'
+import { migrate } from '../database.ts'
+import { durableDatabase, type DurableDatabase } from '../durable-database.ts'
 import { Diagnostics } from './diagnostics.ts'
 import { Dispatcher } from './dispatcher.ts'
 import type { Flush } from './intake.ts'
@@ -23,7 +23,7 @@ const KEPT_NOTICE_LENGTH = 500_000
 
 /** What holds with or without a session: storage, and the way of stored batches to buckets and relays. */
 export class Core {
-  readonly db: Database
+  readonly db: DurableDatabase
   readonly state: StateStore
   readonly plans: Plans
   readonly buckets: Buckets
@@ -38,6 +38,8 @@ export class Core {
   slot: State['slot']
   /** Plans under which rows are evaluated now. */
   evaluating: LoadedPlan[] = []
+  /** Since this object started: row changes and batches stored. */
+  readonly stored = { changes: 0, batches: 0 }
   /** Called whenever a bucket has answered. */
   onRoom: () => void = () => {}
   /** Batches that may wait for answers of their buckets. */
@@ -86,6 +88,8 @@ export class Core {
       gap: () => this.#gap(),
       failing: (relay, reason) => this.diagnostics.add({ code: 'ROCKPOOL_RELAY_SOCKET', reason: `${relay}: ${reason}` }),
     })
+    const decode = this.#outbox.decode()
+    if (decode) this.state.found(decode)
     // The outbox holds the exact ops with their ids; buckets ignore what they have.
     for (const batch of this.#outbox.recover()) this.pipeline.dispatch(batch)
     this.#commit()
@@ -124,12 +128,18 @@ export class Core {
       for (const { ref, table, state } of batch.rows.values()) this.rows.put(ref, state, table.name)
       this.buckets.save()
       for (const { table, key, pending } of incomplete.values()) this.tables.setIncomplete(table.number, key, pending)
-      this.state.set('decode', { counter: batch.counter, position, partial })
+      const decode = { counter: batch.counter, position, partial }
       const final = partial === null && !this.tables.hasIncomplete
       // Nothing to tell, and no slices that wait for their last one: the position is all.
-      if (batch.appends.size === 0 && plan === undefined && !this.pipeline.openGroup) return null
-      return this.#outbox.add({ last: batch.counter, final, plan: plan ?? this.planBehind, appends: batch.appends })
+      if (batch.appends.size === 0 && plan === undefined && !this.pipeline.openGroup) {
+        this.state.set('decode', decode)
+        return null
+      }
+      const stored = { last: batch.counter, final, plan: plan ?? this.planBehind, appends: batch.appends }
+      return this.#outbox.add({ ...stored, decode: this.state.advance(decode) })
     })
+    this.stored.changes += batch.changes
+    this.stored.batches++
     if (stored) this.#dispatch(stored)
   }
 
@@ -148,10 +158,9 @@ export class Core {
     if (!commit) return
     const frames = noticeFrames(commit)
     const length = frames.reduce((sum, frame) => sum + frame.length, 0)
-    const notice: State['notice'] = length <= KEPT_NOTICE_LENGTH ? { previous: commit.previous, parts: frames } : null
+    const notice = length <= KEPT_NOTICE_LENGTH ? { previous: commit.previous, parts: frames } : null
     this.#atomically(() => {
-      this.state.set('commit', { committed: commit.checkpoint, plan: commit.plan })
-      this.state.set('notice', notice)
+      this.state.set('commit', { committed: commit.checkpoint, plan: commit.plan, notice })
       this.#outbox.drop(commit.upTo)
     })
     this.#notices = this.#notices
@@ -161,7 +170,7 @@ export class Core {
   }
 
   #greeting(has: OpId | null): string[] {
-    const notice = this.state.get('notice')
+    const { notice } = this.state.get('commit')
     return notice && has !== null && notice.previous === has ? notice.parts : [this.#gap()]
   }
 

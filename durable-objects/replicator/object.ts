@@ -75,7 +75,7 @@ export class Replicator extends DurableObject<Environment> implements Replicator
 
   async status(request: Versioned): Promise<ReplicatorStatus> {
     checkVersion(request)
-    const { tables, state, relays, pipeline, dispatcher, diagnostics } = this.#core
+    const { tables, state, relays, pipeline, dispatcher, diagnostics, stored, db } = this.#core
     const position = state.get('decode').position
     const walEnd = this.#session?.walEnd ?? null
     const copying = tables.copying
@@ -112,6 +112,7 @@ export class Replicator extends DurableObject<Environment> implements Replicator
         sending: pipeline.length,
         peakSending: pipeline.peakLength,
       },
+      written: { ...stored, rows: db.rowsWritten, appends: dispatcher.calls },
       error: failing && { code: failing.code, message: failing.message },
     }
   }
