@@ -70,8 +70,7 @@ export async function openReplication(sql: Sql, options: ReplicationOptions, han
   function over(error: unknown): void {
     clearInterval(timer)
     if (closing) ended.resolve()
-    else
-      ended.reject(error === undefined ? new RockpoolError('ROCKPOOL_SOURCE_UNREACHABLE', 'Postgres ended the stream') : sourceError(error))
+    else ended.reject(streamError(error, options.publication))
   }
 
   function receive(bytes: Uint8Array): void {
@@ -178,3 +177,18 @@ function startError(error: unknown, slot: string): RockpoolError {
 const codeOf = (error: unknown) => (error instanceof Error && 'code' in error ? String(error.code) : '')
 const identifier = (name: string) => `"${name.replaceAll('"', '""')}"`
 const literal = (text: string) => `'${text.replaceAll("'", "''")}'`
+
+/** SQLSTATE of an object that is not there. */
+const UNDEFINED_OBJECT = '42704'
+
+/**
+ * Changes are decoded with the catalog of their time. Before 18 one that was written while the publication was dropped is an error for ever, also
+ * when there is a publication of that name again: the slot is of no use any more.
+ */
+function streamError(error: unknown, publication: string): RockpoolError {
+  if (error === undefined) return new RockpoolError('ROCKPOOL_SOURCE_UNREACHABLE', 'Postgres ended the stream')
+  if (codeOf(error) !== UNDEFINED_OBJECT) return sourceError(error)
+  return new RockpoolError('ROCKPOOL_SOURCE_CHANGED', `changes were written while there was no publication ${publication}`, {
+    cause: error,
+  })
+}
