@@ -26,6 +26,7 @@ const CANONICAL = {
   search_path: 'pg_catalog',
   lc_monetary: 'C',
   client_encoding: 'UTF8',
+  quote_all_identifiers: 'off',
 }
 
 const CONNECT_SECONDS = 10
