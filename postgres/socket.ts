@@ -15,11 +15,15 @@ class SourceSocket extends EventEmitter {
   readonly #raw: Socket
   readonly #reader: ReadableStreamDefaultReader<Uint8Array>
   readonly #writer: WritableStreamDefaultWriter<Uint8Array>
+  readonly #secure: HostPort | null
   #paused = false
+  #received = false
   #resume: () => void = () => {}
 
-  constructor(raw: Socket) {
+  /** `secure`: whom TLS was just begun with. */
+  constructor(raw: Socket, secure: HostPort | null) {
     super()
+    this.#secure = secure
     this.#raw = raw
     this.#reader = raw.readable.getReader()
     this.#writer = raw.writable.getWriter()
@@ -62,6 +66,7 @@ class SourceSocket extends EventEmitter {
         while (this.#paused) await new Promise<void>((resolve) => (this.#resume = resolve))
         const { done, value } = await this.#reader.read()
         if (done) break
+        this.#received = true
         this.emit('data', Buffer.from(value.buffer, value.byteOffset, value.byteLength))
       }
       this.#closed()
@@ -72,7 +77,9 @@ class SourceSocket extends EventEmitter {
 
   #failed(error: unknown): void {
     if (this.readyState === 'closed') return
-    if (this.listenerCount('error') > 0) this.emit('error', error)
+    // A handshake may fail as late as with the first bytes.
+    const reason = this.#secure && !this.#received ? tlsFailure(this.#secure, error) : error
+    if (this.listenerCount('error') > 0) this.emit('error', reason)
     this.#closed()
   }
 
@@ -101,8 +108,8 @@ export const openSocket: OpenSocket = async (address, { sslmode, ca, signal }) =
   signal.addEventListener('abort', cancel, { once: true })
   try {
     await raw.opened
-    if (!tls || !answersTls(await askTls(raw), sslmode, address)) return new SourceSocket(raw)
-    return new SourceSocket(await secured(raw, address))
+    if (!tls || !answersTls(await askTls(raw), sslmode, address)) return new SourceSocket(raw, null)
+    return new SourceSocket(await secured(raw, address), address)
   } catch (error) {
     cancel()
     throw error
@@ -125,16 +132,20 @@ async function askTls(raw: Socket): Promise<Uint8Array> {
   }
 }
 
-async function secured(raw: Socket, { host, port }: HostPort): Promise<Socket> {
+async function secured(raw: Socket, address: HostPort): Promise<Socket> {
   const socket = raw.startTls()
   try {
     await socket.opened
     return socket
   } catch (error) {
-    throw new RockpoolError(
-      'ROCKPOOL_SOURCE_SETTINGS',
-      `TLS with ${host}:${port} failed: ${error instanceof Error ? error.message : String(error)}. Cloudflare Workers accept only certificates of public authorities for exactly this host name, whatever sslmode says; see docs/deploy.md`,
-      { cause: error },
-    )
+    throw tlsFailure(address, error)
   }
+}
+
+function tlsFailure({ host, port }: HostPort, error: unknown): RockpoolError {
+  return new RockpoolError(
+    'ROCKPOOL_SOURCE_SETTINGS',
+    `TLS with ${host}:${port} failed: ${error instanceof Error ? error.message : String(error)}. Cloudflare Workers accept only certificates of public authorities for exactly this host name, whatever sslmode says; see docs/deploy.md`,
+    { cause: error },
+  )
 }
