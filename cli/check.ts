@@ -9,6 +9,7 @@ import { explainPlan } from '../sync-config/explain.ts'
 import { loadPlan } from '../sync-config/index.ts'
 import type { SourceSchema } from '../sync-config/schema.ts'
 import type { Finding } from '../sync-config/types.ts'
+import { checkReachable } from './check-source.ts'
 import { UsageError } from './problem.ts'
 
 /** `rockpool check`: what to print, and whether the file can be deployed. Throws UsageError. */
@@ -83,7 +84,8 @@ function frame(
 
 /** What the database says: tables and columns for names, and which of them cannot be followed. */
 async function readSource(url: string) {
-  const sql = connectSource(url)
+  await checkReachable(url)
+  const sql = connectSource(url, { ca: process.env.DATABASE_CA || undefined })
   const close = () => sql.end({ timeout: 1 })
   try {
     const rows = await sql<{ schema: string; name: string; columns: string[] }[]>`

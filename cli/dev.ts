@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
+import { redactUrl } from '../postgres/index.ts'
 import { compile } from '../sync-config/index.ts'
 import { bundle, ROOT } from './bundle.ts'
 import { checkSource } from './check-source.ts'
@@ -25,8 +26,9 @@ export async function dev(options: DevOptions, say: (line: string) => void, sign
       stops.push(() => database.stop())
       databaseUrl = database.url
     }
-    await checkSource(databaseUrl)
-    say(`database   ${databaseUrl.replace(/:[^:@/]*@/, ':…@')}`)
+    const notes = await checkSource(databaseUrl)
+    say(`database   ${redactUrl(databaseUrl)}`)
+    for (const note of notes) say(`database   ${note}`)
     if (signal.aborted) return
     const jwtSecret = options.jwtSecret ?? (await developmentSecret(data))
     const { port, jwtAudience } = options

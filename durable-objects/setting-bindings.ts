@@ -1,6 +1,8 @@
 /** Settings and secrets, validated by `tenantSettings` and `tokenRules`. */
 export interface SettingBindings {
   DATABASE_URL?: string
+  /** PEM of an authority of its own; refused on Cloudflare, which trusts public ones only. */
+  DATABASE_CA?: string
   /** base64url, HS256. */
   JWT_SECRET?: string
   /** One audience, or several separated by commas. */

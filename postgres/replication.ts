@@ -16,6 +16,12 @@ export interface ReplicationOptions {
 }
 
 const MAX_STATUS_MS = 10_000
+/**
+ * A server that shuts down waits for every walsender's client to confirm all of its WAL, and asks without a pause. We confirm less than that, so
+ * that the last transaction is sent again; so we must go, or the server would wait for us until the session ends. Otherwise it asks at most once
+ * between two statuses.
+ */
+const REQUESTS_OF_A_SHUTDOWN = 10
 /** The server answers every status that asks for it. One that is silent for as long as it would bear from us is not there any more. */
 const SILENCE_MS = 60_000
 /** A session that was closed needs a moment to let go of the slot; one whose socket broke keeps it until the server has noticed. */
@@ -38,6 +44,8 @@ export async function openReplication(sql: Sql, options: ReplicationOptions, han
   let paused = false
   /** Statuses sent since anything was heard. */
   let unanswered = 0
+  /** Requests for an answer since the last beat. */
+  let requests = 0
   const ended = Promise.withResolvers<void>()
   ended.promise.catch(() => {})
 
@@ -58,6 +66,7 @@ export async function openReplication(sql: Sql, options: ReplicationOptions, han
   const timer = setInterval(beat, interval)
 
   function beat(): void {
+    requests = 0
     if (paused) return status()
     if (unanswered * interval < limit) {
       unanswered++
@@ -86,7 +95,12 @@ export async function openReplication(sql: Sql, options: ReplicationOptions, han
       const end = view.getBigUint64(1)
       if (end > walEnd) walEnd = end
       handlers.keepalive(end)
-      if (bytes[17] === 1) status()
+      if (bytes[17] !== 1) return
+      if (++requests < REQUESTS_OF_A_SHUTDOWN) return status()
+      closing = true
+      clearInterval(timer)
+      ended.reject(new RockpoolError('ROCKPOOL_SOURCE_UNREACHABLE', 'Postgres is shutting down'))
+      void sql.end({ timeout: 0 })
     }
   }
 

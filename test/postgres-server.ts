@@ -135,8 +135,8 @@ export class PostgresServer {
     return this.#log
   }
 
-  /** SIGINT: ends connections and shuts down properly. SIGKILL: a crash. */
-  async stop(signal: 'SIGINT' | 'SIGKILL'): Promise<void> {
+  /** SIGINT: ends connections and shuts down properly. SIGQUIT: at once. SIGKILL: a crash. */
+  async stop(signal: 'SIGINT' | 'SIGQUIT' | 'SIGKILL'): Promise<void> {
     const child = this.#process
     if (!child) return
     const exited = new Promise((resolve) => child.once('exit', resolve))

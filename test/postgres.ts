@@ -124,7 +124,8 @@ export async function startPostgres(settings: Record<string, string> = {}, optio
     },
     async stop() {
       await sql.end({ timeout: 1 })
-      await server.stop('SIGINT')
+      // At once: a proper shutdown waits for walsenders until their clients have confirmed everything.
+      await server.stop('SIGQUIT')
       await rm(directory, { recursive: true, force: true, maxRetries: 5 })
     },
   }

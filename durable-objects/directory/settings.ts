@@ -19,6 +19,8 @@ const DAY = 86_400
 const shape = z
   .object({
     databaseUrl: z.string().regex(/^postgres(ql)?:\/\//, 'must begin with postgres://'),
+    /** PEM of the authority that signed the certificate of Postgres. */
+    databaseCa: z.string().includes('-----BEGIN CERTIFICATE-----', 'must be a certificate in PEM').optional(),
     syncConfig: z.string().min(1),
     /** Given: it must exist. Not given: `rockpool` is created and kept equal to the tables of the sync config. */
     publication: identifier.optional(),
@@ -54,6 +56,7 @@ export type TenantSettings = z.infer<typeof shape>
 /** The name of each setting's binding, and what it is when that is missing. */
 const BINDINGS: { [Setting in keyof TenantSettings]-?: [binding: keyof SettingBindings, missing?: string | number] } = {
   databaseUrl: ['DATABASE_URL'],
+  databaseCa: ['DATABASE_CA'],
   syncConfig: ['SYNC_CONFIG', bundledSyncConfig],
   publication: ['PUBLICATION'],
   slot: ['SLOT', 'rockpool'],

@@ -194,7 +194,7 @@ export class Replicator extends DurableObject<Environment> implements Replicator
     const settings = tenantSettings(this.env, this.#tenant)
     const open = this.#session?.sql
     if (open) return emitMarker(open, markerPrefix(settings), content)
-    const sql = connectSource(settings.databaseUrl, { socket: openSocket, max: 1 })
+    const sql = connectSource(settings.databaseUrl, { socket: openSocket, ca: settings.databaseCa, max: 1 })
     try {
       await emitMarker(sql, markerPrefix(settings), content)
     } finally {

@@ -2,6 +2,7 @@ import type { Sql } from 'postgres'
 import { z } from 'zod'
 import {
   catalogVersion,
+  checkConnection,
   connectSource,
   emitMarker,
   openReplication,
@@ -119,11 +120,11 @@ export class Session {
   }
 
   async run(): Promise<boolean> {
-    const { databaseUrl, sessionSeconds } = this.#settings
+    const { databaseUrl, databaseCa: ca, sessionSeconds } = this.#settings
     this.#core.limit(this.#settings)
     const applicationName = this.#applicationName()
-    const sql = connectSource(databaseUrl, { socket: openSocket, max: 2, applicationName })
-    const streaming = connectSource(databaseUrl, { socket: openSocket, replication: true, max: 1, applicationName })
+    const sql = connectSource(databaseUrl, { socket: openSocket, ca, max: 2, applicationName })
+    const streaming = connectSource(databaseUrl, { socket: openSocket, ca, replication: true, max: 1, applicationName })
     try {
       this.#within(CONNECT_MS)
       const connected = this.#connect(sql, streaming)
@@ -145,6 +146,8 @@ export class Session {
 
   async #connect(sql: Sql, streaming: Sql): Promise<{ tables: readonly SourceTable[]; intake: Intake }> {
     const { slot } = this.#settings
+    // Before anything is made in the database: that neither leads to a pooler.
+    await Promise.all([checkConnection(sql), checkConnection(streaming)])
     const source = await prepare(this.#core, this.#settings, sql, (waiting) => this.#slotWaits(waiting))
     this.#measuredAt = Date.now()
     this.slotTimeoutMs = source.slotTimeoutMs
