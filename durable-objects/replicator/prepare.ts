@@ -32,11 +32,16 @@ export async function prepare(
     if (problem.slotLost) diagnostics.add({ code: 'ROCKPOOL_SLOT_LOST', reason: `${slot}: ${problem.reason}` })
     resync(core, problem.reason)
   }
-  if (!state.get('newSlot')) return source
-  if (!source.slot.created) await dropSlot(sql, slot)
-  const renewed = source.slot.created ? source : await prepareSource(sql, options)
-  state.set('newSlot', false)
-  return renewed
+  let prepared = source
+  if (state.get('newSlot')) {
+    if (!source.slot.created) {
+      await dropSlot(sql, slot)
+      prepared = await prepareSource(sql, options)
+    }
+    state.set('newSlot', false)
+  }
+  if (prepared.slot.created) await measure(core, settings, sql, true)
+  return prepared
 }
 
 /** The tables of the plans under which rows are evaluated from now on: the serving one, and one that is to serve. */

@@ -52,7 +52,7 @@ export class Session {
   #reader: Reader | null = null
   #flushing = false
   #stale = false
-  readonly #foundStale = Promise.withResolvers<void>()
+  readonly #endNow = Promise.withResolvers<void>()
   /** The stream spoke of a table otherwise than expected: the catalog is looked at now. */
   #unexpected: () => void = () => {}
   #caughtUp = false
@@ -165,6 +165,7 @@ export class Session {
     const replication = await openReplication(streaming, options, {
       message: (message, bytes) => {
         intake.message(message, bytes)
+        if (intake.changes >= this.#settings.sessionChanges) this.#endNow.resolve()
         this.#flow()
       },
       keepalive: () => {},
@@ -221,7 +222,7 @@ export class Session {
       const position = core.state.get('decode').position
       const behind = this.walEnd !== null && position !== null && this.walEnd - parseLsn(position.lsn) > HEARTBEAT_BYTES
       if (behind && ticks % 10 === 9) await this.#mark('heartbeat')
-      await Promise.race([this.#pause(this.#caughtUp ? TICK_MS : 20), this.#foundStale.promise])
+      await Promise.race([this.#pause(this.#caughtUp ? TICK_MS : 20), this.#endNow.promise])
     }
   }
 
@@ -233,7 +234,10 @@ export class Session {
 
   /** Somebody is connected, or was until a moment ago. */
   #wanted(): boolean {
-    if (this.#options.live()) this.#liveAt = Date.now()
+    if (this.#options.live()) {
+      this.#liveAt = Date.now()
+      return true
+    }
     return this.#liveAt !== null && Date.now() - this.#liveAt < this.#settings.lingerSeconds * 1_000
   }
 
@@ -245,7 +249,7 @@ export class Session {
       await Promise.race([this.#pause(this.#settings.catalogWatchSeconds * 1_000), asked])
       if ((await catalogVersion(sql, source.publication, names)) !== source.catalogVersion) this.#stale = true
     }
-    this.#foundStale.resolve()
+    this.#endNow.resolve()
   }
 
   async #read(sql: Sql, tables: readonly SourceTable[], intake: Intake): Promise<void> {
