@@ -216,7 +216,9 @@ export class Session {
       if (Date.now() - this.#measuredAt >= this.#settings.walCheckSeconds * 1_000) {
         this.#measuredAt = Date.now()
         // More than the policy allows: the next session drops the slot before anything else.
-        if (await measure(core, this.#settings, sql)) this.#stale = true
+        const { drop, marker } = await measure(core, this.#settings, sql)
+        if (drop) this.#stale = true
+        else if (marker) await this.#mark('heartbeat')
       }
       core.diagnostics.tick()
       const position = core.state.get('decode').position
