@@ -76,6 +76,8 @@ export interface SlotStatus {
   measured: string
   /** `much`: half of WAL_KEEP_GB, or near `max_slot_wal_keep_size`; `over`: more than WAL_KEEP_GB; `lost`: Postgres has invalidated it. */
   level: 'ok' | 'much' | 'over' | 'lost'
+  /** Measures in a row that were over WAL_KEEP_GB. */
+  overs: number
   /** `reserved`, `extended`, `unreserved` or `lost`. */
   walStatus: string | null
   retainedBytes: number

@@ -53,7 +53,7 @@ export class Session {
   #reader: Reader | null = null
   #flushing = false
   #stale = false
-  readonly #foundStale = Promise.withResolvers<void>()
+  readonly #endNow = Promise.withResolvers<void>()
   /** The stream spoke of a table otherwise than expected: the catalog is looked at now. */
   #unexpected: () => void = () => {}
   #caughtUp = false
@@ -168,6 +168,7 @@ export class Session {
     const replication = await openReplication(streaming, options, {
       message: (message, bytes) => {
         intake.message(message, bytes)
+        if (intake.changes >= this.#settings.sessionChanges) this.#endNow.resolve()
         this.#flow()
       },
       keepalive: () => {},
@@ -218,13 +219,15 @@ export class Session {
       if (Date.now() - this.#measuredAt >= this.#settings.walCheckSeconds * 1_000) {
         this.#measuredAt = Date.now()
         // More than the policy allows: the next session drops the slot before anything else.
-        if (await measure(core, this.#settings, sql)) this.#stale = true
+        const { drop, marker } = await measure(core, this.#settings, sql)
+        if (drop) this.#stale = true
+        else if (marker) await this.#mark('heartbeat')
       }
       core.diagnostics.tick()
       const position = core.state.get('decode').position
       const behind = this.walEnd !== null && position !== null && this.walEnd - parseLsn(position.lsn) > HEARTBEAT_BYTES
       if (behind && ticks % 10 === 9) await this.#mark('heartbeat')
-      await Promise.race([this.#pause(this.#caughtUp ? TICK_MS : 20), this.#foundStale.promise])
+      await Promise.race([this.#pause(this.#caughtUp ? TICK_MS : 20), this.#endNow.promise])
     }
   }
 
@@ -236,7 +239,10 @@ export class Session {
 
   /** Somebody is connected, or was until a moment ago. */
   #wanted(): boolean {
-    if (this.#options.live()) this.#liveAt = Date.now()
+    if (this.#options.live()) {
+      this.#liveAt = Date.now()
+      return true
+    }
     return this.#liveAt !== null && Date.now() - this.#liveAt < this.#settings.lingerSeconds * 1_000
   }
 
@@ -248,7 +254,7 @@ export class Session {
       await Promise.race([this.#pause(this.#settings.catalogWatchSeconds * 1_000), asked])
       if ((await catalogVersion(sql, source.publication, names)) !== source.catalogVersion) this.#stale = true
     }
-    this.#foundStale.resolve()
+    this.#endNow.resolve()
   }
 
   async #read(sql: Sql, tables: readonly SourceTable[], intake: Intake): Promise<void> {
