@@ -8,16 +8,16 @@ export interface KeySettings {
   JWT_SECRET?: string
   /** One audience, or several separated by commas. */
   JWT_AUDIENCE?: string
-  /** A JSON Web Key Set as JSON text. */
-  JWT_KEYS?: string
+  /** A JSON Web Key Set, as JSON text or as a table of `[vars]`. */
+  JWT_KEYS?: string | object
   /** One URL of a JSON Web Key Set, or several separated by commas. */
   JWKS_URL?: string
   /** Address ranges that key sets are not fetched from, separated by commas; `local` stands for all that are not public. */
   JWKS_REJECT_IP_RANGES?: string
   /** `1d`, `12h`, `90m`, or a number of seconds. */
-  JWT_MAX_LIFETIME?: string
+  JWT_MAX_LIFETIME?: string | number
   /** Seconds. */
-  JWT_CLOCK_TOLERANCE?: string
+  JWT_CLOCK_TOLERANCE?: string | number
   /** Address of a Supabase project. */
   SUPABASE_URL?: string
   /** The text that Supabase shows as JWT secret. */
@@ -104,8 +104,8 @@ export function authSettings(bindings: KeySettings): AuthSettings {
 }
 
 /** `[vars]` may hold numbers and tables as well. */
-function texts(bindings: KeySettings): KeySettings {
-  const settings: KeySettings = {}
+function texts(bindings: KeySettings): { [name in keyof KeySettings]?: string } {
+  const settings: { [name in keyof KeySettings]?: string } = {}
   for (const name of SETTINGS) {
     const value: unknown = bindings[name]
     if (value !== undefined && value !== null) settings[name] = typeof value === 'string' ? value : JSON.stringify(value)

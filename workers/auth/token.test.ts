@@ -286,8 +286,7 @@ describe('settings', () => {
   })
 
   test('numbers and tables of [vars] are taken as they are meant', () => {
-    const bindings = JSON.parse(JSON.stringify({ ...good, JWT_CLOCK_TOLERANCE: 5, JWT_MAX_LIFETIME: 600, JWT_KEYS: { keys: [publicKey] } }))
-    const settings = authSettings(bindings)
+    const settings = authSettings({ ...good, JWT_CLOCK_TOLERANCE: 5, JWT_MAX_LIFETIME: 600, JWT_KEYS: { keys: [publicKey] } })
     expect(settings.toleranceSeconds).toBe(5)
     expect(settings.keys.map((key) => key.policy.maxLifetimeSeconds)).toEqual([600, 600])
   })
