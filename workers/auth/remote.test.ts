@@ -6,6 +6,7 @@ import { authSettings, type KeySettings } from './settings.ts'
 import { verifyToken } from './token.ts'
 
 const MINUTE = 60_000
+const ed25519 = `{"kty":"OKP","crv":"Ed25519","x":"${'A'.repeat(43)}"}`
 let server: KeyServer
 let now: number
 /** Fetches that were begun and are to be kept alive. */
@@ -101,12 +102,21 @@ describe('a key set that is fetched', () => {
   const broken: [string, (server: KeyServer) => void, string][] = [
     ['garbage', (s) => (s.answer = (response) => response.end('<html>')), 'is not JSON'],
     ['something else', (s) => (s.answer = (response) => response.end('{"keys":{}}')), 'is not a JSON Web Key Set: it has no list "keys"'],
-    ['nothing usable', (s) => (s.answer = (response) => response.end('{"keys":[{"kty":"x"}]}')), 'has no key that could verify a token'],
+    [
+      'a list without end',
+      (s) => (s.answer = (response) => response.end(`{"keys":[${Array(101).fill(ed25519).join()}]}`)),
+      'has more than 100 keys',
+    ],
     ['too much', (s) => (s.answer = (response) => response.end(`{"keys":[],"x":"${'x'.repeat(600_000)}"}`)), 'is larger than 524288 bytes'],
     ['without end', (s) => (s.answer = endless), 'is larger than 524288 bytes'],
     ['a redirect', (s) => (s.answer = (r) => r.writeHead(302, { location: '/other' }).end()), 'answered with status 302'],
     ['a cut connection', (s) => (s.answer = (response) => response.destroy()), 'cannot be reached'],
   ]
+  test.each(['{"keys":[]}', '{"keys":[{"kty":"x"},7,null]}'])('%s has no key, which is no fault', async (text) => {
+    server.answer = (response) => response.end(text)
+    expect(await outcome(rulesOf(), await signer('ES256', 'app', 'k1'))).toBe('PSYNC_S2101')
+  })
+
   test.each(broken)('%s', async (_, breakIt, said) => {
     breakIt(server)
     expect(await outcome(rulesOf(), await signer('ES256', 'app', 'k1'))).toBe(`PSYNC_S2204 ${said}`)

@@ -124,9 +124,8 @@ export class RemoteKeys {
     const set: unknown = JSON.parse(text)
     const given = typeof set === 'object' && set !== null && 'keys' in set ? set.keys : null
     if (!Array.isArray(given)) return 'is not a JSON Web Key Set: it has no list "keys"'
-    // Providers list keys for other purposes as well.
+    // Providers list keys for other purposes as well, or none yet.
     const keys = given.map((each: unknown) => readKey(each, this.#policy, { secrets: false })).filter((key) => typeof key !== 'string')
-    if (keys.length === 0) return 'has no key that could verify a token'
     return keys.length > MAX_KEYS ? `has more than ${MAX_KEYS} keys` : keys
   }
 }
