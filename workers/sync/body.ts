@@ -9,7 +9,7 @@ const optional = <T extends z.ZodType>(type: T) => z.preprocess((value) => value
 /** Text, because JSON numbers lose digits: signed 64 bits, as clients keep it. */
 export const int64Text = z
   .string()
-  .regex(/^\d{1,19}$/, 'must be a decimal number in a string')
+  .regex(/^\d{1,19}$/, { error: 'must be a decimal number in a string', abort: true })
   .refine((text) => BigInt(text) < 2n ** 63n, 'must be less than 2^63')
 export const clientId = z.string().max(MAX_CLIENT_ID_LENGTH, `must not be longer than ${MAX_CLIENT_ID_LENGTH} characters`)
 
