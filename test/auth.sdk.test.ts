@@ -4,9 +4,10 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { openSync } from '../client/src/node.ts'
 import type { SyncLine } from '../protocol/lines.ts'
 import { startEdge, type Edge } from './edge.ts'
-import { secretSigner, signer, startKeyServer, type KeyServer, type Signer } from './key-server.ts'
+import { startKeyServer, type KeyServer } from './key-server.ts'
 import { startPostgres, type TestPostgres } from './postgres.ts'
 import { RawClient } from './raw-stream.ts'
+import { secretSigner, signer, type Signer } from './signers.ts'
 import { AUDIENCE, connector, newSecret, powersync, temporaryDirectory, until } from './support.ts'
 
 const COOLDOWN_MS = 6_000

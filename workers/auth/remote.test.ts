@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { RockpoolError } from '../../protocol/errors.ts'
-import { secretSigner, signer, startKeyServer, type KeyServer, type Signer } from '../../test/key-server.ts'
+import { startKeyServer, type KeyServer } from '../../test/key-server.ts'
+import { secretSigner, signer, type Signer } from '../../test/signers.ts'
 import { TokenRules } from './keys.ts'
 import { authSettings, type KeySettings } from './settings.ts'
 import { verifyToken } from './token.ts'
