@@ -44,7 +44,7 @@ export async function dev(options: DevOptions, say: (line: string) => void, sign
     const edge = new LocalEdge({
       port,
       directory: join(data, 'edge'),
-      bindings: { DATABASE_URL: databaseUrl, JWT_SECRET: jwtSecret, JWT_AUDIENCE: jwtAudience, SYNC_CONFIG: syncConfig },
+      bindings: { ...options.auth, DATABASE_URL: databaseUrl, JWT_SECRET: jwtSecret, JWT_AUDIENCE: jwtAudience, SYNC_CONFIG: syncConfig },
       log: (line) => say(`edge       ${line}`),
     })
     stops.push(() => edge.dispose())

@@ -21,7 +21,8 @@ Options of dev, each with an environment variable of the same name (--database-u
   --jwt-secret BASE64URL             HS256; otherwise one is made and kept
   --jwt-audience AUD                 rockpool
   --data DIR                         .rockpool/data
-  --no-example`
+  --no-example
+Keys of identity providers (JWT_KEYS, JWKS_URL, SUPABASE_URL …, see docs/auth.md) are taken from the environment.`
 
 async function run(command: string | undefined, args: string[]): Promise<void> {
   switch (command) {

@@ -3,10 +3,16 @@ export interface SettingBindings {
   DATABASE_URL?: string
   /** PEM of an authority of its own; refused on Cloudflare, which trusts public ones only. */
   DATABASE_CA?: string
-  /** base64url, HS256. */
+  /** By what tokens are judged; docs/auth.md says what each does. */
   JWT_SECRET?: string
-  /** One audience, or several separated by commas. */
   JWT_AUDIENCE?: string
+  JWT_KEYS?: string | object
+  JWKS_URL?: string
+  JWKS_REJECT_IP_RANGES?: string
+  JWT_MAX_LIFETIME?: string | number
+  JWT_CLOCK_TOLERANCE?: string | number
+  SUPABASE_URL?: string
+  SUPABASE_JWT_SECRET?: string
   /** YAML; absent = the text bundled with the script. */
   SYNC_CONFIG?: string
   /** Publication and slot; both default to `rockpool`. A publication given here is not created. */

@@ -2,7 +2,7 @@ import { bucketHash } from '../../protocol/names.ts'
 import type { OpId } from '../../protocol/ops.ts'
 import type { LoadedPlan } from '../../sync-config/types.ts'
 import type { Environment } from '../environment.ts'
-import { Batch, type BatchSources } from './batch.ts'
+import { Batch, deliveredOf, MAILBOX_TABLE, mailboxKey, type BatchSources } from './batch.ts'
 import { Buckets } from './buckets.ts'
 import { migrate } from '../database.ts'
 import { durableDatabase, type DurableDatabase } from '../durable-database.ts'
@@ -109,6 +109,11 @@ export class Core {
   get planBehind(): string | null {
     const plan = this.pipeline.plan
     return plan === undefined ? this.state.get('commit').plan : plan
+  }
+
+  /** The write checkpoint that was last stored for a mailbox. */
+  delivered(mailbox: string): bigint | null {
+    return deliveredOf(this.rows.get({ t: MAILBOX_TABLE.number, key: mailboxKey(mailbox) }, MAILBOX_TABLE.name))
   }
 
   newBatch(): Batch {

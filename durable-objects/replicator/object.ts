@@ -37,6 +37,7 @@ export class Replicator extends DurableObject<Environment> implements Replicator
       emit: (content) => this.#emit(content),
       issued: () => this.#core.state.get('issued'),
       setIssued: (upTo) => this.#core.state.set('issued', upTo),
+      delivered: (mailbox) => this.#core.delivered(mailbox),
     })
   }
 
@@ -63,6 +64,13 @@ export class Replicator extends DurableObject<Environment> implements Replicator
     const writeCheckpoint = await this.#writes.request(request.user, request.clientId)
     await this.#arm()
     return { writeCheckpoint }
+  }
+
+  async checkpointRequest(request: Versioned & { user: string; clientId: string; id: string }): Promise<{ id: string }> {
+    checkVersion(request)
+    const id = await this.#writes.request(request.user, request.clientId, BigInt(request.id))
+    await this.#arm()
+    return { id }
   }
 
   /** The cron trigger. An alarm that stands is left as it is, so that a back-off is never shortened. */

@@ -54,5 +54,7 @@ export function evaluateAll(plans: readonly LoadedPlan[], names: readonly TableN
   const rows = new Map(
     results.flatMap((result) => result.rows.map((each) => [JSON.stringify([each.bucket, each.objectType, each.objectId]), each])),
   )
-  return { rows: [...rows.values()], errors: results.flatMap((result) => result.errors) }
+  const events = results.flatMap((result) => result.events ?? [])
+  const errors = results.flatMap((result) => result.errors)
+  return { rows: [...rows.values()], errors, ...(events.length === 0 ? {} : { events }) }
 }
