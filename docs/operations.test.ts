@@ -13,6 +13,6 @@ test('every problem that may be told is described, and no other', async () => {
 test('every setting is described', async () => {
   const declared = found(await text('../durable-objects/setting-bindings.ts'), /^ {2}([A-Z_]+)\?:/gm)
   expect(declared).toContain('WAL_KEEP_GB')
-  const documents = (await text('./operations.md')) + (await text('./deploy.md'))
+  const documents = (await text('./operations.md')) + (await text('./deploy.md')) + (await text('./auth.md'))
   expect(declared.filter((name) => !new RegExp(`\\b${name}\\b`).test(documents))).toEqual([])
 })

@@ -47,6 +47,20 @@ export async function prepare(
   return prepared
 }
 
+/**
+ * A mistake in the sync config is told before the database is asked for anything. The slot is looked at all the same, when it can be: one that nobody
+ * reads keeps WAL. Throws ROCKPOOL_SYNC_CONFIG.
+ */
+export async function checkSyncConfig(core: Core, settings: TenantSettings, sql: Sql): Promise<void> {
+  try {
+    core.plans.wanted(settings.syncConfig)
+  } catch (error) {
+    const measured = await measure(core, settings, sql, true).catch(() => null)
+    if (measured?.drop) await dropSlot(sql, settings.slot)
+    throw error
+  }
+}
+
 /** The tables of the plans under which rows are evaluated from now on: the serving one, and one that is to serve. */
 function names(core: Core, settings: TenantSettings) {
   const { state, plans, tables } = core

@@ -17,7 +17,7 @@ import { RockpoolError } from '../../protocol/errors.ts'
 import type { TenantSettings } from '../directory/settings.ts'
 import type { Core } from './core.ts'
 import { Intake, SLICE_CHANGES, type SourceTable } from './intake.ts'
-import { measure, prepare } from './prepare.ts'
+import { checkSyncConfig, measure, prepare } from './prepare.ts'
 import { Reader } from './reader.ts'
 import { deliver } from './write-checkpoints.ts'
 
@@ -146,6 +146,7 @@ export class Session {
 
   async #connect(sql: Sql, streaming: Sql): Promise<{ tables: readonly SourceTable[]; intake: Intake }> {
     const { slot } = this.#settings
+    await checkSyncConfig(this.#core, this.#settings, sql)
     // Before anything is made in the database: that neither leads to a pooler.
     await Promise.all([checkConnection(sql), checkConnection(streaming)])
     const source = await prepare(this.#core, this.#settings, sql, (waiting) => this.#slotWaits(waiting))
