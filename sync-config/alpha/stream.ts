@@ -1,9 +1,8 @@
 import type { ExprBinary, SelectFromStatement } from 'pgsql-ast-parser'
-import type { Context } from '../context.ts'
+import { tooManyDisjuncts, type Context } from '../context.ts'
 import { ExpressionBuilder } from '../expressions/build.ts'
 import { call, conjunction, type Expr } from '../expressions/expression.ts'
 import { dataColumns } from '../legacy/columns.ts'
-import { MAX_ALTERNATIVES } from '../legacy/match.ts'
 import { scopeOf, usesClient, usesRequest, usesRow } from '../legacy/scope.ts'
 import { singleTable } from '../legacy/table.ts'
 import type { Branch, Key, Program, Step, Walked } from '../plan/plan.ts'
@@ -141,7 +140,13 @@ class AlphaFilter {
     const right = this.read(node.right, negated)
     if (!left || !right) return null
     if ((node.op === 'OR') !== negated) return this.#or(left, right)
-    const all = left.flatMap((a) =>
+    const most = this.#context.limits.disjuncts
+    if (left.length * right.length > most) {
+      this.#builder.sql.error('too-many-disjuncts', tooManyDisjuncts(most), node)
+      return null
+    }
+    this.#builder.sql.work.step('plan', left.length * right.length)
+    return left.flatMap((a) =>
       right.map((b) => ({
         rows: [...a.rows, ...b.rows],
         requests: [...a.requests, ...b.requests],
@@ -149,7 +154,6 @@ class AlphaFilter {
         exists: [...a.exists, ...b.exists],
       })),
     )
-    return all.length > MAX_ALTERNATIVES ? this.#refuse('This condition has too many alternatives.', node) : all
   }
 
   /** Two filters of the row are one filter; everything else is two alternatives. */

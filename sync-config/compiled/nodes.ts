@@ -1,6 +1,7 @@
 import { some, type Expr } from '../expressions/expression.ts'
 import type { TablePattern } from '../plan/plan.ts'
 import type { SqlExpr } from '../text/sql.ts'
+import type { Work } from '../text/work.ts'
 
 /**
  * What a query ranges over, CTEs and sub-selects already replaced by what they are made of: tables, arrays of a table's row, and
@@ -26,6 +27,11 @@ export interface Item {
 export class Nodes {
   readonly all: Node[] = []
   readonly #written = new Map<Expr, SqlExpr>()
+  readonly #work: Work
+
+  constructor(work: Work) {
+    this.#work = work
+  }
 
   add(node: Node): number {
     return this.all.push(node) - 1
@@ -43,6 +49,7 @@ export class Nodes {
   leaves(expr: Expr): { side: Side; leaf: Expr }[] {
     const found: { side: Side; leaf: Expr }[] = []
     some(expr, (leaf) => {
+      this.#work.step('plan')
       const side = this.#sideOf(leaf)
       if (side !== null) found.push({ side, leaf })
       return false

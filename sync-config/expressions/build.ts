@@ -41,6 +41,7 @@ export class ExpressionBuilder {
   }
 
   build(node: SqlExpr): Expr | null {
+    this.sql.work.step('plan')
     switch (node.type) {
       case 'null':
         return NULL

@@ -3,9 +3,9 @@ import { ExpressionBuilder } from '../expressions/build.ts'
 import type { DataQuery } from '../plan/plan.ts'
 import type { ScalarText } from '../text/scalar.ts'
 import { Sql, type SqlExpr } from '../text/sql.ts'
-import type { Context } from '../context.ts'
 import { dataColumns } from './columns.ts'
-import { both, branchOf, filterOnly, idsOf, MAX_ALTERNATIVES, type Alternative } from './match.ts'
+import { tooManyDisjuncts, type Context } from '../context.ts'
+import { both, branchOf, filterOnly, idsOf, type Alternative } from './match.ts'
 import { scopeOf } from './scope.ts'
 import { singleTable } from './table.ts'
 
@@ -25,7 +25,9 @@ export function compileDataQuery(context: Context, source: ScalarText, label: st
     request: false,
   } as const
   const builder = new ExpressionBuilder(sql, scopeOf(sql, names))
-  const alternatives = select.where ? new DataFilter(builder).match(select.where) : [{ components: [], filters: [] }]
+  const alternatives = select.where
+    ? new DataFilter(builder, context.limits.disjuncts).match(select.where)
+    : [{ components: [], filters: [] }]
   const columns = dataColumns(builder, select.columns, table.name, true)
   context.schema?.checkQuery(sql, table, select)
   if (!alternatives) return null
@@ -46,9 +48,11 @@ const list = (names: readonly string[]): string => (names.length === 0 ? 'none' 
 
 class DataFilter {
   readonly #builder: ExpressionBuilder
+  readonly #most: number
 
-  constructor(builder: ExpressionBuilder) {
+  constructor(builder: ExpressionBuilder, most: number) {
     this.#builder = builder
+    this.#most = most
   }
 
   match(node: SqlExpr): Alternative[] | null {
@@ -69,11 +73,15 @@ class DataFilter {
     const left = this.match(node.left)
     const right = this.match(node.right)
     if (!left || !right) return null
-    const all = both(left, right)
+    const all = both(left, right, { most: this.#most, work: this.#builder.sql.work })
+    if (!all) {
+      this.#builder.sql.error('too-many-disjuncts', tooManyDisjuncts(this.#most), node)
+      return null
+    }
     if (all.some((alternative) => alternative.components.filter((component) => component.rowArray).length > 1)) {
       return this.#refuse('Only one IN with a bucket parameter is possible.', node)
     }
-    return all.length > MAX_ALTERNATIVES ? this.#refuse('This condition has too many alternatives.', node) : all
+    return all
   }
 
   #or(node: ExprBinary): Alternative[] | null {

@@ -1,12 +1,12 @@
 import type { ExprBinary, FromCall, SelectFromStatement } from 'pgsql-ast-parser'
-import type { Context } from '../context.ts'
+import { tooManyDisjuncts, type Context } from '../context.ts'
 import { ExpressionBuilder } from '../expressions/build.ts'
 import { call, canonical, integer, type Expr } from '../expressions/expression.ts'
 import type { Key, Step } from '../plan/plan.ts'
 import type { ScalarText } from '../text/scalar.ts'
 import { Sql, type SqlExpr } from '../text/sql.ts'
 import { columnName } from './columns.ts'
-import { both, branchOf, filterOnly, idsOf, MAX_ALTERNATIVES, type Alternative } from './match.ts'
+import { both, branchOf, filterOnly, idsOf, type Alternative } from './match.ts'
 import { scopeOf, usesClient, usesRequest, usesRow, usesToken, warnLowerCase } from './scope.ts'
 import { singleTable } from './table.ts'
 
@@ -104,7 +104,7 @@ function fromTable(
   } as const
   const builder = new ExpressionBuilder(sql, scopeOf(sql, names))
   const { outputs, priority } = readOutputs(builder, node, hasPriority, true)
-  const filter = new ParameterFilter(builder)
+  const filter = new ParameterFilter(builder, context.limits.disjuncts)
   const alternatives = node.where ? filter.match(node.where) : [{ components: [], filters: [] }]
   context.schema?.checkQuery(sql, table, node)
   let failed = !alternatives
@@ -184,9 +184,11 @@ function readOutputs(
 /** WHERE of a parameter query over a table. */
 class ParameterFilter {
   readonly #builder: ExpressionBuilder
+  readonly #most: number
 
-  constructor(builder: ExpressionBuilder) {
+  constructor(builder: ExpressionBuilder, most: number) {
     this.#builder = builder
+    this.#most = most
   }
 
   match(node: SqlExpr): Alternative[] | null {
@@ -236,13 +238,13 @@ class ParameterFilter {
     const left = this.match(node.left)
     const right = this.match(node.right)
     if (!left || !right) return null
-    const all = both(left, right)
-    if (all.some((alternative) => alternative.components.filter((component) => component.rowArray).length > 1)) {
-      this.#builder.sql.error('several-in', 'Only one IN over an array of the row is possible.', node)
+    const all = both(left, right, { most: this.#most, work: this.#builder.sql.work })
+    if (!all) {
+      this.#builder.sql.error('too-many-disjuncts', tooManyDisjuncts(this.#most), node)
       return null
     }
-    if (all.length > MAX_ALTERNATIVES) {
-      this.#builder.sql.error('too-many-alternatives', 'This condition has too many alternatives.', node)
+    if (all.some((alternative) => alternative.components.filter((component) => component.rowArray).length > 1)) {
+      this.#builder.sql.error('several-in', 'Only one IN over an array of the row is possible.', node)
       return null
     }
     return all

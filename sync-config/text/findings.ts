@@ -1,4 +1,5 @@
 import type { Finding, Place } from '../types.ts'
+import { Work } from './work.ts'
 
 /** Offsets into the YAML text in UTF-16 units: start, and just behind the end. */
 export type Range = readonly [start: number, end: number]
@@ -30,13 +31,15 @@ export class Lines {
 /** More findings than this say nothing new; a mutated file must not fill the memory with them. */
 const MOST = 500
 
-/** Collects all errors and warnings of one file. */
+/** Collects all errors and warnings of one file, and counts the work that reading it takes. */
 export class Findings {
   readonly #lines: Lines
   readonly #length: number
   readonly all: Finding[] = []
+  readonly work: Work
 
-  constructor(text: string) {
+  constructor(text: string, planScale = 1) {
+    this.work = new Work(text.length, planScale)
     this.#lines = new Lines(text)
     this.#length = text.length
   }

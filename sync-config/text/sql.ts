@@ -1,6 +1,8 @@
-import { parse, type Expr as SqlExpr, type PGNode, type SelectFromStatement, type Statement } from 'pgsql-ast-parser'
+import type { Expr as SqlExpr, PGNode, SelectFromStatement, Statement } from 'pgsql-ast-parser'
 import type { Findings, Range } from './findings.ts'
+import { parseSql } from './parser.ts'
 import type { ScalarText } from './scalar.ts'
+import { TooMuchWork, type Work } from './work.ts'
 
 export type { SqlExpr, SelectFromStatement }
 
@@ -16,6 +18,10 @@ export class Sql {
   constructor(source: ScalarText, findings: Findings) {
     this.source = source
     this.#findings = findings
+  }
+
+  get work(): Work {
+    return this.#findings.work
   }
 
   range(node: PGNode | undefined): Range {
@@ -94,7 +100,7 @@ export class Sql {
       return null
     }
     try {
-      return parse(text, { locationTracking: true })
+      return parseSql(text, this.work)
     } catch (error) {
       this.#syntaxError(error)
       return null
@@ -102,6 +108,14 @@ export class Sql {
   }
 
   #syntaxError(error: unknown): void {
+    if (error instanceof TooMuchWork) {
+      return this.errorAt(
+        'sql-work',
+        'This SQL takes too much work to read: it can be read in too many ways. Split it.',
+        0,
+        this.source.text.length,
+      )
+    }
     const message = error instanceof Error ? error.message : String(error)
     if (error instanceof RangeError) return this.errorAt('sql-nesting', 'The query is nested too deeply.', 0, 1)
     const [headline = message] = message.split('\n')
