@@ -8,6 +8,7 @@ import { Findings } from './text/findings.ts'
 import { readConfig, type ConfigText, type CteText } from './text/config.ts'
 import { valueOptions, type Options } from './text/options.ts'
 import { YamlReader } from './text/document.ts'
+import { DEFAULT_LIMITS } from './limits.ts'
 import { SchemaCheck, type SourceSchema } from './schema.ts'
 import { compileStream, readCtes } from './compiled/stream.ts'
 import type { Ctes } from './compiled/select.ts'
@@ -23,14 +24,12 @@ export interface CompileSettings {
   limits?: Partial<CompileLimits>
 }
 
-export const DEFAULT_COMPILE_LIMITS: CompileLimits = { disjuncts: 100, streamBuckets: 100 }
-
 /** A compile result with what only tools want to know. */
 export type DetailedResult = CompileResult & { options: Options | null; work: Readonly<Record<WorkKind, number>> }
 
 export function compileConfig(yaml: string, settings: CompileSettings = {}): DetailedResult {
-  const limits = { ...DEFAULT_COMPILE_LIMITS, ...settings.limits }
-  const scale = Math.max(1, limits.disjuncts / DEFAULT_COMPILE_LIMITS.disjuncts)
+  const limits = { ...DEFAULT_LIMITS, ...settings.limits }
+  const scale = Math.max(1, limits.disjuncts / DEFAULT_LIMITS.disjuncts)
   const findings = new Findings(yaml, scale)
   const config = readConfig(new YamlReader(yaml, findings))
   const plan = config && compilePlan(config, findings, settings, limits)
