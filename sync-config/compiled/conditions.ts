@@ -88,7 +88,7 @@ export class Conditions {
       sql.error(
         'not-in-select',
         'NOT IN (SELECT …) is not supported: no row may be equal, which cannot be watched. Keep a column that says it.',
-        right,
+        (right.type === 'select' && right.columns?.[0]?.expr) || right,
       )
       return null
     }
@@ -159,6 +159,13 @@ export class Conditions {
 
 /** A disjunct: conditions that all must hold. */
 export type Conjunct = Exclude<Condition, { and: unknown } | { or: unknown }>
+
+/** The expressions in a condition. */
+export function exprsOf(condition: Condition): Expr[] {
+  if ('and' in condition) return condition.and.flatMap(exprsOf)
+  if ('or' in condition) return condition.or.flatMap(exprsOf)
+  return 'test' in condition ? [condition.test] : [...condition.equal]
+}
 
 /** What bounds and counts the making of disjuncts. */
 interface Bounds {

@@ -150,11 +150,11 @@ export class SelectScope {
       this.sql.error('table-function', 'The only table function is json_each(array).', from.function)
       return null
     }
-    return this.each(arg, from.alias?.name ?? 'json_each')
+    return this.each(arg, from.alias?.name ?? 'json_each', from)
   }
 
   /** The elements of an array as a FROM item; null with an error. */
-  each(arg: SqlExpr, name: string): Item | null {
+  each(arg: SqlExpr, name: string, at: PGNode = arg): Item | null {
     const expr = this.builder().build(arg)
     if (!expr) return null
     const sides = this.nodes.sides(expr)
@@ -163,7 +163,7 @@ export class SelectScope {
       this.sql.error('each-sources', 'The array must come from one table, or from the request, and not from another json_each.', arg)
       return null
     }
-    const index = this.nodes.add(typeof side === 'number' ? { kind: 'row-each', table: side, expr } : { kind: 'request-each', expr })
+    const index = this.nodes.add(typeof side === 'number' ? { kind: 'row-each', table: side, expr } : { kind: 'request-each', expr }, at)
     return { name, columns: null, column: (part) => ['each', 0, part === 'key' ? 'key' : part === 'value' ? 'value' : 'other', index] }
   }
 

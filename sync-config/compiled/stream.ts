@@ -2,12 +2,13 @@ import type { SelectFromStatement } from 'pgsql-ast-parser'
 import { tooManyDisjuncts, type Context } from '../context.ts'
 import { canonical, type Expr, some } from '../expressions/expression.ts'
 import { usesClient, usesToken } from '../legacy/scope.ts'
+import { warnDefaultWithoutParameters } from '../legacy/warnings.ts'
 import type { Branch, Column, DataQuery, Program, Step, Variant } from '../plan/plan.ts'
 import type { CteText, StreamText } from '../text/config.ts'
 import type { ScalarText } from '../text/scalar.ts'
 import { Sql } from '../text/sql.ts'
 import { readColumns } from './columns.ts'
-import { disjuncts, type Conjunct } from './conditions.ts'
+import { disjuncts, exprsOf, type Conjunct } from './conditions.ts'
 import { Lowering, type Lowered } from './lower.ts'
 import { Nodes } from './nodes.ts'
 import { SelectScope, type Cte, type Ctes } from './select.ts'
@@ -59,6 +60,7 @@ function compileQuery(context: Context, text: StreamText, source: ScalarText, ct
   scope.read(select)
   const result = readColumns(scope, select)
   if (scope.broken || !result) return []
+  warnDefaultWithoutParameters(sql, text, scope.conditions.flatMap(exprsOf), select)
   const all = disjuncts(scope.conditions, {
     most: context.limits.disjuncts,
     work: sql.work,
@@ -89,11 +91,10 @@ function partitioned(sql: Sql, nodes: Nodes, disjunct: Conjunct[]): boolean {
         .filter((side) => side !== index && side !== 'request'),
     )
     if (others.size < 2) continue
-    const leaf = disjunct.find((part) => 'equal' in part && part.sides.includes(index))
     sql.error(
       'each-two-tables',
       'An array of the request can be compared with one table only: compare the tables with each other.',
-      leaf?.node,
+      nodes.place(index),
     )
     return false
   }

@@ -180,12 +180,16 @@ export class ExpressionBuilder {
   }
 
   #call(node: ExprCall): Expr | null {
-    const args = node.args.map((arg) => this.build(arg))
     if (node.over || node.filter || node.distinct || node.withinGroup || node.orderBy) {
       return this.#refuse('function', 'Aggregates and window functions are not supported.', node)
     }
-    if (!args.every((arg) => arg !== null)) return null
     const name = node.function.name.toLowerCase()
+    const fn = name === 'json_valid' && this.#compiled ? undefined : functions.get(name)
+    if (!node.function.schema && (!fn || name.endsWith('_1'))) {
+      return this.#refuse('function', `The function ${name} does not exist.`, this.#compiled ? node.function : node)
+    }
+    const args = node.args.map((arg) => this.build(arg))
+    if (!args.every((arg) => arg !== null)) return null
     if (node.function.schema) {
       const found = this.scope.schemaCall(node, args)
       if (found !== undefined) return this.#told(found, node)
@@ -195,10 +199,7 @@ export class ExpressionBuilder {
         this.#compiled ? node.function : node,
       )
     }
-    const fn = name === 'json_valid' && this.#compiled ? undefined : functions.get(name)
-    if (!fn || name.endsWith('_1')) {
-      return this.#refuse('function', `The function ${name} does not exist.`, this.#compiled ? node.function : node)
-    }
+    if (!fn) return null
     const [least, most] = fn.arity
     if (this.#compiled && (args.length < least || args.length > most)) {
       return this.#refuse(

@@ -1,5 +1,6 @@
 import { call, conjunction, rewrite, type Expr } from '../expressions/expression.ts'
 import type { Branch, Key, Walked } from '../plan/plan.ts'
+import type { SqlExpr } from '../text/sql.ts'
 import type { Work } from '../text/work.ts'
 
 /**
@@ -9,6 +10,7 @@ import type { Work } from '../text/work.ts'
 export interface Component {
   id: string
   row: Expr
+  node: SqlExpr
   /** The row's value is a JSON array: one key per element. */
   rowArray: boolean
   request?: { expr: Expr; array: boolean }

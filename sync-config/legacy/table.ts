@@ -38,7 +38,7 @@ export function singleTable(sql: Sql, select: SelectFromStatement): SourceTable 
     sql.error(
       'one-table',
       from?.type === 'statement' ? 'A sub-select in FROM is not supported here.' : 'The query must select from exactly one table.',
-      more[0] ?? from ?? select,
+      from ?? select,
     )
     return null
   }

@@ -62,13 +62,10 @@ export function readConfig(yaml: YamlReader): ConfigText | null {
     yaml.findings.error(
       'buckets-in-edition-3',
       "'bucket_definitions' belong to editions 1 and 2. Rewrite them as streams, or set `edition: 2`.",
-      buckets.key,
+      buckets.value ? yaml.range(buckets.value) : buckets.key,
     )
   } else if (!streams && edition >= 3) {
     yaml.findings.error('streams-required', "Edition 3 needs 'streams'.", [0, 1])
-  }
-  if (streams && edition < 2) {
-    yaml.findings.error('streams-in-edition-1', 'Streams need edition 2 or later: add `config: {edition: 3}`.', streams.key)
   }
   const ctes = find('with')
   if (ctes && edition < 3) yaml.findings.error('with-before-edition-3', "'with' needs edition 3.", ctes.key)
@@ -86,11 +83,15 @@ export function readConfig(yaml: YamlReader): ConfigText | null {
     if (names.has(stream.name))
       yaml.findings.error('duplicate-name', `The name '${stream.name}' is used by a bucket definition already.`, stream.key)
   }
+  if (streams && edition < 2) {
+    const place = config.streams[0]?.queries[0]?.range ?? streams.key
+    yaml.findings.error('streams-in-edition-1', 'Streams need edition 2 or later: add `config: {edition: 3}`.', place)
+  }
   if (streams && edition === 2 && config.streams.length > 0) {
     yaml.findings.warning(
       'alpha-streams',
       'These are streams of edition 2, an early form. Set `edition: 3` for joins, CTEs and several queries.',
-      streams.key,
+      yaml.range(streams.value),
     )
   }
   return config

@@ -88,7 +88,8 @@ export class YamlReader {
         uniqueKeys: sameKey,
         merge: false,
         prettyErrors: false,
-        logLevel: 'silent',
+        // 'silent' would also accept a second document.
+        logLevel: 'error',
       })
       if (!exceeded) return document
     } catch (error) {
