@@ -41,6 +41,7 @@ export class SelectScope {
     const scope: Scope = {
       dialect: 'compiled',
       fixedJson: this.context.fixedJson,
+      copyTraps: this.context.copyTraps,
       scalarIn,
       column: (ref) => this.column(ref),
       schemaCall: (node, args) => this.#call(node, args),

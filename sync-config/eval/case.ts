@@ -30,12 +30,15 @@ const listOf = (value: Json | undefined): Json[] => (Array.isArray(value) ? valu
 /** Request values are read as ordinary JSON: all numbers are JavaScript numbers. */
 const plain = (value: Json | undefined): Record<string, unknown> => (isObject(value) ? JSON.parse(jsonText(value)) : {})
 
-/** Evaluates a case (JSON text: config, rows, requests) and answers the result as JSON text. Throws JsonError for a text that is no JSON. */
-export function evaluateCase(text: string): string {
+/**
+ * Evaluates a case (JSON text: config, rows, requests) and answers the result as JSON text. Throws JsonError for a text that is no JSON.
+ * `copyTraps` (the default): as the reference evaluates it, also where that is wrong; otherwise as a deployed config behaves.
+ */
+export function evaluateCase(text: string, { copyTraps = true }: { copyTraps?: boolean } = {}): string {
   const given = objectOf(parseJson(text))
   const yaml = String(given['yaml'] ?? '')
   const schema = schemaOf(objectOf(given['options'])['schema'])
-  const result = compileConfig(yaml, { copyTraps: true, ...(schema ? { schema } : {}) })
+  const result = compileConfig(yaml, { copyTraps, ...(schema ? { schema } : {}) })
   const head = { valid: result.ok, errors: findingsOf(result, yaml) }
   if (!result.ok) return print(head)
   const rows = listOf(given['rows']).map(rowOf)

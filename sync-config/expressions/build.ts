@@ -12,6 +12,8 @@ export interface Scope {
   column(ref: ExprRef): Expr | null
   /** A call with a schema (`request.user_id()`); undefined = not one of this scope. */
   schemaCall(node: ExprCall, args: readonly Expr[]): Expr | null | undefined
+  /** Behave as the reference where it is wrong. */
+  copyTraps: boolean
   /** Whether `x IN array` may be used as a value. In SELECT lists of compiled streams it may not. */
   scalarIn?: boolean
   /** Told where each column and request value was written. */
@@ -19,7 +21,14 @@ export interface Scope {
 }
 
 const comparisons = new Set(['=', '<', '<=', '>', '>='])
-const perRowFailures = new Set(['%', '&', '|', '<<', '>>'])
+/** Integer operators of compiled streams. The reference accepts them and then fails for every row. */
+const integerOperators = new Map([
+  ['%', 'remainder'],
+  ['&', 'bit and'],
+  ['|', 'bit or'],
+  ['<<', 'shift left'],
+  ['>>', 'shift right'],
+])
 const casts = new Set(['text', 'integer', 'real', 'numeric', 'blob'])
 
 /** Makes plan expressions of SQL expressions. Reports every error that it finds and answers null then. */
@@ -91,7 +100,7 @@ export class ExpressionBuilder {
           node,
         )
       case 'substring':
-        return this.#refuse('function', 'Write substring(text, start, length).', node)
+        return this.#substring(node)
       case 'parameter':
         return this.#refuse('operator', `Parameters such as ${node.name} are not supported.`, node)
       default:
@@ -115,18 +124,26 @@ export class ExpressionBuilder {
     const op = node.op
     if (op === 'IN' || op === 'NOT IN') return this.#in(node)
     const supported =
-      comparisons.has(op) || ['AND', 'OR', '!=', '+', '-', '*', '/', '||'].includes(op) || (this.#compiled && perRowFailures.has(op))
+      comparisons.has(op) || ['AND', 'OR', '!=', '+', '-', '*', '/', '||'].includes(op) || (this.#compiled && integerOperators.has(op))
     if (!supported) {
       const hint = /LIKE/.test(op) ? ' Compare with = or use instr(…).' : ''
       return this.#refuse('operator', `The operator ${op} is not supported.${hint}`, node)
     }
-    if (perRowFailures.has(op))
-      this.sql.warning('operator-fails', `The operator ${op} fails for every row: rows that need it are not synced.`, node)
     const sides = this.#pair(node.left, node.right)
     if (!sides) return null
     if (op === 'AND' || op === 'OR') return call(op.toLowerCase(), ...sides)
     if (op === '!=' && this.#compiled) return call('not', call('=', ...sides))
-    return call(op, ...sides)
+    const integers = integerOperators.get(op)
+    return call(integers === undefined ? op : this.scope.copyTraps ? op : integers, ...sides)
+  }
+
+  /** `substring(text FROM start FOR length)`, of which the parser makes a node of its own. */
+  #substring(node: SqlExpr & { type: 'substring' }): Expr | null {
+    if (!this.#compiled) return this.#refuse('function', 'Write substring(text, start, length).', node)
+    const parts = [node.value, node.from ?? null, node.for ?? null]
+    const [value, from, length] = parts.map((part) => (part ? this.build(part) : undefined))
+    if (!value || from === null || length === null) return null
+    return call('substring', value, from ?? integer(1), ...(length ? [length] : []))
   }
 
   #in(node: ExprBinary): Expr | null {

@@ -59,7 +59,7 @@ export function scopeOf(sql: Sql, names: Names): Scope {
     if (found === null) return refuse('arity', `${node.function.schema}.${node.function.name}: wrong number of arguments.`, node)
     return found
   }
-  return { dialect: names.dialect, fixedJson: names.fixedJson, column, schemaCall }
+  return { dialect: names.dialect, fixedJson: names.fixedJson, copyTraps: false, column, schemaCall }
 }
 
 const parts = { auth: 'jwt', connection: 'connection', subscription: 'subscription' } as const
