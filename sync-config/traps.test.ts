@@ -164,7 +164,7 @@ test('numbers of the token are REAL in the text views and INTEGER in the value v
             `parameters: "SELECT typeof(${expression}) || ':' || ${expression} AS x"\ndata: [SELECT id FROM t WHERE id = bucket.x]`,
             edition,
           )
-    const jwt = { sub: 'u', n: 5, big: 9007199254740993, parameters: { n: 5 } }
+    const jwt = { sub: 'u', n: 5, big: 2 ** 53, parameters: { n: 5 } }
     const ids = ['real:5', 'integer:5', 'text:5.0', 'real:9007199254740992']
     return synced(evaluate(yaml, list(...ids.map((id) => row('t', JSON.stringify({ id })))), [{ jwt, parameters: { n: 5 } }]))[0]?.[0]
   }

@@ -65,6 +65,13 @@ function evaluatePlan(plan: Plan, rows: CaseRow[], requests: RequestContext[]): 
     source_tables: patternsOf(content)
       .map(({ connection, schema, name, wildcard }) => `${connection}/${schema}/${name}${wildcard ? '%' : ''}`)
       .sort(),
+    definitions: content.programs.map(({ name, automatic, failsRequest, alwaysDefault, variants }) => ({
+      name,
+      default: automatic,
+      buckets: [...new Set(variants.map((variant) => content.definitions[variant.definition]?.name))],
+      // Lookups of compiled streams belong to no stream.
+      lookups: failsRequest || alwaysDefault ? variants.flatMap(({ steps }) => steps.filter((step) => 'lookup' in step)).length : 0,
+    })),
     data: evaluated.map(({ outputs, errors }) => [
       ...outputs
         .filter((output) => !lookups.has(output.definition))
@@ -108,9 +115,10 @@ function requestResult(
   )
   return {
     errors: resolution.errors,
-    buckets: resolution.buckets.map(({ bucket, priority, reasons }) => ({
+    buckets: resolution.buckets.map(({ bucket, priority, reasons, program }) => ({
       bucket: shortName(bucket),
       priority,
+      definition: program,
       reasons: reasons.map((reason) => ('sub' in reason ? reason.sub : 'default')),
     })),
     dynamic: resolution.lookups.length > 0,

@@ -133,6 +133,7 @@ interface Asked {
 
 /** What a resolution finds in more detail than clients are told. */
 export interface DetailedResolution extends Resolution {
+  buckets: (ResolvedBucket & { program: string })[]
   errors: { definition: string; subscription: number | 'default'; message: string }[]
   /** The reference would fail the whole request: a bucket definition could not be evaluated. */
   failure: string | null
@@ -151,7 +152,7 @@ export class RequestRun implements RequestProgram {
 
   resolve(rows: Rows): DetailedResolution {
     const progress: Progress = { rows, lookups: new Map(), counted: 0, asked: 0, rounds: 0, limits: this.#limits }
-    const buckets = new Map<string, ResolvedBucket>()
+    const buckets = new Map<string, DetailedResolution['buckets'][number]>()
     const streams: StreamEntry[] = []
     const errors: DetailedResolution['errors'] = []
     let failure: string | null = null
@@ -160,9 +161,9 @@ export class RequestRun implements RequestProgram {
       let index = streams.findIndex((stream) => stream.name === program.name)
       if (index < 0) index = streams.push({ name: program.name, is_default: program.automatic, errors: [] }) - 1
       const reason: BucketReason = asked.subscription === 'default' ? { default: index } : { sub: asked.subscription }
-      const found: ResolvedBucket[] = []
+      const found: DetailedResolution['buckets'] = []
       try {
-        this.#evaluate(asked, progress, (bucket) => found.push({ ...bucket, reasons: [reason] }))
+        this.#evaluate(asked, progress, (bucket) => found.push({ ...bucket, reasons: [reason], program: program.name }))
       } catch (error) {
         if (!(error instanceof EvaluationFailure) && !(error instanceof RangeError)) throw error
         const message = `Error evaluating bucket ids: ${error.message}`
@@ -201,7 +202,7 @@ export class RequestRun implements RequestProgram {
 }
 
 /** A bucket reached several ways: the most urgent priority, all reasons. */
-function merge(buckets: Map<string, ResolvedBucket>, bucket: ResolvedBucket): void {
+function merge<T extends ResolvedBucket>(buckets: Map<string, T>, bucket: T): void {
   const known = buckets.get(bucket.bucket)
   if (!known) {
     buckets.set(bucket.bucket, bucket)
@@ -212,12 +213,16 @@ function merge(buckets: Map<string, ResolvedBucket>, bucket: ResolvedBucket): vo
   known.reasons.push(...bucket.reasons.filter((reason) => !texts.has(JSON.stringify(reason))))
 }
 
-/** How often a program is evaluated for a request: once per subscription, and as default. */
+/**
+ * How often a program is evaluated for a request: once per subscription, and as default. Bucket definitions know no subscription
+ * parameters: to name one in a subscription asks for its default.
+ */
 function askedOf(program: CompiledProgram, context: RequestContext): Asked[] {
-  const { name, automatic, alwaysDefault } = program.program
+  const { name, automatic, alwaysDefault, failsRequest } = program.program
   const subscribed = context.subscriptions.flatMap(({ stream, parameters, priority }, subscription): Asked[] =>
     stream === name ? [{ program, parameters: parameters ?? {}, priority, subscription }] : [],
   )
-  const byDefault = automatic && (context.includeDefaults || (alwaysDefault && subscribed.length > 0))
-  return byDefault ? [{ program, parameters: null, priority: null, subscription: 'default' }, ...subscribed] : subscribed
+  const byDefault = automatic && (context.includeDefaults || ((alwaysDefault || failsRequest) && subscribed.length > 0))
+  const explicit = failsRequest ? [] : subscribed
+  return byDefault ? [...explicit, { program, parameters: null, priority: null, subscription: 'default' }] : explicit
 }
