@@ -1,7 +1,7 @@
 import type { SourceRow } from '../../protocol/values.ts'
 import { compileConfig, type DetailedResult } from '../compile.ts'
 import { jsonText, parseJson, realText, type Json, type JsonObject } from '../expressions/json.ts'
-import type { Value } from '../expressions/values.ts'
+import { EvaluationFailure, type Value } from '../expressions/values.ts'
 import { EventEvaluator } from '../load/events.ts'
 import { ReadyPlan, patternsOf } from '../load/plan.ts'
 import type { DetailedResolution } from '../load/request.ts'
@@ -17,11 +17,14 @@ interface CaseRow {
   schema: string
   connection: string
   record: SourceRow
+  /** Why the record cannot be read. */
+  failure: string | null
 }
 
 interface Evaluated {
   outputs: Output[]
   errors: EvaluationError[]
+  failure: string | null
 }
 
 const objectOf = (value: Json | undefined): JsonObject => (isObject(value) ? value : {})
@@ -49,8 +52,9 @@ function evaluatePlan(plan: Plan, rows: CaseRow[], requests: RequestContext[]): 
   const ready = new ReadyPlan(plan)
   const content = contentOf(plan)
   const lookups = new Set(content.lookups.map((lookup) => lookup.hash))
-  const evaluated = rows.map(({ table, schema, connection, record }): Evaluated => {
-    const out: Evaluated = { outputs: [], errors: [] }
+  const evaluated = rows.map(({ table, schema, connection, record, failure }): Evaluated => {
+    const out: Evaluated = { outputs: [], errors: [], failure }
+    if (failure !== null) return out
     ready.rows.outputs({ schema, name: table }, record, (output) => out.outputs.push(output), out.errors, connection)
     return out
   })
@@ -72,7 +76,8 @@ function evaluatePlan(plan: Plan, rows: CaseRow[], requests: RequestContext[]): 
       // Lookups of compiled streams belong to no stream.
       lookups: failsRequest || alwaysDefault ? variants.flatMap(({ steps }) => steps.filter((step) => 'lookup' in step)).length : 0,
     })),
-    data: evaluated.map(({ outputs, errors }) => [
+    data: evaluated.map(({ outputs, errors, failure }) => [
+      ...(failure === null ? [] : [{ row_error: failure }]),
       ...outputs
         .filter((output) => !lookups.has(output.definition))
         .map((output) => ({ bucket: shortName(output.bucket), table: output.objectType, id: output.objectId, data: dataOf(output) })),
@@ -195,7 +200,16 @@ function rowOf(value: Json): CaseRow {
     table: String(row['table']),
     schema: String(row['schema'] ?? 'public'),
     connection: String(row['connection'] ?? 'default'),
-    record: recordOf(objectOf(row['record'])),
+    ...recordOrFailure(objectOf(row['record'])),
+  }
+}
+
+function recordOrFailure(record: JsonObject): { record: SourceRow; failure: string | null } {
+  try {
+    return { record: recordOf(record), failure: null }
+  } catch (error) {
+    if (!(error instanceof EvaluationFailure)) throw error
+    return { record: {}, failure: error.message }
   }
 }
 
