@@ -39,7 +39,8 @@ const plain = (value: Json | undefined): Record<string, unknown> => (isObject(va
  */
 export function evaluateCase(text: string, { copyTraps = true }: { copyTraps?: boolean } = {}): string {
   const given = objectOf(parseJson(text))
-  const yaml = String(given['yaml'] ?? '')
+  const yaml = given['yaml']
+  if (typeof yaml !== 'string') throw new Error('this JSON is no case: it must be an object with the sync config as text in "yaml"')
   const schema = schemaOf(objectOf(given['options'])['schema'])
   const result = compileConfig(yaml, { copyTraps, ...(schema ? { schema } : {}) })
   const head = { valid: result.ok, errors: findingsOf(result, yaml) }

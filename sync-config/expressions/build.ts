@@ -1,4 +1,5 @@
 import type { ExprBinary, ExprCall, ExprRef, ExprUnary } from 'pgsql-ast-parser'
+import { closest, shorten, suggestion } from '../text/closest.ts'
 import type { Sql, SqlExpr } from '../text/sql.ts'
 import { call, conjunction, integer, NULL, text, type Expr } from './expression.ts'
 import { functions } from './functions.ts'
@@ -29,6 +30,25 @@ const integerOperators = new Map([
   ['<<', 'shift left'],
   ['>>', 'shift right'],
 ])
+/** What people write for a function that has another name here. */
+const instead = new Map([
+  ['coalesce', 'ifnull(a, b)'],
+  ['substr', 'substring(text, start, length)'],
+  ['concat', 'a || b'],
+  ['if', 'iif(condition, a, b)'],
+  ['strpos', 'instr(text, part)'],
+  ['char_length', 'length(text)'],
+  ['exists', 'value IN (SELECT …)'],
+  ['any', 'value IN array'],
+  ['json_array_elements', 'json_each(array)'],
+  ['jsonb_array_length', 'json_array_length(array)'],
+])
+
+function hint(name: string, known: readonly string[]): string {
+  const other = instead.get(name)
+  return other === undefined ? suggestion(closest(name, known)) : ` Write ${other}.`
+}
+
 const casts = new Set(['text', 'integer', 'real', 'numeric', 'blob'])
 
 /** Makes plan expressions of SQL expressions. Reports every error that it finds and answers null then. */
@@ -203,7 +223,12 @@ export class ExpressionBuilder {
     const name = node.function.name.toLowerCase()
     const fn = name === 'json_valid' && this.#compiled ? undefined : functions.get(name)
     if (!node.function.schema && (!fn || name.endsWith('_1'))) {
-      return this.#refuse('function', `The function ${name} does not exist.`, this.#compiled ? node.function : node)
+      const known = [...functions.keys()].filter((each) => !each.endsWith('_1') && !(each === 'json_valid' && this.#compiled))
+      return this.#refuse(
+        'function',
+        `The function ${shorten(name)} does not exist.${hint(name, known)}`,
+        this.#compiled ? node.function : node,
+      )
     }
     const args = node.args.map((arg) => this.build(arg))
     if (!args.every((arg) => arg !== null)) return null

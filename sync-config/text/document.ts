@@ -59,7 +59,12 @@ export class YamlReader {
     }
     if (document.errors.length > 0) return null
     if (isMap(document.contents)) return document.contents
-    this.findings.error('yaml-not-a-map', "The file must be a map with 'bucket_definitions' or 'streams'.", this.range(document.contents))
+    const empty = document.contents === null || (isScalar(document.contents) && document.contents.value === null)
+    this.findings.error(
+      'yaml-not-a-map',
+      `${empty ? 'The file is empty: it' : 'The file'} must be a map with 'bucket_definitions' or 'streams'.`,
+      this.range(document.contents),
+    )
     return null
   }
 
