@@ -22,6 +22,8 @@ export interface CompileSettings {
   /** Behave as the reference where it is wrong in a way that can grant too much or too little. Only for comparing with it. */
   copyTraps?: boolean
   limits?: Partial<CompileLimits>
+  /** Schema that unqualified tables are in; `public`. */
+  defaultSchema?: string
 }
 
 /** A compile result with what only tools want to know. */
@@ -50,6 +52,7 @@ function compilePlan(config: ConfigText, findings: Findings, settings: CompileSe
     edition: config.options.edition,
     fixedJson: config.options.fixedJsonExtract,
     copyTraps: settings.copyTraps ?? false,
+    defaultSchema: settings.defaultSchema ?? 'public',
     limits,
     schema: settings.schema ? new SchemaCheck(settings.schema) : null,
     definition: (content) => definitions.add(content),

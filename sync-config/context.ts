@@ -10,6 +10,8 @@ export interface Context {
   fixedJson: boolean
   /** Behave as the reference where it is wrong; only for comparing with it. */
   copyTraps: boolean
+  /** Schema that unqualified tables are in. */
+  defaultSchema: string
   limits: CompileLimits
   /** Tables and columns of the source, when known. */
   schema: SchemaCheck | null

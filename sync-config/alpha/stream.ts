@@ -35,7 +35,7 @@ export function compileAlphaStream(context: Context, text: StreamText): Program 
   if (!source) return null
   const sql = new Sql(source, context.findings)
   const select = sql.select(false)
-  const table = select && singleTable(sql, select)
+  const table = select && singleTable(sql, select, context.defaultSchema)
   if (!select || !table) return null
   const names = {
     dialect: 'alpha',

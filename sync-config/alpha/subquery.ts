@@ -26,7 +26,7 @@ interface Comparison {
 /** `SELECT column FROM table WHERE …`: one table, one column, ANDs only, and it must depend on the request. */
 export function compileSubquery(context: Context, sql: Sql, select: SelectFromStatement, stream: string): Subquery | null {
   if (!sql.clauses(select, false)) return null
-  const table = singleTable(sql, select)
+  const table = singleTable(sql, select, context.defaultSchema)
   if (!table) return null
   const builder = new ExpressionBuilder(
     sql,

@@ -86,7 +86,7 @@ export class SelectScope {
     const { name, schema, alias } = from.name
     const cte = schema ? undefined : this.ctes.get(name.toLowerCase())
     if (cte) return this.cteItem(cte, alias ?? name)
-    const pattern = tablePattern(this.sql, from)
+    const pattern = tablePattern(this.sql, from, this.context.defaultSchema)
     if (!pattern) return null
     this.context.schema?.checkTable(this.sql, pattern, from)
     const index = this.nodes.add({ kind: 'table', pattern, name: alias ?? name, output: alias ?? (pattern.wildcard ? null : pattern.name) })

@@ -41,11 +41,13 @@ export function evaluateCase(text: string, { copyTraps = true }: { copyTraps?: b
   const given = objectOf(parseJson(text))
   const yaml = given['yaml']
   if (typeof yaml !== 'string') throw new Error('this JSON is no case: it must be an object with the sync config as text in "yaml"')
-  const schema = schemaOf(objectOf(given['options'])['schema'])
-  const result = compileConfig(yaml, { copyTraps, ...(schema ? { schema } : {}) })
+  const options = objectOf(given['options'])
+  const defaultSchema = String(options['defaultSchema'] ?? 'public')
+  const schema = schemaOf(options['schema'], defaultSchema)
+  const result = compileConfig(yaml, { copyTraps, defaultSchema, ...(schema ? { schema } : {}) })
   const head = { valid: result.ok, errors: findingsOf(result, yaml) }
   if (!result.ok) return print(head)
-  const rows = listOf(given['rows']).map(rowOf)
+  const rows = listOf(given['rows']).map((row) => rowOf(row, defaultSchema))
   return print({ ...head, ...configOf(result), ...evaluatePlan(result.plan, rows, listOf(given['requests']).map(requestOf)) })
 }
 
@@ -195,11 +197,11 @@ function configOf({ options }: DetailedResult): object {
   }
 }
 
-function rowOf(value: Json): CaseRow {
+function rowOf(value: Json, defaultSchema: string): CaseRow {
   const row = objectOf(value)
   return {
     table: String(row['table']),
-    schema: String(row['schema'] ?? 'public'),
+    schema: String(row['schema'] ?? defaultSchema),
     connection: String(row['connection'] ?? 'default'),
     ...recordOrFailure(objectOf(row['record'])),
   }
@@ -231,11 +233,11 @@ function requestOf(value: Json): RequestContext {
   }
 }
 
-function schemaOf(value: Json | undefined): SourceSchema | null {
+function schemaOf(value: Json | undefined, defaultSchema: string): SourceSchema | null {
   if (!isObject(value)) return null
   const tables = listOf(value['tables']).map((item) => {
     const { schema, name, columns } = objectOf(item)
-    return { schema: String(schema ?? 'public'), name: String(name), columns: Object.keys(objectOf(columns)) }
+    return { schema: String(schema ?? defaultSchema), name: String(name), columns: Object.keys(objectOf(columns)) }
   })
   return { tables }
 }

@@ -19,7 +19,7 @@ export function compileDataQuery(
   const sql = new Sql(source, context.findings)
   const select = sql.select(false)
   if (!select) return null
-  const table = singleTable(sql, select)
+  const table = singleTable(sql, select, context.defaultSchema)
   if (!table) return null
   const names = {
     dialect: 'legacy',

@@ -89,7 +89,7 @@ function fromTable(
   acceptDangerous: boolean,
   hasPriority: boolean,
 ): ParameterQuery | null {
-  const table = singleTable(sql, node)
+  const table = singleTable(sql, node, context.defaultSchema)
   if (!table) return null
   if (table.alias !== undefined) {
     sql.error('alias-in-parameter-query', 'A table alias is not possible in a parameter query.', table.node)

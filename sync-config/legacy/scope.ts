@@ -1,6 +1,6 @@
 import type { ExprCall, ExprRef } from 'pgsql-ast-parser'
 import type { Dialect, Scope } from '../expressions/build.ts'
-import { call, NULL, some, type Expr } from '../expressions/expression.ts'
+import { call, some, type Expr } from '../expressions/expression.ts'
 import type { Sql } from '../text/sql.ts'
 
 /** What a query's names can mean in bucket definitions and in streams of edition 2. */
@@ -104,8 +104,7 @@ export function streamRequest(
 function parameter(of: 'jwt' | 'connection' | 'subscription', args: readonly Expr[], fixedJson: boolean, valueView: boolean): Expr | null {
   const [key] = args
   if (!key || args.length !== 1) return null
-  if (valueView && key[0] === 'text') return ['member', 'connection', key[1]]
-  if (valueView && key[0] === 'null') return NULL
+  if (valueView) return usesRow(key) ? null : ['member', 'connection', key[0] === 'text' ? key[1] : key]
   return call(fixedJson ? '->>' : '->>_1', ['request', of], key)
 }
 
