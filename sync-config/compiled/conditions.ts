@@ -93,6 +93,7 @@ export class Conditions {
       return null
     }
     const left = this.#scope.builder().build(node.left)
+    if (!subquery) this.#scope.builder().warnUnlessArray(right)
     const operand = this.#operand(right)
     if (!left || !operand) return null
     const same = this.#same(left, operand.expr, node)

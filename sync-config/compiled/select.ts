@@ -4,6 +4,7 @@ import { ExpressionBuilder, type Scope } from '../expressions/build.ts'
 import type { Expr } from '../expressions/expression.ts'
 import { tablePattern } from '../legacy/table.ts'
 import { streamRequest } from '../legacy/scope.ts'
+import type { FindingCode } from '../text/codes.ts'
 import type { Sql, SqlExpr } from '../text/sql.ts'
 import { Conditions, type Condition } from './conditions.ts'
 import type { Item, Nodes } from './nodes.ts'
@@ -205,7 +206,7 @@ export class SelectScope {
     return found
   }
 
-  #refuse(code: string, message: string, node: PGNode): null {
+  #refuse(code: FindingCode, message: string, node: PGNode): null {
     this.sql.error(code, message, node)
     return null
   }

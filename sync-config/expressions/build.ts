@@ -1,5 +1,6 @@
 import type { ExprBinary, ExprCall, ExprRef, ExprUnary } from 'pgsql-ast-parser'
 import { closest, shorten, suggestion } from '../text/closest.ts'
+import type { FindingCode } from '../text/codes.ts'
 import type { Sql, SqlExpr } from '../text/sql.ts'
 import { call, conjunction, integer, NULL, text, type Expr } from './expression.ts'
 import { functions } from './functions.ts'
@@ -30,6 +31,16 @@ const integerOperators = new Map([
   ['<<', 'shift left'],
   ['>>', 'shift right'],
 ])
+const literals = new Set(['integer', 'numeric', 'boolean'])
+
+function kindOfJson(text: string): 'array' | 'other' | null {
+  try {
+    return Array.isArray(JSON.parse(text)) ? 'array' : 'other'
+  } catch {
+    return null
+  }
+}
+
 /** What people write for a function that has another name here. */
 const instead = new Map([
   ['coalesce', 'ifnull(a, b)'],
@@ -180,10 +191,19 @@ export class ExpressionBuilder {
       const values = items.map((item) => this.build(item))
       found = left && (values.every((value) => value !== null) ? call('in list', left, ...values) : null)
     } else {
+      this.warnUnlessArray(right)
       const sides = this.#pair(node.left, right)
       found = sides && call('in', ...sides)
     }
     return found && (negated ? call('not', found) : found)
+  }
+
+  /** A literal on the right of IN that can only fail: `status IN ('open')` is `status IN 'open'` to the parser. */
+  warnUnlessArray(right: SqlExpr): void {
+    const json = right.type === 'string' ? kindOfJson(right.value) : null
+    const walks = right.type === 'string' ? json === 'array' || (this.#compiled && json === 'other') : !literals.has(right.type)
+    if (walks) return
+    this.sql.warning('in-not-array', "The right side of IN must be a JSON array: write IN '[…]'. As it is, it fails for every row.", right)
   }
 
   /** Items of ARRAY[…] or ROW(…), compiled only. */
@@ -283,7 +303,7 @@ export class ExpressionBuilder {
     return /^-?\d+$/.test(written) ? BigInt(written) : node.type === 'integer' ? BigInt(node.value) : 0n
   }
 
-  #refuse(code: string, message: string, node: Parameters<Sql['range']>[0]): null {
+  #refuse(code: FindingCode, message: string, node: Parameters<Sql['range']>[0]): null {
     this.sql.error(code, message, node)
     return null
   }

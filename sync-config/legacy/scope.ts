@@ -1,6 +1,7 @@
 import type { ExprCall, ExprRef } from 'pgsql-ast-parser'
 import type { Dialect, Scope } from '../expressions/build.ts'
 import { call, some, type Expr } from '../expressions/expression.ts'
+import type { FindingCode } from '../text/codes.ts'
 import type { Sql } from '../text/sql.ts'
 
 /** What a query's names can mean in bucket definitions and in streams of edition 2. */
@@ -17,7 +18,7 @@ export interface Names {
 }
 
 export function scopeOf(sql: Sql, names: Names): Scope {
-  const refuse = (code: string, message: string, node: Parameters<Sql['error']>[2]): null => {
+  const refuse = (code: FindingCode, message: string, node: Parameters<Sql['error']>[2]): null => {
     sql.error(code, message, node)
     return null
   }

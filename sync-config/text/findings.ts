@@ -1,4 +1,5 @@
 import type { Finding, Place } from '../types.ts'
+import type { FindingCode } from './codes.ts'
 import { Work } from './work.ts'
 
 /** Offsets into the YAML text in UTF-16 units: start, and just behind the end. */
@@ -44,11 +45,11 @@ export class Findings {
     this.#length = text.length
   }
 
-  error(code: string, message: string, range: Range): void {
+  error(code: FindingCode, message: string, range: Range): void {
     this.#add('error', code, message, range)
   }
 
-  warning(code: string, message: string, range: Range): void {
+  warning(code: FindingCode, message: string, range: Range): void {
     this.#add('warning', code, message, range)
   }
 
@@ -56,7 +57,7 @@ export class Findings {
     return this.all.some((finding) => finding.level === 'error')
   }
 
-  #add(level: Finding['level'], code: string, message: string, [start, end]: Range): void {
+  #add(level: Finding['level'], code: FindingCode, message: string, [start, end]: Range): void {
     if (this.all.length >= MOST) {
       if (level === 'warning' || this.failed) return
       this.all.pop()

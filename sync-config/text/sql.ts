@@ -1,4 +1,5 @@
 import type { Expr as SqlExpr, PGNode, SelectFromStatement, Statement } from 'pgsql-ast-parser'
+import type { FindingCode } from './codes.ts'
 import type { Findings, Range } from './findings.ts'
 import { parseSql } from './parser.ts'
 import type { ScalarText } from './scalar.ts'
@@ -38,15 +39,15 @@ export class Sql {
     return this.source.text === '' ? this.source.range : this.source.map([0, this.source.text.trimEnd().length])
   }
 
-  error(code: string, message: string, node?: PGNode): void {
+  error(code: FindingCode, message: string, node?: PGNode): void {
     this.#findings.error(code, message, this.range(node))
   }
 
-  warning(code: string, message: string, node?: PGNode): void {
+  warning(code: FindingCode, message: string, node?: PGNode): void {
     this.#findings.warning(code, message, this.range(node))
   }
 
-  errorAt(code: string, message: string, start: number, end: number): void {
+  errorAt(code: FindingCode, message: string, start: number, end: number): void {
     this.#findings.error(code, message, this.source.map([start, end]))
   }
 
