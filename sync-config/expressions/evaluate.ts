@@ -22,6 +22,8 @@ export function compileExpression(expr: Expr): Evaluate {
     }
     case 'column': {
       const name = expr[1]
+      // A row without such a column must not answer with what every object has.
+      if (name in Object.prototype) return (e) => (Object.hasOwn(e.row, name) ? e.row[name] : undefined)
       return (e) => e.row[name]
     }
     case 'meta': {
