@@ -6,6 +6,7 @@ import { bundle, ROOT } from './bundle.ts'
 import { checkSource } from './check-source.ts'
 import { isFree, startDatabase } from './database.ts'
 import { LocalEdge } from './edge.ts'
+import { limitBindings, limitsOf } from './limits.ts'
 import type { DevOptions } from './options.ts'
 import { UsageError } from './problem.ts'
 import { developmentSecret } from './secret.ts'
@@ -44,7 +45,14 @@ export async function dev(options: DevOptions, say: (line: string) => void, sign
     const edge = new LocalEdge({
       port,
       directory: join(data, 'edge'),
-      bindings: { ...options.auth, DATABASE_URL: databaseUrl, JWT_SECRET: jwtSecret, JWT_AUDIENCE: jwtAudience, SYNC_CONFIG: syncConfig },
+      bindings: {
+        ...options.auth,
+        ...limitBindings(process.env),
+        DATABASE_URL: databaseUrl,
+        JWT_SECRET: jwtSecret,
+        JWT_AUDIENCE: jwtAudience,
+        SYNC_CONFIG: syncConfig,
+      },
       log: (line) => say(`edge       ${line}`),
     })
     stops.push(() => edge.dispose())
@@ -72,7 +80,7 @@ async function readSyncConfig(file: string | undefined): Promise<string> {
   const text = await readFile(path, 'utf8').catch((error: unknown) => {
     throw new UsageError(`the sync config cannot be read: ${error instanceof Error ? error.message : String(error)}`)
   })
-  const result = compile(text)
+  const result = compile(text, limitsOf(process.env))
   if (result.ok) return text
   const lines = result.errors.map((error) => `${path}:${error.place.line}:${error.place.column} ${error.code}: ${error.message}`)
   throw new UsageError(`the sync config has errors\n${lines.join('\n')}`)

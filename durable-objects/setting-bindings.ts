@@ -30,4 +30,9 @@ export interface SettingBindings {
   WAL_CHECK_SECONDS?: string | number
   WAL_POLICY?: string
   WAL_KEEP_GB?: string | number
+  /** Limits of the sync config and of each client, whole numbers; see `sync-config/limits.ts`. */
+  MAX_DISJUNCTS?: string | number
+  MAX_BUCKETS_PER_STREAM?: string | number
+  MAX_BUCKETS?: string | number
+  MAX_LOOKUP_ROWS?: string | number
 }

@@ -113,6 +113,14 @@ export interface LoadedPlan {
   request(context: RequestContext): RequestProgram
 }
 
+/** Limits of one stream or definition, settings of the tenant. */
+export interface CompileLimits {
+  /** Alternatives that the ORs under one AND may multiply out to (default 100). */
+  disjuncts: number
+  /** Kinds of buckets of one stream (default 100). */
+  streamBuckets: number
+}
+
 /** Limits of one client, settings of the tenant. */
 export interface RequestLimits {
   /** Data buckets of one connection (default 1000). */

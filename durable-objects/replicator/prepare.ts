@@ -64,7 +64,7 @@ export async function checkSyncConfig(core: Core, settings: TenantSettings, sql:
 /** The tables of the plans under which rows are evaluated from now on: the serving one, and one that is to serve. */
 function names(core: Core, settings: TenantSettings) {
   const { state, plans, tables } = core
-  const wanted = plans.wanted(settings.syncConfig)
+  const wanted = plans.wanted(settings.syncConfig, settings.limits)
   const serving = core.planBehind
   if (wanted === serving) {
     if (state.get('next') !== null) state.set('next', null)

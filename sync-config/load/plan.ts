@@ -1,12 +1,11 @@
 import type { SourceRow } from '../../protocol/values.ts'
 import { planHash } from '../plan/hash.ts'
+import { DEFAULT_LIMITS } from '../limits.ts'
 import { contentOf, type PlanContent, type TablePattern } from '../plan/plan.ts'
 import type { EvaluatedRow, LoadedPlan, Plan, RequestContext, RequestLimits, TableName } from '../types.ts'
 import { EventEvaluator } from './events.ts'
 import { compilePrograms, RequestRun, type CompiledProgram } from './request.ts'
 import { matches, RowEvaluator } from './rows.ts'
-
-export const DEFAULT_LIMITS: RequestLimits = { buckets: 1000, lookupRows: 1000 }
 
 /** A plan made ready to evaluate rows and requests. Throws Error for a plan of another schema version. */
 export class ReadyPlan implements LoadedPlan {

@@ -103,16 +103,15 @@ export function matches(pattern: TablePattern, table: TableName, connection: str
 
 /** Values whose text depends on the options get it here. Throws EvaluationFailure for a value that has none: the row fails as a whole. */
 export function resolveValues(row: SourceRow, options: PlanContent['values']): Values {
-  const plain: Record<string, Value> = {}
+  const out: Record<string, Value> = {}
   for (const name in row) {
-    const value = row[name]
-    if (typeof value === 'object' && value !== null && 'resolve' in value) {
-      plain[name] = resolveColumn(name, value, options)
-    } else {
-      plain[name] = value
-    }
+    const given = row[name]
+    const value = typeof given === 'object' && given !== null && 'resolve' in given ? resolveColumn(name, given, options) : given
+    // The one name that an assignment would not make a column of.
+    if (name === '__proto__') Object.defineProperty(out, name, { value, enumerable: true })
+    else out[name] = value
   }
-  return plain
+  return out
 }
 
 function resolveColumn(name: string, value: DeferredValue, options: PlanContent['values']): Value {
