@@ -9,13 +9,15 @@ import type { Environment } from '../environment.ts'
 import { checkVersion } from '../version.ts'
 import { Core } from './core.ts'
 import type { Diagnostics } from './diagnostics.ts'
-import { resync } from './prepare.ts'
+import { markerPrefix } from './marks.ts'
+import { applicationName, resync } from './prepare.ts'
 import { idleWaitMs, retryWaitMs } from './schedule.ts'
-import { markerPrefix, Session } from './session.ts'
+import { Session } from './session.ts'
 import { WriteCheckpoints } from './write-checkpoints.ts'
 
 /** Alarms are dropped after six failures; this one stands in case the session ends in a way that arms none. */
 const GUARD_MS = 20 * 60_000
+const EMIT_MS = 30_000
 
 /** One tenant's replicator: wires storage, session, relays and RPC. What they decide is in the modules beside it. */
 export class Replicator extends DurableObject<Environment> implements ReplicatorRpc {
@@ -202,10 +204,20 @@ export class Replicator extends DurableObject<Environment> implements Replicator
     const settings = tenantSettings(this.env, this.#tenant)
     const open = this.#session?.sql
     if (open) return emitMarker(open, markerPrefix(settings), content)
-    const sql = connectSource(settings.databaseUrl, { socket: openSocket, ca: settings.databaseCa, max: 1 })
+    const sql = connectSource(settings.databaseUrl, {
+      socket: openSocket,
+      ca: settings.databaseCa,
+      max: 1,
+      applicationName: applicationName(this.#core),
+    })
+    // A socket that passes nothing on any more answers nothing either, and other clients wait for their write checkpoints behind it.
+    const late = new RockpoolError('ROCKPOOL_SOURCE_UNREACHABLE', `Postgres did not answer for ${EMIT_MS / 1_000} s`)
+    let timer: ReturnType<typeof setTimeout> | undefined
+    const silence = new Promise<never>((_, reject) => (timer = setTimeout(() => reject(late), EMIT_MS)))
     try {
-      await emitMarker(sql, markerPrefix(settings), content)
+      await Promise.race([emitMarker(sql, markerPrefix(settings), content), silence])
     } finally {
+      clearTimeout(timer)
       await sql.end({ timeout: 1 })
     }
   }

@@ -105,3 +105,10 @@ function warn({ diagnostics }: Core, { slotTimeoutMs }: PreparedSource): void {
   const reason = `idle_replication_slot_timeout is ${slotTimeoutMs / 1_000} s: Postgres takes the slot away when nobody has read it for so long, and then everything is compared again. Polls are at most half of that apart; set it to 0 if they may be missed`
   diagnostics.add({ code: 'ROCKPOOL_SLOT_TIMEOUT', reason })
 }
+
+/** Ours alone, so that a dead session of ours is told apart from another Rockpool at the same slot. */
+export function applicationName({ state }: Core): string {
+  const id = state.get('id') ?? crypto.randomUUID().slice(-12)
+  if (state.get('id') === null) state.set('id', id)
+  return `rockpool-${id}`
+}

@@ -1,5 +1,4 @@
 import type { Sql } from 'postgres'
-import { z } from 'zod'
 import {
   catalogVersion,
   checkConnection,
@@ -17,7 +16,8 @@ import { RockpoolError } from '../../protocol/errors.ts'
 import type { TenantSettings } from '../directory/settings.ts'
 import type { Core } from './core.ts'
 import { Intake, SLICE_CHANGES, type SourceTable } from './intake.ts'
-import { checkSyncConfig, measure, prepare } from './prepare.ts'
+import { markerPrefix, markText, parseMark } from './marks.ts'
+import { applicationName, checkSyncConfig, measure, prepare } from './prepare.ts'
 import { Reader } from './reader.ts'
 import { deliver } from './write-checkpoints.ts'
 
@@ -28,8 +28,6 @@ const TICK_MS = 1_000
 const CONNECT_MS = 60_000
 /** A session that is over and does not end, because some answer never comes, is ended. With the longest session it stays below an alarm's 15 minutes. */
 const OVERTIME_MS = 60_000
-
-const mark = z.object({ mark: z.string() })
 
 export interface SessionOptions {
   /** Whether somebody is connected. */
@@ -122,9 +120,9 @@ export class Session {
   async run(): Promise<boolean> {
     const { databaseUrl, databaseCa: ca, sessionSeconds } = this.#settings
     this.#core.limit(this.#settings)
-    const applicationName = this.#applicationName()
-    const sql = connectSource(databaseUrl, { socket: openSocket, ca, max: 2, applicationName })
-    const streaming = connectSource(databaseUrl, { socket: openSocket, ca, replication: true, max: 1, applicationName })
+    const connection = { socket: openSocket, ca, applicationName: applicationName(this.#core) }
+    const sql = connectSource(databaseUrl, { ...connection, max: 2 })
+    const streaming = connectSource(databaseUrl, { ...connection, replication: true, max: 1 })
     try {
       this.#within(CONNECT_MS)
       const connected = this.#connect(sql, streaming)
@@ -192,14 +190,6 @@ export class Session {
       const what = `Postgres did not answer in time${this.waitingFor === null ? '' : `; it waits for ${this.waitingFor}`}`
       this.#over.reject(new RockpoolError('ROCKPOOL_SOURCE_UNREACHABLE', what))
     }, milliseconds)
-  }
-
-  /** Ours alone, so that a dead session of ours is told apart from another Rockpool at the same slot. */
-  #applicationName(): string {
-    const { state } = this.#core
-    const id = state.get('id') ?? crypto.randomUUID().slice(-12)
-    if (state.get('id') === null) state.set('id', id)
-    return `rockpool-${id}`
   }
 
   /** Reads what there is to read, and waits for the end. */
@@ -332,12 +322,12 @@ export class Session {
   }
 
   #marker(content: string): void {
-    const parsed = mark.safeParse(json(content))
-    if (!parsed.success) return
-    if (parsed.data.mark === `session ${this.#id}`) {
+    const mark = parseMark(content)
+    if (mark === null) return
+    if (mark === `session ${this.#id}`) {
       this.#caughtUp = true
       this.#options.progress()
-    } else if (parsed.data.mark === `switch ${this.#id}` && this.#switch !== null) {
+    } else if (mark === `switch ${this.#id}` && this.#switch !== null) {
       const core = this.#core
       const plan = this.#switch
       this.#intake?.flush()
@@ -348,13 +338,13 @@ export class Session {
       core.state.set('next', null)
       core.evaluating = [core.plans.load(plan)]
       this.#switch = null
-    } else this.#reader?.marker(parsed.data.mark)
+    } else this.#reader?.marker(mark)
   }
 
   readonly #id = crypto.randomUUID()
 
   async #mark(what: string): Promise<void> {
-    if (this.#sql) await emitMarker(this.#sql, this.prefix, JSON.stringify({ mark: `${what} ${this.#id}` }))
+    if (this.#sql) await emitMarker(this.#sql, this.prefix, markText(`${what} ${this.#id}`))
   }
 
   /** Transactions that come together are stored together; while buckets owe answers, more gather, and then the socket is paused. */
@@ -407,16 +397,5 @@ export class Session {
     let timer: ReturnType<typeof setTimeout>
     const slept = new Promise<void>((resolve) => (timer = setTimeout(resolve, milliseconds)))
     return Promise.race([slept, this.#over.promise]).finally(() => clearTimeout(timer))
-  }
-}
-
-/** Our messages in the WAL carry the slot's name: several Rockpools may follow one database. */
-export const markerPrefix = (settings: { slot: string }): string => `rockpool:${settings.slot}`
-
-function json(text: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch {
-    return null
   }
 }
