@@ -75,9 +75,8 @@ export type FaultPoint = keyof typeof FAULT_POINTS
 /** Points where one may wait. */
 export type PausePoint = { [P in FaultPoint]: 'delay' extends (typeof FAULT_POINTS)[P][number] ? P : never }[FaultPoint]
 
-/** What a fault is done to. */
+/** What a fault is done to, when it is not the replicator and its connections to Postgres. */
 export interface FaultTarget {
-  /** The object, when it is not the replicator. */
   object?: { abort(reason?: string): void }
   /** Closes the socket at hand. */
   drop?: () => void
@@ -103,6 +102,8 @@ class Faults {
   readonly #schedules = new Map<FaultPoint, Schedule>()
   #random: number
   replicator: { abort(reason?: string): void } | null = null
+  /** Makes the connections to Postgres fall. */
+  disconnect: (() => void) | null = null
 
   constructor(settings: z.infer<typeof shape>) {
     this.#settings = settings
@@ -128,7 +129,8 @@ class Faults {
     if (!schedule) this.#schedules.set(point, (schedule = { hits: 0, next: 1 + Math.floor(this.#next() / rate), fired: 0 }))
     if (++schedule.hits < schedule.next) return null
     schedule.next = schedule.hits + 1 + Math.floor(((0.5 + this.#next()) * (schedule.hits + 1)) / rate / 2)
-    const kinds: readonly FaultKind[] = FAULT_POINTS[point].filter((kind: FaultKind) => kind !== 'drop' || target?.drop !== undefined)
+    const droppable = target?.drop !== undefined || this.disconnect !== null
+    const kinds: readonly FaultKind[] = FAULT_POINTS[point].filter((kind: FaultKind) => kind !== 'drop' || droppable)
     const kind = kinds[schedule.fired++ % kinds.length] ?? 'throw'
     console.warn(`fault ${point} ${kind}`)
     return kind
@@ -136,7 +138,8 @@ class Faults {
 
   #do(point: FaultPoint, kind: 'throw' | 'abort' | 'drop', target: FaultTarget | undefined): void {
     if (kind === 'drop') {
-      target?.drop?.()
+      if (target?.drop) target.drop()
+      else this.disconnect?.()
       return
     }
     const object = target?.object ?? this.replicator
@@ -161,6 +164,11 @@ export function enableFaults(binding: string | undefined, replicator?: { abort(r
   if (binding === undefined) return
   faults ??= new Faults(shape.parse(JSON.parse(binding)))
   if (replicator) faults.replicator = replicator
+}
+
+/** How the connections to Postgres are made to fall; null when there are none. */
+export function disconnectBy(disconnect: (() => void) | null): void {
+  if (faults !== null) faults.disconnect = disconnect
 }
 
 /** A place that may be interrupted. */

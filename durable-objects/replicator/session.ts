@@ -15,6 +15,7 @@ import {
 import { openSocket } from '../../postgres/socket.ts'
 import { RockpoolError } from '../../protocol/errors.ts'
 import type { TenantSettings } from '../directory/settings.ts'
+import { disconnectBy, fault, pause } from '../faults.ts'
 import type { Core } from './core.ts'
 import { Intake, SLICE_CHANGES, type SourceTable } from './intake.ts'
 import { measure, prepare } from './prepare.ts'
@@ -125,6 +126,7 @@ export class Session {
     const applicationName = this.#applicationName()
     const sql = connectSource(databaseUrl, { socket: openSocket, ca, max: 2, applicationName })
     const streaming = connectSource(databaseUrl, { socket: openSocket, ca, replication: true, max: 1, applicationName })
+    disconnectBy(() => void Promise.allSettled([sql.end({ timeout: 0 }), streaming.end({ timeout: 0 })]))
     try {
       this.#within(CONNECT_MS)
       const connected = this.#connect(sql, streaming)
@@ -135,20 +137,24 @@ export class Session {
     } finally {
       this.#closing = true
       clearTimeout(this.#deadline)
+      disconnectBy(null)
       this.#core.onRoom = () => {}
       this.#sql = null
       this.#intake = null
       this.#over.reject(new RockpoolError('ROCKPOOL_SOURCE_UNREACHABLE', 'the session is over'))
       await this.#replication?.close().catch(() => {})
+      await pause('session.close')
       await Promise.allSettled([sql.end({ timeout: 1 }), streaming.end({ timeout: 1 })])
     }
   }
 
   async #connect(sql: Sql, streaming: Sql): Promise<{ tables: readonly SourceTable[]; intake: Intake }> {
     const { slot } = this.#settings
+    await pause('session.prepare')
     // Before anything is made in the database: that neither leads to a pooler.
     await Promise.all([checkConnection(sql), checkConnection(streaming)])
     const source = await prepare(this.#core, this.#settings, sql, (waiting) => this.#slotWaits(waiting))
+    await pause('session.prepared')
     this.#measuredAt = Date.now()
     this.slotTimeoutMs = source.slotTimeoutMs
     if (this.#closing) throw new RockpoolError('ROCKPOOL_SOURCE_UNREACHABLE', 'the session is over')
@@ -167,6 +173,7 @@ export class Session {
     }
     const replication = await openReplication(streaming, options, {
       message: (message, bytes) => {
+        fault('stream.message')
         intake.message(message, bytes)
         if (intake.changes >= this.#settings.sessionChanges) this.#endNow.resolve()
         this.#flow()
@@ -179,7 +186,9 @@ export class Session {
       (error: unknown) => this.#over.reject(error),
     )
     if (this.#closing) await replication.close()
+    await pause('session.opened')
     await this.#mark('session')
+    await pause('session.marked')
     void this.#watchCatalog(sql, source).catch((error: unknown) => this.#over.reject(error))
     return { tables, intake }
   }
@@ -205,6 +214,7 @@ export class Session {
   async #work(sql: Sql, tables: readonly SourceTable[], intake: Intake): Promise<boolean> {
     const core = this.#core
     for (let ticks = 0; ; ticks++) {
+      await pause('session.tick')
       if (this.#isOver(intake)) return true
       if (core.tables.copying || core.tables.hasIncomplete) await this.#read(sql, tables, intake)
       const next = core.state.get('next')
@@ -287,6 +297,7 @@ export class Session {
   /** The switch is a batch of its own, between two transactions: where a marker of its own commits. */
   async #switchTo(plan: string): Promise<void> {
     this.#switch = plan
+    await pause('session.switch')
     await this.#mark('switch')
     while (this.#switch !== null) await this.#pause(5)
   }
@@ -319,6 +330,7 @@ export class Session {
       newBatch: () => core.newBatch(),
       store: (flush) => {
         if (flush.batch.changes > 0) this.found = true
+        fault('stream.flush')
         core.store(flush)
         this.#options.progress()
         this.#acknowledge()
@@ -333,6 +345,7 @@ export class Session {
   #marker(content: string): void {
     const parsed = mark.safeParse(json(content))
     if (!parsed.success) return
+    fault('stream.marker')
     if (parsed.data.mark === `session ${this.#id}`) {
       this.#caughtUp = true
       this.#options.progress()
@@ -396,7 +409,11 @@ export class Session {
   #acknowledge(): void {
     const position = this.#core.state.get('decode').position
     if (!position) return
-    this.#core.durable().then(
+    const durable = async () => {
+      await this.#core.durable()
+      await pause('stream.acknowledge')
+    }
+    durable().then(
       () => this.#replication?.acknowledge(parseLsn(position.lsn)),
       (error: unknown) => this.#over.reject(error),
     )
