@@ -139,7 +139,7 @@ export class Relay extends DurableObject<Environment> {
     closeQuietly(socket, 1000, '')
     if (this.#replicator?.socket === socket) {
       this.#replicator = null
-      if (this.#streams.size > 0) this.#wakeReplicator()
+      this.#wakeReplicator()
     }
     if (this.#streams.delete(socket)) this.#machine.streamGone(socket)
     this.#stayAwake()
@@ -148,10 +148,11 @@ export class Relay extends DurableObject<Environment> {
 
   /** A replicator that died in a session does not come back by itself: only its own loop would open the socket again. */
   #wakeReplicator(): void {
+    if (!this.#alone) return
     const replicator = () => this.env.REPLICATOR.getByName(replicatorName(this.#tenant))
     void this.#untilAnswered(
       () => replicator().wake({ v: MESSAGE_VERSION }),
-      () => this.#replicator !== null || this.#streams.size === 0,
+      () => !this.#alone,
     )
   }
 
@@ -233,10 +234,21 @@ export class Relay extends DurableObject<Environment> {
     this.#lingerWhenAlone()
   }
 
-  /** A timer keeps the object from hibernating while streams are owed something: attachments do not remember what. */
+  /** Streams are here and the replicator is not. */
+  get #alone(): boolean {
+    return this.#streams.size > 0 && this.#replicator === null
+  }
+
+  /**
+   * A timer keeps the object from hibernating while streams are owed something, because attachments do not remember what, and while the replicator
+   * is missing, because it may die again before it has opened its socket.
+   */
   #stayAwake(): void {
-    if (this.#machine.owing) {
-      this.#awake ??= setInterval(() => this.#stayAwake(), AWAKE_MS)
+    if (this.#machine.owing || this.#alone) {
+      this.#awake ??= setInterval(() => {
+        this.#stayAwake()
+        this.#wakeReplicator()
+      }, AWAKE_MS)
     } else if (this.#awake) {
       clearInterval(this.#awake)
       this.#awake = null
