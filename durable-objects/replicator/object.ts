@@ -6,6 +6,7 @@ import type { ReplicatorRpc, ReplicatorState, ReplicatorStatus, Versioned } from
 import type { OpId } from '../../protocol/ops.ts'
 import { tenantSettings } from '../directory/settings.ts'
 import type { Environment } from '../environment.ts'
+import { enableFaults, fault, pause } from '../faults.ts'
 import { checkVersion } from '../version.ts'
 import { Core } from './core.ts'
 import type { Diagnostics } from './diagnostics.ts'
@@ -33,6 +34,8 @@ export class Replicator extends DurableObject<Environment> implements Replicator
 
   constructor(ctx: DurableObjectState, env: Environment) {
     super(ctx, env)
+    enableFaults(env.FAULTS, ctx)
+    fault('replicator.start')
     this.#tenant = ctx.id.name ?? ''
     this.#core = new Core(ctx, env, this.#tenant)
     this.#writes = new WriteCheckpoints({
@@ -41,11 +44,14 @@ export class Replicator extends DurableObject<Environment> implements Replicator
       setIssued: (upTo) => this.#core.state.set('issued', upTo),
       delivered: (mailbox) => this.#core.delivered(mailbox),
     })
+    // The alarm that stands behind a session which died is the guard's, which is far away.
+    if (this.#core.state.get('running')) void ctx.storage.setAlarm(Date.now())
   }
 
   async attach(request: Versioned & { relay: string }): Promise<void> {
     checkVersion(request)
     if (!request.relay.startsWith(`${this.#tenant}/`)) throw new RockpoolError('ROCKPOOL_INTERNAL', 'a relay of another tenant')
+    await pause('replicator.attach')
     this.#core.relays.attach(request.relay)
     await this.#arm()
   }
@@ -64,6 +70,7 @@ export class Replicator extends DurableObject<Environment> implements Replicator
   async writeCheckpoint(request: Versioned & { user: string; clientId: string }): Promise<{ writeCheckpoint: string }> {
     checkVersion(request)
     const writeCheckpoint = await this.#writes.request(request.user, request.clientId)
+    await pause('replicator.write')
     await this.#arm()
     return { writeCheckpoint }
   }
@@ -141,6 +148,7 @@ export class Replicator extends DurableObject<Environment> implements Replicator
     let next: number
     this.#again = false
     try {
+      await pause('replicator.alarm')
       next = await this.#run()
     } catch (error) {
       next = this.#failed(known(error))

@@ -14,6 +14,7 @@ import {
 import { openSocket } from '../../postgres/socket.ts'
 import { RockpoolError } from '../../protocol/errors.ts'
 import type { TenantSettings } from '../directory/settings.ts'
+import { disconnectBy, fault, pause } from '../faults.ts'
 import type { Core } from './core.ts'
 import { Intake, SLICE_CHANGES, type SourceTable } from './intake.ts'
 import { markerPrefix, markText, parseMark } from './marks.ts'
@@ -123,6 +124,7 @@ export class Session {
     const connection = { socket: openSocket, ca, applicationName: applicationName(this.#core) }
     const sql = connectSource(databaseUrl, { ...connection, max: 2 })
     const streaming = connectSource(databaseUrl, { ...connection, replication: true, max: 1 })
+    disconnectBy(() => void Promise.allSettled([sql.end({ timeout: 0 }), streaming.end({ timeout: 0 })]))
     try {
       this.#within(CONNECT_MS)
       const connected = this.#connect(sql, streaming)
@@ -133,11 +135,13 @@ export class Session {
     } finally {
       this.#closing = true
       clearTimeout(this.#deadline)
+      disconnectBy(null)
       this.#core.onRoom = () => {}
       this.#sql = null
       this.#intake = null
       this.#over.reject(new RockpoolError('ROCKPOOL_SOURCE_UNREACHABLE', 'the session is over'))
       await this.#replication?.close().catch(() => {})
+      await pause('session.close')
       await Promise.allSettled([sql.end({ timeout: 1 }), streaming.end({ timeout: 1 })])
     }
   }
@@ -145,9 +149,11 @@ export class Session {
   async #connect(sql: Sql, streaming: Sql): Promise<{ tables: readonly SourceTable[]; intake: Intake }> {
     const { slot } = this.#settings
     await checkSyncConfig(this.#core, this.#settings, sql)
+    await pause('session.prepare')
     // Before anything is made in the database: that neither leads to a pooler.
     await Promise.all([checkConnection(sql), checkConnection(streaming)])
     const source = await prepare(this.#core, this.#settings, sql, (waiting) => this.#slotWaits(waiting))
+    await pause('session.prepared')
     this.#measuredAt = Date.now()
     this.slotTimeoutMs = source.slotTimeoutMs
     if (this.#closing) throw new RockpoolError('ROCKPOOL_SOURCE_UNREACHABLE', 'the session is over')
@@ -166,6 +172,7 @@ export class Session {
     }
     const replication = await openReplication(streaming, options, {
       message: (message, bytes) => {
+        fault('stream.message')
         intake.message(message, bytes)
         if (intake.changes >= this.#settings.sessionChanges) this.#endNow.resolve()
         this.#flow()
@@ -178,7 +185,9 @@ export class Session {
       (error: unknown) => this.#over.reject(error),
     )
     if (this.#closing) await replication.close()
+    await pause('session.opened')
     await this.#mark('session')
+    await pause('session.marked')
     void this.#watchCatalog(sql, source).catch((error: unknown) => this.#over.reject(error))
     return { tables, intake }
   }
@@ -196,6 +205,7 @@ export class Session {
   async #work(sql: Sql, tables: readonly SourceTable[], intake: Intake): Promise<boolean> {
     const core = this.#core
     for (let ticks = 0; ; ticks++) {
+      await pause('session.tick')
       if (this.#isOver(intake)) return true
       if (core.tables.copying || core.tables.hasIncomplete) await this.#read(sql, tables, intake)
       const next = core.state.get('next')
@@ -278,6 +288,7 @@ export class Session {
   /** The switch is a batch of its own, between two transactions: where a marker of its own commits. */
   async #switchTo(plan: string): Promise<void> {
     this.#switch = plan
+    await pause('session.switch')
     await this.#mark('switch')
     while (this.#switch !== null) await this.#pause(5)
   }
@@ -310,6 +321,7 @@ export class Session {
       newBatch: () => core.newBatch(),
       store: (flush) => {
         if (flush.batch.changes > 0) this.found = true
+        fault('stream.flush')
         core.store(flush)
         this.#options.progress()
         this.#acknowledge()
@@ -324,6 +336,7 @@ export class Session {
   #marker(content: string): void {
     const mark = parseMark(content)
     if (mark === null) return
+    fault('stream.marker')
     if (mark === `session ${this.#id}`) {
       this.#caughtUp = true
       this.#options.progress()
@@ -387,7 +400,11 @@ export class Session {
   #acknowledge(): void {
     const position = this.#core.state.get('decode').position
     if (!position) return
-    this.#core.durable().then(
+    const durable = async () => {
+      await this.#core.durable()
+      await pause('stream.acknowledge')
+    }
+    durable().then(
       () => this.#replication?.acknowledge(parseLsn(position.lsn)),
       (error: unknown) => this.#over.reject(error),
     )
