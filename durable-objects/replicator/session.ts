@@ -1,7 +1,7 @@
 import type { Sql } from 'postgres'
 import {
   catalogVersion,
-  checkConnection,
+  checkConnections,
   connectSource,
   emitMarker,
   openReplication,
@@ -146,7 +146,7 @@ export class Session {
     const { slot } = this.#settings
     await checkSyncConfig(this.#core, this.#settings, sql)
     // Before anything is made in the database: that neither leads to a pooler.
-    await Promise.all([checkConnection(sql), checkConnection(streaming)])
+    await checkConnections(sql, streaming)
     const source = await prepare(this.#core, this.#settings, sql, (waiting) => this.#slotWaits(waiting))
     this.#measuredAt = Date.now()
     this.slotTimeoutMs = source.slotTimeoutMs
