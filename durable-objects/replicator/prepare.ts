@@ -53,7 +53,7 @@ export async function prepare(
  */
 export async function checkSyncConfig(core: Core, settings: TenantSettings, sql: Sql): Promise<void> {
   try {
-    core.plans.wanted(settings.syncConfig)
+    core.plans.wanted(settings.syncConfig, settings.limits)
   } catch (error) {
     const measured = await measure(core, settings, sql, true).catch(() => null)
     if (measured?.drop) await dropSlot(sql, settings.slot)
