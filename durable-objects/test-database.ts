@@ -1,12 +1,17 @@
-import { DatabaseSync } from 'node:sqlite'
+import { DatabaseSync, type StatementSync } from 'node:sqlite'
 import type { Database, SqlRow } from './database.ts'
 
 /** node:sqlite in memory behind the objects' storage interface, and how many statements wrote. */
 export function testDatabase(): Database & { plan(sql: string): string } {
   const db = new DatabaseSync(':memory:')
+  const prepared = new Map<string, StatementSync>()
+  const prepare = (sql: string): StatementSync => {
+    const statement = prepared.get(sql) ?? db.prepare(sql)
+    prepared.set(sql, statement)
+    return statement
+  }
   const all = (sql: string, ...params: (string | number | null)[]): SqlRow[] =>
-    db
-      .prepare(sql)
+    prepare(sql)
       .all(...params)
       .map((row) =>
         Object.fromEntries(
@@ -20,7 +25,7 @@ export function testDatabase(): Database & { plan(sql: string): string } {
     all,
     run(sql, ...params) {
       if (params.length === 0) db.exec(sql)
-      else db.prepare(sql).run(...params)
+      else prepare(sql).run(...params)
     },
     transaction(work) {
       db.exec('SAVEPOINT t')
