@@ -71,6 +71,7 @@ class World {
     const state = this.log.stateAt(checkpoint)
     if (state.kind !== 'state') return false
     expect(state.checksum).toBe(this.at(checkpoint).checksum)
+    expect(state.count).toBe(this.ops(checkpoint))
     for (;;) {
       const answer = this.log.read(client.position, checkpoint, budget)
       if (answer.kind !== 'ops') return false
@@ -78,10 +79,10 @@ class World {
       client.apply(answer.body, checkpoint)
       if (!answer.more) break
       expect(answer.last).toBe(client.position)
+      if (this.random() < 0.2) this.log.compact()
     }
     expect(client.checksum, `from ${position} to ${checkpoint}`).toBe(state.checksum)
     expect(client.content, `from ${position} to ${checkpoint}`).toBe(this.at(checkpoint).content)
-    if (position === 0) expect(this.ops(checkpoint)).toBe(state.count)
     return true
   }
 
@@ -177,6 +178,20 @@ describe('compaction', () => {
     expect(log.state(id).count).toBe(2)
     expect(log.stateAt(id - 1)).toMatchObject({ kind: 'state', count: 1 })
     expect(log.stateAt(id - 2).kind).toBe('overtaken')
+  })
+
+  test('a checkpoint inside a run that became a CLEAR is overtaken, and ops above the committed checkpoint do not become part of it', () => {
+    const log = new Log(testDatabase(), { afterBytes: 0 })
+    for (const id of [1, 2, 3]) log.append({ ...page(id, remove(`r${id}`)), committed: id - 1 })
+    log.append({ ...page(4, put('other', JSON.stringify({ x: 'x'.repeat(17_000) }))), committed: 2 })
+    while (log.compact() !== null);
+    expect([0, 1, 2, 3, 4].map((checkpoint) => log.stateAt(checkpoint))).toMatchObject([
+      { kind: 'state', count: 0 },
+      { kind: 'overtaken' },
+      { kind: 'state', count: 1, last: 2 },
+      { kind: 'state', count: 2, last: 3 },
+      { kind: 'state', count: 3, last: 4 },
+    ])
   })
 
   test('a step that fails half-way leaves everything as it was', () => {
