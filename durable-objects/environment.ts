@@ -19,4 +19,7 @@ export interface Environment {
   SLOT?: string
   /** Seconds between looks at the catalog while somebody is connected, default 3. */
   CATALOG_WATCH_SECONDS?: string | number
+  /** Buckets are compacted when so many bytes of ops have come (262144), so many seconds later (60). */
+  COMPACTION_BYTES?: string
+  COMPACTION_SECONDS?: string
 }

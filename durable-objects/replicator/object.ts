@@ -2,8 +2,7 @@ import { DurableObject } from 'cloudflare:workers'
 import { connectSource, emitMarker, parseLsn } from '../../postgres/index.ts'
 import { openSocket } from '../../postgres/socket.ts'
 import { RockpoolError } from '../../protocol/errors.ts'
-import type { ReplicatorRpc, ReplicatorState, ReplicatorStatus, Versioned } from '../../protocol/messages.ts'
-import type { OpId } from '../../protocol/ops.ts'
+import type { ReplicatorRpc, ReplicatorState, ReplicatorStatus, Serving, Versioned } from '../../protocol/messages.ts'
 import { tenantSettings } from '../directory/settings.ts'
 import type { Environment } from '../environment.ts'
 import { checkVersion } from '../version.ts'
@@ -48,10 +47,16 @@ export class Replicator extends DurableObject<Environment> implements Replicator
     await this.#arm()
   }
 
-  async committed(request: Versioned): Promise<{ checkpoint: OpId; plan: string | null }> {
+  async committed(request: Versioned): Promise<Serving> {
     checkVersion(request)
-    const { committed, plan } = this.#core.state.get('commit')
-    return { checkpoint: committed, plan }
+    return this.#core.serving
+  }
+
+  async watch(request: Versioned & { bucket: string }): Promise<Serving> {
+    checkVersion(request)
+    const serving = this.#core.watchers.watch(request.bucket)
+    await this.#arm()
+    return serving
   }
 
   async plan(request: Versioned & { hash: string }): Promise<string | null> {
@@ -112,16 +117,18 @@ export class Replicator extends DurableObject<Environment> implements Replicator
   override async alarm(): Promise<void> {
     await this.ctx.storage.setAlarm(Date.now() + GUARD_MS)
     if (this.#session) return
+    // Those that nobody follows any more say so, and are forgotten.
+    this.#core.watchers.publishAll()
     this.#core.state.set('running', true)
     let next: number
     try {
-      const session = new Session(this.#core, tenantSettings(this.env, this.#tenant), () => this.#core.relays.size > 0)
+      const session = new Session(this.#core, tenantSettings(this.env, this.#tenant), () => this.#core.live)
       this.#session = session
       const again = await session.run()
       this.#failures = 0
       this.#error = null
       if (session.found) this.#core.state.set('idlePolls', 0)
-      next = again || this.#core.relays.size > 0 ? 0 : this.#idleMs()
+      next = again || this.#core.live ? 0 : this.#idleMs()
     } catch (error) {
       this.#error = known(error)
       console.warn(`session ended: ${this.#error.code} ${this.#error.message}`)

@@ -21,6 +21,8 @@ export const MIGRATIONS: readonly string[] = [
   `,
   // What rows of the table are called and told apart by, as JSON: see `KnownTable`.
   `ALTER TABLE tables ADD COLUMN description TEXT NOT NULL DEFAULT '{}'`,
+  // Buckets that somebody follows directly.
+  'CREATE TABLE watchers (bucket TEXT PRIMARY KEY, serial INTEGER NOT NULL) WITHOUT ROWID',
 ]
 
 /** The last whole transaction stored, and how much of the next one is stored already in slices. LSNs as `X/X`, times as Postgres sent them. */
