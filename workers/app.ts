@@ -6,6 +6,7 @@ import { MESSAGE_VERSION } from '../protocol/messages.ts'
 import { DEFAULT_TENANT, replicatorName } from '../protocol/names.ts'
 import { tokenRules } from './auth/keys.ts'
 import { tokenOfHeader, verifyToken, type Session } from './auth/token.ts'
+import { direct } from './direct.ts'
 import { publicError } from './errors.ts'
 import { readJson, streamRequest } from './sync/body.ts'
 import { streamResponse } from './sync/http.ts'
@@ -59,6 +60,8 @@ app.get('/status', async (c) => {
 
 /** Whether the script answers; what the replicator does is in `/status`. */
 app.get('/probes/:probe{startup|liveness|readiness}', (c) => c.json({ data: { started: true, ready: true } }))
+
+app.route('/buckets', direct)
 
 app.notFound((c) => refuse(new RockpoolError('PSYNC_S2002', `there is no ${c.req.method} ${c.req.path}`)))
 

@@ -17,7 +17,7 @@ import { durableDatabase } from '../durable-database.ts'
 import type { Environment } from '../environment.ts'
 import { checkVersion } from '../version.ts'
 import { directRequest } from './direct-request.ts'
-import { directState, DirectStreams } from './direct.ts'
+import { directState, DirectStreams, type DirectState } from './direct.ts'
 import { Log } from './log.ts'
 import { compactionSettings } from './settings.ts'
 
@@ -55,7 +55,7 @@ export class Bucket extends DurableObject<Environment> implements BucketRpc {
       watch: (answer) => void this.#watch().then(answer),
       now: () => Date.now() / 1_000,
     })
-    const open = ctx.getWebSockets().flatMap((socket): Parameters<typeof this.#direct.wake>[0] => {
+    const open = ctx.getWebSockets().flatMap((socket): [WebSocket, DirectState][] => {
       const state = directState.safeParse(socket.deserializeAttachment())
       return state.success ? [[socket, state.data]] : []
     })
