@@ -32,7 +32,7 @@ const MAX_WAIT_MS = 5_000
  * one alarm is for compaction and for tokens that expire, whichever comes first.
  */
 export class Bucket extends DurableObject<Environment> implements BucketRpc {
-  readonly #log: Log
+  readonly log: Log
   readonly #direct: DirectStreams<WebSocket>
   readonly #compactionMs: number
   /** The alarm that stands, null: none; undefined: not looked up yet. */
@@ -44,8 +44,8 @@ export class Bucket extends DurableObject<Environment> implements BucketRpc {
     super(ctx, env)
     const { afterBytes, seconds } = compactionSettings(env)
     this.#compactionMs = seconds * 1_000
-    this.#log = new Log(durableDatabase(ctx.storage), { afterBytes })
-    this.#direct = new DirectStreams<WebSocket>(this.#log, {
+    this.log = new Log(durableDatabase(ctx.storage), { afterBytes })
+    this.#direct = new DirectStreams<WebSocket>(this.log, {
       send: sendQuietly,
       close: (socket, code, error) => {
         sendQuietly(socket, JSON.stringify({ error }))
@@ -64,24 +64,24 @@ export class Bucket extends DurableObject<Environment> implements BucketRpc {
 
   async append(request: AppendRequest): Promise<BucketState> {
     checkVersion(request)
-    const state = this.#log.append(request)
-    if (this.#log.worthCompacting) await this.#arm(this.#compactionMs)
+    const state = this.log.append(request)
+    if (this.log.worthCompacting) await this.#arm(this.#compactionMs)
     return state
   }
 
   async state(request: Versioned & { checkpoint: OpId }): Promise<StateAnswer> {
     checkVersion(request)
-    return this.#log.stateAt(request.checkpoint)
+    return this.log.stateAt(request.checkpoint)
   }
 
   async read(request: Versioned & { after: OpId; checkpoint: OpId; budget: number }): Promise<ReadAnswer> {
     checkVersion(request)
-    return this.#log.read(request.after, request.checkpoint, request.budget)
+    return this.log.read(request.after, request.checkpoint, request.budget)
   }
 
   async rows(request: Versioned & { checkpoint: OpId }): Promise<RowsAnswer> {
     checkVersion(request)
-    return this.#log.rows(request.checkpoint)
+    return this.log.rows(request.checkpoint)
   }
 
   async publish(request: Versioned & Serving): Promise<PublishAnswer> {
@@ -91,7 +91,7 @@ export class Bucket extends DurableObject<Environment> implements BucketRpc {
 
   async remove(request: Versioned & { serial: OpId }): Promise<void> {
     checkVersion(request)
-    this.#log.remove(request.serial)
+    this.log.remove(request.serial)
     this.#direct.close()
   }
 
@@ -133,15 +133,15 @@ export class Bucket extends DurableObject<Environment> implements BucketRpc {
 
   /** True: there is more to do than one alarm should. Between two steps other calls have their turn. */
   async #compact(): Promise<boolean> {
-    if (!this.#log.worthCompacting) return false
+    if (!this.log.worthCompacting) return false
     let length = 0
     for (let steps = 0; steps < COMPACTION_STEPS && length < COMPACTION_LENGTH; steps++) {
-      const read = this.#log.compact()
+      const read = this.log.compact()
       if (read === null) return false
       length += read
       await sleep(0)
     }
-    this.#log.pauseCompaction()
+    this.log.pauseCompaction()
     return true
   }
 
