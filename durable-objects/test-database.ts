@@ -28,10 +28,10 @@ export function testDatabase(): Database & { plan(sql: string): string } {
       else prepare(sql).run(...params)
     },
     transaction(work) {
-      db.exec('SAVEPOINT t')
+      prepare('SAVEPOINT t').run()
       try {
         const result = work()
-        db.exec('RELEASE t')
+        prepare('RELEASE t').run()
         return result
       } catch (error) {
         db.exec('ROLLBACK TO t; RELEASE t')
