@@ -62,17 +62,23 @@ export class SimBucket {
     if (checkpoint > this.#world.replicator.serving.checkpoint)
       this.#world.violate(`I2: the state at ${checkpoint}, which is not committed`)
     const exact = this.#sums.findLast(({ id }) => id <= checkpoint)?.sum ?? 0
+    if (answer.kind === 'overtaken') this.#world.count('states overtaken')
     if (answer.kind === 'state' && answer.checksum !== exact)
       this.#world.violate(`I3: the state of ${this.name} at ${checkpoint} is not exact`)
     return answer
   }
 
   read(after: number, checkpoint: number, budget: number): ReadAnswer {
-    return this.#log.read(after, checkpoint, budget)
+    const answer = this.#log.read(after, checkpoint, budget)
+    if (answer.kind === 'overtaken') this.#world.count('reads overtaken')
+    if (answer.kind === 'ops' && answer.body.includes('"op":"CLEAR"')) this.#world.count('CLEAR read')
+    return answer
   }
 
   rows(checkpoint: number): RowsAnswer {
-    return this.#log.rows(checkpoint)
+    const answer = this.#log.rows(checkpoint)
+    if (answer.kind === 'overtaken') this.#world.count('rows overtaken')
+    return answer
   }
 
   publish(serving: Serving): PublishAnswer {
@@ -98,6 +104,7 @@ export class SimBucket {
   /** Memory is gone, sockets and their attachments are not. */
   hibernate(): void {
     if (this.#busy > 0) return
+    if (this.#sockets.size > 0) this.#world.count('direct streams hibernated')
     this.#restart()
     this.#direct = this.#newDirect()
     this.#direct.wake([...this.#sockets].flatMap((socket): [Socket, DirectState][] => (socket.saved ? [[socket, socket.saved]] : [])))
@@ -127,6 +134,7 @@ export class SimBucket {
     const inc = this.#inc
     const step = (): void => {
       if (this.#inc !== inc) return
+      this.#world.count('steps of compaction')
       if (this.#log.compact() === null) this.#compacting = false
       else sim.later(step)
     }

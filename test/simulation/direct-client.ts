@@ -16,6 +16,8 @@ export class SimDirectClient {
   #end: End<string, string> | null = null
   #rows = new Map<string, string>()
   #checksum = 0
+  /** Under which it was let in. */
+  #plan: string | null = null
   #last = 0
   /** Checkpoints that it was told. */
   checkpoints = 0
@@ -30,9 +32,11 @@ export class SimDirectClient {
     this.#end?.cut(this.#world.sim.chance(0.5))
   }
 
-  /** What it holds is what the source has now. */
+  /** What it holds is what the source has now, and it was let in under the plan that serves. */
   current(): boolean {
-    return this.#content() === JSON.stringify(this.#world.content(this.#world.source.length, this.bucket))
+    return (
+      this.#plan === this.#world.plan && this.#content() === JSON.stringify(this.#world.content(this.#world.source.length, this.bucket))
+    )
   }
 
   async #connect(): Promise<void> {
@@ -43,6 +47,7 @@ export class SimDirectClient {
       if (!serving) continue
       const end = await sim.rpc(() => this.#world.bucket(this.bucket).accept(this.#last, serving.plan)).catch(() => null)
       if (!end) continue
+      this.#plan = serving.plan
       this.#follow(end)
       return
     }
@@ -77,6 +82,7 @@ export class SimDirectClient {
     const what = `direct stream of ${this.bucket} at ${checkpoint.op_id}`
     const id = Number(checkpoint.op_id)
     this.checkpoints++
+    world.count('checkpoints of direct streams')
     for (const op of ops) {
       if (Number(op.op_id) <= this.#last) world.violate(`${what}: op ${op.op_id} came again`)
       if (Number(op.op_id) > id) world.violate(`I2: ${what}: op ${op.op_id} is above it`)

@@ -12,6 +12,8 @@ export interface Outcome {
   violation: string | null
   checkpoints: number
   steps: number
+  /** How often things happened that a schedule is there for. */
+  counts: Record<string, number>
 }
 
 /** One schedule: the seed decides what happens, and in which order. */
@@ -48,7 +50,7 @@ export async function schedule(seed: number): Promise<Outcome> {
   if (violation === null && stale) violation = `a direct stream stalls: ${stale.bucket}`
   world.release()
   const checkpoints = [...clients, ...direct].reduce((sum, client) => sum + client.checkpoints, 0)
-  return { violation, checkpoints, steps: sim.steps }
+  return { violation, checkpoints, steps: sim.steps, counts: world.counts }
 }
 
 function fault(sim: Sim, world: World, clients: SimClient[], direct: SimDirectClient[]): void {

@@ -18,11 +18,16 @@ export class World {
   plan: PlanHash = 'p'
   readonly #databases: Database[] = []
   violation: string | null = null
+  readonly counts: Record<string, number> = {}
 
   constructor(sim: Sim, relays: number) {
     this.sim = sim
     this.relays = Array.from({ length: relays }, (_, i) => new SimRelay(this, `default/main/${i}`))
     this.replicator = new SimReplicator(this, this.database('replicator'))
+  }
+
+  count(what: string): void {
+    this.counts[what] = (this.counts[what] ?? 0) + 1
   }
 
   violate(what: string): void {
