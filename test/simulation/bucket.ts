@@ -53,6 +53,10 @@ export class SimBucket {
       this.#sums.push({ id: head, sum })
     }
     const state = this.#log.append(request)
+    // Of what was committed long ago nobody waits for the answer.
+    const exact = this.#sums.findLast(({ id }) => id <= request.last)?.sum ?? 0
+    if (request.last > this.#world.replicator.serving.checkpoint && state.checksum !== exact)
+      this.#world.violate(`I3: ${this.name} answers the append up to ${request.last} with a state that is not exact`)
     this.#compactLater()
     return state
   }

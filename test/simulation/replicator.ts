@@ -18,6 +18,8 @@ export class SimReplicator {
   readonly #db: Database
   #watchers: Watchers
   #inc = 0
+  /** Notices that leave when their commit is durable. */
+  #leaving: string
   #pipeline: Pipeline
   #outbox: Outbox
   #buckets: Buckets
@@ -33,6 +35,7 @@ export class SimReplicator {
   constructor(world: World, db: Database) {
     this.#world = world
     this.#db = db
+    this.#leaving = world.sim.unevenChannel()
     migrate(this.#db, MIGRATIONS)
     this.#buckets = new Buckets(this.#db)
     this.#outbox = new Outbox(this.#db)
@@ -47,6 +50,7 @@ export class SimReplicator {
 
   crash(): void {
     this.#inc++
+    this.#leaving = this.#world.sim.unevenChannel()
     for (const { end } of this.#sockets.values()) end.kill()
     this.#sockets = new Map()
     this.#opening = new Set()
@@ -185,7 +189,7 @@ export class SimReplicator {
     this.#outbox.drop(commit.upTo)
     // They leave once the commit is durable; a crash before that loses them.
     const inc = this.#inc
-    this.#world.sim.post('notices', () => {
+    this.#world.sim.post(this.#leaving, () => {
       if (this.#inc !== inc) return
       for (const { end } of this.#sockets.values()) for (const part of parts) end.send(part)
       if (switched) this.#watchers.publishAll()

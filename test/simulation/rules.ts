@@ -83,6 +83,11 @@ export const RULES: Rule[] = [
   ]),
   replicatorWiring('a switch of plans is published to all', ['if (switched) this.#watchers.publishAll()\n      else this', 'this']),
 
+  of('durable-objects/replicator/batch.ts')('I5: a lower marker that commits later does not take the place of a higher one', [
+    'if (before && Number(before.hash) >= n) return',
+    '',
+  ]),
+
   // The bucket.
   log('an append that comes again is ignored', ['if (request.last <= pages.head.last) return this.state(request.last)', '']),
   log('an append is answered at its last op', ['return this.state(request.last)', 'return this.#current()']),
@@ -102,10 +107,6 @@ export const RULES: Rule[] = [
   log('a read says that compaction has overtaken the checkpoint', ["if (page.target > checkpoint) return { kind: 'overtaken' }", '']),
   log('only what is committed is compacted', ['this.#compaction.step(this.committed)', 'this.#compaction.step(this.#pages.head.last)']),
   compaction('a MOVE remembers in whose favour it was made', ['target = Math.max(target, newest)', '']),
-  compaction('a CLEAR is not for checkpoints inside its run', [
-    'target = Math.max(target, page.target, last)',
-    'target = Math.max(target, page.target)',
-  ]),
   compaction('a CLEAR has the checksum of its run', ['clearText(last, checksum)', 'clearText(last, 0)']),
   compaction('a PUT ends the run that becomes a CLEAR', ['!isFoldable(text) || opIdOf', 'opIdOf']),
   compaction('the newest op of a row stays', ['newest !== undefined && newest > id', 'newest !== undefined']),
@@ -121,7 +122,11 @@ export const RULES: Rule[] = [
 
   // The relay.
   relay('what is not newer is ignored', ['if (this.#checkpoint !== null && frame.checkpoint <= this.#checkpoint) return', '']),
-  relay('a notice takes effect with its last part', ['if (frame.part < frame.parts) return', '']),
+  relay(
+    'a notice takes effect with its last part',
+    ['if (frame.part < frame.parts) return', ''],
+    ['if (this.#parts.length !== frame.parts) gap = true\n      else if', 'if'],
+  ),
   relay('a notice of which a part is missing is a gap', ['if (this.#parts.length !== frame.parts) gap = true\n      else if', 'if']),
   relay('a gap forgets the states', [
     'const before = new Map(this.#known)\n    this.#known.clear()',
@@ -140,7 +145,11 @@ export const RULES: Rule[] = [
     'this.#asks.delete(hash)\n      for (const s of wanted)',
     'for (const s of wanted)',
   ]),
-  relay('streams whose names were lost subscribe again', ['if (s.lost && s.hello === null)', 'if (s.lost && s.hello === undefined)']),
+  relay(
+    'streams whose names were lost subscribe again',
+    ['if (s.lost && s.hello === null)', 'if (s.lost && s.hello === undefined)'],
+    ['if (name === null || name === undefined) return false', 'if (name === null || name === undefined) return true'],
+  ),
   relay('a new plan is told to all streams', [' || s.toldPlan !== this.#plan', '']),
   relay('a stream is greeted at a checkpoint that was committed when it came', [
     's.hello.minimum === null || checkpoint < s.hello.minimum',
@@ -171,7 +180,6 @@ export const RULES: Rule[] = [
     "if (answer === undefined || answer.kind === 'overtaken') continue",
     'if (answer === undefined) continue',
   ]),
-  resolve('I5: the highest marker is the write checkpoint', ['highest === null || BigInt(n) > highest', 'highest !== undefined']),
   emit('the positions of removed buckets are forgotten', ['this.#positions.delete(bucket)\n        this', 'this']),
   emit('a bucket that is not in the first checkpoint starts anew', [
     'if (!buckets.has(bucket)) this.#positions.delete(bucket)',

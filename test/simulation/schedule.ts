@@ -5,6 +5,8 @@ import type { Change } from './source.ts'
 import { World } from './world.ts'
 
 const TRANSACTIONS = 12
+/** Of a few rows only, and with less time between them: what is read is overtaken. */
+const HOT_TRANSACTIONS = 24
 const USERS = ['u1', 'u2']
 
 export interface Outcome {
@@ -20,20 +22,29 @@ export interface Outcome {
 export async function schedule(seed: number): Promise<Outcome> {
   const sim = new Sim(seed)
   sim.loss = sim.chance(0.5) ? 0.08 : 0
+  sim.unevenness = sim.chance(0.3) ? 0.7 : 0.3
+  const sleepy = sim.chance(0.3)
+  const restless = sim.chance(0.3)
+  const hot = sim.chance(0.3)
   const world = new World(sim, 2)
   const clients = [new SimClient(world, 'u1', 'a'), new SimClient(world, 'u2', 'b'), new SimClient(world, 'u1', 'c')]
-  const direct = sim.chance(0.4) ? [new SimDirectClient(world, 'g[0]'), new SimDirectClient(world, `h[${sim.int(3)}]`)] : []
+  const direct: SimDirectClient[] = []
   const violated = (): string | null => world.violation ?? clients.find((client) => client.violation !== null)?.violation ?? null
   let writes = 0
-  for (let n = 0; n < TRANSACTIONS; n++) {
-    const changes = Array.from({ length: sim.int(4) }, (): Change => change(sim, n))
+  for (let n = 0; n < (hot ? HOT_TRANSACTIONS : TRANSACTIONS); n++) {
+    const changes = Array.from({ length: sim.int(4) }, (): Change => change(sim, n, hot))
     const client = clients[sim.int(clients.length)]
     // Numbers commit in another order than they were given.
     const write: [string, string, number] | null = client && sim.chance(0.3) ? [client.user, client.id, (writes++ ^ 1) + 1] : null
     world.source.push({ changes, write })
     if (sim.chance(0.08)) world.plan = world.plan === 'p' ? 'q' : 'p'
     world.replicator.wake()
-    await sim.run(sim.int(120))
+    if (direct.length < 2 && sim.chance(0.12)) direct.push(new SimDirectClient(world, `${sim.chance(0.5) ? 'g' : 'h'}[${sim.int(2)}]`))
+    for (let part = 0; part < 4; part++) {
+      await sim.run(sim.int(hot ? 10 : 30))
+      if (sleepy) for (const relay of world.relays) relay.hibernate()
+      if (restless) direct[sim.int(2)]?.disconnect()
+    }
     if (violated() !== null) break
     fault(sim, world, clients, direct)
   }
@@ -66,13 +77,13 @@ function fault(sim: Sim, world: World, clients: SimClient[], direct: SimDirectCl
   else if (dice < 0.84) for (const each of world.buckets.values()) each.hibernate()
 }
 
-function change(sim: Sim, n: number): Change {
+function change(sim: Sim, n: number, hot: boolean): Change {
   if (sim.chance(0.3)) {
-    const user = USERS[sim.int(2)] ?? ''
-    const group = String(sim.int(3))
+    const user = USERS[sim.int(hot ? 1 : 2)] ?? ''
+    const group = String(sim.int(hot ? 2 : 3))
     const key = `${user}-${group}`
     return { table: 'members', key, row: sim.chance(0.65) ? { id: key, user, group } : null }
   }
-  const key = `i${sim.int(5)}`
+  const key = `i${sim.int(hot ? 2 : 5)}`
   return { table: 'items', key, row: sim.chance(0.8) ? { id: key, group: String(sim.int(3)), v: `${n}` } : null }
 }

@@ -10,6 +10,8 @@ export class Sim {
   steps = 0
   /** Chance that a call is lost, on its way or on its way back. */
   loss = 0
+  /** Chance that a channel is slow. */
+  unevenness = 0.3
 
   constructor(seed: number) {
     this.#state = (seed * 2654435761) >>> 0 || 1
@@ -37,7 +39,7 @@ export class Sim {
   /** A channel that may be much slower than the others. */
   unevenChannel(): string {
     const channel = this.channel()
-    if (this.chance(0.3)) this.#slow.set(channel, this.chance(0.5) ? 0.1 : 0.01)
+    if (this.chance(this.unevenness)) this.#slow.set(channel, this.chance(0.5) ? 0.1 : 0.01)
     return channel
   }
 
