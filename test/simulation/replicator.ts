@@ -93,14 +93,20 @@ export class SimReplicator {
   #newWatchers(): Watchers {
     const inc = this.#inc
     const { sim } = this.#world
+    // What another incarnation was doing ends with it, also what it was waiting for.
+    const mine = <T>(work: Promise<T>): Promise<T> =>
+      new Promise((resolve, reject) => {
+        work.then(
+          (value) => this.#inc === inc && resolve(value),
+          (error: unknown) => this.#inc === inc && reject(error),
+        )
+      })
     return new Watchers({
       db: this.#db,
       nextSerial: () => ++this.#stored.serial,
       serving: () => this.serving,
-      pause: () => sim.sleep(),
-      // What another incarnation was doing ends with it.
-      publish: (bucket, request) =>
-        this.#inc === inc ? sim.rpc(() => this.#world.bucket(bucket).publish(request)) : new Promise(() => {}),
+      pause: () => mine(sim.sleep()),
+      publish: (bucket, request) => mine(sim.rpc(() => this.#world.bucket(bucket).publish(request))),
     })
   }
 
