@@ -9,6 +9,8 @@ export interface ConnectOptions {
   /** A walsender connection: `replication=database`. */
   replication?: boolean
   max?: number
+  /** By which the server knows us. A replicator has one of its own, so that it can tell a dead session of itself from somebody else's. */
+  applicationName?: string
 }
 
 /**
@@ -30,7 +32,13 @@ const CONNECT_SECONDS = 10
 
 export function connectSource(url: string, options: ConnectOptions = {}): Sql {
   // Under row security a query would return fewer rows without a word; so it is an error instead.
-  const connection: Record<string, string> = { application_name: 'rockpool', ...CANONICAL, row_security: 'off' }
+  // What we write ourselves (publication, markers) never waits for a standby.
+  const connection: Record<string, string> = {
+    application_name: options.applicationName ?? 'rockpool',
+    ...CANONICAL,
+    row_security: 'off',
+    synchronous_commit: 'local',
+  }
   if (options.replication) {
     delete connection.row_security
     connection.replication = 'database'

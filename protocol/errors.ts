@@ -27,6 +27,7 @@ export type ErrorCode =
   | 'ROCKPOOL_SOURCE_SETTINGS' // wal_level, privilege, identity …: Postgres is not set up
   | 'ROCKPOOL_SOURCE_CHANGED' // another database, or one put back to an older state
   | 'ROCKPOOL_PGOUTPUT' // Postgres sent a replication message that cannot be decoded
+  | 'ROCKPOOL_SLOT_TAKEN' // somebody else uses the replication slot
   | 'ROCKPOOL_WRITE_CHECKPOINT' // the marker could not be written into Postgres
 
 /** The one public error type. `status` is the HTTP status it becomes at the edge. */
@@ -74,6 +75,7 @@ function statusOf(code: ErrorCode): number {
       return 415
     case 'PSYNC_S2003':
     case 'ROCKPOOL_SOURCE_UNREACHABLE':
+    case 'ROCKPOOL_SLOT_TAKEN':
     case 'ROCKPOOL_WRITE_CHECKPOINT':
       return 503
     default:

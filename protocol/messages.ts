@@ -1,3 +1,4 @@
+import type { DiagnosticsStatus } from './diagnostics.ts'
 import type { OpId } from './ops.ts'
 
 /**
@@ -62,7 +63,42 @@ export interface PublishAnswer {
   none: boolean
 }
 
+/**
+ * `starting`: connecting, or not yet begun. `copying`: tables are being read. `live`: the stream is open. `idle`: nobody is connected, the next poll is at
+ * `session.next`. `retrying`: the last session failed. `refused`: it cannot succeed until somebody changes the settings, the sync config or Postgres;
+ * it is tried again all the same.
+ */
 export type ReplicatorState = 'starting' | 'copying' | 'live' | 'idle' | 'retrying' | 'refused'
+
+/** Sessions with Postgres. Times as ISO 8601. */
+export interface SessionStatus {
+  /** Since when the present one runs, null between two; how many there were since the object started. */
+  since: string | null
+  count: number
+  /** Row changes that the present one has taken in. */
+  changes: number
+  /** When the next one begins; null while one runs. */
+  next: string | null
+  /** Sessions that failed, and polls that found nothing, one after the other. */
+  failures: number
+  idlePolls: number
+}
+
+/** What the replication slot keeps in Postgres, as measured last. */
+export interface SlotStatus {
+  name: string
+  measured: string
+  /** `much`: half of WAL_KEEP_GB, or near `max_slot_wal_keep_size`; `over`: more than WAL_KEEP_GB; `lost`: Postgres has invalidated it. */
+  level: 'ok' | 'much' | 'over' | 'lost'
+  /** `reserved`, `extended`, `unreserved` or `lost`. */
+  walStatus: string | null
+  retainedBytes: number
+  /** WAL behind what was acknowledged. */
+  lagBytes: number
+  /** What may still be written before the slot is in danger, and `max_slot_wal_keep_size`; null when there is no limit. */
+  safeWalBytes: number | null
+  maxKeepBytes: number | null
+}
 
 export interface TableCopyStatus {
   table: string
@@ -89,6 +125,9 @@ export interface ReplicatorStatus {
   lastCommit: string | null
   copy: { tables: TableCopyStatus[]; waitingFor: string | null } | null
   relays: number
+  session: SessionStatus
+  /** Null before the first session, and when there is no slot. */
+  slot: SlotStatus | null
   /** Batches stored and not yet committed. */
   pendingBatches: number
   /** Buckets whose append fails at the moment. */
@@ -97,8 +136,12 @@ export interface ReplicatorStatus {
   refusedTables: { table: string; reason: string }[]
   /** Rows that a query could not evaluate. */
   skippedRows: { count: number; recent: { table: string; key: string; reason: string }[] }
+  /** The last problems. */
+  diagnostics: DiagnosticsStatus
   /** What is in memory and not yet safe elsewhere: row changes not stored, UTF-16 units of ops not answered; and the most there ever was. */
   held: { changes: number; peakChanges: number; sending: number; peakSending: number }
+  /** Since the replicator started: row changes and batches stored, rows that this wrote (as they are billed), and appends, each a row in a bucket. */
+  written: { changes: number; batches: number; rows: number; appends: number }
   error: { code: string; message: string } | null
 }
 

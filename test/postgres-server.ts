@@ -115,7 +115,7 @@ export class PostgresServer {
     return new Promise((resolve) => {
       child.stderr?.on('data', (chunk: Buffer) => {
         this.#log = (this.#log + chunk.toString()).slice(-20_000)
-        if (this.#log.includes('database system is ready to accept connections')) resolve(true)
+        if (/ready to accept (read-only )?connections/.test(this.#log)) resolve(true)
       })
       child.once('error', (error) => {
         this.#log += error.message

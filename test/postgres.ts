@@ -50,16 +50,17 @@ export interface StartOptions {
   files?: Record<string, string>
 }
 
+/** Below the ports that the system gives to outgoing connections: one of those may be taken between now and its use. */
 export async function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const server = createServer()
-    server.once('error', reject)
-    server.listen(0, '127.0.0.1', () => {
-      const address = server.address()
-      if (address === null || typeof address === 'string') return reject(new Error('no port'))
-      server.close(() => resolve(address.port))
+  for (;;) {
+    const port = 18_000 + Math.floor(Math.random() * 14_000)
+    const free = await new Promise<boolean>((resolve) => {
+      const server = createServer()
+      server.once('error', () => resolve(false))
+      server.listen(port, '127.0.0.1', () => server.close(() => resolve(true)))
     })
-  })
+    if (free) return port
+  }
 }
 
 /** A real Postgres with logical WAL on a free port of the loopback interface, in a folder of its own. */

@@ -55,7 +55,8 @@ app.get('/status', async (c) => {
   const status = await c.env.REPLICATOR.getByName(replicatorName(DEFAULT_TENANT)).status({ v: MESSAGE_VERSION })
   if (session.claims.operator === true) return c.json({ data: status })
   const failingBuckets = status.failingBuckets.map((each) => ({ ...each, bucket: '…' }))
-  return c.json({ data: { ...status, failingBuckets, skippedRows: { ...status.skippedRows, recent: [] } } })
+  const hidden = { skippedRows: { ...status.skippedRows, recent: [] }, diagnostics: { ...status.diagnostics, recent: [] } }
+  return c.json({ data: { ...status, failingBuckets, ...hidden } })
 })
 
 /** Whether the script answers; what the replicator does is in `/status`. */

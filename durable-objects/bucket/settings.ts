@@ -1,12 +1,13 @@
 import { z } from 'zod'
 import { RockpoolError } from '../../protocol/errors.ts'
-import type { Environment } from '../environment.ts'
+import type { SettingBindings } from '../setting-bindings.ts'
 import { LOG_LIMITS } from './limits.ts'
 
+/** Bindings are texts, or numbers when they stand in `[vars]`. */
 const whole = z
-  .string()
-  .regex(/^\d{1,12}$/, 'must be a whole number')
+  .union([z.number(), z.string().regex(/^\d{1,12}$/)], 'must be a whole number')
   .transform(Number)
+  .refine((n) => Number.isSafeInteger(n) && n >= 0, 'must be a whole number')
 
 const shape = z.object({
   COMPACTION_BYTES: whole.default(LOG_LIMITS.afterBytes),
@@ -21,8 +22,9 @@ export interface CompactionSettings {
 }
 
 /** Throws ROCKPOOL_SETTINGS. */
-export function compactionSettings({ COMPACTION_BYTES, COMPACTION_SECONDS }: Environment): CompactionSettings {
-  const parsed = shape.safeParse({ COMPACTION_BYTES: COMPACTION_BYTES || undefined, COMPACTION_SECONDS: COMPACTION_SECONDS || undefined })
+export function compactionSettings({ COMPACTION_BYTES, COMPACTION_SECONDS }: SettingBindings): CompactionSettings {
+  const given = (binding: string | number | undefined) => (binding === '' ? undefined : binding)
+  const parsed = shape.safeParse({ COMPACTION_BYTES: given(COMPACTION_BYTES), COMPACTION_SECONDS: given(COMPACTION_SECONDS) })
   if (parsed.success) return { afterBytes: parsed.data.COMPACTION_BYTES, seconds: parsed.data.COMPACTION_SECONDS }
   const wrong = parsed.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`)
   throw new RockpoolError('ROCKPOOL_SETTINGS', `settings are wrong: ${wrong.join('; ')}`)

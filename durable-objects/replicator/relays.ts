@@ -9,6 +9,8 @@ const ackFrame = z.object({ v: z.number(), type: z.literal('ack'), received: z.n
 const PING_MS = 30_000
 const FIRST_WAIT_MS = 100
 const MAX_WAIT_MS = 10_000
+/** A relay that is moved or starts again refuses a few times; after so many it is told. */
+const TOLD_ATTEMPTS = 4
 
 export interface RelaySources {
   env: Environment
@@ -18,6 +20,8 @@ export interface RelaySources {
   greeting(has: OpId | null): string[]
   /** A gap at the committed checkpoint. */
   gap(): string
+  /** The socket to a relay cannot be opened, again and again. */
+  failing(relay: string, reason: string): void
 }
 
 interface RelaySocket {
@@ -94,7 +98,7 @@ export class Relays {
         socket.accept()
         this.#register(relay, serial, socket, has ? Number(has) : null)
       } catch (error) {
-        console.warn(`the socket to relay ${relay} could not be opened (attempt ${attempt})`, error)
+        if (attempt >= TOLD_ATTEMPTS) this.#sources.failing(relay, error instanceof Error ? error.message : String(error))
         await sleep(Math.min(FIRST_WAIT_MS * 2 ** Math.min(attempt - 1, 20), MAX_WAIT_MS) * (0.5 + Math.random()))
       }
     }
