@@ -3,11 +3,13 @@ import { RockpoolError } from '../../protocol/errors.ts'
 import type { SettingBindings } from '../setting-bindings.ts'
 import { LOG_LIMITS } from './limits.ts'
 
+const WRONG = 'must be a whole number'
+
 /** Bindings are texts, or numbers when they stand in `[vars]`. */
 const whole = z
-  .union([z.number(), z.string().regex(/^\d{1,12}$/)], 'must be a whole number')
+  .union([z.number(), z.string().regex(/^\d{1,12}$/, WRONG)])
   .transform(Number)
-  .refine((n) => Number.isSafeInteger(n) && n >= 0, 'must be a whole number')
+  .refine((n) => Number.isSafeInteger(n) && n >= 0, WRONG)
 
 const shape = z.object({
   COMPACTION_BYTES: whole.default(LOG_LIMITS.afterBytes),
