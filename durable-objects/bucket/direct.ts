@@ -84,10 +84,7 @@ export class DirectStreams<S> {
 
   /** After hibernation: what the attachments say. */
   wake(streams: Iterable<[S, DirectState]>): void {
-    for (const [socket, state] of streams) {
-      this.#streams.set(socket, state)
-      this.#log.raise(state.goal)
-    }
+    for (const [socket, state] of streams) this.#streams.set(socket, state)
   }
 
   accept(socket: S, { after, expires, plan }: { after: OpId; expires: number; plan: string | null }): void {

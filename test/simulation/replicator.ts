@@ -74,6 +74,11 @@ export class SimReplicator {
     return this.#watchers.watch(bucket)
   }
 
+  /** As at the start of a session. */
+  publishAll(): void {
+    this.#watchers.publishAll()
+  }
+
   cutSockets(): void {
     for (const { end } of this.#sockets.values()) end.cut(this.#world.sim.chance(0.5))
   }

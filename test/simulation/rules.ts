@@ -111,12 +111,7 @@ export const RULES: Rule[] = [
   compaction('a PUT ends the run that becomes a CLEAR', ['!isFoldable(text) || opIdOf', 'opIdOf']),
   compaction('the newest op of a row stays', ['newest !== undefined && newest > id', 'newest !== undefined']),
   direct('a bucket that is followed asks to be watched', ['this.#unwatched = true\n    this.#watch()', '']),
-  direct('who comes while the replicator is asked is covered by another question', [
-    'this.publish(serving)\n      this.#watch()',
-    'this.publish(serving)',
-  ]),
   direct('a direct stream gets only what is committed', ['Math.max(state.goal, this.#log.committed)', NEWEST]),
-  direct('how far commits had come survives hibernation', ['this.#log.raise(state.goal)', '']),
   direct('a checkpoint without ops is told when the replicator has answered', ['(!state.owed || this.#watching)', '!state.owed']),
   direct('another plan ends a direct stream', ['if (state.plan !== serving.plan)', 'if (state.plan === undefined)']),
 
@@ -154,10 +149,6 @@ export const RULES: Rule[] = [
   relay('a stream is greeted at a checkpoint that was committed when it came', [
     's.hello.minimum === null || checkpoint < s.hello.minimum',
     'checkpoint < 0',
-  ]),
-  relay('an answer covers those that came before the question', [
-    'for (const hello of waiting) hello.minimum = checkpoint',
-    'for (const s of this.#streams.values()) if (s.hello) s.hello.minimum = checkpoint',
   ]),
   relay('the attachment knows the checkpoint', ['this.#effects.saveCheckpoint(frame.checkpoint, frame.plan)', '']),
   relay('the attachment knows the buckets of a stream', ['this.#save(stream, s)\n    this.flush(stream)', 'this.flush(stream)']),

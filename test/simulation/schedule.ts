@@ -39,11 +39,14 @@ export async function schedule(seed: number): Promise<Outcome> {
     world.source.push({ changes, write })
     if (sim.chance(0.08)) world.plan = world.plan === 'p' ? 'q' : 'p'
     world.replicator.wake()
-    if (direct.length < 2 && sim.chance(0.12)) direct.push(new SimDirectClient(world, `${sim.chance(0.5) ? 'g' : 'h'}[${sim.int(2)}]`))
+    if (direct.length < (restless ? 3 : 2) && sim.chance(restless ? 0.3 : 0.12))
+      direct.push(new SimDirectClient(world, restless ? 'g[0]' : `${sim.chance(0.5) ? 'g' : 'h'}[${sim.int(2)}]`))
     for (let part = 0; part < 4; part++) {
       await sim.run(sim.int(hot ? 10 : 30))
       if (sleepy) for (const relay of world.relays) relay.hibernate()
-      if (restless) direct[sim.int(2)]?.disconnect()
+      if (restless) direct[sim.int(3)]?.disconnect()
+      if (restless && sim.chance(0.3)) world.replicator.publishAll()
+      if (restless && sim.chance(0.3)) clients[sim.int(clients.length)]?.disconnect()
     }
     if (violated() !== null) break
     fault(sim, world, clients, direct)
@@ -72,7 +75,7 @@ function fault(sim: Sim, world: World, clients: SimClient[], direct: SimDirectCl
   else if (dice < 0.44) world.relays[sim.int(2)]?.hibernate()
   else if (dice < 0.54) world.replicator.cutSockets()
   else if (dice < 0.68) clients[sim.int(clients.length)]?.disconnect()
-  else if (dice < 0.72) direct[sim.int(2)]?.disconnect()
+  else if (dice < 0.72) direct[sim.int(direct.length)]?.disconnect()
   else if (dice < 0.77) bucket?.crash()
   else if (dice < 0.84) for (const each of world.buckets.values()) each.hibernate()
 }
