@@ -5,6 +5,8 @@ import type { SettingBindings } from './setting-bindings.ts'
 
 /** Bindings of the one script; wrangler.toml declares them. */
 export interface Environment extends SettingBindings {
+  /** Of tests alone: see `faults.ts`. */
+  FAULTS?: string
   REPLICATOR: DurableObjectNamespace<Replicator>
   BUCKET: DurableObjectNamespace<Bucket>
   RELAY: DurableObjectNamespace<Relay>

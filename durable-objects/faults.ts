@@ -17,17 +17,17 @@ export const FAULT_POINTS = {
 
   'session.prepare': ['throw', 'abort', 'delay'],
   'session.prepared': ['throw', 'abort', 'delay'],
-  'session.opened': ['throw', 'abort', 'delay', 'drop'],
-  'session.marked': ['throw', 'abort', 'delay', 'drop'],
-  'session.tick': ['throw', 'abort', 'delay', 'drop'],
-  'session.switch': ['throw', 'abort', 'delay', 'drop'],
+  'session.opened': ['throw', 'abort', 'drop', 'delay'],
+  'session.marked': ['throw', 'abort', 'drop', 'delay'],
+  'session.tick': ['throw', 'abort', 'drop', 'delay'],
+  'session.switch': ['throw', 'abort', 'drop', 'delay'],
   'session.close': ['throw', 'abort', 'delay'],
 
   'stream.message': ['throw', 'abort', 'drop'],
   'stream.flush': ['throw', 'abort', 'drop'],
   'stream.marker': ['throw', 'abort', 'drop'],
   'stream.slice': ['throw', 'abort'],
-  'stream.acknowledge': ['throw', 'abort', 'delay', 'drop'],
+  'stream.acknowledge': ['throw', 'abort', 'drop', 'delay'],
 
   'batch.store': ['throw', 'abort'],
   'batch.rows': ['throw', 'abort'],
@@ -50,10 +50,10 @@ export const FAULT_POINTS = {
   'open.answered': ['throw', 'abort', 'delay'],
   'open.registered': ['throw', 'abort', 'drop'],
 
-  'read.barrier': ['throw', 'abort', 'delay', 'drop'],
-  'read.begin': ['throw', 'abort', 'delay', 'drop'],
-  'read.rows': ['throw', 'abort', 'delay', 'drop'],
-  'read.marked': ['throw', 'abort', 'delay', 'drop'],
+  'read.barrier': ['throw', 'abort', 'drop', 'delay'],
+  'read.begin': ['throw', 'abort', 'drop', 'delay'],
+  'read.rows': ['throw', 'abort', 'drop', 'delay'],
+  'read.marked': ['throw', 'abort', 'drop', 'delay'],
   'read.apply': ['throw', 'abort', 'drop'],
   'read.progress': ['throw', 'abort', 'drop'],
 
@@ -75,9 +75,8 @@ export type FaultPoint = keyof typeof FAULT_POINTS
 /** Points where one may wait. */
 export type PausePoint = { [P in FaultPoint]: 'delay' extends (typeof FAULT_POINTS)[P][number] ? P : never }[FaultPoint]
 
-/** What a fault is done to. */
+/** What a fault is done to, when it is not the replicator and its connections to Postgres. */
 export interface FaultTarget {
-  /** The object, when it is not the replicator. */
   object?: { abort(reason?: string): void }
   /** Closes the socket at hand. */
   drop?: () => void
@@ -87,6 +86,8 @@ const shape = z.object({
   seed: z.int(),
   /** Faults per hit at first. A point that is hit often fails ever less often, so that what is tried again succeeds in the end. */
   rate: z.number().positive().max(1).default(0.5),
+  /** So many faults of a point one after the other at first. */
+  eager: z.int().min(0).default(0),
   /** Only these points. */
   points: z.array(z.string()).optional(),
   delayMs: z.number().default(20),
@@ -103,6 +104,8 @@ class Faults {
   readonly #schedules = new Map<FaultPoint, Schedule>()
   #random: number
   replicator: { abort(reason?: string): void } | null = null
+  /** Makes the connections to Postgres fall. */
+  disconnect: (() => void) | null = null
 
   constructor(settings: z.infer<typeof shape>) {
     this.#settings = settings
@@ -122,13 +125,15 @@ class Faults {
 
   /** The fault of this hit, null when there is none. Reported before it is done: what is aborted reports nothing any more. */
   #due(point: FaultPoint, target: FaultTarget | undefined): FaultKind | null {
-    const { rate, points } = this.#settings
+    const { rate, points, eager } = this.#settings
     if (points && !points.includes(point)) return null
     let schedule = this.#schedules.get(point)
-    if (!schedule) this.#schedules.set(point, (schedule = { hits: 0, next: 1 + Math.floor(this.#next() / rate), fired: 0 }))
+    if (!schedule) this.#schedules.set(point, (schedule = { hits: 0, next: eager > 0 ? 1 : 1 + Math.floor(this.#next() / rate), fired: 0 }))
     if (++schedule.hits < schedule.next) return null
-    schedule.next = schedule.hits + 1 + Math.floor(((0.5 + this.#next()) * (schedule.hits + 1)) / rate / 2)
-    const kinds: readonly FaultKind[] = FAULT_POINTS[point].filter((kind: FaultKind) => kind !== 'drop' || target?.drop !== undefined)
+    const later = Math.floor(((0.5 + this.#next()) * (schedule.hits + 1)) / rate / 2)
+    schedule.next = schedule.hits + 1 + (schedule.fired + 1 < eager ? 0 : later)
+    const droppable = target?.drop !== undefined || this.disconnect !== null
+    const kinds: readonly FaultKind[] = FAULT_POINTS[point].filter((kind: FaultKind) => kind !== 'drop' || droppable)
     const kind = kinds[schedule.fired++ % kinds.length] ?? 'throw'
     console.warn(`fault ${point} ${kind}`)
     return kind
@@ -136,7 +141,8 @@ class Faults {
 
   #do(point: FaultPoint, kind: 'throw' | 'abort' | 'drop', target: FaultTarget | undefined): void {
     if (kind === 'drop') {
-      target?.drop?.()
+      if (target?.drop) target.drop()
+      else this.disconnect?.()
       return
     }
     const object = target?.object ?? this.replicator
@@ -161,6 +167,11 @@ export function enableFaults(binding: string | undefined, replicator?: { abort(r
   if (binding === undefined) return
   faults ??= new Faults(shape.parse(JSON.parse(binding)))
   if (replicator) faults.replicator = replicator
+}
+
+/** How the connections to Postgres are made to fall; null when there are none. */
+export function disconnectBy(disconnect: (() => void) | null): void {
+  if (faults !== null) faults.disconnect = disconnect
 }
 
 /** A place that may be interrupted. */

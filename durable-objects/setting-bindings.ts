@@ -1,10 +1,18 @@
 /** Settings and secrets, validated by `tenantSettings` and `tokenRules`. */
 export interface SettingBindings {
   DATABASE_URL?: string
-  /** base64url, HS256. */
+  /** PEM of an authority of its own; refused on Cloudflare, which trusts public ones only. */
+  DATABASE_CA?: string
+  /** By what tokens are judged; docs/auth.md says what each does. */
   JWT_SECRET?: string
-  /** One audience, or several separated by commas. */
   JWT_AUDIENCE?: string
+  JWT_KEYS?: string | object
+  JWKS_URL?: string
+  JWKS_REJECT_IP_RANGES?: string
+  JWT_MAX_LIFETIME?: string | number
+  JWT_CLOCK_TOLERANCE?: string | number
+  SUPABASE_URL?: string
+  SUPABASE_JWT_SECRET?: string
   /** YAML; absent = the text bundled with the script. */
   SYNC_CONFIG?: string
   /** Publication and slot; both default to `rockpool`. A publication given here is not created. */
@@ -22,6 +30,11 @@ export interface SettingBindings {
   WAL_CHECK_SECONDS?: string | number
   WAL_POLICY?: string
   WAL_KEEP_GB?: string | number
+  /** Limits of the sync config and of each client, whole numbers; see `sync-config/limits.ts`. */
+  MAX_DISJUNCTS?: string | number
+  MAX_BUCKETS_PER_STREAM?: string | number
+  MAX_BUCKETS?: string | number
+  MAX_LOOKUP_ROWS?: string | number
   /** Buckets are compacted when so many bytes of ops have come (262144), so many seconds later (60). Validated by `compactionSettings`. */
   COMPACTION_BYTES?: string | number
   COMPACTION_SECONDS?: string | number

@@ -1,6 +1,7 @@
 // Everything but the socket of workerd, which only workerd can load: `postgres/socket.ts`.
 export type * from './types.ts'
-export { connectSource, sourceError, type ConnectOptions, type SocketFactory } from './connection.ts'
+export { checkConnection, connectSource, sourceError, type ConnectOptions, type OpenSocket } from './connection.ts'
+export { parseSourceUrl, redactUrl } from './source-url.ts'
 export { formatLsn, parseLsn } from './lsn.ts'
 export { decodePgoutput, StreamingPgoutputDecoder } from './pgoutput.ts'
 export { isVisible, parseSnapshot, passesBarrier, widenXid } from './snapshot.ts'

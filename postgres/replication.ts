@@ -16,8 +16,16 @@ export interface ReplicationOptions {
 }
 
 const MAX_STATUS_MS = 10_000
+/**
+ * A server that shuts down waits for every walsender's client to confirm all of its WAL, and asks without a pause. We confirm less than that, so
+ * that the last transaction is sent again; so we must go, or the server would wait for us until the session ends. Otherwise it asks at most once
+ * between two statuses.
+ */
+const REQUESTS_OF_A_SHUTDOWN = 10
 /** The server answers every status that asks for it. One that is silent for as long as it would bear from us is not there any more. */
 const SILENCE_MS = 60_000
+/** A socket that takes nothing any more does not hold the end of a session. */
+const CLOSE_MS = 200
 /** A session that was closed needs a moment to let go of the slot; one whose socket broke keeps it until the server has noticed. */
 const SLOT_TRIES = 25
 const FIRST_SLOT_WAIT_MS = 10
@@ -38,18 +46,20 @@ export async function openReplication(sql: Sql, options: ReplicationOptions, han
   let paused = false
   /** Statuses sent since anything was heard. */
   let unanswered = 0
+  /** Requests for an answer since the last beat. */
+  let requests = 0
   const ended = Promise.withResolvers<void>()
   ended.promise.catch(() => {})
 
-  function status(answer = false): void {
-    if (stream.destroyed || closing) return
+  function status(answer = false, sent?: () => void): void {
+    if (stream.destroyed || closing) return sent?.()
     const message = new DataView(new ArrayBuffer(34))
     message.setUint8(0, 'r'.charCodeAt(0))
     // Written, flushed and applied up to the same place; never beyond what the server has, or later commits would vanish.
     for (const at of [1, 9, 17]) message.setBigUint64(at, acknowledged)
     message.setBigInt64(25, BigInt(Date.now()) * 1_000n - EPOCH_MICROSECONDS)
     message.setUint8(33, answer ? 1 : 0)
-    stream.write(new Uint8Array(message.buffer))
+    stream.write(new Uint8Array(message.buffer), () => sent?.())
   }
 
   // By a timer of its own: the server's request for an answer lies behind unread data while we are paused.
@@ -58,6 +68,7 @@ export async function openReplication(sql: Sql, options: ReplicationOptions, han
   const timer = setInterval(beat, interval)
 
   function beat(): void {
+    requests = 0
     if (paused) return status()
     if (unanswered * interval < limit) {
       unanswered++
@@ -86,7 +97,12 @@ export async function openReplication(sql: Sql, options: ReplicationOptions, han
       const end = view.getBigUint64(1)
       if (end > walEnd) walEnd = end
       handlers.keepalive(end)
-      if (bytes[17] === 1) status()
+      if (bytes[17] !== 1) return
+      if (++requests < REQUESTS_OF_A_SHUTDOWN) return status()
+      closing = true
+      clearInterval(timer)
+      ended.reject(new RockpoolError('ROCKPOOL_SOURCE_UNREACHABLE', 'Postgres is shutting down'))
+      void sql.end({ timeout: 0 })
     }
   }
 
@@ -125,9 +141,11 @@ export async function openReplication(sql: Sql, options: ReplicationOptions, han
       return walEnd
     },
     async close() {
-      if (!closing) status()
+      // The last acknowledgement is on its way before the socket is closed.
+      const told = new Promise<void>((resolve) => status(false, resolve))
       closing = true
       clearInterval(timer)
+      await Promise.race([told, new Promise((resolve) => setTimeout(resolve, CLOSE_MS))])
       // A stream never ends by itself, so nothing is waited for.
       await sql.end({ timeout: 0 })
       ended.resolve()

@@ -14,6 +14,8 @@ export type ErrorCode =
   | 'PSYNC_S2105' // token audience missing or wrong
   | 'PSYNC_S2106' // no token, or header not in an accepted form
   | 'PSYNC_S2201' // key configuration is not usable
+  | 'PSYNC_S2203' // key set at an address that is not allowed
+  | 'PSYNC_S2204' // key set cannot be fetched
   | 'PSYNC_S2302' // no sync config deployed
   | 'PSYNC_S2305' // too many buckets or parameter results
   | 'ROCKPOOL_INTERNAL' // a fault of ours
@@ -64,6 +66,9 @@ export interface ErrorBody {
 function statusOf(code: ErrorCode): number {
   if (code.startsWith('PSYNC_S21')) return 401
   switch (code) {
+    // Nothing is known about the token; what clients do with 401, fetch another one, harms nobody.
+    case 'PSYNC_S2204':
+      return 401
     case 'PSYNC_S2001':
     case 'ROCKPOOL_CLIENT_FRAME':
       return 400

@@ -90,6 +90,8 @@ export interface SlotStatus {
   measured: string
   /** `much`: half of WAL_KEEP_GB, or near `max_slot_wal_keep_size`; `over`: more than WAL_KEEP_GB; `lost`: Postgres has invalidated it. */
   level: 'ok' | 'much' | 'over' | 'lost'
+  /** Measures in a row that were over WAL_KEEP_GB. */
+  overs: number
   /** `reserved`, `extended`, `unreserved` or `lost`. */
   walStatus: string | null
   retainedBytes: number
@@ -156,6 +158,8 @@ export interface ReplicatorRpc {
   plan(request: Versioned & { hash: string }): Promise<string | null>
   /** Emits a marker into Postgres and answers the number that will appear in the client's mailbox. */
   writeCheckpoint(request: Versioned & { user: string; clientId: string }): Promise<{ writeCheckpoint: string }>
+  /** The same with a number that the client chose, decimal in 1 … 2^63-1. Answers the highest one of this client, which is the one to come. */
+  checkpointRequest(request: Versioned & { user: string; clientId: string; id: string }): Promise<{ id: string }>
   status(request: Versioned): Promise<ReplicatorStatus>
   /** The dead man's switch: makes sure that an alarm stands if there is anything to do. */
   wake(request: Versioned): Promise<void>

@@ -39,6 +39,9 @@ export interface TestPostgres {
   stop(): Promise<void>
 }
 
+/** Connections of a test's own. */
+const POOL = 8
+
 export interface SavedData {
   readonly path: string
 }
@@ -88,8 +91,16 @@ export async function startPostgres(settings: Record<string, string> = {}, optio
   const maintenance = postgres(urlOf({ database: 'postgres' }), { max: 1, onnotice: () => {} })
   await maintenance`CREATE DATABASE app`
   await maintenance.end({ timeout: 1 })
-  const sql = postgres(urlOf({}), { max: 8, onnotice: () => {} })
-  const start = async (more: Record<string, string> = {}) => server.start(port, Object.assign(all, more))
+  const sql = postgres(urlOf({}), { max: POOL, onnotice: () => {} })
+  const start = async (more: Record<string, string> = {}) => {
+    await server.start(port, Object.assign(all, more))
+    // A connection of the pool may not have noticed yet that its server has gone; no test should meet it.
+    for (let tries = 0; tries < 100; tries++) {
+      const answers = await Promise.allSettled(Array.from({ length: POOL }, () => sql`SELECT 1`))
+      if (answers.every((answer) => answer.status === 'fulfilled')) return
+    }
+    throw new Error(`Postgres does not answer:\n${server.log}`)
+  }
   let saved = 0
   return {
     version,
@@ -124,7 +135,8 @@ export async function startPostgres(settings: Record<string, string> = {}, optio
     },
     async stop() {
       await sql.end({ timeout: 1 })
-      await server.stop('SIGINT')
+      // At once: a proper shutdown waits for walsenders until their clients have confirmed everything.
+      await server.stop('SIGQUIT')
       await rm(directory, { recursive: true, force: true, maxRetries: 5 })
     },
   }

@@ -19,7 +19,8 @@ for (const { seed, steps } of runs) {
     `seed ${seed}: ${steps} steps, and every bucket is what plain SQL says`,
     async () => {
       const log = process.env.ROCKPOOL_LOG ? (line: string) => console.log(line) : undefined
-      const report = await run({ seed, steps, ...(log ? { log } : {}) })
+      const rate = Number(process.env.ROCKPOOL_FAULTS ?? 0)
+      const report = await run({ seed, steps, ...(rate > 0 ? { faults: { rate } } : {}), ...(log ? { log } : {}) })
       expect(report.steps).toBe(steps)
       expect(report.checkpoints).toBeGreaterThan(steps / 20)
       expect(report.refused).toBeLessThan(steps / 2)

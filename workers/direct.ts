@@ -67,7 +67,8 @@ direct.get('/:bucket/stream', async (c) => {
   return new Response(null, { status: 101, webSocket, headers: agreed ? { 'sec-websocket-protocol': DIRECT_PROTOCOL } : {} })
 })
 
-const verified = (c: Asked, token: string): Promise<Session> => verifyToken(token, tokenRules(c.env))
+const verified = (c: Asked, token: string): Promise<Session> =>
+  verifyToken(token, tokenRules(c.env), { background: (work) => c.executionCtx.waitUntil(work) })
 
 function asked(c: Asked): Query {
   const parsed = query.safeParse(c.req.query())

@@ -15,6 +15,7 @@ import { replicatorName } from '../../protocol/names.ts'
 import type { OpId } from '../../protocol/ops.ts'
 import { durableDatabase } from '../durable-database.ts'
 import type { Environment } from '../environment.ts'
+import { enableFaults, pause } from '../faults.ts'
 import { checkVersion } from '../version.ts'
 import { directRequest } from './direct-request.ts'
 import { directState, DirectStreams, type DirectState } from './direct.ts'
@@ -42,6 +43,7 @@ export class Bucket extends DurableObject<Environment> implements BucketRpc {
 
   constructor(ctx: DurableObjectState, env: Environment) {
     super(ctx, env)
+    enableFaults(env.FAULTS)
     const { afterBytes, seconds } = compactionSettings(env)
     this.#compactionMs = seconds * 1_000
     this.log = new Log(durableDatabase(ctx.storage), { afterBytes })
@@ -64,23 +66,28 @@ export class Bucket extends DurableObject<Environment> implements BucketRpc {
 
   async append(request: AppendRequest): Promise<BucketState> {
     checkVersion(request)
+    await pause('bucket.append', { object: this.ctx })
     const state = this.log.append(request)
+    await pause('bucket.appended', { object: this.ctx })
     if (this.log.worthCompacting) await this.#arm(this.#compactionMs)
     return state
   }
 
   async state(request: Versioned & { checkpoint: OpId }): Promise<StateAnswer> {
     checkVersion(request)
+    await pause('bucket.state', { object: this.ctx })
     return this.log.stateAt(request.checkpoint)
   }
 
   async read(request: Versioned & { after: OpId; checkpoint: OpId; budget: number }): Promise<ReadAnswer> {
     checkVersion(request)
+    await pause('bucket.read', { object: this.ctx })
     return this.log.read(request.after, request.checkpoint, request.budget)
   }
 
   async rows(request: Versioned & { checkpoint: OpId }): Promise<RowsAnswer> {
     checkVersion(request)
+    await pause('bucket.rows', { object: this.ctx })
     return this.log.rows(request.checkpoint)
   }
 

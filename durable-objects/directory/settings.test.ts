@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import type { SettingBindings } from '../setting-bindings.ts'
-import { tenantSettings } from './settings.ts'
+import { tenantLimits, tenantSettings } from './settings.ts'
 
 const settings = (bindings: SettingBindings) =>
   tenantSettings({ DATABASE_URL: 'postgres://a@b/c', SYNC_CONFIG: 'x', ...bindings }, 'default')
@@ -11,6 +11,7 @@ describe('settings of a tenant', () => {
       ...{ databaseUrl: 'postgres://a@b/c', syncConfig: 'x', slot: 'rockpool', catalogWatchSeconds: 3 },
       ...{ idlePollSeconds: 60, idlePollMaxSeconds: 14_400, lingerSeconds: 30, sessionSeconds: 600, sessionChanges: 5_000_000 },
       ...{ batchesInFlight: 4, appendsInFlight: 32, walCheckSeconds: 60, walPolicy: 'keep', walKeepGb: 10 },
+      limits: { disjuncts: 100, streamBuckets: 100, buckets: 1_000, lookupRows: 1_000 },
     })
   })
 
@@ -18,6 +19,16 @@ describe('settings of a tenant', () => {
     expect(settings({ SESSION_SECONDS: '90', IDLE_POLL_SECONDS: 5, WAL_KEEP_GB: '0.05', WAL_POLICY: 'drop-and-resync' })).toMatchObject({
       ...{ sessionSeconds: 90, idlePollSeconds: 5, walKeepGb: 0.05, walPolicy: 'drop-and-resync' },
     })
+  })
+
+  test('limits of streams, which the sync Worker reads without the rest', () => {
+    const bindings = { MAX_BUCKETS: '5000', MAX_DISJUNCTS: 20 }
+    const limits = { disjuncts: 20, streamBuckets: 100, buckets: 5_000, lookupRows: 1_000 }
+    expect(settings(bindings).limits).toEqual(limits)
+    expect(tenantLimits(bindings, 'default')).toEqual(limits)
+    const refused = expect.objectContaining({ code: 'ROCKPOOL_SETTINGS' })
+    expect(() => tenantLimits({ MAX_DISJUNCTS: 'many' }, 'default')).toThrow(refused)
+    expect(() => tenantLimits({}, 'other')).toThrow(refused)
   })
 
   test.each([
@@ -29,6 +40,8 @@ describe('settings of a tenant', () => {
     [{ LINGER_SECONDS: '-1' }, /LINGER_SECONDS/],
     [{ WAL_POLICY: 'drop' }, /WAL_POLICY/],
     [{ WAL_KEEP_GB: '0' }, /WAL_KEEP_GB/],
+    [{ MAX_BUCKETS: '0' }, /MAX_BUCKETS: must be a whole number from 1 to 10000/],
+    [{ DATABASE_URL: 'mysql://x', MAX_LOOKUP_ROWS: 'many' }, /DATABASE_URL: .*; MAX_LOOKUP_ROWS: must be/],
     [{ DATABASE_URL: 'mysql://x', SLOT: 'No' }, /DATABASE_URL: must begin with postgres:\/\/; SLOT: lower-case/],
   ])('%j is refused by name', (bindings, message) => {
     expect(() => settings(bindings)).toThrow(message)

@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { RockpoolError } from '../../protocol/errors.ts'
 import { DEFAULT_TENANT } from '../../protocol/names.ts'
+import { readLimits, type Limits } from '../../sync-config/limits.ts'
 import bundledSyncConfig from '../../sync-config.yaml'
 import type { SettingBindings } from '../setting-bindings.ts'
 
@@ -19,6 +20,8 @@ const DAY = 86_400
 const shape = z
   .object({
     databaseUrl: z.string().regex(/^postgres(ql)?:\/\//, 'must begin with postgres://'),
+    /** PEM of the authority that signed the certificate of Postgres. */
+    databaseCa: z.string().includes('-----BEGIN CERTIFICATE-----', 'must be a certificate in PEM').optional(),
     syncConfig: z.string().min(1),
     /** Given: it must exist. Not given: `rockpool` is created and kept equal to the tables of the sync config. */
     publication: identifier.optional(),
@@ -49,11 +52,12 @@ const shape = z
     path: ['idlePollMaxSeconds'],
   })
 
-export type TenantSettings = z.infer<typeof shape>
+export type TenantSettings = z.infer<typeof shape> & { limits: Limits }
 
 /** The name of each setting's binding, and what it is when that is missing. */
-const BINDINGS: { [Setting in keyof TenantSettings]-?: [binding: keyof SettingBindings, missing?: string | number] } = {
+const BINDINGS: { [Setting in keyof z.infer<typeof shape>]-?: [binding: keyof SettingBindings, missing?: string | number] } = {
   databaseUrl: ['DATABASE_URL'],
+  databaseCa: ['DATABASE_CA'],
   syncConfig: ['SYNC_CONFIG', bundledSyncConfig],
   publication: ['PUBLICATION'],
   slot: ['SLOT', 'rockpool'],
@@ -79,10 +83,19 @@ export function tenantSettings(env: SettingBindings, tenant: string): TenantSett
   const bindings = new Map(Object.entries(BINDINGS))
   const given = [...bindings].map(([setting, [binding, missing]]) => [setting, env[binding] === '' ? missing : (env[binding] ?? missing)])
   const parsed = shape.safeParse(Object.fromEntries(given))
-  if (parsed.success) return parsed.data
-  const wrong = parsed.error.issues.map((issue) => {
+  const { limits, problems } = readLimits(env)
+  if (parsed.success && problems.length === 0) return { ...parsed.data, limits }
+  const wrong = (parsed.error?.issues ?? []).map((issue) => {
     const name = bindings.get(String(issue.path[0]))?.[0] ?? issue.path.join('.')
     return `${name}: ${issue.message}`
   })
-  throw new RockpoolError('ROCKPOOL_SETTINGS', `settings are missing or wrong: ${wrong.join('; ')}`)
+  throw new RockpoolError('ROCKPOOL_SETTINGS', `settings are missing or wrong: ${[...wrong, ...problems].join('; ')}`)
+}
+
+/** The limits of a tenant's streams alone. Throws ROCKPOOL_SETTINGS. */
+export function tenantLimits(env: SettingBindings, tenant: string): Limits {
+  if (tenant !== DEFAULT_TENANT) throw new RockpoolError('ROCKPOOL_SETTINGS', `there is no tenant ${JSON.stringify(tenant)}`)
+  const { limits, problems } = readLimits(env)
+  if (problems.length > 0) throw new RockpoolError('ROCKPOOL_SETTINGS', `settings are missing or wrong: ${problems.join('; ')}`)
+  return limits
 }

@@ -3,9 +3,10 @@ import { bucketHash, bucketObjectName } from '../../protocol/names.ts'
 import type { OpId } from '../../protocol/ops.ts'
 import type { LoadedPlan } from '../../sync-config/types.ts'
 import type { Environment } from '../environment.ts'
-import { Batch, type BatchSources } from './batch.ts'
+import { Batch, deliveredOf, MAILBOX_TABLE, mailboxKey, type BatchSources } from './batch.ts'
 import { Buckets } from './buckets.ts'
 import { migrate } from '../database.ts'
+import { fault, pause } from '../faults.ts'
 import { durableDatabase, type DurableDatabase } from '../durable-database.ts'
 import { Diagnostics } from './diagnostics.ts'
 import { Dispatcher } from './dispatcher.ts'
@@ -73,6 +74,7 @@ export class Core {
         void this.dispatcher
           .append(this.buckets.name(append.bucket), append, () => this.state.get('commit').committed)
           .then((state) => {
+            fault('append.answered')
             this.pipeline.answered(append.bucket, state)
             this.#commit()
             this.onRoom()
@@ -130,6 +132,11 @@ export class Core {
     return plan === undefined ? this.state.get('commit').plan : plan
   }
 
+  /** The write checkpoint that was last stored for a mailbox. */
+  delivered(mailbox: string): bigint | null {
+    return deliveredOf(this.rows.get({ t: MAILBOX_TABLE.number, key: mailboxKey(mailbox) }, MAILBOX_TABLE.name))
+  }
+
   newBatch(): Batch {
     const sources: BatchSources = {
       evaluate: (table, row) => evaluateAll(this.evaluating, table.names ?? [table], row),
@@ -143,8 +150,10 @@ export class Core {
 
   /** ONE storage transaction; then the ops are on their way. `plan`: this batch is the switch to that plan. */
   store({ batch, position, partial, incomplete }: Flush, plan?: string): void {
+    fault('batch.store')
     const stored = this.#atomically(() => {
       for (const { ref, table, state } of batch.rows.values()) this.rows.put(ref, state, table.name)
+      fault('batch.rows')
       this.buckets.save()
       for (const { table, key, pending } of incomplete.values()) this.tables.setIncomplete(table.number, key, pending)
       const decode = { counter: batch.counter, position, partial }
@@ -155,11 +164,13 @@ export class Core {
         return null
       }
       const stored = { last: batch.counter, final, plan: plan ?? this.planBehind, appends: batch.appends }
-      return this.#outbox.add({ ...stored, decode: this.state.advance(decode) })
+      const added = this.#outbox.add({ ...stored, decode: this.state.advance(decode) })
+      fault('batch.outbox')
+      return added
     })
     this.stored.changes += batch.changes
     this.stored.batches++
-    if (stored) this.#dispatch(stored)
+    if (stored) this.#orReset(() => this.#dispatch(stored))
   }
 
   /** Resolves when everything written so far is durable. */
@@ -168,6 +179,7 @@ export class Core {
   }
 
   #dispatch(batch: StoredBatch): void {
+    fault('batch.stored')
     this.pipeline.dispatch(batch)
     if (batch.appends.length === 0) this.#commit()
   }
@@ -175,16 +187,21 @@ export class Core {
   #commit(): void {
     const commit = this.pipeline.commit(this.state.get('commit').committed)
     if (!commit) return
+    fault('commit.begin')
     const frames = noticeFrames(commit)
     const length = frames.reduce((sum, frame) => sum + frame.length, 0)
     const notice = length <= KEPT_NOTICE_LENGTH ? { previous: commit.previous, parts: frames } : null
     const switched = commit.plan !== this.state.get('commit').plan
     this.#atomically(() => {
       this.state.set('commit', { committed: commit.checkpoint, plan: commit.plan, notice })
+      fault('commit.state')
       this.#outbox.drop(commit.upTo)
+      fault('commit.drop')
     })
+    fault('commit.stored')
     this.#notices = this.#notices
       .then(() => this.durable())
+      .then(() => pause('notice.durable'))
       .then(() => {
         this.relays.notice(frames)
         if (switched) this.watchers.publishAll()
@@ -204,8 +221,12 @@ export class Core {
   }
 
   #atomically<T>(work: () => T): T {
+    return this.#orReset(() => this.db.transaction(work))
+  }
+
+  #orReset<T>(work: () => T): T {
     try {
-      return this.db.transaction(work)
+      return work()
     } catch (error) {
       this.#reset(error)
       throw error

@@ -24,7 +24,7 @@ interface Entry extends Diagnostic {
 
 /**
  * What went wrong and did not stop the replicator: the last problems and a count for each code, kept over restarts. A stream of bad rows must not
- * cost a row written for each: at most AT_ONCE + KEPT + 1 rows are written in a minute, whatever comes.
+ * cost a row written for each: at most 2 × AT_ONCE + KEPT + 1 rows are written in a minute, whatever comes.
  */
 export class Diagnostics {
   readonly #db: Database
@@ -70,6 +70,7 @@ export class Diagnostics {
     if (known === undefined && newest?.dirty && this.#written < AT_ONCE) {
       this.#written++
       this.#write(newest)
+      this.#saveCounts()
     }
   }
 
@@ -82,9 +83,7 @@ export class Diagnostics {
     this.#minute = this.#now()
     this.#written = 0
     for (const entry of this.#entries) if (entry.dirty) this.#write(entry)
-    if (!this.#countsDirty) return
-    this.#countsDirty = false
-    this.#save(COUNTS_SLOT, [...this.#counts])
+    this.#saveCounts()
   }
 
   count(code: DiagnosticCode): number {
@@ -94,6 +93,12 @@ export class Diagnostics {
   status(): DiagnosticsStatus {
     const recent = this.#entries.map(({ slot: _, dirty: __, ...diagnostic }) => diagnostic).reverse()
     return { counts: Object.fromEntries(this.#counts), recent }
+  }
+
+  #saveCounts(): void {
+    if (!this.#countsDirty) return
+    this.#countsDirty = false
+    this.#save(COUNTS_SLOT, [...this.#counts])
   }
 
   #write(entry: Entry): void {

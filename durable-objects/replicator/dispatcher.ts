@@ -2,6 +2,7 @@ import { MESSAGE_VERSION, type BucketState } from '../../protocol/messages.ts'
 import { bucketObjectName } from '../../protocol/names.ts'
 import type { OpId } from '../../protocol/ops.ts'
 import type { Environment } from '../environment.ts'
+import { pause } from '../faults.ts'
 import type { StoredAppend } from './outbox.ts'
 
 const FIRST_WAIT_MS = 50
@@ -48,10 +49,12 @@ export class Dispatcher {
       const name = await bucketObjectName(this.#tenant, bucket)
       for (let attempts = 1; ; attempts++) {
         try {
+          await pause('append.send')
           this.calls++
           const { first, last, count, checksum } = append
           const request = { v: MESSAGE_VERSION, first, last, count, checksum, body: append.body(), committed: committed() }
           const state = await this.#env.BUCKET.getByName(name).append(request)
+          await pause('append.answer')
           this.#failing.delete(bucket)
           return { count: state.count, checksum: state.checksum, last: state.last }
         } catch (error) {

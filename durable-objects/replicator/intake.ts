@@ -1,5 +1,6 @@
 import { RockpoolError } from '../../protocol/errors.ts'
 import { formatLsn, parseLsn, TableDecoder, TouchedKeys, widenXid, type CatalogTable, type PgoutputMessage } from '../../postgres/index.ts'
+import { fault } from '../faults.ts'
 import type { BatchTable } from './batch.ts'
 import { Batch } from './batch.ts'
 import { imageOf } from './image.ts'
@@ -215,7 +216,10 @@ export class Intake {
     this.#batch = null
     const incomplete = this.#incomplete
     this.#incomplete = new Map()
-    if (partial) this.#partial = partial
+    if (partial) {
+      fault('stream.slice')
+      this.#partial = partial
+    }
     this.#sources.store({ batch, position: this.#position, partial: this.#partial, incomplete })
   }
 

@@ -5,16 +5,19 @@ import { RockpoolError } from '../../protocol/errors.ts'
 import type { ReplicatorRpc, ReplicatorState, ReplicatorStatus, Serving, Versioned } from '../../protocol/messages.ts'
 import { tenantSettings } from '../directory/settings.ts'
 import type { Environment } from '../environment.ts'
+import { enableFaults, fault, pause } from '../faults.ts'
 import { checkVersion } from '../version.ts'
 import { Core } from './core.ts'
 import type { Diagnostics } from './diagnostics.ts'
-import { resync } from './prepare.ts'
+import { markerPrefix } from './marks.ts'
+import { applicationName, resync } from './prepare.ts'
 import { idleWaitMs, retryWaitMs } from './schedule.ts'
-import { markerPrefix, Session } from './session.ts'
+import { Session } from './session.ts'
 import { WriteCheckpoints } from './write-checkpoints.ts'
 
 /** Alarms are dropped after six failures; this one stands in case the session ends in a way that arms none. */
 const GUARD_MS = 20 * 60_000
+const EMIT_MS = 30_000
 
 /** One tenant's replicator: wires storage, session, relays and RPC. What they decide is in the modules beside it. */
 export class Replicator extends DurableObject<Environment> implements ReplicatorRpc {
@@ -30,18 +33,24 @@ export class Replicator extends DurableObject<Environment> implements Replicator
 
   constructor(ctx: DurableObjectState, env: Environment) {
     super(ctx, env)
+    enableFaults(env.FAULTS, ctx)
+    fault('replicator.start')
     this.#tenant = ctx.id.name ?? ''
     this.#core = new Core(ctx, env, this.#tenant)
     this.#writes = new WriteCheckpoints({
       emit: (content) => this.#emit(content),
       issued: () => this.#core.state.get('issued'),
       setIssued: (upTo) => this.#core.state.set('issued', upTo),
+      delivered: (mailbox) => this.#core.delivered(mailbox),
     })
+    // The alarm that stands behind a session which died is the guard's, which is far away.
+    if (this.#core.state.get('running')) void ctx.storage.setAlarm(Date.now())
   }
 
   async attach(request: Versioned & { relay: string }): Promise<void> {
     checkVersion(request)
     if (!request.relay.startsWith(`${this.#tenant}/`)) throw new RockpoolError('ROCKPOOL_INTERNAL', 'a relay of another tenant')
+    await pause('replicator.attach')
     this.#core.relays.attach(request.relay)
     await this.#arm()
   }
@@ -66,8 +75,16 @@ export class Replicator extends DurableObject<Environment> implements Replicator
   async writeCheckpoint(request: Versioned & { user: string; clientId: string }): Promise<{ writeCheckpoint: string }> {
     checkVersion(request)
     const writeCheckpoint = await this.#writes.request(request.user, request.clientId)
+    await pause('replicator.write')
     await this.#arm()
     return { writeCheckpoint }
+  }
+
+  async checkpointRequest(request: Versioned & { user: string; clientId: string; id: string }): Promise<{ id: string }> {
+    checkVersion(request)
+    const id = await this.#writes.request(request.user, request.clientId, BigInt(request.id))
+    await this.#arm()
+    return { id }
   }
 
   /** The cron trigger. An alarm that stands is left as it is, so that a back-off is never shortened. */
@@ -138,6 +155,7 @@ export class Replicator extends DurableObject<Environment> implements Replicator
     let next: number
     this.#again = false
     try {
+      await pause('replicator.alarm')
       next = await this.#run()
     } catch (error) {
       next = this.#failed(known(error))
@@ -201,10 +219,20 @@ export class Replicator extends DurableObject<Environment> implements Replicator
     const settings = tenantSettings(this.env, this.#tenant)
     const open = this.#session?.sql
     if (open) return emitMarker(open, markerPrefix(settings), content)
-    const sql = connectSource(settings.databaseUrl, { socket: openSocket, max: 1 })
+    const sql = connectSource(settings.databaseUrl, {
+      socket: openSocket,
+      ca: settings.databaseCa,
+      max: 1,
+      applicationName: applicationName(this.#core),
+    })
+    // A socket that passes nothing on any more answers nothing either, and other clients wait for their write checkpoints behind it.
+    const late = new RockpoolError('ROCKPOOL_SOURCE_UNREACHABLE', `Postgres did not answer for ${EMIT_MS / 1_000} s`)
+    let timer: ReturnType<typeof setTimeout> | undefined
+    const silence = new Promise<never>((_, reject) => (timer = setTimeout(() => reject(late), EMIT_MS)))
     try {
-      await emitMarker(sql, markerPrefix(settings), content)
+      await Promise.race([emitMarker(sql, markerPrefix(settings), content), silence])
     } finally {
+      clearTimeout(timer)
       await sql.end({ timeout: 1 })
     }
   }

@@ -13,6 +13,7 @@ import {
   type Snapshot,
   type Tuple,
 } from '../../postgres/index.ts'
+import { fault, pause as pauseAt } from '../faults.ts'
 import type { Batch, BatchTable } from './batch.ts'
 import { countCopies } from './copies.ts'
 import { imageOf } from './image.ts'
@@ -96,6 +97,7 @@ export class Reader {
   async run(): Promise<void> {
     const { intake, sql, pause, waitsFor, barrier = waitForEarlier } = this.#sources
     intake.remember(this.#touched, (await currentSnapshot(sql)).xmax)
+    await pauseAt('read.barrier')
     await barrier(sql, pause, waitsFor)
     while (!this.#sources.over()) {
       await this.#sources.room()
@@ -146,6 +148,7 @@ export class Reader {
   /** The size of a part is that of now: later rows come by the stream. */
   async #begin(table: SourceTable, copy: CopyState): Promise<void> {
     const { sql, progress } = this.#sources
+    await pauseAt('read.begin')
     const { parts, key } = table.catalog
     const at = copy.part ?? 0
     const rows = at === 0 ? 0 : copy.rows
@@ -226,14 +229,17 @@ export class Reader {
 
   /** Emits the marker and waits until the stream has come to it. False when a touched table forbids to use what was read. */
   async #place(reading: Omit<Reading, 'marker' | 'done' | 'failed'>): Promise<boolean> {
+    await pauseAt('read.rows')
     const marker = `${reading.asked.kind} ${++this.#number} ${crypto.randomUUID()}`
     const placed = new Promise<boolean>((done, failed) => (this.#reading = { ...reading, marker, done, failed }))
     const { sql, prefix, pause } = this.#sources
     await emitMarker(sql, prefix, JSON.stringify({ mark: marker }))
+    await pauseAt('read.marked')
     return Promise.race([placed, pause(2 ** 31 - 1).then(() => false)])
   }
 
   #apply(reading: Reading): boolean {
+    fault('read.apply')
     const { table, snapshot, tuples, asked, copy } = reading
     const invisible = this.#touched.invisible(snapshot, table.catalog.oid)
     let applied = !invisible.all
@@ -242,6 +248,7 @@ export class Reader {
       else if (asked.kind === 'chunk') this.#applyRows(table, tuples, invisible.keys, new Set(), true)
       else this.#applyKeys(table, tuples, invisible.keys, asked)
     }
+    fault('read.progress')
     if (applied && copy) this.#sources.progress(table, copy)
     this.#touched.forgetVisible(snapshot)
     return applied

@@ -3,6 +3,7 @@ import { PING, PONG, SOCKET_CREDIT } from '../../protocol/messages.ts'
 import type { OpId } from '../../protocol/ops.ts'
 import type { Environment } from '../environment.ts'
 import type { Database } from '../database.ts'
+import { fault, pause } from '../faults.ts'
 
 const ackFrame = z.object({ v: z.number(), type: z.literal('ack'), received: z.number() })
 
@@ -83,6 +84,7 @@ export class Relays {
       const serial = this.#serials.get(relay)
       if (serial === undefined || this.#sockets.get(relay)?.serial === serial) return
       try {
+        await pause('open.begin')
         const response = await this.#sources.env.RELAY.getByName(relay).fetch(`https://relay/replicator?serial=${serial}`, {
           headers: { upgrade: 'websocket' },
         })
@@ -94,6 +96,7 @@ export class Relays {
           if (this.#serials.get(relay) === serial) this.#forget(relay)
           continue
         }
+        await pause('open.answered')
         const has = response.headers.get('rockpool-checkpoint')
         socket.accept()
         this.#register(relay, serial, socket, has ? Number(has) : null)
@@ -120,7 +123,14 @@ export class Relays {
     socket.addEventListener('close', fallen)
     socket.addEventListener('error', fallen)
     this.#pings ??= setInterval(() => this.#ping(), PING_MS)
-    this.#send(open, this.#sources.greeting(has))
+    try {
+      fault('open.registered', { drop: fallen })
+      this.#send(open, this.#sources.greeting(has))
+    } catch (error) {
+      // It is open and does not know where it is: it must not stay.
+      fallen()
+      throw error
+    }
   }
 
   #message(open: RelaySocket, data: unknown): void {
@@ -143,6 +153,7 @@ export class Relays {
       return
     }
     for (const frame of frames) {
+      fault('notice.send', { drop: () => open.socket.close(1011, 'a fault') })
       open.sent += new TextEncoder().encode(frame).length
       try {
         open.socket.send(frame)

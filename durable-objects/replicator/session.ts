@@ -1,7 +1,7 @@
 import type { Sql } from 'postgres'
-import { z } from 'zod'
 import {
   catalogVersion,
+  checkConnection,
   connectSource,
   emitMarker,
   openReplication,
@@ -14,9 +14,11 @@ import {
 import { openSocket } from '../../postgres/socket.ts'
 import { RockpoolError } from '../../protocol/errors.ts'
 import type { TenantSettings } from '../directory/settings.ts'
+import { disconnectBy, fault, pause } from '../faults.ts'
 import type { Core } from './core.ts'
 import { Intake, SLICE_CHANGES, type SourceTable } from './intake.ts'
-import { measure, prepare } from './prepare.ts'
+import { markerPrefix, markText, parseMark } from './marks.ts'
+import { applicationName, checkSyncConfig, measure, prepare } from './prepare.ts'
 import { Reader } from './reader.ts'
 import { deliver } from './write-checkpoints.ts'
 
@@ -27,8 +29,6 @@ const TICK_MS = 1_000
 const CONNECT_MS = 60_000
 /** A session that is over and does not end, because some answer never comes, is ended. With the longest session it stays below an alarm's 15 minutes. */
 const OVERTIME_MS = 60_000
-
-const mark = z.object({ mark: z.string() })
 
 export interface SessionOptions {
   /** Whether somebody is connected. */
@@ -52,7 +52,7 @@ export class Session {
   #reader: Reader | null = null
   #flushing = false
   #stale = false
-  readonly #foundStale = Promise.withResolvers<void>()
+  readonly #endNow = Promise.withResolvers<void>()
   /** The stream spoke of a table otherwise than expected: the catalog is looked at now. */
   #unexpected: () => void = () => {}
   #caughtUp = false
@@ -119,11 +119,12 @@ export class Session {
   }
 
   async run(): Promise<boolean> {
-    const { databaseUrl, sessionSeconds } = this.#settings
+    const { databaseUrl, databaseCa: ca, sessionSeconds } = this.#settings
     this.#core.limit(this.#settings)
-    const applicationName = this.#applicationName()
-    const sql = connectSource(databaseUrl, { socket: openSocket, max: 2, applicationName })
-    const streaming = connectSource(databaseUrl, { socket: openSocket, replication: true, max: 1, applicationName })
+    const connection = { socket: openSocket, ca, applicationName: applicationName(this.#core) }
+    const sql = connectSource(databaseUrl, { ...connection, max: 2 })
+    const streaming = connectSource(databaseUrl, { ...connection, replication: true, max: 1 })
+    disconnectBy(() => void Promise.allSettled([sql.end({ timeout: 0 }), streaming.end({ timeout: 0 })]))
     try {
       this.#within(CONNECT_MS)
       const connected = this.#connect(sql, streaming)
@@ -134,18 +135,25 @@ export class Session {
     } finally {
       this.#closing = true
       clearTimeout(this.#deadline)
+      disconnectBy(null)
       this.#core.onRoom = () => {}
       this.#sql = null
       this.#intake = null
       this.#over.reject(new RockpoolError('ROCKPOOL_SOURCE_UNREACHABLE', 'the session is over'))
       await this.#replication?.close().catch(() => {})
+      await pause('session.close')
       await Promise.allSettled([sql.end({ timeout: 1 }), streaming.end({ timeout: 1 })])
     }
   }
 
   async #connect(sql: Sql, streaming: Sql): Promise<{ tables: readonly SourceTable[]; intake: Intake }> {
     const { slot } = this.#settings
+    await checkSyncConfig(this.#core, this.#settings, sql)
+    await pause('session.prepare')
+    // Before anything is made in the database: that neither leads to a pooler.
+    await Promise.all([checkConnection(sql), checkConnection(streaming)])
     const source = await prepare(this.#core, this.#settings, sql, (waiting) => this.#slotWaits(waiting))
+    await pause('session.prepared')
     this.#measuredAt = Date.now()
     this.slotTimeoutMs = source.slotTimeoutMs
     if (this.#closing) throw new RockpoolError('ROCKPOOL_SOURCE_UNREACHABLE', 'the session is over')
@@ -164,7 +172,9 @@ export class Session {
     }
     const replication = await openReplication(streaming, options, {
       message: (message, bytes) => {
+        fault('stream.message')
         intake.message(message, bytes)
+        if (intake.changes >= this.#settings.sessionChanges) this.#endNow.resolve()
         this.#flow()
       },
       keepalive: () => {},
@@ -175,7 +185,9 @@ export class Session {
       (error: unknown) => this.#over.reject(error),
     )
     if (this.#closing) await replication.close()
+    await pause('session.opened')
     await this.#mark('session')
+    await pause('session.marked')
     void this.#watchCatalog(sql, source).catch((error: unknown) => this.#over.reject(error))
     return { tables, intake }
   }
@@ -189,18 +201,11 @@ export class Session {
     }, milliseconds)
   }
 
-  /** Ours alone, so that a dead session of ours is told apart from another Rockpool at the same slot. */
-  #applicationName(): string {
-    const { state } = this.#core
-    const id = state.get('id') ?? crypto.randomUUID().slice(-12)
-    if (state.get('id') === null) state.set('id', id)
-    return `rockpool-${id}`
-  }
-
   /** Reads what there is to read, and waits for the end. */
   async #work(sql: Sql, tables: readonly SourceTable[], intake: Intake): Promise<boolean> {
     const core = this.#core
     for (let ticks = 0; ; ticks++) {
+      await pause('session.tick')
       if (this.#isOver(intake)) return true
       if (core.tables.copying || core.tables.hasIncomplete) await this.#read(sql, tables, intake)
       const next = core.state.get('next')
@@ -215,13 +220,15 @@ export class Session {
       if (Date.now() - this.#measuredAt >= this.#settings.walCheckSeconds * 1_000) {
         this.#measuredAt = Date.now()
         // More than the policy allows: the next session drops the slot before anything else.
-        if (await measure(core, this.#settings, sql)) this.#stale = true
+        const { drop, marker } = await measure(core, this.#settings, sql)
+        if (drop) this.#stale = true
+        else if (marker) await this.#mark('heartbeat')
       }
       core.diagnostics.tick()
       const position = core.state.get('decode').position
       const behind = this.walEnd !== null && position !== null && this.walEnd - parseLsn(position.lsn) > HEARTBEAT_BYTES
       if (behind && ticks % 10 === 9) await this.#mark('heartbeat')
-      await Promise.race([this.#pause(this.#caughtUp ? TICK_MS : 20), this.#foundStale.promise])
+      await Promise.race([this.#pause(this.#caughtUp ? TICK_MS : 20), this.#endNow.promise])
     }
   }
 
@@ -233,7 +240,10 @@ export class Session {
 
   /** Somebody is connected, or was until a moment ago. */
   #wanted(): boolean {
-    if (this.#options.live()) this.#liveAt = Date.now()
+    if (this.#options.live()) {
+      this.#liveAt = Date.now()
+      return true
+    }
     return this.#liveAt !== null && Date.now() - this.#liveAt < this.#settings.lingerSeconds * 1_000
   }
 
@@ -245,7 +255,7 @@ export class Session {
       await Promise.race([this.#pause(this.#settings.catalogWatchSeconds * 1_000), asked])
       if ((await catalogVersion(sql, source.publication, names)) !== source.catalogVersion) this.#stale = true
     }
-    this.#foundStale.resolve()
+    this.#endNow.resolve()
   }
 
   async #read(sql: Sql, tables: readonly SourceTable[], intake: Intake): Promise<void> {
@@ -278,6 +288,7 @@ export class Session {
   /** The switch is a batch of its own, between two transactions: where a marker of its own commits. */
   async #switchTo(plan: string): Promise<void> {
     this.#switch = plan
+    await pause('session.switch')
     await this.#mark('switch')
     while (this.#switch !== null) await this.#pause(5)
   }
@@ -310,6 +321,7 @@ export class Session {
       newBatch: () => core.newBatch(),
       store: (flush) => {
         if (flush.batch.changes > 0) this.found = true
+        fault('stream.flush')
         core.store(flush)
         this.#options.progress()
         this.#acknowledge()
@@ -322,12 +334,13 @@ export class Session {
   }
 
   #marker(content: string): void {
-    const parsed = mark.safeParse(json(content))
-    if (!parsed.success) return
-    if (parsed.data.mark === `session ${this.#id}`) {
+    const mark = parseMark(content)
+    if (mark === null) return
+    fault('stream.marker')
+    if (mark === `session ${this.#id}`) {
       this.#caughtUp = true
       this.#options.progress()
-    } else if (parsed.data.mark === `switch ${this.#id}` && this.#switch !== null) {
+    } else if (mark === `switch ${this.#id}` && this.#switch !== null) {
       const core = this.#core
       const plan = this.#switch
       this.#intake?.flush()
@@ -338,13 +351,13 @@ export class Session {
       core.state.set('next', null)
       core.evaluating = [core.plans.load(plan)]
       this.#switch = null
-    } else this.#reader?.marker(parsed.data.mark)
+    } else this.#reader?.marker(mark)
   }
 
   readonly #id = crypto.randomUUID()
 
   async #mark(what: string): Promise<void> {
-    if (this.#sql) await emitMarker(this.#sql, this.prefix, JSON.stringify({ mark: `${what} ${this.#id}` }))
+    if (this.#sql) await emitMarker(this.#sql, this.prefix, markText(`${what} ${this.#id}`))
   }
 
   /** Transactions that come together are stored together; while buckets owe answers, more gather, and then the socket is paused. */
@@ -387,7 +400,11 @@ export class Session {
   #acknowledge(): void {
     const position = this.#core.state.get('decode').position
     if (!position) return
-    this.#core.durable().then(
+    const durable = async () => {
+      await this.#core.durable()
+      await pause('stream.acknowledge')
+    }
+    durable().then(
       () => this.#replication?.acknowledge(parseLsn(position.lsn)),
       (error: unknown) => this.#over.reject(error),
     )
@@ -397,16 +414,5 @@ export class Session {
     let timer: ReturnType<typeof setTimeout>
     const slept = new Promise<void>((resolve) => (timer = setTimeout(resolve, milliseconds)))
     return Promise.race([slept, this.#over.promise]).finally(() => clearTimeout(timer))
-  }
-}
-
-/** Our messages in the WAL carry the slot's name: several Rockpools may follow one database. */
-export const markerPrefix = (settings: { slot: string }): string => `rockpool:${settings.slot}`
-
-function json(text: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch {
-    return null
   }
 }

@@ -21,9 +21,9 @@ export interface RunOptions {
   /** Whether objects, sockets and servers are interrupted. */
   disruptions?: boolean
   /** The binding FAULTS; null = none. */
-  faults?: { rate: number } | null
-  /** Only these kinds of steps. */
-  only?: readonly StepKind[]
+  faults?: { rate: number; eager?: number; points?: readonly string[] } | null
+  /** A large transaction at every so manyth step. */
+  largeEvery?: number
   log?: (line: string) => void
 }
 
@@ -115,7 +115,7 @@ class Driver {
       bindings: {
         CATALOG_WATCH_SECONDS: '0.3',
         ...(this.#publication ? { PUBLICATION: this.#publication } : {}),
-        ...(faults ? { FAULTS: JSON.stringify({ seed, rate: faults.rate }) } : {}),
+        ...(faults ? { FAULTS: JSON.stringify({ seed, ...faults }) } : {}),
       },
       log: (line) => {
         this.#fault(line)
@@ -165,11 +165,10 @@ class Driver {
 
   async #take(): Promise<void> {
     const r = this.#random
-    const { only, disruptions = true } = this.#options
-    const kind = r.weighted(STEPS)
+    const { largeEvery, disruptions = true } = this.#options
+    const kind = largeEvery !== undefined && this.#step % largeEvery === 0 ? 'large' : r.weighted(STEPS)
     // The choices are the same with and without, so that a seed replays.
     if (kind === 'disruption' && !disruptions) return
-    if (only && !only.includes(kind)) return
     switch (kind) {
       case 'change':
         return this.#statements([change(r)])
@@ -348,7 +347,7 @@ class Driver {
   }
 
   async #until<T>(what: string, probe: () => Promise<T | false>): Promise<T> {
-    const end = Date.now() + LIMIT_MS
+    const end = Date.now() + LIMIT_MS * (this.#options.faults ? 3 : 1)
     for (let error: unknown; ;) {
       try {
         const value = await probe()

@@ -9,15 +9,15 @@ import {
   type ServerErrorFrame,
 } from '../../protocol/native.ts'
 import { tokenRules, type TokenRules } from '../auth/keys.ts'
-import { verifyToken } from '../auth/token.ts'
+import { sameAuthorisation, verifyToken, type Session } from '../auth/token.ts'
 import { publicError } from '../errors.ts'
 import { Budget, ended } from './budget.ts'
 import { laterFrame, openFrame } from './frames.ts'
 import { Keepalive } from './keepalive.ts'
 import { CREDIT_SECONDS, MAX_CREDIT_BYTES, OPEN_FRAME_SECONDS } from './limits.ts'
 import { dataText, lineText } from './lines.ts'
-import { objectPorts } from './objects.ts'
-import { runStream } from './stream.ts'
+import { objectPorts, type ObjectPorts } from './objects.ts'
+import { runStream, type StreamInput } from './stream.ts'
 
 /** The native WebSocket of `/sync/stream`. */
 export function nativeStream(env: Environment, tenant: string): Response {
@@ -34,11 +34,17 @@ class NativeStream {
   readonly #socket: WebSocket
   readonly #stop = new AbortController()
   readonly #budget = new Budget(() => this.#end(ended('the stream has used up its budget')))
-  readonly #opening: ReturnType<typeof setTimeout>
+  readonly #openTimer: ReturnType<typeof setTimeout>
   #credit = 0
   #credited: () => void = () => {}
-  #user: string | null = null
-  #opened = false
+  /** Null until the first frame. */
+  #opening: Promise<Session> | null = null
+  #session: Session | null = null
+  /** Renewals that came, and the last one of them that took effect: a key set may answer one later than the next. */
+  #renewals = 0
+  #renewed = 0
+  #input: StreamInput | null = null
+  #ports: ObjectPorts | null = null
   #keepalive: Keepalive | null = null
 
   constructor(env: Environment, tenant: string, socket: WebSocket) {
@@ -46,7 +52,7 @@ class NativeStream {
     this.#tenant = tenant
     this.#socket = socket
     const late = new RockpoolError('ROCKPOOL_CLIENT_FRAME', `no open frame came within ${OPEN_FRAME_SECONDS} seconds`)
-    this.#opening = setTimeout(() => this.#end(late), OPEN_FRAME_SECONDS * 1_000)
+    this.#openTimer = setTimeout(() => this.#end(late), OPEN_FRAME_SECONDS * 1_000)
     socket.addEventListener('message', (event) => {
       this.#receive(event.data).catch((error: unknown) => this.#end(error))
     })
@@ -55,29 +61,43 @@ class NativeStream {
   }
 
   async #receive(data: unknown): Promise<void> {
+    if (this.#stop.signal.aborted) return
     const rules = tokenRules(this.#env)
-    if (!this.#opened) {
-      this.#opened = true
-      clearTimeout(this.#opening)
-      return this.#open(data, rules)
+    if (!this.#opening) {
+      clearTimeout(this.#openTimer)
+      const { request, token, credit } = openFrame(data)
+      this.#credit = Math.min(credit, MAX_CREDIT_BYTES)
+      this.#opening = verifyToken(token, rules)
+      return this.#open(request, await this.#opening)
     }
     const frame = laterFrame(data)
     if ('credit' in frame) {
       this.#credit = Math.min(this.#credit + frame.credit, MAX_CREDIT_BYTES)
       this.#credited()
-      return
-    }
-    const session = await verifyToken(frame.token, rules)
-    if (session.user !== this.#user) throw new RockpoolError('PSYNC_S2101', 'a token of another user cannot renew this stream')
-    this.#keepalive?.renew(session.expires)
+    } else await this.#renew(frame.token, rules)
   }
 
-  async #open(data: unknown, rules: TokenRules): Promise<void> {
-    const { request, token, credit } = openFrame(data)
+  /** The stream goes on with the new claims: its buckets are evaluated again, and differences follow as a diff. */
+  async #renew(token: string, rules: TokenRules): Promise<void> {
+    const renewal = ++this.#renewals
     const session = await verifyToken(token, rules)
+    await this.#opening
+    if (this.#stop.signal.aborted || renewal < this.#renewed || !this.#session) return
+    if (session.user !== this.#session.user) {
+      throw new RockpoolError('PSYNC_S2101', 'a token of another user cannot renew this stream: connect again with it')
+    }
+    this.#renewed = renewal
+    const same = sameAuthorisation(session, this.#session)
+    this.#session = session
+    this.#keepalive?.renew(session.expires)
+    if (same || !this.#input) return
+    this.#input.claims = session.claims
+    this.#ports?.again()
+  }
+
+  async #open(request: StreamInput['request'], session: Session): Promise<void> {
     if (this.#stop.signal.aborted) return
-    this.#user = session.user
-    this.#credit = Math.min(credit, MAX_CREDIT_BYTES)
+    this.#session = session
     this.#keepalive = new Keepalive(session.expires, {
       // It takes no credit: a sign of life must not wait.
       tell: (seconds) => this.#send(lineText({ token_expires_in: seconds })),
@@ -88,8 +108,9 @@ class NativeStream {
       send: (line: Parameters<typeof lineText>[0]) => this.#write(lineText(line)),
       data: (line: Parameters<typeof dataText>[0]) => this.#write(dataText(line)),
     }
-    const ports = objectPorts(this.#env, this.#tenant, lines, this.#budget)
-    await runStream({ request, claims: session.claims, user: session.user }, ports)
+    this.#input = { request, claims: session.claims, user: session.user }
+    this.#ports = objectPorts(this.#env, this.#tenant, lines, this.#budget)
+    await runStream(this.#input, this.#ports)
   }
 
   /** `WebSocket.send` neither blocks nor reports: only the client's credit keeps a slow one from filling our memory. */
@@ -129,7 +150,7 @@ class NativeStream {
   }
 
   #finish(code: number, reason: string, error: unknown): void {
-    clearTimeout(this.#opening)
+    clearTimeout(this.#openTimer)
     this.#keepalive?.stop()
     this.#stop.abort(error)
     this.#credited()

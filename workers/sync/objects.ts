@@ -4,16 +4,22 @@ import { bucketObjectName } from '../../protocol/names.ts'
 import type { Budget } from './budget.ts'
 import { planByHash } from './plans.ts'
 import type { LineSink, StreamPorts } from './ports.ts'
-import { openUpstream } from './upstream.ts'
+import { openUpstream, type RelaySocket } from './upstream.ts'
 
 /** A data line of about 1 MB, in UTF-16 units. */
 const READ_BUDGET = 1024 * 1024
 const FIRST_WAIT_MS = 100
 const MAX_WAIT_MS = 10_000
 
+export interface ObjectPorts extends StreamPorts {
+  /** What the stream was given, its claims, has changed. */
+  again(): void
+}
+
 /** The ports of a stream over the objects of a tenant. Calls are repeated, each with a new stub, until they are answered or the stream ends. */
-export function objectPorts(env: Environment, tenant: string, lines: LineSink, budget: Budget): StreamPorts {
+export function objectPorts(env: Environment, tenant: string, lines: LineSink, budget: Budget): ObjectPorts {
   const { signal } = lines
+  let upstream: RelaySocket | null = null
 
   async function untilAnswered<T>(call: () => Promise<T>): Promise<T> {
     for (let attempt = 1; ; attempt++) {
@@ -41,7 +47,8 @@ export function objectPorts(env: Environment, tenant: string, lines: LineSink, b
   return {
     lines,
     pause,
-    connect: () => openUpstream(env, tenant, signal, budget),
+    connect: async () => (upstream = await openUpstream(env, tenant, signal, budget)),
+    again: () => upstream?.again(),
     plan: (hash) => untilAnswered(() => planByHash(env, tenant, hash)),
     read: (name, after, checkpoint) =>
       untilAnswered(async () => (await bucket(name)).read({ v: MESSAGE_VERSION, after, checkpoint, budget: READ_BUDGET })),
