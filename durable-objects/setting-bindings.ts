@@ -35,4 +35,7 @@ export interface SettingBindings {
   MAX_BUCKETS_PER_STREAM?: string | number
   MAX_BUCKETS?: string | number
   MAX_LOOKUP_ROWS?: string | number
+  /** Buckets are compacted when so many bytes of ops have come (262144), so many seconds later (60). Validated by `compactionSettings`. */
+  COMPACTION_BYTES?: string | number
+  COMPACTION_SECONDS?: string | number
 }

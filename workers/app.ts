@@ -8,6 +8,7 @@ import { DEFAULT_TENANT, replicatorName } from '../protocol/names.ts'
 import { tokenRules } from './auth/keys.ts'
 import { tokenOfHeader, verifyToken, type Session } from './auth/token.ts'
 import { checkpointRequest } from './checkpoint-request.ts'
+import { direct } from './direct.ts'
 import { publicError } from './errors.ts'
 import { clientId, readJson, streamRequest, validated } from './sync/body.ts'
 import { streamResponse } from './sync/http.ts'
@@ -74,6 +75,8 @@ app.get('/status', async (c) => {
 
 /** Whether the script answers; what the replicator does is in `/status`. */
 app.get('/probes/:probe{startup|liveness|readiness}', (c) => c.json({ data: { started: true, ready: true } }))
+
+app.route('/buckets', direct)
 
 app.notFound((c) => refuse(noRoute(c)))
 
