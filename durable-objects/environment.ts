@@ -19,4 +19,7 @@ export interface Environment {
   SLOT?: string
   /** Seconds between looks at the catalog while somebody is connected, default 3. */
   CATALOG_WATCH_SECONDS?: string | number
+  /** Budget of one stream: calls and messages, bytes of lines. */
+  STREAM_MAX_CALLS?: string
+  STREAM_MAX_BYTES?: string
 }

@@ -1,4 +1,4 @@
-import { Hono } from 'hono'
+import { Hono, type Context } from 'hono'
 import { cors } from 'hono/cors'
 import type { Environment } from '../durable-objects/environment.ts'
 import { RockpoolError } from '../protocol/errors.ts'
@@ -8,9 +8,10 @@ import { tokenRules } from './auth/keys.ts'
 import { tokenOfHeader, verifyToken, type Session } from './auth/token.ts'
 import { publicError } from './errors.ts'
 import { readJson, streamRequest } from './sync/body.ts'
+import { heldStatus } from './sync/held.ts'
 import { streamResponse } from './sync/http.ts'
 import { MAX_CLIENT_ID_LENGTH } from './sync/limits.ts'
-import { nativeStream } from './sync/native.ts'
+import { webSocketStream } from './sync/web-socket.ts'
 
 export const app = new Hono<{ Bindings: Environment }>()
 
@@ -30,11 +31,11 @@ const sessionOf = (env: Environment, header: string | undefined): Promise<Sessio
 app.post('/sync/stream', async (c) => {
   const session = await sessionOf(c.env, c.req.header('authorization'))
   const request = streamRequest(await readJson(c.req.raw))
-  return streamResponse(c.env, DEFAULT_TENANT, session, request)
+  return streamResponse(c.env, DEFAULT_TENANT, session, request, c.req.header('accept'))
 })
 
 app.get('/sync/stream', (c) => {
-  if (c.req.header('upgrade')?.toLowerCase() === 'websocket') return nativeStream(c.env, DEFAULT_TENANT)
+  if (isUpgrade(c)) return webSocketStream(c.env, DEFAULT_TENANT)
   throw new RockpoolError('PSYNC_S2001', 'GET /sync/stream is a WebSocket; over HTTP it is POST', { status: 426 })
 })
 
@@ -52,17 +53,24 @@ app.get('/write-checkpoint2.json', async (c) => {
 app.get('/status', async (c) => {
   const session = await sessionOf(c.env, c.req.header('authorization'))
   const status = await c.env.REPLICATOR.getByName(replicatorName(DEFAULT_TENANT)).status({ v: MESSAGE_VERSION })
-  if (session.claims.operator === true) return c.json({ data: status })
+  const streams = heldStatus()
+  if (session.claims.operator === true) return c.json({ data: { ...status, streams } })
   const failingBuckets = status.failingBuckets.map((each) => ({ ...each, bucket: '…' }))
-  return c.json({ data: { ...status, failingBuckets, skippedRows: { ...status.skippedRows, recent: [] } } })
+  return c.json({ data: { ...status, streams, failingBuckets, skippedRows: { ...status.skippedRows, recent: [] } } })
 })
 
 /** Whether the script answers; what the replicator does is in `/status`. */
 app.get('/probes/:probe{startup|liveness|readiness}', (c) => c.json({ data: { started: true, ready: true } }))
 
-app.notFound((c) => refuse(new RockpoolError('PSYNC_S2002', `there is no ${c.req.method} ${c.req.path}`)))
+/** Some clients put their own path behind the address, or none: the WebSocket is the same everywhere. */
+app.notFound((c) => {
+  if (isUpgrade(c)) return webSocketStream(c.env, DEFAULT_TENANT)
+  return refuse(new RockpoolError('PSYNC_S2002', `there is no ${c.req.method} ${c.req.path}`))
+})
 
 app.onError((error) => refuse(publicError(error)))
+
+const isUpgrade = (c: Context): boolean => c.req.header('upgrade')?.toLowerCase() === 'websocket'
 
 function refuse(error: RockpoolError): Response {
   return Response.json(error.body(), { status: error.status, headers: { 'access-control-allow-origin': '*' } })

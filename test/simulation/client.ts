@@ -82,8 +82,10 @@ export class SimClient {
       read: (bucket, after, checkpoint) => answered(() => this.#world.log(bucket).read(after, checkpoint, READ_BUDGET)),
       rows: (bucket, checkpoint) => answered(() => this.#world.log(bucket).rows(checkpoint)),
       connect: () => this.#connect(signal),
+      tails: () => {},
       lines: {
         signal,
+        room: () => sim.sleep(),
         send: line,
         data: ({ bucket, after, next, more, ops }) =>
           line({

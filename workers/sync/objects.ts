@@ -2,17 +2,17 @@ import type { Environment } from '../../durable-objects/environment.ts'
 import { MESSAGE_VERSION } from '../../protocol/messages.ts'
 import { bucketObjectName } from '../../protocol/names.ts'
 import type { Budget } from './budget.ts'
+import type { Held } from './held.ts'
+import { READ_LENGTH } from './limits.ts'
 import { planByHash } from './plans.ts'
 import type { LineSink, StreamPorts } from './ports.ts'
 import { openUpstream } from './upstream.ts'
 
-/** A data line of about 1 MB, in UTF-16 units. */
-const READ_BUDGET = 1024 * 1024
 const FIRST_WAIT_MS = 100
 const MAX_WAIT_MS = 10_000
 
 /** The ports of a stream over the objects of a tenant. Calls are repeated, each with a new stub, until they are answered or the stream ends. */
-export function objectPorts(env: Environment, tenant: string, lines: LineSink, budget: Budget): StreamPorts {
+export function objectPorts(env: Environment, tenant: string, lines: LineSink, budget: Budget, held: Held): StreamPorts {
   const { signal } = lines
 
   async function untilAnswered<T>(call: () => Promise<T>): Promise<T> {
@@ -41,10 +41,11 @@ export function objectPorts(env: Environment, tenant: string, lines: LineSink, b
   return {
     lines,
     pause,
-    connect: () => openUpstream(env, tenant, signal, budget),
+    tails: (length) => held.set('tails', length),
+    connect: () => openUpstream(env, tenant, signal, budget, held),
     plan: (hash) => untilAnswered(() => planByHash(env, tenant, hash)),
     read: (name, after, checkpoint) =>
-      untilAnswered(async () => (await bucket(name)).read({ v: MESSAGE_VERSION, after, checkpoint, budget: READ_BUDGET })),
+      untilAnswered(async () => (await bucket(name)).read({ v: MESSAGE_VERSION, after, checkpoint, budget: READ_LENGTH })),
     rows: (name, checkpoint) => untilAnswered(async () => (await bucket(name)).rows({ v: MESSAGE_VERSION, checkpoint })),
   }
 }

@@ -137,8 +137,10 @@ class Setting {
           return this.beforeRead(bucket) ?? this.log(bucket).read(after, checkpoint, 1_000)
         },
         rows: async (bucket, checkpoint) => this.log(bucket).rows(checkpoint),
+        tails: () => {},
         lines: {
           signal: this.stop.signal,
+          room: async () => {},
           send: line,
           data: ({ bucket, after, next, more, ops }) =>
             line({ data: { bucket, after: String(after), next_after: String(next), has_more: more, data: JSON.parse(`[${ops}]`) } }),
@@ -199,7 +201,7 @@ describe('a stream', () => {
       'data late2 0-3: 1',
       'complete 3',
     ])
-    expect(s.relay.subscriptions).toEqual([{ v: 1, type: 'subscribe', seq: 1, add: ['late', 'first', 'late2', 'empty'], remove: [] }])
+    expect(s.relay.subscriptions).toEqual([{ v: 1, type: 'subscribe', seq: 1, add: [mailboxName('u', ''), 'late', 'first', 'late2', 'empty'], remove: [] }])
     s.stop.abort()
     await s.result
   })
@@ -324,7 +326,7 @@ describe('a stream', () => {
     s.relay.fall()
     expect(await s.sent()).toEqual([])
     expect(s.relays.length).toBe(2)
-    expect(s.relay.subscriptions[0]?.add).toEqual(['a'])
+    expect(s.relay.subscriptions[0]?.add).toEqual([mailboxName('u', ''), 'a'])
     s.write({ a: [['y', '{}']] })
     s.relay.fall()
     expect(brief(await s.sent())).toEqual(['diff 2: +a -', 'data a 1-2: 1', 'complete 2'])

@@ -3,6 +3,7 @@ import type { Environment } from '../../durable-objects/environment.ts'
 import { MESSAGE_VERSION, PING, PONG, type AckFrame, type RelayFrame } from '../../protocol/messages.ts'
 import { relayName } from '../../protocol/names.ts'
 import type { Budget } from './budget.ts'
+import type { Held } from './held.ts'
 import { ACKNOWLEDGE_BYTES, RELAYS, UPSTREAM_PING_SECONDS } from './limits.ts'
 import type { Upstream } from './ports.ts'
 
@@ -12,30 +13,33 @@ const relayFrame = z.object({
 })
 
 /** A socket to one of the tenant's relays. Throws when it cannot be opened. */
-export async function openUpstream(env: Environment, tenant: string, signal: AbortSignal, budget: Budget): Promise<Upstream> {
+export async function openUpstream(env: Environment, tenant: string, signal: AbortSignal, budget: Budget, held: Held): Promise<Upstream> {
   budget.call()
   const name = relayName(tenant, 'main', Math.floor(Math.random() * RELAYS))
   const response = await env.RELAY.getByName(name).fetch('https://relay/stream', { headers: { upgrade: 'websocket' } })
   const socket = response.webSocket
   if (!socket) throw new Error(`relay ${name} answered ${response.status}`)
   socket.accept()
-  return new RelaySocket(socket, signal, budget)
+  return new RelaySocket(socket, signal, budget, held)
 }
 
 class RelaySocket implements Upstream {
   readonly #socket: WebSocket
   readonly #budget: Budget
+  readonly #held: Held
   readonly #frames: { frame: RelayFrame; bytes: number }[] = []
   readonly #timer: ReturnType<typeof setInterval>
+  #received = 0
   #taken = 0
   #acknowledged = 0
   #silent = 0
   #fallen = false
   #wake: () => void = () => {}
 
-  constructor(socket: WebSocket, signal: AbortSignal, budget: Budget) {
+  constructor(socket: WebSocket, signal: AbortSignal, budget: Budget, held: Held) {
     this.#socket = socket
     this.#budget = budget
+    this.#held = held
     socket.addEventListener('message', (event) => this.#receive(event.data))
     socket.addEventListener('close', () => this.close())
     socket.addEventListener('error', () => this.close())
@@ -83,13 +87,17 @@ class RelaySocket implements Upstream {
     this.#budget.call()
     const frame = parse(data)
     if (!frame) return this.close()
-    this.#frames.push({ frame, bytes: new TextEncoder().encode(data).length })
+    const bytes = Buffer.byteLength(data)
+    this.#frames.push({ frame, bytes })
+    this.#received += bytes
+    this.#held.set('upstream', this.#received - this.#taken)
     this.#wake()
   }
 
   /** What is taken is acknowledged, not what has come: that is what bounds the queue. */
   #acknowledge(bytes: number): void {
     this.#taken += bytes
+    this.#held.set('upstream', this.#received - this.#taken)
     if (this.#taken - this.#acknowledged < ACKNOWLEDGE_BYTES) return
     this.#acknowledged = this.#taken
     const ack: AckFrame = { v: MESSAGE_VERSION, type: 'ack', received: this.#taken }
