@@ -201,7 +201,9 @@ describe('a stream', () => {
       'data late2 0-3: 1',
       'complete 3',
     ])
-    expect(s.relay.subscriptions).toEqual([{ v: 1, type: 'subscribe', seq: 1, add: [mailboxName('u', ''), 'late', 'first', 'late2', 'empty'], remove: [] }])
+    expect(s.relay.subscriptions).toEqual([
+      { v: 1, type: 'subscribe', seq: 1, add: [mailboxName('u', ''), 'late', 'first', 'late2', 'empty'], remove: [] },
+    ])
     s.stop.abort()
     await s.result
   })

@@ -56,7 +56,15 @@ interface Base {
 
 export type Frame = Base &
   (
-    | ({ type: 'setup'; major: number; minor: number; keepaliveMs: number; lifetimeMs: number; metadataMime: string; dataMime: string } & Payload)
+    | ({
+        type: 'setup'
+        major: number
+        minor: number
+        keepaliveMs: number
+        lifetimeMs: number
+        metadataMime: string
+        dataMime: string
+      } & Payload)
     | { type: 'keepalive'; position: bigint; data: Uint8Array }
     | ({ type: 'request-stream'; initialN: number } & Payload)
     | { type: 'request-n'; n: number }
@@ -128,7 +136,8 @@ class Reader {
 
   take(count: number): Uint8Array {
     const from = this.#at
-    if (from + count > this.#bytes.length) throw new FrameError(`the frame ends after ${this.#bytes.length} bytes, in the middle of a field`)
+    if (from + count > this.#bytes.length)
+      throw new FrameError(`the frame ends after ${this.#bytes.length} bytes, in the middle of a field`)
     this.#at += count
     return this.#bytes.subarray(from, this.#at)
   }

@@ -12,7 +12,8 @@ const readers: Record<string, PayloadReader> = {
 /** Throws PSYNC_S2004. */
 export function payloadReader(mime: string): PayloadReader {
   const reader = readers[mime.trim().toLowerCase()]
-  if (!reader) throw new RockpoolError('PSYNC_S2004', `the MIME type must be application/json or application/bson, not ${mime.slice(0, 100)}`)
+  if (!reader)
+    throw new RockpoolError('PSYNC_S2004', `the MIME type must be application/json or application/bson, not ${mime.slice(0, 100)}`)
   return (bytes) => {
     try {
       return reader(bytes)

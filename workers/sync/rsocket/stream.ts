@@ -37,7 +37,13 @@ export class RSocketStream {
     id: number,
     output: RSocketOutput,
     initialN: number,
-    { env, tenant, session, request, limits }: { env: Environment; tenant: string; session: Session; request: StreamRequest; limits: StreamBudget },
+    {
+      env,
+      tenant,
+      session,
+      request,
+      limits,
+    }: { env: Environment; tenant: string; session: Session; request: StreamRequest; limits: StreamBudget },
   ) {
     this.#id = id
     this.#output = output
