@@ -99,10 +99,15 @@ export const SCENARIOS: Scenario[] = [
       expect((await state('nothing'))?.active).toBe(false)
       await client.unsubscribe(second)
       // When its time is over the next connection does not ask for it.
-      await client.disconnect()
-      await new Promise((resolve) => setTimeout(resolve, 2_500))
-      await client.connect()
-      await shows(client, items, ['l1'])
+      const left = async (): Promise<boolean> => {
+        await client.disconnect()
+        await new Promise((resolve) => setTimeout(resolve, 2_500))
+        await client.connect()
+        await until('a connection', async () => (await client.status()).connected)
+        await new Promise((resolve) => setTimeout(resolve, 1_000))
+        return JSON.stringify(await column(client, items)) === '["l1"]'
+      }
+      await until('the second list to leave', left, 60, async () => [await column(client, items), await client.status()])
     },
   },
   {
