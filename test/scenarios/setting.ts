@@ -1,7 +1,9 @@
 import { SignJWT } from 'jose'
 import { startEdge, type Edge } from '../edge.ts'
 import { startPostgres, type TestPostgres } from '../postgres.ts'
-import { AUDIENCE, newSecret, temporaryDirectory, token } from '../support.ts'
+import type { ReplicatorStatus } from '../../protocol/messages.ts'
+import type { heldStatus } from '../../workers/sync/held.ts'
+import { AUDIENCE, newSecret, temporaryDirectory, token, until } from '../support.ts'
 import type { ClientKind, ClientOptions, ScenarioClient, UploadedOp } from './client.ts'
 
 /** Buckets that a client may have. */
@@ -16,6 +18,7 @@ create table members (id text primary key, team_id text not null, user_id text n
 create table tasks (id text primary key, team_id text not null, title text not null);
 create table lists (id text primary key, owner_id text not null);
 create table items (id text primary key, list_id text not null, name text not null);
+create table kinds (id text primary key, owner_id text not null, i8 int8, f8 float8, yes boolean, price numeric, doc jsonb, bytes bytea, at timestamptz);
 create table room_members (id text primary key, room_id text not null, user_id text not null);
 create table room_rows (id text primary key, room_id text not null, body text not null);
 insert into news values ('n1', 'Opened');
@@ -42,6 +45,11 @@ streams:
     query: SELECT id, team_id, title FROM tasks WHERE team_id IN (SELECT team_id FROM members WHERE user_id = auth.user_id())
   items:
     query: SELECT id, list_id, name FROM items WHERE list_id = subscription.parameter('list')
+  all_items:
+    priority: 2
+    query: SELECT id, list_id, name FROM items
+  kinds:
+    query: SELECT * FROM kinds WHERE owner_id = auth.user_id()
   rooms:
     auto_subscribe: true
     query: SELECT id, room_id, body FROM room_rows WHERE room_id IN (SELECT room_id FROM room_members WHERE user_id = auth.user_id())
@@ -64,7 +72,7 @@ export class Setting {
     this.secret = secret
   }
 
-  static async start(): Promise<Setting> {
+  static async start(bindings: Record<string, string> = {}): Promise<Setting> {
     const secret = newSecret()
     const directory = await temporaryDirectory()
     const postgres = await startPostgres()
@@ -72,8 +80,22 @@ export class Setting {
     const edge = await startEdge({
       ...{ databaseUrl: postgres.url, jwtSecret: secret, jwtAudience: AUDIENCE, syncConfig: SYNC_CONFIG },
       directory: `${directory.path}/edge`,
+      bindings,
     })
-    return new Setting(directory, postgres, edge, secret)
+    const setting = new Setting(directory, postgres, edge, secret)
+    await until(
+      'the first copy',
+      async () => (await setting.status()).plan !== null,
+      120,
+      () => setting.status(),
+    )
+    return setting
+  }
+
+  async status(): Promise<ReplicatorStatus & { streams: ReturnType<typeof heldStatus> }> {
+    const response = await fetch(`${this.edge.url}/status`, { headers: { authorization: `Token ${await this.token('ops')}` } })
+    const { data }: { data: ReplicatorStatus & { streams: ReturnType<typeof heldStatus> } } = await response.json()
+    return data
   }
 
   async end(): Promise<void> {

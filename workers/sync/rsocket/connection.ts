@@ -76,9 +76,9 @@ export class RSocketConnection implements SocketProtocol {
   }
 
   #begin(setup: Setup): void {
+    if (setup.lifetimeMs === 0) throw new RockpoolError('ROCKPOOL_CLIENT_FRAME', 'the lifetime of a connection cannot be 0')
     this.#setup = setup
     this.#waiting = []
-    if (setup.lifetimeMs === 0) throw new RockpoolError('ROCKPOOL_CLIENT_FRAME', 'the lifetime of a connection cannot be 0')
     this.#alive()
     this.#accept(setup).then(
       (accepted) => {
