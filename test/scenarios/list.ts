@@ -12,10 +12,10 @@ const column = async (client: ScenarioClient, sql: string): Promise<unknown[]> =
   (await client.rows(sql)).map((row) => Object.values(row)[0])
 
 /** Waits until a query answers exactly this, in its first column. */
-async function shows(client: ScenarioClient, sql: string, wanted: readonly unknown[]): Promise<void> {
+async function shows(client: ScenarioClient, sql: string, wanted: readonly unknown[], limitSeconds = 60): Promise<void> {
   const seen = () => column(client, sql)
   const equal = async () => JSON.stringify(await seen()) === JSON.stringify(wanted)
-  await until(`${sql} = ${JSON.stringify(wanted).slice(0, 300)}`, equal, 60, async () => [await seen(), await client.status()])
+  await until(`${sql} = ${JSON.stringify(wanted).slice(0, 300)}`, equal, limitSeconds, async () => [await seen(), await client.status()])
 }
 
 const TASKS = 'select id from tasks order by id'
@@ -212,6 +212,7 @@ export const SCENARIOS: Scenario[] = [
     async run(setting, kind) {
       const sql = setting.postgres.sql()
       const user = setting.newUser()
+      await setting.fillRooms()
       await sql`insert into room_members select ${user} || '-' || n, 'room' || n, ${user} from generate_series(1, ${ROOMS + 1}::int) n`
       const client = await setting.open(kind, user)
       void client.connect().catch(() => {})
@@ -223,7 +224,7 @@ export const SCENARIOS: Scenario[] = [
       )
       expect((await client.status()).hasSynced).toBe(false)
       await sql`delete from room_members where id = ${`${user}-1`}`
-      await shows(client, 'select count(*) from room_rows', [ROOMS])
+      await shows(client, 'select count(*) from room_rows', [ROOMS], 200)
       await sql`update room_rows set body = 'changed' where id = ${`r${ROOMS}`}`
       await shows(client, "select count(*) from room_rows where body = 'changed'", [1])
       await sql`update room_rows set body = 'back' where id = ${`r${ROOMS}`}`
