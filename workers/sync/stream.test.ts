@@ -4,7 +4,7 @@ import { testDatabase } from '../../durable-objects/test-database.ts'
 import { addChecksums } from '../../protocol/checksum.ts'
 import { RockpoolError } from '../../protocol/errors.ts'
 import type { StreamRequest, SyncLine } from '../../protocol/lines.ts'
-import type { NoticeBucket, ReadAnswer, RelayFrame, SubscribeFrame } from '../../protocol/messages.ts'
+import { MESSAGE_VERSION, type NoticeBucket, type ReadAnswer, type RelayFrame, type SubscribeFrame } from '../../protocol/messages.ts'
 import { bucketHash, mailboxName } from '../../protocol/names.ts'
 import { putChecksum } from '../../protocol/op-checksum.ts'
 import { opText } from '../../protocol/ops.ts'
@@ -29,7 +29,7 @@ class Relay {
 
   push(seq: number | null, buckets: NoticeBucket[]): void {
     const { checkpoint, plan } = this.#setting
-    this.frames.push({ v: 1, type: 'update', checkpoint, plan, seq, buckets })
+    this.frames.push({ v: MESSAGE_VERSION, type: 'update', checkpoint, plan, seq, buckets })
     this.#wake()
   }
 
@@ -202,7 +202,7 @@ describe('a stream', () => {
       'complete 3',
     ])
     expect(s.relay.subscriptions).toEqual([
-      { v: 1, type: 'subscribe', seq: 1, add: [mailboxName('u', ''), 'late', 'first', 'late2', 'empty'], remove: [] },
+      { v: MESSAGE_VERSION, type: 'subscribe', seq: 1, add: [mailboxName('u', ''), 'late', 'first', 'late2', 'empty'], remove: [] },
     ])
     s.stop.abort()
     await s.result

@@ -1,14 +1,19 @@
 import { z } from 'zod'
 import type { Environment } from '../../durable-objects/environment.ts'
-import { MESSAGE_VERSION, PING, PONG, type AckFrame, type RelayFrame } from '../../protocol/messages.ts'
+import { MESSAGE_VERSION, PING, PONG, understands, type AckFrame, type RelayFrame } from '../../protocol/messages.ts'
 import { relayName } from '../../protocol/names.ts'
 import type { Budget } from './budget.ts'
 import type { Held } from './held.ts'
 import { ACKNOWLEDGE_BYTES, RELAYS, UPSTREAM_PING_SECONDS } from './limits.ts'
 import type { Upstream } from './ports.ts'
 
-const relayFrame = z.object({
-  ...{ v: z.literal(MESSAGE_VERSION), type: z.literal('update'), checkpoint: z.number(), plan: z.string().nullable() },
+const shape = z.object({
+  ...{
+    v: z.number().refine((version) => understands(version)),
+    type: z.literal('update'),
+    checkpoint: z.number(),
+    plan: z.string().nullable(),
+  },
   ...{ seq: z.number().nullable(), buckets: z.array(z.tuple([z.string(), z.number(), z.number(), z.number(), z.string().nullable()])) },
 })
 
@@ -85,7 +90,7 @@ class RelaySocket implements Upstream {
     this.#silent = 0
     if (typeof data !== 'string' || data === PONG) return
     this.#budget.call()
-    const frame = parse(data)
+    const frame = relayFrameOf(data)
     if (!frame) return this.close()
     const bytes = Buffer.byteLength(data)
     this.#frames.push({ frame, bytes })
@@ -120,9 +125,10 @@ class RelaySocket implements Upstream {
   }
 }
 
-function parse(text: string): RelayFrame | null {
+/** Null: not understood; the socket is opened again, perhaps to newer code. */
+export function relayFrameOf(text: string): RelayFrame | null {
   try {
-    return relayFrame.safeParse(JSON.parse(text)).data ?? null
+    return shape.safeParse(JSON.parse(text)).data ?? null
   } catch {
     return null
   }
