@@ -53,6 +53,8 @@ export default defineConfig({
           name: 'workerd',
           include: ['**/*.workerd.test.ts'],
           exclude: never,
+          // The SQL parser and the library under it must be one instance each, as in the deployed bundle.
+          deps: { optimizer: { ssr: { enabled: true, include: ['pgsql-ast-parser', 'nearley'] } } },
           maxWorkers: 1,
           sequence: { groupOrder: 1 },
           testTimeout: 60_000,

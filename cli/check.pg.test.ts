@@ -64,6 +64,6 @@ test('a right file, and what it means', async () => {
   expect(output).toMatch(/lookup {2}L0\[user_id\]/)
   expect(output).toMatch(/a bucket for each result, 1 stage of lookups/)
   expect(output).toMatch(/rows +public\.tasks/)
-  await expect(check([`${path}.none`], false)).rejects.toThrow(/cannot be read/)
+  await expect(check([`${path}.none`], false)).rejects.toThrow(/there is no file/)
   await expect(check([], false)).rejects.toThrow(/name one file/)
 })

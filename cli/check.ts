@@ -1,4 +1,3 @@
-import { readFile } from 'node:fs/promises'
 import { parseArgs } from 'node:util'
 import type { Sql } from 'postgres'
 import { findTables } from '../postgres/catalog.ts'
@@ -8,23 +7,29 @@ import { compileConfig } from '../sync-config/compile.ts'
 import { explainPlan } from '../sync-config/explain.ts'
 import { loadPlan } from '../sync-config/index.ts'
 import type { SourceSchema } from '../sync-config/schema.ts'
-import type { Finding } from '../sync-config/types.ts'
+import { checkReachable } from './check-source.ts'
+import { readConfigFile } from './config-file.ts'
+import { frame, type Paint } from './frame.ts'
+import { limitsOf } from './limits.ts'
 import { UsageError } from './problem.ts'
 
 /** `rockpool check`: what to print, and whether the file can be deployed. Throws UsageError. */
 export async function check(args: readonly string[], colour: boolean): Promise<{ output: string; ok: boolean }> {
   const { file, databaseUrl, json } = options(args)
-  const yaml = await read(file)
+  const limits = limitsOf(process.env)
+  const yaml = await readConfigFile(file)
   const source = databaseUrl === undefined ? null : await readSource(databaseUrl)
-  const result = compileConfig(yaml, source ? { schema: source.schema } : {})
-  const findings = [...(result.ok ? [] : result.errors), ...result.warnings]
+  const result = compileConfig(yaml, { limits, ...(source ? { schema: source.schema } : {}) })
+  const findings = [...(result.ok ? [] : result.errors), ...result.warnings].sort(
+    (a, b) => a.place.line - b.place.line || a.place.column - b.place.column,
+  )
   const refused = source && result.ok ? await source.refused(loadPlan(result.plan).tables) : []
   await source?.close()
   const ok = result.ok && !(source?.problem ?? null)
   if (json) {
     return { ok, output: JSON.stringify({ ok, findings, source: source ? { problem: source.problem, tables: refused } : null }, null, 2) }
   }
-  const paint = (code: number, text: string): string => (colour ? `\u001b[${code}m${text}\u001b[0m` : text)
+  const paint: Paint = (code, text) => (colour ? `\u001b[${code}m${text}\u001b[0m` : text)
   const blocks = findings.map((finding) => frame(file, yaml, finding, paint))
   if (source?.problem) blocks.push(`${paint(31, 'error')} database: ${source.problem}`)
   for (const { table, reason } of refused) blocks.push(`${paint(33, 'warning')} table ${table} cannot be followed: ${reason}`)
@@ -38,11 +43,12 @@ export async function check(args: readonly string[], colour: boolean): Promise<{
   return { ok, output: blocks.join('\n\n') }
 }
 
-/** `rockpool explain`. Throws UsageError. */
+/** `rockpool explain`; with `--json` the plan itself. Throws UsageError. */
 export async function explain(args: readonly string[], colour: boolean): Promise<{ output: string; ok: boolean }> {
-  const { file } = options(args)
-  const result = compileConfig(await read(file))
-  return result.ok ? { output: explainPlan(result.plan), ok: true } : check([file], colour)
+  const { file, json } = options(args)
+  const result = compileConfig(await readConfigFile(file), { limits: limitsOf(process.env) })
+  if (!result.ok) return check(args, colour)
+  return { output: json ? JSON.stringify(result.plan, null, 2) : explainPlan(result.plan), ok: true }
 }
 
 function options(args: readonly string[]): { file: string; databaseUrl: string | undefined; json: boolean } {
@@ -60,30 +66,10 @@ function options(args: readonly string[]): { file: string; databaseUrl: string |
   }
 }
 
-async function read(file: string): Promise<string> {
-  return readFile(file, 'utf8').catch((error: unknown) => {
-    throw new UsageError(`the sync config cannot be read: ${error instanceof Error ? error.message : String(error)}`)
-  })
-}
-
-/** The place, the line, and a mark under what is meant. */
-function frame(
-  file: string,
-  yaml: string,
-  { level, code, message, place, end }: Finding,
-  paint: (code: number, text: string) => string,
-): string {
-  const line = yaml.split(/\r?\n/)[place.line - 1] ?? ''
-  const until = end && end.line === place.line ? end.column : line.length + 1
-  const gutter = `${place.line} | `
-  const mark = `${' '.repeat(gutter.length - 2)}| ${' '.repeat(place.column - 1)}${'^'.repeat(Math.max(1, until - place.column))}`
-  const head = `${paint(level === 'error' ? 31 : 33, level)} ${code}: ${message}`
-  return `${head}\n${paint(36, `${file}:${place.line}:${place.column}`)}\n${gutter}${line}\n${paint(level === 'error' ? 31 : 33, mark)}`
-}
-
 /** What the database says: tables and columns for names, and which of them cannot be followed. */
 async function readSource(url: string) {
-  const sql = connectSource(url)
+  await checkReachable(url)
+  const sql = connectSource(url, { ca: process.env.DATABASE_CA || undefined })
   const close = () => sql.end({ timeout: 1 })
   try {
     const rows = await sql<{ schema: string; name: string; columns: string[] }[]>`

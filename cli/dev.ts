@@ -1,10 +1,12 @@
 import { readFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
+import { redactUrl } from '../postgres/index.ts'
 import { compile } from '../sync-config/index.ts'
 import { bundle, ROOT } from './bundle.ts'
 import { checkSource } from './check-source.ts'
 import { isFree, startDatabase } from './database.ts'
 import { LocalEdge } from './edge.ts'
+import { limitBindings, limitsOf } from './limits.ts'
 import type { DevOptions } from './options.ts'
 import { UsageError } from './problem.ts'
 import { developmentSecret } from './secret.ts'
@@ -25,8 +27,9 @@ export async function dev(options: DevOptions, say: (line: string) => void, sign
       stops.push(() => database.stop())
       databaseUrl = database.url
     }
-    await checkSource(databaseUrl)
-    say(`database   ${databaseUrl.replace(/:[^:@/]*@/, ':…@')}`)
+    const notes = await checkSource(databaseUrl)
+    say(`database   ${redactUrl(databaseUrl)}`)
+    for (const note of notes) say(`database   ${note}`)
     if (signal.aborted) return
     const jwtSecret = options.jwtSecret ?? (await developmentSecret(data))
     const { port, jwtAudience } = options
@@ -42,7 +45,14 @@ export async function dev(options: DevOptions, say: (line: string) => void, sign
     const edge = new LocalEdge({
       port,
       directory: join(data, 'edge'),
-      bindings: { DATABASE_URL: databaseUrl, JWT_SECRET: jwtSecret, JWT_AUDIENCE: jwtAudience, SYNC_CONFIG: syncConfig },
+      bindings: {
+        ...options.auth,
+        ...limitBindings(process.env),
+        DATABASE_URL: databaseUrl,
+        JWT_SECRET: jwtSecret,
+        JWT_AUDIENCE: jwtAudience,
+        SYNC_CONFIG: syncConfig,
+      },
       log: (line) => say(`edge       ${line}`),
     })
     stops.push(() => edge.dispose())
@@ -70,7 +80,7 @@ async function readSyncConfig(file: string | undefined): Promise<string> {
   const text = await readFile(path, 'utf8').catch((error: unknown) => {
     throw new UsageError(`the sync config cannot be read: ${error instanceof Error ? error.message : String(error)}`)
   })
-  const result = compile(text)
+  const result = compile(text, limitsOf(process.env))
   if (result.ok) return text
   const lines = result.errors.map((error) => `${path}:${error.place.line}:${error.place.column} ${error.code}: ${error.message}`)
   throw new UsageError(`the sync config has errors\n${lines.join('\n')}`)

@@ -1,4 +1,4 @@
-import { readFile, mkdir, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { evaluateCase } from '../sync-config/eval/case.ts'
 
@@ -7,38 +7,64 @@ export interface Io {
   err(text: string): void
 }
 
-const USAGE = 'usage: rockpool eval CASE.json... [--out DIR]\n'
+const USAGE = 'usage: rockpool eval CASE.json|FOLDER... [--out DIR] [--as-deployed]\n'
 
 /**
- * `rockpool eval`: evaluates cases (a sync config, rows and requests) and prints each result, or writes NAME.json per case.
- * Exit code 0; 1 when a case could not be evaluated; 2 for wrong arguments.
+ * `rockpool eval`: evaluates cases (a sync config, rows and requests), those of a folder too, and prints each result as one line, or
+ * writes NAME.json per case. A case that cannot be evaluated is told and stops no other. Exit code 0; 1 when there was such a case;
+ * 2 for wrong arguments.
  */
 export async function run(args: string[], io: Io): Promise<number> {
-  const files: string[] = []
+  const paths: string[] = []
   let out: string | undefined
+  let copyTraps = true
   for (let i = 0; i < args.length; i++) {
     const arg = args[i] ?? ''
-    if (arg === '--out') out = args[++i]
+    if (arg === '--out') out = args[++i] ?? ''
     else if (arg.startsWith('--out=')) out = arg.slice('--out='.length)
+    else if (arg === '--as-deployed') copyTraps = false
     else if (arg.startsWith('-')) return usage(io, `unknown option ${arg}`)
-    else files.push(arg)
+    else paths.push(arg)
   }
-  if (args.includes('--out') && out === undefined) return usage(io, '--out needs a folder')
-  if (files.length === 0) return usage(io, 'name at least one case')
-  if (out !== undefined) await mkdir(out, { recursive: true })
-  let failed = 0
-  for (const file of files) {
+  if (out === '') return usage(io, '--out needs a folder')
+  if (paths.length === 0) return usage(io, 'name at least one case')
+  if (out !== undefined) {
     try {
-      const result = evaluateCase(await readFile(file, 'utf8'))
-      if (out === undefined) io.out(`${result}\n`)
-      else await writeFile(join(out, basename(file)), `${result}\n`)
+      await mkdir(out, { recursive: true })
     } catch (error) {
+      return usage(io, `--out ${out} cannot be made: ${messageOf(error)}`)
+    }
+  }
+  let failed = 0
+  for (const path of paths) {
+    const files = await casesAt(path).catch((error: unknown) => {
       failed++
-      io.err(`${file}: ${error instanceof Error ? error.message : String(error)}\n`)
+      io.err(`${path}: ${messageOf(error)}\n`)
+      return []
+    })
+    for (const file of files) {
+      try {
+        const result = evaluateCase(await readFile(file, 'utf8'), { copyTraps })
+        if (out === undefined) io.out(`${result}\n`)
+        else await writeFile(join(out, `${basename(file, '.json')}.json`), `${result}\n`)
+      } catch (error) {
+        failed++
+        io.err(`${file}: ${messageOf(error)}\n`)
+      }
     }
   }
   return failed > 0 ? 1 : 0
 }
+
+/** The file itself, or the JSON files of a folder. */
+async function casesAt(path: string): Promise<string[]> {
+  if (!(await stat(path)).isDirectory()) return [path]
+  const names = (await readdir(path)).filter((name) => name.endsWith('.json')).sort()
+  if (names.length === 0) throw new Error('there is no .json file in this folder')
+  return names.map((name) => join(path, name))
+}
+
+const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))
 
 function usage(io: Io, problem: string): number {
   io.err(`${problem}\n${USAGE}`)

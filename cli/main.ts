@@ -3,6 +3,9 @@ import { join, resolve } from 'node:path'
 import { ROOT } from './bundle.ts'
 import { devOptions, tokenOptions } from './options.ts'
 import { UsageError } from './problem.ts'
+import { closest } from '../sync-config/text/closest.ts'
+
+const COMMANDS = ['dev', 'token', 'sql', 'check', 'explain', 'eval', 'version', 'help']
 
 const HELP = `rockpool: SQLite on every device in step with Postgres, on Cloudflare
 
@@ -10,8 +13,8 @@ const HELP = `rockpool: SQLite on every device in step with Postgres, on Cloudfl
   rockpool token --sub USER          a token for the development secret  [--ttl 1h] [--claim KEY=VALUE]…
   rockpool sql "SELECT …"            SQL in the development database
   rockpool check FILE                errors and warnings of a sync config  [--database-url URL] [--json]
-  rockpool explain FILE              what a sync config means and costs
-  rockpool eval CASE.json…           evaluates cases of rows and requests  [--out DIR]
+  rockpool explain FILE              what a sync config means and costs  [--json]
+  rockpool eval CASE.json…           evaluates cases of rows and requests  [--out DIR] [--as-deployed]
   rockpool version
 
 Options of dev, each with an environment variable of the same name (--database-url: DATABASE_URL)
@@ -21,9 +24,11 @@ Options of dev, each with an environment variable of the same name (--database-u
   --jwt-secret BASE64URL             HS256; otherwise one is made and kept
   --jwt-audience AUD                 rockpool
   --data DIR                         .rockpool/data
-  --no-example`
+  --no-example
+Keys of identity providers (JWT_KEYS, JWKS_URL, SUPABASE_URL …, see docs/auth.md) are taken from the environment.`
 
 async function run(command: string | undefined, args: string[]): Promise<void> {
+  if (args.includes('--help') || args.includes('-h')) return console.log(HELP)
   switch (command) {
     case 'dev': {
       const options = devOptions(args, process.env)
@@ -57,7 +62,7 @@ async function run(command: string | undefined, args: string[]): Promise<void> {
     case 'check':
     case 'explain': {
       const { check, explain } = await import('./check.ts')
-      const { output, ok } = await (command === 'check' ? check : explain)(args, process.stdout.isTTY === true)
+      const { output, ok } = await (command === 'check' ? check : explain)(args, process.stdout.isTTY === true && !process.env.NO_COLOR)
       console.log(output)
       process.exitCode = ok ? 0 : 1
       return
@@ -79,8 +84,13 @@ async function run(command: string | undefined, args: string[]): Promise<void> {
       console.log(HELP)
       return
     default:
-      throw new UsageError(`there is no command ${command}; see rockpool help`)
+      throw new UsageError(`there is no command ${command}${didYouMean(command, COMMANDS)}; rockpool help tells all`)
   }
+}
+
+function didYouMean(word: string, words: readonly string[]): string {
+  const nearest = closest(word, words)
+  return nearest === null ? '' : `, did you mean ${nearest}?`
 }
 
 /** Libraries of ours end the process by themselves on a signal, in any order; what is started here is ended here. */

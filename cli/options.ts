@@ -1,4 +1,5 @@
 import { parseArgs } from 'node:util'
+import { SETTINGS } from '../workers/auth/settings.ts'
 import { UsageError } from './problem.ts'
 
 export interface DevOptions {
@@ -10,6 +11,8 @@ export interface DevOptions {
   /** base64url; absent: one is made and kept in the data folder. */
   jwtSecret: string | undefined
   jwtAudience: string
+  /** Further settings about tokens, from the environment. */
+  auth: Record<string, string>
   data: string
   example: boolean
 }
@@ -43,6 +46,7 @@ export function devOptions(args: readonly string[], env: Environment): DevOption
     syncConfig: value('sync-config'),
     jwtSecret,
     jwtAudience: value('jwt-audience') ?? 'rockpool',
+    auth: Object.fromEntries(SETTINGS.flatMap((name) => (env[name] ? [[name, env[name]]] : []))),
     data: value('data') ?? '.rockpool/data',
     example: values['no-example'] !== true && !/^(1|true|yes)$/i.test(env.NO_EXAMPLE ?? ''),
   }

@@ -1,10 +1,21 @@
 import type { Database, SqlRow } from './database.ts'
 
+export interface DurableDatabase extends Database {
+  /** Rows written as the platform bills them, since this object started; indexes count, an upsert that changes nothing does not. */
+  readonly rowsWritten: number
+}
+
 /** The storage of a Durable Object. */
-export function durableDatabase(storage: DurableObjectStorage): Database {
+export function durableDatabase(storage: DurableObjectStorage): DurableDatabase {
+  let rowsWritten = 0
   return {
+    get rowsWritten() {
+      return rowsWritten
+    },
     all: (sql, ...params) => storage.sql.exec<SqlRow>(sql, ...params).toArray(),
-    run: (sql, ...params) => void storage.sql.exec(sql, ...params),
+    run(sql, ...params) {
+      rowsWritten += storage.sql.exec(sql, ...params).rowsWritten
+    },
     transaction: (work) => storage.transactionSync(work),
   }
 }

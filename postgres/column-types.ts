@@ -5,7 +5,8 @@ interface TypeRow {
   oid: string
   name: string
   kind: string
-  category: string
+  /** Not by category, to which int2vector and oidvector belong too: they print `1 2`. */
+  is_array: boolean
   elem: string
   base: string
   delimiter: string
@@ -15,28 +16,29 @@ interface TypeRow {
   labels: string | null
 }
 
-/** Types nested deeper stay their text. */
-const MAX_DEPTH = 10
+/** Postgres allows no type that contains itself; this only ends what cannot be. */
+const MAX_DEPTH = 200
 
-/** What the decoder of values must know, for every type but those of tables' rows. */
+/** What the decoder of values must know, for every type; of those of tables' rows only what columns have. */
 export async function readTypes(sql: Sql): Promise<(oid: number) => ColumnType> {
   const rows = await sql<TypeRow[]>`
-    SELECT t.oid::text, t.typname AS name, t.typtype::text AS kind, t.typcategory::text AS category, t.typelem::text AS elem,
+    SELECT t.oid::text, t.typname AS name, t.typtype::text AS kind, (t.typinput = 'array_in'::regproc) AS is_array, t.typelem::text AS elem,
       t.typbasetype::text AS base, coalesce(e.typdelim, t.typdelim)::text AS delimiter,
       r.rngsubtype::text AS subtype, m.rngtypid::text AS range,
       (SELECT json_agg(json_build_object('name', a.attname, 'type', a.atttypid::text) ORDER BY a.attnum)
         FROM pg_attribute a WHERE a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped) AS attributes,
       (SELECT string_agg(l.enumlabel, ',' ORDER BY l.enumsortorder) FROM pg_enum l WHERE l.enumtypid = t.oid) AS labels
-    FROM pg_type t LEFT JOIN pg_class c ON c.oid = t.typrelid LEFT JOIN pg_type e ON e.oid = t.typelem AND t.typcategory = 'A'
+    FROM pg_type t LEFT JOIN pg_class c ON c.oid = t.typrelid LEFT JOIN pg_type e ON e.oid = t.typelem AND t.typinput = 'array_in'::regproc
     LEFT JOIN pg_range r ON r.rngtypid = t.oid LEFT JOIN pg_range m ON m.rngmultitypid = t.oid
-    WHERE t.typtype IN ('b', 'e', 'd', 'r', 'm') OR (t.typtype = 'c' AND c.relkind = 'c')`
+    WHERE t.typtype IN ('b', 'e', 'd', 'r', 'm') OR c.relkind = 'c'
+      OR t.oid IN (SELECT atttypid FROM pg_attribute WHERE attnum > 0) OR t.typarray IN (SELECT atttypid FROM pg_attribute WHERE attnum > 0)
+      OR t.oid IN (SELECT typbasetype FROM pg_type)`
   const byOid = new Map(rows.map((row) => [Number(row.oid), row]))
   const made = new Map<number, ColumnType>()
   const type = (oid: number, depth: number): ColumnType => {
     const known = made.get(oid)
     if (known) return known
     const row = byOid.get(oid)
-    // A type that refers to itself would have no end; the text is what is left of it.
     if (!row || depth > MAX_DEPTH) return { oid, name: row?.name ?? String(oid), kind: 'base' }
     const of = (other: string) => type(Number(other), depth + 1)
     const base = { oid, name: row.name }
@@ -48,7 +50,7 @@ export async function readTypes(sql: Sql): Promise<(oid: number) => ColumnType> 
     else if (row.kind === 'c') {
       const attributes = (row.attributes ?? []).map((attribute) => ({ name: attribute.name, type: of(attribute.type) }))
       result = { ...base, kind: 'composite', attributes }
-    } else if (row.category === 'A' && row.elem !== '0') {
+    } else if (row.is_array) {
       result = { ...base, kind: 'array', of: of(row.elem), ...(row.delimiter === ',' ? {} : { delimiter: row.delimiter }) }
     } else result = { ...base, kind: 'base' }
     if (row.labels !== null) result = { ...result, labels: row.labels }

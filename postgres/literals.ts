@@ -32,7 +32,9 @@ export function parseArray(text: string, delimiter = ','): ArrayItem[] {
     return result.value
   }
   if (text[at] !== '{') throw new Error('not an array')
-  return list()
+  const items = list()
+  if (at !== text.length) throw new Error('not an array')
+  return items
 }
 
 /** `(1,"a b",)`: an empty member is null. */
@@ -43,6 +45,7 @@ export function parseComposite(text: string): (string | null)[] {
     const member = readMember(text, at, ',)')
     members.push(member.value)
     at = member.end
+    if (text[at] === ')' && at !== text.length - 1) throw new Error('not a composite')
   }
   return members
 }
@@ -57,27 +60,32 @@ export interface RangeParts {
 /** `[1,10)`, `(,5]`, `empty`. */
 export function parseRange(text: string): RangeParts | 'empty' {
   if (text === 'empty') return 'empty'
-  const lower = readMember(text, 1, ',')
-  const upper = readMember(text, lower.end + 1, ')]')
-  return {
-    lower: lower.value,
-    upper: upper.value,
-    lowerExclusive: text[0] === '(',
-    upperExclusive: text[upper.end] === ')',
-  }
+  const { range, end } = readRange(text, 0)
+  if (end !== text.length) throw new Error('not a range')
+  return range
 }
 
 /** `{[1,2),[5,6)}` as the texts of its ranges. */
 export function parseMultirange(text: string): string[] {
   const ranges: string[] = []
-  for (let at = 1; at < text.length && text[at] !== '}';) {
-    const lower = readMember(text, at + 1, ',')
-    const upper = readMember(text, lower.end + 1, ')]')
-    ranges.push(text.slice(at, upper.end + 1))
-    at = upper.end + 1
-    if (text[at] === ',') at++
-  }
+  if (text === '{}') return ranges
+  let at = 0
+  do {
+    const from = at + 1
+    at = readRange(text, from).end
+    ranges.push(text.slice(from, at))
+  } while (text[at] === ',')
+  if (text[0] !== '{' || text[at] !== '}' || at !== text.length - 1) throw new Error('not a multirange')
   return ranges
+}
+
+function readRange(text: string, from: number): { range: RangeParts; end: number } {
+  const open = text[from]
+  if (open !== '[' && open !== '(') throw new Error('not a range')
+  const lower = readMember(text, from + 1, ',')
+  const upper = readMember(text, lower.end + 1, ')]')
+  const range = { lower: lower.value, upper: upper.value, lowerExclusive: open === '(', upperExclusive: text[upper.end] === ')' }
+  return { range, end: upper.end + 1 }
 }
 
 /** Up to one of `ends`, which is at `end`. Nothing at all is null. */

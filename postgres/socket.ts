@@ -1,42 +1,46 @@
+import { Buffer } from 'node:buffer'
 import { EventEmitter } from 'node:events'
 import { connect } from 'cloudflare:sockets'
-import type { SocketFactory } from './connection.ts'
+import { RockpoolError } from '../protocol/errors.ts'
+import type { OpenSocket } from './connection.ts'
+import type { HostPort } from './source-url.ts'
+import { answersTls, SSL_REQUEST } from './tls.ts'
 
 /**
  * A TCP socket of workerd in the shape of Node's, as far as postgres.js uses it, with what its own wrapper lacks: `pause` and `resume`. Streaming
- * replication needs them, and memory would not be bounded without them. The fields `raw`, `reader`, `writer` and `read` are those that its
- * upgrade to TLS takes over.
+ * replication needs them, and memory would not be bounded without them.
  */
 class SourceSocket extends EventEmitter {
-  raw: Socket
-  reader: ReadableStreamDefaultReader<Uint8Array>
-  writer: WritableStreamDefaultWriter<Uint8Array>
   readyState = 'open'
-  readonly host: string
-  readonly port: number
+  readonly #raw: Socket
+  readonly #reader: ReadableStreamDefaultReader<Uint8Array>
+  readonly #writer: WritableStreamDefaultWriter<Uint8Array>
+  readonly #secure: HostPort | null
   #paused = false
+  #received = false
   #resume: () => void = () => {}
 
-  constructor(raw: Socket, host: string, port: number) {
+  /** `secure`: whom TLS was just begun with. */
+  constructor(raw: Socket, secure: HostPort | null) {
     super()
-    this.raw = raw
-    this.host = host
-    this.port = port
-    this.reader = raw.readable.getReader()
-    this.writer = raw.writable.getWriter()
+    this.#secure = secure
+    this.#raw = raw
+    this.#reader = raw.readable.getReader()
+    this.#writer = raw.writable.getWriter()
     raw.closed.then(
       () => this.#closed(),
       (error: unknown) => this.#failed(error),
     )
+    void this.#read()
   }
 
   write(data: Uint8Array, done?: () => void): boolean {
-    this.writer.write(data).then(done, (error: unknown) => this.#failed(error))
+    this.#writer.write(data).then(done, (error: unknown) => this.#failed(error))
     return true
   }
 
   end(data?: Uint8Array): void {
-    const close = () => void this.raw.close().catch(() => {})
+    const close = () => void this.#raw.close().catch(() => {})
     if (data) this.write(data, close)
     else close()
   }
@@ -56,14 +60,14 @@ class SourceSocket extends EventEmitter {
   }
 
   /** Emits what comes until the end, with nothing read while paused. */
-  async read(): Promise<void> {
-    const reader = this.reader
+  async #read(): Promise<void> {
     try {
       for (;;) {
         while (this.#paused) await new Promise<void>((resolve) => (this.#resume = resolve))
-        const { done, value } = await reader.read()
+        const { done, value } = await this.#reader.read()
         if (done) break
-        this.emit('data', bufferOf(value))
+        this.#received = true
+        this.emit('data', Buffer.from(value.buffer, value.byteOffset, value.byteLength))
       }
       this.#closed()
     } catch (error) {
@@ -71,49 +75,77 @@ class SourceSocket extends EventEmitter {
     }
   }
 
-  /** The one byte that answers a request for TLS. Nothing may be reading when the socket is upgraded. */
-  async readAnswer(): Promise<void> {
-    try {
-      const { done, value } = await this.reader.read()
-      if (done) return this.#closed()
-      this.emit('data', bufferOf(value))
-      if (value[0] !== 'S'.charCodeAt(0)) void this.read()
-    } catch (error) {
-      this.#failed(error)
-    }
-  }
-
   #failed(error: unknown): void {
     if (this.readyState === 'closed') return
-    if (this.listenerCount('error') > 0) this.emit('error', error)
+    // A handshake may fail as late as with the first bytes.
+    const reason = this.#secure && !this.#received ? tlsFailure(this.#secure, error) : error
+    if (this.listenerCount('error') > 0) this.emit('error', reason)
     this.#closed()
   }
 
-  /** The end of the plain socket is the beginning of TLS when it is being upgraded. */
   #closed(): void {
-    if (this.readyState === 'upgrade') {
-      this.readyState = 'open'
-      this.emit('secureConnect')
-      return
-    }
-    if (this.readyState === 'upgrading') {
-      setTimeout(() => this.#closed(), 1)
-      return
-    }
     if (this.readyState === 'closed') return
     this.readyState = 'closed'
     this.emit('close')
   }
 }
 
-const bufferOf = (bytes: Uint8Array) => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+/**
+ * A socket of workerd, ready for the startup packet. `startTls` of workerd verifies the certificate against the public authorities and the name
+ * of the host, and can neither be given another authority nor be told to skip it: it is never weaker than `verify-full`.
+ */
+export const openSocket: OpenSocket = async (address, { sslmode, ca, signal }) => {
+  const { host: hostname, port } = address
+  const tls = sslmode !== 'disable'
+  if (tls && ca !== undefined) {
+    throw new RockpoolError(
+      'ROCKPOOL_SETTINGS',
+      'DATABASE_CA cannot be used on Cloudflare: a Worker trusts the public certificate authorities only, and no other can be added. See docs/deploy.md',
+    )
+  }
+  const raw = connect({ hostname, port }, { secureTransport: tls ? 'starttls' : 'off', allowHalfOpen: false })
+  const cancel = () => void raw.close().catch(() => {})
+  signal.addEventListener('abort', cancel, { once: true })
+  try {
+    await raw.opened
+    if (!tls || !answersTls(await askTls(raw), sslmode, address)) return new SourceSocket(raw, null)
+    return new SourceSocket(await secured(raw, address), address)
+  } catch (error) {
+    cancel()
+    throw error
+  } finally {
+    signal.removeEventListener('abort', cancel)
+  }
+}
 
-export const openSocket: SocketFactory = async ({ host, port, ssl }) => {
-  const hostname = host[0] ?? 'localhost'
-  const number = Number(port[0] ?? 5432)
-  const raw = connect({ hostname, port: number }, { secureTransport: ssl ? 'starttls' : 'off', allowHalfOpen: false })
-  await raw.opened
-  const socket = new SourceSocket(raw, hostname, number)
-  void (ssl ? socket.readAnswer() : socket.read())
-  return socket
+async function askTls(raw: Socket): Promise<Uint8Array> {
+  const writer = raw.writable.getWriter()
+  const reader = raw.readable.getReader()
+  try {
+    await writer.write(SSL_REQUEST)
+    const { value } = await reader.read()
+    return value ?? new Uint8Array()
+  } finally {
+    // What follows, plain or TLS, takes the streams over.
+    writer.releaseLock()
+    reader.releaseLock()
+  }
+}
+
+async function secured(raw: Socket, address: HostPort): Promise<Socket> {
+  const socket = raw.startTls()
+  try {
+    await socket.opened
+    return socket
+  } catch (error) {
+    throw tlsFailure(address, error)
+  }
+}
+
+function tlsFailure({ host, port }: HostPort, error: unknown): RockpoolError {
+  return new RockpoolError(
+    'ROCKPOOL_SOURCE_SETTINGS',
+    `TLS with ${host}:${port} failed: ${error instanceof Error ? error.message : String(error)}. Cloudflare Workers accept only certificates of public authorities for exactly this host name, whatever sslmode says; see docs/deploy.md`,
+    { cause: error },
+  )
 }

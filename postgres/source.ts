@@ -6,6 +6,8 @@ import { sourceError } from './connection.ts'
 import { followTables, type RefusedTable } from './follow.ts'
 import { parseLsn } from './lsn.ts'
 import { keepPublication, publishedTables } from './publication.ts'
+import { keepSlot, type FoundSlot } from './slot.ts'
+import { waitsForStandby } from './standbys.ts'
 import type { CatalogTable, Lsn, SourceIdentity, TableName } from './types.ts'
 
 export interface PrepareOptions {
@@ -13,6 +15,8 @@ export interface PrepareOptions {
   publication?: string
   slot: string
   tables: readonly TableName[]
+  /** Called with true before the slot is made, which waits for every open transaction, and with false behind it. */
+  slotWaits?: (waiting: boolean) => void
 }
 
 export interface PreparedSource {
@@ -26,9 +30,11 @@ export interface PreparedSource {
   publication: string
   /** What `catalogVersion` says as long as all this is still so. */
   catalogVersion: string
-  slot: { created: boolean; lost: boolean; confirmedFlush: Lsn; activePid: number | null }
+  slot: FoundSlot
   walEnd: Lsn
   walSenderTimeoutMs: number
+  /** `idle_replication_slot_timeout`, after which Postgres invalidates a slot that nobody uses; 0 = never. */
+  slotTimeoutMs: number
 }
 
 export const DEFAULT_PUBLICATION = 'rockpool'
@@ -45,24 +51,17 @@ export async function prepareSource(sql: Sql, options: PrepareOptions): Promise<
     const server = await checkServer(sql)
     const publication = options.publication ?? DEFAULT_PUBLICATION
     const followed = await followSource(sql, publication, options, server.serverVersion)
-    const slot = await keepSlot(sql, options.slot)
+    const slot = await keepSlot(sql, options.slot, options.slotWaits)
     return { ...server, ...followed, publication, slot }
   } catch (error) {
     throw sourceError(error)
   }
 }
 
-export async function dropSlot(sql: Sql, slot: string): Promise<void> {
-  try {
-    await sql`SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = ${slot} AND active_pid IS NOT NULL`
-    await sql`SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = ${slot}`
-  } catch (error) {
-    throw sourceError(error)
-  }
-}
+type CheckedServer = Pick<PreparedSource, 'identity' | 'serverVersion' | 'walEnd' | 'walSenderTimeoutMs' | 'slotTimeoutMs'>
 
 /** What can be said before anything is made; also what the CLI asks before it starts. */
-export async function checkServer(sql: Sql): Promise<Pick<PreparedSource, 'identity' | 'serverVersion' | 'walEnd' | 'walSenderTimeoutMs'>> {
+export async function checkServer(sql: Sql): Promise<CheckedServer> {
   const [row] = await sql<
     {
       version: string
@@ -70,7 +69,11 @@ export async function checkServer(sql: Sql): Promise<Pick<PreparedSource, 'ident
       replica: boolean
       may_replicate: boolean
       standbys: string
+      application: string
       timeout: string
+      slot_timeout: string
+      max_slots: string
+      max_senders: string
       role: string
       database: string
     }[]
@@ -79,7 +82,9 @@ export async function checkServer(sql: Sql): Promise<Pick<PreparedSource, 'ident
       (SELECT rolsuper OR rolreplication FROM pg_roles WHERE rolname = current_user)
         OR EXISTS (SELECT FROM pg_roles WHERE rolname IN ('rds_replication', 'rds_superuser') AND pg_has_role(current_user, oid, 'MEMBER'))
         AS may_replicate,
-      current_setting('synchronous_standby_names') AS standbys,
+      current_setting('synchronous_standby_names') AS standbys, current_setting('application_name') AS application,
+      coalesce(extract(epoch FROM current_setting('idle_replication_slot_timeout', true)::interval), 0)::text AS slot_timeout,
+      current_setting('max_replication_slots') AS max_slots, current_setting('max_wal_senders') AS max_senders,
       (SELECT setting FROM pg_settings WHERE name = 'wal_sender_timeout') AS timeout,
       current_user AS role, current_database() AS database`
   if (!row) throw settings('the database answers nothing')
@@ -90,8 +95,17 @@ export async function checkServer(sql: Sql): Promise<Pick<PreparedSource, 'ident
     throw settings(`wal_level is ${row.wal_level}, it must be logical: ALTER SYSTEM SET wal_level = logical, then restart Postgres`)
   }
   if (!row.may_replicate) throw settings(`the role ${row.role} may not replicate: ALTER ROLE ${row.role} REPLICATION`)
-  if (/(^|[\s,(])"?\*"?([\s,)]|$)/.test(row.standbys)) {
-    throw settings("synchronous_standby_names is '*', so commits would wait for Rockpool: name the standbys instead")
+  const standby = waitsForStandby(row.standbys, row.application)
+  if (standby !== null) {
+    throw settings(
+      `synchronous_standby_names names ${standby}, so the application's commits would wait for Rockpool: name the standbys instead`,
+    )
+  }
+  for (const [name, value] of [
+    ['max_replication_slots', row.max_slots],
+    ['max_wal_senders', row.max_senders],
+  ]) {
+    if (Number(value) === 0) throw settings(`${name} is 0: ALTER SYSTEM SET ${name} = 10, then restart Postgres`)
   }
   const [system] = await sql<{ system: string; timeline: number; wal_end: string }[]>`
     SELECT (SELECT system_identifier::text FROM pg_control_system()) AS system,
@@ -101,6 +115,7 @@ export async function checkServer(sql: Sql): Promise<Pick<PreparedSource, 'ident
     serverVersion,
     walEnd: parseLsn(system?.wal_end ?? ''),
     walSenderTimeoutMs: Number(row.timeout),
+    slotTimeoutMs: Number(row.slot_timeout) * 1_000,
   }
 }
 
@@ -121,22 +136,6 @@ async function followSource(sql: Sql, publication: string, options: PrepareOptio
     const { tables, refusedTables } = followTables(names, found, published, publication, serverVersion)
     return { tables, refusedTables, seen: new Set(found.map((table) => table.oid)), catalogVersion: version }
   }
-}
-
-async function keepSlot(sql: Sql, slot: string): Promise<PreparedSource['slot']> {
-  const [row] = await sql<
-    { plugin: string | null; database: string | null; mine: boolean; flush: string | null; wal_status: string | null; pid: number | null }[]
-  >`
-    SELECT plugin, database, database = current_database() AS mine, confirmed_flush_lsn::text AS flush, wal_status, active_pid AS pid
-    FROM pg_replication_slots WHERE slot_name = ${slot}`
-  if (!row) {
-    const [created] = await sql<{ lsn: string }[]>`SELECT lsn::text FROM pg_create_logical_replication_slot(${slot}, 'pgoutput')`
-    return { created: true, lost: false, confirmedFlush: parseLsn(created?.lsn ?? ''), activePid: null }
-  }
-  if (row.plugin !== 'pgoutput') throw settings(`the replication slot ${slot} is not one of pgoutput: set SLOT to another name`)
-  if (!row.mine) throw settings(`the replication slot ${slot} belongs to the database ${row.database ?? '?'}: set SLOT to another name`)
-  const lost = row.wal_status === 'lost' || row.flush === null
-  return { created: false, lost, confirmedFlush: parseLsn(row.flush ?? '0/0'), activePid: row.pid }
 }
 
 const settings = (message: string) => new RockpoolError('ROCKPOOL_SOURCE_SETTINGS', message)

@@ -1,10 +1,9 @@
 import type { ValueOptions } from '../protocol/values.ts'
 
 /** `infinity` is the last day that text can order. */
-export function dateText(text: string): string | null {
+export function dateText(text: string): string {
   if (text === 'infinity') return '9999-12-31'
-  if (text === '-infinity') return '0000-01-01'
-  return text.endsWith(' BC') ? null : text
+  return text === '-infinity' ? '0000-01-01' : text
 }
 
 export function timeText(text: string, options: ValueOptions): string {
@@ -31,8 +30,8 @@ export function timestampText(text: string, options: ValueOptions, zone: boolean
   return `${year}-${day}T${time}${fraction(digits, options)}${zone ? 'Z' : ''}`
 }
 
-/** Postgres has six digits; they are cut, not rounded. */
+/** Postgres has six digits, never more; they are cut, not rounded. */
 function fraction(digits: string | undefined, options: ValueOptions): string {
-  const width = options.timestampDigits ?? 6
+  const width = Math.min(options.timestampDigits ?? 6, 6)
   return width === 0 ? '' : `.${(digits ?? '').slice(0, width).padEnd(width, '0')}`
 }

@@ -1,10 +1,11 @@
-import type { SourceValue, SqliteValue, ValueOptions } from '../protocol/values.ts'
-import { parseArray, parseComposite, parseMultirange, parseRange } from './literals.ts'
+import { MAX_VALUE_DEPTH, ValueFailure, type SourceValue, type SqliteValue, type ValueOptions } from '../protocol/values.ts'
+import { parseArray, parseComposite, parseMultirange, parseRange, type ArrayItem } from './literals.ts'
 import { dateText, timestampText, timeText } from './timestamps.ts'
 import type { ColumnType } from './types.ts'
 
 /**
- * The value of a column from the text that Postgres prints. Nothing throws: what is not understood stays its text.
+ * The value of a column from the text that Postgres prints. What is not understood stays its text; only a value nested too deeply is an error,
+ * and only when it is resolved.
  *
  * integers → INTEGER; float → REAL; bool → 1 or 0; bytea → BLOB; dates, times and custom types by the options of the sync config; arrays →
  * JSON text; numeric, money, uuid, json and everything else → text.
@@ -16,11 +17,11 @@ export function decodeValue(type: ColumnType, text: string): SourceValue {
     case 'enum':
       return text
     case 'array':
-      return deferred((options) => (isRawArray(type, options) ? text : arrayJson(type, text, options)))
+      return deferred((options) => (isRawArray(type, options) ? text : jsonOf(type, text, options, 1).raw))
     case 'domain':
       return deferred((options) => (options.customPostgresTypes && type.of ? resolve(decodeValue(type.of, text), options) : text))
     default:
-      return deferred((options) => (options.customPostgresTypes ? jsonText(jsonOf(type, text, options)) : text))
+      return deferred((options) => (options.customPostgresTypes ? jsonText(jsonOf(type, text, options, 1)) : text))
   }
 }
 
@@ -77,54 +78,59 @@ const literal = (value: string): Json => ({ raw: JSON.stringify(value) })
 const jsonText = (json: Json): string => (json.raw.startsWith('"') ? String(JSON.parse(json.raw)) : json.raw)
 const NULL: Json = { raw: 'null' }
 
-function arrayJson(type: ColumnType, text: string, options: ValueOptions): string {
-  return jsonOf(type, text, options).raw
-}
-
-function jsonOf(type: ColumnType, text: string, options: ValueOptions): Json {
+/** `depth`: of the value itself when it is an array or an object. */
+function jsonOf(type: ColumnType, text: string, options: ValueOptions, depth: number): Json {
   try {
-    return structured(type, text, options)
-  } catch {
+    return structured(type, text, options, depth)
+  } catch (error) {
+    if (error instanceof ValueFailure) throw error
     return literal(text)
   }
 }
 
-function structured(type: ColumnType, text: string, options: ValueOptions): Json {
-  const inner = (of: ColumnType | undefined, value: string | null): Json => (value === null || !of ? NULL : jsonOf(of, value, options))
+function structured(type: ColumnType, text: string, options: ValueOptions, depth: number): Json {
+  const inside = (of: ColumnType | undefined, value: string | null, at = depth + 1): Json =>
+    value === null || !of ? NULL : jsonOf(of, value, options, at)
   switch (type.kind) {
     case 'array': {
-      const list = (items: ReturnType<typeof parseArray>): Json => ({
-        raw: `[${items.map((item) => (Array.isArray(item) ? list(item) : inner(type.of, item)).raw).join(',')}]`,
-      })
-      return list(parseArray(text, type.delimiter))
+      const list = (items: ArrayItem[], at: number): Json => {
+        checkDepth(at)
+        return { raw: `[${items.map((item) => (Array.isArray(item) ? list(item, at + 1) : inside(type.of, item, at + 1)).raw).join(',')}]` }
+      }
+      return list(parseArray(text, type.delimiter), depth)
     }
     case 'composite': {
+      checkDepth(depth)
       const values = parseComposite(text)
-      const members = (type.attributes ?? []).map((each, i) => `${JSON.stringify(each.name)}:${inner(each.type, values[i] ?? null).raw}`)
+      const members = (type.attributes ?? []).map((each, i) => `${JSON.stringify(each.name)}:${inside(each.type, values[i] ?? null).raw}`)
       return { raw: `{${members.join(',')}}` }
     }
     case 'range': {
       const range = parseRange(text)
       if (range === 'empty') return literal('empty')
+      checkDepth(depth)
       const { lower, upper, lowerExclusive, upperExclusive } = range
       return {
-        raw: `{"lower":${inner(type.of, lower).raw},"upper":${inner(type.of, upper).raw},"lower_exclusive":${lowerExclusive ? 1 : 0},"upper_exclusive":${upperExclusive ? 1 : 0}}`,
+        raw: `{"lower":${inside(type.of, lower).raw},"upper":${inside(type.of, upper).raw},"lower_exclusive":${lowerExclusive ? 1 : 0},"upper_exclusive":${upperExclusive ? 1 : 0}}`,
       }
     }
-    case 'multirange':
-      return {
-        raw: `[${parseMultirange(text)
-          .map((each) => inner(type.of, each).raw)
-          .join(',')}]`,
-      }
+    case 'multirange': {
+      checkDepth(depth)
+      const ranges = parseMultirange(text).map((each) => inside(type.of, each).raw)
+      return { raw: `[${ranges.join(',')}]` }
+    }
     case 'domain':
-      return options.customPostgresTypes ? inner(type.of, text) : literal(text)
+      return options.customPostgresTypes ? inside(type.of, text, depth) : literal(text)
     case 'enum':
       return literal(text)
     case 'base':
       if (type.name === 'json' || type.name === 'jsonb') return { raw: text }
       return scalar(resolve(base(type.name, text), options))
   }
+}
+
+function checkDepth(depth: number): void {
+  if (depth > MAX_VALUE_DEPTH) throw new ValueFailure(`arrays and objects are nested deeper than ${MAX_VALUE_DEPTH} levels`)
 }
 
 function scalar(value: SqliteValue): Json {

@@ -14,6 +14,8 @@ export type ErrorCode =
   | 'PSYNC_S2105' // token audience missing or wrong
   | 'PSYNC_S2106' // no token, or header not in an accepted form
   | 'PSYNC_S2201' // key configuration is not usable
+  | 'PSYNC_S2203' // key set at an address that is not allowed
+  | 'PSYNC_S2204' // key set cannot be fetched
   | 'PSYNC_S2302' // no sync config deployed
   | 'PSYNC_S2305' // too many buckets or parameter results
   | 'ROCKPOOL_INTERNAL' // a fault of ours
@@ -26,6 +28,7 @@ export type ErrorCode =
   | 'ROCKPOOL_SOURCE_SETTINGS' // wal_level, privilege, identity …: Postgres is not set up
   | 'ROCKPOOL_SOURCE_CHANGED' // another database, or one put back to an older state
   | 'ROCKPOOL_PGOUTPUT' // Postgres sent a replication message that cannot be decoded
+  | 'ROCKPOOL_SLOT_TAKEN' // somebody else uses the replication slot
   | 'ROCKPOOL_WRITE_CHECKPOINT' // the marker could not be written into Postgres
 
 /** The one public error type. `status` is the HTTP status it becomes at the edge. */
@@ -62,6 +65,9 @@ export interface ErrorBody {
 function statusOf(code: ErrorCode): number {
   if (code.startsWith('PSYNC_S21')) return 401
   switch (code) {
+    // Nothing is known about the token; what clients do with 401, fetch another one, harms nobody.
+    case 'PSYNC_S2204':
+      return 401
     case 'PSYNC_S2001':
     case 'ROCKPOOL_CLIENT_FRAME':
       return 400
@@ -71,6 +77,7 @@ function statusOf(code: ErrorCode): number {
       return 415
     case 'PSYNC_S2003':
     case 'ROCKPOOL_SOURCE_UNREACHABLE':
+    case 'ROCKPOOL_SLOT_TAKEN':
     case 'ROCKPOOL_WRITE_CHECKPOINT':
       return 503
     default:

@@ -1,3 +1,4 @@
+import type { DiagnosticsStatus } from './diagnostics.ts'
 import type { OpId } from './ops.ts'
 
 /**
@@ -53,7 +54,44 @@ export interface BucketRpc {
   rows(request: Versioned & { checkpoint: OpId }): Promise<RowsAnswer>
 }
 
+/**
+ * `starting`: connecting, or not yet begun. `copying`: tables are being read. `live`: the stream is open. `idle`: nobody is connected, the next poll is at
+ * `session.next`. `retrying`: the last session failed. `refused`: it cannot succeed until somebody changes the settings, the sync config or Postgres;
+ * it is tried again all the same.
+ */
 export type ReplicatorState = 'starting' | 'copying' | 'live' | 'idle' | 'retrying' | 'refused'
+
+/** Sessions with Postgres. Times as ISO 8601. */
+export interface SessionStatus {
+  /** Since when the present one runs, null between two; how many there were since the object started. */
+  since: string | null
+  count: number
+  /** Row changes that the present one has taken in. */
+  changes: number
+  /** When the next one begins; null while one runs. */
+  next: string | null
+  /** Sessions that failed, and polls that found nothing, one after the other. */
+  failures: number
+  idlePolls: number
+}
+
+/** What the replication slot keeps in Postgres, as measured last. */
+export interface SlotStatus {
+  name: string
+  measured: string
+  /** `much`: half of WAL_KEEP_GB, or near `max_slot_wal_keep_size`; `over`: more than WAL_KEEP_GB; `lost`: Postgres has invalidated it. */
+  level: 'ok' | 'much' | 'over' | 'lost'
+  /** Measures in a row that were over WAL_KEEP_GB. */
+  overs: number
+  /** `reserved`, `extended`, `unreserved` or `lost`. */
+  walStatus: string | null
+  retainedBytes: number
+  /** WAL behind what was acknowledged. */
+  lagBytes: number
+  /** What may still be written before the slot is in danger, and `max_slot_wal_keep_size`; null when there is no limit. */
+  safeWalBytes: number | null
+  maxKeepBytes: number | null
+}
 
 export interface TableCopyStatus {
   table: string
@@ -80,6 +118,9 @@ export interface ReplicatorStatus {
   lastCommit: string | null
   copy: { tables: TableCopyStatus[]; waitingFor: string | null } | null
   relays: number
+  session: SessionStatus
+  /** Null before the first session, and when there is no slot. */
+  slot: SlotStatus | null
   /** Batches stored and not yet committed. */
   pendingBatches: number
   /** Buckets whose append fails at the moment. */
@@ -88,8 +129,12 @@ export interface ReplicatorStatus {
   refusedTables: { table: string; reason: string }[]
   /** Rows that a query could not evaluate. */
   skippedRows: { count: number; recent: { table: string; key: string; reason: string }[] }
+  /** The last problems. */
+  diagnostics: DiagnosticsStatus
   /** What is in memory and not yet safe elsewhere: row changes not stored, UTF-16 units of ops not answered; and the most there ever was. */
   held: { changes: number; peakChanges: number; sending: number; peakSending: number }
+  /** Since the replicator started: row changes and batches stored, rows that this wrote (as they are billed), and appends, each a row in a bucket. */
+  written: { changes: number; batches: number; rows: number; appends: number }
   error: { code: string; message: string } | null
 }
 
@@ -102,6 +147,8 @@ export interface ReplicatorRpc {
   plan(request: Versioned & { hash: string }): Promise<string | null>
   /** Emits a marker into Postgres and answers the number that will appear in the client's mailbox. */
   writeCheckpoint(request: Versioned & { user: string; clientId: string }): Promise<{ writeCheckpoint: string }>
+  /** The same with a number that the client chose, decimal in 1 … 2^63-1. Answers the highest one of this client, which is the one to come. */
+  checkpointRequest(request: Versioned & { user: string; clientId: string; id: string }): Promise<{ id: string }>
   status(request: Versioned): Promise<ReplicatorStatus>
   /** The dead man's switch: makes sure that an alarm stands if there is anything to do. */
   wake(request: Versioned): Promise<void>

@@ -13,6 +13,7 @@ export interface ValueOptions {
 
 /** A value whose text depends on the options of the sync config: timestamps, custom types. */
 export interface DeferredValue {
+  /** Throws ValueFailure. */
   resolve(options: ValueOptions): SqliteValue
 }
 
@@ -20,3 +21,11 @@ export interface DeferredValue {
 export type SourceValue = SqliteValue | DeferredValue | undefined
 
 export type SourceRow = Record<string, SourceValue>
+
+/** Arrays, objects and ranges inside each other, the outermost counted, that one value may have. JSON of json columns is not counted. */
+export const MAX_VALUE_DEPTH = 11
+
+/** A value that cannot be given to clients. Its row is left out, and that is said with table and key; it is no fault of the program. */
+export class ValueFailure extends Error {
+  override readonly name = 'ValueFailure'
+}

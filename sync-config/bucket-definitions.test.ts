@@ -54,6 +54,21 @@ test('integers keep their digits, reals their decimal point, missing columns and
   })
 })
 
+test('columns may be called like what every JavaScript object has', () => {
+  const select = 'SELECT id, constructor IS NULL AS none, "toString" AS text, "__proto__" AS proto FROM lists'
+  const plan = load(`bucket_definitions:\n  constructor:\n    data: [${JSON.stringify(select)}]\n`)
+  const own = Object.fromEntries([
+    ['id', '2'],
+    ['constructor', 5n],
+    ['toString', 'x'],
+    ['__proto__', 'y'],
+  ])
+  expect([{ id: '1' }, own].map((row) => plan.evaluateRow(lists, row).rows[0]?.data)).toEqual([
+    '{"id":"1","none":1}',
+    '{"id":"2","none":0,"text":"x","proto":"y"}',
+  ])
+})
+
 test('a table query is a lookup whose rows decide on the buckets', () => {
   const plan = load(`
 bucket_definitions:

@@ -1,72 +1,82 @@
 import { compileAlphaStream } from './alpha/stream.ts'
 import type { Context } from './context.ts'
 import { compileEvent } from './event.ts'
-import { contentHash } from './plan/hash.ts'
-import { PLAN_VERSION, type Definition, type Lookup, type PlanContent } from './plan/plan.ts'
+import { contentText, textHash } from './plan/hash.ts'
+import { PLAN_VERSION, type Definition, type Lookup, type PlanContent, type Program } from './plan/plan.ts'
 import { compileBuckets } from './legacy/buckets.ts'
 import { Findings } from './text/findings.ts'
 import { readConfig, type ConfigText, type CteText } from './text/config.ts'
 import { valueOptions, type Options } from './text/options.ts'
 import { YamlReader } from './text/document.ts'
+import { DEFAULT_LIMITS } from './limits.ts'
 import { SchemaCheck, type SourceSchema } from './schema.ts'
 import { compileStream, readCtes } from './compiled/stream.ts'
 import type { Ctes } from './compiled/select.ts'
-import type { CompileResult, Plan } from './types.ts'
+import { TooMuchWork, type Work, type WorkKind } from './text/work.ts'
+import type { Range } from './text/findings.ts'
+import type { CompileLimits, CompileResult, Plan } from './types.ts'
 
 export interface CompileSettings {
   /** Tables of the source, for warnings about names that do not exist. */
   schema?: SourceSchema
   /** Behave as the reference where it is wrong in a way that can grant too much or too little. Only for comparing with it. */
   copyTraps?: boolean
+  limits?: Partial<CompileLimits>
+  /** Schema that unqualified tables are in; `public`. */
+  defaultSchema?: string
 }
 
 /** A compile result with what only tools want to know. */
-export type DetailedResult = CompileResult & { options: Options | null }
+export type DetailedResult = CompileResult & { options: Options | null; work: Readonly<Record<WorkKind, number>> }
 
 export function compileConfig(yaml: string, settings: CompileSettings = {}): DetailedResult {
-  const findings = new Findings(yaml)
+  const limits = { ...DEFAULT_LIMITS, ...settings.limits }
+  const scale = Math.max(1, limits.disjuncts / DEFAULT_LIMITS.disjuncts)
+  const findings = new Findings(yaml, scale)
   const config = readConfig(new YamlReader(yaml, findings))
-  const plan = config && compilePlan(config, findings, settings)
+  const plan = config && compilePlan(config, findings, settings, limits)
   const errors = findings.all.filter((finding) => finding.level === 'error')
   const warnings = findings.all.filter((finding) => finding.level === 'warning')
   const options = config?.options ?? null
-  if (errors.length > 0 || !plan) return { ok: false, errors, warnings, options }
-  return { ok: true, plan, warnings, options }
+  const work = findings.work.steps
+  if (errors.length > 0 || !plan) return { ok: false, errors, warnings, options, work }
+  return { ok: true, plan, warnings, options, work }
 }
 
-function compilePlan(config: ConfigText, findings: Findings, settings: CompileSettings): Plan {
+function compilePlan(config: ConfigText, findings: Findings, settings: CompileSettings, limits: CompileLimits): Plan {
   const values = valueOptions(config.options)
-  const definitions = new Contents<Definition>(values)
-  const lookups = new Contents<Lookup>(values)
+  const definitions = new Contents<Definition>(values, findings.work)
+  const lookups = new Contents<Lookup>(values, findings.work)
   const context: Context = {
     findings,
     edition: config.options.edition,
     fixedJson: config.options.fixedJsonExtract,
     copyTraps: settings.copyTraps ?? false,
+    defaultSchema: settings.defaultSchema ?? 'public',
+    limits,
     schema: settings.schema ? new SchemaCheck(settings.schema) : null,
     definition: (content) => definitions.add(content),
     lookup: (content) => lookups.add(content),
   }
   const programs: PlanContent['programs'] = []
-  for (const bucket of config.buckets) {
-    const program = compileBuckets(context, bucket)
-    if (program) programs.push(program)
-  }
-  if (config.options.edition === 3) {
-    const shared = readCtes(context, config.with)
-    for (const stream of config.streams) {
-      const own = readCtes(context, stream.with, shared)
-      programs.push(compileStream(context, stream, own))
-      warnUnused(context, stream.with, own)
-    }
-    warnUnused(context, config.with, shared)
-  }
-  if (config.options.edition === 2) {
-    for (const stream of config.streams) {
-      const program = compileAlphaStream(context, stream)
+  const compileEach = <T extends { key: Range }>(texts: readonly T[], compileOne: (text: T) => Program | null): void => {
+    for (const text of texts) {
+      const program = within(findings, text.key, () => compileOne(text))
       if (program) programs.push(program)
     }
   }
+  compileEach(config.buckets, (bucket) => compileBuckets(context, bucket))
+  if (config.options.edition === 3) {
+    const shared = within(findings, config.with[0]?.key ?? [0, 1], () => readCtes(context, config.with)) ?? new Map()
+    compileEach(config.streams, (stream) => {
+      const own = readCtes(context, stream.with, shared)
+      const program = compileStream(context, stream, own)
+      warnUnused(context, stream.with, own)
+      return program
+    })
+    warnUnused(context, config.with, shared)
+  }
+  if (config.options.edition === 2) compileEach(config.streams, (stream) => compileAlphaStream(context, stream))
   const content: PlanContent = {
     version: PLAN_VERSION,
     edition: config.options.edition,
@@ -74,9 +84,20 @@ function compilePlan(config: ConfigText, findings: Findings, settings: CompileSe
     definitions: definitions.all,
     lookups: lookups.all,
     programs,
-    events: config.events.map((event) => compileEvent(context, event)),
+    events: config.events.flatMap((event) => within(findings, event.key, () => compileEvent(context, event)) ?? []),
   }
   return { ...content }
+}
+
+/** What `make` makes; null with an error at `place` when it takes too much work. */
+function within<T>(findings: Findings, place: Range, make: () => T): T | null {
+  try {
+    return make()
+  } catch (error) {
+    if (!(error instanceof TooMuchWork) && !(error instanceof RangeError)) throw error
+    findings.error('plan-work', 'Planning this takes too much work: split it, or use fewer ORs, joins and subqueries.', place)
+    return null
+  }
 }
 
 function warnUnused(context: Context, texts: readonly CteText[], ctes: Ctes): void {
@@ -90,17 +111,24 @@ function warnUnused(context: Context, texts: readonly CteText[], ctes: Ctes): vo
 /** Contents with their hashes, equal ones once. Labels are for people and do not count. */
 class Contents<T extends { hash: string }> {
   readonly #values: unknown
+  readonly #work: Work
+  readonly #indexes = new Map<string, number>()
   readonly all: T[] = []
 
-  constructor(values: unknown) {
+  constructor(values: unknown, work: Work) {
     this.#values = values
+    this.#work = work
   }
 
   add(content: Omit<T, 'hash'>): number
   add(content: T): number {
-    const hash = contentHash([this.#values, withoutLabels(content)])
-    const known = this.all.findIndex((other) => other.hash === hash)
-    return known >= 0 ? known : this.all.push({ ...content, hash }) - 1
+    const text = contentText([this.#values, withoutLabels(content)])
+    this.#work.step('plan', Math.ceil(text.length / 10))
+    const hash = textHash(text)
+    const known = this.#indexes.get(hash)
+    if (known !== undefined) return known
+    this.#indexes.set(hash, this.all.length)
+    return this.all.push({ ...content, hash }) - 1
   }
 }
 

@@ -1,17 +1,24 @@
 import type { Definition, Lookup } from './plan/plan.ts'
 import type { Findings } from './text/findings.ts'
 import type { SchemaCheck } from './schema.ts'
+import type { CompileLimits } from './types.ts'
 
 /** What all queries of one file share while it is compiled. */
 export interface Context {
   findings: Findings
   edition: 1 | 2 | 3
   fixedJson: boolean
-  /** Traps T4 and T5 as the reference has them; only for comparing with it. */
+  /** Behave as the reference where it is wrong; only for comparing with it. */
   copyTraps: boolean
+  /** Schema that unqualified tables are in. */
+  defaultSchema: string
+  limits: CompileLimits
   /** Tables and columns of the source, when known. */
   schema: SchemaCheck | null
   /** Index of the definition with this content, added if it is new. */
   definition(content: Omit<Definition, 'hash'>): number
   lookup(content: Omit<Lookup, 'hash'>): number
 }
+
+export const tooManyDisjuncts = (most: number): string =>
+  `The ORs of this condition multiply out to more than ${most} alternatives: split the query, or raise MAX_DISJUNCTS.`

@@ -13,7 +13,7 @@ export function compileEvent(context: Context, { name, payloads }: EventText): P
   const queries = payloads.flatMap((source, i) => {
     const sql = new Sql(source, context.findings)
     const select = sql.select(false)
-    const table = select && singleTable(sql, select)
+    const table = select && singleTable(sql, select, context.defaultSchema)
     if (!select || !table) return []
     const scope = scopeOf(sql, {
       dialect: 'legacy',

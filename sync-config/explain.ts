@@ -85,7 +85,7 @@ function text(expr: Expr): string {
     case 'request':
       return expr[1] === 'sub' ? 'user_id' : expr[1]
     case 'member':
-      return `${expr[1]}.${expr[2]}`
+      return `${expr[1]}.${typeof expr[2] === 'string' ? expr[2] : `(${text(expr[2])})`}`
     case 'call':
       return `${expr[1]}(${expr[2].map(text).join(', ')})`
   }

@@ -1,6 +1,6 @@
 import { compileConfig } from './compile.ts'
 import { ReadyPlan } from './load/plan.ts'
-import type { CompileResult, LoadedPlan, Plan, RequestLimits } from './types.ts'
+import type { CompileLimits, CompileResult, LoadedPlan, Plan, RequestLimits } from './types.ts'
 
 export type * from './types.ts'
 export { parsePlan, planHash } from './plan/hash.ts'
@@ -12,8 +12,8 @@ export { parsePlan, planHash } from './plan/hash.ts'
  * const result = compile(yaml)
  * if (result.ok) loadPlan(result.plan).evaluateRow({ schema: 'public', name: 'lists' }, row)
  */
-export function compile(yaml: string): CompileResult {
-  const result = compileConfig(yaml)
+export function compile(yaml: string, limits: Partial<CompileLimits> = {}): CompileResult {
+  const result = compileConfig(yaml, { limits })
   return result.ok
     ? { ok: true, plan: result.plan, warnings: result.warnings }
     : { ok: false, errors: result.errors, warnings: result.warnings }

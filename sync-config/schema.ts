@@ -1,6 +1,7 @@
 import { astVisitor, type PGNode, type SelectFromStatement } from 'pgsql-ast-parser'
 import type { SourceTable } from './legacy/table.ts'
 import type { TablePattern } from './plan/plan.ts'
+import { closest, suggestion } from './text/closest.ts'
 import type { Sql } from './text/sql.ts'
 
 /** Tables of the source for warnings about names that do not exist. */
@@ -78,29 +79,4 @@ export class SchemaCheck {
       (table) => table.schema === pattern.schema && (pattern.wildcard ? table.name.startsWith(pattern.name) : table.name === pattern.name),
     )
   }
-}
-
-const suggestion = (nearest: string | null): string => (nearest === null ? '' : ` Did you mean ${nearest}?`)
-
-/** The name with the fewest edits to it, when there are few. */
-export function closest(name: string, names: readonly string[]): string | null {
-  let best: string | null = null
-  let least = Math.max(1, Math.floor(name.length / 3)) + 1
-  for (const other of names) {
-    const distance = edits(name, other)
-    if (distance < least) [best, least] = [other, distance]
-  }
-  return best
-}
-
-function edits(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, i) => i)
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i]
-    for (let j = 1; j <= b.length; j++) {
-      next.push(Math.min((next[j - 1] ?? 0) + 1, (row[j] ?? 0) + 1, (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1)))
-    }
-    row = next
-  }
-  return row[b.length] ?? 0
 }

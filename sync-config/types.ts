@@ -1,5 +1,5 @@
 import type { BucketReason, StreamEntry } from '../protocol/lines.ts'
-import type { SourceRow } from '../protocol/values.ts'
+import type { SourceRow, SqliteValue } from '../protocol/values.ts'
 
 /** A place in the YAML text, from 1. */
 export interface Place {
@@ -54,6 +54,15 @@ export interface EvaluatedRow {
   rows: BucketRow[]
   /** Outputs that were skipped because a query could not evaluate them. The rest of the row stands. */
   errors: EvaluationError[]
+  /** What the row means for `event_definitions`; absent when nothing. */
+  events?: EvaluatedEvent[]
+}
+
+/** The columns of one payload for one row, or why it could not be evaluated. */
+export interface EvaluatedEvent {
+  event: string
+  values: [name: string, value: SqliteValue | undefined][]
+  errors: string[]
 }
 
 /** What the buckets of a client follow from. Claims and parameters are plain JSON. */
@@ -102,6 +111,14 @@ export interface LoadedPlan {
   reads(table: TableName): boolean
   evaluateRow(table: TableName, row: SourceRow): EvaluatedRow
   request(context: RequestContext): RequestProgram
+}
+
+/** Limits of one stream or definition, settings of the tenant. */
+export interface CompileLimits {
+  /** Alternatives that the ORs under one AND may multiply out to (default 100). */
+  disjuncts: number
+  /** Kinds of buckets of one stream (default 100). */
+  streamBuckets: number
 }
 
 /** Limits of one client, settings of the tenant. */

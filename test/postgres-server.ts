@@ -1,5 +1,5 @@
 import { execFile, spawn, type ChildProcess } from 'node:child_process'
-import { existsSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { chmod, chown, mkdir, rm, stat, writeFile } from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
@@ -115,7 +115,7 @@ export class PostgresServer {
     return new Promise((resolve) => {
       child.stderr?.on('data', (chunk: Buffer) => {
         this.#log = (this.#log + chunk.toString()).slice(-20_000)
-        if (this.#log.includes('database system is ready to accept connections')) resolve(true)
+        if (/ready to accept (read-only )?connections/.test(this.#log)) resolve(true)
       })
       child.once('error', (error) => {
         this.#log += error.message
@@ -135,13 +135,17 @@ export class PostgresServer {
     return this.#log
   }
 
-  /** SIGINT: ends connections and shuts down properly. SIGKILL: a crash. */
-  async stop(signal: 'SIGINT' | 'SIGKILL'): Promise<void> {
+  /** SIGINT: ends connections and shuts down properly. SIGQUIT: at once. SIGKILL: a crash, after which nobody answers. */
+  async stop(signal: 'SIGINT' | 'SIGQUIT' | 'SIGKILL'): Promise<void> {
     const child = this.#process
     if (!child) return
     const exited = new Promise((resolve) => child.once('exit', resolve))
+    // Those that serve connections outlive the one that was killed by some milliseconds, and would go on answering.
+    const servants = signal === 'SIGKILL' ? await childrenOf(child.pid) : []
     child.kill(signal)
+    for (const pid of servants) end(pid)
     await exited
+    while (servants.some(alive)) await new Promise((resolve) => setTimeout(resolve, 5))
   }
 
   /** Keeps owners and modes, which Postgres checks. */
@@ -161,4 +165,31 @@ const ENVIRONMENT = { ...process.env, LC_ALL: 'C' }
 async function makeExecutable(path: string): Promise<void> {
   const { mode } = await stat(path)
   if ((mode & 0o555) !== 0o555) await chmod(path, mode | 0o555)
+}
+
+async function childrenOf(parent: number | undefined): Promise<number[]> {
+  const { stdout } = await run('ps', ['-A', '-o', 'pid=,ppid='])
+  return stdout
+    .split('\n')
+    .map((line) => line.trim().split(/\s+/).map(Number))
+    .flatMap(([pid, ppid]) => (pid !== undefined && ppid === parent ? [pid] : []))
+}
+
+function end(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL')
+  } catch {
+    // It has gone by itself.
+  }
+}
+
+function alive(pid: number): boolean {
+  try {
+    process.kill(pid, 0)
+  } catch {
+    return false
+  }
+  // One that nobody has waited for yet.
+  const stat = `/proc/${pid}/stat`
+  return !existsSync(stat) || !/\) Z /.test(readFileSync(stat, 'utf8'))
 }

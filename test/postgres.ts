@@ -39,6 +39,9 @@ export interface TestPostgres {
   stop(): Promise<void>
 }
 
+/** Connections of a test's own. */
+const POOL = 8
+
 export interface SavedData {
   readonly path: string
 }
@@ -50,16 +53,17 @@ export interface StartOptions {
   files?: Record<string, string>
 }
 
+/** Below the ports that the system gives to outgoing connections: one of those may be taken between now and its use. */
 export async function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const server = createServer()
-    server.once('error', reject)
-    server.listen(0, '127.0.0.1', () => {
-      const address = server.address()
-      if (address === null || typeof address === 'string') return reject(new Error('no port'))
-      server.close(() => resolve(address.port))
+  for (;;) {
+    const port = 18_000 + Math.floor(Math.random() * 14_000)
+    const free = await new Promise<boolean>((resolve) => {
+      const server = createServer()
+      server.once('error', () => resolve(false))
+      server.listen(port, '127.0.0.1', () => server.close(() => resolve(true)))
     })
-  })
+    if (free) return port
+  }
 }
 
 /** A real Postgres with logical WAL on a free port of the loopback interface, in a folder of its own. */
@@ -87,8 +91,16 @@ export async function startPostgres(settings: Record<string, string> = {}, optio
   const maintenance = postgres(urlOf({ database: 'postgres' }), { max: 1, onnotice: () => {} })
   await maintenance`CREATE DATABASE app`
   await maintenance.end({ timeout: 1 })
-  const sql = postgres(urlOf({}), { max: 8, onnotice: () => {} })
-  const start = async (more: Record<string, string> = {}) => server.start(port, Object.assign(all, more))
+  const sql = postgres(urlOf({}), { max: POOL, onnotice: () => {} })
+  const start = async (more: Record<string, string> = {}) => {
+    await server.start(port, Object.assign(all, more))
+    // A connection of the pool may not have noticed yet that its server has gone; no test should meet it.
+    for (let tries = 0; tries < 100; tries++) {
+      const answers = await Promise.allSettled(Array.from({ length: POOL }, () => sql`SELECT 1`))
+      if (answers.every((answer) => answer.status === 'fulfilled')) return
+    }
+    throw new Error(`Postgres does not answer:\n${server.log}`)
+  }
   let saved = 0
   return {
     version,
@@ -123,7 +135,8 @@ export async function startPostgres(settings: Record<string, string> = {}, optio
     },
     async stop() {
       await sql.end({ timeout: 1 })
-      await server.stop('SIGINT')
+      // At once: a proper shutdown waits for walsenders until their clients have confirmed everything.
+      await server.stop('SIGQUIT')
       await rm(directory, { recursive: true, force: true, maxRetries: 5 })
     },
   }

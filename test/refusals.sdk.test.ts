@@ -63,7 +63,8 @@ describe('bad tokens', () => {
   test('without a token nothing of an object is touched', async () => {
     expect((await fetch(`${edge.url}/status`)).status).toBe(401)
     expect((await fetch(`${edge.url}/write-checkpoint2.json?client_id=a`)).status).toBe(401)
-    expect(await edge.objectIds('Bucket')).toEqual([])
+    expect(await edge.objectTables('Bucket')).toEqual([])
+    expect(await edge.objectTables('Relay')).toEqual([])
   })
 })
 
@@ -101,6 +102,18 @@ describe('bad bodies and paths', () => {
   })
 
   test('every answer may be read by a page of another origin', async () => {
+    for (const [path, init, status] of [
+      ['/sync/stream', { method: 'POST', headers: json, body: '{}' }, 401],
+      ['/sync/stream', { method: 'POST', headers: await authorized(), body: '{' }, 400],
+      ['/nowhere', {}, 404],
+      ['/probes/liveness', {}, 200],
+      ['/status', { headers: await authorized() }, 200],
+    ] as const) {
+      const response = await fetch(`${edge.url}${path}`, init)
+      expect([path, response.status]).toEqual([path, status])
+      expect(response.headers.get('access-control-allow-origin')).toBe('*')
+      expect(response.headers.get('access-control-expose-headers')).toBe('Content-Type')
+    }
     const preflight = await fetch(`${edge.url}/sync/stream`, {
       method: 'OPTIONS',
       headers: {
@@ -113,6 +126,28 @@ describe('bad bodies and paths', () => {
     expect(preflight.headers.get('access-control-allow-headers')?.toLowerCase()).toContain('x-user-agent')
     const refused = await fetch(`${edge.url}/nowhere`, { headers: { origin: 'https://app.example' } })
     expect(refused.headers.get('access-control-allow-origin')).toBe('*')
+  })
+
+  test('what is too long is refused and breaks nothing', async () => {
+    const headers = await authorized()
+    const read = async (path: string, init: RequestInit) => {
+      const response = await fetch(`${edge.url}${path}`, init)
+      const { error }: { error: { code: string } } = await response.json()
+      return [response.status, error.code]
+    }
+    const long = 'x'.repeat(12_000)
+    expect(await read(`/write-checkpoint2.json?client_id=${long}`, { headers })).toEqual([400, 'PSYNC_S2001'])
+    expect(await read(`/${long}`, { headers })).toEqual([404, 'PSYNC_S2002'])
+    expect(await read('/status', { headers: { authorization: `Token ${long}` } })).toEqual([401, 'PSYNC_S2101'])
+    expect(await stream(headers, `{"parameters":${'['.repeat(1_000_000)}${']'.repeat(1_000_000)}}`)).toEqual([400, 'PSYNC_S2001'])
+  })
+
+  test('a database that is down is a 503 with a code for whoever waits for a write checkpoint', async () => {
+    const response = await fetch(`${edge.url}/write-checkpoint2.json?client_id=a`, { headers: await authorized() })
+    const { error }: { error: { code: string; status: number; description: string } } = await response.json()
+    expect([response.status, error.status, error.code]).toEqual([503, 503, 'ROCKPOOL_WRITE_CHECKPOINT'])
+    expect(error.description).not.toContain('secret')
+    expect(response.headers.get('access-control-allow-origin')).toBe('*')
   })
 
   test('the probes answer', async () => {

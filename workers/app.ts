@@ -1,35 +1,43 @@
 import { Hono, type Context } from 'hono'
 import { cors } from 'hono/cors'
+import { z } from 'zod'
 import type { Environment } from '../durable-objects/environment.ts'
 import { RockpoolError } from '../protocol/errors.ts'
 import { MESSAGE_VERSION } from '../protocol/messages.ts'
 import { DEFAULT_TENANT, replicatorName } from '../protocol/names.ts'
 import { tokenRules } from './auth/keys.ts'
 import { tokenOfHeader, verifyToken, type Session } from './auth/token.ts'
+import { checkpointRequest } from './checkpoint-request.ts'
 import { publicError } from './errors.ts'
-import { readJson, streamRequest } from './sync/body.ts'
+import { clientId, readJson, streamRequest, validated } from './sync/body.ts'
 import { heldStatus } from './sync/held.ts'
 import { streamResponse } from './sync/http.ts'
-import { MAX_CLIENT_ID_LENGTH } from './sync/limits.ts'
 import { webSocketStream } from './sync/web-socket.ts'
+
+const clientIdQuery = z.object({ client_id: clientId })
+
+type Request = Context<{ Bindings: Environment }>
 
 export const app = new Hono<{ Bindings: Environment }>()
 
 app.use(
   cors({
     origin: '*',
-    allowMethods: ['GET', 'POST', 'OPTIONS'],
+    allowMethods: ['GET', 'POST'],
     allowHeaders: ['Content-Type', 'Authorization', 'User-Agent', 'X-User-Agent'],
     exposeHeaders: ['Content-Type'],
     maxAge: 3600,
   }),
 )
 
-/** The token is verified before any object is named. */
-const sessionOf = (env: Environment, header: string | undefined): Promise<Session> => verifyToken(tokenOfHeader(header), tokenRules(env))
+/** The token is verified, and the request validated, before any object is named. */
+const sessionOf = (c: Request): Promise<Session> =>
+  verifyToken(tokenOfHeader(c.req.header('authorization')), tokenRules(c.env), { background: (work) => c.executionCtx.waitUntil(work) })
+
+const replicatorOf = (c: Request) => c.env.REPLICATOR.getByName(replicatorName(DEFAULT_TENANT))
 
 app.post('/sync/stream', async (c) => {
-  const session = await sessionOf(c.env, c.req.header('authorization'))
+  const session = await sessionOf(c)
   const request = streamRequest(await readJson(c.req.raw))
   return streamResponse(c.env, DEFAULT_TENANT, session, request, c.req.header('accept'))
 })
@@ -40,38 +48,47 @@ app.get('/sync/stream', (c) => {
 })
 
 app.get('/write-checkpoint2.json', async (c) => {
-  const session = await sessionOf(c.env, c.req.header('authorization'))
-  const clientId = c.req.query('client_id') ?? ''
-  if (clientId.length > MAX_CLIENT_ID_LENGTH)
-    throw new RockpoolError('PSYNC_S2001', `client_id is longer than ${MAX_CLIENT_ID_LENGTH} characters`)
-  const replicator = c.env.REPLICATOR.getByName(replicatorName(DEFAULT_TENANT))
-  const { writeCheckpoint } = await replicator.writeCheckpoint({ v: MESSAGE_VERSION, user: session.user, clientId })
+  // A marker is written: that is not what a HEAD is for.
+  if (c.req.raw.method === 'HEAD') throw noRoute(c)
+  const { user } = await sessionOf(c)
+  const { client_id } = validated(clientIdQuery, { client_id: c.req.query('client_id') ?? '' })
+  const { writeCheckpoint } = await replicatorOf(c).writeCheckpoint({ v: MESSAGE_VERSION, user, clientId: client_id })
   return c.json({ data: { write_checkpoint: writeCheckpoint } })
+})
+
+app.post('/sync/checkpoint-request', async (c) => {
+  const { user } = await sessionOf(c)
+  const request = checkpointRequest(await readJson(c.req.raw))
+  const { id } = await replicatorOf(c).checkpointRequest({ v: MESSAGE_VERSION, user, ...request })
+  return c.json({ data: { checkpoint_request_id: id } })
 })
 
 /** With any valid token; what names users or rows only with one that says `operator: true`. */
 app.get('/status', async (c) => {
-  const session = await sessionOf(c.env, c.req.header('authorization'))
-  const status = await c.env.REPLICATOR.getByName(replicatorName(DEFAULT_TENANT)).status({ v: MESSAGE_VERSION })
-  const streams = heldStatus()
-  if (session.claims.operator === true) return c.json({ data: { ...status, streams } })
+  const session = await sessionOf(c)
+  const status = { ...(await replicatorOf(c).status({ v: MESSAGE_VERSION })), streams: heldStatus() }
+  if (session.claims.operator === true) return c.json({ data: status })
   const failingBuckets = status.failingBuckets.map((each) => ({ ...each, bucket: '…' }))
-  return c.json({ data: { ...status, streams, failingBuckets, skippedRows: { ...status.skippedRows, recent: [] } } })
+  const hidden = { skippedRows: { ...status.skippedRows, recent: [] }, diagnostics: { ...status.diagnostics, recent: [] } }
+  return c.json({ data: { ...status, failingBuckets, ...hidden } })
 })
 
 /** Whether the script answers; what the replicator does is in `/status`. */
 app.get('/probes/:probe{startup|liveness|readiness}', (c) => c.json({ data: { started: true, ready: true } }))
 
 /** Some clients put their own path behind the address, or none: the WebSocket is the same everywhere. */
-app.notFound((c) => {
-  if (isUpgrade(c)) return webSocketStream(c.env, DEFAULT_TENANT)
-  return refuse(new RockpoolError('PSYNC_S2002', `there is no ${c.req.method} ${c.req.path}`))
-})
+app.notFound((c) => (isUpgrade(c) ? webSocketStream(c.env, DEFAULT_TENANT) : refuse(noRoute(c))))
 
 app.onError((error) => refuse(publicError(error)))
 
-const isUpgrade = (c: Context): boolean => c.req.header('upgrade')?.toLowerCase() === 'websocket'
+const isUpgrade = (c: Request): boolean => c.req.header('upgrade')?.toLowerCase() === 'websocket'
 
 function refuse(error: RockpoolError): Response {
-  return Response.json(error.body(), { status: error.status, headers: { 'access-control-allow-origin': '*' } })
+  return Response.json(error.body(), { status: error.status, headers: { 'cache-control': 'no-store' } })
+}
+
+function noRoute(c: Request): RockpoolError {
+  const others = app.routes.filter(({ path, method }) => path === c.req.path && method !== 'ALL').map(({ method }) => method)
+  const hint = others.length === 0 ? '' : `; there is ${others.join(' and ')}`
+  return new RockpoolError('PSYNC_S2002', `there is no ${c.req.raw.method} ${c.req.path.slice(0, 200)}${hint}`)
 }

@@ -2,14 +2,23 @@ import { RockpoolError, type ErrorCode } from '../protocol/errors.ts'
 
 /**
  * What may be told to the outside. A RockpoolError stays what it is, also one that crossed an RPC call and so lost its class. Anything else
- * becomes ROCKPOOL_INTERNAL: its text goes to the log, because it may speak of things that are not the caller's business.
+ * becomes ROCKPOOL_INTERNAL: its text goes to the log, because it may speak of things that are not the caller's business. What the platform
+ * says of an object that is moved, replaced or has too much to do is PSYNC_S2003.
  */
 export function publicError(error: unknown): RockpoolError {
   if (error instanceof RockpoolError) return error
   const carried = carriedError(error)
   if (carried) return carried
+  if (passes(error)) return new RockpoolError('PSYNC_S2003', 'an object restarts or has too much to do; try again', { cause: error })
   console.error('unexpected error', error instanceof Error ? (error.stack ?? error.message) : String(error))
   return new RockpoolError('ROCKPOOL_INTERNAL', 'an unexpected error; the log of the Worker has the details', { cause: error })
+}
+
+/** The platform marks errors of calls to objects. */
+function passes(error: unknown): boolean {
+  if (typeof error !== 'object' || error === null) return false
+  const marks: { retryable?: unknown; overloaded?: unknown; durableObjectReset?: unknown } = error
+  return [marks.retryable, marks.overloaded, marks.durableObjectReset].includes(true)
 }
 
 /** RPC keeps the message and own plain properties of an error, but not its class. */

@@ -8,6 +8,7 @@ import { DEFAULT_TENANT, replicatorName } from '../protocol/names.ts'
  * every minute each tenant's replicator is asked to make sure that one stands. Throws ROCKPOOL_SETTINGS when settings are missing.
  */
 export async function scheduled(env: Environment): Promise<void> {
-  tenantSettings(env, DEFAULT_TENANT)
+  // Woken with wrong settings too: it refuses them by name, where `/status` shows it.
   await env.REPLICATOR.getByName(replicatorName(DEFAULT_TENANT)).wake({ v: MESSAGE_VERSION })
+  tenantSettings(env, DEFAULT_TENANT)
 }

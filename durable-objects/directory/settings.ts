@@ -1,45 +1,101 @@
 import { z } from 'zod'
 import { RockpoolError } from '../../protocol/errors.ts'
 import { DEFAULT_TENANT } from '../../protocol/names.ts'
+import { readLimits, type Limits } from '../../sync-config/limits.ts'
 import bundledSyncConfig from '../../sync-config.yaml'
-import type { Environment } from '../environment.ts'
+import type { SettingBindings } from '../setting-bindings.ts'
 
 const identifier = z.string().regex(/^[a-z_][a-z0-9_]{0,62}$/, 'lower-case letters, digits and _ only')
 
-const shape = z.object({
-  databaseUrl: z.string().regex(/^postgres(ql)?:\/\//, 'must begin with postgres://'),
-  syncConfig: z.string().min(1),
-  /** Given: it must exist. Not given: `rockpool` is created and kept equal to the tables of the sync config. */
-  publication: identifier.optional(),
-  slot: identifier,
-  /** How often changes of definitions are looked for while the tenant is live. */
-  catalogWatchSeconds: z.coerce.number().min(0.05).max(3_600),
-})
+/** Bindings are texts, or numbers when they stand in `[vars]`. */
+const number = (least: number, most: number) =>
+  z
+    .union([z.number(), z.string().regex(/^\d+(\.\d+)?$/, 'must be a number')])
+    .transform(Number)
+    .refine((n) => n >= least && n <= most, `must be ${least} to ${most}`)
+const whole = (least: number, most: number) => number(least, most).refine(Number.isInteger, 'must be a whole number')
 
-export type TenantSettings = z.infer<typeof shape>
+const DAY = 86_400
+
+const shape = z
+  .object({
+    databaseUrl: z.string().regex(/^postgres(ql)?:\/\//, 'must begin with postgres://'),
+    /** PEM of the authority that signed the certificate of Postgres. */
+    databaseCa: z.string().includes('-----BEGIN CERTIFICATE-----', 'must be a certificate in PEM').optional(),
+    syncConfig: z.string().min(1),
+    /** Given: it must exist. Not given: `rockpool` is created and kept equal to the tables of the sync config. */
+    publication: identifier.optional(),
+    slot: identifier,
+    /** How often changes of definitions are looked for while the tenant is live. */
+    catalogWatchSeconds: number(0.05, 3_600),
+    /** Nobody is connected: the pause between polls, doubled up to the maximum while they find nothing. */
+    idlePollSeconds: number(1, DAY),
+    idlePollMaxSeconds: number(1, 30 * DAY),
+    /** How long a session goes on after the last relay has left. */
+    lingerSeconds: number(0, 600),
+    /** Life of a session. An alarm has 15 minutes, of which it leaves two for its end. */
+    sessionSeconds: number(1, 780),
+    /** Row changes of a session: an alarm has a CPU budget, and the clock stands still while computing. */
+    sessionChanges: whole(1, 1_000_000_000),
+    /** Batches that may wait for answers of their buckets. While so many do, further transactions gather in one batch. */
+    batchesInFlight: whole(1, 64),
+    /** Appends that wait for an answer at a time; each holds the text of its ops. */
+    appendsInFlight: whole(1, 256),
+    /** How often the slot is measured while a session goes on. */
+    walCheckSeconds: number(1, 3_600),
+    /** Over `walKeepGb` of WAL kept by the slot: only told, or the slot is dropped and everything compared. */
+    walPolicy: z.enum(['keep', 'drop-and-resync']),
+    walKeepGb: number(0.001, 1_000_000),
+  })
+  .refine((settings) => settings.idlePollMaxSeconds >= settings.idlePollSeconds, {
+    message: 'must not be less than IDLE_POLL_SECONDS',
+    path: ['idlePollMaxSeconds'],
+  })
+
+export type TenantSettings = z.infer<typeof shape> & { limits: Limits }
+
+/** The name of each setting's binding, and what it is when that is missing. */
+const BINDINGS: { [Setting in keyof z.infer<typeof shape>]-?: [binding: keyof SettingBindings, missing?: string | number] } = {
+  databaseUrl: ['DATABASE_URL'],
+  databaseCa: ['DATABASE_CA'],
+  syncConfig: ['SYNC_CONFIG', bundledSyncConfig],
+  publication: ['PUBLICATION'],
+  slot: ['SLOT', 'rockpool'],
+  catalogWatchSeconds: ['CATALOG_WATCH_SECONDS', 3],
+  idlePollSeconds: ['IDLE_POLL_SECONDS', 60],
+  idlePollMaxSeconds: ['IDLE_POLL_MAX_SECONDS', 4 * 3_600],
+  lingerSeconds: ['LINGER_SECONDS', 30],
+  sessionSeconds: ['SESSION_SECONDS', 600],
+  sessionChanges: ['SESSION_CHANGES', 5_000_000],
+  batchesInFlight: ['BATCHES_IN_FLIGHT', 4],
+  appendsInFlight: ['APPENDS_IN_FLIGHT', 32],
+  walCheckSeconds: ['WAL_CHECK_SECONDS', 60],
+  walPolicy: ['WAL_POLICY', 'keep'],
+  walKeepGb: ['WAL_KEEP_GB', 10],
+}
 
 /**
  * The settings of a tenant. There is one tenant, `default`, and its settings are the bindings of the script.
  * Throws ROCKPOOL_SETTINGS, naming each binding that is missing or wrong.
  */
-export function tenantSettings(env: Environment, tenant: string): TenantSettings {
+export function tenantSettings(env: SettingBindings, tenant: string): TenantSettings {
   if (tenant !== DEFAULT_TENANT) throw new RockpoolError('ROCKPOOL_SETTINGS', `there is no tenant ${JSON.stringify(tenant)}`)
-  const given = {
-    databaseUrl: env.DATABASE_URL,
-    syncConfig: env.SYNC_CONFIG ?? bundledSyncConfig,
-    publication: env.PUBLICATION || undefined,
-    slot: env.SLOT || 'rockpool',
-    catalogWatchSeconds: env.CATALOG_WATCH_SECONDS || 3,
-  }
-  const parsed = shape.safeParse(given)
-  if (parsed.success) return parsed.data
-  const bindings: Record<string, string> = {
-    databaseUrl: 'DATABASE_URL',
-    syncConfig: 'SYNC_CONFIG',
-    publication: 'PUBLICATION',
-    slot: 'SLOT',
-    catalogWatchSeconds: 'CATALOG_WATCH_SECONDS',
-  }
-  const wrong = parsed.error.issues.map((issue) => `${bindings[String(issue.path[0])] ?? issue.path.join('.')}: ${issue.message}`)
-  throw new RockpoolError('ROCKPOOL_SETTINGS', `settings are missing or wrong: ${wrong.join('; ')}`)
+  const bindings = new Map(Object.entries(BINDINGS))
+  const given = [...bindings].map(([setting, [binding, missing]]) => [setting, env[binding] === '' ? missing : (env[binding] ?? missing)])
+  const parsed = shape.safeParse(Object.fromEntries(given))
+  const { limits, problems } = readLimits(env)
+  if (parsed.success && problems.length === 0) return { ...parsed.data, limits }
+  const wrong = (parsed.error?.issues ?? []).map((issue) => {
+    const name = bindings.get(String(issue.path[0]))?.[0] ?? issue.path.join('.')
+    return `${name}: ${issue.message}`
+  })
+  throw new RockpoolError('ROCKPOOL_SETTINGS', `settings are missing or wrong: ${[...wrong, ...problems].join('; ')}`)
+}
+
+/** The limits of a tenant's streams alone. Throws ROCKPOOL_SETTINGS. */
+export function tenantLimits(env: SettingBindings, tenant: string): Limits {
+  if (tenant !== DEFAULT_TENANT) throw new RockpoolError('ROCKPOOL_SETTINGS', `there is no tenant ${JSON.stringify(tenant)}`)
+  const { limits, problems } = readLimits(env)
+  if (problems.length > 0) throw new RockpoolError('ROCKPOOL_SETTINGS', `settings are missing or wrong: ${problems.join('; ')}`)
+  return limits
 }

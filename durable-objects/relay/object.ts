@@ -2,6 +2,7 @@ import { DurableObject } from 'cloudflare:workers'
 import { MESSAGE_VERSION, PING, PONG, SOCKET_CREDIT, type AckFrame } from '../../protocol/messages.ts'
 import { bucketObjectName, replicatorName } from '../../protocol/names.ts'
 import type { Environment } from '../environment.ts'
+import { enableFaults, fault, pause } from '../faults.ts'
 import { attachmentOf, packHashes, unpackHashes, type ReplicatorAttachment, type StreamAttachment } from './attachments.ts'
 import { replicatorFrame, streamFrame } from './frames.ts'
 import { RelayMachine } from './machine.ts'
@@ -31,6 +32,7 @@ export class Relay extends DurableObject<Environment> {
 
   constructor(ctx: DurableObjectState, env: Environment) {
     super(ctx, env)
+    enableFaults(env.FAULTS)
     this.#name = ctx.id.name ?? ''
     this.#tenant = this.#name.split('/')[0] ?? ''
     ctx.setWebSocketAutoResponse(new WebSocketRequestResponsePair(PING, PONG))
@@ -66,6 +68,7 @@ export class Relay extends DurableObject<Environment> {
       },
       ask: (bucket, checkpoint, stale, answer) => {
         void this.#untilAnswered(async () => {
+          await pause('relay.ask', { object: this.ctx })
           const stub = this.env.BUCKET.getByName(await bucketObjectName(this.#tenant, bucket))
           return stub.state({ v: MESSAGE_VERSION, checkpoint })
         }, stale).then((state) => {
@@ -96,11 +99,23 @@ export class Relay extends DurableObject<Environment> {
     return new Response('no such path', { status: 404 })
   }
 
+  /** A message that was not taken in is missed: its sender must know. */
   override async webSocketMessage(socket: WebSocket, message: string | ArrayBuffer): Promise<void> {
+    try {
+      this.#message(socket, message)
+    } catch (error) {
+      console.error(`relay ${this.#name}: a message failed`, error)
+      closeQuietly(socket, 1011, 'a message failed')
+      await this.webSocketClose(socket)
+    }
+  }
+
+  #message(socket: WebSocket, message: string | ArrayBuffer): void {
     if (typeof message !== 'string') return
     if (this.#replicator?.socket === socket) {
       const frame = replicatorFrame(message)
-      if (!frame) return this.webSocketClose(socket)
+      if (!frame) return void this.webSocketClose(socket)
+      fault('relay.message', { object: this.ctx, drop: () => closeQuietly(socket, 1011, 'a fault') })
       this.#replicator.state.received += Buffer.byteLength(message)
       this.#machine.receive(frame)
       this.#acknowledge()
@@ -111,6 +126,7 @@ export class Relay extends DurableObject<Environment> {
     if (!state) return closeQuietly(socket, 1012, 'not known any more')
     const frame = streamFrame(message)
     if (!frame) return closeQuietly(socket, 1003, 'a frame was not understood')
+    fault('relay.subscribe', { object: this.ctx, drop: () => closeQuietly(socket, 1011, 'a fault') })
     if (frame.type === 'ack') {
       state.received = Math.max(state.received, frame.received)
       this.#saveStream(socket, state)
@@ -121,10 +137,23 @@ export class Relay extends DurableObject<Environment> {
 
   override async webSocketClose(socket: WebSocket): Promise<void> {
     closeQuietly(socket, 1000, '')
-    if (this.#replicator?.socket === socket) this.#replicator = null
+    if (this.#replicator?.socket === socket) {
+      this.#replicator = null
+      this.#wakeReplicator()
+    }
     if (this.#streams.delete(socket)) this.#machine.streamGone(socket)
     this.#stayAwake()
     this.#lingerWhenAlone()
+  }
+
+  /** A replicator that died in a session does not come back by itself: only its own loop would open the socket again. */
+  #wakeReplicator(): void {
+    if (!this.#alone) return
+    const replicator = () => this.env.REPLICATOR.getByName(replicatorName(this.#tenant))
+    void this.#untilAnswered(
+      () => replicator().wake({ v: MESSAGE_VERSION }),
+      () => !this.#alone,
+    )
   }
 
   override async webSocketError(socket: WebSocket): Promise<void> {
@@ -142,6 +171,7 @@ export class Relay extends DurableObject<Environment> {
   }
 
   #acceptStream(): Response {
+    fault('relay.stream', { object: this.ctx })
     const [client, socket] = Object.values(new WebSocketPair())
     if (!client || !socket) throw new Error('the runtime made no pair of sockets')
     this.ctx.acceptWebSocket(socket, [STREAM])
@@ -157,6 +187,7 @@ export class Relay extends DurableObject<Environment> {
   }
 
   #acceptReplicator(): Response {
+    fault('relay.open', { object: this.ctx })
     if (!this.#machine.wants) return new Response('no streams', { status: 410 })
     const [client, socket] = Object.values(new WebSocketPair())
     if (!client || !socket) throw new Error('the runtime made no pair of sockets')
@@ -203,10 +234,21 @@ export class Relay extends DurableObject<Environment> {
     this.#lingerWhenAlone()
   }
 
-  /** A timer keeps the object from hibernating while streams are owed something: attachments do not remember what. */
+  /** Streams are here and the replicator is not. */
+  get #alone(): boolean {
+    return this.#streams.size > 0 && this.#replicator === null
+  }
+
+  /**
+   * A timer keeps the object from hibernating while streams are owed something, because attachments do not remember what, and while the replicator
+   * is missing, because it may die again before it has opened its socket.
+   */
   #stayAwake(): void {
-    if (this.#machine.owing) {
-      this.#awake ??= setInterval(() => this.#stayAwake(), AWAKE_MS)
+    if (this.#machine.owing || this.#alone) {
+      this.#awake ??= setInterval(() => {
+        this.#stayAwake()
+        this.#wakeReplicator()
+      }, AWAKE_MS)
     } else if (this.#awake) {
       clearInterval(this.#awake)
       this.#awake = null

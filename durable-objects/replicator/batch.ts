@@ -4,6 +4,7 @@ import { putChecksum, removeChecksum } from '../../protocol/op-checksum.ts'
 import { opText, quote, type OpId, type RowOp } from '../../protocol/ops.ts'
 import type { EvaluatedRow, TableName } from '../../sync-config/types.ts'
 import type { SourceRow } from '../../protocol/values.ts'
+import { customCheckpoint } from './custom-checkpoints.ts'
 import type { Output, RowImage, RowRef, RowState } from './row-state.ts'
 
 /** The ops of one bucket in one batch, in order. */
@@ -68,6 +69,11 @@ export class Batch {
     const before = this.state(table, key)
     const evaluated = this.#sources.evaluate(table, row)
     for (const error of evaluated.errors) this.#sources.skipped(table, key, `${error.where}: ${error.message}`)
+    for (const event of evaluated.events ?? []) {
+      const custom = customCheckpoint(event)
+      if (typeof custom === 'string') this.#sources.skipped(table, key, `${event.event}: ${custom}`)
+      else if (custom) this.deliver(custom.mailbox, custom.n)
+    }
     const wanted = new Map<string, { output: Output; data: string }>()
     for (const out of evaluated.rows) {
       if (tooLarge(out.data)) {
@@ -120,12 +126,14 @@ export class Batch {
     return true
   }
 
-  /** Write checkpoint `n` has been reached. Markers may commit in another order than they were numbered: a mailbox never goes back. */
-  deliver(mailbox: string, n: number): void {
+  /**
+   * Write checkpoint `n`, 1 … 2^63-1, has been reached. Markers may commit in another order than they were numbered: a mailbox never goes back.
+   */
+  deliver(mailbox: string, n: bigint | number): void {
     this.changes++
-    const key = JSON.stringify([mailbox])
-    const before = this.state(MAILBOX_TABLE, key)?.outputs[0]
-    if (before && Number(before.hash) >= n) return
+    const key = mailboxKey(mailbox)
+    const before = deliveredOf(this.state(MAILBOX_TABLE, key))
+    if (before !== null && before >= n) return
     const bucket = this.#sources.number(mailbox, MAILBOX_DEFINITION)
     const output: Output = { bucket, type: MAILBOX_TABLE.name, id: 'w', hash: String(n) }
     this.#put(output, 'w', JSON.stringify({ id: 'w', n: String(n) }))
@@ -159,6 +167,15 @@ export class Batch {
     const ref = { t: table.number, key }
     this.rows.set(refText(ref), { ref, table, state })
   }
+}
+
+/** The key of a mailbox in row state. */
+export const mailboxKey = (mailbox: string): string => JSON.stringify([mailbox])
+
+/** What a mailbox holds, null when nothing came yet. */
+export function deliveredOf(state: RowState | null): bigint | null {
+  const output = state?.outputs[0]
+  return output === undefined ? null : BigInt(output.hash)
 }
 
 /** Room for the other fields of the op, and for its quotes, which are escaped. */

@@ -2,10 +2,12 @@ import { bucketHash } from '../../protocol/names.ts'
 import type { OpId } from '../../protocol/ops.ts'
 import type { LoadedPlan } from '../../sync-config/types.ts'
 import type { Environment } from '../environment.ts'
-import { Batch, type BatchSources } from './batch.ts'
+import { Batch, deliveredOf, MAILBOX_TABLE, mailboxKey, type BatchSources } from './batch.ts'
 import { Buckets } from './buckets.ts'
-import { migrate, type Database } from '../database.ts'
-import { durableDatabase } from '../durable-database.ts'
+import { migrate } from '../database.ts'
+import { fault, pause } from '../faults.ts'
+import { durableDatabase, type DurableDatabase } from '../durable-database.ts'
+import { Diagnostics } from './diagnostics.ts'
 import { Dispatcher } from './dispatcher.ts'
 import type { Flush } from './intake.ts'
 import { gapFrame, noticeFrames } from './notice.ts'
@@ -14,31 +16,35 @@ import { Pipeline } from './pipeline.ts'
 import { evaluateAll, Plans } from './plans.ts'
 import { Relays } from './relays.ts'
 import { RowStates } from './row-state.ts'
-import { Skipped } from './skipped.ts'
 import { MIGRATIONS, StateStore, type State } from './storage.ts'
 import { Tables } from './tables.ts'
 
-/** Batches that may wait for answers of their buckets. While so many do, further transactions gather in one batch. */
-const IN_FLIGHT = 4
 /** A last notice larger than this is not kept: a relay that reconnects gets a gap. */
 const KEPT_NOTICE_LENGTH = 500_000
 
 /** What holds with or without a session: storage, and the way of stored batches to buckets and relays. */
 export class Core {
-  readonly db: Database
+  readonly db: DurableDatabase
   readonly state: StateStore
   readonly plans: Plans
   readonly buckets: Buckets
   readonly rows: RowStates
   readonly tables: Tables
-  readonly skipped = new Skipped()
+  /** What goes wrong and does not stop us: `diagnostics.add({ code, table, key, reason })`. */
+  readonly diagnostics: Diagnostics
   readonly pipeline: Pipeline
   readonly dispatcher: Dispatcher
   readonly relays: Relays
+  /** What the slot kept when it was measured last. */
+  slot: State['slot']
   /** Plans under which rows are evaluated now. */
   evaluating: LoadedPlan[] = []
+  /** Since this object started: row changes and batches stored. */
+  readonly stored = { changes: 0, batches: 0 }
   /** Called whenever a bucket has answered. */
   onRoom: () => void = () => {}
+  /** Batches that may wait for answers of their buckets. */
+  #batchesInFlight = 1
   readonly #ctx: DurableObjectState
   readonly #outbox: Outbox
   /** Notices leave in commit order, each once it is durable. */
@@ -49,18 +55,23 @@ export class Core {
     this.db = durableDatabase(ctx.storage)
     migrate(this.db, MIGRATIONS)
     this.state = new StateStore(this.db)
+    this.slot = this.state.get('slot')
+    this.diagnostics = new Diagnostics(this.db)
     this.plans = new Plans(this.db)
     this.buckets = new Buckets(this.db)
     this.rows = new RowStates(this.db)
     this.tables = new Tables(this.db)
     this.#outbox = new Outbox(this.db)
-    this.dispatcher = new Dispatcher(env, tenant)
+    this.dispatcher = new Dispatcher(env, tenant, ({ bucket, error }) =>
+      this.diagnostics.add({ code: 'ROCKPOOL_BUCKET_FAILING', key: bucket, reason: error }),
+    )
     this.pipeline = new Pipeline({
       hash: (bucket) => bucketHash(this.buckets.name(bucket)),
       send: (append) => {
         void this.dispatcher
           .append(this.buckets.name(append.bucket), append, () => this.state.get('commit').committed)
           .then((state) => {
+            fault('append.answered')
             this.pipeline.answered(append.bucket, state)
             this.#commit()
             this.onRoom()
@@ -77,7 +88,10 @@ export class Core {
       },
       greeting: (has) => this.#greeting(has),
       gap: () => this.#gap(),
+      failing: (relay, reason) => this.diagnostics.add({ code: 'ROCKPOOL_RELAY_SOCKET', reason: `${relay}: ${reason}` }),
     })
+    const decode = this.#outbox.decode()
+    if (decode) this.state.found(decode)
     // The outbox holds the exact ops with their ids; buckets ignore what they have.
     for (const batch of this.#outbox.recover()) this.pipeline.dispatch(batch)
     this.#commit()
@@ -85,7 +99,12 @@ export class Core {
   }
 
   get room(): boolean {
-    return this.pipeline.unanswered < IN_FLIGHT
+    return this.pipeline.unanswered < this.#batchesInFlight
+  }
+
+  limit({ batchesInFlight, appendsInFlight }: { batchesInFlight: number; appendsInFlight: number }): void {
+    this.#batchesInFlight = batchesInFlight
+    this.dispatcher.parallel = appendsInFlight
   }
 
   /** The plan behind everything stored. */
@@ -94,29 +113,45 @@ export class Core {
     return plan === undefined ? this.state.get('commit').plan : plan
   }
 
+  /** The write checkpoint that was last stored for a mailbox. */
+  delivered(mailbox: string): bigint | null {
+    return deliveredOf(this.rows.get({ t: MAILBOX_TABLE.number, key: mailboxKey(mailbox) }, MAILBOX_TABLE.name))
+  }
+
   newBatch(): Batch {
     const sources: BatchSources = {
       evaluate: (table, row) => evaluateAll(this.evaluating, table.names ?? [table], row),
       state: (ref, table) => this.rows.get(ref, table.name),
       number: (bucket, definition) => this.buckets.number(bucket, definition),
-      skipped: (table, key, reason) => this.skipped.add(table, key, reason),
+      skipped: ({ schema, name }, key, reason) =>
+        this.diagnostics.add({ code: 'ROCKPOOL_ROW_SKIPPED', table: `${schema}.${name}`, key, reason }),
     }
     return new Batch(this.state.get('decode').counter, sources)
   }
 
   /** ONE storage transaction; then the ops are on their way. `plan`: this batch is the switch to that plan. */
   store({ batch, position, partial, incomplete }: Flush, plan?: string): void {
+    fault('batch.store')
     const stored = this.#atomically(() => {
       for (const { ref, table, state } of batch.rows.values()) this.rows.put(ref, state, table.name)
+      fault('batch.rows')
       this.buckets.save()
       for (const { table, key, pending } of incomplete.values()) this.tables.setIncomplete(table.number, key, pending)
-      this.state.set('decode', { counter: batch.counter, position, partial })
+      const decode = { counter: batch.counter, position, partial }
       const final = partial === null && !this.tables.hasIncomplete
       // Nothing to tell, and no slices that wait for their last one: the position is all.
-      if (batch.appends.size === 0 && plan === undefined && !this.pipeline.openGroup) return null
-      return this.#outbox.add({ last: batch.counter, final, plan: plan ?? this.planBehind, appends: batch.appends })
+      if (batch.appends.size === 0 && plan === undefined && !this.pipeline.openGroup) {
+        this.state.set('decode', decode)
+        return null
+      }
+      const stored = { last: batch.counter, final, plan: plan ?? this.planBehind, appends: batch.appends }
+      const added = this.#outbox.add({ ...stored, decode: this.state.advance(decode) })
+      fault('batch.outbox')
+      return added
     })
-    if (stored) this.#dispatch(stored)
+    this.stored.changes += batch.changes
+    this.stored.batches++
+    if (stored) this.#orReset(() => this.#dispatch(stored))
   }
 
   /** Resolves when everything written so far is durable. */
@@ -125,6 +160,7 @@ export class Core {
   }
 
   #dispatch(batch: StoredBatch): void {
+    fault('batch.stored')
     this.pipeline.dispatch(batch)
     if (batch.appends.length === 0) this.#commit()
   }
@@ -132,22 +168,26 @@ export class Core {
   #commit(): void {
     const commit = this.pipeline.commit(this.state.get('commit').committed)
     if (!commit) return
+    fault('commit.begin')
     const frames = noticeFrames(commit)
     const length = frames.reduce((sum, frame) => sum + frame.length, 0)
-    const notice: State['notice'] = length <= KEPT_NOTICE_LENGTH ? { previous: commit.previous, parts: frames } : null
+    const notice = length <= KEPT_NOTICE_LENGTH ? { previous: commit.previous, parts: frames } : null
     this.#atomically(() => {
-      this.state.set('commit', { committed: commit.checkpoint, plan: commit.plan })
-      this.state.set('notice', notice)
+      this.state.set('commit', { committed: commit.checkpoint, plan: commit.plan, notice })
+      fault('commit.state')
       this.#outbox.drop(commit.upTo)
+      fault('commit.drop')
     })
+    fault('commit.stored')
     this.#notices = this.#notices
       .then(() => this.durable())
+      .then(() => pause('notice.durable'))
       .then(() => this.relays.notice(frames))
       .catch((error: unknown) => this.#reset(error))
   }
 
   #greeting(has: OpId | null): string[] {
-    const notice = this.state.get('notice')
+    const { notice } = this.state.get('commit')
     return notice && has !== null && notice.previous === has ? notice.parts : [this.#gap()]
   }
 
@@ -157,8 +197,12 @@ export class Core {
   }
 
   #atomically<T>(work: () => T): T {
+    return this.#orReset(() => this.db.transaction(work))
+  }
+
+  #orReset<T>(work: () => T): T {
     try {
-      return this.db.transaction(work)
+      return work()
     } catch (error) {
       this.#reset(error)
       throw error
@@ -167,7 +211,8 @@ export class Core {
 
   /** Memory and storage may differ now; the next incarnation begins from storage. */
   #reset(error: unknown): void {
+    const reason = error instanceof Error ? error.message : String(error)
     console.error('the replicator is reset', error)
-    this.#ctx.abort(error instanceof Error ? error.message : String(error))
+    this.#ctx.abort(reason)
   }
 }

@@ -1,5 +1,6 @@
 import { RockpoolError } from '../../protocol/errors.ts'
 import { formatLsn, parseLsn, TableDecoder, TouchedKeys, widenXid, type CatalogTable, type PgoutputMessage } from '../../postgres/index.ts'
+import { fault } from '../faults.ts'
 import type { BatchTable } from './batch.ts'
 import { Batch } from './batch.ts'
 import { imageOf } from './image.ts'
@@ -66,7 +67,7 @@ export class Intake {
   #batch: Batch | null = null
   #incomplete = new Map<string, { table: SourceTable; key: string; pending: boolean }>()
   #touched: { keys: TouchedKeys; reference: bigint } | null = null
-  /** Row messages taken in. */
+  /** Row messages taken in that were not stored before: what a session gets done. */
   changes = 0
 
   constructor(
@@ -157,7 +158,8 @@ export class Intake {
     if (!this.#proved) throw changed(`the transaction at ${stored?.lsn ?? '0/0'} did not come again`)
     const partial = this.#partial
     if (partial) {
-      if (partial.lsn !== lsn || partial.xid !== m.xid) throw changed(`the rest of the transaction at ${partial.lsn} did not come`)
+      const same = partial.lsn === lsn && partial.xid === m.xid && (partial.time === undefined || partial.time === m.commitTime)
+      if (!same) throw changed(`the rest of the transaction at ${partial.lsn} did not come`)
       this.#tx.stored = partial.changes
     }
     if (this.#touched) this.#touched.keys.begin(widenXid(m.xid, this.#touched.reference))
@@ -168,18 +170,18 @@ export class Intake {
     if (!tx) throw new RockpoolError('ROCKPOOL_INTERNAL', 'the stream sent a change outside of a transaction')
     if (tx.skip) return
     tx.seen++
-    this.changes++
     if (tx.seen <= tx.stored) {
       this.#touch(m)
       return
     }
+    this.changes++
     this.#open.push(m)
     this.#openBytes += bytes
     if (this.#open.length < SLICE_CHANGES && this.#openBytes < SLICE_LENGTH) return
     // The transaction is larger than a slice. What is whole goes first, so that it need not wait for the rest of this one.
     this.flush()
     this.#process()
-    if (this.#batch) this.#store({ lsn: tx.lsn, xid: tx.xid, changes: tx.seen })
+    if (this.#batch) this.#store({ lsn: tx.lsn, xid: tx.xid, time: tx.time, changes: tx.seen })
   }
 
   #commit(): void {
@@ -214,7 +216,10 @@ export class Intake {
     this.#batch = null
     const incomplete = this.#incomplete
     this.#incomplete = new Map()
-    if (partial) this.#partial = partial
+    if (partial) {
+      fault('stream.slice')
+      this.#partial = partial
+    }
     this.#sources.store({ batch, position: this.#position, partial: this.#partial, incomplete })
   }
 
@@ -229,7 +234,7 @@ export class Intake {
       this.#apply(m)
       done++
       // A change that became very many ops, or very large ones. The rest of `open` follows in the next slice.
-      if (this.#full() && tx && done < tx.seen) this.#store({ lsn: tx.lsn, xid: tx.xid, changes: done })
+      if (this.#full() && tx && done < tx.seen) this.#store({ lsn: tx.lsn, xid: tx.xid, time: tx.time, changes: done })
     }
   }
 
@@ -305,7 +310,7 @@ export class Intake {
       if (last === undefined) break
       after = last
       // A slice in the middle of the TRUNCATE: it is not counted as done, so after a crash it removes what is left.
-      if (tx && this.#full()) this.#store({ lsn: tx.lsn, xid: tx.xid, changes: tx.stored })
+      if (tx && this.#full()) this.#store({ lsn: tx.lsn, xid: tx.xid, time: tx.time, changes: tx.stored })
     }
     // Rows that this batch has and storage does not know yet.
     for (const { ref, state } of this.#current().rows.values()) {

@@ -6,18 +6,19 @@ import type { ReplicatorRpc, ReplicatorState, ReplicatorStatus, Versioned } from
 import type { OpId } from '../../protocol/ops.ts'
 import { tenantSettings } from '../directory/settings.ts'
 import type { Environment } from '../environment.ts'
+import { enableFaults, fault, pause } from '../faults.ts'
 import { checkVersion } from '../version.ts'
 import { Core } from './core.ts'
-import { markerPrefix, Session } from './session.ts'
+import type { Diagnostics } from './diagnostics.ts'
+import { markerPrefix } from './marks.ts'
+import { applicationName, resync } from './prepare.ts'
+import { idleWaitMs, retryWaitMs } from './schedule.ts'
+import { Session } from './session.ts'
 import { WriteCheckpoints } from './write-checkpoints.ts'
 
-const FIRST_RETRY_MS = 500
-const MAX_RETRY_MS = 60_000
-/** Nobody is connected: the pause between polls, doubled while they find nothing. */
-const IDLE_MS = 60_000
-const MAX_IDLE_MS = 4 * 3_600_000
 /** Alarms are dropped after six failures; this one stands in case the session ends in a way that arms none. */
 const GUARD_MS = 20 * 60_000
+const EMIT_MS = 30_000
 
 /** One tenant's replicator: wires storage, session, relays and RPC. What they decide is in the modules beside it. */
 export class Replicator extends DurableObject<Environment> implements ReplicatorRpc {
@@ -25,25 +26,32 @@ export class Replicator extends DurableObject<Environment> implements Replicator
   readonly #tenant: string
   readonly #writes: WriteCheckpoints
   #session: Session | null = null
-  #failures = 0
-  #error: RockpoolError | null = null
+  #sessions = 0
+  /** Somebody asked for a session while the last one was ending. */
+  #again = false
   #peakHeld = 0
   #refusedTables: ReplicatorStatus['refusedTables'] = []
 
   constructor(ctx: DurableObjectState, env: Environment) {
     super(ctx, env)
+    enableFaults(env.FAULTS, ctx)
+    fault('replicator.start')
     this.#tenant = ctx.id.name ?? ''
     this.#core = new Core(ctx, env, this.#tenant)
     this.#writes = new WriteCheckpoints({
       emit: (content) => this.#emit(content),
       issued: () => this.#core.state.get('issued'),
       setIssued: (upTo) => this.#core.state.set('issued', upTo),
+      delivered: (mailbox) => this.#core.delivered(mailbox),
     })
+    // The alarm that stands behind a session which died is the guard's, which is far away.
+    if (this.#core.state.get('running')) void ctx.storage.setAlarm(Date.now())
   }
 
   async attach(request: Versioned & { relay: string }): Promise<void> {
     checkVersion(request)
     if (!request.relay.startsWith(`${this.#tenant}/`)) throw new RockpoolError('ROCKPOOL_INTERNAL', 'a relay of another tenant')
+    await pause('replicator.attach')
     this.#core.relays.attach(request.relay)
     await this.#arm()
   }
@@ -62,25 +70,35 @@ export class Replicator extends DurableObject<Environment> implements Replicator
   async writeCheckpoint(request: Versioned & { user: string; clientId: string }): Promise<{ writeCheckpoint: string }> {
     checkVersion(request)
     const writeCheckpoint = await this.#writes.request(request.user, request.clientId)
+    await pause('replicator.write')
     await this.#arm()
     return { writeCheckpoint }
   }
 
+  async checkpointRequest(request: Versioned & { user: string; clientId: string; id: string }): Promise<{ id: string }> {
+    checkVersion(request)
+    const id = await this.#writes.request(request.user, request.clientId, BigInt(request.id))
+    await this.#arm()
+    return { id }
+  }
+
+  /** The cron trigger. An alarm that stands is left as it is, so that a back-off is never shortened. */
   async wake(request: Versioned): Promise<void> {
     checkVersion(request)
     if (this.#session !== null) return
     // The alarm that stands behind a crash is the guard's, which is far away.
-    const crashed = this.#core.state.get('running') && this.#failures === 0
-    if (crashed || (await this.ctx.storage.getAlarm()) === null) await this.ctx.storage.setAlarm(Date.now())
+    if (this.#core.state.get('running') || (await this.ctx.storage.getAlarm()) === null) await this.ctx.storage.setAlarm(Date.now())
   }
 
   async status(request: Versioned): Promise<ReplicatorStatus> {
     checkVersion(request)
-    const { tables, state, relays, pipeline, dispatcher, skipped } = this.#core
+    const { tables, state, relays, pipeline, dispatcher, diagnostics, stored, db } = this.#core
     const position = state.get('decode').position
     const walEnd = this.#session?.walEnd ?? null
     const copying = tables.copying
     const { committed, plan } = state.get('commit')
+    const failing = state.get('failing')
+    const alarm = this.#session ? null : await this.ctx.storage.getAlarm()
     return {
       tenant: this.#tenant,
       state: this.#state(copying),
@@ -91,17 +109,28 @@ export class Replicator extends DurableObject<Environment> implements Replicator
       lastCommit: position?.time ?? null,
       copy: copying ? { tables: tables.status(), waitingFor: this.#session?.waitingFor ?? null } : null,
       relays: relays.size,
+      session: {
+        since: this.#session ? new Date(this.#session.since).toISOString() : null,
+        count: this.#sessions,
+        changes: this.#session?.changes ?? 0,
+        next: alarm === null ? null : new Date(alarm).toISOString(),
+        failures: failing?.failures ?? 0,
+        idlePolls: state.get('idlePolls'),
+      },
+      slot: this.#core.slot,
       pendingBatches: pipeline.size,
       failingBuckets: dispatcher.failing,
       refusedTables: this.#session?.refusedTables ?? this.#refusedTables,
-      skippedRows: skipped.status(),
+      skippedRows: skippedRows(diagnostics),
+      diagnostics: diagnostics.status(),
       held: {
         changes: this.#session?.held ?? 0,
         peakChanges: Math.max(this.#peakHeld, this.#session?.peakHeld ?? 0),
         sending: pipeline.length,
         peakSending: pipeline.peakLength,
       },
-      error: this.#error && { code: this.#error.code, message: this.#error.message },
+      written: { ...stored, rows: db.rowsWritten, appends: dispatcher.calls },
+      error: failing && { code: failing.code, message: failing.message },
     }
   }
 
@@ -112,40 +141,69 @@ export class Replicator extends DurableObject<Environment> implements Replicator
   override async alarm(): Promise<void> {
     await this.ctx.storage.setAlarm(Date.now() + GUARD_MS)
     if (this.#session) return
-    this.#core.state.set('running', true)
+    const { state, diagnostics } = this.#core
+    if (state.get('running')) {
+      diagnostics.add({ code: 'ROCKPOOL_RESTARTED', reason: 'a deploy, an eviction or a fault ended it in the middle of a session' })
+    } else state.set('running', true)
     let next: number
+    this.#again = false
     try {
-      const session = new Session(this.#core, tenantSettings(this.env, this.#tenant), () => this.#core.relays.size > 0)
-      this.#session = session
-      const again = await session.run()
-      this.#failures = 0
-      this.#error = null
-      if (session.found) this.#core.state.set('idlePolls', 0)
-      next = again || this.#core.relays.size > 0 ? 0 : this.#idleMs()
+      await pause('replicator.alarm')
+      next = await this.#run()
     } catch (error) {
-      this.#error = known(error)
-      console.warn(`session ended: ${this.#error.code} ${this.#error.message}`)
-      // What we know of the stream does not fit what it says: compare everything.
-      if (this.#error.code === 'ROCKPOOL_SOURCE_CHANGED') this.#session?.resync()
-      next = Math.min(FIRST_RETRY_MS * 2 ** Math.min(this.#failures++, 20), MAX_RETRY_MS) * (0.75 + Math.random() / 2)
+      next = this.#failed(known(error))
     } finally {
-      this.#peakHeld = Math.max(this.#peakHeld, this.#session?.peakHeld ?? 0)
-      this.#refusedTables = this.#session?.refusedTables ?? []
-      this.#session = null
-      this.#core.state.set('running', false)
+      this.#ended()
     }
     await this.ctx.storage.setAlarm(Date.now() + next)
   }
 
-  #idleMs(): number {
-    const polls = this.#core.state.get('idlePolls')
-    this.#core.state.set('idlePolls', polls + 1)
-    return Math.min(IDLE_MS * 2 ** Math.min(polls, 20), MAX_IDLE_MS)
+  /** One session; answers after how long the next one follows. */
+  async #run(): Promise<number> {
+    const { relays, state } = this.#core
+    const settings = tenantSettings(this.env, this.#tenant)
+    const session = new Session(this.#core, settings, { live: () => relays.size > 0, progress: () => this.#progress() })
+    this.#session = session
+    this.#sessions++
+    const again = await session.run()
+    if (session.found && state.get('idlePolls') > 0) state.set('idlePolls', 0)
+    if (again || this.#again || relays.size > 0) return 0
+    const polls = state.get('idlePolls')
+    state.set('idlePolls', polls + 1)
+    return idleWaitMs(polls, settings, session.slotTimeoutMs)
+  }
+
+  #ended(): void {
+    const { state, diagnostics } = this.#core
+    this.#peakHeld = Math.max(this.#peakHeld, this.#session?.peakHeld ?? 0)
+    this.#refusedTables = this.#session?.refusedTables ?? []
+    this.#session = null
+    state.set('running', false)
+    diagnostics.flush()
+  }
+
+  #progress(): void {
+    if (this.#core.state.get('failing') !== null) this.#core.state.set('failing', null)
+  }
+
+  #failed({ code, message }: RockpoolError): number {
+    const { state, diagnostics } = this.#core
+    diagnostics.add({ code, reason: message })
+    // What we know of the stream does not fit what it says: compare everything.
+    if (code === 'ROCKPOOL_SOURCE_CHANGED') resync(this.#core, message)
+    const failures = (state.get('failing')?.failures ?? 0) + 1
+    state.set('failing', { failures, code, message })
+    return retryWaitMs(failures)
   }
 
   /** A session now, unless there is one; one that just failed keeps its back-off. */
   async #arm(): Promise<void> {
-    if (this.#session || this.#failures > 0) return
+    if (this.#session) {
+      if (!this.#session.ask()) this.#again = true
+      return
+    }
+    const { state } = this.#core
+    if (state.get('failing') !== null && !state.get('running')) return
     const alarm = await this.ctx.storage.getAlarm()
     if (alarm === null || alarm > Date.now()) await this.ctx.storage.setAlarm(Date.now())
   }
@@ -154,21 +212,40 @@ export class Replicator extends DurableObject<Environment> implements Replicator
     const settings = tenantSettings(this.env, this.#tenant)
     const open = this.#session?.sql
     if (open) return emitMarker(open, markerPrefix(settings), content)
-    const sql = connectSource(settings.databaseUrl, { socket: openSocket, max: 1 })
+    const sql = connectSource(settings.databaseUrl, {
+      socket: openSocket,
+      ca: settings.databaseCa,
+      max: 1,
+      applicationName: applicationName(this.#core),
+    })
+    // A socket that passes nothing on any more answers nothing either, and other clients wait for their write checkpoints behind it.
+    const late = new RockpoolError('ROCKPOOL_SOURCE_UNREACHABLE', `Postgres did not answer for ${EMIT_MS / 1_000} s`)
+    let timer: ReturnType<typeof setTimeout> | undefined
+    const silence = new Promise<never>((_, reject) => (timer = setTimeout(() => reject(late), EMIT_MS)))
     try {
-      await emitMarker(sql, markerPrefix(settings), content)
+      await Promise.race([emitMarker(sql, markerPrefix(settings), content), silence])
     } finally {
+      clearTimeout(timer)
       await sql.end({ timeout: 1 })
     }
   }
 
   #state(copying: boolean): ReplicatorState {
-    const code = this.#error?.code
+    const { state, relays } = this.#core
+    const code = state.get('failing')?.code
     if (code === 'ROCKPOOL_SETTINGS' || code === 'ROCKPOOL_SYNC_CONFIG' || code === 'ROCKPOOL_SOURCE_SETTINGS') return 'refused'
     if (code !== undefined) return 'retrying'
-    if (!this.#session) return this.#core.state.get('source') === null ? 'starting' : 'idle'
-    return copying ? 'copying' : 'live'
+    if (state.get('source') === null) return 'starting'
+    if (copying) return 'copying'
+    if (this.#session) return this.#session.streaming ? 'live' : 'starting'
+    return relays.size > 0 ? 'starting' : 'idle'
   }
+}
+
+function skippedRows(diagnostics: Diagnostics): ReplicatorStatus['skippedRows'] {
+  const rows = diagnostics.status().recent.filter((each) => each.code === 'ROCKPOOL_ROW_SKIPPED')
+  const recent = rows.map(({ table, key, reason }) => ({ table: table ?? '', key: key ?? '', reason }))
+  return { count: diagnostics.count('ROCKPOOL_ROW_SKIPPED'), recent }
 }
 
 function known(error: unknown): RockpoolError {

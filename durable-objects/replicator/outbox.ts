@@ -1,6 +1,7 @@
 import type { OpId } from '../../protocol/ops.ts'
 import type { Append } from './batch.ts'
 import type { Database } from '../database.ts'
+import type { StoredDecode } from './storage.ts'
 
 /** The ops of one bucket in a stored batch. */
 export interface StoredAppend {
@@ -26,15 +27,35 @@ export interface StoredBatch {
   appends: StoredAppend[]
 }
 
+export interface NewBatch {
+  last: OpId
+  final: boolean
+  plan: string | null
+  /** How far the stream has been taken in behind this batch: stored here, so that it costs no row of its own. */
+  decode: StoredDecode
+  appends: ReadonlyMap<number, Append>
+}
+
 interface Head {
   last: OpId
   final: boolean
   plan: string | null
+  /** Absent in batches of before it was kept here. */
+  decode?: StoredDecode
   appends: [bucket: number, first: OpId, last: OpId, count: number, checksum: number, length: number][]
 }
 
 /** A stored value takes 2 MB at most, and a UTF-16 unit 3 bytes. */
 const PART_LENGTH = 500_000
+
+export const STATEMENTS = {
+  insert: 'INSERT INTO outbox VALUES (?, ?, ?)',
+  body: 'SELECT body FROM outbox WHERE batch = ? ORDER BY part',
+  newest: 'SELECT batch FROM outbox ORDER BY batch DESC LIMIT 1',
+  drop: 'DELETE FROM outbox WHERE batch <= ?',
+  /** At the start of an object, when the outbox is what a crash left. */
+  batches: 'SELECT batch FROM outbox WHERE part = 0 ORDER BY batch',
+} as const
 
 /** A batch is one text, `<head as JSON>\n<bodies>`, cut into parts. One row written for a batch of up to 0.5 MB. */
 export class Outbox {
@@ -49,17 +70,18 @@ export class Outbox {
   }
 
   /** To be called inside the transaction that stores the batch. */
-  add(batch: { last: OpId; final: boolean; plan: string | null; appends: ReadonlyMap<number, Append> }): StoredBatch {
+  add(batch: NewBatch): StoredBatch {
     const id = this.#nextId++
     const bodies = [...batch.appends].map(([bucket, append]) => ({ bucket, append, body: append.texts.join(',') }))
     const head: Head = {
       last: batch.last,
       final: batch.final,
       plan: batch.plan,
+      decode: batch.decode,
       appends: bodies.map(({ bucket, append: a, body }) => [bucket, a.first, a.last, a.count, a.checksum, body.length]),
     }
     const text = `${JSON.stringify(head)}\n${bodies.map((each) => each.body).join('')}`
-    for (const [part, piece] of pieces(text).entries()) this.#db.run('INSERT INTO outbox VALUES (?, ?, ?)', id, part, piece)
+    for (const [part, piece] of pieces(text).entries()) this.#db.run(STATEMENTS.insert, id, part, piece)
     const appends = bodies.map(({ bucket, append: a, body }) => ({
       ...{ bucket, first: a.first, last: a.last, count: a.count, checksum: a.checksum },
       ...{ body: () => body, length: body.length },
@@ -69,11 +91,9 @@ export class Outbox {
 
   /** What a crash left behind, oldest first; bodies stay in storage until they are wanted. */
   recover(): StoredBatch[] {
-    const ids = this.#db.all('SELECT batch FROM outbox WHERE part = 0 ORDER BY batch').map((row) => Number(row.batch))
+    const ids = this.#db.all(STATEMENTS.batches).map((row) => Number(row.batch))
     return ids.map((id) => {
-      const text = this.#text(id)
-      const start = text.indexOf('\n') + 1
-      const head = JSON.parse(text.slice(0, start)) as Head
+      const { head, start } = headOf(this.#text(id))
       let at = start
       const appends = head.appends.map(([bucket, first, last, count, checksum, length]) => {
         const from = at
@@ -84,21 +104,33 @@ export class Outbox {
     })
   }
 
+  /** The decode state of the newest batch; null when there is none. */
+  decode(): StoredDecode | null {
+    const row = this.#db.all(STATEMENTS.newest)[0]
+    if (!row) return null
+    return headOf(this.#text(Number(row.batch))).head.decode ?? null
+  }
+
   /** To be called inside the transaction that commits them: all batches up to this one. */
   drop(upTo: number): void {
-    this.#db.run('DELETE FROM outbox WHERE batch <= ?', upTo)
+    this.#db.run(STATEMENTS.drop, upTo)
     this.#read = null
   }
 
   #text(id: number): string {
     if (this.#read?.id === id) return this.#read.text
     const text = this.#db
-      .all('SELECT body FROM outbox WHERE batch = ? ORDER BY part', id)
+      .all(STATEMENTS.body, id)
       .map((row) => String(row.body))
       .join('')
     this.#read = { id, text }
     return text
   }
+}
+
+function headOf(text: string): { head: Head; start: number } {
+  const start = text.indexOf('\n') + 1
+  return { head: JSON.parse(text.slice(0, start)) as Head, start }
 }
 
 /** Cuts between characters: half a surrogate pair would not survive as UTF-8. */

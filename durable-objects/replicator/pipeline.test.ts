@@ -19,6 +19,7 @@ const append = (first: number, ...texts: string[]): Append => ({
   checksum: first,
   texts,
 })
+const decode = { n: 1, counter: 0, position: null, partial: null }
 const state = (last: number) => ({ count: last, checksum: last, last })
 
 describe('the pipeline', () => {
@@ -32,7 +33,7 @@ describe('the pipeline', () => {
     let last = 0
     const batch = (final: boolean, ...buckets: number[]): StoredBatch => {
       const appends = new Map(buckets.map((bucket) => [bucket, append(++last, `op${last}`)]))
-      return box.add({ last, final, plan: 'p', appends })
+      return box.add({ last, final, plan: 'p', decode, appends })
     }
     return { sent, pipeline, batch }
   }
@@ -82,7 +83,7 @@ describe('the pipeline', () => {
     const { pipeline } = setUp()
     const { outbox: box } = outbox()
     const appends = new Map(Array.from({ length: 9_000 }, (_, i) => [i + 1, append(i + 1, i === 0 ? 'x'.repeat(20_000) : 'y')]))
-    pipeline.dispatch(box.add({ last: 9_000, final: true, plan: null, appends }))
+    pipeline.dispatch(box.add({ last: 9_000, final: true, plan: null, decode, appends }))
     for (const bucket of appends.keys()) pipeline.answered(bucket, state(bucket))
     const commit = pipeline.commit(0)
     expect(commit?.buckets[0]?.[4]).toBeNull()
@@ -98,11 +99,12 @@ describe('the outbox', () => {
     const { outbox: box, db } = outbox()
     const texts = Array.from({ length: 40 }, (_, i) => `{"op_id":"${i + 1}","x":"${'🌊ü'.repeat(9_000)}"}`)
     const stored = [
-      box.add({ last: 20, final: false, plan: null, appends: new Map([[7, append(1, ...texts.slice(0, 20))]]) }),
+      box.add({ last: 20, final: false, plan: null, decode, appends: new Map([[7, append(1, ...texts.slice(0, 20))]]) }),
       box.add({
         last: 40,
         final: true,
         plan: 'p',
+        decode,
         appends: new Map([
           [7, append(21, ...texts.slice(20, 30))],
           [8, append(31, ...texts.slice(30))],
@@ -124,6 +126,7 @@ describe('the outbox', () => {
       last: 3,
       final: true,
       plan: null,
+      decode,
       appends: new Map([
         [1, append(1, 'a', 'b')],
         [2, append(3, 'c')],

@@ -1,7 +1,7 @@
 import { RockpoolError } from '../../protocol/errors.ts'
 import type { SourceRow } from '../../protocol/values.ts'
 import { compile, loadPlan, parsePlan } from '../../sync-config/index.ts'
-import type { EvaluatedRow, LoadedPlan, TableName } from '../../sync-config/types.ts'
+import type { CompileLimits, EvaluatedRow, LoadedPlan, TableName } from '../../sync-config/types.ts'
 import type { Database } from '../database.ts'
 
 /** The stored plans. Those that are evaluated: the serving one and, while a new one is copied, that too. */
@@ -14,8 +14,8 @@ export class Plans {
   }
 
   /** Compiles and stores. Throws ROCKPOOL_SYNC_CONFIG with every error and its place. */
-  wanted(yaml: string): string {
-    const result = compile(yaml)
+  wanted(yaml: string, limits: CompileLimits): string {
+    const result = compile(yaml, limits)
     if (!result.ok) {
       const lines = result.errors.map((e) => `${e.place.line}:${e.place.column} ${e.code}: ${e.message}`)
       throw new RockpoolError('ROCKPOOL_SYNC_CONFIG', `the sync config has errors: ${lines.join('; ')}`, { details: result.errors })
@@ -54,5 +54,7 @@ export function evaluateAll(plans: readonly LoadedPlan[], names: readonly TableN
   const rows = new Map(
     results.flatMap((result) => result.rows.map((each) => [JSON.stringify([each.bucket, each.objectType, each.objectId]), each])),
   )
-  return { rows: [...rows.values()], errors: results.flatMap((result) => result.errors) }
+  const events = results.flatMap((result) => result.events ?? [])
+  const errors = results.flatMap((result) => result.errors)
+  return { rows: [...rows.values()], errors, ...(events.length === 0 ? {} : { events }) }
 }

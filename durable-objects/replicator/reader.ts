@@ -13,6 +13,7 @@ import {
   type Snapshot,
   type Tuple,
 } from '../../postgres/index.ts'
+import { fault, pause as pauseAt } from '../faults.ts'
 import type { Batch, BatchTable } from './batch.ts'
 import { countCopies } from './copies.ts'
 import { imageOf } from './image.ts'
@@ -39,7 +40,20 @@ export interface ReaderSources {
   waitsFor(what: string | null): void
   /** The session is about to end: what is left is for the next one. */
   over(): boolean
+  chunk?: ChunkSize
+  barrier?: typeof waitForEarlier
 }
+
+/** What a chunk should hold. The number of blocks, or of classes of hashes, adapts to what the last one held. */
+export interface ChunkSize {
+  rows: number
+  /** UTF-16 units. */
+  length: number
+  firstBlocks: number
+  maxBlocks: number
+}
+
+const CHUNK: ChunkSize = { rows: 4_000, length: 2 * 1024 * 1024, firstBlocks: 16, maxBlocks: 1_024 }
 
 /** Rows that were read, on their way to their place in the stream. */
 interface Reading {
@@ -56,11 +70,6 @@ interface Reading {
 
 /** Keys of one table that a delivered transaction may touch before it is remembered as "all". */
 const TOUCHED_KEYS = 10_000
-/** What a chunk should hold. The number of blocks, or of classes of hashes, adapts to what the last one held. */
-const CHUNK_ROWS = 4_000
-const CHUNK_LENGTH = 2 * 1024 * 1024
-const FIRST_CHUNK_BLOCKS = 16
-const MAX_CHUNK_BLOCKS = 1_024
 const KEYS_PER_READ = 1_000
 /** An empty read that must be repeated waits for its transactions first. */
 const REPEAT_MS = 20
@@ -72,6 +81,7 @@ const REPEAT_MS = 20
  */
 export class Reader {
   readonly #sources: ReaderSources
+  readonly #size: ChunkSize
   readonly #touched = new TouchedKeys(TOUCHED_KEYS)
   /** By table: blocks or classes of the next chunk. */
   readonly #spans = new Map<number, number>()
@@ -80,24 +90,26 @@ export class Reader {
 
   constructor(sources: ReaderSources) {
     this.#sources = sources
+    this.#size = sources.chunk ?? CHUNK
   }
 
   /** Copies what is to be copied, completes what is incomplete, and takes out what is not followed any more. */
   async run(): Promise<void> {
-    await this.#barrier()
+    const { intake, sql, pause, waitsFor, barrier = waitForEarlier } = this.#sources
+    intake.remember(this.#touched, (await currentSnapshot(sql)).xmax)
+    await pauseAt('read.barrier')
+    await barrier(sql, pause, waitsFor)
     while (!this.#sources.over()) {
       await this.#sources.room()
+      // In turns: under load there are always rows that lack values, and the copy must come to an end.
       const rows = this.#sources.incomplete()
       if (rows) {
         const { snapshot, tuples } = await readRows(this.#sources.sql, rows.table.catalog, rows.keys)
         await this.#place({ table: rows.table, snapshot, tuples, asked: { kind: 'complete', keys: rows.keys }, copy: null })
-        continue
       }
       const table = this.#sources.tables.find((each) => this.#sources.copyState(each).state !== 'done')
-      if (table) {
-        await this.#step(table, this.#sources.copyState(table))
-        continue
-      }
+      if (table) await this.#step(table, this.#sources.copyState(table))
+      if (rows || table) continue
       const retired = this.#sources.retired()
       if (!retired) break
       await this.#takeOut(retired)
@@ -119,24 +131,6 @@ export class Reader {
     return true
   }
 
-  /**
-   * A transaction that was delivered before this reader began to remember may still be invisible. Every such one has an xid below one that is
-   * taken now, so nothing is read before all xids up to that one have ended. (Comparing with the xmax of a snapshot is not enough: xmax
-   * stands behind the last xid that has ENDED, and a commit that waits for a standby has been streamed and has not.)
-   */
-  async #barrier(): Promise<void> {
-    const { sql, intake, pause, waitsFor } = this.#sources
-    intake.remember(this.#touched, (await currentSnapshot(sql)).xmax)
-    const [row] = await sql<{ xid: string }[]>`
-      SELECT pg_current_xact_id()::text AS xid FROM (SELECT set_config('synchronous_commit', 'off', true)) AS s`
-    const xid = BigInt(row?.xid ?? 0)
-    for (let wait = 10; (await currentSnapshot(sql)).xmin <= xid; wait = Math.min(wait * 2, 1_000)) {
-      waitsFor('transactions that were open when the copy began')
-      await pause(wait)
-    }
-    waitsFor(null)
-  }
-
   async #step(table: SourceTable, copy: CopyState): Promise<void> {
     if (copy.state === 'waiting') return this.#begin(table, copy)
     if (copy.state === 'copying') return this.#chunk(table, copy)
@@ -154,6 +148,7 @@ export class Reader {
   /** The size of a part is that of now: later rows come by the stream. */
   async #begin(table: SourceTable, copy: CopyState): Promise<void> {
     const { sql, progress } = this.#sources
+    await pauseAt('read.begin')
     const { parts, key } = table.catalog
     const at = copy.part ?? 0
     const rows = at === 0 ? 0 : copy.rows
@@ -206,17 +201,17 @@ export class Reader {
 
   /** Every class is a scan of the whole table, so a small table is read in one go. */
   async #firstSpan(table: SourceTable): Promise<number> {
-    if (table.catalog.key.length > 0) return FIRST_CHUNK_BLOCKS
+    if (table.catalog.key.length > 0) return this.#size.firstBlocks
     let blocks = 0
     for (const part of table.catalog.parts) blocks += (await relationSize(this.#sources.sql, part)).blocks
-    return Math.max(1, Math.min(HASH_CLASSES, Math.floor((HASH_CLASSES * FIRST_CHUNK_BLOCKS * 4) / Math.max(1, blocks))))
+    return Math.max(1, Math.min(HASH_CLASSES, Math.floor((HASH_CLASSES * this.#size.firstBlocks * 4) / Math.max(1, blocks))))
   }
 
   #adapt(table: SourceTable, span: number, tuples: readonly Tuple[]): void {
     let length = 0
     for (const tuple of tuples) for (const text of tuple) length += text?.length ?? 4
-    const fill = Math.max(tuples.length / CHUNK_ROWS, length / CHUNK_LENGTH, 1 / 64)
-    const most = table.catalog.key.length > 0 ? MAX_CHUNK_BLOCKS : HASH_CLASSES
+    const fill = Math.max(tuples.length / this.#size.rows, length / this.#size.length, 1 / 64)
+    const most = table.catalog.key.length > 0 ? this.#size.maxBlocks : HASH_CLASSES
     this.#spans.set(table.number, Math.max(1, Math.min(Math.floor(span / fill), span * 2, most)))
   }
 
@@ -234,14 +229,17 @@ export class Reader {
 
   /** Emits the marker and waits until the stream has come to it. False when a touched table forbids to use what was read. */
   async #place(reading: Omit<Reading, 'marker' | 'done' | 'failed'>): Promise<boolean> {
+    await pauseAt('read.rows')
     const marker = `${reading.asked.kind} ${++this.#number} ${crypto.randomUUID()}`
     const placed = new Promise<boolean>((done, failed) => (this.#reading = { ...reading, marker, done, failed }))
     const { sql, prefix, pause } = this.#sources
     await emitMarker(sql, prefix, JSON.stringify({ mark: marker }))
+    await pauseAt('read.marked')
     return Promise.race([placed, pause(2 ** 31 - 1).then(() => false)])
   }
 
   #apply(reading: Reading): boolean {
+    fault('read.apply')
     const { table, snapshot, tuples, asked, copy } = reading
     const invisible = this.#touched.invisible(snapshot, table.catalog.oid)
     let applied = !invisible.all
@@ -250,6 +248,7 @@ export class Reader {
       else if (asked.kind === 'chunk') this.#applyRows(table, tuples, invisible.keys, new Set(), true)
       else this.#applyKeys(table, tuples, invisible.keys, asked)
     }
+    fault('read.progress')
     if (applied && copy) this.#sources.progress(table, copy)
     this.#touched.forgetVisible(snapshot)
     return applied
@@ -334,4 +333,20 @@ export class Reader {
 function decoderOf(table: SourceTable): TableDecoder {
   const names = table.catalog.columns.map((column) => column.name)
   return new TableDecoder(table.catalog, names)
+}
+
+/**
+ * A transaction that was delivered before a reader began to remember may still be invisible. Every such one has an xid below one that is
+ * taken now, so nothing is read before all xids up to that one have ended. (Comparing with the xmax of a snapshot is not enough: xmax
+ * stands behind the last xid that has ENDED, and a commit that waits for a standby has been streamed and has not.)
+ */
+export async function waitForEarlier(sql: Sql, pause: ReaderSources['pause'], waitsFor: ReaderSources['waitsFor']): Promise<void> {
+  const [row] = await sql<{ xid: string }[]>`
+    SELECT pg_current_xact_id()::text AS xid FROM (SELECT set_config('synchronous_commit', 'off', true)) AS s`
+  const xid = BigInt(row?.xid ?? 0)
+  for (let wait = 10; (await currentSnapshot(sql)).xmin <= xid; wait = Math.min(wait * 2, 1_000)) {
+    waitsFor('transactions that were open when the copy began')
+    await pause(wait)
+  }
+  waitsFor(null)
 }

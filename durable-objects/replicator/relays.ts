@@ -3,12 +3,15 @@ import { PING, PONG, SOCKET_CREDIT, understands } from '../../protocol/messages.
 import type { OpId } from '../../protocol/ops.ts'
 import type { Environment } from '../environment.ts'
 import type { Database } from '../database.ts'
+import { fault, pause } from '../faults.ts'
 
 export const ackFrame = z.object({ v: z.number().refine((version) => understands(version)), type: z.literal('ack'), received: z.number() })
 
 const PING_MS = 30_000
 const FIRST_WAIT_MS = 100
 const MAX_WAIT_MS = 10_000
+/** A relay that is moved or starts again refuses a few times; after so many it is told. */
+const TOLD_ATTEMPTS = 4
 
 export interface RelaySources {
   env: Environment
@@ -18,6 +21,8 @@ export interface RelaySources {
   greeting(has: OpId | null): string[]
   /** A gap at the committed checkpoint. */
   gap(): string
+  /** The socket to a relay cannot be opened, again and again. */
+  failing(relay: string, reason: string): void
 }
 
 interface RelaySocket {
@@ -79,6 +84,7 @@ export class Relays {
       const serial = this.#serials.get(relay)
       if (serial === undefined || this.#sockets.get(relay)?.serial === serial) return
       try {
+        await pause('open.begin')
         const response = await this.#sources.env.RELAY.getByName(relay).fetch(`https://relay/replicator?serial=${serial}`, {
           headers: { upgrade: 'websocket' },
         })
@@ -90,11 +96,12 @@ export class Relays {
           if (this.#serials.get(relay) === serial) this.#forget(relay)
           continue
         }
+        await pause('open.answered')
         const has = response.headers.get('rockpool-checkpoint')
         socket.accept()
         this.#register(relay, serial, socket, has ? Number(has) : null)
       } catch (error) {
-        console.warn(`the socket to relay ${relay} could not be opened (attempt ${attempt})`, error)
+        if (attempt >= TOLD_ATTEMPTS) this.#sources.failing(relay, error instanceof Error ? error.message : String(error))
         await sleep(Math.min(FIRST_WAIT_MS * 2 ** Math.min(attempt - 1, 20), MAX_WAIT_MS) * (0.5 + Math.random()))
       }
     }
@@ -116,7 +123,14 @@ export class Relays {
     socket.addEventListener('close', fallen)
     socket.addEventListener('error', fallen)
     this.#pings ??= setInterval(() => this.#ping(), PING_MS)
-    this.#send(open, this.#sources.greeting(has))
+    try {
+      fault('open.registered', { drop: fallen })
+      this.#send(open, this.#sources.greeting(has))
+    } catch (error) {
+      // It is open and does not know where it is: it must not stay.
+      fallen()
+      throw error
+    }
   }
 
   #message(open: RelaySocket, data: unknown): void {
@@ -139,6 +153,7 @@ export class Relays {
       return
     }
     for (const frame of frames) {
+      fault('notice.send', { drop: () => open.socket.close(1011, 'a fault') })
       open.sent += new TextEncoder().encode(frame).length
       try {
         open.socket.send(frame)

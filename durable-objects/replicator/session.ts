@@ -1,13 +1,11 @@
 import type { Sql } from 'postgres'
-import { z } from 'zod'
 import {
   catalogVersion,
+  checkConnection,
   connectSource,
-  dropSlot,
   emitMarker,
   openReplication,
   parseLsn,
-  prepareSource,
   type PreparedSource,
   type RefusedTable,
   type ReplicationSession,
@@ -16,23 +14,27 @@ import {
 import { openSocket } from '../../postgres/socket.ts'
 import { RockpoolError } from '../../protocol/errors.ts'
 import type { TenantSettings } from '../directory/settings.ts'
+import { disconnectBy, fault, pause } from '../faults.ts'
 import type { Core } from './core.ts'
 import { Intake, SLICE_CHANGES, type SourceTable } from './intake.ts'
+import { markerPrefix, markText, parseMark } from './marks.ts'
+import { applicationName, checkSyncConfig, measure, prepare } from './prepare.ts'
 import { Reader } from './reader.ts'
 import { deliver } from './write-checkpoints.ts'
 
-/** An alarm has 15 minutes and a CPU budget, and the clock stands still while computing: rows are counted. */
-export const SESSION_MS = 10 * 60_000
-export const SESSION_CHANGES = 5_000_000
 /** WAL of others beyond our position that makes us emit a marker, so that the slot moves on. */
 const HEARTBEAT_BYTES = 16n * 1024n * 1024n
 const TICK_MS = 1_000
+/** What may pass until the stream is open, if it is not for the slot, whose making waits for the application's transactions. */
+const CONNECT_MS = 60_000
+/** A session that is over and does not end, because some answer never comes, is ended. With the longest session it stays below an alarm's 15 minutes. */
+const OVERTIME_MS = 60_000
 
-const mark = z.object({ mark: z.string() })
-
-export interface SessionView {
-  walEnd(): bigint | null
-  held(): number
+export interface SessionOptions {
+  /** Whether somebody is connected. */
+  live(): boolean
+  /** It works: the stream has come to what is new, or something was stored. */
+  progress(): void
 }
 
 /**
@@ -42,7 +44,7 @@ export interface SessionView {
 export class Session {
   readonly #core: Core
   readonly #settings: TenantSettings
-  readonly #live: () => boolean
+  readonly #options: SessionOptions
   readonly prefix: string
   #sql: Sql | null = null
   #replication: ReplicationSession | null = null
@@ -50,13 +52,22 @@ export class Session {
   #reader: Reader | null = null
   #flushing = false
   #stale = false
-  readonly #foundStale = Promise.withResolvers<void>()
+  readonly #endNow = Promise.withResolvers<void>()
   /** The stream spoke of a table otherwise than expected: the catalog is looked at now. */
   #unexpected: () => void = () => {}
   #caughtUp = false
   #switch: string | null = null
   readonly #began = Date.now()
+  #deadline: ReturnType<typeof setTimeout> | undefined
+  #measuredAt = 0
+  /** When somebody was connected last. */
+  #liveAt: number | null = null
+  /** Somebody waits for what was committed after the session's own marker. */
+  #asked = false
+  #closing = false
   refusedTables: RefusedTable[] = []
+  /** After what time Postgres takes the slot away when nobody uses it; 0 = never. */
+  slotTimeoutMs = 0
   readonly #over = Promise.withResolvers<never>()
   readonly #rooms: (() => void)[] = []
   /** What the copy waits for, for people. */
@@ -66,16 +77,36 @@ export class Session {
   /** Whether anything but our own markers came. */
   found = false
 
-  constructor(core: Core, settings: TenantSettings, live: () => boolean) {
+  constructor(core: Core, settings: TenantSettings, options: SessionOptions) {
     this.#core = core
     this.#settings = settings
-    this.#live = live
+    this.#options = options
     this.prefix = markerPrefix(settings)
     this.#over.promise.catch(() => {})
   }
 
   get walEnd(): bigint | null {
     return this.#replication?.walEnd ?? null
+  }
+
+  get since(): number {
+    return this.#began
+  }
+
+  /** Row changes that it has taken in. */
+  get changes(): number {
+    return this.#intake?.changes ?? 0
+  }
+
+  /** Whether the stream is open. */
+  get streaming(): boolean {
+    return this.#replication !== null
+  }
+
+  /** What is committed by now must come before the session ends. False: it is ending, so another one must follow. */
+  ask(): boolean {
+    this.#asked = true
+    return !this.#closing
   }
 
   get held(): number {
@@ -88,61 +119,132 @@ export class Session {
   }
 
   async run(): Promise<boolean> {
-    const { databaseUrl, slot } = this.#settings
-    const sql = connectSource(databaseUrl, { socket: openSocket, max: 2 })
-    const streaming = connectSource(databaseUrl, { socket: openSocket, replication: true, max: 1 })
+    const { databaseUrl, databaseCa: ca, sessionSeconds } = this.#settings
+    this.#core.limit(this.#settings)
+    const connection = { socket: openSocket, ca, applicationName: applicationName(this.#core) }
+    const sql = connectSource(databaseUrl, { ...connection, max: 2 })
+    const streaming = connectSource(databaseUrl, { ...connection, replication: true, max: 1 })
+    disconnectBy(() => void Promise.allSettled([sql.end({ timeout: 0 }), streaming.end({ timeout: 0 })]))
     try {
-      const source = await this.#prepare(sql)
-      const tables = this.#tables(source)
-      const intake = this.#newIntake(tables)
-      this.#intake = intake
-      this.#sql = sql
-      this.#core.onRoom = () => this.#room()
-      const options = { slot, publication: source.publication, walSenderTimeoutMs: source.walSenderTimeoutMs }
-      const replication = await openReplication(streaming, options, {
-        message: (message, bytes) => {
-          intake.message(message, bytes)
-          this.#flow()
-        },
-        keepalive: () => {},
-      })
-      this.#replication = replication
-      replication.ended.then(
-        () => this.#over.reject(new RockpoolError('ROCKPOOL_SOURCE_UNREACHABLE', 'the session is over')),
-        (error: unknown) => this.#over.reject(error),
-      )
-      await this.#mark('session')
-      void this.#watchCatalog(sql, source).catch((error: unknown) => this.#over.reject(error))
+      this.#within(CONNECT_MS)
+      const connected = this.#connect(sql, streaming)
+      connected.catch(() => {})
+      const { tables, intake } = await Promise.race([connected, this.#over.promise])
+      this.#within(sessionSeconds * 1_000 + OVERTIME_MS - (Date.now() - this.#began))
       return await Promise.race([this.#work(sql, tables, intake), this.#over.promise])
     } finally {
+      this.#closing = true
+      clearTimeout(this.#deadline)
+      disconnectBy(null)
       this.#core.onRoom = () => {}
       this.#sql = null
       this.#intake = null
       this.#over.reject(new RockpoolError('ROCKPOOL_SOURCE_UNREACHABLE', 'the session is over'))
       await this.#replication?.close().catch(() => {})
+      await pause('session.close')
       await Promise.allSettled([sql.end({ timeout: 1 }), streaming.end({ timeout: 1 })])
     }
+  }
+
+  async #connect(sql: Sql, streaming: Sql): Promise<{ tables: readonly SourceTable[]; intake: Intake }> {
+    const { slot } = this.#settings
+    await checkSyncConfig(this.#core, this.#settings, sql)
+    await pause('session.prepare')
+    // Before anything is made in the database: that neither leads to a pooler.
+    await Promise.all([checkConnection(sql), checkConnection(streaming)])
+    const source = await prepare(this.#core, this.#settings, sql, (waiting) => this.#slotWaits(waiting))
+    await pause('session.prepared')
+    this.#measuredAt = Date.now()
+    this.slotTimeoutMs = source.slotTimeoutMs
+    if (this.#closing) throw new RockpoolError('ROCKPOOL_SOURCE_UNREACHABLE', 'the session is over')
+    const tables = this.#tables(source)
+    const intake = this.#newIntake(tables)
+    this.#intake = intake
+    this.#sql = sql
+    this.#core.onRoom = () => this.#room()
+    const options = {
+      ...{ slot, publication: source.publication, walSenderTimeoutMs: source.walSenderTimeoutMs },
+      freed: ({ pid }: { pid: number }) =>
+        this.#core.diagnostics.add({
+          code: 'ROCKPOOL_SLOT_FREED',
+          reason: `an earlier session held the slot ${slot} (pid ${pid}); it was ended`,
+        }),
+    }
+    const replication = await openReplication(streaming, options, {
+      message: (message, bytes) => {
+        fault('stream.message')
+        intake.message(message, bytes)
+        if (intake.changes >= this.#settings.sessionChanges) this.#endNow.resolve()
+        this.#flow()
+      },
+      keepalive: () => {},
+    })
+    this.#replication = replication
+    replication.ended.then(
+      () => this.#over.reject(new RockpoolError('ROCKPOOL_SOURCE_UNREACHABLE', 'the session is over')),
+      (error: unknown) => this.#over.reject(error),
+    )
+    if (this.#closing) await replication.close()
+    await pause('session.opened')
+    await this.#mark('session')
+    await pause('session.marked')
+    void this.#watchCatalog(sql, source).catch((error: unknown) => this.#over.reject(error))
+    return { tables, intake }
+  }
+
+  /** Answers that never come do not hold the alarm. */
+  #within(milliseconds: number): void {
+    clearTimeout(this.#deadline)
+    this.#deadline = setTimeout(() => {
+      const what = `Postgres did not answer in time${this.waitingFor === null ? '' : `; it waits for ${this.waitingFor}`}`
+      this.#over.reject(new RockpoolError('ROCKPOOL_SOURCE_UNREACHABLE', what))
+    }, milliseconds)
   }
 
   /** Reads what there is to read, and waits for the end. */
   async #work(sql: Sql, tables: readonly SourceTable[], intake: Intake): Promise<boolean> {
     const core = this.#core
     for (let ticks = 0; ; ticks++) {
+      await pause('session.tick')
       if (this.#isOver(intake)) return true
       if (core.tables.copying || core.tables.hasIncomplete) await this.#read(sql, tables, intake)
       const next = core.state.get('next')
       if (next !== null && !core.tables.copying) await this.#switchTo(next)
-      if (this.#caughtUp && !this.#live() && core.pipeline.size === 0) return false
+      if (this.#caughtUp && core.pipeline.size === 0 && !this.#wanted()) {
+        this.#closing = !this.#asked
+        if (this.#closing) return false
+        this.#asked = false
+        this.#caughtUp = false
+        await this.#mark('session')
+      }
+      if (Date.now() - this.#measuredAt >= this.#settings.walCheckSeconds * 1_000) {
+        this.#measuredAt = Date.now()
+        // More than the policy allows: the next session drops the slot before anything else.
+        const { drop, marker } = await measure(core, this.#settings, sql)
+        if (drop) this.#stale = true
+        else if (marker) await this.#mark('heartbeat')
+      }
+      core.diagnostics.tick()
       const position = core.state.get('decode').position
       const behind = this.walEnd !== null && position !== null && this.walEnd - parseLsn(position.lsn) > HEARTBEAT_BYTES
       if (behind && ticks % 10 === 9) await this.#mark('heartbeat')
-      await Promise.race([this.#pause(this.#caughtUp ? TICK_MS : 20), this.#foundStale.promise])
+      await Promise.race([this.#pause(this.#caughtUp ? TICK_MS : 20), this.#endNow.promise])
     }
   }
 
   /** Ended by time, by work done, or because the catalog must be read again. */
   #isOver(intake: Intake): boolean {
-    return this.#stale || Date.now() - this.#began >= SESSION_MS || intake.changes >= SESSION_CHANGES
+    const { sessionSeconds, sessionChanges } = this.#settings
+    return this.#stale || Date.now() - this.#began >= sessionSeconds * 1_000 || intake.changes >= sessionChanges
+  }
+
+  /** Somebody is connected, or was until a moment ago. */
+  #wanted(): boolean {
+    if (this.#options.live()) {
+      this.#liveAt = Date.now()
+      return true
+    }
+    return this.#liveAt !== null && Date.now() - this.#liveAt < this.#settings.lingerSeconds * 1_000
   }
 
   /** Most changes of definitions send nothing through the stream. A difference ends the session; the next one reads the catalog and copies the tables concerned. */
@@ -151,9 +253,9 @@ export class Session {
     while (!this.#stale) {
       const asked = new Promise<void>((resolve) => (this.#unexpected = resolve))
       await Promise.race([this.#pause(this.#settings.catalogWatchSeconds * 1_000), asked])
-      this.#stale = (await catalogVersion(sql, source.publication, names)) !== source.catalogVersion
+      if ((await catalogVersion(sql, source.publication, names)) !== source.catalogVersion) this.#stale = true
     }
-    this.#foundStale.resolve()
+    this.#endNow.resolve()
   }
 
   async #read(sql: Sql, tables: readonly SourceTable[], intake: Intake): Promise<void> {
@@ -186,42 +288,14 @@ export class Session {
   /** The switch is a batch of its own, between two transactions: where a marker of its own commits. */
   async #switchTo(plan: string): Promise<void> {
     this.#switch = plan
+    await pause('session.switch')
     await this.#mark('switch')
     while (this.#switch !== null) await this.#pause(5)
   }
 
-  async #prepare(sql: Sql): Promise<PreparedSource> {
-    const { state, plans, tables } = this.#core
-    const wanted = plans.wanted(this.#settings.syncConfig)
-    const serving = this.#core.planBehind
-    if (wanted === serving) state.set('next', null)
-    else if (wanted !== state.get('next')) {
-      // New definitions see the stream from now on, and every row that is there already by the copy.
-      state.set('next', wanted)
-      tables.copyAll(false)
-    }
-    this.#core.evaluating = [...new Set([serving, wanted])].flatMap((hash) => (hash === null ? [] : [plans.load(hash)]))
-    const { publication, slot } = this.#settings
-    const options = { slot, tables: this.#names(), ...(publication === undefined ? {} : { publication }) }
-    const source = await prepareSource(sql, options)
-    const known = state.get('source')
-    const position = state.get('decode').position
-    const other = known !== null && known.systemIdentifier !== source.identity.systemIdentifier
-    const ahead = position !== null && (source.slot.confirmedFlush > parseLsn(position.lsn) || source.walEnd < parseLsn(position.lsn))
-    const lost = source.slot.lost || (source.slot.created && known !== null) || ahead || other
-    state.set('source', { systemIdentifier: source.identity.systemIdentifier, database: source.identity.database })
-    if (!lost) return source
-    this.resync()
-    if (source.slot.created) return source
-    await dropSlot(sql, slot)
-    return prepareSource(sql, options)
-  }
-
-  /** What the slot told us so far does not connect to what it will tell: everything is compared again, and what is gone is removed. */
-  resync(): void {
-    const { state, tables } = this.#core
-    state.set('decode', { counter: state.get('decode').counter, position: null, partial: null })
-    tables.copyAll(true)
+  #slotWaits(waiting: boolean): void {
+    this.waitingFor = waiting ? 'transactions that were open when the slot was made' : null
+    this.#within(waiting ? this.#settings.sessionSeconds * 1_000 : CONNECT_MS)
   }
 
   #names(): TableName[] {
@@ -230,6 +304,7 @@ export class Session {
 
   #tables(source: PreparedSource): SourceTable[] {
     this.refusedTables = source.refusedTables
+    for (const { table, reason } of source.refusedTables) this.#core.diagnostics.add({ code: 'ROCKPOOL_TABLE_REFUSED', table, reason })
     const core = this.#core
     const wrong = new Set(source.refusedTables.filter((each) => !each.gone).map((each) => each.table))
     // What no plan reads stays as it is: the buckets of its definitions are not served.
@@ -246,7 +321,9 @@ export class Session {
       newBatch: () => core.newBatch(),
       store: (flush) => {
         if (flush.batch.changes > 0) this.found = true
+        fault('stream.flush')
         core.store(flush)
+        this.#options.progress()
         this.#acknowledge()
       },
       keys: (table, after, limit) => core.rows.keys(table.number, after, limit),
@@ -257,10 +334,13 @@ export class Session {
   }
 
   #marker(content: string): void {
-    const parsed = mark.safeParse(json(content))
-    if (!parsed.success) return
-    if (parsed.data.mark === `session ${this.#id}`) this.#caughtUp = true
-    else if (parsed.data.mark === `switch ${this.#id}` && this.#switch !== null) {
+    const mark = parseMark(content)
+    if (mark === null) return
+    fault('stream.marker')
+    if (mark === `session ${this.#id}`) {
+      this.#caughtUp = true
+      this.#options.progress()
+    } else if (mark === `switch ${this.#id}` && this.#switch !== null) {
       const core = this.#core
       const plan = this.#switch
       this.#intake?.flush()
@@ -271,13 +351,13 @@ export class Session {
       core.state.set('next', null)
       core.evaluating = [core.plans.load(plan)]
       this.#switch = null
-    } else this.#reader?.marker(parsed.data.mark)
+    } else this.#reader?.marker(mark)
   }
 
   readonly #id = crypto.randomUUID()
 
   async #mark(what: string): Promise<void> {
-    if (this.#sql) await emitMarker(this.#sql, this.prefix, JSON.stringify({ mark: `${what} ${this.#id}` }))
+    if (this.#sql) await emitMarker(this.#sql, this.prefix, markText(`${what} ${this.#id}`))
   }
 
   /** Transactions that come together are stored together; while buckets owe answers, more gather, and then the socket is paused. */
@@ -320,7 +400,11 @@ export class Session {
   #acknowledge(): void {
     const position = this.#core.state.get('decode').position
     if (!position) return
-    this.#core.durable().then(
+    const durable = async () => {
+      await this.#core.durable()
+      await pause('stream.acknowledge')
+    }
+    durable().then(
       () => this.#replication?.acknowledge(parseLsn(position.lsn)),
       (error: unknown) => this.#over.reject(error),
     )
@@ -330,16 +414,5 @@ export class Session {
     let timer: ReturnType<typeof setTimeout>
     const slept = new Promise<void>((resolve) => (timer = setTimeout(resolve, milliseconds)))
     return Promise.race([slept, this.#over.promise]).finally(() => clearTimeout(timer))
-  }
-}
-
-/** Our messages in the WAL carry the slot's name: several Rockpools may follow one database. */
-export const markerPrefix = (settings: { slot: string }): string => `rockpool:${settings.slot}`
-
-function json(text: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch {
-    return null
   }
 }

@@ -1,3 +1,5 @@
+import type { ErrorCode } from '../../protocol/errors.ts'
+import type { SlotStatus } from '../../protocol/messages.ts'
 import type { OpId } from '../../protocol/ops.ts'
 import type { Database } from '../database.ts'
 
@@ -6,7 +8,7 @@ import type { Database } from '../database.ts'
  *
  * state: small values as JSON, see `State`. rows: the row state, `outputs` and `image` as in `row-state.ts`; `t` is a number of `tables`, 0 for
  * mailboxes. outbox: a stored batch cut into parts, see `outbox.ts`. incomplete: rows of which Postgres left out values that we do not have.
- * relays: whom to keep a socket to. No secondary index but the names of buckets: every one costs a row written.
+ * relays: whom to keep a socket to. diagnostics: the last problems as JSON, see `diagnostics.ts`. No secondary index but the names of buckets: every one costs a row written.
  */
 export const MIGRATIONS: readonly string[] = [
   `
@@ -21,6 +23,9 @@ export const MIGRATIONS: readonly string[] = [
   `,
   // What rows of the table are called and told apart by, as JSON: see `KnownTable`.
   `ALTER TABLE tables ADD COLUMN description TEXT NOT NULL DEFAULT '{}'`,
+  `CREATE TABLE diagnostics (slot INTEGER PRIMARY KEY, body TEXT NOT NULL);`,
+  // The last notice is kept with the commit now.
+  `DELETE FROM state WHERE key = 'notice'`,
 ]
 
 /** The last whole transaction stored, and how much of the next one is stored already in slices. LSNs as `X/X`, times as Postgres sent them. */
@@ -33,20 +38,42 @@ export interface Position {
 export interface PartialTransaction {
   lsn: string
   xid: number
+  /** Its commit time. Absent in what an earlier version stored. */
+  time?: string
   /** Its first changes that are stored. */
   changes: number
 }
 
+/** How far the stream has been taken in. */
+export interface Decode {
+  counter: OpId
+  position: Position | null
+  partial: PartialTransaction | null
+}
+
+/**
+ * As it is stored: in a row of its own, in the newest outbox row or with the commit, whichever is written anyway. The highest `n` is the
+ * newest; a position may go back (another database), and so says nothing about that.
+ */
+export type StoredDecode = Decode & { n: number }
+
 /** The values of table `state`. */
 export interface State {
-  decode: { counter: OpId; position: Position | null; partial: PartialTransaction | null }
-  commit: { committed: OpId; plan: string | null }
-  /** The last notice as parts that are ready to send; null when it was too large to keep. */
-  notice: { previous: OpId; parts: string[] } | null
+  decode: Decode
+  /** `notice`: the last one as parts that are ready to send, null when it was too large to keep. */
+  commit: { committed: OpId; plan: string | null; notice: { previous: OpId; parts: string[] } | null }
   serial: number
   /** The plan that is being copied, null when the serving one is what is wanted. */
   next: string | null
   source: { systemIdentifier: string; database: string } | null
+  /** The slot does not connect to what is stored: it is dropped before anything is read from it. */
+  newSlot: boolean
+  /** What the slot kept when it was measured last. */
+  slot: SlotStatus | null
+  /** Sessions that failed one after the other, and why the last one did. */
+  failing: { failures: number; code: ErrorCode; message: string } | null
+  /** By which Postgres knows the sessions of this replicator. */
+  id: string | null
   /** Numbers of write checkpoints up to here may have been given out. */
   issued: number
   /** Polls that found nothing, one after the other. */
@@ -57,20 +84,28 @@ export interface State {
 
 const INITIAL: State = {
   decode: { counter: 0, position: null, partial: null },
-  commit: { committed: 0, plan: null },
-  notice: null,
+  commit: { committed: 0, plan: null, notice: null },
   serial: 0,
   next: null,
   source: null,
+  newSlot: false,
+  slot: null,
+  failing: null,
+  id: null,
   issued: 0,
   idlePolls: 0,
   running: false,
 }
 
+/** A commit as it is stored. Before the decode state was kept with it there was none. */
+type StoredCommit = State['commit'] & { decode?: StoredDecode }
+
 /** Reads are served from memory: the object is the only writer. */
 export class StateStore {
   readonly #db: Database
   readonly #values: State
+  /** Number of the newest decode state. */
+  #n: number
 
   constructor(db: Database) {
     this.#db = db
@@ -79,17 +114,25 @@ export class StateStore {
       const text = stored.get(key)
       return text === undefined ? INITIAL[key] : (JSON.parse(text) as State[K])
     }
+    const { decode: committed, ...commit }: StoredCommit = read('commit')
     this.#values = {
       decode: read('decode'),
-      commit: read('commit'),
-      notice: read('notice'),
+      commit: { ...INITIAL.commit, ...commit },
       serial: read('serial'),
       next: read('next'),
       source: read('source'),
+      newSlot: read('newSlot'),
+      slot: read('slot'),
+      failing: read('failing'),
+      id: read('id'),
       issued: read('issued'),
       idlePolls: read('idlePolls'),
       running: read('running'),
     }
+    const { n = 0, ...decode }: Decode & { n?: number } = this.#values.decode
+    this.#n = n
+    this.#values.decode = decode
+    if (committed) this.found(committed)
   }
 
   get<K extends keyof State>(key: K): State[K] {
@@ -98,7 +141,33 @@ export class StateStore {
 
   /** One row written. Inside a transaction that is rolled back, memory and storage would differ: such an object must be reset. */
   set<K extends keyof State>(key: K, value: State[K]): void {
-    this.#db.run('INSERT INTO state VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value', key, JSON.stringify(value))
     this.#values[key] = value
+    if (key === 'decode') this.#n++
+    this.#db.run(STATEMENTS.set, key, JSON.stringify(this.#stored(key)))
+  }
+
+  /** The decode state of a batch that is about to be stored in the outbox, and with it. No row written. */
+  advance(decode: Decode): StoredDecode {
+    this.#values.decode = decode
+    return { ...decode, n: ++this.#n }
+  }
+
+  /** A decode state that was stored elsewhere. */
+  found({ n, ...decode }: StoredDecode): void {
+    if (n <= this.#n) return
+    this.#n = n
+    this.#values.decode = decode
+  }
+
+  #stored(key: keyof State): unknown {
+    const decode: StoredDecode = { ...this.#values.decode, n: this.#n }
+    if (key === 'decode') return decode
+    // The outbox row that held it may be dropped with this.
+    if (key === 'commit') return { ...this.#values.commit, decode }
+    return this.#values[key]
   }
 }
+
+export const STATEMENTS = {
+  set: 'INSERT INTO state VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value',
+} as const

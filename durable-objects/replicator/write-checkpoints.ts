@@ -3,11 +3,18 @@ import { RockpoolError } from '../../protocol/errors.ts'
 import { mailboxName } from '../../protocol/names.ts'
 import type { Batch } from './batch.ts'
 
-const message = z.object({ write: z.array(z.tuple([z.string(), z.string(), z.number()])) })
+/** Numbers are JSON numbers in messages of earlier versions. */
+const number = z.union([z.string().regex(/^\d{1,19}$/), z.int()])
+const message = z.object({ write: z.array(z.tuple([z.string(), z.string(), number])) })
+
+/** Clients keep them as signed 64 bits. */
+export const MAX_WRITE_CHECKPOINT = 2n ** 63n - 1n
 
 interface Waiting {
   user: string
   clientId: string
+  /** What the client chose; null: the next number. */
+  id: bigint | null
   done: (n: string) => void
   failed: (error: unknown) => void
 }
@@ -18,18 +25,24 @@ export interface WriteCheckpointSources {
   /** Numbers up to here may have been given out by an earlier incarnation. */
   issued(): number
   setIssued(upTo: number): void
+  /** What a mailbox holds, null when nothing came yet. */
+  delivered(mailbox: string): bigint | null
 }
 
 /** Numbers are reserved in blocks of about 1,000 seconds, so that one row is written for very many. */
 const RESERVED = 1_000_000_000
 const MAX_PER_MESSAGE = 1_000
+/** Mailboxes whose last emitted number is remembered: long before so many others have followed it is delivered. */
+const MAX_UNDER_WAY = 10_000
 
 /**
  * Write checkpoints: a number is a marker in the source's WAL, and comes back in the client's mailbox at the place of that marker. One
- * message is on its way at a time and carries all that wait, so numbers commit in their order.
+ * message is on its way at a time and carries all that wait. Whoever comes while it is on its way waits for the next one: what they committed
+ * may be behind its marker.
  */
 export class WriteCheckpoints {
   readonly #sources: WriteCheckpointSources
+  readonly #underWay = new Map<string, bigint>()
   #waiting: Waiting[] = []
   #busy = false
   #last = 0
@@ -38,8 +51,12 @@ export class WriteCheckpoints {
     this.#sources = sources
   }
 
-  request(user: string, clientId: string): Promise<string> {
-    const answer = new Promise<string>((done, failed) => this.#waiting.push({ user, clientId, done, failed }))
+  /**
+   * Answers the number, decimal, that will come. With `id`: the higher one of that and what this client has already; a lower one than that
+   * changes nothing. Rejects with ROCKPOOL_WRITE_CHECKPOINT.
+   */
+  request(user: string, clientId: string, id: bigint | null = null): Promise<string> {
+    const answer = new Promise<string>((done, failed) => this.#waiting.push({ user, clientId, id, done, failed }))
     if (!this.#busy) void this.#run()
     return answer
   }
@@ -49,15 +66,46 @@ export class WriteCheckpoints {
     while (this.#waiting.length > 0) {
       const batch = this.#waiting.splice(0, MAX_PER_MESSAGE)
       try {
-        const numbered = batch.map((each) => ({ ...each, n: this.#next() }))
-        await this.#sources.emit(JSON.stringify({ write: numbered.map(({ user, clientId, n }) => [user, clientId, n]) }))
-        for (const each of numbered) each.done(String(each.n))
+        await this.#serve(batch)
       } catch (cause) {
         const error = new RockpoolError('ROCKPOOL_WRITE_CHECKPOINT', `the marker could not be written: ${reason(cause)}`, { cause })
         for (const each of batch) each.failed(error)
       }
     }
     this.#busy = false
+  }
+
+  async #serve(batch: readonly Waiting[]): Promise<void> {
+    /** By mailbox: the highest number stands for the others. */
+    const marks = new Map<string, { user: string; clientId: string; n: bigint }>()
+    const answers: (() => void)[] = []
+    for (const { user, clientId, id, done, failed } of batch) {
+      const mailbox = mailboxName(user, clientId)
+      const delivered = this.#sources.delivered(mailbox) ?? 0n
+      const highest = larger(delivered, marks.get(mailbox)?.n ?? this.#underWay.get(mailbox) ?? 0n)
+      const n = id === null ? larger(BigInt(this.#next()), highest + 1n) : larger(id, highest)
+      if (n > MAX_WRITE_CHECKPOINT) {
+        failed(new RockpoolError('PSYNC_S2001', 'this client has used up its numbers of write checkpoints: clear its local database'))
+        continue
+      }
+      // One that is on its way is emitted once more: clients ask again when it does not come.
+      if (n > delivered) marks.set(mailbox, { user, clientId, n })
+      answers.push(() => done(n.toString()))
+    }
+    if (marks.size > 0) {
+      await this.#sources.emit(
+        JSON.stringify({ write: [...marks.values()].map(({ user, clientId, n }) => [user, clientId, n.toString()]) }),
+      )
+      for (const [mailbox, { n }] of marks) this.#remember(mailbox, n)
+    }
+    for (const answer of answers) answer()
+  }
+
+  #remember(mailbox: string, n: bigint): void {
+    this.#underWay.delete(mailbox)
+    this.#underWay.set(mailbox, n)
+    const [oldest] = this.#underWay.keys()
+    if (this.#underWay.size > MAX_UNDER_WAY && oldest !== undefined) this.#underWay.delete(oldest)
   }
 
   /** Microseconds since 1970 or more: numbers stay above those of any earlier storage of this tenant. */
@@ -74,7 +122,7 @@ export class WriteCheckpoints {
 export function deliver(batch: Batch, content: string): void {
   const parsed = message.safeParse(json(content))
   if (!parsed.success) return
-  for (const [user, clientId, n] of parsed.data.write) batch.deliver(mailboxName(user, clientId), n)
+  for (const [user, clientId, n] of parsed.data.write) batch.deliver(mailboxName(user, clientId), BigInt(n))
 }
 
 function json(text: string): unknown {
@@ -85,4 +133,5 @@ function json(text: string): unknown {
   }
 }
 
+const larger = (a: bigint, b: bigint): bigint => (a > b ? a : b)
 const reason = (cause: unknown) => (cause instanceof Error ? cause.message : String(cause))

@@ -1,11 +1,11 @@
 import type { ExprBinary, SelectFromStatement } from 'pgsql-ast-parser'
-import type { Context } from '../context.ts'
+import { tooManyDisjuncts, type Context } from '../context.ts'
 import { ExpressionBuilder } from '../expressions/build.ts'
-import { call, conjunction, type Expr } from '../expressions/expression.ts'
+import { call, conjunction, integer, type Expr } from '../expressions/expression.ts'
 import { dataColumns } from '../legacy/columns.ts'
-import { MAX_ALTERNATIVES } from '../legacy/match.ts'
-import { scopeOf, usesClient, usesRequest, usesRow } from '../legacy/scope.ts'
+import { scopeOf, usesClient, usesRequest, usesRow, usesToken } from '../legacy/scope.ts'
 import { singleTable } from '../legacy/table.ts'
+import { warnClientDecides, warnDefaultWithoutParameters, warnNullMatchesNull } from '../legacy/warnings.ts'
 import type { Branch, Key, Program, Step, Walked } from '../plan/plan.ts'
 import type { StreamText } from '../text/config.ts'
 import { Sql, type SqlExpr } from '../text/sql.ts'
@@ -16,6 +16,7 @@ export interface Match {
   row: Expr
   rowArray: boolean
   asked: { expr: Expr; array: boolean } | { subquery: Subquery }
+  node: SqlExpr
 }
 
 /** One alternative: conditions of the row, of the request, matches, and subqueries that must find a request value. */
@@ -34,7 +35,7 @@ export function compileAlphaStream(context: Context, text: StreamText): Program 
   if (!source) return null
   const sql = new Sql(source, context.findings)
   const select = sql.select(false)
-  const table = select && singleTable(sql, select)
+  const table = select && singleTable(sql, select, context.defaultSchema)
   if (!select || !table) return null
   const names = {
     dialect: 'alpha',
@@ -48,9 +49,13 @@ export function compileAlphaStream(context: Context, text: StreamText): Program 
   const columns = dataColumns(new ExpressionBuilder(sql, scopeOf(sql, { ...names, request: false })), select.columns, table.name, true)
   context.schema?.checkQuery(sql, table, select)
   if (!alternatives) return null
-  if (!text.acceptDangerous) warnDangerous(sql, select, alternatives)
+  if (!text.acceptDangerous) warn(sql, select, alternatives)
+  warnDefaultWithoutParameters(sql, text, alternatives.flatMap(askedBy), select)
   const variants = alternatives.map((variant, i) => {
     const { branch, steps, parameters } = lower(variant)
+    // The reference looks for the row under another name there, and finds none.
+    const lost = context.copyTraps && table.pattern.wildcard && table.alias !== undefined && variant.rows.length > 0
+    if (lost) branch.filter = integer(0)
     const definition = context.definition({
       name: `${text.name}|${i}`,
       queries: [{ label: `query of ${text.name}`, table: table.pattern, output: table.output, columns, branches: [branch] }],
@@ -85,19 +90,26 @@ function lower(variant: Variant): { branch: Branch; steps: Step[]; parameters: K
   return { branch: { each, filter: conjunction(variant.rows), keys }, steps, parameters }
 }
 
-function warnDangerous(sql: Sql, select: SelectFromStatement, alternatives: Variant[]): void {
-  for (const { requests, matches } of alternatives) {
-    const asked = [
-      ...requests,
-      ...matches.flatMap((match) => ('subquery' in match.asked ? match.asked.subquery.asked : [match.asked.expr])),
-    ]
-    if (asked.some(usesClient) && asked.every((expr) => usesClient(expr))) {
-      sql.warning(
-        'dangerous-parameter',
-        'Clients can send any value here, so anybody can have these rows. Compare a value of auth too, or set accept_potentially_dangerous_queries: true.',
-        select,
-      )
-      return
+/** Request values that an alternative depends on. */
+const askedBy = ({ requests, matches, exists }: Variant): Expr[] => [
+  ...requests,
+  ...matches.flatMap((match) => ('subquery' in match.asked ? match.asked.subquery.asked : [match.asked.expr])),
+  ...exists.flatMap(({ asked, subquery }) => [asked, ...subquery.asked]),
+]
+
+function warn(sql: Sql, select: SelectFromStatement, alternatives: Variant[]): void {
+  const decided = alternatives.some((variant) => {
+    const asked = askedBy(variant)
+    return asked.some(usesClient) && !asked.some(usesToken)
+  })
+  if (decided) warnClientDecides(sql, select)
+  const told = new Set<SqlExpr>()
+  for (const { rows, matches } of alternatives) {
+    for (const { row, rowArray, asked, node } of matches) {
+      const many = 'subquery' in asked || asked.array
+      if (!many || rowArray || told.has(node) || ('subquery' in asked && asked.subquery.neverNull)) continue
+      told.add(node)
+      warnNullMatchesNull(sql, row, rows, node)
     }
   }
 }
@@ -140,8 +152,14 @@ class AlphaFilter {
     const left = this.read(node.left, negated)
     const right = this.read(node.right, negated)
     if (!left || !right) return null
-    if ((node.op === 'OR') !== negated) return this.#or(left, right)
-    const all = left.flatMap((a) =>
+    if ((node.op === 'OR') !== negated) return [...left, ...right]
+    const most = this.#context.limits.disjuncts
+    if (left.length * right.length > most) {
+      this.#builder.sql.error('too-many-disjuncts', tooManyDisjuncts(most), node)
+      return null
+    }
+    this.#builder.sql.work.step('plan', left.length * right.length)
+    return left.flatMap((a) =>
       right.map((b) => ({
         rows: [...a.rows, ...b.rows],
         requests: [...a.requests, ...b.requests],
@@ -149,13 +167,6 @@ class AlphaFilter {
         exists: [...a.exists, ...b.exists],
       })),
     )
-    return all.length > MAX_ALTERNATIVES ? this.#refuse('This condition has too many alternatives.', node) : all
-  }
-
-  /** Two filters of the row are one filter; everything else is two alternatives. */
-  #or(left: Variant[], right: Variant[]): Variant[] {
-    const [a, b] = [rowFilter(left), rowFilter(right)]
-    return a && b ? empty({ rows: [call('or', a, b)] }) : [...left, ...right]
   }
 
   #compare(node: ExprBinary): Variant[] | null {
@@ -170,15 +181,17 @@ class AlphaFilter {
       return this.#refuse('Values of the row and of the request can only be compared with =, IN or &&.', node)
     if (node.op === '&&') {
       if (rowLeft && requestRight)
-        return empty({ matches: [{ row: overlapArray(left), rowArray: true, asked: { expr: right, array: true } }] })
+        return empty({ matches: [{ row: overlapArray(left), rowArray: true, asked: { expr: right, array: true }, node }] })
       if (requestLeft && rowRight)
-        return empty({ matches: [{ row: overlapArray(right), rowArray: true, asked: { expr: left, array: !this.#context.copyTraps } }] })
+        return empty({
+          matches: [{ row: overlapArray(right), rowArray: true, asked: { expr: left, array: !this.#context.copyTraps }, node }],
+        })
       return this.#refuse('One side of && must be an array of the row, the other one of the request.', node)
     }
     if (rowLeft && requestRight)
-      return empty({ matches: [{ row: left, rowArray: false, asked: { expr: right, array: node.op === 'IN' } }] })
+      return empty({ matches: [{ row: left, rowArray: false, asked: { expr: right, array: node.op === 'IN' }, node }] })
     if (requestLeft && rowRight)
-      return empty({ matches: [{ row: right, rowArray: node.op === 'IN', asked: { expr: left, array: false } }] })
+      return empty({ matches: [{ row: right, rowArray: node.op === 'IN', asked: { expr: left, array: false }, node }] })
     return this.#filter(call(node.op.toLowerCase(), left, right), node)
   }
 
@@ -188,7 +201,9 @@ class AlphaFilter {
     const subquery = compileSubquery(this.#context, this.#builder.sql, select, this.#stream)
     if (!left || !subquery) return null
     if (usesRow(left) && !usesRequest(left))
-      return empty({ matches: [{ row: node.op === '&&' ? overlapArray(left) : left, rowArray: node.op === '&&', asked: { subquery } }] })
+      return empty({
+        matches: [{ row: node.op === '&&' ? overlapArray(left) : left, rowArray: node.op === '&&', asked: { subquery }, node }],
+      })
     if (usesRequest(left) && !usesRow(left) && node.op === 'IN') return empty({ exists: [{ asked: left, subquery }] })
     return this.#refuse('The left side of a subquery must be a value of the row or of the request.', node)
   }
@@ -213,8 +228,3 @@ class AlphaFilter {
 
 /** && fails for a NULL, other than IN. */
 const overlapArray = (row: Expr): Expr => call('ifnull', row, ['text', 'null'])
-
-function rowFilter([variant, ...more]: Variant[]): Expr | null {
-  if (!variant || more.length > 0 || variant.requests.length + variant.matches.length + variant.exists.length > 0) return null
-  return conjunction(variant.rows)
-}

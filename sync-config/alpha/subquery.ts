@@ -1,7 +1,7 @@
 import type { SelectFromStatement } from 'pgsql-ast-parser'
 import type { Context } from '../context.ts'
 import { ExpressionBuilder } from '../expressions/build.ts'
-import { call, conjunction, type Expr } from '../expressions/expression.ts'
+import { call, canonical, conjunction, type Expr } from '../expressions/expression.ts'
 import { scopeOf, usesRequest, usesRow } from '../legacy/scope.ts'
 import { singleTable } from '../legacy/table.ts'
 import type { Key, Step, Walked } from '../plan/plan.ts'
@@ -10,6 +10,8 @@ import type { Sql, SqlExpr } from '../text/sql.ts'
 export interface Subquery {
   /** Request values that it depends on. */
   asked: Expr[]
+  /** What it finds is never NULL. */
+  neverNull: boolean
   /** Adds the steps that ask it; answers the expression of what it finds. */
   steps(steps: Step[], counters: { elements: number; outputs: number }): Expr
 }
@@ -24,7 +26,7 @@ interface Comparison {
 /** `SELECT column FROM table WHERE …`: one table, one column, ANDs only, and it must depend on the request. */
 export function compileSubquery(context: Context, sql: Sql, select: SelectFromStatement, stream: string): Subquery | null {
   if (!sql.clauses(select, false)) return null
-  const table = singleTable(sql, select)
+  const table = singleTable(sql, select, context.defaultSchema)
   if (!table) return null
   const builder = new ExpressionBuilder(
     sql,
@@ -107,6 +109,7 @@ function lower(
     branches: [{ each, filter: conjunction(filters), keys, outputs: [output] }],
   })
   return {
+    neverNull: filters.some((filter) => canonical(filter) === canonical(call('not', call('is null', output)))),
     asked: [...requests, ...comparisons.map((comparison) => comparison.asked)],
     steps(steps, counters) {
       for (const request of requests) steps.push({ filter: request })

@@ -1,6 +1,7 @@
 import type { ExprBinary, SelectFromStatement } from 'pgsql-ast-parser'
 import { call, type Expr } from '../expressions/expression.ts'
 import type { SqlExpr } from '../text/sql.ts'
+import type { Work } from '../text/work.ts'
 import { SelectScope } from './select.ts'
 import type { Side } from './nodes.ts'
 
@@ -87,11 +88,12 @@ export class Conditions {
       sql.error(
         'not-in-select',
         'NOT IN (SELECT …) is not supported: no row may be equal, which cannot be watched. Keep a column that says it.',
-        right,
+        (right.type === 'select' && right.columns?.[0]?.expr) || right,
       )
       return null
     }
     const left = this.#scope.builder().build(node.left)
+    if (!subquery) this.#scope.builder().warnUnlessArray(right)
     const operand = this.#operand(right)
     if (!left || !operand) return null
     const same = this.#same(left, operand.expr, node)
@@ -159,44 +161,73 @@ export class Conditions {
 /** A disjunct: conditions that all must hold. */
 export type Conjunct = Exclude<Condition, { and: unknown } | { or: unknown }>
 
-/** An AND whose ORs multiply out to more than this is refused. */
-export const MAX_DISJUNCTS = 100
+/** The expressions in a condition. */
+export function exprsOf(condition: Condition): Expr[] {
+  if ('and' in condition) return condition.and.flatMap(exprsOf)
+  if ('or' in condition) return condition.or.flatMap(exprsOf)
+  return 'test' in condition ? [condition.test] : [...condition.equal]
+}
 
-/** Disjunctive normal form, or null when it is too big. ORs over one side stay one test. `mergeable`: a test that may be merged. */
-export function disjuncts(conditions: readonly Condition[], mergeable: (test: Expr) => boolean): Conjunct[][] | null {
+/** What bounds and counts the making of disjuncts. */
+interface Bounds {
+  /** An AND whose ORs multiply out to more than this is refused. */
+  most: number
+  work: Work
+  /** Whether a test may be merged with others over its side. */
+  mergeable(test: Expr): boolean
+}
+
+/** Disjunctive normal form, or null when it is too big. ORs over one side stay one test. */
+export function disjuncts(conditions: readonly Condition[], bounds: Bounds): Conjunct[][] | null {
   const whole: Condition = { and: [...conditions] }
-  return count(whole) === null ? null : normal(whole, mergeable)
+  return count(whole, bounds.most) === null ? null : normal(whole, bounds)
 }
 
 /** Disjuncts before merging; null = an AND has too many. */
-function count(condition: Condition): number | null {
+function count(condition: Condition, most: number): number | null {
   const parts = 'and' in condition ? condition.and : 'or' in condition ? condition.or : []
   if (parts.length === 0) return 1
   let total = 'and' in condition ? 1 : 0
   for (const part of parts) {
-    const n = count(part)
+    const n = count(part, most)
     if (n === null) return null
     total = 'and' in condition ? total * n : total + n
-    if ('and' in condition && total > MAX_DISJUNCTS) return null
+    if ('and' in condition && total > most) return null
   }
   return total
 }
 
-function normal(condition: Condition, mergeable: (test: Expr) => boolean): Conjunct[][] {
+const flattened = (condition: Condition): Condition[] => ('and' in condition ? condition.and.flatMap(flattened) : [condition])
+
+function normal(condition: Condition, bounds: Bounds): Conjunct[][] {
   if ('and' in condition) {
+    // What stands in every disjunct is put there once, at the end: a chain of ANDs costs its length, not the square of it.
+    const always: Conjunct[] = []
     let out: Conjunct[][] = [[]]
-    for (const part of condition.and) {
-      const found = normal(part, mergeable)
-      out = out.flatMap((left) => found.map((right) => [...left, ...right]))
+    for (const part of flattened(condition)) {
+      const found = normal(part, bounds)
+      const [only, ...more] = found
+      if (only && more.length === 0) {
+        always.push(...only)
+        continue
+      }
+      out = out.flatMap((left) =>
+        found.map((right) => {
+          bounds.work.step('plan', left.length + right.length)
+          return [...left, ...right]
+        }),
+      )
     }
-    return out
+    bounds.work.step('plan', always.length * out.length)
+    return out.map((disjunct) => [...always, ...disjunct])
   }
   if (!('or' in condition)) return [[condition]]
-  const all = condition.or.flatMap((part) => normal(part, mergeable))
+  const all = condition.or.flatMap((part) => normal(part, bounds))
   const merged = new Map<Side | null, { test: Expr; side: Side | null; node: SqlExpr }>()
   const rest: Conjunct[][] = []
   for (const disjunct of all) {
-    const pure = pureTest(disjunct, mergeable)
+    bounds.work.step('plan', disjunct.length)
+    const pure = pureTest(disjunct, bounds)
     if (!pure) rest.push(disjunct)
     else {
       const before = merged.get(pure.side)
@@ -207,7 +238,7 @@ function normal(condition: Condition, mergeable: (test: Expr) => boolean): Conju
 }
 
 /** The disjunct as one test, when all of it is over the same single side. */
-function pureTest(disjunct: Conjunct[], mergeable: (test: Expr) => boolean): { test: Expr; side: Side | null; node: SqlExpr } | null {
+function pureTest(disjunct: Conjunct[], { mergeable }: Bounds): { test: Expr; side: Side | null; node: SqlExpr } | null {
   const [first] = disjunct
   if (!first || !('test' in first)) return null
   let test: Expr | null = null

@@ -4,7 +4,18 @@ import type { Branch, Key, Step, Walked } from '../plan/plan.ts'
 import type { Conjunct } from './conditions.ts'
 import type { Nodes, Side } from './nodes.ts'
 
-type Equality = Extract<Conjunct, { equal: unknown }>
+/** An equality as seen from one of its sides. */
+interface Pair {
+  own: Expr
+  theirs: Expr
+  side: Side
+}
+
+function add<K, V>(lists: Map<K, V[]>, key: K, value: V): void {
+  const list = lists.get(key)
+  if (list) list.push(value)
+  else lists.set(key, [value])
+}
 
 /** A disjunct as plan: the row side of the primary table, and how a request gets to the values of its keys. */
 export interface Lowered {
@@ -24,8 +35,10 @@ export class Lowering {
   readonly #nodes: Nodes
   readonly #context: Context
   readonly #walk: 'each' | 'each-null-text'
-  readonly #disjunct: Conjunct[]
   readonly #primary: number
+  readonly #testsOf = new Map<Side | null, Expr[]>()
+  readonly #pairsOf = new Map<Side, Pair[]>()
+  readonly #signatures = new Map<number, string>()
   readonly #steps: Step[] = []
   readonly #bound = new Set<Side>(['request'])
   /** Where expressions of bound sides are found: as outputs of lookups, or by element. */
@@ -38,9 +51,21 @@ export class Lowering {
   constructor(context: Context, nodes: Nodes, disjunct: Conjunct[], primary: number) {
     this.#context = context
     this.#nodes = nodes
-    this.#disjunct = disjunct
     this.#primary = primary
     this.#walk = context.fixedJson ? 'each' : 'each-null-text'
+    context.findings.work.step('plan', disjunct.length)
+    for (const part of disjunct) {
+      if ('test' in part) add(this.#testsOf, part.side, part.test)
+      else {
+        const {
+          equal: [left, right],
+          sides: [a, b],
+        } = part
+        add(this.#pairsOf, a, { own: left, theirs: right, side: b })
+        add(this.#pairsOf, b, { own: right, theirs: left, side: a })
+      }
+    }
+    for (const tests of this.#testsOf.values()) tests.sort(byText)
   }
 
   lower(): Lowered {
@@ -54,39 +79,38 @@ export class Lowering {
     return this.#finish()
   }
 
-  #tests(side: Side | null): Expr[] {
-    return this.#disjunct.flatMap((part) => ('test' in part && part.side === side ? [part.test] : [])).sort(byText)
+  #tests(side: Side | null): readonly Expr[] {
+    return this.#testsOf.get(side) ?? []
   }
 
-  get #equalities(): Equality[] {
-    return this.#disjunct.filter((part): part is Equality => 'equal' in part)
-  }
-
-  /** Pairs (own expression, other side's) of equalities between a side and any of the others that passes. */
-  #pairs(side: Side, other: (side: Side) => boolean): { own: Expr; theirs: Expr; side: Side }[] {
-    return this.#equalities.flatMap(({ equal: [left, right], sides: [a, b] }) => {
-      if (a === side && other(b)) return [{ own: left, theirs: right, side: b }]
-      return b === side && other(a) ? [{ own: right, theirs: left, side: a }] : []
-    })
+  /** Equalities between a side and any of the others that passes. */
+  #pairs(side: Side, other: (side: Side) => boolean): Pair[] {
+    const all = this.#pairsOf.get(side) ?? []
+    this.#context.findings.work.step('plan', all.length)
+    return all.filter((pair) => other(pair.side))
   }
 
   /** Sides that the disjunct mentions and that are not bound: arrays of the request first, then tables that something bound leads to. */
   #next(): number | null {
-    const mentioned = new Set<number>()
-    const mention = (side: Side | null): void => {
-      if (typeof side === 'number' && side !== this.#primary && !this.#bound.has(side)) mentioned.add(side)
+    let best: { side: number; rank: number; signature: string } | null = null
+    for (const side of new Set([...this.#testsOf.keys(), ...this.#pairsOf.keys()])) {
+      this.#context.findings.work.step('plan')
+      if (typeof side !== 'number' || side === this.#primary || this.#bound.has(side)) continue
+      const rank =
+        this.#nodes.all[side]?.kind === 'request-each' ? 0 : this.#pairs(side, (other) => this.#bound.has(other)).length > 0 ? 1 : 2
+      const signature = this.#signature(side)
+      if (!best || rank < best.rank || (rank === best.rank && signature < best.signature)) best = { side, rank, signature }
     }
-    for (const part of this.#disjunct) {
-      if ('test' in part) mention(part.side)
-      else part.sides.forEach(mention)
+    return best?.side ?? null
+  }
+
+  #signature(side: number): string {
+    let signature = this.#signatures.get(side)
+    if (signature === undefined) {
+      signature = canonical([this.#nodes.all[side], this.#tests(side).map((test) => this.#strip(test))])
+      this.#signatures.set(side, signature)
     }
-    const rank = (side: number): number => {
-      if (this.#nodes.all[side]?.kind === 'request-each') return 0
-      return this.#pairs(side, (other) => this.#bound.has(other)).length > 0 ? 1 : 2
-    }
-    const signature = (side: number): string => canonical([this.#nodes.all[side], this.#tests(side).map((test) => this.#strip(test))])
-    const [first] = [...mentioned].sort((a, b) => rank(a) - rank(b) || (signature(a) < signature(b) ? -1 : 1))
-    return first ?? null
+    return signature
   }
 
   #bindEach(side: number): void {

@@ -1,6 +1,8 @@
+import type { PGNode } from 'pgsql-ast-parser'
 import { some, type Expr } from '../expressions/expression.ts'
 import type { TablePattern } from '../plan/plan.ts'
 import type { SqlExpr } from '../text/sql.ts'
+import type { Work } from '../text/work.ts'
 
 /**
  * What a query ranges over, CTEs and sub-selects already replaced by what they are made of: tables, arrays of a table's row, and
@@ -26,13 +28,28 @@ export interface Item {
 export class Nodes {
   readonly all: Node[] = []
   readonly #written = new Map<Expr, SqlExpr>()
+  readonly #places = new Map<number, PGNode>()
+  readonly #work: Work
 
-  add(node: Node): number {
+  constructor(work: Work) {
+    this.#work = work
+  }
+
+  /** `at`: where an array was written. */
+  add(node: Node, at?: PGNode): number {
+    if (at) this.#places.set(this.all.length, at)
     return this.all.push(node) - 1
   }
 
+  place(index: number): PGNode | undefined {
+    return this.#places.get(index)
+  }
+
   told(expr: Expr, node: SqlExpr): void {
-    if (!this.#written.has(expr)) this.#written.set(expr, node)
+    some(expr, (part) => {
+      if ((part === expr || part[0] === 'request' || part[0] === 'member') && !this.#written.has(part)) this.#written.set(part, node)
+      return false
+    })
   }
 
   written(expr: Expr): SqlExpr | undefined {
@@ -43,6 +60,7 @@ export class Nodes {
   leaves(expr: Expr): { side: Side; leaf: Expr }[] {
     const found: { side: Side; leaf: Expr }[] = []
     some(expr, (leaf) => {
+      this.#work.step('plan')
       const side = this.#sideOf(leaf)
       if (side !== null) found.push({ side, leaf })
       return false

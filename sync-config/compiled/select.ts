@@ -4,6 +4,7 @@ import { ExpressionBuilder, type Scope } from '../expressions/build.ts'
 import type { Expr } from '../expressions/expression.ts'
 import { tablePattern } from '../legacy/table.ts'
 import { streamRequest } from '../legacy/scope.ts'
+import type { FindingCode } from '../text/codes.ts'
 import type { Sql, SqlExpr } from '../text/sql.ts'
 import { Conditions, type Condition } from './conditions.ts'
 import type { Item, Nodes } from './nodes.ts'
@@ -41,6 +42,7 @@ export class SelectScope {
     const scope: Scope = {
       dialect: 'compiled',
       fixedJson: this.context.fixedJson,
+      copyTraps: this.context.copyTraps,
       scalarIn,
       column: (ref) => this.column(ref),
       schemaCall: (node, args) => this.#call(node, args),
@@ -85,7 +87,7 @@ export class SelectScope {
     const { name, schema, alias } = from.name
     const cte = schema ? undefined : this.ctes.get(name.toLowerCase())
     if (cte) return this.cteItem(cte, alias ?? name)
-    const pattern = tablePattern(this.sql, from)
+    const pattern = tablePattern(this.sql, from, this.context.defaultSchema)
     if (!pattern) return null
     this.context.schema?.checkTable(this.sql, pattern, from)
     const index = this.nodes.add({ kind: 'table', pattern, name: alias ?? name, output: alias ?? (pattern.wildcard ? null : pattern.name) })
@@ -150,11 +152,11 @@ export class SelectScope {
       this.sql.error('table-function', 'The only table function is json_each(array).', from.function)
       return null
     }
-    return this.each(arg, from.alias?.name ?? 'json_each')
+    return this.each(arg, from.alias?.name ?? 'json_each', from)
   }
 
   /** The elements of an array as a FROM item; null with an error. */
-  each(arg: SqlExpr, name: string): Item | null {
+  each(arg: SqlExpr, name: string, at: PGNode = arg): Item | null {
     const expr = this.builder().build(arg)
     if (!expr) return null
     const sides = this.nodes.sides(expr)
@@ -163,7 +165,7 @@ export class SelectScope {
       this.sql.error('each-sources', 'The array must come from one table, or from the request, and not from another json_each.', arg)
       return null
     }
-    const index = this.nodes.add(typeof side === 'number' ? { kind: 'row-each', table: side, expr } : { kind: 'request-each', expr })
+    const index = this.nodes.add(typeof side === 'number' ? { kind: 'row-each', table: side, expr } : { kind: 'request-each', expr }, at)
     return { name, columns: null, column: (part) => ['each', 0, part === 'key' ? 'key' : part === 'value' ? 'value' : 'other', index] }
   }
 
@@ -204,7 +206,7 @@ export class SelectScope {
     return found
   }
 
-  #refuse(code: string, message: string, node: PGNode): null {
+  #refuse(code: FindingCode, message: string, node: PGNode): null {
     this.sql.error(code, message, node)
     return null
   }

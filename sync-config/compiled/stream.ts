@@ -1,19 +1,19 @@
 import type { SelectFromStatement } from 'pgsql-ast-parser'
-import type { Context } from '../context.ts'
+import { tooManyDisjuncts, type Context } from '../context.ts'
 import { canonical, type Expr, some } from '../expressions/expression.ts'
 import { usesClient, usesToken } from '../legacy/scope.ts'
+import { warnDefaultWithoutParameters } from '../legacy/warnings.ts'
 import type { Branch, Column, DataQuery, Program, Step, Variant } from '../plan/plan.ts'
 import type { CteText, StreamText } from '../text/config.ts'
 import type { ScalarText } from '../text/scalar.ts'
 import { Sql } from '../text/sql.ts'
 import { readColumns } from './columns.ts'
-import { disjuncts, MAX_DISJUNCTS, type Conjunct } from './conditions.ts'
+import { disjuncts, exprsOf, type Conjunct } from './conditions.ts'
 import { Lowering, type Lowered } from './lower.ts'
 import { Nodes } from './nodes.ts'
 import { SelectScope, type Cte, type Ctes } from './select.ts'
 
 const DEFAULT_PRIORITY = 3
-const MAX_BUCKETS = 100
 
 /** A disjunct with the query that it belongs to. */
 interface Part {
@@ -27,7 +27,7 @@ export function readCtes(context: Context, texts: readonly CteText[], outer: Cte
     const sql = new Sql(source, context.findings)
     const cte: Cte = { name, sql, select: sql.select(true), used: false }
     if (cte.select) {
-      const scope = new SelectScope({ context, nodes: new Nodes(), sql, ctes: new Map(), outer: null })
+      const scope = new SelectScope({ context, nodes: new Nodes(context.findings.work), sql, ctes: new Map(), outer: null })
       scope.read(cte.select)
       if (!scope.namedColumns(cte.select, null) || scope.broken) cte.select = null
     }
@@ -39,10 +39,15 @@ export function readCtes(context: Context, texts: readonly CteText[], outer: Cte
 /** Compiles a stream of edition 3. */
 export function compileStream(context: Context, text: StreamText, ctes: Ctes): Program {
   const parts = text.queries.flatMap((query, i) => compileQuery(context, text, query, ctes, `query ${i + 1} of ${text.name}`))
-  if (parts.length > MAX_BUCKETS) {
-    context.findings.error('too-many-buckets', `This stream needs more than ${MAX_BUCKETS} kinds of buckets: split it.`, text.key)
-  }
   const variants = share(context, parts, text.priority ?? DEFAULT_PRIORITY)
+  const most = context.limits.streamBuckets
+  if (variants.length > most) {
+    context.findings.error(
+      'too-many-buckets',
+      `This stream needs ${variants.length} kinds of buckets, more than ${most}: split it, or raise MAX_BUCKETS_PER_STREAM.`,
+      text.key,
+    )
+  }
   return { name: text.name, automatic: text.autoSubscribe, failsRequest: false, alwaysDefault: false, variants }
 }
 
@@ -50,18 +55,19 @@ function compileQuery(context: Context, text: StreamText, source: ScalarText, ct
   const sql = new Sql(source, context.findings)
   const select = sql.select(true)
   if (!select) return []
-  const nodes = new Nodes()
+  const nodes = new Nodes(context.findings.work)
   const scope = new SelectScope({ context, nodes, sql, ctes, outer: null })
   scope.read(select)
   const result = readColumns(scope, select)
   if (scope.broken || !result) return []
-  const all = disjuncts(scope.conditions, (test) => !nodes.usesRowEach(test) && !some(test, (part) => part[0] === 'each'))
+  warnDefaultWithoutParameters(sql, text, scope.conditions.flatMap(exprsOf), select)
+  const all = disjuncts(scope.conditions, {
+    most: context.limits.disjuncts,
+    work: sql.work,
+    mergeable: (test) => !nodes.usesRowEach(test) && !some(test, (part) => part[0] === 'each'),
+  })
   if (!all) {
-    sql.error(
-      'too-many-disjuncts',
-      `The ORs of this condition multiply out to more than ${MAX_DISJUNCTS} alternatives: split the query.`,
-      select.where ?? select,
-    )
+    sql.error('too-many-disjuncts', tooManyDisjuncts(context.limits.disjuncts), select.where ?? select)
     return []
   }
   const { primary, columns } = result
@@ -85,11 +91,10 @@ function partitioned(sql: Sql, nodes: Nodes, disjunct: Conjunct[]): boolean {
         .filter((side) => side !== index && side !== 'request'),
     )
     if (others.size < 2) continue
-    const leaf = disjunct.find((part) => 'equal' in part && part.sides.includes(index))
     sql.error(
       'each-two-tables',
       'An array of the request can be compared with one table only: compare the tables with each other.',
-      leaf?.node,
+      nodes.place(index),
     )
     return false
   }
@@ -121,6 +126,7 @@ function share(context: Context, parts: Part[], priority: number): Variant[] {
       .sort((a, b) => (canonical([parameters[a], branch.keys[a]]) < canonical([parameters[b], branch.keys[b]]) ? -1 : 1))
     const asked = order.map((i): Expr => parameters[i] ?? ['null'])
     const signature = canonical([steps, asked])
+    context.findings.work.step('plan', 1 + Math.ceil(signature.length / 10))
     const group = groups.get(signature)
     if (group) group.members.push({ part, order })
     else groups.set(signature, { steps, members: [{ part, order }], parameters: asked })

@@ -1,7 +1,7 @@
 import type { SourceRow } from '../../protocol/values.ts'
 import { compileConfig, type DetailedResult } from '../compile.ts'
 import { jsonText, parseJson, realText, type Json, type JsonObject } from '../expressions/json.ts'
-import type { Value } from '../expressions/values.ts'
+import { EvaluationFailure, type Value } from '../expressions/values.ts'
 import { EventEvaluator } from '../load/events.ts'
 import { ReadyPlan, patternsOf } from '../load/plan.ts'
 import type { DetailedResolution } from '../load/request.ts'
@@ -17,11 +17,14 @@ interface CaseRow {
   schema: string
   connection: string
   record: SourceRow
+  /** Why the record cannot be read. */
+  failure: string | null
 }
 
 interface Evaluated {
   outputs: Output[]
   errors: EvaluationError[]
+  failure: string | null
 }
 
 const objectOf = (value: Json | undefined): JsonObject => (isObject(value) ? value : {})
@@ -30,15 +33,21 @@ const listOf = (value: Json | undefined): Json[] => (Array.isArray(value) ? valu
 /** Request values are read as ordinary JSON: all numbers are JavaScript numbers. */
 const plain = (value: Json | undefined): Record<string, unknown> => (isObject(value) ? JSON.parse(jsonText(value)) : {})
 
-/** Evaluates a case (JSON text: config, rows, requests) and answers the result as JSON text. Throws JsonError for a text that is no JSON. */
-export function evaluateCase(text: string): string {
+/**
+ * Evaluates a case (JSON text: config, rows, requests) and answers the result as JSON text. Throws JsonError for a text that is no JSON.
+ * `copyTraps` (the default): as the reference evaluates it, also where that is wrong; otherwise as a deployed config behaves.
+ */
+export function evaluateCase(text: string, { copyTraps = true }: { copyTraps?: boolean } = {}): string {
   const given = objectOf(parseJson(text))
-  const yaml = String(given['yaml'] ?? '')
-  const schema = schemaOf(objectOf(given['options'])['schema'])
-  const result = compileConfig(yaml, { copyTraps: true, ...(schema ? { schema } : {}) })
+  const yaml = given['yaml']
+  if (typeof yaml !== 'string') throw new Error('this JSON is no case: it must be an object with the sync config as text in "yaml"')
+  const options = objectOf(given['options'])
+  const defaultSchema = String(options['defaultSchema'] ?? 'public')
+  const schema = schemaOf(options['schema'], defaultSchema)
+  const result = compileConfig(yaml, { copyTraps, defaultSchema, ...(schema ? { schema } : {}) })
   const head = { valid: result.ok, errors: findingsOf(result, yaml) }
   if (!result.ok) return print(head)
-  const rows = listOf(given['rows']).map(rowOf)
+  const rows = listOf(given['rows']).map((row) => rowOf(row, defaultSchema))
   return print({ ...head, ...configOf(result), ...evaluatePlan(result.plan, rows, listOf(given['requests']).map(requestOf)) })
 }
 
@@ -46,8 +55,9 @@ function evaluatePlan(plan: Plan, rows: CaseRow[], requests: RequestContext[]): 
   const ready = new ReadyPlan(plan)
   const content = contentOf(plan)
   const lookups = new Set(content.lookups.map((lookup) => lookup.hash))
-  const evaluated = rows.map(({ table, schema, connection, record }): Evaluated => {
-    const out: Evaluated = { outputs: [], errors: [] }
+  const evaluated = rows.map(({ table, schema, connection, record, failure }): Evaluated => {
+    const out: Evaluated = { outputs: [], errors: [], failure }
+    if (failure !== null) return out
     ready.rows.outputs({ schema, name: table }, record, (output) => out.outputs.push(output), out.errors, connection)
     return out
   })
@@ -62,7 +72,15 @@ function evaluatePlan(plan: Plan, rows: CaseRow[], requests: RequestContext[]): 
     source_tables: patternsOf(content)
       .map(({ connection, schema, name, wildcard }) => `${connection}/${schema}/${name}${wildcard ? '%' : ''}`)
       .sort(),
-    data: evaluated.map(({ outputs, errors }) => [
+    definitions: content.programs.map(({ name, automatic, failsRequest, alwaysDefault, variants }) => ({
+      name,
+      default: automatic,
+      buckets: [...new Set(variants.map((variant) => content.definitions[variant.definition]?.name))],
+      // Lookups of compiled streams belong to no stream.
+      lookups: failsRequest || alwaysDefault ? variants.flatMap(({ steps }) => steps.filter((step) => 'lookup' in step)).length : 0,
+    })),
+    data: evaluated.map(({ outputs, errors, failure }) => [
+      ...(failure === null ? [] : [{ row_error: failure }]),
       ...outputs
         .filter((output) => !lookups.has(output.definition))
         .map((output) => ({ bucket: shortName(output.bucket), table: output.objectType, id: output.objectId, data: dataOf(output) })),
@@ -105,9 +123,10 @@ function requestResult(
   )
   return {
     errors: resolution.errors,
-    buckets: resolution.buckets.map(({ bucket, priority, reasons }) => ({
+    buckets: resolution.buckets.map(({ bucket, priority, reasons, program }) => ({
       bucket: shortName(bucket),
       priority,
+      definition: program,
       reasons: reasons.map((reason) => ('sub' in reason ? reason.sub : 'default')),
     })),
     dynamic: resolution.lookups.length > 0,
@@ -178,13 +197,22 @@ function configOf({ options }: DetailedResult): object {
   }
 }
 
-function rowOf(value: Json): CaseRow {
+function rowOf(value: Json, defaultSchema: string): CaseRow {
   const row = objectOf(value)
   return {
     table: String(row['table']),
-    schema: String(row['schema'] ?? 'public'),
+    schema: String(row['schema'] ?? defaultSchema),
     connection: String(row['connection'] ?? 'default'),
-    record: recordOf(objectOf(row['record'])),
+    ...recordOrFailure(objectOf(row['record'])),
+  }
+}
+
+function recordOrFailure(record: JsonObject): { record: SourceRow; failure: string | null } {
+  try {
+    return { record: recordOf(record), failure: null }
+  } catch (error) {
+    if (!(error instanceof EvaluationFailure)) throw error
+    return { record: {}, failure: error.message }
   }
 }
 
@@ -205,11 +233,11 @@ function requestOf(value: Json): RequestContext {
   }
 }
 
-function schemaOf(value: Json | undefined): SourceSchema | null {
+function schemaOf(value: Json | undefined, defaultSchema: string): SourceSchema | null {
   if (!isObject(value)) return null
   const tables = listOf(value['tables']).map((item) => {
     const { schema, name, columns } = objectOf(item)
-    return { schema: String(schema ?? 'public'), name: String(name), columns: Object.keys(objectOf(columns)) }
+    return { schema: String(schema ?? defaultSchema), name: String(name), columns: Object.keys(objectOf(columns)) }
   })
   return { tables }
 }

@@ -1,5 +1,6 @@
 import type { DeferredValue, SourceRow, SourceValue, ValueOptions } from '../../protocol/values.ts'
 import { jsonText, type Json, type JsonObject } from '../expressions/json.ts'
+import { EvaluationFailure } from '../expressions/values.ts'
 
 export const isObject = (value: Json | undefined): value is JsonObject =>
   typeof value === 'object' && value !== null && !Array.isArray(value)
@@ -15,7 +16,8 @@ function columnOf(value: Json): SourceValue {
     if (special !== null) return special.value
   }
   if (typeof value !== 'object' || value === null) return value
-  return hasDeferred(value) ? { resolve: (options) => nestedText(value, options) } : nestedText(value)
+  const text = nestedText(value)
+  return hasDeferred(value) ? { resolve: (options) => nestedText(value, options) } : text
 }
 
 function specialOf(value: JsonObject): { value: SourceValue } | null {
@@ -47,8 +49,9 @@ const bytesOf = (hex: string): Uint8Array =>
   Uint8Array.from({ length: hex.length / 2 }, (_, i) => Number.parseInt(hex.slice(2 * i, 2 * i + 2), 16))
 
 function timestamp(forms: Json | undefined): DeferredValue {
-  const [iso, legacy] = Array.isArray(forms) ? forms.map(String) : [String(forms), String(forms)]
-  return { resolve: (options) => (options.timestampsIso8601 ? withDigits(iso ?? '', options) : (legacy ?? '')) }
+  const [iso, legacy] = Array.isArray(forms) ? forms : [forms, forms]
+  // Without an old form (infinity) the ISO form stands as it is.
+  return { resolve: (options) => (options.timestampsIso8601 ? withDigits(String(iso), options) : String(legacy ?? iso)) }
 }
 
 const timeText = (text: string, options: ValueOptions): string => (options.timestampsIso8601 ? withDigits(text, options) : text)
@@ -63,15 +66,20 @@ function withDigits(text: string, options: ValueOptions): string {
 
 const hasDeferred = (value: Json): boolean => /"\$(timestamp|timestamptz|time)"/.test(jsonText(value))
 
-/** Text of an array or composite column. */
-function nestedText(value: Json, options: ValueOptions = { timestampsIso8601: true, customPostgresTypes: true }): string {
-  if (Array.isArray(value)) return `[${value.map((item) => nestedText(item, options)).join(',')}]`
+/** Arrays and composites in each other; a json column counts as one value. */
+const MAX_LEVELS = 11
+
+/** Text of an array or composite column. Throws EvaluationFailure when it is nested too deeply, which fails the row. */
+function nestedText(value: Json, options: ValueOptions = { timestampsIso8601: true, customPostgresTypes: true }, level = 1): string {
+  const nested = Array.isArray(value) || (isObject(value) && !('$json' in value) && !specialOf(value))
+  if (nested && level > MAX_LEVELS) throw new EvaluationFailure(`the value is nested deeper than ${MAX_LEVELS} levels`)
+  if (Array.isArray(value)) return `[${value.map((item) => nestedText(item, options, level + 1)).join(',')}]`
   if (!isObject(value)) return jsonText(value, { booleansAsNumbers: true })
   if ('$json' in value) return String(value['$json'])
   const special = specialOf(value)
   if (special) return scalarText(special.value, options)
   return `{${Object.entries(value)
-    .map(([key, member]) => `${JSON.stringify(key)}:${nestedText(member, options)}`)
+    .map(([key, member]) => `${JSON.stringify(key)}:${nestedText(member, options, level + 1)}`)
     .join(',')}}`
 }
 

@@ -1,4 +1,6 @@
 import type { ExprBinary, ExprCall, ExprRef, ExprUnary } from 'pgsql-ast-parser'
+import { closest, shorten, suggestion } from '../text/closest.ts'
+import type { FindingCode } from '../text/codes.ts'
 import type { Sql, SqlExpr } from '../text/sql.ts'
 import { call, conjunction, integer, NULL, text, type Expr } from './expression.ts'
 import { functions } from './functions.ts'
@@ -12,6 +14,8 @@ export interface Scope {
   column(ref: ExprRef): Expr | null
   /** A call with a schema (`request.user_id()`); undefined = not one of this scope. */
   schemaCall(node: ExprCall, args: readonly Expr[]): Expr | null | undefined
+  /** Behave as the reference where it is wrong. */
+  copyTraps: boolean
   /** Whether `x IN array` may be used as a value. In SELECT lists of compiled streams it may not. */
   scalarIn?: boolean
   /** Told where each column and request value was written. */
@@ -19,7 +23,43 @@ export interface Scope {
 }
 
 const comparisons = new Set(['=', '<', '<=', '>', '>='])
-const perRowFailures = new Set(['%', '&', '|', '<<', '>>'])
+/** Integer operators of compiled streams. The reference accepts them and then fails for every row. */
+const integerOperators = new Map([
+  ['%', 'remainder'],
+  ['&', 'bit and'],
+  ['|', 'bit or'],
+  ['<<', 'shift left'],
+  ['>>', 'shift right'],
+])
+const literals = new Set(['integer', 'numeric', 'boolean'])
+
+function kindOfJson(text: string): 'array' | 'other' | null {
+  try {
+    return Array.isArray(JSON.parse(text)) ? 'array' : 'other'
+  } catch {
+    return null
+  }
+}
+
+/** What people write for a function that has another name here. */
+const instead = new Map([
+  ['coalesce', 'ifnull(a, b)'],
+  ['substr', 'substring(text, start, length)'],
+  ['concat', 'a || b'],
+  ['if', 'iif(condition, a, b)'],
+  ['strpos', 'instr(text, part)'],
+  ['char_length', 'length(text)'],
+  ['exists', 'value IN (SELECT …)'],
+  ['any', 'value IN array'],
+  ['json_array_elements', 'json_each(array)'],
+  ['jsonb_array_length', 'json_array_length(array)'],
+])
+
+function hint(name: string, known: readonly string[]): string {
+  const other = instead.get(name)
+  return other === undefined ? suggestion(closest(name, known)) : ` Write ${other}.`
+}
+
 const casts = new Set(['text', 'integer', 'real', 'numeric', 'blob'])
 
 /** Makes plan expressions of SQL expressions. Reports every error that it finds and answers null then. */
@@ -41,6 +81,7 @@ export class ExpressionBuilder {
   }
 
   build(node: SqlExpr): Expr | null {
+    this.sql.work.step('plan')
     switch (node.type) {
       case 'null':
         return NULL
@@ -90,7 +131,7 @@ export class ExpressionBuilder {
           node,
         )
       case 'substring':
-        return this.#refuse('function', 'Write substring(text, start, length).', node)
+        return this.#substring(node)
       case 'parameter':
         return this.#refuse('operator', `Parameters such as ${node.name} are not supported.`, node)
       default:
@@ -114,18 +155,26 @@ export class ExpressionBuilder {
     const op = node.op
     if (op === 'IN' || op === 'NOT IN') return this.#in(node)
     const supported =
-      comparisons.has(op) || ['AND', 'OR', '!=', '+', '-', '*', '/', '||'].includes(op) || (this.#compiled && perRowFailures.has(op))
+      comparisons.has(op) || ['AND', 'OR', '!=', '+', '-', '*', '/', '||'].includes(op) || (this.#compiled && integerOperators.has(op))
     if (!supported) {
       const hint = /LIKE/.test(op) ? ' Compare with = or use instr(…).' : ''
       return this.#refuse('operator', `The operator ${op} is not supported.${hint}`, node)
     }
-    if (perRowFailures.has(op))
-      this.sql.warning('operator-fails', `The operator ${op} fails for every row: rows that need it are not synced.`, node)
     const sides = this.#pair(node.left, node.right)
     if (!sides) return null
     if (op === 'AND' || op === 'OR') return call(op.toLowerCase(), ...sides)
     if (op === '!=' && this.#compiled) return call('not', call('=', ...sides))
-    return call(op, ...sides)
+    const integers = integerOperators.get(op)
+    return call(integers === undefined ? op : this.scope.copyTraps ? op : integers, ...sides)
+  }
+
+  /** `substring(text FROM start FOR length)`, of which the parser makes a node of its own. */
+  #substring(node: SqlExpr & { type: 'substring' }): Expr | null {
+    if (!this.#compiled) return this.#refuse('function', 'Write substring(text, start, length).', node)
+    const parts = [node.value, node.from ?? null, node.for ?? null]
+    const [value, from, length] = parts.map((part) => (part ? this.build(part) : undefined))
+    if (!value || from === null || length === null) return null
+    return call('substring', value, from ?? integer(1), ...(length ? [length] : []))
   }
 
   #in(node: ExprBinary): Expr | null {
@@ -142,10 +191,19 @@ export class ExpressionBuilder {
       const values = items.map((item) => this.build(item))
       found = left && (values.every((value) => value !== null) ? call('in list', left, ...values) : null)
     } else {
+      this.warnUnlessArray(right)
       const sides = this.#pair(node.left, right)
       found = sides && call('in', ...sides)
     }
     return found && (negated ? call('not', found) : found)
+  }
+
+  /** A literal on the right of IN that can only fail: `status IN ('open')` is `status IN 'open'` to the parser. */
+  warnUnlessArray(right: SqlExpr): void {
+    const json = right.type === 'string' ? kindOfJson(right.value) : null
+    const walks = right.type === 'string' ? json === 'array' || (this.#compiled && json === 'other') : !literals.has(right.type)
+    if (walks) return
+    this.sql.warning('in-not-array', "The right side of IN must be a JSON array: write IN '[…]'. As it is, it fails for every row.", right)
   }
 
   /** Items of ARRAY[…] or ROW(…), compiled only. */
@@ -179,12 +237,21 @@ export class ExpressionBuilder {
   }
 
   #call(node: ExprCall): Expr | null {
-    const args = node.args.map((arg) => this.build(arg))
     if (node.over || node.filter || node.distinct || node.withinGroup || node.orderBy) {
       return this.#refuse('function', 'Aggregates and window functions are not supported.', node)
     }
-    if (!args.every((arg) => arg !== null)) return null
     const name = node.function.name.toLowerCase()
+    const fn = name === 'json_valid' && this.#compiled ? undefined : functions.get(name)
+    if (!node.function.schema && (!fn || name.endsWith('_1'))) {
+      const known = [...functions.keys()].filter((each) => !each.endsWith('_1') && !(each === 'json_valid' && this.#compiled))
+      return this.#refuse(
+        'function',
+        `The function ${shorten(name)} does not exist.${hint(name, known)}`,
+        this.#compiled ? node.function : node,
+      )
+    }
+    const args = node.args.map((arg) => this.build(arg))
+    if (!args.every((arg) => arg !== null)) return null
     if (node.function.schema) {
       const found = this.scope.schemaCall(node, args)
       if (found !== undefined) return this.#told(found, node)
@@ -194,10 +261,7 @@ export class ExpressionBuilder {
         this.#compiled ? node.function : node,
       )
     }
-    const fn = name === 'json_valid' && this.#compiled ? undefined : functions.get(name)
-    if (!fn || name.endsWith('_1')) {
-      return this.#refuse('function', `The function ${name} does not exist.`, this.#compiled ? node.function : node)
-    }
+    if (!fn) return null
     const [least, most] = fn.arity
     if (this.#compiled && (args.length < least || args.length > most)) {
       return this.#refuse(
@@ -239,7 +303,7 @@ export class ExpressionBuilder {
     return /^-?\d+$/.test(written) ? BigInt(written) : node.type === 'integer' ? BigInt(node.value) : 0n
   }
 
-  #refuse(code: string, message: string, node: Parameters<Sql['range']>[0]): null {
+  #refuse(code: FindingCode, message: string, node: Parameters<Sql['range']>[0]): null {
     this.sql.error(code, message, node)
     return null
   }

@@ -2,7 +2,7 @@ import type { Environment } from './environment.ts'
 import type { Expr } from './expression.ts'
 import { functions } from './functions.ts'
 import { operators } from './operators.ts'
-import { bool, truth, type Value } from './values.ts'
+import { bool, textForm, truth, type Value } from './values.ts'
 
 export type Evaluate = (environment: Environment) => Value
 
@@ -22,6 +22,8 @@ export function compileExpression(expr: Expr): Evaluate {
     }
     case 'column': {
       const name = expr[1]
+      // A row without such a column must not answer with what every object has.
+      if (name in Object.prototype) return (e) => (Object.hasOwn(e.row, name) ? e.row[name] : undefined)
       return (e) => e.row[name]
     }
     case 'meta': {
@@ -42,7 +44,12 @@ export function compileExpression(expr: Expr): Evaluate {
     }
     case 'member': {
       const [, of, name] = expr
-      return (e) => e.request.member(of, name)
+      if (typeof name === 'string') return (e) => e.request.member(of, name)
+      const computed = compileExpression(name)
+      return (e) => {
+        const text = textForm(computed(e))
+        return text === null ? null : e.request.member(of, text)
+      }
     }
     case 'call':
       return compileCall(expr[1], expr[2].map(compileExpression))

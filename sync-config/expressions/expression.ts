@@ -21,7 +21,7 @@ export type Expr =
   | readonly ['output', number, number]
   | readonly ['request', RequestSource]
   /** A top-level member in the value view: a client parameter, or of the claim `parameters`. */
-  | readonly ['member', 'connection' | 'token', string]
+  | readonly ['member', 'connection' | 'token', string | Expr]
   | readonly ['call', string, readonly Expr[]]
 
 export const NULL: Expr = ['null']

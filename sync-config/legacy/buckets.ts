@@ -24,7 +24,7 @@ export function compileBuckets(context: Context, text: BucketDefinitionText): Pr
   }
   // Data queries of a definition whose parameters are not known would only yield follow-up errors.
   const known = queries === undefined || (first !== null && first !== undefined)
-  const data = text.data.map((sql, i) => compileDataQuery(context, sql, `data query ${i + 1} of ${text.name}`, known ? names : []))
+  const data = text.data.map((sql, i) => compileDataQuery(context, sql, `data query ${i + 1} of ${text.name}`, known ? names : null))
   const usable = queries?.filter((query) => query !== null)
   if (!data.every((query) => query !== null) || usable?.length !== queries?.length) return null
   const definition = context.definition({ name: text.name, queries: data })

@@ -3,18 +3,23 @@ import { ExpressionBuilder } from '../expressions/build.ts'
 import type { DataQuery } from '../plan/plan.ts'
 import type { ScalarText } from '../text/scalar.ts'
 import { Sql, type SqlExpr } from '../text/sql.ts'
-import type { Context } from '../context.ts'
 import { dataColumns } from './columns.ts'
-import { both, branchOf, filterOnly, idsOf, MAX_ALTERNATIVES, type Alternative } from './match.ts'
+import { tooManyDisjuncts, type Context } from '../context.ts'
+import { both, branchOf, filterOnly, idsOf, type Alternative } from './match.ts'
 import { scopeOf } from './scope.ts'
 import { singleTable } from './table.ts'
 
-/** Compiles a data query; `parameters` are the names of the bucket parameters in the order of the bucket's name. */
-export function compileDataQuery(context: Context, source: ScalarText, label: string, parameters: readonly string[]): DataQuery | null {
+/** Compiles a data query; `parameters` are the names of the bucket parameters in the order of the bucket's name, null when they are not known. */
+export function compileDataQuery(
+  context: Context,
+  source: ScalarText,
+  label: string,
+  parameters: readonly string[] | null,
+): DataQuery | null {
   const sql = new Sql(source, context.findings)
   const select = sql.select(false)
   if (!select) return null
-  const table = singleTable(sql, select)
+  const table = singleTable(sql, select, context.defaultSchema)
   if (!table) return null
   const names = {
     dialect: 'legacy',
@@ -25,10 +30,12 @@ export function compileDataQuery(context: Context, source: ScalarText, label: st
     request: false,
   } as const
   const builder = new ExpressionBuilder(sql, scopeOf(sql, names))
-  const alternatives = select.where ? new DataFilter(builder).match(select.where) : [{ components: [], filters: [] }]
+  const alternatives = select.where
+    ? new DataFilter(builder, context.limits.disjuncts).match(select.where)
+    : [{ components: [], filters: [] }]
   const columns = dataColumns(builder, select.columns, table.name, true)
   context.schema?.checkQuery(sql, table, select)
-  if (!alternatives) return null
+  if (!alternatives || !parameters) return null
   const used = idsOf(alternatives[0])
   if (used.length !== parameters.length || !used.every((name) => parameters.includes(name))) {
     sql.error(
@@ -46,9 +53,11 @@ const list = (names: readonly string[]): string => (names.length === 0 ? 'none' 
 
 class DataFilter {
   readonly #builder: ExpressionBuilder
+  readonly #most: number
 
-  constructor(builder: ExpressionBuilder) {
+  constructor(builder: ExpressionBuilder, most: number) {
     this.#builder = builder
+    this.#most = most
   }
 
   match(node: SqlExpr): Alternative[] | null {
@@ -62,18 +71,23 @@ class DataFilter {
       if (node.op === '=') return this.#equal(node)
       if (node.op === 'IN') return this.#in(node)
     }
-    return this.#refuse('Bucket parameters can only be compared with = or stand on the left of IN, joined by AND and OR.', node)
+    const message = 'Bucket parameters can only be compared with = or stand on the left of IN, joined by AND and OR.'
+    return this.#refuse(message, node.type === 'unary' && isMatch(node.operand) ? node.operand : (firstBucket(node) ?? node))
   }
 
   #and(node: ExprBinary): Alternative[] | null {
     const left = this.match(node.left)
     const right = this.match(node.right)
     if (!left || !right) return null
-    const all = both(left, right)
+    const all = both(left, right, { most: this.#most, work: this.#builder.sql.work })
+    if (!all) {
+      this.#builder.sql.error('too-many-disjuncts', tooManyDisjuncts(this.#most), node)
+      return null
+    }
     if (all.some((alternative) => alternative.components.filter((component) => component.rowArray).length > 1)) {
       return this.#refuse('Only one IN with a bucket parameter is possible.', node)
     }
-    return all.length > MAX_ALTERNATIVES ? this.#refuse('This condition has too many alternatives.', node) : all
+    return all
   }
 
   #or(node: ExprBinary): Alternative[] | null {
@@ -93,16 +107,19 @@ class DataFilter {
     if (left !== null && right !== null) return this.#refuse('A bucket parameter cannot be compared with another.', node)
     const id = left ?? right
     const other = left === null ? node.left : node.right
-    if (id === null) return this.#refuse('Bucket parameters cannot be used inside expressions.', node)
+    if (id === null) {
+      const inside = isMatch(node.left) || isMatch(node.right) ? node : (firstBucket(node) ?? node)
+      return this.#refuse('Bucket parameters cannot be used inside expressions.', inside)
+    }
     const row = this.#builder.build(other)
-    return row && [{ components: [{ id, row, rowArray: false }], filters: [] }]
+    return row && [{ components: [{ id, row, node, rowArray: false }], filters: [] }]
   }
 
   #in(node: ExprBinary): Alternative[] | null {
     const id = bucketName(node.left)
-    if (id === null) return this.#refuse('A bucket parameter can only stand alone on the left of IN.', node)
+    if (id === null) return this.#refuse('A bucket parameter can only stand alone on the left of IN.', firstBucket(node) ?? node)
     const row = this.#builder.build(node.right)
-    return row && [{ components: [{ id, row, rowArray: true }], filters: [] }]
+    return row && [{ components: [{ id, row, node, rowArray: true }], filters: [] }]
   }
 
   #refuse(message: string, node: SqlExpr): null {
@@ -114,21 +131,36 @@ class DataFilter {
 const bucketName = (node: SqlExpr): string | null =>
   node.type === 'ref' && node.table?.name === 'bucket' && !node.table.schema ? node.name : null
 
-function mentionsBucket(node: SqlExpr): boolean {
-  if (bucketName(node) !== null) return true
+/** A comparison by which a row gets into a bucket. */
+const isMatch = (node: SqlExpr): boolean =>
+  node.type === 'binary' && (node.op === '=' || node.op === 'IN') && (bucketName(node.left) ?? bucketName(node.right)) !== null
+
+const mentionsBucket = (node: SqlExpr): boolean => firstBucket(node) !== null
+
+/** The first bucket parameter in the expression. */
+function firstBucket(node: SqlExpr): SqlExpr | null {
+  if (bucketName(node) !== null) return node
   switch (node.type) {
     case 'binary':
-      return mentionsBucket(node.left) || mentionsBucket(node.right)
+      return firstBucket(node.left) ?? firstBucket(node.right)
     case 'unary':
     case 'cast':
     case 'member':
-      return mentionsBucket(node.operand)
+      return firstBucket(node.operand)
     case 'call':
-      return node.args.some(mentionsBucket)
+      return firstOf(node.args)
     case 'list':
     case 'array':
-      return node.expressions.some(mentionsBucket)
+      return firstOf(node.expressions)
     default:
-      return false
+      return null
   }
+}
+
+function firstOf(nodes: readonly SqlExpr[]): SqlExpr | null {
+  for (const node of nodes) {
+    const found = firstBucket(node)
+    if (found) return found
+  }
+  return null
 }

@@ -1,5 +1,7 @@
 import { call, conjunction, rewrite, type Expr } from '../expressions/expression.ts'
 import type { Branch, Key, Walked } from '../plan/plan.ts'
+import type { SqlExpr } from '../text/sql.ts'
+import type { Work } from '../text/work.ts'
 
 /**
  * A comparison that becomes a part of a key: what the row has for it, and, in parameter queries, what the request has for it.
@@ -8,6 +10,7 @@ import type { Branch, Key, Walked } from '../plan/plan.ts'
 export interface Component {
   id: string
   row: Expr
+  node: SqlExpr
   /** The row's value is a JSON array: one key per element. */
   rowArray: boolean
   request?: { expr: Expr; array: boolean }
@@ -19,13 +22,20 @@ export interface Alternative {
   filters: Expr[]
 }
 
-/** More alternatives than this do not come from a person. */
-export const MAX_ALTERNATIVES = 100
-
 export const filterOnly = (expr: Expr): Alternative[] => [{ components: [], filters: [expr] }]
 
-export const both = (left: Alternative[], right: Alternative[]): Alternative[] =>
-  left.flatMap((a) => right.map((b) => ({ components: [...a.components, ...b.components], filters: [...a.filters, ...b.filters] })))
+/** Every alternative of one side with every one of the other; null = more than `most`. */
+export function both(left: Alternative[], right: Alternative[], { most, work }: { most: number; work: Work }): Alternative[] | null {
+  if (left.length * right.length > most) return null
+  return left.flatMap((a) =>
+    right.map((b) => {
+      const components = [...a.components, ...b.components]
+      const filters = [...a.filters, ...b.filters]
+      work.step('plan', components.length + filters.length)
+      return { components, filters }
+    }),
+  )
+}
 
 export const idsOf = (alternative: Alternative | undefined): string[] =>
   [...new Set((alternative?.components ?? []).map((component) => component.id))].sort()

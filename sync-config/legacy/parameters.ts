@@ -1,14 +1,15 @@
 import type { ExprBinary, FromCall, SelectFromStatement } from 'pgsql-ast-parser'
-import type { Context } from '../context.ts'
+import { tooManyDisjuncts, type Context } from '../context.ts'
 import { ExpressionBuilder } from '../expressions/build.ts'
 import { call, canonical, integer, type Expr } from '../expressions/expression.ts'
 import type { Key, Step } from '../plan/plan.ts'
 import type { ScalarText } from '../text/scalar.ts'
 import { Sql, type SqlExpr } from '../text/sql.ts'
 import { columnName } from './columns.ts'
-import { both, branchOf, filterOnly, idsOf, MAX_ALTERNATIVES, type Alternative } from './match.ts'
+import { both, branchOf, filterOnly, idsOf, type Alternative } from './match.ts'
 import { scopeOf, usesClient, usesRequest, usesRow, usesToken, warnLowerCase } from './scope.ts'
 import { singleTable } from './table.ts'
+import { warnClientDecides, warnNullMatchesNull } from './warnings.ts'
 
 /** A compiled parameter query: how a request gets to tuples of bucket parameters. */
 export interface ParameterQuery {
@@ -64,12 +65,12 @@ function fromRequest(
   }
   const elements = from ? (from.alias?.name ?? 'json_each') : null
   const builder = new ExpressionBuilder(sql, scopeOf(sql, { ...names, elements }))
-  const { outputs, priority } = readOutputs(builder, node, hasPriority, from === null)
+  const { outputs, priority, complete } = readOutputs(builder, node, hasPriority, from === null)
   const where = node.where ? builder.build(node.where) : null
   if (where) steps.push({ filter: where })
-  if ((from && !argument) || (node.where && !where)) return null
+  if (!complete || (from && !argument) || (node.where && !where)) return null
   const judged = [...outputs.map((output) => output.expr), ...(argument ? [argument] : [])]
-  if (!acceptDangerous && judged.some(usesClient) && !judged.some(usesToken)) dangerous(sql, node)
+  if (!acceptDangerous && judged.some(usesClient) && !judged.some(usesToken)) warnClientDecides(sql, node)
   return {
     names: outputs.map((o) => o.name),
     steps,
@@ -88,7 +89,7 @@ function fromTable(
   acceptDangerous: boolean,
   hasPriority: boolean,
 ): ParameterQuery | null {
-  const table = singleTable(sql, node)
+  const table = singleTable(sql, node, context.defaultSchema)
   if (!table) return null
   if (table.alias !== undefined) {
     sql.error('alias-in-parameter-query', 'A table alias is not possible in a parameter query.', table.node)
@@ -103,11 +104,11 @@ function fromTable(
     request: true,
   } as const
   const builder = new ExpressionBuilder(sql, scopeOf(sql, names))
-  const { outputs, priority } = readOutputs(builder, node, hasPriority, true)
-  const filter = new ParameterFilter(builder)
+  const { outputs, priority, complete } = readOutputs(builder, node, hasPriority, true)
+  const filter = new ParameterFilter(builder, context.limits.disjuncts)
   const alternatives = node.where ? filter.match(node.where) : [{ components: [], filters: [] }]
   context.schema?.checkQuery(sql, table, node)
-  let failed = !alternatives
+  let failed = !alternatives || !complete
   const rowOutputs: Expr[] = []
   const parameters = outputs.map(({ expr, node: at }): Key => {
     if (!usesRow(expr)) return { expr, nulls: true }
@@ -121,7 +122,7 @@ function fromTable(
   if (!alternatives || failed) return null
   const request = (alternatives[0]?.components ?? []).flatMap((component) => (component.request ? [component.request.expr] : []))
   const judged = [...request, ...outputs.map((output) => output.expr)]
-  if (!acceptDangerous && judged.some(usesClient) && !judged.some(usesToken)) dangerous(sql, node)
+  if (!acceptDangerous && judged.some(usesClient) && !judged.some(usesToken)) warnClientDecides(sql, node)
   const ids = idsOf(alternatives[0])
   const steps: Step[] = []
   const keys = ids.map((id): Key => {
@@ -131,9 +132,18 @@ function fromTable(
     steps.push({ each: { expr: asked.expr, how: 'request-array' } })
     return { expr: ['each', steps.length - 1, 'value'], nulls: true }
   })
-  if (steps.length > 1) {
-    sql.error('several-arrays', 'Only one array of the request can be used in a query.', node)
+  const arrays = alternatives.flatMap(({ components }) => components.filter(({ request }) => request?.array))
+  // Two comparisons with the same array would have to be one key; the reference drops the second.
+  const again = alternatives.some(({ components }) => {
+    const compared = components.filter(({ request }) => request?.array)
+    return new Set(compared.map(({ id }) => id)).size < compared.length
+  })
+  if (steps.length > 1 || (again && !context.copyTraps)) {
+    sql.error('several-arrays', 'Only one IN with an array of the request is possible in a query.', node)
     return null
+  }
+  if (!acceptDangerous) {
+    for (const { row, node: at } of arrays.slice(0, 1)) warnNullMatchesNull(sql, row, alternatives[0]?.filters ?? [], at)
   }
   const lookup = context.lookup({
     name,
@@ -145,25 +155,20 @@ function fromTable(
   return { names: outputs.map((o) => o.name), steps, parameters, priority, select: { sql, node } }
 }
 
-const dangerous = (sql: Sql, node: SelectFromStatement): void =>
-  sql.warning(
-    'dangerous-parameter',
-    'Clients can send any value here, so anybody can have these rows. Compare a value of the token too, or set accept_potentially_dangerous_queries: true.',
-    node,
-  )
-
 function readOutputs(
   builder: ExpressionBuilder,
   select: SelectFromStatement,
   hasPriority: boolean,
   mayHavePriority: boolean,
-): { outputs: Output[]; priority: number | undefined } {
+): { outputs: Output[]; priority: number | undefined; complete: boolean } {
   const outputs: Output[] = []
+  let complete = true
   let priority: number | undefined
   for (const column of select.columns ?? []) {
     const { expr: node } = column
     if (node.type === 'ref' && node.name === '*') {
       builder.sql.error('star', '* is not possible in a parameter query: name the columns.', node)
+      complete = false
       continue
     }
     const name = columnName(builder, column)
@@ -177,16 +182,19 @@ function readOutputs(
     }
     const expr = builder.build(node)
     if (name !== null && expr) outputs.push({ name, expr, node })
+    else complete = false
   }
-  return { outputs, priority }
+  return { outputs, priority, complete }
 }
 
 /** WHERE of a parameter query over a table. */
 class ParameterFilter {
   readonly #builder: ExpressionBuilder
+  readonly #most: number
 
-  constructor(builder: ExpressionBuilder) {
+  constructor(builder: ExpressionBuilder, most: number) {
     this.#builder = builder
+    this.#most = most
   }
 
   match(node: SqlExpr): Alternative[] | null {
@@ -196,7 +204,7 @@ class ParameterFilter {
       const left = this.#builder.build(node.left)
       const right = this.#builder.build(node.right)
       if (!left || !right) return null
-      const match = this.#comparison(node.op, left, right)
+      const match = this.#comparison(node, node.op, left, right)
       if (match) return match
       return this.#single(call(node.op.toLowerCase(), left, right), node)
     }
@@ -204,7 +212,7 @@ class ParameterFilter {
     return expr && this.#single(expr, node)
   }
 
-  #comparison(op: '=' | 'IN', left: Expr, right: Expr): Alternative[] | null {
+  #comparison(node: ExprBinary, op: '=' | 'IN', left: Expr, right: Expr): Alternative[] | null {
     const rowLeft = usesRow(left)
     if (rowLeft === usesRow(right) || (usesRequest(left) && rowLeft) || (usesRequest(right) && !rowLeft)) return null
     if (!usesRequest(rowLeft ? right : left)) return null
@@ -213,7 +221,7 @@ class ParameterFilter {
     const array = op === 'IN' && rowLeft
     return [
       {
-        components: [{ id: canonical([asked, array]), row, rowArray: op === 'IN' && !rowLeft, request: { expr: asked, array } }],
+        components: [{ id: canonical([asked, array]), row, node, rowArray: op === 'IN' && !rowLeft, request: { expr: asked, array } }],
         filters: [],
       },
     ]
@@ -228,7 +236,10 @@ class ParameterFilter {
     }
     const asked = call('truth', expr)
     return [
-      { components: [{ id: canonical([asked]), row: integer(1), rowArray: false, request: { expr: asked, array: false } }], filters: [] },
+      {
+        components: [{ id: canonical([asked]), row: integer(1), node, rowArray: false, request: { expr: asked, array: false } }],
+        filters: [],
+      },
     ]
   }
 
@@ -236,13 +247,13 @@ class ParameterFilter {
     const left = this.match(node.left)
     const right = this.match(node.right)
     if (!left || !right) return null
-    const all = both(left, right)
-    if (all.some((alternative) => alternative.components.filter((component) => component.rowArray).length > 1)) {
-      this.#builder.sql.error('several-in', 'Only one IN over an array of the row is possible.', node)
+    const all = both(left, right, { most: this.#most, work: this.#builder.sql.work })
+    if (!all) {
+      this.#builder.sql.error('too-many-disjuncts', tooManyDisjuncts(this.#most), node)
       return null
     }
-    if (all.length > MAX_ALTERNATIVES) {
-      this.#builder.sql.error('too-many-alternatives', 'This condition has too many alternatives.', node)
+    if (all.some((alternative) => alternative.components.filter((component) => component.rowArray).length > 1)) {
+      this.#builder.sql.error('several-in', 'Only one IN over an array of the row is possible.', node)
       return null
     }
     return all

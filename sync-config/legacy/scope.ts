@@ -1,6 +1,7 @@
 import type { ExprCall, ExprRef } from 'pgsql-ast-parser'
 import type { Dialect, Scope } from '../expressions/build.ts'
-import { call, NULL, some, type Expr } from '../expressions/expression.ts'
+import { call, some, type Expr } from '../expressions/expression.ts'
+import type { FindingCode } from '../text/codes.ts'
 import type { Sql } from '../text/sql.ts'
 
 /** What a query's names can mean in bucket definitions and in streams of edition 2. */
@@ -17,7 +18,7 @@ export interface Names {
 }
 
 export function scopeOf(sql: Sql, names: Names): Scope {
-  const refuse = (code: string, message: string, node: Parameters<Sql['error']>[2]): null => {
+  const refuse = (code: FindingCode, message: string, node: Parameters<Sql['error']>[2]): null => {
     sql.error(code, message, node)
     return null
   }
@@ -59,7 +60,7 @@ export function scopeOf(sql: Sql, names: Names): Scope {
     if (found === null) return refuse('arity', `${node.function.schema}.${node.function.name}: wrong number of arguments.`, node)
     return found
   }
-  return { dialect: names.dialect, fixedJson: names.fixedJson, column, schemaCall }
+  return { dialect: names.dialect, fixedJson: names.fixedJson, copyTraps: false, column, schemaCall }
 }
 
 const parts = { auth: 'jwt', connection: 'connection', subscription: 'subscription' } as const
@@ -104,8 +105,7 @@ export function streamRequest(
 function parameter(of: 'jwt' | 'connection' | 'subscription', args: readonly Expr[], fixedJson: boolean, valueView: boolean): Expr | null {
   const [key] = args
   if (!key || args.length !== 1) return null
-  if (valueView && key[0] === 'text') return ['member', 'connection', key[1]]
-  if (valueView && key[0] === 'null') return NULL
+  if (valueView) return usesRow(key) ? null : ['member', 'connection', key[0] === 'text' ? key[1] : key]
   return call(fixedJson ? '->>' : '->>_1', ['request', of], key)
 }
 

@@ -3,9 +3,6 @@ import type { TablePattern } from '../plan/plan.ts'
 import type { Sql } from '../text/sql.ts'
 import { warnLowerCase } from './scope.ts'
 
-/** Schema that unqualified tables are in. */
-export const DEFAULT_SCHEMA = 'public'
-
 export interface SourceTable {
   pattern: TablePattern
   /** Name by which columns may be qualified. */
@@ -17,11 +14,11 @@ export interface SourceTable {
 }
 
 /** `t`, `schema.t`, `"connection.schema".t`, `"prefix%"`. */
-export function tablePattern(sql: Sql, node: FromTable): TablePattern | null {
+export function tablePattern(sql: Sql, node: FromTable, defaultSchema: string): TablePattern | null {
   const { schema: qualifier, name } = node.name
   const dot = qualifier?.indexOf('.') ?? -1
   const connection = qualifier !== undefined && dot >= 0 ? qualifier.slice(0, dot) : 'default'
-  const schema = qualifier === undefined ? DEFAULT_SCHEMA : qualifier.slice(dot + 1)
+  const schema = qualifier === undefined ? defaultSchema : qualifier.slice(dot + 1)
   const wildcard = name.endsWith('%')
   const stem = wildcard ? name.slice(0, -1) : name
   if (stem.includes('%') || schema.includes('%')) {
@@ -32,18 +29,18 @@ export function tablePattern(sql: Sql, node: FromTable): TablePattern | null {
 }
 
 /** The one table of a query of bucket definitions, streams of edition 2 and events. */
-export function singleTable(sql: Sql, select: SelectFromStatement): SourceTable | null {
+export function singleTable(sql: Sql, select: SelectFromStatement, defaultSchema: string): SourceTable | null {
   const [from, ...more] = select.from ?? []
   if (!from || more.length > 0 || from.type !== 'table') {
     sql.error(
       'one-table',
       from?.type === 'statement' ? 'A sub-select in FROM is not supported here.' : 'The query must select from exactly one table.',
-      more[0] ?? from ?? select,
+      from ?? select,
     )
     return null
   }
   warnLowerCase(sql, { name: from.name.name, ...(from.name._location ? { _location: from.name._location } : {}) })
-  const pattern = tablePattern(sql, from)
+  const pattern = tablePattern(sql, from, defaultSchema)
   if (!pattern) return null
   const alias = from.name.alias
   return { pattern, name: alias ?? from.name.name, alias, output: alias ?? (pattern.wildcard ? null : pattern.name), node: from }

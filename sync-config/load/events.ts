@@ -26,9 +26,9 @@ export class EventEvaluator {
     return this.#queries
       .filter(({ table }) => matches(table, { schema: row.schema, name: row.table }, row.connection))
       .map(({ name, table, columns }) => {
-        const environment = rowEnvironment(row.schema, row.table, resolveValues(row.record, this.#options))
-        environment.suffix = table.wildcard ? row.table.slice(table.name.length) : ''
         try {
+          const environment = rowEnvironment(row.schema, row.table, resolveValues(row.record, this.#options))
+          environment.suffix = table.wildcard ? row.table.slice(table.name.length) : ''
           return { event: name, values: columns(environment), errors: [] }
         } catch (error) {
           if (!(error instanceof EvaluationFailure)) throw error

@@ -1,11 +1,11 @@
 import type { SourceRow } from '../../protocol/values.ts'
 import { planHash } from '../plan/hash.ts'
+import { DEFAULT_LIMITS } from '../limits.ts'
 import { contentOf, type PlanContent, type TablePattern } from '../plan/plan.ts'
 import type { EvaluatedRow, LoadedPlan, Plan, RequestContext, RequestLimits, TableName } from '../types.ts'
+import { EventEvaluator } from './events.ts'
 import { compilePrograms, RequestRun, type CompiledProgram } from './request.ts'
 import { matches, RowEvaluator } from './rows.ts'
-
-export const DEFAULT_LIMITS: RequestLimits = { buckets: 1000, lookupRows: 1000 }
 
 /** A plan made ready to evaluate rows and requests. Throws Error for a plan of another schema version. */
 export class ReadyPlan implements LoadedPlan {
@@ -15,6 +15,7 @@ export class ReadyPlan implements LoadedPlan {
   readonly rows: RowEvaluator
   readonly #patterns: TablePattern[]
   readonly #programs: CompiledProgram[]
+  readonly #events: EventEvaluator | null
   readonly #limits: RequestLimits
 
   constructor(plan: Plan, limits: Partial<RequestLimits> = {}) {
@@ -25,6 +26,7 @@ export class ReadyPlan implements LoadedPlan {
     this.#patterns = patternsOf(content)
     this.tables = this.#patterns.map(({ schema, name, wildcard }) => ({ schema, name: wildcard ? `${name}%` : name }))
     this.#programs = compilePrograms(content)
+    this.#events = content.events.length === 0 ? null : new EventEvaluator(content)
     this.#limits = { ...DEFAULT_LIMITS, ...limits }
   }
 
@@ -33,7 +35,9 @@ export class ReadyPlan implements LoadedPlan {
   }
 
   evaluateRow(table: TableName, row: SourceRow): EvaluatedRow {
-    return this.rows.evaluate(table, row)
+    const evaluated = this.rows.evaluate(table, row)
+    const events = this.#events?.evaluate({ schema: table.schema, table: table.name, connection: 'default', record: row }) ?? []
+    return events.length === 0 ? evaluated : { ...evaluated, events }
   }
 
   request(context: RequestContext): RequestRun {

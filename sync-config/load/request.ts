@@ -6,6 +6,7 @@ import { compileExpression } from '../expressions/evaluate.ts'
 import { parseJson } from '../expressions/json.ts'
 import { sqlValue } from '../expressions/paths.ts'
 import { EvaluationFailure, truth, type Value } from '../expressions/values.ts'
+import type { LimitSetting } from '../limits.ts'
 import type { PlanContent, Program, Step, Variant } from '../plan/plan.ts'
 import type { RequestContext, RequestLimits, RequestProgram, Resolution, ResolvedBucket } from '../types.ts'
 import { compileKeys, keyOf } from './rows.ts'
@@ -19,6 +20,8 @@ interface Progress {
   lookups: Map<string, readonly (readonly Value[])[] | null>
   /** Distinct rows of all lookups together. */
   counted: number
+  /** Lookups of the stream that is evaluated. */
+  asked: number
   /** Loop rounds, so that no request can keep us busy for ever. */
   rounds: number
   limits: RequestLimits
@@ -90,24 +93,25 @@ function compileStep(plan: PlanContent, step: Step, at: { elements: number; outp
 }
 
 function count(progress: Progress): void {
-  if (++progress.rounds > MAX_ROUNDS) throw tooMuch('combinations of parameter results', MAX_ROUNDS)
+  if (++progress.rounds > MAX_ROUNDS) throw tooMuch('combinations of parameter results', MAX_ROUNDS, null)
 }
 
-const tooMuch = (what: string, limit: number): RockpoolError =>
-  new RockpoolError('PSYNC_S2305', `this client has more than ${limit} ${what}: narrow the queries or raise the limit`, {
-    details: { limit },
-  })
+const tooMuch = (what: string, limit: number, setting: LimitSetting | null): RockpoolError => {
+  const remedy = `narrow the sync config${setting === null ? '' : `, or raise ${setting}`}`
+  return new RockpoolError('PSYNC_S2305', `this client has more than ${limit} ${what}: ${remedy}`, { details: { limit, setting } })
+}
 
 /** Rows of a lookup bucket, distinct and counted once; null when they are not known. */
 function lookupRows(progress: Progress, bucket: string): readonly (readonly Value[])[] | null {
   const known = progress.lookups.get(bucket)
   if (known !== undefined) return known
+  if (++progress.asked > progress.limits.lookupRows) throw tooMuch('lookups in one stream', progress.limits.lookupRows, 'MAX_LOOKUP_ROWS')
   const texts = progress.rows(bucket)
   let rows: (readonly Value[])[] | null = null
   if (texts) {
     const distinct = new Set(texts)
     progress.counted += distinct.size
-    if (progress.counted > progress.limits.lookupRows) throw tooMuch('parameter results', progress.limits.lookupRows)
+    if (progress.counted > progress.limits.lookupRows) throw tooMuch('parameter results', progress.limits.lookupRows, 'MAX_LOOKUP_ROWS')
     rows = Array.from(distinct, outputsOf)
   }
   progress.lookups.set(bucket, rows)
@@ -129,6 +133,7 @@ interface Asked {
 
 /** What a resolution finds in more detail than clients are told. */
 export interface DetailedResolution extends Resolution {
+  buckets: (ResolvedBucket & { program: string })[]
   errors: { definition: string; subscription: number | 'default'; message: string }[]
   /** The reference would fail the whole request: a bucket definition could not be evaluated. */
   failure: string | null
@@ -146,8 +151,8 @@ export class RequestRun implements RequestProgram {
   }
 
   resolve(rows: Rows): DetailedResolution {
-    const progress: Progress = { rows, lookups: new Map(), counted: 0, rounds: 0, limits: this.#limits }
-    const buckets = new Map<string, ResolvedBucket>()
+    const progress: Progress = { rows, lookups: new Map(), counted: 0, asked: 0, rounds: 0, limits: this.#limits }
+    const buckets = new Map<string, DetailedResolution['buckets'][number]>()
     const streams: StreamEntry[] = []
     const errors: DetailedResolution['errors'] = []
     let failure: string | null = null
@@ -156,9 +161,9 @@ export class RequestRun implements RequestProgram {
       let index = streams.findIndex((stream) => stream.name === program.name)
       if (index < 0) index = streams.push({ name: program.name, is_default: program.automatic, errors: [] }) - 1
       const reason: BucketReason = asked.subscription === 'default' ? { default: index } : { sub: asked.subscription }
-      const found: ResolvedBucket[] = []
+      const found: DetailedResolution['buckets'] = []
       try {
-        this.#evaluate(asked, progress, (bucket) => found.push({ ...bucket, reasons: [reason] }))
+        this.#evaluate(asked, progress, (bucket) => found.push({ ...bucket, reasons: [reason], program: program.name }))
       } catch (error) {
         if (!(error instanceof EvaluationFailure) && !(error instanceof RangeError)) throw error
         const message = `Error evaluating bucket ids: ${error.message}`
@@ -168,7 +173,7 @@ export class RequestRun implements RequestProgram {
         continue
       }
       for (const bucket of found) merge(buckets, bucket)
-      if (buckets.size > this.#limits.buckets) throw tooMuch('buckets', this.#limits.buckets)
+      if (buckets.size > this.#limits.buckets) throw tooMuch('buckets', this.#limits.buckets, 'MAX_BUCKETS')
     }
     const lookups = [...progress.lookups.keys()]
     return {
@@ -183,12 +188,13 @@ export class RequestRun implements RequestProgram {
 
   #evaluate(asked: Asked, progress: Progress, found: (bucket: Omit<ResolvedBucket, 'reasons'>) => void): void {
     const environment = requestEnvironment(requestValues(this.#context, asked.parameters))
+    progress.asked = 0
     for (const variant of asked.program.variants) {
       const seen = new Set<string>()
       variant.run(environment, progress, (key) => {
         if (seen.has(key)) return
         seen.add(key)
-        if (seen.size > this.#limits.buckets) throw tooMuch('buckets', this.#limits.buckets)
+        if (seen.size > this.#limits.buckets) throw tooMuch('buckets', this.#limits.buckets, 'MAX_BUCKETS')
         found({ bucket: variant.bucket + key, definition: variant.definition, priority: asked.priority ?? variant.priority })
       })
     }
@@ -196,7 +202,7 @@ export class RequestRun implements RequestProgram {
 }
 
 /** A bucket reached several ways: the most urgent priority, all reasons. */
-function merge(buckets: Map<string, ResolvedBucket>, bucket: ResolvedBucket): void {
+function merge<T extends ResolvedBucket>(buckets: Map<string, T>, bucket: T): void {
   const known = buckets.get(bucket.bucket)
   if (!known) {
     buckets.set(bucket.bucket, bucket)
@@ -207,12 +213,16 @@ function merge(buckets: Map<string, ResolvedBucket>, bucket: ResolvedBucket): vo
   known.reasons.push(...bucket.reasons.filter((reason) => !texts.has(JSON.stringify(reason))))
 }
 
-/** How often a program is evaluated for a request: once per subscription, and as default. */
+/**
+ * How often a program is evaluated for a request: once per subscription, and as default. Bucket definitions know no subscription
+ * parameters: to name one in a subscription asks for its default.
+ */
 function askedOf(program: CompiledProgram, context: RequestContext): Asked[] {
-  const { name, automatic, alwaysDefault } = program.program
+  const { name, automatic, alwaysDefault, failsRequest } = program.program
   const subscribed = context.subscriptions.flatMap(({ stream, parameters, priority }, subscription): Asked[] =>
     stream === name ? [{ program, parameters: parameters ?? {}, priority, subscription }] : [],
   )
-  const byDefault = automatic && (context.includeDefaults || (alwaysDefault && subscribed.length > 0))
-  return byDefault ? [{ program, parameters: null, priority: null, subscription: 'default' }, ...subscribed] : subscribed
+  const byDefault = automatic && (context.includeDefaults || ((alwaysDefault || failsRequest) && subscribed.length > 0))
+  const explicit = failsRequest ? [] : subscribed
+  return byDefault ? [...explicit, { program, parameters: null, priority: null, subscription: 'default' }] : explicit
 }

@@ -1,4 +1,4 @@
-import type { SourceRow } from '../../protocol/values.ts'
+import { ValueFailure, type DeferredValue, type SourceRow } from '../../protocol/values.ts'
 import { rowEnvironment, type Element, type Environment } from '../expressions/environment.ts'
 import { walk, type Walk } from '../expressions/elements.ts'
 import { compileExpression, type Evaluate } from '../expressions/evaluate.ts'
@@ -53,7 +53,15 @@ export class RowEvaluator {
   outputs(table: TableName, row: SourceRow, emit: (output: Output) => void, errors: EvaluationError[], connection = 'default'): void {
     const readers = this.readersOf(table, connection)
     if (readers.length === 0) return
-    const environment = rowEnvironment(table.schema, table.name, resolveValues(row, this.#options))
+    let values: Values
+    try {
+      values = resolveValues(row, this.#options)
+    } catch (error) {
+      if (!(error instanceof EvaluationFailure)) throw error
+      for (const { label } of readers) errors.push({ where: label, message: error.message })
+      return
+    }
+    const environment = rowEnvironment(table.schema, table.name, values)
     for (const reader of readers) {
       const outputs: Output[] = []
       environment.suffix = reader.table.wildcard ? table.name.slice(reader.table.name.length) : ''
@@ -93,20 +101,26 @@ export function matches(pattern: TablePattern, table: TableName, connection: str
   return pattern.wildcard ? table.name.startsWith(pattern.name) : table.name === pattern.name
 }
 
-/** Values whose text depends on the options get it here; a row without such values is used as it is. */
+/** Values whose text depends on the options get it here. Throws EvaluationFailure for a value that has none: the row fails as a whole. */
 export function resolveValues(row: SourceRow, options: PlanContent['values']): Values {
-  let out: Record<string, Value> | undefined
-  const plain: Record<string, Value> = {}
+  const out: Record<string, Value> = {}
   for (const name in row) {
-    const value = row[name]
-    if (typeof value === 'object' && value !== null && 'resolve' in value) {
-      out ??= plain
-      out[name] = value.resolve(options)
-    } else {
-      plain[name] = value
-    }
+    const given = row[name]
+    const value = typeof given === 'object' && given !== null && 'resolve' in given ? resolveColumn(name, given, options) : given
+    // The one name that an assignment would not make a column of.
+    if (name === '__proto__') Object.defineProperty(out, name, { value, enumerable: true })
+    else out[name] = value
   }
-  return plain
+  return out
+}
+
+function resolveColumn(name: string, value: DeferredValue, options: PlanContent['values']): Value {
+  try {
+    return value.resolve(options)
+  } catch (error) {
+    if (error instanceof ValueFailure) throw new EvaluationFailure(`column ${name}: ${error.message}`)
+    throw error
+  }
 }
 
 interface CompiledKey {

@@ -3,10 +3,12 @@ import type { Plan } from '../types.ts'
 import { contentOf, PLAN_VERSION } from './plan.ts'
 
 /** 128 bits of a content as 32 hexadecimal digits: two differently prefixed 64-bit hashes of its canonical JSON. */
-export function contentHash(content: unknown): string {
-  const text = JSON.stringify(sorted(content))
-  return hash64(`a${text}`) + hash64(`b${text}`)
-}
+export const contentHash = (content: unknown): string => textHash(contentText(content))
+
+/** Canonical JSON. */
+export const contentText = (content: unknown): string => JSON.stringify(sorted(content))
+
+export const textHash = (text: string): string => hash64(`a${text}`) + hash64(`b${text}`)
 
 /** Keys in order, so that the way an object was put together does not matter. */
 function sorted(value: unknown): unknown {

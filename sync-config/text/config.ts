@@ -1,3 +1,4 @@
+import { closest, shorten, suggestion } from './closest.ts'
 import type { Entry, YamlNode, YamlReader } from './document.ts'
 import type { Range } from './findings.ts'
 import { readOptions, type Options } from './options.ts'
@@ -44,6 +45,7 @@ export interface ConfigText {
   events: EventText[]
 }
 
+const SECTIONS = ['bucket_definitions', 'streams', 'with', 'event_definitions', 'config']
 const PRIORITY = 'Invalid priority: write a whole number from 0 (first) to 3.'
 
 /** Reads the structure of the file. null when it is so broken that SQL cannot be looked at. */
@@ -52,23 +54,21 @@ export function readConfig(yaml: YamlReader): ConfigText | null {
   if (!root) return null
   const entries = yaml.map(root, 'The file') ?? []
   const find = (name: string): Entry | undefined => entries.find((entry) => entry.name === name)
-  refuseUnknown(yaml, entries, ['bucket_definitions', 'streams', 'with', 'event_definitions', 'config'], 'the file')
+  refuseUnknown(yaml, entries, SECTIONS, 'the file')
   const options = readOptions(yaml, find('config'))
   const buckets = find('bucket_definitions')
   const streams = find('streams')
   const edition = options.edition
-  if (!buckets && !streams) yaml.findings.error('nothing-defined', "'bucket_definitions' or 'streams' is required.", [0, 1])
+  const misspelt = entries.some(({ name }) => ['bucket_definitions', 'streams'].includes(closest(name, SECTIONS) ?? ''))
+  if (!buckets && !streams && !misspelt) yaml.findings.error('nothing-defined', "'bucket_definitions' or 'streams' is required.", [0, 1])
   if (buckets && edition >= 3) {
     yaml.findings.error(
       'buckets-in-edition-3',
       "'bucket_definitions' belong to editions 1 and 2. Rewrite them as streams, or set `edition: 2`.",
-      buckets.key,
+      buckets.value ? yaml.range(buckets.value) : buckets.key,
     )
-  } else if (!streams && edition >= 3) {
+  } else if (!streams && !misspelt && edition >= 3) {
     yaml.findings.error('streams-required', "Edition 3 needs 'streams'.", [0, 1])
-  }
-  if (streams && edition < 2) {
-    yaml.findings.error('streams-in-edition-1', 'Streams need edition 2 or later: add `config: {edition: 3}`.', streams.key)
   }
   const ctes = find('with')
   if (ctes && edition < 3) yaml.findings.error('with-before-edition-3', "'with' needs edition 3.", ctes.key)
@@ -86,11 +86,15 @@ export function readConfig(yaml: YamlReader): ConfigText | null {
     if (names.has(stream.name))
       yaml.findings.error('duplicate-name', `The name '${stream.name}' is used by a bucket definition already.`, stream.key)
   }
+  if (streams && edition < 2) {
+    const place = config.streams[0]?.queries[0]?.range ?? streams.key
+    yaml.findings.error('streams-in-edition-1', 'Streams need edition 2 or later: add `config: {edition: 3}`.', place)
+  }
   if (streams && edition === 2 && config.streams.length > 0) {
     yaml.findings.warning(
       'alpha-streams',
       'These are streams of edition 2, an early form. Set `edition: 3` for joins, CTEs and several queries.',
-      streams.key,
+      yaml.range(streams.value),
     )
   }
   return config
@@ -99,10 +103,14 @@ export function readConfig(yaml: YamlReader): ConfigText | null {
 const collect = <T>(yaml: YamlReader, section: Entry, read: (entry: Entry) => T | null): T[] =>
   (yaml.map(section.value, `'${section.name}'`, section.key) ?? []).map(read).filter((item) => item !== null)
 
+function unknownKey(name: string, where: string, known: readonly string[]): string {
+  return `'${shorten(name)}' is not a key of ${where}.${suggestion(closest(name, known))} Known: ${known.join(', ')}.`
+}
+
 function refuseUnknown(yaml: YamlReader, entries: Entry[], known: string[], where: string): void {
   for (const entry of entries) {
     if (!known.includes(entry.name)) {
-      yaml.findings.error('unknown-key', `'${entry.name}' is not a key of ${where}. Known: ${known.join(', ')}.`, entry.key)
+      yaml.findings.error('unknown-key', unknownKey(entry.name, where, known), entry.key)
     }
   }
 }
@@ -163,11 +171,7 @@ function readStream(yaml: YamlReader, { name, key, value }: Entry, edition: numb
       yaml.findings.error(`${entry.name}-before-edition-3`, `'${entry.name}' needs edition 3.`, entry.key)
     }
     if (!known.includes(entry.name)) {
-      yaml.findings.warning(
-        'unknown-key',
-        `'${entry.name}' is not a key of a stream and has no effect. Known: ${known.join(', ')}.`,
-        entry.key,
-      )
+      yaml.findings.warning('unknown-key', unknownKey(entry.name, 'a stream, so it has no effect', known), entry.key)
     }
   }
   const given = entries.filter((entry) => entry.name === 'query' || entry.name === 'queries').length

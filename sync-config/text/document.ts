@@ -1,6 +1,19 @@
-import { isAlias, isMap, isScalar, isSeq, parseDocument, type Node, type ParsedNode, type Scalar, type YAMLMap } from 'yaml'
+import {
+  isAlias,
+  isMap,
+  isScalar,
+  isSeq,
+  Lexer,
+  parseDocument,
+  type Document,
+  type Node,
+  type ParsedNode,
+  type Scalar,
+  type YAMLMap,
+} from 'yaml'
 import type { Findings, Range } from './findings.ts'
 import { scalarText, type ScalarStyle, type ScalarText } from './scalar.ts'
+import { TooMuchWork } from './work.ts'
 
 /** A key of a map with its value. */
 export interface Entry {
@@ -12,6 +25,8 @@ export type YamlNode = Node | null
 
 /** Flow brackets, or dashes on one line, that are nested deeper than any real file. Composing is recursive. */
 const MAX_NESTING = 60
+/** A file of this many characters has thousands of streams. */
+const MAX_LENGTH = 1_000_000
 
 /** Reads nodes of one YAML file and reports what is wrong with them. */
 export class YamlReader {
@@ -25,20 +40,17 @@ export class YamlReader {
 
   /** The root map, or null when the file cannot be read (which is reported). */
   root(): YAMLMap | null {
+    if (this.text.length > MAX_LENGTH) {
+      this.findings.error('file-too-long', `The file has more than ${MAX_LENGTH} characters.`, [MAX_LENGTH, MAX_LENGTH + 1])
+      return null
+    }
     const deep = tooDeep(this.text)
     if (deep !== null) {
       this.findings.error('yaml-nesting', `more than ${MAX_NESTING} levels of nesting`, [deep, deep + 1])
       return null
     }
-    const document = parseDocument<ParsedNode>(this.text, {
-      schema: 'core',
-      version: '1.2',
-      strict: true,
-      uniqueKeys: true,
-      merge: false,
-      prettyErrors: false,
-      logLevel: 'silent',
-    })
+    const document = this.#parse()
+    if (!document) return null
     for (const error of document.errors) {
       this.findings.error(error.code === 'DUPLICATE_KEY' ? 'yaml-duplicate-key' : 'yaml-syntax', `YAML: ${error.message}`, [
         error.pos[0],
@@ -47,7 +59,52 @@ export class YamlReader {
     }
     if (document.errors.length > 0) return null
     if (isMap(document.contents)) return document.contents
-    this.findings.error('yaml-not-a-map', "The file must be a map with 'bucket_definitions' or 'streams'.", this.range(document.contents))
+    const empty = document.contents === null || (isScalar(document.contents) && document.contents.value === null)
+    this.findings.error(
+      'yaml-not-a-map',
+      `${empty ? 'The file is empty: it' : 'The file'} must be a map with 'bucket_definitions' or 'streams'.`,
+      this.range(document.contents),
+    )
+    return null
+  }
+
+  #parse(): Document.Parsed<ParsedNode> | null {
+    const { work } = this.findings
+    let at: Range = [0, 1]
+    let exceeded = false
+    const sameKey = (a: unknown, b: Node): boolean => {
+      at = this.range(b)
+      try {
+        work.step('yaml')
+      } catch (error) {
+        // The library makes an error of its own of whatever is thrown here.
+        exceeded = true
+        throw error
+      }
+      return a === b || (isScalar(a) && isScalar(b) && a.value === b.value)
+    }
+    try {
+      for (const _lexeme of new Lexer().lex(this.text)) work.step('yaml')
+      const document = parseDocument<ParsedNode>(this.text, {
+        schema: 'core',
+        version: '1.2',
+        strict: true,
+        // Every key is compared with every other of its map.
+        uniqueKeys: sameKey,
+        merge: false,
+        prettyErrors: false,
+        // 'silent' would also accept a second document.
+        logLevel: 'error',
+      })
+      if (!exceeded) return document
+    } catch (error) {
+      if (error instanceof RangeError) {
+        this.findings.error('yaml-nesting', 'The file is nested too deeply.', at)
+        return null
+      }
+      if (!(error instanceof TooMuchWork)) throw error
+    }
+    this.findings.error('yaml-work', 'There are too many keys in one map.', at)
     return null
   }
 

@@ -1,4 +1,6 @@
 import type { Finding, Place } from '../types.ts'
+import type { FindingCode } from './codes.ts'
+import { Work } from './work.ts'
 
 /** Offsets into the YAML text in UTF-16 units: start, and just behind the end. */
 export type Range = readonly [start: number, end: number]
@@ -30,22 +32,24 @@ export class Lines {
 /** More findings than this say nothing new; a mutated file must not fill the memory with them. */
 const MOST = 500
 
-/** Collects all errors and warnings of one file. */
+/** Collects all errors and warnings of one file, and counts the work that reading it takes. */
 export class Findings {
   readonly #lines: Lines
   readonly #length: number
   readonly all: Finding[] = []
+  readonly work: Work
 
-  constructor(text: string) {
+  constructor(text: string, planScale = 1) {
+    this.work = new Work(text.length, planScale)
     this.#lines = new Lines(text)
     this.#length = text.length
   }
 
-  error(code: string, message: string, range: Range): void {
+  error(code: FindingCode, message: string, range: Range): void {
     this.#add('error', code, message, range)
   }
 
-  warning(code: string, message: string, range: Range): void {
+  warning(code: FindingCode, message: string, range: Range): void {
     this.#add('warning', code, message, range)
   }
 
@@ -53,7 +57,7 @@ export class Findings {
     return this.all.some((finding) => finding.level === 'error')
   }
 
-  #add(level: Finding['level'], code: string, message: string, [start, end]: Range): void {
+  #add(level: Finding['level'], code: FindingCode, message: string, [start, end]: Range): void {
     if (this.all.length >= MOST) {
       if (level === 'warning' || this.failed) return
       this.all.pop()

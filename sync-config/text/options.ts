@@ -1,4 +1,5 @@
 import type { ValueOptions } from '../../protocol/values.ts'
+import { closest, shorten, suggestion } from './closest.ts'
 import type { Entry, YamlReader } from './document.ts'
 
 export interface Options {
@@ -27,7 +28,11 @@ export function readOptions(yaml: YamlReader, section: Entry | undefined): Optio
   const known = ['edition', 'storage_version', 'timestamp_max_precision', ...booleans]
   for (const entry of entries) {
     if (!known.includes(entry.name))
-      yaml.findings.error('unknown-option', `'${entry.name}' is not an option. Known: ${known.join(', ')}.`, entry.key)
+      yaml.findings.error(
+        'unknown-option',
+        `'${shorten(entry.name)}' is not an option.${suggestion(closest(entry.name, known))} Known: ${known.join(', ')}.`,
+        entry.key,
+      )
   }
   const editionEntry = find('edition')
   const edition = editionEntry ? (yaml.integer(editionEntry, 1, 3, 'There are editions 1, 2 and 3.') ?? 1) : 1

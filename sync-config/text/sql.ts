@@ -1,6 +1,9 @@
-import { parse, type Expr as SqlExpr, type PGNode, type SelectFromStatement, type Statement } from 'pgsql-ast-parser'
+import type { Expr as SqlExpr, PGNode, SelectFromStatement, Statement } from 'pgsql-ast-parser'
+import type { FindingCode } from './codes.ts'
 import type { Findings, Range } from './findings.ts'
+import { parseSql } from './parser.ts'
 import type { ScalarText } from './scalar.ts'
+import { TooMuchWork, type Work } from './work.ts'
 
 export type { SqlExpr, SelectFromStatement }
 
@@ -18,6 +21,10 @@ export class Sql {
     this.#findings = findings
   }
 
+  get work(): Work {
+    return this.#findings.work
+  }
+
   range(node: PGNode | undefined): Range {
     const location = node?._location
     return location ? this.source.map([location.start, location.end]) : this.whole
@@ -32,15 +39,15 @@ export class Sql {
     return this.source.text === '' ? this.source.range : this.source.map([0, this.source.text.trimEnd().length])
   }
 
-  error(code: string, message: string, node?: PGNode): void {
+  error(code: FindingCode, message: string, node?: PGNode): void {
     this.#findings.error(code, message, this.range(node))
   }
 
-  warning(code: string, message: string, node?: PGNode): void {
+  warning(code: FindingCode, message: string, node?: PGNode): void {
     this.#findings.warning(code, message, this.range(node))
   }
 
-  errorAt(code: string, message: string, start: number, end: number): void {
+  errorAt(code: FindingCode, message: string, start: number, end: number): void {
     this.#findings.error(code, message, this.source.map([start, end]))
   }
 
@@ -94,7 +101,7 @@ export class Sql {
       return null
     }
     try {
-      return parse(text, { locationTracking: true })
+      return parseSql(text, this.work)
     } catch (error) {
       this.#syntaxError(error)
       return null
@@ -102,6 +109,14 @@ export class Sql {
   }
 
   #syntaxError(error: unknown): void {
+    if (error instanceof TooMuchWork) {
+      return this.errorAt(
+        'sql-work',
+        'This SQL takes too much work to read: it can be read in too many ways. Split it.',
+        0,
+        this.source.text.length,
+      )
+    }
     const message = error instanceof Error ? error.message : String(error)
     if (error instanceof RangeError) return this.errorAt('sql-nesting', 'The query is nested too deeply.', 0, 1)
     const [headline = message] = message.split('\n')

@@ -240,7 +240,11 @@ export class SimReplicator {
       for (const { ref, table, state } of batch.rows.values()) rows.put(ref, state, table.name)
       this.#buckets.save()
       const commits = switches || (final && this.#stored.sliced)
-      return batch.appends.size > 0 || commits ? this.#outbox.add({ last: batch.counter, final, plan, appends: batch.appends }) : null
+      // What is stored of the source is in `#stored` here.
+      const decode = { n: 0, counter: batch.counter, position: null, partial: null }
+      return batch.appends.size > 0 || commits
+        ? this.#outbox.add({ last: batch.counter, final, plan, decode, appends: batch.appends })
+        : null
     })
     const sliced = final ? false : this.#stored.sliced || stored !== null
     Object.assign(this.#stored, { counter: batch.counter, txn, part, plan, sliced })

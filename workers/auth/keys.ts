@@ -1,36 +1,62 @@
 import { RockpoolError } from '../../protocol/errors.ts'
+import type { VerificationKey } from './jwk.ts'
+import { RemoteKeys, type Background, type RemoteKeyOptions } from './remote.ts'
+import { authSettings, SETTINGS, type AuthSettings, type KeySettings } from './settings.ts'
 
-/** Settings by which tokens are judged; bindings of the script. */
-export interface KeySettings {
-  /** base64url. */
-  JWT_SECRET?: string
-  /** One audience, or several separated by commas. */
-  JWT_AUDIENCE?: string
+export type { KeySettings } from './settings.ts'
+
+/** Keys that a token may have been signed with. */
+export type Candidates =
+  /** Exactly this `kid`: nothing else is tried. */
+  | { named: true; keys: readonly VerificationKey[] }
+  /** Keys without `kid`, to be tried one after the other. `unread`: why further keys are not known at the moment. */
+  | { named: false; keys: readonly VerificationKey[]; unread: RockpoolError | null }
+
+/** By what tokens are judged: the keys, and what else must hold. */
+export class TokenRules {
+  readonly toleranceSeconds: number
+  readonly #keys: readonly VerificationKey[]
+  readonly #remote: readonly RemoteKeys[]
+
+  constructor(settings: AuthSettings, options: Partial<RemoteKeyOptions> = {}) {
+    this.toleranceSeconds = settings.toleranceSeconds
+    this.#keys = settings.keys
+    this.#remote = settings.remote.map(({ url, policy }) => new RemoteKeys(url, policy, options))
+  }
+
+  /** Secrets are never fetched, so key sets matter for asymmetric algorithms only. Throws PSYNC_S2101 when the key with that `kid` takes others. */
+  async candidates(algorithm: string, kid: string | undefined, background: Background): Promise<Candidates> {
+    const named = kid === undefined ? [] : this.#keys.filter((key) => key.kid === kid)
+    if (named.length > 0 || algorithm.startsWith('HS')) return chosen(this.#keys, algorithm, kid, null)
+    const sets = await Promise.allSettled(this.#remote.map((each) => each.keys(background)))
+    const keys = [...this.#keys, ...sets.flatMap((set) => (set.status === 'fulfilled' ? set.value : []))]
+    const failed = sets.find((set) => set.status === 'rejected')
+    if (failed && !(failed.reason instanceof RockpoolError)) throw failed.reason
+    return chosen(keys, algorithm, kid, failed ? failed.reason : null)
+  }
+
+  /** No key was found: fetches the key sets again, if they were not just fetched. True: it is worth looking again. */
+  async refresh(algorithm: string, background: Background): Promise<boolean> {
+    if (algorithm.startsWith('HS')) return false
+    const changed = await Promise.all(this.#remote.map((each) => each.refresh(background)))
+    return changed.includes(true)
+  }
 }
 
-export interface TokenRules {
-  key: Uint8Array
-  /** A token must name at least one of them. */
-  audiences: string[]
+function chosen(keys: readonly VerificationKey[], algorithm: string, kid: string | undefined, unread: RockpoolError | null): Candidates {
+  const named = kid === undefined ? [] : keys.filter((key) => key.kid === kid)
+  if (named.length === 0) return { named: false, keys: keys.filter((key) => key.kid === null && key.accepts(algorithm)), unread }
+  const fitting = named.filter((key) => key.accepts(algorithm))
+  if (fitting.length > 0) return { named: true, keys: fitting }
+  const taken = named.map((key) => key.algorithms).join(', ')
+  throw new RockpoolError('PSYNC_S2101', `the token is signed with ${algorithm}, and the key with its "kid" takes ${taken}`)
 }
 
-/** A key shorter than the hash makes HS256 weaker than it looks (RFC 7518, section 3.2). */
-const MIN_KEY_BYTES = 32
+let known: { settings: string; rules: TokenRules } | null = null
 
-/** Throws PSYNC_S2201, naming the setting and never its value. */
+/** The rules of these settings: read once per isolate, so that key sets are kept. Throws PSYNC_S2201 and S2203, naming the setting. */
 export function tokenRules(settings: KeySettings): TokenRules {
-  const key = decodeKey(settings.JWT_SECRET ?? '')
-  const audiences = (settings.JWT_AUDIENCE ?? '').split(',').flatMap((audience) => audience.trim() || [])
-  if (audiences.length === 0) throw unusable('JWT_AUDIENCE is not set: name the audience that tokens carry')
-  return { key, audiences }
+  const text = JSON.stringify(SETTINGS.map((name) => settings[name] ?? null))
+  if (known?.settings !== text) known = { settings: text, rules: new TokenRules(authSettings(settings)) }
+  return known.rules
 }
-
-function decodeKey(secret: string): Uint8Array {
-  if (secret === '') throw unusable('JWT_SECRET is not set: `wrangler secret put JWT_SECRET` takes it, base64url')
-  if (!/^[A-Za-z0-9_-]+={0,2}$/.test(secret)) throw unusable('JWT_SECRET is not base64url')
-  const key = new Uint8Array(Buffer.from(secret, 'base64url'))
-  if (key.length < MIN_KEY_BYTES) throw unusable(`JWT_SECRET has ${key.length} bytes; HS256 needs at least ${MIN_KEY_BYTES}`)
-  return key
-}
-
-const unusable = (message: string) => new RockpoolError('PSYNC_S2201', `key settings are not usable: ${message}`)

@@ -1,6 +1,8 @@
-import { errors, jwtVerify, type JWTPayload } from 'jose'
+import { decodeProtectedHeader, errors, jwtVerify, type JWTPayload } from 'jose'
 import { RockpoolError } from '../../protocol/errors.ts'
-import type { TokenRules } from './keys.ts'
+import { ALGORITHMS, type ImportedKey, type TokenPolicy } from './jwk.ts'
+import type { Candidates, TokenRules } from './keys.ts'
+import type { Background } from './remote.ts'
 
 /** Who asks, as a verified token says. */
 export interface Session {
@@ -12,9 +14,17 @@ export interface Session {
   expires: number
 }
 
-/** Clocks of an identity provider and ours may differ so much. */
-const CLOCK_TOLERANCE_SECONDS = 60
-const MAX_LIFETIME_SECONDS = 86_400
+export interface VerifyOptions {
+  /** Keeps a fetch of keys alive that outlasts this request. */
+  background?: Background
+  /** Only for tests. */
+  now?: Date
+}
+
+/** Longer ones are not looked at. */
+export const MAX_TOKEN_LENGTH = 32 * 1024
+/** It becomes part of names of buckets. */
+const MAX_USER_LENGTH = 1_024
 
 /**
  * The token of an `Authorization` header: `Token <jwt>` or `Bearer <jwt>`, case-sensitive, one space. Throws PSYNC_S2106.
@@ -27,64 +37,144 @@ export function tokenOfHeader(header: string | null | undefined): string {
 }
 
 /**
- * Verifies a token: HS256; `sub`, `iat`, `exp` and `aud` are required; it may live for a day at most. `now` only for tests.
- * Throws PSYNC_S2101 (malformed, claim missing, other algorithm), S2102 (signature), S2103 (expired), S2104 (lives too long), S2105 (`aud`).
+ * Verifies a token: by the key with exactly its `kid`, else by those without one. `sub`, `iat`, `exp` and `aud` are required.
+ *
+ * Throws PSYNC_S2101 (malformed, claim missing, other algorithm, no key), S2102 (signature), S2103 (expired), S2104 (lives too long),
+ * S2105 (`aud`), S2204 (the keys cannot be fetched).
  */
-export async function verifyToken(token: string, rules: TokenRules, now = new Date()): Promise<Session> {
-  const payload = await verified(token, rules, now)
+export async function verifyToken(token: string, rules: TokenRules, options: VerifyOptions = {}): Promise<Session> {
+  const now = options.now ?? new Date()
+  const { payload, policy } = await verified(token, rules, now, options.background ?? (() => {}))
   const { sub, iat, exp, parameters } = payload as Record<string, unknown>
   const user = userOf(sub)
-  if (user === null) throw malformed('the claim "sub" is missing')
-  if (typeof iat !== 'number' || typeof exp !== 'number') throw malformed('the claims "iat" and "exp" must be numbers')
-  if (exp - iat > MAX_LIFETIME_SECONDS) {
-    throw new RockpoolError('PSYNC_S2104', `the token lives for ${exp - iat} seconds; at most ${MAX_LIFETIME_SECONDS} are allowed`)
+  if (!isSeconds(iat) || !isSeconds(exp)) throw malformed('the claims "iat" and "exp" must be numbers')
+  if (iat > now.getTime() / 1_000 + rules.toleranceSeconds) throw malformed('the claim "iat" lies in the future')
+  if (exp - iat > policy.maxLifetimeSeconds) {
+    const lives = `the token lives for ${exp - iat} seconds ("exp" - "iat")`
+    throw new RockpoolError('PSYNC_S2104', `${lives}; at most ${policy.maxLifetimeSeconds} are allowed`)
   }
   const plainObject = typeof parameters === 'object' && parameters !== null && !Array.isArray(parameters)
   if (parameters !== undefined && !plainObject) throw malformed('the claim "parameters" must be an object')
   return { user, claims: { ...payload }, expires: exp }
 }
 
-async function verified(token: string, rules: TokenRules, now: Date): Promise<JWTPayload> {
+interface Verified {
+  payload: JWTPayload
+  policy: TokenPolicy
+}
+
+async function verified(token: string, rules: TokenRules, now: Date, background: Background): Promise<Verified> {
+  const { algorithm, kid } = headerOf(token)
+  let candidates = await rules.candidates(algorithm, kid, background)
+  let unusable: RockpoolError | null = null
+  for (let again = false; ; again = true) {
+    for (const key of candidates.keys) {
+      const imported = await key.imported(algorithm).catch(() => null)
+      if (!imported) {
+        unusable = new RockpoolError('PSYNC_S2201', `the key ${shown(key.kid ?? 'without "kid"')} cannot be used for ${algorithm}`)
+        continue
+      }
+      const payload = await payloadBy(imported, key.policy, token, algorithm, rules, now)
+      if (payload) return { payload, policy: key.policy }
+    }
+    if (candidates.named || again || !(await rules.refresh(algorithm, background))) {
+      throw unusable ?? unverified(candidates, algorithm, kid)
+    }
+    candidates = await rules.candidates(algorithm, kid, background)
+  }
+}
+
+function headerOf(token: string): { algorithm: string; kid: string | undefined } {
+  if (token.length > MAX_TOKEN_LENGTH) throw malformed(`the token is longer than ${MAX_TOKEN_LENGTH} characters`)
+  const parts = token.split('.').length
+  if (parts === 5) throw malformed('the token is encrypted; it must be signed only')
+  if (parts !== 3) throw malformed('the token is malformed: a signed JWT has three parts separated by dots')
+  const { alg, kid } = decoded(token)
+  if (!ALGORITHMS.some((each) => each === alg)) {
+    throw malformed(`the token is signed with ${shown(alg)}; accepted are ${ALGORITHMS.join(', ')}`)
+  }
+  if (kid !== undefined && typeof kid !== 'string') throw malformed('"kid" in the header of the token is not text')
+  return { algorithm: String(alg), kid: kid === '' ? undefined : kid }
+}
+
+function decoded(token: string): Record<string, unknown> {
   try {
-    const { payload } = await jwtVerify(token, rules.key, {
-      algorithms: ['HS256'],
-      audience: rules.audiences,
-      requiredClaims: ['iat', 'exp'],
-      clockTolerance: CLOCK_TOLERANCE_SECONDS,
+    return { ...decodeProtectedHeader(token) }
+  } catch (cause) {
+    throw new RockpoolError('PSYNC_S2101', 'the token is malformed: its header is not base64url of JSON', { cause })
+  }
+}
+
+/** Null: this key did not sign it. Throws what is wrong with a token that it did sign. */
+async function payloadBy(
+  key: ImportedKey,
+  policy: TokenPolicy,
+  token: string,
+  algorithm: string,
+  rules: TokenRules,
+  now: Date,
+): Promise<JWTPayload | null> {
+  try {
+    const { payload } = await jwtVerify(token, key, {
+      algorithms: [algorithm],
+      audience: [...policy.audiences],
+      requiredClaims: ['sub', 'iat', 'exp', 'aud'],
+      clockTolerance: rules.toleranceSeconds,
       currentDate: now,
     })
     return payload
   } catch (error) {
-    throw tokenError(error)
+    if (error instanceof errors.JWSSignatureVerificationFailed) return null
+    throw claimError(error, policy, now)
   }
 }
 
-function tokenError(error: unknown): unknown {
+function claimError(error: unknown, { audiences }: TokenPolicy, now: Date): unknown {
   const options = { cause: error }
-  if (error instanceof errors.JWTExpired) return new RockpoolError('PSYNC_S2103', 'the token has expired', options)
-  if (error instanceof errors.JWSSignatureVerificationFailed) {
-    return new RockpoolError('PSYNC_S2102', 'the signature of the token is wrong', options)
+  if (error instanceof errors.JWTExpired) {
+    const ago = Math.round(now.getTime() / 1_000 - Number(error.payload.exp))
+    return new RockpoolError('PSYNC_S2103', `the token expired ${ago} seconds ago`, options)
   }
   if (error instanceof errors.JWTClaimValidationFailed) {
-    const code = error.claim === 'aud' ? 'PSYNC_S2105' : 'PSYNC_S2101'
-    return new RockpoolError(
-      code,
-      `the claim ${JSON.stringify(error.claim)} is ${error.reason === 'missing' ? 'missing' : 'wrong'}`,
-      options,
-    )
+    const missing = error.reason === 'missing'
+    if (error.claim === 'aud') {
+      const has = missing ? 'the claim "aud" is missing' : `the claim "aud" is ${shown(error.payload.aud)}`
+      return new RockpoolError('PSYNC_S2105', `${has}; expected is ${audiences.join(' or ')}`, options)
+    }
+    const wrong = error.claim === 'nbf' ? 'lies in the future: the token is not valid yet' : 'is not valid'
+    return new RockpoolError('PSYNC_S2101', `the claim ${JSON.stringify(error.claim)} ${missing ? 'is missing' : wrong}`, options)
   }
-  if (error instanceof errors.JOSEAlgNotAllowed) return new RockpoolError('PSYNC_S2101', 'the token must be signed with HS256', options)
   if (error instanceof errors.JOSEError) return new RockpoolError('PSYNC_S2101', 'the token is malformed', options)
   return error
 }
 
-/** A subject that is no text counts by its text; booleans as 1 and 0. */
-function userOf(sub: unknown): string | null {
-  if (sub === undefined || sub === null || sub === '') return null
-  if (typeof sub === 'string') return sub
-  if (typeof sub === 'boolean') return sub ? '1' : '0'
-  return JSON.stringify(sub)
+/** No key verified it. */
+function unverified(candidates: Candidates, algorithm: string, kid: string | undefined): RockpoolError {
+  if (candidates.named)
+    return new RockpoolError('PSYNC_S2102', `the signature of the token is wrong: its key ${shown(kid)} did not make it`)
+  // The key may be in the set that cannot be read: nothing is known about the token.
+  if (candidates.unread) return candidates.unread
+  if (kid !== undefined) {
+    const others = candidates.keys.length === 0 ? '' : ', and no key without "kid" made its signature'
+    return malformed(`there is no key with the "kid" ${shown(kid)} of the token${others}`)
+  }
+  if (candidates.keys.length > 0) return new RockpoolError('PSYNC_S2102', 'the signature of the token is wrong: no key of ours made it')
+  return malformed(`the token has no "kid", and there is no key without "kid" for ${algorithm}`)
 }
+
+/** A subject that is no text counts by its text; booleans as 1 and 0. */
+function userOf(sub: unknown): string {
+  if (sub === null || sub === '') throw malformed('the claim "sub" is empty')
+  // Two users whose numbers differ in digits that were lost would be one.
+  if (typeof sub === 'number' && Number.isInteger(sub) && !Number.isSafeInteger(sub)) {
+    throw malformed('the claim "sub" is a number above 2^53, which loses digits: make it text')
+  }
+  const user = typeof sub === 'string' ? sub : typeof sub === 'boolean' ? (sub ? '1' : '0') : JSON.stringify(sub)
+  if (user.length > MAX_USER_LENGTH) throw malformed(`the claim "sub" is longer than ${MAX_USER_LENGTH} characters`)
+  return user
+}
+
+const isSeconds = (value: unknown): value is number => typeof value === 'number' && Number.isFinite(value)
 
 /** Claims that differ from one token of the same authorisation to the next. */
 const passing = new Set(['iat', 'exp', 'nbf', 'jti'])
@@ -101,5 +191,11 @@ export function sameAuthorisation(a: Session, b: Session): boolean {
 }
 
 const byName = ([a]: [string, unknown], [b]: [string, unknown]): number => (a < b ? -1 : a > b ? 1 : 0)
+
+/** What the token says about itself, cut: it goes back to whoever sent it. */
+const shown = (value: unknown): string => {
+  const text = JSON.stringify(value) ?? 'nothing'
+  return text.length > 100 ? `${text.slice(0, 100)}…` : text
+}
 
 const malformed = (message: string) => new RockpoolError('PSYNC_S2101', message)

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import type { SettingBindings } from '../../durable-objects/setting-bindings.ts'
 import { RockpoolError } from '../../protocol/errors.ts'
 import { BYTE_BUDGET, SUBREQUEST_BUDGET } from './limits.ts'
 
@@ -10,22 +11,17 @@ export interface StreamBudget {
   bytes: number
 }
 
-export interface BudgetSettings {
-  STREAM_MAX_CALLS?: string
-  STREAM_MAX_BYTES?: string
-}
-
 const limit = (preset: number) =>
   z
-    .string()
-    .regex(/^[1-9]\d{0,14}$/, 'must be a positive whole number')
+    .union([z.number(), z.string().regex(/^\d+$/, 'must be a number')])
     .transform(Number)
+    .refine((n) => Number.isSafeInteger(n) && n >= 1, 'must be a positive whole number')
     .optional()
     .transform((value) => value ?? preset)
 const shape = z.object({ STREAM_MAX_CALLS: limit(SUBREQUEST_BUDGET), STREAM_MAX_BYTES: limit(BYTE_BUDGET) })
 
 /** Throws ROCKPOOL_SETTINGS, naming the setting. */
-export function streamBudget(settings: BudgetSettings): StreamBudget {
+export function streamBudget(settings: SettingBindings): StreamBudget {
   const parsed = shape.safeParse({
     STREAM_MAX_CALLS: settings.STREAM_MAX_CALLS || undefined,
     STREAM_MAX_BYTES: settings.STREAM_MAX_BYTES || undefined,

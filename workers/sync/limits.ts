@@ -5,6 +5,8 @@ export const MAX_BODY_BYTES = 4 * 1024 * 1024
 /** Any frame of a native WebSocket after `open`, in bytes: a token with large claims is the largest. */
 export const MAX_FRAME_BYTES = 64 * 1024
 export const MAX_CLIENT_ID_LENGTH = 256
+/** Levels of objects and lists in a request. */
+export const MAX_JSON_DEPTH = 100
 
 /** A WebSocket whose first frame has not come by then is closed. */
 export const FIRST_FRAME_SECONDS = 10

@@ -9,7 +9,7 @@ import {
   type ServerErrorFrame,
 } from '../../protocol/native.ts'
 import { tokenRules, type TokenRules } from '../auth/keys.ts'
-import { verifyToken } from '../auth/token.ts'
+import { sameAuthorisation, verifyToken, type Session } from '../auth/token.ts'
 import { publicError } from '../errors.ts'
 import { Budget, ended, streamBudget } from './budget.ts'
 import { Credit } from './credit.ts'
@@ -18,9 +18,9 @@ import { Held } from './held.ts'
 import { Keepalive } from './keepalive.ts'
 import { CREDIT_SECONDS } from './limits.ts'
 import { dataText, lineText } from './lines.ts'
-import { objectPorts } from './objects.ts'
+import { objectPorts, type ObjectPorts } from './objects.ts'
 import type { LineSink } from './ports.ts'
-import { runStream } from './stream.ts'
+import { runStream, type StreamInput } from './stream.ts'
 import type { SocketProtocol } from './web-socket.ts'
 
 /** The native protocol of the WebSocket: sync lines as text frames, paced by the client's credit. */
@@ -32,8 +32,14 @@ export class NativeStream implements SocketProtocol {
   readonly #held = new Held()
   readonly #credit = new Credit()
   #credited: () => void = () => {}
-  #user: string | null = null
-  #opened = false
+  /** Null until the first frame. */
+  #opening: Promise<Session> | null = null
+  #session: Session | null = null
+  /** Renewals that came, and the last one of them that took effect: a key set may answer one later than the next. */
+  #renewals = 0
+  #renewed = 0
+  #input: StreamInput | null = null
+  #ports: ObjectPorts | null = null
   #keepalive: Keepalive | null = null
 
   constructor(env: Environment, tenant: string, socket: WebSocket) {
@@ -51,28 +57,42 @@ export class NativeStream implements SocketProtocol {
   }
 
   async #receive(data: unknown): Promise<void> {
+    if (this.#stop.signal.aborted) return
     const rules = tokenRules(this.#env)
-    if (!this.#opened) {
-      this.#opened = true
-      return this.#open(data, rules)
+    if (!this.#opening) {
+      const { request, token, credit } = openFrame(data)
+      this.#credit.add(credit)
+      this.#opening = verifyToken(token, rules)
+      return this.#open(request, await this.#opening)
     }
     const frame = laterFrame(data)
     if ('credit' in frame) {
       this.#credit.add(frame.credit)
       this.#credited()
-      return
-    }
-    const session = await verifyToken(frame.token, rules)
-    if (session.user !== this.#user) throw new RockpoolError('PSYNC_S2101', 'a token of another user cannot renew this stream')
-    this.#keepalive?.renew(session.expires)
+    } else await this.#renew(frame.token, rules)
   }
 
-  async #open(data: unknown, rules: TokenRules): Promise<void> {
-    const { request, token, credit } = openFrame(data)
+  /** The stream goes on with the new claims: its buckets are evaluated again, and differences follow as a diff. */
+  async #renew(token: string, rules: TokenRules): Promise<void> {
+    const renewal = ++this.#renewals
     const session = await verifyToken(token, rules)
+    await this.#opening
+    if (this.#stop.signal.aborted || renewal < this.#renewed || !this.#session) return
+    if (session.user !== this.#session.user) {
+      throw new RockpoolError('PSYNC_S2101', 'a token of another user cannot renew this stream: connect again with it')
+    }
+    this.#renewed = renewal
+    const same = sameAuthorisation(session, this.#session)
+    this.#session = session
+    this.#keepalive?.renew(session.expires)
+    if (same || !this.#input) return
+    this.#input.claims = session.claims
+    this.#ports?.again()
+  }
+
+  async #open(request: StreamInput['request'], session: Session): Promise<void> {
     if (this.#stop.signal.aborted) return
-    this.#user = session.user
-    this.#credit.add(credit)
+    this.#session = session
     const budget = new Budget(streamBudget(this.#env), () => this.#end(ended('the stream has used up its budget')))
     this.#keepalive = new Keepalive(session.expires, {
       // It takes no credit: a sign of life must not wait.
@@ -92,8 +112,9 @@ export class NativeStream implements SocketProtocol {
       send: (line) => write(lineText(line)),
       data: (line) => write(dataText(line)),
     }
-    const ports = objectPorts(this.#env, this.#tenant, lines, budget, this.#held)
-    await runStream({ request, claims: session.claims, user: session.user }, ports)
+    this.#input = { request, claims: session.claims, user: session.user }
+    this.#ports = objectPorts(this.#env, this.#tenant, lines, budget, this.#held)
+    await runStream(this.#input, this.#ports)
   }
 
   /** `WebSocket.send` neither blocks nor reports: only the client's credit keeps a slow one from filling our memory. */

@@ -6,14 +6,20 @@ import type { Held } from './held.ts'
 import { READ_LENGTH } from './limits.ts'
 import { planByHash } from './plans.ts'
 import type { LineSink, StreamPorts } from './ports.ts'
-import { openUpstream } from './upstream.ts'
+import { openUpstream, type RelaySocket } from './upstream.ts'
 
 const FIRST_WAIT_MS = 100
 const MAX_WAIT_MS = 10_000
 
+export interface ObjectPorts extends StreamPorts {
+  /** What the stream was given, its claims, has changed. */
+  again(): void
+}
+
 /** The ports of a stream over the objects of a tenant. Calls are repeated, each with a new stub, until they are answered or the stream ends. */
-export function objectPorts(env: Environment, tenant: string, lines: LineSink, budget: Budget, held: Held): StreamPorts {
+export function objectPorts(env: Environment, tenant: string, lines: LineSink, budget: Budget, held: Held): ObjectPorts {
   const { signal } = lines
+  let upstream: RelaySocket | null = null
 
   async function untilAnswered<T>(call: () => Promise<T>): Promise<T> {
     for (let attempt = 1; ; attempt++) {
@@ -42,7 +48,8 @@ export function objectPorts(env: Environment, tenant: string, lines: LineSink, b
     lines,
     pause,
     tails: (length) => held.set('tails', length),
-    connect: () => openUpstream(env, tenant, signal, budget, held),
+    connect: async () => (upstream = await openUpstream(env, tenant, signal, budget, held)),
+    again: () => upstream?.again(),
     plan: (hash) => untilAnswered(() => planByHash(env, tenant, hash)),
     read: (name, after, checkpoint) =>
       untilAnswered(async () => (await bucket(name)).read({ v: MESSAGE_VERSION, after, checkpoint, budget: READ_LENGTH })),

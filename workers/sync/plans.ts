@@ -1,3 +1,4 @@
+import { tenantLimits } from '../../durable-objects/directory/settings.ts'
 import type { Environment } from '../../durable-objects/environment.ts'
 import { RockpoolError } from '../../protocol/errors.ts'
 import { MESSAGE_VERSION } from '../../protocol/messages.ts'
@@ -9,14 +10,14 @@ import { CACHED_PLANS } from './limits.ts'
 /** Per isolate; a hash names its content, so nothing here can be out of date. */
 const cache = new Map<string, LoadedPlan>()
 
-/** Throws PSYNC_S2302 when the tenant has no such plan. */
+/** With the limits of the tenant. Throws PSYNC_S2302 when the tenant has no such plan, ROCKPOOL_SETTINGS when a limit is not valid. */
 export async function planByHash(env: Environment, tenant: string, hash: string): Promise<LoadedPlan> {
   const name = `${tenant}/${hash}`
   const known = cache.get(name)
   if (known) return known
   const text = await env.REPLICATOR.getByName(replicatorName(tenant)).plan({ v: MESSAGE_VERSION, hash })
   if (text === null) throw new RockpoolError('PSYNC_S2302', `there is no sync plan ${hash}`)
-  const plan = loadPlan(parsePlan(text))
+  const plan = loadPlan(parsePlan(text), tenantLimits(env, tenant))
   for (const oldest of cache.keys()) {
     if (cache.size < CACHED_PLANS) break
     cache.delete(oldest)

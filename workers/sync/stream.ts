@@ -7,7 +7,7 @@ import { View } from './view.ts'
 
 export interface StreamInput {
   request: StreamRequest
-  /** Payload of the verified token. */
+  /** Payload of the verified token. It may be replaced while the stream runs, and counts when buckets are next evaluated. */
   claims: Record<string, unknown>
   /** `sub` as text. */
   user: string

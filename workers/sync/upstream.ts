@@ -18,7 +18,13 @@ const shape = z.object({
 })
 
 /** A socket to one of the tenant's relays. Throws when it cannot be opened. */
-export async function openUpstream(env: Environment, tenant: string, signal: AbortSignal, budget: Budget, held: Held): Promise<Upstream> {
+export async function openUpstream(
+  env: Environment,
+  tenant: string,
+  signal: AbortSignal,
+  budget: Budget,
+  held: Held,
+): Promise<RelaySocket> {
   budget.call()
   const name = relayName(tenant, 'main', Math.floor(Math.random() * RELAYS))
   const response = await env.RELAY.getByName(name).fetch('https://relay/stream', { headers: { upgrade: 'websocket' } })
@@ -28,7 +34,7 @@ export async function openUpstream(env: Environment, tenant: string, signal: Abo
   return new RelaySocket(socket, signal, budget, held)
 }
 
-class RelaySocket implements Upstream {
+export class RelaySocket implements Upstream {
   readonly #socket: WebSocket
   readonly #budget: Budget
   readonly #held: Held
@@ -39,6 +45,7 @@ class RelaySocket implements Upstream {
   #acknowledged = 0
   #silent = 0
   #fallen = false
+  #latest: RelayFrame | null = null
   #wake: () => void = () => {}
 
   constructor(socket: WebSocket, signal: AbortSignal, budget: Budget, held: Held) {
@@ -74,6 +81,13 @@ class RelaySocket implements Upstream {
     }
   }
 
+  /** As if the relay had told once more where it is: the stream looks again at what its buckets follow from. */
+  again(): void {
+    if (this.#fallen || !this.#latest) return
+    this.#frames.push({ frame: { ...this.#latest, seq: null, buckets: [] }, bytes: 0 })
+    this.#wake()
+  }
+
   close(): void {
     if (this.#fallen) return
     this.#fallen = true
@@ -92,6 +106,7 @@ class RelaySocket implements Upstream {
     this.#budget.call()
     const frame = relayFrameOf(data)
     if (!frame) return this.close()
+    this.#latest = frame
     const bytes = Buffer.byteLength(data)
     this.#frames.push({ frame, bytes })
     this.#received += bytes

@@ -16,6 +16,7 @@ import { Download } from './download.ts'
 import { LiveQueries } from './live.ts'
 import * as outbox from './outbox.ts'
 import { backoff, ProblemError, problemOf, sleep } from './problem.ts'
+import { Renewal } from './renewal.ts'
 import { applySchema } from './schema.ts'
 import { bindable, readOnly, rollback, type Sqlite } from './sqlite.ts'
 import { clientId, getNumber, migrate } from './storage.ts'
@@ -23,8 +24,8 @@ import { postTransaction, writeCheckpoint } from './uploader.ts'
 
 /** A local transaction that pauses for so long is rolled back: everything else waits for it. */
 const WRITE_PAUSE_MS = 10_000
-/** The server warns 20 s before a token expires; some only say "soon". */
-const RENEW_SECONDS = 30
+
+const isAboutToken = (code: string): boolean => code === 'auth' || code.startsWith('PSYNC_S21')
 
 /** The same in browsers and in Node: a local database that is kept in step. */
 export class Engine implements SyncDatabase {
@@ -165,7 +166,7 @@ export class Engine implements SyncDatabase {
         if (signal.aborted) return
         const wait = backoff(++attempt)
         const problem = problemOf(error)
-        if (problem.code === 'auth') this.#setState({ state: 'needs-auth', error: problem })
+        if (isAboutToken(problem.code)) this.#setState({ state: 'needs-auth', error: problem })
         else this.#setState({ state: 'error', error: problem, retryAt: Date.now() + wait })
         await sleep(wait, signal)
       }
@@ -181,16 +182,21 @@ export class Engine implements SyncDatabase {
       raw_data: true,
       include_checksum: true,
     }))
-    let renewing = false
-    const renew = async (): Promise<void> => {
-      if (renewing) return
-      renewing = true
-      try {
-        connection.renew(await this.#token())
-      } finally {
-        renewing = false
-      }
-    }
+    const over = new AbortController()
+    let before: SyncState | null = null
+    const renewal = new Renewal({
+      token: () => this.#token(),
+      send: (fresh) => connection.renew(fresh),
+      // The stream goes on until the token has expired.
+      failed: (error) => {
+        if (this.#state.state !== 'needs-auth') before = this.#state
+        this.#setState({ state: 'needs-auth', error: problemOf(error, 'auth') })
+      },
+      renewed: () => {
+        if (before && this.#state.state === 'needs-auth') this.#setState(before)
+      },
+      signal: AbortSignal.any([signal, over.signal]),
+    })
     const download = new Download(this.#db, this.#options.schema, {
       changed: (tables) => this.#changed(tables),
       progress: (progress) => this.#setState({ state: 'syncing', progress }),
@@ -199,16 +205,17 @@ export class Engine implements SyncDatabase {
         this.#setState({ state: 'live' })
       },
       mismatch: (bucket) => this.#emit('mismatch', { bucket }),
-      expires: (seconds) => {
-        if (seconds <= RENEW_SECONDS)
-          renew().catch((error: unknown) => this.#setState({ state: 'needs-auth', error: problemOf(error, 'auth') }))
-      },
+      expires: (seconds) => renewal.expires(seconds),
     })
     const connection = new Connection({
       ...{ url: this.#options.url, token, request, signal },
       line: (line) => this.#exclusive(() => download.line(line)),
     })
-    await connection.run()
+    try {
+      await connection.run()
+    } finally {
+      over.abort()
+    }
   }
 
   /** Uploads the queue in order, then asks for the write checkpoint that confirms it. */

@@ -1,0 +1,18 @@
+import { readFile } from 'node:fs/promises'
+import { expect, test } from 'vitest'
+
+const text = (path: string) => readFile(new URL(path, import.meta.url), 'utf8')
+const found = (content: string, pattern: RegExp) => [...content.matchAll(pattern)].map((match) => match[1]).sort()
+
+test('every problem that may be told is described, and no other', async () => {
+  const declared = found(await text('../protocol/diagnostics.ts'), /\| '([A-Z0-9_]+)'/g)
+  expect(declared.length).toBeGreaterThan(8)
+  expect(found(await text('./operations.md'), /^\| `(ROCKPOOL_[A-Z0-9_]+)`/gm)).toEqual(declared)
+})
+
+test('every setting is described', async () => {
+  const declared = found(await text('../durable-objects/setting-bindings.ts'), /^ {2}([A-Z_]+)\?:/gm)
+  expect(declared).toContain('WAL_KEEP_GB')
+  const documents = (await text('./operations.md')) + (await text('./deploy.md')) + (await text('./auth.md'))
+  expect(declared.filter((name) => !new RegExp(`\\b${name}\\b`).test(documents))).toEqual([])
+})

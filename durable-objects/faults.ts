@@ -1,0 +1,185 @@
+import { z } from 'zod'
+
+/**
+ * throw: an error at that place. abort: the object dies there, with whatever is not durable. delay: others go first. drop: the socket falls.
+ */
+export type FaultKind = 'throw' | 'abort' | 'delay' | 'drop'
+
+/**
+ * Every place of the way of a change at which it may be interrupted, and how. A test goes through this list and fails for a place that it did
+ * not come to. The object of a point is its first word; what has another name is in the replicator.
+ */
+export const FAULT_POINTS = {
+  'replicator.start': ['abort'],
+  'replicator.attach': ['throw', 'abort', 'delay'],
+  'replicator.write': ['throw', 'abort', 'delay'],
+  'replicator.alarm': ['throw', 'abort', 'delay'],
+
+  'session.prepare': ['throw', 'abort', 'delay'],
+  'session.prepared': ['throw', 'abort', 'delay'],
+  'session.opened': ['throw', 'abort', 'drop', 'delay'],
+  'session.marked': ['throw', 'abort', 'drop', 'delay'],
+  'session.tick': ['throw', 'abort', 'drop', 'delay'],
+  'session.switch': ['throw', 'abort', 'drop', 'delay'],
+  'session.close': ['throw', 'abort', 'delay'],
+
+  'stream.message': ['throw', 'abort', 'drop'],
+  'stream.flush': ['throw', 'abort', 'drop'],
+  'stream.marker': ['throw', 'abort', 'drop'],
+  'stream.slice': ['throw', 'abort'],
+  'stream.acknowledge': ['throw', 'abort', 'drop', 'delay'],
+
+  'batch.store': ['throw', 'abort'],
+  'batch.rows': ['throw', 'abort'],
+  'batch.outbox': ['throw', 'abort'],
+  'batch.stored': ['throw', 'abort'],
+
+  'append.send': ['throw', 'abort', 'delay'],
+  'append.answer': ['throw', 'abort', 'delay'],
+  'append.answered': ['throw', 'abort'],
+
+  'commit.begin': ['throw', 'abort'],
+  'commit.state': ['throw', 'abort'],
+  'commit.drop': ['throw', 'abort'],
+  'commit.stored': ['throw', 'abort'],
+
+  'notice.durable': ['throw', 'abort', 'delay'],
+  'notice.send': ['throw', 'abort', 'drop'],
+
+  'open.begin': ['throw', 'abort', 'delay'],
+  'open.answered': ['throw', 'abort', 'delay'],
+  'open.registered': ['throw', 'abort', 'drop'],
+
+  'read.barrier': ['throw', 'abort', 'drop', 'delay'],
+  'read.begin': ['throw', 'abort', 'drop', 'delay'],
+  'read.rows': ['throw', 'abort', 'drop', 'delay'],
+  'read.marked': ['throw', 'abort', 'drop', 'delay'],
+  'read.apply': ['throw', 'abort', 'drop'],
+  'read.progress': ['throw', 'abort', 'drop'],
+
+  'bucket.append': ['throw', 'abort', 'delay'],
+  'bucket.appended': ['throw', 'abort', 'delay'],
+  'bucket.state': ['throw', 'abort', 'delay'],
+  'bucket.read': ['throw', 'abort', 'delay'],
+  'bucket.rows': ['throw', 'abort', 'delay'],
+
+  'relay.stream': ['throw', 'abort'],
+  'relay.open': ['throw', 'abort'],
+  'relay.message': ['throw', 'abort', 'drop'],
+  'relay.subscribe': ['throw', 'abort', 'drop'],
+  'relay.ask': ['throw', 'abort', 'delay'],
+} as const satisfies Record<string, readonly FaultKind[]>
+
+export type FaultPoint = keyof typeof FAULT_POINTS
+
+/** Points where one may wait. */
+export type PausePoint = { [P in FaultPoint]: 'delay' extends (typeof FAULT_POINTS)[P][number] ? P : never }[FaultPoint]
+
+/** What a fault is done to, when it is not the replicator and its connections to Postgres. */
+export interface FaultTarget {
+  object?: { abort(reason?: string): void }
+  /** Closes the socket at hand. */
+  drop?: () => void
+}
+
+const shape = z.object({
+  seed: z.int(),
+  /** Faults per hit at first. A point that is hit often fails ever less often, so that what is tried again succeeds in the end. */
+  rate: z.number().positive().max(1).default(0.5),
+  /** So many faults of a point one after the other at first. */
+  eager: z.int().min(0).default(0),
+  /** Only these points. */
+  points: z.array(z.string()).optional(),
+  delayMs: z.number().default(20),
+})
+
+interface Schedule {
+  hits: number
+  next: number
+  fired: number
+}
+
+class Faults {
+  readonly #settings: z.infer<typeof shape>
+  readonly #schedules = new Map<FaultPoint, Schedule>()
+  #random: number
+  replicator: { abort(reason?: string): void } | null = null
+  /** Makes the connections to Postgres fall. */
+  disconnect: (() => void) | null = null
+
+  constructor(settings: z.infer<typeof shape>) {
+    this.#settings = settings
+    this.#random = settings.seed >>> 0
+  }
+
+  hit(point: FaultPoint, target: FaultTarget | undefined): void {
+    const kind = this.#due(point, target)
+    if (kind !== null && kind !== 'delay') this.#do(point, kind, target)
+  }
+
+  async pause(point: FaultPoint, target: FaultTarget | undefined): Promise<void> {
+    const kind = this.#due(point, target)
+    if (kind === 'delay') await new Promise((resolve) => setTimeout(resolve, this.#settings.delayMs * (0.5 + this.#next())))
+    else if (kind !== null) this.#do(point, kind, target)
+  }
+
+  /** The fault of this hit, null when there is none. Reported before it is done: what is aborted reports nothing any more. */
+  #due(point: FaultPoint, target: FaultTarget | undefined): FaultKind | null {
+    const { rate, points, eager } = this.#settings
+    if (points && !points.includes(point)) return null
+    let schedule = this.#schedules.get(point)
+    if (!schedule) this.#schedules.set(point, (schedule = { hits: 0, next: eager > 0 ? 1 : 1 + Math.floor(this.#next() / rate), fired: 0 }))
+    if (++schedule.hits < schedule.next) return null
+    const later = Math.floor(((0.5 + this.#next()) * (schedule.hits + 1)) / rate / 2)
+    schedule.next = schedule.hits + 1 + (schedule.fired + 1 < eager ? 0 : later)
+    const droppable = target?.drop !== undefined || this.disconnect !== null
+    const kinds: readonly FaultKind[] = FAULT_POINTS[point].filter((kind: FaultKind) => kind !== 'drop' || droppable)
+    const kind = kinds[schedule.fired++ % kinds.length] ?? 'throw'
+    console.warn(`fault ${point} ${kind}`)
+    return kind
+  }
+
+  #do(point: FaultPoint, kind: 'throw' | 'abort' | 'drop', target: FaultTarget | undefined): void {
+    if (kind === 'drop') {
+      if (target?.drop) target.drop()
+      else this.disconnect?.()
+      return
+    }
+    const object = target?.object ?? this.replicator
+    if (kind === 'abort' && object) object.abort(`fault at ${point}`)
+    throw new Error(`fault at ${point}`)
+  }
+
+  /** mulberry32 */
+  #next(): number {
+    this.#random = (this.#random + 0x6d2b79f5) >>> 0
+    let t = Math.imul(this.#random ^ (this.#random >>> 15), 1 | this.#random)
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
+    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32
+  }
+}
+
+/** Of this isolate: local workerd runs all objects in one, so that counts outlive an aborted object. Null in production. */
+let faults: Faults | null = null
+
+/** The binding FAULTS, which only tests set: `{"seed":1,"rate":0.5}`, perhaps with `points`. Called when an object starts. */
+export function enableFaults(binding: string | undefined, replicator?: { abort(reason?: string): void }): void {
+  if (binding === undefined) return
+  faults ??= new Faults(shape.parse(JSON.parse(binding)))
+  if (replicator) faults.replicator = replicator
+}
+
+/** How the connections to Postgres are made to fall; null when there are none. */
+export function disconnectBy(disconnect: (() => void) | null): void {
+  if (faults !== null) faults.disconnect = disconnect
+}
+
+/** A place that may be interrupted. */
+export function fault(point: FaultPoint, target?: FaultTarget): void {
+  if (faults !== null) faults.hit(point, target)
+}
+
+/** The same where one may wait. */
+export function pause(point: PausePoint, target?: FaultTarget): Promise<void> | undefined {
+  return faults === null ? undefined : faults.pause(point, target)
+}

@@ -1,0 +1,91 @@
+import { env, evictDurableObject, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test'
+import { afterEach, expect, test, vi } from 'vitest'
+import { MESSAGE_VERSION } from '../../protocol/messages.ts'
+import { Session } from './session.ts'
+
+// When sessions begin. There is no DATABASE_URL here, so one fails as soon as it begins, unless its `run` is played by the test.
+
+const FAR = 3_600_000
+const v = MESSAGE_VERSION
+const stub = env.REPLICATOR.getByName('default')
+const alarm = () => runInDurableObject(stub, (_, state) => state.storage.getAlarm())
+const setAlarm = (at: number) => runInDurableObject(stub, (_, state) => state.storage.setAlarm(at))
+/** As left by an earlier incarnation. */
+async function stored(key: string, value: unknown): Promise<void> {
+  await runInDurableObject(stub, (_, state) => {
+    state.storage.sql.exec(
+      'INSERT INTO state VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value',
+      ...[key, JSON.stringify(value)],
+    )
+  })
+  await evictDurableObject(stub)
+}
+
+afterEach(async () => {
+  vi.restoreAllMocks()
+  await stored('failing', null)
+  await stored('running', false)
+  await runInDurableObject(stub, (_, state) => state.storage.deleteAlarm())
+})
+
+test('a session that fails is told, counted and tried again; the error survives an eviction', async () => {
+  await setAlarm(Date.now() + FAR)
+  await runDurableObjectAlarm(stub)
+  await runDurableObjectAlarm(stub)
+  await evictDurableObject(stub)
+  const status = await stub.status({ v })
+  expect(status).toMatchObject({ state: 'refused', error: { code: 'ROCKPOOL_SETTINGS' }, session: { failures: 2, since: null, count: 0 } })
+  expect(status.diagnostics.counts).toEqual({ ROCKPOOL_SETTINGS: 2 })
+  expect(status.session.next).not.toBeNull()
+})
+
+test('an attached relay or a write checkpoint does not shorten a back-off, nor does the cron trigger', async () => {
+  await stored('failing', { failures: 3, code: 'ROCKPOOL_SOURCE_UNREACHABLE', message: 'down' })
+  const at = Date.now() + FAR
+  await setAlarm(at)
+  await stub.wake({ v })
+  await stub.attach({ v, relay: 'default/relay/0' })
+  expect(await alarm()).toBe(at)
+})
+
+/** A session began: it failed at once. */
+const began = () => vi.waitFor(async () => expect((await stub.status({ v })).session.failures).toBeGreaterThan(0))
+
+test('the cron trigger leaves an idle tenant alone, and an attached relay wakes it', async () => {
+  const at = Date.now() + FAR
+  await setAlarm(at)
+  await stub.wake({ v })
+  expect(await alarm()).toBe(at)
+  await stub.attach({ v, relay: 'default/relay/0' })
+  await began()
+})
+
+test('an alarm that was lost is set again', async () => {
+  await stub.wake({ v })
+  await began()
+})
+
+test('the alarm that stands behind a crash is not waited for, and the crash is told', async () => {
+  await stored('running', true)
+  await setAlarm(Date.now() + FAR)
+  await stub.wake({ v })
+  await began()
+  expect((await stub.status({ v })).diagnostics.counts.ROCKPOOL_RESTARTED).toBe(1)
+})
+
+test('the alarm is armed again before anything else, so that a session that ends in no way at all is followed by one', async () => {
+  const settings = { DATABASE_URL: 'postgres://nobody@127.0.0.1:1/none', SYNC_CONFIG: 'x' }
+  const storage = await runInDurableObject(stub, (instance, state) => {
+    Object.assign(Reflect.get(instance, 'env'), settings)
+    return state.storage
+  })
+  let armed: number | null = null
+  vi.spyOn(Session.prototype, 'run').mockImplementation(async () => {
+    armed = await storage.getAlarm()
+    throw new Error('it ended')
+  })
+  await setAlarm(Date.now() + FAR)
+  await runDurableObjectAlarm(stub)
+  expect((await stub.status({ v })).error).toEqual({ code: 'ROCKPOOL_INTERNAL', message: 'it ended' })
+  expect(armed).not.toBeNull()
+})

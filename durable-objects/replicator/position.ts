@@ -1,0 +1,24 @@
+import { parseLsn, type PreparedSource } from '../../postgres/index.ts'
+import type { Position, State } from './storage.ts'
+
+/**
+ * Why what the slot will tell does not connect to what it told so far; null when it may. What remains is seen in the stream: the stored transaction
+ * comes again first, the same as it was (`Intake`), for only its commit LSN was acknowledged. That LSN may be below the slot's for nobody else.
+ */
+export function disconnected(
+  known: State['source'],
+  position: Position | null,
+  { identity, slot, walEnd }: Pick<PreparedSource, 'identity' | 'slot' | 'walEnd'>,
+): { reason: string; slotLost: boolean } | null {
+  if (known === null) return null
+  const other = (reason: string) => ({ reason, slotLost: false })
+  if (known.systemIdentifier !== identity.systemIdentifier) return other('this is another database server')
+  if (known.database !== identity.database) return other(`this is another database: ${identity.database}, not ${known.database}`)
+  if (slot.lost !== null) return { reason: slot.lost, slotLost: true }
+  if (slot.created) return { reason: 'the slot was missing', slotLost: true }
+  if (position === null) return null
+  const at = parseLsn(position.lsn)
+  if (walEnd < at) return other(`the database was put back to an older state: its WAL ends before ${position.lsn}`)
+  if (slot.confirmedFlush > at) return other(`somebody else has read the slot, beyond ${position.lsn}`)
+  return null
+}

@@ -1,0 +1,114 @@
+import type { Sql } from 'postgres'
+import { dropSlot, measureSlot, prepareSource, type PreparedSource } from '../../postgres/index.ts'
+import type { TenantSettings } from '../directory/settings.ts'
+import type { Core } from './core.ts'
+import { disconnected } from './position.ts'
+import { describeWal, judgeWal, wantsMarker } from './wal-guard.ts'
+
+/**
+ * What comes before the stream: the plan, the publication, and a slot that connects to what is stored; when none does, a new one, and everything is
+ * compared. `slotWaits`: see `prepareSource`. Throws RockpoolError.
+ */
+export async function prepare(
+  core: Core,
+  settings: TenantSettings,
+  sql: Sql,
+  slotWaits: (waiting: boolean) => void,
+): Promise<PreparedSource> {
+  const { state, diagnostics } = core
+  const { publication, slot } = settings
+  // Before anything that may refuse: a slot that nobody can read keeps WAL too.
+  const { drop: overKept } = await measure(core, settings, sql, true)
+  if (overKept) {
+    await dropSlot(sql, slot)
+    if (core.slot) diagnostics.add({ code: 'ROCKPOOL_WAL_DROPPED', reason: describeWal(core.slot, core.slot.level, settings.walKeepGb) })
+  }
+  const options = { slot, tables: names(core, settings), slotWaits, ...(publication === undefined ? {} : { publication }) }
+  const source = await prepareSource(sql, options)
+  warn(core, source)
+  const known = state.get('source')
+  const problem = disconnected(known, state.get('decode').position, source)
+  const { systemIdentifier, database } = source.identity
+  if (known?.systemIdentifier !== systemIdentifier || known.database !== database) state.set('source', { systemIdentifier, database })
+  if (problem && overKept) resync(core, 'the slot was dropped, because it kept too much WAL')
+  else if (problem) {
+    if (problem.slotLost) diagnostics.add({ code: 'ROCKPOOL_SLOT_LOST', reason: `${slot}: ${problem.reason}` })
+    resync(core, problem.reason)
+  }
+  let prepared = source
+  if (state.get('newSlot')) {
+    if (!source.slot.created) {
+      await dropSlot(sql, slot)
+      prepared = await prepareSource(sql, options)
+    }
+    state.set('newSlot', false)
+  }
+  if (prepared.slot.created) await measure(core, settings, sql, true)
+  return prepared
+}
+
+/**
+ * A mistake in the sync config is told before the database is asked for anything. The slot is looked at all the same, when it can be: one that nobody
+ * reads keeps WAL. Throws ROCKPOOL_SYNC_CONFIG.
+ */
+export async function checkSyncConfig(core: Core, settings: TenantSettings, sql: Sql): Promise<void> {
+  try {
+    core.plans.wanted(settings.syncConfig, settings.limits)
+  } catch (error) {
+    const measured = await measure(core, settings, sql, true).catch(() => null)
+    if (measured?.drop) await dropSlot(sql, settings.slot)
+    throw error
+  }
+}
+
+/** The tables of the plans under which rows are evaluated from now on: the serving one, and one that is to serve. */
+function names(core: Core, settings: TenantSettings) {
+  const { state, plans, tables } = core
+  const wanted = plans.wanted(settings.syncConfig, settings.limits)
+  const serving = core.planBehind
+  if (wanted === serving) {
+    if (state.get('next') !== null) state.set('next', null)
+  } else if (wanted !== state.get('next')) {
+    // New definitions see the stream from now on, and every row that is there already by the copy.
+    state.set('next', wanted)
+    tables.copyAll(false)
+  }
+  core.evaluating = [...new Set([serving, wanted])].flatMap((hash) => (hash === null ? [] : [plans.load(hash)]))
+  return core.evaluating.flatMap((plan) => [...plan.tables])
+}
+
+/** What the slot told us so far does not connect to what it will tell: everything is compared again, and what is gone is removed. */
+export function resync({ state, tables, diagnostics }: Core, reason: string): void {
+  diagnostics.add({ code: 'ROCKPOOL_RESYNC', reason: `everything is compared again: ${reason}` })
+  state.set('newSlot', true)
+  state.set('decode', { counter: state.get('decode').counter, position: null, partial: null })
+  tables.copyAll(true)
+}
+
+/**
+ * Looks at what the slot keeps. `drop`: more than the policy allows. `marker`: what was read is still kept, and an acknowledgement may help.
+ * `keep`: the measure is stored, also when the level is what it was.
+ */
+export async function measure(core: Core, settings: TenantSettings, sql: Sql, keep = false): Promise<{ drop: boolean; marker: boolean }> {
+  const before = core.slot
+  const found = await measureSlot(sql, settings.slot)
+  const verdict = found && judgeWal(found, before ?? { level: 'ok', overs: 0 }, settings)
+  core.slot = found &&
+    verdict && { name: settings.slot, measured: new Date().toISOString(), level: verdict.level, overs: verdict.overs, ...found }
+  if (keep || before?.level !== verdict?.level) core.state.set('slot', core.slot)
+  if (verdict?.problem) core.diagnostics.add(verdict.problem)
+  return { drop: verdict?.drop ?? false, marker: found !== null && wantsMarker(found) }
+}
+
+function warn({ diagnostics }: Core, { slotTimeoutMs }: PreparedSource): void {
+  if (slotTimeoutMs === 0) return
+  const reason = `idle_replication_slot_timeout is ${slotTimeoutMs / 1_000} s: Postgres takes the slot away when nobody has read it for so long, and then everything is compared again. Polls are at most half of that apart; set it to 0 if they may be missed`
+  diagnostics.add({ code: 'ROCKPOOL_SLOT_TIMEOUT', reason })
+}
+
+/** Ours alone, so that a dead session of ours is told apart from another Rockpool at the same slot. */
+export function applicationName({ state }: Core): string {
+  const id = state.get('id') ?? crypto.randomUUID().slice(-12)
+  if (state.get('id') === null) state.set('id', id)
+  return `rockpool-${id}`
+}

@@ -1,0 +1,23 @@
+import type { TenantSettings } from '../directory/settings.ts'
+
+const FIRST_RETRY_MS = 500
+const MAX_RETRY_MS = 60_000
+const MAX_DOUBLINGS = 20
+
+/**
+ * Nobody is connected and `polls` polls before this one found nothing: the pause until the next. `slotTimeoutMs` is after what time Postgres would
+ * take an unused slot away, 0 for never.
+ */
+export function idleWaitMs(
+  polls: number,
+  settings: Pick<TenantSettings, 'idlePollSeconds' | 'idlePollMaxSeconds'>,
+  slotTimeoutMs: number,
+): number {
+  const wait = Math.min(settings.idlePollSeconds * 2 ** Math.min(polls, MAX_DOUBLINGS), settings.idlePollMaxSeconds) * 1_000
+  return slotTimeoutMs > 0 ? Math.min(wait, slotTimeoutMs / 2) : wait
+}
+
+/** The pause after the session that failed as the `failures`th in a row, ± 25 %. */
+export function retryWaitMs(failures: number, random: () => number = Math.random): number {
+  return Math.min(FIRST_RETRY_MS * 2 ** Math.min(failures - 1, MAX_DOUBLINGS), MAX_RETRY_MS) * (0.75 + random() / 2)
+}

@@ -1,0 +1,115 @@
+import { expect, test } from 'vitest'
+import { migrate, type Database } from '../database.ts'
+import { testDatabase } from '../test-database.ts'
+import { Batch } from './batch.ts'
+import { Buckets } from './buckets.ts'
+import { Outbox } from './outbox.ts'
+import { RowStates } from './row-state.ts'
+import { MIGRATIONS, StateStore, type Decode } from './storage.ts'
+import { Tables } from './tables.ts'
+
+const position = (n: number): Decode => ({ counter: n, position: { lsn: `0/${n}`, xid: n, time: '' }, partial: null })
+const append = (id: number) => new Map([[1, { first: id, last: id, count: 1, checksum: id, texts: [`op${id}`] }]])
+
+/** What an object that starts now finds. */
+function decodeOf(db: Database): Decode {
+  const state = new StateStore(db)
+  const stored = new Outbox(db).decode()
+  if (stored) state.found(stored)
+  return state.get('decode')
+}
+
+test('I6: the newest decode state is found wherever it was stored, after a crash at any point', () => {
+  const db = testDatabase()
+  migrate(db, MIGRATIONS)
+  const state = new StateStore(db)
+  const outbox = new Outbox(db)
+  const batch = (n: number) => outbox.add({ last: n, final: true, plan: null, decode: state.advance(position(n)), appends: append(n) })
+  expect(decodeOf(db)).toEqual({ counter: 0, position: null, partial: null })
+  const first = batch(1)
+  expect(decodeOf(db)).toEqual(position(1))
+  const second = batch(2)
+  expect(decodeOf(db)).toEqual(position(2))
+  // A batch without ops behind batches that are still in the outbox.
+  state.set('decode', position(3))
+  expect(decodeOf(db)).toEqual(position(3))
+  state.set('commit', { committed: 1, plan: null, notice: null })
+  outbox.drop(first.id)
+  expect(decodeOf(db)).toEqual(position(3))
+  batch(4)
+  expect(decodeOf(db)).toEqual(position(4))
+  // The database became another one: the position goes back, and so does what is found.
+  state.set('decode', { counter: 4, position: null, partial: null })
+  expect(decodeOf(db)).toEqual({ counter: 4, position: null, partial: null })
+  state.set('commit', { committed: 4, plan: 'p', notice: { previous: 1, parts: ['x'] } })
+  outbox.drop(second.id + 1)
+  expect(decodeOf(db)).toEqual({ counter: 4, position: null, partial: null })
+  const last = batch(5)
+  state.set('commit', { committed: 5, plan: 'p', notice: null })
+  outbox.drop(last.id)
+  expect(decodeOf(db)).toEqual(position(5))
+  expect(new StateStore(db).get('commit')).toEqual({ committed: 5, plan: 'p', notice: null })
+})
+
+test('storage of before the decode state was kept with the outbox and the commit is read', () => {
+  const db = testDatabase()
+  migrate(db, MIGRATIONS.slice(0, 1))
+  db.run('INSERT INTO state VALUES (?, ?)', 'decode', JSON.stringify(position(7)))
+  db.run('INSERT INTO state VALUES (?, ?)', 'commit', JSON.stringify({ committed: 6, plan: 'p' }))
+  db.run('INSERT INTO state VALUES (?, ?)', 'notice', JSON.stringify({ previous: 5, parts: [] }))
+  db.run('INSERT INTO outbox VALUES (?, ?, ?)', 3, 0, `${JSON.stringify({ last: 7, final: true, plan: 'p', appends: [] })}\n`)
+  migrate(db, MIGRATIONS)
+  expect(decodeOf(db)).toEqual(position(7))
+  expect(new StateStore(db).get('commit')).toEqual({ committed: 6, plan: 'p', notice: null })
+})
+
+test('no statement of the way of a change scans a table', () => {
+  const db = testDatabase()
+  migrate(db, MIGRATIONS)
+  const statements = new Set<string>()
+  const recorded: Database = {
+    all: (sql, ...params) => (statements.add(sql), db.all(sql, ...params)),
+    run: (sql, ...params) => (statements.add(sql), db.run(sql, ...params)),
+    transaction: (work) => db.transaction(work),
+  }
+  const state = new StateStore(recorded)
+  const rows = new RowStates(recorded)
+  const buckets = new Buckets(recorded)
+  const tables = new Tables(recorded)
+  const outbox = new Outbox(recorded)
+  const table = { number: 1, schema: 'public', name: 'items' }
+  // What happens once, when an object starts, may look at everything.
+  statements.clear()
+  for (let n = 1; n <= 3; n++) {
+    const batch = new Batch(state.get('decode').counter, {
+      evaluate: (_table, row) => ({
+        rows: [{ bucket: `b${String(row.group)}`, definition: 'd', objectType: 'items', objectId: '1', data: JSON.stringify(row) }],
+        errors: [],
+      }),
+      state: (ref) => rows.get(ref, table.name),
+      number: (bucket, definition) => buckets.number(bucket, definition),
+      skipped: () => {},
+    })
+    if (n < 3) batch.upsert(table, '["1"]', { id: '1', group: String(n) }, null)
+    else batch.remove(table, '["1"]')
+    batch.deliver('mailbox#x', n)
+    recorded.transaction(() => {
+      for (const each of batch.rows.values()) rows.put(each.ref, each.state, table.name)
+      buckets.save()
+      tables.setIncomplete(1, '["1"]', n < 3)
+      tables.setIncomplete(1, '["2"]', n === 3)
+      const decode = state.advance({ ...position(n), counter: batch.counter })
+      outbox.add({ last: batch.counter, final: true, plan: null, decode, appends: batch.appends })
+    })
+    state.set('commit', { committed: batch.counter, plan: null, notice: null })
+    outbox.drop(n)
+  }
+  expect(buckets.name(1)).toBe('b1')
+  expect(new Buckets(db).name(1)).toBe('b1')
+  rows.keys(1, '', 10)
+  rows.any(1)
+  expect(statements.size).toBeGreaterThan(12)
+  for (const sql of statements) expect(`${sql}: ${db.plan(sql)}`).not.toMatch(/SCAN/)
+  // The check can fail.
+  expect(db.plan('SELECT count(*) FROM outbox WHERE body = ?')).toMatch(/SCAN/)
+})

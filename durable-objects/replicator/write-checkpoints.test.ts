@@ -1,0 +1,264 @@
+import { describe, expect, test } from 'vitest'
+import type { WireOp } from '../../protocol/ops.ts'
+import { mailboxName } from '../../protocol/names.ts'
+import { compile, loadPlan } from '../../sync-config/index.ts'
+import { Batch, deliveredOf, MAILBOX_TABLE, mailboxKey, type BatchTable } from './batch.ts'
+import type { RowState } from './row-state.ts'
+import { evaluateAll } from './plans.ts'
+import { deliver, MAX_WRITE_CHECKPOINT, WriteCheckpoints } from './write-checkpoints.ts'
+
+/** A source that commits each message when the test says so, and a replicator that follows it. */
+class Source {
+  readonly messages: string[] = []
+  readonly stored = new Map<string, RowState>()
+  issued = 0
+  issuedWrites = 0
+  hold = false
+  fails = false
+  #release: (() => void)[] = []
+  writes = this.restarted()
+
+  restarted(): WriteCheckpoints {
+    return new WriteCheckpoints({
+      emit: async (content) => {
+        if (this.hold) await new Promise<void>((resolve) => this.#release.push(resolve))
+        if (this.fails) throw new Error('the connection is gone')
+        this.messages.push(content)
+      },
+      issued: () => this.issued,
+      setIssued: (upTo) => {
+        this.issued = upTo
+        this.issuedWrites++
+      },
+      delivered: (mailbox) => deliveredOf(this.stored.get(mailboxKey(mailbox)) ?? null),
+    })
+  }
+
+  release(): void {
+    for (const go of this.#release.splice(0)) go()
+  }
+
+  /** The stream comes to the messages, in the order given. */
+  follow(messages = this.messages): Batch {
+    const batch = this.batch()
+    for (const each of messages) deliver(batch, each)
+    this.keep(batch)
+    return batch
+  }
+
+  batch(): Batch {
+    return new Batch(0, {
+      evaluate: () => ({ rows: [], errors: [] }),
+      state: (ref) => this.stored.get(ref.key) ?? null,
+      number: () => 1,
+      skipped: () => {},
+    })
+  }
+
+  keep(batch: Batch): void {
+    for (const { ref, state } of batch.rows.values()) if (state) this.stored.set(ref.key, state)
+  }
+
+  mailbox(user: string, client: string): string | undefined {
+    return this.stored.get(mailboxKey(mailboxName(user, client)))?.outputs[0]?.hash
+  }
+}
+
+const entries = (content: string): [string, string, string][] => JSON.parse(content).write
+const flush = () => new Promise((resolve) => setImmediate(resolve))
+
+describe('I5: numbers', () => {
+  test('requests that come while a message is on its way share the next one, and never that one', async () => {
+    const source = new Source()
+    source.hold = true
+    const first = source.writes.request('u', 'c0')
+    await flush()
+    const others = Array.from({ length: 500 }, (_, i) => source.writes.request('u', `c${i}`))
+    source.release()
+    expect(Number(await first)).toBeGreaterThan(0)
+    expect(source.messages).toHaveLength(1)
+    await flush()
+    source.release()
+    await Promise.all(others)
+    expect(source.messages).toHaveLength(2)
+    expect(source.messages.map((content) => entries(content).length)).toEqual([1, 500])
+    source.follow()
+    expect(source.mailbox('u', 'c0')).toBe(await others[0])
+    expect(source.mailbox('u', 'c499')).toBe(await others[499])
+  })
+
+  test('a message carries a bounded number of them, and one for each mailbox', async () => {
+    const source = new Source()
+    source.hold = true
+    const all = [...Array(2_500).keys()].map((i) => source.writes.request('u', `c${i % 2_000}`))
+    for (let i = 0; i < 4; i++) {
+      await flush()
+      source.release()
+    }
+    await Promise.all(all)
+    expect(source.messages.map((content) => entries(content).length)).toEqual([1, 1_000, 1_000, 499])
+    const same = [...Array(50).keys()].map(() => source.writes.request('u', 'same'))
+    source.hold = false
+    source.release()
+    const numbers = (await Promise.all(same)).map(BigInt)
+    source.follow()
+    // Nobody waits for more than what comes.
+    expect(source.mailbox('u', 'same')).toBe(numbers.reduce((a, b) => (a > b ? a : b)).toString())
+  })
+
+  test('increase for a client over crashes, and one row is written for very many', async () => {
+    const source = new Source()
+    let last = 0n
+    for (let i = 0; i < 30; i++) {
+      if (i % 10 === 9) source.writes = source.restarted()
+      const n = BigInt(await source.writes.request('u', 'c'))
+      expect(n > last).toBe(true)
+      last = n
+    }
+    expect(source.issuedWrites).toBeLessThanOrEqual(4)
+    source.follow(source.messages.toReversed())
+    expect(source.mailbox('u', 'c')).toBe(last.toString())
+  })
+
+  test('users and clients have mailboxes of their own', async () => {
+    const source = new Source()
+    const a = await source.writes.request('a', 'c')
+    const b = await source.writes.request('b', 'c')
+    const none = await source.writes.request('a', '')
+    source.follow()
+    expect([source.mailbox('a', 'c'), source.mailbox('b', 'c'), source.mailbox('a', '')]).toEqual([a, b, none])
+  })
+
+  test('a message that fails fails those that it carries, and the next one is tried', async () => {
+    const source = new Source()
+    source.fails = true
+    await expect(source.writes.request('u', 'c')).rejects.toMatchObject({ code: 'ROCKPOOL_WRITE_CHECKPOINT', status: 503 })
+    source.fails = false
+    await expect(source.writes.request('u', 'c')).resolves.toMatch(/^\d+$/)
+  })
+})
+
+describe('I5: numbers that clients choose', () => {
+  const max = MAX_WRITE_CHECKPOINT
+
+  test('the highest of a client stands; a lower one is answered by it and changes nothing', async () => {
+    const source = new Source()
+    expect(await source.writes.request('u', 'c', 10n)).toBe('10')
+    // Not delivered yet, and known all the same.
+    expect(await source.writes.request('u', 'c', 7n)).toBe('10')
+    expect(await source.writes.request('u', 'd', 7n)).toBe('7')
+    source.follow()
+    expect([source.mailbox('u', 'c'), source.mailbox('u', 'd')]).toEqual(['10', '7'])
+    const before = source.messages.length
+    expect(await source.writes.request('u', 'c', 10n)).toBe('10')
+    expect(await source.writes.request('u', 'c', 3n)).toBe('10')
+    source.writes = source.restarted()
+    expect(await source.writes.request('u', 'c', 9n)).toBe('10')
+    expect(source.messages).toHaveLength(before)
+    expect(await source.writes.request('u', 'c', 11n)).toBe('11')
+    expect(source.messages).toHaveLength(before + 1)
+  })
+
+  test('one that did not come is emitted again when it is asked for again', async () => {
+    const source = new Source()
+    await source.writes.request('u', 'c', 10n)
+    const lost = source.messages.splice(0)
+    expect(lost).toHaveLength(1)
+    await source.writes.request('u', 'c', 10n)
+    source.follow()
+    expect(source.mailbox('u', 'c')).toBe('10')
+  })
+
+  test('64 bits are exact, also next to each other, in the mailbox and in the op', async () => {
+    const source = new Source()
+    for (const id of [2n ** 53n, 2n ** 53n + 1n, max - 1n, max]) {
+      expect(await source.writes.request('u', 'c', id)).toBe(id.toString())
+      const batch = source.follow(source.messages.splice(0))
+      const texts = [...batch.appends.values()].flatMap((append) => append.texts)
+      const ops = texts.map((text): WireOp => JSON.parse(text))
+      expect(ops.map((op) => (op.op === 'PUT' ? op.data : ''))).toEqual([`{"id":"w","n":"${id}"}`])
+    }
+    expect(await source.writes.request('u', 'c', max - 1n)).toBe(max.toString())
+    // There is none behind the last one.
+    await expect(source.writes.request('u', 'c')).rejects.toMatchObject({ code: 'PSYNC_S2001' })
+  })
+
+  test('a number of ours is above what the client chose, delivered or not', async () => {
+    const source = new Source()
+    await source.writes.request('u', 'c', 2n ** 60n)
+    expect(await source.writes.request('u', 'c')).toBe((2n ** 60n + 1n).toString())
+    source.follow()
+    source.writes = source.restarted()
+    expect(await source.writes.request('u', 'c')).toBe((2n ** 60n + 2n).toString())
+    // And the other way round: a chosen one is never below one of ours that is on its way.
+    const managed = await source.writes.request('u', 'e')
+    expect(await source.writes.request('u', 'e', 5n)).toBe(managed)
+  })
+})
+
+test('messages of earlier versions, and what is no message of ours', () => {
+  const source = new Source()
+  source.follow(['{"write":[["u","c",1700000000000001]]}', '{"mark":"x"}', 'garbage', '{"write":[["u","c",-5]]}', '{"write":"x"}'])
+  expect(source.mailbox('u', 'c')).toBe('1700000000000001')
+  source.follow(['{"write":[["u","c","1700000000000002"]]}'])
+  expect(source.mailbox('u', 'c')).toBe('1700000000000002')
+})
+
+describe('custom write checkpoints', () => {
+  const yaml = `
+bucket_definitions:
+  mine:
+    data:
+      - SELECT id FROM lists
+event_definitions:
+  write_checkpoints:
+    payloads:
+      - SELECT user_id, client AS client_id, n AS checkpoint FROM checkpoints WHERE n = 0
+  other:
+    payloads:
+      - SELECT user_id FROM checkpoints
+`
+  const result = compile(yaml)
+  if (!result.ok) throw new Error(JSON.stringify(result.errors))
+  const plan = loadPlan(result.plan)
+  const table: BatchTable = { number: 1, schema: 'public', name: 'checkpoints' }
+
+  function batch(source: Source, skipped: string[] = []): Batch {
+    return new Batch(0, {
+      evaluate: (of, row) => evaluateAll([plan, plan], [of], row),
+      state: (ref) => (ref.t === MAILBOX_TABLE.number ? (source.stored.get(ref.key) ?? null) : null),
+      number: () => 1,
+      skipped: (_, key, why) => void skipped.push(`${key} ${why}`),
+    })
+  }
+
+  test('a row of a payload delivers its number, whatever WHERE says; the highest stays', () => {
+    const source = new Source()
+    const first = batch(source)
+    expect(plan.reads(table)).toBe(true)
+    first.upsert(table, '["1"]', { user_id: 'u', client: 'c', n: 7n }, null)
+    first.upsert(table, '["1"]', { user_id: 'u', client: 'c', n: 5n }, null)
+    first.upsert(table, '["2"]', { user_id: 42n, client: null, n: '9223372036854775807' }, null)
+    first.remove(table, '["1"]')
+    source.keep(first)
+    expect([source.mailbox('u', 'c'), source.mailbox('42', '')]).toEqual(['7', '9223372036854775807'])
+  })
+
+  test.each([
+    [{ user_id: null, client: 'c', n: 1n }, 'user_id must be text or an integer'],
+    [{ user_id: '', client: 'c', n: 1n }, 'user_id must be text or an integer'],
+    [{ user_id: 'u', client: 1.5, n: 1n }, 'client_id must be text'],
+    [{ user_id: 'u', client: 'c', n: 1.5 }, 'checkpoint must be an integer'],
+    [{ user_id: 'u', client: 'c', n: 'x' }, 'checkpoint must be an integer'],
+    [{ user_id: 'u', client: 'c' }, 'checkpoint must be an integer'],
+    [{ user_id: 'u', client: 'c', n: 0n }, 'checkpoint must be in 1 … 2^63-1'],
+    [{ user_id: 'u', client: 'c', n: 2n ** 63n }, 'checkpoint must be in 1 … 2^63-1'],
+  ])('%o is skipped and told', (row, why) => {
+    const skipped: string[] = []
+    const source = new Source()
+    const one = batch(source, skipped)
+    one.upsert(table, '["1"]', row, null)
+    expect(new Set(skipped)).toEqual(new Set([`["1"] write_checkpoints: ${why}`]))
+    expect(one.appends.size).toBe(0)
+  })
+})

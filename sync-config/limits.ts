@@ -1,0 +1,34 @@
+import type { CompileLimits, RequestLimits } from './types.ts'
+
+export type Limits = CompileLimits & RequestLimits
+
+export const DEFAULT_LIMITS: Limits = { disjuncts: 100, streamBuckets: 100, buckets: 1_000, lookupRows: 1_000 }
+
+/**
+ * The settings by which a tenant changes them. The most that may be set is what one stream can still hold in memory and re-read at a
+ * change: a bucket or a row of a lookup costs it a few hundred bytes, and a lookup bucket is one call.
+ */
+export const LIMIT_SETTINGS = {
+  MAX_DISJUNCTS: { limit: 'disjuncts', most: 1_000 },
+  MAX_BUCKETS_PER_STREAM: { limit: 'streamBuckets', most: 1_000 },
+  MAX_BUCKETS: { limit: 'buckets', most: 10_000 },
+  MAX_LOOKUP_ROWS: { limit: 'lookupRows', most: 10_000 },
+} as const satisfies Record<string, { limit: keyof Limits; most: number }>
+
+export type LimitSetting = keyof typeof LIMIT_SETTINGS
+const NAMES: readonly LimitSetting[] = ['MAX_DISJUNCTS', 'MAX_BUCKETS_PER_STREAM', 'MAX_BUCKETS', 'MAX_LOOKUP_ROWS']
+
+/** Reads the limits of a tenant, numbers or decimal text; what is not given, or empty, has its default. `problems` name the setting. */
+export function readLimits(given: Readonly<Partial<Record<LimitSetting, unknown>>>): { limits: Limits; problems: string[] } {
+  const limits = { ...DEFAULT_LIMITS }
+  const problems: string[] = []
+  for (const name of NAMES) {
+    const value = given[name]
+    if (value === undefined || value === null || value === '') continue
+    const { limit, most } = LIMIT_SETTINGS[name]
+    const number = typeof value === 'number' ? value : /^\d+$/.test(String(value).trim()) ? Number(value) : Number.NaN
+    if (Number.isInteger(number) && number >= 1 && number <= most) limits[limit] = number
+    else problems.push(`${name}: must be a whole number from 1 to ${most}`)
+  }
+  return { limits, problems }
+}

@@ -1,0 +1,162 @@
+import { addChecksums, signedChecksum } from '../protocol/checksum.ts'
+import type { BucketEntry, StreamRequest, SyncLine } from '../protocol/lines.ts'
+import type { WireOp } from '../protocol/ops.ts'
+
+/** What a client holds of one bucket. */
+export class FollowedBucket {
+  /** Op up to which everything was received. */
+  after = 0
+  /** Received, not yet in a completed checkpoint. */
+  #staged: WireOp[] = []
+  #count = 0
+  #checksum = 0
+  /** `[object type, id, subkey]` as JSON → data text, at the last completed checkpoint. */
+  readonly rows = new Map<string, string>()
+
+  receive(ops: readonly WireOp[], next: number): void {
+    this.#staged.push(...ops)
+    this.after = next
+  }
+
+  /** Applies everything up to the checkpoint; what does not fit the announced state is answered. */
+  complete(checkpoint: number, announced: BucketEntry): string | null {
+    for (const op of this.#staged) {
+      if (Number(op.op_id) > checkpoint) return `op ${op.op_id} is above checkpoint ${checkpoint}`
+      this.#count++
+      this.#checksum = addChecksums(this.#checksum, op.checksum)
+      if (op.op === 'PUT') this.rows.set(JSON.stringify([op.object_type, op.object_id, op.subkey]), op.data)
+      else if (op.op === 'REMOVE') this.rows.delete(JSON.stringify([op.object_type, op.object_id, op.subkey]))
+      else if (op.op === 'CLEAR') {
+        this.rows.clear()
+        this.#count = 1
+        this.#checksum = op.checksum
+      }
+    }
+    this.#staged = []
+    if (signedChecksum(this.#checksum) === announced.checksum && this.#count === announced.count) return null
+    return `${this.#count} ops with checksum ${signedChecksum(this.#checksum)}; announced are ${announced.count} with ${announced.checksum}`
+  }
+}
+
+export interface FollowerOptions {
+  url: string
+  token: () => Promise<string>
+  clientId: string
+  request?: Omit<StreamRequest, 'buckets' | 'client_id'>
+  /** At every completed checkpoint, when all buckets are at it. */
+  at?: (checkpoint: number, buckets: ReadonlyMap<string, FollowedBucket>) => void
+}
+
+/** A client of `POST /sync/stream` that keeps its buckets in memory, comes back whenever its stream ends, and notes whatever must not be. */
+export class Follower {
+  readonly buckets = new Map<string, FollowedBucket>()
+  /** What a server must never do. */
+  readonly problems: string[] = []
+  checkpoint = 0
+  checkpoints = 0
+  writeCheckpoint = 0n
+  /** Streams opened, and how the last one ended. */
+  streams = 0
+  ended: unknown = null
+  readonly #options: FollowerOptions
+  readonly #announced = new Map<string, BucketEntry>()
+  readonly #ids = new Map<number, string>()
+  readonly #stop = new AbortController()
+  readonly #running: Promise<void>
+
+  constructor(options: FollowerOptions) {
+    this.#options = options
+    this.#running = this.#run()
+  }
+
+  async close(): Promise<void> {
+    this.#stop.abort()
+    await this.#running
+  }
+
+  async #run(): Promise<void> {
+    while (!this.#stop.signal.aborted) {
+      // A stream that breaks is normal here; what it brought stays.
+      await this.#stream().catch((error: unknown) => (this.ended = error))
+      if (!this.#stop.signal.aborted) await new Promise((resolve) => setTimeout(resolve, 100))
+    }
+  }
+
+  async #stream(): Promise<void> {
+    const { url, token, clientId, request } = this.#options
+    const buckets = [...this.buckets].map(([name, { after }]) => ({ name, after: String(after) }))
+    const response = await fetch(`${url}/sync/stream`, {
+      method: 'POST',
+      headers: { authorization: `Token ${await token()}`, 'content-type': 'application/json' },
+      body: JSON.stringify({ ...request, client_id: clientId, buckets }),
+      signal: this.#stop.signal,
+    })
+    if (!response.ok || !response.body) throw new Error(`the stream was answered ${response.status}: ${await response.text()}`)
+    this.streams++
+    let rest = ''
+    for await (const part of response.body.pipeThrough(new TextDecoderStream())) {
+      const lines = (rest + part).split('\n')
+      rest = lines.pop() ?? ''
+      for (const line of lines) if (line !== '') this.#line(JSON.parse(line) as SyncLine)
+    }
+  }
+
+  #line(line: SyncLine): void {
+    if ('checkpoint' in line) {
+      this.#announced.clear()
+      for (const entry of line.checkpoint.buckets) this.#announced.set(entry.bucket, entry)
+      for (const name of [...this.buckets.keys()]) if (!this.#announced.has(name)) this.buckets.delete(name)
+      this.#announce(line.checkpoint)
+    } else if ('checkpoint_diff' in line) {
+      for (const entry of line.checkpoint_diff.updated_buckets) this.#announced.set(entry.bucket, entry)
+      for (const name of line.checkpoint_diff.removed_buckets) {
+        this.#announced.delete(name)
+        this.buckets.delete(name)
+      }
+      this.#announce(line.checkpoint_diff)
+    } else if ('data' in line) this.#data(line.data)
+    else if ('checkpoint_complete' in line) this.#complete(Number(line.checkpoint_complete.last_op_id))
+  }
+
+  #announce(line: { last_op_id: string; write_checkpoint?: string }): void {
+    const checkpoint = Number(line.last_op_id)
+    if (checkpoint < this.checkpoint) this.problems.push(`checkpoint ${checkpoint} came after ${this.checkpoint}`)
+    const write = BigInt(line.write_checkpoint ?? this.writeCheckpoint)
+    if (write < this.writeCheckpoint) this.problems.push(`write checkpoint ${write} came after ${this.writeCheckpoint}`)
+    this.writeCheckpoint = write
+  }
+
+  #data({ bucket, data, next_after }: { bucket: string; data: WireOp[]; next_after: string }): void {
+    const held = this.buckets.get(bucket) ?? new FollowedBucket()
+    this.buckets.set(bucket, held)
+    let after = held.after
+    for (const op of data) {
+      const id = Number(op.op_id)
+      if (id <= after) this.problems.push(`${bucket}: op ${id} came after ${after}`)
+      const other = this.#ids.get(id)
+      if (other !== undefined && other !== bucket) this.problems.push(`op ${id} is in ${bucket} and in ${other}`)
+      this.#ids.set(id, bucket)
+      after = id
+    }
+    held.receive(data, Number(next_after))
+  }
+
+  #complete(checkpoint: number): void {
+    for (const [name, entry] of this.#announced) {
+      let held = this.buckets.get(name)
+      if (!held) this.buckets.set(name, (held = new FollowedBucket()))
+      const problem = held.complete(checkpoint, entry)
+      if (problem !== null) this.problems.push(`${name} at ${checkpoint}: ${problem}`)
+    }
+    this.checkpoint = checkpoint
+    this.checkpoints++
+    this.#options.at?.(checkpoint, this.buckets)
+  }
+}
+
+/** Parsed rows of the buckets whose name contains `part`, e.g. `#items[`. */
+export function rowsOf(buckets: ReadonlyMap<string, FollowedBucket>, part: string): Record<string, unknown>[] {
+  return [...buckets]
+    .filter(([name]) => name.includes(part))
+    .flatMap(([, bucket]) => [...bucket.rows.values()].map((data) => JSON.parse(data) as Record<string, unknown>))
+}

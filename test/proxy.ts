@@ -1,0 +1,75 @@
+import { connect, createServer, type Socket } from 'node:net'
+
+export interface Proxy {
+  readonly port: number
+  /** Bytes are neither passed on nor refused any more, in both directions: what a network does that has lost a route. */
+  stall(): void
+  /** Everything that waited goes on. */
+  resume(): void
+  /** What is connected is forgotten on the side of the client and kept on that of the server, who does not hear that the client is gone. New ones are served. */
+  abandon(): void
+  close(): Promise<void>
+}
+
+/** A TCP proxy on the loopback interface to a port of it. */
+export async function startProxy(target: number): Promise<Proxy> {
+  const pairs = new Set<{ client: Socket; server: Socket; abandoned: boolean }>()
+  let stalled = false
+  const listener = createServer((client) => {
+    const server = connect(target, '127.0.0.1')
+    const pair = { client, server, abandoned: false }
+    pairs.add(pair)
+    const end = () => {
+      if (pair.abandoned) return
+      pairs.delete(pair)
+      client.destroy()
+      server.destroy()
+    }
+    for (const [from, to] of [
+      [client, server],
+      [server, client],
+    ] as const) {
+      from.on('data', (bytes) => {
+        if (!pair.abandoned) to.write(bytes)
+      })
+      from.on('close', end)
+      from.on('error', end)
+    }
+    if (stalled) pause(pair)
+  })
+  const pause = ({ client, server }: { client: Socket; server: Socket }) => {
+    client.pause()
+    server.pause()
+  }
+  await new Promise<void>((resolve) => listener.listen(0, '127.0.0.1', resolve))
+  const address = listener.address()
+  if (address === null || typeof address === 'string') throw new Error('no port')
+  return {
+    port: address.port,
+    stall() {
+      stalled = true
+      pairs.forEach(pause)
+    },
+    resume() {
+      stalled = false
+      for (const { client, server } of pairs) {
+        client.resume()
+        server.resume()
+      }
+    },
+    abandon() {
+      for (const pair of pairs) {
+        pair.abandoned = true
+        pair.client.destroy()
+        pair.server.pause()
+      }
+    },
+    async close() {
+      for (const { client, server } of pairs) {
+        client.destroy()
+        server.destroy()
+      }
+      await new Promise((resolve) => listener.close(resolve))
+    },
+  }
+}

@@ -1,0 +1,403 @@
+import type { FaultKind } from '../../durable-objects/faults.ts'
+import { startEdge, type Edge } from '../edge.ts'
+import { Follower, rowsOf } from '../follower.ts'
+import { startPostgres, type TestPostgres } from '../postgres.ts'
+import { requestWriteCheckpoint, statusOf } from '../status.ts'
+import { AUDIENCE, newSecret, temporaryDirectory, token, until } from '../support.ts'
+import { change, largeTransaction, transaction, transfer, truncate } from './changes.ts'
+import { DEFINITIONS, publicationStatement, RESTORE } from './definitions.ts'
+import { storedBuckets } from './objects.ts'
+import { Connection } from './connection.ts'
+import { Random } from './prng.ts'
+import { Proxy } from './proxy.ts'
+import { PUBLISHED, SUBSCRIPTIONS, SYNC_CONFIG, TABLES } from './source.ts'
+import { canonical, differences, truthOf, type Contents } from './truth.ts'
+
+export interface RunOptions {
+  seed: number
+  steps: number
+  /** Steps between two quiet points. */
+  between?: number
+  /** Whether objects, sockets and servers are interrupted. */
+  disruptions?: boolean
+  /** The binding FAULTS; null = none. */
+  faults?: { rate: number; eager?: number; points?: readonly string[] } | null
+  /** A large transaction at every so manyth step. */
+  largeEvery?: number
+  log?: (line: string) => void
+}
+
+export interface RunReport {
+  steps: number
+  quietPoints: number
+  checkpoints: number
+  /** Statements that Postgres refused: locks, keys, columns that are not there. */
+  refused: number
+  disruptions: Record<string, number>
+  /** `point kind` → how often. */
+  faults: Map<string, number>
+}
+
+type StepKind = 'change' | 'transaction' | 'large' | 'truncate' | 'open' | 'prepared' | 'definition' | 'disruption'
+
+const STEPS: readonly (readonly [weight: number, kind: StepKind])[] = [
+  [56, 'change'],
+  [22, 'transaction'],
+  [1.5, 'large'],
+  [1.5, 'truncate'],
+  [6, 'open'],
+  [4, 'prepared'],
+  [6, 'definition'],
+  [1.2, 'disruption'],
+]
+
+/** Only ends a run that hangs. */
+const LIMIT_MS = Number(process.env.ROCKPOOL_LIMIT ?? 90) * 1_000
+
+/** A difference between what is held and what Postgres says; the message replays it. */
+export class Difference extends Error {}
+
+/** One run over servers of its own. Throws a Difference at the first one. */
+export async function run(options: RunOptions): Promise<RunReport> {
+  const driver = new Driver(options)
+  try {
+    await driver.start()
+    return await driver.run()
+  } finally {
+    await driver.stop()
+  }
+}
+
+class Driver {
+  readonly #options: RunOptions
+  readonly #random: Random
+  readonly #secret = newSecret()
+  /** Null: Rockpool keeps one of its own. */
+  readonly #publication: string | null
+  readonly #opened: { connection: Connection; left: number }[] = []
+  readonly #prepared: string[] = []
+  readonly #report: RunReport
+  readonly #trace: string[] = []
+  #postgres!: TestPostgres
+  #proxy!: Proxy
+  #edge!: Edge
+  #follower!: Follower
+  #directory!: Awaited<ReturnType<typeof temporaryDirectory>>
+  #step = 0
+  #names = 0
+  #defined = true
+  #unbalanced: string | null = null
+
+  constructor(options: RunOptions) {
+    this.#options = options
+    this.#random = new Random(options.seed)
+    this.#publication = options.seed % 2 === 0 ? null : 'mine'
+    this.#report = { steps: 0, quietPoints: 0, checkpoints: 0, refused: 0, disruptions: {}, faults: new Map() }
+  }
+
+  async start(): Promise<void> {
+    const { seed, faults, log } = this.#options
+    this.#directory = await temporaryDirectory()
+    this.#postgres = await startPostgres({ max_prepared_transactions: '10', deadlock_timeout: '200ms' })
+    this.#proxy = new Proxy(this.#postgres.port)
+    await this.#proxy.listen()
+    for (const statement of TABLES) await this.#postgres.sql().unsafe(statement)
+    if (this.#publication) {
+      const viaRoot = seed % 4 === 3
+      await this.#postgres.sql().unsafe(`CREATE PUBLICATION mine FOR TABLE ${PUBLISHED} WITH (publish_via_partition_root = ${viaRoot})`)
+    }
+    this.#edge = await startEdge({
+      databaseUrl: this.#postgres.url.replace(`:${this.#postgres.port}/`, `:${this.#proxy.port}/`),
+      jwtSecret: this.#secret,
+      jwtAudience: AUDIENCE,
+      syncConfig: SYNC_CONFIG,
+      directory: this.#edgeDirectory,
+      bindings: {
+        CATALOG_WATCH_SECONDS: '0.3',
+        ...(this.#publication ? { PUBLICATION: this.#publication } : {}),
+        ...(faults ? { FAULTS: JSON.stringify({ seed, ...faults }) } : {}),
+      },
+      log: (line) => {
+        this.#fault(line)
+        log?.(`  [edge] ${line}`)
+      },
+    })
+    this.#follower = new Follower({
+      url: this.#edge.url,
+      token: () => token(this.#secret, 'u1'),
+      clientId: 'driver',
+      request: { streams: { include_defaults: true, subscriptions: SUBSCRIPTIONS } },
+      at: (checkpoint, buckets) => {
+        const sum = rowsOf(buckets, '#ledger[').reduce((total, row) => total + Number(row.amount), 0)
+        if (sum !== 0) this.#unbalanced ??= `I4: at checkpoint ${checkpoint} the ledger sums up to ${sum}`
+      },
+    })
+  }
+
+  async stop(): Promise<void> {
+    await this.#follower?.close()
+    await this.#edge?.dispose()
+    await this.#proxy?.close()
+    for (const { connection } of this.#opened.splice(0)) await connection.close()
+    await this.#postgres?.stop()
+    await this.#directory?.remove()
+  }
+
+  async run(): Promise<RunReport> {
+    const { steps, between = 50 } = this.#options
+    await this.#until('the first copy', async () => this.#follower.checkpoints > 0)
+    await this.#quiet()
+    for (this.#step = 1; this.#step <= steps; this.#step++) {
+      await this.#take()
+      this.#report.steps++
+      if (this.#step % between === 0 || this.#step === steps) await this.#quiet()
+    }
+    this.#defined = true
+    for (const statement of RESTORE) await this.#statements([statement])
+    await this.#quiet()
+    this.#report.checkpoints = this.#follower.checkpoints
+    return this.#report
+  }
+
+  get #edgeDirectory(): string {
+    return `${this.#directory.path}/edge`
+  }
+
+  async #take(): Promise<void> {
+    const r = this.#random
+    const { largeEvery, disruptions = true } = this.#options
+    const kind = largeEvery !== undefined && this.#step % largeEvery === 0 ? 'large' : r.weighted(STEPS)
+    // The choices are the same with and without, so that a seed replays.
+    if (kind === 'disruption' && !disruptions) return
+    switch (kind) {
+      case 'change':
+        return this.#statements([change(r)])
+      case 'transaction':
+        return this.#statements(['BEGIN', ...transaction(r), r.chance(0.8) ? 'COMMIT' : 'ROLLBACK'])
+      case 'large':
+        return this.#statements(['BEGIN', ...largeTransaction(r), r.chance(0.85) ? 'COMMIT' : 'ROLLBACK'])
+      case 'truncate':
+        return this.#statements(r.chance(0.5) ? [truncate(r)] : ['BEGIN', change(r), truncate(r), change(r), 'COMMIT'])
+      case 'open':
+        return this.#leaveOpen(['BEGIN', ...(r.chance(0.5) ? transfer(r) : []), change(r)], 1 + r.int(15))
+      case 'prepared':
+        return this.#prepare(r)
+      case 'definition':
+        this.#defined = true
+        return this.#statements(
+          r
+            .weighted(DEFINITIONS)(r)
+            .flatMap((each) => publicationStatement(each, this.#publication) ?? []),
+        )
+      case 'disruption':
+        return this.#disrupt(r)
+    }
+  }
+
+  /** On one connection, one after the other; the first that is refused ends them. */
+  async #statements(statements: readonly string[]): Promise<void> {
+    await this.#closeOpened(false)
+    const connection = await this.#connection()
+    await this.#execute(connection, statements)
+    await connection.close()
+  }
+
+  /** False: one was refused, and the transaction is rolled back. */
+  async #execute(connection: Connection, statements: readonly string[]): Promise<boolean> {
+    try {
+      for (const statement of statements) {
+        this.#note(statement)
+        await connection.run(statement)
+      }
+      return true
+    } catch (error) {
+      this.#report.refused++
+      this.#note(`  refused: ${error instanceof Error ? error.message : String(error)}`)
+      await connection.run('ROLLBACK').catch(() => {})
+      return false
+    }
+  }
+
+  async #leaveOpen(statements: readonly string[], left: number): Promise<void> {
+    if (this.#opened.length >= 3) return this.#closeOpened(true)
+    const connection = await this.#connection()
+    if (await this.#execute(connection, statements)) this.#opened.push({ connection, left })
+    else await connection.close()
+  }
+
+  /** Open transactions end after some steps, or all of them now. */
+  async #closeOpened(all: boolean): Promise<void> {
+    for (const open of [...this.#opened]) {
+      if (!all && --open.left > 0) continue
+      this.#opened.splice(this.#opened.indexOf(open), 1)
+      await this.#execute(open.connection, [open.left % 4 === 3 ? 'ROLLBACK' : 'COMMIT'])
+      await open.connection.close()
+    }
+  }
+
+  async #prepare(r: Random): Promise<void> {
+    const name = `p${++this.#names}`
+    const finish = r.chance(0.5)
+    const work = ['BEGIN', ...transaction(r), `PREPARE TRANSACTION '${name}'`]
+    const how = r.chance(0.7) ? 'COMMIT' : 'ROLLBACK'
+    if (this.#prepared.length >= 3) return this.#finishPrepared(how)
+    const connection = await this.#connection()
+    if (await this.#execute(connection, work)) this.#prepared.push(name)
+    await connection.close()
+    if (finish) await this.#finishPrepared(how)
+  }
+
+  async #finishPrepared(how: 'COMMIT' | 'ROLLBACK'): Promise<void> {
+    const name = this.#prepared[0]
+    if (name === undefined) return
+    const connection = await this.#connection()
+    if (await this.#execute(connection, [`${how} PREPARED '${name}'`])) this.#prepared.shift()
+    await connection.close()
+  }
+
+  /** Postgres may be starting. */
+  #connection(): Promise<Connection> {
+    return until('a connection', () => Connection.open(this.#postgres.url))
+  }
+
+  async #disrupt(r: Random): Promise<void> {
+    const sql = this.#postgres.sql()
+    const [name, work] = r.weighted<readonly [string, () => Promise<unknown>]>([
+      [3, ['socket cut', async () => this.#proxy.cut()]],
+      [2, ['socket hangs', async () => this.#proxy.hang(200 + r.int(300))]],
+      [3, ['walsender ended', () => sql`SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE active`]],
+      [2, ['workerd killed', () => this.#edge.kill9()]],
+      [1, ['Postgres restarted', () => this.#restart(() => this.#postgres.restart())]],
+      [
+        1,
+        [
+          'Postgres crashed',
+          () =>
+            this.#restart(async () => {
+              await this.#postgres.kill9()
+              await this.#postgres.startServer()
+            }),
+        ],
+      ],
+    ])
+    this.#note(`!! ${name}`)
+    this.#report.disruptions[name] = (this.#report.disruptions[name] ?? 0) + 1
+    await work()
+  }
+
+  async #restart(work: () => Promise<void>): Promise<void> {
+    // Transactions that are open are lost with it.
+    await work()
+    for (const { connection } of this.#opened.splice(0)) await connection.close()
+  }
+
+  /** Waits until everything committed so far has arrived, and compares. */
+  async #quiet(): Promise<void> {
+    await this.#closeOpened(true)
+    while (this.#prepared.length > 0) {
+      const before = this.#prepared.length
+      await this.#finishPrepared(this.#random.chance(0.7) ? 'COMMIT' : 'ROLLBACK')
+      if (this.#prepared.length === before) await new Promise((resolve) => setTimeout(resolve, 100))
+    }
+    this.#note('-- quiet')
+    const bearer = await token(this.#secret, 'u1')
+    const write = await this.#until('a write checkpoint', () => requestWriteCheckpoint(this.#edge.url, bearer, 'driver'))
+    await this.#until('the write checkpoint to come back', async () => this.#follower.writeCheckpoint >= write)
+    const defined = this.#defined
+    // Definitions are found by looking now and then, and copied; anything else must be there now.
+    await this.#until('the buckets to be what Postgres says', async () => {
+      const before = await statusOf(this.#edge.url, this.#secret)
+      if (before.copy !== null || before.pendingBatches > 0) return false
+      const wanted = await truthOf(this.#postgres.sql(), this.#publication ?? 'rockpool')
+      const stored = await storedBuckets(this.#edgeDirectory)
+      const found = [...differences(stored.contents, wanted), ...(stored.committed === before.checkpoint ? stored.problems : [])]
+      const after = await statusOf(this.#edge.url, this.#secret)
+      const settled = after.copy === null && after.pendingBatches === 0 && after.checkpoint === before.checkpoint
+      this.#last = found
+      if (found.length === 0) return settled
+      if (settled && !defined) throw this.#difference(found)
+      return false
+    })
+    await this.#until('the client to be at the checkpoint', async () => {
+      const { checkpoint } = await statusOf(this.#edge.url, this.#secret)
+      const held = this.#held()
+      const wanted = clientsOf(await truthOf(this.#postgres.sql(), this.#publication ?? 'rockpool'))
+      this.#last = differences(held, wanted)
+      return this.#follower.checkpoint >= checkpoint && this.#last.length === 0
+    })
+    if (this.#unbalanced) throw this.#difference([this.#unbalanced])
+    if (this.#follower.problems.length > 0) throw this.#difference(this.#follower.problems)
+    this.#defined = false
+    this.#report.quietPoints++
+    this.#options.log?.(`quiet at step ${this.#step}, checkpoint ${this.#follower.checkpoint}`)
+  }
+
+  #last: string[] = []
+
+  /** What the client holds, without its lookups, which it never sees. */
+  #held(): Contents {
+    return new Map(
+      [...this.#follower.buckets]
+        .filter(([, bucket]) => bucket.rows.size > 0)
+        .map(([name, bucket]) => [
+          name.slice(name.indexOf('#') + 1),
+          [...bucket.rows.values()].map((data) => canonical(JSON.parse(data))).sort(),
+        ]),
+    )
+  }
+
+  async #until<T>(what: string, probe: () => Promise<T | false>): Promise<T> {
+    const end = Date.now() + LIMIT_MS * (this.#options.faults ? 3 : 1)
+    for (let error: unknown; ;) {
+      try {
+        const value = await probe()
+        if (value !== false) return value
+        error = undefined
+      } catch (caught) {
+        if (caught instanceof Difference) throw caught
+        error = caught
+      }
+      if (Date.now() > end) {
+        const status = await statusOf(this.#edge.url, this.#secret).catch(String)
+        throw this.#difference([
+          `gave up waiting for ${what}`,
+          String(error ?? ''),
+          `the client's stream: ${String(this.#follower.ended)}`,
+          ...this.#last,
+          JSON.stringify(status),
+        ])
+      }
+      await new Promise((resolve) => setTimeout(resolve, 50))
+    }
+  }
+
+  #difference(found: readonly string[]): Difference {
+    const { seed } = this.#options
+    const trace = process.env.ROCKPOOL_TRACE ? `\n${this.#trace.slice(-400).join('\n')}` : ''
+    return new Difference(`seed ${seed}, step ${this.#step}:\n${found.slice(0, 20).join('\n')}${trace}`)
+  }
+
+  #note(line: string): void {
+    this.#trace.push(`${this.#step}: ${line}`)
+    this.#options.log?.(`${this.#step}: ${line}`)
+  }
+
+  #fault(line: string): void {
+    const match = /fault (\S+) (\w+)$/.exec(line)
+    if (!match) return
+    const name: `${string} ${FaultKind}` = `${match[1] ?? ''} ${match[2] as FaultKind}`
+    this.#report.faults.set(name, (this.#report.faults.get(name) ?? 0) + 1)
+  }
+}
+
+/** Of all buckets those of the client: its groups of `fulls` follow from its memberships. */
+function clientsOf(all: Contents): Contents {
+  const groups = (all.get('members["u1"]') ?? []).map((text) => (JSON.parse(text) as string[])[0])
+  return new Map(
+    [...all].filter(([name]) => {
+      if (name.startsWith('members[')) return false
+      if (!name.startsWith('fulls[')) return true
+      return groups.includes((JSON.parse(name.slice('fulls'.length)) as string[])[0])
+    }),
+  )
+}

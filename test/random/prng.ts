@@ -1,0 +1,38 @@
+/** A repeatable source of choices (mulberry32). */
+export class Random {
+  #state: number
+
+  constructor(seed: number) {
+    this.#state = seed >>> 0
+  }
+
+  /** In [0, 1). */
+  next(): number {
+    this.#state = (this.#state + 0x6d2b79f5) >>> 0
+    let t = Math.imul(this.#state ^ (this.#state >>> 15), 1 | this.#state)
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
+    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32
+  }
+
+  /** 0 … below - 1 */
+  int(below: number): number {
+    return Math.floor(this.next() * below)
+  }
+
+  chance(probability: number): boolean {
+    return this.next() < probability
+  }
+
+  pick<T>(list: readonly T[]): T {
+    const value = list[this.int(list.length)]
+    if (value === undefined) throw new Error('nothing to pick from')
+    return value
+  }
+
+  /** One of several by weight. */
+  weighted<T>(list: readonly (readonly [weight: number, value: T])[]): T {
+    let at = this.next() * list.reduce((sum, [weight]) => sum + weight, 0)
+    for (const [weight, value] of list) if ((at -= weight) < 0) return value
+    return this.pick(list)[1]
+  }
+}

@@ -1,0 +1,272 @@
+import { createExecutionContext, env, waitOnExecutionContext } from 'cloudflare:test'
+import { beforeEach, describe, expect, test } from 'vitest'
+import type { Environment } from '../durable-objects/environment.ts'
+import { RockpoolError } from '../protocol/errors.ts'
+import { secretSigner } from '../test/signers.ts'
+import { app } from './app.ts'
+
+const secret = crypto.getRandomValues(new Uint8Array(32))
+const signer = secretSigner('HS256', secret, 'app')
+
+/** What was asked of objects. */
+let touched: string[] = []
+let fails: unknown = null
+beforeEach(() => {
+  touched = []
+  fails = null
+})
+
+/** In the place of an object: notes what is called, and answers. */
+const stub = (binding: string, name: unknown) => ({
+  get: (_: object, method: string | symbol) => async (message: unknown) => {
+    touched.push(`${binding} ${String(name)} ${String(method)} ${JSON.stringify(message)}`)
+    if (fails) throw fails
+    if (method === 'writeCheckpoint') return { writeCheckpoint: '7' }
+    if (method === 'checkpointRequest') return { id: '9' }
+    return { failingBuckets: [], skippedRows: {} }
+  },
+})
+
+/** A namespace whose objects are not reached: every use of it is noted. */
+function watched<T extends object>(binding: string, namespace: T): T {
+  return new Proxy(namespace, {
+    get: () => (name: unknown) => {
+      touched.push(`${binding} ${String(name)}`)
+      return new Proxy({}, stub(binding, name))
+    },
+  })
+}
+
+function environment(settings: Partial<Environment> = {}): Environment {
+  return {
+    REPLICATOR: watched('REPLICATOR', env.REPLICATOR),
+    BUCKET: watched('BUCKET', env.BUCKET),
+    RELAY: watched('RELAY', env.RELAY),
+    JWT_SECRET: Buffer.from(secret).toString('base64url'),
+    JWT_AUDIENCE: 'app',
+    ...settings,
+  }
+}
+
+async function ask(path: string, init: RequestInit = {}, bindings = environment()): Promise<{ response: Response; text: string }> {
+  const context = createExecutionContext()
+  const response = await app.fetch(new Request(`https://sync.example${path}`, init), bindings, context)
+  const text = await response.text()
+  await waitOnExecutionContext(context)
+  return { response, text }
+}
+
+const deep = (levels: number) => `${'{"a":'.repeat(levels)}1${'}'.repeat(levels)}`
+const good = async () => `Token ${await signer.sign({ sub: 'alice' })}`
+const post = async (body: BodyInit, headers: Record<string, string> = {}): Promise<RequestInit> => ({
+  method: 'POST',
+  body,
+  headers: { authorization: await good(), 'content-type': 'application/json', ...headers },
+})
+
+function expectError({ response, text }: { response: Response; text: string }, status: number, code: string): void {
+  const { error } = JSON.parse(text)
+  expect([response.status, error.status, error.code, error.name]).toEqual([status, status, code, 'RockpoolError'])
+  expect(error.description.length).toBeGreaterThan(10)
+  expect(response.headers.get('access-control-allow-origin')).toBe('*')
+  expect(response.headers.get('access-control-expose-headers')).toBe('Content-Type')
+  expect(response.headers.get('content-type')).toBe('application/json')
+  expect(response.headers.get('cache-control')).toBe('no-store')
+}
+
+describe('the token and the request are judged before any object is named', () => {
+  test('a request that is in order reaches the replicator of its tenant, and only that', async () => {
+    const answer = await ask('/write-checkpoint2.json?client_id=c', { headers: { authorization: await good() } })
+    expect([answer.response.status, answer.text]).toEqual([200, '{"data":{"write_checkpoint":"7"}}'])
+    expect(answer.response.headers.get('content-type')).toBe('application/json')
+    expect(touched).toEqual(['REPLICATOR default', 'REPLICATOR default writeCheckpoint {"v":1,"user":"alice","clientId":"c"}'])
+    const without = await ask('/write-checkpoint2.json', { headers: { authorization: await good() } })
+    expect(without.response.status).toBe(200)
+    expect(touched.at(-1)).toContain('"clientId":""')
+    const chosen = await ask('/sync/checkpoint-request', await post('{"client_id":"c","checkpoint_request_id":"007"}'))
+    expect([chosen.response.status, chosen.text]).toEqual([200, '{"data":{"checkpoint_request_id":"9"}}'])
+    expect(touched.at(-1)).toBe('REPLICATOR default checkpointRequest {"v":1,"user":"alice","clientId":"c","id":"7"}')
+  })
+
+  const paths: [string, string, BodyInit | undefined][] = [
+    ['POST', '/sync/stream', '{}'],
+    ['GET', '/write-checkpoint2.json?client_id=c', undefined],
+    ['POST', '/sync/checkpoint-request', '{"client_id":"c","checkpoint_request_id":1}'],
+    ['GET', '/status', undefined],
+  ]
+  test.each(paths)('%s %s: a bad token names none', async (method, path, body) => {
+    const now = Math.floor(Date.now() / 1_000)
+    const other = secretSigner('HS256', crypto.getRandomValues(new Uint8Array(32)), 'app')
+    for (const [authorization, code] of [
+      [null, 'PSYNC_S2106'],
+      ['Basic x', 'PSYNC_S2106'],
+      ['Token x', 'PSYNC_S2101'],
+      [`Token ${'x'.repeat(60_000)}`, 'PSYNC_S2101'],
+      [`Token ${await other.sign({ sub: 'a' })}`, 'PSYNC_S2102'],
+      [`Token ${await signer.sign({ sub: 'a', iat: now - 200, exp: now - 100 })}`, 'PSYNC_S2103'],
+      [`Token ${await signer.sign({ sub: 'a', exp: now + 90_000 })}`, 'PSYNC_S2104'],
+      [`Bearer ${await signer.sign({ sub: 'a', aud: 'x' })}`, 'PSYNC_S2105'],
+    ] as const) {
+      const headers: Record<string, string> = { 'content-type': 'application/json', ...(authorization === null ? {} : { authorization }) }
+      expectError(await ask(path, { method, headers, ...(body === undefined ? {} : { body }) }), 401, code)
+    }
+    const token = {
+      headers: { authorization: await good(), 'content-type': 'application/json' },
+      method,
+      ...(body === undefined ? {} : { body }),
+    }
+    expectError(await ask(path, token, environment({ JWT_AUDIENCE: '' })), 500, 'PSYNC_S2201')
+    expect(touched).toEqual([])
+  })
+
+  const bodies: [string, BodyInit, Record<string, string>, number, string][] = [
+    ['not JSON', '{', {}, 400, 'PSYNC_S2001'],
+    ['nothing', '', {}, 400, 'PSYNC_S2001'],
+    ['a list', '[]', {}, 400, 'PSYNC_S2001'],
+    ['null', 'null', {}, 400, 'PSYNC_S2001'],
+    ['text', '"x"', {}, 400, 'PSYNC_S2001'],
+    ['bytes that are not UTF-8', new Uint8Array([0x7b, 0x22, 0xff, 0x22, 0x3a, 0x31, 0x7d]), {}, 400, 'PSYNC_S2001'],
+    ['nested deeply', `{"parameters":${deep(101)}}`, {}, 400, 'PSYNC_S2001'],
+    ['nested as deeply as a body may be long', '['.repeat(2_000_000) + ']'.repeat(2_000_000), {}, 400, 'PSYNC_S2001'],
+    ['deep in a field that means nothing', `{"x":${deep(200_000)}}`, {}, 400, 'PSYNC_S2001'],
+    ['too large', `{"x":"${'x'.repeat(5_000_000)}"}`, {}, 400, 'PSYNC_S2001'],
+    ['an op id beyond 64 bits', '{"buckets":[{"name":"a","after":"9223372036854775808"}]}', {}, 400, 'PSYNC_S2001'],
+    ['an op id of 19 nines', '{"buckets":[{"name":"a","after":"9999999999999999999"}]}', {}, 400, 'PSYNC_S2001'],
+    ['a negative op id', '{"buckets":[{"name":"a","after":"-1"}]}', {}, 400, 'PSYNC_S2001'],
+    ['an op id that is none', '{"buckets":[{"name":"a","after":"1e3"}]}', {}, 400, 'PSYNC_S2001'],
+    ['an op id as a number', '{"buckets":[{"name":"a","after":1}]}', {}, 400, 'PSYNC_S2001'],
+    ['a bucket name that is none', '{"buckets":[{"name":null,"after":"1"}]}', {}, 400, 'PSYNC_S2001'],
+    ['a client id without end', JSON.stringify({ client_id: 'x'.repeat(257) }), {}, 400, 'PSYNC_S2001'],
+    ['parameters that are a list', '{"parameters":[]}', {}, 400, 'PSYNC_S2001'],
+    ['another content type', '{}', { 'content-type': 'text/plain' }, 415, 'PSYNC_S2004'],
+    ['a form', 'a=b', { 'content-type': 'application/x-www-form-urlencoded' }, 415, 'PSYNC_S2004'],
+    ['a longer content type', '{}', { 'content-type': 'application/jsonp' }, 415, 'PSYNC_S2004'],
+    ['a compressed body', '{}', { 'content-encoding': 'gzip' }, 415, 'PSYNC_S2004'],
+  ]
+  test.each(bodies)('a body that is %s', async (_, body, headers, status, code) => {
+    for (const path of ['/sync/stream', '/sync/checkpoint-request']) expectError(await ask(path, await post(body, headers)), status, code)
+    expect(touched).toEqual([])
+  })
+
+  test('the path of each wrong field is told', async () => {
+    const body = '{"buckets":[{"name":"a","after":"1"},{"name":1,"after":"x"}],"streams":{"subscriptions":[{"stream":1}]}}'
+    const { text } = await ask('/sync/stream', await post(body))
+    expect(JSON.parse(text).error.details.map((each: { path: string }) => each.path)).toEqual([
+      'buckets[1].name',
+      'buckets[1].after',
+      'streams.subscriptions[0].stream',
+    ])
+  })
+
+  test('a client id that is too long in the address, and an address that is odd', async () => {
+    const headers = { authorization: await good() }
+    expectError(await ask(`/write-checkpoint2.json?client_id=${'x'.repeat(20_000)}`, { headers }), 400, 'PSYNC_S2001')
+    expectError(await ask(`/${'x'.repeat(20_000)}`, { headers }), 404, 'PSYNC_S2002')
+    expectError(await ask('/%zz/%', { headers }), 404, 'PSYNC_S2002')
+    expect(touched).toEqual([])
+    expect((await ask('/write-checkpoint2.json?client_id=%zz', { headers })).response.status).toBe(200)
+  })
+
+  test('methods and paths that are not there', async () => {
+    const headers = { authorization: await good() }
+    for (const [method, path] of [
+      ['GET', '/'],
+      ['GET', '/sync'],
+      ['POST', '/sync/stream/'],
+      ['DELETE', '/status'],
+      ['POST', '/write-checkpoint2.json'],
+      ['GET', '/sync/checkpoint-request'],
+      ['PUT', '/sync/stream'],
+      ['GET', '/write-checkpoint.json'],
+      ['GET', '/probes/other'],
+      ['POST', '/api/admin/v1/diagnostics'],
+    ] as const) {
+      expectError(await ask(path, { method, headers }), 404, 'PSYNC_S2002')
+    }
+    expect((await ask('/status', { method: 'DELETE', headers })).text).toContain('there is GET')
+    expect((await ask('/write-checkpoint2.json', { method: 'HEAD', headers })).response.status).toBe(404)
+    expectError(await ask('/sync/stream', { headers }), 426, 'PSYNC_S2001')
+    expect(touched).toEqual([])
+  })
+
+  test('probes need no token and no object; preflights neither', async () => {
+    for (const probe of ['startup', 'liveness', 'readiness']) {
+      const { response, text } = await ask(`/probes/${probe}`)
+      expect([response.status, JSON.parse(text)]).toEqual([200, { data: { started: true, ready: true } }])
+      expect((await ask(`/probes/${probe}`, { method: 'HEAD' })).response.status).toBe(200)
+    }
+    for (const path of ['/sync/stream', '/write-checkpoint2.json', '/sync/checkpoint-request', '/nowhere']) {
+      const headers = {
+        origin: 'https://app.example',
+        'access-control-request-method': 'POST',
+        'access-control-request-headers': 'authorization',
+      }
+      const { response } = await ask(path, { method: 'OPTIONS', headers })
+      expect(response.status).toBe(204)
+      const allowed = ['origin', 'methods', 'headers'].map((name) => response.headers.get(`access-control-allow-${name}`))
+      expect(allowed).toEqual(['*', 'GET,POST', 'Content-Type,Authorization,User-Agent,X-User-Agent'])
+      expect(response.headers.get('access-control-max-age')).toBe('3600')
+      expect(response.headers.get('access-control-allow-credentials')).toBeNull()
+    }
+    expect(touched).toEqual([])
+  })
+})
+
+describe('the native WebSocket', () => {
+  async function talk(...frames: (string | ArrayBuffer)[]): Promise<{ code: number; error: string }> {
+    const request = new Request('https://sync.example/sync/stream', { headers: { upgrade: 'websocket' } })
+    const { webSocket } = await app.fetch(request, environment(), createExecutionContext())
+    if (!webSocket) throw new Error('there is no socket')
+    webSocket.accept()
+    let error = ''
+    webSocket.addEventListener('message', ({ data }) => void (error = JSON.parse(String(data)).error.code))
+    const closed = new Promise<number>((resolve) => webSocket.addEventListener('close', ({ code }) => resolve(code)))
+    for (const frame of frames) webSocket.send(frame)
+    return { code: await closed, error }
+  }
+
+  const cases: [string, () => Promise<string | ArrayBuffer>, number, string][] = [
+    ['no JSON', async () => 'x', 4400, 'ROCKPOOL_CLIENT_FRAME'],
+    ['another frame', async () => '{"credit":5}', 4400, 'ROCKPOOL_CLIENT_FRAME'],
+    ['a bad token', async () => '{"open":{},"token":"x"}', 4401, 'PSYNC_S2101'],
+    ['no token', async () => '{"open":{}}', 4400, 'ROCKPOOL_CLIENT_FRAME'],
+    ['a bad request', async () => JSON.stringify({ open: { buckets: {} }, token: await signer.sign({ sub: 'a' }) }), 4400, 'PSYNC_S2001'],
+    ['a deep request', async () => `{"open":{"parameters":${deep(200)}},"token":"x"}`, 4400, 'PSYNC_S2001'],
+  ]
+  test.each(cases)('%s as the first frame names no object', async (_, frame, code, error) => {
+    expect(await talk(await frame(), await frame())).toEqual({ code, error })
+    expect(touched).toEqual([])
+  })
+
+  test('with a token and a request that are in order it goes to a relay', async () => {
+    const over = talk(JSON.stringify({ open: {}, token: await signer.sign({ sub: 'a' }) }), '{"token":"x"}')
+    expect(await over).toEqual({ code: 4401, error: 'PSYNC_S2101' })
+    expect(touched[0]).toMatch(/^RELAY default\//)
+  })
+})
+
+describe('faults of objects', () => {
+  const asked = async () => ask('/write-checkpoint2.json?client_id=c', { headers: { authorization: await good() } })
+
+  test('an error of ours keeps its code over RPC, which takes its class away', async () => {
+    const { code, status, message } = new RockpoolError('ROCKPOOL_WRITE_CHECKPOINT', 'the marker could not be written: it is down')
+    fails = Object.assign(new Error(`RockpoolError: ${message}`), { code, status, remote: true })
+    const answer = await asked()
+    expectError(answer, 503, 'ROCKPOOL_WRITE_CHECKPOINT')
+    expect(JSON.parse(answer.text).error.description).toBe(message)
+  })
+
+  test.each(['retryable', 'overloaded', 'durableObjectReset'])('what the platform marks %s is a 503', async (mark) => {
+    fails = Object.assign(new Error('internal error; reference = abc'), { [mark]: true })
+    const answer = await asked()
+    expectError(answer, 503, 'PSYNC_S2003')
+    expect(answer.text).not.toContain('abc')
+  })
+
+  test('anything else is a 500 that tells nothing', async () => {
+    fails = new Error('password=hunter2')
+    const answer = await asked()
+    expectError(answer, 500, 'ROCKPOOL_INTERNAL')
+    expect(answer.text).not.toContain('hunter2')
+  })
+})

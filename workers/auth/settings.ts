@@ -1,0 +1,176 @@
+import { RockpoolError } from '../../protocol/errors.ts'
+import { addressRanges, hostIn, isLoopback } from './addresses.ts'
+import { MIN_SECRET_BYTES, readKey, secretKey, type TokenPolicy, type VerificationKey } from './jwk.ts'
+
+/** Settings by which tokens are judged; bindings of the script. docs/auth.md describes them. */
+export interface KeySettings {
+  /** base64url. */
+  JWT_SECRET?: string
+  /** One audience, or several separated by commas. */
+  JWT_AUDIENCE?: string
+  /** A JSON Web Key Set, as JSON text or as a table of `[vars]`. */
+  JWT_KEYS?: string | object
+  /** One URL of a JSON Web Key Set, or several separated by commas. */
+  JWKS_URL?: string
+  /** Address ranges that key sets are not fetched from, separated by commas; `local` stands for all that are not public. */
+  JWKS_REJECT_IP_RANGES?: string
+  /** `1d`, `12h`, `90m`, or a number of seconds. */
+  JWT_MAX_LIFETIME?: string | number
+  /** Seconds. */
+  JWT_CLOCK_TOLERANCE?: string | number
+  /** Address of a Supabase project. */
+  SUPABASE_URL?: string
+  /** The text that Supabase shows as JWT secret. */
+  SUPABASE_JWT_SECRET?: string
+}
+
+/** A key set that is fetched. */
+export interface RemoteKeySet {
+  url: URL
+  policy: TokenPolicy
+}
+
+export interface AuthSettings {
+  /** Clocks of an identity provider and ours may differ so much. */
+  toleranceSeconds: number
+  keys: VerificationKey[]
+  remote: RemoteKeySet[]
+}
+
+const DAY_SECONDS = 86_400
+const DEFAULT_TOLERANCE_SECONDS = 60
+const MAX_TOLERANCE_SECONDS = 600
+/** Supabase lets projects choose up to a week; 20 minutes more as its tokens are renewed late. */
+const SUPABASE_LIFETIME_SECONDS = 7 * DAY_SECONDS + 20 * 60
+const SUPABASE_AUDIENCE = 'authenticated'
+const SUPABASE_KEYS = 'auth/v1/.well-known/jwks.json'
+const MAX_URLS = 8
+
+export const SETTINGS = [
+  'JWT_SECRET',
+  'JWT_AUDIENCE',
+  'JWT_KEYS',
+  'JWKS_URL',
+  'JWKS_REJECT_IP_RANGES',
+  'JWT_MAX_LIFETIME',
+  'JWT_CLOCK_TOLERANCE',
+  'SUPABASE_URL',
+  'SUPABASE_JWT_SECRET',
+] as const satisfies readonly (keyof KeySettings)[]
+
+/** Throws PSYNC_S2201 and S2203, naming the setting and never the value of a secret. */
+export function authSettings(bindings: KeySettings): AuthSettings {
+  const settings = texts(bindings)
+  const audiences = list(settings.JWT_AUDIENCE)
+  const maxLifetimeSeconds = settings.JWT_MAX_LIFETIME ? lifetime(settings.JWT_MAX_LIFETIME) : DAY_SECONDS
+  const own: TokenPolicy = { audiences, maxLifetimeSeconds }
+  const supabase: TokenPolicy = {
+    audiences: [SUPABASE_AUDIENCE],
+    maxLifetimeSeconds: Math.max(maxLifetimeSeconds, SUPABASE_LIFETIME_SECONDS),
+  }
+
+  const ownKeys: VerificationKey[] = []
+  if (settings.JWT_SECRET) ownKeys.push(secretKey(secretBytes(settings.JWT_SECRET), own))
+  if (settings.JWT_KEYS) ownKeys.push(...staticKeys(settings.JWT_KEYS, own))
+  const refused = addressRanges(list(settings.JWKS_REJECT_IP_RANGES))
+  if (typeof refused === 'string') {
+    throw unusable(`JWKS_REJECT_IP_RANGES: ${JSON.stringify(refused)} is no address range; write 10.0.0.0/8, fd00::/8 or local`)
+  }
+  const remoteKeySet = (setting: string, text: string, policy: TokenPolicy): RemoteKeySet => {
+    const url = urlOf(setting, text)
+    if (!hostIn(url, refused)) return { url, policy }
+    throw new RockpoolError('PSYNC_S2203', `${setting}: JWKS_REJECT_IP_RANGES forbids the address ${url.hostname}`)
+  }
+  const urls = list(settings.JWKS_URL)
+  if (urls.length > MAX_URLS) throw unusable(`JWKS_URL names ${urls.length} URLs; at most ${MAX_URLS} are allowed`)
+  const ownRemote = urls.map((url) => remoteKeySet('JWKS_URL', url, own))
+
+  const keys = [...ownKeys]
+  const remote = [...ownRemote]
+  if (settings.SUPABASE_JWT_SECRET) keys.push(secretKey(supabaseSecret(settings.SUPABASE_JWT_SECRET), supabase, ['HS256']))
+  if (settings.SUPABASE_URL) {
+    const base = urlOf('SUPABASE_URL', settings.SUPABASE_URL)
+    remote.push(remoteKeySet('SUPABASE_URL', new URL(SUPABASE_KEYS, `${base.href.replace(/\/+$/, '')}/`).href, supabase))
+  }
+  if (keys.length + remote.length === 0) {
+    throw unusable(
+      'JWT_SECRET is not set (`wrangler secret put JWT_SECRET` takes it, base64url), nor is JWT_KEYS, JWKS_URL, SUPABASE_URL or SUPABASE_JWT_SECRET',
+    )
+  }
+  if (ownKeys.length + ownRemote.length > 0 && audiences.length === 0) {
+    throw unusable('JWT_AUDIENCE is not set: name the audience that tokens carry')
+  }
+  return { toleranceSeconds: tolerance(settings.JWT_CLOCK_TOLERANCE), keys, remote }
+}
+
+/** `[vars]` may hold numbers and tables as well. */
+function texts(bindings: KeySettings): { [name in keyof KeySettings]?: string } {
+  const settings: { [name in keyof KeySettings]?: string } = {}
+  for (const name of SETTINGS) {
+    const value: unknown = bindings[name]
+    if (value !== undefined && value !== null) settings[name] = typeof value === 'string' ? value : JSON.stringify(value)
+  }
+  return settings
+}
+
+function secretBytes(secret: string): Uint8Array {
+  if (!/^[A-Za-z0-9_-]+={0,2}$/.test(secret)) throw unusable('JWT_SECRET is not base64url')
+  return longEnough('JWT_SECRET', new Uint8Array(Buffer.from(secret, 'base64url')))
+}
+
+/** The text itself is the secret, although it often looks like base64. */
+function supabaseSecret(secret: string): Uint8Array {
+  return longEnough('SUPABASE_JWT_SECRET', new TextEncoder().encode(secret))
+}
+
+function longEnough(setting: string, bytes: Uint8Array): Uint8Array {
+  if (bytes.length >= MIN_SECRET_BYTES) return bytes
+  throw unusable(`${setting} has ${bytes.length} bytes; HS256 needs at least ${MIN_SECRET_BYTES}`)
+}
+
+function staticKeys(text: string, policy: TokenPolicy): VerificationKey[] {
+  const parsed = json(text)
+  const given = typeof parsed === 'object' && parsed !== null && 'keys' in parsed ? parsed.keys : null
+  if (!Array.isArray(given) || given.length === 0) throw unusable('JWT_KEYS is not a JSON Web Key Set: {"keys": [{"kty": …}]}')
+  return given.map((each: unknown, i) => {
+    const key = readKey(each, policy, { secrets: true })
+    if (typeof key === 'string') throw unusable(`JWT_KEYS: keys[${i}] ${key}`)
+    return key
+  })
+}
+
+function urlOf(setting: string, text: string): URL {
+  const url = URL.canParse(text) ? new URL(text) : null
+  if (!url) throw unusable(`${setting}: ${JSON.stringify(text.slice(0, 200))} is not a URL`)
+  if (url.username !== '' || url.password !== '') throw unusable(`${setting}: a URL with a user or password is not allowed`)
+  if (url.protocol === 'https:' || (url.protocol === 'http:' && isLoopback(url))) return url
+  throw unusable(`${setting}: the URL must begin with https:// (http:// only for this machine, during development)`)
+}
+
+const UNITS: Record<string, number> = { '': 1, s: 1, m: 60, h: 3_600, d: DAY_SECONDS }
+
+function lifetime(text: string): number {
+  const parts = /^(\d{1,9})([smhd]?)$/.exec(text.trim())
+  const seconds = Number(parts?.[1] ?? 0) * (UNITS[parts?.[2] ?? ''] ?? 0)
+  if (seconds > 0) return seconds
+  throw unusable('JWT_MAX_LIFETIME is not a duration: write 1d, 12h, 90m, or a number of seconds')
+}
+
+function tolerance(text: string | undefined): number {
+  if (!text) return DEFAULT_TOLERANCE_SECONDS
+  const seconds = /^\d{1,4}$/.test(text.trim()) ? Number(text) : Number.NaN
+  if (seconds <= MAX_TOLERANCE_SECONDS) return seconds
+  throw unusable(`JWT_CLOCK_TOLERANCE is not a number of seconds from 0 to ${MAX_TOLERANCE_SECONDS}`)
+}
+
+const list = (text: string | undefined): string[] => (text ?? '').split(',').flatMap((part) => part.trim() || [])
+
+function json(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return null
+  }
+}
+
+export const unusable = (message: string) => new RockpoolError('PSYNC_S2201', `key settings are not usable: ${message}`)
