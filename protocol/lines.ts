@@ -1,4 +1,4 @@
-import type { WireOp } from './ops.ts'
+import type { OpId, WireOp } from './ops.ts'
 
 /** Why a client has a bucket: `default` indexes the checkpoint's `streams`, `sub` the request's `streams.subscriptions`. */
 export type BucketReason = { default: number } | { sub: number }
@@ -28,6 +28,15 @@ export type SyncLine =
   | { partial_checkpoint_complete: { last_op_id: string; priority: number } }
   | { checkpoint_complete: { last_op_id: string } }
   | { token_expires_in: number }
+
+/** A `data` line whose ops are texts already (see `opText`), joined by `,`: copied, not formatted. */
+export interface DataLine {
+  bucket: string
+  after: OpId
+  next: OpId
+  more: boolean
+  ops: string
+}
 
 /** What a client asks with (body of `POST /sync/stream`, `open` of the native WebSocket). Validated at the edge; nulls are absent. */
 export interface StreamRequest {

@@ -45,10 +45,17 @@ describe('installedPackages', () => {
     write('node_modules/@a/tool/package.json', { license: 'LGPL-3.0-or-later' })
     write('node_modules/b/package.json', { licenses: [{ type: 'MIT' }, { type: 'GPL-2.0' }] })
     write('node_modules/b/node_modules/c/package.json', {})
+    write('node_modules/d/package.json', {})
+    const text = 'MIT License\n\nCopyright (c) 2023 Some B. Ody\n\nPermission is hereby granted, free of charge, to any person'
+    writeFileSync(join(root, 'node_modules/d/LICENSE'), text)
+    write('node_modules/e/package.json', {})
+    writeFileSync(join(root, 'node_modules/e/LICENSE'), 'GNU General Public License')
     expect(installedPackages(root).sort((x, y) => x.path.localeCompare(y.path))).toEqual([
       { path: 'node_modules/@a/tool', licence: 'LGPL-3.0-or-later', dev: true },
       { path: 'node_modules/b', licence: 'MIT OR GPL-2.0', dev: false },
       { path: 'node_modules/b/node_modules/c', licence: null, dev: false },
+      { path: 'node_modules/d', licence: 'MIT', dev: false },
+      { path: 'node_modules/e', licence: null, dev: false },
     ])
   })
 })

@@ -71,7 +71,7 @@ export function installedPackages(root: string): InstalledPackage[] {
         const known = locked[real]
         found.set(real, {
           path: real,
-          licence: licenceOf(readJson(join(folder, 'package.json'))),
+          licence: licenceOf(readJson(join(folder, 'package.json'))) ?? licenceOfText(folder),
           dev: isRecord(known) && (known.dev === true || known.devOptional === true),
         })
         visit(join(folder, 'node_modules'))
@@ -88,6 +88,13 @@ function licenceOf(manifest: Record<string, unknown>): string | null {
   const old = Array.isArray(manifest.licenses) ? manifest.licenses : [manifest.license]
   const names = old.map((entry: unknown) => (isRecord(entry) ? entry.type : entry)).filter((name) => typeof name === 'string')
   return names.length > 0 ? names.join(' OR ') : null
+}
+
+/** A package that names no licence may still carry the text of one. */
+function licenceOfText(folder: string): string | null {
+  const path = join(folder, 'LICENSE')
+  const text = existsSync(path) ? readFileSync(path, 'utf8').replace(/\s+/g, ' ') : ''
+  return /^MIT License Copyright \(c\) .{1,200}? Permission is hereby granted, free of charge,/.test(text) ? 'MIT' : null
 }
 
 function readJson(path: string): Record<string, unknown> {

@@ -11,8 +11,9 @@ import { checkpointRequest } from './checkpoint-request.ts'
 import { direct } from './direct.ts'
 import { publicError } from './errors.ts'
 import { clientId, readJson, streamRequest, validated } from './sync/body.ts'
+import { heldStatus } from './sync/held.ts'
 import { streamResponse } from './sync/http.ts'
-import { nativeStream } from './sync/native.ts'
+import { webSocketStream } from './sync/web-socket.ts'
 
 const clientIdQuery = z.object({ client_id: clientId })
 
@@ -39,11 +40,11 @@ const replicatorOf = (c: Request) => c.env.REPLICATOR.getByName(replicatorName(D
 app.post('/sync/stream', async (c) => {
   const session = await sessionOf(c)
   const request = streamRequest(await readJson(c.req.raw))
-  return streamResponse(c.env, DEFAULT_TENANT, session, request)
+  return streamResponse(c.env, DEFAULT_TENANT, session, request, c.req.header('accept'))
 })
 
 app.get('/sync/stream', (c) => {
-  if (c.req.header('upgrade')?.toLowerCase() === 'websocket') return nativeStream(c.env, DEFAULT_TENANT)
+  if (isUpgrade(c)) return webSocketStream(c.env, DEFAULT_TENANT)
   throw new RockpoolError('PSYNC_S2001', 'GET /sync/stream is a WebSocket; over HTTP it is POST', { status: 426 })
 })
 
@@ -66,7 +67,7 @@ app.post('/sync/checkpoint-request', async (c) => {
 /** With any valid token; what names users or rows only with one that says `operator: true`. */
 app.get('/status', async (c) => {
   const session = await sessionOf(c)
-  const status = await replicatorOf(c).status({ v: MESSAGE_VERSION })
+  const status = { ...(await replicatorOf(c).status({ v: MESSAGE_VERSION })), streams: heldStatus() }
   if (session.claims.operator === true) return c.json({ data: status })
   const failingBuckets = status.failingBuckets.map((each) => ({ ...each, bucket: '…' }))
   const hidden = { skippedRows: { ...status.skippedRows, recent: [] }, diagnostics: { ...status.diagnostics, recent: [] } }
@@ -78,9 +79,12 @@ app.get('/probes/:probe{startup|liveness|readiness}', (c) => c.json({ data: { st
 
 app.route('/buckets', direct)
 
-app.notFound((c) => refuse(noRoute(c)))
+/** Some clients put their own path behind the address, or none: the WebSocket is the same everywhere. */
+app.notFound((c) => (isUpgrade(c) ? webSocketStream(c.env, DEFAULT_TENANT) : refuse(noRoute(c))))
 
 app.onError((error) => refuse(publicError(error)))
+
+const isUpgrade = (c: Request): boolean => c.req.header('upgrade')?.toLowerCase() === 'websocket'
 
 function refuse(error: RockpoolError): Response {
   return Response.json(error.body(), { status: error.status, headers: { 'cache-control': 'no-store' } })

@@ -1,8 +1,8 @@
 import { z } from 'zod'
-import { MESSAGE_VERSION, type AckFrame, type ReplicatorFrame, type SubscribeFrame } from '../../protocol/messages.ts'
+import { understands, type AckFrame, type ReplicatorFrame, type SubscribeFrame } from '../../protocol/messages.ts'
 
 const bucket = z.tuple([z.string(), z.number(), z.number(), z.number(), z.string().nullable()])
-const v = z.literal(MESSAGE_VERSION)
+const v = z.number().refine((version) => understands(version))
 
 const replicator = z.union([
   z.object({

@@ -1,6 +1,6 @@
 import { env, evictDurableObject, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test'
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
-import type { NoticeBucket, RelayFrame } from '../../protocol/messages.ts'
+import { MESSAGE_VERSION, type NoticeBucket, type RelayFrame } from '../../protocol/messages.ts'
 import { bucketHash, bucketObjectName } from '../../protocol/names.ts'
 import { putChecksum } from '../../protocol/op-checksum.ts'
 import { opText } from '../../protocol/ops.ts'
@@ -67,10 +67,10 @@ async function open(relay: DurableObjectStub, path: string): Promise<{ socket: S
   return { socket: new Socket(response.webSocket), has: response.headers.get('rockpool-checkpoint') }
 }
 
-const subscribe = (seq: number, add: string[], remove: string[] = []) => ({ v: 1, type: 'subscribe', seq, add, remove })
-const gap = (checkpoint: number) => ({ v: 1, type: 'gap', checkpoint, plan: 'p' })
+const subscribe = (seq: number, add: string[], remove: string[] = []) => ({ v: MESSAGE_VERSION, type: 'subscribe', seq, add, remove })
+const gap = (checkpoint: number) => ({ v: MESSAGE_VERSION, type: 'gap', checkpoint, plan: 'p' })
 const notice = (previous: number, checkpoint: number, buckets: NoticeBucket[], part = 1, parts = 1) => ({
-  ...{ v: 1, type: 'notice', checkpoint, previous, plan: 'p', part, parts, buckets },
+  ...{ v: MESSAGE_VERSION, type: 'notice', checkpoint, previous, plan: 'p', part, parts, buckets },
 })
 
 /** One op in a bucket. */
@@ -79,7 +79,7 @@ async function append(bucket: string, id: number): Promise<NoticeBucket> {
   const checksum = putChecksum('t', 'x', data)
   const body = opText(id, { op: 'PUT', objectType: 't', objectId: 'x', subkey: 's', checksum, data })
   const object = env.BUCKET.getByName(await bucketObjectName('default', bucket))
-  const state = await object.append({ v: 1, first: id, last: id, count: 1, checksum, body, committed: 0 })
+  const state = await object.append({ v: MESSAGE_VERSION, first: id, last: id, count: 1, checksum, body, committed: 0 })
   return [bucketHash(bucket), state.count, state.checksum, state.last, body]
 }
 
@@ -119,7 +119,7 @@ test('a stream is greeted at what was committed when it came, is answered with s
   // 15 is older than what was committed when the stream came.
   replicator.send(gap(15))
   replicator.send(notice(15, 20, []))
-  expect(await stream.next()).toEqual({ v: 1, type: 'update', checkpoint: 20, plan: 'p', seq: null, buckets: [] })
+  expect(await stream.next()).toEqual({ v: MESSAGE_VERSION, type: 'update', checkpoint: 20, plan: 'p', seq: null, buckets: [] })
   stream.send(subscribe(1, ['a', 'empty']))
   expect(await stream.next()).toMatchObject({
     checkpoint: 20,
@@ -204,7 +204,7 @@ test('a stream that acknowledges nothing gets no more than its credit, then one 
   expect(acknowledged).toMatchObject({ type: 'ack' })
   while (stream.waiting > 0) await receive()
   expect(bytes).toBeLessThan(320 * 1024)
-  stream.send({ v: 1, type: 'ack', received: Number.MAX_SAFE_INTEGER })
+  stream.send({ v: MESSAGE_VERSION, type: 'ack', received: Number.MAX_SAFE_INTEGER })
   for (;;) {
     const frame = await receive()
     if (frame.buckets.every(([, , , , inline]) => inline !== null)) continue

@@ -1,11 +1,11 @@
 import { z } from 'zod'
-import { PING, PONG, SOCKET_CREDIT } from '../../protocol/messages.ts'
+import { PING, PONG, SOCKET_CREDIT, understands } from '../../protocol/messages.ts'
 import type { OpId } from '../../protocol/ops.ts'
 import type { Environment } from '../environment.ts'
 import type { Database } from '../database.ts'
 import { fault, pause } from '../faults.ts'
 
-const ackFrame = z.object({ v: z.number(), type: z.literal('ack'), received: z.number() })
+export const ackFrame = z.object({ v: z.number().refine((version) => understands(version)), type: z.literal('ack'), received: z.number() })
 
 const PING_MS = 30_000
 const FIRST_WAIT_MS = 100

@@ -83,8 +83,10 @@ export class SimClient {
       read: (bucket, after, checkpoint) => answered(() => this.#world.bucket(bucket).read(after, checkpoint, READ_BUDGET)),
       rows: (bucket, checkpoint) => answered(() => this.#world.bucket(bucket).rows(checkpoint)),
       connect: () => this.#connect(signal),
+      tails: () => {},
       lines: {
         signal,
+        room: () => sim.sleep(),
         send: line,
         data: ({ bucket, after, next, more, ops }) =>
           line({

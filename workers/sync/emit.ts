@@ -1,18 +1,19 @@
+import { splitOps } from '../../durable-objects/bucket/ops.ts'
 import { signedChecksum } from '../../protocol/checksum.ts'
 import type { BucketEntry } from '../../protocol/lines.ts'
-import type { BucketState } from '../../protocol/messages.ts'
 import type { OpId } from '../../protocol/ops.ts'
-import type { ResolvedBucket } from '../../sync-config/types.ts'
 import type { StreamPorts, Upstream } from './ports.ts'
 import type { Resolved } from './resolve.ts'
-import { sameState, type View } from './view.ts'
+import type { View } from './view.ts'
 
 /** Below so many ops a checkpoint is finished although a newer one is known. */
 const OPS_BEFORE_INTERRUPTION = 1_000
 
 interface Told {
   writeCheckpoint: string | null
-  buckets: Map<string, BucketState>
+  /** `streams` of the last full checkpoint, as JSON. */
+  streams: string
+  buckets: Map<string, BucketEntry>
 }
 
 /** Announces the view's checkpoint and sends what the client lacks. */
@@ -32,14 +33,15 @@ export class Emitter {
 
   /** False: start over, because a newer checkpoint is known. True: wait for the next message, also when the upstream fell on the way. */
   async emit(resolved: Resolved, upstream: Upstream): Promise<boolean> {
-    const { checkpoint, states } = this.#view
-    const buckets = new Map(resolved.buckets.map(({ bucket }) => [bucket, states.get(bucket) ?? { count: 0, checksum: 0, last: 0 }]))
-    if (!(await this.#announce(resolved, buckets))) return true
+    const { checkpoint } = this.#view
+    const entries = this.#entries(resolved)
+    if (!(await this.#announce(resolved, entries))) return true
     this.#done = false
-    const groups = this.#groups(resolved.buckets, buckets)
+    const groups = this.#groups(entries)
     let sent = 0
     for (const [i, group] of groups.entries()) {
       for (const bucket of group.buckets) {
+        if (upstream.waiting > 0 && sent >= OPS_BEFORE_INTERRUPTION) return false
         const ops = await this.#send(bucket, checkpoint, upstream, sent)
         if (typeof ops === 'string') return ops === 'fallen'
         sent += ops
@@ -53,38 +55,53 @@ export class Emitter {
     return true
   }
 
+  #entries(resolved: Resolved): Map<string, BucketEntry> {
+    const { states } = this.#view
+    return new Map(
+      resolved.buckets.map(({ bucket, priority, reasons }) => {
+        const state = states.get(bucket)
+        const checksum = signedChecksum(state?.checksum ?? 0)
+        return [bucket, { bucket, checksum, count: state?.count ?? 0, priority, subscriptions: reasons }]
+      }),
+    )
+  }
+
   /** The first line, or what has changed since the last one. False: nothing has. */
-  async #announce(resolved: Resolved, buckets: Map<string, BucketState>): Promise<boolean> {
+  async #announce(resolved: Resolved, entries: Map<string, BucketEntry>): Promise<boolean> {
     const { lines } = this.#ports
     const last_op_id = String(this.#view.checkpoint)
     const write = resolved.writeCheckpoint === null ? {} : { write_checkpoint: resolved.writeCheckpoint }
     const told = this.#told
-    if (!told) {
-      const entries = resolved.buckets.map((bucket) => entryOf(bucket, buckets))
-      await lines.send({ checkpoint: { last_op_id, ...write, buckets: entries, streams: resolved.streams } })
-      // The client forgets what is not in its first checkpoint, so it starts anew if it comes back.
-      for (const bucket of [...this.#positions.keys()]) if (!buckets.has(bucket)) this.#positions.delete(bucket)
+    const streams = JSON.stringify(resolved.streams)
+    // A diff cannot change the list of streams, so behind a switch of the plan the client gets a whole checkpoint.
+    if (told?.streams !== streams) {
+      await lines.send({ checkpoint: { last_op_id, ...write, buckets: [...entries.values()], streams: resolved.streams } })
+      // The client forgets what is not in a whole checkpoint, so it starts anew if it comes back.
+      for (const bucket of [...this.#positions.keys()]) if (!entries.has(bucket)) this.#forget(bucket)
     } else {
-      const updated = resolved.buckets.filter(({ bucket }) => !sameState(told.buckets.get(bucket), buckets.get(bucket)))
-      const removed = [...told.buckets.keys()].filter((bucket) => !buckets.has(bucket))
+      const all = [...entries.values()]
+      const changed = all.some((entry) => !sameContent(told.buckets.get(entry.bucket), entry))
+      const removed_buckets = [...told.buckets.keys()].filter((bucket) => !entries.has(bucket))
       const sameWrite = resolved.writeCheckpoint === told.writeCheckpoint
-      if (updated.length === 0 && removed.length === 0 && sameWrite && this.#done) return false
-      const updated_buckets = updated.map((bucket) => entryOf(bucket, buckets))
-      await lines.send({ checkpoint_diff: { last_op_id, ...write, updated_buckets, removed_buckets: removed } })
-      for (const bucket of removed) {
-        this.#positions.delete(bucket)
-        this.#view.dropTail(bucket)
-      }
+      if (!changed && removed_buckets.length === 0 && sameWrite && this.#done) return false
+      const updated_buckets = all.filter((entry) => !sameEntry(told.buckets.get(entry.bucket), entry))
+      await lines.send({ checkpoint_diff: { last_op_id, ...write, updated_buckets, removed_buckets } })
+      for (const bucket of removed_buckets) this.#forget(bucket)
     }
-    this.#told = { writeCheckpoint: resolved.writeCheckpoint, buckets }
+    this.#told = { writeCheckpoint: resolved.writeCheckpoint, streams, buckets: entries }
     return true
   }
 
+  #forget(bucket: string): void {
+    this.#positions.delete(bucket)
+    this.#view.dropTail(bucket)
+  }
+
   /** Buckets that are behind, the most urgent first. */
-  #groups(resolved: readonly ResolvedBucket[], buckets: Map<string, BucketState>): { priority: number; buckets: string[] }[] {
+  #groups(entries: Map<string, BucketEntry>): { priority: number; buckets: string[] }[] {
     const groups = new Map<number, string[]>()
-    for (const { bucket, priority } of resolved) {
-      if ((this.#positions.get(bucket) ?? 0) >= (buckets.get(bucket)?.last ?? 0)) {
+    for (const { bucket, priority } of entries.values()) {
+      if ((this.#positions.get(bucket) ?? 0) >= (this.#view.states.get(bucket)?.last ?? 0)) {
         this.#view.startTail(bucket)
         continue
       }
@@ -99,18 +116,19 @@ export class Emitter {
   async #send(bucket: string, checkpoint: OpId, upstream: Upstream, sentBefore: number): Promise<number | 'newer' | 'fallen'> {
     const { lines, read } = this.#ports
     const tail = this.#view.tail(bucket)
-    if (tail && tail.pieces > 0) {
+    if (tail) {
       const after = this.#positions.get(bucket) ?? 0
       await lines.data({ bucket, after, next: tail.last, more: false, ops: tail.ops })
       this.#positions.set(bucket, tail.last)
       this.#view.startTail(bucket)
-      return tail.pieces
+      return splitOps(tail.ops).length
     }
     // Ops that come while it is read would leave a hole behind an interruption.
     this.#view.dropTail(bucket)
     let sent = 0
     for (;;) {
       const after = this.#positions.get(bucket) ?? 0
+      await lines.room()
       const answer = await read(bucket, after, checkpoint)
       if (answer.kind !== 'ops') {
         // Compaction went beyond this checkpoint, or the bucket is gone: a newer message says what is so now.
@@ -132,7 +150,9 @@ export class Emitter {
   }
 }
 
-function entryOf({ bucket, priority, reasons }: ResolvedBucket, buckets: Map<string, BucketState>): BucketEntry {
-  const state = buckets.get(bucket)
-  return { bucket, checksum: signedChecksum(state?.checksum ?? 0), count: state?.count ?? 0, priority, subscriptions: reasons }
-}
+/** Whether nothing changed of which a client must hear. */
+const sameContent = (a: BucketEntry | undefined, b: BucketEntry): boolean => a?.checksum === b.checksum && a.count === b.count
+
+/** Why a client has a bucket, and how urgently, is told along with the next change. */
+const sameEntry = (a: BucketEntry | undefined, b: BucketEntry): boolean =>
+  sameContent(a, b) && a?.priority === b.priority && JSON.stringify(a.subscriptions) === JSON.stringify(b.subscriptions)

@@ -1,79 +1,145 @@
 import type { Environment } from '../../durable-objects/environment.ts'
 import type { StreamRequest } from '../../protocol/lines.ts'
 import type { Session } from '../auth/token.ts'
-import { Budget, ended } from './budget.ts'
+import { bsonLines } from './bson-lines.ts'
+import { Budget, ended, streamBudget } from './budget.ts'
+import { Held } from './held.ts'
 import { Keepalive } from './keepalive.ts'
-import { RESPONSE_BUFFER_BYTES } from './limits.ts'
-import { dataText, lineText } from './lines.ts'
+import { FIRST_LINE_SECONDS, RESPONSE_BUFFER_BYTES } from './limits.ts'
+import { ndjsonLines, nestedLines } from './lines.ts'
+import { BSON, negotiate } from './negotiate.ts'
 import { objectPorts } from './objects.ts'
+import type { LineSink } from './ports.ts'
 import { runStream } from './stream.ts'
 
-/** `POST /sync/stream`: an endless body of lines. The reader's pull paces it. */
-export function streamResponse(env: Environment, tenant: string, session: Session, request: StreamRequest): Response {
+/**
+ * `POST /sync/stream`: an endless body of lines, in the form that `accept` prefers. The reader's pull paces it. What goes wrong before the first line
+ * rejects; after it there is no line for errors, and the body breaks.
+ */
+export async function streamResponse(
+  env: Environment,
+  tenant: string,
+  session: Session,
+  request: StreamRequest,
+  accept: string | undefined,
+): Promise<Response> {
+  const type = negotiate(accept)
+  const encoder = type === BSON ? bsonLines : request.raw_data === true ? ndjsonLines : nestedLines
+  const limits = streamBudget(env)
   const stop = new AbortController()
-  const encoder = new TextEncoder()
-  let room: () => void = () => {}
-  let controller: ReadableStreamDefaultController<Uint8Array> | null = null
-  const budget = new Budget(() => stop.abort(ended('the stream has used up its budget')))
-
-  const body = new ReadableStream<Uint8Array>(
-    {
-      start: (given) => {
-        controller = given
-      },
-      pull: () => room(),
-      cancel: () => stop.abort(ended('the receiver has gone')),
-    },
-    new ByteLengthQueuingStrategy({ highWaterMark: RESPONSE_BUFFER_BYTES }),
-  )
-  const enqueue = (text: string): void => {
-    const bytes = encoder.encode(`${text}\n`)
-    budget.bytes(bytes.length)
-    controller?.enqueue(bytes)
-  }
-  const write = async (text: string): Promise<void> => {
-    while (!stop.signal.aborted && (controller?.desiredSize ?? 0) <= 0) await new Promise<void>((resolve) => (room = resolve))
-    stop.signal.throwIfAborted()
-    enqueue(text)
-  }
-  stop.signal.addEventListener('abort', () => room())
-
+  const body = new Body(stop)
+  const budget = new Budget(limits, () => stop.abort(ended('the stream has used up its budget')))
   const keepalive = new Keepalive(session.expires, {
     // Behind what waits for the reader there is no need for a sign of life.
     tell: (seconds) => {
-      if (!stop.signal.aborted && (seconds === 0 || (controller?.desiredSize ?? 0) > 0)) enqueue(lineText({ token_expires_in: seconds }))
+      if (!stop.signal.aborted && (seconds === 0 || body.hasRoom)) body.write(encoder.line({ token_expires_in: seconds }))
     },
     expired: () => stop.abort(ended('the token has expired')),
   })
-  const lines = {
+  const write = async (bytes: Uint8Array): Promise<void> => {
+    await body.room()
+    budget.bytes(bytes.length)
+    body.write(bytes)
+  }
+  const lines: LineSink = {
     signal: stop.signal,
-    send: (line: Parameters<typeof lineText>[0]) => write(lineText(line)),
-    data: (line: Parameters<typeof dataText>[0]) => write(dataText(line)),
+    room: () => body.room(),
+    send: (line) => write(encoder.line(line)),
+    data: (line) => write(encoder.data(line)),
   }
-  const finish = (error?: unknown): void => {
-    keepalive.stop()
-    // After the first byte there is no line for errors: a clean end when there is nothing to complain about, else a broken one.
-    try {
-      if (stop.signal.aborted) controller?.close()
-      else controller?.error(error)
-    } catch {
-      // The receiver has gone.
-    }
-    if (!stop.signal.aborted) stop.abort(error)
-  }
-  runStream({ request, claims: session.claims, user: session.user }, objectPorts(env, tenant, lines, budget)).then(
-    () => finish(ended('the stream is over')),
+  runStream({ request, claims: session.claims, user: session.user }, objectPorts(env, tenant, lines, budget, body.held)).catch(
     (error: unknown) => {
-      if (!stop.signal.aborted) console.error('a stream failed', error)
-      finish(error)
+      keepalive.stop()
+      if (!stop.signal.aborted && body.begun) console.error('a stream failed', error)
+      body.finish(error)
     },
   )
-  return new Response(body, {
+  await body.first
+  return new Response(body.readable, {
     headers: {
-      'content-type': 'application/x-ndjson',
+      'content-type': type,
       'cache-control': 'no-store',
       'x-accel-buffering': 'no',
       'content-encoding': 'identity',
     },
   })
+}
+
+/** A response body that is written to, and read at the reader's pace. */
+class Body {
+  readonly readable: ReadableStream<Uint8Array>
+  readonly held = new Held()
+  /** Resolves when the body has begun, or has been waited for long enough. Rejects with what went wrong before. */
+  readonly first: Promise<void>
+  begun = false
+  readonly #stop: AbortController
+  readonly #first = Promise.withResolvers<void>()
+  readonly #timer: ReturnType<typeof setTimeout>
+  #controller: ReadableStreamDefaultController<Uint8Array> | null = null
+  #room: () => void = () => {}
+
+  constructor(stop: AbortController) {
+    this.#stop = stop
+    this.first = this.#first.promise
+    this.#timer = setTimeout(() => this.#begin(), FIRST_LINE_SECONDS * 1_000)
+    this.readable = new ReadableStream<Uint8Array>(
+      {
+        start: (controller) => {
+          this.#controller = controller
+        },
+        pull: () => {
+          this.#count()
+          this.#room()
+        },
+        cancel: () => stop.abort(ended('the receiver has gone')),
+      },
+      new ByteLengthQueuingStrategy({ highWaterMark: RESPONSE_BUFFER_BYTES }),
+    )
+    stop.signal.addEventListener('abort', () => this.#room())
+  }
+
+  get hasRoom(): boolean {
+    return (this.#controller?.desiredSize ?? 0) > 0
+  }
+
+  async room(): Promise<void> {
+    while (!this.#stop.signal.aborted && !this.hasRoom) await new Promise<void>((resolve) => (this.#room = resolve))
+    this.#stop.signal.throwIfAborted()
+  }
+
+  /** Does not wait: whole lines only. */
+  write(bytes: Uint8Array): void {
+    this.#controller?.enqueue(bytes)
+    this.#count()
+    this.#begin()
+  }
+
+  /** A clean end when the stream was told to end, else a broken one. */
+  finish(error: unknown): void {
+    const clean = this.#stop.signal.aborted
+    if (!clean) this.#stop.abort(error)
+    this.held.close()
+    if (!clean && !this.begun) {
+      clearTimeout(this.#timer)
+      this.#first.reject(error)
+      return
+    }
+    this.#begin()
+    try {
+      if (clean) this.#controller?.close()
+      else this.#controller?.error(error)
+    } catch {
+      // The receiver has gone.
+    }
+  }
+
+  #begin(): void {
+    clearTimeout(this.#timer)
+    this.begun = true
+    this.#first.resolve()
+  }
+
+  #count(): void {
+    this.held.set('transport', RESPONSE_BUFFER_BYTES - (this.#controller?.desiredSize ?? RESPONSE_BUFFER_BYTES))
+  }
 }

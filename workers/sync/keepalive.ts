@@ -7,17 +7,24 @@ export interface KeepaliveActions {
   expired(): void
 }
 
-/** `token_expires_in` now and then, shortly before the token expires, and 0 when it has. */
+/** `token_expires_in` now and then, shortly before the token expires, and 0 when it has. Whole seconds. */
 export class Keepalive {
   readonly #actions: KeepaliveActions
+  readonly #periodic: boolean
   #expires: number
   #timer: ReturnType<typeof setTimeout> | null = null
 
-  /** `expires`: seconds since 1970. */
-  constructor(expires: number, actions: KeepaliveActions) {
+  /** `expires`: seconds since 1970. `periodic` false: the transport has signs of life of its own, so only the expiry is told. */
+  constructor(expires: number, actions: KeepaliveActions, periodic = true) {
     this.#expires = expires
     this.#actions = actions
+    this.#periodic = periodic
     this.#arm()
+  }
+
+  /** Whole seconds until the token expires, 0 when it has. */
+  get left(): number {
+    return Math.max(0, Math.ceil((this.#expires * 1_000 - Date.now()) / 1_000))
   }
 
   renew(expires: number): void {
@@ -35,14 +42,19 @@ export class Keepalive {
     const left = this.#expires * 1_000 - Date.now()
     const usual = KEEPALIVE_SECONDS * 1_000 * (1 + KEEPALIVE_JITTER * (2 * Math.random() - 1))
     const warning = left - EXPIRY_WARNING_SECONDS * 1_000
-    const wait = Math.min(usual, warning > 0 ? warning : usual, Math.max(left, 0))
-    this.#timer = setTimeout(() => this.#tick(), wait)
+    // A timer takes 2^31 - 1 ms; `#tick` looks again.
+    const waits = [Math.max(left, 0), LONGEST_MS]
+    if (this.#periodic) waits.push(usual)
+    if (warning > 0) waits.push(warning)
+    this.#timer = setTimeout(() => this.#tick(), Math.min(...waits))
   }
 
   #tick(): void {
-    const left = Math.ceil((this.#expires * 1_000 - Date.now()) / 1_000)
-    this.#actions.tell(Math.max(0, left))
+    const { left } = this
+    if (this.#periodic || left <= EXPIRY_WARNING_SECONDS) this.#actions.tell(left)
     if (left <= 0) this.#actions.expired()
     else this.#arm()
   }
 }
+
+const LONGEST_MS = 24 * 3_600_000

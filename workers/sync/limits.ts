@@ -8,19 +8,41 @@ export const MAX_CLIENT_ID_LENGTH = 256
 /** Levels of objects and lists in a request. */
 export const MAX_JSON_DEPTH = 100
 
-/** A native WebSocket that has not sent `open` by then is closed. */
-export const OPEN_FRAME_SECONDS = 10
+/** A WebSocket whose first frame has not come by then is closed. */
+export const FIRST_FRAME_SECONDS = 10
 /** A native client that lets a line wait for credit so long is closed; it may come back. */
 export const CREDIT_SECONDS = 120
-/** Credit beyond this is not counted: the server never sends more than this without hearing of the client. */
-export const MAX_CREDIT_BYTES = 16 * 1024 * 1024
 
-/** Bytes that an HTTP response keeps ready for its reader; a line larger than this is held alone. */
+/**
+ * What one client may make us hold, in bytes: 665,000 on their way to it, 256 KB of messages of the relay, and what `view.ts` keeps of ops.
+ * Together less than a million. Only a line that is larger by itself, because one op is, goes beyond.
+ */
+export const MAX_UNTAKEN_BYTES = 665_000
+/** Of a read, in UTF-16 units: the size of `data` lines. Large lines are what makes a first sync fast; more than one would not fit. */
+export const READ_LENGTH = 400_000
+/** A native client gives credit back at least this often: so much of what it has already may be missing from its account. */
+export const CREDIT_STEP_BYTES = 256 * 1024
+/** Bytes that an HTTP response keeps ready for its reader before another line is fetched. */
 export const RESPONSE_BUFFER_BYTES = 64 * 1024
 
-/** `token_expires_in` is sent this often, ±10 % so that clients which connected together do not stay together. Some close after 30 s. */
-export const KEEPALIVE_SECONDS = 20
-export const KEEPALIVE_JITTER = 0.1
+/** An HTTP response begins with its first line, so that an error before it has a status; or after so long. */
+export const FIRST_LINE_SECONDS = 10
+
+/** RSocket: behind so many bytes the client is asked for a sign that it has received them. */
+export const PROBE_BYTES = 32 * 1024
+/** RSocket: lines of a client that answers no such question are made this small, in UTF-16 units, rather than held in number. */
+export const SMALLEST_LINE = 4 * 1024
+/** RSocket: up to so many lines a client that answers no such question is trusted to mean what it requests. */
+export const TRUSTED_LINES = 128
+export const MAX_LIFETIME_SECONDS = 15 * 60
+/** RSocket: streams at a time on one connection. SDKs open one. */
+export const MAX_STREAMS = 4
+/** RSocket: a connection without streams is closed. */
+export const LINGER_SECONDS = 5
+
+/** `token_expires_in` is sent this often, ±5 % so that clients which connected together do not stay together: never more than 20 s apart. */
+export const KEEPALIVE_SECONDS = 19
+export const KEEPALIVE_JITTER = 0.05
 /** A last warning so long before the token expires: clients fetch a new one when they hear 30 or less. */
 export const EXPIRY_WARNING_SECONDS = 20
 

@@ -11,31 +11,26 @@ import {
 import { tokenRules, type TokenRules } from '../auth/keys.ts'
 import { sameAuthorisation, verifyToken, type Session } from '../auth/token.ts'
 import { publicError } from '../errors.ts'
-import { Budget, ended } from './budget.ts'
+import { Budget, ended, streamBudget } from './budget.ts'
+import { Credit } from './credit.ts'
 import { laterFrame, openFrame } from './frames.ts'
+import { Held } from './held.ts'
 import { Keepalive } from './keepalive.ts'
-import { CREDIT_SECONDS, MAX_CREDIT_BYTES, OPEN_FRAME_SECONDS } from './limits.ts'
+import { CREDIT_SECONDS } from './limits.ts'
 import { dataText, lineText } from './lines.ts'
 import { objectPorts, type ObjectPorts } from './objects.ts'
+import type { LineSink } from './ports.ts'
 import { runStream, type StreamInput } from './stream.ts'
+import type { SocketProtocol } from './web-socket.ts'
 
-/** The native WebSocket of `/sync/stream`. */
-export function nativeStream(env: Environment, tenant: string): Response {
-  const [client, server] = Object.values(new WebSocketPair())
-  if (!client || !server) throw new RockpoolError('ROCKPOOL_INTERNAL', 'the runtime made no pair of sockets')
-  server.accept()
-  new NativeStream(env, tenant, server)
-  return new Response(null, { status: 101, webSocket: client })
-}
-
-class NativeStream {
+/** The native protocol of the WebSocket: sync lines as text frames, paced by the client's credit. */
+export class NativeStream implements SocketProtocol {
   readonly #env: Environment
   readonly #tenant: string
   readonly #socket: WebSocket
   readonly #stop = new AbortController()
-  readonly #budget = new Budget(() => this.#end(ended('the stream has used up its budget')))
-  readonly #openTimer: ReturnType<typeof setTimeout>
-  #credit = 0
+  readonly #held = new Held()
+  readonly #credit = new Credit()
   #credited: () => void = () => {}
   /** Null until the first frame. */
   #opening: Promise<Session> | null = null
@@ -51,28 +46,28 @@ class NativeStream {
     this.#env = env
     this.#tenant = tenant
     this.#socket = socket
-    const late = new RockpoolError('ROCKPOOL_CLIENT_FRAME', `no open frame came within ${OPEN_FRAME_SECONDS} seconds`)
-    this.#openTimer = setTimeout(() => this.#end(late), OPEN_FRAME_SECONDS * 1_000)
-    socket.addEventListener('message', (event) => {
-      this.#receive(event.data).catch((error: unknown) => this.#end(error))
-    })
-    socket.addEventListener('close', () => this.#gone())
-    socket.addEventListener('error', () => this.#gone())
+  }
+
+  receive(data: unknown): void {
+    this.#receive(data).catch((error: unknown) => this.#end(error))
+  }
+
+  gone(): void {
+    if (!this.#stop.signal.aborted) this.#finish(CLOSE_NORMAL, '', ended('the receiver has gone'))
   }
 
   async #receive(data: unknown): Promise<void> {
     if (this.#stop.signal.aborted) return
     const rules = tokenRules(this.#env)
     if (!this.#opening) {
-      clearTimeout(this.#openTimer)
       const { request, token, credit } = openFrame(data)
-      this.#credit = Math.min(credit, MAX_CREDIT_BYTES)
+      this.#credit.add(credit)
       this.#opening = verifyToken(token, rules)
       return this.#open(request, await this.#opening)
     }
     const frame = laterFrame(data)
     if ('credit' in frame) {
-      this.#credit = Math.min(this.#credit + frame.credit, MAX_CREDIT_BYTES)
+      this.#credit.add(frame.credit)
       this.#credited()
     } else await this.#renew(frame.token, rules)
   }
@@ -98,41 +93,49 @@ class NativeStream {
   async #open(request: StreamInput['request'], session: Session): Promise<void> {
     if (this.#stop.signal.aborted) return
     this.#session = session
+    const budget = new Budget(streamBudget(this.#env), () => this.#end(ended('the stream has used up its budget')))
     this.#keepalive = new Keepalive(session.expires, {
       // It takes no credit: a sign of life must not wait.
       tell: (seconds) => this.#send(lineText({ token_expires_in: seconds })),
       expired: () => this.#end(new RockpoolError('PSYNC_S2103', 'the token has expired')),
     })
-    const lines = {
+    const write = async (text: string): Promise<void> => {
+      const bytes = Buffer.byteLength(text)
+      await this.#until(() => this.#credit.allows(bytes))
+      this.#credit.take(bytes)
+      budget.bytes(bytes)
+      this.#send(text)
+    }
+    const lines: LineSink = {
       signal: this.#stop.signal,
-      send: (line: Parameters<typeof lineText>[0]) => this.#write(lineText(line)),
-      data: (line: Parameters<typeof dataText>[0]) => this.#write(dataText(line)),
+      room: () => this.#until(() => this.#credit.hasRoom),
+      send: (line) => write(lineText(line)),
+      data: (line) => write(dataText(line)),
     }
     this.#input = { request, claims: session.claims, user: session.user }
-    this.#ports = objectPorts(this.#env, this.#tenant, lines, this.#budget)
+    this.#ports = objectPorts(this.#env, this.#tenant, lines, budget, this.#held)
     await runStream(this.#input, this.#ports)
   }
 
   /** `WebSocket.send` neither blocks nor reports: only the client's credit keeps a slow one from filling our memory. */
-  async #write(text: string): Promise<void> {
+  async #until(allowed: () => boolean): Promise<void> {
+    this.#held.set('transport', this.#credit.outstanding)
     const late = new RockpoolError('ROCKPOOL_CREDIT', `no credit came for ${CREDIT_SECONDS} seconds`)
-    while (this.#credit <= 0 && !this.#stop.signal.aborted) {
+    while (!allowed() && !this.#stop.signal.aborted) {
       const timer = setTimeout(() => this.#end(late), CREDIT_SECONDS * 1_000)
       await new Promise<void>((resolve) => (this.#credited = resolve))
       clearTimeout(timer)
+      this.#held.set('transport', this.#credit.outstanding)
     }
     this.#stop.signal.throwIfAborted()
-    const bytes = Buffer.byteLength(text)
-    this.#credit -= bytes
-    this.#budget.bytes(bytes)
-    this.#send(text)
   }
 
   #send(text: string): void {
+    this.#held.set('transport', this.#credit.outstanding)
     try {
       this.#socket.send(text)
     } catch {
-      this.#gone()
+      this.gone()
     }
   }
 
@@ -145,13 +148,9 @@ class NativeStream {
     this.#finish(closeCode(code), code, error)
   }
 
-  #gone(): void {
-    if (!this.#stop.signal.aborted) this.#finish(CLOSE_NORMAL, '', ended('the receiver has gone'))
-  }
-
   #finish(code: number, reason: string, error: unknown): void {
-    clearTimeout(this.#openTimer)
     this.#keepalive?.stop()
+    this.#held.close()
     this.#stop.abort(error)
     this.#credited()
     try {

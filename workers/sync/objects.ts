@@ -2,12 +2,12 @@ import type { Environment } from '../../durable-objects/environment.ts'
 import { MESSAGE_VERSION } from '../../protocol/messages.ts'
 import { bucketObjectName } from '../../protocol/names.ts'
 import type { Budget } from './budget.ts'
+import type { Held } from './held.ts'
+import { READ_LENGTH } from './limits.ts'
 import { planByHash } from './plans.ts'
 import type { LineSink, StreamPorts } from './ports.ts'
 import { openUpstream, type RelaySocket } from './upstream.ts'
 
-/** A data line of about 1 MB, in UTF-16 units. */
-const READ_BUDGET = 1024 * 1024
 const FIRST_WAIT_MS = 100
 const MAX_WAIT_MS = 10_000
 
@@ -17,7 +17,7 @@ export interface ObjectPorts extends StreamPorts {
 }
 
 /** The ports of a stream over the objects of a tenant. Calls are repeated, each with a new stub, until they are answered or the stream ends. */
-export function objectPorts(env: Environment, tenant: string, lines: LineSink, budget: Budget): ObjectPorts {
+export function objectPorts(env: Environment, tenant: string, lines: LineSink, budget: Budget, held: Held): ObjectPorts {
   const { signal } = lines
   let upstream: RelaySocket | null = null
 
@@ -47,11 +47,12 @@ export function objectPorts(env: Environment, tenant: string, lines: LineSink, b
   return {
     lines,
     pause,
-    connect: async () => (upstream = await openUpstream(env, tenant, signal, budget)),
+    tails: (length) => held.set('tails', length),
+    connect: async () => (upstream = await openUpstream(env, tenant, signal, budget, held)),
     again: () => upstream?.again(),
     plan: (hash) => untilAnswered(() => planByHash(env, tenant, hash)),
     read: (name, after, checkpoint) =>
-      untilAnswered(async () => (await bucket(name)).read({ v: MESSAGE_VERSION, after, checkpoint, budget: READ_BUDGET })),
+      untilAnswered(async () => (await bucket(name)).read({ v: MESSAGE_VERSION, after, checkpoint, budget: READ_LENGTH })),
     rows: (name, checkpoint) => untilAnswered(async () => (await bucket(name)).rows({ v: MESSAGE_VERSION, checkpoint })),
   }
 }

@@ -1,4 +1,4 @@
-import type { SyncLine } from '../../protocol/lines.ts'
+import type { DataLine, SyncLine } from '../../protocol/lines.ts'
 import type { Gone, Overtaken, RelayFrame, ReadAnswer, RowsAnswer, SubscribeFrame } from '../../protocol/messages.ts'
 import type { OpId } from '../../protocol/ops.ts'
 import type { LoadedPlan } from '../../sync-config/types.ts'
@@ -13,6 +13,8 @@ export interface StreamPorts {
   rows(bucket: string, checkpoint: OpId): Promise<RowsAnswer>
   /** Waits with back-off and jitter before try `attempt` (from 1). */
   pause(attempt: number): Promise<void>
+  /** Told how many UTF-16 units of ops are kept for later lines. */
+  tails(length: number): void
   lines: LineSink
 }
 
@@ -27,10 +29,11 @@ export interface Upstream {
 
 /** Where lines go. Transports encode them; keepalives go by the transport's own timer between them. */
 export interface LineSink {
-  /** Resolves when the receiver has room for more. Rejects when it has gone or the stream must end. */
+  /** Resolves when there is room for a large line: what the receiver cannot take yet is not read. Rejects like `send`. */
+  room(): Promise<void>
+  /** Resolves when the line is on its way. Rejects when the receiver has gone or the stream must end. */
   send(line: SyncLine): Promise<void>
-  /** A `data` line whose ops are texts already (see `opText`), joined by `,`: copied, not formatted. */
-  data(line: { bucket: string; after: OpId; next: OpId; more: boolean; ops: string }): Promise<void>
+  data(line: DataLine): Promise<void>
   /** Aborted when the receiver has gone, the token has expired, or a budget is used up. */
   readonly signal: AbortSignal
 }

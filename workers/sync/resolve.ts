@@ -11,9 +11,9 @@ export interface Resolved extends Resolution {
   writeCheckpoint: string | null
 }
 
-/** The mailbox of the client, when it named itself. */
-export function mailboxOf(input: StreamInput): string | null {
-  return input.request.client_id === undefined ? null : mailboxName(input.user, input.request.client_id)
+/** The mailbox of the client; one that does not name itself has that of its user. */
+export function mailboxOf(input: StreamInput): string {
+  return mailboxName(input.user, input.request.client_id ?? '')
 }
 
 /** Brings lookups, wanted buckets and the subscription to agreement at the view's checkpoint. */
@@ -21,7 +21,7 @@ export class Resolver {
   readonly #input: StreamInput
   readonly #ports: StreamPorts
   readonly #view: View
-  readonly #mailbox: string | null
+  readonly #mailbox: string
   #seq = 0
   #plan: LoadedPlan | null = null
 
@@ -41,9 +41,8 @@ export class Resolver {
       const program = plan.request(this.#context())
       const resolution = program.resolve((bucket) => this.#validRows(bucket))
       const need = [...resolution.need]
-      if (this.#mailbox !== null && !this.#validRows(this.#mailbox)) need.push(this.#mailbox)
-      const wanted = new Set(resolution.lookups)
-      if (this.#mailbox !== null) wanted.add(this.#mailbox)
+      if (!this.#validRows(this.#mailbox)) need.push(this.#mailbox)
+      const wanted = new Set([...resolution.lookups, this.#mailbox])
       const complete = resolution.need.length === 0
       if (complete) for (const { bucket } of resolution.buckets) wanted.add(bucket)
       const add = [...wanted].filter((bucket) => !view.subscribed.has(bucket))
@@ -119,7 +118,6 @@ export class Resolver {
 
   /** Markers may commit in another order than they were numbered. */
   #writeCheckpoint(): string | null {
-    if (this.#mailbox === null) return null
     let highest: bigint | null = null
     for (const row of this.#validRows(this.#mailbox) ?? []) {
       const { n }: { n: string } = JSON.parse(row)

@@ -4,7 +4,7 @@ import { testDatabase } from '../../durable-objects/test-database.ts'
 import { addChecksums } from '../../protocol/checksum.ts'
 import { RockpoolError } from '../../protocol/errors.ts'
 import type { StreamRequest, SyncLine } from '../../protocol/lines.ts'
-import type { NoticeBucket, ReadAnswer, RelayFrame, SubscribeFrame } from '../../protocol/messages.ts'
+import { MESSAGE_VERSION, type NoticeBucket, type ReadAnswer, type RelayFrame, type SubscribeFrame } from '../../protocol/messages.ts'
 import { bucketHash, mailboxName } from '../../protocol/names.ts'
 import { putChecksum } from '../../protocol/op-checksum.ts'
 import { opText } from '../../protocol/ops.ts'
@@ -29,7 +29,7 @@ class Relay {
 
   push(seq: number | null, buckets: NoticeBucket[]): void {
     const { checkpoint, plan } = this.#setting
-    this.frames.push({ v: 1, type: 'update', checkpoint, plan, seq, buckets })
+    this.frames.push({ v: MESSAGE_VERSION, type: 'update', checkpoint, plan, seq, buckets })
     this.#wake()
   }
 
@@ -75,6 +75,7 @@ class Setting {
   checkpoint = 0
   plan: string | null = 'p'
   program: RequestProgram['resolve'] = () => buckets({})
+  room: () => Promise<void> = async () => {}
   beforeRead: (bucket: string) => ReadAnswer | undefined = () => undefined
   result: Promise<unknown> = Promise.resolve()
 
@@ -137,8 +138,10 @@ class Setting {
           return this.beforeRead(bucket) ?? this.log(bucket).read(after, checkpoint, 1_000)
         },
         rows: async (bucket, checkpoint) => this.log(bucket).rows(checkpoint),
+        tails: () => {},
         lines: {
           signal: this.stop.signal,
+          room: () => this.room(),
           send: line,
           data: ({ bucket, after, next, more, ops }) =>
             line({ data: { bucket, after: String(after), next_after: String(next), has_more: more, data: JSON.parse(`[${ops}]`) } }),
@@ -199,7 +202,9 @@ describe('a stream', () => {
       'data late2 0-3: 1',
       'complete 3',
     ])
-    expect(s.relay.subscriptions).toEqual([{ v: 1, type: 'subscribe', seq: 1, add: ['late', 'first', 'late2', 'empty'], remove: [] }])
+    expect(s.relay.subscriptions).toEqual([
+      { v: MESSAGE_VERSION, type: 'subscribe', seq: 1, add: [mailboxName('u', ''), 'late', 'first', 'late2', 'empty'], remove: [] },
+    ])
     s.stop.abort()
     await s.result
   })
@@ -324,7 +329,7 @@ describe('a stream', () => {
     s.relay.fall()
     expect(await s.sent()).toEqual([])
     expect(s.relays.length).toBe(2)
-    expect(s.relay.subscriptions[0]?.add).toEqual(['a'])
+    expect(s.relay.subscriptions[0]?.add).toEqual([mailboxName('u', ''), 'a'])
     s.write({ a: [['y', '{}']] })
     s.relay.fall()
     expect(brief(await s.sent())).toEqual(['diff 2: +a -', 'data a 1-2: 1', 'complete 2'])
@@ -349,6 +354,79 @@ describe('a stream', () => {
       s.stop.abort()
       await s.result
     }
+  })
+
+  test('a large checkpoint is left between buckets too, and what was not sent yet is sent at the newer one', async () => {
+    const s = new Setting()
+    for (let n = 0; n < 100; n++) s.write({ a: many(11) })
+    s.write({ b: [['x', '{}']], c: [['y', '{}']] })
+    s.program = () => buckets({ a: 1, b: 1, c: 2 })
+    s.beforeRead = (bucket) => {
+      if (bucket !== 'a') return undefined
+      s.relay.push(null, s.write({ c: [['new', '{}']] }))
+      return s.log('a').read(0, 1_102, 1_000_000)
+    }
+    s.start()
+    const all = brief(await s.sent())
+    expect(all.filter((line) => !line.startsWith('data a'))).toEqual([
+      'checkpoint 1102: a,b,c',
+      'diff 1103: +c -',
+      'data b 0-1101: 1',
+      'partial 1',
+      'data c 0-1103: 2',
+      'complete 1103',
+    ])
+    s.stop.abort()
+    await s.result
+  })
+
+  test('a changed reason or priority is told with the next change, and is none by itself', async () => {
+    const s = new Setting()
+    s.write({ a: [['x', '{}']], b: [['y', '{}']] })
+    let priority = 3
+    s.program = () => buckets({ a: priority, b: 3 })
+    s.start()
+    await s.sent()
+    priority = 1
+    s.relay.push(null, [])
+    expect(await s.sent()).toEqual([])
+    s.relay.push(null, s.write({ b: [['z', '{}']] }))
+    expect(brief(await s.sent())).toEqual(['diff 3: +a,b -', 'data b 2-3: 1', 'complete 3'])
+    s.stop.abort()
+    await s.result
+  })
+
+  test('when the list of streams changes the client gets a whole checkpoint, because a diff cannot say so', async () => {
+    const s = new Setting()
+    s.write({ a: [['x', '{}']], b: [['y', '{}']] })
+    s.program = () => buckets({ a: 3, b: 3 })
+    s.start()
+    await s.sent()
+    s.program = () => ({ ...buckets({ b: 3 }), streams: [{ name: 'other', is_default: false, errors: [] }] })
+    s.relay.push(null, s.write({ b: [['z', '{}']] }))
+    const lines = await s.sent()
+    expect(brief(lines)).toEqual(['checkpoint 3: b', 'data b 2-3: 1', 'complete 3'])
+    expect(lines[0]).toMatchObject({ checkpoint: { streams: [{ name: 'other' }] } })
+    s.program = () => ({ ...buckets({ a: 3, b: 3 }), streams: [{ name: 'other', is_default: false, errors: [] }] })
+    s.relay.push(null, [])
+    expect(brief(await s.sent())).toEqual(['diff 3: +a -', 'data a 0-1: 1', 'complete 3'])
+    s.stop.abort()
+    await s.result
+  })
+
+  test('nothing is read before the receiver has room', async () => {
+    const s = new Setting()
+    s.write({ a: [['x', '{}']] })
+    s.program = () => buckets({ a: 3 })
+    const room = Promise.withResolvers<void>()
+    s.room = () => room.promise
+    s.start()
+    expect(brief(await s.sent())).toEqual(['checkpoint 1: a'])
+    expect(s.reads).toEqual([])
+    room.resolve()
+    expect(brief(await s.sent())).toEqual(['data a 0-1: 1', 'complete 1'])
+    s.stop.abort()
+    await s.result
   })
 
   test('waits while no plan serves', async () => {

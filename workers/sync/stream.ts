@@ -21,7 +21,7 @@ export interface StreamInput {
  */
 export async function runStream(input: StreamInput, ports: StreamPorts): Promise<void> {
   const { signal } = ports.lines
-  const view = new View()
+  const view = new View(ports.tails)
   const resolver = new Resolver(input, ports, view)
   const emitter = new Emitter(ports, view, positionsOf(input.request))
   let upstream: Upstream | null = null

@@ -1,32 +1,46 @@
 import { z } from 'zod'
 import type { Environment } from '../../durable-objects/environment.ts'
-import { MESSAGE_VERSION, PING, PONG, type AckFrame, type RelayFrame } from '../../protocol/messages.ts'
+import { MESSAGE_VERSION, PING, PONG, understands, type AckFrame, type RelayFrame } from '../../protocol/messages.ts'
 import { relayName } from '../../protocol/names.ts'
 import type { Budget } from './budget.ts'
+import type { Held } from './held.ts'
 import { ACKNOWLEDGE_BYTES, RELAYS, UPSTREAM_PING_SECONDS } from './limits.ts'
 import type { Upstream } from './ports.ts'
 
-const relayFrame = z.object({
-  ...{ v: z.literal(MESSAGE_VERSION), type: z.literal('update'), checkpoint: z.number(), plan: z.string().nullable() },
+const shape = z.object({
+  ...{
+    v: z.number().refine((version) => understands(version)),
+    type: z.literal('update'),
+    checkpoint: z.number(),
+    plan: z.string().nullable(),
+  },
   ...{ seq: z.number().nullable(), buckets: z.array(z.tuple([z.string(), z.number(), z.number(), z.number(), z.string().nullable()])) },
 })
 
 /** A socket to one of the tenant's relays. Throws when it cannot be opened. */
-export async function openUpstream(env: Environment, tenant: string, signal: AbortSignal, budget: Budget): Promise<RelaySocket> {
+export async function openUpstream(
+  env: Environment,
+  tenant: string,
+  signal: AbortSignal,
+  budget: Budget,
+  held: Held,
+): Promise<RelaySocket> {
   budget.call()
   const name = relayName(tenant, 'main', Math.floor(Math.random() * RELAYS))
   const response = await env.RELAY.getByName(name).fetch('https://relay/stream', { headers: { upgrade: 'websocket' } })
   const socket = response.webSocket
   if (!socket) throw new Error(`relay ${name} answered ${response.status}`)
   socket.accept()
-  return new RelaySocket(socket, signal, budget)
+  return new RelaySocket(socket, signal, budget, held)
 }
 
 export class RelaySocket implements Upstream {
   readonly #socket: WebSocket
   readonly #budget: Budget
+  readonly #held: Held
   readonly #frames: { frame: RelayFrame; bytes: number }[] = []
   readonly #timer: ReturnType<typeof setInterval>
+  #received = 0
   #taken = 0
   #acknowledged = 0
   #silent = 0
@@ -34,9 +48,10 @@ export class RelaySocket implements Upstream {
   #latest: RelayFrame | null = null
   #wake: () => void = () => {}
 
-  constructor(socket: WebSocket, signal: AbortSignal, budget: Budget) {
+  constructor(socket: WebSocket, signal: AbortSignal, budget: Budget, held: Held) {
     this.#socket = socket
     this.#budget = budget
+    this.#held = held
     socket.addEventListener('message', (event) => this.#receive(event.data))
     socket.addEventListener('close', () => this.close())
     socket.addEventListener('error', () => this.close())
@@ -89,16 +104,20 @@ export class RelaySocket implements Upstream {
     this.#silent = 0
     if (typeof data !== 'string' || data === PONG) return
     this.#budget.call()
-    const frame = parse(data)
+    const frame = relayFrameOf(data)
     if (!frame) return this.close()
     this.#latest = frame
-    this.#frames.push({ frame, bytes: new TextEncoder().encode(data).length })
+    const bytes = Buffer.byteLength(data)
+    this.#frames.push({ frame, bytes })
+    this.#received += bytes
+    this.#held.set('upstream', this.#received - this.#taken)
     this.#wake()
   }
 
   /** What is taken is acknowledged, not what has come: that is what bounds the queue. */
   #acknowledge(bytes: number): void {
     this.#taken += bytes
+    this.#held.set('upstream', this.#received - this.#taken)
     if (this.#taken - this.#acknowledged < ACKNOWLEDGE_BYTES) return
     this.#acknowledged = this.#taken
     const ack: AckFrame = { v: MESSAGE_VERSION, type: 'ack', received: this.#taken }
@@ -121,9 +140,10 @@ export class RelaySocket implements Upstream {
   }
 }
 
-function parse(text: string): RelayFrame | null {
+/** Null: not understood; the socket is opened again, perhaps to newer code. */
+export function relayFrameOf(text: string): RelayFrame | null {
   try {
-    return relayFrame.safeParse(JSON.parse(text)).data ?? null
+    return shape.safeParse(JSON.parse(text)).data ?? null
   } catch {
     return null
   }

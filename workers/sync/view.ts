@@ -2,11 +2,11 @@ import type { BucketState, RelayFrame } from '../../protocol/messages.ts'
 import { bucketHash } from '../../protocol/names.ts'
 import type { OpId } from '../../protocol/ops.ts'
 
-/** Op texts that came with notices and were not sent yet. UTF-16 units, of one bucket and of all. */
-const TAIL_LENGTH = 64 * 1024
-const TAILS_LENGTH = 1024 * 1024
+/** Op texts that came with notices and were not sent yet, of all buckets, in UTF-16 units. What does not fit is read when it is its turn. */
+const TAILS_LENGTH = 64 * 1024
 
 interface Tail {
+  /** The ops of a notice each. */
   ops: string[]
   last: OpId
   length: number
@@ -27,6 +27,11 @@ export class View {
   /** Per bucket the ops since it was last sent completely, without a hole. */
   readonly #tails = new Map<string, Tail>()
   #tailsLength = 0
+  readonly #onTails: (length: number) => void
+
+  constructor(onTails: (length: number) => void = () => {}) {
+    this.#onTails = onTails
+  }
 
   subscribe(bucket: string): void {
     this.subscribed.add(bucket)
@@ -66,25 +71,31 @@ export class View {
   }
 
   dropTail(bucket: string): void {
-    this.#tailsLength -= this.#tails.get(bucket)?.length ?? 0
+    const length = this.#tails.get(bucket)?.length ?? 0
     this.#tails.delete(bucket)
+    if (length > 0) this.#count(-length)
   }
 
   /** The ops that came along, null when they must be read. */
-  tail(bucket: string): { ops: string; last: OpId; pieces: number } | null {
+  tail(bucket: string): { ops: string; last: OpId } | null {
     const tail = this.#tails.get(bucket)
-    return tail ? { ops: tail.ops.join(','), last: tail.last, pieces: tail.ops.length } : null
+    return tail && tail.ops.length > 0 ? { ops: tail.ops.join(','), last: tail.last } : null
   }
 
   #extend(bucket: string, tail: Tail, ops: string, last: OpId): void {
-    if (tail.length + ops.length > TAIL_LENGTH || this.#tailsLength + ops.length > TAILS_LENGTH) {
+    if (this.#tailsLength + ops.length > TAILS_LENGTH) {
       this.dropTail(bucket)
       return
     }
     tail.ops.push(ops)
     tail.last = last
     tail.length += ops.length
-    this.#tailsLength += ops.length
+    this.#count(ops.length)
+  }
+
+  #count(change: number): void {
+    this.#tailsLength += change
+    this.#onTails(this.#tailsLength)
   }
 }
 

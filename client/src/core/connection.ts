@@ -12,9 +12,12 @@ export interface ConnectionOptions {
   line(line: SyncLine): Promise<void>
 }
 
-/** Bytes that may be under way to us; given back as lines are processed. */
-const CREDIT = 4 * 1024 * 1024
-const CREDIT_STEP = 256 * 1024
+/** Bytes that may be under way to us: the server counts no more. */
+const CREDIT = 640 * 1024
+const CREDIT_STEP = 64 * 1024
+/** Bytes of lines that wait here to be processed; beyond this no credit is given back. */
+const QUEUE = 4 * 1024 * 1024
+const encoder = new TextEncoder()
 /** The server gives a sign of life every 20 s. */
 const SILENCE_MS = 60_000
 
@@ -38,7 +41,13 @@ export class Connection {
     this.#socket = socket
     const over = Promise.withResolvers<void>()
     let work = Promise.resolve()
-    let processed = 0
+    let received = 0
+    let queued = 0
+    const giveBack = (): void => {
+      if (received < CREDIT_STEP || queued >= QUEUE) return
+      this.#send({ credit: received })
+      received = 0
+    }
     let problem: ProblemError | null = null
     let timer: ReturnType<typeof setTimeout>
     const alive = (): void => {
@@ -52,6 +61,10 @@ export class Connection {
     socket.onmessage = ({ data }: MessageEvent<unknown>) => {
       alive()
       if (typeof data !== 'string') return
+      const bytes = encoder.encode(data).length
+      received += bytes
+      queued += bytes
+      giveBack()
       work = work.then(async () => {
         if (signal.aborted) return
         const line = parse(data)
@@ -60,10 +73,8 @@ export class Connection {
           return
         }
         await this.#options.line(line)
-        processed += data.length
-        if (processed < CREDIT_STEP) return
-        this.#send({ credit: processed })
-        processed = 0
+        queued -= bytes
+        giveBack()
       })
       work.catch((error: unknown) => over.reject(error))
     }

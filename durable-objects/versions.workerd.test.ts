@@ -1,0 +1,96 @@
+import { env } from 'cloudflare:test'
+import { describe, expect, test, vi } from 'vitest'
+import { MESSAGE_VERSION, understands, type NoticeBucket } from '../protocol/messages.ts'
+import { bucketHash, bucketObjectName } from '../protocol/names.ts'
+import { relayFrameOf } from '../workers/sync/upstream.ts'
+import { replicatorFrame, streamFrame } from './relay/frames.ts'
+import { Replicator } from './replicator/object.ts'
+import { ackFrame } from './replicator/relays.ts'
+
+// A deploy lets old and new code meet. What comes from code of the version before or after is played here by messages of that version, with a member
+// that this one does not know.
+const BESIDE = [MESSAGE_VERSION - 1, MESSAGE_VERSION, MESSAGE_VERSION + 1]
+const APART = [MESSAGE_VERSION - 2, MESSAGE_VERSION + 2]
+const bucketEntry: NoticeBucket = [bucketHash('a'), 1, 2, 3, null]
+
+const FRAMES: [string, (text: string) => unknown, object][] = [
+  ['notice', replicatorFrame, { type: 'notice', checkpoint: 2, previous: 1, plan: null, part: 1, parts: 1, buckets: [bucketEntry] }],
+  ['gap', replicatorFrame, { type: 'gap', checkpoint: 2, plan: 'p' }],
+  ['subscribe', streamFrame, { type: 'subscribe', seq: 1, add: ['a'], remove: [] }],
+  ['ack of a stream', streamFrame, { type: 'ack', received: 5 }],
+  ['ack of a relay', (text) => ackFrame.safeParse(JSON.parse(text)).data ?? null, { type: 'ack', received: 5 }],
+  ['update', relayFrameOf, { type: 'update', checkpoint: 2, plan: 'p', seq: null, buckets: [bucketEntry] }],
+]
+
+test('each version understands itself and those beside it, and so each of two that meet understands the other', () => {
+  for (const own of [1, 2, 7]) {
+    expect([own - 2, own - 1, own, own + 1, own + 2].map((other) => understands(other, own))).toEqual([false, true, true, true, false])
+    expect(understands(own, own + 1)).toBe(understands(own + 1, own))
+  }
+})
+
+describe.each(FRAMES)('%s', (_, read, frame) => {
+  test.each(BESIDE)('of version %i is read, whatever else it says', (v) => {
+    expect(read(JSON.stringify({ v, ...frame, later: { a: 1 } }))).toEqual({ v, ...frame })
+  })
+  test.each(APART)('of version %i is not', (v) => {
+    expect(read(JSON.stringify({ v, ...frame }))).toBeNull()
+  })
+})
+
+const bucket = async (name: string) => env.BUCKET.getByName(await bucketObjectName('default', name))
+const replicator = () => env.REPLICATOR.getByName('versions')
+const PAGE = { first: 1, last: 1, count: 1, checksum: 7, body: '{"op_id":"1","op":"MOVE","checksum":7}', committed: 0 }
+
+const CALLS: [string, (v: number) => Promise<unknown>][] = [
+  ['append', async (v) => await (await bucket(`b${v}`)).append({ v, ...PAGE })],
+  ['state', async (v) => await (await bucket(`b${v}`)).state({ v, checkpoint: 1 })],
+  ['read', async (v) => await (await bucket(`b${v}`)).read({ v, after: 0, checkpoint: 1, budget: 1_000 })],
+  ['rows', async (v) => await (await bucket(`b${v}`)).rows({ v, checkpoint: 1 })],
+  ['attach', async (v) => await replicator().attach({ v, relay: 'versions/main/0' })],
+  ['committed', async (v) => await replicator().committed({ v })],
+  ['plan', async (v) => await replicator().plan({ v, hash: 'none' })],
+  ['status', async (v) => await replicator().status({ v })],
+  ['wake', async (v) => await replicator().wake({ v })],
+]
+
+describe.each(CALLS)('the call %s', (_, call) => {
+  test.each(BESIDE)('of version %i is answered', async (v) => {
+    await call(v)
+  })
+  test.each(APART)('of version %i is refused', async (v) => {
+    await expect(call(v)).rejects.toMatchObject({ code: 'ROCKPOOL_MESSAGE_VERSION' })
+  })
+})
+
+test.each(BESIDE)('a relay between a replicator and a stream that both are of version %i', async (v) => {
+  vi.spyOn(Replicator.prototype, 'attach').mockResolvedValue()
+  vi.spyOn(Replicator.prototype, 'committed').mockResolvedValue({ checkpoint: 5, plan: 'p' })
+  const relay = env.RELAY.getByName(`default/versions/${v}`)
+  const open = async (path: string) => {
+    const { webSocket } = await relay.fetch(`https://relay/${path}`, { headers: { upgrade: 'websocket' } })
+    if (!webSocket) throw new Error('no socket')
+    webSocket.accept()
+    const received: unknown[] = []
+    webSocket.addEventListener('message', ({ data }) => received.push(JSON.parse(String(data))))
+    return { received, send: (frame: object) => webSocket.send(JSON.stringify({ v, ...frame })) }
+  }
+  const stream = await open('stream')
+  const source = await open('replicator?serial=1')
+  source.send({ type: 'gap', checkpoint: 5, plan: 'p' })
+  await vi.waitFor(() => expect(stream.received.length).toBe(1))
+  stream.send({ type: 'subscribe', seq: 1, add: ['nothing'], remove: [] })
+  await vi.waitFor(() => expect(stream.received[1]).toMatchObject({ type: 'update', seq: 1 }))
+  source.send({
+    type: 'notice',
+    checkpoint: 6,
+    previous: 5,
+    plan: 'p',
+    part: 1,
+    parts: 1,
+    buckets: [[bucketHash('nothing'), 1, 1, 6, null]],
+  })
+  await vi.waitFor(() => expect(stream.received[2]).toMatchObject({ checkpoint: 6, v: MESSAGE_VERSION }))
+  for (const frame of stream.received) expect(relayFrameOf(JSON.stringify(frame))).not.toBeNull()
+  vi.restoreAllMocks()
+})

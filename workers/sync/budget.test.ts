@@ -1,0 +1,26 @@
+import { expect, test } from 'vitest'
+import { Budget, streamBudget } from './budget.ts'
+import { BYTE_BUDGET, SUBREQUEST_BUDGET } from './limits.ts'
+
+test('settings, with their presets', () => {
+  expect(streamBudget({})).toEqual({ calls: SUBREQUEST_BUDGET, bytes: BYTE_BUDGET })
+  expect(streamBudget({ STREAM_MAX_CALLS: '5', STREAM_MAX_BYTES: '' })).toEqual({ calls: 5, bytes: BYTE_BUDGET })
+  for (const wrong of ['0', '-1', '1.5', 'many', '1e9']) {
+    expect(() => streamBudget({ STREAM_MAX_BYTES: wrong })).toThrow(expect.objectContaining({ code: 'ROCKPOOL_SETTINGS' }))
+  }
+})
+
+test('it is told once that a budget is spent', () => {
+  let spent = 0
+  const budget = new Budget({ calls: 3, bytes: 100 }, () => spent++)
+  budget.call()
+  budget.call()
+  budget.bytes(99)
+  expect(spent).toBe(0)
+  budget.call()
+  budget.call()
+  expect(spent).toBe(1)
+  budget.bytes(1)
+  budget.bytes(50)
+  expect(spent).toBe(2)
+})
