@@ -5,7 +5,7 @@ import { tokenRules } from '../../auth/keys.ts'
 import { tokenOfHeader, verifyToken, type Session } from '../../auth/token.ts'
 import { streamRequest } from '../body.ts'
 import { streamBudget } from '../budget.ts'
-import { LINGER_SECONDS, MAX_LIFETIME_SECONDS, MAX_STREAMS, PROBE_BYTES } from '../limits.ts'
+import { LINGER_SECONDS, MAX_BODY_BYTES, MAX_LIFETIME_SECONDS, MAX_STREAMS, PROBE_BYTES } from '../limits.ts'
 import type { SocketProtocol } from '../web-socket.ts'
 import { Assembly } from './assembly.ts'
 import { decodeFrame, ErrorCode, errorFrame, Flag, keepaliveFrame, type Frame } from './frames.ts'
@@ -34,6 +34,7 @@ export class RSocketConnection implements SocketProtocol {
   readonly #assemblies = new Map<number, Assembly>()
   /** Frames that came while the token was being verified: clients do not wait for an answer to SETUP. */
   #waiting: Frame[] | null = null
+  #waitingBytes = 0
   #setup: Setup | null = null
   #accepted: Accepted | null = null
   #closed = false
@@ -53,6 +54,10 @@ export class RSocketConnection implements SocketProtocol {
     if (this.#closed) return
     try {
       if (typeof data === 'string') throw new RockpoolError('ROCKPOOL_CLIENT_FRAME', 'frames of RSocket are binary')
+      this.#waitingBytes += data.byteLength
+      if (!this.#accepted && this.#waitingBytes > MAX_BODY_BYTES) {
+        throw new RockpoolError('ROCKPOOL_CLIENT_FRAME', `more than ${MAX_BODY_BYTES} bytes before the token is verified`)
+      }
       this.#frame(decodeFrame(new Uint8Array(data)))
     } catch (error) {
       const code = this.#setup ? ErrorCode.CONNECTION_ERROR : ErrorCode.INVALID_SETUP
