@@ -110,7 +110,7 @@ export const RULES: Rule[] = [
   compaction('a CLEAR has the checksum of its run', ['clearText(last, checksum)', 'clearText(last, 0)']),
   compaction('a PUT ends the run that becomes a CLEAR', ['!isFoldable(text) || opIdOf', 'opIdOf']),
   compaction('the newest op of a row stays', ['newest !== undefined && newest > id', 'newest !== undefined']),
-  direct('a bucket that is followed asks to be watched', ['this.#unwatched = true\n    this.#watch()', '']),
+  direct('a bucket that is followed asks to be watched', ['    this.ask()\n', '']),
   direct('a direct stream gets only what is committed', ['Math.max(state.goal, this.#log.committed)', NEWEST]),
   direct('a checkpoint without ops is told when the replicator has answered', ['(!state.owed || this.#watching)', '!state.owed']),
   direct('another plan ends a direct stream', ['if (state.plan !== serving.plan)', 'if (state.plan === undefined)']),
