@@ -173,6 +173,16 @@ export class Core {
     if (stored) this.#orReset(() => this.#dispatch(stored))
   }
 
+  /** A batch of its own without ops: the plan serves from here on. To be called between two transactions. */
+  switchTo(plan: string): void {
+    const batch = this.newBatch()
+    batch.counter++
+    const { position } = this.state.get('decode')
+    this.store({ batch, position, partial: null, incomplete: new Map() }, plan)
+    this.state.set('next', null)
+    this.evaluating = [this.plans.load(plan)]
+  }
+
   /** Resolves when everything written so far is durable. */
   durable(): Promise<void> {
     return this.#ctx.storage.sync()
