@@ -175,9 +175,5 @@ export const RULES: Rule[] = [
   emit('a bucket that is not in the first checkpoint starts anew', ['if (!entries.has(bucket)) this.#forget(bucket)', 'continue']),
   emit('a read that is overtaken completes nothing', ["if (answer.kind !== 'ops') {", "if (answer.kind !== 'ops') {\n        return sent"]),
   emit('an interrupted checkpoint is followed by a diff', [' && this.#done)', ')']),
-  emit('ops that come while a bucket is read are not sent without those before', [
-    'this.#view.dropTail(bucket)\n    let sent = 0',
-    'let sent = 0',
-  ]),
   stream('a new upstream knows of no subscription', ['view.subscribed.clear()', '']),
 ]
