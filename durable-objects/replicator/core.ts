@@ -137,6 +137,11 @@ export class Core {
     return deliveredOf(this.rows.get({ t: MAILBOX_TABLE.number, key: mailboxKey(mailbox) }, MAILBOX_TABLE.name))
   }
 
+  /** What was committed may reach the buckets behind a marker that is emitted now. */
+  get holdsWrites(): boolean {
+    return this.planBehind === null || this.state.get('newSlot') || this.state.get('comparing')
+  }
+
   newBatch(): Batch {
     const sources: BatchSources = {
       evaluate: (table, row) => evaluateAll(this.evaluating, table.names ?? [table], row),
