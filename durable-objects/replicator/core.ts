@@ -24,6 +24,9 @@ import { pauseBefore, Watchers } from './watchers.ts'
 /** A last notice larger than this is not kept: a relay that reconnects gets a gap. */
 const KEPT_NOTICE_LENGTH = 500_000
 
+/** Why replicators of this isolate were reset, by tenant: what the reset itself would store is undone by it, so the next incarnation does. */
+const resets = new Map<string, string>()
+
 /** What holds with or without a session: storage, and the way of stored batches to buckets and relays. */
 export class Core {
   readonly db: DurableDatabase
@@ -49,17 +52,22 @@ export class Core {
   /** Batches that may wait for answers of their buckets. */
   #batchesInFlight = 1
   readonly #ctx: DurableObjectState
+  readonly #tenant: string
   readonly #outbox: Outbox
   /** Notices leave in commit order, each once it is durable. */
   #notices: Promise<void> = Promise.resolve()
 
   constructor(ctx: DurableObjectState, env: Environment, tenant: string) {
     this.#ctx = ctx
+    this.#tenant = tenant
     this.db = durableDatabase(ctx.storage)
     migrate(this.db, MIGRATIONS)
     this.state = new StateStore(this.db)
     this.slot = this.state.get('slot')
     this.diagnostics = new Diagnostics(this.db)
+    const reset = resets.get(tenant)
+    resets.delete(tenant)
+    if (reset !== undefined) this.diagnostics.add({ code: 'ROCKPOOL_INTERNAL', reason: `the replicator began anew: ${reset}` })
     this.plans = new Plans(this.db)
     this.buckets = new Buckets(this.db)
     this.rows = new RowStates(this.db)
@@ -252,6 +260,7 @@ export class Core {
   #reset(error: unknown): void {
     const reason = error instanceof Error ? error.message : String(error)
     console.error('the replicator is reset', error)
+    resets.set(this.#tenant, reason)
     this.#ctx.abort(reason)
   }
 }
