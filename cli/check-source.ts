@@ -1,5 +1,5 @@
 import { TLSSocket } from 'node:tls'
-import { checkConnection, checkServer, connectSource, parseSourceUrl, sourceError } from '../postgres/index.ts'
+import { checkConnections, checkServer, connectSource, parseSourceUrl, sourceError } from '../postgres/index.ts'
 import { openNodeSocket } from '../postgres/node-socket.ts'
 import type { HostPort } from '../postgres/source-url.ts'
 import { RockpoolError } from '../protocol/errors.ts'
@@ -25,13 +25,12 @@ export async function checkSource(url: string): Promise<string[]> {
 export async function checkReachable(url: string): Promise<string[]> {
   return problem(async () => {
     const { notes } = parseSourceUrl(url)
-    for (const replication of [false, true]) {
-      const sql = connectSource(url, { ...caOf(), replication })
-      try {
-        await checkConnection(sql)
-      } finally {
-        await sql.end({ timeout: 1 })
-      }
+    const sql = connectSource(url, caOf())
+    const walsender = connectSource(url, { ...caOf(), replication: true })
+    try {
+      await checkConnections(sql, walsender)
+    } finally {
+      await Promise.all([sql.end({ timeout: 1 }), walsender.end({ timeout: 1 })])
     }
     await checkCertificate(url)
     return notes

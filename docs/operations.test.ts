@@ -1,7 +1,7 @@
-import { readFile } from 'node:fs/promises'
+import { readdir, readFile } from 'node:fs/promises'
 import { expect, test } from 'vitest'
 
-const text = (path: string) => readFile(new URL(path, import.meta.url), 'utf8')
+const text = (path: string): Promise<string> => readFile(new URL(path, import.meta.url), 'utf8')
 const found = (content: string, pattern: RegExp) => [...content.matchAll(pattern)].map((match) => match[1]).sort()
 
 test('every problem that may be told is described, and no other', async () => {
@@ -13,6 +13,7 @@ test('every problem that may be told is described, and no other', async () => {
 test('every setting is described', async () => {
   const declared = found(await text('../durable-objects/setting-bindings.ts'), /^ {2}([A-Z_]+)\?:/gm)
   expect(declared).toContain('WAL_KEEP_GB')
-  const documents = (await text('./operations.md')) + (await text('./deploy.md')) + (await text('./auth.md'))
+  const files = (await readdir(new URL('.', import.meta.url))).filter((name) => name.endsWith('.md'))
+  const documents = (await Promise.all(files.map(text))).join('\n')
   expect(declared.filter((name) => !new RegExp(`\\b${name}\\b`).test(documents))).toEqual([])
 })

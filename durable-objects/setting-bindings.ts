@@ -38,4 +38,7 @@ export interface SettingBindings {
   /** Budget of one stream: calls to objects and messages, bytes of lines. */
   STREAM_MAX_CALLS?: string | number
   STREAM_MAX_BYTES?: string | number
+  /** Buckets are compacted when so many bytes of ops have come (262144), so many seconds later (60). Validated by `compactionSettings`. */
+  COMPACTION_BYTES?: string | number
+  COMPACTION_SECONDS?: string | number
 }

@@ -1,32 +1,33 @@
-import { DatabaseSync } from 'node:sqlite'
+import { DatabaseSync, type StatementSync } from 'node:sqlite'
 import type { Database, SqlRow } from './database.ts'
 
 /** node:sqlite in memory behind the objects' storage interface, and how many statements wrote. */
 export function testDatabase(): Database & { plan(sql: string): string } {
   const db = new DatabaseSync(':memory:')
+  const prepared = new Map<string, StatementSync>()
+  const prepare = (sql: string): StatementSync => {
+    const statement = prepared.get(sql) ?? db.prepare(sql)
+    prepared.set(sql, statement)
+    return statement
+  }
   const all = (sql: string, ...params: (string | number | null)[]): SqlRow[] =>
-    db
-      .prepare(sql)
+    prepare(sql)
       .all(...params)
-      .map((row) =>
-        Object.fromEntries(
-          Object.entries(row).map(([name, value]) => [
-            name,
-            typeof value === 'bigint' || value instanceof Uint8Array ? String(value) : value,
-          ]),
-        ),
-      )
+      .map((row) => {
+        if (!isPlain(row)) throw new Error('only texts, numbers and nulls are stored')
+        return row
+      })
   return {
     all,
     run(sql, ...params) {
       if (params.length === 0) db.exec(sql)
-      else db.prepare(sql).run(...params)
+      else prepare(sql).run(...params)
     },
     transaction(work) {
-      db.exec('SAVEPOINT t')
+      prepare('SAVEPOINT t').run()
       try {
         const result = work()
-        db.exec('RELEASE t')
+        prepare('RELEASE t').run()
         return result
       } catch (error) {
         db.exec('ROLLBACK TO t; RELEASE t')
@@ -38,4 +39,12 @@ export function testDatabase(): Database & { plan(sql: string): string } {
         .map((row) => String(row.detail))
         .join('; '),
   }
+}
+
+function isPlain(row: Record<string, unknown>): row is Record<string, string | number | null> {
+  for (const name in row) {
+    const value = row[name]
+    if (typeof value !== 'string' && typeof value !== 'number' && value !== null) return false
+  }
+  return true
 }

@@ -1,5 +1,6 @@
 // Everything but the socket of workerd, which only workerd can load: `postgres/socket.ts`.
 export type * from './types.ts'
+export { checkConnections } from './check-connections.ts'
 export { checkConnection, connectSource, sourceError, type ConnectOptions, type OpenSocket } from './connection.ts'
 export { parseSourceUrl, redactUrl } from './source-url.ts'
 export { formatLsn, parseLsn } from './lsn.ts'

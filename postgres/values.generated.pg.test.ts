@@ -3,23 +3,13 @@ import type { SqliteValue, ValueOptions } from '../protocol/values.ts'
 import { POSTGRES_VERSIONS, startPostgres, type TestPostgres } from '../test/postgres.ts'
 import { snapshotAndStream, type SeenTable } from '../test/snapshot-and-stream.ts'
 import { connectSource, readRows, TableDecoder } from './index.ts'
+import { generator } from '../test/random.ts'
 
 /** The same values in every run. */
 const SEED = 20261123
 const ROWS = 48
 
 type Random = () => number
-
-/** mulberry32 */
-function randomOf(seed: number): Random {
-  let state = seed
-  return () => {
-    state = (state + 0x6d2b79f5) | 0
-    let t = Math.imul(state ^ (state >>> 15), 1 | state)
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32
-  }
-}
 
 const below = (random: Random, n: number) => Math.floor(random() * n)
 const pick = <T>(random: Random, list: readonly T[]): T => {
@@ -313,7 +303,7 @@ describe.each(POSTGRES_VERSIONS)('generated values of Postgres %i', (version) =>
     await sql.unsafe(
       `CREATE TABLE t (id int PRIMARY KEY, ${COLUMNS.map(({ name, type }) => `${name} ${type}`).join(', ')}, twice int GENERATED ALWAYS AS (id * 2) STORED)`,
     )
-    const random = randomOf(SEED)
+    const random = generator(SEED)
     const insert = `INSERT INTO t (id, ${COLUMNS.map(({ name }) => name).join(', ')}) VALUES ($1::text::int, ${COLUMNS.map(({ type }, i) => `$${i + 2}::text::${type}`).join(', ')})`
     const rows = Array.from({ length: ROWS }, (_, id) => [
       String(id),

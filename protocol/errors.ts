@@ -24,6 +24,7 @@ export type ErrorCode =
   | 'ROCKPOOL_MESSAGE_VERSION' // a private message of an unknown version
   | 'ROCKPOOL_CLIENT_FRAME' // a native WebSocket frame is not valid
   | 'ROCKPOOL_CREDIT' // the native client sent no credit for too long
+  | 'ROCKPOOL_BUCKET' // the token alone does not give that bucket
   | 'ROCKPOOL_SOURCE_UNREACHABLE' // Postgres cannot be reached
   | 'ROCKPOOL_SOURCE_SETTINGS' // wal_level, privilege, identity …: Postgres is not set up
   | 'ROCKPOOL_SOURCE_CHANGED' // another database, or one put back to an older state
@@ -71,6 +72,8 @@ function statusOf(code: ErrorCode): number {
     case 'PSYNC_S2001':
     case 'ROCKPOOL_CLIENT_FRAME':
       return 400
+    case 'ROCKPOOL_BUCKET':
+      return 403
     case 'PSYNC_S2002':
       return 404
     case 'PSYNC_S2004':

@@ -52,6 +52,20 @@ export interface BucketRpc {
   /** Whole pages up to about `budget` bytes of text, at least one op. */
   read(request: Versioned & { after: OpId; checkpoint: OpId; budget: number }): Promise<ReadAnswer>
   rows(request: Versioned & { checkpoint: OpId }): Promise<RowsAnswer>
+  /** To a bucket that asked to be watched. `none`: nobody follows it directly any more. */
+  publish(request: Versioned & Serving): Promise<PublishAnswer>
+  /** The bucket is not needed any more: its ops are deleted, and it answers `gone`. Appends up to op `serial` that come again are ignored. */
+  remove(request: Versioned & { serial: OpId }): Promise<void>
+}
+
+/** What is committed, and the hash of the plan that serves from there. */
+export interface Serving {
+  checkpoint: OpId
+  plan: string | null
+}
+
+export interface PublishAnswer {
+  none: boolean
 }
 
 /**
@@ -142,7 +156,9 @@ export interface ReplicatorStatus {
 export interface ReplicatorRpc {
   /** Stores the relay's name; from now on the replicator keeps a socket to it until it refuses. */
   attach(request: Versioned & { relay: string }): Promise<void>
-  committed(request: Versioned): Promise<{ checkpoint: OpId; plan: string | null }>
+  committed(request: Versioned): Promise<Serving>
+  /** Durably: the bucket is told by `publish` of every commit that touches it, until it answers `none`. */
+  watch(request: Versioned & { bucket: string }): Promise<Serving>
   /** JSON text of a plan by its hash. */
   plan(request: Versioned & { hash: string }): Promise<string | null>
   /** Emits a marker into Postgres and answers the number that will appear in the client's mailbox. */

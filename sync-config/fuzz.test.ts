@@ -5,6 +5,7 @@ import { expect, test } from 'vitest'
 import { compileConfig, type DetailedResult } from './compile.ts'
 import { loadPlan } from './index.ts'
 import { allowed, type WorkKind } from './text/work.ts'
+import { generator } from '../test/random.ts'
 
 setFlagsFromString('--expose_gc')
 const collect: () => void = runInNewContext('gc')
@@ -58,16 +59,6 @@ const most: Record<WorkKind, number> = { yaml: 0, sql: 0, plan: 0 }
 function heap(): number {
   collect()
   return process.memoryUsage().heapUsed
-}
-
-function generator(seed: number): () => number {
-  let state = seed
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0
-    let t = Math.imul(state ^ (state >>> 15), 1 | state)
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32
-  }
 }
 
 function mutate(text: string, random: () => number): string {

@@ -1,18 +1,9 @@
 import { DatabaseSync } from 'node:sqlite'
 import { expect, test } from 'vitest'
 import { compile, loadPlan } from './index.ts'
+import { generator } from '../test/random.ts'
 
 const ROUNDS = Number(process.env.ROCKPOOL_ROUNDS ?? 1_500)
-
-function generator(seed: number): () => number {
-  let state = seed
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0
-    let t = Math.imul(state ^ (state >>> 15), 1 | state)
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32
-  }
-}
 
 type Value = string | null
 const TABLES: Record<string, string[]> = { a: ['id', 'x', 'y'], b: ['id', 'u', 'v'], c: ['id', 'p', 'q'] }

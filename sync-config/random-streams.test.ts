@@ -2,23 +2,14 @@ import { expect, test } from 'vitest'
 import { compileConfig } from './compile.ts'
 import { loadPlan } from './index.ts'
 import { COLUMNS, RandomStream, wantedRows, type Row } from './test-random-streams.ts'
+import { generator } from '../test/random.ts'
 
 const ROUNDS = Number(process.env.ROCKPOOL_ROUNDS ?? 1_500)
-
-function generator(seed: number): () => number {
-  let state = seed * 7_919
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0
-    let t = Math.imul(state ^ (state >>> 15), 1 | state)
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32
-  }
-}
 
 test(`${ROUNDS} random streams of joins, CTEs, arrays and subqueries give each client the rows for which their condition holds`, () => {
   const count = { refused: 0, some: 0 }
   for (let seed = 1; seed <= ROUNDS; seed++) {
-    const stream = new RandomStream(generator(seed))
+    const stream = new RandomStream(generator(seed * 7_919))
     const result = compileConfig(stream.yaml)
     if (!result.ok) {
       // An array of the request between two tables.

@@ -3,7 +3,7 @@ import postgresClient, { type Sql } from 'postgres'
 import type { ChunkSize } from '../durable-objects/replicator/reader.ts'
 import { NodeReplica, type ReplicaOptions } from './node-replica.ts'
 import { POSTGRES_VERSIONS, startPostgres, type TestPostgres } from './postgres.ts'
-import { randomFrom, type Random } from './random.ts'
+import { Random } from './random.ts'
 
 // Rows are copied beside the stream while other transactions write. A missing synchronous standby makes the gap wide between a commit that is
 // streamed and one that others see: commits wait for it, and are released at random. In that gap the obvious rules lose rows.
@@ -42,24 +42,24 @@ async function tables(sql: Sql): Promise<void> {
 
 /** One transaction of a random kind. */
 async function write(sql: Sql, random: Random, n: number): Promise<void> {
-  const key = () => `k${random.integer(900)}`
+  const key = () => `k${random.int(900)}`
   await sql
     .begin(async (tx) => {
-      const steps = 1 + random.integer(3)
+      const steps = 1 + random.int(3)
       for (let i = 0; i < steps; i++) {
-        switch (random.integer(12)) {
+        switch (random.int(12)) {
           case 0:
             await tx`update docs set n = ${n} where k = ${key()}`
             break
           case 1:
             // Not HOT, and often into another block.
-            await tx`update docs set filler = repeat('g', ${random.integer(400)}), n = ${n} where k = ${key()}`
+            await tx`update docs set filler = repeat('g', ${random.int(400)}), n = ${n} where k = ${key()}`
             break
           case 2:
             await tx`delete from docs where k = ${key()}`
             break
           case 3:
-            await tx`insert into docs values (${key()}, ${n}, repeat(md5(${n}::text), ${random.integer(160)}), repeat('h', ${random.integer(300)}))
+            await tx`insert into docs values (${key()}, ${n}, repeat(md5(${n}::text), ${random.int(160)}), repeat('h', ${random.int(300)}))
             on conflict (k) do update set n = excluded.n, body = excluded.body`
             break
           case 4:
@@ -74,29 +74,29 @@ async function write(sql: Sql, random: Random, n: number): Promise<void> {
               .catch(rolledBack)
             break
           case 6:
-            await tx`insert into dups values (${random.integer(60)}, ${`b${random.integer(7)}`}, repeat('f', 100))`
+            await tx`insert into dups values (${random.int(60)}, ${`b${random.int(7)}`}, repeat('f', 100))`
             break
           case 7:
-            await tx`delete from dups where ctid in (select ctid from dups where a = ${random.integer(60)} limit ${1 + random.integer(2)})`
+            await tx`delete from dups where ctid in (select ctid from dups where a = ${random.int(60)} limit ${1 + random.int(2)})`
             break
           case 8:
-            await tx`update dups set b = ${`b${random.integer(7)}`} where ctid in (select ctid from dups where a = ${random.integer(60)} limit 1)`
+            await tx`update dups set b = ${`b${random.int(7)}`} where ctid in (select ctid from dups where a = ${random.int(60)} limit 1)`
             break
           case 9:
-            await tx`update parts set part = (part + 1) % 3, t = ${`t${n}`} where id = ${`p${random.integer(520)}`}`
+            await tx`update parts set part = (part + 1) % 3, t = ${`t${n}`} where id = ${`p${random.int(520)}`}`
             break
           case 10:
-            await tx`insert into parts values (${`p${random.integer(520)}`}, ${random.integer(3)}, ${`t${n}`}, repeat('f', 200)) on conflict do nothing`
+            await tx`insert into parts values (${`p${random.int(520)}`}, ${random.int(3)}, ${`t${n}`}, repeat('f', 200)) on conflict do nothing`
             break
           default:
-            await tx`delete from parts where id = ${`p${random.integer(520)}`}`
+            await tx`delete from parts where id = ${`p${random.int(520)}`}`
         }
       }
       // More subtransactions than a backend's cache of them holds.
       if (random.chance(0.01)) {
         await tx`do $$ begin for i in 1..70 loop begin update docs set n = n + 1 where k = 'k' || (i * 11); exception when others then null; end; end loop; end $$`
       }
-      if (random.chance(0.1)) await tx`select pg_sleep(${random.integer(80) / 1000})`
+      if (random.chance(0.1)) await tx`select pg_sleep(${random.int(80) / 1000})`
       if (random.chance(0.1)) throw new RolledBack()
     })
     .catch(rolledBack)
@@ -112,28 +112,28 @@ function rolledBack(error: unknown): void {
 function load(bed: Bed, seed: number): { failed: Promise<never>; stop(): Promise<void> } {
   let on = true
   const writer = async (sql: Sql, i: number): Promise<void> => {
-    const random = randomFrom(seed * 100 + i)
+    const random = new Random(seed * 100 + i)
     for (let n = i; on; n += 10) await write(sql, random, n)
   }
   const release = async (): Promise<void> => {
-    const random = randomFrom(seed * 100 + 99)
+    const random = new Random(seed * 100 + 99)
     while (on) {
-      await pause(10 + random.integer(60))
+      await pause(10 + random.int(60))
       await releaseSome(bed.pool, random)
       if (random.chance(0.2)) await bed.pool`vacuum docs`
     }
   }
   const prepared = async (): Promise<void> => {
-    const random = randomFrom(seed * 100 + 98)
+    const random = new Random(seed * 100 + 98)
     const connection = await bed.pool.reserve()
     try {
       for (let n = 0; on; n++) {
         const name = `prepared ${seed} ${n}`
         await connection`begin`
-        await connection`update docs set n = ${n} where k = ${`k${random.integer(800)}`}`
+        await connection`update docs set n = ${n} where k = ${`k${random.int(800)}`}`
         await connection`insert into dups values (${n}, 'prepared', '')`
         await connection.unsafe(`prepare transaction '${name}'`)
-        await pause(random.integer(200))
+        await pause(random.int(200))
         await connection.unsafe(`${random.chance(0.8) ? 'commit' : 'rollback'} prepared '${name}'`)
       }
     } finally {
@@ -142,13 +142,13 @@ function load(bed: Bed, seed: number): { failed: Promise<never>; stop(): Promise
   }
   /** Blocks become others in the middle of a copy, and rows of the old ones go without a word of their own. */
   const rewrites = async (): Promise<void> => {
-    const random = randomFrom(seed * 100 + 97)
+    const random = new Random(seed * 100 + 97)
     const connection = await bed.pool.reserve()
     try {
       // What waits for the lock keeps all others out.
       await connection`set lock_timeout = '50ms'`
       while (on) {
-        await pause(random.integer(300))
+        await pause(random.int(300))
         if (random.chance(0.5)) await connection`vacuum full docs`.catch(rolledBack)
         else {
           await connection`begin`
@@ -216,7 +216,7 @@ async function round(
   seed: number,
   options: Partial<ReplicaOptions> = {},
 ): Promise<{ wrong: string[]; reads: number; completions: number }> {
-  const random = randomFrom(seed)
+  const random = new Random(seed)
   await tables(bed.pool)
   const slot = `copy_${seed}`
   const replica = new NodeReplica({ url: bed.postgres.url, slot, syncConfig, chunk: CHUNK, ...options })
@@ -224,9 +224,9 @@ async function round(
     await replica.open()
     const running = load(bed, seed)
     try {
-      await pause(100 + random.integer(300))
+      await pause(100 + random.int(300))
       await Promise.race([replica.copy(), running.failed])
-      await pause(random.integer(200))
+      await pause(random.int(200))
     } finally {
       await running.stop()
     }

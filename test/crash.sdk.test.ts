@@ -5,6 +5,7 @@ import type { Edge } from './edge.ts'
 import { startPostgres } from './postgres.ts'
 import type { TestPostgres } from './postgres.ts'
 import { AUDIENCE, connector, newSecret, powersync, temporaryDirectory, token, until } from './support.ts'
+import { generator } from './random.ts'
 
 const TRANSACTIONS = 10_000
 const WRITERS = 4
@@ -54,16 +55,6 @@ async function transact(n: number, random: () => number): Promise<void> {
   else {
     await sql`insert into lists (id, name, owner_id, shared) values (${id}, ${`v${n}`}, ${owner}, ${shared})
       on conflict (id) do update set name = excluded.name, owner_id = excluded.owner_id, shared = excluded.shared`
-  }
-}
-
-function generator(seed: number): () => number {
-  let a = seed >>> 0
-  return () => {
-    a = (a + 0x6d2b79f5) >>> 0
-    let t = Math.imul(a ^ (a >>> 15), 1 | a)
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32
   }
 }
 

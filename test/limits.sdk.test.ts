@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { startEdge, type Edge } from './edge.ts'
 import { startPostgres, type TestPostgres } from './postgres.ts'
-import { AUDIENCE, newSecret, temporaryDirectory, token, until } from './support.ts'
+import { AUDIENCE, newSecret, temporaryDirectory, token } from './support.ts'
 
 const secret = newSecret()
 const syncConfig = `
@@ -49,11 +49,6 @@ async function firstWord(lists: string[]): Promise<Line> {
 }
 
 test('the limits of the bindings hold for a stream, and the client hears which one it passed', async () => {
-  const headers = { authorization: `Token ${await token(secret, 'ops')}` }
-  await until('the first copy', async () => {
-    const { data }: { data: { state: string } } = await (await fetch(`${edge.url}/status`, { headers })).json()
-    return data.state === 'live'
-  })
   expect((await firstWord(['a', 'b'])).checkpoint?.buckets).toHaveLength(2)
   expect((await firstWord(['a', 'b', 'c'])).error).toMatchObject({
     code: 'PSYNC_S2305',

@@ -131,6 +131,8 @@ describe('the slot', () => {
     await sql`checkpoint`
     expect((await sql`select wal_status from pg_replication_slots`)[0]?.wal_status).toBe('lost')
     proxy.resume()
+    // What had been sent before it was lost may still come.
+    await docs.until('the loss to be noticed', (status) => counts(status, 'ROCKPOOL_SLOT_LOST')[0] === 1)
     await docs.exact()
     const after = await docs.until('a live tenant', ({ state }) => state === 'live')
     expect(counts(after, 'ROCKPOOL_RESYNC', 'ROCKPOOL_SLOT_LOST')).toEqual([1, 1])

@@ -8,6 +8,7 @@ import { DEFAULT_TENANT, replicatorName } from '../protocol/names.ts'
 import { tokenRules } from './auth/keys.ts'
 import { tokenOfHeader, verifyToken, type Session } from './auth/token.ts'
 import { checkpointRequest } from './checkpoint-request.ts'
+import { direct } from './direct.ts'
 import { publicError } from './errors.ts'
 import { clientId, readJson, streamRequest, validated } from './sync/body.ts'
 import { heldStatus } from './sync/held.ts'
@@ -76,8 +77,10 @@ app.get('/status', async (c) => {
 /** Whether the script answers; what the replicator does is in `/status`. */
 app.get('/probes/:probe{startup|liveness|readiness}', (c) => c.json({ data: { started: true, ready: true } }))
 
+app.route('/buckets', direct)
+
 /** Some clients put their own path behind the address, or none: the WebSocket is the same everywhere. */
-app.notFound((c) => (isUpgrade(c) ? webSocketStream(c.env, DEFAULT_TENANT) : refuse(noRoute(c))))
+app.notFound((c) => (isUpgrade(c) && !c.req.path.startsWith('/buckets/') ? webSocketStream(c.env, DEFAULT_TENANT) : refuse(noRoute(c))))
 
 app.onError((error) => refuse(publicError(error)))
 

@@ -1,48 +1,199 @@
 import { DurableObject } from 'cloudflare:workers'
-import type { AppendRequest, BucketRpc, BucketState, ReadAnswer, RowsAnswer, StateAnswer, Versioned } from '../../protocol/messages.ts'
+import {
+  MESSAGE_VERSION,
+  type AppendRequest,
+  type BucketRpc,
+  type BucketState,
+  type PublishAnswer,
+  type ReadAnswer,
+  type RowsAnswer,
+  type Serving,
+  type StateAnswer,
+  type Versioned,
+} from '../../protocol/messages.ts'
+import { replicatorName } from '../../protocol/names.ts'
 import type { OpId } from '../../protocol/ops.ts'
 import { durableDatabase } from '../durable-database.ts'
 import type { Environment } from '../environment.ts'
 import { enableFaults, pause } from '../faults.ts'
 import { checkVersion } from '../version.ts'
+import { directRequest } from './direct-request.ts'
+import { directState, DirectStreams, type DirectState } from './direct.ts'
 import { Log } from './log.ts'
+import { compactionSettings } from './settings.ts'
 
-/** One bucket: its op log. Replies leave when what was written is durable (the platform's output gate). */
+/** Of one alarm: UTF-16 units of pages read, and steps of compaction. The next alarm goes on at once. */
+const COMPACTION_LENGTH = 16 * 1024 * 1024
+const COMPACTION_STEPS = 500
+const FIRST_WAIT_MS = 50
+const MAX_WAIT_MS = 5_000
+
+/**
+ * One bucket: its op log, and the sockets that follow it directly. Replies leave when what was written is durable (the platform's output gate). The
+ * one alarm is for compaction and for tokens that expire, whichever comes first.
+ */
 export class Bucket extends DurableObject<Environment> implements BucketRpc {
-  readonly #log: Log
+  readonly log: Log
+  readonly #direct: DirectStreams<WebSocket>
+  readonly #compactionMs: number
+  /** The alarm that stands, null: none; undefined: not looked up yet. */
+  #alarm: number | null | undefined
+  /** From the request of the first direct stream; only then it is needed. */
+  #name = ''
 
   constructor(ctx: DurableObjectState, env: Environment) {
     super(ctx, env)
     enableFaults(env.FAULTS)
-    this.#log = new Log(durableDatabase(ctx.storage))
+    const { afterBytes, seconds } = compactionSettings(env)
+    this.#compactionMs = seconds * 1_000
+    this.log = new Log(durableDatabase(ctx.storage), { afterBytes })
+    this.#direct = new DirectStreams<WebSocket>(this.log, {
+      send: sendQuietly,
+      close: (socket, code, error) => {
+        sendQuietly(socket, JSON.stringify({ error }))
+        closeQuietly(socket, code, error.code)
+      },
+      save: (socket, state) => socket.serializeAttachment(state),
+      watch: (answer) => void this.#watch().then(answer),
+      now: () => Date.now() / 1_000,
+    })
+    const open = ctx.getWebSockets().flatMap((socket): [WebSocket, DirectState][] => {
+      const state = directState.safeParse(socket.deserializeAttachment())
+      return state.success ? [[socket, state.data]] : []
+    })
+    this.#direct.wake(open)
   }
 
   async append(request: AppendRequest): Promise<BucketState> {
     checkVersion(request)
     await pause('bucket.append', { object: this.ctx })
-    const state = this.#log.append(request)
+    const state = this.log.append(request)
     await pause('bucket.appended', { object: this.ctx })
+    if (this.log.worthCompacting) await this.#arm(this.#compactionMs)
     return state
   }
 
   async state(request: Versioned & { checkpoint: OpId }): Promise<StateAnswer> {
     checkVersion(request)
     await pause('bucket.state', { object: this.ctx })
-    if (this.#log.overtaken(request.checkpoint)) return { kind: 'overtaken' }
-    return { kind: 'state', ...this.#log.state(request.checkpoint) }
+    return this.log.stateAt(request.checkpoint)
   }
 
   async read(request: Versioned & { after: OpId; checkpoint: OpId; budget: number }): Promise<ReadAnswer> {
     checkVersion(request)
     await pause('bucket.read', { object: this.ctx })
-    if (this.#log.overtaken(request.checkpoint)) return { kind: 'overtaken' }
-    return this.#log.read(request.after, request.checkpoint, request.budget)
+    return this.log.read(request.after, request.checkpoint, request.budget)
   }
 
   async rows(request: Versioned & { checkpoint: OpId }): Promise<RowsAnswer> {
     checkVersion(request)
     await pause('bucket.rows', { object: this.ctx })
-    if (this.#log.overtaken(request.checkpoint)) return { kind: 'overtaken' }
-    return this.#log.rows(request.checkpoint)
+    return this.log.rows(request.checkpoint)
+  }
+
+  async publish(request: Versioned & Serving): Promise<PublishAnswer> {
+    checkVersion(request)
+    return this.#direct.publish(request)
+  }
+
+  async remove(request: Versioned & { serial: OpId }): Promise<void> {
+    checkVersion(request)
+    this.log.remove(request.serial)
+    this.#direct.close()
+  }
+
+  /** A direct stream. Only our own Worker calls, and it has looked at the token. */
+  override async fetch(request: Request): Promise<Response> {
+    const asked = directRequest(request)
+    if (!asked) return new Response('a WebSocket is expected', { status: 426 })
+    const [client, socket] = Object.values(new WebSocketPair())
+    if (!client || !socket) throw new Error('the runtime made no pair of sockets')
+    this.#name = asked.bucket
+    this.ctx.acceptWebSocket(socket)
+    this.#direct.accept(socket, asked)
+    await this.#armForExpiry()
+    return new Response(null, { status: 101, webSocket: client })
+  }
+
+  override async webSocketMessage(socket: WebSocket, message: string | ArrayBuffer): Promise<void> {
+    this.#direct.message(socket, message)
+  }
+
+  override async webSocketClose(socket: WebSocket): Promise<void> {
+    this.#direct.gone(socket)
+    closeQuietly(socket, 1000, '')
+  }
+
+  override async webSocketError(socket: WebSocket): Promise<void> {
+    await this.webSocketClose(socket)
+  }
+
+  override async alarm(): Promise<void> {
+    this.#alarm = null
+    this.#direct.expire()
+    try {
+      if (await this.#compact()) await this.#arm(0)
+    } finally {
+      await this.#armForExpiry()
+    }
+  }
+
+  /** True: there is more to do than one alarm should. Between two steps other calls have their turn. */
+  async #compact(): Promise<boolean> {
+    if (!this.log.worthCompacting) return false
+    let length = 0
+    for (let steps = 0; steps < COMPACTION_STEPS && length < COMPACTION_LENGTH; steps++) {
+      const read = this.log.compact()
+      if (read === null) return false
+      length += read
+      await sleep(0)
+    }
+    this.log.pauseCompaction()
+    return true
+  }
+
+  async #armForExpiry(): Promise<void> {
+    const expires = this.#direct.nextExpiry
+    if (expires !== null) await this.#arm(Math.max(0, expires * 1_000 - Date.now()))
+  }
+
+  /** An alarm is a row written: one that stands earlier does for both. */
+  async #arm(wait: number): Promise<void> {
+    const at = Date.now() + wait
+    if (this.#alarm === undefined) this.#alarm = await this.ctx.storage.getAlarm()
+    if (this.#alarm !== null && this.#alarm <= at) return
+    this.#alarm = at
+    await this.ctx.storage.setAlarm(at)
+  }
+
+  /** With a new stub each time, until it is answered or nobody is there any more. */
+  async #watch(): Promise<Serving> {
+    const tenant = (this.ctx.id.name ?? '').split('/')[0] ?? ''
+    for (let attempt = 0; ; attempt++) {
+      try {
+        return await this.env.REPLICATOR.getByName(replicatorName(tenant)).watch({ v: MESSAGE_VERSION, bucket: this.#name })
+      } catch (error) {
+        if (attempt === 3) console.warn(`bucket ${this.#name}: the replicator does not answer`, error)
+        await sleep(Math.min(FIRST_WAIT_MS * 2 ** Math.min(attempt, 20), MAX_WAIT_MS) * (0.5 + Math.random()))
+      }
+    }
   }
 }
+
+function sendQuietly(socket: WebSocket, text: string): void {
+  try {
+    socket.send(text)
+  } catch {
+    // It has fallen; its close event says so.
+  }
+}
+
+function closeQuietly(socket: WebSocket, code: number, reason: string): void {
+  try {
+    socket.close(code, reason)
+  } catch {
+    // It was closed already.
+  }
+}
+
+const sleep = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms))

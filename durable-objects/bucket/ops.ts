@@ -1,8 +1,8 @@
 import type { OpId, WireOp } from '../../protocol/ops.ts'
 
-/**
- * The texts of a body's ops. Inside a JSON string every quote is escaped, so what stands between two ops (see `opText`) stands nowhere else.
- */
+// Op texts are looked at without parsing them: inside a JSON string every quote is escaped, so the marks below stand nowhere else.
+
+/** The texts of a body's ops. */
 export function splitOps(body: string): string[] {
   if (body === '') return []
   const texts: string[] = []
@@ -17,8 +17,11 @@ export function splitOps(body: string): string[] {
 
 const BETWEEN = '},{"op_id":"'
 const START = '{"op_id":"'.length
+const KIND = '","op":"'.length
+const TYPE = '"object_type":'
+const CHECKSUM = '"checksum":'
 
-/** The id of an op's text, without parsing the rest. */
+/** The id of an op's text. */
 export function opIdOf(text: string): OpId {
   return Number(text.slice(START, text.indexOf('"', START)))
 }
@@ -26,4 +29,31 @@ export function opIdOf(text: string): OpId {
 export function parseOp(text: string): WireOp {
   const op: WireOp = JSON.parse(text)
   return op
+}
+
+/** Unsigned 32 bits. */
+export function opChecksumOf(text: string): number {
+  return Number.parseInt(text.slice(text.indexOf(CHECKSUM) + CHECKSUM.length), 10)
+}
+
+/** Whether it takes rows away or does nothing: at the start of a log there is nothing that it could take away. */
+export function isFoldable(text: string): boolean {
+  return text[text.indexOf('"', START) + KIND] !== 'P'
+}
+
+/** What a PUT or REMOVE is about, as the JSON text of type, id and subkey; null for MOVE and CLEAR. */
+export function rowKeyOf(text: string): string | null {
+  const from = text.indexOf(TYPE)
+  if (from < 0) return null
+  return text.slice(from + TYPE.length, text.indexOf(CHECKSUM, from) - 1)
+}
+
+/** What is left of an op in whose favour a later one of the same row stands: it counts, and does nothing. */
+export function moveText(text: string): string {
+  return `{"op_id":"${opIdOf(text)}","op":"MOVE","checksum":${opChecksumOf(text)}}`
+}
+
+/** What is left of a run of ops at the start of a log: forget what you have, and begin with this checksum. */
+export function clearText(id: OpId, checksum: number): string {
+  return `{"op_id":"${id}","op":"CLEAR","checksum":${checksum}}`
 }

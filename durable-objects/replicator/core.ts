@@ -1,4 +1,5 @@
-import { bucketHash } from '../../protocol/names.ts'
+import type { Serving } from '../../protocol/messages.ts'
+import { bucketHash, bucketObjectName } from '../../protocol/names.ts'
 import type { OpId } from '../../protocol/ops.ts'
 import type { LoadedPlan } from '../../sync-config/types.ts'
 import type { Environment } from '../environment.ts'
@@ -18,6 +19,7 @@ import { Relays } from './relays.ts'
 import { RowStates } from './row-state.ts'
 import { MIGRATIONS, StateStore, type State } from './storage.ts'
 import { Tables } from './tables.ts'
+import { pauseBefore, Watchers } from './watchers.ts'
 
 /** A last notice larger than this is not kept: a relay that reconnects gets a gap. */
 const KEPT_NOTICE_LENGTH = 500_000
@@ -35,6 +37,7 @@ export class Core {
   readonly pipeline: Pipeline
   readonly dispatcher: Dispatcher
   readonly relays: Relays
+  readonly watchers: Watchers
   /** What the slot kept when it was measured last. */
   slot: State['slot']
   /** Plans under which rows are evaluated now. */
@@ -79,13 +82,18 @@ export class Core {
           .catch((error: unknown) => this.#reset(error))
       },
     })
+    const nextSerial = () => {
+      this.state.set('serial', this.state.get('serial') + 1)
+      return this.state.get('serial')
+    }
+    this.watchers = new Watchers({
+      ...{ db: this.db, nextSerial, serving: () => this.serving, pause: pauseBefore },
+      publish: async (bucket, request) => env.BUCKET.getByName(await bucketObjectName(tenant, bucket)).publish(request),
+    })
     this.relays = new Relays({
       env,
       db: this.db,
-      nextSerial: () => {
-        this.state.set('serial', this.state.get('serial') + 1)
-        return this.state.get('serial')
-      },
+      nextSerial,
       greeting: (has) => this.#greeting(has),
       gap: () => this.#gap(),
       failing: (relay, reason) => this.diagnostics.add({ code: 'ROCKPOOL_RELAY_SOCKET', reason: `${relay}: ${reason}` }),
@@ -96,6 +104,17 @@ export class Core {
     for (const batch of this.#outbox.recover()) this.pipeline.dispatch(batch)
     this.#commit()
     this.relays.keepAllOpen()
+    this.watchers.publishAll()
+  }
+
+  get serving(): Serving {
+    const { committed, plan } = this.state.get('commit')
+    return { checkpoint: committed, plan }
+  }
+
+  /** Somebody is connected: the tenant is followed live. */
+  get live(): boolean {
+    return this.relays.size > 0 || this.watchers.size > 0
   }
 
   get room(): boolean {
@@ -172,6 +191,7 @@ export class Core {
     const frames = noticeFrames(commit)
     const length = frames.reduce((sum, frame) => sum + frame.length, 0)
     const notice = length <= KEPT_NOTICE_LENGTH ? { previous: commit.previous, parts: frames } : null
+    const switched = commit.plan !== this.state.get('commit').plan
     this.#atomically(() => {
       this.state.set('commit', { committed: commit.checkpoint, plan: commit.plan, notice })
       fault('commit.state')
@@ -182,7 +202,11 @@ export class Core {
     this.#notices = this.#notices
       .then(() => this.durable())
       .then(() => pause('notice.durable'))
-      .then(() => this.relays.notice(frames))
+      .then(() => {
+        this.relays.notice(frames)
+        if (switched) this.watchers.publishAll()
+        else this.watchers.committed(commit.buckets.map(([hash]) => hash))
+      })
       .catch((error: unknown) => this.#reset(error))
   }
 

@@ -2,8 +2,7 @@ import { DurableObject } from 'cloudflare:workers'
 import { connectSource, emitMarker, parseLsn } from '../../postgres/index.ts'
 import { openSocket } from '../../postgres/socket.ts'
 import { RockpoolError } from '../../protocol/errors.ts'
-import type { ReplicatorRpc, ReplicatorState, ReplicatorStatus, Versioned } from '../../protocol/messages.ts'
-import type { OpId } from '../../protocol/ops.ts'
+import type { ReplicatorRpc, ReplicatorState, ReplicatorStatus, Serving, Versioned } from '../../protocol/messages.ts'
 import { tenantSettings } from '../directory/settings.ts'
 import type { Environment } from '../environment.ts'
 import { enableFaults, fault, pause } from '../faults.ts'
@@ -56,10 +55,16 @@ export class Replicator extends DurableObject<Environment> implements Replicator
     await this.#arm()
   }
 
-  async committed(request: Versioned): Promise<{ checkpoint: OpId; plan: string | null }> {
+  async committed(request: Versioned): Promise<Serving> {
     checkVersion(request)
-    const { committed, plan } = this.#core.state.get('commit')
-    return { checkpoint: committed, plan }
+    return this.#core.serving
+  }
+
+  async watch(request: Versioned & { bucket: string }): Promise<Serving> {
+    checkVersion(request)
+    const serving = this.#core.watchers.watch(request.bucket)
+    await this.#arm()
+    return serving
   }
 
   async plan(request: Versioned & { hash: string }): Promise<string | null> {
@@ -141,6 +146,8 @@ export class Replicator extends DurableObject<Environment> implements Replicator
   override async alarm(): Promise<void> {
     await this.ctx.storage.setAlarm(Date.now() + GUARD_MS)
     if (this.#session) return
+    // Those that nobody follows any more say so, and are forgotten.
+    this.#core.watchers.publishAll()
     const { state, diagnostics } = this.#core
     if (state.get('running')) {
       diagnostics.add({ code: 'ROCKPOOL_RESTARTED', reason: 'a deploy, an eviction or a fault ended it in the middle of a session' })
@@ -160,14 +167,14 @@ export class Replicator extends DurableObject<Environment> implements Replicator
 
   /** One session; answers after how long the next one follows. */
   async #run(): Promise<number> {
-    const { relays, state } = this.#core
+    const { state } = this.#core
     const settings = tenantSettings(this.env, this.#tenant)
-    const session = new Session(this.#core, settings, { live: () => relays.size > 0, progress: () => this.#progress() })
+    const session = new Session(this.#core, settings, { live: () => this.#core.live, progress: () => this.#progress() })
     this.#session = session
     this.#sessions++
     const again = await session.run()
     if (session.found && state.get('idlePolls') > 0) state.set('idlePolls', 0)
-    if (again || this.#again || relays.size > 0) return 0
+    if (again || this.#again || this.#core.live) return 0
     const polls = state.get('idlePolls')
     state.set('idlePolls', polls + 1)
     return idleWaitMs(polls, settings, session.slotTimeoutMs)
@@ -231,14 +238,14 @@ export class Replicator extends DurableObject<Environment> implements Replicator
   }
 
   #state(copying: boolean): ReplicatorState {
-    const { state, relays } = this.#core
+    const { state, live } = this.#core
     const code = state.get('failing')?.code
     if (code === 'ROCKPOOL_SETTINGS' || code === 'ROCKPOOL_SYNC_CONFIG' || code === 'ROCKPOOL_SOURCE_SETTINGS') return 'refused'
     if (code !== undefined) return 'retrying'
     if (state.get('source') === null) return 'starting'
     if (copying) return 'copying'
     if (this.#session) return this.#session.streaming ? 'live' : 'starting'
-    return relays.size > 0 ? 'starting' : 'idle'
+    return live ? 'starting' : 'idle'
   }
 }
 

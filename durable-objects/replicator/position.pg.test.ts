@@ -4,6 +4,7 @@ import postgresJs from 'postgres'
 import { parseLsn, type PgoutputMessage } from '../../postgres/index.ts'
 import { Follower } from '../../test/slot-follower.ts'
 import { POSTGRES_VERSIONS, startPostgres, type TestPostgres } from '../../test/postgres.ts'
+import { generator } from '../../test/random.ts'
 
 // How a slot is followed over cuts, crashes and databases that are not what they were: real Postgres, real stream, the replicator's own intake.
 
@@ -311,13 +312,3 @@ describe.each(POSTGRES_VERSIONS)('Postgres %i', (version) => {
     })
   })
 })
-
-function generator(seed: number): () => number {
-  let a = seed >>> 0
-  return () => {
-    a = (a + 0x6d2b79f5) >>> 0
-    let t = Math.imul(a ^ (a >>> 15), 1 | a)
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32
-  }
-}

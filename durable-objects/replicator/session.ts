@@ -1,7 +1,7 @@
 import type { Sql } from 'postgres'
 import {
   catalogVersion,
-  checkConnection,
+  checkConnections,
   connectSource,
   emitMarker,
   openReplication,
@@ -151,7 +151,7 @@ export class Session {
     await checkSyncConfig(this.#core, this.#settings, sql)
     await pause('session.prepare')
     // Before anything is made in the database: that neither leads to a pooler.
-    await Promise.all([checkConnection(sql), checkConnection(streaming)])
+    await checkConnections(sql, streaming)
     const source = await prepare(this.#core, this.#settings, sql, (waiting) => this.#slotWaits(waiting))
     await pause('session.prepared')
     this.#measuredAt = Date.now()

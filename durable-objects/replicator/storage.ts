@@ -26,6 +26,8 @@ export const MIGRATIONS: readonly string[] = [
   `CREATE TABLE diagnostics (slot INTEGER PRIMARY KEY, body TEXT NOT NULL);`,
   // The last notice is kept with the commit now.
   `DELETE FROM state WHERE key = 'notice'`,
+  // Buckets that somebody follows directly.
+  'CREATE TABLE watchers (bucket TEXT PRIMARY KEY, serial INTEGER NOT NULL) WITHOUT ROWID',
 ]
 
 /** The last whole transaction stored, and how much of the next one is stored already in slices. LSNs as `X/X`, times as Postgres sent them. */

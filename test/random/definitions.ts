@@ -1,4 +1,4 @@
-import type { Random } from './prng.ts'
+import type { Random } from '../random.ts'
 
 // Changes of what tables are. Most send nothing through the stream. Each is tried where it makes sense; one that fails changed nothing.
 

@@ -8,7 +8,7 @@ import { change, largeTransaction, transaction, transfer, truncate } from './cha
 import { DEFINITIONS, publicationStatement, RESTORE } from './definitions.ts'
 import { storedBuckets } from './objects.ts'
 import { Connection } from './connection.ts'
-import { Random } from './prng.ts'
+import { Random } from '../random.ts'
 import { Proxy } from './proxy.ts'
 import { PUBLISHED, SUBSCRIPTIONS, SYNC_CONFIG, TABLES } from './source.ts'
 import { canonical, differences, truthOf, type Contents } from './truth.ts'

@@ -4,7 +4,8 @@ import type { RelayFrame } from '../../protocol/messages.ts'
 import type { WireOp } from '../../protocol/ops.ts'
 import { runStream } from '../../workers/sync/stream.ts'
 import type { StreamPorts, Upstream } from '../../workers/sync/ports.ts'
-import { PLANS, type World } from './world.ts'
+import { PLANS } from './source.ts'
+import type { World } from './world.ts'
 
 interface Held {
   last: number
@@ -79,8 +80,8 @@ export class SimClient {
         return plan
       },
       pause: () => sim.sleep(),
-      read: (bucket, after, checkpoint) => answered(() => this.#world.log(bucket).read(after, checkpoint, READ_BUDGET)),
-      rows: (bucket, checkpoint) => answered(() => this.#world.log(bucket).rows(checkpoint)),
+      read: (bucket, after, checkpoint) => answered(() => this.#world.bucket(bucket).read(after, checkpoint, READ_BUDGET)),
+      rows: (bucket, checkpoint) => answered(() => this.#world.bucket(bucket).rows(checkpoint)),
       connect: () => this.#connect(signal),
       tails: () => {},
       lines: {
@@ -164,6 +165,10 @@ export class SimClient {
       if (id <= held.last) this.#violate(`op ${id} of ${name} came again`)
       if (id > (this.#target?.lastOp ?? 0)) this.#violate(`I2: op ${id} is above the announced checkpoint`)
       held.last = id
+      if (op.op === 'CLEAR') {
+        held.rows.clear()
+        held.checksum = 0
+      }
       held.checksum = addChecksums(held.checksum, op.checksum)
       if (op.op === 'PUT') held.rows.set(op.object_id, { data: op.data, op: id })
       if (op.op === 'REMOVE') held.rows.delete(op.object_id)

@@ -1,6 +1,8 @@
 /** A scheduler in which a seed decides what happens next: messages of one channel stay in order, everything else may overtake. */
 export class Sim {
   readonly #channels = new Map<string, (() => void)[]>()
+  /** Those with something in them. */
+  readonly #waiting: string[] = []
   /** Channels that are slow: the chance that one is served when its turn comes. */
   readonly #slow = new Map<string, number>()
   #state: number
@@ -8,6 +10,8 @@ export class Sim {
   steps = 0
   /** Chance that a call is lost, on its way or on its way back. */
   loss = 0
+  /** Chance that a channel is slow. */
+  unevenness = 0.3
 
   constructor(seed: number) {
     this.#state = (seed * 2654435761) >>> 0 || 1
@@ -35,14 +39,17 @@ export class Sim {
   /** A channel that may be much slower than the others. */
   unevenChannel(): string {
     const channel = this.channel()
-    if (this.chance(0.3)) this.#slow.set(channel, this.chance(0.5) ? 0.1 : 0.01)
+    if (this.chance(this.unevenness)) this.#slow.set(channel, this.chance(0.5) ? 0.1 : 0.01)
     return channel
   }
 
   post(channel: string, task: () => void): void {
     const queue = this.#channels.get(channel)
     if (queue) queue.push(task)
-    else this.#channels.set(channel, [task])
+    else {
+      this.#channels.set(channel, [task])
+      this.#waiting.push(channel)
+    }
   }
 
   /** Later, at some time. */
@@ -73,20 +80,32 @@ export class Sim {
   /** Runs until nothing is left to do, or for so many steps. True: nothing is left. */
   async run(steps: number): Promise<boolean> {
     for (let i = 0; i < steps; i++) {
-      await new Promise((resolve) => setImmediate(resolve))
-      const names = [...this.#channels.keys()]
-      let name = names[this.int(names.length)]
-      for (let tries = 0; tries < 40 && !this.chance(this.#slow.get(name ?? '') ?? 1); tries++) name = names[this.int(names.length)]
-      if (name === undefined) return true
+      await settled()
+      if (this.#waiting.length === 0) return true
+      let at = this.int(this.#waiting.length)
+      for (let tries = 0; tries < 40 && this.#isLate(at); tries++) at = this.int(this.#waiting.length)
+      const name = this.#waiting[at] ?? ''
       const queue = this.#channels.get(name)
       const task = queue?.shift()
-      if (queue?.length === 0) this.#channels.delete(name)
+      if (queue?.length === 0) {
+        this.#channels.delete(name)
+        const last = this.#waiting.pop()
+        if (last !== undefined && at < this.#waiting.length) this.#waiting[at] = last
+      }
       this.steps++
       task?.()
     }
     return false
   }
+
+  #isLate(at: number): boolean {
+    const chance = this.#slow.get(this.#waiting[at] ?? '')
+    return chance !== undefined && !this.chance(chance)
+  }
 }
+
+/** When every promise that can go on has gone on: ticks come after microtasks, and before anything else. */
+export const settled = (): Promise<void> => new Promise((resolve) => process.nextTick(resolve))
 
 /** Two ends of a socket: ordered in each direction, may be cut. */
 export class End<Out, In> {

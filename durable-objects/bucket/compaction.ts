@@ -1,0 +1,217 @@
+import { addChecksums } from '../../protocol/checksum.ts'
+import type { OpId } from '../../protocol/ops.ts'
+import { clearText, isFoldable, moveText, opChecksumOf, opIdOf, rowKeyOf, splitOps } from './ops.ts'
+import type { LogLimits } from './limits.ts'
+import type { Header, Page, Pages, Progress } from './storage.ts'
+
+interface Rewritten {
+  page: Page
+  texts: string[]
+  bytes: number
+  target: OpId
+  changed: boolean
+}
+
+/**
+ * Compaction of a log, in steps that are a transaction each. A run goes from the newest page that is committed to the oldest: the first op that it
+ * meets of a row is the newest, every further one becomes a MOVE; neighbours that are small become one page. Then the MOVEs and REMOVEs at the very
+ * start become one CLEAR.
+ *
+ * Only so many rows are remembered. Where there are more, the run ends its pass with those that it has and begins another one behind them: all
+ * older ops of the first ones are MOVEs by then, so each pass meets other rows. Memory and the work of a step are bounded whatever the size of the
+ * log. What is remembered is lost with the object, then a new pass begins where the last one stood; an op that is missed stays as it is until the
+ * next run. A duplicate that stays costs a little, so nothing has to be exact but what is rewritten.
+ *
+ * The newest page is left alone: appends make it longer.
+ */
+export class Compaction {
+  readonly #pages: Pages
+  readonly #limits: LogLimits
+  /** Row → its newest op that was met. True for as long as the log is there. */
+  readonly #newest = new Map<string, OpId>()
+  #keysLength = 0
+  #progress: Progress | null = null
+
+  constructor(pages: Pages, limits: LogLimits) {
+    this.#pages = pages
+    this.#limits = limits
+  }
+
+  get worthwhile(): boolean {
+    const { head, header } = this.#pages
+    if (this.#progress !== null || header.progress !== null) return true
+    return head.totalBytes - header.doneBytes >= Math.max(this.#limits.afterBytes, header.keptBytes / 2)
+  }
+
+  /** Answers the UTF-16 units that it read, or null when the run is over. */
+  step(committed: OpId): number | null {
+    const progress = (this.#progress ??= this.#resumed() ?? this.#begin(committed))
+    if (!progress) return null
+    try {
+      return this.#walk(progress) ?? this.#nextPass(progress) ?? this.#fold(progress) ?? this.#finish(progress)
+    } catch (error) {
+      // Memory says what storage perhaps does not.
+      this.#pages.forget()
+      this.forget()
+      throw error
+    }
+  }
+
+  pause(): void {
+    const { header } = this.#pages
+    if (this.#progress && JSON.stringify(this.#progress) !== JSON.stringify(header.progress))
+      this.#pages.saveHeader({ ...header, progress: this.#progress })
+  }
+
+  forget(): void {
+    this.#progress = null
+    this.#newest.clear()
+    this.#keysLength = 0
+  }
+
+  #begin(committed: OpId): Progress | null {
+    const start = this.#startAt(committed)
+    return start && { limit: committed, from: committed, cursor: start.last, next: null, totalBytes: start.totalBytes }
+  }
+
+  /** What an earlier incarnation remembered is lost. */
+  #resumed(): Progress | null {
+    const { progress } = this.#pages.header
+    return progress && { ...progress, from: Math.min(progress.from, progress.cursor), next: null }
+  }
+
+  /** The page that holds the op, or else the one before; never the newest of all. */
+  #startAt(op: OpId): Page | null {
+    const page = this.#pages.after(op - 1)
+    const { head } = this.#pages
+    return page && page.first <= op && page.last < head.last ? page : this.#pages.upTo(Math.min(op, head.last - 1))
+  }
+
+  /** Goes through the pages that become one. Null: the pass is over. */
+  #walk(progress: Progress): number | null {
+    const group: Rewritten[] = []
+    let bytes = 0
+    let length = 0
+    let page = this.#pages.upTo(progress.cursor)
+    for (; page && group.length < this.#limits.pages; page = this.#pages.upTo(page.first - 1)) {
+      const rewritten = this.#supersede(page, progress)
+      length += page.body.length
+      // It is met again: what is remembered of it then is not newer than itself.
+      if (group.length > 0 && bytes + rewritten.bytes > this.#limits.pageBytes) break
+      bytes += rewritten.bytes
+      group.push(rewritten)
+    }
+    const [newest, oldest] = [group[0], group.at(-1)]
+    if (!newest || !oldest) return null
+    progress.cursor = oldest.page.first - 1
+    if (group.length > 1 || newest.changed) this.#store(group, newest.page, oldest.page, progress)
+    return length
+  }
+
+  /** The ops of a page from the newest to the oldest: what was met before becomes a MOVE. */
+  #supersede(page: Page, progress: Progress): Rewritten {
+    const texts = splitOps(page.body)
+    let { target } = page
+    let changed = false
+    for (let i = texts.length - 1; i >= 0; i--) {
+      const text = texts[i] ?? ''
+      const id = opIdOf(text)
+      const key = id > progress.from ? null : rowKeyOf(text)
+      if (key === null) continue
+      const newest = this.#newest.get(key)
+      if (newest !== undefined && newest > id) {
+        texts[i] = moveText(text)
+        target = Math.max(target, newest)
+        changed = true
+      } else if (newest === undefined && !this.#remember(key, id)) progress.next ??= id
+    }
+    if (!changed) return { page, texts, bytes: page.bytes, target, changed }
+    return { page, texts, bytes: Buffer.byteLength(texts.join(',')), target, changed }
+  }
+
+  #remember(key: string, id: OpId): boolean {
+    if (this.#newest.size >= this.#limits.keys || this.#keysLength + key.length > this.#limits.keysLength) return false
+    // A slice would keep the whole page in memory that it was cut from; a copy does not.
+    this.#newest.set(Buffer.from(key).toString(), id)
+    this.#keysLength += key.length
+    return true
+  }
+
+  /** Null: all rows were remembered. */
+  #nextPass(progress: Progress): number | null {
+    if (progress.next === null) return null
+    this.#newest.clear()
+    this.#keysLength = 0
+    const start = this.#startAt(progress.next)
+    progress.from = progress.next
+    progress.next = null
+    progress.cursor = start?.last ?? 0
+    return 0
+  }
+
+  /** The start of the log up to the first PUT, as far as one step goes. Null: there is nothing to fold. */
+  #fold(progress: Progress): number | null {
+    const folded: Page[] = []
+    let [ops, bytes, length, checksum, target, last] = [0, 0, 0, 0, 0, 0]
+    let rest: string[] = []
+    for (let page = this.#pages.after(0); page && folded.length < this.#limits.pages; page = this.#pages.after(page.last)) {
+      if (page.last >= this.#pages.head.last || page.first > progress.limit) break
+      const texts = splitOps(page.body)
+      const live = texts.findIndex((text) => !isFoldable(text) || opIdOf(text) > progress.limit)
+      const run = live < 0 ? texts : texts.slice(0, live)
+      if (run.length === 0) break
+      folded.push(page)
+      ops += run.length
+      bytes += page.bytes
+      length += page.body.length
+      checksum = run.reduce((sum, text) => addChecksums(sum, opChecksumOf(text)), checksum)
+      last = opIdOf(run.at(-1) ?? '')
+      target = Math.max(target, page.target, last)
+      rest = live < 0 ? [] : texts.slice(live)
+      if (live >= 0 || bytes > this.#limits.pageBytes) break
+    }
+    const [oldest, newest] = [folded[0], folded.at(-1)]
+    if (!oldest || !newest || ops < 2) return null
+    const body = [clearText(last, checksum), ...rest].join(',')
+    const size = Buffer.byteLength(body)
+    const sum = rest.reduce((total, text) => addChecksums(total, opChecksumOf(text)), checksum)
+    const { header } = this.#pages
+    const removed = { removedOps: header.removedOps + ops - 1, removedBytes: header.removedBytes + bytes - size }
+    this.#pages.db.transaction(() => {
+      this.#pages.replace(oldest, newest, { first: oldest.first, count: 1 + rest.length, checksum: sum, target, bytes: size, body })
+      this.#saveHeader({ ...removed, target: Math.max(header.target, target), progress: { ...progress } })
+    })
+    return length
+  }
+
+  #finish(progress: Progress): null {
+    const { header, head } = this.#pages
+    this.forget()
+    this.#saveHeader({ doneBytes: progress.totalBytes, keptBytes: head.totalBytes - header.removedBytes, progress: null })
+    return null
+  }
+
+  #store(group: readonly Rewritten[], newest: Page, oldest: Page, progress: Progress): void {
+    const parts = [...group].reverse()
+    const body = parts.map((part) => (part.changed ? part.texts.join(',') : part.page.body)).join(',')
+    const bytes = Buffer.byteLength(body)
+    const before = parts.reduce((sum, part) => sum + part.page.bytes, 0)
+    const { header } = this.#pages
+    const page = {
+      first: oldest.first,
+      count: parts.reduce((sum, part) => sum + part.page.count, 0),
+      checksum: parts.reduce((sum, part) => addChecksums(sum, part.page.checksum), 0),
+      target: Math.max(...parts.map((part) => part.target)),
+      ...{ bytes, body },
+    }
+    this.#pages.db.transaction(() => {
+      this.#pages.replace(oldest, newest, page)
+      const target = Math.max(header.target, page.target)
+      this.#saveHeader({ removedBytes: header.removedBytes + before - bytes, target, progress: { ...progress } })
+    })
+  }
+
+  #saveHeader(changed: Partial<Header>): void {
+    this.#pages.saveHeader({ ...this.#pages.header, ...changed })
+  }
+}

@@ -1,0 +1,13 @@
+import { expect, test } from 'vitest'
+import { compactionSettings } from './settings.ts'
+
+test('texts, numbers, and what is missing', () => {
+  expect(compactionSettings({})).toEqual({ afterBytes: 262_144, seconds: 60 })
+  expect(compactionSettings({ COMPACTION_BYTES: '', COMPACTION_SECONDS: 0 })).toEqual({ afterBytes: 262_144, seconds: 0 })
+  expect(compactionSettings({ COMPACTION_BYTES: '1000', COMPACTION_SECONDS: 5 })).toEqual({ afterBytes: 1_000, seconds: 5 })
+})
+
+test('a setting that is wrong is named', () => {
+  for (const wrong of ['x', '-1', '1.5', -1, 1.5, '9999999999999'])
+    expect(() => compactionSettings({ COMPACTION_BYTES: wrong })).toThrow('settings are wrong: COMPACTION_BYTES: must be a whole number')
+})

@@ -1,0 +1,232 @@
+import type { BucketState } from '../../protocol/messages.ts'
+import type { OpId } from '../../protocol/ops.ts'
+import { migrate, type Database, type SqlRow } from '../database.ts'
+
+/**
+ * A page is a run of ops, as texts joined by `,`: the way they go on the wire, so serving is copying. `total_…` are those of everything that was
+ * ever appended up to and with the page: the state at a checkpoint is one lookup. `committed` is the committed checkpoint that the last append to
+ * the page carried.
+ *
+ * `max_target_op` is for compaction: the newest op in whose favour an op of the page was rewritten (MOVE), or that a run was folded up to (CLEAR;
+ * then `first_op` is that of the run).
+ *
+ * header: one row from the first compaction on. What compaction took away is counted here, so that the totals of later pages stand. `target` is the
+ * highest `max_target_op` ever. `done_bytes` is `total_bytes` as far as the last run looked, `kept_bytes` what it left stored. `gone` is the op up to
+ * which the bucket was removed.
+ */
+const MIGRATIONS: readonly string[] = [
+  `CREATE TABLE pages (
+    last_op INTEGER PRIMARY KEY,
+    first_op INTEGER NOT NULL,
+    count INTEGER NOT NULL,
+    checksum INTEGER NOT NULL,
+    total_count INTEGER NOT NULL,
+    total_checksum INTEGER NOT NULL,
+    max_target_op INTEGER NOT NULL,
+    total_max_target_op INTEGER NOT NULL,
+    bytes INTEGER NOT NULL,
+    body TEXT NOT NULL
+  )`,
+  `
+  ALTER TABLE pages RENAME COLUMN total_max_target_op TO total_bytes;
+  ALTER TABLE pages ADD COLUMN committed INTEGER NOT NULL DEFAULT 0;
+  CREATE TABLE header (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    removed_ops INTEGER NOT NULL,
+    removed_bytes INTEGER NOT NULL,
+    target INTEGER NOT NULL,
+    done_bytes INTEGER NOT NULL,
+    kept_bytes INTEGER NOT NULL,
+    progress TEXT,
+    gone INTEGER
+  );
+  `,
+]
+
+const PAGE = 'last_op, first_op, count, checksum, max_target_op, total_bytes, bytes, body'
+
+export const STATEMENTS = {
+  before: 'SELECT total_count, total_checksum, last_op FROM pages WHERE last_op <= ? ORDER BY last_op DESC LIMIT 1',
+  after: `SELECT ${PAGE} FROM pages WHERE last_op > ? ORDER BY last_op LIMIT 1`,
+  upTo: `SELECT ${PAGE} FROM pages WHERE last_op <= ? ORDER BY last_op DESC LIMIT 1`,
+  firstOp: 'SELECT first_op FROM pages ORDER BY last_op LIMIT 1',
+  head: 'SELECT last_op, total_count, total_checksum, total_bytes, bytes, committed FROM pages ORDER BY last_op DESC LIMIT 1',
+  insert: `INSERT INTO pages (last_op, first_op, count, checksum, total_count, total_checksum, total_bytes, committed, max_target_op, bytes, body)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?)`,
+  extend: `UPDATE pages SET last_op = ?, count = count + ?, checksum = (checksum + ?) & 4294967295, total_count = ?, total_checksum = ?, total_bytes = ?,
+    committed = ?, bytes = bytes + ?, body = body || ',' || ? WHERE last_op = ?`,
+  rewrite: 'UPDATE pages SET first_op = ?, count = ?, checksum = ?, max_target_op = ?, bytes = ?, body = ? WHERE last_op = ?',
+  delete: 'DELETE FROM pages WHERE last_op >= ? AND last_op < ?',
+  header: 'SELECT removed_ops, removed_bytes, target, done_bytes, kept_bytes, progress, gone FROM header WHERE id = 1',
+  saveHeader: 'INSERT OR REPLACE INTO header VALUES (1, ?, ?, ?, ?, ?, ?, ?)',
+} as const
+
+export interface Page {
+  last: OpId
+  first: OpId
+  count: number
+  checksum: number
+  target: OpId
+  totalBytes: number
+  bytes: number
+  body: string
+}
+
+/** The newest page: what an append needs to know. `count` is of everything ever appended. */
+export interface Head extends BucketState {
+  totalBytes: number
+  bytes: number
+  committed: OpId
+}
+
+export interface Header {
+  removedOps: number
+  removedBytes: number
+  target: OpId
+  doneBytes: number
+  keptBytes: number
+  progress: Progress | null
+  gone: OpId | null
+}
+
+/** Where a compaction stands. Rows whose newest op is in (…, `from`] are looked for in pages up to and with `cursor`. */
+export interface Progress {
+  /** Nothing above it is touched, and nothing is touched in favour of an op above it. */
+  limit: OpId
+  from: OpId
+  cursor: OpId
+  /** Where there were more rows than may be remembered: the next pass begins with this op. */
+  next: OpId | null
+  /** `total_bytes` at the limit. */
+  totalBytes: number
+}
+
+const NO_HEAD: Head = { count: 0, checksum: 0, last: 0, totalBytes: 0, bytes: 0, committed: 0 }
+const NO_HEADER: Header = { removedOps: 0, removedBytes: 0, target: 0, doneBytes: 0, keptBytes: 0, progress: null, gone: null }
+
+/** The pages of one bucket. Nothing is written before the first append: nobody creates storage by asking. */
+export class Pages {
+  readonly db: Database
+  #exists: boolean
+  #head: Head | null = null
+  #header: Header | null = null
+
+  constructor(db: Database) {
+    this.db = db
+    this.#exists = db.all("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'pages'").length > 0
+    if (this.#exists) migrate(db, MIGRATIONS)
+  }
+
+  get exists(): boolean {
+    return this.#exists
+  }
+
+  create(): void {
+    if (this.#exists) return
+    migrate(this.db, MIGRATIONS)
+    this.#exists = true
+  }
+
+  get head(): Head {
+    if (this.#head) return this.#head
+    const row = this.#exists ? this.db.all(STATEMENTS.head)[0] : undefined
+    if (!row) return (this.#head = NO_HEAD)
+    const { totalBytes, bytes, committed } = {
+      totalBytes: Number(row.total_bytes),
+      bytes: Number(row.bytes),
+      committed: Number(row.committed),
+    }
+    return (this.#head = { ...stateOf(row), totalBytes, bytes, committed })
+  }
+
+  get header(): Header {
+    if (this.#header) return this.#header
+    const row = this.#exists ? this.db.all(STATEMENTS.header)[0] : undefined
+    return (this.#header = row ? headerOf(row) : NO_HEADER)
+  }
+
+  /** One row written. Inside a transaction: call `forget` when it fails. */
+  saveHeader(header: Header): void {
+    const { removedOps, removedBytes, target, doneBytes, keptBytes, progress, gone } = header
+    const text = progress === null ? null : JSON.stringify(progress)
+    this.db.run(STATEMENTS.saveHeader, removedOps, removedBytes, target, doneBytes, keptBytes, text, gone)
+    this.#header = header
+  }
+
+  /** A page of its own, or the newest one made longer: one row written either way. */
+  append(page: { first: OpId; last: OpId; count: number; checksum: number; body: string }, head: Head, extend: boolean): void {
+    const { last, first, count, checksum, body } = page
+    const bytes = Buffer.byteLength(body)
+    const totals = [head.count, head.checksum, head.totalBytes, head.committed] as const
+    if (extend) this.db.run(STATEMENTS.extend, last, count, checksum, ...totals, bytes + 1, body, this.head.last)
+    else this.db.run(STATEMENTS.insert, last, first, count, checksum, ...totals, bytes, body)
+    this.#head = head
+  }
+
+  /** The first page with an op above. */
+  after(op: OpId): Page | null {
+    return this.#page(STATEMENTS.after, op)
+  }
+
+  /** The last page without an op above. */
+  upTo(op: OpId): Page | null {
+    return this.#page(STATEMENTS.upTo, op)
+  }
+
+  /** Replaces all pages from `oldest` to `newest` by one, whose last op is that of `newest`. */
+  replace(oldest: Page, newest: Page, page: Omit<Page, 'last' | 'totalBytes'>): void {
+    if (oldest.last < newest.last) this.db.run(STATEMENTS.delete, oldest.last, newest.last)
+    this.db.run(STATEMENTS.rewrite, page.first, page.count, page.checksum, page.target, page.bytes, page.body, newest.last)
+  }
+
+  /** Totals of the last page without an op above, as they were appended. */
+  totals(op: OpId): BucketState | null {
+    const row = this.#exists ? this.db.all(STATEMENTS.before, op)[0] : undefined
+    return row ? stateOf(row) : null
+  }
+
+  firstOp(): OpId | null {
+    const row = this.#exists ? this.db.all(STATEMENTS.firstOp)[0] : undefined
+    return row ? Number(row.first_op) : null
+  }
+
+  /** All pages are dropped, whose rows would be billed one by one if they were deleted; the header stays. */
+  clear(header: Header): void {
+    this.create()
+    this.db.transaction(() => {
+      const made = String(this.db.all("SELECT sql FROM sqlite_master WHERE name = 'pages'")[0]?.sql)
+      this.db.run('DROP TABLE pages')
+      this.db.run(made)
+      this.saveHeader(header)
+    })
+    this.#head = NO_HEAD
+  }
+
+  /** Memory may be ahead of what is stored. */
+  forget(): void {
+    this.#head = null
+    this.#header = null
+  }
+
+  #page(sql: string, op: OpId): Page | null {
+    const row = this.#exists ? this.db.all(sql, op)[0] : undefined
+    if (!row) return null
+    return {
+      ...{ last: Number(row.last_op), first: Number(row.first_op), count: Number(row.count), checksum: Number(row.checksum) },
+      ...{ target: Number(row.max_target_op), totalBytes: Number(row.total_bytes), bytes: Number(row.bytes), body: String(row.body) },
+    }
+  }
+}
+
+function stateOf(row: SqlRow): BucketState {
+  return { count: Number(row.total_count), checksum: Number(row.total_checksum), last: Number(row.last_op) }
+}
+
+function headerOf(row: SqlRow): Header {
+  const progress: Progress | null = row.progress === null ? null : JSON.parse(String(row.progress))
+  return {
+    ...{ removedOps: Number(row.removed_ops), removedBytes: Number(row.removed_bytes), target: Number(row.target) },
+    ...{ doneBytes: Number(row.done_bytes), keptBytes: Number(row.kept_bytes) },
+    ...{ progress, gone: row.gone === null ? null : Number(row.gone) },
+  }
+}

@@ -1,0 +1,135 @@
+import { RelayMachine } from '../../durable-objects/relay/machine.ts'
+import type { BucketState, RelayFrame, ReplicatorFrame, StateAnswer, SubscribeFrame } from '../../protocol/messages.ts'
+import { End } from './sim.ts'
+import type { World } from './world.ts'
+
+interface RelayStream {
+  end: End<RelayFrame, SubscribeFrame | 'ack'>
+  unacknowledged: number
+  saved: { hashes: readonly string[]; toldPlan: string | null }
+}
+
+const CREDIT_FRAMES = 3
+/** Few, so that states are forgotten and asked again. */
+const KNOWN_STATES = 7
+
+export class SimRelay {
+  readonly name: string
+  readonly #world: World
+  #inc = 0
+  #machine: RelayMachine<RelayStream>
+  #streams = new Set<RelayStream>()
+  #replicator: { end: End<never, ReplicatorFrame>; saved: { checkpoint: number; plan: string | null } | null } | null = null
+  /** Calls under way: the platform does not let the object sleep meanwhile. */
+  #busy = 0
+
+  constructor(world: World, name: string) {
+    this.#world = world
+    this.name = name
+    this.#machine = this.#newMachine()
+  }
+
+  #newMachine(): RelayMachine<RelayStream> {
+    const { sim } = this.#world
+    const inc = ++this.#inc
+    const untilAnswered = async <T>(call: () => T, stale: () => boolean, done: (result: T) => void): Promise<void> => {
+      this.#busy++
+      while (this.#inc === inc && !stale()) {
+        const result = await sim.rpc(() => ({ result: call() })).catch(() => null)
+        if (this.#inc !== inc) return
+        if (!result) continue
+        this.#busy--
+        done(result.result)
+        return
+      }
+      if (this.#inc === inc) this.#busy--
+    }
+    return new RelayMachine<RelayStream>(
+      {
+        send: (stream, frame) => {
+          stream.unacknowledged++
+          stream.end.send(frame)
+        },
+        hasCredit: (stream) => stream.unacknowledged < CREDIT_FRAMES,
+        close: (stream) => {
+          this.#streams.delete(stream)
+          stream.end.close()
+        },
+        saveStream: (stream, hashes, toldPlan) => {
+          stream.saved = { hashes, toldPlan }
+        },
+        saveCheckpoint: (checkpoint, saved) => {
+          if (this.#replicator) this.#replicator.saved = { checkpoint, plan: saved }
+        },
+        ask: (bucket, checkpoint, stale, answer) =>
+          void untilAnswered(() => stateOf(this.#world.bucket(bucket).state(checkpoint)), stale, answer),
+        attach: (done) =>
+          void untilAnswered(
+            () => this.#world.replicator.attach(this.name),
+            () => false,
+            done,
+          ),
+        committed: (answer) =>
+          void untilAnswered(
+            () => this.#world.replicator.serving.checkpoint,
+            () => false,
+            answer,
+          ),
+      },
+      KNOWN_STATES,
+    )
+  }
+
+  acceptStream(): End<SubscribeFrame | 'ack', RelayFrame> {
+    const [end, theirs] = End.pair<RelayFrame, SubscribeFrame | 'ack'>(this.#world.sim)
+    const stream: RelayStream = { end, unacknowledged: 0, saved: { hashes: [], toldPlan: null } }
+    this.#streams.add(stream)
+    end.onMessage = (message) => {
+      if (message === 'ack') {
+        stream.unacknowledged--
+        this.#machine.flush(stream)
+      } else this.#machine.subscribe(stream, message.seq, message.add, message.remove)
+    }
+    end.onClose = () => {
+      if (this.#streams.delete(stream)) this.#machine.streamGone(stream)
+    }
+    this.#machine.streamArrived(stream)
+    return theirs
+  }
+
+  acceptReplicator(): { end: End<ReplicatorFrame, never> | null; checkpoint: number | null } {
+    if (!this.#machine.wants) return { end: null, checkpoint: null }
+    const [end, theirs] = End.pair<never, ReplicatorFrame>(this.#world.sim)
+    const older = this.#replicator?.end
+    this.#replicator = { end, saved: null }
+    const checkpoint = this.#machine.checkpoint
+    this.#machine.replicatorArrived()
+    older?.close()
+    end.onMessage = (frame) => this.#machine.receive(frame)
+    end.onClose = () => {
+      if (this.#replicator?.end === end) this.#replicator = null
+    }
+    return { end: theirs, checkpoint }
+  }
+
+  crash(): void {
+    for (const stream of this.#streams) stream.end.kill()
+    this.#replicator?.end.kill()
+    this.#streams = new Set()
+    this.#replicator = null
+    this.#busy = 0
+    this.#machine = this.#newMachine()
+  }
+
+  hibernate(): void {
+    if (this.#busy > 0 || this.#machine.owing) return
+    this.#machine = this.#newMachine()
+    this.#machine.wake(
+      this.#replicator?.saved ?? null,
+      [...this.#streams].map((stream) => [stream, stream.saved]),
+    )
+    this.#machine.wants ||= this.#replicator !== null
+  }
+}
+
+const stateOf = (answer: StateAnswer): BucketState | 'overtaken' => (answer.kind === 'state' ? answer : 'overtaken')

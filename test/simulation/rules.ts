@@ -1,0 +1,186 @@
+import type { Mutation } from './run.ts'
+
+/** A rule of the protocol between the objects, and the code without it. */
+export interface Rule {
+  rule: string
+  mutations: Mutation[]
+}
+
+type Edit = [from: string, to: string]
+
+const of =
+  (file: string) =>
+  (rule: string, ...edits: Edit[]): Rule => ({ rule, mutations: [{ file, edits }] })
+
+const pipeline = of('durable-objects/replicator/pipeline.ts')
+const watchers = of('durable-objects/replicator/watchers.ts')
+const log = of('durable-objects/bucket/log.ts')
+const compaction = of('durable-objects/bucket/compaction.ts')
+const direct = of('durable-objects/bucket/direct.ts')
+const relay = of('durable-objects/relay/machine.ts')
+const view = of('workers/sync/view.ts')
+const resolve = of('workers/sync/resolve.ts')
+const emit = of('workers/sync/emit.ts')
+const stream = of('workers/sync/stream.ts')
+// What the objects wire, the simulation wires.
+const replicatorWiring = of('test/simulation/replicator.ts')
+const relayWiring = of('test/simulation/relay.ts')
+
+const NEWEST = 'Number.MAX_SAFE_INTEGER'
+
+export const RULES: Rule[] = [
+  // The replicator.
+  pipeline('a batch is committed when all of its buckets have answered', ['if (!flight || !complete(flight)) break', 'if (!flight) break']),
+  pipeline('appends to one bucket go one after the other', [
+    'if (queue) queue.push({ append, flight })',
+    'if (queue) { queue.push({ append, flight }); this.#sources.send(append, batch) }',
+  ]),
+  pipeline('slices are committed with the last one', ['if (flight.batch.final) end = i + 1', 'end = i + 1']),
+  replicatorWiring('a slice is not stored as the whole transaction', [
+    'counter: batch.counter, txn, part, plan, sliced })',
+    'counter: batch.counter, txn: final ? txn : txn + 1, part: final ? part : 0, plan, sliced })',
+  ]),
+  replicatorWiring('what is in the outbox is sent again after a crash', [
+    'for (const batch of this.#outbox.recover()) this.#pipeline.dispatch(batch)',
+    'for (const batch of this.#outbox.recover()) this.#outbox.drop(batch.id)',
+  ]),
+  replicatorWiring('a switch of plans takes an op id', ['batch.counter++', '']),
+  replicatorWiring('the relays are stored', ['for (const relay of this.#relays.keys()) this.#keepOpen(relay)', 'this.#relays.clear()']),
+  replicatorWiring('a refusal that comes late does not undo a newer attach', [
+    'if (this.#relays.get(relay) === serial) this.#relays',
+    'this.#relays',
+  ]),
+  replicatorWiring('a socket that has fallen is opened again', [
+    'this.#sockets.delete(relay)\n        this.#keepOpen(relay)',
+    'this.#sockets.delete(relay)',
+  ]),
+  replicatorWiring(
+    'a relay is greeted in the step in which its socket is registered',
+    ['const target = relays.find(', 'const early = { ...this.#stored }\n      const target = relays.find('],
+    [
+      'const { notice, committed, committedPlan } = this.#stored\n      const fits',
+      'const { notice, committed, committedPlan } = early\n      const fits',
+    ],
+  ),
+  {
+    rule: 'a notice is applied to the checkpoint that it follows',
+    mutations: [
+      {
+        file: 'test/simulation/replicator.ts',
+        edits: [['const fits = notice && answer.checkpoint !== null && notice.previous === answer.checkpoint', 'const fits = notice']],
+      },
+      { file: 'durable-objects/relay/machine.ts', edits: [['else if (frame.previous !== this.#checkpoint) gap = true', '']] },
+    ],
+  },
+  watchers('a bucket that is followed is told of a commit', ['if (bucket !== undefined) this.#tell(bucket)', '']),
+  watchers('publishing is tried again', ['await this.#sources.pause(attempt++)', 'break']),
+  watchers('what is committed while a bucket is told is told as well', ['if (this.#telling.get(bucket) !== true) break', 'break']),
+  watchers('the buckets that are followed are stored', ["sources.db.all('SELECT bucket, serial FROM watchers')", '[]']),
+  watchers('who has come since is not forgotten with those who went', ['if (none && this.#serials.get(bucket) === serial)', 'if (none)']),
+  replicatorWiring('whoever starts publishes to all that are followed', [
+    'this.#watchers.publishAll()\n    this.#decodeLater()',
+    'this.#decodeLater()',
+  ]),
+  replicatorWiring('a switch of plans is published to all', ['if (switched) this.#watchers.publishAll()\n      else this', 'this']),
+
+  of('durable-objects/replicator/batch.ts')('I5: a lower marker that commits later does not take the place of a higher one', [
+    'if (before && Number(before.hash) >= n) return',
+    '',
+  ]),
+
+  // The bucket.
+  log('an append that comes again is ignored', ['if (request.last <= pages.head.last) return this.state(request.last)', '']),
+  log('an append is answered at its last op', ['return this.state(request.last)', 'return this.#current()']),
+  log('the state is that at the checkpoint', [
+    'if (checkpoint >= head.last) return this.#current()',
+    'if (head.last > 0) return this.#current()',
+  ]),
+  log('nothing above the checkpoint is read', ['const bodies: string[] = []', `checkpoint = ${NEWEST}\n    const bodies: string[] = []`]),
+  log('rows are those at the checkpoint', [
+    'const rows = new Map<string, string>()',
+    `checkpoint = ${NEWEST}\n    const rows = new Map<string, string>()`,
+  ]),
+  log('state and rows say that compaction has overtaken the checkpoint', [
+    'if (checkpoint >= this.#pages.header.target) return false',
+    'return false',
+  ]),
+  log('a read says that compaction has overtaken the checkpoint', ["if (page.target > checkpoint) return { kind: 'overtaken' }", '']),
+  log('only what is committed is compacted', ['this.#compaction.step(this.committed)', 'this.#compaction.step(this.#pages.head.last)']),
+  compaction('a MOVE remembers in whose favour it was made', ['target = Math.max(target, newest)', '']),
+  compaction('a CLEAR has the checksum of its run', ['clearText(last, checksum)', 'clearText(last, 0)']),
+  compaction('a PUT ends the run that becomes a CLEAR', ['!isFoldable(text) || opIdOf', 'opIdOf']),
+  compaction('the newest op of a row stays', ['newest !== undefined && newest > id', 'newest !== undefined']),
+  direct('a bucket that is followed asks to be watched', ['this.#unwatched = true\n    this.#watch()', '']),
+  direct('a direct stream gets only what is committed', ['Math.max(state.goal, this.#log.committed)', NEWEST]),
+  direct('a checkpoint without ops is told when the replicator has answered', ['(!state.owed || this.#watching)', '!state.owed']),
+  direct('another plan ends a direct stream', ['if (state.plan !== serving.plan)', 'if (state.plan === undefined)']),
+
+  // The relay.
+  relay('what is not newer is ignored', ['if (this.#checkpoint !== null && frame.checkpoint <= this.#checkpoint) return', '']),
+  relay(
+    'a notice takes effect with its last part',
+    ['if (frame.part < frame.parts) return', ''],
+    ['if (this.#parts.length !== frame.parts) gap = true\n      else if', 'if'],
+  ),
+  relay('a notice of which a part is missing is a gap', ['if (this.#parts.length !== frame.parts) gap = true\n      else if', 'if']),
+  relay('a gap forgets the states', [
+    'const before = new Map(this.#known)\n    this.#known.clear()',
+    'const before = new Map(this.#known)',
+  ]),
+  relay('after a gap all buckets are owed', [
+    's.owed.set(hash, null)\n        const state = before.get(hash)',
+    'const state = before.get(hash)',
+  ]),
+  relay('what was owed before a gap stays owed', [
+    'if (!s.maybe.has(hash)) s.owed.set(hash, null)\n          continue',
+    'if (!s.maybe.has(hash)) s.owed.set(hash, null)',
+  ]),
+  relay('a state that was asked for at an older checkpoint is not taken', ['if (stale()) return', '']),
+  relay('a notice says more than an answer that is under way', [
+    'this.#asks.delete(hash)\n      for (const s of wanted)',
+    'for (const s of wanted)',
+  ]),
+  relay(
+    'streams whose names were lost subscribe again',
+    ['if (s.lost && s.hello === null)', 'if (s.lost && s.hello === undefined)'],
+    ['if (name === null || name === undefined) return false', 'if (name === null || name === undefined) return true'],
+  ),
+  relay('a new plan is told to all streams', [' || s.toldPlan !== this.#plan', '']),
+  relay('a stream is greeted at a checkpoint that was committed when it came', [
+    's.hello.minimum === null || checkpoint < s.hello.minimum',
+    'checkpoint < 0',
+  ]),
+  relay('the attachment knows the checkpoint', ['this.#effects.saveCheckpoint(frame.checkpoint, frame.plan)', '']),
+  relay('the attachment knows the buckets of a stream', ['this.#save(stream, s)\n    this.flush(stream)', 'this.flush(stream)']),
+  relay('ops of two notices are not put together', ['s.owed.has(hash) ? null : ops', 'ops']),
+  relay('a stream is told when all that it is owed is known', ['    if (missing) {', '    if (missing && s.seq !== null) {']),
+  relay('a relay with streams attaches', ['this.#effects.attach(() => (this.attaching = false))', '']),
+  relayWiring('a relay does not sleep while it owes something', ['this.#busy > 0 || this.#machine.owing', 'this.#busy > 0']),
+
+  // The stream.
+  view('I7: a lookup that has changed is read again', ['if (lookup) lookup.valid = false', '']),
+  view('ops that came along follow without a hole', [
+    'if (ops === null || !known) this.dropTail(bucket)',
+    'if (ops === null || !known) continue',
+  ]),
+  resolve('the answer to a subscription moves the view', [
+    'view.apply(frame)\n      if (frame.seq === seq) return true',
+    'if (frame.seq === seq) return true',
+  ]),
+  resolve('a lookup that is overtaken is not known', [
+    "if (answer === undefined || answer.kind === 'overtaken') continue",
+    'if (answer === undefined) continue',
+  ]),
+  emit('the positions of removed buckets are forgotten', ['this.#positions.delete(bucket)\n        this', 'this']),
+  emit('a bucket that is not in the first checkpoint starts anew', [
+    'if (!buckets.has(bucket)) this.#positions.delete(bucket)',
+    'if (!buckets.has(bucket)) continue',
+  ]),
+  emit('a read that is overtaken completes nothing', ["if (answer.kind !== 'ops') {", "if (answer.kind !== 'ops') {\n        return sent"]),
+  emit('an interrupted checkpoint is followed by a diff', [' && this.#done)', ')']),
+  emit('ops that come while a bucket is read are not sent without those before', [
+    'this.#view.dropTail(bucket)\n    let sent = 0',
+    'let sent = 0',
+  ]),
+  stream('a new upstream knows of no subscription', ['view.subscribed.clear()', '']),
+]
