@@ -84,7 +84,7 @@ export const RULES: Rule[] = [
   replicatorWiring('a switch of plans is published to all', ['if (switched) this.#watchers.publishAll()\n      else this', 'this']),
 
   of('durable-objects/replicator/batch.ts')('I5: a lower marker that commits later does not take the place of a higher one', [
-    'if (before && Number(before.hash) >= n) return',
+    'if (before !== null && before >= n) return',
     '',
   ]),
 
@@ -171,11 +171,8 @@ export const RULES: Rule[] = [
     "if (answer === undefined || answer.kind === 'overtaken') continue",
     'if (answer === undefined) continue',
   ]),
-  emit('the positions of removed buckets are forgotten', ['this.#positions.delete(bucket)\n        this', 'this']),
-  emit('a bucket that is not in the first checkpoint starts anew', [
-    'if (!buckets.has(bucket)) this.#positions.delete(bucket)',
-    'if (!buckets.has(bucket)) continue',
-  ]),
+  emit('the positions of removed buckets are forgotten', ['for (const bucket of removed_buckets) this.#forget(bucket)', '']),
+  emit('a bucket that is not in the first checkpoint starts anew', ['if (!entries.has(bucket)) this.#forget(bucket)', 'continue']),
   emit('a read that is overtaken completes nothing', ["if (answer.kind !== 'ops') {", "if (answer.kind !== 'ops') {\n        return sent"]),
   emit('an interrupted checkpoint is followed by a diff', [' && this.#done)', ')']),
   emit('ops that come while a bucket is read are not sent without those before', [
