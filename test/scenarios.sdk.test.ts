@@ -10,7 +10,7 @@ const directory = mkdtempSync(join(tmpdir(), 'rockpool-clients-'))
 let setting: Setting
 
 beforeAll(async () => {
-  setting = await Setting.start()
+  setting = await Setting.start({ COMPACTION_BYTES: '2000', COMPACTION_SECONDS: '1' })
 })
 afterEach(() => setting.closeClients())
 afterAll(async () => {

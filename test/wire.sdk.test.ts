@@ -37,30 +37,14 @@ const dataOf = (lines: readonly SyncLine[]) => lines.flatMap((line) => ('data' i
 const keys = (lines: readonly SyncLine[]): string[] => lines.map((line) => Object.keys(line).join())
 const named = (entries: readonly BucketEntry[], name: string) => entries.filter(({ bucket }) => bucket.includes(`#${name}`))
 
-/** Everything that is in Postgres now is in the checkpoints of streams that are opened from now on. */
-async function replicated(): Promise<void> {
-  const marker = await writeCheckpoint('nobody', 'marker')
-  const stream = await open('nobody', { client_id: 'marker', streams: { include_defaults: false, subscriptions: [] } })
-  const applied = new Applied()
-  while (BigInt(applied.writeCheckpoint ?? 0) < BigInt(marker))
-    for (const line of await stream.until('checkpoint_complete')) applied.add(line)
-  stream.close()
-}
+const replicated = () => setting.replicated()
 
 async function note(user: string, id: string, body = 'text'): Promise<void> {
   await setting.postgres.sql()`insert into notes values (${`${user}-${id}`}, ${user}, ${body}) on conflict (id) do update set body = excluded.body`
   await replicated()
 }
 
-async function writeCheckpoint(user: string, clientId: string): Promise<string> {
-  const response = await fetch(`${setting.edge.url}/write-checkpoint2.json?client_id=${clientId}`, {
-    headers: { authorization: `Bearer ${await setting.token(user)}` },
-  })
-  expect(response.status).toBe(200)
-  const { data }: { data: { write_checkpoint: string } } = await response.json()
-  expect(data.write_checkpoint).toMatch(/^[1-9]\d*$/)
-  return data.write_checkpoint
-}
+const writeCheckpoint = (user: string, clientId: string) => setting.writeCheckpoint(user, clientId)
 
 const openStreams = async (): Promise<number> => (await setting.status()).streams.open
 

@@ -99,6 +99,7 @@ export function sourceTables(core: Core, source: PreparedSource): SourceTable[] 
 export function resync({ state, tables, diagnostics }: Core, reason: string): void {
   diagnostics.add({ code: 'ROCKPOOL_RESYNC', reason: `everything is compared again: ${reason}` })
   state.set('newSlot', true)
+  state.set('comparing', true)
   state.set('decode', { counter: state.get('decode').counter, position: null, partial: null })
   tables.copyAll(true)
 }

@@ -34,6 +34,8 @@ export interface SessionOptions {
   live(): boolean
   /** It works: the stream has come to what is new, or something was stored. */
   progress(): void
+  /** It has come to what is new, and nothing is being compared. Called once. */
+  settled(): Promise<void>
 }
 
 /**
@@ -55,6 +57,7 @@ export class Session {
   /** The stream spoke of a table otherwise than expected: the catalog is looked at now. */
   #unexpected: () => void = () => {}
   #caughtUp = false
+  #settled = false
   #switch: string | null = null
   readonly #began = Date.now()
   #deadline: ReturnType<typeof setTimeout> | undefined
@@ -210,6 +213,11 @@ export class Session {
       if (core.tables.copying || core.tables.hasIncomplete) await this.#read(sql, tables, intake)
       const next = core.state.get('next')
       if (next !== null && !core.tables.copying) await this.#switchTo(next)
+      if (!core.tables.copying && core.state.get('comparing')) core.state.set('comparing', false)
+      if (!this.#settled && this.#caughtUp && !core.holdsWrites) {
+        this.#settled = true
+        await this.#options.settled()
+      }
       if (this.#caughtUp && core.pipeline.size === 0 && !this.#wanted()) {
         this.#closing = !this.#asked
         if (this.#closing) return false

@@ -32,6 +32,7 @@ export const SCENARIOS: Scenario[] = [
       const user = setting.newUser()
       await sql`insert into notes values (${`${user}-1`}, ${user}, 'mine'), (${`${user}-2`}, ${`not ${user}`}, 'his')`
       await sql`insert into members values (${`${user}-m`}, 'red', ${user})`
+      await setting.replicated()
       const client = await setting.connected(kind, user)
       expect(await column(client, TASKS)).toEqual(RED)
       expect(await column(client, NOTES)).toEqual(['mine'])
@@ -129,6 +130,7 @@ export const SCENARIOS: Scenario[] = [
       const user = setting.newUser()
       await sql`insert into members values (${`${user}-m`}, 'red', ${user})`
       await sql`insert into notes select ${user} || '-' || n, ${user}, 'note ' || n || repeat('.', 500) from generate_series(1, 3000) n`
+      await setting.replicated()
       const client = await setting.open(kind, user)
       await client.connect()
       await client.synced(0)
@@ -169,6 +171,7 @@ export const SCENARIOS: Scenario[] = [
       const user = setting.newUser()
       await sql`insert into notes values (${`${user}-1`}, ${user}, 'one'), (${`${user}-2`}, ${user}, 'two')`
       await sql`insert into members values (${`${user}-m`}, 'red', ${user})`
+      await setting.replicated()
       const client = await setting.connected(kind, user)
       await client.disconnect()
       await sql`update notes set body = 'changed' where id = ${`${user}-1`}`
@@ -230,6 +233,42 @@ export const SCENARIOS: Scenario[] = [
       await sql`update room_rows set body = 'back' where id = ${`r${ROOMS}`}`
       await sql`delete from room_members where user_id = ${user} and id <> ${`${user}-5`}`
       await shows(client, 'select id from room_rows', ['r5'])
+    },
+  },
+  {
+    promise: 'history is compacted under open streams and behind the back of clients, and nobody notices',
+    async run(setting, kind) {
+      const sql = setting.postgres.sql()
+      const user = setting.newUser()
+      const ids = Array.from({ length: 4 }, (_, i) => `${user}-${i}`)
+      for (const id of ids) await sql`insert into notes values (${id}, ${user}, 'first')`
+      await setting.replicated()
+      const open = await setting.connected(kind, user)
+      const away = await setting.connected(kind, user, { name: `${user}-away-${kind.name.replace(/\W+/g, '-')}` })
+      await away.disconnect()
+      let ops = ids.length
+      const count = async (): Promise<number> => {
+        const [line] = await setting.first(user)
+        if (!line || !('checkpoint' in line)) throw new Error('no checkpoint')
+        return line.checkpoint.buckets.find(({ bucket }) => bucket.includes('#notes'))?.count ?? 0
+      }
+      await until(
+        'compaction',
+        async () => {
+          for (let n = 0; n < 10; n++, ops++)
+            await sql`update notes set body = ${`${ops} ${'x'.repeat(200)}`} where id = ${`${user}-${ops % 3}`}`
+          return (await count()) < ops / 2
+        },
+        100,
+        async () => [ops, await count()],
+      )
+      await sql`update notes set body = 'last' where owner_id = ${user} and id <> ${`${user}-3`}`
+      await sql`delete from notes where id = ${`${user}-0`}`
+      for (const client of [open, away]) {
+        if (client === away) await away.connect()
+        await shows(client, NOTES, ['last', 'last', 'first'])
+        expect((await client.status()).downloadError).toBeNull()
+      }
     },
   },
   {

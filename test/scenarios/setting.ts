@@ -3,6 +3,8 @@ import { startEdge, type Edge } from '../edge.ts'
 import { startPostgres, type TestPostgres } from '../postgres.ts'
 import type { ReplicatorStatus } from '../../protocol/messages.ts'
 import type { heldStatus } from '../../workers/sync/held.ts'
+import type { SyncLine } from '../../protocol/lines.ts'
+import { Applied, HttpLines } from '../wire/lines.ts'
 import { AUDIENCE, newSecret, temporaryDirectory, token, until } from '../support.ts'
 import type { ClientKind, ClientOptions, ScenarioClient, UploadedOp } from './client.ts'
 
@@ -121,6 +123,35 @@ export class Setting {
       .setIssuedAt()
       .setExpirationTime('1h')
       .sign(Buffer.from(newSecret(), 'base64url'))
+  }
+
+  async writeCheckpoint(user: string, clientId: string): Promise<string> {
+    const response = await fetch(`${this.edge.url}/write-checkpoint2.json?client_id=${clientId}`, {
+      headers: { authorization: `Bearer ${await this.token(user)}` },
+    })
+    if (response.status !== 200) throw new Error(`${response.status} ${await response.text()}`)
+    const { data }: { data: { write_checkpoint: string } } = await response.json()
+    if (!/^[1-9]\d*$/.test(data.write_checkpoint)) throw new Error(JSON.stringify(data))
+    return data.write_checkpoint
+  }
+
+  /** What `user` gets in a first checkpoint, and an end. */
+  async first(user: string, body: object = { raw_data: true }): Promise<SyncLine[]> {
+    const stream = await HttpLines.open(this.edge.url, await this.token(user), body)
+    const lines = await stream.until('checkpoint_complete')
+    stream.close()
+    return lines
+  }
+
+  /** Everything that is in Postgres now is in the checkpoints of streams that are opened from now on. */
+  async replicated(): Promise<void> {
+    const marker = await this.writeCheckpoint('nobody', 'marker')
+    const body = { client_id: 'marker', streams: { include_defaults: false, subscriptions: [] } }
+    const stream = await HttpLines.open(this.edge.url, await this.token('nobody'), body)
+    const applied = new Applied()
+    while (BigInt(applied.writeCheckpoint ?? 0) < BigInt(marker))
+      for (const line of await stream.until('checkpoint_complete')) applied.add(line)
+    stream.close()
   }
 
   /** A row in each room, and so an object for each: made when they are wanted. */
