@@ -54,15 +54,20 @@ test(`the first copy runs while ${TRANSACTIONS} transactions change the same row
   let mismatches = 0
   native.on('mismatch', () => mismatches++)
   try {
-    for (const [database, user] of [
-      [alice, 'alice'],
-      [bob, 'bob'],
-    ] as const) {
-      await database.connect(
-        connector(url, () => token(secret, user)),
-        { retryDelayMs: 500 },
-      )
-    }
+    // Nobody is connected before the copy is complete, so this is not waited for.
+    const connecting = Promise.all(
+      (
+        [
+          [alice, 'alice'],
+          [bob, 'bob'],
+        ] as const
+      ).map(([database, user]) =>
+        database.connect(
+          connector(url, () => token(secret, user)),
+          { retryDelayMs: 500 },
+        ),
+      ),
+    )
     const random = (n: number, range: number) => (Math.imul(n + 1, 2654435761) % range) >>> 0 || 1
     const writer = async (w: number): Promise<void> => {
       for (let n = w; n < TRANSACTIONS; n += 4) {
@@ -74,11 +79,12 @@ test(`the first copy runs while ${TRANSACTIONS} transactions change the same row
           await sql`update lists set owner_id = case owner_id when 'alice' then 'bob' else 'alice' end, name = ${`m${n}`} where id in (${id}, ${other})`
         else
           await sql`insert into lists values (${id}, ${`n${n}`}, ${n % 2 ? 'alice' : 'bob'}, ${n % 5 === 0}) on conflict (id) do update set name = excluded.name, shared = excluded.shared`
-        if (n === 100 || n === 400) await watch().catch(() => {})
+        if (n % 50 === w) await watch().catch(() => {})
         if (n === 500) await edge?.kill9()
       }
     }
     await Promise.all([writer(0), writer(1), writer(2), writer(3)])
+    await connecting
     type Row = { id: string; name: string; owner_id: string; shared: number }
     const query = 'select id, name, owner_id, shared from lists order by id'
     const held = (rows: Row[]): string => JSON.stringify(rows.map((r) => [r.id, r.name, r.owner_id, Number(r.shared)]))
