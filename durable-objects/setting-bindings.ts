@@ -27,6 +27,7 @@ export interface SettingBindings {
   SESSION_CHANGES?: string | number
   BATCHES_IN_FLIGHT?: string | number
   APPENDS_IN_FLIGHT?: string | number
+  ACTIVE_BUCKETS?: string | number
   WAL_CHECK_SECONDS?: string | number
   WAL_POLICY?: string
   WAL_KEEP_GB?: string | number

@@ -2,6 +2,7 @@ import type { Serving } from '../../protocol/messages.ts'
 import { bucketHash, bucketObjectName } from '../../protocol/names.ts'
 import type { OpId } from '../../protocol/ops.ts'
 import type { LoadedPlan } from '../../sync-config/types.ts'
+import type { TenantSettings } from '../directory/settings.ts'
 import type { Environment } from '../environment.ts'
 import { Batch, deliveredOf, MAILBOX_TABLE, mailboxKey, type BatchSources } from './batch.ts'
 import { Buckets } from './buckets.ts'
@@ -129,9 +130,14 @@ export class Core {
     return this.pipeline.unanswered < this.#batchesInFlight
   }
 
-  limit({ batchesInFlight, appendsInFlight }: { batchesInFlight: number; appendsInFlight: number }): void {
+  limit({
+    batchesInFlight,
+    appendsInFlight,
+    activeBuckets,
+  }: Pick<TenantSettings, 'batchesInFlight' | 'appendsInFlight' | 'activeBuckets'>): void {
     this.#batchesInFlight = batchesInFlight
     this.dispatcher.parallel = appendsInFlight
+    this.dispatcher.active.limit = activeBuckets
   }
 
   /** The plan behind everything stored. */
