@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto'
+import { existsSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -8,6 +9,8 @@ import { PowerSyncDatabase } from '@powersync/node'
 import { SignJWT } from 'jose'
 
 /** What the end-to-end tests share: tokens, an unmodified PowerSync client, and "wait until". */
+
+const SHARED_MEMORY = '/dev/shm'
 
 export const AUDIENCE = 'rockpool-test'
 export const newSecret = (): string => randomBytes(32).toString('base64url')
@@ -23,8 +26,9 @@ export async function token(secret: string, user: string, seconds = 3600, claims
     .sign(Buffer.from(secret, 'base64url'))
 }
 
-export async function temporaryDirectory(): Promise<{ path: string; remove(): Promise<void> }> {
-  const path = await mkdtemp(join(tmpdir(), 'rockpool-test-'))
+/** `inMemory`: on a disk that waits for writes, thousands of objects take minutes; where there is a file system in memory it is used. */
+export async function temporaryDirectory(inMemory = false): Promise<{ path: string; remove(): Promise<void> }> {
+  const path = await mkdtemp(join(inMemory && existsSync(SHARED_MEMORY) ? SHARED_MEMORY : tmpdir(), 'rockpool-test-'))
   return { path, remove: () => rm(path, { recursive: true, force: true, maxRetries: 5 }) }
 }
 
