@@ -16,6 +16,11 @@ export interface EdgeOptions {
   log?: (line: string) => void
 }
 
+/**
+ * All objects share one process here. One that is awake has 3 files open of the 20,000 that it may have; what clients read needs some as well. Beyond
+ * that calls fail and connections are reset.
+ */
+const ACTIVE_BUCKETS = 4_000
 const CRON = '* * * * *'
 const MINUTE_MS = 60_000
 const WATCH_MS = 500
@@ -123,7 +128,7 @@ export class LocalEdge {
       ],
       compatibilityDate: config.compatibility_date ?? '',
       compatibilityFlags: config.compatibility_flags,
-      bindings: { ...config.vars, ...bindings },
+      bindings: { ACTIVE_BUCKETS, ...config.vars, ...bindings },
       durableObjects: Object.fromEntries(objects),
       resourcePersistencePath: directory,
     })

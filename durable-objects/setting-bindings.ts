@@ -27,6 +27,7 @@ export interface SettingBindings {
   SESSION_CHANGES?: string | number
   BATCHES_IN_FLIGHT?: string | number
   APPENDS_IN_FLIGHT?: string | number
+  ACTIVE_BUCKETS?: string | number
   WAL_CHECK_SECONDS?: string | number
   WAL_POLICY?: string
   WAL_KEEP_GB?: string | number
@@ -35,10 +36,10 @@ export interface SettingBindings {
   MAX_BUCKETS_PER_STREAM?: string | number
   MAX_BUCKETS?: string | number
   MAX_LOOKUP_ROWS?: string | number
-  /** Budget of one stream: calls to objects and messages, bytes of lines. */
-  STREAM_MAX_CALLS?: string | number
-  STREAM_MAX_BYTES?: string | number
   /** Buckets are compacted when so many bytes of ops have come (262144), so many seconds later (60). Validated by `compactionSettings`. */
   COMPACTION_BYTES?: string | number
   COMPACTION_SECONDS?: string | number
+  /** Budget of one stream: calls to objects and messages, bytes of lines. */
+  STREAM_MAX_CALLS?: string | number
+  STREAM_MAX_BYTES?: string | number
 }

@@ -119,6 +119,8 @@ export async function openReplication(sql: Sql, options: ReplicationOptions, han
   stream.on('error', over)
   stream.on('close', () => over(undefined))
   stream.on('end', () => over(undefined))
+  // An error that comes together with the answer to START_REPLICATION is over before anybody could listen.
+  if (stream.destroyed) over(stream.errored ?? undefined)
 
   return {
     pause() {

@@ -172,3 +172,67 @@ test('workerd killed again and again while transactions commit: each time the cl
     stop()
   }
 })
+
+test('a replicator that dies between commit and publication, again and again, leaves nobody waiting: their sockets stay open, and are told', async () => {
+  const news = (await until('the first copy', () => bucketsOf(USER))).at(-1) ?? ''
+  const faults: string[] = []
+  await edge.dispose()
+  edge = await startEdge({
+    ...{ databaseUrl: postgres.url, jwtSecret: secret, jwtAudience: AUDIENCE, syncConfig, directory: `${directory.path}/edge` },
+    // Behind the commit and before anybody was told of it; and compaction as often as can be.
+    bindings: {
+      FAULTS: JSON.stringify({ seed: 1, rate: 0.9, points: ['notice.durable'] }),
+      COMPACTION_BYTES: '1',
+      COMPACTION_SECONDS: '0',
+    },
+    log: (line) => void (/fault notice.durable/.test(line) && faults.push(line)),
+  })
+  let rows: Row[] = []
+  let connections = 0
+  const stop = follow({
+    ...{ url: edge.url, bucket: news, changed: (all: Row[]) => (rows = all) },
+    token: () => {
+      connections++
+      return token(secret, USER)
+    },
+  })
+  const sql = postgres.sql()
+  const truth = async () =>
+    (await sql`select name from items where owner_id = 'news'`)
+      .map((row) => String(row.name))
+      .sort()
+      .join()
+  try {
+    await until('the client', async () => namesOf(rows).join() === (await truth()))
+    for (let n = 0; n < 25; n++) {
+      await sql`insert into items values (${`k${n % 4}`}, ${`${n} ${'x'.repeat(6_000)}`}, 'news') on conflict (id) do update set name = excluded.name`
+      await until(`change ${n}`, async () => namesOf(rows).join() === (await truth()), 60)
+    }
+    expect(faults.length).toBeGreaterThan(1)
+    expect(connections).toBe(1)
+    // Who comes now gets few ops: the bucket was compacted under the open stream.
+    const { frames } = await firstCheckpoint(news)
+    const ops = frames.flatMap((frame) => (JSON.parse(frame) as { ops: { op: string }[] }).ops)
+    expect(ops.filter(({ op }) => op === 'PUT').length).toBeLessThan(35)
+    expect(ops.some(({ op }) => op === 'MOVE' || op === 'CLEAR')).toBe(true)
+  } finally {
+    stop()
+  }
+})
+
+/** Follows until the first checkpoint. */
+async function firstCheckpoint(bucket: string): Promise<{ frames: string[] }> {
+  const jwt = await token(secret, USER)
+  const frames: string[] = []
+  const socket = new WebSocket(`${edge.url.replace('http', 'ws')}/buckets/${encodeURIComponent(bucket)}/stream`, ['rockpool.direct', jwt])
+  await new Promise<void>((resolve, reject) => {
+    socket.addEventListener('error', () => reject(new Error('the socket failed')))
+    socket.addEventListener('message', ({ data }) => {
+      frames.push(String(data))
+      socket.send(JSON.stringify({ ack: frames.length }))
+      if (String(data).includes('"checkpoint":{')) resolve()
+    })
+  })
+  socket.close()
+  return { frames }
+}

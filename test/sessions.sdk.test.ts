@@ -136,6 +136,16 @@ describe('a session that fails', () => {
   })
 })
 
+test('a replicator that began anew, because storing a batch failed, says why', async () => {
+  await docs.start({ bindings: { FAULTS: JSON.stringify({ seed: 1, rate: 1, eager: 1, points: ['batch.outbox'] }) } })
+  await docs.connect()
+  await postgres.sql()`insert into docs values (900)`
+  await docs.exact()
+  const { diagnostics } = await docs.status()
+  expect(diagnostics.counts.ROCKPOOL_INTERNAL).toBeGreaterThanOrEqual(1)
+  expect(diagnostics.recent.map((each) => each.reason)).toContain('the replicator began anew: fault at batch.outbox')
+})
+
 test('problems are kept over a restart, with keys for operators only', async () => {
   const keys = `json_keys(iif(n = 7, '[]', '{}'))`
   await docs.start({ syncConfig: `bucket_definitions:\n  all:\n    data:\n      - SELECT id, n, ${keys} AS keys FROM docs\n` })

@@ -244,6 +244,24 @@ describe('WAL', () => {
     expect(after.slot?.retainedBytes).toBeLessThan(20 * MB)
   })
 
+  test('the same while the sync config has a mistake, so that nothing is read', async () => {
+    const bindings = { WAL_KEEP_GB: '0.08', WAL_POLICY: 'drop-and-resync' }
+    await startLive({ bindings })
+    await docs.stop()
+    await untilFree()
+    const sql = postgres.sql()
+    await sql`delete from docs where id <= 10`
+    await writeWal(100)
+    await docs.start({ bindings, syncConfig: 'bucket_definitions:\n  all:\n    data:\n      - SELECT id FROM docs WHERE\n' })
+    const refused = await docs.until('the slot to be dropped', (status) => counts(status, 'ROCKPOOL_WAL_DROPPED')[0] === 1)
+    expect([refused.state, refused.error?.code]).toEqual(['refused', 'ROCKPOOL_SYNC_CONFIG'])
+    expect(await sql`select 1 from pg_replication_slots`).toEqual([])
+    await docs.stop()
+    await docs.start({ bindings })
+    await docs.exact()
+    expect(counts(await docs.status(), 'ROCKPOOL_WAL_DROPPED', 'ROCKPOOL_RESYNC')).toEqual([1, 1])
+  })
+
   test('the same while it runs, when a transaction that stays open keeps the WAL', async () => {
     const bindings = { WAL_KEEP_GB: '0.08', WAL_POLICY: 'drop-and-resync', WAL_CHECK_SECONDS: '1' }
     await startLive({ bindings })

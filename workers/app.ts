@@ -80,7 +80,7 @@ app.get('/probes/:probe{startup|liveness|readiness}', (c) => c.json({ data: { st
 app.route('/buckets', direct)
 
 /** Some clients put their own path behind the address, or none: the WebSocket is the same everywhere. */
-app.notFound((c) => (isUpgrade(c) && !c.req.path.startsWith('/buckets/') ? webSocketStream(c.env, DEFAULT_TENANT) : refuse(noRoute(c))))
+app.notFound((c) => (isUpgrade(c) ? webSocketStream(c.env, DEFAULT_TENANT) : refuse(noRoute(c))))
 
 app.onError((error) => refuse(publicError(error)))
 

@@ -60,7 +60,7 @@ export class Compaction {
   pause(): void {
     const { header } = this.#pages
     if (this.#progress && JSON.stringify(this.#progress) !== JSON.stringify(header.progress))
-      this.#pages.saveHeader({ ...header, progress: this.#progress })
+      this.#pages.saveHeader({ ...header, progress: { ...this.#progress } })
   }
 
   forget(): void {

@@ -90,9 +90,14 @@ export class DirectStreams<S> {
   accept(socket: S, { after, expires, plan }: { after: OpId; expires: number; plan: string | null }): void {
     const state = { position: after, goal: this.#log.committed, owed: true, expires, plan, acknowledged: 0, pending: [] }
     this.#streams.set(socket, state)
+    this.ask()
+    this.#feed(socket, state)
+  }
+
+  /** Asks the replicator what is committed, and to be watched by it. It is awake then, if it had died. */
+  ask(): void {
     this.#unwatched = true
     this.#watch()
-    this.#feed(socket, state)
   }
 
   message(socket: S, text: unknown): void {

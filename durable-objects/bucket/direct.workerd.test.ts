@@ -146,3 +146,21 @@ test('only our own Worker reaches it, and only by a WebSocket', async () => {
   expect((await bucket.fetch('https://bucket/direct?bucket=plain')).status).toBe(426)
   expect((await bucket.fetch('https://bucket/other', { headers: { upgrade: 'websocket' } })).status).toBe(426)
 })
+
+test('a publication that is overdue is asked for by the alarm, and again until it has come', async () => {
+  await commit(400)
+  const client = await Client.open('overdue')
+  await client.checkpoint(400)
+  const bucket = env.BUCKET.getByName('default/overdue')
+  await append('overdue', 401, '{"n":401}')
+  // The replicator has died behind this, and nobody but the bucket will wake it.
+  expect(await runDurableObjectAlarm(bucket)).toBe(true)
+  const again = () => runInDurableObject(bucket, (_instance, state) => state.storage.getAlarm())
+  expect(await again()).toBeLessThan(Date.now() + 60_000)
+  await commit(401)
+  expect(await runDurableObjectAlarm(bucket)).toBe(true)
+  await client.checkpoint(401)
+  // Nothing is waited for any more: the next alarm is for the token.
+  await runDurableObjectAlarm(bucket)
+  expect(await again()).toBeGreaterThan(Date.now() + 600_000)
+})

@@ -49,6 +49,11 @@ export class Log {
     return Math.max(this.#committed, this.#pages.head.committed)
   }
 
+  /** It holds ops of which it has not heard that they are committed. */
+  get waiting(): boolean {
+    return this.#pages.head.last > this.committed
+  }
+
   raise(committed: OpId): void {
     this.#committed = Math.max(this.#committed, committed)
   }

@@ -25,12 +25,14 @@ import { compactionSettings } from './settings.ts'
 /** Of one alarm: UTF-16 units of pages read, and steps of compaction. The next alarm goes on at once. */
 const COMPACTION_LENGTH = 16 * 1024 * 1024
 const COMPACTION_STEPS = 500
+/** After an append a publication follows within milliseconds. When none has come by then, the replicator has died, or waits for another bucket. */
+const OVERDUE_MS = 10_000
 const FIRST_WAIT_MS = 50
 const MAX_WAIT_MS = 5_000
 
 /**
  * One bucket: its op log, and the sockets that follow it directly. Replies leave when what was written is durable (the platform's output gate). The
- * one alarm is for compaction and for tokens that expire, whichever comes first.
+ * one alarm is for compaction, for tokens that expire and for publications that are overdue, whichever comes first.
  */
 export class Bucket extends DurableObject<Environment> implements BucketRpc {
   readonly log: Log
@@ -70,6 +72,7 @@ export class Bucket extends DurableObject<Environment> implements BucketRpc {
     const state = this.log.append(request)
     await pause('bucket.appended', { object: this.ctx })
     if (this.log.worthCompacting) await this.#arm(this.#compactionMs)
+    if (this.#direct.size > 0) await this.#arm(OVERDUE_MS)
     return state
   }
 
@@ -131,9 +134,12 @@ export class Bucket extends DurableObject<Environment> implements BucketRpc {
   override async alarm(): Promise<void> {
     this.#alarm = null
     this.#direct.expire()
+    const overdue = this.#direct.size > 0 && this.log.waiting
+    if (overdue) this.#direct.ask()
     try {
       if (await this.#compact()) await this.#arm(0)
     } finally {
+      if (overdue) await this.#arm(OVERDUE_MS)
       await this.#armForExpiry()
     }
   }

@@ -41,6 +41,8 @@ const shape = z
     batchesInFlight: whole(1, 64),
     /** Appends that wait for an answer at a time; each holds the text of its ops. */
     appendsInFlight: whole(1, 256),
+    /** Bucket objects that appends may keep awake at a time; 0 = as many as there are. */
+    activeBuckets: whole(0, 1_000_000_000),
     /** How often the slot is measured while a session goes on. */
     walCheckSeconds: number(1, 3_600),
     /** Over `walKeepGb` of WAL kept by the slot: only told, or the slot is dropped and everything compared. */
@@ -69,6 +71,7 @@ const BINDINGS: { [Setting in keyof z.infer<typeof shape>]-?: [binding: keyof Se
   sessionChanges: ['SESSION_CHANGES', 5_000_000],
   batchesInFlight: ['BATCHES_IN_FLIGHT', 4],
   appendsInFlight: ['APPENDS_IN_FLIGHT', 32],
+  activeBuckets: ['ACTIVE_BUCKETS', 0],
   walCheckSeconds: ['WAL_CHECK_SECONDS', 60],
   walPolicy: ['WAL_POLICY', 'keep'],
   walKeepGb: ['WAL_KEEP_GB', 10],

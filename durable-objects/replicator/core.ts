@@ -2,6 +2,7 @@ import type { Serving } from '../../protocol/messages.ts'
 import { bucketHash, bucketObjectName } from '../../protocol/names.ts'
 import type { OpId } from '../../protocol/ops.ts'
 import type { LoadedPlan } from '../../sync-config/types.ts'
+import type { TenantSettings } from '../directory/settings.ts'
 import type { Environment } from '../environment.ts'
 import { Batch, deliveredOf, MAILBOX_TABLE, mailboxKey, type BatchSources } from './batch.ts'
 import { Buckets } from './buckets.ts'
@@ -23,6 +24,9 @@ import { pauseBefore, Watchers } from './watchers.ts'
 
 /** A last notice larger than this is not kept: a relay that reconnects gets a gap. */
 const KEPT_NOTICE_LENGTH = 500_000
+
+/** Why replicators of this isolate were reset, by tenant: what the reset itself would store is undone by it, so the next incarnation does. */
+const resets = new Map<string, string>()
 
 /** What holds with or without a session: storage, and the way of stored batches to buckets and relays. */
 export class Core {
@@ -49,17 +53,22 @@ export class Core {
   /** Batches that may wait for answers of their buckets. */
   #batchesInFlight = 1
   readonly #ctx: DurableObjectState
+  readonly #tenant: string
   readonly #outbox: Outbox
   /** Notices leave in commit order, each once it is durable. */
   #notices: Promise<void> = Promise.resolve()
 
   constructor(ctx: DurableObjectState, env: Environment, tenant: string) {
     this.#ctx = ctx
+    this.#tenant = tenant
     this.db = durableDatabase(ctx.storage)
     migrate(this.db, MIGRATIONS)
     this.state = new StateStore(this.db)
     this.slot = this.state.get('slot')
     this.diagnostics = new Diagnostics(this.db)
+    const reset = resets.get(tenant)
+    resets.delete(tenant)
+    if (reset !== undefined) this.diagnostics.add({ code: 'ROCKPOOL_INTERNAL', reason: `the replicator began anew: ${reset}` })
     this.plans = new Plans(this.db)
     this.buckets = new Buckets(this.db)
     this.rows = new RowStates(this.db)
@@ -121,9 +130,14 @@ export class Core {
     return this.pipeline.unanswered < this.#batchesInFlight
   }
 
-  limit({ batchesInFlight, appendsInFlight }: { batchesInFlight: number; appendsInFlight: number }): void {
+  limit({
+    batchesInFlight,
+    appendsInFlight,
+    activeBuckets,
+  }: Pick<TenantSettings, 'batchesInFlight' | 'appendsInFlight' | 'activeBuckets'>): void {
     this.#batchesInFlight = batchesInFlight
     this.dispatcher.parallel = appendsInFlight
+    this.dispatcher.active.limit = activeBuckets
   }
 
   /** The plan behind everything stored. */
@@ -135,6 +149,11 @@ export class Core {
   /** The write checkpoint that was last stored for a mailbox. */
   delivered(mailbox: string): bigint | null {
     return deliveredOf(this.rows.get({ t: MAILBOX_TABLE.number, key: mailboxKey(mailbox) }, MAILBOX_TABLE.name))
+  }
+
+  /** What was committed may reach the buckets behind a marker that is emitted now. */
+  get holdsWrites(): boolean {
+    return this.planBehind === null || this.state.get('newSlot') || this.state.get('comparing')
   }
 
   newBatch(): Batch {
@@ -171,6 +190,16 @@ export class Core {
     this.stored.changes += batch.changes
     this.stored.batches++
     if (stored) this.#orReset(() => this.#dispatch(stored))
+  }
+
+  /** A batch of its own without ops: the plan serves from here on. To be called between two transactions. */
+  switchTo(plan: string): void {
+    const batch = this.newBatch()
+    batch.counter++
+    const { position } = this.state.get('decode')
+    this.store({ batch, position, partial: null, incomplete: new Map() }, plan)
+    this.state.set('next', null)
+    this.evaluating = [this.plans.load(plan)]
   }
 
   /** Resolves when everything written so far is durable. */
@@ -237,6 +266,7 @@ export class Core {
   #reset(error: unknown): void {
     const reason = error instanceof Error ? error.message : String(error)
     console.error('the replicator is reset', error)
+    resets.set(this.#tenant, reason)
     this.#ctx.abort(reason)
   }
 }

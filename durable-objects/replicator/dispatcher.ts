@@ -3,6 +3,7 @@ import { bucketObjectName } from '../../protocol/names.ts'
 import type { OpId } from '../../protocol/ops.ts'
 import type { Environment } from '../environment.ts'
 import { pause } from '../faults.ts'
+import { ActiveObjects } from './active.ts'
 import type { StoredAppend } from './outbox.ts'
 
 const FIRST_WAIT_MS = 50
@@ -28,6 +29,8 @@ export class Dispatcher {
   #running = 0
   /** Appends that wait for an answer at a time; each holds the text of its ops. */
   parallel = 32
+  /** Bucket objects that are awake because of appends. */
+  readonly active = new ActiveObjects()
   /** Appends sent, repeated ones included. */
   calls = 0
 
@@ -43,10 +46,11 @@ export class Dispatcher {
   }
 
   async append(bucket: string, append: StoredAppend, committed: () => OpId): Promise<BucketState> {
+    const name = await bucketObjectName(this.#tenant, bucket)
+    await this.active.enter(name)
     if (this.#running >= this.parallel) await new Promise<void>((resolve) => this.#waiting.push(resolve))
     this.#running++
     try {
-      const name = await bucketObjectName(this.#tenant, bucket)
       for (let attempts = 1; ; attempts++) {
         try {
           await pause('append.send')
@@ -65,6 +69,7 @@ export class Dispatcher {
         }
       }
     } finally {
+      this.active.leave(name)
       this.#running--
       this.#waiting.shift()?.()
     }

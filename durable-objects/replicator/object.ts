@@ -42,6 +42,9 @@ export class Replicator extends DurableObject<Environment> implements Replicator
       issued: () => this.#core.state.get('issued'),
       setIssued: (upTo) => this.#core.state.set('issued', upTo),
       delivered: (mailbox) => this.#core.delivered(mailbox),
+      held: () => this.#core.holdsWrites,
+      owed: () => this.#core.state.get('owedWrites'),
+      setOwed: (owed) => this.#core.state.set('owedWrites', [...owed]),
     })
     // The alarm that stands behind a session which died is the guard's, which is far away.
     if (this.#core.state.get('running')) void ctx.storage.setAlarm(Date.now())
@@ -169,7 +172,11 @@ export class Replicator extends DurableObject<Environment> implements Replicator
   async #run(): Promise<number> {
     const { state } = this.#core
     const settings = tenantSettings(this.env, this.#tenant)
-    const session = new Session(this.#core, settings, { live: () => this.#core.live, progress: () => this.#progress() })
+    const session = new Session(this.#core, settings, {
+      live: () => this.#core.live,
+      progress: () => this.#progress(),
+      settled: () => this.#writes.repeat(),
+    })
     this.#session = session
     this.#sessions++
     const again = await session.run()

@@ -1,7 +1,8 @@
 import type { Sql } from 'postgres'
-import { dropSlot, measureSlot, prepareSource, type PreparedSource } from '../../postgres/index.ts'
+import { dropSlot, measureSlot, prepareSource, type PreparedSource, type TableName } from '../../postgres/index.ts'
 import type { TenantSettings } from '../directory/settings.ts'
 import type { Core } from './core.ts'
+import type { SourceTable } from './intake.ts'
 import { disconnected } from './position.ts'
 import { describeWal, judgeWal, wantsMarker } from './wal-guard.ts'
 
@@ -18,11 +19,7 @@ export async function prepare(
   const { state, diagnostics } = core
   const { publication, slot } = settings
   // Before anything that may refuse: a slot that nobody can read keeps WAL too.
-  const { drop: overKept } = await measure(core, settings, sql, true)
-  if (overKept) {
-    await dropSlot(sql, slot)
-    if (core.slot) diagnostics.add({ code: 'ROCKPOOL_WAL_DROPPED', reason: describeWal(core.slot, core.slot.level, settings.walKeepGb) })
-  }
+  const overKept = await dropOverKept(core, settings, sql)
   const options = { slot, tables: names(core, settings), slotWaits, ...(publication === undefined ? {} : { publication }) }
   const source = await prepareSource(sql, options)
   warn(core, source)
@@ -47,6 +44,15 @@ export async function prepare(
   return prepared
 }
 
+/** True: the slot kept more than the policy allows, and is gone. */
+async function dropOverKept(core: Core, settings: TenantSettings, sql: Sql): Promise<boolean> {
+  const { drop } = await measure(core, settings, sql, true)
+  if (!drop || !core.slot) return false
+  await dropSlot(sql, settings.slot)
+  core.diagnostics.add({ code: 'ROCKPOOL_WAL_DROPPED', reason: describeWal(core.slot, core.slot.level, settings.walKeepGb) })
+  return true
+}
+
 /**
  * A mistake in the sync config is told before the database is asked for anything. The slot is looked at all the same, when it can be: one that nobody
  * reads keeps WAL. Throws ROCKPOOL_SYNC_CONFIG.
@@ -55,8 +61,7 @@ export async function checkSyncConfig(core: Core, settings: TenantSettings, sql:
   try {
     core.plans.wanted(settings.syncConfig, settings.limits)
   } catch (error) {
-    const measured = await measure(core, settings, sql, true).catch(() => null)
-    if (measured?.drop) await dropSlot(sql, settings.slot)
+    await dropOverKept(core, settings, sql).catch(() => false)
     throw error
   }
 }
@@ -74,13 +79,27 @@ function names(core: Core, settings: TenantSettings) {
     tables.copyAll(false)
   }
   core.evaluating = [...new Set([serving, wanted])].flatMap((hash) => (hash === null ? [] : [plans.load(hash)]))
-  return core.evaluating.flatMap((plan) => [...plan.tables])
+  return tableNames(core)
+}
+
+export const tableNames = (core: Core): TableName[] => core.evaluating.flatMap((plan) => [...plan.tables])
+
+/** The tables that the session follows; the ones that it cannot are told. */
+export function sourceTables(core: Core, source: PreparedSource): SourceTable[] {
+  for (const { table, reason } of source.refusedTables) core.diagnostics.add({ code: 'ROCKPOOL_TABLE_REFUSED', table, reason })
+  const wrong = new Set(source.refusedTables.filter((each) => !each.gone).map((each) => each.table))
+  // What no plan reads stays as it is: the buckets of its definitions are not served.
+  const kept = (names: readonly TableName[]): boolean =>
+    names.some((name) => wrong.has(`${name.schema}.${name.name}`)) ||
+    !names.some((name) => core.evaluating.some((plan) => plan.reads(name)))
+  return core.tables.use(source.tables, (table) => core.rows.any(table), kept)
 }
 
 /** What the slot told us so far does not connect to what it will tell: everything is compared again, and what is gone is removed. */
 export function resync({ state, tables, diagnostics }: Core, reason: string): void {
   diagnostics.add({ code: 'ROCKPOOL_RESYNC', reason: `everything is compared again: ${reason}` })
   state.set('newSlot', true)
+  state.set('comparing', true)
   state.set('decode', { counter: state.get('decode').counter, position: null, partial: null })
   tables.copyAll(true)
 }

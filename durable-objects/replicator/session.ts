@@ -9,7 +9,6 @@ import {
   type PreparedSource,
   type RefusedTable,
   type ReplicationSession,
-  type TableName,
 } from '../../postgres/index.ts'
 import { openSocket } from '../../postgres/socket.ts'
 import { RockpoolError } from '../../protocol/errors.ts'
@@ -18,7 +17,7 @@ import { disconnectBy, fault, pause } from '../faults.ts'
 import type { Core } from './core.ts'
 import { Intake, SLICE_CHANGES, type SourceTable } from './intake.ts'
 import { markerPrefix, markText, parseMark } from './marks.ts'
-import { applicationName, checkSyncConfig, measure, prepare } from './prepare.ts'
+import { applicationName, checkSyncConfig, measure, prepare, sourceTables, tableNames } from './prepare.ts'
 import { Reader } from './reader.ts'
 import { deliver } from './write-checkpoints.ts'
 
@@ -35,6 +34,8 @@ export interface SessionOptions {
   live(): boolean
   /** It works: the stream has come to what is new, or something was stored. */
   progress(): void
+  /** It has come to what is new, and nothing is being compared. Called once. */
+  settled(): Promise<void>
 }
 
 /**
@@ -56,6 +57,7 @@ export class Session {
   /** The stream spoke of a table otherwise than expected: the catalog is looked at now. */
   #unexpected: () => void = () => {}
   #caughtUp = false
+  #settled = false
   #switch: string | null = null
   readonly #began = Date.now()
   #deadline: ReturnType<typeof setTimeout> | undefined
@@ -157,7 +159,8 @@ export class Session {
     this.#measuredAt = Date.now()
     this.slotTimeoutMs = source.slotTimeoutMs
     if (this.#closing) throw new RockpoolError('ROCKPOOL_SOURCE_UNREACHABLE', 'the session is over')
-    const tables = this.#tables(source)
+    this.refusedTables = source.refusedTables
+    const tables = sourceTables(this.#core, source)
     const intake = this.#newIntake(tables)
     this.#intake = intake
     this.#sql = sql
@@ -210,6 +213,11 @@ export class Session {
       if (core.tables.copying || core.tables.hasIncomplete) await this.#read(sql, tables, intake)
       const next = core.state.get('next')
       if (next !== null && !core.tables.copying) await this.#switchTo(next)
+      if (!core.tables.copying && core.state.get('comparing')) core.state.set('comparing', false)
+      if (!this.#settled && this.#caughtUp && !core.holdsWrites) {
+        this.#settled = true
+        await this.#options.settled()
+      }
       if (this.#caughtUp && core.pipeline.size === 0 && !this.#wanted()) {
         this.#closing = !this.#asked
         if (this.#closing) return false
@@ -249,7 +257,7 @@ export class Session {
 
   /** Most changes of definitions send nothing through the stream. A difference ends the session; the next one reads the catalog and copies the tables concerned. */
   async #watchCatalog(sql: Sql, source: PreparedSource): Promise<void> {
-    const names = this.#names()
+    const names = tableNames(this.#core)
     while (!this.#stale) {
       const asked = new Promise<void>((resolve) => (this.#unexpected = resolve))
       await Promise.race([this.#pause(this.#settings.catalogWatchSeconds * 1_000), asked])
@@ -298,22 +306,6 @@ export class Session {
     this.#within(waiting ? this.#settings.sessionSeconds * 1_000 : CONNECT_MS)
   }
 
-  #names(): TableName[] {
-    return this.#core.evaluating.flatMap((plan) => [...plan.tables])
-  }
-
-  #tables(source: PreparedSource): SourceTable[] {
-    this.refusedTables = source.refusedTables
-    for (const { table, reason } of source.refusedTables) this.#core.diagnostics.add({ code: 'ROCKPOOL_TABLE_REFUSED', table, reason })
-    const core = this.#core
-    const wrong = new Set(source.refusedTables.filter((each) => !each.gone).map((each) => each.table))
-    // What no plan reads stays as it is: the buckets of its definitions are not served.
-    const kept = (names: readonly TableName[]): boolean =>
-      names.some((name) => wrong.has(`${name.schema}.${name.name}`)) ||
-      !names.some((name) => core.evaluating.some((plan) => plan.reads(name)))
-    return core.tables.use(source.tables, (table) => core.rows.any(table), kept)
-  }
-
   #newIntake(tables: readonly SourceTable[]): Intake {
     const core = this.#core
     const byOid = new Map(tables.map((table) => [table.catalog.oid, table]))
@@ -341,15 +333,8 @@ export class Session {
       this.#caughtUp = true
       this.#options.progress()
     } else if (mark === `switch ${this.#id}` && this.#switch !== null) {
-      const core = this.#core
-      const plan = this.#switch
       this.#intake?.flush()
-      const batch = core.newBatch()
-      batch.counter++
-      const { position } = core.state.get('decode')
-      core.store({ batch, position, partial: null, incomplete: new Map() }, plan)
-      core.state.set('next', null)
-      core.evaluating = [core.plans.load(plan)]
+      this.#core.switchTo(this.#switch)
       this.#switch = null
     } else this.#reader?.marker(mark)
   }

@@ -1,3 +1,4 @@
+import type { OwedWrite } from './write-checkpoints.ts'
 import type { ErrorCode } from '../../protocol/errors.ts'
 import type { SlotStatus } from '../../protocol/messages.ts'
 import type { OpId } from '../../protocol/ops.ts'
@@ -70,6 +71,10 @@ export interface State {
   source: { systemIdentifier: string; database: string } | null
   /** The slot does not connect to what is stored: it is dropped before anything is read from it. */
   newSlot: boolean
+  /** Everything is compared after a slot was lost, and not all of it is done. */
+  comparing: boolean
+  /** Write checkpoints that were given out while that was so, or before there was a slot. */
+  owedWrites: OwedWrite[]
   /** What the slot kept when it was measured last. */
   slot: SlotStatus | null
   /** Sessions that failed one after the other, and why the last one did. */
@@ -91,6 +96,8 @@ const INITIAL: State = {
   next: null,
   source: null,
   newSlot: false,
+  comparing: false,
+  owedWrites: [],
   slot: null,
   failing: null,
   id: null,
@@ -124,6 +131,8 @@ export class StateStore {
       next: read('next'),
       source: read('source'),
       newSlot: read('newSlot'),
+      comparing: read('comparing'),
+      owedWrites: read('owedWrites'),
       slot: read('slot'),
       failing: read('failing'),
       id: read('id'),

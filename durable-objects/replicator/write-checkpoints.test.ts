@@ -5,7 +5,7 @@ import { compile, loadPlan } from '../../sync-config/index.ts'
 import { Batch, deliveredOf, MAILBOX_TABLE, mailboxKey, type BatchTable } from './batch.ts'
 import type { RowState } from './row-state.ts'
 import { evaluateAll } from './plans.ts'
-import { deliver, MAX_WRITE_CHECKPOINT, WriteCheckpoints } from './write-checkpoints.ts'
+import { deliver, MAX_WRITE_CHECKPOINT, WriteCheckpoints, type OwedWrite } from './write-checkpoints.ts'
 
 /** A source that commits each message when the test says so, and a replicator that follows it. */
 class Source {
@@ -15,6 +15,8 @@ class Source {
   issuedWrites = 0
   hold = false
   fails = false
+  held = false
+  owed: OwedWrite[] = []
   #release: (() => void)[] = []
   writes = this.restarted()
 
@@ -31,6 +33,9 @@ class Source {
         this.issuedWrites++
       },
       delivered: (mailbox) => deliveredOf(this.stored.get(mailboxKey(mailbox)) ?? null),
+      held: () => this.held,
+      owed: () => this.owed,
+      setOwed: (owed) => (this.owed = [...owed]),
     })
   }
 
@@ -260,5 +265,43 @@ event_definitions:
     one.upsert(table, '["1"]', row, null)
     expect(new Set(skipped)).toEqual(new Set([`["1"] write_checkpoints: ${why}`]))
     expect(one.appends.size).toBe(0)
+  })
+})
+
+describe('a slot that was lost', () => {
+  test('I5: while everything is compared numbers are given and no marker is emitted; they come behind the comparison, after a crash too', async () => {
+    const source = new Source()
+    source.held = true
+    const first = BigInt(await source.writes.request('alice', 'a'))
+    const second = BigInt(await source.writes.request('alice', 'a'))
+    await source.writes.request('bob', 'b', 7n)
+    expect(second).toBeGreaterThan(first)
+    await source.writes.repeat()
+    expect(source.messages).toEqual([])
+
+    const restarted = source.restarted()
+    expect(BigInt(await restarted.request('alice', 'a'))).toBeGreaterThan(second)
+    source.held = false
+    await restarted.repeat()
+    source.follow()
+    expect(source.messages).toHaveLength(1)
+    expect(deliveredOf(source.stored.get(mailboxKey(mailboxName('alice', 'a'))) ?? null)).toBeGreaterThan(second)
+    expect(deliveredOf(source.stored.get(mailboxKey(mailboxName('bob', 'b'))) ?? null)).toBe(7n)
+    expect(source.owed).toEqual([])
+    await restarted.repeat()
+    expect(source.messages).toHaveLength(1)
+  })
+
+  test('a marker that went with the slot is emitted once more, one that came is not', async () => {
+    const source = new Source()
+    await source.writes.request('alice', 'a')
+    source.follow()
+    const lost = BigInt(await source.writes.request('bob', 'b'))
+    source.messages.length = 0
+    await source.writes.repeat()
+    expect(source.messages).toHaveLength(1)
+    expect(source.messages[0]).not.toContain('alice')
+    source.follow()
+    expect(deliveredOf(source.stored.get(mailboxKey(mailboxName('bob', 'b'))) ?? null)).toBe(lost)
   })
 })

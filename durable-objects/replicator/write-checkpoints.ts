@@ -27,6 +27,19 @@ export interface WriteCheckpointSources {
   setIssued(upTo: number): void
   /** What a mailbox holds, null when nothing came yet. */
   delivered(mailbox: string): bigint | null
+  /** There is no slot yet, or everything is being compared: what was committed may reach the buckets behind a marker that is emitted now. */
+  held(): boolean
+  /** Numbers that were given out meanwhile, and whose markers are to be emitted. */
+  owed(): readonly OwedWrite[]
+  setOwed(owed: readonly OwedWrite[]): void
+}
+
+export type OwedWrite = [user: string, clientId: string, n: string]
+
+interface Mark {
+  user: string
+  clientId: string
+  n: bigint
 }
 
 /** Numbers are reserved in blocks of about 1,000 seconds, so that one row is written for very many. */
@@ -42,13 +55,32 @@ const MAX_UNDER_WAY = 10_000
  */
 export class WriteCheckpoints {
   readonly #sources: WriteCheckpointSources
-  readonly #underWay = new Map<string, bigint>()
+  /** By mailbox. */
+  readonly #underWay = new Map<string, Mark>()
+  readonly #owed = new Map<string, Mark>()
   #waiting: Waiting[] = []
   #busy = false
   #last = 0
 
   constructor(sources: WriteCheckpointSources) {
     this.#sources = sources
+    for (const [user, clientId, n] of sources.owed()) this.#owed.set(mailboxName(user, clientId), { user, clientId, n: BigInt(n) })
+  }
+
+  /**
+   * Emits what was held back, and what was emitted and did not come: its marker lies before the slot, or was lost with an earlier one. To be called
+   * when a session has come to what is new.
+   */
+  async repeat(): Promise<void> {
+    if (this.#sources.held()) return
+    const missing = [...this.#underWay, ...this.#owed].filter(([mailbox, { n }]) => n > (this.#sources.delivered(mailbox) ?? 0n))
+    const marks = new Map<string, Mark>()
+    for (const [mailbox, mark] of missing) if (mark.n > (marks.get(mailbox)?.n ?? 0n)) marks.set(mailbox, mark)
+    const list = [...marks]
+    for (let at = 0; at < list.length; at += MAX_PER_MESSAGE) await this.#emit(list.slice(at, at + MAX_PER_MESSAGE))
+    if (this.#owed.size === 0) return
+    this.#owed.clear()
+    this.#sources.setOwed([])
   }
 
   /**
@@ -77,12 +109,12 @@ export class WriteCheckpoints {
 
   async #serve(batch: readonly Waiting[]): Promise<void> {
     /** By mailbox: the highest number stands for the others. */
-    const marks = new Map<string, { user: string; clientId: string; n: bigint }>()
+    const marks = new Map<string, Mark>()
     const answers: (() => void)[] = []
     for (const { user, clientId, id, done, failed } of batch) {
       const mailbox = mailboxName(user, clientId)
       const delivered = this.#sources.delivered(mailbox) ?? 0n
-      const highest = larger(delivered, marks.get(mailbox)?.n ?? this.#underWay.get(mailbox) ?? 0n)
+      const highest = larger(delivered, marks.get(mailbox)?.n ?? this.#given(mailbox))
       const n = id === null ? larger(BigInt(this.#next()), highest + 1n) : larger(id, highest)
       if (n > MAX_WRITE_CHECKPOINT) {
         failed(new RockpoolError('PSYNC_S2001', 'this client has used up its numbers of write checkpoints: clear its local database'))
@@ -92,18 +124,26 @@ export class WriteCheckpoints {
       if (n > delivered) marks.set(mailbox, { user, clientId, n })
       answers.push(() => done(n.toString()))
     }
-    if (marks.size > 0) {
-      await this.#sources.emit(
-        JSON.stringify({ write: [...marks.values()].map(({ user, clientId, n }) => [user, clientId, n.toString()]) }),
-      )
-      for (const [mailbox, { n }] of marks) this.#remember(mailbox, n)
-    }
+    if (marks.size > 0 && this.#sources.held()) {
+      for (const [mailbox, mark] of marks) this.#owed.set(mailbox, mark)
+      this.#sources.setOwed([...this.#owed.values()].map(({ user, clientId, n }) => [user, clientId, n.toString()]))
+    } else if (marks.size > 0) await this.#emit([...marks])
     for (const answer of answers) answer()
   }
 
-  #remember(mailbox: string, n: bigint): void {
+  /** The highest number that was given out to a client and may not have come yet. */
+  #given(mailbox: string): bigint {
+    return larger(this.#underWay.get(mailbox)?.n ?? 0n, this.#owed.get(mailbox)?.n ?? 0n)
+  }
+
+  async #emit(marks: readonly [mailbox: string, mark: Mark][]): Promise<void> {
+    await this.#sources.emit(JSON.stringify({ write: marks.map(([, { user, clientId, n }]) => [user, clientId, n.toString()]) }))
+    for (const [mailbox, mark] of marks) this.#remember(mailbox, mark)
+  }
+
+  #remember(mailbox: string, mark: Mark): void {
     this.#underWay.delete(mailbox)
-    this.#underWay.set(mailbox, n)
+    this.#underWay.set(mailbox, mark)
     const [oldest] = this.#underWay.keys()
     if (this.#underWay.size > MAX_UNDER_WAY && oldest !== undefined) this.#underWay.delete(oldest)
   }

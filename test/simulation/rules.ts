@@ -84,7 +84,7 @@ export const RULES: Rule[] = [
   replicatorWiring('a switch of plans is published to all', ['if (switched) this.#watchers.publishAll()\n      else this', 'this']),
 
   of('durable-objects/replicator/batch.ts')('I5: a lower marker that commits later does not take the place of a higher one', [
-    'if (before && Number(before.hash) >= n) return',
+    'if (before !== null && before >= n) return',
     '',
   ]),
 
@@ -110,7 +110,7 @@ export const RULES: Rule[] = [
   compaction('a CLEAR has the checksum of its run', ['clearText(last, checksum)', 'clearText(last, 0)']),
   compaction('a PUT ends the run that becomes a CLEAR', ['!isFoldable(text) || opIdOf', 'opIdOf']),
   compaction('the newest op of a row stays', ['newest !== undefined && newest > id', 'newest !== undefined']),
-  direct('a bucket that is followed asks to be watched', ['this.#unwatched = true\n    this.#watch()', '']),
+  direct('a bucket that is followed asks to be watched', ['    this.ask()\n', '']),
   direct('a direct stream gets only what is committed', ['Math.max(state.goal, this.#log.committed)', NEWEST]),
   direct('a checkpoint without ops is told when the replicator has answered', ['(!state.owed || this.#watching)', '!state.owed']),
   direct('another plan ends a direct stream', ['if (state.plan !== serving.plan)', 'if (state.plan === undefined)']),
@@ -171,11 +171,8 @@ export const RULES: Rule[] = [
     "if (answer === undefined || answer.kind === 'overtaken') continue",
     'if (answer === undefined) continue',
   ]),
-  emit('the positions of removed buckets are forgotten', ['this.#positions.delete(bucket)\n        this', 'this']),
-  emit('a bucket that is not in the first checkpoint starts anew', [
-    'if (!buckets.has(bucket)) this.#positions.delete(bucket)',
-    'if (!buckets.has(bucket)) continue',
-  ]),
+  emit('the positions of removed buckets are forgotten', ['for (const bucket of removed_buckets) this.#forget(bucket)', '']),
+  emit('a bucket that is not in the first checkpoint starts anew', ['if (!entries.has(bucket)) this.#forget(bucket)', 'continue']),
   emit('a read that is overtaken completes nothing', ["if (answer.kind !== 'ops') {", "if (answer.kind !== 'ops') {\n        return sent"]),
   emit('an interrupted checkpoint is followed by a diff', [' && this.#done)', ')']),
   emit('ops that come while a bucket is read are not sent without those before', [
