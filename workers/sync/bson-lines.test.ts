@@ -18,6 +18,11 @@ const put = (id: string, checksum: number, data: string): RowOp => ({
   data,
 })
 
+const randomNumbers =
+  (seed: number) =>
+  (n: number): number =>
+    (seed = (seed * 48271) % 2147483647) % Math.max(1, n)
+
 describe('lines in BSON', () => {
   test.each<SyncLine>([
     { checkpoint: { last_op_id: '0', buckets: [], streams: [] } },
@@ -68,14 +73,14 @@ describe('lines in BSON', () => {
       Number.MAX_SAFE_INTEGER,
       Number.MIN_SAFE_INTEGER,
     ]) {
-      const writer = new BsonWriter(4)
+      const writer = new BsonWriter(new Uint8Array(4))
       const start = writer.begin()
       writer.integer('n', value)
       writer.end(start)
       const { n } = typed(writer.finish())
       expect([n._bsontype, String(n)]).toEqual([value === (value | 0) ? 'Int32' : 'Long', String(value)])
     }
-    expect(() => new BsonWriter(4).integer('n', 1.5)).toThrow(RangeError)
+    expect(() => new BsonWriter(new Uint8Array(4)).integer('n', 1.5)).toThrow(RangeError)
   })
 
   test('a data line holds every kind of op as it was', () => {
@@ -101,9 +106,54 @@ describe('lines in BSON', () => {
     ])
   })
 
+  test('texts of ops with every escape are what JSON says they are; anything else is refused', () => {
+    const strings = [
+      '',
+      '"\\/\b\f\n\r\t',
+      '\u0000\u001f\u007f',
+      'é€🐚',
+      '\u0085\u2028\u2029',
+      '{"id":"a","data":"},{\\"op_id\\":"}',
+      'x'.repeat(5_000),
+    ]
+    const texts = strings.map((data, i) => opText(i + 1, { ...put(data, i * 1_000_000_000, data), subkey: data }))
+    texts.push(
+      '{"op_id":"90","op":"PUT","object_type":"\\u00e9\\u20AC\\ud83d\\udc1a\\/","object_id":"\\u0041","subkey":"","checksum":-5,"data":"{}"}',
+    )
+    const line = { bucket: 'b', after: 0, next: 90, more: false, ops: texts.join(',') }
+    expect(plain(bsonLines.data(line)).data.data).toEqual(JSON.parse(`[${line.ops}]`))
+    expect(plain(bsonLines.data({ ...line, ops: '' })).data.data).toEqual([])
+    const half = '{"op_id":"1","op":"PUT","object_type":"\\ud83d","object_id":"\\udc1a","subkey":"","checksum":1,"data":"{}"}'
+    expect(plain(bsonLines.data({ ...line, ops: half })).data.data[0]).toMatchObject({ object_type: '\ufffd', object_id: '\ufffd' })
+    for (const wrong of ['{', '{"a":"b', '{"a" "b"}', '{"a":1.5}', '{"a":x}', '{"a":1}x', '[1]', '{"a":99999999999999999999}']) {
+      expect(() => bsonLines.data({ ...line, ops: wrong })).toThrow(SyntaxError)
+    }
+  })
+
+  test('random ops are what a BSON library reads, and have room', () => {
+    const random = randomNumbers(3)
+    const alphabet = ['a', '"', '\\', 'é', '€', '🐚', '\u0000', '\n', '\u2028']
+    const string = (most: number): string => Array.from({ length: random(most) }, () => alphabet[random(alphabet.length)]).join('')
+    for (let n = 0; n < 200; n++) {
+      const texts = Array.from({ length: 1 + random(40) }, (_, i) =>
+        random(3) === 0
+          ? `{"op_id":"${i}","op":"MOVE","checksum":${random(2) * 4_294_967_295}}`
+          : opText(i, {
+              op: 'PUT',
+              objectType: string(5),
+              objectId: string(5),
+              subkey: string(3),
+              checksum: random(2147483647),
+              data: string(random(300)),
+            }),
+      )
+      const ops = texts.join(',')
+      expect(plain(bsonLines.data({ bucket: string(20), after: 0, next: 1, more: false, ops })).data.data).toEqual(JSON.parse(`[${ops}]`))
+    }
+  })
+
   test('random lines are what a BSON library reads', () => {
-    let seed = 1
-    const random = (n: number): number => (seed = (seed * 48271) % 2147483647) % n
+    const random = randomNumbers(1)
     const alphabet = ['a', '"', '\\', 'é', '€', '🐚', '\u0000', '\n', ' ']
     const string = (): string => Array.from({ length: random(400) }, () => alphabet[random(alphabet.length)]).join('')
     const value = (depth: number): unknown => {
@@ -117,7 +167,7 @@ describe('lines in BSON', () => {
     }
     for (let n = 0; n < 300; n++) {
       const document = { v: value(0), w: value(0) }
-      const writer = new BsonWriter(1)
+      const writer = new BsonWriter(new Uint8Array(1))
       const start = writer.begin()
       for (const [name, member] of Object.entries(document)) writer.value(name, member)
       writer.end(start)

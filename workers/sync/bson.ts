@@ -1,15 +1,18 @@
+import { writeOps } from './bson-ops.ts'
+
 /**
  * Writes BSON documents of lines. Of its own because of two things: an integer is an Int32 or an Int64 and never a Double, which clients refuse
- * for counts, priorities and indexes; and the ops of a `data` line are most of what is ever sent, so they have a way without detours.
+ * for counts, priorities and indexes; and the ops of a `data` line have a way without detours.
  */
 export class BsonWriter {
   #bytes: Uint8Array
   #view: DataView
   #at = 0
 
-  constructor(capacity: number) {
-    this.#bytes = new Uint8Array(capacity)
-    this.#view = new DataView(this.#bytes.buffer)
+  /** `bytes`: where it begins to write. */
+  constructor(bytes: Uint8Array<ArrayBuffer>) {
+    this.#bytes = bytes
+    this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   }
 
   /** What was written. The writer must not be used any more. */
@@ -39,6 +42,13 @@ export class BsonWriter {
   array(name: string): number {
     this.#key(0x04, name)
     return this.begin()
+  }
+
+  /** An array of ops from their JSON texts, joined by `,`. */
+  ops(name: string, texts: Uint8Array): void {
+    this.#key(0x04, name)
+    this.#reserve(texts.length * 2 + 16)
+    this.#at = writeOps(texts, this.#bytes, this.#at)
   }
 
   null(name: string): void {
