@@ -16,7 +16,7 @@ let directory: Awaited<ReturnType<typeof temporaryDirectory>>
 const clients: Follower[] = []
 
 beforeAll(async () => {
-  directory = await temporaryDirectory()
+  directory = await temporaryDirectory(true)
   postgres = await startPostgres()
   const sql = postgres.sql()
   await sql`create table items (id int primary key, owner text not null, n int not null)`

@@ -38,6 +38,8 @@ export class ActiveObjects {
       const turn = this.#turn.then(() => this.#room(name))
       this.#turn = turn
       await turn
+      // Where all objects share one thread, waking one after the other would let neither sockets nor timers have a turn: Postgres ends the session.
+      await this.#clock.sleep(0)
     }
     this.#busy.set(name, (this.#busy.get(name) ?? 0) + 1)
     this.#touch(name)
