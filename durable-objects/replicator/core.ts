@@ -151,8 +151,9 @@ export class Core {
     return deliveredOf(this.rows.get({ t: MAILBOX_TABLE.number, key: mailboxKey(mailbox) }, MAILBOX_TABLE.name))
   }
 
-  /** What was committed may reach the buckets behind a marker that is emitted now. */
+  /** What was committed may reach the buckets behind a marker that is emitted now. While sessions fail nothing is promised: whoever asks is told. */
   get holdsWrites(): boolean {
+    if (this.state.get('failing') !== null) return false
     return this.planBehind === null || this.state.get('newSlot') || this.state.get('comparing')
   }
 
