@@ -88,7 +88,7 @@ export class Follower {
     const response = await fetch(`${url}/sync/stream`, {
       method: 'POST',
       headers: { authorization: `Token ${await token()}`, 'content-type': 'application/json' },
-      body: JSON.stringify({ ...request, client_id: clientId, buckets }),
+      body: JSON.stringify({ raw_data: true, ...request, client_id: clientId, buckets }),
       signal: this.#stop.signal,
     })
     if (!response.ok || !response.body) throw new Error(`the stream was answered ${response.status}: ${await response.text()}`)

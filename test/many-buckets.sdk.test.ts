@@ -6,7 +6,7 @@ import { requestWriteCheckpoint, statusOf } from './status.ts'
 import { AUDIENCE, newSecret, temporaryDirectory, token, until } from './support.ts'
 
 // `ROCKPOOL_BUCKETS=20000 npm test -- test/many-buckets`: above some 6,600 objects that are awake at a time local workerd resets connections.
-const BUCKETS = Number(process.env.ROCKPOOL_BUCKETS ?? 9_000)
+const BUCKETS = Number(process.env.ROCKPOOL_BUCKETS ?? 2_000)
 const CLIENTS = 20
 
 const secret = newSecret()
