@@ -86,10 +86,14 @@ const shape = z.object({
   seed: z.int(),
   /** Faults per hit at first. A point that is hit often fails ever less often, so that what is tried again succeeds in the end. */
   rate: z.number().positive().max(1).default(0.5),
+  /** False: a point goes on failing as often as at first. */
+  fading: z.boolean().default(true),
   /** So many faults of a point one after the other at first. */
   eager: z.int().min(0).default(0),
   /** Only these points. */
   points: z.array(z.string()).optional(),
+  /** Only these kinds. */
+  kinds: z.array(z.enum(['throw', 'abort', 'delay', 'drop'])).optional(),
   delayMs: z.number().default(20),
 })
 
@@ -125,15 +129,18 @@ class Faults {
 
   /** The fault of this hit, null when there is none. Reported before it is done: what is aborted reports nothing any more. */
   #due(point: FaultPoint, target: FaultTarget | undefined): FaultKind | null {
-    const { rate, points, eager } = this.#settings
+    const { rate, points, kinds: wanted, eager, fading } = this.#settings
     if (points && !points.includes(point)) return null
     let schedule = this.#schedules.get(point)
     if (!schedule) this.#schedules.set(point, (schedule = { hits: 0, next: eager > 0 ? 1 : 1 + Math.floor(this.#next() / rate), fired: 0 }))
     if (++schedule.hits < schedule.next) return null
-    const later = Math.floor(((0.5 + this.#next()) * (schedule.hits + 1)) / rate / 2)
+    const later = Math.floor(((0.5 + this.#next()) * (fading ? schedule.hits + 1 : 1)) / rate / 2)
     schedule.next = schedule.hits + 1 + (schedule.fired + 1 < eager ? 0 : later)
     const droppable = target?.drop !== undefined || this.disconnect !== null
-    const kinds: readonly FaultKind[] = FAULT_POINTS[point].filter((kind: FaultKind) => kind !== 'drop' || droppable)
+    const kinds: readonly FaultKind[] = FAULT_POINTS[point].filter(
+      (kind: FaultKind) => (kind !== 'drop' || droppable) && (wanted?.includes(kind) ?? true),
+    )
+    if (kinds.length === 0) return null
     const kind = kinds[schedule.fired++ % kinds.length] ?? 'throw'
     console.warn(`fault ${point} ${kind}`)
     return kind

@@ -1,4 +1,4 @@
-import type { FaultKind } from '../../durable-objects/faults.ts'
+import type { FaultKind, FaultPoint } from '../../durable-objects/faults.ts'
 import { startEdge, type Edge } from '../edge.ts'
 import { Follower, rowsOf } from '../follower.ts'
 import { startPostgres, type TestPostgres } from '../postgres.ts'
@@ -21,7 +21,14 @@ export interface RunOptions {
   /** Whether objects, sockets and servers are interrupted. */
   disruptions?: boolean
   /** The binding FAULTS; null = none. */
-  faults?: { rate: number; eager?: number; points?: readonly string[] } | null
+  faults?: {
+    rate: number
+    eager?: number
+    fading?: boolean
+    points?: readonly FaultPoint[]
+    kinds?: readonly FaultKind[]
+    delayMs?: number
+  } | null
   /** A large transaction at every so manyth step. */
   largeEvery?: number
   log?: (line: string) => void
