@@ -1,4 +1,4 @@
-import type { Sql } from 'postgres'
+import type { PendingQuery, Row, Sql } from 'postgres'
 import { readTypes } from './column-types.ts'
 import type { CatalogColumn, TableName } from './types.ts'
 
@@ -19,12 +19,19 @@ export interface FoundTable extends TableName {
   columns: FoundColumn[]
   /** Columns of the primary key or of the identity index; empty when rows are told apart by all they hold. */
   key: string[]
+  /** The operator by which each of them is equal to a value, as SQL. */
+  keyEquals: string[]
   identity: 'd' | 'n' | 'f' | 'i'
   /** The partitioned tables it belongs to, nearest first. */
   ancestors: (TableName & { oid: number })[]
   filenode: number
   /** Why it cannot be replicated, null when it can. */
   refused: string | null
+}
+
+interface KeyColumn {
+  name: string
+  equal: string | null
 }
 
 interface TableRow {
@@ -37,9 +44,9 @@ interface TableRow {
   relreplident: string
   filenode: string
   columns: { name: string; type: string; type_name: string; not_null: boolean; generated: string; version: string }[] | null
-  key: string[] | null
+  key: KeyColumn[] | null
   deferrable: boolean | null
-  identity_key: string[] | null
+  identity_key: KeyColumn[] | null
   ancestors: { oid: string; schema: string; name: string }[] | null
   may_read: boolean
   row_security: boolean
@@ -57,13 +64,9 @@ export async function findTables(sql: Sql, names: readonly TableName[]): Promise
       (SELECT json_agg(json_build_object('name', a.attname, 'type', a.atttypid::text, 'type_name', format_type(a.atttypid, a.atttypmod),
           'not_null', a.attnotnull, 'generated', a.attgenerated, 'version', a.attnum || ' ' || a.xmin) ORDER BY a.attnum)
         FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) AS columns,
-      (SELECT json_agg(a.attname ORDER BY k.n) FROM pg_index i CROSS JOIN unnest(i.indkey) WITH ORDINALITY AS k(attnum, n)
-        JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.attnum
-        WHERE i.indrelid = c.oid AND i.indisprimary AND k.n <= i.indnkeyatts) AS key,
+      ${keyColumns(sql, sql`i.indisprimary`)} AS key,
       (SELECT NOT i.indimmediate FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary) AS deferrable,
-      (SELECT json_agg(a.attname ORDER BY k.n) FROM pg_index i CROSS JOIN unnest(i.indkey) WITH ORDINALITY AS k(attnum, n)
-        JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.attnum
-        WHERE i.indrelid = c.oid AND i.indisreplident AND k.n <= i.indnkeyatts) AS identity_key,
+      ${keyColumns(sql, sql`i.indisreplident`)} AS identity_key,
       (SELECT json_agg(json_build_object('oid', p.oid::text, 'schema', pn.nspname, 'name', p.relname) ORDER BY t.n)
         FROM pg_partition_ancestors(c.oid) WITH ORDINALITY AS t(relid, n) JOIN pg_class p ON p.oid = t.relid
         JOIN pg_namespace pn ON pn.oid = p.relnamespace WHERE t.relid <> c.oid) AS ancestors,
@@ -74,7 +77,8 @@ export async function findTables(sql: Sql, names: readonly TableName[]): Promise
   const types = await readTypes(sql)
   const found = rows.map((row): FoundTable => {
     const identity = row.relreplident === 'n' || row.relreplident === 'f' || row.relreplident === 'i' ? row.relreplident : 'd'
-    const key = (identity === 'i' ? row.identity_key : row.key) ?? []
+    const keyed = (identity === 'i' ? row.identity_key : row.key) ?? []
+    const key = keyed.map(({ name }) => name)
     const columns = (row.columns ?? []).map((column) => ({
       name: column.name,
       typeOid: Number(column.type),
@@ -92,6 +96,7 @@ export async function findTables(sql: Sql, names: readonly TableName[]): Promise
       partitioned: row.relkind === 'p',
       columns,
       key,
+      keyEquals: keyed.map(({ equal }) => equal ?? '='),
       identity,
       ancestors: (row.ancestors ?? []).map(({ oid, schema, name }) => ({ oid: Number(oid), schema, name })),
       filenode: Number(row.filenode),
@@ -100,6 +105,18 @@ export async function findTables(sql: Sql, names: readonly TableName[]): Promise
   })
   for (const table of found) if (table.partitioned) table.refused ??= partitionRefusal(table, found)
   return found
+}
+
+/** The columns of an index with the `=` of their operator classes: that of a type which an extension brought is nowhere that names are looked up. */
+function keyColumns(sql: Sql, condition: PendingQuery<Row[]>) {
+  return sql`(SELECT json_agg(json_build_object('name', a.attname, 'equal', (
+        SELECT format('OPERATOR(%I.%s)', pn.nspname, o.oprname) FROM pg_opclass oc
+        JOIN pg_amop ao ON ao.amopfamily = oc.opcfamily AND ao.amoplefttype = oc.opcintype AND ao.amoprighttype = oc.opcintype AND ao.amopstrategy = 3
+        JOIN pg_operator o ON o.oid = ao.amopopr AND o.oprname = '=' JOIN pg_namespace pn ON pn.oid = o.oprnamespace
+        WHERE oc.oid = i.indclass[k.n::int - 1])) ORDER BY k.n)
+      FROM pg_index i CROSS JOIN unnest(i.indkey) WITH ORDINALITY AS k(attnum, n)
+      JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.attnum
+      WHERE i.indrelid = c.oid AND ${condition} AND k.n <= i.indnkeyatts)`
 }
 
 /** SQL of the relations that the names mean: `oid`, `relkind`. */

@@ -65,7 +65,7 @@ function follow(
 ): { followed: CatalogTable | null; reason: string | null } {
   const leaves = table.partitioned ? leavesOf(table, found) : [table]
   // The old values of a change are those that the partition's identity says.
-  const key = leaves[0]?.key ?? table.key
+  const { key, keyEquals } = leaves[0] ?? table
   if (leaves.some((leaf) => JSON.stringify(leaf.key) !== JSON.stringify(key))) {
     return {
       followed: null,
@@ -86,7 +86,7 @@ function follow(
   ]
   const followed: CatalogTable = {
     ...{ oid: table.oid, schema: table.schema, name: table.name, identity: table.identity, partitioned: table.partitioned },
-    ...{ columns, key, parts, names, rowFilter: entry.rowFilter, fingerprint: JSON.stringify(content) },
+    ...{ columns, key, keyEquals, parts, names, rowFilter: entry.rowFilter, fingerprint: JSON.stringify(content) },
   }
   return { followed, reason: left.length > 0 ? `the publication's column list leaves out ${left.join(', ')}, which are not seen` : null }
 }

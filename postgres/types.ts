@@ -89,6 +89,8 @@ export interface CatalogTable extends TableName {
   columns: CatalogColumn[]
   /** Names of the primary key (or identity index) columns in key order. Empty: identity FULL without a key, rows are told apart by all they hold. */
   key: string[]
+  /** The operator by which each of them is equal to a value, as SQL. */
+  keyEquals: string[]
   identity: 'd' | 'n' | 'f' | 'i'
   /** Its own name and those of the partitioned tables above it: its rows are rows of all of them. */
   names: TableName[]

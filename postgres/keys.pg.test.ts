@@ -1,0 +1,70 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { POSTGRES_VERSIONS, startPostgres, type TestPostgres } from '../test/postgres.ts'
+import { connectSource, prepareSource, readRows } from './index.ts'
+
+// Rows are read again by their keys: with the operator that the index has, wherever that is.
+const KEYS: Record<string, [type: string, one: string, other: string]> = {
+  k_ltree: ['odd.ltree', 'a.b', 'a.c'],
+  k_citext: ['odd.citext', 'Ab', 'b'],
+  k_hstore: ['odd.hstore', '"a"=>"1, }"', '"a"=>NULL'],
+  k_mood: ['odd.mood', 'is "so", {so}', 'sad'],
+  k_label: ['odd.label', 'x', 'X'],
+  k_loose: ['odd.loose', 'x', 'y'],
+  k_pair: ['odd.pair', '(1,"a, b")', '(1,)'],
+  k_range: ['int4range', '[1,3)', 'empty'],
+  k_array: ['odd.ltree[]', '{a.b,NULL}', '{}'],
+  k_char: ['char(4)', 'ab  ', 'abc '],
+  k_name: ['name', 'a', 'b'],
+  k_float: ['float8', 'NaN', '0.1'],
+  k_bytea: ['bytea', '\\x00ff', '\\x'],
+  k_uuid: ['uuid', '00000000-0000-0000-0000-000000000001', '00000000-0000-0000-0000-000000000002'],
+  k_moment: ['timestamptz', '2024-02-29 00:00:00+00', '-infinity'],
+  k_numeric: ['numeric', '1.50', '-0.001'],
+  k_network: ['inet', '10.0.0.0/8', '::1'],
+}
+
+describe.each(POSTGRES_VERSIONS)('keys of every kind, Postgres %i', (version) => {
+  let postgres: TestPostgres
+  beforeAll(async () => {
+    postgres = await startPostgres({}, { version })
+    await postgres.sql().unsafe(`
+      CREATE SCHEMA odd; CREATE EXTENSION ltree SCHEMA odd; CREATE EXTENSION citext SCHEMA odd; CREATE EXTENSION hstore SCHEMA odd;
+      CREATE TYPE odd.mood AS ENUM ('sad', 'is "so", {so}');
+      CREATE DOMAIN odd.label AS text;
+      CREATE DOMAIN odd.loose AS odd.citext;
+      CREATE TYPE odd.pair AS (x int, y text);`)
+  })
+  afterAll(() => postgres?.stop())
+
+  test('a row is found by its key, and no other is', async () => {
+    const sql = postgres.sql()
+    for (const [name, [type, one, other]] of Object.entries(KEYS)) {
+      await sql.unsafe(`CREATE TABLE public.${name} (k ${type}, n int, v text, PRIMARY KEY (n, k))`)
+      await sql.unsafe(`INSERT INTO public.${name} VALUES ($1::text::${type}, 1, 'one'), ($2::text::${type}, 1, 'other')`, [one, other])
+    }
+    const source = connectSource(postgres.url)
+    const names = Object.keys(KEYS).map((name) => ({ schema: 'public', name }))
+    const { tables, refusedTables } = await prepareSource(source, { slot: 'keys', tables: names })
+    expect(refusedTables).toEqual([])
+    const found = new Map<string, unknown>()
+    for (const table of tables) {
+      const values = KEYS[table.name]?.slice(1) ?? []
+      for (const value of values) {
+        const { tuples } = await readRows(source, table, [JSON.stringify(['1', value])])
+        found.set(`${table.name} ${value}`, tuples)
+      }
+      const both = await readRows(
+        source,
+        table,
+        values.map((value) => JSON.stringify(['1', value])),
+      )
+      expect(both.tuples, table.name).toHaveLength(2)
+    }
+    await source.end()
+    const wanted = Object.entries(KEYS).flatMap(([name, [, one, other]]): [string, unknown][] => [
+      [`${name} ${one}`, [[one, '1', 'one']]],
+      [`${name} ${other}`, [[other, '1', 'other']]],
+    ])
+    expect(found).toEqual(new Map(wanted))
+  })
+})
