@@ -262,6 +262,23 @@ describe('WAL', () => {
     expect(counts(await docs.status(), 'ROCKPOOL_WAL_DROPPED', 'ROCKPOOL_RESYNC')).toEqual([1, 1])
   })
 
+  test('what the slot keeps is measured while a copy goes on, or waits', async () => {
+    const bindings = { WAL_KEEP_GB: '0.08', WAL_CHECK_SECONDS: '1' }
+    await startLive({ bindings })
+    const sql = postgres.sql()
+    const open = await sql.reserve()
+    await open`begin`
+    await open`select pg_current_xact_id()`
+    await sql`alter table docs add column note text default 'x'`
+    await docs.until('a copy that waits', ({ copy }) => copy?.waitingFor != null)
+    await writeWal(100)
+    const copying = await docs.until('it to be told', (status) => counts(status, 'ROCKPOOL_WAL_KEPT')[0] === 1)
+    expect(copying.copy?.waitingFor).toMatch(/transaction/)
+    await open`commit`
+    open.release()
+    await docs.exact()
+  })
+
   test('the same while it runs, when a transaction that stays open keeps the WAL', async () => {
     const bindings = { WAL_KEEP_GB: '0.08', WAL_POLICY: 'drop-and-resync', WAL_CHECK_SECONDS: '1' }
     await startLive({ bindings })

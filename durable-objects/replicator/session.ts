@@ -19,6 +19,7 @@ import { Intake, SLICE_CHANGES, type SourceTable } from './intake.ts'
 import { markerPrefix, markText, parseMark } from './marks.ts'
 import { applicationName, checkSyncConfig, measure, prepare, sourceTables, tableNames } from './prepare.ts'
 import { Reader } from './reader.ts'
+import { passed } from './schedule.ts'
 import { deliver } from './write-checkpoints.ts'
 
 /** WAL of others beyond our position that makes us emit a marker, so that the slot moves on. */
@@ -61,7 +62,6 @@ export class Session {
   #switch: string | null = null
   readonly #began = Date.now()
   #deadline: ReturnType<typeof setTimeout> | undefined
-  #measuredAt = 0
   /** When somebody was connected last. */
   #liveAt: number | null = null
   /** Somebody waits for what was committed after the session's own marker. */
@@ -156,7 +156,6 @@ export class Session {
     await checkConnections(sql, streaming)
     const source = await prepare(this.#core, this.#settings, sql, (waiting) => this.#slotWaits(waiting))
     await pause('session.prepared')
-    this.#measuredAt = Date.now()
     this.slotTimeoutMs = source.slotTimeoutMs
     if (this.#closing) throw new RockpoolError('ROCKPOOL_SOURCE_UNREACHABLE', 'the session is over')
     this.refusedTables = source.refusedTables
@@ -191,7 +190,7 @@ export class Session {
     await pause('session.opened')
     await this.#mark('session')
     await pause('session.marked')
-    void this.#watchCatalog(sql, source).catch((error: unknown) => this.#over.reject(error))
+    void Promise.all([this.#watchCatalog(sql, source), this.#watchSlot(sql)]).catch((error: unknown) => this.#over.reject(error))
     return { tables, intake }
   }
 
@@ -225,13 +224,6 @@ export class Session {
         this.#caughtUp = false
         await this.#mark('session')
       }
-      if (Date.now() - this.#measuredAt >= this.#settings.walCheckSeconds * 1_000) {
-        this.#measuredAt = Date.now()
-        // More than the policy allows: the next session drops the slot before anything else.
-        const { drop, marker } = await measure(core, this.#settings, sql)
-        if (drop) this.#stale = true
-        else if (marker) await this.#mark('heartbeat')
-      }
       core.diagnostics.tick()
       const position = core.state.get('decode').position
       const behind = this.walEnd !== null && position !== null && this.walEnd - parseLsn(position.lsn) > HEARTBEAT_BYTES
@@ -264,6 +256,18 @@ export class Session {
       if ((await catalogVersion(sql, source.publication, names)) !== source.catalogVersion) this.#stale = true
     }
     this.#endNow.resolve()
+  }
+
+  /** Beside everything else, also a long copy. More is kept than the policy allows: the next session drops the slot before anything else. */
+  async #watchSlot(sql: Sql): Promise<void> {
+    const ended = this.#endNow.promise.then(() => true)
+    while (!(await Promise.race([this.#pause(this.#settings.walCheckSeconds * 1_000), ended]))) {
+      const { drop, marker } = await measure(this.#core, this.#settings, sql)
+      if (marker) await this.#mark('heartbeat')
+      if (!drop) continue
+      this.#stale = true
+      this.#endNow.resolve()
+    }
   }
 
   async #read(sql: Sql, tables: readonly SourceTable[], intake: Intake): Promise<void> {
@@ -396,8 +400,6 @@ export class Session {
   }
 
   #pause(milliseconds: number): Promise<void> {
-    let timer: ReturnType<typeof setTimeout>
-    const slept = new Promise<void>((resolve) => (timer = setTimeout(resolve, milliseconds)))
-    return Promise.race([slept, this.#over.promise]).finally(() => clearTimeout(timer))
+    return passed(milliseconds, this.#over.promise)
   }
 }
