@@ -1,12 +1,15 @@
 import { expect, test } from 'vitest'
-import { Budget, streamBudget } from './budget.ts'
+import { Budget, streamSettings } from './budget.ts'
 import { BYTE_BUDGET, SUBREQUEST_BUDGET } from './limits.ts'
 
 test('settings, with their presets', () => {
-  expect(streamBudget({})).toEqual({ calls: SUBREQUEST_BUDGET, bytes: BYTE_BUDGET })
-  expect(streamBudget({ STREAM_MAX_CALLS: '5' })).toEqual({ calls: 5, bytes: BYTE_BUDGET })
+  expect(streamSettings({})).toEqual({ calls: SUBREQUEST_BUDGET, bytes: BYTE_BUDGET, relays: 1 })
+  expect(streamSettings({ STREAM_MAX_CALLS: '5', RELAYS: 8 })).toEqual({ calls: 5, bytes: BYTE_BUDGET, relays: 8 })
   for (const wrong of ['0', '-1', '1.5', 'many', '1e9']) {
-    expect(() => streamBudget({ STREAM_MAX_BYTES: wrong })).toThrow(expect.objectContaining({ code: 'ROCKPOOL_SETTINGS' }))
+    expect(() => streamSettings({ STREAM_MAX_BYTES: wrong })).toThrow(expect.objectContaining({ code: 'ROCKPOOL_SETTINGS' }))
+  }
+  for (const wrong of ['0', '101', 'one']) {
+    expect(() => streamSettings({ RELAYS: wrong })).toThrow(/RELAYS: must be/)
   }
 })
 

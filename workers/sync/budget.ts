@@ -1,9 +1,14 @@
 import { z } from 'zod'
 import type { SettingBindings } from '../../durable-objects/setting-bindings.ts'
 import { RockpoolError } from '../../protocol/errors.ts'
-import { BYTE_BUDGET, SUBREQUEST_BUDGET } from './limits.ts'
+import { BYTE_BUDGET, MAX_RELAYS, SUBREQUEST_BUDGET } from './limits.ts'
 
-/** What one stream may use; settings of the script. */
+export interface StreamSettings extends StreamBudget {
+  /** Over so many relays the tenant's streams are spread. */
+  relays: number
+}
+
+/** What one stream may use. */
 export interface StreamBudget {
   /** Calls to objects and messages of the relay. */
   calls: number
@@ -11,22 +16,26 @@ export interface StreamBudget {
   bytes: number
 }
 
-const limit = (preset: number) =>
+const whole = (preset: number, most = Number.MAX_SAFE_INTEGER) =>
   z
     .union([z.number(), z.string().regex(/^\d+$/, 'must be a number')])
     .transform(Number)
-    .refine((n) => Number.isSafeInteger(n) && n >= 1, 'must be a positive whole number')
+    .refine(
+      (n) => Number.isInteger(n) && n >= 1 && n <= most,
+      most === Number.MAX_SAFE_INTEGER ? 'must be a positive whole number' : `must be 1 to ${most}`,
+    )
     .optional()
     .transform((value) => value ?? preset)
-const shape = z.object({ STREAM_MAX_CALLS: limit(SUBREQUEST_BUDGET), STREAM_MAX_BYTES: limit(BYTE_BUDGET) })
+const shape = z.object({ STREAM_MAX_CALLS: whole(SUBREQUEST_BUDGET), STREAM_MAX_BYTES: whole(BYTE_BUDGET), RELAYS: whole(1, MAX_RELAYS) })
 
 /** Throws ROCKPOOL_SETTINGS, naming the setting. */
-export function streamBudget(settings: SettingBindings): StreamBudget {
+export function streamSettings(settings: SettingBindings): StreamSettings {
   const parsed = shape.safeParse({
     STREAM_MAX_CALLS: settings.STREAM_MAX_CALLS || undefined,
     STREAM_MAX_BYTES: settings.STREAM_MAX_BYTES || undefined,
+    RELAYS: settings.RELAYS || undefined,
   })
-  if (parsed.success) return { calls: parsed.data.STREAM_MAX_CALLS, bytes: parsed.data.STREAM_MAX_BYTES }
+  if (parsed.success) return { calls: parsed.data.STREAM_MAX_CALLS, bytes: parsed.data.STREAM_MAX_BYTES, relays: parsed.data.RELAYS }
   const wrong = parsed.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`)
   throw new RockpoolError('ROCKPOOL_SETTINGS', `settings are wrong: ${wrong.join('; ')}`)
 }

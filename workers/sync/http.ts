@@ -2,7 +2,7 @@ import type { Environment } from '../../durable-objects/environment.ts'
 import type { StreamRequest } from '../../protocol/lines.ts'
 import type { Session } from '../auth/token.ts'
 import { bsonLines } from './bson-lines.ts'
-import { Budget, ended, streamBudget } from './budget.ts'
+import { Budget, ended, streamSettings } from './budget.ts'
 import { Held } from './held.ts'
 import { Keepalive } from './keepalive.ts'
 import { FIRST_LINE_SECONDS, RESPONSE_BUFFER_BYTES } from './limits.ts'
@@ -25,7 +25,7 @@ export async function streamResponse(
 ): Promise<Response> {
   const type = negotiate(accept)
   const encoder = type === BSON ? bsonLines : request.raw_data === true ? ndjsonLines : nestedLines
-  const limits = streamBudget(env)
+  const limits = streamSettings(env)
   const stop = new AbortController()
   const body = new Body(stop)
   const budget = new Budget(limits, () => stop.abort(ended('the stream has used up its budget')))

@@ -59,7 +59,7 @@ export const SUBREQUEST_BUDGET = 2_000_000
 /** An invocation has 300 s of CPU as well, and no clock that runs while it computes: bytes sent are the measure. */
 export const BYTE_BUDGET = 4 * 1024 ** 3
 
-/** Relays per region. */
-export const RELAYS = 1
+/** Relays of a tenant (`RELAYS`). Each has a socket to the replicator, which sends every notice to all of them. */
+export const MAX_RELAYS = 100
 /** Plans kept per isolate. */
 export const CACHED_PLANS = 8

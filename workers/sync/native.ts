@@ -11,7 +11,7 @@ import {
 import { tokenRules, type TokenRules } from '../auth/keys.ts'
 import { sameAuthorisation, verifyToken, type Session } from '../auth/token.ts'
 import { publicError } from '../errors.ts'
-import { Budget, ended, streamBudget } from './budget.ts'
+import { Budget, ended, streamSettings } from './budget.ts'
 import { Credit } from './credit.ts'
 import { laterFrame, openFrame } from './frames.ts'
 import { Held } from './held.ts'
@@ -93,7 +93,7 @@ export class NativeStream implements SocketProtocol {
   async #open(request: StreamInput['request'], session: Session): Promise<void> {
     if (this.#stop.signal.aborted) return
     this.#session = session
-    const budget = new Budget(streamBudget(this.#env), () => this.#end(ended('the stream has used up its budget')))
+    const budget = new Budget(streamSettings(this.#env), () => this.#end(ended('the stream has used up its budget')))
     this.#keepalive = new Keepalive(session.expires, {
       // It takes no credit: a sign of life must not wait.
       tell: (seconds) => this.#send(lineText({ token_expires_in: seconds })),

@@ -2,9 +2,9 @@ import { z } from 'zod'
 import type { Environment } from '../../durable-objects/environment.ts'
 import { MESSAGE_VERSION, PING, PONG, understands, type AckFrame, type RelayFrame } from '../../protocol/messages.ts'
 import { relayName } from '../../protocol/names.ts'
-import type { Budget } from './budget.ts'
+import { streamSettings, type Budget } from './budget.ts'
 import type { Held } from './held.ts'
-import { ACKNOWLEDGE_BYTES, RELAYS, UPSTREAM_PING_SECONDS } from './limits.ts'
+import { ACKNOWLEDGE_BYTES, UPSTREAM_PING_SECONDS } from './limits.ts'
 import type { Upstream } from './ports.ts'
 
 const shape = z.object({
@@ -26,7 +26,7 @@ export async function openUpstream(
   held: Held,
 ): Promise<RelaySocket> {
   budget.call()
-  const name = relayName(tenant, 'main', Math.floor(Math.random() * RELAYS))
+  const name = relayName(tenant, 'main', Math.floor(Math.random() * streamSettings(env).relays))
   const response = await env.RELAY.getByName(name).fetch('https://relay/stream', { headers: { upgrade: 'websocket' } })
   const socket = response.webSocket
   if (!socket) throw new Error(`relay ${name} answered ${response.status}`)

@@ -4,7 +4,7 @@ import { RockpoolError } from '../../../protocol/errors.ts'
 import { tokenRules } from '../../auth/keys.ts'
 import { tokenOfHeader, verifyToken, type Session } from '../../auth/token.ts'
 import { streamRequest } from '../body.ts'
-import { streamBudget } from '../budget.ts'
+import { streamSettings } from '../budget.ts'
 import { LINGER_SECONDS, MAX_BODY_BYTES, MAX_LIFETIME_SECONDS, MAX_STREAMS, PROBE_BYTES } from '../limits.ts'
 import type { SocketProtocol } from '../web-socket.ts'
 import { Assembly } from './assembly.ts'
@@ -172,7 +172,7 @@ export class RSocketConnection implements SocketProtocol {
       if (!metadata.success) throw new RockpoolError('PSYNC_S2001', `the metadata of a request must be {"path": "${PATH}"}`)
       if (metadata.data.path !== PATH) throw new RockpoolError('PSYNC_S2002', `there is no ${metadata.data.path}`)
       const request = streamRequest(payload.data.length === 0 ? {} : accepted.readData(payload.data))
-      const what = { env: this.#env, tenant: this.#tenant, session: accepted.session, request, limits: streamBudget(this.#env) }
+      const what = { env: this.#env, tenant: this.#tenant, session: accepted.session, request, limits: streamSettings(this.#env) }
       if (this.#linger) clearTimeout(this.#linger)
       this.#linger = null
       this.#streams.set(streamId, new RSocketStream(streamId, this.#output, assembly.initialN, what))
