@@ -9,6 +9,7 @@ export class FollowedBucket {
   /** Received, not yet in a completed checkpoint. */
   #staged: WireOp[] = []
   #count = 0
+  #cleared = false
   #checksum = 0
   /** `[object type, id, subkey]` as JSON → data text, at the last completed checkpoint. */
   readonly rows = new Map<string, string>()
@@ -29,12 +30,14 @@ export class FollowedBucket {
       else if (op.op === 'CLEAR') {
         this.rows.clear()
         this.#count = 1
+        this.#cleared = true
         this.#checksum = op.checksum
       }
     }
     this.#staged = []
-    // Who was there before compaction folded the start into one CLEAR holds more ops than are announced.
-    if (signedChecksum(this.#checksum) === announced.checksum && this.#count >= announced.count) return null
+    // Who was there before compaction folded the start into one CLEAR holds more ops than are announced; who reads it just then holds fewer.
+    const counted = this.#cleared || this.#count >= announced.count
+    if (signedChecksum(this.#checksum) === announced.checksum && counted) return null
     return `${this.#count} ops with checksum ${signedChecksum(this.#checksum)}; announced are ${announced.count} with ${announced.checksum}`
   }
 }
