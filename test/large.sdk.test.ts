@@ -108,3 +108,22 @@ test(`I8: a backlog of ${BACKLOG} transactions of one row is taken in, many toge
   await until('the client', async () => (await sums())?.n === (await wanted()).n, 60, sums)
   expect(await sums()).toEqual(await wanted())
 })
+
+test('I4, I8: a TRUNCATE of everything passes in slices, too, and what follows in its transaction comes with it', async () => {
+  const seen = new Set<number>()
+  const end = client.live<{ n: number }>('select count(*) as n from items', [], (rows) => seen.add(Number(rows[0]?.n)))
+  const all = (await sums())?.n ?? 0
+  const before = await status()
+  await postgres.sql().begin(async (sql) => {
+    await sql`truncate items`
+    await sql`insert into items values (1, 'behind it', 1), (1000000000, 'new', 2)`
+  })
+  await until('the rows', async () => (await sums())?.n === 2, 120, sums)
+  end()
+  expect(await sums()).toEqual(await wanted())
+  expect([...seen].sort((a, b) => a - b)).toEqual([2, all])
+  const after = await status()
+  expect(after.checkpoint - before.checkpoint).toBe(all + 2)
+  expect(after.held.peakChanges).toBeLessThanOrEqual(4_000)
+  expect(after.held.peakSending).toBeLessThan(8 * 1024 * 1024)
+})

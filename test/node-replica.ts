@@ -83,6 +83,7 @@ export class NodeReplica {
         keys: (table, after, limit) => this.#rows.keys(table.number, after, limit),
         marker: (content) => this.#marker(content),
         deliver: () => {},
+        room: () => true,
         unexpected: (oid) => (this.#failure ??= new Error(`table ${oid} is not as it was`)),
       },
     )

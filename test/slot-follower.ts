@@ -143,6 +143,7 @@ export class Follower {
           if (position) to.acknowledge(position)
         },
         keys: () => [],
+        room: () => true,
         deliver: () => {},
         marker: (content) => content === 'caught up' && to.caughtUp(),
         unexpected: () => {},

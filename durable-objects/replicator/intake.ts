@@ -3,7 +3,7 @@ import { formatLsn, parseLsn, TableDecoder, TouchedKeys, widenXid, type CatalogT
 import { fault } from '../faults.ts'
 import type { BatchTable } from './batch.ts'
 import { Batch } from './batch.ts'
-import { imageOf } from './image.ts'
+import { imageOf, keptImage } from './image.ts'
 import type { RowImage } from './row-state.ts'
 import type { PartialTransaction, Position } from './storage.ts'
 
@@ -35,6 +35,8 @@ export interface IntakeSources {
   marker(content: string): void
   /** A write checkpoint message, inside its transaction. */
   deliver(batch: Batch, content: string): void
+  /** Whether more slices may be stored: what of a message is left waits for `resume`. */
+  room(): boolean
   /** The stream describes a table that we do not follow, or otherwise than the catalog did when this session began. */
   unexpected(oid: number): void
 }
@@ -50,7 +52,7 @@ type RowMessage = Extract<PgoutputMessage, { type: 'insert' | 'update' | 'delete
 
 /**
  * Messages of the stream in, batches out. Whole transactions are gathered in one batch; of a transaction that is still being delivered at
- * most one slice is held. Everything here is synchronous.
+ * most one slice is held. Everything here is synchronous; a message that means very many ops (TRUNCATE) is done in steps, as there is room.
  */
 export class Intake {
   readonly #sources: IntakeSources
@@ -67,6 +69,9 @@ export class Intake {
   #batch: Batch | null = null
   #incomplete = new Map<string, { table: SourceTable; key: string; pending: boolean }>()
   #touched: { keys: TouchedKeys; reference: bigint } | null = null
+  /** The rest of the message that is being taken in, and what came behind it. */
+  #steps: Iterator<undefined, void> | null = null
+  #queue: [message: PgoutputMessage, bytes: number][] = []
   /** Row messages taken in that were not stored before: what a session gets done. */
   changes = 0
 
@@ -86,7 +91,31 @@ export class Intake {
 
   /** Changes in memory that are not stored. */
   get held(): number {
-    return this.#open.length + (this.#batch?.changes ?? 0)
+    return this.#open.length + this.#queue.length + (this.#batch?.changes ?? 0)
+  }
+
+  /** A message is taken in only in part, because there was no room. */
+  get busy(): boolean {
+    return this.#steps !== null
+  }
+
+  /** There is room again. */
+  resume(): void {
+    while (this.#steps && this.#sources.room()) {
+      this.#run(this.#steps)
+      while (!this.#steps) {
+        const next = this.#queue.shift()
+        if (!next) return
+        this.message(...next)
+      }
+    }
+  }
+
+  /** Goes on until it is done or there is no room. */
+  #run(steps: Iterator<undefined, void>): void {
+    this.#steps = steps
+    while (!steps.next().done) if (!this.#sources.room()) return
+    this.#steps = null
   }
 
   /** From now on the keys that transactions touch are remembered; `reference` is the xmax of a recent snapshot. Null ends it. */
@@ -95,12 +124,16 @@ export class Intake {
   }
 
   message(m: PgoutputMessage, bytes: number): void {
+    if (this.#steps) {
+      this.#queue.push([m, bytes])
+      return
+    }
     switch (m.type) {
       case 'begin':
         this.#begin(m)
         return
       case 'commit':
-        this.#commit()
+        this.#run(this.#commit())
         return
       case 'relation':
         this.#relation(m)
@@ -178,13 +211,17 @@ export class Intake {
     this.#open.push(m)
     this.#openBytes += bytes
     if (this.#open.length < SLICE_CHANGES && this.#openBytes < SLICE_LENGTH) return
-    // The transaction is larger than a slice. What is whole goes first, so that it need not wait for the rest of this one.
+    this.#run(this.#slice(tx))
+  }
+
+  /** The transaction is larger than a slice. What is whole goes first, so that it need not wait for the rest of this one. */
+  *#slice(tx: OpenTransaction): Generator<undefined, void> {
     this.flush()
-    this.#process()
+    yield* this.#process()
     if (this.#batch) this.#store({ lsn: tx.lsn, xid: tx.xid, time: tx.time, changes: tx.seen })
   }
 
-  #commit(): void {
+  *#commit(): Generator<undefined, void> {
     const tx = this.#tx
     if (!tx) throw new RockpoolError('ROCKPOOL_INTERNAL', 'the stream sent a commit outside of a transaction')
     if (tx.skip) {
@@ -192,7 +229,7 @@ export class Intake {
       return
     }
     const markers = this.#open.flatMap((m) => (m.type === 'message' ? [new TextDecoder().decode(m.content)] : []))
-    this.#process()
+    yield* this.#process()
     this.#current()
     this.#tx = null
     this.#partial = null
@@ -223,7 +260,8 @@ export class Intake {
     this.#sources.store({ batch, position: this.#position, partial: this.#partial, incomplete })
   }
 
-  #process(): void {
+  /** Yields behind every slice: then nothing is held but the rest of the messages. */
+  *#process(): Generator<undefined, void> {
     const tx = this.#tx
     const open = this.#open
     this.#open = []
@@ -231,23 +269,19 @@ export class Intake {
     let done = (tx?.seen ?? 0) - open.length
     for (const m of open) {
       this.#touch(m)
-      this.#apply(m)
+      if (m.type === 'truncate') yield* this.#truncate(m.oids)
+      else this.#apply(m)
       done++
-      // A change that became very many ops, or very large ones. The rest of `open` follows in the next slice.
-      if (this.#full() && tx && done < tx.seen) this.#store({ lsn: tx.lsn, xid: tx.xid, time: tx.time, changes: done })
+      // Changes that became very many ops, or very large ones. The rest of `open` follows in the next slice.
+      if (!this.#full() || !tx || done >= tx.seen) continue
+      this.#store({ lsn: tx.lsn, xid: tx.xid, time: tx.time, changes: done })
+      yield
     }
   }
 
-  #apply(m: RowMessage): void {
+  #apply(m: Exclude<RowMessage, { type: 'truncate' }>): void {
     if (m.type === 'message') {
       this.#sources.deliver(this.#current(), new TextDecoder().decode(m.content))
-      return
-    }
-    if (m.type === 'truncate') {
-      for (const oid of m.oids) {
-        const table = this.#tables.get(oid)
-        if (table) this.#truncate(table)
-      }
       return
     }
     const table = this.#tables.get(m.oid)
@@ -301,20 +335,24 @@ export class Intake {
     this.settle(table, key, false)
   }
 
-  #truncate(table: SourceTable): void {
+  *#truncate(oids: readonly number[]): Generator<undefined, void> {
     const tx = this.#tx
-    for (let after = ''; ;) {
-      const keys = this.#sources.keys(table, after, 1_000)
-      for (const key of keys) this.#current().remove(table, key)
-      const last = keys.at(-1)
-      if (last === undefined) break
-      after = last
-      // A slice in the middle of the TRUNCATE: it is not counted as done, so after a crash it removes what is left.
-      if (tx && this.#full()) this.#store({ lsn: tx.lsn, xid: tx.xid, time: tx.time, changes: tx.stored })
-    }
-    // Rows that this batch has and storage does not know yet.
-    for (const { ref, state } of this.#current().rows.values()) {
-      if (ref.t === table.number && state) this.#current().remove(table, ref.key)
+    for (const table of oids.flatMap((oid) => this.#tables.get(oid) ?? [])) {
+      for (let after = ''; ;) {
+        const keys = this.#sources.keys(table, after, 1_000)
+        for (const key of keys) this.#current().remove(table, key)
+        const last = keys.at(-1)
+        if (last === undefined) break
+        after = last
+        // A slice in the middle of the TRUNCATE: it is not counted as done, so after a crash it removes what is left.
+        if (!tx || !this.#full()) continue
+        this.#store({ lsn: tx.lsn, xid: tx.xid, time: tx.time, changes: tx.stored })
+        yield
+      }
+      // Rows that this batch has and storage does not know yet.
+      for (const { ref, state } of this.#current().rows.values()) {
+        if (ref.t === table.number && state) this.#current().remove(table, ref.key)
+      }
     }
   }
 
@@ -349,17 +387,6 @@ export class Intake {
     const known = table.catalog.columns.map((column) => `${column.name} ${column.typeOid}`).join()
     if (described !== known || m.schema !== table.schema || m.name !== table.name) this.#sources.unexpected(m.oid)
   }
-}
-
-/** Rows whose texts are shorter together are not stored out of line by Postgres's default settings, so nothing is left out of them. */
-const IMAGE_LENGTH = 500
-/** A shorter value is never moved out of line: the pointer to it would be larger. */
-const IMAGE_VALUE_LENGTH = 16
-
-export function keptImage(image: RowImage): RowImage | null {
-  const entries = Object.entries(image)
-  if (entries.reduce((sum, [, text]) => sum + text.length, 0) <= IMAGE_LENGTH) return null
-  return Object.fromEntries(entries.filter(([, text]) => text.length > IMAGE_VALUE_LENGTH))
 }
 
 const changed = (what: string) =>

@@ -16,8 +16,8 @@ import {
 import { fault, pause as pauseAt } from '../faults.ts'
 import type { Batch, BatchTable } from './batch.ts'
 import { countCopies } from './copies.ts'
-import { imageOf } from './image.ts'
-import { keptImage, SLICE_CHANGES, SLICE_LENGTH, type Intake, type SourceTable } from './intake.ts'
+import { imageOf, keptImage } from './image.ts'
+import { SLICE_CHANGES, SLICE_LENGTH, type Intake, type SourceTable } from './intake.ts'
 import type { CopyState } from './tables.ts'
 
 export interface ReaderSources {

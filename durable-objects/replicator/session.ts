@@ -325,6 +325,7 @@ export class Session {
       keys: (table, after, limit) => core.rows.keys(table.number, after, limit),
       deliver: (batch, content) => deliver(batch, content),
       marker: (content) => this.#marker(content),
+      room: () => core.room,
       unexpected: () => this.#unexpected(),
     })
   }
@@ -353,7 +354,7 @@ export class Session {
   #flow(): void {
     this.peakHeld = Math.max(this.peakHeld, this.held)
     if (!this.#core.room) {
-      if (this.held >= SLICE_CHANGES / 2) this.#replication?.pause()
+      if (this.held >= SLICE_CHANGES / 2 || this.#intake?.busy) this.#replication?.pause()
       return
     }
     if (this.#flushing) return
@@ -371,11 +372,12 @@ export class Session {
   #room(): void {
     if (!this.#core.room) return
     try {
+      this.#intake?.resume()
       this.#intake?.flush()
     } catch (error) {
       this.#over.reject(error)
     }
-    if (!this.#core.room) return
+    if (!this.#core.room || this.#intake?.busy) return
     this.#replication?.resume()
     for (const go of this.#rooms.splice(0)) go()
   }
