@@ -307,9 +307,7 @@ class Driver {
       if (this.#prepared.length === before) await new Promise((resolve) => setTimeout(resolve, 100))
     }
     this.#note('-- quiet')
-    const bearer = await token(this.#secret, 'u1')
-    const write = await this.#until('a write checkpoint', () => requestWriteCheckpoint(this.#edge.url, bearer, 'driver'))
-    await this.#until('the write checkpoint to come back', async () => this.#follower.writeCheckpoint >= write)
+    await this.#writeCheckpoint()
     const defined = this.#defined
     // Definitions are found by looking now and then, and copied; anything else must be there now.
     await this.#until('the buckets to be what Postgres says', async () => {
@@ -325,18 +323,21 @@ class Driver {
       if (settled && !defined) throw this.#difference(found)
       return false
     })
-    await this.#until('the client to be at the checkpoint', async () => {
-      const { checkpoint } = await statusOf(this.#edge.url, this.#secret)
-      const held = this.#held()
-      const wanted = clientsOf(await truthOf(this.#postgres.sql(), this.#publication ?? 'rockpool'))
-      this.#last = differences(held, wanted)
-      return this.#follower.checkpoint >= checkpoint && this.#last.length === 0
-    })
+    // Of a checkpoint at which nothing of the client's changed it hears nothing; with this one it has everything.
+    await this.#writeCheckpoint()
+    const missing = differences(this.#held(), clientsOf(await truthOf(this.#postgres.sql(), this.#publication ?? 'rockpool')))
+    if (missing.length > 0) throw this.#difference(missing)
     if (this.#unbalanced) throw this.#difference([this.#unbalanced])
     if (this.#follower.problems.length > 0) throw this.#difference(this.#follower.problems)
     this.#defined = false
     this.#report.quietPoints++
     this.#options.log?.(`quiet at step ${this.#step}, checkpoint ${this.#follower.checkpoint}`)
+  }
+
+  async #writeCheckpoint(): Promise<void> {
+    const bearer = await token(this.#secret, 'u1')
+    const write = await this.#until('a write checkpoint', () => requestWriteCheckpoint(this.#edge.url, bearer, 'driver'))
+    await this.#until('the write checkpoint to come back', async () => this.#follower.writeCheckpoint >= write)
   }
 
   #last: string[] = []
