@@ -47,6 +47,9 @@ const CALLS: [string, (v: number) => Promise<unknown>][] = [
   ['state', async (v) => await (await bucket(`b${v}`)).state({ v, checkpoint: 1 })],
   ['read', async (v) => await (await bucket(`b${v}`)).read({ v, after: 0, checkpoint: 1, budget: 1_000 })],
   ['rows', async (v) => await (await bucket(`b${v}`)).rows({ v, checkpoint: 1 })],
+  ['publish', async (v) => await (await bucket(`b${v}`)).publish({ v, checkpoint: 1, plan: null })],
+  ['remove', async (v) => await (await bucket(`gone${v}`)).remove({ v, serial: 1 })],
+  ['watch', async (v) => await replicator().watch({ v, bucket: 'b' })],
   ['attach', async (v) => await replicator().attach({ v, relay: 'versions/main/0' })],
   ['committed', async (v) => await replicator().committed({ v })],
   ['plan', async (v) => await replicator().plan({ v, hash: 'none' })],
@@ -57,6 +60,21 @@ const CALLS: [string, (v: number) => Promise<unknown>][] = [
 describe.each(CALLS)('the call %s', (_, call) => {
   test.each(BESIDE)('of version %i is answered', async (v) => {
     await call(v)
+  })
+  test.each(APART)('of version %i is refused', async (v) => {
+    await expect(call(v)).rejects.toMatchObject({ code: 'ROCKPOOL_MESSAGE_VERSION' })
+  })
+})
+
+// They need a database: its lack is what goes wrong, not the version.
+const WRITES: [string, (v: number) => Promise<unknown>][] = [
+  ['writeCheckpoint', async (v) => await replicator().writeCheckpoint({ v, user: 'u', clientId: 'c' })],
+  ['checkpointRequest', async (v) => await replicator().checkpointRequest({ v, user: 'u', clientId: 'c', id: '1' })],
+]
+describe.each(WRITES)('the call %s', (_, call) => {
+  test.each(BESIDE)('of version %i is understood', async (v) => {
+    const outcome = await call(v).catch((error: unknown) => error)
+    expect(outcome).not.toMatchObject({ code: 'ROCKPOOL_MESSAGE_VERSION' })
   })
   test.each(APART)('of version %i is refused', async (v) => {
     await expect(call(v)).rejects.toMatchObject({ code: 'ROCKPOOL_MESSAGE_VERSION' })
