@@ -126,8 +126,12 @@ export class Core {
     return this.relays.size > 0 || this.watchers.size > 0
   }
 
+  /**
+   * Whether another batch may be stored. While calls of buckets wait for their turn, transactions gather instead: fewer and larger appends are what
+   * makes many buckets fast.
+   */
   get room(): boolean {
-    return this.pipeline.unanswered < this.#batchesInFlight
+    return this.pipeline.unanswered < this.#batchesInFlight && this.pipeline.appends < this.dispatcher.parallel
   }
 
   limit({

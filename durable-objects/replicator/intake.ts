@@ -94,6 +94,12 @@ export class Intake {
     return this.#open.length + this.#queue.length + (this.#batch?.changes ?? 0)
   }
 
+  /** What is in memory and not stored, as a share of a slice. */
+  get load(): number {
+    const length = this.#openBytes + (this.#batch?.length ?? 0)
+    return Math.max(this.held / SLICE_CHANGES, length / SLICE_LENGTH)
+  }
+
   /** A message is taken in only in part, because there was no room. */
   get busy(): boolean {
     return this.#steps !== null

@@ -37,6 +37,7 @@ export class Pipeline {
   /** Per bucket what waits; the first is on its way. */
   readonly #queues = new Map<number, { append: StoredAppend; flight: Flight }[]>()
 
+  #appends = 0
   #length = 0
   /** The most that was ever on its way, in UTF-16 units of op texts. */
   peakLength = 0
@@ -53,6 +54,11 @@ export class Pipeline {
   /** Batches of which a bucket has not answered. Slices that all have answered do not count: a huge transaction would block itself. */
   get unanswered(): number {
     return this.#flights.filter((flight) => !complete(flight)).length
+  }
+
+  /** Appends that are still on their way. */
+  get appends(): number {
+    return this.#appends
   }
 
   /** UTF-16 units of op texts that are still on their way. */
@@ -75,6 +81,7 @@ export class Pipeline {
     const flight: Flight = { batch, answers: new Map() }
     this.#flights.push(flight)
     for (const append of batch.appends) {
+      this.#appends++
       this.#length += append.length
       this.peakLength = Math.max(this.peakLength, this.#length)
       const queue = this.#queues.get(append.bucket)
@@ -91,6 +98,7 @@ export class Pipeline {
     const queue = this.#queues.get(bucket)
     const done = queue?.shift()
     if (!queue || !done) throw new Error(`bucket ${bucket} answered what was not asked`)
+    this.#appends--
     this.#length -= done.append.length
     done.flight.answers.set(bucket, state)
     const next = queue[0]

@@ -15,7 +15,7 @@ import { RockpoolError } from '../../protocol/errors.ts'
 import type { TenantSettings } from '../directory/settings.ts'
 import { disconnectBy, fault, pause } from '../faults.ts'
 import type { Core } from './core.ts'
-import { Intake, SLICE_CHANGES, type SourceTable } from './intake.ts'
+import { Intake, type SourceTable } from './intake.ts'
 import { markerPrefix, markText, parseMark } from './marks.ts'
 import { applicationName, checkSyncConfig, measure, prepare, sourceTables, tableNames } from './prepare.ts'
 import { Reader } from './reader.ts'
@@ -352,9 +352,11 @@ export class Session {
 
   /** Transactions that come together are stored together; while buckets owe answers, more gather, and then the socket is paused. */
   #flow(): void {
-    this.peakHeld = Math.max(this.peakHeld, this.held)
+    const intake = this.#intake
+    if (!intake) return
+    this.peakHeld = Math.max(this.peakHeld, intake.held)
     if (!this.#core.room) {
-      if (this.held >= SLICE_CHANGES / 2 || this.#intake?.busy) this.#replication?.pause()
+      if (intake.load >= 0.5 || intake.busy) this.#replication?.pause()
       return
     }
     if (this.#flushing) return
@@ -362,7 +364,7 @@ export class Session {
     queueMicrotask(() => {
       this.#flushing = false
       try {
-        if (this.#core.room) this.#intake?.flush()
+        if (this.#core.room) intake.flush()
       } catch (error) {
         this.#over.reject(error)
       }
