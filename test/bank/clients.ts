@@ -44,14 +44,16 @@ export function rawClient(transport: Transport) {
       return rows
     }
     const view = (buckets: ReadonlyMap<string, FollowedBucket>) => shownOf([...buckets].flatMap(([name, bucket]) => rowsOf(name, bucket)))
-    const at = (_: number, buckets: ReadonlyMap<string, FollowedBucket>) => shows(view(buckets))
+    // Of the last complete checkpoint; what has come since is not to be seen.
+    let last = shownOf([])
+    const at = (_: number, buckets: ReadonlyMap<string, FollowedBucket>) => shows((last = view(buckets)))
     const follower = new Follower({ url, token, clientId: user, transport, at })
     return {
       follower,
       disconnect: () => follower.disconnect(),
       connect: () => follower.connect(),
       close: () => follower.close(),
-      shown: async () => view(follower.buckets),
+      shown: async () => last,
       get problems() {
         return [...follower.problems, ...problems]
       },
