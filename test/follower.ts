@@ -92,6 +92,8 @@ export class Followed {
       if (id <= after) this.problems.push(`${bucket}: op ${id} came after ${after}`)
       const other = this.#ids.get(id)
       if (other !== undefined && other !== bucket) this.problems.push(`op ${id} is in ${bucket} and in ${other}`)
+      // Of long runs the last ones.
+      if (this.#ids.size > 100_000) this.#ids.clear()
       this.#ids.set(id, bucket)
       if (op.op === 'MOVE') this.moves++
       else if (op.op === 'CLEAR') this.clears++

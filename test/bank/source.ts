@@ -3,7 +3,7 @@
 
 export const BRANCHES = Array.from({ length: 50 }, (_, n) => `b${String(n + 1).padStart(2, '0')}`)
 export const REGIONS = Array.from({ length: 10 }, (_, n) => `r${n + 1}`)
-const ACCOUNTS = 400
+export const ACCOUNTS = 400
 const BALANCE = 1_000
 /** What all accounts hold together, always. */
 export const TOTAL = ACCOUNTS * BALANCE

@@ -1,7 +1,7 @@
 import type { Sql, TransactionSql } from 'postgres'
 import type { Random } from '../random.ts'
 import type { AccessChange, Account, Committed, Model } from './model.ts'
-import { BRANCHES, REGIONS } from './source.ts'
+import { ACCOUNTS, BRANCHES, REGIONS } from './source.ts'
 
 type Kind = 'pair' | 'several' | 'move' | 'open' | 'close' | 'large' | 'access'
 
@@ -9,7 +9,8 @@ const KINDS: readonly (readonly [weight: number, kind: Kind])[] = [
   [50, 'pair'],
   [20, 'several'],
   [6, 'move'],
-  [4, 'open'],
+  // More than are closed: now and then there is none that could be.
+  [6, 'open'],
   [4, 'close'],
   [1, 'large'],
   [10, 'access'],
@@ -17,6 +18,8 @@ const KINDS: readonly (readonly [weight: number, kind: Kind])[] = [
 /** Changes of each of 40 accounts in a large transaction: more rows than a slice takes. */
 const ROUNDS = [60, 180] as const
 const ROLLED_BACK = 0.04
+/** So many accounts there may be. */
+const NAMES = ACCOUNTS + 80
 
 /** Accounts as they are now, and the branches that they were and are in. */
 interface Moved {
@@ -37,7 +40,6 @@ export class Teller {
   readonly #model: Model
   readonly #users: readonly string[]
   readonly #random: Random
-  #names = 0
   /** Committed transactions that moved money, that changed who sees what, and that were large. */
   transfers = 0
   accessChanges = 0
@@ -85,7 +87,7 @@ export class Teller {
     const wanted = kind === 'several' ? 3 + r.int(6) : kind === 'large' ? 40 : 2
     const limit = wanted * 3
     // Not all of them are there. Locked in order, so that few wait in a circle.
-    const ids = Array.from({ length: limit }, () => `a${1 + r.int(400)}`)
+    const ids = Array.from({ length: limit }, () => `a${1 + r.int(NAMES)}`)
     const locked = await tx<Account[]>`
       select id, branch_id as branch, balance from accounts where id in ${tx(ids)} order by id limit ${wanted} for update`
     const accounts = locked.slice(0, locked.length - (locked.length % 2)).map((account) => ({ ...account }))
@@ -109,10 +111,14 @@ export class Teller {
       await tx`update accounts set branch_id = ${account.branch}, balance = ${account.balance} where id = ${account.id}`
     }
     if (kind === 'open') {
-      const opened = { id: `n${++this.#names}`, branch: r.pick(BRANCHES), balance: amount }
-      moved.set(opened.id, opened)
+      const opened = { branch: r.pick(BRANCHES), balance: amount }
+      const free = Array.from({ length: 10 }, () => `a${1 + r.int(NAMES)}`)
+      const [row] = await tx<{ id: string }[]>`
+        insert into accounts select id, ${opened.branch}, ${opened.balance}::int from unnest(${free}::text[]) id
+        where id not in (select id from accounts) limit 1 on conflict do nothing returning id`
+      if (!row) return NOTHING
+      moved.set(row.id, { id: row.id, ...opened })
       touched.add(opened.branch)
-      await tx`insert into accounts values (${opened.id}, ${opened.branch}, ${opened.balance})`
       await put({ ...first, balance: first.balance - amount })
     } else if (kind === 'close') {
       moved.set(first.id, null)
