@@ -1,6 +1,6 @@
 import type { Sql, TransactionSql } from 'postgres'
 import type { Random } from '../random.ts'
-import type { AccessChange, Account, Committed, Model } from './model.ts'
+import type { AccessChange, Account, Model } from './model.ts'
 import { ACCOUNTS, BRANCHES, REGIONS } from './source.ts'
 
 type Kind = 'pair' | 'several' | 'move' | 'open' | 'close' | 'large' | 'access'
