@@ -39,8 +39,11 @@ const KINDS: readonly { name: string; open: Open; clients: number; auditor?: tru
 ]
 const WRITERS = 4
 const PACE_MS = 100
+/** However slow the machine is: clients come to many of the states, not only to the last ones. */
+const AHEAD = 40
+const AHEAD_TRIES = 50
 /** Objects die, calls fail and sockets fall, now and then, at every place of the way of a change but the one that each row of a large transaction comes to. */
-const FAULTS = { rate: 0.002, fading: false, points: Object.keys(FAULT_POINTS).filter((point) => point !== 'stream.message') }
+const FAULTS = { rate: 0.001, fading: false, points: Object.keys(FAULT_POINTS).filter((point) => point !== 'stream.message') }
 
 interface Member extends Viewer {
   kind: string
@@ -92,6 +95,8 @@ class Bank {
   #edge!: Edge
   #model!: Model
   #paused: Promise<void> | null = null
+  /** The newest transaction that any client has shown. */
+  #seen = 0
 
   constructor(options: BankOptions) {
     this.#options = options
@@ -166,6 +171,7 @@ class Bank {
     const writers = Array.from({ length: WRITERS }, async () => {
       while (!over()) {
         await this.#paused
+        for (let tries = 0; tries < AHEAD_TRIES && this.#model.head - this.#seen > AHEAD; tries++) await sleep(20)
         await teller.transact()
         await sleep(random.int(2 * PACE_MS))
       }
@@ -237,6 +243,7 @@ class Bank {
         this.#checked[kind] = (this.#checked[kind] ?? 0) + 1
         // Whatever the model says: money does not come from nowhere.
         if (auditor && shown.total !== TOTAL) this.#wrong.push(`${user}: I4: all branches hold ${shown.total} instead of ${TOTAL}`)
+        this.#seen = Math.max(this.#seen, shown.clock ?? 0)
         this.#model.check(member, shown)
       },
     })
