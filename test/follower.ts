@@ -1,6 +1,7 @@
 import { addChecksums, signedChecksum } from '../protocol/checksum.ts'
 import type { BucketEntry, StreamRequest, SyncLine } from '../protocol/lines.ts'
 import type { WireOp } from '../protocol/ops.ts'
+import { ndjson, type Transport } from './wire/transports.ts'
 
 /** What a client holds of one bucket. */
 export class FollowedBucket {
@@ -42,70 +43,21 @@ export class FollowedBucket {
   }
 }
 
-export interface FollowerOptions {
-  url: string
-  token: () => Promise<string>
-  clientId: string
-  request?: Omit<StreamRequest, 'buckets' | 'client_id'>
-  /** At every completed checkpoint, when all buckets are at it. */
-  at?: (checkpoint: number, buckets: ReadonlyMap<string, FollowedBucket>) => void
-}
-
-/** A client of `POST /sync/stream` that keeps its buckets in memory, comes back whenever its stream ends, and notes whatever must not be. */
-export class Follower {
+/** What a client holds after the lines it was given, and whatever in them must not be. */
+export class Followed {
   readonly buckets = new Map<string, FollowedBucket>()
   /** What a server must never do. */
   readonly problems: string[] = []
   checkpoint = 0
   checkpoints = 0
   writeCheckpoint = 0n
-  /** Streams opened, and how the last one ended. */
-  streams = 0
-  ended: unknown = null
-  readonly #options: FollowerOptions
+  /** Ops that compaction leaves. */
+  moves = 0
+  clears = 0
   readonly #announced = new Map<string, BucketEntry>()
   readonly #ids = new Map<number, string>()
-  readonly #stop = new AbortController()
-  readonly #running: Promise<void>
 
-  constructor(options: FollowerOptions) {
-    this.#options = options
-    this.#running = this.#run()
-  }
-
-  async close(): Promise<void> {
-    this.#stop.abort()
-    await this.#running
-  }
-
-  async #run(): Promise<void> {
-    while (!this.#stop.signal.aborted) {
-      // A stream that breaks is normal here; what it brought stays.
-      await this.#stream().catch((error: unknown) => (this.ended = error))
-      if (!this.#stop.signal.aborted) await new Promise((resolve) => setTimeout(resolve, 100))
-    }
-  }
-
-  async #stream(): Promise<void> {
-    const { url, token, clientId, request } = this.#options
-    const buckets = [...this.buckets].map(([name, { after }]) => ({ name, after: String(after) }))
-    const response = await fetch(`${url}/sync/stream`, {
-      method: 'POST',
-      headers: { authorization: `Token ${await token()}`, 'content-type': 'application/json' },
-      body: JSON.stringify({ raw_data: true, ...request, client_id: clientId, buckets }),
-      signal: this.#stop.signal,
-    })
-    if (!response.ok || !response.body) throw new Error(`the stream was answered ${response.status}: ${await response.text()}`)
-    this.streams++
-    let rest = ''
-    for await (const part of response.body.pipeThrough(new TextDecoderStream())) {
-      const lines = (rest + part).split('\n')
-      rest = lines.pop() ?? ''
-      for (const line of lines) if (line !== '') this.#line(JSON.parse(line) as SyncLine)
-    }
-  }
-
-  #line(line: SyncLine): void {
+  line(line: SyncLine): void {
     if ('checkpoint' in line) {
       this.#announced.clear()
       for (const entry of line.checkpoint.buckets) this.#announced.set(entry.bucket, entry)
@@ -131,6 +83,7 @@ export class Follower {
   }
 
   #data({ bucket, data, next_after }: { bucket: string; data: WireOp[]; next_after: string }): void {
+    if (!this.#announced.has(bucket)) this.problems.push(`${bucket}: ops came, but it is not announced`)
     const held = this.buckets.get(bucket) ?? new FollowedBucket()
     this.buckets.set(bucket, held)
     let after = held.after
@@ -139,7 +92,11 @@ export class Follower {
       if (id <= after) this.problems.push(`${bucket}: op ${id} came after ${after}`)
       const other = this.#ids.get(id)
       if (other !== undefined && other !== bucket) this.problems.push(`op ${id} is in ${bucket} and in ${other}`)
+      // Of long runs the last ones.
+      if (this.#ids.size > 100_000) this.#ids.clear()
       this.#ids.set(id, bucket)
+      if (op.op === 'MOVE') this.moves++
+      else if (op.op === 'CLEAR') this.clears++
       after = id
     }
     held.receive(data, Number(next_after))
@@ -154,7 +111,78 @@ export class Follower {
     }
     this.checkpoint = checkpoint
     this.checkpoints++
-    this.#options.at?.(checkpoint, this.buckets)
+  }
+}
+
+export interface FollowerOptions {
+  url: string
+  token: () => Promise<string>
+  clientId: string
+  request?: Omit<StreamRequest, 'buckets' | 'client_id'>
+  /** At every completed checkpoint, when all buckets are at it. */
+  at?: (checkpoint: number, buckets: ReadonlyMap<string, FollowedBucket>) => void
+  /** NDJSON over HTTP unless said otherwise. */
+  transport?: Transport
+}
+
+/** A client of `/sync/stream` that keeps its buckets in memory, comes back whenever its stream ends, and notes whatever must not be. */
+export class Follower extends Followed {
+  /** Streams opened, and how the last one ended. */
+  streams = 0
+  ended: unknown = null
+  readonly #options: FollowerOptions
+  readonly #stop = new AbortController()
+  readonly #running: Promise<void>
+  #stream = new AbortController()
+  #away: Promise<void> | null = null
+  #back: () => void = () => {}
+
+  constructor(options: FollowerOptions) {
+    super()
+    this.#options = options
+    this.#running = this.#run()
+  }
+
+  /** Its connection falls; it comes back after `connect`. */
+  disconnect(): void {
+    this.#away ??= new Promise((resolve) => (this.#back = resolve))
+    this.#stream.abort()
+  }
+
+  connect(): void {
+    this.#away = null
+    this.#back()
+  }
+
+  async close(): Promise<void> {
+    this.#stop.abort()
+    this.connect()
+    await this.#running
+  }
+
+  async #run(): Promise<void> {
+    while (!this.#stop.signal.aborted) {
+      this.#stream = new AbortController()
+      // A stream that breaks is normal here; what it brought stays.
+      if (!this.#away)
+        await this.#follow(AbortSignal.any([this.#stop.signal, this.#stream.signal])).catch((error: unknown) => (this.ended = error))
+      if (!this.#stop.signal.aborted) await new Promise((resolve) => setTimeout(resolve, 100))
+      await this.#away
+    }
+  }
+
+  async #follow(signal: AbortSignal): Promise<void> {
+    const { url, token, clientId, request, transport = ndjson, at } = this.#options
+    const buckets = [...this.buckets].map(([name, { after }]) => ({ name, after: String(after) }))
+    const lines = transport({ url, token: await token(), request: { raw_data: true, ...request, client_id: clientId, buckets }, signal })
+    let first = true
+    for await (const line of lines) {
+      if (signal.aborted) return
+      if (first) this.streams++
+      first = false
+      this.line(line)
+      if ('checkpoint_complete' in line) at?.(this.checkpoint, this.buckets)
+    }
   }
 }
 

@@ -96,6 +96,24 @@ describe('direct streams of a bucket', () => {
     expect(s.checkpoints('x')).toEqual(['2', '6'])
   })
 
+  test('I4: a part of a first copy is not shown, although the log knows it to be committed: the plan has served since, at a later checkpoint', () => {
+    const s = new Setting()
+    s.log.append({ ...page(1, put('a', '{"n":1}')), committed: 0 })
+    s.log.append({ ...page(4, put('b', '{"n":2}')), committed: 3 })
+    s.accept('x')
+    expect(s.got('x')).toEqual([])
+    s.watched(5)
+    expect(s.checkpoints('x')).toEqual(['5'])
+    expect(s.replica('x').content).toContain('["b"')
+    // While the question of another one is under way too.
+    s.streams.ask()
+    s.accept('y')
+    expect(s.got('y')).toEqual([])
+    // What was answered before the switch to that plan is not for it.
+    s.watched(5, 'before')
+    expect(s.got('y')).toEqual([{ error: expect.objectContaining({ code: 'PSYNC_S2003' }) }])
+  })
+
   test('a bucket without ops: its checkpoint is told once the replicator has said which', () => {
     const s = new Setting()
     s.accept('x')

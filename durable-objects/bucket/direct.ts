@@ -90,6 +90,7 @@ export class DirectStreams<S> {
   accept(socket: S, { after, expires, plan }: { after: OpId; expires: number; plan: string | null }): void {
     const state = { position: after, goal: this.#log.committed, owed: true, expires, plan, acknowledged: 0, pending: [] }
     this.#streams.set(socket, state)
+    this.#effects.save(socket, state)
     this.ask()
     this.#feed(socket, state)
   }
@@ -165,9 +166,11 @@ export class DirectStreams<S> {
       if (answer.kind === 'gone') return this.#end(socket, CLOSE_RECONNECT, 'PSYNC_S2003', 'the bucket is gone: connect again')
       // The log has slept and does not remember how far commits had come; the replicator will say.
       if (answer.kind === 'overtaken') return
+      // Nothing before the replicator's answer: what the log knows to be committed may be older than what the client had, or a part of the copy
+      // that this plan has waited for.
+      if (this.#watching && untold(state)) return
       const complete = !answer.more
-      // A checkpoint without ops waits for the replicator's answer: the log may know an old one only.
-      if (answer.count === 0 && (!state.owed || this.#watching)) return
+      if (answer.count === 0 && !state.owed) return
       state.position = complete ? Math.max(answer.last, goal) : answer.last
       state.owed = !complete
       const text = complete ? `{"ops":[${answer.body}],"checkpoint":${this.#checkpoint(goal)}}` : `{"ops":[${answer.body}]}`
@@ -198,6 +201,8 @@ export class DirectStreams<S> {
     this.#effects.close(socket, closeCode, { code, message })
   }
 }
+
+const untold = ({ acknowledged, pending }: DirectState): boolean => acknowledged === 0 && pending.length === 0
 
 function json(text: unknown): unknown {
   if (typeof text !== 'string') return null

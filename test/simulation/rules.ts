@@ -112,7 +112,7 @@ export const RULES: Rule[] = [
   compaction('the newest op of a row stays', ['newest !== undefined && newest > id', 'newest !== undefined']),
   direct('a bucket that is followed asks to be watched', ['    this.ask()\n', '']),
   direct('a direct stream gets only what is committed', ['Math.max(state.goal, this.#log.committed)', NEWEST]),
-  direct('a checkpoint without ops is told when the replicator has answered', ['(!state.owed || this.#watching)', '!state.owed']),
+  direct('a direct stream begins when the replicator has answered', ['      if (this.#watching && untold(state)) return\n', '']),
   direct('another plan ends a direct stream', ['if (state.plan !== serving.plan)', 'if (state.plan === undefined)']),
 
   // The relay.

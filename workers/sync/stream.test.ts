@@ -293,6 +293,38 @@ describe('a stream', () => {
     await s.result
   })
 
+  test('I7: of two lookups, one after the other, each takes the bucket away at the checkpoint at which it changes', async () => {
+    const rows = (known: readonly string[] | undefined, column: string) =>
+      (known ?? []).map((text) => String((JSON.parse(text) as Record<string, unknown>)[column])).filter((value) => value !== '')
+    for (const [taken, more] of [
+      [{ 'second of s': [['r', '{"b":""}']] }, ''],
+      [{ first: [['g', '{"s":""}']] }, ''],
+      // Both: the bucket that the first one leads to now is there at the same checkpoint.
+      [{ first: [['g', '{"s":"t"}']], 'second of s': [['r', '{"b":""}']] }, 'c'],
+    ] as [Record<string, [string, string][]>, '' | 'c'][]) {
+      const s = new Setting()
+      s.write({ first: [['g', '{"s":"s"}']], 'second of s': [['r', '{"b":"a"}']], 'second of t': [['r', '{"b":"c"}']], a: [['x', '{}']], c: [['z', '{}']] }) // prettier-ignore
+      s.program = (known) => {
+        const seconds = rows(known('first'), 's').map((name) => `second of ${name}`)
+        const lookups = ['first', ...seconds]
+        const names = seconds.flatMap((second) => rows(known(second), 'b'))
+        return buckets(
+          Object.fromEntries(names.map((name) => [name, 3])),
+          lookups,
+          lookups.filter((name) => !known(name)),
+        )
+      }
+      s.start()
+      expect(brief(await s.sent())).toEqual(['checkpoint 5: a', 'data a 0-4: 1', 'complete 5'])
+      s.relay.push(null, s.write({ ...taken, a: [['y', '{}']] }))
+      const at = s.checkpoint
+      const data = more === 'c' ? ['data c 0-5: 1'] : []
+      expect(brief(await s.sent())).toEqual([`diff ${at}: +${more} -a`, ...data, `complete ${at}`])
+      s.stop.abort()
+      await s.result
+    }
+  })
+
   test('finishes a checkpoint of less than 1,000 ops although a newer one is known; a larger one it leaves', async () => {
     for (const [count, lines] of [
       [900, ['checkpoint 900: a', 'complete 900', 'diff 901: +a -', 'data a 900-901: 1', 'complete 901']],

@@ -1,0 +1,64 @@
+import { readdirSync, readFileSync } from 'node:fs'
+import { describe, expect, test } from 'vitest'
+import { Log } from './bucket/log.ts'
+import { page, put } from './bucket/test-ops.ts'
+import { migrate } from './database.ts'
+import { MIGRATIONS } from './replicator/storage.ts'
+import { testDatabase } from './test-database.ts'
+
+// Every statement that stands in the code of an object, as SQLite plans it: rows read and written are what is billed, and what takes time.
+
+/** Those that may begin at the start of a table, as SQLite calls that. A new statement belongs here for a reason only. */
+const SCANS: Record<string, readonly string[]> = {
+  bucket: [
+    // One row: the first or the last in the order of the key.
+    'SELECT first_op FROM pages ORDER BY last_op LIMIT 1',
+    'SELECT last_op, total_count, total_checksum, total_bytes, bytes, committed FROM pages ORDER BY last_op DESC LIMIT 1',
+  ],
+  replicator: [
+    'SELECT batch FROM outbox ORDER BY batch DESC LIMIT 1',
+    // Once, when the object starts; all but the outbox are small, and the outbox is what has not been answered yet.
+    'SELECT batch FROM outbox WHERE part = 0 ORDER BY batch',
+    'SELECT bucket, serial FROM watchers',
+    'SELECT key, value FROM state',
+    'SELECT name, serial FROM relays',
+    'SELECT number, schema, name, fingerprint, copy, description FROM tables',
+    'SELECT slot, body FROM diagnostics',
+    // And when the copy of a table begins again.
+    'SELECT count(*) AS n FROM incomplete',
+  ],
+}
+
+function statementsOf(folder: string): string[] {
+  const files = readdirSync(new URL(`./${folder}/`, import.meta.url)).filter((name) => name.endsWith('.ts') && !name.includes('test'))
+  const found = new Set<string>()
+  for (const file of files) {
+    const text = readFileSync(new URL(`./${folder}/${file}`, import.meta.url), 'utf8')
+    for (const [, , sql = ''] of text.matchAll(/(['`])((?:SELECT|INSERT|UPDATE|DELETE|WITH)\s[^'`]*)\1/g)) {
+      // Columns that several statements share.
+      found.add(
+        sql
+          .replace(/\$\{[A-Z]+\}/g, '*')
+          .replace(/\s+/g, ' ')
+          .trim(),
+      )
+    }
+  }
+  return [...found].filter((sql) => !sql.includes('sqlite_master')).sort()
+}
+
+describe.each([
+  ['bucket', 10],
+  ['replicator', 30],
+])('the statements of the %s', (folder, least) => {
+  const db = testDatabase()
+  if (folder === 'replicator') migrate(db, MIGRATIONS)
+  else new Log(db).append(page(1, put('a', '{}')))
+  const statements = statementsOf(folder)
+
+  test('are found', () => expect(statements.length).toBeGreaterThanOrEqual(least))
+
+  test('scan and sort nothing, but for those that may', () => {
+    expect(statements.filter((sql) => /SCAN|TEMP B-TREE/.test(db.plan(sql)))).toEqual(SCANS[folder]?.toSorted())
+  })
+})

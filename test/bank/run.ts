@@ -1,0 +1,320 @@
+import { FAULT_POINTS } from '../../durable-objects/faults.ts'
+import { startEdge, type Edge } from '../edge.ts'
+import type { Follower } from '../follower.ts'
+import { startPostgres, type TestPostgres } from '../postgres.ts'
+import { Proxy } from '../random/proxy.ts'
+import { Random } from '../random.ts'
+import { statusOf } from '../status.ts'
+import { AUDIENCE, newSecret, temporaryDirectory, token, until } from '../support.ts'
+import { bson, native, ndjson, rsocket } from '../wire/transports.ts'
+import { Chaos } from './chaos.ts'
+import { ourClient, rawClient, type BankClient, type ClientSetting } from './clients.ts'
+import { directClient } from './direct.ts'
+import { Model, type AccessChange, type Account, type Viewer } from './model.ts'
+import { currentSdk, olderSdk } from './sdk.ts'
+import { bankRow, CLOCK, shownOf, type Shown } from './shown.ts'
+import { BRANCHES, REGIONS, SYNC_CONFIG, TABLES, TOTAL } from './source.ts'
+import { Teller } from './teller.ts'
+
+export interface BankOptions {
+  seed: number
+  transfers: number
+  log?: (line: string) => void
+}
+
+type Open = (setting: ClientSetting) => BankClient | Promise<BankClient>
+
+/** The first of a kind that is an auditor sees every branch, always. */
+const KINDS: readonly { name: string; open: Open; clients: number; auditor?: true }[] = [
+  { name: 'NDJSON', open: rawClient(ndjson), clients: 4, auditor: true },
+  { name: 'BSON', open: rawClient(bson), clients: 3 },
+  { name: 'RSocket', open: rawClient(rsocket('application/json')), clients: 2 },
+  { name: 'RSocket of BSON', open: rawClient(rsocket('application/bson')), clients: 2, auditor: true },
+  { name: 'native', open: rawClient(native), clients: 2 },
+  { name: 'our client', open: ourClient, clients: 2, auditor: true },
+  { name: 'direct', open: directClient, clients: 2 },
+  { name: 'SDK 1.1, HTTP', open: currentSdk('HTTP'), clients: 1 },
+  { name: 'SDK 1.1, RSocket', open: currentSdk('WEB_SOCKET'), clients: 1, auditor: true },
+  { name: 'SDK 0.18, RSocket', open: olderSdk, clients: 1 },
+]
+const WRITERS = 4
+const PACE_MS = 100
+/** However slow the machine is: clients come to many of the states, not only to the last ones. */
+const AHEAD = 40
+const AHEAD_TRIES = 50
+/** Objects die, calls fail and sockets fall, now and then, at every place of the way of a change but the one that each row of a large transaction comes to. */
+const FAULTS = { rate: 0.001, fading: false, points: Object.keys(FAULT_POINTS).filter((point) => point !== 'stream.message') }
+
+interface Member extends Viewer {
+  kind: string
+  auditor: boolean
+  clock: boolean
+  open: Open
+}
+
+export interface BankReport {
+  seconds: number
+  transfers: number
+  accessChanges: number
+  large: number
+  rolledBack: number
+  /** Checkpoints that were checked, by kind of client. */
+  checked: Record<string, number>
+  disruptions: Record<string, number>
+  /** By kind: `abort` is an object that was thrown out of memory. */
+  faults: Record<string, number>
+  /** Ops of compaction that clients received, and buckets that were compacted from their start. */
+  moves: number
+  clears: number
+  compacted: number
+}
+
+/** Runs the bank. Throws with what was wrong. */
+export async function runBank(options: BankOptions): Promise<BankReport> {
+  const bank = new Bank(options)
+  try {
+    await bank.start()
+    return await bank.run()
+  } finally {
+    await bank.stop()
+  }
+}
+
+class Bank {
+  readonly #options: BankOptions
+  readonly #random: Random
+  readonly #secret = newSecret()
+  readonly #members: Member[] = []
+  readonly #clients: BankClient[] = []
+  readonly #checked: Record<string, number> = {}
+  readonly #faults: Record<string, number> = {}
+  readonly #wrong: string[] = []
+  #directory!: Awaited<ReturnType<typeof temporaryDirectory>>
+  #postgres!: TestPostgres
+  #proxy!: Proxy
+  #edge!: Edge
+  #model!: Model
+  #paused: Promise<void> | null = null
+  /** The newest transaction that any client has shown. */
+  #seen = 0
+
+  constructor(options: BankOptions) {
+    this.#options = options
+    this.#random = new Random(options.seed)
+    for (const { name, open, clients, auditor = false } of KINDS) {
+      for (let n = 0; n < clients; n++) {
+        const user = `${name.replace(/\W+/g, '-')}-${n + 1}`
+        const branch = name === 'direct' ? this.#random.pick(BRANCHES) : null
+        this.#members.push({
+          user,
+          branch,
+          kind: name,
+          open,
+          auditor: auditor && n === 0,
+          clock: branch === null && this.#members.length % 2 === 0,
+        })
+      }
+    }
+  }
+
+  async start(): Promise<void> {
+    const { seed, log } = this.#options
+    this.#directory = await temporaryDirectory()
+    this.#postgres = await startPostgres({ deadlock_timeout: '200ms' })
+    this.#proxy = new Proxy(this.#postgres.port)
+    await this.#proxy.listen()
+    this.#model = await this.#found()
+    this.#edge = await startEdge({
+      databaseUrl: this.#postgres.url.replace(`:${this.#postgres.port}/`, `:${this.#proxy.port}/`),
+      ...{ jwtSecret: this.#secret, jwtAudience: AUDIENCE, syncConfig: SYNC_CONFIG, directory: `${this.#directory.path}/edge` },
+      bindings: { COMPACTION_BYTES: '4000', COMPACTION_SECONDS: '1', FAULTS: JSON.stringify({ seed, ...FAULTS }) },
+      log: (line) => {
+        const kind = /fault \S+ (\w+)$/.exec(line)?.[1]
+        if (kind !== undefined) this.#faults[kind] = (this.#faults[kind] ?? 0) + 1
+        log?.(`[edge] ${line}`)
+      },
+    })
+    for (const member of this.#members) this.#clients.push(await this.#open(member))
+  }
+
+  async stop(): Promise<void> {
+    await Promise.all(this.#clients.map((client) => client.close()))
+    await this.#edge?.dispose()
+    await this.#proxy?.close()
+    await this.#postgres?.stop()
+    await this.#directory?.remove()
+  }
+
+  async run(): Promise<BankReport> {
+    const { transfers, log } = this.#options
+    const started = performance.now()
+    await this.#converged()
+    log?.(`everybody is there after ${((performance.now() - started) / 1_000).toFixed(1)} s`)
+    const random = this.#random
+    const users = this.#members.filter(({ auditor, branch }) => !auditor && branch === null).map(({ user }) => user)
+    const teller = new Teller(this.#postgres.sql(), this.#model, users, new Random(random.int(2 ** 31)))
+    const chaos = new Chaos(
+      {
+        ...{ edge: this.#edge, proxy: this.#proxy, postgres: this.#postgres, clients: this.#clients },
+        random: new Random(random.int(2 ** 31)),
+        pause: async (milliseconds) => {
+          const { promise, resolve } = Promise.withResolvers<void>()
+          this.#paused = promise
+          await sleep(milliseconds)
+          this.#paused = null
+          resolve()
+        },
+      },
+      transfers,
+    )
+    const over = () => teller.transfers >= transfers || this.#problems.length > 0
+    const writers = Array.from({ length: WRITERS }, async () => {
+      while (!over()) {
+        await this.#paused
+        for (let tries = 0; tries < AHEAD_TRIES && this.#model.head - this.#seen > AHEAD; tries++) await sleep(20)
+        await teller.transact()
+        await sleep(random.int(2 * PACE_MS))
+      }
+    })
+    const disrupting = (async () => {
+      let told = 0
+      while (!over()) {
+        await chaos.after(teller.transfers)
+        if (teller.transfers - told >= 1_000) log?.(`${(told = teller.transfers)} transfers, ${this.#model.checked} checkpoints`)
+        await sleep(20)
+      }
+    })()
+    await Promise.all([...writers, disrupting])
+    this.#throwProblems()
+    await chaos.end()
+    await this.#converged()
+    if (this.#model.waiting > 0) throw new Error(`${this.#model.waiting} checkpoints show transactions that were never committed`)
+    const { moves, clears, compacted } = await this.#compaction()
+    const { accessChanges, large, rolledBack } = teller
+    return {
+      seconds: Math.round((performance.now() - started) / 1_000),
+      ...{ transfers: teller.transfers, accessChanges, large, rolledBack },
+      ...{ checked: this.#checked, disruptions: chaos.counts, faults: this.#faults, moves, clears, compacted },
+    }
+  }
+
+  /** The tables, who sees what at first, and the model of it. */
+  async #found(): Promise<Model> {
+    const sql = this.#postgres.sql()
+    await sql.unsafe(TABLES)
+    const r = this.#random
+    for (const { user, auditor, branch } of this.#members) {
+      if (branch !== null) continue
+      if (auditor) await sql`insert into staff select ${user} || '/' || r, ${user}, r from unnest(${REGIONS as string[]}::text[]) r`
+      else {
+        for (let n = 0; n < 3; n++) {
+          const joined = r.pick(BRANCHES)
+          await sql`insert into members values (${`${user}/${joined}`}, ${user}, ${joined}) on conflict do nothing`
+        }
+        if (r.chance(0.6)) await sql`insert into staff values (${user}, ${user}, ${r.pick(REGIONS)})`
+      }
+    }
+    const accounts = await sql<Account[]>`select id, branch_id as branch, balance from accounts`
+    const access = await sql<{ table: AccessChange['table']; id: string; who: string; what: string }[]>`
+      select 'members' as table, id, user_id as who, branch_id as what from members
+      union all select 'staff', id, user_id, region_id from staff
+      union all select 'region_branches', id, region_id, id from region_branches`
+    return new Model(
+      {
+        accounts: accounts.map((account) => [account.id, { ...account }]),
+        branches: BRANCHES,
+        access: access.map(({ table, id, who, what }) => ({ table, id, row: { who, what } })),
+      },
+      this.#members,
+    )
+  }
+
+  #setting({ user, branch, clock }: Member): Omit<ClientSetting, 'shows'> {
+    const claims = { ...(branch === null ? {} : { branch }), ...(clock ? { clock: CLOCK } : {}) }
+    return { url: this.#edge.url, user, path: `${this.#directory.path}/${user}`, token: () => token(this.#secret, user, 3_600, claims) }
+  }
+
+  #open(member: Member): BankClient | Promise<BankClient> {
+    const { user, kind, auditor, open } = member
+    this.#checked[kind] ??= 0
+    return open({
+      ...this.#setting(member),
+      shows: (shown) => {
+        this.#checked[kind] = (this.#checked[kind] ?? 0) + 1
+        // Whatever the model says: money does not come from nowhere.
+        if (auditor && shown.total !== TOTAL) this.#wrong.push(`${user}: I4: all branches hold ${shown.total} instead of ${TOTAL}`)
+        this.#seen = Math.max(this.#seen, shown.clock ?? 0)
+        this.#model.check(member, shown)
+      },
+    })
+  }
+
+  get #problems(): string[] {
+    return [
+      ...this.#wrong,
+      ...this.#model.problems,
+      ...this.#clients.flatMap(({ problems }, i) => problems.map((each) => `${this.#members[i]?.user}: ${each}`)),
+    ]
+  }
+
+  #throwProblems(): void {
+    const problems = this.#problems
+    if (problems.length > 0)
+      throw new Error(`seed ${this.#options.seed}: ${problems.length} problems\n${problems.slice(0, 12).join('\n').slice(0, 6_000)}`)
+  }
+
+  /** Every client shows what plain SQL says. */
+  async #converged(): Promise<void> {
+    const wanted = new Map<Member, string>()
+    for (const member of this.#members) wanted.set(member, textOf(await this.#truth(member)))
+    let behind: string[] = []
+    await until(
+      'every client to show what plain SQL says',
+      async () => {
+        if (this.#problems.length > 0) return true
+        behind = []
+        for (const [i, member] of this.#members.entries()) {
+          const shown = await this.#clients[i]?.shown()
+          if (!shown || textOf(shown) !== wanted.get(member)) behind.push(member.user)
+        }
+        return behind.length === 0
+      },
+      120,
+      async () => [behind, await statusOf(this.#edge.url, this.#secret).catch(String)],
+    )
+    this.#throwProblems()
+  }
+
+  /** What is left of the history, as somebody sees it who comes now and sees everything. */
+  async #compaction(): Promise<{ moves: number; clears: number; compacted: number }> {
+    const raw = this.#clients.flatMap((client) => (client.follower ? [client.follower] : []))
+    const sum = (pick: (follower: Follower) => number) => raw.reduce((total, follower) => total + pick(follower), 0)
+    const auditor = this.#members.find((member) => member.auditor)
+    if (!auditor) throw new Error('there is no auditor')
+    const late = rawClient(ndjson)({ ...this.#setting(auditor), shows: () => {} })
+    try {
+      await until('a client that comes late', async () => late.follower.checkpoints > 0)
+      if (textOf(await late.shown()) !== textOf(await this.#truth(auditor))) throw new Error('who comes late sees something else')
+      return { moves: sum(({ moves }) => moves), clears: sum(({ clears }) => clears), compacted: late.follower.clears }
+    } finally {
+      await late.close()
+    }
+  }
+
+  async #truth({ user, branch, clock }: Member): Promise<Shown> {
+    const rows = await this.#postgres.sql()<Record<string, unknown>[]>`
+      with visible as (
+        select branch_id as id from members where user_id = ${user}
+        union select b.id from region_branches b join staff s using (region_id) where s.user_id = ${user}
+        union select ${branch}::text
+      )
+      select id, branch_id as branch, balance, null::int as serial from accounts where branch_id in (select id from visible)
+      union all select id, null, null, serial from books where id in (select id from visible)
+      union all select id, null, null, serial from clock where ${clock}`
+    return shownOf(rows.map(bankRow))
+  }
+}
+
+const textOf = ({ clock, branches }: Shown): string => JSON.stringify([clock, [...branches].sort(([a], [b]) => (a < b ? -1 : 1))])
+
+const sleep = (milliseconds: number) => new Promise<void>((resolve) => setTimeout(resolve, milliseconds))
