@@ -26,7 +26,9 @@ export const figure = (scenario: string, result: Measured): Figure => ({ scenari
 
 /** Three digits or so, with thousands apart. */
 export function format(value: number): string {
-  const digits = Math.abs(value) >= 100 ? 0 : Math.abs(value) >= 10 ? 1 : 2
+  const size = Math.abs(value)
+  if (size > 0 && size < 0.1) return value.toLocaleString('en', { maximumSignificantDigits: 2 })
+  const digits = size >= 100 ? 0 : size >= 10 ? 1 : 2
   return value.toLocaleString('en', { maximumFractionDigits: digits })
 }
 

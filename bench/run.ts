@@ -38,7 +38,9 @@ async function run({ scenarios, quick, disk, profile, rounds, json }: Options): 
   try {
     const [row] = await postgres.sql()<{ version: string }[]>`select current_setting('server_version') as version`
     const machine = { ...describeMachine(row?.version ?? '', disk ? 'disk' : 'memory'), load: loadAtStart }
-    const command = ['npm run bench --', ...process.argv.slice(2)].join(' ')
+    const options = [...(quick ? ['--quick'] : []), ...(disk ? ['--disk'] : []), ...(rounds === 3 ? [] : [`--rounds ${rounds}`])]
+    const named = process.argv.slice(2).filter((each) => scenarios.some((scenario) => scenario.name === each))
+    const command = ['npm run bench', ...(options.length + named.length > 0 ? ['--'] : []), ...options, ...named].join(' ')
     const results: Results = {
       ...{ version: 1, started: started.toISOString(), command, quick, machine },
       ...{ figures: [], counts: [], loads: {}, took: {}, failures: [] },
