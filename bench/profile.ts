@@ -15,6 +15,7 @@ interface Profile {
 
 const INTERVAL_US = 500
 const SHOWN = 25
+const FEW_SAMPLES = 100
 
 /**
  * Profiles all isolates that the inspector offers until the answered function is called; it writes `PATH-N.cpuprofile`, which browsers open, and
@@ -34,8 +35,9 @@ export async function startProfile(port: number, path: string, say: (line: strin
       const file = `${path}-${i}.cpuprofile`
       await mkdir(dirname(file), { recursive: true })
       await writeFile(file, JSON.stringify(profile))
-      say(`profile ${file}`)
-      for (const line of hottest(profile)) say(line)
+      const lines = hottest(profile)
+      // The isolates that miniflare has beside ours do next to nothing.
+      if (lines.length > 0) for (const line of [`profile ${file}`, ...lines]) say(line)
       session.close()
     }
   }
@@ -51,6 +53,7 @@ function hottest({ nodes }: Profile): string[] {
     const name = `${callFrame.functionName || '(anonymous)'} ${callFrame.url.split('/').at(-1)}:${callFrame.lineNumber + 1}`
     hits.set(name, (hits.get(name) ?? 0) + hitCount)
   }
+  if (busy < FEW_SAMPLES) return []
   return [...hits]
     .sort(([, a], [, b]) => b - a)
     .slice(0, SHOWN)
