@@ -1,79 +1,87 @@
-import { openSync, type SyncDatabase } from '../client/src/node.ts'
-import { startEdge } from '../test/edge.ts'
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { bundle, ROOT } from '../cli/bundle.ts'
 import { startPostgres } from '../test/postgres.ts'
-import { AUDIENCE, newSecret, temporaryDirectory, token, until } from '../test/support.ts'
+import { describeMachine, load, machineLine } from './machine.ts'
+import { OptionError, parseOptions, USAGE, type Options } from './options.ts'
+import { countLine, figure, figureLine, headLine, type Results } from './results.ts'
+import type { Bench } from './scenario.ts'
+import { SCENARIOS } from './scenarios/index.ts'
 
-// `npm run bench`: figures of this machine, with their spread. Nothing is asserted: machines are shared and noisy.
+// `npm run bench`: everything is started here, measured and checked. Nothing is asserted about times: machines are shared and noisy.
 
-const LATENCIES = 200
-const ROWS = 100_000
-const ROUNDS = 3
+const WIDTH = 58
+const FOLDER = join(ROOT, '.rockpool', 'bench')
 
-const secret = newSecret()
-const directory = await temporaryDirectory()
-const postgres = await startPostgres({ fsync: 'on' })
-const sql = postgres.sql()
-await sql`create table items (id int primary key, owner text not null, name text not null)`
-const syncConfig = `bucket_definitions:
-  mine:
-    parameters: SELECT request.user_id() AS user_id
-    data:
-      - SELECT id, owner, name FROM items WHERE owner = bucket.user_id
-`
-const edge = await startEdge({ databaseUrl: postgres.url, jwtSecret: secret, jwtAudience: AUDIENCE, syncConfig, directory: directory.path })
-const schema = { tables: { items: { columns: { owner: 'text', name: 'text' } } } } as const
-let files = 0
-const open = (user: string): Promise<SyncDatabase> =>
-  openSync({ url: edge.url, auth: () => token(secret, user), path: `${directory.path}/${files++}.db`, schema })
-const count = async (db: SyncDatabase): Promise<number> => Number((await db.query<{ n: number }>('select count(*) as n from items'))[0]?.n)
+const options = readOptions()
+if (options.list) for (const { name, about } of SCENARIOS) console.log(`${name.padEnd(20)}${about}`)
+else process.exitCode = (await run(options)) ? 0 : 1
 
-try {
-  const db = await open('alice')
-  await db.waitForSync()
-  const waiting = new Map<string, (at: number) => void>()
-  db.live<{ name: string }>('select name from items order by cast(id as integer) desc limit 1', [], (rows) =>
-    waiting.get(rows[0]?.name ?? '')?.(performance.now()),
-  )
-  const latencies: number[] = []
-  for (let n = 0; n < LATENCIES; n++) {
-    const seen = new Promise<number>((resolve) => waiting.set(`n${n}`, resolve))
-    await sql`insert into items values (${n}, 'alice', ${`n${n}`})`
-    const committed = performance.now()
-    latencies.push(Math.max(0, (await seen) - committed))
+function readOptions(): Options {
+  try {
+    return parseOptions(process.argv.slice(2), SCENARIOS)
+  } catch (error) {
+    if (!(error instanceof OptionError)) throw error
+    console.error(`${error.message}\n\n${USAGE}`)
+    process.exit(2)
   }
-  report('commit → client', latencies, 'ms')
-  await db.close()
-
-  const streamed: number[] = []
-  for (let round = 0; round < ROUNDS; round++) {
-    const user = `streamed${round}`
-    const client = await open(user)
-    await client.waitForSync()
-    const from = performance.now()
-    await sql`insert into items select n, ${user}, 'item ' || n from generate_series(${1_000_000 * (round + 1)}::int, ${1_000_000 * (round + 1) + ROWS - 1}::int) n`
-    await until('the rows', async () => (await count(client)) === ROWS, 300)
-    streamed.push(ROWS / ((performance.now() - from) / 1_000))
-    await client.close()
-  }
-  report('streamed, Postgres → client', streamed, 'rows/s')
-
-  const downloaded: number[] = []
-  for (let round = 0; round < ROUNDS; round++) {
-    const from = performance.now()
-    const client = await open(`streamed${round}`)
-    await client.waitForSync()
-    downloaded.push((await count(client)) / ((performance.now() - from) / 1_000))
-    await client.close()
-  }
-  report('first download of a bucket', downloaded, 'rows/s')
-} finally {
-  await edge.dispose()
-  await postgres.stop()
-  await directory.remove()
 }
 
-function report(what: string, values: readonly number[], unit: string): void {
-  const sorted = [...values].sort((a, b) => a - b)
-  const at = (q: number): string => (sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))] ?? 0).toFixed(unit === 'ms' ? 1 : 0)
-  console.log(`${what.padEnd(30)} median ${at(0.5)} ${unit}   min ${at(0)}   p95 ${at(0.95)}   max ${at(1)}   (${values.length})`)
+/** False: a scenario has failed. */
+async function run({ scenarios, quick, disk, profile, rounds, json }: Options): Promise<boolean> {
+  const started = new Date()
+  const name = started.toISOString().replaceAll(':', '-').slice(0, 19)
+  const file = json ?? join(FOLDER, `${name}.json`)
+  const loadAtStart = load()
+  await bundle()
+  const postgres = await startPostgres({ fsync: 'on', max_wal_size: '4GB', max_wal_senders: '20', max_replication_slots: '20' })
+  try {
+    const [row] = await postgres.sql()<{ version: string }[]>`select current_setting('server_version') as version`
+    const machine = { ...describeMachine(row?.version ?? '', disk ? 'disk' : 'memory'), load: loadAtStart }
+    const options = [...(quick ? ['--quick'] : []), ...(disk ? ['--disk'] : []), ...(rounds === 3 ? [] : [`--rounds ${rounds}`])]
+    const named = process.argv.slice(2).filter((each) => scenarios.some((scenario) => scenario.name === each))
+    const command = ['npm run bench', ...(options.length + named.length > 0 ? ['--'] : []), ...options, ...named].join(' ')
+    const results: Results = {
+      ...{ version: 1, started: started.toISOString(), command, quick, machine },
+      ...{ figures: [], counts: [], loads: {}, took: {}, failures: [] },
+    }
+    console.log(machineLine(machine))
+    console.log(headLine(WIDTH))
+    for (const scenario of scenarios) {
+      const bench: Bench = {
+        ...{ postgres, rounds, quick, disk },
+        profiles: profile ? join(FOLDER, name, scenario.name) : null,
+        measured(result) {
+          const each = figure(scenario.name, result)
+          results.figures.push(each)
+          console.log(
+            figureLine(each, WIDTH) + (each.aim === undefined ? '' : `   aim ${each.aim}`) + (each.note ? `   (${each.note})` : ''),
+          )
+        },
+        counted(result) {
+          results.counts.push({ scenario: scenario.name, ...result })
+          console.log(countLine({ scenario: scenario.name, ...result }))
+        },
+        say: (line) => console.log(line),
+      }
+      results.loads[scenario.name] = load()
+      const from = performance.now()
+      console.log(`— ${scenario.name}: ${scenario.about}`)
+      try {
+        await scenario.run(bench)
+      } catch (error) {
+        const text = error instanceof Error ? error.message : String(error)
+        console.error(`✗ ${scenario.name} failed: ${error instanceof Error ? error.stack : text}`)
+        results.failures.push({ scenario: scenario.name, error: text })
+      }
+      results.took[scenario.name] = Math.round((performance.now() - from) / 100) / 10
+      // After each: a run that is interrupted has left what it had.
+      mkdirSync(dirname(file), { recursive: true })
+      writeFileSync(file, `${JSON.stringify(results, null, 1)}\n`)
+    }
+    console.log(`results in ${file}`)
+    return results.failures.length === 0
+  } finally {
+    await postgres.stop()
+  }
 }

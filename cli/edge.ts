@@ -14,6 +14,10 @@ export interface EdgeOptions {
   bindings: Record<string, string>
   /** Lines that the script logs. */
   log?: (line: string) => void
+  /** A module that takes the place of the script and has its exports; it imports the script as `./index.js`. */
+  front?: string
+  /** Where the inspector of workerd listens. */
+  inspectorPort?: number
 }
 
 /**
@@ -107,7 +111,7 @@ export class LocalEdge {
   }
 
   async #miniflareOptions(): Promise<MiniflareOptions> {
-    const { port, directory, bindings, log } = this.#options
+    const { port, directory, bindings, log, front, inspectorPort } = this.#options
     const folder = await bundle()
     const config = unstable_readConfig({ config: join(ROOT, 'wrangler.toml') }, { hideWarnings: true })
     await mkdir(directory, { recursive: true })
@@ -122,7 +126,11 @@ export class LocalEdge {
       name: config.name ?? 'rockpool',
       rootPath: folder,
       modulesRoot: folder,
+      ...(inspectorPort === undefined ? {} : { inspectorPort }),
       modules: [
+        ...(front === undefined
+          ? []
+          : [{ type: 'ESModule' as const, path: join(folder, 'front.js'), contents: await readFile(front, 'utf8') }]),
         { type: 'ESModule', path: join(folder, 'index.js'), contents: await readFile(join(folder, 'index.js'), 'utf8') },
         ...texts.map((name) => ({ type: 'Text' as const, path: join(folder, name), contents: readFileSync(join(folder, name), 'utf8') })),
       ],

@@ -51,7 +51,9 @@ export async function readRows(sql: Sql, table: CatalogTable, keys: readonly str
   const columns = table.key.map((name) => table.columns.find((column) => column.name === name))
   const values = keys.map((key) => JSON.parse(key) as (string | null)[])
   const arrays = columns.map((_, i) => `$${i + 1}::text::text[]`)
-  const equal = columns.map((column, i) => `t.${identifier(column?.name ?? '')} ${table.keyEquals[i] ?? '='} k.c${i}::${column?.typeName ?? 'text'}`)
+  const equal = columns.map(
+    (column, i) => `t.${identifier(column?.name ?? '')} ${table.keyEquals[i] ?? '='} k.c${i}::${column?.typeName ?? 'text'}`,
+  )
   const names = columns.map((_, i) => `c${i}`)
   const condition = `EXISTS (SELECT FROM unnest(${arrays.join(', ')}) AS k(${names.join(', ')}) WHERE ${equal.join(' AND ')})`
   return read(

@@ -15,6 +15,9 @@ export interface EdgeSettings {
   /** Further settings. */
   bindings?: Record<string, string>
   log?: (line: string) => void
+  /** See `EdgeOptions`. */
+  front?: string
+  inspectorPort?: number
 }
 
 export type ObjectClass = 'Bucket' | 'Relay' | 'Replicator'
@@ -45,6 +48,8 @@ export async function startEdge(settings: EdgeSettings): Promise<Edge> {
       SYNC_CONFIG: syncConfig,
       ...settings.bindings,
     },
+    ...(settings.front === undefined ? {} : { front: settings.front }),
+    ...(settings.inspectorPort === undefined ? {} : { inspectorPort: settings.inspectorPort }),
     log: settings.log ?? (process.env.ROCKPOOL_LOG ? (line) => console.log(`[edge] ${line}`) : () => {}),
   })
   await edge.start()

@@ -1,0 +1,54 @@
+import { execFileSync } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import { availableParallelism, cpus, loadavg, totalmem } from 'node:os'
+import { join } from 'node:path'
+import { ROOT } from '../cli/bundle.ts'
+
+export interface Machine {
+  cpu: string
+  cores: number
+  memoryGb: number
+  /** Load average of the last minute. */
+  load: number
+  node: string
+  workerd: string
+  postgres: string
+  /** `+` behind it: with changes that are not committed. */
+  commit: string
+  /** Where the objects keep their storage. */
+  storage: 'memory' | 'disk'
+}
+
+export function describeMachine(postgres: string, storage: Machine['storage']): Machine {
+  return {
+    cpu: cpus()[0]?.model.trim() ?? 'unknown',
+    cores: availableParallelism(),
+    memoryGb: Math.round(totalmem() / 1024 ** 3),
+    load: load(),
+    node: process.versions.node,
+    workerd: versionOf('workerd'),
+    postgres,
+    commit: commit(),
+    storage,
+  }
+}
+
+export const load = (): number => Number((loadavg()[0] ?? 0).toFixed(2))
+
+export const machineLine = (machine: Machine): string =>
+  `${machine.cpu}, ${machine.cores} cores, ${machine.memoryGb} GB; load ${machine.load} at the start; Node ${machine.node}, ` +
+  `workerd ${machine.workerd}, Postgres ${machine.postgres} with fsync; storage of objects: ${machine.storage}; commit ${machine.commit}`
+
+function versionOf(name: string): string {
+  const { version }: { version: string } = JSON.parse(readFileSync(join(ROOT, 'node_modules', name, 'package.json'), 'utf8'))
+  return version
+}
+
+function commit(): string {
+  const git = (...args: string[]): string => execFileSync('git', args, { cwd: ROOT, encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] })
+  try {
+    return git('rev-parse', '--short', 'HEAD').trim() + (git('status', '--porcelain', '--untracked-files=no') === '' ? '' : '+')
+  } catch {
+    return 'unknown'
+  }
+}

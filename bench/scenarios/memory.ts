@@ -1,0 +1,48 @@
+import { plural, size, type Scenario } from '../scenario.ts'
+import { insertItems, insertReader, withWorld } from '../world.ts'
+
+const BUCKETS = 30
+const SHELVES = 300
+const TRANSPORTS = [
+  { transport: 'native' as const, name: 'WebSocket' },
+  { transport: 'ndjson' as const, name: 'NDJSON' },
+]
+
+/** Resident memory of workerd, when objects that nobody calls have gone to sleep. */
+export const memory: Scenario = {
+  name: 'memory',
+  about: 'memory of workerd with nobody connected, and per idle client with 30 buckets',
+  standard: true,
+  async run(bench) {
+    const count = size(bench, 500, 20)
+    const readers = Array.from({ length: count }, (_, i) =>
+      insertReader(`user-${i}`, 1 + ((i * 7) % (SHELVES - BUCKETS)), 30 + ((i * 7) % (SHELVES - BUCKETS))),
+    )
+    const prepare = [insertItems(1, 3_000, 1, SHELVES), ...readers]
+    const asleep = () => new Promise((resolve) => setTimeout(resolve, size(bench, 20_000, 100)))
+    for (const { transport, name } of size(bench, TRANSPORTS, TRANSPORTS.slice(0, 1))) {
+      await withWorld(bench, { prepare }, async (world) => {
+        await world.start()
+        await world.serving()
+        await asleep()
+        const alone = world.resident()
+        const clients = world.clients()
+        const list = await Promise.all(
+          Array.from({ length: count }, async (_, i) => ({ token: await world.token(`user-${i}`), clientId: `client-${i}` })),
+        )
+        const half = list.splice(0, count / 2)
+        // What the first ones leave behind, in caches and heaps, is not theirs.
+        await clients.call('open', { group: 'half', url: world.url, transport, clients: half, together: 20 })
+        await asleep()
+        const between = world.resident()
+        await clients.call('open', { group: 'rest', url: world.url, transport, clients: list, together: 20 })
+        await asleep()
+        const full = world.resident()
+        if (transport === 'native') bench.measured({ what: 'nobody connected', unit: 'MB', values: [alone], aim: '≤ 100' })
+        const what = `per idle client with ${BUCKETS} buckets, ${name}`
+        bench.measured({ what, unit: 'MB', values: [(full - alone) / count], aim: '≤ 0.2', note: plural(count, 'client') })
+        bench.measured({ what: `${what}, the second half`, unit: 'MB', values: [(full - between) / list.length] })
+      })
+    }
+  },
+}

@@ -1,0 +1,178 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import postgres, { type Sql } from 'postgres'
+import type { ReplicatorStatus } from '../protocol/messages.ts'
+import { startEdge, type Edge, type EdgeSettings } from '../test/edge.ts'
+import { freePort } from '../test/postgres.ts'
+import { statusOf } from '../test/status.ts'
+import { AUDIENCE, newSecret, temporaryDirectory, token, until } from '../test/support.ts'
+import { Clients } from './clients.ts'
+import { startProfile } from './profile.ts'
+import type { Bench } from './scenario.ts'
+
+/** `items` of shelves, and who reads which shelf: a bucket is a shelf, and a client has the shelves of its user. A row is about 200 bytes. */
+export const SYNC_CONFIG = `config:
+  edition: 3
+streams:
+  shelf:
+    auto_subscribe: true
+    query: SELECT id, shelf, title, body, done, created_at FROM items WHERE shelf IN (SELECT shelf FROM readers WHERE reader = auth.user_id())
+`
+
+const TABLES = `
+create table items (id int primary key, shelf int not null, title text not null, body text not null, done boolean not null default false,
+  created_at timestamptz not null default now());
+create table readers (id text primary key, reader text not null, shelf int not null);
+`
+
+/** The columns of a row behind its id and shelf, of 200 bytes together with them; `i` is its number. */
+const REST = `'item ' || i || ' ' || repeat('t', 20), md5(i::text) || repeat('b', 60), i % 2 = 0, now()`
+
+/** SQL that inserts rows `first` to `last`, over the shelves from `shelf` on in turn. */
+export const insertItems = (first: number | string, last: number | string, shelf = 0, shelves = 1): string =>
+  `insert into items select i, ${shelf} + i % ${shelves}, ${REST} from generate_series(${first}, ${last}) i`
+
+/** SQL that lets a user read the shelves `from` to `to`. */
+export const insertReader = (reader: string, from: number, to = from): string =>
+  `insert into readers select '${reader}-' || s, '${reader}', s from generate_series(${from}, ${to}) s`
+
+export interface WorldOptions {
+  syncConfig?: string
+  bindings?: Record<string, string>
+  /** SQL statements before the edge starts, beside the tables. */
+  prepare?: string[]
+  front?: string
+}
+
+export interface World {
+  readonly sql: Sql
+  readonly databaseUrl: string
+  readonly directory: string
+  readonly url: string
+  /** A process of clients of its own. */
+  clients(): Clients
+  token(user: string, claims?: Record<string, unknown>): Promise<string>
+  status(): Promise<ReplicatorStatus>
+  /** Starts workerd; the clock of a first copy begins when this has resolved. */
+  start(more?: Partial<Pick<EdgeSettings, 'syncConfig' | 'bindings'>>): Promise<void>
+  /** Ends workerd; `start` goes on with the same storage. */
+  stop(): Promise<void>
+  /** Until the first copy is complete. */
+  serving(): Promise<ReplicatorStatus>
+  /** Until everything that was committed so far is committed in its buckets too. */
+  settled(): Promise<void>
+  /** MB that workerd has in memory. */
+  resident(): number
+  /** Seconds of processor time that workerd has used. */
+  processorSeconds(): number
+  edge(): Edge
+}
+
+let worlds = 0
+
+/** A database, an edge over it that is not started yet, and processes of clients; all of it is gone afterwards. */
+export async function withWorld<T>(bench: Bench, options: WorldOptions, work: (world: World) => Promise<T>): Promise<T> {
+  const name = `bench_${++worlds}`
+  const admin = bench.postgres.sql()
+  await admin.unsafe(`CREATE DATABASE ${name}`)
+  const databaseUrl = bench.postgres.urlOf({ database: name })
+  const sql = postgres(databaseUrl, { max: 4, onnotice: () => {} })
+  // Objects on a disk that is shared measure the disk.
+  const directory = await temporaryDirectory(!bench.disk)
+  const secret = newSecret()
+  const processes: Clients[] = []
+  let edge: Edge | null = null
+  let stopProfile: () => Promise<void> = async () => {}
+  const running = (): Edge => {
+    if (!edge) throw new Error('the edge does not run')
+    return edge
+  }
+  const proc = (file: string): string => readFileSync(`/proc/${running().pid()}/${file}`, 'utf8')
+  const stop = async (): Promise<void> => {
+    await stopProfile()
+    stopProfile = async () => {}
+    await edge?.dispose()
+    edge = null
+  }
+  const world: World = {
+    sql,
+    databaseUrl,
+    directory: directory.path,
+    get url() {
+      return running().url
+    },
+    edge: running,
+    clients() {
+      const clients = new Clients()
+      processes.push(clients)
+      return clients
+    },
+    token: (user, claims) => token(secret, user, 12 * 3_600, claims),
+    status: () => statusOf(running().url, secret),
+    async start(more = {}) {
+      const inspectorPort = bench.profiles === null ? {} : { inspectorPort: await freePort() }
+      edge = await startEdge({
+        ...{ databaseUrl, jwtSecret: secret, jwtAudience: AUDIENCE, directory: directory.path, ...inspectorPort },
+        ...(options.front === undefined ? {} : { front: options.front }),
+        syncConfig: more.syncConfig ?? options.syncConfig ?? SYNC_CONFIG,
+        // Where nobody is connected, what was committed is looked for soon.
+        bindings: {
+          SLOT: name,
+          IDLE_POLL_SECONDS: '1',
+          MAX_BUCKETS: '10000',
+          MAX_LOOKUP_ROWS: '10000',
+          ...options.bindings,
+          ...more.bindings,
+        },
+      })
+      if (bench.profiles !== null && inspectorPort.inspectorPort !== undefined)
+        stopProfile = await startProfile(inspectorPort.inspectorPort, join(bench.profiles, name), (line) => bench.say(line))
+    },
+    stop,
+    serving: () => until('the first copy', async () => status(world, ({ plan, copy }) => plan !== null && copy === null), 1_800),
+    async settled() {
+      const [row] = await sql<{ lsn: string }[]>`select pg_current_wal_insert_lsn()::text as lsn`
+      // A transaction behind it, because positions are those of transactions.
+      await sql`select pg_logical_emit_message(true, 'bench', '')`
+      const end = lsnNumber(row?.lsn ?? '0/0')
+      await until('everything to be stored', () => status(world, (s) => s.pendingBatches === 0 && lsnNumber(s.lsn ?? '0/0') >= end), 600)
+    },
+    resident: () => Number(/VmRSS:\s+(\d+)/.exec(proc('status'))?.[1] ?? 0) / 1_024,
+    processorSeconds() {
+      const stat = proc('stat')
+      const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+      return (Number(fields[11]) + Number(fields[12])) / 100
+    },
+  }
+  try {
+    await sql.unsafe(TABLES)
+    for (const statement of options.prepare ?? []) await sql.unsafe(statement)
+    await sql`vacuum analyze`
+    return await work(world)
+  } finally {
+    for (const clients of processes) await clients.stop()
+    await stop()
+    await sql.end({ timeout: 1 })
+    await drop(admin, name)
+    await directory.remove()
+  }
+}
+
+async function status(world: World, holds: (status: ReplicatorStatus) => boolean): Promise<ReplicatorStatus | false> {
+  const status = await world.status()
+  return holds(status) && status
+}
+
+async function drop(admin: Sql, name: string): Promise<void> {
+  await admin`select pg_terminate_backend(active_pid) from pg_replication_slots where slot_name = ${name} and active`
+  await until('the slot to be free', async () => {
+    await admin`select pg_drop_replication_slot(slot_name) from pg_replication_slots where slot_name = ${name}`
+    return true
+  })
+  await admin.unsafe(`DROP DATABASE ${name} WITH (FORCE)`)
+}
+
+export const lsnNumber = (text: string): bigint => {
+  const [high = '0', low = '0'] = text.split('/')
+  return (BigInt(`0x${high}`) << 32n) | BigInt(`0x${low}`)
+}
