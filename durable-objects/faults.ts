@@ -57,6 +57,18 @@ export const FAULT_POINTS = {
   'read.apply': ['throw', 'abort', 'drop'],
   'read.progress': ['throw', 'abort', 'drop'],
 
+  'deploy.checked': ['throw', 'abort', 'delay'],
+  'deploy.add': ['throw', 'abort'],
+  'deploy.begin': ['throw', 'abort'],
+  'deploy.begun': ['throw', 'abort'],
+  'deploy.switched': ['throw', 'abort'],
+  'deploy.drop': ['throw', 'abort'],
+  'drop.step': ['throw', 'abort', 'drop', 'delay'],
+  'drop.swept': ['throw', 'abort'],
+  'drop.remove': ['throw', 'abort', 'delay'],
+  'drop.removed': ['throw', 'abort', 'delay'],
+  'drop.done': ['throw', 'abort'],
+
   'bucket.append': ['throw', 'abort', 'delay'],
   'bucket.appended': ['throw', 'abort', 'delay'],
   'bucket.state': ['throw', 'abort', 'delay'],

@@ -58,6 +58,8 @@ export class Follower {
   readonly problems: string[] = []
   checkpoint = 0
   checkpoints = 0
+  /** Ops that came, also those that came again. */
+  received = 0
   writeCheckpoint = 0n
   /** Streams opened, and how the last one ended. */
   streams = 0
@@ -134,6 +136,7 @@ export class Follower {
     const held = this.buckets.get(bucket) ?? new FollowedBucket()
     this.buckets.set(bucket, held)
     let after = held.after
+    this.received += data.length
     for (const op of data) {
       const id = Number(op.op_id)
       if (id <= after) this.problems.push(`${bucket}: op ${id} came after ${after}`)

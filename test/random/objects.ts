@@ -17,7 +17,12 @@ export function objectId(className: string, name: string): string {
 }
 
 /** Reads an object's storage while workerd uses it: from a copy, because the original is locked by its owner. */
-async function withObject<T>(edgeDirectory: string, className: string, name: string, read: (db: DatabaseSync) => T): Promise<T | null> {
+export async function withObject<T>(
+  edgeDirectory: string,
+  className: string,
+  name: string,
+  read: (db: DatabaseSync) => T,
+): Promise<T | null> {
   const file = join(edgeDirectory, 'do', `rockpool-${className}`, `${objectId(className, name)}.sqlite`)
   if (!existsSync(file)) return null
   const folder = await mkdtemp(join(tmpdir(), 'rockpool-object-'))
