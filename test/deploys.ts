@@ -1,7 +1,7 @@
 import type { ConfigsAnswer, ConfigStatus, DeployAnswer, RollbackAnswer } from '../protocol/messages.ts'
 import { bucketObjectName, DEFAULT_TENANT } from '../protocol/names.ts'
 import { withObject } from './random/objects.ts'
-import { token, until } from './support.ts'
+import { AUDIENCE, token, until } from './support.ts'
 
 export interface Answered<T> {
   status: number
@@ -13,16 +13,18 @@ export interface Answered<T> {
 export class Operator {
   readonly #url: () => string
   readonly #secret: string
+  readonly #audience: string
 
-  constructor(url: () => string, secret: string) {
+  constructor(url: () => string, secret: string, audience = AUDIENCE) {
     this.#url = url
     this.#secret = secret
+    this.#audience = audience
   }
 
   async ask<T>(method: string, path: string, body?: string, headers: Record<string, string> = {}): Promise<Answered<T>> {
     const response = await fetch(`${this.#url()}/admin/${path}`, {
       method,
-      headers: { authorization: `Token ${await token(this.#secret, 'ops', 60, { operator: true })}`, ...headers },
+      headers: { authorization: `Token ${await token(this.#secret, 'ops', 60, { operator: true }, this.#audience)}`, ...headers },
       ...(body === undefined ? {} : { body }),
     })
     const answer: Omit<Answered<T>, 'status'> = await response.json()

@@ -59,16 +59,21 @@ export async function checkDeploy(core: Core, settings: TenantSettings, sql: Sql
 }
 
 /** Throws ROCKPOOL_DEPLOY when a definition that is new would see nothing of a table. What is served already is not made worse by a deploy. */
-export function refuseUnfollowable(core: Core, { plan, difference }: Checked): void {
-  const { added } = core.deploys.difference(core.deploys.bind(plan))
-  const read = added.flatMap(({ tables }) => tables)
-  const wrong = difference.refused.filter(({ table }) => {
-    const [schema = '', ...name] = table.split('.')
-    return read.some((each) => means(each, { schema, name: name.join('.') }))
-  })
-  if (wrong.length === 0) return
-  const reasons = wrong.map(({ table, reason }) => `${table}: ${reason}`).join('; ')
-  throw new RockpoolError('ROCKPOOL_DEPLOY', `tables of new definitions cannot be followed: ${reasons}`, { details: wrong })
+export function refuseUnfollowable({ deploys }: Core, { plan, difference }: Checked): void {
+  const read = deploys.difference(deploys.bind(plan)).added.flatMap(({ tables }) => tables)
+  refuse(
+    difference.refused.filter(({ table }) => {
+      const [schema = '', ...name] = table.split('.')
+      return read.some((each) => means(each, { schema, name: name.join('.') }))
+    }),
+  )
+}
+
+/** Throws ROCKPOOL_DEPLOY unless there are none. */
+export function refuse(tables: readonly { table: string; reason: string }[]): void {
+  if (tables.length === 0) return
+  const reasons = tables.map(({ table, reason }) => `${table}: ${reason}`).join('; ')
+  throw new RockpoolError('ROCKPOOL_DEPLOY', `tables of new definitions cannot be followed: ${reasons}`, { details: tables })
 }
 
 export function store(core: Core, yaml: string, { plan, difference }: Checked, origin: ConfigOrigin): ConfigStatus {

@@ -61,7 +61,7 @@ async function dropOverKept(core: Core, settings: TenantSettings, sql: Sql): Pro
  * reads keeps WAL. Throws ROCKPOOL_SYNC_CONFIG.
  */
 export async function checkSyncConfig(core: Core, settings: TenantSettings, sql: Sql): Promise<void> {
-  const mistake = takeScript(core, settings)
+  const mistake = await takeScript(core, settings, sql)
   if (!mistake || core.planBehind !== null || core.configs.next) return
   await dropOverKept(core, settings, sql).catch(() => false)
   throw mistake
