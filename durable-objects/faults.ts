@@ -107,7 +107,12 @@ const shape = z.object({
   /** Only these kinds. */
   kinds: z.array(z.enum(['throw', 'abort', 'delay', 'drop'])).optional(),
   delayMs: z.number().default(20),
+  /** Nothing else, and at this point the whole process stands still until somebody kills it. */
+  hangAt: z.string().optional(),
 })
+
+/** Until then an object of an isolate that was just started comes to what it does in any case. */
+const HANG_AFTER_MS = 1_500
 
 interface Schedule {
   hits: number
@@ -116,6 +121,7 @@ interface Schedule {
 }
 
 class Faults {
+  readonly #began = Date.now()
   readonly #settings: z.infer<typeof shape>
   readonly #schedules = new Map<FaultPoint, Schedule>()
   #random: number
@@ -141,7 +147,9 @@ class Faults {
 
   /** The fault of this hit, null when there is none. Reported before it is done: what is aborted reports nothing any more. */
   #due(point: FaultPoint, target: FaultTarget | undefined): FaultKind | null {
-    const { rate, points, kinds: wanted, eager, fading } = this.#settings
+    const { rate, points, kinds: wanted, eager, fading, hangAt } = this.#settings
+    if (hangAt === point && Date.now() - this.#began > HANG_AFTER_MS) for (;;);
+    if (hangAt !== undefined) return null
     if (points && !points.includes(point)) return null
     let schedule = this.#schedules.get(point)
     if (!schedule) this.#schedules.set(point, (schedule = { hits: 0, next: eager > 0 ? 1 : 1 + Math.floor(this.#next() / rate), fired: 0 }))

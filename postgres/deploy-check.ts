@@ -26,7 +26,8 @@ export interface Unfollowable {
 }
 
 /** Tables of these names that could not be followed as things are. `publication` given: it is not changed. */
-export async function unfollowable(sql: Sql, names: readonly TableName[], publication: string | undefined): Promise<Unfollowable[]> {
+export async function unfollowable(sql: Sql, given: readonly TableName[], publication: string | undefined): Promise<Unfollowable[]> {
+  const names = [...new Map(given.map((name) => [JSON.stringify([name.schema, name.name]), name])).values()]
   const found = await findTables(sql, names)
   const { published, canAdd, advice } = await publicationOf(sql, publication)
   const missing = names

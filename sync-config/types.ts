@@ -22,6 +22,8 @@ export interface Finding {
 export interface Plan {
   /** Schema version of this JSON form. */
   version: number
+  /** In a plan that is bound to names of buckets: of the storage that these are of. */
+  seed?: string
   [part: string]: unknown
 }
 
@@ -112,6 +114,8 @@ export interface RowProgram {
 export interface LoadedPlan extends RowProgram {
   /** Hash of the plan's content: equal plans have equal hashes. */
   readonly hash: string
+  /** See `Plan.seed`. */
+  readonly seed?: string | undefined
   /** Content hashes of all definitions and lookups. */
   readonly definitions: readonly string[]
   request(context: RequestContext): RequestProgram

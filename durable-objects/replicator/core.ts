@@ -1,11 +1,11 @@
 import type { Serving } from '../../protocol/messages.ts'
-import { bucketHash, bucketObjectName } from '../../protocol/names.ts'
+import { bucketHash, bucketObjectName, mailboxPrefix } from '../../protocol/names.ts'
 import type { OpId } from '../../protocol/ops.ts'
 import type { RowProgram } from '../../sync-config/types.ts'
 import { combinePlans } from '../../sync-config/index.ts'
 import type { TenantSettings } from '../directory/settings.ts'
 import type { Environment } from '../environment.ts'
-import { Batch, deliveredOf, MAILBOX_TABLE, mailboxKey, type BatchSources } from './batch.ts'
+import { Batch, deliveredOf, MAILBOX_DEFINITION, MAILBOX_TABLE, mailboxKey, type BatchSources } from './batch.ts'
 import { Buckets } from './buckets.ts'
 import { Configs } from './configs.ts'
 import { Definitions } from './definitions.ts'
@@ -185,7 +185,10 @@ export class Core {
     const sources: BatchSources = {
       evaluate: (table, row) => evaluateNames(this.evaluation, table.names ?? [table], row),
       state: (ref, table) => this.rows.get(ref, table.name),
-      number: (bucket, definition) => this.buckets.number(bucket, definition),
+      number: (bucket, definition) => {
+        const name = definition === MAILBOX_DEFINITION ? bucket.replace(mailboxPrefix(), mailboxPrefix(this.state.seed())) : bucket
+        return this.buckets.number(name, definition)
+      },
       skipped: ({ schema, name }, key, reason) =>
         this.diagnostics.add({ code: 'ROCKPOOL_ROW_SKIPPED', table: `${schema}.${name}`, key, reason }),
     }

@@ -55,7 +55,7 @@ export class Definitions {
    * because op ids began anew.
    */
   bind(plan: Plan, seed: string): Plan {
-    return bindPlan(plan, (named) => {
+    return bindPlan(plan, seed, (named) => {
       const current = this.current(named.hash)
       if (current) return current.bucket
       const generation = (this.#newest(named.hash)?.generation ?? 0) + 1

@@ -47,7 +47,7 @@ export class Deploys {
 
   /** The plan with the names of its buckets. */
   bind(plan: Plan): Plan {
-    return this.#sources.definitions.bind(plan, this.#seed())
+    return this.#sources.definitions.bind(plan, this.#sources.state.seed())
   }
 
   /** Compared with what serves, and with what is evaluated anyway. */
@@ -178,10 +178,6 @@ export class Deploys {
       configs.add({ origin: 'script', plan: hash, created: time, state: 'serving', served: time, retired: null, error: null, copy: [] }, '')
       definitions.begin(plans.load(hash), 'maintained')
     })
-  }
-
-  #seed(): string {
-    return this.#sources.state.storageId().slice(0, 6)
   }
 
   #time(): string {

@@ -180,6 +180,11 @@ export class StateStore {
     return id
   }
 
+  /** What names of buckets of this storage have in common. */
+  seed(): string {
+    return this.storageId().slice(0, 6)
+  }
+
   /** The decode state of a batch that is about to be stored in the outbox, and with it. No row written. */
   advance(decode: Decode): StoredDecode {
     this.#values.decode = decode

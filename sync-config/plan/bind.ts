@@ -47,10 +47,10 @@ const tablesOf = (queries: readonly { table: TablePattern }[]): TableName[] =>
 
 /**
  * The plan with the names of its buckets written into it: the same for a definition that is there already under another name, others for one that
- * comes back when its buckets are gone. `prefix` answers what they begin with.
+ * comes back when its buckets are gone. `prefix` answers what they begin with, `seed` is that of the storage.
  */
-export function bindPlan(plan: Plan, prefix: (named: Named) => string): Plan {
+export function bindPlan(plan: Plan, seed: string, prefix: (named: Named) => string): Plan {
   const { definitions, lookups } = contentOf(plan)
   const bind = <T extends Named>(named: T): T => ({ ...named, bucket: prefix(named) })
-  return { ...plan, definitions: definitions.map(bind), lookups: lookups.map(bind) }
+  return { ...plan, seed, definitions: definitions.map(bind), lookups: lookups.map(bind) }
 }

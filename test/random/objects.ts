@@ -96,7 +96,7 @@ export async function storedBuckets(edgeDirectory: string): Promise<Stored> {
         problems.push(`I3: ${name}: the totals of page ${page.last_op} are not those of its ops`)
       }
     }
-    if (name.startsWith('mailbox#') || rows.size === 0) continue
+    if (name.startsWith('mailbox') || rows.size === 0) continue
     const bucket = name.slice(name.indexOf('#') + 1)
     contents.set(bucket, [...(contents.get(bucket) ?? []), ...[...rows.values()].map((data) => canonical(JSON.parse(data)))].sort())
   }
