@@ -1,12 +1,9 @@
 import { parseArgs } from 'node:util'
-import type { Sql } from 'postgres'
-import { findTables } from '../postgres/catalog.ts'
-import { checkServer, connectSource, DEFAULT_PUBLICATION, sourceError } from '../postgres/index.ts'
+import { checkServer, connectSource, readSchema, sourceError, unfollowable } from '../postgres/index.ts'
 import { RockpoolError } from '../protocol/errors.ts'
 import { compileConfig } from '../sync-config/compile.ts'
 import { explainPlan } from '../sync-config/explain.ts'
 import { loadPlan } from '../sync-config/index.ts'
-import type { SourceSchema } from '../sync-config/schema.ts'
 import { checkReachable } from './check-source.ts'
 import { readConfigFile } from './config-file.ts'
 import { frame, type Paint } from './frame.ts'
@@ -72,41 +69,19 @@ async function readSource(url: string) {
   const sql = connectSource(url, { ca: process.env.DATABASE_CA || undefined })
   const close = () => sql.end({ timeout: 1 })
   try {
-    const rows = await sql<{ schema: string; name: string; columns: string[] }[]>`
-      SELECT n.nspname AS schema, c.relname AS name, json_agg(a.attname ORDER BY a.attnum) AS columns
-      FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_attribute a ON a.attrelid = c.oid
-      WHERE c.relkind IN ('r', 'p') AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND a.attnum > 0 AND NOT a.attisdropped
-      GROUP BY n.nspname, c.relname`
-    const schema: SourceSchema = { tables: rows.map(({ schema: name, name: table, columns }) => ({ schema: name, name: table, columns })) }
+    const schema = await readSchema(sql)
     const problem = await checkServer(sql).then(
       () => null,
       (error: unknown) => (error instanceof RockpoolError ? error.message : String(error)),
     )
-    const refused = async (tables: readonly { schema: string; name: string }[]) => {
-      const found = await findTables(sql, tables)
-      const published = await publication(sql)
-      return found.flatMap((table) => {
-        const reason = table.refused ?? (published.has(table.oid) || published.canAdd.has(table.oid) ? null : published.advice)
-        return reason === null ? [] : [{ table: `${table.schema}.${table.name}`, reason }]
-      })
-    }
+    // That a table is missing is among the warnings of the file.
+    const refused = async (tables: readonly { schema: string; name: string }[]) =>
+      (await unfollowable(sql, tables, process.env.PUBLICATION)).flatMap(({ missing, table, reason }) =>
+        missing ? [] : [{ table, reason }],
+      )
     return { schema, problem, refused, close }
   } catch (error) {
     await close()
     throw new UsageError(`the database cannot be used: ${sourceError(error).message}`)
   }
-}
-
-/** Tables in the publication, and those that this role could add because it owns them. */
-async function publication(sql: Sql): Promise<{ has(oid: number): boolean; canAdd: Set<number>; advice: string }> {
-  const name = process.env.PUBLICATION ?? DEFAULT_PUBLICATION
-  const given = process.env.PUBLICATION !== undefined
-  const rows = await sql<{ oid: string; published: boolean; owned: boolean; may_create: boolean }[]>`
-    SELECT c.oid::text, pg_has_role(current_user, c.relowner, 'USAGE') AS owned,
-      has_database_privilege(current_database(), 'CREATE') OR EXISTS (SELECT FROM pg_publication WHERE pubname = ${name}) AS may_create,
-      EXISTS (SELECT FROM pg_publication_tables t WHERE t.pubname = ${name} AND t.schemaname = n.nspname AND t.tablename = c.relname) AS published
-    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind = 'r'`
-  const published = new Set(rows.flatMap((row) => (row.published ? [Number(row.oid)] : [])))
-  const canAdd = new Set(rows.flatMap((row) => (!given && row.owned && row.may_create ? [Number(row.oid)] : [])))
-  return { has: (oid) => published.has(oid), canAdd, advice: `it is not in the publication ${name}: ALTER PUBLICATION ${name} ADD TABLE …` }
 }

@@ -10,6 +10,7 @@ import { limitBindings, limitsOf } from './limits.ts'
 import type { DevOptions } from './options.ts'
 import { UsageError } from './problem.ts'
 import { developmentSecret } from './secret.ts'
+import { watchConfig } from './watch-config.ts'
 
 const EXAMPLE_PORT_OFFSET = 1
 
@@ -57,6 +58,8 @@ export async function dev(options: DevOptions, say: (line: string) => void, sign
     })
     stops.push(() => edge.dispose())
     await edge.start()
+    const watched = watchConfig({ file: configPath(options.syncConfig), text: syncConfig, url, jwtSecret, jwtAudience, say })
+    stops.push(async () => watched.close())
     if (options.example) {
       say('example    starting …')
       const { startExample } = await import('../examples/todos/server.ts')
@@ -74,9 +77,11 @@ export async function dev(options: DevOptions, say: (line: string) => void, sign
   }
 }
 
+const configPath = (file: string | undefined): string => (file === undefined ? join(ROOT, 'sync-config.yaml') : resolve(file))
+
 /** The text of the sync config, checked. Throws UsageError with every error and its place. */
 async function readSyncConfig(file: string | undefined): Promise<string> {
-  const path = file === undefined ? join(ROOT, 'sync-config.yaml') : resolve(file)
+  const path = configPath(file)
   const text = await readFile(path, 'utf8').catch((error: unknown) => {
     throw new UsageError(`the sync config cannot be read: ${error instanceof Error ? error.message : String(error)}`)
   })

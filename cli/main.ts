@@ -5,7 +5,7 @@ import { devOptions, tokenOptions } from './options.ts'
 import { UsageError } from './problem.ts'
 import { closest } from '../sync-config/text/closest.ts'
 
-const COMMANDS = ['dev', 'token', 'sql', 'check', 'explain', 'eval', 'version', 'help']
+const COMMANDS = ['dev', 'token', 'sql', 'check', 'explain', 'deploy', 'rollback', 'eval', 'version', 'help']
 
 const HELP = `rockpool: SQLite on every device in step with Postgres, on Cloudflare
 
@@ -14,6 +14,8 @@ const HELP = `rockpool: SQLite on every device in step with Postgres, on Cloudfl
   rockpool sql "SELECT …"            SQL in the development database
   rockpool check FILE                errors and warnings of a sync config  [--database-url URL] [--json]
   rockpool explain FILE              what a sync config means and costs  [--json]
+  rockpool deploy FILE               a sync config without a pause  [--url URL] [--token TOKEN] [--yes] [--dry-run] [--force] [--json]
+  rockpool rollback                  back to the one that served before  [the same]
   rockpool eval CASE.json…           evaluates cases of rows and requests  [--out DIR] [--as-deployed]
   rockpool version
 
@@ -25,6 +27,7 @@ Options of dev, each with an environment variable of the same name (--database-u
   --jwt-audience AUD                 rockpool
   --data DIR                         .rockpool/data
   --no-example
+deploy and rollback go to rockpool dev when nothing else is said; ROCKPOOL_URL and ROCKPOOL_TOKEN say it, too.
 Keys of identity providers (JWT_KEYS, JWKS_URL, SUPABASE_URL …, see docs/auth.md) are taken from the environment.`
 
 async function run(command: string | undefined, args: string[]): Promise<void> {
@@ -65,6 +68,14 @@ async function run(command: string | undefined, args: string[]): Promise<void> {
       const { output, ok } = await (command === 'check' ? check : explain)(args, process.stdout.isTTY === true && !process.env.NO_COLOR)
       console.log(output)
       process.exitCode = ok ? 0 : 1
+      return
+    }
+    case 'deploy':
+    case 'rollback': {
+      const { deploy, rollback } = await import('./deploy.ts')
+      const interactive = process.stdout.isTTY === true && process.stdin.isTTY === true
+      const terminal = { out: (text: string) => process.stdout.write(text), interactive, colour: interactive && !process.env.NO_COLOR }
+      process.exitCode = (await (command === 'deploy' ? deploy : rollback)(args, terminal)) ? 0 : 1
       return
     }
     case 'eval': {

@@ -57,6 +57,18 @@ export const FAULT_POINTS = {
   'read.apply': ['throw', 'abort', 'drop'],
   'read.progress': ['throw', 'abort', 'drop'],
 
+  'deploy.checked': ['throw', 'abort', 'delay'],
+  'deploy.add': ['throw', 'abort'],
+  'deploy.begin': ['throw', 'abort'],
+  'deploy.begun': ['throw', 'abort'],
+  'deploy.switched': ['throw', 'abort'],
+  'deploy.drop': ['throw', 'abort'],
+  'drop.step': ['throw', 'abort', 'drop', 'delay'],
+  'drop.swept': ['throw', 'abort'],
+  'drop.remove': ['throw', 'abort', 'delay'],
+  'drop.removed': ['throw', 'abort', 'delay'],
+  'drop.done': ['throw', 'abort'],
+
   'bucket.append': ['throw', 'abort', 'delay'],
   'bucket.appended': ['throw', 'abort', 'delay'],
   'bucket.state': ['throw', 'abort', 'delay'],
@@ -95,7 +107,12 @@ const shape = z.object({
   /** Only these kinds. */
   kinds: z.array(z.enum(['throw', 'abort', 'delay', 'drop'])).optional(),
   delayMs: z.number().default(20),
+  /** Nothing else, and at this point the whole process stands still until somebody kills it. */
+  hangAt: z.string().optional(),
 })
+
+/** Until then an object of an isolate that was just started comes to what it does in any case. */
+const HANG_AFTER_MS = 1_500
 
 interface Schedule {
   hits: number
@@ -104,6 +121,7 @@ interface Schedule {
 }
 
 class Faults {
+  readonly #began = Date.now()
   readonly #settings: z.infer<typeof shape>
   readonly #schedules = new Map<FaultPoint, Schedule>()
   #random: number
@@ -129,7 +147,9 @@ class Faults {
 
   /** The fault of this hit, null when there is none. Reported before it is done: what is aborted reports nothing any more. */
   #due(point: FaultPoint, target: FaultTarget | undefined): FaultKind | null {
-    const { rate, points, kinds: wanted, eager, fading } = this.#settings
+    const { rate, points, kinds: wanted, eager, fading, hangAt } = this.#settings
+    if (hangAt === point && Date.now() - this.#began > HANG_AFTER_MS) for (;;);
+    if (hangAt !== undefined) return null
     if (points && !points.includes(point)) return null
     let schedule = this.#schedules.get(point)
     if (!schedule) this.#schedules.set(point, (schedule = { hits: 0, next: eager > 0 ? 1 : 1 + Math.floor(this.#next() / rate), fired: 0 }))

@@ -31,6 +31,7 @@ export interface SettingBindings {
   WAL_CHECK_SECONDS?: string | number
   WAL_POLICY?: string
   WAL_KEEP_GB?: string | number
+  RETIRE_GRACE_SECONDS?: string | number
   /** Limits of the sync config and of each client, whole numbers; see `sync-config/limits.ts`. */
   MAX_DISJUNCTS?: string | number
   MAX_BUCKETS_PER_STREAM?: string | number

@@ -16,3 +16,4 @@ export { dropSlot, measureSlot, type SlotHolder, type SlotMeasure } from './slot
 export { TouchedKeys } from './copy-rules.ts'
 export { emitMarker } from './marker.ts'
 export { TableDecoder } from './values.ts'
+export { estimateRows, readSchema, unfollowable, type Unfollowable } from './deploy-check.ts'

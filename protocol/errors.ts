@@ -21,6 +21,8 @@ export type ErrorCode =
   | 'ROCKPOOL_INTERNAL' // a fault of ours
   | 'ROCKPOOL_SETTINGS' // a setting is missing or not valid
   | 'ROCKPOOL_SYNC_CONFIG' // the sync config has errors
+  | 'ROCKPOOL_DEPLOY' // a deploy or rollback that cannot be done
+  | 'ROCKPOOL_OPERATOR' // the token is not one of an operator
   | 'ROCKPOOL_MESSAGE_VERSION' // a private message of an unknown version
   | 'ROCKPOOL_CLIENT_FRAME' // a native WebSocket frame is not valid
   | 'ROCKPOOL_CREDIT' // the native client sent no credit for too long
@@ -73,7 +75,10 @@ function statusOf(code: ErrorCode): number {
     case 'ROCKPOOL_CLIENT_FRAME':
       return 400
     case 'ROCKPOOL_BUCKET':
+    case 'ROCKPOOL_OPERATOR':
       return 403
+    case 'ROCKPOOL_DEPLOY':
+      return 409
     case 'PSYNC_S2002':
       return 404
     case 'PSYNC_S2004':

@@ -107,6 +107,99 @@ export interface SlotStatus {
   maxKeepBytes: number | null
 }
 
+/** `script`: the one that the script carries. `rollback`: the one that served before. */
+export type ConfigOrigin = 'script' | 'admin' | 'rollback'
+
+/** A sync config that was deployed. Times as ISO 8601. */
+export interface ConfigStatus {
+  /** From 1, in the order in which they were deployed. */
+  number: number
+  origin: ConfigOrigin
+  /**
+   * `copying`: it is to serve, and what its new definitions need is being copied. `serving`: clients have it. `previous`: it served, and is still maintained,
+   * so that it can serve again at once. `failed`: see `error`. `superseded`: given up, or out of use for longer than RETIRE_GRACE_SECONDS.
+   */
+  state: 'copying' | 'serving' | 'previous' | 'failed' | 'superseded'
+  /** Hash of its plan, null when it has none. */
+  plan: string | null
+  created: string
+  /** Since when it serves or served, and when it ceased to; null: never. */
+  served: string | null
+  retired: string | null
+  error: { code: string; message: string } | null
+  /** Tables that its new definitions read, with the rows that they were thought to have. */
+  copy: TableEstimate[]
+}
+
+export interface TableEstimate {
+  /** `schema.name` */
+  table: string
+  rows: number
+}
+
+/** Of a deploy. */
+export interface DeployStatus {
+  serving: ConfigStatus | null
+  next: ConfigStatus | null
+  /** The newest one, if it could not be deployed. */
+  failed: ConfigStatus | null
+  /** How much of what `next` needs is copied, 0 to 1; null without one. */
+  progress: number | null
+  /** Definitions out of use whose buckets are being deleted. */
+  dropping: number
+}
+
+/** A definition, lookup or event, as the sync config calls it. */
+export interface PartStatus {
+  kind: 'data' | 'lookup' | 'event'
+  name: string
+}
+
+/** What a deploy changes. */
+export interface DeployDifference {
+  plan: string
+  /** `kept` are maintained already, so nothing of theirs is copied, and clients keep what they have. */
+  definitions: { kept: PartStatus[]; added: PartStatus[]; removed: PartStatus[] }
+  copy: TableEstimate[]
+  /** Tables that cannot be followed. */
+  refused: { table: string; reason: string }[]
+  /** Streams of clients that are open. */
+  streams: number
+  warnings: { code: string; message: string; place: { line: number; column: number } }[]
+}
+
+export interface DeployRequest extends Versioned {
+  yaml: string
+  /** Only what it would change. */
+  dryRun: boolean
+  /** Also when tables of new definitions cannot be followed. */
+  force: boolean
+  /** Only when this is the hash of the serving plan. */
+  ifMatch: string | null
+}
+
+/** `config`: null for a dry run. */
+export interface DeployAnswer {
+  config: ConfigStatus | null
+  difference: DeployDifference
+}
+
+/** `cancelled`: there was a deploy under way, and it was given up instead. */
+export interface RollbackAnswer {
+  config: ConfigStatus | null
+  cancelled: ConfigStatus | null
+  difference: DeployDifference | null
+}
+
+/** `yaml`: text of the serving one, '' when it is not known. */
+export interface ConfigsAnswer extends DeployStatus {
+  yaml: string
+  /** Newest first. */
+  history: ConfigStatus[]
+  tables: TableCopyStatus[]
+  waitingFor: string | null
+}
+
 export interface TableCopyStatus {
   table: string
   /** `removing`: it is not followed any more, its rows are taken out of the buckets. */
@@ -115,6 +208,8 @@ export interface TableCopyStatus {
   block: number
   blocks: number
   rows: number
+  /** 0 to 1, over all its partitions. */
+  progress: number
 }
 
 export interface ReplicatorStatus {
@@ -131,6 +226,7 @@ export interface ReplicatorStatus {
   /** Commit time of the last stored transaction, ISO 8601. */
   lastCommit: string | null
   copy: { tables: TableCopyStatus[]; waitingFor: string | null } | null
+  deploy: DeployStatus
   relays: number
   session: SessionStatus
   /** Null before the first session, and when there is no slot. */
@@ -152,6 +248,12 @@ export interface ReplicatorStatus {
   error: { code: string; message: string } | null
 }
 
+/** RPC of the Relay object. */
+export interface RelayRpc {
+  /** How many streams are open. */
+  streams(request: Versioned): Promise<number>
+}
+
 /** RPC of the Replicator object. */
 export interface ReplicatorRpc {
   /** Stores the relay's name; from now on the replicator keeps a socket to it until it refuses. */
@@ -166,6 +268,14 @@ export interface ReplicatorRpc {
   /** The same with a number that the client chose, decimal in 1 … 2^63-1. Answers the highest one of this client, which is the one to come. */
   checkpointRequest(request: Versioned & { user: string; clientId: string; id: string }): Promise<{ id: string }>
   status(request: Versioned): Promise<ReplicatorStatus>
+  /**
+   * Deploys a sync config, in the background. Throws ROCKPOOL_SYNC_CONFIG with its errors, ROCKPOOL_DEPLOY when it may not be deployed, or an error of the
+   * database; then nothing is stored.
+   */
+  deploy(request: DeployRequest): Promise<DeployAnswer>
+  /** Back to the sync config that served before. Throws as `deploy`. */
+  rollback(request: Versioned & { dryRun: boolean }): Promise<RollbackAnswer>
+  configs(request: Versioned): Promise<ConfigsAnswer>
   /** The dead man's switch: makes sure that an alarm stands if there is anything to do. */
   wake(request: Versioned): Promise<void>
 }

@@ -27,9 +27,12 @@ export async function bucketObjectName(tenant: string, bucket: string): Promise<
  * The mailbox of a client: its write checkpoints arrive there as the rows of table `write_checkpoint`, `{"id":"w","n":"<decimal>"}`.
  * Keyed by user and client, because one client id may be used by several users over time.
  */
-export function mailboxName(user: string, clientId: string): string {
-  return `mailbox#${JSON.stringify([user, clientId])}`
+export function mailboxName(user: string, clientId: string, seed?: string): string {
+  return `${mailboxPrefix(seed)}${JSON.stringify([user, clientId])}`
 }
+
+/** A storage of the replicator that began anew has mailboxes of its own: see `Plan.seed`. */
+export const mailboxPrefix = (seed?: string): string => (seed === undefined ? 'mailbox#' : `mailbox.${seed}#`)
 
 /** How notices and relays call a bucket. */
 export const bucketHash = (bucket: string): string => hash64(bucket)

@@ -45,8 +45,10 @@ export function compileConfig(yaml: string, settings: CompileSettings = {}): Det
 
 function compilePlan(config: ConfigText, findings: Findings, settings: CompileSettings, limits: CompileLimits): Plan {
   const values = valueOptions(config.options)
-  const definitions = new Contents<Definition>(values, findings.work)
-  const lookups = new Contents<Lookup>(values, findings.work)
+  // The reference keeps equal contents of two names apart; here a name is only what people call it, so a new one changes nothing.
+  const named = settings.copyTraps ?? false
+  const definitions = new Contents<Definition>(values, named, findings.work)
+  const lookups = new Contents<Lookup>(values, named, findings.work)
   const context: Context = {
     findings,
     edition: config.options.edition,
@@ -108,21 +110,24 @@ function warnUnused(context: Context, texts: readonly CteText[], ctes: Ctes): vo
   }
 }
 
-/** Contents with their hashes, equal ones once. Labels are for people and do not count. */
-class Contents<T extends { hash: string }> {
+/** Contents with their hashes, equal ones once. Labels are for people and do not count, nor do names unless `named`. */
+class Contents<T extends { hash: string; name: string }> {
   readonly #values: unknown
+  readonly #named: boolean
   readonly #work: Work
   readonly #indexes = new Map<string, number>()
   readonly all: T[] = []
 
-  constructor(values: unknown, work: Work) {
+  constructor(values: unknown, named: boolean, work: Work) {
     this.#values = values
+    this.#named = named
     this.#work = work
   }
 
   add(content: Omit<T, 'hash'>): number
   add(content: T): number {
-    const text = contentText([this.#values, withoutLabels(content)])
+    const { name, ...rest } = content
+    const text = contentText([this.#values, withoutLabels(this.#named ? { name, ...rest } : rest)])
     this.#work.step('plan', Math.ceil(text.length / 10))
     const hash = textHash(text)
     const known = this.#indexes.get(hash)

@@ -4,6 +4,9 @@ import type { CompileLimits, CompileResult, LoadedPlan, Plan, RequestLimits } fr
 
 export type * from './types.ts'
 export { parsePlan, planHash } from './plan/hash.ts'
+export { bindPlan, means, partsOf, type PlanPart } from './plan/bind.ts'
+export { combinePlans } from './load/combine.ts'
+export { bucketPrefix, definitionOf } from './plan/plan.ts'
 
 /**
  * Compiles a sync config. All errors of the file at once, each with a stable code and its place; warnings too.

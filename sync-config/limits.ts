@@ -4,6 +4,9 @@ export type Limits = CompileLimits & RequestLimits
 
 export const DEFAULT_LIMITS: Limits = { disjuncts: 100, streamBuckets: 100, buckets: 1_000, lookupRows: 1_000 }
 
+/** UTF-8 bytes of a sync config that is deployed: it is stored as one value. */
+export const MAX_CONFIG_BYTES = 1_500_000
+
 /**
  * The settings by which a tenant changes them. The most that may be set is what one stream can still hold in memory and re-read at a
  * change: a bucket or a row of a lookup costs it a few hundred bytes, and a lookup bucket is one call.

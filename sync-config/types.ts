@@ -22,6 +22,8 @@ export interface Finding {
 export interface Plan {
   /** Schema version of this JSON form. */
   version: number
+  /** In a plan that is bound to names of buckets: of the storage that these are of. */
+  seed?: string
   [part: string]: unknown
 }
 
@@ -36,7 +38,7 @@ export interface TableName {
 /** A row in one bucket: of a data bucket, or of a lookup bucket (then `objectType` is the lookup's name, `data` its outputs). */
 export interface BucketRow {
   bucket: string
-  /** Hash of the definition or lookup that the bucket belongs to. */
+  /** The definition or lookup that the bucket belongs to: its hash and, in a bound plan, its generation. */
   definition: string
   objectType: string
   objectId: string
@@ -101,15 +103,21 @@ export interface RequestProgram {
   resolve(rows: (lookupBucket: string) => readonly string[] | undefined): Resolution
 }
 
-export interface LoadedPlan {
-  /** Hash of the plan's content: equal plans have equal hashes. */
-  readonly hash: string
-  /** Content hashes of all definitions and lookups. */
-  readonly definitions: readonly string[]
+/** What source rows become under one plan or several. */
+export interface RowProgram {
   /** The source tables it reads; `name` may end in the wildcard `%`. */
   readonly tables: readonly TableName[]
   reads(table: TableName): boolean
   evaluateRow(table: TableName, row: SourceRow): EvaluatedRow
+}
+
+export interface LoadedPlan extends RowProgram {
+  /** Hash of the plan's content: equal plans have equal hashes. */
+  readonly hash: string
+  /** See `Plan.seed`. */
+  readonly seed?: string | undefined
+  /** Content hashes of all definitions and lookups. */
+  readonly definitions: readonly string[]
   request(context: RequestContext): RequestProgram
 }
 

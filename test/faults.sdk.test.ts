@@ -14,7 +14,16 @@ const missing = new Set(wanted)
 const log = process.env.ROCKPOOL_LOG ? (line: string) => console.log(line) : undefined
 
 async function withFaults(seed: number, steps: number, faults: NonNullable<RunOptions['faults']>): Promise<void> {
-  const report = await run({ seed, steps, between: 40, largeEvery: 10, disruptions: false, faults, ...(log ? { log } : {}) })
+  const report = await run({
+    seed,
+    steps,
+    between: 40,
+    largeEvery: 10,
+    deployEvery: 9,
+    disruptions: false,
+    faults,
+    ...(log ? { log } : {}),
+  })
   expect(report.checkpoints).toBeGreaterThan(5)
   expect(report.faults.size).toBeGreaterThan(0)
   for (const fault of report.faults.keys()) missing.delete(fault)

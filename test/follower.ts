@@ -50,6 +50,8 @@ export class Followed {
   readonly problems: string[] = []
   checkpoint = 0
   checkpoints = 0
+  /** Ops that came, also those that came again. */
+  received = 0
   writeCheckpoint = 0n
   /** Ops that compaction leaves. */
   moves = 0
@@ -87,6 +89,7 @@ export class Followed {
     const held = this.buckets.get(bucket) ?? new FollowedBucket()
     this.buckets.set(bucket, held)
     let after = held.after
+    this.received += data.length
     for (const op of data) {
       const id = Number(op.op_id)
       if (id <= after) this.problems.push(`${bucket}: op ${id} came after ${after}`)

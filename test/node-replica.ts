@@ -2,7 +2,7 @@ import type { Sql } from 'postgres'
 import { Batch } from '../durable-objects/replicator/batch.ts'
 import { Buckets } from '../durable-objects/replicator/buckets.ts'
 import { Intake, type SourceTable } from '../durable-objects/replicator/intake.ts'
-import { evaluateAll } from '../durable-objects/replicator/plans.ts'
+import { evaluateNames } from '../durable-objects/replicator/plans.ts'
 import { Reader, waitForEarlier, type ChunkSize } from '../durable-objects/replicator/reader.ts'
 import { RowStates } from '../durable-objects/replicator/row-state.ts'
 import { MIGRATIONS } from '../durable-objects/replicator/storage.ts'
@@ -12,7 +12,7 @@ import { testDatabase } from '../durable-objects/test-database.ts'
 import { connectSource, emitMarker, openReplication, prepareSource, type ReplicationSession } from '../postgres/index.ts'
 import type { WireOp } from '../protocol/ops.ts'
 import { compile, loadPlan } from '../sync-config/index.ts'
-import type { LoadedPlan } from '../sync-config/types.ts'
+import type { LoadedPlan, RowProgram } from '../sync-config/types.ts'
 
 export interface ReplicaOptions {
   url: string
@@ -40,7 +40,7 @@ export class NodeReplica {
   /** Bucket, object and subkey → data. */
   readonly #objects = new Map<string, { id: string; data: string }>()
   readonly #markers = new Map<string, () => void>()
-  #evaluating: LoadedPlan[] = []
+  #evaluating: RowProgram | null = null
   #counter = 0
   #intake: Intake | null = null
   #reader: Reader | null = null
@@ -99,7 +99,7 @@ export class NodeReplica {
   /** From now on the sync config sees the stream; resolves when what was there before is copied. */
   async copy(): Promise<void> {
     this.#intake?.flush()
-    this.#evaluating = [this.#plan]
+    this.#evaluating = this.#plan
     await this.#read()
   }
 
@@ -162,7 +162,8 @@ export class NodeReplica {
 
   #newBatch(): Batch {
     return new Batch(this.#counter, {
-      evaluate: (table, row) => evaluateAll(this.#evaluating, table.names ?? [table], row),
+      evaluate: (table, row) =>
+        this.#evaluating ? evaluateNames(this.#evaluating, table.names ?? [table], row) : { rows: [], errors: [] },
       state: (ref, table) => this.#rows.get(ref, table.name),
       number: (bucket, definition) => this.#buckets.number(bucket, definition),
       skipped: (table, key, reason) => (this.#failure ??= new Error(`${table.name} ${key}: ${reason}`)),

@@ -16,11 +16,17 @@ export const AUDIENCE = 'rockpool-test'
 export const newSecret = (): string => randomBytes(32).toString('base64url')
 
 /** A token as an application's backend would sign it. */
-export async function token(secret: string, user: string, seconds = 3600, claims: Record<string, unknown> = {}): Promise<string> {
+export async function token(
+  secret: string,
+  user: string,
+  seconds = 3600,
+  claims: Record<string, unknown> = {},
+  audience = AUDIENCE,
+): Promise<string> {
   return new SignJWT(claims)
     .setProtectedHeader({ alg: 'HS256' })
     .setSubject(user)
-    .setAudience(AUDIENCE)
+    .setAudience(audience)
     .setIssuedAt()
     .setExpirationTime(`${seconds}s`)
     .sign(Buffer.from(secret, 'base64url'))

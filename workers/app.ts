@@ -5,6 +5,7 @@ import type { Environment } from '../durable-objects/environment.ts'
 import { RockpoolError } from '../protocol/errors.ts'
 import { MESSAGE_VERSION } from '../protocol/messages.ts'
 import { DEFAULT_TENANT, replicatorName } from '../protocol/names.ts'
+import { admin } from './admin/index.ts'
 import { tokenRules } from './auth/keys.ts'
 import { tokenOfHeader, verifyToken, type Session } from './auth/token.ts'
 import { checkpointRequest } from './checkpoint-request.ts'
@@ -78,6 +79,8 @@ app.get('/status', async (c) => {
 app.get('/probes/:probe{startup|liveness|readiness}', (c) => c.json({ data: { started: true, ready: true } }))
 
 app.route('/buckets', direct)
+
+app.route('/admin', admin)
 
 /** Some clients put their own path behind the address, or none: the WebSocket is the same everywhere. */
 app.notFound((c) => (isUpgrade(c) ? webSocketStream(c.env, DEFAULT_TENANT) : refuse(noRoute(c))))

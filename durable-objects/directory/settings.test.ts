@@ -10,7 +10,15 @@ describe('settings of a tenant', () => {
     expect(settings({ SLOT: '', WAL_POLICY: '' })).toEqual({
       ...{ databaseUrl: 'postgres://a@b/c', syncConfig: 'x', slot: 'rockpool', catalogWatchSeconds: 3 },
       ...{ idlePollSeconds: 60, idlePollMaxSeconds: 14_400, lingerSeconds: 30, sessionSeconds: 600, sessionChanges: 5_000_000 },
-      ...{ batchesInFlight: 4, appendsInFlight: 32, activeBuckets: 0, walCheckSeconds: 60, walPolicy: 'keep', walKeepGb: 10 },
+      ...{
+        batchesInFlight: 4,
+        appendsInFlight: 32,
+        activeBuckets: 0,
+        walCheckSeconds: 60,
+        walPolicy: 'keep',
+        walKeepGb: 10,
+        retireGraceSeconds: 86_400,
+      },
       limits: { disjuncts: 100, streamBuckets: 100, buckets: 1_000, lookupRows: 1_000 },
     })
   })

@@ -48,6 +48,8 @@ const shape = z
     /** Over `walKeepGb` of WAL kept by the slot: only told, or the slot is dropped and everything compared. */
     walPolicy: z.enum(['keep', 'drop-and-resync']),
     walKeepGb: number(0.001, 1_000_000),
+    /** How long the definitions of a sync config go on being maintained when another one serves. */
+    retireGraceSeconds: number(0, 30 * DAY),
   })
   .refine((settings) => settings.idlePollMaxSeconds >= settings.idlePollSeconds, {
     message: 'must not be less than IDLE_POLL_SECONDS',
@@ -75,6 +77,7 @@ const BINDINGS: { [Setting in keyof z.infer<typeof shape>]-?: [binding: keyof Se
   walCheckSeconds: ['WAL_CHECK_SECONDS', 60],
   walPolicy: ['WAL_POLICY', 'keep'],
   walKeepGb: ['WAL_KEEP_GB', 10],
+  retireGraceSeconds: ['RETIRE_GRACE_SECONDS', DAY],
 }
 
 /**

@@ -1,8 +1,9 @@
 import { DurableObject } from 'cloudflare:workers'
-import { MESSAGE_VERSION, PING, PONG, SOCKET_CREDIT, type AckFrame } from '../../protocol/messages.ts'
+import { MESSAGE_VERSION, PING, PONG, SOCKET_CREDIT, type AckFrame, type RelayRpc, type Versioned } from '../../protocol/messages.ts'
 import { bucketObjectName, replicatorName } from '../../protocol/names.ts'
 import type { Environment } from '../environment.ts'
 import { enableFaults, fault, pause } from '../faults.ts'
+import { checkVersion } from '../version.ts'
 import { attachmentOf, packHashes, unpackHashes, type ReplicatorAttachment, type StreamAttachment } from './attachments.ts'
 import { replicatorFrame, streamFrame } from './frames.ts'
 import { RelayMachine } from './machine.ts'
@@ -21,7 +22,7 @@ const FIRST_WAIT_MS = 50
 const MAX_WAIT_MS = 5_000
 
 /** One relay: wires the sockets of streams and of the replicator to the machine. Nothing is stored; attachments survive hibernation. */
-export class Relay extends DurableObject<Environment> {
+export class Relay extends DurableObject<Environment> implements RelayRpc {
   readonly #tenant: string
   readonly #name: string
   readonly #machine: RelayMachine<WebSocket>
@@ -89,6 +90,11 @@ export class Relay extends DurableObject<Environment> {
       },
     })
     this.#wake()
+  }
+
+  async streams(request: Versioned): Promise<number> {
+    checkVersion(request)
+    return this.#streams.size
   }
 
   override async fetch(request: Request): Promise<Response> {

@@ -1,11 +1,16 @@
 import type { Serving } from '../../protocol/messages.ts'
-import { bucketHash, bucketObjectName } from '../../protocol/names.ts'
+import { bucketHash, bucketObjectName, mailboxPrefix } from '../../protocol/names.ts'
 import type { OpId } from '../../protocol/ops.ts'
-import type { LoadedPlan } from '../../sync-config/types.ts'
+import type { RowProgram } from '../../sync-config/types.ts'
+import { combinePlans } from '../../sync-config/index.ts'
 import type { TenantSettings } from '../directory/settings.ts'
 import type { Environment } from '../environment.ts'
-import { Batch, deliveredOf, MAILBOX_TABLE, mailboxKey, type BatchSources } from './batch.ts'
+import { Batch, deliveredOf, MAILBOX_DEFINITION, MAILBOX_TABLE, mailboxKey, type BatchSources } from './batch.ts'
 import { Buckets } from './buckets.ts'
+import { Configs } from './configs.ts'
+import { Definitions } from './definitions.ts'
+import { Deploys } from './deploys.ts'
+import { Drops } from './drops.ts'
 import { migrate } from '../database.ts'
 import { fault, pause } from '../faults.ts'
 import { durableDatabase, type DurableDatabase } from '../durable-database.ts'
@@ -15,7 +20,7 @@ import type { Flush } from './intake.ts'
 import { gapFrame, noticeFrames } from './notice.ts'
 import { Outbox, type StoredBatch } from './outbox.ts'
 import { Pipeline } from './pipeline.ts'
-import { evaluateAll, Plans } from './plans.ts'
+import { evaluateNames, Plans } from './plans.ts'
 import { Relays } from './relays.ts'
 import { RowStates } from './row-state.ts'
 import { MIGRATIONS, StateStore, type State } from './storage.ts'
@@ -42,10 +47,14 @@ export class Core {
   readonly dispatcher: Dispatcher
   readonly relays: Relays
   readonly watchers: Watchers
+  readonly configs: Configs
+  readonly definitions: Definitions
+  readonly deploys: Deploys
+  readonly drops: Drops
   /** What the slot kept when it was measured last. */
   slot: State['slot']
-  /** Plans under which rows are evaluated now. */
-  evaluating: LoadedPlan[] = []
+  /** What source rows become now: under the plan that serves, one that is to serve, and those that served until a moment ago. */
+  evaluation: RowProgram = combinePlans([])
   /** Since this object started: row changes and batches stored. */
   readonly stored = { changes: 0, batches: 0 }
   /** Called whenever a bucket has answered. */
@@ -71,7 +80,18 @@ export class Core {
     if (reset !== undefined) this.diagnostics.add({ code: 'ROCKPOOL_INTERNAL', reason: `the replicator began anew: ${reset}` })
     this.plans = new Plans(this.db)
     this.buckets = new Buckets(this.db)
-    this.rows = new RowStates(this.db)
+    this.configs = new Configs(this.db)
+    this.definitions = new Definitions(this.db)
+    this.drops = new Drops({
+      ...{ atomically: (work) => this.#atomically(work), state: this.state, definitions: this.definitions, buckets: this.buckets },
+      rows: () => this.rows,
+      committed: () => this.state.get('commit').committed,
+      isRead: (t) => this.tables.namesOf(t)?.some((name) => this.evaluation.reads(name)) ?? false,
+      remove: async (bucket, request) => env.BUCKET.getByName(await bucketObjectName(tenant, bucket)).remove(request),
+      failed: (bucket, reason) =>
+        this.diagnostics.add({ code: 'ROCKPOOL_BUCKET_FAILING', key: bucket, reason: `it cannot be deleted: ${reason}` }),
+    })
+    this.rows = new RowStates(this.db, this.drops.dropped)
     this.tables = new Tables(this.db)
     this.#outbox = new Outbox(this.db)
     this.dispatcher = new Dispatcher(env, tenant, ({ bucket, error }) =>
@@ -109,6 +129,10 @@ export class Core {
     })
     const decode = this.#outbox.decode()
     if (decode) this.state.found(decode)
+    this.deploys = new Deploys({
+      ...{ atomically: (work) => this.#atomically(work), state: this.state, plans: this.plans },
+      ...{ configs: this.configs, definitions: this.definitions, serving: () => this.planBehind, copy: (names) => this.tables.copy(names) },
+    })
     // The outbox holds the exact ops with their ids; buckets ignore what they have.
     for (const batch of this.#outbox.recover()) this.pipeline.dispatch(batch)
     this.#commit()
@@ -163,9 +187,12 @@ export class Core {
 
   newBatch(): Batch {
     const sources: BatchSources = {
-      evaluate: (table, row) => evaluateAll(this.evaluating, table.names ?? [table], row),
+      evaluate: (table, row) => evaluateNames(this.evaluation, table.names ?? [table], row),
       state: (ref, table) => this.rows.get(ref, table.name),
-      number: (bucket, definition) => this.buckets.number(bucket, definition),
+      number: (bucket, definition) => {
+        const name = definition === MAILBOX_DEFINITION ? bucket.replace(mailboxPrefix(), mailboxPrefix(this.state.seed())) : bucket
+        return this.buckets.number(name, definition)
+      },
       skipped: ({ schema, name }, key, reason) =>
         this.diagnostics.add({ code: 'ROCKPOOL_ROW_SKIPPED', table: `${schema}.${name}`, key, reason }),
     }
@@ -187,6 +214,7 @@ export class Core {
         this.state.set('decode', decode)
         return null
       }
+      if (plan !== undefined) this.deploys.switched(plan)
       const stored = { last: batch.counter, final, plan: plan ?? this.planBehind, appends: batch.appends }
       const added = this.#outbox.add({ ...stored, decode: this.state.advance(decode) })
       fault('batch.outbox')
@@ -203,8 +231,11 @@ export class Core {
     batch.counter++
     const { position } = this.state.get('decode')
     this.store({ batch, position, partial: null, incomplete: new Map() }, plan)
-    this.state.set('next', null)
-    this.evaluating = [this.plans.load(plan)]
+  }
+
+  /** A session begins, and nothing is under way between stream and storage: what deploys have changed takes effect. */
+  begin(graceSeconds: number): void {
+    this.evaluation = this.deploys.begin(graceSeconds, this.state.get('decode').counter)
   }
 
   /** Resolves when everything written so far is durable. */

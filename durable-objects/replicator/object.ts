@@ -1,12 +1,24 @@
 import { DurableObject } from 'cloudflare:workers'
+import type { Sql } from 'postgres'
 import { connectSource, emitMarker, parseLsn } from '../../postgres/index.ts'
 import { openSocket } from '../../postgres/socket.ts'
 import { RockpoolError } from '../../protocol/errors.ts'
-import type { ReplicatorRpc, ReplicatorState, ReplicatorStatus, Serving, Versioned } from '../../protocol/messages.ts'
+import type {
+  ConfigsAnswer,
+  DeployAnswer,
+  DeployRequest,
+  ReplicatorRpc,
+  ReplicatorState,
+  ReplicatorStatus,
+  RollbackAnswer,
+  Serving,
+  Versioned,
+} from '../../protocol/messages.ts'
 import { tenantSettings } from '../directory/settings.ts'
 import type { Environment } from '../environment.ts'
 import { enableFaults, fault, pause } from '../faults.ts'
 import { checkVersion } from '../version.ts'
+import { Admin } from './admin.ts'
 import { Core } from './core.ts'
 import type { Diagnostics } from './diagnostics.ts'
 import { markerPrefix } from './marks.ts'
@@ -24,6 +36,7 @@ export class Replicator extends DurableObject<Environment> implements Replicator
   readonly #core: Core
   readonly #tenant: string
   readonly #writes: WriteCheckpoints
+  readonly #admin: Admin
   #session: Session | null = null
   #sessions = 0
   /** Somebody asked for a session while the last one was ending. */
@@ -45,6 +58,13 @@ export class Replicator extends DurableObject<Environment> implements Replicator
       held: () => this.#core.holdsWrites,
       owed: () => this.#core.state.get('owedWrites'),
       setOwed: (owed) => this.#core.state.set('owedWrites', [...owed]),
+    })
+    this.#admin = new Admin({
+      core: this.#core,
+      settings: () => tenantSettings(this.env, this.#tenant),
+      connected: (work) => this.#connected(work),
+      begin: () => this.#begin(),
+      waitingFor: () => this.#session?.waitingFor ?? null,
     })
     // The alarm that stands behind a session which died is the guard's, which is far away.
     if (this.#core.state.get('running')) void ctx.storage.setAlarm(Date.now())
@@ -98,6 +118,21 @@ export class Replicator extends DurableObject<Environment> implements Replicator
     if (this.#core.state.get('running') || (await this.ctx.storage.getAlarm()) === null) await this.ctx.storage.setAlarm(Date.now())
   }
 
+  async deploy(request: DeployRequest): Promise<DeployAnswer> {
+    checkVersion(request)
+    return this.#admin.deploy(request)
+  }
+
+  async rollback(request: Versioned & { dryRun: boolean }): Promise<RollbackAnswer> {
+    checkVersion(request)
+    return this.#admin.rollback(request)
+  }
+
+  async configs(request: Versioned): Promise<ConfigsAnswer> {
+    checkVersion(request)
+    return this.#admin.answer()
+  }
+
   async status(request: Versioned): Promise<ReplicatorStatus> {
     checkVersion(request)
     const { tables, state, relays, pipeline, dispatcher, diagnostics, stored, db } = this.#core
@@ -116,6 +151,7 @@ export class Replicator extends DurableObject<Environment> implements Replicator
       lagBytes: walEnd === null || position === null ? null : Math.max(0, Number(walEnd - parseLsn(position.lsn))),
       lastCommit: position?.time ?? null,
       copy: copying ? { tables: tables.status(), waitingFor: this.#session?.waitingFor ?? null } : null,
+      deploy: this.#admin.status(),
       relays: relays.size,
       session: {
         since: this.#session ? new Date(this.#session.since).toISOString() : null,
@@ -222,13 +258,27 @@ export class Replicator extends DurableObject<Environment> implements Replicator
     if (alarm === null || alarm > Date.now()) await this.ctx.storage.setAlarm(Date.now())
   }
 
+  /** A session that begins anew, whatever back-off there is. */
+  async #begin(): Promise<void> {
+    if (this.#session) {
+      this.#session.end()
+      this.#again = true
+    } else await this.ctx.storage.setAlarm(Date.now())
+  }
+
   async #emit(content: string): Promise<void> {
-    const settings = tenantSettings(this.env, this.#tenant)
+    const prefix = markerPrefix(tenantSettings(this.env, this.#tenant))
+    await this.#connected((sql) => emitMarker(sql, prefix, content))
+  }
+
+  /** With the session's connection, or one of its own. Throws ROCKPOOL_SOURCE_UNREACHABLE. */
+  async #connected<T>(work: (sql: Sql) => Promise<T>): Promise<T> {
     const open = this.#session?.sql
-    if (open) return emitMarker(open, markerPrefix(settings), content)
-    const sql = connectSource(settings.databaseUrl, {
+    if (open) return work(open)
+    const { databaseUrl, databaseCa } = tenantSettings(this.env, this.#tenant)
+    const sql = connectSource(databaseUrl, {
       socket: openSocket,
-      ca: settings.databaseCa,
+      ca: databaseCa,
       max: 1,
       applicationName: applicationName(this.#core),
     })
@@ -237,7 +287,7 @@ export class Replicator extends DurableObject<Environment> implements Replicator
     let timer: ReturnType<typeof setTimeout> | undefined
     const silence = new Promise<never>((_, reject) => (timer = setTimeout(() => reject(late), EMIT_MS)))
     try {
-      await Promise.race([emitMarker(sql, markerPrefix(settings), content), silence])
+      return await Promise.race([work(sql), silence])
     } finally {
       clearTimeout(timer)
       await sql.end({ timeout: 1 })

@@ -1,29 +1,32 @@
 import { RockpoolError } from '../../protocol/errors.ts'
 import type { SourceRow } from '../../protocol/values.ts'
-import { compile, loadPlan, parsePlan } from '../../sync-config/index.ts'
-import type { CompileLimits, EvaluatedRow, LoadedPlan, TableName } from '../../sync-config/types.ts'
+import { parsePlan, planHash } from '../../sync-config/index.ts'
+import type { EvaluatedRow, Plan, RowProgram, TableName } from '../../sync-config/types.ts'
 import type { Database } from '../database.ts'
 
-/** The stored plans. Those that are evaluated: the serving one and, while a new one is copied, that too. */
+/** A stored value takes 2 MB. */
+const MAX_PLAN_BYTES = 1_900_000
+
+/** The stored plans, by their hash. */
 export class Plans {
   readonly #db: Database
-  readonly #loaded = new Map<string, LoadedPlan>()
 
   constructor(db: Database) {
     this.#db = db
   }
 
-  /** Compiles and stores. Throws ROCKPOOL_SYNC_CONFIG with every error and its place. */
-  wanted(yaml: string, limits: CompileLimits): string {
-    const result = compile(yaml, limits)
-    if (!result.ok) {
-      const lines = result.errors.map((e) => `${e.place.line}:${e.place.column} ${e.code}: ${e.message}`)
-      throw new RockpoolError('ROCKPOOL_SYNC_CONFIG', `the sync config has errors: ${lines.join('; ')}`, { details: result.errors })
+  /** Answers its hash. Throws ROCKPOOL_SYNC_CONFIG for one that is too large to be kept. */
+  store(plan: Plan): string {
+    const hash = planHash(plan)
+    const body = JSON.stringify(plan)
+    if (Buffer.byteLength(body) > MAX_PLAN_BYTES) {
+      throw new RockpoolError(
+        'ROCKPOOL_SYNC_CONFIG',
+        `the sync config becomes a plan of more than ${MAX_PLAN_BYTES} bytes: make it smaller`,
+      )
     }
-    const loaded = loadPlan(result.plan)
-    this.#loaded.set(loaded.hash, loaded)
-    this.#db.run('INSERT INTO plans VALUES (?, ?) ON CONFLICT (hash) DO NOTHING', loaded.hash, JSON.stringify(result.plan))
-    return loaded.hash
+    this.#db.run('INSERT INTO plans VALUES (?, ?) ON CONFLICT (hash) DO NOTHING', hash, body)
+    return hash
   }
 
   /** JSON text of a plan, null when there is none of that hash. */
@@ -32,22 +35,23 @@ export class Plans {
     return row ? String(row.body) : null
   }
 
-  load(hash: string): LoadedPlan {
-    const known = this.#loaded.get(hash)
-    if (known) return known
+  load(hash: string): Plan {
     const text = this.text(hash)
     if (text === null) throw new RockpoolError('ROCKPOOL_INTERNAL', `plan ${hash} is not stored`)
-    const loaded = loadPlan(parsePlan(text))
-    this.#loaded.set(hash, loaded)
-    return loaded
+    return parsePlan(text)
+  }
+
+  /** Forgets all others. */
+  keepOnly(hashes: ReadonlySet<string>): void {
+    for (const row of this.#db.all('SELECT hash FROM plans')) {
+      if (!hashes.has(String(row.hash))) this.#db.run('DELETE FROM plans WHERE hash = ?', String(row.hash))
+    }
   }
 }
 
-/**
- * Evaluates a row under several plans, and under all names that its table goes by. A bucket's name says its definition, so equal outputs are one.
- */
-export function evaluateAll(plans: readonly LoadedPlan[], names: readonly TableName[], row: SourceRow): EvaluatedRow {
-  const results = plans.flatMap((plan) => names.filter((name) => plan.reads(name)).map((name) => plan.evaluateRow(name, row)))
+/** Evaluates a row under all names that its table goes by. A bucket's name says its definition, so equal outputs are one. */
+export function evaluateNames(program: RowProgram, names: readonly TableName[], row: SourceRow): EvaluatedRow {
+  const results = names.filter((name) => program.reads(name)).map((name) => program.evaluateRow(name, row))
   const [first, ...others] = results
   if (!first) return { rows: [], errors: [] }
   if (others.length === 0) return first

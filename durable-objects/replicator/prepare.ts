@@ -4,6 +4,7 @@ import type { TenantSettings } from '../directory/settings.ts'
 import type { Core } from './core.ts'
 import type { SourceTable } from './intake.ts'
 import { disconnected } from './position.ts'
+import { takeScript } from './script-config.ts'
 import { describeWal, judgeWal, wantsMarker } from './wal-guard.ts'
 
 /**
@@ -20,7 +21,8 @@ export async function prepare(
   const { publication, slot } = settings
   // Before anything that may refuse: a slot that nobody can read keeps WAL too.
   const overKept = await dropOverKept(core, settings, sql)
-  const options = { slot, tables: names(core, settings), slotWaits, ...(publication === undefined ? {} : { publication }) }
+  core.begin(settings.retireGraceSeconds)
+  const options = { slot, tables: core.evaluation.tables, slotWaits, ...(publication === undefined ? {} : { publication }) }
   const source = await prepareSource(sql, options)
   warn(core, source)
   const known = state.get('source')
@@ -54,35 +56,16 @@ async function dropOverKept(core: Core, settings: TenantSettings, sql: Sql): Pro
 }
 
 /**
- * A mistake in the sync config is told before the database is asked for anything. The slot is looked at all the same, when it can be: one that nobody
+ * The script's own sync config becomes a deploy when it is another one than it was. One with a mistake changes nothing but for what is told; when
+ * nothing serves yet, that is told before the database is asked for anything. The slot is looked at all the same, when it can be: one that nobody
  * reads keeps WAL. Throws ROCKPOOL_SYNC_CONFIG.
  */
 export async function checkSyncConfig(core: Core, settings: TenantSettings, sql: Sql): Promise<void> {
-  try {
-    core.plans.wanted(settings.syncConfig, settings.limits)
-  } catch (error) {
-    await dropOverKept(core, settings, sql).catch(() => false)
-    throw error
-  }
+  const mistake = await takeScript(core, settings, sql)
+  if (!mistake || core.planBehind !== null || core.configs.next) return
+  await dropOverKept(core, settings, sql).catch(() => false)
+  throw mistake
 }
-
-/** The tables of the plans under which rows are evaluated from now on: the serving one, and one that is to serve. */
-function names(core: Core, settings: TenantSettings) {
-  const { state, plans, tables } = core
-  const wanted = plans.wanted(settings.syncConfig, settings.limits)
-  const serving = core.planBehind
-  if (wanted === serving) {
-    if (state.get('next') !== null) state.set('next', null)
-  } else if (wanted !== state.get('next')) {
-    // New definitions see the stream from now on, and every row that is there already by the copy.
-    state.set('next', wanted)
-    tables.copyAll(false)
-  }
-  core.evaluating = [...new Set([serving, wanted])].flatMap((hash) => (hash === null ? [] : [plans.load(hash)]))
-  return tableNames(core)
-}
-
-export const tableNames = (core: Core): TableName[] => core.evaluating.flatMap((plan) => [...plan.tables])
 
 /** The tables that the session follows; the ones that it cannot are told. */
 export function sourceTables(core: Core, source: PreparedSource): SourceTable[] {
@@ -90,8 +73,7 @@ export function sourceTables(core: Core, source: PreparedSource): SourceTable[] 
   const wrong = new Set(source.refusedTables.filter((each) => !each.gone).map((each) => each.table))
   // What no plan reads stays as it is: the buckets of its definitions are not served.
   const kept = (names: readonly TableName[]): boolean =>
-    names.some((name) => wrong.has(`${name.schema}.${name.name}`)) ||
-    !names.some((name) => core.evaluating.some((plan) => plan.reads(name)))
+    names.some((name) => wrong.has(`${name.schema}.${name.name}`)) || !names.some((name) => core.evaluation.reads(name))
   return core.tables.use(source.tables, (table) => core.rows.any(table), kept)
 }
 
@@ -126,8 +108,4 @@ function warn({ diagnostics }: Core, { slotTimeoutMs }: PreparedSource): void {
 }
 
 /** Ours alone, so that a dead session of ours is told apart from another Rockpool at the same slot. */
-export function applicationName({ state }: Core): string {
-  const id = state.get('id') ?? crypto.randomUUID().slice(-12)
-  if (state.get('id') === null) state.set('id', id)
-  return `rockpool-${id}`
-}
+export const applicationName = ({ state }: Core): string => `rockpool-${state.storageId()}`

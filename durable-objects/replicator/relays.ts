@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { PING, PONG, SOCKET_CREDIT, understands } from '../../protocol/messages.ts'
+import { MESSAGE_VERSION, PING, PONG, SOCKET_CREDIT, understands } from '../../protocol/messages.ts'
 import type { OpId } from '../../protocol/ops.ts'
 import type { Environment } from '../environment.ts'
 import type { Database } from '../database.ts'
@@ -55,6 +55,15 @@ export class Relays {
   /** Attached relays make a tenant live. */
   get size(): number {
     return this.#serials.size
+  }
+
+  /** Streams of clients that are open. A relay that does not answer counts for none. */
+  async streams(): Promise<number> {
+    const { env } = this.#sources
+    const counts = await Promise.allSettled(
+      [...this.#serials.keys()].map((relay) => env.RELAY.getByName(relay).streams({ v: MESSAGE_VERSION })),
+    )
+    return counts.reduce((sum, count) => sum + (count.status === 'fulfilled' ? count.value : 0), 0)
   }
 
   attach(relay: string): void {

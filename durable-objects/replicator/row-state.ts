@@ -58,16 +58,21 @@ export function singleKey(key: string): string | null {
 
 export class RowStates {
   readonly #db: Database
+  readonly #dropped: (bucket: number) => boolean
 
-  constructor(db: Database) {
+  /** `dropped`: a bucket that is being taken away: what a row has put there counts no more, and needs no op. */
+  constructor(db: Database, dropped: (bucket: number) => boolean = () => false) {
     this.#db = db
+    this.#dropped = dropped
   }
 
   get(ref: RowRef, usualType: string): RowState | null {
     const row = this.#db.all('SELECT outputs, image FROM rows WHERE t = ? AND key = ?', ref.t, ref.key)[0]
     if (!row) return null
+    const { outputs, ...copies } = decodeOutputs(String(row.outputs), usualType, singleKey(ref.key))
     return {
-      ...decodeOutputs(String(row.outputs), usualType, singleKey(ref.key)),
+      outputs: outputs.filter(({ bucket }) => !this.#dropped(bucket)),
+      ...copies,
       image: row.image === null ? null : (JSON.parse(String(row.image)) as RowImage),
     }
   }
@@ -85,6 +90,28 @@ export class RowStates {
       encodeOutputs(state, usualType, singleKey(ref.key)),
       state.image === null ? null : JSON.stringify(state.image),
     )
+  }
+
+  /**
+   * A page of rows behind one, from table 1 on, is rid of what is in dropped buckets; rows of a table that nobody reads go altogether. Answers the
+   * last one looked at, null when there was none. In a transaction.
+   */
+  sweep(after: RowRef, limit: number, isRead: (t: number) => boolean): RowRef | null {
+    const rows = this.#db.all(
+      'SELECT t, key, outputs, image FROM rows WHERE (t, key) > (?, ?) AND t > 0 ORDER BY t, key LIMIT ?',
+      ...[after.t, after.key, limit],
+    )
+    for (const row of rows) {
+      const stored = JSON.parse(String(row.outputs)) as (number | StoredOutput)[]
+      const kept = stored.filter((each) => typeof each === 'number' || !this.#dropped(each[0]))
+      const left = kept.some((each) => typeof each !== 'number') || (row.image !== null && isRead(Number(row.t)))
+      if (!left) this.#db.run('DELETE FROM rows WHERE t = ? AND key = ?', Number(row.t), String(row.key))
+      else if (kept.length < stored.length) {
+        this.#db.run('UPDATE rows SET outputs = ? WHERE t = ? AND key = ?', JSON.stringify(kept), Number(row.t), String(row.key))
+      }
+    }
+    const last = rows.at(-1)
+    return last ? { t: Number(last.t), key: String(last.key) } : null
   }
 
   /** Keys of a table in order, in [from, to); `to` null is the end. */

@@ -17,7 +17,7 @@ import { disconnectBy, fault, pause } from '../faults.ts'
 import type { Core } from './core.ts'
 import { Intake, type SourceTable } from './intake.ts'
 import { markerPrefix, markText, parseMark } from './marks.ts'
-import { applicationName, checkSyncConfig, measure, prepare, sourceTables, tableNames } from './prepare.ts'
+import { applicationName, checkSyncConfig, measure, prepare, sourceTables } from './prepare.ts'
 import { Reader } from './reader.ts'
 import { passed } from './schedule.ts'
 import { deliver } from './write-checkpoints.ts'
@@ -210,14 +210,16 @@ export class Session {
       await pause('session.tick')
       if (this.#isOver(intake)) return true
       if (core.tables.copying || core.tables.hasIncomplete) await this.#read(sql, tables, intake)
-      const next = core.state.get('next')
+      const { next } = core.deploys
       if (next !== null && !core.tables.copying) await this.#switchTo(next)
+      if (core.deploys.due(this.#settings.retireGraceSeconds)) this.#stale = true
+      const dropping = core.drops.pending && (await core.drops.step())
       if (!core.tables.copying && core.state.get('comparing')) core.state.set('comparing', false)
       if (!this.#settled && this.#caughtUp && !core.holdsWrites) {
         this.#settled = true
         await this.#options.settled()
       }
-      if (this.#caughtUp && core.pipeline.size === 0 && !this.#wanted()) {
+      if (this.#caughtUp && core.pipeline.size === 0 && !core.drops.pending && !this.#stale && !this.#wanted()) {
         this.#closing = !this.#asked
         if (this.#closing) return false
         this.#asked = false
@@ -228,8 +230,14 @@ export class Session {
       const position = core.state.get('decode').position
       const behind = this.walEnd !== null && position !== null && this.walEnd - parseLsn(position.lsn) > HEARTBEAT_BYTES
       if (behind && ticks % 10 === 9) await this.#mark('heartbeat')
-      await Promise.race([this.#pause(this.#caughtUp ? TICK_MS : 20), this.#endNow.promise])
+      await Promise.race([this.#pause(this.#caughtUp && !dropping ? TICK_MS : 20), this.#endNow.promise])
     }
+  }
+
+  /** Another one should begin: there is a deploy. */
+  end(): void {
+    this.#stale = true
+    this.#endNow.resolve()
   }
 
   /** Ended by time, by work done, or because the catalog must be read again. */
@@ -249,7 +257,7 @@ export class Session {
 
   /** Most changes of definitions send nothing through the stream. A difference ends the session; the next one reads the catalog and copies the tables concerned. */
   async #watchCatalog(sql: Sql, source: PreparedSource): Promise<void> {
-    const names = tableNames(this.#core)
+    const names = this.#core.evaluation.tables
     while (!this.#stale) {
       const asked = new Promise<void>((resolve) => (this.#unexpected = resolve))
       await Promise.race([this.#pause(this.#settings.catalogWatchSeconds * 1_000), asked])
@@ -339,7 +347,7 @@ export class Session {
       this.#options.progress()
     } else if (mark === `switch ${this.#id}` && this.#switch !== null) {
       this.#intake?.flush()
-      this.#core.switchTo(this.#switch)
+      if (this.#core.deploys.next === this.#switch) this.#core.switchTo(this.#switch)
       this.#switch = null
     } else this.#reader?.marker(mark)
   }

@@ -29,6 +29,14 @@ export const MIGRATIONS: readonly string[] = [
   `DELETE FROM state WHERE key = 'notice'`,
   // Buckets that somebody follows directly.
   'CREATE TABLE watchers (bucket TEXT PRIMARY KEY, serial INTEGER NOT NULL) WITHOUT ROWID',
+  // Sync configs as they were deployed, see `configs.ts`, and what is or was evaluated, see `definitions.ts`.
+  `
+  CREATE TABLE configs (number INTEGER PRIMARY KEY, record TEXT NOT NULL, yaml TEXT NOT NULL);
+  CREATE TABLE definitions (
+    hash TEXT NOT NULL, generation INTEGER NOT NULL, state TEXT NOT NULL, bucket TEXT NOT NULL, serial INTEGER NOT NULL,
+    PRIMARY KEY (hash, generation)
+  ) WITHOUT ROWID;
+  `,
 ]
 
 /** The last whole transaction stored, and how much of the next one is stored already in slices. LSNs as `X/X`, times as Postgres sent them. */
@@ -68,6 +76,10 @@ export interface State {
   serial: number
   /** The plan that is being copied, null when the serving one is what is wanted. */
   next: string | null
+  /** The script's own sync config that was taken in last: a hash of text and limits. */
+  script: string | null
+  /** How far row state is rid of what dropped definitions left in it; null: nothing is dropped. */
+  drop: { t: number; key: string; swept: boolean } | null
   source: { systemIdentifier: string; database: string } | null
   /** The slot does not connect to what is stored: it is dropped before anything is read from it. */
   newSlot: boolean
@@ -79,7 +91,7 @@ export interface State {
   slot: SlotStatus | null
   /** Sessions that failed one after the other, and why the last one did. */
   failing: { failures: number; code: ErrorCode; message: string } | null
-  /** By which Postgres knows the sessions of this replicator. */
+  /** Of this storage: Postgres knows its sessions by it, and names of its buckets begin with it. */
   id: string | null
   /** Numbers of write checkpoints up to here may have been given out. */
   issued: number
@@ -94,6 +106,8 @@ const INITIAL: State = {
   commit: { committed: 0, plan: null, notice: null },
   serial: 0,
   next: null,
+  script: null,
+  drop: null,
   source: null,
   newSlot: false,
   comparing: false,
@@ -129,6 +143,8 @@ export class StateStore {
       commit: { ...INITIAL.commit, ...commit },
       serial: read('serial'),
       next: read('next'),
+      script: read('script'),
+      drop: read('drop'),
       source: read('source'),
       newSlot: read('newSlot'),
       comparing: read('comparing'),
@@ -155,6 +171,18 @@ export class StateStore {
     this.#values[key] = value
     if (key === 'decode') this.#n++
     this.#db.run(STATEMENTS.set, key, JSON.stringify(this.#stored(key)))
+  }
+
+  /** Of this storage alone; made when it is first asked for. */
+  storageId(): string {
+    const id = this.#values.id ?? crypto.randomUUID().slice(-12)
+    if (this.#values.id === null) this.set('id', id)
+    return id
+  }
+
+  /** What names of buckets of this storage have in common. */
+  seed(): string {
+    return this.storageId().slice(0, 6)
   }
 
   /** The decode state of a batch that is about to be stored in the outbox, and with it. No row written. */

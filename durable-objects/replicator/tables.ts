@@ -1,5 +1,6 @@
 import type { CatalogTable, TableName } from '../../postgres/index.ts'
 import type { TableCopyStatus } from '../../protocol/messages.ts'
+import { means } from '../../sync-config/index.ts'
 import type { Database } from '../database.ts'
 import type { BatchTable } from './batch.ts'
 import type { SourceTable } from './intake.ts'
@@ -123,6 +124,22 @@ export class Tables {
     }
   }
 
+  /** The tables of these names are read again, because something sees them for the first time. */
+  copy(names: readonly TableName[]): void {
+    for (const table of this.#known.values()) {
+      const goesBy = [table, ...table.description.names]
+      if (!names.some((name) => goesBy.some((each) => means(name, each)))) continue
+      table.copy = { ...NEW_COPY, sweep: table.copy.sweep }
+      this.#save(table)
+    }
+  }
+
+  /** Names under which the sync config may read the rows of a table; null for one that is not known. */
+  namesOf(number: number): readonly TableName[] | null {
+    const table = [...this.#known.values(), ...this.#retired].find((each) => each.number === number)
+    return table ? [table, ...table.description.names] : null
+  }
+
   copyState(table: SourceTable): CopyState {
     return this.#known.get(nameOf(table))?.copy ?? NEW_COPY
   }
@@ -159,12 +176,14 @@ export class Tables {
 
   status(): TableCopyStatus[] {
     const removed = this.#retired.map((table): TableCopyStatus => {
-      return { table: `${table.schema}.${table.name}`, state: 'removing', block: 0, blocks: 0, rows: 0 }
+      return { table: `${table.schema}.${table.name}`, state: 'removing', block: 0, blocks: 0, rows: 0, progress: 0 }
     })
     const current = this.#current.map((table): TableCopyStatus => {
-      const { state, block, blocks, rows } = this.copyState(table)
+      const copy = this.copyState(table)
+      const { state, block, blocks, rows } = copy
       const shown = state === 'sweeping' || state === 'retired' ? 'copying' : state
-      return { table: `${table.schema}.${table.name}`, state: shown, block, blocks, rows }
+      const progress = progressOf(copy, table.catalog.key.length === 0 ? 1 : table.catalog.parts.length)
+      return { table: `${table.schema}.${table.name}`, state: shown, block, blocks, rows, progress }
     })
     return [...current, ...removed]
   }
@@ -203,6 +222,13 @@ export class Tables {
       ...[table.number, table.schema, table.name, table.fingerprint, JSON.stringify(table.copy), JSON.stringify(table.description)],
     )
   }
+}
+
+/** A table that is read part by part has come so far, 0 to 1. */
+function progressOf({ state, part = 0, block, blocks }: CopyState, parts: number): number {
+  if (state === 'done' || state === 'sweeping') return 1
+  if (state !== 'copying') return parts === 0 ? 0 : Math.min(1, part / parts)
+  return parts === 0 ? 1 : Math.min(1, (part + (blocks === 0 ? 1 : block / blocks)) / parts)
 }
 
 const nameOf = (table: TableName) => JSON.stringify([table.schema, table.name])

@@ -4,7 +4,7 @@ import { mailboxName } from '../../protocol/names.ts'
 import { compile, loadPlan } from '../../sync-config/index.ts'
 import { Batch, deliveredOf, MAILBOX_TABLE, mailboxKey, type BatchTable } from './batch.ts'
 import type { RowState } from './row-state.ts'
-import { evaluateAll } from './plans.ts'
+import { evaluateNames } from './plans.ts'
 import { deliver, MAX_WRITE_CHECKPOINT, WriteCheckpoints, type OwedWrite } from './write-checkpoints.ts'
 
 /** A source that commits each message when the test says so, and a replicator that follows it. */
@@ -230,7 +230,7 @@ event_definitions:
 
   function batch(source: Source, skipped: string[] = []): Batch {
     return new Batch(0, {
-      evaluate: (of, row) => evaluateAll([plan, plan], [of], row),
+      evaluate: (of, row) => evaluateNames(plan, [of, of], row),
       state: (ref) => (ref.t === MAILBOX_TABLE.number ? (source.stored.get(ref.key) ?? null) : null),
       number: () => 1,
       skipped: (_, key, why) => void skipped.push(`${key} ${why}`),

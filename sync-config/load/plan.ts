@@ -10,6 +10,7 @@ import { matches, RowEvaluator } from './rows.ts'
 /** A plan made ready to evaluate rows and requests. Throws Error for a plan of another schema version. */
 export class ReadyPlan implements LoadedPlan {
   readonly hash: string
+  readonly seed: string | undefined
   readonly definitions: readonly string[]
   readonly tables: readonly TableName[]
   readonly rows: RowEvaluator
@@ -21,6 +22,7 @@ export class ReadyPlan implements LoadedPlan {
   constructor(plan: Plan, limits: Partial<RequestLimits> = {}) {
     const content = contentOf(plan)
     this.hash = planHash(plan)
+    this.seed = plan.seed
     this.definitions = [...content.definitions, ...content.lookups].map((definition) => definition.hash)
     this.rows = new RowEvaluator(content)
     this.#patterns = patternsOf(content)

@@ -7,7 +7,7 @@ import { parseJson } from '../expressions/json.ts'
 import { sqlValue } from '../expressions/paths.ts'
 import { EvaluationFailure, truth, type Value } from '../expressions/values.ts'
 import type { LimitSetting } from '../limits.ts'
-import type { PlanContent, Program, Step, Variant } from '../plan/plan.ts'
+import { bucketPrefix, definitionOf, type PlanContent, type Program, type Step, type Variant } from '../plan/plan.ts'
 import type { RequestContext, RequestLimits, RequestProgram, Resolution, ResolvedBucket } from '../types.ts'
 import { compileKeys, keyOf } from './rows.ts'
 import { requestValues } from './views.ts'
@@ -57,7 +57,8 @@ function compileVariant(plan: PlanContent, variant: Variant): CompiledProgram['v
     return { step, at }
   })
   for (const { step, at } of steps.reverse()) run = compileStep(plan, step, at, run)
-  return { run, bucket: `${definition.hash}#${definition.name}`, definition: definition.hash, priority: variant.priority }
+  const bucket = bucketPrefix(definition)
+  return { run, bucket, definition: definitionOf(bucket), priority: variant.priority }
 }
 
 function compileStep(plan: PlanContent, step: Step, at: { elements: number; outputs: number }, next: Run): Run {
@@ -80,7 +81,7 @@ function compileStep(plan: PlanContent, step: Step, at: { elements: number; outp
   const lookup = plan.lookups[step.lookup]
   if (!lookup) throw new Error('the plan refers to a lookup that it does not have')
   const keys = compileKeys(step.keys)
-  const prefix = `${lookup.hash}#${lookup.name}`
+  const prefix = bucketPrefix(lookup)
   return (environment, progress, found) => {
     const key = keyOf(keys, environment)
     if (key === undefined) return

@@ -3,8 +3,12 @@ import { rowEnvironment, type Element, type Environment } from '../expressions/e
 import { walk, type Walk } from '../expressions/elements.ts'
 import { compileExpression, type Evaluate } from '../expressions/evaluate.ts'
 import { columnText, EvaluationFailure, isNull, keyText, textForm, truth, type Value } from '../expressions/values.ts'
+import { bucketPrefix, definitionOf } from '../plan/plan.ts'
 import type { Branch, Column, DataQuery, Key, Lookup, LookupBranch, PlanContent, TablePattern } from '../plan/plan.ts'
 import type { BucketRow, EvaluatedRow, EvaluationError, TableName } from '../types.ts'
+
+/** Clients never see rows of lookups. */
+const LOOKUP_TYPE = 'lookup'
 
 type Values = Readonly<Record<string, Value>>
 
@@ -33,9 +37,7 @@ export class RowEvaluator {
 
   constructor(plan: PlanContent) {
     this.#options = plan.values
-    const data = plan.definitions.flatMap((definition) =>
-      definition.queries.map((query) => dataReader(definition.hash, definition.name, query)),
-    )
+    const data = plan.definitions.flatMap((definition) => definition.queries.map((query) => dataReader(bucketPrefix(definition), query)))
     this.#readers = [...data, ...plan.lookups.map(lookupReader)]
   }
 
@@ -176,12 +178,10 @@ function branchReader(branch: Branch): (environment: Environment, found: (key: s
   }
 }
 
-const bucketPrefix = (hash: string, name: string): string => `${hash}#${name}`
-
-function dataReader(hash: string, name: string, query: DataQuery): Reader {
+function dataReader(prefix: string, query: DataQuery): Reader {
   const branches = query.branches.map(branchReader)
   const columns = compileColumns(query.columns)
-  const prefix = bucketPrefix(hash, name)
+  const definition = definitionOf(prefix)
   return {
     label: query.label,
     table: query.table,
@@ -195,7 +195,7 @@ function dataReader(hash: string, name: string, query: DataQuery): Reader {
           }
           emit({
             bucket: prefix + key,
-            definition: hash,
+            definition,
             objectType: query.output ?? environment.table,
             objectId: body.id,
             values: body.values,
@@ -212,7 +212,8 @@ function lookupReader(lookup: Lookup): Reader {
     read: branchReader(branch),
     outputs: branch.outputs.map(compileExpression),
   }))
-  const prefix = bucketPrefix(lookup.hash, lookup.name)
+  const prefix = bucketPrefix(lookup)
+  const definition = definitionOf(prefix)
   return {
     label: lookup.label,
     table: lookup.table,
@@ -222,7 +223,7 @@ function lookupReader(lookup: Lookup): Reader {
           const texts = outputs.map((output) => columnText(output(environment)) ?? 'null')
           const data = `[${texts.join(',')}]`
           // The outputs are the identity: several outputs of one source row stay apart, equal ones are one.
-          emit({ bucket: prefix + key, definition: lookup.hash, objectType: lookup.name, objectId: data, values: null, data })
+          emit({ bucket: prefix + key, definition, objectType: LOOKUP_TYPE, objectId: data, values: null, data })
         })
       }
     },

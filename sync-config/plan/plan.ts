@@ -45,10 +45,16 @@ export interface DataQuery {
   branches: Branch[]
 }
 
-/** A bucket source. Its hash is of its content with the options, so it also names the buckets. */
-export interface Definition {
+/** What names the buckets of a definition or lookup. Its hash is of its content with the options; the name does not count. */
+export interface Named {
   hash: string
   name: string
+  /** What names of its buckets begin with; absent: `hash#name`. See `bindPlan`. */
+  bucket?: string
+}
+
+/** A bucket source. */
+export interface Definition extends Named {
   queries: DataQuery[]
 }
 
@@ -56,9 +62,7 @@ export interface LookupBranch extends Branch {
   outputs: Expr[]
 }
 
-export interface Lookup {
-  hash: string
-  name: string
+export interface Lookup extends Named {
   label: string
   table: TablePattern
   branches: LookupBranch[]
@@ -101,6 +105,12 @@ export interface PlanContent {
   programs: Program[]
   events: { name: string; queries: EventQuery[] }[]
 }
+
+/** What the names of its buckets begin with. */
+export const bucketPrefix = ({ hash, name, bucket }: Named): string => bucket ?? `${hash}#${name}`
+
+/** What a bucket's name says of where it belongs: everything before the `#`. */
+export const definitionOf = (bucket: string): string => bucket.slice(0, bucket.indexOf('#'))
 
 /** The content of a plan that `compile` made or `parsePlan` accepted. Throws Error for another version. */
 export function contentOf(plan: Plan): PlanContent {

@@ -1,4 +1,5 @@
 import type { FaultKind, FaultPoint } from '../../durable-objects/faults.ts'
+import { Operator } from '../deploys.ts'
 import { startEdge, type Edge } from '../edge.ts'
 import { Follower, rowsOf } from '../follower.ts'
 import { startPostgres, type TestPostgres } from '../postgres.ts'
@@ -10,7 +11,7 @@ import { storedBuckets } from './objects.ts'
 import { Connection } from './connection.ts'
 import { Random } from '../random.ts'
 import { Proxy } from './proxy.ts'
-import { PUBLISHED, SUBSCRIPTIONS, SYNC_CONFIG, TABLES } from './source.ts'
+import { optionOf, OPTIONS, optionsOf, PUBLISHED, SUBSCRIPTIONS, syncConfigOf, TABLES } from './source.ts'
 import { canonical, differences, truthOf, type Contents } from './truth.ts'
 
 export interface RunOptions {
@@ -31,6 +32,8 @@ export interface RunOptions {
   } | null
   /** A large transaction at every so manyth step. */
   largeEvery?: number
+  /** A deploy of another sync config at every so manyth step. */
+  deployEvery?: number
   log?: (line: string) => void
 }
 
@@ -45,7 +48,7 @@ export interface RunReport {
   faults: Map<string, number>
 }
 
-type StepKind = 'change' | 'transaction' | 'large' | 'truncate' | 'open' | 'prepared' | 'definition' | 'disruption'
+type StepKind = 'change' | 'transaction' | 'large' | 'truncate' | 'open' | 'prepared' | 'definition' | 'deploy' | 'disruption'
 
 const STEPS: readonly (readonly [weight: number, kind: StepKind])[] = [
   [56, 'change'],
@@ -55,6 +58,7 @@ const STEPS: readonly (readonly [weight: number, kind: StepKind])[] = [
   [6, 'open'],
   [4, 'prepared'],
   [6, 'definition'],
+  [1.5, 'deploy'],
   [1.2, 'disruption'],
 ]
 
@@ -89,6 +93,7 @@ class Driver {
   #proxy!: Proxy
   #edge!: Edge
   #follower!: Follower
+  readonly #operator = new Operator(() => this.#edge.url, this.#secret)
   #directory!: Awaited<ReturnType<typeof temporaryDirectory>>
   #step = 0
   #names = 0
@@ -117,10 +122,12 @@ class Driver {
       databaseUrl: this.#postgres.url.replace(`:${this.#postgres.port}/`, `:${this.#proxy.port}/`),
       jwtSecret: this.#secret,
       jwtAudience: AUDIENCE,
-      syncConfig: SYNC_CONFIG,
+      syncConfig: syncConfigOf([]),
       directory: this.#edgeDirectory,
       bindings: {
         CATALOG_WATCH_SECONDS: '0.3',
+        // With half of the seeds what is retired is dropped at once, with the others it is there for a moment.
+        RETIRE_GRACE_SECONDS: seed % 2 === 0 ? '0' : '5',
         ...(this.#publication ? { PUBLICATION: this.#publication } : {}),
         ...(faults ? { FAULTS: JSON.stringify({ seed, ...faults }) } : {}),
       },
@@ -135,8 +142,10 @@ class Driver {
       clientId: 'driver',
       request: { streams: { include_defaults: true, subscriptions: SUBSCRIPTIONS } },
       at: (checkpoint, buckets) => {
-        const sum = rowsOf(buckets, '#ledger[').reduce((total, row) => total + Number(row.amount), 0)
-        if (sum !== 0) this.#unbalanced ??= `I4: at checkpoint ${checkpoint} the ledger sums up to ${sum}`
+        for (const ledger of ['#ledger[', '#ledger2[']) {
+          const sum = rowsOf(buckets, ledger).reduce((total, row) => total + Number(row.amount), 0)
+          if (sum !== 0) this.#unbalanced ??= `I4: at checkpoint ${checkpoint} ${ledger} sums up to ${sum}`
+        }
       },
     })
   }
@@ -172,8 +181,9 @@ class Driver {
 
   async #take(): Promise<void> {
     const r = this.#random
-    const { largeEvery, disruptions = true } = this.#options
-    const kind = largeEvery !== undefined && this.#step % largeEvery === 0 ? 'large' : r.weighted(STEPS)
+    const { largeEvery, deployEvery, disruptions = true } = this.#options
+    const due = (every: number | undefined) => every !== undefined && this.#step % every === 0
+    const kind = due(largeEvery) ? 'large' : due(deployEvery) ? 'deploy' : r.weighted(STEPS)
     // The choices are the same with and without, so that a seed replays.
     if (kind === 'disruption' && !disruptions) return
     switch (kind) {
@@ -196,6 +206,8 @@ class Driver {
             .weighted(DEFINITIONS)(r)
             .flatMap((each) => publicationStatement(each, this.#publication) ?? []),
         )
+      case 'deploy':
+        return this.#deploy(r)
       case 'disruption':
         return this.#disrupt(r)
     }
@@ -267,6 +279,20 @@ class Driver {
     return until('a connection', () => Connection.open(this.#postgres.url))
   }
 
+  /** It is only begun: steps go on while it copies, and another one may come before it is done. Tables may be away for a moment, so it is forced. */
+  async #deploy(r: Random): Promise<void> {
+    this.#defined = true
+    const yaml = syncConfigOf(OPTIONS.filter(() => r.chance(0.5)))
+    const back = r.chance(0.2)
+    this.#note(back ? '== rollback' : `== deploy ${yaml.slice(0, yaml.indexOf('\n'))}`)
+    await this.#until('a deploy to be taken', async () => {
+      const { status, error } = back ? await this.#operator.rollback() : await this.#operator.put(yaml, '?force=1')
+      // Nothing to go back to.
+      if (status === 202 || (back && status === 409)) return true
+      throw new Error(JSON.stringify(error))
+    })
+  }
+
   async #disrupt(r: Random): Promise<void> {
     const sql = this.#postgres.sql()
     const [name, work] = r.weighted<readonly [string, () => Promise<unknown>]>([
@@ -312,9 +338,14 @@ class Driver {
     // Definitions are found by looking now and then, and copied; anything else must be there now.
     await this.#until('the buckets to be what Postgres says', async () => {
       const before = await statusOf(this.#edge.url, this.#secret)
-      if (before.copy !== null || before.pendingBatches > 0) return false
-      const wanted = await truthOf(this.#postgres.sql(), this.#publication ?? 'rockpool')
+      if (before.copy !== null || before.pendingBatches > 0 || before.deploy.next !== null || before.deploy.dropping > 0) return false
+      const options = optionsOf((await this.#operator.configs()).yaml)
+      const truth = await truthOf(this.#postgres.sql(), this.#publication ?? 'rockpool')
       const stored = await storedBuckets(this.#edgeDirectory)
+      // What served until a moment ago is maintained, too, until it is dropped.
+      const there = new Set([...options, ...[...stored.contents.keys()].map(optionOf)])
+      const wanted = withOptions(truth, there)
+      this.#served = options
       const found = [...differences(stored.contents, wanted), ...(stored.committed === before.checkpoint ? stored.problems : [])]
       const after = await statusOf(this.#edge.url, this.#secret)
       const settled = after.copy === null && after.pendingBatches === 0 && after.checkpoint === before.checkpoint
@@ -325,7 +356,8 @@ class Driver {
     })
     // Of a checkpoint at which nothing of the client's changed it hears nothing; with this one it has everything.
     await this.#writeCheckpoint()
-    const missing = differences(this.#held(), clientsOf(await truthOf(this.#postgres.sql(), this.#publication ?? 'rockpool')))
+    const truth = await truthOf(this.#postgres.sql(), this.#publication ?? 'rockpool')
+    const missing = differences(this.#held(), withOptions(clientsOf(truth), new Set(this.#served)))
     if (missing.length > 0) throw this.#difference(missing)
     if (this.#unbalanced) throw this.#difference([this.#unbalanced])
     if (this.#follower.problems.length > 0) throw this.#difference(this.#follower.problems)
@@ -341,6 +373,8 @@ class Driver {
   }
 
   #last: string[] = []
+  /** Optional streams of the sync config that serves. */
+  #served: string[] = []
 
   /** What the client holds, without its lookups, which it never sees. */
   #held(): Contents {
@@ -399,6 +433,11 @@ class Driver {
 }
 
 /** Of all buckets those of the client: its groups of `fulls` follow from its memberships. */
+/** Without the buckets of optional streams that are not among these. */
+function withOptions(all: Contents, options: ReadonlySet<string | null>): Contents {
+  return new Map([...all].filter(([bucket]) => optionOf(bucket) === null || options.has(optionOf(bucket))))
+}
+
 function clientsOf(all: Contents): Contents {
   const groups = (all.get('members["u1"]') ?? []).map((text) => (JSON.parse(text) as string[])[0])
   return new Map(

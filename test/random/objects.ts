@@ -17,7 +17,12 @@ export function objectId(className: string, name: string): string {
 }
 
 /** Reads an object's storage while workerd uses it: from a copy, because the original is locked by its owner. */
-async function withObject<T>(edgeDirectory: string, className: string, name: string, read: (db: DatabaseSync) => T): Promise<T | null> {
+export async function withObject<T>(
+  edgeDirectory: string,
+  className: string,
+  name: string,
+  read: (db: DatabaseSync) => T,
+): Promise<T | null> {
   const file = join(edgeDirectory, 'do', `rockpool-${className}`, `${objectId(className, name)}.sqlite`)
   if (!existsSync(file)) return null
   const folder = await mkdtemp(join(tmpdir(), 'rockpool-object-'))
@@ -91,7 +96,7 @@ export async function storedBuckets(edgeDirectory: string): Promise<Stored> {
         problems.push(`I3: ${name}: the totals of page ${page.last_op} are not those of its ops`)
       }
     }
-    if (name.startsWith('mailbox#') || rows.size === 0) continue
+    if (name.startsWith('mailbox') || rows.size === 0) continue
     const bucket = name.slice(name.indexOf('#') + 1)
     contents.set(bucket, [...(contents.get(bucket) ?? []), ...[...rows.values()].map((data) => canonical(JSON.parse(data)))].sort())
   }

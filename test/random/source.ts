@@ -47,7 +47,8 @@ export const TABLES: readonly string[] = [
 /** Tables of the publication when it is not Rockpool's own. */
 export const PUBLISHED = 'items, pairs, codes, fulls, bag, parts, texts, logs_a, logs_b, other.things, members, ledger'
 
-export const SYNC_CONFIG = `config:
+/** What every sync config has. */
+const STREAMS = `config:
   edition: 3
 streams:
   items:
@@ -82,8 +83,33 @@ streams:
     auto_subscribe: true
 `
 
+/** Streams that deploys add and take away. Their names are those of their tables on the client, too. */
+const OPTIONAL: Readonly<Record<string, string>> = {
+  items2: `SELECT id, n, grp FROM items AS items2 WHERE grp = subscription.parameter('grp')`,
+  ledger2: `SELECT id, amount, grp FROM ledger AS ledger2 WHERE grp = subscription.parameter('grp')`,
+  codes2: `SELECT code AS id, n FROM codes AS codes2`,
+  parts2: `SELECT * FROM parts AS parts2`,
+  bag2: `SELECT label || n AS id, n FROM bag AS bag2`,
+}
+export const OPTIONS: readonly string[] = Object.keys(OPTIONAL)
+
+/** A sync config with some of the optional streams; `optionsOf` reads from its text which. */
+export function syncConfigOf(options: readonly string[]): string {
+  const streams = options.map((name) => {
+    const query = OPTIONAL[name] ?? ''
+    const subscribed = query.includes('subscription') ? 'accept_potentially_dangerous_queries: true' : 'auto_subscribe: true'
+    return `  ${name}:\n    query: ${query}\n    ${subscribed}\n`
+  })
+  return `# options: ${options.join()}\n${STREAMS}${streams.join('')}`
+}
+
+export const optionsOf = (yaml: string): string[] => (/^# options: (.*)$/m.exec(yaml)?.[1] ?? '').split(',').filter((name) => name !== '')
+
+/** A bucket without its hash → the optional stream that it belongs to, null when it is always there. */
+export const optionOf = (bucket: string): string | null => OPTIONS.find((name) => bucket.startsWith(`${name}[`)) ?? null
+
 /** Everything that a client can have here: all groups of the streams that take one. */
-export const SUBSCRIPTIONS = ['items', 'pairs', 'codes', 'parts', 'things', 'ledger'].flatMap((stream) =>
+export const SUBSCRIPTIONS = ['items', 'pairs', 'codes', 'parts', 'things', 'ledger', 'items2', 'ledger2'].flatMap((stream) =>
   GROUPS.map((grp) => ({ stream, parameters: { grp }, override_priority: null })),
 )
 
@@ -106,6 +132,11 @@ export const TRUTHS: readonly Truth[] = [
   { name: 'parts', table: 'public.parts', columns: '*', by: 'grp' },
   { name: 'things', table: 'other.things', columns: '*', by: 'grp' },
   { name: 'ledger', table: 'public.ledger', columns: '*', by: 'grp' },
+  { name: 'items2', table: 'public.items', columns: 'id, n, grp', by: 'grp' },
+  { name: 'ledger2', table: 'public.ledger', columns: 'id, amount, grp', by: 'grp' },
+  { name: 'codes2', table: 'public.codes', columns: 'code AS id, n' },
+  { name: 'parts2', table: 'public.parts', columns: '*' },
+  { name: 'bag2', table: 'public.bag', columns: 'label || n AS id, n', distinct: true },
   { name: 'fulls', table: 'public.fulls', columns: '*', by: 'grp' },
   { name: 'bag', table: 'public.bag', columns: 'label || n AS id, label, n', distinct: true },
   { name: 'texts', table: 'public.texts', columns: 'k AS id, n, body', where: 'n > 3' },

@@ -12,8 +12,8 @@ export interface Resolved extends Resolution {
 }
 
 /** The mailbox of the client; one that does not name itself has that of its user. */
-export function mailboxOf(input: StreamInput): string {
-  return mailboxName(input.user, input.request.client_id ?? '')
+export function mailboxOf(input: StreamInput, { seed }: Pick<LoadedPlan, 'seed'>): string {
+  return mailboxName(input.user, input.request.client_id ?? '', seed)
 }
 
 /** Brings lookups, wanted buckets and the subscription to agreement at the view's checkpoint. */
@@ -21,7 +21,6 @@ export class Resolver {
   readonly #input: StreamInput
   readonly #ports: StreamPorts
   readonly #view: View
-  readonly #mailbox: string
   #seq = 0
   #plan: LoadedPlan | null = null
 
@@ -29,7 +28,6 @@ export class Resolver {
     this.#input = input
     this.#ports = ports
     this.#view = view
-    this.#mailbox = mailboxOf(input)
   }
 
   /** Null: the upstream fell, or there is no plan yet; start over. Throws PSYNC_S2305. */
@@ -38,11 +36,12 @@ export class Resolver {
     for (;;) {
       const plan = await this.#load()
       if (!plan) return null
+      const mailbox = mailboxOf(this.#input, plan)
       const program = plan.request(this.#context())
       const resolution = program.resolve((bucket) => this.#validRows(bucket))
       const need = [...resolution.need]
-      if (!this.#validRows(this.#mailbox)) need.push(this.#mailbox)
-      const wanted = new Set([...resolution.lookups, this.#mailbox])
+      if (!this.#validRows(mailbox)) need.push(mailbox)
+      const wanted = new Set([...resolution.lookups, mailbox])
       const complete = resolution.need.length === 0
       if (complete) for (const { bucket } of resolution.buckets) wanted.add(bucket)
       const add = [...wanted].filter((bucket) => !view.subscribed.has(bucket))
@@ -51,7 +50,7 @@ export class Resolver {
         if (!(await this.#subscribe(upstream, add, remove))) return null
         continue
       }
-      if (need.length === 0) return { ...resolution, writeCheckpoint: this.#writeCheckpoint() }
+      if (need.length === 0) return { ...resolution, writeCheckpoint: this.#writeCheckpoint(mailbox) }
       if (!(await this.#readRows(upstream, need))) return null
     }
   }
@@ -117,9 +116,9 @@ export class Resolver {
   }
 
   /** Markers may commit in another order than they were numbered. */
-  #writeCheckpoint(): string | null {
+  #writeCheckpoint(mailbox: string): string | null {
     let highest: bigint | null = null
-    for (const row of this.#validRows(this.#mailbox) ?? []) {
+    for (const row of this.#validRows(mailbox) ?? []) {
       const { n }: { n: string } = JSON.parse(row)
       if (highest === null || BigInt(n) > highest) highest = BigInt(n)
     }

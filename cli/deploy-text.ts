@@ -1,0 +1,55 @@
+import type { ConfigsAnswer, DeployDifference, PartStatus } from '../protocol/messages.ts'
+import { printable, type Paint } from './frame.ts'
+
+const count = (n: number, one: string, many: string) => `${n.toLocaleString('en')} ${n === 1 ? one : many}`
+
+/** What a deploy would change, for people. */
+export function differenceText({ definitions, copy, refused, streams, warnings }: DeployDifference, file: string, paint: Paint): string {
+  const { kept, added, removed } = definitions
+  const lines = [
+    ...line('kept', kept, (text) => text),
+    ...line('added', added, (text) => paint(32, text)),
+    ...line('removed', removed, (text) => paint(31, text)),
+    ...copy.map(({ table, rows }, i) => label(i === 0 ? 'copy' : '') + `${printable(table)}, about ${count(rows, 'row', 'rows')}`),
+  ]
+  const moved = added.length + removed.length
+  lines.push(
+    label('clients') +
+      `${count(streams, 'stream is open', 'streams are open')}; ${moved === 0 ? 'nothing changes for anybody' : 'they go on with the old one and move over when the new one is complete'}`,
+  )
+  for (const { table, reason } of refused)
+    lines.push(`${paint(33, 'warning')} table ${printable(table)} cannot be followed: ${printable(reason)}`)
+  for (const { code, message, place } of warnings) {
+    lines.push(`${paint(33, 'warning')} ${file}:${place.line}:${place.column} ${code}: ${printable(message)}`)
+  }
+  return lines.join('\n')
+}
+
+const label = (text: string) => text.padEnd(9)
+
+/** Lookups are part of what uses them. */
+function line(name: string, parts: readonly PartStatus[], paint: (text: string) => string): string[] {
+  const names = [...new Set(parts.map((part) => part.name))]
+  return names.length === 0 ? [] : [label(name) + paint(printable(names.join(', ')))]
+}
+
+const WIDTH = 24
+
+const bar = (progress: number): string => {
+  const full = Math.round(progress * WIDTH)
+  return `${'█'.repeat(full)}${'░'.repeat(WIDTH - full)} ${String(Math.floor(progress * 100)).padStart(3)} %`
+}
+
+/** A bar for each table that is read, and one for all. Tables that were done before it began are left out. */
+export function progressText(answer: ConfigsAnswer): string {
+  const { next, tables, progress, waitingFor } = answer
+  const wanted = new Set(next?.copy.map(({ table }) => table))
+  const shown = tables.filter(({ table, state }) => wanted.has(table) || (state !== 'done' && state !== 'removing'))
+  const width = Math.max(5, ...shown.map(({ table }) => table.length))
+  const lines = shown.map(
+    ({ table, progress: part, rows }) => `${printable(table).padEnd(width)} ${bar(part)}  ${count(rows, 'row', 'rows')}`,
+  )
+  lines.push(`${'total'.padEnd(width)} ${bar(progress ?? 0)}`)
+  if (waitingFor !== null) lines.push(`waiting for ${waitingFor}`)
+  return lines.join('\n')
+}

@@ -1,0 +1,148 @@
+import { createInterface } from 'node:readline/promises'
+import type { ConfigsAnswer, ConfigStatus, DeployAnswer, DeployDifference, RollbackAnswer } from '../protocol/messages.ts'
+import { readConfigFile } from './config-file.ts'
+import { differenceText, progressText } from './deploy-text.ts'
+import { frame, type Paint } from './frame.ts'
+import { OperatorClient, operatorOptions, Refused, type OperatorOptions } from './operator.ts'
+import { UsageError } from './problem.ts'
+
+const POLL_MS = 300
+/** A replicator that begins anew does not answer for a moment. */
+const SILENT_POLLS = 100
+
+/** Where the command writes to, and whom it can ask. */
+export interface Terminal {
+  out(text: string): void
+  /** Somebody sits there: questions are asked, and bars move. */
+  interactive: boolean
+  colour: boolean
+}
+
+/** `rockpool deploy FILE`. False: it does not serve, and why has been said. Throws UsageError. */
+export async function deploy(args: readonly string[], terminal: Terminal): Promise<boolean> {
+  const options = operatorOptions(args, process.env)
+  const [file, ...more] = options.positionals
+  if (file === undefined || more.length > 0) throw new UsageError('name one file: rockpool deploy sync-config.yaml')
+  const yaml = await readConfigFile(file)
+  const query = options.force ? '&force=1' : ''
+  return within(options, terminal, { file, yaml }, async (client, say) => {
+    const { difference } = await client.ask<DeployAnswer>('PUT', `sync-config?dry_run=1${query}`, yaml)
+    say(differenceText(difference, file, paintOf(terminal)))
+    if (options.dryRun) return { difference }
+    if (!(await agreed('Deploy it?', options, terminal))) return null
+    const { config } = await client.ask<DeployAnswer>('PUT', `sync-config?${query}`, yaml)
+    return { difference, config: await served(client, config, options, terminal) }
+  })
+}
+
+/** `rockpool rollback`. As `deploy`. */
+export async function rollback(args: readonly string[], terminal: Terminal): Promise<boolean> {
+  const options = operatorOptions(args, process.env)
+  if (options.positionals.length > 0) throw new UsageError('rollback takes no file: it goes back to the sync config that served before')
+  return within(options, terminal, null, async (client, say) => {
+    const would = await client.ask<RollbackAnswer>('POST', 'rollback?dry_run=1')
+    if (would.difference) say(differenceText(would.difference, 'previous', paintOf(terminal)))
+    else say(`deploy ${would.cancelled?.number ?? ''} is under way; it is given up, and the old one goes on`)
+    if (options.dryRun) return { difference: would.difference, cancelled: would.cancelled }
+    if (!(await agreed('Go back?', options, terminal))) return null
+    const { config, cancelled, difference } = await client.ask<RollbackAnswer>('POST', 'rollback')
+    if (cancelled) {
+      say(`deploy ${cancelled.number} is given up`)
+      return { cancelled }
+    }
+    return { difference, config: await served(client, config, options, terminal) }
+  })
+}
+
+type Outcome = { difference?: DeployDifference | null; config?: ConfigStatus; cancelled?: ConfigStatus | null }
+
+/** With `--json` the outcome is all that is written. Null: the user said no. */
+async function within(
+  options: OperatorOptions,
+  terminal: Terminal,
+  source: { file: string; yaml: string } | null,
+  work: (client: OperatorClient, say: (text: string) => void) => Promise<Outcome | null>,
+): Promise<boolean> {
+  const say = options.json ? () => {} : (text: string) => terminal.out(`${text}\n`)
+  try {
+    const outcome = await work(await OperatorClient.of(options), say)
+    if (outcome === null) say('nothing was changed')
+    if (options.json) terminal.out(`${JSON.stringify({ ok: outcome !== null, ...outcome }, null, 2)}\n`)
+    return outcome !== null
+  } catch (error) {
+    if (!(error instanceof Refused)) throw error
+    const { code, message, status, findings } = error
+    if (options.json) terminal.out(`${JSON.stringify({ ok: false, error: { code, message, status, findings } }, null, 2)}\n`)
+    else if (source && findings.length > 0) {
+      const paint = paintOf(terminal)
+      say(findings.map((finding) => frame(source.file, source.yaml, finding, paint)).join('\n\n'))
+      say(`\n${findings.length} ${findings.length === 1 ? 'error' : 'errors'}: nothing was changed`)
+    } else say(`${code}: ${message}`)
+    return false
+  }
+}
+
+async function agreed(question: string, { yes, json }: OperatorOptions, { interactive }: Terminal): Promise<boolean> {
+  if (yes || json || !interactive) return true
+  const lines = createInterface({ input: process.stdin, output: process.stdout })
+  try {
+    return /^y(es)?$/i.test((await lines.question(`${question} [y/N] `)).trim())
+  } finally {
+    lines.close()
+  }
+}
+
+/** Resolves when it serves. Throws Refused when another one took its place. */
+async function served(
+  client: OperatorClient,
+  config: ConfigStatus | null,
+  options: OperatorOptions,
+  terminal: Terminal,
+): Promise<ConfigStatus> {
+  const show = options.json ? () => {} : meter(terminal)
+  const number = config?.number ?? 0
+  for (let silent = 0; ;) {
+    const answer = await client.ask<ConfigsAnswer>('GET', 'sync-config').catch((error: unknown) => {
+      if (++silent > SILENT_POLLS || (error instanceof Refused && error.status < 500)) throw error
+      return null
+    })
+    if (answer) silent = 0
+    const ours = answer?.history.find((each) => each.number === number)
+    if (answer && answer.serving?.number === number) {
+      show(null)
+      if (!options.json) terminal.out(`deploy ${number} serves (plan ${answer.serving.plan ?? ''})\n`)
+      return answer.serving
+    }
+    if (ours && ours.state !== 'copying') {
+      show(null)
+      throw new Refused({
+        ...{ name: 'RockpoolError', code: 'ROCKPOOL_DEPLOY', status: 409 },
+        description: `deploy ${number} was given up: ${ours.error?.message ?? 'another one took its place'}`,
+      })
+    }
+    if (answer) show(progressText(answer))
+    await new Promise((resolve) => setTimeout(resolve, POLL_MS))
+  }
+}
+
+/** Bars that move on a terminal; elsewhere a line whenever there is something to say. */
+function meter({ out, interactive }: Terminal): (text: string | null) => void {
+  let lines = 0
+  let last = ''
+  return (text) => {
+    if (interactive) {
+      if (lines > 0) out(`\u001b[${lines}A\u001b[J`)
+      lines = text === null ? 0 : text.split('\n').length
+      if (text !== null) out(`${text}\n`)
+    } else if (text !== null) {
+      const total = text.split('\n').find((line) => line.startsWith('total')) ?? ''
+      if (total !== last) out(`${total}\n`)
+      last = total
+    }
+  }
+}
+
+const paintOf =
+  ({ colour }: Terminal): Paint =>
+  (code, text) =>
+    colour ? `\u001b[${code}m${text}\u001b[0m` : text

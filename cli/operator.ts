@@ -1,0 +1,135 @@
+import { resolve } from 'node:path'
+import { parseArgs } from 'node:util'
+import type { ErrorBody } from '../protocol/errors.ts'
+import type { Finding } from '../sync-config/types.ts'
+import { UsageError } from './problem.ts'
+import { developmentSecret, signToken } from './secret.ts'
+
+const DEV_URL = 'http://127.0.0.1:8787'
+const TOKEN_SECONDS = 3_600
+
+export interface OperatorOptions {
+  positionals: string[]
+  url: string
+  /** Absent: one is signed with the development secret. */
+  token: string | undefined
+  yes: boolean
+  json: boolean
+  dryRun: boolean
+  force: boolean
+  data: string
+  jwtSecret: string | undefined
+  jwtAudience: string
+}
+
+/** Options of commands that talk to `/admin`. Without address and token they are those of `rockpool dev`. Throws UsageError. */
+export function operatorOptions(args: readonly string[], env: Readonly<Record<string, string | undefined>>): OperatorOptions {
+  const { values, positionals } = parsed(args)
+  const url = values.url ?? (env.ROCKPOOL_URL || DEV_URL)
+  if (!/^https?:\/\//.test(url)) throw new UsageError('--url must begin with https:// or http://')
+  const token = values.token ?? (env.ROCKPOOL_TOKEN || undefined)
+  const jwtSecret = values['jwt-secret'] ?? (env.JWT_SECRET || undefined)
+  if (token === undefined && jwtSecret === undefined && !isLoopback(url)) {
+    throw new UsageError('--token is missing: a token with the claim "operator": true, or set ROCKPOOL_TOKEN')
+  }
+  return {
+    ...{ positionals, url: url.replace(/\/+$/, ''), token, jwtSecret },
+    ...{ yes: values.yes ?? false, json: values.json ?? false, dryRun: values['dry-run'] ?? false, force: values.force ?? false },
+    data: values.data ?? (env.DATA || '.rockpool/data'),
+    jwtAudience: values['jwt-audience'] ?? (env.JWT_AUDIENCE || 'rockpool'),
+  }
+}
+
+function parsed(args: readonly string[]) {
+  try {
+    return parseArgs({
+      args: [...args],
+      options: {
+        ...{ url: { type: 'string' }, token: { type: 'string' }, data: { type: 'string' } },
+        ...{ 'jwt-secret': { type: 'string' }, 'jwt-audience': { type: 'string' } },
+        ...{ yes: { type: 'boolean', short: 'y' }, json: { type: 'boolean' }, 'dry-run': { type: 'boolean' }, force: { type: 'boolean' } },
+      },
+      allowPositionals: true,
+      strict: true,
+    })
+  } catch (error) {
+    throw new UsageError(error instanceof Error ? error.message : String(error))
+  }
+}
+
+const isLoopback = (url: string): boolean => /^https?:\/\/(localhost|127(\.\d+){3}|\[::1\])(:|\/|$)/i.test(url)
+
+/** What the server answered instead: its code, what it says, and the findings of a sync config with mistakes. */
+export class Refused extends Error {
+  override readonly name = 'Refused'
+  readonly code: string
+  readonly status: number
+  readonly findings: Finding[]
+
+  constructor({ code, description, status, details }: ErrorBody) {
+    super(description)
+    this.code = code
+    this.status = status
+    this.findings = code === 'ROCKPOOL_SYNC_CONFIG' && Array.isArray(details) ? details.filter(isFinding) : []
+  }
+}
+
+const isFinding = (value: unknown): value is Finding =>
+  typeof value === 'object' && value !== null && 'message' in value && 'place' in value && 'level' in value
+
+/** Calls of `/admin`. */
+export class OperatorClient {
+  readonly #url: string
+  readonly #token: string
+
+  private constructor(url: string, token: string) {
+    this.#url = url
+    this.#token = token
+  }
+
+  static async of({
+    url,
+    token,
+    jwtSecret,
+    jwtAudience,
+    data,
+  }: Pick<OperatorOptions, 'url' | 'token' | 'jwtSecret' | 'jwtAudience' | 'data'>): Promise<OperatorClient> {
+    const signed = async () => {
+      const secret = jwtSecret ?? (await developmentSecret(resolve(data)))
+      return signToken({ sub: 'operator', ttlSeconds: TOKEN_SECONDS, claims: { operator: true } }, secret, jwtAudience)
+    }
+    return new OperatorClient(url, token ?? (await signed()))
+  }
+
+  /** Throws Refused for what the server refuses, UsageError when there is none. */
+  async ask<T>(method: 'GET' | 'PUT' | 'POST', path: string, body?: string): Promise<T> {
+    let response: Response
+    let text: string
+    try {
+      response = await fetch(`${this.#url}/admin/${path}`, {
+        method,
+        headers: { authorization: `Token ${this.#token}` },
+        ...(body === undefined ? {} : { body }),
+      })
+      text = await response.text()
+    } catch (error) {
+      const cause = error instanceof Error && error.cause instanceof Error ? error.cause.message : String(error)
+      const local = isLoopback(this.#url) ? '; is rockpool dev running?' : ''
+      throw new UsageError(`${this.#url} cannot be reached (${cause})${local}`)
+    }
+    const answer = json(text)
+    if (answer?.error) throw new Refused(answer.error)
+    if (!response.ok || !answer || !('data' in answer))
+      throw new UsageError(`${this.#url} answered ${response.status}, which is not Rockpool`)
+    return answer.data as T
+  }
+}
+
+function json(text: string): { data?: unknown; error?: ErrorBody } | null {
+  try {
+    const value: unknown = JSON.parse(text)
+    return typeof value === 'object' && value !== null ? value : null
+  } catch {
+    return null
+  }
+}

@@ -1,0 +1,90 @@
+import type { Sql } from 'postgres'
+import { RockpoolError } from '../../protocol/errors.ts'
+import type { ConfigsAnswer, DeployAnswer, DeployRequest, DeployStatus, RollbackAnswer } from '../../protocol/messages.ts'
+import type { TenantSettings } from '../directory/settings.ts'
+import { pause } from '../faults.ts'
+import type { Core } from './core.ts'
+import { checkDeploy, progressOf, refuseUnfollowable, store } from './deploy.ts'
+
+export interface AdminSources {
+  core: Core
+  settings(): TenantSettings
+  /** With a connection for statements. */
+  connected<T>(work: (sql: Sql) => Promise<T>): Promise<T>
+  /** A session begins as soon as it can. */
+  begin(): Promise<void>
+  waitingFor(): string | null
+}
+
+/** Deploys and rollbacks as operators ask for them. */
+export class Admin {
+  readonly #sources: AdminSources
+
+  constructor(sources: AdminSources) {
+    this.#sources = sources
+  }
+
+  async deploy({ yaml, dryRun, force, ifMatch }: DeployRequest): Promise<DeployAnswer> {
+    const { core, settings, connected, begin } = this.#sources
+    this.#match(ifMatch)
+    const checked = await connected((sql) => checkDeploy(core, settings(), sql, yaml))
+    if (dryRun) return { config: null, difference: checked.difference }
+    await pause('deploy.checked')
+    // Another deploy may have come in between.
+    this.#match(ifMatch)
+    if (!force) refuseUnfollowable(core, checked)
+    const config = store(core, yaml, checked, 'admin')
+    await begin()
+    return { config, difference: checked.difference }
+  }
+
+  async rollback({ dryRun }: { dryRun: boolean }): Promise<RollbackAnswer> {
+    const { core, settings, connected, begin } = this.#sources
+    if (core.configs.next && core.planBehind !== null) {
+      const cancelled = dryRun ? core.configs.next : core.deploys.cancel()
+      if (!dryRun) await begin()
+      return { config: null, cancelled, difference: null }
+    }
+    const { target } = core.configs
+    if (!target) throw new RockpoolError('ROCKPOOL_DEPLOY', 'there is no earlier sync config to go back to')
+    const yaml = core.configs.text(target.number)
+    const checked = await connected((sql) => checkDeploy(core, settings(), sql, yaml))
+    if (dryRun) return { config: null, cancelled: null, difference: checked.difference }
+    await pause('deploy.checked')
+    const config = store(core, yaml, checked, 'rollback')
+    await begin()
+    return { config, cancelled: null, difference: checked.difference }
+  }
+
+  status(): DeployStatus {
+    const { configs, definitions, tables, planBehind } = this.#sources.core
+    const { serving, next, newest } = configs
+    return {
+      serving: planBehind === null ? null : serving,
+      next,
+      failed: newest?.state === 'failed' ? newest : null,
+      progress: next && progressOf(next.copy, tables.status()),
+      dropping: definitions.dropping.length,
+    }
+  }
+
+  answer(): ConfigsAnswer {
+    const { configs, tables } = this.#sources.core
+    const status = this.status()
+    return {
+      ...status,
+      yaml: status.serving ? configs.text(status.serving.number) : '',
+      history: [...configs.all].reverse(),
+      tables: tables.status(),
+      waitingFor: this.#sources.waitingFor(),
+    }
+  }
+
+  #match(ifMatch: string | null): void {
+    const serving = this.#sources.core.planBehind
+    if (ifMatch === null || ifMatch === serving) return
+    throw new RockpoolError('ROCKPOOL_DEPLOY', `the serving sync config is ${serving ?? 'none'}, not ${ifMatch}: look at it again`, {
+      status: 412,
+    })
+  }
+}

@@ -1,0 +1,99 @@
+import type { Sql } from 'postgres'
+import { estimateRows, readSchema, sourceError, unfollowable } from '../../postgres/index.ts'
+import { RockpoolError } from '../../protocol/errors.ts'
+import type { ConfigOrigin, ConfigStatus, DeployDifference, PartStatus, TableEstimate } from '../../protocol/messages.ts'
+import { compileConfig, type CompileSettings } from '../../sync-config/compile.ts'
+import { MAX_CONFIG_BYTES } from '../../sync-config/limits.ts'
+import { means, planHash, type PlanPart } from '../../sync-config/index.ts'
+import type { Finding, Plan } from '../../sync-config/types.ts'
+import type { TenantSettings } from '../directory/settings.ts'
+import type { Core } from './core.ts'
+
+/** A sync config that was compiled and compared with the database and with what is served. */
+export interface Checked {
+  plan: Plan
+  difference: DeployDifference
+}
+
+/** Throws ROCKPOOL_SYNC_CONFIG with every error and its place; `details` are the findings. */
+export function planOf(yaml: string, settings: CompileSettings): { plan: Plan; warnings: Finding[] } {
+  if (Buffer.byteLength(yaml) > MAX_CONFIG_BYTES) {
+    throw new RockpoolError('ROCKPOOL_SYNC_CONFIG', `the sync config is larger than ${MAX_CONFIG_BYTES} bytes`, {
+      status: 422,
+      details: [],
+    })
+  }
+  const result = compileConfig(yaml, settings)
+  if (result.ok) return result
+  const lines = result.errors.map((e) => `${e.place.line}:${e.place.column} ${e.code}: ${e.message}`)
+  throw new RockpoolError('ROCKPOOL_SYNC_CONFIG', `the sync config has errors: ${lines.join('; ')}`, {
+    status: 422,
+    details: result.errors,
+  })
+}
+
+/** Throws ROCKPOOL_SYNC_CONFIG, or an error of the database. Nothing is stored. */
+export async function checkDeploy(core: Core, settings: TenantSettings, sql: Sql, yaml: string): Promise<Checked> {
+  const { limits } = settings
+  // Its own errors are told without the database.
+  planOf(yaml, { limits })
+  try {
+    const { plan, warnings } = planOf(yaml, { limits, schema: await readSchema(sql) })
+    const bound = core.deploys.bind(plan)
+    const { kept, added, removed } = core.deploys.difference(bound)
+    const read = added.flatMap(({ tables }) => tables)
+    const names = new Map([...kept, ...added].flatMap(({ tables }) => tables.map((each) => [`${each.schema}.${each.name}`, each])))
+    const all = await unfollowable(sql, [...names.values()], settings.publication)
+    const difference: DeployDifference = {
+      plan: planHash(bound),
+      definitions: { kept: kept.map(named), added: added.map(named), removed: removed.map(named) },
+      copy: read.length === 0 ? [] : await estimateRows(sql, read),
+      refused: all.map(({ table, reason }) => ({ table, reason })),
+      streams: await core.relays.streams(),
+      warnings: warnings.map(({ code, message, place }) => ({ code, message, place })),
+    }
+    return { plan, difference }
+  } catch (error) {
+    throw sourceError(error)
+  }
+}
+
+/** Throws ROCKPOOL_DEPLOY when a definition that is new would see nothing of a table. What is served already is not made worse by a deploy. */
+export function refuseUnfollowable({ deploys }: Core, { plan, difference }: Checked): void {
+  const read = deploys.difference(deploys.bind(plan)).added.flatMap(({ tables }) => tables)
+  refuse(
+    difference.refused.filter(({ table }) => {
+      const [schema = '', ...name] = table.split('.')
+      return read.some((each) => means(each, { schema, name: name.join('.') }))
+    }),
+  )
+}
+
+/** Throws ROCKPOOL_DEPLOY unless there are none. */
+export function refuse(tables: readonly { table: string; reason: string }[]): void {
+  if (tables.length === 0) return
+  const reasons = tables.map(({ table, reason }) => `${table}: ${reason}`).join('; ')
+  throw new RockpoolError('ROCKPOOL_DEPLOY', `tables of new definitions cannot be followed: ${reasons}`, { details: tables })
+}
+
+export function store(core: Core, yaml: string, { plan, difference }: Checked, origin: ConfigOrigin): ConfigStatus {
+  return core.deploys.add(yaml, plan, origin, { copy: difference.copy })
+}
+
+/** What was copied of what there is to copy, each table by the rows that it was thought to have. */
+export function progressOf(copy: readonly TableEstimate[], tables: readonly { table: string; progress: number; state: string }[]): number {
+  let all = 0
+  let done = 0
+  for (const { table, progress, state } of tables) {
+    if (state === 'removing') continue
+    const estimate = copy.find((each) => each.table === table)
+    if (!estimate && copy.length > 0) continue
+    const weight = Math.max(1, estimate?.rows ?? 1)
+    all += weight
+    done += weight * progress
+  }
+  return all === 0 ? 1 : done / all
+}
+
+/** Lookups are called after what they are for. */
+const named = ({ kind, name, usedBy }: PlanPart): PartStatus => ({ kind, name: usedBy.length === 0 ? name : usedBy.join(', ') })

@@ -1,0 +1,148 @@
+import { spawn, spawnSync, type ChildProcess } from 'node:child_process'
+import { readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { ROOT } from '../cli/bundle.ts'
+import { Operator } from './deploys.ts'
+import { freePort } from './postgres.ts'
+import { temporaryDirectory, until } from './support.ts'
+
+// The commands as they are typed, against `rockpool dev` as it is typed.
+
+const ONCE = { retry: 0, timeout: 180_000 }
+let directory: Awaited<ReturnType<typeof temporaryDirectory>>
+let dev: Run
+let url: string
+let file: string
+const children: ChildProcess[] = []
+
+interface Run {
+  child: ChildProcess
+  output: string
+  ended: Promise<number | null>
+}
+
+function start(program: string, args: string[]): Run {
+  const env = { ...process.env, ROCKPOOL_URL: url, DATA: join(directory.path, 'data'), NO_COLOR: '1' }
+  const child = spawn(program, args, { cwd: ROOT, stdio: ['ignore', 'pipe', 'pipe'], env })
+  children.push(child)
+  const run: Run = { child, output: '', ended: new Promise((resolve) => child.once('exit', resolve)) }
+  for (const stream of [child.stdout, child.stderr]) stream?.on('data', (text: Buffer) => (run.output += text.toString()))
+  return run
+}
+
+async function rockpool(...args: string[]): Promise<{ code: number | null; output: string }> {
+  const run = start(process.execPath, ['cli/rockpool.mjs', ...args])
+  const code = await run.ended
+  return { code, output: run.output }
+}
+
+const config = (...tables: string[]) =>
+  `bucket_definitions:\n${tables.map((table) => `  ${table}_all:\n    data:\n      - SELECT id, n FROM ${table}\n`).join('')}`
+
+async function yaml(name: string, text: string): Promise<string> {
+  const path = join(directory.path, name)
+  await writeFile(path, text)
+  return path
+}
+
+beforeAll(async () => {
+  directory = await temporaryDirectory()
+  const port = await freePort()
+  url = `http://127.0.0.1:${port}`
+  file = await yaml('dev.yaml', config('one'))
+  dev = start(process.execPath, ['cli/rockpool.mjs', 'dev', '--port', String(port), '--no-example', '--sync-config', file])
+  await until(
+    'rockpool dev',
+    async () => dev.output.includes('\nready '),
+    120,
+    () => dev.output,
+  )
+  const made = await rockpool(
+    'sql',
+    `create table one (id int primary key, n int); create table two (id int primary key, n int);
+    insert into one select i, i from generate_series(1, 100) i; insert into two select i, i from generate_series(1, 9000) i; analyze two`,
+  )
+  expect(made.code, made.output).toBe(0)
+})
+
+afterAll(async () => {
+  dev?.child.kill('SIGTERM')
+  await dev?.ended
+  for (const child of children) child.kill('SIGKILL')
+  await directory?.remove()
+})
+
+test('a deploy says what it changes, shows how far it is, and ends when it serves; a rollback goes back', ONCE, async () => {
+  const both = await yaml('both.yaml', config('one', 'two'))
+  const dry = await rockpool('deploy', both, '--dry-run')
+  expect([dry.code, dry.output]).toEqual([
+    0,
+    expect.stringMatching(
+      /^kept {5}one_all\nadded {4}two_all\ncopy {5}public\.two, about 9,000 rows\nclients {2}0 streams are open; they go on/,
+    ),
+  ])
+  const first = await rockpool('deploy', both)
+  expect(first.code, first.output).toBe(0)
+  expect(first.output).toMatch(/total .* %[^]*deploy \d+ serves \(plan [0-9a-f]{32}\)\n$/)
+  const same = await rockpool('deploy', both, '--json')
+  expect(same.code).toBe(0)
+  const answer: { ok: boolean; difference: { definitions: { added: unknown[] } }; config: { state: string } } = JSON.parse(same.output)
+  expect([answer.ok, answer.difference.definitions.added, answer.config.state]).toEqual([true, [], 'serving'])
+  const back = await rockpool('rollback')
+  expect([back.code, back.output]).toEqual([0, expect.stringMatching(/removed {2}two_all\n[^]*serves/)])
+})
+
+test('mistakes are shown at their place, and nothing changes', ONCE, async () => {
+  const bad = await rockpool('deploy', await yaml('bad.yaml', 'bucket_definitions:\n  a:\n    data:\n      - SELECT FROM\n'))
+  expect(bad.code).toBe(1)
+  expect(bad.output).toMatch(/error \S+: [^]*bad\.yaml:4:\d+\n4 \| {7}- SELECT FROM[^]*\^[^]*1 error: nothing was changed\n$/)
+  const missing = await rockpool('deploy', await yaml('missing.yaml', config('one', 'three')))
+  expect(missing.code).toBe(1)
+  expect(missing.output).toMatch(/ROCKPOOL_DEPLOY: tables of new definitions cannot be followed: public\.three: there is no such table\n$/)
+  const wrong = await rockpool('deploy', file, '--token', 'x')
+  expect([wrong.code, wrong.output]).toEqual([1, expect.stringMatching(/^PSYNC_S2101: /)])
+  for (const [args, message] of [
+    [['deploy'], /name one file/],
+    [['deploy', join(directory.path, 'none.yaml')], /there is no file/],
+    [['deploy', file, '--url', 'https://sync.example'], /--token is missing/],
+    [['deploy', file, '--url', 'http://127.0.0.1:1'], /cannot be reached .*is rockpool dev running\?/],
+    [['rollback', file], /takes no file/],
+    [['deploy', file, '--nonsense'], /nonsense/],
+  ] as const) {
+    const { code, output } = await rockpool(...args)
+    expect([code, output]).toEqual([2, expect.stringMatching(message)])
+  }
+})
+
+test('rockpool dev deploys its file when it is edited; one with a mistake is told and changes nothing', ONCE, async () => {
+  const secret = (await readFile(join(directory.path, 'data', 'jwt-secret'), 'utf8')).trim()
+  const operator = new Operator(() => url, secret, 'rockpool')
+  await writeFile(file, config('one').replace('SELECT id, n', 'SELECT id,'))
+  await until('the mistake to be told', async () => /config {5}the old one goes on:\nconfig {5}\S+dev\.yaml:4:\d+ /.test(dev.output))
+  await writeFile(file, config('two', 'one'))
+  await until(
+    'the edit to be deployed',
+    async () => /config {5}deploy \d+ /.test(dev.output),
+    60,
+    () => dev.output,
+  )
+  await until('it to serve', async () => {
+    const { serving, yaml: text } = await operator.configs()
+    return serving !== null && text === config('two', 'one')
+  })
+})
+
+test.skipIf(spawnSync('script', ['--version']).status !== 0)('on a terminal it asks first', ONCE, async () => {
+  const typed = (answer: string) =>
+    start('bash', ['-c', `(sleep 3; echo ${answer}; sleep 20) | script -qfec '${process.execPath} cli/rockpool.mjs rollback' /dev/null`])
+  const no = typed('n')
+  await until(
+    'the answer',
+    async () => no.output.includes('nothing was changed'),
+    60,
+    () => no.output,
+  )
+  expect(no.output).toMatch(/Go back\? \[y\/N\] /)
+  no.child.kill('SIGKILL')
+})

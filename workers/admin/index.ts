@@ -1,0 +1,12 @@
+import { Hono } from 'hono'
+import type { Environment } from '../../durable-objects/environment.ts'
+import { operator } from './operator.ts'
+import { rollback } from './rollback.ts'
+import { syncConfig } from './sync-config.ts'
+
+/** `/admin`: what operators do. */
+export const admin = new Hono<{ Bindings: Environment }>()
+
+admin.use(operator)
+admin.route('/sync-config', syncConfig)
+admin.route('/rollback', rollback)
