@@ -24,6 +24,9 @@ const SCANS: Record<string, readonly string[]> = {
     'SELECT name, serial FROM relays',
     'SELECT number, schema, name, fingerprint, copy, description FROM tables',
     'SELECT slot, body FROM diagnostics',
+    'SELECT record FROM configs ORDER BY number',
+    'SELECT hash, generation, state, bucket, serial FROM definitions',
+    'SELECT hash FROM plans',
     // And when the copy of a table begins again.
     'SELECT count(*) AS n FROM incomplete',
   ],
