@@ -117,7 +117,7 @@ describe('the token and the request are judged before any object is named', () =
       method,
       ...(body === undefined ? {} : { body }),
     }
-    expectError(await ask(path, token, environment({ JWT_AUDIENCE: '' })), 500, 'PSYNC_S2201')
+    expectError(await ask(path, token, environment({ JWT_AUDIENCE: '' })), 401, 'PSYNC_S2201')
     expect(touched).toEqual([])
   })
 
