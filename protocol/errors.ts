@@ -66,11 +66,9 @@ export interface ErrorBody {
 }
 
 function statusOf(code: ErrorCode): number {
-  if (code.startsWith('PSYNC_S21')) return 401
+  // S22: keys are missing, so nothing is known about the token; what clients do with 401, fetch another one, harms nobody.
+  if (/^PSYNC_S2[12]/.test(code)) return 401
   switch (code) {
-    // Nothing is known about the token; what clients do with 401, fetch another one, harms nobody.
-    case 'PSYNC_S2204':
-      return 401
     case 'PSYNC_S2001':
     case 'ROCKPOOL_CLIENT_FRAME':
       return 400

@@ -294,7 +294,7 @@ test('a key set at an address that the settings forbid is refused by the edge', 
   try {
     const response = await fetch(`${refusing.url}/status`, { headers: { authorization: `Token ${await shared.sign({ sub: 'a' })}` } })
     const { error }: { error: { code: string; description: string } } = await response.json()
-    expect([response.status, error.code]).toEqual([500, 'PSYNC_S2203'])
+    expect([response.status, error.code]).toEqual([401, 'PSYNC_S2203'])
     expect(error.description).toContain('JWKS_URL')
   } finally {
     await refusing.dispose()

@@ -479,6 +479,11 @@ describe('RSocket', () => {
     client.request(100, RAW)
     expect((await lines(client, 'token_expires_in')).at(-1)).toEqual({ token_expires_in: 0 })
     expect(await client.line()).toBeNull()
+    // Who requests no more lines hears of the end all the same.
+    const waiting = await connect({ token: await setting.token('a', 3) })
+    waiting.request(1, RAW)
+    expect(await waiting.line()).toMatchObject({ checkpoint: {} })
+    expect(await waiting.line()).toBeNull()
   })
 
   test('without KEEPALIVE for its lifetime the client is dead', async () => {
@@ -500,6 +505,8 @@ describe('RSocket', () => {
     expect(await openStreams()).toBe(2)
     client.frame(1, CANCEL, 0)
     await until('the end of one stream', async () => (await openStreams()) === 1)
+    // Nothing is said on a stream that the client has given up.
+    expect(await settled(client)).toEqual([])
     other.socket.destroy()
     await until('the end of the other stream', async () => (await openStreams()) === 0)
     client.socket.close()

@@ -32,6 +32,12 @@ app.use(
   }),
 )
 
+/** A write checkpoint from a cache would be an old one, and nothing else here is worth keeping. */
+app.use(async (c, next) => {
+  c.header('cache-control', 'no-store')
+  await next()
+})
+
 /** The token is verified, and the request validated, before any object is named. */
 const sessionOf = (c: Request): Promise<Session> =>
   verifyToken(tokenOfHeader(c.req.header('authorization')), tokenRules(c.env), { background: (work) => c.executionCtx.waitUntil(work) })
@@ -90,7 +96,7 @@ app.onError((error) => refuse(publicError(error)))
 const isUpgrade = (c: Request): boolean => c.req.header('upgrade')?.toLowerCase() === 'websocket'
 
 function refuse(error: RockpoolError): Response {
-  return Response.json(error.body(), { status: error.status, headers: { 'cache-control': 'no-store' } })
+  return Response.json(error.body(), { status: error.status })
 }
 
 function noRoute(c: Request): RockpoolError {

@@ -1,5 +1,5 @@
 import { env, evictDurableObject, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test'
-import { expect, test } from 'vitest'
+import { expect, test, vi } from 'vitest'
 import { directUrl } from './direct-request.ts'
 import { page, put, Replica } from './test-ops.ts'
 
@@ -163,4 +163,25 @@ test('a publication that is overdue is asked for by the alarm, and again until i
   // Nothing is waited for any more: the next alarm is for the token.
   await runDurableObjectAlarm(bucket)
   expect(await again()).toBeGreaterThan(Date.now() + 600_000)
+})
+
+test('asleep, a bucket still knows its name: what is overdue is asked for, and watched, under it', async () => {
+  await commit(500)
+  const client = await Client.open('overslept')
+  await client.checkpoint(500)
+  const watched = () =>
+    runInDurableObject(replicator(), (_instance, state) =>
+      state.storage.sql.exec('SELECT bucket FROM watchers').toArray().flatMap(Object.values),
+    )
+  // A replicator whose storage began anew watches nobody.
+  await runInDurableObject(replicator(), (_instance, state) => void state.storage.sql.exec('DELETE FROM watchers'))
+  await evictDurableObject(replicator())
+  const bucket = env.BUCKET.getByName('default/overslept')
+  await evictDurableObject(bucket, { webSockets: 'hibernate' })
+  await append('overslept', 501, '{"n":501}')
+  expect(await runDurableObjectAlarm(bucket)).toBe(true)
+  await vi.waitFor(async () => expect(await watched()).toEqual(['overslept']))
+  await commit(501)
+  await replicator().committed({ v: 1 })
+  await client.checkpoint(501)
 })

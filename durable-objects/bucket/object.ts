@@ -1,4 +1,5 @@
 import { DurableObject } from 'cloudflare:workers'
+import { z } from 'zod'
 import {
   MESSAGE_VERSION,
   type AppendRequest,
@@ -30,6 +31,9 @@ const OVERDUE_MS = 10_000
 const FIRST_WAIT_MS = 50
 const MAX_WAIT_MS = 5_000
 
+const attachment = directState.extend({ bucket: z.string() })
+type Attachment = z.infer<typeof attachment>
+
 /**
  * One bucket: its op log, and the sockets that follow it directly. Replies leave when what was written is durable (the platform's output gate). The
  * one alarm is for compaction, for tokens that expire and for publications that are overdue, whichever comes first.
@@ -40,7 +44,7 @@ export class Bucket extends DurableObject<Environment> implements BucketRpc {
   readonly #compactionMs: number
   /** The alarm that stands, null: none; undefined: not looked up yet. */
   #alarm: number | null | undefined
-  /** From the request of the first direct stream; only then it is needed. */
+  /** From the request of the first direct stream, and its attachment: only for them it is needed, and the name of the object may be a hash. */
   #name = ''
 
   constructor(ctx: DurableObjectState, env: Environment) {
@@ -55,13 +59,16 @@ export class Bucket extends DurableObject<Environment> implements BucketRpc {
         sendQuietly(socket, JSON.stringify({ error }))
         closeQuietly(socket, code, error.code)
       },
-      save: (socket, state) => socket.serializeAttachment(state),
+      save: (socket, state) => socket.serializeAttachment({ ...state, bucket: this.#name } satisfies Attachment),
       watch: (answer) => void this.#watch().then(answer),
       now: () => Date.now() / 1_000,
     })
     const open = ctx.getWebSockets().flatMap((socket): [WebSocket, DirectState][] => {
-      const state = directState.safeParse(socket.deserializeAttachment())
-      return state.success ? [[socket, state.data]] : []
+      const attached = attachment.safeParse(socket.deserializeAttachment())
+      if (!attached.success) return []
+      const { bucket, ...state } = attached.data
+      this.#name = bucket
+      return [[socket, state]]
     })
     this.#direct.wake(open)
   }

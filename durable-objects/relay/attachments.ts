@@ -10,7 +10,7 @@ const shape = z.union([
     /** Null: too many to keep. Such a stream is closed when the relay has slept, and subscribes again. */
     hashes: z.instanceof(BigUint64Array).nullable(),
     toldPlan: z.string().nullable(),
-    ...{ sent: z.number(), received: z.number() },
+    ...{ sent: z.number(), received: z.number(), since: z.number() },
   }),
   z.object({ kind: z.literal('replicator'), checkpoint: z.number().nullable(), plan: z.string().nullable(), received: z.number() }),
 ])
@@ -35,6 +35,8 @@ export interface StreamAttachment {
   toldPlan: string | null
   sent: number
   received: number
+  /** When it came, in milliseconds since 1970: until its first ping that is all there is to hear. */
+  since: number
 }
 
 export interface ReplicatorAttachment {

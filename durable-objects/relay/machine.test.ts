@@ -26,3 +26,28 @@ test('the committed checkpoint that a relay hears covers the streams that came b
   machine.receive({ v: 1, type: 'gap', checkpoint: 9, plan: 'p' })
   expect(greeted()).toContain('b at 9')
 })
+
+test('an answer of a bucket is the business of the streams that wait for it: a thousand that come at once are not looked at for each', () => {
+  const answers: (() => void)[] = []
+  const told = new Set<number>()
+  let looks = 0
+  const machine = new RelayMachine<number>({
+    send: (stream, { seq, buckets }) => void (seq === 1 && expect(buckets).toHaveLength(10) && told.add(stream)),
+    hasCredit: () => looks++ >= 0,
+    ask: (_bucket, _checkpoint, _stale, answer) => void answers.push(() => answer({ count: 1, checksum: 1, last: 1 })),
+    ...{ close: () => {}, saveStream: () => {}, saveCheckpoint: () => {}, attach: (done: () => void) => done() },
+    committed: (answer) => answer(5),
+  })
+  const streams = Array.from({ length: 1_000 }, (_, stream) => stream)
+  for (const stream of streams) machine.streamArrived(stream)
+  machine.replicatorArrived()
+  machine.receive({ v: 1, type: 'gap', checkpoint: 5, plan: 'p' })
+  // One bucket is everybody's, the others each has alone.
+  const names = (stream: number) => ['shared', ...Array.from({ length: 9 }, (_, n) => `${stream}/${n}`)]
+  for (const stream of streams) machine.subscribe(stream, 1, names(stream), [])
+  looks = 0
+  expect(answers).toHaveLength(9_001)
+  for (const answer of answers) answer()
+  expect(told.size).toBe(1_000)
+  expect(looks).toBeLessThanOrEqual(10_000)
+})

@@ -44,7 +44,8 @@ export class RelayMachine<S> {
   readonly #knownStates: number
   readonly #streams = new Map<S, StreamState>()
   readonly #known = new Map<string, BucketState>()
-  readonly #asks = new Map<string, object>()
+  /** Questions under way, each with the streams that wait for its answer. */
+  readonly #asks = new Map<string, Set<S>>()
   readonly #overtaken = new Set<string>()
   #checkpoint: OpId | null = null
   #plan: string | null = null
@@ -185,7 +186,7 @@ export class RelayMachine<S> {
     for (const hash of s.owed.keys()) {
       if (this.#known.has(hash)) continue
       missing = true
-      if (!this.#ask(hash, s)) {
+      if (!this.#ask(hash, stream, s)) {
         this.#drop(stream, 'the names of its buckets were lost')
         return
       }
@@ -278,13 +279,14 @@ export class RelayMachine<S> {
   }
 
   /** False: the name is not known. */
-  #ask(hash: string, s: StreamState): boolean {
-    if (this.#asks.has(hash) || this.#overtaken.has(hash)) return true
+  #ask(hash: string, stream: S, s: StreamState): boolean {
+    const asked = this.#asks.get(hash)?.add(stream)
+    if (asked || this.#overtaken.has(hash)) return true
     const name = s.names.get(hash)
     if (name === null || name === undefined) return false
-    const token = {}
-    this.#asks.set(hash, token)
-    const stale = () => this.#asks.get(hash) !== token
+    const waiting = new Set([stream])
+    this.#asks.set(hash, waiting)
+    const stale = () => this.#asks.get(hash) !== waiting
     this.#effects.ask(name, this.#checkpoint ?? 0, stale, (state) => {
       // The relay has moved on, or a notice has said more.
       if (stale()) return
@@ -294,7 +296,7 @@ export class RelayMachine<S> {
         return
       }
       this.#know(hash, state)
-      for (const stream of [...this.#streams.keys()]) this.flush(stream)
+      for (const each of waiting) this.flush(each)
     })
     return true
   }

@@ -169,9 +169,9 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
   /** Streams without a sign of life: their sockets are half-open. */
   override async alarm(): Promise<void> {
     const before = Date.now() - SILENT_MS
-    for (const socket of [...this.#streams.keys()]) {
-      const heard = this.ctx.getWebSocketAutoResponseTimestamp(socket)?.getTime()
-      if (heard !== undefined && heard < before) await this.webSocketClose(socket)
+    for (const [socket, { since }] of [...this.#streams]) {
+      const heard = this.ctx.getWebSocketAutoResponseTimestamp(socket)?.getTime() ?? since
+      if (heard < before) await this.webSocketClose(socket)
     }
     if (this.#streams.size > 0) await this.ctx.storage.setAlarm(Date.now() + SILENT_MS)
   }
@@ -181,7 +181,7 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
     const [client, socket] = Object.values(new WebSocketPair())
     if (!client || !socket) throw new Error('the runtime made no pair of sockets')
     this.ctx.acceptWebSocket(socket, [STREAM])
-    const state: StreamAttachment = { hashes: packHashes([]), toldPlan: null, sent: 0, received: 0 }
+    const state: StreamAttachment = { hashes: packHashes([]), toldPlan: null, sent: 0, received: 0, since: Date.now() }
     this.#streams.set(socket, state)
     this.#saveStream(socket, state)
     if (this.#linger) clearTimeout(this.#linger)
@@ -221,8 +221,8 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
         closeQuietly(socket, 1012, 'too many buckets to remember')
         continue
       }
-      const { hashes, toldPlan, sent, received } = state
-      this.#streams.set(socket, { hashes, toldPlan, sent, received })
+      const { hashes, toldPlan, sent, received, since } = state
+      this.#streams.set(socket, { hashes, toldPlan, sent, received, since })
       streams.push([socket, { hashes: unpackHashes(hashes), toldPlan }])
     }
     let at: { checkpoint: number; plan: string | null } | null = null

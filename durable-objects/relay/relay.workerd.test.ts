@@ -244,3 +244,18 @@ test('streams are looked at by an alarm as long as there are any', async () => {
   await runDurableObjectAlarm(relay)
   expect(await runInDurableObject(relay, (_relay, state) => state.storage.getAlarm())).toBeNull()
 })
+
+test('a stream that has been silent for five minutes is closed, also one that never gave a sign of life; one that has just come is not', async () => {
+  const { relay, stream } = await settled(['silent'])
+  const pinging = (await open(relay, 'stream')).socket
+  await pinging.next()
+  pinging.send('ping')
+  expect(await pinging.next()).toBe('pong')
+  vi.spyOn(Date, 'now').mockReturnValue(Date.now() + 6 * 60_000)
+  const fresh = (await open(relay, 'stream')).socket
+  await fresh.next()
+  await runDurableObjectAlarm(relay)
+  expect(await stream.next()).toEqual({ closed: 1000 })
+  expect(await pinging.next()).toEqual({ closed: 1000 })
+  expect(await relay.streams({ v: MESSAGE_VERSION })).toBe(1)
+})

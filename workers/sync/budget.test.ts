@@ -11,6 +11,8 @@ test('settings, with their presets', () => {
   for (const wrong of ['0', '101', 'one']) {
     expect(() => streamSettings({ RELAYS: wrong })).toThrow(/RELAYS: must be/)
   }
+  // Found later it would be a fault like any other, and tried again without end.
+  expect(() => streamSettings({ MAX_BUCKETS: 'many' })).toThrow(/MAX_BUCKETS: must be/)
 })
 
 test('it is told once that a budget is spent', () => {

@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import type { SettingBindings } from '../../durable-objects/setting-bindings.ts'
 import { RockpoolError } from '../../protocol/errors.ts'
+import { readLimits } from '../../sync-config/limits.ts'
 import { BYTE_BUDGET, MAX_RELAYS, SUBREQUEST_BUDGET } from './limits.ts'
 
 export interface StreamSettings extends StreamBudget {
@@ -28,16 +29,18 @@ const whole = (preset: number, most = Number.MAX_SAFE_INTEGER) =>
     .transform((value) => value ?? preset)
 const shape = z.object({ STREAM_MAX_CALLS: whole(SUBREQUEST_BUDGET), STREAM_MAX_BYTES: whole(BYTE_BUDGET), RELAYS: whole(1, MAX_RELAYS) })
 
-/** Throws ROCKPOOL_SETTINGS, naming the setting. */
+/** Throws ROCKPOOL_SETTINGS, naming the setting, also for those limits of the tenant that count when a plan is loaded. */
 export function streamSettings(settings: SettingBindings): StreamSettings {
   const parsed = shape.safeParse({
     STREAM_MAX_CALLS: settings.STREAM_MAX_CALLS || undefined,
     STREAM_MAX_BYTES: settings.STREAM_MAX_BYTES || undefined,
     RELAYS: settings.RELAYS || undefined,
   })
-  if (parsed.success) return { calls: parsed.data.STREAM_MAX_CALLS, bytes: parsed.data.STREAM_MAX_BYTES, relays: parsed.data.RELAYS }
-  const wrong = parsed.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`)
-  throw new RockpoolError('ROCKPOOL_SETTINGS', `settings are wrong: ${wrong.join('; ')}`)
+  const { problems } = readLimits(settings)
+  if (parsed.success && problems.length === 0)
+    return { calls: parsed.data.STREAM_MAX_CALLS, bytes: parsed.data.STREAM_MAX_BYTES, relays: parsed.data.RELAYS }
+  const wrong = (parsed.error?.issues ?? []).map((issue) => `${issue.path.join('.')}: ${issue.message}`)
+  throw new RockpoolError('ROCKPOOL_SETTINGS', `settings are wrong: ${[...wrong, ...problems].join('; ')}`)
 }
 
 /** One stream is one invocation with one budget; when it is used up the stream ends cleanly, and the client connects again. */

@@ -58,7 +58,6 @@ export async function streamResponse(
   return new Response(body.readable, {
     headers: {
       'content-type': type,
-      'cache-control': 'no-store',
       'x-accel-buffering': 'no',
       'content-encoding': 'identity',
     },

@@ -32,6 +32,7 @@ export class RSocketStream {
   readonly #keepalive: Keepalive
   #wake: () => void = () => {}
   #warning = false
+  #cancelled = false
 
   constructor(
     id: number,
@@ -48,6 +49,7 @@ export class RSocketStream {
     this.#id = id
     this.#output = output
     this.#flow.request(initialN)
+    this.#stop.signal.addEventListener('abort', () => this.#wake())
     const budget = new Budget(limits, () => this.#stop.abort(ended('the stream has used up its budget')))
     this.#keepalive = new Keepalive(
       session.expires,
@@ -92,8 +94,8 @@ export class RSocketStream {
 
   /** CANCEL, or the socket has gone. */
   cancel(): void {
+    this.#cancelled = true
     this.#stop.abort(ended('the receiver has gone'))
-    this.#wake()
   }
 
   #moved(): void {
@@ -112,10 +114,7 @@ export class RSocketStream {
     const { signal } = this.#stop
     while (!allowed() && !signal.aborted) {
       if (this.#flow.credit > 0) this.#output.probe()
-      await new Promise<void>((resolve) => {
-        this.#wake = resolve
-        signal.addEventListener('abort', () => resolve(), { once: true })
-      })
+      await new Promise<void>((resolve) => (this.#wake = resolve))
     }
     signal.throwIfAborted()
   }
@@ -126,12 +125,13 @@ export class RSocketStream {
     this.#output.send(nextFrame(this.#id, bytes))
   }
 
-  /** Told to end: a clean one. Otherwise the error, whose code clients look for in the text. */
+  /** Told to end: a clean one, and not a word to who has cancelled. Otherwise the error, whose code clients look for in the text. */
   #end(error: unknown): void {
     this.#keepalive.stop()
     this.#held.close()
-    if (this.#stop.signal.aborted) this.#output.send(completeFrame(this.#id))
-    else {
+    if (this.#stop.signal.aborted) {
+      if (!this.#cancelled) this.#output.send(completeFrame(this.#id))
+    } else {
       this.#stop.abort(error)
       this.#output.send(errorFrame(this.#id, ErrorCode.APPLICATION_ERROR, errorText(error)))
     }
