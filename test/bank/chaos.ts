@@ -32,6 +32,8 @@ export interface World {
 /** What goes wrong while money moves, at places that a seed chooses. */
 export class Chaos {
   readonly counts: Record<Kind, number>
+  /** Now, for people. */
+  doing = ''
   readonly #world: World
   readonly #plan: { at: number; kind: Kind }[] = []
   readonly #away: { client: BankClient; until: number }[] = []
@@ -59,11 +61,13 @@ export class Chaos {
     for (const away of [...this.#away]) {
       if (away.until > transfers) continue
       this.#away.splice(this.#away.indexOf(away), 1)
+      this.doing = 'a client comes back'
       await away.client.connect()
     }
     for (let next = this.#plan[0]; next && next.at <= transfers; next = this.#plan[0]) {
       this.#plan.shift()
       this.counts[next.kind]++
+      this.doing = next.kind
       await this.#do(next.kind, transfers)
     }
   }
