@@ -32,6 +32,7 @@ export class RSocketStream {
   readonly #keepalive: Keepalive
   #wake: () => void = () => {}
   #warning = false
+  #begun = false
 
   constructor(
     id: number,
@@ -121,16 +122,20 @@ export class RSocketStream {
   }
 
   #send(bytes: Uint8Array): void {
+    this.#begun = true
     this.#flow.sent(this.#output.count(bytes.length), bytes.length)
     this.#held.set('transport', this.#flow.outstanding)
     this.#output.send(nextFrame(this.#id, bytes))
   }
 
-  /** Told to end: a clean one. Otherwise the error, whose code clients look for in the text. */
+  /**
+   * Told to end: a clean one. Otherwise the error, whose code clients look for in the text. So it is before the first line, too: SDKs that hear
+   * of a clean end go on waiting for that line for ever.
+   */
   #end(error: unknown): void {
     this.#keepalive.stop()
     this.#held.close()
-    if (this.#stop.signal.aborted) this.#output.send(completeFrame(this.#id))
+    if (this.#stop.signal.aborted && this.#begun) this.#output.send(completeFrame(this.#id))
     else {
       this.#stop.abort(error)
       this.#output.send(errorFrame(this.#id, ErrorCode.APPLICATION_ERROR, errorText(error)))
