@@ -1,4 +1,4 @@
-import { createServer, type AddressInfo } from 'node:net'
+import { createServer } from 'node:net'
 import { expect, test } from 'vitest'
 import { RawWebSocket } from './web-socket.ts'
 
@@ -8,7 +8,9 @@ test('a WebSocket whose server goes before it answers is refused, and one that n
   const cut = new AbortController()
   const server = createServer((socket) => socket.once('data', (request) => (request.includes('/silent') ? cut.abort() : socket.end())))
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+  const address = server.address()
+  if (address === null || typeof address === 'string') throw new Error('no port')
+  const url = `http://127.0.0.1:${address.port}`
   await expect(RawWebSocket.open(url)).rejects.toThrow('closed before it was answered')
   await expect(RawWebSocket.open(url, '/silent', cut.signal)).rejects.toThrow('abort')
   server.close()

@@ -53,3 +53,9 @@ test('who connects twice has one connection, and who disconnects none', async ()
   await db.close()
   await connections(0)
 })
+
+test('who waits for a sync is told at once when the wait was given up before it began', async () => {
+  const db = open(async () => 'a token')
+  await expect(db.waitForSync({ signal: AbortSignal.abort(new Error('given up')) })).rejects.toThrow('given up')
+  await db.close()
+})

@@ -328,6 +328,7 @@ export class Engine implements SyncDatabase {
   #waitFor(reached: (status: Status) => boolean, { signal, timeout }: WaitOptions): Promise<void> {
     if (reached(this.#status)) return Promise.resolve()
     return new Promise((resolve, reject) => {
+      signal?.throwIfAborted()
       const done = (finish: () => void): void => {
         clearTimeout(timer)
         off()
