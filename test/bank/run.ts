@@ -46,7 +46,9 @@ const AHEAD_TRIES = 50
 const STALL_SECONDS = 120
 const START_SECONDS = 180
 const END_SECONDS = 60
-const MOVING_SECONDS = (transfers: number) => 60 + transfers * 0.4
+const MOVING_SECONDS = (transfers: number) => 120 + transfers / 2
+/** All of them together: first, last and late clients, and five endings. */
+export const limitSeconds = (transfers: number): number => START_SECONDS + MOVING_SECONDS(transfers) + 3 * STALL_SECONDS + 5 * END_SECONDS
 const STATUS_SECONDS = 5
 const LOG_LINES = 40
 /** Objects die, calls fail and sockets fall, now and then, at every place of the way of a change but the one that each row of a large transaction comes to. */
@@ -333,7 +335,7 @@ class Bank {
         }
         return behind.length === 0
       },
-      120,
+      STALL_SECONDS,
       () => this.#state(behind),
     )
     this.#throwProblems()
@@ -347,7 +349,12 @@ class Bank {
     if (!auditor) throw new Error('there is no auditor')
     const late = rawClient(ndjson)({ ...this.#setting(auditor), shows: () => {} })
     try {
-      await until('a client that comes late', async () => late.follower.checkpoints > 0)
+      await until(
+        'a client that comes late',
+        async () => late.follower.checkpoints > 0,
+        STALL_SECONDS,
+        () => late.state(),
+      )
       if (textOf(await late.shown()) !== textOf(await this.#truth(auditor))) throw new Error('who comes late sees something else')
       return { moves: sum(({ moves }) => moves), clears: sum(({ clears }) => clears), compacted: late.follower.clears }
     } finally {
