@@ -75,9 +75,10 @@ export async function within<T>(what: string, work: Promise<T>, limitSeconds = 1
 const SEEN_MS = 10_000
 
 async function gaveUp(what: string, seen?: () => unknown): Promise<Error> {
+  if (!seen) return new Error(`gave up waiting for ${what}`)
   // What is looked at may hang for the same reason.
   const late = new Promise((resolve) => setTimeout(resolve, SEEN_MS, 'it could not be seen'))
-  const state: unknown = await Promise.race([(async () => seen?.())().catch(String), late])
+  const state: unknown = await Promise.race([(async () => seen())().catch(String), late])
   return new Error(`gave up waiting for ${what}; seen: ${JSON.stringify(state)}`)
 }
 
