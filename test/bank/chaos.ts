@@ -56,6 +56,11 @@ export class Chaos {
     this.#plan.sort((a, b) => a.at - b.at)
   }
 
+  /** Nothing more goes wrong. On a slow machine that is long after the last transfer that it was planned for. */
+  get done(): boolean {
+    return this.#plan.length === 0
+  }
+
   /** Does what is due after so many transfers. */
   async after(transfers: number): Promise<void> {
     for (const away of [...this.#away]) {

@@ -195,7 +195,7 @@ class Bank {
     )
     const end = Date.now() + MOVING_SECONDS(transfers) * 1_000
     let failed = false
-    const over = () => failed || teller.transfers >= transfers || this.#problems.length > 0
+    const over = () => failed || this.#problems.length > 0 || (teller.transfers >= transfers && chaos.done)
     // One that fails ends the others.
     const acting = async (act: () => Promise<void>): Promise<void> => {
       try {
