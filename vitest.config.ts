@@ -29,8 +29,6 @@ function oneAtATime(name: string, groupOrder: number) {
       sequence: { groupOrder },
       testTimeout: 300_000,
       hookTimeout: 180_000,
-      // Servers, a browser and SDKs on machines that others share: what fails is tried once more, and the report says so.
-      retry: 1,
       teardownTimeout: 60_000,
     },
   }

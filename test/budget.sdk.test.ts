@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { nodeKinds } from './scenarios/node.ts'
 import { Setting } from './scenarios/setting.ts'
-import { until } from './support.ts'
+import { until, within } from './support.ts'
 import { Applied, HttpLines } from './wire/lines.ts'
 import { RSocketClient } from './wire/rsocket.ts'
 import { RawWebSocket } from './wire/web-socket.ts'
@@ -87,4 +87,21 @@ test.each(nodeKinds(directory))('$name gets everything over many streams', async
     async () => [await count(), await client.status()],
   )
   await setting.closeClients()
+})
+
+test('SDKs whose streams end before their first line are told why, and can be closed', async () => {
+  const poor = await Setting.start({ STREAM_MAX_CALLS: '1' })
+  try {
+    for (const kind of nodeKinds(directory)) {
+      const client = await poor.open(kind, poor.newUser())
+      void client.connect().catch(() => {})
+      if (kind.name.includes('RSocket')) {
+        const told = async () => (await client.status()).downloadError?.includes('PSYNC_S2003')
+        await until(`the reason on ${kind.name}`, told, 60, () => client.status())
+      }
+      await within(`the end of ${kind.name}`, client.close(), 60)
+    }
+  } finally {
+    await poor.end()
+  }
 })

@@ -9,7 +9,6 @@ import { temporaryDirectory, until } from './support.ts'
 
 // The commands as they are typed, against `rockpool dev` as it is typed.
 
-const ONCE = { retry: 0, timeout: 180_000 }
 let directory: Awaited<ReturnType<typeof temporaryDirectory>>
 let dev: Run
 let url: string
@@ -73,7 +72,7 @@ afterAll(async () => {
   await directory?.remove()
 })
 
-test('a deploy says what it changes, shows how far it is, and ends when it serves; a rollback goes back', ONCE, async () => {
+test('a deploy says what it changes, shows how far it is, and ends when it serves; a rollback goes back', async () => {
   const both = await yaml('both.yaml', config('one', 'two'))
   const dry = await rockpool('deploy', both, '--dry-run')
   expect([dry.code, dry.output]).toEqual([
@@ -93,7 +92,7 @@ test('a deploy says what it changes, shows how far it is, and ends when it serve
   expect([back.code, back.output]).toEqual([0, expect.stringMatching(/removed {2}two_all\n[^]*serves/)])
 })
 
-test('mistakes are shown at their place, and nothing changes', ONCE, async () => {
+test('mistakes are shown at their place, and nothing changes', async () => {
   const bad = await rockpool('deploy', await yaml('bad.yaml', 'bucket_definitions:\n  a:\n    data:\n      - SELECT FROM\n'))
   expect(bad.code).toBe(1)
   expect(bad.output).toMatch(/error \S+: [^]*bad\.yaml:4:\d+\n4 \| {7}- SELECT FROM[^]*\^[^]*1 error: nothing was changed\n$/)
@@ -115,7 +114,7 @@ test('mistakes are shown at their place, and nothing changes', ONCE, async () =>
   }
 })
 
-test('rockpool dev deploys its file when it is edited; one with a mistake is told and changes nothing', ONCE, async () => {
+test('rockpool dev deploys its file when it is edited; one with a mistake is told and changes nothing', async () => {
   const secret = (await readFile(join(directory.path, 'data', 'jwt-secret'), 'utf8')).trim()
   const operator = new Operator(() => url, secret, 'rockpool')
   await writeFile(file, config('one').replace('SELECT id, n', 'SELECT id,'))
@@ -133,7 +132,7 @@ test('rockpool dev deploys its file when it is edited; one with a mistake is tol
   })
 })
 
-test.skipIf(spawnSync('script', ['--version']).status !== 0)('on a terminal it asks first', ONCE, async () => {
+test.skipIf(spawnSync('script', ['--version']).status !== 0)('on a terminal it asks first', async () => {
   const typed = (answer: string) =>
     start('bash', ['-c', `(sleep 3; echo ${answer}; sleep 20) | script -qfec '${process.execPath} cli/rockpool.mjs rollback' /dev/null`])
   const no = typed('n')

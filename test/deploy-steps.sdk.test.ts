@@ -9,7 +9,6 @@ import { AUDIENCE, newSecret, temporaryDirectory, token, until } from './support
 
 // What may happen to a deploy: workerd is killed at each of its steps, or it cannot be done at all.
 
-const ONCE = { retry: 0, timeout: 300_000 }
 const secret = newSecret()
 const operator = new Operator(() => edge.url, secret)
 let postgres: TestPostgres
@@ -96,7 +95,7 @@ const STEPS: FaultPoint[] = [
   ...(['read.barrier', 'read.rows', 'read.marked', 'read.apply', 'read.progress', 'session.switch', 'commit.stored'] as const),
 ]
 
-test('kill -9 at each step of a deploy: it is resumed, or the old one serves on, and nothing is lost', ONCE, async () => {
+test('kill -9 at each step of a deploy: it is resumed, or the old one serves on, and nothing is lost', async () => {
   const sql = postgres.sql()
   let other = 'notes'
   for (const [i, step] of STEPS.entries()) {
@@ -147,7 +146,7 @@ describe('a deploy that cannot be done changes nothing', () => {
     await dropped()
   })
 
-  test('mistakes, with line and column', ONCE, async () => {
+  test('mistakes, with line and column', async () => {
     await unchanged(async () => {
       const { status, error } = await operator.put(
         'bucket_definitions:\n  a:\n    data:\n      - SELECT id FROM docs WHERE\n      - SELECT FROM\n',
@@ -157,7 +156,7 @@ describe('a deploy that cannot be done changes nothing', () => {
     })
   })
 
-  test('tables that are not there or cannot be followed, unless it is forced', ONCE, async () => {
+  test('tables that are not there or cannot be followed, unless it is forced', async () => {
     await postgres.sql()`create table keyless (id int, n int)`
     await unchanged(async () => {
       const missing = await operator.put(config('docs', 'nowhere'))
@@ -176,7 +175,7 @@ describe('a deploy that cannot be done changes nothing', () => {
     await until('the rollback', async () => (await operator.configs()).serving?.origin === 'rollback')
   })
 
-  test('another plan than expected, a body that is no text, too large, empty', ONCE, async () => {
+  test('another plan than expected, a body that is no text, too large, empty', async () => {
     await unchanged(async () => {
       const { serving } = await operator.configs()
       const other = await operator.put(config('docs', 'tags'), '', { 'if-match': '"x"' })
@@ -188,7 +187,7 @@ describe('a deploy that cannot be done changes nothing', () => {
     })
   })
 
-  test('whoever is not an operator', ONCE, async () => {
+  test('whoever is not an operator', async () => {
     await unchanged(async () => {
       for (const [method, path] of [
         ['PUT', 'sync-config'],
@@ -213,7 +212,7 @@ describe('a deploy that cannot be done changes nothing', () => {
     })
   })
 
-  test('a database that does not answer', ONCE, async () => {
+  test('a database that does not answer', async () => {
     await postgres.stopServer()
     const { status, error } = await operator.put(config('docs', 'tags'))
     expect([status, error?.code]).toEqual([503, 'ROCKPOOL_SOURCE_UNREACHABLE'])
@@ -223,40 +222,36 @@ describe('a deploy that cannot be done changes nothing', () => {
     await exact('docs')
   })
 
-  test(
-    "the script's own: a mistake, or a table that is missing, leaves the old one; it is tried again when the table is there",
-    ONCE,
-    async () => {
-      const sql = postgres.sql()
-      for (const [syncConfig, code] of [
-        ['bucket_definitions: 5', 'ROCKPOOL_SYNC_CONFIG'],
-        [config('docs', 'later'), 'ROCKPOOL_DEPLOY'],
-      ] as const) {
-        await edge.dispose()
-        await start({}, syncConfig)
-        await until('the failure to be told', async () => (await statusOf(edge.url, secret)).deploy.failed?.error?.code === code)
-        await sql`insert into docs select max(id) + 1, 1 from docs`
-        await exact('docs')
-        expect((await statusOf(edge.url, secret)).diagnostics.counts[code]).toBeGreaterThan(0)
-      }
-      await sql`create table later (id int primary key, n int not null)`
-      await sql`insert into later values (1, 1)`
+  test("the script's own: a mistake, or a table that is missing, leaves the old one; it is tried again when the table is there", async () => {
+    const sql = postgres.sql()
+    for (const [syncConfig, code] of [
+      ['bucket_definitions: 5', 'ROCKPOOL_SYNC_CONFIG'],
+      [config('docs', 'later'), 'ROCKPOOL_DEPLOY'],
+    ] as const) {
       await edge.dispose()
-      await start({}, config('docs', 'later'))
-      await until('its rows', async () => rowsOf(follower.buckets, '#later[').length === 1)
-      expect((await operator.configs()).serving?.origin).toBe('script')
-      // The same script again is no deploy: the newest one wins.
-      await operator.deploy(config('docs'))
-      await edge.dispose()
-      await start({}, config('docs', 'later'))
+      await start({}, syncConfig)
+      await until('the failure to be told', async () => (await statusOf(edge.url, secret)).deploy.failed?.error?.code === code)
       await sql`insert into docs select max(id) + 1, 1 from docs`
       await exact('docs')
-      expect((await operator.configs()).serving?.origin).toBe('admin')
-    },
-  )
+      expect((await statusOf(edge.url, secret)).diagnostics.counts[code]).toBeGreaterThan(0)
+    }
+    await sql`create table later (id int primary key, n int not null)`
+    await sql`insert into later values (1, 1)`
+    await edge.dispose()
+    await start({}, config('docs', 'later'))
+    await until('its rows', async () => rowsOf(follower.buckets, '#later[').length === 1)
+    expect((await operator.configs()).serving?.origin).toBe('script')
+    // The same script again is no deploy: the newest one wins.
+    await operator.deploy(config('docs'))
+    await edge.dispose()
+    await start({}, config('docs', 'later'))
+    await sql`insert into docs select max(id) + 1, 1 from docs`
+    await exact('docs')
+    expect((await operator.configs()).serving?.origin).toBe('admin')
+  })
 })
 
-test('a deploy during another one takes its place', ONCE, async () => {
+test('a deploy during another one takes its place', async () => {
   await Promise.all([operator.put(config('docs', 'notes')), operator.put(config('docs', 'tags'))])
   await operator.put(config('docs', 'notes', 'tags'))
   const { config: last } = (await operator.put(config('docs', 'tags'))).data

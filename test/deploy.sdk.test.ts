@@ -11,8 +11,6 @@ import { AUDIENCE, connector, newSecret, powersync, temporaryDirectory, token, u
 
 const ROWS = Number(process.env.ROCKPOOL_DEPLOY_ROWS ?? 20_000)
 const LISTS = 2_000
-/** Each test goes on from what the one before has left. */
-const ONCE = { retry: 0, timeout: 300_000 }
 const secret = newSecret()
 const operator = new Operator(() => edge.url, secret)
 let postgres: TestPostgres
@@ -74,88 +72,84 @@ const followed = (name: string, columns: string[]) =>
       .sort(([a], [b]) => (String(a) < String(b) ? -1 : 1)),
   )
 
-test(
-  `a definition is added beside ${ROWS} rows of others while rows change: others are not written, and clients download the new buckets only`,
-  ONCE,
-  async () => {
-    const sql = postgres.sql()
-    const sdk = powersync(directory.path, 'sdk')
-    const native: SyncDatabase = await openSync({
-      ...{ url: edge.url, auth: () => token(secret, 'alice'), path: `${directory.path}/native.db` },
-      schema: {
-        tables: { todos: { columns: { title: 'text', owner_id: 'text' } }, lists: { columns: { name: 'text', owner_id: 'text' } } },
-      },
-    })
-    let streams = 0
-    try {
-      const credentials = async () => {
-        streams++
-        return token(secret, 'alice')
-      }
-      await sdk.connect(connector(edge.url, credentials), { retryDelayMs: 500 })
-      await sdk.waitForFirstSync()
-      await until('the native client', async () => (await native.query('select count(*) as n from todos'))[0]?.n === ROWS / 2, 120)
-      const before = await storedPages(directory.path)
-      const received = follower.received
-      const opened = follower.streams
-      expect(streams).toBe(1)
-
-      const { data, status } = await operator.put(config(TODOS, LISTS_OF))
-      expect(status).toBe(202)
-      expect(data.difference.definitions).toEqual({
-        kept: [{ kind: 'data', name: 'todos' }],
-        added: [{ kind: 'data', name: 'lists' }],
-        removed: [{ kind: 'data', name: 'other' }],
-      })
-      expect(data.difference.copy.map(({ table }) => table)).toEqual(['public.lists'])
-      expect(data.difference.streams).toBe(3)
-      // Rows of the table that is copied change meanwhile.
-      let writes = 0
-      const serves = operator.serves(data.config?.number ?? 0).then(() => (writes = -writes))
-      for (let n = 1; writes >= 0; n++) {
-        const id = `l${1 + ((n * 7919) % LISTS)}`
-        if (n % 5 === 0) await sql`delete from lists where id = ${id}`
-        else if (n % 3 === 0) await sql`update lists set owner_id = case owner_id when 'alice' then 'bob' else 'alice' end where id = ${id}`
-        else await sql`insert into lists values (${id}, ${`new ${n}`}, 'alice') on conflict (id) do update set name = excluded.name`
-        if (writes >= 0) writes++
-      }
-      await serves
-      expect(writes).toBeLessThan(0)
-
-      const lists = await held('lists', 'id, name')
-      await until('the follower', async () => followed('lists', ['id', 'name']) === lists)
-      await until('the SDK', async () => {
-        const rows = await sdk.getAll<Record<string, unknown>>('select id, name from lists order by id')
-        return JSON.stringify(rows.map((row) => Object.values(row))) === lists
-      })
-      await until('the native client', async () => {
-        const rows = await native.query<{ id: string; name: string }>('select id, name from lists order by id')
-        return JSON.stringify(rows.map(({ id, name }) => [id, name])) === lists
-      })
-      // Not a page of the bucket that was there has changed.
-      const after = await storedPages(directory.path)
-      const kept = [...before.keys()].filter((name) => name.includes('#todos['))
-      expect(kept.length).toBe(2)
-      for (const name of kept) expect(after.get(name), name).toEqual(before.get(name))
-      // On the same connections, each op of the new bucket once, and no other.
-      expect(follower.streams).toBe(opened)
-      expect(streams).toBe(1)
-      const bucket = [...after.keys()].find((name) => name.includes('#lists["alice"]')) ?? ''
-      expect(follower.received - received).toBe(await opsOf(directory.path, bucket))
-      const [{ n } = { n: 0 }] = await sdk.getAll<{ n: number }>(
-        'select count(*) as n from ps_oplog where bucket in (select id from ps_buckets where name = ?)',
-        [bucket],
-      )
-      expect(n).toBe(JSON.parse(lists).length)
-      expect(follower.problems).toEqual([])
-    } finally {
-      await native.close()
-      await sdk.close()
+test(`a definition is added beside ${ROWS} rows of others while rows change: others are not written, and clients download the new buckets only`, async () => {
+  const sql = postgres.sql()
+  const sdk = powersync(directory.path, 'sdk')
+  const native: SyncDatabase = await openSync({
+    ...{ url: edge.url, auth: () => token(secret, 'alice'), path: `${directory.path}/native.db` },
+    schema: {
+      tables: { todos: { columns: { title: 'text', owner_id: 'text' } }, lists: { columns: { name: 'text', owner_id: 'text' } } },
+    },
+  })
+  let streams = 0
+  try {
+    const credentials = async () => {
+      streams++
+      return token(secret, 'alice')
     }
-  },
-)
+    await sdk.connect(connector(edge.url, credentials), { retryDelayMs: 500 })
+    await sdk.waitForFirstSync()
+    await until('the native client', async () => (await native.query('select count(*) as n from todos'))[0]?.n === ROWS / 2, 120)
+    const before = await storedPages(directory.path)
+    const received = follower.received
+    const opened = follower.streams
+    expect(streams).toBe(1)
 
-test('comments, formatting, another order and other names: nothing is copied, and no client gets an op', ONCE, async () => {
+    const { data, status } = await operator.put(config(TODOS, LISTS_OF))
+    expect(status).toBe(202)
+    expect(data.difference.definitions).toEqual({
+      kept: [{ kind: 'data', name: 'todos' }],
+      added: [{ kind: 'data', name: 'lists' }],
+      removed: [{ kind: 'data', name: 'other' }],
+    })
+    expect(data.difference.copy.map(({ table }) => table)).toEqual(['public.lists'])
+    expect(data.difference.streams).toBe(3)
+    // Rows of the table that is copied change meanwhile.
+    let writes = 0
+    const serves = operator.serves(data.config?.number ?? 0).then(() => (writes = -writes))
+    for (let n = 1; writes >= 0; n++) {
+      const id = `l${1 + ((n * 7919) % LISTS)}`
+      if (n % 5 === 0) await sql`delete from lists where id = ${id}`
+      else if (n % 3 === 0) await sql`update lists set owner_id = case owner_id when 'alice' then 'bob' else 'alice' end where id = ${id}`
+      else await sql`insert into lists values (${id}, ${`new ${n}`}, 'alice') on conflict (id) do update set name = excluded.name`
+      if (writes >= 0) writes++
+    }
+    await serves
+    expect(writes).toBeLessThan(0)
+
+    const lists = await held('lists', 'id, name')
+    await until('the follower', async () => followed('lists', ['id', 'name']) === lists)
+    await until('the SDK', async () => {
+      const rows = await sdk.getAll<Record<string, unknown>>('select id, name from lists order by id')
+      return JSON.stringify(rows.map((row) => Object.values(row))) === lists
+    })
+    await until('the native client', async () => {
+      const rows = await native.query<{ id: string; name: string }>('select id, name from lists order by id')
+      return JSON.stringify(rows.map(({ id, name }) => [id, name])) === lists
+    })
+    // Not a page of the bucket that was there has changed.
+    const after = await storedPages(directory.path)
+    const kept = [...before.keys()].filter((name) => name.includes('#todos['))
+    expect(kept.length).toBe(2)
+    for (const name of kept) expect(after.get(name), name).toEqual(before.get(name))
+    // On the same connections, each op of the new bucket once, and no other.
+    expect(follower.streams).toBe(opened)
+    expect(streams).toBe(1)
+    const bucket = [...after.keys()].find((name) => name.includes('#lists["alice"]')) ?? ''
+    expect(follower.received - received).toBe(await opsOf(directory.path, bucket))
+    const [{ n } = { n: 0 }] = await sdk.getAll<{ n: number }>(
+      'select count(*) as n from ps_oplog where bucket in (select id from ps_buckets where name = ?)',
+      [bucket],
+    )
+    expect(n).toBe(JSON.parse(lists).length)
+    expect(follower.problems).toEqual([])
+  } finally {
+    await native.close()
+    await sdk.close()
+  }
+})
+
+test('comments, formatting, another order and other names: nothing is copied, and no client gets an op', async () => {
   const before = await statusOf(edge.url, secret)
   const received = follower.received
   const pages = await storedPages(directory.path)
@@ -187,34 +181,30 @@ ${TODOS.replace('todos:', 'tasks:')}`
   expect(await storedPages(directory.path)).toEqual(pages)
 })
 
-test(
-  'a rollback while the old definitions are maintained is a switch: what changed meanwhile is there, and nothing is copied',
-  ONCE,
-  async () => {
-    const sql = postgres.sql()
-    await operator.deploy(config(TODOS, SHARED))
-    await until('the lists to be gone', async () => rowsOf(follower.buckets, '#lists[').length === 0)
-    const changes = (await statusOf(edge.url, secret)).written.changes
-    await sql`insert into lists values ('while', 'it was retired', 'alice')`
-    await until('the row to be stored', async () => {
-      const { written, pendingBatches } = await statusOf(edge.url, secret)
-      return written.changes > changes && pendingBatches === 0
-    })
-    const before = await storedPages(directory.path)
-    const { data, status } = await operator.rollback()
-    expect(status).toBe(202)
-    expect(data.difference?.definitions.added).toEqual([])
-    expect(data.difference?.copy).toEqual([])
-    const config1 = await operator.serves(data.config?.number ?? 0)
-    expect(config1.origin).toBe('rollback')
-    expect(await storedPages(directory.path)).toEqual(before)
-    const lists = await held('lists', 'id, name')
-    await until('the follower', async () => followed('lists', ['id', 'name']) === lists)
-    expect(lists).toContain('it was retired')
-    expect((await bucketNames(directory.path)).filter((name) => name.includes('#lists["alice"]'))).toHaveLength(1)
-    // Once more: back to what was rolled back.
-    const again = await operator.rollback()
-    await operator.serves(again.data.config?.number ?? 0)
-    await until('the shared ones', async () => rowsOf(follower.buckets, '#shared[').length > 0)
-  },
-)
+test('a rollback while the old definitions are maintained is a switch: what changed meanwhile is there, and nothing is copied', async () => {
+  const sql = postgres.sql()
+  await operator.deploy(config(TODOS, SHARED))
+  await until('the lists to be gone', async () => rowsOf(follower.buckets, '#lists[').length === 0)
+  const changes = (await statusOf(edge.url, secret)).written.changes
+  await sql`insert into lists values ('while', 'it was retired', 'alice')`
+  await until('the row to be stored', async () => {
+    const { written, pendingBatches } = await statusOf(edge.url, secret)
+    return written.changes > changes && pendingBatches === 0
+  })
+  const before = await storedPages(directory.path)
+  const { data, status } = await operator.rollback()
+  expect(status).toBe(202)
+  expect(data.difference?.definitions.added).toEqual([])
+  expect(data.difference?.copy).toEqual([])
+  const config1 = await operator.serves(data.config?.number ?? 0)
+  expect(config1.origin).toBe('rollback')
+  expect(await storedPages(directory.path)).toEqual(before)
+  const lists = await held('lists', 'id, name')
+  await until('the follower', async () => followed('lists', ['id', 'name']) === lists)
+  expect(lists).toContain('it was retired')
+  expect((await bucketNames(directory.path)).filter((name) => name.includes('#lists["alice"]'))).toHaveLength(1)
+  // Once more: back to what was rolled back.
+  const again = await operator.rollback()
+  await operator.serves(again.data.config?.number ?? 0)
+  await until('the shared ones', async () => rowsOf(follower.buckets, '#shared[').length > 0)
+})

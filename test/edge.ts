@@ -25,7 +25,7 @@ export type ObjectClass = 'Bucket' | 'Relay' | 'Replicator'
 export interface Edge {
   readonly url: string
   pid(): number
-  /** SIGKILL to workerd, then started again on the same port and storage. Resolves when it answers again. */
+  /** SIGKILL to workerd, then started again on the same port and storage. Resolves when it answers again. It runs before it is killed once more. */
   kill9(): Promise<void>
   restart(): Promise<void>
   dispose(): Promise<void>
@@ -53,6 +53,7 @@ export async function startEdge(settings: EdgeSettings): Promise<Edge> {
     log: settings.log ?? (process.env.ROCKPOOL_LOG ? (line) => console.log(`[edge] ${line}`) : () => {}),
   })
   await edge.start()
+  let killed = Promise.resolve()
 
   const objectTables = async (name: ObjectClass) => {
     const folder = join(directory, 'do', `rockpool-${name}`)
@@ -75,10 +76,11 @@ export async function startEdge(settings: EdgeSettings): Promise<Edge> {
       return edge.url
     },
     pid: () => edge.pid,
-    async kill9() {
-      process.kill(edge.pid, 'SIGKILL')
-      await edge.restart()
-    },
+    kill9: () =>
+      (killed = killed.then(async () => {
+        process.kill(edge.pid, 'SIGKILL')
+        await edge.restart()
+      })),
     restart: () => edge.restart(),
     dispose: () => edge.dispose(),
     objectTables,

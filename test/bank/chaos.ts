@@ -32,6 +32,8 @@ export interface World {
 /** What goes wrong while money moves, at places that a seed chooses. */
 export class Chaos {
   readonly counts: Record<Kind, number>
+  /** Now, for people. */
+  doing = ''
   readonly #world: World
   readonly #plan: { at: number; kind: Kind }[] = []
   readonly #away: { client: BankClient; until: number }[] = []
@@ -54,16 +56,23 @@ export class Chaos {
     this.#plan.sort((a, b) => a.at - b.at)
   }
 
+  /** Nothing more goes wrong. On a slow machine that is long after the last transfer that it was planned for. */
+  get done(): boolean {
+    return this.#plan.length === 0
+  }
+
   /** Does what is due after so many transfers. */
   async after(transfers: number): Promise<void> {
     for (const away of [...this.#away]) {
       if (away.until > transfers) continue
       this.#away.splice(this.#away.indexOf(away), 1)
+      this.doing = 'a client comes back'
       await away.client.connect()
     }
     for (let next = this.#plan[0]; next && next.at <= transfers; next = this.#plan[0]) {
       this.#plan.shift()
       this.counts[next.kind]++
+      this.doing = next.kind
       await this.#do(next.kind, transfers)
     }
   }

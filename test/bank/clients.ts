@@ -12,6 +12,8 @@ export interface BankClient {
   shown(): Promise<Shown>
   /** Whatever the client itself found to be wrong. */
   readonly problems: readonly string[]
+  /** How its connection is, for people. */
+  state(): unknown
   /** What is under it, when that is a follower of lines. */
   readonly follower?: Follower
 }
@@ -54,6 +56,7 @@ export function rawClient(transport: Transport) {
       connect: () => follower.connect(),
       close: () => follower.close(),
       shown: async () => last,
+      state: () => follower.state,
       get problems() {
         return [...follower.problems, ...problems]
       },
@@ -84,6 +87,7 @@ export async function ourClient({ url, user, path, token, shows }: ClientSetting
     connect: () => db.connect(),
     close: () => db.close(),
     shown: async () => view(await db.query(SHOWN)),
+    state: () => db.status,
     problems,
   }
 }

@@ -9,7 +9,9 @@ type Frame = { ops: WireOp[]; checkpoint?: { op_id: string; checksum: number; co
 export async function directClient({ url, token, shows }: ClientSetting): Promise<BankClient> {
   const followed = new Followed()
   const problems: string[] = []
-  let socket: WebSocket | null = null
+  /** Of the connection, also while it is being made. */
+  let cut = new AbortController()
+  let ended: unknown = null
   let bucket = ''
   let away = false
   let over = false
@@ -37,10 +39,9 @@ export async function directClient({ url, token, shows }: ClientSetting): Promis
   }
   const waiting: WireOp[] = []
 
-  async function connect(): Promise<void> {
-    if (away || over) return
+  async function connect(signal: AbortSignal): Promise<void> {
     const jwt = await token()
-    const response = await fetch(`${url}/buckets`, { headers: { authorization: `Token ${jwt}` } })
+    const response = await fetch(`${url}/buckets`, { headers: { authorization: `Token ${jwt}` }, signal })
     const { data }: { data?: { buckets: { bucket: string }[] } } = await response.json()
     const name = data?.buckets[0]?.bucket
     if (name === undefined) throw new Error('there is no bucket yet')
@@ -48,42 +49,43 @@ export async function directClient({ url, token, shows }: ClientSetting): Promis
     bucket = name
     waiting.length = 0
     const after = followed.buckets.get(bucket)?.after ?? 0
-    const opened = new WebSocket(`${url.replace('http', 'ws')}/buckets/${encodeURIComponent(bucket)}/stream?after=${after}`, [
+    const socket = new WebSocket(`${url.replace('http', 'ws')}/buckets/${encodeURIComponent(bucket)}/stream?after=${after}`, [
       'rockpool.direct',
       jwt,
     ])
-    socket = opened
     let frames = 0
-    opened.onmessage = ({ data }) => {
-      if (socket !== opened) return
-      opened.send(JSON.stringify({ ack: ++frames }))
+    socket.onmessage = ({ data }) => {
+      if (signal.aborted) return
+      socket.send(JSON.stringify({ ack: ++frames }))
       frame(JSON.parse(String(data)) as Frame)
     }
-    await new Promise((resolve) => (opened.onclose = resolve))
+    await new Promise((resolve) => {
+      socket.onclose = resolve
+      signal.onabort = resolve
+    })
+    socket.close()
   }
 
   const running = (async () => {
     while (!over) {
-      await connect().catch(() => {})
+      cut = new AbortController()
+      if (!away) await connect(cut.signal).catch((error: unknown) => (ended = error))
       await new Promise((resolve) => setTimeout(resolve, 100))
     }
   })()
-  const cut = (): void => {
-    socket?.close()
-    socket = null
-  }
   return {
     disconnect() {
       away = true
-      cut()
+      cut.abort()
     },
     connect: () => void (away = false),
     async close() {
       over = true
-      cut()
+      cut.abort()
       await running
     },
     shown: async () => view(),
+    state: () => ({ ...followed.state, away, bucket, ended: String(ended) }),
     get problems() {
       return [...followed.problems, ...problems]
     },

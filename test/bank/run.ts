@@ -5,7 +5,7 @@ import { startPostgres, type TestPostgres } from '../postgres.ts'
 import { Proxy } from '../random/proxy.ts'
 import { Random } from '../random.ts'
 import { statusOf } from '../status.ts'
-import { AUDIENCE, newSecret, temporaryDirectory, token, until } from '../support.ts'
+import { AUDIENCE, newSecret, temporaryDirectory, token, until, within } from '../support.ts'
 import { bson, native, ndjson, rsocket } from '../wire/transports.ts'
 import { Chaos } from './chaos.ts'
 import { ourClient, rawClient, type BankClient, type ClientSetting } from './clients.ts'
@@ -42,6 +42,15 @@ const PACE_MS = 100
 /** However slow the machine is: clients come to many of the states, not only to the last ones. */
 const AHEAD = 40
 const AHEAD_TRIES = 50
+/** These only end what hangs, and say where: nothing is concluded from how long something takes. */
+const STALL_SECONDS = 120
+const START_SECONDS = 180
+const END_SECONDS = 60
+const MOVING_SECONDS = (transfers: number) => 120 + transfers / 2
+/** All of them together: first, last and late clients, and five endings. */
+export const limitSeconds = (transfers: number): number => START_SECONDS + MOVING_SECONDS(transfers) + 3 * STALL_SECONDS + 5 * END_SECONDS
+const STATUS_SECONDS = 5
+const LOG_LINES = 40
 /** Objects die, calls fail and sockets fall, now and then, at every place of the way of a change but the one that each row of a large transaction comes to. */
 const FAULTS = { rate: 0.001, fading: false, points: Object.keys(FAULT_POINTS).filter((point) => point !== 'stream.message') }
 
@@ -69,15 +78,22 @@ export interface BankReport {
   compacted: number
 }
 
-/** Runs the bank. Throws with what was wrong. */
+/** Runs the bank. Throws with what was wrong, and with what could not be ended then. */
 export async function runBank(options: BankOptions): Promise<BankReport> {
   const bank = new Bank(options)
+  let report: BankReport | null = null
+  let wrong: string[] = []
   try {
-    await bank.start()
-    return await bank.run()
-  } finally {
-    await bank.stop()
+    await within('the start', bank.start(), START_SECONDS)
+    report = await bank.run()
+  } catch (error) {
+    wrong = [`seed ${options.seed}: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`]
+    // At once: whatever follows may hang.
+    console.error(wrong[0])
   }
+  wrong = [...wrong, ...(await bank.stop())]
+  if (report === null || wrong.length > 0) throw new Error(wrong.join('\n'))
+  return report
 }
 
 class Bank {
@@ -89,6 +105,8 @@ class Bank {
   readonly #checked: Record<string, number> = {}
   readonly #faults: Record<string, number> = {}
   readonly #wrong: string[] = []
+  /** What the edge logged lately. */
+  readonly #log: string[] = []
   #directory!: Awaited<ReturnType<typeof temporaryDirectory>>
   #postgres!: TestPostgres
   #proxy!: Proxy
@@ -129,6 +147,8 @@ class Bank {
       ...{ jwtSecret: this.#secret, jwtAudience: AUDIENCE, syncConfig: SYNC_CONFIG, directory: `${this.#directory.path}/edge` },
       bindings: { COMPACTION_BYTES: '4000', COMPACTION_SECONDS: '1', FAULTS: JSON.stringify({ seed, ...FAULTS }) },
       log: (line) => {
+        this.#log.push(line.slice(0, 500))
+        if (this.#log.length > LOG_LINES) this.#log.shift()
         const kind = /fault \S+ (\w+)$/.exec(line)?.[1]
         if (kind !== undefined) this.#faults[kind] = (this.#faults[kind] ?? 0) + 1
         log?.(`[edge] ${line}`)
@@ -137,12 +157,18 @@ class Bank {
     for (const member of this.#members) this.#clients.push(await this.#open(member))
   }
 
-  async stop(): Promise<void> {
-    await Promise.all(this.#clients.map((client) => client.close()))
-    await this.#edge?.dispose()
-    await this.#proxy?.close()
-    await this.#postgres?.stop()
-    await this.#directory?.remove()
+  /** Ends everything, one after the other. Answers what could not be ended. */
+  async stop(): Promise<string[]> {
+    const left: string[] = []
+    const end = async (what: string, ending: Promise<void> | undefined) => {
+      if (ending) await within(`the end of ${what}`, ending, END_SECONDS).catch((error: unknown) => left.push(String(error)))
+    }
+    await Promise.all(this.#clients.map((client, i) => end(`the client ${this.#members[i]?.user}`, client.close())))
+    await end('the edge', this.#edge?.dispose())
+    await end('the proxy', this.#proxy?.close())
+    await end('Postgres', this.#postgres?.stop())
+    await end('the directory', this.#directory?.remove())
+    return left
   }
 
   async run(): Promise<BankReport> {
@@ -167,26 +193,34 @@ class Bank {
       },
       transfers,
     )
-    const over = () => teller.transfers >= transfers || this.#problems.length > 0
-    const writers = Array.from({ length: WRITERS }, async () => {
-      while (!over()) {
+    const end = Date.now() + MOVING_SECONDS(transfers) * 1_000
+    let failed = false
+    const over = () => failed || this.#problems.length > 0 || (teller.transfers >= transfers && chaos.done)
+    // One that fails ends the others.
+    const acting = async (act: () => Promise<void>): Promise<void> => {
+      try {
+        while (!over()) await act()
+      } finally {
+        failed ||= !over()
+      }
+    }
+    const writers = Array.from({ length: WRITERS }, (_, n) =>
+      acting(async () => {
         await this.#paused
         for (let tries = 0; tries < AHEAD_TRIES && this.#model.head - this.#seen > AHEAD; tries++) await sleep(20)
-        await teller.transact()
+        await this.#within(`a transaction of writer ${n + 1}`, teller.transact())
         await sleep(random.int(2 * PACE_MS))
-      }
+      }),
+    )
+    let told = 0
+    const disrupting = acting(async () => {
+      await this.#within('what goes wrong', chaos.after(teller.transfers), () => chaos.doing)
+      if (teller.transfers - told >= 1_000) log?.(`${(told = teller.transfers)} transfers, ${this.#model.checked} checkpoints`)
+      await sleep(20)
     })
-    const disrupting = (async () => {
-      let told = 0
-      while (!over()) {
-        await chaos.after(teller.transfers)
-        if (teller.transfers - told >= 1_000) log?.(`${(told = teller.transfers)} transfers, ${this.#model.checked} checkpoints`)
-        await sleep(20)
-      }
-    })()
-    await Promise.all([...writers, disrupting])
+    await Promise.all([...writers, disrupting, acting(() => this.#progress(over, () => teller.transfers, end))])
     this.#throwProblems()
-    await chaos.end()
+    await this.#within('everybody to come back', chaos.end())
     await this.#converged()
     if (this.#model.waiting > 0) throw new Error(`${this.#model.waiting} checkpoints show transactions that were never committed`)
     const { moves, clears, compacted } = await this.#compaction()
@@ -259,8 +293,28 @@ class Bank {
 
   #throwProblems(): void {
     const problems = this.#problems
-    if (problems.length > 0)
-      throw new Error(`seed ${this.#options.seed}: ${problems.length} problems\n${problems.slice(0, 12).join('\n').slice(0, 6_000)}`)
+    if (problems.length > 0) throw new Error(`${problems.length} problems\n${problems.slice(0, 12).join('\n').slice(0, 6_000)}`)
+  }
+
+  /** While money moves, clients come to newer states, however slowly. */
+  async #progress(over: () => boolean, moved: () => number, end: number): Promise<void> {
+    const before = this.#seen
+    if (Date.now() > end) throw new Error(`only ${moved()} transfers by now; ${JSON.stringify(await this.#state())}`)
+    const newer = async () => this.#seen > before || over()
+    await until(`any client to show something newer than transaction ${before}`, newer, STALL_SECONDS, () => this.#state())
+  }
+
+  #within<T>(what: string, work: Promise<T>, doing: () => string = () => ''): Promise<T> {
+    return within(what, work, STALL_SECONDS, async () => [doing(), await this.#state()])
+  }
+
+  /** For people, when something hangs. */
+  async #state(of: readonly string[] = this.#members.map(({ user }) => user)): Promise<object> {
+    const { head, waiting, checked } = this.#model
+    const clients = this.#members.flatMap(({ user }, i) => (of.includes(user) ? [[user, this.#clients[i]?.state()]] : []))
+    // Which may hang for the same reason.
+    const status = await within('/status', statusOf(this.#edge.url, this.#secret), STATUS_SECONDS).catch(String)
+    return { head, seen: this.#seen, waiting, checked, paused: this.#paused !== null, clients, status, log: this.#log }
   }
 
   /** Every client shows what plain SQL says. */
@@ -274,13 +328,15 @@ class Bank {
         if (this.#problems.length > 0) return true
         behind = []
         for (const [i, member] of this.#members.entries()) {
+          // One whose answer does not come is one of them.
+          behind.push(member.user)
           const shown = await this.#clients[i]?.shown()
-          if (!shown || textOf(shown) !== wanted.get(member)) behind.push(member.user)
+          if (shown && textOf(shown) === wanted.get(member)) behind.pop()
         }
         return behind.length === 0
       },
-      120,
-      async () => [behind, await statusOf(this.#edge.url, this.#secret).catch(String)],
+      STALL_SECONDS,
+      () => this.#state(behind),
     )
     this.#throwProblems()
   }
@@ -293,7 +349,12 @@ class Bank {
     if (!auditor) throw new Error('there is no auditor')
     const late = rawClient(ndjson)({ ...this.#setting(auditor), shows: () => {} })
     try {
-      await until('a client that comes late', async () => late.follower.checkpoints > 0)
+      await until(
+        'a client that comes late',
+        async () => late.follower.checkpoints > 0,
+        STALL_SECONDS,
+        () => late.state(),
+      )
       if (textOf(await late.shown()) !== textOf(await this.#truth(auditor))) throw new Error('who comes late sees something else')
       return { moves: sum(({ moves }) => moves), clears: sum(({ clears }) => clears), compacted: late.follower.clears }
     } finally {

@@ -99,6 +99,7 @@ async function sdkClient(
   connect()
   return {
     ...{ connect, shown, problems },
+    state: () => database.currentStatus,
     disconnect: () => database.disconnect(),
     async close() {
       closed = true

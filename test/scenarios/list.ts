@@ -217,6 +217,8 @@ export const SCENARIOS: Scenario[] = [
       const user = setting.newUser()
       await setting.fillRooms()
       await sql`insert into room_members select ${user} || '-' || n, 'room' || n, ${user} from generate_series(1, ${ROOMS + 1}::int) n`
+      // Before that he has few buckets, and is let in.
+      await setting.replicated()
       const client = await setting.open(kind, user)
       void client.connect().catch(() => {})
       await until(

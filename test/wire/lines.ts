@@ -25,10 +25,18 @@ export class HttpLines {
     response.on('close', () => end('broken'))
   }
 
-  static open(endpoint: string, token: string, body: unknown, headers: Record<string, string> = {}): Promise<HttpLines> {
+  /** `signal` cuts it, also before it is answered. */
+  static open(
+    endpoint: string,
+    token: string,
+    body: unknown,
+    headers: Record<string, string> = {},
+    signal?: AbortSignal,
+  ): Promise<HttpLines> {
     const all = { 'content-type': 'application/json', authorization: `Token ${token}`, ...headers }
+    const options = { method: 'POST', headers: all, ...(signal ? { signal } : {}) }
     return new Promise((resolve, reject) => {
-      const posted = request(`${endpoint}/sync/stream`, { method: 'POST', headers: all }, (response) => resolve(new HttpLines(response)))
+      const posted = request(`${endpoint}/sync/stream`, options, (response) => resolve(new HttpLines(response)))
       posted.on('error', reject)
       posted.end(JSON.stringify(body))
     })

@@ -37,8 +37,8 @@ export class RSocketClient {
     this.socket = socket
   }
 
-  static async open(endpoint: string, path?: string): Promise<RSocketClient> {
-    return new RSocketClient(await RawWebSocket.open(endpoint, path))
+  static async open(endpoint: string, path?: string, signal?: AbortSignal): Promise<RSocketClient> {
+    return new RSocketClient(await RawWebSocket.open(endpoint, path, signal))
   }
 
   frame(streamId: number, type: number, flags: number, ...parts: Uint8Array[]): void {

@@ -31,9 +31,7 @@ export async function* ndjson({ url, token, request, signal }: StreamTarget): As
 }
 
 export async function* bson({ url, token, request, signal }: StreamTarget): AsyncIterable<SyncLine> {
-  const lines = await HttpLines.open(url, token, request, { accept: 'application/vnd.powersync.bson-stream' })
-  const cut = () => lines.close()
-  signal.addEventListener('abort', cut)
+  const lines = await HttpLines.open(url, token, request, { accept: 'application/vnd.powersync.bson-stream' }, signal)
   try {
     if (lines.response.statusCode !== 200) throw new Error(`the stream was answered ${lines.response.statusCode}`)
     for (;;) {
@@ -44,7 +42,6 @@ export async function* bson({ url, token, request, signal }: StreamTarget): Asyn
       yield line
     }
   } finally {
-    signal.removeEventListener('abort', cut)
     lines.close()
   }
 }
@@ -55,11 +52,8 @@ const LIFETIME_MS = 15 * 60 * 1_000
 /** `mime`: of SETUP. */
 export const rsocket = (mime: 'application/json' | 'application/bson'): Transport =>
   async function* ({ url, token, request, signal }) {
-    const client = await RSocketClient.open(url)
-    const cut = () => client.socket.destroy()
-    signal.addEventListener('abort', cut)
+    const client = await RSocketClient.open(url, undefined, signal)
     try {
-      signal.throwIfAborted()
       client.setup({ token, mime, lifetimeMs: LIFETIME_MS })
       client.request(LINES, request)
       for (let received = 1; ; received++) {
@@ -69,7 +63,6 @@ export const rsocket = (mime: 'application/json' | 'application/bson'): Transpor
         yield line
       }
     } finally {
-      signal.removeEventListener('abort', cut)
       client.socket.destroy()
     }
   }
@@ -77,11 +70,8 @@ export const rsocket = (mime: 'application/json' | 'application/bson'): Transpor
 const CREDIT = 500_000
 
 export async function* native({ url, token, request, signal }: StreamTarget): AsyncIterable<SyncLine> {
-  const socket = await RawWebSocket.open(url)
-  const cut = () => socket.destroy()
-  signal.addEventListener('abort', cut)
+  const socket = await RawWebSocket.open(url, undefined, signal)
   try {
-    signal.throwIfAborted()
     socket.send(JSON.stringify({ open: request, token, credit: CREDIT }))
     let received = 0
     for (;;) {
@@ -101,7 +91,6 @@ export async function* native({ url, token, request, signal }: StreamTarget): As
       yield line
     }
   } finally {
-    signal.removeEventListener('abort', cut)
     socket.destroy()
   }
 }

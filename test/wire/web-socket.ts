@@ -22,9 +22,10 @@ export class RawWebSocket {
     this.#receive(rest)
   }
 
-  static open(endpoint: string, path = '/sync/stream'): Promise<RawWebSocket> {
+  /** `signal` cuts it, also before it is answered. */
+  static open(endpoint: string, path = '/sync/stream', signal?: AbortSignal): Promise<RawWebSocket> {
     const { hostname, port } = new URL(endpoint)
-    const socket = connect(Number(port), hostname)
+    const socket = connect({ port: Number(port), host: hostname, ...(signal ? { signal } : {}) })
     const head = [
       `GET ${path} HTTP/1.1`,
       ...[`Host: ${hostname}:${port}`, 'Connection: Upgrade', 'Upgrade: websocket', 'Sec-WebSocket-Version: 13'],
@@ -34,6 +35,8 @@ export class RawWebSocket {
     return new Promise((resolve, reject) => {
       let received = Buffer.alloc(0)
       socket.once('error', reject)
+      // Who dies behind the request closes without an error.
+      socket.once('close', () => reject(new Error('the socket was closed before it was answered')))
       const listen = (chunk: Buffer): void => {
         received = Buffer.concat([received, chunk])
         const end = received.indexOf('\r\n\r\n')

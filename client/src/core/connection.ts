@@ -21,7 +21,7 @@ const encoder = new TextEncoder()
 /** The server gives a sign of life every 20 s. */
 const SILENCE_MS = 60_000
 
-/** One WebSocket from open to close. Resolves when the server asks to connect again; throws ProblemError otherwise. */
+/** One WebSocket from open to close. Resolves when the server asks to connect again, or `signal` is aborted; throws ProblemError otherwise. */
 export class Connection {
   readonly #options: ConnectionOptions
   #socket: WebSocket | null = null
@@ -37,6 +37,8 @@ export class Connection {
 
   async run(): Promise<void> {
     const { url, signal } = this.#options
+    // Stopped before it began: its event has been.
+    if (signal.aborted) return
     const socket = new WebSocket(`${url.replace(/^http/, 'ws').replace(/\/+$/, '')}/sync/stream`)
     this.#socket = socket
     const over = Promise.withResolvers<void>()

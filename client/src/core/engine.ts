@@ -137,19 +137,25 @@ export class Engine implements SyncDatabase {
   }
 
   async connect(): Promise<void> {
-    await this.disconnect()
+    const over = this.#end()
     const online = new AbortController()
     this.#online = online
+    await over
+    // Somebody has connected anew or disconnected meanwhile.
+    if (online.signal.aborted) return
     this.#running = Promise.all([this.#downloadLoop(online.signal), this.#uploadLoop(online.signal)])
   }
 
   async disconnect(): Promise<void> {
-    const online = this.#online
-    if (!online) return
+    await this.#end()
+    if (!this.#online) this.#setState({ state: 'offline' })
+  }
+
+  /** Resolves when nothing runs any more of what was connected. */
+  async #end(): Promise<void> {
+    this.#online?.abort()
     this.#online = null
-    online.abort()
     await this.#running
-    this.#setState({ state: 'offline' })
   }
 
   async close(): Promise<void> {
@@ -322,6 +328,7 @@ export class Engine implements SyncDatabase {
   #waitFor(reached: (status: Status) => boolean, { signal, timeout }: WaitOptions): Promise<void> {
     if (reached(this.#status)) return Promise.resolve()
     return new Promise((resolve, reject) => {
+      signal?.throwIfAborted()
       const done = (finish: () => void): void => {
         clearTimeout(timer)
         off()

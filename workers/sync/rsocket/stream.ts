@@ -33,6 +33,7 @@ export class RSocketStream {
   #wake: () => void = () => {}
   #warning = false
   #cancelled = false
+  #begun = false
 
   constructor(
     id: number,
@@ -120,18 +121,21 @@ export class RSocketStream {
   }
 
   #send(bytes: Uint8Array): void {
+    this.#begun = true
     this.#flow.sent(this.#output.count(bytes.length), bytes.length)
     this.#held.set('transport', this.#flow.outstanding)
     this.#output.send(nextFrame(this.#id, bytes))
   }
 
-  /** Told to end: a clean one, and not a word to who has cancelled. Otherwise the error, whose code clients look for in the text. */
+  /**
+   * Told to end: a clean one, and not a word to who has cancelled. Otherwise the error, whose code clients look for in the text. So it is before the
+   * first line, too: SDKs that hear of a clean end go on waiting for that line for ever.
+   */
   #end(error: unknown): void {
     this.#keepalive.stop()
     this.#held.close()
-    if (this.#stop.signal.aborted) {
-      if (!this.#cancelled) this.#output.send(completeFrame(this.#id))
-    } else {
+    if (this.#stop.signal.aborted && this.#begun && !this.#cancelled) this.#output.send(completeFrame(this.#id))
+    else if (!this.#cancelled) {
       this.#stop.abort(error)
       this.#output.send(errorFrame(this.#id, ErrorCode.APPLICATION_ERROR, errorText(error)))
     }
