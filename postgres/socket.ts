@@ -6,6 +6,9 @@ import type { OpenSocket } from './connection.ts'
 import type { HostPort } from './source-url.ts'
 import { answersTls, SSL_REQUEST } from './tls.ts'
 
+/** Bytes of a read: without a buffer of ours it is 4 KB, and each read waits for its turn among everything else that the object does. */
+const READ_BYTES = 64 * 1024
+
 /**
  * A TCP socket of workerd in the shape of Node's, as far as postgres.js uses it, with what its own wrapper lacks: `pause` and `resume`. Streaming
  * replication needs them, and memory would not be bounded without them.
@@ -13,7 +16,7 @@ import { answersTls, SSL_REQUEST } from './tls.ts'
 class SourceSocket extends EventEmitter {
   readyState = 'open'
   readonly #raw: Socket
-  readonly #reader: ReadableStreamDefaultReader<Uint8Array>
+  readonly #reader: ReadableStreamBYOBReader
   readonly #writer: WritableStreamDefaultWriter<Uint8Array>
   readonly #secure: HostPort | null
   #paused = false
@@ -25,7 +28,7 @@ class SourceSocket extends EventEmitter {
     super()
     this.#secure = secure
     this.#raw = raw
-    this.#reader = raw.readable.getReader()
+    this.#reader = raw.readable.getReader({ mode: 'byob' })
     this.#writer = raw.writable.getWriter()
     raw.closed.then(
       () => this.#closed(),
@@ -61,13 +64,17 @@ class SourceSocket extends EventEmitter {
 
   /** Emits what comes until the end, with nothing read while paused. */
   async #read(): Promise<void> {
+    let buffer = new ArrayBuffer(READ_BYTES)
     try {
       for (;;) {
         while (this.#paused) await new Promise<void>((resolve) => (this.#resume = resolve))
-        const { done, value } = await this.#reader.read()
+        const { done, value } = await this.#reader.read(new Uint8Array(buffer))
         if (done) break
         this.#received = true
-        this.emit('data', Buffer.from(value.buffer, value.byteOffset, value.byteLength))
+        // The receiver keeps what it is given: a buffer that is nearly empty is not for it.
+        const full = value.byteLength > READ_BYTES / 4
+        buffer = full ? new ArrayBuffer(READ_BYTES) : value.buffer
+        this.emit('data', full ? Buffer.from(value.buffer, value.byteOffset, value.byteLength) : Buffer.from(value))
       }
       this.#closed()
     } catch (error) {
