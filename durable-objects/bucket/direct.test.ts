@@ -1,4 +1,4 @@
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import type { Serving } from '../../protocol/messages.ts'
 import { testDatabase } from '../test-database.ts'
 import { directState, DirectStreams, type DirectState } from './direct.ts'
@@ -139,6 +139,24 @@ describe('direct streams of a bucket', () => {
     expect(s.watches).toHaveLength(1)
     s.watched(3)
     expect(s.watches).toHaveLength(0)
+  })
+
+  test('for those who have everything the log is not read: ten thousand followers cost little when another one comes', () => {
+    const s = new Setting()
+    s.log.append({ ...page(1, put('a', '{}')), committed: 0 })
+    for (let i = 0; i < 100; i++) s.accept(`x${i}`)
+    s.watched(1)
+    const read = vi.spyOn(s.log, 'read')
+    s.accept('new')
+    // Other buckets have gone on.
+    s.watched(5)
+    expect(read.mock.calls.length).toBeLessThan(5)
+    expect(s.checkpoints('x99')).toEqual(['1'])
+    expect(s.checkpoints('new')).toEqual(['5'])
+    s.log.append({ ...page(6, put('b', '{}')), committed: 5 })
+    s.hibernate()
+    s.streams.publish({ checkpoint: 6, plan: 'p' })
+    for (const name of ['x99', 'new']) expect(s.checkpoints(name).at(-1)).toBe('6')
   })
 
   test('I8: without acknowledgements only so much is sent, also after hibernation; with them everything comes, and once', () => {

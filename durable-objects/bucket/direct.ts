@@ -157,6 +157,8 @@ export class DirectStreams<S> {
   #feed(socket: S, state: DirectState): void {
     if (this.#expired(socket, state)) return
     const goal = Math.max(state.goal, this.#log.committed)
+    // Every newcomer makes all be looked at, and most have everything.
+    if (!state.owed && state.position >= Math.min(goal, this.#log.last) && !this.#log.gone) return
     if (goal !== state.goal) {
       state.goal = goal
       this.#effects.save(socket, state)

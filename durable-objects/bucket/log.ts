@@ -44,6 +44,11 @@ export class Log {
     return this.#current()
   }
 
+  /** The newest op; 0: there is none. */
+  get last(): OpId {
+    return this.#pages.head.last
+  }
+
   /** The highest checkpoint that is known to be committed. */
   get committed(): OpId {
     return Math.max(this.#committed, this.#pages.head.committed)
