@@ -100,7 +100,7 @@ const STEPS: FaultPoint[] = [
   ...(['read.barrier', 'read.rows', 'read.marked', 'read.apply', 'read.progress', 'session.switch', 'commit.stored'] as const),
 ]
 
-test('kill -9 at each step of a deploy: it is resumed, or the old one serves on, and nothing is lost', async () => {
+test('kill -9 at each step of a deploy: it is resumed, or the old one serves on, and nothing is lost', { timeout: 900_000 }, async () => {
   const sql = postgres.sql()
   let other = 'notes'
   for (const [i, step] of STEPS.entries()) {
