@@ -118,7 +118,7 @@ test('I4, I8: a TRUNCATE of everything passes in slices, too, and what follows i
     await sql`truncate items`
     await sql`insert into items values (1, 'behind it', 1), (1000000000, 'new', 2)`
   })
-  await until('the rows', async () => (await sums())?.n === 2, 120, sums)
+  await until('the rows', async () => (await sums())?.n === 2, 280, sums)
   end()
   expect(await sums()).toEqual(await wanted())
   expect([...seen].sort((a, b) => a - b)).toEqual([2, all])

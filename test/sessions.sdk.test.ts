@@ -1,4 +1,5 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { Operator } from './deploys.ts'
 import { DocsClient } from './docs-client.ts'
 import { startPostgres, type TestPostgres } from './postgres.ts'
 import { requestWriteCheckpoint } from './status.ts'
@@ -39,6 +40,26 @@ describe('live', () => {
     expect(after.checkpoint - before.checkpoint).toBe(id - 100)
     expect(after.diagnostics.counts).toEqual({})
     expect(after.session.failures).toBe(0)
+  })
+
+  test('who asks something of Postgres while one session follows another is answered', async () => {
+    await docs.start({ bindings: { SESSION_SECONDS: '1' } })
+    await docs.connect()
+    await docs.exact()
+    const operator = new Operator(() => docs.edge.url, docs.secret)
+    const { yaml } = await operator.configs()
+    const bearer = await token(docs.secret, 'alice')
+    const { session } = await docs.status()
+    let renewals = 0
+    const during = async (ask: () => Promise<unknown>): Promise<void> => {
+      while (renewals < 5) await ask()
+    }
+    const check = async () => expect((await operator.put(yaml, '?dry_run=1')).error).toBeUndefined()
+    await Promise.all([
+      during(async () => (renewals = (await docs.status()).session.count - session.count)),
+      during(() => requestWriteCheckpoint(docs.edge.url, bearer, 'c1')),
+      ...Array.from({ length: 4 }, () => during(check)),
+    ])
   })
 
   test('a transaction that is larger than what a session may take in passes in several, and is seen as one', async () => {

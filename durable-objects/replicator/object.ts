@@ -274,7 +274,14 @@ export class Replicator extends DurableObject<Environment> implements Replicator
   /** With the session's connection, or one of its own. Throws ROCKPOOL_SOURCE_UNREACHABLE. */
   async #connected<T>(work: (sql: Sql) => Promise<T>): Promise<T> {
     const open = this.#session?.sql
-    if (open) return work(open)
+    if (open) {
+      try {
+        return await work(open)
+      } catch (error) {
+        if (this.#session?.sql === open) throw error
+        // The session has ended meanwhile, and its connection with it. Whatever is asked here may be asked twice.
+      }
+    }
     const { databaseUrl, databaseCa } = tenantSettings(this.env, this.#tenant)
     const sql = connectSource(databaseUrl, {
       socket: openSocket,
