@@ -1,7 +1,6 @@
 import type { ConfigsAnswer, DeployDifference, PartStatus } from '../protocol/messages.ts'
 import { printable, type Paint } from './frame.ts'
-
-const count = (n: number, one: string, many: string) => `${n.toLocaleString('en')} ${n === 1 ? one : many}`
+import { bar, count } from './progress.ts'
 
 /** What a deploy would change, for people. */
 export function differenceText({ definitions, copy, refused, streams, warnings }: DeployDifference, file: string, paint: Paint): string {
@@ -31,13 +30,6 @@ const label = (text: string) => text.padEnd(9)
 function line(name: string, parts: readonly PartStatus[], paint: (text: string) => string): string[] {
   const names = [...new Set(parts.map((part) => part.name))]
   return names.length === 0 ? [] : [label(name) + paint(printable(names.join(', ')))]
-}
-
-const WIDTH = 24
-
-const bar = (progress: number): string => {
-  const full = Math.round(progress * WIDTH)
-  return `${'█'.repeat(full)}${'░'.repeat(WIDTH - full)} ${String(Math.floor(progress * 100)).padStart(3)} %`
 }
 
 /** A bar for each table that is read, and one for all. Tables that were done before it began are left out. */

@@ -5,18 +5,7 @@ import { differenceText, progressText } from './deploy-text.ts'
 import { frame, type Paint } from './frame.ts'
 import { OperatorClient, operatorOptions, Refused, type OperatorOptions } from './operator.ts'
 import { UsageError } from './problem.ts'
-
-const POLL_MS = 300
-/** A replicator that begins anew does not answer for a moment. */
-const SILENT_POLLS = 100
-
-/** Where the command writes to, and whom it can ask. */
-export interface Terminal {
-  out(text: string): void
-  /** Somebody sits there: questions are asked, and bars move. */
-  interactive: boolean
-  colour: boolean
-}
+import { meter, poll, type Terminal } from './progress.ts'
 
 /** `rockpool deploy FILE`. False: it does not serve, and why has been said. Throws UsageError. */
 export async function deploy(args: readonly string[], terminal: Terminal): Promise<boolean> {
@@ -101,14 +90,9 @@ async function served(
 ): Promise<ConfigStatus> {
   const show = options.json ? () => {} : meter(terminal)
   const number = config?.number ?? 0
-  for (let silent = 0; ;) {
-    const answer = await client.ask<ConfigsAnswer>('GET', 'sync-config').catch((error: unknown) => {
-      if (++silent > SILENT_POLLS || (error instanceof Refused && error.status < 500)) throw error
-      return null
-    })
-    if (answer) silent = 0
-    const ours = answer?.history.find((each) => each.number === number)
-    if (answer && answer.serving?.number === number) {
+  return poll<ConfigsAnswer, ConfigStatus>(client, 'sync-config', (answer) => {
+    const ours = answer.history.find((each) => each.number === number)
+    if (answer.serving?.number === number) {
       show(null)
       if (!options.json) terminal.out(`deploy ${number} serves (plan ${answer.serving.plan ?? ''})\n`)
       return answer.serving
@@ -120,26 +104,9 @@ async function served(
         description: `deploy ${number} was given up: ${ours.error?.message ?? 'another one took its place'}`,
       })
     }
-    if (answer) show(progressText(answer))
-    await new Promise((resolve) => setTimeout(resolve, POLL_MS))
-  }
-}
-
-/** Bars that move on a terminal; elsewhere a line whenever there is something to say. */
-function meter({ out, interactive }: Terminal): (text: string | null) => void {
-  let lines = 0
-  let last = ''
-  return (text) => {
-    if (interactive) {
-      if (lines > 0) out(`\u001b[${lines}A\u001b[J`)
-      lines = text === null ? 0 : text.split('\n').length
-      if (text !== null) out(`${text}\n`)
-    } else if (text !== null) {
-      const total = text.split('\n').find((line) => line.startsWith('total')) ?? ''
-      if (total !== last) out(`${total}\n`)
-      last = total
-    }
-  }
+    show(progressText(answer))
+    return null
+  })
 }
 
 const paintOf =

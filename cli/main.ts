@@ -3,9 +3,10 @@ import { join, resolve } from 'node:path'
 import { ROOT } from './bundle.ts'
 import { devOptions, tokenOptions } from './options.ts'
 import { UsageError } from './problem.ts'
+import type { Terminal } from './progress.ts'
 import { closest } from '../sync-config/text/closest.ts'
 
-const COMMANDS = ['dev', 'token', 'sql', 'check', 'explain', 'deploy', 'rollback', 'eval', 'version', 'help']
+const COMMANDS = ['dev', 'token', 'sql', 'check', 'explain', 'deploy', 'rollback', 'verify', 'eval', 'version', 'help']
 
 const HELP = `rockpool: SQLite on every device in step with Postgres, on Cloudflare
 
@@ -16,6 +17,7 @@ const HELP = `rockpool: SQLite on every device in step with Postgres, on Cloudfl
   rockpool explain FILE              what a sync config means and costs  [--json]
   rockpool deploy FILE               a sync config without a pause  [--url URL] [--token TOKEN] [--yes] [--dry-run] [--force] [--json]
   rockpool rollback                  back to the one that served before  [the same]
+  rockpool verify                    compares Postgres, row state and buckets  [--repair] [--cancel] [--url URL] [--token TOKEN] [--json]
   rockpool eval CASE.json…           evaluates cases of rows and requests  [--out DIR] [--as-deployed]
   rockpool version
 
@@ -27,7 +29,7 @@ Options of dev, each with an environment variable of the same name (--database-u
   --jwt-audience AUD                 rockpool
   --data DIR                         .rockpool/data
   --no-example
-deploy and rollback go to rockpool dev when nothing else is said; ROCKPOOL_URL and ROCKPOOL_TOKEN say it, too.
+deploy, rollback and verify go to rockpool dev when nothing else is said; ROCKPOOL_URL and ROCKPOOL_TOKEN say it, too.
 Keys of identity providers (JWT_KEYS, JWKS_URL, SUPABASE_URL …, see docs/auth.md) are taken from the environment.`
 
 async function run(command: string | undefined, args: string[]): Promise<void> {
@@ -70,12 +72,15 @@ async function run(command: string | undefined, args: string[]): Promise<void> {
       process.exitCode = ok ? 0 : 1
       return
     }
+    case 'verify': {
+      const { verify } = await import('./verify.ts')
+      process.exitCode = await verify(args, terminal())
+      return
+    }
     case 'deploy':
     case 'rollback': {
       const { deploy, rollback } = await import('./deploy.ts')
-      const interactive = process.stdout.isTTY === true && process.stdin.isTTY === true
-      const terminal = { out: (text: string) => process.stdout.write(text), interactive, colour: interactive && !process.env.NO_COLOR }
-      process.exitCode = (await (command === 'deploy' ? deploy : rollback)(args, terminal)) ? 0 : 1
+      process.exitCode = (await (command === 'deploy' ? deploy : rollback)(args, terminal())) ? 0 : 1
       return
     }
     case 'eval': {
@@ -97,6 +102,11 @@ async function run(command: string | undefined, args: string[]): Promise<void> {
     default:
       throw new UsageError(`there is no command ${command}${didYouMean(command, COMMANDS)}; rockpool help tells all`)
   }
+}
+
+function terminal(): Terminal {
+  const interactive = process.stdout.isTTY === true && process.stdin.isTTY === true
+  return { out: (text) => process.stdout.write(text), interactive, colour: interactive && !process.env.NO_COLOR }
 }
 
 function didYouMean(word: string, words: readonly string[]): string {

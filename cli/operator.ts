@@ -17,6 +17,8 @@ export interface OperatorOptions {
   json: boolean
   dryRun: boolean
   force: boolean
+  repair: boolean
+  cancel: boolean
   data: string
   jwtSecret: string | undefined
   jwtAudience: string
@@ -35,6 +37,7 @@ export function operatorOptions(args: readonly string[], env: Readonly<Record<st
   return {
     ...{ positionals, url: url.replace(/\/+$/, ''), token, jwtSecret },
     ...{ yes: values.yes ?? false, json: values.json ?? false, dryRun: values['dry-run'] ?? false, force: values.force ?? false },
+    ...{ repair: values.repair ?? false, cancel: values.cancel ?? false },
     data: values.data ?? (env.DATA || '.rockpool/data'),
     jwtAudience: values['jwt-audience'] ?? (env.JWT_AUDIENCE || 'rockpool'),
   }
@@ -48,6 +51,7 @@ function parsed(args: readonly string[]) {
         ...{ url: { type: 'string' }, token: { type: 'string' }, data: { type: 'string' } },
         ...{ 'jwt-secret': { type: 'string' }, 'jwt-audience': { type: 'string' } },
         ...{ yes: { type: 'boolean', short: 'y' }, json: { type: 'boolean' }, 'dry-run': { type: 'boolean' }, force: { type: 'boolean' } },
+        ...{ repair: { type: 'boolean' }, cancel: { type: 'boolean' } },
       },
       allowPositionals: true,
       strict: true,
@@ -102,7 +106,7 @@ export class OperatorClient {
   }
 
   /** Throws Refused for what the server refuses, UsageError when there is none. */
-  async ask<T>(method: 'GET' | 'PUT' | 'POST', path: string, body?: string): Promise<T> {
+  async ask<T>(method: 'GET' | 'PUT' | 'POST' | 'DELETE', path: string, body?: string): Promise<T> {
     let response: Response
     let text: string
     try {

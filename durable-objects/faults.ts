@@ -69,11 +69,17 @@ export const FAULT_POINTS = {
   'drop.removed': ['throw', 'abort', 'delay'],
   'drop.done': ['throw', 'abort'],
 
+  'verify.step': ['throw', 'abort', 'drop', 'delay'],
+  'verify.ask': ['throw', 'abort', 'delay'],
+  'verify.mend': ['throw', 'abort'],
+  'verify.done': ['throw', 'abort'],
+
   'bucket.append': ['throw', 'abort', 'delay'],
   'bucket.appended': ['throw', 'abort', 'delay'],
   'bucket.state': ['throw', 'abort', 'delay'],
   'bucket.read': ['throw', 'abort', 'delay'],
   'bucket.rows': ['throw', 'abort', 'delay'],
+  'bucket.digest': ['throw', 'abort', 'delay'],
 
   'relay.stream': ['throw', 'abort'],
   'relay.open': ['throw', 'abort'],

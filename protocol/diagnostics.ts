@@ -16,6 +16,7 @@ export type DiagnosticCode =
   | 'ROCKPOOL_WAL_DROPPED' // the slot kept more WAL than allowed and was dropped
   | 'ROCKPOOL_BUCKET_FAILING' // a bucket does not take its ops
   | 'ROCKPOOL_RELAY_SOCKET' // the socket to a relay cannot be opened
+  | 'ROCKPOOL_DIFFERENCES' // a comparison has found some
   | 'ROCKPOOL_RESTARTED' // the replicator ended in the middle of a session
 
 export interface Diagnostic {

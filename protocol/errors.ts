@@ -22,6 +22,7 @@ export type ErrorCode =
   | 'ROCKPOOL_SETTINGS' // a setting is missing or not valid
   | 'ROCKPOOL_SYNC_CONFIG' // the sync config has errors
   | 'ROCKPOOL_DEPLOY' // a deploy or rollback that cannot be done
+  | 'ROCKPOOL_VERIFY' // a comparison of everything that cannot be done
   | 'ROCKPOOL_OPERATOR' // the token is not one of an operator
   | 'ROCKPOOL_MESSAGE_VERSION' // a private message of an unknown version
   | 'ROCKPOOL_CLIENT_FRAME' // a native WebSocket frame is not valid
@@ -76,6 +77,7 @@ function statusOf(code: ErrorCode): number {
     case 'ROCKPOOL_OPERATOR':
       return 403
     case 'ROCKPOOL_DEPLOY':
+    case 'ROCKPOOL_VERIFY':
       return 409
     case 'PSYNC_S2002':
       return 404

@@ -1,5 +1,7 @@
 import type { DiagnosticsStatus } from './diagnostics.ts'
+import type { Part, RowsSum } from './digest.ts'
 import type { OpId } from './ops.ts'
+import type { VerifyAnswer, VerifyStatus } from './verification.ts'
 
 /**
  * Private messages between our own objects and Workers. Deploys replace Workers at once and objects up to five minutes later, so for some minutes
@@ -44,6 +46,33 @@ export type ReadAnswer = { kind: 'ops'; body: string; count: number; last: OpId;
 /** The data texts of the current rows, in order of object type, id and subkey. */
 export type RowsAnswer = { kind: 'rows'; rows: string[] } | Overtaken | Gone
 
+/** What a bucket holds at a checkpoint, for a comparison. Repeated as it is until it is answered with `more: false`. */
+export interface DigestRequest extends Versioned, Part {
+  checkpoint: OpId
+  /** Sums of so many parts of the part. */
+  split: number
+  /** The rows themselves instead: the part is small. */
+  list: boolean
+  /** From 0: one pass remembers only so many rows at a time. */
+  pass: number
+}
+
+export type DigestAnswer =
+  | { kind: 'more' }
+  | {
+      kind: 'digest'
+      /** Of this pass; the sums of all passes add up. */
+      sums: RowsSum[]
+      /** Keys of rows (see `rowKey`) with the hash of their data; empty unless `list`. */
+      rows: { key: string; hash: string }[]
+      passes: number
+      /** What the bucket announces at the checkpoint, and what its ops add up to. */
+      announced: BucketState
+      summed: BucketState
+    }
+  | Overtaken
+  | Gone
+
 /** RPC of the Bucket object. Errors mean "try again": everything here is idempotent. */
 export interface BucketRpc {
   /** Stores a page, or ignores it when `last` ≤ head. Answers the state at `last`. Durable before the answer. */
@@ -56,6 +85,9 @@ export interface BucketRpc {
   publish(request: Versioned & Serving): Promise<PublishAnswer>
   /** The bucket is not needed any more: its ops are deleted, and it answers `gone`. Appends up to op `serial` that come again are ignored. */
   remove(request: Versioned & { serial: OpId }): Promise<void>
+  digest(request: DigestRequest): Promise<DigestAnswer>
+  /** Makes ops and totals fit each other again, without an op. */
+  mend(request: Versioned): Promise<void>
 }
 
 /** What is committed, and the hash of the plan that serves from there. */
@@ -227,6 +259,8 @@ export interface ReplicatorStatus {
   lastCommit: string | null
   copy: { tables: TableCopyStatus[]; waitingFor: string | null } | null
   deploy: DeployStatus
+  /** The last comparison of everything, null when there was none. */
+  verify: VerifyStatus | null
   relays: number
   session: SessionStatus
   /** Null before the first session, and when there is no slot. */
@@ -276,6 +310,11 @@ export interface ReplicatorRpc {
   /** Back to the sync config that served before. Throws as `deploy`. */
   rollback(request: Versioned & { dryRun: boolean }): Promise<RollbackAnswer>
   configs(request: Versioned): Promise<ConfigsAnswer>
+  /** Compares everything, in the background; with `repair` differences are mended. One that is under way is answered when it is of the same kind. Throws ROCKPOOL_VERIFY. */
+  verify(request: Versioned & { repair: boolean }): Promise<VerifyAnswer>
+  verification(request: Versioned): Promise<VerifyAnswer>
+  /** Ends one that is under way; what it has mended stays. Throws ROCKPOOL_VERIFY when there is none. */
+  cancelVerify(request: Versioned): Promise<VerifyAnswer>
   /** The dead man's switch: makes sure that an alarm stands if there is anything to do. */
   wake(request: Versioned): Promise<void>
 }

@@ -1,9 +1,11 @@
 import { addChecksums } from '../../protocol/checksum.ts'
-import type { AppendRequest, BucketState, ReadAnswer, RowsAnswer, StateAnswer } from '../../protocol/messages.ts'
+import type { AppendRequest, BucketState, DigestAnswer, DigestRequest, ReadAnswer, RowsAnswer, StateAnswer } from '../../protocol/messages.ts'
 import type { OpId } from '../../protocol/ops.ts'
 import type { Database } from '../database.ts'
 import { Compaction } from './compaction.ts'
+import { Digest } from './digest.ts'
 import { LOG_LIMITS, type LogLimits } from './limits.ts'
+import { mend } from './mend.ts'
 import { opChecksumOf, opIdOf, parseOp, splitOps } from './ops.ts'
 import { Pages, type Head, type Page } from './storage.ts'
 
@@ -12,6 +14,9 @@ type NewOps = Pick<AppendRequest, 'first' | 'last' | 'count' | 'checksum' | 'bod
 /** UTF-16 units of a page: a stored value takes 2 MB, and one unit is up to 3 bytes of UTF-8. */
 const PAGE_LENGTH = 600_000
 
+/** UTF-16 units that one call of a digest reads. */
+const DIGEST_LENGTH = 8 * 1024 * 1024
+
 const EMPTY: BucketState = { count: 0, checksum: 0, last: 0 }
 
 /** The op log of one bucket. Everything is synchronous, so an answer is of one moment. */
@@ -19,6 +24,8 @@ export class Log {
   readonly #pages: Pages
   readonly #compaction: Compaction
   readonly #limits: LogLimits
+  /** One that goes on with the next call of the same request; lost with the object, and then it begins again. */
+  #digest: { request: string; digest: Digest } | null = null
   /** From `publish`; what appends carry is stored with their pages. */
   #committed: OpId = 0
 
@@ -143,6 +150,32 @@ export class Log {
     }
     const ordered = [...rows].sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0))
     return { kind: 'rows', rows: ordered.map(([, data]) => data) }
+  }
+
+  /** A step of it, see `DigestRequest`. */
+  digest(request: DigestRequest): DigestAnswer {
+    if (this.gone) return { kind: 'gone' }
+    const { v: _, ...asked } = request
+    // Where compaction has folded the start meanwhile, what was counted is counted otherwise.
+    const key = JSON.stringify([asked, this.#pages.header.removedOps])
+    if (this.#digest?.request !== key) {
+      const log = {
+        overtaken: (checkpoint: OpId) => this.overtaken(checkpoint),
+        state: (checkpoint: OpId) => this.state(checkpoint),
+        pageAfter: (op: OpId) => this.#pages.after(op),
+      }
+      this.#digest = { request: key, digest: new Digest(log, request) }
+    }
+    const answer = this.#digest.digest.step(DIGEST_LENGTH)
+    if (answer.kind !== 'more') this.#digest = null
+    return answer
+  }
+
+  /** Ops and totals that do not fit each other are made to. */
+  mend(): void {
+    if (!this.#pages.exists) return
+    mend(this.#pages)
+    this.#compaction.forget()
   }
 
   /** Whether enough has come for a compaction, or one is under way. */

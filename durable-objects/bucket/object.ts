@@ -5,6 +5,8 @@ import {
   type AppendRequest,
   type BucketRpc,
   type BucketState,
+  type DigestAnswer,
+  type DigestRequest,
   type PublishAnswer,
   type ReadAnswer,
   type RowsAnswer,
@@ -110,6 +112,17 @@ export class Bucket extends DurableObject<Environment> implements BucketRpc {
     checkVersion(request)
     this.log.remove(request.serial)
     this.#direct.close()
+  }
+
+  async digest(request: DigestRequest): Promise<DigestAnswer> {
+    checkVersion(request)
+    await pause('bucket.digest', { object: this.ctx })
+    return this.log.digest(request)
+  }
+
+  async mend(request: Versioned): Promise<void> {
+    checkVersion(request)
+    this.log.mend()
   }
 
   /** A direct stream. Only our own Worker calls, and it has looked at the token. */

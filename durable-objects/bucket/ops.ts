@@ -36,6 +36,12 @@ export function opChecksumOf(text: string): number {
   return Number.parseInt(text.slice(text.indexOf(CHECKSUM) + CHECKSUM.length), 10)
 }
 
+/** The op with another checksum, unsigned 32 bits. */
+export function withChecksum(text: string, checksum: number): string {
+  const from = text.indexOf(CHECKSUM) + CHECKSUM.length
+  return `${text.slice(0, from)}${checksum}${text.slice(from).replace(/^\d+/, '')}`
+}
+
 /** Whether it takes rows away or does nothing: at the start of a log there is nothing that it could take away. */
 export function isFoldable(text: string): boolean {
   return text[text.indexOf('"', START) + KIND] !== 'P'

@@ -56,6 +56,7 @@ export const STATEMENTS = {
   extend: `UPDATE pages SET last_op = ?, count = count + ?, checksum = (checksum + ?) & 4294967295, total_count = ?, total_checksum = ?, total_bytes = ?,
     committed = ?, bytes = bytes + ?, body = body || ',' || ? WHERE last_op = ?`,
   rewrite: 'UPDATE pages SET first_op = ?, count = ?, checksum = ?, max_target_op = ?, bytes = ?, body = ? WHERE last_op = ?',
+  retotal: 'UPDATE pages SET total_count = ?, total_checksum = ? WHERE last_op = ? AND (total_count <> ? OR total_checksum <> ?)',
   delete: 'DELETE FROM pages WHERE last_op >= ? AND last_op < ?',
   header: 'SELECT removed_ops, removed_bytes, target, done_bytes, kept_bytes, progress, gone FROM header WHERE id = 1',
   saveHeader: 'INSERT OR REPLACE INTO header VALUES (1, ?, ?, ?, ?, ?, ?, ?)',
@@ -177,6 +178,11 @@ export class Pages {
   replace(oldest: Page, newest: Page, page: Omit<Page, 'last' | 'totalBytes'>): void {
     if (oldest.last < newest.last) this.db.run(STATEMENTS.delete, oldest.last, newest.last)
     this.db.run(STATEMENTS.rewrite, page.first, page.count, page.checksum, page.target, page.bytes, page.body, newest.last)
+  }
+
+  /** Totals behind a page; nothing is written when they are the same. */
+  retotal(last: OpId, count: number, checksum: number): void {
+    this.db.run(STATEMENTS.retotal, count, checksum, last, count, checksum)
   }
 
   /** Totals of the last page without an op above, as they were appended. */

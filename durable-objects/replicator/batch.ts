@@ -136,8 +136,25 @@ export class Batch {
     if (before !== null && before >= n) return
     const bucket = this.#sources.number(mailbox, MAILBOX_DEFINITION)
     const output: Output = { bucket, type: MAILBOX_TABLE.name, id: 'w', hash: String(n) }
-    this.#put(output, 'w', JSON.stringify({ id: 'w', n: String(n) }))
+    this.#put(output, MAILBOX_SUBKEY, mailboxData(String(n)))
     this.#keep(MAILBOX_TABLE, key, { outputs: [output], image: null })
+  }
+
+  /** Row state says from now on what the buckets hold, where they do not hold what it said. No op. */
+  restate(table: BatchTable, key: string, state: RowState | null): void {
+    this.changes++
+    this.#keep(table, key, state)
+  }
+
+  /** A bucket holds a row of which row state knows nothing: it goes. */
+  removeStray({ bucket, type, id, subkey }: Omit<Output, 'hash'> & { subkey: string }): void {
+    this.changes++
+    this.#remove({ bucket, type, id, hash: '' }, subkey)
+  }
+
+  /** An op that does nothing, so that everybody hears what the bucket announces. */
+  announce(bucket: number): void {
+    this.removeStray({ bucket, type: 'rockpool', id: 'verify', subkey: 'verify' })
   }
 
   #put(output: Output, subkey: string, data: string): void {
@@ -169,6 +186,10 @@ export class Batch {
   }
 }
 
+export const MAILBOX_SUBKEY = 'w'
+/** The one row of a mailbox; its output says the number in place of a hash. */
+export const mailboxData = (n: string): string => JSON.stringify({ id: 'w', n })
+
 /** The key of a mailbox in row state. */
 export const mailboxKey = (mailbox: string): string => JSON.stringify([mailbox])
 
@@ -184,7 +205,7 @@ function tooLarge(data: string): boolean {
 }
 
 /** The same for a PUT and its REMOVE; it tells source rows apart that yield the same type and id. */
-const subkeyOf = (table: TableName, key: string) => hash64(`${table.schema}.${table.name}.${key}`)
+export const subkeyOf = (table: TableName, key: string) => hash64(`${table.schema}.${table.name}.${key}`)
 const refText = (ref: RowRef) => `${ref.t} ${ref.key}`
 const outputText = (output: Output) => JSON.stringify([output.bucket, output.type, output.id])
 

@@ -66,6 +66,11 @@ export class Buckets {
       .map((row) => ({ number: Number(row.number), name: String(row.name), definition: String(row.definition) }))
   }
 
+  /** The highest number that was given out. */
+  get last(): number {
+    return this.#next - 1
+  }
+
   /** Nothing refers to them any more. In a transaction. */
   forget(records: readonly BucketRecord[]): void {
     for (const { number, name } of records) {

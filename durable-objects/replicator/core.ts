@@ -15,6 +15,7 @@ import { migrate } from '../database.ts'
 import { fault, pause } from '../faults.ts'
 import { durableDatabase, type DurableDatabase } from '../durable-database.ts'
 import { Diagnostics } from './diagnostics.ts'
+import { Differences } from './differences.ts'
 import { Dispatcher } from './dispatcher.ts'
 import type { Flush } from './intake.ts'
 import { gapFrame, noticeFrames } from './notice.ts'
@@ -25,6 +26,7 @@ import { Relays } from './relays.ts'
 import { RowStates } from './row-state.ts'
 import { MIGRATIONS, StateStore, type State } from './storage.ts'
 import { Tables } from './tables.ts'
+import { Verification } from './verification/verification.ts'
 import { pauseBefore, Watchers } from './watchers.ts'
 
 /** A last notice larger than this is not kept: a relay that reconnects gets a gap. */
@@ -51,6 +53,7 @@ export class Core {
   readonly definitions: Definitions
   readonly deploys: Deploys
   readonly drops: Drops
+  readonly verification: Verification
   /** What the slot kept when it was measured last. */
   slot: State['slot']
   /** What source rows become now: under the plan that serves, one that is to serve, and those that served until a moment ago. */
@@ -93,6 +96,12 @@ export class Core {
     })
     this.rows = new RowStates(this.db, this.drops.dropped)
     this.tables = new Tables(this.db)
+    this.verification = new Verification({
+      ...{ state: this.state, tables: this.tables, buckets: this.buckets, definitions: this.definitions, diagnostics: this.diagnostics },
+      ...{ differences: new Differences(this.db), rows: () => this.rows, serving: () => this.planBehind, trial: (batch) => this.#trial(batch) },
+      digest: async (bucket, request) => env.BUCKET.getByName(await bucketObjectName(tenant, bucket)).digest(request),
+      mend: async (bucket, request) => env.BUCKET.getByName(await bucketObjectName(tenant, bucket)).mend(request),
+    })
     this.#outbox = new Outbox(this.db)
     this.dispatcher = new Dispatcher(env, tenant, ({ bucket, error }) =>
       this.diagnostics.add({ code: 'ROCKPOOL_BUCKET_FAILING', key: bucket, reason: error }),
@@ -186,7 +195,16 @@ export class Core {
   }
 
   newBatch(): Batch {
-    const sources: BatchSources = {
+    return new Batch(this.state.get('decode').counter, this.#batchSources)
+  }
+
+  /** A batch over another one that is never stored, to see what it would do. */
+  #trial(batch: Batch): Batch {
+    return new Batch(batch.counter, { ...this.#batchSources, state: ({ key }, table) => batch.state(table, key), skipped: () => {} })
+  }
+
+  get #batchSources(): BatchSources {
+    return {
       evaluate: (table, row) => evaluateNames(this.evaluation, table.names ?? [table], row),
       state: (ref, table) => this.rows.get(ref, table.name),
       number: (bucket, definition) => {
@@ -196,14 +214,16 @@ export class Core {
       skipped: ({ schema, name }, key, reason) =>
         this.diagnostics.add({ code: 'ROCKPOOL_ROW_SKIPPED', table: `${schema}.${name}`, key, reason }),
     }
-    return new Batch(this.state.get('decode').counter, sources)
   }
 
   /** ONE storage transaction; then the ops are on their way. `plan`: this batch is the switch to that plan. */
   store({ batch, position, partial, incomplete }: Flush, plan?: string): void {
     fault('batch.store')
     const stored = this.#atomically(() => {
-      for (const { ref, table, state } of batch.rows.values()) this.rows.put(ref, state, table.name)
+      for (const { ref, table, state } of batch.rows.values()) {
+        this.verification.storing(ref, () => this.rows.get(ref, table.name)?.outputs ?? [], state?.outputs ?? [])
+        this.rows.put(ref, state, table.name)
+      }
       fault('batch.rows')
       this.buckets.save()
       for (const { table, key, pending } of incomplete.values()) this.tables.setIncomplete(table.number, key, pending)

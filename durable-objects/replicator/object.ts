@@ -14,6 +14,7 @@ import type {
   Serving,
   Versioned,
 } from '../../protocol/messages.ts'
+import type { VerifyAnswer } from '../../protocol/verification.ts'
 import { tenantSettings } from '../directory/settings.ts'
 import type { Environment } from '../environment.ts'
 import { enableFaults, fault, pause } from '../faults.ts'
@@ -133,6 +134,24 @@ export class Replicator extends DurableObject<Environment> implements Replicator
     return this.#admin.answer()
   }
 
+  async verify(request: Versioned & { repair: boolean }): Promise<VerifyAnswer> {
+    checkVersion(request)
+    this.#core.verification.start(request.repair)
+    await this.#arm()
+    return this.#core.verification.answer(this.#verifyWaits())
+  }
+
+  async verification(request: Versioned): Promise<VerifyAnswer> {
+    checkVersion(request)
+    return this.#core.verification.answer(this.#verifyWaits())
+  }
+
+  async cancelVerify(request: Versioned): Promise<VerifyAnswer> {
+    checkVersion(request)
+    this.#core.verification.cancel()
+    return this.#core.verification.answer(null)
+  }
+
   async status(request: Versioned): Promise<ReplicatorStatus> {
     checkVersion(request)
     const { tables, state, relays, pipeline, dispatcher, diagnostics, stored, db } = this.#core
@@ -152,6 +171,7 @@ export class Replicator extends DurableObject<Environment> implements Replicator
       lastCommit: position?.time ?? null,
       copy: copying ? { tables: tables.status(), waitingFor: this.#session?.waitingFor ?? null } : null,
       deploy: this.#admin.status(),
+      verify: this.#core.verification.status(this.#verifyWaits()),
       relays: relays.size,
       session: {
         since: this.#session ? new Date(this.#session.since).toISOString() : null,
@@ -299,6 +319,17 @@ export class Replicator extends DurableObject<Environment> implements Replicator
       clearTimeout(timer)
       await sql.end({ timeout: 1 })
     }
+  }
+
+  /** What keeps a comparison from going on. */
+  #verifyWaits(): string | null {
+    const { state, tables, deploys } = this.#core
+    const failing = state.get('failing')
+    if (failing) return `Postgres: ${failing.message}`
+    if (deploys.next !== null) return 'a deploy'
+    if (tables.copying) return 'tables that are copied'
+    if (!this.#session?.streaming) return 'a session with Postgres'
+    return this.#session.waitingFor
   }
 
   #state(copying: boolean): ReplicatorState {

@@ -19,6 +19,7 @@ import { countCopies } from './copies.ts'
 import { imageOf, keptImage } from './image.ts'
 import { SLICE_CHANGES, SLICE_LENGTH, type Intake, type SourceTable } from './intake.ts'
 import type { CopyState } from './tables.ts'
+import type { FoundRow } from './verification/source-check.ts'
 
 export interface ReaderSources {
   intake: Intake
@@ -40,6 +41,8 @@ export interface ReaderSources {
   waitsFor(what: string | null): void
   /** The session is about to end: what is left is for the next one. */
   over(): boolean
+  /** What was read of a copy is not put into the batch, but compared with it: the row, or null when it is gone. */
+  compare?(batch: Batch, table: SourceTable, key: string, found: FoundRow | null): void
   chunk?: ChunkSize
   barrier?: typeof waitForEarlier
 }
@@ -243,9 +246,11 @@ export class Reader {
     const { table, snapshot, tuples, asked, copy } = reading
     const invisible = this.#touched.invisible(snapshot, table.catalog.oid)
     let applied = !invisible.all
+    // What is compared is what is stored.
+    if (this.#sources.compare) this.#sources.intake.flush()
     if (applied) {
       if (asked.kind === 'class') applied = this.#applyClass(table, tuples, asked, invisible.keys)
-      else if (asked.kind === 'chunk') this.#applyRows(table, tuples, invisible.keys, new Set(), true)
+      else if (asked.kind === 'chunk') this.#applyRows(table, tuples, invisible.keys, new Set(), asked.kind)
       else this.#applyKeys(table, tuples, invisible.keys, asked)
     }
     fault('read.progress')
@@ -255,8 +260,15 @@ export class Reader {
   }
 
   /** Rows of a chunk are not one transaction: they may be stored in several batches, which bounds what is held. */
-  #applyRows(table: SourceTable, tuples: readonly Tuple[], touched: ReadonlyMap<string, number>, absent: Set<string>, put: boolean): void {
+  #applyRows(
+    table: SourceTable,
+    tuples: readonly Tuple[],
+    touched: ReadonlyMap<string, number>,
+    absent: Set<string>,
+    kind: 'chunk' | 'sweep' | 'complete',
+  ): void {
     const decoder = decoderOf(table)
+    const { compare } = this.#sources
     let at = 0
     while (at < tuples.length) {
       this.#sources.intake.between((batch, settle) => {
@@ -267,7 +279,11 @@ export class Reader {
           absent.delete(key)
           if (touched.has(key)) continue
           const image = table.catalog.identity === 'f' ? null : keptImage(imageOf(decoder, tuple))
-          if (put) batch.upsert(table, key, decoder.row(tuple).row, image)
+          if (compare && kind !== 'complete') {
+            if (kind === 'chunk') compare(batch, table, key, { row: decoder.row(tuple).row, image, copies: 1 })
+            continue
+          }
+          if (kind !== 'sweep') batch.upsert(table, key, decoder.row(tuple).row, image)
           settle(table, key, false)
         }
       })
@@ -282,12 +298,17 @@ export class Reader {
     asked: { kind: 'sweep' | 'complete'; keys: string[] },
   ): void {
     const absent = new Set(asked.keys)
+    const { compare } = this.#sources
     const sweep = asked.kind === 'sweep'
-    this.#applyRows(table, tuples, touched, absent, !sweep)
+    this.#applyRows(table, tuples, touched, absent, asked.kind)
     const gone = [...absent].filter((key) => !touched.has(key))
     if (gone.length === 0) return
     this.#sources.intake.between((batch: Batch, settle) => {
       for (const key of gone) {
+        if (sweep && compare) {
+          compare(batch, table, key, null)
+          continue
+        }
         if (sweep) batch.remove(table, key)
         settle(table, key, false)
       }
@@ -301,7 +322,7 @@ export class Reader {
     { from, to }: { from: string; to: string | null },
     touched: ReadonlyMap<string, number>,
   ): boolean {
-    const { intake, range } = this.#sources
+    const { intake, range, compare } = this.#sources
     // What is not stored yet is not among the keys that we have.
     intake.flush()
     const decoder = decoderOf(table)
@@ -320,7 +341,10 @@ export class Reader {
           const step = steps.shift()
           if (!step) break
           const [key, { copies, tuple }] = step
-          if (copies <= 0) batch.remove(table, key)
+          if (compare) {
+            const row = tuple && decoder.row(tuple).row
+            compare(batch, table, key, copies <= 0 ? null : { row, image: null, copies })
+          } else if (copies <= 0) batch.remove(table, key)
           else if (tuple) batch.upsert(table, key, decoder.row(tuple).row, null, copies)
           else batch.setCopies(table, key, copies)
         }

@@ -114,6 +114,19 @@ export class RowStates {
     return last ? { t: Number(last.t), key: String(last.key) } : null
   }
 
+  /** Rows of all tables in order behind one: what each has put into buckets. `nameOf`: what a table is called, see `get`. */
+  page(after: RowRef, limit: number, nameOf: (t: number) => string): { ref: RowRef; outputs: Output[] }[] {
+    const rows = this.#db.all(
+      'SELECT t, key, outputs FROM rows WHERE (t, key) > (?, ?) ORDER BY t, key LIMIT ?',
+      ...[after.t, after.key, limit],
+    )
+    return rows.map((row) => {
+      const ref = { t: Number(row.t), key: String(row.key) }
+      const { outputs } = decodeOutputs(String(row.outputs), nameOf(ref.t), singleKey(ref.key))
+      return { ref, outputs: outputs.filter(({ bucket }) => !this.#dropped(bucket)) }
+    })
+  }
+
   /** Keys of a table in order, in [from, to); `to` null is the end. */
   range(t: number, from: string, to: string | null): string[] {
     const rows =

@@ -18,13 +18,15 @@ import type { Core } from './core.ts'
 import { Intake, type SourceTable } from './intake.ts'
 import { markerPrefix, markText, parseMark } from './marks.ts'
 import { applicationName, checkSyncConfig, measure, prepare, sourceTables } from './prepare.ts'
-import { Reader } from './reader.ts'
+import { Reader, type ReaderSources } from './reader.ts'
 import { passed } from './schedule.ts'
 import { deliver } from './write-checkpoints.ts'
 
 /** WAL of others beyond our position that makes us emit a marker, so that the slot moves on. */
 const HEARTBEAT_BYTES = 16n * 1024n * 1024n
 const TICK_MS = 1_000
+/** Steps of a comparison between two looks at everything else. */
+const VERIFY_STEPS = 50
 /** What may pass until the stream is open, if it is not for the slot, whose making waits for the application's transactions. */
 const CONNECT_MS = 60_000
 /** A session that is over and does not end, because some answer never comes, is ended. With the longest session it stays below an alarm's 15 minutes. */
@@ -123,6 +125,7 @@ export class Session {
   async run(): Promise<boolean> {
     const { databaseUrl, databaseCa: ca, sessionSeconds } = this.#settings
     this.#core.limit(this.#settings)
+    this.#core.verification.begin()
     const connection = { socket: openSocket, ca, applicationName: applicationName(this.#core) }
     const sql = connectSource(databaseUrl, { ...connection, max: 2 })
     const streaming = connectSource(databaseUrl, { ...connection, replication: true, max: 1 })
@@ -214,12 +217,13 @@ export class Session {
       if (next !== null && !core.tables.copying) await this.#switchTo(next)
       if (core.deploys.due(this.#settings.retireGraceSeconds)) this.#stale = true
       const dropping = core.drops.pending && (await core.drops.step())
+      const verifying = this.#settled && (await this.#verify(sql, tables, intake))
       if (!core.tables.copying && core.state.get('comparing')) core.state.set('comparing', false)
       if (!this.#settled && this.#caughtUp && !core.holdsWrites) {
         this.#settled = true
         await this.#options.settled()
       }
-      if (this.#caughtUp && core.pipeline.size === 0 && !core.drops.pending && !this.#stale && !this.#wanted()) {
+      if (this.#caughtUp && core.pipeline.size === 0 && !core.drops.pending && !core.verification.running && !this.#stale && !this.#wanted()) {
         this.#closing = !this.#asked
         if (this.#closing) return false
         this.#asked = false
@@ -230,7 +234,7 @@ export class Session {
       const position = core.state.get('decode').position
       const behind = this.walEnd !== null && position !== null && this.walEnd - parseLsn(position.lsn) > HEARTBEAT_BYTES
       if (behind && ticks % 10 === 9) await this.#mark('heartbeat')
-      await Promise.race([this.#pause(this.#caughtUp && !dropping ? TICK_MS : 20), this.#endNow.promise])
+      await Promise.race([this.#pause(this.#caughtUp && !dropping && !verifying ? TICK_MS : 20), this.#endNow.promise])
     }
   }
 
@@ -278,7 +282,34 @@ export class Session {
     }
   }
 
-  async #read(sql: Sql, tables: readonly SourceTable[], intake: Intake): Promise<void> {
+  /** A comparison that somebody asked for, as far as nothing else is under way. True: it can go on at once. */
+  async #verify(sql: Sql, tables: readonly SourceTable[], intake: Intake): Promise<boolean> {
+    const { verification, tables: known, deploys } = this.#core
+    if (!verification.running || known.copying || known.hasIncomplete || deploys.next !== null || this.#stale) return false
+    if (verification.reads) {
+      await this.#read(sql, tables, intake, {
+        ...verification.comparing(tables),
+        ...{ retired: () => null, over: () => this.#isOver(intake) || !verification.reads },
+      })
+      if (!this.#isOver(intake)) verification.sourceRead()
+      return true
+    }
+    const work = {
+      ...{ intake, tables, room: () => this.#waitForRoom(), pause: (milliseconds: number) => this.#pause(milliseconds) },
+      over: () => this.#isOver(intake),
+    }
+    for (let steps = 0; steps < VERIFY_STEPS && verification.running && !this.#isOver(intake); steps++) {
+      if (!(await verification.step(work))) return false
+      if (known.hasIncomplete || known.copying) return true
+      // Others have their turn.
+      await this.#pause(0)
+    }
+    if (verification.spent) this.#stale = true
+    return true
+  }
+
+  /** `others`: what is done otherwise than for a copy. */
+  async #read(sql: Sql, tables: readonly SourceTable[], intake: Intake, others: Partial<ReaderSources> = {}): Promise<void> {
     const core = this.#core
     this.#reader = new Reader({
       intake,
@@ -296,6 +327,7 @@ export class Session {
       pause: (milliseconds) => this.#pause(milliseconds),
       waitsFor: (what) => (this.waitingFor = what),
       over: () => this.#isOver(intake),
+      ...others,
     })
     try {
       await this.#reader.run()

@@ -3,6 +3,7 @@ import type { ErrorCode } from '../../protocol/errors.ts'
 import type { SlotStatus } from '../../protocol/messages.ts'
 import type { OpId } from '../../protocol/ops.ts'
 import type { Database } from '../database.ts'
+import type { Verifying } from './verification/progress.ts'
 
 /**
  * What the replicator keeps. Append-only: a released step never changes.
@@ -37,6 +38,8 @@ export const MIGRATIONS: readonly string[] = [
     PRIMARY KEY (hash, generation)
   ) WITHOUT ROWID;
   `,
+  // What the last comparison has found, see `differences.ts`.
+  'CREATE TABLE differences (id TEXT PRIMARY KEY, number INTEGER NOT NULL, body TEXT NOT NULL) WITHOUT ROWID',
 ]
 
 /** The last whole transaction stored, and how much of the next one is stored already in slices. LSNs as `X/X`, times as Postgres sent them. */
@@ -80,6 +83,8 @@ export interface State {
   script: string | null
   /** How far row state is rid of what dropped definitions left in it; null: nothing is dropped. */
   drop: { t: number; key: string; swept: boolean } | null
+  /** The last comparison of source, row state and buckets, and how far it is; null: there was none. */
+  verify: Verifying | null
   source: { systemIdentifier: string; database: string } | null
   /** The slot does not connect to what is stored: it is dropped before anything is read from it. */
   newSlot: boolean
@@ -108,6 +113,7 @@ const INITIAL: State = {
   next: null,
   script: null,
   drop: null,
+  verify: null,
   source: null,
   newSlot: false,
   comparing: false,
@@ -145,6 +151,7 @@ export class StateStore {
       next: read('next'),
       script: read('script'),
       drop: read('drop'),
+      verify: read('verify'),
       source: read('source'),
       newSlot: read('newSlot'),
       comparing: read('comparing'),

@@ -35,6 +35,9 @@ interface KnownTable extends TableName {
   description: Description
 }
 
+/** Where every copy begins. */
+export const newCopy = (sweep: boolean): CopyState => ({ ...NEW_COPY, sweep })
+
 const NEW_COPY: CopyState = { state: 'waiting', filenode: 0, part: 0, block: 0, blocks: 0, rows: 0, sweep: false, after: '' }
 const KEYS_PER_READ = 1_000
 
@@ -140,6 +143,11 @@ export class Tables {
     return table ? [table, ...table.description.names] : null
   }
 
+  /** Those that are followed now. */
+  get numbers(): number[] {
+    return this.#current.map(({ number }) => number)
+  }
+
   copyState(table: SourceTable): CopyState {
     return this.#known.get(nameOf(table))?.copy ?? NEW_COPY
   }
@@ -192,10 +200,12 @@ export class Tables {
     return this.#incomplete > 0
   }
 
+  isIncomplete(t: number, key: string): boolean {
+    return this.#incomplete > 0 && this.#db.all('SELECT 1 FROM incomplete WHERE t = ? AND key = ?', t, key).length > 0
+  }
+
   setIncomplete(t: number, key: string, pending: boolean): void {
-    if (!pending && this.#incomplete === 0) return
-    const there = this.#db.all('SELECT 1 FROM incomplete WHERE t = ? AND key = ?', t, key).length > 0
-    if (there === pending) return
+    if (this.isIncomplete(t, key) === pending) return
     this.#db.run(pending ? 'INSERT INTO incomplete VALUES (?, ?)' : 'DELETE FROM incomplete WHERE t = ? AND key = ?', t, key)
     this.#incomplete += pending ? 1 : -1
   }

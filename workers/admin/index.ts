@@ -3,6 +3,7 @@ import type { Environment } from '../../durable-objects/environment.ts'
 import { operator } from './operator.ts'
 import { rollback } from './rollback.ts'
 import { syncConfig } from './sync-config.ts'
+import { verify } from './verify.ts'
 
 /** `/admin`: what operators do. */
 export const admin = new Hono<{ Bindings: Environment }>()
@@ -10,3 +11,4 @@ export const admin = new Hono<{ Bindings: Environment }>()
 admin.use(operator)
 admin.route('/sync-config', syncConfig)
 admin.route('/rollback', rollback)
+admin.route('/verify', verify)

@@ -1,0 +1,80 @@
+import { addChecksums } from '../../protocol/checksum.ts'
+import { addRow, noRows, passOf, rowKey, subpartOf } from '../../protocol/digest.ts'
+import { hash64 } from '../../protocol/hash.ts'
+import type { BucketState, DigestAnswer, DigestRequest } from '../../protocol/messages.ts'
+import { opIdOf, parseOp, splitOps } from './ops.ts'
+import type { Page } from './storage.ts'
+
+/** Rows that one pass remembers. */
+const PASS_ROWS = 50_000
+
+export interface DigestLog {
+  overtaken(checkpoint: number): boolean
+  state(checkpoint: number): BucketState
+  pageAfter(op: number): Page | null
+}
+
+/**
+ * Goes over the ops up to a checkpoint as a client does, in steps. Compaction may come in between: what it turns into a MOVE behind us is superseded by
+ * an op that is still to come, and a CLEAR begins anew for us as for a client.
+ */
+export class Digest {
+  readonly #request: DigestRequest
+  readonly #log: DigestLog
+  readonly #passes: number
+  readonly #rows = new Map<string, string>()
+  #summed: BucketState = { count: 0, checksum: 0, last: 0 }
+
+  constructor(log: DigestLog, request: DigestRequest, passRows = PASS_ROWS) {
+    this.#log = log
+    this.#request = request
+    this.#passes = Math.max(1, Math.ceil(log.state(request.checkpoint).count / request.parts / passRows))
+  }
+
+  /** Reads about so many UTF-16 units of ops, at least one page. */
+  step(length: number): DigestAnswer {
+    const { checkpoint } = this.#request
+    if (this.#log.overtaken(checkpoint)) return { kind: 'overtaken' }
+    for (let read = 0; ;) {
+      const page = this.#log.pageAfter(this.#summed.last)
+      if (!page || page.first > checkpoint) return this.#answer()
+      if (page.target > checkpoint) return { kind: 'overtaken' }
+      if (read > 0 && read + page.body.length > length) return { kind: 'more' }
+      read += page.body.length
+      for (const text of splitOps(page.body)) {
+        const id = opIdOf(text)
+        if (id <= this.#summed.last) continue
+        if (id > checkpoint) return this.#answer()
+        this.#op(id, text)
+      }
+    }
+  }
+
+  #op(id: number, text: string): void {
+    const op = parseOp(text)
+    const { count, checksum } = this.#summed
+    if (op.op === 'CLEAR') {
+      this.#rows.clear()
+      this.#summed = { count: 1, checksum: op.checksum, last: id }
+      return
+    }
+    this.#summed = { count: count + 1, checksum: addChecksums(checksum, op.checksum), last: id }
+    if (op.op === 'MOVE') return
+    const key = rowKey(op.object_type, op.object_id, op.subkey)
+    const { pass } = this.#request
+    if (passOf(key, this.#passes) !== pass || subpartOf(key, this.#request, 1) === null) return
+    if (op.op === 'PUT') this.#rows.set(key, hash64(op.data))
+    else this.#rows.delete(key)
+  }
+
+  #answer(): DigestAnswer {
+    const { checkpoint, split, list } = this.#request
+    const sums = Array.from({ length: split }, noRows)
+    for (const [key, hash] of this.#rows) {
+      const sum = sums[subpartOf(key, this.#request, split) ?? 0]
+      if (sum) addRow(sum, key, hash, 1)
+    }
+    const announced = this.#log.state(checkpoint)
+    return { kind: 'digest', sums, rows: list ? [...this.#rows].map(([key, hash]) => ({ key, hash })) : [], passes: this.#passes, announced, summed: this.#summed }
+  }
+}

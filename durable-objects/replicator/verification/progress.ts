@@ -1,0 +1,38 @@
+import type { DifferenceCode, VerifyStatus } from '../../../protocol/verification.ts'
+import type { CopyState } from '../tables.ts'
+
+/** A comparison as it is stored: how far it is, and what it has found. */
+export interface Verifying {
+  number: number
+  repair: boolean
+  state: VerifyStatus['state']
+  phase: VerifyStatus['phase']
+  /** Tables up to this number are compared; where the next one is, null: not begun. */
+  table: number
+  copy: CopyState | null
+  /** Buckets up to this number are compared. */
+  bucket: number
+  rows: number
+  buckets: number
+  counts: Partial<Record<DifferenceCode, number>>
+  mended: number
+  started: string
+  ended: string | null
+  error: { code: string; message: string } | null
+}
+
+export const newVerifying = (number: number, repair: boolean, started: string): Verifying => ({
+  ...{ number, repair, started, state: 'running', phase: 'source', table: 0, copy: null, bucket: 0, rows: 0, buckets: 0 },
+  ...{ counts: {}, mended: 0, ended: null, error: null },
+})
+
+export const foundIn = ({ counts }: Pick<Verifying, 'counts'>): number => Object.values(counts).reduce((sum, n) => sum + n, 0)
+
+/** Half of it is the tables, half the buckets. */
+export function progressOf({ state, phase, table, copy, bucket }: Verifying, tables: readonly number[], lastBucket: number): number {
+  if (state === 'done' || phase === 'mending') return 1
+  if (phase === 'buckets') return 0.5 + (lastBucket === 0 ? 0.5 : Math.min(1, bucket / lastBucket) / 2)
+  const done = tables.filter((number) => number <= table).length
+  const part = copy === null || copy.blocks === 0 ? 0 : copy.block / copy.blocks
+  return tables.length === 0 ? 0 : Math.min(1, (done + part) / tables.length) / 2
+}

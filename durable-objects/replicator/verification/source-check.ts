@@ -1,0 +1,56 @@
+import type { SourceRow } from '../../../protocol/values.ts'
+import type { Difference } from '../../../protocol/verification.ts'
+import type { Batch } from '../batch.ts'
+import type { SourceTable } from '../intake.ts'
+import type { RowImage } from '../row-state.ts'
+import { rowDifferences } from './row-differences.ts'
+
+/** A row as it was read. `row` is null when only the number of equal rows is known. */
+export interface FoundRow {
+  row: SourceRow | null
+  image: RowImage | null
+  copies: number
+}
+
+export interface SourceCheckSources {
+  /** A batch over another one that is never stored. */
+  trial(batch: Batch): Batch
+  /** The row lacks values, and is read again anyway. */
+  isIncomplete(table: SourceTable, key: string): boolean
+  bucketName(number: number): string
+  repair(): boolean
+  found(difference: Difference): void
+}
+
+/**
+ * Compares what was read with row state, at the place in the stream where what was read is right. What a row should be in row state is found by
+ * putting it into a batch that is thrown away; to mend it is to put it into the real one.
+ */
+export class SourceCheck {
+  readonly #sources: SourceCheckSources
+
+  constructor(sources: SourceCheckSources) {
+    this.#sources = sources
+  }
+
+  /** `found` null: the row is not there. */
+  compare(batch: Batch, table: SourceTable, key: string, found: FoundRow | null): void {
+    const { trial, isIncomplete, bucketName, repair, found: tell } = this.#sources
+    if (isIncomplete(table, key)) return
+    const tried = trial(batch)
+    put(tried, table, key, found)
+    const differences = rowDifferences(batch.state(table, key), tried.state(table, key))
+    if (differences.length === 0) return
+    const mended = repair()
+    if (mended) put(batch, table, key, found)
+    for (const { code, bucket, reason } of differences) {
+      tell({ code, table: `${table.schema}.${table.name}`, key, bucket: bucket === null ? null : bucketName(bucket), reason, mended })
+    }
+  }
+}
+
+function put(batch: Batch, table: SourceTable, key: string, found: FoundRow | null): void {
+  if (found === null) batch.remove(table, key)
+  else if (found.row !== null) batch.upsert(table, key, found.row, found.image, found.copies)
+  else batch.setCopies(table, key, found.copies)
+}

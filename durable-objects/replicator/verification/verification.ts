@@ -1,0 +1,249 @@
+import { RockpoolError } from '../../../protocol/errors.ts'
+import type { DigestAnswer, DigestRequest } from '../../../protocol/messages.ts'
+import { MESSAGE_VERSION } from '../../../protocol/messages.ts'
+import type { OpId } from '../../../protocol/ops.ts'
+import type { Difference, VerifyAnswer, VerifyStatus } from '../../../protocol/verification.ts'
+import { fault, pause } from '../../faults.ts'
+import { MAILBOX_TABLE, type Batch } from '../batch.ts'
+import type { Buckets } from '../buckets.ts'
+import { ownerOf, type Definitions } from '../definitions.ts'
+import type { Diagnostics } from '../diagnostics.ts'
+import type { Differences } from '../differences.ts'
+import type { SourceTable } from '../intake.ts'
+import type { Output, RowRef, RowStates } from '../row-state.ts'
+import type { StateStore } from '../storage.ts'
+import { newCopy, type CopyState, type Tables } from '../tables.ts'
+import { BucketCheck, BucketSilent } from './bucket-check.ts'
+import { mendingIn, type Work } from './mending.ts'
+import { foundIn, newVerifying, progressOf, type Verifying } from './progress.ts'
+import { SourceCheck, type FoundRow } from './source-check.ts'
+
+/** Calls of buckets in one session: an invocation has a budget. */
+const CALLS_PER_SESSION = 2_000
+
+export interface VerificationSources {
+  state: StateStore
+  tables: Tables
+  buckets: Buckets
+  definitions: Definitions
+  differences: Differences
+  diagnostics: Diagnostics
+  rows(): RowStates
+  serving(): string | null
+  /** A batch over another one that is never stored. */
+  trial(batch: Batch): Batch
+  digest(bucket: string, request: DigestRequest): Promise<DigestAnswer>
+  mend(bucket: string, request: { v: number }): Promise<void>
+}
+
+/** What a reader needs to compare instead of copying. */
+export interface Comparing {
+  tables: readonly SourceTable[]
+  copyState(table: SourceTable): CopyState
+  progress(table: SourceTable, copy: CopyState): void
+  compare(batch: Batch, table: SourceTable, key: string, found: FoundRow | null): void
+}
+
+/**
+ * Compares source, row state and buckets on request, and mends what differs: how far it is, and what comes next. Tables first, one after the other, then
+ * buckets in the order of their numbers. It is stored behind each chunk and each pass, and goes on from there in the next session or incarnation.
+ */
+export class Verification {
+  readonly #sources: VerificationSources
+  readonly #source: SourceCheck
+  readonly #buckets: BucketCheck
+  /** Rows that are not stored yet as compared. */
+  #rows = 0
+  #callsBefore = 0
+
+  constructor(sources: VerificationSources) {
+    this.#sources = sources
+    const { state, tables, buckets, definitions, trial, digest } = sources
+    this.#source = new SourceCheck({
+      trial,
+      isIncomplete: (table, key) => tables.isIncomplete(table.number, key),
+      bucketName: (number) => buckets.name(number),
+      repair: () => this.#now?.repair ?? false,
+      found: (difference) => this.#found(difference),
+    })
+    this.#buckets = new BucketCheck({
+      rows: () => sources.rows(),
+      page: (after, limit) => buckets.page(after, limit),
+      owners: () => new Set(definitions.all.flatMap((each) => (isMaintained(each) ? [ownerOf(each)] : []))),
+      nameOf: (t) => (t === MAILBOX_TABLE.number ? MAILBOX_TABLE : (tables.namesOf(t)?.[0] ?? { schema: '', name: '' })),
+      counter: () => state.get('decode').counter,
+      committed: () => this.#committed,
+      digest,
+    })
+  }
+
+  get running(): boolean {
+    return this.#now?.state === 'running'
+  }
+
+  /** In the source phase: tables are to be read, see `comparing`. */
+  get reads(): boolean {
+    return this.running && this.#now?.phase === 'source'
+  }
+
+  /** Throws ROCKPOOL_VERIFY. */
+  start(repair: boolean): void {
+    const { state, differences, serving } = this.#sources
+    const before = this.#now
+    if (before?.state === 'running') {
+      if (before.repair === repair) return
+      const asked = before.repair ? 'with repair' : 'without repair'
+      throw new RockpoolError('ROCKPOOL_VERIFY', `a verification ${asked} is under way: wait for it, or cancel it`)
+    }
+    if (serving() === null) throw new RockpoolError('ROCKPOOL_VERIFY', 'nothing serves yet: the first copy is not complete')
+    differences.clear()
+    this.#buckets.reset()
+    state.set('verify', newVerifying((before?.number ?? 0) + 1, repair, new Date().toISOString()))
+  }
+
+  /** Throws ROCKPOOL_VERIFY. */
+  cancel(): void {
+    if (!this.running) throw new RockpoolError('ROCKPOOL_VERIFY', 'no verification is under way')
+    this.#end('cancelled')
+  }
+
+  /** A session begins. */
+  begin(): void {
+    this.#callsBefore = this.#buckets.calls
+  }
+
+  /** It has done as much as one invocation should. */
+  get spent(): boolean {
+    return this.running && this.#buckets.calls - this.#callsBefore >= CALLS_PER_SESSION
+  }
+
+  /** A row is being stored. */
+  storing(ref: RowRef, before: () => readonly Output[], now: readonly Output[]): void {
+    this.#buckets.storing(ref, before, now)
+  }
+
+  /** For the reader, in the source phase: each table that is followed, one after the other. */
+  comparing(tables: readonly SourceTable[]): Comparing {
+    const ordered = [...tables].sort((a, b) => a.number - b.number)
+    return {
+      tables: ordered,
+      copyState: ({ number }) => {
+        const now = this.#now
+        if (!now || number <= now.table) return { ...newCopy(true), state: 'done' }
+        const next = ordered.find((each) => each.number > now.table)
+        return (next?.number === number ? now.copy : null) ?? newCopy(true)
+      },
+      progress: ({ number }, copy) => {
+        const done = copy.state === 'done'
+        this.#update((now) => ({ table: done ? number : now.table, copy: done ? null : copy, rows: now.rows + this.#rows }))
+        this.#rows = 0
+      },
+      compare: (batch, table, key, found) => {
+        if (found !== null) this.#rows++
+        this.#source.compare(batch, table, key, found)
+      },
+    }
+  }
+
+  /** The reader has come to the end of all tables. */
+  sourceRead(): void {
+    if (this.reads) this.#update(() => ({ phase: 'buckets', copy: null }))
+  }
+
+  /** The next step behind the tables. True: another one may follow at once. */
+  async step(work: Work): Promise<boolean> {
+    await pause('verify.step')
+    if (this.#now?.phase === 'mending') return this.#finish()
+    const { tables, mend } = this.#sources
+    const mending = mendingIn(work, {
+      repair: this.#now?.repair ?? false,
+      found: (difference) => this.#found(difference),
+      tableName: (t) => {
+        const { schema, name } = t === MAILBOX_TABLE.number ? MAILBOX_TABLE : (tables.namesOf(t)?.[0] ?? { schema: '', name: String(t) })
+        return `${schema}.${name}`
+      },
+      copy: (table) => tables.copy([table]),
+      mend: (bucket) => mend(bucket, { v: MESSAGE_VERSION }),
+    })
+    try {
+      const after = this.#now?.bucket ?? 0
+      const done = await this.#buckets.step(after, mending)
+      if (!this.running) return false
+      if (done === null) this.#update(() => ({ phase: 'mending' }))
+      else if (typeof done === 'number') {
+        this.#update(({ buckets }) => ({ bucket: done, buckets: buckets + this.#buckets.passed }))
+      }
+      return done !== 'wait'
+    } catch (error) {
+      if (!(error instanceof BucketSilent)) throw error
+      this.#end('failed', { code: 'ROCKPOOL_BUCKET_FAILING', message: error.message })
+      return false
+    }
+  }
+
+  /** `waitingFor`: what the replicator waits for before anything is compared. */
+  status(waitingFor: string | null): VerifyStatus | null {
+    const now = this.#now
+    if (!now) return null
+    const { number, repair, state, phase, rows, buckets, counts, mended, started, ended, error } = now
+    const { tables, buckets: records } = this.#sources
+    const waits = this.running ? (waitingFor ?? this.#waits) : null
+    return {
+      ...{ number, repair, state, phase, progress: progressOf(now, tables.numbers, records.last), waitingFor: waits },
+      ...{ rows, buckets, counts, found: foundIn(now), mended, started, ended, error },
+    }
+  }
+
+  answer(waitingFor: string | null): VerifyAnswer {
+    return { verify: this.status(waitingFor), differences: this.#sources.differences.all() }
+  }
+
+  get #now(): Verifying | null {
+    return this.#sources.state.get('verify')
+  }
+
+  get #committed(): OpId {
+    return this.#sources.state.get('commit').committed
+  }
+
+  get #waits(): string | null {
+    if (this.#now?.phase === 'mending') return 'rows that are read again, and their ops'
+    return this.#buckets.waitingFor
+  }
+
+  #update(change: (now: Verifying) => Partial<Verifying>): void {
+    const now = this.#now
+    if (now?.state === 'running') this.#sources.state.set('verify', { ...now, ...change(now) })
+  }
+
+  #found(difference: Difference): void {
+    const { code, mended } = difference
+    if (!this.#sources.differences.add(difference)) return
+    this.#update(({ counts, mended: before }) => ({
+      counts: { ...counts, [code]: (counts[code] ?? 0) + 1 },
+      mended: before + (mended ? 1 : 0),
+    }))
+  }
+
+  /** When everything that it has mended is committed. */
+  #finish(): boolean {
+    const { state, tables } = this.#sources
+    if (tables.copying || tables.hasIncomplete || this.#committed < state.get('decode').counter) return false
+    fault('verify.done')
+    this.#end('done')
+    return false
+  }
+
+  #end(state: 'done' | 'failed' | 'cancelled', error: Verifying['error'] = null): void {
+    this.#buckets.reset()
+    this.#update(() => ({ state, error, ended: new Date().toISOString(), copy: null }))
+    const now = this.#now
+    if (!now || foundIn(now) === 0) return
+    const reason = `a verification found ${foundIn(now)} differences (${Object.entries(now.counts)
+      .map(([code, n]) => `${n} ${code}`)
+      .join(', ')}); ${now.mended} of them are mended`
+    this.#sources.diagnostics.add({ code: 'ROCKPOOL_DIFFERENCES', reason })
+  }
+}
+
+const isMaintained = ({ state }: { state: string }): boolean => state === 'copying' || state === 'maintained'

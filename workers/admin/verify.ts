@@ -1,0 +1,20 @@
+import { Hono } from 'hono'
+import type { Environment } from '../../durable-objects/environment.ts'
+import { MESSAGE_VERSION } from '../../protocol/messages.ts'
+import { DEFAULT_TENANT, replicatorName } from '../../protocol/names.ts'
+import { flag } from './flag.ts'
+
+const replicatorOf = (env: Environment) => env.REPLICATOR.getByName(replicatorName(DEFAULT_TENANT))
+
+/** `/admin/verify`: source, row state and buckets are compared. POST begins it, GET says how far it is and what it has found, DELETE ends it. */
+export const verify = new Hono<{ Bindings: Environment }>()
+
+verify.get('/', async (c) => c.json({ data: await replicatorOf(c.env).verification({ v: MESSAGE_VERSION }) }))
+
+/** `?repair=1`: what differs is mended. */
+verify.post('/', async (c) => {
+  const repair = flag(c.req.query('repair'))
+  return c.json({ data: await replicatorOf(c.env).verify({ v: MESSAGE_VERSION, repair }) }, 202)
+})
+
+verify.delete('/', async (c) => c.json({ data: await replicatorOf(c.env).cancelVerify({ v: MESSAGE_VERSION }) }))
