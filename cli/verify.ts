@@ -15,7 +15,9 @@ export async function verify(args: readonly string[], terminal: Terminal): Promi
   if (repair && cancel) throw new UsageError('--cancel ends a verification, --repair begins one: say one of them')
   try {
     const client = await OperatorClient.of(options)
-    const answer = cancel ? await client.ask<VerifyAnswer>('DELETE', 'verify') : await verified(client, repair, json ? null : meter(terminal))
+    const answer = cancel
+      ? await client.ask<VerifyAnswer>('DELETE', 'verify')
+      : await verified(client, repair, json ? null : meter(terminal))
     terminal.out(json ? `${JSON.stringify({ ok: codeOf(answer.verify) === 0, ...answer }, null, 2)}\n` : `${textOf(answer)}\n`)
     return cancel ? 0 : codeOf(answer.verify)
   } catch (error) {
@@ -61,7 +63,8 @@ function textOf({ verify: status, differences }: VerifyAnswer): string {
   const result = status.found === 0 ? 'no differences' : count(status.found, 'difference', 'differences')
   const mended = status.found === 0 || !status.repair ? '' : `, ${status.mended.toLocaleString('en')} mended`
   if (status.state === 'done') lines.push(`${compared}: ${result}${mended}`)
-  else lines.push(`${status.state}: ${status.error ? `${status.error.code}: ${status.error.message}` : `${compared} before that: ${result}`}`)
+  else
+    lines.push(`${status.state}: ${status.error ? `${status.error.code}: ${status.error.message}` : `${compared} before that: ${result}`}`)
   return lines.join('\n')
 }
 

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { FAULT_POINTS, type FaultPoint } from '../durable-objects/faults.ts'
 import { bucketNames, Operator } from './deploys.ts'
-import { startEdge, type Edge } from './edge.ts'
+import { answers, startEdge, type Edge } from './edge.ts'
 import { Follower, rowsOf } from './follower.ts'
 import { startPostgres, type TestPostgres } from './postgres.ts'
 import { statusOf } from './status.ts'
@@ -27,15 +27,6 @@ async function start(bindings: Record<string, string> = {}, syncConfig = config(
     bindings: { CATALOG_WATCH_SECONDS: '0.3', RETIRE_GRACE_SECONDS: '0', ...bindings },
   })
   port = Number(new URL(edge.url).port)
-}
-
-/** Standing at a step it answers nobody. */
-async function answers(): Promise<boolean> {
-  try {
-    return (await fetch(`${edge.url}/probes/liveness`, { signal: AbortSignal.timeout(1_500) })).ok
-  } catch {
-    return false
-  }
 }
 
 /** Killed, and started again with other settings. */
@@ -113,7 +104,7 @@ test('kill -9 at each step of a deploy: it is resumed, or the old one serves on,
       () => 0,
     )
     // It cannot even write to its log any more.
-    await until(`workerd to stand still at ${step}`, async () => !(await answers()), 60)
+    await until(`workerd to stand still at ${step}`, async () => !(await answers(edge)), 60)
     await killAndStart()
     const status = await answered
     await sql`insert into docs values (${1_000 + i}, ${i})`

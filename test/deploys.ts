@@ -1,4 +1,5 @@
 import type { ConfigsAnswer, ConfigStatus, DeployAnswer, RollbackAnswer } from '../protocol/messages.ts'
+import type { VerifyAnswer } from '../protocol/verification.ts'
 import { bucketObjectName, DEFAULT_TENANT } from '../protocol/names.ts'
 import { withObject } from './random/objects.ts'
 import { AUDIENCE, token, until } from './support.ts'
@@ -7,6 +8,10 @@ export interface Answered<T> {
   status: number
   data: T
   error: { code: string; description: string; details?: unknown } | undefined
+}
+
+export interface Verified extends VerifyAnswer {
+  verify: NonNullable<VerifyAnswer['verify']>
 }
 
 /** The admin API as an operator uses it. */
@@ -53,6 +58,27 @@ export class Operator {
       },
       120,
       () => this.configs(),
+    )
+  }
+
+  /** Compares everything, and waits until that has ended. */
+  async verify(repair = false): Promise<Verified> {
+    const { data, error } = await this.ask<VerifyAnswer>('POST', `verify${repair ? '?repair=1' : ''}`)
+    if (!data?.verify) throw new Error(JSON.stringify(error))
+    return this.verified()
+  }
+
+  /** The verification that was begun last, when it has ended. */
+  verified(): Promise<Verified> {
+    const answer = async () => (await this.ask<VerifyAnswer>('GET', 'verify')).data
+    return until(
+      'the verification to end',
+      async () => {
+        const { verify, differences } = await answer()
+        return verify !== null && verify.state !== 'running' && { verify, differences }
+      },
+      120,
+      answer,
     )
   }
 

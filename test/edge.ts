@@ -87,3 +87,12 @@ export async function startEdge(settings: EdgeSettings): Promise<Edge> {
     objectIds: async (name) => (await objectTables(name)).filter((object) => object.tables.length > 0).map((object) => object.id),
   }
 }
+
+/** Whether workerd answers: standing at a step (`hangAt`) it answers nobody. */
+export async function answers(edge: Pick<Edge, 'url'>): Promise<boolean> {
+  try {
+    return (await fetch(`${edge.url}/probes/liveness`, { signal: AbortSignal.timeout(1_500) })).ok
+  } catch {
+    return false
+  }
+}

@@ -75,6 +75,13 @@ export class Digest {
       if (sum) addRow(sum, key, hash, 1)
     }
     const announced = this.#log.state(checkpoint)
-    return { kind: 'digest', sums, rows: list ? [...this.#rows].map(([key, hash]) => ({ key, hash })) : [], passes: this.#passes, announced, summed: this.#summed }
+    return {
+      kind: 'digest',
+      sums,
+      rows: list ? [...this.#rows].map(([key, hash]) => ({ key, hash })) : [],
+      passes: this.#passes,
+      announced,
+      summed: this.#summed,
+    }
   }
 }

@@ -1,5 +1,13 @@
 import { addChecksums } from '../../protocol/checksum.ts'
-import type { AppendRequest, BucketState, DigestAnswer, DigestRequest, ReadAnswer, RowsAnswer, StateAnswer } from '../../protocol/messages.ts'
+import type {
+  AppendRequest,
+  BucketState,
+  DigestAnswer,
+  DigestRequest,
+  ReadAnswer,
+  RowsAnswer,
+  StateAnswer,
+} from '../../protocol/messages.ts'
 import type { OpId } from '../../protocol/ops.ts'
 import type { Database } from '../database.ts'
 import { Compaction } from './compaction.ts'

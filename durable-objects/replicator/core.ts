@@ -98,7 +98,12 @@ export class Core {
     this.tables = new Tables(this.db)
     this.verification = new Verification({
       ...{ state: this.state, tables: this.tables, buckets: this.buckets, definitions: this.definitions, diagnostics: this.diagnostics },
-      ...{ differences: new Differences(this.db), rows: () => this.rows, serving: () => this.planBehind, trial: (batch) => this.#trial(batch) },
+      ...{
+        differences: new Differences(this.db),
+        rows: () => this.rows,
+        serving: () => this.planBehind,
+        trial: (batch) => this.#trial(batch),
+      },
       digest: async (bucket, request) => env.BUCKET.getByName(await bucketObjectName(tenant, bucket)).digest(request),
       mend: async (bucket, request) => env.BUCKET.getByName(await bucketObjectName(tenant, bucket)).mend(request),
     })

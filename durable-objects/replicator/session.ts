@@ -223,7 +223,14 @@ export class Session {
         this.#settled = true
         await this.#options.settled()
       }
-      if (this.#caughtUp && core.pipeline.size === 0 && !core.drops.pending && !core.verification.running && !this.#stale && !this.#wanted()) {
+      if (
+        this.#caughtUp &&
+        core.pipeline.size === 0 &&
+        !core.drops.pending &&
+        !core.verification.running &&
+        !this.#stale &&
+        !this.#wanted()
+      ) {
         this.#closing = !this.#asked
         if (this.#closing) return false
         this.#asked = false

@@ -46,7 +46,13 @@ export function opDifferences(expected: ReadonlyMap<string, ExpectedRow>, found:
     const there = found.get(key) ?? null
     if (there === null) differences.push({ code: 'op-missing', key, ref, hash: null, reason: 'the bucket lacks the row' })
     else if (there !== hash) {
-      differences.push({ code: 'op-stale', key, ref, hash: there, reason: 'the bucket holds another version of the row than row state says' })
+      differences.push({
+        code: 'op-stale',
+        key,
+        ref,
+        hash: there,
+        reason: 'the bucket holds another version of the row than row state says',
+      })
     }
   }
   for (const [key, hash] of found) {

@@ -25,7 +25,8 @@ export function rowDifferences(known: RowState | null, wanted: RowState | null):
   if (differences.length > 0 || known === null || wanted === null) return differences
   const [copies, there] = [known.copies ?? 1, wanted.copies ?? 1]
   if (copies !== there) add('row-stale', null, `row state knows ${copies} equal rows, Postgres has ${there}`)
-  else if (known.image !== null && !sameImage(known.image, wanted.image)) add('row-stale', null, 'row state keeps other texts of large columns')
+  else if (known.image !== null && !sameImage(known.image, wanted.image))
+    add('row-stale', null, 'row state keeps other texts of large columns')
   return differences
 }
 
