@@ -323,10 +323,10 @@ export class Replicator extends DurableObject<Environment> implements Replicator
 
   /** What keeps a comparison from going on. */
   #verifyWaits(): string | null {
-    const { state, tables, deploys } = this.#core
+    const { state, tables, configs } = this.#core
     const failing = state.get('failing')
     if (failing) return `Postgres: ${failing.message}`
-    if (deploys.next !== null) return 'a deploy'
+    if (configs.next !== null) return 'a deploy'
     if (tables.copying) return 'tables that are copied'
     if (!this.#session?.streaming) return 'a session with Postgres'
     return this.#session.waitingFor

@@ -289,10 +289,11 @@ export class Session {
     }
   }
 
-  /** A comparison that somebody asked for, as far as nothing else is under way. True: it can go on at once. */
+  /** A comparison that somebody asked for, as far as nothing else is under way. True: it goes on soon. */
   async #verify(sql: Sql, tables: readonly SourceTable[], intake: Intake): Promise<boolean> {
     const { verification, tables: known, deploys } = this.#core
-    if (!verification.running || known.copying || known.hasIncomplete || deploys.next !== null || this.#stale) return false
+    if (!verification.running || deploys.next !== null || this.#stale) return false
+    if (known.copying || known.hasIncomplete) return true
     if (verification.reads) {
       await this.#read(sql, tables, intake, {
         ...verification.comparing(tables),
@@ -306,8 +307,9 @@ export class Session {
       over: () => this.#isOver(intake),
     }
     for (let steps = 0; steps < VERIFY_STEPS && verification.running && !this.#isOver(intake); steps++) {
-      if (!(await verification.step(work))) return false
-      if (known.hasIncomplete || known.copying) return true
+      const next = await verification.step(work)
+      if (next === 'later') return false
+      if (next === 'soon' || known.hasIncomplete || known.copying) break
       // Others have their turn.
       await this.#pause(0)
     }

@@ -96,10 +96,10 @@ export class BucketCheck {
   }
 
   /**
-   * The next step. `after`: buckets up to this number are done. Answers the number up to which they are now, `more` or `wait` in the middle of a pass,
-   * null when there are no more. Throws BucketSilent.
+   * The next step. `after`: buckets up to this number are done. Answers the number up to which they are now, null when there are no more. In the middle of
+   * a pass `more`, or when to try again: `soon`, or `later` when a bucket does not answer. Throws BucketSilent.
    */
-  async step(after: number, mending: Mending): Promise<number | 'more' | 'wait' | null> {
+  async step(after: number, mending: Mending): Promise<number | 'more' | 'soon' | 'later' | null> {
     const expectation = (this.#expectation ??= this.#begin(after))
     if (!expectation) return null
     if (expectation.at !== null) {
@@ -114,7 +114,7 @@ export class BucketCheck {
     }
     const [first] = this.#asked
     this.waitingFor = first && first.at > this.#sources.committed() ? 'ops that are on their way to their buckets' : null
-    if (this.waitingFor !== null) return 'wait'
+    if (this.waitingFor !== null) return 'soon'
     return this.#compare(expectation, mending)
   }
 
@@ -160,7 +160,7 @@ export class BucketCheck {
     })
   }
 
-  async #compare(expectation: Expectation, mending: Mending): Promise<'more' | 'wait'> {
+  async #compare(expectation: Expectation, mending: Mending): Promise<'more' | 'later'> {
     const asked = this.#asked
     const answers = await Promise.allSettled(asked.map(({ expected, at }) => this.#answer(expected.unit, at)))
     // Somebody has ended it meanwhile.
@@ -178,7 +178,7 @@ export class BucketCheck {
     this.#asked = silent
     this.#attempts = silent.length === 0 ? 0 : this.#attempts + 1
     if (this.#attempts >= ATTEMPTS) throw new BucketSilent(this.waitingFor ?? '')
-    return silent.length === 0 ? 'more' : 'wait'
+    return silent.length === 0 ? 'more' : 'later'
   }
 
   /** Null: compaction has gone beyond, ask again for what row state says by then. */

@@ -150,8 +150,8 @@ export class Verification {
     if (this.reads) this.#update(() => ({ phase: 'buckets', copy: null }))
   }
 
-  /** The next step behind the tables. True: another one may follow at once. */
-  async step(work: Work): Promise<boolean> {
+  /** The next step behind the tables; answers when another one may follow. */
+  async step(work: Work): Promise<'more' | 'soon' | 'later'> {
     await pause('verify.step')
     if (this.#now?.phase === 'mending') return this.#finish()
     const { tables, mend } = this.#sources
@@ -168,16 +168,16 @@ export class Verification {
     try {
       const after = this.#now?.bucket ?? 0
       const done = await this.#buckets.step(after, mending)
-      if (!this.running) return false
+      if (!this.running) return 'later'
       if (done === null) this.#update(() => ({ phase: 'mending' }))
       else if (typeof done === 'number') {
         this.#update(({ buckets }) => ({ bucket: done, buckets: buckets + this.#buckets.passed }))
       }
-      return done !== 'wait'
+      return typeof done === 'string' ? done : 'more'
     } catch (error) {
       if (!(error instanceof BucketSilent)) throw error
       this.#end('failed', { code: 'ROCKPOOL_BUCKET_FAILING', message: error.message })
-      return false
+      return 'later'
     }
   }
 
@@ -226,12 +226,12 @@ export class Verification {
   }
 
   /** When everything that it has mended is committed. */
-  #finish(): boolean {
+  #finish(): 'soon' | 'later' {
     const { state, tables } = this.#sources
-    if (tables.copying || tables.hasIncomplete || this.#committed < state.get('decode').counter) return false
+    if (tables.copying || tables.hasIncomplete || this.#committed < state.get('decode').counter) return 'soon'
     fault('verify.done')
     this.#end('done')
-    return false
+    return 'later'
   }
 
   #end(state: 'done' | 'failed' | 'cancelled', error: Verifying['error'] = null): void {
