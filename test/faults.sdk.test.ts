@@ -7,7 +7,11 @@ import { run, type RunOptions } from './random/driver.ts'
 // is not there), I3 (checksums), I4 (sums over several buckets at every checkpoint) and I6 (nothing lost, nothing twice).
 
 const LONG = { timeout: 900_000 }
-const wanted = Object.entries(FAULT_POINTS).flatMap(([point, kinds]) => kinds.map((kind) => `${point} ${kind}`))
+/** Only where a bucket was damaged: test/verify.sdk.test.ts comes to it. */
+const ELSEWHERE = 'verify.mend'
+const wanted = Object.entries(FAULT_POINTS)
+  .filter(([point]) => point !== ELSEWHERE)
+  .flatMap(([point, kinds]) => kinds.map((kind) => `${point} ${kind}`))
 const isPoint = (name: string): name is FaultPoint => name in FAULT_POINTS
 const missing = new Set(wanted)
 const log = process.env.ROCKPOOL_LOG ? (line: string) => console.log(line) : undefined

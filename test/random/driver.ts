@@ -1,4 +1,5 @@
 import type { FaultKind, FaultPoint } from '../../durable-objects/faults.ts'
+import type { VerifyAnswer } from '../../protocol/verification.ts'
 import { Operator } from '../deploys.ts'
 import { startEdge, type Edge } from '../edge.ts'
 import { Follower, rowsOf } from '../follower.ts'
@@ -163,10 +164,13 @@ class Driver {
     const { steps, between = 50 } = this.#options
     await this.#until('the first copy', async () => this.#follower.checkpoints > 0)
     await this.#quiet()
+    await this.#beginVerifying()
     for (this.#step = 1; this.#step <= steps; this.#step++) {
       await this.#take()
       this.#report.steps++
-      if (this.#step % between === 0 || this.#step === steps) await this.#quiet()
+      if (this.#step % between !== 0 && this.#step !== steps) continue
+      await this.#quiet()
+      await this.#beginVerifying()
     }
     this.#defined = true
     for (const statement of RESTORE) await this.#statements([statement])
@@ -361,9 +365,34 @@ class Driver {
     if (missing.length > 0) throw this.#difference(missing)
     if (this.#unbalanced) throw this.#difference([this.#unbalanced])
     if (this.#follower.problems.length > 0) throw this.#difference(this.#follower.problems)
+    await this.#verified(defined)
     this.#defined = false
     this.#report.quietPoints++
     this.#options.log?.(`quiet at step ${this.#step}, checkpoint ${this.#follower.checkpoint}`)
+  }
+
+  /** Everything is compared while steps go on, sometimes with repair: there is nothing to find. */
+  async #beginVerifying(): Promise<void> {
+    const query = this.#random.chance(0.5) ? '?repair=1' : ''
+    await this.#until('a verification to be taken', async () => {
+      const { status, error } = await this.#operator.ask<VerifyAnswer>('POST', `verify${query}`)
+      // It was taken, and the answer was lost.
+      if (status === 202 || status === 409) return true
+      throw new Error(JSON.stringify(error))
+    })
+  }
+
+  /** Where definitions have changed, rows may have differed until that was noticed; a bucket never holds anything else than row state says. */
+  async #verified(defined: boolean): Promise<void> {
+    await this.#until('the verification to end', async () => {
+      const { data } = await this.#operator.ask<VerifyAnswer>('GET', 'verify')
+      const { verify, differences: found } = data
+      if (!verify) return true
+      if (verify.state === 'failed') throw this.#difference([JSON.stringify(verify)])
+      const wrong = found.filter(({ code }) => !defined || !code.startsWith('row-'))
+      if (wrong.length > 0) throw this.#difference(wrong.map((each) => JSON.stringify(each)))
+      return verify.state === 'done'
+    })
   }
 
   async #writeCheckpoint(): Promise<void> {
