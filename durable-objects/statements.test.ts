@@ -27,6 +27,9 @@ const SCANS: Record<string, readonly string[]> = {
     'SELECT record FROM configs ORDER BY number',
     'SELECT hash, generation, state, bucket, serial FROM definitions',
     'SELECT hash FROM plans',
+    // At most 1,000: what a verification has found, when the object starts and when somebody asks.
+    'SELECT count(*) AS n FROM differences',
+    'SELECT number, body FROM differences',
     // And when the copy of a table begins again.
     'SELECT count(*) AS n FROM incomplete',
   ],

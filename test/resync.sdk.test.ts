@@ -4,7 +4,6 @@ import { Operator } from './deploys.ts'
 import { startEdge, type Edge } from './edge.ts'
 import { Follower, rowsOf } from './follower.ts'
 import { startPostgres, type TestPostgres } from './postgres.ts'
-import { startProxy, type Proxy } from './proxy.ts'
 import { Random } from './random.ts'
 import { statusOf } from './status.ts'
 import { AUDIENCE, connector, newSecret, powersync, temporaryDirectory, token, until } from './support.ts'
@@ -19,7 +18,6 @@ const ONCE = { retry: 0, timeout: 300_000 }
 const CONFIG = 'bucket_definitions:\n  all:\n    data:\n      - SELECT id, title, owner_id FROM todos\n'
 const secret = newSecret()
 let postgres: TestPostgres
-let proxy: Proxy
 let edge: Edge
 let port: number | undefined
 let directory: Awaited<ReturnType<typeof temporaryDirectory>>
@@ -125,7 +123,6 @@ const slotFree = () =>
 beforeAll(async () => {
   directory = await temporaryDirectory()
   postgres = await startPostgres()
-  proxy = await startProxy(postgres.port)
   await fill(postgres)
   await start(postgres.url)
   follower = new Follower({ url: edge.url, token: () => token(secret, 'alice'), clientId: 'f' })
@@ -142,7 +139,6 @@ afterAll(async () => {
   await follower?.close()
   if (edge) process.kill(edge.pid(), 'SIGKILL')
   await edge?.dispose()
-  await proxy?.close()
   await postgres?.stop()
   await directory?.remove()
 })
@@ -160,9 +156,6 @@ test(`the slot is dropped while ${CHANGES} changes happen: clients get exactly t
 })
 
 test('a resync that is interrupted by kills and cuts: each difference is one op all the same', ONCE, async () => {
-  await edge.dispose()
-  await slotFree()
-  await start(postgres.url.replace(`:${postgres.port}/`, `:${proxy.port}/`))
   const ops = await gets(async () => {
     await edge.dispose()
     await slotFree()
@@ -177,7 +170,7 @@ test('a resync that is interrupted by kills and cuts: each difference is one op 
       'append.answer': ['abort'],
     }
     const faults = { seed: 3, rate: 0.3, eager: 1, points: Object.keys(points), kinds: ['abort', 'drop'] }
-    await start(postgres.url.replace(`:${postgres.port}/`, `:${proxy.port}/`), { FAULTS: JSON.stringify(faults) })
+    await start(postgres.url, { FAULTS: JSON.stringify(faults) })
     await until('it to begin', async () => (await statusOf(edge.url, secret)).diagnostics.counts.ROCKPOOL_RESYNC === 1, 60)
     await edge.kill9()
   })
