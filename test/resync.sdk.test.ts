@@ -11,7 +11,7 @@ import { AUDIENCE, connector, newSecret, powersync, temporaryDirectory, token, u
 // What the slot told so far does not connect to what it will tell: everything is compared, and each difference is exactly one op. An unmodified SDK
 // counts what it downloads, and a client of our own counts what the wire brings.
 
-const ROWS = 20_000
+const ROWS = 11_000
 const CHANGES = 10_000
 /** Each test goes on from what the one before has left. */
 const ONCE = { retry: 0, timeout: 300_000 }
@@ -28,7 +28,8 @@ async function start(databaseUrl: string, bindings: Record<string, string> = {})
   edge = await startEdge({
     ...{ databaseUrl, jwtSecret: secret, jwtAudience: AUDIENCE, syncConfig: CONFIG, directory: directory.path },
     ...(port === undefined ? {} : { port }),
-    bindings,
+    // What the SDK counts is what is announced, and compaction makes that less.
+    bindings: { COMPACTION_SECONDS: '3600', ...bindings },
   })
   port = Number(new URL(edge.url).port)
 }
@@ -137,7 +138,6 @@ beforeAll(async () => {
 afterAll(async () => {
   await sdk?.close()
   await follower?.close()
-  if (edge) process.kill(edge.pid(), 'SIGKILL')
   await edge?.dispose()
   await postgres?.stop()
   await directory?.remove()
@@ -162,14 +162,7 @@ test('a resync that is interrupted by kills and cuts: each difference is one op 
     await postgres.sql()`select pg_drop_replication_slot('rockpool')`
     await postgres.sql()`update todos set title = title || '.' where id like 't1%'`
     await postgres.sql()`delete from todos where id like 't19%'`
-    const points = {
-      'read.apply': ['abort'],
-      'read.progress': ['abort'],
-      'batch.rows': ['abort'],
-      'read.marked': ['drop'],
-      'append.answer': ['abort'],
-    }
-    const faults = { seed: 3, rate: 0.3, eager: 1, points: Object.keys(points), kinds: ['abort', 'drop'] }
+    const faults = { seed: 3, eager: 1, points: ['read.apply', 'read.marked', 'batch.rows', 'append.answer'], kinds: ['abort', 'drop'] }
     await start(postgres.url, { FAULTS: JSON.stringify(faults) })
     await until('it to begin', async () => (await statusOf(edge.url, secret)).diagnostics.counts.ROCKPOOL_RESYNC === 1, 60)
     await edge.kill9()
@@ -188,7 +181,7 @@ test('a database that is put back to an earlier point: clients go back with it, 
   await postgres.sql()`delete from todos where id like 't13%'`
   await exact()
   const ops = await gets(() => postgres.restoreData(saved))
-  expect(ops).toBeGreaterThan(1_500)
+  expect(ops).toBeGreaterThan(1_000)
 })
 
 test('another cluster behind the address: only what differs comes, and nothing for a faithful copy', ONCE, async () => {
@@ -202,7 +195,7 @@ test('another cluster behind the address: only what differs comes, and nothing f
     await start(postgres.url)
     const ops = await gets(async () => {
       await edge.dispose()
-      await other.sql()`update todos set title = 'moved' where id in ('t15001', 't15002')`
+      await other.sql()`update todos set title = 'moved' where id in ('t10501', 't10502')`
       await other.sql()`insert into todos values ('there only', 'x', 'o')`
       await start(other.url)
       return other
@@ -213,7 +206,6 @@ test('another cluster behind the address: only what differs comes, and nothing f
     const { verify } = await new Operator(() => edge.url, secret).verify()
     expect([verify.state, verify.found]).toEqual(['done', 0])
   } finally {
-    process.kill(edge.pid(), 'SIGKILL')
     await edge.dispose()
     await other.stop()
   }
