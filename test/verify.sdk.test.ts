@@ -1,9 +1,11 @@
+import { spawn } from 'node:child_process'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { ROOT } from '../cli/bundle.ts'
 import { subkeyOf } from '../durable-objects/replicator/batch.ts'
 import { hash64 } from '../protocol/hash.ts'
 import type { Difference, DifferenceCode, VerifyAnswer } from '../protocol/verification.ts'
 import { bucketNumber, damageOp, damageRow, damageTotals, lostOp, strayOp } from './damage.ts'
-import { bucketNames, Operator, storedPages } from './deploys.ts'
+import { bucketNames, Operator, storedPages, type Verified } from './deploys.ts'
 import { answers, startEdge, type Edge } from './edge.ts'
 import { Follower, rowsOf } from './follower.ts'
 import { startPostgres, type TestPostgres } from './postgres.ts'
@@ -13,7 +15,7 @@ import { AUDIENCE, newSecret, temporaryDirectory, token, until } from './support
 
 // Source, row state and buckets are compared while they change, after they were damaged, and when the comparison is interrupted.
 
-const ROWS = 5_000
+const ROWS = 4_000
 /** Each test goes on from what the one before has left. */
 const ONCE = { retry: 0, timeout: 300_000 }
 const secret = newSecret()
@@ -51,6 +53,15 @@ async function whileStopped(work: () => Promise<void> | void, bindings: Record<s
   await edge.dispose()
   await work()
   await start(bindings)
+}
+
+/** The command as it is typed. */
+async function rockpool(...args: string[]): Promise<{ code: number | null; output: string }> {
+  const bearer = await token(secret, 'ops', 600, { operator: true })
+  const child = spawn(process.execPath, ['cli/rockpool.mjs', 'verify', '--url', edge.url, '--token', bearer, ...args], { cwd: ROOT })
+  let output = ''
+  for (const stream of [child.stdout, child.stderr]) stream.on('data', (text: Buffer) => (output += text.toString()))
+  return { code: await new Promise((resolve) => child.once('exit', resolve)), output }
 }
 
 const follow = (clientId: string) => new Follower({ url: edge.url, token: () => token(secret, 'alice'), clientId })
@@ -237,7 +248,9 @@ test(
     const before = await statusOf(edge.url, secret)
     const pages = await storedPages(directory.path)
 
-    const found = await operator.verify()
+    const { code, output } = await rockpool('--json')
+    const found = JSON.parse(output) as Verified & { ok: boolean }
+    expect([code, found.ok]).toEqual([1, false])
     expect(toldOf(found.differences)).toEqual(sorted(told))
     expect([found.verify.state, found.verify.found, found.verify.mended]).toEqual(['done', told.length, 0])
     expect(await storedPages(directory.path)).toEqual(pages)
@@ -268,8 +281,8 @@ test(
     } finally {
       await fresh.close()
     }
-    const again = await operator.verify(true)
-    expect([again.verify.state, again.differences]).toEqual(['done', []])
+    const again = await rockpool('--repair')
+    expect([again.code, again.output]).toEqual([0, expect.stringMatching(/rows and \d+ buckets compared: no differences\n$/)])
     const { problems } = await storedBuckets(directory.path)
     // The op that only announces.
     expect(problems.filter((problem) => !problem.includes('removes what is not there'))).toEqual([])
@@ -329,6 +342,15 @@ test('what cannot be done has a code: nobody but an operator, none under way, an
   expect([response.status, ((await response.json()) as { error: { code: string } }).error.code]).toEqual([403, 'ROCKPOOL_OPERATOR'])
   const none = await operator.ask('DELETE', 'verify')
   expect([none.status, none.error?.code]).toEqual([409, 'ROCKPOOL_VERIFY'])
+  for (const [args, message] of [
+    [['--cancel'], /^ROCKPOOL_VERIFY: no verification is under way\n$/],
+    [['--token', 'x'], /^PSYNC_S2101: /],
+    [['file.yaml'], /takes no file/],
+    [['--repair', '--cancel'], /say one of them/],
+  ] as const) {
+    const { code, output } = await rockpool(...args)
+    expect([code, output]).toEqual([2, expect.stringMatching(message)])
+  }
   await postgres.sql().begin(async (tx) => {
     // It waits for the table, and says so.
     await tx`lock table large in access exclusive mode`

@@ -304,7 +304,6 @@ export class Session {
     }
     const work = {
       ...{ intake, tables, room: () => this.#waitForRoom(), pause: (milliseconds: number) => this.#pause(milliseconds) },
-      over: () => this.#isOver(intake),
     }
     for (let steps = 0; steps < VERIFY_STEPS && verification.running && !this.#isOver(intake); steps++) {
       const next = await verification.step(work)

@@ -71,10 +71,6 @@ export class Expectation {
     return [...this.#units.values()].flat()
   }
 
-  get size(): number {
-    return this.#units.size
-  }
-
   /** Where the count goes on; null when it is complete. */
   get at(): RowRef | null {
     return this.#at
