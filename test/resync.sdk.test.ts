@@ -13,8 +13,6 @@ import { AUDIENCE, connector, newSecret, powersync, temporaryDirectory, token, u
 
 const ROWS = 11_000
 const CHANGES = 10_000
-/** Each test goes on from what the one before has left. */
-const ONCE = { retry: 0, timeout: 300_000 }
 const CONFIG = 'bucket_definitions:\n  all:\n    data:\n      - SELECT id, title, owner_id FROM todos\n'
 const secret = newSecret()
 let postgres: TestPostgres
@@ -143,7 +141,7 @@ afterAll(async () => {
   await directory?.remove()
 })
 
-test(`the slot is dropped while ${CHANGES} changes happen: clients get exactly the differences`, ONCE, async () => {
+test(`the slot is dropped while ${CHANGES} changes happen: clients get exactly the differences`, async () => {
   const ops = await gets(async () => {
     const statements = [...changes(1)]
     const sql = postgres.sql()
@@ -155,7 +153,7 @@ test(`the slot is dropped while ${CHANGES} changes happen: clients get exactly t
   expect(ops).toBe(CHANGES)
 })
 
-test('a resync that is interrupted by kills and cuts: each difference is one op all the same', ONCE, async () => {
+test('a resync that is interrupted by kills and cuts: each difference is one op all the same', async () => {
   const ops = await gets(async () => {
     await edge.dispose()
     await slotFree()
@@ -170,7 +168,7 @@ test('a resync that is interrupted by kills and cuts: each difference is one op 
   expect(ops).toBeGreaterThan(1_000)
 })
 
-test('a database that is put back to an earlier point: clients go back with it, by the differences', ONCE, async () => {
+test('a database that is put back to an earlier point: clients go back with it, by the differences', async () => {
   await edge.dispose()
   await slotFree()
   await start(postgres.url)
@@ -184,7 +182,7 @@ test('a database that is put back to an earlier point: clients go back with it, 
   expect(ops).toBeGreaterThan(1_000)
 })
 
-test('another cluster behind the address: only what differs comes, and nothing for a faithful copy', ONCE, async () => {
+test('another cluster behind the address: only what differs comes, and nothing for a faithful copy', async () => {
   const other = await startPostgres()
   try {
     await fill(other)

@@ -16,8 +16,6 @@ import { AUDIENCE, newSecret, temporaryDirectory, token, until } from './support
 // Source, row state and buckets are compared while they change, after they were damaged, and when the comparison is interrupted.
 
 const ROWS = 4_000
-/** Each test goes on from what the one before has left. */
-const ONCE = { retry: 0, timeout: 300_000 }
 const secret = newSecret()
 const operator = new Operator(() => edge.url, secret)
 let postgres: TestPostgres
@@ -147,7 +145,7 @@ function writing(): () => Promise<number> {
   }
 }
 
-test('while rows change there are no differences that are not there', ONCE, async () => {
+test('while rows change there are no differences that are not there', async () => {
   const stop = writing()
   const before = (await statusOf(edge.url, secret)).checkpoint
   for (const repair of [false, true]) {
@@ -228,68 +226,64 @@ const toldOf = (differences: readonly Difference[]): string[] =>
   differences.map(({ code, table, key, bucket }) => JSON.stringify([code, table, table === 'public.keyless' ? null : key, bucket])).sort()
 const sorted = (told: readonly Told[]) => told.map((each) => JSON.stringify(each)).sort()
 
-test(
-  'differences of every kind are told and left alone; repair mends each with one op while rows change, and nobody downloads more',
-  ONCE,
-  async () => {
-    const sql = postgres.sql()
-    await sql`insert into large select 'v' || n, n, null from generate_series(0, 7) n`
-    await sql`insert into large select 'x' || n, n, null from generate_series(1, 3) n`
-    await sql`delete from large where id like 'x%'`
-    await sql`insert into small values ('v', 1, 'alice')`
-    await sql`insert into keyless values ('k1')`
-    await requestWriteCheckpoint(edge.url, await token(secret, 'alice'), 'f')
-    await exact(follower)
-    let expected: Awaited<ReturnType<typeof damageAll>> | undefined
-    await whileStopped(async () => {
-      expected = await damageAll()
-    })
-    const { told, mended } = expected ?? { told: [], mended: [] }
-    const before = await statusOf(edge.url, secret)
-    const pages = await storedPages(directory.path)
+test('differences of every kind are told and left alone; repair mends each with one op while rows change, and nobody downloads more', async () => {
+  const sql = postgres.sql()
+  await sql`insert into large select 'v' || n, n, null from generate_series(0, 7) n`
+  await sql`insert into large select 'x' || n, n, null from generate_series(1, 3) n`
+  await sql`delete from large where id like 'x%'`
+  await sql`insert into small values ('v', 1, 'alice')`
+  await sql`insert into keyless values ('k1')`
+  await requestWriteCheckpoint(edge.url, await token(secret, 'alice'), 'f')
+  await exact(follower)
+  let expected: Awaited<ReturnType<typeof damageAll>> | undefined
+  await whileStopped(async () => {
+    expected = await damageAll()
+  })
+  const { told, mended } = expected ?? { told: [], mended: [] }
+  const before = await statusOf(edge.url, secret)
+  const pages = await storedPages(directory.path)
 
-    const { code, output } = await rockpool('--json')
-    const found = JSON.parse(output) as Verified & { ok: boolean }
-    expect([code, found.ok]).toEqual([1, false])
-    expect(toldOf(found.differences)).toEqual(sorted(told))
-    expect([found.verify.state, found.verify.found, found.verify.mended]).toEqual(['done', told.length, 0])
-    expect(await storedPages(directory.path)).toEqual(pages)
-    const after = await statusOf(edge.url, secret)
-    expect([after.checkpoint, after.diagnostics.counts.ROCKPOOL_DIFFERENCES]).toEqual([before.checkpoint, 1])
+  const { code, output } = await rockpool('--json')
+  const found = JSON.parse(output) as Verified & { ok: boolean }
+  expect([code, found.ok]).toEqual([1, false])
+  expect(toldOf(found.differences)).toEqual(sorted(told))
+  expect([found.verify.state, found.verify.found, found.verify.mended]).toEqual(['done', told.length, 0])
+  expect(await storedPages(directory.path)).toEqual(pages)
+  const after = await statusOf(edge.url, secret)
+  expect([after.checkpoint, after.diagnostics.counts.ROCKPOOL_DIFFERENCES]).toEqual([before.checkpoint, 1])
 
-    const received = follower.received
-    const { data } = await operator.ask<VerifyAnswer>('POST', 'verify?repair=1')
-    expect(data.verify?.number).toBe(found.verify.number + 1)
-    // Each is one op of its own.
-    let writes = 0
-    for (; writes < 40; writes++) await sql`update large set n = n + 1 where id = ${`l${100 + writes}`}`.then(() => {})
-    const repaired = await operator.verified()
-    expect(toldOf(repaired.differences)).toEqual(sorted(mended))
-    expect(repaired.differences.filter((each) => !each.mended)).toEqual([])
-    await exact(follower)
-    const [{ rows } = { rows: 0 }] =
-      await sql`select count(*)::int as rows from large where id in (select 'l' || n from generate_series(100, 139) n)`
-    const ops = (await statusOf(edge.url, secret)).checkpoint - after.checkpoint
-    expect(ops).toBe(mended.length + Number(rows))
-    // All but the one of the mailbox.
-    expect(follower.received - received).toBe(ops - 1)
-    expect(follower.problems).toEqual([])
-    const fresh = follow('fresh')
-    try {
-      await exact(fresh)
-      expect(fresh.problems).toEqual([])
-    } finally {
-      await fresh.close()
-    }
-    const again = await rockpool('--repair')
-    expect([again.code, again.output]).toEqual([0, expect.stringMatching(/rows and \d+ buckets compared: no differences\n$/)])
-    const { problems } = await storedBuckets(directory.path)
-    // The op that only announces.
-    expect(problems.filter((problem) => !problem.includes('removes what is not there'))).toEqual([])
-  },
-)
+  const received = follower.received
+  const { data } = await operator.ask<VerifyAnswer>('POST', 'verify?repair=1')
+  expect(data.verify?.number).toBe(found.verify.number + 1)
+  // Each is one op of its own.
+  let writes = 0
+  for (; writes < 40; writes++) await sql`update large set n = n + 1 where id = ${`l${100 + writes}`}`.then(() => {})
+  const repaired = await operator.verified()
+  expect(toldOf(repaired.differences)).toEqual(sorted(mended))
+  expect(repaired.differences.filter((each) => !each.mended)).toEqual([])
+  await exact(follower)
+  const [{ rows } = { rows: 0 }] =
+    await sql`select count(*)::int as rows from large where id in (select 'l' || n from generate_series(100, 139) n)`
+  const ops = (await statusOf(edge.url, secret)).checkpoint - after.checkpoint
+  expect(ops).toBe(mended.length + Number(rows))
+  // All but the one of the mailbox.
+  expect(follower.received - received).toBe(ops - 1)
+  expect(follower.problems).toEqual([])
+  const fresh = follow('fresh')
+  try {
+    await exact(fresh)
+    expect(fresh.problems).toEqual([])
+  } finally {
+    await fresh.close()
+  }
+  const again = await rockpool('--repair')
+  expect([again.code, again.output]).toEqual([0, expect.stringMatching(/rows and \d+ buckets compared: no differences\n$/)])
+  const { problems } = await storedBuckets(directory.path)
+  // The op that only announces.
+  expect(problems.filter((problem) => !problem.includes('removes what is not there'))).toEqual([])
+})
 
-test('a bucket that announces a wrong checksum is told, and mended: clients that hold its ops keep them', ONCE, async () => {
+test('a bucket that announces a wrong checksum is told, and mended: clients that hold its ops keep them', async () => {
   follower.disconnect()
   const mine = await bucketOf('#mine["alice"]')
   await whileStopped(() => damageTotals(directory.path, mine))
@@ -307,7 +301,7 @@ test('a bucket that announces a wrong checksum is told, and mended: clients that
 
 const STEPS = ['verify.mend', 'verify.done'] as const
 
-test('kill -9 in the middle of a repair: it goes on, and each difference is one op all the same', ONCE, async () => {
+test('kill -9 in the middle of a repair: it goes on, and each difference is one op all the same', async () => {
   for (const [i, step] of STEPS.entries()) {
     const large = await bucketOf('#large[')
     const before = (await statusOf(edge.url, secret)).checkpoint
@@ -334,7 +328,7 @@ test('kill -9 in the middle of a repair: it goes on, and each difference is one 
   }
 })
 
-test('what cannot be done has a code: nobody but an operator, none under way, another kind under way', ONCE, async () => {
+test('what cannot be done has a code: nobody but an operator, none under way, another kind under way', async () => {
   const response = await fetch(`${edge.url}/admin/verify`, {
     method: 'POST',
     headers: { authorization: `Token ${await token(secret, 'alice')}` },
@@ -364,7 +358,7 @@ test('what cannot be done has a code: nobody but an operator, none under way, an
   })
 })
 
-test('during a deploy it waits, and compares what serves then', ONCE, async () => {
+test('during a deploy it waits, and compares what serves then', async () => {
   const sql = postgres.sql()
   await sql`create table later (id text primary key, n int not null)`
   await sql`insert into later select 'r' || n, n from generate_series(1, 3000) n`
