@@ -25,6 +25,8 @@ import { deliver } from './write-checkpoints.ts'
 /** WAL of others beyond our position that makes us emit a marker, so that the slot moves on. */
 const HEARTBEAT_BYTES = 16n * 1024n * 1024n
 const TICK_MS = 1_000
+/** Changes that come at once and let us think that more are on their way: a twentieth of a slice. */
+const MANY_CHANGES = 100
 /** What may pass until the stream is open, if it is not for the slot, whose making waits for the application's transactions. */
 const CONNECT_MS = 60_000
 /** A session that is over and does not end, because some answer never comes, is ended. With the longest session it stays below an alarm's 15 minutes. */
@@ -343,6 +345,7 @@ export class Session {
     if (mark === null) return
     fault('stream.marker')
     if (mark === `session ${this.#id}`) {
+      this.#intake?.flush()
       this.#caughtUp = true
       this.#options.progress()
     } else if (mark === `switch ${this.#id}` && this.#switch !== null) {
@@ -358,7 +361,7 @@ export class Session {
     if (this.#sql) await emitMarker(this.#sql, this.prefix, markText(`${what} ${this.#id}`))
   }
 
-  /** Transactions that come together are stored together; while buckets owe answers, more gather, and then the socket is paused. */
+  /** While buckets owe answers, transactions gather, and then the socket is paused. */
   #flow(): void {
     const intake = this.#intake
     if (!intake) return
@@ -367,27 +370,36 @@ export class Session {
       if (intake.load >= 0.5 || intake.busy) this.#replication?.pause()
       return
     }
+    this.#flush(intake)
+  }
+
+  /** Transactions that come together are stored together: at once when they are few. When they are many, there is more behind them, which is waited for. */
+  #flush(intake: Intake): void {
     if (this.#flushing) return
     this.#flushing = true
-    queueMicrotask(() => {
-      this.#flushing = false
-      try {
-        if (this.#core.room) intake.flush()
-      } catch (error) {
-        this.#over.reject(error)
+    const gathered = async () => {
+      await null
+      for (let changes = -1; intake.held >= MANY_CHANGES && intake.changes > changes && this.#core.room;) {
+        changes = intake.changes
+        await new Promise((resolve) => setTimeout(resolve, 0))
       }
-    })
+      this.#flushing = false
+      if (this.#core.room && this.#intake === intake) intake.flush()
+    }
+    gathered().catch((error: unknown) => this.#over.reject(error))
   }
 
   #room(): void {
-    if (!this.#core.room) return
+    const intake = this.#intake
+    if (!this.#core.room || !intake) return
     try {
-      this.#intake?.resume()
-      this.#intake?.flush()
+      intake.resume()
     } catch (error) {
       this.#over.reject(error)
+      return
     }
-    if (!this.#core.room || this.#intake?.busy) return
+    if (!this.#core.room || intake.busy) return
+    this.#flush(intake)
     this.#replication?.resume()
     for (const go of this.#rooms.splice(0)) go()
   }
