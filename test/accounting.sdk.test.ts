@@ -113,3 +113,20 @@ test('TRUNCATE: the row state of each row, and a page for each bucket', async ()
   const [{ n } = { n: 0 }] = await sql<{ n: number }[]>`select count(*)::int as n from items`
   expect(await writtenBy(() => sql`truncate items`)).toEqual({ changes: n, batches: 1, rows: n + 3, appends: 2 })
 })
+
+test('transactions into many buckets that come one behind the other share their appends', async () => {
+  const [transactions, owners] = [100, 100]
+  const changes = transactions * owners
+  const { written: before } = await statusOf(edge.url, secret)
+  const written = await writtenBy(async () => {
+    await postgres.sql().unsafe(`DO $do$ BEGIN
+      FOR t IN 1..${transactions} LOOP
+        INSERT INTO items SELECT 1000000 + t * ${owners} + i, 'owner ' || i, 0 FROM generate_series(1, ${owners}) i;
+        COMMIT;
+      END LOOP; END $do$`)
+    await until('all of them', async () => (await statusOf(edge.url, secret)).written.changes >= before.changes + changes, 60)
+  })
+  expect(written.changes).toBe(changes)
+  // Each transaction touches each bucket: as many appends as changes when none waits for the next one.
+  expect(written.appends).toBeLessThan(changes / 4)
+})

@@ -23,6 +23,7 @@ import { Outbox, type StoredBatch } from './outbox.ts'
 import { Pipeline } from './pipeline.ts'
 import { evaluateNames, Plans } from './plans.ts'
 import { Relays } from './relays.ts'
+import type { ReaderSources } from './reader.ts'
 import { RowStates } from './row-state.ts'
 import { MIGRATIONS, StateStore, type State } from './storage.ts'
 import { Tables } from './tables.ts'
@@ -162,6 +163,20 @@ export class Core {
   /** Somebody is connected: the tenant is followed live. */
   get live(): boolean {
     return this.relays.size > 0 || this.watchers.size > 0
+  }
+
+  /** For a reader: what is to be read, and what there is. */
+  get copySources(): Pick<ReaderSources, 'copyState' | 'progress' | 'incomplete' | 'retired' | 'forget' | 'keys' | 'range'> {
+    const { tables } = this
+    return {
+      copyState: (table) => tables.copyState(table),
+      progress: (table, copy) => tables.progress(table, copy),
+      incomplete: () => tables.incomplete(),
+      retired: () => tables.retired,
+      forget: (table) => tables.forget(table),
+      keys: ({ number }, after, limit) => this.rows.keys(number, after, limit),
+      range: ({ number }, from, to) => this.rows.range(number, from, to),
+    }
   }
 
   /**

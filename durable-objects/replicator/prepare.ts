@@ -67,6 +67,12 @@ export async function checkSyncConfig(core: Core, settings: TenantSettings, sql:
   throw mistake
 }
 
+export const streamOptions = (core: Core, slot: string, { publication, walSenderTimeoutMs }: PreparedSource) => ({
+  ...{ slot, publication, walSenderTimeoutMs },
+  freed: ({ pid }: { pid: number }) =>
+    core.diagnostics.add({ code: 'ROCKPOOL_SLOT_FREED', reason: `an earlier session held the slot ${slot} (pid ${pid}); it was ended` }),
+})
+
 /** The tables that the session follows; the ones that it cannot are told. */
 export function sourceTables(core: Core, source: PreparedSource): SourceTable[] {
   for (const { table, reason } of source.refusedTables) core.diagnostics.add({ code: 'ROCKPOOL_TABLE_REFUSED', table, reason })

@@ -1,12 +1,10 @@
 import type { Sql } from 'postgres'
 import {
-  catalogVersion,
   checkConnections,
   connectSource,
   emitMarker,
   openReplication,
   parseLsn,
-  type PreparedSource,
   type RefusedTable,
   type ReplicationSession,
 } from '../../postgres/index.ts'
@@ -15,18 +13,18 @@ import { RockpoolError } from '../../protocol/errors.ts'
 import type { TenantSettings } from '../directory/settings.ts'
 import { disconnectBy, fault, pause } from '../faults.ts'
 import type { Core } from './core.ts'
+import { Flow } from './flow.ts'
 import { Intake, type SourceTable } from './intake.ts'
 import { markerPrefix, markText, parseMark } from './marks.ts'
-import { applicationName, checkSyncConfig, measure, prepare, sourceTables } from './prepare.ts'
+import { applicationName, checkSyncConfig, prepare, sourceTables, streamOptions } from './prepare.ts'
 import { Reader, type ReaderSources } from './reader.ts'
 import { passed } from './schedule.ts'
+import { watchCatalog, watchSlot, type Watched } from './watches.ts'
 import { deliver } from './write-checkpoints.ts'
 
 /** WAL of others beyond our position that makes us emit a marker, so that the slot moves on. */
 const HEARTBEAT_BYTES = 16n * 1024n * 1024n
 const TICK_MS = 1_000
-/** Steps of a comparison between two looks at everything else. */
-const VERIFY_STEPS = 50
 /** What may pass until the stream is open, if it is not for the slot, whose making waits for the application's transactions. */
 const CONNECT_MS = 60_000
 /** A session that is over and does not end, because some answer never comes, is ended. With the longest session it stays below an alarm's 15 minutes. */
@@ -53,8 +51,8 @@ export class Session {
   #sql: Sql | null = null
   #replication: ReplicationSession | null = null
   #intake: Intake | null = null
+  #flow: Flow | null = null
   #reader: Reader | null = null
-  #flushing = false
   #stale = false
   readonly #endNow = Promise.withResolvers<void>()
   /** The stream spoke of a table otherwise than expected: the catalog is looked at now. */
@@ -73,11 +71,8 @@ export class Session {
   /** After what time Postgres takes the slot away when nobody uses it; 0 = never. */
   slotTimeoutMs = 0
   readonly #over = Promise.withResolvers<never>()
-  readonly #rooms: (() => void)[] = []
   /** What the copy waits for, for people. */
   waitingFor: string | null = null
-  /** Changes in memory that were not stored, at most. */
-  peakHeld = 0
   /** Whether anything but our own markers came. */
   found = false
 
@@ -117,6 +112,11 @@ export class Session {
     return this.#intake?.held ?? 0
   }
 
+  /** Changes in memory that were not stored, at most. */
+  get peakHeld(): number {
+    return this.#flow?.peakHeld ?? 0
+  }
+
   /** A connection for statements while the session lasts. */
   get sql(): Sql | null {
     return this.#sql
@@ -142,6 +142,7 @@ export class Session {
       clearTimeout(this.#deadline)
       disconnectBy(null)
       this.#core.onRoom = () => {}
+      this.#flow?.end()
       this.#sql = null
       this.#intake = null
       this.#over.reject(new RockpoolError('ROCKPOOL_SOURCE_UNREACHABLE', 'the session is over'))
@@ -164,23 +165,22 @@ export class Session {
     this.refusedTables = source.refusedTables
     const tables = sourceTables(this.#core, source)
     const intake = this.#newIntake(tables)
+    const flow = new Flow({
+      intake,
+      hasRoom: () => this.#core.room,
+      replication: () => this.#replication,
+      failed: (error) => this.#over.reject(error),
+    })
+    this.#flow = flow
     this.#intake = intake
     this.#sql = sql
-    this.#core.onRoom = () => this.#room()
-    const options = {
-      ...{ slot, publication: source.publication, walSenderTimeoutMs: source.walSenderTimeoutMs },
-      freed: ({ pid }: { pid: number }) =>
-        this.#core.diagnostics.add({
-          code: 'ROCKPOOL_SLOT_FREED',
-          reason: `an earlier session held the slot ${slot} (pid ${pid}); it was ended`,
-        }),
-    }
-    const replication = await openReplication(streaming, options, {
+    this.#core.onRoom = () => flow.answered()
+    const replication = await openReplication(streaming, streamOptions(this.#core, slot, source), {
       message: (message, bytes) => {
         fault('stream.message')
         intake.message(message, bytes)
         if (intake.changes >= this.#settings.sessionChanges) this.#endNow.resolve()
-        this.#flow()
+        flow.more()
       },
       keepalive: () => {},
     })
@@ -193,7 +193,14 @@ export class Session {
     await pause('session.opened')
     await this.#mark('session')
     await pause('session.marked')
-    void Promise.all([this.#watchCatalog(sql, source), this.#watchSlot(sql)]).catch((error: unknown) => this.#over.reject(error))
+    const watched: Watched = {
+      ...{ core: this.#core, settings: this.#settings, sql, ending: this.#endNow.promise },
+      pause: (milliseconds) => this.#pause(milliseconds),
+      unexpected: () => new Promise((resolve) => (this.#unexpected = resolve)),
+      heartbeat: () => this.#mark('heartbeat'),
+      end: () => this.end(),
+    }
+    void Promise.all([watchCatalog(watched, source), watchSlot(watched)]).catch((error: unknown) => this.#over.reject(error))
     return { tables, intake }
   }
 
@@ -245,7 +252,7 @@ export class Session {
     }
   }
 
-  /** Another one should begin: there is a deploy. */
+  /** Another one should begin. */
   end(): void {
     this.#stale = true
     this.#endNow.resolve()
@@ -266,29 +273,6 @@ export class Session {
     return this.#liveAt !== null && Date.now() - this.#liveAt < this.#settings.lingerSeconds * 1_000
   }
 
-  /** Most changes of definitions send nothing through the stream. A difference ends the session; the next one reads the catalog and copies the tables concerned. */
-  async #watchCatalog(sql: Sql, source: PreparedSource): Promise<void> {
-    const names = this.#core.evaluation.tables
-    while (!this.#stale) {
-      const asked = new Promise<void>((resolve) => (this.#unexpected = resolve))
-      await Promise.race([this.#pause(this.#settings.catalogWatchSeconds * 1_000), asked])
-      if ((await catalogVersion(sql, source.publication, names)) !== source.catalogVersion) this.#stale = true
-    }
-    this.#endNow.resolve()
-  }
-
-  /** Beside everything else, also a long copy. More is kept than the policy allows: the next session drops the slot before anything else. */
-  async #watchSlot(sql: Sql): Promise<void> {
-    const ended = this.#endNow.promise.then(() => true)
-    while (!(await Promise.race([this.#pause(this.#settings.walCheckSeconds * 1_000), ended]))) {
-      const { drop, marker } = await measure(this.#core, this.#settings, sql)
-      if (marker) await this.#mark('heartbeat')
-      if (!drop) continue
-      this.#stale = true
-      this.#endNow.resolve()
-    }
-  }
-
   /** A comparison that somebody asked for, as far as nothing else is under way. True: it goes on soon. */
   async #verify(sql: Sql, tables: readonly SourceTable[], intake: Intake): Promise<boolean> {
     const { verification, tables: known, deploys } = this.#core
@@ -302,18 +286,14 @@ export class Session {
       if (!this.#isOver(intake)) verification.sourceRead()
       return true
     }
-    const work = {
-      ...{ intake, tables, room: () => this.#waitForRoom(), pause: (milliseconds: number) => this.#pause(milliseconds) },
-    }
-    for (let steps = 0; steps < VERIFY_STEPS && verification.running && !this.#isOver(intake); steps++) {
-      const next = await verification.step(work)
-      if (next === 'later') return false
-      if (next === 'soon' || known.hasIncomplete || known.copying) break
-      // Others have their turn.
-      await this.#pause(0)
-    }
+    const goesOn = await verification.steps({
+      ...{ intake, tables },
+      room: () => this.#room(),
+      pause: (milliseconds) => this.#pause(milliseconds),
+      over: () => this.#isOver(intake),
+    })
     if (verification.spent) this.#stale = true
-    return true
+    return goesOn
   }
 
   /** `others`: what is done otherwise than for a copy. */
@@ -324,14 +304,8 @@ export class Session {
       sql,
       prefix: this.prefix,
       tables,
-      copyState: (table) => core.tables.copyState(table),
-      progress: (table, copy) => core.tables.progress(table, copy),
-      incomplete: () => core.tables.incomplete(),
-      retired: () => core.tables.retired,
-      forget: (table) => core.tables.forget(table),
-      keys: (table, after, limit) => core.rows.keys(table.number, after, limit),
-      range: (table, from, to) => core.rows.range(table.number, from, to),
-      room: () => this.#waitForRoom(),
+      ...core.copySources,
+      room: () => this.#room(),
       pause: (milliseconds) => this.#pause(milliseconds),
       waitsFor: (what) => (this.waitingFor = what),
       over: () => this.#isOver(intake),
@@ -383,6 +357,7 @@ export class Session {
     if (mark === null) return
     fault('stream.marker')
     if (mark === `session ${this.#id}`) {
+      this.#intake?.flush()
       this.#caughtUp = true
       this.#options.progress()
     } else if (mark === `switch ${this.#id}` && this.#switch !== null) {
@@ -398,45 +373,6 @@ export class Session {
     if (this.#sql) await emitMarker(this.#sql, this.prefix, markText(`${what} ${this.#id}`))
   }
 
-  /** Transactions that come together are stored together; while buckets owe answers, more gather, and then the socket is paused. */
-  #flow(): void {
-    const intake = this.#intake
-    if (!intake) return
-    this.peakHeld = Math.max(this.peakHeld, intake.held)
-    if (!this.#core.room) {
-      if (intake.load >= 0.5 || intake.busy) this.#replication?.pause()
-      return
-    }
-    if (this.#flushing) return
-    this.#flushing = true
-    queueMicrotask(() => {
-      this.#flushing = false
-      try {
-        if (this.#core.room) intake.flush()
-      } catch (error) {
-        this.#over.reject(error)
-      }
-    })
-  }
-
-  #room(): void {
-    if (!this.#core.room) return
-    try {
-      this.#intake?.resume()
-      this.#intake?.flush()
-    } catch (error) {
-      this.#over.reject(error)
-    }
-    if (!this.#core.room || this.#intake?.busy) return
-    this.#replication?.resume()
-    for (const go of this.#rooms.splice(0)) go()
-  }
-
-  #waitForRoom(): Promise<void> {
-    if (this.#core.room) return Promise.resolve()
-    return Promise.race([new Promise<void>((resolve) => this.#rooms.push(resolve)), this.#over.promise])
-  }
-
   /** Postgres is told a position only when it is durable here: the START of the last commit record, so that it is sent again. */
   #acknowledge(): void {
     const position = this.#core.state.get('decode').position
@@ -449,6 +385,10 @@ export class Session {
       () => this.#replication?.acknowledge(parseLsn(position.lsn)),
       (error: unknown) => this.#over.reject(error),
     )
+  }
+
+  #room(): Promise<void> {
+    return Promise.race([this.#flow?.room(), this.#over.promise])
   }
 
   #pause(milliseconds: number): Promise<void> {

@@ -15,6 +15,8 @@ export interface Work {
   room(): Promise<void>
   /** Waits; rejects when the session is over. */
   pause(milliseconds: number): Promise<void>
+  /** The session is about to end. */
+  over(): boolean
 }
 
 export interface MendingSources {

@@ -20,6 +20,8 @@ import { SourceCheck, type FoundRow } from './source-check.ts'
 
 /** Calls of buckets in one session: an invocation has a budget. */
 const CALLS_PER_SESSION = 2_000
+/** Steps between two looks at everything else. */
+const STEPS = 50
 
 export interface VerificationSources {
   state: StateStore
@@ -150,8 +152,20 @@ export class Verification {
     if (this.reads) this.#update(() => ({ phase: 'buckets', copy: null }))
   }
 
-  /** The next step behind the tables; answers when another one may follow. */
-  async step(work: Work): Promise<'more' | 'soon' | 'later'> {
+  /** Some steps behind the tables. True: further ones may follow soon. */
+  async steps(work: Work): Promise<boolean> {
+    const { tables } = this.#sources
+    for (let steps = 0; steps < STEPS && this.running && !work.over(); steps++) {
+      const next = await this.#step(work)
+      if (next === 'later') return false
+      if (next === 'soon' || tables.hasIncomplete || tables.copying) break
+      // Others have their turn.
+      await work.pause(0)
+    }
+    return true
+  }
+
+  async #step(work: Work): Promise<'more' | 'soon' | 'later'> {
     await pause('verify.step')
     if (this.#now?.phase === 'mending') return this.#finish()
     const { tables, mend } = this.#sources
