@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { connect, type Socket } from 'node:net'
+import { connect as connectTls } from 'node:tls'
 
 export type Message = string | Uint8Array | { closed: number; reason: string }
 
@@ -24,11 +25,13 @@ export class RawWebSocket {
 
   /** `signal` cuts it, also before it is answered. */
   static open(endpoint: string, path = '/sync/stream', signal?: AbortSignal): Promise<RawWebSocket> {
-    const { hostname, port } = new URL(endpoint)
-    const socket = connect({ port: Number(port), host: hostname, ...(signal ? { signal } : {}) })
+    const { protocol, host, hostname, port } = new URL(endpoint)
+    const secure = protocol === 'https:'
+    const options = { port: Number(port) || (secure ? 443 : 80), host: hostname, ...(signal ? { signal } : {}) }
+    const socket = secure ? connectTls({ ...options, servername: hostname }) : connect(options)
     const head = [
       `GET ${path} HTTP/1.1`,
-      ...[`Host: ${hostname}:${port}`, 'Connection: Upgrade', 'Upgrade: websocket', 'Sec-WebSocket-Version: 13'],
+      ...[`Host: ${host}`, 'Connection: Upgrade', 'Upgrade: websocket', 'Sec-WebSocket-Version: 13'],
       `Sec-WebSocket-Key: ${randomBytes(16).toString('base64')}`,
     ]
     socket.write(`${head.join('\r\n')}\r\n\r\n`)

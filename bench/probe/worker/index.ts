@@ -1,0 +1,81 @@
+import { Hono } from 'hono'
+import type { CallsAnswer, WritesAnswer } from '../messages.ts'
+import type { ProbeEnvironment } from './subject.ts'
+
+export { Subject } from './subject.ts'
+
+// The Worker of the probe. What it does costs money and time of the account, so nobody may ask without the token.
+
+const app = new Hono<{ Bindings: ProbeEnvironment }>()
+
+app.use(async (c, next) => {
+  const { PROBE_TOKEN } = c.env
+  if (!PROBE_TOKEN || c.req.query('token') !== PROBE_TOKEN)
+    return c.json({ error: 'this needs ?token=, the PROBE_TOKEN of the Worker' }, 401)
+  await next()
+})
+
+const whole = (text: string | undefined): number => Math.max(0, Math.trunc(Number(text ?? 0)) || 0)
+
+/** `n` calls of as many objects at once, each of which waits `wait` ms. */
+app.get('/calls', async (c) => {
+  const wait = whole(c.req.query('wait'))
+  const objects = Array.from({ length: whole(c.req.query('n')) }, (_, n) => c.env.SUBJECT.getByName(`waiter ${n}`))
+  // Waking them is not what is asked.
+  for (const object of objects) await object.nothing()
+  const began = Date.now()
+  await Promise.all(objects.map((object) => object.wait(wait)))
+  return c.json({ total: Date.now() - began } satisfies CallsAnswer)
+})
+
+/** `n` calls that write nothing and `n` that write, one after the other. */
+app.get('/writes', async (c) => {
+  const object = c.env.SUBJECT.getByName('writer')
+  const answer: WritesAnswer = { idle: [], writing: [] }
+  const time = async (work: () => Promise<void>): Promise<number> => {
+    const began = Date.now()
+    await work()
+    return Date.now() - began
+  }
+  await object.write(0)
+  for (let n = 1; n <= whole(c.req.query('n')); n++) {
+    answer.idle.push(await time(() => object.nothing()))
+    answer.writing.push(await time(() => object.write(n)))
+  }
+  return c.json(answer)
+})
+
+/** Each message is a number of millions of rounds of work; it is answered when they are done. One invocation, as the stream of a client is. */
+app.get('/work', (c) => {
+  if (c.req.header('upgrade')?.toLowerCase() !== 'websocket') return c.json({ error: 'this is a WebSocket' }, 426)
+  const [client, socket] = Object.values(new WebSocketPair())
+  if (!client || !socket) throw new Error('the runtime made no pair of sockets')
+  socket.accept()
+  socket.addEventListener('message', ({ data }) => {
+    let result = 1
+    for (let n = whole(String(data)) * 1_000_000; n > 0; n--) result = Math.imul(result ^ n, 2_654_435_761)
+    socket.send(String(result))
+  })
+  return new Response(null, { status: 101, webSocket: client })
+})
+
+const named = (name: string) => `object ${name}`
+
+app.get('/objects/:name/socket', (c) => {
+  if (c.req.header('upgrade')?.toLowerCase() !== 'websocket') return c.json({ error: 'this is a WebSocket' }, 426)
+  return c.env.SUBJECT.getByName(named(c.req.param('name'))).fetch(c.req.raw)
+})
+app.get('/objects/:name', async (c) => c.json(await c.env.SUBJECT.getByName(named(c.req.param('name'))).instance()))
+app.post('/objects/:name/send', async (c) => {
+  await c.env.SUBJECT.getByName(named(c.req.param('name'))).send(whole(c.req.query('megabytes')))
+  return c.json({})
+})
+app.post('/objects/:name/alarm', async (c) => {
+  await c.env.SUBJECT.getByName(named(c.req.param('name'))).begin(whole(c.req.query('calls')))
+  return c.json({})
+})
+app.get('/objects/:name/alarm', async (c) => c.json(await c.env.SUBJECT.getByName(named(c.req.param('name'))).progress()))
+
+app.onError((error, c) => c.json({ error: String(error) }, 500))
+
+export default app
