@@ -17,15 +17,15 @@ const yamlIsText: Plugin = {
   },
 }
 
-/** Files whose processes (Postgres, workerd, a browser) want the machine for themselves: one at a time, and time for slow machines. */
-function oneAtATime(name: string, groupOrder: number) {
+/** Files with processes of their own (Postgres, workerd, a browser): few at a time, and time for slow machines. Mostly they wait. */
+function withServers(name: string, groupOrder: number, maxWorkers: number) {
   return {
     plugins: [yamlIsText],
     test: {
       name,
       include: [`**/*.${name}.test.ts`],
       exclude: never,
-      fileParallelism: false,
+      maxWorkers,
       sequence: { groupOrder },
       testTimeout: 300_000,
       hookTimeout: 180_000,
@@ -61,9 +61,9 @@ export default defineConfig({
           hookTimeout: 60_000,
         },
       },
-      oneAtATime('pg', 2),
-      oneAtATime('sdk', 3),
-      oneAtATime('browser', 4),
+      withServers('pg', 2, 2),
+      withServers('sdk', 3, 2),
+      withServers('browser', 4, 1),
     ],
   },
 })
