@@ -1,28 +1,16 @@
-import { spawn } from 'node:child_process'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { z } from 'zod'
+import { runScript } from '../test/command.ts'
 import { temporaryDirectory } from '../test/support.ts'
 import { SCENARIOS } from './scenarios/index.ts'
-
-const RUN = fileURLToPath(new URL('run.ts', import.meta.url))
 
 let directory: Awaited<ReturnType<typeof temporaryDirectory>>
 beforeAll(async () => void (directory = await temporaryDirectory()))
 afterAll(() => directory?.remove())
 
-function bench(...args: string[]): Promise<{ code: number | null; output: string }> {
-  const child = spawn(process.execPath, [RUN, ...args], { stdio: ['ignore', 'pipe', 'pipe'] })
-  let output = ''
-  child.stdout.on('data', (text: Buffer) => (output += text.toString()))
-  child.stderr.on('data', (text: Buffer) => (output += text.toString()))
-  return new Promise((resolve, reject) => {
-    child.once('error', reject)
-    child.once('close', (code) => resolve({ code, output }))
-  })
-}
+const bench = (...args: string[]) => runScript('bench/run.ts', ...args)
 
 const number = z.number().refine(Number.isFinite)
 const summary = z.strictObject({ min: number, median: number, p95: number, p99: number, max: number })

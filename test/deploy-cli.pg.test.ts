@@ -1,8 +1,8 @@
-import { spawn, spawnSync, type ChildProcess } from 'node:child_process'
+import { spawnSync, type ChildProcess } from 'node:child_process'
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { ROOT } from '../cli/bundle.ts'
+import { startCommand, type Command } from './command.ts'
 import { Operator } from './deploys.ts'
 import { freePort } from './postgres.ts'
 import { temporaryDirectory, until } from './support.ts'
@@ -10,23 +10,15 @@ import { temporaryDirectory, until } from './support.ts'
 // The commands as they are typed, against `rockpool dev` as it is typed.
 
 let directory: Awaited<ReturnType<typeof temporaryDirectory>>
-let dev: Run
+let dev: Command
 let url: string
 let file: string
 const children: ChildProcess[] = []
 
-interface Run {
-  child: ChildProcess
-  output: string
-  ended: Promise<number | null>
-}
-
-function start(program: string, args: string[]): Run {
+function start(program: string, args: string[]): Command {
   const env = { ...process.env, ROCKPOOL_URL: url, DATA: join(directory.path, 'data'), NO_COLOR: '1' }
-  const child = spawn(program, args, { cwd: ROOT, stdio: ['ignore', 'pipe', 'pipe'], env })
-  children.push(child)
-  const run: Run = { child, output: '', ended: new Promise((resolve) => child.once('exit', resolve)) }
-  for (const stream of [child.stdout, child.stderr]) stream?.on('data', (text: Buffer) => (run.output += text.toString()))
+  const run = startCommand(program, args, env)
+  children.push(run.child)
   return run
 }
 

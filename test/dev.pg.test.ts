@@ -1,8 +1,8 @@
-import { spawn, type ChildProcess } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
 import { createServer } from 'node:net'
 import { writeFile } from 'node:fs/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { ROOT } from '../cli/bundle.ts'
+import { startCommand, type Command } from './command.ts'
 import { freePort, startPostgres } from './postgres.ts'
 import { temporaryDirectory, until } from './support.ts'
 
@@ -17,17 +17,9 @@ afterAll(async () => {
   await directory?.remove()
 })
 
-interface Run {
-  child: ChildProcess
-  output: string
-  ended: Promise<number | null>
-}
-
-function rockpool(...args: string[]): Run {
-  const child = spawn(process.execPath, ['cli/rockpool.mjs', ...args], { cwd: ROOT, stdio: ['ignore', 'pipe', 'pipe'] })
-  children.push(child)
-  const run: Run = { child, output: '', ended: new Promise((resolve) => child.once('exit', resolve)) }
-  for (const stream of [child.stdout, child.stderr]) stream?.on('data', (text: Buffer) => (run.output += text.toString()))
+function rockpool(...args: string[]): Command {
+  const run = startCommand(process.execPath, ['cli/rockpool.mjs', ...args])
+  children.push(run.child)
   return run
 }
 
@@ -41,7 +33,7 @@ describe('rockpool dev', () => {
   test('starts everything, continues with its data, and Ctrl-C ends it cleanly', async () => {
     const data = `${directory.path}/data`
     const port = await freePort()
-    const start = async (): Promise<Run> => {
+    const start = async (): Promise<Command> => {
       const run = rockpool('dev', '--port', String(port), '--data', data, '--no-example')
       await until(
         'the ready line',

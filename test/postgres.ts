@@ -141,3 +141,17 @@ export async function startPostgres(settings: Record<string, string> = {}, optio
     },
   }
 }
+
+/** Drops the slot of Rockpool, however often it is taken again. One that is being made is waited for: who is ended while making it tries again later and later. */
+export async function dropSlot(sql: Sql): Promise<void> {
+  await sql.unsafe(`do $$ begin
+    loop
+      perform pg_terminate_backend(active_pid) from pg_replication_slots
+        where slot_name = 'rockpool' and active and confirmed_flush_lsn is not null;
+      begin
+        perform pg_drop_replication_slot('rockpool');
+        exit;
+      exception when object_in_use or undefined_object then perform pg_sleep(0.005);
+      end;
+    end loop; end $$`)
+}

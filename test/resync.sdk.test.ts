@@ -3,7 +3,7 @@ import type { PowerSyncDatabase } from '@powersync/node'
 import { Operator } from './deploys.ts'
 import { startEdge, type Edge } from './edge.ts'
 import { Follower, rowsOf } from './follower.ts'
-import { startPostgres, type TestPostgres } from './postgres.ts'
+import { dropSlot, startPostgres, type TestPostgres } from './postgres.ts'
 import { Random } from './random.ts'
 import { statusOf } from './status.ts'
 import { AUDIENCE, connector, newSecret, powersync, temporaryDirectory, token, until } from './support.ts'
@@ -104,18 +104,6 @@ function* changes(seed: number): Generator<string> {
   }
 }
 
-async function dropSlot(): Promise<void> {
-  await postgres.sql().unsafe(`do $$ begin
-    loop
-      perform pg_terminate_backend(active_pid) from pg_replication_slots where slot_name = 'rockpool' and active;
-      begin
-        perform pg_drop_replication_slot('rockpool');
-        exit;
-      exception when others then null;
-      end;
-    end loop; end $$`)
-}
-
 const slotFree = () =>
   until('the slot to be free', async () => (await postgres.sql()`select 1 from pg_replication_slots where active`).length === 0)
 
@@ -147,7 +135,7 @@ test(`the slot is dropped while ${CHANGES} changes happen: clients get exactly t
     const sql = postgres.sql()
     for (let at = 0; at < CHANGES; at += 500) {
       await sql.unsafe(statements.slice(at, at + 500).join(';'))
-      if (at === 2_500 || at === 6_000) await dropSlot()
+      if (at === 2_500 || at === 6_000) await dropSlot(sql)
     }
   })
   expect(ops).toBe(CHANGES)

@@ -4,7 +4,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } fr
 import type { DiagnosticCode } from '../protocol/diagnostics.ts'
 import type { ReplicatorStatus } from '../protocol/messages.ts'
 import { DocsClient } from './docs-client.ts'
-import { startPostgres, type TestPostgres } from './postgres.ts'
+import { dropSlot, startPostgres, type TestPostgres } from './postgres.ts'
 import { startProxy, type Proxy } from './proxy.ts'
 
 // What happens to the replication slot and to the way to it, and what clients hold afterwards.
@@ -92,15 +92,7 @@ describe('the slot', () => {
   test('dropped while it is used', async () => {
     await startLive()
     const sql = postgres.sql()
-    await sql.unsafe(`do $$ begin
-      loop
-        perform pg_terminate_backend(active_pid) from pg_replication_slots where slot_name = 'rockpool' and active;
-        begin
-          perform pg_drop_replication_slot('rockpool');
-          exit;
-        exception when others then null;
-        end;
-      end loop; end $$`)
+    await dropSlot(sql)
     await sql`insert into docs values (1000)`
     await docs.exact()
     const after = await docs.status()

@@ -1,9 +1,8 @@
-import { spawn } from 'node:child_process'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { ROOT } from '../cli/bundle.ts'
 import { subkeyOf } from '../durable-objects/replicator/batch.ts'
 import { hash64 } from '../protocol/hash.ts'
 import type { Difference, DifferenceCode, VerifyAnswer } from '../protocol/verification.ts'
+import { runScript } from './command.ts'
 import { bucketNumber, damageOp, damageRow, damageTotals, lostOp, strayOp } from './damage.ts'
 import { bucketNames, Operator, storedPages, type Verified } from './deploys.ts'
 import { answers, startEdge, type Edge } from './edge.ts'
@@ -56,10 +55,7 @@ async function whileStopped(work: () => Promise<void> | void, bindings: Record<s
 /** The command as it is typed. */
 async function rockpool(...args: string[]): Promise<{ code: number | null; output: string }> {
   const bearer = await token(secret, 'ops', 600, { operator: true })
-  const child = spawn(process.execPath, ['cli/rockpool.mjs', 'verify', '--url', edge.url, '--token', bearer, ...args], { cwd: ROOT })
-  let output = ''
-  for (const stream of [child.stdout, child.stderr]) stream.on('data', (text: Buffer) => (output += text.toString()))
-  return { code: await new Promise((resolve) => child.once('exit', resolve)), output }
+  return runScript('cli/rockpool.mjs', 'verify', '--url', edge.url, '--token', bearer, ...args)
 }
 
 const follow = (clientId: string) => new Follower({ url: edge.url, token: () => token(secret, 'alice'), clientId })

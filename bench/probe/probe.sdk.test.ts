@@ -1,20 +1,8 @@
-import { spawn } from 'node:child_process'
-import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
+import { runScript } from '../../test/command.ts'
 import { QUESTIONS } from './questions.ts'
 
-const RUN = fileURLToPath(new URL('run.ts', import.meta.url))
-
-function probe(...args: string[]): Promise<{ code: number | null; output: string }> {
-  const child = spawn(process.execPath, [RUN, ...args], { stdio: ['ignore', 'pipe', 'pipe'] })
-  let output = ''
-  child.stdout.on('data', (text: Buffer) => (output += text.toString()))
-  child.stderr.on('data', (text: Buffer) => (output += text.toString()))
-  return new Promise((resolve, reject) => {
-    child.once('error', reject)
-    child.once('close', (code) => resolve({ code, output }))
-  })
-}
+const probe = (...args: string[]) => runScript('bench/probe/run.ts', ...args)
 
 test('every question has an answer, in workerd as well', async () => {
   const { code, output } = await probe('--quick')
