@@ -11,6 +11,8 @@ export interface BucketLog {
 }
 
 const folderOf = (directory: string, name: string): string => join(directory, 'do', `rockpool-${name}`)
+/** Workerd may be at work on it: then it is waited for. */
+const READING = { readOnly: true, timeout: 5_000 }
 const isDatabase = (file: string): boolean => /^[0-9a-f]{64}\.sqlite$/.test(file)
 
 /** The logs of all buckets that hold something, from their files. */
@@ -20,7 +22,7 @@ export function bucketLogs(directory: string): BucketLog[] {
   return readdirSync(folder)
     .filter(isDatabase)
     .flatMap((file) => {
-      const db = new DatabaseSync(join(folder, file), { readOnly: true })
+      const db = new DatabaseSync(join(folder, file), READING)
       try {
         if (db.prepare("select 1 from sqlite_master where name = 'header'").all().length === 0) return []
         const [pages] = db
@@ -42,7 +44,7 @@ export function storedBytes(directory: string, name: 'Bucket' | 'Relay' | 'Repli
   return readdirSync(folder)
     .filter(isDatabase)
     .reduce((sum, file) => {
-      const db = new DatabaseSync(join(folder, file), { readOnly: true })
+      const db = new DatabaseSync(join(folder, file), READING)
       try {
         const [row] = db.prepare('select page_count * page_size as bytes from pragma_page_count, pragma_page_size').all()
         return sum + Number(row?.bytes)

@@ -61,7 +61,7 @@ export async function startEdge(settings: EdgeSettings): Promise<Edge> {
     return readdirSync(folder)
       .filter((file) => /^[0-9a-f]{64}\.sqlite$/.test(file))
       .map((file) => {
-        const db = new DatabaseSync(join(folder, file), { readOnly: true })
+        const db = new DatabaseSync(join(folder, file), { readOnly: true, timeout: 5_000 })
         try {
           const rows = db.prepare("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE '\\_cf\\_%' ESCAPE '\\'").all()
           return { id: file.slice(0, 64), tables: rows.map((row) => String(row.name)) }
