@@ -46,7 +46,7 @@ export type ReadAnswer = { kind: 'ops'; body: string; count: number; last: OpId;
 /** The data texts of the current rows, in order of object type, id and subkey. */
 export type RowsAnswer = { kind: 'rows'; rows: string[] } | Overtaken | Gone
 
-/** What a bucket holds at a checkpoint, for a comparison. Repeated as it is until it is answered with `more: false`. */
+/** What a bucket holds at a checkpoint, for a comparison. Repeated as it is while it is answered with `more`. */
 export interface DigestRequest extends Versioned, Part {
   checkpoint: OpId
   /** Sums of so many parts of the part. */

@@ -4,10 +4,11 @@ import { directUrl } from '../durable-objects/bucket/direct-request.ts'
 import type { Environment } from '../durable-objects/environment.ts'
 import { RockpoolError } from '../protocol/errors.ts'
 import { MESSAGE_VERSION } from '../protocol/messages.ts'
-import { bucketObjectName, DEFAULT_TENANT, replicatorName } from '../protocol/names.ts'
+import { bucketObjectName, DEFAULT_TENANT } from '../protocol/names.ts'
 import type { ResolvedBucket } from '../sync-config/types.ts'
 import { tokenRules } from './auth/keys.ts'
 import { tokenOfHeader, verifyToken, type Session } from './auth/token.ts'
+import { replicatorOf } from './replicator.ts'
 import { planByHash } from './sync/plans.ts'
 
 /** Browsers cannot set headers on a WebSocket, so the token may come as a second subprotocol. This is the one that is agreed on. */
@@ -86,7 +87,7 @@ async function access(
   session: Session,
   { stream, parameters }: Query,
 ): Promise<{ buckets: ResolvedBucket[]; plan: string }> {
-  const { plan } = await env.REPLICATOR.getByName(replicatorName(DEFAULT_TENANT)).committed({ v: MESSAGE_VERSION })
+  const { plan } = await replicatorOf(env).committed({ v: MESSAGE_VERSION })
   if (plan === null)
     throw new RockpoolError('PSYNC_S2302', 'no sync config is serving yet: its first copy is not complete', { status: 503 })
   const loaded = await planByHash(env, DEFAULT_TENANT, plan)

@@ -2,11 +2,9 @@ import { Hono } from 'hono'
 import type { Environment } from '../../durable-objects/environment.ts'
 import { RockpoolError } from '../../protocol/errors.ts'
 import { MESSAGE_VERSION } from '../../protocol/messages.ts'
-import { DEFAULT_TENANT, replicatorName } from '../../protocol/names.ts'
 import { MAX_CONFIG_BYTES } from '../../sync-config/limits.ts'
+import { replicatorOf } from '../replicator.ts'
 import { flag } from './flag.ts'
-
-const replicatorOf = (env: Environment) => env.REPLICATOR.getByName(replicatorName(DEFAULT_TENANT))
 
 /** `/admin/sync-config`: what serves, and deploys of another one. */
 export const syncConfig = new Hono<{ Bindings: Environment }>()

@@ -1,10 +1,8 @@
 import { Hono } from 'hono'
 import type { Environment } from '../../durable-objects/environment.ts'
 import { MESSAGE_VERSION } from '../../protocol/messages.ts'
-import { DEFAULT_TENANT, replicatorName } from '../../protocol/names.ts'
+import { replicatorOf } from '../replicator.ts'
 import { flag } from './flag.ts'
-
-const replicatorOf = (env: Environment) => env.REPLICATOR.getByName(replicatorName(DEFAULT_TENANT))
 
 /** `/admin/verify`: source, row state and buckets are compared. POST begins it, GET says how far it is and what it has found, DELETE ends it. */
 export const verify = new Hono<{ Bindings: Environment }>()
