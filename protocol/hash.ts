@@ -5,15 +5,22 @@
 export function hash64(text: string): string {
   let a = 0xdeadbeef
   let b = 0x41c6ce57
-  for (let i = 0; i < text.length; i++) {
+  const { length } = text
+  for (let i = 0; i < length; i++) {
     const unit = text.charCodeAt(i)
     a = Math.imul(a ^ unit, 2654435761)
     b = Math.imul(b ^ unit, 1597334677)
   }
   a = mix(a ^ (b >>> 13))
   b = mix(b ^ Math.imul(a, 0x9e3779b1))
-  return (a >>> 0).toString(16).padStart(8, '0') + (b >>> 0).toString(16).padStart(8, '0')
+  return hex(a) + hex(b)
 }
+
+/** Two digits of each byte: `toString(16)` of a number above 2^31 takes longer than all the rest of the hash. */
+const BYTES = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, '0'))
+
+const byte = (n: number): string => BYTES[n & 255] ?? ''
+const hex = (n: number): string => byte(n >>> 24) + byte(n >>> 16) + byte(n >>> 8) + byte(n)
 
 function mix(h: number): number {
   h = Math.imul(h ^ (h >>> 16), 0x85ebca6b)

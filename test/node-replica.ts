@@ -164,7 +164,7 @@ export class NodeReplica {
     return new Batch(this.#counter, {
       evaluate: (table, row) =>
         this.#evaluating ? evaluateNames(this.#evaluating, table.names ?? [table], row) : { rows: [], errors: [] },
-      state: (ref, table) => this.#rows.get(ref, table.name),
+      states: ({ number, name }, keys) => this.#rows.all(number, keys, name),
       number: (bucket, definition) => this.#buckets.number(bucket, definition),
       skipped: (table, key, reason) => (this.#failure ??= new Error(`${table.name} ${key}: ${reason}`)),
     })
@@ -172,7 +172,7 @@ export class NodeReplica {
 
   #store(batch: Batch, incomplete: ReadonlyMap<string, { table: SourceTable; key: string; pending: boolean }>): void {
     this.#db.transaction(() => {
-      for (const { ref, table, state } of batch.rows.values()) this.#rows.put(ref, state, table.name)
+      this.#rows.put(batch.rows.values())
       this.#buckets.save()
       for (const { table, key, pending } of incomplete.values()) this.#tables.setIncomplete(table.number, key, pending)
     })

@@ -120,7 +120,13 @@ export class Follower {
         evaluated.push(`${table.name} ${data}`)
         return { rows: [{ bucket: 'all', definition: 'd', objectType: table.name, objectId: String(row.id), data }], errors: [] }
       },
-      state: ({ t, key }) => this.#states.get(`${t} ${key}`) ?? null,
+      states: ({ number }, keys) =>
+        new Map(
+          keys.flatMap((key) => {
+            const state = this.#states.get(`${number} ${key}`)
+            return state ? [[key, state]] : []
+          }),
+        ),
       number: () => 1,
       skipped: () => {},
     }

@@ -24,7 +24,7 @@ function sources(stored: Map<string, RowState>, skipped: string[] = []): BatchSo
       }))
       return { rows, errors: [] }
     },
-    state: (ref) => stored.get(ref.key) ?? null,
+    states: (_, keys) => new Map([...stored].filter(([key]) => keys.includes(key))),
     number: (bucket) => numbers.get(bucket) ?? (numbers.set(bucket, numbers.size + 1), numbers.size),
     skipped: (_, key, reason) => void skipped.push(`${key} ${reason}`),
   }

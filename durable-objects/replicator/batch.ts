@@ -26,8 +26,8 @@ export interface BatchTable extends TableName {
 
 export interface BatchSources {
   evaluate(table: BatchTable, row: SourceRow): EvaluatedRow
-  /** What is stored; the batch lays its own changes over it. */
-  state(ref: RowRef, table: BatchTable): RowState | null
+  /** What is stored of rows; the batch lays its own changes over it. Keys of rows that are not there are left out. */
+  states(table: BatchTable, keys: readonly string[]): ReadonlyMap<string, RowState>
   number(bucket: string, definition: string): number
   skipped(table: TableName, key: string, reason: string): void
 }
@@ -51,6 +51,8 @@ export class Batch {
   length = 0
   counter: OpId
   readonly #sources: BatchSources
+  /** What was asked for ahead of need, by table. */
+  readonly #loaded = new Map<number, Map<string, RowState | null>>()
 
   constructor(counter: OpId, sources: BatchSources) {
     this.counter = counter
@@ -58,9 +60,17 @@ export class Batch {
   }
 
   state(table: BatchTable, key: string): RowState | null {
-    const ref = { t: table.number, key }
-    const pending = this.rows.get(refText(ref))
-    return pending ? pending.state : this.#sources.state(ref, table)
+    const pending = this.rows.get(refText({ t: table.number, key }))
+    if (pending) return pending.state
+    const loaded = this.#loaded.get(table.number)?.get(key)
+    return loaded === undefined ? (this.#sources.states(table, [key]).get(key) ?? null) : loaded
+  }
+
+  /** Asks for rows that are about to change, all at once. To be called in the same turn as what changes them. */
+  load(table: BatchTable, keys: readonly string[]): void {
+    if (keys.length < 2) return
+    const states = this.#sources.states(table, keys)
+    this.#loaded.set(table.number, new Map(keys.map((key) => [key, states.get(key) ?? null])))
   }
 
   /** The row is now `row`. `image`: what may be missing from its next change. `copies`: how many equal ones there are. */
@@ -207,7 +217,7 @@ function tooLarge(data: string): boolean {
 /** The same for a PUT and its REMOVE; it tells source rows apart that yield the same type and id. */
 export const subkeyOf = (table: TableName, key: string) => hash64(`${table.schema}.${table.name}.${key}`)
 const refText = (ref: RowRef) => `${ref.t} ${ref.key}`
-const outputText = (output: Output) => JSON.stringify([output.bucket, output.type, output.id])
+const outputText = ({ bucket, type, id }: Output) => `${bucket} ${type.length} ${type} ${id}`
 
 function sameState(a: RowState | null, b: RowState): boolean {
   if (a === null) return b.outputs.length === 0 && b.image === null

@@ -5,7 +5,7 @@ import type { RowProgram } from '../../sync-config/types.ts'
 import { combinePlans } from '../../sync-config/index.ts'
 import type { TenantSettings } from '../directory/settings.ts'
 import type { Environment } from '../environment.ts'
-import { Batch, deliveredOf, MAILBOX_DEFINITION, MAILBOX_TABLE, mailboxKey, type BatchSources } from './batch.ts'
+import { Batch, deliveredOf, MAILBOX_DEFINITION, MAILBOX_TABLE, mailboxKey, type BatchSources, type BatchTable } from './batch.ts'
 import { Buckets } from './buckets.ts'
 import { Configs } from './configs.ts'
 import { Definitions } from './definitions.ts'
@@ -24,7 +24,7 @@ import { Pipeline } from './pipeline.ts'
 import { evaluateNames, Plans } from './plans.ts'
 import { Relays } from './relays.ts'
 import type { ReaderSources } from './reader.ts'
-import { RowStates } from './row-state.ts'
+import { RowStates, type RowState } from './row-state.ts'
 import { MIGRATIONS, StateStore, type State } from './storage.ts'
 import { Tables } from './tables.ts'
 import { Verification } from './verification/verification.ts'
@@ -220,13 +220,13 @@ export class Core {
 
   /** A batch over another one that is never stored, to see what it would do. */
   #trial(batch: Batch): Batch {
-    return new Batch(batch.counter, { ...this.#batchSources, state: ({ key }, table) => batch.state(table, key), skipped: () => {} })
+    return new Batch(batch.counter, { ...this.#batchSources, states: (table, keys) => statesOf(batch, table, keys), skipped: () => {} })
   }
 
   get #batchSources(): BatchSources {
     return {
       evaluate: (table, row) => evaluateNames(this.evaluation, table.names ?? [table], row),
-      state: (ref, table) => this.rows.get(ref, table.name),
+      states: (table, keys) => this.rows.all(table.number, keys, table.name),
       number: (bucket, definition) => {
         const name = definition === MAILBOX_DEFINITION ? bucket.replace(mailboxPrefix(), mailboxPrefix(this.state.seed())) : bucket
         return this.buckets.number(name, definition)
@@ -242,8 +242,8 @@ export class Core {
     const stored = this.#atomically(() => {
       for (const { ref, table, state } of batch.rows.values()) {
         this.verification.storing(ref, () => this.rows.get(ref, table.name)?.outputs ?? [], state?.outputs ?? [])
-        this.rows.put(ref, state, table.name)
       }
+      this.rows.put(batch.rows.values())
       fault('batch.rows')
       this.buckets.save()
       for (const { table, key, pending } of incomplete.values()) this.tables.setIncomplete(table.number, key, pending)
@@ -345,4 +345,13 @@ export class Core {
     resets.set(this.#tenant, reason)
     this.#ctx.abort(reason)
   }
+}
+
+function statesOf(batch: Batch, table: BatchTable, keys: readonly string[]): Map<string, RowState> {
+  return new Map(
+    keys.flatMap((key) => {
+      const state = batch.state(table, key)
+      return state ? [[key, state]] : []
+    }),
+  )
 }

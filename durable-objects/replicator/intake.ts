@@ -1,9 +1,11 @@
 import { RockpoolError } from '../../protocol/errors.ts'
-import { formatLsn, parseLsn, TableDecoder, TouchedKeys, widenXid, type CatalogTable, type PgoutputMessage } from '../../postgres/index.ts'
+import { formatLsn, parseLsn, TouchedKeys, widenXid, type CatalogTable, type PgoutputMessage } from '../../postgres/index.ts'
 import { fault } from '../faults.ts'
 import type { BatchTable } from './batch.ts'
 import { Batch } from './batch.ts'
+import { FollowedTables } from './followed-tables.ts'
 import { imageOf, keptImage } from './image.ts'
+import { keysOf, loadRows } from './row-keys.ts'
 import type { RowImage } from './row-state.ts'
 import type { PartialTransaction, Position } from './storage.ts'
 
@@ -56,8 +58,7 @@ type RowMessage = Extract<PgoutputMessage, { type: 'insert' | 'update' | 'delete
  */
 export class Intake {
   readonly #sources: IntakeSources
-  readonly #tables: ReadonlyMap<number, SourceTable>
-  readonly #decoders = new Map<number, TableDecoder>()
+  readonly #followed: FollowedTables
   readonly #prefix: string
   #position: Position | null
   #partial: PartialTransaction | null
@@ -81,7 +82,7 @@ export class Intake {
     at: { position: Position | null; partial: PartialTransaction | null },
     sources: IntakeSources,
   ) {
-    this.#tables = tables
+    this.#followed = new FollowedTables(tables)
     this.#prefix = prefix
     this.#position = at.position
     this.#partial = at.partial
@@ -142,7 +143,7 @@ export class Intake {
         this.#run(this.#commit())
         return
       case 'relation':
-        this.#relation(m)
+        if (!this.#followed.describe(m)) this.#sources.unexpected(m.oid)
         return
       case 'message':
         if (!m.transactional || m.prefix !== this.#prefix) return
@@ -273,7 +274,13 @@ export class Intake {
     this.#open = []
     this.#openBytes = 0
     let done = (tx?.seen ?? 0) - open.length
-    for (const m of open) {
+    // What was asked for belongs to one batch.
+    let loaded: Batch | null | undefined
+    for (const [i, m] of open.entries()) {
+      if (this.#batch !== loaded) {
+        loadRows(open.slice(i), this.#followed, () => this.#current())
+        loaded = this.#batch
+      }
       this.#touch(m)
       if (m.type === 'truncate') yield* this.#truncate(m.oids)
       else this.#apply(m)
@@ -290,20 +297,18 @@ export class Intake {
       this.#sources.deliver(this.#current(), new TextDecoder().decode(m.content))
       return
     }
-    const table = this.#tables.get(m.oid)
-    const decoder = this.#decoders.get(m.oid)
-    if (!table || !decoder) return
+    const followed = this.#followed.of(m.oid)
+    if (!followed) return
+    const { table, decoder } = followed
     const keyless = table.catalog.key.length === 0
+    const { key, before } = keysOf(decoder, m)
     if (m.type === 'delete') {
-      const key = decoder.key(m.key ?? m.old ?? [])
       if (keyless) this.#current().removeCopy(table, key)
       else this.#current().remove(table, key)
       this.settle(table, key, false)
       return
     }
-    const before = m.type === 'update' ? (m.key ?? m.old) : undefined
-    const key = decoder.key(m.new, before)
-    const oldKey = before ? decoder.key(before) : key
+    const oldKey = before ?? key
     const { row, missing } = decoder.row(m.new)
     const image: RowImage = imageOf(decoder, m.new)
     const batch = this.#current()
@@ -343,9 +348,10 @@ export class Intake {
 
   *#truncate(oids: readonly number[]): Generator<undefined, void> {
     const tx = this.#tx
-    for (const table of oids.flatMap((oid) => this.#tables.get(oid) ?? [])) {
+    for (const table of oids.flatMap((oid) => this.#followed.table(oid) ?? [])) {
       for (let after = ''; ;) {
         const keys = this.#sources.keys(table, after, 1_000)
+        this.#current().load(table, keys)
         for (const key of keys) this.#current().remove(table, key)
         const last = keys.at(-1)
         if (last === undefined) break
@@ -369,29 +375,11 @@ export class Intake {
       for (const oid of m.oids) touched.touchAll(oid)
       return
     }
-    const decoder = this.#decoders.get(m.oid)
-    if (!decoder) return
-    const before = m.type === 'insert' ? undefined : (m.key ?? m.old)
-    if (m.type !== 'delete') touched.touch(m.oid, decoder.key(m.new, before), 1)
-    if (before) touched.touch(m.oid, decoder.key(before), -1)
-  }
-
-  #relation(m: Extract<PgoutputMessage, { type: 'relation' }>): void {
-    const table = this.#tables.get(m.oid)
-    if (!table) {
-      this.#sources.unexpected(m.oid)
-      return
-    }
-    this.#decoders.set(
-      m.oid,
-      new TableDecoder(
-        table.catalog,
-        m.columns.map((column) => column.name),
-      ),
-    )
-    const described = m.columns.map((column) => `${column.name} ${column.typeOid}`).join()
-    const known = table.catalog.columns.map((column) => `${column.name} ${column.typeOid}`).join()
-    if (described !== known || m.schema !== table.schema || m.name !== table.name) this.#sources.unexpected(m.oid)
+    const followed = this.#followed.of(m.oid)
+    if (!followed) return
+    const { key, before } = keysOf(followed.decoder, m)
+    touched.touch(m.oid, key, m.type === 'delete' ? -1 : 1)
+    if (before !== null) touched.touch(m.oid, before, -1)
   }
 }
 

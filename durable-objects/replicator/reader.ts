@@ -225,6 +225,7 @@ export class Reader {
     const page = keys(table, '', KEYS_PER_READ)
     if (page.length === 0) return forget(table)
     intake.between((batch) => {
+      batch.load(table, page)
       for (const key of page) batch.remove(table, key)
     })
     await room()
@@ -272,6 +273,11 @@ export class Reader {
     let at = 0
     while (at < tuples.length) {
       this.#sources.intake.between((batch, settle) => {
+        const ahead = kind === 'sweep' ? [] : tuples.slice(at, at + SLICE_CHANGES)
+        batch.load(
+          table,
+          ahead.map((tuple) => decoder.key(tuple)),
+        )
         while (at < tuples.length && batch.changes < SLICE_CHANGES && batch.length < SLICE_LENGTH) {
           const tuple = tuples[at++]
           if (!tuple) continue
@@ -337,6 +343,10 @@ export class Reader {
     const steps = [...counted]
     while (steps.length > 0) {
       intake.between((batch) => {
+        batch.load(
+          table,
+          steps.slice(0, SLICE_CHANGES).map(([key]) => key),
+        )
         while (steps.length > 0 && batch.changes < SLICE_CHANGES && batch.length < SLICE_LENGTH) {
           const step = steps.shift()
           if (!step) break

@@ -1,4 +1,4 @@
-import type { Database } from '../database.ts'
+import type { Database, SqlRow } from '../database.ts'
 
 /** One thing that a source row has put into a bucket: exactly what is there now. */
 export interface Output {
@@ -50,10 +50,35 @@ function decodeOutputs(text: string, usualType: string, usualId: string | null):
   return copies === 1 ? { outputs } : { outputs, copies }
 }
 
+/** A key of one column whose text stands in it as it is. */
+const PLAIN_KEY = /^\["([^"\\]*)"\]$/
+
 /** The text of a key of one column, else null. */
 export function singleKey(key: string): string | null {
+  const plain = PLAIN_KEY.exec(key)?.[1]
+  if (plain !== undefined) return plain
   const parts = JSON.parse(key) as (string | null)[]
   return parts.length === 1 ? (parts[0] ?? null) : null
+}
+
+/** UTF-16 units of a list that is bound: it takes at most 2 MB, and one unit is up to 3 bytes. */
+const LIST_LENGTH = 400_000
+
+/** Many rows at a time: a call of SQLite takes several times as long as what it does for one row. */
+export const STATEMENTS = {
+  get: 'SELECT outputs, image FROM rows WHERE t = ? AND key = ?',
+  getAll: 'SELECT key, outputs, image FROM rows WHERE t = ? AND key IN (SELECT value FROM json_each(?))',
+  put: 'INSERT INTO rows VALUES (?, ?, ?, ?) ON CONFLICT (t, key) DO UPDATE SET outputs = excluded.outputs, image = excluded.image',
+  putAll: `INSERT INTO rows SELECT value->>0, value->>1, value->>2, value->>3 FROM json_each(?) WHERE true
+    ON CONFLICT (t, key) DO UPDATE SET outputs = excluded.outputs, image = excluded.image`,
+  delete: 'DELETE FROM rows WHERE t = ? AND key = ?',
+} as const
+
+/** A row to be stored. */
+export interface NewRowState {
+  ref: RowRef
+  table: { name: string }
+  state: RowState | null
 }
 
 export class RowStates {
@@ -67,9 +92,29 @@ export class RowStates {
   }
 
   get(ref: RowRef, usualType: string): RowState | null {
-    const row = this.#db.all('SELECT outputs, image FROM rows WHERE t = ? AND key = ?', ref.t, ref.key)[0]
-    if (!row) return null
-    const { outputs, ...copies } = decodeOutputs(String(row.outputs), usualType, singleKey(ref.key))
+    const row = this.#db.all(STATEMENTS.get, ref.t, ref.key)[0]
+    return row ? this.#stateOf(row, ref.key, usualType) : null
+  }
+
+  /** Those of the keys that there are. */
+  all(t: number, keys: readonly string[], usualType: string): Map<string, RowState> {
+    const found = new Map<string, RowState>()
+    if (keys.length === 1) {
+      const [key = ''] = keys
+      const state = this.get({ t, key }, usualType)
+      return state ? found.set(key, state) : found
+    }
+    for (const list of jsonLists(keys.map((key) => JSON.stringify(key)))) {
+      for (const row of this.#db.all(STATEMENTS.getAll, t, list)) {
+        const key = String(row.key)
+        found.set(key, this.#stateOf(row, key, usualType))
+      }
+    }
+    return found
+  }
+
+  #stateOf(row: SqlRow, key: string, usualType: string): RowState {
+    const { outputs, ...copies } = decodeOutputs(String(row.outputs), usualType, singleKey(key))
     return {
       outputs: outputs.filter(({ bucket }) => !this.#dropped(bucket)),
       ...copies,
@@ -77,19 +122,22 @@ export class RowStates {
     }
   }
 
-  /** One row written. */
-  put(ref: RowRef, state: RowState | null, usualType: string): void {
-    if (state === null || (state.outputs.length === 0 && state.image === null)) {
-      this.#db.run('DELETE FROM rows WHERE t = ? AND key = ?', ref.t, ref.key)
-      return
+  /** One row written for each. No row may come twice. */
+  put(rows: Iterable<NewRowState>): void {
+    const texts: string[] = []
+    for (const { ref, table, state } of rows) {
+      if (state === null || (state.outputs.length === 0 && state.image === null)) {
+        this.#db.run(STATEMENTS.delete, ref.t, ref.key)
+        continue
+      }
+      const outputs = encodeOutputs(state, table.name, singleKey(ref.key))
+      const image = state.image === null ? null : JSON.stringify(state.image)
+      const text = JSON.stringify([ref.t, ref.key, outputs, image])
+      // By itself: with its quotes escaped it may be too large to be bound.
+      if (text.length > LIST_LENGTH) this.#db.run(STATEMENTS.put, ref.t, ref.key, outputs, image)
+      else texts.push(text)
     }
-    this.#db.run(
-      'INSERT INTO rows VALUES (?, ?, ?, ?) ON CONFLICT (t, key) DO UPDATE SET outputs = excluded.outputs, image = excluded.image',
-      ref.t,
-      ref.key,
-      encodeOutputs(state, usualType, singleKey(ref.key)),
-      state.image === null ? null : JSON.stringify(state.image),
-    )
+    for (const list of jsonLists(texts)) this.#db.run(STATEMENTS.putAll, list)
   }
 
   /**
@@ -143,5 +191,16 @@ export class RowStates {
 
   any(t: number): boolean {
     return this.#db.all('SELECT 1 FROM rows WHERE t = ? LIMIT 1', t).length > 0
+  }
+}
+
+/** JSON texts as JSON lists that can be bound. */
+function* jsonLists(texts: readonly string[]): Iterable<string> {
+  for (let at = 0; at < texts.length;) {
+    const from = at
+    for (let length = 0; at < texts.length && (at === from || length + (texts[at]?.length ?? 0) <= LIST_LENGTH); at++) {
+      length += (texts[at]?.length ?? 0) + 1
+    }
+    yield `[${texts.slice(from, at).join(',')}]`
   }
 }

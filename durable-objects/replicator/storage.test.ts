@@ -86,7 +86,7 @@ test('no statement of the way of a change scans a table', () => {
         rows: [{ bucket: `b${String(row.group)}`, definition: 'd', objectType: 'items', objectId: '1', data: JSON.stringify(row) }],
         errors: [],
       }),
-      state: (ref) => rows.get(ref, table.name),
+      states: ({ number, name }, keys) => rows.all(number, keys, name),
       number: (bucket, definition) => buckets.number(bucket, definition),
       skipped: () => {},
     })
@@ -94,7 +94,7 @@ test('no statement of the way of a change scans a table', () => {
     else batch.remove(table, '["1"]')
     batch.deliver('mailbox#x', n)
     recorded.transaction(() => {
-      for (const each of batch.rows.values()) rows.put(each.ref, each.state, table.name)
+      rows.put(batch.rows.values())
       buckets.save()
       tables.setIncomplete(1, '["1"]', n < 3)
       tables.setIncomplete(1, '["2"]', n === 3)

@@ -54,7 +54,7 @@ class Source {
   batch(): Batch {
     return new Batch(0, {
       evaluate: () => ({ rows: [], errors: [] }),
-      state: (ref) => this.stored.get(ref.key) ?? null,
+      states: (_, keys) => new Map([...this.stored].filter(([key]) => keys.includes(key))),
       number: () => 1,
       skipped: () => {},
     })
@@ -231,7 +231,8 @@ event_definitions:
   function batch(source: Source, skipped: string[] = []): Batch {
     return new Batch(0, {
       evaluate: (of, row) => evaluateNames(plan, [of, of], row),
-      state: (ref) => (ref.t === MAILBOX_TABLE.number ? (source.stored.get(ref.key) ?? null) : null),
+      states: ({ number }, keys) =>
+        new Map(number === MAILBOX_TABLE.number ? [...source.stored].filter(([key]) => keys.includes(key)) : []),
       number: () => 1,
       skipped: (_, key, why) => void skipped.push(`${key} ${why}`),
     })

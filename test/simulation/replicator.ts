@@ -144,7 +144,7 @@ export class SimReplicator {
     const rows = new RowStates(this.#db)
     const batch = new Batch(this.#stored.counter, {
       evaluate: (table, row) => evaluate(table.name, row),
-      state: (ref, table) => rows.get(ref, table.name),
+      states: ({ number, name }, keys) => rows.all(number, keys, name),
       number: (bucket, definition) => this.#buckets.number(bucket, definition),
       skipped: () => {},
     })
@@ -175,7 +175,7 @@ export class SimReplicator {
       part = 0
     }
     const stored = this.#db.transaction(() => {
-      for (const { ref, table, state } of batch.rows.values()) rows.put(ref, state, table.name)
+      rows.put(batch.rows.values())
       this.#buckets.save()
       const commits = switches || (final && this.#stored.sliced)
       // What is stored of the source is in `#stored` here.
