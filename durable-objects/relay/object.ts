@@ -30,6 +30,7 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
   #replicator: { socket: WebSocket; state: ReplicatorAttachment; acknowledged: number } | null = null
   #linger: ReturnType<typeof setTimeout> | null = null
   #awake: ReturnType<typeof setInterval> | null = null
+  #looking = false
 
   constructor(ctx: DurableObjectState, env: Environment) {
     super(ctx, env)
@@ -45,8 +46,7 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
         state.sent += Buffer.byteLength(text)
         this.#saveStream(socket, state)
         sendQuietly(socket, text)
-        // Behind this there may be nothing owed any more.
-        queueMicrotask(() => this.#stayAwake())
+        this.#stayAwakeSoon()
       },
       hasCredit: (socket) => {
         const state = this.#streams.get(socket)
@@ -243,6 +243,16 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
   /** Streams are here and the replicator is not. */
   get #alone(): boolean {
     return this.#streams.size > 0 && this.#replicator === null
+  }
+
+  /** Behind what is being sent there may be nothing owed any more. Once for all that is sent in one turn: it looks at every stream. */
+  #stayAwakeSoon(): void {
+    if (this.#looking) return
+    this.#looking = true
+    queueMicrotask(() => {
+      this.#looking = false
+      this.#stayAwake()
+    })
   }
 
   /**

@@ -158,7 +158,11 @@ export const RULES: Rule[] = [
   relayWiring('a relay does not sleep while it owes something', ['this.#busy > 0 || this.#machine.owing', 'this.#busy > 0']),
 
   // The stream.
-  view('I7: a lookup that has changed is read again', ['if (lookup) lookup.valid = false', '']),
+  view('I7: a lookup that has changed is read again', ['lookup.valid = false\n        this.version++', '']),
+  view('I7: what followed from a lookup that has changed is not told again', [
+    'lookup.valid = false\n        this.version++',
+    'lookup.valid = false',
+  ]),
   view('ops that came along follow without a hole', [
     'if (ops === null || !known) this.dropTail(bucket)',
     'if (ops === null || !known) continue',
@@ -175,5 +179,6 @@ export const RULES: Rule[] = [
   emit('a bucket that is not in the first checkpoint starts anew', ['if (!entries.has(bucket)) this.#forget(bucket)', 'continue']),
   emit('a read that is overtaken completes nothing', ["if (answer.kind !== 'ops') {", "if (answer.kind !== 'ops') {\n        return sent"]),
   emit('an interrupted checkpoint is followed by a diff', [' && this.#done)', ')']),
-  stream('a new upstream knows of no subscription', ['view.subscribed.clear()', '']),
+  stream('a new upstream knows of no subscription', ['view.unsubscribed()', '']),
+  view('behind a new upstream everything is subscribed again', ['this.subscribed.clear()\n    this.version++', 'this.subscribed.clear()']),
 ]

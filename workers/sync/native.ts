@@ -120,9 +120,9 @@ export class NativeStream implements SocketProtocol {
   /** `WebSocket.send` neither blocks nor reports: only the client's credit keeps a slow one from filling our memory. */
   async #until(allowed: () => boolean): Promise<void> {
     this.#held.set('transport', this.#credit.outstanding)
-    const late = new RockpoolError('ROCKPOOL_CREDIT', `no credit came for ${CREDIT_SECONDS} seconds`)
     while (!allowed() && !this.#stop.signal.aborted) {
-      const timer = setTimeout(() => this.#end(late), CREDIT_SECONDS * 1_000)
+      const late = () => this.#end(new RockpoolError('ROCKPOOL_CREDIT', `no credit came for ${CREDIT_SECONDS} seconds`))
+      const timer = setTimeout(late, CREDIT_SECONDS * 1_000)
       await new Promise<void>((resolve) => (this.#credited = resolve))
       clearTimeout(timer)
       this.#held.set('transport', this.#credit.outstanding)

@@ -23,6 +23,8 @@ export class Resolver {
   readonly #view: View
   #seq = 0
   #plan: LoadedPlan | null = null
+  /** The last answer, and what it followed from: most checkpoints change nothing of that. */
+  #last: { plan: LoadedPlan; claims: StreamInput['claims']; version: number; resolved: Resolved } | null = null
 
   constructor(input: StreamInput, ports: StreamPorts, view: View) {
     this.#input = input
@@ -36,11 +38,14 @@ export class Resolver {
     for (;;) {
       const plan = await this.#load()
       if (!plan) return null
+      const last = this.#last
+      const { claims } = this.#input
+      if (last?.plan === plan && last.claims === claims && last.version === view.version) return last.resolved
       const mailbox = mailboxOf(this.#input, plan)
       const program = plan.request(this.#context())
-      const resolution = program.resolve((bucket) => this.#validRows(bucket))
+      const resolution = program.resolve((bucket) => view.rows(bucket))
       const need = [...resolution.need]
-      if (!this.#validRows(mailbox)) need.push(mailbox)
+      if (!view.rows(mailbox)) need.push(mailbox)
       const wanted = new Set([...resolution.lookups, mailbox])
       const complete = resolution.need.length === 0
       if (complete) for (const { bucket } of resolution.buckets) wanted.add(bucket)
@@ -50,7 +55,11 @@ export class Resolver {
         if (!(await this.#subscribe(upstream, add, remove))) return null
         continue
       }
-      if (need.length === 0) return { ...resolution, writeCheckpoint: this.#writeCheckpoint(mailbox) }
+      if (need.length === 0) {
+        const resolved = { ...resolution, writeCheckpoint: this.#writeCheckpoint(mailbox) }
+        this.#last = { plan, claims, version: view.version, resolved }
+        return resolved
+      }
       if (!(await this.#readRows(upstream, need))) return null
     }
   }
@@ -67,11 +76,6 @@ export class Resolver {
         priority: each.override_priority,
       })),
     }
-  }
-
-  #validRows(bucket: string): string[] | undefined {
-    const known = this.#view.rows.get(bucket)
-    return known?.valid && this.#view.subscribed.has(bucket) ? known.rows : undefined
   }
 
   async #load(): Promise<LoadedPlan | null> {
@@ -105,7 +109,7 @@ export class Resolver {
     for (const [i, bucket] of need.entries()) {
       const answer = answers[i]
       if (answer === undefined || answer.kind === 'overtaken') continue
-      view.rows.set(bucket, { rows: answer.kind === 'rows' ? answer.rows : [], valid: true })
+      view.setRows(bucket, answer.kind === 'rows' ? answer.rows : [])
     }
     if (answers.every((answer) => answer.kind !== 'overtaken')) return true
     // The next message brings a newer checkpoint.
@@ -118,7 +122,7 @@ export class Resolver {
   /** Markers may commit in another order than they were numbered. */
   #writeCheckpoint(mailbox: string): string | null {
     let highest: bigint | null = null
-    for (const row of this.#validRows(mailbox) ?? []) {
+    for (const row of this.#view.rows(mailbox) ?? []) {
       const { n }: { n: string } = JSON.parse(row)
       if (highest === null || BigInt(n) > highest) highest = BigInt(n)
     }

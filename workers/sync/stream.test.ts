@@ -114,11 +114,11 @@ class Setting {
   }
 
   start(request: StreamRequest = {}): void {
-    const plan: LoadedPlan = {
-      hash: 'p',
+    const plan = (hash: string): LoadedPlan => ({
+      hash,
       ...{ definitions: [], tables: [], reads: () => true, evaluateRow: () => ({ rows: [], errors: [] }) },
       request: () => ({ resolve: (rows) => this.program(rows) }),
-    }
+    })
     const line = async (value: SyncLine) => {
       this.stop.signal.throwIfAborted()
       this.lines.push(value)
@@ -131,7 +131,7 @@ class Setting {
           this.relays.push(new Relay(this))
           return this.relay.upstream()
         },
-        plan: async () => plan,
+        plan: async (hash) => plan(hash),
         pause: () => new Promise((resolve) => setImmediate(resolve)),
         read: async (bucket, after, checkpoint) => {
           this.reads.push(bucket)
@@ -420,6 +420,7 @@ describe('a stream', () => {
     s.start()
     await s.sent()
     priority = 1
+    s.plan = 'q'
     s.relay.push(null, [])
     expect(await s.sent()).toEqual([])
     s.relay.push(null, s.write({ b: [['z', '{}']] }))
@@ -434,11 +435,13 @@ describe('a stream', () => {
     s.program = () => buckets({ a: 3, b: 3 })
     s.start()
     await s.sent()
+    s.plan = 'q'
     s.program = () => ({ ...buckets({ b: 3 }), streams: [{ name: 'other', is_default: false, errors: [] }] })
     s.relay.push(null, s.write({ b: [['z', '{}']] }))
     const lines = await s.sent()
     expect(brief(lines)).toEqual(['checkpoint 3: b', 'data b 2-3: 1', 'complete 3'])
     expect(lines[0]).toMatchObject({ checkpoint: { streams: [{ name: 'other' }] } })
+    s.plan = 'r'
     s.program = () => ({ ...buckets({ a: 3, b: 3 }), streams: [{ name: 'other', is_default: false, errors: [] }] })
     s.relay.push(null, [])
     expect(brief(await s.sent())).toEqual(['diff 3: +a -', 'data a 0-1: 1', 'complete 3'])

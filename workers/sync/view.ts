@@ -21,8 +21,10 @@ export class View {
   plan: string | null = null
   readonly states = new Map<string, BucketState>()
   readonly subscribed = new Set<string>()
+  /** Another one whenever what buckets follow from has changed: rows of lookups, or what is subscribed. */
+  version = 0
   /** Lookup buckets: their rows, and whether these are right at the checkpoint. */
-  readonly rows = new Map<string, { rows: string[]; valid: boolean }>()
+  readonly #rows = new Map<string, { rows: string[]; valid: boolean }>()
   readonly #names = new Map<string, string>()
   /** Per bucket the ops since it was last sent completely, without a hole. */
   readonly #tails = new Map<string, Tail>()
@@ -33,17 +35,36 @@ export class View {
     this.#onTails = onTails
   }
 
+  /** Rows of a lookup bucket, undefined when they must be read. */
+  rows(bucket: string): string[] | undefined {
+    const known = this.#rows.get(bucket)
+    return known?.valid && this.subscribed.has(bucket) ? known.rows : undefined
+  }
+
+  setRows(bucket: string, rows: string[]): void {
+    this.#rows.set(bucket, { rows, valid: true })
+    this.version++
+  }
+
   subscribe(bucket: string): void {
+    this.version++
     this.subscribed.add(bucket)
     this.#names.set(bucketHash(bucket), bucket)
   }
 
   unsubscribe(bucket: string): void {
+    this.version++
     this.subscribed.delete(bucket)
     this.#names.delete(bucketHash(bucket))
     this.states.delete(bucket)
-    this.rows.delete(bucket)
+    this.#rows.delete(bucket)
     this.dropTail(bucket)
+  }
+
+  /** A new upstream knows of none; what is known of buckets stays. */
+  unsubscribed(): void {
+    this.subscribed.clear()
+    this.version++
   }
 
   apply(frame: RelayFrame): void {
@@ -55,8 +76,11 @@ export class View {
       const known = this.states.get(bucket)
       this.states.set(bucket, { count, checksum, last })
       if (known && sameState(known, { count, checksum, last })) continue
-      const lookup = this.rows.get(bucket)
-      if (lookup) lookup.valid = false
+      const lookup = this.#rows.get(bucket)
+      if (lookup) {
+        lookup.valid = false
+        this.version++
+      }
       const tail = this.#tails.get(bucket)
       if (!tail) continue
       if (ops === null || !known) this.dropTail(bucket)
