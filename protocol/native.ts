@@ -1,11 +1,12 @@
 import type { StreamRequest } from './lines.ts'
 
 /**
- * The native WebSocket of `/sync/stream`: text frames only. The client's first frame is `open`. The server's frames are sync lines
- * (see `lines.ts`) or an error before close.
+ * The native WebSocket of `/sync/stream`: text frames only. The client's first frame is `open`. The server's frames are a sync line each
+ * (see `lines.ts`), or several, or an error before close.
  */
 export type ClientFrame =
-  | { open: StreamRequest; token: string; credit?: number }
+  /** `joined`: short lines may come together in one frame, with a line feed between them. */
+  | { open: StreamRequest; token: string; credit?: number; joined?: boolean }
   /** More bytes that the server may send; adds to what is left. */
   | { credit: number }
   /** Renews the authorisation without reconnecting. It must be of the same user. */

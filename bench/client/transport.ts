@@ -99,11 +99,12 @@ function native(options: OpenRequest, events: LineEvents, ended: (why: string) =
   const upgrade = ['Connection: Upgrade', 'Upgrade: websocket', 'Sec-WebSocket-Version: 13', `Sec-WebSocket-Key: ${key}`]
   socket.write(`GET /sync/stream HTTP/1.1\r\nHost: ${hostname}:${port}\r\n${upgrade.join('\r\n')}\r\n\r\n`)
   const scanner = new Scanner('json', events, options.verify)
+  const feed = lines(scanner)
   let untold = 0
   const send = (frame: object): void => void socket.write(textFrame(JSON.stringify(frame)))
   const frames = frameParser({
     part: (bytes) => {
-      scanner.feed(bytes)
+      feed(bytes)
       untold += bytes.length
       if (untold < GIVE_BACK) return
       send({ credit: untold })
@@ -127,7 +128,7 @@ function native(options: OpenRequest, events: LineEvents, ended: (why: string) =
       socket.destroy()
       return
     }
-    send({ open: options.request, token: options.token, credit: CREDIT })
+    send({ open: options.request, token: options.token, credit: CREDIT, joined: true })
     const more = rest.subarray(end + 4)
     rest = null
     frames(more)

@@ -5,18 +5,19 @@ import type { StreamRequest } from '../../protocol/lines.ts'
 import { MAX_BODY_BYTES, MAX_FRAME_BYTES } from './limits.ts'
 
 const credit = z.int().min(1)
-const open = z.strictObject({ open: z.unknown(), token: z.string(), credit: credit.optional() })
+const open = z.strictObject({ open: z.unknown(), token: z.string(), credit: credit.optional(), joined: z.boolean().optional() })
 const later = z.union([z.strictObject({ credit }), z.strictObject({ token: z.string() })])
 
 export type LaterFrame = z.infer<typeof later>
 
 /** The client's first frame. Throws ROCKPOOL_CLIENT_FRAME, and PSYNC_S2001 for a request that is not valid. */
-export function openFrame(data: unknown): { request: StreamRequest; token: string; credit: number } {
+export function openFrame(data: unknown): { request: StreamRequest; token: string; credit: number; joined: boolean } {
   const parsed = open.safeParse(json(data, MAX_BODY_BYTES))
   if (!parsed.success || parsed.data.open === undefined) {
     throw new RockpoolError('ROCKPOOL_CLIENT_FRAME', 'the first frame must be {"open": <request>, "token": "…", "credit": <bytes>}')
   }
-  return { request: streamRequest(parsed.data.open), token: parsed.data.token, credit: parsed.data.credit ?? 0 }
+  const { open: request, token, credit = 0, joined = false } = parsed.data
+  return { request: streamRequest(request), token, credit, joined }
 }
 
 /** Throws ROCKPOOL_CLIENT_FRAME. */

@@ -4,12 +4,12 @@ import type { Session } from '../auth/token.ts'
 import { bsonLines } from './bson-lines.ts'
 import { Budget, ended, streamSettings } from './budget.ts'
 import { Held } from './held.ts'
+import { joinedLines } from './joined.ts'
 import { Keepalive } from './keepalive.ts'
 import { FIRST_LINE_SECONDS, RESPONSE_BUFFER_BYTES } from './limits.ts'
 import { ndjsonLines, nestedLines } from './lines.ts'
 import { BSON, negotiate } from './negotiate.ts'
 import { objectPorts } from './objects.ts'
-import type { LineSink } from './ports.ts'
 import { runStream } from './stream.ts'
 
 /**
@@ -41,12 +41,7 @@ export async function streamResponse(
     budget.bytes(bytes.length)
     body.write(bytes)
   }
-  const lines: LineSink = {
-    signal: stop.signal,
-    room: () => body.room(),
-    send: (line) => write(encoder.line(line)),
-    data: (line) => write(encoder.data(line)),
-  }
+  const lines = joinedLines(encoder, (each) => Buffer.concat(each), { signal: stop.signal, room: () => body.room(), write })
   runStream({ request, claims: session.claims, user: session.user }, objectPorts(env, tenant, lines, budget, body.held)).catch(
     (error: unknown) => {
       keepalive.stop()

@@ -30,6 +30,9 @@ export const ndjsonLines: LineEncoder<Uint8Array> = {
   data: (line) => encoder.encode(`${dataText(line)}\n`),
 }
 
+/** Lines as texts, for frames of a WebSocket. */
+export const textLines: LineEncoder<string> = { line: lineText, data: dataText }
+
 /** The same for clients that do not ask for `raw_data`: the row of an op is an object inside the line, not a text. */
 export const nestedLines: LineEncoder<Uint8Array> = {
   line: ndjsonLines.line,

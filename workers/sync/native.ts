@@ -15,15 +15,15 @@ import { Budget, ended, streamSettings } from './budget.ts'
 import { Credit } from './credit.ts'
 import { laterFrame, openFrame } from './frames.ts'
 import { Held } from './held.ts'
+import { joinedLines } from './joined.ts'
 import { Keepalive } from './keepalive.ts'
 import { CREDIT_SECONDS } from './limits.ts'
-import { dataText, lineText } from './lines.ts'
+import { lineText, textLines } from './lines.ts'
 import { objectPorts, type ObjectPorts } from './objects.ts'
-import type { LineSink } from './ports.ts'
 import { runStream, type StreamInput } from './stream.ts'
 import type { SocketProtocol } from './web-socket.ts'
 
-/** The native protocol of the WebSocket: sync lines as text frames, paced by the client's credit. */
+/** The native protocol of the WebSocket: sync lines in text frames, paced by the client's credit. */
 export class NativeStream implements SocketProtocol {
   readonly #env: Environment
   readonly #tenant: string
@@ -60,10 +60,10 @@ export class NativeStream implements SocketProtocol {
     if (this.#stop.signal.aborted) return
     const rules = tokenRules(this.#env)
     if (!this.#opening) {
-      const { request, token, credit } = openFrame(data)
+      const { request, token, credit, joined } = openFrame(data)
       this.#credit.add(credit)
       this.#opening = verifyToken(token, rules)
-      return this.#open(request, await this.#opening)
+      return this.#open(request, await this.#opening, joined)
     }
     const frame = laterFrame(data)
     if ('credit' in frame) {
@@ -90,7 +90,7 @@ export class NativeStream implements SocketProtocol {
     this.#ports?.again()
   }
 
-  async #open(request: StreamInput['request'], session: Session): Promise<void> {
+  async #open(request: StreamInput['request'], session: Session, joined: boolean): Promise<void> {
     if (this.#stop.signal.aborted) return
     this.#session = session
     const budget = new Budget(streamSettings(this.#env), () => this.#end(ended('the stream has used up its budget')))
@@ -106,12 +106,8 @@ export class NativeStream implements SocketProtocol {
       budget.bytes(bytes)
       this.#send(text)
     }
-    const lines: LineSink = {
-      signal: this.#stop.signal,
-      room: () => this.#until(() => this.#credit.hasRoom),
-      send: (line) => write(lineText(line)),
-      data: (line) => write(dataText(line)),
-    }
+    const output = { signal: this.#stop.signal, room: () => this.#until(() => this.#credit.hasRoom), write }
+    const lines = joinedLines(textLines, (each) => each.join('\n'), output, joined ? undefined : 0)
     this.#input = { request, claims: session.claims, user: session.user }
     this.#ports = objectPorts(this.#env, this.#tenant, lines, budget, this.#held)
     await runStream(this.#input, this.#ports)

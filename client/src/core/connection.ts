@@ -59,7 +59,7 @@ export class Connection {
     const stop = (): void => over.resolve()
     signal.addEventListener('abort', stop)
     alive()
-    socket.onopen = () => this.#send({ open: this.#options.request, token: this.#options.token, credit: CREDIT })
+    socket.onopen = () => this.#send({ open: this.#options.request, token: this.#options.token, credit: CREDIT, joined: true })
     socket.onmessage = ({ data }: MessageEvent<unknown>) => {
       alive()
       if (typeof data !== 'string') return
@@ -68,13 +68,15 @@ export class Connection {
       queued += bytes
       giveBack()
       work = work.then(async () => {
-        if (signal.aborted) return
-        const line = parse(data)
-        if ('error' in line) {
-          problem = new ProblemError(line.error.code, line.error.message)
-          return
+        for (const text of data.split('\n')) {
+          if (signal.aborted) return
+          const line = parse(text)
+          if ('error' in line) {
+            problem = new ProblemError(line.error.code, line.error.message)
+            return
+          }
+          await this.#options.line(line)
         }
-        await this.#options.line(line)
         queued -= bytes
         giveBack()
       })
