@@ -16,9 +16,8 @@ const SCANS: Record<string, readonly string[]> = {
     'SELECT last_op, total_count, total_checksum, total_bytes, bytes, committed FROM pages ORDER BY last_op DESC LIMIT 1',
   ],
   replicator: [
-    'SELECT batch FROM outbox ORDER BY batch DESC LIMIT 1',
-    // Once, when the object starts; all but the outbox are small, and the outbox is what has not been answered yet.
-    'SELECT batch FROM outbox WHERE part = 0 ORDER BY batch',
+    // Once, when the object starts; all are small: the outbox is what has not been answered yet, and 16 rows.
+    'SELECT slot, batch FROM outbox_slots WHERE batch > ? ORDER BY batch, part',
     'SELECT bucket, serial FROM watchers',
     'SELECT key, value FROM state',
     'SELECT name, serial FROM relays',

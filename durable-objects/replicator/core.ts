@@ -108,7 +108,7 @@ export class Core {
       digest: async (bucket, request) => env.BUCKET.getByName(await bucketObjectName(tenant, bucket)).digest(request),
       mend: async (bucket, request) => env.BUCKET.getByName(await bucketObjectName(tenant, bucket)).mend(request),
     })
-    this.#outbox = new Outbox(this.db)
+    this.#outbox = new Outbox(this.db, this.state.get('commit').batch)
     this.dispatcher = new Dispatcher(env, tenant, ({ bucket, error }) =>
       this.diagnostics.add({ code: 'ROCKPOOL_BUCKET_FAILING', key: bucket, reason: error }),
     )
@@ -298,7 +298,7 @@ export class Core {
     const notice = length <= KEPT_NOTICE_LENGTH ? { previous: commit.previous, parts: frames } : null
     const switched = commit.plan !== this.state.get('commit').plan
     this.#atomically(() => {
-      this.state.set('commit', { committed: commit.checkpoint, plan: commit.plan, notice })
+      this.state.set('commit', { committed: commit.checkpoint, plan: commit.plan, notice, batch: commit.upTo })
       fault('commit.state')
       this.#outbox.drop(commit.upTo)
       fault('commit.drop')

@@ -47,26 +47,38 @@ interface Head {
 
 /** A stored value takes 2 MB at most, and a UTF-16 unit 3 bytes. */
 const PART_LENGTH = 500_000
+/** Slots that are written over again and again; what a large transaction needs beyond them is deleted behind it. */
+const KEPT_SLOTS = 16
 
 export const STATEMENTS = {
-  insert: 'INSERT INTO outbox VALUES (?, ?, ?)',
-  body: 'SELECT body FROM outbox WHERE batch = ? ORDER BY part',
-  newest: 'SELECT batch FROM outbox ORDER BY batch DESC LIMIT 1',
-  drop: 'DELETE FROM outbox WHERE batch <= ?',
-  /** At the start of an object, when the outbox is what a crash left. */
-  batches: 'SELECT batch FROM outbox WHERE part = 0 ORDER BY batch',
+  slots: 'SELECT slot, batch FROM outbox_slots WHERE batch > ? ORDER BY batch, part',
+  put: 'INSERT INTO outbox_slots VALUES (?, ?, ?, ?) ON CONFLICT (slot) DO UPDATE SET batch = excluded.batch, part = excluded.part, body = excluded.body',
+  body: 'SELECT body FROM outbox_slots WHERE slot = ?',
+  delete: 'DELETE FROM outbox_slots WHERE slot > ? AND batch <= ?',
 } as const
 
-/** A batch is one text, `<head as JSON>\n<bodies>`, cut into parts. One row written for a batch of up to 0.5 MB. */
+/**
+ * A batch is one text, `<head as JSON>\n<bodies>`, cut into parts, one in a slot. A slot whose batch is committed is written over by a later one and never
+ * emptied: one row written for a batch of up to 0.5 MB, and none when it is dropped. What is committed is stored with the commit.
+ */
 export class Outbox {
   readonly #db: Database
+  /** Slots of each batch that is not committed, in order of batches and parts. */
+  readonly #batches = new Map<number, number[]>()
+  readonly #used = new Set<number>()
   #nextId: number
   /** The batch read last: at recovery its buckets ask for it one after the other. */
   #read: { id: number; text: string } | null = null
 
-  constructor(db: Database) {
+  /** `dropped`: the newest batch that is committed, 0 for none. */
+  constructor(db: Database, dropped: number) {
     this.#db = db
-    this.#nextId = Number(db.all('SELECT coalesce(max(batch), 0) AS id FROM outbox')[0]?.id ?? 0) + 1
+    this.#nextId = dropped + 1
+    for (const row of db.all(STATEMENTS.slots, dropped)) {
+      const id = Number(row.batch)
+      this.#take(id, Number(row.slot))
+      this.#nextId = id + 1
+    }
   }
 
   /** To be called inside the transaction that stores the batch. */
@@ -81,7 +93,7 @@ export class Outbox {
       appends: bodies.map(({ bucket, append: a, body }) => [bucket, a.first, a.last, a.count, a.checksum, body.length]),
     }
     const text = `${JSON.stringify(head)}\n${bodies.map((each) => each.body).join('')}`
-    for (const [part, piece] of pieces(text).entries()) this.#db.run(STATEMENTS.insert, id, part, piece)
+    for (const [part, piece] of pieces(text).entries()) this.#db.run(STATEMENTS.put, this.#take(id, this.#free), id, part, piece)
     const appends = bodies.map(({ bucket, append: a, body }) => ({
       ...{ bucket, first: a.first, last: a.last, count: a.count, checksum: a.checksum },
       ...{ body: () => body, length: body.length },
@@ -91,8 +103,7 @@ export class Outbox {
 
   /** What a crash left behind, oldest first; bodies stay in storage until they are wanted. */
   recover(): StoredBatch[] {
-    const ids = this.#db.all(STATEMENTS.batches).map((row) => Number(row.batch))
-    return ids.map((id) => {
+    return [...this.#batches.keys()].map((id) => {
       const { head, start } = headOf(this.#text(id))
       let at = start
       const appends = head.appends.map(([bucket, first, last, count, checksum, length]) => {
@@ -104,25 +115,44 @@ export class Outbox {
     })
   }
 
-  /** The decode state of the newest batch; null when there is none. */
+  /** The decode state of the newest batch; null when all are committed: then it is stored with the commit. */
   decode(): StoredDecode | null {
-    const row = this.#db.all(STATEMENTS.newest)[0]
-    if (!row) return null
-    return headOf(this.#text(Number(row.batch))).head.decode ?? null
+    const newest = [...this.#batches.keys()].at(-1)
+    return newest === undefined ? null : (headOf(this.#text(newest)).head.decode ?? null)
   }
 
-  /** To be called inside the transaction that commits them: all batches up to this one. */
+  /** To be called inside the transaction that commits them, and stores that: all batches up to this one. */
   drop(upTo: number): void {
-    this.#db.run(STATEMENTS.drop, upTo)
+    let beyond = false
+    for (const [id, slots] of this.#batches) {
+      if (id > upTo) break
+      this.#batches.delete(id)
+      for (const slot of slots) {
+        this.#used.delete(slot)
+        beyond ||= slot > KEPT_SLOTS
+      }
+    }
+    if (beyond) this.#db.run(STATEMENTS.delete, KEPT_SLOTS, upTo)
     this.#read = null
+  }
+
+  /** The lowest slot that may be written over. */
+  get #free(): number {
+    for (let slot = 1; ; slot++) if (!this.#used.has(slot)) return slot
+  }
+
+  #take(id: number, slot: number): number {
+    this.#used.add(slot)
+    const slots = this.#batches.get(id)
+    if (slots) slots.push(slot)
+    else this.#batches.set(id, [slot])
+    return slot
   }
 
   #text(id: number): string {
     if (this.#read?.id === id) return this.#read.text
-    const text = this.#db
-      .all(STATEMENTS.body, id)
-      .map((row) => String(row.body))
-      .join('')
+    const slots = this.#batches.get(id) ?? []
+    const text = slots.flatMap((slot) => this.#db.all(STATEMENTS.body, slot).map((row) => String(row.body))).join('')
     this.#read = { id, text }
     return text
   }

@@ -9,7 +9,7 @@ import { MIGRATIONS } from './storage.ts'
 
 function outbox(db = testDatabase()): { outbox: Outbox; db: ReturnType<typeof testDatabase> } {
   migrate(db, MIGRATIONS)
-  return { outbox: new Outbox(db), db }
+  return { outbox: new Outbox(db, 0), db }
 }
 
 const append = (first: number, ...texts: string[]): Append => ({
@@ -113,25 +113,47 @@ describe('the outbox', () => {
     ]
     const plain = (batches: StoredBatch[]) =>
       batches.map((batch) => ({ ...batch, appends: batch.appends.map((a) => ({ ...a, body: a.body() })) }))
-    const recovered = new Outbox(db).recover()
-    expect(plain(recovered)).toEqual(plain(stored))
-    new Outbox(db).drop(stored[0]?.id ?? 0)
-    expect(plain(new Outbox(db).recover())).toEqual(plain(stored.slice(1)))
+    expect(plain(new Outbox(db, 0).recover())).toEqual(plain(stored))
+    const dropped = stored[0]?.id ?? 0
+    expect(plain(new Outbox(db, dropped).recover())).toEqual(plain(stored.slice(1)))
+    // What was dropped is written over, and what was not is not.
+    const after = new Outbox(db, dropped)
+    stored.push(after.add({ last: 41, final: true, plan: 'p', decode, appends: new Map([[7, append(41, 'x'.repeat(1_200_000))]]) }))
+    expect(plain(new Outbox(db, dropped).recover())).toEqual(plain(stored.slice(1)))
   })
 
-  test('a small batch is one row written', () => {
+  const changes = (db: ReturnType<typeof testDatabase>) => Number(db.all('SELECT total_changes() AS n')[0]?.n)
+  const slots = (db: ReturnType<typeof testDatabase>) => Number(db.all('SELECT count(*) AS n FROM outbox_slots')[0]?.n)
+
+  test('a small batch is one row written, and none when it is dropped; slots are used again', () => {
     const { outbox: box, db } = outbox()
-    const before = Number(db.all('SELECT total_changes() AS n')[0]?.n)
-    box.add({
-      last: 3,
-      final: true,
-      plan: null,
-      decode,
-      appends: new Map([
-        [1, append(1, 'a', 'b')],
-        [2, append(3, 'c')],
-      ]),
-    })
-    expect(Number(db.all('SELECT total_changes() AS n')[0]?.n) - before).toBe(1)
+    const before = changes(db)
+    for (let n = 1; n <= 100; n++) {
+      const appends = new Map([
+        [1, append(3 * n - 2, 'a', 'b')],
+        [2, append(3 * n, 'c')],
+      ])
+      const { id } = box.add({ last: 3 * n, final: true, plan: null, decode, appends })
+      if (n % 4 === 0) box.drop(id)
+    }
+    expect(changes(db) - before).toBe(100)
+    expect(slots(db)).toBe(4)
+  })
+
+  test('a large transaction takes its room back with it, and ids go on behind what was dropped', () => {
+    const { outbox: box, db } = outbox()
+    const large = (last: number) =>
+      box.add({ last, final: false, plan: null, decode, appends: new Map([[1, append(last, 'x'.repeat(1_100_000))]]) })
+    const ids = Array.from({ length: 10 }, (_, i) => large(i + 1).id)
+    expect(slots(db)).toBe(30)
+    box.drop(ids[4] ?? 0)
+    expect(slots(db)).toBe(30)
+    box.drop(ids[9] ?? 0)
+    expect(slots(db)).toBe(16)
+    const next = new Outbox(db, ids[9] ?? 0)
+    expect(next.recover()).toEqual([])
+    expect(next.decode()).toBeNull()
+    expect(next.add({ last: 11, final: true, plan: null, decode, appends: new Map() }).id).toBe(11)
+    expect(slots(db)).toBe(16)
   })
 })

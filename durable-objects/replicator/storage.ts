@@ -9,7 +9,7 @@ import type { Verifying } from './verification/progress.ts'
  * What the replicator keeps. Append-only: a released step never changes.
  *
  * state: small values as JSON, see `State`. rows: the row state, `outputs` and `image` as in `row-state.ts`; `t` is a number of `tables`, 0 for
- * mailboxes. outbox: a stored batch cut into parts, see `outbox.ts`. incomplete: rows of which Postgres left out values that we do not have.
+ * mailboxes. outbox_slots: stored batches cut into parts, see `outbox.ts`. incomplete: rows of which Postgres left out values that we do not have.
  * relays: whom to keep a socket to. diagnostics: the last problems as JSON, see `diagnostics.ts`. No secondary index but the names of buckets: every one costs a row written.
  */
 export const MIGRATIONS: readonly string[] = [
@@ -40,6 +40,12 @@ export const MIGRATIONS: readonly string[] = [
   `,
   // What the last comparison has found, see `differences.ts`.
   'CREATE TABLE differences (id TEXT PRIMARY KEY, number INTEGER NOT NULL, body TEXT NOT NULL) WITHOUT ROWID',
+  // Slots of the outbox are written over, which is a row less for each batch than to delete and insert them.
+  `
+  CREATE TABLE outbox_slots (slot INTEGER PRIMARY KEY, batch INTEGER NOT NULL, part INTEGER NOT NULL, body TEXT NOT NULL);
+  INSERT INTO outbox_slots (batch, part, body) SELECT batch, part, body FROM outbox ORDER BY batch, part;
+  DROP TABLE outbox;
+  `,
 ]
 
 /** The last whole transaction stored, and how much of the next one is stored already in slices. LSNs as `X/X`, times as Postgres sent them. */
@@ -74,8 +80,11 @@ export type StoredDecode = Decode & { n: number }
 /** The values of table `state`. */
 export interface State {
   decode: Decode
-  /** `notice`: the last one as parts that are ready to send, null when it was too large to keep. */
-  commit: { committed: OpId; plan: string | null; notice: { previous: OpId; parts: string[] } | null }
+  /**
+   * `notice`: the last one as parts that are ready to send, null when it was too large to keep. `batch`: the newest one of the outbox that is committed;
+   * what it holds of that and older ones is of no use any more.
+   */
+  commit: { committed: OpId; plan: string | null; notice: { previous: OpId; parts: string[] } | null; batch: number }
   serial: number
   /** The plan that is being copied, null when the serving one is what is wanted. */
   next: string | null
@@ -108,7 +117,7 @@ export interface State {
 
 const INITIAL: State = {
   decode: { counter: 0, position: null, partial: null },
-  commit: { committed: 0, plan: null, notice: null },
+  commit: { committed: 0, plan: null, notice: null, batch: 0 },
   serial: 0,
   next: null,
   script: null,
@@ -126,8 +135,8 @@ const INITIAL: State = {
   running: false,
 }
 
-/** A commit as it is stored. Before the decode state was kept with it there was none. */
-type StoredCommit = State['commit'] & { decode?: StoredDecode }
+/** A commit as it is stored. What came later is absent in older ones. */
+type StoredCommit = Omit<State['commit'], 'batch'> & { batch?: number; decode?: StoredDecode }
 
 /** Reads are served from memory: the object is the only writer. */
 export class StateStore {

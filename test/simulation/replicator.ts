@@ -28,7 +28,12 @@ export class SimReplicator {
   // Stored: survives a crash.
   #stored = {
     ...{ counter: 0, txn: 0, part: 0, sliced: false, plan: 'p' as PlanHash, serial: 0 },
-    ...{ committed: 0, committedPlan: 'p' as string | null, notice: null as { previous: number; parts: ReplicatorFrame[] } | null },
+    ...{
+      batch: 0,
+      committed: 0,
+      committedPlan: 'p' as string | null,
+      notice: null as { previous: number; parts: ReplicatorFrame[] } | null,
+    },
   }
   #relays = new Map<string, number>()
 
@@ -38,7 +43,7 @@ export class SimReplicator {
     this.#leaving = world.sim.unevenChannel()
     migrate(this.#db, MIGRATIONS)
     this.#buckets = new Buckets(this.#db)
-    this.#outbox = new Outbox(this.#db)
+    this.#outbox = new Outbox(this.#db, this.#stored.batch)
     this.#pipeline = this.#newPipeline()
     this.#watchers = this.#newWatchers()
     this.#decodeLater()
@@ -55,7 +60,7 @@ export class SimReplicator {
     this.#sockets = new Map()
     this.#opening = new Set()
     this.#buckets = new Buckets(this.#db)
-    this.#outbox = new Outbox(this.#db)
+    this.#outbox = new Outbox(this.#db, this.#stored.batch)
     this.#pipeline = this.#newPipeline()
     this.#watchers = this.#newWatchers()
     for (const batch of this.#outbox.recover()) this.#pipeline.dispatch(batch)
@@ -199,6 +204,7 @@ export class SimReplicator {
     const parts = inParts(this.#world.sim, noticeFrames(commit))
     const switched = this.#stored.committedPlan !== commit.plan
     this.#stored.committed = commit.checkpoint
+    this.#stored.batch = commit.upTo
     this.#stored.committedPlan = commit.plan
     this.#stored.notice = { previous: commit.previous, parts }
     this.#outbox.drop(commit.upTo)

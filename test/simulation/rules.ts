@@ -13,6 +13,7 @@ const of =
   (rule: string, ...edits: Edit[]): Rule => ({ rule, mutations: [{ file, edits }] })
 
 const pipeline = of('durable-objects/replicator/pipeline.ts')
+const outbox = of('durable-objects/replicator/outbox.ts')
 const watchers = of('durable-objects/replicator/watchers.ts')
 const log = of('durable-objects/bucket/log.ts')
 const compaction = of('durable-objects/bucket/compaction.ts')
@@ -44,6 +45,7 @@ export const RULES: Rule[] = [
     'for (const batch of this.#outbox.recover()) this.#pipeline.dispatch(batch)',
     'for (const batch of this.#outbox.recover()) this.#outbox.drop(batch.id)',
   ]),
+  outbox('what is not committed is not written over', ['if (!this.#used.has(slot)) return slot', 'return slot']),
   replicatorWiring('a switch of plans takes an op id', ['batch.counter++', '']),
   replicatorWiring('the relays are stored', ['for (const relay of this.#relays.keys()) this.#keepOpen(relay)', 'this.#relays.clear()']),
   replicatorWiring('a refusal that comes late does not undo a newer attach', [
