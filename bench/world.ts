@@ -61,12 +61,18 @@ export interface World {
   serving(): Promise<ReplicatorStatus>
   /** Until everything that was committed so far is committed in its buckets too. */
   settled(): Promise<void>
+  /** Until workerd has nothing to do: behind a copy buckets look whether there is something to compact. */
+  idle(): Promise<void>
   /** MB that workerd has in memory. */
   resident(): number
   /** Seconds of processor time that workerd has used. */
   processorSeconds(): number
   edge(): Edge
 }
+
+/** With less than this share of a processor over such a time it is idle. */
+const IDLE_SHARE = 0.05
+const IDLE_MS = 2_000
 
 let worlds = 0
 
@@ -136,6 +142,17 @@ export async function withWorld<T>(bench: Bench, options: WorldOptions, work: (w
       await sql`select pg_logical_emit_message(true, 'bench', '')`
       const end = lsnNumber(row?.lsn ?? '0/0')
       await until('everything to be stored', () => status(world, (s) => s.pendingBatches === 0 && lsnNumber(s.lsn ?? '0/0') >= end), 600)
+    },
+    async idle() {
+      await until(
+        'workerd to be idle',
+        async () => {
+          const before = world.processorSeconds()
+          await new Promise((resolve) => setTimeout(resolve, IDLE_MS))
+          return world.processorSeconds() - before < (IDLE_MS / 1_000) * IDLE_SHARE
+        },
+        600,
+      )
     },
     resident: () => Number(/VmRSS:\s+(\d+)/.exec(proc('status'))?.[1] ?? 0) / 1_024,
     processorSeconds() {

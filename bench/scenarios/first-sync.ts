@@ -29,6 +29,7 @@ async function synced(bench: Bench, ops: number): Promise<void> {
   await withWorld(bench, { prepare }, async (world) => {
     await world.start()
     await world.serving()
+    await world.idle()
     for (const buckets of [1, 100]) {
       for (const { transport, name } of TRANSPORTS) {
         await oneKind({ ...{ bench, world, ops, buckets, transport, name }, count: 1 })

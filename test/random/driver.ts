@@ -5,15 +5,15 @@ import { startEdge, type Edge } from '../edge.ts'
 import { Follower, rowsOf } from '../follower.ts'
 import { startPostgres, type TestPostgres } from '../postgres.ts'
 import { requestWriteCheckpoint, statusOf } from '../status.ts'
-import { AUDIENCE, newSecret, temporaryDirectory, token, until } from '../support.ts'
+import { AUDIENCE, newSecret, temporaryDirectory, token } from '../support.ts'
 import { change, largeTransaction, transaction, transfer, truncate } from './changes.ts'
 import { DEFINITIONS, publicationStatement, RESTORE } from './definitions.ts'
 import { storedBuckets } from './objects.ts'
-import { Connection } from './connection.ts'
 import { Random } from '../random.ts'
 import { Proxy } from './proxy.ts'
 import { optionOf, OPTIONS, optionsOf, PUBLISHED, SUBSCRIPTIONS, syncConfigOf, TABLES } from './source.ts'
-import { canonical, differences, truthOf, type Contents } from './truth.ts'
+import { Transactions } from './transactions.ts'
+import { canonical, clientsOf, differences, truthOf, withOptions, type Contents } from './truth.ts'
 
 export interface RunOptions {
   seed: number
@@ -86,8 +86,10 @@ class Driver {
   readonly #secret = newSecret()
   /** Null: Rockpool keeps one of its own. */
   readonly #publication: string | null
-  readonly #opened: { connection: Connection; left: number }[] = []
-  readonly #prepared: string[] = []
+  readonly #transactions = new Transactions(
+    () => this.#postgres.url,
+    (line) => this.#note(line),
+  )
   readonly #report: RunReport
   readonly #trace: string[] = []
   #postgres!: TestPostgres
@@ -97,7 +99,6 @@ class Driver {
   readonly #operator = new Operator(() => this.#edge.url, this.#secret)
   #directory!: Awaited<ReturnType<typeof temporaryDirectory>>
   #step = 0
-  #names = 0
   #defined = true
   #unbalanced: string | null = null
 
@@ -155,7 +156,7 @@ class Driver {
     await this.#follower?.close()
     await this.#edge?.dispose()
     await this.#proxy?.close()
-    for (const { connection } of this.#opened.splice(0)) await connection.close()
+    await this.#transactions.lose()
     await this.#postgres?.stop()
     await this.#directory?.remove()
   }
@@ -173,9 +174,10 @@ class Driver {
       await this.#beginVerifying()
     }
     this.#defined = true
-    for (const statement of RESTORE) await this.#statements([statement])
+    for (const statement of RESTORE) await this.#transactions.run([statement])
     await this.#quiet()
     this.#report.checkpoints = this.#follower.checkpoints
+    this.#report.refused = this.#transactions.refused
     return this.#report
   }
 
@@ -192,20 +194,20 @@ class Driver {
     if (kind === 'disruption' && !disruptions) return
     switch (kind) {
       case 'change':
-        return this.#statements([change(r)])
+        return this.#transactions.run([change(r)])
       case 'transaction':
-        return this.#statements(['BEGIN', ...transaction(r), r.chance(0.8) ? 'COMMIT' : 'ROLLBACK'])
+        return this.#transactions.run(['BEGIN', ...transaction(r), r.chance(0.8) ? 'COMMIT' : 'ROLLBACK'])
       case 'large':
-        return this.#statements(['BEGIN', ...largeTransaction(r), r.chance(0.85) ? 'COMMIT' : 'ROLLBACK'])
+        return this.#transactions.run(['BEGIN', ...largeTransaction(r), r.chance(0.85) ? 'COMMIT' : 'ROLLBACK'])
       case 'truncate':
-        return this.#statements(r.chance(0.5) ? [truncate(r)] : ['BEGIN', change(r), truncate(r), change(r), 'COMMIT'])
+        return this.#transactions.run(r.chance(0.5) ? [truncate(r)] : ['BEGIN', change(r), truncate(r), change(r), 'COMMIT'])
       case 'open':
-        return this.#leaveOpen(['BEGIN', ...(r.chance(0.5) ? transfer(r) : []), change(r)], 1 + r.int(15))
+        return this.#transactions.leaveOpen(['BEGIN', ...(r.chance(0.5) ? transfer(r) : []), change(r)], 1 + r.int(15))
       case 'prepared':
-        return this.#prepare(r)
+        return this.#transactions.prepare(r)
       case 'definition':
         this.#defined = true
-        return this.#statements(
+        return this.#transactions.run(
           r
             .weighted(DEFINITIONS)(r)
             .flatMap((each) => publicationStatement(each, this.#publication) ?? []),
@@ -215,72 +217,6 @@ class Driver {
       case 'disruption':
         return this.#disrupt(r)
     }
-  }
-
-  /** On one connection, one after the other; the first that is refused ends them. */
-  async #statements(statements: readonly string[]): Promise<void> {
-    await this.#closeOpened(false)
-    const connection = await this.#connection()
-    await this.#execute(connection, statements)
-    await connection.close()
-  }
-
-  /** False: one was refused, and the transaction is rolled back. */
-  async #execute(connection: Connection, statements: readonly string[]): Promise<boolean> {
-    try {
-      for (const statement of statements) {
-        this.#note(statement)
-        await connection.run(statement)
-      }
-      return true
-    } catch (error) {
-      this.#report.refused++
-      this.#note(`  refused: ${error instanceof Error ? error.message : String(error)}`)
-      await connection.run('ROLLBACK').catch(() => {})
-      return false
-    }
-  }
-
-  async #leaveOpen(statements: readonly string[], left: number): Promise<void> {
-    if (this.#opened.length >= 3) return this.#closeOpened(true)
-    const connection = await this.#connection()
-    if (await this.#execute(connection, statements)) this.#opened.push({ connection, left })
-    else await connection.close()
-  }
-
-  /** Open transactions end after some steps, or all of them now. */
-  async #closeOpened(all: boolean): Promise<void> {
-    for (const open of [...this.#opened]) {
-      if (!all && --open.left > 0) continue
-      this.#opened.splice(this.#opened.indexOf(open), 1)
-      await this.#execute(open.connection, [open.left % 4 === 3 ? 'ROLLBACK' : 'COMMIT'])
-      await open.connection.close()
-    }
-  }
-
-  async #prepare(r: Random): Promise<void> {
-    const name = `p${++this.#names}`
-    const finish = r.chance(0.5)
-    const work = ['BEGIN', ...transaction(r), `PREPARE TRANSACTION '${name}'`]
-    const how = r.chance(0.7) ? 'COMMIT' : 'ROLLBACK'
-    if (this.#prepared.length >= 3) return this.#finishPrepared(how)
-    const connection = await this.#connection()
-    if (await this.#execute(connection, work)) this.#prepared.push(name)
-    await connection.close()
-    if (finish) await this.#finishPrepared(how)
-  }
-
-  async #finishPrepared(how: 'COMMIT' | 'ROLLBACK'): Promise<void> {
-    const name = this.#prepared[0]
-    if (name === undefined) return
-    const connection = await this.#connection()
-    if (await this.#execute(connection, [`${how} PREPARED '${name}'`])) this.#prepared.shift()
-    await connection.close()
-  }
-
-  /** Postgres may be starting. */
-  #connection(): Promise<Connection> {
-    return until('a connection', () => Connection.open(this.#postgres.url))
   }
 
   /** It is only begun: steps go on while it copies, and another one may come before it is done. Tables may be away for a moment, so it is forced. */
@@ -323,19 +259,13 @@ class Driver {
   }
 
   async #restart(work: () => Promise<void>): Promise<void> {
-    // Transactions that are open are lost with it.
     await work()
-    for (const { connection } of this.#opened.splice(0)) await connection.close()
+    await this.#transactions.lose()
   }
 
   /** Waits until everything committed so far has arrived, and compares. */
   async #quiet(): Promise<void> {
-    await this.#closeOpened(true)
-    while (this.#prepared.length > 0) {
-      const before = this.#prepared.length
-      await this.#finishPrepared(this.#random.chance(0.7) ? 'COMMIT' : 'ROLLBACK')
-      if (this.#prepared.length === before) await new Promise((resolve) => setTimeout(resolve, 100))
-    }
+    await this.#transactions.finish(this.#random)
     this.#note('-- quiet')
     await this.#writeCheckpoint()
     const defined = this.#defined
@@ -459,21 +389,4 @@ class Driver {
     const name: `${string} ${FaultKind}` = `${match[1] ?? ''} ${match[2] as FaultKind}`
     this.#report.faults.set(name, (this.#report.faults.get(name) ?? 0) + 1)
   }
-}
-
-/** Of all buckets those of the client: its groups of `fulls` follow from its memberships. */
-/** Without the buckets of optional streams that are not among these. */
-function withOptions(all: Contents, options: ReadonlySet<string | null>): Contents {
-  return new Map([...all].filter(([bucket]) => optionOf(bucket) === null || options.has(optionOf(bucket))))
-}
-
-function clientsOf(all: Contents): Contents {
-  const groups = (all.get('members["u1"]') ?? []).map((text) => (JSON.parse(text) as string[])[0])
-  return new Map(
-    [...all].filter(([name]) => {
-      if (name.startsWith('members[')) return false
-      if (!name.startsWith('fulls[')) return true
-      return groups.includes((JSON.parse(name.slice('fulls'.length)) as string[])[0])
-    }),
-  )
 }

@@ -1,5 +1,5 @@
 import type { Sql } from 'postgres'
-import { TRUTHS, type Truth } from './source.ts'
+import { optionOf, TRUTHS, type Truth } from './source.ts'
 
 /** Bucket without its hash, `items["a"]` → its rows as canonical texts, sorted. Buckets without rows are left out. */
 export type Contents = Map<string, string[]>
@@ -109,3 +109,20 @@ const short = (list: readonly string[]) =>
     .slice(0, 3)
     .map((text) => text.replace(/([0-9a-f]{32}){2,}/g, '$1…').slice(0, 300))
     .join(', ')}]`
+
+/** Without the buckets of optional streams that are not among these. */
+export function withOptions(all: Contents, options: ReadonlySet<string | null>): Contents {
+  return new Map([...all].filter(([bucket]) => optionOf(bucket) === null || options.has(optionOf(bucket))))
+}
+
+/** Of all buckets those of the client: its groups of `fulls` follow from its memberships. */
+export function clientsOf(all: Contents): Contents {
+  const groups = (all.get('members["u1"]') ?? []).map((text) => (JSON.parse(text) as string[])[0])
+  return new Map(
+    [...all].filter(([name]) => {
+      if (name.startsWith('members[')) return false
+      if (!name.startsWith('fulls[')) return true
+      return groups.includes((JSON.parse(name.slice('fulls'.length)) as string[])[0])
+    }),
+  )
+}
