@@ -24,6 +24,12 @@ const MAX_STATUS_MS = 10_000
 const REQUESTS_OF_A_SHUTDOWN = 10
 /** The server answers every status that asks for it. One that is silent for as long as it would bear from us is not there any more. */
 const SILENCE_MS = 60_000
+/**
+ * From 16 on a walsender that is about to sleep misses a commit that is flushed in that very moment, and sleeps until it is woken by another one, or by
+ * us. An acknowledgement wakes it just when the next commit may come. So a status follows when nothing has come or gone for so long, and again, in
+ * case that one did the same.
+ */
+const NUDGES_MS = [20, 100, 500, 2_000]
 /** A socket that takes nothing any more does not hold the end of a session. */
 const CLOSE_MS = 200
 /** A session that was closed needs a moment to let go of the slot; one whose socket broke keeps it until the server has noticed. */
@@ -48,6 +54,10 @@ export async function openReplication(sql: Sql, options: ReplicationOptions, han
   let unanswered = 0
   /** Requests for an answer since the last beat. */
   let requests = 0
+  /** When something came or was acknowledged last, and how often the server was nudged since. */
+  let activeAt = 0
+  let nudges = 0
+  let nudging: ReturnType<typeof setTimeout> | undefined
   const ended = Promise.withResolvers<void>()
   ended.promise.catch(() => {})
 
@@ -78,8 +88,33 @@ export async function openReplication(sql: Sql, options: ReplicationOptions, han
     stream.destroy()
   }
 
-  function over(error: unknown): void {
+  function active(): void {
+    activeAt = Date.now()
+    nudges = 0
+    if (nudging === undefined) nudgeLater()
+  }
+
+  /** One timer, however much comes meanwhile. */
+  function nudgeLater(): void {
+    const due = NUDGES_MS[nudges]
+    nudging = due === undefined || closing ? undefined : setTimeout(nudge, Math.max(0, activeAt + due - Date.now()))
+  }
+
+  function nudge(): void {
+    if (Date.now() - activeAt >= (NUDGES_MS[nudges] ?? 0)) {
+      nudges++
+      status()
+    }
+    nudgeLater()
+  }
+
+  function stop(): void {
     clearInterval(timer)
+    clearTimeout(nudging)
+  }
+
+  function over(error: unknown): void {
+    stop()
     if (closing) ended.resolve()
     else ended.reject(streamError(error, options.publication))
   }
@@ -90,6 +125,7 @@ export async function openReplication(sql: Sql, options: ReplicationOptions, han
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
     const kind = bytes[0]
     if (kind === 0x77) {
+      active()
       const end = view.getBigUint64(9)
       if (end > walEnd) walEnd = end
       handlers.message(decodePgoutput(bytes.subarray(25)), bytes.length)
@@ -100,7 +136,7 @@ export async function openReplication(sql: Sql, options: ReplicationOptions, han
       if (bytes[17] !== 1) return
       if (++requests < REQUESTS_OF_A_SHUTDOWN) return status()
       closing = true
-      clearInterval(timer)
+      stop()
       ended.reject(new RockpoolError('ROCKPOOL_SOURCE_UNREACHABLE', 'Postgres is shutting down'))
       void sql.end({ timeout: 0 })
     }
@@ -111,7 +147,7 @@ export async function openReplication(sql: Sql, options: ReplicationOptions, han
     try {
       receive(bytes)
     } catch (error) {
-      clearInterval(timer)
+      stop()
       ended.reject(error)
       closing = true
     }
@@ -138,6 +174,7 @@ export async function openReplication(sql: Sql, options: ReplicationOptions, han
       if (clamped <= acknowledged) return
       acknowledged = clamped
       status()
+      active()
     },
     get walEnd() {
       return walEnd
@@ -146,7 +183,7 @@ export async function openReplication(sql: Sql, options: ReplicationOptions, han
       // The last acknowledgement is on its way before the socket is closed.
       const told = new Promise<void>((resolve) => status(false, resolve))
       closing = true
-      clearInterval(timer)
+      stop()
       await Promise.race([told, new Promise((resolve) => setTimeout(resolve, CLOSE_MS))])
       // A stream never ends by itself, so nothing is waited for.
       await sql.end({ timeout: 0 })
