@@ -145,6 +145,7 @@ export class NodeReplica {
         return rows
       },
       retired: () => null,
+      successor: () => null,
       forget: () => {},
       keys: (table, after, limit) => this.#rows.keys(table.number, after, limit),
       range: (table, from, to) => this.#rows.range(table.number, from, to),

@@ -108,6 +108,25 @@ describe.each(POSTGRES_VERSIONS)('Postgres %s', (version) => {
       await exact('select id, title, n from docs', 'select id::text, null as title, n from docs')
     })
 
+    test('another type of the key, and there and back: rows whose keys read as before stay', async () => {
+      await start(['SELECT id, title, 0 AS n FROM docs'], { docs: ['title', 'n'] })
+      const titles = () => exact('select id, title from docs', 'select id::text, title from docs')
+      await titles()
+      for (const type of ['bigint', 'text using id::text', 'int using id::int']) {
+        await sql.unsafe(`alter table docs alter column id type ${type}`)
+        await sql`insert into docs select (100 + count(*))::int, 'behind the change' from docs`
+        // With the rows of before taken out.
+        await until('the copy to be over', async () => {
+          const { copy, pendingBatches } = await status()
+          const [{ n } = { n: '' }] = await client.query<{ n: string }>("select count(*) as n from docs where title = 'behind the change'")
+          const [there] = await sql<{ n: string }[]>`select count(*) as n from docs where title = 'behind the change'`
+          return copy === null && pendingBatches === 0 && Number(n) === Number(there?.n)
+        })
+        await sql`update docs set title = title || '!' where id::text = '7'`
+        await titles()
+      }
+    })
+
     test('a volatile default, a renamed label of an enum, an unlogged table set logged', async () => {
       await sql`create type mood as enum ('sad', 'glad')`
       await sql`alter table docs add column mood mood default 'sad'`

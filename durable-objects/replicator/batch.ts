@@ -103,12 +103,16 @@ export class Batch {
     if (!sameState(before, state)) this.#keep(table, key, state)
   }
 
-  /** The row is gone. */
-  remove(table: BatchTable, key: string): void {
+  /**
+   * The row is gone. `successor`: the table that goes by the name of this one now. To buckets a row of it under the same key is the same one, so what it
+   * holds there stays.
+   */
+  remove(table: BatchTable, key: string, successor: BatchTable | null = null): void {
     this.changes++
     const before = this.state(table, key)
     if (!before) return
-    for (const output of before.outputs) this.#remove(output, subkeyOf(table, key))
+    const kept = new Set((successor && this.state(successor, key)?.outputs)?.map(outputText))
+    for (const output of before.outputs) if (!kept.has(outputText(output))) this.#remove(output, subkeyOf(table, key))
     this.#keep(table, key, null)
   }
 

@@ -166,13 +166,14 @@ export class Core {
   }
 
   /** For a reader: what is to be read, and what there is. */
-  get copySources(): Pick<ReaderSources, 'copyState' | 'progress' | 'incomplete' | 'retired' | 'forget' | 'keys' | 'range'> {
+  get copySources(): Pick<ReaderSources, 'copyState' | 'progress' | 'incomplete' | 'retired' | 'successor' | 'forget' | 'keys' | 'range'> {
     const { tables } = this
     return {
       copyState: (table) => tables.copyState(table),
       progress: (table, copy) => tables.progress(table, copy),
       incomplete: () => tables.incomplete(),
       retired: () => tables.retired,
+      successor: (table) => tables.successor(table),
       forget: (table) => tables.forget(table),
       keys: ({ number }, after, limit) => this.rows.keys(number, after, limit),
       range: ({ number }, from, to) => this.rows.range(number, from, to),

@@ -31,6 +31,8 @@ export interface ReaderSources {
   incomplete(): { table: SourceTable; keys: string[] } | null
   /** A table that is not followed any more, whose rows are to be taken out. */
   retired(): BatchTable | null
+  /** The table that goes by its name now. */
+  successor(table: BatchTable): BatchTable | null
   forget(table: BatchTable): void
   keys(table: BatchTable, after: string, limit: number): string[]
   range(table: BatchTable, from: string, to: string | null): string[]
@@ -220,13 +222,15 @@ export class Reader {
 
   /** Its rows do not come by the stream any more, so nothing has to be brought to its place. */
   async #takeOut(table: BatchTable): Promise<void> {
-    const { intake, keys, forget, room, pause } = this.#sources
+    const { intake, keys, forget, room, pause, successor } = this.#sources
     while (!intake.isBetween) await pause(1)
     const page = keys(table, '', KEYS_PER_READ)
     if (page.length === 0) return forget(table)
     intake.between((batch) => {
+      const next = successor(table)
       batch.load(table, page)
-      for (const key of page) batch.remove(table, key)
+      if (next) batch.load(next, page)
+      for (const key of page) batch.remove(table, key, next)
     })
     await room()
   }

@@ -169,6 +169,11 @@ export class Tables {
     return this.#retired[0] ?? null
   }
 
+  /** The table that goes by the name of one that is retired. */
+  successor(table: TableName): BatchTable | null {
+    return this.#known.get(nameOf(table)) ?? null
+  }
+
   /** All its rows are gone. */
   forget(table: BatchTable): void {
     this.#retired = this.#retired.filter((each) => each.number !== table.number)
