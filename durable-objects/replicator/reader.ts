@@ -274,18 +274,15 @@ export class Reader {
   ): void {
     const decoder = decoderOf(table)
     const { compare } = this.#sources
+    const keys = tuples.map((tuple) => decoder.key(tuple))
     let at = 0
     while (at < tuples.length) {
       this.#sources.intake.between((batch, settle) => {
-        const ahead = kind === 'sweep' ? [] : tuples.slice(at, at + SLICE_CHANGES)
-        batch.load(
-          table,
-          ahead.map((tuple) => decoder.key(tuple)),
-        )
+        if (kind !== 'sweep') batch.load(table, keys.slice(at, at + SLICE_CHANGES))
         while (at < tuples.length && batch.changes < SLICE_CHANGES && batch.length < SLICE_LENGTH) {
+          const key = keys[at]
           const tuple = tuples[at++]
-          if (!tuple) continue
-          const key = decoder.key(tuple)
+          if (!tuple || key === undefined) continue
           absent.delete(key)
           if (touched.has(key)) continue
           const image = table.catalog.identity === 'f' ? null : keptImage(imageOf(decoder, tuple))
