@@ -84,6 +84,7 @@ export class NodeReplica {
         marker: (content) => this.#marker(content),
         deliver: () => {},
         room: () => true,
+        hasIncomplete: () => this.#tables.hasIncomplete,
         unexpected: (oid) => (this.#failure ??= new Error(`table ${oid} is not as it was`)),
       },
     )

@@ -138,9 +138,11 @@ export class Follower {
       {
         newBatch: () => new Batch(this.#counter, sources),
         store: ({ batch, position, partial }) => {
-          for (const { ref, state } of batch.rows.values()) {
-            if (state) this.#states.set(`${ref.t} ${ref.key}`, state)
-            else this.#states.delete(`${ref.t} ${ref.key}`)
+          for (const { table, states } of batch.rows.values()) {
+            for (const [key, state] of states) {
+              if (state) this.#states.set(`${table.number} ${key}`, state)
+              else this.#states.delete(`${table.number} ${key}`)
+            }
           }
           this.#counter = batch.counter
           this.stored.push(...evaluated.splice(0))
@@ -152,6 +154,7 @@ export class Follower {
         room: () => true,
         deliver: () => {},
         marker: (content) => content === 'caught up' && to.caughtUp(),
+        hasIncomplete: () => false,
         unexpected: () => {},
       },
     )

@@ -5,7 +5,7 @@ import { opText, quote, type OpId, type RowOp } from '../../protocol/ops.ts'
 import type { EvaluatedRow, TableName } from '../../sync-config/types.ts'
 import type { SourceRow } from '../../protocol/values.ts'
 import { customCheckpoint } from './custom-checkpoints.ts'
-import type { Output, RowImage, RowRef, RowState } from './row-state.ts'
+import type { Output, RowImage, RowState } from './row-state.ts'
 
 /** The ops of one bucket in one batch, in order. */
 export interface Append {
@@ -44,7 +44,8 @@ export const MAILBOX_DEFINITION = 'mailbox'
  */
 export class Batch {
   readonly appends = new Map<number, Append>()
-  readonly rows = new Map<string, { ref: RowRef; table: BatchTable; state: RowState | null }>()
+  /** Row state as it is now, by table. */
+  readonly rows = new Map<number, { table: BatchTable; states: Map<string, RowState | null> }>()
   /** Row changes taken in. */
   changes = 0
   /** UTF-16 units of all op texts. */
@@ -60,8 +61,8 @@ export class Batch {
   }
 
   state(table: BatchTable, key: string): RowState | null {
-    const pending = this.rows.get(refText({ t: table.number, key }))
-    if (pending) return pending.state
+    const pending = this.rows.get(table.number)?.states.get(key)
+    if (pending !== undefined) return pending
     const loaded = this.#loaded.get(table.number)?.get(key)
     return loaded === undefined ? (this.#sources.states(table, [key]).get(key) ?? null) : loaded
   }
@@ -84,21 +85,24 @@ export class Batch {
       if (typeof custom === 'string') this.#sources.skipped(table, key, `${event.event}: ${custom}`)
       else if (custom) this.deliver(custom.mailbox, custom.n)
     }
-    const wanted = new Map<string, { output: Output; data: string }>()
+    const wanted: Output[] = []
+    const texts: string[] = []
     for (const out of evaluated.rows) {
       if (tooLarge(out.data)) {
         this.#sources.skipped(table, key, `${out.bucket}: the row is larger than ${MAX_OP_BYTES} bytes of JSON`)
         continue
       }
       const bucket = this.#sources.number(out.bucket, out.definition)
-      const output: Output = { bucket, type: out.objectType, id: out.objectId, hash: hash64(out.data) }
-      wanted.set(outputText(output), { output, data: out.data })
+      wanted.push({ bucket, type: out.objectType, id: out.objectId, hash: hash64(out.data) })
+      texts.push(out.data)
     }
     const subkey = subkeyOf(table, key)
-    const had = new Map((before?.outputs ?? []).map((output) => [outputText(output), output]))
-    for (const [name, output] of had) if (!wanted.has(name)) this.#remove(output, subkey)
-    for (const [name, { output, data }] of wanted) if (had.get(name)?.hash !== output.hash) this.#put(output, subkey, data)
-    const state: RowState = { outputs: [...wanted.values()].map((each) => each.output), image }
+    const had = before?.outputs ?? []
+    const wantedLike = finder(wanted)
+    for (const output of had) if (!wantedLike(output)) this.#remove(output, subkey)
+    const hadLike = finder(had)
+    for (const [i, output] of wanted.entries()) if (hadLike(output)?.hash !== output.hash) this.#put(output, subkey, texts[i] ?? '')
+    const state: RowState = { outputs: wanted, image }
     if (copies !== 1) state.copies = copies
     if (!sameState(before, state)) this.#keep(table, key, state)
   }
@@ -111,8 +115,8 @@ export class Batch {
     this.changes++
     const before = this.state(table, key)
     if (!before) return
-    const kept = new Set((successor && this.state(successor, key)?.outputs)?.map(outputText))
-    for (const output of before.outputs) if (!kept.has(outputText(output))) this.#remove(output, subkeyOf(table, key))
+    const kept = finder((successor && this.state(successor, key)?.outputs) ?? [])
+    for (const output of before.outputs) if (!kept(output)) this.#remove(output, subkeyOf(table, key))
     this.#keep(table, key, null)
   }
 
@@ -195,8 +199,9 @@ export class Batch {
   }
 
   #keep(table: BatchTable, key: string, state: RowState | null): void {
-    const ref = { t: table.number, key }
-    this.rows.set(refText(ref), { ref, table, state })
+    const rows = this.rows.get(table.number)
+    if (rows) rows.states.set(key, state)
+    else this.rows.set(table.number, { table, states: new Map([[key, state]]) })
   }
 }
 
@@ -220,12 +225,26 @@ function tooLarge(data: string): boolean {
 
 /** The same for a PUT and its REMOVE; it tells source rows apart that yield the same type and id. */
 export const subkeyOf = (table: TableName, key: string) => hash64(`${table.schema}.${table.name}.${key}`)
-const refText = (ref: RowRef) => `${ref.t} ${ref.key}`
 const outputText = ({ bucket, type, id }: Output) => `${bucket} ${type.length} ${type} ${id}`
+const sameOutput = (a: Output, b: Output) => a.bucket === b.bucket && a.id === b.id && a.type === b.type
+
+/** So many are compared one by one: names for them take longer to make. */
+const FEW_OUTPUTS = 4
+
+/** Finds the output of the same bucket, type and id. */
+function finder(outputs: readonly Output[]): (like: Output) => Output | undefined {
+  if (outputs.length <= FEW_OUTPUTS) return (like) => outputs.find((output) => sameOutput(output, like))
+  const byText = new Map(outputs.map((output) => [outputText(output), output]))
+  return (like) => byText.get(outputText(like))
+}
 
 function sameState(a: RowState | null, b: RowState): boolean {
   if (a === null) return b.outputs.length === 0 && b.image === null
-  return JSON.stringify([a.outputs.map(flat), a.image, a.copies]) === JSON.stringify([b.outputs.map(flat), b.image, b.copies])
+  const { outputs, image, copies } = b
+  if (a.copies !== copies || a.outputs.length !== outputs.length) return false
+  const same = a.outputs.every((output, i) => {
+    const other = outputs[i]
+    return other !== undefined && sameOutput(output, other) && output.hash === other.hash
+  })
+  return same && (a.image === image || JSON.stringify(a.image) === JSON.stringify(image))
 }
-
-const flat = (o: Output) => [o.bucket, o.type, o.id, o.hash]

@@ -241,9 +241,7 @@ export class Core {
   store({ batch, position, partial, incomplete }: Flush, plan?: string): void {
     fault('batch.store')
     const stored = this.#atomically(() => {
-      for (const { ref, table, state } of batch.rows.values()) {
-        this.verification.storing(ref, () => this.rows.get(ref, table.name)?.outputs ?? [], state?.outputs ?? [])
-      }
+      if (this.verification.counts) this.#recount(batch)
       this.rows.put(batch.rows.values())
       fault('batch.rows')
       this.buckets.save()
@@ -264,6 +262,15 @@ export class Core {
     this.stored.changes += batch.changes
     this.stored.batches++
     if (stored) this.#orReset(() => this.#dispatch(stored))
+  }
+
+  #recount(batch: Batch): void {
+    for (const { table, states } of batch.rows.values()) {
+      for (const [key, state] of states) {
+        const ref = { t: table.number, key }
+        this.verification.storing(ref, () => this.rows.get(ref, table.name)?.outputs ?? [], state?.outputs ?? [])
+      }
+    }
   }
 
   /** A batch of its own without ops: the plan serves from here on. To be called between two transactions. */

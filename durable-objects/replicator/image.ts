@@ -16,8 +16,12 @@ const IMAGE_LENGTH = 500
 /** A shorter value is never moved out of line: the pointer to it would be larger. */
 const IMAGE_VALUE_LENGTH = 16
 
-export function keptImage(image: RowImage): RowImage | null {
-  const entries = Object.entries(image)
-  if (entries.reduce((sum, [, text]) => sum + text.length, 0) <= IMAGE_LENGTH) return null
+/** What is stored of a row. `found`: texts of columns that its tuple lacks. */
+export function keptImage(decoder: TableDecoder, tuple: Tuple, found: RowImage = {}): RowImage | null {
+  let length = 0
+  for (const text of tuple) length += text?.length ?? 0
+  for (const name in found) length += found[name]?.length ?? 0
+  if (length <= IMAGE_LENGTH) return null
+  const entries = Object.entries({ ...imageOf(decoder, tuple), ...found })
   return Object.fromEntries(entries.filter(([, text]) => text.length > IMAGE_VALUE_LENGTH))
 }

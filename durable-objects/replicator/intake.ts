@@ -5,7 +5,7 @@ import type { BatchTable } from './batch.ts'
 import { Batch } from './batch.ts'
 import { FollowedTables } from './followed-tables.ts'
 import { imageOf, keptImage } from './image.ts'
-import { keysOf, loadRows } from './row-keys.ts'
+import { changedRow, loadRows, type ChangedRow } from './changed-row.ts'
 import type { RowImage } from './row-state.ts'
 import type { PartialTransaction, Position } from './storage.ts'
 
@@ -31,6 +31,8 @@ export interface Flush {
 export interface IntakeSources {
   newBatch(): Batch
   store(flush: Flush): void
+  /** Whether there are stored rows that lack values. */
+  hasIncomplete(): boolean
   /** Keys of a table in row state, for TRUNCATE: pages in order. */
   keys(table: SourceTable, after: string, limit: number): string[]
   /** A message of our own: at the place in the stream where its transaction commits, after everything before it. */
@@ -179,6 +181,7 @@ export class Intake {
 
   /** Notes that a row lacks values (`pending`), or no longer does. */
   readonly settle = (table: SourceTable, key: string, pending: boolean): void => {
+    if (!pending && this.#incomplete.size === 0 && !this.#sources.hasIncomplete()) return
     this.#incomplete.set(`${table.number} ${key}`, { table, key, pending })
   }
 
@@ -188,18 +191,19 @@ export class Intake {
     this.#tx = { lsn, xid: m.xid, time: m.commitTime, skip: false, seen: 0, stored: 0 }
     if (stored && m.finalLsn <= parseLsn(stored.lsn)) {
       if (lsn === stored.lsn) {
-        if (m.xid !== stored.xid || m.commitTime !== stored.time) throw changed(`the transaction at ${lsn} is not the one that was stored`)
+        if (m.xid !== stored.xid || m.commitTime !== stored.time)
+          throw sourceChanged(`the transaction at ${lsn} is not the one that was stored`)
         this.#proved = true
       }
       this.#tx.skip = true
       return
     }
     // What is acknowledged is the start of the stored transaction's commit record, so Postgres sends it again before anything newer.
-    if (!this.#proved) throw changed(`the transaction at ${stored?.lsn ?? '0/0'} did not come again`)
+    if (!this.#proved) throw sourceChanged(`the transaction at ${stored?.lsn ?? '0/0'} did not come again`)
     const partial = this.#partial
     if (partial) {
       const same = partial.lsn === lsn && partial.xid === m.xid && (partial.time === undefined || partial.time === m.commitTime)
-      if (!same) throw changed(`the rest of the transaction at ${partial.lsn} did not come`)
+      if (!same) throw sourceChanged(`the rest of the transaction at ${partial.lsn} did not come`)
       this.#tx.stored = partial.changes
     }
     if (this.#touched) this.#touched.keys.begin(widenXid(m.xid, this.#touched.reference))
@@ -211,7 +215,7 @@ export class Intake {
     if (tx.skip) return
     tx.seen++
     if (tx.seen <= tx.stored) {
-      this.#touch(m)
+      this.#touch(m, this.#touched && changedRow(m, this.#followed))
       return
     }
     this.changes++
@@ -274,16 +278,19 @@ export class Intake {
     this.#open = []
     this.#openBytes = 0
     let done = (tx?.seen ?? 0) - open.length
+    const changed = open.map((m) => changedRow(m, this.#followed))
     // What was asked for belongs to one batch.
     let loaded: Batch | null | undefined
     for (const [i, m] of open.entries()) {
       if (this.#batch !== loaded) {
-        loadRows(open.slice(i), this.#followed, () => this.#current())
+        loadRows(changed.slice(i), () => this.#current())
         loaded = this.#batch
       }
-      this.#touch(m)
+      const row = changed[i] ?? null
+      this.#touch(m, row)
       if (m.type === 'truncate') yield* this.#truncate(m.oids)
-      else this.#apply(m)
+      else if (m.type === 'message') this.#sources.deliver(this.#current(), new TextDecoder().decode(m.content))
+      else if (row) this.#apply(row)
       done++
       // Changes that became very many ops, or very large ones. The rest of `open` follows in the next slice.
       if (!this.#full() || !tx || done >= tx.seen) continue
@@ -292,16 +299,8 @@ export class Intake {
     }
   }
 
-  #apply(m: Exclude<RowMessage, { type: 'truncate' }>): void {
-    if (m.type === 'message') {
-      this.#sources.deliver(this.#current(), new TextDecoder().decode(m.content))
-      return
-    }
-    const followed = this.#followed.of(m.oid)
-    if (!followed) return
-    const { table, decoder } = followed
+  #apply({ m, table, decoder, key, before }: ChangedRow): void {
     const keyless = table.catalog.key.length === 0
-    const { key, before } = keysOf(decoder, m)
     if (m.type === 'delete') {
       if (keyless) this.#current().removeCopy(table, key)
       else this.#current().remove(table, key)
@@ -310,12 +309,11 @@ export class Intake {
     }
     const oldKey = before ?? key
     const { row, missing } = decoder.row(m.new)
-    const image: RowImage = imageOf(decoder, m.new)
     const batch = this.#current()
+    const found: RowImage = {}
     if (missing.length > 0) {
       // The texts that Postgres left out: from the old row when it sent one, else from what we kept.
       const old = m.type === 'update' && m.old ? imageOf(decoder, m.old) : (batch.state(table, oldKey)?.image ?? {})
-      const found: RowImage = {}
       for (const name of missing) {
         const text = old[name]
         if (text === undefined) {
@@ -329,7 +327,6 @@ export class Intake {
         found[name] = text
       }
       Object.assign(row, decoder.values(found))
-      Object.assign(image, found)
     }
     if (keyless) {
       if (m.type === 'update' && oldKey === key) return
@@ -342,7 +339,7 @@ export class Intake {
       this.settle(table, oldKey, false)
     }
     // Under identity FULL the old row comes along with every change.
-    batch.upsert(table, key, row, table.catalog.identity === 'f' ? null : keptImage(image))
+    batch.upsert(table, key, row, table.catalog.identity === 'f' ? null : keptImage(decoder, m.new, found))
     this.settle(table, key, false)
   }
 
@@ -362,26 +359,20 @@ export class Intake {
         yield
       }
       // Rows that this batch has and storage does not know yet.
-      for (const { ref, state } of this.#current().rows.values()) {
-        if (ref.t === table.number && state) this.#current().remove(table, ref.key)
-      }
+      for (const [key, state] of this.#current().rows.get(table.number)?.states ?? []) if (state) this.#current().remove(table, key)
     }
   }
 
-  #touch(m: RowMessage): void {
+  #touch(m: RowMessage, row: ChangedRow | null): void {
     const touched = this.#touched?.keys
-    if (!touched || m.type === 'message') return
-    if (m.type === 'truncate') {
-      for (const oid of m.oids) touched.touchAll(oid)
-      return
-    }
-    const followed = this.#followed.of(m.oid)
-    if (!followed) return
-    const { key, before } = keysOf(followed.decoder, m)
-    touched.touch(m.oid, key, m.type === 'delete' ? -1 : 1)
-    if (before !== null) touched.touch(m.oid, before, -1)
+    if (!touched) return
+    if (m.type === 'truncate') for (const oid of m.oids) touched.touchAll(oid)
+    if (!row) return
+    const { oid } = row.table.catalog
+    touched.touch(oid, row.key, row.m.type === 'delete' ? -1 : 1)
+    if (row.before !== null) touched.touch(oid, row.before, -1)
   }
 }
 
-const changed = (what: string) =>
+const sourceChanged = (what: string) =>
   new RockpoolError('ROCKPOOL_SOURCE_CHANGED', `this is not the database, or not the state of it, that was followed so far: ${what}`)

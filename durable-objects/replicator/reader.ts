@@ -16,7 +16,7 @@ import {
 import { fault, pause as pauseAt } from '../faults.ts'
 import type { Batch, BatchTable } from './batch.ts'
 import { countCopies } from './copies.ts'
-import { imageOf, keptImage } from './image.ts'
+import { keptImage } from './image.ts'
 import { SLICE_CHANGES, SLICE_LENGTH, type Intake, type SourceTable } from './intake.ts'
 import type { CopyState } from './tables.ts'
 import type { FoundRow } from './verification/source-check.ts'
@@ -285,7 +285,7 @@ export class Reader {
           if (!tuple || key === undefined) continue
           absent.delete(key)
           if (touched.has(key)) continue
-          const image = table.catalog.identity === 'f' ? null : keptImage(imageOf(decoder, tuple))
+          const image = table.catalog.identity === 'f' ? null : keptImage(decoder, tuple)
           if (compare && kind !== 'complete') {
             if (kind === 'chunk') compare(batch, table, key, { row: decoder.row(tuple).row, image, copies: 1 })
             continue

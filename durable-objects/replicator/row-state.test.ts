@@ -10,7 +10,6 @@ const state = (id: string, image: RowState['image'] = null): RowState => ({
   outputs: [{ bucket: 1, type: 'items', id, hash: '0123456789abcdef' }],
   image,
 })
-const row = (key: string, kept: RowState | null) => ({ ref: { t: table.number, key }, table, state: kept })
 
 function rowStates(): RowStates {
   const db = testDatabase()
@@ -28,20 +27,28 @@ test('rows come back as they were put, whatever their keys and texts are, and ho
   put.set('["larger than a list in bytes"]', state('wide', { text: '☃'.repeat(390_000) }))
   put.set('["copies"]', { ...state('copies'), copies: 3 })
   for (let n = 0; n < 10_000; n++) put.set(`["n${n}"]`, state(`n${n}`))
-  rows.put([...put].map(([key, each]) => row(key, each)))
+  rows.put([{ table, states: put }])
   const keys = [...put.keys()]
   expect(rows.all(table.number, [...keys, '["absent"]'], table.name)).toEqual(put)
   for (const key of keys.slice(0, 20)) expect(rows.get({ t: table.number, key }, table.name)).toEqual(put.get(key))
   expect(rows.all(2, keys, table.name).size).toBe(0)
 
   const changed = new Map(keys.map((key, i) => [key, i % 2 === 0 ? null : state('other')]))
-  rows.put([...changed].map(([key, each]) => row(key, each)))
+  rows.put([{ table, states: changed }])
   expect(rows.all(table.number, keys, table.name)).toEqual(new Map([...changed].filter(([, each]) => each !== null)))
 })
 
 test('a batch sees what it has done, not what was loaded before, and asks once for what was loaded', () => {
   const rows = rowStates()
-  rows.put([row('["1"]', state('1')), row('["2"]', state('2'))])
+  rows.put([
+    {
+      table,
+      states: new Map([
+        ['["1"]', state('1')],
+        ['["2"]', state('2')],
+      ]),
+    },
+  ])
   const asked: (readonly string[])[] = []
   const batch = new Batch(0, {
     evaluate: () => ({ rows: [], errors: [] }),

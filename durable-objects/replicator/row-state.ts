@@ -1,3 +1,4 @@
+import { quote } from '../../protocol/ops.ts'
 import type { Database, SqlRow } from '../database.ts'
 
 /** One thing that a source row has put into a bucket: exactly what is there now. */
@@ -29,14 +30,16 @@ export interface RowRef {
 type StoredOutput = [bucket: number, hash: string, type?: string, id?: string]
 
 /**
- * `type` and `id` are left out when they are the usual ones: a row of its own table under its own key. ~40 bytes for such a row. More copies than
- * one stand in front.
+ * A JSON list of `StoredOutput`. `type` and `id` are left out when they are the usual ones: a row of its own table under its own key. ~40 bytes for such
+ * a row. More copies than one stand in front.
  */
 function encodeOutputs({ outputs, copies = 1 }: RowState, usualType: string, usualId: string | null): string {
-  const list = outputs.map((o): StoredOutput =>
-    o.type === usualType && o.id === usualId ? [o.bucket, o.hash] : [o.bucket, o.hash, o.type, o.id],
-  )
-  return JSON.stringify(copies === 1 ? list : [copies, ...list])
+  let list = copies === 1 ? '' : String(copies)
+  for (const { bucket, hash, type, id } of outputs) {
+    const usual = type === usualType && id === usualId
+    list += `${list === '' ? '' : ','}[${bucket},${quote(hash)}${usual ? '' : `,${quote(type)},${quote(id)}`}]`
+  }
+  return `[${list}]`
 }
 
 function decodeOutputs(text: string, usualType: string, usualId: string | null): Pick<RowState, 'outputs' | 'copies'> {
@@ -64,21 +67,22 @@ export function singleKey(key: string): string | null {
 /** UTF-16 units of a list that is bound: it takes at most 2 MB, and one unit is up to 3 bytes. */
 const LIST_LENGTH = 400_000
 
-/** Many rows at a time: a call of SQLite takes several times as long as what it does for one row. */
+/** Many rows at a time: a call of SQLite takes several times as long as what it does for one row. What most rows need, outputs by key, is the cheapest. */
 export const STATEMENTS = {
   get: 'SELECT outputs, image FROM rows WHERE t = ? AND key = ?',
   getAll: 'SELECT key, outputs, image FROM rows WHERE t = ? AND key IN (SELECT value FROM json_each(?))',
   put: 'INSERT INTO rows VALUES (?, ?, ?, ?) ON CONFLICT (t, key) DO UPDATE SET outputs = excluded.outputs, image = excluded.image',
-  putAll: `INSERT INTO rows SELECT value->>0, value->>1, value->>2, value->>3 FROM json_each(?) WHERE true
+  putOutputs: `INSERT INTO rows SELECT ?, key, value, NULL FROM json_each(?) WHERE true
     ON CONFLICT (t, key) DO UPDATE SET outputs = excluded.outputs, image = excluded.image`,
-  delete: 'DELETE FROM rows WHERE t = ? AND key = ?',
+  putImages: `INSERT INTO rows SELECT ?, value->>0, value->>1, value->>2 FROM json_each(?) WHERE true
+    ON CONFLICT (t, key) DO UPDATE SET outputs = excluded.outputs, image = excluded.image`,
+  delete: 'DELETE FROM rows WHERE t = ? AND key IN (SELECT value FROM json_each(?))',
 } as const
 
-/** A row to be stored. */
-export interface NewRowState {
-  ref: RowRef
-  table: { name: string }
-  state: RowState | null
+/** Rows of one table that are to be stored, by key; null: it goes. */
+export interface TableRows {
+  table: { number: number; name: string }
+  states: ReadonlyMap<string, RowState | null>
 }
 
 export class RowStates {
@@ -104,8 +108,8 @@ export class RowStates {
       const state = this.get({ t, key }, usualType)
       return state ? found.set(key, state) : found
     }
-    for (const list of jsonLists(keys.map((key) => JSON.stringify(key)))) {
-      for (const row of this.#db.all(STATEMENTS.getAll, t, list)) {
+    for (const list of lists(keys.map((key) => JSON.stringify(key)))) {
+      for (const row of this.#db.all(STATEMENTS.getAll, t, `[${list}]`)) {
         const key = String(row.key)
         found.set(key, this.#stateOf(row, key, usualType))
       }
@@ -122,22 +126,31 @@ export class RowStates {
     }
   }
 
-  /** One row written for each. No row may come twice. */
-  put(rows: Iterable<NewRowState>): void {
-    const texts: string[] = []
-    for (const { ref, table, state } of rows) {
+  /** One row written for each. */
+  put(tables: Iterable<TableRows>): void {
+    for (const { table, states } of tables) this.#put(table, states)
+  }
+
+  #put({ number, name }: TableRows['table'], states: TableRows['states']): void {
+    const gone: string[] = []
+    const plain: string[] = []
+    const withImage: string[] = []
+    for (const [key, state] of states) {
       if (state === null || (state.outputs.length === 0 && state.image === null)) {
-        this.#db.run(STATEMENTS.delete, ref.t, ref.key)
+        gone.push(JSON.stringify(key))
         continue
       }
-      const outputs = encodeOutputs(state, table.name, singleKey(ref.key))
+      const outputs = encodeOutputs(state, name, singleKey(key))
       const image = state.image === null ? null : JSON.stringify(state.image)
-      const text = JSON.stringify([ref.t, ref.key, outputs, image])
+      const text = image === null ? `${JSON.stringify(key)}:${outputs}` : JSON.stringify([key, outputs, image])
       // By itself: with its quotes escaped it may be too large to be bound.
-      if (text.length > LIST_LENGTH) this.#db.run(STATEMENTS.put, ref.t, ref.key, outputs, image)
-      else texts.push(text)
+      if (text.length > LIST_LENGTH) this.#db.run(STATEMENTS.put, number, key, outputs, image)
+      else if (image === null) plain.push(text)
+      else withImage.push(text)
     }
-    for (const list of jsonLists(texts)) this.#db.run(STATEMENTS.putAll, list)
+    for (const list of lists(gone)) this.#db.run(STATEMENTS.delete, number, `[${list}]`)
+    for (const list of lists(plain)) this.#db.run(STATEMENTS.putOutputs, number, `{${list}}`)
+    for (const list of lists(withImage)) this.#db.run(STATEMENTS.putImages, number, `[${list}]`)
   }
 
   /**
@@ -194,13 +207,13 @@ export class RowStates {
   }
 }
 
-/** JSON texts as JSON lists that can be bound. */
-function* jsonLists(texts: readonly string[]): Iterable<string> {
+/** Texts joined by `,`, each time as many as can be bound. */
+function* lists(texts: readonly string[]): Iterable<string> {
   for (let at = 0; at < texts.length;) {
     const from = at
     for (let length = 0; at < texts.length && (at === from || length + (texts[at]?.length ?? 0) <= LIST_LENGTH); at++) {
       length += (texts[at]?.length ?? 0) + 1
     }
-    yield `[${texts.slice(from, at).join(',')}]`
+    yield texts.slice(from, at).join(',')
   }
 }

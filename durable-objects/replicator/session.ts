@@ -348,6 +348,7 @@ export class Session {
       deliver: (batch, content) => deliver(batch, content),
       marker: (content) => this.#marker(content),
       room: () => core.room,
+      hasIncomplete: () => core.tables.hasIncomplete,
       unexpected: () => this.#unexpected(),
     })
   }

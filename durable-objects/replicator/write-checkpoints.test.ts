@@ -61,7 +61,7 @@ class Source {
   }
 
   keep(batch: Batch): void {
-    for (const { ref, state } of batch.rows.values()) if (state) this.stored.set(ref.key, state)
+    for (const { states } of batch.rows.values()) for (const [key, state] of states) if (state) this.stored.set(key, state)
   }
 
   mailbox(user: string, client: string): string | undefined {

@@ -42,7 +42,7 @@ export class RowEvaluator {
   }
 
   readersOf(table: TableName, connection = 'default'): readonly Reader[] {
-    const key = JSON.stringify([table.schema, table.name, connection])
+    const key = `${table.schema}\0${table.name}\0${connection}`
     const known = this.#byTable.get(key)
     if (known) return known
     const found = this.#readers.filter((reader) => matches(reader.table, table, connection))

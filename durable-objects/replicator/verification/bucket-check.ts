@@ -90,6 +90,10 @@ export class BucketCheck {
     this.waitingFor = null
   }
 
+  get counts(): boolean {
+    return this.#expectation !== null
+  }
+
   /** A row is being stored. */
   storing(ref: RowRef, before: () => readonly Output[], now: readonly Output[]): void {
     this.#expectation?.changes(ref, before, now)

@@ -119,6 +119,11 @@ export class Verification {
     return this.running && this.#buckets.calls - this.#callsBefore >= CALLS_PER_SESSION
   }
 
+  /** It must hear of rows that are stored. */
+  get counts(): boolean {
+    return this.#buckets.counts
+  }
+
   /** A row is being stored. */
   storing(ref: RowRef, before: () => readonly Output[], now: readonly Output[]): void {
     this.#buckets.storing(ref, before, now)
