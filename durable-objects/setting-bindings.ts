@@ -25,6 +25,7 @@ export interface SettingBindings {
   LINGER_SECONDS?: string | number
   SESSION_SECONDS?: string | number
   SESSION_CHANGES?: string | number
+  SLICE_CHANGES?: string | number
   BATCHES_IN_FLIGHT?: string | number
   APPENDS_IN_FLIGHT?: string | number
   ACTIVE_BUCKETS?: string | number

@@ -78,6 +78,7 @@ export class NodeReplica {
       PREFIX,
       { position: null, partial: null },
       {
+        sliceChanges: 2_000,
         newBatch: () => this.#newBatch(),
         store: ({ batch, incomplete }) => this.#store(batch, incomplete),
         keys: (table, after, limit) => this.#rows.keys(table.number, after, limit),

@@ -27,7 +27,7 @@ async function start(databaseUrl: string, bindings: Record<string, string> = {})
     ...{ databaseUrl, jwtSecret: secret, jwtAudience: AUDIENCE, syncConfig: CONFIG, directory: directory.path },
     ...(port === undefined ? {} : { port }),
     // What the SDK counts is what is announced, and compaction makes that less.
-    bindings: { COMPACTION_SECONDS: '3600', ...bindings },
+    bindings: { COMPACTION_SECONDS: '3600', SLICE_CHANGES: '2000', ...bindings },
   })
   port = Number(new URL(edge.url).port)
 }

@@ -136,6 +136,7 @@ export class Follower {
       PREFIX,
       { position: this.position, partial: this.partial },
       {
+        sliceChanges: 2_000,
         newBatch: () => new Batch(this.#counter, sources),
         store: ({ batch, position, partial }) => {
           for (const { table, states } of batch.rows.values()) {

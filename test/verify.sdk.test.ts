@@ -40,7 +40,7 @@ async function start(bindings: Record<string, string> = {}, syncConfig = CONFIG)
   edge = await startEdge({
     ...{ databaseUrl: postgres.url, jwtSecret: secret, jwtAudience: AUDIENCE, syncConfig, directory: directory.path },
     ...(port === undefined ? {} : { port }),
-    bindings: { CATALOG_WATCH_SECONDS: '0.3', ...bindings },
+    bindings: { CATALOG_WATCH_SECONDS: '0.3', SLICE_CHANGES: '2000', ...bindings },
   })
   port = Number(new URL(edge.url).port)
 }

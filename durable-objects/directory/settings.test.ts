@@ -11,6 +11,7 @@ describe('settings of a tenant', () => {
       ...{ databaseUrl: 'postgres://a@b/c', syncConfig: 'x', slot: 'rockpool', catalogWatchSeconds: 3 },
       ...{ idlePollSeconds: 60, idlePollMaxSeconds: 14_400, lingerSeconds: 30, sessionSeconds: 600, sessionChanges: 5_000_000 },
       ...{
+        sliceChanges: 8_000,
         batchesInFlight: 4,
         appendsInFlight: 32,
         activeBuckets: 0,

@@ -37,6 +37,8 @@ const shape = z
     sessionSeconds: number(1, 780),
     /** Row changes of a session: an alarm has a CPU budget, and the clock stands still while computing. */
     sessionChanges: whole(1, 1_000_000_000),
+    /** Row changes that are taken in at once, of a larger transaction in steps. 8,000 take about 0.2 s of the object's thread. */
+    sliceChanges: whole(100, 100_000),
     /** Batches that may wait for answers of their buckets. While so many do, further transactions gather in one batch. */
     batchesInFlight: whole(1, 64),
     /** Appends that wait for an answer at a time; each holds the text of its ops. */
@@ -71,6 +73,7 @@ const BINDINGS: { [Setting in keyof z.infer<typeof shape>]-?: [binding: keyof Se
   lingerSeconds: ['LINGER_SECONDS', 30],
   sessionSeconds: ['SESSION_SECONDS', 600],
   sessionChanges: ['SESSION_CHANGES', 5_000_000],
+  sliceChanges: ['SLICE_CHANGES', 8_000],
   batchesInFlight: ['BATCHES_IN_FLIGHT', 4],
   appendsInFlight: ['APPENDS_IN_FLIGHT', 32],
   activeBuckets: ['ACTIVE_BUCKETS', 0],

@@ -17,7 +17,7 @@ import { durableDatabase, type DurableDatabase } from '../durable-database.ts'
 import { Diagnostics } from './diagnostics.ts'
 import { Differences } from './differences.ts'
 import { Dispatcher } from './dispatcher.ts'
-import type { Flush } from './intake.ts'
+import { SLICE_LENGTH, type Flush } from './intake.ts'
 import { gapFrame, noticeFrames } from './notice.ts'
 import { Outbox, type StoredBatch } from './outbox.ts'
 import { Pipeline } from './pipeline.ts'
@@ -182,10 +182,11 @@ export class Core {
 
   /**
    * Whether another batch may be stored. While calls of buckets wait for their turn, transactions gather instead: fewer and larger appends are what
-   * makes many buckets fast.
+   * makes many buckets fast. Of full slices about two are on their way, or memory would be what is short.
    */
   get room(): boolean {
-    return this.pipeline.unanswered < this.#batchesInFlight && this.pipeline.appends < this.dispatcher.parallel
+    const { unanswered, appends, length } = this.pipeline
+    return unanswered < this.#batchesInFlight && appends < this.dispatcher.parallel && length < SLICE_LENGTH
   }
 
   limit({

@@ -14,10 +14,8 @@ export interface SourceTable extends BatchTable {
   catalog: CatalogTable
 }
 
-/** Changes held before they become a slice. */
-export const SLICE_CHANGES = 2_000
 /** Bytes of messages, and UTF-16 units of ops, at which a slice is made. */
-export const SLICE_LENGTH = 1024 * 1024
+export const SLICE_LENGTH = 4 * 1024 * 1024
 
 /** Why a batch is stored now. */
 export interface Flush {
@@ -29,6 +27,8 @@ export interface Flush {
 }
 
 export interface IntakeSources {
+  /** Changes at which a slice is made. */
+  sliceChanges: number
   newBatch(): Batch
   store(flush: Flush): void
   /** Whether there are stored rows that lack values. */
@@ -92,6 +92,10 @@ export class Intake {
     this.#sources = sources
   }
 
+  get sliceChanges(): number {
+    return this.#sources.sliceChanges
+  }
+
   /** Changes in memory that are not stored. */
   get held(): number {
     return this.#open.length + this.#queue.length + (this.#batch?.changes ?? 0)
@@ -100,7 +104,7 @@ export class Intake {
   /** What is in memory and not stored, as a share of a slice. */
   get load(): number {
     const length = this.#openBytes + (this.#batch?.length ?? 0)
-    return Math.max(this.held / SLICE_CHANGES, length / SLICE_LENGTH)
+    return Math.max(this.held / this.sliceChanges, length / SLICE_LENGTH)
   }
 
   /** A message is taken in only in part, because there was no room. */
@@ -221,7 +225,7 @@ export class Intake {
     this.changes++
     this.#open.push(m)
     this.#openBytes += bytes
-    if (this.#open.length < SLICE_CHANGES && this.#openBytes < SLICE_LENGTH) return
+    if (this.#open.length < this.sliceChanges && this.#openBytes < SLICE_LENGTH) return
     this.#run(this.#slice(tx))
   }
 
@@ -251,7 +255,7 @@ export class Intake {
 
   #full(): boolean {
     const batch = this.#batch
-    return batch !== null && (batch.changes >= SLICE_CHANGES || batch.length >= SLICE_LENGTH)
+    return batch !== null && (batch.changes >= this.sliceChanges || batch.length >= SLICE_LENGTH)
   }
 
   #current(): Batch {

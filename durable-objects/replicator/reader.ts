@@ -17,7 +17,7 @@ import { fault, pause as pauseAt } from '../faults.ts'
 import type { Batch, BatchTable } from './batch.ts'
 import { countCopies } from './copies.ts'
 import { keptImage } from './image.ts'
-import { SLICE_CHANGES, SLICE_LENGTH, type Intake, type SourceTable } from './intake.ts'
+import { SLICE_LENGTH, type Intake, type SourceTable } from './intake.ts'
 import type { CopyState } from './tables.ts'
 import type { FoundRow } from './verification/source-check.ts'
 
@@ -58,7 +58,7 @@ export interface ChunkSize {
   maxBlocks: number
 }
 
-const CHUNK: ChunkSize = { rows: 4_000, length: 2 * 1024 * 1024, firstBlocks: 16, maxBlocks: 1_024 }
+const CHUNK: ChunkSize = { rows: 8_000, length: SLICE_LENGTH, firstBlocks: 16, maxBlocks: 1_024 }
 
 /** Rows that were read, on their way to their place in the stream. */
 interface Reading {
@@ -274,12 +274,13 @@ export class Reader {
   ): void {
     const decoder = decoderOf(table)
     const { compare } = this.#sources
+    const { sliceChanges } = this.#sources.intake
     const keys = tuples.map((tuple) => decoder.key(tuple))
     let at = 0
     while (at < tuples.length) {
       this.#sources.intake.between((batch, settle) => {
-        if (kind !== 'sweep') batch.load(table, keys.slice(at, at + SLICE_CHANGES))
-        while (at < tuples.length && batch.changes < SLICE_CHANGES && batch.length < SLICE_LENGTH) {
+        if (kind !== 'sweep') batch.load(table, keys.slice(at, at + sliceChanges))
+        while (at < tuples.length && batch.changes < sliceChanges && batch.length < SLICE_LENGTH) {
           const key = keys[at]
           const tuple = tuples[at++]
           if (!tuple || key === undefined) continue
@@ -346,9 +347,9 @@ export class Reader {
       intake.between((batch) => {
         batch.load(
           table,
-          steps.slice(0, SLICE_CHANGES).map(([key]) => key),
+          steps.slice(0, intake.sliceChanges).map(([key]) => key),
         )
-        while (steps.length > 0 && batch.changes < SLICE_CHANGES && batch.length < SLICE_LENGTH) {
+        while (steps.length > 0 && batch.changes < intake.sliceChanges && batch.length < SLICE_LENGTH) {
           const step = steps.shift()
           if (!step) break
           const [key, { copies, tuple }] = step

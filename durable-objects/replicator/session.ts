@@ -336,6 +336,7 @@ export class Session {
     const core = this.#core
     const byOid = new Map(tables.map((table) => [table.catalog.oid, table]))
     return new Intake(byOid, this.prefix, core.state.get('decode'), {
+      sliceChanges: this.#settings.sliceChanges,
       newBatch: () => core.newBatch(),
       store: (flush) => {
         if (flush.batch.changes > 0) this.found = true

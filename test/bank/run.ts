@@ -145,7 +145,10 @@ class Bank {
     this.#edge = await startEdge({
       databaseUrl: this.#postgres.url.replace(`:${this.#postgres.port}/`, `:${this.#proxy.port}/`),
       ...{ jwtSecret: this.#secret, jwtAudience: AUDIENCE, syncConfig: SYNC_CONFIG, directory: `${this.#directory.path}/edge` },
-      bindings: { COMPACTION_BYTES: '4000', COMPACTION_SECONDS: '1', FAULTS: JSON.stringify({ seed, ...FAULTS }) },
+      bindings: {
+        ...{ COMPACTION_BYTES: '4000', COMPACTION_SECONDS: '1', SLICE_CHANGES: '2000' },
+        FAULTS: JSON.stringify({ seed, ...FAULTS }),
+      },
       log: (line) => {
         this.#log.push(line.slice(0, 500))
         if (this.#log.length > LOG_LINES) this.#log.shift()
