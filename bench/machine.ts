@@ -35,6 +35,30 @@ export function describeMachine(postgres: string, storage: Machine['storage']): 
 
 export const load = (): number => Number((loadavg()[0] ?? 0).toFixed(2))
 
+/**
+ * Measures from now on: the answered function says what share of the processor time, in percent, the machine around this one gave to others. Null where
+ * nothing tells.
+ */
+export function measureStolen(): () => number | null {
+  const before = processorTime()
+  return () => {
+    const now = processorTime()
+    if (!before || !now || now.total === before.total) return null
+    return Math.round((1_000 * (now.stolen - before.stolen)) / (now.total - before.total)) / 10
+  }
+}
+
+/** In ticks, of all processors since the start: proc(5), `/proc/stat`. */
+function processorTime(): { stolen: number; total: number } | null {
+  try {
+    // user, nice, system, idle, iowait, irq, softirq, steal; what guests took is in user already.
+    const ticks = (readFileSync('/proc/stat', 'utf8').split('\n')[0] ?? '').trim().split(/\s+/).slice(1, 9).map(Number)
+    return { stolen: ticks[7] ?? 0, total: ticks.reduce((sum, each) => sum + each, 0) }
+  } catch {
+    return null
+  }
+}
+
 export const machineLine = (machine: Machine): string =>
   `${machine.cpu}, ${machine.cores} cores, ${machine.memoryGb} GB; load ${machine.load} at the start; Node ${machine.node}, ` +
   `workerd ${machine.workerd}, Postgres ${machine.postgres} with fsync; storage of objects: ${machine.storage}; commit ${machine.commit}`

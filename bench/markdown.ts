@@ -58,7 +58,13 @@ function figureTable(rows: readonly Figure[]): string {
 
 function loads(): string {
   const each = [...latest].map(([scenario, run]) => `${scenario} ${run.loads[scenario]}`)
-  return `Load average when each scenario began: ${each.join(', ')}.`
+  const stolen = [...latest].flatMap(([scenario, run]) => {
+    const share = run.stolen[scenario]
+    return share === undefined ? [] : [`${scenario} ${share} %`]
+  })
+  const lines = [`Load average when each scenario began: ${each.join(', ')}.`]
+  if (stolen.length > 0) lines.push(`Processor time that went to other machines meanwhile: ${stolen.join(', ')}.`)
+  return lines.join(' ')
 }
 
 function billTable(rows: readonly Count[]): string {

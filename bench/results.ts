@@ -17,6 +17,8 @@ export interface Results {
   counts: Count[]
   /** Load average of the last minute before each scenario. */
   loads: Record<string, number>
+  /** Percent of the processor time that this machine did not get while a scenario ran, where that is known. */
+  stolen: Record<string, number>
   /** Seconds that each scenario took. */
   took: Record<string, number>
   failures: { scenario: string; error: string }[]

@@ -2,7 +2,7 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { bundle, ROOT } from '../cli/bundle.ts'
 import { startPostgres } from '../test/postgres.ts'
-import { describeMachine, load, machineLine } from './machine.ts'
+import { describeMachine, load, machineLine, measureStolen } from './machine.ts'
 import { OptionError, parseOptions, USAGE, type Options } from './options.ts'
 import { countLine, figure, figureLine, headLine, type Results } from './results.ts'
 import type { Bench } from './scenario.ts'
@@ -43,7 +43,7 @@ async function run({ scenarios, quick, disk, profile, rounds, json }: Options): 
     const command = ['npm run bench', ...(options.length + named.length > 0 ? ['--'] : []), ...options, ...named].join(' ')
     const results: Results = {
       ...{ version: 1, started: started.toISOString(), command, quick, machine },
-      ...{ figures: [], counts: [], loads: {}, took: {}, failures: [] },
+      ...{ figures: [], counts: [], loads: {}, stolen: {}, took: {}, failures: [] },
     }
     console.log(machineLine(machine))
     console.log(headLine(WIDTH))
@@ -66,6 +66,7 @@ async function run({ scenarios, quick, disk, profile, rounds, json }: Options): 
       }
       results.loads[scenario.name] = load()
       const from = performance.now()
+      const stolen = measureStolen()
       console.log(`— ${scenario.name}: ${scenario.about}`)
       try {
         await scenario.run(bench)
@@ -75,6 +76,9 @@ async function run({ scenarios, quick, disk, profile, rounds, json }: Options): 
         results.failures.push({ scenario: scenario.name, error: text })
       }
       results.took[scenario.name] = Math.round((performance.now() - from) / 100) / 10
+      const share = stolen()
+      if (share !== null) results.stolen[scenario.name] = share
+      if (share !== null && share >= 1) console.log(`${share} % of the processor time went to other machines meanwhile`)
       // After each: a run that is interrupted has left what it had.
       mkdirSync(dirname(file), { recursive: true })
       writeFileSync(file, `${JSON.stringify(results, null, 1)}\n`)

@@ -92,7 +92,12 @@ async function read(
     if (head[2] === true || head[2] === 't') {
       throw new RockpoolError('ROCKPOOL_SOURCE_SETTINGS', 'the database URL names a replica: rows can be copied from the primary only')
     }
-    const tuples = rows.flatMap((row): Tuple[] => (row[3] === null ? [] : [JSON.parse(String(row[3])) as (string | null)[]]))
+    const tuples: Tuple[] = []
+    for (const row of rows) {
+      if (row[3] !== null) tuples.push(JSON.parse(String(row[3])) as (string | null)[])
+      // Both forms of all rows together would be too much of large ones.
+      row[3] = null
+    }
     return { snapshot: parseSnapshot(String(head[0])), filenode: Number(head[1]), tuples }
   } catch (error) {
     throw sourceError(error)

@@ -25,6 +25,7 @@ export interface BatchTable extends TableName {
 }
 
 export interface BatchSources {
+  /** Each bucket, type and id at most once. */
   evaluate(table: BatchTable, row: SourceRow): EvaluatedRow
   /** What is stored of rows; the batch lays its own changes over it. Keys of rows that are not there are left out. */
   states(table: BatchTable, keys: readonly string[]): ReadonlyMap<string, RowState>
@@ -53,7 +54,7 @@ export class Batch {
   counter: OpId
   readonly #sources: BatchSources
   /** What was asked for ahead of need, by table. */
-  readonly #loaded = new Map<number, Map<string, RowState | null>>()
+  readonly #loaded = new Map<number, { keys: ReadonlySet<string>; states: ReadonlyMap<string, RowState> }>()
 
   constructor(counter: OpId, sources: BatchSources) {
     this.counter = counter
@@ -63,15 +64,15 @@ export class Batch {
   state(table: BatchTable, key: string): RowState | null {
     const pending = this.rows.get(table.number)?.states.get(key)
     if (pending !== undefined) return pending
-    const loaded = this.#loaded.get(table.number)?.get(key)
-    return loaded === undefined ? (this.#sources.states(table, [key]).get(key) ?? null) : loaded
+    const loaded = this.#loaded.get(table.number)
+    const states = loaded?.keys.has(key) ? loaded.states : this.#sources.states(table, [key])
+    return states.get(key) ?? null
   }
 
   /** Asks for rows that are about to change, all at once. To be called in the same turn as what changes them. */
   load(table: BatchTable, keys: readonly string[]): void {
     if (keys.length < 2) return
-    const states = this.#sources.states(table, keys)
-    this.#loaded.set(table.number, new Map(keys.map((key) => [key, states.get(key) ?? null])))
+    this.#loaded.set(table.number, { keys: new Set(keys), states: this.#sources.states(table, keys) })
   }
 
   /** The row is now `row`. `image`: what may be missing from its next change. `copies`: how many equal ones there are. */

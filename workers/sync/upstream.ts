@@ -140,10 +140,16 @@ export class RelaySocket implements Upstream {
   }
 }
 
+/** What was understood last: a change comes to many streams in the same words. */
+let latest: { text: string; frame: Readonly<RelayFrame> } | null = null
+
 /** Null: not understood; the socket is opened again, perhaps to newer code. */
-export function relayFrameOf(text: string): RelayFrame | null {
+export function relayFrameOf(text: string): Readonly<RelayFrame> | null {
+  if (latest?.text === text) return latest.frame
   try {
-    return shape.safeParse(JSON.parse(text)).data ?? null
+    const frame = shape.safeParse(JSON.parse(text)).data ?? null
+    if (frame) latest = { text, frame }
+    return frame
   } catch {
     return null
   }
