@@ -3,6 +3,8 @@ import type { Intake } from './intake.ts'
 
 /** Changes that come at once and let us think that more are on their way: a twentieth of a slice. */
 const MANY_CHANGES = 100
+/** Turns without a change after which there are no more. Where each change would be an append of its own, a few are worth waiting for. */
+const THIN_TURNS = 5
 
 export interface FlowSources {
   intake: Intake
@@ -71,10 +73,11 @@ export class Flow {
   async #gathered(): Promise<void> {
     const { intake, hasRoom } = this.#sources
     await null
-    for (let changes = -1; intake.held >= MANY_CHANGES && intake.changes > changes && hasRoom();) {
-      changes = intake.changes
+    for (let quiet = 0; intake.held >= MANY_CHANGES && quiet < (intake.isThin ? THIN_TURNS : 1) && hasRoom();) {
+      const { changes } = intake
       // One turn: the next read comes first.
       await new Promise((resolve) => setTimeout(resolve, 0))
+      quiet = intake.changes > changes ? 0 : quiet + 1
     }
     this.#flushing = false
     if (hasRoom() && !this.#ended) intake.flush()

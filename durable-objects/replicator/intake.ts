@@ -14,6 +14,8 @@ export interface SourceTable extends BatchTable {
   catalog: CatalogTable
 }
 
+/** Changes of an append that cost about as much as its call. */
+const THICK_APPEND = 32
 /** Bytes of messages, and UTF-16 units of ops, at which a slice is made. */
 export const SLICE_LENGTH = 4 * 1024 * 1024
 
@@ -105,6 +107,12 @@ export class Intake {
   get load(): number {
     const length = this.#openBytes + (this.#batch?.length ?? 0)
     return Math.max(this.held / this.sliceChanges, length / SLICE_LENGTH)
+  }
+
+  /** What is gathered would be few changes for each append. */
+  get isThin(): boolean {
+    const batch = this.#batch
+    return batch !== null && batch.appends.size * THICK_APPEND > batch.changes
   }
 
   /** A message is taken in only in part, because there was no room. */
