@@ -1,6 +1,5 @@
 import { mkdir, writeFile } from 'node:fs/promises'
 import { dirname } from 'node:path'
-import { inspectors } from './inspector.ts'
 
 interface ProfileNode {
   id: number
@@ -23,7 +22,8 @@ const FEW_SAMPLES = 100
  * says where the time went.
  */
 export async function startProfile(port: number, path: string, say: (line: string) => void): Promise<() => Promise<void>> {
-  const sessions = await inspectors(port)
+  const targets: { webSocketDebuggerUrl: string }[] = await (await fetch(`http://127.0.0.1:${port}/json`)).json()
+  const sessions = await Promise.all(targets.map(({ webSocketDebuggerUrl }) => Inspector.connect(webSocketDebuggerUrl)))
   for (const session of sessions) {
     await session.call('Profiler.enable')
     await session.call('Profiler.setSamplingInterval', { interval: INTERVAL_US })
@@ -58,4 +58,43 @@ function hottest({ nodes }: Profile): string[] {
     .sort(([, a], [, b]) => b - a)
     .slice(0, SHOWN)
     .map(([name, count]) => `  ${((100 * count) / Math.max(1, busy)).toFixed(1).padStart(5)} %  ${name}`)
+}
+
+class Inspector {
+  readonly #socket: WebSocket
+  readonly #waiting = new Map<number, { resolve: (result: string) => void; reject: (error: Error) => void }>()
+  #calls = 0
+
+  private constructor(socket: WebSocket) {
+    this.#socket = socket
+    socket.onmessage = ({ data }) => {
+      const { id, result, error }: { id?: number; result?: unknown; error?: { message: string } } = JSON.parse(String(data))
+      if (id === undefined) return
+      const waiting = this.#waiting.get(id)
+      this.#waiting.delete(id)
+      if (error) waiting?.reject(new Error(`inspector: ${error.message}`))
+      else waiting?.resolve(JSON.stringify(result))
+    }
+  }
+
+  static connect(url: string): Promise<Inspector> {
+    return new Promise((resolve, reject) => {
+      const socket = new WebSocket(url)
+      socket.onopen = () => resolve(new Inspector(socket))
+      socket.onerror = () => reject(new Error(`the inspector at ${url} does not answer`))
+    })
+  }
+
+  /** Answers JSON. */
+  call(method: string, params: object = {}): Promise<string> {
+    const id = ++this.#calls
+    return new Promise((resolve, reject) => {
+      this.#waiting.set(id, { resolve, reject })
+      this.#socket.send(JSON.stringify({ id, method, params }))
+    })
+  }
+
+  close(): void {
+    this.#socket.close()
+  }
 }

@@ -7,7 +7,6 @@ import { freePort } from '../test/postgres.ts'
 import { statusOf } from '../test/status.ts'
 import { AUDIENCE, newSecret, temporaryDirectory, token, until } from '../test/support.ts'
 import { Clients } from './clients.ts'
-import { inspectors } from './inspector.ts'
 import { startProfile } from './profile.ts'
 import type { Bench } from './scenario.ts'
 
@@ -43,8 +42,6 @@ export interface WorldOptions {
   /** SQL statements before the edge starts, beside the tables. */
   prepare?: string[]
   front?: string
-  /** Open to the inspector, also when nothing is profiled. */
-  inspected?: boolean
 }
 
 export interface World {
@@ -68,8 +65,6 @@ export interface World {
   idle(): Promise<void>
   /** MB that workerd has in memory. */
   resident(): number
-  /** An idle workerd does not do it by itself. Needs `inspected`. */
-  collectGarbage(): Promise<void>
   /** Seconds of processor time that workerd has used. */
   processorSeconds(): number
   edge(): Edge
@@ -93,7 +88,6 @@ export async function withWorld<T>(bench: Bench, options: WorldOptions, work: (w
   const secret = newSecret()
   const processes: Clients[] = []
   let edge: Edge | null = null
-  let inspectorPort: number | null = null
   let stopProfile: () => Promise<void> = async () => {}
   const running = (): Edge => {
     if (!edge) throw new Error('the edge does not run')
@@ -122,10 +116,9 @@ export async function withWorld<T>(bench: Bench, options: WorldOptions, work: (w
     token: (user, claims) => token(secret, user, 12 * 3_600, claims),
     status: () => statusOf(running().url, secret),
     async start(more = {}) {
-      inspectorPort = bench.profiles === null && !options.inspected ? null : await freePort()
+      const inspectorPort = bench.profiles === null ? {} : { inspectorPort: await freePort() }
       edge = await startEdge({
-        ...{ databaseUrl, jwtSecret: secret, jwtAudience: AUDIENCE, directory: directory.path },
-        ...(inspectorPort === null ? {} : { inspectorPort }),
+        ...{ databaseUrl, jwtSecret: secret, jwtAudience: AUDIENCE, directory: directory.path, ...inspectorPort },
         ...(options.front === undefined ? {} : { front: options.front }),
         syncConfig: more.syncConfig ?? options.syncConfig ?? SYNC_CONFIG,
         // Where nobody is connected, what was committed is looked for soon.
@@ -138,8 +131,8 @@ export async function withWorld<T>(bench: Bench, options: WorldOptions, work: (w
           ...more.bindings,
         },
       })
-      if (bench.profiles !== null && inspectorPort !== null)
-        stopProfile = await startProfile(inspectorPort, join(bench.profiles, name), (line) => bench.say(line))
+      if (bench.profiles !== null && inspectorPort.inspectorPort !== undefined)
+        stopProfile = await startProfile(inspectorPort.inspectorPort, join(bench.profiles, name), (line) => bench.say(line))
     },
     stop,
     serving: () => until('the first copy', async () => status(world, ({ plan, copy }) => plan !== null && copy === null), 1_800),
@@ -162,13 +155,6 @@ export async function withWorld<T>(bench: Bench, options: WorldOptions, work: (w
       )
     },
     resident: () => Number(/VmRSS:\s+(\d+)/.exec(proc('status'))?.[1] ?? 0) / 1_024,
-    async collectGarbage() {
-      if (inspectorPort === null) throw new Error('garbage cannot be collected without the inspector')
-      for (const isolate of await inspectors(inspectorPort)) {
-        await isolate.call('HeapProfiler.collectGarbage')
-        isolate.close()
-      }
-    },
     processorSeconds() {
       const stat = proc('stat')
       const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
