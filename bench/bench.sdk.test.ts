@@ -37,6 +37,7 @@ const results = z.strictObject({
   ),
   counts: z.array(z.strictObject({ scenario: z.string(), what: z.string().min(1), counts: z.record(z.string(), number) })),
   loads: z.record(z.string(), number),
+  stolen: z.record(z.string(), number),
   took: z.record(z.string(), number),
   failures: z.array(z.strictObject({ scenario: z.string(), error: z.string() })),
 })
