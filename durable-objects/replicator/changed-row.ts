@@ -27,9 +27,9 @@ export function changedRow(m: PgoutputMessage, followed: FollowedTables): Change
 }
 
 /** Asks at once for what is stored of the rows that change. */
-export function loadRows(rows: readonly (ChangedRow | null)[], batch: () => Batch): void {
+export function loadRows(changes: readonly { row: ChangedRow | null }[], batch: () => Batch): void {
   const keys = new Map<SourceTable, string[]>()
-  for (const row of rows) {
+  for (const { row } of changes) {
     if (!row) continue
     const list = keys.get(row.table) ?? []
     keys.set(row.table, list)

@@ -69,7 +69,8 @@ export class Intake {
   /** Whether the stored transaction has come again: this is the database we know. */
   #proved: boolean
   #tx: OpenTransaction | null = null
-  #open: RowMessage[] = []
+  /** A row as the stream described its table when it came: a later statement of the transaction may describe it otherwise. */
+  #open: { m: RowMessage; row: ChangedRow | null }[] = []
   #openBytes = 0
   #batch: Batch | null = null
   #incomplete = new Map<string, { table: SourceTable; key: string; pending: boolean }>()
@@ -226,12 +227,13 @@ export class Intake {
     if (!tx) throw new RockpoolError('ROCKPOOL_INTERNAL', 'the stream sent a change outside of a transaction')
     if (tx.skip) return
     tx.seen++
+    const row = changedRow(m, this.#followed)
     if (tx.seen <= tx.stored) {
-      this.#touch(m, this.#touched && changedRow(m, this.#followed))
+      this.#touch(m, row)
       return
     }
     this.changes++
-    this.#open.push(m)
+    this.#open.push({ m, row })
     this.#openBytes += bytes
     if (this.#open.length < this.sliceChanges && this.#openBytes < SLICE_LENGTH) return
     this.#run(this.#slice(tx))
@@ -251,7 +253,7 @@ export class Intake {
       this.#tx = null
       return
     }
-    const markers = this.#open.flatMap((m) => (m.type === 'message' ? [new TextDecoder().decode(m.content)] : []))
+    const markers = this.#open.flatMap(({ m }) => (m.type === 'message' ? [new TextDecoder().decode(m.content)] : []))
     yield* this.#process()
     this.#current()
     this.#tx = null
@@ -290,15 +292,13 @@ export class Intake {
     this.#open = []
     this.#openBytes = 0
     let done = (tx?.seen ?? 0) - open.length
-    const changed = open.map((m) => changedRow(m, this.#followed))
     // What was asked for belongs to one batch.
     let loaded: Batch | null | undefined
-    for (const [i, m] of open.entries()) {
+    for (const [i, { m, row }] of open.entries()) {
       if (this.#batch !== loaded) {
-        loadRows(changed.slice(i), () => this.#current())
+        loadRows(open.slice(i), () => this.#current())
         loaded = this.#batch
       }
-      const row = changed[i] ?? null
       this.#touch(m, row)
       if (m.type === 'truncate') yield* this.#truncate(m.oids)
       else if (m.type === 'message') this.#sources.deliver(this.#current(), new TextDecoder().decode(m.content))

@@ -281,6 +281,35 @@ describe.each(POSTGRES_VERSIONS)('Postgres %i', (version) => {
       expect(ids(follower)).toEqual([1, 2, ...kept, 400, 500, 501])
     })
 
+    test('each row is read by the columns its table had at that statement, though others of the transaction add, drop and rename some', async () => {
+      const sql = postgres.sql()
+      await sql`create table shapes (id int primary key, first text, gone text, kept text)`
+      const follower = new Follower(postgres.url, 'shapes', ['shapes'])
+      expect(await follower.session()).toEqual({ end: 'caught-up' })
+      await sql.begin(async (tx) => {
+        await tx`insert into shapes values (1, 'a1', 'b1', 'c1')`
+        await tx`alter table shapes drop column gone`
+        await tx`insert into shapes values (2, 'a2', 'c2')`
+        await tx`update shapes set kept = 'C1' where id = 1`
+        await tx`alter table shapes rename column first to tmp`
+        await tx`alter table shapes rename column kept to first`
+        await tx`alter table shapes rename column tmp to kept`
+        await tx`insert into shapes values (3, 'c3', 'a3')`
+        await tx`alter table shapes add column gone text default 'new'`
+        await tx`insert into shapes values (4, 'c4', 'a4')`
+      })
+      await follower.session()
+      const read = follower.stored.map((text) => JSON.parse(text.slice(text.indexOf('{'))) as object)
+      await sql`drop table shapes`
+      expect(read).toEqual([
+        { id: 1, first: 'a1', gone: 'b1', kept: 'c1' },
+        { id: 2, first: 'a2', kept: 'c2' },
+        { id: 1, first: 'a1', kept: 'C1' },
+        { id: 3, first: 'a3', kept: 'c3' },
+        { id: 4, first: 'a4', kept: 'c4', gone: 'new' },
+      ])
+    })
+
     test('transactions that overlap come in the order of their commits, whatever the order of their LSNs', async () => {
       const follower = await follow('overlap')
       const random = generator(7)
