@@ -1,5 +1,5 @@
 import type { DifferenceCode, VerifyStatus } from '../../../protocol/verification.ts'
-import type { CopyState } from '../tables.ts'
+import { newCopy, type CopyState } from '../tables.ts'
 
 /** A comparison as it is stored: how far it is, and what it has found. */
 export interface Verifying {
@@ -7,9 +7,9 @@ export interface Verifying {
   repair: boolean
   state: VerifyStatus['state']
   phase: VerifyStatus['phase']
-  /** Tables up to this number are compared; where the next one is, null: not begun. */
+  /** Tables up to this number are compared; `copy`: how far one behind it is, null: none is begun. */
   table: number
-  copy: CopyState | null
+  copy: (CopyState & { number: number }) | null
   /** Buckets up to this number are compared. */
   bucket: number
   rows: number
@@ -27,6 +27,12 @@ export const newVerifying = (number: number, repair: boolean, started: string): 
 })
 
 export const foundIn = ({ counts }: Pick<Verifying, 'counts'>): number => Object.values(counts).reduce((sum, n) => sum + n, 0)
+
+/** How far the table of this number is. The one that was being compared may not be followed any more: where it was says nothing of another. */
+export function comparedSoFar(now: Verifying | null, number: number): CopyState {
+  if (!now || number <= now.table) return { ...newCopy(true), state: 'done' }
+  return now.copy?.number === number ? now.copy : newCopy(true)
+}
 
 /** Half of it is the tables, half the buckets. */
 export function progressOf({ state, phase, table, copy, bucket }: Verifying, tables: readonly number[], lastBucket: number): number {

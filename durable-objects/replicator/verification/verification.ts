@@ -12,10 +12,10 @@ import type { Differences } from '../differences.ts'
 import type { SourceTable } from '../intake.ts'
 import type { Output, RowRef, RowStates } from '../row-state.ts'
 import type { StateStore } from '../storage.ts'
-import { newCopy, type CopyState, type Tables } from '../tables.ts'
+import type { CopyState, Tables } from '../tables.ts'
 import { BucketCheck, BucketSilent } from './bucket-check.ts'
 import { mendingIn, type Work } from './mending.ts'
-import { foundIn, newVerifying, progressOf, type Verifying } from './progress.ts'
+import { comparedSoFar, foundIn, newVerifying, progressOf, type Verifying } from './progress.ts'
 import { SourceCheck, type FoundRow } from './source-check.ts'
 
 /** Calls of buckets in one session: an invocation has a budget. */
@@ -131,18 +131,12 @@ export class Verification {
 
   /** For the reader, in the source phase: each table that is followed, one after the other. */
   comparing(tables: readonly SourceTable[]): Comparing {
-    const ordered = [...tables].sort((a, b) => a.number - b.number)
     return {
-      tables: ordered,
-      copyState: ({ number }) => {
-        const now = this.#now
-        if (!now || number <= now.table) return { ...newCopy(true), state: 'done' }
-        const next = ordered.find((each) => each.number > now.table)
-        return (next?.number === number ? now.copy : null) ?? newCopy(true)
-      },
+      tables: [...tables].sort((a, b) => a.number - b.number),
+      copyState: ({ number }) => comparedSoFar(this.#now, number),
       progress: ({ number }, copy) => {
         const done = copy.state === 'done'
-        this.#update((now) => ({ table: done ? number : now.table, copy: done ? null : copy, rows: now.rows + this.#rows }))
+        this.#update((now) => ({ table: done ? number : now.table, copy: done ? null : { ...copy, number }, rows: now.rows + this.#rows }))
         this.#rows = 0
       },
       compare: (batch, table, key, found) => {
