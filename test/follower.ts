@@ -52,7 +52,10 @@ export class Followed {
   checkpoints = 0
   /** Ops that came, also those that came again. */
   received = 0
+  /** Of the last completed checkpoint. */
   writeCheckpoint = 0n
+  /** Of the last one that was announced: its rows may still be on their way. */
+  #announcedWrite = 0n
   /** Ops that compaction leaves. */
   moves = 0
   clears = 0
@@ -87,9 +90,9 @@ export class Followed {
   #announce(line: { last_op_id: string; write_checkpoint?: string }): void {
     const checkpoint = Number(line.last_op_id)
     if (checkpoint < this.checkpoint) this.problems.push(`checkpoint ${checkpoint} came after ${this.checkpoint}`)
-    const write = BigInt(line.write_checkpoint ?? this.writeCheckpoint)
-    if (write < this.writeCheckpoint) this.problems.push(`write checkpoint ${write} came after ${this.writeCheckpoint}`)
-    this.writeCheckpoint = write
+    const write = BigInt(line.write_checkpoint ?? this.#announcedWrite)
+    if (write < this.#announcedWrite) this.problems.push(`write checkpoint ${write} came after ${this.#announcedWrite}`)
+    this.#announcedWrite = write
   }
 
   #data({ bucket, data, next_after }: { bucket: string; data: WireOp[]; next_after: string }): void {
@@ -121,6 +124,7 @@ export class Followed {
       if (problem !== null) this.problems.push(`${name} at ${checkpoint}: ${problem}`)
     }
     this.checkpoint = checkpoint
+    this.writeCheckpoint = this.#announcedWrite
     this.checkpoints++
   }
 }

@@ -274,7 +274,7 @@ class Driver {
       const before = await statusOf(this.#edge.url, this.#secret)
       if (before.copy !== null || before.pendingBatches > 0 || before.deploy.next !== null || before.deploy.dropping > 0) return false
       const options = optionsOf((await this.#operator.configs()).yaml)
-      const truth = await truthOf(this.#postgres.sql(), this.#publication ?? 'rockpool')
+      const truth = await truthOf(this.#postgres.sql(), this.#publication)
       const stored = await storedBuckets(this.#edgeDirectory)
       // What served until a moment ago is maintained, too, until it is dropped.
       const there = new Set([...options, ...[...stored.contents.keys()].map(optionOf)])
@@ -290,7 +290,7 @@ class Driver {
     })
     // Of a checkpoint at which nothing of the client's changed it hears nothing; with this one it has everything.
     await this.#writeCheckpoint()
-    const truth = await truthOf(this.#postgres.sql(), this.#publication ?? 'rockpool')
+    const truth = await truthOf(this.#postgres.sql(), this.#publication)
     const missing = differences(this.#held(), withOptions(clientsOf(truth), new Set(this.#served)))
     if (missing.length > 0) throw this.#difference(missing)
     if (this.#unbalanced) throw this.#difference([this.#unbalanced])

@@ -4,17 +4,13 @@ import { optionOf, TRUTHS, type Truth } from './source.ts'
 /** Bucket without its hash, `items["a"]` → its rows as canonical texts, sorted. Buckets without rows are left out. */
 export type Contents = Map<string, string[]>
 
-/** What the sync config selects, by plain SQL, all in one snapshot. */
-export async function truthOf(sql: Sql, publication: string): Promise<Contents> {
+/** What the sync config selects, by plain SQL, all in one snapshot. `publication` null: Rockpool's own, to which every table belongs that is there. */
+export async function truthOf(sql: Sql, publication: string | null): Promise<Contents> {
   return sql.begin('isolation level repeatable read read only', async (tx) => {
     const contents: Contents = new Map()
-    const published = new Set(
-      (
-        await tx<
-          { name: string }[]
-        >`SELECT schemaname || '.' || tablename AS name FROM pg_publication_tables WHERE pubname = ${publication}`
-      ).map((row) => row.name),
-    )
+    const published = await tx<{ name: string }[]>`
+      SELECT schemaname || '.' || tablename AS name FROM pg_publication_tables WHERE pubname = ${publication}`
+    const isPublished = (name: string) => publication === null || published.some((row) => row.name === name)
     const tables = await tx<{ name: string; parts: string[] }[]>`
       SELECT n.nspname || '.' || c.relname AS name,
         ARRAY(SELECT pn.nspname || '.' || p.relname FROM pg_partition_tree(c.oid) t JOIN pg_class p ON p.oid = t.relid JOIN pg_namespace pn ON pn.oid = p.relnamespace) AS parts
@@ -22,7 +18,7 @@ export async function truthOf(sql: Sql, publication: string): Promise<Contents> 
       WHERE c.relkind IN ('r', 'p') AND n.nspname NOT IN ('pg_catalog', 'information_schema')`
     const there = (name: string) => {
       const table = tables.find((each) => each.name === name)
-      return table !== undefined && [name, ...table.parts].some((each) => published.has(each))
+      return table !== undefined && [name, ...table.parts].some(isPublished)
     }
     const add = async (truth: Truth) => {
       if (!there(truth.table)) return
