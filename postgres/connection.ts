@@ -168,6 +168,11 @@ export async function checkConnection(sql: Sql): Promise<void> {
 /** SQLSTATEs that are answered by setting Postgres up, not by trying again. */
 const SETTINGS = new Set(['28P01', '28000', '3D000', '42501', '42704', '42P01', '42P10', '55000', '0A000', '22023', '58P01'])
 
+/** EPIPE is none. */
+const SQLSTATE = /^(?=.*\d)[0-9A-Z]{5}$/
+/** Classes of SQLSTATEs by which Postgres or something before it says that it is not there: connections, resources, an operator. */
+const AWAY = /^(08|53|57)/
+
 /** Any error of postgres.js or of a socket as ROCKPOOL_SOURCE_SETTINGS (somebody must do something) or ROCKPOOL_SOURCE_UNREACHABLE. */
 export function sourceError(error: unknown): RockpoolError {
   if (error instanceof RockpoolError) return error
@@ -178,7 +183,7 @@ export function sourceError(error: unknown): RockpoolError {
     const advice = `this is the answer of a connection pooler, and replication needs the database's direct address: ${text}`
     return new RockpoolError('ROCKPOOL_SOURCE_SETTINGS', advice, { cause: error })
   }
-  return SETTINGS.has(code)
-    ? new RockpoolError('ROCKPOOL_SOURCE_SETTINGS', `Postgres refuses: ${text}`, { cause: error })
-    : new RockpoolError('ROCKPOOL_SOURCE_UNREACHABLE', `Postgres cannot be reached: ${text}`, { cause: error })
+  if (SETTINGS.has(code)) return new RockpoolError('ROCKPOOL_SOURCE_SETTINGS', `Postgres refuses: ${text}`, { cause: error })
+  const what = SQLSTATE.test(code) && !AWAY.test(code) ? 'Postgres fails' : 'Postgres cannot be reached'
+  return new RockpoolError('ROCKPOOL_SOURCE_UNREACHABLE', `${what}: ${text}`, { cause: error })
 }
