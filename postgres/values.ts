@@ -21,7 +21,7 @@ export class TableDecoder {
     this.#content = table.key.length > 0 ? null : table.columns.map((column) => columns.indexOf(column.name))
   }
 
-  /** `missing`: columns whose value Postgres left out because it is stored out of line and did not change. */
+  /** `missing`: columns whose value Postgres left out because it is stored out of line and did not change; null in the row. */
   row(tuple: Tuple): { row: SourceRow; missing: string[] } {
     const row: SourceRow = {}
     const missing: string[] = []
@@ -31,7 +31,8 @@ export class TableDecoder {
       if (name === undefined || type === undefined) continue
       const text = tuple[i]
       if (text === undefined) missing.push(name)
-      else row[name] = decode(type, text)
+      // What is missing has its place: data has the columns of a row in one order, however the row came.
+      row[name] = text === undefined ? null : decode(type, text)
     }
     return { row, missing }
   }

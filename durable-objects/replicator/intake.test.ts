@@ -65,3 +65,13 @@ test('a row is what the stream said its columns were when it came, though a late
     { id: '2', kept: 'z' },
   ])
 })
+
+test('a value that an update left out has its place among the columns: data is the same text, however the row came', () => {
+  const rows = taken([
+    { type: 'begin', finalLsn: 5n, commitTime: 't', xid: 3 },
+    relation('id', 'gone', 'kept'),
+    { type: 'update', oid: OID, old: ['1', 'x', 'y'], new: ['1', undefined, 'z'] },
+    { type: 'commit', commitLsn: 5n, endLsn: 6n, commitTime: 't' },
+  ])
+  expect(JSON.stringify(rows)).toBe('[{"id":"1","gone":"x","kept":"z"}]')
+})
