@@ -1,4 +1,6 @@
 import type { Random } from '../random.ts'
+import { change, transfer } from './changes.ts'
+import { SPARE } from './source.ts'
 
 // Changes of what tables are. Most send nothing through the stream. Each is tried where it makes sense; one that fails changed nothing.
 
@@ -12,6 +14,11 @@ export const DEFINITIONS: readonly (readonly [weight: number, statements: (r: Ra
   [2, (r) => column(r, (name) => `TYPE text USING 'v' || ${name}`)],
   [2, (r) => column(r, (name) => `TYPE int USING length(${name}::text)`)],
   [1, (r) => column(r, (name) => `TYPE bigint USING length(${name}::text)`)],
+  // Rows before and behind it are of one transaction, and have other columns.
+  [4, (r) => ['BEGIN', ...transfer(r), `ALTER TABLE ledger DROP COLUMN IF EXISTS ${r.pick(SPARE)}`, ...transfer(r), 'COMMIT']],
+  [1, (r) => ['BEGIN', ...transfer(r), `ALTER TABLE ledger ADD COLUMN IF NOT EXISTS ${r.pick(SPARE)} int`, ...transfer(r), 'COMMIT']],
+  [2, (r) => ['BEGIN', change(r), `ALTER TABLE ${someTable(r)} DROP COLUMN x${r.int(3)}`, change(r), change(r), 'COMMIT']],
+  [1, (r) => ['BEGIN', change(r), `ALTER TABLE ${someTable(r)} ADD COLUMN x${r.int(3)} int DEFAULT 5`, change(r), change(r), 'COMMIT']],
   [1, () => ['ALTER TABLE items RENAME TO items_away']],
   [4, () => ['ALTER TABLE items_away RENAME TO items']],
   [1, () => ['ALTER TABLE pairs RENAME TO pairs_away']],

@@ -2,6 +2,9 @@
 
 export const GROUPS = ['a', 'b', 'c', 'd'] as const
 
+/** Columns of the ledger that stand before its others, and are dropped in the middle of transactions. */
+export const SPARE = ['spare0', 'spare1', 'spare2', 'spare3'] as const
+
 /** Statements that make everything. `%PUBLIC%` tables first. */
 export const TABLES: readonly string[] = [
   `CREATE TYPE mood AS ENUM ('sad', 'glad', 'calm')`,
@@ -31,8 +34,8 @@ export const TABLES: readonly string[] = [
   `CREATE TABLE other.things (id int PRIMARY KEY, grp text, feels mood, n int)`,
   `CREATE TABLE members (u text, grp text, since int, PRIMARY KEY (u, grp))`,
   // What it holds sums up to zero after every transaction, over all its buckets.
-  `CREATE TABLE ledger (id int PRIMARY KEY, grp text NOT NULL, amount int NOT NULL)`,
-  `INSERT INTO ledger SELECT i, (ARRAY['a','b','c','d'])[1 + i % 4], 0 FROM generate_series(1, 40) i`,
+  `CREATE TABLE ledger (${SPARE.map((name) => `${name} int DEFAULT 7, `).join('')}id int PRIMARY KEY, grp text NOT NULL, amount int NOT NULL)`,
+  `INSERT INTO ledger (id, grp, amount) SELECT i, (ARRAY['a','b','c','d'])[1 + i % 4], 0 FROM generate_series(1, 40) i`,
   `INSERT INTO items SELECT i, (ARRAY['a','b','c','d'])[1 + i % 4], i, 'first' FROM generate_series(1, 60) i`,
   `INSERT INTO pairs SELECT 'b' || i % 5, i, (ARRAY['a','b','c','d'])[1 + i % 4], i FROM generate_series(1, 30) i`,
   `INSERT INTO codes SELECT 'code' || i, (ARRAY['a','b','c','d'])[1 + i % 4], i FROM generate_series(1, 30) i`,
