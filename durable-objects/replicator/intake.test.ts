@@ -1,77 +1,152 @@
-import { expect, test } from 'vitest'
-import type { PgoutputMessage } from '../../postgres/index.ts'
+import { describe, expect, test } from 'vitest'
+import type { CatalogTable, PgoutputMessage } from '../../postgres/index.ts'
 import type { SourceRow } from '../../protocol/values.ts'
 import { Batch } from './batch.ts'
-import { Intake, type SourceTable } from './intake.ts'
+import { Intake, type Flush, type IntakeSources, type SourceTable } from './intake.ts'
+import type { RowState } from './row-state.ts'
 
-const OID = 7
 const TEXT = 25
-const column = (name: string) => ({ name, typeOid: TEXT, typmod: -1, key: name === 'id' })
-const relation = (...names: string[]): PgoutputMessage => ({
-  ...{ type: 'relation', oid: OID, schema: 'public', name: 't', identity: 'd' },
-  columns: names.map(column),
-})
-const table: SourceTable = {
-  ...{ number: 1, schema: 'public', name: 't' },
-  catalog: {
-    ...{ oid: OID, schema: 'public', name: 't', key: ['id'], keyEquals: ['='], identity: 'd' },
-    columns: ['id', 'gone', 'kept'].map((name) => ({
-      ...{ name, typeOid: TEXT, typeName: 'text', notNull: false },
-      type: { oid: TEXT, kind: 'base' as const, name: 'text' },
+const DOCS = 7
+/** Without a key. */
+const LINES = 8
+
+function tableOf(number: number, oid: number, name: string, columns: readonly string[], key: readonly string[]): SourceTable {
+  const catalog: CatalogTable = {
+    ...{ oid, schema: 'public', name, key: [...key], keyEquals: key.map(() => '='), identity: key.length > 0 ? 'd' : 'f' },
+    columns: columns.map((column) => ({
+      ...{ name: column, typeOid: TEXT, typeName: 'text', notNull: false },
+      type: { oid: TEXT, kind: 'base', name: 'text' },
     })),
     ...{ names: [], parts: [], partitioned: false, rowFilter: null, fingerprint: '' },
-  },
+  }
+  return { number, schema: 'public', name, catalog }
 }
+const TABLES = [tableOf(1, DOCS, 'docs', ['id', 'gone', 'kept'], ['id']), tableOf(2, LINES, 'lines', ['line'], [])]
 
-function taken(messages: PgoutputMessage[]): SourceRow[] {
-  const rows: SourceRow[] = []
-  const intake = new Intake(
-    new Map([[OID, table]]),
-    'p',
-    { position: null, partial: null },
-    {
-      sliceChanges: 1_000,
+const relation = (oid: number, ...names: string[]): PgoutputMessage => ({
+  ...{ type: 'relation', oid, schema: 'public', name: oid === DOCS ? 'docs' : 'lines', identity: oid === DOCS ? 'd' : 'f' },
+  columns: names.map((name) => ({ name, typeOid: TEXT, typmod: -1, key: name === 'id' })),
+})
+const RELATIONS = [relation(DOCS, 'id', 'gone', 'kept'), relation(LINES, 'line')]
+const insert = (oid: number, ...tuple: (string | null)[]): PgoutputMessage => ({ type: 'insert', oid, new: tuple })
+const truncate = (...oids: number[]): PgoutputMessage => ({ type: 'truncate', oids, cascade: false, restartIdentity: false })
+const transaction = (lsn: bigint, ...messages: PgoutputMessage[]): PgoutputMessage[] => [
+  { type: 'begin', finalLsn: lsn, commitTime: `t${lsn}`, xid: Number(lsn) },
+  ...messages,
+  { type: 'commit', commitLsn: lsn, endLsn: lsn + 1n, commitTime: `t${lsn}` },
+]
+
+/** Storage, and what was evaluated. */
+class World {
+  readonly rows = new Map(TABLES.map(({ number }) => [number, new Map<string, RowState>()]))
+  readonly evaluated: SourceRow[] = []
+  readonly flushes: Flush[] = []
+  readonly pending: string[] = []
+
+  stored(table: number): Map<string, RowState> {
+    const rows = this.rows.get(table)
+    if (!rows) throw new Error('no such table')
+    return rows
+  }
+
+  intake(at: Pick<Flush, 'position' | 'partial'>, sources: Partial<IntakeSources> = {}): Intake {
+    const ignored = () => {}
+    return new Intake(new Map(TABLES.map((table) => [table.catalog.oid, table])), 'p', at, {
+      ...{ sliceChanges: 1_000, marker: ignored, deliver: ignored, unexpected: ignored },
+      ...{ room: () => true, hasIncomplete: () => this.pending.length > 0 },
       newBatch: () =>
         new Batch(0, {
-          evaluate: (_, row) => (rows.push(row), { rows: [], errors: [] }),
-          states: () => new Map(),
+          evaluate: ({ name }, row) => {
+            this.evaluated.push(row)
+            const data = JSON.stringify(row)
+            return { rows: [{ bucket: 'all', definition: 'd', objectType: name, objectId: String(row.id ?? row.line), data }], errors: [] }
+          },
+          states: ({ number }, keys) =>
+            new Map(
+              keys.flatMap((key) => {
+                const state = this.stored(number).get(key)
+                return state ? [[key, state]] : []
+              }),
+            ),
           number: () => 1,
-          skipped: () => {},
+          skipped: ignored,
         }),
-      store: () => {},
-      keys: () => [],
-      marker: () => {},
-      deliver: () => {},
-      room: () => true,
-      hasIncomplete: () => false,
-      unexpected: () => {},
-    },
-  )
-  for (const message of messages) intake.message(message, 100)
-  return rows
+      store: (flush) => {
+        this.flushes.push(flush)
+        for (const { table, states } of flush.batch.rows.values())
+          for (const [key, state] of states) {
+            if (state) this.stored(table.number).set(key, state)
+            else this.stored(table.number).delete(key)
+          }
+        for (const { key, pending } of flush.incomplete.values()) if (pending) this.pending.push(key)
+      },
+      keys: ({ number }, after, limit) =>
+        [...this.stored(number).keys()]
+          .filter((key) => key > after)
+          .sort()
+          .slice(0, limit),
+      ...sources,
+    })
+  }
+
+  /** Everything from the beginning, stored at the end. */
+  take(...messages: PgoutputMessage[]): void {
+    const intake = this.intake({ position: null, partial: null })
+    for (const message of messages) intake.message(message, 100)
+    intake.flush()
+  }
+
+  /** Stored rows of `docs`. */
+  fill(count: number): void {
+    const keys = Array.from({ length: count }, (_, n) => `k${String(n).padStart(5, '0')}`)
+    for (const id of keys) {
+      this.stored(1).set(JSON.stringify([id]), { outputs: [{ bucket: 1, type: 'docs', id, hash: 'h' }], image: null })
+    }
+  }
 }
 
-test('a row is what the stream said its columns were when it came, though a later statement of the transaction drops one', () => {
-  const rows = taken([
-    { type: 'begin', finalLsn: 5n, commitTime: 't', xid: 3 },
-    relation('id', 'gone', 'kept'),
-    { type: 'insert', oid: OID, new: ['1', 'x', 'y'] },
-    relation('id', 'kept'),
-    { type: 'insert', oid: OID, new: ['2', 'z'] },
-    { type: 'commit', commitLsn: 5n, endLsn: 6n, commitTime: 't' },
-  ])
-  expect(rows).toEqual([
-    { id: '1', gone: 'x', kept: 'y' },
-    { id: '2', kept: 'z' },
-  ])
+describe('a transaction in which its table is altered', () => {
+  test('a row is what the stream said its columns were when it came', () => {
+    const world = new World()
+    world.take(...transaction(5n, ...RELATIONS, insert(DOCS, '1', 'x', 'y'), relation(DOCS, 'id', 'kept'), insert(DOCS, '2', 'z')))
+    expect(world.evaluated).toEqual([
+      { id: '1', gone: 'x', kept: 'y' },
+      { id: '2', kept: 'z' },
+    ])
+  })
 })
 
 test('a value that an update left out has its place among the columns: data is the same text, however the row came', () => {
-  const rows = taken([
-    { type: 'begin', finalLsn: 5n, commitTime: 't', xid: 3 },
-    relation('id', 'gone', 'kept'),
-    { type: 'update', oid: OID, old: ['1', 'x', 'y'], new: ['1', undefined, 'z'] },
-    { type: 'commit', commitLsn: 5n, endLsn: 6n, commitTime: 't' },
-  ])
-  expect(JSON.stringify(rows)).toBe('[{"id":"1","gone":"x","kept":"z"}]')
+  const world = new World()
+  world.take(...transaction(5n, ...RELATIONS, { type: 'update', oid: DOCS, old: ['1', 'x', 'y'], new: ['1', undefined, 'z'] }))
+  expect(JSON.stringify(world.evaluated)).toBe('[{"id":"1","gone":"x","kept":"z"}]')
+})
+
+describe('TRUNCATE of more rows than a slice has', () => {
+  test.each(['k00000x', 'k02999x', 'a', 'z'])('takes row %s along, which came just before and is not stored', (id) => {
+    for (const transactions of [1, 2]) {
+      const world = new World()
+      world.fill(3_000)
+      const first = [...RELATIONS, insert(DOCS, id, 'x', 'y')]
+      if (transactions === 1) world.take(...transaction(5n, ...first, truncate(DOCS)))
+      else world.take(...transaction(5n, ...first), ...transaction(6n, truncate(DOCS)))
+      expect([...world.stored(1).keys()]).toEqual([])
+      expect(world.flushes.length).toBeGreaterThan(2)
+    }
+  })
+
+  test('ended in its middle by a crash: what came before it in the transaction is not taken in twice', () => {
+    const world = new World()
+    world.fill(3_000)
+    const messages = transaction(5n, ...RELATIONS, insert(LINES, 'one'), truncate(DOCS))
+    const first = world.intake({ position: null, partial: null }, { room: () => world.flushes.length < 2 })
+    for (const message of messages) first.message(message, 100)
+    const { partial } = world.flushes.at(-1) ?? { partial: null }
+    expect([world.stored(1).size > 0, partial?.changes]).toEqual([true, 1])
+    const second = world.intake({ position: null, partial })
+    for (const message of messages) second.message(message, 100)
+    second.flush()
+    expect([...world.stored(2).values()].map(({ copies = 1 }) => copies)).toEqual([1])
+    expect(world.stored(1).size).toBe(0)
+  })
 })

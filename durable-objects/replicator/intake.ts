@@ -300,7 +300,7 @@ export class Intake {
         loaded = this.#batch
       }
       this.#touch(m, row)
-      if (m.type === 'truncate') yield* this.#truncate(m.oids)
+      if (m.type === 'truncate') yield* this.#truncate(m.oids, done)
       else if (m.type === 'message') this.#sources.deliver(this.#current(), new TextDecoder().decode(m.content))
       else if (row) this.#apply(row)
       done++
@@ -355,9 +355,12 @@ export class Intake {
     this.settle(table, key, false)
   }
 
-  *#truncate(oids: readonly number[]): Generator<undefined, void> {
+  /** `done`: changes of the transaction before it. */
+  *#truncate(oids: readonly number[], done: number): Generator<undefined, void> {
     const tx = this.#tx
     for (const table of oids.flatMap((oid) => this.#followed.table(oid) ?? [])) {
+      // Rows that this batch has and storage does not know yet. Afterwards they may be stored, and lie behind what was looked through.
+      for (const [key, state] of this.#current().rows.get(table.number)?.states ?? []) if (state) this.#current().remove(table, key)
       for (let after = ''; ;) {
         const keys = this.#sources.keys(table, after, 1_000)
         this.#current().load(table, keys)
@@ -367,11 +370,9 @@ export class Intake {
         after = last
         // A slice in the middle of the TRUNCATE: it is not counted as done, so after a crash it removes what is left.
         if (!tx || !this.#full()) continue
-        this.#store({ lsn: tx.lsn, xid: tx.xid, time: tx.time, changes: tx.stored })
+        this.#store({ lsn: tx.lsn, xid: tx.xid, time: tx.time, changes: done })
         yield
       }
-      // Rows that this batch has and storage does not know yet.
-      for (const [key, state] of this.#current().rows.get(table.number)?.states ?? []) if (state) this.#current().remove(table, key)
     }
   }
 

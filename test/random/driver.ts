@@ -127,7 +127,8 @@ class Driver {
       syncConfig: syncConfigOf([]),
       directory: this.#edgeDirectory,
       bindings: {
-        ...{ CATALOG_WATCH_SECONDS: '0.3', SLICE_CHANGES: '2000' },
+        // Now and then everything is larger than a slice: a TRUNCATE, a chunk, most transactions.
+        ...{ CATALOG_WATCH_SECONDS: '0.3', SLICE_CHANGES: seed % 3 === 0 ? '100' : '2000' },
         // With half of the seeds what is retired is dropped at once, with the others it is there for a moment.
         RETIRE_GRACE_SECONDS: seed % 2 === 0 ? '0' : '5',
         ...(this.#publication ? { PUBLICATION: this.#publication } : {}),
