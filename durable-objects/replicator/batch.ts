@@ -52,12 +52,15 @@ export class Batch {
   /** UTF-16 units of all op texts. */
   length = 0
   counter: OpId
+  /** The counter that it goes on from. */
+  readonly start: OpId
   readonly #sources: BatchSources
   /** What was asked for ahead of need, by table. */
   readonly #loaded = new Map<number, { keys: ReadonlySet<string>; states: ReadonlyMap<string, RowState> }>()
 
   constructor(counter: OpId, sources: BatchSources) {
     this.counter = counter
+    this.start = counter
     this.#sources = sources
   }
 

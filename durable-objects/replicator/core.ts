@@ -242,6 +242,8 @@ export class Core {
   store({ batch, position, partial, incomplete }: Flush, plan?: string): void {
     fault('batch.store')
     const stored = this.#atomically(() => {
+      // I1: op ids are given once.
+      if (batch.start !== this.state.get('decode').counter) throw new Error('a batch was overtaken by another one')
       if (this.verification.counts) this.#recount(batch)
       this.rows.put(batch.rows.values())
       fault('batch.rows')

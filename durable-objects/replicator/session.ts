@@ -161,7 +161,7 @@ export class Session {
     const source = await prepare(this.#core, this.#settings, sql, (waiting) => this.#slotWaits(waiting))
     await pause('session.prepared')
     this.slotTimeoutMs = source.slotTimeoutMs
-    if (this.#closing) throw new RockpoolError('ROCKPOOL_SOURCE_UNREACHABLE', 'the session is over')
+    this.#goesOn()
     this.refusedTables = source.refusedTables
     const tables = sourceTables(this.#core, source)
     const intake = this.#newIntake(tables)
@@ -224,6 +224,7 @@ export class Session {
       if (next !== null && !core.tables.copying) await this.#switchTo(next)
       if (core.deploys.due(this.#settings.retireGraceSeconds)) this.#stale = true
       const dropping = core.drops.pending && (await core.drops.step())
+      this.#goesOn()
       const verifying = this.#settled && (await this.#verify(sql, tables, intake))
       if (!core.tables.copying && core.state.get('comparing')) core.state.set('comparing', false)
       if (!this.#settled && this.#caughtUp && !core.holdsWrites) {
@@ -258,10 +259,15 @@ export class Session {
     this.#endNow.resolve()
   }
 
+  /** What waits for an answer may live longer than the session, and must not go on: another one is at work then. Throws RockpoolError. */
+  #goesOn(): void {
+    if (this.#closing) throw new RockpoolError('ROCKPOOL_SOURCE_UNREACHABLE', 'the session is over')
+  }
+
   /** Ended by time, by work done, or because the catalog must be read again. */
   #isOver(intake: Intake): boolean {
     const { sessionSeconds, sessionChanges } = this.#settings
-    return this.#stale || Date.now() - this.#began >= sessionSeconds * 1_000 || intake.changes >= sessionChanges
+    return this.#closing || this.#stale || Date.now() - this.#began >= sessionSeconds * 1_000 || intake.changes >= sessionChanges
   }
 
   /** Somebody is connected, or was until a moment ago. */
@@ -339,6 +345,7 @@ export class Session {
       sliceChanges: this.#settings.sliceChanges,
       newBatch: () => core.newBatch(),
       store: (flush) => {
+        this.#goesOn()
         if (flush.batch.changes > 0) this.found = true
         fault('stream.flush')
         core.store(flush)
@@ -389,8 +396,9 @@ export class Session {
     )
   }
 
-  #room(): Promise<void> {
-    return Promise.race([this.#flow?.room(), this.#over.promise])
+  async #room(): Promise<void> {
+    await Promise.race([this.#over.promise, this.#flow?.room()])
+    this.#goesOn()
   }
 
   #pause(milliseconds: number): Promise<void> {

@@ -57,6 +57,7 @@ export class Verification {
   /** Rows that are not stored yet as compared. */
   #rows = 0
   #callsBefore = 0
+  #stepping = false
 
   constructor(sources: VerificationSources) {
     this.#sources = sources
@@ -153,6 +154,17 @@ export class Verification {
 
   /** Some steps behind the tables. True: further ones may follow soon. */
   async steps(work: Work): Promise<boolean> {
+    // A session that is over waits for an answer.
+    if (this.#stepping) return true
+    this.#stepping = true
+    try {
+      return await this.#steps(work)
+    } finally {
+      this.#stepping = false
+    }
+  }
+
+  async #steps(work: Work): Promise<boolean> {
     const { tables } = this.#sources
     for (let steps = 0; steps < STEPS && this.running && !work.over(); steps++) {
       const next = await this.#step(work)
