@@ -21,13 +21,16 @@ export async function currentSnapshot(sql: Sql): Promise<Snapshot> {
   }
 }
 
-export async function relationSize(sql: Sql, table: TablePart): Promise<{ filenode: number; blocks: number }> {
+/** `outOfLine`: blocks of what is stored apart from the rows (TOAST). */
+export async function relationSize(sql: Sql, table: TablePart): Promise<{ filenode: number; blocks: number; outOfLine: number }> {
   const oid = String(table.oid)
   try {
-    const [row] = await sql<{ filenode: string; blocks: string }[]>`
+    const [row] = await sql<{ filenode: string; blocks: string; out_of_line: string }[]>`
       SELECT coalesce(pg_relation_filenode(${oid}::oid), 0)::text AS filenode,
-        (pg_relation_size(${oid}::oid) / current_setting('block_size')::int8)::text AS blocks`
-    return { filenode: Number(row?.filenode ?? 0), blocks: Number(row?.blocks ?? 0) }
+        (pg_relation_size(${oid}::oid) / current_setting('block_size')::int8)::text AS blocks,
+        (SELECT coalesce(pg_relation_size(nullif(reltoastrelid, 0)), 0) / current_setting('block_size')::int8
+          FROM pg_class WHERE oid = ${oid}::oid)::text AS out_of_line`
+    return { filenode: Number(row?.filenode ?? 0), blocks: Number(row?.blocks ?? 0), outOfLine: Number(row?.out_of_line ?? 0) }
   } catch (error) {
     throw sourceError(error)
   }
@@ -46,8 +49,11 @@ export async function readClass(sql: Sql, table: CatalogTable, from: string, to:
   return read(sql, table, table, relation(table), condition, to === null ? [from] : [from, to])
 }
 
-/** Whole rows by key (texts as `TableDecoder.key` makes them); those that are not there are left out. */
-export async function readRows(sql: Sql, table: CatalogTable, keys: readonly string[]): Promise<ReadRows> {
+/**
+ * Rows by key (texts as `TableDecoder.key` makes them); those that are not there are left out. `what`: whole ones, or null for all that is not
+ * the key.
+ */
+export async function readRows(sql: Sql, table: CatalogTable, keys: readonly string[], what: 'rows' | 'keys' = 'rows'): Promise<ReadRows> {
   const columns = table.key.map((name) => table.columns.find((column) => column.name === name))
   const values = keys.map((key) => JSON.parse(key) as (string | null)[])
   const arrays = columns.map((_, i) => `$${i + 1}::text::text[]`)
@@ -63,6 +69,7 @@ export async function readRows(sql: Sql, table: CatalogTable, keys: readonly str
     relation(table),
     condition,
     columns.map((_, i) => arrayText(values.map((value) => value[i] ?? null))),
+    what === 'rows' ? table.columns.map(textOf) : table.columns.map((each) => (table.key.includes(each.name) ? textOf(each) : 'NULL')),
   )
 }
 
@@ -76,8 +83,9 @@ async function read(
   from: string,
   condition: string,
   parameters: string[],
+  columns: readonly string[] = table.columns.map(textOf),
 ): Promise<ReadRows> {
-  const texts = `array_to_json(ARRAY[${table.columns.map(textOf).join(', ')}]::text[])::text AS texts`
+  const texts = `array_to_json(ARRAY[${columns.join(', ')}]::text[])::text AS texts`
   // What the publication's filter leaves out is not there for us either.
   const filter = table.rowFilter === null ? '' : ` AND (${table.rowFilter})`
   // A row is one value: the driver takes longer for many small ones than to parse one. The outer join keeps the snapshot when there are no rows; it, the filenode and the rows are of one statement.

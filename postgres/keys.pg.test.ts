@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { POSTGRES_VERSIONS, startPostgres, type TestPostgres } from '../test/postgres.ts'
-import { connectSource, prepareSource, readRows } from './index.ts'
+import { connectSource, prepareSource, readRows, relationSize } from './index.ts'
 
 // Rows are read again by their keys: with the operator that the index has, wherever that is.
 const KEYS: Record<string, [type: string, one: string, other: string]> = {
@@ -66,5 +66,34 @@ describe.each(POSTGRES_VERSIONS)('keys of every kind, Postgres %i', (version) =>
       [`${name} ${other}`, [[other, '1', 'other']]],
     ])
     expect(found).toEqual(new Map(wanted))
+  })
+
+  test('keys alone, without what is stored out of line, of which the size says how much there is', async () => {
+    const sql = postgres.sql()
+    await sql`create table large (a text, n int, b int, primary key (b, a))`
+    await sql`alter table large alter column a set storage external`
+    await sql`insert into large values ('x', 1, 2), (repeat('y', 2000), 3, 4)`
+    await sql`create table small (id int primary key, v text)`
+    const source = connectSource(postgres.url)
+    const { tables } = await prepareSource(source, { slot: 'large', tables: [{ schema: 'public', name: 'large' }] })
+    const [table] = tables
+    if (!table) throw new Error('it is not followed')
+    const keys = [
+      ['2', 'x'],
+      ['4', 'y'.repeat(2_000)],
+      ['4', 'y'],
+    ].map((key) => JSON.stringify(key))
+    expect((await readRows(source, table, keys, 'keys')).tuples).toEqual([
+      ['x', null, '2'],
+      ['y'.repeat(2_000), null, '4'],
+    ])
+    await sql`alter table large add column body text`
+    await sql`alter table large alter column body set storage external`
+    await sql`update large set body = repeat('z', 1000000)`
+    const { blocks, outOfLine } = await relationSize(source, table)
+    expect([blocks, outOfLine > 200]).toEqual([1, true])
+    const [{ oid } = { oid: 0 }] = await sql<{ oid: number }[]>`select 'small'::regclass::oid::int as oid`
+    expect(await relationSize(source, { ...table, oid })).toMatchObject({ blocks: 0, outOfLine: 0 })
+    await source.end()
   })
 })

@@ -2,6 +2,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { openSync, type SyncDatabase } from '@rockpool/client/node'
 import { startEdge, type Edge } from './edge.ts'
 import { startPostgres, type TestPostgres } from './postgres.ts'
+import { statusOf } from './status.ts'
 import { AUDIENCE, connector, newSecret, powersync, temporaryDirectory, token, until } from './support.ts'
 
 const ROWS = 30_000
@@ -105,4 +106,31 @@ test(`the first copy runs while ${TRANSACTIONS} transactions change the same row
     await alice.close()
     await bob.close()
   }
+})
+
+test('I8: a copy of rows that are in 40 buckets each: however many ops a chunk becomes, those on their way to buckets stay few', async () => {
+  const sql = postgres.sql()
+  await sql`create table docs (id int primary key, body text, members jsonb)`
+  await sql`
+    insert into docs select i, repeat('x', 300), (select jsonb_agg('u' || u) from generate_series(1, 40) u) from generate_series(1, 4000) i`
+  await edge?.dispose()
+  edge = await startEdge({
+    ...{ databaseUrl: postgres.url, jwtSecret: secret, jwtAudience: AUDIENCE, directory: `${directory.path}/fan` },
+    syncConfig:
+      'bucket_definitions:\n  mine:\n    parameters: SELECT request.user_id() AS u\n    data:\n      - SELECT id, body FROM docs WHERE bucket.u IN docs.members\n',
+    bindings: { SLOT: 'fan' },
+  })
+  const { url } = edge
+  const copied = await until(
+    'the copy',
+    async () => {
+      const status = await statusOf(url, secret)
+      return status.state === 'live' && status.copy === null && status.pendingBatches === 0 && status.checkpoint >= 160_000 && status
+    },
+    120,
+    () => statusOf(url, secret),
+  )
+  // Two slices of 4 MB and what one row adds, of 60 MB.
+  expect(copied.held.peakSending).toBeGreaterThan(1024 * 1024)
+  expect(copied.held.peakSending).toBeLessThan(9 * 1024 * 1024)
 })

@@ -3,7 +3,8 @@ import { Batch } from '../durable-objects/replicator/batch.ts'
 import { Buckets } from '../durable-objects/replicator/buckets.ts'
 import { Intake, type SourceTable } from '../durable-objects/replicator/intake.ts'
 import { evaluateNames } from '../durable-objects/replicator/plans.ts'
-import { Reader, waitForEarlier, type ChunkSize } from '../durable-objects/replicator/reader.ts'
+import { waitForEarlier } from '../durable-objects/replicator/barrier.ts'
+import { Reader, type ChunkSize } from '../durable-objects/replicator/reader.ts'
 import { RowStates } from '../durable-objects/replicator/row-state.ts'
 import { MIGRATIONS } from '../durable-objects/replicator/storage.ts'
 import { Tables } from '../durable-objects/replicator/tables.ts'
@@ -81,6 +82,7 @@ export class NodeReplica {
         sliceChanges: 2_000,
         newBatch: () => this.#newBatch(),
         store: ({ batch, incomplete }) => this.#store(batch, incomplete),
+        hasImages: (table) => this.#tables.hasImages(table),
         keys: (table, after, limit) => this.#rows.keys(table.number, after, limit),
         marker: (content) => this.#marker(content),
         deliver: () => {},
@@ -141,8 +143,8 @@ export class NodeReplica {
         this.reads++
         this.#tables.progress(table, copy)
       },
-      incomplete: () => {
-        const rows = this.#tables.incomplete()
+      incomplete: (limit) => {
+        const rows = this.#tables.incomplete(limit)
         if (rows) this.completions++
         return rows
       },
@@ -191,10 +193,10 @@ export class NodeReplica {
     }
   }
 
-  #marker(content: string): void {
+  *#marker(content: string): Generator<undefined, void> {
     const { mark } = JSON.parse(content) as { mark: string }
     this.#markers.get(mark)?.()
-    if (!this.#markers.delete(mark)) this.#reader?.marker(mark)
+    if (!this.#markers.delete(mark) && this.#reader) yield* this.#reader.marker(mark)
   }
 
   #guard(work: () => void): void {

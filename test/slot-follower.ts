@@ -152,9 +152,13 @@ export class Follower {
           if (position) to.acknowledge(position)
         },
         keys: () => [],
+        hasImages: () => true,
         room: () => true,
         deliver: () => {},
-        marker: (content) => content === 'caught up' && to.caughtUp(),
+        marker: (content) => {
+          if (content === 'caught up') to.caughtUp()
+          return []
+        },
         hasIncomplete: () => false,
         unexpected: () => {},
       },

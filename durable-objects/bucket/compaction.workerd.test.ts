@@ -138,3 +138,26 @@ test('a removed bucket bills next to nothing and keeps a tombstone', async () =>
   await evictDurableObject(bucket)
   expect(await bucket.read({ v: 1, after: 0, checkpoint: 400, budget: 100 })).toEqual({ kind: 'gone' })
 })
+
+test('ops of which no append said that they are committed: the replicator is asked, and only when it is worth it', async () => {
+  const bucket = env.BUCKET.getByName('asked/backlog')
+  // One row again and again, all of it in one long checkpoint.
+  for (let id = 1; id <= 100; id++)
+    await bucket.append({ v: 1, committed: 0, ...page(id, put('r', JSON.stringify({ id, x: 'x'.repeat(20_000) }))) })
+  const replicator = env.REPLICATOR.getByName('asked')
+  expect(await runDurableObjectAlarm(bucket)).toBe(true)
+  const uncommitted = await counted(bucket)
+  expect(uncommitted).toMatchObject({ alarm: null, pages: 100 })
+  await runInDurableObject(replicator, (_instance, state) => {
+    state.storage.sql.exec(`INSERT OR REPLACE INTO state VALUES ('commit', '{"committed":100,"plan":null,"notice":null,"batch":0}')`)
+  })
+  await evictDurableObject(replicator)
+  await evictDurableObject(bucket)
+  await bucket.append({ v: 1, committed: 0, ...page(101, put('r', JSON.stringify({ id: 101 }))) })
+  expect(await runDurableObjectAlarm(bucket)).toBe(true)
+  expect(await runDurableObjectAlarm(bucket)).toBe(true)
+  const compacted = await counted(bucket)
+  expect(compacted.bytes).toBeLessThan(100_000)
+  expect(compacted.alarm).toBeNull()
+  expect((await replica(bucket, 101)).rows.size).toBe(1)
+})

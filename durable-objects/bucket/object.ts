@@ -46,6 +46,8 @@ export class Bucket extends DurableObject<Environment> implements BucketRpc {
   readonly #compactionMs: number
   /** The alarm that stands, null: none; undefined: not looked up yet. */
   #alarm: number | null | undefined
+  /** What the replicator said is committed, when compaction asked. */
+  #committed: OpId = 0
   /** From the request of the first direct stream, and its attachment: only for them it is needed, and the name of the object may be a hash. */
   #name = ''
 
@@ -169,13 +171,21 @@ export class Bucket extends DurableObject<Environment> implements BucketRpc {
     if (!this.log.worthCompacting) return false
     let length = 0
     for (let steps = 0; steps < COMPACTION_STEPS && length < COMPACTION_LENGTH; steps++) {
-      const read = this.log.compact()
-      if (read === null) return false
+      const read = this.log.compact(this.#committed)
+      if (read === null) return this.#mayGoOn()
       length += read
       await sleep(0)
     }
     this.log.pauseCompaction()
     return true
+  }
+
+  /** Of what came last, nobody says that it is committed before the next append: of a whole copy, or of a long backlog. True: it is known now. */
+  async #mayGoOn(): Promise<boolean> {
+    if (!this.log.worthCompacting) return false
+    const before = Math.max(this.#committed, this.log.committed)
+    this.#committed = (await this.#replicator.committed({ v: MESSAGE_VERSION })).checkpoint
+    return this.#committed > before && this.log.last > before
   }
 
   async #armForExpiry(): Promise<void> {
@@ -192,12 +202,16 @@ export class Bucket extends DurableObject<Environment> implements BucketRpc {
     await this.ctx.storage.setAlarm(at)
   }
 
+  /** A new stub each time. */
+  get #replicator() {
+    return this.env.REPLICATOR.getByName(replicatorName((this.ctx.id.name ?? '').split('/')[0] ?? ''))
+  }
+
   /** With a new stub each time, until it is answered or nobody is there any more. */
   async #watch(): Promise<Serving> {
-    const tenant = (this.ctx.id.name ?? '').split('/')[0] ?? ''
     for (let attempt = 0; ; attempt++) {
       try {
-        return await this.env.REPLICATOR.getByName(replicatorName(tenant)).watch({ v: MESSAGE_VERSION, bucket: this.#name })
+        return await this.#replicator.watch({ v: MESSAGE_VERSION, bucket: this.#name })
       } catch (error) {
         if (attempt === 3) console.warn(`bucket ${this.#name}: the replicator does not answer`, error)
         await sleep(Math.min(FIRST_WAIT_MS * 2 ** Math.min(attempt, 20), MAX_WAIT_MS) * (0.5 + Math.random()))

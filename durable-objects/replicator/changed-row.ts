@@ -26,6 +26,9 @@ export function changedRow(m: PgoutputMessage, followed: FollowedTables): Change
   return { m, table, decoder, key: decoder.key(m.new, old), before: old ? decoder.key(old) : null }
 }
 
+/** Rows whose state is asked for at a time. Of a whole slice it may be more than there is memory, when each is in many buckets. */
+export const ROWS_AHEAD = 1_000
+
 /** Asks at once for what is stored of the rows that change. */
 export function loadRows(changes: readonly { row: ChangedRow | null }[], batch: () => Batch): void {
   const keys = new Map<SourceTable, string[]>()

@@ -171,7 +171,7 @@ export class Core {
     return {
       copyState: (table) => tables.copyState(table),
       progress: (table, copy) => tables.progress(table, copy),
-      incomplete: () => tables.incomplete(),
+      incomplete: (limit) => tables.incomplete(limit),
       retired: () => tables.retired,
       successor: (table) => tables.successor(table),
       forget: (table) => tables.forget(table),

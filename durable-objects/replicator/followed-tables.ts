@@ -5,6 +5,7 @@ import type { SourceTable } from './intake.ts'
 export class FollowedTables {
   readonly #tables: ReadonlyMap<number, SourceTable>
   readonly #decoders = new Map<number, TableDecoder>()
+  readonly #altered = new Set<number>()
 
   constructor(tables: ReadonlyMap<number, SourceTable>) {
     this.#tables = tables
@@ -21,6 +22,11 @@ export class FollowedTables {
     return table && decoder ? { table, decoder } : null
   }
 
+  /** It was described otherwise than the catalog said. */
+  isAltered(oid: number): boolean {
+    return this.#altered.has(oid)
+  }
+
   /** False: it is not followed, or it is otherwise than the catalog said. */
   describe(m: Extract<PgoutputMessage, { type: 'relation' }>): boolean {
     const table = this.#tables.get(m.oid)
@@ -29,6 +35,8 @@ export class FollowedTables {
     this.#decoders.set(m.oid, new TableDecoder(table.catalog, names))
     const described = m.columns.map((column) => `${column.name} ${column.typeOid}`).join()
     const known = table.catalog.columns.map((column) => `${column.name} ${column.typeOid}`).join()
-    return described === known && m.schema === table.schema && m.name === table.name
+    const same = described === known && m.schema === table.schema && m.name === table.name
+    if (!same) this.#altered.add(m.oid)
+    return same
   }
 }

@@ -15,6 +15,8 @@ export function imageOf(decoder: TableDecoder, tuple: Tuple): RowImage {
 const IMAGE_LENGTH = 500
 /** A shorter value is never moved out of line: the pointer to it would be larger. */
 const IMAGE_VALUE_LENGTH = 16
+/** Bytes as JSON in UTF-8: a stored value takes 2 MB. What a later change of a larger row leaves out is read again. */
+const MAX_IMAGE_BYTES = 1_900_000
 
 /** What is stored of a row. `found`: texts of columns that its tuple lacks. */
 export function keptImage(decoder: TableDecoder, tuple: Tuple, found: RowImage = {}): RowImage | null {
@@ -23,5 +25,7 @@ export function keptImage(decoder: TableDecoder, tuple: Tuple, found: RowImage =
   for (const name in found) length += found[name]?.length ?? 0
   if (length <= IMAGE_LENGTH) return null
   const entries = Object.entries({ ...imageOf(decoder, tuple), ...found })
-  return Object.fromEntries(entries.filter(([, text]) => text.length > IMAGE_VALUE_LENGTH))
+  const image = Object.fromEntries(entries.filter(([, text]) => text.length > IMAGE_VALUE_LENGTH))
+  // A unit is up to six bytes of JSON.
+  return length > MAX_IMAGE_BYTES / 6 && Buffer.byteLength(JSON.stringify(image)) > MAX_IMAGE_BYTES ? null : image
 }

@@ -52,8 +52,8 @@ class World {
   intake(at: Pick<Flush, 'position' | 'partial'>, sources: Partial<IntakeSources> = {}): Intake {
     const ignored = () => {}
     return new Intake(new Map(TABLES.map((table) => [table.catalog.oid, table])), 'p', at, {
-      ...{ sliceChanges: 1_000, marker: ignored, deliver: ignored, unexpected: ignored },
-      ...{ room: () => true, hasIncomplete: () => this.pending.length > 0 },
+      ...{ sliceChanges: 1_000, marker: () => [], deliver: ignored, unexpected: ignored },
+      ...{ room: () => true, hasImages: () => true, hasIncomplete: () => this.pending.length > 0 },
       newBatch: () =>
         new Batch(0, {
           evaluate: ({ name }, row) => {
@@ -113,6 +113,24 @@ describe('a transaction in which its table is altered', () => {
       { id: '1', gone: 'x', kept: 'y' },
       { id: '2', kept: 'z' },
     ])
+  })
+
+  test('what is stored of a row by the names of before is not taken for what an update leaves out: the row is read again', () => {
+    const update: PgoutputMessage = { type: 'update', oid: DOCS, new: ['1', undefined, 'z'] }
+    const renamed = relation(DOCS, 'id', 'kept', 'more')
+    for (const { before, hasImages, pending } of [
+      { before: [...RELATIONS], hasImages: true, pending: [] },
+      { before: [...RELATIONS, renamed], hasImages: true, pending: ['["1"]'] },
+      { before: [...RELATIONS, renamed, ...RELATIONS], hasImages: true, pending: ['["1"]'] },
+      { before: [...RELATIONS], hasImages: false, pending: ['["1"]'] },
+    ]) {
+      const world = new World()
+      world.stored(1).set('["1"]', { outputs: [], image: { gone: 'x'.repeat(900), kept: 'y'.repeat(900) } })
+      const intake = world.intake({ position: null, partial: null }, { hasImages: () => hasImages })
+      for (const message of transaction(5n, ...before, update)) intake.message(message, 100)
+      intake.flush()
+      expect([world.pending, world.evaluated.length]).toEqual([pending, 1 - pending.length])
+    }
   })
 })
 

@@ -5,7 +5,7 @@ import type { BatchTable } from './batch.ts'
 import { Batch } from './batch.ts'
 import { FollowedTables } from './followed-tables.ts'
 import { imageOf, keptImage } from './image.ts'
-import { changedRow, loadRows, type ChangedRow } from './changed-row.ts'
+import { changedRow, loadRows, ROWS_AHEAD, type ChangedRow } from './changed-row.ts'
 import type { RowImage } from './row-state.ts'
 import type { PartialTransaction, Position } from './storage.ts'
 
@@ -35,10 +35,12 @@ export interface IntakeSources {
   store(flush: Flush): void
   /** Whether there are stored rows that lack values. */
   hasIncomplete(): boolean
+  /** Whether what is stored of its rows is of the columns that it had when this session began. */
+  hasImages(table: SourceTable): boolean
   /** Keys of a table in row state, for TRUNCATE: pages in order. */
   keys(table: SourceTable, after: string, limit: number): string[]
-  /** A message of our own: at the place in the stream where its transaction commits, after everything before it. */
-  marker(content: string): void
+  /** A message of our own: at the place in the stream where its transaction commits, after everything before it. It yields where it may wait for room. */
+  marker(content: string): Iterable<undefined>
   /** A write checkpoint message, inside its transaction. */
   deliver(batch: Batch, content: string): void
   /** Whether more slices may be stored: what of a message is left waits for `resume`. */
@@ -180,9 +182,9 @@ export class Intake {
     if (this.#batch) this.#store(null)
   }
 
-  /** No transaction is open. */
+  /** No transaction is open, and nothing is half done. */
   get isBetween(): boolean {
-    return this.#tx === null
+    return this.#tx === null && this.#steps === null
   }
 
   /** Applies something between two transactions: the rows of a chunk, a plan switch. */
@@ -260,7 +262,7 @@ export class Intake {
     this.#partial = null
     this.#position = { lsn: tx.lsn, xid: tx.xid, time: tx.time }
     if (this.#full()) this.flush()
-    for (const content of markers) this.#sources.marker(content)
+    for (const content of markers) yield* this.#sources.marker(content)
   }
 
   #full(): boolean {
@@ -294,9 +296,11 @@ export class Intake {
     let done = (tx?.seen ?? 0) - open.length
     // What was asked for belongs to one batch.
     let loaded: Batch | null | undefined
+    let loadedTo = 0
     for (const [i, { m, row }] of open.entries()) {
-      if (this.#batch !== loaded) {
-        loadRows(open.slice(i), () => this.#current())
+      if (this.#batch !== loaded || i === loadedTo) {
+        loadedTo = i + ROWS_AHEAD
+        loadRows(open.slice(i, loadedTo), () => this.#current())
         loaded = this.#batch
       }
       this.#touch(m, row)
@@ -324,8 +328,9 @@ export class Intake {
     const batch = this.#current()
     const found: RowImage = {}
     if (missing.length > 0) {
-      // The texts that Postgres left out: from the old row when it sent one, else from what we kept.
-      const old = m.type === 'update' && m.old ? imageOf(decoder, m.old) : (batch.state(table, oldKey)?.image ?? {})
+      // The texts that Postgres left out: from the old row when it sent one, else from what we kept of columns that are still the same.
+      const kept = !this.#followed.isAltered(table.catalog.oid) && this.#sources.hasImages(table)
+      const old = m.type === 'update' && m.old ? imageOf(decoder, m.old) : (kept && batch.state(table, oldKey)?.image) || {}
       for (const name of missing) {
         const text = old[name]
         if (text === undefined) {

@@ -22,3 +22,10 @@ export function disconnected(
   if (slot.confirmedFlush > at) return other(`somebody else has read the slot, beyond ${position.lsn}`)
   return null
 }
+
+/** WAL of others beyond our position that makes us emit a marker, so that the slot moves on. */
+const HEARTBEAT_BYTES = 16n * 1024n * 1024n
+
+export function wantsHeartbeat(walEnd: bigint | null, position: Position | null): boolean {
+  return walEnd !== null && position !== null && walEnd - parseLsn(position.lsn) > HEARTBEAT_BYTES
+}

@@ -11,11 +11,14 @@ import {
   TableDecoder,
   TouchedKeys,
   type Snapshot,
+  type TablePart,
   type Tuple,
 } from '../../postgres/index.ts'
 import { fault, pause as pauseAt } from '../faults.ts'
+import { waitForEarlier } from './barrier.ts'
 import type { Batch, BatchTable } from './batch.ts'
 import { countCopies } from './copies.ts'
+import { ROWS_AHEAD } from './changed-row.ts'
 import { keptImage } from './image.ts'
 import { SLICE_LENGTH, type Intake, type SourceTable } from './intake.ts'
 import type { CopyState } from './tables.ts'
@@ -28,7 +31,7 @@ export interface ReaderSources {
   tables: readonly SourceTable[]
   copyState(table: SourceTable): CopyState
   progress(table: SourceTable, copy: CopyState): void
-  incomplete(): { table: SourceTable; keys: string[] } | null
+  incomplete(limit: number): { table: SourceTable; keys: string[] } | null
   /** A table that is not followed any more, whose rows are to be taken out. */
   retired(): BatchTable | null
   /** The table that goes by its name now. */
@@ -76,6 +79,7 @@ interface Reading {
 /** Keys of one table that a delivered transaction may touch before it is remembered as "all". */
 const TOUCHED_KEYS = 10_000
 const KEYS_PER_READ = 1_000
+const FIRST_COMPLETED = 16
 /** An empty read that must be repeated waits for its transactions first. */
 const REPEAT_MS = 20
 
@@ -92,6 +96,8 @@ export class Reader {
   readonly #spans = new Map<number, number>()
   #reading: Reading | null = null
   #number = 0
+  /** Rows with missing values that are read at a time: such rows are large. */
+  #completed = FIRST_COMPLETED
 
   constructor(sources: ReaderSources) {
     this.#sources = sources
@@ -103,13 +109,15 @@ export class Reader {
     const { intake, sql, pause, waitsFor, barrier = waitForEarlier } = this.#sources
     intake.remember(this.#touched, (await currentSnapshot(sql)).xmax)
     await pauseAt('read.barrier')
-    await barrier(sql, pause, waitsFor)
+    await barrier(sql, pause, waitsFor, (snapshot) => this.#touched.forgetVisible(snapshot))
     while (!this.#sources.over()) {
       await this.#sources.room()
       // In turns: under load there are always rows that lack values, and the copy must come to an end.
-      const rows = this.#sources.incomplete()
+      const rows = this.#sources.incomplete(this.#completed)
       if (rows) {
         const { snapshot, tuples } = await readRows(this.#sources.sql, rows.table.catalog, rows.keys)
+        const fill = Math.max(lengthOf(tuples) / this.#size.length, 1 / 2)
+        this.#completed = Math.max(1, Math.min(Math.floor(this.#completed / fill), KEYS_PER_READ))
         await this.#place({ table: rows.table, snapshot, tuples, asked: { kind: 'complete', keys: rows.keys }, copy: null })
       }
       const table = this.#sources.tables.find((each) => this.#sources.copyState(each).state !== 'done')
@@ -122,18 +130,17 @@ export class Reader {
     this.#sources.intake.remember(null, 0n)
   }
 
-  /** A marker came by. True when it was ours. */
-  marker(id: string): boolean {
+  /** A marker came by. What was read may become more than one batch: between them it yields. */
+  *marker(id: string): Generator<undefined, void> {
     const reading = this.#reading
-    if (reading?.marker !== id) return false
+    if (reading?.marker !== id) return
     this.#reading = null
     try {
-      reading.done(this.#apply(reading))
+      reading.done(yield* this.#apply(reading))
     } catch (error) {
       reading.failed(error)
       throw error
     }
-    return true
   }
 
   async #step(table: SourceTable, copy: CopyState): Promise<void> {
@@ -146,7 +153,7 @@ export class Reader {
       progress(table, { ...copy, state: 'done', sweep: false })
       return
     }
-    const { snapshot, tuples } = await readRows(sql, table.catalog, page)
+    const { snapshot, tuples } = await readRows(sql, table.catalog, page, 'keys')
     await this.#place({ table, snapshot, tuples, asked: { kind: 'sweep', keys: page }, copy: { ...copy, after: last } })
   }
 
@@ -185,7 +192,7 @@ export class Reader {
       progress(table, { ...copy, state: 'done', sweep: false })
       return
     }
-    const span = this.#spans.get(table.number) ?? (await this.#firstSpan(table))
+    const span = this.#spans.get(table.number) ?? (await this.#firstSpan(table, part))
     const to = Math.min(copy.block + span, copy.blocks)
     const range = { kind: 'class' as const, from: classStart(copy.block) ?? '', to: classStart(to) }
     const read =
@@ -204,18 +211,23 @@ export class Reader {
     if (!(await this.#place({ table, snapshot, tuples, asked, copy: next }))) await this.#sources.pause(REPEAT_MS)
   }
 
-  /** Every class is a scan of the whole table, so a small table is read in one go. */
-  async #firstSpan(table: SourceTable): Promise<number> {
-    if (table.catalog.key.length > 0) return this.#size.firstBlocks
+  /** What is stored out of line counts as well. Every class is a scan of the whole table, so a small table is read in one go. */
+  async #firstSpan(table: SourceTable, of: TablePart | undefined): Promise<number> {
+    const { sql } = this.#sources
+    if (of && table.catalog.key.length > 0) {
+      const { blocks, outOfLine } = await relationSize(sql, of)
+      return Math.max(1, Math.floor((this.#size.firstBlocks * blocks) / Math.max(1, blocks + outOfLine)))
+    }
     let blocks = 0
-    for (const part of table.catalog.parts) blocks += (await relationSize(this.#sources.sql, part)).blocks
+    for (const part of table.catalog.parts) {
+      const size = await relationSize(sql, part)
+      blocks += size.blocks + size.outOfLine
+    }
     return Math.max(1, Math.min(HASH_CLASSES, Math.floor((HASH_CLASSES * this.#size.firstBlocks * 4) / Math.max(1, blocks))))
   }
 
   #adapt(table: SourceTable, span: number, tuples: readonly Tuple[]): void {
-    let length = 0
-    for (const tuple of tuples) for (const text of tuple) length += text?.length ?? 4
-    const fill = Math.max(tuples.length / this.#size.rows, length / this.#size.length, 1 / 64)
+    const fill = Math.max(tuples.length / this.#size.rows, lengthOf(tuples) / this.#size.length, 1 / 64)
     const most = table.catalog.key.length > 0 ? this.#size.maxBlocks : HASH_CLASSES
     this.#spans.set(table.number, Math.max(1, Math.min(Math.floor(span / fill), span * 2, most)))
   }
@@ -246,7 +258,7 @@ export class Reader {
     return Promise.race([placed, pause(2 ** 31 - 1).then(() => false)])
   }
 
-  #apply(reading: Reading): boolean {
+  *#apply(reading: Reading): Generator<undefined, boolean> {
     fault('read.apply')
     const { table, snapshot, tuples, asked, copy } = reading
     const invisible = this.#touched.invisible(snapshot, table.catalog.oid)
@@ -254,9 +266,9 @@ export class Reader {
     // What is compared is what is stored.
     if (this.#sources.compare) this.#sources.intake.flush()
     if (applied) {
-      if (asked.kind === 'class') applied = this.#applyClass(table, tuples, asked, invisible.keys)
-      else if (asked.kind === 'chunk') this.#applyRows(table, tuples, invisible.keys, new Set(), asked.kind)
-      else this.#applyKeys(table, tuples, invisible.keys, asked)
+      if (asked.kind === 'class') applied = yield* this.#applyClass(table, tuples, asked, invisible.keys)
+      else if (asked.kind === 'chunk') yield* this.#applyRows(table, tuples, invisible.keys, new Set(), asked.kind)
+      else yield* this.#applyKeys(table, tuples, invisible.keys, asked)
     }
     fault('read.progress')
     if (applied && copy) this.#sources.progress(table, copy)
@@ -264,51 +276,55 @@ export class Reader {
     return applied
   }
 
-  /** Rows of a chunk are not one transaction: they may be stored in several batches, which bounds what is held. */
-  #applyRows(
+  /** Rows of a chunk are not one transaction: they are stored in as many batches as their ops need, which bounds what is held. */
+  *#applyRows(
     table: SourceTable,
     tuples: readonly Tuple[],
     touched: ReadonlyMap<string, number>,
     absent: Set<string>,
     kind: 'chunk' | 'sweep' | 'complete',
-  ): void {
+  ): Generator<undefined, void> {
     const decoder = decoderOf(table)
     const { compare } = this.#sources
     const { sliceChanges } = this.#sources.intake
     const keys = tuples.map((tuple) => decoder.key(tuple))
-    let at = 0
-    while (at < tuples.length) {
+    if (kind === 'sweep') {
+      for (const key of keys) absent.delete(key)
+      return
+    }
+    for (let at = 0; at < tuples.length;) {
+      if (at > 0) yield
       this.#sources.intake.between((batch, settle) => {
-        if (kind !== 'sweep') batch.load(table, keys.slice(at, at + sliceChanges))
-        while (at < tuples.length && batch.changes < sliceChanges && batch.length < SLICE_LENGTH) {
+        for (let loaded = at; at < tuples.length && batch.changes < sliceChanges && batch.length < SLICE_LENGTH; at++) {
+          if (at === loaded) batch.load(table, keys.slice(at, (loaded += ROWS_AHEAD)))
           const key = keys[at]
-          const tuple = tuples[at++]
+          const tuple = tuples[at]
           if (!tuple || key === undefined) continue
           absent.delete(key)
           if (touched.has(key)) continue
           const image = table.catalog.identity === 'f' ? null : keptImage(decoder, tuple)
-          if (compare && kind !== 'complete') {
-            if (kind === 'chunk') compare(batch, table, key, { row: decoder.row(tuple).row, image, copies: 1 })
-            continue
+          const { row } = decoder.row(tuple)
+          if (compare && kind === 'chunk') compare(batch, table, key, { row, image, copies: 1 })
+          else {
+            batch.upsert(table, key, row, image)
+            settle(table, key, false)
           }
-          if (kind !== 'sweep') batch.upsert(table, key, decoder.row(tuple).row, image)
-          settle(table, key, false)
         }
       })
     }
   }
 
   /** A row that was not there: of a sweep it is gone, for completion its DELETE came by the stream already. */
-  #applyKeys(
+  *#applyKeys(
     table: SourceTable,
     tuples: readonly Tuple[],
     touched: ReadonlyMap<string, number>,
     asked: { kind: 'sweep' | 'complete'; keys: string[] },
-  ): void {
+  ): Generator<undefined, void> {
     const absent = new Set(asked.keys)
     const { compare } = this.#sources
     const sweep = asked.kind === 'sweep'
-    this.#applyRows(table, tuples, touched, absent, asked.kind)
+    yield* this.#applyRows(table, tuples, touched, absent, asked.kind)
     const gone = [...absent].filter((key) => !touched.has(key))
     if (gone.length === 0) return
     this.#sources.intake.between((batch: Batch, settle) => {
@@ -324,12 +340,12 @@ export class Reader {
   }
 
   /** False when it must be read again: a row is there of which nothing says what it holds. */
-  #applyClass(
+  *#applyClass(
     table: SourceTable,
     tuples: readonly Tuple[],
     { from, to }: { from: string; to: string | null },
     touched: ReadonlyMap<string, number>,
-  ): boolean {
+  ): Generator<undefined, boolean> {
     const { intake, range, compare } = this.#sources
     // What is not stored yet is not among the keys that we have.
     intake.flush()
@@ -343,15 +359,17 @@ export class Reader {
     )
     if (counted === null) return false
     const steps = [...counted]
-    while (steps.length > 0) {
+    for (let at = 0; at < steps.length;) {
+      if (at > 0) yield
       intake.between((batch) => {
-        batch.load(
-          table,
-          steps.slice(0, intake.sliceChanges).map(([key]) => key),
-        )
-        while (steps.length > 0 && batch.changes < intake.sliceChanges && batch.length < SLICE_LENGTH) {
-          const step = steps.shift()
-          if (!step) break
+        for (let loaded = at; at < steps.length && batch.changes < intake.sliceChanges && batch.length < SLICE_LENGTH; at++) {
+          if (at === loaded)
+            batch.load(
+              table,
+              steps.slice(at, (loaded += ROWS_AHEAD)).map(([key]) => key),
+            )
+          const step = steps[at]
+          if (!step) continue
           const [key, { copies, tuple }] = step
           if (compare) {
             const row = tuple && decoder.row(tuple).row
@@ -366,23 +384,14 @@ export class Reader {
   }
 }
 
+/** UTF-16 units. */
+function lengthOf(tuples: readonly Tuple[]): number {
+  let length = 0
+  for (const tuple of tuples) for (const text of tuple) length += text?.length ?? 4
+  return length
+}
+
 function decoderOf(table: SourceTable): TableDecoder {
   const names = table.catalog.columns.map((column) => column.name)
   return new TableDecoder(table.catalog, names)
-}
-
-/**
- * A transaction that was delivered before a reader began to remember may still be invisible. Every such one has an xid below one that is
- * taken now, so nothing is read before all xids up to that one have ended. (Comparing with the xmax of a snapshot is not enough: xmax
- * stands behind the last xid that has ENDED, and a commit that waits for a standby has been streamed and has not.)
- */
-export async function waitForEarlier(sql: Sql, pause: ReaderSources['pause'], waitsFor: ReaderSources['waitsFor']): Promise<void> {
-  const [row] = await sql<{ xid: string }[]>`
-    SELECT pg_current_xact_id()::text AS xid FROM (SELECT set_config('synchronous_commit', 'off', true)) AS s`
-  const xid = BigInt(row?.xid ?? 0)
-  for (let wait = 10; (await currentSnapshot(sql)).xmin <= xid; wait = Math.min(wait * 2, 1_000)) {
-    waitsFor('transactions that were open when the copy began')
-    await pause(wait)
-  }
-  waitsFor(null)
 }

@@ -18,26 +18,17 @@ import { Intake, type SourceTable } from './intake.ts'
 import { markerPrefix, markText, parseMark } from './marks.ts'
 import { applicationName, checkSyncConfig, prepare, sourceTables, streamOptions } from './prepare.ts'
 import { Reader, type ReaderSources } from './reader.ts'
+import { wantsHeartbeat } from './position.ts'
 import { passed } from './schedule.ts'
+import type { SessionOptions } from './session-options.ts'
 import { watchCatalog, watchSlot, type Watched } from './watches.ts'
 import { deliver } from './write-checkpoints.ts'
 
-/** WAL of others beyond our position that makes us emit a marker, so that the slot moves on. */
-const HEARTBEAT_BYTES = 16n * 1024n * 1024n
 const TICK_MS = 1_000
 /** What may pass until the stream is open, if it is not for the slot, whose making waits for the application's transactions. */
 const CONNECT_MS = 60_000
 /** A session that is over and does not end, because some answer never comes, is ended. With the longest session it stays below an alarm's 15 minutes. */
 const OVERTIME_MS = 60_000
-
-export interface SessionOptions {
-  /** Whether somebody is connected. */
-  live(): boolean
-  /** It works: the stream has come to what is new, or something was stored. */
-  progress(): void
-  /** It has come to what is new, and nothing is being compared. Called once. */
-  settled(): Promise<void>
-}
 
 /**
  * One poll session: connect, stream until everything before the session's own marker has come, and go on while the tenant is live or something
@@ -246,9 +237,7 @@ export class Session {
         await this.#mark('session')
       }
       core.diagnostics.tick()
-      const position = core.state.get('decode').position
-      const behind = this.walEnd !== null && position !== null && this.walEnd - parseLsn(position.lsn) > HEARTBEAT_BYTES
-      if (behind && ticks % 10 === 9) await this.#mark('heartbeat')
+      if (ticks % 10 === 9 && wantsHeartbeat(this.walEnd, core.state.get('decode').position)) await this.#mark('heartbeat')
       await Promise.race([this.#pause(this.#caughtUp && !dropping && !verifying ? TICK_MS : 20), this.#endNow.promise])
     }
   }
@@ -352,6 +341,7 @@ export class Session {
         this.#options.progress()
         this.#acknowledge()
       },
+      hasImages: (table) => core.tables.hasImages(table),
       keys: (table, after, limit) => core.rows.keys(table.number, after, limit),
       deliver: (batch, content) => deliver(batch, content),
       marker: (content) => this.#marker(content),
@@ -361,7 +351,7 @@ export class Session {
     })
   }
 
-  #marker(content: string): void {
+  *#marker(content: string): Generator<undefined, void> {
     const mark = parseMark(content)
     if (mark === null) return
     fault('stream.marker')
@@ -373,7 +363,7 @@ export class Session {
       this.#intake?.flush()
       if (this.#core.deploys.next === this.#switch) this.#core.switchTo(this.#switch)
       this.#switch = null
-    } else this.#reader?.marker(mark)
+    } else if (this.#reader) yield* this.#reader.marker(mark)
   }
 
   readonly #id = crypto.randomUUID()

@@ -19,6 +19,8 @@ export interface CopyState {
   sweep: boolean
   /** The sweep has come to this key. */
   after: string
+  /** It was altered: what is stored of its rows may be of other columns until this copy is done. */
+  altered?: boolean
 }
 
 /** What rows are called and told apart by. */
@@ -38,8 +40,12 @@ interface KnownTable extends TableName {
 /** Where every copy begins. */
 export const newCopy = (sweep: boolean): CopyState => ({ ...NEW_COPY, sweep })
 
+const again = (copy: CopyState, sweep: boolean): CopyState => ({
+  ...newCopy(sweep),
+  altered: copy.state !== 'done' && copy.altered === true,
+})
+
 const NEW_COPY: CopyState = { state: 'waiting', filenode: 0, part: 0, block: 0, blocks: 0, rows: 0, sweep: false, after: '' }
-const KEYS_PER_READ = 1_000
 
 /** The replicated tables, how far their copies are, and the rows that lack values. */
 export class Tables {
@@ -102,7 +108,7 @@ export class Tables {
       known = undefined
     }
     const number = known?.number ?? this.#nextNumber()
-    const copy = { ...NEW_COPY, sweep: hasRows(number) }
+    const copy = { ...NEW_COPY, sweep: hasRows(number), altered: known !== undefined }
     const { schema, name, fingerprint, names } = table
     this.#keep({ number, schema, name, fingerprint, copy, description: { names, key } })
   }
@@ -122,7 +128,7 @@ export class Tables {
   /** Everything is read again. `sweep`: rows may have gone without our hearing of it. */
   copyAll(sweep: boolean): void {
     for (const table of this.#known.values()) {
-      table.copy = { ...NEW_COPY, sweep: sweep || table.copy.sweep }
+      table.copy = again(table.copy, sweep || table.copy.sweep)
       this.#save(table)
     }
   }
@@ -132,7 +138,7 @@ export class Tables {
     for (const table of this.#known.values()) {
       const goesBy = [table, ...table.description.names]
       if (!names.some((name) => goesBy.some((each) => means(name, each)))) continue
-      table.copy = { ...NEW_COPY, sweep: table.copy.sweep }
+      table.copy = again(table.copy, table.copy.sweep)
       this.#save(table)
     }
   }
@@ -150,6 +156,12 @@ export class Tables {
 
   copyState(table: SourceTable): CopyState {
     return this.#known.get(nameOf(table))?.copy ?? NEW_COPY
+  }
+
+  /** What is stored of its rows, for changes that lack values, is of the columns that it has. */
+  hasImages(table: SourceTable): boolean {
+    const { state, altered = false } = this.copyState(table)
+    return state === 'done' || !altered
   }
 
   /** Behind the rows that it speaks of: after a crash in between they are read again, which changes nothing. */
@@ -215,11 +227,11 @@ export class Tables {
     this.#incomplete += pending ? 1 : -1
   }
 
-  /** Rows of one table that lack values. */
-  incomplete(): { table: SourceTable; keys: string[] } | null {
+  /** Some rows of one table that lack values. */
+  incomplete(limit: number): { table: SourceTable; keys: string[] } | null {
     if (this.#incomplete === 0) return null
     for (const table of this.#current) {
-      const rows = this.#db.all('SELECT key FROM incomplete WHERE t = ? LIMIT ?', table.number, KEYS_PER_READ)
+      const rows = this.#db.all('SELECT key FROM incomplete WHERE t = ? LIMIT ?', table.number, limit)
       if (rows.length > 0) return { table, keys: rows.map((row) => String(row.key)) }
     }
     return null

@@ -92,3 +92,15 @@ test('differences of a row: each output, else the number of equal rows, else the
   // Not kept before it was known to be large: then it is read when it is needed.
   expect(codes(known, image)).toEqual([])
 })
+
+test('a row of a table that replaces another one stays when the same row of that one is taken out', () => {
+  const expectation = new Expectation([{ ...whole(1), list: true }], () => table)
+  const before = { t: 1, key: '["7"]' }
+  const after = { t: 2, key: '["7"]' }
+  const outputs = [output(1, '7', 'h')]
+  expectation.count([{ ref: before, outputs }], false)
+  expectation.changes(after, () => [], outputs)
+  // Without a REMOVE: to the bucket it is the same row.
+  expectation.changes(before, () => outputs, [])
+  expect(expectation.all.map(({ sums, rows }) => [sums[0]?.rows, [...rows.values()].map(({ ref }) => ref)])).toEqual([[1, [after]]])
+})

@@ -38,8 +38,13 @@ export class Expected {
     if (!sum) return
     addRow(sum, key, row.hash, sign)
     if (!this.unit.list) return
-    if (sign === 1) this.rows.set(key, row)
-    else this.rows.delete(key)
+    if (sign === 1) {
+      this.rows.set(key, row)
+      return
+    }
+    // The row of a table that replaces this one may stand there by now.
+    const counted = this.rows.get(key)?.ref
+    if (counted?.t === row.ref.t && counted.key === row.ref.key) this.rows.delete(key)
   }
 
   touch(key: string): void {

@@ -1,0 +1,9 @@
+/** What a session asks of the object that runs it, and tells it. */
+export interface SessionOptions {
+  /** Whether somebody is connected. */
+  live(): boolean
+  /** It works: the stream has come to what is new, or something was stored. */
+  progress(): void
+  /** It has come to what is new, and nothing is being compared. Called once. */
+  settled(): Promise<void>
+}
