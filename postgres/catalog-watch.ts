@@ -1,5 +1,5 @@
 import type { Sql } from 'postgres'
-import { namedRelations } from './catalog.ts'
+import { wantedRelations } from './catalog.ts'
 import { sourceError } from './connection.ts'
 import type { TableName } from './types.ts'
 
@@ -11,9 +11,8 @@ import type { TableName } from './types.ts'
 export async function catalogVersion(sql: Sql, publication: string, names: readonly TableName[]): Promise<string> {
   try {
     const [row] = await sql<{ version: string }[]>`
-      WITH named AS (${namedRelations(sql, names)}),
+      WITH RECURSIVE ${wantedRelations(sql, names)},
       pub AS (SELECT oid, xmin, pubviaroot FROM pg_publication WHERE pubname = ${publication}),
-      wanted AS (SELECT oid FROM named UNION SELECT t.relid::oid FROM named CROSS JOIN LATERAL pg_partition_tree(named.oid) AS t WHERE named.relkind = 'p'),
       facts AS (
         SELECT concat_ws(' ', 'table', c.oid, n.nspname, c.relname, c.relkind, c.relpersistence, c.relreplident, c.relispartition,
           (SELECT i.inhparent FROM pg_inherits i WHERE i.inhrelid = c.oid AND c.relispartition),

@@ -55,10 +55,7 @@ interface TableRow {
 /** All tables that the names mean, and their partitions. */
 export async function findTables(sql: Sql, names: readonly TableName[]): Promise<FoundTable[]> {
   const rows = await sql<TableRow[]>`
-    WITH named AS (${namedRelations(sql, names)}),
-    wanted AS (SELECT oid, true AS named FROM named
-      UNION ALL SELECT t.relid::oid, false FROM named CROSS JOIN LATERAL pg_partition_tree(named.oid) AS t
-        WHERE named.relkind = 'p' AND t.relid::oid NOT IN (SELECT oid FROM named))
+    WITH RECURSIVE ${wantedRelations(sql, names)}
     SELECT DISTINCT ON (n.nspname, c.relname) c.oid::text, n.nspname AS schema, c.relname AS name, w.named,
       c.relkind::text, c.relpersistence::text, c.relreplident::text, coalesce(pg_relation_filenode(c.oid), 0)::text AS filenode,
       (SELECT json_agg(json_build_object('name', a.attname, 'type', a.atttypid::text, 'type_name', format_type(a.atttypid, a.atttypmod),
@@ -119,8 +116,20 @@ function keyColumns(sql: Sql, condition: PendingQuery<Row[]>) {
       WHERE i.indrelid = c.oid AND ${condition} AND k.n <= i.indnkeyatts)`
 }
 
+/**
+ * SQL of the relations that the names mean and of all partitions of them, behind WITH RECURSIVE: `wanted` with `oid`, and whether it is `named`. Without
+ * pg_partition_tree, which locks partitions one after the other: what waits for another lock then, while the application's TRUNCATE of the
+ * table waits for a partition, is a deadlock, and the one that Postgres ends may be the application's.
+ */
+export function wantedRelations(sql: Sql, names: readonly TableName[]) {
+  return sql`named AS (${namedRelations(sql, names)}),
+    tree AS (SELECT oid FROM named WHERE relkind = 'p'
+      UNION SELECT i.inhrelid FROM tree JOIN pg_inherits i ON i.inhparent = tree.oid AND NOT i.inhdetachpending),
+    wanted AS (SELECT oid, true AS named FROM named UNION ALL SELECT oid, false FROM tree WHERE oid NOT IN (SELECT oid FROM named))`
+}
+
 /** SQL of the relations that the names mean: `oid`, `relkind`. */
-export function namedRelations(sql: Sql, names: readonly TableName[]) {
+function namedRelations(sql: Sql, names: readonly TableName[]) {
   const patterns = names.map(({ schema, name }) => ({ schema, name: likePattern(name) }))
   return sql`SELECT DISTINCT c.oid, c.relkind FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     JOIN json_to_recordset(${JSON.stringify(patterns)}::text::json) AS p(schema text, name text) ON n.nspname = p.schema AND c.relname LIKE p.name

@@ -1,5 +1,5 @@
 import type { Sql } from 'postgres'
-import { findTables, namedRelations } from './catalog.ts'
+import { findTables, wantedRelations } from './catalog.ts'
 import { DEFAULT_PUBLICATION } from './source.ts'
 import type { TableName } from './types.ts'
 
@@ -67,8 +67,7 @@ const ROW_BYTES = 100
 /** How many rows the tables of these names are thought to have, partitions one by one. */
 export async function estimateRows(sql: Sql, names: readonly TableName[]): Promise<{ table: string; rows: number }[]> {
   const rows = await sql<{ name: string; rows: string }[]>`
-    WITH named AS (${namedRelations(sql, names)}),
-    wanted AS (SELECT oid FROM named UNION SELECT t.relid::oid FROM named CROSS JOIN LATERAL pg_partition_tree(named.oid) AS t WHERE named.relkind = 'p')
+    WITH RECURSIVE ${wantedRelations(sql, names)}
     SELECT n.nspname || '.' || c.relname AS name,
       round(CASE WHEN c.reltuples < 0 THEN pg_relation_size(c.oid) / ${ROW_BYTES}::float ELSE c.reltuples END)::text AS rows
     FROM wanted w JOIN pg_class c ON c.oid = w.oid JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind = 'r'

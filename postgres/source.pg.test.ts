@@ -1,7 +1,8 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import type { Sql } from 'postgres'
+import postgresJs, { type Sql } from 'postgres'
 import { startPostgres, type TestPostgres } from '../test/postgres.ts'
-import { connectSource, dropSlot, emitMarker, openReplication, prepareSource } from './index.ts'
+import { findTables } from './catalog.ts'
+import { catalogVersion, connectSource, dropSlot, emitMarker, openReplication, prepareSource } from './index.ts'
 
 let postgres: TestPostgres
 let source: Sql
@@ -45,6 +46,37 @@ describe('preparing the source', () => {
     await sql`insert into nokey values (1)`
     await sql`update nokey set id = 2`
     await dropSlot(source, 's1')
+  })
+
+  test('looking at the catalog locks no partition: between those of a TRUNCATE that would be a deadlock, at which the application may lose', async () => {
+    const sql = postgres.sql()
+    await sql`create table years (id int, year int, primary key (id, year)) partition by range (year)`
+    await sql`create table years_1 partition of years for values from (0) to (10) partition by range (id)`
+    await sql`create table years_1_1 partition of years_1 for values from (0) to (10)`
+    await sql`create publication years for table years with (publish_via_partition_root)`
+    const watched = postgresJs(postgres.url, { max: 1, connection: { lock_timeout: 2_000 } })
+    const before = await catalogVersion(watched, 'years', names('years'))
+    await sql.begin(async (tx) => {
+      await tx`lock table years_1_1 in access exclusive mode`
+      expect(await catalogVersion(watched, 'years', names('years'))).toBe(before)
+      expect((await findTables(watched, names('years'))).map((table) => table.name)).toEqual(['years', 'years_1', 'years_1_1'])
+    })
+    // A TRUNCATE that has locked the table, and goes on to its partitions when we look.
+    const looking = await sql.begin(async (tx) => {
+      await tx`lock table only years in access exclusive mode`
+      const version = catalogVersion(watched, 'years', names('years'))
+      version.catch(() => {})
+      while ((await sql`select 1 from pg_locks where not granted and relation = 'years'::regclass`).length === 0);
+      await tx`lock table years_1_1 in access exclusive mode`
+      return { version }
+    })
+    expect(await looking.version).toBe(before)
+    await sql`alter table years_1 detach partition years_1_1`
+    expect(await catalogVersion(watched, 'years', names('years'))).not.toBe(before)
+    expect((await findTables(watched, names('years'))).map((table) => table.name)).toEqual(['years', 'years_1'])
+    await watched.end()
+    await sql`drop publication years`
+    await sql`drop table years, years_1_1`
   })
 
   test('the publication follows the tables, a wildcard means all that begin so, and only real changes change a fingerprint', async () => {
