@@ -1,7 +1,7 @@
 import type { ReplicationSession } from '../../postgres/index.ts'
 import type { Intake } from './intake.ts'
 
-/** Changes that come at once and let us think that more are on their way: a twentieth of a slice. */
+/** Changes that come at once and let us think that more are on their way. */
 const MANY_CHANGES = 100
 /** Turns without a change after which there are no more. Where each change would be an append of its own, a few are worth waiting for. */
 const THIN_TURNS = 5

@@ -109,7 +109,9 @@ export class Outbox {
       const appends = head.appends.map(([bucket, first, last, count, checksum, length]) => {
         const from = at
         at += length
-        return { bucket, first, last, count, checksum, length, body: () => this.#text(id).slice(from, from + length) }
+        // A slice would keep the whole text in memory that it was cut from; a copy does not.
+        const body = () => Buffer.from(this.#text(id).slice(from, from + length)).toString()
+        return { bucket, first, last, count, checksum, length, body }
       })
       return { id, last: head.last, final: head.final, plan: head.plan, appends }
     })
