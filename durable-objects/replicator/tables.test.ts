@@ -1,0 +1,48 @@
+import { expect, test } from 'vitest'
+import type { CatalogTable } from '../../postgres/index.ts'
+import { migrate } from '../database.ts'
+import { testDatabase } from '../test-database.ts'
+import { MIGRATIONS } from './storage.ts'
+import { Tables } from './tables.ts'
+
+const TEXT = 25
+function catalog(fingerprint: string): CatalogTable {
+  return {
+    ...{ oid: 7, schema: 'public', name: 'docs', key: ['id'], keyEquals: ['='], identity: 'd' },
+    columns: [{ name: 'id', typeOid: TEXT, typeName: 'text', notNull: true, type: { oid: TEXT, kind: 'base', name: 'text' } }],
+    ...{ names: [], parts: [], partitioned: false, rowFilter: null, fingerprint },
+  }
+}
+
+test('what is stored of the rows of a table that was altered is of its columns again when it is copied, whatever begins that copy anew', () => {
+  const db = testDatabase()
+  migrate(db, MIGRATIONS)
+  const use = (fingerprint: string) => {
+    const tables = new Tables(db)
+    const [table] = tables.use(
+      [catalog(fingerprint)],
+      () => true,
+      () => true,
+    )
+    if (!table) throw new Error('it is not followed')
+    return { tables, table }
+  }
+  const done = ({ tables, table }: ReturnType<typeof use>) => tables.progress(table, { ...tables.copyState(table), state: 'done' })
+
+  const first = use('a')
+  expect(first.tables.hasImages(first.table)).toBe(true)
+  done(first)
+  const altered = use('b')
+  expect(altered.tables.hasImages(altered.table)).toBe(false)
+  altered.tables.progress(altered.table, { ...altered.tables.copyState(altered.table), state: 'copying', block: 3 })
+  // Another incarnation, and a slot that was lost meanwhile.
+  const again = use('b')
+  again.tables.copyAll(true)
+  expect(again.tables.hasImages(again.table)).toBe(false)
+  again.tables.copy([{ schema: 'public', name: 'docs' }])
+  expect(again.tables.hasImages(again.table)).toBe(false)
+  done(again)
+  expect(again.tables.hasImages(again.table)).toBe(true)
+  again.tables.copyAll(true)
+  expect(again.tables.hasImages(again.table)).toBe(true)
+})
