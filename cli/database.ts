@@ -21,7 +21,6 @@ export async function startDatabase(data: string): Promise<DevDatabase> {
   const portFile = join(directory, 'port')
   const known = Number(await readFile(portFile, 'utf8').catch(() => '0'))
   const port = known > 0 && (await isFree(known)) ? known : await freePort()
-  await writeFile(portFile, String(port))
   const databaseDir = join(directory, 'data')
   const log: string[] = []
   const server = new EmbeddedPostgres({
@@ -42,8 +41,17 @@ export async function startDatabase(data: string): Promise<DevDatabase> {
   try {
     if (isNew) await server.initialise()
     await server.start()
+    // Not before: another one may use the folder, and is to be found by its own port.
+    await writeFile(portFile, String(port))
     if (isNew) await server.createDatabase('app')
   } catch (error) {
+    const other = /"postmaster\.pid" already exists[\s\S]*?\(PID (\d+)\)/.exec(log.join(''))?.[1]
+    if (other !== undefined) {
+      throw new Error(
+        `a Postgres uses ${directory} already (process ${other}), of another rockpool dev or of one that was killed: end it, or name another folder with --data`,
+        { cause: error },
+      )
+    }
     throw new Error(
       `the embedded Postgres did not start: ${error instanceof Error ? error.message : 'see below'}\n${log.slice(-10).join('')}`,
       { cause: error },

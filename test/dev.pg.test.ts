@@ -2,6 +2,7 @@ import type { ChildProcess } from 'node:child_process'
 import { createServer } from 'node:net'
 import { writeFile } from 'node:fs/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { knownDatabase, startDatabase } from '../cli/database.ts'
 import { startCommand, type Command } from './command.ts'
 import { freePort, startPostgres } from './postgres.ts'
 import { temporaryDirectory, until } from './support.ts'
@@ -111,6 +112,17 @@ describe('rockpool dev', () => {
       )
     } finally {
       await logical.stop()
+    }
+  })
+
+  test('a data folder whose Postgres runs already: that is said, and it stays known by its port', async () => {
+    const data = `${directory.path}/used`
+    const database = await startDatabase(data)
+    try {
+      await expect(startDatabase(data)).rejects.toThrow(/uses .*used.postgres already \(process \d+\).*another folder with --data/)
+      expect(await knownDatabase(data)).toEqual({ url: database.url, running: true })
+    } finally {
+      await database.stop()
     }
   })
 
