@@ -191,9 +191,9 @@ export class Log {
     return this.#compaction.worthwhile
   }
 
-  /** One step of compaction, one transaction. Answers the UTF-16 units that it read, or null when nothing is left to do. `committed`: what is known of that otherwise. */
-  compact(committed: OpId = 0): number | null {
-    return this.#compaction.step(Math.max(this.committed, committed))
+  /** One step of compaction, one transaction. Answers the UTF-16 units that it read, or null when nothing is left to do. */
+  compact(): number | null {
+    return this.#compaction.step(this.committed)
   }
 
   /** Keeps how far it came for another incarnation: one row written. */

@@ -46,8 +46,6 @@ export class Bucket extends DurableObject<Environment> implements BucketRpc {
   readonly #compactionMs: number
   /** The alarm that stands, null: none; undefined: not looked up yet. */
   #alarm: number | null | undefined
-  /** What the replicator said is committed, when compaction asked. */
-  #committed: OpId = 0
   /** From the request of the first direct stream, and its attachment: only for them it is needed, and the name of the object may be a hash. */
   #name = ''
 
@@ -171,7 +169,7 @@ export class Bucket extends DurableObject<Environment> implements BucketRpc {
     if (!this.log.worthCompacting) return false
     let length = 0
     for (let steps = 0; steps < COMPACTION_STEPS && length < COMPACTION_LENGTH; steps++) {
-      const read = this.log.compact(this.#committed)
+      const read = this.log.compact()
       if (read === null) return this.#mayGoOn()
       length += read
       await sleep(0)
@@ -183,9 +181,9 @@ export class Bucket extends DurableObject<Environment> implements BucketRpc {
   /** Of what came last, nobody says that it is committed before the next append: of a whole copy, or of a long backlog. True: it is known now. */
   async #mayGoOn(): Promise<boolean> {
     if (!this.log.worthCompacting) return false
-    const before = Math.max(this.#committed, this.log.committed)
-    this.#committed = (await this.#replicator.committed({ v: MESSAGE_VERSION })).checkpoint
-    return this.#committed > before && this.log.last > before
+    const before = this.log.committed
+    this.#direct.publish(await this.#replicator.committed({ v: MESSAGE_VERSION }))
+    return this.log.committed > before && this.log.last > before
   }
 
   async #armForExpiry(): Promise<void> {

@@ -229,13 +229,12 @@ export class Intake {
     if (!tx) throw new RockpoolError('ROCKPOOL_INTERNAL', 'the stream sent a change outside of a transaction')
     if (tx.skip) return
     tx.seen++
-    const row = changedRow(m, this.#followed)
     if (tx.seen <= tx.stored) {
-      this.#touch(m, row)
+      this.#touch(m, this.#touched && changedRow(m, this.#followed))
       return
     }
     this.changes++
-    this.#open.push({ m, row })
+    this.#open.push({ m, row: changedRow(m, this.#followed) })
     this.#openBytes += bytes
     if (this.#open.length < this.sliceChanges && this.#openBytes < SLICE_LENGTH) return
     this.#run(this.#slice(tx))

@@ -286,29 +286,39 @@ export class Reader {
   ): Generator<undefined, void> {
     const decoder = decoderOf(table)
     const { compare } = this.#sources
-    const { sliceChanges } = this.#sources.intake
-    const keys = tuples.map((tuple) => decoder.key(tuple))
-    if (kind === 'sweep') {
-      for (const key of keys) absent.delete(key)
-      return
-    }
-    for (let at = 0; at < tuples.length;) {
+    const rows = tuples.map((tuple): [key: string, tuple: Tuple] => [decoder.key(tuple), tuple])
+    for (const [key] of rows) absent.delete(key)
+    if (kind === 'sweep') return
+    yield* this.#inBatches(table, rows, (batch, key, tuple, settle) => {
+      if (touched.has(key)) return
+      const image = table.catalog.identity === 'f' ? null : keptImage(decoder, tuple)
+      const { row } = decoder.row(tuple)
+      if (compare && kind === 'chunk') compare(batch, table, key, { row, image, copies: 1 })
+      else {
+        batch.upsert(table, key, row, image)
+        settle(table, key, false)
+      }
+    })
+  }
+
+  /** One after the other, in as many batches as their ops need: between these it yields. State is asked for ahead. */
+  *#inBatches<T>(
+    table: SourceTable,
+    rows: readonly [key: string, what: T][],
+    take: (batch: Batch, key: string, what: T, settle: Intake['settle']) => void,
+  ): Generator<undefined, void> {
+    const { intake } = this.#sources
+    for (let at = 0; at < rows.length;) {
       if (at > 0) yield
-      this.#sources.intake.between((batch, settle) => {
-        for (let loaded = at; at < tuples.length && batch.changes < sliceChanges && batch.length < SLICE_LENGTH; at++) {
-          if (at === loaded) batch.load(table, keys.slice(at, (loaded += ROWS_AHEAD)))
-          const key = keys[at]
-          const tuple = tuples[at]
-          if (!tuple || key === undefined) continue
-          absent.delete(key)
-          if (touched.has(key)) continue
-          const image = table.catalog.identity === 'f' ? null : keptImage(decoder, tuple)
-          const { row } = decoder.row(tuple)
-          if (compare && kind === 'chunk') compare(batch, table, key, { row, image, copies: 1 })
-          else {
-            batch.upsert(table, key, row, image)
-            settle(table, key, false)
+      intake.between((batch, settle) => {
+        for (let loaded = at; at < rows.length && batch.changes < intake.sliceChanges && batch.length < SLICE_LENGTH;) {
+          if (at === loaded) {
+            loaded += ROWS_AHEAD
+            const keys = rows.slice(at, loaded).map(([key]) => key)
+            batch.load(table, keys)
           }
+          const next = rows[at++]
+          if (next) take(batch, ...next, settle)
         }
       })
     }
@@ -358,28 +368,14 @@ export class Reader {
       { from, to },
     )
     if (counted === null) return false
-    const steps = [...counted]
-    for (let at = 0; at < steps.length;) {
-      if (at > 0) yield
-      intake.between((batch) => {
-        for (let loaded = at; at < steps.length && batch.changes < intake.sliceChanges && batch.length < SLICE_LENGTH; at++) {
-          if (at === loaded)
-            batch.load(
-              table,
-              steps.slice(at, (loaded += ROWS_AHEAD)).map(([key]) => key),
-            )
-          const step = steps[at]
-          if (!step) continue
-          const [key, { copies, tuple }] = step
-          if (compare) {
-            const row = tuple && decoder.row(tuple).row
-            compare(batch, table, key, copies <= 0 ? null : { row, image: null, copies })
-          } else if (copies <= 0) batch.remove(table, key)
-          else if (tuple) batch.upsert(table, key, decoder.row(tuple).row, null, copies)
-          else batch.setCopies(table, key, copies)
-        }
-      })
-    }
+    yield* this.#inBatches(table, [...counted], (batch, key, { copies, tuple }) => {
+      if (compare) {
+        const row = tuple && decoder.row(tuple).row
+        compare(batch, table, key, copies <= 0 ? null : { row, image: null, copies })
+      } else if (copies <= 0) batch.remove(table, key)
+      else if (tuple) batch.upsert(table, key, decoder.row(tuple).row, null, copies)
+      else batch.setCopies(table, key, copies)
+    })
     return true
   }
 }

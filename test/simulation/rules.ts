@@ -107,7 +107,7 @@ export const RULES: Rule[] = [
     'return false',
   ]),
   log('a read says that compaction has overtaken the checkpoint', ["if (page.target > checkpoint) return { kind: 'overtaken' }", '']),
-  log('only what is committed is compacted', ['Math.max(this.committed, committed)', 'this.#pages.head.last']),
+  log('only what is committed is compacted', ['this.#compaction.step(this.committed)', 'this.#compaction.step(this.#pages.head.last)']),
   compaction('a MOVE remembers in whose favour it was made', ['target = Math.max(target, newest)', '']),
   compaction('a CLEAR has the checksum of its run', ['clearText(last, checksum)', 'clearText(last, 0)']),
   compaction('a PUT ends the run that becomes a CLEAR', ['!isFoldable(text) || opIdOf', 'opIdOf']),
