@@ -2,8 +2,9 @@ import { z } from 'zod'
 
 /**
  * throw: an error at that place. abort: the object dies there, with whatever is not durable. delay: others go first. drop: the socket falls.
+ * hang: what waits there waits for ever; only when it is asked for by `kinds`, because each one costs a deadline.
  */
-export type FaultKind = 'throw' | 'abort' | 'delay' | 'drop'
+export type FaultKind = 'throw' | 'abort' | 'delay' | 'drop' | 'hang'
 
 /**
  * Every place of the way of a change at which it may be interrupted, and how. A test goes through this list and fails for a place that it did
@@ -11,31 +12,31 @@ export type FaultKind = 'throw' | 'abort' | 'delay' | 'drop'
  */
 export const FAULT_POINTS = {
   'replicator.start': ['abort'],
-  'replicator.attach': ['throw', 'abort', 'delay'],
-  'replicator.write': ['throw', 'abort', 'delay'],
-  'replicator.alarm': ['throw', 'abort', 'delay'],
+  'replicator.attach': ['throw', 'abort', 'delay', 'hang'],
+  'replicator.write': ['throw', 'abort', 'delay', 'hang'],
+  'replicator.alarm': ['throw', 'abort', 'delay', 'hang'],
 
-  'session.prepare': ['throw', 'abort', 'delay'],
-  'session.prepared': ['throw', 'abort', 'delay'],
-  'session.opened': ['throw', 'abort', 'drop', 'delay'],
-  'session.marked': ['throw', 'abort', 'drop', 'delay'],
-  'session.tick': ['throw', 'abort', 'drop', 'delay'],
-  'session.switch': ['throw', 'abort', 'drop', 'delay'],
-  'session.close': ['throw', 'abort', 'delay'],
+  'session.prepare': ['throw', 'abort', 'delay', 'hang'],
+  'session.prepared': ['throw', 'abort', 'delay', 'hang'],
+  'session.opened': ['throw', 'abort', 'drop', 'delay', 'hang'],
+  'session.marked': ['throw', 'abort', 'drop', 'delay', 'hang'],
+  'session.tick': ['throw', 'abort', 'drop', 'delay', 'hang'],
+  'session.switch': ['throw', 'abort', 'drop', 'delay', 'hang'],
+  'session.close': ['throw', 'abort', 'delay', 'hang'],
 
   'stream.message': ['throw', 'abort', 'drop'],
   'stream.flush': ['throw', 'abort', 'drop'],
   'stream.marker': ['throw', 'abort', 'drop'],
   'stream.slice': ['throw', 'abort'],
-  'stream.acknowledge': ['throw', 'abort', 'drop', 'delay'],
+  'stream.acknowledge': ['throw', 'abort', 'drop', 'delay', 'hang'],
 
   'batch.store': ['throw', 'abort'],
   'batch.rows': ['throw', 'abort'],
   'batch.outbox': ['throw', 'abort'],
   'batch.stored': ['throw', 'abort'],
 
-  'append.send': ['throw', 'abort', 'delay'],
-  'append.answer': ['throw', 'abort', 'delay'],
+  'append.send': ['throw', 'abort', 'delay', 'hang'],
+  'append.answer': ['throw', 'abort', 'delay', 'hang'],
   'append.answered': ['throw', 'abort'],
 
   'commit.begin': ['throw', 'abort'],
@@ -43,49 +44,49 @@ export const FAULT_POINTS = {
   'commit.drop': ['throw', 'abort'],
   'commit.stored': ['throw', 'abort'],
 
-  'notice.durable': ['throw', 'abort', 'delay'],
+  'notice.durable': ['throw', 'abort', 'delay', 'hang'],
   'notice.send': ['throw', 'abort', 'drop'],
 
-  'open.begin': ['throw', 'abort', 'delay'],
-  'open.answered': ['throw', 'abort', 'delay'],
+  'open.begin': ['throw', 'abort', 'delay', 'hang'],
+  'open.answered': ['throw', 'abort', 'delay', 'hang'],
   'open.registered': ['throw', 'abort', 'drop'],
 
-  'read.barrier': ['throw', 'abort', 'drop', 'delay'],
-  'read.begin': ['throw', 'abort', 'drop', 'delay'],
-  'read.rows': ['throw', 'abort', 'drop', 'delay'],
-  'read.marked': ['throw', 'abort', 'drop', 'delay'],
+  'read.barrier': ['throw', 'abort', 'drop', 'delay', 'hang'],
+  'read.begin': ['throw', 'abort', 'drop', 'delay', 'hang'],
+  'read.rows': ['throw', 'abort', 'drop', 'delay', 'hang'],
+  'read.marked': ['throw', 'abort', 'drop', 'delay', 'hang'],
   'read.apply': ['throw', 'abort', 'drop'],
   'read.progress': ['throw', 'abort', 'drop'],
 
-  'deploy.checked': ['throw', 'abort', 'delay'],
+  'deploy.checked': ['throw', 'abort', 'delay', 'hang'],
   'deploy.add': ['throw', 'abort'],
   'deploy.begin': ['throw', 'abort'],
   'deploy.begun': ['throw', 'abort'],
   'deploy.switched': ['throw', 'abort'],
   'deploy.drop': ['throw', 'abort'],
-  'drop.step': ['throw', 'abort', 'drop', 'delay'],
+  'drop.step': ['throw', 'abort', 'drop', 'delay', 'hang'],
   'drop.swept': ['throw', 'abort'],
-  'drop.remove': ['throw', 'abort', 'delay'],
-  'drop.removed': ['throw', 'abort', 'delay'],
+  'drop.remove': ['throw', 'abort', 'delay', 'hang'],
+  'drop.removed': ['throw', 'abort', 'delay', 'hang'],
   'drop.done': ['throw', 'abort'],
 
-  'verify.step': ['throw', 'abort', 'drop', 'delay'],
-  'verify.ask': ['throw', 'abort', 'delay'],
+  'verify.step': ['throw', 'abort', 'drop', 'delay', 'hang'],
+  'verify.ask': ['throw', 'abort', 'delay', 'hang'],
   'verify.mend': ['throw', 'abort'],
   'verify.done': ['throw', 'abort'],
 
-  'bucket.append': ['throw', 'abort', 'delay'],
-  'bucket.appended': ['throw', 'abort', 'delay'],
-  'bucket.state': ['throw', 'abort', 'delay'],
-  'bucket.read': ['throw', 'abort', 'delay'],
-  'bucket.rows': ['throw', 'abort', 'delay'],
-  'bucket.digest': ['throw', 'abort', 'delay'],
+  'bucket.append': ['throw', 'abort', 'delay', 'hang'],
+  'bucket.appended': ['throw', 'abort', 'delay', 'hang'],
+  'bucket.state': ['throw', 'abort', 'delay', 'hang'],
+  'bucket.read': ['throw', 'abort', 'delay', 'hang'],
+  'bucket.rows': ['throw', 'abort', 'delay', 'hang'],
+  'bucket.digest': ['throw', 'abort', 'delay', 'hang'],
 
   'relay.stream': ['throw', 'abort'],
   'relay.open': ['throw', 'abort'],
   'relay.message': ['throw', 'abort', 'drop'],
   'relay.subscribe': ['throw', 'abort', 'drop'],
-  'relay.ask': ['throw', 'abort', 'delay'],
+  'relay.ask': ['throw', 'abort', 'delay', 'hang'],
 } as const satisfies Record<string, readonly FaultKind[]>
 
 export type FaultPoint = keyof typeof FAULT_POINTS
@@ -111,7 +112,7 @@ const shape = z.object({
   /** Only these points. */
   points: z.array(z.string()).optional(),
   /** Only these kinds. */
-  kinds: z.array(z.enum(['throw', 'abort', 'delay', 'drop'])).optional(),
+  kinds: z.array(z.enum(['throw', 'abort', 'delay', 'drop', 'hang'])).optional(),
   delayMs: z.number().default(20),
   /** Nothing else, and at this point the whole process stands still until somebody kills it. */
   hangAt: z.string().optional(),
@@ -142,12 +143,13 @@ class Faults {
 
   hit(point: FaultPoint, target: FaultTarget | undefined): void {
     const kind = this.#due(point, target)
-    if (kind !== null && kind !== 'delay') this.#do(point, kind, target)
+    if (kind !== null && kind !== 'delay' && kind !== 'hang') this.#do(point, kind, target)
   }
 
   async pause(point: FaultPoint, target: FaultTarget | undefined): Promise<void> {
     const kind = this.#due(point, target)
     if (kind === 'delay') await new Promise((resolve) => setTimeout(resolve, this.#settings.delayMs * (0.5 + this.#next())))
+    else if (kind === 'hang') await new Promise<never>(() => {})
     else if (kind !== null) this.#do(point, kind, target)
   }
 
@@ -164,7 +166,7 @@ class Faults {
     schedule.next = schedule.hits + 1 + (schedule.fired + 1 < eager ? 0 : later)
     const droppable = target?.drop !== undefined || this.disconnect !== null
     const kinds: readonly FaultKind[] = FAULT_POINTS[point].filter(
-      (kind: FaultKind) => (kind !== 'drop' || droppable) && (wanted?.includes(kind) ?? true),
+      (kind: FaultKind) => (kind !== 'drop' || droppable) && (wanted?.includes(kind) ?? kind !== 'hang'),
     )
     if (kinds.length === 0) return null
     const kind = kinds[schedule.fired++ % kinds.length] ?? 'throw'

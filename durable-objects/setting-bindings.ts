@@ -29,6 +29,7 @@ export interface SettingBindings {
   BATCHES_IN_FLIGHT?: string | number
   APPENDS_IN_FLIGHT?: string | number
   ACTIVE_BUCKETS?: string | number
+  CALL_SECONDS?: string | number
   WAL_CHECK_SECONDS?: string | number
   WAL_POLICY?: string
   WAL_KEEP_GB?: string | number

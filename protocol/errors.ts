@@ -19,6 +19,7 @@ export type ErrorCode =
   | 'PSYNC_S2302' // no sync config deployed
   | 'PSYNC_S2305' // too many buckets or parameter results
   | 'ROCKPOOL_INTERNAL' // a fault of ours
+  | 'ROCKPOOL_UNANSWERED' // an object did not answer in time
   | 'ROCKPOOL_SETTINGS' // a setting is missing or not valid
   | 'ROCKPOOL_SYNC_CONFIG' // the sync config has errors
   | 'ROCKPOOL_DEPLOY' // a deploy or rollback that cannot be done
@@ -84,6 +85,7 @@ function statusOf(code: ErrorCode): number {
     case 'PSYNC_S2004':
       return 415
     case 'PSYNC_S2003':
+    case 'ROCKPOOL_UNANSWERED':
     case 'ROCKPOOL_SOURCE_UNREACHABLE':
     case 'ROCKPOOL_SLOT_TAKEN':
     case 'ROCKPOOL_WRITE_CHECKPOINT':

@@ -11,7 +11,7 @@ import { tokenOfHeader, verifyToken, type Session } from './auth/token.ts'
 import { checkpointRequest } from './checkpoint-request.ts'
 import { direct } from './direct.ts'
 import { publicError } from './errors.ts'
-import { replicatorOf } from './replicator.ts'
+import { askReplicator } from './replicator.ts'
 import { clientId, readJson, streamRequest, validated } from './sync/body.ts'
 import { heldStatus } from './sync/held.ts'
 import { streamResponse } from './sync/http.ts'
@@ -59,21 +59,23 @@ app.get('/write-checkpoint2.json', async (c) => {
   if (c.req.raw.method === 'HEAD') throw noRoute(c)
   const { user } = await sessionOf(c)
   const { client_id } = validated(clientIdQuery, { client_id: c.req.query('client_id') ?? '' })
-  const { writeCheckpoint } = await replicatorOf(c.env).writeCheckpoint({ v: MESSAGE_VERSION, user, clientId: client_id })
+  const { writeCheckpoint } = await askReplicator(c.env, (replicator) =>
+    replicator.writeCheckpoint({ v: MESSAGE_VERSION, user, clientId: client_id }),
+  )
   return c.json({ data: { write_checkpoint: writeCheckpoint } })
 })
 
 app.post('/sync/checkpoint-request', async (c) => {
   const { user } = await sessionOf(c)
   const request = checkpointRequest(await readJson(c.req.raw))
-  const { id } = await replicatorOf(c.env).checkpointRequest({ v: MESSAGE_VERSION, user, ...request })
+  const { id } = await askReplicator(c.env, (replicator) => replicator.checkpointRequest({ v: MESSAGE_VERSION, user, ...request }))
   return c.json({ data: { checkpoint_request_id: id } })
 })
 
 /** With any valid token; what names users or rows only with one that says `operator: true`. */
 app.get('/status', async (c) => {
   const session = await sessionOf(c)
-  const status = { ...(await replicatorOf(c.env).status({ v: MESSAGE_VERSION })), streams: heldStatus() }
+  const status = { ...(await askReplicator(c.env, (replicator) => replicator.status({ v: MESSAGE_VERSION }))), streams: heldStatus() }
   if (session.claims.operator === true) return c.json({ data: status })
   const failingBuckets = status.failingBuckets.map((each) => ({ ...each, bucket: '…' }))
   const hidden = { skippedRows: { ...status.skippedRows, recent: [] }, diagnostics: { ...status.diagnostics, recent: [] } }

@@ -2,13 +2,14 @@ import { Hono, type Context } from 'hono'
 import { z } from 'zod'
 import { directUrl } from '../durable-objects/bucket/direct-request.ts'
 import type { Environment } from '../durable-objects/environment.ts'
+import { answered, callDeadline, Unanswered } from '../durable-objects/shared/retry.ts'
 import { RockpoolError } from '../protocol/errors.ts'
 import { MESSAGE_VERSION } from '../protocol/messages.ts'
 import { bucketObjectName, DEFAULT_TENANT } from '../protocol/names.ts'
 import type { ResolvedBucket } from '../sync-config/types.ts'
 import { tokenRules } from './auth/keys.ts'
 import { tokenOfHeader, verifyToken, type Session } from './auth/token.ts'
-import { replicatorOf } from './replicator.ts'
+import { askReplicator } from './replicator.ts'
 import { planByHash } from './sync/plans.ts'
 
 /** Browsers cannot set headers on a WebSocket, so the token may come as a second subprotocol. This is the one that is agreed on. */
@@ -61,12 +62,18 @@ direct.get('/:bucket/stream', async (c) => {
   const { buckets, plan } = await access(c.env, session, request)
   if (!buckets.some((each) => each.bucket === bucket))
     throw new RockpoolError('ROCKPOOL_BUCKET', `this token alone does not give the bucket ${JSON.stringify(bucket)}`)
-  const stub = c.env.BUCKET.getByName(await bucketObjectName(DEFAULT_TENANT, bucket))
+  const name = await bucketObjectName(DEFAULT_TENANT, bucket)
   const url = directUrl({ bucket, after: Number(request.after), expires: session.expires, plan })
-  const { webSocket } = await stub.fetch(url, { headers: { upgrade: 'websocket' } })
+  const open = async () => c.env.BUCKET.getByName(name).fetch(url, { headers: { upgrade: 'websocket' } })
+  const { webSocket } = await answered(open, callDeadline(c.env)).catch(unanswered)
   if (!webSocket) throw new RockpoolError('ROCKPOOL_INTERNAL', 'the bucket object made no WebSocket')
   return new Response(null, { status: 101, webSocket, headers: agreed ? { 'sec-websocket-protocol': DIRECT_PROTOCOL } : {} })
 })
+
+function unanswered(cause: unknown): never {
+  if (!(cause instanceof Unanswered)) throw cause
+  throw new RockpoolError('ROCKPOOL_UNANSWERED', 'the bucket does not answer: try again', { cause })
+}
 
 const verified = (c: Asked, token: string): Promise<Session> =>
   verifyToken(token, tokenRules(c.env), { background: (work) => c.executionCtx.waitUntil(work) })
@@ -87,7 +94,7 @@ async function access(
   session: Session,
   { stream, parameters }: Query,
 ): Promise<{ buckets: ResolvedBucket[]; plan: string }> {
-  const { plan } = await replicatorOf(env).committed({ v: MESSAGE_VERSION })
+  const { plan } = await askReplicator(env, (replicator) => replicator.committed({ v: MESSAGE_VERSION }))
   if (plan === null)
     throw new RockpoolError('PSYNC_S2302', 'no sync config is serving yet: its first copy is not complete', { status: 503 })
   const loaded = await planByHash(env, DEFAULT_TENANT, plan)

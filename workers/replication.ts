@@ -2,7 +2,7 @@ import type { Environment } from '../durable-objects/environment.ts'
 import { tenantSettings } from '../durable-objects/directory/settings.ts'
 import { MESSAGE_VERSION } from '../protocol/messages.ts'
 import { DEFAULT_TENANT } from '../protocol/names.ts'
-import { replicatorOf } from './replicator.ts'
+import { askReplicator } from './replicator.ts'
 
 /**
  * The cron trigger: a dead man's switch. A replicator re-arms its own alarm, but the platform drops an alarm that failed six times, so
@@ -10,6 +10,6 @@ import { replicatorOf } from './replicator.ts'
  */
 export async function scheduled(env: Environment): Promise<void> {
   // Woken with wrong settings too: it refuses them by name, where `/status` shows it.
-  await replicatorOf(env).wake({ v: MESSAGE_VERSION })
+  await askReplicator(env, (replicator) => replicator.wake({ v: MESSAGE_VERSION }))
   tenantSettings(env, DEFAULT_TENANT)
 }

@@ -19,6 +19,7 @@ import type { OpId } from '../../protocol/ops.ts'
 import { durableDatabase } from '../durable-database.ts'
 import type { Environment } from '../environment.ts'
 import { enableFaults, pause } from '../faults.ts'
+import { answered, callDeadline, sleep, untilAnswered } from '../shared/retry.ts'
 import { checkVersion } from '../version.ts'
 import { directRequest } from './direct-request.ts'
 import { directState, DirectStreams, type DirectState } from './direct.ts'
@@ -32,6 +33,8 @@ const COMPACTION_STEPS = 500
 const OVERDUE_MS = 10_000
 const FIRST_WAIT_MS = 50
 const MAX_WAIT_MS = 5_000
+/** A replicator that is moved or starts again fails a few times; after so many it is told. */
+const TOLD_ATTEMPTS = 4
 
 const attachment = directState.extend({ bucket: z.string() })
 type Attachment = z.infer<typeof attachment>
@@ -182,7 +185,7 @@ export class Bucket extends DurableObject<Environment> implements BucketRpc {
   async #mayGoOn(): Promise<boolean> {
     if (!this.log.worthCompacting) return false
     const before = this.log.committed
-    this.#direct.publish(await this.#replicator.committed({ v: MESSAGE_VERSION }))
+    this.#direct.publish(await answered(() => this.#replicator.committed({ v: MESSAGE_VERSION }), callDeadline(this.env)))
     return this.log.committed > before && this.log.last > before
   }
 
@@ -205,16 +208,16 @@ export class Bucket extends DurableObject<Environment> implements BucketRpc {
     return this.env.REPLICATOR.getByName(replicatorName((this.ctx.id.name ?? '').split('/')[0] ?? ''))
   }
 
-  /** With a new stub each time, until it is answered or nobody is there any more. */
-  async #watch(): Promise<Serving> {
-    for (let attempt = 0; ; attempt++) {
-      try {
-        return await this.#replicator.watch({ v: MESSAGE_VERSION, bucket: this.#name })
-      } catch (error) {
-        if (attempt === 3) console.warn(`bucket ${this.#name}: the replicator does not answer`, error)
-        await sleep(Math.min(FIRST_WAIT_MS * 2 ** Math.min(attempt, 20), MAX_WAIT_MS) * (0.5 + Math.random()))
-      }
-    }
+  /** With a new stub each time, until it is answered. */
+  #watch(): Promise<Serving> {
+    return untilAnswered(() => this.#replicator.watch({ v: MESSAGE_VERSION, bucket: this.#name }), {
+      deadlineMs: callDeadline(this.env),
+      firstMs: FIRST_WAIT_MS,
+      maxMs: MAX_WAIT_MS,
+      failed: (error, attempts) => {
+        if (attempts === TOLD_ATTEMPTS) console.warn(`bucket ${this.#name}: the replicator does not answer`, error)
+      },
+    })
   }
 }
 
@@ -233,5 +236,3 @@ function closeQuietly(socket: WebSocket, code: number, reason: string): void {
     // It was closed already.
   }
 }
-
-const sleep = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms))

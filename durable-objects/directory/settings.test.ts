@@ -15,6 +15,7 @@ describe('settings of a tenant', () => {
         batchesInFlight: 4,
         appendsInFlight: 32,
         activeBuckets: 0,
+        callSeconds: 30,
         walCheckSeconds: 60,
         walPolicy: 'keep',
         walKeepGb: 10,

@@ -4,6 +4,7 @@ import { DEFAULT_TENANT } from '../../protocol/names.ts'
 import { readLimits, type Limits } from '../../sync-config/limits.ts'
 import bundledSyncConfig from '../../sync-config.yaml'
 import type { SettingBindings } from '../setting-bindings.ts'
+import { CALL_SECONDS, MAX_CALL_SECONDS } from '../shared/retry.ts'
 
 const identifier = z.string().regex(/^[a-z_][a-z0-9_]{0,62}$/, 'lower-case letters, digits and _ only')
 
@@ -45,6 +46,8 @@ const shape = z
     appendsInFlight: whole(1, 256),
     /** Bucket objects that appends may keep awake at a time; 0 = as many as there are. */
     activeBuckets: whole(0, 1_000_000_000),
+    /** After so long an answer of an object, or of Postgres, is given up and asked for again. */
+    callSeconds: number(0.1, MAX_CALL_SECONDS),
     /** How often the slot is measured while a session goes on. */
     walCheckSeconds: number(1, 3_600),
     /** Over `walKeepGb` of WAL kept by the slot: only told, or the slot is dropped and everything compared. */
@@ -77,6 +80,7 @@ const BINDINGS: { [Setting in keyof z.infer<typeof shape>]-?: [binding: keyof Se
   batchesInFlight: ['BATCHES_IN_FLIGHT', 4],
   appendsInFlight: ['APPENDS_IN_FLIGHT', 32],
   activeBuckets: ['ACTIVE_BUCKETS', 0],
+  callSeconds: ['CALL_SECONDS', CALL_SECONDS],
   walCheckSeconds: ['WAL_CHECK_SECONDS', 60],
   walPolicy: ['WAL_POLICY', 'keep'],
   walKeepGb: ['WAL_KEEP_GB', 10],

@@ -3,6 +3,7 @@ import { MESSAGE_VERSION, PING, PONG, SOCKET_CREDIT, type AckFrame, type RelayRp
 import { bucketObjectName, replicatorName } from '../../protocol/names.ts'
 import type { Environment } from '../environment.ts'
 import { enableFaults, fault, pause } from '../faults.ts'
+import { callDeadline, untilAnswered } from '../shared/retry.ts'
 import { checkVersion } from '../version.ts'
 import { attachmentOf, packHashes, unpackHashes, type ReplicatorAttachment, type StreamAttachment } from './attachments.ts'
 import { replicatorFrame, streamFrame } from './frames.ts'
@@ -20,6 +21,8 @@ const SILENT_MS = 5 * 60_000
 const AWAKE_MS = 5_000
 const FIRST_WAIT_MS = 50
 const MAX_WAIT_MS = 5_000
+/** An object that is moved or starts again fails a few times; after so many it is told. */
+const TOLD_ATTEMPTS = 4
 
 /** One relay: wires the sockets of streams and of the replicator to the machine. Nothing is stored; attachments survive hibernation. */
 export class Relay extends DurableObject<Environment> implements RelayRpc {
@@ -302,18 +305,17 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
     this.#replicator?.socket.serializeAttachment({ kind: 'replicator', ...this.#replicator.state })
   }
 
-  /** With a new stub each time, back-off and jitter, without end; null when it is not wanted any more. */
-  async #untilAnswered<T>(call: () => Promise<T>, stale: () => boolean = () => false): Promise<T | null> {
-    for (let attempt = 0; !stale(); attempt++) {
-      try {
-        return await call()
-      } catch (error) {
-        if (attempt === 3) console.warn(`relay ${this.#name}: a call fails`, error)
-        const wait = Math.min(FIRST_WAIT_MS * 2 ** Math.min(attempt, 20), MAX_WAIT_MS)
-        await new Promise((resolve) => setTimeout(resolve, wait * (0.5 + Math.random())))
-      }
-    }
-    return null
+  /** Null when it is not wanted any more. */
+  #untilAnswered<T>(call: () => Promise<T>, stale: () => boolean = () => false): Promise<T | null> {
+    return untilAnswered(call, {
+      deadlineMs: callDeadline(this.env),
+      firstMs: FIRST_WAIT_MS,
+      maxMs: MAX_WAIT_MS,
+      wanted: () => !stale(),
+      failed: (error, attempts) => {
+        if (attempts === TOLD_ATTEMPTS) console.warn(`relay ${this.#name}: a call fails`, error)
+      },
+    })
   }
 }
 

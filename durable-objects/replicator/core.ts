@@ -1,4 +1,4 @@
-import type { Serving } from '../../protocol/messages.ts'
+import type { BucketRpc, Serving } from '../../protocol/messages.ts'
 import { bucketHash, bucketObjectName, mailboxPrefix } from '../../protocol/names.ts'
 import type { OpId } from '../../protocol/ops.ts'
 import type { RowProgram } from '../../sync-config/types.ts'
@@ -27,11 +27,17 @@ import type { ReaderSources } from './reader.ts'
 import { RowStates, type RowState } from './row-state.ts'
 import { MIGRATIONS, StateStore, type State } from './storage.ts'
 import { Tables } from './tables.ts'
+import { BucketSilent } from './verification/bucket-check.ts'
 import { Verification } from './verification/verification.ts'
+import { answered, callDeadline, untilAnswered } from '../shared/retry.ts'
 import { pauseBefore, Watchers } from './watchers.ts'
 
 /** A last notice larger than this is not kept: a relay that reconnects gets a gap. */
 const KEPT_NOTICE_LENGTH = 500_000
+
+const MEND = { firstMs: 200, maxMs: 2_000 }
+/** A bucket that fails so often when its totals are mended ends the verification, not the session. */
+const MEND_ATTEMPTS = 5
 
 /** Why replicators of this isolate were reset, by tenant: what the reset itself would store is undone by it, so the next incarnation does. */
 const resets = new Map<string, string>()
@@ -66,6 +72,7 @@ export class Core {
   /** Batches that may wait for answers of their buckets. */
   #batchesInFlight = 1
   readonly #ctx: DurableObjectState
+  readonly #env: Environment
   readonly #tenant: string
   readonly #outbox: Outbox
   /** Notices leave in commit order, each once it is durable. */
@@ -73,6 +80,7 @@ export class Core {
 
   constructor(ctx: DurableObjectState, env: Environment, tenant: string) {
     this.#ctx = ctx
+    this.#env = env
     this.#tenant = tenant
     this.db = durableDatabase(ctx.storage)
     migrate(this.db, MIGRATIONS)
@@ -91,7 +99,7 @@ export class Core {
       rows: () => this.rows,
       committed: () => this.state.get('commit').committed,
       isRead: (t) => this.tables.namesOf(t)?.some((name) => this.evaluation.reads(name)) ?? false,
-      remove: async (bucket, request) => env.BUCKET.getByName(await bucketObjectName(tenant, bucket)).remove(request),
+      remove: (bucket, request) => this.#ask(bucket, (stub) => stub.remove(request)),
       failed: (bucket, reason) =>
         this.diagnostics.add({ code: 'ROCKPOOL_BUCKET_FAILING', key: bucket, reason: `it cannot be deleted: ${reason}` }),
     })
@@ -105,8 +113,15 @@ export class Core {
         serving: () => this.planBehind,
         trial: (batch) => this.#trial(batch),
       },
-      digest: async (bucket, request) => env.BUCKET.getByName(await bucketObjectName(tenant, bucket)).digest(request),
-      mend: async (bucket, request) => env.BUCKET.getByName(await bucketObjectName(tenant, bucket)).mend(request),
+      digest: (bucket, request) => this.#ask(bucket, (stub) => stub.digest(request)),
+      mend: (bucket, request) =>
+        untilAnswered(() => this.#ask(bucket, (stub) => stub.mend(request)), {
+          ...MEND,
+          deadlineMs: callDeadline(env),
+          failed: (error, attempts) => {
+            if (attempts >= MEND_ATTEMPTS) throw new BucketSilent(`bucket ${bucket} cannot be mended: ${String(error)}`)
+          },
+        }),
     })
     this.#outbox = new Outbox(this.db, this.state.get('commit').batch)
     this.dispatcher = new Dispatcher(env, tenant, ({ bucket, error }) =>
@@ -132,7 +147,7 @@ export class Core {
     }
     this.watchers = new Watchers({
       ...{ db: this.db, nextSerial, serving: () => this.serving, pause: pauseBefore },
-      publish: async (bucket, request) => env.BUCKET.getByName(await bucketObjectName(tenant, bucket)).publish(request),
+      publish: (bucket, request) => this.#ask(bucket, (stub) => stub.publish(request)),
     })
     this.relays = new Relays({
       env,
@@ -294,6 +309,12 @@ export class Core {
     return this.#ctx.storage.sync()
   }
 
+  /** One call of a bucket, with a deadline. */
+  async #ask<T>(bucket: string, call: (bucket: BucketRpc) => Promise<T>): Promise<T> {
+    const name = await bucketObjectName(this.#tenant, bucket)
+    return answered(() => call(this.#env.BUCKET.getByName(name)), callDeadline(this.#env))
+  }
+
   #dispatch(batch: StoredBatch): void {
     fault('batch.stored')
     this.pipeline.dispatch(batch)
@@ -316,8 +337,12 @@ export class Core {
     })
     fault('commit.stored')
     this.#notices = this.#notices
-      .then(() => this.durable())
-      .then(() => pause('notice.durable'))
+      .then(() =>
+        answered(async () => {
+          await this.durable()
+          await pause('notice.durable')
+        }, callDeadline(this.#env)),
+      )
       .then(() => {
         this.relays.notice(frames)
         if (switched) this.watchers.publishAll()

@@ -3,6 +3,7 @@ import { bucketObjectName } from '../../protocol/names.ts'
 import type { OpId } from '../../protocol/ops.ts'
 import type { Environment } from '../environment.ts'
 import { pause } from '../faults.ts'
+import { callDeadline, untilAnswered } from '../shared/retry.ts'
 import { ActiveObjects } from './active.ts'
 import type { StoredAppend } from './outbox.ts'
 
@@ -10,8 +11,6 @@ const FIRST_WAIT_MS = 50
 const MAX_WAIT_MS = 10_000
 /** One that is moved or starts again fails a few times; after so many it is told. */
 const TOLD_ATTEMPTS = 4
-/** An overloaded object gets worse by being asked again soon. */
-const OVERLOADED_FACTOR = 10
 
 export interface FailingBucket {
   bucket: string
@@ -19,7 +18,7 @@ export interface FailingBucket {
   error: string
 }
 
-/** Appends to the buckets: repeated on any error, always with a new stub, until answered. Appending is idempotent. */
+/** Appends to the buckets: repeated on any error and after the deadline, always with a new stub, until answered. Appending is idempotent. */
 export class Dispatcher {
   readonly #env: Environment
   readonly #tenant: string
@@ -51,23 +50,29 @@ export class Dispatcher {
     if (this.#running >= this.parallel) await new Promise<void>((resolve) => this.#waiting.push(resolve))
     this.#running++
     try {
-      for (let attempts = 1; ; attempts++) {
-        try {
+      const state = await untilAnswered(
+        async () => {
           await pause('append.send')
           this.calls++
           const { first, last, count, checksum } = append
           const request = { v: MESSAGE_VERSION, first, last, count, checksum, body: append.body(), committed: committed() }
-          const state = await this.#env.BUCKET.getByName(name).append(request)
+          const answer = await this.#env.BUCKET.getByName(name).append(request)
           await pause('append.answer')
-          this.#failing.delete(bucket)
-          return { count: state.count, checksum: state.checksum, last: state.last }
-        } catch (error) {
-          const failing = { bucket, attempts, error: error instanceof Error ? error.message : String(error) }
-          this.#failing.set(bucket, failing)
-          if (attempts >= TOLD_ATTEMPTS) this.#failed(failing)
-          await sleep(waitMs(attempts, error))
-        }
-      }
+          return answer
+        },
+        {
+          deadlineMs: callDeadline(this.#env),
+          firstMs: FIRST_WAIT_MS,
+          maxMs: MAX_WAIT_MS,
+          failed: (error, attempts) => {
+            const failing = { bucket, attempts, error: error instanceof Error ? error.message : String(error) }
+            this.#failing.set(bucket, failing)
+            if (attempts >= TOLD_ATTEMPTS) this.#failed(failing)
+          },
+        },
+      )
+      this.#failing.delete(bucket)
+      return { count: state.count, checksum: state.checksum, last: state.last }
     } finally {
       this.active.leave(name)
       this.#running--
@@ -75,11 +80,3 @@ export class Dispatcher {
     }
   }
 }
-
-function waitMs(attempts: number, error: unknown): number {
-  const overloaded = error instanceof Error && 'overloaded' in error && error.overloaded === true
-  const wait = Math.min(FIRST_WAIT_MS * 2 ** Math.min(attempts - 1, 20), MAX_WAIT_MS) * (overloaded ? OVERLOADED_FACTOR : 1)
-  return wait * (0.5 + Math.random())
-}
-
-const sleep = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms))

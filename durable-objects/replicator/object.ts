@@ -15,9 +15,10 @@ import type {
   Versioned,
 } from '../../protocol/messages.ts'
 import type { VerifyAnswer } from '../../protocol/verification.ts'
-import { tenantSettings } from '../directory/settings.ts'
+import { tenantSettings, type TenantSettings } from '../directory/settings.ts'
 import type { Environment } from '../environment.ts'
 import { enableFaults, fault, pause } from '../faults.ts'
+import { answered, callDeadline, Unanswered, type Attempt } from '../shared/retry.ts'
 import { checkVersion } from '../version.ts'
 import { Admin } from './admin.ts'
 import { Core } from './core.ts'
@@ -30,7 +31,8 @@ import { WriteCheckpoints } from './write-checkpoints.ts'
 
 /** Alarms are dropped after six failures; this one stands in case the session ends in a way that arms none. */
 const GUARD_MS = 20 * 60_000
-const EMIT_MS = 30_000
+/** In calls, see `CALL_SECONDS`: how much longer than its settings say a session may take before its alarm ends without it. */
+const SESSION_CALLS = 3
 
 /** One tenant's replicator: wires storage, session, relays and RPC. What they decide is in the modules beside it. */
 export class Replicator extends DurableObject<Environment> implements ReplicatorRpc {
@@ -214,7 +216,6 @@ export class Replicator extends DurableObject<Environment> implements Replicator
     let next: number
     this.#again = false
     try {
-      await pause('replicator.alarm')
       next = await this.#run()
     } catch (error) {
       next = this.#failed(known(error))
@@ -224,10 +225,17 @@ export class Replicator extends DurableObject<Environment> implements Replicator
     await this.ctx.storage.setAlarm(Date.now() + next)
   }
 
-  /** One session; answers after how long the next one follows. */
+  /** One session; answers after how long the next one follows. A session that does not even end is given up: the next one finds the alarm free. */
   async #run(): Promise<number> {
-    const { state } = this.#core
     const settings = tenantSettings(this.env, this.#tenant)
+    const { sessionSeconds, callSeconds } = settings
+    return answered((attempt) => this.#runSession(settings, attempt), (sessionSeconds + SESSION_CALLS * callSeconds) * 1_000)
+  }
+
+  async #runSession(settings: TenantSettings, attempt: Attempt): Promise<number> {
+    const { state } = this.#core
+    await pause('replicator.alarm')
+    if (attempt.expired) throw new Error('the alarm was given up')
     const session = new Session(this.#core, settings, {
       live: () => this.#core.live,
       progress: () => this.#progress(),
@@ -247,6 +255,7 @@ export class Replicator extends DurableObject<Environment> implements Replicator
     const { state, diagnostics } = this.#core
     this.#peakHeld = Math.max(this.#peakHeld, this.#session?.peakHeld ?? 0)
     this.#refusedTables = this.#session?.refusedTables ?? []
+    this.#session?.abandon()
     this.#session = null
     state.set('running', false)
     diagnostics.flush()
@@ -296,7 +305,7 @@ export class Replicator extends DurableObject<Environment> implements Replicator
     const open = this.#session?.sql
     if (open) {
       try {
-        return await work(open)
+        return await this.#inTime(() => work(open))
       } catch (error) {
         if (this.#session?.sql === open) throw error
         // The session has ended meanwhile, and its connection with it. Whatever is asked here may be asked twice.
@@ -309,15 +318,21 @@ export class Replicator extends DurableObject<Environment> implements Replicator
       max: 1,
       applicationName: applicationName(this.#core),
     })
-    // A socket that passes nothing on any more answers nothing either, and other clients wait for their write checkpoints behind it.
-    const late = new RockpoolError('ROCKPOOL_SOURCE_UNREACHABLE', `Postgres did not answer for ${EMIT_MS / 1_000} s`)
-    let timer: ReturnType<typeof setTimeout> | undefined
-    const silence = new Promise<never>((_, reject) => (timer = setTimeout(() => reject(late), EMIT_MS)))
     try {
-      return await Promise.race([work(sql), silence])
+      return await this.#inTime(() => work(sql))
     } finally {
-      clearTimeout(timer)
       await sql.end({ timeout: 1 })
+    }
+  }
+
+  /** A socket that passes nothing on any more answers nothing either, and whoever asks for a write checkpoint waits for it. */
+  async #inTime<T>(work: () => Promise<T>): Promise<T> {
+    const deadline = callDeadline(this.env)
+    try {
+      return await answered(work, deadline)
+    } catch (error) {
+      if (!(error instanceof Unanswered)) throw error
+      throw new RockpoolError('ROCKPOOL_SOURCE_UNREACHABLE', `Postgres did not answer for ${deadline / 1_000} s`, { cause: error })
     }
   }
 

@@ -4,6 +4,7 @@ import type { OpId } from '../../protocol/ops.ts'
 import type { Environment } from '../environment.ts'
 import type { Database } from '../database.ts'
 import { fault, pause } from '../faults.ts'
+import { answered, callDeadline, untilAnswered, type Attempt } from '../shared/retry.ts'
 
 export const ackFrame = z.object({ v: z.number().refine((version) => understands(version)), type: z.literal('ack'), received: z.number() })
 
@@ -63,7 +64,9 @@ export class Relays {
   async streams(): Promise<number> {
     const { env } = this.#sources
     const counts = await Promise.allSettled(
-      [...this.#serials.keys()].map((relay) => env.RELAY.getByName(relay).streams({ v: MESSAGE_VERSION })),
+      [...this.#serials.keys()].map((relay) =>
+        answered(() => env.RELAY.getByName(relay).streams({ v: MESSAGE_VERSION }), callDeadline(env)),
+      ),
     )
     return counts.reduce((sum, count) => sum + (count.status === 'fulfilled' ? count.value : 0), 0)
   }
@@ -91,31 +94,46 @@ export class Relays {
   }
 
   async #keepOpen(relay: string): Promise<void> {
-    for (let attempt = 1; ; attempt++) {
-      const serial = this.#serials.get(relay)
-      if (serial === undefined || this.#sockets.get(relay)?.serial === serial) return
-      try {
-        await pause('open.begin')
-        const response = await this.#sources.env.RELAY.getByName(relay).fetch(`https://relay/replicator?serial=${serial}`, {
-          headers: { upgrade: 'websocket' },
-        })
-        const socket = response.webSocket
-        if (!socket) {
-          await response.body?.cancel()
-          if (response.status !== 410) throw new Error(`relay ${relay} answered ${response.status}`)
-          // A late refusal must not undo a newer attach.
-          if (this.#serials.get(relay) === serial) this.#forget(relay)
-          continue
-        }
-        await pause('open.answered')
-        const has = response.headers.get('rockpool-checkpoint')
-        socket.accept()
-        this.#register(relay, serial, socket, has ? Number(has) : null)
-      } catch (error) {
-        if (attempt >= TOLD_ATTEMPTS) this.#sources.failing(relay, error instanceof Error ? error.message : String(error))
-        await sleep(Math.min(FIRST_WAIT_MS * 2 ** Math.min(attempt - 1, 20), MAX_WAIT_MS) * (0.5 + Math.random()))
-      }
+    const { env, failing } = this.#sources
+    for (let serial = this.#toOpen(relay); serial !== null; serial = this.#toOpen(relay)) {
+      const wanted = serial
+      await untilAnswered((attempt) => this.#open(relay, wanted, attempt), {
+        deadlineMs: callDeadline(env),
+        firstMs: FIRST_WAIT_MS,
+        maxMs: MAX_WAIT_MS,
+        wanted: () => this.#toOpen(relay) === wanted,
+        failed: (error, attempts) => {
+          if (attempts >= TOLD_ATTEMPTS) failing(relay, error instanceof Error ? error.message : String(error))
+        },
+      })
     }
+  }
+
+  /** The serial of a relay whose socket is not open; null when there is nothing to open. */
+  #toOpen(relay: string): number | null {
+    const serial = this.#serials.get(relay)
+    return serial === undefined || this.#sockets.get(relay)?.serial === serial ? null : serial
+  }
+
+  async #open(relay: string, serial: number, attempt: Attempt): Promise<void> {
+    await pause('open.begin')
+    const response = await this.#sources.env.RELAY.getByName(relay).fetch(`https://relay/replicator?serial=${serial}`, {
+      headers: { upgrade: 'websocket' },
+    })
+    const socket = response.webSocket
+    if (!socket) {
+      await response.body?.cancel()
+      if (response.status !== 410) throw new Error(`relay ${relay} answered ${response.status}`)
+      // A late refusal must not undo a newer attach.
+      if (this.#serials.get(relay) === serial) this.#forget(relay)
+      return
+    }
+    await pause('open.answered')
+    socket.accept()
+    // The relay keeps the newest socket that it has answered, which may be this one: then it is closed, and the relay is opened once more.
+    if (attempt.expired) return closeQuietly(socket)
+    const has = response.headers.get('rockpool-checkpoint')
+    this.#register(relay, serial, socket, has ? Number(has) : null)
   }
 
   /** One synchronous step: close the old socket, register the new one, send what it lacks. */
@@ -213,5 +231,3 @@ function closeQuietly(socket: WebSocket): void {
     // It was closed already.
   }
 }
-
-const sleep = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms))

@@ -25,10 +25,12 @@ import { watchCatalog, watchSlot, type Watched } from './watches.ts'
 import { deliver } from './write-checkpoints.ts'
 
 const TICK_MS = 1_000
-/** What may pass until the stream is open, if it is not for the slot, whose making waits for the application's transactions. */
-const CONNECT_MS = 60_000
-/** A session that is over and does not end, because some answer never comes, is ended. With the longest session it stays below an alarm's 15 minutes. */
-const OVERTIME_MS = 60_000
+/**
+ * In calls, see `CALL_SECONDS`: what may pass until the stream is open, if it is not for the slot, whose making waits for the application's
+ * transactions; and after what time a session that is over and does not end, because some answer never comes, is ended.
+ */
+const CONNECT_CALLS = 2
+const OVERTIME_CALLS = 2
 
 /**
  * One poll session: connect, stream until everything before the session's own marker has come, and go on while the tenant is live or something
@@ -114,7 +116,7 @@ export class Session {
   }
 
   async run(): Promise<boolean> {
-    const { databaseUrl, databaseCa: ca, sessionSeconds } = this.#settings
+    const { databaseUrl, databaseCa: ca, sessionSeconds, callSeconds } = this.#settings
     this.#core.limit(this.#settings)
     this.#core.verification.begin()
     const connection = { socket: openSocket, ca, applicationName: applicationName(this.#core) }
@@ -122,11 +124,11 @@ export class Session {
     const streaming = connectSource(databaseUrl, { ...connection, replication: true, max: 1 })
     disconnectBy(() => void Promise.allSettled([sql.end({ timeout: 0 }), streaming.end({ timeout: 0 })]))
     try {
-      this.#within(CONNECT_MS)
+      this.#within(CONNECT_CALLS * this.#settings.callSeconds * 1_000)
       const connected = this.#connect(sql, streaming)
       connected.catch(() => {})
       const { tables, intake } = await Promise.race([connected, this.#over.promise])
-      this.#within(sessionSeconds * 1_000 + OVERTIME_MS - (Date.now() - this.#began))
+      this.#within((sessionSeconds + OVERTIME_CALLS * callSeconds) * 1_000 - (Date.now() - this.#began))
       return await Promise.race([this.#work(sql, tables, intake), this.#over.promise])
     } finally {
       this.#closing = true
@@ -136,7 +138,7 @@ export class Session {
       this.#flow?.end()
       this.#sql = null
       this.#intake = null
-      this.#over.reject(new RockpoolError('ROCKPOOL_SOURCE_UNREACHABLE', 'the session is over'))
+      this.abandon()
       await this.#replication?.close().catch(() => {})
       await pause('session.close')
       await Promise.allSettled([sql.end({ timeout: 1 }), streaming.end({ timeout: 1 })])
@@ -248,6 +250,12 @@ export class Session {
     this.#endNow.resolve()
   }
 
+  /** Nobody waits for it any more: whatever of it still waits for an answer does not go on. */
+  abandon(): void {
+    this.#closing = true
+    this.#over.reject(new RockpoolError('ROCKPOOL_SOURCE_UNREACHABLE', 'the session is over'))
+  }
+
   /** What waits for an answer may live longer than the session, and must not go on: another one is at work then. Throws RockpoolError. */
   #goesOn(): void {
     if (this.#closing) throw new RockpoolError('ROCKPOOL_SOURCE_UNREACHABLE', 'the session is over')
@@ -324,7 +332,8 @@ export class Session {
 
   #slotWaits(waiting: boolean): void {
     this.waitingFor = waiting ? 'transactions that were open when the slot was made' : null
-    this.#within(waiting ? this.#settings.sessionSeconds * 1_000 : CONNECT_MS)
+    const { sessionSeconds, callSeconds } = this.#settings
+    this.#within((waiting ? sessionSeconds : CONNECT_CALLS * callSeconds) * 1_000)
   }
 
   #newIntake(tables: readonly SourceTable[]): Intake {

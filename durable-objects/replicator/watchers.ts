@@ -1,9 +1,9 @@
 import { MESSAGE_VERSION, type PublishAnswer, type Serving, type Versioned } from '../../protocol/messages.ts'
 import { bucketHash } from '../../protocol/names.ts'
 import type { Database } from '../database.ts'
+import { sleep, waitMs } from '../shared/retry.ts'
 
-const FIRST_WAIT_MS = 50
-const MAX_WAIT_MS = 10_000
+const RETRY = { firstMs: 50, maxMs: 10_000 }
 
 export interface WatcherSources {
   db: Database
@@ -92,7 +92,4 @@ export class Watchers {
 }
 
 /** With jitter. */
-export const pauseBefore = (attempt: number): Promise<void> =>
-  new Promise((resolve) =>
-    setTimeout(resolve, Math.min(FIRST_WAIT_MS * 2 ** Math.min(attempt - 1, 20), MAX_WAIT_MS) * (0.5 + Math.random())),
-  )
+export const pauseBefore = (attempt: number): Promise<void> => sleep(waitMs(RETRY, attempt))

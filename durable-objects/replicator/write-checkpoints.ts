@@ -101,7 +101,9 @@ export class WriteCheckpoints {
         await this.#serve(batch)
       } catch (cause) {
         const error = new RockpoolError('ROCKPOOL_WRITE_CHECKPOINT', `the marker could not be written: ${reason(cause)}`, { cause })
-        for (const each of batch) each.failed(error)
+        // Who came meanwhile would only wait once more for a database that does not answer.
+        const silent = cause instanceof RockpoolError && cause.code === 'ROCKPOOL_SOURCE_UNREACHABLE'
+        for (const each of silent ? [...batch, ...this.#waiting.splice(0)] : batch) each.failed(error)
       }
     }
     this.#busy = false

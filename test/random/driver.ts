@@ -31,6 +31,8 @@ export interface RunOptions {
     kinds?: readonly FaultKind[]
     delayMs?: number
   } | null
+  /** Further settings of the edge. */
+  bindings?: Readonly<Record<string, string>>
   /** A large transaction at every so manyth step. */
   largeEvery?: number
   /** A deploy of another sync config at every so manyth step. */
@@ -132,6 +134,7 @@ class Driver {
         // With half of the seeds what is retired is dropped at once, with the others it is there for a moment.
         RETIRE_GRACE_SECONDS: seed % 2 === 0 ? '0' : '5',
         ...(this.#publication ? { PUBLICATION: this.#publication } : {}),
+        ...this.#options.bindings,
         ...(faults ? { FAULTS: JSON.stringify({ seed, ...faults }) } : {}),
       },
       log: (line) => {

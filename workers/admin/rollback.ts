@@ -1,7 +1,7 @@
 import { Hono } from 'hono'
 import type { Environment } from '../../durable-objects/environment.ts'
 import { MESSAGE_VERSION } from '../../protocol/messages.ts'
-import { replicatorOf } from '../replicator.ts'
+import { askReplicator } from '../replicator.ts'
 import { flag } from './flag.ts'
 
 /** `/admin/rollback`: back to the sync config that served before; a deploy that is under way is given up instead. `?dry_run=1` only says what it would do. */
@@ -9,6 +9,6 @@ export const rollback = new Hono<{ Bindings: Environment }>()
 
 rollback.post('/', async (c) => {
   const dryRun = flag(c.req.query('dry_run'))
-  const answer = await replicatorOf(c.env).rollback({ v: MESSAGE_VERSION, dryRun })
+  const answer = await askReplicator(c.env, (replicator) => replicator.rollback({ v: MESSAGE_VERSION, dryRun }))
   return c.json({ data: answer }, dryRun ? 200 : 202)
 })

@@ -3,20 +3,22 @@ import type { Environment } from '../../durable-objects/environment.ts'
 import { RockpoolError } from '../../protocol/errors.ts'
 import { MESSAGE_VERSION } from '../../protocol/messages.ts'
 import { MAX_CONFIG_BYTES } from '../../sync-config/limits.ts'
-import { replicatorOf } from '../replicator.ts'
+import { askReplicator } from '../replicator.ts'
 import { flag } from './flag.ts'
 
 /** `/admin/sync-config`: what serves, and deploys of another one. */
 export const syncConfig = new Hono<{ Bindings: Environment }>()
 
-syncConfig.get('/', async (c) => c.json({ data: await replicatorOf(c.env).configs({ v: MESSAGE_VERSION }) }))
+syncConfig.get('/', async (c) => c.json({ data: await askReplicator(c.env, (replicator) => replicator.configs({ v: MESSAGE_VERSION })) }))
 
 /** The body is the YAML text. `?dry_run=1`: only what it would change. `?force=1`: also with tables that cannot be followed. `If-Match`: hash of the serving plan. */
 syncConfig.put('/', async (c) => {
   const dryRun = flag(c.req.query('dry_run'))
   const yaml = await textOf(c.req.raw)
   const ifMatch = c.req.header('if-match')?.replace(/^(?:W\/)?"(.*)"$/, '$1') ?? null
-  const answer = await replicatorOf(c.env).deploy({ v: MESSAGE_VERSION, yaml, dryRun, force: flag(c.req.query('force')), ifMatch })
+  const answer = await askReplicator(c.env, (replicator) =>
+    replicator.deploy({ v: MESSAGE_VERSION, yaml, dryRun, force: flag(c.req.query('force')), ifMatch }),
+  )
   return c.json({ data: answer }, dryRun ? 200 : 202)
 })
 

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import type { Environment } from '../../durable-objects/environment.ts'
+import { answered, callDeadline } from '../../durable-objects/shared/retry.ts'
 import { MESSAGE_VERSION, PING, PONG, understands, type AckFrame, type RelayFrame } from '../../protocol/messages.ts'
 import { relayName } from '../../protocol/names.ts'
 import { streamSettings, type Budget } from './budget.ts'
@@ -27,10 +28,14 @@ export async function openUpstream(
 ): Promise<RelaySocket> {
   budget.call()
   const name = relayName(tenant, 'main', Math.floor(Math.random() * streamSettings(env).relays))
-  const response = await env.RELAY.getByName(name).fetch('https://relay/stream', { headers: { upgrade: 'websocket' } })
-  const socket = response.webSocket
-  if (!socket) throw new Error(`relay ${name} answered ${response.status}`)
-  socket.accept()
+  const socket = await answered(async (attempt) => {
+    const response = await env.RELAY.getByName(name).fetch('https://relay/stream', { headers: { upgrade: 'websocket' } })
+    if (!response.webSocket) throw new Error(`relay ${name} answered ${response.status}`)
+    response.webSocket.accept()
+    // Nobody waits for it any more, and the relay must not count it.
+    if (attempt.expired) response.webSocket.close(1000)
+    return response.webSocket
+  }, callDeadline(env))
   return new RelaySocket(socket, signal, budget, held)
 }
 

@@ -57,7 +57,8 @@ export class Verification {
   /** Rows that are not stored yet as compared. */
   #rows = 0
   #callsBefore = 0
-  #stepping = false
+  /** The session whose steps are under way. */
+  #stepping: Work | null = null
 
   constructor(sources: VerificationSources) {
     this.#sources = sources
@@ -154,13 +155,13 @@ export class Verification {
 
   /** Some steps behind the tables. True: further ones may follow soon. */
   async steps(work: Work): Promise<boolean> {
-    // A session that is over waits for an answer.
-    if (this.#stepping) return true
-    this.#stepping = true
+    // A session that is over still waits for an answer; what it had asked for begins again here.
+    if (this.#stepping !== null) this.#buckets.reset()
+    this.#stepping = work
     try {
       return await this.#steps(work)
     } finally {
-      this.#stepping = false
+      if (this.#stepping === work) this.#stepping = null
     }
   }
 
@@ -168,6 +169,8 @@ export class Verification {
     const { tables } = this.#sources
     for (let steps = 0; steps < STEPS && this.running && !work.over(); steps++) {
       const next = await this.#step(work)
+      // It waited for longer than its session lived, and another one is at work.
+      if (this.#stepping !== work) return false
       if (next === 'later') return false
       if (next === 'soon' || tables.hasIncomplete || tables.copying) break
       // Others have their turn.
