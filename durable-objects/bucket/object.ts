@@ -19,6 +19,7 @@ import type { OpId } from '../../protocol/ops.ts'
 import { durableDatabase } from '../durable-database.ts'
 import type { Environment } from '../environment.ts'
 import { enableFaults, pause } from '../faults.ts'
+import { objectName } from '../shared/object-name.ts'
 import { answered, callDeadline, sleep, untilAnswered } from '../shared/retry.ts'
 import { checkVersion } from '../version.ts'
 import { directRequest } from './direct-request.ts'
@@ -47,6 +48,7 @@ export class Bucket extends DurableObject<Environment> implements BucketRpc {
   readonly log: Log
   readonly #direct: DirectStreams<WebSocket>
   readonly #compactionMs: number
+  readonly #tenant: string
   /** The alarm that stands, null: none; undefined: not looked up yet. */
   #alarm: number | null | undefined
   /** From the request of the first direct stream, and its attachment: only for them it is needed, and the name of the object may be a hash. */
@@ -55,6 +57,7 @@ export class Bucket extends DurableObject<Environment> implements BucketRpc {
   constructor(ctx: DurableObjectState, env: Environment) {
     super(ctx, env)
     enableFaults(env.FAULTS)
+    this.#tenant = objectName(ctx).split('/')[0] ?? ''
     const { afterBytes, seconds } = compactionSettings(env)
     this.#compactionMs = seconds * 1_000
     this.log = new Log(durableDatabase(ctx.storage), { afterBytes })
@@ -205,7 +208,7 @@ export class Bucket extends DurableObject<Environment> implements BucketRpc {
 
   /** A new stub each time. */
   get #replicator() {
-    return this.env.REPLICATOR.getByName(replicatorName((this.ctx.id.name ?? '').split('/')[0] ?? ''))
+    return this.env.REPLICATOR.getByName(replicatorName(this.#tenant))
   }
 
   /** With a new stub each time, until it is answered. */

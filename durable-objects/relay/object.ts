@@ -3,6 +3,7 @@ import { MESSAGE_VERSION, PING, PONG, SOCKET_CREDIT, type AckFrame, type RelayRp
 import { bucketObjectName, replicatorName } from '../../protocol/names.ts'
 import type { Environment } from '../environment.ts'
 import { enableFaults, fault, pause } from '../faults.ts'
+import { objectName } from '../shared/object-name.ts'
 import { callDeadline, untilAnswered } from '../shared/retry.ts'
 import { checkVersion } from '../version.ts'
 import { attachmentOf, packHashes, unpackHashes, type ReplicatorAttachment, type StreamAttachment } from './attachments.ts'
@@ -38,7 +39,7 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
   constructor(ctx: DurableObjectState, env: Environment) {
     super(ctx, env)
     enableFaults(env.FAULTS)
-    this.#name = ctx.id.name ?? ''
+    this.#name = objectName(ctx)
     this.#tenant = this.#name.split('/')[0] ?? ''
     ctx.setWebSocketAutoResponse(new WebSocketRequestResponsePair(PING, PONG))
     this.#machine = new RelayMachine<WebSocket>({

@@ -18,6 +18,7 @@ import type { VerifyAnswer } from '../../protocol/verification.ts'
 import { tenantSettings, type TenantSettings } from '../directory/settings.ts'
 import type { Environment } from '../environment.ts'
 import { enableFaults, fault, pause } from '../faults.ts'
+import { objectName } from '../shared/object-name.ts'
 import { answered, callDeadline, Unanswered, type Attempt } from '../shared/retry.ts'
 import { checkVersion } from '../version.ts'
 import { Admin } from './admin.ts'
@@ -51,7 +52,7 @@ export class Replicator extends DurableObject<Environment> implements Replicator
     super(ctx, env)
     enableFaults(env.FAULTS, ctx)
     fault('replicator.start')
-    this.#tenant = ctx.id.name ?? ''
+    this.#tenant = objectName(ctx)
     this.#core = new Core(ctx, env, this.#tenant)
     this.#writes = new WriteCheckpoints({
       emit: (content) => this.#emit(content),
