@@ -81,6 +81,7 @@ function compilePlan(config: ConfigText, findings: Findings, settings: CompileSe
   if (config.options.edition === 2) compileEach(config.streams, (stream) => compileAlphaStream(context, stream))
   const content: PlanContent = {
     version: PLAN_VERSION,
+    ...(settings.copyTraps ? { copyTraps: true } : {}),
     edition: config.options.edition,
     values,
     definitions: definitions.all,

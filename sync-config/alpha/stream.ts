@@ -5,7 +5,7 @@ import { call, conjunction, integer, type Expr } from '../expressions/expression
 import { dataColumns } from '../legacy/columns.ts'
 import { scopeOf, usesClient, usesRequest, usesRow, usesToken } from '../legacy/scope.ts'
 import { singleTable } from '../legacy/table.ts'
-import { warnClientDecides, warnDefaultWithoutParameters, warnNullMatchesNull } from '../legacy/warnings.ts'
+import { warnClientDecides, warnDefaultWithoutParameters, warnNegatedRequest, warnNullMatchesNull } from '../legacy/warnings.ts'
 import type { Branch, Key, Program, Step, Walked } from '../plan/plan.ts'
 import type { StreamText } from '../text/config.ts'
 import { Sql, type SqlExpr } from '../text/sql.ts'
@@ -52,7 +52,7 @@ export function compileAlphaStream(context: Context, text: StreamText): Program 
   if (!text.acceptDangerous) warn(sql, select, alternatives)
   warnDefaultWithoutParameters(sql, text, alternatives.flatMap(askedBy), select)
   const variants = alternatives.map((variant, i) => {
-    const { branch, steps, parameters } = lower(variant)
+    const { branch, steps, parameters } = lower(variant, context.copyTraps)
     // The reference looks for the row under another name there, and finds none.
     const lost = context.copyTraps && table.pattern.wildcard && table.alias !== undefined && variant.rows.length > 0
     if (lost) branch.filter = integer(0)
@@ -66,7 +66,8 @@ export function compileAlphaStream(context: Context, text: StreamText): Program 
   return { name: text.name, automatic: text.autoSubscribe, failsRequest: false, alwaysDefault: true, variants }
 }
 
-function lower(variant: Variant): { branch: Branch; steps: Step[]; parameters: Key[] } {
+/** `requestNulls`: NULL of the request makes a key, as in the reference. No row has it. */
+function lower(variant: Variant, requestNulls: boolean): { branch: Branch; steps: Step[]; parameters: Key[] } {
   const each: Walked[] = []
   const steps: Step[] = []
   const filter = conjunction(variant.requests)
@@ -78,14 +79,14 @@ function lower(variant: Variant): { branch: Branch; steps: Step[]; parameters: K
   }
   const keys: Key[] = []
   const parameters = variant.matches.map(({ row, rowArray, asked }): Key => {
-    if (rowArray) each.push({ expr: row, how: 'array' })
-    // A NULL of the row matches what an array or a subquery yields, but not a single NULL of the request.
-    const nulls = rowArray || 'subquery' in asked || asked.array
-    keys.push({ expr: rowArray ? ['each', each.length - 1, 'value'] : row, nulls })
-    if ('subquery' in asked) return { expr: asked.subquery.steps(steps, counters), nulls: true }
-    if (!asked.array) return { expr: asked.expr, nulls: true }
+    // A NULL of the row matches a NULL that a subquery finds, and nothing of the request.
+    const found = 'subquery' in asked
+    if (rowArray) each.push({ expr: row, how: found ? 'array' : 'keys' })
+    keys.push({ expr: rowArray ? ['each', each.length - 1, 'value'] : row, nulls: found })
+    if (found) return { expr: asked.subquery.steps(steps, counters), nulls: true }
+    if (!asked.array) return { expr: asked.expr, nulls: requestNulls }
     steps.push({ each: { expr: asked.expr, how: 'request-array' } })
-    return { expr: ['each', counters.elements++, 'value'], nulls: true }
+    return { expr: ['each', counters.elements++, 'value'], nulls: false }
   })
   return { branch: { each, filter: conjunction(variant.rows), keys }, steps, parameters }
 }
@@ -103,11 +104,11 @@ function warn(sql: Sql, select: SelectFromStatement, alternatives: Variant[]): v
     return asked.some(usesClient) && !asked.some(usesToken)
   })
   if (decided) warnClientDecides(sql, select)
+  for (const request of new Set(alternatives.flatMap(askedBy))) warnNegatedRequest(sql, request, select.where ?? select)
   const told = new Set<SqlExpr>()
   for (const { rows, matches } of alternatives) {
     for (const { row, rowArray, asked, node } of matches) {
-      const many = 'subquery' in asked || asked.array
-      if (!many || rowArray || told.has(node) || ('subquery' in asked && asked.subquery.neverNull)) continue
+      if (!('subquery' in asked) || rowArray || told.has(node) || asked.subquery.neverNull) continue
       told.add(node)
       warnNullMatchesNull(sql, row, rows, node)
     }

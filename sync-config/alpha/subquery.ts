@@ -98,9 +98,9 @@ function lower(
   { output, filters, requests, comparisons }: { output: Expr; filters: Expr[]; requests: Expr[]; comparisons: Comparison[] },
 ): Subquery {
   const each: Walked[] = []
-  const keys = comparisons.map(({ row, rowArray, array }): Key => {
-    if (rowArray) each.push({ expr: row, how: 'array' })
-    return { expr: rowArray ? ['each', each.length - 1, 'value'] : row, nulls: rowArray || array }
+  const keys = comparisons.map(({ row, rowArray }): Key => {
+    if (rowArray) each.push({ expr: row, how: 'keys' })
+    return { expr: rowArray ? ['each', each.length - 1, 'value'] : row, nulls: false }
   })
   const lookup = context.lookup({
     name: stream,
@@ -113,10 +113,10 @@ function lower(
     asked: [...requests, ...comparisons.map((comparison) => comparison.asked)],
     steps(steps, counters) {
       for (const request of requests) steps.push({ filter: request })
-      const asked = comparisons.map(({ asked: expr, array, rowArray }): Key => {
-        if (!array) return { expr, nulls: rowArray }
+      const asked = comparisons.map(({ asked: expr, array }): Key => {
+        if (!array) return { expr, nulls: false }
         steps.push({ each: { expr, how: 'request-array' } })
-        return { expr: ['each', counters.elements++, 'value'], nulls: true }
+        return { expr: ['each', counters.elements++, 'value'], nulls: false }
       })
       steps.push({ lookup, keys: asked })
       return ['output', counters.outputs++, 0]

@@ -79,11 +79,11 @@ export class Conditions {
     const right = node.right
     const list = right.type === 'array' || right.type === 'list' || (right.type === 'call' && right.function.name.toLowerCase() === 'row')
     const subquery = right.type === 'select' || this.#cteOf(right) !== null
-    if (list || (negated && !subquery)) {
-      const positive: SqlExpr = { ...node, op: 'IN' }
-      const expr = this.#scope.builder().build(positive)
+    if (list) {
+      const expr = this.#scope.builder().build({ ...node, op: 'IN' })
       return expr && this.#test(negated ? call('not', expr) : expr, node)
     }
+    if (negated && !subquery) return this.#notIn(node)
     if (negated) {
       sql.error(
         'not-in-select',
@@ -98,6 +98,15 @@ export class Conditions {
     if (!left || !operand) return null
     const same = this.#same(left, operand.expr, node)
     return same && { and: [same, ...operand.conditions] }
+  }
+
+  /** Elements of an array, none of which may be equal. `x NOT IN l` holds when `l` is NULL, as in the reference; `NOT (x IN l)` does not. */
+  #notIn(node: ExprBinary): Condition | null {
+    const builder = this.#scope.builder()
+    builder.warnUnlessArray(node.right)
+    const left = builder.build(node.left)
+    const right = builder.build(node.right)
+    return left && right && this.#test(call(node.op === 'NOT IN' ? 'not in' : 'not(in)', left, right), node)
   }
 
   #overlap(node: ExprBinary, negated: boolean): Condition | null {

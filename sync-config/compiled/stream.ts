@@ -2,7 +2,7 @@ import type { SelectFromStatement } from 'pgsql-ast-parser'
 import { tooManyDisjuncts, type Context } from '../context.ts'
 import { canonical, type Expr, some } from '../expressions/expression.ts'
 import { usesClient, usesToken } from '../legacy/scope.ts'
-import { warnDefaultWithoutParameters } from '../legacy/warnings.ts'
+import { warnDefaultWithoutParameters, warnNegatedRequest } from '../legacy/warnings.ts'
 import type { Branch, Column, DataQuery, Program, Step, Variant } from '../plan/plan.ts'
 import type { CteText, StreamText } from '../text/config.ts'
 import type { ScalarText } from '../text/scalar.ts'
@@ -70,6 +70,7 @@ function compileQuery(context: Context, text: StreamText, source: ScalarText, ct
     sql.error('too-many-disjuncts', tooManyDisjuncts(context.limits.disjuncts), select.where ?? select)
     return []
   }
+  if (!text.acceptDangerous) warnNegated(sql, all)
   const { primary, columns } = result
   const table = nodes.all[primary]
   if (table?.kind !== 'table') return []
@@ -79,6 +80,11 @@ function compileQuery(context: Context, text: StreamText, source: ScalarText, ct
     if (!text.acceptDangerous) warnDangerous(sql, nodes, lowered, select)
     return [{ lowered, query: { label, table: table.pattern, output: table.output, columns } }]
   })
+}
+
+function warnNegated(sql: Sql, all: readonly Conjunct[][]): void {
+  const tests = new Map(all.flat().flatMap((part) => ('test' in part && part.side === 'request' ? [[part.test, part.node] as const] : [])))
+  for (const [test, node] of tests) warnNegatedRequest(sql, test, node)
 }
 
 /** An array of the request can be compared with one table only. */

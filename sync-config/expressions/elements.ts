@@ -5,16 +5,22 @@ import { jsonOf, sqlValue } from './paths.ts'
 import { bool, EvaluationFailure, isNull, NestedJson, type Value } from './values.ts'
 
 /**
- * How an array is walked. `array`: the right side of IN, which must be a JSON array; numbers exact. `each`: json_each, which also
- * walks objects and scalars and reads numbers as JavaScript does; `each-null-text` gives JSON null as the text `null` (edition 1).
+ * How an array is walked. `keys`: the right side of IN, which must be a JSON array; numbers exact, and true and false make no key, because they
+ * are not the numbers 1 and 0. `array`: the same, but there they are these numbers, as `array && (SELECT …)` has it; stored plans of older
+ * versions say so for every array of a row. `request-array`: of the request, where null makes no key either, because NULL equals nothing;
+ * `request-array-nulls`: where it does, as the reference has it.
+ * `each`: json_each, which also walks objects and scalars and reads numbers as JavaScript does; `each-null-text` gives JSON null as the text
+ * `null` (edition 1).
  */
-export type Walk = 'array' | 'request-array' | 'each' | 'each-null-text'
+export type Walk = 'array' | 'keys' | 'request-array' | 'request-array-nulls' | 'each' | 'each-null-text'
 
 export function walk(value: Value, how: Walk): Element[] {
   if (isNull(value)) return []
-  if (how === 'array' || how === 'request-array') {
-    if (how === 'request-array' && typeof value !== 'string') return []
-    return arrayOf(value, how).map((item, i) => ({ key: BigInt(i), value: keyElement(item) }))
+  if (how !== 'each' && how !== 'each-null-text') {
+    const ofRequest = how === 'request-array' || how === 'request-array-nulls'
+    if (ofRequest && typeof value !== 'string') return []
+    const items = how === 'array' ? arrayOf(value) : arrayOf(value, ofRequest).filter((item) => makesKey(item, how))
+    return items.map((item, i) => ({ key: BigInt(i), value: keyElement(item) }))
   }
   if (typeof value !== 'string') throw new EvaluationFailure('json_each: the argument is not JSON text')
   const json = jsonOf(value)
@@ -26,14 +32,16 @@ export function walk(value: Value, how: Walk): Element[] {
   return [{ key: null, value: eachValue(json, nullText) }]
 }
 
+const makesKey = (item: Json, how: Walk): boolean => typeof item !== 'boolean' && !(item === null && how === 'request-array')
+
 const keyElement = (item: Json): Value => (typeof item === 'object' && item !== null ? new NestedJson(jsonText(item)) : sqlValue(item))
 
 /** A JSON array in text. Throws EvaluationFailure unless it is one; for a request an array of another kind is no array at all. */
-export function arrayOf(value: Value, how: Walk = 'array'): Json[] {
+export function arrayOf(value: Value, ofRequest = false): Json[] {
   if (typeof value !== 'string') throw new EvaluationFailure('IN: the right side is not a JSON array')
   const json = jsonOf(value)
   if (Array.isArray(json)) return json
-  if (how === 'request-array') return []
+  if (ofRequest) return []
   throw new EvaluationFailure('IN: the right side is JSON, but not an array')
 }
 

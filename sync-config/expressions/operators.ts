@@ -1,6 +1,7 @@
 import type { SqlFunction } from './functions.ts'
 import { arrayOf } from './elements.ts'
-import { arrow, sqlValue } from './paths.ts'
+import type { Json } from './json.ts'
+import { arrow, jsonOf, sqlValue } from './paths.ts'
 import {
   bool,
   byteForm,
@@ -35,6 +36,22 @@ const equal = (a: Value, b: Value): boolean => !isNull(a) && !isNull(b) && compa
 function inArray([x, list]: readonly Value[]): Value {
   if (isNull(x) || isNull(list)) return null
   return bool(arrayOf(list).some((item) => equal(sqlValue(item), x)))
+}
+
+/**
+ * No element of the array is equal. It walks what `x IN json` walks as a condition, the members of an object and a scalar too, but with exact
+ * numbers. `ofNull`: what it is when the list is NULL.
+ */
+function notIn([x, list]: readonly Value[], ofNull: Value): Value {
+  if (isNull(list)) return ofNull
+  if (isNull(x)) return 1n
+  if (typeof list !== 'string') throw new EvaluationFailure('IN: the right side is not JSON text')
+  return bool(!membersOf(jsonOf(list)).some((item) => equal(sqlValue(item), x)))
+}
+
+function membersOf(json: Json): Json[] {
+  if (Array.isArray(json)) return json
+  return json !== null && typeof json === 'object' ? Object.values(json) : [json]
 }
 
 /** `x IN ARRAY[…]`: three-valued. */
@@ -125,6 +142,8 @@ export const operators: ReadonlyMap<string, SqlFunction> = new Map([
   ['||', op(([a, b]) => (isNull(a) || isNull(b) ? null : `${textForm(a)}${textForm(b)}`))],
   ['in', op(inArray)],
   ['in list', op(inList)],
+  ['not in', op((args) => notIn(args, 1n))],
+  ['not(in)', op((args) => notIn(args, null))],
   ['->', op(([a, b]) => arrow(a, b, 'json', true))],
   ['->>', op(([a, b]) => arrow(a, b, 'value', true))],
   ['->_1', op(([a, b]) => arrow(a, b, 'json', false))],

@@ -91,7 +91,10 @@ export class NestedJson extends Uint8Array {
   }
 }
 
-/** A value as part of a bucket or lookup key, in JSON. Equal text = equal key. undefined = cannot be a key (BLOB). */
+/**
+ * A value as part of a bucket or lookup key, in JSON. Equal text = equal key. undefined = cannot be a key: a BLOB, NaN and the infinities, which
+ * JSON would print as null. A client can send such a number, as 1e999.
+ */
 export function keyText(value: Value): string | undefined {
   switch (typeof value) {
     case 'string':
@@ -99,7 +102,7 @@ export function keyText(value: Value): string | undefined {
     case 'bigint':
       return value.toString()
     case 'number':
-      return Number.isInteger(value) ? BigInt(value).toString() : realText(value)
+      return Number.isInteger(value) ? BigInt(value).toString() : Number.isFinite(value) ? realText(value) : undefined
     default:
       return isNull(value) ? 'null' : value instanceof NestedJson ? value.json : undefined
   }

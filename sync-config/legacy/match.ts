@@ -42,22 +42,24 @@ export const idsOf = (alternative: Alternative | undefined): string[] =>
 
 /**
  * The row side of an alternative: key parts in the order of `ids`. A second comparison with the same parameter becomes a filter
- * (`onlyFirst`: it is dropped, as the reference does; grants too much).
+ * (`copyTraps`: it is dropped, as the reference does; grants too much).
  */
-export function branchOf(alternative: Alternative, ids: readonly string[], onlyFirst: boolean): Branch {
+export function branchOf(alternative: Alternative, ids: readonly string[], copyTraps: boolean): Branch {
   const each: Walked[] = []
   const filters = [...alternative.filters]
   const value = (component: Component): Expr => {
     if (!component.rowArray) return component.row
-    each.push({ expr: component.row, how: 'array' })
+    each.push({ expr: component.row, how: 'keys' })
     return ['each', each.length - 1, 'value']
   }
   const keys = ids.map((id): Key => {
     const [first, ...more] = alternative.components.filter((component) => component.id === id)
     if (!first) return { expr: ['null'], nulls: false }
     const expr = value(first)
-    if (!onlyFirst) for (const other of more) filters.push(call('same key', expr, value(other)))
-    return { expr, nulls: first.rowArray || first.request?.array === true }
+    if (!copyTraps) for (const other of more) filters.push(call('same key', expr, value(other)))
+    // A bucket parameter may be a NULL that a parameter query found in a table. A NULL of the request equals nothing; in the reference it does.
+    const nulls = first.request === undefined ? first.rowArray : copyTraps && (first.rowArray || first.request.array)
+    return { expr, nulls }
   })
   return { each, filter: conjunction(filters), keys }
 }

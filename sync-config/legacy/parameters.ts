@@ -9,7 +9,7 @@ import { columnName } from './columns.ts'
 import { both, branchOf, filterOnly, idsOf, type Alternative } from './match.ts'
 import { scopeOf, usesClient, usesRequest, usesRow, usesToken, warnLowerCase } from './scope.ts'
 import { singleTable } from './table.ts'
-import { warnClientDecides, warnNullMatchesNull } from './warnings.ts'
+import { warnClientDecides, warnNegatedRequest } from './warnings.ts'
 
 /** A compiled parameter query: how a request gets to tuples of bucket parameters. */
 export interface ParameterQuery {
@@ -69,12 +69,13 @@ function fromRequest(
   const where = node.where ? builder.build(node.where) : null
   if (where) steps.push({ filter: where })
   if (!complete || (from && !argument) || (node.where && !where)) return null
+  if (where && node.where && !acceptDangerous) warnNegatedRequest(sql, where, node.where)
   const judged = [...outputs.map((output) => output.expr), ...(argument ? [argument] : [])]
   if (!acceptDangerous && judged.some(usesClient) && !judged.some(usesToken)) warnClientDecides(sql, node)
   return {
     names: outputs.map((o) => o.name),
     steps,
-    parameters: outputs.map(({ expr }) => ({ expr, nulls: true })),
+    parameters: outputs.map(({ expr }) => ({ expr, nulls: context.copyTraps })),
     priority,
     select: { sql, node },
   }
@@ -111,7 +112,7 @@ function fromTable(
   let failed = !alternatives || !complete
   const rowOutputs: Expr[] = []
   const parameters = outputs.map(({ expr, node: at }): Key => {
-    if (!usesRow(expr)) return { expr, nulls: true }
+    if (!usesRow(expr)) return { expr, nulls: context.copyTraps }
     if (expr[0] !== 'column' && expr[0] !== 'meta') {
       sql.error('row-expression', 'Outputs of the row must be plain columns: compute in the data query instead.', at)
       failed = true
@@ -123,16 +124,20 @@ function fromTable(
   const request = (alternatives[0]?.components ?? []).flatMap((component) => (component.request ? [component.request.expr] : []))
   const judged = [...request, ...outputs.map((output) => output.expr)]
   if (!acceptDangerous && judged.some(usesClient) && !judged.some(usesToken)) warnClientDecides(sql, node)
+  if (!acceptDangerous) {
+    for (const { request, node: at } of alternatives.flatMap(({ components }) => components)) {
+      if (request) warnNegatedRequest(sql, request.expr, at)
+    }
+  }
   const ids = idsOf(alternatives[0])
   const steps: Step[] = []
   const keys = ids.map((id): Key => {
     const asked = alternatives[0]?.components.find((component) => component.id === id)?.request
     if (!asked) return { expr: integer(1), nulls: false }
     if (!asked.array) return { expr: asked.expr, nulls: false }
-    steps.push({ each: { expr: asked.expr, how: 'request-array' } })
-    return { expr: ['each', steps.length - 1, 'value'], nulls: true }
+    steps.push({ each: { expr: asked.expr, how: context.copyTraps ? 'request-array-nulls' : 'request-array' } })
+    return { expr: ['each', steps.length - 1, 'value'], nulls: context.copyTraps }
   })
-  const arrays = alternatives.flatMap(({ components }) => components.filter(({ request }) => request?.array))
   // Two comparisons with the same array would have to be one key; the reference drops the second.
   const again = alternatives.some(({ components }) => {
     const compared = components.filter(({ request }) => request?.array)
@@ -141,9 +146,6 @@ function fromTable(
   if (steps.length > 1 || (again && !context.copyTraps)) {
     sql.error('several-arrays', 'Only one IN with an array of the request is possible in a query.', node)
     return null
-  }
-  if (!acceptDangerous) {
-    for (const { row, node: at } of arrays.slice(0, 1)) warnNullMatchesNull(sql, row, alternatives[0]?.filters ?? [], at)
   }
   const lookup = context.lookup({
     name,

@@ -1,6 +1,7 @@
 import { call, canonical, some, type Expr } from '../expressions/expression.ts'
 import type { StreamText } from '../text/config.ts'
 import type { Sql, SqlExpr } from '../text/sql.ts'
+import { usesElements, usesRequest, usesRow } from './scope.ts'
 
 /** Warnings that several dialects share. All of them are about access. */
 
@@ -22,6 +23,26 @@ export function warnNullMatchesNull(sql: Sql, row: Expr, filters: readonly Expr[
   sql.warning(
     'null-matches-null',
     'Here NULL equals NULL: rows in which this is NULL go to everybody who has a NULL among these values. Add … IS NOT NULL, or use edition 3.',
+    node,
+  )
+}
+
+const negations = new Set(['not', 'not in', 'not(in)'])
+
+/** Whether a part of the condition says only what the request must not be. `NOT (x IS NULL)` says that it must be something. */
+const excludes = (expr: Expr): boolean =>
+  some(expr, (part) => {
+    if (part[0] !== 'call' || !negations.has(part[1])) return false
+    const [of] = part[2]
+    return usesRequest(part) && !usesRow(part) && !usesElements(part) && !(of?.[0] === 'call' && of[1] === 'is null')
+  })
+
+/** Told of a condition over the request alone that is negated: what is missing passes it. */
+export function warnNegatedRequest(sql: Sql, expr: Expr, node: Parameters<Sql['warning']>[2]): void {
+  if (!excludes(expr)) return
+  sql.warning(
+    'negated-request',
+    'This only says what a client must not be, so who lacks the value has the rows too. Compare with a value that must be there, or set accept_potentially_dangerous_queries: true if it is meant.',
     node,
   )
 }

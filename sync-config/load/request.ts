@@ -7,7 +7,7 @@ import { parseJson } from '../expressions/json.ts'
 import { sqlValue } from '../expressions/paths.ts'
 import { EvaluationFailure, truth, type Value } from '../expressions/values.ts'
 import type { LimitSetting } from '../limits.ts'
-import { bucketPrefix, definitionOf, type PlanContent, type Program, type Step, type Variant } from '../plan/plan.ts'
+import { bucketPrefix, definitionOf, type Key, type PlanContent, type Program, type Step, type Variant } from '../plan/plan.ts'
 import type { RequestContext, RequestLimits, RequestProgram, Resolution, ResolvedBucket } from '../types.ts'
 import { compileKeys, keyOf } from './rows.ts'
 import { requestValues } from './views.ts'
@@ -44,7 +44,7 @@ export function compilePrograms(plan: PlanContent): CompiledProgram[] {
 function compileVariant(plan: PlanContent, variant: Variant): CompiledProgram['variants'][number] {
   const definition = plan.definitions[variant.definition]
   if (!definition) throw new Error('the plan refers to a definition that it does not have')
-  const parameters = compileKeys(variant.parameters)
+  const parameters = requestKeys(plan, variant.parameters)
   let run: Run = (environment, _progress, found) => {
     const key = keyOf(parameters, environment)
     if (key !== undefined) found(key)
@@ -59,6 +59,11 @@ function compileVariant(plan: PlanContent, variant: Variant): CompiledProgram['v
   for (const { step, at } of steps.reverse()) run = compileStep(plan, step, at, run)
   const bucket = bucketPrefix(definition)
   return { run, bucket, definition: definitionOf(bucket), priority: variant.priority }
+}
+
+/** A NULL of the request makes no key: only what a lookup found may match by NULL. Plans of older versions said otherwise. */
+function requestKeys(plan: PlanContent, keys: readonly Key[]): ReturnType<typeof compileKeys> {
+  return compileKeys(keys.map(({ expr, nulls }) => ({ expr, nulls: nulls && (expr[0] === 'output' || plan.copyTraps === true) })))
 }
 
 function compileStep(plan: PlanContent, step: Step, at: { elements: number; outputs: number }, next: Run): Run {
@@ -80,7 +85,7 @@ function compileStep(plan: PlanContent, step: Step, at: { elements: number; outp
   }
   const lookup = plan.lookups[step.lookup]
   if (!lookup) throw new Error('the plan refers to a lookup that it does not have')
-  const keys = compileKeys(step.keys)
+  const keys = requestKeys(plan, step.keys)
   const prefix = bucketPrefix(lookup)
   return (environment, progress, found) => {
     const key = keyOf(keys, environment)

@@ -14,7 +14,10 @@ export interface TablePattern {
   wildcard: boolean
 }
 
-/** Part of a key. `nulls`: NULL is a value like others (bucket definitions); otherwise it makes no key. */
+/**
+ * Part of a key. `nulls`: NULL is a value like others, otherwise it makes no key. On the side of the request that holds only for what a lookup
+ * found, whatever a plan of an older version says.
+ */
 export interface Key {
   expr: Expr
   nulls: boolean
@@ -98,6 +101,8 @@ export interface EventQuery {
 
 export interface PlanContent {
   version: typeof PLAN_VERSION
+  /** Made for comparing with the reference, which gives clients buckets of NULL. Such a plan is never deployed. */
+  copyTraps?: true
   edition: number
   values: ValueOptions
   definitions: Definition[]

@@ -99,6 +99,7 @@ export const FINDING_CODES = {
   // Access
   'dangerous-parameter': 'the client alone decides what it gets (warning)',
   'null-matches-null': 'NULL equals NULL here (warning)',
+  'negated-request': 'a condition says only what the client must not be, so who lacks the value passes (warning)',
   'auto-subscribe-parameters': 'subscription parameters of a stream that needs no subscription (warning)',
 } as const
 
