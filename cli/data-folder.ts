@@ -1,0 +1,105 @@
+import { execFile, spawnSync } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
+import { chmod, chown, mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { promisify } from 'node:util'
+import { isCluster } from './postgres-server.ts'
+import type { ServerUser } from './server-user.ts'
+
+const run = promisify(execFile)
+
+const PRIVATE = 0o700
+/** The group may pass through, and not look. */
+const PASSABLE = 0o710
+const OURS = new Set(['edge', 'jwt-secret', 'postgres'])
+
+/** Where clusters are whose data folder the user `postgres` cannot reach. Not /var/tmp, which is emptied of what is a month old. */
+const STATE_FOLDER = '/var/lib/rockpool'
+
+/** Makes the data folder, for nobody else to look into. One that holds other things as well is left as it is; what is made in it is private. */
+export async function makeDataFolder(data: string): Promise<void> {
+  await mkdir(dirname(data), { recursive: true })
+  await mkdir(data, { mode: PRIVATE }).catch(ignoreExisting)
+  if (!(await isOurs(data))) return
+  // As root, a server that runs may have to pass.
+  const { mode } = await stat(data)
+  await chmod(data, process.getuid?.() === 0 ? mode & PASSABLE : PRIVATE)
+}
+
+const isOurs = async (data: string): Promise<boolean> => (await readdir(data)).every((name) => OURS.has(name))
+
+/** A folder in the data folder. */
+export async function makePrivateFolder(folder: string): Promise<void> {
+  await mkdir(folder, { mode: PRIVATE }).catch(ignoreExisting)
+  await chmod(folder, PRIVATE)
+}
+
+/** Whether the cluster of a data folder was somewhere else, and is not there any more. */
+export async function lostCluster(data: string): Promise<string | null> {
+  const cluster = await clusterOf(data)
+  return cluster === inPlace(data) || isCluster(cluster) || isCluster(inPlace(data)) ? null : cluster
+}
+
+/** Where the cluster of a data folder is, which may not be made yet. */
+export async function clusterOf(data: string): Promise<string> {
+  const kept = (await readFile(locationFile(data), 'utf8').catch(() => '')).trim()
+  return kept === '' ? inPlace(data) : kept
+}
+
+/**
+ * Decides where the cluster is, and brings one there that is elsewhere: in the data folder, unless the server runs as another user who cannot reach it.
+ * No folder above the data folder is ever changed.
+ */
+export async function placeCluster(data: string, user: ServerUser | null, state = STATE_FOLDER): Promise<string> {
+  const folder = join(data, 'postgres')
+  const kept = await clusterOf(data)
+  if (kept !== inPlace(data)) return moved(inPlace(data), kept, user)
+  if (user === null) return kept
+  const own = (await isOurs(data)) ? [data, folder] : [folder]
+  for (const path of own) {
+    await chown(path, -1, user.gid)
+    await chmod(path, PASSABLE)
+  }
+  if (mayEnter(folder, user)) return kept
+  for (const path of own) {
+    await chmod(path, PRIVATE)
+    await chown(path, -1, process.getgid?.() ?? 0)
+  }
+  await mkdir(state, { recursive: true })
+  const cluster = join(state, randomBytes(6).toString('hex'), 'data')
+  // Before it is moved: a move that is interrupted goes on at the next start.
+  await writeFile(locationFile(data), `${cluster}\n`, { mode: 0o600 })
+  return moved(kept, cluster, user)
+}
+
+const inPlace = (data: string): string => join(data, 'postgres', 'data')
+const locationFile = (data: string): string => join(data, 'postgres', 'location')
+
+async function moved(from: string, to: string, user: ServerUser | null): Promise<string> {
+  const folder = dirname(to)
+  await mkdir(folder, { recursive: true })
+  if (user) await chown(folder, user.uid, user.gid)
+  await chmod(folder, PRIVATE)
+  if (isCluster(from) && !isCluster(to)) {
+    await rename(from, to).catch(async (error: unknown) => {
+      if (!hasCode(error, 'EXDEV')) throw error
+      const copy = `${to}.copy`
+      await rm(copy, { recursive: true, force: true })
+      await run('cp', ['-a', from, copy])
+      await rename(copy, to)
+      await rm(from, { recursive: true, force: true })
+    })
+  }
+  return to
+}
+
+/** Asked of the system itself, for there are groups and access lists as well. */
+function mayEnter(folder: string, { uid, gid }: ServerUser): boolean {
+  return spawnSync('sh', ['-c', 'cd -- "$1"', 'sh', folder], { uid, gid, cwd: '/', stdio: 'ignore' }).status === 0
+}
+
+function ignoreExisting(error: unknown): void {
+  if (!hasCode(error, 'EEXIST')) throw error
+}
+
+const hasCode = (error: unknown, code: string): boolean => error instanceof Error && 'code' in error && error.code === code
