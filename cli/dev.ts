@@ -8,6 +8,7 @@ import { checkSource } from './check-source.ts'
 import { isFree, passwordFile, startDatabase } from './database.ts'
 import { makeDataFolder, makePrivateFolder } from './data-folder.ts'
 import { LocalEdge } from './edge.ts'
+import { startGuard } from './guard.ts'
 import { limitBindings, limitsOf } from './limits.ts'
 import type { DevOptions } from './options.ts'
 import { UsageError } from './problem.ts'
@@ -22,6 +23,7 @@ export async function dev(options: DevOptions, say: (line: string) => void, sign
   const syncConfig = await readSyncConfig(options.syncConfig)
   if (!(await isFree(options.port))) throw new UsageError(`port ${options.port} is in use: choose another one with --port`)
   const stops: (() => Promise<void>)[] = []
+  const guard = startGuard()
   try {
     await makeDataFolder(data)
     let databaseUrl = options.databaseUrl
@@ -79,7 +81,14 @@ export async function dev(options: DevOptions, say: (line: string) => void, sign
     if (!signal.aborted) await new Promise<void>((done) => signal.addEventListener('abort', () => done(), { once: true }))
     say('stopping …')
   } finally {
-    for (const stop of stops.reverse()) await stop().catch((error: unknown) => say(`it did not stop cleanly: ${String(error)}`))
+    let clean = true
+    for (const stop of stops.reverse()) {
+      await stop().catch((error: unknown) => {
+        clean = false
+        say(`it did not stop cleanly: ${String(error)}`)
+      })
+    }
+    if (clean) guard.done()
   }
 }
 

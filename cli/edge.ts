@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { convertV4MiniflareOptions, Log, LogLevel, Miniflare, type MiniflareOptions } from 'miniflare'
 import { unstable_readConfig } from 'wrangler'
 import { bundle, ROOT } from './bundle.ts'
+import { revive } from './revive.ts'
 
 export interface EdgeOptions {
   port: number
@@ -40,6 +41,7 @@ export class LocalEdge {
   #cron: ReturnType<typeof setInterval> | null = null
   #watch: ReturnType<typeof setInterval> | null = null
   #starting: Promise<void> | null = null
+  #reviving = false
   #disposed = false
   url = ''
 
@@ -61,13 +63,17 @@ export class LocalEdge {
 
   /** Ends workerd, and starts it again on the same port and storage. */
   async restart(): Promise<void> {
-    await this.#stop()
-    await this.start()
+    while (this.#starting) await this.#starting.catch(() => {})
+    this.#starting = this.#stop()
+      .then(() => this.#start())
+      .finally(() => (this.#starting = null))
+    await this.#starting
   }
 
   async dispose(): Promise<void> {
     this.#disposed = true
-    await this.#starting?.catch(() => {})
+    while (this.#starting) await this.#starting.catch(() => {})
+    if (this.#watch) clearInterval(this.#watch)
     await this.#stop()
   }
 
@@ -75,30 +81,33 @@ export class LocalEdge {
     const before = new Set(workerdPids())
     const miniflare = new Miniflare(await this.#miniflareOptions())
     this.#miniflare = miniflare
-    const ready = await miniflare.ready
+    const ready = await miniflare.ready.catch(async (error: unknown) => {
+      await this.#stop()
+      throw error
+    })
     this.url = `http://127.0.0.1:${ready.port}`
     this.#pid = workerdPids().find((pid) => !before.has(pid)) ?? null
     await this.#callCron()
     this.#cron = setInterval(() => void this.#callCron(), MINUTE_MS)
-    this.#watch = setInterval(() => void this.#revive(), WATCH_MS)
+    this.#watch ??= setInterval(() => void this.#revive(), WATCH_MS)
   }
 
   async #stop(): Promise<void> {
     if (this.#cron) clearInterval(this.#cron)
-    if (this.#watch) clearInterval(this.#watch)
     const miniflare = this.#miniflare
     this.#miniflare = null
     this.#pid = null
     await miniflare?.dispose().catch(() => {})
   }
 
+  /** Looked at by a timer of its own, so that one start that fails, here or in `restart`, is not the last. */
   async #revive(): Promise<void> {
-    if (this.#disposed || this.#starting || this.#pid === null || alive(this.#pid)) return
-    this.#options.log?.('workerd has died: starting it again')
-    await this.restart().then(
-      () => this.#options.log?.('workerd runs again'),
-      (error: unknown) => this.#options.log?.(`workerd could not be started: ${String(error)}`),
-    )
+    const runs = this.#miniflare !== null && (this.#pid === null || alive(this.#pid))
+    if (runs || this.#reviving || this.#starting || this.#disposed) return
+    this.#reviving = true
+    const log = (line: string) => this.#options.log?.(line)
+    await revive({ name: 'workerd', start: () => this.restart(), over: () => this.#disposed, log })
+    this.#reviving = false
   }
 
   async #callCron(): Promise<void> {

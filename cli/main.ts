@@ -40,6 +40,9 @@ async function run(command: string | undefined, args: string[]): Promise<void> {
       const stop = new AbortController()
       const { dev } = await import('./dev.ts')
       claimSignals(stop)
+      // launch.mjs has gone, and what it could have passed on with it. So may have the terminal, which is no reason to leave anything running.
+      process.once('disconnect', () => stop.abort())
+      for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {})
       await dev(
         options,
         (line) => {
