@@ -1,3 +1,4 @@
+import { once } from 'node:events'
 import { createInterface } from 'node:readline/promises'
 import type { ConfigsAnswer, ConfigStatus, DeployAnswer, DeployDifference, RollbackAnswer } from '../protocol/messages.ts'
 import { readConfigFile } from './config-file.ts'
@@ -18,7 +19,7 @@ export async function deploy(args: readonly string[], terminal: Terminal): Promi
     const { difference } = await client.ask<DeployAnswer>('PUT', `sync-config?dry_run=1${query}`, yaml)
     say(differenceText(difference, file, paintOf(terminal)))
     if (options.dryRun) return { difference }
-    if (!(await agreed('Deploy it?', options, terminal))) return null
+    if (!(await agreed('Deploy it?', 'deploys it', options, terminal))) return null
     const { config } = await client.ask<DeployAnswer>('PUT', `sync-config?${query}`, yaml)
     return { difference, config: await served(client, config, options, terminal) }
   })
@@ -33,7 +34,7 @@ export async function rollback(args: readonly string[], terminal: Terminal): Pro
     if (would.difference) say(differenceText(would.difference, 'previous', paintOf(terminal)))
     else say(`deploy ${would.cancelled?.number ?? ''} is under way; it is given up, and the old one goes on`)
     if (options.dryRun) return { difference: would.difference, cancelled: would.cancelled }
-    if (!(await agreed('Go back?', options, terminal))) return null
+    if (!(await agreed('Go back?', 'goes back', options, terminal))) return null
     const { config, cancelled, difference } = await client.ask<RollbackAnswer>('POST', 'rollback')
     if (cancelled) {
       say(`deploy ${cancelled.number} is given up`)
@@ -71,11 +72,19 @@ async function within(
   }
 }
 
-async function agreed(question: string, { yes, json }: OperatorOptions, { interactive }: Terminal): Promise<boolean> {
-  if (yes || json || !interactive) return true
+/** Throws UsageError when there is nobody to ask: what nobody has agreed to is not done. */
+async function agreed(question: string, yesDoes: string, options: OperatorOptions, { interactive }: Terminal): Promise<boolean> {
+  if (options.yes) return true
+  if (options.json || options.token === '-' || !interactive) {
+    const why = options.json ? '--json asks nothing' : 'there is no terminal to ask on'
+    throw new UsageError(`nothing was changed, for ${why}: --yes ${yesDoes}`, { code: 'ROCKPOOL_NOT_CONFIRMED' })
+  }
   const lines = createInterface({ input: process.stdin, output: process.stdout })
   try {
-    return /^y(es)?$/i.test((await lines.question(`${question} [y/N] `)).trim())
+    // Ctrl-C and Ctrl-D reject it; an input that ends otherwise leaves it without an answer.
+    const answer = lines.question(`${question} [y/N] `).catch(() => '')
+    const closed = once(lines, 'close').then(() => '')
+    return /^y(es)?$/i.test((await Promise.race([answer, closed])).trim())
   } finally {
     lines.close()
   }

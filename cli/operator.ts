@@ -7,11 +7,15 @@ import { developmentSecret, signToken } from './secret.ts'
 
 const DEV_URL = 'http://127.0.0.1:8787'
 const TOKEN_SECONDS = 3_600
+/** A deploy counts tables before it answers. */
+const ANSWER_MS = 120_000
+/** As many as the server takes. */
+const MAX_TOKEN_CHARACTERS = 32 * 1024
 
 export interface OperatorOptions {
   positionals: string[]
   url: string
-  /** Absent: one is signed with the development secret. */
+  /** `-`: on standard input. Absent: one is signed with the development secret. */
   token: string | undefined
   yes: boolean
   json: boolean
@@ -28,11 +32,13 @@ export interface OperatorOptions {
 export function operatorOptions(args: readonly string[], env: Readonly<Record<string, string | undefined>>): OperatorOptions {
   const { values, positionals } = parsed(args)
   const url = values.url ?? (env.ROCKPOOL_URL || DEV_URL)
-  if (!/^https?:\/\//.test(url)) throw new UsageError('--url must begin with https:// or http://')
-  const token = values.token ?? (env.ROCKPOOL_TOKEN || undefined)
+  checkUrl(url)
+  const token = (values.token ?? env.ROCKPOOL_TOKEN)?.trim() || undefined
   const jwtSecret = values['jwt-secret'] ?? (env.JWT_SECRET || undefined)
   if (token === undefined && jwtSecret === undefined && !isLoopback(url)) {
-    throw new UsageError('--token is missing: a token with the claim "operator": true, or set ROCKPOOL_TOKEN')
+    throw new UsageError(
+      '--token is missing: put a token with the claim "operator": true into ROCKPOOL_TOKEN, or say --token - and give it on standard input',
+    )
   }
   return {
     ...{ positionals, url: url.replace(/\/+$/, ''), token, jwtSecret },
@@ -61,7 +67,21 @@ function parsed(args: readonly string[]) {
   }
 }
 
-const isLoopback = (url: string): boolean => /^https?:\/\/(localhost|127(\.\d+){3}|\[::1\])(:|\/|$)/i.test(url)
+/** Whoever reads along has what an operator may do: all rows of the database. */
+function checkUrl(text: string): void {
+  const url = URL.canParse(text) ? new URL(text) : null
+  if (!url || !/^https?:$/.test(url.protocol)) throw new UsageError('--url must begin with https:// or http://')
+  if (url.username !== '' || url.password !== '') throw new UsageError('--url must have no user or password; the token says who it is')
+  if (url.protocol === 'https:' || isLoopback(text)) return
+  throw new UsageError(`the operator's token would go to ${url.host} in plain text: --url must begin with https://`, {
+    code: 'ROCKPOOL_PLAIN_HTTP',
+  })
+}
+
+function isLoopback(text: string): boolean {
+  const { hostname } = new URL(text)
+  return hostname === 'localhost' || hostname === '[::1]' || /^127(\.\d+){3}$/.test(hostname)
+}
 
 /** What the server answered instead: its code, what it says, and the findings of a sync config with mistakes. */
 export class Refused extends Error {
@@ -102,7 +122,9 @@ export class OperatorClient {
       const secret = jwtSecret ?? (await developmentSecret(resolve(data)))
       return signToken({ sub: 'operator', ttlSeconds: TOKEN_SECONDS, claims: { operator: true } }, secret, jwtAudience)
     }
-    return new OperatorClient(url, token ?? (await signed()))
+    const used = token === '-' ? await tokenFromInput(process.stdin) : (token ?? (await signed()))
+    if (!/^[\x21-\x7e]+$/.test(used)) throw new UsageError('the token has characters that no token has: is it one, and the whole of it?')
+    return new OperatorClient(url, used)
   }
 
   /** Throws Refused for what the server refuses, UsageError when there is none. */
@@ -113,6 +135,9 @@ export class OperatorClient {
       response = await fetch(`${this.#url}/admin/${path}`, {
         method,
         headers: { authorization: `Token ${this.#token}` },
+        // Rockpool sends nobody elsewhere, and the token is for this address alone.
+        redirect: 'manual',
+        signal: AbortSignal.timeout(ANSWER_MS),
         ...(body === undefined ? {} : { body }),
       })
       text = await response.text()
@@ -127,6 +152,19 @@ export class OperatorClient {
       throw new UsageError(`${this.#url} answered ${response.status}, which is not Rockpool`)
     return answer.data as T
   }
+}
+
+/** The first line. On the command line of a process everybody could read it. */
+export async function tokenFromInput(input: AsyncIterable<Buffer | string>): Promise<string> {
+  if (process.stdin.isTTY) process.stderr.write('token: ')
+  let text = ''
+  for await (const chunk of input) {
+    text += chunk.toString()
+    if (text.includes('\n') || text.length > MAX_TOKEN_CHARACTERS) break
+  }
+  const token = text.split('\n')[0]?.trim() ?? ''
+  if (token === '' || token.length > MAX_TOKEN_CHARACTERS) throw new UsageError('--token - : there is no token on standard input')
+  return token
 }
 
 function json(text: string): { data?: unknown; error?: ErrorBody } | null {

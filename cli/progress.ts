@@ -10,17 +10,17 @@ export interface Terminal {
 
 const POLL_MS = 300
 /** A replicator that begins anew does not answer for a moment. */
-const SILENT_POLLS = 100
+const SILENT_MS = 30_000
 
 /** Asks again and again until `seen` answers something else than null. Throws Refused when it is refused, or silent for long. */
 export async function poll<A, T>(client: OperatorClient, path: string, seen: (answer: A) => T | null): Promise<T> {
-  for (let silent = 0; ;) {
+  for (let heard = performance.now(); ;) {
     const answer = await client.ask<A>('GET', path).catch((error: unknown) => {
-      if (++silent > SILENT_POLLS || (error instanceof Refused && error.status < 500)) throw error
+      if (performance.now() - heard > SILENT_MS || (error instanceof Refused && error.status < 500)) throw error
       return null
     })
     if (answer) {
-      silent = 0
+      heard = performance.now()
       const found = seen(answer)
       if (found !== null) return found
     }

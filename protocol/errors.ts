@@ -25,6 +25,8 @@ export type ErrorCode =
   | 'ROCKPOOL_DEPLOY' // a deploy or rollback that cannot be done
   | 'ROCKPOOL_VERIFY' // a comparison of everything that cannot be done
   | 'ROCKPOOL_OPERATOR' // the token is not one of an operator
+  | 'ROCKPOOL_PLAIN_HTTP' // an operator's token would go over http:// to another machine
+  | 'ROCKPOOL_NOT_CONFIRMED' // a command would change something, and nobody is there to be asked
   | 'ROCKPOOL_MESSAGE_VERSION' // a private message of an unknown version
   | 'ROCKPOOL_CLIENT_FRAME' // a native WebSocket frame is not valid
   | 'ROCKPOOL_CREDIT' // the native client sent no credit for too long

@@ -2,6 +2,7 @@ import { spawnSync, type ChildProcess } from 'node:child_process'
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { signToken } from '../cli/secret.ts'
 import { startCommand, type Command } from './command.ts'
 import { Operator } from './deploys.ts'
 import { freePort } from './postgres.ts'
@@ -15,8 +16,8 @@ let url: string
 let file: string
 const children: ChildProcess[] = []
 
-function start(program: string, args: string[]): Command {
-  const env = { ...process.env, ROCKPOOL_URL: url, DATA: join(directory.path, 'data'), NO_COLOR: '1' }
+function start(program: string, args: string[], more: Record<string, string> = {}): Command {
+  const env = { ...process.env, ROCKPOOL_URL: url, DATA: join(directory.path, 'data'), NO_COLOR: '1', ...more }
   const run = startCommand(program, args, env)
   children.push(run.child)
   return run
@@ -73,14 +74,14 @@ test('a deploy says what it changes, shows how far it is, and ends when it serve
       /^kept {5}one_all\nadded {4}two_all\ncopy {5}public\.two, about 9,000 rows\nclients {2}0 streams are open; they go on/,
     ),
   ])
-  const first = await rockpool('deploy', both)
+  const first = await rockpool('deploy', both, '--yes')
   expect(first.code, first.output).toBe(0)
   expect(first.output).toMatch(/total .* %[^]*deploy \d+ serves \(plan [0-9a-f]{32}\)\n$/)
-  const same = await rockpool('deploy', both, '--json')
+  const same = await rockpool('deploy', both, '--json', '--yes')
   expect(same.code).toBe(0)
   const answer: { ok: boolean; difference: { definitions: { added: unknown[] } }; config: { state: string } } = JSON.parse(same.output)
   expect([answer.ok, answer.difference.definitions.added, answer.config.state]).toEqual([true, [], 'serving'])
-  const back = await rockpool('rollback')
+  const back = await rockpool('rollback', '--yes')
   expect([back.code, back.output]).toEqual([0, expect.stringMatching(/removed {2}two_all\n[^]*serves/)])
 })
 
@@ -88,7 +89,7 @@ test('mistakes are shown at their place, and nothing changes', async () => {
   const bad = await rockpool('deploy', await yaml('bad.yaml', 'bucket_definitions:\n  a:\n    data:\n      - SELECT FROM\n'))
   expect(bad.code).toBe(1)
   expect(bad.output).toMatch(/error \S+: [^]*bad\.yaml:4:\d+\n4 \| {7}- SELECT FROM[^]*\^[^]*1 error: nothing was changed\n$/)
-  const missing = await rockpool('deploy', await yaml('missing.yaml', config('one', 'three')))
+  const missing = await rockpool('deploy', await yaml('missing.yaml', config('one', 'three')), '--yes')
   expect(missing.code).toBe(1)
   expect(missing.output).toMatch(/ROCKPOOL_DEPLOY: tables of new definitions cannot be followed: public\.three: there is no such table\n$/)
   const wrong = await rockpool('deploy', file, '--token', 'x')
@@ -97,6 +98,7 @@ test('mistakes are shown at their place, and nothing changes', async () => {
     [['deploy'], /name one file/],
     [['deploy', join(directory.path, 'none.yaml')], /there is no file/],
     [['deploy', file, '--url', 'https://sync.example'], /--token is missing/],
+    [['deploy', file, '--url', 'http://sync.example', '--token', 'x'], /^rockpool: ROCKPOOL_PLAIN_HTTP: /],
     [['deploy', file, '--url', 'http://127.0.0.1:1'], /cannot be reached .*is rockpool dev running\?/],
     [['rollback', file], /takes no file/],
     [['deploy', file, '--nonsense'], /nonsense/],
@@ -104,6 +106,30 @@ test('mistakes are shown at their place, and nothing changes', async () => {
     const { code, output } = await rockpool(...args)
     expect([code, output]).toEqual([2, expect.stringMatching(message)])
   }
+})
+
+test('without a terminal nothing is asked, and nothing done that was not agreed to', async () => {
+  const both = await yaml('unasked.yaml', config('one', 'two'))
+  for (const args of [['deploy', both], ['deploy', both, '--json'], ['rollback'], ['rollback', '--json']]) {
+    const { code, output } = await rockpool(...args)
+    expect([code, output]).toEqual([2, expect.stringMatching(/rockpool: ROCKPOOL_NOT_CONFIRMED: nothing was changed, .*: --yes /)])
+  }
+  const secret = (await readFile(join(directory.path, 'data', 'jwt-secret'), 'utf8')).trim()
+  expect((await new Operator(() => url, secret, 'rockpool').configs()).yaml).toBe(config('one'))
+  expect((await rockpool('deploy', both, '--dry-run')).code).toBe(0)
+})
+
+test('the token may come on standard input, where no list of processes shows it', async () => {
+  const secret = (await readFile(join(directory.path, 'data', 'jwt-secret'), 'utf8')).trim()
+  const token = await signToken({ sub: 'me', ttlSeconds: 60, claims: { operator: true } }, secret, 'rockpool')
+  const given = (text: string) => {
+    const command = `printf %s "$GIVEN" | '${process.execPath}' cli/rockpool.mjs deploy '${file}' --dry-run --token -`
+    return start('bash', ['-c', command], { GIVEN: text })
+  }
+  const right = given(`${token}\nmore`)
+  expect([await right.ended, right.output]).toEqual([0, expect.stringMatching(/^kept {5}one_all\n/)])
+  const none = given('')
+  expect([await none.ended, none.output]).toEqual([2, expect.stringMatching(/there is no token on standard input/)])
 })
 
 test('rockpool dev deploys its file when it is edited; one with a mistake is told and changes nothing', async () => {
@@ -136,4 +162,15 @@ test.skipIf(spawnSync('script', ['--version']).status !== 0)('on a terminal it a
   )
   expect(no.output).toMatch(/Go back\? \[y\/N\] /)
   no.child.kill('SIGKILL')
+  const ended = start('bash', [
+    '-c',
+    `(sleep 3; printf '\\004'; sleep 20) | script -qfec '${process.execPath} cli/rockpool.mjs rollback' /dev/null`,
+  ])
+  await until(
+    'the end',
+    async () => ended.output.includes('nothing was changed'),
+    60,
+    () => ended.output,
+  )
+  ended.child.kill('SIGKILL')
 })
