@@ -5,15 +5,20 @@ export interface BucketRecord {
   name: string
 }
 
-/** Names kept in memory; more are looked up. */
+/** Names kept in memory, and their UTF-16 units together; more are looked up. */
 const CACHED = 20_000
+const CACHED_LENGTH = 4_000_000
 
 /** The bucket table: row state and outbox refer to buckets by number. */
 export class Buckets {
   readonly #db: Database
+  /** What is known of stored buckets: the longest known goes first. */
   readonly #numbers = new Map<string, number>()
   readonly #records = new Map<number, { name: string; definition: string }>()
-  #created: { number: number; name: string; definition: string }[] = []
+  #cachedLength = 0
+  /** New ones, which are known from here alone until `save`: a batch may hold more of them than the cache does. */
+  readonly #created = new Map<string, { number: number; name: string; definition: string }>()
+  readonly #createdByNumber = new Map<number, { name: string; definition: string }>()
   #next: number
 
   constructor(db: Database) {
@@ -23,13 +28,14 @@ export class Buckets {
 
   /** The number of a bucket; a new one is stored by `save`. */
   number(name: string, definition: string): number {
-    const known = this.#numbers.get(name)
+    const known = this.#created.get(name)?.number ?? this.#numbers.get(name)
     if (known !== undefined) return known
     const row = this.#db.all('SELECT number FROM buckets WHERE name = ?', name)[0]
     if (row) return this.#remember(Number(row.number), name, definition)
     const number = this.#next++
-    this.#created.push({ number, name, definition })
-    return this.#remember(number, name, definition)
+    this.#created.set(name, { number, name, definition })
+    this.#createdByNumber.set(number, { name, definition })
+    return number
   }
 
   name(number: number): string {
@@ -42,7 +48,7 @@ export class Buckets {
   }
 
   #record(number: number): { name: string; definition: string } {
-    const known = this.#records.get(number)
+    const known = this.#createdByNumber.get(number) ?? this.#records.get(number)
     if (known !== undefined) return known
     const row = this.#db.all('SELECT name, definition FROM buckets WHERE number = ?', number)[0]
     if (!row) throw new Error(`there is no bucket ${number}`)
@@ -53,10 +59,12 @@ export class Buckets {
 
   /** In the transaction that stores the first op of the new buckets. Two rows written for each. */
   save(): void {
-    for (const bucket of this.#created) {
-      this.#db.run('INSERT INTO buckets VALUES (?, ?, ?, 0)', bucket.number, bucket.name, bucket.definition)
+    for (const { number, name, definition } of this.#created.values()) {
+      this.#db.run('INSERT INTO buckets VALUES (?, ?, ?, 0)', number, name, definition)
+      this.#remember(number, name, definition)
     }
-    this.#created = []
+    this.#created.clear()
+    this.#createdByNumber.clear()
   }
 
   /** Records in order of their numbers, after one. */
@@ -75,22 +83,23 @@ export class Buckets {
   forget(records: readonly BucketRecord[]): void {
     for (const { number, name } of records) {
       this.#db.run('DELETE FROM buckets WHERE number = ?', number)
-      this.#numbers.delete(name)
-      this.#records.delete(number)
+      this.#uncache(number, name)
     }
   }
 
   #remember(number: number, name: string, definition: string): number {
-    // Those not stored yet are known from here alone, and they are never the oldest: a batch is far smaller than the cache.
-    if (this.#numbers.size >= CACHED) {
-      for (const [oldest, n] of this.#numbers) {
-        this.#numbers.delete(oldest)
-        this.#records.delete(n)
-        break
-      }
+    for (const [oldest, n] of this.#numbers) {
+      if (this.#numbers.size < CACHED && this.#cachedLength + name.length <= CACHED_LENGTH) break
+      this.#uncache(n, oldest)
     }
+    if (!this.#numbers.has(name)) this.#cachedLength += name.length
     this.#numbers.set(name, number)
     this.#records.set(number, { name, definition })
     return number
+  }
+
+  #uncache(number: number, name: string): void {
+    if (this.#numbers.delete(name)) this.#cachedLength -= name.length
+    this.#records.delete(number)
   }
 }
