@@ -1,7 +1,5 @@
-import { TLSSocket } from 'node:tls'
 import { checkConnections, checkServer, connectSource, parseSourceUrl, sourceError } from '../postgres/index.ts'
 import { openNodeSocket } from '../postgres/node-socket.ts'
-import type { HostPort } from '../postgres/source-url.ts'
 import { RockpoolError } from '../protocol/errors.ts'
 import { UsageError } from './problem.ts'
 
@@ -45,7 +43,6 @@ async function checkCertificate(url: string): Promise<void> {
   if (sslmode === 'disable') return
   for (const address of hosts) {
     try {
-      if (sslmode === 'prefer' && !(await offersTls(address))) continue
       const socket = await openNodeSocket(address, { sslmode: 'verify-full', ca: undefined, signal: new AbortController().signal })
       socket.destroy()
     } catch (error) {
@@ -59,13 +56,6 @@ async function checkCertificate(url: string): Promise<void> {
       )
     }
   }
-}
-
-/** Without it `prefer` goes on in plain text, here as there. */
-async function offersTls(address: HostPort): Promise<boolean> {
-  const socket = await openNodeSocket(address, { sslmode: 'prefer', ca: undefined, signal: new AbortController().signal })
-  socket.destroy()
-  return socket instanceof TLSSocket
 }
 
 async function problem<T>(run: () => Promise<T>): Promise<T> {

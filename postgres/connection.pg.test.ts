@@ -8,6 +8,9 @@ import { freePort, POSTGRES_VERSIONS, startPostgres, type TestPostgres } from '.
 import { startProxy, type Startup } from '../test/source-proxy.ts'
 import { checkConnection, connectSource, type ConnectOptions } from './index.ts'
 
+/** An address of this machine that no name gives away as one. */
+const ELSEWHERE = '0.0.0.0'
+
 const ODD_PASSWORD = 'p@ss/w%r d:#?&\\\'"ä'
 
 /** How a connection of this URL is encrypted, `plain`, or why there is none. */
@@ -56,13 +59,10 @@ describe.each(POSTGRES_VERSIONS)('connections to Postgres %i with TLS', (version
   })
   afterAll(() => server?.stop())
 
-  test.each(['sslmode=prefer', 'sslmode=allow', 'sslmode=require', 'ssl=true'])(
-    '%s encrypts without verifying, for statements and replication',
-    async (query) => {
-      expect(await tryOut(urlOf('secure', query))).toMatch(/^TLS/)
-      expect(await tryOut(urlOf('secure', query), { replication: true })).toMatch(/^TLS/)
-    },
-  )
+  test.each(['sslmode=require', 'ssl=true'])('%s encrypts without verifying, for statements and replication', async (query) => {
+    expect(await tryOut(urlOf('secure', query))).toMatch(/^TLS/)
+    expect(await tryOut(urlOf('secure', query), { replication: true })).toMatch(/^TLS/)
+  })
 
   test('verify-full wants the authority and the name, verify-ca the authority', async () => {
     const { ca } = certificates
@@ -117,6 +117,7 @@ describe.each(POSTGRES_VERSIONS)('connections to Postgres %i with TLS', (version
       /Cloudflare Workers will not accept the certificate of localhost.*public authorities/,
     )
     await expect(checkReachable(urlOf('secure', 'sslmode=prefer'))).rejects.toThrow(UsageError)
+    await expect(checkReachable(urlOf('secure', 'sslmode=prefer'))).rejects.toThrow(/Write sslmode=verify-full/)
     expect(await checkSource(server.url)).toEqual([])
   })
 })
@@ -129,8 +130,12 @@ describe('connections', () => {
   afterAll(() => server?.stop())
   const at = (port: number, query = '') => `postgres://postgres:postgres@127.0.0.1:${port}/app?${query}`
 
-  test('a server without TLS: prefer goes on, require does not', async () => {
-    expect(await tryOut(at(server.port, 'sslmode=prefer'))).toBe('plain')
+  test('a server without TLS: only a deployment of an earlier version goes on', async () => {
+    expect(await tryOut(at(server.port, 'sslmode=prefer'), { earlierTls: true })).toBe('plain')
+    // Nothing said, and not the loopback interface by name.
+    const elsewhere = at(server.port).replace('127.0.0.1', ELSEWHERE)
+    expect(await tryOut(elsewhere)).toMatch(/^ROCKPOOL_SOURCE_SETTINGS .*offers no TLS.*sslmode=verify-full/)
+    expect(await tryOut(elsewhere, { earlierTls: true })).toBe('plain')
     for (const sslmode of ['require', 'verify-ca', 'verify-full']) {
       expect(await tryOut(at(server.port, `sslmode=${sslmode}`))).toMatch(/^ROCKPOOL_SOURCE_SETTINGS .*offers no TLS.*turn ssl on/)
     }
@@ -146,10 +151,10 @@ describe('connections', () => {
       if (address === null || typeof address === 'string') throw new Error('no port')
       return address.port
     }
-    expect(await tryOut(at(await listen(web), 'sslmode=prefer'))).toMatch(
+    expect(await tryOut(at(await listen(web), 'sslmode=require'))).toMatch(
       /^ROCKPOOL_SOURCE_UNREACHABLE .*does not speak the protocol of Postgres/,
     )
-    expect(await tryOut(at(await listen(silent), 'sslmode=prefer&connect_timeout=1'))).toMatch(
+    expect(await tryOut(at(await listen(silent), 'sslmode=require&connect_timeout=1'))).toMatch(
       /^ROCKPOOL_SOURCE_UNREACHABLE .*did not answer within 1 s/,
     )
     web.close()

@@ -1,8 +1,9 @@
 import postgres, { type Sql } from 'postgres'
 import { RockpoolError } from '../protocol/errors.ts'
 import { FailedSocket } from './failed-socket.ts'
+import { GuardedSocket, type RawSocket } from './guarded-socket.ts'
 import { isPoolerRefusal } from './pooler.ts'
-import { parseSourceUrl, type HostPort, type SourceUrl, type SslMode } from './source-url.ts'
+import { parseSourceUrl, type HostPort, type ParseOptions, type SourceUrl, type SslMode } from './source-url.ts'
 
 export interface SocketOptions {
   sslmode: SslMode
@@ -13,9 +14,9 @@ export interface SocketOptions {
 }
 
 /** Connects and, when wanted, agrees on TLS. Resolves with a socket as Node's, on which the startup packet is the next thing. */
-export type OpenSocket = (address: HostPort, options: SocketOptions) => Promise<object>
+export type OpenSocket = (address: HostPort, options: SocketOptions) => Promise<RawSocket>
 
-export interface ConnectOptions {
+export interface ConnectOptions extends ParseOptions {
   /** `openSocket` in workerd; absent in Node. */
   socket?: OpenSocket
   /** A walsender connection: `replication=database`. */
@@ -28,6 +29,8 @@ export interface ConnectOptions {
   applicationName?: string
   /** PEM, DATABASE_CA. */
   ca?: string | undefined
+  /** Called for every connection: whether its certificate was verified. */
+  opened?: (verified: boolean) => void
 }
 
 /**
@@ -53,7 +56,7 @@ const CANONICAL: Record<string, string> = {
 
 /** Throws ROCKPOOL_SETTINGS or ROCKPOOL_SOURCE_SETTINGS when the URL cannot be used; connecting begins with the first query. */
 export function connectSource(url: string, options: ConnectOptions = {}): Sql {
-  const source = parseSourceUrl(url)
+  const source = parseSourceUrl(url, options)
   const connection: Record<string, string> = {
     application_name: options.applicationName ?? source.applicationName,
     client_encoding: 'UTF8',
@@ -107,7 +110,8 @@ async function open(source: SourceUrl, options: ConnectOptions): Promise<object>
   throw new RockpoolError('ROCKPOOL_SOURCE_UNREACHABLE', `none of the hosts can be used: ${problems.join('; ')}`)
 }
 
-async function openOne({ sslmode, connectSeconds }: SourceUrl, address: HostPort, { socket, ca }: ConnectOptions): Promise<object> {
+async function openOne(source: SourceUrl, address: HostPort, { socket, ca, opened }: ConnectOptions): Promise<object> {
+  const { sslmode, connectSeconds } = source
   const connect = socket ?? (await import('./node-socket.ts')).openNodeSocket
   const abort = new AbortController()
   let timer: ReturnType<typeof setTimeout> | undefined
@@ -119,7 +123,9 @@ async function openOne({ sslmode, connectSeconds }: SourceUrl, address: HostPort
     }, connectSeconds * 1000)
   })
   try {
-    return await Promise.race([connect(address, { sslmode, ca, signal: abort.signal }), late])
+    const raw: RawSocket = await Promise.race([connect(address, { sslmode, ca, signal: abort.signal }), late])
+    opened?.(raw.authorized === true)
+    return new GuardedSocket(raw, address)
   } finally {
     clearTimeout(timer)
   }

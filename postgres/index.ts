@@ -2,7 +2,7 @@
 export type * from './types.ts'
 export { checkConnections } from './check-connections.ts'
 export { checkConnection, connectSource, sourceError, type ConnectOptions, type OpenSocket } from './connection.ts'
-export { parseSourceUrl, redactUrl } from './source-url.ts'
+export { parseSourceUrl, redactUrl, TLS_REQUIRED_FROM } from './source-url.ts'
 export { formatLsn, parseLsn } from './lsn.ts'
 export { decodePgoutput, StreamingPgoutputDecoder } from './pgoutput.ts'
 export { isVisible, parseSnapshot, passesBarrier, widenXid } from './snapshot.ts'

@@ -1,5 +1,6 @@
 import { Buffer } from 'node:buffer'
 import { RockpoolError } from '../protocol/errors.ts'
+import { LARGE, LargeValue } from './large-value.ts'
 import type { Lsn, Tuple, TupleValue } from './types.ts'
 
 /** Microseconds from 1970-01-01 to 2000-01-01, where Postgres's clock begins. */
@@ -107,6 +108,7 @@ export class PgoutputReader {
       if (kind === TEXT) values[i] = this.#text(this.uint32())
       else if (kind === NULL) values[i] = null
       else if (kind === UNCHANGED) values[i] = undefined
+      else if (kind === LARGE) values[i] = new LargeValue(this.uint32())
       else this.fail(`pgoutput sent a value in the unknown form ${kind}`)
     }
     return values

@@ -268,7 +268,7 @@ describe.each(POSTGRES_VERSIONS)('messages of Postgres %i', (version) => {
         own.release()
       }
     })
-    const sent: (string | null | undefined)[][] = []
+    const sent: unknown[][] = []
     for (const message of messages) {
       if (message.type === 'begin') sent.push([])
       else if (message.type === 'insert') sent.at(-1)?.push(message.new[0])

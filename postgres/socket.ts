@@ -37,6 +37,11 @@ class SourceSocket extends EventEmitter {
     void this.#read()
   }
 
+  /** TLS of workerd is verified, or there is none. */
+  get authorized(): boolean {
+    return this.#secure !== null
+  }
+
   write(data: Uint8Array, done?: () => void): boolean {
     this.#writer.write(data).then(done, (error: unknown) => this.#failed(error))
     return true

@@ -16,7 +16,10 @@ function problem(url: string): string {
   }
   return 'no problem'
 }
-const base = { user: 'u', password: 'p', database: 'd', sslmode: 'prefer', applicationName: 'rockpool', connectSeconds: 10, options: '' }
+const base = {
+  ...{ user: 'u', password: 'p', database: 'd', sslmode: 'verify-full', earlier: null },
+  ...{ applicationName: 'rockpool', connectSeconds: 10, options: '' },
+}
 const at = (host: string, port = 5432) => ({ ...base, hosts: [{ host, port }] })
 
 describe('URLs', () => {
@@ -64,10 +67,8 @@ describe('URLs', () => {
   ])('%s', (url, expected) => expect(parse(url)).toEqual(expected))
 
   test.each<[string, string]>([
-    ['', 'prefer'],
+    ['', 'verify-full'],
     ['sslmode=disable', 'disable'],
-    ['sslmode=allow', 'prefer'],
-    ['sslmode=prefer', 'prefer'],
     ['sslmode=require', 'require'],
     ['sslmode=verify-ca', 'verify-ca'],
     ['sslmode=verify-full', 'verify-full'],
@@ -94,6 +95,11 @@ describe('URLs', () => {
     ['postgres://u:p@/d?host=/cloudsql/project:region:name', /Unix socket/],
     ['postgres://u:p@h/d?sslmode=no-verify', /use require/],
     ['postgres://u:p@h/d?sslmode=yes', /sslmode=yes is not known/],
+    [
+      'postgres://u:p@h/d?sslmode=prefer',
+      /sslmode=prefer lets whoever is in between talk TLS away.*Write sslmode=verify-full, or sslmode=disable/,
+    ],
+    ['postgres://u:p@localhost/d?sslmode=allow', /sslmode=allow lets whoever is in between talk TLS away/],
     ['postgres://u:p@h/d?channel_binding=require&sslmode=disable', /needs TLS/],
     ['postgres://u:p@h/d?sslcert=a.pem', /certificates of clients/],
     ['postgres://u:p@h/d?service=x', /service is not supported/],
@@ -104,6 +110,20 @@ describe('URLs', () => {
   ])('%s is refused', (url, message) => {
     expect(problem(url)).toMatch(/^ROCKPOOL_SETTINGS DATABASE_URL: /)
     expect(problem(url)).toMatch(message)
+  })
+
+  test('a deployment of an earlier version may say as little as it did, and is told', () => {
+    const earlier = (host: string, query: string) => {
+      const { sslmode, earlier } = parseSourceUrl(`postgres://u:p@${host}/d?${query}`, { earlierTls: true })
+      return [sslmode, earlier && [earlier.said, /Write sslmode=verify-full/.test(earlier.advice)]]
+    }
+    expect(earlier('h', '')).toEqual(['prefer', [null, true]])
+    expect(earlier('h', 'sslmode=prefer')).toEqual(['prefer', ['prefer', true]])
+    expect(earlier('h', 'sslmode=allow')).toEqual(['prefer', ['allow', true]])
+    for (const mode of ['disable', 'require', 'verify-full']) expect(earlier('h', `sslmode=${mode}`)).toEqual([mode, null])
+    expect(earlier('h', 'sslrootcert=system')).toEqual(['verify-full', null])
+    expect(earlier('h', 'channel_binding=require')).toEqual(['verify-full', null])
+    expect(earlier('localhost', '')).toEqual(['disable', null])
   })
 
   test('no problem shows the password', () => {

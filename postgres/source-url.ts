@@ -2,10 +2,19 @@ import { RockpoolError } from '../protocol/errors.ts'
 import { poolerAdvice } from './pooler.ts'
 
 /**
- * As libpq means them, but for `allow`, which is `prefer` here, and for the loopback interface, where nothing said means `disable`. In workerd every certificate is verified against the
- * public authorities, whatever the mode asks for.
+ * As libpq means them. Nothing said means `verify-full`, and `disable` on the loopback interface. `prefer` cannot be asked for: somebody in between
+ * would talk TLS away. It is what is left of earlier versions, see `ParseOptions`. In workerd every certificate is verified against the public
+ * authorities, whatever the mode asks for.
  */
 export type SslMode = 'disable' | 'prefer' | 'require' | 'verify-ca' | 'verify-full'
+
+export interface ParseOptions {
+  /** A deployment that an earlier version connected: what made it go on in plain text when the server offers no TLS still does, and `earlier` says so. */
+  earlierTls?: boolean
+}
+
+/** From this release on a deployment of an earlier version is refused as a new one is. */
+export const TLS_REQUIRED_FROM = '0.3'
 
 export interface HostPort {
   host: string
@@ -20,6 +29,8 @@ export interface SourceUrl {
   password: string
   database: string
   sslmode: SslMode
+  /** The sslmode is accepted for a deployment of an earlier version only: what the URL says of it, null for nothing, and what to do. */
+  earlier: { said: string | null; advice: string } | null
   applicationName: string
   connectSeconds: number
   /** Of the startup packet, as `psql` would send it; empty when there are none. */
@@ -74,7 +85,7 @@ const settings = (message: string) => new RockpoolError('ROCKPOOL_SETTINGS', `DA
  * Reads a URL as libpq does, with what the usual hosts put into it. Never shows the password. Throws ROCKPOOL_SETTINGS for a URL that cannot be
  * used, ROCKPOOL_SOURCE_SETTINGS for that of a pooler.
  */
-export function parseSourceUrl(url: string): SourceUrl {
+export function parseSourceUrl(url: string, { earlierTls = false }: ParseOptions = {}): SourceUrl {
   const scheme = /^postgres(?:ql)?:\/\//i.exec(url.trim())
   if (!scheme) throw settings(`it must begin with postgres:// and look like ${FORM}`)
   const rest = url.trim().slice(scheme[0].length)
@@ -93,13 +104,15 @@ export function parseSourceUrl(url: string): SourceUrl {
   const password = take('password') ?? decode('password', passwordText ?? '')
   const database = take('dbname') ?? (decode('database', databaseText) || user)
   const hosts = readHosts(take('host') ?? decode('host', hostText), take('port'))
-  const sslmode = readSslMode(take('sslmode'), take('ssl'), take('sslrootcert'), hosts.every(isLoopback), notes)
+  const { wanted, earlier } = readSslMode(take('sslmode'), take('ssl'), take('sslrootcert'), hosts.every(isLoopback), earlierTls, notes)
+  const sslmode = bindChannel(take('channel_binding'), wanted, notes)
   const source: SourceUrl = {
     hosts,
     user,
     password,
     database,
-    sslmode: bindChannel(take('channel_binding'), sslmode, notes),
+    sslmode,
+    earlier: sslmode === 'prefer' ? earlier : null,
     applicationName: take('application_name') ?? 'rockpool',
     connectSeconds: readSeconds(take('connect_timeout')),
     options: take('options') ?? '',
@@ -168,27 +181,37 @@ function readSslMode(
   ssl: string | undefined,
   root: string | undefined,
   local: boolean,
+  earlierTls: boolean,
   notes: string[],
-): SslMode {
+): { wanted: SslMode; earlier: SourceUrl['earlier'] } {
   if (root !== undefined && root !== 'system') {
     notes.push('sslrootcert is a file, and a Worker has none: the authority is set by DATABASE_CA')
   }
-  const wanted = mode ?? sslFlag(ssl) ?? (root === 'system' ? 'verify-full' : local ? 'disable' : 'prefer')
-  switch (wanted) {
+  const said = mode ?? sslFlag(ssl)
+  if (said === undefined) {
+    if (local && root !== 'system') return { wanted: 'disable', earlier: null }
+    if (!earlierTls || root === 'system') return { wanted: 'verify-full', earlier: null }
+    return { wanted: 'prefer', earlier: { said: null, advice: `the URL says nothing of sslmode. ${INSTEAD}` } }
+  }
+  switch (said) {
     case 'disable':
-    case 'prefer':
     case 'require':
     case 'verify-ca':
     case 'verify-full':
-      return wanted
+      return { wanted: said, earlier: null }
+    case 'prefer':
     case 'allow':
-      return 'prefer'
+      if (!earlierTls) throw settings(`${TALKED_AWAY(said)}, and is not accepted. ${INSTEAD}`)
+      return { wanted: 'prefer', earlier: { said, advice: `${TALKED_AWAY(said)}. ${INSTEAD}` } }
     case 'no-verify':
       throw settings('sslmode=no-verify is not one of Postgres: use require')
     default:
-      throw settings(`sslmode=${wanted} is not known: disable, prefer, require, verify-ca or verify-full`)
+      throw settings(`sslmode=${said} is not known: disable, require, verify-ca or verify-full`)
   }
 }
+
+const TALKED_AWAY = (mode: string) => `sslmode=${mode} lets whoever is in between talk TLS away`
+const INSTEAD = 'Write sslmode=verify-full, or sslmode=disable for a network that you trust with everything in the database'
 
 /** `ssl=true`, as other drivers have it. */
 function sslFlag(ssl: string | undefined): string | undefined {
@@ -198,7 +221,7 @@ function sslFlag(ssl: string | undefined): string | undefined {
 }
 
 /** What stays on this machine needs no TLS, and development servers have certificates of their own making. */
-const isLoopback = ({ host }: HostPort) => /^(localhost|127(\.\d+){3}|::1)$/i.test(host)
+export const isLoopback = ({ host }: HostPort) => /^(localhost|127(\.\d+){3}|::1)$/i.test(host)
 
 /** SCRAM with channel binding is not spoken by the driver. What it protects from, a verified certificate protects from as well. */
 function bindChannel(binding: string | undefined, sslmode: SslMode, notes: string[]): SslMode {

@@ -1,8 +1,10 @@
+import type { LargeValue } from './large-value.ts'
+
 /** A log sequence number: a position in Postgres's WAL, in bytes. Compared as bigint, never as text; printed `X/X` by `formatLsn`. */
 export type Lsn = bigint
 
-/** One column of a tuple: its text, null, or undefined for "unchanged TOAST, not sent". */
-export type TupleValue = string | null | undefined
+/** One column of a tuple: its text, null, undefined for "unchanged TOAST, not sent", or what is left of a value that was too large. */
+export type TupleValue = string | null | undefined | LargeValue
 export type Tuple = TupleValue[]
 
 export interface RelationColumn {

@@ -1,5 +1,6 @@
-import type { SourceRow, SourceValue } from '../protocol/values.ts'
+import { ValueFailure, type DeferredValue, type SourceRow, type SourceValue } from '../protocol/values.ts'
 import { contentHash } from './content-key.ts'
+import { LargeValue } from './large-value.ts'
 import { decodeValue } from './value.ts'
 import type { CatalogTable, ColumnType, Tuple } from './types.ts'
 
@@ -32,7 +33,7 @@ export class TableDecoder {
       const text = tuple[i]
       if (text === undefined) missing.push(name)
       // What is missing has its place: data has the columns of a row in one order, however the row came.
-      row[name] = text === undefined ? null : decode(type, text)
+      row[name] = text === undefined ? null : text instanceof LargeValue ? refused(text) : decode(type, text)
     }
     return { row, missing }
   }
@@ -58,5 +59,12 @@ export class TableDecoder {
     return JSON.stringify(this.#key.map((i) => tuple[i] ?? (tuple[i] === undefined ? keyTuple?.[i] : null) ?? null))
   }
 }
+
+/** Whoever wants to know it is told why nobody can. */
+const refused = (large: LargeValue): DeferredValue => ({
+  resolve() {
+    throw new ValueFailure(large.reason)
+  },
+})
 
 const decode = (type: ColumnType, text: string | null): SourceValue => (text === null ? null : decodeValue(type, text))

@@ -21,7 +21,7 @@ const MAX_IMAGE_BYTES = 1_900_000
 /** What is stored of a row. `found`: texts of columns that its tuple lacks. */
 export function keptImage(decoder: TableDecoder, tuple: Tuple, found: RowImage = {}): RowImage | null {
   let length = 0
-  for (const text of tuple) length += text?.length ?? 0
+  for (const text of tuple) length += typeof text === 'string' ? text.length : 0
   for (const name in found) length += found[name]?.length ?? 0
   if (length <= IMAGE_LENGTH) return null
   const entries = Object.entries({ ...imageOf(decoder, tuple), ...found })

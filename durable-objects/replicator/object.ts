@@ -25,7 +25,7 @@ import { Admin } from './admin.ts'
 import { Core } from './core.ts'
 import type { Diagnostics } from './diagnostics.ts'
 import { markerPrefix } from './marks.ts'
-import { applicationName, resync } from './prepare.ts'
+import { applicationName, earlierTls, resync } from './prepare.ts'
 import { idleWaitMs, retryWaitMs } from './schedule.ts'
 import { Session } from './session.ts'
 import { WriteCheckpoints } from './write-checkpoints.ts'
@@ -318,6 +318,7 @@ export class Replicator extends DurableObject<Environment> implements Replicator
       ca: databaseCa,
       max: 1,
       applicationName: applicationName(this.#core),
+      earlierTls: earlierTls(this.#core),
     })
     try {
       return await this.#inTime(() => work(sql))

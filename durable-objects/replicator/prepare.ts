@@ -1,5 +1,13 @@
 import type { Sql } from 'postgres'
-import { dropSlot, measureSlot, prepareSource, type PreparedSource, type TableName } from '../../postgres/index.ts'
+import {
+  dropSlot,
+  measureSlot,
+  parseSourceUrl,
+  prepareSource,
+  TLS_REQUIRED_FROM,
+  type PreparedSource,
+  type TableName,
+} from '../../postgres/index.ts'
 import type { TenantSettings } from '../directory/settings.ts'
 import type { Core } from './core.ts'
 import type { SourceTable } from './intake.ts'
@@ -9,13 +17,13 @@ import { describeWal, judgeWal, wantsMarker } from './wal-guard.ts'
 
 /**
  * What comes before the stream: the plan, the publication, and a slot that connects to what is stored; when none does, a new one, and everything is
- * compared. `slotWaits`: see `prepareSource`. Throws RockpoolError.
+ * compared. `slotWaits`: see `prepareSource`; `verified`: whether the connection's certificate was. Throws RockpoolError.
  */
 export async function prepare(
   core: Core,
   settings: TenantSettings,
   sql: Sql,
-  slotWaits: (waiting: boolean) => void,
+  { slotWaits, verified }: { slotWaits: (waiting: boolean) => void; verified: () => boolean },
 ): Promise<PreparedSource> {
   const { state, diagnostics } = core
   const { publication, slot } = settings
@@ -28,7 +36,10 @@ export async function prepare(
   const known = state.get('source')
   const problem = disconnected(known, state.get('decode').position, source)
   const { systemIdentifier, database } = source.identity
-  if (known?.systemIdentifier !== systemIdentifier || known.database !== database) state.set('source', { systemIdentifier, database })
+  const tls = settledTls(core, settings, verified())
+  if (known?.systemIdentifier !== systemIdentifier || known.database !== database || known.tls !== tls) {
+    state.set('source', { systemIdentifier, database, ...(tls && { tls }) })
+  }
   if (problem && overKept) resync(core, 'the slot was dropped, because it kept too much WAL')
   else if (problem) {
     if (problem.slotLost) diagnostics.add({ code: 'ROCKPOOL_SLOT_LOST', reason: `${slot}: ${problem.reason}` })
@@ -111,6 +122,23 @@ function warn({ diagnostics }: Core, { slotTimeoutMs }: PreparedSource): void {
   if (slotTimeoutMs === 0) return
   const reason = `idle_replication_slot_timeout is ${slotTimeoutMs / 1_000} s: Postgres takes the slot away when nobody has read it for so long, and then everything is compared again. Polls are at most half of that apart; set it to 0 if they may be missed`
   diagnostics.add({ code: 'ROCKPOOL_SLOT_TIMEOUT', reason })
+}
+
+/** A deployment that an earlier version connected, and that has not been seen since to be reached as a new one must be. */
+export function earlierTls({ state }: Core): boolean {
+  const source = state.get('source')
+  return source !== null && source.tls === undefined
+}
+
+/** Undefined: the database is reached in a way that only a deployment of an earlier version may use, which is told. */
+function settledTls(core: Core, { databaseUrl }: TenantSettings, verified: boolean): true | undefined {
+  const { earlier } = parseSourceUrl(databaseUrl, { earlierTls: earlierTls(core) })
+  // Nothing said means this from now on, and it has just worked.
+  if (earlier === null || (earlier.said === null && verified)) return true
+  const how = verified ? 'over TLS that nothing demands' : 'without TLS'
+  const reason = `DATABASE_URL: the database is reached ${how}, and from release ${TLS_REQUIRED_FROM} on it is not: ${earlier.advice}`
+  core.diagnostics.add({ code: 'ROCKPOOL_SOURCE_TLS', reason })
+  return undefined
 }
 
 /** Ours alone, so that a dead session of ours is told apart from another Rockpool at the same slot. */

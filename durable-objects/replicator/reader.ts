@@ -383,7 +383,7 @@ export class Reader {
 /** UTF-16 units. */
 function lengthOf(tuples: readonly Tuple[]): number {
   let length = 0
-  for (const tuple of tuples) for (const text of tuple) length += text?.length ?? 4
+  for (const tuple of tuples) for (const text of tuple) length += typeof text === 'string' ? text.length : 4
   return length
 }
 

@@ -16,7 +16,7 @@ import type { Core } from './core.ts'
 import { Flow } from './flow.ts'
 import { Intake, type SourceTable } from './intake.ts'
 import { markerPrefix, markText, parseMark } from './marks.ts'
-import { applicationName, checkSyncConfig, prepare, sourceTables, streamOptions } from './prepare.ts'
+import { applicationName, checkSyncConfig, earlierTls, prepare, sourceTables, streamOptions } from './prepare.ts'
 import { Reader, type ReaderSources } from './reader.ts'
 import { wantsHeartbeat } from './position.ts'
 import { passed } from './schedule.ts'
@@ -50,6 +50,8 @@ export class Session {
   readonly #endNow = Promise.withResolvers<void>()
   /** The stream spoke of a table otherwise than expected: the catalog is looked at now. */
   #unexpected: () => void = () => {}
+  /** The certificate of the connection that was opened last was verified. */
+  #verified = false
   #caughtUp = false
   #settled = false
   #switch: string | null = null
@@ -119,7 +121,10 @@ export class Session {
     const { databaseUrl, databaseCa: ca, sessionSeconds, callSeconds } = this.#settings
     this.#core.limit(this.#settings)
     this.#core.verification.begin()
-    const connection = { socket: openSocket, ca, applicationName: applicationName(this.#core) }
+    const connection = {
+      ...{ socket: openSocket, ca, applicationName: applicationName(this.#core), earlierTls: earlierTls(this.#core) },
+      opened: (verified: boolean) => (this.#verified = verified),
+    }
     const sql = connectSource(databaseUrl, { ...connection, max: 2 })
     const streaming = connectSource(databaseUrl, { ...connection, replication: true, max: 1 })
     disconnectBy(() => void Promise.allSettled([sql.end({ timeout: 0 }), streaming.end({ timeout: 0 })]))
@@ -151,7 +156,10 @@ export class Session {
     await pause('session.prepare')
     // Before anything is made in the database: that neither leads to a pooler.
     await checkConnections(sql, streaming)
-    const source = await prepare(this.#core, this.#settings, sql, (waiting) => this.#slotWaits(waiting))
+    const source = await prepare(this.#core, this.#settings, sql, {
+      slotWaits: (waiting) => this.#slotWaits(waiting),
+      verified: () => this.#verified,
+    })
     await pause('session.prepared')
     this.slotTimeoutMs = source.slotTimeoutMs
     this.#goesOn()

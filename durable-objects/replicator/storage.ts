@@ -94,7 +94,8 @@ export interface State {
   drop: { t: number; key: string; swept: boolean } | null
   /** The last comparison of source, row state and buckets, and how far it is; null: there was none. */
   verify: Verifying | null
-  source: { systemIdentifier: string; database: string } | null
+  /** `tls`: what the database URL says of TLS holds. Absent in what an earlier version stored: its URL may still say less, see `earlierTls`. */
+  source: { systemIdentifier: string; database: string; tls?: true } | null
   /** The slot does not connect to what is stored: it is dropped before anything is read from it. */
   newSlot: boolean
   /** Everything is compared after a slot was lost, and not all of it is done. */

@@ -1,0 +1,71 @@
+import { EventEmitter } from 'node:events'
+import { Incoming } from './incoming.ts'
+import { isLoopback, type HostPort } from './source-url.ts'
+
+/** What the driver uses of a socket, and `authorized` of one over which TLS was verified, as Node has it. */
+export interface RawSocket extends EventEmitter {
+  readonly readyState: string
+  readonly authorized?: boolean
+  write(data: Uint8Array, done?: () => void): boolean
+  end(): unknown
+  end(data: Uint8Array): unknown
+  destroy(): unknown
+  pause(): unknown
+  resume(): unknown
+}
+
+/** A socket on which the driver hears only what `Incoming` lets through. An error of that ends it. */
+export class GuardedSocket extends EventEmitter {
+  readonly #raw: RawSocket
+  #failed = false
+
+  constructor(raw: RawSocket, address: HostPort) {
+    super()
+    this.#raw = raw
+    const incoming = new Incoming({
+      safe: raw.authorized === true || isLoopback(address),
+      server: `${address.host}:${address.port}`,
+      emit: (bytes) => this.emit('data', bytes),
+    })
+    raw.on('data', (bytes: Uint8Array) => {
+      if (this.#failed) return
+      try {
+        incoming.push(bytes)
+      } catch (error) {
+        this.#failed = true
+        if (this.listenerCount('error') > 0) this.emit('error', error)
+        raw.destroy()
+      }
+    })
+    raw.on('error', (error: unknown) => {
+      if (!this.#failed && this.listenerCount('error') > 0) this.emit('error', error)
+    })
+    raw.on('close', (hadError: unknown) => this.emit('close', hadError))
+    raw.on('drain', () => this.emit('drain'))
+  }
+
+  get readyState(): string {
+    return this.#raw.readyState
+  }
+
+  write(data: Uint8Array, done?: () => void): boolean {
+    return this.#raw.write(data, done)
+  }
+
+  end(data?: Uint8Array): void {
+    if (data) this.#raw.end(data)
+    else this.#raw.end()
+  }
+
+  destroy(): void {
+    this.#raw.destroy()
+  }
+
+  pause(): void {
+    this.#raw.pause()
+  }
+
+  resume(): void {
+    this.#raw.resume()
+  }
+}
