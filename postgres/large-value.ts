@@ -2,7 +2,7 @@
 export const MAX_VALUE_BYTES = 2 * 1024 * 1024
 /** Bytes of texts of one row that are held; further values of the row count as large, each by itself. */
 export const MAX_ROW_BYTES = 8 * 1024 * 1024
-/** Content of `pg_logical_emit_message` that is held. Ours are far shorter (`MAX_MARKER_BYTES`); every role may write others. */
+/** Content of `pg_logical_emit_message` that is held. Ours are shorter; every role may write others. */
 export const MAX_MESSAGE_BYTES = 2 * 1024 * 1024
 
 /** Stands in a tuple for a value that was too large to be taken in. */

@@ -18,6 +18,7 @@ import { Diagnostics } from './diagnostics.ts'
 import { Differences } from './differences.ts'
 import { Dispatcher } from './dispatcher.ts'
 import { SLICE_LENGTH, type Flush } from './intake.ts'
+import { Marks } from './marks.ts'
 import { gapFrame, noticeFrames } from './notice.ts'
 import { Outbox, type StoredBatch } from './outbox.ts'
 import { Pipeline } from './pipeline.ts'
@@ -46,6 +47,8 @@ const resets = new Map<string, string>()
 export class Core {
   readonly db: DurableDatabase
   readonly state: StateStore
+  /** Our messages in the WAL. */
+  readonly marks: Marks
   readonly plans: Plans
   readonly buckets: Buckets
   readonly rows: RowStates
@@ -85,6 +88,7 @@ export class Core {
     this.db = durableDatabase(ctx.storage)
     migrate(this.db, MIGRATIONS)
     this.state = new StateStore(this.db)
+    this.marks = new Marks(this.state)
     this.slot = this.state.get('slot')
     this.diagnostics = new Diagnostics(this.db)
     const reset = resets.get(tenant)

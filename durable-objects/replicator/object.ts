@@ -298,7 +298,7 @@ export class Replicator extends DurableObject<Environment> implements Replicator
 
   async #emit(content: string): Promise<void> {
     const prefix = markerPrefix(tenantSettings(this.env, this.#tenant))
-    await this.#connected((sql) => emitMarker(sql, prefix, content))
+    await this.#connected((sql) => emitMarker(sql, prefix, this.#core.marks.sign(content)))
   }
 
   /** With the session's connection, or one of its own. Throws ROCKPOOL_SOURCE_UNREACHABLE. */

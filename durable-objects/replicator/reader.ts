@@ -2,7 +2,6 @@ import type { Sql } from 'postgres'
 import {
   classStart,
   currentSnapshot,
-  emitMarker,
   HASH_CLASSES,
   readChunk,
   readClass,
@@ -27,7 +26,8 @@ import type { FoundRow } from './verification/source-check.ts'
 export interface ReaderSources {
   intake: Intake
   sql: Sql
-  prefix: string
+  /** Emits a marker into the source; the stream brings it to `Reader.marker`. */
+  mark(mark: string): Promise<void>
   tables: readonly SourceTable[]
   copyState(table: SourceTable): CopyState
   progress(table: SourceTable, copy: CopyState): void
@@ -252,8 +252,8 @@ export class Reader {
     await pauseAt('read.rows')
     const marker = `${reading.asked.kind} ${++this.#number} ${crypto.randomUUID()}`
     const placed = new Promise<boolean>((done, failed) => (this.#reading = { ...reading, marker, done, failed }))
-    const { sql, prefix, pause } = this.#sources
-    await emitMarker(sql, prefix, JSON.stringify({ mark: marker }))
+    const { mark, pause } = this.#sources
+    await mark(marker)
     await pauseAt('read.marked')
     return Promise.race([placed, pause(2 ** 31 - 1).then(() => false)])
   }

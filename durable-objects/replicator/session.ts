@@ -12,6 +12,7 @@ import { openSocket } from '../../postgres/socket.ts'
 import { RockpoolError } from '../../protocol/errors.ts'
 import type { TenantSettings } from '../directory/settings.ts'
 import { disconnectBy, fault, pause } from '../faults.ts'
+import type { Batch } from './batch.ts'
 import type { Core } from './core.ts'
 import { Flow } from './flow.ts'
 import { Intake, type SourceTable } from './intake.ts'
@@ -62,6 +63,8 @@ export class Session {
   /** Somebody waits for what was committed after the session's own marker. */
   #asked = false
   #closing = false
+  /** A message that is not ours was met, and told. */
+  #foreign = false
   refusedTables: RefusedTable[] = []
   /** After what time Postgres takes the slot away when nobody uses it; 0 = never. */
   slotTimeoutMs = 0
@@ -313,7 +316,7 @@ export class Session {
     this.#reader = new Reader({
       intake,
       sql,
-      prefix: this.prefix,
+      mark: (mark) => this.#emit(mark),
       tables,
       ...core.copySources,
       room: () => this.#room(),
@@ -360,7 +363,7 @@ export class Session {
       },
       hasImages: (table) => core.tables.hasImages(table),
       keys: (table, after, limit) => core.rows.keys(table.number, after, limit),
-      deliver: (batch, content) => deliver(batch, content),
+      deliver: (batch, content) => this.#deliver(batch, content),
       marker: (content) => this.#marker(content),
       room: () => core.room,
       hasIncomplete: () => core.tables.hasIncomplete,
@@ -368,8 +371,20 @@ export class Session {
     })
   }
 
-  *#marker(content: string): Generator<undefined, void> {
-    const mark = parseMark(content)
+  #deliver(batch: Batch, text: string): void {
+    const { marks, state, diagnostics } = this.#core
+    const ours = marks.open(text)
+    if (ours) deliver(batch, ours.content, ours.earlier ? state.get('issued') : undefined)
+    else if (!this.#foreign) {
+      this.#foreign = true
+      const reason = `a message under our prefix ${JSON.stringify(this.prefix)} is not ours and was ignored: a role of the database has written it. REVOKE EXECUTE on pg_logical_emit_message FROM PUBLIC: docs/deploy.md has the statements`
+      diagnostics.add({ code: 'ROCKPOOL_FOREIGN_MARKER', reason })
+    }
+  }
+
+  *#marker(text: string): Generator<undefined, void> {
+    const ours = this.#core.marks.open(text)
+    const mark = ours && parseMark(ours.content)
     if (mark === null) return
     fault('stream.marker')
     if (mark === `session ${this.#id}`) {
@@ -386,7 +401,11 @@ export class Session {
   readonly #id = crypto.randomUUID()
 
   async #mark(what: string): Promise<void> {
-    if (this.#sql) await emitMarker(this.#sql, this.prefix, markText(`${what} ${this.#id}`))
+    await this.#emit(`${what} ${this.#id}`)
+  }
+
+  async #emit(mark: string): Promise<void> {
+    if (this.#sql) await emitMarker(this.#sql, this.prefix, this.#core.marks.sign(markText(mark)))
   }
 
   /** Postgres is told a position only when it is durable here: the START of the last commit record, so that it is sent again. */

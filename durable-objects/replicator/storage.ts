@@ -1,3 +1,4 @@
+import type { MarkerKey } from './marks.ts'
 import type { OwedWrite } from './write-checkpoints.ts'
 import type { ErrorCode } from '../../protocol/errors.ts'
 import type { SlotStatus } from '../../protocol/messages.ts'
@@ -108,6 +109,8 @@ export interface State {
   failing: { failures: number; code: ErrorCode; message: string } | null
   /** Of this storage: Postgres knows its sessions by it, and names of its buckets begin with it. */
   id: string | null
+  /** Signs our messages in the WAL; null until it is needed. */
+  markerKey: MarkerKey
   /** Numbers of write checkpoints up to here may have been given out. */
   issued: number
   /** Polls that found nothing, one after the other. */
@@ -131,6 +134,7 @@ const INITIAL: State = {
   slot: null,
   failing: null,
   id: null,
+  markerKey: null,
   issued: 0,
   idlePolls: 0,
   running: false,
@@ -169,6 +173,7 @@ export class StateStore {
       slot: read('slot'),
       failing: read('failing'),
       id: read('id'),
+      markerKey: read('markerKey'),
       issued: read('issued'),
       idlePolls: read('idlePolls'),
       running: read('running'),

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import type { WireOp } from '../../protocol/ops.ts'
+import { MAX_MESSAGE_BYTES } from '../../postgres/large-value.ts'
 import { mailboxName } from '../../protocol/names.ts'
 import { compile, loadPlan } from '../../sync-config/index.ts'
 import { Batch, deliveredOf, MAILBOX_TABLE, mailboxKey, type BatchTable } from './batch.ts'
@@ -109,6 +110,19 @@ describe('I5: numbers', () => {
     source.follow()
     // Nobody waits for more than what comes.
     expect(source.mailbox('u', 'same')).toBe(numbers.reduce((a, b) => (a > b ? a : b)).toString())
+  })
+
+  test('a message has a bounded length, however long users and clients are called', async () => {
+    const source = new Source()
+    source.hold = true
+    const all = [...Array(40).keys()].map((i) => source.writes.request('\u0001'.repeat(32_000), `c${i}`))
+    for (let i = 0; i < 10; i++) {
+      await flush()
+      source.release()
+    }
+    await Promise.all(all)
+    expect(source.messages.flatMap(entries)).toHaveLength(40)
+    expect(Math.max(...source.messages.map((content) => Buffer.byteLength(content)))).toBeLessThan(MAX_MESSAGE_BYTES)
   })
 
   test('increase for a client over crashes, and one row is written for very many', async () => {

@@ -45,6 +45,8 @@ interface Mark {
 /** Numbers are reserved in blocks of about 1,000 seconds, so that one row is written for very many. */
 const RESERVED = 1_000_000_000
 const MAX_PER_MESSAGE = 1_000
+/** UTF-16 units of users and clients in one message, and what one more of them may have: as JSON in UTF-8 it stays below `MAX_MESSAGE_BYTES`. */
+const MAX_MESSAGE_LENGTH = 250_000
 /** Mailboxes whose last emitted number is remembered: long before so many others have followed it is delivered. */
 const MAX_UNDER_WAY = 10_000
 
@@ -77,7 +79,7 @@ export class WriteCheckpoints {
     const marks = new Map<string, Mark>()
     for (const [mailbox, mark] of missing) if (mark.n > (marks.get(mailbox)?.n ?? 0n)) marks.set(mailbox, mark)
     const list = [...marks]
-    for (let at = 0; at < list.length; at += MAX_PER_MESSAGE) await this.#emit(list.slice(at, at + MAX_PER_MESSAGE))
+    while (list.length > 0) await this.#emit(list.splice(0, fitting(list.map(([, mark]) => mark))))
     if (this.#owed.size === 0) return
     this.#owed.clear()
     this.#sources.setOwed([])
@@ -96,7 +98,7 @@ export class WriteCheckpoints {
   async #run(): Promise<void> {
     this.#busy = true
     while (this.#waiting.length > 0) {
-      const batch = this.#waiting.splice(0, MAX_PER_MESSAGE)
+      const batch = this.#waiting.splice(0, fitting(this.#waiting))
       try {
         await this.#serve(batch)
       } catch (cause) {
@@ -160,11 +162,21 @@ export class WriteCheckpoints {
   }
 }
 
-/** Puts the numbers of a message into the mailboxes. Anything else that came under our prefix is not ours. */
-export function deliver(batch: Batch, content: string): void {
+/** Puts the numbers of a message into the mailboxes, up to the highest that may be. Messages of other kinds do nothing. */
+export function deliver(batch: Batch, content: string, highest: bigint | number = MAX_WRITE_CHECKPOINT): void {
   const parsed = message.safeParse(json(content))
   if (!parsed.success) return
-  for (const [user, clientId, n] of parsed.data.write) batch.deliver(mailboxName(user, clientId), BigInt(n))
+  for (const [user, clientId, n] of parsed.data.write) if (BigInt(n) <= highest) batch.deliver(mailboxName(user, clientId), BigInt(n))
+}
+
+/** How many of the first ones fit into one message. */
+function fitting(list: readonly { user: string; clientId: string }[]): number {
+  let length = 0
+  const over = list.findIndex(({ user, clientId }, i) => {
+    length += user.length + clientId.length
+    return i > 0 && (i >= MAX_PER_MESSAGE || length > MAX_MESSAGE_LENGTH)
+  })
+  return over < 0 ? list.length : over
 }
 
 function json(text: string): unknown {
