@@ -43,8 +43,8 @@ export interface AppendRequest extends Versioned {
 export type StateAnswer = ({ kind: 'state' } & BucketState) | Overtaken | Gone
 /** `body` holds `count` ops in (after, checkpoint]; empty when there are none. `last` is the id of the last of them (else `after`). */
 export type ReadAnswer = { kind: 'ops'; body: string; count: number; last: OpId; more: boolean } | Overtaken | Gone
-/** The data texts of the current rows, in order of object type, id and subkey. */
-export type RowsAnswer = { kind: 'rows'; rows: string[] } | Overtaken | Gone
+/** `many`: more than were asked for at most, or more than the bucket may hold in memory to find out. */
+export type RowsAnswer = { kind: 'rows'; rows: string[] } | { kind: 'many' } | Overtaken | Gone
 
 /** What a bucket holds at a checkpoint, for a comparison. Repeated as it is while it is answered with `more`. */
 export interface DigestRequest extends Versioned, Part {
@@ -80,7 +80,11 @@ export interface BucketRpc {
   state(request: Versioned & { checkpoint: OpId }): Promise<StateAnswer>
   /** Whole pages up to about `budget` bytes of text, at least one op. */
   read(request: Versioned & { after: OpId; checkpoint: OpId; budget: number }): Promise<ReadAnswer>
-  rows(request: Versioned & { checkpoint: OpId }): Promise<RowsAnswer>
+  /**
+   * The data texts of the current rows: with `limit` each once and so many at most, without it, as the version before asks, all in order of object
+   * type, id and subkey.
+   */
+  rows(request: Versioned & { checkpoint: OpId; limit?: number }): Promise<RowsAnswer>
   /** To a bucket that asked to be watched. `none`: nobody follows it directly any more. */
   publish(request: Versioned & Serving): Promise<PublishAnswer>
   /** The bucket is not needed any more: its ops are deleted, and it answers `gone`. Appends up to op `serial` that come again are ignored. */

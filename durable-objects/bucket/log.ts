@@ -11,6 +11,7 @@ import type {
 import type { OpId } from '../../protocol/ops.ts'
 import type { Database } from '../database.ts'
 import { Compaction } from './compaction.ts'
+import { currentRows, ROWS_LIMITS } from './current-rows.ts'
 import { Digest } from './digest.ts'
 import { LOG_LIMITS, type LogLimits } from './limits.ts'
 import { mend } from './mend.ts'
@@ -140,10 +141,17 @@ export class Log {
     return { kind: 'ops', body: bodies.join(','), count, last, more: false }
   }
 
-  /** The data texts of the current rows, in order of object type, id and subkey. */
-  rows(checkpoint: OpId): RowsAnswer {
+  /**
+   * The data texts of the current rows, in order of object type, id and subkey. With a limit the distinct ones in their own order, or `many` when there
+   * are more.
+   */
+  rows(checkpoint: OpId, limit?: number): RowsAnswer {
     if (this.gone) return { kind: 'gone' }
     if (this.overtaken(checkpoint)) return { kind: 'overtaken' }
+    if (limit !== undefined) {
+      const found = currentRows(() => this.pagesBefore(checkpoint), checkpoint, { ...ROWS_LIMITS, rows: limit })
+      return found === null ? { kind: 'many' } : { kind: 'rows', rows: found.sort() }
+    }
     const rows = new Map<string, string>()
     for (const page of this.#pagesBetween(0, checkpoint)) {
       for (const text of splitOps(page.body)) {
@@ -199,6 +207,14 @@ export class Log {
   /** Keeps how far it came for another incarnation: one row written. */
   pauseCompaction(): void {
     this.#compaction.pause()
+  }
+
+  /** Pages with ops up to the checkpoint, the newest first. */
+  *pagesBefore(checkpoint: OpId): Iterable<Page> {
+    const pages = this.#pages
+    const last = pages.after(checkpoint)
+    if (last && last.first <= checkpoint) yield last
+    for (let page = pages.upTo(checkpoint); page; page = pages.upTo(page.first - 1)) yield page
   }
 
   *#pagesBetween(after: OpId, checkpoint: OpId): Iterable<Page> {

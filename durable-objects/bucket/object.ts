@@ -103,10 +103,10 @@ export class Bucket extends DurableObject<Environment> implements BucketRpc {
     return this.log.read(request.after, request.checkpoint, request.budget)
   }
 
-  async rows(request: Versioned & { checkpoint: OpId }): Promise<RowsAnswer> {
+  async rows(request: Versioned & { checkpoint: OpId; limit?: number }): Promise<RowsAnswer> {
     checkVersion(request)
     await pause('bucket.rows', { object: this.ctx })
-    return this.log.rows(request.checkpoint)
+    return this.log.rows(request.checkpoint, request.limit)
   }
 
   async publish(request: Versioned & Serving): Promise<PublishAnswer> {

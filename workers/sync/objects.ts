@@ -1,3 +1,4 @@
+import { tenantLimits } from '../../durable-objects/directory/settings.ts'
 import type { Environment } from '../../durable-objects/environment.ts'
 import { callDeadline, sleep, untilAnswered, waitMs } from '../../durable-objects/shared/retry.ts'
 import { MESSAGE_VERSION } from '../../protocol/messages.ts'
@@ -48,6 +49,7 @@ export function objectPorts(env: Environment, tenant: string, lines: LineSink, b
     plan: (hash) => ask(() => planByHash(env, tenant, hash)),
     read: (name, after, checkpoint) =>
       ask(async () => (await bucket(name)).read({ v: MESSAGE_VERSION, after, checkpoint, budget: READ_LENGTH })),
-    rows: (name, checkpoint) => ask(async () => (await bucket(name)).rows({ v: MESSAGE_VERSION, checkpoint })),
+    rows: (name, checkpoint) =>
+      ask(async () => (await bucket(name)).rows({ v: MESSAGE_VERSION, checkpoint, limit: tenantLimits(env, tenant).lookupRows })),
   }
 }

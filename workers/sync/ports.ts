@@ -10,6 +10,7 @@ export interface StreamPorts {
   /** Loads a plan by its hash. Rejects on any fault; the stream tries again. */
   plan(hash: string): Promise<LoadedPlan>
   read(bucket: string, after: OpId, checkpoint: OpId): Promise<ReadAnswer>
+  /** The distinct rows of a lookup, at most as many as one stream may have. */
   rows(bucket: string, checkpoint: OpId): Promise<RowsAnswer>
   /** Waits with back-off and jitter before try `attempt` (from 1). */
   pause(attempt: number): Promise<void>

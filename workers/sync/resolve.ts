@@ -1,10 +1,14 @@
 import { bucketHash, mailboxName } from '../../protocol/names.ts'
+import { RockpoolError } from '../../protocol/errors.ts'
 import type { RelayFrame } from '../../protocol/messages.ts'
 import type { LoadedPlan, Resolution } from '../../sync-config/types.ts'
 import type { StreamInput } from './stream.ts'
 import type { StreamPorts, Upstream } from './ports.ts'
 import { MESSAGE_VERSION } from '../../protocol/messages.ts'
 import type { View } from './view.ts'
+
+/** Each answer may be as large as what a lookup may have. */
+const ASKED_AT_ONCE = 16
 
 export interface Resolved extends Resolution {
   /** The highest marker in the client's mailbox. */
@@ -105,13 +109,19 @@ export class Resolver {
   async #readRows(upstream: Upstream, need: readonly string[]): Promise<boolean> {
     const view = this.#view
     const { checkpoint } = view
-    const answers = await Promise.all(need.map((bucket) => this.#ports.rows(bucket, checkpoint)))
-    for (const [i, bucket] of need.entries()) {
-      const answer = answers[i]
-      if (answer === undefined || answer.kind === 'overtaken') continue
-      view.setRows(bucket, answer.kind === 'rows' ? answer.rows : [])
+    let exact = true
+    for (let at = 0; at < need.length; at += ASKED_AT_ONCE) {
+      const asked = need.slice(at, at + ASKED_AT_ONCE)
+      const answers = await Promise.all(asked.map((bucket) => this.#ports.rows(bucket, checkpoint)))
+      for (const [i, bucket] of asked.entries()) {
+        const answer = answers[i]
+        if (answer?.kind === 'many') throw tooManyRows()
+        // A bucket that was deleted is not empty: there is another plan by now, or will be in a moment.
+        if (answer?.kind === 'rows') view.setRows(bucket, answer.rows)
+        else exact = false
+      }
     }
-    if (answers.every((answer) => answer.kind !== 'overtaken')) return true
+    if (exact) return true
     // The next message brings a newer checkpoint.
     const frame = await upstream.next()
     if (frame === null) return false
@@ -129,3 +139,6 @@ export class Resolver {
     return highest === null ? null : highest.toString()
   }
 }
+
+const tooManyRows = (): RockpoolError =>
+  new RockpoolError('PSYNC_S2305', 'a lookup of this client has more rows than MAX_LOOKUP_ROWS allows: narrow the sync config, or raise it')

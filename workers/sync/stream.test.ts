@@ -74,6 +74,10 @@ class Setting {
   readonly #logs = new Map<string, Log>()
   checkpoint = 0
   plan: string | null = 'p'
+  lookupRows = 1_000
+  /** Lookups that are being read, now and at most. */
+  asking = 0
+  mostAsked = 0
   program: RequestProgram['resolve'] = () => buckets({})
   room: () => Promise<void> = async () => {}
   beforeRead: (bucket: string) => ReadAnswer | undefined = () => undefined
@@ -137,7 +141,13 @@ class Setting {
           this.reads.push(bucket)
           return this.beforeRead(bucket) ?? this.log(bucket).read(after, checkpoint, 1_000)
         },
-        rows: async (bucket, checkpoint) => this.log(bucket).rows(checkpoint),
+        rows: async (bucket, checkpoint) => {
+          this.asking++
+          this.mostAsked = Math.max(this.mostAsked, this.asking)
+          await new Promise((resolve) => setImmediate(resolve))
+          this.asking--
+          return this.log(bucket).rows(checkpoint, this.lookupRows)
+        },
         tails: () => {},
         lines: {
           signal: this.stop.signal,
@@ -291,6 +301,50 @@ describe('a stream', () => {
     expect(brief(await s.sent())).toEqual(['diff 5: +a -', 'data a 0-4: 2', 'complete 5'])
     s.stop.abort()
     await s.result
+  })
+
+  test('I7: a lookup that was deleted is not one without rows: nothing is taken away before the next checkpoint says what serves', async () => {
+    const s = new Setting()
+    s.write({ lookup: [['g', '{"g":"a"}']], a: [['x', '{}']] })
+    const program = (lookup: string) => (rows: (bucket: string) => readonly string[] | undefined) => {
+      const known = rows(lookup)
+      const names = (known ?? []).map((text) => (JSON.parse(text) as { g: string }).g)
+      return buckets(Object.fromEntries(names.map((name) => [name, 3])), [lookup], known ? [] : [lookup])
+    }
+    s.program = program('lookup')
+    s.start()
+    expect(brief(await s.sent())).toEqual(['checkpoint 2: a', 'data a 0-2: 1', 'complete 2'])
+    // The old plan's lookup changes and is deleted before the stream has read it again.
+    s.write({ lookup: [['g', '{"g":"a"}']] })
+    s.log('lookup').remove(s.checkpoint)
+    s.relay.push(null, [[bucketHash('lookup'), 9, 9, s.checkpoint, null]])
+    expect(brief(await s.sent())).toEqual([])
+    s.program = program('lookup of the new plan')
+    s.relay.push(null, s.write({ 'lookup of the new plan': [['g', '{"g":"a"}']] }))
+    expect(brief(await s.sent())).toEqual([])
+    s.relay.push(null, s.write({ a: [['y', '{}']] }))
+    expect(brief(await s.sent())).toEqual(['diff 5: +a -', 'data a 2-5: 1', 'complete 5'])
+    s.stop.abort()
+    await s.result
+  })
+
+  test('I8: a lookup with too many rows ends the stream by name, and lookups are read a few at a time', async () => {
+    const s = new Setting()
+    const lookups = Array.from({ length: 50 }, (_, i) => `lookup ${i}`)
+    s.write(Object.fromEntries(lookups.map((name) => [name, many(3)])))
+    s.program = (rows) =>
+      buckets(
+        {},
+        lookups,
+        lookups.filter((name) => !rows(name)),
+      )
+    s.start()
+    expect(brief(await s.sent())).toEqual(['checkpoint 150: ', 'complete 150'])
+    expect(s.mostAsked).toBe(16)
+    s.lookupRows = 3
+    s.relay.push(null, s.write({ 'lookup 7': [['one more', '{}']] }))
+    await s.sent()
+    expect(await s.result).toMatchObject({ code: 'PSYNC_S2305' })
   })
 
   test('I7: of two lookups, one after the other, each takes the bucket away at the checkpoint at which it changes', async () => {
