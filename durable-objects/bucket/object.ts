@@ -26,12 +26,18 @@ import { directRequest } from './direct-request.ts'
 import { directState, DirectStreams, type DirectState } from './direct.ts'
 import { Log } from './log.ts'
 import { compactionSettings } from './settings.ts'
+import { Turns } from './turns.ts'
 
 /** Of one alarm: UTF-16 units of pages read, and steps of compaction. The next alarm goes on at once. */
 const COMPACTION_LENGTH = 16 * 1024 * 1024
 const COMPACTION_STEPS = 500
 /** After an append a publication follows within milliseconds. When none has come by then, the replicator has died, or waits for another bucket. */
 const OVERDUE_MS = 10_000
+/** Each remembers up to 100,000 rows or 8 M characters of their keys (`LogLimits`), some 25 MB. After a copy very many buckets are due together. */
+const COMPACTIONS = 2
+const compactions = new Turns(COMPACTIONS)
+/** After about so long a compaction that had to wait looks again. */
+const TURN_MS = 10_000
 const FIRST_WAIT_MS = 50
 const MAX_WAIT_MS = 5_000
 /** A replicator that is moved or starts again fails a few times; after so many it is told. */
@@ -86,7 +92,7 @@ export class Bucket extends DurableObject<Environment> implements BucketRpc {
     await pause('bucket.append', { object: this.ctx })
     const state = this.log.append(request)
     await pause('bucket.appended', { object: this.ctx })
-    if (this.log.worthCompacting) await this.#arm(this.#compactionMs)
+    if (this.log.worthCompacting) await this.#arm(this.#compactionMs * (1 + Math.random() / 2))
     if (this.#direct.size > 0) await this.#arm(OVERDUE_MS)
     return state
   }
@@ -163,25 +169,38 @@ export class Bucket extends DurableObject<Environment> implements BucketRpc {
     const overdue = this.#direct.size > 0 && this.log.waiting
     if (overdue) this.#direct.ask()
     try {
-      if (await this.#compact()) await this.#arm(0)
+      const next = await this.#compact()
+      if (next !== null) await this.#arm(next)
     } finally {
       if (overdue) await this.#arm(OVERDUE_MS)
       await this.#armForExpiry()
     }
   }
 
-  /** True: there is more to do than one alarm should. Between two steps other calls have their turn. */
-  async #compact(): Promise<boolean> {
-    if (!this.log.worthCompacting) return false
+  /** Compacts for as long as one alarm should, and answers after how many ms the next one follows; null: there is nothing left to do. */
+  async #compact(): Promise<number | null> {
+    if (!this.log.worthCompacting) return null
+    if (!compactions.take(this)) return TURN_MS * (0.5 + Math.random())
     let length = 0
-    for (let steps = 0; steps < COMPACTION_STEPS && length < COMPACTION_LENGTH; steps++) {
-      const read = this.log.compact()
-      if (read === null) return this.#mayGoOn()
-      length += read
-      await sleep(0)
+    try {
+      for (let steps = 0; steps < COMPACTION_STEPS && length < COMPACTION_LENGTH; steps++) {
+        const read = this.log.compact()
+        if (read === null) {
+          compactions.release(this)
+          return (await this.#mayGoOn()) ? 0 : null
+        }
+        length += read
+        compactions.take(this)
+        // Between two steps other calls have their turn.
+        await sleep(0)
+      }
+    } catch (error) {
+      compactions.release(this)
+      throw error
     }
+    // The turn is kept: so is what the compaction remembers.
     this.log.pauseCompaction()
-    return true
+    return 0
   }
 
   /** Of what came last, nobody says that it is committed before the next append: of a whole copy, or of a long backlog. True: it is known now. */

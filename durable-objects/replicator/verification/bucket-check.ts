@@ -15,8 +15,9 @@ const ROWS_PER_STEP = 2_000
 /** Buckets whose sums are in memory. Row state is counted once for so many. */
 const BUCKETS_PER_PASS = 20_000
 const RECORDS_PER_READ = 1_000
-/** Buckets asked at a time. */
+/** Buckets asked at a time, and the rows that they hold together, unless it is one: each remembers its rows, and they may share the memory of an isolate. */
 const ASKED = 16
+const ASKED_ROWS = 50_000
 /** What a pass of closer looks may hold: rows that are listed, or the like of it in sums. */
 const CLOSER_ROWS = 40_000
 const CLOSER_SPLIT = 400
@@ -158,7 +159,7 @@ export class BucketCheck {
   /** What row state says now, to be compared when it is committed. */
   #ask(expectation: Expectation): Asked[] {
     const at = this.#sources.counter()
-    return expectation.all.slice(0, ASKED).map((expected) => {
+    return together(expectation.all).map((expected) => {
       expected.changed.clear()
       return { expected, at, sums: expected.sums.map((sum) => ({ ...sum })), rows: new Map(expected.rows) }
     })
@@ -218,6 +219,12 @@ export class BucketCheck {
     else this.#closer.push(...closer(unit, sums, answer.sums))
     expectation.forget(expected)
   }
+}
+
+function together(all: readonly Expected[]): Expected[] {
+  let rows = 0
+  const most = all.slice(0, ASKED).findIndex(({ sums }) => (rows += sums.reduce((sum, each) => sum + each.rows, 0)) > ASKED_ROWS)
+  return all.slice(0, most < 0 ? ASKED : Math.max(1, most))
 }
 
 const isMaintained = (definition: string, owners: ReadonlySet<string>): boolean =>
