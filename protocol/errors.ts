@@ -17,7 +17,7 @@ export type ErrorCode =
   | 'PSYNC_S2203' // key set at an address that is not allowed
   | 'PSYNC_S2204' // key set cannot be fetched
   | 'PSYNC_S2302' // no sync config deployed
-  | 'PSYNC_S2305' // too many buckets or parameter results
+  | 'PSYNC_S2305' // too many buckets, lookups or steps for a client, or a bucket's name is too long
   | 'ROCKPOOL_INTERNAL' // a fault of ours
   | 'ROCKPOOL_UNANSWERED' // an object did not answer in time
   | 'ROCKPOOL_SETTINGS' // a setting is missing or not valid

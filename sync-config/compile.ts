@@ -3,6 +3,7 @@ import type { Context } from './context.ts'
 import { compileEvent } from './event.ts'
 import { contentText, textHash } from './plan/hash.ts'
 import { PLAN_VERSION, type Definition, type Lookup, type PlanContent, type Program } from './plan/plan.ts'
+import { costWarnings } from './plan/warnings.ts'
 import { compileBuckets } from './legacy/buckets.ts'
 import { Findings } from './text/findings.ts'
 import { readConfig, type ConfigText, type CteText } from './text/config.ts'
@@ -64,7 +65,9 @@ function compilePlan(config: ConfigText, findings: Findings, settings: CompileSe
   const compileEach = <T extends { key: Range }>(texts: readonly T[], compileOne: (text: T) => Program | null): void => {
     for (const text of texts) {
       const program = within(findings, text.key, () => compileOne(text))
-      if (program) programs.push(program)
+      if (!program) continue
+      programs.push(program)
+      for (const [code, message] of costWarnings(program, definitions.all, lookups.all)) findings.warning(code, message, text.key)
     }
   }
   compileEach(config.buckets, (bucket) => compileBuckets(context, bucket))

@@ -133,6 +133,6 @@ export interface CompileLimits {
 export interface RequestLimits {
   /** Data buckets of one connection (default 1000). */
   buckets: number
-  /** Rows of all lookups together (default 1000). */
+  /** Rows of all lookups together, each once; and how often lookups are asked (default 1000). */
   lookupRows: number
 }

@@ -60,6 +60,19 @@ function hint(name: string, known: readonly string[]): string {
   return other === undefined ? suggestion(closest(name, known)) : ` Write ${other}.`
 }
 
+/** Claims of a token that are new with each one. */
+const RENEWED = new Set(['iat', 'exp', 'nbf', 'jti'])
+const MEMBER = /^(?:->>?|json_extract)(?:_1)?$/
+
+/** The name of such a claim when it is what the expression reads. */
+function renewedClaim(expr: Expr): string | null {
+  if (expr[0] !== 'call' || !MEMBER.test(expr[1])) return null
+  const [of, path] = expr[2]
+  if (of?.[0] !== 'request' || of[1] !== 'jwt' || path?.[0] !== 'text') return null
+  const name = path[1].replace(/^\$\./, '')
+  return RENEWED.has(name) ? name : null
+}
+
 const casts = new Set(['text', 'integer', 'real', 'numeric', 'blob'])
 
 /** Makes plan expressions of SQL expressions. Reports every error that it finds and answers null then. */
@@ -81,6 +94,17 @@ export class ExpressionBuilder {
   }
 
   build(node: SqlExpr): Expr | null {
+    const expr = this.#build(node)
+    const claim = expr && renewedClaim(expr)
+    if (claim === null) return expr
+    return this.#refuse(
+      'renewed-claim',
+      `'${claim}' is another value in every token: each renewal would give the client other buckets, and all of its data again. Use a claim that stays.`,
+      node,
+    )
+  }
+
+  #build(node: SqlExpr): Expr | null {
     this.sql.work.step('plan')
     switch (node.type) {
       case 'null':

@@ -1,24 +1,25 @@
 import { type Element } from './environment.ts'
 import type { Json } from './json.ts'
 import { jsonText } from './json.ts'
-import { jsonOf, sqlValue } from './paths.ts'
+import { jsonOf, sqlValue, valid } from './paths.ts'
 import { bool, EvaluationFailure, isNull, NestedJson, type Value } from './values.ts'
 
 /**
  * How an array is walked. `keys`: the right side of IN, which must be a JSON array; numbers exact, and true and false make no key, because they
  * are not the numbers 1 and 0. `array`: the same, but there they are these numbers, as `array && (SELECT …)` has it; stored plans of older
  * versions say so for every array of a row. `request-array`: of the request, where null makes no key either, because NULL equals nothing;
- * `request-array-nulls`: where it does, as the reference has it.
+ * `request-list`: and text that is no JSON has no elements; `request-array-nulls`: and null is equal to NULL, as the reference has it.
  * `each`: json_each, which also walks objects and scalars and reads numbers as JavaScript does; `each-null-text` gives JSON null as the text
  * `null` (edition 1).
  */
-export type Walk = 'array' | 'keys' | 'request-array' | 'request-array-nulls' | 'each' | 'each-null-text'
+export type Walk = 'array' | 'keys' | 'request-array' | 'request-list' | 'request-array-nulls' | 'each' | 'each-null-text'
 
 export function walk(value: Value, how: Walk): Element[] {
   if (isNull(value)) return []
   if (how !== 'each' && how !== 'each-null-text') {
-    const ofRequest = how === 'request-array' || how === 'request-array-nulls'
+    const ofRequest = how !== 'array' && how !== 'keys'
     if (ofRequest && typeof value !== 'string') return []
+    if ((how === 'request-list' || how === 'request-array-nulls') && valid(value) !== 1n) return []
     const items = how === 'array' ? arrayOf(value) : arrayOf(value, ofRequest).filter((item) => makesKey(item, how))
     return items.map((item, i) => ({ key: BigInt(i), value: keyElement(item) }))
   }
@@ -32,7 +33,8 @@ export function walk(value: Value, how: Walk): Element[] {
   return [{ key: null, value: eachValue(json, nullText) }]
 }
 
-const makesKey = (item: Json, how: Walk): boolean => typeof item !== 'boolean' && !(item === null && how === 'request-array')
+const makesKey = (item: Json, how: Walk): boolean =>
+  typeof item !== 'boolean' && !(item === null && (how === 'request-array' || how === 'request-list'))
 
 const keyElement = (item: Json): Value => (typeof item === 'object' && item !== null ? new NestedJson(jsonText(item)) : sqlValue(item))
 

@@ -26,6 +26,12 @@ export interface Environment {
   elements: Element[]
   outputs: (readonly Value[])[]
   request: RequestValues
+  /** What is computed once for a request; absent for a row. */
+  memo?: Memo
+}
+
+export interface Memo {
+  get<T>(key: string, own: boolean, make: () => T): T
 }
 
 const nothing: RequestValues = { sub: null, tokenSub: null, jwt: null, connection: null, subscription: null, member: () => null }
@@ -40,7 +46,7 @@ export const rowEnvironment = (schema: string, table: string, row: Readonly<Reco
   request: nothing,
 })
 
-export const requestEnvironment = (request: RequestValues): Environment => ({
+export const requestEnvironment = (request: RequestValues, memo: Memo): Environment => ({
   row: {},
   schema: '',
   table: '',
@@ -48,4 +54,5 @@ export const requestEnvironment = (request: RequestValues): Environment => ({
   elements: [],
   outputs: [],
   request,
+  memo,
 })

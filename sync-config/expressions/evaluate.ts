@@ -1,13 +1,27 @@
 import type { Environment } from './environment.ts'
-import type { Expr } from './expression.ts'
+import { canonical, isFixed, readsSubscription, type Expr } from './expression.ts'
 import { functions } from './functions.ts'
-import { operators } from './operators.ts'
-import { bool, textForm, truth, type Value } from './values.ts'
+import type { Json } from './json.ts'
+import { compileLazy, type Evaluate } from './lazy.ts'
+import { fixedLists, operators } from './operators.ts'
+import { arrowOf, jsonOf } from './paths.ts'
+import { identity, isNull, textForm } from './values.ts'
 
-export type Evaluate = (environment: Environment) => Value
+export type { Evaluate }
 
-/** Makes a closure of an expression: Workers forbid `eval`. Throws Error for a function that this version does not know. */
-export function compileExpression(expr: Expr): Evaluate {
+/**
+ * Makes a closure of an expression: Workers forbid `eval`. Throws Error for a function that this version does not know. `once`: for a request, of
+ * which parts that no loop changes are computed once.
+ */
+export function compileExpression(expr: Expr, once = false): Evaluate {
+  if (!once || !isFixed(expr) || (expr[0] !== 'call' && expr[0] !== 'member')) return compile(expr, once)
+  const evaluate = compile(expr, once)
+  const key = `value ${canonical(expr)}`
+  const own = readsSubscription(expr)
+  return (e) => (e.memo ? e.memo.get(key, own, () => evaluate(e)) : evaluate(e))
+}
+
+function compile(expr: Expr, once: boolean): Evaluate {
   switch (expr[0]) {
     case 'null':
       return () => null
@@ -45,24 +59,65 @@ export function compileExpression(expr: Expr): Evaluate {
     case 'member': {
       const [, of, name] = expr
       if (typeof name === 'string') return (e) => e.request.member(of, name)
-      const computed = compileExpression(name)
+      const computed = compileExpression(name, once)
       return (e) => {
         const text = textForm(computed(e))
         return text === null ? null : e.request.member(of, text)
       }
     }
-    case 'call':
-      return compileCall(expr[1], expr[2].map(compileExpression))
+    case 'call': {
+      const args = expr[2].map((arg) => compileExpression(arg, once))
+      return (once ? compileFixed(expr[1], expr[2], args) : null) ?? compileLazy(expr[1], args) ?? compileCall(expr[1], args)
+    }
+  }
+}
+
+const arrows: ReadonlyMap<string, { as: 'json' | 'value'; fixed: boolean }> = new Map([
+  ['->', { as: 'json', fixed: true }],
+  ['->>', { as: 'value', fixed: true }],
+  ['->_1', { as: 'json', fixed: false }],
+  ['->>_1', { as: 'value', fixed: false }],
+])
+
+/** Calls over JSON that no loop changes: it is parsed once. Other calls: null. */
+function compileFixed(name: string, exprs: readonly Expr[], args: readonly Evaluate[]): Evaluate | null {
+  const [first, second] = exprs
+  const [a, b] = args
+  if (!first || !second || !a || !b || args.length !== 2) return null
+  const arrow = arrows.get(name)
+  if (arrow && isFixed(first)) {
+    const key = `json ${canonical(first)}`
+    const own = readsSubscription(first)
+    const parsed = (e: Environment): Json | undefined => {
+      const left = a(e)
+      return isNull(left) ? undefined : jsonOf(left)
+    }
+    return (e) => {
+      const path = b(e)
+      if (isNull(path)) return null
+      const json = e.memo ? e.memo.get(key, own, () => parsed(e)) : parsed(e)
+      return json === undefined ? null : arrowOf(json, path, arrow.as, arrow.fixed)
+    }
+  }
+  const list = fixedLists.get(name)
+  if (!list || !isFixed(second)) return null
+  const key = `${name} ${canonical(second)}`
+  const own = readsSubscription(second)
+  const elements = (e: Environment): ReadonlySet<string> | null => {
+    const value = b(e)
+    return isNull(value) ? null : list.elements(value)
+  }
+  return (e) => {
+    const value = a(e)
+    // As written: a value that is NULL decides before the list is looked at, but for a list that is NULL as well.
+    if (isNull(value)) return isNull(b(e)) ? list.nullList : list.nullValue
+    const found = e.memo ? e.memo.get(key, own, () => elements(e)) : elements(e)
+    return found === null ? list.nullList : list.holds(found.has(identity(value) ?? ''))
   }
 }
 
 function compileCall(name: string, args: Evaluate[]): Evaluate {
   const [a, b] = args
-  if (a && b && args.length === 2) {
-    // The second side is not evaluated when the first decides: a row that fails there must not be lost.
-    if (name === 'and') return (e) => (truth(a(e)) ? bool(truth(b(e))) : 0n)
-    if (name === 'or') return (e) => (truth(a(e)) ? 1n : bool(truth(b(e))))
-  }
   const found = operators.get(name) ?? functions.get(name)
   if (!found) throw new Error(`the plan uses the function ${JSON.stringify(name)}, which this version does not know`)
   const evaluate = found.evaluate

@@ -37,6 +37,31 @@ export function some(expr: Expr, test: (part: Expr) => boolean): boolean {
   return test(expr) || (expr[0] === 'call' && expr[2].some((arg) => some(arg, test)))
 }
 
+/** Whether the value is the same in all loops of a request: it reads no row, no element and no result of a lookup. */
+export function isFixed(expr: Expr): boolean {
+  switch (expr[0]) {
+    case 'column':
+    case 'meta':
+    case 'each':
+    case 'output':
+      return false
+    case 'member':
+      return typeof expr[2] === 'string' || isFixed(expr[2])
+    case 'call':
+      return expr[2].every(isFixed)
+    default:
+      return true
+  }
+}
+
+/** Whether it reads the parameters of a subscription. */
+export function readsSubscription(expr: Expr): boolean {
+  if (expr[0] === 'call') return expr[2].some(readsSubscription)
+  return expr[0] === 'member'
+    ? typeof expr[2] !== 'string' && readsSubscription(expr[2])
+    : expr[0] === 'request' && expr[1] === 'subscription'
+}
+
 /** The expression with parts replaced; `replace` answers undefined for parts that stay. */
 export function rewrite(expr: Expr, replace: (part: Expr) => Expr | undefined): Expr {
   const other = replace(expr)

@@ -1,3 +1,5 @@
+import { MAX_INTEGER_DIGITS } from '../limits.ts'
+
 /** JSON as the sync config language sees it: integers exact, reals kept apart by their spelling, objects without a prototype. */
 export type Json = null | boolean | bigint | number | string | Json[] | JsonObject
 export interface JsonObject {
@@ -42,7 +44,9 @@ export function parseJson(text: string): Json {
     if (word === 'true') return true
     if (word === 'false') return false
     if (word === 'null') return null
-    return found[1] === undefined && found[2] === undefined ? BigInt(word) : Number(word)
+    if (found[1] !== undefined || found[2] !== undefined) return Number(word)
+    if (word.length > MAX_INTEGER_DIGITS) throw new JsonError(`an integer of more than ${MAX_INTEGER_DIGITS} digits`)
+    return BigInt(word)
   }
   const array = (): Json[] => {
     at++

@@ -8,9 +8,11 @@ import {
   castInteger,
   compare,
   EvaluationFailure,
+  identity,
   isNull,
   keyText,
   numericForm,
+  realForm,
   textForm,
   truth,
   type Value,
@@ -30,13 +32,31 @@ function arithmetic(ints: (a: bigint, b: bigint) => bigint | null, reals: (a: nu
   })
 }
 
-const equal = (a: Value, b: Value): boolean => !isNull(a) && !isNull(b) && compare(a, b) === 0
+export const equal = (a: Value, b: Value): boolean => !isNull(a) && !isNull(b) && compare(a, b) === 0
 
 /** `x IN json-array`: NULL on either side is NULL; JSON null equals nothing. */
 function inArray([x, list]: readonly Value[]): Value {
   if (isNull(x) || isNull(list)) return null
   return bool(arrayOf(list).some((item) => equal(sqlValue(item), x)))
 }
+
+/** The same over a list that does not change: what its elements are is found out once. */
+export interface FixedList {
+  /** Identities of the elements; `list` is not NULL. */
+  elements(list: Value): ReadonlySet<string>
+  /** Whether the value, which is not NULL, is among them. */
+  holds(found: boolean): Value
+  nullValue: Value
+  nullList: Value
+}
+
+const identities = (items: readonly Json[]): ReadonlySet<string> => new Set(items.flatMap((item) => identity(sqlValue(item)) ?? []))
+
+export const fixedLists: ReadonlyMap<string, FixedList> = new Map([
+  ['in', { elements: (list) => identities(arrayOf(list)), holds: bool, nullValue: null, nullList: null }],
+  ['not in', { elements: (list) => identities(membersOf(list)), holds: (found) => bool(!found), nullValue: 1n, nullList: 1n }],
+  ['not(in)', { elements: (list) => identities(membersOf(list)), holds: (found) => bool(!found), nullValue: 1n, nullList: null }],
+] satisfies [string, FixedList][])
 
 /**
  * No element of the array is equal. It walks what `x IN json` walks as a condition, the members of an object and a scalar too, but with exact
@@ -45,28 +65,14 @@ function inArray([x, list]: readonly Value[]): Value {
 function notIn([x, list]: readonly Value[], ofNull: Value): Value {
   if (isNull(list)) return ofNull
   if (isNull(x)) return 1n
-  if (typeof list !== 'string') throw new EvaluationFailure('IN: the right side is not JSON text')
-  return bool(!membersOf(jsonOf(list)).some((item) => equal(sqlValue(item), x)))
+  return bool(!membersOf(list).some((item) => equal(sqlValue(item), x)))
 }
 
-function membersOf(json: Json): Json[] {
+function membersOf(list: Value): Json[] {
+  if (typeof list !== 'string') throw new EvaluationFailure('IN: the right side is not JSON text')
+  const json = jsonOf(list)
   if (Array.isArray(json)) return json
   return json !== null && typeof json === 'object' ? Object.values(json) : [json]
-}
-
-/** `x IN ARRAY[…]`: three-valued. */
-function inList([x, ...items]: readonly Value[]): Value {
-  if (isNull(x)) return null
-  if (items.some((item) => equal(item, x))) return 1n
-  return items.some(isNull) ? null : 0n
-}
-
-function caseWhen(args: readonly Value[], operand: boolean): Value {
-  const start = operand ? 1 : 0
-  for (let i = start; i + 1 < args.length; i += 2) {
-    if (operand ? equal(args[0], args[i]) : truth(args[i])) return args[i + 1]
-  }
-  return args[args.length - 1]
 }
 
 const WORD = 64n
@@ -93,7 +99,7 @@ const unsupported = (name: string): SqlFunction =>
   })
 
 /**
- * Operators by the names that plans use. AND, OR and NOT are two-valued: 0 or 1, NULL counts as false.
+ * Operators by the names that plans use; those that do not evaluate all of their operands are in `lazy.ts`. AND, OR and NOT are two-valued: 0 or 1, NULL counts as false.
  * `!=` is the form of bucket definitions (NULL for NULL); streams say `not(=)`.
  */
 export const operators: ReadonlyMap<string, SqlFunction> = new Map([
@@ -103,14 +109,11 @@ export const operators: ReadonlyMap<string, SqlFunction> = new Map([
   ['<=', comparison((o) => o <= 0)],
   ['>', comparison((o) => o > 0)],
   ['>=', comparison((o) => o >= 0)],
-  ['and', op(([a, b]) => bool(truth(a) && truth(b)))],
-  ['or', op(([a, b]) => bool(truth(a) || truth(b)))],
   ['not', op(([a]) => bool(!truth(a)))],
   ['truth', op(([a]) => bool(truth(a)))],
   ['is null', op(([a]) => bool(isNull(a)))],
   // IS compares with 1 or 0 and is never NULL.
   ['is', op(([a, b]) => bool(isNull(a) || isNull(b) ? isNull(a) && isNull(b) : compare(a, b) === 0))],
-  ['between', op(([x, lo, hi]) => (isNull(x) || isNull(lo) || isNull(hi) ? null : bool(compare(x, lo) >= 0 && compare(x, hi) <= 0)))],
   [
     '+',
     arithmetic(
@@ -141,18 +144,15 @@ export const operators: ReadonlyMap<string, SqlFunction> = new Map([
   ],
   ['||', op(([a, b]) => (isNull(a) || isNull(b) ? null : `${textForm(a)}${textForm(b)}`))],
   ['in', op(inArray)],
-  ['in list', op(inList)],
   ['not in', op((args) => notIn(args, 1n))],
   ['not(in)', op((args) => notIn(args, null))],
   ['->', op(([a, b]) => arrow(a, b, 'json', true))],
   ['->>', op(([a, b]) => arrow(a, b, 'value', true))],
   ['->_1', op(([a, b]) => arrow(a, b, 'json', false))],
   ['->>_1', op(([a, b]) => arrow(a, b, 'value', false))],
-  ['case', op((args) => caseWhen(args, false))],
-  ['case of', op((args) => caseWhen(args, true))],
   ['cast text', op(([a]) => textForm(a))],
   ['cast integer', op(([a]) => castInteger(a))],
-  ['cast real', op(([a]) => (isNull(a) ? null : Number(numericForm(a))))],
+  ['cast real', op(([a]) => realForm(a))],
   ['cast numeric', op(([a]) => numericForm(a))],
   ['cast blob', op(([a]) => (isNull(a) ? null : byteForm(a)))],
   // Identity of normalised keys: what an equality between two tables means. NULL equals nothing.

@@ -48,8 +48,13 @@ const inherited = new Set(Object.getOwnPropertyNames(Object.prototype))
 
 /** `->` (as JSON text) and `->>` (as a value). `fixed`: dots are part of a name, and JSON null is told from a missing member. */
 export function arrow(left: Value, right: Value, as: 'json' | 'value', fixed: boolean): Value {
-  if (isNull(left) || isNull(right)) return null
-  let found: Json | undefined = jsonOf(left)
+  return isNull(left) || isNull(right) ? null : arrowOf(jsonOf(left), right, as, fixed)
+}
+
+/** The same of JSON that is parsed already. */
+export function arrowOf(json: Json, right: Value, as: 'json' | 'value', fixed: boolean): Value {
+  if (isNull(right)) return null
+  let found: Json | undefined = json
   if (typeof right === 'bigint' || typeof right === 'number') {
     found = Array.isArray(found) || typeof found === 'string' ? at(found, String(right)) : undefined
   } else {

@@ -1,4 +1,5 @@
 import type { SqliteValue } from '../../protocol/values.ts'
+import { MAX_INTEGER_DIGITS } from '../limits.ts'
 import { realText } from './json.ts'
 
 /** undefined = a column that the row lacks: NULL in expressions, absent in the output. */
@@ -40,6 +41,20 @@ export function compare(a: Exclude<Value, null | undefined>, b: Exclude<Value, n
   return a < b ? -1 : a > b ? 1 : 0
 }
 
+/** Equal for values that are equal, numbers by their value; null for NULL, which equals nothing, and for a BLOB. */
+export function identity(value: Value): string | null {
+  switch (typeof value) {
+    case 'string':
+      return `t${value}`
+    case 'bigint':
+      return `n${value}`
+    case 'number':
+      return Number.isInteger(value) ? `n${BigInt(value)}` : `n${value}`
+    default:
+      return null
+  }
+}
+
 const utf8 = new TextDecoder()
 const encoder = new TextEncoder()
 
@@ -55,6 +70,12 @@ export function byteForm(value: Exclude<Value, null | undefined>): Uint8Array {
   return typeof value === 'object' ? value : encoder.encode(String(value))
 }
 
+/** The integer of a sign and digits. Throws EvaluationFailure for very many: making it takes more than linear time. */
+export function integerOf(text: string): bigint {
+  if (text.length > MAX_INTEGER_DIGITS) throw new EvaluationFailure(`an integer of more than ${MAX_INTEGER_DIGITS} digits`)
+  return BigInt(text.replace('+', ''))
+}
+
 const numericPrefix = /^\s*([+-]?(?:\d+(\.\d*)?|(\.\d+))([eE][+-]?\d+)?)/
 
 /** Numeric form for arithmetic and CAST AS NUMERIC: the longest numeric prefix, 0 without one. */
@@ -64,7 +85,15 @@ export function numericForm(value: Value): bigint | number | null {
   const found = numericPrefix.exec(textForm(value) ?? '')
   if (!found || found[1] === undefined) return 0n
   const real = found[2] !== undefined || found[3] !== undefined || found[4] !== undefined
-  return real ? Number(found[1]) : BigInt(found[1].replace('+', ''))
+  return real ? Number(found[1]) : integerOf(found[1])
+}
+
+/** Numeric form as REAL; many digits are no matter there. */
+export function realForm(value: Value): number | null {
+  if (isNull(value)) return null
+  return typeof value === 'bigint' || typeof value === 'number'
+    ? Number(value)
+    : Number(numericPrefix.exec(textForm(value) ?? '')?.[1] ?? 0)
 }
 
 const integerPrefix = /^\s*([+-]?\d+)/
@@ -78,7 +107,7 @@ export function castInteger(value: Value): Value {
     return BigInt(Math.floor(value))
   }
   const found = integerPrefix.exec(textForm(value) ?? '')
-  return found?.[1] === undefined ? 0n : BigInt(found[1].replace('+', ''))
+  return found?.[1] === undefined ? 0n : integerOf(found[1])
 }
 
 /** An object or array as element of an array that makes keys: in the key it stands as JSON, so it equals no text. Elsewhere it is bytes. */

@@ -5,14 +5,17 @@ import { ReadyPlan } from './plan.ts'
 
 /** The row side of several plans: what they have in common is evaluated once. Their options may differ, which makes their definitions differ. */
 export function combinePlans(plans: readonly Plan[]): RowProgram {
-  const groups = new Map<string, PlanContent>()
+  const groups = new Map<string, { content: PlanContent; members: PlanContent[] }>()
   for (const plan of plans) {
     const content = contentOf(plan)
     const key = contentText(content.values)
     const known = groups.get(key)
-    groups.set(key, known ? merge(known, content) : { ...content, programs: [] })
+    groups.set(key, {
+      content: known ? merge(known.content, content) : { ...content, programs: [] },
+      members: [...(known?.members ?? []), content],
+    })
   }
-  const ready = [...groups.values()].map((content) => new ReadyPlan({ ...content }))
+  const ready = Array.from(groups.values(), ({ content, members }) => new ReadyPlan({ ...content }, {}, members))
   const [only] = ready
   if (ready.length === 1 && only) return only
   return {

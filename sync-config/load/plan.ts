@@ -19,12 +19,13 @@ export class ReadyPlan implements LoadedPlan {
   readonly #events: EventEvaluator | null
   readonly #limits: RequestLimits
 
-  constructor(plan: Plan, limits: Partial<RequestLimits> = {}) {
+  /** `members`: the plans that `plan` was put together of, when it is no plan by itself. */
+  constructor(plan: Plan, limits: Partial<RequestLimits> = {}, members?: readonly PlanContent[]) {
     const content = contentOf(plan)
     this.hash = planHash(plan)
     this.seed = plan.seed
     this.definitions = [...content.definitions, ...content.lookups].map((definition) => definition.hash)
-    this.rows = new RowEvaluator(content)
+    this.rows = new RowEvaluator(content, members)
     this.#patterns = patternsOf(content)
     this.tables = this.#patterns.map(({ schema, name, wildcard }) => ({ schema, name: wildcard ? `${name}%` : name }))
     this.#programs = compilePrograms(content)

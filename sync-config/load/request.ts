@@ -1,34 +1,16 @@
-import { RockpoolError } from '../../protocol/errors.ts'
 import type { BucketReason, StreamEntry } from '../../protocol/lines.ts'
-import { requestEnvironment, type Environment } from '../expressions/environment.ts'
-import { walk } from '../expressions/elements.ts'
+import { requestEnvironment, type Environment, type RequestValues } from '../expressions/environment.ts'
+import { walk, type Walk } from '../expressions/elements.ts'
 import { compileExpression } from '../expressions/evaluate.ts'
-import { parseJson } from '../expressions/json.ts'
-import { sqlValue } from '../expressions/paths.ts'
-import { EvaluationFailure, truth, type Value } from '../expressions/values.ts'
-import type { LimitSetting } from '../limits.ts'
+import { canonical, isFixed, readsSubscription, some, type Expr } from '../expressions/expression.ts'
+import { EvaluationFailure, truth } from '../expressions/values.ts'
+import { MAX_BUCKET_NAME_BYTES } from '../limits.ts'
 import { bucketPrefix, definitionOf, type Key, type PlanContent, type Program, type Step, type Variant } from '../plan/plan.ts'
 import type { RequestContext, RequestLimits, RequestProgram, Resolution, ResolvedBucket } from '../types.ts'
-import { compileKeys, keyOf } from './rows.ts'
-import { requestValues } from './views.ts'
-
-type Rows = (lookupBucket: string) => readonly string[] | undefined
-
-/** What one resolution has found out so far. */
-interface Progress {
-  rows: Rows
-  lookups: Map<string, readonly (readonly Value[])[] | null>
-  /** Distinct rows of all lookups together. */
-  counted: number
-  /** Lookups of the stream that is evaluated. */
-  asked: number
-  /** Loop rounds, so that no request can keep us busy for ever. */
-  rounds: number
-  limits: RequestLimits
-}
-
-/** Rounds of nested loops that a resolution may need: far more than the limits of buckets and rows allow to be useful. */
-const MAX_ROUNDS = 1_000_000
+import { RequestMemo } from './memo.ts'
+import { compileKeys, keyOf, longName } from './keys.ts'
+import { count, lookupRows, tooMuch, type Progress, type Rows } from './progress.ts'
+import { requestValues, subscriptionValues } from './views.ts'
 
 type Run = (environment: Environment, progress: Progress, found: (key: string) => void) => void
 
@@ -38,16 +20,20 @@ export interface CompiledProgram {
 }
 
 export function compilePrograms(plan: PlanContent): CompiledProgram[] {
-  return plan.programs.map((program) => ({ program, variants: program.variants.map((variant) => compileVariant(plan, variant)) }))
+  return plan.programs.map((program) => ({
+    program,
+    variants: program.variants.map((variant) => compileVariant(plan, program, variant)),
+  }))
 }
 
-function compileVariant(plan: PlanContent, variant: Variant): CompiledProgram['variants'][number] {
+function compileVariant(plan: PlanContent, program: Program, variant: Variant): CompiledProgram['variants'][number] {
   const definition = plan.definitions[variant.definition]
   if (!definition) throw new Error('the plan refers to a definition that it does not have')
-  const parameters = requestKeys(plan, variant.parameters)
-  let run: Run = (environment, _progress, found) => {
-    const key = keyOf(parameters, environment)
-    if (key !== undefined) found(key)
+  const bucket = bucketPrefix(definition)
+  const nameOf = requestNames(plan, bucket, variant.parameters)
+  let run: Run = (environment, progress, found) => {
+    const name = nameOf(environment, progress)
+    if (name !== undefined) found(name)
   }
   const depth = { elements: 0, outputs: 0 }
   const steps = variant.steps.map((step) => {
@@ -56,27 +42,46 @@ function compileVariant(plan: PlanContent, variant: Variant): CompiledProgram['v
     if ('lookup' in step) depth.outputs++
     return { step, at }
   })
-  for (const { step, at } of steps.reverse()) run = compileStep(plan, step, at, run)
-  const bucket = bucketPrefix(definition)
+  for (const { step, at } of steps.reverse()) run = compileStep(plan, program, step, at, run)
   return { run, bucket, definition: definitionOf(bucket), priority: variant.priority }
 }
 
-/** A NULL of the request makes no key: only what a lookup found may match by NULL. Plans of older versions said otherwise. */
-function requestKeys(plan: PlanContent, keys: readonly Key[]): ReturnType<typeof compileKeys> {
-  return compileKeys(keys.map(({ expr, nulls }) => ({ expr, nulls: nulls && (expr[0] === 'output' || plan.copyTraps === true) })))
+/**
+ * The name of a bucket, undefined without a key. A NULL of the request makes no key: only what a lookup found may match by NULL. Plans of older
+ * versions said otherwise. A name that is too long is the fault of the request, unless a value of it came from a lookup: rows that others have
+ * written must not end the stream, and no bucket has such a name.
+ */
+function requestNames(plan: PlanContent, prefix: string, keys: readonly Key[]): (e: Environment, progress: Progress) => string | undefined {
+  const fromLookup = keys.some(({ expr }) => some(expr, (part) => part[0] === 'output'))
+  const compiled = compileKeys(
+    keys.map(({ expr, nulls }) => ({ expr, nulls: nulls && (expr[0] === 'output' || plan.copyTraps === true) })),
+    true,
+  )
+  return (environment, progress) => {
+    const key = keyOf(compiled, environment)
+    if (key === undefined) return undefined
+    const name = prefix + key
+    if (!longName(name)) return name
+    if (!fromLookup) throw tooMuch('bytes in the name of a bucket', MAX_BUCKET_NAME_BYTES, null)
+    progress.failed(`a value that a lookup found makes the name of a bucket longer than ${MAX_BUCKET_NAME_BYTES} bytes`)
+    return undefined
+  }
 }
 
-function compileStep(plan: PlanContent, step: Step, at: { elements: number; outputs: number }, next: Run): Run {
+function compileStep(plan: PlanContent, program: Program, step: Step, at: { elements: number; outputs: number }, next: Run): Run {
   if ('filter' in step) {
-    const filter = compileExpression(step.filter)
+    const filter = compileExpression(step.filter, true)
     return (environment, progress, found) => {
       if (truth(filter(environment))) next(environment, progress, found)
     }
   }
   if ('each' in step) {
-    const evaluate = compileExpression(step.each.expr)
+    const { expr } = step.each
+    // Text that is no JSON finds nothing in a parameter query, like JSON that is no array; a stream reports it.
+    const how: Walk = program.failsRequest && step.each.how === 'request-array' ? 'request-list' : step.each.how
+    const elements = fixedElements(expr, how)
     return (environment, progress, found) => {
-      for (const element of walk(evaluate(environment), step.each.how)) {
+      for (const element of elements(environment)) {
         count(progress)
         environment.elements[at.elements] = element
         next(environment, progress, found)
@@ -85,12 +90,11 @@ function compileStep(plan: PlanContent, step: Step, at: { elements: number; outp
   }
   const lookup = plan.lookups[step.lookup]
   if (!lookup) throw new Error('the plan refers to a lookup that it does not have')
-  const keys = requestKeys(plan, step.keys)
-  const prefix = bucketPrefix(lookup)
+  const nameOf = requestNames(plan, bucketPrefix(lookup), step.keys)
   return (environment, progress, found) => {
-    const key = keyOf(keys, environment)
-    if (key === undefined) return
-    for (const row of lookupRows(progress, prefix + key) ?? []) {
+    const name = nameOf(environment, progress)
+    if (name === undefined) return
+    for (const row of lookupRows(progress, name) ?? []) {
       count(progress)
       environment.outputs[at.outputs] = row
       next(environment, progress, found)
@@ -98,36 +102,13 @@ function compileStep(plan: PlanContent, step: Step, at: { elements: number; outp
   }
 }
 
-function count(progress: Progress): void {
-  if (++progress.rounds > MAX_ROUNDS) throw tooMuch('combinations of parameter results', MAX_ROUNDS, null)
-}
-
-const tooMuch = (what: string, limit: number, setting: LimitSetting | null): RockpoolError => {
-  const remedy = `narrow the sync config${setting === null ? '' : `, or raise ${setting}`}`
-  return new RockpoolError('PSYNC_S2305', `this client has more than ${limit} ${what}: ${remedy}`, { details: { limit, setting } })
-}
-
-/** Rows of a lookup bucket, distinct and counted once; null when they are not known. */
-function lookupRows(progress: Progress, bucket: string): readonly (readonly Value[])[] | null {
-  const known = progress.lookups.get(bucket)
-  if (known !== undefined) return known
-  if (++progress.asked > progress.limits.lookupRows) throw tooMuch('lookups in one stream', progress.limits.lookupRows, 'MAX_LOOKUP_ROWS')
-  const texts = progress.rows(bucket)
-  let rows: (readonly Value[])[] | null = null
-  if (texts) {
-    const distinct = new Set(texts)
-    progress.counted += distinct.size
-    if (progress.counted > progress.limits.lookupRows) throw tooMuch('parameter results', progress.limits.lookupRows, 'MAX_LOOKUP_ROWS')
-    rows = Array.from(distinct, outputsOf)
-  }
-  progress.lookups.set(bucket, rows)
-  return rows
-}
-
-function outputsOf(text: string): Value[] {
-  const row = parseJson(text)
-  if (!Array.isArray(row)) throw new Error(`a lookup row is not a JSON array: ${text.slice(0, 60)}`)
-  return row.map(sqlValue)
+/** The elements of an array; of one that no loop changes they are found once. */
+function fixedElements(expr: Expr, how: Walk): (environment: Environment) => ReturnType<typeof walk> {
+  const evaluate = compileExpression(expr, true)
+  if (!isFixed(expr)) return (e) => walk(evaluate(e), how)
+  const key = `${how} ${canonical(expr)}`
+  const own = readsSubscription(expr)
+  return (e) => (e.memo ? e.memo.get(key, own, () => walk(evaluate(e), how)) : walk(evaluate(e), how))
 }
 
 interface Asked {
@@ -137,12 +118,20 @@ interface Asked {
   subscription: number | 'default'
 }
 
+/** A bucket and who asked for it: each reason once, found by what it says. */
+interface Reached {
+  bucket: DetailedResolution['buckets'][number]
+  subscriptions: Set<number | string>
+}
+
 /** What a resolution finds in more detail than clients are told. */
 export interface DetailedResolution extends Resolution {
   buckets: (ResolvedBucket & { program: string })[]
   errors: { definition: string; subscription: number | 'default'; message: string }[]
   /** The reference would fail the whole request: a bucket definition could not be evaluated. */
   failure: string | null
+  /** What it took: rounds of loops and evaluations, and lookups that were asked. */
+  work: { rounds: number; lookups: number }
 }
 
 export class RequestRun implements RequestProgram {
@@ -153,82 +142,119 @@ export class RequestRun implements RequestProgram {
   constructor(programs: readonly CompiledProgram[], context: RequestContext, limits: RequestLimits) {
     this.#context = context
     this.#limits = limits
-    this.#asked = programs.flatMap((program) => askedOf(program, context))
+    this.#asked = askedOf(programs, context)
   }
 
   resolve(rows: Rows): DetailedResolution {
-    const progress: Progress = { rows, lookups: new Map(), counted: 0, asked: 0, rounds: 0, limits: this.#limits }
-    const buckets = new Map<string, DetailedResolution['buckets'][number]>()
+    const buckets = new Map<string, Reached>()
     const streams: StreamEntry[] = []
+    const indexes = new Map<string, number>()
     const errors: DetailedResolution['errors'] = []
     let failure: string | null = null
+    const memo = new RequestMemo()
+    const values = requestValues(this.#context)
+    const progress: Progress = {
+      ...{ rows, lookups: new Map(), counted: 0, asked: 0, rounds: 0, limits: this.#limits },
+      failed: () => {},
+    }
     for (const asked of this.#asked) {
       const { program } = asked.program
-      let index = streams.findIndex((stream) => stream.name === program.name)
-      if (index < 0) index = streams.push({ name: program.name, is_default: program.automatic, errors: [] }) - 1
-      const reason: BucketReason = asked.subscription === 'default' ? { default: index } : { sub: asked.subscription }
-      const found: DetailedResolution['buckets'] = []
-      try {
-        this.#evaluate(asked, progress, (bucket) => found.push({ ...bucket, reasons: [reason], program: program.name }))
-      } catch (error) {
-        if (!(error instanceof EvaluationFailure) && !(error instanceof RangeError)) throw error
-        const message = `Error evaluating bucket ids: ${error.message}`
+      let index = indexes.get(program.name)
+      if (index === undefined) {
+        index = streams.push({ name: program.name, is_default: program.automatic, errors: [] }) - 1
+        indexes.set(program.name, index)
+      }
+      const stream = streams[index]
+      // The first failure is told; it costs only the buckets of its own alternative or query.
+      let told = false
+      progress.failed = (reason) => {
+        if (told) return
+        told = true
+        const message = `Error evaluating bucket ids: ${reason}`
         if (program.failsRequest) failure ??= message
         errors.push({ definition: program.name, subscription: asked.subscription, message })
-        streams[index]?.errors.push({ subscription: asked.subscription, message })
-        continue
+        stream?.errors.push({ subscription: asked.subscription, message })
       }
-      for (const bucket of found) merge(buckets, bucket)
+      memo.next()
+      const reason: BucketReason = asked.subscription === 'default' ? { default: index } : { sub: asked.subscription }
+      for (const bucket of this.#evaluate(asked, values, memo, progress)) {
+        merge(
+          buckets,
+          { ...bucket, reasons: [reason], program: program.name },
+          asked.subscription === 'default' ? `d${index}` : asked.subscription,
+        )
+      }
       if (buckets.size > this.#limits.buckets) throw tooMuch('buckets', this.#limits.buckets, 'MAX_BUCKETS')
     }
     const lookups = [...progress.lookups.keys()]
     return {
       lookups,
       need: lookups.filter((bucket) => progress.lookups.get(bucket) === null),
-      buckets: [...buckets.values()],
+      buckets: Array.from(buckets.values(), ({ bucket }) => bucket),
       streams,
       errors,
       failure,
+      work: { rounds: progress.rounds, lookups: progress.asked },
     }
   }
 
-  #evaluate(asked: Asked, progress: Progress, found: (bucket: Omit<ResolvedBucket, 'reasons'>) => void): void {
-    const environment = requestEnvironment(requestValues(this.#context, asked.parameters))
-    progress.asked = 0
+  /** The buckets of one evaluation, those of each alternative once. What an alternative found before it failed does not count. */
+  #evaluate(asked: Asked, values: RequestValues, memo: RequestMemo, progress: Progress): Omit<ResolvedBucket, 'reasons'>[] {
+    const own = asked.parameters === null ? values : subscriptionValues(values, asked.parameters)
+    const all: Omit<ResolvedBucket, 'reasons'>[] = []
     for (const variant of asked.program.variants) {
+      count(progress)
       const seen = new Set<string>()
-      variant.run(environment, progress, (key) => {
-        if (seen.has(key)) return
-        seen.add(key)
-        if (seen.size > this.#limits.buckets) throw tooMuch('buckets', this.#limits.buckets, 'MAX_BUCKETS')
-        found({ bucket: variant.bucket + key, definition: variant.definition, priority: asked.priority ?? variant.priority })
-      })
+      try {
+        variant.run(requestEnvironment(own, memo), progress, (bucket) => {
+          seen.add(bucket)
+          if (seen.size > this.#limits.buckets) throw tooMuch('buckets', this.#limits.buckets, 'MAX_BUCKETS')
+        })
+      } catch (error) {
+        if (!(error instanceof EvaluationFailure) && !(error instanceof RangeError)) throw error
+        progress.failed(error.message)
+        continue
+      }
+      for (const bucket of seen) all.push({ bucket, definition: variant.definition, priority: asked.priority ?? variant.priority })
     }
+    return all
   }
 }
 
 /** A bucket reached several ways: the most urgent priority, all reasons. */
-function merge<T extends ResolvedBucket>(buckets: Map<string, T>, bucket: T): void {
+function merge(buckets: Map<string, Reached>, bucket: Reached['bucket'], subscription: number | string): void {
   const known = buckets.get(bucket.bucket)
   if (!known) {
-    buckets.set(bucket.bucket, bucket)
+    buckets.set(bucket.bucket, { bucket, subscriptions: new Set([subscription]) })
     return
   }
-  known.priority = Math.min(known.priority, bucket.priority)
-  const texts = new Set(known.reasons.map((reason) => JSON.stringify(reason)))
-  known.reasons.push(...bucket.reasons.filter((reason) => !texts.has(JSON.stringify(reason))))
+  known.bucket.priority = Math.min(known.bucket.priority, bucket.priority)
+  if (known.subscriptions.has(subscription)) return
+  known.subscriptions.add(subscription)
+  known.bucket.reasons.push(...bucket.reasons)
 }
 
 /**
- * How often a program is evaluated for a request: once per subscription, and as default. Bucket definitions know no subscription
+ * How often programs are evaluated for a request: once per subscription, and as default. Bucket definitions know no subscription
  * parameters: to name one in a subscription asks for its default.
  */
-function askedOf(program: CompiledProgram, context: RequestContext): Asked[] {
-  const { name, automatic, alwaysDefault, failsRequest } = program.program
-  const subscribed = context.subscriptions.flatMap(({ stream, parameters, priority }, subscription): Asked[] =>
-    stream === name ? [{ program, parameters: parameters ?? {}, priority, subscription }] : [],
-  )
-  const byDefault = automatic && (context.includeDefaults || ((alwaysDefault || failsRequest) && subscribed.length > 0))
-  const explicit = failsRequest ? [] : subscribed
-  return byDefault ? [...explicit, { program, parameters: null, priority: null, subscription: 'default' }] : explicit
+function askedOf(programs: readonly CompiledProgram[], context: RequestContext): Asked[] {
+  const subscriptions = new Map<string, [number, RequestContext['subscriptions'][number]][]>()
+  for (const entry of context.subscriptions.entries()) {
+    const same = subscriptions.get(entry[1].stream)
+    if (same) same.push(entry)
+    else subscriptions.set(entry[1].stream, [entry])
+  }
+  return programs.flatMap((program): Asked[] => {
+    const { name, automatic, alwaysDefault, failsRequest } = program.program
+    const subscribed = subscriptions.get(name) ?? []
+    const byDefault = automatic && (context.includeDefaults || ((alwaysDefault || failsRequest) && subscribed.length > 0))
+    const explicit = (failsRequest ? [] : subscribed).map(([subscription, { parameters, priority }]): Asked => ({
+      program,
+      parameters: parameters ?? {},
+      priority,
+      subscription,
+    }))
+    return byDefault ? [...explicit, { program, parameters: null, priority: null, subscription: 'default' }] : explicit
+  })
 }

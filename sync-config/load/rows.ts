@@ -1,11 +1,13 @@
 import { ValueFailure, type DeferredValue, type SourceRow } from '../../protocol/values.ts'
-import { rowEnvironment, type Element, type Environment } from '../expressions/environment.ts'
-import { walk, type Walk } from '../expressions/elements.ts'
-import { compileExpression, type Evaluate } from '../expressions/evaluate.ts'
-import { columnText, EvaluationFailure, isNull, keyText, textForm, truth, type Value } from '../expressions/values.ts'
+import { rowEnvironment, type Environment } from '../expressions/environment.ts'
+import { compileExpression } from '../expressions/evaluate.ts'
+import { columnText, EvaluationFailure, isNull, textForm, type Value } from '../expressions/values.ts'
+import { MAX_BUCKET_NAME_BYTES } from '../limits.ts'
 import { bucketPrefix, definitionOf } from '../plan/plan.ts'
-import type { Branch, Column, DataQuery, Key, Lookup, LookupBranch, PlanContent, TablePattern } from '../plan/plan.ts'
+import type { Column, DataQuery, Lookup, LookupBranch, PlanContent, TablePattern } from '../plan/plan.ts'
 import type { BucketRow, EvaluatedRow, EvaluationError, TableName } from '../types.ts'
+import { branchReader, longName } from './keys.ts'
+import { RowBudget, RowTooMuch } from './row-budget.ts'
 
 /** Clients never see rows of lookups. */
 const LOOKUP_TYPE = 'lookup'
@@ -22,23 +24,76 @@ export interface Output {
   data: string
 }
 
-interface Reader {
+/** Takes what one query makes of a row. */
+class Sink {
+  readonly outputs: Output[] = []
+  readonly #reader: Reader
+  readonly #budget: RowBudget
+  readonly #errors: EvaluationError[]
+  readonly #repeats: boolean
+  #first: string | null = null
+  #all: Set<string> | null = null
+  #long = false
+
+  constructor(reader: Reader, budget: RowBudget, errors: EvaluationError[], repeats: boolean) {
+    this.#reader = reader
+    this.#budget = budget
+    this.#errors = errors
+    this.#repeats = repeats
+  }
+
+  /** Whether the output is to be made. `identity` tells outputs of the query apart. Throws RowTooMuch. */
+  wants(bucket: string, identity: string, data: string): boolean {
+    if (longName(bucket)) {
+      const message = `the name of a bucket would be longer than ${MAX_BUCKET_NAME_BYTES} bytes: the row is not in it`
+      if (!this.#long) this.#errors.push({ where: this.#reader.label, message })
+      this.#long = true
+      return false
+    }
+    if (this.#first === identity || this.#all?.has(identity)) return this.#repeats
+    this.#budget.take(this.#reader.plans, Buffer.byteLength(data), this.#reader.label)
+    if (this.#first === null) this.#first = identity
+    else (this.#all ??= new Set()).add(identity)
+    return true
+  }
+}
+
+interface Query {
   label: string
   table: TablePattern
-  read(environment: Environment, emit: (output: Output) => void): void
+  read(environment: Environment, sink: Sink): void
+}
+
+interface Reader extends Query {
+  /** Indexes of the plans that have it. */
+  plans: readonly number[]
 }
 
 /** The row side of a plan: which rows of which buckets a source row becomes. */
 export class RowEvaluator {
   readonly #readers: Reader[]
   readonly #options: PlanContent['values']
+  /** Outputs that are equal are all told, as the reference counts them. */
+  readonly #repeats: boolean
+  readonly #plans: number
   /** Readers by table: a config with many definitions costs a row nothing but those that match. */
   readonly #byTable = new Map<string, Reader[]>()
 
-  constructor(plan: PlanContent) {
+  /** `members`: the plans that `plan` was put together of. */
+  constructor(plan: PlanContent, members: readonly PlanContent[] = [plan]) {
     this.#options = plan.values
-    const data = plan.definitions.flatMap((definition) => definition.queries.map((query) => dataReader(bucketPrefix(definition), query)))
-    this.#readers = [...data, ...plan.lookups.map(lookupReader)]
+    this.#repeats = plan.copyTraps === true
+    this.#plans = members.length
+    const names = members.map(({ definitions, lookups }) => new Set([...definitions, ...lookups].map(bucketPrefix)))
+    const plansOf = (prefix: string): number[] => [...names.keys()].filter((i) => names[i]?.has(prefix))
+    const data = plan.definitions.flatMap((definition) => {
+      const prefix = bucketPrefix(definition)
+      return definition.queries.map((query) => ({ ...dataReader(prefix, query, this.#repeats), plans: plansOf(prefix) }))
+    })
+    this.#readers = [
+      ...data,
+      ...plan.lookups.map((lookup) => ({ ...lookupReader(lookup, this.#repeats), plans: plansOf(bucketPrefix(lookup)) })),
+    ]
   }
 
   readersOf(table: TableName, connection = 'default'): readonly Reader[] {
@@ -51,7 +106,7 @@ export class RowEvaluator {
     return found
   }
 
-  /** Every output, duplicates included. */
+  /** What the row is in which buckets. A row that takes too much is in none of a plan, and `errors` say so. */
   outputs(table: TableName, row: SourceRow, emit: (output: Output) => void, errors: EvaluationError[], connection = 'default'): void {
     const readers = this.readersOf(table, connection)
     if (readers.length === 0) return
@@ -64,18 +119,23 @@ export class RowEvaluator {
       return
     }
     const environment = rowEnvironment(table.schema, table.name, values)
-    for (const reader of readers) {
-      const outputs: Output[] = []
+    const budget = new RowBudget(this.#plans)
+    const made = readers.map((reader): Output[] => {
+      if (budget.exhausted(reader.plans)) return []
       environment.suffix = reader.table.wildcard ? table.name.slice(reader.table.name.length) : ''
+      const sink = new Sink(reader, budget, errors, this.#repeats)
       try {
-        reader.read(environment, (output) => outputs.push(output))
+        reader.read(environment, sink)
       } catch (error) {
         if (!(error instanceof EvaluationFailure) && !(error instanceof RangeError)) throw error
-        errors.push({ where: reader.label, message: error.message })
-        continue
+        if (!(error instanceof RowTooMuch)) errors.push({ where: reader.label, message: error.message })
+        return []
       }
-      outputs.forEach(emit)
-    }
+      return sink.outputs
+    })
+    errors.push(...budget.passed)
+    // A later query may have taken too much: then what the earlier ones made does not count either.
+    for (const [i, { plans }] of readers.entries()) if (!budget.exhausted(plans)) made[i]?.forEach(emit)
   }
 
   evaluate(table: TableName, row: SourceRow): EvaluatedRow {
@@ -125,67 +185,14 @@ function resolveColumn(name: string, value: DeferredValue, options: PlanContent[
   }
 }
 
-interface CompiledKey {
-  evaluate: Evaluate
-  nulls: boolean
-}
-
-export const compileKeys = (keys: readonly Key[]): CompiledKey[] =>
-  keys.map(({ expr, nulls }) => ({ evaluate: compileExpression(expr), nulls }))
-
-/** JSON array of a key, or undefined when a part cannot be one. */
-export function keyOf(keys: readonly CompiledKey[], environment: Environment): string | undefined {
-  let out = '['
-  for (let i = 0; i < keys.length; i++) {
-    const key = keys[i]
-    if (!key) break
-    const value = key.evaluate(environment)
-    if (isNull(value) && !key.nulls) return undefined
-    const text = keyText(value)
-    if (text === undefined) return undefined
-    out += i === 0 ? text : `,${text}`
-  }
-  return `${out}]`
-}
-
-/** Calls `found` for every combination of elements that passes the filter, with the key. */
-function branchReader(branch: Branch): (environment: Environment, found: (key: string) => void) => void {
-  const each = branch.each.map(({ expr, how }): { evaluate: Evaluate; how: Walk } => ({ evaluate: compileExpression(expr), how }))
-  const filter = branch.filter && compileExpression(branch.filter)
-  const keys = compileKeys(branch.keys)
-  const finish = (environment: Environment, found: (key: string) => void): void => {
-    if (filter && !truth(filter(environment))) return
-    const key = keyOf(keys, environment)
-    if (key !== undefined) found(key)
-  }
-  if (each.length === 0) return finish
-  return (environment, found) => {
-    const descend = (n: number): void => {
-      const walked = each[n]
-      if (!walked) return finish(environment, found)
-      for (const element of walk(walked.evaluate(environment), walked.how)) {
-        environment.elements[n] = element
-        descend(n + 1)
-      }
-    }
-    const before: Element[] = environment.elements
-    environment.elements = []
-    try {
-      descend(0)
-    } finally {
-      environment.elements = before
-    }
-  }
-}
-
-function dataReader(prefix: string, query: DataQuery): Reader {
-  const branches = query.branches.map(branchReader)
+function dataReader(prefix: string, query: DataQuery, repeats: boolean): Query {
+  const branches = query.branches.map((branch) => branchReader(branch, { repeats }))
   const columns = compileColumns(query.columns)
   const definition = definitionOf(prefix)
   return {
     label: query.label,
     table: query.table,
-    read(environment, emit) {
+    read(environment, sink) {
       let body: { values: [string, Value][]; data: string; id: string } | undefined
       for (const branch of branches) {
         branch(environment, (key) => {
@@ -193,8 +200,10 @@ function dataReader(prefix: string, query: DataQuery): Reader {
             const values = columns(environment)
             body = { values, data: dataText(values), id: objectId(values) }
           }
-          emit({
-            bucket: prefix + key,
+          const bucket = prefix + key
+          if (!sink.wants(bucket, key, body.data)) return
+          sink.outputs.push({
+            bucket,
             definition,
             objectType: query.output ?? environment.table,
             objectId: body.id,
@@ -207,23 +216,25 @@ function dataReader(prefix: string, query: DataQuery): Reader {
   }
 }
 
-function lookupReader(lookup: Lookup): Reader {
+function lookupReader(lookup: Lookup, repeats: boolean): Query {
   const branches = lookup.branches.map((branch: LookupBranch) => ({
-    read: branchReader(branch),
-    outputs: branch.outputs.map(compileExpression),
+    read: branchReader(branch, { outputs: branch.outputs, repeats }),
+    outputs: branch.outputs.map((output) => compileExpression(output)),
   }))
   const prefix = bucketPrefix(lookup)
   const definition = definitionOf(prefix)
   return {
     label: lookup.label,
     table: lookup.table,
-    read(environment, emit) {
+    read(environment, sink) {
       for (const { read, outputs } of branches) {
         read(environment, (key) => {
           const texts = outputs.map((output) => columnText(output(environment)) ?? 'null')
           const data = `[${texts.join(',')}]`
           // The outputs are the identity: several outputs of one source row stay apart, equal ones are one.
-          emit({ bucket: prefix + key, definition, objectType: LOOKUP_TYPE, objectId: data, values: null, data })
+          const bucket = prefix + key
+          if (!sink.wants(bucket, `${key}${data}`, data)) return
+          sink.outputs.push({ bucket, definition, objectType: LOOKUP_TYPE, objectId: data, values: null, data })
         })
       }
     },

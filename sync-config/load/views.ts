@@ -4,9 +4,7 @@ import { bool, type Value } from '../expressions/values.ts'
 import type { RequestContext } from '../types.ts'
 
 const memberOf = (object: unknown, name: string): unknown =>
-  typeof object === 'object' && object !== null && Object.hasOwn(object, name)
-    ? Object.entries(object).find(([key]) => key === name)?.[1]
-    : undefined
+  typeof object === 'object' && object !== null && Object.hasOwn(object, name) ? Reflect.get(object, name) : undefined
 
 /** Text view: numbers are REAL; nested values JSON text. */
 function textView(value: unknown): Value {
@@ -28,15 +26,21 @@ function valueView(value: unknown): Value {
   return textView(value)
 }
 
-/** The values that expressions see of a request; `subscription` null = the default evaluation. */
-export function requestValues(context: RequestContext, subscription: Record<string, unknown> | null): RequestValues {
+/** The values that expressions see of a request, without those of a subscription: for the default evaluation. */
+export function requestValues(context: RequestContext): RequestValues {
   const token = memberOf(context.claims, 'parameters')
   return {
     sub: textView(memberOf(context.claims, 'sub')),
     tokenSub: valueView(memberOf(context.claims, 'sub')),
     jwt: jsonText(context.claims),
     connection: jsonText(context.parameters),
-    subscription: subscription === null ? null : jsonText(subscription),
+    subscription: null,
     member: (of, name) => valueView(memberOf(of === 'token' ? token : context.parameters, name)),
   }
 }
+
+/** The values for a subscription with parameters of its own. */
+export const subscriptionValues = (request: RequestValues, parameters: Record<string, unknown>): RequestValues => ({
+  ...request,
+  subscription: jsonText(parameters),
+})

@@ -96,10 +96,13 @@ export const FINDING_CODES = {
   'too-many-disjuncts': 'ORs multiply out to more than MAX_DISJUNCTS',
   'too-many-buckets': 'a stream of more than MAX_BUCKETS_PER_STREAM kinds of buckets',
   'plan-work': 'planning takes too much work for the length of the file',
+  'unbounded-array': 'a row goes into one bucket for each element of an array, however long it is (warning)',
+  'lookup-without-key': 'a lookup that no value of the request narrows: every client reads all of it (warning)',
   // Access
   'dangerous-parameter': 'the client alone decides what it gets (warning)',
   'null-matches-null': 'NULL equals NULL here (warning)',
   'negated-request': 'a condition says only what the client must not be, so who lacks the value passes (warning)',
+  'renewed-claim': 'iat, exp, nbf and jti are other values in every token, so each would have buckets of its own',
   'auto-subscribe-parameters': 'subscription parameters of a stream that needs no subscription (warning)',
 } as const
 
