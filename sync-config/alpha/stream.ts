@@ -199,13 +199,14 @@ class AlphaFilter {
   #subquery(node: ExprBinary, select: SelectFromStatement): Variant[] | null {
     if (node.op === '=') return this.#refuse('A subquery can only stand on the right side of IN or &&.', select)
     const left = this.#builder.build(node.left)
-    const subquery = compileSubquery(this.#context, this.#builder.sql, select, this.#stream)
+    const ofRequest = left !== null && usesRequest(left) && !usesRow(left) && node.op === 'IN'
+    const subquery = compileSubquery(this.#context, this.#builder.sql, select, this.#stream, ofRequest ? left : null)
     if (!left || !subquery) return null
     if (usesRow(left) && !usesRequest(left))
       return empty({
         matches: [{ row: node.op === '&&' ? overlapArray(left) : left, rowArray: node.op === '&&', asked: { subquery }, node }],
       })
-    if (usesRequest(left) && !usesRow(left) && node.op === 'IN') return empty({ exists: [{ asked: left, subquery }] })
+    if (ofRequest) return empty({ exists: [{ asked: left, subquery }] })
     return this.#refuse('The left side of a subquery must be a value of the row or of the request.', node)
   }
 

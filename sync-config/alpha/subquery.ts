@@ -23,8 +23,17 @@ interface Comparison {
   array: boolean
 }
 
-/** `SELECT column FROM table WHERE …`: one table, one column, ANDs only, and it must depend on the request. */
-export function compileSubquery(context: Context, sql: Sql, select: SelectFromStatement, stream: string): Subquery | null {
+/**
+ * `SELECT column FROM table WHERE …`: one table, one column, ANDs only, and it must depend on the request. `wanted`: the value of the request that it
+ * must find, on which it depends if on nothing else.
+ */
+export function compileSubquery(
+  context: Context,
+  sql: Sql,
+  select: SelectFromStatement,
+  stream: string,
+  wanted: Expr | null,
+): Subquery | null {
   if (!sql.clauses(select, false)) return null
   const table = singleTable(sql, select, context.defaultSchema)
   if (!table) return null
@@ -86,6 +95,7 @@ export function compileSubquery(context: Context, sql: Sql, select: SelectFromSt
   const readable = select.where ? read(select.where) : true
   if (!readable || !output) return null
   if (usesRequest(output)) return refuse('The column of a subquery must be a value of its table.', column.expr)
+  if (wanted && comparisons.length + requests.length === 0) comparisons.push({ row: output, rowArray: false, asked: wanted, array: false })
   if (comparisons.length + requests.length === 0)
     return refuse('A subquery must depend on the request: compare a column with auth.user_id() or the like.', select)
   return lower(context, stream, table.pattern, { output, filters, requests, comparisons })
