@@ -1,53 +1,100 @@
 import { DatabaseSync, type StatementSync } from 'node:sqlite'
-import type { Sqlite } from './core/sqlite.ts'
+import { ProblemError, sqliteCode } from './core/problem.ts'
+import type { Sqlite, Statements } from './core/sqlite.ts'
+import { checkSingle, mayDo, mayRun, refused } from './core/statements.ts'
 import type { Row, SqlValue } from './types.ts'
 
 const CACHED_STATEMENTS = 200
+/** Another process may just be closing the file. */
+const BUSY_MS = 5_000
 
-/** `node:sqlite` as the core wants it. `path` is a file or `:memory:`. */
+const SQLITE_BUSY = 5
+const SQLITE_AUTH = 23
+
+/**
+ * `node:sqlite` as the core wants it. `path` is a file or `:memory:`. The file is locked for this process as long as it is open: two
+ * engines on one file would both number, upload and apply. `synchronous = FULL`, because with NORMAL a power cut takes back the last commits
+ * of a WAL, and with them numbers of transactions that have been uploaded.
+ */
 export function openNodeSqlite(path: string): Sqlite {
   const db = new DatabaseSync(path)
-  db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA temp_store = MEMORY; PRAGMA busy_timeout = 5000')
-  const statements = new Map<string, StatementSync>()
-
-  function prepare(sql: string): StatementSync {
-    let statement = statements.get(sql)
-    if (statement) return statement
-    statement = db.prepare(sql)
-    if (statements.size >= CACHED_STATEMENTS) {
-      for (const oldest of statements.keys()) {
-        statements.delete(oldest)
-        break
-      }
-    }
-    statements.set(sql, statement)
-    return statement
+  try {
+    db.exec(`PRAGMA busy_timeout = ${BUSY_MS}; PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL`)
+    db.exec('PRAGMA synchronous = FULL; PRAGMA secure_delete = ON; PRAGMA temp_store = MEMORY')
+    db.exec('BEGIN EXCLUSIVE; COMMIT')
+  } catch (error) {
+    db.close()
+    if (sqliteCode(error) !== SQLITE_BUSY) throw error
+    throw new ProblemError('storage_locked', `another process has ${path} open`, { cause: error })
   }
+  // Before Node 24.10 there is no authorizer.
+  const canJudge = typeof db.setAuthorizer === 'function'
+  let judging = false
+  if (canJudge) db.setAuthorizer((action, table, _, __, by) => (!judging || mayDo(action, table, by) ? 0 : 1))
 
-  return {
-    all(sql, params = []) {
-      const statement = prepare(sql)
-      try {
-        return plain(statement.all(...params))
-      } catch (error) {
-        // Integers beyond 2^53 throw unless they are asked for as bigints, which makes bigints of all of them.
-        if (!isOutOfRange(error)) throw error
-        statement.setReadBigInts(true)
-        try {
-          return plain(statement.all(...params)).map(narrowBigInts)
-        } finally {
-          statement.setReadBigInts(false)
+  function statements(own: boolean): Statements & { clear(): void } {
+    const prepared = new Map<string, StatementSync>()
+
+    function prepare(sql: string): StatementSync {
+      let statement = prepared.get(sql)
+      if (statement) return statement
+      if (!own && !canJudge && !mayRun(sql)) throw refused()
+      statement = db.prepare(sql)
+      checkSingle(sql, statement.sourceSQL)
+      if (prepared.size >= CACHED_STATEMENTS) {
+        for (const oldest of prepared.keys()) {
+          prepared.delete(oldest)
+          break
         }
       }
-    },
-    run(sql, params = []) {
-      return Number(prepare(sql).run(...params).changes)
-    },
+      prepared.set(sql, statement)
+      return statement
+    }
+
+    /** SQLite compiles a statement again when the schema has changed, so it is judged while it runs too. */
+    function judged<T>(work: () => T): T {
+      judging = !own
+      try {
+        return work()
+      } catch (error) {
+        throw sqliteCode(error) === SQLITE_AUTH ? refused(error) : error
+      } finally {
+        judging = false
+      }
+    }
+
+    return {
+      all: (sql, params = []) =>
+        judged(() => {
+          const statement = prepare(sql)
+          try {
+            return plain(statement.all(...params))
+          } catch (error) {
+            // Integers beyond 2^53 throw unless they are asked for as bigints, which makes bigints of all of them.
+            if (!isOutOfRange(error)) throw error
+            statement.setReadBigInts(true)
+            try {
+              return plain(statement.all(...params)).map(narrowBigInts)
+            } finally {
+              statement.setReadBigInts(false)
+            }
+          }
+        }),
+      run: (sql, params = []) => judged(() => Number(prepare(sql).run(...params).changes)),
+      clear: () => prepared.clear(),
+    }
+  }
+
+  const own = statements(true)
+  const application = statements(false)
+  return {
+    ...{ all: own.all, run: own.run, application },
     exec(script) {
       db.exec(script)
     },
     close() {
-      statements.clear()
+      own.clear()
+      application.clear()
       db.close()
     },
   }

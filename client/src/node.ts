@@ -1,5 +1,5 @@
 import { Engine } from './core/engine.ts'
-import { openNodeSqlite } from './node-sqlite.ts'
+import { openFile } from './node-file.ts'
 import type { NodeSyncOptions, SyncDatabase } from './types.ts'
 
 export type * from './types.ts'
@@ -7,5 +7,14 @@ export type * from './types.ts'
 /** Opens a local database in a file and keeps it in step. */
 export async function openSync(options: NodeSyncOptions): Promise<SyncDatabase> {
   const path = options.path ?? `${options.name ?? 'rockpool'}.db`
-  return new Engine(openNodeSqlite(path), options, path === ':memory:' ? 'memory' : 'file')
+  const { db, storage } = openFile(path)
+  let engine: Engine
+  try {
+    engine = new Engine(db, options, storage)
+  } catch (error) {
+    db.close()
+    throw error
+  }
+  await engine.opened
+  return engine
 }

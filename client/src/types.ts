@@ -42,6 +42,13 @@ export interface SyncOptions {
   schema: Schema
   /** A token for the sync service and the uploader; asked again when it is about to expire. Throw when nobody is signed in. */
   auth: () => Promise<string> | string
+  /**
+   * Who works with this database. It belongs to the first user who opens it, and nobody else reads it or sends its writes. Without this option it belongs to
+   * the subject of the first token, and opening it waits for a token, for a few seconds at most.
+   */
+  user?: string
+  /** How `user` is found in a token. Default: its `sub`. */
+  subject?: (claims: Record<string, unknown>) => string
   /** Names the local database of this origin. Default `rockpool`. */
   name?: string
   /** Where the built-in uploader posts transactions. Without it and without `upload`, writes wait in the queue. */
@@ -52,10 +59,12 @@ export interface SyncOptions {
   parameters?: Record<string, unknown>
   /** Default true: connect as soon as the database is open. */
   connect?: boolean
+  /** Default false: `http://` is refused except on this machine, because the token and all rows would cross the network in plain text. */
+  allowHttp?: boolean
 }
 
 export interface SyncProblem {
-  /** A stable code: the server's (`PSYNC_…`, `ROCKPOOL_…`) or one of ours (`network`, `auth`, `checksum`, `protocol`, `storage`). */
+  /** A stable code: the server's (`PSYNC_…`, `ROCKPOOL_…`) or one of ours (`docs/client.md` lists them). */
   code: string
   message: string
 }
@@ -77,6 +86,8 @@ export type SyncState =
   | { state: 'needs-auth'; error: SyncProblem }
   /** `retryAt`: milliseconds since 1970. */
   | { state: 'error'; error: SyncProblem; retryAt: number }
+  /** By `close`, `signOut` or `wipe`, in this tab or another. */
+  | { state: 'closed' }
 
 export type Status = SyncState & {
   /** Local transactions that the server has not accepted yet. */
@@ -87,8 +98,12 @@ export type Status = SyncState & {
   failedWrites: number
   /** When a whole checkpoint was last applied, or was known to be current; milliseconds since 1970. */
   lastSyncedAt: number | null
+  /** Why the last upload was not decided; it is tried again. Null when there is nothing to complain about. */
+  uploadError: SyncProblem | null
   /** `memory`: nothing survives a reload, because this browser (or private window) has no OPFS. */
   storage: 'opfs' | 'memory' | 'file'
+  /** A damaged database was found, is kept as a file, and another one was begun: `storage_corrupt`, with the name of the file. */
+  setAside: SyncProblem | null
 }
 
 export interface FailedWrite {
@@ -102,6 +117,8 @@ export interface FailedWrite {
 export interface WriteTransaction {
   /** Runs one statement; `changes` counts its rows. */
   execute(sql: string, params?: readonly SqlParam[]): Promise<{ changes: number }>
+  /** Runs one statement with each list of parameters: one message instead of many. `changes` counts all rows. */
+  executeBatch(sql: string, params: readonly (readonly SqlParam[])[]): Promise<{ changes: number }>
   /** Reads, and sees what this transaction wrote. */
   query<T extends object = Row>(sql: string, params?: readonly SqlParam[]): Promise<T[]>
 }
@@ -117,6 +134,16 @@ export interface WaitOptions {
   signal?: AbortSignal
   /** Milliseconds. */
   timeout?: number
+}
+
+export interface SignOutOptions extends WaitOptions {
+  /**
+   * What happens to writes that the server has not accepted, refused ones among them. `refuse` (the default): the sign-out is refused with the code `unsent`.
+   * `wait`: they are uploaded first, by `signal` and `timeout`. `discard`: they are deleted.
+   */
+  unsent?: 'refuse' | 'wait' | 'discard'
+  /** Closes the database and keeps everything in it, for the same user. */
+  keepRows?: boolean
 }
 
 /** A local database that is kept in step. */
@@ -135,7 +162,7 @@ export interface SyncDatabase {
   ): () => void
   /**
    * Runs one local transaction; its changes are visible at once and uploaded together. Inside, use `tx` and not `db`: everything
-   * else waits for the transaction to end. It is rolled back when `change` throws or pauses for more than 10 seconds.
+   * else waits for the transaction to end. It is rolled back when `change` throws, pauses for more than 10 seconds, or takes more than 2 minutes.
    */
   write<T>(change: (tx: WriteTransaction) => T | Promise<T>): Promise<T>
   /** A new object whenever something changed. */
@@ -149,10 +176,16 @@ export interface SyncDatabase {
   failedWrites(): Promise<FailedWrite[]>
   /** Forgets a failed write; without an id all of them. */
   dismissFailedWrites(transactionId?: number): Promise<void>
+  /** Puts a failed write at the end of the queue, as a new transaction. */
+  retryFailedWrite(transactionId: number): Promise<void>
   /** Goes offline: no stream, no uploads, until `connect`. */
   disconnect(): Promise<void>
   /** Goes online; when it is already, tries again at once. */
   connect(): Promise<void>
+  /** Deletes the local database of this user, in all tabs, and closes it. What is unsent is not deleted unasked. */
+  signOut(options?: SignOutOptions): Promise<void>
+  /** Deletes the local database, whosever it is and whatever is unsent, in all tabs, and closes it. */
+  wipe(): Promise<void>
   close(): Promise<void>
 }
 

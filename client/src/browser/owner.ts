@@ -1,7 +1,12 @@
-import { Engine } from '../core/engine.ts'
+import type { Engine } from '../core/engine.ts'
 import { ProblemError, problemOf } from '../core/problem.ts'
+import { otherUser } from '../core/user.ts'
+import { within } from '../core/within.ts'
 import type { WriteTransaction } from '../types.ts'
 import { tabLock, type Call, type OwnerMessage, type TabMessage } from './messages.ts'
+
+/** So long a database that was signed out of is kept from being opened again by tabs that have not heard of it. */
+const LEAVE_MS = 5_000
 
 interface OpenWrite {
   tab: string
@@ -9,22 +14,32 @@ interface OpenWrite {
   end(error: Error | null): Promise<unknown>
 }
 
+export interface OwnerOptions {
+  engine: Engine
+  channel: BroadcastChannel
+  name: string
+  /** The tab of this worker. */
+  tab: string
+}
+
 /** Serves the calls of all tabs from one engine. */
 export class Owner {
-  readonly #engine: Engine
-  readonly #channel: BroadcastChannel
-  readonly #name: string
+  /** Resolves when the database is closed and every other tab has heard of it. */
+  readonly over: Promise<void>
+  readonly #with: OwnerOptions
   readonly #id = crypto.randomUUID()
-  readonly #tabs = new Set<string>()
+  /** Each with a promise that resolves when the tab has gone. */
+  readonly #tabs = new Map<string, Promise<void>>()
   /** `tab live` → the function that ends it. */
   readonly #lives = new Map<string, () => void>()
-  readonly #writes = new Map<number, OpenWrite>()
+  readonly #writes = new Map<string, OpenWrite>()
   #lastWrite = 0
+  #end: () => void = () => {}
 
-  constructor(engine: Engine, channel: BroadcastChannel, name: string) {
-    this.#engine = engine
-    this.#channel = channel
-    this.#name = name
+  constructor(options: OwnerOptions) {
+    const { engine, channel } = options
+    this.#with = options
+    this.over = new Promise((resolve) => (this.#end = resolve))
     channel.addEventListener('message', ({ data }: MessageEvent<TabMessage>) => {
       if (data.to === 'owner') this.#receive(data)
     })
@@ -34,25 +49,31 @@ export class Owner {
     this.#tellStatus()
   }
 
-  #tellStatus(): void {
-    this.#send({ to: 'tab', owner: this.#id, status: this.#engine.status })
+  /** To all tabs, or to one. */
+  #tellStatus(tab?: string): void {
+    const { engine } = this.#with
+    if (engine.status.state === 'closed') return
+    this.#send({ to: 'tab', owner: this.#id, status: engine.status, user: engine.user, ...(tab === undefined ? {} : { tab }) })
   }
 
   #receive(message: TabMessage): void {
     this.#watch(message.tab)
-    if ('hello' in message) {
-      this.#send({ to: 'tab', tab: message.tab, owner: this.#id, status: this.#engine.status })
-      return
-    }
-    const { tab, id, request } = message
-    this.#answer(tab, request).then(
+    if ('hello' in message) return this.#tellStatus(message.tab)
+    if ('wake' in message) return this.#with.engine.wake()
+    if (message.owner !== this.#id) return
+    const { tab, id } = message
+    this.#answer(message).then(
       (result) => this.#send({ to: 'tab', tab, id, result }),
       (error: unknown) => this.#send({ to: 'tab', tab, id, problem: problemOf(error, 'storage') }),
     )
   }
 
-  async #answer(tab: string, request: Call): Promise<unknown> {
-    const engine = this.#engine
+  async #answer({ tab, user, request }: Extract<TabMessage, { request: Call }>): Promise<unknown> {
+    const { engine } = this.#with
+    if (request.call === 'wipe') return this.#closing(() => engine.wipe(), true)
+    if (request.call === 'signOut') return this.#closing(() => engine.signOut(request.options), request.options.keepRows !== true)
+    // What a tab of another user may do ends here.
+    if (user !== null && engine.user !== null && user !== engine.user) throw otherUser()
     switch (request.call) {
       case 'query':
         return engine.query(request.sql, request.params)
@@ -61,19 +82,25 @@ export class Owner {
       case 'unlive':
         return this.#endLive(`${tab} ${request.live}`)
       case 'begin':
-        return this.#begin(tab)
+        return this.#begin(tab, request.write)
       case 'execute':
-        return this.#write(request.tx).tx.execute(request.sql, request.params)
+        return this.#write(tab, request.tx).tx.execute(request.sql, request.params)
+      case 'executeBatch':
+        return this.#write(tab, request.tx).tx.executeBatch(request.sql, request.params)
       case 'read':
-        return this.#write(request.tx).tx.query(request.sql, request.params)
+        return this.#write(tab, request.tx).tx.query(request.sql, request.params)
       case 'commit':
-        return this.#write(request.tx).end(null)
+        return this.#write(tab, request.tx).end(null)
       case 'rollback':
-        return this.#write(request.tx).end(new ProblemError('storage', 'rolled back'))
+        return this.#write(tab, request.tx).end(new ProblemError('storage', 'rolled back'))
+      case 'fate':
+        return engine.wasStored(request.write)
       case 'failedWrites':
         return engine.failedWrites()
       case 'dismiss':
         return engine.dismissFailedWrites(request.id)
+      case 'retry':
+        return engine.retryFailedWrite(request.id)
       case 'connect':
         return engine.connect()
       case 'disconnect':
@@ -81,34 +108,34 @@ export class Owner {
     }
   }
 
-  /** Answers its number once the transaction has begun. */
-  #begin(tab: string): Promise<number> {
-    const number = ++this.#lastWrite
+  /** Answers its name once the transaction has begun. It is no name of another owner's transaction, and no other tab's. */
+  #begin(tab: string, write: string): Promise<string> {
+    const name = `${this.#id} ${++this.#lastWrite}`
     return new Promise((begun, failed) => {
       const end = Promise.withResolvers<void>()
-      const done = this.#engine.write(async (tx) => {
+      const done = this.#with.engine.write(async (tx) => {
         const finish = (error: Error | null): Promise<unknown> => {
           if (error) end.reject(error)
           else end.resolve()
           return error ? done.catch(() => null) : done
         }
-        this.#writes.set(number, { tab, tx, end: finish })
-        begun(number)
+        this.#writes.set(name, { tab, tx, end: finish })
+        begun(name)
         await end.promise
-      })
-      done.catch(failed).finally(() => this.#writes.delete(number))
+      }, write)
+      done.catch(failed).finally(() => this.#writes.delete(name))
     })
   }
 
-  #write(tx: number): OpenWrite {
+  #write(tab: string, tx: string): OpenWrite {
     const write = this.#writes.get(tx)
-    if (!write) throw new ProblemError('storage', 'this transaction is over')
+    if (write?.tab !== tab) throw new ProblemError('storage', 'this transaction is over')
     return write
   }
 
   #startLive(tab: string, live: number, sql: string, params: Extract<Call, { call: 'live' }>['params']): void {
     this.#endLive(`${tab} ${live}`)
-    const end = this.#engine.live(
+    const end = this.#with.engine.live(
       sql,
       params,
       (rows) => this.#send({ to: 'tab', tab, live, rows }),
@@ -125,15 +152,29 @@ export class Owner {
   /** The tab's lock is ours when the tab has gone. */
   #watch(tab: string): void {
     if (this.#tabs.has(tab)) return
-    this.#tabs.add(tab)
-    void navigator.locks.request(tabLock(this.#name, tab), async () => {
+    const gone = navigator.locks.request(tabLock(this.#with.name, tab), async () => {
       this.#tabs.delete(tab)
       for (const name of [...this.#lives.keys()]) if (name.startsWith(`${tab} `)) this.#endLive(name)
       for (const write of this.#writes.values()) if (write.tab === tab) await write.end(new ProblemError('storage', 'the tab has gone'))
     })
+    this.#tabs.set(tab, gone)
+  }
+
+  /** All tabs end with the database. This worker keeps its lock until they have: their workers would open the file again. */
+  async #closing(close: () => Promise<void>, wiped: boolean): Promise<void> {
+    await close()
+    void (async () => {
+      // The answer first.
+      await new Promise((resolve) => setTimeout(resolve))
+      this.#send({ to: 'tab', closed: true, of: this.#with.tab, owner: this.#id, wiped })
+      const others = [...this.#tabs].flatMap(([tab, gone]) => (tab === this.#with.tab ? [] : [gone]))
+      const late = (): ProblemError => new ProblemError('storage', 'a tab does not go')
+      await within(Promise.all(others), LEAVE_MS, late).catch(() => {})
+      this.#end()
+    })()
   }
 
   #send(message: OwnerMessage): void {
-    this.#channel.postMessage(message)
+    this.#with.channel.postMessage(message)
   }
 }

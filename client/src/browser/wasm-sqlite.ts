@@ -1,85 +1,111 @@
-import sqlite3InitModule, { type Database, type PreparedStatement } from '@sqlite.org/sqlite-wasm'
-import type { Sqlite } from '../core/sqlite.ts'
+import type { Database, PreparedStatement, Sqlite3Static } from '@sqlite.org/sqlite-wasm'
+import { ProblemError, sqliteCode } from '../core/problem.ts'
+import type { Sqlite, Statements } from '../core/sqlite.ts'
+import { checkSingle, mayDo, refused } from '../core/statements.ts'
 import type { Row, SqlValue } from '../types.ts'
+import { lastHandleError } from './handle-errors.ts'
 
 const CACHED_STATEMENTS = 200
-/** The worker of a tab that has just gone holds its files for a moment. */
-const OPEN_TRIES = 20
-const OPEN_WAIT_MS = 100
+const SQLITE_IOERR = 10
+const SQLITE_AUTH = 23
 
-/** SQLite in this worker (`sqlite3.wasm` lies beside its script), in a file of the origin's private file system; in memory where there is none (private windows, old browsers). */
-export async function openWasmSqlite(name: string): Promise<{ db: Sqlite; storage: 'opfs' | 'memory' }> {
-  const sqlite3 = await sqlite3InitModule()
-  if (typeof navigator.storage?.getDirectory !== 'function') return { db: wrap(new sqlite3.oo1.DB(':memory:')), storage: 'memory' }
-  for (let attempt = 1; ; attempt++) {
-    try {
-      const pool = await sqlite3.installOpfsSAHPoolVfs({ name: `rockpool-${name}`, directory: `/rockpool-${name}` })
-      const database = new pool.OpfsSAHPoolDb(`/${name}.db`)
-      database.exec('PRAGMA locking_mode = exclusive; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA temp_store = MEMORY')
-      return { db: wrap(database), storage: 'opfs' }
-    } catch (error) {
-      if (attempt >= OPEN_TRIES) {
-        console.warn('rockpool: the private file system cannot be used; nothing survives a reload', error)
-        return { db: wrap(new sqlite3.oo1.DB(':memory:')), storage: 'memory' }
-      }
-      await new Promise((resolve) => setTimeout(resolve, OPEN_WAIT_MS))
-    }
-  }
-}
+/** SQLite's wasm build as the core wants it. `fatal`: the instance is broken, whatever is called next. */
+export function wrap(sqlite3: Sqlite3Static, database: Database, fatal: (error: Error) => void = () => {}): Sqlite {
+  const { capi } = sqlite3
+  let judging = false
+  capi.sqlite3_set_authorizer(
+    database,
+    (_, action, table, __, ___, by) => (!judging || mayDo(action, table === 0 ? null : table, by === 0 ? null : by) ? 0 : 1),
+    0,
+  )
 
-function wrap(database: Database): Sqlite {
-  const statements = new Map<string, PreparedStatement>()
+  function statements(own: boolean): Statements & { finalize(): void } {
+    const prepared = new Map<string, PreparedStatement>()
 
-  function prepare(sql: string): PreparedStatement {
-    const known = statements.get(sql)
-    if (known) return known
-    const statement = database.prepare(sql)
-    for (const [oldest, old] of statements) {
-      if (statements.size < CACHED_STATEMENTS) break
-      old.finalize()
-      statements.delete(oldest)
-    }
-    statements.set(sql, statement)
-    return statement
-  }
-
-  function bound(sql: string, params: readonly SqlValue[]): PreparedStatement {
-    const statement = prepare(sql)
-    if (params.length > 0) statement.bind([...params])
-    return statement
-  }
-
-  return {
-    all(sql, params = []) {
-      const statement = bound(sql, params)
+    function prepare(sql: string): PreparedStatement {
+      const known = prepared.get(sql)
+      if (known) return known
+      const statement = database.prepare(sql)
       try {
-        const rows: Row[] = []
-        while (statement.step()) {
-          const row: Row = {}
-          for (const [i, name] of statement.getColumnNames().entries()) row[name] = statement.get(i) as SqlValue
-          rows.push(row)
+        checkSingle(sql, capi.sqlite3_sql(statement))
+      } catch (error) {
+        statement.finalize()
+        throw error
+      }
+      for (const [oldest, old] of prepared) {
+        if (prepared.size < CACHED_STATEMENTS) break
+        old.finalize()
+        prepared.delete(oldest)
+      }
+      prepared.set(sql, statement)
+      return statement
+    }
+
+    /** Runs it, judged while it is compiled, which SQLite does again when the schema has changed. */
+    function run<T>(sql: string, params: readonly SqlValue[], work: (statement: PreparedStatement) => T): T {
+      judging = !own
+      try {
+        const statement = prepare(sql)
+        try {
+          if (params.length > 0) statement.bind([...params])
+          return work(statement)
+        } finally {
+          statement.reset(true)
         }
-        return rows
+      } catch (error) {
+        throw translated(error, fatal)
       } finally {
-        statement.reset(true)
+        judging = false
       }
-    },
-    run(sql, params = []) {
-      const statement = bound(sql, params)
-      try {
-        while (statement.step());
-        return database.changes()
-      } finally {
-        statement.reset(true)
-      }
-    },
+    }
+
+    return {
+      all: (sql, params = []) =>
+        run(sql, params, (statement) => {
+          const rows: Row[] = []
+          while (statement.step()) {
+            const row: Row = {}
+            for (const [i, name] of statement.getColumnNames().entries()) row[name] = statement.get(i) as SqlValue
+            rows.push(row)
+          }
+          return rows
+        }),
+      run: (sql, params = []) =>
+        run(sql, params, (statement) => {
+          while (statement.step());
+          return database.changes()
+        }),
+      finalize() {
+        for (const statement of prepared.values()) statement.finalize()
+        prepared.clear()
+      },
+    }
+  }
+
+  const own = statements(true)
+  const application = statements(false)
+  return {
+    ...{ all: own.all, run: own.run, application },
     exec(script) {
-      database.exec(script)
+      try {
+        database.exec(script)
+      } catch (error) {
+        throw translated(error, fatal)
+      }
     },
     close() {
-      for (const statement of statements.values()) statement.finalize()
-      statements.clear()
+      own.finalize()
+      application.finalize()
       database.close()
     },
   }
+}
+
+function translated(error: unknown, fatal: (error: Error) => void): unknown {
+  if (error instanceof WebAssembly.RuntimeError) fatal(error)
+  const code = sqliteCode(error)
+  if (code === SQLITE_AUTH) return refused(error)
+  // The pool of file handles calls every failure an I/O error (sqlite-wasm 3.54).
+  const full = code === SQLITE_IOERR && lastHandleError() === 'QuotaExceededError'
+  return full ? new ProblemError('storage_full', 'there is no space left for this site', { cause: error }) : error
 }

@@ -1,32 +1,40 @@
 import { Engine } from '../core/engine.ts'
-import { ProblemError } from '../core/problem.ts'
-import type { UploadResult } from '../types.ts'
-import { channelName, ownerLock, type WorkerInput, type WorkerOutput } from './messages.ts'
+import { ProblemError, problemOf } from '../core/problem.ts'
+import type { Identity } from '../core/token.ts'
+import type { SyncOptions, UploadResult, UploadTransaction } from '../types.ts'
+import { channelName, ownerLock, workerLock, type OwnerMessage, type WorkerInput, type WorkerOutput } from './messages.ts'
+import { openFile } from './opfs-file.ts'
 import { Owner } from './owner.ts'
-import { openWasmSqlite } from './wasm-sqlite.ts'
 
 // Waits for the lock of the database, and then owns it for the rest of this tab's life: file handles, stream, queue.
 
-const questions = new Map<number, { done: (value: { token?: string; result?: UploadResult }) => void; failed: (error: Error) => void }>()
+type Answer = Extract<WorkerInput, { answer: number }>
+const questions = new Map<number, { done: (answer: Answer) => void; failed: (error: Error) => void }>()
 let lastQuestion = 0
 
-function ask(
-  question: { auth: true } | { upload: Parameters<Uploads>[0]; token: string },
-): Promise<{ token?: string; result?: UploadResult }> {
+const tell = (output: WorkerOutput): void => postMessage(output)
+
+function ask(question: { auth: true } | { upload: UploadTransaction; token: string }): Promise<Answer> {
   const id = ++lastQuestion
-  const output: WorkerOutput = { ask: id, ...question }
-  postMessage(output)
+  tell({ ask: id, ...question })
   return new Promise((done, failed) => questions.set(id, { done, failed }))
 }
 
-type Uploads = NonNullable<ConstructorParameters<typeof Engine>[1]['upload']>
+async function identify(): Promise<Identity> {
+  const answer = await ask({ auth: true })
+  if (!('identity' in answer)) throw new ProblemError('auth', 'the page answered no token')
+  return answer.identity
+}
+
+async function upload(transaction: UploadTransaction, { token }: { token: string }): Promise<UploadResult> {
+  const answer = await ask({ upload: transaction, token })
+  if (!('result' in answer)) throw new ProblemError('network', 'the page answered no result')
+  return answer.result
+}
 
 addEventListener('message', ({ data }: MessageEvent<WorkerInput>) => {
   if ('open' in data) {
-    void own(data).catch((error: unknown) => {
-      const output: WorkerOutput = { failed: error instanceof Error ? error.message : String(error) }
-      postMessage(output)
-    })
+    own(data).catch((error: unknown) => tell({ failed: problemOf(error, 'storage') }))
     return
   }
   const question = questions.get(data.answer)
@@ -35,18 +43,32 @@ addEventListener('message', ({ data }: MessageEvent<WorkerInput>) => {
   else question?.done(data)
 })
 
-async function own({ open, uploads }: Extract<WorkerInput, { open: unknown }>): Promise<void> {
+/** The worker ends, and its tab begins another one. */
+function fatal(error: Error): void {
+  console.error('rockpool: the worker ends', error)
+  close()
+}
+
+async function own({ open, uploads, tab, worker, opened }: Extract<WorkerInput, { open: unknown }>): Promise<void> {
   const name = open.name ?? 'rockpool'
+  void navigator.locks.request(workerLock(name, worker), () => {
+    tell({ alive: true })
+    return new Promise(() => {})
+  })
   await navigator.locks.request(ownerLock(name), async () => {
-    const { db, storage } = await openWasmSqlite(name)
-    const upload: Uploads = async (transaction, { token }) => {
-      const { result } = await ask({ upload: transaction, token })
-      if (!result) throw new ProblemError('network', 'the page answered no result')
-      return result
-    }
-    const auth = async (): Promise<string> => (await ask({ auth: true })).token ?? ''
-    const engine = new Engine(db, { ...open, auth, ...(uploads ? { upload } : {}) }, storage)
-    new Owner(engine, new BroadcastChannel(channelName(name)), name)
-    await new Promise(() => {})
+    const channel = new BroadcastChannel(channelName(name))
+    const { db, storage } = await openFile(name, {
+      ...{ opened, fatal },
+      blocked(problem, retryAt) {
+        const message: OwnerMessage = { to: 'tab', blocked: problem, retryAt }
+        channel.postMessage(message)
+      },
+    })
+    tell({ opened: storage.kind })
+    const options: SyncOptions = { ...open, auth: async () => (await identify()).token, ...(uploads ? { upload } : {}) }
+    const engine = new Engine(db, { ...options, identify }, storage)
+    await engine.opened
+    await new Owner({ engine, channel, name, tab }).over
+    tell({ ended: true })
   })
 }

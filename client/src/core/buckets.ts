@@ -103,10 +103,8 @@ export function applyCheckpoint(db: Sqlite, schema: Schema, target: Target, prio
       if (integer(row.last_op) > integer(row.applied_op) || integer(row.cleared_op) > integer(row.applied_op)) {
         settleBucket(db, bucket, integer(row.applied_op), integer(row.cleared_op))
       }
-      db.run('UPDATE rp_buckets SET last_op = max(last_op, ?1), applied_op = max(last_op, ?1), priority = ?2, ops = 0 WHERE id = ?3', [
-        target.lastOp,
-        entry.priority,
-        bucket,
+      db.run('UPDATE rp_buckets SET last_op = max(last_op, ?1), applied_op = max(last_op, ?1), priority = ?2, ops = ?4 WHERE id = ?3', [
+        ...[target.lastOp, entry.priority, bucket, entry.count],
       ])
     }
     if (priority === null) {
@@ -128,11 +126,14 @@ function settleBucket(db: Sqlite, bucket: number, applied: number, cleared: numb
     db.run('DELETE FROM rp_ops WHERE bucket = ? AND op_id <= ?', [bucket, cleared])
   }
   db.run('INSERT OR IGNORE INTO rp_dirty SELECT type, row_id FROM rp_ops WHERE bucket = ? AND op_id > ?', [bucket, applied])
-  // From the new ops to what they replace: an old row that nothing touched is not looked at.
+  // From the rows that have new ops to what their newest op replaces: an old row that nothing touched is not looked at, and a row with many new
+  // ops is looked at once, not once for each of them.
   db.run(
     `DELETE FROM rp_ops WHERE bucket = ?1 AND op_id IN (
-      SELECT o.op_id FROM rp_ops n CROSS JOIN rp_ops o ON o.type = n.type AND o.row_id = n.row_id
-      WHERE n.bucket = ?1 AND n.op_id > ?2 AND o.bucket = ?1 AND o.subkey = n.subkey AND o.op_id < n.op_id)`,
+      SELECT o.op_id FROM (
+        SELECT type, row_id, subkey, max(op_id) AS newest FROM rp_ops WHERE bucket = ?1 AND op_id > ?2 GROUP BY type, row_id, subkey
+      ) n CROSS JOIN rp_ops o ON o.type = n.type AND o.row_id = n.row_id
+      WHERE o.bucket = ?1 AND o.subkey = n.subkey AND o.op_id < n.newest)`,
     [bucket, applied],
   )
   db.run('DELETE FROM rp_ops WHERE bucket = ? AND op_id > ? AND data IS NULL', [bucket, applied])

@@ -20,19 +20,35 @@ const QUEUE = 4 * 1024 * 1024
 const encoder = new TextEncoder()
 /** The server gives a sign of life every 20 s. */
 const SILENCE_MS = 60_000
+/** After sleep a connection that has been silent for so long is taken for dead: its end may never be heard of. */
+const STALE_MS = 25_000
 
 /** One WebSocket from open to close. Resolves when the server asks to connect again, or `signal` is aborted; throws ProblemError otherwise. */
 export class Connection {
   readonly #options: ConnectionOptions
+  readonly #over = Promise.withResolvers<void>()
   #socket: WebSocket | null = null
+  #heard = Date.now()
 
   constructor(options: ConnectionOptions) {
     this.#options = options
+    // It may fail when nobody waits for it any more.
+    this.#over.promise.catch(() => {})
   }
 
   /** Renews the authorisation. */
   renew(token: string): void {
     this.#send({ token })
+  }
+
+  /** The device may have slept. */
+  check(): void {
+    if (Math.abs(Date.now() - this.#heard) > STALE_MS)
+      this.fail(new ProblemError('network', 'the connection is older than the sleep of this device'))
+  }
+
+  fail(error: ProblemError): void {
+    this.#over.reject(error)
   }
 
   async run(): Promise<void> {
@@ -41,7 +57,7 @@ export class Connection {
     if (signal.aborted) return
     const socket = new WebSocket(`${url.replace(/^http/, 'ws').replace(/\/+$/, '')}/sync/stream`)
     this.#socket = socket
-    const over = Promise.withResolvers<void>()
+    const over = this.#over
     let work = Promise.resolve()
     let received = 0
     let queued = 0
@@ -54,6 +70,7 @@ export class Connection {
     let timer: ReturnType<typeof setTimeout>
     const alive = (): void => {
       clearTimeout(timer)
+      this.#heard = Date.now()
       timer = setTimeout(() => over.reject(new ProblemError('network', 'the server is silent')), SILENCE_MS)
     }
     const stop = (): void => over.resolve()

@@ -2,10 +2,12 @@ import type { BucketEntry, SyncLine } from '../../../protocol/lines.ts'
 import type { Schema, SyncProgress } from '../types.ts'
 import { applyCheckpoint, keepBuckets, receive, type Target } from './buckets.ts'
 import { ProblemError } from './problem.ts'
-import type { Sqlite } from './sqlite.ts'
+import { integer, type Sqlite } from './sqlite.ts'
 
 export interface DownloadEvents {
   changed(tables: ReadonlySet<string>): void
+  /** A checkpoint is announced. */
+  begins(): void
   progress(progress: SyncProgress): void
   /** A whole checkpoint is applied. */
   complete(): void
@@ -72,11 +74,22 @@ export class Download {
     throw new ProblemError('checksum', `${applied.mismatches.length} buckets do not add up and are downloaded again`)
   }
 
-  /** What the announced buckets hold and we do not: an estimate, because ops that we have may have been compacted away. */
+  /**
+   * What the announced buckets hold and we do not: an estimate, because ops may have been compacted away. `ops` of a bucket is what the server counted
+   * when it was applied, and what has come since; a first download that was cut short goes on where it stood.
+   */
   #expect(entries: readonly BucketEntry[]): void {
-    const known = new Map(this.#db.all('SELECT name, last_op, ops FROM rp_buckets WHERE name IS NOT NULL').map((row) => [row.name, row]))
+    const known = new Map(this.#db.all('SELECT name, applied_op, ops FROM rp_buckets WHERE name IS NOT NULL').map((row) => [row.name, row]))
     this.#received = 0
-    this.#total = entries.reduce((sum, entry) => sum + (known.has(entry.bucket) ? 0 : entry.count), 0)
+    this.#total = 0
+    for (const { bucket, count } of entries) {
+      const row = known.get(bucket)
+      const here = row ? Math.min(count, integer(row.ops)) : 0
+      const first = !row || row.applied_op === 0
+      if (first) this.#received += here
+      this.#total += first ? count : count - here
+    }
+    this.#events.begins()
     this.#tell()
   }
 

@@ -1,6 +1,7 @@
 import { createServer, type Socket } from 'node:net'
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
 import { openNodeSqlite } from '../node-sqlite.ts'
+import { unsigned } from '../test-service.ts'
 import type { SyncOptions } from '../types.ts'
 import { Engine } from './engine.ts'
 
@@ -22,7 +23,8 @@ afterAll(() => {
   server.close()
 })
 
-const open = (auth: SyncOptions['auth']) => new Engine(openNodeSqlite(':memory:'), { url, auth, schema: { tables: {} } }, 'memory')
+const open = (auth: SyncOptions['auth']) =>
+  new Engine(openNodeSqlite(':memory:'), { url, auth, schema: { tables: {} } }, { kind: 'memory' })
 
 const connections = (wanted: number) => expect.poll(() => sockets.filter(({ closed }) => !closed).length, { timeout: 20_000 }).toBe(wanted)
 
@@ -32,7 +34,7 @@ test('who disconnects while a token is asked for is offline, and nothing is conn
   const db = open(() => (asked.resolve(), answer.promise))
   await asked.promise
   const offline = db.disconnect()
-  answer.resolve('a token')
+  answer.resolve(unsigned('alice'))
   await offline
   expect(db.status.state).toBe('offline')
   expect(sockets).toEqual([])
@@ -40,7 +42,7 @@ test('who disconnects while a token is asked for is offline, and nothing is conn
 })
 
 test('who connects twice has one connection, and who disconnects none', async () => {
-  const db = open(async () => 'a token')
+  const db = open(async () => unsigned('alice'))
   await Promise.all([db.connect(), db.connect()])
   await connections(1)
   await db.disconnect()
@@ -55,7 +57,7 @@ test('who connects twice has one connection, and who disconnects none', async ()
 })
 
 test('who waits for a sync is told at once when the wait was given up before it began', async () => {
-  const db = open(async () => 'a token')
+  const db = open(async () => unsigned('alice'))
   await expect(db.waitForSync({ signal: AbortSignal.abort(new Error('given up')) })).rejects.toThrow('given up')
   await db.close()
 })

@@ -1,5 +1,5 @@
-import { bindable, readOnly, type Sqlite } from './sqlite.ts'
 import type { Row, Schema, SqlParam } from '../types.ts'
+import { guarded } from './listeners.ts'
 
 interface LiveQuery {
   sql: string
@@ -10,15 +10,22 @@ interface LiveQuery {
   onError: (error: Error) => void
 }
 
+export interface LiveOptions {
+  /** Reads; may refuse. */
+  rows(sql: string, params: readonly SqlParam[]): Row[]
+  /** Runs `work` when nobody's transaction is open: what is not committed is never shown. */
+  turn(work: () => void): Promise<void>
+}
+
 /** Queries that run again when a table they read has changed, and call back when their rows differ. */
 export class LiveQueries {
-  readonly #db: Sqlite
+  readonly #options: LiveOptions
   readonly #schema: Schema
   readonly #queries = new Set<LiveQuery>()
 
-  constructor(db: Sqlite, schema: Schema) {
-    this.#db = db
+  constructor(schema: Schema, options: LiveOptions) {
     this.#schema = schema
+    this.#options = options
   }
 
   add(sql: string, params: readonly SqlParam[], callback: (rows: Row[]) => void, onError: (error: Error) => void): () => void {
@@ -26,24 +33,38 @@ export class LiveQueries {
     const tables = new Set(Object.keys(this.#schema.tables).filter((table) => new RegExp(`\\b${table}\\b`, 'i').test(sql)))
     const query = { sql, params, tables, last: null, callback, onError }
     this.#queries.add(query)
-    queueMicrotask(() => this.#run(query))
+    this.#options.turn(() => this.#run(query)).catch((error: unknown) => this.#failed(query, error))
     return () => void this.#queries.delete(query)
   }
 
+  /** The caller has the turn, and no transaction is open. */
   changed(tables: ReadonlySet<string>): void {
     for (const query of [...this.#queries]) if ([...query.tables].some((table) => tables.has(table))) this.#run(query)
+  }
+
+  /** Who may read has changed. */
+  async refresh(): Promise<void> {
+    await this.#options.turn(() => {
+      for (const query of [...this.#queries]) this.#run(query)
+    })
   }
 
   #run(query: LiveQuery): void {
     if (!this.#queries.has(query)) return
     try {
-      const rows = readOnly(this.#db, () => this.#db.all(query.sql, bindable(query.params)))
+      const rows = this.#options.rows(query.sql, query.params)
       const text = JSON.stringify(rows, (_, value: unknown) => (typeof value === 'bigint' ? `${value}n` : value))
       if (text === query.last) return
       query.last = text
-      query.callback(rows)
+      guarded(() => query.callback(rows))
     } catch (error) {
-      query.onError(error instanceof Error ? error : new Error(String(error)))
+      this.#failed(query, error)
     }
+  }
+
+  #failed(query: LiveQuery, error: unknown): void {
+    if (!this.#queries.has(query)) return
+    query.last = null
+    guarded(() => query.onError(error instanceof Error ? error : new Error(String(error))))
   }
 }

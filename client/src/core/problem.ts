@@ -1,6 +1,6 @@
 import type { SyncProblem } from '../types.ts'
 
-/** An error with a stable code: the server's, or `network`, `auth`, `checksum`, `protocol`, `storage`. */
+/** An error with a stable code: the server's, or one of ours (`docs/client.md` lists them). */
 export class ProblemError extends Error {
   override readonly name = 'ProblemError'
   readonly code: string
@@ -13,19 +13,48 @@ export class ProblemError extends Error {
 
 export function problemOf(error: unknown, otherwise = 'network'): SyncProblem {
   const message = error instanceof Error ? error.message : String(error)
-  return { code: error instanceof ProblemError ? error.code : otherwise, message }
+  return { code: error instanceof ProblemError ? error.code : (storageCode(error) ?? otherwise), message }
+}
+
+/** SQLite's primary result code: node:sqlite calls it `errcode`, the wasm build `resultCode`. */
+export function sqliteCode(error: unknown): number | null {
+  if (!(error instanceof Error)) return null
+  const code: unknown = 'errcode' in error ? error.errcode : 'resultCode' in error ? error.resultCode : null
+  return typeof code === 'number' ? code & 0xff : null
+}
+
+/** An error of SQLite is no error of the network: it does not pass by itself. */
+function storageCode(error: unknown): string | null {
+  const code = sqliteCode(error)
+  if (code === null) return null
+  if (code === SQLITE_FULL) return 'storage_full'
+  return isCorrupt(error) ? 'storage_corrupt' : 'storage'
+}
+
+const SQLITE_CORRUPT = 11
+const SQLITE_FULL = 13
+const SQLITE_NOTADB = 26
+
+export function isCorrupt(error: unknown): boolean {
+  const code = sqliteCode(error)
+  return code === SQLITE_CORRUPT || code === SQLITE_NOTADB
 }
 
 /** Waits; returns early when `signal` is aborted. */
 export function sleep(milliseconds: number, signal: AbortSignal): Promise<void> {
   if (signal.aborted) return Promise.resolve()
   return new Promise((resolve) => {
-    const timer = setTimeout(resolve, milliseconds)
-    signal.addEventListener('abort', () => (clearTimeout(timer), resolve()), { once: true })
+    const done = (): void => {
+      clearTimeout(timer)
+      signal.removeEventListener('abort', done)
+      resolve()
+    }
+    const timer = setTimeout(done, milliseconds)
+    signal.addEventListener('abort', done)
   })
 }
 
 /** Full jitter: clients that lost the same server do not come back together. */
-export function backoff(attempt: number): number {
-  return Math.min(30_000, 500 * 2 ** Math.min(attempt - 1, 10)) * (0.5 + Math.random() / 2)
+export function backoff(attempt: number, first = 500): number {
+  return Math.min(30_000, first * 2 ** Math.min(attempt - 1, 10)) * (0.5 + Math.random() / 2)
 }

@@ -18,7 +18,7 @@ export function deriveRows(db: Sqlite, schema: Schema): Set<string> {
   const changed = new Set<string>()
   for (const row of db.all('SELECT DISTINCT type FROM rp_dirty')) {
     const type = text(row.type)
-    const table = schema.tables[type]
+    const table = tableOf(schema, type)
     if (!table) continue
     changed.add(type)
     db.run(removeStatement(type))
@@ -28,6 +28,10 @@ export function deriveRows(db: Sqlite, schema: Schema): Set<string> {
   db.run('DELETE FROM rp_dirty')
   return changed
 }
+
+/** The wire may name a table `constructor`, which every object has from its prototype. */
+const tableOf = (schema: Schema, type: string): TableSchema | undefined =>
+  Object.hasOwn(schema.tables, type) ? schema.tables[type] : undefined
 
 const applied = 'rp_ops o CROSS JOIN rp_buckets b ON b.id = o.bucket AND o.op_id <= b.applied_op'
 
@@ -63,7 +67,7 @@ function overlay(db: Sqlite, schema: Schema): void {
   )
   for (const { op, type: name, row_id, data } of ops) {
     const type = text(name)
-    const table = schema.tables[type]
+    const table = tableOf(schema, type)
     if (!table) continue
     const id = text(row_id)
     if (op === 'delete') db.run(`DELETE FROM ${identifier(type)} WHERE id = ?`, [id])

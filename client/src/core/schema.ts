@@ -14,12 +14,12 @@ export function checkSchema(schema: Schema): void {
     for (const [column, type] of Object.entries(columns)) {
       if (!NAME.test(column)) throw new Error(`Not a usable column name: ${table}.${column}`)
       if (column.toLowerCase() === 'id') throw new Error(`Leave out the column id of ${table}: every table has one`)
-      if (!(type in DECLARED)) throw new Error(`Unknown type of ${table}.${column}: ${String(type)}`)
+      if (!Object.hasOwn(DECLARED, type)) throw new Error(`Unknown type of ${table}.${column}: ${String(type)}`)
     }
     for (const [index, on] of Object.entries(indexes)) {
       if (!NAME.test(index)) throw new Error(`Not a usable index name: ${index}`)
       for (const column of on)
-        if (column !== 'id' && !(column in columns)) throw new Error(`Index ${index} names ${column}, which ${table} lacks`)
+        if (column !== 'id' && !Object.hasOwn(columns, column)) throw new Error(`Index ${index} names ${column}, which ${table} lacks`)
     }
   }
 }

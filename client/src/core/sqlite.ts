@@ -1,11 +1,16 @@
 import type { Row, SqlParam, SqlValue } from '../types.ts'
 
-/** A synchronous SQLite connection: the only thing that the core needs of its platform. Statements stay prepared. */
-export interface Sqlite {
+export interface Statements {
   /** All rows of one statement. Integers beyond 2^53 come as bigints. */
   all(sql: string, params?: readonly SqlValue[]): Row[]
   /** Runs one statement, answers the number of rows it changed. */
   run(sql: string, params?: readonly SqlValue[]): number
+}
+
+/** A synchronous SQLite connection: the only thing that the core needs of its platform. Statements stay prepared. */
+export interface Sqlite extends Statements {
+  /** The same for statements that the application wrote: one at a time, and only rows of its own tables (`statements.ts`). */
+  readonly application: Statements
   /** Runs a script without parameters. */
   exec(script: string): void
   close(): void

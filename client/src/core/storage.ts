@@ -68,6 +68,8 @@ export function migrate(db: Sqlite): void {
     for (const step of MIGRATIONS.slice(version)) db.exec(step)
     db.exec(`PRAGMA user_version = ${MIGRATIONS.length}`)
   })
+  // A file that was copied or restored in the middle of a write: with a row in it every download would be captured as the user's own write.
+  db.exec('DELETE FROM rp_capture')
   // Rows to derive again, as the work list of one transaction.
   db.exec('CREATE TEMP TABLE IF NOT EXISTS rp_dirty (type TEXT NOT NULL, row_id TEXT NOT NULL, PRIMARY KEY (type, row_id)) WITHOUT ROWID')
 }

@@ -1,25 +1,32 @@
-import type { SyncOptions, UploadResult, UploadTransaction } from '../types.ts'
+import type { SyncOptions, UploadResult } from '../types.ts'
 import { ProblemError } from './problem.ts'
 
-/** Posts a transaction to `uploadUrl`. Refusals that will not change are `rejected`; everything else throws and is tried again. */
-export async function postTransaction(
-  url: string,
-  transaction: UploadTransaction,
-  token: string,
-  signal: AbortSignal,
-): Promise<UploadResult> {
+/** Statuses that say nothing about the transaction, whatever their body holds. */
+const PASSING = [401, 408, 425, 429]
+
+/**
+ * Posts a transaction to `uploadUrl`. Only JSON that comes from there decides: 2xx without an error accepts, 4xx with `error.code` rejects.
+ * Everything else throws and is tried again: a login page, the page of an app that answers every path, a deploy that answers 404. `fetch` follows a
+ * redirect of a POST with a GET, so a redirect is an error (2026-11: `redirect: 'error'` in Chromium, Firefox, Safari and Node).
+ */
+export async function postTransaction(url: string, body: string, token: string, signal: AbortSignal): Promise<UploadResult> {
   const response = await fetch(url, {
     method: 'POST',
-    headers: { 'content-type': 'application/json', authorization: `Bearer ${token}` },
-    body: JSON.stringify(transaction),
-    signal,
+    headers: { 'content-type': 'application/json', accept: 'application/json', authorization: `Bearer ${token}` },
+    ...{ body, signal, redirect: 'error' },
   })
-  if (response.ok) return { result: 'accepted' }
-  const text = await response.text()
-  const { code, message } = errorOf(text)
-  const forEver = response.status >= 400 && response.status < 500 && ![401, 408, 425, 429].includes(response.status)
-  if (forEver) return { result: 'rejected', code: code ?? `http_${response.status}`, message: message ?? text.slice(0, 200) }
-  throw new ProblemError(response.status === 401 ? 'auth' : 'network', `the upload was answered ${response.status}: ${message ?? ''}`)
+  const answer = await jsonOf(response)
+  const { code, message } = errorOf(answer)
+  const failed = isObject(answer) && (answer.error ?? null) !== null
+  if (response.ok && !response.redirected && answer !== undefined && !failed) return { result: 'accepted' }
+  // Codes of the sync service come when `uploadUrl` points there: it has no opinion about transactions.
+  const verdict = code !== undefined && !/^(PSYNC|ROCKPOOL)_/.test(code)
+  if (verdict && response.status >= 400 && response.status < 500 && !PASSING.includes(response.status)) {
+    return { result: 'rejected', code, message: message ?? code }
+  }
+  if (response.status === 401) throw new ProblemError('auth', `the upload was answered 401: ${message ?? ''}`)
+  const what = message ?? (answer === undefined ? 'it is not JSON' : 'there is no error.code')
+  throw new ProblemError('upload_answer', `the upload was answered ${response.status}, which decides nothing: ${what}`)
 }
 
 /** A number that comes back in a checkpoint which contains everything that was accepted before. */
@@ -39,15 +46,26 @@ export async function writeCheckpoint(
   return n
 }
 
-function errorOf(text: string): { code?: string; message?: string } {
+const isObject = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null && !Array.isArray(value)
+
+/** The body when it is JSON and says so. */
+async function jsonOf(response: Response): Promise<unknown> {
+  const text = await response.text()
+  if (!/^application\/(?:[\w.+-]+\+)?json\b/i.test(response.headers.get('content-type') ?? '')) return undefined
   try {
-    const body: { error?: { code?: unknown; message?: unknown; description?: unknown } } = JSON.parse(text)
-    const { code, message, description } = body.error ?? {}
-    return {
-      ...(typeof code === 'string' ? { code } : {}),
-      ...(typeof message === 'string' ? { message } : typeof description === 'string' ? { message: description } : {}),
-    }
+    const body: unknown = JSON.parse(text)
+    return body
   } catch {
-    return {}
+    return undefined
+  }
+}
+
+function errorOf(answer: unknown): { code?: string; message?: string } {
+  const error = isObject(answer) ? answer.error : undefined
+  if (!isObject(error)) return {}
+  const { code, message, description } = error
+  return {
+    ...(typeof code === 'string' && code !== '' ? { code } : {}),
+    ...(typeof message === 'string' ? { message } : typeof description === 'string' ? { message: description } : {}),
   }
 }

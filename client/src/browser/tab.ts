@@ -1,0 +1,303 @@
+import { Listeners, guarded } from '../core/listeners.ts'
+import { ProblemError, problemOf } from '../core/problem.ts'
+import { identify } from '../core/token.ts'
+import { otherUser } from '../core/user.ts'
+import { hasSynced, hasUploaded, waitFor } from '../core/wait.ts'
+import { within } from '../core/within.ts'
+import type {
+  FailedWrite,
+  Row,
+  SignOutOptions,
+  SqlParam,
+  Status,
+  SyncDatabase,
+  SyncEvents,
+  SyncOptions,
+  SyncProblem,
+  WaitOptions,
+  WriteTransaction,
+} from '../types.ts'
+import { channelName, tabLock, type Call, type OwnerMessage, type TabMessage } from './messages.ts'
+import { OwnWorker } from './own-worker.ts'
+
+/** Without the option `user` a token is waited for so long before anything is read: it says who this tab is. */
+const IDENTIFY_MS = 5_000
+
+interface Pending {
+  request: Call
+  done: (result: unknown) => void
+  failed: (error: Error) => void
+}
+
+interface Live {
+  sql: string
+  params: readonly SqlParam[]
+  callback: (rows: Row[]) => void
+  onError: (error: Error) => void
+}
+
+const CLOSED: Status = {
+  state: 'closed',
+  ...{ pendingWrites: 0, unconfirmedWrites: 0, failedWrites: 0, lastSyncedAt: null, uploadError: null, storage: 'memory', setAside: null },
+}
+
+/** A tab: everything happens in the worker of the tab that owns the database, which may be this one. */
+export class Tab implements SyncDatabase {
+  readonly opened: Promise<void>
+  readonly #id = crypto.randomUUID()
+  readonly #channel: BroadcastChannel
+  readonly #worker: OwnWorker
+  readonly #pending = new Map<number, Pending>()
+  readonly #lives = new Map<number, Live>()
+  readonly #listeners = new Listeners<SyncEvents>()
+  readonly #over = new AbortController()
+  #status: Status = { ...CLOSED, state: 'offline' }
+  /** Whose the database is, and who this tab is, as far as that is known. */
+  #bound: string | null = null
+  #user: string | null = null
+  #owner: string | null = null
+  #last = 0
+  #opened: () => void = () => {}
+  #refused: (error: Error) => void = () => {}
+  #release: () => void = () => {}
+
+  constructor(options: SyncOptions, workerUrl: string | URL) {
+    const name = options.name ?? 'rockpool'
+    this.opened = new Promise((opened, refused) => {
+      this.#opened = opened
+      this.#refused = refused
+    })
+    const ask = options.user === undefined && options.connect !== false
+    const first = ask ? identify(options) : null
+    this.#channel = new BroadcastChannel(channelName(name))
+    void navigator.locks.request(tabLock(name, this.#id), () => {
+      if (!this.#over.signal.aborted) return new Promise<void>((release) => (this.#release = release))
+    })
+    const parts = { options, url: workerUrl, name, tab: this.#id }
+    this.#worker = new OwnWorker({ ...parts, failed: (problem) => this.#failed(problem), ended: () => this.#closed('signed out') }, first)
+    void this.#begin(options.user ?? null, first)
+    for (const [target, events] of [
+      [document, ['visibilitychange', 'resume']],
+      [window, ['online', 'pageshow']],
+    ] as const) {
+      for (const event of events) target.addEventListener(event, () => this.#wake(), { signal: this.#over.signal })
+    }
+  }
+
+  get status(): Status {
+    return this.#status
+  }
+
+  query<T extends object = Row>(sql: string, params: readonly SqlParam[] = []): Promise<T[]> {
+    return this.#call<T[]>({ call: 'query', sql, params })
+  }
+
+  live<T extends object = Row>(
+    sql: string,
+    params: readonly SqlParam[],
+    callback: (rows: T[]) => void,
+    onError: (error: Error) => void = (error) => console.error(error),
+  ): () => void {
+    const live = ++this.#last
+    this.#lives.set(live, { sql, params, callback: (rows) => callback(rows as T[]), onError })
+    this.#call({ call: 'live', live, sql, params }).catch(onError)
+    return () => {
+      this.#lives.delete(live)
+      this.#call({ call: 'unlive', live }).catch(() => {})
+    }
+  }
+
+  async write<T>(change: (tx: WriteTransaction) => T | Promise<T>): Promise<T> {
+    const write = crypto.randomUUID()
+    const tx = await this.#call<string>({ call: 'begin', write })
+    // Its name begins with its owner's.
+    const owner = tx.slice(0, tx.indexOf(' '))
+    const call = <R>(request: Call): Promise<R> => (this.#owner === owner ? this.#call<R>(request) : Promise.reject(ownerLost()))
+    let result: T
+    try {
+      result = await change({
+        execute: (sql, params = []) => call({ call: 'execute', tx, sql, params }),
+        executeBatch: (sql, params) => call({ call: 'executeBatch', tx, sql, params }),
+        query: (sql, params = []) => call({ call: 'read', tx, sql, params }),
+      })
+    } catch (error) {
+      await call({ call: 'rollback', tx }).catch(() => {})
+      throw error
+    }
+    await call({ call: 'commit', tx, write })
+    return result
+  }
+
+  on<E extends keyof SyncEvents>(event: E, listener: (value: SyncEvents[E]) => void): () => void {
+    return this.#listeners.on(event, listener)
+  }
+
+  waitForSync(options: WaitOptions = {}): Promise<void> {
+    return waitFor(this, hasSynced, options)
+  }
+
+  waitForUpload(options: WaitOptions = {}): Promise<void> {
+    return waitFor(this, hasUploaded, options)
+  }
+
+  failedWrites(): Promise<FailedWrite[]> {
+    return this.#call({ call: 'failedWrites' })
+  }
+
+  dismissFailedWrites(transactionId?: number): Promise<void> {
+    return this.#call({ call: 'dismiss', id: transactionId })
+  }
+
+  retryFailedWrite(transactionId: number): Promise<void> {
+    return this.#call({ call: 'retry', id: transactionId })
+  }
+
+  disconnect(): Promise<void> {
+    return this.#call({ call: 'disconnect' })
+  }
+
+  connect(): Promise<void> {
+    return this.#call({ call: 'connect' })
+  }
+
+  async signOut({ signal, timeout, ...options }: SignOutOptions = {}): Promise<void> {
+    // Here, because neither a signal nor its end crosses to the owner, who looks at the queue once more.
+    if (options.unsent === 'wait' && options.keepRows !== true) {
+      if (this.#foreign) throw otherUser()
+      await waitFor(this, (status) => status.pendingWrites === 0, {
+        ...(signal ? { signal } : {}),
+        ...(timeout === undefined ? {} : { timeout }),
+      })
+    }
+    await this.#call({ call: 'signOut', options: options.unsent === 'wait' ? { ...options, unsent: 'refuse' } : options })
+  }
+
+  wipe(): Promise<void> {
+    return this.#call({ call: 'wipe' })
+  }
+
+  async close(): Promise<void> {
+    this.#closed('the database was closed')
+  }
+
+  /** Nothing is asked before it is known who asks. */
+  async #begin(user: string | null, first: ReturnType<typeof identify> | null): Promise<void> {
+    this.#user = user
+    const late = (): ProblemError => new ProblemError('auth', 'no token')
+    if (first)
+      this.#user = await within(first, IDENTIFY_MS, late).then(
+        ({ subject }) => subject,
+        () => null,
+      )
+    if (this.#over.signal.aborted) return
+    this.#channel.addEventListener('message', ({ data }: MessageEvent<OwnerMessage>) => this.#receive(data))
+    this.#post({ to: 'owner', tab: this.#id, hello: true })
+  }
+
+  get #foreign(): boolean {
+    return this.#user !== null && this.#bound !== null && this.#user !== this.#bound
+  }
+
+  #receive(message: OwnerMessage): void {
+    if (message.to !== 'tab' || ('tab' in message && message.tab !== undefined && message.tab !== this.#id)) return
+    if ('status' in message) {
+      const changed = this.#owner !== message.owner
+      this.#owner = message.owner
+      this.#bound = message.user
+      // Of another user's database the figures are not ours either.
+      const foreign: Status = { ...message.status, lastSyncedAt: null, state: 'needs-auth', error: problemOf(otherUser()) }
+      this.#setStatus(this.#foreign ? foreign : message.status)
+      if (changed) this.#newOwner()
+    } else if ('blocked' in message) {
+      this.#setStatus({ ...this.#status, state: 'error', error: message.blocked, retryAt: message.retryAt })
+    } else if ('closed' in message) {
+      if (this.#owner !== message.owner) return
+      if (message.wiped) this.#worker.forget()
+      // The owner's own tab hears from its worker when everybody has gone.
+      if (message.of !== this.#id) this.#closed('signed out')
+      else this.#setStatus(CLOSED)
+    } else if ('failedWrite' in message) {
+      if (!this.#foreign) this.#listeners.emit('failedWrite', message.failedWrite)
+    } else if ('mismatch' in message) this.#listeners.emit('mismatch', message.mismatch)
+    else if ('live' in message) {
+      const live = this.#lives.get(message.live)
+      if ('rows' in message) guarded(() => live?.callback(message.rows))
+      else guarded(() => live?.onError(new ProblemError(message.problem.code, message.problem.message)))
+    } else {
+      const pending = this.#pending.get(message.id)
+      this.#pending.delete(message.id)
+      if ('problem' in message) pending?.failed(new ProblemError(message.problem.code, message.problem.message))
+      else pending?.done(message.result)
+    }
+  }
+
+  /**
+   * Another tab owns the database now. What changes nothing is asked again. An open transaction has gone with its owner. Of one that was being committed
+   * the new owner knows whether it is in the file.
+   */
+  #newOwner(): void {
+    for (const [id, pending] of [...this.#pending]) {
+      const { request, done, failed } = pending
+      if ('tx' in request) {
+        this.#pending.delete(id)
+        if (request.call !== 'commit') failed(ownerLost())
+        else
+          this.#call<boolean>({ call: 'fate', write: request.write }).then(
+            (stored) => (stored ? done(undefined) : failed(ownerLost())),
+            failed,
+          )
+      } else if (request.call === 'live') this.#pending.delete(id)
+      else this.#send(id, request)
+    }
+    for (const [live, { sql, params, onError }] of this.#lives) this.#call({ call: 'live', live, sql, params }).catch(onError)
+  }
+
+  #call<T>(request: Call): Promise<T> {
+    if (this.#over.signal.aborted || this.#status.state === 'closed')
+      return Promise.reject(new ProblemError('closed', 'the database is closed'))
+    const id = ++this.#last
+    return new Promise<T>((done, failed) => {
+      this.#pending.set(id, { request, done: (result) => done(result as T), failed })
+      this.#send(id, request)
+    })
+  }
+
+  /** Without an owner it waits for one. */
+  #send(id: number, request: Call): void {
+    if (this.#owner !== null) this.#post({ to: 'owner', owner: this.#owner, tab: this.#id, user: this.#user, id, request })
+  }
+
+  #post(message: TabMessage): void {
+    this.#channel.postMessage(message)
+  }
+
+  #wake(): void {
+    if (document.visibilityState === 'visible') this.#post({ to: 'owner', tab: this.#id, wake: true })
+  }
+
+  #setStatus(status: Status): void {
+    this.#status = status
+    this.#opened()
+    this.#listeners.emit('status', status)
+  }
+
+  /** This tab's worker cannot own the database, so another one's may. */
+  #failed(problem: SyncProblem): void {
+    this.#refused(new ProblemError(problem.code, problem.message))
+    this.#closed(problem.message)
+  }
+
+  #closed(why: string): void {
+    if (this.#over.signal.aborted) return
+    this.#over.abort()
+    this.#worker.terminate()
+    this.#channel.close()
+    this.#release()
+    for (const { failed } of this.#pending.values()) failed(new ProblemError('closed', why))
+    this.#pending.clear()
+    this.#setStatus(CLOSED)
+  }
+}
+
+const ownerLost = (): ProblemError =>
+  new ProblemError('owner_lost', 'the tab that owned the database has gone; the transaction was not stored, so it can be run again')

@@ -1,0 +1,233 @@
+import { afterEach, beforeEach, expect, test, vi } from 'vitest'
+import { openSync } from './node.ts'
+import type * as NodeSqlite from './node-sqlite.ts'
+import { TestService, unsigned, type ServerSocket } from './test-service.ts'
+import type { NodeSyncOptions, Status, SyncDatabase } from './types.ts'
+
+// Connecting, downloading and what ends it, against a service that does what a test says, over a database that can be made to fail.
+
+/** What the database answers to statements that match. */
+const faults: { match: RegExp; errcode: number }[] = []
+
+vi.mock('./node-sqlite.ts', async (original) => {
+  const { openNodeSqlite } = await original<typeof NodeSqlite>()
+  const failing =
+    <T>(call: (sql: string, params?: readonly never[]) => T) =>
+    (sql: string, params?: readonly never[]): T => {
+      const fault = faults.find(({ match }) => match.test(sql))
+      if (fault) throw Object.assign(new Error('as the test says'), { code: 'ERR_SQLITE_ERROR', errcode: fault.errcode })
+      return call(sql, params)
+    }
+  return {
+    openNodeSqlite: (path: string) => {
+      const db = openNodeSqlite(path)
+      return { ...db, all: failing(db.all), run: failing(db.run) }
+    },
+  }
+})
+
+const SQLITE_IOERR = 10
+const SQLITE_CORRUPT = 11
+const SQLITE_FULL = 13
+
+let service: TestService
+const opened: SyncDatabase[] = []
+const eventually = { timeout: 20_000 }
+const schema = { tables: { todos: { columns: { title: 'text' } } } } as const
+
+async function open(options: Partial<NodeSyncOptions> = {}): Promise<SyncDatabase> {
+  const db = await openSync({
+    ...{ url: service.url, schema, path: ':memory:', auth: () => unsigned('alice'), user: 'alice' },
+    ...options,
+  })
+  opened.push(db)
+  return db
+}
+
+beforeEach(async () => void (service = await TestService.start()))
+afterEach(async () => {
+  faults.length = 0
+  for (const db of opened.splice(0)) await db.close()
+  await service.close()
+})
+
+const put = (op: number, id: string, table = 'todos', row: object = { id, title: `title ${op}` }) => ({
+  ...{ op_id: String(op), op: 'PUT', object_type: table, object_id: id, subkey: 'x', data: JSON.stringify(row), checksum: 1 },
+})
+const checkpoint = (last: number, count: number, checksum = count) => ({
+  checkpoint: { last_op_id: String(last), buckets: [{ bucket: 'b', checksum, count, priority: 3, subscriptions: [] }], streams: [] },
+})
+const diff = (last: number, count: number) => ({
+  checkpoint_diff: {
+    ...{ last_op_id: String(last), removed_buckets: [] },
+    updated_buckets: [{ bucket: 'b', checksum: count, count, priority: 3, subscriptions: [] }],
+  },
+})
+const data = (...ops: ReturnType<typeof put>[]) => ({ data: { bucket: 'b', after: '0', next_after: '0', has_more: false, data: ops } })
+const complete = (last: number) => ({ checkpoint_complete: { last_op_id: String(last) } })
+
+function serve(socket: ServerSocket, rows: number): void {
+  const ops = Array.from({ length: rows }, (_, n) => put(n + 1, `t${n + 1}`))
+  for (const line of [checkpoint(rows, rows), data(...ops), complete(rows)]) socket.send(line)
+}
+
+test.each([
+  ['auth() that never answers', { auth: () => new Promise<string>(() => {}) }],
+  ['an upload that never answers', { upload: () => new Promise<never>(() => {}) }],
+  ['a server that takes connections and says nothing', {}],
+])('with %s, disconnect, connect and close come to an end', async (_, options) => {
+  const db = await open(options)
+  await db.write((tx) => tx.execute("INSERT INTO todos (id) VALUES ('a')"))
+  await expect.poll(() => db.status.state, eventually).toBe('connecting')
+  await db.disconnect()
+  expect(db.status.state).toBe('offline')
+  await db.connect()
+  await db.close()
+})
+
+test('a backend that never answers is given up, told, and asked again', async () => {
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+  try {
+    let asked = 0
+    const db = await open({
+      upload: () => {
+        asked++
+        return new Promise<never>(() => {})
+      },
+    })
+    await db.write((tx) => tx.execute("INSERT INTO todos (id) VALUES ('a')"))
+    while (asked === 0) await vi.advanceTimersByTimeAsync(1)
+    await vi.advanceTimersByTimeAsync(61_000)
+    expect(asked).toBe(2)
+    expect(db.status).toMatchObject({ pendingWrites: 1, uploadError: { code: 'network' } })
+  } finally {
+    vi.useRealTimers()
+  }
+})
+
+test('a token that does not come is told after half a minute, and asked for again', async () => {
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+  try {
+    let asked = 0
+    const db = await open({
+      auth: () => {
+        asked++
+        return new Promise<string>(() => {})
+      },
+    })
+    await vi.advanceTimersByTimeAsync(30_001)
+    expect(db.status).toMatchObject({ state: 'needs-auth', error: { code: 'auth' } })
+    await vi.advanceTimersByTimeAsync(2_000)
+    expect(asked).toBe(2)
+  } finally {
+    vi.useRealTimers()
+  }
+})
+
+test('a database that cannot be read for a while does not end syncing for good', async () => {
+  vi.spyOn(console, 'error').mockImplementation(() => {})
+  service.connected = (socket) => serve(socket, 3)
+  const db = await open({ connect: false })
+  faults.push({ match: /./, errcode: SQLITE_IOERR })
+  await db.connect()
+  await expect.poll(() => db.status, eventually).toMatchObject({ state: 'error', error: { code: 'storage' } })
+  await db.disconnect()
+  faults.length = 0
+  await db.connect()
+  await db.waitForSync({ timeout: 20_000 })
+  expect(await db.query('SELECT count(*) AS n FROM todos')).toEqual([{ n: 3 }])
+  vi.restoreAllMocks()
+})
+
+test.each([
+  ['storage_full', SQLITE_FULL],
+  ['storage_corrupt', SQLITE_CORRUPT],
+])('a download that cannot be stored is told as %s, not as a fault of the network', async (code, errcode) => {
+  service.connected = (socket) => serve(socket, 3)
+  const db = await open({ connect: false })
+  faults.push({ match: /INSERT INTO rp_ops/, errcode })
+  await db.connect()
+  await expect.poll(() => db.status, eventually).toMatchObject({ state: 'error', error: { code } })
+})
+
+test('an upload whose answer cannot be stored is told, and not sent again for it', async () => {
+  const db = await open({ uploadUrl: `${service.url}/upload` })
+  faults.push({ match: /UPDATE rp_tx SET state = 'accepted'/, errcode: SQLITE_FULL })
+  await db.write((tx) => tx.execute("INSERT INTO todos (id) VALUES ('a')"))
+  await expect.poll(() => db.status.uploadError, eventually).toMatchObject({ code: 'storage_full' })
+  faults.length = 0
+  await db.connect()
+  await expect.poll(() => db.status, eventually).toMatchObject({ pendingWrites: 0, unconfirmedWrites: 1, uploadError: null })
+  expect(service.posts).toHaveLength(1)
+})
+
+test('a live client stays live while it gets small checkpoints', async () => {
+  service.connected = (socket) => serve(socket, 3)
+  const db = await open()
+  await db.waitForSync({ timeout: 20_000 })
+  await expect.poll(() => db.status.state, eventually).toBe('live')
+  const states: Status['state'][] = []
+  db.on('status', ({ state }) => void states.push(state))
+  const [socket] = service.sockets
+  for (let op = 4; op <= 13; op++) for (const line of [diff(op, op), data(put(op, `t${op}`)), complete(op)]) socket?.send(line)
+  await expect.poll(() => db.query('SELECT count(*) AS n FROM todos'), eventually).toEqual([{ n: 13 }])
+  expect([...new Set(states)]).toEqual(['live'])
+  // And not while it gets a large one.
+  const many = Array.from({ length: 2_000 }, (_, n) => put(n + 14, `m${n}`))
+  for (const line of [diff(2_013, 2_013), data(...many), complete(2_013)]) socket?.send(line)
+  await expect.poll(() => states.includes('syncing') && db.status.state, eventually).toBe('live')
+})
+
+test('a download that was cut short goes on where it stood, in the progress too', async () => {
+  service.connected = (socket) => {
+    socket.send(checkpoint(100, 100))
+    socket.send(data(...Array.from({ length: 40 }, (_, n) => put(n + 1, `t${n + 1}`))))
+  }
+  const db = await open()
+  const fractions = () => (db.status.state === 'syncing' ? db.status.progress : null)
+  await expect.poll(fractions, eventually).toEqual({ downloaded: 40, total: 100, fraction: 0.4 })
+  await db.disconnect()
+  service.connected = (socket) => socket.send(checkpoint(100, 100))
+  await db.connect()
+  await expect.poll(fractions, eventually).toEqual({ downloaded: 40, total: 100, fraction: 0.4 })
+  const [, second] = service.sockets
+  expect(second?.frames[0]).toMatchObject({ open: { buckets: [{ name: 'b', after: '40' }] } })
+})
+
+test('a server that says "connect again" at once is not asked without a pause', async () => {
+  const sleeps: number[] = []
+  const timeout = globalThis.setTimeout
+  vi.spyOn(globalThis, 'setTimeout').mockImplementation(((work: () => void, milliseconds = 0) => {
+    if (milliseconds < 15_000) sleeps.push(milliseconds)
+    return timeout(work, Math.min(milliseconds, 5))
+  }) as typeof setTimeout)
+  service.connected = (socket) => socket.close(4503)
+  const db = await open()
+  await expect.poll(() => service.sockets.length >= 6, eventually).toBe(true)
+  vi.restoreAllMocks()
+  await db.close()
+  const pauses = sleeps.filter((milliseconds) => milliseconds >= 50)
+  expect(pauses.length).toBeGreaterThanOrEqual(5)
+  expect(pauses[4]).toBeGreaterThan(500)
+})
+
+test('after a sleep of the device a connection that has been silent is not waited for', async () => {
+  service.connected = (socket) => serve(socket, 1)
+  const db = await open()
+  await db.waitForSync({ timeout: 20_000 })
+  const now = Date.now
+  vi.spyOn(Date, 'now').mockImplementation(() => now() + 3_600_000)
+  await expect.poll(() => service.sockets.length, eventually).toBe(2)
+  vi.restoreAllMocks()
+})
+
+test('a source table called constructor is one that the schema lacks', async () => {
+  service.connected = (socket) => {
+    const names = ['constructor', 'toString', '__proto__', 'todos']
+    const ops = names.map((name, n) => put(n + 1, 'a', name))
+    for (const line of [checkpoint(4, 4), data(...ops), complete(4)]) socket.send(line)
+  }
+  const db = await open()
+  await db.waitForSync({ timeout: 20_000 })
+  expect(await db.query('SELECT title FROM todos')).toEqual([{ title: 'title 4' }])
+})

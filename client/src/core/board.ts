@@ -1,0 +1,71 @@
+import type { Status, SyncProblem, SyncState } from '../types.ts'
+import * as outbox from './outbox.ts'
+import type { Sqlite } from './sqlite.ts'
+import { getNumber } from './storage.ts'
+
+/** The status, in memory: telling it reads no database, so it can be told when the database cannot be read. */
+export class Board {
+  readonly #db: Sqlite
+  readonly #told: (status: Status) => void
+  readonly #storage: Pick<Status, 'storage' | 'setAside'>
+  #state: SyncState = { state: 'offline' }
+  #uploadError: SyncProblem | null = null
+  #counts = { pending: 0, unconfirmed: 0, failed: 0 }
+  #lastSyncedAt: number | null = null
+  status: Status
+
+  constructor(db: Sqlite, storage: Pick<Status, 'storage' | 'setAside'>, told: (status: Status) => void) {
+    this.#db = db
+    this.#storage = storage
+    this.#told = told
+    this.#read()
+    this.status = this.#new()
+  }
+
+  get state(): SyncState {
+    return this.#state
+  }
+
+  setState(state: SyncState): void {
+    if (this.#state.state === 'closed') return
+    this.#state = state
+    this.tell()
+  }
+
+  setUploadError(problem: SyncProblem | null): void {
+    this.#uploadError = problem
+    this.tell()
+  }
+
+  /** Something was stored. The caller has the turn. */
+  recount(): void {
+    try {
+      this.#read()
+    } catch (error) {
+      // The figures stay as they were; whoever reads rows is told why.
+      console.error('rockpool: the local database cannot be read', error)
+    }
+    this.tell()
+  }
+
+  tell(): void {
+    const status = this.#new()
+    if (JSON.stringify(status) === JSON.stringify(this.status)) return
+    this.status = status
+    this.#told(status)
+  }
+
+  #read(): void {
+    this.#counts = outbox.counts(this.#db)
+    this.#lastSyncedAt = getNumber(this.#db, 'last_synced_at')
+  }
+
+  #new(): Status {
+    const { pending, unconfirmed, failed } = this.#counts
+    return {
+      ...this.#state,
+      ...{ pendingWrites: pending, unconfirmedWrites: unconfirmed, failedWrites: failed },
+      ...{ lastSyncedAt: this.#lastSyncedAt, uploadError: this.#uploadError, ...this.#storage },
+    }
+  }
+}

@@ -1,0 +1,127 @@
+import type { SyncOptions, SyncState } from '../types.ts'
+import { positions } from './buckets.ts'
+import { Connection } from './connection.ts'
+import { Download } from './download.ts'
+import { backoff, ProblemError, problemOf, sleep } from './problem.ts'
+import { Renewal } from './renewal.ts'
+import type { Sqlite } from './sqlite.ts'
+import { clientId } from './storage.ts'
+import type { Tokens } from './token.ts'
+import { isOtherUser } from './wait.ts'
+import type { Wake } from './wake.ts'
+
+/** The server asks to connect again: at once the first time, and later when it says so again and again. */
+const RECONNECT_MS = 100
+const SHORT_MS = 5_000
+/** A live client stays live while it gets a checkpoint of no more ops, in no longer time. */
+const LIVE_OPS = 1_000
+const LIVE_MS = 1_000
+
+export interface DownloadingOptions {
+  db: Sqlite
+  options: SyncOptions
+  tokens: Tokens
+  wake: Wake
+  turn<T>(work: () => T): Promise<T>
+  /** Called in the turn. */
+  changed(tables: ReadonlySet<string>): void
+  mismatch(bucket: string): void
+  state(): SyncState
+  setState(state: SyncState): void
+}
+
+const isAboutToken = (code: string): boolean => code === 'auth' || code === 'other_user' || code.startsWith('PSYNC_S21')
+
+/** Keeps a stream open, again and again. */
+export class Downloading {
+  readonly #with: DownloadingOptions
+
+  constructor(options: DownloadingOptions) {
+    this.#with = options
+  }
+
+  /** Until `signal` is aborted. Never rejects. */
+  async run(signal: AbortSignal): Promise<void> {
+    const { setState, tokens, wake } = this.#with
+    for (let attempt = 0, again = 0; !signal.aborted;) {
+      // Of another user's database nothing else is said until his token has been replaced.
+      if (!isOtherUser(this.#with.state())) setState({ state: 'connecting' })
+      const began = performance.now()
+      let wait: number
+      try {
+        await this.#once(signal, () => (attempt = 0))
+        again = performance.now() - began < SHORT_MS ? again + 1 : 1
+        wait = backoff(again, RECONNECT_MS)
+      } catch (error) {
+        if (signal.aborted) return
+        wait = backoff(++attempt)
+        const problem = problemOf(error)
+        if (isAboutToken(problem.code)) {
+          tokens.forget()
+          setState({ state: 'needs-auth', error: problem })
+        } else setState({ state: 'error', error: problem, retryAt: Date.now() + wait })
+      }
+      const woken = wake.signal(signal)
+      await sleep(wait, woken.signal)
+      woken.done()
+    }
+  }
+
+  async #once(signal: AbortSignal, worked: () => void): Promise<void> {
+    const { db, options, tokens, wake, turn, state, setState } = this.#with
+    const token = await tokens.get(signal)
+    if (isOtherUser(state())) setState({ state: 'connecting' })
+    const request = await turn(() => ({
+      buckets: positions(db),
+      client_id: clientId(db),
+      parameters: options.parameters ?? {},
+      raw_data: true,
+      include_checksum: true,
+    }))
+    const over = new AbortController()
+    let before: SyncState | null = null
+    const renewal = new Renewal({
+      token: () => {
+        tokens.forget()
+        return tokens.get(signal)
+      },
+      send: (fresh) => connection.renew(fresh),
+      // The stream goes on until the token has expired; of another user there is nothing to wait for.
+      failed: (error) => {
+        if (error instanceof ProblemError && error.code === 'other_user') return connection.fail(error)
+        if (state().state !== 'needs-auth') before = state()
+        setState({ state: 'needs-auth', error: problemOf(error, 'auth') })
+      },
+      renewed: () => {
+        if (before && state().state === 'needs-auth') setState(before)
+      },
+      signal: AbortSignal.any([signal, over.signal]),
+    })
+    let since = performance.now()
+    const download = new Download(db, options.schema, {
+      changed: this.#with.changed,
+      progress: (progress) => {
+        const brief = progress.total <= LIVE_OPS && performance.now() - since <= LIVE_MS
+        if (state().state !== 'live' || !brief) setState({ state: 'syncing', progress })
+      },
+      begins: () => (since = performance.now()),
+      complete: () => {
+        worked()
+        setState({ state: 'live' })
+      },
+      mismatch: this.#with.mismatch,
+      expires: (seconds) => renewal.expires(seconds),
+    })
+    const connection = new Connection({
+      ...{ url: options.url, token, request, signal },
+      line: (line) => turn(() => download.line(line)),
+    })
+    const off = wake.on(() => connection.check())
+    try {
+      await connection.run()
+    } finally {
+      off()
+      over.abort()
+    }
+  }
+}

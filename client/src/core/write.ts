@@ -1,0 +1,74 @@
+import type { SqlParam, WriteTransaction } from '../types.ts'
+import * as outbox from './outbox.ts'
+import { ProblemError } from './problem.ts'
+import { bindable, rollback, type Sqlite } from './sqlite.ts'
+
+/** A local transaction that does nothing for so long is rolled back: everything else waits for it. */
+export const WRITE_PAUSE_MS = 10_000
+/** And one that is not over by then, whatever it does. */
+export const WRITE_TOTAL_MS = 120_000
+
+/** Runs one local transaction. The caller has the turn. `request`: see `outbox.wasStored`. Answers the tables that changed. */
+export async function localWrite<T>(
+  db: Sqlite,
+  change: (tx: WriteTransaction) => T | Promise<T>,
+  request: string | null,
+): Promise<{ result: T; changed: Set<string> }> {
+  db.run('BEGIN IMMEDIATE')
+  const limits = new Limits()
+  let open = true
+  /** Between two statements the clock of the pause runs. */
+  const statement = async <R>(work: () => R): Promise<R> => {
+    if (!open) throw new ProblemError('storage', 'this transaction is over')
+    try {
+      return work()
+    } finally {
+      limits.pause()
+    }
+  }
+  const execute = (sql: string, params: readonly SqlParam[] = []): number => db.application.run(sql, bindable(params))
+  try {
+    const id = outbox.beginWrite(db, request)
+    const tx: WriteTransaction = {
+      execute: (sql, params) => statement(() => ({ changes: execute(sql, params) })),
+      executeBatch: (sql, lists) => statement(() => ({ changes: lists.reduce((sum, params) => sum + execute(sql, params), 0) })),
+      query: <R extends object>(sql: string, params: readonly SqlParam[] = []) =>
+        statement(() => db.application.all(sql, bindable(params)) as R[]),
+    }
+    const result = await Promise.race([change(tx), limits.over])
+    open = false
+    const changed = outbox.endWrite(db, id)
+    db.run('COMMIT')
+    return { result, changed }
+  } catch (error) {
+    open = false
+    rollback(db)
+    throw error
+  } finally {
+    limits.end()
+  }
+}
+
+class Limits {
+  readonly #late = Promise.withResolvers<never>()
+  readonly #total = this.#after(WRITE_TOTAL_MS, 'took too long')
+  #pause = this.#after(WRITE_PAUSE_MS, 'paused for too long')
+
+  get over(): Promise<never> {
+    return this.#late.promise
+  }
+
+  pause(): void {
+    clearTimeout(this.#pause)
+    this.#pause = this.#after(WRITE_PAUSE_MS, 'paused for too long')
+  }
+
+  end(): void {
+    clearTimeout(this.#pause)
+    clearTimeout(this.#total)
+  }
+
+  #after(milliseconds: number, what: string): ReturnType<typeof setTimeout> {
+    return setTimeout(() => this.#late.reject(new ProblemError('write_limit', `a transaction ${what} and was rolled back`)), milliseconds)
+  }
+}
