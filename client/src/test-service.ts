@@ -13,7 +13,7 @@ export interface Answer {
   status?: number
   type?: string
   location?: string
-  body?: string
+  body?: string | Uint8Array
 }
 
 export interface Posted {
@@ -40,6 +40,8 @@ export class TestService {
   readonly sockets: ServerSocket[] = []
   upload: (post: Posted) => Answer | Promise<Answer> = () => ({ body: '{"ok":true}' })
   checkpoint: () => Answer | Promise<Answer> = () => ({ body: '{"data":{"write_checkpoint":"1"}}' })
+  /** What is asked for by GET. */
+  page: (path: string) => Answer = () => ({ status: 404 })
   connected: (socket: ServerSocket) => void = () => {}
   url = ''
 
@@ -52,7 +54,7 @@ export class TestService {
       const checkpoint = path.startsWith('/write-checkpoint2')
       if (checkpoint) this.checkpoints.push(path)
       else if (request.method === 'POST') this.posts.push(post)
-      const answer = checkpoint ? await this.checkpoint() : await this.upload(post)
+      const answer = checkpoint ? await this.checkpoint() : request.method === 'GET' ? this.page(path) : await this.upload(post)
       response.writeHead(answer.status ?? 200, {
         'content-type': answer.type ?? 'application/json',
         ...(answer.location === undefined ? {} : { location: answer.location }),

@@ -1,0 +1,39 @@
+import { readFile } from 'node:fs/promises'
+import { createRequire } from 'node:module'
+import { fileURLToPath } from 'node:url'
+import { build } from 'esbuild'
+import type { Answer } from '../../client/src/test-service.ts'
+
+const root = (path: string): string => fileURLToPath(new URL(`../../${path}`, import.meta.url))
+
+export interface Site {
+  /** Whose token the application gives; null: nobody is signed in. */
+  token: string | null
+  /** Runs in the worker before the client's own script. */
+  workerPrefix: string
+  page(path: string): Answer
+}
+
+/** An application's page with the client, its worker and SQLite. `/blank` is a page of the same origin without a database. */
+export async function deviceSite(): Promise<Site> {
+  const { outputFiles } = await build({
+    entryPoints: { app: root('test/device/page.ts'), worker: root('client/src/browser/worker.ts') },
+    ...{ bundle: true, format: 'esm', target: 'es2022', write: false, outdir: '/', logLevel: 'silent' },
+  })
+  const scripts = new Map(outputFiles.map(({ path, text }) => [path, text]))
+  const wasm = new Uint8Array(await readFile(createRequire(root('client/src/index.ts')).resolve('@sqlite.org/sqlite-wasm/sqlite3.wasm')))
+  const site: Site = {
+    ...{ token: null, workerPrefix: '' },
+    page(path) {
+      if (path === '/')
+        return { type: 'text/html', body: '<!doctype html><title>Device</title><script type="module" src="/app.js"></script>' }
+      if (path === '/blank') return { type: 'text/html', body: '<!doctype html><title>Blank</title>' }
+      if (path === '/sqlite3.wasm') return { type: 'application/wasm', body: wasm }
+      if (path === '/token') return site.token === null ? { status: 401 } : { type: 'text/plain', body: site.token }
+      const script = scripts.get(path)
+      if (script === undefined) return { status: 404 }
+      return { type: 'text/javascript', body: path === '/worker.js' ? `${site.workerPrefix};${script}` : script }
+    },
+  }
+  return site
+}
