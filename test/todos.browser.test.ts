@@ -131,6 +131,28 @@ test('a write that the server refuses is taken back and shown with its reason', 
   await page.context().close()
 })
 
+test('who signs out is asked about what was not sent; nothing of it stays, and a later sign-in begins anew', async () => {
+  const page = await open('?user=bob')
+  await page.getByRole('button', { name: 'Go offline' }).click()
+  await page.getByText('Offline', { exact: true }).waitFor()
+  await add(page, 'bob', 'Weekend at the sea', 'Never sent')
+  await todo(page, 'bob', 'Never sent').waitFor()
+  const questions: string[] = []
+  const answers = [false, true]
+  page.on('dialog', (dialog) => {
+    questions.push(dialog.message())
+    void (answers.shift() === true ? dialog.accept() : dialog.dismiss())
+  })
+  await page.getByRole('button', { name: 'Sign out' }).click()
+  await until('the question', async () => questions.length === 1)
+  await todo(page, 'bob', 'Never sent').waitFor()
+  await page.getByRole('button', { name: 'Sign out' }).click()
+  await page.getByRole('button', { name: 'Sign in as Bob' }).click()
+  await todo(page, 'bob', 'Check the tide table').waitFor()
+  expect(await todo(page, 'bob', 'Never sent').count()).toBe(0)
+  await page.context().close()
+})
+
 test('the pages had nothing to complain about', () => {
   expect(complaints).toEqual([])
 })

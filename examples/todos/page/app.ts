@@ -52,21 +52,26 @@ function el<K extends keyof HTMLElementTagNameMap>(
 class Pane {
   readonly #user: string
   readonly #db: SyncDatabase
+  readonly #signedOut: () => void
+  readonly #section: HTMLElement
   readonly #state = el('span', { className: 'state' })
   readonly #network = el('button', { className: 'network', type: 'button' })
+  readonly #signOut = el('button', { className: 'network', type: 'button', textContent: 'Sign out' })
   readonly #problems = el('ul', { className: 'problems' })
   readonly #lists = el('div')
   #offline = false
   #shown = new Set<string>()
   #data: { lists: List[]; todos: Todo[] } = { lists: [], todos: [] }
 
-  constructor(user: string, db: SyncDatabase) {
+  constructor(user: string, db: SyncDatabase, section: HTMLElement, signedOut: () => void) {
     this.#user = user
     this.#db = db
+    this.#section = section
+    this.#signedOut = signedOut
   }
 
-  mount(parent: Element): void {
-    const name = this.#user[0]?.toUpperCase() + this.#user.slice(1)
+  mount(): void {
+    const name = nameOf(this.#user)
     const add = el(
       'form',
       { className: 'new-list' },
@@ -79,9 +84,10 @@ class Pane {
       {},
       el('span', { className: 'avatar', textContent: name[0] ?? '', ariaHidden: 'true' }),
       title,
-      this.#network,
+      el('div', { className: 'buttons' }, this.#network, this.#signOut),
     )
-    parent.append(el('section', { className: 'pane', id: this.#user, ariaLabel: name }, header, this.#problems, this.#lists, add))
+    this.#section.replaceChildren(header, this.#problems, this.#lists, add)
+    this.#signOut.addEventListener('click', () => void this.#leave())
     this.#network.addEventListener('click', () => void this.#toggleNetwork())
     this.#db.on('status', (status) => this.#showStatus(status))
     this.#showStatus(this.#db.status)
@@ -101,6 +107,16 @@ class Pane {
     await (this.#offline ? this.#db.disconnect() : this.#db.connect())
   }
 
+  /** Nothing that is unsent goes without a question. */
+  async #leave(): Promise<void> {
+    try {
+      await this.#db.signOut()
+    } catch (error) {
+      if (!(error instanceof Error && 'code' in error && error.code === 'unsent')) throw error
+      if (confirm('Some changes were not sent. Sign out and lose them?')) await this.#db.signOut({ unsent: 'discard' })
+    }
+  }
+
   #showStatus(status: Status): void {
     const waiting = status.pendingWrites + status.unconfirmedWrites
     const words: Record<Status['state'], string> = {
@@ -110,7 +126,10 @@ class Pane {
       live: 'In step',
       'needs-auth': 'Signed out',
       error: 'Trying again …',
+      closed: 'Signed out',
     }
+    // By this button, or in another tab.
+    if (status.state === 'closed') return this.#signedOut()
     const changes = waiting === 0 ? '' : ` · ${waiting} ${waiting === 1 ? 'change' : 'changes'} to send`
     this.#state.textContent = `${words[status.state]}${changes}${status.storage === 'memory' ? ' · in memory only' : ''}`
     this.#state.dataset.state = status.state
@@ -121,12 +140,15 @@ class Pane {
   }
 
   async #showProblems(count: number): Promise<void> {
-    const failed = count === 0 ? [] : await this.#db.failedWrites()
+    // They are nobody's to read when somebody else's token has come.
+    const failed = count === 0 ? [] : await this.#db.failedWrites().catch(() => [])
     this.#problems.replaceChildren(
       ...failed.map((write) => {
         const dismiss = el('button', { type: 'button', textContent: 'OK', ariaLabel: 'Dismiss' })
         dismiss.addEventListener('click', () => void this.#db.dismissFailedWrites(write.transactionId))
-        return el('li', { role: 'alert' }, `Not saved: ${write.error.message}`, dismiss)
+        const again = el('button', { type: 'button', textContent: 'Try again' })
+        again.addEventListener('click', () => void this.#db.retryFailedWrite(write.transactionId))
+        return el('li', { role: 'alert' }, `Not saved: ${write.error.message}`, el('span', { className: 'buttons' }, again, dismiss))
       }),
     )
   }
@@ -211,15 +233,28 @@ class Pane {
   }
 }
 
-const panes = document.querySelector('#panes')
-const only = new URLSearchParams(location.search).get('user')
-for (const user of only === null ? ['alice', 'bob'] : [only]) {
+const nameOf = (user: string): string => `${user[0]?.toUpperCase()}${user.slice(1)}`
+
+/** Each person has a database of his own, which belongs to him: nobody else could open it. */
+async function signIn(user: string, section: HTMLElement): Promise<void> {
   const db = await openSync({
     url: ENDPOINT,
     schema,
     name: `todos-${user}`,
+    user,
     auth: () => token(user),
     uploadUrl: new URL('/api/upload', location.href).href,
   })
-  if (panes) new Pane(user, db).mount(panes)
+  new Pane(user, db, section, () => {
+    const button = el('button', { type: 'button', className: 'network', textContent: `Sign in as ${nameOf(user)}` })
+    button.addEventListener('click', () => void signIn(user, section), { once: true })
+    section.replaceChildren(button)
+  }).mount()
+}
+
+const only = new URLSearchParams(location.search).get('user')
+for (const user of only === null ? ['alice', 'bob'] : [only]) {
+  const section = el('section', { className: 'pane', id: user, ariaLabel: nameOf(user) })
+  document.querySelector('#panes')?.append(section)
+  await signIn(user, section)
 }

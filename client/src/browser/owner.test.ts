@@ -1,0 +1,104 @@
+import { afterEach, expect, test } from 'vitest'
+import { Engine } from '../core/engine.ts'
+import { openNodeSqlite } from '../node-sqlite.ts'
+import { unsigned } from '../test-service.ts'
+import { Owner } from './owner.ts'
+import type { Call, OwnerMessage, TabMessage } from './messages.ts'
+
+// The owner's side of the channel between tabs, with the BroadcastChannel and the locks of Node.
+
+const name = 'owner-test'
+const channels: BroadcastChannel[] = []
+const engines: Engine[] = []
+afterEach(async () => {
+  for (const channel of channels.splice(0)) channel.close()
+  for (const engine of engines.splice(0)) await engine.close()
+})
+
+/** Owners of one database that come one after the other, and what tabs hear. */
+function setUp(): { heard: OwnerMessage[]; own(): Promise<string>; ask(owner: string, tab: string, id: number, request: Call): void } {
+  const tabs = new BroadcastChannel(name)
+  channels.push(tabs)
+  const heard: OwnerMessage[] = []
+  tabs.addEventListener('message', ({ data }: MessageEvent<OwnerMessage>) => heard.push(data))
+  return {
+    heard,
+    async own() {
+      const schema = { tables: { todos: { columns: { title: 'text' } } } } as const
+      const options = { url: 'http://127.0.0.1:1', schema, connect: false, user: 'alice', auth: () => unsigned('alice') }
+      const engine = new Engine(openNodeSqlite(':memory:'), options, { kind: 'memory' })
+      engines.push(engine)
+      const channel = new BroadcastChannel(name)
+      channels.push(channel)
+      heard.length = 0
+      new Owner({ engine, channel, name, tab: 'owner' })
+      await expect.poll(() => heard.find((message) => 'owner' in message && 'status' in message)).toBeDefined()
+      const first = heard.find((message) => 'owner' in message)
+      return first && 'owner' in first ? first.owner : ''
+    },
+    ask(owner, tab, id, request) {
+      const message: TabMessage = { to: 'owner', owner, tab, user: 'alice', id, request }
+      tabs.postMessage(message)
+    },
+  }
+}
+
+const results = (heard: OwnerMessage[]) => heard.filter((message) => 'result' in message || ('problem' in message && 'id' in message))
+
+test('a call for an earlier owner is not taken: the tab sends it again, and it is done once', async () => {
+  const { heard, own, ask } = setUp()
+  const owner = await own()
+  ask('the one before', 'tab', 1, { call: 'begin', write: 'w' })
+  ask(owner, 'tab', 1, { call: 'begin', write: 'w' })
+  await expect.poll(() => results(heard).length).toBe(1)
+  // Nobody holds the turn but that one transaction: when it ends, the next call is answered.
+  const [begun] = results(heard)
+  const tx = begun && 'result' in begun ? String(begun.result) : ''
+  ask(owner, 'tab', 2, { call: 'commit', tx, write: 'w' })
+  ask(owner, 'tab', 3, { call: 'query', sql: 'SELECT 1 AS one', params: [] })
+  await expect.poll(() => results(heard).length).toBe(3)
+  expect(results(heard)).toContainEqual({ to: 'tab', tab: 'tab', id: 3, result: [{ one: 1 }] })
+})
+
+test('a transaction belongs to the tab that began it', async () => {
+  const { heard, own, ask } = setUp()
+  const owner = await own()
+  ask(owner, 'mine', 1, { call: 'begin', write: 'w' })
+  await expect.poll(() => results(heard).length).toBe(1)
+  const [begun] = results(heard)
+  const tx = begun && 'result' in begun ? String(begun.result) : ''
+  expect(tx.startsWith(owner)).toBe(true)
+  ask(owner, 'other', 1, { call: 'execute', tx, sql: "INSERT INTO todos (id) VALUES ('other')", params: [] })
+  ask(owner, 'other', 2, { call: 'commit', tx, write: 'v' })
+  await expect.poll(() => results(heard).filter((message) => 'problem' in message).length).toBe(2)
+  ask(owner, 'mine', 2, { call: 'rollback', tx })
+  await expect.poll(() => results(heard).length).toBe(4)
+})
+
+test('the fate of a write is known by its name, also of one that changed nothing, and not of one that was rolled back', async () => {
+  const { heard, own, ask } = setUp()
+  const owner = await own()
+  let id = 0
+  const answer = async (request: Call): Promise<unknown> => {
+    const of = ++id
+    ask(owner, 'tab', of, request)
+    const found = () => heard.find((message) => 'id' in message && message.id === of)
+    await expect.poll(found).toBeDefined()
+    const message = found()
+    return message && 'result' in message ? message.result : message
+  }
+  for (const [write, sql] of [
+    ['stored', "INSERT INTO todos (id) VALUES ('a')"],
+    ['nothing', "DELETE FROM todos WHERE id = 'nobody'"],
+  ] as const) {
+    const tx = String(await answer({ call: 'begin', write }))
+    await answer({ call: 'execute', tx, sql, params: [] })
+    await answer({ call: 'commit', tx, write })
+  }
+  const tx = String(await answer({ call: 'begin', write: 'taken back' }))
+  await answer({ call: 'execute', tx, sql: "INSERT INTO todos (id) VALUES ('b')", params: [] })
+  await answer({ call: 'rollback', tx })
+  const fates = []
+  for (const write of ['stored', 'nothing', 'taken back', 'unheard of']) fates.push(await answer({ call: 'fate', write }))
+  expect(fates).toEqual([true, true, false, false])
+})
