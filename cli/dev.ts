@@ -8,11 +8,12 @@ import { checkSource } from './check-source.ts'
 import { isFree, passwordFile, startDatabase } from './database.ts'
 import { makeDataFolder, makePrivateFolder } from './data-folder.ts'
 import { LocalEdge } from './edge.ts'
+import { untilFollowed } from './followed.ts'
 import { startGuard } from './guard.ts'
 import { limitBindings, limitsOf } from './limits.ts'
 import type { DevOptions } from './options.ts'
 import { UsageError } from './problem.ts'
-import { developmentSecret } from './secret.ts'
+import { developmentSecret, signToken } from './secret.ts'
 import { watchConfig } from './watch-config.ts'
 
 const EXAMPLE_PORT_OFFSET = 1
@@ -77,7 +78,8 @@ export async function dev(options: DevOptions, say: (line: string) => void, sign
       say(`example    ${example.url}`)
     }
     say(`status     ${url}/status   (a token: npx rockpool token --sub me --claim operator=true)`)
-    say(`ready ${url}`)
+    const token = () => signToken({ sub: 'rockpool dev', ttlSeconds: 60, claims: { operator: true } }, jwtSecret, jwtAudience)
+    if (await untilFollowed({ url, token, say, signal })) say(`ready ${url}`)
     if (!signal.aborted) await new Promise<void>((done) => signal.addEventListener('abort', () => done(), { once: true }))
     say('stopping …')
   } finally {

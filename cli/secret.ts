@@ -16,11 +16,12 @@ export async function developmentSecret(data: string): Promise<string> {
   return secret
 }
 
+/** `audience`: one, or several separated by commas, of which each is taken. */
 export function signToken({ sub, ttlSeconds, claims }: TokenOptions, secret: string, audience: string): Promise<string> {
   return new SignJWT(claims)
     .setProtectedHeader({ alg: 'HS256' })
     .setSubject(sub)
-    .setAudience(audience)
+    .setAudience(audience.split(',')[0]?.trim() ?? audience)
     .setIssuedAt()
     .setExpirationTime(`${ttlSeconds}s`)
     .sign(Buffer.from(secret, 'base64url'))

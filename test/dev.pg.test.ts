@@ -1,6 +1,6 @@
 import type { ChildProcess } from 'node:child_process'
 import { createServer } from 'node:net'
-import { writeFile } from 'node:fs/promises'
+import { stat, writeFile } from 'node:fs/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { knownDatabase, startDatabase } from '../cli/database.ts'
 import { startCommand, type Command } from './command.ts'
@@ -51,6 +51,8 @@ describe('rockpool dev', () => {
     }
     const first = await start()
     expect((await fetch(`http://127.0.0.1:${port}/probes/liveness`)).status).toBe(200)
+    expect((await stat(data)).mode & 0o007).toBe(0)
+    expect((await stat(`${data}/edge`)).mode & 0o077).toBe(0)
     await sql('create table notes (id int primary key, body text); insert into notes values (1, $$kept$$)')
     expect(await sql('select * from notes')).toMatch(/id {2}body\n-- {2}-+\n1 {3}kept\n\(1 row\)/)
     first.child.kill('SIGINT')
@@ -113,6 +115,50 @@ describe('rockpool dev', () => {
     } finally {
       await logical.stop()
     }
+  })
+
+  test('it is ready when the source is followed, and says why when it is not', async () => {
+    const source = await startPostgres()
+    try {
+      const sql = source.sql()
+      await sql`create table one (id int primary key)`
+      await sql`create table loose (n int)`
+      await sql`create role weak login replication password 'x'`
+      await sql`grant select on one, loose to weak`
+      const file = `${directory.path}/one.yaml`
+      await writeFile(file, 'bucket_definitions:\n  a:\n    data:\n      - SELECT id FROM one\n      - SELECT n AS id FROM loose\n')
+      const url = source.url.replace('postgres:postgres@', 'weak:x@')
+      const options = ['--data', `${directory.path}/weak`, '--no-example', '--sync-config', file, '--database-url', url]
+      const run = rockpool('dev', '--port', String(await freePort()), ...options)
+      const said = () => run.output
+      await until('the reason', async () => /\nnot ready {2}.*ROCKPOOL_SOURCE_SETTINGS: .*publication/.test(run.output), 120, said)
+      expect(run.output).not.toContain('\nready ')
+      await sql`alter role weak superuser`
+      await until('the ready line', async () => run.output.includes('\nready '), 180, said)
+      expect(run.output).toMatch(/\nsource {5}table public\.loose cannot be followed: it has no primary key/)
+      run.child.kill('SIGTERM')
+      expect(await run.ended).toBe(0)
+    } finally {
+      await source.stop()
+    }
+  })
+
+  test('settings of tokens that cannot be used are told', async () => {
+    const options = ['--data', `${directory.path}/keys`, '--no-example']
+    const run = startCommand(process.execPath, ['cli/rockpool.mjs', 'dev', '--port', String(await freePort()), ...options], {
+      ...process.env,
+      JWT_KEYS: '{"keys": [{"kty": "oct", "k": "c2hvcnQ"}]}',
+    })
+    children.push(run.child)
+    await until(
+      'the reason',
+      async () => /\nnot ready {2}.*PSYNC_S2201: .*JWT_KEYS/.test(run.output),
+      120,
+      () => run.output,
+    )
+    expect(run.output).not.toContain('\nready ')
+    run.child.kill('SIGTERM')
+    expect(await run.ended).toBe(0)
   })
 
   test('a data folder whose Postgres runs already: that is said, and it stays known by its port', async () => {
