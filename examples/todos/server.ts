@@ -8,6 +8,7 @@ import { Hono } from 'hono'
 import { jwtVerify, SignJWT } from 'jose'
 import postgres from 'postgres'
 import { z } from 'zod'
+import { contentSecurityPolicy, isOwnHost } from './hosts.ts'
 import { applyUpload, Rejected } from './upload.ts'
 
 export interface ExampleOptions {
@@ -32,6 +33,20 @@ export async function startExample(options: ExampleOptions): Promise<{ url: stri
   const key = Buffer.from(jwtSecret, 'base64url')
   const files = await pageFiles(endpoint)
   const app = new Hono()
+  const policy = contentSecurityPolicy(endpoint)
+  let port = options.port
+
+  app.use(async (c, next) => {
+    if (!isOwnHost(c.req.header('host'), port)) {
+      return c.json(
+        { error: { code: 'wrong_host', message: `this server is http://127.0.0.1:${port}, and answers to no other name` } },
+        421,
+      )
+    }
+    await next()
+    c.header('x-content-type-options', 'nosniff')
+    c.header('content-security-policy', policy)
+  })
 
   app.post('/api/token', async (c) => {
     const parsed = z.object({ user: z.enum(USERS) }).safeParse(await c.req.json().catch(() => null))
@@ -69,7 +84,7 @@ export async function startExample(options: ExampleOptions): Promise<{ url: stri
   })
 
   const server = serve({ fetch: app.fetch, port: options.port, hostname: '127.0.0.1' })
-  const port = await new Promise<number>((resolve, reject) => {
+  port = await new Promise<number>((resolve, reject) => {
     server.once('error', reject)
     server.once('listening', () => {
       const address = server.address()

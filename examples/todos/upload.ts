@@ -78,8 +78,11 @@ async function writeList(tx: TransactionSql, user: string, each: Extract<Op, { t
   const { name, owner_id, shared } = each.data
   if (owner_id !== undefined && owner_id !== user) throw forbidden('a list can only be made for yourself')
   if (each.op === 'put') {
-    await tx`INSERT INTO lists (id, name, owner_id, shared) VALUES (${each.id}, ${each.data.name}, ${user}, ${shared ?? false})
-      ON CONFLICT (id) DO UPDATE SET name = excluded.name, shared = excluded.shared`
+    // Somebody else may make a list of this id between the look at its owner and here: then nothing is written.
+    const written =
+      await tx`INSERT INTO lists (id, name, owner_id, shared) VALUES (${each.id}, ${each.data.name}, ${user}, ${shared ?? false})
+      ON CONFLICT (id) DO UPDATE SET name = excluded.name, shared = excluded.shared WHERE lists.owner_id = ${user}`
+    if (written.count === 0) throw forbidden('this list belongs to somebody else')
   } else if (known) {
     if (name !== undefined) await tx`UPDATE lists SET name = ${name} WHERE id = ${each.id}`
     if (shared !== undefined) await tx`UPDATE lists SET shared = ${shared} WHERE id = ${each.id}`
@@ -99,9 +102,11 @@ async function writeTodo(tx: TransactionSql, user: string, each: Extract<Op, { t
   for (const listId of new Set([known?.list_id, each.data.list_id])) if (listId !== undefined) await mayEdit(tx, user, listId)
   const { list_id, title, done } = each.data
   if (each.op === 'put') {
-    await tx`INSERT INTO todos (id, list_id, title, done, owner_id)
+    const written = await tx`INSERT INTO todos (id, list_id, title, done, owner_id)
       VALUES (${each.id}, ${each.data.list_id}, ${each.data.title}, ${done ?? false}, ${user})
-      ON CONFLICT (id) DO UPDATE SET list_id = excluded.list_id, title = excluded.title, done = excluded.done`
+      ON CONFLICT (id) DO UPDATE SET list_id = excluded.list_id, title = excluded.title, done = excluded.done
+      WHERE todos.owner_id = ${user} OR todos.shared`
+    if (written.count === 0) throw forbidden('this list belongs to somebody else')
   } else if (known) {
     if (list_id !== undefined) await tx`UPDATE todos SET list_id = ${list_id} WHERE id = ${each.id}`
     if (title !== undefined) await tx`UPDATE todos SET title = ${title} WHERE id = ${each.id}`
