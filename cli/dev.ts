@@ -47,6 +47,9 @@ export async function dev(options: DevOptions, say: (line: string) => void, sign
       const { prepareDatabase } = await import('../examples/todos/database.ts')
       await prepareDatabase(databaseUrl)
     }
+    if (!options.example && options.databaseUrl !== undefined) {
+      say('example    none, so that no table is made in this database (--example makes lists, todos and uploads)')
+    }
     say('edge       making the bundle …')
     await bundle()
     if (signal.aborted) return

@@ -28,7 +28,8 @@ Options of dev, each with an environment variable of the same name (--database-u
   --jwt-secret BASE64URL             HS256; otherwise one is made and kept
   --jwt-audience AUD                 rockpool
   --data DIR                         .rockpool/data
-  --no-example
+  --no-example                       no example
+  --example                          the example with --database-url, too: it makes its tables there
 deploy, rollback and verify go to rockpool dev when nothing else is said; ROCKPOOL_URL and ROCKPOOL_TOKEN say it, too. --token - reads the token
 from standard input, for a command line is seen by every user of the machine. Without a terminal to ask on, deploy and rollback need --yes.
 Keys of identity providers (JWT_KEYS, JWKS_URL, SUPABASE_URL …, see docs/auth.md) are taken from the environment.`

@@ -14,6 +14,7 @@ export interface DevOptions {
   /** Further settings about tokens, from the environment. */
   auth: Record<string, string>
   data: string
+  /** With a database of somebody's own, only when it is asked for: it makes tables there. */
   example: boolean
 }
 
@@ -28,6 +29,7 @@ export function devOptions(args: readonly string[], env: Environment): DevOption
     'jwt-secret': { type: 'string' },
     'jwt-audience': { type: 'string' },
     data: { type: 'string' },
+    example: { type: 'boolean' },
     'no-example': { type: 'boolean' },
   })
   if (positionals.length > 0) throw new UsageError(`dev takes no argument ${positionals[0]}; see rockpool help`)
@@ -35,6 +37,7 @@ export function devOptions(args: readonly string[], env: Environment): DevOption
     const given = values[name]
     return (typeof given === 'string' ? given : env[name.toUpperCase().replaceAll('-', '_')]) || undefined
   }
+  const flag = (name: string): boolean => values[name] === true || /^(1|true|yes)$/i.test(value(name) ?? '')
   const databaseUrl = value('database-url')
   if (databaseUrl !== undefined && !/^postgres(ql)?:\/\//.test(databaseUrl))
     throw new UsageError('--database-url must begin with postgres://')
@@ -48,7 +51,7 @@ export function devOptions(args: readonly string[], env: Environment): DevOption
     jwtAudience: value('jwt-audience') ?? 'rockpool',
     auth: Object.fromEntries(SETTINGS.flatMap((name) => (env[name] ? [[name, env[name]]] : []))),
     data: value('data') ?? '.rockpool/data',
-    example: values['no-example'] !== true && !/^(1|true|yes)$/i.test(env.NO_EXAMPLE ?? ''),
+    example: !flag('no-example') && (databaseUrl === undefined || flag('example')),
   }
 }
 

@@ -128,13 +128,19 @@ describe('rockpool dev', () => {
       const file = `${directory.path}/one.yaml`
       await writeFile(file, 'bucket_definitions:\n  a:\n    data:\n      - SELECT id FROM one\n      - SELECT n AS id FROM loose\n')
       const url = source.url.replace('postgres:postgres@', 'weak:x@')
-      const options = ['--data', `${directory.path}/weak`, '--no-example', '--sync-config', file, '--database-url', url]
+      const options = ['--data', `${directory.path}/weak`, '--sync-config', file, '--database-url', url]
       const run = rockpool('dev', '--port', String(await freePort()), ...options)
       const said = () => run.output
       await until('the reason', async () => /\nnot ready {2}.*ROCKPOOL_SOURCE_SETTINGS: .*publication/.test(run.output), 120, said)
       expect(run.output).not.toContain('\nready ')
       await sql`alter role weak superuser`
       await until('the ready line', async () => run.output.includes('\nready '), 180, said)
+      // Its database is somebody's: nothing is made in it but what replication needs.
+      expect(run.output).toMatch(/\nexample {4}none, .*--example/)
+      expect(await sql`select relname from pg_class where relkind = 'r' and relnamespace = 'public'::regnamespace order by 1`).toEqual([
+        { relname: 'loose' },
+        { relname: 'one' },
+      ])
       expect(run.output).toMatch(/\nsource {5}table public\.loose cannot be followed: it has no primary key/)
       run.child.kill('SIGTERM')
       expect(await run.ended).toBe(0)
