@@ -1,7 +1,7 @@
-import { env } from 'cloudflare:test'
+import { env, evictDurableObject } from 'cloudflare:test'
 import { describe, expect, test, vi } from 'vitest'
 import { MESSAGE_VERSION, understands, type NoticeBucket } from '../protocol/messages.ts'
-import { bucketHash, bucketObjectName } from '../protocol/names.ts'
+import { bucketObjectName, hashName } from '../protocol/names.ts'
 import { relayFrameOf } from '../workers/sync/upstream.ts'
 import { replicatorFrame, streamFrame } from './relay/frames.ts'
 import { Replicator } from './replicator/object.ts'
@@ -11,15 +11,16 @@ import { ackFrame } from './replicator/relays.ts'
 // that this one does not know.
 const BESIDE = [MESSAGE_VERSION - 1, MESSAGE_VERSION, MESSAGE_VERSION + 1]
 const APART = [MESSAGE_VERSION - 2, MESSAGE_VERSION + 2]
-const bucketEntry: NoticeBucket = [bucketHash('a'), 1, 2, 3, null]
+const bucketEntry: NoticeBucket = ['a', 1, 2, 3, null]
+const form = 'name'
 
 const FRAMES: [string, (text: string) => unknown, object][] = [
-  ['notice', replicatorFrame, { type: 'notice', checkpoint: 2, previous: 1, plan: null, part: 1, parts: 1, buckets: [bucketEntry] }],
-  ['gap', replicatorFrame, { type: 'gap', checkpoint: 2, plan: 'p' }],
-  ['subscribe', streamFrame, { type: 'subscribe', seq: 1, add: ['a'], remove: [] }],
+  ['notice', replicatorFrame, { type: 'notice', checkpoint: 2, previous: 1, plan: null, part: 1, parts: 1, buckets: [bucketEntry], form }],
+  ['gap', replicatorFrame, { type: 'gap', checkpoint: 2, plan: 'p', form }],
+  ['subscribe', streamFrame, { type: 'subscribe', seq: 1, add: ['a'], remove: [], form }],
   ['ack of a stream', streamFrame, { type: 'ack', received: 5 }],
   ['ack of a relay', (text) => ackFrame.safeParse(JSON.parse(text)).data ?? null, { type: 'ack', received: 5 }],
-  ['update', relayFrameOf, { type: 'update', checkpoint: 2, plan: 'p', seq: null, buckets: [bucketEntry] }],
+  ['update', relayFrameOf, { type: 'update', checkpoint: 2, plan: 'p', seq: null, buckets: [bucketEntry], form }],
 ]
 
 test('each version understands itself and those beside it, and so each of two that meet understands the other', () => {
@@ -81,34 +82,64 @@ describe.each(WRITES)('the call %s', (_, call) => {
   })
 })
 
-test.each(BESIDE)('a relay between a replicator and a stream that both are of version %i', async (v) => {
-  vi.spyOn(Replicator.prototype, 'attach').mockResolvedValue()
-  vi.spyOn(Replicator.prototype, 'committed').mockResolvedValue({ checkpoint: 5, plan: 'p' })
-  const relay = env.RELAY.getByName(`default/versions/${v}`)
-  const open = async (path: string) => {
-    const { webSocket } = await relay.fetch(`https://relay/${path}`, { headers: { upgrade: 'websocket' } })
-    if (!webSocket) throw new Error('no socket')
-    webSocket.accept()
-    const received: unknown[] = []
-    webSocket.addEventListener('message', ({ data }) => received.push(JSON.parse(String(data))))
-    return { received, send: (frame: object) => webSocket.send(JSON.stringify({ v, ...frame })) }
-  }
-  const stream = await open('stream')
-  const source = await open('replicator?serial=1')
-  source.send({ type: 'gap', checkpoint: 5, plan: 'p' })
-  await vi.waitFor(() => expect(stream.received.length).toBe(1))
-  stream.send({ type: 'subscribe', seq: 1, add: ['nothing'], remove: [] })
-  await vi.waitFor(() => expect(stream.received[1]).toMatchObject({ type: 'update', seq: 1 }))
-  source.send({
-    type: 'notice',
-    checkpoint: 6,
-    previous: 5,
-    plan: 'p',
-    part: 1,
-    parts: 1,
-    buckets: [[bucketHash('nothing'), 1, 1, 6, null]],
-  })
-  await vi.waitFor(() => expect(stream.received[2]).toMatchObject({ checkpoint: 6, v: MESSAGE_VERSION }))
-  for (const frame of stream.received) expect(relayFrameOf(JSON.stringify(frame))).not.toBeNull()
-  vi.restoreAllMocks()
-})
+// Versions of the replicator and of the stream. Version 1 calls buckets by hashes. (Code of version 1 between them: `replicator/relays.workerd.test.ts`, `workers/sync/stream.test.ts`.)
+const PAIRS: [number, number][] = [
+  [1, 1],
+  [1, 2],
+  [2, 1],
+  [2, 2],
+  [3, 2],
+  [2, 3],
+  [3, 3],
+]
+
+test.each(PAIRS)(
+  'a relay between a replicator of version %i and a stream of version %i, asleep and awake',
+  async (replicatorV, streamV) => {
+    vi.spyOn(Replicator.prototype, 'attach').mockResolvedValue()
+    vi.spyOn(Replicator.prototype, 'committed').mockResolvedValue({ checkpoint: 5, plan: 'p' })
+    const relay = env.RELAY.getByName(`default/versions/${replicatorV}-${streamV}`)
+    const open = async (path: string, v: number) => {
+      const { webSocket } = await relay.fetch(`https://relay/${path}`, { headers: { upgrade: 'websocket' } })
+      if (!webSocket) throw new Error('no socket')
+      webSocket.accept()
+      const received: unknown[] = []
+      webSocket.addEventListener('message', ({ data }) => received.push(JSON.parse(String(data))))
+      const form = v === 1 ? {} : { form: 'name' }
+      return { received, send: (frame: object) => webSocket.send(JSON.stringify({ v, ...form, ...frame })) }
+    }
+    const called = (v: number, name: string) => (v === 1 ? hashName(name) : name)
+    const stream = await open('stream', streamV)
+    const heard = (i: number) => {
+      const frame = relayFrameOf(JSON.stringify(stream.received[i]))
+      return [frame?.checkpoint, ...(frame?.buckets ?? []).map(([name]) => name)]
+    }
+    const source = await open('replicator?serial=1', replicatorV)
+    const change = async (name: string, at: number) => {
+      const object = await bucket(name)
+      await object.append({ v: MESSAGE_VERSION, ...PAGE, first: at, last: at })
+      const entry = [called(replicatorV, name), at - 5, 1, at, replicatorV === 1 ? null : 'ops']
+      source.send({ type: 'notice', checkpoint: at, previous: at - 1, plan: 'p', part: 1, parts: 1, buckets: [entry] })
+    }
+    source.send({ type: 'gap', checkpoint: 5, plan: 'p' })
+    await vi.waitFor(() => expect(stream.received.length).toBe(1))
+    const names = ['it', 'another'].map((name) => `${name} of ${replicatorV}-${streamV}`)
+    const [it = '', another = ''] = names
+    stream.send({ type: 'subscribe', seq: 1, add: names, remove: [] })
+    await vi.waitFor(() => expect(stream.received[1]).toMatchObject({ type: 'update', seq: 1 }))
+    await change(it, 6)
+    await vi.waitFor(() => expect(heard(2)).toEqual([6, called(streamV, it)]))
+    // It does not sleep while its replicator says hashes.
+    if (replicatorV > 1) await evictDurableObject(relay)
+    await change(another, 7)
+    await vi.waitFor(() => expect(heard(3)).toEqual([7, called(streamV, another)]))
+    stream.send({ type: 'subscribe', seq: 2, add: [], remove: [called(streamV, another)] })
+    stream.send({ type: 'subscribe', seq: 3, add: [`more of ${replicatorV}-${streamV}`], remove: [] })
+    await vi.waitFor(() => expect(stream.received[4]).toMatchObject({ seq: 3 }))
+    await change(another, 8)
+    await change(it, 9)
+    await vi.waitFor(() => expect(heard(5)).toEqual([9, called(streamV, it)]))
+    for (const frame of stream.received) expect(relayFrameOf(JSON.stringify(frame))).not.toBeNull()
+    vi.restoreAllMocks()
+  },
+)

@@ -10,7 +10,7 @@ import type { VerifyAnswer, VerifyStatus } from './verification.ts'
  * What makes that true when this number is raised: receivers ignore members that they do not know. A new version may add members, and its code does
  * without them when they are missing; it may leave out only what the version before did not need. Whatever cannot be done so takes two versions.
  */
-export const MESSAGE_VERSION = 1
+export const MESSAGE_VERSION = 2
 /** Whether code of version `own` understands a message of this version. */
 export const understands = (version: number, own: number = MESSAGE_VERSION): boolean => Math.abs(version - own) <= 1
 export type Versioned = { v: number }
@@ -323,12 +323,18 @@ export interface ReplicatorRpc {
   wake(request: Versioned): Promise<void>
 }
 
-/** One bucket in a notice: hash of the name, state, and the ops' texts joined by `,` when they are few, else null. */
-export type NoticeBucket = [hash: string, count: number, checksum: number, last: OpId, ops: string | null]
+/**
+ * How a frame calls buckets. `name`: as `frameName` does. Absent: by `hashName`, as code of version 1 does; to such code frames are sent in that form, without ops.
+ * A relay speaks both, towards each socket the form of its other end; version 3 may leave the older one out.
+ */
+export type NameForm = 'name'
+
+/** One bucket in a notice: its name, state, and the ops' texts joined by `,` when they are few, else null. */
+export type NoticeBucket = [name: string, count: number, checksum: number, last: OpId, ops: string | null]
 
 /**
  * Replicator → relay. The socket is opened by the replicator with `GET /replicator?serial=n`; a relay without streams answers 410, else 101
- * with the header `rockpool-checkpoint` (the checkpoint it has, or empty).
+ * with the headers `rockpool-checkpoint` (the checkpoint it has, or empty) and `rockpool-names` (the form of names that it takes, see `NameForm`).
  */
 export type ReplicatorFrame =
   | (Versioned & {
@@ -339,18 +345,29 @@ export type ReplicatorFrame =
       /** From 1; a notice takes effect with its last part. */
       part: number
       parts: number
+      form?: NameForm | undefined
       buckets: NoticeBucket[]
     })
-  | (Versioned & { type: 'gap'; checkpoint: OpId; plan: string | null })
+  | (Versioned & { type: 'gap'; checkpoint: OpId; plan: string | null; form?: NameForm | undefined })
 
 /** Receiver → sender on both relay sockets: bytes of frames received since the socket opened. Credit for the sender. */
 export type AckFrame = Versioned & { type: 'ack'; received: number }
 
-/** Stream → relay. `add` are bucket names, `remove` bucket hashes. */
-export type SubscribeFrame = Versioned & { type: 'subscribe'; seq: number; add: string[]; remove: string[] }
+/** Stream → relay. `add` are bucket names, however long; `remove` is what `form` says. */
+export type SubscribeFrame = Versioned & { type: 'subscribe'; seq: number; form?: NameForm | undefined; add: string[]; remove: string[] }
 
-/** Relay → stream: from now on all buckets subscribed are at `checkpoint`; those listed changed. `seq` answers that subscription. */
-export type RelayFrame = Versioned & { type: 'update'; checkpoint: OpId; plan: string | null; seq: number | null; buckets: NoticeBucket[] }
+/**
+ * Relay → stream: from now on all buckets subscribed are at `checkpoint`; those listed changed. `seq` answers that subscription. The first one says by its
+ * `form` what the relay understands.
+ */
+export type RelayFrame = Versioned & {
+  type: 'update'
+  checkpoint: OpId
+  plan: string | null
+  seq: number | null
+  form?: NameForm | undefined
+  buckets: NoticeBucket[]
+}
 
 /** Unacknowledged bytes at which a sender stops and marks the receiver behind. `WebSocket.send` neither blocks nor reports. */
 export const SOCKET_CREDIT = 256 * 1024

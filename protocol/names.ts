@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { hash64 } from './hash.ts'
 
 /** A tenant: one source database, one sync config and all their objects. */
@@ -34,5 +35,21 @@ export function mailboxName(user: string, clientId: string, seed?: string): stri
 /** A storage of the replicator that began anew has mailboxes of its own: see `Plan.seed`. */
 export const mailboxPrefix = (seed?: string): string => (seed === undefined ? 'mailbox#' : `mailbox.${seed}#`)
 
-/** How notices and relays call a bucket. */
-export const bucketHash = (bucket: string): string => hash64(bucket)
+/** UTF-16 units of a name that stands in frames as it is. */
+export const MAX_FRAME_NAME = 512
+
+/**
+ * How notices, relays and streams call a bucket: its name, which is unique by construction, or `~<sha-256>` when that is longer than 512 UTF-16 units. (A name never
+ * begins with `~`; lone surrogates, which UTF-8 has no bytes for, are escaped in it.)
+ */
+export const frameName = (bucket: string): string =>
+  bucket.length <= MAX_FRAME_NAME ? bucket : `~${createHash('sha256').update(bucket).digest('hex')}`
+
+/** Whether the name in a frame is that of the bucket itself. */
+export const isWholeName = (name: string): boolean => !name.startsWith('~')
+
+/**
+ * How code of message version 1 calls a bucket. Anybody finds another name with the same hash in a second, so it is a hint that some bucket may have changed,
+ * and never says which one ops or a state are of.
+ */
+export const hashName = (bucket: string): string => hash64(bucket)

@@ -1,14 +1,14 @@
 import { z } from 'zod'
+import type { NameForm } from '../../protocol/messages.ts'
 import type { OpId } from '../../protocol/ops.ts'
-
-/** An attachment takes 16,384 bytes: 1,900 hashes of 8 bytes, and the rest. */
-const MAX_HASHES = 1_900
 
 const shape = z.union([
   z.object({
     kind: z.literal('stream'),
-    /** Null: too many to keep. Such a stream is closed when the relay has slept, and subscribes again. */
-    hashes: z.instanceof(BigUint64Array).nullable(),
+    /** See `Marks`. Null: too many to keep. Such a stream is closed when the relay has slept, and subscribes again, and so is one of an older form. */
+    marks: z.instanceof(Uint8Array).nullable(),
+    key: z.instanceof(Uint8Array),
+    form: z.literal('name').optional(),
     toldPlan: z.string().nullable(),
     ...{ sent: z.number(), received: z.number(), since: z.number() },
   }),
@@ -17,21 +17,14 @@ const shape = z.union([
 
 export type Attachment = z.infer<typeof shape>
 
-export function packHashes(hashes: readonly string[]): BigUint64Array | null {
-  return hashes.length > MAX_HASHES ? null : BigUint64Array.from(hashes, (hash) => BigInt(`0x${hash}`))
-}
-
-export function unpackHashes(packed: BigUint64Array): string[] {
-  return Array.from(packed, (hash) => hash.toString(16).padStart(16, '0'))
-}
-
 export function attachmentOf(socket: WebSocket): Attachment | null {
   const parsed = shape.safeParse(socket.deserializeAttachment())
   return parsed.success ? parsed.data : null
 }
 
 export interface StreamAttachment {
-  hashes: BigUint64Array | null
+  marks: Uint8Array | null
+  form?: NameForm | undefined
   toldPlan: string | null
   sent: number
   received: number

@@ -2,18 +2,19 @@ import { z } from 'zod'
 import { understands, type AckFrame, type ReplicatorFrame, type SubscribeFrame } from '../../protocol/messages.ts'
 
 const bucket = z.tuple([z.string(), z.number(), z.number(), z.number(), z.string().nullable()])
+const form = z.literal('name').optional()
 const v = z.number().refine((version) => understands(version))
 
 const replicator = z.union([
   z.object({
     ...{ v, type: z.literal('notice'), checkpoint: z.number(), previous: z.number(), plan: z.string().nullable() },
-    ...{ part: z.number(), parts: z.number(), buckets: z.array(bucket) },
+    ...{ part: z.number(), parts: z.number(), form, buckets: z.array(bucket) },
   }),
-  z.object({ v, type: z.literal('gap'), checkpoint: z.number(), plan: z.string().nullable() }),
+  z.object({ v, type: z.literal('gap'), checkpoint: z.number(), plan: z.string().nullable(), form }),
 ])
 
 const stream = z.union([
-  z.object({ v, type: z.literal('subscribe'), seq: z.number(), add: z.array(z.string()), remove: z.array(z.string()) }),
+  z.object({ v, type: z.literal('subscribe'), seq: z.number(), form, add: z.array(z.string()), remove: z.array(z.string()) }),
   z.object({ v, type: z.literal('ack'), received: z.number() }),
 ])
 

@@ -1,6 +1,8 @@
 import { expect, test } from 'vitest'
-import type { RelayFrame } from '../../protocol/messages.ts'
-import { RelayMachine } from './machine.ts'
+import type { NoticeBucket, RelayFrame } from '../../protocol/messages.ts'
+import { frameName, hashName } from '../../protocol/names.ts'
+import { RelayMachine, type SavedStream } from './machine.ts'
+import { Marks } from './marks.ts'
 
 test('the committed checkpoint that a relay hears covers the streams that came before it asked, and those that came later ask again', () => {
   const told: [stream: string, frame: RelayFrame][] = []
@@ -8,13 +10,13 @@ test('the committed checkpoint that a relay hears covers the streams that came b
   const machine = new RelayMachine<string>({
     send: (stream, frame) => told.push([stream, frame]),
     hasCredit: () => true,
-    ...{ close: () => {}, saveStream: () => {}, saveCheckpoint: () => {}, ask: () => {}, attach: (done) => done() },
+    ...{ mark: (name) => name, close: () => {}, saveStream: () => {}, saveCheckpoint: () => {}, ask: () => {}, attach: (done) => done() },
     committed: (answer) => questions.push(answer),
   })
   const greeted = () => told.map(([stream, { checkpoint }]) => `${stream} at ${checkpoint}`)
   machine.streamArrived('a')
   machine.replicatorArrived()
-  machine.receive({ v: 1, type: 'gap', checkpoint: 5, plan: 'p' })
+  machine.receive({ v: 1, type: 'gap', checkpoint: 5, plan: 'p', form: 'name' })
   // It may have been at checkpoint 9 on another relay, which was committed after the question of `a` was answered.
   machine.streamArrived('b')
   expect(questions).toHaveLength(1)
@@ -23,7 +25,7 @@ test('the committed checkpoint that a relay hears covers the streams that came b
   expect(questions).toHaveLength(1)
   questions.shift()?.(9)
   expect(greeted()).toEqual(['a at 5'])
-  machine.receive({ v: 1, type: 'gap', checkpoint: 9, plan: 'p' })
+  machine.receive({ v: 1, type: 'gap', checkpoint: 9, plan: 'p', form: 'name' })
   expect(greeted()).toContain('b at 9')
 })
 
@@ -35,19 +37,138 @@ test('an answer of a bucket is the business of the streams that wait for it: a t
     send: (stream, { seq, buckets }) => void (seq === 1 && expect(buckets).toHaveLength(10) && told.add(stream)),
     hasCredit: () => looks++ >= 0,
     ask: (_bucket, _checkpoint, _stale, answer) => void answers.push(() => answer({ count: 1, checksum: 1, last: 1 })),
-    ...{ close: () => {}, saveStream: () => {}, saveCheckpoint: () => {}, attach: (done: () => void) => done() },
+    ...{ mark: (name) => name, close: () => {}, saveStream: () => {}, saveCheckpoint: () => {}, attach: (done: () => void) => done() },
     committed: (answer) => answer(5),
   })
   const streams = Array.from({ length: 1_000 }, (_, stream) => stream)
   for (const stream of streams) machine.streamArrived(stream)
   machine.replicatorArrived()
-  machine.receive({ v: 1, type: 'gap', checkpoint: 5, plan: 'p' })
+  machine.receive({ v: 1, type: 'gap', checkpoint: 5, plan: 'p', form: 'name' })
   // One bucket is everybody's, the others each has alone.
   const names = (stream: number) => ['shared', ...Array.from({ length: 9 }, (_, n) => `${stream}/${n}`)]
-  for (const stream of streams) machine.subscribe(stream, 1, names(stream), [])
+  for (const stream of streams) machine.subscribe(stream, { seq: 1, form: 'name', add: names(stream), remove: [] })
   looks = 0
   expect(answers).toHaveLength(9_001)
   for (const answer of answers) answer()
   expect(told.size).toBe(1_000)
   expect(looks).toBeLessThanOrEqual(10_000)
+})
+
+// One 64-bit hash, b87272053d7edab5, which is found for any name in a second.
+const ALICE = 'abcdef0123456789abcdef0123456789.a1b2c3#mine|0["alice"]'
+const MALLORY = ['mailbox.a1b2c3#["mallory","蛺徘嚂黧귂油͔ṑ"]', 'mailbox.a1b2c3#["mallory","গ쑭湩笔崉뚔鞧Ꚅ"]']
+
+/** A relay at checkpoint 5. Buckets answer at once, each with a count of its own. */
+function relayOf(form: 'name' | undefined) {
+  const counts: Record<string, number> = { [ALICE]: 7 }
+  const told: [stream: string, buckets: RelayFrame['buckets']][] = []
+  const saved = new Map<string, SavedStream>()
+  const asked: string[] = []
+  const closed: string[] = []
+  const marks = new Marks()
+  const machine = () =>
+    new RelayMachine<string>({
+      send: (stream, { buckets }) => void (buckets.length > 0 && told.push([stream, buckets])),
+      saveStream: (stream, each) => void saved.set(stream, each),
+      ask: (bucket, _checkpoint, _stale, answer) => {
+        asked.push(bucket)
+        answer({ count: counts[bucket] ?? 0, checksum: 0, last: 5 })
+      },
+      close: (stream) => void closed.push(stream),
+      ...{ mark: (name) => marks.of(name), hasCredit: () => true, saveCheckpoint: () => {}, attach: (done) => done() },
+      committed: (answer) => answer(5),
+    })
+  let relay = machine()
+  const arrive = (stream: string, add: string[], its: 'name' | 'hash' = 'name') => {
+    relay.streamArrived(stream)
+    relay.subscribe(stream, { seq: 1, form: its === 'name' ? its : undefined, add, remove: [] })
+  }
+  let checkpoint = 5
+  const notice = (buckets: NoticeBucket[]) =>
+    relay.receive({ v: 2, type: 'notice', previous: checkpoint, checkpoint: ++checkpoint, plan: 'p', part: 1, parts: 1, form, buckets })
+  relay.streamArrived('first')
+  relay.replicatorArrived()
+  relay.receive({ v: 2, type: 'gap', checkpoint: 5, plan: 'p', form })
+  return {
+    ...{ told, asked, closed, counts, arrive, notice },
+    subscribe: (...args: Parameters<RelayMachine<string>['subscribe']>) => relay.subscribe(...args),
+    owing: () => relay.owing,
+    sleep: () => {
+      relay = machine()
+      relay.wake({ checkpoint, plan: 'p' }, saved)
+    },
+  }
+}
+
+test('names with one old hash are two buckets: neither hears of the other, in words or in silence', () => {
+  for (const mallory of MALLORY) {
+    expect(hashName(mallory)).toBe(hashName(ALICE))
+    const { told, arrive, notice, sleep } = relayOf('name')
+    // What is asked for first does not answer the others.
+    arrive('mallory', [mallory])
+    arrive('alice', [ALICE])
+    expect(told).toEqual([
+      ['mallory', [[mallory, 0, 0, 5, null]]],
+      ['alice', [[ALICE, 7, 0, 5, null]]],
+    ])
+    for (const asleep of [false, true]) {
+      if (asleep) sleep()
+      told.length = 0
+      notice([[ALICE, 8, 1, 6, 'her PIN']])
+      expect(told).toEqual([['alice', [[ALICE, 8, 1, 6, 'her PIN']]]])
+    }
+  }
+})
+
+test('a replicator of version 1 says hashes: all that they may mean are asked for by name, and no ops are passed on', () => {
+  const [mallory = ''] = MALLORY
+  const { told, asked, counts, arrive, notice, owing, sleep, closed } = relayOf(undefined)
+  arrive('mallory', [mallory, 'other'])
+  arrive('alice', [ALICE])
+  told.length = asked.length = 0
+  counts[ALICE] = 8
+  notice([[hashName(ALICE), 8, 1, 6, 'her PIN']])
+  expect(asked).toEqual([mallory, ALICE])
+  expect(told).toEqual([
+    ['mallory', [[mallory, 0, 0, 5, null]]],
+    ['alice', [[ALICE, 8, 0, 5, null]]],
+  ])
+  // Nobody could tell whom its hashes mean if the names were lost, so it stays awake; whoever lost them all the same subscribes again.
+  expect(owing()).toBe(true)
+  sleep()
+  notice([[hashName(ALICE), 9, 1, 7, null]])
+  expect(closed.sort()).toEqual(['alice', 'mallory'])
+})
+
+test('a stream of version 1 is told hashes, of its own buckets only, through hibernation', () => {
+  const [mallory = ''] = MALLORY
+  const long = `l${'o'.repeat(600)}ng`
+  const { told, arrive, subscribe, notice, sleep, closed } = relayOf('name')
+  arrive('mallory', [mallory], 'hash')
+  arrive('alice', [ALICE, 'b'], 'hash')
+  arrive('long', [long], 'hash')
+  sleep()
+  told.length = 0
+  notice([[ALICE, 8, 1, 6, 'ops']])
+  expect(told).toEqual([['alice', [[hashName(ALICE), 8, 1, 6, 'ops']]]])
+  // It knows this name again by now; that of `b` is lost, and who subscribes again says it.
+  subscribe('alice', { seq: 2, form: undefined, add: [], remove: [hashName(ALICE)] })
+  notice([[ALICE, 9, 1, 7, 'ops']])
+  expect(told).toHaveLength(1)
+  subscribe('alice', { seq: 3, form: undefined, add: [], remove: [hashName('b')] })
+  expect(closed).toEqual(['alice'])
+  notice([[frameName(long), 1, 1, 8, null]])
+  expect(closed).toEqual(['alice', 'long'])
+})
+
+test('a bucket whose name is long is called by a hash of 256 bits, and asked by its name', () => {
+  const long = `l${'o'.repeat(600)}ng`
+  const { told, asked, arrive, notice, sleep } = relayOf('name')
+  arrive('s', [long])
+  expect(asked).toEqual([long])
+  expect(told).toEqual([['s', [[frameName(long), 0, 0, 5, null]]]])
+  expect(frameName(long)).toMatch(/^~[0-9a-f]{64}$/)
+  sleep()
+  notice([[frameName(long), 1, 1, 6, 'ops']])
+  expect(told.at(-1)).toEqual(['s', [[frameName(long), 1, 1, 6, 'ops']]])
 })

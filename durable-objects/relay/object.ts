@@ -6,9 +6,10 @@ import { enableFaults, fault, pause } from '../faults.ts'
 import { objectName } from '../shared/object-name.ts'
 import { callDeadline, untilAnswered } from '../shared/retry.ts'
 import { checkVersion } from '../version.ts'
-import { attachmentOf, packHashes, unpackHashes, type ReplicatorAttachment, type StreamAttachment } from './attachments.ts'
+import { attachmentOf, type ReplicatorAttachment, type StreamAttachment } from './attachments.ts'
 import { replicatorFrame, streamFrame } from './frames.ts'
-import { RelayMachine } from './machine.ts'
+import { RelayMachine, type SavedStream } from './machine.ts'
+import { Marks, packMarks, unpackMarks } from './marks.ts'
 
 const STREAM = 'stream'
 const REPLICATOR = 'replicator'
@@ -31,6 +32,7 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
   readonly #name: string
   readonly #machine: RelayMachine<WebSocket>
   readonly #streams = new Map<WebSocket, StreamAttachment>()
+  #marks = new Marks()
   #replicator: { socket: WebSocket; state: ReplicatorAttachment; acknowledged: number } | null = null
   #linger: ReturnType<typeof setTimeout> | null = null
   #awake: ReturnType<typeof setInterval> | null = null
@@ -60,10 +62,11 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
         this.#streams.delete(socket)
         closeQuietly(socket, 1012, reason)
       },
-      saveStream: (socket, hashes, toldPlan) => {
+      mark: (name) => this.#marks.of(name),
+      saveStream: (socket, { marks, toldPlan, form }) => {
         const state = this.#streams.get(socket)
         if (!state) return
-        Object.assign(state, { hashes: packHashes(hashes), toldPlan })
+        Object.assign(state, { marks: packMarks(marks), toldPlan, form })
         this.#saveStream(socket, state)
       },
       saveCheckpoint: (checkpoint, plan) => {
@@ -141,7 +144,7 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
       state.received = Math.max(state.received, frame.received)
       this.#saveStream(socket, state)
       this.#machine.flush(socket)
-    } else this.#machine.subscribe(socket, frame.seq, frame.add, frame.remove)
+    } else this.#machine.subscribe(socket, frame)
     this.#stayAwake()
   }
 
@@ -185,7 +188,7 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
     const [client, socket] = Object.values(new WebSocketPair())
     if (!client || !socket) throw new Error('the runtime made no pair of sockets')
     this.ctx.acceptWebSocket(socket, [STREAM])
-    const state: StreamAttachment = { hashes: packHashes([]), toldPlan: null, sent: 0, received: 0, since: Date.now() }
+    const state: StreamAttachment = { marks: packMarks([]), toldPlan: null, sent: 0, received: 0, since: Date.now() }
     this.#streams.set(socket, state)
     this.#saveStream(socket, state)
     if (this.#linger) clearTimeout(this.#linger)
@@ -212,22 +215,24 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
     return new Response(null, {
       status: 101,
       webSocket: client,
-      headers: { 'rockpool-checkpoint': checkpoint === null ? '' : String(checkpoint) },
+      headers: { 'rockpool-checkpoint': checkpoint === null ? '' : String(checkpoint), 'rockpool-names': 'name' },
     })
   }
 
   /** Slept: whom to tell is in the attachments. */
   #wake(): void {
-    const streams: [WebSocket, { hashes: string[]; toldPlan: string | null }][] = []
+    const streams: [WebSocket, SavedStream][] = []
     for (const socket of this.ctx.getWebSockets(STREAM)) {
       const state = attachmentOf(socket)
-      if (state?.kind !== 'stream' || state.hashes === null) {
-        closeQuietly(socket, 1012, 'too many buckets to remember')
+      if (state?.kind !== 'stream' || state.marks === null) {
+        closeQuietly(socket, 1012, 'its buckets are not remembered')
         continue
       }
-      const { hashes, toldPlan, sent, received, since } = state
-      this.#streams.set(socket, { hashes, toldPlan, sent, received, since })
-      streams.push([socket, { hashes: unpackHashes(hashes), toldPlan }])
+      const { marks, key, form, toldPlan, sent, received, since } = state
+      // All have the same: it was made when there was none.
+      if (streams.length === 0) this.#marks = new Marks(key)
+      this.#streams.set(socket, { marks, form, toldPlan, sent, received, since })
+      streams.push([socket, { marks: unpackMarks(marks), toldPlan, form }])
     }
     let at: { checkpoint: number; plan: string | null } | null = null
     for (const socket of this.ctx.getWebSockets(REPLICATOR)) {
@@ -299,7 +304,7 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
   }
 
   #saveStream(socket: WebSocket, state: StreamAttachment): void {
-    socket.serializeAttachment({ kind: 'stream', ...state })
+    socket.serializeAttachment({ kind: 'stream', key: this.#marks.key, ...state })
   }
 
   #saveReplicator(): void {

@@ -1,7 +1,7 @@
 import { env, evictDurableObject, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test'
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import { MESSAGE_VERSION, type NoticeBucket, type RelayFrame } from '../../protocol/messages.ts'
-import { bucketHash, bucketObjectName } from '../../protocol/names.ts'
+import { bucketObjectName } from '../../protocol/names.ts'
 import { putChecksum } from '../../protocol/op-checksum.ts'
 import { opText } from '../../protocol/ops.ts'
 import { Replicator } from '../replicator/object.ts'
@@ -67,10 +67,12 @@ async function open(relay: DurableObjectStub, path: string): Promise<{ socket: S
   return { socket: new Socket(response.webSocket), has: response.headers.get('rockpool-checkpoint') }
 }
 
-const subscribe = (seq: number, add: string[], remove: string[] = []) => ({ v: MESSAGE_VERSION, type: 'subscribe', seq, add, remove })
-const gap = (checkpoint: number) => ({ v: MESSAGE_VERSION, type: 'gap', checkpoint, plan: 'p' })
+const subscribe = (seq: number, add: string[], remove: string[] = []) => ({
+  ...{ v: MESSAGE_VERSION, type: 'subscribe', form: 'name', seq, add, remove },
+})
+const gap = (checkpoint: number) => ({ v: MESSAGE_VERSION, type: 'gap', checkpoint, plan: 'p', form: 'name' })
 const notice = (previous: number, checkpoint: number, buckets: NoticeBucket[], part = 1, parts = 1) => ({
-  ...{ v: MESSAGE_VERSION, type: 'notice', checkpoint, previous, plan: 'p', part, parts, buckets },
+  ...{ v: MESSAGE_VERSION, type: 'notice', checkpoint, previous, plan: 'p', part, parts, form: 'name', buckets },
 })
 
 /** One op in a bucket. */
@@ -80,7 +82,7 @@ async function append(bucket: string, id: number): Promise<NoticeBucket> {
   const body = opText(id, { op: 'PUT', objectType: 't', objectId: 'x', subkey: 's', checksum, data })
   const object = env.BUCKET.getByName(await bucketObjectName('default', bucket))
   const state = await object.append({ v: MESSAGE_VERSION, first: id, last: id, count: 1, checksum, body, committed: 0 })
-  return [bucketHash(bucket), state.count, state.checksum, state.last, body]
+  return [bucket, state.count, state.checksum, state.last, body]
 }
 
 /** A relay at checkpoint 10 and a stream that has subscribed to `names`. */
@@ -119,21 +121,29 @@ test('a stream is greeted at what was committed when it came, is answered with s
   // 15 is older than what was committed when the stream came.
   replicator.send(gap(15))
   replicator.send(notice(15, 20, []))
-  expect(await stream.next()).toEqual({ v: MESSAGE_VERSION, type: 'update', checkpoint: 20, plan: 'p', seq: null, buckets: [] })
+  expect(await stream.next()).toEqual({
+    v: MESSAGE_VERSION,
+    type: 'update',
+    checkpoint: 20,
+    plan: 'p',
+    seq: null,
+    form: 'name',
+    buckets: [],
+  })
   stream.send(subscribe(1, ['a', 'empty']))
   expect(await stream.next()).toMatchObject({
     checkpoint: 20,
     seq: 1,
     buckets: [
       [entry[0], 1, entry[2], 7, null],
-      [bucketHash('empty'), 0, 0, 0, null],
+      ['empty', 0, 0, 0, null],
     ],
   })
   // Of another stream's bucket it hears nothing; of its own it gets the ops that came along, in two parts at one time.
-  replicator.send(notice(20, 21, [[bucketHash('other'), 1, 1, 21, null]]))
+  replicator.send(notice(20, 21, [['other', 1, 1, 21, null]]))
   const empty = await append('empty', 23)
   replicator.send(notice(21, 23, [empty], 1, 2))
-  replicator.send(notice(21, 23, [[bucketHash('other'), 2, 2, 22, null]], 2, 2))
+  replicator.send(notice(21, 23, [['other', 2, 2, 22, null]], 2, 2))
   expect(await stream.next()).toMatchObject({ checkpoint: 23, seq: null, buckets: [empty] })
   stream.send('ping')
   expect(await stream.next()).toBe('pong')
@@ -158,9 +168,9 @@ test('after hibernation a gap closes streams whose names were lost; they subscri
   expect(await stream.next()).toEqual({ closed: 1012 })
 })
 
-test('1,900 buckets are remembered through hibernation; with more the stream is closed', async () => {
-  const names = Array.from({ length: 1_900 }, (_, i) => `many${i}`)
-  const hashes = names.map((name): NoticeBucket => [bucketHash(name), 1, 1, 5, null])
+test('950 buckets are remembered through hibernation; with more the stream is closed', async () => {
+  const names = Array.from({ length: 950 }, (_, i) => `many${i}`)
+  const hashes = names.map((name): NoticeBucket => [name, 1, 1, 5, null])
   committed = 10
   const relay = newRelay()
   const few = (await open(relay, 'stream')).socket
@@ -168,17 +178,17 @@ test('1,900 buckets are remembered through hibernation; with more the stream is 
   await vi.waitFor(() => expect(attached.length).toBe(1))
   const replicator = (await open(relay, 'replicator?serial=1')).socket
   replicator.send(gap(9))
-  // Their states come with a notice: nobody has to ask 1,901 objects.
+  // Their states come with a notice: nobody has to ask 951 objects.
   few.send(subscribe(1, names))
   many.send(subscribe(1, [...names, 'more']))
-  replicator.send(notice(9, 10, [...hashes, [bucketHash('more'), 1, 1, 5, null]]))
+  replicator.send(notice(9, 10, [...hashes, ['more', 1, 1, 5, null]]))
   await few.next()
   await many.next()
-  expect((await few.next()).buckets.length).toBe(1_900)
-  expect((await many.next()).buckets.length).toBe(1_901)
+  expect((await few.next()).buckets.length).toBe(950)
+  expect((await many.next()).buckets.length).toBe(951)
   await evictDurableObject(relay)
-  replicator.send(notice(10, 11, [[bucketHash('many1899'), 2, 2, 11, null]]))
-  expect(await few.next()).toMatchObject({ checkpoint: 11, buckets: [[bucketHash('many1899'), 2, 2, 11, null]] })
+  replicator.send(notice(10, 11, [['many949', 2, 2, 11, null]]))
+  expect(await few.next()).toMatchObject({ checkpoint: 11, buckets: [['many949', 2, 2, 11, null]] })
   expect(await many.next()).toEqual({ closed: 1012 })
 })
 
@@ -188,7 +198,7 @@ test('a stream that acknowledges nothing gets no more than its credit, then one 
   let checkpoint = 10
   const change = (bucket: string) => {
     const count = checkpoint + 1
-    replicator.send(notice(checkpoint, ++checkpoint, [[bucketHash(bucket), count, count, count, ops]]))
+    replicator.send(notice(checkpoint, ++checkpoint, [[bucket, count, count, count, ops]]))
   }
   for (let n = 0; n < 40; n++) change('c')
   change('last')
@@ -211,8 +221,8 @@ test('a stream that acknowledges nothing gets no more than its credit, then one 
     expect(frame).toMatchObject({
       checkpoint,
       buckets: [
-        [bucketHash('c'), 50, 50, 50, null],
-        [bucketHash('last'), 51, 51, 51, null],
+        ['c', 50, 50, 50, null],
+        ['last', 51, 51, 51, null],
       ],
     })
     break
@@ -223,7 +233,7 @@ test('a stream that acknowledges nothing gets no more than its credit, then one 
 test('what the replicator sends is acknowledged, also what came before a sleep', async () => {
   const { relay, replicator, stream } = await settled(['s'])
   const text = (previous: number, checkpoint: number) =>
-    JSON.stringify(notice(previous, checkpoint, [[bucketHash('s'), checkpoint, 1, checkpoint, 'x'.repeat(60 * 1024)]]))
+    JSON.stringify(notice(previous, checkpoint, [['s', checkpoint, 1, checkpoint, 'x'.repeat(60 * 1024)]]))
   replicator.send(text(10, 11))
   await stream.next()
   await evictDurableObject(relay)

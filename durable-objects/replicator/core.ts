@@ -1,5 +1,5 @@
 import type { BucketRpc, Serving } from '../../protocol/messages.ts'
-import { bucketHash, bucketObjectName, mailboxPrefix } from '../../protocol/names.ts'
+import { bucketObjectName, mailboxPrefix } from '../../protocol/names.ts'
 import type { OpId } from '../../protocol/ops.ts'
 import type { RowProgram } from '../../sync-config/types.ts'
 import { combinePlans } from '../../sync-config/index.ts'
@@ -19,7 +19,7 @@ import { Differences } from './differences.ts'
 import { Dispatcher } from './dispatcher.ts'
 import { SLICE_LENGTH, type Flush } from './intake.ts'
 import { Marks } from './marks.ts'
-import { gapFrame, noticeFrames } from './notice.ts'
+import { gapFrame, hashedFrames, noticeFrames } from './notice.ts'
 import { Outbox, type StoredBatch } from './outbox.ts'
 import { Pipeline } from './pipeline.ts'
 import { evaluateNames, Plans } from './plans.ts'
@@ -132,7 +132,7 @@ export class Core {
       this.diagnostics.add({ code: 'ROCKPOOL_BUCKET_FAILING', key: bucket, reason: error }),
     )
     this.pipeline = new Pipeline({
-      hash: (bucket) => bucketHash(this.buckets.name(bucket)),
+      name: (bucket) => this.buckets.name(bucket),
       send: (append) => {
         void this.dispatcher
           .append(this.buckets.name(append.bucket), append, () => this.state.get('commit').committed)
@@ -331,10 +331,10 @@ export class Core {
     fault('commit.begin')
     const frames = noticeFrames(commit)
     const length = frames.reduce((sum, frame) => sum + frame.length, 0)
-    const notice = length <= KEPT_NOTICE_LENGTH ? { previous: commit.previous, parts: frames } : null
+    const named = length <= KEPT_NOTICE_LENGTH ? { previous: commit.previous, parts: frames } : null
     const switched = commit.plan !== this.state.get('commit').plan
     this.#atomically(() => {
-      this.state.set('commit', { committed: commit.checkpoint, plan: commit.plan, notice, batch: commit.upTo })
+      this.state.set('commit', { committed: commit.checkpoint, plan: commit.plan, named, batch: commit.upTo })
       fault('commit.state')
       this.#outbox.drop(commit.upTo)
       fault('commit.drop')
@@ -348,16 +348,16 @@ export class Core {
         }, callDeadline(this.#env)),
       )
       .then(() => {
-        this.relays.notice(frames)
+        this.relays.notice(frames, () => hashedFrames(commit))
         if (switched) this.watchers.publishAll()
-        else this.watchers.committed(commit.buckets.map(([hash]) => hash))
+        else this.watchers.committed(commit.buckets.map(([bucket]) => bucket))
       })
       .catch((error: unknown) => this.#reset(error))
   }
 
   #greeting(has: OpId | null): string[] {
-    const { notice } = this.state.get('commit')
-    return notice && has !== null && notice.previous === has ? notice.parts : [this.#gap()]
+    const { named } = this.state.get('commit')
+    return named && has !== null && named.previous === has ? named.parts : [this.#gap()]
   }
 
   #gap(): string {

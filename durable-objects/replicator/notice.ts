@@ -1,15 +1,31 @@
-import { MESSAGE_VERSION, type NoticeBucket, type ReplicatorFrame } from '../../protocol/messages.ts'
+import { MESSAGE_VERSION, type NameForm, type NoticeBucket, type ReplicatorFrame } from '../../protocol/messages.ts'
+import { frameName, hashName } from '../../protocol/names.ts'
 import type { Commit } from './pipeline.ts'
 
 /** A WebSocket message takes 1 MiB (32 MiB on newer dates); parts stay well below in UTF-16 units of ASCII and most texts. */
 const PART_LENGTH = 300_000
 
 /** A notice as texts of numbered frames. It takes effect with the last one. */
-export function noticeFrames(commit: Commit): string[] {
+export const noticeFrames = (commit: Commit): string[] =>
+  framesOf(
+    commit,
+    'name',
+    commit.buckets.map(([bucket, ...rest]) => [frameName(bucket), ...rest]),
+  )
+
+/** For a relay of version 1. It would pass ops on by the hash alone, so there are none. */
+export const hashedFrames = (commit: Commit): string[] =>
+  framesOf(
+    commit,
+    undefined,
+    commit.buckets.map(([bucket, count, checksum, last]) => [hashName(bucket), count, checksum, last, null]),
+  )
+
+function framesOf(commit: Commit, form: NameForm | undefined, entries: readonly NoticeBucket[]): string[] {
   const groups: NoticeBucket[][] = [[]]
   let length = 0
-  for (const bucket of commit.buckets) {
-    const size = 64 + (bucket[4]?.length ?? 0)
+  for (const bucket of entries) {
+    const size = 64 + bucket[0].length + (bucket[4]?.length ?? 0)
     if (length + size > PART_LENGTH && length > 0) {
       groups.push([])
       length = 0
@@ -26,6 +42,7 @@ export function noticeFrames(commit: Commit): string[] {
       plan: commit.plan,
       part: i + 1,
       parts: groups.length,
+      form,
       buckets,
     }
     return JSON.stringify(frame)
@@ -33,6 +50,6 @@ export function noticeFrames(commit: Commit): string[] {
 }
 
 export function gapFrame(checkpoint: number, plan: string | null): string {
-  const frame: ReplicatorFrame = { v: MESSAGE_VERSION, type: 'gap', checkpoint, plan }
+  const frame: ReplicatorFrame = { v: MESSAGE_VERSION, type: 'gap', checkpoint, plan, form: 'name' }
   return JSON.stringify(frame)
 }

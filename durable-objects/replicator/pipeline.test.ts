@@ -27,7 +27,7 @@ describe('the pipeline', () => {
     const sent: [number, number][] = []
     const pipeline = new Pipeline({
       send: (a: StoredAppend, b: StoredBatch) => void sent.push([a.bucket, b.id]),
-      hash: (bucket) => `h${bucket}`,
+      name: (bucket) => `h${bucket}`,
     })
     const { outbox: box } = outbox()
     let last = 0
@@ -73,7 +73,7 @@ describe('the pipeline', () => {
     pipeline.dispatch(batch(true))
     const commit = pipeline.commit(0)
     expect(commit?.checkpoint).toBe(3)
-    expect(commit?.buckets.map(([hash, , , , ops]) => [hash, ops])).toEqual([
+    expect(commit?.buckets.map(([name, , , , ops]) => [name, ops])).toEqual([
       ['h1', 'op1,op2'],
       ['h2', 'op3'],
     ])

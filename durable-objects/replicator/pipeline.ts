@@ -7,6 +7,7 @@ export interface Commit {
   checkpoint: OpId
   previous: OpId
   plan: string | null
+  /** By their whole names. */
   buckets: NoticeBucket[]
   /** Id of the last batch of it. */
   upTo: number
@@ -15,7 +16,7 @@ export interface Commit {
 export interface PipelineSources {
   /** Starts an append. Every one must be answered by `answered` in the end: the caller repeats it as often as it takes. */
   send(append: StoredAppend, batch: StoredBatch): void
-  hash(bucket: number): string
+  name(bucket: number): string
 }
 
 /** Ops of one bucket are told in the notice itself up to so many UTF-16 units, and of all buckets together. */
@@ -137,7 +138,7 @@ export class Pipeline {
       previous: committed,
       plan: last.plan,
       buckets: [...buckets].map(([bucket, { state, ops }]) => [
-        this.#sources.hash(bucket),
+        this.#sources.name(bucket),
         state.count,
         state.checksum,
         state.last,

@@ -18,7 +18,7 @@ export interface RelaySources {
   env: Environment
   db: Database
   nextSerial(): number
-  /** What a relay gets that has `has`: frames of the last notice when that is exactly what it lacks, else a gap. Null: nothing is missing. */
+  /** What a relay gets that has `has`: frames of the last notice when that is exactly what it lacks, else a gap. */
   greeting(has: OpId | null): string[]
   /** A gap at the committed checkpoint. */
   gap(): string
@@ -29,6 +29,8 @@ export interface RelaySources {
 interface RelaySocket {
   serial: number
   socket: WebSocket
+  /** Its relay is of version 1 and knows buckets by hashes. */
+  hashed: boolean
   sent: number
   received: number
   /** It had no credit for a notice: it gets a gap when it acknowledges. */
@@ -82,9 +84,9 @@ export class Relays {
     for (const relay of this.#serials.keys()) this.keepOpen(relay)
   }
 
-  /** A committed notice, once it is durable, to every socket in commit order. */
-  notice(frames: readonly string[]): void {
-    for (const open of this.#sockets.values()) this.#send(open, frames)
+  /** A committed notice, once it is durable, to every socket in commit order. `hashed`: the same for relays of version 1. */
+  notice(frames: readonly string[], hashed: () => readonly string[]): void {
+    for (const open of this.#sockets.values()) this.#send(open, open.hashed ? hashed() : frames)
   }
 
   keepOpen(relay: string): void {
@@ -133,18 +135,18 @@ export class Relays {
     // The relay keeps the newest socket that it has answered, which may be this one: then it is closed, and the relay is opened once more.
     if (attempt.expired) return closeQuietly(socket)
     const has = response.headers.get('rockpool-checkpoint')
-    this.#register(relay, serial, socket, has ? Number(has) : null)
+    this.#register(relay, serial, socket, has ? Number(has) : null, response.headers.get('rockpool-names') !== 'name')
   }
 
   /** One synchronous step: close the old socket, register the new one, send what it lacks. */
-  #register(relay: string, serial: number, socket: WebSocket, has: OpId | null): void {
+  #register(relay: string, serial: number, socket: WebSocket, has: OpId | null, hashed: boolean): void {
     const fall = () => {
       closeQuietly(socket)
       if (this.#sockets.get(relay) !== open) return
       this.#sockets.delete(relay)
       this.keepOpen(relay)
     }
-    const open: RelaySocket = { serial, socket, sent: 0, received: 0, behind: false, silent: 0, fall }
+    const open: RelaySocket = { serial, socket, hashed, sent: 0, received: 0, behind: false, silent: 0, fall }
     const old = this.#sockets.get(relay)
     this.#sockets.set(relay, open)
     if (old) closeQuietly(old.socket)
@@ -154,7 +156,7 @@ export class Relays {
     this.#pings ??= setInterval(() => this.#ping(), PING_MS)
     try {
       fault('open.registered', { drop: fall })
-      this.#send(open, this.#sources.greeting(has))
+      this.#send(open, hashed ? [this.#sources.gap()] : this.#sources.greeting(has))
     } catch (error) {
       // It is open and does not know where it is: it must not stay.
       fall()

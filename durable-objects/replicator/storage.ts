@@ -82,10 +82,10 @@ export type StoredDecode = Decode & { n: number }
 export interface State {
   decode: Decode
   /**
-   * `notice`: the last one as parts that are ready to send, null when it was too large to keep. `batch`: the newest one of the outbox that is committed;
-   * what it holds of that and older ones is of no use any more.
+   * `named`: the last notice as parts that are ready to send, null when it was too large to keep. (An older version kept it as `notice`, with hashes in place of
+   * names; neither reads the other's.) `batch`: the newest one of the outbox that is committed; what it holds of that and older ones is of no use any more.
    */
-  commit: { committed: OpId; plan: string | null; notice: { previous: OpId; parts: string[] } | null; batch: number }
+  commit: { committed: OpId; plan: string | null; named: { previous: OpId; parts: string[] } | null; batch: number }
   serial: number
   /** The plan that is being copied, null when the serving one is what is wanted. */
   next: string | null
@@ -121,7 +121,7 @@ export interface State {
 
 const INITIAL: State = {
   decode: { counter: 0, position: null, partial: null },
-  commit: { committed: 0, plan: null, notice: null, batch: 0 },
+  commit: { committed: 0, plan: null, named: null, batch: 0 },
   serial: 0,
   next: null,
   script: null,
@@ -141,7 +141,7 @@ const INITIAL: State = {
 }
 
 /** A commit as it is stored. What came later is absent in older ones. */
-type StoredCommit = Omit<State['commit'], 'batch'> & { batch?: number; decode?: StoredDecode }
+type StoredCommit = Omit<State['commit'], 'batch'> & { batch?: number; decode?: StoredDecode; notice?: unknown }
 
 /** Reads are served from memory: the object is the only writer. */
 export class StateStore {
@@ -157,7 +157,7 @@ export class StateStore {
       const text = stored.get(key)
       return text === undefined ? INITIAL[key] : (JSON.parse(text) as State[K])
     }
-    const { decode: committed, ...commit }: StoredCommit = read('commit')
+    const { decode: committed, notice: _, ...commit }: StoredCommit = read('commit')
     this.#values = {
       decode: read('decode'),
       commit: { ...INITIAL.commit, ...commit },

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import type { PublishAnswer, Serving } from '../../protocol/messages.ts'
-import { bucketHash } from '../../protocol/names.ts'
+import { hashName } from '../../protocol/names.ts'
 import { migrate } from '../database.ts'
 import { testDatabase } from '../test-database.ts'
 import { MIGRATIONS } from './storage.ts'
@@ -34,7 +34,7 @@ test('a bucket that is watched is told of the commits that touch it, and no othe
   expect(watchers.watch('a')).toEqual({ checkpoint: 1, plan: 'p' })
   watchers.watch('b')
   serving.checkpoint = 5
-  watchers.committed([bucketHash('a'), bucketHash('c')])
+  watchers.committed(['a', 'c'])
   expect(calls.map(({ bucket, checkpoint }) => [bucket, checkpoint])).toEqual([['a', 5]])
   await answer(false)
   expect(calls).toEqual([])
@@ -44,12 +44,12 @@ test('one call at a time for a bucket: what is committed meanwhile is told by on
   const { start, calls, serving, answer, turn } = setting()
   const watchers = start()
   watchers.watch('a')
-  for (serving.checkpoint = 2; serving.checkpoint < 9; serving.checkpoint++) watchers.committed([bucketHash('a')])
+  for (serving.checkpoint = 2; serving.checkpoint < 9; serving.checkpoint++) watchers.committed(['a'])
   expect(calls.map(({ checkpoint }) => checkpoint)).toEqual([2])
   calls.shift()?.reject(new Error('lost'))
   await turn()
   expect(calls.map(({ checkpoint }) => checkpoint)).toEqual([9])
-  watchers.committed([bucketHash('a')])
+  watchers.committed(['a'])
   await answer(false)
   expect(calls.map(({ checkpoint }) => checkpoint)).toEqual([9])
   await answer(false)
@@ -85,7 +85,20 @@ test('a bucket that nobody follows is forgotten, unless somebody has come since 
   await answer(true)
   expect(stored()).toEqual([])
   expect(watchers.size).toBe(0)
-  watchers.committed([bucketHash('a')])
+  watchers.committed(['a'])
   expect(calls).toEqual([])
   expect(start().size).toBe(0)
+})
+
+test('buckets are told apart by their names, also two with one old hash: each is told of its own commits', async () => {
+  const [alice, mallory] = ['abcdef0123456789abcdef0123456789.a1b2c3#mine|0["alice"]', 'mailbox.a1b2c3#["mallory","蛺徘嚂黧귂油͔ṑ"]']
+  expect(hashName(mallory)).toBe(hashName(alice))
+  const { start, calls } = setting()
+  const watchers = start()
+  watchers.watch(alice)
+  watchers.watch(mallory)
+  watchers.committed([alice])
+  expect(calls.map(({ bucket }) => bucket)).toEqual([alice])
+  watchers.committed([mallory])
+  expect(calls.map(({ bucket }) => bucket)).toEqual([alice, mallory])
 })

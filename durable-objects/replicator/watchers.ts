@@ -1,5 +1,4 @@
 import { MESSAGE_VERSION, type PublishAnswer, type Serving, type Versioned } from '../../protocol/messages.ts'
-import { bucketHash } from '../../protocol/names.ts'
 import type { Database } from '../database.ts'
 import { sleep, waitMs } from '../shared/retry.ts'
 
@@ -21,13 +20,12 @@ export interface WatcherSources {
 export class Watchers {
   readonly #sources: WatcherSources
   readonly #serials = new Map<string, number>()
-  readonly #names = new Map<string, string>()
   /** Buckets that are being told; true: to be told once more. */
   readonly #telling = new Map<string, boolean>()
 
   constructor(sources: WatcherSources) {
     this.#sources = sources
-    for (const row of sources.db.all('SELECT bucket, serial FROM watchers')) this.#remember(String(row.bucket), Number(row.serial))
+    for (const row of sources.db.all('SELECT bucket, serial FROM watchers')) this.#serials.set(String(row.bucket), Number(row.serial))
   }
 
   get size(): number {
@@ -38,16 +36,13 @@ export class Watchers {
   watch(bucket: string): Serving {
     const serial = this.#sources.nextSerial()
     this.#sources.db.run('INSERT INTO watchers VALUES (?, ?) ON CONFLICT (bucket) DO UPDATE SET serial = excluded.serial', bucket, serial)
-    this.#remember(bucket, serial)
+    this.#serials.set(bucket, serial)
     return this.#sources.serving()
   }
 
   /** Once it is durable: these buckets have changed. */
-  committed(hashes: Iterable<string>): void {
-    for (const hash of hashes) {
-      const bucket = this.#names.get(hash)
-      if (bucket !== undefined) this.#tell(bucket)
-    }
+  committed(buckets: Iterable<string>): void {
+    for (const bucket of buckets) if (this.#serials.has(bucket)) this.#tell(bucket)
   }
 
   /** At the start, when the plan has changed, and now and then, to forget those that nobody follows any more. */
@@ -79,15 +74,9 @@ export class Watchers {
     this.#telling.delete(bucket)
   }
 
-  #remember(bucket: string, serial: number): void {
-    this.#serials.set(bucket, serial)
-    this.#names.set(bucketHash(bucket), bucket)
-  }
-
   #forget(bucket: string): void {
     this.#sources.db.run('DELETE FROM watchers WHERE bucket = ?', bucket)
     this.#serials.delete(bucket)
-    this.#names.delete(bucketHash(bucket))
   }
 }
 

@@ -1,4 +1,5 @@
-import { RelayMachine } from '../../durable-objects/relay/machine.ts'
+import { Marks } from '../../durable-objects/relay/marks.ts'
+import { RelayMachine, type SavedStream } from '../../durable-objects/relay/machine.ts'
 import type { BucketState, RelayFrame, ReplicatorFrame, StateAnswer, SubscribeFrame } from '../../protocol/messages.ts'
 import { End } from './sim.ts'
 import type { World } from './world.ts'
@@ -6,12 +7,13 @@ import type { World } from './world.ts'
 interface RelayStream {
   end: End<RelayFrame, SubscribeFrame | 'ack'>
   unacknowledged: number
-  saved: { hashes: readonly string[]; toldPlan: string | null }
+  saved: SavedStream
 }
 
 const CREDIT_FRAMES = 3
 /** Few, so that states are forgotten and asked again. */
 const KNOWN_STATES = 7
+const MARKS = new Marks(new Uint8Array(32))
 
 export class SimRelay {
   readonly name: string
@@ -55,8 +57,9 @@ export class SimRelay {
           this.#streams.delete(stream)
           stream.end.close()
         },
-        saveStream: (stream, hashes, toldPlan) => {
-          stream.saved = { hashes, toldPlan }
+        mark: (name) => MARKS.of(name),
+        saveStream: (stream, saved) => {
+          stream.saved = saved
         },
         saveCheckpoint: (checkpoint, saved) => {
           if (this.#replicator) this.#replicator.saved = { checkpoint, plan: saved }
@@ -82,13 +85,13 @@ export class SimRelay {
 
   acceptStream(): End<SubscribeFrame | 'ack', RelayFrame> {
     const [end, theirs] = End.pair<RelayFrame, SubscribeFrame | 'ack'>(this.#world.sim)
-    const stream: RelayStream = { end, unacknowledged: 0, saved: { hashes: [], toldPlan: null } }
+    const stream: RelayStream = { end, unacknowledged: 0, saved: { marks: [], toldPlan: null, form: undefined } }
     this.#streams.add(stream)
     end.onMessage = (message) => {
       if (message === 'ack') {
         stream.unacknowledged--
         this.#machine.flush(stream)
-      } else this.#machine.subscribe(stream, message.seq, message.add, message.remove)
+      } else this.#machine.subscribe(stream, message)
     }
     end.onClose = () => {
       if (this.#streams.delete(stream)) this.#machine.streamGone(stream)

@@ -8,7 +8,7 @@ import { RowStates } from '../../durable-objects/replicator/row-state.ts'
 import { MIGRATIONS } from '../../durable-objects/replicator/storage.ts'
 import { Watchers } from '../../durable-objects/replicator/watchers.ts'
 import type { ReplicatorFrame, Serving } from '../../protocol/messages.ts'
-import { bucketHash, mailboxName } from '../../protocol/names.ts'
+import { mailboxName } from '../../protocol/names.ts'
 import type { End, Sim } from './sim.ts'
 import { evaluate, TABLES, type PlanHash } from './source.ts'
 import type { World } from './world.ts'
@@ -95,7 +95,7 @@ export class SimReplicator {
   #newPipeline(): Pipeline {
     const inc = this.#inc
     return new Pipeline({
-      hash: (bucket) => bucketHash(this.#buckets.name(bucket)),
+      name: (bucket) => this.#buckets.name(bucket),
       send: (append) => void this.#append(append, inc),
     })
   }
@@ -214,7 +214,7 @@ export class SimReplicator {
       if (this.#inc !== inc) return
       for (const { end } of this.#sockets.values()) for (const part of parts) end.send(part)
       if (switched) this.#watchers.publishAll()
-      else this.#watchers.committed(commit.buckets.map(([hash]) => hash))
+      else this.#watchers.committed(commit.buckets.map(([bucket]) => bucket))
     })
   }
 

@@ -74,7 +74,7 @@ export const RULES: Rule[] = [
       { file: 'durable-objects/relay/machine.ts', edits: [['else if (frame.previous !== this.#checkpoint) gap = true', '']] },
     ],
   },
-  watchers('a bucket that is followed is told of a commit', ['if (bucket !== undefined) this.#tell(bucket)', '']),
+  watchers('a bucket that is followed is told of a commit', ['if (this.#serials.has(bucket)) this.#tell(bucket)', 'continue']),
   watchers('publishing is tried again', ['await this.#sources.pause(attempt++)', 'break']),
   watchers('what is committed while a bucket is told is told as well', ['if (this.#telling.get(bucket) !== true) break', 'break']),
   watchers('the buckets that are followed are stored', ["sources.db.all('SELECT bucket, serial FROM watchers')", '[]']),
@@ -130,23 +130,22 @@ export const RULES: Rule[] = [
     'const before = new Map(this.#known)',
   ]),
   relay('after a gap all buckets are owed', [
-    's.owed.set(hash, null)\n        const state = before.get(hash)',
-    'const state = before.get(hash)',
+    's.owed.set(name, null)\n        const state = before.get(name)',
+    'const state = before.get(name)',
   ]),
   relay('what was owed before a gap stays owed', [
-    'if (!s.maybe.has(hash)) s.owed.set(hash, null)\n          continue',
-    'if (!s.maybe.has(hash)) s.owed.set(hash, null)',
+    'if (!s.maybe.has(name)) s.owed.set(name, null)\n          continue',
+    'if (!s.maybe.has(name)) s.owed.set(name, null)',
   ]),
   relay('a state that was asked for at an older checkpoint is not taken', ['if (stale()) return', '']),
   relay('a notice says more than an answer that is under way', [
-    'this.#asks.delete(hash)\n      for (const s of wanted)',
+    'this.#asks.delete(name)\n      for (const s of wanted)',
     'for (const s of wanted)',
   ]),
-  relay(
-    'streams whose names were lost subscribe again',
-    ['if (s.lost && s.hello === null)', 'if (s.lost && s.hello === undefined)'],
-    ['if (name === null || name === undefined) return false', 'if (name === null || name === undefined) return true'],
-  ),
+  relay('streams whose names were lost subscribe again', [
+    "      if (s.lost.size > 0) {\n        this.#drop(stream, 'the names of its buckets were lost')\n        continue\n      }\n      for (const name of s.names.keys()) {\n        if (s.owed",
+    '      for (const name of s.names.keys()) {\n        if (s.owed',
+  ]),
   relay('a new plan is told to all streams', [' || s.toldPlan !== this.#plan', '']),
   relay('a stream is greeted at a checkpoint that was committed when it came', [
     's.hello.minimum === null || checkpoint < s.hello.minimum',
@@ -154,7 +153,7 @@ export const RULES: Rule[] = [
   ]),
   relay('the attachment knows the checkpoint', ['this.#effects.saveCheckpoint(frame.checkpoint, frame.plan)', '']),
   relay('the attachment knows the buckets of a stream', ['this.#save(stream, s)\n    this.flush(stream)', 'this.flush(stream)']),
-  relay('ops of two notices are not put together', ['s.owed.has(hash) ? null : ops', 'ops']),
+  relay('ops of two notices are not put together', ['s.owed.has(name) ? null : ops', 'ops']),
   relay('a stream is told when all that it is owed is known', ['    if (missing) {', '    if (missing && s.seq !== null) {']),
   relay('a relay with streams attaches', ['this.#effects.attach(() => (this.attaching = false))', '']),
   relayWiring('a relay does not sleep while it owes something', ['this.#busy > 0 || this.#machine.owing', 'this.#busy > 0']),
@@ -181,6 +180,16 @@ export const RULES: Rule[] = [
   emit('a bucket that is not in the first checkpoint starts anew', ['if (!entries.has(bucket)) this.#forget(bucket)', 'continue']),
   emit('a read that is overtaken completes nothing', ["if (answer.kind !== 'ops') {", "if (answer.kind !== 'ops') {\n        return sent"]),
   emit('an interrupted checkpoint is followed by a diff', [' && this.#done)', ')']),
-  stream('a new upstream knows of no subscription', ['view.unsubscribed()', '']),
+  stream('a new upstream knows of no subscription', ['view.unsubscribed(hello.form)', '']),
   view('behind a new upstream everything is subscribed again', ['this.subscribed.clear()\n    this.version++', 'this.subscribed.clear()']),
+
+  // Names. A hash that many of them share is what those would be who compare nothing.
+  of('protocol/names.ts')('names are compared', [
+    'bucket.length <= MAX_FRAME_NAME ? bucket :',
+    'bucket.length <= MAX_FRAME_NAME ? bucket.slice(0, -2) :',
+  ]),
+  of('durable-objects/relay/marks.ts')('names are told apart through hibernation', [
+    "createHmac('sha256', this.key).update(name)",
+    "createHmac('sha256', this.key).update(name.slice(0, 2))",
+  ]),
 ]

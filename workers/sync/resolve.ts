@@ -1,4 +1,4 @@
-import { bucketHash, mailboxName } from '../../protocol/names.ts'
+import { mailboxName } from '../../protocol/names.ts'
 import { RockpoolError } from '../../protocol/errors.ts'
 import type { RelayFrame } from '../../protocol/messages.ts'
 import type { LoadedPlan, Resolution } from '../../sync-config/types.ts'
@@ -91,11 +91,12 @@ export class Resolver {
 
   async #subscribe(upstream: Upstream, add: string[], remove: string[]): Promise<boolean> {
     const view = this.#view
-    const hashes = remove.map(bucketHash)
+    const { form } = view
+    const called = remove.map((bucket) => view.called(bucket))
     for (const bucket of remove) view.unsubscribe(bucket)
     for (const bucket of add) view.subscribe(bucket)
     const seq = ++this.#seq
-    upstream.send({ v: MESSAGE_VERSION, type: 'subscribe', seq, add, remove: hashes })
+    upstream.send({ v: MESSAGE_VERSION, type: 'subscribe', seq, form, add, remove: called })
     if (add.length === 0) return true
     for (;;) {
       const frame: RelayFrame | null = await upstream.next()

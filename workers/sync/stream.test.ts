@@ -4,8 +4,15 @@ import { testDatabase } from '../../durable-objects/test-database.ts'
 import { addChecksums } from '../../protocol/checksum.ts'
 import { RockpoolError } from '../../protocol/errors.ts'
 import type { StreamRequest, SyncLine } from '../../protocol/lines.ts'
-import { MESSAGE_VERSION, type NoticeBucket, type ReadAnswer, type RelayFrame, type SubscribeFrame } from '../../protocol/messages.ts'
-import { bucketHash, mailboxName } from '../../protocol/names.ts'
+import {
+  MESSAGE_VERSION,
+  type NameForm,
+  type NoticeBucket,
+  type ReadAnswer,
+  type RelayFrame,
+  type SubscribeFrame,
+} from '../../protocol/messages.ts'
+import { hashName, mailboxName } from '../../protocol/names.ts'
 import { putChecksum } from '../../protocol/op-checksum.ts'
 import { opText } from '../../protocol/ops.ts'
 import type { LoadedPlan, RequestProgram } from '../../sync-config/types.ts'
@@ -28,8 +35,8 @@ class Relay {
   }
 
   push(seq: number | null, buckets: NoticeBucket[]): void {
-    const { checkpoint, plan } = this.#setting
-    this.frames.push({ v: MESSAGE_VERSION, type: 'update', checkpoint, plan, seq, buckets })
+    const { checkpoint, plan, form } = this.#setting
+    this.frames.push({ v: MESSAGE_VERSION, type: 'update', checkpoint, plan, seq, form, buckets })
     this.#wake()
   }
 
@@ -72,6 +79,8 @@ class Setting {
   readonly reads: string[] = []
   readonly stop = new AbortController()
   readonly #logs = new Map<string, Log>()
+  /** How its relays call buckets. */
+  form: NameForm | undefined = 'name'
   checkpoint = 0
   plan: string | null = 'p'
   lookupRows = 1_000
@@ -114,7 +123,7 @@ class Setting {
 
   told(bucket: string, ops: string | null): NoticeBucket {
     const { count, checksum, last } = this.log(bucket).state(this.checkpoint)
-    return [bucketHash(bucket), count, checksum, last, ops]
+    return [this.form === 'name' ? bucket : hashName(bucket), count, checksum, last, ops]
   }
 
   start(request: StreamRequest = {}): void {
@@ -213,7 +222,14 @@ describe('a stream', () => {
       'complete 3',
     ])
     expect(s.relay.subscriptions).toEqual([
-      { v: MESSAGE_VERSION, type: 'subscribe', seq: 1, add: [mailboxName('u', ''), 'late', 'first', 'late2', 'empty'], remove: [] },
+      {
+        v: MESSAGE_VERSION,
+        type: 'subscribe',
+        form: 'name',
+        seq: 1,
+        add: [mailboxName('u', ''), 'late', 'first', 'late2', 'empty'],
+        remove: [],
+      },
     ])
     s.stop.abort()
     await s.result
@@ -250,6 +266,43 @@ describe('a stream', () => {
     s.relay.push(null, [s.told('a', null)])
     expect(brief(await s.sent())).toEqual(['diff 4: +a -', 'data a 2-4: 2', 'complete 4'])
     expect(s.reads).toEqual(['a'])
+    s.stop.abort()
+    await s.result
+  })
+
+  test('what comes under another name is not taken, whatever old hash it has', async () => {
+    const [mine, alices] = ['mailbox.a1b2c3#["mallory","蛺徘嚂黧귂油͔ṑ"]', 'abcdef0123456789abcdef0123456789.a1b2c3#mine|0["alice"]']
+    expect(hashName(mine)).toBe(hashName(alices))
+    const s = new Setting()
+    s.write({ [mine]: [['x', '{}']] })
+    s.program = () => buckets({ [mine]: 3 })
+    s.start()
+    await s.sent()
+    s.relay.push(null, s.write({ [alices]: [['pin', '{}']] }))
+    s.relay.push(null, s.write({ [mine]: [['y', '{}']] }))
+    expect(brief(await s.sent())).toEqual([`diff 3: +${mine} -`, `data ${mine} 1-3: 1`, 'complete 3'])
+    s.stop.abort()
+    await s.result
+  })
+
+  test('a relay of version 1 says hashes: it is spoken to in its form, and ops are read by name', async () => {
+    const s = new Setting()
+    s.form = undefined
+    s.write({ lookup: [['g', '{"g":"a"}']], a: [['x', '{}']] })
+    s.program = (rows) => {
+      const known = (rows('lookup') ?? []).map((text): { g: string } => JSON.parse(text)).filter(({ g }) => g !== '')
+      return buckets(Object.fromEntries(known.map(({ g }) => [g, 3])), ['lookup'], rows('lookup') ? [] : ['lookup'])
+    }
+    s.start()
+    await s.sent()
+    s.reads.length = 0
+    s.relay.push(null, s.write({ a: [['y', '{}']] }))
+    expect(brief(await s.sent())).toEqual(['diff 3: +a -', 'data a 2-3: 1', 'complete 3'])
+    expect(s.reads).toEqual(['a'])
+    s.relay.push(null, s.write({ lookup: [['g', '{"g":""}']] }))
+    await s.sent()
+    expect(s.relay.subscriptions.at(-1)).toMatchObject({ add: [], remove: [hashName('a')] })
+    expect(s.relay.subscriptions.at(-1)).not.toHaveProperty('form', 'name')
     s.stop.abort()
     await s.result
   })
@@ -296,7 +349,7 @@ describe('a stream', () => {
     expect(brief(await s.sent())).toEqual(['checkpoint 2: a', 'data a 0-2: 1', 'complete 2'])
     s.relay.push(null, s.write({ lookup: [['g', '{"g":""}']], a: [['y', '{}']] }))
     expect(brief(await s.sent())).toEqual(['diff 4: + -a', 'complete 4'])
-    expect(s.relay.subscriptions.at(-1)).toMatchObject({ add: [], remove: [bucketHash('a')] })
+    expect(s.relay.subscriptions.at(-1)).toMatchObject({ add: [], remove: ['a'] })
     s.relay.push(null, s.write({ lookup: [['g', '{"g":"a"}']] }))
     expect(brief(await s.sent())).toEqual(['diff 5: +a -', 'data a 0-4: 2', 'complete 5'])
     s.stop.abort()
@@ -317,7 +370,7 @@ describe('a stream', () => {
     // The old plan's lookup changes and is deleted before the stream has read it again.
     s.write({ lookup: [['g', '{"g":"a"}']] })
     s.log('lookup').remove(s.checkpoint)
-    s.relay.push(null, [[bucketHash('lookup'), 9, 9, s.checkpoint, null]])
+    s.relay.push(null, [['lookup', 9, 9, s.checkpoint, null]])
     expect(brief(await s.sent())).toEqual([])
     s.program = program('lookup of the new plan')
     s.relay.push(null, s.write({ 'lookup of the new plan': [['g', '{"g":"a"}']] }))

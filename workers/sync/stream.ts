@@ -61,7 +61,7 @@ async function connect(ports: StreamPorts, view: View): Promise<Upstream | null>
       const upstream = await ports.connect()
       const hello = await upstream.next()
       if (hello) {
-        view.unsubscribed()
+        view.unsubscribed(hello.form)
         view.apply(hello)
         return upstream
       }

@@ -15,7 +15,8 @@ const shape = z.object({
     checkpoint: z.number(),
     plan: z.string().nullable(),
   },
-  ...{ seq: z.number().nullable(), buckets: z.array(z.tuple([z.string(), z.number(), z.number(), z.number(), z.string().nullable()])) },
+  ...{ seq: z.number().nullable(), form: z.literal('name').optional() },
+  ...{ buckets: z.array(z.tuple([z.string(), z.number(), z.number(), z.number(), z.string().nullable()])) },
 })
 
 /** A socket to one of the tenant's relays. Throws when it cannot be opened. */

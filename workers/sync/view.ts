@@ -1,5 +1,5 @@
-import type { BucketState, RelayFrame } from '../../protocol/messages.ts'
-import { bucketHash } from '../../protocol/names.ts'
+import type { BucketState, NameForm, RelayFrame } from '../../protocol/messages.ts'
+import { frameName, hashName } from '../../protocol/names.ts'
 import type { OpId } from '../../protocol/ops.ts'
 
 /** Op texts that came with notices and were not sent yet, of all buckets, in UTF-16 units. What does not fit is read when it is its turn. */
@@ -19,13 +19,16 @@ interface Tail {
 export class View {
   checkpoint: OpId = 0
   plan: string | null = null
+  /** How the relay calls buckets. */
+  form: NameForm | undefined = 'name'
   readonly states = new Map<string, BucketState>()
   readonly subscribed = new Set<string>()
   /** Another one whenever what buckets follow from has changed: rows of lookups, or what is subscribed. */
   version = 0
   /** Lookup buckets: their rows, and whether these are right at the checkpoint. */
   readonly #rows = new Map<string, { rows: string[]; valid: boolean }>()
-  readonly #names = new Map<string, string>()
+  /** What frames call the buckets that are subscribed → their names. */
+  readonly #called = new Map<string, string>()
   /** Per bucket the ops since it was last sent completely, without a hole. */
   readonly #tails = new Map<string, Tail>()
   #tailsLength = 0
@@ -49,20 +52,27 @@ export class View {
   subscribe(bucket: string): void {
     this.version++
     this.subscribed.add(bucket)
-    this.#names.set(bucketHash(bucket), bucket)
+    this.#called.set(this.called(bucket), bucket)
   }
 
   unsubscribe(bucket: string): void {
     this.version++
     this.subscribed.delete(bucket)
-    this.#names.delete(bucketHash(bucket))
+    this.#called.delete(this.called(bucket))
     this.states.delete(bucket)
     this.#rows.delete(bucket)
     this.dropTail(bucket)
   }
 
-  /** A new upstream knows of none; what is known of buckets stays. */
-  unsubscribed(): void {
+  /** What the relay calls a bucket. */
+  called(bucket: string): string {
+    return this.form === 'name' ? frameName(bucket) : hashName(bucket)
+  }
+
+  /** A new upstream knows of none; what is known of buckets stays. `form`: how it calls them, as its first message says. */
+  unsubscribed(form: NameForm | undefined): void {
+    this.form = form
+    this.#called.clear()
     this.subscribed.clear()
     this.version++
   }
@@ -70,9 +80,11 @@ export class View {
   apply(frame: RelayFrame): void {
     this.checkpoint = frame.checkpoint
     this.plan = frame.plan
-    for (const [hash, count, checksum, last, ops] of frame.buckets) {
-      const bucket = this.#names.get(hash)
-      if (bucket === undefined || !this.subscribed.has(bucket)) continue
+    for (const [called, count, checksum, last, inline] of frame.buckets) {
+      const bucket = this.#called.get(called)
+      if (bucket === undefined || frame.form !== this.form) continue
+      // A hash does not say whose ops these are: they are read by name.
+      const ops = frame.form === 'name' ? inline : null
       const known = this.states.get(bucket)
       this.states.set(bucket, { count, checksum, last })
       if (known && sameState(known, { count, checksum, last })) continue

@@ -1,0 +1,31 @@
+import { createHmac } from 'node:crypto'
+
+/** An attachment takes 16,384 bytes: 950 marks of 16 bytes, and the rest. */
+export const MAX_MARKS = 950
+const MARK_BYTES = 16
+
+/**
+ * An attachment knows buckets by 128 bits of an HMAC-SHA-256 of their names. The key is the relay's own: made when it starts without sockets, and kept in the
+ * attachments themselves, so that what they say can be read as long as there are any. It goes to nobody else.
+ */
+export class Marks {
+  readonly key: Uint8Array
+
+  constructor(key: Uint8Array = crypto.getRandomValues(new Uint8Array(32))) {
+    this.key = key
+  }
+
+  /** One character for each byte. */
+  of(name: string): string {
+    return createHmac('sha256', this.key).update(name).digest().toString('latin1', 0, MARK_BYTES)
+  }
+}
+
+export function packMarks(marks: readonly string[]): Uint8Array | null {
+  return marks.length > MAX_MARKS ? null : new Uint8Array(Buffer.from(marks.join(''), 'latin1'))
+}
+
+export function unpackMarks(packed: Uint8Array): string[] {
+  const text = Buffer.from(packed).toString('latin1')
+  return Array.from({ length: text.length / MARK_BYTES }, (_, i) => text.slice(i * MARK_BYTES, (i + 1) * MARK_BYTES))
+}

@@ -1,0 +1,47 @@
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { hash64 } from '../../protocol/hash.ts'
+import { collide } from './collide.ts'
+import { attacked, checkpoint, type Attacked } from './setting.ts'
+
+// Every stream subscribes to a mailbox, whose name contains the client id, which the client chooses. Where a relay knows buckets by a 64-bit hash, what it is told of
+// that (empty) mailbox is what it then tells of another user's bucket.
+
+const TABLES = `
+create table notes (id text primary key, owner_id text not null, text text not null);
+insert into notes values ('b1', 'bob', 'one'), ('b2', 'bob', 'two');
+`
+const CONFIG = `bucket_definitions:
+  notes:
+    parameters: SELECT request.user_id() AS owner_id
+    data:
+      - SELECT id, owner_id, text FROM notes WHERE owner_id = bucket.owner_id
+`
+let it: Attacked
+
+beforeAll(async () => {
+  it = await attacked(TABLES, CONFIG)
+})
+
+afterAll(async () => {
+  await it?.stop()
+})
+
+test("a client id whose mailbox has the same 64-bit hash as another user's bucket does not make that bucket look empty", async () => {
+  const first = await it.stream('eve', 'e')
+  const [own] = (await checkpoint(first)).buckets
+  first.close()
+  const name = own?.bucket ?? ''
+  const seed = /\.([0-9a-f]+)#/.exec(name)?.[1]
+  const bobs = name.replace('eve', 'bob')
+  const [prefix, suffix] = [`mailbox.${seed}#["eve","`, '"]']
+  const clientId = collide(prefix, suffix, hash64(bobs))
+  expect(hash64(prefix + clientId + suffix)).toBe(hash64(bobs))
+  const eve = await it.stream('eve', clientId)
+  await checkpoint(eve)
+  const bob = await it.stream('bob', 'b')
+  const { buckets, text } = await checkpoint(bob)
+  expect(buckets).toEqual([{ bucket: bobs, count: 2 }])
+  expect(text).toMatch(/one[\s\S]*two/)
+  eve.close()
+  bob.close()
+})
