@@ -45,6 +45,8 @@ export interface SettingBindings {
   /** Budget of one stream: calls to objects and messages, bytes of lines. */
   STREAM_MAX_CALLS?: string | number
   STREAM_MAX_BYTES?: string | number
+  /** Subscriptions of streams that one request may have (1000). */
+  MAX_SUBSCRIPTIONS?: string | number
   /** Relay objects over which the streams of a tenant are spread (1). */
   RELAYS?: string | number
 }

@@ -13,11 +13,13 @@ import { direct } from './direct.ts'
 import { publicError } from './errors.ts'
 import { askReplicator } from './replicator.ts'
 import { clientId, readJson, streamRequest, validated } from './sync/body.ts'
+import { streamSettings } from './sync/budget.ts'
 import { heldStatus } from './sync/held.ts'
 import { streamResponse } from './sync/http.ts'
 import { webSocketStream } from './sync/web-socket.ts'
 
-const clientIdQuery = z.object({ client_id: clientId })
+/** Who does not name its database has the mailbox of its user. */
+const clientIdQuery = z.object({ client_id: clientId.default('') })
 
 type Request = Context<{ Bindings: Environment }>
 
@@ -45,7 +47,7 @@ const sessionOf = (c: Request): Promise<Session> =>
 
 app.post('/sync/stream', async (c) => {
   const session = await sessionOf(c)
-  const request = streamRequest(await readJson(c.req.raw))
+  const request = streamRequest(await readJson(c.req.raw), streamSettings(c.env).subscriptions)
   return streamResponse(c.env, DEFAULT_TENANT, session, request, c.req.header('accept'))
 })
 
@@ -58,7 +60,7 @@ app.get('/write-checkpoint2.json', async (c) => {
   // A marker is written: that is not what a HEAD is for.
   if (c.req.raw.method === 'HEAD') throw noRoute(c)
   const { user } = await sessionOf(c)
-  const { client_id } = validated(clientIdQuery, { client_id: c.req.query('client_id') ?? '' })
+  const { client_id } = validated(clientIdQuery, { client_id: c.req.query('client_id') || undefined }, 'the address')
   const { writeCheckpoint } = await askReplicator(c.env, (replicator) =>
     replicator.writeCheckpoint({ v: MESSAGE_VERSION, user, clientId: client_id }),
   )

@@ -8,7 +8,7 @@ const id = z
   .refine((value) => value > 0n, 'must be at least 1')
   .transform(String)
 
-const shape = z.object({ client_id: clientId.min(1, 'must not be empty'), checkpoint_request_id: id })
+const shape = z.object({ client_id: clientId, checkpoint_request_id: id })
 
 /** The body of `POST /sync/checkpoint-request`. `id` is decimal, without leading zeros. Throws PSYNC_S2001. */
 export function checkpointRequest(value: unknown): { clientId: string; id: string } {

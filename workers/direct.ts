@@ -10,6 +10,8 @@ import type { ResolvedBucket } from '../sync-config/types.ts'
 import { tokenRules } from './auth/keys.ts'
 import { tokenOfHeader, verifyToken, type Session } from './auth/token.ts'
 import { askReplicator } from './replicator.ts'
+import { parameters, validated } from './sync/body.ts'
+import { passedBound } from './sync/json-bounds.ts'
 import { planByHash } from './sync/plans.ts'
 
 /** Browsers cannot set headers on a WebSocket, so the token may come as a second subprotocol. This is the one that is agreed on. */
@@ -33,7 +35,8 @@ const query = z.object({
         return z.NEVER
       }
     })
-    .pipe(z.record(z.string(), z.unknown()))
+    .refine((value) => passedBound(value) === null, { error: 'has too many values, or too many levels', abort: true })
+    .pipe(parameters)
     .optional(),
 })
 
@@ -79,10 +82,7 @@ const verified = (c: Asked, token: string): Promise<Session> =>
   verifyToken(token, tokenRules(c.env), { background: (work) => c.executionCtx.waitUntil(work) })
 
 function asked(c: Asked): Query {
-  const parsed = query.safeParse(c.req.query())
-  if (parsed.success) return parsed.data
-  const wrong = parsed.error.issues.map(({ path, message }) => ({ path: path.join('.'), message }))
-  throw new RockpoolError('PSYNC_S2001', wrong.map(({ path, message }) => `${path}: ${message}`).join('; '), { details: wrong })
+  return validated(query, c.req.query(), 'the address')
 }
 
 /**

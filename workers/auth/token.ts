@@ -1,5 +1,6 @@
 import { decodeProtectedHeader, errors, jwtVerify, type JWTPayload } from 'jose'
 import { RockpoolError } from '../../protocol/errors.ts'
+import { inexactNumber, passedBound, pathText } from '../sync/json-bounds.ts'
 import { ALGORITHMS, type ImportedKey, type TokenPolicy } from './jwk.ts'
 import type { Candidates, TokenRules } from './keys.ts'
 import type { Background } from './remote.ts'
@@ -53,9 +54,15 @@ export async function verifyToken(token: string, rules: TokenRules, options: Ver
     const lives = `the token lives for ${exp - iat} seconds ("exp" - "iat")`
     throw new RockpoolError('PSYNC_S2104', `${lives}; at most ${policy.maxLifetimeSeconds} are allowed`)
   }
+  const claims = { ...payload }
+  const bound = passedBound(claims)
+  if (bound) throw malformed(`the payload of the token ${bound}`)
+  // A claim whose digits were lost would give the rows of somebody else.
+  const inexact = inexactNumber(claims)
+  if (inexact) throw malformed(`the claim ${shown(pathText(inexact))} is a number of 2^53 or more, which loses digits: make it text`)
   const plainObject = typeof parameters === 'object' && parameters !== null && !Array.isArray(parameters)
   if (parameters !== undefined && !plainObject) throw malformed('the claim "parameters" must be an object')
-  return { user, claims: { ...payload }, expires: exp }
+  return { user, claims, expires: exp }
 }
 
 interface Verified {

@@ -1,7 +1,8 @@
 import { z } from 'zod'
 import { RockpoolError } from '../../protocol/errors.ts'
 import type { StreamRequest } from '../../protocol/lines.ts'
-import { MAX_BODY_BYTES, MAX_CLIENT_ID_LENGTH, MAX_JSON_DEPTH } from './limits.ts'
+import { inexactNumber, passedBound, pathText } from './json-bounds.ts'
+import { MAX_BODY_BYTES, MAX_CLIENT_ID_LENGTH, MAX_WRONG_FIELDS } from './limits.ts'
 
 /** Clients send null for what they do not set. */
 const optional = <T extends z.ZodType>(type: T) => z.preprocess((value) => value ?? undefined, type.optional())
@@ -11,13 +12,22 @@ export const int64Text = z
   .string()
   .regex(/^\d{1,19}$/, { error: 'must be a decimal number in a string', abort: true })
   .refine((text) => BigInt(text) < 2n ** 63n, 'must be less than 2^63')
-export const clientId = z.string().max(MAX_CLIENT_ID_LENGTH, `must not be longer than ${MAX_CLIENT_ID_LENGTH} characters`)
+/** It becomes part of a bucket's name. SDKs and our client send UUIDs. */
+export const clientId = z
+  .string()
+  .regex(new RegExp(`^[\\w.:-]{1,${MAX_CLIENT_ID_LENGTH}}$`), `must be 1 to ${MAX_CLIENT_ID_LENGTH} letters, digits, and _ . : -`)
+
+/** They decide which buckets a client has, so a number that was rounded on the way would name other ones. */
+export const parameters = z.record(z.string(), z.unknown()).superRefine((value, context) => {
+  const path = inexactNumber(value)
+  if (path) context.addIssue({ code: 'custom', path, message: 'is a number of 2^53 or more, which loses digits: send it as text' })
+})
 
 /** Fields that are not named here are allowed and ignored: `include_checksum`, `binary_data`, and `only`, which never meant anything. */
 const shape = z.object({
   buckets: optional(z.array(z.object({ name: z.string(), after: int64Text }))),
   client_id: optional(clientId),
-  parameters: optional(z.record(z.string(), z.unknown())),
+  parameters: optional(parameters),
   raw_data: optional(z.boolean()),
   app_metadata: optional(z.record(z.string(), z.string())),
   streams: optional(
@@ -28,10 +38,7 @@ const shape = z.object({
         z.array(
           z.object({
             stream: z.string(),
-            parameters: z
-              .record(z.string(), z.unknown())
-              .nullish()
-              .transform((value) => value ?? null),
+            parameters: parameters.nullish().transform((value) => value ?? null),
             override_priority: z
               .int()
               .min(0)
@@ -45,21 +52,35 @@ const shape = z.object({
   ),
 })
 
-/** A stream request that came as JSON. Throws PSYNC_S2001 with the path of every field that is wrong (`streams.subscriptions[0].stream`). */
-export function streamRequest(value: unknown): StreamRequest {
+/**
+ * A stream request that came as JSON, with so many subscriptions of streams at most. Throws PSYNC_S2001 with the path of the fields that are wrong
+ * (`streams.subscriptions[0].stream`).
+ */
+export function streamRequest(value: unknown, subscriptions: number): StreamRequest {
+  const count = lengthOf(member(member(value, 'streams'), 'subscriptions'))
+  if (count > subscriptions) {
+    const path = 'streams.subscriptions'
+    const message = `has ${count} entries; at most ${subscriptions} are allowed (MAX_SUBSCRIPTIONS)`
+    throw new RockpoolError('PSYNC_S2001', `${path}: ${message}`, { details: [{ path, message }] })
+  }
   return validated(shape, value)
 }
 
-/** Throws PSYNC_S2001 with the path of every field that is wrong. */
-export function validated<T extends z.ZodType>(type: T, value: unknown): z.output<T> {
-  if (isDeep(value)) throw new RockpoolError('PSYNC_S2001', `the body is nested more than ${MAX_JSON_DEPTH} levels deep`)
+/** Throws PSYNC_S2001 with the paths of the first fields that are wrong. `what`: how the message calls the whole. */
+export function validated<T extends z.ZodType>(type: T, value: unknown, what = 'the body'): z.output<T> {
+  const bound = passedBound(value)
+  if (bound) throw new RockpoolError('PSYNC_S2001', `${what} ${bound}`)
   const parsed = type.safeParse(value)
   if (parsed.success) return parsed.data
-  const wrong = parsed.error.issues.map((issue) => ({ path: pathText(issue.path), message: issue.message }))
+  const wrong = parsed.error.issues.slice(0, MAX_WRONG_FIELDS).map((issue) => ({ path: pathText(issue.path), message: issue.message }))
   const first = wrong[0]
-  const where = first && first.path !== '' ? first.path : 'the body'
+  const where = first && first.path !== '' ? first.path : what
   throw new RockpoolError('PSYNC_S2001', `${where}: ${first?.message ?? 'not valid'}`, { details: wrong })
 }
+
+const member = (value: unknown, name: string): unknown =>
+  typeof value === 'object' && value !== null ? (value as Record<string, unknown>)[name] : undefined
+const lengthOf = (value: unknown): number => (Array.isArray(value) ? value.length : 0)
 
 /**
  * Reads a JSON body of at most `limit` bytes. A content type other than JSON, or a content encoding, throws PSYNC_S2004; a body that is too large, not UTF-8 or
@@ -86,16 +107,6 @@ export function parseJson(text: string): unknown {
   }
 }
 
-/** Level by level: what is evaluated later may call itself for every level, and this must not. */
-function isDeep(value: unknown): boolean {
-  let level: unknown[] = [value]
-  for (let depth = 0; level.length > 0; depth++) {
-    if (depth > MAX_JSON_DEPTH) return true
-    level = level.flatMap((each) => (typeof each === 'object' && each !== null ? Object.values(each) : []))
-  }
-  return false
-}
-
 /** Counts while reading: a content length may be missing or wrong. */
 async function readBytes(request: Request, limit: number): Promise<Uint8Array> {
   const parts: Uint8Array[] = []
@@ -118,8 +129,4 @@ function decode(bytes: Uint8Array): string {
   } catch (cause) {
     throw new RockpoolError('PSYNC_S2001', 'the body is not UTF-8', { cause })
   }
-}
-
-function pathText(path: readonly PropertyKey[]): string {
-  return path.map((part, i) => (typeof part === 'number' ? `[${part}]` : i === 0 ? String(part) : `.${String(part)}`)).join('')
 }

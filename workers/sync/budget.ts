@@ -2,11 +2,13 @@ import { z } from 'zod'
 import type { SettingBindings } from '../../durable-objects/setting-bindings.ts'
 import { RockpoolError } from '../../protocol/errors.ts'
 import { readLimits } from '../../sync-config/limits.ts'
-import { BYTE_BUDGET, MAX_RELAYS, SUBREQUEST_BUDGET } from './limits.ts'
+import { BYTE_BUDGET, MAX_RELAYS, MOST_SUBSCRIPTIONS, SUBREQUEST_BUDGET, SUBSCRIPTIONS } from './limits.ts'
 
 export interface StreamSettings extends StreamBudget {
   /** Over so many relays the tenant's streams are spread. */
   relays: number
+  /** Subscriptions of streams that one request may have. */
+  subscriptions: number
 }
 
 /** What one stream may use. */
@@ -27,7 +29,12 @@ const whole = (preset: number, most = Number.MAX_SAFE_INTEGER) =>
     )
     .optional()
     .transform((value) => value ?? preset)
-const shape = z.object({ STREAM_MAX_CALLS: whole(SUBREQUEST_BUDGET), STREAM_MAX_BYTES: whole(BYTE_BUDGET), RELAYS: whole(1, MAX_RELAYS) })
+const shape = z.object({
+  STREAM_MAX_CALLS: whole(SUBREQUEST_BUDGET),
+  STREAM_MAX_BYTES: whole(BYTE_BUDGET),
+  RELAYS: whole(1, MAX_RELAYS),
+  MAX_SUBSCRIPTIONS: whole(SUBSCRIPTIONS, MOST_SUBSCRIPTIONS),
+})
 
 /** Throws ROCKPOOL_SETTINGS, naming the setting, also for those limits of the tenant that count when a plan is loaded. */
 export function streamSettings(settings: SettingBindings): StreamSettings {
@@ -35,10 +42,13 @@ export function streamSettings(settings: SettingBindings): StreamSettings {
     STREAM_MAX_CALLS: settings.STREAM_MAX_CALLS || undefined,
     STREAM_MAX_BYTES: settings.STREAM_MAX_BYTES || undefined,
     RELAYS: settings.RELAYS || undefined,
+    MAX_SUBSCRIPTIONS: settings.MAX_SUBSCRIPTIONS || undefined,
   })
   const { problems } = readLimits(settings)
-  if (parsed.success && problems.length === 0)
-    return { calls: parsed.data.STREAM_MAX_CALLS, bytes: parsed.data.STREAM_MAX_BYTES, relays: parsed.data.RELAYS }
+  if (parsed.success && problems.length === 0) {
+    const { STREAM_MAX_CALLS: calls, STREAM_MAX_BYTES: bytes, RELAYS: relays, MAX_SUBSCRIPTIONS: subscriptions } = parsed.data
+    return { calls, bytes, relays, subscriptions }
+  }
   const wrong = (parsed.error?.issues ?? []).map((issue) => `${issue.path.join('.')}: ${issue.message}`)
   throw new RockpoolError('ROCKPOOL_SETTINGS', `settings are wrong: ${[...wrong, ...problems].join('; ')}`)
 }

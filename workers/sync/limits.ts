@@ -1,12 +1,22 @@
 /** Limits of the sync Worker. All of them bound what one client, or one invocation, can take. */
 
-/** Body of `POST /sync/stream` and of the `open` frame, in bytes: 1,000 buckets of about 300 bytes are 0.3 MB; the rest is room. */
-export const MAX_BODY_BYTES = 4 * 1024 * 1024
+/** Body of `POST /sync/stream`, the `open` frame, and any message of RSocket, in bytes: 1,000 buckets of about 300 bytes are 0.3 MB; the rest is room. */
+export const MAX_BODY_BYTES = 1024 * 1024
 /** Any frame of a native WebSocket after `open`, in bytes: a token with large claims is the largest. */
 export const MAX_FRAME_BYTES = 64 * 1024
-export const MAX_CLIENT_ID_LENGTH = 256
-/** Levels of objects and lists in a request. */
+/** SDKs send UUIDs. */
+export const MAX_CLIENT_ID_LENGTH = 128
+/** Levels of objects and lists in a request, and in the claims of a token. */
 export const MAX_JSON_DEPTH = 100
+/** Values in a request, lists and objects included: 10,000 buckets of a client are 30,000. */
+export const MAX_JSON_VALUES = 100_000
+/** `streams.subscriptions` of a request, unless `MAX_SUBSCRIPTIONS` says otherwise, and the most that it may say. */
+export const SUBSCRIPTIONS = 1_000
+export const MOST_SUBSCRIPTIONS = 10_000
+/** Wrong fields of a request that are told. */
+export const MAX_WRONG_FIELDS = 20
+/** Frames of a WebSocket that wait until the token is verified. */
+export const MAX_EARLY_FRAMES = 16
 
 /** A WebSocket whose first frame has not come by then is closed. */
 export const FIRST_FRAME_SECONDS = 10

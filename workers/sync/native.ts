@@ -13,11 +13,11 @@ import { sameAuthorisation, verifyToken, type Session } from '../auth/token.ts'
 import { publicError } from '../errors.ts'
 import { Budget, ended, streamSettings } from './budget.ts'
 import { Credit } from './credit.ts'
-import { laterFrame, openFrame } from './frames.ts'
+import { laterFrame, openFrame, openToken } from './frames.ts'
 import { Held } from './held.ts'
 import { joinedLines } from './joined.ts'
 import { Keepalive } from './keepalive.ts'
-import { CREDIT_SECONDS } from './limits.ts'
+import { CREDIT_SECONDS, MAX_EARLY_FRAMES } from './limits.ts'
 import { lineText, textLines } from './lines.ts'
 import { objectPorts, type ObjectPorts } from './objects.ts'
 import { runStream, type StreamInput } from './stream.ts'
@@ -32,8 +32,8 @@ export class NativeStream implements SocketProtocol {
   readonly #held = new Held()
   readonly #credit = new Credit()
   #credited: () => void = () => {}
-  /** Null until the first frame. */
-  #opening: Promise<Session> | null = null
+  /** Frames that came while the token was being verified; null before the first frame, and when that is done. */
+  #early: unknown[] | null = null
   #session: Session | null = null
   /** Renewals that came, and the last one of them that took effect: a key set may answer one later than the next. */
   #renewals = 0
@@ -58,25 +58,39 @@ export class NativeStream implements SocketProtocol {
 
   async #receive(data: unknown): Promise<void> {
     if (this.#stop.signal.aborted) return
-    const rules = tokenRules(this.#env)
-    if (!this.#opening) {
-      const { request, token, credit, joined } = openFrame(data)
-      this.#credit.add(credit)
-      this.#opening = verifyToken(token, rules)
-      return this.#open(request, await this.#opening, joined)
+    if (this.#session) await this.#later(data)
+    else if (!this.#early) await this.#begin(data)
+    else if (this.#early.push(data) > MAX_EARLY_FRAMES) {
+      throw new RockpoolError('ROCKPOOL_CLIENT_FRAME', `more than ${MAX_EARLY_FRAMES} frames before the token is verified`)
     }
+  }
+
+  /** The token first: what else is in the frame is parsed for those alone who have one. */
+  async #begin(data: unknown): Promise<void> {
+    const early = (this.#early = [])
+    const token = openToken(data)
+    const session = await verifyToken(token, tokenRules(this.#env))
+    if (this.#stop.signal.aborted) return
+    const { request, credit, joined } = openFrame(data, token, streamSettings(this.#env).subscriptions)
+    this.#session = session
+    this.#credit.add(credit)
+    this.#early = null
+    for (const frame of early) this.receive(frame)
+    await this.#open(request, session, joined)
+  }
+
+  async #later(data: unknown): Promise<void> {
     const frame = laterFrame(data)
     if ('credit' in frame) {
       this.#credit.add(frame.credit)
       this.#credited()
-    } else await this.#renew(frame.token, rules)
+    } else await this.#renew(frame.token, tokenRules(this.#env))
   }
 
   /** The stream goes on with the new claims: its buckets are evaluated again, and differences follow as a diff. */
   async #renew(token: string, rules: TokenRules): Promise<void> {
     const renewal = ++this.#renewals
     const session = await verifyToken(token, rules)
-    await this.#opening
     if (this.#stop.signal.aborted || renewal < this.#renewed || !this.#session) return
     if (session.user !== this.#session.user) {
       throw new RockpoolError('PSYNC_S2101', 'a token of another user cannot renew this stream: connect again with it')
@@ -91,8 +105,6 @@ export class NativeStream implements SocketProtocol {
   }
 
   async #open(request: StreamInput['request'], session: Session, joined: boolean): Promise<void> {
-    if (this.#stop.signal.aborted) return
-    this.#session = session
     const budget = new Budget(streamSettings(this.#env), () => this.#end(ended('the stream has used up its budget')))
     this.#keepalive = new Keepalive(session.expires, {
       // It takes no credit: a sign of life must not wait.

@@ -171,8 +171,9 @@ export class RSocketConnection implements SocketProtocol {
       const metadata = requestMetadata.safeParse(payload.metadata && accepted.readMetadata(payload.metadata))
       if (!metadata.success) throw new RockpoolError('PSYNC_S2001', `the metadata of a request must be {"path": "${PATH}"}`)
       if (metadata.data.path !== PATH) throw new RockpoolError('PSYNC_S2002', `there is no ${metadata.data.path}`)
-      const request = streamRequest(payload.data.length === 0 ? {} : accepted.readData(payload.data))
-      const what = { env: this.#env, tenant: this.#tenant, session: accepted.session, request, limits: streamSettings(this.#env) }
+      const limits = streamSettings(this.#env)
+      const request = streamRequest(payload.data.length === 0 ? {} : accepted.readData(payload.data), limits.subscriptions)
+      const what = { env: this.#env, tenant: this.#tenant, session: accepted.session, request, limits }
       if (this.#linger) clearTimeout(this.#linger)
       this.#linger = null
       this.#streams.set(streamId, new RSocketStream(streamId, this.#output, assembly.initialN, what))
