@@ -47,6 +47,15 @@ export const TRUSTED_LINES = 128
 export const MAX_LIFETIME_SECONDS = 15 * 60
 /** RSocket: streams at a time on one connection. SDKs open one. */
 export const MAX_STREAMS = 4
+/** RSocket: frames that one request may come in, and how long they may take. */
+export const MAX_FRAGMENTS = 64
+export const FRAGMENTS_SECONDS = 10
+/** RSocket: data of a KEEPALIVE, which goes back as it is. SDKs send none. */
+export const MAX_KEEPALIVE_BYTES = 64
+/** RSocket: answers of the connection itself, to KEEPALIVE and to requests that are refused, that may be unread. */
+export const MAX_UNREAD_ANSWER_BYTES = 64 * 1024
+/** RSocket: a client that wants lines and does not show for so long that it has received what is on its way is closed; it may come back. */
+export const RECEIPT_SECONDS = 60
 /** RSocket: a connection without streams is closed. */
 export const LINGER_SECONDS = 5
 

@@ -1,5 +1,5 @@
 import { RockpoolError } from '../../../protocol/errors.ts'
-import { MAX_BODY_BYTES } from '../limits.ts'
+import { FRAGMENTS_SECONDS, MAX_BODY_BYTES, MAX_FRAGMENTS } from '../limits.ts'
 import { Flag, type Frame, type Payload } from './frames.ts'
 
 /** Puts the fragments of a request together. */
@@ -9,14 +9,24 @@ export class Assembly {
   readonly #data: Uint8Array[] = []
   #hasMetadata = false
   #length = 0
+  #fragments = 0
+  readonly #timer: ReturnType<typeof setTimeout>
 
-  constructor(initialN: number) {
+  /** `late`: called when the request is not complete in time. */
+  constructor(initialN: number, late: () => void) {
     this.initialN = initialN
+    this.#timer = setTimeout(late, FRAGMENTS_SECONDS * 1_000)
   }
 
-  /** The whole payload, or null when more follows. Throws PSYNC_S2001 when it becomes too large. */
+  /** It is complete, or not wanted any more. */
+  end(): void {
+    clearTimeout(this.#timer)
+  }
+
+  /** The whole payload, or null when more follows. Throws PSYNC_S2001 when it becomes too large: empty fragments take memory as well. */
   add(fragment: Payload & Pick<Frame, 'flags'>): Payload | null {
     this.#length += fragment.data.length + (fragment.metadata?.length ?? 0)
+    if (++this.#fragments > MAX_FRAGMENTS) throw new RockpoolError('PSYNC_S2001', `a request comes in more than ${MAX_FRAGMENTS} fragments`)
     if (this.#length > MAX_BODY_BYTES) throw new RockpoolError('PSYNC_S2001', `a request is larger than ${MAX_BODY_BYTES} bytes`)
     if (fragment.metadata) {
       this.#hasMetadata = true

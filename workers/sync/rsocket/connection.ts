@@ -5,9 +5,21 @@ import { tokenRules } from '../../auth/keys.ts'
 import { tokenOfHeader, verifyToken, type Session } from '../../auth/token.ts'
 import { streamRequest } from '../body.ts'
 import { streamSettings } from '../budget.ts'
-import { LINGER_SECONDS, MAX_BODY_BYTES, MAX_LIFETIME_SECONDS, MAX_STREAMS, PROBE_BYTES } from '../limits.ts'
+import {
+  FRAGMENTS_SECONDS,
+  LINGER_SECONDS,
+  MAX_BODY_BYTES,
+  MAX_EARLY_FRAMES,
+  MAX_KEEPALIVE_BYTES,
+  MAX_LIFETIME_SECONDS,
+  MAX_STREAMS,
+  MAX_UNREAD_ANSWER_BYTES,
+  PROBE_BYTES,
+  RECEIPT_SECONDS,
+} from '../limits.ts'
 import type { SocketProtocol } from '../web-socket.ts'
 import { Assembly } from './assembly.ts'
+import { Answers } from './flow.ts'
 import { decodeFrame, ErrorCode, errorFrame, Flag, keepaliveFrame, type Frame } from './frames.ts'
 import { payloadReader, type PayloadReader } from './mime.ts'
 import { errorText, RSocketStream, type RSocketOutput } from './stream.ts'
@@ -42,6 +54,7 @@ export class RSocketConnection implements SocketProtocol {
   #linger: ReturnType<typeof setTimeout> | null = null
   #serial = 0
   #unprobed = 0
+  readonly #answers = new Answers()
   #probe: { nonce: Uint8Array; serial: number } | null = null
 
   constructor(env: Environment, tenant: string, socket: WebSocket) {
@@ -54,6 +67,9 @@ export class RSocketConnection implements SocketProtocol {
     if (this.#closed) return
     try {
       if (typeof data === 'string') throw new RockpoolError('ROCKPOOL_CLIENT_FRAME', 'frames of RSocket are binary')
+      if (data.byteLength > MAX_BODY_BYTES) {
+        throw new RockpoolError('ROCKPOOL_CLIENT_FRAME', `a message is larger than ${MAX_BODY_BYTES} bytes`)
+      }
       this.#waitingBytes += data.byteLength
       if (!this.#accepted && this.#waitingBytes > MAX_BODY_BYTES) {
         throw new RockpoolError('ROCKPOOL_CLIENT_FRAME', `more than ${MAX_BODY_BYTES} bytes before the token is verified`)
@@ -68,6 +84,7 @@ export class RSocketConnection implements SocketProtocol {
   gone(): void {
     this.#closed = true
     for (const timer of [this.#lifetime, this.#linger]) if (timer) clearTimeout(timer)
+    for (const assembly of this.#assemblies.values()) assembly.end()
     for (const stream of this.#streams.values()) stream.cancel()
   }
 
@@ -76,8 +93,11 @@ export class RSocketConnection implements SocketProtocol {
       if (frame.type !== 'setup' || frame.streamId !== 0) throw new RockpoolError('ROCKPOOL_CLIENT_FRAME', 'the first frame must be SETUP')
       this.#begin(frame)
     } else if (frame.type === 'keepalive') this.#keepalive(frame)
-    else if (this.#waiting) this.#waiting.push(frame)
-    else this.#process(frame)
+    else if (this.#waiting) {
+      if (this.#waiting.push(frame) > MAX_EARLY_FRAMES) {
+        throw new RockpoolError('ROCKPOOL_CLIENT_FRAME', `more than ${MAX_EARLY_FRAMES} frames before the token is verified`)
+      }
+    } else this.#process(frame)
   }
 
   #begin(setup: Setup): void {
@@ -123,7 +143,7 @@ export class RSocketConnection implements SocketProtocol {
         if (frame.n === 0) throw new RockpoolError('ROCKPOOL_CLIENT_FRAME', 'REQUEST_N of 0')
         return this.#streams.get(frame.streamId)?.request(frame.n)
       case 'cancel':
-        this.#assemblies.delete(frame.streamId)
+        this.#forget(frame.streamId)
         return this.#streams.get(frame.streamId)?.cancel()
       case 'payload': {
         const assembly = this.#assemblies.get(frame.streamId)
@@ -155,7 +175,9 @@ export class RSocketConnection implements SocketProtocol {
     } else if (this.#streams.size + this.#assemblies.size >= MAX_STREAMS) {
       this.#refuse(streamId, ErrorCode.REJECTED, new RockpoolError('PSYNC_S2001', `more than ${MAX_STREAMS} streams at a time`))
     } else {
-      const assembly = new Assembly(frame.initialN)
+      if (this.#linger) clearTimeout(this.#linger)
+      this.#linger = null
+      const assembly = new Assembly(frame.initialN, () => this.#late(streamId))
       this.#assemblies.set(streamId, assembly)
       this.#assemble(streamId, assembly, frame)
     }
@@ -167,25 +189,45 @@ export class RSocketConnection implements SocketProtocol {
     try {
       const payload = assembly.add(fragment)
       if (!payload) return
-      this.#assemblies.delete(streamId)
+      this.#forget(streamId)
       const metadata = requestMetadata.safeParse(payload.metadata && accepted.readMetadata(payload.metadata))
       if (!metadata.success) throw new RockpoolError('PSYNC_S2001', `the metadata of a request must be {"path": "${PATH}"}`)
       if (metadata.data.path !== PATH) throw new RockpoolError('PSYNC_S2002', `there is no ${metadata.data.path}`)
       const limits = streamSettings(this.#env)
       const request = streamRequest(payload.data.length === 0 ? {} : accepted.readData(payload.data), limits.subscriptions)
       const what = { env: this.#env, tenant: this.#tenant, session: accepted.session, request, limits }
-      if (this.#linger) clearTimeout(this.#linger)
-      this.#linger = null
       this.#streams.set(streamId, new RSocketStream(streamId, this.#output, assembly.initialN, what))
     } catch (error) {
-      this.#assemblies.delete(streamId)
+      this.#forget(streamId)
       this.#refuse(streamId, ErrorCode.APPLICATION_ERROR, error)
     }
   }
 
+  #late(streamId: number): void {
+    this.#forget(streamId)
+    const error = new RockpoolError('PSYNC_S2001', `a request is not complete after ${FRAGMENTS_SECONDS} seconds`)
+    this.#refuse(streamId, ErrorCode.APPLICATION_ERROR, error)
+  }
+
+  #forget(streamId: number): void {
+    this.#assemblies.get(streamId)?.end()
+    this.#assemblies.delete(streamId)
+  }
+
   #refuse(streamId: number, code: number, error: unknown): void {
-    this.#send(errorFrame(streamId, code, errorText(error)))
+    this.#answer(errorFrame(streamId, code, errorText(error)))
     this.#lingerWhenIdle()
+  }
+
+  /** Sends what the client has asked for without a request-n. */
+  #answer(frame: Uint8Array): void {
+    if (this.#closed) return
+    if (this.#answers.bytes + frame.length > MAX_UNREAD_ANSWER_BYTES) {
+      const error = new RockpoolError('ROCKPOOL_CLIENT_FRAME', `more than ${MAX_UNREAD_ANSWER_BYTES} bytes of answers are not read`)
+      return this.#fail(ErrorCode.CONNECTION_ERROR, error)
+    }
+    this.#answers.sent(this.#output.count(frame.length), frame.length)
+    this.#send(frame)
   }
 
   readonly #output: RSocketOutput = {
@@ -197,6 +239,10 @@ export class RSocketConnection implements SocketProtocol {
       return ++this.#serial
     },
     probe: () => this.#askReceipt(),
+    silent: () => {
+      const message = `the client has not shown for ${RECEIPT_SECONDS} seconds that it receives what it requested`
+      this.#fail(ErrorCode.CONNECTION_ERROR, new RockpoolError('PSYNC_S2003', message))
+    },
     ended: (streamId) => {
       this.#streams.delete(streamId)
       this.#lingerWhenIdle()
@@ -213,11 +259,15 @@ export class RSocketConnection implements SocketProtocol {
 
   #keepalive(frame: Extract<Frame, { type: 'keepalive' }>): void {
     this.#alive()
-    if (frame.flags & Flag.RESPOND) return this.#send(keepaliveFrame(frame.data, false))
+    if (frame.data.length > MAX_KEEPALIVE_BYTES) {
+      throw new RockpoolError('ROCKPOOL_CLIENT_FRAME', `a KEEPALIVE carries more than ${MAX_KEEPALIVE_BYTES} bytes`)
+    }
+    if (frame.flags & Flag.RESPOND) return this.#answer(keepaliveFrame(frame.data, false))
     const probe = this.#probe
     if (!probe || !sameBytes(probe.nonce, frame.data)) return
     this.#probe = null
     if (this.#unprobed >= PROBE_BYTES) this.#askReceipt()
+    this.#answers.received(probe.serial)
     for (const stream of this.#streams.values()) stream.received(probe.serial)
   }
 

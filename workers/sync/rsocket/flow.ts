@@ -4,6 +4,31 @@ import { MAX_UNTAKEN_BYTES, READ_LENGTH, SMALLEST_LINE, TRUSTED_LINES } from '..
 const UNBOUNDED = 0x7fffffff
 
 /**
+ * Answers of a connection that no request-n bounds: to KEEPALIVE, and refusals. A client that asks and never reads would fill our memory with them, so they are on
+ * their way until it has shown that it received them.
+ */
+export class Answers {
+  #sent: { serial: number; bytes: number }[] = []
+  #bytes = 0
+
+  /** On their way. */
+  get bytes(): number {
+    return this.#bytes
+  }
+
+  sent(serial: number, bytes: number): void {
+    this.#sent.push({ serial, bytes })
+    this.#bytes += bytes
+  }
+
+  /** As `Flow.received`. */
+  received(serial: number): void {
+    for (const answer of this.#sent) if (answer.serial <= serial) this.#bytes -= answer.bytes
+    this.#sent = this.#sent.filter((answer) => answer.serial > serial)
+  }
+}
+
+/**
  * What may be sent on one RSocket stream. The client's request-n counts lines, and a `WebSocket.send` never blocks, so it does not bound bytes:
  * ten lines may be megabytes. Bytes are on their way until the client is known to have them: it requests another line for each that it has
  * consumed, and its runtime answers KEEPALIVE frames in order with everything else (`received`).

@@ -4,14 +4,15 @@ import { RockpoolError } from '../../../protocol/errors.ts'
 /** Reads the payloads of a connection: SETUP says in which form they are. */
 export type PayloadReader = (bytes: Uint8Array) => unknown
 
-const readers: Record<string, PayloadReader> = {
-  'application/json': (bytes) => JSON.parse(new TextDecoder('utf-8', { fatal: true, ignoreBOM: false }).decode(bytes)),
-  'application/bson': (bytes) => deserialize(bytes, { promoteBuffers: true }),
-}
+/** No object: that has members, like `constructor`, which nobody put there. */
+const readers = new Map<string, PayloadReader>([
+  ['application/json', (bytes) => JSON.parse(new TextDecoder('utf-8', { fatal: true, ignoreBOM: false }).decode(bytes))],
+  ['application/bson', (bytes) => deserialize(bytes, { promoteBuffers: true })],
+])
 
 /** Throws PSYNC_S2004. */
 export function payloadReader(mime: string): PayloadReader {
-  const reader = readers[mime.trim().toLowerCase()]
+  const reader = readers.get(mime.trim().toLowerCase())
   if (!reader)
     throw new RockpoolError('PSYNC_S2004', `the MIME type must be application/json or application/bson, not ${mime.slice(0, 100)}`)
   return (bytes) => {

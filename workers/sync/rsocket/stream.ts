@@ -6,6 +6,7 @@ import { bsonLines } from '../bson-lines.ts'
 import { Budget, ended, type StreamBudget } from '../budget.ts'
 import { Held } from '../held.ts'
 import { Keepalive } from '../keepalive.ts'
+import { RECEIPT_SECONDS } from '../limits.ts'
 import { cutData } from '../lines.ts'
 import { objectPorts } from '../objects.ts'
 import type { LineSink } from '../ports.ts'
@@ -19,6 +20,8 @@ export interface RSocketOutput {
   /** A line is on its way: answers its number, and asks the client for a sign of receipt when it is time (`urgent`: now). */
   count(bytes: number): number
   probe(): void
+  /** The client does not show that it receives what was sent. */
+  silent(): void
   ended(streamId: number): void
 }
 
@@ -114,8 +117,13 @@ export class RSocketStream {
   async #until(allowed: () => boolean): Promise<void> {
     const { signal } = this.#stop
     while (!allowed() && !signal.aborted) {
-      if (this.#flow.credit > 0) this.#output.probe()
+      let timer: ReturnType<typeof setTimeout> | undefined
+      if (this.#flow.credit > 0) {
+        this.#output.probe()
+        timer = setTimeout(() => this.#output.silent(), RECEIPT_SECONDS * 1_000)
+      }
       await new Promise<void>((resolve) => (this.#wake = resolve))
+      clearTimeout(timer)
     }
     signal.throwIfAborted()
   }
