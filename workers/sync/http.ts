@@ -2,6 +2,7 @@ import type { Environment } from '../../durable-objects/environment.ts'
 import type { StreamRequest } from '../../protocol/lines.ts'
 import type { Session } from '../auth/token.ts'
 import { bsonLines } from './bson-lines.ts'
+import { boundedPorts } from './bounded.ts'
 import { Budget, ended, streamSettings } from './budget.ts'
 import { Held } from './held.ts'
 import { joinedLines } from './joined.ts'
@@ -42,13 +43,16 @@ export async function streamResponse(
     body.write(bytes)
   }
   const lines = joinedLines(encoder, (each) => Buffer.concat(each), { signal: stop.signal, room: () => body.room(), write })
-  runStream({ request, claims: session.claims, user: session.user }, objectPorts(env, tenant, lines, budget, body.held)).catch(
-    (error: unknown) => {
-      keepalive.stop()
-      if (!stop.signal.aborted && body.begun) console.error('a stream failed', error)
-      body.finish(error)
-    },
-  )
+  void body.held.ended.then((why) => {
+    body.discard()
+    stop.abort(ended(why))
+  })
+  const ports = boundedPorts(objectPorts(env, tenant, lines, budget, body.held), body.held)
+  runStream({ request, claims: session.claims, user: session.user }, ports).catch((error: unknown) => {
+    keepalive.stop()
+    if (!stop.signal.aborted && body.begun) console.error('a stream failed', error)
+    body.finish(error)
+  })
   await body.first
   return new Response(body.readable, {
     headers: {
@@ -71,6 +75,7 @@ class Body {
   readonly #timer: ReturnType<typeof setTimeout>
   #controller: ReadableStreamDefaultController<Uint8Array> | null = null
   #room: () => void = () => {}
+  #discarded = false
 
   constructor(stop: AbortController) {
     this.#stop = stop
@@ -108,10 +113,15 @@ class Body {
     this.#begin()
   }
 
+  /** What waits for the reader is not kept for it: the body ends broken. */
+  discard(): void {
+    this.#discarded = true
+  }
+
   /** A clean end when the stream was told to end, else a broken one. */
   finish(error: unknown): void {
-    const clean = this.#stop.signal.aborted
-    if (!clean) this.#stop.abort(error)
+    const clean = this.#stop.signal.aborted && !this.#discarded
+    if (!this.#stop.signal.aborted) this.#stop.abort(error)
     this.held.close()
     if (!clean && !this.begun) {
       clearTimeout(this.#timer)

@@ -28,6 +28,12 @@ export const CREDIT_SECONDS = 120
  * Together less than a million. Only a line that is larger by itself, because one op is, goes beyond.
  */
 export const MAX_UNTAKEN_BYTES = 665_000
+/** What all streams of an isolate may hold together before another read, in bytes: half of its 128 MB. */
+export const HELD_BYTES = 64 * 1024 * 1024
+/** Beyond this, which ops larger than a read and messages of relays may bring about, the stream that holds most ends. */
+export const MOST_HELD_BYTES = 80 * 1024 * 1024
+/** When no stream gets room for so long, the one ends whose client has taken nothing for the longest time. */
+export const HELD_SECONDS = 10
 /** Of a read, in UTF-16 units: the size of `data` lines. Large lines are what makes a first sync fast; more than one would not fit. */
 export const READ_LENGTH = 400_000
 /** A native client gives credit back at least this often: so much of what it has already may be missing from its account. */

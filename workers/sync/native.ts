@@ -11,13 +11,14 @@ import {
 import { tokenRules, type TokenRules } from '../auth/keys.ts'
 import { sameAuthorisation, verifyToken, type Session } from '../auth/token.ts'
 import { publicError } from '../errors.ts'
+import { boundedPorts } from './bounded.ts'
 import { Budget, ended, streamSettings } from './budget.ts'
 import { Credit } from './credit.ts'
 import { laterFrame, openFrame, openToken } from './frames.ts'
 import { Held } from './held.ts'
 import { joinedLines } from './joined.ts'
 import { Keepalive } from './keepalive.ts'
-import { CREDIT_SECONDS, MAX_EARLY_FRAMES } from './limits.ts'
+import { CREDIT_SECONDS, CREDIT_STEP_BYTES, MAX_EARLY_FRAMES } from './limits.ts'
 import { lineText, textLines } from './lines.ts'
 import { objectPorts, type ObjectPorts } from './objects.ts'
 import { runStream, type StreamInput } from './stream.ts'
@@ -29,7 +30,7 @@ export class NativeStream implements SocketProtocol {
   readonly #tenant: string
   readonly #socket: WebSocket
   readonly #stop = new AbortController()
-  readonly #held = new Held()
+  readonly #held = new Held(CREDIT_STEP_BYTES)
   readonly #credit = new Credit()
   #credited: () => void = () => {}
   /** Frames that came while the token was being verified; null before the first frame, and when that is done. */
@@ -46,6 +47,7 @@ export class NativeStream implements SocketProtocol {
     this.#env = env
     this.#tenant = tenant
     this.#socket = socket
+    void this.#held.ended.then((why) => this.#end(ended(why)))
   }
 
   receive(data: unknown): void {
@@ -121,7 +123,7 @@ export class NativeStream implements SocketProtocol {
     const output = { signal: this.#stop.signal, room: () => this.#until(() => this.#credit.hasRoom), write }
     const lines = joinedLines(textLines, (each) => each.join('\n'), output, joined ? undefined : 0)
     this.#input = { request, claims: session.claims, user: session.user }
-    this.#ports = objectPorts(this.#env, this.#tenant, lines, budget, this.#held)
+    this.#ports = boundedPorts(objectPorts(this.#env, this.#tenant, lines, budget, this.#held), this.#held)
     await runStream(this.#input, this.#ports)
   }
 

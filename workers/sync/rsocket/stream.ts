@@ -3,10 +3,11 @@ import type { Environment } from '../../../durable-objects/environment.ts'
 import type { Session } from '../../auth/token.ts'
 import { publicError } from '../../errors.ts'
 import { bsonLines } from '../bson-lines.ts'
+import { boundedPorts } from '../bounded.ts'
 import { Budget, ended, type StreamBudget } from '../budget.ts'
 import { Held } from '../held.ts'
 import { Keepalive } from '../keepalive.ts'
-import { RECEIPT_SECONDS } from '../limits.ts'
+import { PROBE_BYTES, RECEIPT_SECONDS } from '../limits.ts'
 import { cutData } from '../lines.ts'
 import { objectPorts } from '../objects.ts'
 import type { LineSink } from '../ports.ts'
@@ -30,7 +31,7 @@ export class RSocketStream {
   readonly #id: number
   readonly #output: RSocketOutput
   readonly #stop = new AbortController()
-  readonly #held = new Held()
+  readonly #held = new Held(PROBE_BYTES)
   readonly #flow = new Flow()
   readonly #keepalive: Keepalive
   #wake: () => void = () => {}
@@ -80,7 +81,8 @@ export class RSocketStream {
         for (const piece of cutData(line, () => this.#flow.lineLength)) await write(bsonLines.data(piece))
       },
     }
-    const ports = objectPorts(env, tenant, lines, budget, this.#held)
+    void this.#held.ended.then((why) => this.#stop.abort(ended(why)))
+    const ports = boundedPorts(objectPorts(env, tenant, lines, budget, this.#held), this.#held)
     runStream({ request, claims: session.claims, user: session.user }, ports).catch((error: unknown) => this.#end(error))
   }
 
