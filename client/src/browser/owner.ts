@@ -114,6 +114,8 @@ export class Owner {
     return new Promise((begun, failed) => {
       const end = Promise.withResolvers<void>()
       const done = this.#with.engine.write(async (tx) => {
+        // It may have gone while others had the turn.
+        if (!this.#tabs.has(tab)) throw new ProblemError('storage', 'the tab has gone')
         const finish = (error: Error | null): Promise<unknown> => {
           if (error) end.reject(error)
           else end.resolve()
@@ -152,12 +154,14 @@ export class Owner {
   /** The tab's lock is ours when the tab has gone. */
   #watch(tab: string): void {
     if (this.#tabs.has(tab)) return
-    const gone = navigator.locks.request(tabLock(this.#with.name, tab), async () => {
+    const gone = Promise.withResolvers<void>()
+    this.#tabs.set(tab, gone.promise)
+    void navigator.locks.request(tabLock(this.#with.name, tab), async () => {
       this.#tabs.delete(tab)
+      gone.resolve()
       for (const name of [...this.#lives.keys()]) if (name.startsWith(`${tab} `)) this.#endLive(name)
       for (const write of this.#writes.values()) if (write.tab === tab) await write.end(new ProblemError('storage', 'the tab has gone'))
     })
-    this.#tabs.set(tab, gone)
   }
 
   /** All tabs end with the database. This worker keeps its lock until they have: their workers would open the file again. */

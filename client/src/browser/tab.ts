@@ -56,6 +56,7 @@ export class Tab implements SyncDatabase {
   #bound: string | null = null
   #user: string | null = null
   #owner: string | null = null
+  readonly #leaving = new Set<'told' | 'ended'>()
   #last = 0
   #opened: () => void = () => {}
   #refused: (error: Error) => void = () => {}
@@ -74,7 +75,7 @@ export class Tab implements SyncDatabase {
       if (!this.#over.signal.aborted) return new Promise<void>((release) => (this.#release = release))
     })
     const parts = { options, url: workerUrl, name, tab: this.#id }
-    this.#worker = new OwnWorker({ ...parts, failed: (problem) => this.#failed(problem), ended: () => this.#closed('signed out') }, first)
+    this.#worker = new OwnWorker({ ...parts, failed: (problem) => this.#failed(problem), ended: () => this.#left('ended') }, first)
     void this.#begin(options.user ?? null, first)
     for (const [target, events] of [
       [document, ['visibilitychange', 'resume']],
@@ -199,6 +200,8 @@ export class Tab implements SyncDatabase {
   }
 
   #receive(message: OwnerMessage): void {
+    // Whoever owns the database now, it is not this one's any more.
+    if (this.#leaving.size > 0 && !('id' in message || 'closed' in message)) return
     if (message.to !== 'tab' || ('tab' in message && message.tab !== undefined && message.tab !== this.#id)) return
     if ('status' in message) {
       const changed = this.#owner !== message.owner
@@ -215,7 +218,10 @@ export class Tab implements SyncDatabase {
       if (message.wiped) this.#worker.forget()
       // The owner's own tab hears from its worker when everybody has gone.
       if (message.of !== this.#id) this.#closed('signed out')
-      else this.#setStatus(CLOSED)
+      else {
+        this.#setStatus(CLOSED)
+        this.#left('told')
+      }
     } else if ('failedWrite' in message) {
       if (!this.#foreign) this.#listeners.emit('failedWrite', message.failedWrite)
     } else if ('mismatch' in message) this.#listeners.emit('mismatch', message.mismatch)
@@ -285,6 +291,11 @@ export class Tab implements SyncDatabase {
   #failed(problem: SyncProblem): void {
     this.#refused(new ProblemError(problem.code, problem.message))
     this.#closed(problem.message)
+  }
+
+  /** Signed out, and this tab's worker was the owner: it says so to all tabs, then to this one that they have gone. The second may come first. */
+  #left(by: 'told' | 'ended'): void {
+    if (this.#leaving.add(by).size === 2) this.#closed('signed out')
   }
 
   #closed(why: string): void {
