@@ -43,9 +43,10 @@ test('every mistake is shown with its line and a mark under it, and the file can
 test('with a database, names are compared with what is there, and tables that cannot be followed are told', async () => {
   const path = await file(config('SELECT id, nme FROM lists', 'SELECT id FROM list', 'SELECT id, line FROM logs'))
   const { output, ok } = await check([path, '--database-url', postgres.url], false)
-  expect(ok).toBe(true)
-  expect(output).toMatch(/unknown-source-column: .*nme.*name/)
-  expect(output).toMatch(/unknown-source-table: .*list\b.*lists/)
+  expect(ok).toBe(false)
+  expect(output).toMatch(/error unknown-source-column: .*nme.*name/)
+  expect(output).toMatch(/error unknown-source-table: .*list\b.*lists/)
+  expect(output).toMatch(/\n2 errors, \d+ warnings?$/)
   expect(output).toContain('table public.logs cannot be followed: it has no primary key')
   await postgres.sql()`create role reader login replication password 'x'`
   await postgres.sql()`grant select on lists to reader`
@@ -55,11 +56,29 @@ test('with a database, names are compared with what is there, and tables that ca
   await expect(check([path, '--database-url', 'postgres://x@127.0.0.1:1/y'], false)).rejects.toThrow(/cannot be used/)
 })
 
+test('what the file names and the database has can be deployed, and the URL may stand in the environment', async () => {
+  const path = await file(config('SELECT id, name FROM lists'))
+  expect(await check([path, '--database-url', postgres.url], false)).toMatchObject({
+    ok: true,
+    output: expect.stringMatching(/^warning location/),
+  })
+  const unknown = await file(config('SELECT id FROM list'))
+  expect((await check([unknown], false)).ok).toBe(true)
+  process.env.DATABASE_URL = postgres.url
+  try {
+    expect((await check([unknown], false)).ok).toBe(false)
+  } finally {
+    delete process.env.DATABASE_URL
+  }
+})
+
 test('a right file, and what it means', async () => {
   const path = await file(
     'config:\n  edition: 3\nstreams:\n  tasks:\n    auto_subscribe: true\n    query: SELECT * FROM tasks WHERE team IN (SELECT team FROM members WHERE user_id = auth.user_id())\n',
   )
+  process.env.LOCATION = 'weur'
   expect(await check([path], false)).toEqual({ ok: true, output: `${path} is right` })
+  delete process.env.LOCATION
   const { output } = await explain([path], false)
   expect(output).toMatch(/lookup {2}L0\[user_id\]/)
   expect(output).toMatch(/a bucket for each result, 1 stage of lookups/)

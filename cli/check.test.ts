@@ -76,7 +76,13 @@ test('findings are in the order of the file', async () => {
 })
 
 test('the JSON form has fixed keys', async () => {
-  expect(JSON.parse((await check([file(right), '--json'], true)).output)).toEqual({ ok: true, findings: [], source: null })
+  const location = { level: 'warning', code: 'location', message: expect.stringMatching(/^LOCATION is not set/) }
+  expect(JSON.parse((await check([file(right), '--json'], true)).output)).toEqual({
+    ok: true,
+    findings: [],
+    settings: [location],
+    source: null,
+  })
   expect(JSON.parse((await check([file(right.replace('SELECT id', 'SELECT x')), '--json'], true)).output)).toEqual({
     ok: false,
     findings: [
@@ -88,6 +94,7 @@ test('the JSON form has fixed keys', async () => {
         end: { line: 4, column: 17 },
       },
     ],
+    settings: [location],
     source: null,
   })
   expect(JSON.parse((await explain([file(right), '--json'], true)).output)).toMatchObject({ version: 1, edition: 1 })
@@ -114,7 +121,8 @@ test('a mark stands under its words, behind tabs and in long lines, and control 
   expect(line.length).toBeLessThan(180)
 })
 
-describe('the command', () => {
+// Each is a process that reads wrangler as well: a second of computing, and many on a machine that does other things.
+describe('the command', { timeout: 180_000 }, () => {
   const rockpool = (args: string[], env: Record<string, string> = {}) => {
     const main = fileURLToPath(new URL('./rockpool.mjs', import.meta.url))
     const { status, stdout, stderr } = spawnSync(process.execPath, [main, ...args], { encoding: 'utf8', env: { ...process.env, ...env } })

@@ -4,34 +4,46 @@ import { RockpoolError } from '../protocol/errors.ts'
 import { compileConfig } from '../sync-config/compile.ts'
 import { explainPlan } from '../sync-config/explain.ts'
 import { loadPlan } from '../sync-config/index.ts'
+import { readLimits } from '../sync-config/limits.ts'
+import type { Finding } from '../sync-config/types.ts'
+import { checkSettings, readSettings } from './check-settings.ts'
 import { checkReachable } from './check-source.ts'
 import { readConfigFile } from './config-file.ts'
-import { frame, type Paint } from './frame.ts'
+import { frame, levelColour, printable, type Paint } from './frame.ts'
 import { limitsOf } from './limits.ts'
 import { UsageError } from './problem.ts'
+
+/** With a database, what it does not have is not a guess: no row would ever be synced. */
+const MISSING = new Set<string>(['unknown-source-table', 'unknown-source-column'])
 
 /** `rockpool check`: what to print, and whether the file can be deployed. Throws UsageError. */
 export async function check(args: readonly string[], colour: boolean): Promise<{ output: string; ok: boolean }> {
   const { file, databaseUrl, json } = options(args)
-  const limits = limitsOf(process.env)
+  limitsOf(process.env)
   const yaml = await readConfigFile(file)
-  const source = databaseUrl === undefined ? null : await readSource(databaseUrl)
+  const given = await readSettings({ ...process.env, ...(databaseUrl === undefined ? {} : { DATABASE_URL: databaseUrl }) })
+  const { limits } = readLimits(given)
+  const settings = await checkSettings(given)
+  const usable = !settings.some(({ level, message }) => level === 'error' && message.startsWith('DATABASE_URL'))
+  const source = databaseUrl === undefined || !usable ? null : await readSource(databaseUrl)
   const result = compileConfig(yaml, { limits, ...(source ? { schema: source.schema } : {}) })
-  const findings = [...(result.ok ? [] : result.errors), ...result.warnings].sort(
-    (a, b) => a.place.line - b.place.line || a.place.column - b.place.column,
-  )
+  const findings = [...(result.ok ? [] : result.errors), ...result.warnings]
+    .map((finding): Finding => (MISSING.has(finding.code) ? { ...finding, level: 'error' } : finding))
+    .sort((a, b) => a.place.line - b.place.line || a.place.column - b.place.column)
   const refused = source && result.ok ? await source.refused(loadPlan(result.plan).tables) : []
   await source?.close()
-  const ok = result.ok && !(source?.problem ?? null)
+  const errors = [...findings, ...settings].filter(({ level }) => level === 'error').length + (source?.problem ? 1 : 0)
+  const ok = errors === 0
   if (json) {
-    return { ok, output: JSON.stringify({ ok, findings, source: source ? { problem: source.problem, tables: refused } : null }, null, 2) }
+    const about = source ? { problem: source.problem, tables: refused } : null
+    return { ok, output: JSON.stringify({ ok, findings, settings, source: about }, null, 2) }
   }
   const paint: Paint = (code, text) => (colour ? `\u001b[${code}m${text}\u001b[0m` : text)
   const blocks = findings.map((finding) => frame(file, yaml, finding, paint))
+  for (const { level, code, message } of settings) blocks.push(`${paint(levelColour(level), level)} ${code}: ${printable(message)}`)
   if (source?.problem) blocks.push(`${paint(31, 'error')} database: ${source.problem}`)
   for (const { table, reason } of refused) blocks.push(`${paint(33, 'warning')} table ${table} cannot be followed: ${reason}`)
-  const errors = (result.ok ? 0 : result.errors.length) + (source?.problem ? 1 : 0)
-  const warnings = result.warnings.length + refused.length
+  const warnings = findings.length + settings.length + refused.length + (source?.problem ? 1 : 0) - errors
   blocks.push(
     errors + warnings === 0
       ? `${file} is right`
@@ -57,7 +69,7 @@ function options(args: readonly string[]): { file: string; databaseUrl: string |
     })
     const [file, ...more] = positionals
     if (file === undefined || more.length > 0) throw new UsageError('name one file: rockpool check sync-config.yaml')
-    return { file, databaseUrl: values['database-url'], json: values.json ?? false }
+    return { file, databaseUrl: values['database-url'] ?? (process.env.DATABASE_URL || undefined), json: values.json ?? false }
   } catch (error) {
     throw error instanceof UsageError ? error : new UsageError(error instanceof Error ? error.message : String(error))
   }

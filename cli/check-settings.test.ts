@@ -1,0 +1,38 @@
+import { expect, test } from 'vitest'
+import { checkSettings, readSettings } from './check-settings.ts'
+
+const told = async (settings: Record<string, unknown>) =>
+  (await checkSettings({ JWT_AUDIENCE: 'app', LOCATION: 'weur', ...settings })).map(({ level, message }) => `${level} ${message}`)
+
+test('settings that the script takes', async () => {
+  expect(await told({})).toEqual([])
+  expect(await told({ MAX_BUCKETS: 500, WAL_KEEP_GB: '5', DATABASE_URL: 'postgres://u:p@127.0.0.1/d' })).toEqual([])
+  expect(await checkSettings(await readSettings({ LOCATION: 'weur' }))).toEqual([])
+})
+
+test('each setting that it refuses is named, once', async () => {
+  expect(await told({ WAL_KEEP_GB: 'x', SLOT: 'A', RELAYS: '0', COMPACTION_BYTES: -1, MAX_BUCKETS: 'x', JWT_AUDIENCE: '' })).toEqual([
+    expect.stringMatching(/^error SLOT: /),
+    expect.stringMatching(/^error WAL_KEEP_GB: /),
+    expect.stringMatching(/^error MAX_BUCKETS: /),
+    expect.stringMatching(/^error COMPACTION_BYTES: /),
+    expect.stringMatching(/^error RELAYS: /),
+    expect.stringMatching(/^error .*JWT_AUDIENCE is not set/),
+  ])
+})
+
+test('a place that is chance', async () => {
+  expect(await told({ LOCATION: '' })).toEqual([expect.stringMatching(/^warning LOCATION is not set: .* chance/)])
+})
+
+test.each([
+  ['sslmode=prefer', /^error DATABASE_URL: sslmode=prefer .* refused/],
+  ['sslmode=allow', /^error DATABASE_URL: sslmode=allow .* refused/],
+  ['sslmode=disable', /^warning DATABASE_URL: sslmode=disable: .*plain text/],
+  ['sslmode=no', /^error DATABASE_URL: sslmode=no is not known/],
+  ['nonsense=1', /^error DATABASE_URL: .*nonsense/],
+])('a database URL with %s', async (parameter, message) => {
+  const found = await told({ DATABASE_URL: `postgres://u:geheim@db.example/d?${parameter}` })
+  expect(found).toEqual([expect.stringMatching(message)])
+  expect(found.join()).not.toContain('geheim')
+})

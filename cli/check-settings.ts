@@ -1,0 +1,126 @@
+import { existsSync, readFileSync } from 'node:fs'
+import { registerHooks } from 'node:module'
+import { join, resolve } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import type { SettingBindings } from '../durable-objects/setting-bindings.ts'
+import { parseSourceUrl } from '../postgres/index.ts'
+import { RockpoolError } from '../protocol/errors.ts'
+import { DEFAULT_TENANT } from '../protocol/names.ts'
+import { ROOT } from './bundle.ts'
+
+/** What the deployed script would refuse, or what its operator should know. Never shows the value of a secret. */
+export interface SettingFinding {
+  level: 'error' | 'warning'
+  code: string
+  message: string
+}
+
+/** As the script will have them: texts, and what else `[vars]` may hold. */
+export type Settings = Readonly<Record<string, unknown>>
+type SettingCheck = (settings: Settings) => SettingFinding[] | Promise<SettingFinding[]>
+
+/** Each is given all settings, and names those that are wrong. A new setting gets its line here, unless one of the functions below validates it. */
+const CHECKS: readonly SettingCheck[] = [databaseUrl, refusedByTheScript, place]
+
+export async function checkSettings(settings: Settings): Promise<SettingFinding[]> {
+  const found: SettingFinding[] = []
+  for (const check of CHECKS) found.push(...(await check(settings)))
+  return found
+}
+
+/** `[vars]` of the `wrangler.toml` of this folder, or of the project; variables of the environment go before it, as secrets do when deployed. */
+export async function readSettings(env: Readonly<Record<string, string | undefined>>): Promise<Settings> {
+  const here = resolve('wrangler.toml')
+  const { unstable_readConfig } = await import('wrangler')
+  const { vars } = unstable_readConfig({ config: existsSync(here) ? here : join(ROOT, 'wrangler.toml') }, { hideWarnings: true })
+  return { ...vars, ...Object.fromEntries(Object.entries(env).filter(([, value]) => value !== undefined && value !== '')) }
+}
+
+/** The URL is a secret, so it is known here only when it is given. */
+function databaseUrl({ DATABASE_URL }: Settings): SettingFinding[] {
+  if (typeof DATABASE_URL !== 'string') return []
+  const mode = /[?&]sslmode=([^&]*)/i.exec(DATABASE_URL)?.[1]
+  if (mode === 'prefer' || mode === 'allow') {
+    return [
+      error(
+        'ROCKPOOL_SETTINGS',
+        `DATABASE_URL: sslmode=${mode} lets whoever is in between turn TLS off, and is refused: take it out, which means verify-full, or say sslmode=disable`,
+      ),
+    ]
+  }
+  try {
+    const { sslmode, hosts, notes } = parseSourceUrl(DATABASE_URL)
+    const local = hosts.every(({ host }) => /^(localhost|127(\.\d+){3}|::1)$/i.test(host))
+    const plain = sslmode === 'disable' && !local ? ['sslmode=disable: passwords and rows go over the network in plain text'] : []
+    return [...plain, ...notes].map((note) => warning('database-url', `DATABASE_URL: ${note}`))
+  } catch (problem) {
+    return [refusal(problem)]
+  }
+}
+
+/** The script's own functions, so that what is found here is what it would say. */
+async function refusedByTheScript(settings: Settings): Promise<SettingFinding[]> {
+  yamlIsText()
+  const [{ tenantSettings }, { compactionSettings }, { streamSettings }, { authSettings }] = await Promise.all([
+    import('../durable-objects/directory/settings.ts'),
+    import('../durable-objects/bucket/settings.ts'),
+    import('../workers/sync/budget.ts'),
+    import('../workers/auth/settings.ts'),
+  ])
+  // What is a secret is set with `wrangler secret put`, and not seen here.
+  const bindings: SettingBindings = { ...UNSEEN, ...settings, DATABASE_URL: UNSEEN.DATABASE_URL, SYNC_CONFIG: 'unseen' }
+  const reasons = [
+    () => tenantSettings(bindings, DEFAULT_TENANT),
+    () => compactionSettings(bindings),
+    () => streamSettings(bindings),
+    () => authSettings(bindings),
+  ].flatMap((read) => {
+    try {
+      read()
+      return []
+    } catch (problem) {
+      const { code, message } = refusal(problem)
+      return message
+        .replace(/^settings are .*?: /, '')
+        .split('; ')
+        .map((each) => error(code, each))
+    }
+  })
+  // The limits are looked at in two places.
+  return reasons.filter(({ message }, i) => reasons.findIndex((each) => each.message === message) === i)
+}
+
+const UNSEEN = { DATABASE_URL: 'postgres://unseen@localhost/unseen', JWT_SECRET: 'A'.repeat(43) }
+
+function place({ LOCATION }: Settings): SettingFinding[] {
+  if (LOCATION !== undefined && LOCATION !== '') return []
+  return [
+    warning(
+      'location',
+      'LOCATION is not set: where the objects are placed is chance, and stays so. Name the region that is nearest to the database',
+    ),
+  ]
+}
+
+const warning = (code: string, message: string): SettingFinding => ({ level: 'warning', code, message })
+const error = (code: string, message: string): SettingFinding => ({ level: 'error', code, message })
+
+function refusal(problem: unknown): SettingFinding {
+  if (problem instanceof RockpoolError) return error(problem.code, problem.message)
+  throw problem
+}
+
+let hooked = false
+
+/** What [[rules]] of wrangler.toml does for the bundle: a YAML file is a module whose default export is its text. */
+function yamlIsText(): void {
+  if (hooked) return
+  hooked = true
+  registerHooks({
+    load(url, context, next) {
+      if (!url.startsWith('file:') || !url.endsWith('.yaml')) return next(url, context)
+      const source = `export default ${JSON.stringify(readFileSync(fileURLToPath(url), 'utf8'))}`
+      return { format: 'module', source, shortCircuit: true }
+    },
+  })
+}
