@@ -47,6 +47,8 @@ export interface SettingBindings {
   STREAM_MAX_BYTES?: string | number
   /** Subscriptions of streams that one request may have (1000). */
   MAX_SUBSCRIPTIONS?: string | number
+  /** Streams that one user may have open (20). */
+  MAX_STREAMS_PER_USER?: string | number
   /** Relay objects over which the streams of a tenant are spread (1). */
   RELAYS?: string | number
 }

@@ -10,6 +10,10 @@ const shape = z.union([
     key: z.instanceof(Uint8Array),
     form: z.literal('name').optional(),
     toldPlan: z.string().nullable(),
+    /** Something that is not in here is owed to it: after a sleep it subscribes again. */
+    owing: z.boolean(),
+    /** Hashes of whom it is of; absent for a stream of an older Worker. */
+    ...{ user: z.string().optional(), client: z.string().optional() },
     ...{ sent: z.number(), received: z.number(), since: z.number() },
   }),
   z.object({ kind: z.literal('replicator'), checkpoint: z.number().nullable(), plan: z.string().nullable(), received: z.number() }),
@@ -26,6 +30,9 @@ export interface StreamAttachment {
   marks: Uint8Array | null
   form?: NameForm | undefined
   toldPlan: string | null
+  owing: boolean
+  user?: string | undefined
+  client?: string | undefined
   sent: number
   received: number
   /** When it came, in milliseconds since 1970: until its first ping that is all there is to hear. */

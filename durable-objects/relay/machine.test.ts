@@ -3,6 +3,7 @@ import type { NoticeBucket, RelayFrame } from '../../protocol/messages.ts'
 import { frameName, hashName } from '../../protocol/names.ts'
 import { RelayMachine, type SavedStream } from './machine.ts'
 import { Marks } from './marks.ts'
+import { QUESTIONS_AT_ONCE, type Answer } from './questions.ts'
 
 test('the committed checkpoint that a relay hears covers the streams that came before it asked, and those that came later ask again', () => {
   const told: [stream: string, frame: RelayFrame][] = []
@@ -48,8 +49,10 @@ test('an answer of a bucket is the business of the streams that wait for it: a t
   const names = (stream: number) => ['shared', ...Array.from({ length: 9 }, (_, n) => `${stream}/${n}`)]
   for (const stream of streams) machine.subscribe(stream, { seq: 1, form: 'name', add: names(stream), remove: [] })
   looks = 0
-  expect(answers).toHaveLength(9_001)
+  // Few at a time; each answer makes room for the next question.
+  expect(answers).toHaveLength(QUESTIONS_AT_ONCE)
   for (const answer of answers) answer()
+  expect(answers).toHaveLength(9_001)
   expect(told.size).toBe(1_000)
   expect(looks).toBeLessThanOrEqual(10_000)
 })
@@ -171,4 +174,124 @@ test('a bucket whose name is long is called by a hash of 256 bits, and asked by 
   sleep()
   notice([[frameName(long), 1, 1, 6, 'ops']])
   expect(told.at(-1)).toEqual(['s', [[frameName(long), 1, 1, 6, 'ops']]])
+})
+
+/** A relay at checkpoint 5 with streams that each have some buckets; questions wait until they are answered by hand. */
+function busyRelay(streams: number, bucketsOf: (stream: number) => string[], mostSubscriptions?: number) {
+  const questions: { bucket: string; answer: (answer: Answer) => void }[] = []
+  const told = new Set<number>()
+  const full: number[] = []
+  let looks = 0
+  const machine = new RelayMachine<number>(
+    {
+      send: (stream, { seq }) => void (seq !== null && told.add(stream)),
+      hasCredit: () => looks++ >= 0,
+      ask: (bucket, _checkpoint, _stale, answer) => void questions.push({ bucket, answer }),
+      close: (stream, _reason, why) => void (why === 'full' && full.push(stream)),
+      ...{ mark: (name) => name, saveStream: () => {}, saveCheckpoint: () => {}, attach: (done: () => void) => done() },
+      committed: (answer) => answer(5),
+    },
+    mostSubscriptions,
+  )
+  for (let stream = 0; stream < streams; stream++) machine.streamArrived(stream)
+  machine.replicatorArrived()
+  machine.receive({ v: 1, type: 'gap', checkpoint: 5, plan: 'p', form: 'name' })
+  for (let stream = 0; stream < streams; stream++) machine.subscribe(stream, { seq: 1, form: 'name', add: bucketsOf(stream), remove: [] })
+  const state = { count: 1, checksum: 1, last: 1 }
+  let asked = 0
+  /** Answers all questions, the one that `choose` says first. */
+  const answerAll = (choose: (waiting: number) => number, most: number) => {
+    while (questions.length > 0 && asked < most) {
+      asked++
+      questions.splice(choose(questions.length), 1)[0]?.answer(state)
+    }
+    return asked
+  }
+  return { machine, told, full, answerAll, looks: () => looks }
+}
+
+test('I8: a notice costs its buckets and what it concerns, however many streams there are', () => {
+  const { machine, answerAll, looks } = busyRelay(2_000, (stream) => [`of ${stream}`])
+  answerAll(() => 0, 10_000)
+  const before = looks()
+  const buckets = Array.from({ length: 8_000 }, (_, n): NoticeBucket => [`of nobody ${n}`, 1, 1, 6, null])
+  machine.receive({ v: 1, type: 'notice', previous: 5, checkpoint: 6, plan: 'p', form: 'name', part: 1, parts: 1, buckets })
+  expect(looks() - before).toBe(0)
+  const concerned: NoticeBucket[] = [['of 7', 2, 2, 7, 'ops']]
+  machine.receive({ v: 1, type: 'notice', previous: 6, checkpoint: 7, plan: 'p', form: 'name', part: 1, parts: 1, buckets: concerned })
+  expect(looks() - before).toBe(1)
+})
+
+test('I8: whatever the order of answers, each bucket is asked once and every stream is told', () => {
+  let seed = 1
+  const random = (below: number) => (seed = (seed * 48_271) % 2_147_483_647) % below
+  const { told, answerAll, machine } = busyRelay(2_000, (stream) => Array.from({ length: 60 }, (_, n) => `${stream}/${n}`))
+  expect(answerAll(random, 1_000_000)).toBe(120_000)
+  expect(told.size).toBe(2_000)
+  expect(machine.owing).toBe(false)
+})
+
+test('I8: a relay takes so many subscriptions and no more; a stream that does not fit is sent elsewhere, and one that goes makes room', () => {
+  const { machine, full, told, answerAll } = busyRelay(12, (stream) => Array.from({ length: 10 }, (_, n) => `${stream}/${n}`), 100)
+  expect(full).toEqual([10, 11])
+  expect([machine.subscriptions, machine.full, machine.streams]).toEqual([100, true, 10])
+  answerAll(() => 0, 1_000)
+  expect(told.size).toBe(10)
+  machine.streamGone(3)
+  expect([machine.subscriptions, machine.full]).toEqual([90, false])
+  machine.streamArrived(12)
+  machine.subscribe(12, { seq: 1, form: 'name', add: ['12/0'], remove: [] })
+  machine.subscribe(12, { seq: 2, form: 'name', add: [], remove: ['12/0'] })
+  expect(machine.subscriptions).toBe(90)
+})
+
+test('a stream that is owed something when the relay sleeps subscribes again; one that is not hears of what comes', () => {
+  let credit = true
+  const saved = new Map<string, SavedStream>()
+  const closed: string[] = []
+  const told: [string, NoticeBucket[]][] = []
+  const machineOf = () =>
+    new RelayMachine<string>({
+      send: (stream, { buckets }) => void (buckets.length > 0 && told.push([stream, buckets])),
+      saveStream: (stream, each) => void saved.set(stream, each),
+      hasCredit: (stream) => credit || stream !== 'slow',
+      ask: (_bucket, _checkpoint, _stale, answer) => answer({ count: 0, checksum: 0, last: 0 }),
+      close: (stream) => void closed.push(stream),
+      ...{ mark: (name) => name, saveCheckpoint: () => {}, attach: (done) => done(), committed: (answer) => answer(5) },
+    })
+  const machine = machineOf()
+  for (const stream of ['slow', 'quick']) machine.streamArrived(stream)
+  machine.replicatorArrived()
+  machine.receive({ v: 1, type: 'gap', checkpoint: 5, plan: 'p', form: 'name' })
+  for (const stream of ['slow', 'quick']) machine.subscribe(stream, { seq: 1, form: 'name', add: ['b'], remove: [] })
+  expect([...saved.values()].map(({ owing }) => owing)).toEqual([false, false])
+  credit = false
+  machine.receive({
+    v: 1,
+    type: 'notice',
+    previous: 5,
+    checkpoint: 6,
+    plan: 'p',
+    form: 'name',
+    part: 1,
+    parts: 1,
+    buckets: [['b', 1, 1, 6, 'x']],
+  })
+  expect(saved.get('slow')?.owing).toBe(true)
+  const awake = machineOf()
+  awake.wake({ checkpoint: 6, plan: 'p' }, saved)
+  expect(closed).toEqual(['slow'])
+  told.length = 0
+  awake.receive({
+    v: 1,
+    type: 'notice',
+    previous: 6,
+    checkpoint: 7,
+    plan: 'p',
+    form: 'name',
+    part: 1,
+    parts: 1,
+    buckets: [['b', 2, 2, 7, 'y']],
+  })
+  expect(told).toEqual([['quick', [['b', 2, 2, 7, 'y']]]])
 })

@@ -9,19 +9,22 @@ import {
   type SubscribeFrame,
 } from '../../protocol/messages.ts'
 import type { OpId } from '../../protocol/ops.ts'
+import { Questions, type Answer } from './questions.ts'
+import { StreamIndex } from './stream-index.ts'
 
 /** What the machine asks of the object. `S` is a stream's socket. Calls are repeated by the object until they are answered. */
 export interface RelayEffects<S> {
   send(stream: S, frame: RelayFrame): void
   /** Whether the stream has acknowledged enough for another frame. When it has again, the object calls `flush`. */
   hasCredit(stream: S): boolean
-  close(stream: S, reason: string): void
+  /** `full`: the relay has no room for the stream; another one may have. */
+  close(stream: S, reason: string, full?: 'full'): void
   saveStream(stream: S, saved: SavedStream): void
   /** A keyed hash of a name in frames: an attachment has no room for names. */
   mark(name: string): string
   saveCheckpoint(checkpoint: OpId, plan: string | null): void
-  /** State of a bucket at a checkpoint; `stale` says when the answer is not wanted any more. */
-  ask(bucket: string, checkpoint: OpId, stale: () => boolean, answer: (state: BucketState | 'overtaken') => void): void
+  /** State of a bucket at a checkpoint; `stale` says when the answer is not wanted any more: then it is null. */
+  ask(bucket: string, checkpoint: OpId, stale: () => boolean, answer: (answer: Answer) => void): void
   attach(done: () => void): void
   committed(answer: (checkpoint: OpId) => void): void
 }
@@ -33,6 +36,8 @@ export interface SavedStream {
   toldPlan: string | null
   /** How it calls buckets, see `NameForm`. */
   form: NameForm | undefined
+  /** It waits for something that an attachment does not say. After a sleep such a stream must subscribe again. */
+  owing: boolean
 }
 
 /** Buckets are known by their names in frames (`frameName`) wherever nothing else is said, and compared by them. */
@@ -50,24 +55,38 @@ interface StreamState {
   /** The first message is owed; `minimum` null: not known yet. */
   hello: { minimum: OpId | null } | null
   toldPlan: string | null
+  /** What the attachment says of `owing`. */
+  savedOwing: boolean
 }
 
 type Notice = Extract<ReplicatorFrame, { type: 'notice' }>
 
-/** States kept of buckets that streams asked for: many times what one stream may have. */
-const KNOWN_STATES = 50_000
+/**
+ * Buckets of all streams of a relay together, each counted as often as it is subscribed. One that only a single stream has takes about 0.4 KB with its
+ * name and its state, and the object has 128 MB.
+ */
+export const MAX_SUBSCRIPTIONS = 150_000
 
 /**
  * The relay's decisions, as in the protocol between the objects: a notice moves the relay from one checkpoint to the next, and a stream is
  * told when everything that it is owed is known at the current checkpoint. There is no queue behind a gap.
+ *
+ * The work of a notice is its buckets and the streams that it concerns, whatever else there is.
  */
 export class RelayMachine<S> {
   readonly #effects: RelayEffects<S>
-  readonly #knownStates: number
+  readonly #most: number
   readonly #streams = new Map<S, StreamState>()
+  /** Who has a bucket, by its name in frames; and who has one of which only the mark is left. */
+  readonly #having = new StreamIndex<S>()
+  readonly #lost = new StreamIndex<S>()
+  /** All buckets of all streams. */
+  #subscriptions = 0
+  /** Streams that are owed something, or were not greeted yet. */
+  readonly #waiting = new Set<S>()
+  /** States at the checkpoint, of buckets that somebody has. */
   readonly #known = new Map<string, BucketState>()
-  /** Questions under way, each with the streams that wait for its answer. */
-  readonly #asks = new Map<string, Set<S>>()
+  readonly #questions: Questions<S>
   readonly #overtaken = new Set<string>()
   #checkpoint: OpId | null = null
   #plan: string | null = null
@@ -78,9 +97,13 @@ export class RelayMachine<S> {
   wants = false
   attaching = false
 
-  constructor(effects: RelayEffects<S>, knownStates = KNOWN_STATES) {
+  constructor(effects: RelayEffects<S>, mostSubscriptions = MAX_SUBSCRIPTIONS) {
     this.#effects = effects
-    this.#knownStates = knownStates
+    this.#most = mostSubscriptions
+    this.#questions = new Questions<S>({
+      ask: (bucket, stale, answer) => effects.ask(bucket, this.#checkpoint ?? 0, stale, answer),
+      answered: (name, answer, waiting) => this.#answered(name, answer, waiting),
+    })
   }
 
   get checkpoint(): OpId | null {
@@ -91,12 +114,24 @@ export class RelayMachine<S> {
     return this.#streams.size
   }
 
-  /** Something is owed that no attachment remembers: the object must not sleep. */
+  get subscriptions(): number {
+    return this.#subscriptions
+  }
+
+  /** Whether another stream may come. */
+  get full(): boolean {
+    return this.#subscriptions >= this.#most
+  }
+
+  /**
+   * Something is owed that no attachment remembers, so the object should not sleep. The platform lets it all the same after a while (15 minutes for what is
+   * under way, 2026-10): see `SavedStream.owing`.
+   */
   get owing(): boolean {
-    for (const s of this.#streams.values()) if (s.hello !== null || s.seq !== null || s.owed.size > 0) return true
+    if (this.#waiting.size > 0) return true
     // Nobody could tell from the hashes of an older replicator which of the marks are meant.
     if (this.#hashed && this.#streams.size > 0) return true
-    return this.attaching || this.#asks.size > 0
+    return this.attaching || this.#questions.size > 0
   }
 
   /** After hibernation: what the attachments say. The names are gone, whom to tell is not. */
@@ -105,30 +140,58 @@ export class RelayMachine<S> {
       this.#checkpoint = at.checkpoint
       this.#plan = at.plan
     }
-    for (const [stream, { marks, toldPlan, form }] of streams) {
-      this.#streams.set(stream, { ...newStream(), lost: new Set(marks), hello: null, toldPlan, form })
+    for (const [stream, { marks, toldPlan, form, owing }] of streams) {
+      if (owing) {
+        this.#effects.close(stream, 'what it was owed was lost')
+        continue
+      }
+      this.#streams.set(stream, { ...newStream(), lost: new Set(marks), hello: null, toldPlan, form, savedOwing: false })
+      for (const mark of marks) this.#lost.add(mark, stream)
+      this.#subscriptions += marks.length
     }
     this.wants = at !== null || this.#streams.size > 0
+    // What it asked of the replicator before it slept may be lost with the answer.
+    if (at === null && this.#streams.size > 0) this.#attach()
   }
 
   streamArrived(stream: S): void {
     this.#streams.set(stream, newStream())
+    this.#waiting.add(stream)
     if (!this.wants) {
       this.wants = true
-      this.attaching = true
-      this.#effects.attach(() => (this.attaching = false))
+      this.#attach()
     }
     this.#freshness()
     this.flush(stream)
   }
 
   streamGone(stream: S): void {
+    const s = this.#streams.get(stream)
+    if (!s) return
     this.#streams.delete(stream)
+    this.#waiting.delete(stream)
+    this.#subscriptions -= s.names.size + s.lost.size
+    for (const name of s.names.keys()) this.#hasNoMore(name, stream)
+    for (const mark of s.lost) this.#lost.delete(mark, stream)
+  }
+
+  #attach(): void {
+    this.attaching = true
+    this.#effects.attach(() => (this.attaching = false))
+  }
+
+  /** What is known of a bucket that nobody has is not kept up to date. */
+  #hasNoMore(name: string, stream: S): void {
+    if (!this.#having.delete(name, stream)) return
+    this.#known.delete(name)
+    this.#questions.drop(name)
+    this.#overtaken.delete(name)
   }
 
   subscribe(stream: S, { seq, add, remove, form }: Pick<SubscribeFrame, 'seq' | 'add' | 'remove' | 'form'>): void {
     const s = this.#streams.get(stream)
     if (!s) return
+    if (this.#subscriptions + add.length > this.#most) return this.#drop(stream, 'the relay has no room for its buckets', 'full')
     s.form = form
     const byHash =
       form === 'name' || remove.length === 0 ? null : new Map([...s.names].map(([name, each]) => [hashName(each.bucket ?? name), name]))
@@ -136,15 +199,20 @@ export class RelayMachine<S> {
       const name = byHash ? byHash.get(called) : called
       // A hash of version 1, and its name was lost.
       if (name === undefined) return this.#drop(stream, 'the names of its buckets were lost')
-      if (!s.names.delete(name)) s.lost.delete(this.#effects.mark(name))
+      if (s.names.delete(name)) {
+        this.#subscriptions--
+        this.#hasNoMore(name, stream)
+      } else this.#forgetLost(stream, s, this.#effects.mark(name))
       s.owed.delete(name)
       s.maybe.delete(name)
     }
     for (const bucket of add) {
       const name = frameName(bucket)
       const mark = this.#effects.mark(name)
-      s.lost.delete(mark)
+      this.#forgetLost(stream, s, mark)
+      if (!s.names.has(name)) this.#subscriptions++
       s.names.set(name, { bucket, mark })
+      this.#having.add(name, stream)
       s.owed.set(name, null)
       s.maybe.delete(name)
     }
@@ -167,7 +235,7 @@ export class RelayMachine<S> {
     this.#checkpoint = null
     this.#plan = null
     this.#known.clear()
-    this.#asks.clear()
+    this.#questions.clear()
     this.#overtaken.clear()
     this.#parts = []
   }
@@ -187,6 +255,7 @@ export class RelayMachine<S> {
     }
     this.#parts = []
     this.#hashed = frame.form !== 'name'
+    const switched = frame.plan !== this.#plan
     this.#checkpoint = frame.checkpoint
     this.#plan = frame.plan
     this.#overtaken.clear()
@@ -194,14 +263,24 @@ export class RelayMachine<S> {
     if (gap) this.#gap()
     else if (this.#hashed) this.#hint(buckets)
     else this.#notice(buckets)
-    for (const stream of [...this.#streams.keys()]) this.flush(stream)
+    for (const stream of [...(switched ? this.#streams.keys() : this.#waiting)]) this.flush(stream)
   }
 
   /** Tells the stream what it is owed, when all of that is known. */
   flush(stream: S): void {
     const s = this.#streams.get(stream)
+    if (!s) return
+    this.#flush(stream, s)
+    if (!this.#streams.has(stream)) return
+    const owing = s.hello !== null || s.seq !== null || s.owed.size > 0
+    if (owing) this.#waiting.add(stream)
+    else this.#waiting.delete(stream)
+    if (owing !== s.savedOwing) this.#save(stream, s)
+  }
+
+  #flush(stream: S, s: StreamState): void {
     const checkpoint = this.#checkpoint
-    if (!s || checkpoint === null) return
+    if (checkpoint === null) return
     if (!this.#effects.hasCredit(stream)) {
       for (const name of s.owed.keys()) s.owed.set(name, null)
       return
@@ -253,26 +332,38 @@ export class RelayMachine<S> {
 
   #notice(buckets: readonly NoticeBucket[]): void {
     for (const [name, count, checksum, last, ops] of buckets) {
-      const wanted = this.#having(name)
-      if (wanted.length > 0 || this.#known.has(name)) this.#know(name, { count, checksum, last })
-      this.#asks.delete(name)
-      for (const s of wanted) {
+      this.#find(name)
+      if (!this.#having.has(name)) continue
+      this.#known.set(name, { count, checksum, last })
+      this.#questions.drop(name)
+      for (const stream of this.#having.get(name)) {
+        const s = this.#streams.get(stream)
+        if (!s) continue
         // Owed already: ops of two notices are not put together. Owed perhaps: now it is owed.
         s.owed.set(name, s.owed.has(name) ? null : ops)
         s.maybe.delete(name)
+        this.#waiting.add(stream)
       }
     }
   }
 
-  #having(name: string): StreamState[] {
-    let mark: string | null = null
-    return [...this.#streams.values()].filter((s) => {
-      if (s.lost.size > 0 && !s.names.has(name)) {
-        mark ??= this.#effects.mark(name)
-        if (s.lost.delete(mark)) s.names.set(name, { bucket: isWholeName(name) ? name : null, mark })
-      }
-      return s.names.has(name)
-    })
+  /** Streams of which only the mark of this bucket was left have its name again. */
+  #find(name: string): void {
+    if (this.#lost.size === 0) return
+    const mark = this.#effects.mark(name)
+    for (const stream of [...this.#lost.get(mark)]) {
+      const s = this.#streams.get(stream)
+      this.#lost.delete(mark, stream)
+      if (!s?.lost.delete(mark)) continue
+      s.names.set(name, { bucket: isWholeName(name) ? name : null, mark })
+      this.#having.add(name, stream)
+    }
+  }
+
+  #forgetLost(stream: S, s: StreamState, mark: string): void {
+    if (!s.lost.delete(mark)) return
+    this.#lost.delete(mark, stream)
+    this.#subscriptions--
   }
 
   /** A notice of version 1. Its hashes say that some buckets may have changed, not which: the states of all that have such a hash are asked for, by name. */
@@ -280,7 +371,7 @@ export class RelayMachine<S> {
     const hashes = new Set(buckets.map(([hash]) => hash))
     const isMeant = (name: string) => !isWholeName(name) || hashes.has(hashName(name))
     for (const name of this.#known.keys()) if (isMeant(name)) this.#known.delete(name)
-    for (const name of this.#asks.keys()) if (isMeant(name)) this.#asks.delete(name)
+    for (const name of this.#questions.names()) if (isMeant(name)) this.#questions.drop(name)
     for (const [stream, s] of [...this.#streams]) {
       if (s.lost.size > 0) {
         this.#drop(stream, 'the names of its buckets were lost')
@@ -290,6 +381,7 @@ export class RelayMachine<S> {
         if (!isMeant(name)) continue
         s.owed.set(name, null)
         s.maybe.delete(name)
+        this.#waiting.add(stream)
       }
     }
   }
@@ -297,7 +389,7 @@ export class RelayMachine<S> {
   #gap(): void {
     const before = new Map(this.#known)
     this.#known.clear()
-    this.#asks.clear()
+    this.#questions.clear()
     for (const [stream, s] of [...this.#streams]) {
       if (s.lost.size > 0) {
         this.#drop(stream, 'the names of its buckets were lost')
@@ -312,6 +404,7 @@ export class RelayMachine<S> {
         const state = before.get(name)
         if (state) s.maybe.set(name, state)
       }
+      if (s.owed.size > 0) this.#waiting.add(stream)
     }
   }
 
@@ -325,47 +418,33 @@ export class RelayMachine<S> {
     this.#effects.send(stream, frame)
   }
 
-  #drop(stream: S, reason: string): void {
-    this.#streams.delete(stream)
-    this.#effects.close(stream, reason)
+  #drop(stream: S, reason: string, full?: 'full'): void {
+    this.streamGone(stream)
+    this.#effects.close(stream, reason, full)
   }
 
   #save(stream: S, s: StreamState): void {
     const marks = [...s.names.values()].map(({ mark }) => mark)
-    this.#effects.saveStream(stream, { marks: [...marks, ...s.lost], toldPlan: s.toldPlan, form: s.form })
-  }
-
-  #know(name: string, state: BucketState): void {
-    this.#known.delete(name)
-    this.#known.set(name, state)
-    if (this.#known.size <= this.#knownStates) return
-    for (const oldest of this.#known.keys()) {
-      this.#known.delete(oldest)
-      break
-    }
+    s.savedOwing = s.hello !== null || s.seq !== null || s.owed.size > 0
+    this.#effects.saveStream(stream, { marks: [...marks, ...s.lost], toldPlan: s.toldPlan, form: s.form, owing: s.savedOwing })
   }
 
   /** False: the name is not known. */
   #ask(name: string, stream: S, s: StreamState): boolean {
-    const asked = this.#asks.get(name)?.add(stream)
-    if (asked || this.#overtaken.has(name)) return true
+    if (this.#questions.join(name, stream) || this.#overtaken.has(name)) return true
     const bucket = s.names.get(name)?.bucket ?? null
     if (bucket === null) return false
-    const waiting = new Set([stream])
-    this.#asks.set(name, waiting)
-    const stale = () => this.#asks.get(name) !== waiting
-    this.#effects.ask(bucket, this.#checkpoint ?? 0, stale, (state) => {
-      // The relay has moved on, or a notice has said more.
-      if (stale()) return
-      this.#asks.delete(name)
-      if (state === 'overtaken') {
-        this.#overtaken.add(name)
-        return
-      }
-      this.#know(name, state)
-      for (const each of waiting) this.flush(each)
-    })
+    this.#questions.add(name, bucket, stream)
     return true
+  }
+
+  #answered(name: string, answer: BucketState | 'overtaken', waiting: ReadonlySet<S>): void {
+    if (answer === 'overtaken') {
+      this.#overtaken.add(name)
+      return
+    }
+    this.#known.set(name, answer)
+    for (const each of waiting) this.flush(each)
   }
 
   /** A stream is greeted at a checkpoint that was committed when it arrived, or later: one question for all that wait. */
@@ -385,7 +464,7 @@ export class RelayMachine<S> {
 
 function newStream(): StreamState {
   const names: Pick<StreamState, 'names' | 'lost' | 'form'> = { names: new Map(), lost: new Set(), form: undefined }
-  return { ...names, owed: new Map(), maybe: new Map(), seq: null, hello: { minimum: null }, toldPlan: null }
+  return { ...names, owed: new Map(), maybe: new Map(), seq: null, hello: { minimum: null }, toldPlan: null, savedOwing: true }
 }
 
 /** For a stream of version 1; null: a long name that was lost. */

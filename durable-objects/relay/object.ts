@@ -8,6 +8,7 @@ import { callDeadline, untilAnswered } from '../shared/retry.ts'
 import { checkVersion } from '../version.ts'
 import { attachmentOf, type ReplicatorAttachment, type StreamAttachment } from './attachments.ts'
 import { replicatorFrame, streamFrame } from './frames.ts'
+import { admit, MAX_STREAMS_PER_USER, type StreamUser } from './users.ts'
 import { RelayMachine, type SavedStream } from './machine.ts'
 import { Marks, packMarks, unpackMarks } from './marks.ts'
 
@@ -19,6 +20,9 @@ const ACKNOWLEDGE_BYTES = 64 * 1024
 const LINGER_MS = 30_000
 /** A stream pings every 30 s. One that is silent for so long is dead. */
 const SILENT_MS = 5 * 60_000
+/** Close codes of a stream's socket: another relay may have room; a newer stream of the same user has taken its place. */
+const RELAY_FULL = 1013
+const USER_STREAMS = 4429
 /** How often the relay looks whether it may sleep again; the platform waits 10 s anyway. */
 const AWAKE_MS = 5_000
 const FIRST_WAIT_MS = 50
@@ -30,6 +34,7 @@ const TOLD_ATTEMPTS = 4
 export class Relay extends DurableObject<Environment> implements RelayRpc {
   readonly #tenant: string
   readonly #name: string
+  readonly #streamsPerUser: number
   readonly #machine: RelayMachine<WebSocket>
   readonly #streams = new Map<WebSocket, StreamAttachment>()
   #marks = new Marks()
@@ -42,6 +47,7 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
     super(ctx, env)
     enableFaults(env.FAULTS)
     this.#name = objectName(ctx)
+    this.#streamsPerUser = Number(env.MAX_STREAMS_PER_USER) || MAX_STREAMS_PER_USER
     this.#tenant = this.#name.split('/')[0] ?? ''
     ctx.setWebSocketAutoResponse(new WebSocketRequestResponsePair(PING, PONG))
     this.#machine = new RelayMachine<WebSocket>({
@@ -58,15 +64,15 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
         const state = this.#streams.get(socket)
         return state !== undefined && state.sent - state.received <= SOCKET_CREDIT
       },
-      close: (socket, reason) => {
+      close: (socket, reason, full) => {
         this.#streams.delete(socket)
-        closeQuietly(socket, 1012, reason)
+        closeQuietly(socket, full ? RELAY_FULL : 1012, reason)
       },
       mark: (name) => this.#marks.of(name),
-      saveStream: (socket, { marks, toldPlan, form }) => {
+      saveStream: (socket, { marks, toldPlan, form, owing }) => {
         const state = this.#streams.get(socket)
         if (!state) return
-        Object.assign(state, { marks: packMarks(marks), toldPlan, form })
+        Object.assign(state, { marks: packMarks(marks), toldPlan, form, owing })
         this.#saveStream(socket, state)
       },
       saveCheckpoint: (checkpoint, plan) => {
@@ -80,7 +86,7 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
           const stub = this.env.BUCKET.getByName(await bucketObjectName(this.#tenant, bucket))
           return stub.state({ v: MESSAGE_VERSION, checkpoint })
         }, stale).then((state) => {
-          if (state === null) return
+          if (state === null) return answer(null)
           if (state.kind === 'state') answer({ count: state.count, checksum: state.checksum, last: state.last })
           else if (state.kind === 'gone') answer({ count: 0, checksum: 0, last: 0 })
           else answer('overtaken')
@@ -107,7 +113,7 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
   override async fetch(request: Request): Promise<Response> {
     if (request.headers.get('upgrade') !== 'websocket') return new Response('a WebSocket is expected', { status: 426 })
     const path = new URL(request.url).pathname
-    if (path === '/stream') return this.#acceptStream()
+    if (path === '/stream') return this.#acceptStream(new URL(request.url).searchParams)
     if (path === '/replicator') return this.#acceptReplicator()
     return new Response('no such path', { status: 404 })
   }
@@ -183,12 +189,24 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
     if (this.#streams.size > 0) await this.ctx.storage.setAlarm(Date.now() + SILENT_MS)
   }
 
-  #acceptStream(): Response {
+  /** `user` and `client`: hashes. Answers 503 when the relay is full, 429 when this user has too many streams. */
+  #acceptStream(asked: URLSearchParams): Response {
     fault('relay.stream', { object: this.ctx })
+    if (this.#machine.full) return new Response('the relay has no room', { status: 503 })
+    const of = { user: asked.get('user') ?? undefined, client: asked.get('client') ?? undefined }
+    if (of.user !== undefined) {
+      const admission = admit(this.#users(), { user: of.user, client: of.client ?? '' }, Date.now(), this.#streamsPerUser)
+      if (admission.kind === 'refused') {
+        const headers = { 'retry-after': String(admission.retryAfterSeconds) }
+        return new Response('this user has too many streams', { status: 429, headers })
+      }
+      if (admission.close) this.#end(admission.close, USER_STREAMS, 'a newer stream of this user takes its place')
+    }
     const [client, socket] = Object.values(new WebSocketPair())
     if (!client || !socket) throw new Error('the runtime made no pair of sockets')
     this.ctx.acceptWebSocket(socket, [STREAM])
-    const state: StreamAttachment = { marks: packMarks([]), toldPlan: null, sent: 0, received: 0, since: Date.now() }
+    const marks = packMarks([])
+    const state: StreamAttachment = { marks, toldPlan: null, owing: true, ...of, sent: 0, received: 0, since: Date.now() }
     this.#streams.set(socket, state)
     this.#saveStream(socket, state)
     if (this.#linger) clearTimeout(this.#linger)
@@ -197,6 +215,16 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
     this.#machine.streamArrived(socket)
     this.#stayAwake()
     return new Response(null, { status: 101, webSocket: client })
+  }
+
+  *#users(): Iterable<[WebSocket, StreamUser]> {
+    for (const [socket, { user, client = '', since }] of this.#streams) if (user !== undefined) yield [socket, { user, client, since }]
+  }
+
+  #end(socket: WebSocket, code: number, reason: string): void {
+    this.#streams.delete(socket)
+    this.#machine.streamGone(socket)
+    closeQuietly(socket, code, reason)
   }
 
   #acceptReplicator(): Response {
@@ -228,11 +256,12 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
         closeQuietly(socket, 1012, 'its buckets are not remembered')
         continue
       }
-      const { marks, key, form, toldPlan, sent, received, since } = state
+      const { kind: _, key, ...stream } = state
+      const { form, toldPlan, owing } = stream
       // All have the same: it was made when there was none.
       if (streams.length === 0) this.#marks = new Marks(key)
-      this.#streams.set(socket, { marks, form, toldPlan, sent, received, since })
-      streams.push([socket, { marks: unpackMarks(marks), toldPlan, form }])
+      this.#streams.set(socket, stream)
+      streams.push([socket, { marks: unpackMarks(state.marks), toldPlan, form, owing }])
     }
     let at: { checkpoint: number; plan: string | null } | null = null
     for (const socket of this.ctx.getWebSockets(REPLICATOR)) {

@@ -11,8 +11,6 @@ interface RelayStream {
 }
 
 const CREDIT_FRAMES = 3
-/** Few, so that states are forgotten and asked again. */
-const KNOWN_STATES = 7
 const MARKS = new Marks(new Uint8Array(32))
 
 export class SimRelay {
@@ -22,8 +20,6 @@ export class SimRelay {
   #machine: RelayMachine<RelayStream>
   #streams = new Set<RelayStream>()
   #replicator: { end: End<never, ReplicatorFrame>; saved: { checkpoint: number; plan: string | null } | null } | null = null
-  /** Calls under way: the platform does not let the object sleep meanwhile. */
-  #busy = 0
 
   constructor(world: World, name: string) {
     this.#world = world
@@ -34,58 +30,59 @@ export class SimRelay {
   #newMachine(): RelayMachine<RelayStream> {
     const { sim } = this.#world
     const inc = ++this.#inc
-    const untilAnswered = async <T>(call: () => T, stale: () => boolean, done: (result: T) => void): Promise<void> => {
-      this.#busy++
+    const untilAnswered = async <T>(call: () => T, stale: () => boolean, done: (result: T) => void, given?: () => void): Promise<void> => {
       while (this.#inc === inc && !stale()) {
         const result = await sim.rpc(() => ({ result: call() })).catch(() => null)
         if (this.#inc !== inc) return
         if (!result) continue
-        this.#busy--
         done(result.result)
         return
       }
-      if (this.#inc === inc) this.#busy--
+      if (this.#inc !== inc) return
+      if (given) given()
     }
-    return new RelayMachine<RelayStream>(
-      {
-        send: (stream, frame) => {
-          stream.unacknowledged++
-          stream.end.send(frame)
-        },
-        hasCredit: (stream) => stream.unacknowledged < CREDIT_FRAMES,
-        close: (stream) => {
-          this.#streams.delete(stream)
-          stream.end.close()
-        },
-        mark: (name) => MARKS.of(name),
-        saveStream: (stream, saved) => {
-          stream.saved = saved
-        },
-        saveCheckpoint: (checkpoint, saved) => {
-          if (this.#replicator) this.#replicator.saved = { checkpoint, plan: saved }
-        },
-        ask: (bucket, checkpoint, stale, answer) =>
-          void untilAnswered(() => stateOf(this.#world.bucket(bucket).state(checkpoint)), stale, answer),
-        attach: (done) =>
-          void untilAnswered(
-            () => this.#world.replicator.attach(this.name),
-            () => false,
-            done,
-          ),
-        committed: (answer) =>
-          void untilAnswered(
-            () => this.#world.replicator.serving.checkpoint,
-            () => false,
-            answer,
-          ),
+    return new RelayMachine<RelayStream>({
+      send: (stream, frame) => {
+        stream.unacknowledged++
+        stream.end.send(frame)
       },
-      KNOWN_STATES,
-    )
+      hasCredit: (stream) => stream.unacknowledged < CREDIT_FRAMES,
+      close: (stream) => {
+        this.#streams.delete(stream)
+        stream.end.close()
+      },
+      mark: (name) => MARKS.of(name),
+      saveStream: (stream, saved) => {
+        stream.saved = saved
+      },
+      saveCheckpoint: (checkpoint, saved) => {
+        if (this.#replicator) this.#replicator.saved = { checkpoint, plan: saved }
+      },
+      ask: (bucket, checkpoint, stale, answer) =>
+        void untilAnswered(
+          () => stateOf(this.#world.bucket(bucket).state(checkpoint)),
+          stale,
+          answer,
+          () => answer(null),
+        ),
+      attach: (done) =>
+        void untilAnswered(
+          () => this.#world.replicator.attach(this.name),
+          () => false,
+          done,
+        ),
+      committed: (answer) =>
+        void untilAnswered(
+          () => this.#world.replicator.serving.checkpoint,
+          () => false,
+          answer,
+        ),
+    })
   }
 
   acceptStream(): End<SubscribeFrame | 'ack', RelayFrame> {
     const [end, theirs] = End.pair<RelayFrame, SubscribeFrame | 'ack'>(this.#world.sim)
-    const stream: RelayStream = { end, unacknowledged: 0, saved: { marks: [], toldPlan: null, form: undefined } }
+    const stream: RelayStream = { end, unacknowledged: 0, saved: { marks: [], toldPlan: null, form: undefined, owing: true } }
     this.#streams.add(stream)
     end.onMessage = (message) => {
       if (message === 'ack') {
@@ -120,12 +117,11 @@ export class SimRelay {
     this.#replicator?.end.kill()
     this.#streams = new Set()
     this.#replicator = null
-    this.#busy = 0
     this.#machine = this.#newMachine()
   }
 
+  /** At any time: the platform keeps an object awake for what is under way, but not for ever. */
   hibernate(): void {
-    if (this.#busy > 0 || this.#machine.owing) return
     this.#machine = this.#newMachine()
     this.#machine.wake(
       this.#replicator?.saved ?? null,

@@ -137,10 +137,13 @@ export const RULES: Rule[] = [
     'if (!s.maybe.has(name)) s.owed.set(name, null)\n          continue',
     'if (!s.maybe.has(name)) s.owed.set(name, null)',
   ]),
-  relay('a state that was asked for at an older checkpoint is not taken', ['if (stale()) return', '']),
+  of('durable-objects/relay/questions.ts')('a state that was asked for at an older checkpoint is not taken', [
+    'if (answer !== null && !stale()) {',
+    'if (answer !== null) {',
+  ]),
   relay('a notice says more than an answer that is under way', [
-    'this.#asks.delete(name)\n      for (const s of wanted)',
-    'for (const s of wanted)',
+    'this.#questions.drop(name)\n      for (const stream of this.#having',
+    'for (const stream of this.#having',
   ]),
   relay('streams whose names were lost subscribe again', [
     "      if (s.lost.size > 0) {\n        this.#drop(stream, 'the names of its buckets were lost')\n        continue\n      }\n      for (const name of s.names.keys()) {\n        if (s.owed",
@@ -155,8 +158,16 @@ export const RULES: Rule[] = [
   relay('the attachment knows the buckets of a stream', ['this.#save(stream, s)\n    this.flush(stream)', 'this.flush(stream)']),
   relay('ops of two notices are not put together', ['s.owed.has(name) ? null : ops', 'ops']),
   relay('a stream is told when all that it is owed is known', ['    if (missing) {', '    if (missing && s.seq !== null) {']),
-  relay('a relay with streams attaches', ['this.#effects.attach(() => (this.attaching = false))', '']),
-  relayWiring('a relay does not sleep while it owes something', ['this.#busy > 0 || this.#machine.owing', 'this.#busy > 0']),
+  relay('a relay with streams attaches', ['this.wants = true\n      this.#attach()', 'this.wants = true']),
+  relay('a stream that is owed something when the relay sleeps subscribes again', [
+    '      if (owing) {',
+    '      if (owing && toldPlan === "") {',
+  ]),
+  relay('a relay that slept before it was attached attaches', ['if (at === null && this.#streams.size > 0) this.#attach()', '']),
+  relay('what is known of a bucket that nobody has is forgotten', [
+    '    this.#known.delete(name)\n    this.#questions',
+    '    this.#questions',
+  ]),
 
   // The stream.
   view('I7: a lookup that has changed is read again', ['lookup.valid = false\n        this.version++', '']),
@@ -173,8 +184,8 @@ export const RULES: Rule[] = [
     'if (frame.seq === seq) return true',
   ]),
   resolve('a lookup that is overtaken is not known', [
-    "if (answer === undefined || answer.kind === 'overtaken') continue",
-    'if (answer === undefined) continue',
+    "if (answer?.kind === 'rows') view.setRows(bucket, answer.rows)",
+    "if (answer?.kind !== 'gone') view.setRows(bucket, answer?.kind === 'rows' ? answer.rows : [])",
   ]),
   emit('the positions of removed buckets are forgotten', ['for (const bucket of removed_buckets) this.#forget(bucket)', '']),
   emit('a bucket that is not in the first checkpoint starts anew', ['if (!entries.has(bucket)) this.#forget(bucket)', 'continue']),
