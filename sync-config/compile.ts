@@ -3,6 +3,8 @@ import type { Context } from './context.ts'
 import { compileEvent } from './event.ts'
 import { contentText, textHash } from './plan/hash.ts'
 import { PLAN_VERSION, type Definition, type Lookup, type PlanContent, type Program } from './plan/plan.ts'
+import { expressionText } from './explain.ts'
+import { differsInSqlite } from './plan/sqlite.ts'
 import { costWarnings } from './plan/warnings.ts'
 import { compileBuckets } from './legacy/buckets.ts'
 import { Findings } from './text/findings.ts'
@@ -92,7 +94,24 @@ function compilePlan(config: ConfigText, findings: Findings, settings: CompileSe
     programs,
     events: config.events.flatMap((event) => within(findings, event.key, () => compileEvent(context, event)) ?? []),
   }
+  if (config.options.sqliteEngine) checkSqlite(findings, content, config.options.sqliteEngine)
   return { ...content }
+}
+
+/** Expressions are never evaluated in SQLite. A config that asks for it is accepted when that makes no difference. */
+function checkSqlite(findings: Findings, content: PlanContent, place: Range): void {
+  // Only edition 3 would evaluate in SQLite.
+  const differs = content.edition === 3 ? differsInSqlite(content) : null
+  if (differs === null) {
+    findings.warning(
+      'sqlite-engine',
+      "'unstable_sqlite_expression_engine' has no effect here: these expressions give the same without it.",
+      place,
+    )
+    return
+  }
+  const message = `'unstable_sqlite_expression_engine' is not supported, and SQLite could give another value for ${expressionText(differs)}. Remove the option.`
+  findings.error('sqlite-engine', message, place)
 }
 
 /** What `make` makes; null with an error at `place` when it takes too much work. */

@@ -26,7 +26,7 @@ export function compileEvent(context: Context, { name, payloads }: EventText): P
     const key = JSON.stringify(table.pattern)
     if (seen.has(key)) sql.error('event-table', 'Each payload of an event must be over another table.', table.node)
     seen.add(key)
-    const columns = dataColumns(new ExpressionBuilder(sql, scope), select.columns, table.name, false)
+    const columns = dataColumns(new ExpressionBuilder(sql, scope), select.columns, table, false)
     return [{ label: `payload ${i + 1} of ${name}`, table: table.pattern, columns }]
   })
   return { name, queries }

@@ -13,7 +13,8 @@ export function explainPlan(plan: Plan): string {
     lines.push('', 'lookups: one small bucket for each key, watched like any other')
     for (const [i, lookup] of content.lookups.entries()) {
       lines.push(`  L${i} ${lookup.name} from ${tableText(lookup.table)}  (${lookup.hash.slice(0, 8)})`)
-      for (const branch of lookup.branches) lines.push(`     ${branchText(branch)} → ${branch.outputs.map(text).join(', ') || '(exists)'}`)
+      for (const branch of lookup.branches)
+        lines.push(`     ${branchText(branch)} → ${branch.outputs.map(expressionText).join(', ') || '(exists)'}`)
     }
   }
   return lines.join('\n')
@@ -24,7 +25,7 @@ function explainProgram(content: PlanContent, program: Program): string[] {
   for (const [v, variant] of program.variants.entries()) {
     const definition = content.definitions[variant.definition]
     if (!definition) continue
-    const parameters = variant.parameters.map((key) => text(key.expr)).join(', ')
+    const parameters = variant.parameters.map((key) => expressionText(key.expr)).join(', ')
     lines.push(`  buckets ${definition.name}[${parameters}]  priority ${variant.priority}  (${definition.hash.slice(0, 8)})`)
     lines.push(...variant.steps.map((step) => `    ${stepText(step)}`))
     lines.push(`    cost    ${cost(variant)}`)
@@ -50,22 +51,23 @@ function cost(variant: Variant): string {
 }
 
 function stepText(step: Step): string {
-  if ('filter' in step) return `if      ${text(step.filter)}`
-  if ('each' in step) return `each    ${text(step.each.expr)}`
-  return `lookup  L${step.lookup}[${step.keys.map((key) => text(key.expr)).join(', ')}]`
+  if ('filter' in step) return `if      ${expressionText(step.filter)}`
+  if ('each' in step) return `each    ${expressionText(step.each.expr)}`
+  return `lookup  L${step.lookup}[${step.keys.map((key) => expressionText(key.expr)).join(', ')}]`
 }
 
 function branchText(branch: Branch): string {
-  const each = branch.each.map((walked) => `each ${text(walked.expr)}; `).join('')
-  const filter = branch.filter ? `where ${text(branch.filter)}; ` : ''
-  return `${each}${filter}key [${branch.keys.map((key) => text(key.expr)).join(', ')}]`
+  const each = branch.each.map((walked) => `each ${expressionText(walked.expr)}; `).join('')
+  const filter = branch.filter ? `where ${expressionText(branch.filter)}; ` : ''
+  return `${each}${filter}key [${branch.keys.map((key) => expressionText(key.expr)).join(', ')}]`
 }
 
 function tableText({ schema, name, wildcard }: TablePattern): string {
   return `${schema}.${name}${wildcard ? '%' : ''}`
 }
 
-function text(expr: Expr): string {
+/** The expression for a person. */
+export function expressionText(expr: Expr): string {
   switch (expr[0]) {
     case 'null':
       return 'NULL'
@@ -85,9 +87,9 @@ function text(expr: Expr): string {
     case 'request':
       return expr[1] === 'sub' ? 'user_id' : expr[1]
     case 'member':
-      return `${expr[1]}.${typeof expr[2] === 'string' ? expr[2] : `(${text(expr[2])})`}`
+      return `${expr[1]}.${typeof expr[2] === 'string' ? expr[2] : `(${expressionText(expr[2])})`}`
     case 'call':
-      return `${expr[1]}(${expr[2].map(text).join(', ')})`
+      return `${expr[1]}(${expr[2].map(expressionText).join(', ')})`
   }
 }
 

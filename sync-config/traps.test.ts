@@ -298,10 +298,13 @@ describe('what others accept and then fail with', () => {
     const mixed = stream('SELECT id FROM t WHERE NOT (NOT (a AND (b OR id = auth.user_id())))')
     expect(synced(evaluate(mixed, rows, [{ jwt: { sub: '100' } }]))).toEqual([['100', '110']])
   })
-  test('the SQLite engine is refused with a word about it', () => {
-    expect(codes('config: {edition: 3, unstable_sqlite_expression_engine: true}\nstreams: {s: {query: SELECT id FROM t}}\n')).toEqual([
-      'sqlite-engine',
-    ])
+  test('the SQLite engine is refused with a word about it when it could give something else', () => {
+    const asking = (query: string, edition = 3) =>
+      compileConfig(stream(query, edition).replace('}', ', unstable_sqlite_expression_engine: true}'))
+    const refused = asking("SELECT id FROM t WHERE x != 'a'")
+    expect(refused.ok ? [] : refused.errors).toMatchObject([{ code: 'sqlite-engine', message: expect.stringContaining("not(=(x, 'a'))") }])
+    const accepted = asking("SELECT id FROM t WHERE x = 'a'")
+    expect([accepted.ok, accepted.warnings.map(({ code }) => code)]).toEqual([true, ['sqlite-engine']])
   })
 })
 

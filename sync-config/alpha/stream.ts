@@ -46,7 +46,7 @@ export function compileAlphaStream(context: Context, text: StreamText): Program 
   } as const
   const builder = new ExpressionBuilder(sql, scopeOf(sql, { ...names, request: true }))
   const alternatives = select.where ? new AlphaFilter(context, builder, text.name).read(select.where, false) : empty({})
-  const columns = dataColumns(new ExpressionBuilder(sql, scopeOf(sql, { ...names, request: false })), select.columns, table.name, true)
+  const columns = dataColumns(new ExpressionBuilder(sql, scopeOf(sql, { ...names, request: false })), select.columns, table, true)
   context.schema?.checkQuery(sql, table, select)
   if (!alternatives) return null
   if (!text.acceptDangerous) warn(sql, select, alternatives)

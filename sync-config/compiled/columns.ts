@@ -49,7 +49,10 @@ export function readColumns(scope: SelectScope, select: SelectFromStatement): { 
     if (node.type === 'ref' && node.name === '*') {
       const items = node.table ? [scope.items.find((item) => item.name.toLowerCase() === node.table?.name.toLowerCase())] : scope.items
       for (const item of items) {
-        if (item) all(item, node)
+        if (item && node.table && !scope.named(item, node.table)) {
+          sql.error('column-schema', 'Write table.*: this schema is not that of the table in FROM, or the table has an alias.', node)
+          failed = true
+        } else if (item) all(item, node)
         else if (!scope.broken) sql.error('unknown-table', `'${node.table?.name}' does not stand in FROM.`, node)
       }
       continue

@@ -21,6 +21,8 @@ export interface Item {
   name: string
   /** The columns of a CTE or sub-select; null = any column of a table. */
   columns: Map<string, Expr> | null
+  /** Schema and name of a table that has no alias, by which its columns may be qualified. */
+  source?: { schema: string; name: string }
   column(name: string): Expr | null
 }
 

@@ -91,7 +91,8 @@ export class SelectScope {
     if (!pattern) return null
     this.context.schema?.checkTable(this.sql, pattern, from)
     const index = this.nodes.add({ kind: 'table', pattern, name: alias ?? name, output: alias ?? (pattern.wildcard ? null : pattern.name) })
-    return { name: alias ?? name, columns: null, column: (column) => ['column', column, index] }
+    const source = alias === undefined ? { schema: pattern.schema, name } : undefined
+    return { name: alias ?? name, columns: null, column: (column) => ['column', column, index], ...(source ? { source } : {}) }
   }
 
   cteItem(cte: Cte, name: string): Item | null {
@@ -174,13 +175,23 @@ export class SelectScope {
     return this.items.find((item) => item.name.toLowerCase() === name.toLowerCase()) ?? this.outer?.item(name) ?? null
   }
 
+  /** Whether a name with a schema means the item: a table that has no alias. */
+  named(item: Item, { schema, name }: { schema?: string; name: string }): boolean {
+    return schema === undefined || (item.source?.schema === schema && item.source.name === name)
+  }
+
   column(ref: ExprRef): Expr | null {
     if (ref.name === '*') return this.#refuse('star', '* is not possible here.', ref)
     const [only] = this.items
     let item: Item | null
     if (ref.table) {
-      if (ref.table.schema) return this.#refuse('column-schema', 'Write table.column: a schema is not possible in a column reference.', ref)
       item = this.item(ref.table.name)
+      if (item && !this.named(item, ref.table))
+        return this.#refuse(
+          'column-schema',
+          'Write table.column: this schema is not that of the table in FROM, or the table has an alias.',
+          ref,
+        )
       if (!item) return this.broken ? null : this.#refuse('unknown-table', `'${ref.table.name}' does not stand in FROM.`, ref)
     } else {
       if (this.items.length === 0 && this.outer) return this.outer.column(ref)

@@ -294,6 +294,9 @@ export class ExpressionBuilder {
         node.function,
       )
     }
+    const path = args[1]
+    if (name === 'json_extract' && path?.[0] === 'text' && !path[1].startsWith('$'))
+      return this.#refuse('json-path', `A path of json_extract begins with $: write '$.${shorten(path[1])}'.`, node)
     const padded = [...args]
     while (padded.length < least) padded.push(NULL)
     return call(name === 'json_extract' && !this.scope.fixedJson ? 'json_extract_1' : name, ...padded)

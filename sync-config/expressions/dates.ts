@@ -2,8 +2,9 @@ import { isNull, textForm, type Value } from './values.ts'
 
 const JULIAN_DAY_OF_1970 = 2440587.5
 const DAY = 86_400_000
-/** Years 0 to 9999 (SQLite prints nothing else). */
-const EARLIEST = -62_167_219_200_000
+/** Julian day 0 is the first of SQLite. A date in text begins with the year 0. */
+const EARLIEST = -210_866_760_000_000
+const EARLIEST_TEXT = -62_167_219_200_000
 const LATEST = 253_402_300_799_999
 
 const numeric = /^\s*[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?\s*$/
@@ -40,7 +41,8 @@ function milliseconds(value: Value, unix: boolean): number | null {
     const number = Number(text)
     return unix ? Math.floor(number * 1000) : Math.round((number - JULIAN_DAY_OF_1970) * DAY)
   }
-  return unix ? null : parseDate(text)
+  const at = unix ? null : parseDate(text)
+  return at === null || at < EARLIEST_TEXT ? null : at
 }
 
 /** ISO forms; days that overflow a month roll over, digits beyond milliseconds are cut. */
@@ -79,6 +81,7 @@ export function unixEpoch(args: readonly Value[]): Value {
 export function dateTime(args: readonly Value[]): Value {
   const time = instant(args)
   if (time === null) return null
-  const text = new Date(time.at).toISOString().replace('T', ' ').replace('Z', '')
+  // JavaScript prints six digits of a year before 0.
+  const text = new Date(time.at).toISOString().replace(/^-00/, '-').replace('T', ' ').replace('Z', '')
   return time.subseconds ? text : text.slice(0, -4)
 }

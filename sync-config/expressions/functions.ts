@@ -1,7 +1,7 @@
 import { dateTime, unixEpoch } from './dates.ts'
 import { asGeoJson, asText, ordinate } from './geometry.ts'
 import { arrayLength, extract, keys, valid } from './paths.ts'
-import { byteForm, EvaluationFailure, isNull, textForm, truth, type Value } from './values.ts'
+import { byteForm, castInteger, EvaluationFailure, isNull, textForm, truth, type Value } from './values.ts'
 
 export interface SqlFunction {
   /** Fewest and most arguments. */
@@ -38,9 +38,10 @@ function substring([x, from, count]: readonly Value[], hasCount: boolean): Value
   return s.slice(Math.max(0, begin), Math.max(0, end))
 }
 
+/** A fraction is cut, text counts by the integer that it begins with. */
 const whole = (value: Value): number => {
-  const number = Math.trunc(Number(value instanceof Uint8Array ? textForm(value) : value))
-  return Number.isNaN(number) ? 0 : number
+  if (typeof value === 'number') return Number.isNaN(value) ? 0 : Math.trunc(value)
+  return Number(castInteger(value) ?? 0)
 }
 
 function instr([x, y]: readonly Value[]): Value {

@@ -65,7 +65,11 @@ export function arrowOf(json: Json, right: Value, as: 'json' | 'value', fixed: b
     }
   }
   if (found === undefined) return null
-  if (found === null) return fixed === (as === 'json') ? 'null' : null
+  if (found === null) {
+    // In edition 1 a null inside is the text null, the whole of the JSON is not.
+    const whole = json === null && as === 'value' && right === '$'
+    return fixed === (as === 'json') && !whole ? 'null' : null
+  }
   return as === 'json' ? jsonText(found) : sqlValue(found)
 }
 

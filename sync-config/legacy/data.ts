@@ -1,5 +1,6 @@
 import type { ExprBinary } from 'pgsql-ast-parser'
 import { ExpressionBuilder } from '../expressions/build.ts'
+import { integer } from '../expressions/expression.ts'
 import type { DataQuery } from '../plan/plan.ts'
 import type { ScalarText } from '../text/scalar.ts'
 import { Sql, type SqlExpr } from '../text/sql.ts'
@@ -33,7 +34,7 @@ export function compileDataQuery(
   const alternatives = select.where
     ? new DataFilter(builder, context.limits.disjuncts).match(select.where)
     : [{ components: [], filters: [] }]
-  const columns = dataColumns(builder, select.columns, table.name, true)
+  const columns = dataColumns(builder, select.columns, table, true)
   context.schema?.checkQuery(sql, table, select)
   if (!alternatives || !parameters) return null
   const used = idsOf(alternatives[0])
@@ -65,13 +66,16 @@ class DataFilter {
       const filter = this.#builder.build(node)
       return filter && filterOnly(filter)
     }
+    // By itself it holds when it is exactly 1.
+    const flag = bucketName(node)
+    if (flag !== null) return [{ components: [{ id: flag, row: integer(1), node, rowArray: false }], filters: [] }]
     if (node.type === 'binary') {
       if (node.op === 'AND') return this.#and(node)
       if (node.op === 'OR') return this.#or(node)
       if (node.op === '=') return this.#equal(node)
       if (node.op === 'IN') return this.#in(node)
     }
-    const message = 'Bucket parameters can only be compared with = or stand on the left of IN, joined by AND and OR.'
+    const message = 'Bucket parameters can only be compared with =, stand on the left of IN or by themselves, joined by AND and OR.'
     return this.#refuse(message, node.type === 'unary' && isMatch(node.operand) ? node.operand : (firstBucket(node) ?? node))
   }
 

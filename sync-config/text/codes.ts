@@ -28,7 +28,7 @@ export const FINDING_CODES = {
   'alpha-streams': 'streams of edition 2, an early form (warning)',
   'unknown-option': 'an option that is not known',
   'timestamp-precision': 'timestamp_max_precision is not valid, or without timestamps_iso8601',
-  'sqlite-engine': 'expressions are not evaluated in SQLite',
+  'sqlite-engine': 'expressions are not evaluated in SQLite (a warning when they give the same without it)',
   'storage-version': 'an unstable storage_version; it has no effect here (warning)',
   // SQL
   'sql-syntax': 'this is not SQL, or can be read in two ways',
@@ -49,6 +49,7 @@ export const FINDING_CODES = {
   'alias-required': 'an expression needs a name: … AS name',
   'lower-cased': 'an unquoted name was read in lower case (warning)',
   'column-name': 'a column without a name of its own (warning)',
+  'json-path': 'a path of json_extract begins with $',
   'star-overrides': '* replaces columns that stand before it (warning)',
   'in-not-array': 'the right side of IN is a literal that is no JSON array (warning)',
   // Tables and columns
@@ -64,6 +65,7 @@ export const FINDING_CODES = {
   'duplicate-from': 'a name stands in FROM twice',
   'duplicate-column': 'a column of a CTE or sub-select stands twice',
   'id-missing': 'the query returns no column id (a warning when * may bring it)',
+  'id-over-star': 'another value is the id, also where it is NULL, before * that has a column id (warning)',
   'unknown-source-table': 'the database has no such table (warning)',
   'unknown-source-column': 'the table has no such column (warning)',
   'event-table': 'two payloads of an event over one table',

@@ -1,6 +1,7 @@
 import type { ValueOptions } from '../../protocol/values.ts'
 import { closest, shorten, suggestion } from './closest.ts'
 import type { Entry, YamlReader } from './document.ts'
+import type { Range } from './findings.ts'
 
 export interface Options {
   edition: 1 | 2 | 3
@@ -10,6 +11,8 @@ export interface Options {
   customPostgresTypes: boolean
   maxPrecision: string | undefined
   storageVersion: number | undefined
+  /** Where the SQLite engine is asked for. */
+  sqliteEngine: Range | undefined
 }
 
 const digits: Record<string, number> = { seconds: 0, milliseconds: 3, microseconds: 6, nanoseconds: 9 }
@@ -48,14 +51,17 @@ export function readOptions(yaml: YamlReader, section: Entry | undefined): Optio
     customPostgresTypes: flag('custom_postgres_types', edition >= 2),
     maxPrecision: undefined,
     storageVersion: undefined,
+    sqliteEngine: undefined,
   }
   const engine = find('unstable_sqlite_expression_engine')
   if (engine && flag('unstable_sqlite_expression_engine', false)) {
-    yaml.findings.error(
-      'sqlite-engine',
-      "'unstable_sqlite_expression_engine' is not supported: expressions are evaluated without SQLite. Remove the option.",
-      engine.key,
-    )
+    if (options.fixedJsonExtract) options.sqliteEngine = engine.key
+    else
+      yaml.findings.error(
+        'sqlite-engine',
+        "'unstable_sqlite_expression_engine' needs `fixed_json_extract: true`. Remove the option.",
+        engine.key,
+      )
   }
   const precision = find('timestamp_max_precision')
   if (precision) readPrecision(yaml, precision, options)
