@@ -211,6 +211,19 @@ describe('a NULL of a request makes no key', () => {
     expect(synced(table, rows, jwt({}))).toEqual(['null'])
   })
 
+  test('a BLOB and a number without a name that a subquery finds are no NULL', () => {
+    const yaml = stream('SELECT id FROM t WHERE owner IN (SELECT team FROM m WHERE u = auth.user_id())', 2)
+    const teams = [null, { $real: 'NaN' }, { $real: 'Infinity' }, { $blob: '00' }].map((team) =>
+      synced(yaml, { t: [{ id: 'null', owner: null }], m: [{ team, u: 'u' }] }, jwt({})),
+    )
+    expect(teams).toEqual([['null'], [], [], []])
+    // That there is a row is seen all the same.
+    const exists = stream('SELECT t.id FROM t, m WHERE t.id = m.id AND m.u = auth.user_id() AND m.x IN (SELECT x FROM n)')
+    expect(synced(exists, { t: [{ id: '1' }], m: [{ id: '1', u: 'u', x: 1 }], n: [{ x: { $blob: '00' } }, { x: 1 }] }, jwt({}))).toEqual([
+      '1',
+    ])
+  })
+
   test('also under a plan that an older version has stored', () => {
     const result = compileConfig(stream("SELECT id FROM t WHERE connection.parameter('p') IN l", 2))
     if (!result.ok) throw new Error('refused')

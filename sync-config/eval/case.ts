@@ -160,6 +160,8 @@ function objectText(values: readonly [string, Value][]): Raw {
 /** JSON in which whole JavaScript numbers (counts, offsets) are integers and raw parts stand as they are. */
 function print(value: unknown): string {
   if (value instanceof Raw) return value.text
+  // What a lookup has for a value that makes no key.
+  if (typeof value === 'number' && !Number.isFinite(value)) return 'null'
   if (typeof value === 'number' || typeof value === 'boolean') return String(value)
   if (typeof value !== 'object' || value === null) return jsonText(value)
   if (Array.isArray(value)) return `[${value.map(print).join(',')}]`

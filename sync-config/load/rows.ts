@@ -216,6 +216,15 @@ function dataReader(prefix: string, query: DataQuery, repeats: boolean): Query {
   }
 }
 
+/**
+ * An output of a lookup in JSON. A BLOB, NaN and the infinities make no key and must not come back as NULL, which may match: they are a number that
+ * is read as an infinity.
+ */
+function outputText(value: Value): string {
+  const number = typeof value === 'number' && !Number.isFinite(value)
+  return number || value instanceof Uint8Array ? '1e999' : (columnText(value) ?? 'null')
+}
+
 function lookupReader(lookup: Lookup, repeats: boolean): Query {
   const branches = lookup.branches.map((branch: LookupBranch) => ({
     read: branchReader(branch, { outputs: branch.outputs, repeats }),
@@ -229,7 +238,7 @@ function lookupReader(lookup: Lookup, repeats: boolean): Query {
     read(environment, sink) {
       for (const { read, outputs } of branches) {
         read(environment, (key) => {
-          const texts = outputs.map((output) => columnText(output(environment)) ?? 'null')
+          const texts = outputs.map((output) => outputText(output(environment)))
           const data = `[${texts.join(',')}]`
           // The outputs are the identity: several outputs of one source row stay apart, equal ones are one.
           const bucket = prefix + key
