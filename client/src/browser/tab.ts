@@ -17,17 +17,12 @@ import type {
   WaitOptions,
   WriteTransaction,
 } from '../types.ts'
+import { Calls, closedProblem, ownerLost } from './calls.ts'
 import { channelName, tabLock, type Call, type OwnerMessage, type TabMessage } from './messages.ts'
 import { OwnWorker } from './own-worker.ts'
 
 /** Without the option `user` a token is waited for so long before anything is read: it says who this tab is. */
 const IDENTIFY_MS = 5_000
-
-interface Pending {
-  request: Call
-  done: (result: unknown) => void
-  failed: (error: Error) => void
-}
 
 interface Live {
   sql: string
@@ -47,17 +42,15 @@ export class Tab implements SyncDatabase {
   readonly #id = crypto.randomUUID()
   readonly #channel: BroadcastChannel
   readonly #worker: OwnWorker
-  readonly #pending = new Map<number, Pending>()
+  readonly #calls = new Calls(this.#id, (message) => this.#channel.postMessage(message))
   readonly #lives = new Map<number, Live>()
   readonly #listeners = new Listeners<SyncEvents>()
   readonly #over = new AbortController()
   #status: Status = { ...CLOSED, state: 'offline' }
-  /** Whose the database is, and who this tab is, as far as that is known. */
+  /** Whose the database is. */
   #bound: string | null = null
-  #user: string | null = null
-  #owner: string | null = null
   readonly #leaving = new Set<'told' | 'ended'>()
-  #last = 0
+  #lastLive = 0
   #opened: () => void = () => {}
   #refused: (error: Error) => void = () => {}
   #release: () => void = () => {}
@@ -99,7 +92,7 @@ export class Tab implements SyncDatabase {
     callback: (rows: T[]) => void,
     onError: (error: Error) => void = (error) => console.error(error),
   ): () => void {
-    const live = ++this.#last
+    const live = ++this.#lastLive
     this.#lives.set(live, { sql, params, callback: (rows) => callback(rows as T[]), onError })
     this.#call({ call: 'live', live, sql, params }).catch(onError)
     return () => {
@@ -113,7 +106,7 @@ export class Tab implements SyncDatabase {
     const tx = await this.#call<string>({ call: 'begin', write })
     // Its name begins with its owner's.
     const owner = tx.slice(0, tx.indexOf(' '))
-    const call = <R>(request: Call): Promise<R> => (this.#owner === owner ? this.#call<R>(request) : Promise.reject(ownerLost()))
+    const call = <R>(request: Call): Promise<R> => (this.#calls.owner === owner ? this.#call<R>(request) : Promise.reject(ownerLost()))
     let result: T
     try {
       result = await change({
@@ -183,20 +176,22 @@ export class Tab implements SyncDatabase {
 
   /** Nothing is asked before it is known who asks. */
   async #begin(user: string | null, first: ReturnType<typeof identify> | null): Promise<void> {
-    this.#user = user
     const late = (): ProblemError => new ProblemError('auth', 'no token')
-    if (first)
-      this.#user = await within(first, IDENTIFY_MS, late).then(
-        ({ subject }) => subject,
-        () => null,
-      )
+    const subject = first
+      ? await within(first, IDENTIFY_MS, late).then(
+          (identity) => identity.subject,
+          () => null,
+        )
+      : user
     if (this.#over.signal.aborted) return
+    this.#calls.user = subject
     this.#channel.addEventListener('message', ({ data }: MessageEvent<OwnerMessage>) => this.#receive(data))
     this.#post({ to: 'owner', tab: this.#id, hello: true })
   }
 
   get #foreign(): boolean {
-    return this.#user !== null && this.#bound !== null && this.#user !== this.#bound
+    const { user } = this.#calls
+    return user !== null && this.#bound !== null && user !== this.#bound
   }
 
   #receive(message: OwnerMessage): void {
@@ -204,17 +199,16 @@ export class Tab implements SyncDatabase {
     if (this.#leaving.size > 0 && !('id' in message || 'closed' in message)) return
     if (message.to !== 'tab' || ('tab' in message && message.tab !== undefined && message.tab !== this.#id)) return
     if ('status' in message) {
-      const changed = this.#owner !== message.owner
-      this.#owner = message.owner
+      const changed = this.#calls.owner !== message.owner
       this.#bound = message.user
       // Of another user's database the figures are not ours either.
       const foreign: Status = { ...message.status, lastSyncedAt: null, state: 'needs-auth', error: problemOf(otherUser()) }
       this.#setStatus(this.#foreign ? foreign : message.status)
-      if (changed) this.#newOwner()
+      if (changed) this.#newOwner(message.owner)
     } else if ('blocked' in message) {
       this.#setStatus({ ...this.#status, state: 'error', error: message.blocked, retryAt: message.retryAt })
     } else if ('closed' in message) {
-      if (this.#owner !== message.owner) return
+      if (this.#calls.owner !== message.owner) return
       if (message.wiped) this.#worker.forget()
       // The owner's own tab hears from its worker when everybody has gone.
       if (message.of !== this.#id) this.#closed('signed out')
@@ -229,48 +223,17 @@ export class Tab implements SyncDatabase {
       const live = this.#lives.get(message.live)
       if ('rows' in message) guarded(() => live?.callback(message.rows))
       else guarded(() => live?.onError(new ProblemError(message.problem.code, message.problem.message)))
-    } else {
-      const pending = this.#pending.get(message.id)
-      this.#pending.delete(message.id)
-      if ('problem' in message) pending?.failed(new ProblemError(message.problem.code, message.problem.message))
-      else pending?.done(message.result)
-    }
+    } else this.#calls.answer(message.id, message)
   }
 
-  /**
-   * Another tab owns the database now. What changes nothing is asked again. An open transaction has gone with its owner. Of one that was being committed
-   * the new owner knows whether it is in the file.
-   */
-  #newOwner(): void {
-    for (const [id, pending] of [...this.#pending]) {
-      const { request, done, failed } = pending
-      if ('tx' in request) {
-        this.#pending.delete(id)
-        if (request.call !== 'commit') failed(ownerLost())
-        else
-          this.#call<boolean>({ call: 'fate', write: request.write }).then(
-            (stored) => (stored ? done(undefined) : failed(ownerLost())),
-            failed,
-          )
-      } else if (request.call === 'live') this.#pending.delete(id)
-      else this.#send(id, request)
-    }
+  #newOwner(owner: string): void {
+    this.#calls.to(owner)
     for (const [live, { sql, params, onError }] of this.#lives) this.#call({ call: 'live', live, sql, params }).catch(onError)
   }
 
   #call<T>(request: Call): Promise<T> {
-    if (this.#over.signal.aborted || this.#status.state === 'closed')
-      return Promise.reject(new ProblemError('closed', 'the database is closed'))
-    const id = ++this.#last
-    return new Promise<T>((done, failed) => {
-      this.#pending.set(id, { request, done: (result) => done(result as T), failed })
-      this.#send(id, request)
-    })
-  }
-
-  /** Without an owner it waits for one. */
-  #send(id: number, request: Call): void {
-    if (this.#owner !== null) this.#post({ to: 'owner', owner: this.#owner, tab: this.#id, user: this.#user, id, request })
+    const over = this.#over.signal.aborted || this.#status.state === 'closed'
+    return over ? Promise.reject(closedProblem()) : this.#calls.call<T>(request)
   }
 
   #post(message: TabMessage): void {
@@ -304,11 +267,7 @@ export class Tab implements SyncDatabase {
     this.#worker.terminate()
     this.#channel.close()
     this.#release()
-    for (const { failed } of this.#pending.values()) failed(new ProblemError('closed', why))
-    this.#pending.clear()
+    this.#calls.end(why)
     this.#setStatus(CLOSED)
   }
 }
-
-const ownerLost = (): ProblemError =>
-  new ProblemError('owner_lost', 'the tab that owned the database has gone; the transaction was not stored, so it can be run again')
