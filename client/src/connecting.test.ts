@@ -1,5 +1,7 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
+import { Engine } from './core/engine.ts'
 import { openSync } from './node.ts'
+import { openNodeSqlite } from './node-sqlite.ts'
 import type * as NodeSqlite from './node-sqlite.ts'
 import { TestService, unsigned, type ServerSocket } from './test-service.ts'
 import type { NodeSyncOptions, Status, SyncDatabase } from './types.ts'
@@ -226,6 +228,34 @@ test('after a sleep of the device a connection that has been silent is not waite
   vi.spyOn(Date, 'now').mockImplementation(() => now() + 3_600_000)
   await expect.poll(() => service.sockets.length, eventually).toBe(2)
   vi.restoreAllMocks()
+})
+
+test('whoever wakes up does not wait out the pause before the next attempt', async () => {
+  const timeout = globalThis.setTimeout
+  // Pauses never end by themselves here.
+  vi.spyOn(globalThis, 'setTimeout').mockImplementation(((work: () => void, milliseconds = 0) =>
+    Number.isInteger(milliseconds) ? timeout(work, milliseconds) : timeout(() => {}, 0)) as typeof setTimeout)
+  const engine = new Engine(
+    openNodeSqlite(':memory:'),
+    { url: 'http://127.0.0.1:1', schema, auth: () => unsigned('alice') },
+    { kind: 'memory' },
+  )
+  opened.push(engine)
+  let attempts = 0
+  engine.on('status', ({ state }) => void (state === 'error' && attempts++))
+  for (let n = 1; n <= 3; n++) {
+    await expect.poll(() => attempts, eventually).toBe(n)
+    engine.wake()
+  }
+  vi.restoreAllMocks()
+})
+
+test('who connects while it is being closed leaves nothing running', async () => {
+  const db = await open()
+  await expect.poll(() => service.sockets.length, eventually).toBe(1)
+  await Promise.allSettled([db.close(), db.connect()])
+  expect(db.status.state).toBe('closed')
+  await expect.poll(() => service.sockets.filter((socket) => socket.open).length, eventually).toBe(0)
 })
 
 test('a source table called constructor is one that the schema lacks', async () => {

@@ -1,4 +1,4 @@
-import { afterEach, expect, test } from 'vitest'
+import { afterEach, expect, test, vi } from 'vitest'
 import { Engine } from '../core/engine.ts'
 import { openNodeSqlite } from '../node-sqlite.ts'
 import { unsigned } from '../test-service.ts'
@@ -30,7 +30,12 @@ async function live(tab: string): Promise<void> {
 }
 
 /** Owners of one database that come one after the other, and what tabs hear. */
-function setUp(): { heard: OwnerMessage[]; own(): Promise<string>; ask(owner: string, tab: string, id: number, request: Call): void } {
+function setUp(): {
+  heard: OwnerMessage[]
+  own(): Promise<string>
+  ask(owner: string, tab: string, id: number, request: Call): void
+  wake(tab: string): void
+} {
   const tabs = new BroadcastChannel(name)
   channels.push(tabs)
   const heard: OwnerMessage[] = []
@@ -49,6 +54,10 @@ function setUp(): { heard: OwnerMessage[]; own(): Promise<string>; ask(owner: st
       await expect.poll(() => heard.find((message) => 'owner' in message && 'status' in message), eventually).toBeDefined()
       const first = heard.find((message) => 'owner' in message)
       return first && 'owner' in first ? first.owner : ''
+    },
+    wake(tab) {
+      const message: TabMessage = { to: 'owner', tab, wake: true }
+      tabs.postMessage(message)
     },
     ask(owner, tab, id, request) {
       const message: TabMessage = { to: 'owner', owner, tab, user: 'alice', id, request }
@@ -134,4 +143,12 @@ test('a tab that goes while it waits for its turn holds nobody up', async () => 
   ask(owner, 'first', 2, { call: 'commit', tx: begun && 'result' in begun ? String(begun.result) : '', write: 'w' })
   ask(owner, 'first', 3, { call: 'query', sql: 'SELECT 1 AS one', params: [] })
   await expect.poll(() => results(heard), eventually).toContainEqual({ to: 'tab', tab: 'first', id: 3, result: [{ one: 1 }] })
+})
+
+test('a tab that becomes visible, or is online again, wakes the engine', async () => {
+  const { own, wake } = setUp()
+  await own()
+  const woken = vi.spyOn(engines[0] ?? Engine.prototype, 'wake')
+  wake('tab')
+  await expect.poll(() => woken.mock.calls.length, eventually).toBe(1)
 })

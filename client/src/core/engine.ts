@@ -222,7 +222,6 @@ export class Engine implements SyncDatabase {
   async #empty(ask: boolean): Promise<void> {
     await this.#exclusive(() => {
       if (ask) this.#refuseUnsent()
-      this.#online?.abort()
       try {
         wipeRows(this.#db)
       } catch (error) {
@@ -248,7 +247,8 @@ export class Engine implements SyncDatabase {
   /** The caller has the turn. */
   #shut(): void {
     this.#closed = true
-    this.#wake.end()
+    // Somebody may have connected meanwhile.
+    this.#online?.abort()
     this.#board.setState({ state: 'closed' })
     this.#db.close()
   }
