@@ -1,4 +1,5 @@
 import { checkAddress } from './core/address.ts'
+import { ProblemError } from './core/problem.ts'
 import { Tab } from './browser/tab.ts'
 import type { SyncDatabase, SyncOptions } from './types.ts'
 
@@ -13,6 +14,9 @@ export interface BrowserSyncOptions extends SyncOptions {
 export async function openSync({ workerUrl = '/worker.js', ...options }: BrowserSyncOptions): Promise<SyncDatabase> {
   checkAddress(options.url, options.allowHttp)
   if (options.uploadUrl !== undefined) checkAddress(options.uploadUrl, options.allowHttp)
+  if (typeof navigator.locks === 'undefined') {
+    throw new ProblemError('insecure_page', 'browsers keep a local database only for pages that come by https, or from this machine')
+  }
   const tab = new Tab(options, workerUrl)
   await tab.opened
   return tab

@@ -63,7 +63,8 @@ async function openInPool(sqlite3: Sqlite3Static, name: string, fatal: OpenOptio
   })
   if (pool.isPaused()) await pool.unpauseVfs()
   try {
-    await pool.reserveMinimumCapacity(pool.getFileCount() + FILES)
+    // A file that is there can be opened on a full disk too.
+    await pool.reserveMinimumCapacity(pool.getFileCount() + FILES).catch(() => {})
     // The last name is the database; those before it were damaged.
     const names = [`/${name}.db`, ...Array.from({ length: KEPT_CORRUPT }, (_, n) => `/${name}.db.${n + 1}`)]
     const files = new Set(pool.getFileNames())

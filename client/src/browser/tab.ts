@@ -33,7 +33,7 @@ interface Live {
 
 const CLOSED: Status = {
   state: 'closed',
-  ...{ pendingWrites: 0, unconfirmedWrites: 0, failedWrites: 0, lastSyncedAt: null, uploadError: null, storage: 'memory', setAside: null },
+  ...{ pendingWrites: 0, unconfirmedWrites: 0, failedWrites: 0, lastSyncedAt: null, uploadError: null, storage: 'opfs', setAside: null },
 }
 
 /** A tab: everything happens in the worker of the tab that owns the database, which may be this one. */

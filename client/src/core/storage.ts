@@ -65,6 +65,8 @@ export function migrate(db: Sqlite): void {
   transaction(db, () => {
     const version = integer(db.all('PRAGMA user_version')[0]?.user_version)
     if (version > MIGRATIONS.length) throw new Error(`This database was written by a newer version of the client (${version})`)
+    // A full disk must not keep a file from being opened: nothing is written that is there.
+    if (version === MIGRATIONS.length) return
     for (const step of MIGRATIONS.slice(version)) db.exec(step)
     db.exec(`PRAGMA user_version = ${MIGRATIONS.length}`)
   })
