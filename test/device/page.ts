@@ -44,7 +44,9 @@ window.page = {
       await work()
       return 'ok'
     } catch (error) {
-      return error instanceof Error && 'code' in error ? String(error.code) : String(error)
+      if (!(error instanceof Error && 'code' in error)) return String(error)
+      console.log(`refused: ${String(error.code)}: ${error.message}`)
+      return String(error.code)
     }
   },
   async slowly(id) {

@@ -115,7 +115,7 @@ export class Owner {
       const end = Promise.withResolvers<void>()
       const done = this.#with.engine.write(async (tx) => {
         // It may have gone while others had the turn.
-        if (!this.#tabs.has(tab)) throw new ProblemError('storage', 'the tab has gone')
+        if (!this.#tabs.has(tab)) throw new ProblemError('closed', 'the tab has gone')
         const finish = (error: Error | null): Promise<unknown> => {
           if (error) end.reject(error)
           else end.resolve()
@@ -160,7 +160,7 @@ export class Owner {
       this.#tabs.delete(tab)
       gone.resolve()
       for (const name of [...this.#lives.keys()]) if (name.startsWith(`${tab} `)) this.#endLive(name)
-      for (const write of this.#writes.values()) if (write.tab === tab) await write.end(new ProblemError('storage', 'the tab has gone'))
+      for (const write of this.#writes.values()) if (write.tab === tab) await write.end(new ProblemError('closed', 'the tab has gone'))
     })
   }
 
