@@ -78,6 +78,8 @@ const locationFile = (data: string): string => join(data, 'postgres', 'location'
 async function moved(from: string, to: string, user: ServerUser | null): Promise<string> {
   const folder = dirname(to)
   await mkdir(folder, { recursive: true })
+  // For whoever finds it and asks whether it is still wanted.
+  await writeFile(join(folder, 'data-folder'), `${dirname(dirname(from))}\n`)
   if (user) await chown(folder, user.uid, user.gid)
   await chmod(folder, PRIVATE)
   if (isCluster(from) && !isCluster(to)) {

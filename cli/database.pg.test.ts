@@ -137,6 +137,7 @@ describe.runIf(isRoot)('as root, in a folder that the user postgres cannot enter
       try {
         expect(dirname(dirname(database.cluster))).toBe(state)
         await query(database.url, round === 1 ? 'create table kept as select 7 as n' : 'insert into kept values (8)')
+        expect(await readFile(join(dirname(database.cluster), 'data-folder'), 'utf8')).toBe(`${data}\n`)
         expect(await modeOf(dirname(data))).toBe('700')
         expect([await modeOf(data), (await stat(data)).gid]).toEqual(['700', process.getgid?.()])
         expect(await modeOf(dirname(database.cluster))).toBe('700')

@@ -1,5 +1,5 @@
 import { spawnSync, type ChildProcess } from 'node:child_process'
-import { readFile, writeFile } from 'node:fs/promises'
+import { chmod, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { signToken } from '../cli/secret.ts'
@@ -40,6 +40,8 @@ async function yaml(name: string, text: string): Promise<string> {
 
 beforeAll(async () => {
   directory = await temporaryDirectory()
+  // Otherwise the database of root is elsewhere, and stays there.
+  await chmod(directory.path, 0o755)
   const port = await freePort()
   url = `http://127.0.0.1:${port}`
   file = await yaml('dev.yaml', config('one'))

@@ -1,6 +1,6 @@
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { readFile } from 'node:fs/promises'
+import { chmod, readFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { ROOT } from '../cli/bundle.ts'
@@ -15,6 +15,8 @@ const started: ChildProcess[] = []
 
 beforeAll(async () => {
   directory = await temporaryDirectory()
+  // Otherwise the database of root is elsewhere, and stays there.
+  await chmod(directory.path, 0o755)
 })
 afterAll(async () => {
   for (const child of started) if (child.pid !== undefined) for (const { pid } of treeOf(child.pid)) process.kill(pid, 'SIGKILL')

@@ -1,6 +1,6 @@
 import type { ChildProcess } from 'node:child_process'
 import { createServer } from 'node:net'
-import { stat, writeFile } from 'node:fs/promises'
+import { chmod, stat, writeFile } from 'node:fs/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { knownDatabase, startDatabase } from '../cli/database.ts'
 import { startCommand, type Command } from './command.ts'
@@ -12,6 +12,8 @@ const children: ChildProcess[] = []
 
 beforeAll(async () => {
   directory = await temporaryDirectory()
+  // Otherwise the database of root is elsewhere, and stays there.
+  await chmod(directory.path, 0o755)
 })
 afterAll(async () => {
   for (const child of children) child.kill('SIGKILL')
