@@ -35,7 +35,13 @@ export async function rollback(args: readonly string[], terminal: Terminal): Pro
     else say(`deploy ${would.cancelled?.number ?? ''} is under way; it is given up, and the old one goes on`)
     if (options.dryRun) return { difference: would.difference, cancelled: would.cancelled }
     if (!(await agreed('Go back?', 'goes back', options, terminal))) return null
+    const leaves = options.withdraw ? (await client.ask<ConfigsAnswer>('GET', 'sync-config')).serving : null
     const { config, cancelled, difference } = await client.ask<RollbackAnswer>('POST', 'rollback')
+    const withdrawn = cancelled ?? leaves
+    if (options.withdraw && withdrawn) {
+      await client.ask('POST', `sync-config/${withdrawn.number}/withdraw`)
+      say(`deploy ${withdrawn.number} is withdrawn: it never serves again`)
+    }
     if (cancelled) {
       say(`deploy ${cancelled.number} is given up`)
       return { cancelled }

@@ -23,6 +23,7 @@ export interface OperatorOptions {
   force: boolean
   repair: boolean
   cancel: boolean
+  withdraw: boolean
   data: string
   jwtSecret: string | undefined
   jwtAudience: string
@@ -43,7 +44,7 @@ export function operatorOptions(args: readonly string[], env: Readonly<Record<st
   return {
     ...{ positionals, url: url.replace(/\/+$/, ''), token, jwtSecret },
     ...{ yes: values.yes ?? false, json: values.json ?? false, dryRun: values['dry-run'] ?? false, force: values.force ?? false },
-    ...{ repair: values.repair ?? false, cancel: values.cancel ?? false },
+    ...{ repair: values.repair ?? false, cancel: values.cancel ?? false, withdraw: values.withdraw ?? false },
     data: values.data ?? (env.DATA || '.rockpool/data'),
     jwtAudience: values['jwt-audience'] ?? (env.JWT_AUDIENCE || 'rockpool'),
   }
@@ -57,7 +58,7 @@ function parsed(args: readonly string[]) {
         ...{ url: { type: 'string' }, token: { type: 'string' }, data: { type: 'string' } },
         ...{ 'jwt-secret': { type: 'string' }, 'jwt-audience': { type: 'string' } },
         ...{ yes: { type: 'boolean', short: 'y' }, json: { type: 'boolean' }, 'dry-run': { type: 'boolean' }, force: { type: 'boolean' } },
-        ...{ repair: { type: 'boolean' }, cancel: { type: 'boolean' } },
+        ...{ repair: { type: 'boolean' }, cancel: { type: 'boolean' }, withdraw: { type: 'boolean' } },
       },
       allowPositionals: true,
       strict: true,

@@ -11,6 +11,9 @@ export interface SettingBindings {
   JWKS_REJECT_IP_RANGES?: string
   JWT_MAX_LIFETIME?: string | number
   JWT_CLOCK_TOLERANCE?: string | number
+  JWT_ISSUER?: string
+  OPERATOR_KEYS?: string | object
+  OPERATOR_AUDIENCE?: string
   SUPABASE_URL?: string
   SUPABASE_JWT_SECRET?: string
   /** YAML; absent = the text bundled with the script. */

@@ -165,6 +165,10 @@ export interface ConfigStatus {
   error: { code: string; message: string } | null
   /** Tables that its new definitions read, with the rows that they were thought to have. */
   copy: TableEstimate[]
+  /** Who asked for it, as `sub` of the token says. Missing: the script, or a record of an earlier version. */
+  by?: string
+  /** It must never serve again. */
+  withdrawn?: { at: string; by: string }
 }
 
 export interface TableEstimate {
@@ -212,6 +216,8 @@ export interface DeployRequest extends Versioned {
   force: boolean
   /** Only when this is the hash of the serving plan. */
   ifMatch: string | null
+  /** Of the operator's token, `sub`. */
+  by?: string
 }
 
 /** `config`: null for a dry run. */
@@ -312,10 +318,12 @@ export interface ReplicatorRpc {
    */
   deploy(request: DeployRequest): Promise<DeployAnswer>
   /** Back to the sync config that served before. Throws as `deploy`. */
-  rollback(request: Versioned & { dryRun: boolean }): Promise<RollbackAnswer>
+  rollback(request: Versioned & { dryRun: boolean; by?: string }): Promise<RollbackAnswer>
+  /** The sync config of this number never serves again: no rollback goes there, and no deploy without `force`. Throws ROCKPOOL_DEPLOY. */
+  withdraw(request: Versioned & { number: number; by: string }): Promise<ConfigsAnswer>
   configs(request: Versioned): Promise<ConfigsAnswer>
   /** Compares everything, in the background; with `repair` differences are mended. One that is under way is answered when it is of the same kind. Throws ROCKPOOL_VERIFY. */
-  verify(request: Versioned & { repair: boolean }): Promise<VerifyAnswer>
+  verify(request: Versioned & { repair: boolean; by?: string }): Promise<VerifyAnswer>
   verification(request: Versioned): Promise<VerifyAnswer>
   /** Ends one that is under way; what it has mended stays. Throws ROCKPOOL_VERIFY when there is none. */
   cancelVerify(request: Versioned): Promise<VerifyAnswer>

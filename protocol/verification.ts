@@ -47,6 +47,8 @@ export interface VerifyStatus {
   started: string
   ended: string | null
   error: { code: string; message: string } | null
+  /** Who asked for it, as `sub` of the token says. */
+  by?: string
 }
 
 /** `verify`: null when none was ever asked for. `differences`: the first ones, in the order in which they were found. */

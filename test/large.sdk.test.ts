@@ -49,7 +49,9 @@ const wanted = async (): Promise<{ n: number; prices: number }> => {
 }
 
 async function status(): Promise<ReplicatorStatus> {
-  const response = await fetch(`${edge.url}/status`, { headers: { authorization: `Token ${await token(secret, 'ops')}` } })
+  const response = await fetch(`${edge.url}/status`, {
+    headers: { authorization: `Token ${await token(secret, 'ops', 60, { operator: true })}` },
+  })
   const body: { data: ReplicatorStatus } = await response.json()
   return body.data
 }

@@ -199,7 +199,9 @@ describe('the native WebSocket', () => {
 
 test('a mistake in the sync config is told with its place and stops nothing else', async () => {
   const status = async () => {
-    const response = await fetch(`${edge.url}/status`, { headers: { authorization: `Token ${await token(secret, 'ops')}` } })
+    const response = await fetch(`${edge.url}/status`, {
+      headers: { authorization: `Token ${await token(secret, 'ops', 60, { operator: true })}` },
+    })
     const { data }: { data: { state: string; error: { code: string; message: string } | null } } = await response.json()
     return data
   }

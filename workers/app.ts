@@ -1,16 +1,18 @@
 import { Hono, type Context } from 'hono'
 import { cors } from 'hono/cors'
+import type { ContentfulStatusCode } from 'hono/utils/http-status'
 import { z } from 'zod'
 import type { Environment } from '../durable-objects/environment.ts'
 import { RockpoolError } from '../protocol/errors.ts'
 import { MESSAGE_VERSION } from '../protocol/messages.ts'
 import { DEFAULT_TENANT } from '../protocol/names.ts'
 import { admin } from './admin/index.ts'
-import { tokenRules } from './auth/keys.ts'
+import { askerOf, CLAIM_NOTICE } from './auth/asker.ts'
+import { operatorRules, tokenRules } from './auth/keys.ts'
 import { tokenOfHeader, verifyToken, type Session } from './auth/token.ts'
 import { checkpointRequest } from './checkpoint-request.ts'
 import { direct } from './direct.ts'
-import { publicError } from './errors.ts'
+import { publicError, userError } from './errors.ts'
 import { askReplicator } from './replicator.ts'
 import { clientId, readJson, streamRequest, validated } from './sync/body.ts'
 import { streamSettings } from './sync/budget.ts'
@@ -25,19 +27,23 @@ type Request = Context<{ Bindings: Environment }>
 
 export const app = new Hono<{ Bindings: Environment }>()
 
-app.use(
-  cors({
-    origin: '*',
-    allowMethods: ['GET', 'POST'],
-    allowHeaders: ['Content-Type', 'Authorization', 'User-Agent', 'X-User-Agent'],
-    exposeHeaders: ['Content-Type'],
-    maxAge: 3600,
-  }),
-)
+const anybody = cors({
+  origin: '*',
+  allowMethods: ['GET', 'POST'],
+  allowHeaders: ['Content-Type', 'Authorization', 'User-Agent', 'X-User-Agent'],
+  exposeHeaders: ['Content-Type'],
+  maxAge: 3600,
+})
+
+const isAdmin = (c: Request): boolean => /^\/admin(\/|$)/.test(c.req.path)
+
+/** Pages of any origin may use what users use: it needs a token, and no cookie does. `/admin` is for no page. */
+app.use((c, next) => (isAdmin(c) ? next() : anybody(c, next)))
 
 /** A write checkpoint from a cache would be an old one, and nothing else here is worth keeping. */
 app.use(async (c, next) => {
   c.header('cache-control', 'no-store')
+  c.header('x-content-type-options', 'nosniff')
   await next()
 })
 
@@ -74,15 +80,20 @@ app.post('/sync/checkpoint-request', async (c) => {
   return c.json({ data: { checkpoint_request_id: id } })
 })
 
-/** With any valid token; what names users or rows only with one that says `operator: true`. */
+/** Of the database users learn how current it is, and operators everything. */
 app.get('/status', async (c) => {
-  const session = await sessionOf(c)
-  const status = { ...(await askReplicator(c.env, (replicator) => replicator.status({ v: MESSAGE_VERSION }))), streams: heldStatus() }
-  if (session.claims.operator === true) return c.json({ data: status })
-  const failingBuckets = status.failingBuckets.map((each) => ({ ...each, bucket: '…' }))
-  const hidden = { skippedRows: { ...status.skippedRows, recent: [] }, diagnostics: { ...status.diagnostics, recent: [] } }
-  return c.json({ data: { ...status, failingBuckets, ...hidden } })
+  const token = tokenOfHeader(c.req.header('authorization'))
+  const { operator } = await askerOf(c.env, token, { background: (work) => c.executionCtx.waitUntil(work) })
+  const status = await askReplicator(c.env, (replicator) => replicator.status({ v: MESSAGE_VERSION }))
+  if (operator) return c.json({ data: { ...status, streams: heldStatus(), notes: notesOf(c.env) } })
+  const { state, checkpoint, plan, lagBytes } = status
+  return c.json({ data: { state, checkpoint, plan, lagBytes } })
 })
+
+/** What an operator should know of the settings. */
+function notesOf(env: Environment): string[] {
+  return operatorRules(env) === null ? [CLAIM_NOTICE] : []
+}
 
 /** Whether the script answers; what the replicator does is in `/status`. */
 app.get('/probes/:probe{startup|liveness|readiness}', (c) => c.json({ data: { started: true, ready: true } }))
@@ -92,14 +103,14 @@ app.route('/buckets', direct)
 app.route('/admin', admin)
 
 /** Some clients put their own path behind the address, or none: the WebSocket is the same everywhere. */
-app.notFound((c) => (isUpgrade(c) ? webSocketStream(c.env, DEFAULT_TENANT) : refuse(noRoute(c))))
+app.notFound((c) => (isUpgrade(c) ? webSocketStream(c.env, DEFAULT_TENANT) : refuse(c, noRoute(c))))
 
-app.onError((error) => refuse(publicError(error)))
+app.onError((error, c) => refuse(c, isAdmin(c) ? publicError(error) : userError(error)))
 
 const isUpgrade = (c: Request): boolean => c.req.header('upgrade')?.toLowerCase() === 'websocket'
 
-function refuse(error: RockpoolError): Response {
-  return Response.json(error.body(), { status: error.status })
+function refuse(c: Request, error: RockpoolError): Response {
+  return c.body(JSON.stringify(error.body()), error.status as ContentfulStatusCode, { 'content-type': 'application/json' })
 }
 
 function noRoute(c: Request): RockpoolError {

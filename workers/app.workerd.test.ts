@@ -16,6 +16,13 @@ beforeEach(() => {
   fails = null
 })
 
+/** Some of what a replicator tells. */
+const fullStatus = {
+  ...{ tenant: 'default', state: 'live', checkpoint: 7, plan: 'abc', lsn: '0/16B3748', lagBytes: 12, lastCommit: null },
+  ...{ slot: { name: 'rockpool' }, refusedTables: [{ table: 'public.salaries', reason: 'no key' }], failingBuckets: [] },
+  ...{ skippedRows: {}, error: { code: 'ROCKPOOL_SOURCE_UNREACHABLE', message: 'db.internal:5432 does not answer' } },
+}
+
 /** In the place of an object: notes what is called, and answers. */
 const stub = (binding: string, name: unknown) => ({
   get: (_: object, method: string | symbol) => async (message: unknown) => {
@@ -23,7 +30,10 @@ const stub = (binding: string, name: unknown) => ({
     if (fails) throw fails
     if (method === 'writeCheckpoint') return { writeCheckpoint: '7' }
     if (method === 'checkpointRequest') return { id: '9' }
-    return { failingBuckets: [], skippedRows: {} }
+    if (method === 'status') return fullStatus
+    if (method === 'configs') return { history: [] }
+    if (method === 'withdraw') return { history: [] }
+    return {}
   },
 })
 
@@ -258,14 +268,26 @@ describe('the native WebSocket', () => {
 
 describe('faults of objects', () => {
   const asked = async () => ask('/write-checkpoint2.json?client_id=c', { headers: { authorization: await good() } })
+  const carried = (error: RockpoolError) =>
+    Object.assign(new Error(`RockpoolError: ${error.message}`), { code: error.code, status: error.status, remote: true })
 
   test('an error of ours keeps its code over RPC, which takes its class away', async () => {
-    const { code, status, message } = new RockpoolError('ROCKPOOL_WRITE_CHECKPOINT', 'the marker could not be written: it is down')
-    fails = Object.assign(new Error(`RockpoolError: ${message}`), { code, status, remote: true })
+    fails = carried(new RockpoolError('PSYNC_S2001', 'this client has used up its numbers'))
     const answer = await asked()
-    expectError(answer, 503, 'ROCKPOOL_WRITE_CHECKPOINT')
-    expect(JSON.parse(answer.text).error.description).toBe(message)
+    expectError(answer, 400, 'PSYNC_S2001')
+    expect(JSON.parse(answer.text).error.description).toBe('this client has used up its numbers')
   })
+
+  test.each(['ROCKPOOL_WRITE_CHECKPOINT', 'ROCKPOOL_SOURCE_UNREACHABLE', 'ROCKPOOL_SLOT_TAKEN', 'ROCKPOOL_SOURCE_SETTINGS'] as const)(
+    '%s: a user learns that the database does not answer, and an operator what it says',
+    async (code) => {
+      fails = carried(new RockpoolError(code, 'password authentication failed for user "app" at db.internal:5432, pid 77'))
+      const answer = await asked()
+      expect(JSON.parse(answer.text).error).toMatchObject({ code, description: 'the database does not answer' })
+      const headers = { authorization: `Token ${await signer.sign({ sub: 'ops', operator: true })}` }
+      expect((await ask('/admin/sync-config', { headers })).text).toContain('pid 77')
+    },
+  )
 
   test.each(['retryable', 'overloaded', 'durableObjectReset'])('what the platform marks %s is a 503', async (mark) => {
     fails = Object.assign(new Error('internal error; reference = abc'), { [mark]: true })
@@ -279,5 +301,103 @@ describe('faults of objects', () => {
     const answer = await asked()
     expectError(answer, 500, 'ROCKPOOL_INTERNAL')
     expect(answer.text).not.toContain('hunter2')
+  })
+})
+
+describe('/status', () => {
+  test('users learn how current it is, and nothing about the database', async () => {
+    const { response, text } = await ask('/status', { headers: { authorization: await good() } })
+    expect([response.status, JSON.parse(text)]).toEqual([200, { data: { state: 'live', checkpoint: 7, plan: 'abc', lagBytes: 12 } }])
+  })
+
+  test('operators learn everything', async () => {
+    const { text } = await ask('/status', { headers: { authorization: `Token ${await signer.sign({ sub: 'ops', operator: true })}` } })
+    expect(JSON.parse(text).data).toMatchObject(fullStatus)
+  })
+})
+
+test('no answer is taken for something that it is not, and /admin is for no page of another origin', async () => {
+  const operator = { authorization: `Token ${await signer.sign({ sub: 'ops', operator: true })}`, origin: 'https://app.example' }
+  for (const path of ['/status', '/nowhere', '/probes/liveness', '/admin/sync-config', '/admin/nowhere', '/buckets']) {
+    const { response } = await ask(path, { headers: operator })
+    expect([path, response.headers.get('x-content-type-options')]).toEqual([path, 'nosniff'])
+    const allowed = response.headers.get('access-control-allow-origin')
+    expect([path, allowed]).toEqual([path, path.startsWith('/admin') ? null : '*'])
+  }
+  const preflight = {
+    origin: 'https://app.example',
+    'access-control-request-method': 'PUT',
+    'access-control-request-headers': 'authorization',
+  }
+  const { response } = await ask('/admin/sync-config', { method: 'OPTIONS', headers: preflight })
+  expect([response.ok, response.headers.get('access-control-allow-origin')]).toEqual([false, null])
+})
+
+describe('operators', () => {
+  const operatorSecret = crypto.getRandomValues(new Uint8Array(32))
+  const TYPE = 'rockpool-operator+jwt'
+  const operators = secretSigner('HS256', operatorSecret, 'app-operators')
+  const own = {
+    OPERATOR_KEYS: JSON.stringify({ keys: [{ kty: 'oct', k: Buffer.from(operatorSecret).toString('base64url') }] }),
+    OPERATOR_AUDIENCE: 'app-operators',
+  }
+  const admin = async (token: string, settings: Partial<Environment>, path = '/admin/sync-config', method = 'GET') => {
+    const { response, text } = await ask(path, { method, headers: { authorization: `Token ${token}` } }, environment(settings))
+    const body = JSON.parse(text)
+    return [response.status, body.error?.code ?? 'ok']
+  }
+
+  test('with keys of their own nobody else is one, whatever he claims', async () => {
+    expect(await admin(await operators.sign({ sub: 'ann' }, { typ: TYPE }), own)).toEqual([200, 'ok'])
+    touched = []
+    expect(await admin(await signer.sign({ sub: 'eve', operator: true }), own)).toEqual([403, 'ROCKPOOL_OPERATOR'])
+    expect(await admin(await operators.sign({ sub: 'ann' }), own)).toEqual([403, 'ROCKPOOL_OPERATOR'])
+    expect(await admin(await signer.sign({ sub: 'eve', operator: true }, { typ: TYPE }), own)).toEqual([401, 'PSYNC_S2102'])
+    expect(await admin(await operators.sign({ sub: 'ann', aud: 'app' }, { typ: TYPE }), own)).toEqual([401, 'PSYNC_S2105'])
+    expect(touched).toEqual([])
+    const plain = await ask(
+      '/status',
+      { headers: { authorization: `Token ${await signer.sign({ sub: 'eve', operator: true })}` } },
+      environment(own),
+    )
+    expect(Object.keys(JSON.parse(plain.text).data)).toEqual(['state', 'checkpoint', 'plan', 'lagBytes'])
+    const full = await ask(
+      '/status',
+      { headers: { authorization: `Token ${await operators.sign({ sub: 'ann' }, { typ: TYPE })}` } },
+      environment(own),
+    )
+    expect(JSON.parse(full.text).data).toMatchObject({ ...fullStatus, notes: [] })
+  })
+
+  test('an operator is no user', async () => {
+    for (const path of ['/write-checkpoint2.json?client_id=c', '/buckets']) {
+      expect(await admin(await operators.sign({ sub: 'ann' }, { typ: TYPE }), own, path)).toEqual([401, 'PSYNC_S2101'])
+      expect(await admin(await signer.sign({ sub: 'ann' }, { typ: TYPE }), {}, path)).toEqual([401, 'PSYNC_S2101'])
+    }
+    expect(touched).toEqual([])
+  })
+
+  test('settings that would let users be operators are refused', async () => {
+    const token = await operators.sign({ sub: 'ann' }, { typ: TYPE })
+    for (const wrong of [{ OPERATOR_AUDIENCE: '' }, { OPERATOR_AUDIENCE: 'other, app' }, { OPERATOR_KEYS: '{}' }]) {
+      expect(await admin(token, { ...own, ...wrong })).toEqual([401, 'PSYNC_S2201'])
+    }
+  })
+
+  test('without keys of their own the claim still counts, and the end of that is told', async () => {
+    const token = await signer.sign({ sub: 'ops', operator: true })
+    expect(await admin(token, {})).toEqual([200, 'ok'])
+    const { text } = await ask('/status', { headers: { authorization: `Token ${token}` } })
+    expect(JSON.parse(text).data.notes).toEqual([expect.stringMatching(/until 2027-03-01 .*OPERATOR_KEYS/)])
+    expect(await admin(await signer.sign({ sub: 'ops', operator: 'true' }), {})).toEqual([403, 'ROCKPOOL_OPERATOR'])
+  })
+
+  test('who did it goes along', async () => {
+    const token = await operators.sign({ sub: 'ann' }, { typ: TYPE })
+    const headers = { authorization: `Token ${token}` }
+    await ask('/admin/sync-config/12/withdraw', { method: 'POST', headers }, environment(own))
+    expect(touched.at(-1)).toBe('REPLICATOR default withdraw {"v":1,"number":12,"by":"ann"}')
+    for (const number of ['0', 'x', '-1', '1e3'])
+      expect(await admin(token, own, `/admin/sync-config/${number}/withdraw`, 'POST')).toEqual([404, 'PSYNC_S2002'])
   })
 })

@@ -1,5 +1,23 @@
 import { RockpoolError, type ErrorCode } from '../protocol/errors.ts'
 
+/** What they say is about the database: where it is, who uses it, what it answers. */
+const OF_DATABASE: ReadonlySet<ErrorCode> = new Set([
+  'ROCKPOOL_SOURCE_UNREACHABLE',
+  'ROCKPOOL_SOURCE_SETTINGS',
+  'ROCKPOOL_SOURCE_CHANGED',
+  'ROCKPOOL_PGOUTPUT',
+  'ROCKPOOL_SLOT_TAKEN',
+  'ROCKPOOL_WRITE_CHECKPOINT',
+])
+
+/** What users are told: as `publicError`, and of the database only that it does not answer. The rest goes to the log. */
+export function userError(error: unknown): RockpoolError {
+  const known = publicError(error)
+  if (!OF_DATABASE.has(known.code)) return known
+  console.warn(known.code, known.message)
+  return new RockpoolError(known.code, 'the database does not answer', { status: known.status, cause: error })
+}
+
 /**
  * What may be told to the outside. A RockpoolError stays what it is, also one that crossed an RPC call and so lost its class. Anything else
  * becomes ROCKPOOL_INTERNAL: its text goes to the log, because it may speak of things that are not the caller's business. What the platform

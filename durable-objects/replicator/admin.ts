@@ -4,6 +4,7 @@ import type { ConfigsAnswer, DeployAnswer, DeployRequest, DeployStatus, Rollback
 import type { TenantSettings } from '../directory/settings.ts'
 import { pause } from '../faults.ts'
 import type { Core } from './core.ts'
+import { refuseWithdrawn } from './configs.ts'
 import { checkDeploy, progressOf, refuseUnfollowable, store } from './deploy.ts'
 
 export interface AdminSources {
@@ -24,7 +25,7 @@ export class Admin {
     this.#sources = sources
   }
 
-  async deploy({ yaml, dryRun, force, ifMatch }: DeployRequest): Promise<DeployAnswer> {
+  async deploy({ yaml, dryRun, force, ifMatch, by }: DeployRequest): Promise<DeployAnswer> {
     const { core, settings, connected, begin } = this.#sources
     this.#match(ifMatch)
     const checked = await connected((sql) => checkDeploy(core, settings(), sql, yaml))
@@ -32,13 +33,16 @@ export class Admin {
     await pause('deploy.checked')
     // Another deploy may have come in between.
     this.#match(ifMatch)
-    if (!force) refuseUnfollowable(core, checked)
-    const config = store(core, yaml, checked, 'admin')
+    if (!force) {
+      refuseUnfollowable(core, checked)
+      refuseWithdrawn(core.configs, checked.difference.plan)
+    }
+    const config = store(core, yaml, checked, 'admin', by)
     await begin()
     return { config, difference: checked.difference }
   }
 
-  async rollback({ dryRun }: { dryRun: boolean }): Promise<RollbackAnswer> {
+  async rollback({ dryRun, by }: { dryRun: boolean; by?: string }): Promise<RollbackAnswer> {
     const { core, settings, connected, begin } = this.#sources
     if (core.configs.next && core.planBehind !== null) {
       const cancelled = dryRun ? core.configs.next : core.deploys.cancel()
@@ -51,9 +55,20 @@ export class Admin {
     const checked = await connected((sql) => checkDeploy(core, settings(), sql, yaml))
     if (dryRun) return { config: null, cancelled: null, difference: checked.difference }
     await pause('deploy.checked')
-    const config = store(core, yaml, checked, 'rollback')
+    const config = store(core, yaml, checked, 'rollback', by)
     await begin()
     return { config, cancelled: null, difference: checked.difference }
+  }
+
+  /** One that is to serve is given up; one that serves goes on until another one does. */
+  async withdraw({ number, by }: { number: number; by: string }): Promise<ConfigsAnswer> {
+    const { core, begin } = this.#sources
+    const config = core.configs.all.find((each) => each.number === number)
+    if (!config) throw new RockpoolError('ROCKPOOL_DEPLOY', `there is no sync config of the number ${number}`, { status: 404 })
+    const underWay = core.configs.next?.number === number
+    core.deploys.withdraw(number, by)
+    if (underWay) await begin()
+    return this.answer()
   }
 
   status(): DeployStatus {

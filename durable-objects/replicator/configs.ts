@@ -1,3 +1,4 @@
+import { RockpoolError } from '../../protocol/errors.ts'
 import type { ConfigStatus } from '../../protocol/messages.ts'
 import type { Database } from '../database.ts'
 
@@ -38,8 +39,15 @@ export class Configs {
   /** The one that served before: the last that ceased to, and whose text is known. */
   get target(): ConfigStatus | null {
     const serving = this.serving
-    const candidates = this.#records.filter((each) => each.retired !== null && each.plan !== serving?.plan && this.text(each.number) !== '')
+    const candidates = this.#records.filter(
+      (each) => each.retired !== null && each.plan !== serving?.plan && !this.withdrawn(each.plan) && this.text(each.number) !== '',
+    )
     return candidates.sort((a, b) => ((a.retired ?? '') < (b.retired ?? '') ? 1 : -1))[0] ?? null
+  }
+
+  /** One with this plan that must never serve again: a plan is what clients get, whatever the text. */
+  withdrawn(plan: string | null): ConfigStatus | undefined {
+    return plan === null ? undefined : this.#records.find((each) => each.plan === plan && each.withdrawn)
   }
 
   text(number: number): string {
@@ -69,8 +77,19 @@ export class Configs {
     const target = this.target?.number
     const old = this.#records
       .slice(0, -KEPT)
-      .filter(({ state, number }) => (state === 'failed' || state === 'superseded') && number !== target)
+      .filter(({ state, number, withdrawn }) => (state === 'failed' || state === 'superseded') && number !== target && !withdrawn)
     for (const { number } of old) this.#db.run('DELETE FROM configs WHERE number = ?', number)
     this.#records = this.#records.filter((each) => !old.includes(each))
   }
+}
+
+/** Throws ROCKPOOL_DEPLOY for a plan that must never serve again. */
+export function refuseWithdrawn(configs: Configs, plan: string): void {
+  const withdrawn = configs.withdrawn(plan)
+  if (!withdrawn) return
+  const { number, withdrawn: mark } = withdrawn
+  throw new RockpoolError(
+    'ROCKPOOL_DEPLOY',
+    `this is the sync config of deploy ${number}, which was withdrawn by ${mark?.by ?? ''} at ${mark?.at ?? ''}`,
+  )
 }

@@ -76,8 +76,8 @@ export function refuse(tables: readonly { table: string; reason: string }[]): vo
   throw new RockpoolError('ROCKPOOL_DEPLOY', `tables of new definitions cannot be followed: ${reasons}`, { details: tables })
 }
 
-export function store(core: Core, yaml: string, { plan, difference }: Checked, origin: ConfigOrigin): ConfigStatus {
-  return core.deploys.add(yaml, plan, origin, { copy: difference.copy })
+export function store(core: Core, yaml: string, { plan, difference }: Checked, origin: ConfigOrigin, by?: string): ConfigStatus {
+  return core.deploys.add(yaml, plan, origin, { copy: difference.copy, ...(by === undefined ? {} : { by }) })
 }
 
 /** What was copied of what there is to copy, each table by the rows that it was thought to have. */

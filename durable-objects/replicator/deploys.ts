@@ -69,7 +69,7 @@ export class Deploys {
     yaml: string,
     plan: Plan,
     origin: ConfigOrigin,
-    { copy = [], also = () => {} }: { copy?: TableEstimate[]; also?: () => void } = {},
+    { copy = [], by, also = () => {} }: { copy?: TableEstimate[]; by?: string; also?: () => void } = {},
   ): ConfigStatus {
     const { atomically, plans, configs } = this.#sources
     const hash = plans.store(this.bind(plan))
@@ -78,7 +78,7 @@ export class Deploys {
       fault('deploy.add')
       also()
       this.#giveUp()
-      const record = { origin, plan: hash, created, retired: null, error: null, copy }
+      const record = { origin, plan: hash, created, retired: null, error: null, copy, ...(by === undefined ? {} : { by }) }
       if (hash !== this.#sources.serving()) return configs.add({ ...record, state: 'copying', served: null }, yaml)
       // Another text of the same meaning.
       const serving = configs.serving
@@ -106,6 +106,15 @@ export class Deploys {
     const { next } = configs
     if (next) atomically(() => this.#giveUp())
     return next
+  }
+
+  /** It never serves again: see `Configs.withdrawn`. */
+  withdraw(number: number, by: string): void {
+    const { atomically, configs } = this.#sources
+    atomically(() => {
+      if (configs.next?.number === number) this.#giveUp()
+      configs.change(number, { withdrawn: { at: this.#time(), by } })
+    })
   }
 
   /** The plan that is being copied, null when none is, or when it has been given up since. */

@@ -127,9 +127,14 @@ export class Replicator extends DurableObject<Environment> implements Replicator
     return this.#admin.deploy(request)
   }
 
-  async rollback(request: Versioned & { dryRun: boolean }): Promise<RollbackAnswer> {
+  async rollback(request: Versioned & { dryRun: boolean; by?: string }): Promise<RollbackAnswer> {
     checkVersion(request)
     return this.#admin.rollback(request)
+  }
+
+  async withdraw(request: Versioned & { number: number; by: string }): Promise<ConfigsAnswer> {
+    checkVersion(request)
+    return this.#admin.withdraw(request)
   }
 
   async configs(request: Versioned): Promise<ConfigsAnswer> {
@@ -137,9 +142,9 @@ export class Replicator extends DurableObject<Environment> implements Replicator
     return this.#admin.answer()
   }
 
-  async verify(request: Versioned & { repair: boolean }): Promise<VerifyAnswer> {
+  async verify(request: Versioned & { repair: boolean; by?: string }): Promise<VerifyAnswer> {
     checkVersion(request)
-    this.#core.verification.start(request.repair)
+    this.#core.verification.start(request.repair, request.by)
     await this.#arm()
     return this.#core.verification.answer(this.#verifyWaits())
   }
@@ -298,7 +303,13 @@ export class Replicator extends DurableObject<Environment> implements Replicator
 
   async #emit(content: string): Promise<void> {
     const prefix = markerPrefix(tenantSettings(this.env, this.#tenant))
-    await this.#connected((sql) => emitMarker(sql, prefix, this.#core.marks.sign(content)))
+    try {
+      await this.#connected((sql) => emitMarker(sql, prefix, this.#core.marks.sign(content)))
+    } catch (error) {
+      // The client is told no more than that: what the database says is for operators.
+      this.#core.diagnostics.add({ code: 'ROCKPOOL_WRITE_CHECKPOINT', reason: error instanceof Error ? error.message : String(error) })
+      throw error
+    }
   }
 
   /** With the session's connection, or one of its own. Throws ROCKPOOL_SOURCE_UNREACHABLE. */

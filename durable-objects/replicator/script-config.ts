@@ -2,8 +2,10 @@ import type { Sql } from 'postgres'
 import { sourceError, unfollowable } from '../../postgres/index.ts'
 import { hash64 } from '../../protocol/hash.ts'
 import { RockpoolError } from '../../protocol/errors.ts'
+import { planHash } from '../../sync-config/index.ts'
 import type { Plan } from '../../sync-config/types.ts'
 import type { TenantSettings } from '../directory/settings.ts'
+import { refuseWithdrawn } from './configs.ts'
 import type { Core } from './core.ts'
 import { planOf, refuse } from './deploy.ts'
 
@@ -19,6 +21,7 @@ export async function takeScript(core: Core, settings: TenantSettings, sql: Sql)
   if (state.get('script') === key && !failed) return null
   try {
     const { plan } = planOf(syncConfig, { limits })
+    refuseWithdrawn(configs, planHash(deploys.bind(plan)))
     if (core.planBehind !== null) await checkTables(core, settings, sql, plan)
     deploys.add(syncConfig, plan, 'script', { also: () => state.set('script', key) })
     return null

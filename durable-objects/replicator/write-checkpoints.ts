@@ -102,7 +102,7 @@ export class WriteCheckpoints {
       try {
         await this.#serve(batch)
       } catch (cause) {
-        const error = new RockpoolError('ROCKPOOL_WRITE_CHECKPOINT', `the marker could not be written: ${reason(cause)}`, { cause })
+        const error = new RockpoolError('ROCKPOOL_WRITE_CHECKPOINT', 'the database does not answer', { cause })
         // Who came meanwhile would only wait once more for a database that does not answer.
         const silent = cause instanceof RockpoolError && cause.code === 'ROCKPOOL_SOURCE_UNREACHABLE'
         for (const each of silent ? [...batch, ...this.#waiting.splice(0)] : batch) each.failed(error)
@@ -188,4 +188,3 @@ function json(text: string): unknown {
 }
 
 const larger = (a: bigint, b: bigint): bigint => (a > b ? a : b)
-const reason = (cause: unknown) => (cause instanceof Error ? cause.message : String(cause))

@@ -94,7 +94,8 @@ export class Setting {
   }
 
   async status(): Promise<ReplicatorStatus & { streams: ReturnType<typeof heldStatus> }> {
-    const response = await fetch(`${this.edge.url}/status`, { headers: { authorization: `Token ${await this.token('ops')}` } })
+    const operator = await token(this.secret, 'ops', 60, { operator: true })
+    const response = await fetch(`${this.edge.url}/status`, { headers: { authorization: `Token ${operator}` } })
     const { data }: { data: ReplicatorStatus & { streams: ReturnType<typeof heldStatus> } } = await response.json()
     return data
   }

@@ -1,12 +1,11 @@
 import { Hono } from 'hono'
-import type { Environment } from '../../durable-objects/environment.ts'
-import { operator } from './operator.ts'
+import { operator, type OperatorContext } from './operator.ts'
 import { rollback } from './rollback.ts'
 import { syncConfig } from './sync-config.ts'
 import { verify } from './verify.ts'
 
 /** `/admin`: what operators do. */
-export const admin = new Hono<{ Bindings: Environment }>()
+export const admin = new Hono<OperatorContext>()
 
 admin.use(operator)
 admin.route('/sync-config', syncConfig)

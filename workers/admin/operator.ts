@@ -1,13 +1,24 @@
-import type { MiddlewareHandler } from 'hono'
+import type { Context, MiddlewareHandler } from 'hono'
 import type { Environment } from '../../durable-objects/environment.ts'
-import { RockpoolError } from '../../protocol/errors.ts'
-import { tokenRules } from '../auth/keys.ts'
-import { tokenOfHeader, verifyToken } from '../auth/token.ts'
+import { operatorOf } from '../auth/asker.ts'
+import { tokenOfHeader } from '../auth/token.ts'
 
-/** Lets pass whoever has a valid token with the claim `operator: true`. Throws PSYNC_S21… or ROCKPOOL_OPERATOR. */
-export const operator: MiddlewareHandler<{ Bindings: Environment }> = async (c, next) => {
+/** `by`: the operator, as `sub` of the token says. */
+export interface OperatorContext {
+  Bindings: Environment
+  Variables: { by: string }
+}
+
+/** Lets pass operators alone. Throws PSYNC_S21… or ROCKPOOL_OPERATOR. */
+export const operator: MiddlewareHandler<OperatorContext> = async (c, next) => {
   const token = tokenOfHeader(c.req.header('authorization'))
-  const { claims } = await verifyToken(token, tokenRules(c.env), { background: (work) => c.executionCtx.waitUntil(work) })
-  if (claims.operator !== true) throw new RockpoolError('ROCKPOOL_OPERATOR', 'this needs a token with the claim "operator": true')
+  const { user } = await operatorOf(c.env, token, { background: (work) => c.executionCtx.waitUntil(work) })
+  c.set('by', user)
   await next()
+}
+
+/** A line of the log for what an operator has changed, or asked to be changed. */
+export function logged(c: Context<OperatorContext>, action: string, details: Record<string, unknown> = {}): void {
+  const from = c.req.header('cf-connecting-ip') ?? null
+  console.log(JSON.stringify({ event: 'operator', action, by: c.get('by'), from, at: new Date().toISOString(), ...details }))
 }

@@ -1,13 +1,13 @@
 import { Hono } from 'hono'
-import type { Environment } from '../../durable-objects/environment.ts'
 import { RockpoolError } from '../../protocol/errors.ts'
 import { MESSAGE_VERSION } from '../../protocol/messages.ts'
 import { MAX_CONFIG_BYTES } from '../../sync-config/limits.ts'
 import { askReplicator } from '../replicator.ts'
 import { flag } from './flag.ts'
+import { logged, type OperatorContext } from './operator.ts'
 
 /** `/admin/sync-config`: what serves, and deploys of another one. */
-export const syncConfig = new Hono<{ Bindings: Environment }>()
+export const syncConfig = new Hono<OperatorContext>()
 
 syncConfig.get('/', async (c) => c.json({ data: await askReplicator(c.env, (replicator) => replicator.configs({ v: MESSAGE_VERSION })) }))
 
@@ -17,9 +17,19 @@ syncConfig.put('/', async (c) => {
   const yaml = await textOf(c.req.raw)
   const ifMatch = c.req.header('if-match')?.replace(/^(?:W\/)?"(.*)"$/, '$1') ?? null
   const answer = await askReplicator(c.env, (replicator) =>
-    replicator.deploy({ v: MESSAGE_VERSION, yaml, dryRun, force: flag(c.req.query('force')), ifMatch }),
+    replicator.deploy({ v: MESSAGE_VERSION, yaml, dryRun, force: flag(c.req.query('force')), ifMatch, by: c.get('by') }),
   )
+  if (!dryRun) logged(c, 'deploy', { number: answer.config?.number ?? null, plan: answer.difference.plan })
   return c.json({ data: answer }, dryRun ? 200 : 202)
+})
+
+/** It never serves again: for one that showed clients what it should not have. */
+syncConfig.post('/:number{[1-9][0-9]{0,8}}/withdraw', async (c) => {
+  const number = Number(c.req.param('number'))
+  const by = c.get('by')
+  const answer = await askReplicator(c.env, (replicator) => replicator.withdraw({ v: MESSAGE_VERSION, number, by }))
+  logged(c, 'withdraw', { number })
+  return c.json({ data: answer })
 })
 
 /** Read in pieces, so that a body without end is not held. Throws PSYNC_S2001. */

@@ -6,6 +6,8 @@ export interface TokenPolicy {
   audiences: readonly string[]
   /** `exp` − `iat` at most. */
   maxLifetimeSeconds: number
+  /** Null: `iss` is not compared. */
+  issuers: readonly string[] | null
 }
 
 export type ImportedKey = Awaited<ReturnType<typeof importJWK>>

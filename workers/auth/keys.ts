@@ -1,7 +1,7 @@
 import { RockpoolError } from '../../protocol/errors.ts'
 import type { VerificationKey } from './jwk.ts'
 import { RemoteKeys, type Background, type RemoteKeyOptions } from './remote.ts'
-import { authSettings, SETTINGS, type AuthSettings, type KeySettings } from './settings.ts'
+import { authSettings, operatorSettings, SETTINGS, type AuthSettings, type KeySettings, type Purpose } from './settings.ts'
 
 export type { KeySettings } from './settings.ts'
 
@@ -14,11 +14,13 @@ export type Candidates =
 
 /** By what tokens are judged: the keys, and what else must hold. */
 export class TokenRules {
+  readonly purpose: Purpose
   readonly toleranceSeconds: number
   readonly #keys: readonly VerificationKey[]
   readonly #remote: readonly RemoteKeys[]
 
   constructor(settings: AuthSettings, options: Partial<RemoteKeyOptions> = {}) {
+    this.purpose = settings.purpose
     this.toleranceSeconds = settings.toleranceSeconds
     this.#keys = settings.keys
     this.#remote = settings.remote.map(({ url, policy }) => new RemoteKeys(url, policy, options))
@@ -56,7 +58,21 @@ let known: { settings: string; rules: TokenRules } | null = null
 
 /** The rules of these settings: read once per isolate, so that key sets are kept. Throws PSYNC_S2201 and S2203, naming the setting. */
 export function tokenRules(settings: KeySettings): TokenRules {
-  const text = JSON.stringify(SETTINGS.map((name) => settings[name] ?? null))
+  const text = textOf(settings)
   if (known?.settings !== text) known = { settings: text, rules: new TokenRules(authSettings(settings)) }
   return known.rules
 }
+
+let knownOperators: { settings: string; rules: TokenRules | null } | null = null
+
+/** Those for tokens of operators; null when they have no keys of their own. Throws PSYNC_S2201. */
+export function operatorRules(settings: KeySettings): TokenRules | null {
+  const text = textOf(settings)
+  if (knownOperators?.settings !== text) {
+    const own = operatorSettings(settings)
+    knownOperators = { settings: text, rules: own && new TokenRules(own) }
+  }
+  return knownOperators.rules
+}
+
+const textOf = (settings: KeySettings): string => JSON.stringify(SETTINGS.map((name) => settings[name] ?? null))

@@ -1,5 +1,6 @@
 import { RockpoolError } from '../../protocol/errors.ts'
 import { addressRanges, hostIn, isLoopback } from './addresses.ts'
+import { issuersOf } from './issuers.ts'
 import { MIN_SECRET_BYTES, readKey, secretKey, type TokenPolicy, type VerificationKey } from './jwk.ts'
 
 /** Settings by which tokens are judged; bindings of the script. docs/auth.md describes them. */
@@ -18,6 +19,12 @@ export interface KeySettings {
   JWT_MAX_LIFETIME?: string | number
   /** Seconds. */
   JWT_CLOCK_TOLERANCE?: string | number
+  /** Issuers that are accepted from every source of keys, separated by commas, beside those that follow from the address of a known provider. */
+  JWT_ISSUER?: string
+  /** A JSON Web Key Set: keys of operators, which are no keys of users. */
+  OPERATOR_KEYS?: string | object
+  /** One audience, or several separated by commas: none of JWT_AUDIENCE. */
+  OPERATOR_AUDIENCE?: string
   /** Address of a Supabase project. */
   SUPABASE_URL?: string
   /** The text that Supabase shows as JWT secret. */
@@ -30,7 +37,11 @@ export interface RemoteKeySet {
   policy: TokenPolicy
 }
 
+/** A token is for one of the two, by its `typ`. */
+export type Purpose = 'user' | 'operator'
+
 export interface AuthSettings {
+  purpose: Purpose
   /** Clocks of an identity provider and ours may differ so much. */
   toleranceSeconds: number
   keys: VerificationKey[]
@@ -54,6 +65,9 @@ export const SETTINGS = [
   'JWKS_REJECT_IP_RANGES',
   'JWT_MAX_LIFETIME',
   'JWT_CLOCK_TOLERANCE',
+  'JWT_ISSUER',
+  'OPERATOR_KEYS',
+  'OPERATOR_AUDIENCE',
   'SUPABASE_URL',
   'SUPABASE_JWT_SECRET',
 ] as const satisfies readonly (keyof KeySettings)[]
@@ -63,35 +77,39 @@ export function authSettings(bindings: KeySettings): AuthSettings {
   const settings = texts(bindings)
   const audiences = list(settings.JWT_AUDIENCE)
   const maxLifetimeSeconds = settings.JWT_MAX_LIFETIME ? lifetime(settings.JWT_MAX_LIFETIME) : DAY_SECONDS
-  const own: TokenPolicy = { audiences, maxLifetimeSeconds }
+  const named = list(settings.JWT_ISSUER)
+  /** Those that follow from an address, and those that are named; null when there are none of either. */
+  const issuers = (known: readonly string[] | null) => (known === null && named.length === 0 ? null : [...(known ?? []), ...named])
+  const own: TokenPolicy = { audiences, maxLifetimeSeconds, issuers: issuers(null) }
+  const project = settings.SUPABASE_URL ? supabaseKeys(urlOf('SUPABASE_URL', settings.SUPABASE_URL)) : null
   const supabase: TokenPolicy = {
     audiences: [SUPABASE_AUDIENCE],
     maxLifetimeSeconds: Math.max(maxLifetimeSeconds, SUPABASE_LIFETIME_SECONDS),
+    issuers: issuers(project && issuersOf(project, [])),
   }
 
   const ownKeys: VerificationKey[] = []
   if (settings.JWT_SECRET) ownKeys.push(secretKey(secretBytes(settings.JWT_SECRET), own))
-  if (settings.JWT_KEYS) ownKeys.push(...staticKeys(settings.JWT_KEYS, own))
+  if (settings.JWT_KEYS) ownKeys.push(...staticKeys('JWT_KEYS', settings.JWT_KEYS, own))
   const refused = addressRanges(list(settings.JWKS_REJECT_IP_RANGES))
   if (typeof refused === 'string') {
     throw unusable(`JWKS_REJECT_IP_RANGES: ${JSON.stringify(refused)} is no address range; write 10.0.0.0/8, fd00::/8 or local`)
   }
-  const remoteKeySet = (setting: string, text: string, policy: TokenPolicy): RemoteKeySet => {
-    const url = urlOf(setting, text)
+  const remoteKeySet = (setting: string, url: URL, policy: TokenPolicy): RemoteKeySet => {
     if (!hostIn(url, refused)) return { url, policy }
     throw new RockpoolError('PSYNC_S2203', `${setting}: JWKS_REJECT_IP_RANGES forbids the address ${url.hostname}`)
   }
   const urls = list(settings.JWKS_URL)
   if (urls.length > MAX_URLS) throw unusable(`JWKS_URL names ${urls.length} URLs; at most ${MAX_URLS} are allowed`)
-  const ownRemote = urls.map((url) => remoteKeySet('JWKS_URL', url, own))
+  const ownRemote = urls.map((text) => {
+    const url = urlOf('JWKS_URL', text)
+    return remoteKeySet('JWKS_URL', url, { ...own, issuers: issuers(issuersOf(url, audiences)) })
+  })
 
   const keys = [...ownKeys]
   const remote = [...ownRemote]
   if (settings.SUPABASE_JWT_SECRET) keys.push(secretKey(supabaseSecret(settings.SUPABASE_JWT_SECRET), supabase, ['HS256']))
-  if (settings.SUPABASE_URL) {
-    const base = urlOf('SUPABASE_URL', settings.SUPABASE_URL)
-    remote.push(remoteKeySet('SUPABASE_URL', new URL(SUPABASE_KEYS, `${base.href.replace(/\/+$/, '')}/`).href, supabase))
-  }
+  if (project) remote.push(remoteKeySet('SUPABASE_URL', project, supabase))
   if (keys.length + remote.length === 0) {
     throw unusable(
       'JWT_SECRET is not set (`wrangler secret put JWT_SECRET` takes it, base64url), nor is JWT_KEYS, JWKS_URL, SUPABASE_URL or SUPABASE_JWT_SECRET',
@@ -100,8 +118,23 @@ export function authSettings(bindings: KeySettings): AuthSettings {
   if (ownKeys.length + ownRemote.length > 0 && audiences.length === 0) {
     throw unusable('JWT_AUDIENCE is not set: name the audience that tokens carry')
   }
-  return { toleranceSeconds: tolerance(settings.JWT_CLOCK_TOLERANCE), keys, remote }
+  return { purpose: 'user', toleranceSeconds: tolerance(settings.JWT_CLOCK_TOLERANCE), keys, remote }
 }
+
+/** How tokens of operators are judged; null when there are no keys for that. Throws PSYNC_S2201, naming the setting. */
+export function operatorSettings(bindings: KeySettings): AuthSettings | null {
+  const settings = texts(bindings)
+  if (!settings.OPERATOR_KEYS) return null
+  const audiences = list(settings.OPERATOR_AUDIENCE)
+  if (audiences.length === 0) throw unusable('OPERATOR_AUDIENCE is not set: name the audience that tokens of operators carry')
+  const shared = list(settings.JWT_AUDIENCE).find((each) => audiences.includes(each))
+  if (shared !== undefined) throw unusable(`OPERATOR_AUDIENCE: ${JSON.stringify(shared)} is an audience of users as well`)
+  const policy: TokenPolicy = { audiences, maxLifetimeSeconds: DAY_SECONDS, issuers: null }
+  const keys = staticKeys('OPERATOR_KEYS', settings.OPERATOR_KEYS, policy)
+  return { purpose: 'operator', toleranceSeconds: tolerance(settings.JWT_CLOCK_TOLERANCE), keys, remote: [] }
+}
+
+const supabaseKeys = (base: URL): URL => new URL(SUPABASE_KEYS, `${base.href.replace(/\/+$/, '')}/`)
 
 /** `[vars]` may hold numbers and tables as well. */
 function texts(bindings: KeySettings): { [name in keyof KeySettings]?: string } {
@@ -128,13 +161,13 @@ function longEnough(setting: string, bytes: Uint8Array): Uint8Array {
   throw unusable(`${setting} has ${bytes.length} bytes; HS256 needs at least ${MIN_SECRET_BYTES}`)
 }
 
-function staticKeys(text: string, policy: TokenPolicy): VerificationKey[] {
+function staticKeys(setting: string, text: string, policy: TokenPolicy): VerificationKey[] {
   const parsed = json(text)
   const given = typeof parsed === 'object' && parsed !== null && 'keys' in parsed ? parsed.keys : null
-  if (!Array.isArray(given) || given.length === 0) throw unusable('JWT_KEYS is not a JSON Web Key Set: {"keys": [{"kty": …}]}')
+  if (!Array.isArray(given) || given.length === 0) throw unusable(`${setting} is not a JSON Web Key Set: {"keys": [{"kty": …}]}`)
   return given.map((each: unknown, i) => {
     const key = readKey(each, policy, { secrets: true })
-    if (typeof key === 'string') throw unusable(`JWT_KEYS: keys[${i}] ${key}`)
+    if (typeof key === 'string') throw unusable(`${setting}: keys[${i}] ${key}`)
     return key
   })
 }

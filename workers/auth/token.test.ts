@@ -4,7 +4,7 @@ import { describe, expect, test } from 'vitest'
 import { RockpoolError } from '../../protocol/errors.ts'
 import { secretSigner, signer, type Signer } from '../../test/signers.ts'
 import { TokenRules } from './keys.ts'
-import { authSettings, type KeySettings } from './settings.ts'
+import { authSettings, operatorSettings, type KeySettings } from './settings.ts'
 import { sameAuthorisation, tokenOfHeader, verifyToken } from './token.ts'
 
 const AUDIENCE = 'app'
@@ -316,4 +316,75 @@ test('the same authorisation: all claims but those that differ in every token', 
   const session = async (claims: Record<string, unknown>) => verifyToken(await shared.sign({ sub: 'a', ...claims }), withSecret)
   expect(sameAuthorisation(await session({ jti: '1' }), await session({ jti: '2', exp: Math.floor(Date.now() / 1_000) + 60 }))).toBe(true)
   expect(sameAuthorisation(await session({ role: 'x' }), await session({ role: 'y' }))).toBe(false)
+})
+
+describe('what a token is for', () => {
+  test.each<[unknown, string]>([
+    [undefined, 'ok'],
+    ['JWT', 'ok'],
+    ['at+jwt', 'ok'],
+    ['application/at+jwt', 'ok'],
+    ['rockpool-operator+jwt', 'PSYNC_S2101'],
+    ['application/Rockpool-Operator+JWT', 'PSYNC_S2101'],
+    ['logout+jwt', 'PSYNC_S2101'],
+    ['dpop+jwt', 'PSYNC_S2101'],
+    [7, 'PSYNC_S2101'],
+  ])('a user with the "typ" %s', async (typ, code) => {
+    expect(await outcome(withSecret, await shared.sign({ sub: 'a' }, typ === undefined ? {} : { typ }))).toBe(code)
+  })
+
+  test('an operator, by keys and an audience of their own', async () => {
+    const operators = secretSigner('HS256', randomBytes(32), 'ops')
+    const settings = operatorSettings({ JWT_AUDIENCE: AUDIENCE, OPERATOR_KEYS: { keys: [operators.jwk] }, OPERATOR_AUDIENCE: 'ops' })
+    if (!settings) throw new Error('there are no settings')
+    const rules = new TokenRules(settings)
+    expect(await outcome(rules, await operators.sign({ sub: 'a' }, { typ: 'rockpool-operator+jwt' }))).toBe('ok')
+    expect(await outcome(rules, await operators.sign({ sub: 'a' }, { typ: 'JWT' }))).toBe('ROCKPOOL_OPERATOR')
+    expect(operatorSettings({ JWT_AUDIENCE: AUDIENCE })).toBeNull()
+  })
+})
+
+describe('who issues a token', () => {
+  const issued = async (rules: TokenRules, iss?: string) => outcome(rules, await shared.sign({ sub: 'a', iss }))
+
+  test('JWT_ISSUER is compared when it is set', async () => {
+    expect(await issued(withSecret, 'https://anybody')).toBe('ok')
+    const rules = rulesOf({ JWT_SECRET: secret.toString('base64url'), JWT_ISSUER: 'https://a.example, https://b.example' })
+    expect(await issued(rules, 'https://a.example')).toBe('ok')
+    expect(await issued(rules, 'https://b.example')).toBe('ok')
+    expect(await issued(rules, 'https://c.example')).toBe('PSYNC_S2101')
+    expect(await issued(rules)).toBe('PSYNC_S2101')
+    expect(await message(rules, await shared.sign({ sub: 'a', iss: 'https://c.example' }))).toMatch(
+      /"iss" is "https:\/\/c\.example"; expected is https:\/\/a/,
+    )
+  })
+
+  test('it follows from the address where the form of the provider is known, for each key set by itself', () => {
+    const issuers = (settings: KeySettings) =>
+      authSettings({ JWT_AUDIENCE: AUDIENCE, ...settings }).remote.map(({ policy }) => policy.issuers)
+    const google = 'https://www.googleapis.com/service_accounts/v1/jwk/securetoken@system.gserviceaccount.com'
+    expect(issuers({ JWKS_URL: google, JWT_AUDIENCE: 'my-project' })).toEqual([['https://securetoken.google.com/my-project']])
+    const several = [
+      'https://t.eu.auth0.com/.well-known/jwks.json',
+      'https://x.clerk.accounts.dev/.well-known/jwks.json',
+      'https://my.example/keys',
+    ]
+    expect(issuers({ JWKS_URL: several.join() })).toEqual([['https://t.eu.auth0.com/'], ['https://x.clerk.accounts.dev'], null])
+    expect(issuers({ JWKS_URL: several.join(), JWT_ISSUER: 'me' })).toEqual([
+      ['https://t.eu.auth0.com/', 'me'],
+      ['https://x.clerk.accounts.dev', 'me'],
+      ['me'],
+    ])
+    expect(issuers({ SUPABASE_URL: 'https://p.supabase.co/' })).toEqual([['https://p.supabase.co/auth/v1']])
+    expect(issuers({ SUPABASE_URL: 'http://127.0.0.1:54321' })).toEqual([['http://127.0.0.1:54321/auth/v1']])
+  })
+
+  test('the secret of a Supabase project whose address is known is for its tokens alone', async () => {
+    const text = randomBytes(40).toString('base64')
+    const old = secretSigner('HS256', new TextEncoder().encode(text), 'authenticated')
+    const rules = rulesOf({ SUPABASE_JWT_SECRET: text, SUPABASE_URL: 'https://p.supabase.co' })
+    expect(await outcome(rules, await old.sign({ sub: 'a', iss: 'https://p.supabase.co/auth/v1' }))).toBe('ok')
+    expect(await outcome(rules, await old.sign({ sub: 'a', iss: 'https://q.supabase.co/auth/v1' }))).toBe('PSYNC_S2101')
+    expect(await outcome(rulesOf({ SUPABASE_JWT_SECRET: text }), await old.sign({ sub: 'a' }))).toBe('ok')
+  })
 })

@@ -5,6 +5,15 @@ import { ALGORITHMS, type ImportedKey, type TokenPolicy } from './jwk.ts'
 import type { Candidates, TokenRules } from './keys.ts'
 import type { Background } from './remote.ts'
 
+/** `typ` of a token that makes its bearer an operator, and never a user. */
+export const OPERATOR_TYPE = 'rockpool-operator+jwt'
+
+/**
+ * What `typ` may say, in small letters and without `application/`. Most providers say `JWT` in tokens of every kind, ID tokens included, so those are told apart
+ * by their audience; but a token that names another purpose (`logout+jwt`, `dpop+jwt`, `secevent+jwt`) is for that alone (RFC 8725, section 3.11).
+ */
+const TYPES = { user: new Set(['', 'jwt', 'at+jwt']), operator: new Set([OPERATOR_TYPE]) }
+
 /** Who asks, as a verified token says. */
 export interface Session {
   /** `sub` as text: part of the key of write checkpoints. */
@@ -71,7 +80,8 @@ interface Verified {
 }
 
 async function verified(token: string, rules: TokenRules, now: Date, background: Background): Promise<Verified> {
-  const { algorithm, kid } = headerOf(token)
+  const { algorithm, kid, type } = headerOf(token)
+  if (!TYPES[rules.purpose].has(type)) throw wrongType(rules, type)
   let candidates = await rules.candidates(algorithm, kid, background)
   let unusable: RockpoolError | null = null
   for (let again = false; ; again = true) {
@@ -91,18 +101,35 @@ async function verified(token: string, rules: TokenRules, now: Date, background:
   }
 }
 
-function headerOf(token: string): { algorithm: string; kid: string | undefined } {
+function headerOf(token: string): { algorithm: string; kid: string | undefined; type: string } {
   if (token.length > MAX_TOKEN_LENGTH) throw malformed(`the token is longer than ${MAX_TOKEN_LENGTH} characters`)
   const parts = token.split('.').length
   if (parts === 5) throw malformed('the token is encrypted; it must be signed only')
   if (parts !== 3) throw malformed('the token is malformed: a signed JWT has three parts separated by dots')
-  const { alg, kid } = decoded(token)
+  const { alg, kid, typ } = decoded(token)
   if (!ALGORITHMS.some((each) => each === alg)) {
     throw malformed(`the token is signed with ${shown(alg)}; accepted are ${ALGORITHMS.join(', ')}`)
   }
   if (kid !== undefined && typeof kid !== 'string') throw malformed('"kid" in the header of the token is not text')
-  return { algorithm: String(alg), kid: kid === '' ? undefined : kid }
+  return { algorithm: String(alg), kid: kid === '' ? undefined : kid, type: typeText(typ) }
 }
+
+const typeText = (typ: unknown): string =>
+  typ === undefined
+    ? ''
+    : String(typ)
+        .toLowerCase()
+        .replace(/^application\//, '')
+
+function wrongType({ purpose }: TokenRules, type: string): RockpoolError {
+  if (purpose === 'operator') return new RockpoolError('ROCKPOOL_OPERATOR', `this needs a token whose "typ" is ${OPERATOR_TYPE}`)
+  return malformed(
+    type === OPERATOR_TYPE ? 'an operator is no user: this is for tokens of users' : `a token of the type ${shown(type)} is none of a user`,
+  )
+}
+
+/** Whether a token says that it is one of an operator. Nothing is verified. Throws PSYNC_S2101. */
+export const saysOperator = (token: string): boolean => headerOf(token).type === OPERATOR_TYPE
 
 function decoded(token: string): Record<string, unknown> {
   try {
@@ -125,6 +152,7 @@ async function payloadBy(
     const { payload } = await jwtVerify(token, key, {
       algorithms: [algorithm],
       audience: [...policy.audiences],
+      ...(policy.issuers ? { issuer: [...policy.issuers] } : {}),
       requiredClaims: ['sub', 'iat', 'exp', 'aud'],
       clockTolerance: rules.toleranceSeconds,
       currentDate: now,
@@ -136,7 +164,7 @@ async function payloadBy(
   }
 }
 
-function claimError(error: unknown, { audiences }: TokenPolicy, now: Date): unknown {
+function claimError(error: unknown, { audiences, issuers }: TokenPolicy, now: Date): unknown {
   const options = { cause: error }
   if (error instanceof errors.JWTExpired) {
     const ago = Math.round(now.getTime() / 1_000 - Number(error.payload.exp))
@@ -147,6 +175,10 @@ function claimError(error: unknown, { audiences }: TokenPolicy, now: Date): unkn
     if (error.claim === 'aud') {
       const has = missing ? 'the claim "aud" is missing' : `the claim "aud" is ${shown(error.payload.aud)}`
       return new RockpoolError('PSYNC_S2105', `${has}; expected is ${audiences.join(' or ')}`, options)
+    }
+    if (error.claim === 'iss') {
+      const has = missing ? 'the claim "iss" is missing' : `the claim "iss" is ${shown(error.payload.iss)}`
+      return malformed(`${has}; expected is ${(issuers ?? []).join(' or ')}`)
     }
     const wrong = error.claim === 'nbf' ? 'lies in the future: the token is not valid yet' : 'is not valid'
     return new RockpoolError('PSYNC_S2101', `the claim ${JSON.stringify(error.claim)} ${missing ? 'is missing' : wrong}`, options)

@@ -10,7 +10,7 @@ import {
 } from '../../protocol/native.ts'
 import { tokenRules, type TokenRules } from '../auth/keys.ts'
 import { sameAuthorisation, verifyToken, type Session } from '../auth/token.ts'
-import { publicError } from '../errors.ts'
+import { userError } from '../errors.ts'
 import { boundedPorts } from './bounded.ts'
 import { Budget, ended, streamSettings } from './budget.ts'
 import { Credit } from './credit.ts'
@@ -152,7 +152,7 @@ export class NativeStream implements SocketProtocol {
   /** Tells the client why, and closes. */
   #end(error: unknown): void {
     if (this.#stop.signal.aborted) return
-    const { code, message } = publicError(error)
+    const { code, message } = userError(error)
     const frame: ServerErrorFrame = { error: { code, message } }
     this.#send(JSON.stringify(frame))
     this.#finish(closeCode(code), code, error)

@@ -19,9 +19,12 @@ export interface Verifying {
   started: string
   ended: string | null
   error: { code: string; message: string } | null
+  /** Missing in what an earlier version stored. */
+  by?: string
 }
 
-export const newVerifying = (number: number, repair: boolean, started: string): Verifying => ({
+export const newVerifying = (number: number, repair: boolean, started: string, by?: string): Verifying => ({
+  ...(by === undefined ? {} : { by }),
   ...{ number, repair, started, state: 'running', phase: 'source', table: 0, copy: null, bucket: 0, rows: 0, buckets: 0 },
   ...{ counts: {}, mended: 0, ended: null, error: null },
 })

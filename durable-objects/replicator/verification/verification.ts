@@ -91,7 +91,7 @@ export class Verification {
   }
 
   /** Throws ROCKPOOL_VERIFY. */
-  start(repair: boolean): void {
+  start(repair: boolean, by?: string): void {
     const { state, differences, serving } = this.#sources
     const before = this.#now
     if (before?.state === 'running') {
@@ -102,7 +102,7 @@ export class Verification {
     if (serving() === null) throw new RockpoolError('ROCKPOOL_VERIFY', 'nothing serves yet: the first copy is not complete')
     differences.clear()
     this.#buckets.reset()
-    state.set('verify', newVerifying((before?.number ?? 0) + 1, repair, new Date().toISOString()))
+    state.set('verify', newVerifying((before?.number ?? 0) + 1, repair, new Date().toISOString(), by))
   }
 
   /** Throws ROCKPOOL_VERIFY. */
@@ -219,6 +219,7 @@ export class Verification {
     return {
       ...{ number, repair, state, phase, progress: progressOf(now, tables.numbers, records.last), waitingFor: waits },
       ...{ rows, buckets, counts, found: foundIn(now), mended, started, ended, error },
+      ...(now.by === undefined ? {} : { by: now.by }),
     }
   }
 

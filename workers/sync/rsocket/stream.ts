@@ -1,7 +1,7 @@
 import type { StreamRequest } from '../../../protocol/lines.ts'
 import type { Environment } from '../../../durable-objects/environment.ts'
 import type { Session } from '../../auth/token.ts'
-import { publicError } from '../../errors.ts'
+import { userError } from '../../errors.ts'
 import { bsonLines } from '../bson-lines.ts'
 import { boundedPorts } from '../bounded.ts'
 import { Budget, ended, type StreamBudget } from '../budget.ts'
@@ -154,6 +154,6 @@ export class RSocketStream {
 }
 
 export function errorText(error: unknown): string {
-  const { code, message } = publicError(error)
+  const { code, message } = userError(error)
   return `[${code}] ${message}`
 }

@@ -1,0 +1,31 @@
+import type { Environment } from '../../durable-objects/environment.ts'
+import { RockpoolError } from '../../protocol/errors.ts'
+import { operatorRules, tokenRules } from './keys.ts'
+import { saysOperator, verifyToken, type Session, type VerifyOptions } from './token.ts'
+
+export interface Asker {
+  session: Session
+  operator: boolean
+}
+
+/** Until then the claim of a user's token opens `/admin` where operators have no keys of their own. */
+const CLAIM_UNTIL = '2027-03-01'
+export const CLAIM_NOTICE = `operators have no keys of their own: until ${CLAIM_UNTIL} the claim "operator": true in a token of a user opens /admin. Set OPERATOR_KEYS and OPERATOR_AUDIENCE`
+
+/** A user, or an operator: by keys of their own where there are any, else by the claim. Throws PSYNC_S21…. */
+export async function askerOf(env: Environment, token: string, options: VerifyOptions): Promise<Asker> {
+  const operators = operatorRules(env)
+  if (operators && saysOperator(token)) return { session: await verifyToken(token, operators, options), operator: true }
+  const session = await verifyToken(token, tokenRules(env), options)
+  return { session, operator: operators === null && session.claims.operator === true }
+}
+
+/** An operator. Throws PSYNC_S21… or ROCKPOOL_OPERATOR. */
+export async function operatorOf(env: Environment, token: string, options: VerifyOptions): Promise<Session> {
+  const operators = operatorRules(env)
+  if (operators) return verifyToken(token, operators, options)
+  const session = await verifyToken(token, tokenRules(env), options)
+  if (session.claims.operator !== true) throw new RockpoolError('ROCKPOOL_OPERATOR', 'this needs a token with the claim "operator": true')
+  console.warn(CLAIM_NOTICE)
+  return session
+}
