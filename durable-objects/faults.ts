@@ -24,6 +24,7 @@ export const FAULT_POINTS = {
   'session.switch': ['throw', 'abort', 'drop', 'delay', 'hang'],
   'session.close': ['throw', 'abort', 'delay', 'hang'],
 
+  'change.apply': ['throw', 'abort'],
   'stream.message': ['throw', 'abort', 'drop'],
   'stream.flush': ['throw', 'abort', 'drop'],
   'stream.marker': ['throw', 'abort', 'drop'],
@@ -99,6 +100,8 @@ export interface FaultTarget {
   object?: { abort(reason?: string): void }
   /** Closes the socket at hand. */
   drop?: () => void
+  /** Which of its kind: a row. */
+  at?: string
 }
 
 const shape = z.object({
@@ -113,6 +116,8 @@ const shape = z.object({
   points: z.array(z.string()).optional(),
   /** Only these kinds. */
   kinds: z.array(z.enum(['throw', 'abort', 'delay', 'drop', 'hang'])).optional(),
+  /** Only there: see `FaultTarget`. */
+  at: z.string().optional(),
   delayMs: z.number().default(20),
   /** Nothing else, and at this point the whole process stands still until somebody kills it. */
   hangAt: z.string().optional(),
@@ -155,10 +160,11 @@ class Faults {
 
   /** The fault of this hit, null when there is none. Reported before it is done: what is aborted reports nothing any more. */
   #due(point: FaultPoint, target: FaultTarget | undefined): FaultKind | null {
-    const { rate, points, kinds: wanted, eager, fading, hangAt } = this.#settings
+    const { rate, points, kinds: wanted, eager, fading, hangAt, at } = this.#settings
     if (hangAt === point && Date.now() - this.#began > HANG_AFTER_MS) for (;;);
     if (hangAt !== undefined) return null
     if (points && !points.includes(point)) return null
+    if (at !== undefined && target?.at !== at) return null
     let schedule = this.#schedules.get(point)
     if (!schedule) this.#schedules.set(point, (schedule = { hits: 0, next: eager > 0 ? 1 : 1 + Math.floor(this.#next() / rate), fired: 0 }))
     if (++schedule.hits < schedule.next) return null

@@ -19,6 +19,7 @@ export type DiagnosticCode =
   | 'ROCKPOOL_DIFFERENCES' // a comparison has found some
   | 'ROCKPOOL_FOREIGN_MARKER' // a message in the WAL under our prefix is not ours
   | 'ROCKPOOL_SOURCE_TLS' // a deployment of an earlier version reaches Postgres in a way that is refused soon
+  | 'ROCKPOOL_CHANGE_SKIPPED' // a change ended the replicator each time it came
   | 'ROCKPOOL_RESTARTED' // the replicator ended in the middle of a session
 
 export interface Diagnostic {

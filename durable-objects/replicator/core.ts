@@ -7,6 +7,7 @@ import type { TenantSettings } from '../directory/settings.ts'
 import type { Environment } from '../environment.ts'
 import { Batch, deliveredOf, MAILBOX_DEFINITION, MAILBOX_TABLE, mailboxKey, type BatchSources, type BatchTable } from './batch.ts'
 import { Buckets } from './buckets.ts'
+import { Care } from './care.ts'
 import { Configs } from './configs.ts'
 import { Definitions } from './definitions.ts'
 import { Deploys } from './deploys.ts'
@@ -17,7 +18,7 @@ import { durableDatabase, type DurableDatabase } from '../durable-database.ts'
 import { Diagnostics } from './diagnostics.ts'
 import { Differences } from './differences.ts'
 import { Dispatcher } from './dispatcher.ts'
-import { SLICE_LENGTH, type Flush } from './intake.ts'
+import { SLICE_LENGTH, type CareOf, type Flush } from './intake.ts'
 import { Marks } from './marks.ts'
 import { gapFrame, hashedFrames, noticeFrames } from './notice.ts'
 import { Outbox, type StoredBatch } from './outbox.ts'
@@ -27,7 +28,7 @@ import { Relays } from './relays.ts'
 import type { ReaderSources } from './reader.ts'
 import { RowStates, type RowState } from './row-state.ts'
 import { MIGRATIONS, StateStore, type State } from './storage.ts'
-import { Tables } from './tables.ts'
+import { newCopy, Tables } from './tables.ts'
 import { BucketSilent } from './verification/bucket-check.ts'
 import { Verification } from './verification/verification.ts'
 import { answered, callDeadline, untilAnswered } from '../shared/retry.ts'
@@ -64,6 +65,9 @@ export class Core {
   readonly deploys: Deploys
   readonly drops: Drops
   readonly verification: Verification
+  readonly care: Care
+  /** Why the last incarnation was ended, when this isolate knows. */
+  readonly resetReason: string | null
   /** What the slot kept when it was measured last. */
   slot: State['slot']
   /** What source rows become now: under the plan that serves, one that is to serve, and those that served until a moment ago. */
@@ -93,7 +97,12 @@ export class Core {
     this.diagnostics = new Diagnostics(this.db)
     const reset = resets.get(tenant)
     resets.delete(tenant)
+    this.resetReason = reset ?? null
     if (reset !== undefined) this.diagnostics.add({ code: 'ROCKPOOL_INTERNAL', reason: `the replicator began anew: ${reset}` })
+    this.care = new Care({
+      ...{ state: this.state, durable: () => this.durable(), onRoom: () => this.onRoom() },
+      failed: (error) => this.#reset(error),
+    })
     this.plans = new Plans(this.db)
     this.buckets = new Buckets(this.db)
     this.configs = new Configs(this.db)
@@ -133,6 +142,7 @@ export class Core {
     )
     this.pipeline = new Pipeline({
       name: (bucket) => this.buckets.name(bucket),
+      read: (id) => this.#outbox.read(id),
       send: (append) => {
         void this.dispatcher
           .append(this.buckets.name(append.bucket), append, () => this.state.get('commit').committed)
@@ -161,14 +171,14 @@ export class Core {
       gap: () => this.#gap(),
       failing: (relay, reason) => this.diagnostics.add({ code: 'ROCKPOOL_RELAY_SOCKET', reason: `${relay}: ${reason}` }),
     })
-    const decode = this.#outbox.decode()
-    if (decode) this.state.found(decode)
+    const newest = this.#outbox.newest()
+    if (newest?.decode) this.state.found(newest.decode)
     this.deploys = new Deploys({
       ...{ atomically: (work) => this.#atomically(work), state: this.state, plans: this.plans },
       ...{ configs: this.configs, definitions: this.definitions, serving: () => this.planBehind, copy: (names) => this.tables.copy(names) },
     })
     // The outbox holds the exact ops with their ids; buckets ignore what they have.
-    for (const batch of this.#outbox.recover()) this.pipeline.dispatch(batch)
+    if (newest) this.pipeline.recover(this.state.get('commit').batch, newest, newest.answered)
     this.#commit()
     this.relays.keepAllOpen()
     this.watchers.publishAll()
@@ -185,11 +195,15 @@ export class Core {
   }
 
   /** For a reader: what is to be read, and what there is. */
-  get copySources(): Pick<ReaderSources, 'copyState' | 'progress' | 'incomplete' | 'retired' | 'successor' | 'forget' | 'keys' | 'range'> {
+  get copySources(): Pick<
+    ReaderSources,
+    'care' | 'copyState' | 'progress' | 'incomplete' | 'retired' | 'successor' | 'forget' | 'keys' | 'range'
+  > {
     const { tables } = this
     return {
       copyState: (table) => tables.copyState(table),
-      progress: (table, copy) => tables.progress(table, copy),
+      care: this.careOf(true),
+      progress: (table, copy) => tables.progress(table, copy.state === 'done' && this.care.copied(table.number) ? newCopy(true) : copy),
       incomplete: (limit) => tables.incomplete(limit),
       retired: () => tables.retired,
       successor: (table) => tables.successor(table),
@@ -199,12 +213,29 @@ export class Core {
     }
   }
 
+  /** For changes of the stream, or for rows that are read. */
+  careOf(reads: boolean): CareOf {
+    return {
+      care: this.care,
+      skipped: (table, key, left) => {
+        const copying = this.tables.copyState(table).state !== 'done'
+        this.care.skipped(copying && !reads)
+        if (!copying) this.tables.compare(table)
+        const what = key === '' ? 'TRUNCATE' : 'a change of this row'
+        const became = left ? 'what was synced of it is left as it was' : 'the row is left out'
+        const reason = `${what} ended the replicator each time it came, and was skipped: ${became}${reads ? '' : '; the table is compared'}`
+        this.diagnostics.add({ code: 'ROCKPOOL_CHANGE_SKIPPED', table: `${table.schema}.${table.name}`, key, reason })
+      },
+    }
+  }
+
   /**
    * Whether another batch may be stored. While calls of buckets wait for their turn, transactions gather instead: fewer and larger appends are what
    * makes many buckets fast. Of full slices about two are on their way, or memory would be what is short.
    */
   get room(): boolean {
     const { unanswered, appends, length } = this.pipeline
+    if (this.care.waits) return false
     return unanswered < this.#batchesInFlight && appends < this.dispatcher.parallel && length < SLICE_LENGTH
   }
 
@@ -264,6 +295,7 @@ export class Core {
       // I1: op ids are given once.
       if (batch.start !== this.state.get('decode').counter) throw new Error('a batch was overtaken by another one')
       if (this.verification.counts) this.#recount(batch)
+      this.care.stored(batch.changes)
       this.rows.put(batch.rows.values())
       fault('batch.rows')
       this.buckets.save()
@@ -277,7 +309,7 @@ export class Core {
       }
       if (plan !== undefined) this.deploys.switched(plan)
       const stored = { last: batch.counter, final, plan: plan ?? this.planBehind, appends: batch.appends }
-      const added = this.#outbox.add({ ...stored, decode: this.state.advance(decode) })
+      const added = this.#outbox.add({ ...stored, decode: this.state.advance(decode), answered: this.pipeline.answeredUpTo })
       fault('batch.outbox')
       return added
     })
@@ -331,7 +363,7 @@ export class Core {
     fault('commit.begin')
     const frames = noticeFrames(commit)
     const length = frames.reduce((sum, frame) => sum + frame.length, 0)
-    const named = length <= KEPT_NOTICE_LENGTH ? { previous: commit.previous, parts: frames } : null
+    const named = commit.buckets !== null && length <= KEPT_NOTICE_LENGTH ? { previous: commit.previous, parts: frames } : null
     const switched = commit.plan !== this.state.get('commit').plan
     this.#atomically(() => {
       this.state.set('commit', { committed: commit.checkpoint, plan: commit.plan, named, batch: commit.upTo })
@@ -349,7 +381,7 @@ export class Core {
       )
       .then(() => {
         this.relays.notice(frames, () => hashedFrames(commit))
-        if (switched) this.watchers.publishAll()
+        if (switched || commit.buckets === null) this.watchers.publishAll()
         else this.watchers.committed(commit.buckets.map(([bucket]) => bucket))
       })
       .catch((error: unknown) => this.#reset(error))

@@ -3,6 +3,7 @@ import { formatLsn, parseLsn, TouchedKeys, widenXid, type CatalogTable, type Pgo
 import { fault } from '../faults.ts'
 import type { BatchTable } from './batch.ts'
 import { Batch } from './batch.ts'
+import type { Care, Taking } from './care.ts'
 import { FollowedTables } from './followed-tables.ts'
 import { imageOf, keptImage } from './image.ts'
 import { changedRow, loadRows, ROWS_AHEAD, type ChangedRow } from './changed-row.ts'
@@ -28,6 +29,13 @@ export interface Flush {
   incomplete: ReadonlyMap<string, { table: SourceTable; key: string; pending: boolean }>
 }
 
+/** How changes that kill are found and skipped. */
+export interface CareOf {
+  care: Pick<Care, 'slice' | 'notes' | 'about' | 'trying' | 'waits'>
+  /** The change was skipped; an empty key is that of a TRUNCATE. `left`: what the row had put into buckets is still there. */
+  skipped(table: SourceTable, key: string, left: boolean): void
+}
+
 export interface IntakeSources {
   /** Changes at which a slice is made. */
   sliceChanges: number
@@ -47,6 +55,8 @@ export interface IntakeSources {
   room(): boolean
   /** The stream describes a table that we do not follow, or otherwise than the catalog did when this session began. */
   unexpected(oid: number): void
+  /** Absent: none is taken. */
+  care?: CareOf
 }
 
 interface OpenTransaction extends Position {
@@ -54,6 +64,8 @@ interface OpenTransaction extends Position {
   /** Changes delivered, and how many of the first ones are stored already. */
   seen: number
   stored: number
+  /** Messages of ours, for when it is committed: a slice in between does not lose them. */
+  markers: string[]
 }
 
 type RowMessage = Extract<PgoutputMessage, { type: 'insert' | 'update' | 'delete' | 'truncate' | 'message' }>
@@ -98,7 +110,8 @@ export class Intake {
   }
 
   get sliceChanges(): number {
-    return this.#sources.sliceChanges
+    const { care, sliceChanges } = this.#sources
+    return care?.care.slice(sliceChanges) ?? sliceChanges
   }
 
   /** Changes in memory that are not stored. */
@@ -138,6 +151,7 @@ export class Intake {
   /** Goes on until it is done or there is no room. */
   #run(steps: Iterator<undefined, void>): void {
     this.#steps = steps
+    if (this.#sources.care?.care.waits) return
     while (!steps.next().done) if (!this.#sources.room()) return
     this.#steps = null
   }
@@ -203,7 +217,7 @@ export class Intake {
   #begin(m: Extract<PgoutputMessage, { type: 'begin' }>): void {
     const stored = this.#position
     const lsn = formatLsn(m.finalLsn)
-    this.#tx = { lsn, xid: m.xid, time: m.commitTime, skip: false, seen: 0, stored: 0 }
+    this.#tx = { lsn, xid: m.xid, time: m.commitTime, skip: false, seen: 0, stored: 0, markers: [] }
     if (stored && m.finalLsn <= parseLsn(stored.lsn)) {
       if (lsn === stored.lsn) {
         if (m.xid !== stored.xid || m.commitTime !== stored.time)
@@ -234,6 +248,7 @@ export class Intake {
       return
     }
     this.changes++
+    if (m.type === 'message') tx.markers.push(new TextDecoder().decode(m.content))
     this.#open.push({ m, row: changedRow(m, this.#followed) })
     this.#openBytes += bytes
     if (this.#open.length < this.sliceChanges && this.#openBytes < SLICE_LENGTH) return
@@ -254,19 +269,19 @@ export class Intake {
       this.#tx = null
       return
     }
-    const markers = this.#open.flatMap(({ m }) => (m.type === 'message' ? [new TextDecoder().decode(m.content)] : []))
     yield* this.#process()
     this.#current()
     this.#tx = null
     this.#partial = null
     this.#position = { lsn: tx.lsn, xid: tx.xid, time: tx.time }
     if (this.#full()) this.flush()
-    for (const content of markers) yield* this.#sources.marker(content)
+    for (const content of tx.markers) yield* this.#sources.marker(content)
   }
 
   #full(): boolean {
     const batch = this.#batch
-    return batch !== null && (batch.changes >= this.sliceChanges || batch.length >= SLICE_LENGTH)
+    const noted = (this.#sources.care?.care.trying ?? null) !== null
+    return batch !== null && (noted || batch.changes >= this.sliceChanges || batch.length >= SLICE_LENGTH)
   }
 
   #current(): Batch {
@@ -297,14 +312,16 @@ export class Intake {
     let loaded: Batch | null | undefined
     let loadedTo = 0
     for (const [i, { m, row }] of open.entries()) {
+      const taking = row ? yield* this.#noted(row.table, row.key, done) : 'take'
       if (this.#batch !== loaded || i === loadedTo) {
-        loadedTo = i + ROWS_AHEAD
+        loadedTo = i + Math.min(ROWS_AHEAD, this.sliceChanges)
         loadRows(open.slice(i, loadedTo), () => this.#current())
         loaded = this.#batch
       }
       this.#touch(m, row)
       if (m.type === 'truncate') yield* this.#truncate(m.oids, done)
       else if (m.type === 'message') this.#sources.deliver(this.#current(), new TextDecoder().decode(m.content))
+      else if (row && taking !== 'take') this.#skip(row, taking === 'leave')
       else if (row) this.#apply(row)
       done++
       // Changes that became very many ops, or very large ones. The rest of `open` follows in the next slice.
@@ -314,7 +331,30 @@ export class Intake {
     }
   }
 
+  /** A change that may kill is the only one in its batch. `done`: changes of the transaction before it. */
+  *#noted(table: SourceTable, key: string, done: number): Generator<undefined, Taking> {
+    const care = this.#sources.care?.care
+    if (!care?.notes(table, key)) return 'take'
+    const tx = this.#tx
+    if (tx && done > 0 && this.#batch) this.#store({ lsn: tx.lsn, xid: tx.xid, time: tx.time, changes: done })
+    else this.flush()
+    return yield* care.about(table, key)
+  }
+
+  #skip({ table, key, before }: ChangedRow, left: boolean): void {
+    const batch = this.#current()
+    if (left) batch.changes++
+    else {
+      for (const each of new Set([before ?? key, key])) {
+        batch.remove(table, each)
+        this.settle(table, each, false)
+      }
+    }
+    this.#sources.care?.skipped(table, key, left)
+  }
+
   #apply({ m, table, decoder, key, before }: ChangedRow): void {
+    fault('change.apply', { at: `${table.name} ${key}` })
     const keyless = table.catalog.key.length === 0
     if (m.type === 'delete') {
       if (keyless) this.#current().removeCopy(table, key)
@@ -363,6 +403,11 @@ export class Intake {
   *#truncate(oids: readonly number[], done: number): Generator<undefined, void> {
     const tx = this.#tx
     for (const table of oids.flatMap((oid) => this.#followed.table(oid) ?? [])) {
+      if ((yield* this.#noted(table, '', done)) !== 'take') {
+        this.#current().changes++
+        this.#sources.care?.skipped(table, '', true)
+        continue
+      }
       // Rows that this batch has and storage does not know yet. Afterwards they may be stored, and lie behind what was looked through.
       for (const [key, state] of this.#current().rows.get(table.number)?.states ?? []) if (state) this.#current().remove(table, key)
       for (let after = ''; ;) {

@@ -5,12 +5,12 @@ import type { Commit } from './pipeline.ts'
 /** A WebSocket message takes 1 MiB (32 MiB on newer dates); parts stay well below in UTF-16 units of ASCII and most texts. */
 const PART_LENGTH = 300_000
 
-/** A notice as texts of numbered frames. It takes effect with the last one. */
+/** A notice as texts of numbered frames. It takes effect with the last one. A gap when the buckets are not told. */
 export const noticeFrames = (commit: Commit): string[] =>
   framesOf(
     commit,
     'name',
-    commit.buckets.map(([bucket, ...rest]) => [frameName(bucket), ...rest]),
+    commit.buckets?.map(([bucket, ...rest]) => [frameName(bucket), ...rest]),
   )
 
 /** For a relay of version 1. It would pass ops on by the hash alone, so there are none. */
@@ -18,10 +18,11 @@ export const hashedFrames = (commit: Commit): string[] =>
   framesOf(
     commit,
     undefined,
-    commit.buckets.map(([bucket, count, checksum, last]) => [hashName(bucket), count, checksum, last, null]),
+    commit.buckets?.map(([bucket, count, checksum, last]) => [hashName(bucket), count, checksum, last, null]),
   )
 
-function framesOf(commit: Commit, form: NameForm | undefined, entries: readonly NoticeBucket[]): string[] {
+function framesOf(commit: Commit, form: NameForm | undefined, entries: readonly NoticeBucket[] | undefined): string[] {
+  if (!entries) return [gapFrame(commit.checkpoint, commit.plan)]
   const groups: NoticeBucket[][] = [[]]
   let length = 0
   for (const bucket of entries) {

@@ -22,10 +22,12 @@ import { objectName } from '../shared/object-name.ts'
 import { answered, callDeadline, Unanswered, type Attempt } from '../shared/retry.ts'
 import { checkVersion } from '../version.ts'
 import { Admin } from './admin.ts'
+import { nextAttempt, type Attempt as Start } from './attempts.ts'
 import { Core } from './core.ts'
 import type { Diagnostics } from './diagnostics.ts'
 import { markerPrefix } from './marks.ts'
 import { applicationName, earlierTls, resync } from './prepare.ts'
+import type { State } from './storage.ts'
 import { idleWaitMs, retryWaitMs } from './schedule.ts'
 import { Session } from './session.ts'
 import { WriteCheckpoints } from './write-checkpoints.ts'
@@ -34,6 +36,9 @@ import { WriteCheckpoints } from './write-checkpoints.ts'
 const GUARD_MS = 20 * 60_000
 /** In calls, see `CALL_SECONDS`: how much longer than its settings say a session may take before its alarm ends without it. */
 const SESSION_CALLS = 3
+/** What may have been held when a session was killed. */
+const CAREFUL_SLICES = 2
+const ENDED = 'a deploy, an eviction or a fault ended it in the middle of a session'
 
 /** One tenant's replicator: wires storage, session, relays and RPC. What they decide is in the modules beside it. */
 export class Replicator extends DurableObject<Environment> implements ReplicatorRpc {
@@ -42,6 +47,10 @@ export class Replicator extends DurableObject<Environment> implements Replicator
   readonly #writes: WriteCheckpoints
   readonly #admin: Admin
   #session: Session | null = null
+  /** An alarm has begun a session in this incarnation, or tried to. */
+  #began = false
+  /** The session got something done. */
+  #progressed = false
   #sessions = 0
   /** Somebody asked for a session while the last one was ending. */
   #again = false
@@ -70,8 +79,9 @@ export class Replicator extends DurableObject<Environment> implements Replicator
       begin: () => this.#begin(),
       waitingFor: () => this.#session?.waitingFor ?? null,
     })
-    // The alarm that stands behind a session which died is the guard's, which is far away.
-    if (this.#core.state.get('running')) void ctx.storage.setAlarm(Date.now())
+    // The alarm that stands after a session which died is the guard's, which is far away.
+    const died = this.#core.state.get('running')
+    if (died?.alive) void ctx.storage.setAlarm(Math.max(Date.now(), died.until))
   }
 
   async attach(request: Versioned & { relay: string }): Promise<void> {
@@ -118,8 +128,11 @@ export class Replicator extends DurableObject<Environment> implements Replicator
   async wake(request: Versioned): Promise<void> {
     checkVersion(request)
     if (this.#session !== null) return
-    // The alarm that stands behind a crash is the guard's, which is far away.
-    if (this.#core.state.get('running') || (await this.ctx.storage.getAlarm()) === null) await this.ctx.storage.setAlarm(Date.now())
+    // The alarm that stands after a session which died may be the guard's, which is far away.
+    const died = this.#core.state.get('running')
+    const alarm = await this.ctx.storage.getAlarm()
+    const due = died?.alive && !this.#began ? Math.max(Date.now(), died.until) : null
+    if (alarm === null || (due !== null && alarm > due)) await this.ctx.storage.setAlarm(due ?? Date.now())
   }
 
   async deploy(request: DeployRequest): Promise<DeployAnswer> {
@@ -167,7 +180,7 @@ export class Replicator extends DurableObject<Environment> implements Replicator
     const walEnd = this.#session?.walEnd ?? null
     const copying = tables.copying
     const { committed, plan } = state.get('commit')
-    const failing = state.get('failing')
+    const failing = state.get('failing') ?? this.#crashed()
     const alarm = this.#session ? null : await this.ctx.storage.getAlarm()
     return {
       tenant: this.#tenant,
@@ -211,24 +224,53 @@ export class Replicator extends DurableObject<Environment> implements Replicator
    * so that whatever happens another one follows.
    */
   override async alarm(): Promise<void> {
+    const before = this.#core.state.get('running')
+    if (!this.#began && before?.alive && Date.now() < before.until) {
+      await this.ctx.storage.setAlarm(before.until)
+      return
+    }
     await this.ctx.storage.setAlarm(Date.now() + GUARD_MS)
     if (this.#session) return
     // Those that nobody follows any more say so, and are forgotten.
     this.#core.watchers.publishAll()
-    const { state, diagnostics } = this.#core
-    if (state.get('running')) {
-      diagnostics.add({ code: 'ROCKPOOL_RESTARTED', reason: 'a deploy, an eviction or a fault ended it in the middle of a session' })
-    } else state.set('running', true)
+    if (!this.#began && before?.alive) this.#core.diagnostics.add({ code: 'ROCKPOOL_RESTARTED', reason: ENDED })
+    this.#attempt(before)
     let next: number
+    let faulty = false
     this.#again = false
     try {
       next = await this.#run()
     } catch (error) {
-      next = this.#failed(known(error))
+      const failure = known(error)
+      faulty = failure.code === 'ROCKPOOL_INTERNAL'
+      next = this.#failed(failure)
     } finally {
-      this.#ended()
+      this.#ended(faulty)
     }
     await this.ctx.storage.setAlarm(Date.now() + next)
+  }
+
+  /** What a session leaves that is killed; stored before it begins. */
+  #attempt(before: Start | null): void {
+    const { state, tables, resetReason } = this.#core
+    const { position, partial } = state.get('decode')
+    const stream = JSON.stringify([position?.lsn, partial?.lsn, partial?.changes])
+    const reason = this.#began ? (before?.reason ?? null) : before?.alive ? (resetReason ?? ENDED) : null
+    const attempt = nextAttempt(before, { stream, copy: tables.place, now: Date.now(), reason })
+    this.#began = true
+    this.#progressed = false
+    state.set('running', attempt)
+  }
+
+  /** The replicator was ended in sessions again and again, or just now, and nothing was done since then. */
+  #crashed(): State['failing'] {
+    const running = this.#core.state.get('running')
+    if (running === null) return null
+    const dead = running.alive && !this.#began
+    const failures = dead ? running.starts : running.starts - 1
+    if (failures === 0 || (!dead && this.#progressed)) return null
+    const message = (dead ? this.#core.resetReason : running.reason) ?? ENDED
+    return { failures, code: 'ROCKPOOL_INTERNAL', message: `the replicator was ended in the middle of a session: ${message}` }
   }
 
   /** One session; answers after how long the next one follows. A session that does not even end is given up: the next one finds the alarm free. */
@@ -242,6 +284,8 @@ export class Replicator extends DurableObject<Environment> implements Replicator
     const { state } = this.#core
     await pause('replicator.alarm')
     if (attempt.expired) throw new Error('the alarm was given up')
+    // What kills is among what had been taken in by then.
+    this.#core.care.begin(state.get('running')?.care ?? 0, CAREFUL_SLICES * settings.sliceChanges)
     const session = new Session(this.#core, settings, {
       live: () => this.#core.live,
       progress: () => this.#progress(),
@@ -257,17 +301,20 @@ export class Replicator extends DurableObject<Environment> implements Replicator
     return idleWaitMs(polls, settings, session.slotTimeoutMs)
   }
 
-  #ended(): void {
+  /** `faulty`: by an error of ours, which may be one of the change that is next. */
+  #ended(faulty: boolean): void {
     const { state, diagnostics } = this.#core
     this.#peakHeld = Math.max(this.#peakHeld, this.#session?.peakHeld ?? 0)
     this.#refusedTables = this.#session?.refusedTables ?? []
     this.#session?.abandon()
     this.#session = null
-    state.set('running', false)
+    const running = state.get('running')
+    state.set('running', faulty && running ? { ...running, alive: false } : null)
     diagnostics.flush()
   }
 
   #progress(): void {
+    this.#progressed = true
     if (this.#core.state.get('failing') !== null) this.#core.state.set('failing', null)
   }
 
@@ -288,7 +335,8 @@ export class Replicator extends DurableObject<Environment> implements Replicator
       return
     }
     const { state } = this.#core
-    if (state.get('failing') !== null && !state.get('running')) return
+    // The alarm stands that the back-off has set.
+    if (state.get('failing') !== null || state.get('running') !== null) return
     const alarm = await this.ctx.storage.getAlarm()
     if (alarm === null || alarm > Date.now()) await this.ctx.storage.setAlarm(Date.now())
   }
@@ -298,7 +346,12 @@ export class Replicator extends DurableObject<Environment> implements Replicator
     if (this.#session) {
       this.#session.end()
       this.#again = true
-    } else await this.ctx.storage.setAlarm(Date.now())
+    } else {
+      const { state } = this.#core
+      const died = state.get('running')
+      if (died) state.set('running', { ...died, until: 0 })
+      await this.ctx.storage.setAlarm(Date.now())
+    }
   }
 
   async #emit(content: string): Promise<void> {
@@ -362,7 +415,7 @@ export class Replicator extends DurableObject<Environment> implements Replicator
 
   #state(copying: boolean): ReplicatorState {
     const { state, live } = this.#core
-    const code = state.get('failing')?.code
+    const code = (state.get('failing') ?? this.#crashed())?.code
     if (code === 'ROCKPOOL_SETTINGS' || code === 'ROCKPOOL_SYNC_CONFIG' || code === 'ROCKPOOL_SOURCE_SETTINGS') return 'refused'
     if (code !== undefined) return 'retrying'
     if (state.get('source') === null) return 'starting'

@@ -19,7 +19,7 @@ import type { Batch, BatchTable } from './batch.ts'
 import { countCopies } from './copies.ts'
 import { ROWS_AHEAD } from './changed-row.ts'
 import { keptImage } from './image.ts'
-import { SLICE_LENGTH, type Intake, type SourceTable } from './intake.ts'
+import { SLICE_LENGTH, type CareOf, type Intake, type SourceTable } from './intake.ts'
 import type { CopyState } from './tables.ts'
 import type { FoundRow } from './verification/source-check.ts'
 
@@ -48,6 +48,8 @@ export interface ReaderSources {
   over(): boolean
   /** What was read of a copy is not put into the batch, but compared with it: the row, or null when it is gone. */
   compare?(batch: Batch, table: SourceTable, key: string, found: FoundRow | null): void
+  /** As for what comes by the stream. */
+  care?: CareOf
   chunk?: ChunkSize
   barrier?: typeof waitForEarlier
 }
@@ -307,18 +309,32 @@ export class Reader {
     rows: readonly [key: string, what: T][],
     take: (batch: Batch, key: string, what: T, settle: Intake['settle']) => void,
   ): Generator<undefined, void> {
-    const { intake } = this.#sources
+    const { intake, compare, care } = this.#sources
+    const notes = (key: string) => !compare && (care?.care.notes(table, key) ?? false)
     for (let at = 0; at < rows.length;) {
-      if (at > 0) yield
+      if (at > 0 || care?.care.waits) yield
+      const [first] = rows[at] ?? ['']
+      const taking = care && notes(first) ? yield* care.care.about(table, first) : 'take'
       intake.between((batch, settle) => {
+        if (taking !== 'take') {
+          at++
+          if (taking === 'skip') batch.remove(table, first)
+          settle(table, first, false)
+          care?.skipped(table, first, taking === 'leave')
+          return
+        }
         for (let loaded = at; at < rows.length && batch.changes < intake.sliceChanges && batch.length < SLICE_LENGTH;) {
           if (at === loaded) {
-            loaded += ROWS_AHEAD
+            loaded += Math.min(ROWS_AHEAD, intake.sliceChanges)
             const keys = rows.slice(at, loaded).map(([key]) => key)
             batch.load(table, keys)
           }
           const next = rows[at++]
-          if (next) take(batch, ...next, settle)
+          if (!next) return
+          fault('change.apply', { at: `${table.name} ${next[0]}` })
+          take(batch, ...next, settle)
+          // A change that was noted is the only one in its batch, and so is one that is yet to be noted.
+          if (care?.care.trying || notes(rows[at]?.[0] ?? '')) return
         }
       })
     }

@@ -368,6 +368,7 @@ export class Session {
       room: () => core.room,
       hasIncomplete: () => core.tables.hasIncomplete,
       unexpected: () => this.#unexpected(),
+      care: core.careOf(false),
     })
   }
 

@@ -14,7 +14,7 @@ const append = (id: number) => new Map([[1, { first: id, last: id, count: 1, che
 /** What an object that starts now finds. */
 function decodeOf(db: Database): Decode {
   const state = new StateStore(db)
-  const stored = new Outbox(db, state.get('commit').batch).decode()
+  const stored = new Outbox(db, state.get('commit').batch).newest()?.decode
   if (stored) state.found(stored)
   return state.get('decode')
 }
@@ -61,7 +61,8 @@ test('storage of before the decode state was kept with the outbox and the commit
   migrate(db, MIGRATIONS)
   expect(decodeOf(db)).toEqual(position(7))
   expect(new StateStore(db).get('commit')).toEqual({ committed: 6, plan: 'p', named: null, batch: 0 })
-  expect(new Outbox(db, 0).recover()).toMatchObject([{ id: 3, last: 7, plan: 'p' }])
+  expect(new Outbox(db, 0).open).toEqual({ first: 3, last: 3 })
+  expect(new Outbox(db, 0).read(3)).toMatchObject({ id: 3, last: 7, plan: 'p' })
 })
 
 test('no statement of the way of a change scans a table', () => {

@@ -1,4 +1,6 @@
 import type { MarkerKey } from './marks.ts'
+import { attemptOf, type Attempt } from './attempts.ts'
+import type { Suspect } from './care.ts'
 import type { OwedWrite } from './write-checkpoints.ts'
 import type { ErrorCode } from '../../protocol/errors.ts'
 import type { SlotStatus } from '../../protocol/messages.ts'
@@ -115,8 +117,10 @@ export interface State {
   issued: number
   /** Polls that found nothing, one after the other. */
   idlePolls: number
-  /** True while a session runs, and after one that ended by a crash. */
-  running: boolean
+  /** The session that runs, or the last one when it ended by a crash or an error of ours. */
+  running: Attempt | null
+  /** Changes that have killed the replicator, or may. */
+  suspects: Suspect[]
 }
 
 const INITIAL: State = {
@@ -137,7 +141,8 @@ const INITIAL: State = {
   markerKey: null,
   issued: 0,
   idlePolls: 0,
-  running: false,
+  running: null,
+  suspects: [],
 }
 
 /** A commit as it is stored. What came later is absent in older ones. */
@@ -176,7 +181,8 @@ export class StateStore {
       markerKey: read('markerKey'),
       issued: read('issued'),
       idlePolls: read('idlePolls'),
-      running: read('running'),
+      running: attemptOf(read('running')),
+      suspects: read('suspects'),
     }
     const { n = 0, ...decode }: Decode & { n?: number } = this.#values.decode
     this.#n = n

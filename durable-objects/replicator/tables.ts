@@ -143,6 +143,21 @@ export class Tables {
     }
   }
 
+  /** A table is compared from the beginning. */
+  compare({ number }: BatchTable): void {
+    for (const table of this.#known.values()) {
+      if (table.number !== number) continue
+      table.copy = again(table.copy, true)
+      this.#save(table)
+    }
+  }
+
+  /** How far the first table is that is not done; empty when all are. */
+  get place(): string {
+    for (const { number, copy } of this.#known.values()) if (copy.state !== 'done') return JSON.stringify([number, copy])
+    return ''
+  }
+
   /** Names under which the sync config may read the rows of a table; null for one that is not known. */
   namesOf(number: number): readonly TableName[] | null {
     const table = [...this.#known.values(), ...this.#retired].find((each) => each.number === number)

@@ -63,7 +63,8 @@ export class SimReplicator {
     this.#outbox = new Outbox(this.#db, this.#stored.batch)
     this.#pipeline = this.#newPipeline()
     this.#watchers = this.#newWatchers()
-    for (const batch of this.#outbox.recover()) this.#pipeline.dispatch(batch)
+    const newest = this.#outbox.newest()
+    if (newest) this.#pipeline.recover(this.#stored.batch, newest, newest.answered)
     this.#commit()
     for (const relay of this.#relays.keys()) this.#keepOpen(relay)
     this.#watchers.publishAll()
@@ -93,11 +94,18 @@ export class SimReplicator {
   }
 
   #newPipeline(): Pipeline {
+    const { sim } = this.#world
     const inc = this.#inc
-    return new Pipeline({
-      name: (bucket) => this.#buckets.name(bucket),
-      send: (append) => void this.#append(append, inc),
-    })
+    // Small ones come to everything that large transactions come to.
+    const limits = sim.chance(0.5) ? { told: 2, appends: 2, length: 1_000_000 } : undefined
+    return new Pipeline(
+      {
+        name: (bucket) => this.#buckets.name(bucket),
+        read: (id) => this.#outbox.read(id),
+        send: (append) => void this.#append(append, inc),
+      },
+      limits,
+    )
   }
 
   #newWatchers(): Watchers {
@@ -186,7 +194,7 @@ export class SimReplicator {
       // What is stored of the source is in `#stored` here.
       const decode = { n: 0, counter: batch.counter, position: null, partial: null }
       return batch.appends.size > 0 || commits
-        ? this.#outbox.add({ last: batch.counter, final, plan, decode, appends: batch.appends })
+        ? this.#outbox.add({ last: batch.counter, final, plan, decode, appends: batch.appends, answered: this.#pipeline.answeredUpTo })
         : null
     })
     const sliced = final ? false : this.#stored.sliced || stored !== null
@@ -206,14 +214,14 @@ export class SimReplicator {
     this.#stored.committed = commit.checkpoint
     this.#stored.batch = commit.upTo
     this.#stored.committedPlan = commit.plan
-    this.#stored.notice = { previous: commit.previous, parts }
+    this.#stored.notice = commit.buckets && { previous: commit.previous, parts }
     this.#outbox.drop(commit.upTo)
     // They leave once the commit is durable; a crash before that loses them.
     const inc = this.#inc
     this.#world.sim.post(this.#leaving, () => {
       if (this.#inc !== inc) return
       for (const { end } of this.#sockets.values()) for (const part of parts) end.send(part)
-      if (switched) this.#watchers.publishAll()
+      if (switched || commit.buckets === null) this.#watchers.publishAll()
       else this.#watchers.committed(commit.buckets.map(([bucket]) => bucket))
     })
   }

@@ -13,7 +13,7 @@ const of =
   (rule: string, ...edits: Edit[]): Rule => ({ rule, mutations: [{ file, edits }] })
 
 const pipeline = of('durable-objects/replicator/pipeline.ts')
-const outbox = of('durable-objects/replicator/outbox.ts')
+const slots = of('durable-objects/replicator/outbox-slots.ts')
 const watchers = of('durable-objects/replicator/watchers.ts')
 const log = of('durable-objects/bucket/log.ts')
 const compaction = of('durable-objects/bucket/compaction.ts')
@@ -31,21 +31,24 @@ const NEWEST = 'Number.MAX_SAFE_INTEGER'
 
 export const RULES: Rule[] = [
   // The replicator.
-  pipeline('a batch is committed when all of its buckets have answered', ['if (!flight || !complete(flight)) break', 'if (!flight) break']),
+  pipeline('a batch is committed when all of its buckets have answered', ['group.final && group.open === 0', 'group.final']),
   pipeline('appends to one bucket go one after the other', [
     'if (queue) queue.push({ append, flight })',
     'if (queue) { queue.push({ append, flight }); this.#sources.send(append, batch) }',
   ]),
-  pipeline('slices are committed with the last one', ['if (flight.batch.final) end = i + 1', 'end = i + 1']),
+  pipeline('slices are committed with the last one', ['group.final && group.open === 0', 'group.open === 0']),
   replicatorWiring('a slice is not stored as the whole transaction', [
     'counter: batch.counter, txn, part, plan, sliced })',
     'counter: batch.counter, txn: final ? txn : txn + 1, part: final ? part : 0, plan, sliced })',
   ]),
   replicatorWiring('what is in the outbox is sent again after a crash', [
-    'for (const batch of this.#outbox.recover()) this.#pipeline.dispatch(batch)',
-    'for (const batch of this.#outbox.recover()) this.#outbox.drop(batch.id)',
+    'if (newest) this.#pipeline.recover(this.#stored.batch, newest, newest.answered)',
+    'if (newest) this.#outbox.drop(newest.id)',
   ]),
-  outbox('what is not committed is not written over', ['if (!this.#used.has(slot)) return slot', 'return slot']),
+  slots('what is not committed is not written over', ['while (this.#used[this.#lowest]) this.#lowest++', '']),
+  pipeline('batches that wait in storage are sent in their order', ['this.#loaded === batch.id - 1 && ', '']),
+  pipeline('what a crash has forgotten of a transaction is a gap', ['{ ...newGroup(), told: null }', 'newGroup()']),
+  pipeline('what is too much for a notice is a gap', ['group.told = null', 'group.told.clear()']),
   replicatorWiring('a switch of plans takes an op id', ['batch.counter++', '']),
   replicatorWiring('the relays are stored', ['for (const relay of this.#relays.keys()) this.#keepOpen(relay)', 'this.#relays.clear()']),
   replicatorWiring('a refusal that comes late does not undo a newer attach', [
