@@ -1,9 +1,8 @@
 import { describe, expect, test } from 'vitest'
-import { MESSAGE_VERSION } from '../../protocol/messages.ts'
 import { testDatabase } from '../test-database.ts'
 import { migrate } from '../database.ts'
 import type { Append } from './batch.ts'
-import { noticeFrames } from './notice.ts'
+import { gapFrame, noticeFrames } from './notice.ts'
 import { Outbox, type StoredAppend, type StoredBatch } from './outbox.ts'
 import { Pipeline, TOLD_BUCKETS } from './pipeline.ts'
 import { MIGRATIONS } from './storage.ts'
@@ -145,7 +144,7 @@ describe('a large transaction', () => {
     for (let each = sent.shift(); each; each = sent.shift()) pipeline.answered(each.bucket, state(each.last))
     const commit = pipeline.commit(5)
     expect(commit).toEqual({ checkpoint: 27, previous: 5, plan: 'p', buckets: null, upTo: 9 })
-    expect(commit && noticeFrames(commit)).toEqual([JSON.stringify({ v: MESSAGE_VERSION, type: 'gap', checkpoint: 27, plan: 'p' })])
+    expect(commit && noticeFrames(commit)).toEqual([gapFrame(27, 'p')])
   })
 
   test(`that touches more than ${TOLD_BUCKETS} buckets is told as a gap, and so are commits that become as many together`, () => {
