@@ -2,6 +2,7 @@ import { compileConfig } from './compile.ts'
 import { ReadyPlan } from './load/plan.ts'
 import type { CompileLimits, CompileResult, LoadedPlan, Plan, RequestLimits } from './types.ts'
 
+export { EvaluationFailure } from './expressions/values.ts'
 export type * from './types.ts'
 export { parsePlan, planHash } from './plan/hash.ts'
 export { bindPlan, means, partsOf, type PlanPart } from './plan/bind.ts'

@@ -1,9 +1,13 @@
 import { describe, expect, test } from 'vitest'
 import { subtractChecksums } from '../../protocol/checksum.ts'
 import type { WireOp } from '../../protocol/ops.ts'
+import { EvaluationFailure } from '../../sync-config/index.ts'
 import type { BucketRow } from '../../sync-config/types.ts'
+import { migrate } from '../database.ts'
+import { testDatabase } from '../test-database.ts'
 import { Batch, type BatchSources, type BatchTable } from './batch.ts'
-import type { RowState } from './row-state.ts'
+import { RowStates, type RowState } from './row-state.ts'
+import { MIGRATIONS } from './storage.ts'
 
 const table: BatchTable = { number: 1, schema: 'public', name: 't' }
 
@@ -44,6 +48,64 @@ const opsOf = (batch: Batch): [number, string, string][] =>
     .map(([bucket, op]) => [bucket, op.op, op.op_id])
 
 describe('a batch', () => {
+  test('a row that cannot be evaluated is told and removed from its buckets, and the next one is taken in', () => {
+    const stored = new Map<string, RowState>()
+    const skipped: string[] = []
+    const usual = sources(stored, skipped)
+    const first = new Batch(0, usual)
+    for (const id of ['1', '2']) first.upsert(table, `["${id}"]`, { id, in: 'a,b' }, null)
+    keep(first, stored)
+    const evaluate: BatchSources['evaluate'] = (of, row) => {
+      if (row.bad === 1) throw new EvaluationFailure('it is too much')
+      if (row.bad === 2) throw new Error('a fault of ours')
+      return usual.evaluate(of, row)
+    }
+    const second = new Batch(first.counter, { ...usual, evaluate })
+    second.upsert(table, '["1"]', { id: '1', in: 'a,b', bad: 1 }, null)
+    second.upsert(table, '["2"]', { id: '2', in: 'a,b', n: 7 }, null)
+    expect(opsOf(second).map(([bucket, op]) => [bucket, op])).toEqual([
+      [1, 'REMOVE'],
+      [2, 'REMOVE'],
+      [1, 'PUT'],
+      [2, 'PUT'],
+    ])
+    expect(skipped).toEqual(['["1"] public.t: it is too much'])
+    expect(() => second.upsert(table, '["1"]', { id: '1', in: 'a', bad: 2 }, null)).toThrow('a fault of ours')
+  })
+
+  test('what is stored of a row fits into a row of SQLite: many long ids are too much, and an image beside them is left out', () => {
+    const skipped: string[] = []
+    const usual = sources(new Map(), skipped)
+    const batch = new Batch(0, {
+      ...usual,
+      evaluate: (of, row) => {
+        const { rows } = usual.evaluate(of, row)
+        return {
+          rows: rows.map((each) => ({ ...each, objectId: `${each.bucket}${'ü'.repeat(Number(row.long))}`, data: '{}' })),
+          errors: [],
+        }
+      },
+    })
+    const many = Array.from({ length: 1_000 }, (_, i) => `b${i}`).join()
+    const image = { text: 'x'.repeat(1_700_000) }
+    const rows = { few: 100, some: 450, much: 700 }
+    for (const [key, long] of Object.entries(rows)) batch.upsert(table, `["${key}"]`, { in: many, long }, image)
+    const state = (key: string) => batch.state(table, `["${key}"]`)
+    expect(Object.keys(rows).map((key) => [state(key)?.outputs.length, state(key)?.image === null])).toEqual([
+      [1_000, false],
+      [1_000, true],
+      [0, false],
+    ])
+    expect(skipped).toEqual(['["much"] what is kept of it in 1000 buckets is larger than 1000000 bytes of JSON'])
+    const db = testDatabase()
+    migrate(db, MIGRATIONS)
+    new RowStates(db).put(batch.rows.values())
+    const [sizes] = db.all('SELECT max(octet_length(outputs) + coalesce(octet_length(image), 0)) AS bytes, count(*) AS n FROM rows')
+    expect(sizes?.n).toBe(3)
+    expect(Number(sizes?.bytes)).toBeGreaterThan(1_000_000)
+    expect(Number(sizes?.bytes)).toBeLessThan(2_000_000)
+  })
+
   test('I1: what a change emits is the difference to what the row had put into the buckets, with increasing ids', () => {
     const stored = new Map<string, RowState>()
     const s = sources(stored)

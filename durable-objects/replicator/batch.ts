@@ -2,10 +2,11 @@ import { addChecksums } from '../../protocol/checksum.ts'
 import { hash64 } from '../../protocol/hash.ts'
 import { putChecksum, removeChecksum } from '../../protocol/op-checksum.ts'
 import { opText, quote, type OpId, type RowOp } from '../../protocol/ops.ts'
+import { EvaluationFailure } from '../../sync-config/index.ts'
 import type { EvaluatedRow, TableName } from '../../sync-config/types.ts'
 import type { SourceRow } from '../../protocol/values.ts'
 import { customCheckpoint } from './custom-checkpoints.ts'
-import type { Output, RowImage, RowState } from './row-state.ts'
+import { imageFits, MAX_OUTPUTS_BYTES, outputsFit, type Output, type RowImage, type RowState } from './row-state.ts'
 
 /** The ops of one bucket in one batch, in order. */
 export interface Append {
@@ -78,11 +79,14 @@ export class Batch {
     this.#loaded.set(table.number, { keys: new Set(keys), states: this.#sources.states(table, keys) })
   }
 
-  /** The row is now `row`. `image`: what may be missing from its next change. `copies`: how many equal ones there are. */
+  /**
+   * The row is now `row`. `image`: what may be missing from its next change. `copies`: how many equal ones there are. An output that cannot be made is told,
+   * and what the row had put there is removed: nothing old is served as if it were the row of now. When none can be made the row is in no bucket.
+   */
   upsert(table: BatchTable, key: string, row: SourceRow, image: RowImage | null, copies = 1): void {
     this.changes++
     const before = this.state(table, key)
-    const evaluated = this.#sources.evaluate(table, row)
+    const evaluated = this.#evaluate(table, row)
     for (const error of evaluated.errors) this.#sources.skipped(table, key, `${error.where}: ${error.message}`)
     for (const event of evaluated.events ?? []) {
       const custom = customCheckpoint(event)
@@ -100,15 +104,30 @@ export class Batch {
       wanted.push({ bucket, type: out.objectType, id: out.objectId, hash: hash64(out.data) })
       texts.push(out.data)
     }
+    const state: RowState = { outputs: wanted, image }
+    if (!outputsFit(state, table, key)) {
+      this.#sources.skipped(table, key, `what is kept of it in ${wanted.length} buckets is larger than ${MAX_OUTPUTS_BYTES} bytes of JSON`)
+      wanted.length = 0
+    }
+    if (!imageFits(state, table, key)) state.image = null
     const subkey = subkeyOf(table, key)
     const had = before?.outputs ?? []
     const wantedLike = finder(wanted)
     for (const output of had) if (!wantedLike(output)) this.#remove(output, subkey)
     const hadLike = finder(had)
     for (const [i, output] of wanted.entries()) if (hadLike(output)?.hash !== output.hash) this.#put(output, subkey, texts[i] ?? '')
-    const state: RowState = { outputs: wanted, image }
     if (copies !== 1) state.copies = copies
     if (!sameState(before, state)) this.#keep(table, key, state)
+  }
+
+  /** A row that cannot be evaluated is no reason to stop. */
+  #evaluate(table: BatchTable, row: SourceRow): EvaluatedRow {
+    try {
+      return this.#sources.evaluate(table, row)
+    } catch (error) {
+      if (!(error instanceof EvaluationFailure)) throw error
+      return { rows: [], errors: [{ where: `${table.schema}.${table.name}`, message: error.message }] }
+    }
   }
 
   /**

@@ -42,6 +42,36 @@ function encodeOutputs({ outputs, copies = 1 }: RowState, usualType: string, usu
   return `[${list}]`
 }
 
+/** Bytes of what is stored of a row's outputs. A value, and a row of SQLite, takes 2 MB. */
+export const MAX_OUTPUTS_BYTES = 1_000_000
+/** Bytes of all that is stored of a row, without its key. */
+const MAX_STATE_BYTES = 1_950_000
+/** What is stored of an output beside its type and id, at most. */
+const OUTPUT_LENGTH = 80
+
+/** Whether the outputs of a row can be stored. */
+export function outputsFit(state: RowState, table: { name: string }, key: string): boolean {
+  return outputsBytes(state, table, key, MAX_OUTPUTS_BYTES) <= MAX_OUTPUTS_BYTES
+}
+
+/** Whether the image of a row can be stored beside its outputs. What is left out is read again when a change lacks it. */
+export function imageFits(state: RowState, table: { name: string }, key: string): boolean {
+  if (state.image === null) return true
+  let units = 0
+  for (const name in state.image) units += name.length + (state.image[name]?.length ?? 0)
+  // A unit is up to six bytes of JSON.
+  if (6 * units + OUTPUT_LENGTH * state.outputs.length < MAX_STATE_BYTES - MAX_OUTPUTS_BYTES) return true
+  return Buffer.byteLength(JSON.stringify(state.image)) + outputsBytes(state, table, key, 0) <= MAX_STATE_BYTES
+}
+
+/** Exact above `enough`; below it may be more than they take. */
+function outputsBytes(state: RowState, { name }: { name: string }, key: string, enough: number): number {
+  let units = 0
+  for (const { type, id } of state.outputs) units += type.length + id.length
+  const most = OUTPUT_LENGTH * state.outputs.length + 6 * units
+  return most <= enough ? most : Buffer.byteLength(encodeOutputs(state, name, singleKey(key)))
+}
+
 function decodeOutputs(text: string, usualType: string, usualId: string | null): Pick<RowState, 'outputs' | 'copies'> {
   const stored = JSON.parse(text) as (number | StoredOutput)[]
   const copies = typeof stored[0] === 'number' ? stored[0] : 1
