@@ -25,7 +25,6 @@ const emit = of('workers/sync/emit.ts')
 const stream = of('workers/sync/stream.ts')
 // What the objects wire, the simulation wires.
 const replicatorWiring = of('test/simulation/replicator.ts')
-const relayWiring = of('test/simulation/relay.ts')
 
 const NEWEST = 'Number.MAX_SAFE_INTEGER'
 
