@@ -1,13 +1,16 @@
 import { hash64 } from './hash.ts'
+import { hashWords } from './strong-hash.ts'
 
 // What a bucket holds, as sums that do not depend on order: the replicator and the bucket come to them on different ways, and compare.
 
 /** Sums over some rows of a bucket. */
 export interface RowsSum {
   rows: number
-  /** Of the two halves of each row's hash, modulo 2^32. */
+  /** Of the four words of each row's hash, modulo 2^32. `c` and `d` are 0 in sums without a key. */
   a: number
   b: number
+  c: number
+  d: number
 }
 
 /** The rows whose hash lies in one part of `parts`. 0 of 1 is all. */
@@ -19,27 +22,54 @@ export interface Part {
 /** A row of a bucket, as its ops tell it apart. */
 export const rowKey = (objectType: string, objectId: string, subkey: string): string => JSON.stringify([objectType, objectId, subkey])
 
-/** What a row and its content (`hash64` of the data text) add to a sum. */
-export function addRow(sum: RowsSum, key: string, hash: string, sign: 1 | -1): void {
-  const text = hash64(`${key} ${hash}`)
-  sum.rows += sign
-  sum.a = (sum.a + sign * Number.parseInt(text.slice(0, 8), 16)) >>> 0
-  sum.b = (sum.b + sign * Number.parseInt(text.slice(8), 16)) >>> 0
-}
+export const noRows = (): RowsSum => ({ rows: 0, a: 0, b: 0, c: 0, d: 0 })
 
-export const noRows = (): RowsSum => ({ rows: 0, a: 0, b: 0 })
+export const equalSums = (x: RowsSum, y: RowsSum): boolean => x.rows === y.rows && x.a === y.a && x.b === y.b && x.c === y.c && x.d === y.d
 
-export const equalSums = (x: RowsSum, y: RowsSum): boolean => x.rows === y.rows && x.a === y.a && x.b === y.b
-
-/** In which of `split` further parts a row of the part is; null when it is in another part. */
-export function subpartOf(key: string, { part, parts }: Part, split: number): number | null {
-  if (parts === 1 && split === 1) return 0
-  const hash = Number.parseInt(hash64(key).slice(0, 8), 16)
-  return hash % parts === part ? Math.floor(hash / parts) % split : null
-}
+export const addSums = (x: RowsSum, y: RowsSum): RowsSum => ({
+  ...{ rows: x.rows + y.rows, a: (x.a + y.a) >>> 0, b: (x.b + y.b) >>> 0 },
+  ...{ c: (x.c + y.c) >>> 0, d: (x.d + y.d) >>> 0 },
+})
 
 /** The part of a part that `subpartOf` numbers so. */
 export const subpart = ({ part, parts }: Part, split: number, sub: number): Part => ({ part: part + parts * sub, parts: parts * split })
 
-/** A second, independent division, for one that must not remember all rows at a time. */
-export const passOf = (key: string, passes: number): number => (passes === 1 ? 0 : Number.parseInt(hash64(key).slice(8), 16) % passes)
+/**
+ * The hashes of one comparison. Its key is drawn for it alone: nobody can choose rows whose sums are equal, or that all come into one part. Without a key, as a
+ * replicator of message version 1 asks: 64 bits of `hash64`.
+ */
+export class Digester {
+  readonly #key: string | undefined
+
+  constructor(key: string | undefined) {
+    this.#key = key
+  }
+
+  /** What a row and the hash of its data text add to a sum. */
+  addRow(sum: RowsSum, key: string, hash: string, sign: 1 | -1): void {
+    const [a, b, c, d] = this.#words('row', `${key} ${hash}`)
+    sum.rows += sign
+    sum.a = (sum.a + sign * a) >>> 0
+    sum.b = (sum.b + sign * b) >>> 0
+    sum.c = (sum.c + sign * c) >>> 0
+    sum.d = (sum.d + sign * d) >>> 0
+  }
+
+  /** In which of `split` further parts a row of the part is; null when it is in another part. */
+  subpartOf(key: string, { part, parts }: Part, split: number): number | null {
+    if (parts === 1 && split === 1) return 0
+    const [hash] = this.#words('part', key)
+    return hash % parts === part ? Math.floor(hash / parts) % split : null
+  }
+
+  /** A second, independent division, for one that must not remember all rows at a time. */
+  passOf(key: string, passes: number): number {
+    return passes === 1 ? 0 : this.#words('part', key)[1] % passes
+  }
+
+  #words(use: 'row' | 'part', text: string): readonly [number, number, number, number] {
+    if (this.#key !== undefined) return hashWords(`${this.#key} ${use} ${text}`)
+    const hash = hash64(text)
+    return [Number.parseInt(hash.slice(0, 8), 16), Number.parseInt(hash.slice(8), 16), 0, 0]
+  }
+}

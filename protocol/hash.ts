@@ -1,5 +1,6 @@
 /**
- * A deterministic 64-bit hash of a text as 16 hexadecimal digits: names buckets in notices, makes subkeys. Not cryptographic.
+ * A deterministic 64-bit hash of a text as 16 hexadecimal digits. Not cryptographic: another text with the same hash is found in a second, so it decides nothing about
+ * access or content. It is here for what older versions stored and say.
  * Two 32-bit lanes in the manner of cyrb53 with the finalizer of MurmurHash3; plain 32-bit arithmetic, so the same everywhere.
  */
 export function hash64(text: string): string {

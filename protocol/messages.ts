@@ -55,6 +55,8 @@ export interface DigestRequest extends Versioned, Part {
   list: boolean
   /** From 0: one pass remembers only so many rows at a time. */
   pass: number
+  /** See `Digester`. Absent: a replicator of version 1 asks, and hashes of contents are those of `hash64`. */
+  key?: string
 }
 
 export type DigestAnswer =
@@ -63,8 +65,10 @@ export type DigestAnswer =
       kind: 'digest'
       /** Of this pass; the sums of all passes add up. */
       sums: RowsSum[]
-      /** Keys of rows (see `rowKey`) with the hash of their data; empty unless `list`. */
-      rows: { key: string; hash: string }[]
+      /** Keys of rows (see `rowKey`) with the hash of their data, and the weak one by which older row state knows some; empty unless `list`. */
+      rows: { key: string; hash: string; weak?: string }[]
+      /** That the key of the request was used. A bucket of version 1 does not know it. */
+      keyed?: boolean
       passes: number
       /** What the bucket announces at the checkpoint, and what its ops add up to. */
       announced: BucketState

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { subkeyOf } from '../durable-objects/replicator/batch.ts'
 import { parseLsn } from '../postgres/lsn.ts'
-import { hash64 } from '../protocol/hash.ts'
+import { strongHash } from '../protocol/strong-hash.ts'
 import type { Difference, DifferenceCode, VerifyAnswer } from '../protocol/verification.ts'
 import { runScript } from './command.ts'
 import { bucketNumber, damageOp, damageRow, damageTotals, lostOp, strayOp } from './damage.ts'
@@ -185,11 +185,11 @@ async function damageAll(): Promise<{ told: Told[]; mended: Told[] }> {
     data = dataOf(changedData(text))
     return changedData(text)
   })
-  damageRow(path, 'large', keyOf('v1'), (outputs) => outputs.map(([bucket]) => [bucket, hash64(data)]))
+  damageRow(path, 'large', keyOf('v1'), (outputs) => outputs.map(([bucket]) => [bucket, strongHash(data)]))
   tell('row-stale', 'large', keyOf('v1'), large)
   const extra = '{"id":"gone","n":1,"body":null}'
   await strayOp(path, large, 'x1', { op: 'PUT', objectType: 'large', objectId: 'gone', subkey: subkey('large', 'gone'), data: extra })
-  damageRow(path, 'large', keyOf('gone'), () => [[bucketNumber(path, large), hash64(extra)]])
+  damageRow(path, 'large', keyOf('gone'), () => [[bucketNumber(path, large), strongHash(extra)]])
   tell('row-extra', 'large', keyOf('gone'), large)
 
   // Row state is right, and the bucket is not.
@@ -212,7 +212,7 @@ async function damageAll(): Promise<{ told: Told[]; mended: Told[] }> {
   // The bucket is right, and row state is not: it differs from both.
   damageRow(path, 'large', keyOf('v5'), () => null)
   tell('row-missing', 'large', keyOf('v5'), large)
-  damageRow(path, 'large', keyOf('v6'), (outputs) => outputs.map(([bucket]) => [bucket, '0000000000000000']))
+  damageRow(path, 'large', keyOf('v6'), (outputs) => outputs.map(([bucket]) => [bucket, strongHash('another text')]))
   tell('row-stale', 'large', keyOf('v6'), large)
   unmended.push(['op-extra', null, JSON.stringify(['large', 'v5']), large], ['op-stale', 'public.large', keyOf('v6'), large])
   return { told: [...told, ...unmended], mended: told }
@@ -371,7 +371,7 @@ test('during a deploy it waits, and compares what serves then', async () => {
 test('a table that is renamed away while it is compared: the others are compared whole', async () => {
   const sql = postgres.sql()
   const delay = { seed: 1, rate: 1, fading: false, points: ['read.rows'], kinds: ['delay'], delayMs: 700 }
-  const stale = (outputs: [number, string][]) => outputs.map(([bucket]) => [bucket, '0000000000000000'])
+  const stale = (outputs: [number, string][]) => outputs.map(([bucket]) => [bucket, strongHash('another text')])
   await whileStopped(() => damageRow(directory.path, 'small', keyOf('s8'), stale), { FAULTS: JSON.stringify(delay) })
   // After its blocks `large` is swept by key; the keys of `small`, which comes next, stand behind those.
   const [{ rows } = { rows: 0 }] = await sql<{ rows: number }[]>`

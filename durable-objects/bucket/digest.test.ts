@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
-import { addRow, noRows, rowKey, subpartOf, type RowsSum } from '../../protocol/digest.ts'
-import { hash64 } from '../../protocol/hash.ts'
+import { Digester, noRows, rowKey, type RowsSum } from '../../protocol/digest.ts'
+import { strongHash } from '../../protocol/strong-hash.ts'
 import type { DigestAnswer, DigestRequest } from '../../protocol/messages.ts'
 import { testDatabase } from '../test-database.ts'
 import { Digest } from './digest.ts'
@@ -8,8 +8,10 @@ import { Log } from './log.ts'
 import { page, put, randomOf, remove, Replica } from './test-ops.ts'
 import { Pages } from './storage.ts'
 
+const KEY = 'a key'
+const digester = new Digester(KEY)
 const request = (checkpoint: number, more: Partial<DigestRequest> = {}): DigestRequest => ({
-  ...{ v: 1, checkpoint, part: 0, parts: 1, split: 1, list: false, pass: 0 },
+  ...{ v: 1, checkpoint, part: 0, parts: 1, split: 1, list: false, pass: 0, key: KEY },
   ...more,
 })
 
@@ -36,7 +38,7 @@ function sumOf(rows: ReadonlyMap<string, string>, within: (key: string) => boole
   const sum = noRows()
   for (const [id, data] of rows) {
     const key = rowKey('t', id, id)
-    if (within(key)) addRow(sum, key, hash64(data), 1)
+    if (within(key)) digester.addRow(sum, key, strongHash(data), 1)
   }
   return sum
 }
@@ -56,7 +58,8 @@ describe('the digest of a bucket', () => {
       expect(sums).toEqual([sumOf(rows, () => true)])
       expect(summed).toEqual(announced)
       const parts = asked(log, request(300, { split: 4 })).sums
-      for (const [sub, sum] of parts.entries()) expect(sum).toEqual(sumOf(rows, (key) => subpartOf(key, { part: 0, parts: 1 }, 4) === sub))
+      for (const [sub, sum] of parts.entries())
+        expect(sum).toEqual(sumOf(rows, (key) => digester.subpartOf(key, { part: 0, parts: 1 }, 4) === sub))
       const one = asked(log, request(300, { part: 2, parts: 4, list: true }))
       expect(one.sums[0]).toEqual(parts[2])
       expect(one.rows).toHaveLength(parts[2]?.rows ?? -1)

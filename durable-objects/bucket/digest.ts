@@ -1,7 +1,8 @@
 import { addChecksums } from '../../protocol/checksum.ts'
-import { addRow, noRows, passOf, rowKey, subpartOf } from '../../protocol/digest.ts'
+import { Digester, noRows, rowKey } from '../../protocol/digest.ts'
 import { hash64 } from '../../protocol/hash.ts'
 import type { BucketState, DigestAnswer, DigestRequest } from '../../protocol/messages.ts'
+import { strongHash } from '../../protocol/strong-hash.ts'
 import { opIdOf, parseOp, splitOps } from './ops.ts'
 import type { Page } from './storage.ts'
 
@@ -22,12 +23,15 @@ export class Digest {
   readonly #request: DigestRequest
   readonly #log: DigestLog
   readonly #passes: number
-  readonly #rows = new Map<string, string>()
+  readonly #digester: Digester
+  /** Hashes of what the rows hold, `weak` only when they are listed. */
+  readonly #rows = new Map<string, { hash: string; weak?: string }>()
   #summed: BucketState = { count: 0, checksum: 0, last: 0 }
 
   constructor(log: DigestLog, request: DigestRequest, passRows = PASS_ROWS) {
     this.#log = log
     this.#request = request
+    this.#digester = new Digester(request.key)
     this.#passes = Math.max(1, Math.ceil(log.state(request.checkpoint).count / request.parts / passRows))
   }
 
@@ -62,23 +66,30 @@ export class Digest {
     if (op.op === 'MOVE') return
     const key = rowKey(op.object_type, op.object_id, op.subkey)
     const { pass } = this.#request
-    if (passOf(key, this.#passes) !== pass || subpartOf(key, this.#request, 1) === null) return
-    if (op.op === 'PUT') this.#rows.set(key, hash64(op.data))
+    if (this.#digester.passOf(key, this.#passes) !== pass || this.#digester.subpartOf(key, this.#request, 1) === null) return
+    if (op.op === 'PUT') this.#rows.set(key, this.#contentOf(op.data))
     else this.#rows.delete(key)
   }
 
+  #contentOf(data: string): { hash: string; weak?: string } {
+    const { key, list } = this.#request
+    if (key === undefined) return { hash: hash64(data) }
+    return list ? { hash: strongHash(data), weak: hash64(data) } : { hash: strongHash(data) }
+  }
+
   #answer(): DigestAnswer {
-    const { checkpoint, split, list } = this.#request
+    const { checkpoint, split, list, key: keyed } = this.#request
     const sums = Array.from({ length: split }, noRows)
-    for (const [key, hash] of this.#rows) {
-      const sum = sums[subpartOf(key, this.#request, split) ?? 0]
-      if (sum) addRow(sum, key, hash, 1)
+    for (const [key, { hash }] of this.#rows) {
+      const sum = sums[this.#digester.subpartOf(key, this.#request, split) ?? 0]
+      if (sum) this.#digester.addRow(sum, key, hash, 1)
     }
     const announced = this.#log.state(checkpoint)
     return {
       kind: 'digest',
       sums,
-      rows: list ? [...this.#rows].map(([key, hash]) => ({ key, hash })) : [],
+      rows: list ? [...this.#rows].map(([key, content]) => ({ key, ...content })) : [],
+      ...(keyed !== undefined && { keyed: true }),
       passes: this.#passes,
       announced,
       summed: this.#summed,

@@ -3,9 +3,11 @@ import { subtractChecksums } from '../../protocol/checksum.ts'
 import type { WireOp } from '../../protocol/ops.ts'
 import { EvaluationFailure } from '../../sync-config/index.ts'
 import type { BucketRow } from '../../sync-config/types.ts'
+import { hash64 } from '../../protocol/hash.ts'
+import { strongHash } from '../../protocol/strong-hash.ts'
 import { migrate } from '../database.ts'
 import { testDatabase } from '../test-database.ts'
-import { Batch, type BatchSources, type BatchTable } from './batch.ts'
+import { Batch, subkeyOf, weakSubkeyOf, type BatchSources, type BatchTable } from './batch.ts'
 import { RowStates, type RowState } from './row-state.ts'
 import { MIGRATIONS } from './storage.ts'
 
@@ -149,6 +151,108 @@ describe('a batch', () => {
     expect(put && 'subkey' in put ? put.subkey : 1).toBe(remove && 'subkey' in remove ? remove.subkey : 2)
     expect([...(batch.rows.get(table.number)?.states.values() ?? [])]).toEqual([null])
     expect(subtractChecksums(batch.appends.get(1)?.checksum ?? 0, (put?.checksum ?? 0) + (remove?.checksum ?? 0))).toBe(0)
+  })
+
+  /** What an older version has put into bucket `a`, 1: a weak hash, and ops under a weak subkey. */
+  const older = (row: object): RowState => ({
+    outputs: [{ bucket: 1, type: 't', id: '1', hash: hash64(JSON.stringify(row)), weakSubkey: true }],
+    image: null,
+  })
+  const written = (batch: Batch) =>
+    [...batch.appends.values()]
+      .flatMap(({ texts }) => texts)
+      .map((text) => {
+        const op: WireOp = JSON.parse(text)
+        return [op.op, 'subkey' in op ? op.subkey : null]
+      })
+  const [strong, weak] = [subkeyOf(table, '["1"]'), weakSubkeyOf(table, '["1"]')]
+
+  test('a weak hash of an older version never says that a row which has changed is the same', () => {
+    const row = { id: '1', in: 'a' }
+    const stored = new Map([['["1"]', older(row)]])
+    const batch = new Batch(0, sources(stored))
+    batch.upsert(table, '["1"]', row, null)
+    expect(written(batch)).toEqual([['PUT', weak]])
+    keep(batch, stored)
+    expect(stored.get('["1"]')?.outputs).toMatchObject([{ hash: strongHash(JSON.stringify(row)), weakSubkey: true }])
+    const again = new Batch(1, sources(stored))
+    again.upsert(table, '["1"]', row, null)
+    expect([written(again), again.rows.size]).toEqual([[], 0])
+  })
+
+  test('a row that is only read again needs no op, and has a strong hash from then on; it needs one if it differs', () => {
+    const row = { id: '1', in: 'a' }
+    const stored = new Map([['["1"]', older(row)]])
+    const batch = new Batch(0, sources(stored))
+    batch.upsert(table, '["1"]', row, null, 1, 'read')
+    expect(written(batch)).toEqual([])
+    keep(batch, stored)
+    expect(stored.get('["1"]')?.outputs).toMatchObject([{ hash: strongHash(JSON.stringify(row)), weakSubkey: true }])
+    const other = new Batch(1, sources(new Map([['["1"]', older({ ...row, n: 1 })]])))
+    other.upsert(table, '["1"]', row, null, 1, 'read')
+    expect(written(other)).toEqual([['PUT', weak]])
+  })
+
+  test('a row that an older version has put into a bucket keeps its subkey there until it goes; elsewhere it has a strong one', () => {
+    const stored = new Map([['["1"]', older({ id: '1', in: 'a' })]])
+    const steps: [string, unknown[]][] = [
+      [
+        'a,b',
+        [
+          ['PUT', weak],
+          ['PUT', strong],
+        ],
+      ],
+      [
+        'b',
+        [
+          ['REMOVE', weak],
+          ['PUT', strong],
+        ],
+      ],
+      [
+        'a,b',
+        [
+          ['PUT', strong],
+          ['PUT', strong],
+        ],
+      ],
+      [
+        '',
+        [
+          ['REMOVE', strong],
+          ['REMOVE', strong],
+        ],
+      ],
+    ]
+    for (const [buckets, ops] of steps) {
+      const batch = new Batch(0, sources(stored))
+      // Numbers of buckets as they were.
+      for (const name of ['a', 'b']) batch.upsert(table, `["${name}"]`, { id: name, in: name }, null)
+      const before = batch.appends.get(1)?.texts.length ?? 0
+      batch.upsert(table, '["1"]', { id: '1', in: buckets }, null)
+      const own = [1, 2].flatMap((n) => (batch.appends.get(n)?.texts ?? []).slice(before)).map((text): WireOp => JSON.parse(text))
+      expect(
+        own.map((op) => [op.op, 'subkey' in op ? op.subkey : null]),
+        buckets,
+      ).toEqual(ops)
+      keep(batch, stored)
+      for (const name of ['a', 'b']) stored.delete(`["${name}"]`)
+    }
+    expect(stored.get('["1"]')?.outputs).toEqual([])
+  })
+
+  test('a table that replaces another one: its row under a strong subkey takes the place of one under a weak subkey, which goes', () => {
+    const successor = { ...table, number: 2 }
+    const s = sources(new Map())
+    const states = (asked: BatchTable) => new Map(asked.number === 1 ? [['["1"]', older({ id: '1', in: 'a' })]] : [])
+    const batch = new Batch(0, { ...s, states })
+    batch.upsert(successor, '["1"]', { id: '1', in: 'a' }, null)
+    batch.remove(table, '["1"]', successor)
+    expect(written(batch)).toEqual([
+      ['PUT', strong],
+      ['REMOVE', weak],
+    ])
   })
 
   test('I5: a mailbox never goes back, in whatever order the markers commit', () => {

@@ -1,12 +1,22 @@
 import { addChecksums } from '../../protocol/checksum.ts'
 import { hash64 } from '../../protocol/hash.ts'
+import { strongHash } from '../../protocol/strong-hash.ts'
 import { putChecksum, removeChecksum } from '../../protocol/op-checksum.ts'
 import { opText, quote, type OpId, type RowOp } from '../../protocol/ops.ts'
 import { EvaluationFailure } from '../../sync-config/index.ts'
 import type { EvaluatedRow, TableName } from '../../sync-config/types.ts'
 import type { SourceRow } from '../../protocol/values.ts'
 import { customCheckpoint } from './custom-checkpoints.ts'
-import { imageFits, MAX_OUTPUTS_BYTES, outputsFit, type Output, type RowImage, type RowState } from './row-state.ts'
+import {
+  imageFits,
+  isWeak,
+  MAX_OUTPUTS_BYTES,
+  outputsFit,
+  sameContent,
+  type Output,
+  type RowImage,
+  type RowState,
+} from './row-state.ts'
 
 /** The ops of one bucket in one batch, in order. */
 export interface Append {
@@ -80,10 +90,11 @@ export class Batch {
   }
 
   /**
-   * The row is now `row`. `image`: what may be missing from its next change. `copies`: how many equal ones there are. An output that cannot be made is told,
-   * and what the row had put there is removed: nothing old is served as if it were the row of now. When none can be made the row is in no bucket.
+   * The row is now `row`. `image`: what may be missing from its next change. `copies`: how many equal ones there are. `why`: it has changed, or it was read again
+   * and nothing says that it has. An output that cannot be made is told, and what the row had put there is removed: nothing old is served as if it were the row of
+   * now. When none can be made the row is in no bucket.
    */
-  upsert(table: BatchTable, key: string, row: SourceRow, image: RowImage | null, copies = 1): void {
+  upsert(table: BatchTable, key: string, row: SourceRow, image: RowImage | null, copies = 1, why: 'changed' | 'read' = 'changed'): void {
     this.changes++
     const before = this.state(table, key)
     const evaluated = this.#evaluate(table, row)
@@ -101,7 +112,9 @@ export class Batch {
         continue
       }
       const bucket = this.#sources.number(out.bucket, out.definition)
-      wanted.push({ bucket, type: out.objectType, id: out.objectId, hash: hash64(out.data) })
+      // Most rows hold the same in all of their buckets.
+      const hash = out.data === texts.at(-1) ? (wanted.at(-1)?.hash ?? '') : strongHash(out.data)
+      wanted.push({ bucket, type: out.objectType, id: out.objectId, hash })
       texts.push(out.data)
     }
     const state: RowState = { outputs: wanted, image }
@@ -110,12 +123,17 @@ export class Batch {
       wanted.length = 0
     }
     if (!imageFits(state, table, key)) state.image = null
-    const subkey = subkeyOf(table, key)
+    const subkey = subkeys(table, key)
     const had = before?.outputs ?? []
     const wantedLike = finder(wanted)
-    for (const output of had) if (!wantedLike(output)) this.#remove(output, subkey)
+    for (const output of had) if (!wantedLike(output)) this.#remove(output, subkey(output))
     const hadLike = finder(had)
-    for (const [i, output] of wanted.entries()) if (hadLike(output)?.hash !== output.hash) this.#put(output, subkey, texts[i] ?? '')
+    for (const [i, output] of wanted.entries()) {
+      const there = hadLike(output)
+      if (there?.weakSubkey) output.weakSubkey = true
+      if (there && why === 'read' && isWeak(there.hash)) output.weak = hash64(texts[i] ?? '')
+      if (!there || !sameContent(there, output)) this.#put(output, subkey(output), texts[i] ?? '')
+    }
     if (copies !== 1) state.copies = copies
     if (!sameState(before, state)) this.#keep(table, key, state)
   }
@@ -139,7 +157,11 @@ export class Batch {
     const before = this.state(table, key)
     if (!before) return
     const kept = finder((successor && this.state(successor, key)?.outputs) ?? [])
-    for (const output of before.outputs) if (!kept(output)) this.#remove(output, subkeyOf(table, key))
+    const subkey = subkeys(table, key)
+    for (const output of before.outputs) {
+      const there = kept(output)
+      if (!there || there.weakSubkey !== output.weakSubkey) this.#remove(output, subkey(output))
+    }
     this.#keep(table, key, null)
   }
 
@@ -247,7 +269,16 @@ function tooLarge(data: string): boolean {
 }
 
 /** The same for a PUT and its REMOVE; it tells source rows apart that yield the same type and id. */
-export const subkeyOf = (table: TableName, key: string) => hash64(`${table.schema}.${table.name}.${key}`)
+export const subkeyOf = (table: TableName, key: string): string => strongHash(`${table.schema}.${table.name}.${key}`)
+/** That of rows which an older version has put into a bucket. */
+export const weakSubkeyOf = (table: TableName, key: string): string => hash64(`${table.schema}.${table.name}.${key}`)
+
+/** The subkeys of a row: each is made when it is first needed. */
+function subkeys(table: TableName, key: string): (output: Output) => string {
+  let strong: string | undefined
+  return ({ weakSubkey }) => (weakSubkey ? weakSubkeyOf(table, key) : (strong ??= subkeyOf(table, key)))
+}
+
 const outputText = ({ bucket, type, id }: Output) => `${bucket} ${type.length} ${type} ${id}`
 const sameOutput = (a: Output, b: Output) => a.bucket === b.bucket && a.id === b.id && a.type === b.type
 
@@ -267,7 +298,7 @@ function sameState(a: RowState | null, b: RowState): boolean {
   if (a.copies !== copies || a.outputs.length !== outputs.length) return false
   const same = a.outputs.every((output, i) => {
     const other = outputs[i]
-    return other !== undefined && sameOutput(output, other) && output.hash === other.hash
+    return other !== undefined && sameOutput(output, other) && output.hash === other.hash && output.weakSubkey === other.weakSubkey
   })
   return same && (a.image === image || JSON.stringify(a.image) === JSON.stringify(image))
 }

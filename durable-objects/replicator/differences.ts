@@ -1,4 +1,4 @@
-import { hash64 } from '../../protocol/hash.ts'
+import { strongHash } from '../../protocol/strong-hash.ts'
 import type { Difference } from '../../protocol/verification.ts'
 import type { Database } from '../database.ts'
 
@@ -24,7 +24,7 @@ export class Differences {
   /** False when it is known already. One row written. */
   add(difference: Difference): boolean {
     const { code, table, key, bucket } = difference
-    const id = hash64(JSON.stringify([code, table, key, bucket]))
+    const id = strongHash(JSON.stringify([code, table, key, bucket]))
     if (this.#db.all('SELECT 1 FROM differences WHERE id = ?', id).length > 0) return false
     if (this.#kept >= KEPT_DIFFERENCES) return true
     const body = { ...difference, key: key === null ? null : key.slice(0, MAX_KEY_LENGTH) }

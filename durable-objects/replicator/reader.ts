@@ -297,7 +297,8 @@ export class Reader {
       const { row } = decoder.row(tuple)
       if (compare && kind === 'chunk') compare(batch, table, key, { row, image, copies: 1 })
       else {
-        batch.upsert(table, key, row, image)
+        // What lacked values has changed.
+        batch.upsert(table, key, row, image, 1, kind === 'complete' ? 'changed' : 'read')
         settle(table, key, false)
       }
     })
@@ -389,7 +390,7 @@ export class Reader {
         const row = tuple && decoder.row(tuple).row
         compare(batch, table, key, copies <= 0 ? null : { row, image: null, copies })
       } else if (copies <= 0) batch.remove(table, key)
-      else if (tuple) batch.upsert(table, key, decoder.row(tuple).row, null, copies)
+      else if (tuple) batch.upsert(table, key, decoder.row(tuple).row, null, copies, 'read')
       else batch.setCopies(table, key, copies)
     })
     return true

@@ -7,7 +7,7 @@ import { MIGRATIONS } from './storage.ts'
 
 const table = { number: 1, schema: 'public', name: 'items' }
 const state = (id: string, image: RowState['image'] = null): RowState => ({
-  outputs: [{ bucket: 1, type: 'items', id, hash: '0123456789abcdef' }],
+  outputs: [{ bucket: 1, type: 'items', id, hash: 'a-strong_hash_of_a_row' }],
   image,
 })
 
@@ -66,4 +66,22 @@ test('a batch sees what it has done, not what was loaded before, and asks once f
   batch.load(table, ['["1"]', '["2"]'])
   expect(batch.state(table, '["1"]')).toBeNull()
   expect(batch.counter).toBe(1)
+})
+
+test('the forms of hashes: a strong one, a strong one of a row under a weak subkey, and the weak one of an older version', () => {
+  const db = testDatabase()
+  migrate(db, MIGRATIONS)
+  const rows = new RowStates(db)
+  const strong = { bucket: 1, type: 'items', id: '1', hash: 'a-strong_hash_of_a_row' }
+  const put = new Map<string, RowState>([
+    ['["1"]', { outputs: [strong, { ...strong, bucket: 2, weakSubkey: true }], image: null }],
+    ['["2"]', { outputs: [{ ...strong, id: '2', hash: '0123456789abcdef', weakSubkey: true }], image: null }],
+  ])
+  rows.put([{ table, states: put }])
+  expect(db.all('SELECT outputs FROM rows ORDER BY key').map((row) => row.outputs)).toEqual([
+    '[[1,"a-strong_hash_of_a_row"],[2,"~a-strong_hash_of_a_row"]]',
+    // As it was stored before there were others.
+    '[[1,"0123456789abcdef"]]',
+  ])
+  expect(rows.all(table.number, [...put.keys()], table.name)).toEqual(put)
 })

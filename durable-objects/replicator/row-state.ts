@@ -7,9 +7,25 @@ export interface Output {
   bucket: number
   type: string
   id: string
-  /** 64-bit hash of the data text: an equal one needs no op. */
+  /** Of the data text, see `strongHash`: an equal one needs no op. What an older version stored is a weak one, see `isWeak`. For a mailbox, its number. */
   hash: string
+  /** Its subkey is that of older versions (`weakSubkeyOf`): it was in the bucket before there were stronger ones, and is known by it until it goes. */
+  weakSubkey?: true
+  /** Not stored. The weak hash of the same text, of a row that was only read again: for the comparison with what an older version stored. */
+  weak?: string
 }
+
+/** A 64-bit hash, as versions up to message version 1 stored it: another text with the same one is found in a second. */
+export const isWeak = (hash: string): boolean => hash.length === WEAK_DIGITS
+const WEAK_DIGITS = 16
+/** In front of a stored hash: the subkey is a weak one. */
+const WEAK_SUBKEY = '~'
+
+/**
+ * Whether an output that is to be needs no op beside what is there. A weak hash counts for rows that were only read again, of which nothing says that they have changed:
+ * `docs/decisions/0010`.
+ */
+export const sameContent = (there: Output, wanted: Output): boolean => there.hash === wanted.hash || there.hash === wanted.weak
 
 /** Texts of the columns that Postgres may leave out of a change (unchanged TOAST). */
 export type RowImage = Record<string, string>
@@ -30,12 +46,13 @@ export interface RowRef {
 type StoredOutput = [bucket: number, hash: string, type?: string, id?: string]
 
 /**
- * A JSON list of `StoredOutput`. `type` and `id` are left out when they are the usual ones: a row of its own table under its own key. ~40 bytes for such
- * a row. More copies than one stand in front.
+ * A JSON list of `StoredOutput`. `type` and `id` are left out when they are the usual ones: a row of its own table under its own key. ~45 bytes for such
+ * a row. More copies than one stand in front. A `~` before the hash says that the subkey is a weak one; that of a weak hash always is.
  */
 function encodeOutputs({ outputs, copies = 1 }: RowState, usualType: string, usualId: string | null): string {
   let list = copies === 1 ? '' : String(copies)
-  for (const { bucket, hash, type, id } of outputs) {
+  for (const { bucket, hash: content, weakSubkey, type, id } of outputs) {
+    const hash = weakSubkey && !isWeak(content) ? WEAK_SUBKEY + content : content
     const usual = type === usualType && id === usualId
     list += `${list === '' ? '' : ','}[${bucket},${quote(hash)}${usual ? '' : `,${quote(type)},${quote(id)}`}]`
   }
@@ -77,8 +94,11 @@ function decodeOutputs(text: string, usualType: string, usualId: string | null):
   const copies = typeof stored[0] === 'number' ? stored[0] : 1
   const outputs = stored.flatMap((each) => {
     if (typeof each === 'number') return []
-    const [bucket, hash, type, id] = each
-    return [{ bucket, hash, type: type ?? usualType, id: id ?? usualId ?? '' }]
+    const [bucket, stored, type, id] = each
+    const output: Output = { bucket, type: type ?? usualType, id: id ?? usualId ?? '', hash: stored }
+    if (stored.startsWith(WEAK_SUBKEY)) output.hash = stored.slice(WEAK_SUBKEY.length)
+    if (isWeak(stored) || stored !== output.hash) output.weakSubkey = true
+    return [output]
   })
   return copies === 1 ? { outputs } : { outputs, copies }
 }

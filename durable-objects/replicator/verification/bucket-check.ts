@@ -1,4 +1,4 @@
-import { noRows, type RowsSum } from '../../../protocol/digest.ts'
+import { addSums, Digester, noRows, type RowsSum } from '../../../protocol/digest.ts'
 import { MESSAGE_VERSION, type BucketState, type DigestAnswer, type DigestRequest } from '../../../protocol/messages.ts'
 import type { OpId } from '../../../protocol/ops.ts'
 import type { Difference } from '../../../protocol/verification.ts'
@@ -7,7 +7,7 @@ import { pause } from '../../faults.ts'
 import { MAILBOX_DEFINITION } from '../batch.ts'
 import type { BucketRecord } from '../buckets.ts'
 import type { Output, RowRef, RowStates } from '../row-state.ts'
-import { closer, opDifferences, type Closer, type OpDifference } from './bucket-differences.ts'
+import { closer, opDifferences, type Closer, type FoundContent, type OpDifference } from './bucket-differences.ts'
 import { Expectation, type Expected, type ExpectedRow, type Unit } from './expectation.ts'
 
 /** Rows of row state that are counted at a time. */
@@ -54,7 +54,7 @@ interface Asked {
 
 interface Answer {
   sums: RowsSum[]
-  rows: Map<string, string>
+  rows: Map<string, FoundContent>
   announced: BucketState
   summed: BucketState
 }
@@ -66,6 +66,8 @@ interface Answer {
  */
 export class BucketCheck {
   readonly #sources: BucketCheckSources
+  /** Nobody who writes rows knows it. */
+  readonly #key = crypto.randomUUID()
   /** Bucket number up to which everything is compared, when the pass is done. */
   #upTo = 0
   /** Buckets of the pass. */
@@ -125,7 +127,7 @@ export class BucketCheck {
 
   #begin(after: number): Expectation | null {
     const units = this.#closer.length > 0 ? this.#nextCloser() : this.#nextBuckets(after)
-    return units.length === 0 ? null : new Expectation(units, (t) => this.#sources.nameOf(t))
+    return units.length === 0 ? null : new Expectation(units, new Digester(this.#key), (t) => this.#sources.nameOf(t))
   }
 
   #nextBuckets(after: number): Unit[] {
@@ -193,12 +195,13 @@ export class BucketCheck {
     for (let pass = 0, passes = 1; pass < passes;) {
       await pause('verify.ask')
       this.calls++
-      const page = await this.#sources.digest(name, { v: MESSAGE_VERSION, checkpoint, part, parts, split, list, pass })
+      const page = await this.#sources.digest(name, { v: MESSAGE_VERSION, checkpoint, part, parts, split, list, pass, key: this.#key })
       if (page.kind === 'overtaken') return null
       if (page.kind === 'gone') return answer
       if (page.kind === 'more') continue
+      if (!page.keyed) throw new Error('it runs code of an older version, which a deploy replaces within minutes')
       for (const [sub, sum] of page.sums.entries()) answer.sums[sub] = addSums(answer.sums[sub] ?? noRows(), sum)
-      for (const { key, hash } of page.rows) answer.rows.set(key, hash)
+      for (const { key, ...content } of page.rows) answer.rows.set(key, content)
       Object.assign(answer, { announced: page.announced, summed: page.summed })
       passes = page.passes
       pass++
@@ -229,5 +232,3 @@ function together(all: readonly Expected[]): Expected[] {
 
 const isMaintained = (definition: string, owners: ReadonlySet<string>): boolean =>
   definition === MAILBOX_DEFINITION || owners.has(definition)
-
-const addSums = (x: RowsSum, y: RowsSum): RowsSum => ({ rows: x.rows + y.rows, a: (x.a + y.a) >>> 0, b: (x.b + y.b) >>> 0 })

@@ -39,13 +39,20 @@ export interface OpDifference {
   reason: string
 }
 
+/** Hashes of a row that a bucket holds. `weak`: for comparison with those that an older version stored, of rows that were not read since. */
+export interface FoundContent {
+  hash: string
+  weak?: string
+}
+
 /** How the rows that a bucket holds differ from those that row state says are in it. */
-export function opDifferences(expected: ReadonlyMap<string, ExpectedRow>, found: ReadonlyMap<string, string>): OpDifference[] {
+export function opDifferences(expected: ReadonlyMap<string, ExpectedRow>, found: ReadonlyMap<string, FoundContent>): OpDifference[] {
   const differences: OpDifference[] = []
   for (const [key, { hash, ref }] of expected) {
-    const there = found.get(key) ?? null
+    const content = found.get(key)
+    const there = content?.hash ?? null
     if (there === null) differences.push({ code: 'op-missing', key, ref, hash: null, reason: 'the bucket lacks the row' })
-    else if (there !== hash) {
+    else if (there !== hash && content?.weak !== hash) {
       differences.push({
         code: 'op-stale',
         key,
@@ -55,7 +62,7 @@ export function opDifferences(expected: ReadonlyMap<string, ExpectedRow>, found:
       })
     }
   }
-  for (const [key, hash] of found) {
+  for (const [key, { hash }] of found) {
     if (expected.has(key)) continue
     differences.push({ code: 'op-extra', key, ref: null, hash, reason: 'the bucket holds a row of which row state knows nothing' })
   }

@@ -1,11 +1,12 @@
 import { expect, test } from 'vitest'
-import { addRow, noRows, rowKey, subpartOf } from '../../../protocol/digest.ts'
+import { Digester, noRows, rowKey } from '../../../protocol/digest.ts'
 import { randomOf } from '../../bucket/test-ops.ts'
 import { subkeyOf } from '../batch.ts'
 import type { Output, RowRef } from '../row-state.ts'
 import { Expectation, type Unit } from './expectation.ts'
 import { rowDifferences } from './row-differences.ts'
 
+const digester = new Digester('a key')
 const table = { schema: 'public', name: 't' }
 const whole = (bucket: number): Unit => ({ bucket, name: `b${bucket}`, definition: 'd', part: 0, parts: 1, split: 1, list: false })
 const output = (bucket: number, id: string, hash: string): Output => ({ bucket, type: 't', id, hash })
@@ -26,7 +27,7 @@ test('rows that change while they are counted count as they are in the end, what
       rows.set(key, some(key))
     }
     const list: Unit = { ...whole(1), list: true, part: 1, parts: 2 }
-    const expectation = new Expectation([whole(1), whole(2), { ...whole(2), split: 4 }, list], () => table)
+    const expectation = new Expectation([whole(1), whole(2), { ...whole(2), split: 4 }, list], digester, () => table)
     const expected = expectation.all
     let after: RowRef | null = expectation.at
     for (let steps = 0; after !== null || steps < 20; steps++) {
@@ -50,9 +51,9 @@ test('rows that change while they are counted count as they are in the end, what
       for (const [key, outputs] of rows) {
         for (const { bucket, type, id, hash } of outputs) {
           const text = rowKey(type, id, subkeyOf(table, key))
-          const sum = bucket === unit.bucket ? wanted[subpartOf(text, unit, unit.split) ?? -1] : undefined
+          const sum = bucket === unit.bucket ? wanted[digester.subpartOf(text, unit, unit.split) ?? -1] : undefined
           if (!sum) continue
-          addRow(sum, text, hash, 1)
+          digester.addRow(sum, text, hash, 1)
           keys.push(`${text} ${hash}`)
         }
       }
@@ -63,7 +64,7 @@ test('rows that change while they are counted count as they are in the end, what
 })
 
 test('a row that gets an op in its bucket is known to be changed, and no other', () => {
-  const expectation = new Expectation([{ ...whole(1), list: true }], () => table)
+  const expectation = new Expectation([{ ...whole(1), list: true }], digester, () => table)
   expectation.count([], false)
   const [expected] = expectation.all
   const [a, b] = ['["a"]', '["b"]']
@@ -94,7 +95,7 @@ test('differences of a row: each output, else the number of equal rows, else the
 })
 
 test('a row of a table that replaces another one stays when the same row of that one is taken out', () => {
-  const expectation = new Expectation([{ ...whole(1), list: true }], () => table)
+  const expectation = new Expectation([{ ...whole(1), list: true }], digester, () => table)
   const before = { t: 1, key: '["7"]' }
   const after = { t: 2, key: '["7"]' }
   const outputs = [output(1, '7', 'h')]

@@ -1,7 +1,7 @@
-import { addRow, noRows, rowKey, subpartOf, type Part, type RowsSum } from '../../../protocol/digest.ts'
-import { hash64 } from '../../../protocol/hash.ts'
+import { type Digester, noRows, rowKey, type Part, type RowsSum } from '../../../protocol/digest.ts'
+import { strongHash } from '../../../protocol/strong-hash.ts'
 import type { TableName } from '../../../sync-config/types.ts'
-import { MAILBOX_SUBKEY, MAILBOX_TABLE, mailboxData, subkeyOf } from '../batch.ts'
+import { MAILBOX_SUBKEY, MAILBOX_TABLE, mailboxData, subkeyOf, weakSubkeyOf } from '../batch.ts'
 import type { Output, RowRef } from '../row-state.ts'
 
 /** Some rows of a bucket, of which sums are compared, or, when they are few, each. */
@@ -27,16 +27,19 @@ export class Expected {
   /** Rows that got an op since it was emptied last. */
   readonly changed = new Set<string>()
 
-  constructor(unit: Unit) {
+  readonly #digester: Digester
+
+  constructor(unit: Unit, digester: Digester) {
     this.unit = unit
+    this.#digester = digester
     this.sums = Array.from({ length: unit.split }, noRows)
   }
 
   count(key: string, row: ExpectedRow, sign: 1 | -1): void {
-    const sub = subpartOf(key, this.unit, this.unit.split)
+    const sub = this.#digester.subpartOf(key, this.unit, this.unit.split)
     const sum = sub === null ? undefined : this.sums[sub]
     if (!sum) return
-    addRow(sum, key, row.hash, sign)
+    this.#digester.addRow(sum, key, row.hash, sign)
     if (!this.unit.list) return
     if (sign === 1) {
       this.rows.set(key, row)
@@ -48,7 +51,7 @@ export class Expected {
   }
 
   touch(key: string): void {
-    if (this.unit.list && subpartOf(key, this.unit, 1) !== null) this.changed.add(key)
+    if (this.unit.list && this.#digester.subpartOf(key, this.unit, 1) !== null) this.changed.add(key)
   }
 }
 
@@ -62,10 +65,10 @@ export class Expectation {
   /** The last row counted; null: all are. */
   #at: RowRef | null = { t: -1, key: '' }
 
-  constructor(units: readonly Unit[], nameOf: (t: number) => TableName) {
+  constructor(units: readonly Unit[], digester: Digester, nameOf: (t: number) => TableName) {
     this.#nameOf = nameOf
     for (const unit of units) {
-      const expected = new Expected(unit)
+      const expected = new Expected(unit, digester)
       const others = this.#units.get(unit.bucket)
       if (others) others.push(expected)
       else this.#units.set(unit.bucket, [expected])
@@ -117,14 +120,15 @@ export class Expectation {
 }
 
 function without(outputs: readonly Output[], others: readonly Output[]): Output[] {
-  const texts = new Set(others.map((each) => JSON.stringify([each.bucket, each.type, each.id, each.hash])))
-  return outputs.filter((each) => !texts.has(JSON.stringify([each.bucket, each.type, each.id, each.hash])))
+  const texts = new Set(others.map((each) => JSON.stringify([each.bucket, each.type, each.id, each.hash, each.weakSubkey])))
+  return outputs.filter((each) => !texts.has(JSON.stringify([each.bucket, each.type, each.id, each.hash, each.weakSubkey])))
 }
 
 /** What an output looks like in its bucket. */
-function contentOf(ref: RowRef, { type, id, hash }: Output, nameOf: (t: number) => TableName): { key: string; hash: string } {
-  if (ref.t === MAILBOX_TABLE.number) return { key: rowKey(type, id, MAILBOX_SUBKEY), hash: hash64(mailboxData(hash)) }
-  return { key: rowKey(type, id, subkeyOf(nameOf(ref.t), ref.key)), hash }
+function contentOf(ref: RowRef, { type, id, hash, weakSubkey }: Output, nameOf: (t: number) => TableName): { key: string; hash: string } {
+  if (ref.t === MAILBOX_TABLE.number) return { key: rowKey(type, id, MAILBOX_SUBKEY), hash: strongHash(mailboxData(hash)) }
+  const subkey = (weakSubkey ? weakSubkeyOf : subkeyOf)(nameOf(ref.t), ref.key)
+  return { key: rowKey(type, id, subkey), hash }
 }
 
 /** SQLite orders texts by their bytes. */

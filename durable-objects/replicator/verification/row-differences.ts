@@ -1,5 +1,5 @@
 import type { DifferenceCode } from '../../../protocol/verification.ts'
-import type { Output, RowImage, RowState } from '../row-state.ts'
+import { sameContent, type Output, type RowImage, type RowState } from '../row-state.ts'
 
 export interface RowDifference {
   code: DifferenceCode
@@ -14,10 +14,11 @@ export function rowDifferences(known: RowState | null, wanted: RowState | null):
   const add = (code: DifferenceCode, bucket: number | null, reason: string) => differences.push({ code, bucket, reason })
   const had = new Map((known?.outputs ?? []).map((output) => [textOf(output), output]))
   const wants = new Map((wanted?.outputs ?? []).map((output) => [textOf(output), output]))
-  for (const [text, { bucket, hash }] of wants) {
+  for (const [text, output] of wants) {
+    const { bucket } = output
     const before = had.get(text)
     if (!before) add('row-missing', bucket, 'Postgres has the row, row state does not know it')
-    else if (before.hash !== hash) add('row-stale', bucket, 'row state knows another version of the row than Postgres has')
+    else if (!sameContent(before, output)) add('row-stale', bucket, 'row state knows another version of the row than Postgres has')
   }
   for (const [text, { bucket }] of had) {
     if (!wants.has(text)) add('row-extra', bucket, 'row state knows the row, Postgres does not have it')

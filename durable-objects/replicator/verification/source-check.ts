@@ -2,7 +2,7 @@ import type { SourceRow } from '../../../protocol/values.ts'
 import type { Difference } from '../../../protocol/verification.ts'
 import type { Batch } from '../batch.ts'
 import type { SourceTable } from '../intake.ts'
-import type { RowImage } from '../row-state.ts'
+import { isWeak, type RowImage } from '../row-state.ts'
 import { rowDifferences } from './row-differences.ts'
 
 /** A row as it was read. `row` is null when only the number of equal rows is known. */
@@ -40,7 +40,11 @@ export class SourceCheck {
     const tried = trial(batch)
     put(tried, table, key, found)
     const differences = rowDifferences(batch.state(table, key), tried.state(table, key))
-    if (differences.length === 0) return
+    if (differences.length === 0) {
+      // The same by the weak hash that is stored: by a strong one, the buckets are compared with what Postgres has.
+      if (batch.state(table, key)?.outputs.some(({ hash }) => isWeak(hash))) put(batch, table, key, found)
+      return
+    }
     const mended = repair()
     if (mended) put(batch, table, key, found)
     for (const { code, bucket, reason } of differences) {
@@ -51,6 +55,6 @@ export class SourceCheck {
 
 function put(batch: Batch, table: SourceTable, key: string, found: FoundRow | null): void {
   if (found === null) batch.remove(table, key)
-  else if (found.row !== null) batch.upsert(table, key, found.row, found.image, found.copies)
+  else if (found.row !== null) batch.upsert(table, key, found.row, found.image, found.copies, 'read')
   else batch.setCopies(table, key, found.copies)
 }
