@@ -28,6 +28,7 @@ export type ErrorCode =
   | 'ROCKPOOL_PLAIN_HTTP' // an operator's token would go over http:// to another machine
   | 'ROCKPOOL_NOT_CONFIRMED' // a command would change something, and nobody is there to be asked
   | 'ROCKPOOL_MESSAGE_VERSION' // a private message of an unknown version
+  | 'ROCKPOOL_STORAGE_NEWER' // a newer release has stored what this code does not read
   | 'ROCKPOOL_CLIENT_FRAME' // a native WebSocket frame is not valid
   | 'ROCKPOOL_CREDIT' // the native client sent no credit for too long
   | 'ROCKPOOL_BUCKET' // the token alone does not give that bucket

@@ -7,16 +7,7 @@ import { EvaluationFailure } from '../../sync-config/index.ts'
 import type { EvaluatedRow, TableName } from '../../sync-config/types.ts'
 import type { SourceRow } from '../../protocol/values.ts'
 import { customCheckpoint } from './custom-checkpoints.ts'
-import {
-  imageFits,
-  isWeak,
-  MAX_OUTPUTS_BYTES,
-  outputsFit,
-  sameContent,
-  type Output,
-  type RowImage,
-  type RowState,
-} from './row-state.ts'
+import { imageFits, isWeak, MAX_OUTPUTS_BYTES, outputsFit, sameContent, type Output, type RowImage, type RowState } from './row-state.ts'
 
 /** The ops of one bucket in one batch, in order. */
 export interface Append {

@@ -34,6 +34,8 @@ import { WriteCheckpoints } from './write-checkpoints.ts'
 
 /** Alarms are dropped after six failures; this one stands in case the session ends in a way that arms none. */
 const GUARD_MS = 20 * 60_000
+/** Storage that a newer release has written is looked at again so often. */
+const REFUSED_MS = 60_000
 /** In calls, see `CALL_SECONDS`: how much longer than its settings say a session may take before its alarm ends without it. */
 const SESSION_CALLS = 3
 /** What may have been held when a session was killed. */
@@ -42,10 +44,11 @@ const ENDED = 'a deploy, an eviction or a fault ended it in the middle of a sess
 
 /** One tenant's replicator: wires storage, session, relays and RPC. What they decide is in the modules beside it. */
 export class Replicator extends DurableObject<Environment> implements ReplicatorRpc {
-  readonly #core: Core
+  /** What is stored cannot be opened by this code: then every call says so, and nothing else is done. */
+  readonly #opened: Core | RockpoolError
   readonly #tenant: string
   readonly #writes: WriteCheckpoints
-  readonly #admin: Admin
+  #made: Admin | null = null
   #session: Session | null = null
   /** An alarm has begun a session in this incarnation, or tried to. */
   #began = false
@@ -62,26 +65,39 @@ export class Replicator extends DurableObject<Environment> implements Replicator
     enableFaults(env.FAULTS, ctx)
     fault('replicator.start')
     this.#tenant = objectName(ctx)
-    this.#core = new Core(ctx, env, this.#tenant)
+    this.#opened = opened(() => new Core(ctx, env, this.#tenant))
     this.#writes = new WriteCheckpoints({
       emit: (content) => this.#emit(content),
       issued: () => this.#core.state.get('issued'),
       setIssued: (upTo) => this.#core.state.set('issued', upTo),
       delivered: (mailbox) => this.#core.delivered(mailbox),
       held: () => this.#core.holdsWrites,
-      owed: () => this.#core.state.get('owedWrites'),
+      owed: () => (this.#opened instanceof RockpoolError ? [] : this.#core.state.get('owedWrites')),
       setOwed: (owed) => this.#core.state.set('owedWrites', [...owed]),
     })
-    this.#admin = new Admin({
+    // The alarm that stands after a session which died is the guard's, which is far away.
+    if (this.#opened instanceof RockpoolError) {
+      void ctx.storage.setAlarm(Date.now() + REFUSED_MS)
+      return
+    }
+    const died = this.#core.state.get('running')
+    if (died?.alive) void ctx.storage.setAlarm(Math.max(Date.now(), died.until))
+  }
+
+  /** Throws ROCKPOOL_STORAGE_NEWER. */
+  get #core(): Core {
+    if (this.#opened instanceof RockpoolError) throw this.#opened
+    return this.#opened
+  }
+
+  get #admin(): Admin {
+    return (this.#made ??= new Admin({
       core: this.#core,
       settings: () => tenantSettings(this.env, this.#tenant),
       connected: (work) => this.#connected(work),
       begin: () => this.#begin(),
       waitingFor: () => this.#session?.waitingFor ?? null,
-    })
-    // The alarm that stands after a session which died is the guard's, which is far away.
-    const died = this.#core.state.get('running')
-    if (died?.alive) void ctx.storage.setAlarm(Math.max(Date.now(), died.until))
+    }))
   }
 
   async attach(request: Versioned & { relay: string }): Promise<void> {
@@ -224,6 +240,8 @@ export class Replicator extends DurableObject<Environment> implements Replicator
    * so that whatever happens another one follows.
    */
   override async alarm(): Promise<void> {
+    // Newer code starts the object anew when it comes, and goes on with its first alarm.
+    if (this.#opened instanceof RockpoolError) return this.ctx.storage.setAlarm(Date.now() + REFUSED_MS)
     const before = this.#core.state.get('running')
     if (!this.#began && before?.alive && Date.now() < before.until) {
       await this.ctx.storage.setAlarm(before.until)
@@ -429,6 +447,16 @@ function skippedRows(diagnostics: Diagnostics): ReplicatorStatus['skippedRows'] 
   const rows = diagnostics.status().recent.filter((each) => each.code === 'ROCKPOOL_ROW_SKIPPED')
   const recent = rows.map(({ table, key, reason }) => ({ table: table ?? '', key: key ?? '', reason }))
   return { count: diagnostics.count('ROCKPOOL_ROW_SKIPPED'), recent }
+}
+
+/** The error is answered when newer code has written the storage; any other is thrown. */
+function opened(open: () => Core): Core | RockpoolError {
+  try {
+    return open()
+  } catch (error) {
+    if (error instanceof RockpoolError && error.code === 'ROCKPOOL_STORAGE_NEWER') return error
+    throw error
+  }
 }
 
 function known(error: unknown): RockpoolError {

@@ -5,7 +5,7 @@ import type { OwedWrite } from './write-checkpoints.ts'
 import type { ErrorCode } from '../../protocol/errors.ts'
 import type { SlotStatus } from '../../protocol/messages.ts'
 import type { OpId } from '../../protocol/ops.ts'
-import type { Database } from '../database.ts'
+import type { Database, Step } from '../database.ts'
 import type { Verifying } from './verification/progress.ts'
 
 /**
@@ -15,7 +15,7 @@ import type { Verifying } from './verification/progress.ts'
  * mailboxes. outbox_slots: stored batches cut into parts, see `outbox.ts`. incomplete: rows of which Postgres left out values that we do not have.
  * relays: whom to keep a socket to. diagnostics: the last problems as JSON, see `diagnostics.ts`. No secondary index but the names of buckets: every one costs a row written.
  */
-export const MIGRATIONS: readonly string[] = [
+export const MIGRATIONS: readonly Step[] = [
   `
   CREATE TABLE state (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
   CREATE TABLE plans (hash TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
@@ -49,6 +49,8 @@ export const MIGRATIONS: readonly string[] = [
   INSERT INTO outbox_slots (batch, part, body) SELECT batch, part, body FROM outbox ORDER BY batch, part;
   DROP TABLE outbox;
   `,
+  // From here on row state has strong hashes and subkeys, see `row-state.ts`, and differences have ids by strong hashes.
+  { sql: 'DELETE FROM differences', breaks: true },
 ]
 
 /** The last whole transaction stored, and how much of the next one is stored already in slices. LSNs as `X/X`, times as Postgres sent them. */
@@ -148,6 +150,13 @@ const INITIAL: State = {
 /** A commit as it is stored. What came later is absent in older ones. */
 type StoredCommit = Omit<State['commit'], 'batch'> & { batch?: number; decode?: StoredDecode; notice?: unknown }
 
+/** Of the id of a storage: its first 64 bits are the seed of names. */
+const ID_BYTES = 14
+const SEED = 16
+/** Hexadecimal digits of an id, and of its seed, that an older version has made: they stay. */
+const SHORT_ID = 12
+const SHORT_SEED = 6
+
 /** Reads are served from memory: the object is the only writer. */
 export class StateStore {
   readonly #db: Database
@@ -203,14 +212,15 @@ export class StateStore {
 
   /** Of this storage alone; made when it is first asked for. */
   storageId(): string {
-    const id = this.#values.id ?? crypto.randomUUID().slice(-12)
+    const id = this.#values.id ?? Buffer.from(crypto.getRandomValues(new Uint8Array(ID_BYTES))).toString('hex')
     if (this.#values.id === null) this.set('id', id)
     return id
   }
 
   /** What names of buckets of this storage have in common. */
   seed(): string {
-    return this.storageId().slice(0, 6)
+    const id = this.storageId()
+    return id.slice(0, id.length === SHORT_ID ? SHORT_SEED : SEED)
   }
 
   /** The decode state of a batch that is about to be stored in the outbox, and with it. No row written. */
