@@ -116,3 +116,28 @@ test('no statement of the way of a change scans a table', () => {
   // The check can fail.
   expect(db.plan('SELECT count(*) FROM outbox_slots WHERE body = ?')).toMatch(/SCAN/)
 })
+
+test('names of buckets have a seed of 64 bits; a storage that has a shorter one keeps it', () => {
+  const made = () => {
+    const db = testDatabase()
+    migrate(db, MIGRATIONS)
+    return db
+  }
+  const [db, older] = [made(), made()]
+  const state = new StateStore(db)
+  expect(state.seed()).toMatch(/^[0-9a-f]{16}$/)
+  expect(new StateStore(db).seed()).toBe(state.seed())
+  older.run('INSERT INTO state VALUES (?, ?)', 'id', '"0123456789ab"')
+  expect(new StateStore(older).seed()).toBe('012345')
+})
+
+test('the last notice of a version that said hashes is not sent, and that version does not send ours', () => {
+  const db = testDatabase()
+  migrate(db, MIGRATIONS)
+  const named = { previous: 1, parts: ['x'] }
+  db.run('INSERT INTO state VALUES (?, ?)', 'commit', JSON.stringify({ committed: 2, plan: 'p', batch: 1, notice: named }))
+  const state = new StateStore(db)
+  expect(state.get('commit')).toEqual({ committed: 2, plan: 'p', batch: 1, named: null })
+  state.set('commit', { committed: 3, plan: 'p', batch: 2, named })
+  expect(JSON.parse(String(db.all("SELECT value FROM state WHERE key = 'commit'")[0]?.value))).not.toHaveProperty('notice')
+})
