@@ -5,49 +5,47 @@ import type { EvaluationError } from '../types.ts'
 /** No plan that has the query may put the row into one more bucket. */
 export class RowTooMuch extends EvaluationFailure {}
 
-interface Spent {
-  buckets: number
-  bytes: number
-  passed: EvaluationError | null
-}
-
 /**
  * What one source row takes of what it may, counted while it is evaluated. Of several plans each has its own count: a plan that is being deployed
  * must not take away what the one that serves gives.
  */
 export class RowBudget {
-  readonly #spent: Spent[]
+  /** By plan. */
+  readonly #buckets: number[] = []
+  readonly #bytes: number[] = []
+  #reasons: Map<number, EvaluationError> | null = null
 
-  constructor(plans: number) {
-    this.#spent = Array.from({ length: plans }, () => ({ buckets: 0, bytes: 0, passed: null }))
-  }
-
-  /** One more bucket, with so many bytes, of a query of these plans; before it is made. Throws RowTooMuch. */
-  take(plans: readonly number[], bytes: number, where: string): void {
+  /** One more bucket, with this in it, of a query of these plans; before it is made. Throws RowTooMuch. */
+  take(plans: readonly number[], data: string, where: string): void {
+    const bytes = Buffer.byteLength(data)
     for (const plan of plans) {
-      const spent = this.#spent[plan]
-      if (!spent || spent.passed) continue
-      spent.buckets++
-      spent.bytes += bytes
-      const message =
-        spent.buckets > MAX_BUCKETS_PER_ROW
-          ? `the row is left out: it would be in more than ${MAX_BUCKETS_PER_ROW} buckets`
-          : // A row in one bucket has a limit of its own.
-            spent.buckets > 1 && spent.bytes > MAX_BYTES_PER_ROW
-            ? `the row is left out: in ${spent.buckets} buckets or more it would be more than ${MAX_BYTES_PER_ROW} bytes`
-            : null
-      if (message !== null) spent.passed = { where, message }
+      if (this.#reasons?.has(plan)) continue
+      const buckets = (this.#buckets[plan] = (this.#buckets[plan] ?? 0) + 1)
+      const all = (this.#bytes[plan] = (this.#bytes[plan] ?? 0) + bytes)
+      if (buckets > MAX_BUCKETS_PER_ROW) {
+        this.#pass(plan, where, `it would be in more than ${MAX_BUCKETS_PER_ROW} buckets`)
+      } else if (all > MAX_BYTES_PER_ROW && buckets > 1) {
+        // A row in one bucket has a limit of its own.
+        this.#pass(plan, where, `in ${buckets} buckets or more it would be more than ${MAX_BYTES_PER_ROW} bytes`)
+      }
     }
     if (this.exhausted(plans)) throw new RowTooMuch('the row takes too much')
   }
 
-  /** Whether no plan that has the query has the row. */
-  exhausted(plans: readonly number[]): boolean {
-    return plans.every((plan) => this.#spent[plan]?.passed)
+  #pass(plan: number, where: string, reason: string): void {
+    this.#reasons ??= new Map()
+    this.#reasons.set(plan, { where, message: `the row is left out: ${reason}` })
   }
 
-  /** Why plans do not have the row. */
+  /** Whether no plan that has the query has the row. */
+  exhausted(plans: readonly number[]): boolean {
+    const reasons = this.#reasons
+    return reasons !== null && plans.every((plan) => reasons.has(plan))
+  }
+
+  /** Why plans do not have the row, each reason once. */
   get passed(): EvaluationError[] {
-    return [...new Map(this.#spent.flatMap(({ passed }) => (passed ? [[passed.where + passed.message, passed] as const] : []))).values()]
+    if (!this.#reasons) return []
+    return [...new Map(Array.from(this.#reasons.values(), (reason) => [reason.where + reason.message, reason])).values()]
   }
 }

@@ -2,61 +2,17 @@ import { ValueFailure, type DeferredValue, type SourceRow } from '../../protocol
 import { rowEnvironment, type Environment } from '../expressions/environment.ts'
 import { compileExpression } from '../expressions/evaluate.ts'
 import { columnText, EvaluationFailure, isNull, textForm, type Value } from '../expressions/values.ts'
-import { MAX_BUCKET_NAME_BYTES } from '../limits.ts'
 import { bucketPrefix, definitionOf } from '../plan/plan.ts'
 import type { Column, DataQuery, Lookup, LookupBranch, PlanContent, TablePattern } from '../plan/plan.ts'
 import type { BucketRow, EvaluatedRow, EvaluationError, TableName } from '../types.ts'
-import { branchReader, longName } from './keys.ts'
+import { branchReader } from './keys.ts'
 import { RowBudget, RowTooMuch } from './row-budget.ts'
+import { Sink, type Output } from './sink.ts'
 
 /** Clients never see rows of lookups. */
 const LOOKUP_TYPE = 'lookup'
 
 type Values = Readonly<Record<string, Value>>
-
-/** A row of a data bucket or of a lookup bucket before it has its text form. */
-export interface Output {
-  bucket: string
-  definition: string
-  objectType: string
-  objectId: string
-  values: [name: string, value: Value][] | null
-  data: string
-}
-
-/** Takes what one query makes of a row. */
-class Sink {
-  readonly outputs: Output[] = []
-  readonly #reader: Reader
-  readonly #budget: RowBudget
-  readonly #errors: EvaluationError[]
-  readonly #repeats: boolean
-  #first: string | null = null
-  #all: Set<string> | null = null
-  #long = false
-
-  constructor(reader: Reader, budget: RowBudget, errors: EvaluationError[], repeats: boolean) {
-    this.#reader = reader
-    this.#budget = budget
-    this.#errors = errors
-    this.#repeats = repeats
-  }
-
-  /** Whether the output is to be made. `identity` tells outputs of the query apart. Throws RowTooMuch. */
-  wants(bucket: string, identity: string, data: string): boolean {
-    if (longName(bucket)) {
-      const message = `the name of a bucket would be longer than ${MAX_BUCKET_NAME_BYTES} bytes: the row is not in it`
-      if (!this.#long) this.#errors.push({ where: this.#reader.label, message })
-      this.#long = true
-      return false
-    }
-    if (this.#first === identity || this.#all?.has(identity)) return this.#repeats
-    this.#budget.take(this.#reader.plans, Buffer.byteLength(data), this.#reader.label)
-    if (this.#first === null) this.#first = identity
-    else (this.#all ??= new Set()).add(identity)
-    return true
-  }
-}
 
 interface Query {
   label: string
@@ -75,7 +31,6 @@ export class RowEvaluator {
   readonly #options: PlanContent['values']
   /** Outputs that are equal are all told, as the reference counts them. */
   readonly #repeats: boolean
-  readonly #plans: number
   /** Readers by table: a config with many definitions costs a row nothing but those that match. */
   readonly #byTable = new Map<string, Reader[]>()
 
@@ -83,7 +38,6 @@ export class RowEvaluator {
   constructor(plan: PlanContent, members: readonly PlanContent[] = [plan]) {
     this.#options = plan.values
     this.#repeats = plan.copyTraps === true
-    this.#plans = members.length
     const names = members.map(({ definitions, lookups }) => new Set([...definitions, ...lookups].map(bucketPrefix)))
     const plansOf = (prefix: string): number[] => [...names.keys()].filter((i) => names[i]?.has(prefix))
     const data = plan.definitions.flatMap((definition) => {
@@ -119,23 +73,28 @@ export class RowEvaluator {
       return
     }
     const environment = rowEnvironment(table.schema, table.name, values)
-    const budget = new RowBudget(this.#plans)
-    const made = readers.map((reader): Output[] => {
-      if (budget.exhausted(reader.plans)) return []
+    const budget = new RowBudget()
+    const sink = new Sink(budget, errors, this.#repeats)
+    const { outputs } = sink
+    /** Where the outputs of each query end. */
+    const ends: number[] = []
+    for (const reader of readers) {
+      const start = outputs.length
       environment.suffix = reader.table.wildcard ? table.name.slice(reader.table.name.length) : ''
-      const sink = new Sink(reader, budget, errors, this.#repeats)
+      sink.begin(reader)
       try {
-        reader.read(environment, sink)
+        if (!budget.exhausted(reader.plans)) reader.read(environment, sink)
       } catch (error) {
         if (!(error instanceof EvaluationFailure) && !(error instanceof RangeError)) throw error
         if (!(error instanceof RowTooMuch)) errors.push({ where: reader.label, message: error.message })
-        return []
+        outputs.length = start
       }
-      return sink.outputs
-    })
+      ends.push(outputs.length)
+    }
+    if (budget.passed.length === 0) return outputs.forEach(emit)
     errors.push(...budget.passed)
     // A later query may have taken too much: then what the earlier ones made does not count either.
-    for (const [i, { plans }] of readers.entries()) if (!budget.exhausted(plans)) made[i]?.forEach(emit)
+    for (const [i, { plans }] of readers.entries()) if (!budget.exhausted(plans)) outputs.slice(ends[i - 1] ?? 0, ends[i]).forEach(emit)
   }
 
   evaluate(table: TableName, row: SourceRow): EvaluatedRow {

@@ -1,0 +1,63 @@
+import type { Value } from '../expressions/values.ts'
+import { MAX_BUCKET_NAME_BYTES } from '../limits.ts'
+import type { EvaluationError } from '../types.ts'
+import { longName } from './keys.ts'
+import type { RowBudget } from './row-budget.ts'
+
+/** A row of a data bucket or of a lookup bucket before it has its text form. */
+export interface Output {
+  bucket: string
+  definition: string
+  objectType: string
+  objectId: string
+  values: [name: string, value: Value][] | null
+  data: string
+}
+
+interface Target {
+  label: string
+  plans: readonly number[]
+}
+
+/** Takes what the queries make of a row, one after the other. */
+export class Sink {
+  readonly outputs: Output[] = []
+  readonly #budget: RowBudget
+  readonly #errors: EvaluationError[]
+  readonly #repeats: boolean
+  #reader: Target | null = null
+  /** Identities of what the query has made. */
+  #first: string | null = null
+  #more: Set<string> | null = null
+  #long = false
+
+  constructor(budget: RowBudget, errors: EvaluationError[], repeats: boolean) {
+    this.#budget = budget
+    this.#errors = errors
+    this.#repeats = repeats
+  }
+
+  begin(reader: Target): void {
+    this.#reader = reader
+    this.#first = null
+    this.#more = null
+    this.#long = false
+  }
+
+  /** Whether the output is to be made. `identity` tells outputs of the query apart. Throws RowTooMuch. */
+  wants(bucket: string, identity: string, data: string): boolean {
+    const reader = this.#reader
+    if (!reader) return false
+    if (longName(bucket)) {
+      const message = `the name of a bucket would be longer than ${MAX_BUCKET_NAME_BYTES} bytes: the row is not in it`
+      if (!this.#long) this.#errors.push({ where: reader.label, message })
+      this.#long = true
+      return false
+    }
+    if (this.#first === identity || this.#more?.has(identity)) return this.#repeats
+    this.#budget.take(reader.plans, data, reader.label)
+    if (this.#first === null) this.#first = identity
+    else (this.#more ??= new Set()).add(identity)
+    return true
+  }
+}
