@@ -64,12 +64,14 @@ export class Tab implements SyncDatabase {
     const ask = options.user === undefined && options.connect !== false
     const first = ask ? identify(options) : null
     this.#channel = new BroadcastChannel(channelName(name))
+    const locked = Promise.withResolvers<void>()
     void navigator.locks.request(tabLock(name, this.#id), () => {
+      locked.resolve()
       if (!this.#over.signal.aborted) return new Promise<void>((release) => (this.#release = release))
     })
     const parts = { options, url: workerUrl, name, tab: this.#id }
     this.#worker = new OwnWorker({ ...parts, failed: (problem) => this.#failed(problem), ended: () => this.#left('ended') }, first)
-    void this.#begin(options.user ?? null, first)
+    void this.#begin(options.user ?? null, first, locked.promise)
     for (const [target, events] of [
       [document, ['visibilitychange', 'resume']],
       [window, ['online', 'pageshow']],
@@ -174,8 +176,8 @@ export class Tab implements SyncDatabase {
     this.#closed('the database was closed')
   }
 
-  /** Nothing is asked before it is known who asks. */
-  async #begin(user: string | null, first: ReturnType<typeof identify> | null): Promise<void> {
+  /** Nothing is asked before it is known who asks, nor before the owner can see by its lock that this tab lives. */
+  async #begin(user: string | null, first: ReturnType<typeof identify> | null, locked: Promise<void>): Promise<void> {
     const late = (): ProblemError => new ProblemError('auth', 'no token')
     const subject = first
       ? await within(first, IDENTIFY_MS, late).then(
@@ -183,6 +185,7 @@ export class Tab implements SyncDatabase {
           () => null,
         )
       : user
+    await locked
     if (this.#over.signal.aborted) return
     this.#calls.user = subject
     this.#channel.addEventListener('message', ({ data }: MessageEvent<OwnerMessage>) => this.#receive(data))
