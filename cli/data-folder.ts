@@ -4,6 +4,7 @@ import { chmod, chown, mkdir, readdir, readFile, rename, rm, stat, writeFile } f
 import { dirname, join } from 'node:path'
 import { promisify } from 'node:util'
 import { isCluster } from './postgres-server.ts'
+import { UsageError } from './problem.ts'
 import type { ServerUser } from './server-user.ts'
 
 const run = promisify(execFile)
@@ -16,10 +17,20 @@ const OURS = new Set(['edge', 'jwt-secret', 'postgres'])
 /** Where clusters are whose data folder the user `postgres` cannot reach. Not /var/tmp, which is emptied of what is a month old. */
 const STATE_FOLDER = '/var/lib/rockpool'
 
-/** Makes the data folder, for nobody else to look into. One that holds other things as well is left as it is; what is made in it is private. */
+/**
+ * Makes the data folder, for nobody else to look into. One that holds other things as well is left as it is; what is made in it is private. Throws
+ * UsageError.
+ */
 export async function makeDataFolder(data: string): Promise<void> {
-  await mkdir(dirname(data), { recursive: true })
-  await mkdir(data, { mode: PRIVATE }).catch(ignoreExisting)
+  try {
+    await mkdir(dirname(data), { recursive: true })
+    await mkdir(data, { mode: PRIVATE }).catch(ignoreExisting)
+    await readdir(data)
+  } catch (error) {
+    throw new UsageError(
+      `the data folder cannot be used: ${error instanceof Error ? error.message : String(error)}; name another one with --data`,
+    )
+  }
   if (!(await isOurs(data))) return
   // As root, a server that runs may have to pass.
   const { mode } = await stat(data)

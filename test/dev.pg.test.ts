@@ -91,6 +91,9 @@ describe('rockpool dev', () => {
     expect(await refused('dev', '--nonsense')).toMatch(/nonsense/)
     expect(await refused('dev', '--jwt-secret', 'c2hvcnQ')).toMatch(/needs at least 32/)
     expect(await refused('dev', '--database-url', 'mysql://x')).toMatch(/postgres:\/\//)
+    expect(await refused('dev', '--data', 'package.json', '--port', String(await freePort()))).toMatch(
+      /the data folder cannot be used.*--data/,
+    )
     expect(await refused('token')).toMatch(/--sub USER/)
     expect(await refused('nonsense')).toMatch(/no command nonsense/)
   })
