@@ -80,6 +80,8 @@ interface Reading {
 
 /** Keys of one table that a delivered transaction may touch before it is remembered as "all". */
 const TOUCHED_KEYS = 10_000
+/** Keys and transactions that are remembered while one read waits. */
+const MOST_TOUCHED = 200_000
 const KEYS_PER_READ = 1_000
 const FIRST_COMPLETED = 16
 /** An empty read that must be repeated waits for its transactions first. */
@@ -93,7 +95,10 @@ const REPEAT_MS = 20
 export class Reader {
   readonly #sources: ReaderSources
   readonly #size: ChunkSize
-  readonly #touched = new TouchedKeys(TOUCHED_KEYS)
+  readonly #touched: TouchedKeys
+  /** OIDs of tables whose rows are read by key. */
+  readonly #completing = new Set<number>()
+  #ended: unknown = null
   /** By table: blocks or classes of the next chunk. */
   readonly #spans = new Map<number, number>()
   #reading: Reading | null = null
@@ -104,6 +109,19 @@ export class Reader {
   constructor(sources: ReaderSources) {
     this.#sources = sources
     this.#size = sources.chunk ?? CHUNK
+    const reading = new Map(sources.tables.map((table) => [table.catalog.oid, table]))
+    const wanted = (oid: number) => {
+      const table = reading.get(oid)
+      return table !== undefined && (this.#completing.has(oid) || sources.copyState(table).state !== 'done')
+    }
+    this.#touched = new TouchedKeys(TOUCHED_KEYS, { most: MOST_TOUCHED, wanted })
+  }
+
+  /** The session is over: nothing is brought to its place any more. */
+  end(error: unknown): void {
+    this.#ended = error
+    this.#reading?.failed(error)
+    this.#reading = null
   }
 
   /** Copies what is to be copied, completes what is incomplete, and takes out what is not followed any more. */
@@ -117,6 +135,8 @@ export class Reader {
       // In turns: under load there are always rows that lack values, and the copy must come to an end.
       const rows = this.#sources.incomplete(this.#completed)
       if (rows) {
+        // Its keys are remembered from now on; if one was touched before, the read is repeated.
+        this.#completing.add(rows.table.catalog.oid)
         const { snapshot, tuples } = await readRows(this.#sources.sql, rows.table.catalog, rows.keys)
         const fill = Math.max(lengthOf(tuples) / this.#size.length, 1 / 2)
         this.#completed = Math.max(1, Math.min(Math.floor(this.#completed / fill), KEYS_PER_READ))
@@ -254,10 +274,13 @@ export class Reader {
     await pauseAt('read.rows')
     const marker = `${reading.asked.kind} ${++this.#number} ${crypto.randomUUID()}`
     const placed = new Promise<boolean>((done, failed) => (this.#reading = { ...reading, marker, done, failed }))
-    const { mark, pause } = this.#sources
+    // Nobody may be waiting yet when it fails.
+    placed.catch(() => {})
+    if (this.#ended !== null) throw this.#ended
+    const { mark } = this.#sources
     await mark(marker)
     await pauseAt('read.marked')
-    return Promise.race([placed, pause(2 ** 31 - 1).then(() => false)])
+    return placed
   }
 
   *#apply(reading: Reading): Generator<undefined, boolean> {

@@ -264,7 +264,9 @@ export class Session {
   /** Nobody waits for it any more: whatever of it still waits for an answer does not go on. */
   abandon(): void {
     this.#closing = true
-    this.#over.reject(new RockpoolError('ROCKPOOL_SOURCE_UNREACHABLE', 'the session is over'))
+    const over = new RockpoolError('ROCKPOOL_SOURCE_UNREACHABLE', 'the session is over')
+    this.#over.reject(over)
+    this.#reader?.end(over)
   }
 
   /** What waits for an answer may live longer than the session, and must not go on: another one is at work then. Throws RockpoolError. */
