@@ -7,6 +7,10 @@ import type { SettingBindings } from './setting-bindings.ts'
 export interface Environment extends SettingBindings {
   /** Of tests alone: see `faults.ts`. */
   FAULTS?: string
+  /** How often addresses fail, and users open streams and ask for write checkpoints: see `workers/rates.ts`. */
+  RATE_FAILURES?: RateLimit
+  RATE_STREAMS?: RateLimit
+  RATE_WRITES?: RateLimit
   REPLICATOR: DurableObjectNamespace<Replicator>
   BUCKET: DurableObjectNamespace<Bucket>
   RELAY: DurableObjectNamespace<Relay>

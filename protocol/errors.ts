@@ -17,6 +17,7 @@ export type ErrorCode =
   | 'PSYNC_S2203' // key set at an address that is not allowed
   | 'PSYNC_S2204' // key set cannot be fetched
   | 'PSYNC_S2302' // no sync config deployed
+  | 'PSYNC_S2304' // too many streams of this user
   | 'PSYNC_S2305' // too many buckets, lookups or steps for a client, or a bucket's name is too long
   | 'ROCKPOOL_INTERNAL' // a fault of ours
   | 'ROCKPOOL_UNANSWERED' // an object did not answer in time
@@ -24,6 +25,7 @@ export type ErrorCode =
   | 'ROCKPOOL_SYNC_CONFIG' // the sync config has errors
   | 'ROCKPOOL_DEPLOY' // a deploy or rollback that cannot be done
   | 'ROCKPOOL_VERIFY' // a comparison of everything that cannot be done
+  | 'ROCKPOOL_RATE' // asked too often
   | 'ROCKPOOL_OPERATOR' // the token is not one of an operator
   | 'ROCKPOOL_PLAIN_HTTP' // an operator's token would go over http:// to another machine
   | 'ROCKPOOL_NOT_CONFIRMED' // a command would change something, and nobody is there to be asked
@@ -83,6 +85,9 @@ function statusOf(code: ErrorCode): number {
     case 'ROCKPOOL_DEPLOY':
     case 'ROCKPOOL_VERIFY':
       return 409
+    case 'PSYNC_S2304':
+    case 'ROCKPOOL_RATE':
+      return 429
     case 'PSYNC_S2002':
       return 404
     case 'PSYNC_S2004':

@@ -117,11 +117,14 @@ describe('key sets by URL', () => {
       expect(await judged(await by.sign({ sub: 'a' }))).toBe('accepted')
     }
     const legacy = secretSigner('HS256', new TextEncoder().encode(SUPABASE_SECRET), 'authenticated', 'legacy')
-    expect(await judged(await legacy.sign({ sub: 'a' }))).toBe('accepted')
-    expect(await judged(await legacy.sign({ sub: 'a', aud: AUDIENCE }))).toBe('401 PSYNC_S2105')
+    // Tokens of a project name it as their issuer.
+    const iss = `${supabase.url.replace('/keys.json', '')}/auth/v1`
+    expect(await judged(await legacy.sign({ sub: 'a', iss }))).toBe('accepted')
+    expect(await judged(await legacy.sign({ sub: 'a', iss, aud: AUDIENCE }))).toBe('401 PSYNC_S2105')
+    expect(await judged(await legacy.sign({ sub: 'a', iss: 'https://other.supabase.co/auth/v1' }))).toBe('401 PSYNC_S2101')
     const project = await signer('ES256', 'authenticated', 'project')
     supabase.publish(project.jwk)
-    const token = await project.sign({ sub: 'a' })
+    const token = await project.sign({ sub: 'a', iss })
     await until('the key of the project', async () => (await judged(token)) === 'accepted')
   })
 

@@ -56,9 +56,10 @@ test.each([1, 3])(`${STREAMS} streams over %i relays: every one gets every chang
   const streams: Stream[] = []
   try {
     const before = (await postgres.sql()<{ id: string }[]>`select id::text from items order by items.id`).map(({ id }) => id)
-    const bearer = await token(secret, 'alice')
+    // The streams of one user go to one relay.
+    const bearers = await Promise.all(Array.from({ length: 50 }, (_, n) => token(secret, `user-${n}`)))
     for (let n = 0; n < STREAMS; n += 100) {
-      const group = Array.from({ length: Math.min(100, STREAMS - n) }, () => new Stream(edge.url, bearer))
+      const group = Array.from({ length: Math.min(100, STREAMS - n) }, (_, i) => new Stream(edge.url, bearers[i % bearers.length] ?? ''))
       streams.push(...group)
       await until(
         'these streams',

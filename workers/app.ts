@@ -4,15 +4,17 @@ import type { ContentfulStatusCode } from 'hono/utils/http-status'
 import { z } from 'zod'
 import type { Environment } from '../durable-objects/environment.ts'
 import { RockpoolError } from '../protocol/errors.ts'
-import { MESSAGE_VERSION } from '../protocol/messages.ts'
+import { MESSAGE_VERSION, type ReplicatorStatus } from '../protocol/messages.ts'
 import { DEFAULT_TENANT } from '../protocol/names.ts'
 import { admin } from './admin/index.ts'
 import { askerOf, CLAIM_NOTICE } from './auth/asker.ts'
 import { operatorRules, tokenRules } from './auth/keys.ts'
 import { tokenOfHeader, verifyToken, type Session } from './auth/token.ts'
+import { briefly } from './briefly.ts'
 import { checkpointRequest } from './checkpoint-request.ts'
 import { direct } from './direct.ts'
 import { publicError, userError } from './errors.ts'
+import { addressOf, countFailure, countStream, countWrite, guarded, retryAfterOf } from './rates.ts'
 import { askReplicator } from './replicator.ts'
 import { clientId, readJson, streamRequest, validated } from './sync/body.ts'
 import { streamSettings } from './sync/budget.ts'
@@ -47,26 +49,33 @@ app.use(async (c, next) => {
   await next()
 })
 
+const background = (c: Request) => (work: Promise<unknown>) => c.executionCtx.waitUntil(work)
+
 /** The token is verified, and the request validated, before any object is named. */
 const sessionOf = (c: Request): Promise<Session> =>
-  verifyToken(tokenOfHeader(c.req.header('authorization')), tokenRules(c.env), { background: (work) => c.executionCtx.waitUntil(work) })
+  guarded(c.env, addressOf(c.req.raw.headers), async (refresh) =>
+    verifyToken(tokenOfHeader(c.req.header('authorization')), tokenRules(c.env), { refresh, background: background(c) }),
+  )
 
 app.post('/sync/stream', async (c) => {
   const session = await sessionOf(c)
   const request = streamRequest(await readJson(c.req.raw), streamSettings(c.env).subscriptions)
+  await countStream(c.env, DEFAULT_TENANT, session)
   return streamResponse(c.env, DEFAULT_TENANT, session, request, c.req.header('accept'))
 })
 
 app.get('/sync/stream', (c) => {
-  if (isUpgrade(c)) return webSocketStream(c.env, DEFAULT_TENANT)
+  if (isUpgrade(c)) return webSocketStream(c.env, DEFAULT_TENANT, addressOf(c.req.raw.headers))
   throw new RockpoolError('PSYNC_S2001', 'GET /sync/stream is a WebSocket; over HTTP it is POST', { status: 426 })
 })
 
 app.get('/write-checkpoint2.json', async (c) => {
   // A marker is written: that is not what a HEAD is for.
   if (c.req.raw.method === 'HEAD') throw noRoute(c)
-  const { user } = await sessionOf(c)
+  const session = await sessionOf(c)
+  const { user } = session
   const { client_id } = validated(clientIdQuery, { client_id: c.req.query('client_id') || undefined }, 'the address')
+  await countWrite(c.env, DEFAULT_TENANT, session)
   const { writeCheckpoint } = await askReplicator(c.env, (replicator) =>
     replicator.writeCheckpoint({ v: MESSAGE_VERSION, user, clientId: client_id }),
   )
@@ -74,21 +83,27 @@ app.get('/write-checkpoint2.json', async (c) => {
 })
 
 app.post('/sync/checkpoint-request', async (c) => {
-  const { user } = await sessionOf(c)
+  const session = await sessionOf(c)
+  const { user } = session
   const request = checkpointRequest(await readJson(c.req.raw))
+  await countWrite(c.env, DEFAULT_TENANT, session)
   const { id } = await askReplicator(c.env, (replicator) => replicator.checkpointRequest({ v: MESSAGE_VERSION, user, ...request }))
   return c.json({ data: { checkpoint_request_id: id } })
 })
 
 /** Of the database users learn how current it is, and operators everything. */
 app.get('/status', async (c) => {
-  const token = tokenOfHeader(c.req.header('authorization'))
-  const { operator } = await askerOf(c.env, token, { background: (work) => c.executionCtx.waitUntil(work) })
-  const status = await askReplicator(c.env, (replicator) => replicator.status({ v: MESSAGE_VERSION }))
+  const asker = async (refresh: boolean) =>
+    askerOf(c.env, tokenOfHeader(c.req.header('authorization')), { refresh, background: background(c) })
+  const { operator } = await guarded(c.env, addressOf(c.req.raw.headers), asker)
+  const ask = () => askReplicator(c.env, (replicator) => replicator.status({ v: MESSAGE_VERSION }))
+  const status = operator ? await ask() : await lastStatus(c.env.REPLICATOR, ask)
   if (operator) return c.json({ data: { ...status, streams: heldStatus(), notes: notesOf(c.env) } })
   const { state, checkpoint, plan, lagBytes } = status
   return c.json({ data: { state, checkpoint, plan, lagBytes } })
 })
+
+const lastStatus = briefly<object, ReplicatorStatus>()
 
 /** What an operator should know of the settings. */
 function notesOf(env: Environment): string[] {
@@ -103,13 +118,18 @@ app.route('/buckets', direct)
 app.route('/admin', admin)
 
 /** Some clients put their own path behind the address, or none: the WebSocket is the same everywhere. */
-app.notFound((c) => (isUpgrade(c) ? webSocketStream(c.env, DEFAULT_TENANT) : refuse(c, noRoute(c))))
+app.notFound(async (c) => {
+  const address = addressOf(c.req.raw.headers)
+  return isUpgrade(c) ? webSocketStream(c.env, DEFAULT_TENANT, address) : refuse(c, await countFailure(c.env, address, noRoute(c)))
+})
 
 app.onError((error, c) => refuse(c, isAdmin(c) ? publicError(error) : userError(error)))
 
 const isUpgrade = (c: Request): boolean => c.req.header('upgrade')?.toLowerCase() === 'websocket'
 
 function refuse(c: Request, error: RockpoolError): Response {
+  const seconds = retryAfterOf(error)
+  if (seconds !== null) c.header('retry-after', String(seconds))
   return c.body(JSON.stringify(error.body()), error.status as ContentfulStatusCode, { 'content-type': 'application/json' })
 }
 

@@ -4,11 +4,13 @@ import { directUrl } from '../durable-objects/bucket/direct-request.ts'
 import type { Environment } from '../durable-objects/environment.ts'
 import { answered, callDeadline, Unanswered } from '../durable-objects/shared/retry.ts'
 import { RockpoolError } from '../protocol/errors.ts'
-import { MESSAGE_VERSION } from '../protocol/messages.ts'
+import { MESSAGE_VERSION, type Serving } from '../protocol/messages.ts'
 import { bucketObjectName, DEFAULT_TENANT } from '../protocol/names.ts'
 import type { ResolvedBucket } from '../sync-config/types.ts'
 import { tokenRules } from './auth/keys.ts'
 import { tokenOfHeader, verifyToken, type Session } from './auth/token.ts'
+import { briefly } from './briefly.ts'
+import { addressOf, countStream, guarded } from './rates.ts'
 import { askReplicator } from './replicator.ts'
 import { parameters, validated } from './sync/body.ts'
 import { passedBound } from './sync/json-bounds.ts'
@@ -59,6 +61,7 @@ direct.get('/:bucket/stream', async (c) => {
   if (token === undefined) throw new RockpoolError('PSYNC_S2106', `the second subprotocol, behind ${DIRECT_PROTOCOL}, must be the token`)
   const session = await verified(c, token)
   const request = asked(c)
+  await countStream(c.env, DEFAULT_TENANT, session)
   if (c.req.header('upgrade')?.toLowerCase() !== 'websocket')
     throw new RockpoolError('PSYNC_S2001', 'a direct stream is a WebSocket', { status: 426 })
   const bucket = c.req.param('bucket')
@@ -79,11 +82,16 @@ function unanswered(cause: unknown): never {
 }
 
 const verified = (c: Asked, token: string): Promise<Session> =>
-  verifyToken(token, tokenRules(c.env), { background: (work) => c.executionCtx.waitUntil(work) })
+  guarded(c.env, addressOf(c.req.raw.headers), (refresh) =>
+    verifyToken(token, tokenRules(c.env), { refresh, background: (work) => c.executionCtx.waitUntil(work) }),
+  )
 
 function asked(c: Asked): Query {
   return validated(query, c.req.query(), 'the address')
 }
+
+/** A plan that has ceased to serve meanwhile is found out by the bucket. */
+const lastCommitted = briefly<object, Serving>(({ plan }) => plan !== null)
 
 /**
  * The buckets that follow from token and query alone. What depends on a lookup may change at any checkpoint, which only a sync stream would notice:
@@ -94,7 +102,9 @@ async function access(
   session: Session,
   { stream, parameters }: Query,
 ): Promise<{ buckets: ResolvedBucket[]; plan: string }> {
-  const { plan } = await askReplicator(env, (replicator) => replicator.committed({ v: MESSAGE_VERSION }))
+  const { plan } = await lastCommitted(env.REPLICATOR, () =>
+    askReplicator(env, (replicator) => replicator.committed({ v: MESSAGE_VERSION })),
+  )
   if (plan === null)
     throw new RockpoolError('PSYNC_S2302', 'no sync config is serving yet: its first copy is not complete', { status: 503 })
   const loaded = await planByHash(env, DEFAULT_TENANT, plan)

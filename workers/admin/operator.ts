@@ -2,6 +2,7 @@ import type { Context, MiddlewareHandler } from 'hono'
 import type { Environment } from '../../durable-objects/environment.ts'
 import { operatorOf } from '../auth/asker.ts'
 import { tokenOfHeader } from '../auth/token.ts'
+import { addressOf, guarded } from '../rates.ts'
 
 /** `by`: the operator, as `sub` of the token says. */
 export interface OperatorContext {
@@ -11,8 +12,10 @@ export interface OperatorContext {
 
 /** Lets pass operators alone. Throws PSYNC_S21… or ROCKPOOL_OPERATOR. */
 export const operator: MiddlewareHandler<OperatorContext> = async (c, next) => {
-  const token = tokenOfHeader(c.req.header('authorization'))
-  const { user } = await operatorOf(c.env, token, { background: (work) => c.executionCtx.waitUntil(work) })
+  const background = (work: Promise<unknown>) => c.executionCtx.waitUntil(work)
+  const { user } = await guarded(c.env, addressOf(c.req.raw.headers), async (refresh) =>
+    operatorOf(c.env, tokenOfHeader(c.req.header('authorization')), { refresh, background }),
+  )
   c.set('by', user)
   await next()
 }

@@ -27,6 +27,8 @@ export interface Session {
 export interface VerifyOptions {
   /** Keeps a fetch of keys alive that outlasts this request. */
   background?: Background
+  /** False: key sets are not fetched for the sake of this token. */
+  refresh?: boolean
   /** Only for tests. */
   now?: Date
 }
@@ -54,7 +56,7 @@ export function tokenOfHeader(header: string | null | undefined): string {
  */
 export async function verifyToken(token: string, rules: TokenRules, options: VerifyOptions = {}): Promise<Session> {
   const now = options.now ?? new Date()
-  const { payload, policy } = await verified(token, rules, now, options.background ?? (() => {}))
+  const { payload, policy } = await verified(token, rules, now, options)
   const { sub, iat, exp, parameters } = payload as Record<string, unknown>
   const user = userOf(sub)
   if (!isSeconds(iat) || !isSeconds(exp)) throw malformed('the claims "iat" and "exp" must be numbers')
@@ -79,7 +81,9 @@ interface Verified {
   policy: TokenPolicy
 }
 
-async function verified(token: string, rules: TokenRules, now: Date, background: Background): Promise<Verified> {
+async function verified(token: string, rules: TokenRules, now: Date, options: VerifyOptions): Promise<Verified> {
+  const background = options.background ?? (() => {})
+  const refreshed = async () => options.refresh !== false && (await rules.refresh(algorithm, background))
   const { algorithm, kid, type } = headerOf(token)
   if (!TYPES[rules.purpose].has(type)) throw wrongType(rules, type)
   let candidates = await rules.candidates(algorithm, kid, background)
@@ -94,7 +98,7 @@ async function verified(token: string, rules: TokenRules, now: Date, background:
       const payload = await payloadBy(imported, key.policy, token, algorithm, rules, now)
       if (payload) return { payload, policy: key.policy }
     }
-    if (candidates.named || again || !(await rules.refresh(algorithm, background))) {
+    if (candidates.named || again || !(await refreshed())) {
       throw unusable ?? unverified(candidates, algorithm, kid)
     }
     candidates = await rules.candidates(algorithm, kid, background)

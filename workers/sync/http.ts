@@ -47,7 +47,7 @@ export async function streamResponse(
     body.discard()
     stop.abort(ended(why))
   })
-  const ports = boundedPorts(objectPorts(env, tenant, lines, budget, body.held), body.held)
+  const ports = boundedPorts(objectPorts(env, tenant, session.user, lines, budget, body.held), body.held)
   runStream({ request, claims: session.claims, user: session.user }, ports).catch((error: unknown) => {
     keepalive.stop()
     if (!stop.signal.aborted && body.begun) console.error('a stream failed', error)

@@ -11,6 +11,7 @@ import {
 import { tokenRules, type TokenRules } from '../auth/keys.ts'
 import { sameAuthorisation, verifyToken, type Session } from '../auth/token.ts'
 import { userError } from '../errors.ts'
+import { countStream, guarded } from '../rates.ts'
 import { boundedPorts } from './bounded.ts'
 import { Budget, ended, streamSettings } from './budget.ts'
 import { Credit } from './credit.ts'
@@ -29,6 +30,7 @@ export class NativeStream implements SocketProtocol {
   readonly #env: Environment
   readonly #tenant: string
   readonly #socket: WebSocket
+  readonly #address: string | null
   readonly #stop = new AbortController()
   readonly #held = new Held(CREDIT_STEP_BYTES)
   readonly #credit = new Credit()
@@ -43,10 +45,12 @@ export class NativeStream implements SocketProtocol {
   #ports: ObjectPorts | null = null
   #keepalive: Keepalive | null = null
 
-  constructor(env: Environment, tenant: string, socket: WebSocket) {
+  /** `address`: see `addressOf`. */
+  constructor(env: Environment, tenant: string, socket: WebSocket, address: string | null = null) {
     this.#env = env
     this.#tenant = tenant
     this.#socket = socket
+    this.#address = address
     void this.#held.ended.then((why) => this.#end(ended(why)))
   }
 
@@ -71,7 +75,9 @@ export class NativeStream implements SocketProtocol {
   async #begin(data: unknown): Promise<void> {
     const early = (this.#early = [])
     const token = openToken(data)
-    const session = await verifyToken(token, tokenRules(this.#env))
+    const session = await guarded(this.#env, this.#address, (refresh) => verifyToken(token, tokenRules(this.#env), { refresh }))
+    if (this.#stop.signal.aborted) return
+    await countStream(this.#env, this.#tenant, session)
     if (this.#stop.signal.aborted) return
     const { request, credit, joined } = openFrame(data, token, streamSettings(this.#env).subscriptions)
     this.#session = session
@@ -123,7 +129,7 @@ export class NativeStream implements SocketProtocol {
     const output = { signal: this.#stop.signal, room: () => this.#until(() => this.#credit.hasRoom), write }
     const lines = joinedLines(textLines, (each) => each.join('\n'), output, joined ? undefined : 0)
     this.#input = { request, claims: session.claims, user: session.user }
-    this.#ports = boundedPorts(objectPorts(this.#env, this.#tenant, lines, budget, this.#held), this.#held)
+    this.#ports = boundedPorts(objectPorts(this.#env, this.#tenant, session.user, lines, budget, this.#held), this.#held)
     await runStream(this.#input, this.#ports)
   }
 

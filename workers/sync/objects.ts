@@ -20,7 +20,7 @@ export interface ObjectPorts extends StreamPorts {
 }
 
 /** The ports of a stream over the objects of a tenant. Calls are repeated, each with a new stub and a deadline, until they are answered or the stream ends. */
-export function objectPorts(env: Environment, tenant: string, lines: LineSink, budget: Budget, held: Held): ObjectPorts {
+export function objectPorts(env: Environment, tenant: string, user: string, lines: LineSink, budget: Budget, held: Held): ObjectPorts {
   const { signal } = lines
   let upstream: RelaySocket | null = null
 
@@ -44,7 +44,7 @@ export function objectPorts(env: Environment, tenant: string, lines: LineSink, b
     /** Ends early when the stream does. */
     pause: (attempt) => sleep(waitMs(RETRY, attempt), signal),
     tails: (length) => held.set('tails', length),
-    connect: async () => (upstream = await openUpstream(env, tenant, signal, budget, held)),
+    connect: async () => (upstream = await openUpstream(env, tenant, user, signal, budget, held)),
     again: () => upstream?.again(),
     plan: (hash) => ask(() => planByHash(env, tenant, hash)),
     read: (name, after, checkpoint) =>

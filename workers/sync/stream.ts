@@ -1,3 +1,4 @@
+import { RockpoolError } from '../../protocol/errors.ts'
 import type { StreamRequest } from '../../protocol/lines.ts'
 import type { OpId } from '../../protocol/ops.ts'
 import { Emitter } from './emit.ts'
@@ -67,7 +68,8 @@ async function connect(ports: StreamPorts, view: View): Promise<Upstream | null>
       }
       upstream.close()
     } catch (error) {
-      if (ports.lines.signal.aborted) throw error
+      // A relay that has too many streams of this user will not think otherwise of this one.
+      if (ports.lines.signal.aborted || (error instanceof RockpoolError && error.code === 'PSYNC_S2304')) throw error
     }
     await ports.pause(attempt)
   }

@@ -2,11 +2,13 @@ import { z } from 'zod'
 import type { Environment } from '../../durable-objects/environment.ts'
 import { answered, callDeadline } from '../../durable-objects/shared/retry.ts'
 import { MESSAGE_VERSION, PING, PONG, understands, type AckFrame, type RelayFrame } from '../../protocol/messages.ts'
+import { RockpoolError } from '../../protocol/errors.ts'
 import { relayName } from '../../protocol/names.ts'
 import { streamSettings, type Budget } from './budget.ts'
 import type { Held } from './held.ts'
 import { ACKNOWLEDGE_BYTES, UPSTREAM_PING_SECONDS } from './limits.ts'
 import type { Upstream } from './ports.ts'
+import { relayOrder } from './relay-order.ts'
 
 const shape = z.object({
   ...{
@@ -19,25 +21,39 @@ const shape = z.object({
   ...{ buckets: z.array(z.tuple([z.string(), z.number(), z.number(), z.number(), z.string().nullable()])) },
 })
 
-/** A socket to one of the tenant's relays. Throws when it cannot be opened. */
+/** Tells a relay whose stream it is, encoded as a part of an address. */
+export const USER_HEADER = 'rockpool-user'
+
+/** A socket to one of the tenant's relays: that of the user, or the next one that is not full. Throws when it cannot be opened. */
 export async function openUpstream(
   env: Environment,
   tenant: string,
+  user: string,
   signal: AbortSignal,
   budget: Budget,
   held: Held,
 ): Promise<RelaySocket> {
+  for (const n of relayOrder(user, streamSettings(env).relays)) {
+    const socket = await openRelay(env, relayName(tenant, 'main', n), user, budget)
+    if (socket) return new RelaySocket(socket, signal, budget, held)
+  }
+  throw new Error('every relay is full')
+}
+
+/** Null: the relay is full (503). Throws PSYNC_S2304 when it has too many streams of this user (429). */
+function openRelay(env: Environment, name: string, user: string, budget: Budget): Promise<WebSocket | null> {
   budget.call()
-  const name = relayName(tenant, 'main', Math.floor(Math.random() * streamSettings(env).relays))
-  const socket = await answered(async (attempt) => {
-    const response = await env.RELAY.getByName(name).fetch('https://relay/stream', { headers: { upgrade: 'websocket' } })
+  const headers = { upgrade: 'websocket', [USER_HEADER]: encodeURIComponent(user) }
+  return answered(async (attempt) => {
+    const response = await env.RELAY.getByName(name).fetch('https://relay/stream', { headers })
+    if (response.status === 503) return null
+    if (response.status === 429) throw new RockpoolError('PSYNC_S2304', 'this user has too many streams open')
     if (!response.webSocket) throw new Error(`relay ${name} answered ${response.status}`)
     response.webSocket.accept()
     // Nobody waits for it any more, and the relay must not count it.
     if (attempt.expired) response.webSocket.close(1000)
     return response.webSocket
   }, callDeadline(env))
-  return new RelaySocket(socket, signal, budget, held)
 }
 
 export class RelaySocket implements Upstream {

@@ -13,7 +13,7 @@ export interface SocketProtocol {
 }
 
 /** The WebSocket of `/sync/stream`. Its first frame decides: a binary one begins RSocket, as PowerSync SDKs speak it, a text one our own protocol. */
-export function webSocketStream(env: Environment, tenant: string): Response {
+export function webSocketStream(env: Environment, tenant: string, address: string | null): Response {
   const [client, server] = Object.values(new WebSocketPair())
   if (!client || !server) throw new RockpoolError('ROCKPOOL_INTERNAL', 'the runtime made no pair of sockets')
   server.binaryType = 'arraybuffer'
@@ -27,7 +27,8 @@ export function webSocketStream(env: Environment, tenant: string): Response {
   server.addEventListener('message', ({ data }) => {
     if (typeof data !== 'string' && !(data instanceof ArrayBuffer)) return
     clearTimeout(late)
-    protocol ??= typeof data === 'string' ? new NativeStream(env, tenant, server) : new RSocketConnection(env, tenant, server)
+    protocol ??=
+      typeof data === 'string' ? new NativeStream(env, tenant, server, address) : new RSocketConnection(env, tenant, server, address)
     protocol.receive(data)
   })
   const gone = () => {

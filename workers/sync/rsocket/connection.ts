@@ -3,6 +3,7 @@ import type { Environment } from '../../../durable-objects/environment.ts'
 import { RockpoolError } from '../../../protocol/errors.ts'
 import { tokenRules } from '../../auth/keys.ts'
 import { tokenOfHeader, verifyToken, type Session } from '../../auth/token.ts'
+import { guarded } from '../../rates.ts'
 import { streamRequest } from '../body.ts'
 import { streamSettings } from '../budget.ts'
 import {
@@ -42,6 +43,7 @@ export class RSocketConnection implements SocketProtocol {
   readonly #env: Environment
   readonly #tenant: string
   readonly #socket: WebSocket
+  readonly #address: string | null
   readonly #streams = new Map<number, RSocketStream>()
   readonly #assemblies = new Map<number, Assembly>()
   /** Frames that came while the token was being verified: clients do not wait for an answer to SETUP. */
@@ -57,10 +59,12 @@ export class RSocketConnection implements SocketProtocol {
   readonly #answers = new Answers()
   #probe: { nonce: Uint8Array; serial: number } | null = null
 
-  constructor(env: Environment, tenant: string, socket: WebSocket) {
+  /** `address`: see `addressOf`. */
+  constructor(env: Environment, tenant: string, socket: WebSocket, address: string | null = null) {
     this.#env = env
     this.#tenant = tenant
     this.#socket = socket
+    this.#address = address
   }
 
   receive(data: string | ArrayBuffer): void {
@@ -131,7 +135,10 @@ export class RSocketConnection implements SocketProtocol {
     if (!setup.metadata) throw new RockpoolError('PSYNC_S2106', 'SETUP carries no metadata, and so no token')
     const metadata = setupMetadata.safeParse(readMetadata(setup.metadata))
     if (!metadata.success) throw new RockpoolError('PSYNC_S2106', 'the metadata of SETUP must be {"token": "Token <jwt>"}')
-    const session = await verifyToken(tokenOfHeader(metadata.data.token), tokenRules(this.#env))
+    const { token } = metadata.data
+    const session = await guarded(this.#env, this.#address, async (refresh) =>
+      verifyToken(tokenOfHeader(token), tokenRules(this.#env), { refresh }),
+    )
     return { session, readMetadata, readData }
   }
 

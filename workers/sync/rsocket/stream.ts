@@ -2,6 +2,7 @@ import type { StreamRequest } from '../../../protocol/lines.ts'
 import type { Environment } from '../../../durable-objects/environment.ts'
 import type { Session } from '../../auth/token.ts'
 import { userError } from '../../errors.ts'
+import { countStream } from '../../rates.ts'
 import { bsonLines } from '../bson-lines.ts'
 import { boundedPorts } from '../bounded.ts'
 import { Budget, ended, type StreamBudget } from '../budget.ts'
@@ -82,8 +83,10 @@ export class RSocketStream {
       },
     }
     void this.#held.ended.then((why) => this.#stop.abort(ended(why)))
-    const ports = boundedPorts(objectPorts(env, tenant, lines, budget, this.#held), this.#held)
-    runStream({ request, claims: session.claims, user: session.user }, ports).catch((error: unknown) => this.#end(error))
+    const ports = boundedPorts(objectPorts(env, tenant, session.user, lines, budget, this.#held), this.#held)
+    countStream(env, tenant, session)
+      .then(() => runStream({ request, claims: session.claims, user: session.user }, ports))
+      .catch((error: unknown) => this.#end(error))
   }
 
   /** REQUEST_N. */

@@ -1,0 +1,201 @@
+import { createExecutionContext, env, waitOnExecutionContext } from 'cloudflare:test'
+import { beforeEach, describe, expect, test } from 'vitest'
+import type { Environment } from '../durable-objects/environment.ts'
+import { secretSigner } from '../test/signers.ts'
+import { app } from './app.ts'
+import { RockpoolError } from '../protocol/errors.ts'
+import { addressOf } from './rates.ts'
+import { Budget } from './sync/budget.ts'
+import { Held } from './sync/held.ts'
+import { relayOrder } from './sync/relay-order.ts'
+import { openUpstream, USER_HEADER } from './sync/upstream.ts'
+
+const secret = crypto.getRandomValues(new Uint8Array(32))
+const signer = secretSigner('HS256', secret, 'app')
+
+let touched: string[] = []
+beforeEach(() => void (touched = []))
+
+/** Objects that answer whatever is asked, and are noted. */
+const namespace = (binding: string) =>
+  new Proxy(
+    {},
+    {
+      get: () => () => {
+        const answer = { state: 'live', checkpoint: 1, plan: 'p', lagBytes: 0, writeCheckpoint: '7', id: '9', status: 500 }
+        return new Proxy(
+          {},
+          { get: (_, method) => (method === 'then' ? undefined : async () => (touched.push(`${binding} ${String(method)}`), answer)) },
+        )
+      },
+    },
+  ) as never
+
+/** Counts as the binding does, without its period. */
+class Counter {
+  readonly asked: string[] = []
+  readonly limit: (options: { key: string }) => Promise<{ success: boolean }>
+  constructor(most: number) {
+    this.limit = async ({ key }) => {
+      this.asked.push(key)
+      return { success: this.asked.filter((each) => each === key).length <= most }
+    }
+  }
+}
+
+const counters = () => ({ RATE_FAILURES: new Counter(3), RATE_STREAMS: new Counter(2), RATE_WRITES: new Counter(2) })
+
+const environment = (rates: Partial<Environment>): Environment => ({
+  ...{ REPLICATOR: namespace('REPLICATOR'), BUCKET: namespace('BUCKET'), RELAY: namespace('RELAY') },
+  ...{ JWT_SECRET: Buffer.from(secret).toString('base64url'), JWT_AUDIENCE: 'app' },
+  ...rates,
+})
+
+async function ask(bindings: Environment, path: string, init: RequestInit & { token?: string; address?: string } = {}) {
+  const context = createExecutionContext()
+  const headers = new Headers(init.headers)
+  if (init.token !== undefined) headers.set('authorization', `Token ${init.token}`)
+  if (init.address !== undefined) headers.set('cf-connecting-ip', init.address)
+  const response = await app.fetch(new Request(`https://sync.example${path}`, { ...init, headers }), bindings, context)
+  const text = response.headers.get('content-type')?.includes('json') ? await response.text() : ''
+  await waitOnExecutionContext(context)
+  const error: { code?: string } = text === '' ? {} : (JSON.parse(text).error ?? {})
+  return { status: response.status, code: error.code ?? 'ok', retryAfter: response.headers.get('retry-after') }
+}
+
+const token = (sub: string, claims: object = {}) => signer.sign({ sub, ...claims })
+
+describe('a user', () => {
+  test('asks for so many write checkpoints, over both ways; another user is another one', async () => {
+    const rates = counters()
+    const bindings = environment(rates)
+    const write = async (sub: string, claims = {}) =>
+      ask(bindings, '/write-checkpoint2.json?client_id=c', { token: await token(sub, claims) })
+    expect((await write('a')).status).toBe(200)
+    const body = '{"client_id":"c","checkpoint_request_id":1}'
+    const request = { method: 'POST', body, headers: { 'content-type': 'application/json' }, token: await token('a') }
+    expect((await ask(bindings, '/sync/checkpoint-request', request)).status).toBe(200)
+    touched = []
+    expect(await write('a')).toEqual({ status: 429, code: 'ROCKPOOL_RATE', retryAfter: '60' })
+    expect((await ask(bindings, '/sync/checkpoint-request', request)).status).toBe(429)
+    expect(touched).toEqual([])
+    expect((await write('b')).status).toBe(200)
+    for (let n = 0; n < 5; n++) expect((await write('ops', { operator: true })).status).toBe(200)
+    expect(new Set(rates.RATE_WRITES.asked)).toEqual(new Set(['default/a', 'default/b']))
+  })
+
+  test('opens so many streams, over every way; what is refused names no object', async () => {
+    const bindings = environment({ RATE_STREAMS: new Counter(0) })
+    const post = { method: 'POST', body: '{}', headers: { 'content-type': 'application/json' }, token: await token('a') }
+    expect(await ask(bindings, '/sync/stream', post)).toEqual({ status: 429, code: 'PSYNC_S2304', retryAfter: '10' })
+    const direct = { headers: { upgrade: 'websocket' }, token: await token('a') }
+    expect(await ask(bindings, '/buckets/x/stream', direct)).toEqual({ status: 429, code: 'PSYNC_S2304', retryAfter: '10' })
+
+    const upgrade = new Request('https://sync.example/sync/stream', { headers: { upgrade: 'websocket' } })
+    const { webSocket } = await app.fetch(upgrade, bindings, createExecutionContext())
+    if (!webSocket) throw new Error('there is no socket')
+    webSocket.accept()
+    const said = new Promise<string>((resolve) => webSocket.addEventListener('message', ({ data }) => resolve(String(data))))
+    webSocket.send(JSON.stringify({ open: {}, token: await token('a') }))
+    expect(JSON.parse(await said).error.code).toBe('PSYNC_S2304')
+    expect(touched).toEqual([])
+  })
+
+  test('asks for the status as often as he likes, and the replicator is asked once a second', async () => {
+    const bindings = environment(counters())
+    for (let n = 0; n < 20; n++) expect((await ask(bindings, '/status', { token: await token(`user${n}`) })).status).toBe(200)
+    expect(touched.length).toBeLessThan(20)
+    touched = []
+    // An operator sees what is so now.
+    for (let n = 0; n < 3; n++) await ask(bindings, '/status', { token: await token('ops', { operator: true }) })
+    expect(touched).toEqual(['REPLICATOR status', 'REPLICATOR status', 'REPLICATOR status'])
+  })
+
+  test('a counter that fails or hangs refuses nobody', async () => {
+    for (const limit of [() => Promise.reject(new Error('down')), () => new Promise<never>(() => {})]) {
+      const bindings = environment({ RATE_WRITES: { limit } })
+      expect((await ask(bindings, '/write-checkpoint2.json?client_id=c', { token: await token('a') })).status).toBe(200)
+    }
+  })
+})
+
+describe('an address', () => {
+  test('only what fails is counted: a thousand honest clients may share it', async () => {
+    const rates = counters()
+    const bindings = environment({ RATE_FAILURES: rates.RATE_FAILURES })
+    for (let n = 0; n < 50; n++)
+      expect((await ask(bindings, '/status', { token: await token(`u${n}`), address: '192.0.2.1' })).status).toBe(200)
+    const expired = await token('u', { iat: 1_000, exp: 2_000 })
+    expect((await ask(bindings, '/status', { token: expired, address: '192.0.2.1' })).code).toBe('PSYNC_S2103')
+    expect(rates.RATE_FAILURES.asked).toEqual([])
+  })
+
+  test('that fails too often is answered so; tokens that are right go on to be taken', async () => {
+    const rates = counters()
+    const bindings = environment({ RATE_FAILURES: rates.RATE_FAILURES })
+    const address = '192.0.2.2'
+    const failing = [{ token: 'x' }, {}, { token: 'y' }]
+    for (const each of failing) expect((await ask(bindings, '/write-checkpoint2.json', { ...each, address })).status).toBe(401)
+    expect(await ask(bindings, '/nowhere', { address })).toEqual({ status: 429, code: 'ROCKPOOL_RATE', retryAfter: '60' })
+    for (const path of ['/status', '/buckets', '/admin/sync-config', '/nowhere']) {
+      expect([path, (await ask(bindings, path, { token: 'x', address })).code]).toEqual([path, 'ROCKPOOL_RATE'])
+    }
+    expect(touched).toEqual([])
+    // It is known by now: the counter is not asked again.
+    expect(rates.RATE_FAILURES.asked).toHaveLength(4)
+    expect((await ask(bindings, '/status', { token: await token('a'), address })).status).toBe(200)
+    expect((await ask(bindings, '/nowhere', { address: '192.0.2.3' })).status).toBe(404)
+  })
+
+  test('of IPv6 is a /64', () => {
+    const of = (address: string) => addressOf(new Headers({ 'cf-connecting-ip': address }))
+    expect(of('192.0.2.1')).toBe('192.0.2.1')
+    expect(of('2001:db8:1:2:3:4:5:6')).toBe('2001:db8:1:2')
+    expect(of('2001:db8:1:2::6')).toBe('2001:db8:1:2')
+    expect(of('2001:db8::6')).toBe('2001:db8:0:0')
+    expect(of('::1')).toBe('0:0:0:0')
+    expect(addressOf(new Headers())).toBeNull()
+  })
+})
+
+test('the bindings of wrangler.toml count', async () => {
+  const { RATE_STREAMS, RATE_WRITES, RATE_FAILURES } = env as unknown as Environment
+  expect([RATE_WRITES, RATE_FAILURES].map((each) => typeof each?.limit)).toEqual(['function', 'function'])
+  const answers = []
+  for (let n = 0; n < 21; n++) answers.push((await RATE_STREAMS?.limit({ key: 'default/a' }))?.success)
+  expect(answers).toEqual([...Array.from({ length: 20 }, () => true), false])
+})
+
+describe('relays that refuse a stream', () => {
+  const open = async (statuses: number[]) => {
+    const asked: string[] = []
+    const RELAY = {
+      getByName: (name: string) => ({
+        fetch: async (_: string, { headers }: { headers: Record<string, string> }) => {
+          asked.push(`${name} ${headers[USER_HEADER] ?? ''}`)
+          const status = statuses[asked.length - 1] ?? 101
+          if (status !== 101) return new Response(null, { status })
+          return new Response(null, { status, webSocket: new WebSocketPair()[0] })
+        },
+      }),
+    }
+    const bindings = { ...environment({}), RELAY, RELAYS: '3' } as unknown as Environment
+    const budget = new Budget({ calls: 100, bytes: 100 }, () => {})
+    const result = await openUpstream(bindings, 'default', 'zoë', new AbortController().signal, budget, new Held()).then(
+      (upstream) => (upstream.close(), 'open'),
+      (error: unknown) => (error instanceof RockpoolError ? error.code : String(error)),
+    )
+    return { asked, result }
+  }
+  const names = relayOrder('zoë', 3).map((n) => `default/main/${n} zo%C3%AB`)
+
+  test('a full one is passed over, in the order of the user', async () => {
+    expect(await open([])).toEqual({ asked: names.slice(0, 1), result: 'open' })
+    expect(await open([503, 503])).toEqual({ asked: names, result: 'open' })
+    expect(await open([503, 503, 503])).toEqual({ asked: names, result: 'Error: every relay is full' })
+  })
+
+  test('one that has too many streams of this user ends it', async () => {
+    expect(await open([429])).toEqual({ asked: names.slice(0, 1), result: 'PSYNC_S2304' })
+  })
+})
