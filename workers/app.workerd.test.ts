@@ -2,6 +2,7 @@ import { createExecutionContext, env, waitOnExecutionContext } from 'cloudflare:
 import { beforeEach, describe, expect, test } from 'vitest'
 import type { Environment } from '../durable-objects/environment.ts'
 import { RockpoolError } from '../protocol/errors.ts'
+import { MESSAGE_VERSION } from '../protocol/messages.ts'
 import { secretSigner } from '../test/signers.ts'
 import { app } from './app.ts'
 
@@ -91,13 +92,16 @@ describe('the token and the request are judged before any object is named', () =
     expect(answer.response.headers.get('content-type')).toBe('application/json')
     // A number from a cache would let a client go on before what it wrote has come (I5).
     expect(answer.response.headers.get('cache-control')).toBe('no-store')
-    expect(touched).toEqual(['REPLICATOR default', 'REPLICATOR default writeCheckpoint {"v":1,"user":"alice","clientId":"c"}'])
+    expect(touched).toEqual([
+      'REPLICATOR default',
+      `REPLICATOR default writeCheckpoint {"v":${MESSAGE_VERSION},"user":"alice","clientId":"c"}`,
+    ])
     const without = await ask('/write-checkpoint2.json', { headers: { authorization: await good() } })
     expect(without.response.status).toBe(200)
     expect(touched.at(-1)).toContain('"clientId":""')
     const chosen = await ask('/sync/checkpoint-request', await post('{"client_id":"c","checkpoint_request_id":"007"}'))
     expect([chosen.response.status, chosen.text]).toEqual([200, '{"data":{"checkpoint_request_id":"9"}}'])
-    expect(touched.at(-1)).toBe('REPLICATOR default checkpointRequest {"v":1,"user":"alice","clientId":"c","id":"7"}')
+    expect(touched.at(-1)).toBe(`REPLICATOR default checkpointRequest {"v":${MESSAGE_VERSION},"user":"alice","clientId":"c","id":"7"}`)
   })
 
   const paths: [string, string, BodyInit | undefined][] = [
@@ -396,7 +400,7 @@ describe('operators', () => {
     const token = await operators.sign({ sub: 'ann' }, { typ: TYPE })
     const headers = { authorization: `Token ${token}` }
     await ask('/admin/sync-config/12/withdraw', { method: 'POST', headers }, environment(own))
-    expect(touched.at(-1)).toBe('REPLICATOR default withdraw {"v":1,"number":12,"by":"ann"}')
+    expect(touched.at(-1)).toBe(`REPLICATOR default withdraw {"v":${MESSAGE_VERSION},"number":12,"by":"ann"}`)
     for (const number of ['0', 'x', '-1', '1e3'])
       expect(await admin(token, own, `/admin/sync-config/${number}/withdraw`, 'POST')).toEqual([404, 'PSYNC_S2002'])
   })

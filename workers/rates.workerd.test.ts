@@ -7,8 +7,8 @@ import { RockpoolError } from '../protocol/errors.ts'
 import { addressOf } from './rates.ts'
 import { Budget } from './sync/budget.ts'
 import { Held } from './sync/held.ts'
-import { relayOrder } from './sync/relay-order.ts'
-import { openUpstream, USER_HEADER } from './sync/upstream.ts'
+import { relayOrder, relayUrl } from './sync/relay-order.ts'
+import { openUpstream, RelaySocket } from './sync/upstream.ts'
 
 const secret = crypto.getRandomValues(new Uint8Array(32))
 const signer = secretSigner('HS256', secret, 'app')
@@ -171,8 +171,8 @@ describe('relays that refuse a stream', () => {
     const asked: string[] = []
     const RELAY = {
       getByName: (name: string) => ({
-        fetch: async (_: string, { headers }: { headers: Record<string, string> }) => {
-          asked.push(`${name} ${headers[USER_HEADER] ?? ''}`)
+        fetch: async (url: string) => {
+          asked.push(`${name} ${url}`)
           const status = statuses[asked.length - 1] ?? 101
           if (status !== 101) return new Response(null, { status })
           return new Response(null, { status, webSocket: new WebSocketPair()[0] })
@@ -181,18 +181,29 @@ describe('relays that refuse a stream', () => {
     }
     const bindings = { ...environment({}), RELAY, RELAYS: '3' } as unknown as Environment
     const budget = new Budget({ calls: 100, bytes: 100 }, () => {})
-    const result = await openUpstream(bindings, 'default', 'zoë', new AbortController().signal, budget, new Held()).then(
+    const result = await openUpstream(bindings, 'default', owner, new AbortController().signal, budget, new Held()).then(
       (upstream) => (upstream.close(), 'open'),
       (error: unknown) => (error instanceof RockpoolError ? error.code : String(error)),
     )
     return { asked, result }
   }
-  const names = relayOrder('zoë', 3).map((n) => `default/main/${n} zo%C3%AB`)
+  const owner = { user: 'zoë', client: 'phone' }
+  const names = relayOrder('zoë', 3).map((n) => `default/main/${n} ${relayUrl(owner)}`)
 
   test('a full one is passed over, in the order of the user', async () => {
     expect(await open([])).toEqual({ asked: names.slice(0, 1), result: 'open' })
     expect(await open([503, 503])).toEqual({ asked: names, result: 'open' })
     expect(await open([503, 503, 503])).toEqual({ asked: names, result: 'Error: every relay is full' })
+  })
+
+  test('one that takes a newer stream of the user instead ends it, and is not asked again', async () => {
+    const [ours, theirs] = Object.values(new WebSocketPair())
+    if (!ours || !theirs) throw new Error('there are no sockets')
+    theirs.accept()
+    ours.accept()
+    const upstream = new RelaySocket(ours, new AbortController().signal, new Budget({ calls: 9, bytes: 9 }, () => {}), new Held())
+    theirs.close(4429, 'a newer stream')
+    await expect(upstream.next()).rejects.toMatchObject({ code: 'PSYNC_S2304' })
   })
 
   test('one that has too many streams of this user ends it', async () => {

@@ -11,7 +11,7 @@ import { FIRST_LINE_SECONDS, RESPONSE_BUFFER_BYTES } from './limits.ts'
 import { ndjsonLines, nestedLines } from './lines.ts'
 import { BSON, negotiate } from './negotiate.ts'
 import { objectPorts } from './objects.ts'
-import { runStream } from './stream.ts'
+import { ownerOf, runStream } from './stream.ts'
 
 /**
  * `POST /sync/stream`: an endless body of lines, in the form that `accept` prefers. The reader's pull paces it. What goes wrong before the first line
@@ -47,7 +47,7 @@ export async function streamResponse(
     body.discard()
     stop.abort(ended(why))
   })
-  const ports = boundedPorts(objectPorts(env, tenant, session.user, lines, budget, body.held), body.held)
+  const ports = boundedPorts(objectPorts(env, tenant, ownerOf(session, request), lines, budget, body.held), body.held)
   runStream({ request, claims: session.claims, user: session.user }, ports).catch((error: unknown) => {
     keepalive.stop()
     if (!stop.signal.aborted && body.begun) console.error('a stream failed', error)

@@ -22,7 +22,7 @@ import { Keepalive } from './keepalive.ts'
 import { CREDIT_SECONDS, CREDIT_STEP_BYTES, MAX_EARLY_FRAMES } from './limits.ts'
 import { lineText, textLines } from './lines.ts'
 import { objectPorts, type ObjectPorts } from './objects.ts'
-import { runStream, type StreamInput } from './stream.ts'
+import { ownerOf, runStream, type StreamInput } from './stream.ts'
 import type { SocketProtocol } from './web-socket.ts'
 
 /** The native protocol of the WebSocket: sync lines in text frames, paced by the client's credit. */
@@ -129,7 +129,7 @@ export class NativeStream implements SocketProtocol {
     const output = { signal: this.#stop.signal, room: () => this.#until(() => this.#credit.hasRoom), write }
     const lines = joinedLines(textLines, (each) => each.join('\n'), output, joined ? undefined : 0)
     this.#input = { request, claims: session.claims, user: session.user }
-    this.#ports = boundedPorts(objectPorts(this.#env, this.#tenant, session.user, lines, budget, this.#held), this.#held)
+    this.#ports = boundedPorts(objectPorts(this.#env, this.#tenant, ownerOf(session, request), lines, budget, this.#held), this.#held)
     await runStream(this.#input, this.#ports)
   }
 

@@ -8,6 +8,7 @@ import type { Held } from './held.ts'
 import { READ_LENGTH } from './limits.ts'
 import { planByHash } from './plans.ts'
 import type { LineSink, StreamPorts } from './ports.ts'
+import type { StreamOwner } from './relay-order.ts'
 import { openUpstream, type RelaySocket } from './upstream.ts'
 
 const RETRY = { firstMs: 100, maxMs: 10_000 }
@@ -20,7 +21,14 @@ export interface ObjectPorts extends StreamPorts {
 }
 
 /** The ports of a stream over the objects of a tenant. Calls are repeated, each with a new stub and a deadline, until they are answered or the stream ends. */
-export function objectPorts(env: Environment, tenant: string, user: string, lines: LineSink, budget: Budget, held: Held): ObjectPorts {
+export function objectPorts(
+  env: Environment,
+  tenant: string,
+  owner: StreamOwner,
+  lines: LineSink,
+  budget: Budget,
+  held: Held,
+): ObjectPorts {
   const { signal } = lines
   let upstream: RelaySocket | null = null
 
@@ -44,7 +52,7 @@ export function objectPorts(env: Environment, tenant: string, user: string, line
     /** Ends early when the stream does. */
     pause: (attempt) => sleep(waitMs(RETRY, attempt), signal),
     tails: (length) => held.set('tails', length),
-    connect: async () => (upstream = await openUpstream(env, tenant, user, signal, budget, held)),
+    connect: async () => (upstream = await openUpstream(env, tenant, owner, signal, budget, held)),
     again: () => upstream?.again(),
     plan: (hash) => ask(() => planByHash(env, tenant, hash)),
     read: (name, after, checkpoint) =>

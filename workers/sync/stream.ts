@@ -3,6 +3,7 @@ import type { StreamRequest } from '../../protocol/lines.ts'
 import type { OpId } from '../../protocol/ops.ts'
 import { Emitter } from './emit.ts'
 import type { StreamPorts, Upstream } from './ports.ts'
+import type { StreamOwner } from './relay-order.ts'
 import { Resolver } from './resolve.ts'
 import { View } from './view.ts'
 
@@ -13,6 +14,9 @@ export interface StreamInput {
   /** `sub` as text. */
   user: string
 }
+
+/** Whose stream it is, as a relay counts streams. */
+export const ownerOf = ({ user }: { user: string }, { client_id }: StreamRequest): StreamOwner => ({ user, client: client_id ?? '' })
 
 /**
  * One stream, until its receiver has gone: follows a relay, keeps lookups, buckets and subscription in agreement, and sends each checkpoint with

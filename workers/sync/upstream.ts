@@ -8,7 +8,7 @@ import { streamSettings, type Budget } from './budget.ts'
 import type { Held } from './held.ts'
 import { ACKNOWLEDGE_BYTES, UPSTREAM_PING_SECONDS } from './limits.ts'
 import type { Upstream } from './ports.ts'
-import { relayOrder } from './relay-order.ts'
+import { relayOrder, relayUrl, type StreamOwner } from './relay-order.ts'
 
 const shape = z.object({
   ...{
@@ -21,33 +21,32 @@ const shape = z.object({
   ...{ buckets: z.array(z.tuple([z.string(), z.number(), z.number(), z.number(), z.string().nullable()])) },
 })
 
-/** Tells a relay whose stream it is, encoded as a part of an address. */
-export const USER_HEADER = 'rockpool-user'
+/** A relay closes a stream so when a newer one of the same user has taken its place: opening another one would only end a third. */
+const USER_STREAMS = 4429
 
 /** A socket to one of the tenant's relays: that of the user, or the next one that is not full. Throws when it cannot be opened. */
 export async function openUpstream(
   env: Environment,
   tenant: string,
-  user: string,
+  owner: StreamOwner,
   signal: AbortSignal,
   budget: Budget,
   held: Held,
 ): Promise<RelaySocket> {
-  for (const n of relayOrder(user, streamSettings(env).relays)) {
-    const socket = await openRelay(env, relayName(tenant, 'main', n), user, budget)
+  for (const n of relayOrder(owner.user, streamSettings(env).relays)) {
+    const socket = await openRelay(env, relayName(tenant, 'main', n), owner, budget)
     if (socket) return new RelaySocket(socket, signal, budget, held)
   }
   throw new Error('every relay is full')
 }
 
 /** Null: the relay is full (503). Throws PSYNC_S2304 when it has too many streams of this user (429). */
-function openRelay(env: Environment, name: string, user: string, budget: Budget): Promise<WebSocket | null> {
+function openRelay(env: Environment, name: string, owner: StreamOwner, budget: Budget): Promise<WebSocket | null> {
   budget.call()
-  const headers = { upgrade: 'websocket', [USER_HEADER]: encodeURIComponent(user) }
   return answered(async (attempt) => {
-    const response = await env.RELAY.getByName(name).fetch('https://relay/stream', { headers })
+    const response = await env.RELAY.getByName(name).fetch(relayUrl(owner), { headers: { upgrade: 'websocket' } })
     if (response.status === 503) return null
-    if (response.status === 429) throw new RockpoolError('PSYNC_S2304', 'this user has too many streams open')
+    if (response.status === 429) throw tooMany('this user has too many streams open')
     if (!response.webSocket) throw new Error(`relay ${name} answered ${response.status}`)
     response.webSocket.accept()
     // Nobody waits for it any more, and the relay must not count it.
@@ -55,6 +54,8 @@ function openRelay(env: Environment, name: string, user: string, budget: Budget)
     return response.webSocket
   }, callDeadline(env))
 }
+
+const tooMany = (message: string) => new RockpoolError('PSYNC_S2304', message)
 
 export class RelaySocket implements Upstream {
   readonly #socket: WebSocket
@@ -67,6 +68,7 @@ export class RelaySocket implements Upstream {
   #acknowledged = 0
   #silent = 0
   #fallen = false
+  #displaced = false
   #latest: RelayFrame | null = null
   #wake: () => void = () => {}
 
@@ -75,7 +77,10 @@ export class RelaySocket implements Upstream {
     this.#budget = budget
     this.#held = held
     socket.addEventListener('message', (event) => this.#receive(event.data))
-    socket.addEventListener('close', () => this.close())
+    socket.addEventListener('close', ({ code }) => {
+      if (code === USER_STREAMS) this.#displaced = true
+      this.close()
+    })
     socket.addEventListener('error', () => this.close())
     this.#timer = setInterval(() => this.#ping(), UPSTREAM_PING_SECONDS * 1_000)
     // The stream may have ended while the socket was being opened.
@@ -98,6 +103,7 @@ export class RelaySocket implements Upstream {
         this.#acknowledge(first.bytes)
         return first.frame
       }
+      if (this.#displaced) throw tooMany('this user has too many streams open: a newer one takes the place of this one')
       if (this.#fallen) return null
       await new Promise<void>((resolve) => (this.#wake = resolve))
     }

@@ -12,7 +12,7 @@ import { PROBE_BYTES, RECEIPT_SECONDS } from '../limits.ts'
 import { cutData } from '../lines.ts'
 import { objectPorts } from '../objects.ts'
 import type { LineSink } from '../ports.ts'
-import { runStream } from '../stream.ts'
+import { ownerOf, runStream } from '../stream.ts'
 import { Flow } from './flow.ts'
 import { completeFrame, ErrorCode, errorFrame, nextFrame } from './frames.ts'
 
@@ -83,7 +83,7 @@ export class RSocketStream {
       },
     }
     void this.#held.ended.then((why) => this.#stop.abort(ended(why)))
-    const ports = boundedPorts(objectPorts(env, tenant, session.user, lines, budget, this.#held), this.#held)
+    const ports = boundedPorts(objectPorts(env, tenant, ownerOf(session, request), lines, budget, this.#held), this.#held)
     countStream(env, tenant, session)
       .then(() => runStream({ request, claims: session.claims, user: session.user }, ports))
       .catch((error: unknown) => this.#end(error))
