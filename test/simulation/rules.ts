@@ -45,8 +45,6 @@ export const RULES: Rule[] = [
     'if (newest) this.#outbox.drop(newest.id)',
   ]),
   slots('what is not committed is not written over', ['while (this.#used[this.#lowest]) this.#lowest++', '']),
-  pipeline('batches that wait in storage are sent in their order', ['this.#loaded === batch.id - 1 && ', '']),
-  pipeline('what a crash has forgotten of a transaction is a gap', ['{ ...newGroup(), told: null }', 'newGroup()']),
   pipeline('what is too much for a notice is a gap', ['group.told = null', 'group.told.clear()']),
   replicatorWiring('a switch of plans takes an op id', ['batch.counter++', '']),
   replicatorWiring('the relays are stored', ['for (const relay of this.#relays.keys()) this.#keepOpen(relay)', 'this.#relays.clear()']),
