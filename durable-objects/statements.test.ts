@@ -17,7 +17,6 @@ const SCANS: Record<string, readonly string[]> = {
   ],
   replicator: [
     // Once, when the object starts; all are small: the outbox is what has not been answered yet, and 16 rows.
-    'SELECT slot, batch FROM outbox_slots WHERE batch > ? ORDER BY batch, part',
     'SELECT bucket, serial FROM watchers',
     'SELECT key, value FROM state',
     'SELECT name, serial FROM relays',

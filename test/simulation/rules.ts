@@ -83,7 +83,10 @@ export const RULES: Rule[] = [
     'this.#watchers.publishAll()\n    this.#decodeLater()',
     'this.#decodeLater()',
   ]),
-  replicatorWiring('a switch of plans is published to all', ['if (switched) this.#watchers.publishAll()\n      else this', 'this']),
+  replicatorWiring('a switch of plans is published to all', [
+    'if (switched || commit.buckets === null) this',
+    'if (commit.buckets === null) this',
+  ]),
 
   of('durable-objects/replicator/batch.ts')('I5: a lower marker that commits later does not take the place of a higher one', [
     'if (before !== null && before >= n) return',
