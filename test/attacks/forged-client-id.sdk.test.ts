@@ -3,8 +3,8 @@ import { hash64 } from '../../protocol/hash.ts'
 import { collide } from './collide.ts'
 import { attacked, checkpoint, type Attacked } from './setting.ts'
 
-// Every stream subscribes to a mailbox, whose name contains the client id, which the client chooses. Where a relay knows buckets by a 64-bit hash, what it is told of
-// that (empty) mailbox is what it then tells of another user's bucket.
+// Every stream subscribes to a mailbox, whose name contains the user and the client id. Clients choose the one, and many applications let users choose the other. Where a
+// relay knows buckets by a 64-bit hash, what it is told of that (empty) mailbox is what it then tells of another user's bucket.
 
 const TABLES = `
 create table notes (id text primary key, owner_id text not null, text text not null);
@@ -26,17 +26,22 @@ afterAll(async () => {
   await it?.stop()
 })
 
-test("a client id whose mailbox has the same 64-bit hash as another user's bucket does not make that bucket look empty", async () => {
+test("a user or a client id whose mailbox has the same 64-bit hash as another user's bucket does not make that bucket look empty", async () => {
   const first = await it.stream('eve', 'e')
   const [own] = (await checkpoint(first)).buckets
   first.close()
   const name = own?.bucket ?? ''
   const seed = /\.([0-9a-f]+)#/.exec(name)?.[1]
   const bobs = name.replace('eve', 'bob')
-  const [prefix, suffix] = [`mailbox.${seed}#["eve","`, '"]']
-  const clientId = collide(prefix, suffix, hash64(bobs))
-  expect(hash64(prefix + clientId + suffix)).toBe(hash64(bobs))
-  const eve = await it.stream('eve', clientId)
+  const forged = (prefix: string, suffix: string) => {
+    const text = collide(prefix, suffix, hash64(bobs))
+    expect(hash64(prefix + text + suffix)).toBe(hash64(bobs))
+    return text
+  }
+  // No such client id is taken any more.
+  const refused = await it.stream('eve', forged(`mailbox.${seed}#["eve","`, '"]'))
+  expect(refused.response.statusCode).toBe(400)
+  const eve = await it.stream(forged(`mailbox.${seed}#["`, '","e"]'), 'e')
   await checkpoint(eve)
   const bob = await it.stream('bob', 'b')
   const { buckets, text } = await checkpoint(bob)
