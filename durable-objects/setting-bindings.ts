@@ -20,6 +20,7 @@ export interface SettingBindings {
   SYNC_CONFIG?: string
   /** Publication and slot; both default to `rockpool`. A publication given here is not created. */
   PUBLICATION?: string
+  PUBLICATION_COLUMNS?: string
   SLOT?: string
   /** How the replicator goes about it; docs/operations.md says what each does. Texts, or numbers in `[vars]`. */
   CATALOG_WATCH_SECONDS?: string | number

@@ -1,6 +1,6 @@
 import type { PendingQuery, Row, Sql } from 'postgres'
 import { readTypes } from './column-types.ts'
-import type { CatalogColumn, TableName } from './types.ts'
+import type { CatalogColumn, ColumnType, TableName } from './types.ts'
 
 export interface FoundColumn extends CatalogColumn {
   /** Empty, or `s` (stored) or `v` (virtual) for a generated column. */
@@ -21,6 +21,7 @@ export interface FoundTable extends TableName {
   key: string[]
   /** The operator by which each of them is equal to a value, as SQL. */
   keyEquals: string[]
+  keyTypes: (string | null)[]
   identity: 'd' | 'n' | 'f' | 'i'
   /** The partitioned tables it belongs to, nearest first. */
   ancestors: (TableName & { oid: number })[]
@@ -32,6 +33,8 @@ export interface FoundTable extends TableName {
 interface KeyColumn {
   name: string
   equal: string | null
+  /** Behind all domains. */
+  base: string
 }
 
 interface TableRow {
@@ -94,6 +97,7 @@ export async function findTables(sql: Sql, names: readonly TableName[]): Promise
       columns,
       key,
       keyEquals: keyed.map(({ equal }) => equal ?? '='),
+      keyTypes: keyed.map(({ name, base }) => (castsTrust(columns.find((column) => column.name === name)?.type) ? base : null)),
       identity,
       ancestors: (row.ancestors ?? []).map(({ oid, schema, name }) => ({ oid: Number(oid), schema, name })),
       filenode: Number(row.filenode),
@@ -104,9 +108,24 @@ export async function findTables(sql: Sql, names: readonly TableName[]): Promise
   return found
 }
 
+/** A cast to it calls nothing that the owner of a table could have put there. Domains on the outside are left out of it. */
+function castsTrust(type: ColumnType | undefined): boolean {
+  if (type === undefined) return false
+  return type.kind === 'domain' ? castsTrust(type.of) : !holdsDomain(type)
+}
+
+function holdsDomain(type: ColumnType): boolean {
+  if (type.kind === 'domain') return true
+  return (type.of !== undefined && holdsDomain(type.of)) || (type.attributes?.some((attribute) => holdsDomain(attribute.type)) ?? false)
+}
+
 /** The columns of an index with the `=` of their operator classes: that of a type which an extension brought is nowhere that names are looked up. */
 function keyColumns(sql: Sql, condition: PendingQuery<Row[]>) {
-  return sql`(SELECT json_agg(json_build_object('name', a.attname, 'equal', (
+  return sql`(SELECT json_agg(json_build_object('name', a.attname,
+        'base', (WITH RECURSIVE b AS (SELECT a.atttypid AS oid, a.atttypmod AS mod
+            UNION ALL SELECT t.typbasetype, t.typtypmod FROM b JOIN pg_type t ON t.oid = b.oid WHERE t.typtype = 'd')
+          SELECT format_type(b.oid, b.mod) FROM b JOIN pg_type t ON t.oid = b.oid WHERE t.typtype <> 'd'),
+        'equal', (
         SELECT format('OPERATOR(%I.%s)', pn.nspname, o.oprname) FROM pg_opclass oc
         JOIN pg_amop ao ON ao.amopfamily = oc.opcfamily AND ao.amoplefttype = oc.opcintype AND ao.amoprighttype = oc.opcintype AND ao.amopstrategy = 3
         JOIN pg_operator o ON o.oid = ao.amopopr AND o.oprname = '=' JOIN pg_namespace pn ON pn.oid = o.oprnamespace

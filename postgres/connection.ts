@@ -47,12 +47,16 @@ const CANONICAL: Record<string, string> = {
   lc_monetary: 'C',
   quote_all_identifiers: 'off',
   default_transaction_isolation: 'read committed',
-  statement_timeout: '0',
   // Under row security a query would return fewer rows without a word; so it is an error instead.
   row_security: 'off',
   // What we write ourselves (publication, markers) never waits for a standby.
   synchronous_commit: 'local',
 }
+
+/** As Postgres prints them. No statement of ours may stand for ever, or keep others waiting behind a lock that it waits for; a stream goes on. */
+const TIMEOUTS: Record<string, string> = { statement_timeout: '5min', lock_timeout: '30s' }
+const NO_TIMEOUTS: Record<string, string> = { statement_timeout: '0', lock_timeout: '0' }
+const settingsOf = (replication: boolean) => ({ ...CANONICAL, ...(replication ? NO_TIMEOUTS : TIMEOUTS) })
 
 /** Throws ROCKPOOL_SETTINGS or ROCKPOOL_SOURCE_SETTINGS when the URL cannot be used; connecting begins with the first query. */
 export function connectSource(url: string, options: ConnectOptions = {}): Sql {
@@ -60,7 +64,7 @@ export function connectSource(url: string, options: ConnectOptions = {}): Sql {
   const connection: Record<string, string> = {
     application_name: options.applicationName ?? source.applicationName,
     client_encoding: 'UTF8',
-    options: startupOptions(source.options),
+    options: startupOptions(source.options, options.replication === true),
   }
   if (options.replication) connection.replication = 'database'
   const settings = {
@@ -87,8 +91,8 @@ export function connectSource(url: string, options: ConnectOptions = {}): Sql {
  * In `options`, as `-c name=value`, and not as parameters of their own: Neon's proxy passes on only what it knows, `options` among it. Ours come
  * last and win.
  */
-function startupOptions(given: string): string {
-  const ours = Object.entries(CANONICAL).map(([name, value]) => `-c ${name}=${value.replace(/[\\ ]/g, '\\$&')}`)
+function startupOptions(given: string, replication: boolean): string {
+  const ours = Object.entries(settingsOf(replication)).map(([name, value]) => `-c ${name}=${value.replace(/[\\ ]/g, '\\$&')}`)
   return [...(given === '' ? [] : [given]), ...ours].join(' ')
 }
 
@@ -153,13 +157,14 @@ async function isPrimary(source: SourceUrl, address: HostPort, options: ConnectO
  * ROCKPOOL_SOURCE_SETTINGS for a pooler, and everything that keeps it from being opened.
  */
 export async function checkConnection(sql: Sql): Promise<void> {
-  const names = Object.keys(CANONICAL)
+  const expected: Record<string, string> = settingsOf(sql.options.connection.replication !== undefined)
+  const names = Object.keys(expected)
   try {
     // The simple protocol: a walsender speaks no other.
     const [row] = await sql.unsafe<Record<string, string>[]>(
       `SELECT ${names.map((name) => `pg_catalog.current_setting('${name}') AS "${name}"`).join(', ')}`,
     )
-    const other = names.filter((name) => row?.[name] !== CANONICAL[name])
+    const other = names.filter((name) => row?.[name] !== expected[name])
     if (other.length > 0) {
       throw new RockpoolError(
         'ROCKPOOL_SOURCE_SETTINGS',
@@ -170,6 +175,10 @@ export async function checkConnection(sql: Sql): Promise<void> {
     throw sourceError(error)
   }
 }
+
+/** A statement waited too long for somebody else's lock, and can be tried again. */
+export const isLockTimeout = (error: unknown): boolean =>
+  error instanceof RockpoolError && error.cause instanceof Error && 'code' in error.cause && error.cause.code === '55P03'
 
 /** SQLSTATEs that are answered by setting Postgres up, not by trying again. */
 const SETTINGS = new Set(['28P01', '28000', '3D000', '42501', '42704', '42P01', '42P10', '55000', '0A000', '22023', '58P01'])

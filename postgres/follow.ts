@@ -1,12 +1,12 @@
 import type { FoundColumn, FoundTable } from './catalog.ts'
 import type { PublishedTable } from './publication.ts'
-import type { CatalogTable, TableName } from './types.ts'
+import type { CatalogTable, TableName, WantedColumns } from './types.ts'
 
 export interface RefusedTable {
   /** `schema.name` as the sync config says it. */
   table: string
   reason: string
-  /** True: there is nothing of this name in the publication, so its rows are no longer to be had. False: it is there, and something is wrong with it. */
+  /** True: it was taken out of the publication, so its rows are no longer to be had. False: something is wrong with it, and its rows stay. */
   gone: boolean
 }
 
@@ -20,6 +20,7 @@ export function followTables(
   published: ReadonlyMap<number, PublishedTable>,
   publication: string,
   serverVersion: number,
+  wanted: (names: readonly TableName[]) => WantedColumns,
 ): { tables: CatalogTable[]; refusedTables: RefusedTable[] } {
   const refusedTables: RefusedTable[] = []
   const refuse = (table: TableName, reason: string, gone: boolean) => {
@@ -27,7 +28,12 @@ export function followTables(
   }
   for (const name of names) {
     if (name.name.endsWith('%') || found.some((table) => table.named && same(table, name))) continue
-    refuse(name, 'there is no such table', true)
+    // It may come back, or come by another name with the next deploy: nobody asked for its rows to go.
+    refuse(
+      name,
+      'there is no such table: was it renamed or dropped? Its rows stay as they are until it is back, or a sync config is deployed that does not name it',
+      false,
+    )
   }
   const tables: CatalogTable[] = []
   for (const table of found) {
@@ -35,7 +41,7 @@ export function followTables(
     if (table.refused !== null) {
       if (table.named) refuse(table, table.refused, false)
     } else if (entry) {
-      const { followed, reason } = follow(table, entry, found, serverVersion)
+      const { followed, reason } = follow(table, entry, found, serverVersion, wanted)
       if (followed) tables.push(followed)
       if (reason !== null) refuse(table, reason, false)
     } else if (table.named && !table.partitioned) {
@@ -62,10 +68,11 @@ function follow(
   entry: PublishedTable,
   found: readonly FoundTable[],
   serverVersion: number,
+  wanted: (names: readonly TableName[]) => WantedColumns,
 ): { followed: CatalogTable | null; reason: string | null } {
   const leaves = table.partitioned ? leavesOf(table, found) : [table]
   // The old values of a change are those that the partition's identity says.
-  const { key, keyEquals } = leaves[0] ?? table
+  const { key, keyEquals, keyTypes } = leaves[0] ?? table
   if (leaves.some((leaf) => JSON.stringify(leaf.key) !== JSON.stringify(key))) {
     return {
       followed: null,
@@ -75,18 +82,34 @@ function follow(
   // Before 18 generated columns are never sent, although the catalog may list them.
   const sent = (column: FoundColumn) => column.generated === '' || (serverVersion >= 180_000 && entry.columns !== null)
   const columns = table.columns.filter((column) => sent(column) && (entry.columns?.includes(column.name) ?? true))
+  const names = [table, ...table.ancestors].map(({ schema, name }) => ({ schema, name }))
+  const { all, read, named } = wanted(names)
+  // Rows whose columns have gone would move out of their buckets.
+  const lost = [...named].filter((name) => !table.columns.some((column) => column.name === name))
+  if (lost.length > 0) {
+    return {
+      followed: null,
+      reason: `the sync config reads ${lost.map((name) => JSON.stringify(name)).join(', ')}, which it has not: was it renamed or dropped? Its rows stay as they are until the column is back, or a sync config is deployed that does not name it`,
+    }
+  }
   const missing = key.filter((name) => !columns.some((column) => column.name === name))
   if (missing.length > 0) return { followed: null, reason: `the publication's column list leaves out ${missing.join(', ')} of its key` }
-  const left = table.columns.filter((column) => column.generated === '' && !columns.includes(column)).map((column) => column.name)
+  const isRead = ({ name, type }: FoundColumn) => read.has(name) || (all && type.name !== 'bytea')
+  const left = table.columns
+    .filter((column) => column.generated === '' && !columns.includes(column) && isRead(column))
+    .map((column) => column.name)
   const parts = leaves.map(({ oid, schema, name }) => ({ oid, schema, name }))
-  const names = [table, ...table.ancestors].map(({ schema, name }) => ({ schema, name }))
   const content = [
     ...[table.oid, table.identity, key, columns, entry.rowFilter, entry.membership, names],
     ...(table.partitioned ? leaves.map((leaf) => [leaf.oid, leaf.filenode, leaf.columns]) : []),
   ]
   const followed: CatalogTable = {
     ...{ oid: table.oid, schema: table.schema, name: table.name, identity: table.identity, partitioned: table.partitioned },
-    ...{ columns, key, keyEquals, parts, names, rowFilter: entry.rowFilter, fingerprint: JSON.stringify(content) },
+    // Rows without a key are told apart by all that they hold.
+    columns: key.length === 0 ? columns : columns.filter((column) => isRead(column) || key.includes(column.name)),
+    sent: columns.map(({ name, typeOid }) => ({ name, typeOid })),
+    named: [...named],
+    ...{ key, keyEquals, keyTypes, parts, names, rowFilter: entry.rowFilter, fingerprint: JSON.stringify(content) },
   }
   return { followed, reason: left.length > 0 ? `the publication's column list leaves out ${left.join(', ')}, which are not seen` : null }
 }

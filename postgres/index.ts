@@ -1,7 +1,7 @@
 // Everything but the socket of workerd, which only workerd can load: `postgres/socket.ts`.
 export type * from './types.ts'
 export { checkConnections } from './check-connections.ts'
-export { checkConnection, connectSource, sourceError, type ConnectOptions, type OpenSocket } from './connection.ts'
+export { checkConnection, connectSource, isLockTimeout, sourceError, type ConnectOptions, type OpenSocket } from './connection.ts'
 export { parseSourceUrl, redactUrl, TLS_REQUIRED_FROM } from './source-url.ts'
 export { formatLsn, parseLsn } from './lsn.ts'
 export { decodePgoutput, StreamingPgoutputDecoder } from './pgoutput.ts'

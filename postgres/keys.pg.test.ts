@@ -68,6 +68,41 @@ describe.each(POSTGRES_VERSIONS)('keys of every kind, Postgres %i', (version) =>
     expect(found).toEqual(new Map(wanted))
   })
 
+  test('reading by key calls nothing that the owner of a table has put into a domain', async () => {
+    const sql = postgres.sql()
+    await sql
+      .unsafe(
+        `create table spied (by text, value text);
+        create function spy(v text) returns boolean language plpgsql as $$ begin insert into public.spied values (current_user, v); return true; end $$;
+        create domain inner_key as varchar(20) check (public.spy(value::text));
+        create domain outer_key as inner_key;
+        create type pair as (a inner_key, b int);
+        create table plain_domain (k outer_key primary key, v int);
+        create table domains (k inner_key[] primary key, v int);
+        create table pairs (k pair primary key, v int);
+        insert into plain_domain values ('one', 1), ('two', 2);
+        insert into domains values ('{one,two}', 1), ('{three}', 2);
+        insert into pairs values ('(one,1)', 1), ('(two,2)', 2)`,
+      )
+      .simple()
+    const wrote = async () => (await sql`select * from spied`).length
+    expect(await wrote()).toBeGreaterThan(0)
+    await sql`truncate spied`
+    const source = connectSource(postgres.url)
+    const tables = ['plain_domain', 'domains', 'pairs'].map((name) => ({ schema: 'public', name }))
+    const prepared = await prepareSource(source, { slot: 'spied', tables })
+    const read = async (name: string, key: string) => {
+      const table = prepared.tables.find((each) => each.name === name)
+      if (!table) throw new Error(`${name} is not followed`)
+      return (await readRows(source, table, [JSON.stringify([key])])).tuples
+    }
+    expect(await read('plain_domain', 'two')).toEqual([['two', '2']])
+    expect(await read('domains', '{one,two}')).toEqual([['{one,two}', '1']])
+    expect(await read('pairs', '(two,2)')).toEqual([['(two,2)', '2']])
+    await source.end()
+    expect(await wrote()).toBe(0)
+  })
+
   test('keys alone, without what is stored out of line, of which the size says how much there is', async () => {
     const sql = postgres.sql()
     await sql`create table large (a text, n int, b int, primary key (b, a))`

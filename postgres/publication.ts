@@ -17,10 +17,15 @@ const identifier = (name: string) => `"${name.replaceAll('"', '""')}"`
 const qualified = (table: TableName) => `${identifier(table.schema)}.${identifier(table.name)}`
 
 /**
- * Makes the publication hold exactly these tables. True when it had to be changed. A child of a table by inheritance is a table of its own;
- * partitions always belong to theirs. Throws ROCKPOOL_SOURCE_SETTINGS when the role may not.
+ * Makes the publication hold exactly these tables. True when it had to be changed. A table too many that we may not take out stays: it is harmless. A child of a table by inheritance is a table of its own;
+ * partitions always belong to theirs. `columns`: those that are to be named, null for all; a list that names more is left as it is, and so is every list without it. Throws ROCKPOOL_SOURCE_SETTINGS when the role may not.
  */
-export async function keepPublication(sql: Sql, publication: string, tables: readonly FoundTable[]): Promise<boolean> {
+export async function keepPublication(
+  sql: Sql,
+  publication: string,
+  tables: readonly FoundTable[],
+  columns?: (table: FoundTable) => readonly string[] | null,
+): Promise<boolean> {
   const name = identifier(publication)
   const [exists] = await sql<{ oid: string; all: boolean; via_root: boolean }[]>`
     SELECT oid::text, puballtables AS all, pubviaroot AS via_root FROM pg_publication WHERE pubname = ${publication}`
@@ -28,19 +33,40 @@ export async function keepPublication(sql: Sql, publication: string, tables: rea
     throw settings(`the publication ${publication} is one FOR ALL TABLES, which is not Rockpool's: drop it, or set PUBLICATION to its name`)
   }
   const members = exists
-    ? await sql<{ oid: string; schema: string; name: string }[]>`
-        SELECT c.oid::text, n.nspname AS schema, c.relname AS name FROM pg_publication_rel r JOIN pg_class c ON c.oid = r.prrelid
+    ? await sql<{ oid: string; schema: string; name: string; columns: string[] | null }[]>`
+        SELECT c.oid::text, n.nspname AS schema, c.relname AS name,
+          (SELECT json_agg(a.attname) FROM pg_attribute a WHERE a.attrelid = c.oid
+            AND a.attnum = ANY (string_to_array(translate(to_jsonb(r) ->> 'prattrs', '[],', ''), ' ')::int2[])) AS columns
+        FROM pg_publication_rel r JOIN pg_class c ON c.oid = r.prrelid
         JOIN pg_namespace n ON n.oid = c.relnamespace WHERE r.prpubid = ${exists.oid}::oid`
     : []
   // A partition follows the table above it, when that is a member.
   const wanted = tables.filter((table) => !table.ancestors.some((above) => tables.some((other) => other.oid === above.oid)))
   const add = wanted.filter((table) => !members.some((member) => Number(member.oid) === table.oid))
   const drop = members.filter((member) => !wanted.some((table) => table.oid === Number(member.oid)))
-  if (exists && add.length + drop.length === 0) return false
+  // An earlier list may lack what is read by now. It is exchanged in one transaction, so no change is left out; the table is compared all the same.
+  const exchange = wanted.filter((table) => {
+    const listed = members.find((member) => Number(member.oid) === table.oid)?.columns ?? null
+    if (!columns || listed === null) return false
+    const named = columns(table)
+    return named === null || named.some((column) => !listed.includes(column))
+  })
+  if (exists && add.length + drop.length + exchange.length === 0) return false
+  let changed = !exists
   try {
     if (!exists) await sql.unsafe(`CREATE PUBLICATION ${name}`)
-    if (drop.length > 0) await sql.unsafe(`ALTER PUBLICATION ${name} DROP TABLE ${drop.map(only).join(', ')}`)
-    if (add.length > 0) await sql.unsafe(`ALTER PUBLICATION ${name} ADD TABLE ${add.map(only).join(', ')}`)
+    for (const table of drop) if (await dropped(sql, name, table)) changed = true
+    const withColumns = (table: FoundTable) => {
+      const named = columns?.(table) ?? null
+      return `${only(table)}${named === null ? '' : ` (${named.map(identifier).join(', ')})`}`
+    }
+    if (add.length > 0) await sql.unsafe(`ALTER PUBLICATION ${name} ADD TABLE ${add.map(withColumns).join(', ')}`)
+    for (const table of exchange) {
+      await sql.begin(async (tx) => {
+        await tx.unsafe(`ALTER PUBLICATION ${name} DROP TABLE ${only(table)}`)
+        await tx.unsafe(`ALTER PUBLICATION ${name} ADD TABLE ${withColumns(table)}`)
+      })
+    }
   } catch (error) {
     const code = error instanceof Error && 'code' in error ? error.code : ''
     if (code === '42501') {
@@ -50,7 +76,18 @@ export async function keepPublication(sql: Sql, publication: string, tables: rea
     }
     throw error
   }
-  return true
+  return changed || add.length + exchange.length > 0
+}
+
+/** One by one: of each somebody else may be the owner. False: we may not, so it is not what keeps us from following the others. */
+async function dropped(sql: Sql, name: string, table: TableName): Promise<boolean> {
+  try {
+    await sql.unsafe(`ALTER PUBLICATION ${name} DROP TABLE ${only(table)}`)
+    return true
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === '42501') return false
+    throw error
+  }
 }
 
 const only = (table: TableName) => `ONLY ${qualified(table)}`

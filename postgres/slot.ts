@@ -70,8 +70,12 @@ export async function keepSlot(sql: Sql, slot: string, waits: (waiting: boolean)
 
 async function createSlot(sql: Sql, slot: string): Promise<Lsn> {
   try {
-    const [created] = await sql<{ lsn: string }[]>`SELECT lsn::text FROM pg_create_logical_replication_slot(${slot}, 'pgoutput')`
-    return parseLsn(created?.lsn ?? '')
+    // It takes as long as the longest transaction that is open; who waits says so, and has a limit of his own.
+    const created = await sql.begin(async (tx) => {
+      await tx`SELECT set_config('statement_timeout', '0', true), set_config('lock_timeout', '0', true)`
+      return tx<{ lsn: string }[]>`SELECT lsn::text FROM pg_create_logical_replication_slot(${slot}, 'pgoutput')`
+    })
+    return parseLsn(created[0]?.lsn ?? '')
   } catch (error) {
     if (codeOf(error) !== '53400') throw error
     const rows = await sql<{ name: string; max: string }[]>`

@@ -76,7 +76,7 @@ const IGNORED: Record<string, string> = {
   binaryparameters: 'values travel as text',
   binary_parameters: 'values travel as text',
   socket_timeout: 'sessions live long',
-  statement_timeout: 'a copy may take its time',
+  statement_timeout: 'Rockpool sets its own',
 }
 
 const settings = (message: string) => new RockpoolError('ROCKPOOL_SETTINGS', `DATABASE_URL: ${message}`)

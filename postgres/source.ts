@@ -1,6 +1,6 @@
 import type { Sql } from 'postgres'
 import { RockpoolError } from '../protocol/errors.ts'
-import { findTables } from './catalog.ts'
+import { findTables, type FoundTable } from './catalog.ts'
 import { catalogVersion } from './catalog-watch.ts'
 import { sourceError } from './connection.ts'
 import { followTables, type RefusedTable } from './follow.ts'
@@ -8,13 +8,17 @@ import { parseLsn } from './lsn.ts'
 import { keepPublication, publishedTables } from './publication.ts'
 import { keepSlot, type FoundSlot } from './slot.ts'
 import { waitsForStandby } from './standbys.ts'
-import type { CatalogTable, Lsn, SourceIdentity, TableName } from './types.ts'
+import type { CatalogTable, Lsn, SourceIdentity, TableName, WantedColumns } from './types.ts'
 
 export interface PrepareOptions {
   /** Given: it must exist and is not changed. Not given: `rockpool` is kept equal to the tables. */
   publication?: string
   slot: string
   tables: readonly TableName[]
+  /** What is read of the table that goes by these names; absent: everything. */
+  columns?: (names: readonly TableName[]) => WantedColumns
+  /** Our own publication names the columns that are read, see `publishedColumns`. */
+  nameColumns?: boolean
   /** Called with true before the slot is made, which waits for every open transaction, and with false behind it. */
   slotWaits?: (waiting: boolean) => void
 }
@@ -25,6 +29,8 @@ export interface PreparedSource {
   tables: CatalogTable[]
   /** Tables of the sync config that cannot be followed, or do not exist. */
   refusedTables: RefusedTable[]
+  /** `schema.name` of what the publication sends and nobody reads. */
+  unread: string[]
   /** Oids of everything that was looked at, followed or not: the stream may describe it. */
   seen: ReadonlySet<number>
   publication: string
@@ -130,12 +136,38 @@ async function followSource(sql: Sql, publication: string, options: PrepareOptio
     const version = await catalogVersion(sql, publication, names)
     const found = await findTables(sql, names)
     const usable = found.filter((table) => table.named && table.refused === null)
-    if (own && changes < MAX_PUBLICATION_CHANGES && (await keepPublication(sql, publication, usable))) continue
+    if (
+      own &&
+      changes < MAX_PUBLICATION_CHANGES &&
+      (await keepPublication(sql, publication, usable, publishedColumns(options, serverVersion)))
+    )
+      continue
     const published = await publishedTables(sql, publication)
     if (published === null) throw settings(`there is no publication ${publication}: CREATE PUBLICATION ${publication} FOR TABLE …`)
-    const { tables, refusedTables } = followTables(names, found, published, publication, serverVersion)
-    return { tables, refusedTables, seen: new Set(found.map((table) => table.oid)), catalogVersion: version }
+    const { tables, refusedTables } = followTables(names, found, published, publication, serverVersion, options.columns ?? everything)
+    const seen = new Set(found.map((table) => table.oid))
+    const unread = [...published.values()].filter(({ oid }) => !seen.has(oid)).map(({ schema, name }) => `${schema}.${name}`)
+    return { tables, refusedTables, unread: unread.sort(), seen, catalogVersion: version }
   }
 }
 
+const COLUMN_LISTS_FROM = 150_000
+
+/**
+ * The columns that the publication names, null for all: those that are read, and the key. Not before Postgres 15; not where the identity is all columns, without
+ * which the application's own UPDATE fails; and not of partitioned tables, for which Postgres refuses a list. It is not done unasked: the application can then
+ * neither drop a column that is named nor change its type (2026-11, up to 18).
+ */
+function publishedColumns({ nameColumns, columns }: PrepareOptions, serverVersion: number) {
+  if (!nameColumns || !columns || serverVersion < COLUMN_LISTS_FROM) return undefined
+  return (table: FoundTable): string[] | null => {
+    if (table.identity === 'f' || table.partitioned) return null
+    const { all, read } = columns([table, ...table.ancestors])
+    const plain = table.columns.filter(({ generated }) => generated === '')
+    const named = plain.filter(({ name, type }) => table.key.includes(name) || read.has(name) || (all && type.name !== 'bytea'))
+    return named.length === plain.length ? null : named.map(({ name }) => name)
+  }
+}
+
+const everything = (): WantedColumns => ({ all: true, read: new Set(), named: new Set() })
 const settings = (message: string) => new RockpoolError('ROCKPOOL_SOURCE_SETTINGS', message)

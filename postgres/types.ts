@@ -79,6 +79,15 @@ export interface TableName {
   name: string
 }
 
+/** Columns of a table that somebody reads. */
+export interface WantedColumns {
+  /** All, but for bytes: clients are never sent any. */
+  all: boolean
+  read: ReadonlySet<string>
+  /** Those that it must have. */
+  named: ReadonlySet<string>
+}
+
 /** A relation in which rows lie. */
 export interface TablePart extends TableName {
   oid: number
@@ -87,12 +96,18 @@ export interface TablePart extends TableName {
 /** A relation under whose name rows come by the stream: a table, or a partitioned table whose publication says so (`publish_via_partition_root`). */
 export interface CatalogTable extends TableName {
   oid: number
-  /** Streamed columns in attribute order: generated ones are left out unless they are published, and so is what a column list leaves out. */
+  /** Streamed columns that somebody reads, and those of the key, in attribute order. Without a key all that are streamed. */
   columns: CatalogColumn[]
+  /** All columns that are streamed, when they are more: generated ones are not unless they are published, nor what a column list leaves out. */
+  sent?: readonly Pick<CatalogColumn, 'name' | 'typeOid'>[]
+  /** Those of them without which a row means something else: the sync config names them. */
+  named?: readonly string[]
   /** Names of the primary key (or identity index) columns in key order. Empty: identity FULL without a key, rows are told apart by all they hold. */
   key: string[]
   /** The operator by which each of them is equal to a value, as SQL. */
   keyEquals: string[]
+  /** The type that a value is cast to for that, as SQL: never a domain, whose CHECK may call what its owner likes. Absent, or null: texts are compared. */
+  keyTypes?: (string | null)[]
   identity: 'd' | 'n' | 'f' | 'i'
   /** Its own name and those of the partitioned tables above it: its rows are rows of all of them. */
   names: TableName[]

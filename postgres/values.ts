@@ -22,6 +22,11 @@ export class TableDecoder {
     this.#content = table.key.length > 0 ? null : table.columns.map((column) => columns.indexOf(column.name))
   }
 
+  /** Whether the column at this place of a tuple is one of those that are read. */
+  reads(i: number): boolean {
+    return this.#types[i] !== undefined
+  }
+
   /** `missing`: columns whose value Postgres left out because it is stored out of line and did not change; null in the row. */
   row(tuple: Tuple): { row: SourceRow; missing: string[] } {
     const row: SourceRow = {}

@@ -8,6 +8,7 @@ export type DiagnosticCode =
   | ErrorCode
   | 'ROCKPOOL_ROW_SKIPPED' // a query cannot evaluate a row, or what it yields is too large
   | 'ROCKPOOL_TABLE_REFUSED' // a table of the sync config cannot be followed
+  | 'ROCKPOOL_PUBLICATION' // the publication sends tables that nobody reads
   | 'ROCKPOOL_RESYNC' // every table is compared again
   | 'ROCKPOOL_SLOT_LOST' // the slot is missing, or Postgres has invalidated it
   | 'ROCKPOOL_SLOT_FREED' // a dead session of ours was ended, which held the slot

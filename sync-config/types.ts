@@ -103,11 +103,21 @@ export interface RequestProgram {
   resolve(rows: (lookupBucket: string) => readonly string[] | undefined): Resolution
 }
 
+/** The columns of a table that queries read. */
+export interface ReadColumns {
+  /** A query selects `*`. */
+  all: boolean
+  read: ReadonlySet<string>
+  /** Those of them that the sync config names for this very table, so that it must have them. */
+  named: ReadonlySet<string>
+}
+
 /** What source rows become under one plan or several. */
 export interface RowProgram {
   /** The source tables it reads; `name` may end in the wildcard `%`. */
   readonly tables: readonly TableName[]
   reads(table: TableName): boolean
+  columns(table: TableName): ReadColumns
   evaluateRow(table: TableName, row: SourceRow): EvaluatedRow
 }
 

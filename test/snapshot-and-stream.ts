@@ -33,7 +33,7 @@ export async function snapshotAndStream(url: string, table: string, insert: () =
   await Promise.race([marked.promise, session.ended])
   await session.close()
   const { blocks } = await relationSize(source, catalog)
-  const read = (await readChunk(source, catalog, catalog, 0, blocks)).tuples
+  const read = (await readChunk(source, catalog, catalog, { block: 0, item: 0 }, blocks, 1_000_000)).tuples
   await source.end()
   const relation = messages.find((message) => message.type === 'relation')
   const streamed = messages.flatMap((message) => (message.type === 'insert' ? [message.new] : []))

@@ -41,7 +41,8 @@ async function start(bindings: Record<string, string> = {}, syncConfig = CONFIG)
   edge = await startEdge({
     ...{ databaseUrl: postgres.url, jwtSecret: secret, jwtAudience: AUDIENCE, syncConfig, directory: directory.path },
     ...(port === undefined ? {} : { port }),
-    bindings: { CATALOG_WATCH_SECONDS: '0.3', SLICE_CHANGES: '2000', ...bindings },
+    // Pages are compared; on a slow machine a compaction would come in between.
+    bindings: { CATALOG_WATCH_SECONDS: '0.3', SLICE_CHANGES: '2000', COMPACTION_SECONDS: '3600', ...bindings },
   })
   port = Number(new URL(edge.url).port)
 }

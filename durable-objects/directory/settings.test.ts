@@ -17,6 +17,7 @@ describe('settings of a tenant', () => {
         activeBuckets: 0,
         callSeconds: 30,
         walCheckSeconds: 60,
+        publicationColumns: 'all',
         walPolicy: 'keep',
         walKeepGb: 10,
         retireGraceSeconds: 86_400,

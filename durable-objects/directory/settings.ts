@@ -26,6 +26,8 @@ const shape = z
     syncConfig: z.string().min(1),
     /** Given: it must exist. Not given: `rockpool` is created and kept equal to the tables of the sync config. */
     publication: identifier.optional(),
+    /** Our own publication: all columns, or those that the sync config reads. */
+    publicationColumns: z.enum(['all', 'read']),
     slot: identifier,
     /** How often changes of definitions are looked for while the tenant is live. */
     catalogWatchSeconds: number(0.05, 3_600),
@@ -69,6 +71,7 @@ const BINDINGS: { [Setting in keyof z.infer<typeof shape>]-?: [binding: keyof Se
   databaseCa: ['DATABASE_CA'],
   syncConfig: ['SYNC_CONFIG', bundledSyncConfig],
   publication: ['PUBLICATION'],
+  publicationColumns: ['PUBLICATION_COLUMNS', 'all'],
   slot: ['SLOT', 'rockpool'],
   catalogWatchSeconds: ['CATALOG_WATCH_SECONDS', 3],
   idlePollSeconds: ['IDLE_POLL_SECONDS', 60],

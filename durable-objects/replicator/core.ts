@@ -72,6 +72,8 @@ export class Core {
   slot: State['slot']
   /** What source rows become now: under the plan that serves, one that is to serve, and those that served until a moment ago. */
   evaluation: RowProgram = combinePlans([])
+  /** Under the plan that is to serve, or the one that does. */
+  wanted: RowProgram = combinePlans([])
   /** Since this object started: row changes and batches stored. */
   readonly stored = { changes: 0, batches: 0 }
   /** Called whenever a bucket has answered. */
@@ -338,6 +340,8 @@ export class Core {
   /** A session begins, and nothing is under way between stream and storage: what deploys have changed takes effect. */
   begin(graceSeconds: number): void {
     this.evaluation = this.deploys.begin(graceSeconds, this.state.get('decode').counter)
+    const plan = this.state.get('next') ?? this.planBehind
+    this.wanted = combinePlans(plan === null ? [] : [this.plans.load(plan)])
   }
 
   /** Resolves when everything written so far is durable. */

@@ -1,12 +1,12 @@
 import type { TableDecoder, Tuple } from '../../postgres/index.ts'
 import type { RowImage } from './row-state.ts'
 
-/** Texts of a tuple by column; nulls and values that were not sent are left out. */
+/** Texts of a tuple by column; nulls, values that were not sent and what nobody reads are left out. */
 export function imageOf(decoder: TableDecoder, tuple: Tuple): RowImage {
   const image: RowImage = {}
   for (const [i, name] of decoder.columns.entries()) {
     const text = tuple[i]
-    if (typeof text === 'string') image[name] = text
+    if (typeof text === 'string' && decoder.reads(i)) image[name] = text
   }
   return image
 }
@@ -21,7 +21,7 @@ const MAX_IMAGE_BYTES = 1_900_000
 /** What is stored of a row. `found`: texts of columns that its tuple lacks. */
 export function keptImage(decoder: TableDecoder, tuple: Tuple, found: RowImage = {}): RowImage | null {
   let length = 0
-  for (const text of tuple) length += typeof text === 'string' ? text.length : 0
+  for (const [i, text] of tuple.entries()) length += typeof text === 'string' && decoder.reads(i) ? text.length : 0
   for (const name in found) length += found[name]?.length ?? 0
   if (length <= IMAGE_LENGTH) return null
   const entries = Object.entries({ ...imageOf(decoder, tuple), ...found })

@@ -53,6 +53,8 @@ export interface IntakeSources {
   deliver(batch: Batch, content: string): void
   /** Whether more slices may be stored: what of a message is left waits for `resume`. */
   room(): boolean
+  /** Columns that the sync config names do not come any more: what comes is left out, and the table must be compared. */
+  lacking?(table: SourceTable): void
   /** The stream describes a table that we do not follow, or otherwise than the catalog did when this session began. */
   unexpected(oid: number): void
   /** Absent: none is taken. */
@@ -174,7 +176,12 @@ export class Intake {
         this.#run(this.#commit())
         return
       case 'relation':
-        if (!this.#followed.describe(m)) this.#sources.unexpected(m.oid)
+        if (this.#followed.describe(m)) return
+        if (this.#followed.isLacking(m.oid)) {
+          const table = this.#followed.table(m.oid)
+          if (table) this.#sources.lacking?.(table)
+        }
+        this.#sources.unexpected(m.oid)
         return
       case 'message':
         if (!m.transactional || m.prefix !== this.#prefix) return

@@ -7,7 +7,9 @@ import {
   TLS_REQUIRED_FROM,
   type PreparedSource,
   type TableName,
+  type WantedColumns,
 } from '../../postgres/index.ts'
+import { joinColumns } from '../../sync-config/index.ts'
 import type { TenantSettings } from '../directory/settings.ts'
 import type { Core } from './core.ts'
 import type { SourceTable } from './intake.ts'
@@ -30,7 +32,10 @@ export async function prepare(
   // Before anything that may refuse: a slot that nobody can read keeps WAL too.
   const overKept = await dropOverKept(core, settings, sql)
   core.begin(settings.retireGraceSeconds)
-  const options = { slot, tables: core.evaluation.tables, slotWaits, ...(publication === undefined ? {} : { publication }) }
+  const options = {
+    ...{ slot, tables: core.evaluation.tables, columns: readColumns(core), slotWaits, nameColumns: settings.publicationColumns === 'read' },
+    ...(publication === undefined ? {} : { publication }),
+  }
   const source = await prepareSource(sql, options)
   warn(core, source)
   const known = state.get('source')
@@ -118,10 +123,26 @@ export async function measure(core: Core, settings: TenantSettings, sql: Sql, ke
   return { drop: verdict?.drop ?? false, marker: found !== null && wantsMarker(found) }
 }
 
-function warn({ diagnostics }: Core, { slotTimeoutMs }: PreparedSource): void {
+/** Names that a problem shows. */
+const SHOWN_TABLES = 5
+
+function warn({ diagnostics }: Core, { slotTimeoutMs, publication, unread }: PreparedSource): void {
+  if (unread.length > 0) {
+    const names = unread.slice(0, SHOWN_TABLES).join(', ')
+    const reason = `the publication ${publication} sends ${unread.length} tables that the sync config does not read: ${names}${unread.length > SHOWN_TABLES ? ' …' : ''}`
+    diagnostics.add({ code: 'ROCKPOOL_PUBLICATION', reason })
+  }
   if (slotTimeoutMs === 0) return
   const reason = `idle_replication_slot_timeout is ${slotTimeoutMs / 1_000} s: Postgres takes the slot away when nobody has read it for so long, and then everything is compared again. Polls are at most half of that apart; set it to 0 if they may be missed`
   diagnostics.add({ code: 'ROCKPOOL_SLOT_TIMEOUT', reason })
+}
+
+/** What is evaluated says what is read. What must be there is asked of what is to serve: who goes over to other columns may drop the old ones. */
+function readColumns({ evaluation, wanted }: Core) {
+  return (names: readonly TableName[]): WantedColumns => {
+    const { all, read } = joinColumns(names.map((name) => evaluation.columns(name)))
+    return { all, read, named: joinColumns(names.map((name) => wanted.columns(name))).named }
+  }
 }
 
 /** A deployment that an earlier version connected, and that has not been seen since to be reached as a new one must be. */

@@ -3,6 +3,7 @@ import {
   classStart,
   currentSnapshot,
   HASH_CLASSES,
+  isLockTimeout,
   readChunk,
   readClass,
   readRows,
@@ -84,6 +85,8 @@ const TOUCHED_KEYS = 10_000
 const MOST_TOUCHED = 200_000
 const KEYS_PER_READ = 1_000
 const FIRST_COMPLETED = 16
+/** What waited in vain for a lock is tried again after a while. */
+const LOCKED_MS = 1_000
 /** An empty read that must be repeated waits for its transactions first. */
 const REPEAT_MS = 20
 
@@ -101,6 +104,8 @@ export class Reader {
   #ended: unknown = null
   /** By table: blocks or classes of the next chunk. */
   readonly #spans = new Map<number, number>()
+  /** By table: rows of the next chunk, where they are so large that a chunk is cut. */
+  readonly #rows = new Map<number, number>()
   #reading: Reading | null = null
   #number = 0
   /** Rows with missing values that are read at a time: such rows are large. */
@@ -132,24 +137,40 @@ export class Reader {
     await barrier(sql, pause, waitsFor, (snapshot) => this.#touched.forgetVisible(snapshot))
     while (!this.#sources.over()) {
       await this.#sources.room()
-      // In turns: under load there are always rows that lack values, and the copy must come to an end.
-      const rows = this.#sources.incomplete(this.#completed)
-      if (rows) {
-        // Its keys are remembered from now on; if one was touched before, the read is repeated.
-        this.#completing.add(rows.table.catalog.oid)
-        const { snapshot, tuples } = await readRows(this.#sources.sql, rows.table.catalog, rows.keys)
-        const fill = Math.max(lengthOf(tuples) / this.#size.length, 1 / 2)
-        this.#completed = Math.max(1, Math.min(Math.floor(this.#completed / fill), KEYS_PER_READ))
-        await this.#place({ table: rows.table, snapshot, tuples, asked: { kind: 'complete', keys: rows.keys }, copy: null })
+      try {
+        if (!(await this.#turn())) break
+        waitsFor(null)
+      } catch (error) {
+        if (!isLockTimeout(error)) throw error
+        // ALTER TABLE may take hours; what there is to stream is streamed.
+        waitsFor('a lock that somebody else holds on a table')
+        await pause(LOCKED_MS)
       }
-      const table = this.#sources.tables.find((each) => this.#sources.copyState(each).state !== 'done')
-      if (table) await this.#step(table, this.#sources.copyState(table))
-      if (rows || table) continue
-      const retired = this.#sources.retired()
-      if (!retired) break
-      await this.#takeOut(retired)
     }
-    this.#sources.intake.remember(null, 0n)
+    intake.remember(null, 0n)
+  }
+
+  /** One step of whatever there is to do; false: nothing is. In turns: under load there are always rows that lack values, and the copy must come to an end. */
+  async #turn(): Promise<boolean> {
+    const rows = this.#sources.incomplete(this.#completed)
+    if (rows) {
+      // Its keys are remembered from now on; if one was touched before, the read is repeated.
+      this.#completing.add(rows.table.catalog.oid)
+      const { snapshot, tuples, cut } = await readRows(this.#sources.sql, rows.table.catalog, rows.keys)
+      if (cut) {
+        this.#completed = Math.max(1, Math.floor(rows.keys.length / 2))
+        return true
+      }
+      const fill = Math.max(lengthOf(tuples) / this.#size.length, 1 / 2)
+      this.#completed = Math.max(1, Math.min(Math.floor(this.#completed / fill), KEYS_PER_READ))
+      await this.#place({ table: rows.table, snapshot, tuples, asked: { kind: 'complete', keys: rows.keys }, copy: null })
+    }
+    const table = this.#sources.tables.find((each) => this.#sources.copyState(each).state !== 'done')
+    if (table) await this.#step(table, this.#sources.copyState(table))
+    if (rows || table) return true
+    const retired = this.#sources.retired()
+    if (retired) await this.#takeOut(retired)
+    return retired !== null
   }
 
   /** A marker came by. What was read may become more than one batch: between them it yields. */
@@ -188,7 +209,7 @@ export class Reader {
     const rows = at === 0 ? 0 : copy.rows
     if (key.length === 0) {
       const { filenode } = await relationSize(sql, table.catalog)
-      progress(table, { ...copy, state: 'copying', filenode, blocks: HASH_CLASSES, block: 0, rows, after: '' })
+      progress(table, { ...fromBlock(copy), state: 'copying', filenode, blocks: HASH_CLASSES, block: 0, rows, after: '' })
       return
     }
     const part = parts[at]
@@ -197,7 +218,7 @@ export class Reader {
       return
     }
     const { filenode, blocks } = await relationSize(sql, part)
-    progress(table, { ...copy, state: 'copying', filenode, blocks, block: 0, rows, after: '' })
+    progress(table, { ...fromBlock(copy), state: 'copying', filenode, blocks, block: 0, rows, after: '' })
   }
 
   async #chunk(table: SourceTable, copy: CopyState): Promise<void> {
@@ -217,18 +238,25 @@ export class Reader {
     const span = this.#spans.get(table.number) ?? (await this.#firstSpan(table, part))
     const to = Math.min(copy.block + span, copy.blocks)
     const range = { kind: 'class' as const, from: classStart(copy.block) ?? '', to: classStart(to) }
+    const most = this.#rows.get(table.number) ?? this.#size.rows
     const read =
       part && key.length > 0
-        ? await readChunk(sql, table.catalog, part, copy.block, to)
-        : await readClass(sql, table.catalog, range.from, range.to)
-    const { snapshot, filenode, tuples } = read
+        ? await readChunk(sql, table.catalog, part, { block: copy.block, item: copy.item ?? 0 }, to, most)
+        : { ...(await readClass(sql, table.catalog, range.from, range.to, to - copy.block > 1)), next: null }
+    const { snapshot, filenode, tuples, next: rest } = read
     if (filenode !== copy.filenode) {
       // TRUNCATE, VACUUM FULL, ALTER TABLE: the blocks are others now, and rows of the old ones may be gone.
       progress(table, { ...copy, state: 'waiting', sweep: true })
       return
     }
-    this.#adapt(table, to - copy.block, tuples)
-    const next = { ...copy, block: to, rows: copy.rows + tuples.length }
+    this.#adapt(table, Math.max(1, (rest?.block ?? to) - copy.block), tuples)
+    if (read.cut && key.length === 0) {
+      // All copies of a row must be of one snapshot.
+      this.#spans.set(table.number, Math.max(1, Math.floor((to - copy.block) / 4)))
+      return
+    }
+    const next: CopyState = { ...fromBlock(copy), block: to, rows: copy.rows + tuples.length }
+    if (rest) Object.assign(next, { block: rest.block, item: rest.item })
     const asked = key.length > 0 ? { kind: 'chunk' as const } : range
     if (!(await this.#place({ table, snapshot, tuples, asked, copy: next }))) await this.#sources.pause(REPEAT_MS)
   }
@@ -249,7 +277,15 @@ export class Reader {
   }
 
   #adapt(table: SourceTable, span: number, tuples: readonly Tuple[]): void {
-    const fill = Math.max(tuples.length / this.#size.rows, lengthOf(tuples) / this.#size.length, 1 / 64)
+    const length = lengthOf(tuples)
+    const fill = Math.max(tuples.length / this.#size.rows, length / this.#size.length, 1 / 64)
+    // Texts of rows that would be cut off are made for nothing.
+    if (tuples.length > 0) {
+      this.#rows.set(
+        table.number,
+        Math.max(1, Math.min(this.#size.rows, Math.ceil((2 * this.#size.length * tuples.length) / Math.max(1, length)))),
+      )
+    }
     const most = table.catalog.key.length > 0 ? this.#size.maxBlocks : HASH_CLASSES
     this.#spans.set(table.number, Math.max(1, Math.min(Math.floor(span / fill), span * 2, most)))
   }
@@ -419,6 +455,9 @@ export class Reader {
     return true
   }
 }
+
+/** At the beginning of a block. */
+const fromBlock = ({ item: _, ...copy }: CopyState): CopyState => copy
 
 /** UTF-16 units. */
 function lengthOf(tuples: readonly Tuple[]): number {

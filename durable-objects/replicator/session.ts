@@ -371,6 +371,7 @@ export class Session {
       hasIncomplete: () => core.tables.hasIncomplete,
       unexpected: () => this.#unexpected(),
       care: core.careOf(false),
+      lacking: (table) => core.tables.compare(table),
     })
   }
 

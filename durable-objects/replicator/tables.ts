@@ -14,6 +14,8 @@ export interface CopyState {
   part?: number
   /** Blocks of the part; of a table without a key classes of hashes. */
   block: number
+  /** Of the block, from which it goes on; absent: from its beginning. */
+  item?: number
   blocks: number
   rows: number
   sweep: boolean

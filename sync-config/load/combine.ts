@@ -1,6 +1,7 @@
 import { contentText } from '../plan/hash.ts'
 import { bucketPrefix, contentOf, type PlanContent } from '../plan/plan.ts'
 import type { Plan, RowProgram } from '../types.ts'
+import { joinColumns } from './columns.ts'
 import { ReadyPlan } from './plan.ts'
 
 /** The row side of several plans: what they have in common is evaluated once. Their options may differ, which makes their definitions differ. */
@@ -21,6 +22,7 @@ export function combinePlans(plans: readonly Plan[]): RowProgram {
   return {
     tables: ready.flatMap((each) => each.tables),
     reads: (table) => ready.some((each) => each.reads(table)),
+    columns: (table) => joinColumns(ready.map((each) => each.columns(table))),
     evaluateRow(table, row) {
       const results = ready.filter((each) => each.reads(table)).map((each) => each.evaluateRow(table, row))
       const events = results.flatMap((result) => result.events ?? [])

@@ -2,7 +2,8 @@ import type { SourceRow } from '../../protocol/values.ts'
 import { planHash } from '../plan/hash.ts'
 import { DEFAULT_LIMITS } from '../limits.ts'
 import { contentOf, type PlanContent, type TablePattern } from '../plan/plan.ts'
-import type { EvaluatedRow, LoadedPlan, Plan, RequestContext, RequestLimits, TableName } from '../types.ts'
+import type { EvaluatedRow, LoadedPlan, Plan, ReadColumns, RequestContext, RequestLimits, TableName } from '../types.ts'
+import { columnsOf } from './columns.ts'
 import { EventEvaluator } from './events.ts'
 import { compilePrograms, RequestRun, type CompiledProgram } from './request.ts'
 import { matches, RowEvaluator } from './rows.ts'
@@ -14,6 +15,7 @@ export class ReadyPlan implements LoadedPlan {
   readonly definitions: readonly string[]
   readonly tables: readonly TableName[]
   readonly rows: RowEvaluator
+  readonly #content: PlanContent
   readonly #patterns: TablePattern[]
   readonly #programs: CompiledProgram[]
   readonly #events: EventEvaluator | null
@@ -22,6 +24,7 @@ export class ReadyPlan implements LoadedPlan {
   /** `members`: the plans that `plan` was put together of, when it is no plan by itself. */
   constructor(plan: Plan, limits: Partial<RequestLimits> = {}, members?: readonly PlanContent[]) {
     const content = contentOf(plan)
+    this.#content = content
     this.hash = planHash(plan)
     this.seed = plan.seed
     this.definitions = [...content.definitions, ...content.lookups].map((definition) => definition.hash)
@@ -35,6 +38,10 @@ export class ReadyPlan implements LoadedPlan {
 
   reads(table: TableName): boolean {
     return this.#patterns.some((pattern) => matches(pattern, table, pattern.connection))
+  }
+
+  columns(table: TableName): ReadColumns {
+    return columnsOf(this.#content, table)
   }
 
   evaluateRow(table: TableName, row: SourceRow): EvaluatedRow {

@@ -2,7 +2,7 @@ import type { SourceRow } from '../../../protocol/values.ts'
 import type { Difference } from '../../../protocol/verification.ts'
 import type { Batch } from '../batch.ts'
 import type { SourceTable } from '../intake.ts'
-import { isWeak, type RowImage } from '../row-state.ts'
+import { isWeak, type RowImage, type RowState } from '../row-state.ts'
 import { rowDifferences } from './row-differences.ts'
 
 /** A row as it was read. `row` is null when only the number of equal rows is known. */
@@ -39,7 +39,8 @@ export class SourceCheck {
     if (isIncomplete(table, key)) return
     const tried = trial(batch)
     put(tried, table, key, found)
-    const differences = rowDifferences(batch.state(table, key), tried.state(table, key))
+    const wanted = tried.state(table, key)
+    const differences = rowDifferences(asRead(batch.state(table, key), wanted, table), wanted)
     if (differences.length === 0) {
       // The same by the weak hash that is stored: by a strong one, the buckets are compared with what Postgres has.
       if (batch.state(table, key)?.outputs.some(({ hash }) => isWeak(hash))) put(batch, table, key, found)
@@ -51,6 +52,15 @@ export class SourceCheck {
       tell({ code, table: `${table.schema}.${table.name}`, key, bucket: bucket === null ? null : bucketName(bucket), reason, mended })
     }
   }
+}
+
+/** Texts of columns that nobody reads any more may be kept until the row changes. */
+function asRead(known: RowState | null, wanted: RowState | null, { catalog }: SourceTable): RowState | null {
+  if (!known?.image) return known
+  const texts = Object.entries(known.image)
+  const read = texts.filter(([name]) => catalog.columns.some((column) => column.name === name))
+  if (read.length === texts.length) return known
+  return { ...known, image: wanted?.image === null ? null : Object.fromEntries(read) }
 }
 
 function put(batch: Batch, table: SourceTable, key: string, found: FoundRow | null): void {

@@ -1,0 +1,100 @@
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest'
+import { startEdge, type Edge } from './edge.ts'
+import { startPostgres, type TestPostgres } from './postgres.ts'
+import { openRawStream, type RawClient } from './raw-stream.ts'
+import { requestWriteCheckpoint, statusOf } from './status.ts'
+import { AUDIENCE, newSecret, temporaryDirectory, token } from './support.ts'
+
+// A table with files, as it is copied and as it changes.
+
+const secret = newSecret()
+const MB = 1024 * 1024
+let postgres: TestPostgres
+let edge: Edge
+let directory: Awaited<ReturnType<typeof temporaryDirectory>>
+let stop = () => {}
+
+beforeAll(async () => {
+  postgres = await startPostgres()
+})
+afterAll(() => postgres?.stop())
+
+beforeEach(async () => {
+  directory = await temporaryDirectory()
+  await postgres.sql().unsafe(`
+    create table files (id int primary key, name text, content bytea, note text);
+    alter table files alter column content set storage external, alter column note set storage external;
+    insert into files select n, 'file ' || n, decode(repeat(md5(n::text), ${(5 * MB) / 16}), 'hex') from generate_series(1, 10) n`)
+})
+afterEach(async () => {
+  stop()
+  await edge?.dispose()
+  await directory?.remove()
+  await postgres.sql().unsafe(`
+    select pg_terminate_backend(active_pid) from pg_replication_slots where active;
+    drop publication if exists rockpool; drop table files`)
+  for (let free = false; !free;) {
+    free = (await postgres.sql()`select pg_drop_replication_slot(slot_name) from pg_replication_slots where not active`).length > 0
+  }
+})
+
+async function start(query: string): Promise<RawClient> {
+  edge = await startEdge({
+    ...{ databaseUrl: postgres.url, jwtSecret: secret, jwtAudience: AUDIENCE, directory: directory.path },
+    syncConfig: `bucket_definitions:\n  all:\n    data:\n      - ${query}\n`,
+  })
+  const opened = await openRawStream(edge.url, await token(secret, 'alice'), { client_id: 'a' })
+  stop = opened.stop
+  await opened.client.until(() => opened.client.completes > 0)
+  return opened.client
+}
+
+/** Everything committed so far has come. */
+async function settled(client: RawClient): Promise<void> {
+  const n = await requestWriteCheckpoint(edge.url, await token(secret, 'alice'), 'a')
+  await client.until(() => (client.writeCheckpoint ?? 0n) >= n)
+}
+
+const names = (client: RawClient) =>
+  [...client.rows.values()].map((row) => JSON.stringify(row)).filter((text) => text.includes('file')).length
+const skipped = async () => {
+  const { count, recent } = (await statusOf(edge.url, secret)).skippedRows
+  return { count, recent: recent.map(({ table, key, reason }) => [table, key, reason]) }
+}
+
+test.each(['SELECT id, name FROM files', 'SELECT * FROM files'])('%s: what clients are never sent is never read', async (query) => {
+  const client = await start(query)
+  expect(names(client)).toBe(10)
+  const sql = postgres.sql()
+  // 100 MB of text in one message, and a change that leaves out what did not change.
+  await sql`insert into files values (11, 'file 11', decode(repeat(md5('x'), ${(50 * MB) / 16}::int), 'hex'))`
+  await sql`update files set name = 'file one' where id = 1`
+  await sql`select pg_logical_emit_message(true, 'of somebody', repeat('m', ${60 * MB}::int))`
+  await sql`insert into files values (12, 'file 12')`
+  await settled(client)
+  expect(names(client)).toBe(12)
+  expect(JSON.stringify([...client.rows.values()])).toContain('file one')
+  expect(await skipped()).toEqual({ count: 0, recent: [] })
+  expect((await statusOf(edge.url, secret)).diagnostics.counts).toEqual({})
+})
+
+test('a row is left out while a value that a query reads is too large, which is told with its key', async () => {
+  await postgres.sql()`update files set note = repeat('n', ${3 * MB}::int) where id = 3`
+  const client = await start('SELECT id, name, length(note) AS size FROM files')
+  expect(names(client)).toBe(9)
+  const reason = expect.stringMatching(/column note: the value has 3145728 bytes, more than 2097152/)
+  expect((await skipped()).recent).toEqual([['public.files', '["3"]', reason]])
+  const sql = postgres.sql()
+  await sql`update files set note = repeat('n', ${4 * MB}::int) where id = 4`
+  await sql`update files set note = 'short' where id = 3`
+  await settled(client)
+  expect(names(client)).toBe(9)
+  expect((await skipped()).recent[0]).toEqual(['public.files', '["4"]', expect.stringMatching(/column note: the value has 4194304 bytes/)])
+  // Of the large value nothing is sent this time, and nothing is kept of it.
+  await sql`update files set name = 'file four' where id = 4`
+  await settled(client)
+  await sql`update files set note = null where id = 4`
+  await settled(client)
+  expect(names(client)).toBe(10)
+  expect(JSON.stringify([...client.rows.values()])).toContain('file four')
+})
