@@ -130,6 +130,7 @@ class Setting {
     const plan = (hash: string): LoadedPlan => ({
       hash,
       ...{ definitions: [], tables: [], reads: () => true, evaluateRow: () => ({ rows: [], errors: [] }) },
+      columns: () => ({ all: true, read: new Set(), named: new Set() }),
       request: () => ({ resolve: (rows) => this.program(rows) }),
     })
     const line = async (value: SyncLine) => {
