@@ -258,10 +258,20 @@ export interface TableCopyStatus {
   progress: number
 }
 
+/** Rows are compared with Postgres, and clients stay at the last checkpoint of before. */
+export interface ComparingStatus {
+  /** ISO 8601 */
+  since: string
+  /** How much is compared, 0 to 1. */
+  fraction: number
+  /** Ops that are stored and not announced. */
+  held: number
+}
+
 export interface ReplicatorStatus {
   tenant: string
   state: ReplicatorState
-  /** Committed checkpoint. */
+  /** What clients are told: the committed checkpoint, or the one that is held while rows are compared. */
   checkpoint: OpId
   /** Hash of the serving plan, null before the first copy is complete. */
   plan: string | null
@@ -272,6 +282,8 @@ export interface ReplicatorStatus {
   /** Commit time of the last stored transaction, ISO 8601. */
   lastCommit: string | null
   copy: { tables: TableCopyStatus[]; waitingFor: string | null } | null
+  /** Null: what is committed is announced. */
+  comparing: ComparingStatus | null
   deploy: DeployStatus
   /** The last comparison of everything, null when there was none. */
   verify: VerifyStatus | null

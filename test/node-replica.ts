@@ -88,6 +88,7 @@ export class NodeReplica {
         deliver: () => {},
         room: () => true,
         hasIncomplete: () => this.#tables.hasIncomplete,
+        isIncomplete: (table, key) => this.#tables.isIncomplete(table.number, key),
         unexpected: (oid) => (this.#failure ??= new Error(`table ${oid} is not as it was`)),
       },
     )

@@ -160,6 +160,7 @@ export class Follower {
           return []
         },
         hasIncomplete: () => false,
+        isIncomplete: () => false,
         unexpected: () => {},
       },
     )

@@ -1,7 +1,7 @@
-import type { BucketRpc, Serving } from '../../protocol/messages.ts'
+import type { BucketRpc, ComparingStatus, NoticeBucket, Serving } from '../../protocol/messages.ts'
 import { bucketObjectName, mailboxPrefix } from '../../protocol/names.ts'
 import type { OpId } from '../../protocol/ops.ts'
-import type { RowProgram } from '../../sync-config/types.ts'
+import type { RowProgram, TableName } from '../../sync-config/types.ts'
 import { combinePlans } from '../../sync-config/index.ts'
 import type { TenantSettings } from '../directory/settings.ts'
 import type { Environment } from '../environment.ts'
@@ -19,11 +19,12 @@ import { Diagnostics } from './diagnostics.ts'
 import { Differences } from './differences.ts'
 import { Dispatcher } from './dispatcher.ts'
 import { SLICE_LENGTH, type CareOf, type Flush } from './intake.ts'
+import { afterCommit, compared, held, isComparing, servedOf, tellingOf } from './hold.ts'
 import { Marks } from './marks.ts'
 import { gapFrame, hashedFrames, noticeFrames } from './notice.ts'
 import { Outbox, type StoredBatch } from './outbox.ts'
 import { Pipeline } from './pipeline.ts'
-import { evaluateNames, Plans } from './plans.ts'
+import { evaluateNames, Plans, PlanTables } from './plans.ts'
 import { Relays } from './relays.ts'
 import type { ReaderSources } from './reader.ts'
 import { RowStates, type RowState } from './row-state.ts'
@@ -84,6 +85,7 @@ export class Core {
   readonly #env: Environment
   readonly #tenant: string
   readonly #outbox: Outbox
+  readonly #planTables: PlanTables
   /** Notices leave in commit order, each once it is durable. */
   #notices: Promise<void> = Promise.resolve()
 
@@ -106,13 +108,15 @@ export class Core {
       failed: (error) => this.#reset(error),
     })
     this.plans = new Plans(this.db)
+    this.#planTables = new PlanTables(this.plans)
     this.buckets = new Buckets(this.db)
     this.configs = new Configs(this.db)
     this.definitions = new Definitions(this.db)
     this.drops = new Drops({
       ...{ atomically: (work) => this.#atomically(work), state: this.state, definitions: this.definitions, buckets: this.buckets },
       rows: () => this.rows,
-      committed: () => this.state.get('commit').committed,
+      // Buckets of a plan that is still served stay.
+      committed: () => this.serving.checkpoint,
       isRead: (t) => this.tables.namesOf(t)?.some((name) => this.evaluation.reads(name)) ?? false,
       remove: (bucket, request) => this.#ask(bucket, (stub) => stub.remove(request)),
       failed: (bucket, reason) =>
@@ -147,7 +151,8 @@ export class Core {
       read: (id) => this.#outbox.read(id),
       send: (append) => {
         void this.dispatcher
-          .append(this.buckets.name(append.bucket), append, () => this.state.get('commit').committed)
+          // Compaction touches nothing above it: while a checkpoint is held, every bucket can answer for it.
+          .append(this.buckets.name(append.bucket), append, () => this.serving.checkpoint)
           .then((state) => {
             fault('append.answered')
             this.pipeline.answered(append.bucket, state)
@@ -178,6 +183,7 @@ export class Core {
     this.deploys = new Deploys({
       ...{ atomically: (work) => this.#atomically(work), state: this.state, plans: this.plans },
       ...{ configs: this.configs, definitions: this.definitions, serving: () => this.planBehind, copy: (names) => this.tables.copy(names) },
+      served: () => this.serving.plan,
     })
     // The outbox holds the exact ops with their ids; buckets ignore what they have.
     if (newest) this.pipeline.recover(this.state.get('commit').batch, newest, newest.answered)
@@ -186,9 +192,9 @@ export class Core {
     this.watchers.publishAll()
   }
 
+  /** What is announced: what is committed, or what is held. */
   get serving(): Serving {
-    const { committed, plan } = this.state.get('commit')
-    return { checkpoint: committed, plan }
+    return servedOf(this.state.get('commit'))
   }
 
   /** Somebody is connected: the tenant is followed live. */
@@ -268,6 +274,38 @@ export class Core {
     return this.planBehind === null || this.state.get('newSlot') || this.state.get('comparing')
   }
 
+  /** From now on what is stored may be no state of the source. Before the first plan serves there is nothing to hold. */
+  hold(): void {
+    const commit = this.state.get('commit')
+    if (this.planBehind === null || isComparing(commit)) return
+    this.#atomically(() => this.state.set('commit', held(commit, new Date().toISOString())))
+  }
+
+  /** The tables of a session are known: whether what is stored of them may be no state of the source. */
+  holdIfDoubtful(): void {
+    if (this.#doubtful) this.hold()
+  }
+
+  /** Whether all that was compared is a state of the source now; then what is stored by now is served as soon as it is committed. */
+  endHold(): void {
+    const before = this.state.get('commit')
+    const wasComparing = this.state.get('comparing')
+    if ((!wasComparing && !isComparing(before)) || this.#doubtful || this.tables.lacks((names) => this.#isServed(names))) return
+    if (wasComparing && (this.planBehind !== null || !this.tables.copying)) this.state.set('comparing', false)
+    if (!isComparing(before)) return
+    const after = compared(before, this.state.get('decode').counter)
+    this.#atomically(() => this.state.set('commit', after))
+    this.#tell(before, after, [], () => [], [])
+  }
+
+  /** For people: how far the comparison is that clients wait for. */
+  get comparing(): ComparingStatus | null {
+    const { hold } = this.state.get('commit')
+    if (hold === null) return null
+    const fraction = this.tables.compared((names) => this.#isServed(names))
+    return { since: hold.since, fraction, held: this.state.get('decode').counter - hold.checkpoint }
+  }
+
   newBatch(): Batch {
     return new Batch(this.state.get('decode').counter, this.#batchSources)
   }
@@ -303,7 +341,7 @@ export class Core {
       this.buckets.save()
       for (const { table, key, pending } of incomplete.values()) this.tables.setIncomplete(table.number, key, pending)
       const decode = { counter: batch.counter, position, partial }
-      const final = partial === null && !this.tables.hasIncomplete
+      const final = partial === null && (isComparing(this.state.get('commit')) || !this.#lacks(plan ?? this.planBehind))
       // Nothing to tell, and no slices that wait for their last one: the position is all.
       if (batch.appends.size === 0 && plan === undefined && !this.pipeline.openGroup) {
         this.state.set('decode', decode)
@@ -368,14 +406,30 @@ export class Core {
     const frames = noticeFrames(commit)
     const length = frames.reduce((sum, frame) => sum + frame.length, 0)
     const named = commit.buckets !== null && length <= KEPT_NOTICE_LENGTH ? { previous: commit.previous, parts: frames } : null
-    const switched = commit.plan !== this.state.get('commit').plan
+    const before = this.state.get('commit')
+    const after = afterCommit(before, { committed: commit.checkpoint, plan: commit.plan, named, batch: commit.upTo })
     this.#atomically(() => {
-      this.state.set('commit', { committed: commit.checkpoint, plan: commit.plan, named, batch: commit.upTo })
+      this.state.set('commit', after)
       fault('commit.state')
       this.#outbox.drop(commit.upTo)
       fault('commit.drop')
     })
     fault('commit.stored')
+    this.#tell(before, after, frames, () => hashedFrames(commit), commit.buckets)
+  }
+
+  /** Relays and followed buckets are told what is served now, once that is durable. */
+  #tell(
+    before: State['commit'],
+    after: State['commit'],
+    notice: readonly string[],
+    hashed: () => string[],
+    buckets: readonly NoticeBucket[] | null,
+  ): void {
+    const telling = tellingOf(before, after)
+    if (telling === null) return
+    const frames = telling === 'notice' ? notice : [this.#gap()]
+    const all = telling === 'gap' || before.plan !== after.plan
     this.#notices = this.#notices
       .then(() =>
         answered(async () => {
@@ -384,9 +438,9 @@ export class Core {
         }, callDeadline(this.#env)),
       )
       .then(() => {
-        this.relays.notice(frames, () => hashedFrames(commit))
-        if (switched || commit.buckets === null) this.watchers.publishAll()
-        else this.watchers.committed(commit.buckets.map(([bucket]) => bucket))
+        this.relays.notice(frames, telling === 'notice' ? hashed : () => frames)
+        if (all || buckets === null) this.watchers.publishAll()
+        else this.watchers.committed(buckets.map(([bucket]) => bucket))
       })
       .catch((error: unknown) => this.#reset(error))
   }
@@ -397,8 +451,22 @@ export class Core {
   }
 
   #gap(): string {
-    const { committed, plan } = this.state.get('commit')
-    return gapFrame(committed, plan)
+    const { checkpoint, plan } = this.serving
+    return gapFrame(checkpoint, plan)
+  }
+
+  /** Tables that clients have something of, now or as soon as everything stored is committed, may be of no state of the source. */
+  get #doubtful(): boolean {
+    return this.tables.doubtful((names) => this.#isServed(names))
+  }
+
+  #isServed(names: readonly TableName[]): boolean {
+    return this.#planTables.reads(this.planBehind, names) || this.#planTables.reads(this.serving.plan, names)
+  }
+
+  /** Rows lack values that clients of this plan would see. */
+  #lacks(plan: string | null): boolean {
+    return this.tables.lacks((names) => this.#planTables.reads(plan, names))
   }
 
   #atomically<T>(work: () => T): T {

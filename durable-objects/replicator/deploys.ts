@@ -18,6 +18,8 @@ export interface DeploySources {
   definitions: Definitions
   /** Hash of the plan behind everything stored. */
   serving(): string | null
+  /** Hash of the plan that is announced: while a checkpoint is held, that of before. What it needs is evaluated, and its buckets stay. */
+  served(): string | null
   /** The tables of these names are read again. */
   copy(names: readonly TableName[]): void
   now?: () => number
@@ -143,12 +145,12 @@ export class Deploys {
         fault('deploy.begun')
       }
       for (const { number } of this.#expired(graceSeconds)) configs.change(number, { state: 'superseded' })
-      const hashes = [this.#sources.serving(), next, ...configs.previous.map(({ plan }) => plan)]
+      const hashes = [this.#sources.serving(), this.#sources.served(), next, ...configs.previous.map(({ plan }) => plan)]
       const evaluated = [...new Set(hashes)].flatMap((hash) => (hash === null ? [] : [plans.load(hash)]))
       if (definitions.keepOnly(evaluated, serial)) {
         fault('deploy.drop')
         state.set('drop', { t: 0, key: '', swept: false })
-        plans.keepOnly(new Set(configs.all.flatMap(({ plan }) => plan ?? [])))
+        plans.keepOnly(new Set([...configs.all.map(({ plan }) => plan), ...hashes].flatMap((plan) => plan ?? [])))
       }
       return combinePlans(evaluated)
     })

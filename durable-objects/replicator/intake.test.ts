@@ -53,7 +53,12 @@ class World {
     const ignored = () => {}
     return new Intake(new Map(TABLES.map((table) => [table.catalog.oid, table])), 'p', at, {
       ...{ sliceChanges: 1_000, marker: () => [], deliver: ignored, unexpected: ignored },
-      ...{ room: () => true, hasImages: () => true, hasIncomplete: () => this.pending.length > 0 },
+      ...{
+        room: () => true,
+        hasImages: () => true,
+        hasIncomplete: () => this.pending.length > 0,
+        isIncomplete: (_, key) => this.pending.includes(key),
+      },
       newBatch: () =>
         new Batch(0, {
           evaluate: ({ name }, row) => {
@@ -132,6 +137,43 @@ describe('a transaction in which its table is altered', () => {
       expect([world.pending, world.evaluated.length]).toEqual([pending, 1 - pending.length])
     }
   })
+})
+
+test('a row that lacks a value is not completed by what was kept of it before: the change that left the value out is newer', () => {
+  const update = (n: string): PgoutputMessage => ({ type: 'update', oid: DOCS, new: ['1', undefined, n] })
+  const world = new World()
+  world.stored(1).set('["1"]', { outputs: [], image: { gone: 'x'.repeat(900) } })
+  // The first change comes while images are not trusted, the second one in the same batch, the third one when it is stored.
+  let trusted = false
+  const intake = world.intake({ position: null, partial: null }, { hasImages: () => trusted })
+  const take = (...messages: PgoutputMessage[]) => messages.forEach((message) => intake.message(message, 100))
+  take(...transaction(5n, ...RELATIONS, update('y')))
+  trusted = true
+  take(...transaction(6n, update('z')))
+  intake.flush()
+  take(...transaction(7n, update('w')))
+  intake.flush()
+  expect([world.evaluated, new Set(world.pending)]).toEqual([[], new Set(['["1"]'])])
+  // Another row of the table is completed.
+  world.stored(1).set('["2"]', { outputs: [], image: { gone: 'v' } })
+  take(...transaction(8n, { type: 'update', oid: DOCS, new: ['2', undefined, 'u'] }))
+  expect(world.evaluated).toEqual([{ id: '2', gone: 'v', kept: 'u' }])
+})
+
+test('what follows a description that was not expected waits for room: the catalog is looked at first', () => {
+  const world = new World()
+  let looking = false
+  const intake = world.intake({ position: null, partial: null }, { room: () => !looking, unexpected: () => (looking = true) })
+  for (const message of transaction(5n, ...RELATIONS, insert(DOCS, '1', 'x', 'y'))) intake.message(message, 100)
+  for (const message of transaction(6n, relation(DOCS, 'id', 'kept'), insert(DOCS, '2', 'z'))) intake.message(message, 100)
+  expect([intake.busy, world.evaluated]).toEqual([true, [{ id: '1', gone: 'x', kept: 'y' }]])
+  // What came before it may be stored, and nothing else is.
+  intake.flush()
+  expect(world.flushes.map(({ position }) => position?.xid)).toEqual([5])
+  looking = false
+  intake.resume()
+  intake.flush()
+  expect([intake.busy, world.evaluated.at(-1), world.flushes.at(-1)?.position?.xid]).toEqual([false, { id: '2', kept: 'z' }, 6])
 })
 
 test('a value that an update left out has its place among the columns: data is the same text, however the row came', () => {

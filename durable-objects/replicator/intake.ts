@@ -41,9 +41,10 @@ export interface IntakeSources {
   sliceChanges: number
   newBatch(): Batch
   store(flush: Flush): void
-  /** Whether there are stored rows that lack values. */
+  /** Whether there are stored rows that lack values, and whether this is one. */
   hasIncomplete(): boolean
-  /** Whether what is stored of its rows is of the columns that it had when this session began. */
+  isIncomplete(table: SourceTable, key: string): boolean
+  /** Whether what is stored of its rows is what the stream told last, of the columns that it had when this session began. */
   hasImages(table: SourceTable): boolean
   /** Keys of a table in row state, for TRUNCATE: pages in order. */
   keys(table: SourceTable, after: string, limit: number): string[]
@@ -55,7 +56,7 @@ export interface IntakeSources {
   room(): boolean
   /** Columns that the sync config names do not come any more: what comes is left out, and the table must be compared. */
   lacking?(table: SourceTable): void
-  /** The stream describes a table that we do not follow, or otherwise than the catalog did when this session began. */
+  /** The stream describes a table that we do not follow, or otherwise than the catalog did when this session began. What follows waits for room. */
   unexpected(oid: number): void
   /** Absent: none is taken. */
   care?: CareOf
@@ -181,7 +182,7 @@ export class Intake {
           const table = this.#followed.table(m.oid)
           if (table) this.#sources.lacking?.(table)
         }
-        this.#sources.unexpected(m.oid)
+        this.#run(this.#look(m.oid))
         return
       case 'message':
         if (!m.transactional || m.prefix !== this.#prefix) return
@@ -219,6 +220,11 @@ export class Intake {
   readonly settle = (table: SourceTable, key: string, pending: boolean): void => {
     if (!pending && this.#incomplete.size === 0 && !this.#sources.hasIncomplete()) return
     this.#incomplete.set(`${table.number} ${key}`, { table, key, pending })
+  };
+
+  *#look(oid: number): Generator<undefined, void> {
+    this.#sources.unexpected(oid)
+    yield
   }
 
   #begin(m: Extract<PgoutputMessage, { type: 'begin' }>): void {
@@ -374,8 +380,9 @@ export class Intake {
     const batch = this.#current()
     const found: RowImage = {}
     if (missing.length > 0) {
-      // The texts that Postgres left out: from the old row when it sent one, else from what we kept of columns that are still the same.
-      const kept = !this.#followed.isAltered(table.catalog.oid) && this.#sources.hasImages(table)
+      // The texts that Postgres left out: from the old row when it sent one, else from what we kept of columns that are still the same. What is kept
+      // of a row that lacks values is older than the change which left them out.
+      const kept = !this.#followed.isAltered(table.catalog.oid) && this.#sources.hasImages(table) && !this.#lacks(table, oldKey)
       const old = m.type === 'update' && m.old ? imageOf(decoder, m.old) : (kept && batch.state(table, oldKey)?.image) || {}
       for (const name of missing) {
         const text = old[name]
@@ -404,6 +411,11 @@ export class Intake {
     // Under identity FULL the old row comes along with every change.
     batch.upsert(table, key, row, table.catalog.identity === 'f' ? null : keptImage(decoder, m.new, found))
     this.settle(table, key, false)
+  }
+
+  #lacks(table: SourceTable, key: string): boolean {
+    const noted = this.#incomplete.get(`${table.number} ${key}`)
+    return noted ? noted.pending : this.#sources.isIncomplete(table, key)
   }
 
   /** `done`: changes of the transaction before it. */

@@ -195,17 +195,18 @@ export class Replicator extends DurableObject<Environment> implements Replicator
     const position = state.get('decode').position
     const walEnd = this.#session?.walEnd ?? null
     const copying = tables.copying
-    const { committed, plan } = state.get('commit')
+    const { checkpoint, plan } = this.#core.serving
     const failing = state.get('failing') ?? this.#crashed()
     const alarm = this.#session ? null : await this.ctx.storage.getAlarm()
     return {
       tenant: this.#tenant,
       state: this.#state(copying),
-      checkpoint: committed,
+      checkpoint,
       plan,
       lsn: position?.lsn ?? null,
       lagBytes: walEnd === null || position === null ? null : Math.max(0, Number(walEnd - parseLsn(position.lsn))),
       lastCommit: position?.time ?? null,
+      comparing: this.#core.comparing,
       copy: copying ? { tables: tables.status(), waitingFor: this.#session?.waitingFor ?? null } : null,
       deploy: this.#admin.status(),
       verify: this.#core.verification.status(this.#verifyWaits()),

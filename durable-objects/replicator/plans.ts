@@ -1,6 +1,6 @@
 import { RockpoolError } from '../../protocol/errors.ts'
 import type { SourceRow } from '../../protocol/values.ts'
-import { parsePlan, planHash } from '../../sync-config/index.ts'
+import { means, parsePlan, partsOf, planHash } from '../../sync-config/index.ts'
 import type { EvaluatedRow, Plan, RowProgram, TableName } from '../../sync-config/types.ts'
 import type { Database } from '../database.ts'
 
@@ -46,6 +46,30 @@ export class Plans {
     for (const row of this.#db.all('SELECT hash FROM plans')) {
       if (!hashes.has(String(row.hash))) this.#db.run('DELETE FROM plans WHERE hash = ?', String(row.hash))
     }
+  }
+}
+
+/** The tables that plans read, without the plans themselves: of the two that were asked for last. */
+export class PlanTables {
+  readonly #plans: Pick<Plans, 'load'>
+  readonly #known = new Map<string, readonly TableName[]>()
+
+  constructor(plans: Pick<Plans, 'load'>) {
+    this.#plans = plans
+  }
+
+  /** Whether the plan reads a table that goes by these names; no plan reads none. */
+  reads(plan: string | null, names: readonly TableName[]): boolean {
+    return plan !== null && this.#tables(plan).some((read) => names.some((name) => means(read, name)))
+  }
+
+  #tables(plan: string): readonly TableName[] {
+    const known = this.#known.get(plan) ?? partsOf(this.#plans.load(plan)).flatMap(({ tables }) => tables)
+    this.#known.delete(plan)
+    this.#known.set(plan, known)
+    const [oldest] = this.#known.keys()
+    if (this.#known.size > 2 && oldest !== undefined) this.#known.delete(oldest)
+    return known
   }
 }
 

@@ -100,12 +100,14 @@ export function sourceTables(core: Core, source: PreparedSource): SourceTable[] 
 }
 
 /** What the slot told us so far does not connect to what it will tell: everything is compared again, and what is gone is removed. */
-export function resync({ state, tables, diagnostics }: Core, reason: string): void {
+export function resync(core: Core, reason: string): void {
+  const { state, tables, diagnostics } = core
   diagnostics.add({ code: 'ROCKPOOL_RESYNC', reason: `everything is compared again: ${reason}` })
+  core.hold()
   state.set('newSlot', true)
   state.set('comparing', true)
   state.set('decode', { counter: state.get('decode').counter, position: null, partial: null })
-  tables.copyAll(true)
+  tables.compareAll()
 }
 
 /**

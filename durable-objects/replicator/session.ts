@@ -16,6 +16,7 @@ import type { Batch } from './batch.ts'
 import type { Core } from './core.ts'
 import { Flow } from './flow.ts'
 import { Intake, type SourceTable } from './intake.ts'
+import { Looks } from './looks.ts'
 import { markerPrefix, markText, parseMark } from './marks.ts'
 import { applicationName, checkSyncConfig, earlierTls, prepare, sourceTables, streamOptions } from './prepare.ts'
 import { Reader, type ReaderSources } from './reader.ts'
@@ -49,8 +50,9 @@ export class Session {
   #reader: Reader | null = null
   #stale = false
   readonly #endNow = Promise.withResolvers<void>()
-  /** The stream spoke of a table otherwise than expected: the catalog is looked at now. */
-  #unexpected: () => void = () => {}
+  readonly #looks = new Looks()
+  /** The catalog is another one than this session knows, and the stream waits: it ends at once. */
+  readonly #leave = Promise.withResolvers<true>()
   /** The certificate of the connection that was opened last was verified. */
   #verified = false
   #caughtUp = false
@@ -137,7 +139,7 @@ export class Session {
       connected.catch(() => {})
       const { tables, intake } = await Promise.race([connected, this.#over.promise])
       this.#within((sessionSeconds + OVERTIME_CALLS * callSeconds) * 1_000 - (Date.now() - this.#began))
-      return await Promise.race([this.#work(sql, tables, intake), this.#over.promise])
+      return await Promise.race([this.#work(sql, tables, intake), this.#leave.promise, this.#over.promise])
     } finally {
       this.#closing = true
       clearTimeout(this.#deadline)
@@ -168,10 +170,11 @@ export class Session {
     this.#goesOn()
     this.refusedTables = source.refusedTables
     const tables = sourceTables(this.#core, source)
+    this.#core.holdIfDoubtful()
     const intake = this.#newIntake(tables)
     const flow = new Flow({
       intake,
-      hasRoom: () => this.#core.room,
+      hasRoom: () => this.#hasRoom,
       replication: () => this.#replication,
       failed: (error) => this.#over.reject(error),
     })
@@ -200,9 +203,13 @@ export class Session {
     const watched: Watched = {
       ...{ core: this.#core, settings: this.#settings, sql, ending: this.#endNow.promise },
       pause: (milliseconds) => this.#pause(milliseconds),
-      unexpected: () => new Promise((resolve) => (this.#unexpected = resolve)),
+      looks: this.#looks,
+      unchanged: () => this.#flow?.answered(),
       heartbeat: () => this.#mark('heartbeat'),
-      end: () => this.end(),
+      end: () => {
+        this.end()
+        if (this.#looks.pending) this.#leave.resolve(true)
+      },
     }
     void Promise.all([watchCatalog(watched, source), watchSlot(watched)]).catch((error: unknown) => this.#over.reject(error))
     return { tables, intake }
@@ -224,13 +231,13 @@ export class Session {
       await pause('session.tick')
       if (this.#isOver(intake)) return true
       if (core.tables.copying || core.tables.hasIncomplete) await this.#read(sql, tables, intake)
+      core.endHold()
       const { next } = core.deploys
       if (next !== null && !core.tables.copying) await this.#switchTo(next)
       if (core.deploys.due(this.#settings.retireGraceSeconds)) this.#stale = true
       const dropping = core.drops.pending && (await core.drops.step())
       this.#goesOn()
       const verifying = this.#settled && (await this.#verify(sql, tables, intake))
-      if (!core.tables.copying && core.state.get('comparing')) core.state.set('comparing', false)
       if (!this.#settled && this.#caughtUp && !core.holdsWrites) {
         this.#settled = true
         await this.#options.settled()
@@ -364,12 +371,13 @@ export class Session {
         this.#acknowledge()
       },
       hasImages: (table) => core.tables.hasImages(table),
+      isIncomplete: (table, key) => core.tables.isIncomplete(table.number, key),
       keys: (table, after, limit) => core.rows.keys(table.number, after, limit),
       deliver: (batch, content) => this.#deliver(batch, content),
       marker: (content) => this.#marker(content),
-      room: () => core.room,
+      room: () => this.#hasRoom,
       hasIncomplete: () => core.tables.hasIncomplete,
-      unexpected: () => this.#unexpected(),
+      unexpected: () => this.#looks.ask(),
       care: core.careOf(false),
       lacking: (table) => core.tables.compare(table),
     })
@@ -424,6 +432,11 @@ export class Session {
       () => this.#replication?.acknowledge(parseLsn(position.lsn)),
       (error: unknown) => this.#over.reject(error),
     )
+  }
+
+  /** Whether another batch may be stored. */
+  get #hasRoom(): boolean {
+    return this.#core.room && !this.#looks.pending
   }
 
   async #room(): Promise<void> {

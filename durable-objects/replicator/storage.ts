@@ -6,6 +6,7 @@ import type { ErrorCode } from '../../protocol/errors.ts'
 import type { SlotStatus } from '../../protocol/messages.ts'
 import type { OpId } from '../../protocol/ops.ts'
 import type { Database, Step } from '../database.ts'
+import type { Hold } from './hold.ts'
 import type { Verifying } from './verification/progress.ts'
 
 /**
@@ -88,8 +89,15 @@ export interface State {
   /**
    * `named`: the last notice as parts that are ready to send, null when it was too large to keep. (An older version kept it as `notice`, with hashes in place of
    * names; neither reads the other's.) `batch`: the newest one of the outbox that is committed; what it holds of that and older ones is of no use any more.
+   * `hold`: what is served meanwhile, null: what is committed.
    */
-  commit: { committed: OpId; plan: string | null; named: { previous: OpId; parts: string[] } | null; batch: number }
+  commit: {
+    committed: OpId
+    plan: string | null
+    named: { previous: OpId; parts: string[] } | null
+    batch: number
+    hold: Hold | null
+  }
   serial: number
   /** The plan that is being copied, null when the serving one is what is wanted. */
   next: string | null
@@ -103,7 +111,7 @@ export interface State {
   source: { systemIdentifier: string; database: string; tls?: true } | null
   /** The slot does not connect to what is stored: it is dropped before anything is read from it. */
   newSlot: boolean
-  /** Everything is compared after a slot was lost, and not all of it is done. */
+  /** Everything is compared after a slot was lost, and not all of it is done: write checkpoints wait. */
   comparing: boolean
   /** Write checkpoints that were given out while that was so, or before there was a slot. */
   owedWrites: OwedWrite[]
@@ -127,7 +135,7 @@ export interface State {
 
 const INITIAL: State = {
   decode: { counter: 0, position: null, partial: null },
-  commit: { committed: 0, plan: null, named: null, batch: 0 },
+  commit: { committed: 0, plan: null, named: null, batch: 0, hold: null },
   serial: 0,
   next: null,
   script: null,
@@ -148,7 +156,12 @@ const INITIAL: State = {
 }
 
 /** A commit as it is stored. What came later is absent in older ones. */
-type StoredCommit = Omit<State['commit'], 'batch'> & { batch?: number; decode?: StoredDecode; notice?: unknown }
+type StoredCommit = Omit<State['commit'], 'batch' | 'hold'> & {
+  batch?: number
+  hold?: Hold | null
+  decode?: StoredDecode
+  notice?: unknown
+}
 
 /** Of the id of a storage: its first 64 bits are the seed of names. */
 const ID_BYTES = 14

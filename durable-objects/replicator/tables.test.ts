@@ -37,12 +37,15 @@ test('what is stored of the rows of a table that was altered is of its columns a
   altered.tables.progress(altered.table, { ...altered.tables.copyState(altered.table), state: 'copying', block: 3 })
   // Another incarnation, and a slot that was lost meanwhile.
   const again = use('b')
-  again.tables.copyAll(true)
+  again.tables.compareAll()
   expect(again.tables.hasImages(again.table)).toBe(false)
   again.tables.copy([{ schema: 'public', name: 'docs' }])
   expect(again.tables.hasImages(again.table)).toBe(false)
   done(again)
   expect(again.tables.hasImages(again.table)).toBe(true)
-  again.tables.copyAll(true)
+  // A slot was lost: a large value may have changed meanwhile, and the stream leaves it out of the next change.
+  again.tables.compareAll()
+  expect(again.tables.hasImages(again.table)).toBe(false)
+  done(again)
   expect(again.tables.hasImages(again.table)).toBe(true)
 })

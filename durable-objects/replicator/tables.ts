@@ -21,8 +21,10 @@ export interface CopyState {
   sweep: boolean
   /** The sweep has come to this key. */
   after: string
-  /** It was altered: what is stored of its rows may be of other columns until this copy is done. */
+  /** Until this copy is done, what is stored of its rows may be of other columns, or older than what the stream has told: it was altered, or a slot was lost. */
   altered?: boolean
+  /** Until this copy is done, what is stored of its rows may be of no state of the source. Absent in what an earlier version stored. */
+  doubtful?: boolean
 }
 
 /** What rows are called and told apart by. */
@@ -45,7 +47,11 @@ export const newCopy = (sweep: boolean): CopyState => ({ ...NEW_COPY, sweep })
 const again = (copy: CopyState, sweep: boolean): CopyState => ({
   ...newCopy(sweep),
   altered: copy.state !== 'done' && copy.altered === true,
+  doubtful: isDoubtful(copy),
 })
+
+/** What an earlier version compared was swept as well. */
+const isDoubtful = ({ state, sweep, doubtful = sweep }: CopyState): boolean => state !== 'done' && doubtful
 
 const NEW_COPY: CopyState = { state: 'waiting', filenode: 0, part: 0, block: 0, blocks: 0, rows: 0, sweep: false, after: '' }
 
@@ -56,7 +62,8 @@ export class Tables {
   readonly #known = new Map<string, KnownTable>()
   #retired: KnownTable[] = []
   #current: SourceTable[] = []
-  #incomplete: number
+  /** By table: how many rows lack values. */
+  readonly #incomplete = new Map<number, number>()
 
   constructor(db: Database) {
     this.#db = db
@@ -70,7 +77,7 @@ export class Tables {
       if (table.copy.state === 'retired') this.#retired.push(table)
       else this.#known.set(nameOf(table), table)
     }
-    this.#incomplete = Number(db.all('SELECT count(*) AS n FROM incomplete')[0]?.n ?? 0)
+    for (const row of db.all('SELECT t, count(*) AS n FROM incomplete GROUP BY t')) this.#incomplete.set(Number(row.t), Number(row.n))
   }
 
   /**
@@ -110,7 +117,7 @@ export class Tables {
       known = undefined
     }
     const number = known?.number ?? this.#nextNumber()
-    const copy = { ...NEW_COPY, sweep: hasRows(number), altered: known !== undefined }
+    const copy = { ...NEW_COPY, sweep: hasRows(number), altered: known !== undefined, doubtful: true }
     const { schema, name, fingerprint, names } = table
     this.#keep({ number, schema, name, fingerprint, copy, description: { names, key } })
   }
@@ -127,10 +134,10 @@ export class Tables {
     return Math.max(0, ...[...this.#known.values(), ...this.#retired].map((each) => each.number)) + 1
   }
 
-  /** Everything is read again. `sweep`: rows may have gone without our hearing of it. */
-  copyAll(sweep: boolean): void {
+  /** Everything is compared, and rows may have gone without our hearing of it. What is stored of large values may be older than what was not heard. */
+  compareAll(): void {
     for (const table of this.#known.values()) {
-      table.copy = again(table.copy, sweep || table.copy.sweep)
+      table.copy = { ...newCopy(true), altered: true, doubtful: true }
       this.#save(table)
     }
   }
@@ -189,6 +196,24 @@ export class Tables {
     this.#save(known)
   }
 
+  /** Whether what is stored of these tables may be of no state of the source: rows are compared, are new, or are to be taken out. */
+  doubtful(reads: (names: readonly TableName[]) => boolean): boolean {
+    const readsIt = (table: KnownTable): boolean => reads([table, ...table.description.names])
+    const current = this.#current.flatMap((table) => this.#known.get(nameOf(table)) ?? [])
+    return this.#retired.some(readsIt) || current.some((table) => isDoubtful(table.copy) && readsIt(table))
+  }
+
+  /** How much of that is done, 0 to 1: each table counts the same. */
+  compared(reads: (names: readonly TableName[]) => boolean): number {
+    const read = this.#current.filter((table) => reads([table, ...(table.names ?? [])]))
+    const done = read.reduce((sum, table) => {
+      const copy = this.copyState(table)
+      return sum + (isDoubtful(copy) ? progressOf(copy, table.catalog.key.length === 0 ? 1 : table.catalog.parts.length) : 1)
+    }, 0)
+    const removed = this.#retired.filter((table) => reads([table, ...table.description.names])).length
+    return read.length + removed === 0 ? 1 : done / (read.length + removed)
+  }
+
   get copying(): boolean {
     return this.#retired.length > 0 || this.#current.some((table) => this.copyState(table).state !== 'done')
   }
@@ -211,9 +236,7 @@ export class Tables {
 
   /** No checkpoint waits for values that cannot be read. */
   #forgetIncomplete(t: number): void {
-    if (this.#incomplete === 0) return
-    this.#db.run('DELETE FROM incomplete WHERE t = ?', t)
-    this.#incomplete = Number(this.#db.all('SELECT count(*) AS n FROM incomplete')[0]?.n ?? 0)
+    if (this.#incomplete.delete(t)) this.#db.run('DELETE FROM incomplete WHERE t = ?', t)
   }
 
   status(): TableCopyStatus[] {
@@ -231,23 +254,31 @@ export class Tables {
   }
 
   get hasIncomplete(): boolean {
-    return this.#incomplete > 0
+    return this.#incomplete.size > 0
+  }
+
+  /** Whether rows of these tables lack values. */
+  lacks(reads: (names: readonly TableName[]) => boolean): boolean {
+    for (const t of this.#incomplete.keys()) if (reads(this.namesOf(t) ?? [])) return true
+    return false
   }
 
   isIncomplete(t: number, key: string): boolean {
-    return this.#incomplete > 0 && this.#db.all('SELECT 1 FROM incomplete WHERE t = ? AND key = ?', t, key).length > 0
+    return this.#incomplete.has(t) && this.#db.all('SELECT 1 FROM incomplete WHERE t = ? AND key = ?', t, key).length > 0
   }
 
   setIncomplete(t: number, key: string, pending: boolean): void {
     if (this.isIncomplete(t, key) === pending) return
     this.#db.run(pending ? 'INSERT INTO incomplete VALUES (?, ?)' : 'DELETE FROM incomplete WHERE t = ? AND key = ?', t, key)
-    this.#incomplete += pending ? 1 : -1
+    const count = (this.#incomplete.get(t) ?? 0) + (pending ? 1 : -1)
+    if (count > 0) this.#incomplete.set(t, count)
+    else this.#incomplete.delete(t)
   }
 
   /** Some rows of one table that lack values. */
   incomplete(limit: number): { table: SourceTable; keys: string[] } | null {
-    if (this.#incomplete === 0) return null
     for (const table of this.#current) {
+      if (!this.#incomplete.has(table.number)) continue
       const rows = this.#db.all('SELECT key FROM incomplete WHERE t = ? LIMIT ?', table.number, limit)
       if (rows.length > 0) return { table, keys: rows.map((row) => String(row.key)) }
     }

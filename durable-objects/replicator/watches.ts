@@ -2,6 +2,7 @@ import type { Sql } from 'postgres'
 import { catalogVersion, type PreparedSource } from '../../postgres/index.ts'
 import type { TenantSettings } from '../directory/settings.ts'
 import type { Core } from './core.ts'
+import type { Looks } from './looks.ts'
 import { measure } from './prepare.ts'
 
 /** The session beside which they run. */
@@ -13,8 +14,10 @@ export interface Watched {
   pause(milliseconds: number): Promise<void>
   /** Resolves when the session is about to end. */
   ending: Promise<void>
-  /** Resolves when the stream speaks of a table otherwise than expected. */
-  unexpected(): Promise<void>
+  /** The stream speaks of a table otherwise than expected, and waits. */
+  looks: Looks
+  /** The catalog is as it was: what waited may go on. */
+  unchanged(): void
   /** Emits a marker, so that the slot moves on. */
   heartbeat(): Promise<void>
   /** The next session should begin. */
@@ -23,13 +26,16 @@ export interface Watched {
 
 /** Most changes of definitions send nothing through the stream. A difference ends the session; the next one reads the catalog and copies the tables concerned. */
 export async function watchCatalog(
-  { core, settings, sql, pause, ending, unexpected, end }: Watched,
+  { core, settings, sql, pause, ending, looks, unchanged, end }: Watched,
   source: PreparedSource,
 ): Promise<void> {
   const names = core.evaluation.tables
   const ended = ending.then(() => true)
-  while (!(await Promise.race([pause(settings.catalogWatchSeconds * 1_000), unexpected(), ended]))) {
-    if ((await catalogVersion(sql, source.publication, names)) !== source.catalogVersion) end()
+  while (!(await Promise.race([pause(settings.catalogWatchSeconds * 1_000), looks.asked(), ended]))) {
+    const done = looks.begin()
+    if ((await catalogVersion(sql, source.publication, names)) !== source.catalogVersion) return end()
+    done()
+    unchanged()
   }
 }
 
