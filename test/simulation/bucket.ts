@@ -66,7 +66,7 @@ export class SimBucket {
     if (checkpoint > this.#world.replicator.serving.checkpoint)
       this.#world.violate(`I2: the state at ${checkpoint}, which is not committed`)
     const exact = this.#sums.findLast(({ id }) => id <= checkpoint)?.sum ?? 0
-    if (answer.kind === 'overtaken') this.#world.count('states overtaken')
+    if (answer.kind === 'overtaken') this.#overtaken('states', checkpoint)
     if (answer.kind === 'state' && answer.checksum !== exact)
       this.#world.violate(`I3: the state of ${this.name} at ${checkpoint} is not exact`)
     return answer
@@ -74,15 +74,22 @@ export class SimBucket {
 
   read(after: number, checkpoint: number, budget: number): ReadAnswer {
     const answer = this.#log.read(after, checkpoint, budget)
-    if (answer.kind === 'overtaken') this.#world.count('reads overtaken')
+    if (answer.kind === 'overtaken') this.#overtaken('reads', checkpoint)
     if (answer.kind === 'ops' && answer.body.includes('"op":"CLEAR"')) this.#world.count('CLEAR read')
     return answer
   }
 
   rows(checkpoint: number): RowsAnswer {
     const answer = this.#log.rows(checkpoint)
-    if (answer.kind === 'overtaken') this.#world.count('rows overtaken')
+    if (answer.kind === 'overtaken') this.#overtaken('rows', checkpoint)
     return answer
+  }
+
+  /** Of what is served, for however long, every bucket can answer. */
+  #overtaken(what: string, checkpoint: number): void {
+    this.#world.count(`${what} overtaken`)
+    if (checkpoint >= this.#world.replicator.serving.checkpoint)
+      this.#world.violate(`I3: ${this.name} cannot answer for ${checkpoint}, which is served`)
   }
 
   publish(serving: Serving): PublishAnswer {

@@ -170,7 +170,12 @@ export class SimClient {
         held.checksum = 0
       }
       held.checksum = addChecksums(held.checksum, op.checksum)
-      if (op.op === 'PUT') held.rows.set(op.object_id, { data: op.data, op: id })
+      if (op.op === 'PUT') {
+        held.rows.set(op.object_id, { data: op.data, op: id })
+        const { group = '', v } = JSON.parse(op.data) as Record<string, string>
+        if (!this.#world.mayHave(this.user, group, Number(v)))
+          this.#violate(`I7: ${op.object_id} of transaction ${v} came to ${this.user}, who had lost ${group} before`)
+      }
       if (op.op === 'REMOVE') held.rows.delete(op.object_id)
     }
   }

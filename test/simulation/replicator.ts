@@ -1,16 +1,19 @@
 import { Batch } from '../../durable-objects/replicator/batch.ts'
 import { Buckets } from '../../durable-objects/replicator/buckets.ts'
 import { migrate, type Database } from '../../durable-objects/database.ts'
+import { afterCommit, compared, held, isComparing, servedOf, tellingOf } from '../../durable-objects/replicator/hold.ts'
+import type { SourceTable } from '../../durable-objects/replicator/intake.ts'
 import { gapFrame, noticeFrames } from '../../durable-objects/replicator/notice.ts'
 import { Outbox, type StoredAppend } from '../../durable-objects/replicator/outbox.ts'
 import { Pipeline } from '../../durable-objects/replicator/pipeline.ts'
 import { RowStates } from '../../durable-objects/replicator/row-state.ts'
-import { MIGRATIONS } from '../../durable-objects/replicator/storage.ts'
+import { MIGRATIONS, type State } from '../../durable-objects/replicator/storage.ts'
+import { Tables, type CopyState } from '../../durable-objects/replicator/tables.ts'
 import { Watchers } from '../../durable-objects/replicator/watchers.ts'
-import type { ReplicatorFrame, Serving } from '../../protocol/messages.ts'
+import type { NoticeBucket, ReplicatorFrame, Serving } from '../../protocol/messages.ts'
 import { mailboxName } from '../../protocol/names.ts'
 import type { End, Sim } from './sim.ts'
-import { evaluate, TABLES, type PlanHash } from './source.ts'
+import { CATALOG, evaluate, TABLES, type Change, type PlanHash } from './source.ts'
 import type { World } from './world.ts'
 
 export class SimReplicator {
@@ -25,15 +28,15 @@ export class SimReplicator {
   #buckets: Buckets
   #sockets = new Map<string, { serial: number; end: End<ReplicatorFrame, never> }>()
   #opening = new Set<string>()
+  #tables: Tables
+  #sourceTables: SourceTable[]
+  /** What was read, on its way to its place in the stream. */
+  #reading: Reading | null = null
+  #comparing = false
   // Stored: survives a crash.
   #stored = {
-    ...{ counter: 0, txn: 0, part: 0, sliced: false, plan: 'p' as PlanHash, serial: 0 },
-    ...{
-      batch: 0,
-      committed: 0,
-      committedPlan: 'p' as string | null,
-      notice: null as { previous: number; parts: ReplicatorFrame[] } | null,
-    },
+    ...{ counter: 0, txn: 0, part: 0, sliced: false, plan: 'p' as PlanHash, serial: 0, lost: false },
+    commit: { committed: 0, plan: 'p', named: null, batch: 0, hold: null } as State['commit'],
   }
   #relays = new Map<string, number>()
 
@@ -43,14 +46,42 @@ export class SimReplicator {
     this.#leaving = world.sim.unevenChannel()
     migrate(this.#db, MIGRATIONS)
     this.#buckets = new Buckets(this.#db)
-    this.#outbox = new Outbox(this.#db, this.#stored.batch)
+    this.#outbox = new Outbox(this.#db, this.#stored.commit.batch)
+    this.#tables = new Tables(this.#db)
+    this.#sourceTables = this.#follow()
+    for (const table of this.#sourceTables) this.#tables.progress(table, { ...this.#tables.copyState(table), state: 'done' })
     this.#pipeline = this.#newPipeline()
     this.#watchers = this.#newWatchers()
     this.#decodeLater()
   }
 
   get serving(): Serving {
-    return { checkpoint: this.#stored.committed, plan: this.#stored.committedPlan }
+    return servedOf(this.#stored.commit)
+  }
+
+  /** There is no slot: what happens now is never told. */
+  get isLost(): boolean {
+    return this.#stored.lost
+  }
+
+  /** The slot is lost, or a new one is made: then everything is compared. */
+  loseOrRenewSlot(): void {
+    const { source } = this.#world
+    this.#reading = null
+    this.#comparing = false
+    this.#stored.lost = !this.#stored.lost
+    if (this.#stored.lost) return
+    this.#world.count('slots lost')
+    if (!isComparing(this.#stored.commit)) this.#stored.commit = held(this.#stored.commit, '')
+    this.#tables.compareAll()
+    // Their markers were lost with the slot, and are emitted once more.
+    const writes = source.slice(this.#stored.txn).flatMap((each) => (each.write ? [each] : []))
+    Object.assign(this.#stored, { txn: source.length, part: 0 })
+    for (const each of writes) {
+      source.push({ changes: [], write: each.write })
+      each.write = null
+    }
+    this.#decodeLater()
   }
 
   crash(): void {
@@ -60,11 +91,15 @@ export class SimReplicator {
     this.#sockets = new Map()
     this.#opening = new Set()
     this.#buckets = new Buckets(this.#db)
-    this.#outbox = new Outbox(this.#db, this.#stored.batch)
+    this.#outbox = new Outbox(this.#db, this.#stored.commit.batch)
+    this.#tables = new Tables(this.#db)
+    this.#sourceTables = this.#follow()
+    this.#reading = null
+    this.#comparing = false
     this.#pipeline = this.#newPipeline()
     this.#watchers = this.#newWatchers()
     const newest = this.#outbox.newest()
-    if (newest) this.#pipeline.recover(this.#stored.batch, newest, newest.answered)
+    if (newest) this.#pipeline.recover(this.#stored.commit.batch, newest, newest.answered)
     this.#commit()
     for (const relay of this.#relays.keys()) this.#keepOpen(relay)
     this.#watchers.publishAll()
@@ -134,7 +169,7 @@ export class SimReplicator {
     const body = append.body()
     for (;;) {
       const state = await this.#world.sim
-        .rpc(() => this.#world.bucket(name).append({ first, last, count, checksum, body, committed: this.#stored.committed }))
+        .rpc(() => this.#world.bucket(name).append({ first, last, count, checksum, body, committed: this.serving.checkpoint }))
         .catch(() => null)
       if (this.#inc !== inc) return
       if (!state) continue
@@ -148,8 +183,81 @@ export class SimReplicator {
     const inc = this.#inc
     this.#world.sim.later(() => {
       const { source, plan } = this.#world
-      if (this.#inc === inc && (this.#stored.txn < source.length || this.#stored.plan !== plan)) this.#decode()
+      if (this.#inc !== inc || this.#stored.lost) return
+      if (this.#stored.txn < source.length || this.#stored.plan !== plan || this.#reading) this.#decode()
+      this.#endHold()
+      void this.#compare()
     })
+  }
+
+  #follow(): SourceTable[] {
+    return this.#tables.use(
+      CATALOG,
+      () => true,
+      () => true,
+    )
+  }
+
+  /** Reads rows that lack values, and the tables that are to be compared, part by part. */
+  async #compare(): Promise<void> {
+    if (this.#comparing) return
+    this.#comparing = true
+    for (;;) {
+      const table = this.#sourceTables.find((each) => this.#tables.copyState(each).state !== 'done')
+      const lacking = table && this.#world.sim.chance(0.5) ? null : this.#tables.incomplete(1 + this.#world.sim.int(2))
+      if (lacking && !(await this.#read(lacking.table, (key) => lacking.keys.includes(JSON.stringify([key])), null))) return
+      if (table) {
+        const copy = this.#tables.copyState(table)
+        const next: CopyState = copy.block === PARTS - 1 ? { ...copy, state: 'done' } : { ...copy, state: 'copying', block: copy.block + 1 }
+        if (!(await this.#read(table, (key) => partOf(key) === copy.block, next))) return
+      }
+      if (!lacking && !table) break
+    }
+    this.#comparing = false
+  }
+
+  /** False: the slot or this incarnation was lost meanwhile. */
+  async #read(of: SourceTable, wanted: (key: string) => boolean, next: CopyState | null): Promise<boolean> {
+    const { sim, source } = this.#world
+    const inc = this.#inc
+    const name = of.name as Change['table']
+    const snapshot = source.length
+    const mine = (reading: Reading | null) => this.#inc === inc && this.#comparing && this.#reading === reading
+    const before = this.#reading
+    await sim.sleep()
+    if (!mine(before)) return false
+    return new Promise((done) => {
+      this.#reading = { at: source.length, snapshot, name, table: of, wanted, next, done: () => done(true) }
+      this.#decodeLater()
+    })
+  }
+
+  /** What was read is right here, but for what the stream has told since. */
+  #apply(batch: Batch, rows: RowStates, { at, snapshot, name, table, wanted }: Reading): void {
+    const { source } = this.#world
+    const touched = new Set(
+      source.slice(snapshot, at).flatMap(({ changes }) => changes.flatMap((each) => (each.table === name ? [each.key] : []))),
+    )
+    const stored = rows.keys(table.number, '', 1_000).map((key) => (JSON.parse(key) as string[])[0] ?? '')
+    for (const key of new Set([...this.#world.keys(snapshot, name), ...stored])) {
+      if (!wanted(key) || touched.has(key)) continue
+      const row = this.#world.row(snapshot, name, key)
+      if (row) batch.upsert(TABLES[name], JSON.stringify([key]), row, imageOf(row))
+      else batch.remove(TABLES[name], JSON.stringify([key]))
+    }
+    for (const { keys } of [this.#tables.incomplete(1_000)].flatMap((each) => each ?? []))
+      for (const text of keys) {
+        const key = (JSON.parse(text) as string[])[0] ?? ''
+        if (wanted(key) && !touched.has(key)) this.#tables.setIncomplete(table.number, text, false)
+      }
+  }
+
+  #endHold(): void {
+    const { commit, counter, txn, part, plan } = this.#stored
+    if (!isComparing(commit) || this.#tables.doubtful(() => true) || this.#tables.hasIncomplete) return
+    this.#stored.commit = compared(commit, counter)
+    if (part === 0) this.#world.boundaries.set(counter, { transactions: txn, plan })
+    this.#tell(commit, [], [])
   }
 
   #decode(): void {
@@ -162,31 +270,34 @@ export class SimReplicator {
       skipped: () => {},
     })
     let { txn, part, plan } = this.#stored
-    let final = true
-    const switches = plan !== this.#world.plan && part === 0 && (txn === source.length || sim.chance(0.5))
+    let whole = true
+    const reading = this.#reading?.at === txn && part === 0 ? this.#reading : null
+    const isReady = !this.#tables.copying && !this.#tables.hasIncomplete
+    const switches = !reading && isReady && plan !== this.#world.plan && part === 0 && (txn === source.length || sim.chance(0.5))
     if (switches) {
       // A batch of its own, which takes one op id.
       plan = this.#world.plan
       batch.counter++
     }
-    for (let take = switches ? 0 : 1 + sim.int(3); take > 0 && txn < source.length; take--) {
+    if (reading) this.#apply(batch, rows, reading)
+    const end = this.#reading?.at ?? source.length
+    for (let take = switches || reading ? 0 : 1 + sim.int(3); take > 0 && txn < end; take--) {
       const transaction = source[txn]
       const changes = transaction?.changes.slice(part) ?? []
       // A slice of a huge transaction.
       if (changes.length > 1 && sim.chance(0.4)) {
         changes.length = 1 + sim.int(changes.length - 1)
         part += changes.length
-        final = false
+        whole = false
       }
-      for (const { table, key, row } of changes) {
-        if (row) batch.upsert(TABLES[table], JSON.stringify([key]), row, null)
-        else batch.remove(TABLES[table], JSON.stringify([key]))
-      }
-      if (!final) break
+      for (const each of changes) this.#change(batch, each)
+      if (!whole) break
       if (transaction?.write) batch.deliver(mailboxName(transaction.write[0], transaction.write[1]), transaction.write[2])
       txn++
       part = 0
     }
+    const comparing = isComparing(this.#stored.commit)
+    const final = whole && (comparing || !this.#tables.hasIncomplete)
     const stored = this.#db.transaction(() => {
       rows.put(batch.rows.values())
       this.#buckets.save()
@@ -199,30 +310,58 @@ export class SimReplicator {
     })
     const sliced = final ? false : this.#stored.sliced || stored !== null
     Object.assign(this.#stored, { counter: batch.counter, txn, part, plan, sliced })
-    if (final) boundaries.set(batch.counter, { transactions: txn, plan })
+    if (final && !comparing) boundaries.set(batch.counter, { transactions: txn, plan })
+    if (reading?.next) this.#tables.progress(reading.table, reading.next)
     if (stored) this.#pipeline.dispatch(stored)
     // A slice may be answered before the rest is decoded, and a last one may have nothing to append.
     this.#commit()
+    if (reading) {
+      this.#reading = null
+      reading.done()
+    }
     this.#decodeLater()
   }
 
+  /** A value that was left out is the one that was kept, if that is what the stream told last. */
+  #change(batch: Batch, { table, key: name, row, unsent }: Change): void {
+    const key = JSON.stringify([name])
+    const of = this.#sourceTables.find((each) => each.name === table)
+    if (!of) return
+    if (!row) batch.remove(TABLES[table], key)
+    else if (!unsent) batch.upsert(TABLES[table], key, row, imageOf(row))
+    else {
+      const kept = this.#tables.hasImages(of) && !this.#tables.isIncomplete(of.number, key)
+      const big = kept ? batch.state(TABLES[table], key)?.image?.big : undefined
+      if (big === undefined) return this.#tables.setIncomplete(of.number, key, true)
+      batch.upsert(TABLES[table], key, { ...row, big }, imageOf({ ...row, big }))
+    }
+    this.#tables.setIncomplete(of.number, key, false)
+  }
+
   #commit(): void {
-    const commit = this.#pipeline.commit(this.#stored.committed)
+    const before = this.#stored.commit
+    const commit = this.#pipeline.commit(before.committed)
     if (!commit) return
     const parts = inParts(this.#world.sim, noticeFrames(commit))
-    const switched = this.#stored.committedPlan !== commit.plan
-    this.#stored.committed = commit.checkpoint
-    this.#stored.batch = commit.upTo
-    this.#stored.committedPlan = commit.plan
-    this.#stored.notice = commit.buckets && { previous: commit.previous, parts }
+    const named = commit.buckets && { previous: commit.previous, parts: parts.map((each) => JSON.stringify(each)) }
+    this.#stored.commit = afterCommit(before, { committed: commit.checkpoint, plan: commit.plan, named, batch: commit.upTo })
     this.#outbox.drop(commit.upTo)
+    this.#tell(before, parts, commit.buckets)
+  }
+
+  #tell(before: State['commit'], notice: ReplicatorFrame[], buckets: readonly NoticeBucket[] | null): void {
+    const after = this.#stored.commit
+    const telling = tellingOf(before, after)
+    if (telling === null) return
+    const parts = telling === 'notice' ? notice : [gapOf(this.serving)]
+    const switched = telling === 'gap' || before.plan !== after.plan
     // They leave once the commit is durable; a crash before that loses them.
     const inc = this.#inc
     this.#world.sim.post(this.#leaving, () => {
       if (this.#inc !== inc) return
       for (const { end } of this.#sockets.values()) for (const part of parts) end.send(part)
-      if (switched || commit.buckets === null) this.#watchers.publishAll()
-      else this.#watchers.committed(commit.buckets.map(([bucket]) => bucket))
+      if (switched || buckets === null) this.#watchers.publishAll()
+      else this.#watchers.committed(buckets.map(([bucket]) => bucket))
     })
   }
 
@@ -256,15 +395,36 @@ export class SimReplicator {
         this.#sockets.delete(relay)
         this.#keepOpen(relay)
       }
-      const { notice, committed, committedPlan } = this.#stored
-      const fits = notice && answer.checkpoint !== null && notice.previous === answer.checkpoint
-      const gap = JSON.parse(gapFrame(committed, committedPlan)) as ReplicatorFrame
-      for (const part of fits ? notice.parts : [gap]) end.send(part)
+      const now = this.#stored.commit
+      const fits = now.named?.previous === answer.checkpoint && now.named
+      const parts = fits ? fits.parts.map((text) => JSON.parse(text) as ReplicatorFrame) : [gapOf(servedOf(now))]
+      for (const part of parts) end.send(part)
       if (end.closed) end.onClose()
     }
     this.#opening.delete(relay)
   }
 }
+
+const gapOf = ({ checkpoint, plan }: Serving) => JSON.parse(gapFrame(checkpoint, plan)) as ReplicatorFrame
+
+interface Reading {
+  /** Transactions before its place in the stream, and in its snapshot. */
+  at: number
+  snapshot: number
+  name: Change['table']
+  table: SourceTable
+  wanted: (key: string) => boolean
+  /** How far the table is compared then; null: rows that lack values. */
+  next: CopyState | null
+  done: () => void
+}
+
+/** Tables are compared in so many parts. */
+const PARTS = 2
+const partOf = (key: string): number => [...key].reduce((sum, letter) => sum + letter.charCodeAt(0), 0) % PARTS
+
+/** Values of one row are too large to be kept. */
+const imageOf = ({ id, big }: Record<string, string>) => (big === undefined || id === 'i4' ? null : { big })
 
 /** A large notice goes in parts. */
 function inParts(sim: Sim, texts: readonly string[]): ReplicatorFrame[] {

@@ -15,6 +15,8 @@ const of =
 const pipeline = of('durable-objects/replicator/pipeline.ts')
 const slots = of('durable-objects/replicator/outbox-slots.ts')
 const watchers = of('durable-objects/replicator/watchers.ts')
+const hold = of('durable-objects/replicator/hold.ts')
+const tables = of('durable-objects/replicator/tables.ts')
 const log = of('durable-objects/bucket/log.ts')
 const compaction = of('durable-objects/bucket/compaction.ts')
 const direct = of('durable-objects/bucket/direct.ts')
@@ -58,18 +60,15 @@ export const RULES: Rule[] = [
   ]),
   replicatorWiring(
     'a relay is greeted in the step in which its socket is registered',
-    ['const target = relays.find(', 'const early = { ...this.#stored }\n      const target = relays.find('],
-    [
-      'const { notice, committed, committedPlan } = this.#stored\n      const fits',
-      'const { notice, committed, committedPlan } = early\n      const fits',
-    ],
+    ['const target = relays.find(', 'const early = this.#stored.commit\n      const target = relays.find('],
+    ['const now = this.#stored.commit\n      const fits', 'const now = early\n      const fits'],
   ),
   {
     rule: 'a notice is applied to the checkpoint that it follows',
     mutations: [
       {
         file: 'test/simulation/replicator.ts',
-        edits: [['const fits = notice && answer.checkpoint !== null && notice.previous === answer.checkpoint', 'const fits = notice']],
+        edits: [['const fits = now.named?.previous === answer.checkpoint && now.named', 'const fits = now.named']],
       },
       { file: 'durable-objects/relay/machine.ts', edits: [['else if (frame.previous !== this.#checkpoint) gap = true', '']] },
     ],
@@ -84,8 +83,49 @@ export const RULES: Rule[] = [
     'this.#decodeLater()',
   ]),
   replicatorWiring('a switch of plans is published to all', [
-    'if (switched || commit.buckets === null) this',
-    'if (commit.buckets === null) this',
+    'if (switched || buckets === null) this.#watchers.publishAll()',
+    'if (buckets === null) this.#watchers.publishAll()',
+  ]),
+
+  // While rows are compared.
+  hold('what is served stands still while rows are compared', [
+    'hold ? { checkpoint: hold.checkpoint, plan: hold.plan } : { checkpoint: committed, plan }',
+    '({ checkpoint: committed, plan })',
+  ]),
+  hold('it stands still until all that was stored by the end of it is committed', ['committed >= hold.until', 'committed > 0']),
+  hold('a comparison that begins before that goes on with what was served', [
+    '...servedOf(commit), since',
+    'checkpoint: commit.committed, plan: commit.plan, since',
+  ]),
+  hold('a comparison that begins before that has an end of its own', ['until: null }', 'until: commit.hold?.until ?? null }']),
+  hold('the end of it is told', ["return after.hold === null ? 'gap' : null", 'return null']),
+  hold('no notice of a commit is told meanwhile', ["if (before.hold === null) return 'notice'", "if (after !== null) return 'notice'"]),
+  hold('who comes meanwhile is greeted with the last notice that was told', ['before.hold ? before.named : now.named', 'now.named']),
+  replicatorWiring('it stands still from the moment when the slot does not connect', [
+    "if (!isComparing(this.#stored.commit)) this.#stored.commit = held(this.#stored.commit, '')",
+    '',
+  ]),
+  replicatorWiring('compaction stops below what is served', [
+    'body, committed: this.serving.checkpoint',
+    'body, committed: this.#stored.commit.committed',
+  ]),
+  replicatorWiring('it ends when every row has its values', [
+    'this.#tables.doubtful(() => true) || this.#tables.hasIncomplete',
+    'this.#tables.doubtful(() => true)',
+  ]),
+  replicatorWiring('nothing is a state of the source while rows lack values', [
+    'whole && (comparing || !this.#tables.hasIncomplete)',
+    'whole',
+  ]),
+  replicatorWiring('what was kept of a row that lacks values is not taken', [' && !this.#tables.isIncomplete(of.number, key)', '']),
+  replicatorWiring('what the stream has told since is not written over by what was read', ['|| touched.has(key)) continue', ') continue']),
+  tables('what was kept before a slot was lost is not taken', [
+    'table.copy = { ...newCopy(true), altered: true, doubtful: true }',
+    'table.copy = { ...newCopy(true), doubtful: true }',
+  ]),
+  tables('it ends when every table is compared', [
+    'table.copy = { ...newCopy(true), altered: true, doubtful: true }',
+    'table.copy = { ...newCopy(true), altered: true, doubtful: false }',
   ]),
 
   of('durable-objects/replicator/batch.ts')('I5: a lower marker that commits later does not take the place of a higher one', [

@@ -26,19 +26,24 @@ export async function schedule(seed: number): Promise<Outcome> {
   const sleepy = sim.chance(0.3)
   const restless = sim.chance(0.3)
   const hot = sim.chance(0.3)
+  const lossy = sim.chance(0.4)
   const world = new World(sim, 2)
   const clients = [new SimClient(world, 'u1', 'a'), new SimClient(world, 'u2', 'b'), new SimClient(world, 'u1', 'c')]
   const direct: SimDirectClient[] = []
   const violated = (): string | null => world.violation ?? clients.find((client) => client.violation !== null)?.violation ?? null
   let writes = 0
   for (let n = 0; n < (hot ? HOT_TRANSACTIONS : TRANSACTIONS); n++) {
-    const changes = Array.from({ length: sim.int(4) }, (): Change => change(sim, n, hot))
+    const changes: Change[] = []
+    for (let left = sim.int(4); left > 0; left--) changes.push(change(world, changes, n, hot))
     const client = clients[sim.int(clients.length)]
     // Numbers commit in another order than they were given.
-    const write: [string, string, number] | null = client && sim.chance(0.3) ? [client.user, client.id, (writes++ ^ 1) + 1] : null
+    // Without a slot they are owed.
+    const write: [string, string, number] | null =
+      client && !world.replicator.isLost && sim.chance(0.3) ? [client.user, client.id, (writes++ ^ 1) + 1] : null
     world.source.push({ changes, write })
     if (sim.chance(0.08)) world.plan = world.plan === 'p' ? 'q' : 'p'
     world.replicator.wake()
+    if (world.replicator.isLost ? sim.chance(0.5) : lossy && sim.chance(0.15)) world.replicator.loseOrRenewSlot()
     if (direct.length < (restless ? 3 : 2) && sim.chance(restless ? 0.3 : 0.12))
       direct.push(new SimDirectClient(world, restless ? 'g[0]' : `${sim.chance(0.5) ? 'g' : 'h'}[${sim.int(2)}]`))
     for (let part = 0; part < 4; part++) {
@@ -52,6 +57,7 @@ export async function schedule(seed: number): Promise<Outcome> {
     fault(sim, world, clients, direct)
   }
   sim.loss = 0
+  if (world.replicator.isLost) world.replicator.loseOrRenewSlot()
   world.replicator.wake()
   const idle = violated() !== null || (await sim.run(30_000))
   for (let wait = 0; wait < 5; wait++) await settled()
@@ -80,7 +86,9 @@ function fault(sim: Sim, world: World, clients: SimClient[], direct: SimDirectCl
   else if (dice < 0.84) for (const each of world.buckets.values()) each.hibernate()
 }
 
-function change(sim: Sim, n: number, hot: boolean): Change {
+/** `before`: other changes of the same transaction. */
+function change(world: World, before: readonly Change[], n: number, hot: boolean): Change {
+  const { sim } = world
   if (sim.chance(0.3)) {
     const user = USERS[sim.int(hot ? 1 : 2)] ?? ''
     const group = String(sim.int(hot ? 2 : 3))
@@ -88,5 +96,9 @@ function change(sim: Sim, n: number, hot: boolean): Change {
     return { table: 'members', key, row: sim.chance(0.65) ? { id: key, user, group } : null }
   }
   const key = `i${sim.int(hot ? 2 : 5)}`
-  return { table: 'items', key, row: sim.chance(0.8) ? { id: key, group: String(sim.int(3)), v: `${n}` } : null }
+  if (!sim.chance(0.8)) return { table: 'items', key, row: null }
+  const earlier = before.findLast((each) => each.table === 'items' && each.key === key)
+  const big = (earlier ? earlier.row : world.row(world.source.length, 'items', key))?.big
+  const unsent = big !== undefined && sim.chance(0.6)
+  return { table: 'items', key, row: { id: key, group: String(sim.int(3)), v: `${n}`, big: unsent ? big : `b${n}` }, unsent }
 }

@@ -1,4 +1,5 @@
 import type { BatchTable } from '../../durable-objects/replicator/batch.ts'
+import type { CatalogTable } from '../../postgres/index.ts'
 import type { SourceRow } from '../../protocol/values.ts'
 import type { EvaluatedRow, LoadedPlan } from '../../sync-config/types.ts'
 
@@ -10,6 +11,8 @@ export interface Change {
   key: string
   /** Null: deleted. */
   row: Record<string, string> | null
+  /** The large value `big` is as it was, so that the stream leaves it out. */
+  unsent?: boolean
 }
 export interface Transaction {
   changes: Change[]
@@ -20,6 +23,13 @@ export const TABLES: Record<Change['table'], BatchTable> = {
   items: { number: 1, schema: 'public', name: 'items' },
   members: { number: 2, schema: 'public', name: 'members' },
 }
+
+const TEXT = { typeOid: 25, typeName: 'text', notNull: true, type: { oid: 25, kind: 'base' as const, name: 'text' } }
+/** As the catalog describes them. */
+export const CATALOG: CatalogTable[] = Object.values(TABLES).map(({ number, schema, name }) => ({
+  ...{ oid: number, schema, name, key: ['id'], keyEquals: ['='], identity: 'd' as const, columns: [{ name: 'id', ...TEXT }] },
+  ...{ names: [], parts: [], partitioned: false, rowFilter: null, fingerprint: name },
+}))
 
 export type PlanHash = 'p' | 'q'
 export const PREFIXES: Record<PlanHash, { data: string; lookup: string }> = { p: { data: 'g', lookup: 'm' }, q: { data: 'h', lookup: 'n' } }

@@ -4,7 +4,7 @@ import { SimBucket } from './bucket.ts'
 import { SimRelay } from './relay.ts'
 import { SimReplicator } from './replicator.ts'
 import type { Sim } from './sim.ts'
-import { outputOf, PREFIXES, type PlanHash, type Transaction } from './source.ts'
+import { outputOf, PREFIXES, type Change, type PlanHash, type Transaction } from './source.ts'
 
 export class World {
   readonly sim: Sim
@@ -75,6 +75,26 @@ export class World {
     const groups = new Set(rows.flatMap(({ table, row }) => (table === 'members' && row.user === user ? [row.group] : [])))
     const visible = rows.filter(({ table, row }) => table === 'items' && groups.has(row.group)).map(({ row }) => outputOf(plan, row))
     return { rows: visible.sort(), write: write === null ? null : String(write) }
+  }
+
+  /** A row after so many transactions, if it is there. */
+  row(transactions: number, table: Change['table'], key: string): Record<string, string> | null {
+    return this.#rows(transactions).get(`${table} ${key}`)?.row ?? null
+  }
+
+  /** Keys of a table after so many transactions. */
+  keys(transactions: number, table: Change['table']): string[] {
+    return [...this.#rows(transactions)].filter(([, each]) => each.table === table).map(([key]) => key.slice(table.length + 1))
+  }
+
+  /** Whether the user was a member of the group after transaction `from` or any later one: then he may have a row of it that was written there. */
+  mayHave(user: string, group: string, from: number): boolean {
+    for (let n = from + 1; n <= this.source.length; n++) if (this.#isMember(n, user, group)) return true
+    return false
+  }
+
+  #isMember(transactions: number, user: string, group: string): boolean {
+    return this.row(transactions, 'members', `${user}-${group}`) !== null
   }
 
   #rows(transactions: number): Map<string, { table: string; row: Record<string, string> }> {
