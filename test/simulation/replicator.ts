@@ -33,6 +33,8 @@ export class SimReplicator {
   /** What was read, on its way to its place in the stream. */
   #reading: Reading | null = null
   #comparing = false
+  /** What an earlier session has read is of no use. */
+  #session = 0
   // Stored: survives a crash.
   #stored = {
     ...{ counter: 0, txn: 0, part: 0, sliced: false, plan: 'p' as PlanHash, serial: 0, lost: false },
@@ -67,8 +69,7 @@ export class SimReplicator {
   /** The slot is lost, or a new one is made: then everything is compared. */
   loseOrRenewSlot(): void {
     const { source } = this.#world
-    this.#reading = null
-    this.#comparing = false
+    this.#endSession()
     this.#stored.lost = !this.#stored.lost
     if (this.#stored.lost) return
     this.#world.count('slots lost')
@@ -94,8 +95,7 @@ export class SimReplicator {
     this.#outbox = new Outbox(this.#db, this.#stored.commit.batch)
     this.#tables = new Tables(this.#db)
     this.#sourceTables = this.#follow()
-    this.#reading = null
-    this.#comparing = false
+    this.#endSession()
     this.#pipeline = this.#newPipeline()
     this.#watchers = this.#newWatchers()
     const newest = this.#outbox.newest()
@@ -219,17 +219,21 @@ export class SimReplicator {
   /** False: the slot or this incarnation was lost meanwhile. */
   async #read(of: SourceTable, wanted: (key: string) => boolean, next: CopyState | null): Promise<boolean> {
     const { sim, source } = this.#world
-    const inc = this.#inc
+    const session = this.#session
     const name = of.name as Change['table']
     const snapshot = source.length
-    const mine = (reading: Reading | null) => this.#inc === inc && this.#comparing && this.#reading === reading
-    const before = this.#reading
     await sim.sleep()
-    if (!mine(before)) return false
+    if (this.#session !== session) return false
     return new Promise((done) => {
       this.#reading = { at: source.length, snapshot, name, table: of, wanted, next, done: () => done(true) }
       this.#decodeLater()
     })
+  }
+
+  #endSession(): void {
+    this.#session++
+    this.#reading = null
+    this.#comparing = false
   }
 
   /** What was read is right here, but for what the stream has told since. */
