@@ -94,6 +94,36 @@ describe.each(POSTGRES_VERSIONS)('Postgres %i', (version) => {
     })
   })
 
+  test('a slot that a session of ours holds which does not end: it is told as ours, not as somebody else', async () => {
+    const first = await stream()
+    const pid = await holder()
+    process.kill(pid, 'SIGSTOP')
+    try {
+      const refused = await stream().then(
+        () => null,
+        (error: unknown) => error,
+      )
+      expect(refused).toMatchObject({ code: 'ROCKPOOL_SOURCE_UNREACHABLE' })
+      expect(String(refused)).toMatch(new RegExp(`an earlier session of this Rockpool \\(pid ${pid}\\) still holds the replication slot s`))
+    } finally {
+      process.kill(pid, 'SIGCONT')
+    }
+    await first.replication.ended.catch(() => {})
+  })
+
+  test('a marker over a connection that is lost: the source cannot be reached', async () => {
+    const sql = connect({ url: throughProxy() })
+    await emitMarker(sql, 'm', 'x')
+    const [row] = await sql<{ pid: number }[]>`select pg_backend_pid() as pid`
+    const marks = async () => {
+      for (;;) await emitMarker(sql, 'm', 'x')
+    }
+    const lost = marks()
+    lost.catch(() => {})
+    await postgres.sql()`select pg_terminate_backend(${row?.pid ?? 0})`
+    await expect(lost).rejects.toMatchObject({ code: 'ROCKPOOL_SOURCE_UNREACHABLE' })
+  })
+
   describe('a server that is not heard', () => {
     test('a proxy that passes nothing on any more ends the session, and the server lets go of the slot', async () => {
       const { replication } = await stream({ url: throughProxy() })

@@ -137,7 +137,7 @@ export async function freeSlot(sql: Sql, slot: string): Promise<SlotHolder | nul
   return first
 }
 
-/** Drops the slot, also from a dead session of ours. Throws ROCKPOOL_SLOT_TAKEN. */
+/** Drops the slot, also from a dead session of ours. Throws ROCKPOOL_SLOT_TAKEN, or ROCKPOOL_SOURCE_UNREACHABLE when that one does not end. */
 export async function dropSlot(sql: Sql, slot: string): Promise<void> {
   try {
     await freeSlot(sql, slot)
@@ -147,7 +147,17 @@ export async function dropSlot(sql: Sql, slot: string): Promise<void> {
   }
 }
 
-export const taken = (slot: string, { pid, role, application }: SlotHolder) =>
+export const taken = (slot: string, { pid, role, application, ours }: SlotHolder) =>
+  ours ? stillHeld(slot, pid) : takenBy(slot, { pid, role, application })
+
+/** A process of ours that was told to end, and has not: it stands still, or its machine does. */
+const stillHeld = (slot: string, pid: number) =>
+  new RockpoolError(
+    'ROCKPOOL_SOURCE_UNREACHABLE',
+    `an earlier session of this Rockpool (pid ${pid}) still holds the replication slot ${slot}: it was told to end, and Postgres has not ended it yet`,
+  )
+
+const takenBy = (slot: string, { pid, role, application }: Pick<SlotHolder, 'pid' | 'role' | 'application'>) =>
   new RockpoolError(
     'ROCKPOOL_SLOT_TAKEN',
     `the replication slot ${slot} is used by another process: pid ${pid}, role ${role}, application_name ${JSON.stringify(application)}. Give this Rockpool a SLOT of its own, or end that one: SELECT pg_terminate_backend(${pid})`,

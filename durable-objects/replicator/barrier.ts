@@ -1,5 +1,5 @@
 import type { Sql } from 'postgres'
-import { currentSnapshot, type Snapshot } from '../../postgres/index.ts'
+import { currentSnapshot, sourceError, type Snapshot } from '../../postgres/index.ts'
 
 /**
  * A transaction that was delivered before a reader began to remember may still be invisible. Every such one has an xid below one that is
@@ -12,9 +12,7 @@ export async function waitForEarlier(
   waitsFor: (what: string | null) => void,
   seen: (snapshot: Snapshot) => void,
 ): Promise<void> {
-  const [row] = await sql<{ xid: string }[]>`
-    SELECT pg_current_xact_id()::text AS xid FROM (SELECT set_config('synchronous_commit', 'off', true)) AS s`
-  const xid = BigInt(row?.xid ?? 0)
+  const xid = await currentXid(sql)
   for (let wait = 10; ; wait = Math.min(wait * 2, 1_000)) {
     const snapshot = await currentSnapshot(sql)
     if (snapshot.xmin > xid) break
@@ -24,4 +22,14 @@ export async function waitForEarlier(
     await pause(wait)
   }
   waitsFor(null)
+}
+
+async function currentXid(sql: Sql): Promise<bigint> {
+  try {
+    const [row] = await sql<{ xid: string }[]>`
+      SELECT pg_current_xact_id()::text AS xid FROM (SELECT set_config('synchronous_commit', 'off', true)) AS s`
+    return BigInt(row?.xid ?? 0)
+  } catch (error) {
+    throw sourceError(error)
+  }
 }
