@@ -43,7 +43,7 @@ export const RULES: Rule[] = [
     'counter: batch.counter, txn: final ? txn : txn + 1, part: final ? part : 0, plan, sliced })',
   ]),
   replicatorWiring('what is in the outbox is sent again after a crash', [
-    'if (newest) this.#pipeline.recover(this.#stored.batch, newest, newest.answered)',
+    'if (newest) this.#pipeline.recover(this.#stored.commit.batch, newest, newest.answered)',
     'if (newest) this.#outbox.drop(newest.id)',
   ]),
   slots('what is not committed is not written over', ['while (this.#used[this.#lowest]) this.#lowest++', '']),
