@@ -379,7 +379,10 @@ export class Session {
       hasIncomplete: () => core.tables.hasIncomplete,
       unexpected: () => this.#looks.ask(),
       care: core.careOf(false),
-      lacking: (table) => core.tables.compare(table),
+      lacking: (table) => {
+        core.tables.compare(table)
+        core.holdIfDoubtful()
+      },
     })
   }
 

@@ -156,7 +156,7 @@ export class Tables {
   compare({ number }: BatchTable): void {
     for (const table of this.#known.values()) {
       if (table.number !== number) continue
-      table.copy = again(table.copy, true)
+      table.copy = { ...again(table.copy, true), doubtful: true }
       this.#save(table)
     }
   }
