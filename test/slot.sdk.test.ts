@@ -145,7 +145,7 @@ describe('the slot', () => {
       await docs.start()
       const taken = await docs.until('a refusal', ({ error }) => error?.code === 'ROCKPOOL_SLOT_TAKEN')
       expect(taken.state).toBe('retrying')
-      expect(taken.error?.message).toMatch(/pid \d+, role postgres, application_name "rockpool-[0-9a-f]{12}"/)
+      expect(taken.error?.message).toMatch(/pid \d+, role postgres, application_name "rockpool-[0-9a-f]{28}"/)
       await other.exact()
     } finally {
       await other.dispose()
