@@ -148,7 +148,7 @@ async function readStatement(
       ? `${text} AS c${i}`
       : `CASE WHEN pg_column_size(${stored}) > ${HUGE_BYTES} THEN NULL ELSE ${text} END AS c${i}, pg_column_size(${stored}) AS s${i}`,
   )
-  const large = longer.length === 0 ? 'NULL::text' : `nullif(concat_ws(' ', ${lengths.join(', ')}), '')`
+  const large = longer.length === 0 ? 'NULL::text' : `nullif(array_to_string(ARRAY[${lengths.join(', ')}], ' '), '')`
   const beyond = [
     ...(cut ? [`(z.total > ${MAX_READ_BYTES} AND z.total > z.size)`] : []),
     ...(most === undefined ? [] : [`z.n > ${most}`]),
