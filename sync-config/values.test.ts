@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest'
 import { ValueFailure } from '../protocol/values.ts'
 import { compile, loadPlan } from './index.ts'
+import { stream } from './test-evaluate.ts'
 
 const result = compile(`
 bucket_definitions:
@@ -19,6 +20,22 @@ test('NaN and infinities, which JSON cannot say, are null for clients', () => {
   for (const r of [Number.NaN, Infinity, -Infinity]) {
     expect(plan.evaluateRow(table, { id: 'a', r, doc: null }).rows[0]?.data).toBe('{"id":"a","r":null,"doc":null}')
   }
+})
+
+test.each([
+  ['x = 1', [1]],
+  ['x != 1', [2, Number.NaN, Infinity]],
+  ['x IN ARRAY[1, 2]', [1, 2]],
+  ['x BETWEEN 0 AND 1', [1]],
+  ['x < 2', [1]],
+  ['x >= 2', [2, Number.NaN, Infinity]],
+  ['x IS TRUE', [1]],
+  ['x = y', [Number.NaN]],
+])('NaN is greater than all other numbers and equal to itself, as in Postgres: %s', (where, wanted) => {
+  const compiled = compile(stream(`SELECT id FROM t WHERE ${where}`))
+  if (!compiled.ok) throw new Error(JSON.stringify(compiled.errors))
+  const evaluate = (x: number) => loadPlan(compiled.plan).evaluateRow(table, { id: 'a', x, y: Number.NaN }).rows
+  expect([1, 2, Number.NaN, Infinity].filter((x) => evaluate(x).length > 0)).toEqual(wanted)
 })
 
 test('a value that cannot be given to clients fails its row, with the column, and no other', () => {

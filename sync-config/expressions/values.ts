@@ -32,13 +32,16 @@ export const bool = (value: boolean): bigint => (value ? 1n : 0n)
 
 const rank = (value: Exclude<Value, null | undefined>): number => (typeof value === 'string' ? 1 : typeof value === 'object' ? 2 : 0)
 
-/** Order of two values that are not NULL: numbers before TEXT before BLOB, TEXT by UTF-16 units. */
+/** Order of two values that are not NULL: numbers before TEXT before BLOB, TEXT by UTF-16 units; NaN after all other numbers, as in Postgres. */
 export function compare(a: Exclude<Value, null | undefined>, b: Exclude<Value, null | undefined>): number {
   const byClass = rank(a) - rank(b)
   if (byClass !== 0) return byClass
   if (typeof a === 'object') throw new EvaluationFailure('two BLOBs cannot be compared; compare hex(…) of them')
   // A bigint and a double compare exactly in JavaScript.
-  return a < b ? -1 : a > b ? 1 : 0
+  if (a < b) return -1
+  if (a > b) return 1
+  // JavaScript has no order of NaN: without this it would be equal to every number.
+  return Number(Number.isNaN(a)) - Number(Number.isNaN(b))
 }
 
 /** Equal for values that are equal, numbers by their value; null for NULL, which equals nothing, and for a BLOB. */
