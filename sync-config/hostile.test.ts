@@ -2,6 +2,7 @@ import { expect, test } from 'vitest'
 import { generator } from '../test/random.ts'
 import { compile, loadPlan, type LoadedPlan } from './index.ts'
 import { definition, stream } from './test-evaluate.ts'
+import { ARRAYS, HOSTILE, scalar, SCALARS, type Plain, type View } from './test-hostile.ts'
 
 /**
  * Requests with NULL, booleans, nested lists, numbers that are none and broken JSON, in the forms of all editions: a client has exactly the rows that the
@@ -11,14 +12,6 @@ import { definition, stream } from './test-evaluate.ts'
 const ROUNDS = Number(process.env.ROCKPOOL_ROUNDS ?? 1_500)
 
 type Edition = 'definitions' | 2 | 3
-/** How a value of the request is seen: as JSON text, or by itself with booleans as numbers. */
-type View = 'text' | 'value'
-type Plain = unknown
-
-const HOSTILE: Plain[] = [undefined, null, true, false, 0, 1, 1.5, -0, Number.POSITIVE_INFINITY, Number.NaN, '', 'a', 'null', 'true', '1', '[null]', '[null', '["a"]', '[true]', '[1,', '{"k":null}', '{"k":"a"}', '"a"', '1]', [], [null], ['a'], ['a', null], [true], [false, 1], [[null]], [['a'], 'a'], [{}], [1, 1.5], { k: null }, { k: 'a' }, ['a', 'a', null], [''], ['null'], [Number.POSITIVE_INFINITY]] // prettier-ignore
-const SCALARS: Plain[] = [undefined, null, 1n, 0n, 1.5, Number.NaN, '', 'a', 'null', 'true', '[null]', '["a"]', '{}']
-const ARRAYS: Plain[] = [null, '[]', '[null]', '["a",null]', '[true]', '[false]', '[1]', '[0,1.5]', '[[null]]', '[["a"]]', '[{}]', '{"k":"a"}', '{"k":null}', '"a"', 'null', '[1', 'a', '["","null"]'] // prettier-ignore
-
 class Unreadable extends Error {}
 
 /** What a value is equal by; null for one that is equal to nothing. */
@@ -34,13 +27,6 @@ function keyOf(value: Plain, nested: 'json' | 'text' = 'json'): string | null {
     default:
       return value === null || value === undefined ? null : `${nested} ${JSON.stringify(value)}`
   }
-}
-
-/** The value that an expression has: NULL, a number, or text. Objects are JSON text; in it a number that JSON has no name for is null. */
-function scalar(value: Plain, view: View): Plain {
-  if (value === undefined || value === null) return null
-  if (typeof value === 'object') return JSON.stringify(value)
-  return typeof value === 'number' && !Number.isFinite(value) && view === 'text' ? null : value
 }
 
 function parsed(text: string): Plain {
