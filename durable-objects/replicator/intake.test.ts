@@ -210,3 +210,38 @@ describe('TRUNCATE of more rows than a slice has', () => {
     expect(world.stored(1).size).toBe(0)
   })
 })
+
+describe('I4: an error in the middle of a transaction', () => {
+  test('nothing of it is stored, whoever finds room before the session has ended', () => {
+    const world = new World()
+    let broken = false
+    const intake = world.intake(
+      { position: null, partial: null },
+      {
+        newBatch: () =>
+          new Batch(0, {
+            evaluate: (_, row) => {
+              if (broken && row.id === 'b') throw new Error('no')
+              return { rows: [{ bucket: 'all', definition: 'd', objectType: 't', objectId: String(row.id), data: '{}' }], errors: [] }
+            },
+            states: () => new Map(),
+            number: () => 1,
+            skipped: () => {},
+          }),
+      },
+    )
+    for (const m of [...RELATIONS, ...transaction(1n, insert(DOCS, 'before', 'x', 'y'))]) intake.message(m, 1)
+    intake.flush()
+    expect(world.flushes).toHaveLength(1)
+    broken = true
+    const half = transaction(2n, insert(DOCS, 'a', 'x', 'y'), insert(DOCS, 'b', 'x', 'y'))
+    expect(() => half.forEach((m) => intake.message(m, 1))).toThrow('no')
+    intake.resume()
+    intake.flush()
+    for (const m of transaction(3n, insert(DOCS, 'c', 'x', 'y'))) intake.message(m, 1)
+    intake.flush()
+    expect(world.flushes).toHaveLength(1)
+    expect(intake.isBetween).toBe(false)
+    expect(() => intake.between(() => {})).toThrow()
+  })
+})

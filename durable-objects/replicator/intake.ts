@@ -90,6 +90,8 @@ export class Intake {
   #open: { m: RowMessage; row: ChangedRow | null }[] = []
   #openBytes = 0
   #batch: Batch | null = null
+  /** Something was taken in half: see `#whole`. */
+  #broken = false
   #incomplete = new Map<string, { table: SourceTable; key: string; pending: boolean }>()
   #touched: { keys: TouchedKeys; reference: bigint } | null = null
   /** The rest of the message that is being taken in, and what came behind it. */
@@ -141,7 +143,7 @@ export class Intake {
 
   /** There is room again. */
   resume(): void {
-    while (this.#steps && this.#sources.room()) {
+    while (this.#steps && !this.#broken && this.#sources.room()) {
       this.#run(this.#steps)
       while (!this.#steps) {
         const next = this.#queue.shift()
@@ -155,8 +157,22 @@ export class Intake {
   #run(steps: Iterator<undefined, void>): void {
     this.#steps = steps
     if (this.#sources.care?.care.waits) return
-    while (!steps.next().done) if (!this.#sources.room()) return
+    while (!this.#whole(() => steps.next()).done) if (!this.#sources.room()) return
     this.#steps = null
+  }
+
+  /**
+   * What throws half-way leaves half a transaction in the batch. The session is about to end, but whoever finds room before that would store it as a whole
+   * one: so nothing is stored any more.
+   */
+  #whole<T>(work: () => T): T {
+    try {
+      return work()
+    } catch (error) {
+      this.#broken = true
+      this.#batch = null
+      throw error
+    }
   }
 
   /** From now on the keys that transactions touch are remembered; `reference` is the xmax of a recent snapshot. Null ends it. */
@@ -165,6 +181,7 @@ export class Intake {
   }
 
   message(m: PgoutputMessage, bytes: number): void {
+    if (this.#broken) return
     if (this.#steps) {
       this.#queue.push([m, bytes])
       return
@@ -201,18 +218,18 @@ export class Intake {
 
   /** Stores the whole transactions gathered so far. */
   flush(): void {
-    if (this.#batch) this.#store(null)
+    if (this.#batch && !this.#broken) this.#store(null)
   }
 
   /** No transaction is open, and nothing is half done. */
   get isBetween(): boolean {
-    return this.#tx === null && this.#steps === null
+    return this.#tx === null && this.#steps === null && !this.#broken
   }
 
   /** Applies something between two transactions: the rows of a chunk, a plan switch. */
   between(work: (batch: Batch, incomplete: Intake['settle']) => void): void {
-    if (this.#tx) throw new Error('a transaction is open')
-    work(this.#current(), this.settle)
+    if (this.#tx || this.#broken) throw new Error('a transaction is open')
+    this.#whole(() => work(this.#current(), this.settle))
     this.flush()
   }
 
