@@ -22,6 +22,9 @@ export interface SettingBindings {
   PUBLICATION?: string
   PUBLICATION_COLUMNS?: string
   SLOT?: string
+  /** Where the objects are made: see `shared/placement.ts`. */
+  LOCATION?: string
+  JURISDICTION?: string
   /** How the replicator goes about it; docs/operations.md says what each does. Texts, or numbers in `[vars]`. */
   CATALOG_WATCH_SECONDS?: string | number
   IDLE_POLL_SECONDS?: string | number

@@ -3,6 +3,8 @@ import { cors } from 'hono/cors'
 import type { ContentfulStatusCode } from 'hono/utils/http-status'
 import { z } from 'zod'
 import type { Environment } from '../durable-objects/environment.ts'
+import { isolateKey } from '../durable-objects/shared/namespaces.ts'
+import { PLACE_NOTICE, placementOf } from '../durable-objects/shared/placement.ts'
 import { RockpoolError } from '../protocol/errors.ts'
 import { MESSAGE_VERSION, type ReplicatorStatus } from '../protocol/messages.ts'
 import { DEFAULT_TENANT } from '../protocol/names.ts'
@@ -97,8 +99,8 @@ app.get('/status', async (c) => {
     askerOf(c.env, tokenOfHeader(c.req.header('authorization')), { refresh, background: background(c) })
   const { operator } = await guarded(c.env, addressOf(c.req.raw.headers), asker)
   const ask = () => askReplicator(c.env, (replicator) => replicator.status({ v: MESSAGE_VERSION }))
-  const status = operator ? await ask() : await lastStatus(c.env.REPLICATOR, ask)
-  if (operator) return c.json({ data: { ...status, streams: heldStatus(), notes: notesOf(c.env) } })
+  const status = operator ? await ask() : await lastStatus(isolateKey(c.env), ask)
+  if (operator) return c.json({ data: { ...status, placement: placementOf(c.env), streams: heldStatus(), notes: notesOf(c.env) } })
   const { state, checkpoint, plan, lagBytes } = status
   return c.json({ data: { state, checkpoint, plan, lagBytes } })
 })
@@ -107,7 +109,7 @@ const lastStatus = briefly<object, ReplicatorStatus>()
 
 /** What an operator should know of the settings. */
 function notesOf(env: Environment): string[] {
-  return operatorRules(env) === null ? [CLAIM_NOTICE] : []
+  return [...(operatorRules(env) === null ? [CLAIM_NOTICE] : []), ...(placementOf(env).location === null ? [PLACE_NOTICE] : [])]
 }
 
 /** Whether the script answers; what the replicator does is in `/status`. */

@@ -55,6 +55,7 @@ function environment(settings: Partial<Environment> = {}): Environment {
     RELAY: watched('RELAY', env.RELAY),
     JWT_SECRET: Buffer.from(secret).toString('base64url'),
     JWT_AUDIENCE: 'app',
+    LOCATION: 'weur',
     ...settings,
   }
 }
@@ -317,6 +318,26 @@ describe('/status', () => {
   test('operators learn everything', async () => {
     const { text } = await ask('/status', { headers: { authorization: `Token ${await signer.sign({ sub: 'ops', operator: true })}` } })
     expect(JSON.parse(text).data).toMatchObject(fullStatus)
+  })
+
+  test('operators learn where objects are made, or that it is chance; a place that is not known is refused by name', async () => {
+    const status = async (settings: Partial<Environment>) => {
+      const headers = { authorization: `Token ${await signer.sign({ sub: 'ops', operator: true })}` }
+      const { text } = await ask('/status', { headers }, environment(settings))
+      return JSON.parse(text)
+    }
+    const nowhere = await status({ LOCATION: '' })
+    expect(nowhere.data.placement).toEqual({ location: null, jurisdiction: null })
+    expect(nowhere.data.notes).toContainEqual(expect.stringMatching(/^LOCATION is not set: .* chance/))
+    const placed = await status({ LOCATION: 'weur' })
+    expect(placed.data.placement).toEqual({ location: 'weur', jurisdiction: null })
+    expect(placed.data.notes.join()).not.toContain('LOCATION')
+    touched = []
+    expect((await status({ LOCATION: 'mars' })).error).toMatchObject({
+      code: 'ROCKPOOL_SETTINGS',
+      description: expect.stringContaining('LOCATION: must be one of wnam'),
+    })
+    expect(touched).toEqual([])
   })
 })
 

@@ -2,6 +2,7 @@ import { Hono, type Context } from 'hono'
 import { z } from 'zod'
 import { directUrl } from '../durable-objects/bucket/direct-request.ts'
 import type { Environment } from '../durable-objects/environment.ts'
+import { bucketStub, isolateKey } from '../durable-objects/shared/namespaces.ts'
 import { answered, callDeadline, Unanswered } from '../durable-objects/shared/retry.ts'
 import { RockpoolError } from '../protocol/errors.ts'
 import { MESSAGE_VERSION, type Serving } from '../protocol/messages.ts'
@@ -70,7 +71,7 @@ direct.get('/:bucket/stream', async (c) => {
     throw new RockpoolError('ROCKPOOL_BUCKET', `this token alone does not give the bucket ${JSON.stringify(bucket)}`)
   const name = await bucketObjectName(DEFAULT_TENANT, bucket)
   const url = directUrl({ bucket, after: Number(request.after), expires: session.expires, plan })
-  const open = async () => c.env.BUCKET.getByName(name).fetch(url, { headers: { upgrade: 'websocket' } })
+  const open = async () => bucketStub(c.env, name).fetch(url, { headers: { upgrade: 'websocket' } })
   const { webSocket } = await answered(open, callDeadline(c.env)).catch(unanswered)
   if (!webSocket) throw new RockpoolError('ROCKPOOL_INTERNAL', 'the bucket object made no WebSocket')
   return new Response(null, { status: 101, webSocket, headers: agreed ? { 'sec-websocket-protocol': DIRECT_PROTOCOL } : {} })
@@ -102,7 +103,7 @@ async function access(
   session: Session,
   { stream, parameters }: Query,
 ): Promise<{ buckets: ResolvedBucket[]; plan: string }> {
-  const { plan } = await lastCommitted(env.REPLICATOR, () =>
+  const { plan } = await lastCommitted(isolateKey(env), () =>
     askReplicator(env, (replicator) => replicator.committed({ v: MESSAGE_VERSION })),
   )
   if (plan === null)

@@ -14,12 +14,12 @@ import {
   type StateAnswer,
   type Versioned,
 } from '../../protocol/messages.ts'
-import { replicatorName } from '../../protocol/names.ts'
 import type { OpId } from '../../protocol/ops.ts'
 import { durableDatabase } from '../durable-database.ts'
 import type { Environment } from '../environment.ts'
 import { enableFaults, pause } from '../faults.ts'
 import { objectName } from '../shared/object-name.ts'
+import { replicatorStub } from '../shared/namespaces.ts'
 import { answered, callDeadline, sleep, untilAnswered } from '../shared/retry.ts'
 import { checkVersion } from '../version.ts'
 import { directRequest } from './direct-request.ts'
@@ -227,7 +227,7 @@ export class Bucket extends DurableObject<Environment> implements BucketRpc {
 
   /** A new stub each time. */
   get #replicator() {
-    return this.env.REPLICATOR.getByName(replicatorName(this.#tenant))
+    return replicatorStub(this.env, this.#tenant)
   }
 
   /** With a new stub each time, until it is answered. */

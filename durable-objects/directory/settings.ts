@@ -4,6 +4,7 @@ import { DEFAULT_TENANT } from '../../protocol/names.ts'
 import { readLimits, type Limits } from '../../sync-config/limits.ts'
 import bundledSyncConfig from '../../sync-config.yaml'
 import type { SettingBindings } from '../setting-bindings.ts'
+import { jurisdiction, location } from '../shared/placement.ts'
 import { CALL_SECONDS, MAX_CALL_SECONDS } from '../shared/retry.ts'
 
 const identifier = z.string().regex(/^[a-z_][a-z0-9_]{0,62}$/, 'lower-case letters, digits and _ only')
@@ -57,6 +58,8 @@ const shape = z
     walKeepGb: number(0.001, 1_000_000),
     /** How long the definitions of a sync config go on being maintained when another one serves. */
     retireGraceSeconds: number(0, 30 * DAY),
+    location,
+    jurisdiction,
   })
   .refine((settings) => settings.idlePollMaxSeconds >= settings.idlePollSeconds, {
     message: 'must not be less than IDLE_POLL_SECONDS',
@@ -88,6 +91,8 @@ const BINDINGS: { [Setting in keyof z.infer<typeof shape>]-?: [binding: keyof Se
   walPolicy: ['WAL_POLICY', 'keep'],
   walKeepGb: ['WAL_KEEP_GB', 10],
   retireGraceSeconds: ['RETIRE_GRACE_SECONDS', DAY],
+  location: ['LOCATION'],
+  jurisdiction: ['JURISDICTION'],
 }
 
 /**

@@ -1,8 +1,9 @@
 import { DurableObject } from 'cloudflare:workers'
 import { MESSAGE_VERSION, PING, PONG, SOCKET_CREDIT, type AckFrame, type RelayRpc, type Versioned } from '../../protocol/messages.ts'
-import { bucketObjectName, replicatorName } from '../../protocol/names.ts'
+import { bucketObjectName } from '../../protocol/names.ts'
 import type { Environment } from '../environment.ts'
 import { enableFaults, fault, pause } from '../faults.ts'
+import { bucketStub, replicatorStub } from '../shared/namespaces.ts'
 import { objectName } from '../shared/object-name.ts'
 import { callDeadline, untilAnswered } from '../shared/retry.ts'
 import { checkVersion } from '../version.ts'
@@ -83,7 +84,7 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
       ask: (bucket, checkpoint, stale, answer) => {
         void this.#untilAnswered(async () => {
           await pause('relay.ask', { object: this.ctx })
-          const stub = this.env.BUCKET.getByName(await bucketObjectName(this.#tenant, bucket))
+          const stub = bucketStub(this.env, await bucketObjectName(this.#tenant, bucket))
           return stub.state({ v: MESSAGE_VERSION, checkpoint })
         }, stale).then((state) => {
           if (state === null) return answer(null)
@@ -94,11 +95,11 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
       },
       attach: (done) => {
         const request = { v: MESSAGE_VERSION, relay: this.#name }
-        void this.#untilAnswered(() => this.env.REPLICATOR.getByName(replicatorName(this.#tenant)).attach(request)).then(done)
+        void this.#untilAnswered(() => replicatorStub(this.env, this.#tenant).attach(request)).then(done)
       },
       committed: (answer) => {
-        void this.#untilAnswered(() => this.env.REPLICATOR.getByName(replicatorName(this.#tenant)).committed({ v: MESSAGE_VERSION })).then(
-          (committed) => answer(committed?.checkpoint ?? 0),
+        void this.#untilAnswered(() => replicatorStub(this.env, this.#tenant).committed({ v: MESSAGE_VERSION })).then((committed) =>
+          answer(committed?.checkpoint ?? 0),
         )
       },
     })
@@ -168,7 +169,7 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
   /** A replicator that died in a session does not come back by itself: only its own loop would open the socket again. */
   #wakeReplicator(): void {
     if (!this.#alone) return
-    const replicator = () => this.env.REPLICATOR.getByName(replicatorName(this.#tenant))
+    const replicator = () => replicatorStub(this.env, this.#tenant)
     void this.#untilAnswered(
       () => replicator().wake({ v: MESSAGE_VERSION }),
       () => !this.#alone,

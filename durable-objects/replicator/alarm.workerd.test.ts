@@ -65,6 +65,26 @@ test('an alarm that was lost is set again', async () => {
   await began()
 })
 
+test('a replicator that the settings name no more, because the jurisdiction is another one, begins no session and arms no alarm', async () => {
+  const begun = vi.spyOn(Session.prototype, 'run')
+  const ids: string[] = []
+  const elsewhere = { idFromName: (name: string) => (ids.push(name), env.REPLICATOR.idFromName(`eu/${name}`)) }
+  await runInDurableObject(stub, async (instance, state) => {
+    await state.storage.deleteAlarm()
+    const settings = { ...env, DATABASE_URL: 'postgres://nobody@127.0.0.1:1/none', SYNC_CONFIG: 'x' }
+    Reflect.set(instance, 'env', { ...settings, JURISDICTION: 'eu', REPLICATOR: { jurisdiction: () => elsewhere } })
+    await instance.alarm()
+    expect(await state.storage.getAlarm()).toBeNull()
+    expect(ids).toEqual(['default'])
+    expect(begun).not.toHaveBeenCalled()
+    // The local runtime has no jurisdictions: there it is the same object with and without.
+    Reflect.set(instance, 'env', { ...settings, JURISDICTION: 'eu' })
+    await instance.alarm()
+    expect(begun).toHaveBeenCalledOnce()
+    expect(await state.storage.getAlarm()).not.toBeNull()
+  })
+})
+
 test('the alarm that stands behind a crash is not waited for, and the crash is told', async () => {
   await stored('running', true)
   await setAlarm(Date.now() + FAR)

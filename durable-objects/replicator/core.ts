@@ -32,6 +32,7 @@ import { MIGRATIONS, StateStore, type State } from './storage.ts'
 import { newCopy, Tables } from './tables.ts'
 import { BucketSilent } from './verification/bucket-check.ts'
 import { Verification } from './verification/verification.ts'
+import { bucketStub } from '../shared/namespaces.ts'
 import { answered, callDeadline, untilAnswered } from '../shared/retry.ts'
 import { pauseBefore, Watchers } from './watchers.ts'
 
@@ -390,7 +391,7 @@ export class Core {
   /** One call of a bucket, with a deadline. */
   async #ask<T>(bucket: string, call: (bucket: BucketRpc) => Promise<T>): Promise<T> {
     const name = await bucketObjectName(this.#tenant, bucket)
-    return answered(() => call(this.#env.BUCKET.getByName(name)), callDeadline(this.#env))
+    return answered(() => call(bucketStub(this.#env, name)), callDeadline(this.#env))
   }
 
   #dispatch(batch: StoredBatch): void {

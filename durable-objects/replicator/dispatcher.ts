@@ -3,6 +3,7 @@ import { bucketObjectName } from '../../protocol/names.ts'
 import type { OpId } from '../../protocol/ops.ts'
 import type { Environment } from '../environment.ts'
 import { pause } from '../faults.ts'
+import { bucketStub } from '../shared/namespaces.ts'
 import { callDeadline, untilAnswered } from '../shared/retry.ts'
 import { ActiveObjects } from './active.ts'
 import type { StoredAppend } from './outbox.ts'
@@ -56,7 +57,7 @@ export class Dispatcher {
           this.calls++
           const { first, last, count, checksum } = append
           const request = { v: MESSAGE_VERSION, first, last, count, checksum, body: append.body(), committed: committed() }
-          const answer = await this.#env.BUCKET.getByName(name).append(request)
+          const answer = await bucketStub(this.#env, name).append(request)
           await pause('append.answer')
           return answer
         },

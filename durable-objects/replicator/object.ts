@@ -18,6 +18,7 @@ import type { VerifyAnswer } from '../../protocol/verification.ts'
 import { tenantSettings, type TenantSettings } from '../directory/settings.ts'
 import type { Environment } from '../environment.ts'
 import { enableFaults, fault, pause } from '../faults.ts'
+import { isElsewhere } from '../shared/namespaces.ts'
 import { objectName } from '../shared/object-name.ts'
 import { answered, callDeadline, Unanswered, type Attempt } from '../shared/retry.ts'
 import { checkVersion } from '../version.ts'
@@ -243,6 +244,8 @@ export class Replicator extends DurableObject<Environment> implements Replicator
   override async alarm(): Promise<void> {
     // Newer code starts the object anew when it comes, and goes on with its first alarm.
     if (this.#opened instanceof RockpoolError) return this.ctx.storage.setAlarm(Date.now() + REFUSED_MS)
+    // Not armed again: what the settings name goes on with the database. Settings that name this one again wake it.
+    if (isElsewhere(this.env, this.ctx.id)) return
     const before = this.#core.state.get('running')
     if (!this.#began && before?.alive && Date.now() < before.until) {
       await this.ctx.storage.setAlarm(before.until)

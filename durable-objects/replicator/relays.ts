@@ -4,6 +4,7 @@ import type { OpId } from '../../protocol/ops.ts'
 import type { Environment } from '../environment.ts'
 import type { Database } from '../database.ts'
 import { fault, pause } from '../faults.ts'
+import { relayStub } from '../shared/namespaces.ts'
 import { answered, callDeadline, untilAnswered, type Attempt } from '../shared/retry.ts'
 
 export const ackFrame = z.object({ v: z.number().refine((version) => understands(version)), type: z.literal('ack'), received: z.number() })
@@ -66,9 +67,7 @@ export class Relays {
   async streams(): Promise<number> {
     const { env } = this.#sources
     const counts = await Promise.allSettled(
-      [...this.#serials.keys()].map((relay) =>
-        answered(() => env.RELAY.getByName(relay).streams({ v: MESSAGE_VERSION }), callDeadline(env)),
-      ),
+      [...this.#serials.keys()].map((relay) => answered(() => relayStub(env, relay).streams({ v: MESSAGE_VERSION }), callDeadline(env))),
     )
     return counts.reduce((sum, count) => sum + (count.status === 'fulfilled' ? count.value : 0), 0)
   }
@@ -119,7 +118,7 @@ export class Relays {
 
   async #open(relay: string, serial: number, attempt: Attempt): Promise<void> {
     await pause('open.begin')
-    const response = await this.#sources.env.RELAY.getByName(relay).fetch(`https://relay/replicator?serial=${serial}`, {
+    const response = await relayStub(this.#sources.env, relay).fetch(`https://relay/replicator?serial=${serial}`, {
       headers: { upgrade: 'websocket' },
     })
     const socket = response.webSocket

@@ -1,5 +1,6 @@
 import { tenantLimits } from '../../durable-objects/directory/settings.ts'
 import type { Environment } from '../../durable-objects/environment.ts'
+import { bucketStub } from '../../durable-objects/shared/namespaces.ts'
 import { callDeadline, sleep, untilAnswered, waitMs } from '../../durable-objects/shared/retry.ts'
 import { MESSAGE_VERSION } from '../../protocol/messages.ts'
 import { bucketObjectName } from '../../protocol/names.ts'
@@ -46,7 +47,7 @@ export function objectPorts(
       },
     })
 
-  const bucket = async (name: string) => env.BUCKET.getByName(await bucketObjectName(tenant, name))
+  const bucket = async (name: string) => bucketStub(env, await bucketObjectName(tenant, name))
   return {
     lines,
     /** Ends early when the stream does. */

@@ -1,9 +1,9 @@
 import { tenantLimits } from '../../durable-objects/directory/settings.ts'
 import type { Environment } from '../../durable-objects/environment.ts'
+import { replicatorStub } from '../../durable-objects/shared/namespaces.ts'
 import { answered, callDeadline } from '../../durable-objects/shared/retry.ts'
 import { RockpoolError } from '../../protocol/errors.ts'
 import { MESSAGE_VERSION } from '../../protocol/messages.ts'
-import { replicatorName } from '../../protocol/names.ts'
 import { loadPlan, parsePlan } from '../../sync-config/index.ts'
 import type { LoadedPlan } from '../../sync-config/types.ts'
 import { CACHED_PLANS } from './limits.ts'
@@ -16,7 +16,7 @@ export async function planByHash(env: Environment, tenant: string, hash: string)
   const name = `${tenant}/${hash}`
   const known = cache.get(name)
   if (known) return known
-  const text = await answered(() => env.REPLICATOR.getByName(replicatorName(tenant)).plan({ v: MESSAGE_VERSION, hash }), callDeadline(env))
+  const text = await answered(() => replicatorStub(env, tenant).plan({ v: MESSAGE_VERSION, hash }), callDeadline(env))
   if (text === null) throw new RockpoolError('PSYNC_S2302', `there is no sync plan ${hash}`)
   const plan = loadPlan(parsePlan(text), tenantLimits(env, tenant))
   for (const oldest of cache.keys()) {

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import type { Environment } from '../../durable-objects/environment.ts'
+import { relayStub } from '../../durable-objects/shared/namespaces.ts'
 import { answered, callDeadline } from '../../durable-objects/shared/retry.ts'
 import { MESSAGE_VERSION, PING, PONG, understands, type AckFrame, type RelayFrame } from '../../protocol/messages.ts'
 import { RockpoolError } from '../../protocol/errors.ts'
@@ -44,7 +45,7 @@ export async function openUpstream(
 function openRelay(env: Environment, name: string, owner: StreamOwner, budget: Budget): Promise<WebSocket | null> {
   budget.call()
   return answered(async (attempt) => {
-    const response = await env.RELAY.getByName(name).fetch(relayUrl(owner), { headers: { upgrade: 'websocket' } })
+    const response = await relayStub(env, name).fetch(relayUrl(owner), { headers: { upgrade: 'websocket' } })
     if (response.status === 503) return null
     if (response.status === 429) throw tooMany('this user has too many streams open')
     if (!response.webSocket) throw new Error(`relay ${name} answered ${response.status}`)

@@ -1,0 +1,64 @@
+import { env as bound } from 'cloudflare:test'
+import { expect, test } from 'vitest'
+import { MESSAGE_VERSION } from '../../protocol/messages.ts'
+import type { Environment } from '../environment.ts'
+import { bucketStub, relayStub, replicatorStub } from './namespaces.ts'
+
+/** Notes how a stub is made. `jurisdiction` throws what it is given. */
+function namespace(refusal?: Error) {
+  const asked: unknown[] = []
+  const getByName = (...options: unknown[]) => void asked.push(options)
+  const jurisdiction = (name: string) => {
+    asked.push(name)
+    if (refusal) throw refusal
+    return { getByName }
+  }
+  return { asked, binding: { getByName, jurisdiction } }
+}
+
+function made(settings: Partial<Environment>, refusal?: Error): unknown[] {
+  const { asked, binding } = namespace(refusal)
+  const env = { REPLICATOR: binding, BUCKET: binding, RELAY: binding, ...settings } as unknown as Environment
+  replicatorStub(env, 'default')
+  bucketStub(env, 'default/b')
+  relayStub(env, 'default/main')
+  return asked
+}
+
+test('nothing said: the platform chooses the place', () => {
+  expect(made({})).toEqual([['default'], ['default/b'], ['default/main']])
+  expect(made({ LOCATION: '', JURISDICTION: '' })).toEqual(made({}))
+})
+
+test('each object is made within the jurisdiction, and with the hint', () => {
+  const hint = { locationHint: 'weur' }
+  expect(made({ LOCATION: 'weur' })).toEqual(['default', 'default/b', 'default/main'].map((name) => [name, hint]))
+  expect(made({ LOCATION: 'weur', JURISDICTION: 'eu' })).toEqual(
+    ['default', 'default/b', 'default/main'].flatMap((name) => ['eu', [name, hint]]),
+  )
+})
+
+test('only the local runtime, which has no jurisdictions, makes objects without', () => {
+  const local = new Error('Jurisdiction restrictions are not implemented in workerd.')
+  expect(made({ JURISDICTION: 'us' }, local)).toEqual(['us', ['default'], 'us', ['default/b'], 'us', ['default/main']])
+  expect(() => made({ JURISDICTION: 'us' }, new Error('no such jurisdiction'))).toThrow('no such jurisdiction')
+})
+
+test('a place that is not known names no object', () => {
+  const { asked, binding } = namespace()
+  const env = { REPLICATOR: binding, LOCATION: 'mars' } as unknown as Environment
+  expect(() => replicatorStub(env, 'default')).toThrow(expect.objectContaining({ code: 'ROCKPOOL_SETTINGS' }))
+  expect(asked).toEqual([])
+})
+
+test('the local runtime takes both settings, and the objects are the same', async () => {
+  const state = (settings: Partial<Environment>) =>
+    bucketStub({ ...bound, ...settings }, 'default/placed').state({ v: MESSAGE_VERSION, checkpoint: 1 })
+  await bucketStub({ ...bound, LOCATION: 'weur', JURISDICTION: 'eu' }, 'default/placed').append({
+    ...{ v: MESSAGE_VERSION, first: 1, last: 1, count: 1, checksum: 7, committed: 0 },
+    body: '{"op_id":"1","op":"CLEAR","checksum":7}',
+  })
+  const expected = await state({ LOCATION: 'weur', JURISDICTION: 'eu' })
+  expect(expected).toMatchObject({ kind: 'state', count: 1 })
+  expect(await state({})).toEqual(expected)
+})
