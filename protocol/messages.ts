@@ -398,3 +398,8 @@ export const SOCKET_CREDIT = 256 * 1024
 /** Sent by the replicator and streams every 30 s as plain text and answered `pong` by the runtime without waking the object. */
 export const PING = 'ping'
 export const PONG = 'pong'
+
+/** A relay closes a stream's socket so when it has no room for the buckets that the stream subscribes: another relay may have. */
+export const CLOSE_RELAY_FULL = 1013
+/** A relay closes a stream so when a newer one of the same user has taken its place: opening another one would only end a third. */
+export const CLOSE_USER_STREAMS = 4429

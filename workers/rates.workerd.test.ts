@@ -4,10 +4,13 @@ import type { Environment } from '../durable-objects/environment.ts'
 import { secretSigner } from '../test/signers.ts'
 import { app } from './app.ts'
 import { RockpoolError } from '../protocol/errors.ts'
+import { CLOSE_RELAY_FULL, CLOSE_USER_STREAMS, MESSAGE_VERSION } from '../protocol/messages.ts'
 import { addressOf } from './rates.ts'
 import { Budget } from './sync/budget.ts'
 import { Held } from './sync/held.ts'
-import { relayOrder, relayUrl } from './sync/relay-order.ts'
+import { objectPorts } from './sync/objects.ts'
+import { RelayChoice, relayOrder, relayUrl } from './sync/relay-order.ts'
+import { runStream } from './sync/stream.ts'
 import { openUpstream, RelaySocket } from './sync/upstream.ts'
 
 const secret = crypto.getRandomValues(new Uint8Array(32))
@@ -181,19 +184,20 @@ describe('relays that refuse a stream', () => {
     }
     const bindings = { ...environment({}), RELAY, RELAYS: '3' } as unknown as Environment
     const budget = new Budget({ calls: 100, bytes: 100 }, () => {})
-    const result = await openUpstream(bindings, 'default', owner, new AbortController().signal, budget, new Held()).then(
+    const result = await openUpstream(bindings, 'default', owner, new AbortController().signal, budget, new Held(), choice()).then(
       (upstream) => (upstream.close(), 'open'),
       (error: unknown) => (error instanceof RockpoolError ? error.code : String(error)),
     )
     return { asked, result }
   }
   const owner = { user: 'zoë', client: 'phone' }
+  const choice = () => new RelayChoice(relayOrder('zoë', 3))
   const names = relayOrder('zoë', 3).map((n) => `default/main/${n} ${relayUrl(owner)}`)
 
   test('a full one is passed over, in the order of the user', async () => {
     expect(await open([])).toEqual({ asked: names.slice(0, 1), result: 'open' })
     expect(await open([503, 503])).toEqual({ asked: names, result: 'open' })
-    expect(await open([503, 503, 503])).toEqual({ asked: names, result: 'Error: every relay is full' })
+    expect(await open([503, 503, 503])).toEqual({ asked: names, result: 'PSYNC_S2003' })
   })
 
   test('one that takes a newer stream of the user instead ends it, and is not asked again', async () => {
@@ -201,9 +205,46 @@ describe('relays that refuse a stream', () => {
     if (!ours || !theirs) throw new Error('there are no sockets')
     theirs.accept()
     ours.accept()
-    const upstream = new RelaySocket(ours, new AbortController().signal, new Budget({ calls: 9, bytes: 9 }, () => {}), new Held())
-    theirs.close(4429, 'a newer stream')
+    const upstream = new RelaySocket(ours, new AbortController().signal, new Budget({ calls: 9, bytes: 9 }, () => {}), new Held(), () => {})
+    theirs.close(CLOSE_USER_STREAMS, 'a newer stream')
     await expect(upstream.next()).rejects.toMatchObject({ code: 'PSYNC_S2304' })
+  })
+
+  /** A stream over relays that greet it, and close its socket with these codes, one after the other; the last one keeps it. */
+  async function run(codes: number[]) {
+    const asked: string[] = []
+    const stop = new AbortController()
+    const RELAY = {
+      getByName: (name: string) => ({
+        fetch: async () => {
+          asked.push(name)
+          const [ours, theirs] = Object.values(new WebSocketPair())
+          if (!ours || !theirs) throw new Error('there are no sockets')
+          theirs.accept()
+          theirs.send(JSON.stringify({ v: MESSAGE_VERSION, type: 'update', checkpoint: 1, plan: null, seq: null, buckets: [] }))
+          const code = codes[asked.length - 1]
+          if (code !== undefined) theirs.close(code, 'the relay has no room for its buckets')
+          else setTimeout(() => stop.abort(new Error('kept')))
+          return new Response(null, { status: 101, webSocket: ours })
+        },
+      }),
+    }
+    const bindings = { ...environment({}), RELAY, RELAYS: '3' } as unknown as Environment
+    const nothing = async () => {}
+    const lines = { signal: stop.signal, room: nothing, send: nothing, data: nothing }
+    const ports = objectPorts(bindings, 'default', owner, lines, new Budget({ calls: 100, bytes: 100 }, () => {}), new Held())
+    const error: unknown = await runStream({ request: {}, claims: {}, user: owner.user }, ports).catch((reason: unknown) => reason)
+    return { asked, result: error instanceof RockpoolError ? error.code : error instanceof Error ? error.message : null }
+  }
+  const order = relayOrder('zoë', 3).map((n) => `default/main/${n}`)
+
+  test('one that has no room for the buckets of a stream sends it to the next, not to itself again; when none has room the stream ends', async () => {
+    expect(await run([CLOSE_RELAY_FULL, CLOSE_RELAY_FULL])).toEqual({ asked: order, result: 'kept' })
+    expect(await run([CLOSE_RELAY_FULL, CLOSE_RELAY_FULL, CLOSE_RELAY_FULL])).toEqual({ asked: order, result: 'PSYNC_S2003' })
+  })
+
+  test('one that starts again is opened again', async () => {
+    expect(await run([1012, CLOSE_RELAY_FULL])).toEqual({ asked: [order[0], order[0], order[1]], result: 'kept' })
   })
 
   test('one that has too many streams of this user ends it', async () => {

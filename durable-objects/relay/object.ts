@@ -1,5 +1,15 @@
 import { DurableObject } from 'cloudflare:workers'
-import { MESSAGE_VERSION, PING, PONG, SOCKET_CREDIT, type AckFrame, type RelayRpc, type Versioned } from '../../protocol/messages.ts'
+import {
+  CLOSE_RELAY_FULL,
+  CLOSE_USER_STREAMS,
+  MESSAGE_VERSION,
+  PING,
+  PONG,
+  SOCKET_CREDIT,
+  type AckFrame,
+  type RelayRpc,
+  type Versioned,
+} from '../../protocol/messages.ts'
 import { bucketObjectName } from '../../protocol/names.ts'
 import type { Environment } from '../environment.ts'
 import { enableFaults, fault, pause } from '../faults.ts'
@@ -21,9 +31,6 @@ const ACKNOWLEDGE_BYTES = 64 * 1024
 const LINGER_MS = 30_000
 /** A stream pings every 30 s. One that is silent for so long is dead. */
 const SILENT_MS = 5 * 60_000
-/** Close codes of a stream's socket: another relay may have room; a newer stream of the same user has taken its place. */
-const RELAY_FULL = 1013
-const USER_STREAMS = 4429
 /** How often the relay looks whether it may sleep again; the platform waits 10 s anyway. */
 const AWAKE_MS = 5_000
 const FIRST_WAIT_MS = 50
@@ -67,7 +74,7 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
       },
       close: (socket, reason, full) => {
         this.#streams.delete(socket)
-        closeQuietly(socket, full ? RELAY_FULL : 1012, reason)
+        closeQuietly(socket, full ? CLOSE_RELAY_FULL : 1012, reason)
       },
       mark: (name) => this.#marks.of(name),
       saveStream: (socket, { marks, toldPlan, form, owing }) => {
@@ -201,7 +208,7 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
         const headers = { 'retry-after': String(admission.retryAfterSeconds) }
         return new Response('this user has too many streams', { status: 429, headers })
       }
-      if (admission.close) this.#end(admission.close, USER_STREAMS, 'a newer stream of this user takes its place')
+      if (admission.close) this.#end(admission.close, CLOSE_USER_STREAMS, 'a newer stream of this user takes its place')
     }
     const [client, socket] = Object.values(new WebSocketPair())
     if (!client || !socket) throw new Error('the runtime made no pair of sockets')

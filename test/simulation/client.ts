@@ -84,6 +84,7 @@ export class SimClient {
       rows: (bucket, checkpoint) => answered(() => this.#world.bucket(bucket).rows(checkpoint)),
       connect: () => this.#connect(signal),
       tails: () => {},
+      served: () => {},
       lines: {
         signal,
         room: () => sim.sleep(),

@@ -4,12 +4,12 @@ import { bucketStub } from '../../durable-objects/shared/namespaces.ts'
 import { callDeadline, sleep, untilAnswered, waitMs } from '../../durable-objects/shared/retry.ts'
 import { MESSAGE_VERSION } from '../../protocol/messages.ts'
 import { bucketObjectName } from '../../protocol/names.ts'
-import type { Budget } from './budget.ts'
+import { streamSettings, type Budget } from './budget.ts'
 import type { Held } from './held.ts'
 import { READ_LENGTH } from './limits.ts'
 import { planByHash } from './plans.ts'
 import type { LineSink, StreamPorts } from './ports.ts'
-import type { StreamOwner } from './relay-order.ts'
+import { RelayChoice, relayOrder, type StreamOwner } from './relay-order.ts'
 import { openUpstream, type RelaySocket } from './upstream.ts'
 
 const RETRY = { firstMs: 100, maxMs: 10_000 }
@@ -31,6 +31,7 @@ export function objectPorts(
   held: Held,
 ): ObjectPorts {
   const { signal } = lines
+  const relays = new RelayChoice(relayOrder(owner.user, streamSettings(env).relays))
   let upstream: RelaySocket | null = null
 
   const ask = <T>(call: () => Promise<T>): Promise<T> =>
@@ -53,7 +54,13 @@ export function objectPorts(
     /** Ends early when the stream does. */
     pause: (attempt) => sleep(waitMs(RETRY, attempt), signal),
     tails: (length) => held.set('tails', length),
-    connect: async () => (upstream = await openUpstream(env, tenant, owner, signal, budget, held)),
+    connect: async () => {
+      // A relay may say that it is full only when it hears of all the stream's buckets, which cost a question each.
+      if (relays.passed > 0) await sleep(waitMs(RETRY, relays.passed), signal)
+      signal.throwIfAborted()
+      return (upstream = await openUpstream(env, tenant, owner, signal, budget, held, relays))
+    },
+    served: () => relays.served(),
     again: () => upstream?.again(),
     plan: (hash) => ask(() => planByHash(env, tenant, hash)),
     read: (name, after, checkpoint) =>

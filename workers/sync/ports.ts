@@ -5,8 +5,13 @@ import type { LoadedPlan } from '../../sync-config/types.ts'
 
 /** The two small ports through which a stream sees the world: messages of a relay in, lines out; and the reads in between. */
 export interface StreamPorts {
-  /** Opens a socket to a relay. Rejects when it cannot; the stream tries again with back-off. */
+  /**
+   * Opens a socket to a relay that may have room. Rejects with PSYNC_S2003 when none has, which ends the stream, and with any other error when it cannot;
+   * then the stream tries again with back-off.
+   */
   connect(): Promise<Upstream>
+  /** The relay has taken the stream with all its buckets. */
+  served(): void
   /** Loads a plan by its hash. Rejects on any fault; the stream tries again. */
   plan(hash: string): Promise<LoadedPlan>
   read(bucket: string, after: OpId, checkpoint: OpId): Promise<ReadAnswer>

@@ -17,3 +17,34 @@ export function relayOrder(user: string, relays: number): number[] {
   const first = createHash('sha256').update(user).digest().readUInt32BE(0) % relays
   return Array.from({ length: relays }, (_, n) => (first + n) % relays)
 }
+
+/**
+ * The relay that a stream goes to: the first of its user's order that has room. One without room is passed over until another one has taken the stream with
+ * all its buckets, so that a stream that fits nowhere comes to an end.
+ */
+export class RelayChoice {
+  readonly #order: readonly number[]
+  #passed = 0
+
+  constructor(order: readonly number[]) {
+    this.#order = order
+  }
+
+  /** Undefined: all of them are full. */
+  get next(): number | undefined {
+    return this.#order[this.#passed]
+  }
+
+  /** How many in a row had no room. */
+  get passed(): number {
+    return this.#passed
+  }
+
+  full(): void {
+    this.#passed++
+  }
+
+  served(): void {
+    this.#passed = 0
+  }
+}

@@ -58,6 +58,7 @@ class Relay {
     return {
       send: (frame) => {
         this.subscriptions.push(frame)
+        if (this.subscriptions.reduce((sum, { add }) => sum + add.length, 0) > this.#setting.most) return this.fall()
         if (this.open && frame.add.length > 0) {
           const states = frame.add.map((name) => this.#setting.told(name, null))
           this.push(frame.seq, states)
@@ -84,6 +85,11 @@ class Setting {
   checkpoint = 0
   plan: string | null = 'p'
   lookupRows = 1_000
+  /** Subscriptions that each of its relays has room for. */
+  most = Infinity
+  /** The numbers of the relays, from 1, that have taken the stream. */
+  readonly servedAt: number[] = []
+  beforeConnect: (tries: number) => void = () => {}
   /** Lookups that are being read, now and at most. */
   asking = 0
   mostAsked = 0
@@ -142,6 +148,7 @@ class Setting {
       { request, claims: { sub: 'u' }, user: 'u' },
       {
         connect: async () => {
+          this.beforeConnect(this.relays.length + 1)
           this.relays.push(new Relay(this))
           return this.relay.upstream()
         },
@@ -159,6 +166,7 @@ class Setting {
           return this.log(bucket).rows(checkpoint, this.lookupRows)
         },
         tails: () => {},
+        served: () => void this.servedAt.push(this.relays.length),
         lines: {
           signal: this.stop.signal,
           room: () => this.room(),
@@ -380,6 +388,37 @@ describe('a stream', () => {
     expect(brief(await s.sent())).toEqual(['diff 5: +a -', 'data a 2-5: 1', 'complete 5'])
     s.stop.abort()
     await s.result
+  })
+
+  test('a relay has taken the stream when all its buckets are answered, and not before', async () => {
+    const s = new Setting()
+    s.write({ lookup: [['g', '{"g":"a"}']], a: [['x', '{}']] })
+    s.program = (rows) => {
+      const known = rows('lookup')
+      return buckets(known ? { a: 3 } : {}, ['lookup'], known ? [] : ['lookup'])
+    }
+    // The mailbox and the lookup fit, the bucket that follows from it does not.
+    s.most = 2
+    s.beforeConnect = (tries) => void (tries === 4 && (s.most = Infinity))
+    s.start()
+    expect(brief(await s.sent())).toEqual(['checkpoint 2: a', 'data a 0-2: 1', 'complete 2'])
+    expect(s.relays.map(({ subscriptions }) => subscriptions.length)).toEqual([2, 2, 2, 2])
+    expect(s.servedAt).toEqual([4])
+    s.stop.abort()
+    await s.result
+  })
+
+  test('when every relay is full it ends, and the client comes back later', async () => {
+    const s = new Setting()
+    s.program = () => buckets({ a: 3 })
+    s.beforeConnect = (tries) => {
+      if (tries === 2) throw new RockpoolError('PSYNC_S2003', 'every relay is full')
+    }
+    s.start()
+    await s.sent()
+    s.relay.fall()
+    expect(await s.result).toMatchObject({ code: 'PSYNC_S2003' })
+    expect(s.relays).toHaveLength(1)
   })
 
   test('I8: a lookup with too many rows ends the stream by name, and lookups are read a few at a time', async () => {

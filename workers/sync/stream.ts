@@ -44,6 +44,7 @@ export async function runStream(input: StreamInput, ports: StreamPorts): Promise
         else break
       }
       const resolved = await resolver.resolve(upstream)
+      if (resolved) ports.served()
       if (resolved && !(await emitter.emit(resolved, upstream))) continue
       if (upstream.waiting > 0) continue
       const frame = await upstream.next()
@@ -72,12 +73,14 @@ async function connect(ports: StreamPorts, view: View): Promise<Upstream | null>
       }
       upstream.close()
     } catch (error) {
-      // A relay that has too many streams of this user will not think otherwise of this one.
-      if (ports.lines.signal.aborted || (error instanceof RockpoolError && error.code === 'PSYNC_S2304')) throw error
+      if (ports.lines.signal.aborted || isFinal(error)) throw error
     }
     await ports.pause(attempt)
   }
 }
+
+/** A relay that has too many streams of this user will not think otherwise of this one; and when all relays are full the client comes back later. */
+const isFinal = (error: unknown): boolean => error instanceof RockpoolError && ['PSYNC_S2304', 'PSYNC_S2003'].includes(error.code)
 
 /** Positions may be larger than any op that exists: they are lower bounds. */
 function positionsOf(request: StreamRequest): Map<string, OpId> {

@@ -2,14 +2,23 @@ import { z } from 'zod'
 import type { Environment } from '../../durable-objects/environment.ts'
 import { relayStub } from '../../durable-objects/shared/namespaces.ts'
 import { answered, callDeadline } from '../../durable-objects/shared/retry.ts'
-import { MESSAGE_VERSION, PING, PONG, understands, type AckFrame, type RelayFrame } from '../../protocol/messages.ts'
+import {
+  CLOSE_RELAY_FULL,
+  CLOSE_USER_STREAMS,
+  MESSAGE_VERSION,
+  PING,
+  PONG,
+  understands,
+  type AckFrame,
+  type RelayFrame,
+} from '../../protocol/messages.ts'
 import { RockpoolError } from '../../protocol/errors.ts'
 import { relayName } from '../../protocol/names.ts'
-import { streamSettings, type Budget } from './budget.ts'
+import { ended, type Budget } from './budget.ts'
 import type { Held } from './held.ts'
 import { ACKNOWLEDGE_BYTES, UPSTREAM_PING_SECONDS } from './limits.ts'
 import type { Upstream } from './ports.ts'
-import { relayOrder, relayUrl, type StreamOwner } from './relay-order.ts'
+import { relayUrl, type RelayChoice, type StreamOwner } from './relay-order.ts'
 
 const shape = z.object({
   ...{
@@ -22,10 +31,10 @@ const shape = z.object({
   ...{ buckets: z.array(z.tuple([z.string(), z.number(), z.number(), z.number(), z.string().nullable()])) },
 })
 
-/** A relay closes a stream so when a newer one of the same user has taken its place: opening another one would only end a third. */
-const USER_STREAMS = 4429
-
-/** A socket to one of the tenant's relays: that of the user, or the next one that is not full. Throws when it cannot be opened. */
+/**
+ * A socket to one of the tenant's relays: that of the user, or the next one that is not full. Throws PSYNC_S2003 when all are full, so that the client
+ * comes back later, and any other error when the socket cannot be opened.
+ */
 export async function openUpstream(
   env: Environment,
   tenant: string,
@@ -33,12 +42,14 @@ export async function openUpstream(
   signal: AbortSignal,
   budget: Budget,
   held: Held,
+  relays: RelayChoice,
 ): Promise<RelaySocket> {
-  for (const n of relayOrder(owner.user, streamSettings(env).relays)) {
+  for (let n = relays.next; n !== undefined; n = relays.next) {
     const socket = await openRelay(env, relayName(tenant, 'main', n), owner, budget)
-    if (socket) return new RelaySocket(socket, signal, budget, held)
+    if (socket) return new RelaySocket(socket, signal, budget, held, () => relays.full())
+    relays.full()
   }
-  throw new Error('every relay is full')
+  throw ended('every relay is full: come back later')
 }
 
 /** Null: the relay is full (503). Throws PSYNC_S2304 when it has too many streams of this user (429). */
@@ -73,13 +84,15 @@ export class RelaySocket implements Upstream {
   #latest: RelayFrame | null = null
   #wake: () => void = () => {}
 
-  constructor(socket: WebSocket, signal: AbortSignal, budget: Budget, held: Held) {
+  /** `full`: called when the relay closes the socket because it has no room. */
+  constructor(socket: WebSocket, signal: AbortSignal, budget: Budget, held: Held, full: () => void) {
     this.#socket = socket
     this.#budget = budget
     this.#held = held
     socket.addEventListener('message', (event) => this.#receive(event.data))
     socket.addEventListener('close', ({ code }) => {
-      if (code === USER_STREAMS) this.#displaced = true
+      if (code === CLOSE_USER_STREAMS) this.#displaced = true
+      if (code === CLOSE_RELAY_FULL && !this.#fallen) full()
       this.close()
     })
     socket.addEventListener('error', () => this.close())
