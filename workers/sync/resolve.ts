@@ -64,7 +64,7 @@ export class Resolver {
         this.#last = { plan, claims, version: view.version, resolved }
         return resolved
       }
-      if (!(await this.#readRows(upstream, need))) return null
+      if (!(await this.#readRows(upstream, need, mailbox))) return null
     }
   }
 
@@ -107,7 +107,7 @@ export class Resolver {
   }
 
   /** At the view's checkpoint, consuming nothing meanwhile. */
-  async #readRows(upstream: Upstream, need: readonly string[]): Promise<boolean> {
+  async #readRows(upstream: Upstream, need: readonly string[], mailbox: string): Promise<boolean> {
     const view = this.#view
     const { checkpoint } = view
     let exact = true
@@ -117,8 +117,10 @@ export class Resolver {
       for (const [i, bucket] of asked.entries()) {
         const answer = answers[i]
         if (answer?.kind === 'many') throw tooManyRows()
-        // A bucket that was deleted is not empty: there is another plan by now, or will be in a moment.
+        // A lookup that was deleted is not empty: there is another plan by now, or will be in a moment. A mailbox is of no plan: without it there is nothing
+        // to acknowledge, and no newer checkpoint would bring it back.
         if (answer?.kind === 'rows') view.setRows(bucket, answer.rows)
+        else if (answer?.kind === 'gone' && bucket === mailbox) view.setRows(bucket, [])
         else exact = false
       }
     }

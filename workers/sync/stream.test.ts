@@ -390,6 +390,34 @@ describe('a stream', () => {
     await s.result
   })
 
+  test('a mailbox that was deleted is empty, and nobody waits for it', async () => {
+    const s = new Setting()
+    const mailbox = mailboxName('u', 'c1')
+    s.write({ [mailbox]: [['w', '{"id":"w","n":"9"}']], a: [['x', '{}']] })
+    s.log(mailbox).remove(s.checkpoint)
+    s.program = () => buckets({ a: 3 })
+    s.start({ client_id: 'c1' })
+    const lines = await s.sent()
+    expect(brief(lines)).toEqual(['checkpoint 2: a', 'data a 0-2: 1', 'complete 2'])
+    expect(lines[0]).not.toHaveProperty('checkpoint.write_checkpoint', '9')
+    s.stop.abort()
+    await s.result
+  })
+
+  test('a mailbox that is deleted while it is followed is empty from then on', async () => {
+    const s = new Setting()
+    const mailbox = mailboxName('u', 'c1')
+    s.write({ [mailbox]: [['w', '{"id":"w","n":"9"}']], a: [['x', '{}']] })
+    s.program = () => buckets({ a: 3 })
+    s.start({ client_id: 'c1' })
+    await s.sent()
+    s.log(mailbox).remove(s.checkpoint)
+    s.relay.push(null, [[mailbox, 0, 0, 0, null], ...s.write({ a: [['y', '{}']] })])
+    expect(brief(await s.sent())).toEqual(['diff 3: +a -', 'data a 2-3: 1', 'complete 3'])
+    s.stop.abort()
+    await s.result
+  })
+
   test('a relay has taken the stream when all its buckets are answered, and not before', async () => {
     const s = new Setting()
     s.write({ lookup: [['g', '{"g":"a"}']], a: [['x', '{}']] })
