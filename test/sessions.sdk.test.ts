@@ -180,7 +180,7 @@ test('problems are kept over a restart, for operators only', async () => {
   const plain = await fetch(`${docs.edge.url}/status`, { headers: { authorization: `Token ${await token(docs.secret, 'anybody')}` } })
   // Neither rows nor tables, nor that there was a problem.
   const { data }: { data: object } = await plain.json()
-  expect(Object.keys(data)).toEqual(['state', 'checkpoint', 'plan', 'lagBytes'])
+  expect(Object.keys(data)).toEqual(['state', 'checkpoint', 'plan', 'lagBytes', 'comparing'])
   await docs.edge.restart()
   const after = await docs.status()
   expect(after.diagnostics.counts.ROCKPOOL_ROW_SKIPPED).toBe(2)

@@ -101,9 +101,13 @@ app.get('/status', async (c) => {
   const ask = () => askReplicator(c.env, (replicator) => replicator.status({ v: MESSAGE_VERSION }))
   const status = operator ? await ask() : await lastStatus(isolateKey(c.env), ask)
   if (operator) return c.json({ data: { ...status, placement: placementOf(c.env), streams: heldStatus(), notes: notesOf(c.env) } })
-  const { state, checkpoint, plan, lagBytes } = status
-  return c.json({ data: { state, checkpoint, plan, lagBytes } })
+  return c.json({ data: forUsers(status) })
 })
+
+/** How current the data is. `comparing` is why nothing new comes for a while; how much is held, and since when, is the operators' business. */
+function forUsers({ state, checkpoint, plan, lagBytes, comparing }: ReplicatorStatus) {
+  return { state, checkpoint, plan, lagBytes, comparing: comparing ? { fraction: comparing.fraction } : null }
+}
 
 const lastStatus = briefly<object, ReplicatorStatus>()
 

@@ -12,7 +12,9 @@ const signer = secretSigner('HS256', secret, 'app')
 /** What was asked of objects. */
 let touched: string[] = []
 let fails: unknown = null
+let told: object
 beforeEach(() => {
+  told = fullStatus
   touched = []
   fails = null
 })
@@ -20,7 +22,12 @@ beforeEach(() => {
 /** Some of what a replicator tells. */
 const fullStatus = {
   ...{ tenant: 'default', state: 'live', checkpoint: 7, plan: 'abc', lsn: '0/16B3748', lagBytes: 12, lastCommit: null },
-  ...{ slot: { name: 'rockpool' }, refusedTables: [{ table: 'public.salaries', reason: 'no key' }], failingBuckets: [] },
+  ...{
+    comparing: { since: '2026-11-01T00:00:00.000Z', fraction: 0.25, held: 9 },
+    slot: { name: 'rockpool' },
+    refusedTables: [{ table: 'public.salaries', reason: 'no key' }],
+    failingBuckets: [],
+  },
   ...{ skippedRows: {}, error: { code: 'ROCKPOOL_SOURCE_UNREACHABLE', message: 'db.internal:5432 does not answer' } },
 }
 
@@ -31,7 +38,7 @@ const stub = (binding: string, name: unknown) => ({
     if (fails) throw fails
     if (method === 'writeCheckpoint') return { writeCheckpoint: '7' }
     if (method === 'checkpointRequest') return { id: '9' }
-    if (method === 'status') return fullStatus
+    if (method === 'status') return told
     if (method === 'configs') return { history: [] }
     if (method === 'withdraw') return { history: [] }
     return {}
@@ -310,9 +317,16 @@ describe('faults of objects', () => {
 })
 
 describe('/status', () => {
+  const current = { state: 'live', checkpoint: 7, plan: 'abc', lagBytes: 12 }
   test('users learn how current it is, and nothing about the database', async () => {
     const { response, text } = await ask('/status', { headers: { authorization: await good() } })
-    expect([response.status, JSON.parse(text)]).toEqual([200, { data: { state: 'live', checkpoint: 7, plan: 'abc', lagBytes: 12 } }])
+    expect([response.status, JSON.parse(text)]).toEqual([200, { data: { ...current, comparing: { fraction: 0.25 } } }])
+  })
+
+  test('users learn that nothing is compared', async () => {
+    told = { ...fullStatus, comparing: null }
+    const { text } = await ask('/status', { headers: { authorization: await good() } })
+    expect(JSON.parse(text)).toEqual({ data: { ...current, comparing: null } })
   })
 
   test('operators learn everything', async () => {
@@ -385,7 +399,7 @@ describe('operators', () => {
       { headers: { authorization: `Token ${await signer.sign({ sub: 'eve', operator: true })}` } },
       environment(own),
     )
-    expect(Object.keys(JSON.parse(plain.text).data)).toEqual(['state', 'checkpoint', 'plan', 'lagBytes'])
+    expect(Object.keys(JSON.parse(plain.text).data)).toEqual(['state', 'checkpoint', 'plan', 'lagBytes', 'comparing'])
     const full = await ask(
       '/status',
       { headers: { authorization: `Token ${await operators.sign({ sub: 'ann' }, { typ: TYPE })}` } },
