@@ -36,6 +36,21 @@ export const insertItems = (first: number | string, last: number | string, shelf
 export const insertReader = (reader: string, from: number, to = from): string =>
   `insert into readers select '${reader}-' || s, '${reader}', s from generate_series(${from}, ${to}) s`
 
+/** Clients of a crowd that are of one user: `MAX_STREAMS_PER_USER` is 20. */
+const CLIENTS_OF_A_USER = 10
+
+/** SQL that lets the users of so many clients read the shelves `from` to `to`. */
+export const insertCrowd = (clients: number, from: number, to = from): string =>
+  `insert into readers select u || '-' || s, 'crowd-' || u, s
+    from generate_series(0, ${Math.ceil(clients / CLIENTS_OF_A_USER) - 1}) u, generate_series(${from}, ${to}) s`
+
+/** So many clients, of several users. */
+export async function crowd(world: Pick<World, 'token'>, clients: number): Promise<{ token: string; clientId: string }[]> {
+  const users = Array.from({ length: Math.ceil(clients / CLIENTS_OF_A_USER) }, (_, u) => world.token(`crowd-${u}`))
+  const tokens = await Promise.all(users)
+  return Array.from({ length: clients }, (_, i) => ({ token: tokens[Math.floor(i / CLIENTS_OF_A_USER)] ?? '', clientId: `crowd-${i}` }))
+}
+
 export interface WorldOptions {
   syncConfig?: string
   bindings?: Record<string, string>

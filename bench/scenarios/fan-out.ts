@@ -1,6 +1,6 @@
 import { now } from '../client/clock.ts'
 import { check, plural, size, type Bench, type Scenario } from '../scenario.ts'
-import { insertItems, insertReader, withWorld } from '../world.ts'
+import { crowd, insertCrowd, insertItems, withWorld } from '../world.ts'
 
 /** Opened so many at a time: a client is an object awake for 10 s (its mailbox), and this machine has room for a few thousand. */
 const TOGETHER = 50
@@ -13,7 +13,7 @@ export const fanOut: Scenario = {
   about: 'one change to 200, 1,000 and 5,000 connected clients: until the last one has it',
   standard: true,
   async run(bench) {
-    for (const count of size(bench, [200, 1_000, 5_000], [20])) await told(bench, count, 1)
+    for (const count of size(bench, [200, 1_000, 5_000], [30])) await told(bench, count, 1)
     if (!bench.quick) await told(bench, 5_000, 3)
   },
 }
@@ -24,15 +24,15 @@ const AIMS = new Map([
 ])
 
 async function told(bench: Bench, count: number, relays: number): Promise<void> {
-  const prepare = [insertItems(1, 100), insertReader('crowd', 0)]
+  const prepare = [insertItems(1, 100), insertCrowd(count, 0)]
   await withWorld(bench, { prepare, bindings: { RELAYS: String(relays) } }, async (world) => {
     await world.start()
     await world.serving()
     const clients = world.clients()
-    const token = await world.token('crowd')
+    const everybody = await crowd(world, count)
     const group = 'crowd'
     for (let at = 0; at < count; at += MANY) {
-      const list = Array.from({ length: Math.min(MANY, count - at) }, (_, i) => ({ token, clientId: `crowd-${at + i}` }))
+      const list = everybody.slice(at, at + MANY)
       const ask = { group: `${group}-${at}`, url: world.url, transport: 'native' as const, clients: list, together: TOGETHER }
       const { totals } = await clients.call('open', ask)
       check(totals.ops === list.length * 100, () => `each client has 100 ops, together ${totals.ops} came`)

@@ -1,6 +1,6 @@
 import { plural, size, type Scenario } from '../scenario.ts'
 import { COUNTING, difference, rowsWritten, takeCounts } from '../counts.ts'
-import { insertItems, insertReader, withWorld } from '../world.ts'
+import { crowd, insertCrowd, insertItems, withWorld } from '../world.ts'
 
 const BUCKETS = 30
 
@@ -9,15 +9,14 @@ export const idle: Scenario = {
   about: 'what 100 clients that are connected and hear nothing cost in 60 s: processor of workerd, rows written, calls of objects',
   standard: true,
   async run(bench) {
-    const count = size(bench, 100, 10)
+    const count = size(bench, 100, 30)
     const seconds = size(bench, 60, 2)
-    const prepare = [insertItems(1, 3_000, 1, BUCKETS), insertReader('crowd', 1, BUCKETS)]
+    const prepare = [insertItems(1, 3_000, 1, BUCKETS), insertCrowd(count, 1, BUCKETS)]
     await withWorld(bench, { prepare, front: COUNTING }, async (world) => {
       await world.start()
       await world.serving()
       const clients = world.clients()
-      const token = await world.token('crowd')
-      const list = Array.from({ length: count }, (_, i) => ({ token, clientId: `crowd-${i}` }))
+      const list = await crowd(world, count)
       const unconnected = await takeCounts(world)
       await clients.call('open', { group: 'crowd', url: world.url, transport: 'native', clients: list, together: 20 })
       const connected = difference(await takeCounts(world), unconnected)

@@ -1,5 +1,5 @@
 import { check, plural, size, type Scenario } from '../scenario.ts'
-import { insertItems, insertReader, withWorld } from '../world.ts'
+import { crowd, insertCrowd, insertItems, withWorld } from '../world.ts'
 
 const BUCKETS = 30
 
@@ -8,15 +8,14 @@ export const reconnect: Scenario = {
   about: '1,000 clients with 30 buckets lose their connections and resume at once, until the last one is complete',
   standard: true,
   async run(bench) {
-    const count = size(bench, 1_000, 20)
-    const prepare = [insertItems(1, 3_000, 1, BUCKETS), insertReader('crowd', 1, BUCKETS)]
+    const count = size(bench, 1_000, 30)
+    const prepare = [insertItems(1, 3_000, 1, BUCKETS), insertCrowd(count, 1, BUCKETS)]
     await withWorld(bench, { prepare }, async (world) => {
       await world.start()
       await world.serving()
       const clients = world.clients()
-      const token = await world.token('crowd')
       const group = 'crowd'
-      const list = Array.from({ length: count }, (_, i) => ({ token, clientId: `crowd-${i}` }))
+      const list = await crowd(world, count)
       const first = await clients.call('open', { group, url: world.url, transport: 'native', clients: list, together: 50 })
       check(first.totals.ops === 3_000 * count, () => `each client has 3,000 ops, together ${first.totals.ops} came`)
       const last: number[] = []
