@@ -92,6 +92,9 @@ export const FAULT_POINTS = {
 
 export type FaultPoint = keyof typeof FAULT_POINTS
 
+/** Only where they are asked for by name: a change that kills again and again is skipped in the end, which is no state of the source. */
+const UNASKED: ReadonlySet<FaultPoint> = new Set<FaultPoint>(['change.apply'])
+
 /** Points where one may wait. */
 export type PausePoint = { [P in FaultPoint]: 'delay' extends (typeof FAULT_POINTS)[P][number] ? P : never }[FaultPoint]
 
@@ -119,6 +122,8 @@ const shape = z.object({
   /** Only there: see `FaultTarget`. */
   at: z.string().optional(),
   delayMs: z.number().default(20),
+  /** The longest back-off of sessions: faults come by the hundred here, and one after the other. */
+  backOffMs: z.number().default(1_000),
   /** Nothing else, and at this point the whole process stands still until somebody kills it. */
   hangAt: z.string().optional(),
 })
@@ -146,6 +151,10 @@ class Faults {
     this.#random = settings.seed >>> 0
   }
 
+  get backOffMs(): number {
+    return this.#settings.backOffMs
+  }
+
   hit(point: FaultPoint, target: FaultTarget | undefined): void {
     const kind = this.#due(point, target)
     if (kind !== null && kind !== 'delay' && kind !== 'hang') this.#do(point, kind, target)
@@ -163,7 +172,7 @@ class Faults {
     const { rate, points, kinds: wanted, eager, fading, hangAt, at } = this.#settings
     if (hangAt === point && Date.now() - this.#began > HANG_AFTER_MS) for (;;);
     if (hangAt !== undefined) return null
-    if (points && !points.includes(point)) return null
+    if (points ? !points.includes(point) : UNASKED.has(point)) return null
     if (at !== undefined && target?.at !== at) return null
     let schedule = this.#schedules.get(point)
     if (!schedule) this.#schedules.set(point, (schedule = { hits: 0, next: eager > 0 ? 1 : 1 + Math.floor(this.#next() / rate), fired: 0 }))
@@ -214,6 +223,9 @@ export function enableFaults(binding: string | undefined, replicator?: { abort(r
 export function disconnectBy(disconnect: (() => void) | null): void {
   if (faults !== null) faults.disconnect = disconnect
 }
+
+/** The longest back-off of sessions while there are faults; Infinity in production. */
+export const longestBackOffMs = (): number => faults?.backOffMs ?? Infinity
 
 /** A place that may be interrupted. */
 export function fault(point: FaultPoint, target?: FaultTarget): void {

@@ -7,12 +7,11 @@ import { run, type RunOptions } from './random/driver.ts'
 // is not there), I3 (checksums), I4 (sums over several buckets at every checkpoint) and I6 (nothing lost, nothing twice).
 
 const LONG = { timeout: 900_000 }
-/** Only where a bucket was damaged: test/verify.sdk.test.ts comes to it. */
-const ELSEWHERE = 'verify.mend'
+/** Only where a bucket was damaged, or where it is asked for: test/verify.sdk.test.ts and test/crash-loop.sdk.test.ts come to them. */
+const ELSEWHERE: readonly string[] = ['verify.mend', 'change.apply']
 const wanted = Object.entries(FAULT_POINTS)
-  .filter(([point]) => point !== ELSEWHERE)
+  .filter(([point]) => !ELSEWHERE.includes(point))
   .flatMap(([point, kinds]) => kinds.filter((kind) => kind !== 'hang').map((kind) => `${point} ${kind}`))
-const hanging = Object.entries(FAULT_POINTS).flatMap(([point, kinds]) => ((kinds as readonly string[]).includes('hang') ? [point] : []))
 const isPoint = (name: string): name is FaultPoint => name in FAULT_POINTS
 const missing = new Set(wanted)
 const log = process.env.ROCKPOOL_LOG ? (line: string) => console.log(line) : undefined
@@ -56,21 +55,4 @@ test('I1, I2, I3, I4, I6: the same at the places that were not come to, until ev
     await withFaults(seed, 80, { rate: 0.5, eager: 4, points })
   }
   expect([...missing]).toEqual([])
-})
-
-// Deadlines are short here, so that each fault costs a few seconds. Nothing is restarted: what hangs must be given up by whoever waits for it.
-test('I1, I2, I3, I4, I6: calls that never answer heal by themselves, at every place where something is waited for', LONG, async () => {
-  const left = new Set(hanging)
-  for (let seed = 21; seed < 27 && left.size > 0; seed++) {
-    const points = [...left].filter(isPoint)
-    const report = await run({
-      ...{ seed, steps: 60, between: 20, largeEvery: 10, deployEvery: 6, disruptions: false },
-      faults: { rate: 0.5, eager: 1, points, kinds: ['hang'] },
-      bindings: { CALL_SECONDS: '1', SESSION_SECONDS: '4' },
-      ...(log ? { log } : {}),
-    })
-    expect(report.checkpoints).toBeGreaterThan(5)
-    for (const fault of report.faults.keys()) left.delete(fault.split(' ')[0] ?? '')
-  }
-  expect([...left]).toEqual([])
 })

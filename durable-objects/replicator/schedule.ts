@@ -1,4 +1,5 @@
 import type { TenantSettings } from '../directory/settings.ts'
+import { longestBackOffMs } from '../faults.ts'
 
 const FIRST_RETRY_MS = 500
 const MAX_RETRY_MS = 60_000
@@ -19,7 +20,8 @@ export function idleWaitMs(
 
 /** The pause after the session that failed as the `failures`th in a row, ± 25 %. */
 export function retryWaitMs(failures: number, random: () => number = Math.random): number {
-  return Math.min(FIRST_RETRY_MS * 2 ** Math.min(failures - 1, MAX_DOUBLINGS), MAX_RETRY_MS) * (0.75 + random() / 2)
+  const longest = Math.min(MAX_RETRY_MS, longestBackOffMs())
+  return Math.min(FIRST_RETRY_MS * 2 ** Math.min(failures - 1, MAX_DOUBLINGS), longest) * (0.75 + random() / 2)
 }
 
 /** Resolves after the time, rejects when `over` does. */

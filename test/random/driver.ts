@@ -13,7 +13,7 @@ import { Random } from '../random.ts'
 import { Proxy } from './proxy.ts'
 import { optionOf, OPTIONS, optionsOf, PUBLISHED, SUBSCRIPTIONS, syncConfigOf, TABLES } from './source.ts'
 import { Transactions } from './transactions.ts'
-import { canonical, clientsOf, differences, truthOf, withOptions, type Contents } from './truth.ts'
+import { canonical, clientsOf, differences, truthOf, withoutAway, withOptions, type Contents } from './truth.ts'
 
 export interface RunOptions {
   seed: number
@@ -278,13 +278,16 @@ class Driver {
       const before = await statusOf(this.#edge.url, this.#secret)
       if (before.copy !== null || before.pendingBatches > 0 || before.deploy.next !== null || before.deploy.dropping > 0) return false
       const options = optionsOf((await this.#operator.configs()).yaml)
-      const truth = await truthOf(this.#postgres.sql(), this.#publication)
+      const { contents: truth, away } = await truthOf(this.#postgres.sql(), this.#publication)
       const stored = await storedBuckets(this.#edgeDirectory)
       // What served until a moment ago is maintained, too, until it is dropped.
       const there = new Set([...options, ...[...stored.contents.keys()].map(optionOf)])
-      const wanted = withOptions(truth, there)
+      const wanted = withoutAway(withOptions(truth, there), away)
       this.#served = options
-      const found = [...differences(stored.contents, wanted), ...(stored.committed === before.checkpoint ? stored.problems : [])]
+      const found = [
+        ...differences(withoutAway(stored.contents, away), wanted),
+        ...(stored.committed === before.checkpoint ? stored.problems : []),
+      ]
       const after = await statusOf(this.#edge.url, this.#secret)
       const settled = after.copy === null && after.pendingBatches === 0 && after.checkpoint === before.checkpoint
       this.#last = found
@@ -294,8 +297,9 @@ class Driver {
     })
     // Of a checkpoint at which nothing of the client's changed it hears nothing; with this one it has everything.
     await this.#writeCheckpoint()
-    const truth = await truthOf(this.#postgres.sql(), this.#publication)
-    const missing = differences(this.#held(), withOptions(clientsOf(truth), new Set(this.#served)))
+    const { contents: truth, away } = await truthOf(this.#postgres.sql(), this.#publication)
+    const wanted = withOptions(clientsOf(truth), new Set(this.#served))
+    const missing = differences(withoutAway(this.#held(), away), withoutAway(wanted, away))
     if (missing.length > 0) throw this.#difference(missing)
     if (this.#unbalanced) throw this.#difference([this.#unbalanced])
     if (this.#follower.problems.length > 0) throw this.#difference(this.#follower.problems)

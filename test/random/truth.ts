@@ -4,10 +4,17 @@ import { optionOf, TRUTHS, type Truth } from './source.ts'
 /** Bucket without its hash, `items["a"]` → its rows as canonical texts, sorted. Buckets without rows are left out. */
 export type Contents = Map<string, string[]>
 
+export interface Known {
+  contents: Contents
+  /** Names of buckets, without their parameters, whose table is not there: their rows stay as they were, whatever becomes of the table meanwhile. */
+  away: ReadonlySet<string>
+}
+
 /** What the sync config selects, by plain SQL, all in one snapshot. `publication` null: Rockpool's own, to which every table belongs that is there. */
-export async function truthOf(sql: Sql, publication: string | null): Promise<Contents> {
+export async function truthOf(sql: Sql, publication: string | null): Promise<Known> {
   return sql.begin('isolation level repeatable read read only', async (tx) => {
     const contents: Contents = new Map()
+    const away = new Set<string>()
     const published = await tx<{ name: string }[]>`
       SELECT schemaname || '.' || tablename AS name FROM pg_publication_tables WHERE pubname = ${publication}`
     const isPublished = (name: string) => publication === null || published.some((row) => row.name === name)
@@ -21,6 +28,7 @@ export async function truthOf(sql: Sql, publication: string | null): Promise<Con
       return table !== undefined && [name, ...table.parts].some(isPublished)
     }
     const add = async (truth: Truth) => {
+      if (!tables.some(({ name }) => name === truth.table)) away.add(truth.name)
       if (!there(truth.table)) return
       const { distinct, columns, table, where } = truth
       const rows = await rowsOf(tx, `SELECT ${distinct ? 'DISTINCT ' : ''}${columns} FROM ${table} ${where ? `WHERE ${where}` : ''}`)
@@ -38,7 +46,7 @@ export async function truthOf(sql: Sql, publication: string | null): Promise<Con
       for (const row of await rowsOf(tx, 'SELECT u, grp FROM public.members')) put(contents, `members${JSON.stringify([row.u])}`, [row.grp])
     }
     for (const rows of contents.values()) rows.sort()
-    return contents
+    return { contents, away }
   })
 }
 
@@ -105,6 +113,11 @@ const short = (list: readonly string[]) =>
     .slice(0, 3)
     .map((text) => text.replace(/([0-9a-f]{32}){2,}/g, '$1…').slice(0, 300))
     .join(', ')}]`
+
+/** Without the buckets whose table is away. */
+export function withoutAway(all: Contents, away: ReadonlySet<string>): Contents {
+  return new Map([...all].filter(([bucket]) => !away.has(bucket.slice(0, bucket.indexOf('[')))))
+}
 
 /** Without the buckets of optional streams that are not among these. */
 export function withOptions(all: Contents, options: ReadonlySet<string | null>): Contents {
