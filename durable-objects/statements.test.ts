@@ -22,6 +22,7 @@ const SCANS: Record<string, readonly string[]> = {
     'SELECT name, serial FROM relays',
     'SELECT number, schema, name, fingerprint, copy, description FROM tables',
     'SELECT slot, body FROM diagnostics',
+    'SELECT t, count(*) AS n FROM incomplete GROUP BY t',
     'SELECT record FROM configs ORDER BY number',
     'SELECT hash, generation, state, bucket, serial FROM definitions',
     'SELECT hash FROM plans',
@@ -29,7 +30,6 @@ const SCANS: Record<string, readonly string[]> = {
     'SELECT count(*) AS n FROM differences',
     'SELECT number, body FROM differences',
     // And when the copy of a table begins again.
-    'SELECT count(*) AS n FROM incomplete',
   ],
 }
 
