@@ -117,7 +117,6 @@ export const RULES: Rule[] = [
     'whole && (comparing || !this.#tables.hasIncomplete)',
     'whole',
   ]),
-  replicatorWiring('what was kept of a row that lacks values is not taken', [' && !this.#tables.isIncomplete(of.number, key)', '']),
   replicatorWiring('what the stream has told since is not written over by what was read', ['|| touched.has(key)) continue', ') continue']),
   tables('what was kept before a slot was lost is not taken', [
     'table.copy = { ...newCopy(true), altered: true, doubtful: true }',
