@@ -295,3 +295,13 @@ test('a stream that is owed something when the relay sleeps subscribes again; on
   })
   expect(told).toEqual([['quick', [['b', 2, 2, 7, 'y']]]])
 })
+
+test('a relay that slept before the replicator had come asks for it once more', () => {
+  let attached = 0
+  const machine = new RelayMachine<string>({
+    ...{ send: () => {}, hasCredit: () => true, close: () => {}, mark: (name) => name, saveStream: () => {}, saveCheckpoint: () => {} },
+    ...{ ask: () => {}, committed: () => {}, attach: () => void attached++ },
+  })
+  machine.wake(null, [['s', { marks: [], toldPlan: null, form: 'name', owing: false }]])
+  expect(attached).toBe(1)
+})

@@ -205,7 +205,6 @@ export const RULES: Rule[] = [
     '      if (owing) {',
     '      if (owing && toldPlan === "") {',
   ]),
-  relay('a relay that slept before it was attached attaches', ['if (at === null && this.#streams.size > 0) this.#attach()', '']),
   relay('what is known of a bucket that nobody has is forgotten', [
     '    this.#known.delete(name)\n    this.#questions',
     '    this.#questions',
