@@ -68,8 +68,8 @@ test(`a copy of ${COPIED} rows in one chunk: row state, and few rows beside it`,
   expect(copy).toBeNull()
   expect(written.changes).toBe(COPIED)
   expect(written.appends).toBe(1)
-  // Beside row state: the sync config, its definitions and plan, the tables and where their copy is, the bucket's name, the relay, the key that signs
-  // messages in the WAL, the batches of the chunk and of the switch.
+  // Beside row state: a row for each migration of the storage, the sync config, its definitions and plan, the tables and where their copy is, the
+  // bucket's name, the relay, the key that signs messages in the WAL, the batches of the chunk and of the switch.
   expect(written.rows).toBeLessThanOrEqual(COPIED + 52)
 })
 
