@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises'
 import { cloudflareTest } from '@cloudflare/vitest-plugin'
 import type { Plugin } from 'vite'
 import { defineConfig } from 'vitest/config'
+import { LongFilesFirst } from './test/sequencer.ts'
 
 const needsMore = ['**/*.workerd.test.ts', '**/*.pg.test.ts', '**/*.sdk.test.ts', '**/*.browser.test.ts']
 const never = ['**/node_modules/**', '**/.rockpool/**', '**/dist/**']
@@ -17,7 +18,10 @@ const yamlIsText: Plugin = {
   },
 }
 
-/** Files with processes of their own (Postgres, workerd, a browser): few at a time, and time for slow machines. Mostly they wait. */
+/**
+ * Files with processes of their own (Postgres, workerd, a browser), and time for slow machines. Mostly they wait, for deadlines, polls and back-off:
+ * two at a time leave three quarters of two cores idle (2026-11-29).
+ */
 function withServers(name: string, groupOrder: number, maxWorkers: number) {
   return {
     plugins: [yamlIsText],
@@ -38,6 +42,7 @@ export default defineConfig({
   test: {
     // durable-objects/nameless.workerd.test.ts: the runtime reports what a constructor throws, whoever has caught it at the caller's end.
     onUnhandledError: (error) => !String(error.message).startsWith('the runtime did not say the name of this object'),
+    sequence: { sequencer: LongFilesFirst },
     projects: [
       {
         plugins: [yamlIsText],
@@ -63,8 +68,8 @@ export default defineConfig({
           hookTimeout: 60_000,
         },
       },
-      withServers('pg', 2, 2),
-      withServers('sdk', 3, 2),
+      withServers('pg', 2, 3),
+      withServers('sdk', 3, 4),
       withServers('browser', 4, 1),
     ],
   },

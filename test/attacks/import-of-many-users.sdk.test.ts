@@ -5,9 +5,9 @@ import { startPostgres, type TestPostgres } from '../postgres.ts'
 import { statusOf } from '../status.ts'
 import { AUDIENCE, newSecret, temporaryDirectory, token, until } from '../support.ts'
 
-// One statement of an administrator makes more new buckets in one batch than names are kept in memory.
+// One statement of an administrator makes more new buckets in one batch than names are kept in memory: 20,000.
 
-const USERS = 10_000
+const USERS = 7_000
 /** A bucket of each user in three definitions, and the one that all share. */
 const NEW_BUCKETS = 3 * USERS + 1
 const secret = newSecret()
