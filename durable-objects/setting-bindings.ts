@@ -49,6 +49,8 @@ export interface SettingBindings {
   /** Buckets are compacted when so many bytes of ops have come (262144), so many seconds later (60). Validated by `compactionSettings`. */
   COMPACTION_BYTES?: string | number
   COMPACTION_SECONDS?: string | number
+  /** And when an op that another one supersedes has been stored for so many seconds (86400). */
+  HISTORY_SECONDS?: string | number
   /** Budget of one stream: calls to objects and messages, bytes of lines. */
   STREAM_MAX_CALLS?: string | number
   STREAM_MAX_BYTES?: string | number

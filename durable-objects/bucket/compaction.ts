@@ -19,27 +19,28 @@ interface Rewritten {
  *
  * Only so many rows are remembered. Where there are more, the run ends its pass with those that it has and begins another one behind them: all
  * older ops of the first ones are MOVEs by then, so each pass meets other rows. Memory and the work of a step are bounded whatever the size of the
- * log. What is remembered is lost with the object, then a new pass begins where the last one stood; an op that is missed stays as it is until the
- * next run. A duplicate that stays costs a little, so nothing has to be exact but what is rewritten.
- *
- * The newest page is left alone: appends make it longer.
+ * log. What is remembered is lost with the object; then the pass is gone over again, where nothing is left to be rewritten as far as it had come. So a run
+ * misses nothing: up to its limit no op is superseded by another one when it is over, and that is stored (`HistoryMark.clean`).
  */
 export class Compaction {
   readonly #pages: Pages
   readonly #limits: LogLimits
+  readonly #now: () => number
   /** Row → its newest op that was met. True for as long as the log is there. */
   readonly #newest = new Map<string, OpId>()
   #keysLength = 0
   #progress: Progress | null = null
 
-  constructor(pages: Pages, limits: LogLimits) {
+  constructor(pages: Pages, limits: LogLimits, now: () => number) {
     this.#pages = pages
     this.#limits = limits
+    this.#now = now
   }
 
   get worthwhile(): boolean {
-    const { head, header } = this.#pages
+    const { head, header, history } = this.#pages
     if (this.#progress !== null || header.progress !== null) return true
+    if (history.since !== null && this.#now() >= history.since + this.#limits.historyMs) return true
     return head.totalBytes - header.doneBytes >= Math.max(this.#limits.afterBytes, header.keptBytes / 2)
   }
 
@@ -48,7 +49,9 @@ export class Compaction {
     const progress = (this.#progress ??= this.#resumed() ?? this.#begin(committed))
     if (!progress) return null
     try {
-      return this.#walk(progress) ?? this.#nextPass(progress) ?? this.#fold(progress) ?? this.#finish(progress)
+      return (
+        this.#walk(progress) ?? (this.#nextPass(progress) ? this.#walk(progress) : null) ?? this.#fold(progress) ?? this.#finish(progress)
+      )
     } catch (error) {
       // Memory says what storage perhaps does not.
       this.#pages.forget()
@@ -71,20 +74,21 @@ export class Compaction {
 
   #begin(committed: OpId): Progress | null {
     const start = this.#startAt(committed)
-    return start && { limit: committed, from: committed, cursor: start.last, next: null, totalBytes: start.totalBytes }
+    if (start) return { limit: committed, from: committed, cursor: start.last, next: null, totalBytes: start.totalBytes, sure: committed }
+    if (this.#pages.history.since !== null) this.#marked(0)
+    return null
   }
 
-  /** What an earlier incarnation remembered is lost. */
+  /** What an earlier incarnation remembered is lost: its pass begins again. */
   #resumed(): Progress | null {
     const { progress } = this.#pages.header
-    return progress && { ...progress, from: Math.min(progress.from, progress.cursor), next: null }
+    return progress && { ...progress, cursor: this.#startAt(progress.from)?.last ?? 0, next: null }
   }
 
-  /** The page that holds the op, or else the one before; never the newest of all. */
+  /** The page that holds the op, or else the one before. */
   #startAt(op: OpId): Page | null {
     const page = this.#pages.after(op - 1)
-    const { head } = this.#pages
-    return page && page.first <= op && page.last < head.last ? page : this.#pages.upTo(Math.min(op, head.last - 1))
+    return page && page.first <= op ? page : this.#pages.upTo(op)
   }
 
   /** Goes through the pages that become one. Null: the pass is over. */
@@ -113,6 +117,8 @@ export class Compaction {
     const texts = splitOps(page.body)
     let { target } = page
     let changed = false
+    // Up to there nothing supersedes anything, so a log of which most is clean needs one pass.
+    const { clean } = this.#pages.history
     for (let i = texts.length - 1; i >= 0; i--) {
       const text = texts[i] ?? ''
       const id = opIdOf(text)
@@ -123,7 +129,7 @@ export class Compaction {
         texts[i] = moveText(text)
         target = Math.max(target, newest)
         changed = true
-      } else if (newest === undefined && !this.#remember(key, id)) progress.next ??= id
+      } else if (newest === undefined && id > clean && !this.#remember(key, id)) progress.next ??= id
     }
     if (!changed) return { page, texts, bytes: page.bytes, target, changed }
     return { page, texts, bytes: Buffer.byteLength(texts.join(',')), target, changed }
@@ -137,16 +143,16 @@ export class Compaction {
     return true
   }
 
-  /** Null: all rows were remembered. */
-  #nextPass(progress: Progress): number | null {
-    if (progress.next === null) return null
+  /** False: all rows were remembered. The page that it begins with may be made longer by the next append, so it is walked in the same step. */
+  #nextPass(progress: Progress): boolean {
+    if (progress.next === null) return false
     this.#newest.clear()
     this.#keysLength = 0
-    const start = this.#startAt(progress.next)
+    if (progress.sure === progress.from) progress.sure = progress.next
     progress.from = progress.next
     progress.next = null
-    progress.cursor = start?.last ?? 0
-    return 0
+    progress.cursor = this.#startAt(progress.from)?.last ?? 0
+    return true
   }
 
   /** The start of the log up to the first PUT, as far as one step goes. Null: there is nothing to fold. */
@@ -155,7 +161,7 @@ export class Compaction {
     let [ops, bytes, length, checksum, target, last] = [0, 0, 0, 0, 0, 0]
     let rest: string[] = []
     for (let page = this.#pages.after(0); page && folded.length < this.#limits.pages; page = this.#pages.after(page.last)) {
-      if (page.last >= this.#pages.head.last || page.first > progress.limit) break
+      if (page.first > progress.limit) break
       const texts = splitOps(page.body)
       const live = texts.findIndex((text) => !isFoldable(text) || opIdOf(text) > progress.limit)
       const run = live < 0 ? texts : texts.slice(0, live)
@@ -187,8 +193,19 @@ export class Compaction {
   #finish(progress: Progress): null {
     const { header, head } = this.#pages
     this.forget()
-    this.#saveHeader({ doneBytes: progress.totalBytes, keptBytes: head.totalBytes - header.removedBytes, progress: null })
+    this.#pages.db.transaction(() => {
+      this.#saveHeader({ doneBytes: progress.totalBytes, keptBytes: head.totalBytes - header.removedBytes, progress: null })
+      this.#marked(progress.sure === progress.from ? progress.limit : 0)
+    })
     return null
+  }
+
+  /** What lies above, if anything does, is as if it had come now. */
+  #marked(clean: OpId): void {
+    const { head, history } = this.#pages
+    const reached = Math.max(history.clean, Math.min(clean, head.last))
+    const since = head.last > reached ? this.#now() : null
+    if (reached !== history.clean || since !== history.since) this.#pages.saveHistory({ clean: reached, since })
   }
 
   #store(group: readonly Rewritten[], newest: Page, oldest: Page, progress: Progress): void {

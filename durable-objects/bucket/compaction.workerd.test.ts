@@ -71,10 +71,48 @@ test('when enough has come an alarm is set once, and compacts: all in all less t
   expect((await counted(bucket)).bytes).toBeLessThan(600_000)
 })
 
-test('nothing is armed for a bucket of little', async () => {
+const DAY = 24 * 60 * 60 * 1_000
+
+test('nothing is armed for a bucket of little in which nothing is superseded', async () => {
   const bucket = env.BUCKET.getByName('default/little')
-  await change(bucket, 1, 200, 2)
+  await change(bucket, 1, 20, 21)
   expect(await counted(bucket)).toMatchObject({ alarm: null, header: [] })
+})
+
+test('what is superseded goes after a day, also where little came: six rows written for all of it', async () => {
+  const bucket = env.BUCKET.getByName('quiet/bucket')
+  await change(bucket, 1, 1, 3)
+  const rows = await accounting(bucket)
+  await bucket.append({ v: 1, committed: 1, ...page(2, row('secret', 2)) })
+  await bucket.append({ v: 1, committed: 2, ...page(3, row('secret', 3)) })
+  const { alarm } = await counted(bucket)
+  expect(alarm).toBeGreaterThan(Date.now() + DAY - 60_000)
+  expect(alarm).toBeLessThan(Date.now() + 1.1 * DAY)
+  await bucket.append({ v: 1, committed: 3, ...page(4, row('secret', 4)) })
+  // Three pages, and the note; the alarm is another one.
+  expect(rows().written).toBe(3 + 1)
+  const replicator = env.REPLICATOR.getByName('quiet')
+  await runInDurableObject(replicator, (_instance, state) => {
+    state.storage.sql.exec(`INSERT OR REPLACE INTO state VALUES ('commit', '{"committed":4,"plan":null,"notice":null,"batch":0}')`)
+  })
+  await evictDurableObject(replicator)
+  // For another reason, and too early.
+  expect(await runDurableObjectAlarm(bucket)).toBe(true)
+  expect((await counted(bucket)).alarm).toBe(alarm)
+  await runInDurableObject(bucket, (_instance, state) => {
+    state.storage.sql.exec('UPDATE history SET since = since - ?', 1.2 * DAY)
+  })
+  await evictDurableObject(bucket)
+  const later = await accounting(bucket)
+  expect(await runDurableObjectAlarm(bucket)).toBe(true)
+  // The page; what a compaction has to keep, as it begins and when it is over; and what is clean now.
+  expect(later().written).toBe(1 + 1 + 1 + 1)
+  expect((await counted(bucket)).alarm).toBe(null)
+  const bodies = await runInDurableObject(bucket, (_instance, state) => state.storage.sql.exec('SELECT body FROM pages').toArray())
+  const texts = JSON.stringify(bodies)
+  expect(texts.match(/MOVE/g)).toHaveLength(2)
+  expect(texts.match(/secret/g)).not.toBeNull()
+  expect(texts).not.toMatch(/n\\+":[23],/)
 })
 
 test('evicted in the middle of a run, it goes on with the next alarm, and reads and appends go on meanwhile', async () => {
@@ -147,7 +185,8 @@ test('ops of which no append said that they are committed: the replicator is ask
   const replicator = env.REPLICATOR.getByName('asked')
   expect(await runDurableObjectAlarm(bucket)).toBe(true)
   const uncommitted = await counted(bucket)
-  expect(uncommitted).toMatchObject({ alarm: null, pages: 100 })
+  expect(uncommitted).toMatchObject({ pages: 100 })
+  expect(uncommitted.alarm).toBeGreaterThan(Date.now() + DAY / 2)
   await runInDurableObject(replicator, (_instance, state) => {
     state.storage.sql.exec(`INSERT OR REPLACE INTO state VALUES ('commit', '{"committed":100,"plan":null,"notice":null,"batch":0}')`)
   })
@@ -160,7 +199,7 @@ test('ops of which no append said that they are committed: the replicator is ask
     .poll(async () => {
       await runDurableObjectAlarm(bucket)
       const { alarm, bytes } = await counted(bucket)
-      return alarm === null && bytes < 100_000
+      return (alarm === null || alarm > Date.now() + DAY / 2) && bytes < 100_000
     })
     .toBe(true)
   expect((await replica(bucket, 101)).rows.size).toBe(1)

@@ -80,10 +80,14 @@ describe('the log of a bucket', () => {
     const log = new Log(db)
     log.append(page(1, put('a', '{"id":"a"}')))
     const written = () => Number(db.all('SELECT total_changes() AS n')[0]?.n)
+    let was = false
     for (let n = 2; n < 200; n++) {
       const before = written()
       log.append(page(n, put(`r${n}`, JSON.stringify({ id: `r${n}`, text: 'x'.repeat(n * 10) }))))
-      expect(written() - before).toBe(1)
+      // Once it is noted that of a log longer than a page nobody knows whether something is superseded.
+      const noted: boolean = db.all('SELECT 1 FROM pages').length > 1 && !was
+      was ||= noted
+      expect(written() - before).toBe(noted ? 2 : 1)
     }
     // 199 appends of 0.1 to 2 kB in pages of up to 16 kB.
     const pages = db.all('SELECT bytes, length(CAST(body AS BLOB)) AS length FROM pages')

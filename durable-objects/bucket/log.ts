@@ -1,24 +1,16 @@
 import { addChecksums } from '../../protocol/checksum.ts'
-import type {
-  AppendRequest,
-  BucketState,
-  DigestAnswer,
-  DigestRequest,
-  ReadAnswer,
-  RowsAnswer,
-  StateAnswer,
-} from '../../protocol/messages.ts'
+import type { BucketState, DigestAnswer, DigestRequest, ReadAnswer, RowsAnswer, StateAnswer } from '../../protocol/messages.ts'
 import type { OpId } from '../../protocol/ops.ts'
 import type { Database } from '../database.ts'
 import { Compaction } from './compaction.ts'
 import { currentRows, ROWS_LIMITS } from './current-rows.ts'
+import { cut, type NewOps } from './cut.ts'
 import { Digest } from './digest.ts'
+import { hidesOps, History, type Part } from './history.ts'
 import { LOG_LIMITS, type LogLimits } from './limits.ts'
 import { mend } from './mend.ts'
 import { opChecksumOf, opIdOf, parseOp, splitOps } from './ops.ts'
 import { Pages, type Head, type Page } from './storage.ts'
-
-type NewOps = Pick<AppendRequest, 'first' | 'last' | 'count' | 'checksum' | 'body'>
 
 /** UTF-16 units of a page: a stored value takes 2 MB, and one unit is up to 3 bytes of UTF-8. */
 const PAGE_LENGTH = 600_000
@@ -32,16 +24,20 @@ const EMPTY: BucketState = { count: 0, checksum: 0, last: 0 }
 export class Log {
   readonly #pages: Pages
   readonly #compaction: Compaction
+  readonly #history: History
   readonly #limits: LogLimits
+  readonly #now: () => number
   /** One that goes on with the next call of the same request; lost with the object, and then it begins again. */
   #digest: { request: string; digest: Digest } | null = null
   /** From `publish`; what appends carry is stored with their pages. */
   #committed: OpId = 0
 
-  constructor(db: Database, limits: Partial<LogLimits> = {}) {
+  constructor(db: Database, limits: Partial<LogLimits> = {}, now: () => number = Date.now) {
+    this.#now = now
     this.#limits = { ...LOG_LIMITS, ...limits }
     this.#pages = new Pages(db)
-    this.#compaction = new Compaction(this.#pages, this.#limits)
+    this.#compaction = new Compaction(this.#pages, this.#limits, now)
+    this.#history = new History(this.#pages, this.#limits)
   }
 
   /** Stores the ops above the head. Answers the state at the last op given, also when the head is beyond. */
@@ -54,10 +50,34 @@ export class Log {
     if (gone !== null && request.last <= gone) return { ...EMPTY, last: request.last }
     if (gone !== null) pages.saveHeader({ ...pages.header, gone: null })
     if (request.last <= pages.head.last) return this.state(request.last)
-    if (request.first > pages.head.last && request.body.length <= PAGE_LENGTH) return this.#add(request)
     const { last } = pages.head
-    for (const page of cut(splitOps(request.body).filter((text) => opIdOf(text) > last))) this.#add(page)
+    if (request.first > last && request.body.length <= PAGE_LENGTH) this.#add(request)
+    else
+      for (const page of cut(
+        splitOps(request.body).filter((text) => opIdOf(text) > last),
+        PAGE_LENGTH,
+      ))
+        this.#add(page)
+    if (pages.history.since === null && this.#mayHide()) this.#noteHistory()
     return this.#current()
+  }
+
+  /** Whether the last append perhaps superseded something. To know it exactly is cheap for a page only; most buckets are not longer. */
+  #mayHide(): boolean {
+    const page = this.#pages.after(0)
+    return page === null || page.last < this.#pages.head.last || hidesOps(page)
+  }
+
+  /** One row written. What comes together is not due together. */
+  #noteHistory(): void {
+    const since = this.#now() + Math.floor((Math.random() * this.#limits.historyMs) / 10)
+    this.#pages.saveHistory({ ...this.#pages.history, since })
+  }
+
+  /** When the log is to be compacted because of what it still holds: ms since 1970; null: it holds nothing that is superseded. */
+  get historyDue(): number | null {
+    const { since } = this.#pages.history
+    return since === null ? null : since + this.#limits.historyMs
   }
 
   /** The newest op; 0: there is none. */
@@ -90,6 +110,7 @@ export class Log {
     if (serial < head.last || (header.gone ?? -1) >= serial) return
     this.#pages.clear({ removedOps: 0, removedBytes: 0, target: 0, doneBytes: 0, keptBytes: 0, progress: null, gone: serial })
     this.#compaction.forget()
+    this.#history.forget()
   }
 
   /** Compaction rewrote what the checkpoint needs: only newer ones are answered, and there are newer ones. */
@@ -120,25 +141,26 @@ export class Log {
     return { count, checksum, last }
   }
 
-  /** Ops in (after, checkpoint], whole pages up to about `budget` UTF-16 units, at least one op. */
+  /** Ops in (after, checkpoint], see `History`, whole pages up to about `budget` UTF-16 units, at least one op. */
   read(after: OpId, checkpoint: OpId, budget: number): ReadAnswer {
     if (this.gone) return { kind: 'gone' }
-    const bodies: string[] = []
-    let count = 0
-    let last = after
+    const read: Part[] = []
     let length = 0
+    let more = false
     for (const page of this.#pagesBetween(after, checkpoint)) {
       if (page.target > checkpoint) return { kind: 'overtaken' }
-      if (length > 0 && length + page.body.length > budget) return { kind: 'ops', body: bodies.join(','), count, last, more: true }
-      const whole = page.first > after && page.last <= checkpoint
-      const texts = whole ? null : splitOps(page.body).filter((text) => opIdOf(text) > after && opIdOf(text) <= checkpoint)
-      if (texts?.length === 0) continue
-      bodies.push(texts ? texts.join(',') : page.body)
-      count += texts ? texts.length : page.count
-      last = texts ? opIdOf(texts.at(-1) ?? '') : page.last
+      more = length > 0 && length + page.body.length > budget
+      if (more) break
+      const part = page.first > after && page.last <= checkpoint ? page : partOf(page, after, checkpoint)
+      if (part.count === 0) continue
+      read.push(part)
       length += page.body.length
     }
-    return { kind: 'ops', body: bodies.join(','), count, last, more: false }
+    const { bodies, found } = this.#history.collapse(read, after, checkpoint, !more)
+    // Perhaps it came before code that notes when.
+    if (found && this.#pages.history.since === null) this.#noteHistory()
+    const count = read.reduce((sum, part) => sum + part.count, 0)
+    return { kind: 'ops', body: bodies.join(','), count, last: read.at(-1)?.last ?? after, more }
   }
 
   /**
@@ -210,11 +232,8 @@ export class Log {
   }
 
   /** Pages with ops up to the checkpoint, the newest first. */
-  *pagesBefore(checkpoint: OpId): Iterable<Page> {
-    const pages = this.#pages
-    const last = pages.after(checkpoint)
-    if (last && last.first <= checkpoint) yield last
-    for (let page = pages.upTo(checkpoint); page; page = pages.upTo(page.first - 1)) yield page
+  pagesBefore(checkpoint: OpId): Iterable<Page> {
+    return this.#pages.downFrom(checkpoint)
   }
 
   *#pagesBetween(after: OpId, checkpoint: OpId): Iterable<Page> {
@@ -247,17 +266,8 @@ export class Log {
   }
 }
 
-/** Ops as pages that fit. */
-function* cut(texts: readonly string[]): Iterable<NewOps> {
-  for (let at = 0; at < texts.length;) {
-    const group: string[] = []
-    let length = 0
-    while (at < texts.length && (group.length === 0 || length + (texts[at]?.length ?? 0) < PAGE_LENGTH)) {
-      const text = texts[at++] ?? ''
-      group.push(text)
-      length += text.length + 1
-    }
-    const checksum = group.reduce((sum, text) => addChecksums(sum, opChecksumOf(text)), 0)
-    yield { first: opIdOf(group[0] ?? ''), last: opIdOf(group.at(-1) ?? ''), count: group.length, checksum, body: group.join(',') }
-  }
+/** Its ops in (after, checkpoint]. */
+function partOf({ body }: Page, after: OpId, checkpoint: OpId): Part {
+  const texts = splitOps(body).filter((text) => opIdOf(text) > after && opIdOf(text) <= checkpoint)
+  return { body: texts.join(','), count: texts.length, last: opIdOf(texts.at(-1) ?? '') }
 }

@@ -64,9 +64,9 @@ export class Bucket extends DurableObject<Environment> implements BucketRpc {
     super(ctx, env)
     enableFaults(env.FAULTS)
     this.#tenant = objectName(ctx).split('/')[0] ?? ''
-    const { afterBytes, seconds } = compactionSettings(env)
+    const { seconds, ...limits } = compactionSettings(env)
     this.#compactionMs = seconds * 1_000
-    this.log = new Log(durableDatabase(ctx.storage), { afterBytes })
+    this.log = new Log(durableDatabase(ctx.storage), limits)
     this.#direct = new DirectStreams<WebSocket>(this.log, {
       send: sendQuietly,
       close: (socket, code, error) => {
@@ -94,6 +94,7 @@ export class Bucket extends DurableObject<Environment> implements BucketRpc {
     await pause('bucket.appended', { object: this.ctx })
     if (this.log.worthCompacting) await this.#arm(this.#compactionMs * (1 + Math.random() / 2))
     if (this.#direct.size > 0) await this.#arm(OVERDUE_MS)
+    await this.#armForHistory()
     return state
   }
 
@@ -106,7 +107,9 @@ export class Bucket extends DurableObject<Environment> implements BucketRpc {
   async read(request: Versioned & { after: OpId; checkpoint: OpId; budget: number }): Promise<ReadAnswer> {
     checkVersion(request)
     await pause('bucket.read', { object: this.ctx })
-    return this.log.read(request.after, request.checkpoint, request.budget)
+    const answer = this.log.read(request.after, request.checkpoint, request.budget)
+    await this.#armForHistory()
+    return answer
   }
 
   async rows(request: Versioned & { checkpoint: OpId; limit?: number }): Promise<RowsAnswer> {
@@ -174,12 +177,15 @@ export class Bucket extends DurableObject<Environment> implements BucketRpc {
     } finally {
       if (overdue) await this.#arm(OVERDUE_MS)
       await this.#armForExpiry()
+      await this.#armForHistory()
     }
   }
 
   /** Compacts for as long as one alarm should, and answers after how many ms the next one follows; null: there is nothing left to do. */
   async #compact(): Promise<number | null> {
     if (!this.log.worthCompacting) return null
+    // Of a bucket in which nothing happens nobody says that its last op is committed.
+    if (this.log.waiting && (this.log.historyDue ?? Infinity) <= Date.now()) await this.#askCommitted()
     if (!compactions.take(this)) return TURN_MS * (0.5 + Math.random())
     let length = 0
     try {
@@ -207,8 +213,18 @@ export class Bucket extends DurableObject<Environment> implements BucketRpc {
   async #mayGoOn(): Promise<boolean> {
     if (!this.log.worthCompacting) return false
     const before = this.log.committed
-    this.#direct.publish(await answered(() => this.#replicator.committed({ v: MESSAGE_VERSION }), callDeadline(this.env)))
+    await this.#askCommitted()
     return this.log.committed > before && this.log.last > before
+  }
+
+  async #askCommitted(): Promise<void> {
+    this.#direct.publish(await answered(() => this.#replicator.committed({ v: MESSAGE_VERSION }), callDeadline(this.env)))
+  }
+
+  /** What is due already is worth compacting, and that is armed for. */
+  async #armForHistory(): Promise<void> {
+    const wait = (this.log.historyDue ?? 0) - Date.now()
+    if (wait > 0) await this.#arm(wait)
   }
 
   async #armForExpiry(): Promise<void> {

@@ -21,9 +21,20 @@ const KIND = '","op":"'.length
 const TYPE = '"object_type":'
 const CHECKSUM = '"checksum":'
 
+/** The text of the op that begins there. */
+export function opAt(body: string, at: number): string {
+  const end = body.indexOf(BETWEEN, at)
+  return end < 0 ? body.slice(at) : body.slice(at, end + 1)
+}
+
 /** The id of an op's text. */
 export function opIdOf(text: string): OpId {
-  return Number(text.slice(START, text.indexOf('"', START)))
+  return opIdAt(text, 0)
+}
+
+/** The id of the op whose text begins there. */
+export function opIdAt(body: string, at: number): OpId {
+  return Number(body.slice(at + START, body.indexOf('"', at + START)))
 }
 
 export function parseOp(text: string): WireOp {
@@ -52,6 +63,20 @@ export function rowKeyOf(text: string): string | null {
   const from = text.indexOf(TYPE)
   if (from < 0) return null
   return text.slice(from + TYPE.length, text.indexOf(CHECKSUM, from) - 1)
+}
+
+/** Calls with what each PUT and REMOVE of a body is about, as `rowKeyOf` says it, and where its text begins. False ends it. */
+export function eachRow(body: string, visit: (key: string, at: number) => boolean): void {
+  for (let at = 0; body.length > 0;) {
+    const kind = body.indexOf('"', at + START) + KIND
+    const isRow = body[kind] === 'P' || body[kind] === 'R'
+    const from = isRow ? body.indexOf(TYPE, kind) + TYPE.length : kind
+    const to = body.indexOf(CHECKSUM, from)
+    if (isRow && !visit(body.slice(from, to - 1), at)) return
+    const end = body.indexOf(BETWEEN, to)
+    if (end < 0) return
+    at = end + 2
+  }
 }
 
 /** What is left of an op in whose favour a later one of the same row stands: it counts, and does nothing. */

@@ -14,6 +14,7 @@ const whole = z
 const shape = z.object({
   COMPACTION_BYTES: whole.default(LOG_LIMITS.afterBytes),
   COMPACTION_SECONDS: whole.default(60),
+  HISTORY_SECONDS: whole.default(LOG_LIMITS.historyMs / 1_000),
 })
 
 export interface CompactionSettings {
@@ -21,13 +22,18 @@ export interface CompactionSettings {
   afterBytes: number
   /** How long it then waits: what comes together is compacted together. */
   seconds: number
+  /** After how long ops go that others supersede, see `LogLimits`. */
+  historyMs: number
 }
 
 /** Throws ROCKPOOL_SETTINGS. */
-export function compactionSettings({ COMPACTION_BYTES, COMPACTION_SECONDS }: SettingBindings): CompactionSettings {
-  const given = (binding: string | number | undefined) => (binding === '' ? undefined : binding)
-  const parsed = shape.safeParse({ COMPACTION_BYTES: given(COMPACTION_BYTES), COMPACTION_SECONDS: given(COMPACTION_SECONDS) })
-  if (parsed.success) return { afterBytes: parsed.data.COMPACTION_BYTES, seconds: parsed.data.COMPACTION_SECONDS }
+export function compactionSettings(bindings: SettingBindings): CompactionSettings {
+  const given = Object.keys(shape.shape).map((name) => [name, bindings[name as keyof typeof shape.shape]])
+  const parsed = shape.safeParse(Object.fromEntries(given.filter(([, binding]) => binding !== '')))
+  if (parsed.success) {
+    const { COMPACTION_BYTES, COMPACTION_SECONDS, HISTORY_SECONDS } = parsed.data
+    return { afterBytes: COMPACTION_BYTES, seconds: COMPACTION_SECONDS, historyMs: HISTORY_SECONDS * 1_000 }
+  }
   const wrong = parsed.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`)
   throw new RockpoolError('ROCKPOOL_SETTINGS', `settings are wrong: ${wrong.join('; ')}`)
 }

@@ -41,6 +41,7 @@ const MIGRATIONS: readonly string[] = [
     gone INTEGER
   );
   `,
+  'CREATE TABLE history (id INTEGER PRIMARY KEY CHECK (id = 1), clean INTEGER NOT NULL, since INTEGER)',
 ]
 
 const PAGE = 'last_op, first_op, count, checksum, max_target_op, total_bytes, bytes, body'
@@ -60,6 +61,8 @@ export const STATEMENTS = {
   delete: 'DELETE FROM pages WHERE last_op >= ? AND last_op < ?',
   header: 'SELECT removed_ops, removed_bytes, target, done_bytes, kept_bytes, progress, gone FROM header WHERE id = 1',
   saveHeader: 'INSERT OR REPLACE INTO header VALUES (1, ?, ?, ?, ?, ?, ?, ?)',
+  history: 'SELECT clean, since FROM history WHERE id = 1',
+  saveHistory: 'INSERT OR REPLACE INTO history VALUES (1, ?, ?)',
 } as const
 
 export interface Page {
@@ -90,6 +93,12 @@ export interface Header {
   gone: OpId | null
 }
 
+/** See `history` of the tables. */
+export interface HistoryMark {
+  clean: OpId
+  since: number | null
+}
+
 /** Where a compaction stands. Rows whose newest op is in (…, `from`] are looked for in pages up to and with `cursor`. */
 export interface Progress {
   /** Nothing above it is touched, and nothing is touched in favour of an op above it. */
@@ -100,10 +109,13 @@ export interface Progress {
   next: OpId | null
   /** `total_bytes` at the limit. */
   totalBytes: number
+  /** The same as `from`: nothing was missed so far. Code that does not know it goes on with another `from`, and may have missed something. */
+  sure?: OpId
 }
 
 const NO_HEAD: Head = { count: 0, checksum: 0, last: 0, totalBytes: 0, bytes: 0, committed: 0 }
 const NO_HEADER: Header = { removedOps: 0, removedBytes: 0, target: 0, doneBytes: 0, keptBytes: 0, progress: null, gone: null }
+const NO_HISTORY: HistoryMark = { clean: 0, since: null }
 
 /** The pages of one bucket. Nothing is written before the first append: nobody creates storage by asking. */
 export class Pages {
@@ -111,6 +123,7 @@ export class Pages {
   #exists: boolean
   #head: Head | null = null
   #header: Header | null = null
+  #history: HistoryMark | null = null
 
   constructor(db: Database) {
     this.db = db
@@ -154,6 +167,18 @@ export class Pages {
     this.#header = header
   }
 
+  get history(): HistoryMark {
+    if (this.#history) return this.#history
+    const row = this.#exists ? this.db.all(STATEMENTS.history)[0] : undefined
+    return (this.#history = row ? { clean: Number(row.clean), since: row.since === null ? null : Number(row.since) } : NO_HISTORY)
+  }
+
+  /** One row written. Inside a transaction: call `forget` when it fails. */
+  saveHistory(history: HistoryMark): void {
+    this.db.run(STATEMENTS.saveHistory, history.clean, history.since)
+    this.#history = history
+  }
+
   /** A page of its own, or the newest one made longer: one row written either way. */
   append(page: { first: OpId; last: OpId; count: number; checksum: number; body: string }, head: Head, extend: boolean): void {
     const { last, first, count, checksum, body } = page
@@ -174,8 +199,16 @@ export class Pages {
     return this.#page(STATEMENTS.upTo, op)
   }
 
+  /** Pages with ops up to the checkpoint, the newest first. */
+  *downFrom(checkpoint: OpId): Iterable<Page> {
+    const last = this.after(checkpoint)
+    if (last && last.first <= checkpoint) yield last
+    for (let page = this.upTo(checkpoint); page; page = this.upTo(page.first - 1)) yield page
+  }
+
   /** Replaces all pages from `oldest` to `newest` by one, whose last op is that of `newest`. */
   replace(oldest: Page, newest: Page, page: Omit<Page, 'last' | 'totalBytes'>): void {
+    if (newest.last === this.head.last) this.#head = { ...this.head, bytes: page.bytes }
     if (oldest.last < newest.last) this.db.run(STATEMENTS.delete, oldest.last, newest.last)
     this.db.run(STATEMENTS.rewrite, page.first, page.count, page.checksum, page.target, page.bytes, page.body, newest.last)
   }
@@ -212,6 +245,7 @@ export class Pages {
   forget(): void {
     this.#head = null
     this.#header = null
+    this.#history = null
   }
 
   #page(sql: string, op: OpId): Page | null {

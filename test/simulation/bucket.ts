@@ -1,7 +1,7 @@
 import { DirectStreams, type DirectState } from '../../durable-objects/bucket/direct.ts'
 import type { LogLimits } from '../../durable-objects/bucket/limits.ts'
 import { Log } from '../../durable-objects/bucket/log.ts'
-import { opChecksumOf, opIdOf, splitOps } from '../../durable-objects/bucket/ops.ts'
+import { opChecksumOf, opIdOf, rowKeyOf, splitOps } from '../../durable-objects/bucket/ops.ts'
 import type { Database } from '../../durable-objects/database.ts'
 import { addChecksums } from '../../protocol/checksum.ts'
 import type { AppendRequest, BucketState, PublishAnswer, ReadAnswer, RowsAnswer, Serving, StateAnswer } from '../../protocol/messages.ts'
@@ -23,6 +23,8 @@ export class SimBucket {
   readonly #limits: Partial<LogLimits>
   /** Checksum of everything up to an op, never compacted: what exact answers are compared with. */
   readonly #sums: { id: number; sum: number }[] = []
+  /** Ops of a row, in order. */
+  readonly #ids = new Map<string, number[]>()
   readonly #sockets = new Set<Socket>()
   #log: Log
   #direct: DirectStreams<Socket>
@@ -51,6 +53,8 @@ export class SimBucket {
       head = opIdOf(text)
       sum = addChecksums(sum, opChecksumOf(text))
       this.#sums.push({ id: head, sum })
+      const key = rowKeyOf(text) ?? ''
+      this.#ids.set(key, [...(this.#ids.get(key) ?? []), head])
     }
     const state = this.#log.append(request)
     // Of what was committed long ago nobody waits for the answer.
@@ -76,6 +80,10 @@ export class SimBucket {
     const answer = this.#log.read(after, checkpoint, budget)
     if (answer.kind === 'overtaken') this.#overtaken('reads', checkpoint)
     if (answer.kind === 'ops' && answer.body.includes('"op":"CLEAR"')) this.#world.count('CLEAR read')
+    for (const text of answer.kind === 'ops' ? splitOps(answer.body) : []) {
+      const newer = this.#ids.get(rowKeyOf(text) ?? 'none')?.find((id) => id > opIdOf(text))
+      if (newer !== undefined && newer <= checkpoint) this.#world.violate(`${this.name}: op ${opIdOf(text)} is sent beside ${newer}`)
+    }
     return answer
   }
 

@@ -1,0 +1,20 @@
+import { addChecksums } from '../../protocol/checksum.ts'
+import type { AppendRequest } from '../../protocol/messages.ts'
+import { opChecksumOf, opIdOf } from './ops.ts'
+
+export type NewOps = Pick<AppendRequest, 'first' | 'last' | 'count' | 'checksum' | 'body'>
+
+/** Texts of ops in pieces of less than `most` UTF-16 units, or one op. */
+export function* cut(texts: readonly string[], most: number): Iterable<NewOps> {
+  for (let at = 0; at < texts.length;) {
+    const group: string[] = []
+    let length = 0
+    while (at < texts.length && (group.length === 0 || length + (texts[at]?.length ?? 0) < most)) {
+      const text = texts[at++] ?? ''
+      group.push(text)
+      length += text.length + 1
+    }
+    const checksum = group.reduce((sum, text) => addChecksums(sum, opChecksumOf(text)), 0)
+    yield { first: opIdOf(group[0] ?? ''), last: opIdOf(group.at(-1) ?? ''), count: group.length, checksum, body: group.join(',') }
+  }
+}

@@ -1,0 +1,188 @@
+import type { OpId } from '../../protocol/ops.ts'
+import type { LogLimits } from './limits.ts'
+import { eachRow, moveText, opAt, opIdAt } from './ops.ts'
+import type { Page, Pages } from './storage.ts'
+
+/** What an entry of a map takes beside its key, about. */
+const ENTRY = 64
+
+/** Row → its newest op. */
+type Newest = Map<string, OpId>
+
+/** The newest ops in (from, to]; `whole`: of all rows that have one there; `twice`: of some row there is more than one. */
+interface Remembered {
+  from: OpId
+  to: OpId
+  newest: Newest
+  length: number
+  whole: boolean
+  twice: boolean
+}
+
+/** What all logs of an isolate may remember together, in the units of `LogLimits.historyLength`: they share its memory. */
+const ISOLATE_LENGTH = 24 * 1024 * 1024
+
+/** Where a log keeps what it remembers, so that it can be taken from it. */
+interface Slot {
+  remembered: Remembered | null
+}
+
+/** Those that hold something, in the order in which it was stored. */
+const slots = new Set<Slot>()
+
+function keep(slot: Slot, remembered: Remembered | null): void {
+  slot.remembered = remembered
+  slots.delete(slot)
+  if (remembered) slots.add(slot)
+  let length = [...slots].reduce((sum, each) => sum + (each.remembered?.length ?? 0), 0)
+  for (const each of slots) {
+    if (length <= ISOLATE_LENGTH || each === slot) return
+    length -= each.remembered?.length ?? 0
+    each.remembered = null
+    slots.delete(each)
+  }
+}
+
+/** A page, or those of its ops that are read. */
+export type Part = Pick<Page, 'body' | 'count' | 'last'>
+
+/**
+ * What a row held before it was changed, moved or deleted is sent to nobody: an op that another one up to the reader's checkpoint supersedes goes out as a
+ * MOVE, which counts, and adds to the sums, as the op itself does. Where a client says that it stands is no reason to send it more: it may say what it likes.
+ *
+ * No op up to `clean` is superseded by another one up to there, because of a compaction, or because somebody read all of it and nothing was found. So what
+ * supersedes is newer, and only the rows of those ops are remembered from one read of a download to the next. That is memory, and may be lost at any time.
+ */
+export class History {
+  readonly #pages: Pages
+  readonly #limits: LogLimits
+  readonly #slot: Slot = { remembered: null }
+  #clean: OpId = 0
+  /** A download from 0 has come so far at this checkpoint, and nothing was superseded. */
+  #proof: { checkpoint: OpId; upTo: OpId } | null = null
+
+  constructor(pages: Pages, limits: LogLimits) {
+    this.#pages = pages
+    this.#limits = limits
+  }
+
+  get clean(): OpId {
+    return Math.max(this.#clean, this.#pages.history.clean)
+  }
+
+  /** The log is another one. */
+  forget(): void {
+    keep(this.#slot, null)
+    this.#clean = 0
+    this.#proof = null
+  }
+
+  /** `parts`: of a read of (after, asked]. `all`: there are no more. Answers the bodies as they are to be sent, and whether anything was superseded. */
+  collapse(parts: readonly Part[], after: OpId, asked: OpId, all: boolean): { bodies: string[]; found: boolean } {
+    const bodies = parts.map(({ body }) => body)
+    const checkpoint = Math.min(asked, this.#pages.head.last)
+    const from = Math.max(after, this.clean)
+    if (checkpoint <= from) return { bodies, found: false }
+    const newest = all ? newestOf(parts, from) : this.#rememberedFor(from, checkpoint)
+    if (newest === null) return { bodies, found: false }
+    const collapsed = bodies.map((body) => withMoves(body, newest))
+    const found = collapsed.some((body, i) => body !== bodies[i])
+    this.#prove(after, checkpoint, all ? checkpoint : (parts.at(-1)?.last ?? after), found)
+    return { bodies: collapsed, found }
+  }
+
+  /** Null: there is nothing but what is clean. */
+  #rememberedFor(from: OpId, to: OpId): Newest | null {
+    const known = this.#slot.remembered
+    if (known && known.from <= from && known.to === to) return known.newest
+    const goesOn = known?.whole === true && known.from <= from && from < known.to && known.to < to
+    const now = (goesOn ? this.#extended(known, to) : null) ?? this.#read(from, to)
+    keep(this.#slot, now)
+    if (from > 0 || !now.whole || now.twice) return now.newest
+    this.#cleanTo(to)
+    return null
+  }
+
+  /** Null: it would be too much. */
+  #extended(known: Remembered, to: OpId): Remembered | null {
+    for (let page = this.#pages.after(known.to); page && page.first <= to; page = this.#pages.after(page.last))
+      if (!this.#remember(known, page, known.to, to)) return null
+    return { ...known, to }
+  }
+
+  /** From the newest page to the oldest. */
+  #read(from: OpId, to: OpId): Remembered {
+    const all: Remembered = { from, to, newest: new Map(), length: 0, whole: true, twice: false }
+    for (const page of this.#pages.downFrom(to)) {
+      if (page.last <= from) break
+      if (!this.#remember(all, page, from, to)) return { ...all, whole: false }
+    }
+    return all
+  }
+
+  /** False: it would be too much. */
+  #remember(all: Remembered, { body }: Page, from: OpId, to: OpId): boolean {
+    eachRow(body, (key, at) => {
+      const id = opIdAt(body, at)
+      if (id <= from || id > to) return true
+      const known = all.newest.get(key)
+      if (known === undefined) {
+        all.length += key.length + ENTRY
+        if (all.length > this.#limits.historyLength) return false
+        // A slice would keep the whole page in memory that it was cut from; a copy does not.
+        all.newest.set(Buffer.from(key).toString(), id)
+        return true
+      }
+      all.twice = true
+      if (known < id) all.newest.set(key, id)
+      return true
+    })
+    return all.length <= this.#limits.historyLength
+  }
+
+  /** What a download from 0 found nothing superseded in need not be looked at again. */
+  #prove(after: OpId, checkpoint: OpId, upTo: OpId, found: boolean): void {
+    const proven = after === 0 ? 0 : this.#proof?.checkpoint === checkpoint ? this.#proof.upTo : -1
+    if (after > proven) return
+    const unknown = upTo < checkpoint && this.#slot.remembered?.whole !== true
+    this.#proof = found || unknown ? null : { checkpoint, upTo: Math.max(upTo, proven) }
+    if (this.#proof === null || upTo < checkpoint) return
+    this.#cleanTo(checkpoint)
+  }
+
+  #cleanTo(op: OpId): void {
+    this.forget()
+    this.#clean = op
+  }
+}
+
+/** Whether one op of a page supersedes another one. */
+export const hidesOps = (page: Page): boolean => withMoves(page.body, newestOf([page], 0)) !== page.body
+
+function newestOf(parts: readonly Part[], from: OpId): Newest {
+  const newest: Newest = new Map()
+  for (const { body, last } of parts) {
+    if (last <= from) continue
+    eachRow(body, (key, at) => {
+      const id = opIdAt(body, at)
+      if (id > from) newest.set(key, id)
+      return true
+    })
+  }
+  return newest
+}
+
+/** A MOVE in place of each op that has a newer one of the same row. */
+function withMoves(body: string, newest: Newest): string {
+  const pieces: string[] = []
+  let from = 0
+  eachRow(body, (key, at) => {
+    const newer = newest.get(key)
+    if (newer === undefined || newer <= opIdAt(body, at)) return true
+    const text = opAt(body, at)
+    pieces.push(body.slice(from, at), moveText(text))
+    from = at + text.length
+    return true
+  })
+  return pieces.length === 0 ? body : [...pieces, body.slice(from)].join('')
+}
