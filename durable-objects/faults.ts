@@ -82,6 +82,7 @@ export const FAULT_POINTS = {
   'bucket.read': ['throw', 'abort', 'delay', 'hang'],
   'bucket.rows': ['throw', 'abort', 'delay', 'hang'],
   'bucket.digest': ['throw', 'abort', 'delay', 'hang'],
+  'bucket.mend': ['throw', 'abort', 'delay', 'hang'],
 
   'relay.stream': ['throw', 'abort'],
   'relay.open': ['throw', 'abort'],

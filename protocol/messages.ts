@@ -94,8 +94,11 @@ export interface BucketRpc {
   /** The bucket is not needed any more: its ops are deleted, and it answers `gone`. Appends up to op `serial` that come again are ignored. */
   remove(request: Versioned & { serial: OpId }): Promise<void>
   digest(request: DigestRequest): Promise<DigestAnswer>
-  /** Makes ops and totals fit each other again, without an op. */
-  mend(request: Versioned): Promise<void>
+  /**
+   * Makes ops and totals fit each other again, without an op. With `steps` a part of it: to be asked again while there is `more`. Without, as the version before asks,
+   * all of it; a bucket of that version does all of it in any case, and answers nothing.
+   */
+  mend(request: Versioned & { steps?: boolean }): Promise<{ more: boolean } | undefined>
 }
 
 /** What is committed, and the hash of the plan that serves from there. */

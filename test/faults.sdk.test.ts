@@ -8,7 +8,7 @@ import { run, type RunOptions } from './random/driver.ts'
 
 const LONG = { timeout: 900_000 }
 /** Only where a bucket was damaged, or where it is asked for: test/verify.sdk.test.ts and test/crash-loop.sdk.test.ts come to them. */
-const ELSEWHERE: readonly string[] = ['verify.mend', 'change.apply']
+const ELSEWHERE: readonly string[] = ['verify.mend', 'bucket.mend', 'change.apply']
 const wanted = Object.entries(FAULT_POINTS)
   .filter(([point]) => !ELSEWHERE.includes(point))
   .flatMap(([point, kinds]) => kinds.filter((kind) => kind !== 'hang').map((kind) => `${point} ${kind}`))

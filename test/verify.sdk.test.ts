@@ -297,6 +297,23 @@ test('a bucket that announces a wrong checksum is told, and mended: clients that
   expect((await operator.verify()).verify.found).toBe(0)
 })
 
+test('a bucket that never answers when it is to be mended: the verification says so, and what changes goes on to clients', async () => {
+  const mine = await bucketOf('#mine["alice"]')
+  const hang = { seed: 1, rate: 1, fading: false, points: ['bucket.mend'], kinds: ['hang'] }
+  await whileStopped(() => damageTotals(directory.path, mine), { FAULTS: JSON.stringify(hang), CALL_SECONDS: '1' })
+  const { verify } = await operator.verify(true)
+  expect([verify.state, verify.error?.code]).toEqual(['failed', 'ROCKPOOL_BUCKET_FAILING'])
+  expect(verify.error?.message).toContain(mine)
+  const { failures } = (await statusOf(edge.url, secret)).session
+  expect(failures).toBe(0)
+  await whileStopped(() => {})
+  const again = await operator.verify(true)
+  expect([again.verify.state, again.verify.found, again.verify.mended]).toEqual(['done', 1, 1])
+  await postgres.sql()`update small set n = n + 1 where owner = 'alice'`
+  await exact(follower)
+  expect(follower.problems).toEqual([])
+})
+
 const STEPS = ['verify.mend', 'verify.done'] as const
 
 test('kill -9 in the middle of a repair: it goes on, and each difference is one op all the same', async () => {

@@ -126,7 +126,7 @@ describe('mending', () => {
       rows.apply(ops.body, id)
     }
     db.run(sql)
-    return { log: new Log(db), rows }
+    return { log: new Log(db), rows, db }
   }
   const fits = (log: Log) => {
     const { announced, summed } = asked(log, request(40))
@@ -147,5 +147,67 @@ describe('mending', () => {
     log.mend()
     expect(fits(log)).toBe(true)
     expect(log.state(40)).toEqual({ count: 40, checksum: rows.checksum, last: 40 })
+  })
+
+  const WRONG = 'UPDATE pages SET total_checksum = total_checksum + 7 WHERE last_op > 11'
+  /** Of one page each, at most so many. */
+  const steps = (log: Log, between: (step: number) => Log = () => log): { log: Log; steps: number } => {
+    let each = log
+    for (let n = 1; n < 1_000; n++) {
+      if (!each.mend(1)) return { log: each, steps: n }
+      each = between(n)
+    }
+    throw new Error('it does not end')
+  }
+
+  test('it is done in steps of at least a page; appends may come between them, to the newest page as well', () => {
+    const { log, rows, db } = damaged(WRONG)
+    const pages = db.all('SELECT 1 FROM pages').length
+    let id = 40
+    const done = steps(log, () => {
+      if (id < 46) {
+        const ops = page(++id, put(`r${id}`, JSON.stringify({ id: `r${id}` })))
+        log.append(ops)
+        rows.apply(ops.body, id)
+      }
+      return log
+    })
+    expect(done.steps).toBeGreaterThanOrEqual(pages)
+    expect(log.state(id)).toEqual({ count: id, checksum: rows.checksum, last: id })
+    const { announced, summed } = asked(log, request(id))
+    expect(announced).toEqual(summed)
+  })
+
+  test('an object that dies in the middle begins again, and has nothing to write as far as it had come', () => {
+    const { log, rows, db } = damaged(WRONG)
+    const count = steps(log, (n) => (n === 4 ? new Log(db) : log)).steps
+    expect(count).toBeGreaterThan(5)
+    const again = new Log(db)
+    expect(again.state(40)).toEqual({ count: 40, checksum: rows.checksum, last: 40 })
+    const before = Number(db.all('SELECT total_changes() AS n')[0]?.n)
+    steps(again)
+    expect(Number(db.all('SELECT total_changes() AS n')[0]?.n)).toBe(before)
+  })
+
+  test('compaction waits while it is under way, for a minute; where it comes in between, mending begins again', () => {
+    let now = 1_000
+    const { rows, db } = damaged(WRONG)
+    const log = new Log(db, { afterBytes: 1, pageBytes: 2_000 }, () => now)
+    log.raise(40)
+    expect(log.mending).toBe(false)
+    const { steps: count } = steps(log, (n) => {
+      expect(log.mending).toBe(true)
+      if (n === 5) {
+        now += 60_000
+        expect(log.mending).toBe(false)
+        log.compact()
+      }
+      return log
+    })
+    expect(count).toBeGreaterThan(5)
+    expect(log.mending).toBe(false)
+    while (log.compact() !== null);
+    expect(log.state(40)).toEqual({ count: 40, checksum: rows.checksum, last: 40 })
+    expect(fits(log)).toBe(true)
   })
 })

@@ -8,7 +8,7 @@ import { cut, type NewOps } from './cut.ts'
 import { Digest } from './digest.ts'
 import { hidesOps, History, type Part } from './history.ts'
 import { LOG_LIMITS, type LogLimits } from './limits.ts'
-import { mend } from './mend.ts'
+import { mend, type Mended } from './mend.ts'
 import { opChecksumOf, opIdOf, parseOp, splitOps } from './ops.ts'
 import { Pages, type Head, type Page } from './storage.ts'
 
@@ -17,6 +17,10 @@ const PAGE_LENGTH = 600_000
 
 /** UTF-16 units that one call of a digest reads. */
 const DIGEST_LENGTH = 8 * 1024 * 1024
+
+/** UTF-16 units that one step of mending reads, and how long it is waited for the next one. */
+const MEND_LENGTH = 8 * 1024 * 1024
+const MEND_LEASE_MS = 60_000
 
 const EMPTY: BucketState = { count: 0, checksum: 0, last: 0 }
 
@@ -29,6 +33,7 @@ export class Log {
   readonly #now: () => number
   /** One that goes on with the next call of the same request; lost with the object, and then it begins again. */
   #digest: { request: string; digest: Digest } | null = null
+  #mending: { mended: Mended; until: number } | null = null
   /** From `publish`; what appends carry is stored with their pages. */
   #committed: OpId = 0
 
@@ -109,6 +114,7 @@ export class Log {
     const { head, header } = this.#pages
     if (serial < head.last || (header.gone ?? -1) >= serial) return
     this.#pages.clear({ removedOps: 0, removedBytes: 0, target: 0, doneBytes: 0, keptBytes: 0, progress: null, gone: serial })
+    this.#mending = null
     this.#compaction.forget()
     this.#history.forget()
   }
@@ -209,11 +215,18 @@ export class Log {
     return answer
   }
 
-  /** Ops and totals that do not fit each other are made to. */
-  mend(): void {
-    if (!this.#pages.exists) return
-    mend(this.#pages)
+  /** A step of making ops and totals fit each other, see `mend`. True: there is more to do. What is lost with the object is how far it came. */
+  mend(length = MEND_LENGTH): boolean {
+    if (!this.#pages.exists) return false
+    const mended = mend(this.#pages, this.#mending?.mended ?? EMPTY, length)
+    this.#mending = mended && { mended, until: this.#now() + MEND_LEASE_MS }
     this.#compaction.forget()
+    return mended !== null
+  }
+
+  /** Compaction waits meanwhile: behind it mending would begin again. Not for ever, because whoever asked for it may not come again. */
+  get mending(): boolean {
+    return this.#mending !== null && this.#now() < this.#mending.until
   }
 
   /** Whether enough has come for a compaction, or one is under way. */
@@ -223,6 +236,7 @@ export class Log {
 
   /** One step of compaction, one transaction. Answers the UTF-16 units that it read, or null when nothing is left to do. */
   compact(): number | null {
+    this.#mending = null
     return this.#compaction.step(this.committed)
   }
 

@@ -135,9 +135,12 @@ export class Bucket extends DurableObject<Environment> implements BucketRpc {
     return this.log.digest(request)
   }
 
-  async mend(request: Versioned): Promise<void> {
+  async mend(request: Versioned & { steps?: boolean }): Promise<{ more: boolean }> {
     checkVersion(request)
-    this.log.mend()
+    await pause('bucket.mend', { object: this.ctx })
+    let more = this.log.mend()
+    for (; more && request.steps !== true; more = this.log.mend()) await sleep(0)
+    return { more }
   }
 
   /** A direct stream. Only our own Worker calls, and it has looked at the token. */
@@ -184,6 +187,7 @@ export class Bucket extends DurableObject<Environment> implements BucketRpc {
   /** Compacts for as long as one alarm should, and answers after how many ms the next one follows; null: there is nothing left to do. */
   async #compact(): Promise<number | null> {
     if (!this.log.worthCompacting) return null
+    if (this.log.mending) return TURN_MS * (0.5 + Math.random())
     // Of a bucket in which nothing happens nobody says that its last op is committed.
     if (this.log.waiting && (this.log.historyDue ?? Infinity) <= Date.now()) await this.#askCommitted()
     if (!compactions.take(this)) return TURN_MS * (0.5 + Math.random())

@@ -25,8 +25,8 @@ export interface MendingSources {
   tableName(t: number): string
   /** The table is read again as a whole. */
   copy(table: SourceTable): void
-  /** Makes ops and totals of the bucket fit each other. */
-  mend(bucket: string): Promise<void>
+  /** A step of making ops and totals of the bucket fit each other. True: there is more to do. */
+  mend(bucket: string): Promise<boolean>
 }
 
 /**
@@ -82,7 +82,7 @@ export function mendingIn({ intake, tables, room, pause }: Work, sources: Mendin
     },
     async totals(unit, difference) {
       if (repair) {
-        await mend(unit.name)
+        while (await mend(unit.name)) await pause(0)
         await between((batch) => batch.announce(unit.bucket))
       }
       found({ ...difference, mended: repair })

@@ -35,7 +35,7 @@ export interface VerificationSources {
   /** A batch over another one that is never stored. */
   trial(batch: Batch): Batch
   digest(bucket: string, request: DigestRequest): Promise<DigestAnswer>
-  mend(bucket: string, request: { v: number }): Promise<void>
+  mend(bucket: string, request: { v: number; steps: boolean }): Promise<{ more: boolean } | undefined>
 }
 
 /** What a reader needs to compare instead of copying. */
@@ -191,7 +191,7 @@ export class Verification {
         return `${schema}.${name}`
       },
       copy: (table) => tables.copy([table]),
-      mend: (bucket) => mend(bucket, { v: MESSAGE_VERSION }),
+      mend: async (bucket) => (await mend(bucket, { v: MESSAGE_VERSION, steps: true }))?.more ?? false,
     })
     try {
       const after = this.#now?.bucket ?? 0
