@@ -1,4 +1,5 @@
 import type { Database } from '../database.ts'
+import { GivenNumbers } from './given-numbers.ts'
 
 export interface BucketRecord {
   number: number
@@ -19,11 +20,14 @@ export class Buckets {
   /** New ones, which are known from here alone until `save`: a batch may hold more of them than the cache does. */
   readonly #created = new Map<string, { number: number; name: string; definition: string }>()
   readonly #createdByNumber = new Map<number, { name: string; definition: string }>()
+  readonly #given: GivenNumbers
   #next: number
 
   constructor(db: Database) {
     this.#db = db
-    this.#next = Number(db.all('SELECT coalesce(max(number), 0) AS n FROM buckets')[0]?.n ?? 0) + 1
+    this.#given = new GivenNumbers(db, 'givenBuckets')
+    const stored = Number(db.all('SELECT coalesce(max(number), 0) AS n FROM buckets')[0]?.n ?? 0)
+    this.#next = Math.max(stored, this.#given.highest) + 1
   }
 
   /** The number of a bucket; a new one is stored by `save`. */
@@ -83,6 +87,7 @@ export class Buckets {
   forget(records: readonly BucketRecord[]): void {
     for (const { number, name } of records) {
       this.#db.run('DELETE FROM buckets WHERE number = ?', number)
+      this.#given.forgotten(number, this.last)
       this.#uncache(number, name)
     }
   }

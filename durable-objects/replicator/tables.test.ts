@@ -49,3 +49,21 @@ test('what is stored of the rows of a table that was altered is of its columns a
   done(again)
   expect(again.tables.hasImages(again.table)).toBe(true)
 })
+
+test('a number is not given again after the rows of the table that had it have gone, in another incarnation either', () => {
+  const db = testDatabase()
+  migrate(db, MIGRATIONS)
+  const use = (tables: Tables, ...names: string[]) =>
+    tables.use(
+      names.map((name) => ({ ...catalog('a'), name })),
+      () => false,
+      () => false,
+    )
+  const tables = new Tables(db)
+  const [, gone] = use(tables, 'docs', 'notes')
+  if (!gone) throw new Error('it is not followed')
+  expect(gone.number).toBe(2)
+  use(tables, 'docs')
+  tables.forget(gone)
+  expect(use(new Tables(db), 'docs', 'others').map(({ number }) => number)).toEqual([1, 3])
+})

@@ -3,6 +3,7 @@ import type { TableCopyStatus } from '../../protocol/messages.ts'
 import { means } from '../../sync-config/index.ts'
 import type { Database } from '../database.ts'
 import type { BatchTable } from './batch.ts'
+import { GivenNumbers } from './given-numbers.ts'
 import type { SourceTable } from './intake.ts'
 
 /** Where the copy of a table is. `sweep`: after its blocks, rows that we have are looked for in the table. */
@@ -58,6 +59,7 @@ const NEW_COPY: CopyState = { state: 'waiting', filenode: 0, part: 0, block: 0, 
 /** The replicated tables, how far their copies are, and the rows that lack values. */
 export class Tables {
   readonly #db: Database
+  readonly #given: GivenNumbers
   /** By name; retired ones are not among them. */
   readonly #known = new Map<string, KnownTable>()
   #retired: KnownTable[] = []
@@ -67,6 +69,7 @@ export class Tables {
 
   constructor(db: Database) {
     this.#db = db
+    this.#given = new GivenNumbers(db, 'givenTables')
     for (const row of db.all('SELECT number, schema, name, fingerprint, copy, description FROM tables')) {
       const description = JSON.parse(String(row.description)) as Partial<Description>
       const table: KnownTable = {
@@ -131,7 +134,11 @@ export class Tables {
   }
 
   #nextNumber(): number {
-    return Math.max(0, ...[...this.#known.values(), ...this.#retired].map((each) => each.number)) + 1
+    return this.#last + 1
+  }
+
+  get #last(): number {
+    return Math.max(this.#given.highest, ...[...this.#known.values(), ...this.#retired].map((each) => each.number))
   }
 
   /** Everything is compared, and rows may have gone without our hearing of it. What is stored of large values may be older than what was not heard. */
@@ -230,6 +237,7 @@ export class Tables {
 
   /** All its rows are gone. */
   forget(table: BatchTable): void {
+    this.#given.forgotten(table.number, this.#last)
     this.#retired = this.#retired.filter((each) => each.number !== table.number)
     this.#db.run('DELETE FROM tables WHERE number = ?', table.number)
   }
