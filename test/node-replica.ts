@@ -154,7 +154,7 @@ export class NodeReplica {
       successor: () => null,
       forget: () => {},
       keys: (table, after, limit) => this.#rows.keys(table.number, after, limit),
-      range: (table, from, to) => this.#rows.range(table.number, from, to),
+      range: (table, from, to, limit) => this.#rows.range(table.number, from, to, limit),
       room: async () => {},
       pause: (milliseconds) => new Promise((resolve) => setTimeout(resolve, Math.min(milliseconds, 60_000))),
       waitsFor: () => {},

@@ -218,7 +218,7 @@ export class Core {
       successor: (table) => tables.successor(table),
       forget: (table) => tables.forget(table),
       keys: ({ number }, after, limit) => this.rows.keys(number, after, limit),
-      range: ({ number }, from, to) => this.rows.range(number, from, to),
+      range: ({ number }, from, to, limit) => this.rows.range(number, from, to, limit),
     }
   }
 

@@ -2,7 +2,7 @@ import type { Sql } from 'postgres'
 import { expect, test } from 'vitest'
 import type { Batch } from './batch.ts'
 import type { Intake, SourceTable } from './intake.ts'
-import { Reader, type ReaderSources } from './reader.ts'
+import { RANGE_KEYS, Reader, type ReaderSources } from './reader.ts'
 import { newCopy, type CopyState } from './tables.ts'
 
 const column = { name: 'id', typeOid: 25, typeName: 'text', notNull: true, type: { oid: 25, kind: 'base', name: 'text' } } as const
@@ -16,7 +16,7 @@ const table: SourceTable = {
 }
 
 /** A source whose statements answer, or fail with, what the test says, one after the other; and what a reader makes of it. */
-function reading(answers: (readonly unknown[][] | Error)[]) {
+function reading(answers: (readonly unknown[][] | Error)[], others: Partial<ReaderSources> = {}, batched: Partial<Batch> = {}) {
   const statements: string[] = []
   const waits: (string | null)[] = []
   let copy: CopyState = newCopy(false)
@@ -33,7 +33,7 @@ function reading(answers: (readonly unknown[][] | Error)[]) {
     }),
   })
   const intake: Partial<Intake> = { remember: () => {}, flush: () => {}, sliceChanges: 100 }
-  const batch: Partial<Batch> = { changes: 0, length: 0, load: () => {}, upsert: () => {} }
+  const batch: Partial<Batch> = { changes: 0, length: 0, load: () => {}, upsert: () => {}, ...batched }
   const sources: Partial<ReaderSources> = {
     sql: sql as unknown as Sql,
     intake: { ...intake, between: (work) => work(batch as Batch, () => {}) } as Intake,
@@ -49,6 +49,7 @@ function reading(answers: (readonly unknown[][] | Error)[]) {
     waitsFor: (what) => waits.push(what),
     over: () => false,
     barrier: async () => {},
+    ...others,
     mark: async (mark) => {
       await Promise.resolve()
       for (const _ of reader.marker(mark)) void _
@@ -85,4 +86,21 @@ test('a chunk that was cut goes on between two rows of a block, also in the next
   expect(from).toEqual(['(0,0)', '(0,5)', '(1,2)'])
   expect(cut.copy()).toMatchObject({ state: 'done', rows: 3 })
   expect(cut.copy().item).toBeUndefined()
+})
+
+test('a table without a key that was large and is small: of the rows that we have only so many are in memory at a time', async () => {
+  const keyless: SourceTable = { ...table, catalog: { ...table.catalog, key: [], keyEquals: [], identity: 'f' } }
+  const have = Array.from({ length: 3 * RANGE_KEYS - 7 }, (_, n) => JSON.stringify([`${n.toString(16).padStart(8, '0')}`]))
+  const asked: number[] = []
+  const removed: string[] = []
+  const range: ReaderSources['range'] = (_, from, to, limit) => {
+    const found = have.filter((key) => key >= from && (to === null || key < to)).slice(0, limit)
+    asked.push(found.length)
+    return found
+  }
+  const read = reading([[row(null)]], { tables: [keyless], range }, { remove: (_, key) => removed.push(key) })
+  await read.run()
+  expect(read.copy().state).toBe('done')
+  expect(removed).toEqual(have)
+  expect(asked).toEqual([RANGE_KEYS + 1, RANGE_KEYS + 1, RANGE_KEYS - 7])
 })

@@ -39,7 +39,7 @@ export interface ReaderSources {
   successor(table: BatchTable): BatchTable | null
   forget(table: BatchTable): void
   keys(table: BatchTable, after: string, limit: number): string[]
-  range(table: BatchTable, from: string, to: string | null): string[]
+  range(table: BatchTable, from: string, to: string | null, limit: number): string[]
   /** Resolves when there is room for further batches. */
   room(): Promise<void>
   /** Waits; rejects when the session is over. */
@@ -64,6 +64,8 @@ export interface ChunkSize {
   maxBlocks: number
 }
 
+/** Rows without a key that row state answers at a time. */
+export const RANGE_KEYS = 20_000
 const CHUNK: ChunkSize = { rows: 8_000, length: SLICE_LENGTH, firstBlocks: 16, maxBlocks: 1_024 }
 
 /** Rows that were read, on their way to their place in the stream. */
@@ -436,25 +438,36 @@ export class Reader {
     // What is not stored yet is not among the keys that we have.
     intake.flush()
     const decoder = decoderOf(table)
-    const have = range(table, JSON.stringify([from]).slice(0, -2), to === null ? null : JSON.stringify([to]).slice(0, -2))
-    const counted = countCopies(
-      tuples.map((tuple) => ({ key: decoder.key(tuple), tuple })),
-      have,
-      touched,
-      { from, to },
-    )
-    if (counted === null) return false
-    yield* this.#inBatches(table, [...counted], (batch, key, { copies, tuple }) => {
-      if (compare) {
-        const row = tuple && decoder.row(tuple).row
-        compare(batch, table, key, copies <= 0 ? null : { row, image: null, copies })
-      } else if (copies <= 0) batch.remove(table, key)
-      else if (tuple) batch.upsert(table, key, decoder.row(tuple).row, null, copies, 'read')
-      else batch.setCopies(table, key, copies)
-    })
+    const read = tuples.map((tuple) => ({ key: decoder.key(tuple), tuple }))
+    // The range is as large as the table is now; what we have of it may be what a much larger table left.
+    for (let low: string | null = from; low !== null;) {
+      const have = range(table, keyFrom(low), to === null ? null : keyFrom(to), RANGE_KEYS + 1)
+      const next = have.length > RANGE_KEYS ? hashOf(have.pop() ?? '') : null
+      const part: { from: string; to: string | null } = { from: low, to: next ?? to }
+      const counted = countCopies(
+        read.filter(({ key }) => hashOf(key) >= part.from && (part.to === null || hashOf(key) < part.to)),
+        have,
+        touched,
+        part,
+      )
+      if (counted === null) return false
+      yield* this.#inBatches(table, [...counted], (batch, key, { copies, tuple }) => {
+        if (compare) {
+          const row = tuple && decoder.row(tuple).row
+          compare(batch, table, key, copies <= 0 ? null : { row, image: null, copies })
+        } else if (copies <= 0) batch.remove(table, key)
+        else if (tuple) batch.upsert(table, key, decoder.row(tuple).row, null, copies, 'read')
+        else batch.setCopies(table, key, copies)
+      })
+      low = next
+    }
     return true
   }
 }
+
+/** Keys of rows without a key are the hash in a JSON array: where those of a hash begin, and the hash of a key. */
+const keyFrom = (hash: string): string => `["${hash}`
+const hashOf = (key: string): string => key.slice(2, -2)
 
 /** At the beginning of a block. */
 const fromBlock = ({ item: _, ...copy }: CopyState): CopyState => copy

@@ -238,12 +238,12 @@ export class RowStates {
     })
   }
 
-  /** Keys of a table in order, in [from, to); `to` null is the end. */
-  range(t: number, from: string, to: string | null): string[] {
+  /** The first keys of a table, in order, in [from, to); `to` null is the end. */
+  range(t: number, from: string, to: string | null, limit: number): string[] {
     const rows =
       to === null
-        ? this.#db.all('SELECT key FROM rows WHERE t = ? AND key >= ? ORDER BY key', t, from)
-        : this.#db.all('SELECT key FROM rows WHERE t = ? AND key >= ? AND key < ? ORDER BY key', t, from, to)
+        ? this.#db.all('SELECT key FROM rows WHERE t = ? AND key >= ? ORDER BY key LIMIT ?', t, from, limit)
+        : this.#db.all('SELECT key FROM rows WHERE t = ? AND key >= ? AND key < ? ORDER BY key LIMIT ?', t, from, to, limit)
     return rows.map((row) => String(row.key))
   }
 
