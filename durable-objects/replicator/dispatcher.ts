@@ -3,6 +3,8 @@ import { bucketObjectName } from '../../protocol/names.ts'
 import type { OpId } from '../../protocol/ops.ts'
 import type { Environment } from '../environment.ts'
 import { pause } from '../faults.ts'
+import { cut } from '../bucket/cut.ts'
+import { splitOps } from '../bucket/ops.ts'
 import { bucketStub } from '../shared/namespaces.ts'
 import { callDeadline, untilAnswered } from '../shared/retry.ts'
 import { ActiveObjects } from './active.ts'
@@ -12,6 +14,9 @@ const FIRST_WAIT_MS = 50
 const MAX_WAIT_MS = 10_000
 /** One that is moved or starts again fails a few times; after so many it is told. */
 const TOLD_ATTEMPTS = 4
+
+/** UTF-16 units of ops in one append. A call between objects takes 32 MiB (2026-11-29), and a unit is two bytes in it as soon as one is not Latin-1. */
+const MESSAGE_LENGTH = 8 * 1024 * 1024
 
 export interface FailingBucket {
   bucket: string
@@ -51,28 +56,31 @@ export class Dispatcher {
     if (this.#running >= this.parallel) await new Promise<void>((resolve) => this.#waiting.push(resolve))
     this.#running++
     try {
-      const state = await untilAnswered(
-        async () => {
-          await pause('append.send')
-          this.calls++
-          const { first, last, count, checksum } = append
-          const request = { v: MESSAGE_VERSION, first, last, count, checksum, body: append.body(), committed: committed() }
-          const answer = await bucketStub(this.#env, name).append(request)
-          await pause('append.answer')
-          return answer
-        },
-        {
-          deadlineMs: callDeadline(this.#env),
-          firstMs: FIRST_WAIT_MS,
-          maxMs: MAX_WAIT_MS,
-          failed: (error, attempts) => {
-            const failing = { bucket, attempts, error: error instanceof Error ? error.message : String(error) }
-            this.#failing.set(bucket, failing)
-            if (attempts >= TOLD_ATTEMPTS) this.#failed(failing)
+      let state: BucketState = { count: 0, checksum: 0, last: 0 }
+      for (const ops of inMessages(append)) {
+        state = await untilAnswered(
+          async () => {
+            await pause('append.send')
+            this.calls++
+            const { first, last, count, checksum } = ops
+            const request = { v: MESSAGE_VERSION, first, last, count, checksum, body: ops.body(), committed: committed() }
+            const answer = await bucketStub(this.#env, name).append(request)
+            await pause('append.answer')
+            return answer
           },
-        },
-      )
-      this.#failing.delete(bucket)
+          {
+            deadlineMs: callDeadline(this.#env),
+            firstMs: FIRST_WAIT_MS,
+            maxMs: MAX_WAIT_MS,
+            failed: (error, attempts) => {
+              const failing = { bucket, attempts, error: error instanceof Error ? error.message : String(error) }
+              this.#failing.set(bucket, failing)
+              if (attempts >= TOLD_ATTEMPTS) this.#failed(failing)
+            },
+          },
+        )
+        this.#failing.delete(bucket)
+      }
       return { count: state.count, checksum: state.checksum, last: state.last }
     } finally {
       this.active.leave(name)
@@ -80,4 +88,11 @@ export class Dispatcher {
       this.#waiting.shift()?.()
     }
   }
+}
+
+/** As many appends as it takes; nearly always it is one. Ops that have come when it fails in between are ignored when they come again. */
+function* inMessages(append: StoredAppend): Iterable<Omit<StoredAppend, 'bucket' | 'length'>> {
+  const body = append.body()
+  if (body.length <= MESSAGE_LENGTH) yield append
+  else for (const part of cut(splitOps(body), MESSAGE_LENGTH)) yield { ...part, body: () => part.body }
 }
