@@ -6,7 +6,7 @@ import { compile, loadPlan } from '../../sync-config/index.ts'
 import { Batch, deliveredOf, MAILBOX_TABLE, mailboxKey, type BatchTable } from './batch.ts'
 import type { RowState } from './row-state.ts'
 import { evaluateNames } from './plans.ts'
-import { deliver, MAX_WRITE_CHECKPOINT, WriteCheckpoints, type OwedWrite } from './write-checkpoints.ts'
+import { deliver, MAX_OWED_BYTES, MAX_WRITE_CHECKPOINT, WriteCheckpoints, type OwedWrite } from './write-checkpoints.ts'
 
 /** A source that commits each message when the test says so, and a replicator that follows it. */
 class Source {
@@ -305,6 +305,19 @@ describe('a slot that was lost', () => {
     expect(source.owed).toEqual([])
     await restarted.repeat()
     expect(source.messages).toHaveLength(1)
+  })
+
+  test('what is owed stays a value that can be stored: a client that is too much is refused, and those that have a number keep it', async () => {
+    const source = new Source()
+    source.held = true
+    const user = 'u'.repeat(1_000_000)
+    const first = await source.writes.request('alice', 'a')
+    await source.writes.request(user, 'a')
+    await expect(source.writes.request(user, 'b')).rejects.toMatchObject({ code: 'ROCKPOOL_WRITE_CHECKPOINT' })
+    await source.writes.request('bob', 'b')
+    expect(Buffer.byteLength(JSON.stringify(source.owed))).toBeLessThan(MAX_OWED_BYTES)
+    expect(source.owed.map(([name]) => name[0])).toEqual(['a', 'u', 'b'])
+    expect(source.owed[0]?.[2]).toBe(first)
   })
 
   test('a marker that went with the slot is emitted once more, one that came is not', async () => {

@@ -47,6 +47,8 @@ const RESERVED = 1_000_000_000
 const MAX_PER_MESSAGE = 1_000
 /** UTF-16 units of users and clients in one message, and what one more of them may have: as JSON in UTF-8 it stays below `MAX_MESSAGE_BYTES`. */
 const MAX_MESSAGE_LENGTH = 250_000
+/** JSON of what is owed while everything is compared: a stored value takes 2 MB. About 25,000 clients. */
+export const MAX_OWED_BYTES = 1_900_000
 /** Mailboxes whose last emitted number is remembered: long before so many others have followed it is delivered. */
 const MAX_UNDER_WAY = 10_000
 
@@ -129,8 +131,15 @@ export class WriteCheckpoints {
       answers.push(() => done(n.toString()))
     }
     if (marks.size > 0 && this.#sources.held()) {
+      const owed = new Map([...this.#owed, ...marks])
+      const list = [...owed.values()].map(({ user, clientId, n }): OwedWrite => [user, clientId, n.toString()])
+      if (Buffer.byteLength(JSON.stringify(list)) > MAX_OWED_BYTES) {
+        const error = new RockpoolError('ROCKPOOL_WRITE_CHECKPOINT', 'too many clients wait until everything is compared: ask again later')
+        for (const { failed } of batch) failed(error)
+        return
+      }
       for (const [mailbox, mark] of marks) this.#owed.set(mailbox, mark)
-      this.#sources.setOwed([...this.#owed.values()].map(({ user, clientId, n }) => [user, clientId, n.toString()]))
+      this.#sources.setOwed(list)
     } else if (marks.size > 0) await this.#emit([...marks])
     for (const answer of answers) answer()
   }
