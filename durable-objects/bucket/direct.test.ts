@@ -130,6 +130,23 @@ describe('direct streams of a bucket', () => {
     expect(s.checkpoints('x')).toEqual(['12'])
   })
 
+  test('the object is constructed anew while the replicator is being asked: it asks again, and who came is told', () => {
+    const it = new Setting()
+    it.log.append({ ...page(1, put('a', '{}')), committed: 0 })
+    it.accept('one')
+    expect(it.watches).toHaveLength(1)
+    // The answer goes to nobody.
+    it.watches = []
+    it.hibernate()
+    expect(it.watches).toHaveLength(1)
+    it.watched(1)
+    expect(it.got('one').at(-1)?.checkpoint?.op_id).toBe('1')
+    // Whoever was told needs no question.
+    it.streams.message('one', '{"ack":1}')
+    it.hibernate()
+    expect(it.watches).toHaveLength(0)
+  })
+
   test('who comes while the replicator is being asked is covered by another question', () => {
     const s = new Setting()
     s.accept('x')

@@ -84,7 +84,13 @@ export class DirectStreams<S> {
 
   /** After hibernation: what the attachments say. */
   wake(streams: Iterable<[S, DirectState]>): void {
-    for (const [socket, state] of streams) this.#streams.set(socket, state)
+    let unanswered = false
+    for (const [socket, state] of streams) {
+      this.#streams.set(socket, state)
+      unanswered ||= state.owed && untold(state)
+    }
+    // What was asked for it may have been lost with the memory, and nothing else would tell it anything before the next change.
+    if (unanswered) this.ask()
   }
 
   accept(socket: S, { after, expires, plan }: { after: OpId; expires: number; plan: string | null }): void {
