@@ -298,6 +298,7 @@ test('a bucket that announces a wrong checksum is told, and mended: clients that
 })
 
 test('a bucket that never answers when it is to be mended: the verification says so, and what changes goes on to clients', async () => {
+  follower.disconnect()
   const mine = await bucketOf('#mine["alice"]')
   const hang = { seed: 1, rate: 1, fading: false, points: ['bucket.mend'], kinds: ['hang'] }
   await whileStopped(() => damageTotals(directory.path, mine), { FAULTS: JSON.stringify(hang), CALL_SECONDS: '1' })
@@ -309,6 +310,7 @@ test('a bucket that never answers when it is to be mended: the verification says
   await whileStopped(() => {})
   const again = await operator.verify(true)
   expect([again.verify.state, again.verify.found, again.verify.mended]).toEqual(['done', 1, 1])
+  follower.connect()
   await postgres.sql()`update small set n = n + 1 where owner = 'alice'`
   await exact(follower)
   expect(follower.problems).toEqual([])
