@@ -24,13 +24,18 @@ export async function bucketObjectName(tenant: string, bucket: string): Promise<
   return `${tenant}/~${Array.from(digest, (b) => b.toString(16).padStart(2, '0')).join('')}`
 }
 
-/**
- * The mailbox of a client: its write checkpoints arrive there as the rows of table `write_checkpoint`, `{"id":"w","n":"<decimal>"}`.
- * Keyed by user and client, because one client id may be used by several users over time.
- */
-export function mailboxName(user: string, clientId: string, seed?: string): string {
-  return `${mailboxPrefix(seed)}${JSON.stringify([user, clientId])}`
-}
+/** Clients send UUIDs. One that sends none is the one client `''` of its user. */
+export const CLIENT_ID = /^[\w.:-]{1,128}$/
+
+/** The mailbox of a user: write checkpoints of all of his clients arrive there as rows of table `write_checkpoint`, `{"id":"<client id>","n":"<decimal>"}`. */
+export const mailboxName = (user: string, seed?: string): string => `${mailboxPrefix(seed)}${JSON.stringify([user])}`
+
+/** Clients of one user whose write checkpoints are kept; of more, those that asked longest ago are forgotten. */
+export const MAX_MAILBOX_CLIENTS = 32
+
+/** That of one client, with one row `{"id":"w","n":"<decimal>"}`, as it was before. Nobody's list of one is a list of two, however he calls himself. */
+export const clientMailboxName = (user: string, clientId: string, seed?: string): string =>
+  `${mailboxPrefix(seed)}${JSON.stringify([user, clientId])}`
 
 /** A storage of the replicator that began anew has mailboxes of its own: see `Plan.seed`. */
 export const mailboxPrefix = (seed?: string): string => (seed === undefined ? 'mailbox#' : `mailbox.${seed}#`)

@@ -1,12 +1,24 @@
 import { addChecksums } from '../../protocol/checksum.ts'
 import { hash64 } from '../../protocol/hash.ts'
 import { strongHash } from '../../protocol/strong-hash.ts'
+import { clientMailboxName, mailboxName } from '../../protocol/names.ts'
 import { putChecksum, removeChecksum } from '../../protocol/op-checksum.ts'
 import { opText, quote, type OpId, type RowOp } from '../../protocol/ops.ts'
 import { EvaluationFailure } from '../../sync-config/index.ts'
 import type { EvaluatedRow, TableName } from '../../sync-config/types.ts'
 import type { SourceRow } from '../../protocol/values.ts'
 import { customCheckpoint } from './custom-checkpoints.ts'
+import {
+  clientMailboxKey,
+  delivering,
+  mailboxData,
+  mailboxKey,
+  MAILBOX_DEFINITION,
+  MAILBOX_SUBKEY,
+  MAILBOX_TABLE,
+  OWN_ROW,
+  today,
+} from './mailboxes.ts'
 import { imageFits, isWeak, MAX_OUTPUTS_BYTES, outputsFit, sameContent, type Output, type RowImage, type RowState } from './row-state.ts'
 
 /** The ops of one bucket in one batch, in order. */
@@ -37,9 +49,6 @@ export interface BatchSources {
 
 /** Bytes of the largest op, as text in UTF-8: a stored value takes 2 MB. A larger row is refused, with a diagnostic; the rest goes on. */
 export const MAX_OP_BYTES = 1_900_000
-
-export const MAILBOX_TABLE: BatchTable = { number: 0, schema: 'rockpool', name: 'write_checkpoint' }
-export const MAILBOX_DEFINITION = 'mailbox'
 
 /**
  * Changes of source rows become ops. Pure but for what `sources` answers. Row state mirrors exactly what is in the buckets, so the ops of
@@ -93,7 +102,7 @@ export class Batch {
     for (const event of evaluated.events ?? []) {
       const custom = customCheckpoint(event)
       if (typeof custom === 'string') this.#sources.skipped(table, key, `${event.event}: ${custom}`)
-      else if (custom) this.deliver(custom.mailbox, custom.n)
+      else if (custom) this.deliver(custom.user, custom.clientId, custom.n)
     }
     const wanted: Output[] = []
     const texts: string[] = []
@@ -181,17 +190,30 @@ export class Batch {
   }
 
   /**
-   * Write checkpoint `n`, 1 … 2^63-1, has been reached. Markers may commit in another order than they were numbered: a mailbox never goes back.
+   * Write checkpoint `n`, 1 … 2^63-1, has been reached. Markers may commit in another order than they were numbered: a client's never goes back.
    */
-  deliver(mailbox: string, n: bigint | number): void {
+  deliver(user: string, clientId: string, n: bigint, day = today()): void {
     this.changes++
-    const key = mailboxKey(mailbox)
-    const before = deliveredOf(this.state(MAILBOX_TABLE, key))
-    if (before !== null && before >= n) return
+    this.#deliver(mailboxName(user), mailboxKey(user), clientId, n, day)
+    // A stream of the version before this one reads the mailbox of its client, where there is one.
+    const own = clientMailboxKey(user, clientId)
+    if (this.state(MAILBOX_TABLE, own)) this.#deliver(clientMailboxName(user, clientId), own, OWN_ROW, n, day)
+  }
+
+  #deliver(mailbox: string, key: string, id: string, n: bigint, day: number): void {
     const bucket = this.#sources.number(mailbox, MAILBOX_DEFINITION)
-    const output: Output = { bucket, type: MAILBOX_TABLE.name, id: 'w', hash: String(n) }
-    this.#put(output, MAILBOX_SUBKEY, mailboxData(String(n)))
-    this.#keep(MAILBOX_TABLE, key, { outputs: [output], image: null })
+    const delivered = delivering(this.state(MAILBOX_TABLE, key), bucket, id, n, day)
+    if (!delivered) return
+    const { state, put, removed } = delivered
+    this.#put(put, MAILBOX_SUBKEY, mailboxData(id, put.hash))
+    for (const output of removed) this.#remove(output, MAILBOX_SUBKEY)
+    this.#keep(MAILBOX_TABLE, key, state)
+  }
+
+  /** The row of a mailbox again, because its bucket lacks it. */
+  redeliver({ id, hash, ...output }: Output): void {
+    this.changes++
+    this.#put({ id, hash, ...output }, MAILBOX_SUBKEY, mailboxData(id, hash))
   }
 
   /** Row state says from now on what the buckets hold, where they do not hold what it said. No op. */
@@ -239,19 +261,6 @@ export class Batch {
     if (rows) rows.states.set(key, state)
     else this.rows.set(table.number, { table, states: new Map([[key, state]]) })
   }
-}
-
-export const MAILBOX_SUBKEY = 'w'
-/** The one row of a mailbox; its output says the number in place of a hash. */
-export const mailboxData = (n: string): string => JSON.stringify({ id: 'w', n })
-
-/** The key of a mailbox in row state. */
-export const mailboxKey = (mailbox: string): string => JSON.stringify([mailbox])
-
-/** What a mailbox holds, null when nothing came yet. */
-export function deliveredOf(state: RowState | null): bigint | null {
-  const output = state?.outputs[0]
-  return output === undefined ? null : BigInt(output.hash)
 }
 
 /** Room for the other fields of the op, and for its quotes, which are escaped. */

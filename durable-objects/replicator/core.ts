@@ -5,7 +5,7 @@ import type { RowProgram, TableName } from '../../sync-config/types.ts'
 import { combinePlans } from '../../sync-config/index.ts'
 import type { TenantSettings } from '../directory/settings.ts'
 import type { Environment } from '../environment.ts'
-import { Batch, deliveredOf, MAILBOX_DEFINITION, MAILBOX_TABLE, mailboxKey, type BatchSources, type BatchTable } from './batch.ts'
+import { Batch, type BatchSources, type BatchTable } from './batch.ts'
 import { Buckets } from './buckets.ts'
 import { Care } from './care.ts'
 import { Configs } from './configs.ts'
@@ -20,6 +20,7 @@ import { Differences } from './differences.ts'
 import { Dispatcher } from './dispatcher.ts'
 import { SLICE_LENGTH, type CareOf, type Flush } from './intake.ts'
 import { afterCommit, compared, held, isComparing, servedOf, tellingOf } from './hold.ts'
+import { clientMailboxKey, deliveredOf, mailboxKey, MAILBOX_DEFINITION, MAILBOX_TABLE, OWN_ROW } from './mailboxes.ts'
 import { Marks } from './marks.ts'
 import { gapFrame, hashedFrames, noticeFrames } from './notice.ts'
 import { Outbox, type StoredBatch } from './outbox.ts'
@@ -264,9 +265,10 @@ export class Core {
     return plan === undefined ? this.state.get('commit').plan : plan
   }
 
-  /** The write checkpoint that was last stored for a mailbox. */
-  delivered(mailbox: string): bigint | null {
-    return deliveredOf(this.rows.get({ t: MAILBOX_TABLE.number, key: mailboxKey(mailbox) }, MAILBOX_TABLE.name))
+  /** The write checkpoint that was last stored for a client. */
+  delivered(user: string, clientId: string): bigint | null {
+    const state = (key: string) => this.rows.get({ t: MAILBOX_TABLE.number, key }, MAILBOX_TABLE.name)
+    return deliveredOf(state(mailboxKey(user)), clientId) ?? deliveredOf(state(clientMailboxKey(user, clientId)), OWN_ROW)
   }
 
   /** What was committed may reach the buckets behind a marker that is emitted now. While sessions fail nothing is promised: whoever asks is told. */

@@ -1,15 +1,21 @@
-import { mailboxName } from '../../protocol/names.ts'
+import { CLIENT_ID } from '../../protocol/names.ts'
 import type { EvaluatedEvent } from '../../sync-config/types.ts'
 import { MAX_WRITE_CHECKPOINT } from './write-checkpoints.ts'
 
 /** The event whose payload rows are write checkpoints that the application numbers itself. */
 const EVENT = 'write_checkpoints'
 
+export interface CustomCheckpoint {
+  user: string
+  clientId: string
+  n: bigint
+}
+
 /**
  * The write checkpoint that a source row stands for: columns `user_id`, `client_id` (may be NULL) and `checkpoint` of the payload. Null: the
  * event is another one. A text says what is wrong with the row.
  */
-export function customCheckpoint({ event, values, errors }: EvaluatedEvent): { mailbox: string; n: bigint } | string | null {
+export function customCheckpoint({ event, values, errors }: EvaluatedEvent): CustomCheckpoint | string | null {
   if (event !== EVENT) return null
   if (errors[0] !== undefined) return errors[0]
   const columns = new Map(values)
@@ -19,12 +25,14 @@ export function customCheckpoint({ event, values, errors }: EvaluatedEvent): { m
   const clientText = textOf(client)
   if (user === null || user === '') return 'user_id must be text or an integer'
   if (clientText === null) return 'client_id must be text'
+  // No stream could ever name it.
+  if (clientText !== '' && !CLIENT_ID.test(clientText)) return `client_id must match ${CLIENT_ID.source}`
   if (typeof checkpoint !== 'bigint' && !(typeof checkpoint === 'string' && /^\d{1,19}$/.test(checkpoint))) {
     return 'checkpoint must be an integer'
   }
   const n = BigInt(checkpoint)
   if (n < 1n || n > MAX_WRITE_CHECKPOINT) return 'checkpoint must be in 1 … 2^63-1'
-  return { mailbox: mailboxName(user, clientText), n }
+  return { user, clientId: clientText, n }
 }
 
 /** As a token's `sub` is written. */

@@ -71,7 +71,7 @@ export class Replicator extends DurableObject<Environment> implements Replicator
       emit: (content) => this.#emit(content),
       issued: () => this.#core.state.get('issued'),
       setIssued: (upTo) => this.#core.state.set('issued', upTo),
-      delivered: (mailbox) => this.#core.delivered(mailbox),
+      delivered: (user, clientId) => this.#core.delivered(user, clientId),
       held: () => this.#core.holdsWrites,
       owed: () => (this.#opened instanceof RockpoolError ? [] : this.#core.state.get('owedWrites')),
       setOwed: (owed) => this.#core.state.set('owedWrites', [...owed]),

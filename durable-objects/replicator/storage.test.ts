@@ -95,7 +95,7 @@ test('no statement of the way of a change scans a table', () => {
     batch.load(table, ['["1"]', '["2"]'])
     if (n < 3) batch.upsert(table, '["1"]', { id: '1', group: String(n) }, null)
     else batch.remove(table, '["1"]')
-    batch.deliver('mailbox#x', n)
+    batch.deliver('u', 'c', BigInt(n))
     recorded.transaction(() => {
       rows.put(batch.rows.values())
       buckets.save()

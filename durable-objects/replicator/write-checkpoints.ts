@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { RockpoolError } from '../../protocol/errors.ts'
-import { mailboxName } from '../../protocol/names.ts'
 import type { Batch } from './batch.ts'
+import { LastNumbers, type Mark } from './last-numbers.ts'
 
 /** Numbers are JSON numbers in messages of earlier versions. */
 const number = z.union([z.string().regex(/^\d{1,19}$/), z.int()])
@@ -25,8 +25,8 @@ export interface WriteCheckpointSources {
   /** Numbers up to here may have been given out by an earlier incarnation. */
   issued(): number
   setIssued(upTo: number): void
-  /** What a mailbox holds, null when nothing came yet. */
-  delivered(mailbox: string): bigint | null
+  /** What has come for a client, null: nothing yet. */
+  delivered(user: string, clientId: string): bigint | null
   /** There is no slot yet, or everything is being compared: what was committed may reach the buckets behind a marker that is emitted now. */
   held(): boolean
   /** Numbers that were given out meanwhile, and whose markers are to be emitted. */
@@ -36,12 +36,6 @@ export interface WriteCheckpointSources {
 
 export type OwedWrite = [user: string, clientId: string, n: string]
 
-interface Mark {
-  user: string
-  clientId: string
-  n: bigint
-}
-
 /** Numbers are reserved in blocks of about 1,000 seconds, so that one row is written for very many. */
 const RESERVED = 1_000_000_000
 const MAX_PER_MESSAGE = 1_000
@@ -49,7 +43,7 @@ const MAX_PER_MESSAGE = 1_000
 const MAX_MESSAGE_LENGTH = 250_000
 /** JSON of what is owed while everything is compared: a stored value takes 2 MB. About 25,000 clients. */
 export const MAX_OWED_BYTES = 1_900_000
-/** Mailboxes whose last emitted number is remembered: long before so many others have followed it is delivered. */
+/** Clients whose last emitted number is remembered: long before so many others have followed it is delivered. */
 const MAX_UNDER_WAY = 10_000
 
 /**
@@ -59,16 +53,15 @@ const MAX_UNDER_WAY = 10_000
  */
 export class WriteCheckpoints {
   readonly #sources: WriteCheckpointSources
-  /** By mailbox. */
-  readonly #underWay = new Map<string, Mark>()
-  readonly #owed = new Map<string, Mark>()
+  readonly #underWay = new LastNumbers(MAX_UNDER_WAY)
+  #owed = new LastNumbers()
   #waiting: Waiting[] = []
   #busy = false
   #last = 0
 
   constructor(sources: WriteCheckpointSources) {
     this.#sources = sources
-    for (const [user, clientId, n] of sources.owed()) this.#owed.set(mailboxName(user, clientId), { user, clientId, n: BigInt(n) })
+    for (const [user, clientId, n] of sources.owed()) this.#owed.set({ user, clientId, n: BigInt(n) })
   }
 
   /**
@@ -77,11 +70,13 @@ export class WriteCheckpoints {
    */
   async repeat(): Promise<void> {
     if (this.#sources.held()) return
-    const missing = [...this.#underWay, ...this.#owed].filter(([mailbox, { n }]) => n > (this.#sources.delivered(mailbox) ?? 0n))
-    const marks = new Map<string, Mark>()
-    for (const [mailbox, mark] of missing) if (mark.n > (marks.get(mailbox)?.n ?? 0n)) marks.set(mailbox, mark)
-    const list = [...marks]
-    while (list.length > 0) await this.#emit(list.splice(0, fitting(list.map(([, mark]) => mark))))
+    const missing = new LastNumbers()
+    for (const mark of [...this.#underWay.all(), ...this.#owed.all()]) {
+      const { user, clientId, n } = mark
+      if (n > larger(this.#sources.delivered(user, clientId) ?? 0n, missing.get(user, clientId))) missing.set(mark)
+    }
+    const list = [...missing.all()]
+    while (list.length > 0) await this.#emit(list.splice(0, fitting(list)))
     if (this.#owed.size === 0) return
     this.#owed.clear()
     this.#sources.setOwed([])
@@ -114,51 +109,45 @@ export class WriteCheckpoints {
   }
 
   async #serve(batch: readonly Waiting[]): Promise<void> {
-    /** By mailbox: the highest number stands for the others. */
+    /** By client: the highest number stands for the others. */
     const marks = new Map<string, Mark>()
     const answers: (() => void)[] = []
     for (const { user, clientId, id, done, failed } of batch) {
-      const mailbox = mailboxName(user, clientId)
-      const delivered = this.#sources.delivered(mailbox) ?? 0n
-      const highest = larger(delivered, marks.get(mailbox)?.n ?? this.#given(mailbox))
+      const client = JSON.stringify([user, clientId])
+      const delivered = this.#sources.delivered(user, clientId) ?? 0n
+      const highest = larger(delivered, marks.get(client)?.n ?? this.#given(user, clientId))
       const n = id === null ? larger(BigInt(this.#next()), highest + 1n) : larger(id, highest)
       if (n > MAX_WRITE_CHECKPOINT) {
         failed(new RockpoolError('PSYNC_S2001', 'this client has used up its numbers of write checkpoints: clear its local database'))
         continue
       }
       // One that is on its way is emitted once more: clients ask again when it does not come.
-      if (n > delivered) marks.set(mailbox, { user, clientId, n })
+      if (n > delivered) marks.set(client, { user, clientId, n })
       answers.push(() => done(n.toString()))
     }
     if (marks.size > 0 && this.#sources.held()) {
-      const owed = new Map([...this.#owed, ...marks])
-      const list = [...owed.values()].map(({ user, clientId, n }): OwedWrite => [user, clientId, n.toString()])
+      const owed = new LastNumbers()
+      for (const mark of [...this.#owed.all(), ...marks.values()]) owed.set(mark)
+      const list = [...owed.all()].map(({ user, clientId, n }): OwedWrite => [user, clientId, n.toString()])
       if (Buffer.byteLength(JSON.stringify(list)) > MAX_OWED_BYTES) {
         const error = new RockpoolError('ROCKPOOL_WRITE_CHECKPOINT', 'too many clients wait until everything is compared: ask again later')
         for (const { failed } of batch) failed(error)
         return
       }
-      for (const [mailbox, mark] of marks) this.#owed.set(mailbox, mark)
+      this.#owed = owed
       this.#sources.setOwed(list)
-    } else if (marks.size > 0) await this.#emit([...marks])
+    } else if (marks.size > 0) await this.#emit([...marks.values()])
     for (const answer of answers) answer()
   }
 
   /** The highest number that was given out to a client and may not have come yet. */
-  #given(mailbox: string): bigint {
-    return larger(this.#underWay.get(mailbox)?.n ?? 0n, this.#owed.get(mailbox)?.n ?? 0n)
+  #given(user: string, clientId: string): bigint {
+    return larger(this.#underWay.get(user, clientId), this.#owed.get(user, clientId))
   }
 
-  async #emit(marks: readonly [mailbox: string, mark: Mark][]): Promise<void> {
-    await this.#sources.emit(JSON.stringify({ write: marks.map(([, { user, clientId, n }]) => [user, clientId, n.toString()]) }))
-    for (const [mailbox, mark] of marks) this.#remember(mailbox, mark)
-  }
-
-  #remember(mailbox: string, mark: Mark): void {
-    this.#underWay.delete(mailbox)
-    this.#underWay.set(mailbox, mark)
-    const [oldest] = this.#underWay.keys()
-    if (this.#underWay.size > MAX_UNDER_WAY && oldest !== undefined) this.#underWay.delete(oldest)
+  async #emit(marks: readonly Mark[]): Promise<void> {
+    await this.#sources.emit(JSON.stringify({ write: marks.map(({ user, clientId, n }) => [user, clientId, n.toString()]) }))
+    for (const mark of marks) this.#underWay.set(mark)
   }
 
   /** Microseconds since 1970 or more: numbers stay above those of any earlier storage of this tenant. */
@@ -175,7 +164,7 @@ export class WriteCheckpoints {
 export function deliver(batch: Batch, content: string, highest: bigint | number = MAX_WRITE_CHECKPOINT): void {
   const parsed = message.safeParse(json(content))
   if (!parsed.success) return
-  for (const [user, clientId, n] of parsed.data.write) if (BigInt(n) <= highest) batch.deliver(mailboxName(user, clientId), BigInt(n))
+  for (const [user, clientId, n] of parsed.data.write) if (BigInt(n) <= highest) batch.deliver(user, clientId, BigInt(n))
 }
 
 /** How many of the first ones fit into one message. */

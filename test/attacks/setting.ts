@@ -7,6 +7,8 @@ import { HttpLines } from '../wire/lines.ts'
 /** A database and an edge over it, and streams of users that know nothing but their own tokens. */
 export interface Attacked {
   edge: Edge
+  /** Where its objects are stored. */
+  directory: string
   postgres: TestPostgres
   secret: string
   stream(user: string, clientId: string): Promise<HttpLines>
@@ -18,13 +20,14 @@ export async function attacked(tables: string, syncConfig: string): Promise<Atta
   const directory = await temporaryDirectory()
   const postgres = await startPostgres()
   await postgres.sql().unsafe(tables)
+  const stored = `${directory.path}/edge`
   const edge = await startEdge({
     ...{ databaseUrl: postgres.url, jwtSecret: secret, jwtAudience: AUDIENCE, syncConfig },
-    directory: `${directory.path}/edge`,
+    directory: stored,
   })
   await until('the first copy', async () => (await statusOf(edge.url, secret)).plan !== null)
   return {
-    ...{ edge, postgres, secret },
+    ...{ edge, directory: stored, postgres, secret },
     stream: async (user, clientId) => HttpLines.open(edge.url, await token(secret, user), { raw_data: true, client_id: clientId }),
     stop: async () => {
       await edge.dispose()

@@ -11,7 +11,6 @@ import { MIGRATIONS, type State } from '../../durable-objects/replicator/storage
 import { Tables, type CopyState } from '../../durable-objects/replicator/tables.ts'
 import { Watchers } from '../../durable-objects/replicator/watchers.ts'
 import type { NoticeBucket, ReplicatorFrame, Serving } from '../../protocol/messages.ts'
-import { mailboxName } from '../../protocol/names.ts'
 import type { End, Sim } from './sim.ts'
 import { CATALOG, evaluate, TABLES, type Change, type PlanHash } from './source.ts'
 import type { World } from './world.ts'
@@ -296,7 +295,7 @@ export class SimReplicator {
       }
       for (const each of changes) this.#change(batch, each)
       if (!whole) break
-      if (transaction?.write) batch.deliver(mailboxName(transaction.write[0], transaction.write[1]), transaction.write[2])
+      if (transaction?.write) batch.deliver(transaction.write[0], transaction.write[1], BigInt(transaction.write[2]))
       txn++
       part = 0
     }

@@ -1,8 +1,9 @@
 import { z } from 'zod'
 import { RockpoolError } from '../../protocol/errors.ts'
 import type { StreamRequest } from '../../protocol/lines.ts'
+import { CLIENT_ID } from '../../protocol/names.ts'
 import { inexactNumber, passedBound, pathText } from './json-bounds.ts'
-import { MAX_BODY_BYTES, MAX_CLIENT_ID_LENGTH, MAX_WRONG_FIELDS } from './limits.ts'
+import { MAX_BODY_BYTES, MAX_WRONG_FIELDS } from './limits.ts'
 
 /** Clients send null for what they do not set. */
 const optional = <T extends z.ZodType>(type: T) => z.preprocess((value) => value ?? undefined, type.optional())
@@ -12,10 +13,10 @@ export const int64Text = z
   .string()
   .regex(/^\d{1,19}$/, { error: 'must be a decimal number in a string', abort: true })
   .refine((text) => BigInt(text) < 2n ** 63n, 'must be less than 2^63')
-/** It becomes part of a bucket's name. SDKs and our client send UUIDs. */
+/** It becomes the id of a row. */
 export const clientId = z
   .string()
-  .regex(new RegExp(`^[\\w.:-]{1,${MAX_CLIENT_ID_LENGTH}}$`), `must be 1 to ${MAX_CLIENT_ID_LENGTH} letters, digits, and _ . : -`)
+  .regex(CLIENT_ID, 'must be 1 to 128 letters, digits, and _ . : -')
 
 /** They decide which buckets a client has, so a number that was rounded on the way would name other ones. */
 export const parameters = z.record(z.string(), z.unknown()).superRefine((value, context) => {

@@ -3,7 +3,7 @@ import type { Environment } from '../../durable-objects/environment.ts'
 import { bucketStub } from '../../durable-objects/shared/namespaces.ts'
 import { callDeadline, sleep, untilAnswered, waitMs } from '../../durable-objects/shared/retry.ts'
 import { MESSAGE_VERSION } from '../../protocol/messages.ts'
-import { bucketObjectName } from '../../protocol/names.ts'
+import { bucketObjectName, MAX_MAILBOX_CLIENTS } from '../../protocol/names.ts'
 import { streamSettings, type Budget } from './budget.ts'
 import type { Held } from './held.ts'
 import { READ_LENGTH } from './limits.ts'
@@ -65,7 +65,11 @@ export function objectPorts(
     plan: (hash) => ask(() => planByHash(env, tenant, hash)),
     read: (name, after, checkpoint) =>
       ask(async () => (await bucket(name)).read({ v: MESSAGE_VERSION, after, checkpoint, budget: READ_LENGTH })),
+    // As many as one lookup, or a mailbox, may have. What all lookups of the client may have together is counted where they are evaluated.
     rows: (name, checkpoint) =>
-      ask(async () => (await bucket(name)).rows({ v: MESSAGE_VERSION, checkpoint, limit: tenantLimits(env, tenant).lookupRows })),
+      ask(async () => {
+        const limit = Math.max(tenantLimits(env, tenant).lookupRows, MAX_MAILBOX_CLIENTS)
+        return (await bucket(name)).rows({ v: MESSAGE_VERSION, checkpoint, limit })
+      }),
   }
 }

@@ -11,14 +11,11 @@ import type { View } from './view.ts'
 const ASKED_AT_ONCE = 16
 
 export interface Resolved extends Resolution {
-  /** The highest marker in the client's mailbox. */
+  /** The highest marker of the client in the mailbox of its user. */
   writeCheckpoint: string | null
 }
 
-/** The mailbox of the client; one that does not name itself has that of its user. */
-export function mailboxOf(input: StreamInput, { seed }: Pick<LoadedPlan, 'seed'>): string {
-  return mailboxName(input.user, input.request.client_id ?? '', seed)
-}
+export const mailboxOf = (input: StreamInput, { seed }: Pick<LoadedPlan, 'seed'>): string => mailboxName(input.user, seed)
 
 /** Brings lookups, wanted buckets and the subscription to agreement at the view's checkpoint. */
 export class Resolver {
@@ -132,14 +129,11 @@ export class Resolver {
     return true
   }
 
-  /** Markers may commit in another order than they were numbered. */
+  /** A client that does not name itself is the one `''` of its user. */
   #writeCheckpoint(mailbox: string): string | null {
-    let highest: bigint | null = null
-    for (const row of this.#view.rows(mailbox) ?? []) {
-      const { n }: { n: string } = JSON.parse(row)
-      if (highest === null || BigInt(n) > highest) highest = BigInt(n)
-    }
-    return highest === null ? null : highest.toString()
+    const client = this.#input.request.client_id ?? ''
+    const rows = (this.#view.rows(mailbox) ?? []).map((row): { id: string; n: string } => JSON.parse(row))
+    return rows.find(({ id }) => id === client)?.n ?? null
   }
 }
 

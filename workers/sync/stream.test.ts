@@ -236,7 +236,7 @@ describe('a stream', () => {
         type: 'subscribe',
         form: 'name',
         seq: 1,
-        add: [mailboxName('u', ''), 'late', 'first', 'late2', 'empty'],
+        add: [mailboxName('u'), 'late', 'first', 'late2', 'empty'],
         remove: [],
       },
     ])
@@ -330,18 +330,18 @@ describe('a stream', () => {
     await s.result
   })
 
-  test('tells the highest write checkpoint in the mailbox, on every line from then on', async () => {
+  test('tells the write checkpoint of its client in the mailbox of the user, on every line from then on', async () => {
     const s = new Setting()
-    const mailbox = mailboxName('u', 'c1')
+    const mailbox = mailboxName('u')
     s.write({ a: [['x', '{}']] })
     s.program = () => buckets({ a: 3 })
     s.start({ client_id: 'c1' })
     expect(await s.sent()).not.toMatchObject([{ checkpoint: { write_checkpoint: expect.anything() } }, {}, {}])
     expect(s.relay.subscriptions[0]?.add).toEqual([mailbox, 'a'])
-    s.relay.push(null, s.write({ [mailbox]: [['w', '{"id":"w","n":"9"}'], ['v', '{"id":"v","n":"10"}']] })) // prettier-ignore
-    expect(brief(await s.sent())).toEqual(['diff 3 w10: + -', 'complete 3'])
+    s.relay.push(null, s.write({ [mailbox]: [['c1', '{"id":"c1","n":"9"}'], ['c2', '{"id":"c2","n":"12"}']] })) // prettier-ignore
+    expect(brief(await s.sent())).toEqual(['diff 3 w9: + -', 'complete 3'])
     s.relay.push(null, s.write({ a: [['y', '{}']] }))
-    expect(brief(await s.sent())).toEqual(['diff 4 w10: +a -', 'data a 1-4: 1', 'complete 4'])
+    expect(brief(await s.sent())).toEqual(['diff 4 w9: +a -', 'data a 1-4: 1', 'complete 4'])
     s.stop.abort()
     await s.result
   })
@@ -392,8 +392,8 @@ describe('a stream', () => {
 
   test('a mailbox that was deleted is empty, and nobody waits for it', async () => {
     const s = new Setting()
-    const mailbox = mailboxName('u', 'c1')
-    s.write({ [mailbox]: [['w', '{"id":"w","n":"9"}']], a: [['x', '{}']] })
+    const mailbox = mailboxName('u')
+    s.write({ [mailbox]: [['c1', '{"id":"c1","n":"9"}']], a: [['x', '{}']] })
     s.log(mailbox).remove(s.checkpoint)
     s.program = () => buckets({ a: 3 })
     s.start({ client_id: 'c1' })
@@ -406,8 +406,8 @@ describe('a stream', () => {
 
   test('a mailbox that is deleted while it is followed is empty from then on', async () => {
     const s = new Setting()
-    const mailbox = mailboxName('u', 'c1')
-    s.write({ [mailbox]: [['w', '{"id":"w","n":"9"}']], a: [['x', '{}']] })
+    const mailbox = mailboxName('u')
+    s.write({ [mailbox]: [['c1', '{"id":"c1","n":"9"}']], a: [['x', '{}']] })
     s.program = () => buckets({ a: 3 })
     s.start({ client_id: 'c1' })
     await s.sent()
@@ -536,7 +536,7 @@ describe('a stream', () => {
     s.relay.fall()
     expect(await s.sent()).toEqual([])
     expect(s.relays.length).toBe(2)
-    expect(s.relay.subscriptions[0]?.add).toEqual([mailboxName('u', ''), 'a'])
+    expect(s.relay.subscriptions[0]?.add).toEqual([mailboxName('u'), 'a'])
     s.write({ a: [['y', '{}']] })
     s.relay.fall()
     expect(brief(await s.sent())).toEqual(['diff 2: +a -', 'data a 1-2: 1', 'complete 2'])

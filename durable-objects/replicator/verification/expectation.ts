@@ -1,7 +1,8 @@
 import { type Digester, noRows, rowKey, type Part, type RowsSum } from '../../../protocol/digest.ts'
 import { strongHash } from '../../../protocol/strong-hash.ts'
 import type { TableName } from '../../../sync-config/types.ts'
-import { MAILBOX_SUBKEY, MAILBOX_TABLE, mailboxData, subkeyOf, weakSubkeyOf } from '../batch.ts'
+import { subkeyOf, weakSubkeyOf } from '../batch.ts'
+import { MAILBOX_SUBKEY, MAILBOX_TABLE, mailboxData } from '../mailboxes.ts'
 import type { Output, RowRef } from '../row-state.ts'
 
 /** Some rows of a bucket, of which sums are compared, or, when they are few, each. */
@@ -126,7 +127,7 @@ function without(outputs: readonly Output[], others: readonly Output[]): Output[
 
 /** What an output looks like in its bucket. */
 function contentOf(ref: RowRef, { type, id, hash, weakSubkey }: Output, nameOf: (t: number) => TableName): { key: string; hash: string } {
-  if (ref.t === MAILBOX_TABLE.number) return { key: rowKey(type, id, MAILBOX_SUBKEY), hash: strongHash(mailboxData(hash)) }
+  if (ref.t === MAILBOX_TABLE.number) return { key: rowKey(type, id, MAILBOX_SUBKEY), hash: strongHash(mailboxData(id, hash)) }
   const subkey = (weakSubkey ? weakSubkeyOf : subkeyOf)(nameOf(ref.t), ref.key)
   return { key: rowKey(type, id, subkey), hash }
 }

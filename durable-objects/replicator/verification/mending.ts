@@ -1,7 +1,8 @@
 import type { Difference } from '../../../protocol/verification.ts'
 import { fault } from '../../faults.ts'
-import { MAILBOX_TABLE, type Batch } from '../batch.ts'
+import type { Batch } from '../batch.ts'
 import type { Intake, SourceTable } from '../intake.ts'
+import { MAILBOX_TABLE } from '../mailboxes.ts'
 import type { RowState } from '../row-state.ts'
 import type { Mending } from './bucket-check.ts'
 import type { OpDifference } from './bucket-differences.ts'
@@ -54,9 +55,13 @@ export function mendingIn({ intake, tables, room, pause }: Work, sources: Mendin
     const table = ref.t === MAILBOX_TABLE.number ? MAILBOX_TABLE : tables.find(({ number }) => number === ref.t)
     const state = table && batch.state(table, ref.key)
     if (!table || !state) return false
+    if (table === MAILBOX_TABLE) {
+      const lacking = state.outputs.find((output) => output.bucket === unit.bucket && output.id === id)
+      if (lacking) batch.redeliver(lacking)
+      return lacking !== undefined
+    }
     batch.restate(table, ref.key, asHeld(state, unit.bucket, type, id, hash))
-    if (table === MAILBOX_TABLE) redeliver(batch, ref.key, state)
-    else reread(table as SourceTable, ref.key, settle)
+    reread(table as SourceTable, ref.key, settle)
     return true
   }
 
@@ -97,10 +102,4 @@ function asHeld(state: RowState, bucket: number, type: string, id: string, hash:
     return hash === null ? [] : [{ ...output, hash }]
   })
   return { ...state, outputs }
-}
-
-function redeliver(batch: Batch, key: string, { outputs }: RowState): void {
-  const [mailbox = ''] = JSON.parse(key) as string[]
-  batch.restate(MAILBOX_TABLE, key, null)
-  batch.deliver(mailbox, BigInt(outputs[0]?.hash ?? 0))
 }
