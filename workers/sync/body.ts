@@ -14,9 +14,7 @@ export const int64Text = z
   .regex(/^\d{1,19}$/, { error: 'must be a decimal number in a string', abort: true })
   .refine((text) => BigInt(text) < 2n ** 63n, 'must be less than 2^63')
 /** It becomes the id of a row. */
-export const clientId = z
-  .string()
-  .regex(CLIENT_ID, 'must be 1 to 128 letters, digits, and _ . : -')
+export const clientId = z.string().regex(CLIENT_ID, 'must be 1 to 128 letters, digits, and _ . : -')
 
 /** They decide which buckets a client has, so a number that was rounded on the way would name other ones. */
 export const parameters = z.record(z.string(), z.unknown()).superRefine((value, context) => {
