@@ -71,6 +71,10 @@ export const FAULT_POINTS = {
   'drop.removed': ['throw', 'abort', 'delay', 'hang'],
   'drop.done': ['throw', 'abort'],
 
+  'tidying.step': ['throw', 'abort', 'drop', 'delay', 'hang'],
+  'tidying.asked': ['throw', 'abort', 'delay', 'hang'],
+  'tidying.erased': ['throw', 'abort', 'delay', 'hang'],
+
   'verify.step': ['throw', 'abort', 'drop', 'delay', 'hang'],
   'verify.ask': ['throw', 'abort', 'delay', 'hang'],
   'verify.mend': ['throw', 'abort'],
@@ -83,6 +87,8 @@ export const FAULT_POINTS = {
   'bucket.rows': ['throw', 'abort', 'delay', 'hang'],
   'bucket.digest': ['throw', 'abort', 'delay', 'hang'],
   'bucket.mend': ['throw', 'abort', 'delay', 'hang'],
+  'bucket.idle': ['throw', 'abort', 'delay', 'hang'],
+  'bucket.erase': ['throw', 'abort', 'delay', 'hang'],
 
   'relay.stream': ['throw', 'abort'],
   'relay.open': ['throw', 'abort'],

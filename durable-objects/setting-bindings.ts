@@ -41,6 +41,7 @@ export interface SettingBindings {
   WAL_POLICY?: string
   WAL_KEEP_GB?: string | number
   RETIRE_GRACE_SECONDS?: string | number
+  UNUSED_DAYS?: string | number
   /** Limits of the sync config and of each client, whole numbers; see `sync-config/limits.ts`. */
   MAX_DISJUNCTS?: string | number
   MAX_BUCKETS_PER_STREAM?: string | number

@@ -77,6 +77,13 @@ export type DigestAnswer =
   | Overtaken
   | Gone
 
+/** `used`: a row is in it, or an op above the one that was named. `empty`: what it announces, and the newest op that it knows. */
+export type IdleAnswer = { kind: 'used' } | { kind: 'empty'; checksum: number; last: OpId }
+/** False: it has an op above the one that was named, or somebody follows it directly. */
+export interface EraseAnswer {
+  erased: boolean
+}
+
 /** RPC of the Bucket object. Errors mean "try again": everything here is idempotent. */
 export interface BucketRpc {
   /** Stores a page, or ignores it when `last` ≤ head. Answers the state at `last`. Durable before the answer. */
@@ -93,6 +100,10 @@ export interface BucketRpc {
   publish(request: Versioned & Serving): Promise<PublishAnswer>
   /** The bucket is not needed any more: its ops are deleted, and it answers `gone`. Appends up to op `serial` that come again are ignored. */
   remove(request: Versioned & { serial: OpId }): Promise<void>
+  /** Whether no row is in it, and no op of it is above `before`. */
+  idle(request: Versioned & { before: OpId }): Promise<IdleAnswer>
+  /** Deletes the storage of the object, unless an op above `upTo` has come, or somebody follows it. Then it is as one that was never written to. */
+  erase(request: Versioned & { upTo: OpId }): Promise<EraseAnswer>
   digest(request: DigestRequest): Promise<DigestAnswer>
   /**
    * Makes ops and totals fit each other again, without an op. With `steps` a part of it: to be asked again while there is `more`. Without, as the version before asks,

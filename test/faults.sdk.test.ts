@@ -7,8 +7,11 @@ import { run, type RunOptions } from './random/driver.ts'
 // is not there), I3 (checksums), I4 (sums over several buckets at every checkpoint) and I6 (nothing lost, nothing twice).
 
 const LONG = { timeout: 900_000 }
-/** Only where a bucket was damaged, or where it is asked for: test/verify.sdk.test.ts and test/crash-loop.sdk.test.ts come to them. */
-const ELSEWHERE: readonly string[] = ['verify.mend', 'bucket.mend', 'change.apply']
+/**
+ * Only where a bucket was damaged, where it is asked for, or where one was empty for long: test/verify.sdk.test.ts, test/crash-loop.sdk.test.ts and
+ * test/unused.sdk.test.ts come to them.
+ */
+const ELSEWHERE: readonly string[] = ['verify.mend', 'bucket.mend', 'change.apply', 'tidying.asked', 'tidying.erased', 'bucket.idle', 'bucket.erase']
 const wanted = Object.entries(FAULT_POINTS)
   .filter(([point]) => !ELSEWHERE.includes(point))
   .flatMap(([point, kinds]) => kinds.filter((kind) => kind !== 'hang').map((kind) => `${point} ${kind}`))

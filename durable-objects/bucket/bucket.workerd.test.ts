@@ -100,3 +100,34 @@ test('a message of an unknown version is refused', async () => {
   const error = await bucket.state({ v: 99, checkpoint: 1 }).catch((reason: unknown) => String(reason))
   expect(error).toContain('version 99')
 })
+
+test('one that is erased is as one that was never written to, in memory and in storage; newer ops keep it', async () => {
+  const bucket = env.BUCKET.getByName('default/erased')
+  const removed = { op: 'REMOVE' as const, objectType: 't', objectId: 'r0', subkey: 's', checksum: 5, data: null }
+  const first = page(1, 1, '{"n":1}')
+  await bucket.append(first)
+  expect(await bucket.idle({ v: 1, before: 9 })).toEqual({ kind: 'used' })
+  await bucket.append({ v: 1, first: 2, last: 2, count: 1, checksum: 5, body: opText(2, removed), committed: 2 })
+  expect(await bucket.idle({ v: 1, before: 1 })).toEqual({ kind: 'used' })
+  expect(await bucket.idle({ v: 1, before: 2 })).toEqual({ kind: 'empty', checksum: addChecksums(first.checksum, 5), last: 2 })
+  expect(await bucket.erase({ v: 1, upTo: 1 })).toEqual({ erased: false })
+  const left = () =>
+    runInDurableObject(bucket, async (_instance, state) => ({
+      tables: state.storage.sql.exec("SELECT name FROM sqlite_master WHERE name NOT LIKE '\\_cf\\_%' ESCAPE '\\'").toArray(),
+      alarm: await state.storage.getAlarm(),
+    }))
+  await runInDurableObject(bucket, (_instance, state) => state.storage.setAlarm(Date.now() + 1_000_000))
+  // What comes with it waits for it.
+  const [erased, appended] = await Promise.all([bucket.erase({ v: 1, upTo: 2 }), bucket.append(page(7, 1, '{"n":7}'))])
+  expect([erased, appended]).toEqual([{ erased: true }, { count: 1, checksum: page(7, 1, '{"n":7}').checksum, last: 7 }])
+  expect(await bucket.rows({ v: 1, checkpoint: 9 })).toEqual({ kind: 'rows', rows: ['{"n":7}'] })
+  expect(await bucket.erase({ v: 1, upTo: 7 })).toEqual({ erased: true })
+  expect(await left()).toEqual({ tables: [], alarm: null })
+  expect(await bucket.state({ v: 1, checkpoint: 9 })).toEqual({ kind: 'state', count: 0, checksum: 0, last: 0 })
+  // One that was removed says so until then.
+  await bucket.append(page(11, 1, '{"n":11}'))
+  await bucket.remove({ v: 1, serial: 11 })
+  expect(await bucket.state({ v: 1, checkpoint: 12 })).toEqual({ kind: 'gone' })
+  expect(await bucket.erase({ v: 1, upTo: 11 })).toEqual({ erased: true })
+  expect(await left()).toEqual({ tables: [], alarm: null })
+})

@@ -1,5 +1,13 @@
 import { addChecksums } from '../../protocol/checksum.ts'
-import type { BucketState, DigestAnswer, DigestRequest, ReadAnswer, RowsAnswer, StateAnswer } from '../../protocol/messages.ts'
+import type {
+  BucketState,
+  DigestAnswer,
+  DigestRequest,
+  IdleAnswer,
+  ReadAnswer,
+  RowsAnswer,
+  StateAnswer,
+} from '../../protocol/messages.ts'
 import type { OpId } from '../../protocol/ops.ts'
 import type { Database } from '../database.ts'
 import { Compaction } from './compaction.ts'
@@ -117,6 +125,24 @@ export class Log {
     this.#mending = null
     this.#compaction.forget()
     this.#history.forget()
+  }
+
+  /** Whether no row is in it, and all of its ops are old. */
+  idle(before: OpId): IdleAnswer {
+    const { checksum, last } = this.#current()
+    const { gone } = this.#pages.header
+    if (gone !== null) return { kind: 'empty', checksum: 0, last: gone }
+    const found = last > before ? null : currentRows(() => this.pagesBefore(last), last, { ...ROWS_LIMITS, rows: 0 })
+    return found === null ? { kind: 'used' } : { kind: 'empty', checksum, last }
+  }
+
+  /** All that was stored is deleted. */
+  erased(): void {
+    this.#pages.erased()
+    this.#mending = null
+    this.#compaction.forget()
+    this.#history.forget()
+    this.#digest = null
   }
 
   /** Compaction rewrote what the checkpoint needs: only newer ones are answered, and there are newer ones. */

@@ -7,6 +7,8 @@ import {
   type BucketState,
   type DigestAnswer,
   type DigestRequest,
+  type EraseAnswer,
+  type IdleAnswer,
   type PublishAnswer,
   type ReadAnswer,
   type RowsAnswer,
@@ -127,6 +129,26 @@ export class Bucket extends DurableObject<Environment> implements BucketRpc {
     checkVersion(request)
     this.log.remove(request.serial)
     this.#direct.close()
+  }
+
+  async idle(request: Versioned & { before: OpId }): Promise<IdleAnswer> {
+    checkVersion(request)
+    await pause('bucket.idle', { object: this.ctx })
+    return this.log.idle(request.before)
+  }
+
+  async erase(request: Versioned & { upTo: OpId }): Promise<EraseAnswer> {
+    checkVersion(request)
+    await pause('bucket.erase', { object: this.ctx })
+    if (this.log.last > request.upTo || this.#direct.size > 0) return { erased: false }
+    // Nothing may come between what is stored and what this knows of it.
+    await this.ctx.blockConcurrencyWhile(async () => {
+      await this.ctx.storage.deleteAlarm()
+      await this.ctx.storage.deleteAll()
+      this.#alarm = null
+      this.log.erased()
+    })
+    return { erased: true }
   }
 
   async digest(request: DigestRequest): Promise<DigestAnswer> {

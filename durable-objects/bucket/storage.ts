@@ -241,6 +241,12 @@ export class Pages {
     this.#head = NO_HEAD
   }
 
+  /** Nothing is stored any more. */
+  erased(): void {
+    this.#exists = false
+    this.forget()
+  }
+
   /** Memory may be ahead of what is stored. */
   forget(): void {
     this.#head = null

@@ -21,6 +21,7 @@ describe('settings of a tenant', () => {
         walPolicy: 'keep',
         walKeepGb: 10,
         retireGraceSeconds: 86_400,
+        unusedDays: 30,
       },
       limits: { disjuncts: 100, streamBuckets: 100, buckets: 1_000, lookupRows: 1_000 },
     })

@@ -58,6 +58,8 @@ const shape = z
     walKeepGb: number(0.001, 1_000_000),
     /** How long the definitions of a sync config go on being maintained when another one serves. */
     retireGraceSeconds: number(0, 30 * DAY),
+    /** How often buckets are looked for that no row is in; those that were so for one such time are removed. 0 = never. */
+    unusedDays: number(0, 3_650),
     location,
     jurisdiction,
   })
@@ -91,6 +93,7 @@ const BINDINGS: { [Setting in keyof z.infer<typeof shape>]-?: [binding: keyof Se
   walPolicy: ['WAL_POLICY', 'keep'],
   walKeepGb: ['WAL_KEEP_GB', 10],
   retireGraceSeconds: ['RETIRE_GRACE_SECONDS', DAY],
+  unusedDays: ['UNUSED_DAYS', 30],
   location: ['LOCATION'],
   jurisdiction: ['JURISDICTION'],
 }

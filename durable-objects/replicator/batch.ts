@@ -1,4 +1,4 @@
-import { addChecksums } from '../../protocol/checksum.ts'
+import { addChecksums, subtractChecksums } from '../../protocol/checksum.ts'
 import { hash64 } from '../../protocol/hash.ts'
 import { strongHash } from '../../protocol/strong-hash.ts'
 import { clientMailboxName, mailboxName } from '../../protocol/names.ts'
@@ -10,12 +10,16 @@ import type { SourceRow } from '../../protocol/values.ts'
 import { customCheckpoint } from './custom-checkpoints.ts'
 import {
   clientMailboxKey,
+  dayOf,
   delivering,
+  expiring,
   mailboxData,
   mailboxKey,
+  MAILBOX_DAYS,
   MAILBOX_DEFINITION,
   MAILBOX_SUBKEY,
   MAILBOX_TABLE,
+  ownerOfMailbox,
   OWN_ROW,
   today,
 } from './mailboxes.ts'
@@ -210,6 +214,26 @@ export class Batch {
     this.#keep(MAILBOX_TABLE, key, state)
   }
 
+  /** A mailbox is looked at: what is too old goes. One that a client had to itself gives what it holds to that of its user, and goes when it is looked at the next time. */
+  tidyMailbox(key: string, day: number): void {
+    const before = this.state(MAILBOX_TABLE, key)
+    if (!before) return
+    const { user, clientId } = ownerOfMailbox(key)
+    const [own] = before.outputs
+    if (clientId !== null && own && before.image === null) {
+      const given = dayOf(BigInt(own.hash), day)
+      if (given > day - MAILBOX_DAYS) this.#deliver(mailboxName(user), mailboxKey(user), clientId, BigInt(own.hash), given)
+      this.#keep(MAILBOX_TABLE, key, { ...before, image: { days: String(day) } })
+      this.changes++
+      return
+    }
+    const expired = clientId === null ? expiring(before, day) : { state: null, removed: before.outputs }
+    if (!expired) return
+    for (const output of expired.removed) this.#remove(output, MAILBOX_SUBKEY)
+    this.#keep(MAILBOX_TABLE, key, expired.state)
+    this.changes++
+  }
+
   /** The row of a mailbox again, because its bucket lacks it. */
   redeliver({ id, hash, ...output }: Output): void {
     this.changes++
@@ -226,6 +250,13 @@ export class Batch {
   removeStray({ bucket, type, id, subkey }: Omit<Output, 'hash'> & { subkey: string }): void {
     this.changes++
     this.#remove({ bucket, type, id, hash: '' }, subkey)
+  }
+
+  /** An op that does nothing but make the checksum of an empty bucket that of one that was never written to. */
+  balance(bucket: number, checksum: number): void {
+    this.changes++
+    const op = { objectType: 'rockpool', objectId: 'empty', subkey: 'empty', checksum: subtractChecksums(0, checksum) }
+    this.#emit(bucket, { op: 'REMOVE', ...op, data: null })
   }
 
   /** An op that does nothing, so that everybody hears what the bucket announces. */

@@ -9,7 +9,7 @@ import { Batch, type BatchSources, type BatchTable } from './batch.ts'
 import { Buckets } from './buckets.ts'
 import { Care } from './care.ts'
 import { Configs } from './configs.ts'
-import { Definitions } from './definitions.ts'
+import { Definitions, ownerOf } from './definitions.ts'
 import { Deploys } from './deploys.ts'
 import { Drops } from './drops.ts'
 import { migrate } from '../database.ts'
@@ -27,10 +27,12 @@ import { Outbox, type StoredBatch } from './outbox.ts'
 import { Pipeline } from './pipeline.ts'
 import { evaluateNames, Plans, PlanTables } from './plans.ts'
 import { Relays } from './relays.ts'
+import { Removals } from './removals.ts'
 import type { ReaderSources } from './reader.ts'
 import { RowStates, type RowState } from './row-state.ts'
 import { MIGRATIONS, StateStore, type State } from './storage.ts'
 import { newCopy, Tables } from './tables.ts'
+import { Tidying } from './tidying.ts'
 import { BucketSilent } from './verification/bucket-check.ts'
 import { Verification } from './verification/verification.ts'
 import { bucketStub } from '../shared/namespaces.ts'
@@ -67,6 +69,7 @@ export class Core {
   readonly definitions: Definitions
   readonly deploys: Deploys
   readonly drops: Drops
+  readonly tidying: Tidying
   readonly verification: Verification
   readonly care: Care
   /** Why the last incarnation was ended, when this isolate knows. */
@@ -121,8 +124,8 @@ export class Core {
       committed: () => this.serving.checkpoint,
       isRead: (t) => this.tables.namesOf(t)?.some((name) => this.evaluation.reads(name)) ?? false,
       remove: (bucket, request) => this.#ask(bucket, (stub) => stub.remove(request)),
-      failed: (bucket, reason) =>
-        this.diagnostics.add({ code: 'ROCKPOOL_BUCKET_FAILING', key: bucket, reason: `it cannot be deleted: ${reason}` }),
+      dropped: (record, serial) => this.tidying.dropped(record, serial),
+      failed: (bucket, reason) => this.#undeleted(bucket, reason),
     })
     this.rows = new RowStates(this.db, this.drops.dropped)
     this.tables = new Tables(this.db)
@@ -182,6 +185,14 @@ export class Core {
     })
     const newest = this.#outbox.newest()
     if (newest?.decode) this.state.found(newest.decode)
+    this.tidying = new Tidying({
+      ...{ atomically: (work) => this.#atomically(work), state: this.state, buckets: this.buckets, removals: new Removals(this.db) },
+      ...{ rows: () => this.rows, served: () => this.serving.checkpoint },
+      owners: () => new Set([MAILBOX_DEFINITION, ...this.definitions.maintained.map(ownerOf)]),
+      idle: (bucket, request) => this.#ask(bucket, (stub) => stub.idle(request)),
+      erase: (bucket, request) => this.#ask(bucket, (stub) => stub.erase(request)),
+      failed: (bucket, reason) => this.#undeleted(bucket, reason),
+    })
     this.deploys = new Deploys({
       ...{ atomically: (work) => this.#atomically(work), state: this.state, plans: this.plans },
       ...{ configs: this.configs, definitions: this.definitions, serving: () => this.planBehind, copy: (names) => this.tables.copy(names) },
@@ -324,7 +335,9 @@ export class Core {
       states: (table, keys) => this.rows.all(table.number, keys, table.name),
       number: (bucket, definition) => {
         const name = definition === MAILBOX_DEFINITION ? bucket.replace(mailboxPrefix(), mailboxPrefix(this.state.seed())) : bucket
-        return this.buckets.number(name, definition)
+        const number = this.buckets.number(name, definition)
+        this.tidying.touched(number)
+        return number
       },
       skipped: ({ schema, name }, key, reason) =>
         this.diagnostics.add({ code: 'ROCKPOOL_ROW_SKIPPED', table: `${schema}.${name}`, key, reason }),
@@ -340,6 +353,7 @@ export class Core {
       if (this.verification.counts) this.#recount(batch)
       this.care.stored(batch.changes)
       this.rows.put(batch.rows.values())
+      for (const bucket of batch.appends.keys()) this.tidying.touched(bucket)
       fault('batch.rows')
       this.buckets.save()
       for (const { table, key, pending } of incomplete.values()) this.tables.setIncomplete(table.number, key, pending)
@@ -465,6 +479,10 @@ export class Core {
 
   #isServed(names: readonly TableName[]): boolean {
     return this.#planTables.reads(this.planBehind, names) || this.#planTables.reads(this.serving.plan, names)
+  }
+
+  #undeleted(bucket: string, reason: string): void {
+    this.diagnostics.add({ code: 'ROCKPOOL_BUCKET_FAILING', key: bucket, reason: `it cannot be deleted: ${reason}` })
   }
 
   /** Rows lack values that clients of this plan would see. */

@@ -88,6 +88,11 @@ export class Definitions {
     return dropped.length > 0
   }
 
+  /** Those that are evaluated. */
+  get maintained(): KnownDefinition[] {
+    return this.all.filter(({ state }) => state === 'copying' || state === 'maintained')
+  }
+
   get dropping(): KnownDefinition[] {
     return this.all.filter(({ state }) => state === 'dropping')
   }

@@ -23,12 +23,14 @@ export interface DropSources {
   isRead(t: number): boolean
   /** Deletes the bucket. */
   remove(bucket: string, request: { v: number; serial: OpId }): Promise<void>
+  /** Its object is to be erased: see `Tidying.dropped`. In a transaction. */
+  dropped(record: BucketRecord, serial: OpId): void
   failed(bucket: string, reason: string): void
 }
 
 /**
  * Takes away what definitions leave behind that are not evaluated any more: first what row state says of their buckets, without an op, because
- * nobody has these buckets; then the buckets; then their records. Each step is bounded and may be repeated; a crash goes on where it was.
+ * nobody has these buckets; then the buckets; then their records. What is left of their objects says that they are gone, and is erased later (`tidying.ts`). Each step is bounded and may be repeated; a crash goes on where it was.
  */
 export class Drops {
   readonly #sources: DropSources
@@ -79,7 +81,7 @@ export class Drops {
   }
 
   async #delete(): Promise<boolean> {
-    const { atomically, state, definitions, buckets } = this.#sources
+    const { atomically, state, definitions, buckets, dropped } = this.#sources
     const dropping = definitions.dropping
     const owners = new Map(dropping.map((definition) => [ownerOf(definition), definition.serial]))
     const page = buckets.page(this.#after, RECORDS_PER_STEP)
@@ -101,7 +103,12 @@ export class Drops {
     const removed = await Promise.all(found.map((record) => this.#remove(record, owners.get(record.definition) ?? 0)))
     await pause('drop.removed')
     const gone = found.filter((_, i) => removed[i])
-    if (gone.length > 0) atomically(() => buckets.forget(gone))
+    if (gone.length > 0) {
+      atomically(() => {
+        buckets.forget(gone)
+        for (const record of gone) dropped(record, owners.get(record.definition) ?? 0)
+      })
+    }
     this.#failed ||= gone.length < found.length
     this.#after = (found.length === BUCKETS_PER_STEP ? found : page).at(-1)?.number ?? 0
     return true

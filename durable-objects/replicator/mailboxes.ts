@@ -1,4 +1,4 @@
-import { clientMailboxName, mailboxName, MAX_MAILBOX_CLIENTS } from '../../protocol/names.ts'
+import { clientMailboxName, mailboxName, mailboxPrefix, MAX_MAILBOX_CLIENTS } from '../../protocol/names.ts'
 import type { Output, RowState } from './row-state.ts'
 
 /** Number 0 of row state, under which no table of the source is kept. */
@@ -11,11 +11,25 @@ export const MAILBOX_DAYS = 30
 const DAY_MS = 86_400_000
 
 /** Days since 1970. */
-export const today = (): number => Math.floor(Date.now() / DAY_MS)
+export const today = (now = Date.now()): number => Math.floor(now / DAY_MS)
+
+/** When a number of ours was given: it is microseconds since 1970. One that somebody else chose may have been given today. */
+export function dayOf(n: bigint, today: number): number {
+  const day = Number(n / BigInt(DAY_MS * 1_000))
+  return day >= FIRST_DAY && day <= today ? day : today
+}
+/** No number of ours is older: 2026-01-01. */
+const FIRST_DAY = 20_454
 
 /** Keys of row state: of the user, and, as versions before one mailbox per user had it, of one client. */
 export const mailboxKey = (user: string): string => JSON.stringify([mailboxName(user)])
 export const clientMailboxKey = (user: string, clientId: string): string => JSON.stringify([clientMailboxName(user, clientId)])
+
+export function ownerOfMailbox(key: string): { user: string; clientId: string | null } {
+  const [name = ''] = JSON.parse(key) as string[]
+  const [user = '', clientId = null] = JSON.parse(name.slice(mailboxPrefix().length)) as string[]
+  return { user, clientId }
+}
 
 /** Data of the row of a client. (`w` is the one row of the mailbox of one client.) */
 export const mailboxData = (id: string, n: string): string => JSON.stringify({ id, n })
@@ -45,11 +59,12 @@ export function delivering(before: RowState | null, bucket: number, id: string, 
   if (there !== null && there >= n) return null
   const put: Output = { bucket, type: MAILBOX_TABLE.name, id, hash: n.toString() }
   const others = clientsOf(before).filter(({ output }) => output.id !== id)
-  // The newest stand last.
-  const kept = others.slice(-(MAX_MAILBOX_CLIENTS - 1)).filter((each) => each.day > day - MAILBOX_DAYS)
-  const clients = [...kept, { output: put, day }]
+  // The newest stand last; what a mailbox of before held may be older than what is here.
+  const clients = [...others, { output: put, day }].sort((a, b) => a.day - b.day)
+  const kept = clients.slice(-MAX_MAILBOX_CLIENTS).filter((each) => each.day > day - MAILBOX_DAYS)
+  if (!kept.some(({ output }) => output === put)) return null
   const removed = others.filter((each) => !kept.includes(each)).map(({ output }) => output)
-  return { state: stateOf(clients), put, removed }
+  return { state: stateOf(kept), put, removed }
 }
 
 /** What is left of a mailbox on `day`; null: all of it. */

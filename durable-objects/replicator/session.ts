@@ -13,6 +13,7 @@ import { RockpoolError } from '../../protocol/errors.ts'
 import type { TenantSettings } from '../directory/settings.ts'
 import { disconnectBy, fault, pause } from '../faults.ts'
 import type { Batch } from './batch.ts'
+import { between } from './between.ts'
 import type { Core } from './core.ts'
 import { Flow } from './flow.ts'
 import { Intake, type SourceTable } from './intake.ts'
@@ -126,6 +127,7 @@ export class Session {
     const { databaseUrl, databaseCa: ca, sessionSeconds, callSeconds } = this.#settings
     this.#core.limit(this.#settings)
     this.#core.verification.begin()
+    this.#core.tidying.begin(this.#settings.unusedDays)
     const connection = {
       ...{ socket: openSocket, ca, applicationName: applicationName(this.#core), earlierTls: earlierTls(this.#core) },
       opened: (verified: boolean) => (this.#verified = verified),
@@ -238,6 +240,7 @@ export class Session {
       const dropping = core.drops.pending && (await core.drops.step())
       this.#goesOn()
       const verifying = this.#settled && (await this.#verify(sql, tables, intake))
+      const tidying = this.#settled && (await this.#tidy(intake))
       if (!this.#settled && this.#caughtUp && !core.holdsWrites) {
         this.#settled = true
         await this.#options.settled()
@@ -247,6 +250,7 @@ export class Session {
         core.pipeline.size === 0 &&
         !core.drops.pending &&
         !core.verification.running &&
+        !tidying &&
         !this.#stale &&
         !this.#wanted()
       ) {
@@ -258,7 +262,7 @@ export class Session {
       }
       core.diagnostics.tick()
       if (ticks % 10 === 9 && wantsHeartbeat(this.walEnd, core.state.get('decode').position)) await this.#mark('heartbeat')
-      await Promise.race([this.#pause(this.#caughtUp && !dropping && !verifying ? TICK_MS : 20), this.#endNow.promise])
+      await Promise.race([this.#pause(this.#caughtUp && !dropping && !verifying && !tidying ? TICK_MS : 20), this.#endNow.promise])
     }
   }
 
@@ -316,6 +320,17 @@ export class Session {
       over: () => this.#isOver(intake),
     })
     if (verification.spent) this.#stale = true
+    return goesOn
+  }
+
+  /** What nobody uses is taken away, when nothing else is under way. True: it goes on soon. */
+  async #tidy(intake: Intake): Promise<boolean> {
+    const { tidying, tables, verification, deploys } = this.#core
+    if (!tidying.pending || verification.running || deploys.next !== null || tables.copying || tables.hasIncomplete) return false
+    if (this.#isOver(intake)) return false
+    const work = { intake, room: () => this.#room(), pause: (milliseconds: number) => this.#pause(milliseconds) }
+    const goesOn = await tidying.step((change, stored) => between(work, change, stored))
+    if (tidying.spent) this.#stale = true
     return goesOn
   }
 

@@ -1,6 +1,7 @@
 import type { MarkerKey } from './marks.ts'
 import { attemptOf, type Attempt } from './attempts.ts'
 import type { Suspect } from './care.ts'
+import type { Round } from './tidying.ts'
 import type { OwedWrite } from './write-checkpoints.ts'
 import type { ErrorCode } from '../../protocol/errors.ts'
 import type { SlotStatus } from '../../protocol/messages.ts'
@@ -52,6 +53,10 @@ export const MIGRATIONS: readonly Step[] = [
   `,
   // From here on row state has strong hashes and subkeys, see `row-state.ts`, and differences have ids by strong hashes.
   { sql: 'DELETE FROM differences', breaks: true },
+  // Objects that are to be erased, see `removals.ts`. Older code leaves them as they are; an object that it writes to meanwhile is not erased.
+  `CREATE TABLE removals (
+    recorded INTEGER NOT NULL, due INTEGER NOT NULL, name TEXT NOT NULL, number INTEGER, up_to INTEGER NOT NULL, PRIMARY KEY (recorded, due, name)
+  ) WITHOUT ROWID`,
 ]
 
 /** The last whole transaction stored, and how much of the next one is stored already in slices. LSNs as `X/X`, times as Postgres sent them. */
@@ -131,6 +136,8 @@ export interface State {
   running: Attempt | null
   /** Changes that have killed the replicator, or may. */
   suspects: Suspect[]
+  /** The last round over what nobody uses; null: there was none. */
+  round: Round | null
 }
 
 const INITIAL: State = {
@@ -153,6 +160,7 @@ const INITIAL: State = {
   idlePolls: 0,
   running: null,
   suspects: [],
+  round: null,
 }
 
 /** A commit as it is stored. What came later is absent in older ones. */
@@ -205,6 +213,7 @@ export class StateStore {
       idlePolls: read('idlePolls'),
       running: attemptOf(read('running')),
       suspects: read('suspects'),
+      round: read('round'),
     }
     const { n = 0, ...decode }: Decode & { n?: number } = this.#values.decode
     this.#n = n

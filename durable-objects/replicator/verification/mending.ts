@@ -1,6 +1,7 @@
 import type { Difference } from '../../../protocol/verification.ts'
 import { fault } from '../../faults.ts'
 import type { Batch } from '../batch.ts'
+import { between, type Pausing } from '../between.ts'
 import type { Intake, SourceTable } from '../intake.ts'
 import { MAILBOX_TABLE } from '../mailboxes.ts'
 import type { RowState } from '../row-state.ts'
@@ -9,13 +10,8 @@ import type { OpDifference } from './bucket-differences.ts'
 import type { Expected, Unit } from './expectation.ts'
 
 /** A session, as a comparison needs it. */
-export interface Work {
-  intake: Intake
+export interface Work extends Pausing {
   tables: readonly SourceTable[]
-  /** Resolves when there is room for further batches. */
-  room(): Promise<void>
-  /** Waits; rejects when the session is over. */
-  pause(milliseconds: number): Promise<void>
   /** The session is about to end. */
   over(): boolean
 }
@@ -35,16 +31,9 @@ export interface MendingSources {
  * state is made to say what the bucket holds, and the row is read again from Postgres, as one of which a change lacked values: what it puts into the
  * bucket then is the difference. What got an op meanwhile is right by itself.
  */
-export function mendingIn({ intake, tables, room, pause }: Work, sources: MendingSources): Mending {
+export function mendingIn(work: Work, sources: MendingSources): Mending {
+  const { tables } = work
   const { repair, found, tableName, copy, mend } = sources
-
-  async function between(work: (batch: Batch, settle: Intake['settle']) => void): Promise<void> {
-    await room()
-    while (!intake.isBetween) await pause(1)
-    // What is taken in and not stored counts as a change, too.
-    intake.flush()
-    intake.between(work)
-  }
 
   function mendRow(batch: Batch, settle: Intake['settle'], unit: Unit, { key, ref, hash }: OpDifference): boolean {
     const [type = '', id = '', subkey = ''] = JSON.parse(key) as string[]
@@ -80,15 +69,15 @@ export function mendingIn({ intake, tables, room, pause }: Work, sources: Mendin
         found({ code, table, key: source, bucket: unit.name, reason: reason + left, mended })
       }
       if (!repair) return differences.forEach((each) => tell(each, expected.changed.has(each.key)))
-      await between((batch, settle) => {
+      await between(work, (batch, settle) => {
         fault('verify.mend')
         for (const each of differences) tell(each, expected.changed.has(each.key) || mendRow(batch, settle, unit, each))
       })
     },
     async totals(unit, difference) {
       if (repair) {
-        while (await mend(unit.name)) await pause(0)
-        await between((batch) => batch.announce(unit.bucket))
+        while (await mend(unit.name)) await work.pause(0)
+        await between(work, (batch) => batch.announce(unit.bucket))
       }
       found({ ...difference, mended: repair })
     },

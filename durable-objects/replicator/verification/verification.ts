@@ -74,7 +74,7 @@ export class Verification {
     this.#buckets = new BucketCheck({
       rows: () => sources.rows(),
       page: (after, limit) => buckets.page(after, limit),
-      owners: () => new Set(definitions.all.flatMap((each) => (isMaintained(each) ? [ownerOf(each)] : []))),
+      owners: () => new Set(definitions.maintained.map(ownerOf)),
       nameOf: (t) => (t === MAILBOX_TABLE.number ? MAILBOX_TABLE : (tables.namesOf(t)?.[0] ?? { schema: '', name: '' })),
       counter: () => state.get('decode').counter,
       committed: () => this.#committed,
@@ -275,5 +275,3 @@ export class Verification {
     this.#sources.diagnostics.add({ code: 'ROCKPOOL_DIFFERENCES', reason })
   }
 }
-
-const isMaintained = ({ state }: { state: string }): boolean => state === 'copying' || state === 'maintained'
