@@ -335,6 +335,8 @@ export interface ReplicatorRpc {
   committed(request: Versioned): Promise<Serving>
   /** Durably: the bucket is told by `publish` of every commit that touches it, until it answers `none`. */
   watch(request: Versioned & { bucket: string }): Promise<Serving>
+  /** Nobody follows the bucket any more, as far as it knows: it is asked, and then not told any more. */
+  left(request: Versioned & { bucket: string }): Promise<void>
   /** JSON text of a plan by its hash. */
   plan(request: Versioned & { hash: string }): Promise<string | null>
   /** Emits a marker into Postgres and answers the number that will appear in the client's mailbox. */

@@ -185,6 +185,7 @@ export class Bucket extends DurableObject<Environment> implements BucketRpc {
   override async webSocketClose(socket: WebSocket): Promise<void> {
     this.#direct.gone(socket)
     closeQuietly(socket, 1000, '')
+    if (this.#direct.size === 0) this.#left()
   }
 
   override async webSocketError(socket: WebSocket): Promise<void> {
@@ -270,6 +271,12 @@ export class Bucket extends DurableObject<Environment> implements BucketRpc {
   /** A new stub each time. */
   get #replicator() {
     return replicatorStub(this.env, this.#tenant)
+  }
+
+  /** Once: a replicator that does not hear it asks by itself, once a day. */
+  #left(): void {
+    const left = answered(() => this.#replicator.left({ v: MESSAGE_VERSION, bucket: this.#name }), callDeadline(this.env))
+    this.ctx.waitUntil(left.catch(() => {}))
   }
 
   /** With a new stub each time, until it is answered. */

@@ -42,6 +42,8 @@ import { pauseBefore, Watchers } from './watchers.ts'
 /** A last notice larger than this is not kept: a relay that reconnects gets a gap. */
 const KEPT_NOTICE_LENGTH = 500_000
 
+const FOLLOWERS_MS = 86_400_000
+
 const MEND = { firstMs: 200, maxMs: 2_000 }
 /** A bucket that fails so often when its totals are mended ends the verification, not the session. */
 const MEND_ATTEMPTS = 5
@@ -202,12 +204,19 @@ export class Core {
     if (newest) this.pipeline.recover(this.state.get('commit').batch, newest, newest.answered)
     this.#commit()
     this.relays.keepAllOpen()
-    this.watchers.publishAll()
+    this.watchers.resume(this.state.get('commit'))
   }
 
   /** What is announced: what is committed, or what is held. */
   get serving(): Serving {
     return servedOf(this.state.get('commit'))
+  }
+
+  /** Once a day: a bucket that lost its streams together with its object has not said so. */
+  askFollowers(): void {
+    if (this.watchers.size === 0 || Date.now() - this.state.get('followersAsked') < FOLLOWERS_MS) return
+    this.state.set('followersAsked', Date.now())
+    this.watchers.publishAll()
   }
 
   /** Somebody is connected: the tenant is followed live. */
@@ -424,7 +433,8 @@ export class Core {
     const length = frames.reduce((sum, frame) => sum + frame.length, 0)
     const named = commit.buckets !== null && length <= KEPT_NOTICE_LENGTH ? { previous: commit.previous, parts: frames } : null
     const before = this.state.get('commit')
-    const after = afterCommit(before, { committed: commit.checkpoint, plan: commit.plan, named, batch: commit.upTo })
+    const published = this.watchers.told
+    const after = afterCommit(before, { committed: commit.checkpoint, plan: commit.plan, named, batch: commit.upTo, published })
     this.#atomically(() => {
       this.state.set('commit', after)
       fault('commit.state')
@@ -456,8 +466,7 @@ export class Core {
       )
       .then(() => {
         this.relays.notice(frames, telling === 'notice' ? hashed : () => frames)
-        if (all || buckets === null) this.watchers.publishAll()
-        else this.watchers.committed(buckets.map(([bucket]) => bucket))
+        this.watchers.committed(all || buckets === null ? null : buckets.map(([bucket]) => bucket), servedOf(after))
       })
       .catch((error: unknown) => this.#reset(error))
   }

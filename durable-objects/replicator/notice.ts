@@ -13,6 +13,10 @@ export const noticeFrames = (commit: Commit): string[] =>
     commit.buckets?.map(([bucket, ...rest]) => [frameName(bucket), ...rest]),
   )
 
+/** What frames of a notice call its buckets: see `frameName`. */
+export const namesIn = (frames: readonly string[]): Set<string> =>
+  new Set(frames.flatMap((text) => (JSON.parse(text) as { buckets?: NoticeBucket[] }).buckets?.map(([name]) => name) ?? []))
+
 /** For a relay of version 1. It would pass ops on by the hash alone, so there are none. */
 export const hashedFrames = (commit: Commit): string[] =>
   framesOf(

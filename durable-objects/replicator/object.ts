@@ -121,6 +121,11 @@ export class Replicator extends DurableObject<Environment> implements Replicator
     return serving
   }
 
+  async left(request: Versioned & { bucket: string }): Promise<void> {
+    checkVersion(request)
+    this.#core.watchers.left(request.bucket)
+  }
+
   async plan(request: Versioned & { hash: string }): Promise<string | null> {
     checkVersion(request)
     return this.#core.plans.text(request.hash)
@@ -253,8 +258,7 @@ export class Replicator extends DurableObject<Environment> implements Replicator
     }
     await this.ctx.storage.setAlarm(Date.now() + GUARD_MS)
     if (this.#session) return
-    // Those that nobody follows any more say so, and are forgotten.
-    this.#core.watchers.publishAll()
+    this.#core.askFollowers()
     if (!this.#began && before?.alive) this.#core.diagnostics.add({ code: 'ROCKPOOL_RESTARTED', reason: ENDED })
     this.#attempt(before)
     let next: number

@@ -33,7 +33,7 @@ test('I6: the newest decode state is found wherever it was stored, after a crash
   // A batch without ops behind batches that are still in the outbox.
   state.set('decode', position(3))
   expect(decodeOf(db)).toEqual(position(3))
-  state.set('commit', { committed: 1, plan: null, named: null, batch: first.id, hold: null })
+  state.set('commit', { committed: 1, plan: null, named: null, batch: first.id, hold: null, published: null })
   outbox.drop(first.id)
   expect(decodeOf(db)).toEqual(position(3))
   batch(4)
@@ -41,14 +41,14 @@ test('I6: the newest decode state is found wherever it was stored, after a crash
   // The database became another one: the position goes back, and so does what is found.
   state.set('decode', { counter: 4, position: null, partial: null })
   expect(decodeOf(db)).toEqual({ counter: 4, position: null, partial: null })
-  state.set('commit', { committed: 4, plan: 'p', named: { previous: 1, parts: ['x'] }, batch: second.id + 1, hold: null })
+  state.set('commit', { committed: 4, plan: 'p', named: { previous: 1, parts: ['x'] }, batch: second.id + 1, hold: null, published: null })
   outbox.drop(second.id + 1)
   expect(decodeOf(db)).toEqual({ counter: 4, position: null, partial: null })
   const last = batch(5)
-  state.set('commit', { committed: 5, plan: 'p', named: null, batch: last.id, hold: null })
+  state.set('commit', { committed: 5, plan: 'p', named: null, batch: last.id, hold: null, published: null })
   outbox.drop(last.id)
   expect(decodeOf(db)).toEqual(position(5))
-  expect(new StateStore(db).get('commit')).toEqual({ committed: 5, plan: 'p', named: null, batch: last.id, hold: null })
+  expect(new StateStore(db).get('commit')).toEqual({ committed: 5, plan: 'p', named: null, batch: last.id, hold: null, published: null })
 })
 
 test('storage of before the decode state was kept with the outbox and the commit is read', () => {
@@ -60,7 +60,7 @@ test('storage of before the decode state was kept with the outbox and the commit
   db.run('INSERT INTO outbox VALUES (?, ?, ?)', 3, 0, `${JSON.stringify({ last: 7, final: true, plan: 'p', appends: [] })}\n`)
   migrate(db, MIGRATIONS)
   expect(decodeOf(db)).toEqual(position(7))
-  expect(new StateStore(db).get('commit')).toEqual({ committed: 6, plan: 'p', named: null, batch: 0, hold: null })
+  expect(new StateStore(db).get('commit')).toEqual({ committed: 6, plan: 'p', named: null, batch: 0, hold: null, published: null })
   expect(new Outbox(db, 0).open).toEqual({ first: 3, last: 3 })
   expect(new Outbox(db, 0).read(3)).toMatchObject({ id: 3, last: 7, plan: 'p' })
 })
@@ -104,7 +104,7 @@ test('no statement of the way of a change scans a table', () => {
       const decode = state.advance({ ...position(n), counter: batch.counter })
       outbox.add({ last: batch.counter, final: true, plan: null, decode, appends: batch.appends })
     })
-    state.set('commit', { committed: batch.counter, plan: null, named: null, batch: n, hold: null })
+    state.set('commit', { committed: batch.counter, plan: null, named: null, batch: n, hold: null, published: null })
     outbox.drop(n)
   }
   expect(buckets.name(1)).toBe('b1')
@@ -137,7 +137,7 @@ test('the last notice of a version that said hashes is not sent, and that versio
   const named = { previous: 1, parts: ['x'] }
   db.run('INSERT INTO state VALUES (?, ?)', 'commit', JSON.stringify({ committed: 2, plan: 'p', batch: 1, notice: named }))
   const state = new StateStore(db)
-  expect(state.get('commit')).toEqual({ committed: 2, plan: 'p', batch: 1, named: null, hold: null })
+  expect(state.get('commit')).toEqual({ committed: 2, plan: 'p', batch: 1, named: null, hold: null, published: null })
   state.set('commit', { committed: 3, plan: 'p', hold: null, batch: 2, named })
   expect(JSON.parse(String(db.all("SELECT value FROM state WHERE key = 'commit'")[0]?.value))).not.toHaveProperty('notice')
 })

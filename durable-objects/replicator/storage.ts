@@ -4,7 +4,7 @@ import type { Suspect } from './care.ts'
 import type { Round } from './tidying.ts'
 import type { OwedWrite } from './write-checkpoints.ts'
 import type { ErrorCode } from '../../protocol/errors.ts'
-import type { SlotStatus } from '../../protocol/messages.ts'
+import type { Serving, SlotStatus } from '../../protocol/messages.ts'
 import type { OpId } from '../../protocol/ops.ts'
 import type { Database, Step } from '../database.ts'
 import type { Hold } from './hold.ts'
@@ -94,7 +94,7 @@ export interface State {
   /**
    * `named`: the last notice as parts that are ready to send, null when it was too large to keep. (An older version kept it as `notice`, with hashes in place of
    * names; neither reads the other's.) `batch`: the newest one of the outbox that is committed; what it holds of that and older ones is of no use any more.
-   * `hold`: what is served meanwhile, null: what is committed.
+   * `hold`: what is served meanwhile, null: what is committed. `published`: when it was stored, all buckets that are followed directly had been told up to there.
    */
   commit: {
     committed: OpId
@@ -102,6 +102,7 @@ export interface State {
     named: { previous: OpId; parts: string[] } | null
     batch: number
     hold: Hold | null
+    published: Serving | null
   }
   serial: number
   /** The plan that is being copied, null when the serving one is what is wanted. */
@@ -138,11 +139,13 @@ export interface State {
   suspects: Suspect[]
   /** The last round over what nobody uses; null: there was none. */
   round: Round | null
+  /** When buckets that are followed directly were asked last whether they still are: ms since 1970. */
+  followersAsked: number
 }
 
 const INITIAL: State = {
   decode: { counter: 0, position: null, partial: null },
-  commit: { committed: 0, plan: null, named: null, batch: 0, hold: null },
+  commit: { committed: 0, plan: null, named: null, batch: 0, hold: null, published: null },
   serial: 0,
   next: null,
   script: null,
@@ -161,12 +164,14 @@ const INITIAL: State = {
   running: null,
   suspects: [],
   round: null,
+  followersAsked: 0,
 }
 
 /** A commit as it is stored. What came later is absent in older ones. */
-type StoredCommit = Omit<State['commit'], 'batch' | 'hold'> & {
+type StoredCommit = Omit<State['commit'], 'batch' | 'hold' | 'published'> & {
   batch?: number
   hold?: Hold | null
+  published?: Serving | null
   decode?: StoredDecode
   notice?: unknown
 }
@@ -214,6 +219,7 @@ export class StateStore {
       running: attemptOf(read('running')),
       suspects: read('suspects'),
       round: read('round'),
+      followersAsked: read('followersAsked'),
     }
     const { n = 0, ...decode }: Decode & { n?: number } = this.#values.decode
     this.#n = n

@@ -1,8 +1,13 @@
 import { MESSAGE_VERSION, type PublishAnswer, type Serving, type Versioned } from '../../protocol/messages.ts'
+import { frameName } from '../../protocol/names.ts'
 import type { Database } from '../database.ts'
 import { sleep, waitMs } from '../shared/retry.ts'
+import { namesIn } from './notice.ts'
+import type { State } from './storage.ts'
 
 const RETRY = { firstMs: 50, maxMs: 10_000 }
+/** Calls at a time. Each wakes an object. */
+const AT_ONCE = 100
 
 export interface WatcherSources {
   db: Database
@@ -14,14 +19,22 @@ export interface WatcherSources {
 }
 
 /**
- * Buckets that somebody follows directly: told of each commit that touches them. Stored, so that a crash between a commit and its publication leaves
- * nobody waiting: whoever starts publishes to all of them.
+ * Buckets that somebody follows directly: told of each commit that touches them. Stored, and with each commit up to where all have been told, so that a crash
+ * between a commit and its publication leaves nobody waiting: whoever starts goes on from there.
  */
 export class Watchers {
   readonly #sources: WatcherSources
   readonly #serials = new Map<string, number>()
+  /** Buckets whose turn comes. */
+  readonly #waiting = new Set<string>()
   /** Buckets that are being told; true: to be told once more. */
   readonly #telling = new Map<string, boolean>()
+  /** Calls that failed, one after the other, and the buckets that wait for the next one: others have their turn meanwhile. */
+  readonly #failures = new Map<string, number>()
+  readonly #pausing = new Set<string>()
+  /** What those that are not told yet are told of, and up to where all have been. */
+  #due: Serving | null = null
+  #told: Serving | null = null
 
   constructor(sources: WatcherSources) {
     this.#sources = sources
@@ -32,6 +45,11 @@ export class Watchers {
     return this.#serials.size
   }
 
+  /** All have been told up to here; null: it is not known. */
+  get told(): Serving | null {
+    return this.#told
+  }
+
   /** One row written. */
   watch(bucket: string): Serving {
     const serial = this.#sources.nextSerial()
@@ -40,43 +58,87 @@ export class Watchers {
     return this.#sources.serving()
   }
 
-  /** Once it is durable: these buckets have changed. */
-  committed(buckets: Iterable<string>): void {
-    for (const bucket of buckets) if (this.#serials.has(bucket)) this.#tell(bucket)
+  /** At the start: those are told that what is stored does not say to have been told. */
+  resume({ published, named }: Pick<State['commit'], 'published' | 'named'>): void {
+    const serving = this.#sources.serving()
+    const samePlan = published?.plan === serving.plan
+    if (published && samePlan && published.checkpoint >= serving.checkpoint) return this.#reached(serving)
+    if (!published || !samePlan || named === null || named.previous > published.checkpoint) return this.committed(null, serving)
+    const names = namesIn(named.parts)
+    this.committed(
+      [...this.#serials.keys()].filter((bucket) => names.has(frameName(bucket))),
+      serving,
+    )
   }
 
-  /** At the start, when the plan has changed, and now and then, to forget those that nobody follows any more. */
+  /** Once it is durable: these buckets have changed, or, null, any may have. `serving`: with this commit. */
+  committed(buckets: Iterable<string> | null, serving: Serving): void {
+    for (const bucket of buckets ?? this.#serials.keys()) if (this.#serials.has(bucket)) this.#tell(bucket)
+    this.#reached(serving)
+  }
+
+  /** Now and then, to forget those that nobody follows any more. */
   publishAll(): void {
     for (const bucket of this.#serials.keys()) this.#tell(bucket)
   }
 
-  #tell(bucket: string): void {
-    if (this.#telling.has(bucket)) this.#telling.set(bucket, true)
-    else void this.#untilTold(bucket)
+  /** The last stream of the bucket has gone, unless another one has come. */
+  left(bucket: string): void {
+    if (this.#serials.has(bucket)) this.#tell(bucket)
   }
 
-  /** Always the newest: what was committed meanwhile is told with it. */
-  async #untilTold(bucket: string): Promise<void> {
-    for (let attempt = 1; ;) {
-      this.#telling.set(bucket, false)
-      const serial = this.#serials.get(bucket)
-      if (serial === undefined) break
-      try {
-        const { none } = await this.#sources.publish(bucket, { v: MESSAGE_VERSION, ...this.#sources.serving() })
-        // Who came since then has registered anew.
-        if (none && this.#serials.get(bucket) === serial) this.#forget(bucket)
-        if (this.#telling.get(bucket) !== true) break
-        attempt = 1
-      } catch {
-        await this.#sources.pause(attempt++)
-      }
+  /** Always the newest: what is committed until then is told with it. */
+  #tell(bucket: string): void {
+    if (this.#pausing.has(bucket)) return
+    if (this.#telling.has(bucket)) this.#telling.set(bucket, true)
+    else this.#waiting.add(bucket)
+    this.#fill()
+  }
+
+  #fill(): void {
+    for (const bucket of this.#waiting) {
+      if (this.#telling.size >= AT_ONCE) return
+      this.#waiting.delete(bucket)
+      void this.#publish(bucket)
+    }
+    if (this.#telling.size === 0 && this.#pausing.size === 0) this.#told = this.#due
+  }
+
+  #reached(serving: Serving): void {
+    this.#due = serving
+    this.#fill()
+  }
+
+  async #publish(bucket: string): Promise<void> {
+    const serial = this.#serials.get(bucket)
+    if (serial === undefined) return
+    this.#telling.set(bucket, false)
+    try {
+      const { none } = await this.#sources.publish(bucket, { v: MESSAGE_VERSION, ...this.#sources.serving() })
+      // Who came since then has registered anew.
+      if (none && this.#serials.get(bucket) === serial) this.#forget(bucket)
+      this.#failures.delete(bucket)
+      if (this.#telling.get(bucket) === true) this.#waiting.add(bucket)
+    } catch {
+      void this.#again(bucket)
     }
     this.#telling.delete(bucket)
+    this.#fill()
+  }
+
+  async #again(bucket: string): Promise<void> {
+    const failures = (this.#failures.get(bucket) ?? 0) + 1
+    this.#failures.set(bucket, failures)
+    this.#pausing.add(bucket)
+    await this.#sources.pause(failures)
+    this.#pausing.delete(bucket)
+    this.#tell(bucket)
   }
 
   #forget(bucket: string): void {
     this.#sources.db.run('DELETE FROM watchers WHERE bucket = ?', bucket)
     this.#serials.delete(bucket)
+    this.#failures.delete(bucket)
   }
 }
 

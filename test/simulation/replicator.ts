@@ -37,7 +37,7 @@ export class SimReplicator {
   // Stored: survives a crash.
   #stored = {
     ...{ counter: 0, txn: 0, part: 0, sliced: false, plan: 'p' as PlanHash, serial: 0, lost: false },
-    commit: { committed: 0, plan: 'p', named: null, batch: 0, hold: null } as State['commit'],
+    commit: { committed: 0, plan: 'p', named: null, batch: 0, hold: null, published: null } as State['commit'],
   }
   #relays = new Map<string, number>()
 
@@ -101,7 +101,7 @@ export class SimReplicator {
     if (newest) this.#pipeline.recover(this.#stored.commit.batch, newest, newest.answered)
     this.#commit()
     for (const relay of this.#relays.keys()) this.#keepOpen(relay)
-    this.#watchers.publishAll()
+    this.#watchers.resume(this.#stored.commit)
     this.#decodeLater()
   }
 
@@ -114,7 +114,7 @@ export class SimReplicator {
     return this.#watchers.watch(bucket)
   }
 
-  /** As at the start of a session. */
+  /** As once a day. */
   publishAll(): void {
     this.#watchers.publishAll()
   }
@@ -347,7 +347,8 @@ export class SimReplicator {
     if (!commit) return
     const parts = inParts(this.#world.sim, noticeFrames(commit))
     const named = commit.buckets && { previous: commit.previous, parts: parts.map((each) => JSON.stringify(each)) }
-    this.#stored.commit = afterCommit(before, { committed: commit.checkpoint, plan: commit.plan, named, batch: commit.upTo })
+    const published = this.#watchers.told
+    this.#stored.commit = afterCommit(before, { committed: commit.checkpoint, plan: commit.plan, named, batch: commit.upTo, published })
     this.#outbox.drop(commit.upTo)
     this.#tell(before, parts, commit.buckets)
   }
@@ -363,8 +364,7 @@ export class SimReplicator {
     this.#world.sim.post(this.#leaving, () => {
       if (this.#inc !== inc) return
       for (const { end } of this.#sockets.values()) for (const part of parts) end.send(part)
-      if (switched || buckets === null) this.#watchers.publishAll()
-      else this.#watchers.committed(buckets.map(([bucket]) => bucket))
+      this.#watchers.committed(switched || buckets === null ? null : buckets.map(([bucket]) => bucket), servedOf(after))
     })
   }
 

@@ -73,19 +73,22 @@ export const RULES: Rule[] = [
       { file: 'durable-objects/relay/machine.ts', edits: [['else if (frame.previous !== this.#checkpoint) gap = true', '']] },
     ],
   },
-  watchers('a bucket that is followed is told of a commit', ['if (this.#serials.has(bucket)) this.#tell(bucket)', 'continue']),
-  watchers('publishing is tried again', ['await this.#sources.pause(attempt++)', 'break']),
-  watchers('what is committed while a bucket is told is told as well', ['if (this.#telling.get(bucket) !== true) break', 'break']),
+  watchers('a bucket that is followed is told of a commit', [
+    'for (const bucket of buckets ?? this.#serials.keys()) if',
+    'for (const bucket of buckets ?? this.#serials.keys()) if (false) if',
+  ]),
+  watchers('publishing is tried again', ['void this.#again(bucket)', '']),
+  watchers('what is committed while a bucket is told is told as well', [
+    'if (this.#telling.get(bucket) === true) this.#waiting.add(bucket)',
+    '',
+  ]),
   watchers('the buckets that are followed are stored', ["sources.db.all('SELECT bucket, serial FROM watchers')", '[]']),
   watchers('who has come since is not forgotten with those who went', ['if (none && this.#serials.get(bucket) === serial)', 'if (none)']),
-  replicatorWiring('whoever starts publishes to all that are followed', [
-    'this.#watchers.publishAll()\n    this.#decodeLater()',
+  replicatorWiring('whoever starts publishes what may not have been', [
+    'this.#watchers.resume(this.#stored.commit)\n    this.#decodeLater()',
     'this.#decodeLater()',
   ]),
-  replicatorWiring('a switch of plans is published to all', [
-    'if (switched || buckets === null) this.#watchers.publishAll()',
-    'if (buckets === null) this.#watchers.publishAll()',
-  ]),
+  replicatorWiring('a switch of plans is published to all', ['switched || buckets === null ? null', 'buckets === null ? null']),
 
   // While rows are compared.
   hold('what is served stands still while rows are compared', [
@@ -127,8 +130,8 @@ export const RULES: Rule[] = [
     'table.copy = { ...newCopy(true), altered: true, doubtful: false }',
   ]),
 
-  of('durable-objects/replicator/batch.ts')('I5: a lower marker that commits later does not take the place of a higher one', [
-    'if (before !== null && before >= n) return',
+  of('durable-objects/replicator/mailboxes.ts')('I5: a lower marker that commits later does not take the place of a higher one', [
+    'if (there !== null && there >= n) return null',
     '',
   ]),
 
