@@ -122,6 +122,8 @@ const shape = z.object({
   fading: z.boolean().default(true),
   /** So many faults of a point one after the other at first. */
   eager: z.int().min(0).default(0),
+  /** So many faults of a point, and no more. */
+  most: z.int().min(1).optional(),
   /** Only these points. */
   points: z.array(z.string()).optional(),
   /** Only these kinds. */
@@ -176,14 +178,14 @@ class Faults {
 
   /** The fault of this hit, null when there is none. Reported before it is done: what is aborted reports nothing any more. */
   #due(point: FaultPoint, target: FaultTarget | undefined): FaultKind | null {
-    const { rate, points, kinds: wanted, eager, fading, hangAt, at } = this.#settings
+    const { rate, points, kinds: wanted, eager, fading, most, hangAt, at } = this.#settings
     if (hangAt === point && Date.now() - this.#began > HANG_AFTER_MS) for (;;);
     if (hangAt !== undefined) return null
     if (points ? !points.includes(point) : UNASKED.has(point)) return null
     if (at !== undefined && target?.at !== at) return null
     let schedule = this.#schedules.get(point)
     if (!schedule) this.#schedules.set(point, (schedule = { hits: 0, next: eager > 0 ? 1 : 1 + Math.floor(this.#next() / rate), fired: 0 }))
-    if (++schedule.hits < schedule.next) return null
+    if (++schedule.hits < schedule.next || schedule.fired >= (most ?? Infinity)) return null
     const later = Math.floor(((0.5 + this.#next()) * (fading ? schedule.hits + 1 : 1)) / rate / 2)
     schedule.next = schedule.hits + 1 + (schedule.fired + 1 < eager ? 0 : later)
     const droppable = target?.drop !== undefined || this.disconnect !== null

@@ -35,6 +35,17 @@ async function withFaults(seed: number, steps: number, faults: NonNullable<RunOp
   for (const fault of report.faults.keys()) missing.delete(fault)
 }
 
+test('I1, I2, I3, I4, I6: a call or a wait that never ends is ended, at each place', LONG, async () => {
+  const report = await run({
+    ...{ seed: 6, steps: 9, between: 3, deployEvery: 3, disruptions: false, ...(log ? { log } : {}) },
+    // Each place in the way of a session costs a session and two calls.
+    bindings: { CALL_SECONDS: '0.4', SESSION_SECONDS: '1.5' },
+    faults: { rate: 0.5, most: 1, kinds: ['hang'], backOffMs: 200 },
+  })
+  const hangs = Object.entries(FAULT_POINTS).filter(([, kinds]) => kinds.some((kind) => kind === 'hang'))
+  expect([...report.faults.keys()].sort()).toEqual(hangs.map(([point]) => `${point} hang`).sort())
+})
+
 test('I4: transactions in many slices over several buckets are seen whole, however slow a bucket is', LONG, async () => {
   const faults = { rate: 0.3, fading: false, delayMs: 200, points: ['append.send' as const], kinds: ['delay' as const] }
   await run({ seed: 5, steps: 24, between: 12, largeEvery: 4, disruptions: false, faults, ...(log ? { log } : {}) })

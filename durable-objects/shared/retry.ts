@@ -27,12 +27,26 @@ export class Unanswered extends Error {
   override readonly name = 'Unanswered'
 }
 
+/** `T`: a timer. */
+export interface Timers<T> {
+  set(fire: () => void, milliseconds: number): T
+  clear(timer: T): void
+}
+const TIMERS: Timers<unknown> = {
+  set: (fire, milliseconds) => setTimeout(fire, milliseconds),
+  clear: (timer) => clearTimeout(timer as ReturnType<typeof setTimeout>),
+}
+
 /** The answer of one call. Rejects with `Unanswered` after `deadlineMs`; what comes later is thrown away. */
-export async function answered<T>(call: (attempt: Attempt) => Promise<T>, deadlineMs: number): Promise<T> {
+export async function answered<T>(
+  call: (attempt: Attempt) => Promise<T>,
+  deadlineMs: number,
+  timers: Timers<unknown> = TIMERS,
+): Promise<T> {
   const attempt = { expired: false }
-  let timer: ReturnType<typeof setTimeout> | undefined
+  let timer: unknown
   const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => {
+    timer = timers.set(() => {
       attempt.expired = true
       reject(new Unanswered(`there was no answer for ${deadlineMs / 1_000} s`))
     }, deadlineMs)
@@ -40,7 +54,7 @@ export async function answered<T>(call: (attempt: Attempt) => Promise<T>, deadli
   try {
     return await Promise.race([call(attempt), late])
   } finally {
-    clearTimeout(timer)
+    timers.clear(timer)
   }
 }
 

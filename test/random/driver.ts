@@ -26,10 +26,12 @@ export interface RunOptions {
   faults?: {
     rate: number
     eager?: number
+    most?: number
     fading?: boolean
     points?: readonly FaultPoint[]
     kinds?: readonly FaultKind[]
     delayMs?: number
+    backOffMs?: number
   } | null
   /** Further settings of the edge. */
   bindings?: Readonly<Record<string, string>>

@@ -12,6 +12,7 @@ const of =
   (file: string) =>
   (rule: string, ...edits: Edit[]): Rule => ({ rule, mutations: [{ file, edits }] })
 
+const retry = of('durable-objects/shared/retry.ts')
 const pipeline = of('durable-objects/replicator/pipeline.ts')
 const slots = of('durable-objects/replicator/outbox-slots.ts')
 const watchers = of('durable-objects/replicator/watchers.ts')
@@ -31,6 +32,9 @@ const replicatorWiring = of('test/simulation/replicator.ts')
 const NEWEST = 'Number.MAX_SAFE_INTEGER'
 
 export const RULES: Rule[] = [
+  // Calls between objects.
+  retry('a call that is never answered is given up', ['Promise.race([call(attempt), late])', 'call(attempt)']),
+
   // The replicator.
   pipeline('a batch is committed when all of its buckets have answered', ['group.final && group.open === 0', 'group.final']),
   pipeline('appends to one bucket go one after the other', [

@@ -1,3 +1,5 @@
+import { answered } from '../../durable-objects/shared/retry.ts'
+
 /** A scheduler in which a seed decides what happens next: messages of one channel stay in order, everything else may overtake. */
 export class Sim {
   readonly #channels = new Map<string, (() => void)[]>()
@@ -10,6 +12,8 @@ export class Sim {
   steps = 0
   /** Chance that a call is lost, on its way or on its way back. */
   loss = 0
+  /** Chance that what is lost is never answered, in place of an error. */
+  hangs = 0.3
   /** Chance that a channel is slow. */
   unevenness = 0.3
 
@@ -61,20 +65,27 @@ export class Sim {
     return new Promise((resolve) => this.later(resolve))
   }
 
-  /** A call to another object: it may fail before or after it took effect. */
+  /** A call to another object: it may fail before or after it took effect, or is never answered. Its deadline passes only then. */
   rpc<T>(call: () => T): Promise<T> {
-    return new Promise((resolve, reject) => {
-      this.post(this.unevenChannel(), () => {
-        if (this.chance(this.loss)) return this.later(() => reject(new Error('lost')))
-        let result: T
-        try {
-          result = call()
-        } catch (error) {
-          return this.later(() => reject(error))
-        }
-        this.later(() => (this.chance(this.loss) ? reject(new Error('the reply was lost')) : resolve(result)))
+    let expire = () => {}
+    const timers = { set: (fire: () => void) => (expire = fire), clear: () => {} }
+    const lose = (reject: (error: Error) => void, what: string) =>
+      this.later(() => (this.chance(this.hangs) ? this.later(expire) : reject(new Error(what))))
+    const attempt = () =>
+      new Promise<T>((resolve, reject) => {
+        this.post(this.unevenChannel(), () => {
+          if (this.chance(this.loss)) return lose(reject, 'lost')
+          let result: T
+          try {
+            result = call()
+          } catch (error) {
+            return this.later(() => reject(error))
+          }
+          if (this.chance(this.loss)) lose(reject, 'the reply was lost')
+          else this.later(() => resolve(result))
+        })
       })
-    })
+    return answered(attempt, 1, timers)
   }
 
   /** Runs until nothing is left to do, or for so many steps. True: nothing is left. */
