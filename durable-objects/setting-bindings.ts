@@ -37,6 +37,7 @@ export interface SettingBindings {
   APPENDS_IN_FLIGHT?: string | number
   ACTIVE_BUCKETS?: string | number
   CALL_SECONDS?: string | number
+  FENCE_SECONDS?: string | number
   WAL_CHECK_SECONDS?: string | number
   WAL_POLICY?: string
   WAL_KEEP_GB?: string | number

@@ -16,6 +16,7 @@ export type DiagnosticCode =
   | 'ROCKPOOL_WAL_KEPT' // the slot keeps much WAL
   | 'ROCKPOOL_WAL_DROPPED' // the slot kept more WAL than allowed and was dropped
   | 'ROCKPOOL_BUCKET_FAILING' // a bucket does not take its ops
+  | 'ROCKPOOL_BUCKET_FENCED' // it has taken none for too long, and commits go on without it
   | 'ROCKPOOL_RELAY_SOCKET' // the socket to a relay cannot be opened
   | 'ROCKPOOL_DIFFERENCES' // a comparison has found some
   | 'ROCKPOOL_FOREIGN_MARKER' // a message in the WAL under our prefix is not ours

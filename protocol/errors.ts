@@ -33,6 +33,7 @@ export type ErrorCode =
   | 'ROCKPOOL_STORAGE_NEWER' // a newer release has stored what this code does not read
   | 'ROCKPOOL_CLIENT_FRAME' // a native WebSocket frame is not valid
   | 'ROCKPOOL_CREDIT' // the native client sent no credit for too long
+  | 'ROCKPOOL_BUCKET_FENCED' // a bucket of the client lacks changes
   | 'ROCKPOOL_BUCKET' // the token alone does not give that bucket
   | 'ROCKPOOL_SOURCE_UNREACHABLE' // Postgres cannot be reached
   | 'ROCKPOOL_SOURCE_SETTINGS' // wal_level, privilege, identity …: Postgres is not set up
@@ -94,6 +95,7 @@ function statusOf(code: ErrorCode): number {
       return 415
     case 'PSYNC_S2003':
     case 'ROCKPOOL_UNANSWERED':
+    case 'ROCKPOOL_BUCKET_FENCED':
     case 'ROCKPOOL_SOURCE_UNREACHABLE':
     case 'ROCKPOOL_SLOT_TAKEN':
     case 'ROCKPOOL_WRITE_CHECKPOINT':

@@ -309,6 +309,8 @@ export interface ReplicatorStatus {
   pendingBatches: number
   /** Buckets whose append fails at the moment. */
   failingBuckets: { bucket: string; attempts: number; error: string }[]
+  /** Buckets that commits do not wait for. `comparing`: it takes appends again, and is compared and mended. */
+  fencedBuckets: { bucket: string; since: string; state: 'silent' | 'comparing' }[]
   /** Tables of the sync config that cannot be followed, with what to do. */
   refusedTables: { table: string; reason: string }[]
   /** Rows that a query could not evaluate. */
@@ -332,7 +334,8 @@ export interface RelayRpc {
 export interface ReplicatorRpc {
   /** Stores the relay's name; from now on the replicator keeps a socket to it until it refuses. */
   attach(request: Versioned & { relay: string }): Promise<void>
-  committed(request: Versioned): Promise<Serving>
+  /** `bucket`: who asks, when it is a bucket with direct streams. Throws ROCKPOOL_BUCKET_FENCED, as `watch` does. */
+  committed(request: Versioned & { bucket?: string }): Promise<Serving>
   /** Durably: the bucket is told by `publish` of every commit that touches it, until it answers `none`. */
   watch(request: Versioned & { bucket: string }): Promise<Serving>
   /** Nobody follows the bucket any more, as far as it knows: it is asked, and then not told any more. */
@@ -374,7 +377,8 @@ export type NoticeBucket = [name: string, count: number, checksum: number, last:
 
 /**
  * Replicator → relay. The socket is opened by the replicator with `GET /replicator?serial=n`; a relay without streams answers 410, else 101
- * with the headers `rockpool-checkpoint` (the checkpoint it has, or empty) and `rockpool-names` (the form of names that it takes, see `NameForm`).
+ * with the headers `rockpool-checkpoint` (the checkpoint it has, or empty), `rockpool-names` (the form of names that it takes, see `NameForm`) and
+ * `rockpool-fences` (it understands `fenced`: buckets, as frames call them, that lack ops. Their streams are ended; a gap at the same checkpoint may change the list).
  */
 export type ReplicatorFrame =
   | (Versioned & {
@@ -386,9 +390,10 @@ export type ReplicatorFrame =
       part: number
       parts: number
       form?: NameForm | undefined
+      fenced?: string[]
       buckets: NoticeBucket[]
     })
-  | (Versioned & { type: 'gap'; checkpoint: OpId; plan: string | null; form?: NameForm | undefined })
+  | (Versioned & { type: 'gap'; checkpoint: OpId; plan: string | null; form?: NameForm | undefined; fenced?: string[] })
 
 /** Receiver → sender on both relay sockets: bytes of frames received since the socket opened. Credit for the sender. */
 export type AckFrame = Versioned & { type: 'ack'; received: number }
@@ -417,5 +422,7 @@ export const PONG = 'pong'
 
 /** A relay closes a stream's socket so when it has no room for the buckets that the stream subscribes: another relay may have. */
 export const CLOSE_RELAY_FULL = 1013
+/** A bucket of the stream lacks ops. */
+export const CLOSE_BUCKET_FENCED = 4504
 /** A relay closes a stream so when a newer one of the same user has taken its place: opening another one would only end a third. */
 export const CLOSE_USER_STREAMS = 4429

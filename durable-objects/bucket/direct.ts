@@ -143,6 +143,13 @@ export class DirectStreams<S> {
     for (const [socket, state] of [...this.#streams]) this.#expired(socket, state)
   }
 
+  /** The bucket lacks ops: whoever follows it comes back later. */
+  fenced(): void {
+    this.#watching = false
+    for (const socket of [...this.#streams.keys()])
+      this.#end(socket, CLOSE_RECONNECT, 'ROCKPOOL_BUCKET_FENCED', 'the bucket lacks changes, which come later: connect again in a while')
+  }
+
   /** The log is gone: every stream is told so. */
   close(): void {
     for (const [socket, state] of [...this.#streams]) this.#feed(socket, state)

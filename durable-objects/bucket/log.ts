@@ -1,13 +1,5 @@
 import { addChecksums } from '../../protocol/checksum.ts'
-import type {
-  BucketState,
-  DigestAnswer,
-  DigestRequest,
-  IdleAnswer,
-  ReadAnswer,
-  RowsAnswer,
-  StateAnswer,
-} from '../../protocol/messages.ts'
+import type { BucketState, DigestAnswer, DigestRequest, IdleAnswer, ReadAnswer, RowsAnswer, StateAnswer } from '../../protocol/messages.ts'
 import type { OpId } from '../../protocol/ops.ts'
 import type { Database } from '../database.ts'
 import { Compaction } from './compaction.ts'

@@ -76,7 +76,7 @@ export class Bucket extends DurableObject<Environment> implements BucketRpc {
         closeQuietly(socket, code, error.code)
       },
       save: (socket, state) => socket.serializeAttachment({ ...state, bucket: this.#name } satisfies Attachment),
-      watch: (answer) => void this.#watch().then(answer),
+      watch: (answer) => void this.#watch().then(answer, () => this.#direct.fenced()),
       now: () => Date.now() / 1_000,
     })
     const open = ctx.getWebSockets().flatMap((socket): [WebSocket, DirectState][] => {
@@ -91,7 +91,7 @@ export class Bucket extends DurableObject<Environment> implements BucketRpc {
 
   async append(request: AppendRequest): Promise<BucketState> {
     checkVersion(request)
-    await pause('bucket.append', { object: this.ctx })
+    await pause('bucket.append', { object: this.ctx, at: objectName(this.ctx) })
     const state = this.log.append(request)
     await pause('bucket.appended', { object: this.ctx })
     if (this.log.worthCompacting) await this.#arm(this.#compactionMs * (1 + Math.random() / 2))
@@ -245,7 +245,13 @@ export class Bucket extends DurableObject<Environment> implements BucketRpc {
   }
 
   async #askCommitted(): Promise<void> {
-    this.#direct.publish(await answered(() => this.#replicator.committed({ v: MESSAGE_VERSION }), callDeadline(this.env)))
+    const request = { v: MESSAGE_VERSION, ...(this.#direct.size > 0 ? { bucket: this.#name } : {}) }
+    try {
+      this.#direct.publish(await answered(() => this.#replicator.committed(request), callDeadline(this.env)))
+    } catch (error) {
+      if (!isFenced(error)) throw error
+      this.#direct.fenced()
+    }
   }
 
   /** What is due already is worth compacting, and that is armed for. */
@@ -286,11 +292,15 @@ export class Bucket extends DurableObject<Environment> implements BucketRpc {
       firstMs: FIRST_WAIT_MS,
       maxMs: MAX_WAIT_MS,
       failed: (error, attempts) => {
+        if (isFenced(error)) throw error
         if (attempts === TOLD_ATTEMPTS) console.warn(`bucket ${this.#name}: the replicator does not answer`, error)
       },
     })
   }
 }
+
+/** An error that comes by RPC keeps its code. */
+const isFenced = (error: unknown): boolean => error instanceof Error && 'code' in error && error.code === 'ROCKPOOL_BUCKET_FENCED'
 
 function sendQuietly(socket: WebSocket, text: string): void {
   try {

@@ -16,6 +16,7 @@ describe('settings of a tenant', () => {
         appendsInFlight: 32,
         activeBuckets: 0,
         callSeconds: 30,
+        fenceSeconds: 600,
         walCheckSeconds: 60,
         publicationColumns: 'all',
         walPolicy: 'keep',

@@ -4,6 +4,7 @@ import { DEFAULT_TENANT } from '../../protocol/names.ts'
 import { readLimits, type Limits } from '../../sync-config/limits.ts'
 import bundledSyncConfig from '../../sync-config.yaml'
 import type { SettingBindings } from '../setting-bindings.ts'
+import { FENCE_SECONDS } from '../replicator/fences.ts'
 import { jurisdiction, location } from '../shared/placement.ts'
 import { CALL_SECONDS, MAX_CALL_SECONDS } from '../shared/retry.ts'
 
@@ -51,6 +52,8 @@ const shape = z
     activeBuckets: whole(0, 1_000_000_000),
     /** After so long an answer of an object, or of Postgres, is given up and asked for again. */
     callSeconds: number(0.1, MAX_CALL_SECONDS),
+    /** A bucket that takes no appends for so long is fenced, and commits go on without it. */
+    fenceSeconds: number(1, DAY),
     /** How often the slot is measured while a session goes on. */
     walCheckSeconds: number(1, 3_600),
     /** Over `walKeepGb` of WAL kept by the slot: only told, or the slot is dropped and everything compared. */
@@ -89,6 +92,7 @@ const BINDINGS: { [Setting in keyof z.infer<typeof shape>]-?: [binding: keyof Se
   appendsInFlight: ['APPENDS_IN_FLIGHT', 32],
   activeBuckets: ['ACTIVE_BUCKETS', 0],
   callSeconds: ['CALL_SECONDS', CALL_SECONDS],
+  fenceSeconds: ['FENCE_SECONDS', FENCE_SECONDS],
   walCheckSeconds: ['WAL_CHECK_SECONDS', 60],
   walPolicy: ['WAL_POLICY', 'keep'],
   walKeepGb: ['WAL_KEEP_GB', 10],

@@ -16,7 +16,11 @@ const shape = z.union([
     ...{ user: z.string().optional(), client: z.string().optional() },
     ...{ sent: z.number(), received: z.number(), since: z.number() },
   }),
-  z.object({ kind: z.literal('replicator'), checkpoint: z.number().nullable(), plan: z.string().nullable(), received: z.number() }),
+  z.object({
+    ...{ kind: z.literal('replicator'), checkpoint: z.number().nullable(), plan: z.string().nullable(), received: z.number() },
+    /** Buckets are fenced; which ones is not in here. Absent: none. */
+    fenced: z.boolean().optional(),
+  }),
 ])
 
 export type Attachment = z.infer<typeof shape>
@@ -43,4 +47,5 @@ export interface ReplicatorAttachment {
   checkpoint: OpId | null
   plan: string | null
   received: number
+  fenced?: boolean | undefined
 }

@@ -3,14 +3,15 @@ import { understands, type AckFrame, type ReplicatorFrame, type SubscribeFrame }
 
 const bucket = z.tuple([z.string(), z.number(), z.number(), z.number(), z.string().nullable()])
 const form = z.literal('name').optional()
+const fenced = z.array(z.string()).optional()
 const v = z.number().refine((version) => understands(version))
 
 const replicator = z.union([
   z.object({
     ...{ v, type: z.literal('notice'), checkpoint: z.number(), previous: z.number(), plan: z.string().nullable() },
-    ...{ part: z.number(), parts: z.number(), form, buckets: z.array(bucket) },
+    ...{ part: z.number(), parts: z.number(), form, fenced, buckets: z.array(bucket) },
   }),
-  z.object({ v, type: z.literal('gap'), checkpoint: z.number(), plan: z.string().nullable(), form }),
+  z.object({ v, type: z.literal('gap'), checkpoint: z.number(), plan: z.string().nullable(), form, fenced }),
 ])
 
 const stream = z.union([

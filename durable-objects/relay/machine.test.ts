@@ -68,6 +68,8 @@ function relayOf(form: 'name' | undefined) {
   const saved = new Map<string, SavedStream>()
   const asked: string[] = []
   const closed: string[] = []
+  const why: (string | undefined)[] = []
+  let flag = false
   const marks = new Marks()
   const machine = () =>
     new RelayMachine<string>({
@@ -77,8 +79,12 @@ function relayOf(form: 'name' | undefined) {
         asked.push(bucket)
         answer({ count: counts[bucket] ?? 0, checksum: 0, last: 5 })
       },
-      close: (stream) => void closed.push(stream),
-      ...{ mark: (name) => marks.of(name), hasCredit: () => true, saveCheckpoint: () => {}, attach: (done) => done() },
+      close: (stream, _reason, closing) => {
+        closed.push(stream)
+        why.push(closing)
+      },
+      saveCheckpoint: (_checkpoint, _plan, fenced) => (flag = fenced),
+      ...{ mark: (name) => marks.of(name), hasCredit: () => true, attach: (done) => done() },
       committed: (answer) => answer(5),
     })
   let relay = machine()
@@ -87,13 +93,34 @@ function relayOf(form: 'name' | undefined) {
     relay.subscribe(stream, { seq: 1, form: its === 'name' ? its : undefined, add, remove: [] })
   }
   let checkpoint = 5
-  const notice = (buckets: NoticeBucket[]) =>
-    relay.receive({ v: 2, type: 'notice', previous: checkpoint, checkpoint: ++checkpoint, plan: 'p', part: 1, parts: 1, form, buckets })
+  const notice = (buckets: NoticeBucket[], fenced: string[] = []) =>
+    relay.receive({
+      v: 2,
+      type: 'notice',
+      previous: checkpoint,
+      checkpoint: ++checkpoint,
+      plan: 'p',
+      part: 1,
+      parts: 1,
+      form,
+      fenced,
+      buckets,
+    })
   relay.streamArrived('first')
   relay.replicatorArrived()
   relay.receive({ v: 2, type: 'gap', checkpoint: 5, plan: 'p', form })
   return {
-    ...{ told, asked, closed, counts, arrive, notice },
+    ...{
+      told,
+      asked,
+      closed,
+      why,
+      counts,
+      arrive,
+      notice,
+      gap: (fenced: string[]) => relay.receive({ v: 2, type: 'gap', checkpoint, plan: 'p', form, fenced }),
+    },
+    flag: () => flag,
     subscribe: (...args: Parameters<RelayMachine<string>['subscribe']>) => relay.subscribe(...args),
     owing: () => relay.owing,
     sleep: () => {
@@ -304,4 +331,25 @@ test('a relay that slept before the replicator had come asks for it once more', 
   })
   machine.wake(null, [['s', { marks: [], toldPlan: null, form: 'name', owing: false }]])
   expect(attached).toBe(1)
+})
+
+test('streams of a bucket that lacks ops end, when it is told, when they come, and after a sleep; the others go on', () => {
+  const { arrive, closed, why, told, notice, gap, flag, sleep } = relayOf('name')
+  const lacking = 'x'.repeat(600)
+  arrive('alice', [ALICE])
+  arrive('bob', ['bob', lacking])
+  sleep()
+  told.length = 0
+  notice([[ALICE, 8, 1, 6, 'ops']], [frameName(lacking)])
+  expect([closed, why, flag()]).toEqual([['bob'], ['fenced'], true])
+  expect(told).toEqual([['alice', [[ALICE, 8, 1, 6, 'ops']]]])
+  arrive('bob again', ['bob', lacking])
+  expect([closed.at(-1), why.at(-1)]).toEqual(['bob again', 'fenced'])
+  // The same checkpoint, and another list.
+  gap([ALICE])
+  expect([closed.at(-1), why.at(-1)]).toEqual(['alice', 'fenced'])
+  arrive('bob at last', ['bob', lacking])
+  gap([])
+  arrive('alice at last', [ALICE])
+  expect([closed.length, flag()]).toEqual([3, false])
 })

@@ -17,17 +17,20 @@ export interface RelayEffects<S> {
   send(stream: S, frame: RelayFrame): void
   /** Whether the stream has acknowledged enough for another frame. When it has again, the object calls `flush`. */
   hasCredit(stream: S): boolean
-  /** `full`: the relay has no room for the stream; another one may have. */
-  close(stream: S, reason: string, full?: 'full'): void
+  close(stream: S, reason: string, why?: Closing): void
   saveStream(stream: S, saved: SavedStream): void
   /** A keyed hash of a name in frames: an attachment has no room for names. */
   mark(name: string): string
-  saveCheckpoint(checkpoint: OpId, plan: string | null): void
+  /** `fenced`: see `RelayMachine.wake`. */
+  saveCheckpoint(checkpoint: OpId, plan: string | null, fenced: boolean): void
   /** State of a bucket at a checkpoint; `stale` says when the answer is not wanted any more: then it is null. */
   ask(bucket: string, checkpoint: OpId, stale: () => boolean, answer: (answer: Answer) => void): void
   attach(done: () => void): void
   committed(answer: (checkpoint: OpId) => void): void
 }
+
+/** `full`: the relay has no room for the stream; another one may have. `fenced`: a bucket of it lacks ops. */
+export type Closing = 'full' | 'fenced'
 
 /** What an attachment remembers of a stream. */
 export interface SavedStream {
@@ -59,6 +62,8 @@ interface StreamState {
   savedOwing: boolean
 }
 
+const FENCED: [reason: string, why: Closing] = ['a bucket of it lacks changes', 'fenced']
+
 type Notice = Extract<ReplicatorFrame, { type: 'notice' }>
 
 /**
@@ -88,6 +93,8 @@ export class RelayMachine<S> {
   readonly #known = new Map<string, BucketState>()
   readonly #questions: Questions<S>
   readonly #overtaken = new Set<string>()
+  /** Buckets that lack ops. */
+  #fenced: ReadonlySet<string> = new Set()
   #checkpoint: OpId | null = null
   #plan: string | null = null
   #parts: Notice[] = []
@@ -134,7 +141,10 @@ export class RelayMachine<S> {
     return this.attaching || this.#questions.size > 0
   }
 
-  /** After hibernation: what the attachments say. The names are gone, whom to tell is not. */
+  /**
+   * After hibernation: what the attachments say. The names are gone, whom to tell is not. Which buckets were fenced is gone, too: then nothing is told before the
+   * replicator has said so again, as if it had never been here.
+   */
   wake(at: { checkpoint: OpId; plan: string | null } | null, streams: Iterable<[S, SavedStream]>): void {
     if (at) {
       this.#checkpoint = at.checkpoint
@@ -217,6 +227,7 @@ export class RelayMachine<S> {
       s.maybe.delete(name)
     }
     if (add.length > 0) s.seq = seq
+    if (this.#fenced.size > 0 && add.some((bucket) => this.#fenced.has(frameName(bucket)))) return this.#drop(stream, ...FENCED)
     this.#save(stream, s)
     this.flush(stream)
   }
@@ -225,7 +236,7 @@ export class RelayMachine<S> {
   replicatorArrived(): boolean {
     if (!this.wants) return false
     this.#parts = []
-    if (this.#checkpoint !== null) this.#effects.saveCheckpoint(this.#checkpoint, this.#plan)
+    if (this.#checkpoint !== null) this.#effects.saveCheckpoint(this.#checkpoint, this.#plan, this.#fenced.size > 0)
     return true
   }
 
@@ -234,6 +245,7 @@ export class RelayMachine<S> {
     this.wants = false
     this.#checkpoint = null
     this.#plan = null
+    this.#fenced = new Set()
     this.#known.clear()
     this.#questions.clear()
     this.#overtaken.clear()
@@ -241,7 +253,10 @@ export class RelayMachine<S> {
   }
 
   receive(frame: ReplicatorFrame): void {
-    if (this.#checkpoint !== null && frame.checkpoint <= this.#checkpoint) return
+    if (this.#checkpoint !== null && frame.checkpoint <= this.#checkpoint) {
+      if (frame.type === 'gap' && frame.checkpoint === this.#checkpoint) this.#fence(frame)
+      return
+    }
     let gap = frame.type === 'gap'
     let buckets: NoticeBucket[] = []
     if (frame.type === 'notice') {
@@ -259,11 +274,21 @@ export class RelayMachine<S> {
     this.#checkpoint = frame.checkpoint
     this.#plan = frame.plan
     this.#overtaken.clear()
-    this.#effects.saveCheckpoint(frame.checkpoint, frame.plan)
+    this.#fence(frame)
     if (gap) this.#gap()
     else if (this.#hashed) this.#hint(buckets)
     else this.#notice(buckets)
     for (const stream of [...(switched ? this.#streams.keys() : this.#waiting)]) this.flush(stream)
+  }
+
+  /** Streams of buckets that lack ops end: at no checkpoint from here on can they have all that they should. */
+  #fence({ fenced = [] }: ReplicatorFrame): void {
+    this.#fenced = new Set(fenced)
+    this.#effects.saveCheckpoint(this.#checkpoint ?? 0, this.#plan, fenced.length > 0)
+    for (const name of fenced) {
+      this.#find(name)
+      for (const stream of [...this.#having.get(name)]) this.#drop(stream, ...FENCED)
+    }
   }
 
   /** Tells the stream what it is owed, when all of that is known. */
@@ -418,9 +443,9 @@ export class RelayMachine<S> {
     this.#effects.send(stream, frame)
   }
 
-  #drop(stream: S, reason: string, full?: 'full'): void {
+  #drop(stream: S, reason: string, why?: Closing): void {
     this.streamGone(stream)
-    this.#effects.close(stream, reason, full)
+    this.#effects.close(stream, reason, why)
   }
 
   #save(stream: S, s: StreamState): void {

@@ -1,5 +1,6 @@
 import { DurableObject } from 'cloudflare:workers'
 import {
+  CLOSE_BUCKET_FENCED,
   CLOSE_RELAY_FULL,
   CLOSE_USER_STREAMS,
   MESSAGE_VERSION,
@@ -72,9 +73,9 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
         const state = this.#streams.get(socket)
         return state !== undefined && state.sent - state.received <= SOCKET_CREDIT
       },
-      close: (socket, reason, full) => {
+      close: (socket, reason, why) => {
         this.#streams.delete(socket)
-        closeQuietly(socket, full ? CLOSE_RELAY_FULL : 1012, reason)
+        closeQuietly(socket, why ? { full: CLOSE_RELAY_FULL, fenced: CLOSE_BUCKET_FENCED }[why] : 1012, reason)
       },
       mark: (name) => this.#marks.of(name),
       saveStream: (socket, { marks, toldPlan, form, owing }) => {
@@ -83,9 +84,9 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
         Object.assign(state, { marks: packMarks(marks), toldPlan, form, owing })
         this.#saveStream(socket, state)
       },
-      saveCheckpoint: (checkpoint, plan) => {
+      saveCheckpoint: (checkpoint, plan, fenced) => {
         if (!this.#replicator) return
-        Object.assign(this.#replicator.state, { checkpoint, plan })
+        Object.assign(this.#replicator.state, { checkpoint, plan, fenced })
         this.#saveReplicator()
       },
       ask: (bucket, checkpoint, stale, answer) => {
@@ -251,7 +252,7 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
     return new Response(null, {
       status: 101,
       webSocket: client,
-      headers: { 'rockpool-checkpoint': checkpoint === null ? '' : String(checkpoint), 'rockpool-names': 'name' },
+      headers: { 'rockpool-checkpoint': checkpoint === null ? '' : String(checkpoint), 'rockpool-names': 'name', 'rockpool-fences': '1' },
     })
   }
 
@@ -275,6 +276,10 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
     for (const socket of this.ctx.getWebSockets(REPLICATOR)) {
       const state = attachmentOf(socket)
       if (state?.kind !== 'replicator') continue
+      if (state.fenced) {
+        closeQuietly(socket, 1012, 'which buckets are fenced was lost')
+        continue
+      }
       const { checkpoint, plan, received } = state
       if (this.#replicator && (this.#replicator.state.checkpoint ?? 0) > (checkpoint ?? 0)) continue
       // What was acknowledged is not remembered, so the next frame is: a sender must not wait for what was received before a sleep.

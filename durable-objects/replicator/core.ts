@@ -18,23 +18,25 @@ import { durableDatabase, type DurableDatabase } from '../durable-database.ts'
 import { Diagnostics } from './diagnostics.ts'
 import { Differences } from './differences.ts'
 import { Dispatcher } from './dispatcher.ts'
+import { FENCE_SECONDS, Fences } from './fences.ts'
 import { SLICE_LENGTH, type CareOf, type Flush } from './intake.ts'
 import { afterCommit, compared, held, isComparing, servedOf, tellingOf } from './hold.ts'
 import { clientMailboxKey, deliveredOf, mailboxKey, MAILBOX_DEFINITION, MAILBOX_TABLE, OWN_ROW } from './mailboxes.ts'
 import { Marks } from './marks.ts'
 import { gapFrame, hashedFrames, noticeFrames } from './notice.ts'
-import { Outbox, type StoredBatch } from './outbox.ts'
+import { Outbox, type StoredAppend, type StoredBatch } from './outbox.ts'
 import { Pipeline } from './pipeline.ts'
 import { evaluateNames, Plans, PlanTables } from './plans.ts'
 import { Relays } from './relays.ts'
 import { Removals } from './removals.ts'
 import type { ReaderSources } from './reader.ts'
+import { probeOf } from './probe.ts'
 import { RowStates, type RowState } from './row-state.ts'
 import { MIGRATIONS, StateStore, type State } from './storage.ts'
 import { newCopy, Tables } from './tables.ts'
 import { Tidying } from './tidying.ts'
 import { BucketSilent } from './verification/bucket-check.ts'
-import { Verification } from './verification/verification.ts'
+import { Verification, type Outcome } from './verification/verification.ts'
 import { bucketStub } from '../shared/namespaces.ts'
 import { answered, callDeadline, untilAnswered } from '../shared/retry.ts'
 import { pauseBefore, Watchers } from './watchers.ts'
@@ -43,7 +45,7 @@ import { pauseBefore, Watchers } from './watchers.ts'
 const KEPT_NOTICE_LENGTH = 500_000
 
 const FOLLOWERS_MS = 86_400_000
-
+const PROBE = { firstMs: 1_000, maxMs: 60_000 }
 const MEND = { firstMs: 200, maxMs: 2_000 }
 /** A bucket that fails so often when its totals are mended ends the verification, not the session. */
 const MEND_ATTEMPTS = 5
@@ -73,6 +75,7 @@ export class Core {
   readonly drops: Drops
   readonly tidying: Tidying
   readonly verification: Verification
+  readonly fences: Fences
   readonly care: Care
   /** Why the last incarnation was ended, when this isolate knows. */
   readonly resetReason: string | null
@@ -86,8 +89,16 @@ export class Core {
   readonly stored = { changes: 0, batches: 0 }
   /** Called whenever a bucket has answered. */
   onRoom: () => void = () => {}
+  /** Called when there is work for a session. */
+  onWork: () => void = () => {}
   /** Batches that may wait for answers of their buckets. */
   #batchesInFlight = 1
+  /** After so long without an answer a bucket is fenced. */
+  #fenceMs = FENCE_SECONDS * 1_000
+  /** Not before then fenced buckets are compared. */
+  #compareAt = 0
+  /** The append that is on its way to each bucket; not wanted: it was thrown away. */
+  readonly #sending = new Map<number, { wanted: boolean }>()
   readonly #ctx: DurableObjectState
   readonly #env: Environment
   readonly #tenant: string
@@ -104,6 +115,7 @@ export class Core {
     migrate(this.db, MIGRATIONS)
     this.state = new StateStore(this.db)
     this.marks = new Marks(this.state)
+    this.fences = new Fences(this.state)
     this.slot = this.state.get('slot')
     this.diagnostics = new Diagnostics(this.db)
     const reset = resets.get(tenant)
@@ -128,6 +140,7 @@ export class Core {
       remove: (bucket, request) => this.#ask(bucket, (stub) => stub.remove(request)),
       dropped: (record, serial) => this.tidying.dropped(record, serial),
       failed: (bucket, reason) => this.#undeleted(bucket, reason),
+      gone: (numbers) => this.fences.end(numbers),
     })
     this.rows = new RowStates(this.db, this.drops.dropped)
     this.tables = new Tables(this.db)
@@ -138,6 +151,8 @@ export class Core {
         rows: () => this.rows,
         serving: () => this.planBehind,
         trial: (batch) => this.#trial(batch),
+        silent: () => this.fences.silent,
+        compared: (buckets, outcome) => this.#comparedFenced(buckets, outcome),
       },
       digest: (bucket, request) => this.#ask(bucket, (stub) => stub.digest(request)),
       mend: (bucket, request) =>
@@ -156,18 +171,8 @@ export class Core {
     this.pipeline = new Pipeline({
       name: (bucket) => this.buckets.name(bucket),
       read: (id) => this.#outbox.read(id),
-      send: (append) => {
-        void this.dispatcher
-          // Compaction touches nothing above it: while a checkpoint is held, every bucket can answer for it.
-          .append(this.buckets.name(append.bucket), append, () => this.serving.checkpoint)
-          .then((state) => {
-            fault('append.answered')
-            this.pipeline.answered(append.bucket, state)
-            this.#commit()
-            this.onRoom()
-          })
-          .catch((error: unknown) => this.#reset(error))
-      },
+      skips: (bucket) => this.fences.isSilent(bucket),
+      send: (append) => void this.#send(append).catch((error: unknown) => this.#reset(error)),
     })
     const nextSerial = () => {
       this.state.set('serial', this.state.get('serial') + 1)
@@ -175,6 +180,7 @@ export class Core {
     }
     this.watchers = new Watchers({
       ...{ db: this.db, nextSerial, serving: () => this.serving, pause: pauseBefore },
+      fenced: (bucket) => this.isFenced(bucket),
       publish: (bucket, request) => this.#ask(bucket, (stub) => stub.publish(request)),
     })
     this.relays = new Relays({
@@ -183,6 +189,7 @@ export class Core {
       nextSerial,
       greeting: (has) => this.#greeting(has),
       gap: () => this.#gap(),
+      fenced: () => this.fences.all.length > 0,
       failing: (relay, reason) => this.diagnostics.add({ code: 'ROCKPOOL_RELAY_SOCKET', reason: `${relay}: ${reason}` }),
     })
     const newest = this.#outbox.newest()
@@ -193,6 +200,7 @@ export class Core {
       owners: () => new Set([MAILBOX_DEFINITION, ...this.definitions.maintained.map(ownerOf)]),
       idle: (bucket, request) => this.#ask(bucket, (stub) => stub.idle(request)),
       erase: (bucket, request) => this.#ask(bucket, (stub) => stub.erase(request)),
+      isFenced: (bucket) => this.fences.of(bucket) !== null,
       failed: (bucket, reason) => this.#undeleted(bucket, reason),
     })
     this.deploys = new Deploys({
@@ -205,6 +213,7 @@ export class Core {
     this.#commit()
     this.relays.keepAllOpen()
     this.watchers.resume(this.state.get('commit'))
+    for (const bucket of this.fences.silent) this.#probe(bucket)
   }
 
   /** What is announced: what is committed, or what is held. */
@@ -273,7 +282,9 @@ export class Core {
     batchesInFlight,
     appendsInFlight,
     activeBuckets,
-  }: Pick<TenantSettings, 'batchesInFlight' | 'appendsInFlight' | 'activeBuckets'>): void {
+    fenceSeconds,
+  }: Pick<TenantSettings, 'batchesInFlight' | 'appendsInFlight' | 'activeBuckets' | 'fenceSeconds'>): void {
+    this.#fenceMs = fenceSeconds * 1_000
     this.#batchesInFlight = batchesInFlight
     this.dispatcher.parallel = appendsInFlight
     this.dispatcher.active.limit = activeBuckets
@@ -374,7 +385,8 @@ export class Core {
         return null
       }
       if (plan !== undefined) this.deploys.switched(plan)
-      const stored = { last: batch.counter, final, plan: plan ?? this.planBehind, appends: batch.appends }
+      const appends = this.fences.sendable(batch.appends)
+      const stored = { last: batch.counter, final, plan: plan ?? this.planBehind, appends }
       const added = this.#outbox.add({ ...stored, decode: this.state.advance(decode), answered: this.pipeline.answeredUpTo })
       fault('batch.outbox')
       return added
@@ -419,6 +431,108 @@ export class Core {
     return answered(() => call(bucketStub(this.#env, name)), callDeadline(this.#env))
   }
 
+  async #send(append: StoredAppend): Promise<void> {
+    const { bucket } = append
+    const sending = { wanted: true }
+    this.#sending.set(bucket, sending)
+    const state = await this.dispatcher.append(this.buckets.name(bucket), append, {
+      // Compaction touches nothing above it: while a checkpoint is held, every bucket can answer for it.
+      committed: () => this.fences.of(bucket)?.served ?? this.serving.checkpoint,
+      wanted: () => sending.wanted,
+      unanswered: (milliseconds) => {
+        if (sending.wanted && this.fences.isDue(bucket, milliseconds, this.#fenceMs)) this.#fence(append)
+      },
+    })
+    if (state === null || !sending.wanted) return
+    this.#sending.delete(bucket)
+    fault('append.answered')
+    this.pipeline.answered(bucket, state)
+    this.#commit()
+    this.onRoom()
+  }
+
+  /** Some bucket of this name lacks ops. */
+  isFenced(bucket: string): boolean {
+    return this.#fencedNames.includes(bucket)
+  }
+
+  get #fencedNames(): string[] {
+    return this.fences.all.map(({ bucket }) => this.buckets.name(bucket))
+  }
+
+  /** Commits go on without the bucket of this append. */
+  #fence({ bucket, last }: StoredAppend): void {
+    this.#atomically(() => {
+      this.fences.begin({ bucket, since: new Date().toISOString(), barrier: last, served: this.serving.checkpoint })
+      // It says nothing of the fence.
+      this.state.set('commit', { ...this.state.get('commit'), named: null })
+    })
+    const reason = `it has taken no appends for ${this.#fenceMs / 1_000} s: commits go on without it, and its readers are refused until it takes them again and is mended`
+    this.diagnostics.add({ code: 'ROCKPOOL_BUCKET_FENCED', key: this.buckets.name(bucket), reason })
+    const sending = this.#sending.get(bucket)
+    if (sending) sending.wanted = false
+    this.#sending.delete(bucket)
+    this.pipeline.drop(bucket)
+    this.#tellFences()
+    this.#commit()
+    this.onRoom()
+    this.#probe(bucket)
+  }
+
+  /** Until it answers. Behind the answer nothing that was sent before has any effect. */
+  #probe(bucket: number): void {
+    const silent = () => (this.fences.isSilent(bucket) ? this.fences.of(bucket) : null)
+    const ask = async () => {
+      const fence = silent()
+      const name = await bucketObjectName(this.#tenant, this.buckets.name(bucket))
+      if (fence) await bucketStub(this.#env, name).append(probeOf(fence))
+    }
+    untilAnswered(ask, { ...PROBE, deadlineMs: callDeadline(this.#env), wanted: () => silent() !== null })
+      .then(() => {
+        if (!silent()) return
+        this.#atomically(() => this.fences.answered(bucket))
+        this.onWork()
+      })
+      .catch((error: unknown) => this.#reset(error))
+  }
+
+  /** Buckets that answer again are compared, as soon as nothing else is. */
+  compareFenced(): void {
+    const buckets = this.fences.answering
+    if (buckets.length === 0 || Date.now() < this.#compareAt || this.planBehind === null) return
+    // What is served now may lack what the bucket lacked, for as long as it is served.
+    if (!this.verification.running && this.state.get('commit').hold === null) this.verification.compareBuckets(buckets)
+  }
+
+  /** They are as row state says they are, or did not answer. What was mended is compared once more, what could not be later. */
+  #comparedFenced(buckets: readonly number[], outcome: Outcome): void {
+    const fenced = buckets.filter((bucket) => this.fences.answering.includes(bucket))
+    if (outcome === 'left') this.#compareAt = Date.now() + PROBE.maxMs
+    if (fenced.length === 0 || outcome === 'left' || outcome === 'mended') return
+    // Begun meanwhile: compared once more behind it.
+    if (outcome === 'equal' && this.state.get('commit').hold !== null) return
+    if (outcome === 'silent') {
+      this.#atomically(() => this.fences.silenced(fenced))
+      for (const bucket of fenced) this.#probe(bucket)
+      return
+    }
+    this.#atomically(() => {
+      this.fences.end(fenced)
+      // Meanwhile they were told of no commit.
+      this.state.set('commit', { ...this.state.get('commit'), published: null })
+    })
+    this.watchers.untold()
+    this.#tellFences()
+  }
+
+  #tellFences(): void {
+    this.#onceDurable(() => {
+      if (this.fences.all.length > 0) this.relays.fence()
+      this.relays.notice([this.#gap()], () => [this.#gap()])
+      this.watchers.publishAll()
+    })
+  }
+
   #dispatch(batch: StoredBatch): void {
     fault('batch.stored')
     this.pipeline.dispatch(batch)
@@ -429,9 +543,10 @@ export class Core {
     const commit = this.pipeline.commit(this.state.get('commit').committed)
     if (!commit) return
     fault('commit.begin')
-    const frames = noticeFrames(commit)
+    const frames = noticeFrames(commit, this.#fencedNames)
     const length = frames.reduce((sum, frame) => sum + frame.length, 0)
-    const named = commit.buckets !== null && length <= KEPT_NOTICE_LENGTH ? { previous: commit.previous, parts: frames } : null
+    const kept = commit.buckets !== null && length <= KEPT_NOTICE_LENGTH && this.fences.all.length === 0
+    const named = kept ? { previous: commit.previous, parts: frames } : null
     const before = this.state.get('commit')
     const published = this.watchers.told
     const after = afterCommit(before, { committed: commit.checkpoint, plan: commit.plan, named, batch: commit.upTo, published })
@@ -457,6 +572,14 @@ export class Core {
     if (telling === null) return
     const frames = telling === 'notice' ? notice : [this.#gap()]
     const all = telling === 'gap' || before.plan !== after.plan
+    this.#onceDurable(() => {
+      this.relays.notice(frames, telling === 'notice' ? hashed : () => frames)
+      this.watchers.committed(all || buckets === null ? null : buckets.map(([bucket]) => bucket), servedOf(after))
+    })
+  }
+
+  /** In the order of these calls. */
+  #onceDurable(tell: () => void): void {
     this.#notices = this.#notices
       .then(() =>
         answered(async () => {
@@ -464,10 +587,7 @@ export class Core {
           await pause('notice.durable')
         }, callDeadline(this.#env)),
       )
-      .then(() => {
-        this.relays.notice(frames, telling === 'notice' ? hashed : () => frames)
-        this.watchers.committed(all || buckets === null ? null : buckets.map(([bucket]) => bucket), servedOf(after))
-      })
+      .then(tell)
       .catch((error: unknown) => this.#reset(error))
   }
 
@@ -478,7 +598,7 @@ export class Core {
 
   #gap(): string {
     const { checkpoint, plan } = this.serving
-    return gapFrame(checkpoint, plan)
+    return gapFrame(checkpoint, plan, this.#fencedNames)
   }
 
   /** Tables that clients have something of, now or as soon as everything stored is committed, may be of no state of the source. */

@@ -17,6 +17,14 @@ const TOLD_ATTEMPTS = 4
 
 /** UTF-16 units of ops in one append. A call between objects takes 32 MiB (2026-11-29), and a unit is two bytes in it as soon as one is not Latin-1. */
 const MESSAGE_LENGTH = 8 * 1024 * 1024
+export interface Sending {
+  /** What its bucket may compact up to. */
+  committed: () => OpId
+  /** False: nobody waits for it any more. */
+  wanted: () => boolean
+  /** After each failure: for how long there was no answer. */
+  unanswered: (milliseconds: number) => void
+}
 
 export interface FailingBucket {
   bucket: string
@@ -50,14 +58,16 @@ export class Dispatcher {
     return [...this.#failing.values()]
   }
 
-  async append(bucket: string, append: StoredAppend, committed: () => OpId): Promise<BucketState> {
+  /** Null when it is not wanted any more. */
+  async append(bucket: string, append: StoredAppend, { committed, wanted, unanswered }: Sending): Promise<BucketState | null> {
     const name = await bucketObjectName(this.#tenant, bucket)
     await this.active.enter(name)
     if (this.#running >= this.parallel) await new Promise<void>((resolve) => this.#waiting.push(resolve))
     this.#running++
     try {
-      let state: BucketState = { count: 0, checksum: 0, last: 0 }
+      let state: BucketState | null = { count: 0, checksum: 0, last: 0 }
       for (const ops of inMessages(append)) {
+        const began = Date.now()
         state = await untilAnswered(
           async () => {
             await pause('append.send')
@@ -72,14 +82,17 @@ export class Dispatcher {
             deadlineMs: callDeadline(this.#env),
             firstMs: FIRST_WAIT_MS,
             maxMs: MAX_WAIT_MS,
+            wanted,
             failed: (error, attempts) => {
               const failing = { bucket, attempts, error: error instanceof Error ? error.message : String(error) }
               this.#failing.set(bucket, failing)
               if (attempts >= TOLD_ATTEMPTS) this.#failed(failing)
+              unanswered(Date.now() - began)
             },
           },
         )
         this.#failing.delete(bucket)
+        if (state === null) return null
       }
       return { count: state.count, checksum: state.checksum, last: state.last }
     } finally {

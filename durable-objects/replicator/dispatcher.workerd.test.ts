@@ -3,6 +3,8 @@ import { expect, test } from 'vitest'
 import { page, put } from '../bucket/test-ops.ts'
 import { Dispatcher } from './dispatcher.ts'
 
+const SENDING = { committed: () => 0, wanted: () => true, unanswered: () => {} }
+
 // One row may be in a bucket with many outputs, and a call between objects takes 32 MiB: what is larger was refused, and tried again, for ever.
 test('ops of one batch for one bucket that are more than one call takes go in several, and again when they are sent again', async () => {
   const text = JSON.stringify({ x: `ш${'x'.repeat(1_500_000)}` })
@@ -11,7 +13,7 @@ test('ops of one batch for one bucket that are more than one call takes go in se
   const failing: unknown[] = []
   await runInDurableObject(env.REPLICATOR.getByName('large-append'), async () => {
     const dispatcher = new Dispatcher(env, 'large-append', (each) => failing.push(each))
-    const send = () => dispatcher.append('b', { bucket: 1, ...append, body: () => body, length: body.length }, () => 0)
+    const send = () => dispatcher.append('b', { bucket: 1, ...append, body: () => body, length: body.length }, SENDING)
     const state = { count: 12, checksum: append.checksum, last: 12 }
     expect(await send()).toEqual(state)
     expect(dispatcher.calls).toBe(3)

@@ -26,6 +26,8 @@ export interface DropSources {
   /** Its object is to be erased: see `Tidying.dropped`. In a transaction. */
   dropped(record: BucketRecord, serial: OpId): void
   failed(bucket: string, reason: string): void
+  /** In the transaction that forgets the bucket. */
+  gone(buckets: readonly number[]): void
 }
 
 /**
@@ -107,6 +109,7 @@ export class Drops {
       atomically(() => {
         buckets.forget(gone)
         for (const record of gone) dropped(record, owners.get(record.definition) ?? 0)
+        this.#sources.gone(gone.map(({ number }) => number))
       })
     }
     this.#failed ||= gone.length < found.length

@@ -4,11 +4,11 @@ import type { State } from './storage.ts'
 
 const NOTICE = { previous: 3, parts: ['n'] }
 const at = (committed: number, more: Partial<State['commit']> = {}): State['commit'] => ({
-  ...{ committed, plan: 'p', named: NOTICE, batch: 1, hold: null },
+  ...{ committed, plan: 'p', named: NOTICE, batch: 1, hold: null, published: null },
   ...more,
 })
 const commit = (before: State['commit'], committed: number, plan = 'p') =>
-  afterCommit(before, { committed, plan, named: { previous: before.committed, parts: ['m'] }, batch: 2 })
+  afterCommit(before, { committed, plan, named: { previous: before.committed, parts: ['m'] }, batch: 2, published: null })
 
 test('what is committed is served, by its notice, while nothing is held', () => {
   const next = commit(at(4), 7, 'q')

@@ -30,6 +30,7 @@ function world() {
     const pipeline = new Pipeline({
       send: (each) => void sent.push(each),
       name: (bucket) => `bucket ${bucket}`,
+      skips: () => false,
       read: (id) => outbox.read(id),
     })
     return { outbox, pipeline }

@@ -6,11 +6,12 @@ import type { Commit } from './pipeline.ts'
 const PART_LENGTH = 300_000
 
 /** A notice as texts of numbered frames. It takes effect with the last one. A gap when the buckets are not told. */
-export const noticeFrames = (commit: Commit): string[] =>
+export const noticeFrames = (commit: Commit, fenced: readonly string[] = []): string[] =>
   framesOf(
     commit,
     'name',
     commit.buckets?.map(([bucket, ...rest]) => [frameName(bucket), ...rest]),
+    fenced,
   )
 
 /** What frames of a notice call its buckets: see `frameName`. */
@@ -25,8 +26,13 @@ export const hashedFrames = (commit: Commit): string[] =>
     commit.buckets?.map(([bucket, count, checksum, last]) => [hashName(bucket), count, checksum, last, null]),
   )
 
-function framesOf(commit: Commit, form: NameForm | undefined, entries: readonly NoticeBucket[] | undefined): string[] {
-  if (!entries) return [gapFrame(commit.checkpoint, commit.plan)]
+function framesOf(
+  commit: Commit,
+  form: NameForm | undefined,
+  entries: readonly NoticeBucket[] | undefined,
+  fenced: readonly string[] = [],
+): string[] {
+  if (!entries) return [gapFrame(commit.checkpoint, commit.plan, fenced)]
   const groups: NoticeBucket[][] = [[]]
   let length = 0
   for (const bucket of entries) {
@@ -48,13 +54,17 @@ function framesOf(commit: Commit, form: NameForm | undefined, entries: readonly 
       part: i + 1,
       parts: groups.length,
       form,
+      ...fencedOf(fenced),
       buckets,
     }
     return JSON.stringify(frame)
   })
 }
 
-export function gapFrame(checkpoint: number, plan: string | null): string {
-  const frame: ReplicatorFrame = { v: MESSAGE_VERSION, type: 'gap', checkpoint, plan, form: 'name' }
+/** `fenced`: whole names. */
+export function gapFrame(checkpoint: number, plan: string | null, fenced: readonly string[] = []): string {
+  const frame: ReplicatorFrame = { v: MESSAGE_VERSION, type: 'gap', checkpoint, plan, form: 'name', ...fencedOf(fenced) }
   return JSON.stringify(frame)
 }
+
+const fencedOf = (names: readonly string[]): Pick<ReplicatorFrame, 'fenced'> => (names.length === 0 ? {} : { fenced: names.map(frameName) })

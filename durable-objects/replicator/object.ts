@@ -81,6 +81,7 @@ export class Replicator extends DurableObject<Environment> implements Replicator
       void ctx.storage.setAlarm(Date.now() + REFUSED_MS)
       return
     }
+    this.#core.onWork = () => void this.#arm()
     const died = this.#core.state.get('running')
     if (died?.alive) void ctx.storage.setAlarm(Math.max(Date.now(), died.until))
   }
@@ -109,13 +110,15 @@ export class Replicator extends DurableObject<Environment> implements Replicator
     await this.#arm()
   }
 
-  async committed(request: Versioned): Promise<Serving> {
+  async committed(request: Versioned & { bucket?: string }): Promise<Serving> {
     checkVersion(request)
+    if (request.bucket !== undefined) this.#refuseFenced(request.bucket)
     return this.#core.serving
   }
 
   async watch(request: Versioned & { bucket: string }): Promise<Serving> {
     checkVersion(request)
+    this.#refuseFenced(request.bucket)
     const serving = this.#core.watchers.watch(request.bucket)
     await this.#arm()
     return serving
@@ -124,6 +127,11 @@ export class Replicator extends DurableObject<Environment> implements Replicator
   async left(request: Versioned & { bucket: string }): Promise<void> {
     checkVersion(request)
     this.#core.watchers.left(request.bucket)
+  }
+
+  #refuseFenced(bucket: string): void {
+    if (!this.#core.isFenced(bucket)) return
+    throw new RockpoolError('ROCKPOOL_BUCKET_FENCED', 'the bucket lacks changes, which come later: connect again in a while')
   }
 
   async plan(request: Versioned & { hash: string }): Promise<string | null> {
@@ -228,6 +236,9 @@ export class Replicator extends DurableObject<Environment> implements Replicator
       slot: this.#core.slot,
       pendingBatches: pipeline.size,
       failingBuckets: dispatcher.failing,
+      fencedBuckets: this.#core.fences.all.map(({ bucket, since, answers }) => ({
+        ...{ bucket: this.#core.buckets.name(bucket), since, state: answers ? 'comparing' : 'silent' },
+      })),
       refusedTables: this.#session?.refusedTables ?? this.#refusedTables,
       skippedRows: skippedRows(diagnostics),
       diagnostics: diagnostics.status(),

@@ -30,10 +30,12 @@ const state = (last: number) => ({ count: last, checksum: last, last })
 describe('the pipeline', () => {
   function setUp() {
     const sent: [number, number][] = []
+    const skipped = new Set<number>()
     const { outbox: box } = outbox()
     const pipeline = new Pipeline({
       send: (a: StoredAppend, b: StoredBatch) => void sent.push([a.bucket, b.id]),
       name: (bucket) => `h${bucket}`,
+      skips: (bucket) => skipped.has(bucket),
       read: (id) => box.read(id),
     })
     let last = 0
@@ -41,7 +43,7 @@ describe('the pipeline', () => {
       const appends = new Map(buckets.map((bucket) => [bucket, append(++last, `op${last}`)]))
       return box.add({ last, final, plan: 'p', decode, appends })
     }
-    return { sent, pipeline, batch }
+    return { sent, skipped, pipeline, batch }
   }
 
   test('appends are in order per bucket, one at a time, and in parallel over buckets', () => {
@@ -55,6 +57,33 @@ describe('the pipeline', () => {
     ])
     pipeline.answered(2, state(2))
     expect(sent.at(-1)).toEqual([2, 2])
+  })
+
+  test('what is on its way to a bucket is thrown away: it is neither waited for nor told, and others go on', () => {
+    const { sent, skipped, pipeline, batch } = setUp()
+    pipeline.dispatch(batch(false, 1, 2))
+    pipeline.dispatch(batch(true, 1, 3))
+    pipeline.answered(2, state(2))
+    pipeline.answered(3, state(4))
+    expect(pipeline.commit(0)).toBeNull()
+    skipped.add(1)
+    pipeline.drop(1)
+    expect(pipeline.commit(0)).toMatchObject({
+      checkpoint: 4,
+      upTo: 2,
+      buckets: [
+        ['h2', 2, 2, 2, 'op2'],
+        ['h3', 4, 4, 4, 'op4'],
+      ],
+    })
+    expect([pipeline.appends, pipeline.length, pipeline.unanswered]).toEqual([0, 0, 0])
+    // Also what is stored, and comes to memory later.
+    pipeline.dispatch(batch(true, 1))
+    expect(pipeline.commit(4)).toMatchObject({ checkpoint: 5, buckets: [] })
+    expect(sent.filter(([bucket]) => bucket === 1)).toEqual([[1, 1]])
+    skipped.clear()
+    pipeline.dispatch(batch(true, 1))
+    expect(sent.at(-1)).toEqual([1, 4])
   })
 
   test('I2: nothing is committed before every bucket of it and of everything older has answered', () => {
@@ -114,6 +143,7 @@ describe('a large transaction', () => {
     const pipeline = new Pipeline({
       send: (each) => void sent.push(each),
       name: (bucket) => `h${bucket}`,
+      skips: () => false,
       read: (id) => (reads.push(id), box.read(id)),
     })
     return { box, db, sent, reads, pipeline }
@@ -149,7 +179,7 @@ describe('a large transaction', () => {
 
   test(`that touches more than ${TOLD_BUCKETS} buckets is told as a gap, and so are commits that become as many together`, () => {
     const { outbox: box } = outbox()
-    const pipeline = new Pipeline({ send: () => {}, name: String, read: (id) => box.read(id) })
+    const pipeline = new Pipeline({ send: () => {}, name: String, skips: () => false, read: (id) => box.read(id) })
     const batch = (last: number, final: boolean, from: number, buckets: number) => {
       const appends = new Map(Array.from({ length: buckets }, (_, i) => [from + i, append(last, 'x')]))
       return box.add({ last, final, plan: null, decode, appends })

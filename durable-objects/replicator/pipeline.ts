@@ -17,6 +17,8 @@ export interface PipelineSources {
   /** Starts an append. Every one must be answered by `answered` in the end: the caller repeats it as often as it takes. */
   send(append: StoredAppend, batch: StoredBatch): void
   name(bucket: number): string
+  /** Whether its ops are thrown away. */
+  skips(bucket: number): boolean
   /** A batch that is stored and not in memory. */
   read(id: number): StoredBatch
 }
@@ -152,17 +154,22 @@ export class Pipeline {
     const done = queue?.shift()
     if (!queue || !done) throw new Error(`bucket ${bucket} answered what was not asked`)
     const { append, flight } = done
-    this.#appends--
-    this.#length -= append.length
     const told = flight.group.told?.get(bucket)
     if (told) told.state = state
-    flight.open--
-    flight.group.open--
-    if (flight.open === 0) this.#flights.delete(flight)
+    this.#gone(append, flight)
     if (isReady(flight.group)) this.#joinReady()
     const next = queue[0]
     if (next) this.#sources.send(next.append, next.flight.batch)
     else this.#queues.delete(bucket)
+    this.#fill()
+  }
+
+  /** What is on its way to this bucket is thrown away: an answer of it is not for `answered` any more. Commits tell nothing of it. */
+  drop(bucket: number): void {
+    for (const { append, flight } of this.#queues.get(bucket) ?? []) this.#gone(append, flight)
+    this.#queues.delete(bucket)
+    for (const { told } of this.#groups) told?.delete(bucket)
+    this.#joinReady()
     this.#fill()
   }
 
@@ -180,6 +187,15 @@ export class Pipeline {
       buckets: group.told && [...group.told].map(([bucket, told]) => this.#notice(bucket, told)),
       upTo: group.upTo,
     }
+  }
+
+  /** It is not waited for any more. */
+  #gone(append: StoredAppend, flight: Flight): void {
+    this.#appends--
+    this.#length -= append.length
+    flight.open--
+    flight.group.open--
+    if (flight.open === 0) this.#flights.delete(flight)
   }
 
   #notice(bucket: number, { state, ops }: Told): NoticeBucket {
@@ -201,10 +217,11 @@ export class Pipeline {
     if (group !== newest) this.#groups.push(group)
     Object.assign(group, { upTo: batch.id, last: batch.last, plan: batch.plan, final: batch.final })
     this.#loaded = batch.id
-    const flight: Flight = { batch: { ...batch, appends: [] }, group, open: batch.appends.length }
+    const appends = batch.appends.filter(({ bucket }) => !this.#sources.skips(bucket))
+    const flight: Flight = { batch: { ...batch, appends: [] }, group, open: appends.length }
     if (flight.open > 0) this.#flights.add(flight)
     group.open += flight.open
-    for (const append of batch.appends) {
+    for (const append of appends) {
       this.#appends++
       this.#length += append.length
       this.peakLength = Math.max(this.peakLength, this.#length)

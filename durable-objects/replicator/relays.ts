@@ -23,6 +23,8 @@ export interface RelaySources {
   greeting(has: OpId | null): string[]
   /** A gap at the committed checkpoint. */
   gap(): string
+  /** Buckets are fenced. Only relays that know what that means may hear of further checkpoints. */
+  fenced(): boolean
   /** The socket to a relay cannot be opened, again and again. */
   failing(relay: string, reason: string): void
 }
@@ -32,6 +34,8 @@ interface RelaySocket {
   socket: WebSocket
   /** Its relay is of version 1 and knows buckets by hashes. */
   hashed: boolean
+  /** It understands `fenced`. */
+  fences: boolean
   sent: number
   received: number
   /** It had no credit for a notice: it gets a gap when it acknowledges. */
@@ -88,6 +92,11 @@ export class Relays {
     for (const open of this.#sockets.values()) this.#send(open, open.hashed ? hashed() : frames)
   }
 
+  /** Relays of an older version hear nothing more for now, as if the replicator were away. */
+  fence(): void {
+    for (const open of [...this.#sockets.values()]) if (!open.fences) open.fall()
+  }
+
   keepOpen(relay: string): void {
     if (this.#opening.has(relay)) return
     this.#opening.add(relay)
@@ -133,19 +142,25 @@ export class Relays {
     socket.accept()
     // The relay keeps the newest socket that it has answered, which may be this one: then it is closed, and the relay is opened once more.
     if (attempt.expired) return closeQuietly(socket)
-    const has = response.headers.get('rockpool-checkpoint')
-    this.#register(relay, serial, socket, has ? Number(has) : null, response.headers.get('rockpool-names') !== 'name')
+    const { headers } = response
+    const knows = { hashed: headers.get('rockpool-names') !== 'name', fences: headers.get('rockpool-fences') === '1' }
+    if (!knows.fences && this.#sources.fenced()) {
+      closeQuietly(socket)
+      throw new Error('it runs code of an older version, which does not know that a bucket is fenced')
+    }
+    const has = headers.get('rockpool-checkpoint')
+    this.#register(relay, serial, socket, has ? Number(has) : null, knows)
   }
 
   /** One synchronous step: close the old socket, register the new one, send what it lacks. */
-  #register(relay: string, serial: number, socket: WebSocket, has: OpId | null, hashed: boolean): void {
+  #register(relay: string, serial: number, socket: WebSocket, has: OpId | null, knows: Pick<RelaySocket, 'hashed' | 'fences'>): void {
     const fall = () => {
       closeQuietly(socket)
       if (this.#sockets.get(relay) !== open) return
       this.#sockets.delete(relay)
       this.keepOpen(relay)
     }
-    const open: RelaySocket = { serial, socket, hashed, sent: 0, received: 0, behind: false, silent: 0, fall }
+    const open: RelaySocket = { serial, socket, ...knows, sent: 0, received: 0, behind: false, silent: 0, fall }
     const old = this.#sockets.get(relay)
     this.#sockets.set(relay, open)
     if (old) closeQuietly(old.socket)
@@ -155,7 +170,7 @@ export class Relays {
     this.#pings ??= setInterval(() => this.#ping(), PING_MS)
     try {
       fault('open.registered', { drop: fall })
-      this.#send(open, hashed ? [this.#sources.gap()] : this.#sources.greeting(has))
+      this.#send(open, knows.hashed ? [this.#sources.gap()] : this.#sources.greeting(has))
     } catch (error) {
       // It is open and does not know where it is: it must not stay.
       fall()

@@ -55,7 +55,7 @@ test('a relay of version 1 is told hashes, without ops, and a gap when it is gre
     const relays = new Relays({
       env,
       ...{ db: { all: () => [], run: () => {}, transaction: (work) => work() }, nextSerial: () => ++serial },
-      ...{ greeting: () => noticeFrames(commit), gap: () => gapFrame(6, 'p'), failing: () => {} },
+      ...{ greeting: () => noticeFrames(commit), gap: () => gapFrame(6, 'p'), fenced: () => false, failing: () => {} },
     })
     for (const relay of ['default/forms/0', 'default/forms/1']) relays.attach(relay)
     await vi.waitUntil(() => received.old?.length === 1 && received.new?.length === 1, 10_000)

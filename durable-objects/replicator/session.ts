@@ -239,6 +239,7 @@ export class Session {
       if (core.deploys.due(this.#settings.retireGraceSeconds)) this.#stale = true
       const dropping = core.drops.pending && (await core.drops.step())
       this.#goesOn()
+      core.compareFenced()
       const verifying = this.#settled && (await this.#verify(sql, tables, intake))
       const tidying = this.#settled && (await this.#tidy(intake))
       if (!this.#settled && this.#caughtUp && !core.holdsWrites) {
@@ -251,6 +252,7 @@ export class Session {
         !core.drops.pending &&
         !core.verification.running &&
         !tidying &&
+        core.fences.answering.length === 0 &&
         !this.#stale &&
         !this.#wanted()
       ) {

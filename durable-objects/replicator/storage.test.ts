@@ -138,6 +138,6 @@ test('the last notice of a version that said hashes is not sent, and that versio
   db.run('INSERT INTO state VALUES (?, ?)', 'commit', JSON.stringify({ committed: 2, plan: 'p', batch: 1, notice: named }))
   const state = new StateStore(db)
   expect(state.get('commit')).toEqual({ committed: 2, plan: 'p', batch: 1, named: null, hold: null, published: null })
-  state.set('commit', { committed: 3, plan: 'p', hold: null, batch: 2, named })
+  state.set('commit', { committed: 3, plan: 'p', hold: null, batch: 2, named, published: null })
   expect(JSON.parse(String(db.all("SELECT value FROM state WHERE key = 'commit'")[0]?.value))).not.toHaveProperty('notice')
 })

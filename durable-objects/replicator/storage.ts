@@ -7,6 +7,7 @@ import type { ErrorCode } from '../../protocol/errors.ts'
 import type { Serving, SlotStatus } from '../../protocol/messages.ts'
 import type { OpId } from '../../protocol/ops.ts'
 import type { Database, Step } from '../database.ts'
+import type { Fence } from './fences.ts'
 import type { Hold } from './hold.ts'
 import type { Verifying } from './verification/progress.ts'
 
@@ -141,6 +142,8 @@ export interface State {
   round: Round | null
   /** When buckets that are followed directly were asked last whether they still are: ms since 1970. */
   followersAsked: number
+  /** Buckets that commits do not wait for. An older version does not know of them. */
+  fences: Fence[]
 }
 
 const INITIAL: State = {
@@ -165,6 +168,7 @@ const INITIAL: State = {
   suspects: [],
   round: null,
   followersAsked: 0,
+  fences: [],
 }
 
 /** A commit as it is stored. What came later is absent in older ones. */
@@ -220,6 +224,7 @@ export class StateStore {
       suspects: read('suspects'),
       round: read('round'),
       followersAsked: read('followersAsked'),
+      fences: read('fences'),
     }
     const { n = 0, ...decode }: Decode & { n?: number } = this.#values.decode
     this.#n = n

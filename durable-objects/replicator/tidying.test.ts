@@ -62,6 +62,7 @@ class World {
   rows!: RowStates
   buckets!: Buckets
   removals!: Removals
+  readonly fenced = new Set<number>()
   tidying!: Tidying
 
   constructor() {
@@ -85,6 +86,7 @@ class World {
     this.tidying = new Tidying({
       ...{ atomically: (work) => this.db.transaction(work), state: this.state, buckets: this.buckets, removals: this.removals },
       ...{ rows: () => this.rows, served: () => this.served, owners: () => new Set(['d', MAILBOX_DEFINITION]) },
+      isFenced: (bucket) => this.fenced.has(bucket),
       idle: (bucket, { before }) => called('idle', bucket, (log) => log.idle(before)),
       erase: (bucket, { upTo }) =>
         called('erase', bucket, (log) => {
@@ -265,6 +267,27 @@ describe('buckets that no row is in', () => {
     w.silent.clear()
     await w.days(1)
     expect([w.calls, w.names, w.objects]).toEqual([['erase b0', 'erase b7'], [], []])
+  })
+
+  test('one that lacks ops is neither asked nor erased, until it has them', async () => {
+    const w = new World()
+    w.put('1', 'a')
+    w.put('2', 'b')
+    const number = w.buckets.number('a', 'd')
+    w.put('1', '')
+    await w.tidy()
+    w.fenced.add(number)
+    await w.days(UNUSED)
+    expect(w.calls).toEqual([])
+    w.fenced.clear()
+    await w.days(UNUSED)
+    expect(w.calls.splice(0)).toEqual(['idle a'])
+    w.fenced.add(number)
+    await w.days(1)
+    expect([w.calls, w.names]).toEqual([[], ['a', 'b']])
+    w.fenced.clear()
+    await w.days(1)
+    expect([w.calls, w.names]).toEqual([['erase a'], ['b']])
   })
 
   test('with UNUSED_DAYS = 0 they stay', async () => {

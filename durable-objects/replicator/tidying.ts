@@ -44,6 +44,8 @@ export interface TidyingSources {
   owners(): ReadonlySet<string>
   idle(bucket: string, request: { v: number; before: OpId }): Promise<IdleAnswer>
   erase(bucket: string, request: { v: number; upTo: OpId }): Promise<EraseAnswer>
+  /** It lacks ops, and is compared when it answers: until then it stays. */
+  isFenced(bucket: number): boolean
   failed(bucket: string, reason: string): void
   now?: () => number
 }
@@ -168,11 +170,11 @@ export class Tidying {
 
   /** The next buckets that no row is in. */
   async #ask(scan: Scan, between: Between): Promise<void> {
-    const { atomically, buckets, removals, idle } = this.#sources
+    const { atomically, buckets, removals, idle, isFenced } = this.#sources
     const owners = this.#sources.owners()
     const page = buckets.page(scan.bucket, RECORDS_PER_STEP)
     if (page.length === 0) return this.#end()
-    const isUnused = ({ number }: BucketRecord) => !isMarked(scan.used, number) && !removals.has(number)
+    const isUnused = ({ number }: BucketRecord) => !isMarked(scan.used, number) && !removals.has(number) && !isFenced(number)
     const asked = page.filter((each) => isUnused(each) && owners.has(each.definition)).slice(0, CALLS_AT_ONCE)
     scan.bucket = (asked.length === CALLS_AT_ONCE ? asked : page).at(-1)?.number ?? 0
     const before = this.#before
@@ -205,12 +207,14 @@ export class Tidying {
   }
 
   async #erase(due: readonly Removal[]): Promise<boolean> {
-    const { removals, buckets, atomically, served, erase } = this.#sources
+    const { removals, buckets, atomically, served, erase, isFenced } = this.#sources
+    const fenced = due.filter(({ number }) => number !== null && isFenced(number))
     // Ops of before this object started, and the op that made it empty, must have come to their buckets.
-    const ready = due.filter(({ upTo }) => Math.max(upTo, this.#started) <= served())
+    const ready = due.filter((each) => !fenced.includes(each)).filter(({ upTo }) => Math.max(upTo, this.#started) <= served())
     const answers = await this.#call(ready, ({ name, upTo }) => erase(name, { v: MESSAGE_VERSION, upTo }))
     await pause('tidying.erased')
     atomically(() => {
+      for (const removal of fenced) removals.postpone(removal, this.#after(AGAIN_MS))
       for (const [i, removal] of ready.entries()) {
         // Its bucket was used meanwhile, and has an object again or will have one.
         if (!removals.stands(removal)) continue

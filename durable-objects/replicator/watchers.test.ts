@@ -12,6 +12,7 @@ function setting() {
   migrate(db, MIGRATIONS)
   const calls: { bucket: string; checkpoint: number; resolve: (answer: PublishAnswer) => void; reject: (error: Error) => void }[] = []
   const serving: Serving = { checkpoint: 1, plan: 'p' }
+  const fenced = new Set<string>()
   let serial = 0
   const paused = {
     hold: false,
@@ -22,7 +23,7 @@ function setting() {
   }
   const start = () =>
     new Watchers({
-      ...{ db, nextSerial: () => ++serial, serving: () => ({ ...serving }) },
+      ...{ db, nextSerial: () => ++serial, serving: () => ({ ...serving }), fenced: (bucket: string) => fenced.has(bucket) },
       pause: () => (paused.hold ? new Promise((resolve) => paused.waiting.push(resolve)) : Promise.resolve()),
       publish: (bucket, { checkpoint }) =>
         new Promise<PublishAnswer>((resolve, reject) => calls.push({ bucket, checkpoint, resolve, reject })),
@@ -33,7 +34,7 @@ function setting() {
     await turn()
   }
   const stored = () => db.all('SELECT bucket FROM watchers').map((row) => row.bucket)
-  return { start, calls, serving, answer, turn, stored, paused }
+  return { start, calls, serving, fenced, answer, turn, stored, paused }
 }
 
 test('a bucket that is watched is told of the commits that touch it, and no other', async () => {
@@ -188,4 +189,46 @@ test('buckets are told apart by their names, also two with one old hash: each is
   expect(calls.map(({ bucket }) => bucket)).toEqual([alice])
   watchers.committed([mallory], serving)
   expect(calls.map(({ bucket }) => bucket)).toEqual([alice, mallory])
+})
+
+test('a bucket that lacks ops is told of nothing, until it has them', async () => {
+  const { start, calls, serving, fenced, answer, turn } = setting()
+  const watchers = start()
+  for (const bucket of ['a', 'b']) watchers.watch(bucket)
+  fenced.add('a')
+  serving.checkpoint = 5
+  watchers.committed(['a', 'b'], serving)
+  expect(calls.map(({ bucket }) => bucket)).toEqual(['b'])
+  // Also when it is fenced while it is being told.
+  fenced.add('b')
+  calls.shift()?.reject(new Error('lost'))
+  await turn()
+  watchers.publishAll()
+  expect(calls).toEqual([])
+  fenced.clear()
+  watchers.publishAll()
+  expect(calls.map(({ bucket, checkpoint }) => [bucket, checkpoint])).toEqual([
+    ['a', 5],
+    ['b', 5],
+  ])
+  await answer(false)
+  await answer(false)
+})
+
+test('one that lacked ops is told what the others have been told when it has them, also after a crash in between', async () => {
+  const { start, calls, serving, fenced, answer } = setting()
+  const watchers = start()
+  watchers.watch('a')
+  fenced.add('a')
+  serving.checkpoint = 5
+  watchers.committed(['a'], { ...serving })
+  expect(watchers.told).toEqual(serving)
+  fenced.clear()
+  watchers.untold()
+  expect(watchers.told).toBeNull()
+  const again = start()
+  again.resume({ published: null, named: null })
+  expect(calls.map(({ bucket, checkpoint }) => [bucket, checkpoint])).toEqual([['a', 5]])
+  await answer(false)
+  expect(again.told).toEqual(serving)
 })

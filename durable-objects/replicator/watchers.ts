@@ -13,6 +13,8 @@ export interface WatcherSources {
   db: Database
   nextSerial(): number
   serving(): Serving
+  /** It lacks ops: it is told of no checkpoint. */
+  fenced(bucket: string): boolean
   publish(bucket: string, request: Versioned & Serving): Promise<PublishAnswer>
   /** Before try `attempt`, from 1. */
   pause(attempt: number): Promise<void>
@@ -82,6 +84,12 @@ export class Watchers {
     for (const bucket of this.#serials.keys()) this.#tell(bucket)
   }
 
+  /** Some have not been told of what the others were told of, and are with `publishAll`. */
+  untold(): void {
+    this.#due = null
+    this.#told = null
+  }
+
   /** The last stream of the bucket has gone, unless another one has come. */
   left(bucket: string): void {
     if (this.#serials.has(bucket)) this.#tell(bucket)
@@ -89,7 +97,7 @@ export class Watchers {
 
   /** Always the newest: what is committed until then is told with it. */
   #tell(bucket: string): void {
-    if (this.#pausing.has(bucket)) return
+    if (this.#pausing.has(bucket) || this.#sources.fenced(bucket)) return
     if (this.#telling.has(bucket)) this.#telling.set(bucket, true)
     else this.#waiting.add(bucket)
     this.#fill()
@@ -111,7 +119,7 @@ export class Watchers {
 
   async #publish(bucket: string): Promise<void> {
     const serial = this.#serials.get(bucket)
-    if (serial === undefined) return
+    if (serial === undefined || this.#sources.fenced(bucket)) return
     this.#telling.set(bucket, false)
     try {
       const { none } = await this.#sources.publish(bucket, { v: MESSAGE_VERSION, ...this.#sources.serving() })

@@ -4,6 +4,7 @@ import type { RelayFrame } from '../../protocol/messages.ts'
 import type { WireOp } from '../../protocol/ops.ts'
 import { runStream } from '../../workers/sync/stream.ts'
 import type { StreamPorts, Upstream } from '../../workers/sync/ports.ts'
+import type { SimBucket } from './bucket.ts'
 import { PLANS } from './source.ts'
 import type { World } from './world.ts'
 
@@ -66,10 +67,10 @@ export class SimClient {
       signal.throwIfAborted()
       this.#line(value)
     }
-    const answered = async <T>(call: () => T): Promise<T> => {
+    const answered = async <T>(bucket: string, call: (bucket: SimBucket) => T): Promise<T> => {
       for (;;) {
         signal.throwIfAborted()
-        const result = await sim.rpc(() => ({ result: call() })).catch(() => null)
+        const result = await this.#world.call(bucket, (each) => ({ result: call(each) })).catch(() => null)
         if (result) return result.result
       }
     }
@@ -80,8 +81,8 @@ export class SimClient {
         return plan
       },
       pause: () => sim.sleep(),
-      read: (bucket, after, checkpoint) => answered(() => this.#world.bucket(bucket).read(after, checkpoint, READ_BUDGET)),
-      rows: (bucket, checkpoint) => answered(() => this.#world.bucket(bucket).rows(checkpoint)),
+      read: (bucket, after, checkpoint) => answered(bucket, (each) => each.read(after, checkpoint, READ_BUDGET)),
+      rows: (bucket, checkpoint) => answered(bucket, (each) => each.rows(checkpoint)),
       connect: () => this.#connect(signal),
       tails: () => {},
       served: () => {},

@@ -19,7 +19,8 @@ export class SimRelay {
   #inc = 0
   #machine: RelayMachine<RelayStream>
   #streams = new Set<RelayStream>()
-  #replicator: { end: End<never, ReplicatorFrame>; saved: { checkpoint: number; plan: string | null } | null } | null = null
+  #replicator: { end: End<never, ReplicatorFrame>; saved: { checkpoint: number; plan: string | null; fenced: boolean } | null } | null =
+    null
 
   constructor(world: World, name: string) {
     this.#world = world
@@ -30,9 +31,17 @@ export class SimRelay {
   #newMachine(): RelayMachine<RelayStream> {
     const { sim } = this.#world
     const inc = ++this.#inc
-    const untilAnswered = async <T>(call: () => T, stale: () => boolean, done: (result: T) => void, given?: () => void): Promise<void> => {
+    const untilAnswered = async <T>(
+      call: () => Promise<T>,
+      stale: () => boolean,
+      done: (result: T) => void,
+      given?: () => void,
+    ): Promise<void> => {
       while (this.#inc === inc && !stale()) {
-        const result = await sim.rpc(() => ({ result: call() })).catch(() => null)
+        const result = await call().then(
+          (answer) => ({ result: answer }),
+          () => null,
+        )
         if (this.#inc !== inc) return
         if (!result) continue
         done(result.result)
@@ -55,25 +64,25 @@ export class SimRelay {
       saveStream: (stream, saved) => {
         stream.saved = saved
       },
-      saveCheckpoint: (checkpoint, saved) => {
-        if (this.#replicator) this.#replicator.saved = { checkpoint, plan: saved }
+      saveCheckpoint: (checkpoint, plan, fenced) => {
+        if (this.#replicator) this.#replicator.saved = { checkpoint, plan, fenced }
       },
       ask: (bucket, checkpoint, stale, answer) =>
         void untilAnswered(
-          () => stateOf(this.#world.bucket(bucket).state(checkpoint)),
+          () => this.#world.call(bucket, (each) => stateOf(each.state(checkpoint))),
           stale,
           answer,
           () => answer(null),
         ),
       attach: (done) =>
         void untilAnswered(
-          () => this.#world.replicator.attach(this.name),
+          () => sim.rpc(() => this.#world.replicator.attach(this.name)),
           () => false,
           done,
         ),
       committed: (answer) =>
         void untilAnswered(
-          () => this.#world.replicator.serving.checkpoint,
+          () => sim.rpc(() => this.#world.replicator.serving.checkpoint),
           () => false,
           answer,
         ),
@@ -123,6 +132,10 @@ export class SimRelay {
   /** At any time: the platform keeps an object awake for what is under way, but not for ever. */
   hibernate(): void {
     this.#machine = this.#newMachine()
+    if (this.#replicator?.saved?.fenced) {
+      this.#replicator.end.close()
+      this.#replicator = null
+    }
     this.#machine.wake(
       this.#replicator?.saved ?? null,
       [...this.#streams].map((stream) => [stream, stream.saved]),

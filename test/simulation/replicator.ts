@@ -1,13 +1,15 @@
-import { Batch } from '../../durable-objects/replicator/batch.ts'
+import { Batch, subkeyOf } from '../../durable-objects/replicator/batch.ts'
 import { Buckets } from '../../durable-objects/replicator/buckets.ts'
 import { migrate, type Database } from '../../durable-objects/database.ts'
 import { afterCommit, compared, held, isComparing, servedOf, tellingOf } from '../../durable-objects/replicator/hold.ts'
 import type { SourceTable } from '../../durable-objects/replicator/intake.ts'
+import { Fences } from '../../durable-objects/replicator/fences.ts'
 import { gapFrame, noticeFrames } from '../../durable-objects/replicator/notice.ts'
 import { Outbox, type StoredAppend } from '../../durable-objects/replicator/outbox.ts'
 import { Pipeline } from '../../durable-objects/replicator/pipeline.ts'
+import { probeOf } from '../../durable-objects/replicator/probe.ts'
 import { RowStates } from '../../durable-objects/replicator/row-state.ts'
-import { MIGRATIONS, type State } from '../../durable-objects/replicator/storage.ts'
+import { MIGRATIONS, StateStore, type State } from '../../durable-objects/replicator/storage.ts'
 import { Tables, type CopyState } from '../../durable-objects/replicator/tables.ts'
 import { Watchers } from '../../durable-objects/replicator/watchers.ts'
 import type { NoticeBucket, ReplicatorFrame, Serving } from '../../protocol/messages.ts'
@@ -27,6 +29,11 @@ export class SimReplicator {
   #buckets: Buckets
   #sockets = new Map<string, { serial: number; end: End<ReplicatorFrame, never> }>()
   #opening = new Set<string>()
+  #fences: Fences
+  /** The append that is on its way to each bucket. */
+  #sending = new Map<number, { append: StoredAppend; wanted: boolean }>()
+  /** Fenced buckets → the op behind which they have everything again. */
+  #mended = new Map<number, number>()
   #tables: Tables
   #sourceTables: SourceTable[]
   /** What was read, on its way to its place in the stream. */
@@ -46,6 +53,7 @@ export class SimReplicator {
     this.#db = db
     this.#leaving = world.sim.unevenChannel()
     migrate(this.#db, MIGRATIONS)
+    this.#fences = new Fences(new StateStore(this.#db))
     this.#buckets = new Buckets(this.#db)
     this.#outbox = new Outbox(this.#db, this.#stored.commit.batch)
     this.#tables = new Tables(this.#db)
@@ -86,6 +94,9 @@ export class SimReplicator {
 
   crash(): void {
     this.#inc++
+    this.#fences = new Fences(new StateStore(this.#db))
+    this.#sending = new Map()
+    this.#mended = new Map()
     this.#leaving = this.#world.sim.unevenChannel()
     for (const { end } of this.#sockets.values()) end.kill()
     this.#sockets = new Map()
@@ -101,8 +112,86 @@ export class SimReplicator {
     if (newest) this.#pipeline.recover(this.#stored.commit.batch, newest, newest.answered)
     this.#commit()
     for (const relay of this.#relays.keys()) this.#keepOpen(relay)
+    for (const bucket of this.#fences.silent) void this.#probe(bucket)
     this.#watchers.resume(this.#stored.commit)
     this.#decodeLater()
+  }
+
+  /** Whoever does not answer now is taken to have been silent for too long. */
+  fence(): void {
+    const [sending] = [...this.#sending.values()].filter(({ append }) => /^[ghmn]\[/.test(this.#buckets.name(append.bucket)))
+    if (!sending) return
+    const { bucket, last } = sending.append
+    if (!this.#fences.isDue(bucket, 1, 1)) return
+    this.#world.count('buckets fenced')
+    this.#fences.begin({ bucket, since: '', barrier: last, served: this.serving.checkpoint })
+    this.#stored.commit = { ...this.#stored.commit, named: null }
+    sending.wanted = false
+    this.#sending.delete(bucket)
+    this.#mended.delete(bucket)
+    this.#pipeline.drop(bucket)
+    this.#tellFences()
+    this.#commit()
+    void this.#probe(bucket)
+  }
+
+  async #probe(bucket: number): Promise<void> {
+    const inc = this.#inc
+    const name = this.#buckets.name(bucket)
+    while (this.#inc === inc && this.#fences.isSilent(bucket)) {
+      const fence = this.#fences.of(bucket)
+      const answer = fence && (await this.#world.call(name, (each) => each.append(probeOf(fence))).catch(() => null))
+      if (!answer || this.#inc !== inc) continue
+      this.#fences.answered(bucket)
+      this.#decodeLater()
+    }
+  }
+
+  get #fenced(): string[] {
+    return this.#fences.all.map(({ bucket }) => this.#buckets.name(bucket))
+  }
+
+  #isFenced(bucket: string): boolean {
+    return this.#fenced.includes(bucket)
+  }
+
+  #tellFences(): void {
+    this.#leave(() => {
+      const gap = gapOf(this.serving, this.#fenced)
+      for (const { end } of this.#sockets.values()) end.send(gap)
+      this.#watchers.publishAll()
+    })
+  }
+
+  /** Everything that the bucket should hold is put there once more, and everything else is taken out: in one batch, behind which it may be announced. */
+  #mend(batch: Batch, bucket: number): void {
+    const name = this.#buckets.name(bucket)
+    const table = /^[gh]/.test(name) ? 'items' : 'members'
+    const held = this.#world.bucket(name).rows(Number.MAX_SAFE_INTEGER)
+    const ids = new Set(held.kind === 'rows' ? held.rows.map((text) => String((JSON.parse(text) as { id: string }).id)) : [])
+    for (const key of this.#world.keys(this.#stored.txn, table)) {
+      const row = this.#world.row(this.#stored.txn, table, key)
+      const text = JSON.stringify([key])
+      const state = batch.state(TABLES[table], text)
+      if (!row || !state?.outputs.some((output) => output.bucket === bucket)) continue
+      ids.delete(key)
+      batch.restate(TABLES[table], text, { ...state, outputs: state.outputs.filter((output) => output.bucket !== bucket) })
+      batch.upsert(TABLES[table], text, row, imageOf(row))
+    }
+    for (const id of ids) batch.removeStray({ bucket, type: table, id, subkey: subkeyOf(TABLES[table], JSON.stringify([id])) })
+    batch.announce(bucket)
+    this.#mended.set(bucket, batch.counter)
+  }
+
+  #unfence(): void {
+    const { committed, hold } = this.#stored.commit
+    const mended = [...this.#mended].flatMap(([bucket, at]) => (at <= committed ? [bucket] : []))
+    if (hold !== null || mended.length === 0) return
+    for (const bucket of mended) this.#mended.delete(bucket)
+    this.#fences.end(mended)
+    this.#stored.commit = { ...this.#stored.commit, published: null }
+    this.#watchers.untold()
+    this.#tellFences()
   }
 
   attach(relay: string): void {
@@ -111,6 +200,7 @@ export class SimReplicator {
   }
 
   watch(bucket: string): Serving {
+    if (this.#isFenced(bucket)) throw new Error('the bucket lacks ops')
     return this.#watchers.watch(bucket)
   }
 
@@ -135,6 +225,7 @@ export class SimReplicator {
     return new Pipeline(
       {
         name: (bucket) => this.#buckets.name(bucket),
+        skips: (bucket) => this.#fences.isSilent(bucket),
         read: (id) => this.#outbox.read(id),
         send: (append) => void this.#append(append, inc),
       },
@@ -157,8 +248,9 @@ export class SimReplicator {
       db: this.#db,
       nextSerial: () => ++this.#stored.serial,
       serving: () => this.serving,
+      fenced: (bucket) => this.#isFenced(bucket),
       pause: () => mine(sim.sleep()),
-      publish: (bucket, request) => mine(sim.rpc(() => this.#world.bucket(bucket).publish(request))),
+      publish: (bucket, request) => mine(this.#world.call(bucket, (each) => each.publish(request))),
     })
   }
 
@@ -166,12 +258,16 @@ export class SimReplicator {
     const name = this.#buckets.name(append.bucket)
     const { first, last, count, checksum } = append
     const body = append.body()
+    const sending = { append, wanted: true }
+    this.#sending.set(append.bucket, sending)
+    const committed = () => this.#fences.of(append.bucket)?.served ?? this.serving.checkpoint
     for (;;) {
-      const state = await this.#world.sim
-        .rpc(() => this.#world.bucket(name).append({ first, last, count, checksum, body, committed: this.serving.checkpoint }))
+      const state = await this.#world
+        .call(name, (each) => each.append({ first, last, count, checksum, body, committed: committed() }))
         .catch(() => null)
-      if (this.#inc !== inc) return
+      if (this.#inc !== inc || !sending.wanted) return
       if (!state) continue
+      this.#sending.delete(append.bucket)
       this.#pipeline.answered(append.bucket, state)
       this.#commit()
       return
@@ -183,10 +279,18 @@ export class SimReplicator {
     this.#world.sim.later(() => {
       const { source, plan } = this.#world
       if (this.#inc !== inc || this.#stored.lost) return
-      if (this.#stored.txn < source.length || this.#stored.plan !== plan || this.#reading) this.#decode()
+      if (this.#stored.txn < source.length || this.#stored.plan !== plan || this.#reading || this.#toMend.length > 0) this.#decode()
       this.#endHold()
+      this.#unfence()
       void this.#compare()
     })
+  }
+
+  /** Those of which nothing is on its way, so that what they hold is what was stored. */
+  get #toMend(): number[] {
+    const { commit, counter, part } = this.#stored
+    if (part !== 0 || commit.hold !== null || commit.committed !== counter || this.#tables.copying || this.#tables.hasIncomplete) return []
+    return this.#fences.answering.filter((bucket) => !this.#mended.has(bucket))
   }
 
   #follow(): SourceTable[] {
@@ -282,9 +386,11 @@ export class SimReplicator {
       plan = this.#world.plan
       batch.counter++
     }
+    const mending = reading || switches ? [] : this.#toMend
+    for (const bucket of mending) this.#mend(batch, bucket)
     if (reading) this.#apply(batch, rows, reading)
     const end = this.#reading?.at ?? source.length
-    for (let take = switches || reading ? 0 : 1 + sim.int(3); take > 0 && txn < end; take--) {
+    for (let take = switches || reading || mending.length > 0 ? 0 : 1 + sim.int(3); take > 0 && txn < end; take--) {
       const transaction = source[txn]
       const changes = transaction?.changes.slice(part) ?? []
       // A slice of a huge transaction.
@@ -308,7 +414,14 @@ export class SimReplicator {
       // What is stored of the source is in `#stored` here.
       const decode = { n: 0, counter: batch.counter, position: null, partial: null }
       return batch.appends.size > 0 || commits
-        ? this.#outbox.add({ last: batch.counter, final, plan, decode, appends: batch.appends, answered: this.#pipeline.answeredUpTo })
+        ? this.#outbox.add({
+            last: batch.counter,
+            final,
+            plan,
+            decode,
+            appends: this.#fences.sendable(batch.appends),
+            answered: this.#pipeline.answeredUpTo,
+          })
         : null
     })
     const sliced = final ? false : this.#stored.sliced || stored !== null
@@ -345,26 +458,35 @@ export class SimReplicator {
     const before = this.#stored.commit
     const commit = this.#pipeline.commit(before.committed)
     if (!commit) return
-    const parts = inParts(this.#world.sim, noticeFrames(commit))
-    const named = commit.buckets && { previous: commit.previous, parts: parts.map((each) => JSON.stringify(each)) }
+    const parts = inParts(this.#world.sim, noticeFrames(commit, this.#fenced))
+    const named =
+      commit.buckets && this.#fences.all.length === 0
+        ? { previous: commit.previous, parts: parts.map((each) => JSON.stringify(each)) }
+        : null
     const published = this.#watchers.told
     this.#stored.commit = afterCommit(before, { committed: commit.checkpoint, plan: commit.plan, named, batch: commit.upTo, published })
     this.#outbox.drop(commit.upTo)
     this.#tell(before, parts, commit.buckets)
+    if (this.#fences.all.length > 0) this.#decodeLater()
   }
 
   #tell(before: State['commit'], notice: ReplicatorFrame[], buckets: readonly NoticeBucket[] | null): void {
     const after = this.#stored.commit
     const telling = tellingOf(before, after)
     if (telling === null) return
-    const parts = telling === 'notice' ? notice : [gapOf(this.serving)]
+    const parts = telling === 'notice' ? notice : [gapOf(this.serving, this.#fenced)]
     const switched = telling === 'gap' || before.plan !== after.plan
-    // They leave once the commit is durable; a crash before that loses them.
-    const inc = this.#inc
-    this.#world.sim.post(this.#leaving, () => {
-      if (this.#inc !== inc) return
+    this.#leave(() => {
       for (const { end } of this.#sockets.values()) for (const part of parts) end.send(part)
       this.#watchers.committed(switched || buckets === null ? null : buckets.map(([bucket]) => bucket), servedOf(after))
+    })
+  }
+
+  /** Once what is stored is durable; a crash before that loses it. */
+  #leave(tell: () => void): void {
+    const inc = this.#inc
+    this.#world.sim.post(this.#leaving, () => {
+      if (this.#inc === inc) tell()
     })
   }
 
@@ -400,7 +522,7 @@ export class SimReplicator {
       }
       const now = this.#stored.commit
       const fits = now.named?.previous === answer.checkpoint && now.named
-      const parts = fits ? fits.parts.map((text) => JSON.parse(text) as ReplicatorFrame) : [gapOf(servedOf(now))]
+      const parts = fits ? fits.parts.map((text) => JSON.parse(text) as ReplicatorFrame) : [gapOf(servedOf(now), this.#fenced)]
       for (const part of parts) end.send(part)
       if (end.closed) end.onClose()
     }
@@ -408,7 +530,8 @@ export class SimReplicator {
   }
 }
 
-const gapOf = ({ checkpoint, plan }: Serving) => JSON.parse(gapFrame(checkpoint, plan)) as ReplicatorFrame
+const gapOf = ({ checkpoint, plan }: Serving, fenced: readonly string[]) =>
+  JSON.parse(gapFrame(checkpoint, plan, fenced)) as ReplicatorFrame
 
 interface Reading {
   /** Transactions before its place in the stream, and in its snapshot. */

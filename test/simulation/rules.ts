@@ -41,6 +41,10 @@ export const RULES: Rule[] = [
     'if (queue) queue.push({ append, flight })',
     'if (queue) { queue.push({ append, flight }); this.#sources.send(append, batch) }',
   ]),
+  pipeline('batches are committed in their order, however late a bucket answers', [
+    'const [group] = this.#groups\n    if (!group || !isReady(group)) return null\n    this.#groups.shift()',
+    'const group = this.#groups.find(isReady)\n    if (!group) return null\n    this.#groups.splice(this.#groups.indexOf(group), 1)',
+  ]),
   pipeline('slices are committed with the last one', ['group.final && group.open === 0', 'group.open === 0']),
   replicatorWiring('a slice is not stored as the whole transaction', [
     'counter: batch.counter, txn, part, plan, sliced })',
@@ -113,8 +117,8 @@ export const RULES: Rule[] = [
     '',
   ]),
   replicatorWiring('compaction stops below what is served', [
-    'body, committed: this.serving.checkpoint',
-    'body, committed: this.#stored.commit.committed',
+    '?.served ?? this.serving.checkpoint',
+    '?.served ?? this.#stored.commit.committed',
   ]),
   replicatorWiring('it ends when every row has its values', [
     'this.#tables.doubtful(() => true) || this.#tables.hasIncomplete',
@@ -167,7 +171,7 @@ export const RULES: Rule[] = [
   direct('another plan ends a direct stream', ['if (state.plan !== serving.plan)', 'if (state.plan === undefined)']),
 
   // The relay.
-  relay('what is not newer is ignored', ['if (this.#checkpoint !== null && frame.checkpoint <= this.#checkpoint) return', '']),
+  relay('what is not newer is ignored', ['frame.checkpoint <= this.#checkpoint) {', 'frame.checkpoint < 0) {']),
   relay(
     'a notice takes effect with its last part',
     ['if (frame.part < frame.parts) return', ''],
@@ -203,8 +207,35 @@ export const RULES: Rule[] = [
     's.hello.minimum === null || checkpoint < s.hello.minimum',
     'checkpoint < 0',
   ]),
-  relay('the attachment knows the checkpoint', ['this.#effects.saveCheckpoint(frame.checkpoint, frame.plan)', '']),
+  relay('the attachment knows the checkpoint', ['this.#effects.saveCheckpoint(this.#checkpoint ?? 0, this.#plan, fenced.length > 0)', '']),
   relay('the attachment knows the buckets of a stream', ['this.#save(stream, s)\n    this.flush(stream)', 'this.flush(stream)']),
+  relay('streams of a bucket that is fenced end', ['for (const stream of [...this.#having.get(name)]) this.#drop(stream, ...FENCED)', '']),
+  relay('who comes for a bucket that is fenced is refused', [
+    'if (this.#fenced.size > 0 && add.some',
+    'if (this.#fenced.size > 1_000 && add.some',
+  ]),
+  relay('which buckets are fenced may change at one checkpoint', [
+    "if (frame.type === 'gap' && frame.checkpoint === this.#checkpoint) this.#fence(frame)",
+    '',
+  ]),
+  relay('streams of which only marks are left hear of a fence', [
+    '      this.#find(name)\n      for (const stream of [...',
+    '      for (const stream of [...',
+  ]),
+  of('test/simulation/relay.ts')('a relay that slept does not know which buckets are fenced', [
+    'if (this.#replicator?.saved?.fenced) {',
+    'if (this.#replicator === undefined) {',
+  ]),
+  replicatorWiring('notices say which buckets are fenced', ['noticeFrames(commit, this.#fenced)', 'noticeFrames(commit)']),
+  replicatorWiring('a bucket that answers again is not announced before it is mended', ['at <= committed ? [bucket] : []', '[bucket]']),
+  replicatorWiring('a bucket that is fenced hears of no checkpoint by its appends', [
+    'this.#fences.of(append.bucket)?.served ?? this.serving.checkpoint',
+    'this.serving.checkpoint',
+  ]),
+  of('durable-objects/replicator/probe.ts')('what was sent before a probe has no effect after it', [
+    'first: barrier, last: barrier',
+    'first: 1, last: 1',
+  ]),
   relay('ops of two notices are not put together', ['s.owed.has(name) ? null : ops', 'ops']),
   relay('a stream is told when all that it is owed is known', ['    if (missing) {', '    if (missing && s.seq !== null) {']),
   relay('a relay with streams attaches', ['this.wants = true\n      this.#attach()', 'this.wants = true']),

@@ -26,8 +26,10 @@ export async function schedule(seed: number): Promise<Outcome> {
   const sleepy = sim.chance(0.3)
   const restless = sim.chance(0.3)
   const hot = sim.chance(0.3)
+  const silent = sim.chance(0.25)
   const lossy = sim.chance(0.4)
   const world = new World(sim, 2)
+  if (sim.chance(0.15)) world.starved = `${'ghmn'[sim.int(4)] ?? ''}[`
   const clients = [new SimClient(world, 'u1', 'a'), new SimClient(world, 'u2', 'b'), new SimClient(world, 'u1', 'c')]
   const direct: SimDirectClient[] = []
   const violated = (): string | null => world.violation ?? clients.find((client) => client.violation !== null)?.violation ?? null
@@ -48,6 +50,7 @@ export async function schedule(seed: number): Promise<Outcome> {
       direct.push(new SimDirectClient(world, restless ? 'g[0]' : `${sim.chance(0.5) ? 'g' : 'h'}[${sim.int(2)}]`))
     for (let part = 0; part < 4; part++) {
       await sim.run(sim.int(hot ? 10 : 30))
+      if (silent && sim.chance(0.15)) world.replicator.fence()
       if (sleepy) for (const relay of world.relays) relay.hibernate()
       if (restless) direct[sim.int(3)]?.disconnect()
       if (restless && sim.chance(0.3)) world.replicator.publishAll()

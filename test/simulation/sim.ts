@@ -47,6 +47,12 @@ export class Sim {
     return channel
   }
 
+  #lastChannel(): string {
+    const channel = this.channel()
+    this.#slow.set(channel, 0)
+    return channel
+  }
+
   post(channel: string, task: () => void): void {
     const queue = this.#channels.get(channel)
     if (queue) queue.push(task)
@@ -65,15 +71,15 @@ export class Sim {
     return new Promise((resolve) => this.later(resolve))
   }
 
-  /** A call to another object: it may fail before or after it took effect, or is never answered. Its deadline passes only then. */
-  rpc<T>(call: () => T): Promise<T> {
+  /** A call to another object: it may fail before or after it took effect, or is never answered. Its deadline passes only then. `last`: behind everything else. */
+  rpc<T>(call: () => T, last = false): Promise<T> {
     let expire = () => {}
     const timers = { set: (fire: () => void) => (expire = fire), clear: () => {} }
     const lose = (reject: (error: Error) => void, what: string) =>
       this.later(() => (this.chance(this.hangs) ? this.later(expire) : reject(new Error(what))))
     const attempt = () =>
       new Promise<T>((resolve, reject) => {
-        this.post(this.unevenChannel(), () => {
+        this.post(last ? this.#lastChannel() : this.unevenChannel(), () => {
           if (this.chance(this.loss)) return lose(reject, 'lost')
           let result: T
           try {

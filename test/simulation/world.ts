@@ -18,6 +18,8 @@ export class World {
   plan: PlanHash = 'p'
   readonly #databases: Database[] = []
   violation: string | null = null
+  /** Buckets whose names begin so are called behind everything else. */
+  starved: string | null = null
   readonly counts: Record<string, number> = {}
 
   constructor(sim: Sim, relays: number) {
@@ -32,6 +34,11 @@ export class World {
 
   violate(what: string): void {
     this.violation ??= what
+  }
+
+  /** A call of a bucket. */
+  call<T>(name: string, call: (bucket: SimBucket) => T): Promise<T> {
+    return this.sim.rpc(() => call(this.bucket(name)), this.starved !== null && name.startsWith(this.starved))
   }
 
   bucket(name: string): SimBucket {

@@ -41,6 +41,7 @@ export function objectPorts(
       signal,
       begin: () => {
         signal.throwIfAborted()
+        upstream?.throwIfFinal()
         budget.call()
       },
       failed: (error, attempts) => {

@@ -79,8 +79,9 @@ async function connect(ports: StreamPorts, view: View): Promise<Upstream | null>
   }
 }
 
-/** A relay that has too many streams of this user will not think otherwise of this one; and when all relays are full the client comes back later. */
-const isFinal = (error: unknown): boolean => error instanceof RockpoolError && ['PSYNC_S2304', 'PSYNC_S2003'].includes(error.code)
+/** A relay that has too many streams of this user will not think otherwise of this one; when all relays are full, or a bucket is fenced, the client comes back later. */
+const isFinal = (error: unknown): boolean =>
+  error instanceof RockpoolError && ['PSYNC_S2304', 'PSYNC_S2003', 'ROCKPOOL_BUCKET_FENCED'].includes(error.code)
 
 /** Positions may be larger than any op that exists: they are lower bounds. */
 function positionsOf(request: StreamRequest): Map<string, OpId> {

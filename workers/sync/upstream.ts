@@ -3,6 +3,7 @@ import type { Environment } from '../../durable-objects/environment.ts'
 import { relayStub } from '../../durable-objects/shared/namespaces.ts'
 import { answered, callDeadline } from '../../durable-objects/shared/retry.ts'
 import {
+  CLOSE_BUCKET_FENCED,
   CLOSE_RELAY_FULL,
   CLOSE_USER_STREAMS,
   MESSAGE_VERSION,
@@ -67,6 +68,11 @@ function openRelay(env: Environment, name: string, owner: StreamOwner, budget: B
   }, callDeadline(env))
 }
 
+const fenced = () =>
+  new RockpoolError(
+    'ROCKPOOL_BUCKET_FENCED',
+    'a bucket of this client lacks changes, which come later: what you have stays; come back in a while',
+  )
 const tooMany = (message: string) => new RockpoolError('PSYNC_S2304', message)
 
 export class RelaySocket implements Upstream {
@@ -80,7 +86,8 @@ export class RelaySocket implements Upstream {
   #acknowledged = 0
   #silent = 0
   #fallen = false
-  #displaced = false
+  /** Why there will be no other socket. */
+  #final: RockpoolError | null = null
   #latest: RelayFrame | null = null
   #wake: () => void = () => {}
 
@@ -91,7 +98,8 @@ export class RelaySocket implements Upstream {
     this.#held = held
     socket.addEventListener('message', (event) => this.#receive(event.data))
     socket.addEventListener('close', ({ code }) => {
-      if (code === CLOSE_USER_STREAMS) this.#displaced = true
+      if (code === CLOSE_USER_STREAMS) this.#final = tooMany('this user has too many streams open: a newer one takes the place of this one')
+      if (code === CLOSE_BUCKET_FENCED) this.#final = fenced()
       if (code === CLOSE_RELAY_FULL && !this.#fallen) full()
       this.close()
     })
@@ -117,10 +125,15 @@ export class RelaySocket implements Upstream {
         this.#acknowledge(first.bytes)
         return first.frame
       }
-      if (this.#displaced) throw tooMany('this user has too many streams open: a newer one takes the place of this one')
+      this.throwIfFinal()
       if (this.#fallen) return null
       await new Promise<void>((resolve) => (this.#wake = resolve))
     }
+  }
+
+  /** Throws when the stream is over, whatever it waits for. */
+  throwIfFinal(): void {
+    if (this.#final) throw this.#final
   }
 
   /** As if the relay had told once more where it is: the stream looks again at what its buckets follow from. */

@@ -30,6 +30,8 @@ export class BucketSilent extends Error {}
 export interface BucketCheckSources {
   rows(): RowStates
   page(after: number, limit: number): (BucketRecord & { definition: string })[]
+  /** Whether the bucket is to be compared. */
+  wanted(bucket: number): boolean
   /** Owners of the buckets that are maintained. */
   owners(): ReadonlySet<string>
   nameOf(t: number): TableName
@@ -139,7 +141,8 @@ export class BucketCheck {
       const last = page.at(-1)
       if (!last) break
       for (const { number, name, definition } of page) {
-        if (isMaintained(definition, owners)) units.push({ bucket: number, name, definition, part: 0, parts: 1, split: 1, list: false })
+        if (!this.#sources.wanted(number) || !isMaintained(definition, owners)) continue
+        units.push({ bucket: number, name, definition, part: 0, parts: 1, split: 1, list: false })
       }
       this.#upTo = last.number
     }

@@ -21,6 +21,8 @@ export interface Verifying {
   error: { code: string; message: string } | null
   /** Missing in what an earlier version stored. */
   by?: string
+  /** Buckets by number that alone are compared, and no table; absent: everything. An older version compares all buckets. */
+  only?: readonly number[]
 }
 
 export const newVerifying = (number: number, repair: boolean, started: string, by?: string): Verifying => ({

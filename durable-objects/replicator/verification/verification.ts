@@ -24,6 +24,9 @@ const CALLS_PER_SESSION = 2_000
 /** Steps between two looks at everything else. */
 const STEPS = 50
 
+/** What came of comparing some buckets. `left`: not everything that differs was mended. */
+export type Outcome = 'equal' | 'mended' | 'left' | 'silent'
+
 export interface VerificationSources {
   state: StateStore
   tables: Tables
@@ -35,6 +38,10 @@ export interface VerificationSources {
   serving(): string | null
   /** A batch over another one that is never stored. */
   trial(batch: Batch): Batch
+  /** Buckets that nobody asks. */
+  silent(): readonly number[]
+  /** Of `compareBuckets`. */
+  compared(buckets: readonly number[], outcome: Outcome): void
   digest(bucket: string, request: DigestRequest): Promise<DigestAnswer>
   mend(bucket: string, request: { v: number; steps: boolean }): Promise<{ more: boolean } | undefined>
 }
@@ -74,6 +81,7 @@ export class Verification {
     this.#buckets = new BucketCheck({
       rows: () => sources.rows(),
       page: (after, limit) => buckets.page(after, limit),
+      wanted: (bucket) => this.#now?.only?.includes(bucket) ?? !sources.silent().includes(bucket),
       owners: () => new Set(definitions.maintained.map(ownerOf)),
       nameOf: (t) => (t === MAILBOX_TABLE.number ? MAILBOX_TABLE : (tables.namesOf(t)?.[0] ?? { schema: '', name: '' })),
       counter: () => state.get('decode').counter,
@@ -95,7 +103,8 @@ export class Verification {
   start(repair: boolean, by?: string): void {
     const { state, differences, serving } = this.#sources
     const before = this.#now
-    if (before?.state === 'running') {
+    // One of some buckets begins again when this one is done.
+    if (before?.state === 'running' && !before.only) {
       if (before.repair === repair) return
       const asked = before.repair ? 'with repair' : 'without repair'
       throw new RockpoolError('ROCKPOOL_VERIFY', `a verification ${asked} is under way: wait for it, or cancel it`)
@@ -104,6 +113,15 @@ export class Verification {
     differences.clear()
     this.#buckets.reset()
     state.set('verify', newVerifying((before?.number ?? 0) + 1, repair, new Date().toISOString(), by))
+  }
+
+  /** Compares only these with row state, and mends them. To be called when none is running; `compared` is told what came of it. */
+  compareBuckets(only: readonly number[]): void {
+    const { state, differences } = this.#sources
+    differences.clear()
+    this.#buckets.reset()
+    const verifying = newVerifying((this.#now?.number ?? 0) + 1, true, new Date().toISOString())
+    state.set('verify', { ...verifying, phase: 'buckets', only })
   }
 
   /** Throws ROCKPOOL_VERIFY. */
@@ -268,10 +286,17 @@ export class Verification {
     this.#buckets.reset()
     this.#update(() => ({ state, error, ended: new Date().toISOString(), copy: null }))
     const now = this.#now
+    if (now?.only && state !== 'cancelled') this.#sources.compared(now.only, outcomeOf(now))
     if (!now || foundIn(now) === 0) return
     const reason = `a verification found ${foundIn(now)} differences (${Object.entries(now.counts)
       .map(([code, n]) => `${n} ${code}`)
       .join(', ')}); ${now.mended} of them are mended`
     this.#sources.diagnostics.add({ code: 'ROCKPOOL_DIFFERENCES', reason })
   }
+}
+
+function outcomeOf(now: Verifying): Outcome {
+  if (now.state === 'failed') return 'silent'
+  if (now.mended < foundIn(now)) return 'left'
+  return now.mended > 0 ? 'mended' : 'equal'
 }
