@@ -12,6 +12,8 @@ import { until, within } from '../support.ts'
 
 /** Services of their own: the classes, by the names of their bindings. */
 const CLASSES = { REPLICATOR: 'Replicator', BUCKET: 'Bucket', RELAY: 'Relay' } as const
+/** Whose peaks are measured: the Worker, and the classes. */
+export const CLASSES_MEASURED = ['edge', ...Object.values(CLASSES)]
 const SAMPLE_MS = 250
 const RESTART_SECONDS = 60
 
@@ -35,7 +37,7 @@ export class Isolates {
   #cron: ReturnType<typeof setInterval> | null = null
   #sampler: Promise<void> | null = null
   #stopped = false
-  readonly peaks: Peaks = {}
+  peaks: Peaks = {}
   /** How often workerd ended without being asked to. */
   deaths = 0
 
@@ -121,7 +123,7 @@ export class Isolates {
     const response = await fetch(`http://127.0.0.1:${this.#inspector}/json`, { signal: AbortSignal.timeout(5_000) })
     const targets = (await response.json()) as { id: string; webSocketDebuggerUrl: string }[]
     const usage: Peaks = {}
-    for (const service of ['edge', ...Object.values(CLASSES)]) {
+    for (const service of CLASSES_MEASURED) {
       const target = targets.find(({ id }) => id.endsWith(service))
       if (target) usage[service] = await heapOf(target.webSocketDebuggerUrl)
     }
@@ -154,7 +156,7 @@ export class Isolates {
       ...{ host: '127.0.0.1', port: this.#port, inspectorPort: this.#inspector, log: new Log(LogLevel.ERROR) },
       handleStructuredLogs: ({ level, message }) => log?.(`${level}: ${message}`),
       resourcePersistencePath: directory,
-      workers: ['edge', ...Object.values(CLASSES)].map(worker),
+      workers: CLASSES_MEASURED.map(worker),
     })
   }
 }
@@ -201,4 +203,4 @@ function alive(pid: number): boolean {
 
 /** Until the peaks of all services are known. */
 export const measured = (isolates: Isolates): Promise<boolean> =>
-  until('every isolate', async () => ['edge', ...Object.values(CLASSES)].every((service) => (isolates.peaks[service] ?? 0) > 0))
+  until('every isolate', async () => CLASSES_MEASURED.every((service) => (isolates.peaks[service] ?? 0) > 0))
