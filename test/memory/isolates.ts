@@ -15,6 +15,8 @@ const CLASSES = { REPLICATOR: 'Replicator', BUCKET: 'Bucket', RELAY: 'Relay' } a
 /** Whose peaks are measured: the Worker, and the classes. */
 export const CLASSES_MEASURED = ['edge', ...Object.values(CLASSES)]
 const SAMPLE_MS = 250
+/** `ROCKPOOL_MEMORY_LIVE=1`: garbage is collected before each look, so peaks are what is really held; isolates are slower then. */
+const COLLECTED = process.env.ROCKPOOL_MEMORY_LIVE !== undefined
 const RESTART_SECONDS = 60
 
 export interface IsolateSettings {
@@ -168,7 +170,10 @@ async function heapOf(url: string): Promise<number> {
       'the inspector',
       new Promise<number>((resolve, reject) => {
         socket.onerror = () => reject(new Error('the inspector does not answer'))
-        socket.onopen = () => socket.send(JSON.stringify({ id: 1, method: 'Runtime.getHeapUsage' }))
+        socket.onopen = () => {
+          if (COLLECTED) socket.send(JSON.stringify({ id: 2, method: 'HeapProfiler.collectGarbage' }))
+          socket.send(JSON.stringify({ id: 1, method: 'Runtime.getHeapUsage' }))
+        }
         socket.onmessage = ({ data }) => {
           const { id, result } = JSON.parse(String(data)) as { id?: number; result?: { usedSize: number; backingStorageSize?: number } }
           if (id === 1 && result) resolve((result.usedSize + (result.backingStorageSize ?? 0)) / 1_048_576)
