@@ -1,5 +1,5 @@
 import type { Held } from './held.ts'
-import { READ_LENGTH } from './limits.ts'
+import { READ_COPIES, READ_LENGTH } from './limits.ts'
 import type { StreamPorts } from './ports.ts'
 
 /** The ports of a stream that reads only what the isolate has room for, and counts it until it is written. */
@@ -14,7 +14,7 @@ export function boundedPorts<T extends StreamPorts>(ports: T, held: Held): T {
         written()
         held.downloading = true
         await lines.room()
-        await held.reserve(READ_LENGTH, lines.signal)
+        await held.reserve(READ_COPIES * READ_LENGTH, lines.signal)
       },
       send: async (line) => {
         await lines.send(line)
@@ -27,7 +27,7 @@ export function boundedPorts<T extends StreamPorts>(ports: T, held: Held): T {
     },
     read: async (bucket, after, checkpoint) => {
       const answer = await ports.read(bucket, after, checkpoint)
-      held.set('reading', answer.kind === 'ops' ? answer.body.length : 0)
+      held.set('reading', answer.kind === 'ops' ? READ_COPIES * answer.body.length : 0)
       return answer
     },
   }

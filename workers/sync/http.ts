@@ -63,7 +63,10 @@ export async function streamResponse(
   })
 }
 
-/** A response body that is written to, and read at the reader's pace. */
+/**
+ * A response body that is written to, and read at the reader's pace. It is given to the runtime in pieces, each when that asks for it, which it does when the
+ * one before is written: a queue of the stream's own would count nothing of what is being written, 400 KB for each client.
+ */
 class Body {
   readonly readable: ReadableStream<Uint8Array>
   readonly held = new Held()
@@ -73,6 +76,12 @@ class Body {
   readonly #stop: AbortController
   readonly #first = Promise.withResolvers<void>()
   readonly #timer: ReturnType<typeof setTimeout>
+  readonly #pieces: Uint8Array[] = []
+  /** Bytes of the pieces, and of the one that is being written. */
+  #waiting = 0
+  #taking = 0
+  #asked = false
+  #closing = false
   #controller: ReadableStreamDefaultController<Uint8Array> | null = null
   #room: () => void = () => {}
   #discarded = false
@@ -87,18 +96,20 @@ class Body {
           this.#controller = controller
         },
         pull: () => {
-          this.#count()
+          this.#taking = 0
+          this.#asked = true
+          this.#give()
           this.#room()
         },
         cancel: () => stop.abort(ended('the receiver has gone')),
       },
-      new ByteLengthQueuingStrategy({ highWaterMark: RESPONSE_BUFFER_BYTES }),
+      new CountQueuingStrategy({ highWaterMark: 0 }),
     )
     stop.signal.addEventListener('abort', () => this.#room())
   }
 
   get hasRoom(): boolean {
-    return (this.#controller?.desiredSize ?? 0) > 0
+    return this.#waiting + this.#taking <= RESPONSE_BUFFER_BYTES
   }
 
   async room(): Promise<void> {
@@ -108,8 +119,11 @@ class Body {
 
   /** Does not wait: whole lines only. */
   write(bytes: Uint8Array): void {
-    this.#controller?.enqueue(bytes)
-    this.#count()
+    // Copies: a piece that is a view would keep all of the bytes until the last one is written.
+    if (bytes.length <= RESPONSE_BUFFER_BYTES) this.#pieces.push(bytes)
+    else for (let at = 0; at < bytes.length; at += RESPONSE_BUFFER_BYTES) this.#pieces.push(bytes.slice(at, at + RESPONSE_BUFFER_BYTES))
+    this.#waiting += bytes.length
+    this.#give()
     this.#begin()
   }
 
@@ -129,9 +143,11 @@ class Body {
       return
     }
     this.#begin()
+    this.#closing = clean
+    if (clean) return this.#give()
+    this.#pieces.length = 0
     try {
-      if (clean) this.#controller?.close()
-      else this.#controller?.error(error)
+      this.#controller?.error(error)
     } catch {
       // The receiver has gone.
     }
@@ -143,7 +159,18 @@ class Body {
     this.#first.resolve()
   }
 
-  #count(): void {
-    this.held.set('transport', RESPONSE_BUFFER_BYTES - (this.#controller?.desiredSize ?? RESPONSE_BUFFER_BYTES))
+  #give(): void {
+    const piece = this.#asked ? this.#pieces.shift() : undefined
+    try {
+      if (piece) {
+        this.#asked = false
+        this.#waiting -= piece.length
+        this.#taking = piece.length
+        this.#controller?.enqueue(piece)
+      } else if (this.#closing && this.#waiting === 0) this.#controller?.close()
+    } catch {
+      // The receiver has gone.
+    }
+    this.held.set('transport', this.#waiting + this.#taking)
   }
 }

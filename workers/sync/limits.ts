@@ -34,6 +34,8 @@ export const MOST_HELD_BYTES = 80 * 1024 * 1024
 export const HELD_SECONDS = 10
 /** Of a read, in UTF-16 units: the size of `data` lines. Large lines are what makes a first sync fast; more than one would not fit. */
 export const READ_LENGTH = 400_000
+/** A read is a text and the bytes of its line for as long as it is written: measured, 500 clients that downloaded at once held twice what was counted for reads. */
+export const READ_COPIES = 2
 /** A native client gives credit back at least this often: so much of what it has already may be missing from its account. */
 export const CREDIT_STEP_BYTES = 256 * 1024
 /** Bytes that an HTTP response keeps ready for its reader before another line is fetched. */
