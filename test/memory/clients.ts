@@ -14,7 +14,12 @@ async function readers(count: number, open: (n: number) => Promise<Reader>, seen
     const some = await Promise.all(Array.from({ length: Math.min(TOGETHER, count - n) }, (_, i) => open(n + i)))
     all.push(...some)
     const settled = ({ complete, refused }: Reader) => complete || Object.keys(refused).length > 0
-    await until('these clients', async () => some.every(settled), 900, () => seen(all))
+    await until(
+      'these clients',
+      async () => some.every(settled),
+      900,
+      () => seen(all),
+    )
   }
   return all
 }
@@ -40,7 +45,11 @@ const spots = (relays: number): Scenario => ({
   async run(world) {
     const streams = 2_000
     const claims = (n: number) => ({ spots: Array.from({ length: SPOTS }, (_, i) => `spot ${Math.floor(n / 4)}-${i}`) })
-    const all = await readers(streams, (n) => world.reader(`user ${n}`, claims(n)), (some) => state(some, world))
+    const all = await readers(
+      streams,
+      (n) => world.reader(`user ${n}`, claims(n)),
+      (some) => state(some, world),
+    )
     const served = all.filter(({ complete }) => complete)
     // Those that are refused come back all the time; who is served has its changes all the same.
     const [first] = served
@@ -48,12 +57,22 @@ const spots = (relays: number): Scenario => ({
     const { completes } = first
     const from = performance.now()
     await world.sql`insert into spots values ('s', ${`spot ${Math.floor(all.indexOf(first) / 4)}-0`})`
-    await until('a change', async () => first.completes > completes, 300, () => state(all, world))
+    await until(
+      'a change',
+      async () => first.completes > completes,
+      300,
+      () => state(all, world),
+    )
     const took = performance.now() - from
     // And who is refused is served when others have left.
     const refused = all.filter((reader) => !served.includes(reader))
     for (const reader of served.slice(0, 100)) reader.close()
-    await until('others', async () => refused.filter(({ complete }) => complete).length >= Math.min(90, refused.length), 900, () => state(all, world))
+    await until(
+      'others',
+      async () => refused.filter(({ complete }) => complete).length >= Math.min(90, refused.length),
+      900,
+      () => state(all, world),
+    )
     return `${served.length} streams were served, ${JSON.stringify(refusals(all))}; a change took ${took.toFixed(0)} ms`
   },
 })
@@ -77,9 +96,19 @@ export const downloads: Scenario = {
     const quick = await open(fast, 'fast', 'small', 'fast')
     const from = performance.now()
     const seconds = () => ((performance.now() - from) / 1_000).toFixed(0)
-    await until('the fast ones', async () => quick.every(({ complete }) => complete), 3_600, () => state(quick, world))
+    await until(
+      'the fast ones',
+      async () => quick.every(({ complete }) => complete),
+      3_600,
+      () => state(quick, world),
+    )
     const first = seconds()
-    await until('the slow ones', async () => others.every(({ complete }) => complete), 3_600, () => state(others, world))
+    await until(
+      'the slow ones',
+      async () => others.every(({ complete }) => complete),
+      3_600,
+      () => state(others, world),
+    )
     const second = seconds()
     for (const reader of [...quick, ...others, ...idle]) reader.close()
     return `fast ones were complete after ${first} s, slow ones after ${second} s; ended ${JSON.stringify({ fast: refusals(quick), slow: refusals(others), stopped: refusals(idle) })}`

@@ -18,7 +18,10 @@ export const largeArrays: Scenario = {
   async run(world, long) {
     const rows = long ? 100 : 10
     const client = await world.follower('tag 1')
-    const [tags, ones] = [`(select jsonb_agg('tag ' || i) from generate_series(1, 10000) i)`, `(select jsonb_agg('tag 1'::text) from generate_series(1, 10000) i)`]
+    const [tags, ones] = [
+      `(select jsonb_agg('tag ' || i) from generate_series(1, 10000) i)`,
+      `(select jsonb_agg('tag 1'::text) from generate_series(1, 10000) i)`,
+    ]
     await world.sql.begin(async (sql) => {
       await sql.unsafe(`insert into docs select 'doc ' || n, ${tags} from generate_series(1, ${rows}) n`)
       await sql.unsafe(`insert into docs select 'few', (select jsonb_agg('tag ' || i) from generate_series(1, 1000) i)`)
@@ -40,7 +43,8 @@ export const largeLookup: Scenario = {
   about: 'lookups of 500,000 rows, all of one user, and of 500,000 of 5,000 users, copied and changed',
   tables: `create table members (id int primary key, member text not null, room text not null);
     create table rooms (id text primary key)`,
-  streams: '  rooms: { auto_subscribe: true, query: SELECT id FROM rooms WHERE id IN (SELECT room FROM members WHERE member = auth.user_id()) }\n',
+  streams:
+    '  rooms: { auto_subscribe: true, query: SELECT id FROM rooms WHERE id IN (SELECT room FROM members WHERE member = auth.user_id()) }\n',
   prepare: (long) => {
     const [rows, each] = long ? [500_000, 100] : [20_000, 100]
     return `insert into members select n, 'everywhere', 'room ' || n from generate_series(1, ${rows}) n;
@@ -51,7 +55,12 @@ export const largeLookup: Scenario = {
   async run(world, long) {
     const client = await world.follower('member 1')
     const everywhere = await world.reader('everywhere')
-    await until('a refusal', async () => (everywhere.refused.PSYNC_S2305 ?? 0) >= (long ? 10 : 1), 600, () => everywhere.refused)
+    await until(
+      'a refusal',
+      async () => (everywhere.refused.PSYNC_S2305 ?? 0) >= (long ? 10 : 1),
+      600,
+      () => everywhere.refused,
+    )
     if (long) {
       await world.sql`update members set room = room || '!'`
       await world.sql`update members set room = rtrim(room, '!')`

@@ -13,7 +13,9 @@ if (unknown.length > 0) {
   process.exit(2)
 }
 
-console.log(`heaps of ${HEAP_MB} MB\n\n| scenario | ${CLASSES_MEASURED.join(' | ')} | ended | s |\n| --- |${' --- |'.repeat(CLASSES_MEASURED.length + 2)}`)
+console.log(
+  `heaps of ${HEAP_MB} MB\n\n| scenario | ${CLASSES_MEASURED.join(' | ')} | ended | s |\n| --- |${' --- |'.repeat(CLASSES_MEASURED.length + 2)}`,
+)
 for (const scenario of SCENARIOS) {
   if (named.length > 0 && !named.includes(scenario.name)) continue
   const from = performance.now()
@@ -23,7 +25,11 @@ for (const scenario of SCENARIOS) {
     await measured(world.isolates)
     const { peaks, deaths } = world.isolates
     if (deaths > 0) process.exitCode = 1
-    const figures = [...CLASSES_MEASURED.map((name) => (peaks[name] ?? 0).toFixed(0)), deaths, ((performance.now() - from) / 1_000).toFixed(0)]
+    const figures = [
+      ...CLASSES_MEASURED.map((name) => (peaks[name] ?? 0).toFixed(0)),
+      deaths,
+      ((performance.now() - from) / 1_000).toFixed(0),
+    ]
     console.log(`| ${scenario.name}: ${scenario.about} | ${figures.join(' | ')} |`)
     if (told !== '') console.log(`<!-- ${told} -->`)
   } catch (error) {

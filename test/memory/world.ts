@@ -59,10 +59,22 @@ export class World {
       closing.push(() => isolates.dispose())
       const world = new World(isolates, postgres, secret, closing)
       if (process.env.ROCKPOOL_LOG) {
-        const look = setInterval(() => void world.status().catch(String).then((status) => console.log(JSON.stringify([isolates.peaks, status]))), 10_000)
+        const look = setInterval(
+          () =>
+            void world
+              .status()
+              .catch(String)
+              .then((status) => console.log(JSON.stringify([isolates.peaks, status]))),
+          10_000,
+        )
         closing.push(async () => clearInterval(look))
       }
-      const { error } = await until('the first copy', async () => world.#begun(), 1_200, () => world.status())
+      const { error } = await until(
+        'the first copy',
+        async () => world.#begun(),
+        1_200,
+        () => world.status(),
+      )
       if (error) throw new Error(error.message)
       return world
     } catch (error) {
@@ -88,7 +100,12 @@ export class World {
   async follower(user: string): Promise<Follower> {
     const follower = new Follower({ url: this.isolates.url, token: () => token(this.#secret, user), clientId: clientId(user) })
     this.#closing.push(() => follower.close())
-    await until(`a checkpoint of ${user}`, async () => follower.checkpoints > 0, 120, async () => [follower.state, await this.status()])
+    await until(
+      `a checkpoint of ${user}`,
+      async () => follower.checkpoints > 0,
+      120,
+      async () => [follower.state, await this.status()],
+    )
     return follower
   }
 
