@@ -150,8 +150,8 @@ export class Deploys {
       if (definitions.keepOnly(evaluated, serial)) {
         fault('deploy.drop')
         state.set('drop', { t: 0, key: '', swept: false })
-        plans.keepOnly(new Set([...configs.all.map(({ plan }) => plan), ...hashes].flatMap((plan) => plan ?? [])))
       }
+      plans.keepOnly(new Set([...configs.all.map(({ plan }) => plan), ...hashes].flatMap((plan) => plan ?? [])))
       return combinePlans(evaluated)
     })
   }
