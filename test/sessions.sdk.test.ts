@@ -80,6 +80,16 @@ describe('live', () => {
   })
 })
 
+test('what is copied counts as work of a session: a large copy passes in several', async () => {
+  await docs.prepare(40_000)
+  await docs.start({ bindings: { SESSION_CHANGES: '10000' } })
+  const { session } = await docs.until('the copy', ({ plan }) => plan !== null)
+  expect(session.count).toBeGreaterThanOrEqual(3)
+  expect(session.failures).toBe(0)
+  await docs.connect()
+  await docs.exact()
+})
+
 describe('idle', () => {
   test('polls that find nothing come ever later, and are counted; a change found begins again', async () => {
     await docs.start({ bindings: { IDLE_POLL_SECONDS: '1', IDLE_POLL_MAX_SECONDS: '2', LINGER_SECONDS: '0' } })

@@ -99,6 +99,8 @@ export class Intake {
   #queue: [message: PgoutputMessage, bytes: number][] = []
   /** Row messages taken in that were not stored before: what a session gets done. */
   changes = 0
+  /** Rows that were read and taken in beside the stream. They are work of the session as changes are. */
+  placed = 0
 
   constructor(
     tables: ReadonlyMap<number, SourceTable>,

@@ -394,6 +394,7 @@ export class Reader {
           const next = rows[at++]
           if (!next) return
           fault('change.apply', { at: `${table.name} ${next[0]}` })
+          intake.placed++
           take(batch, ...next, settle)
           // A change that was noted is the only one in its batch, and so is one that is yet to be noted.
           if (care?.care.trying || notes(rows[at]?.[0] ?? '')) return

@@ -290,7 +290,9 @@ export class Session {
   /** Ended by time, by work done, or because the catalog must be read again. */
   #isOver(intake: Intake): boolean {
     const { sessionSeconds, sessionChanges } = this.#settings
-    return this.#closing || this.#stale || Date.now() - this.#began >= sessionSeconds * 1_000 || intake.changes >= sessionChanges
+    return (
+      this.#closing || this.#stale || Date.now() - this.#began >= sessionSeconds * 1_000 || intake.changes + intake.placed >= sessionChanges
+    )
   }
 
   /** Somebody is connected, or was until a moment ago. */
