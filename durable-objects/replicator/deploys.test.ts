@@ -20,9 +20,9 @@ test('plans of sync configs that the history has forgotten go, also when no depl
   for (let n = 0; n < 45; n++) {
     // The same rows under another name: nothing is copied, and nothing is dropped.
     const yaml = `bucket_definitions:\n  named_${n}:\n    data:\n      - SELECT id FROM docs\n`
-    const { plan } = compile(yaml)
-    if (!plan) throw new Error('it is not compiled')
-    const config = deploys.add(yaml, plan, 'admin')
+    const compiled = compile(yaml)
+    if (!compiled.ok) throw new Error('it is not compiled')
+    const config = deploys.add(yaml, compiled.plan, 'admin')
     deploys.begin(0, n)
     serving = config.plan
     if (serving !== null) deploys.switched(serving)
