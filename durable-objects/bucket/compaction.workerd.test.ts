@@ -1,5 +1,6 @@
 import { env, evictDurableObject, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test'
-import { expect, test } from 'vitest'
+import { expect, test, vi } from 'vitest'
+import { Replicator } from '../replicator/object.ts'
 import { page, put, Replica } from './test-ops.ts'
 import type { Bucket } from './object.ts'
 
@@ -113,6 +114,22 @@ test('what is superseded goes after a day, also where little came: six rows writ
   expect(texts.match(/MOVE/g)).toHaveLength(2)
   expect(texts.match(/secret/g)).not.toBeNull()
   expect(texts).not.toMatch(/n\\+":[23],/)
+})
+
+test('where the replicator does not say what is committed, what is superseded is due once more a day later', async () => {
+  const bucket = env.BUCKET.getByName('silent/bucket')
+  await bucket.append({ v: 1, committed: 0, ...page(1, row('secret', 1)) })
+  await bucket.append({ v: 1, committed: 0, ...page(2, row('secret', 2)) })
+  await runInDurableObject(bucket, (_instance, state) => {
+    state.storage.sql.exec('UPDATE history SET since = since - ?', 1.2 * DAY)
+  })
+  await evictDurableObject(bucket)
+  const silent = vi.spyOn(Replicator.prototype, 'committed').mockRejectedValue(new Error('it is not there'))
+  expect(await runDurableObjectAlarm(bucket)).toBe(true)
+  expect(silent).toHaveBeenCalledTimes(1)
+  silent.mockRestore()
+  expect((await counted(bucket)).alarm).toBeGreaterThan(Date.now() + DAY / 2)
+  expect((await replica(bucket, 2)).rows.size).toBe(1)
 })
 
 test('evicted in the middle of a run, it goes on with the next alarm, and reads and appends go on meanwhile', async () => {

@@ -211,8 +211,10 @@ export class Bucket extends DurableObject<Environment> implements BucketRpc {
   async #compact(): Promise<number | null> {
     if (!this.log.worthCompacting) return null
     if (this.log.mending) return TURN_MS * (0.5 + Math.random())
-    // Of a bucket in which nothing happens nobody says that its last op is committed.
-    if (this.log.waiting && (this.log.historyDue ?? Infinity) <= Date.now()) await this.#askCommitted()
+    if (this.log.waiting && (this.log.historyDue ?? Infinity) <= Date.now()) {
+      // Of a bucket in which nothing happens nobody says that its last op is committed. When nobody answers either, what is left is due once more, later.
+      await this.#askCommitted().catch((error: unknown) => console.warn('the replicator does not say what is committed', error))
+    }
     if (!compactions.take(this)) return TURN_MS * (0.5 + Math.random())
     let length = 0
     try {
