@@ -11,7 +11,16 @@ const LONG = { timeout: 900_000 }
  * Only where a bucket was damaged, where it is asked for, or where one was empty for long: test/verify.sdk.test.ts, test/crash-loop.sdk.test.ts and
  * test/unused.sdk.test.ts come to them.
  */
-const ELSEWHERE: readonly string[] = ['verify.mend', 'bucket.mend', 'change.apply', 'tidying.asked', 'tidying.erased', 'bucket.idle', 'bucket.erase']
+const ELSEWHERE: readonly string[] = [
+  'verify.mend',
+  'bucket.mend',
+  'change.apply',
+  'tidying.step',
+  'tidying.asked',
+  'tidying.erased',
+  'bucket.idle',
+  'bucket.erase',
+]
 const wanted = Object.entries(FAULT_POINTS)
   .filter(([point]) => !ELSEWHERE.includes(point))
   .flatMap(([point, kinds]) => kinds.filter((kind) => kind !== 'hang').map((kind) => `${point} ${kind}`))

@@ -33,7 +33,7 @@ beforeAll(async () => {
   postgres = await startPostgres()
   await postgres.sql()`create table lists (id text primary key, name text, owner_id text not null)`
   await postgres.sql()`insert into lists values ('1', 'one', 'alice'), ('2', 'two', 'bob'), ('3', 'three', 'carol')`
-  const points = ['tidying.asked', 'tidying.erased', 'bucket.idle', 'bucket.erase']
+  const points = ['tidying.step', 'tidying.asked', 'tidying.erased', 'bucket.idle', 'bucket.erase']
   edge = await startEdge({
     ...{
       databaseUrl: postgres.url,
@@ -43,8 +43,8 @@ beforeAll(async () => {
       directory: path,
     },
     bindings: {
-      ...{ UNUSED_DAYS: SECOND.toFixed(8), RETIRE_GRACE_SECONDS: '0' },
-      FAULTS: JSON.stringify({ seed: 3, rate: 0.3, points }),
+      ...{ UNUSED_DAYS: SECOND.toFixed(8), RETIRE_GRACE_SECONDS: '0', IDLE_POLL_SECONDS: '1', IDLE_POLL_MAX_SECONDS: '1' },
+      FAULTS: JSON.stringify({ seed: 3, rate: 0.2, points }),
     },
   })
   await until('the first copy', async () => (await statusOf(edge.url, secret)).plan !== null)

@@ -1,6 +1,7 @@
 import { env, evictDurableObject, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test'
 import { afterEach, expect, test, vi } from 'vitest'
 import { MESSAGE_VERSION } from '../../protocol/messages.ts'
+import { Bucket } from '../bucket/object.ts'
 import { Session } from './session.ts'
 
 // When sessions begin. There is no DATABASE_URL here, so one fails as soon as it begins, unless its `run` is played by the test.
@@ -108,4 +109,23 @@ test('the alarm is armed again before anything else, so that a session that ends
   await runDurableObjectAlarm(stub)
   expect((await stub.status({ v })).error).toEqual({ code: 'ROCKPOOL_INTERNAL', message: 'it ended' })
   expect(armed).not.toBeNull()
+})
+
+test('a session start wakes no bucket that is followed; once a day all are asked whether they still are', async () => {
+  const asked = vi.spyOn(Bucket.prototype, 'publish').mockResolvedValue({ none: false })
+  for (let i = 0; i < 5; i++) await stub.watch({ v, bucket: `followed ${i}` })
+  await began()
+  const start = async () => {
+    asked.mockClear()
+    await setAlarm(Date.now() + FAR)
+    await runDurableObjectAlarm(stub)
+    await stub.status({ v })
+    return asked.mock.calls.length
+  }
+  expect([await start(), await start(), await start()]).toEqual([0, 0, 0])
+  await stored('followersAsked', Date.now() - 86_400_001)
+  // An incarnation that does not know what was told says it to all; that the day is over is no second reason.
+  await vi.waitFor(async () => expect((await stub.status({ v })) && asked.mock.calls.length).toBeGreaterThanOrEqual(5))
+  expect(await start()).toBe(5)
+  expect(await start()).toBe(0)
 })

@@ -46,6 +46,8 @@ export class Resolver {
       const program = plan.request(this.#context())
       const resolution = program.resolve((bucket) => view.rows(bucket))
       const need = [...resolution.need]
+      // Most mailboxes were never written to, and their objects are not asked.
+      if (!view.rows(mailbox) && view.states.get(mailbox)?.count === 0) view.setRows(mailbox, [])
       if (!view.rows(mailbox)) need.push(mailbox)
       const wanted = new Set([...resolution.lookups, mailbox])
       const complete = resolution.need.length === 0

@@ -90,6 +90,8 @@ class Setting {
   /** The numbers of the relays, from 1, that have taken the stream. */
   readonly servedAt: number[] = []
   beforeConnect: (tries: number) => void = () => {}
+  /** Buckets whose rows were asked for. */
+  readonly asked: string[] = []
   /** Lookups that are being read, now and at most. */
   asking = 0
   mostAsked = 0
@@ -159,6 +161,7 @@ class Setting {
           return this.beforeRead(bucket) ?? this.log(bucket).read(after, checkpoint, 1_000)
         },
         rows: async (bucket, checkpoint) => {
+          this.asked.push(bucket)
           this.asking++
           this.mostAsked = Math.max(this.mostAsked, this.asking)
           await new Promise((resolve) => setImmediate(resolve))
@@ -338,10 +341,16 @@ describe('a stream', () => {
     s.start({ client_id: 'c1' })
     expect(await s.sent()).not.toMatchObject([{ checkpoint: { write_checkpoint: expect.anything() } }, {}, {}])
     expect(s.relay.subscriptions[0]?.add).toEqual([mailbox, 'a'])
+    // Nobody has written yet: the object of the mailbox is not asked, and so not made.
+    expect(s.asked).toEqual([])
     s.relay.push(null, s.write({ [mailbox]: [['c1', '{"id":"c1","n":"9"}'], ['c2', '{"id":"c2","n":"12"}']] })) // prettier-ignore
     expect(brief(await s.sent())).toEqual(['diff 3 w9: + -', 'complete 3'])
     s.relay.push(null, s.write({ a: [['y', '{}']] }))
     expect(brief(await s.sent())).toEqual(['diff 4 w9: +a -', 'data a 1-4: 1', 'complete 4'])
+    // Another device of the user: it is read, and nothing is said.
+    s.relay.push(null, s.write({ [mailbox]: [['c2', '{"id":"c2","n":"13"}']] }))
+    expect(await s.sent()).toEqual([])
+    expect(s.asked).toEqual([mailbox, mailbox])
     s.stop.abort()
     await s.result
   })
