@@ -207,7 +207,7 @@ async function damageAll(): Promise<{ told: Told[]; mended: Told[] }> {
   tell('op-missing', 'small', keyOf('v'), mine)
   await damageOp(path, equal, 'k1', lostOp)
   tell('op-missing', 'keyless', null, equal)
-  await damageOp(path, mailbox, 'w', lostOp)
+  await damageOp(path, mailbox, 'f', lostOp)
   told.push(['op-missing', 'rockpool.write_checkpoint', JSON.stringify([mailbox.replace(/^mailbox[^#]*/, 'mailbox')]), mailbox])
 
   // The bucket is right, and row state is not: it differs from both.
