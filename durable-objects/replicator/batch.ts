@@ -235,9 +235,9 @@ export class Batch {
   }
 
   /** The row of a mailbox again, because its bucket lacks it. */
-  redeliver({ id, hash, ...output }: Output): void {
+  redeliver(output: Output): void {
     this.changes++
-    this.#put({ id, hash, ...output }, MAILBOX_SUBKEY, mailboxData(id, hash))
+    this.#put(output, MAILBOX_SUBKEY, mailboxData(output.id, output.hash))
   }
 
   /** Row state says from now on what the buckets hold, where they do not hold what it said. No op. */

@@ -44,6 +44,7 @@ import { pauseBefore, Watchers } from './watchers.ts'
 /** A last notice larger than this is not kept: a relay that reconnects gets a gap. */
 const KEPT_NOTICE_LENGTH = 500_000
 
+/** How often buckets that are followed directly are asked whether they still are. */
 const FOLLOWERS_MS = 86_400_000
 const PROBE = { firstMs: 1_000, maxMs: 60_000 }
 const MEND = { firstMs: 200, maxMs: 2_000 }
