@@ -150,7 +150,11 @@ export const RULES: Rule[] = [
     'if (checkpoint >= head.last) return this.#current()',
     'if (head.last > 0) return this.#current()',
   ]),
-  log('nothing above the checkpoint is read', ['const bodies: string[] = []', `checkpoint = ${NEWEST}\n    const bodies: string[] = []`]),
+  log('nothing above the checkpoint is read', ['const read: Part[] = []', `checkpoint = ${NEWEST}\n    const read: Part[] = []`]),
+  log('what is superseded is not sent', [
+    'this.#history.collapse(read, after, checkpoint, !more)',
+    '{ bodies: read.map(({ body }) => body), found: false }',
+  ]),
   log('rows are those at the checkpoint', [
     'const rows = new Map<string, string>()',
     `checkpoint = ${NEWEST}\n    const rows = new Map<string, string>()`,
