@@ -1,3 +1,4 @@
+import { connect, createServer, type Socket } from 'node:net'
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest'
 import { startEdge, type Edge } from './edge.ts'
 import { startPostgres, type TestPostgres } from './postgres.ts'
@@ -38,9 +39,9 @@ afterEach(async () => {
   }
 })
 
-async function start(query: string): Promise<RawClient> {
+async function start(query: string, databaseUrl = postgres.url): Promise<RawClient> {
   edge = await startEdge({
-    ...{ databaseUrl: postgres.url, jwtSecret: secret, jwtAudience: AUDIENCE, directory: directory.path },
+    ...{ databaseUrl, jwtSecret: secret, jwtAudience: AUDIENCE, directory: directory.path },
     syncConfig: `bucket_definitions:\n  all:\n    data:\n      - ${query}\n`,
   })
   const opened = await openRawStream(edge.url, await token(secret, 'alice'), { client_id: 'a' })
@@ -97,4 +98,73 @@ test('a row is left out while a value that a query reads is too large, which is 
   await settled(client)
   expect(names(client)).toBe(10)
   expect(JSON.stringify([...client.rows.values()])).toContain('file four')
+})
+
+/** Postgres, so many milliseconds away in each direction. */
+async function distant(milliseconds: number): Promise<{ url: string; close(): void }> {
+  const sockets = new Set<Socket>()
+  const server = createServer((client) => {
+    const upstream = connect(postgres.port, '127.0.0.1')
+    for (const [from, to] of [
+      [client, upstream],
+      [upstream, client],
+    ] as const) {
+      sockets.add(from)
+      from.on('data', (bytes) => setTimeout(() => to.write(bytes), milliseconds))
+      from.on('error', () => to.destroy())
+      from.on('close', () => to.destroy())
+    }
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const address = server.address()
+  if (address === null || typeof address === 'string') throw new Error('no port')
+  return {
+    url: postgres.url.replace(`:${postgres.port}/`, `:${address.port}/`),
+    close() {
+      for (const socket of sockets) socket.destroy()
+      server.close()
+    },
+  }
+}
+
+test('a row whose values are too large to be kept, updated again and again, keeps no commit away', async () => {
+  const sql = postgres.sql()
+  await sql.unsafe(`
+    drop table files;
+    create table files (id int primary key, n int, a text, b text);
+    alter table files alter column a set storage external, alter column b set storage external;
+    insert into files select i, 0, repeat('a', 1250000), repeat('b', 1250000) from generate_series(1, 2) i`)
+  const far = await distant(30)
+  try {
+    const client = await start('SELECT id, n, length(a) + length(b) AS size FROM files', far.url)
+    // What the rows were, and what the client has seen of them.
+    const written = new Map<string, Set<string>>([1, 2].map((id) => [String(id), new Set(['0 2500000'])]))
+    const seen = new Set<string>()
+    const wrong: string[] = []
+    client.onLine(() => {
+      if (client.seen.at(-1) !== 'checkpoint_complete') return
+      for (const { id, n, size } of client.rows.values()) {
+        seen.add(`${String(id)} ${String(n)}`)
+        if (!written.get(String(id))?.has(`${String(n)} ${String(size)}`)) wrong.push(`${String(id)}: ${String(n)} ${String(size)}`)
+      }
+    })
+    const began = Date.now()
+    for (let n = 1; Date.now() - began < 6_000; n++) {
+      const id = 1 + (n % 2)
+      const longer = n % 10 === 0 ? n : 0
+      const size = longer > 0 ? 1_250_000 + longer : Number([...(written.get(String(id)) ?? [])].at(-1)?.split(' ')[1])
+      written.get(String(id))?.add(`${n} ${size}`)
+      if (longer > 0) await sql`update files set n = ${n}, a = repeat('c', ${longer}) where id = ${id}`
+      else await sql`update files set n = ${n} where id = ${id}`
+      await new Promise((resolve) => setTimeout(resolve, 15))
+    }
+    // While it went on. Without a load a read takes about 0.3 s to come to its place.
+    expect(seen.size).toBeGreaterThan(3)
+    await settled(client)
+    const stored = await sql`select id, n, length(a) + length(b) as size from files order by id`
+    expect([...client.rows.values()].sort((x, y) => Number(x.id) - Number(y.id))).toEqual(stored.map((row) => ({ ...row })))
+    expect(wrong).toEqual([])
+  } finally {
+    far.close()
+  }
 })

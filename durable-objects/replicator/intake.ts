@@ -4,6 +4,7 @@ import { fault } from '../faults.ts'
 import type { BatchTable } from './batch.ts'
 import { Batch } from './batch.ts'
 import type { Care, Taking } from './care.ts'
+import { Completions, type RowKey } from './completions.ts'
 import { FollowedTables } from './followed-tables.ts'
 import { imageOf, keptImage } from './image.ts'
 import { changedRow, loadRows, ROWS_AHEAD, type ChangedRow } from './changed-row.ts'
@@ -43,7 +44,7 @@ export interface IntakeSources {
   store(flush: Flush): void
   /** Whether there are stored rows that lack values, and whether this is one. */
   hasIncomplete(): boolean
-  isIncomplete(table: SourceTable, key: string): boolean
+  isIncomplete(table: { number: number }, key: string): boolean
   /** Whether what is stored of its rows is what the stream told last, of the columns that it had when this session began. */
   hasImages(table: SourceTable): boolean
   /** Keys of a table in row state, for TRUNCATE: pages in order. */
@@ -94,6 +95,8 @@ export class Intake {
   #broken = false
   #incomplete = new Map<string, { table: SourceTable; key: string; pending: boolean }>()
   #touched: { keys: TouchedKeys; reference: bigint } | null = null
+  /** While rows are read. */
+  completions: Completions | null = null
   /** The rest of the message that is being taken in, and what came behind it. */
   #steps: Iterator<undefined, void> | null = null
   #queue: [message: PgoutputMessage, bytes: number][] = []
@@ -180,6 +183,7 @@ export class Intake {
   /** From now on the keys that transactions touch are remembered; `reference` is the xmax of a recent snapshot. Null ends it. */
   remember(keys: TouchedKeys | null, reference: bigint): void {
     this.#touched = keys && { keys, reference }
+    this.completions = keys && new Completions()
   }
 
   message(m: PgoutputMessage, bytes: number): void {
@@ -375,6 +379,7 @@ export class Intake {
 
   #skip({ table, key, before }: ChangedRow, left: boolean): void {
     const batch = this.#current()
+    for (const each of new Set([before ?? key, key])) this.completions?.unknown({ table, key: each })
     if (left) batch.changes++
     else {
       for (const each of new Set([before ?? key, key])) {
@@ -388,6 +393,8 @@ export class Intake {
   #apply({ m, table, decoder, key, before }: ChangedRow): void {
     fault('change.apply', { at: `${table.name} ${key}` })
     const keyless = table.catalog.key.length === 0
+    const noted = !keyless && this.#isNoted(table, key)
+    if (noted || (before !== null && before !== key)) this.#note({ m, table, decoder, key, before })
     if (m.type === 'delete') {
       if (keyless) this.#current().removeCopy(table, key)
       else this.#current().remove(table, key)
@@ -401,7 +408,7 @@ export class Intake {
     if (missing.length > 0) {
       // The texts that Postgres left out: from the old row when it sent one, else from what we kept of columns that are still the same. What is kept
       // of a row that lacks values is older than the change which left them out.
-      const kept = !this.#followed.isAltered(table.catalog.oid) && this.#sources.hasImages(table) && !this.#lacks(table, oldKey)
+      const kept = !this.#followed.isAltered(table.catalog.oid) && this.#sources.hasImages(table) && !this.lacks({ table, key: oldKey })
       const old = m.type === 'update' && m.old ? imageOf(decoder, m.old) : (kept && batch.state(table, oldKey)?.image) || {}
       for (const name of missing) {
         const text = old[name]
@@ -411,6 +418,7 @@ export class Intake {
             this.settle(table, oldKey, false)
           }
           this.settle(table, key, true)
+          if (!noted) this.#note({ m, table, decoder, key, before })
           return
         }
         found[name] = text
@@ -432,7 +440,21 @@ export class Intake {
     this.settle(table, key, false)
   }
 
-  #lacks(table: SourceTable, key: string): boolean {
+  #isNoted(table: SourceTable, key: string): boolean {
+    return this.completions !== null && (this.completions.has({ table, key }) || this.lacks({ table, key }))
+  }
+
+  /** For whoever reads rows that lack values. */
+  #note({ m, table, decoder, key, before }: ChangedRow): void {
+    const moved = before !== null && before !== key
+    if (moved) this.completions?.unknown({ table, key: before })
+    if (m.type === 'delete') this.completions?.gone({ table, key })
+    else if (moved || this.#followed.isAltered(table.catalog.oid)) this.completions?.unknown({ table, key })
+    else this.completions?.changed({ table, key }, decoder, m.new)
+  }
+
+  /** Values of the row were left out, and are not known. */
+  lacks({ table, key }: RowKey): boolean {
     const noted = this.#incomplete.get(`${table.number} ${key}`)
     return noted ? noted.pending : this.#sources.isIncomplete(table, key)
   }

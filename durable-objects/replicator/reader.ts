@@ -333,6 +333,7 @@ export class Reader {
       else if (asked.kind === 'chunk') yield* this.#applyRows(table, tuples, invisible.keys, new Set(), asked.kind)
       else yield* this.#applyKeys(table, tuples, invisible.keys, asked)
     }
+    if (asked.kind === 'complete') this.#sources.intake.completions?.keep((row) => this.#sources.intake.lacks(row))
     fault('read.progress')
     if (applied && copy) this.#sources.progress(table, copy)
     this.#touched.forgetVisible(snapshot)
@@ -353,9 +354,10 @@ export class Reader {
     for (const [key] of rows) absent.delete(key)
     if (kind === 'sweep') return
     yield* this.#inBatches(table, rows, (batch, key, tuple, settle) => {
-      if (touched.has(key)) return
-      const image = table.catalog.identity === 'f' ? null : keptImage(decoder, tuple)
-      const { row } = decoder.row(tuple)
+      const now = touched.has(key) ? this.#rowOfNow(table, kind, key, tuple) : tuple
+      if (now === null) return
+      const image = table.catalog.identity === 'f' ? null : keptImage(decoder, now)
+      const { row } = decoder.row(now)
       if (compare && kind === 'chunk') compare(batch, table, key, { row, image, copies: 1 })
       else {
         // What lacked values has changed.
@@ -363,6 +365,14 @@ export class Reader {
         settle(table, key, false)
       }
     })
+  }
+
+  /** A row that lacks values and was changed behind the read; null when it lacks none any more, or it is not known. */
+  #rowOfNow(table: SourceTable, kind: 'chunk' | 'sweep' | 'complete', key: string, tuple: Tuple): Tuple | null {
+    const { intake } = this.#sources
+    if (kind !== 'complete' || !intake.lacks({ table, key })) return null
+    const names = table.catalog.columns.map(({ name }) => name)
+    return intake.completions?.complete({ table, key }, names, tuple) ?? null
   }
 
   /** One after the other, in as many batches as their ops need: between these it yields. State is asked for ahead. */

@@ -51,6 +51,8 @@ export class Session {
   #reader: Reader | null = null
   #stale = false
   readonly #endNow = Promise.withResolvers<void>()
+  /** A row lacks values: commits wait until it is read. */
+  #lacking = Promise.withResolvers<void>()
   readonly #looks = new Looks()
   /** The catalog is another one than this session knows, and the stream waits: it ends at once. */
   readonly #leave = Promise.withResolvers<true>()
@@ -232,6 +234,7 @@ export class Session {
     for (let ticks = 0; ; ticks++) {
       await pause('session.tick')
       if (this.#isOver(intake)) return true
+      this.#lacking = Promise.withResolvers()
       if (core.tables.copying || core.tables.hasIncomplete) await this.#read(sql, tables, intake)
       core.endHold()
       const { next } = core.deploys
@@ -264,7 +267,11 @@ export class Session {
       }
       core.diagnostics.tick()
       if (ticks % 10 === 9 && wantsHeartbeat(this.walEnd, core.state.get('decode').position)) await this.#mark('heartbeat')
-      await Promise.race([this.#pause(this.#caughtUp && !dropping && !verifying && !tidying ? TICK_MS : 20), this.#endNow.promise])
+      await Promise.race([
+        this.#pause(this.#caughtUp && !dropping && !verifying && !tidying ? TICK_MS : 20),
+        this.#endNow.promise,
+        this.#lacking.promise,
+      ])
     }
   }
 
@@ -386,6 +393,7 @@ export class Session {
         if (flush.batch.changes > 0) this.found = true
         fault('stream.flush')
         core.store(flush)
+        if (core.tables.hasIncomplete) this.#lacking.resolve()
         this.#options.progress()
         this.#acknowledge()
       },
