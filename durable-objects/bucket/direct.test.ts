@@ -262,3 +262,21 @@ describe('direct streams of a bucket', () => {
     }
   })
 })
+
+test('a bucket that lacks ops sends away whoever follows it, and whoever comes then is told what the replicator says', () => {
+  const setting = new Setting()
+  setting.log.append(page(1, put('1', 'a')))
+  setting.accept('first')
+  setting.watched(1)
+  setting.accept('second')
+  setting.streams.fenced()
+  for (const socket of ['first', 'second']) {
+    expect(setting.closed.get(socket)).toBe(4503)
+    expect(setting.got(socket).at(-1)).toMatchObject({ error: { code: 'ROCKPOOL_BUCKET_FENCED' } })
+  }
+  expect(setting.got('second')).toHaveLength(1)
+  setting.watches.length = 0
+  setting.accept('third')
+  setting.watched(1)
+  expect(setting.got('third').at(-1)?.checkpoint?.op_id).toBe('1')
+})

@@ -19,6 +19,7 @@ import { Diagnostics } from './diagnostics.ts'
 import { Differences } from './differences.ts'
 import { Dispatcher } from './dispatcher.ts'
 import { FENCE_SECONDS, Fences } from './fences.ts'
+import { Fencing } from './fencing.ts'
 import { SLICE_LENGTH, type CareOf, type Flush } from './intake.ts'
 import { afterCommit, compared, held, isComparing, servedOf, tellingOf } from './hold.ts'
 import { clientMailboxKey, deliveredOf, mailboxKey, MAILBOX_DEFINITION, MAILBOX_TABLE, OWN_ROW } from './mailboxes.ts'
@@ -30,13 +31,12 @@ import { evaluateNames, Plans, PlanTables } from './plans.ts'
 import { Relays } from './relays.ts'
 import { Removals } from './removals.ts'
 import type { ReaderSources } from './reader.ts'
-import { probeOf } from './probe.ts'
 import { RowStates, type RowState } from './row-state.ts'
 import { MIGRATIONS, StateStore, type State } from './storage.ts'
 import { newCopy, Tables } from './tables.ts'
 import { Tidying } from './tidying.ts'
 import { BucketSilent } from './verification/bucket-check.ts'
-import { Verification, type Outcome } from './verification/verification.ts'
+import { Verification } from './verification/verification.ts'
 import { bucketStub } from '../shared/namespaces.ts'
 import { answered, callDeadline, untilAnswered } from '../shared/retry.ts'
 import { pauseBefore, Watchers } from './watchers.ts'
@@ -46,7 +46,6 @@ const KEPT_NOTICE_LENGTH = 500_000
 
 /** How often buckets that are followed directly are asked whether they still are. */
 const FOLLOWERS_MS = 86_400_000
-const PROBE = { firstMs: 1_000, maxMs: 60_000 }
 const MEND = { firstMs: 200, maxMs: 2_000 }
 /** A bucket that fails so often when its totals are mended ends the verification, not the session. */
 const MEND_ATTEMPTS = 5
@@ -77,6 +76,7 @@ export class Core {
   readonly tidying: Tidying
   readonly verification: Verification
   readonly fences: Fences
+  readonly fencing: Fencing
   readonly care: Care
   /** Why the last incarnation was ended, when this isolate knows. */
   readonly resetReason: string | null
@@ -96,8 +96,6 @@ export class Core {
   #batchesInFlight = 1
   /** After so long without an answer a bucket is fenced. */
   #fenceMs = FENCE_SECONDS * 1_000
-  /** Not before then fenced buckets are compared. */
-  #compareAt = 0
   /** The append that is on its way to each bucket; not wanted: it was thrown away. */
   readonly #sending = new Map<number, { wanted: boolean }>()
   readonly #ctx: DurableObjectState
@@ -153,7 +151,7 @@ export class Core {
         serving: () => this.planBehind,
         trial: (batch) => this.#trial(batch),
         silent: () => this.fences.silent,
-        compared: (buckets, outcome) => this.#comparedFenced(buckets, outcome),
+        compared: (buckets, outcome) => this.fencing.compared(buckets, outcome),
       },
       digest: (bucket, request) => this.#ask(bucket, (stub) => stub.digest(request)),
       mend: (bucket, request) =>
@@ -164,6 +162,18 @@ export class Core {
             if (attempts >= MEND_ATTEMPTS) throw new BucketSilent(`bucket ${bucket} cannot be mended: ${String(error)}`)
           },
         }),
+    })
+    this.fencing = new Fencing({
+      ...{ fences: this.fences, buckets: this.buckets, state: this.state, diagnostics: this.diagnostics, verification: this.verification },
+      append: async (bucket, request) => bucketStub(env, await bucketObjectName(tenant, bucket)).append(request),
+      atomically: (work) => this.#atomically(work),
+      tell: () => this.#tellFences(),
+      untold: () => this.watchers.untold(),
+      serving: () => this.serving,
+      served: () => this.planBehind !== null,
+      answered: () => this.onWork(),
+      failed: (error) => this.#reset(error),
+      deadlineMs: callDeadline(env),
     })
     this.#outbox = new Outbox(this.db, this.state.get('commit').batch)
     this.dispatcher = new Dispatcher(env, tenant, ({ bucket, error }) =>
@@ -181,7 +191,7 @@ export class Core {
     }
     this.watchers = new Watchers({
       ...{ db: this.db, nextSerial, serving: () => this.serving, pause: pauseBefore },
-      fenced: (bucket) => this.isFenced(bucket),
+      fenced: (bucket) => this.fencing.isFenced(bucket),
       publish: (bucket, request) => this.#ask(bucket, (stub) => stub.publish(request)),
     })
     this.relays = new Relays({
@@ -214,7 +224,7 @@ export class Core {
     this.#commit()
     this.relays.keepAllOpen()
     this.watchers.resume(this.state.get('commit'))
-    for (const bucket of this.fences.silent) this.#probe(bucket)
+    this.fencing.probeAll()
   }
 
   /** What is announced: what is committed, or what is held. */
@@ -452,78 +462,15 @@ export class Core {
     this.onRoom()
   }
 
-  /** Some bucket of this name lacks ops. */
-  isFenced(bucket: string): boolean {
-    return this.#fencedNames.includes(bucket)
-  }
-
-  get #fencedNames(): string[] {
-    return this.fences.all.map(({ bucket }) => this.buckets.name(bucket))
-  }
-
-  /** Commits go on without the bucket of this append. */
-  #fence({ bucket, last }: StoredAppend): void {
-    this.#atomically(() => {
-      this.fences.begin({ bucket, since: new Date().toISOString(), barrier: last, served: this.serving.checkpoint })
-      // It says nothing of the fence.
-      this.state.set('commit', { ...this.state.get('commit'), named: null })
-    })
-    const reason = `it has taken no appends for ${this.#fenceMs / 1_000} s: commits go on without it, and its readers are refused until it takes them again and is mended`
-    this.diagnostics.add({ code: 'ROCKPOOL_BUCKET_FENCED', key: this.buckets.name(bucket), reason })
-    const sending = this.#sending.get(bucket)
+  /** What is on its way to the bucket of this append is thrown away, and commits go on. */
+  #fence(append: StoredAppend): void {
+    this.fencing.begin(append, this.#fenceMs)
+    const sending = this.#sending.get(append.bucket)
     if (sending) sending.wanted = false
-    this.#sending.delete(bucket)
-    this.pipeline.drop(bucket)
-    this.#tellFences()
+    this.#sending.delete(append.bucket)
+    this.pipeline.drop(append.bucket)
     this.#commit()
     this.onRoom()
-    this.#probe(bucket)
-  }
-
-  /** Until it answers. Behind the answer nothing that was sent before has any effect. */
-  #probe(bucket: number): void {
-    const silent = () => (this.fences.isSilent(bucket) ? this.fences.of(bucket) : null)
-    const ask = async () => {
-      const fence = silent()
-      const name = await bucketObjectName(this.#tenant, this.buckets.name(bucket))
-      if (fence) await bucketStub(this.#env, name).append(probeOf(fence))
-    }
-    untilAnswered(ask, { ...PROBE, deadlineMs: callDeadline(this.#env), wanted: () => silent() !== null })
-      .then(() => {
-        if (!silent()) return
-        this.#atomically(() => this.fences.answered(bucket))
-        this.onWork()
-      })
-      .catch((error: unknown) => this.#reset(error))
-  }
-
-  /** Buckets that answer again are compared, as soon as nothing else is. */
-  compareFenced(): void {
-    const buckets = this.fences.answering
-    if (buckets.length === 0 || Date.now() < this.#compareAt || this.planBehind === null) return
-    // What is served now may lack what the bucket lacked, for as long as it is served.
-    if (!this.verification.running && this.state.get('commit').hold === null) this.verification.compareBuckets(buckets)
-  }
-
-  /** They are as row state says they are, or did not answer. What was mended is compared once more, what could not be later. */
-  #comparedFenced(buckets: readonly number[], outcome: Outcome): void {
-    const fenced = buckets.filter((bucket) => this.fences.answering.includes(bucket))
-    if (outcome === 'left') this.#compareAt = Date.now() + PROBE.maxMs
-    if (fenced.length === 0 || outcome === 'left' || outcome === 'mended') return
-    // Begun meanwhile: compared once more behind it.
-    if (outcome === 'equal' && this.state.get('commit').hold !== null) return
-    if (outcome === 'silent') {
-      this.#atomically(() => this.fences.silenced(fenced))
-      for (const bucket of fenced) this.#probe(bucket)
-      return
-    }
-    this.#atomically(() => {
-      this.fences.end(fenced)
-      // Meanwhile they were told of no commit.
-      this.state.set('commit', { ...this.state.get('commit'), published: null })
-    })
-    this.watchers.untold()
-    this.#tellFences()
   }
 
   #tellFences(): void {
@@ -544,7 +491,7 @@ export class Core {
     const commit = this.pipeline.commit(this.state.get('commit').committed)
     if (!commit) return
     fault('commit.begin')
-    const frames = noticeFrames(commit, this.#fencedNames)
+    const frames = noticeFrames(commit, this.fencing.names)
     const length = frames.reduce((sum, frame) => sum + frame.length, 0)
     const kept = commit.buckets !== null && length <= KEPT_NOTICE_LENGTH && this.fences.all.length === 0
     const named = kept ? { previous: commit.previous, parts: frames } : null
@@ -599,7 +546,7 @@ export class Core {
 
   #gap(): string {
     const { checkpoint, plan } = this.serving
-    return gapFrame(checkpoint, plan, this.#fencedNames)
+    return gapFrame(checkpoint, plan, this.fencing.names)
   }
 
   /** Tables that clients have something of, now or as soon as everything stored is committed, may be of no state of the source. */

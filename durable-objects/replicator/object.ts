@@ -130,7 +130,7 @@ export class Replicator extends DurableObject<Environment> implements Replicator
   }
 
   #refuseFenced(bucket: string): void {
-    if (!this.#core.isFenced(bucket)) return
+    if (!this.#core.fencing.isFenced(bucket)) return
     throw new RockpoolError('ROCKPOOL_BUCKET_FENCED', 'the bucket lacks changes, which come later: connect again in a while')
   }
 

@@ -242,7 +242,7 @@ export class Session {
       if (core.deploys.due(this.#settings.retireGraceSeconds)) this.#stale = true
       const dropping = core.drops.pending && (await core.drops.step())
       this.#goesOn()
-      core.compareFenced()
+      core.fencing.compare()
       const verifying = this.#settled && (await this.#verify(sql, tables, intake))
       const tidying = this.#settled && (await this.#tidy(intake))
       if (!this.#settled && this.#caughtUp && !core.holdsWrites) {
