@@ -39,7 +39,8 @@ export const manyNewBuckets: Scenario = {
   again: { auto_subscribe: true, query: "SELECT id, 1 AS q FROM users WHERE id = auth.user_id()" }
   owned: { auto_subscribe: true, query: "SELECT id, 2 AS q FROM users WHERE id IN (SELECT id FROM users WHERE id = auth.user_id())" }
 `,
-  suite: true,
+  // test/attacks/import-of-many-users.sdk.test.ts has the half of it in its full size.
+  suite: false,
   async run(world, long) {
     const users = long ? 10_000 : 300
     const clients = await Promise.all(['first-1', 'second-1'].map((user) => world.follower(user)))

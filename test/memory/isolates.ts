@@ -40,6 +40,8 @@ export class Isolates {
   #sampler: Promise<void> | null = null
   #stopped = false
   peaks: Peaks = {}
+  /** Of a process that is busy some are missed, and its peaks are then not known. */
+  readonly looks = { answered: 0, missed: 0 }
   /** How often workerd ended without being asked to. */
   deaths = 0
 
@@ -114,11 +116,16 @@ export class Isolates {
         await this.#stop()
         await this.#start()
       }
-      for (const [service, megabytes] of Object.entries(await this.#usage().catch(() => ({})))) {
+      for (const [service, megabytes] of Object.entries(await this.#usage().catch(() => this.#missed()))) {
         this.peaks[service] = Math.max(this.peaks[service] ?? 0, megabytes)
       }
       await new Promise((resolve) => setTimeout(resolve, SAMPLE_MS))
     }
+  }
+
+  #missed(): Peaks {
+    this.looks.missed += CLASSES_MEASURED.length
+    return {}
   }
 
   async #usage(): Promise<Peaks> {
@@ -127,7 +134,9 @@ export class Isolates {
     const usage: Peaks = {}
     for (const service of CLASSES_MEASURED) {
       const target = targets.find(({ id }) => id.endsWith(service))
-      if (target) usage[service] = await heapOf(target.webSocketDebuggerUrl)
+      const megabytes = target && (await heapOf(target.webSocketDebuggerUrl).catch(() => undefined))
+      if (megabytes !== undefined) usage[service] = megabytes
+      this.looks[megabytes === undefined ? 'missed' : 'answered']++
     }
     return usage
   }

@@ -31,7 +31,8 @@ for (const scenario of SCENARIOS) {
       ((performance.now() - from) / 1_000).toFixed(0),
     ]
     console.log(`| ${scenario.name}: ${scenario.about} | ${figures.join(' | ')} |`)
-    if (told !== '') console.log(`<!-- ${told} -->`)
+    const { answered, missed } = world.isolates.looks
+    console.log(`<!-- ${answered} looks, ${missed} missed. ${told} -->`)
   } catch (error) {
     process.exitCode = 1
     console.error(`✗ ${scenario.name}: peaks ${JSON.stringify(world.isolates.peaks)}, ended ${world.isolates.deaths} times:`, error)
