@@ -21,6 +21,22 @@ test('each setting that it refuses is named, once', async () => {
   ])
 })
 
+test('a name that is nearly one of a setting; others are none of our business', async () => {
+  expect(await told({ PUBLICATON: 'app', JWKS_URI: 'https://a.example', PATH: '/bin', EDITOR: 'vi', DATABASE: 'app', SLOTS: '2' })).toEqual(
+    [
+      'warning PUBLICATON is no setting and has no effect: did you mean PUBLICATION?',
+      'warning JWKS_URI is no setting and has no effect: did you mean JWKS_URL?',
+      'warning SLOTS is no setting and has no effect: did you mean SLOT?',
+    ],
+  )
+})
+
+test('keys of operators', async () => {
+  expect(await told({ OPERATOR_KEYS: 'x', OPERATOR_AUDIENCE: 'ops' })).toEqual([
+    expect.stringMatching(/^error .*OPERATOR_KEYS is not a JSON Web Key Set/),
+  ])
+})
+
 test('a place that is chance', async () => {
   expect(await told({ LOCATION: '' })).toEqual([expect.stringMatching(/^warning LOCATION is not set: .* chance/)])
 })

@@ -1,12 +1,13 @@
-import { existsSync, readFileSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { registerHooks } from 'node:module'
-import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { SettingBindings } from '../durable-objects/setting-bindings.ts'
 import { parseSourceUrl } from '../postgres/index.ts'
 import { RockpoolError } from '../protocol/errors.ts'
 import { DEFAULT_TENANT } from '../protocol/names.ts'
-import { ROOT } from './bundle.ts'
+import { nearMisses, type Settings } from './settings.ts'
+
+export { readSettings } from './settings.ts'
 
 /** What the deployed script would refuse, or what its operator should know. Never shows the value of a secret. */
 export interface SettingFinding {
@@ -15,25 +16,15 @@ export interface SettingFinding {
   message: string
 }
 
-/** As the script will have them: texts, and what else `[vars]` may hold. */
-export type Settings = Readonly<Record<string, unknown>>
 type SettingCheck = (settings: Settings) => SettingFinding[] | Promise<SettingFinding[]>
 
 /** Each is given all settings, and names those that are wrong. A new setting gets its line here, unless one of the functions below validates it. */
-const CHECKS: readonly SettingCheck[] = [databaseUrl, refusedByTheScript, place]
+const CHECKS: readonly SettingCheck[] = [databaseUrl, refusedByTheScript, unknownNames, place]
 
 export async function checkSettings(settings: Settings): Promise<SettingFinding[]> {
   const found: SettingFinding[] = []
   for (const check of CHECKS) found.push(...(await check(settings)))
   return found
-}
-
-/** `[vars]` of the `wrangler.toml` of this folder, or of the project; variables of the environment go before it, as secrets do when deployed. */
-export async function readSettings(env: Readonly<Record<string, string | undefined>>): Promise<Settings> {
-  const here = resolve('wrangler.toml')
-  const { unstable_readConfig } = await import('wrangler')
-  const { vars } = unstable_readConfig({ config: existsSync(here) ? here : join(ROOT, 'wrangler.toml') }, { hideWarnings: true })
-  return { ...vars, ...Object.fromEntries(Object.entries(env).filter(([, value]) => value !== undefined && value !== '')) }
 }
 
 /** The URL is a secret, so it is known here only when it is given. */
@@ -61,7 +52,7 @@ function databaseUrl({ DATABASE_URL }: Settings): SettingFinding[] {
 /** The script's own functions, so that what is found here is what it would say. */
 async function refusedByTheScript(settings: Settings): Promise<SettingFinding[]> {
   yamlIsText()
-  const [{ tenantSettings }, { compactionSettings }, { streamSettings }, { authSettings }] = await Promise.all([
+  const [{ tenantSettings }, { compactionSettings }, { streamSettings }, { authSettings, operatorSettings }] = await Promise.all([
     import('../durable-objects/directory/settings.ts'),
     import('../durable-objects/bucket/settings.ts'),
     import('../workers/sync/budget.ts'),
@@ -74,6 +65,7 @@ async function refusedByTheScript(settings: Settings): Promise<SettingFinding[]>
     () => compactionSettings(bindings),
     () => streamSettings(bindings),
     () => authSettings(bindings),
+    () => operatorSettings(bindings),
   ].flatMap((read) => {
     try {
       read()
@@ -91,6 +83,13 @@ async function refusedByTheScript(settings: Settings): Promise<SettingFinding[]>
 }
 
 const UNSEEN = { DATABASE_URL: 'postgres://unseen@localhost/unseen', JWT_SECRET: 'A'.repeat(43) }
+
+/** In the environment there may be anything, so a name that is nothing to us is no mistake. */
+function unknownNames(settings: Settings): SettingFinding[] {
+  return nearMisses(settings).map(({ name, meant }) =>
+    warning('setting-unknown', `${name} is no setting and has no effect: did you mean ${meant}?`),
+  )
+}
 
 function place({ LOCATION }: Settings): SettingFinding[] {
   if (LOCATION !== undefined && LOCATION !== '') return []

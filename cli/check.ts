@@ -1,4 +1,3 @@
-import { parseArgs } from 'node:util'
 import { checkServer, connectSource, readSchema, sourceError, unfollowable } from '../postgres/index.ts'
 import { RockpoolError } from '../protocol/errors.ts'
 import { compileConfig } from '../sync-config/compile.ts'
@@ -11,21 +10,24 @@ import { checkReachable } from './check-source.ts'
 import { readConfigFile } from './config-file.ts'
 import { frame, levelColour, printable, type Paint } from './frame.ts'
 import { limitsOf } from './limits.ts'
+import { parse } from './options.ts'
 import { UsageError } from './problem.ts'
+import { textOf, type Settings } from './settings.ts'
 
 /** With a database, what it does not have is not a guess: no row would ever be synced. */
 const MISSING = new Set<string>(['unknown-source-table', 'unknown-source-column'])
 
 /** `rockpool check`: what to print, and whether the file can be deployed. Throws UsageError. */
 export async function check(args: readonly string[], colour: boolean): Promise<{ output: string; ok: boolean }> {
-  const { file, databaseUrl, json } = options(args)
+  const { file, json, ...asked } = options(args)
   limitsOf(process.env)
   const yaml = await readConfigFile(file)
-  const given = await readSettings({ ...process.env, ...(databaseUrl === undefined ? {} : { DATABASE_URL: databaseUrl }) })
+  const given = await readSettings({ ...process.env, ...(asked.databaseUrl === undefined ? {} : { DATABASE_URL: asked.databaseUrl }) })
+  const databaseUrl = textOf(given, 'DATABASE_URL')
   const { limits } = readLimits(given)
   const settings = await checkSettings(given)
   const usable = !settings.some(({ level, message }) => level === 'error' && message.startsWith('DATABASE_URL'))
-  const source = databaseUrl === undefined || !usable ? null : await readSource(databaseUrl)
+  const source = databaseUrl === undefined || !usable ? null : await readSource(databaseUrl, given)
   const result = compileConfig(yaml, { limits, ...(source ? { schema: source.schema } : {}) })
   const findings = [...(result.ok ? [] : result.errors), ...result.warnings]
     .map((finding): Finding => (MISSING.has(finding.code) ? { ...finding, level: 'error' } : finding))
@@ -61,24 +63,16 @@ export async function explain(args: readonly string[], colour: boolean): Promise
 }
 
 function options(args: readonly string[]): { file: string; databaseUrl: string | undefined; json: boolean } {
-  try {
-    const { values, positionals } = parseArgs({
-      args: [...args],
-      options: { 'database-url': { type: 'string' }, json: { type: 'boolean' } },
-      allowPositionals: true,
-    })
-    const [file, ...more] = positionals
-    if (file === undefined || more.length > 0) throw new UsageError('name one file: rockpool check sync-config.yaml')
-    return { file, databaseUrl: values['database-url'] ?? (process.env.DATABASE_URL || undefined), json: values.json ?? false }
-  } catch (error) {
-    throw error instanceof UsageError ? error : new UsageError(error instanceof Error ? error.message : String(error))
-  }
+  const { values, positionals } = parse(args, { 'database-url': { type: 'string' }, json: { type: 'boolean' } })
+  const [file, ...more] = positionals
+  if (file === undefined || more.length > 0) throw new UsageError('name one file, for instance sync-config.yaml')
+  return { file, databaseUrl: values['database-url'], json: values.json ?? false }
 }
 
 /** What the database says: tables and columns for names, and which of them cannot be followed. */
-async function readSource(url: string) {
+async function readSource(url: string, given: Settings) {
   await checkReachable(url)
-  const sql = connectSource(url, { ca: process.env.DATABASE_CA || undefined })
+  const sql = connectSource(url, { ca: textOf(given, 'DATABASE_CA') })
   const close = () => sql.end({ timeout: 1 })
   try {
     const schema = await readSchema(sql)
@@ -88,8 +82,8 @@ async function readSource(url: string) {
     )
     // That a table is missing is among the warnings of the file.
     const refused = async (tables: readonly { schema: string; name: string }[]) =>
-      (await unfollowable(sql, tables, process.env.PUBLICATION)).flatMap(({ missing, table, reason }) =>
-        missing ? [] : [{ table, reason }],
+      (await unfollowable(sql, tables, textOf(given, 'PUBLICATION'), textOf(given, 'OWN_PUBLICATION'))).flatMap(
+        ({ missing, table, reason }) => (missing ? [] : [{ table, reason }]),
       )
     return { schema, problem, refused, close }
   } catch (error) {

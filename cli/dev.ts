@@ -4,25 +4,34 @@ import { join, resolve } from 'node:path'
 import { redactUrl } from '../postgres/index.ts'
 import { compile } from '../sync-config/index.ts'
 import { bundle, ROOT } from './bundle.ts'
+import { checkSettings } from './check-settings.ts'
 import { checkSource } from './check-source.ts'
 import { isFree, passwordFile, startDatabase } from './database.ts'
 import { makeDataFolder, makePrivateFolder } from './data-folder.ts'
 import { LocalEdge } from './edge.ts'
-import { untilFollowed } from './followed.ts'
+import { tellStatus } from './followed.ts'
+import { printable } from './frame.ts'
 import { startGuard } from './guard.ts'
-import { limitBindings, limitsOf } from './limits.ts'
+import { limitsOf } from './limits.ts'
 import type { DevOptions } from './options.ts'
+import { removeTraces, traceBindings, tracesOf } from './own-traces.ts'
+import { portHolder } from './port-holder.ts'
 import { UsageError } from './problem.ts'
 import { developmentSecret, signToken } from './secret.ts'
+import { declared, textOf, type Settings } from './settings.ts'
 import { watchConfig } from './watch-config.ts'
 
 const EXAMPLE_PORT_OFFSET = 1
 
-/** Runs until the signal: database, edge and example, in this order, and ends them in the other. */
-export async function dev(options: DevOptions, say: (line: string) => void, signal: AbortSignal): Promise<void> {
+/** The pause between polls while nobody is connected: on one's own machine nothing is saved by a longer one, and news come late. */
+const IDLE_POLL_MAX_SECONDS = 60
+
+/** Runs until the signal: database, edge and example, in this order, and ends them in the other. `given`: what `readSettings` gives. */
+export async function dev(options: DevOptions, given: Settings, say: (line: string) => void, signal: AbortSignal): Promise<void> {
   const data = resolve(options.data)
-  const syncConfig = await readSyncConfig(options.syncConfig)
-  if (!(await isFree(options.port))) throw new UsageError(`port ${options.port} is in use: choose another one with --port`)
+  for (const note of await settingNotes(options, given)) say(`settings   ${note}`)
+  const syncConfig = await readSyncConfig(options.syncConfig, given)
+  if (!(await isFree(options.port))) throw portTaken(options.port)
   const stops: (() => Promise<void>)[] = []
   const guard = startGuard()
   try {
@@ -47,7 +56,17 @@ export async function dev(options: DevOptions, say: (line: string) => void, sign
       const { prepareDatabase } = await import('../examples/todos/database.ts')
       await prepareDatabase(databaseUrl)
     }
-    if (!options.example && options.databaseUrl !== undefined) {
+    // Dropped when the edge has ended.
+    const traces = options.databaseUrl === undefined ? null : await tracesOf(data, process.env, { given, example: options.example })
+    if (traces) {
+      const url = databaseUrl
+      stops.push(() => removeTraces(url, textOf(given, 'DATABASE_CA'), traces, say))
+      const { slot, ownSlot, publication, ownPublication } = traces
+      say(
+        `database   slot ${slot}${ownSlot ? ', dropped at the end' : ''}; publication ${publication ?? textOf(given, 'PUBLICATION')}${publication !== undefined && ownPublication ? ', dropped at the end' : ''}`,
+      )
+    }
+    if (!options.example && traces) {
       say('example    none, so that no table is made in this database (--example makes lists, todos and uploads)')
     }
     say('edge       making the bundle …')
@@ -59,8 +78,8 @@ export async function dev(options: DevOptions, say: (line: string) => void, sign
       port,
       directory: join(data, 'edge'),
       bindings: {
-        ...options.auth,
-        ...limitBindings(process.env),
+        ...settingsOf(given),
+        ...(traces && traceBindings(traces)),
         DATABASE_URL: databaseUrl,
         JWT_SECRET: jwtSecret,
         JWT_AUDIENCE: jwtAudience,
@@ -70,7 +89,8 @@ export async function dev(options: DevOptions, say: (line: string) => void, sign
     })
     stops.push(() => edge.dispose())
     await edge.start()
-    const watched = watchConfig({ file: configPath(options.syncConfig), text: syncConfig, url, jwtSecret, jwtAudience, say })
+    const file = configPath(options.syncConfig)
+    const watched = watchConfig({ file, text: syncConfig, url, jwtSecret, jwtAudience, say })
     stops.push(async () => watched.close())
     if (options.example) {
       say('example    starting …')
@@ -82,8 +102,7 @@ export async function dev(options: DevOptions, say: (line: string) => void, sign
     }
     say(`status     ${url}/status   (a token: npx rockpool token --sub me --claim operator=true)`)
     const token = () => signToken({ sub: 'rockpool dev', ttlSeconds: 60, claims: { operator: true } }, jwtSecret, jwtAudience)
-    if (await untilFollowed({ url, token, say, signal })) say(`ready ${url}`)
-    if (!signal.aborted) await new Promise<void>((done) => signal.addEventListener('abort', () => done(), { once: true }))
+    await tellStatus({ url, token, file, text: () => watched.text(), say, signal })
     say('stopping …')
   } finally {
     let clean = true
@@ -97,15 +116,40 @@ export async function dev(options: DevOptions, say: (line: string) => void, sign
   }
 }
 
+/** As bindings of the script. Workers trust public authorities alone, so DATABASE_CA is for this process. */
+function settingsOf(given: Settings): Settings {
+  const { DATABASE_CA: _, ...settings } = declared(given)
+  const polls = 'IDLE_POLL_SECONDS' in settings || 'IDLE_POLL_MAX_SECONDS' in settings ? {} : { IDLE_POLL_MAX_SECONDS }
+  return { ...polls, ...settings }
+}
+
+/** What the script would refuse is refused before anything is started: throws UsageError. Answers what else is to be known of the settings. */
+async function settingNotes({ databaseUrl, jwtSecret, jwtAudience }: DevOptions, given: Settings): Promise<string[]> {
+  const options = {
+    JWT_AUDIENCE: jwtAudience,
+    ...(databaseUrl && { DATABASE_URL: databaseUrl }),
+    ...(jwtSecret && { JWT_SECRET: jwtSecret }),
+  }
+  const found = await checkSettings({ ...given, ...options })
+  const errors = found.filter(({ level }) => level === 'error').map(({ code, message }) => `${code}: ${printable(message)}`)
+  if (errors.length > 0) throw new UsageError(`the settings cannot be used\n${errors.join('\n')}`)
+  return found.filter(({ code }) => code === 'setting-unknown').map(({ message }) => printable(message))
+}
+
+function portTaken(port: number): UsageError {
+  const holder = portHolder(port)
+  return new UsageError(`port ${port} is in use${holder === null ? ':' : ` by ${holder}: end it, or`} choose another one with --port`)
+}
+
 const configPath = (file: string | undefined): string => (file === undefined ? join(ROOT, 'sync-config.yaml') : resolve(file))
 
 /** The text of the sync config, checked. Throws UsageError with every error and its place. */
-async function readSyncConfig(file: string | undefined): Promise<string> {
+async function readSyncConfig(file: string | undefined, given: Settings): Promise<string> {
   const path = configPath(file)
   const text = await readFile(path, 'utf8').catch((error: unknown) => {
     throw new UsageError(`the sync config cannot be read: ${error instanceof Error ? error.message : String(error)}`)
   })
-  const result = compile(text, limitsOf(process.env))
+  const result = compile(text, limitsOf(given))
   if (result.ok) return text
   const lines = result.errors.map((error) => `${path}:${error.place.line}:${error.place.column} ${error.code}: ${error.message}`)
   throw new UsageError(`the sync config has errors\n${lines.join('\n')}`)

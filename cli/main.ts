@@ -4,6 +4,7 @@ import { ROOT } from './bundle.ts'
 import { devOptions, tokenOptions } from './options.ts'
 import { UsageError } from './problem.ts'
 import type { Terminal } from './progress.ts'
+import { readSettings } from './settings.ts'
 import { closest } from '../sync-config/text/closest.ts'
 
 const COMMANDS = ['dev', 'token', 'sql', 'check', 'explain', 'deploy', 'rollback', 'verify', 'eval', 'version', 'help']
@@ -32,13 +33,16 @@ Options of dev, each with an environment variable of the same name (--database-u
   --example                          the example with --database-url, too: it makes its tables there
 deploy, rollback and verify go to rockpool dev when nothing else is said; ROCKPOOL_URL and ROCKPOOL_TOKEN say it, too. --token - reads the token
 from standard input, for a command line is seen by every user of the machine. Without a terminal to ask on, deploy and rollback need --yes.
-Keys of identity providers (JWT_KEYS, JWKS_URL, SUPABASE_URL …, see docs/auth.md) are taken from the environment.`
+Every setting (docs/settings.md: PUBLICATION, SLOT, MAX_BUCKETS, JWKS_URL …) is taken from the environment, then from [vars] of wrangler.toml.`
 
 async function run(command: string | undefined, args: string[]): Promise<void> {
   if (args.includes('--help') || args.includes('-h')) return console.log(HELP)
   switch (command) {
     case 'dev': {
-      const options = devOptions(args, process.env)
+      // A mistake on the command line is told before wrangler.toml is read, which takes a second.
+      devOptions(args, process.env)
+      const given = await readSettings(process.env)
+      const options = devOptions(args, given)
       const stop = new AbortController()
       const { dev } = await import('./dev.ts')
       claimSignals(stop)
@@ -47,6 +51,7 @@ async function run(command: string | undefined, args: string[]): Promise<void> {
       for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {})
       await dev(
         options,
+        given,
         (line) => {
           console.log(line)
           claimSignals(stop)
@@ -57,9 +62,10 @@ async function run(command: string | undefined, args: string[]): Promise<void> {
     }
     case 'token': {
       const { token, rest } = tokenOptions(args)
-      const options = devOptions(rest, process.env)
-      const { developmentSecret, signToken } = await import('./secret.ts')
-      console.log(await signToken(token, options.jwtSecret ?? (await developmentSecret(resolve(options.data))), options.jwtAudience))
+      devOptions(rest, process.env)
+      const options = devOptions(rest, await readSettings(process.env))
+      const { knownSecret, signToken } = await import('./secret.ts')
+      console.log(await signToken(token, options.jwtSecret ?? (await knownSecret(resolve(options.data))), options.jwtAudience))
       return
     }
     case 'sql': {
@@ -102,6 +108,7 @@ async function run(command: string | undefined, args: string[]): Promise<void> {
     case undefined:
     case 'help':
     case '--help':
+    case '-h':
       console.log(HELP)
       return
     default:

@@ -1,9 +1,10 @@
 import { resolve } from 'node:path'
-import { parseArgs } from 'node:util'
 import type { ErrorBody } from '../protocol/errors.ts'
 import type { Finding } from '../sync-config/types.ts'
+import { DEFAULT_AUDIENCE, parse } from './options.ts'
 import { UsageError } from './problem.ts'
-import { developmentSecret, signToken } from './secret.ts'
+import { knownSecret, signToken } from './secret.ts'
+import { readSettings, textOf } from './settings.ts'
 
 const DEV_URL = 'http://127.0.0.1:8787'
 const TOKEN_SECONDS = 3_600
@@ -26,7 +27,8 @@ export interface OperatorOptions {
   withdraw: boolean
   data: string
   jwtSecret: string | undefined
-  jwtAudience: string
+  /** Absent, as the secret: what the settings say. */
+  jwtAudience: string | undefined
 }
 
 /** Options of commands that talk to `/admin`. Without address and token they are those of `rockpool dev`. Throws UsageError. */
@@ -46,27 +48,25 @@ export function operatorOptions(args: readonly string[], env: Readonly<Record<st
     ...{ yes: values.yes ?? false, json: values.json ?? false, dryRun: values['dry-run'] ?? false, force: values.force ?? false },
     ...{ repair: values.repair ?? false, cancel: values.cancel ?? false, withdraw: values.withdraw ?? false },
     data: values.data ?? (env.DATA || '.rockpool/data'),
-    jwtAudience: values['jwt-audience'] ?? (env.JWT_AUDIENCE || 'rockpool'),
+    jwtAudience: values['jwt-audience'] ?? (env.JWT_AUDIENCE || undefined),
   }
 }
 
-function parsed(args: readonly string[]) {
-  try {
-    return parseArgs({
-      args: [...args],
-      options: {
-        ...{ url: { type: 'string' }, token: { type: 'string' }, data: { type: 'string' } },
-        ...{ 'jwt-secret': { type: 'string' }, 'jwt-audience': { type: 'string' } },
-        ...{ yes: { type: 'boolean', short: 'y' }, json: { type: 'boolean' }, 'dry-run': { type: 'boolean' }, force: { type: 'boolean' } },
-        ...{ repair: { type: 'boolean' }, cancel: { type: 'boolean' }, withdraw: { type: 'boolean' } },
-      },
-      allowPositionals: true,
-      strict: true,
-    })
-  } catch (error) {
-    throw new UsageError(error instanceof Error ? error.message : String(error))
-  }
-}
+const parsed = (args: readonly string[]) =>
+  parse(args, {
+    url: { type: 'string' },
+    token: { type: 'string' },
+    data: { type: 'string' },
+    'jwt-secret': { type: 'string' },
+    'jwt-audience': { type: 'string' },
+    yes: { type: 'boolean', short: 'y' },
+    json: { type: 'boolean' },
+    'dry-run': { type: 'boolean' },
+    force: { type: 'boolean' },
+    repair: { type: 'boolean' },
+    cancel: { type: 'boolean' },
+    withdraw: { type: 'boolean' },
+  })
 
 /** Whoever reads along has what an operator may do: all rows of the database. */
 function checkUrl(text: string): void {
@@ -120,8 +120,11 @@ export class OperatorClient {
     data,
   }: Pick<OperatorOptions, 'url' | 'token' | 'jwtSecret' | 'jwtAudience' | 'data'>): Promise<OperatorClient> {
     const signed = async () => {
-      const secret = jwtSecret ?? (await developmentSecret(resolve(data)))
-      return signToken({ sub: 'operator', ttlSeconds: TOKEN_SECONDS, claims: { operator: true } }, secret, jwtAudience)
+      // Only here: reading wrangler.toml takes a second.
+      const given = jwtSecret !== undefined && jwtAudience !== undefined ? {} : await readSettings(process.env)
+      const secret = jwtSecret ?? textOf(given, 'JWT_SECRET') ?? (await knownSecret(resolve(data)))
+      const audience = jwtAudience ?? textOf(given, 'JWT_AUDIENCE') ?? DEFAULT_AUDIENCE
+      return signToken({ sub: 'operator', ttlSeconds: TOKEN_SECONDS, claims: { operator: true } }, secret, audience)
     }
     const used = token === '-' ? await tokenFromInput(process.stdin) : (token ?? (await signed()))
     if (!/^[\x21-\x7e]+$/.test(used)) throw new UsageError('the token has characters that no token has: is it one, and the whole of it?')

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { devOptions } from './options.ts'
+import { devOptions, tokenOptions } from './options.ts'
 
 test('the example makes no tables in a database of somebody, unless it is asked for', () => {
   const url = ['--database-url', 'postgres://me@db.example/app']
@@ -12,4 +12,17 @@ test('the example makes no tables in a database of somebody, unless it is asked 
   expect(example([...url, '--example'])).toBe(true)
   expect(example(url, { EXAMPLE: 'true' })).toBe(true)
   expect(example([...url, '--example', '--no-example'])).toBe(false)
+})
+
+test('an option that does not exist, and the one that was meant', () => {
+  expect(() => devOptions(['--nonsense'], {})).toThrow(/^there is no option --nonsense; see rockpool help$/)
+  expect(() => devOptions(['--databse-url', 'x'], {})).toThrow(/^there is no option --databse-url: did you mean --database-url\?$/)
+  expect(() => tokenOptions(['--sbu', 'x'])).toThrow(/did you mean --sub\?/)
+})
+
+test('an option goes before the setting of its name, which may stand in [vars] as something else than text', () => {
+  expect(devOptions(['--jwt-audience', 'a'], { JWT_AUDIENCE: 'b', PORT: 9_000 })).toMatchObject({ jwtAudience: 'a', port: 9_000 })
+  expect(devOptions([], { JWT_AUDIENCE: 'b' }).jwtAudience).toBe('b')
+  expect(devOptions([], { JWT_AUDIENCE: '' }).jwtAudience).toBe('rockpool')
+  expect(() => devOptions([], { SYNC_CONFIG: 'streams:\n  a: b' })).toThrow(/--sync-config FILE/)
 })

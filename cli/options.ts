@@ -1,6 +1,10 @@
-import { parseArgs } from 'node:util'
-import { SETTINGS } from '../workers/auth/settings.ts'
+import { parseArgs, type ParseArgsConfig } from 'node:util'
+import { closest } from '../sync-config/text/closest.ts'
 import { UsageError } from './problem.ts'
+import { textOf, type Settings } from './settings.ts'
+
+/** The audience of tokens for `rockpool dev`, as wrangler.toml has it. */
+export const DEFAULT_AUDIENCE = 'rockpool'
 
 export interface DevOptions {
   port: number
@@ -11,17 +15,16 @@ export interface DevOptions {
   /** base64url; absent: one is made and kept in the data folder. */
   jwtSecret: string | undefined
   jwtAudience: string
-  /** Further settings about tokens, from the environment. */
-  auth: Record<string, string>
   data: string
   /** With a database of somebody's own, only when it is asked for: it makes tables there. */
   example: boolean
 }
 
-type Environment = Record<string, string | undefined>
-
-/** Options of `rockpool dev`; each has an environment variable of the same name (`--database-url`, `DATABASE_URL`). Throws UsageError. */
-export function devOptions(args: readonly string[], env: Environment): DevOptions {
+/**
+ * Options of `rockpool dev`; each has an environment variable of the same name (`--database-url`, `DATABASE_URL`). `given`: what `readSettings` gives, or the
+ * environment alone. Throws UsageError.
+ */
+export function devOptions(args: readonly string[], given: Settings): DevOptions {
   const { values, positionals } = parse(args, {
     port: { type: 'string' },
     'database-url': { type: 'string' },
@@ -33,23 +36,24 @@ export function devOptions(args: readonly string[], env: Environment): DevOption
     'no-example': { type: 'boolean' },
   })
   if (positionals.length > 0) throw new UsageError(`dev takes no argument ${positionals[0]}; see rockpool help`)
-  const value = (name: string): string | undefined => {
-    const given = values[name]
-    return (typeof given === 'string' ? given : env[name.toUpperCase().replaceAll('-', '_')]) || undefined
+  const value = (name: keyof typeof values): string | undefined => {
+    const option = values[name]
+    return (typeof option === 'string' ? option : textOf(given, name.toUpperCase().replaceAll('-', '_'))) || undefined
   }
-  const flag = (name: string): boolean => values[name] === true || /^(1|true|yes)$/i.test(value(name) ?? '')
+  const flag = (name: keyof typeof values): boolean => values[name] === true || /^(1|true|yes)$/i.test(value(name) ?? '')
   const databaseUrl = value('database-url')
   if (databaseUrl !== undefined && !/^postgres(ql)?:\/\//.test(databaseUrl))
     throw new UsageError('--database-url must begin with postgres://')
+  const syncConfig = value('sync-config')
+  if (syncConfig?.includes('\n')) throw new UsageError('SYNC_CONFIG is a text: rockpool dev takes a file, --sync-config FILE')
   const jwtSecret = value('jwt-secret')
   if (jwtSecret !== undefined) checkSecret(jwtSecret)
   return {
     port: portOf(value('port') ?? '8787'),
     databaseUrl,
-    syncConfig: value('sync-config'),
+    syncConfig,
     jwtSecret,
-    jwtAudience: value('jwt-audience') ?? 'rockpool',
-    auth: Object.fromEntries(SETTINGS.flatMap((name) => (env[name] ? [[name, env[name]]] : []))),
+    jwtAudience: value('jwt-audience') ?? DEFAULT_AUDIENCE,
     data: value('data') ?? '.rockpool/data',
     example: !flag('no-example') && (databaseUrl === undefined || flag('example')),
   }
@@ -79,8 +83,8 @@ export function tokenOptions(args: readonly string[]): { token: TokenOptions; re
     if (at <= 0) throw new UsageError(`--claim ${text} is not KEY=VALUE`)
     claims[text.slice(0, at)] = claimValue(text.slice(at + 1))
   }
-  const rest = ['jwt-secret', 'jwt-audience', 'data'].flatMap((name) =>
-    typeof values[name] === 'string' ? [`--${name}`, values[name]] : [],
+  const rest = (['jwt-secret', 'jwt-audience', 'data'] as const).flatMap((name) =>
+    values[name] === undefined ? [] : [`--${name}`, values[name]],
   )
   return { token: { sub: values.sub, ttlSeconds: duration(typeof values.ttl === 'string' ? values.ttl : '1h'), claims }, rest }
 }
@@ -117,10 +121,15 @@ function checkSecret(secret: string): void {
   if (bytes < 32) throw new UsageError(`--jwt-secret has ${bytes} bytes; HS256 needs at least 32`)
 }
 
-function parse(args: readonly string[], options: NonNullable<Parameters<typeof parseArgs>[0]>['options'] & object) {
+/** As `parseArgs`. Throws UsageError, with the option that was meant. */
+export function parse<const O extends NonNullable<ParseArgsConfig['options']>>(args: readonly string[], options: O) {
   try {
     return parseArgs({ args: [...args], options, allowPositionals: true, strict: true })
   } catch (error) {
-    throw new UsageError(error instanceof Error ? error.message : String(error))
+    const message = error instanceof Error ? error.message : String(error)
+    const unknown = /^Unknown option '(-[^']*)'/.exec(message)?.[1]
+    if (unknown === undefined) throw new UsageError(message)
+    const meant = closest(unknown.replace(/^-+/, ''), Object.keys(options))
+    throw new UsageError(`there is no option ${unknown}${meant === null ? '; see rockpool help' : `: did you mean --${meant}?`}`)
   }
 }

@@ -4,15 +4,25 @@ import { join } from 'node:path'
 import { SignJWT } from 'jose'
 import { makeDataFolder } from './data-folder.ts'
 import type { TokenOptions } from './options.ts'
+import { UsageError } from './problem.ts'
+
+const fileOf = (data: string): string => join(data, 'jwt-secret')
+const read = async (data: string): Promise<string> => (await readFile(fileOf(data), 'utf8').catch(() => '')).trim()
+
+/** The development secret of a data folder. Throws UsageError when there is none: a new one would sign what nobody takes. */
+export async function knownSecret(data: string): Promise<string> {
+  const known = await read(data)
+  if (known !== '') return known
+  throw new UsageError(`there is no secret in ${data}: rockpool dev makes it there; --data names another folder, --jwt-secret a secret`)
+}
 
 /** The development secret of a data folder; made once. */
 export async function developmentSecret(data: string): Promise<string> {
-  const file = join(data, 'jwt-secret')
-  const known = await readFile(file, 'utf8').catch(() => '')
-  if (known.trim() !== '') return known.trim()
+  const known = await read(data)
+  if (known !== '') return known
   const secret = randomBytes(32).toString('base64url')
   await makeDataFolder(data)
-  await writeFile(file, `${secret}\n`, { mode: 0o600 })
+  await writeFile(fileOf(data), `${secret}\n`, { mode: 0o600 })
   return secret
 }
 

@@ -16,8 +16,8 @@ export interface WatchOptions {
   say(line: string): void
 }
 
-/** Deploys the file whenever it has changed. */
-export function watchConfig({ file, text, url, jwtSecret, jwtAudience, say }: WatchOptions): { close(): void } {
+/** Deploys the file whenever it has changed. `text`: what was deployed last, or tried. */
+export function watchConfig({ file, text, url, jwtSecret, jwtAudience, say }: WatchOptions): { text(): string; close(): void } {
   let last = text
   let deploying = Promise.resolve()
   const deploy = async (): Promise<void> => {
@@ -40,5 +40,5 @@ export function watchConfig({ file, text, url, jwtSecret, jwtAudience, say }: Wa
   }
   const changed = () => void (deploying = deploying.then(deploy))
   watchFile(file, { interval: LOOK_MS, persistent: false }, changed)
-  return { close: () => unwatchFile(file, changed) }
+  return { text: () => last, close: () => unwatchFile(file, changed) }
 }

@@ -25,11 +25,16 @@ export interface Unfollowable {
   missing: boolean
 }
 
-/** Tables of these names that could not be followed as things are. `publication` given: it is not changed. */
-export async function unfollowable(sql: Sql, given: readonly TableName[], publication: string | undefined): Promise<Unfollowable[]> {
+/** Tables of these names that could not be followed as things are. `publication` given: it is not changed. `own`: the name of ours. */
+export async function unfollowable(
+  sql: Sql,
+  given: readonly TableName[],
+  publication: string | undefined,
+  own = DEFAULT_PUBLICATION,
+): Promise<Unfollowable[]> {
   const names = [...new Map(given.map((name) => [JSON.stringify([name.schema, name.name]), name])).values()]
   const found = await findTables(sql, names)
-  const { published, canAdd, advice } = await publicationOf(sql, publication)
+  const { published, canAdd, advice } = await publicationOf(sql, publication, own)
   const missing = names
     .filter((name) => !name.name.endsWith('%') && !found.some((each) => each.schema === name.schema && each.name === name.name))
     .map((name) => ({ table: `${name.schema}.${name.name}`, reason: 'there is no such table', missing: true }))
@@ -44,8 +49,9 @@ export async function unfollowable(sql: Sql, given: readonly TableName[], public
 async function publicationOf(
   sql: Sql,
   given: string | undefined,
+  own: string,
 ): Promise<{ published: Set<number>; canAdd: Set<number>; advice: string }> {
-  const name = given ?? DEFAULT_PUBLICATION
+  const name = given ?? own
   const rows = await sql<{ oid: string; published: boolean; owned: boolean; may_create: boolean }[]>`
     SELECT c.oid::text, pg_has_role(current_user, c.relowner, 'USAGE') AS owned,
       has_database_privilege(current_database(), 'CREATE') OR EXISTS (SELECT FROM pg_publication WHERE pubname = ${name}) AS may_create,

@@ -11,8 +11,10 @@ import { waitsForStandby } from './standbys.ts'
 import type { CatalogTable, Lsn, SourceIdentity, TableName, WantedColumns } from './types.ts'
 
 export interface PrepareOptions {
-  /** Given: it must exist and is not changed. Not given: `rockpool` is kept equal to the tables. */
+  /** Given: it must exist and is not changed. Not given: our own is kept equal to the tables. */
   publication?: string
+  /** The name of our own, `rockpool` when absent. */
+  ownPublication?: string
   slot: string
   tables: readonly TableName[]
   /** What is read of the table that goes by these names; absent: everything. */
@@ -55,7 +57,7 @@ const MAX_PUBLICATION_CHANGES = 3
 export async function prepareSource(sql: Sql, options: PrepareOptions): Promise<PreparedSource> {
   try {
     const server = await checkServer(sql)
-    const publication = options.publication ?? DEFAULT_PUBLICATION
+    const publication = options.publication ?? options.ownPublication ?? DEFAULT_PUBLICATION
     const followed = await followSource(sql, publication, options, server.serverVersion)
     const slot = await keepSlot(sql, options.slot, options.slotWaits)
     return { ...server, ...followed, publication, slot }

@@ -1,3 +1,4 @@
+import { readSettings, setting, whole } from '../protocol/settings.ts'
 import type { CompileLimits, RequestLimits } from './types.ts'
 
 export type Limits = CompileLimits & RequestLimits
@@ -30,26 +31,30 @@ export const MAX_CONFIG_BYTES = 1_500_000
  * change: a bucket or a row of a lookup costs it a few hundred bytes, and a lookup bucket is one call.
  */
 export const LIMIT_SETTINGS = {
-  MAX_DISJUNCTS: { limit: 'disjuncts', most: 1_000 },
-  MAX_BUCKETS_PER_STREAM: { limit: 'streamBuckets', most: 1_000 },
-  MAX_BUCKETS: { limit: 'buckets', most: 10_000 },
-  MAX_LOOKUP_ROWS: { limit: 'lookupRows', most: 10_000 },
-} as const satisfies Record<string, { limit: keyof Limits; most: number }>
+  MAX_BUCKETS: setting(whole(1, 10_000), DEFAULT_LIMITS.buckets, 'buckets that one client may have'),
+  MAX_LOOKUP_ROWS: setting(
+    whole(1, 10_000),
+    DEFAULT_LIMITS.lookupRows,
+    'distinct rows of lookups that one client may have, and lookups that all of its streams may ask',
+  ),
+  MAX_DISJUNCTS: setting(
+    whole(1, 1_000),
+    DEFAULT_LIMITS.disjuncts,
+    'alternatives that the ORs under one AND of the sync config may multiply out to',
+  ),
+  MAX_BUCKETS_PER_STREAM: setting(whole(1, 1_000), DEFAULT_LIMITS.streamBuckets, 'kinds of buckets of one stream'),
+}
 
 export type LimitSetting = keyof typeof LIMIT_SETTINGS
-const NAMES: readonly LimitSetting[] = ['MAX_DISJUNCTS', 'MAX_BUCKETS_PER_STREAM', 'MAX_BUCKETS', 'MAX_LOOKUP_ROWS']
 
-/** Reads the limits of a tenant, numbers or decimal text; what is not given, or empty, has its default. `problems` name the setting. */
-export function readLimits(given: Readonly<Partial<Record<LimitSetting, unknown>>>): { limits: Limits; problems: string[] } {
-  const limits = { ...DEFAULT_LIMITS }
-  const problems: string[] = []
-  for (const name of NAMES) {
-    const value = given[name]
-    if (value === undefined || value === null || value === '') continue
-    const { limit, most } = LIMIT_SETTINGS[name]
-    const number = typeof value === 'number' ? value : /^\d+$/.test(String(value).trim()) ? Number(value) : Number.NaN
-    if (Number.isInteger(number) && number >= 1 && number <= most) limits[limit] = number
-    else problems.push(`${name}: must be a whole number from 1 to ${most}`)
+/** Reads the limits of a tenant; each problem names its setting. */
+export function readLimits(given: Readonly<Record<string, unknown>>): { limits: Limits; problems: string[] } {
+  const { values, problems } = readSettings(LIMIT_SETTINGS, given)
+  const limits = {
+    disjuncts: values.MAX_DISJUNCTS,
+    streamBuckets: values.MAX_BUCKETS_PER_STREAM,
+    buckets: values.MAX_BUCKETS,
+    lookupRows: values.MAX_LOOKUP_ROWS,
   }
   return { limits, problems }
 }

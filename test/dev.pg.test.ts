@@ -21,13 +21,21 @@ afterAll(async () => {
 })
 
 function rockpool(...args: string[]): Command {
-  const run = startCommand(process.execPath, ['cli/rockpool.mjs', ...args])
+  return rockpoolWith({}, ...args)
+}
+
+function rockpoolWith(env: Record<string, string>, ...args: string[]): Command {
+  const run = startCommand(process.execPath, ['cli/rockpool.mjs', ...args], { ...process.env, ...env })
   children.push(run.child)
   return run
 }
 
 async function refused(...args: string[]): Promise<string> {
-  const run = rockpool(...args)
+  return refusedWith({}, ...args)
+}
+
+async function refusedWith(env: Record<string, string>, ...args: string[]): Promise<string> {
+  const run = rockpoolWith(env, ...args)
   expect(await run.ended, run.output).toBe(2)
   return run.output
 }
@@ -81,14 +89,14 @@ describe('rockpool dev', () => {
       })
     })
     expect(await refused('dev', '--port', String(port), '--no-example')).toMatch(
-      new RegExp(`^rockpool: port ${port} is in use.*--port\\n$`),
+      new RegExp(`^rockpool: port ${port} is in use by .* \\(process ${process.pid}\\): end it, or choose another one with --port\\n$`),
     )
     server.close()
   })
 
   test('bad options', async () => {
     expect(await refused('dev', '--port', 'x')).toMatch(/--port x is not a port/)
-    expect(await refused('dev', '--nonsense')).toMatch(/nonsense/)
+    expect(await refused('dev', '--nonsense')).toMatch(/there is no option --nonsense/)
     expect(await refused('dev', '--jwt-secret', 'c2hvcnQ')).toMatch(/needs at least 32/)
     expect(await refused('dev', '--database-url', 'mysql://x')).toMatch(/postgres:\/\//)
     expect(await refused('dev', '--data', 'package.json', '--port', String(await freePort()))).toMatch(
@@ -134,7 +142,8 @@ describe('rockpool dev', () => {
       await writeFile(file, 'bucket_definitions:\n  a:\n    data:\n      - SELECT id FROM one\n      - SELECT n AS id FROM loose\n')
       const url = source.url.replace('postgres:postgres@', 'weak:x@')
       const options = ['--data', `${directory.path}/weak`, '--sync-config', file, '--database-url', url]
-      const run = rockpool('dev', '--port', String(await freePort()), ...options)
+      const polls = { IDLE_POLL_SECONDS: '1', IDLE_POLL_MAX_SECONDS: '1' }
+      const run = rockpoolWith(polls, 'dev', '--port', String(await freePort()), ...options)
       const said = () => run.output
       await until('the reason', async () => /\nnot ready {2}.*ROCKPOOL_SOURCE_SETTINGS: .*publication/.test(run.output), 120, said)
       expect(run.output).not.toContain('\nready ')
@@ -147,29 +156,42 @@ describe('rockpool dev', () => {
         { relname: 'one' },
       ])
       expect(run.output).toMatch(/\nsource {5}table public\.loose cannot be followed: it has no primary key/)
+      const slots = () => sql<{ slot_name: string }[]>`select slot_name from pg_replication_slots`
+      const [slot] = await slots()
+      expect(slot?.slot_name).toMatch(/^rockpool_dev_[0-9a-f]{8}$/)
+      expect(await sql`select pubname from pg_publication`).toEqual([{ pubname: slot?.slot_name }])
+      await sql`alter table one drop constraint one_pkey`
+      await until('the refusal', async () => /\nsource {5}table public\.one cannot be followed/.test(run.output), 60, said)
       run.child.kill('SIGTERM')
       expect(await run.ended).toBe(0)
+      expect(await slots()).toEqual([])
+      expect(await sql`select pubname from pg_publication`).toEqual([])
+      expect(run.output).toMatch(
+        /\ndatabase {3}the slot rockpool_dev_\w+ is dropped\ndatabase {3}the publication rockpool_dev_\w+ is dropped\n$/,
+      )
     } finally {
       await source.stop()
     }
   })
 
-  test('settings of tokens that cannot be used are told', async () => {
-    const options = ['--data', `${directory.path}/keys`, '--no-example']
-    const run = startCommand(process.execPath, ['cli/rockpool.mjs', 'dev', '--port', String(await freePort()), ...options], {
-      ...process.env,
-      JWT_KEYS: '{"keys": [{"kty": "oct", "k": "c2hvcnQ"}]}',
-    })
-    children.push(run.child)
-    await until(
-      'the reason',
-      async () => /\nnot ready {2}.*PSYNC_S2201: .*JWT_KEYS/.test(run.output),
-      120,
-      () => run.output,
+  test('settings that the script would refuse are refused at the start, and near misses are told', async () => {
+    const options = [
+      'dev',
+      '--port',
+      String(await freePort()),
+      '--data',
+      `${directory.path}/keys`,
+      '--sync-config',
+      `${directory.path}/none.yaml`,
+    ]
+    const wrong = { WAL_KEEP_GB: 'x', JWT_KEYS: '{"keys": [{"kty": "oct", "k": "c2hvcnQ"}]}' }
+    const output = await refusedWith(wrong, ...options)
+    expect(output).toMatch(/\nROCKPOOL_SETTINGS: WAL_KEEP_GB: must be a number from 0\.001 to 1000000\n/)
+    expect(output).toMatch(/\nPSYNC_S2201: .*JWT_KEYS/)
+    expect(output).not.toContain('c2hvcnQ')
+    expect(await refusedWith({ PUBLICATON: 'app' }, ...options)).toMatch(
+      /^settings {3}PUBLICATON is no setting.*did you mean PUBLICATION\?\n/,
     )
-    expect(run.output).not.toContain('\nready ')
-    run.child.kill('SIGTERM')
-    expect(await run.ended).toBe(0)
   })
 
   test('a data folder whose Postgres runs already: that is said, and it stays known by its port', async () => {

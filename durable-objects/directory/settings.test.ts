@@ -18,6 +18,7 @@ describe('settings of a tenant', () => {
         callSeconds: 30,
         fenceSeconds: 600,
         walCheckSeconds: 60,
+        ownPublication: 'rockpool',
         publicationColumns: 'all',
         walPolicy: 'keep',
         walKeepGb: 10,
@@ -45,7 +46,7 @@ describe('settings of a tenant', () => {
   })
 
   test.each([
-    [{ SESSION_SECONDS: '781' }, /SESSION_SECONDS: must be 1 to 780/],
+    [{ SESSION_SECONDS: '781' }, /SESSION_SECONDS: must be a number from 1 to 780/],
     [{ SESSION_SECONDS: 'ten' }, /SESSION_SECONDS/],
     [{ SESSION_CHANGES: '0' }, /SESSION_CHANGES/],
     [{ SESSION_CHANGES: '1.5' }, /SESSION_CHANGES: must be a whole number/],
@@ -55,7 +56,10 @@ describe('settings of a tenant', () => {
     [{ WAL_KEEP_GB: '0' }, /WAL_KEEP_GB/],
     [{ MAX_BUCKETS: '0' }, /MAX_BUCKETS: must be a whole number from 1 to 10000/],
     [{ DATABASE_URL: 'mysql://x', MAX_LOOKUP_ROWS: 'many' }, /DATABASE_URL: .*; MAX_LOOKUP_ROWS: must be/],
-    [{ DATABASE_URL: 'mysql://x', SLOT: 'No' }, /DATABASE_URL: must begin with postgres:\/\/; SLOT: lower-case/],
+    [
+      { DATABASE_URL: 'mysql://x', SLOT: 'No' },
+      /DATABASE_URL: must be a URL that begins with postgres:\/\/[^;]*; SLOT: must be up to 63 lower-case/,
+    ],
   ])('%j is refused by name', (bindings, message) => {
     expect(() => settings(bindings)).toThrow(message)
     expect(() => settings(bindings)).toThrow(expect.objectContaining({ code: 'ROCKPOOL_SETTINGS' }))

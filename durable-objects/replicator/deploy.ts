@@ -43,7 +43,7 @@ export async function checkDeploy(core: Core, settings: TenantSettings, sql: Sql
     const { kept, added, removed } = core.deploys.difference(bound)
     const read = added.flatMap(({ tables }) => tables)
     const names = new Map([...kept, ...added].flatMap(({ tables }) => tables.map((each) => [`${each.schema}.${each.name}`, each])))
-    const all = await unfollowable(sql, [...names.values()], settings.publication)
+    const all = await unfollowable(sql, [...names.values()], settings.publication, settings.ownPublication)
     const difference: DeployDifference = {
       plan: planHash(bound),
       definitions: { kept: kept.map(named), added: added.map(named), removed: removed.map(named) },

@@ -28,12 +28,12 @@ export async function prepare(
   { slotWaits, verified }: { slotWaits: (waiting: boolean) => void; verified: () => boolean },
 ): Promise<PreparedSource> {
   const { state, diagnostics } = core
-  const { publication, slot } = settings
+  const { publication, ownPublication, slot } = settings
   // Before anything that may refuse: a slot that nobody can read keeps WAL too.
   const overKept = await dropOverKept(core, settings, sql)
   core.begin(settings.retireGraceSeconds)
   const options = {
-    ...{ slot, tables: core.evaluation.tables, columns: readColumns(core), slotWaits, nameColumns: settings.publicationColumns === 'read' },
+    ...{ slot, ownPublication, tables: core.evaluation.tables, columns: readColumns(core), slotWaits, nameColumns: settings.publicationColumns === 'read' },
     ...(publication === undefined ? {} : { publication }),
   }
   const source = await prepareSource(sql, options)

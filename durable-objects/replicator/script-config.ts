@@ -34,11 +34,11 @@ export async function takeScript(core: Core, settings: TenantSettings, sql: Sql)
   }
 }
 
-async function checkTables({ deploys }: Core, { publication }: TenantSettings, sql: Sql, plan: Plan): Promise<void> {
+async function checkTables({ deploys }: Core, { publication, ownPublication }: TenantSettings, sql: Sql, plan: Plan): Promise<void> {
   const { added } = deploys.difference(deploys.bind(plan))
   const names = added.flatMap(({ tables }) => tables)
   if (names.length === 0) return
-  const wrong = await unfollowable(sql, names, publication).catch((error: unknown) => {
+  const wrong = await unfollowable(sql, names, publication, ownPublication).catch((error: unknown) => {
     throw sourceError(error)
   })
   refuse(wrong)

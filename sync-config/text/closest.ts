@@ -4,10 +4,10 @@ export const shorten = (name: string): string => (name.length > 60 ? `${name.sli
 /** A question to put behind a message, when there is a near name. */
 export const suggestion = (nearest: string | null): string => (nearest === null ? '' : ` Did you mean ${nearest}?`)
 
-/** The name with the fewest edits to it, when there are few. */
-export function closest(name: string, names: readonly string[]): string | null {
+/** The name with the fewest edits to it, when there are at most so many. */
+export function closest(name: string, names: readonly string[], most = Math.max(1, Math.floor(name.length / 3))): string | null {
   let best: string | null = null
-  let least = Math.max(1, Math.floor(name.length / 3)) + 1
+  let least = most + 1
   for (const other of names) {
     if (Math.abs(other.length - name.length) >= least) continue
     const distance = edits(name, other)

@@ -1,7 +1,7 @@
 import { RockpoolError } from '../../protocol/errors.ts'
 import type { VerificationKey } from './jwk.ts'
 import { RemoteKeys, type Background, type RemoteKeyOptions } from './remote.ts'
-import { authSettings, operatorSettings, SETTINGS, type AuthSettings, type KeySettings, type Purpose } from './settings.ts'
+import { authSettings, operatorSettings, textOf, type AuthSettings, type KeySettings, type Purpose } from './settings.ts'
 
 export type { KeySettings } from './settings.ts'
 
@@ -74,5 +74,3 @@ export function operatorRules(settings: KeySettings): TokenRules | null {
   }
   return knownOperators.rules
 }
-
-const textOf = (settings: KeySettings): string => JSON.stringify(SETTINGS.map((name) => settings[name] ?? null))

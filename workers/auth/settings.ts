@@ -1,35 +1,12 @@
+import type { SettingBindings } from '../../durable-objects/setting-bindings.ts'
+import { TOKENS } from '../../durable-objects/setting-declarations.ts'
 import { RockpoolError } from '../../protocol/errors.ts'
 import { addressRanges, hostIn, isLoopback } from './addresses.ts'
 import { issuersOf } from './issuers.ts'
 import { MIN_SECRET_BYTES, readKey, secretKey, type TokenPolicy, type VerificationKey } from './jwk.ts'
 
 /** Settings by which tokens are judged; bindings of the script. docs/auth.md describes them. */
-export interface KeySettings {
-  /** base64url. */
-  JWT_SECRET?: string
-  /** One audience, or several separated by commas. */
-  JWT_AUDIENCE?: string
-  /** A JSON Web Key Set, as JSON text or as a table of `[vars]`. */
-  JWT_KEYS?: string | object
-  /** One URL of a JSON Web Key Set, or several separated by commas. */
-  JWKS_URL?: string
-  /** Address ranges that key sets are not fetched from, separated by commas; `local` stands for all that are not public. */
-  JWKS_REJECT_IP_RANGES?: string
-  /** `1d`, `12h`, `90m`, or a number of seconds. */
-  JWT_MAX_LIFETIME?: string | number
-  /** Seconds. */
-  JWT_CLOCK_TOLERANCE?: string | number
-  /** Issuers that are accepted from every source of keys, separated by commas, beside those that follow from the address of a known provider. */
-  JWT_ISSUER?: string
-  /** A JSON Web Key Set: keys of operators, which are no keys of users. */
-  OPERATOR_KEYS?: string | object
-  /** One audience, or several separated by commas: none of JWT_AUDIENCE. */
-  OPERATOR_AUDIENCE?: string
-  /** Address of a Supabase project. */
-  SUPABASE_URL?: string
-  /** The text that Supabase shows as JWT secret. */
-  SUPABASE_JWT_SECRET?: string
-}
+export type KeySettings = Pick<SettingBindings, keyof typeof TOKENS>
 
 /** A key set that is fetched. */
 export interface RemoteKeySet {
@@ -57,20 +34,10 @@ const SUPABASE_AUDIENCE = 'authenticated'
 const SUPABASE_KEYS = 'auth/v1/.well-known/jwks.json'
 const MAX_URLS = 8
 
-export const SETTINGS = [
-  'JWT_SECRET',
-  'JWT_AUDIENCE',
-  'JWT_KEYS',
-  'JWKS_URL',
-  'JWKS_REJECT_IP_RANGES',
-  'JWT_MAX_LIFETIME',
-  'JWT_CLOCK_TOLERANCE',
-  'JWT_ISSUER',
-  'OPERATOR_KEYS',
-  'OPERATOR_AUDIENCE',
-  'SUPABASE_URL',
-  'SUPABASE_JWT_SECRET',
-] as const satisfies readonly (keyof KeySettings)[]
+const NAMES = Object.keys(TOKENS) as (keyof KeySettings)[]
+
+/** The same text for the same settings. */
+export const textOf = (settings: KeySettings): string => JSON.stringify(NAMES.map((name) => settings[name] ?? null))
 
 /** Throws PSYNC_S2201 and S2203, naming the setting and never the value of a secret. */
 export function authSettings(bindings: KeySettings): AuthSettings {
@@ -139,7 +106,7 @@ const supabaseKeys = (base: URL): URL => new URL(SUPABASE_KEYS, `${base.href.rep
 /** `[vars]` may hold numbers and tables as well. */
 function texts(bindings: KeySettings): { [name in keyof KeySettings]?: string } {
   const settings: { [name in keyof KeySettings]?: string } = {}
-  for (const name of SETTINGS) {
+  for (const name of NAMES) {
     const value: unknown = bindings[name]
     if (value !== undefined && value !== null) settings[name] = typeof value === 'string' ? value : JSON.stringify(value)
   }

@@ -4,7 +4,10 @@ import { z } from 'zod'
 import { RockpoolError } from '../../protocol/errors.ts'
 import { clientId, streamRequest, validated } from './body.ts'
 import { openFrame, openToken } from './frames.ts'
-import { MAX_JSON_VALUES, SUBSCRIPTIONS } from './limits.ts'
+import { STREAMS } from '../../durable-objects/setting-declarations.ts'
+import { MAX_JSON_VALUES } from './limits.ts'
+
+const SUBSCRIPTIONS = STREAMS.MAX_SUBSCRIPTIONS.preset ?? 0
 import { tokenIn } from './token-in.ts'
 
 function refusal(work: () => unknown): RockpoolError {

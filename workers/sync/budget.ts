@@ -1,8 +1,8 @@
-import { z } from 'zod'
 import type { SettingBindings } from '../../durable-objects/setting-bindings.ts'
+import { STREAMS } from '../../durable-objects/setting-declarations.ts'
 import { RockpoolError } from '../../protocol/errors.ts'
+import { readSettings } from '../../protocol/settings.ts'
 import { readLimits } from '../../sync-config/limits.ts'
-import { BYTE_BUDGET, MAX_RELAYS, MOST_SUBSCRIPTIONS, SUBREQUEST_BUDGET, SUBSCRIPTIONS } from './limits.ts'
 
 export interface StreamSettings extends StreamBudget {
   /** Over so many relays the tenant's streams are spread. */
@@ -19,38 +19,13 @@ export interface StreamBudget {
   bytes: number
 }
 
-const whole = (preset: number, most = Number.MAX_SAFE_INTEGER) =>
-  z
-    .union([z.number(), z.string().regex(/^\d+$/, 'must be a number')])
-    .transform(Number)
-    .refine(
-      (n) => Number.isInteger(n) && n >= 1 && n <= most,
-      most === Number.MAX_SAFE_INTEGER ? 'must be a positive whole number' : `must be 1 to ${most}`,
-    )
-    .optional()
-    .transform((value) => value ?? preset)
-const shape = z.object({
-  STREAM_MAX_CALLS: whole(SUBREQUEST_BUDGET),
-  STREAM_MAX_BYTES: whole(BYTE_BUDGET),
-  RELAYS: whole(1, MAX_RELAYS),
-  MAX_SUBSCRIPTIONS: whole(SUBSCRIPTIONS, MOST_SUBSCRIPTIONS),
-})
-
 /** Throws ROCKPOOL_SETTINGS, naming the setting, also for those limits of the tenant that count when a plan is loaded. */
-export function streamSettings(settings: SettingBindings): StreamSettings {
-  const parsed = shape.safeParse({
-    STREAM_MAX_CALLS: settings.STREAM_MAX_CALLS || undefined,
-    STREAM_MAX_BYTES: settings.STREAM_MAX_BYTES || undefined,
-    RELAYS: settings.RELAYS || undefined,
-    MAX_SUBSCRIPTIONS: settings.MAX_SUBSCRIPTIONS || undefined,
-  })
-  const { problems } = readLimits(settings)
-  if (parsed.success && problems.length === 0) {
-    const { STREAM_MAX_CALLS: calls, STREAM_MAX_BYTES: bytes, RELAYS: relays, MAX_SUBSCRIPTIONS: subscriptions } = parsed.data
-    return { calls, bytes, relays, subscriptions }
-  }
-  const wrong = (parsed.error?.issues ?? []).map((issue) => `${issue.path.join('.')}: ${issue.message}`)
-  throw new RockpoolError('ROCKPOOL_SETTINGS', `settings are wrong: ${[...wrong, ...problems].join('; ')}`)
+export function streamSettings(bindings: SettingBindings): StreamSettings {
+  const { values, problems } = readSettings(STREAMS, bindings)
+  const wrong = [...problems, ...readLimits(bindings).problems]
+  if (wrong.length > 0) throw new RockpoolError('ROCKPOOL_SETTINGS', `settings are missing or wrong: ${wrong.join('; ')}`)
+  const { STREAM_MAX_CALLS: calls, STREAM_MAX_BYTES: bytes, RELAYS: relays, MAX_SUBSCRIPTIONS: subscriptions } = values
+  return { calls, bytes, relays, subscriptions }
 }
 
 /** One stream is one invocation with one budget; when it is used up the stream ends cleanly, and the client connects again. */

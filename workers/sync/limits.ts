@@ -8,9 +8,6 @@ export const MAX_FRAME_BYTES = 64 * 1024
 export const MAX_JSON_DEPTH = 100
 /** Values in a request, lists and objects included: 10,000 buckets of a client are 30,000. */
 export const MAX_JSON_VALUES = 100_000
-/** `streams.subscriptions` of a request, unless `MAX_SUBSCRIPTIONS` says otherwise, and the most that it may say. */
-export const SUBSCRIPTIONS = 1_000
-export const MOST_SUBSCRIPTIONS = 10_000
 /** Wrong fields of a request that are told. */
 export const MAX_WRONG_FIELDS = 20
 /** Frames of a WebSocket that wait until the token is verified. */
@@ -76,15 +73,5 @@ export const UPSTREAM_PING_SECONDS = 30
 /** The receiver acknowledges after this many bytes, a quarter of the sender's credit. */
 export const ACKNOWLEDGE_BYTES = 64 * 1024
 
-/**
- * One stream is ONE invocation, and when an invocation has used up its subrequests (10,000,000, see [limits] in wrangler.toml) it goes
- * silent instead of failing. So calls and messages of the upstream socket are counted, and the stream ends cleanly long before.
- */
-export const SUBREQUEST_BUDGET = 2_000_000
-/** An invocation has 300 s of CPU as well, and no clock that runs while it computes: bytes sent are the measure. */
-export const BYTE_BUDGET = 4 * 1024 ** 3
-
-/** Relays of a tenant (`RELAYS`). Each has a socket to the replicator, which sends every notice to all of them. */
-export const MAX_RELAYS = 100
 /** Plans kept per isolate. */
 export const CACHED_PLANS = 8

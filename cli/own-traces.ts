@@ -1,0 +1,114 @@
+import { randomBytes } from 'node:crypto'
+import { readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Sql } from 'postgres'
+import { connectSource, dropSlot } from '../postgres/index.ts'
+import { SETTINGS } from '../durable-objects/setting-declarations.ts'
+import { makeDataFolder } from './data-folder.ts'
+import { textOf, type Settings } from './settings.ts'
+
+const TRIES = 25
+const WAIT_MS = 200
+/** What the example makes, see examples/todos/database.ts. */
+const EXAMPLE_TABLES = 'lists, todos, uploads'
+
+/** What `rockpool dev` makes in a database that is not its own. */
+export interface Traces {
+  slot: string
+  /** Absent: there is one already, which is not changed. */
+  publication: string | undefined
+  /** Dropped at the end: the names are of this data folder alone. */
+  ownSlot: boolean
+  ownPublication: boolean
+  example: boolean
+}
+
+/**
+ * Slot and publication are those that the environment names, else of this data folder alone: two that read one slot take changes from each other, and two that keep
+ * one publication equal to their own sync configs take tables from each other. `[vars]` names those of what is deployed, and so does not count for them.
+ */
+export async function tracesOf(data: string, env: Settings, { given, example }: { given: Settings; example: boolean }): Promise<Traces> {
+  const own = await ownName(data)
+  const [slot, publication] = [textOf(env, 'SLOT'), textOf(env, 'OWN_PUBLICATION')]
+  return {
+    slot: slot ?? own,
+    ownSlot: slot === undefined,
+    publication: textOf(given, 'PUBLICATION') === undefined ? (publication ?? own) : undefined,
+    ownPublication: publication === undefined,
+    example,
+  }
+}
+
+/** The settings with which the script makes them. */
+export const traceBindings = ({ slot, publication }: Traces): Settings => ({
+  SLOT: slot,
+  OWN_PUBLICATION: publication ?? SETTINGS.OWN_PUBLICATION.preset,
+})
+
+/** Kept, so that one that was killed finds its slot again. */
+async function ownName(data: string): Promise<string> {
+  const file = join(data, 'dev-slot')
+  const known = (await readFile(file, 'utf8').catch(() => '')).trim()
+  if (/^rockpool_dev_[0-9a-f]{8}$/.test(known)) return known
+  const name = `rockpool_dev_${randomBytes(4).toString('hex')}`
+  await makeDataFolder(data)
+  await writeFile(file, `${name}\n`)
+  return name
+}
+
+/** After everything else has ended. Says what stays in the database, and how it is removed. */
+export async function removeTraces(url: string, ca: string | undefined, traces: Traces, say: (line: string) => void): Promise<void> {
+  const { slot, publication, ownSlot, ownPublication, example } = traces
+  const sql = connectSource(url, { ca })
+  try {
+    await removed(
+      ownSlot,
+      `the slot ${slot}`,
+      `SELECT pg_drop_replication_slot('${slot}')`,
+      'makes Postgres keep WAL until it is dropped',
+      say,
+      () => dropReleased(sql, slot),
+    )
+    if (publication !== undefined) {
+      const statement = `DROP PUBLICATION IF EXISTS ${publication}`
+      await removed(ownPublication, `the publication ${publication}`, statement, 'costs nothing while nobody uses it', say, () =>
+        sql.unsafe(statement),
+      )
+    }
+    if (example) say(`database   the tables of the example stay: DROP TABLE ${EXAMPLE_TABLES}`)
+  } finally {
+    await sql.end({ timeout: 1 }).catch(() => {})
+  }
+}
+
+async function removed(
+  own: boolean,
+  what: string,
+  statement: string,
+  harm: string,
+  say: (line: string) => void,
+  remove: () => Promise<unknown>,
+): Promise<void> {
+  let why = ''
+  if (own) {
+    try {
+      await remove()
+      return say(`database   ${what} is dropped`)
+    } catch (error) {
+      why = ` (${error instanceof Error ? error.message : String(error)})`
+    }
+  }
+  say(`database   ${what} stays, and ${harm}: ${statement}${why}`)
+}
+
+/** Postgres notices after a moment that whoever held it has gone. */
+async function dropReleased(sql: Sql, slot: string): Promise<void> {
+  for (let tries = 1; ; tries++) {
+    try {
+      return await dropSlot(sql, slot)
+    } catch (error) {
+      if (tries === TRIES) throw error
+      await new Promise((resolve) => setTimeout(resolve, WAIT_MS))
+    }
+  }
+}

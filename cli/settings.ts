@@ -1,0 +1,46 @@
+import { existsSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+import { SETTINGS } from '../durable-objects/setting-declarations.ts'
+import { isMissing } from '../protocol/settings.ts'
+import { closest } from '../sync-config/text/closest.ts'
+import { ROOT } from './bundle.ts'
+
+/** As the script will have them: texts, and what else `[vars]` may hold. */
+export type Settings = Readonly<Record<string, unknown>>
+export type Variables = Readonly<Record<string, string | undefined>>
+
+/** Shorter names are near to too many others that have nothing to do with Rockpool. */
+const SHORTEST_MISS = 5
+const LONG_NAME = 8
+
+/**
+ * What commands take settings from, in this order: the environment, then `[vars]` of the `wrangler.toml` of this folder, or of the project. An empty
+ * variable of the environment counts as none. Other variables are among them.
+ */
+export async function readSettings(env: Variables): Promise<Settings> {
+  const here = resolve('wrangler.toml')
+  const { unstable_readConfig } = await import('wrangler')
+  const { vars } = unstable_readConfig({ config: existsSync(here) ? here : join(ROOT, 'wrangler.toml') }, { hideWarnings: true })
+  return { ...vars, ...Object.fromEntries(Object.entries(env).filter(([, value]) => !isMissing(value))) }
+}
+
+/** Those that are settings, as bindings of the script. */
+export const declared = (given: Settings): Record<string, unknown> =>
+  Object.fromEntries(Object.entries(given).filter(([name, value]) => Object.hasOwn(SETTINGS, name) && !isMissing(value)))
+
+/** A setting as text; undefined when it is not given. */
+export function textOf(given: Settings, name: string): string | undefined {
+  const value = given[name]
+  if (isMissing(value)) return undefined
+  return typeof value === 'string' ? value : JSON.stringify(value)
+}
+
+/** Names that are none of a setting, and nearly one. Fewer edits than elsewhere count: the environment has names of many programs. */
+export function nearMisses(given: Settings): { name: string; meant: string }[] {
+  const names = Object.keys(SETTINGS)
+  return Object.keys(given).flatMap((name) => {
+    if (Object.hasOwn(SETTINGS, name) || name.length < SHORTEST_MISS || !/^[A-Z][A-Z0-9_]*$/.test(name)) return []
+    const meant = closest(name, names, name.length < LONG_NAME ? 1 : 2)
+    return meant === null ? [] : [{ name, meant }]
+  })
+}
