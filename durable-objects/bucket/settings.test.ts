@@ -11,5 +11,7 @@ test('texts, numbers, and what is missing', () => {
 
 test('a setting that is wrong is named', () => {
   for (const wrong of ['x', '-1', '1.5', -1, 1.5, '9999999999999'])
-    expect(() => compactionSettings({ COMPACTION_BYTES: wrong })).toThrow('settings are missing or wrong: COMPACTION_BYTES: must be a whole number')
+    expect(() => compactionSettings({ COMPACTION_BYTES: wrong })).toThrow(
+      'settings are missing or wrong: COMPACTION_BYTES: must be a whole number',
+    )
 })

@@ -1,10 +1,11 @@
 import { RockpoolError } from '../../protocol/errors.ts'
 import { DEFAULT_TENANT } from '../../protocol/names.ts'
 import { readSettings, type ValuesOf } from '../../protocol/settings.ts'
-import { readLimits, type Limits } from '../../sync-config/limits.ts'
+import { strongHash } from '../../protocol/strong-hash.ts'
+import { LIMIT_SETTINGS, readLimits, type Limits } from '../../sync-config/limits.ts'
 import bundledSyncConfig from '../../sync-config.yaml'
 import type { SettingBindings } from '../setting-bindings.ts'
-import { REPLICATION } from '../setting-declarations.ts'
+import { REPLICATION, type SettingName } from '../setting-declarations.ts'
 import { PLACEMENT } from '../shared/placement.ts'
 
 const DECLARED = { ...REPLICATION, ...PLACEMENT }
@@ -36,6 +37,10 @@ export function tenantSettings(env: SettingBindings, tenant: string): TenantSett
   refuse([...problems, ...limitProblems])
   return { ...byCamel(values), syncConfig: values.SYNC_CONFIG ?? bundledSyncConfig, limits }
 }
+
+/** Another one when a setting of the replicator is another. As it is stored, and a password is among the settings, it cannot be run backwards. */
+export const settingsHash = (env: SettingBindings): string =>
+  strongHash(JSON.stringify(Object.keys({ ...DECLARED, ...LIMIT_SETTINGS }).map((name) => env[name as SettingName] ?? null)))
 
 /** The limits of a tenant's streams alone. Throws ROCKPOOL_SETTINGS. */
 export function tenantLimits(env: SettingBindings, tenant: string): Limits {

@@ -49,6 +49,26 @@ test('an attached relay or a write checkpoint does not shorten a back-off, nor d
   expect(await alarm()).toBe(at)
 })
 
+test('other settings than those under which it failed are tried by the next cron trigger, once', async () => {
+  await setAlarm(Date.now() + FAR)
+  await runDurableObjectAlarm(stub)
+  const at = Date.now() + FAR
+  await setAlarm(at)
+  await stub.wake({ v })
+  expect(await alarm()).toBe(at)
+  const settings = await runInDurableObject(stub, (instance) => {
+    const before: unknown = Reflect.get(instance, 'env')
+    Reflect.set(instance, 'env', { ...env, SLOT: 'another' })
+    return before
+  })
+  await stub.wake({ v })
+  await vi.waitFor(async () => expect((await stub.status({ v })).session.failures).toBe(2))
+  await setAlarm(at)
+  await stub.wake({ v })
+  expect(await alarm()).toBe(at)
+  await runInDurableObject(stub, (instance) => Reflect.set(instance, 'env', settings))
+})
+
 /** A session began: it failed at once. */
 const began = () => vi.waitFor(async () => expect((await stub.status({ v })).session.failures).toBeGreaterThan(0))
 

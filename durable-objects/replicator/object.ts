@@ -15,7 +15,7 @@ import type {
   Versioned,
 } from '../../protocol/messages.ts'
 import type { VerifyAnswer } from '../../protocol/verification.ts'
-import { tenantSettings, type TenantSettings } from '../directory/settings.ts'
+import { settingsHash, tenantSettings, type TenantSettings } from '../directory/settings.ts'
 import type { Environment } from '../environment.ts'
 import { enableFaults, fault, pause } from '../faults.ts'
 import { isElsewhere } from '../shared/namespaces.ts'
@@ -154,14 +154,16 @@ export class Replicator extends DurableObject<Environment> implements Replicator
     return { id }
   }
 
-  /** The cron trigger. An alarm that stands is left as it is, so that a back-off is never shortened. */
+  /** The cron trigger. An alarm that stands is left as it is, so that a back-off is shortened by nothing but other settings. */
   async wake(request: Versioned): Promise<void> {
     checkVersion(request)
     if (this.#session !== null) return
     // The alarm that stands after a session which died may be the guard's, which is far away.
     const died = this.#core.state.get('running')
     const alarm = await this.ctx.storage.getAlarm()
-    const due = died?.alive && !this.#began ? Math.max(Date.now(), died.until) : null
+    const failed = this.#core.state.get('failing')?.settings
+    const repaired = failed !== undefined && failed !== settingsHash(this.env)
+    const due = died?.alive && !this.#began ? Math.max(Date.now(), died.until) : repaired ? Date.now() : null
     if (alarm === null || (due !== null && alarm > due)) await this.ctx.storage.setAlarm(due ?? Date.now())
   }
 
@@ -361,7 +363,7 @@ export class Replicator extends DurableObject<Environment> implements Replicator
     // What we know of the stream does not fit what it says: compare everything.
     if (code === 'ROCKPOOL_SOURCE_CHANGED') resync(this.#core, message)
     const failures = (state.get('failing')?.failures ?? 0) + 1
-    state.set('failing', { failures, code, message })
+    state.set('failing', { failures, code, message, settings: settingsHash(this.env) })
     return retryWaitMs(failures)
   }
 

@@ -33,7 +33,14 @@ export async function prepare(
   const overKept = await dropOverKept(core, settings, sql)
   core.begin(settings.retireGraceSeconds)
   const options = {
-    ...{ slot, ownPublication, tables: core.evaluation.tables, columns: readColumns(core), slotWaits, nameColumns: settings.publicationColumns === 'read' },
+    ...{
+      slot,
+      ownPublication,
+      tables: core.evaluation.tables,
+      columns: readColumns(core),
+      slotWaits,
+      nameColumns: settings.publicationColumns === 'read',
+    },
     ...(publication === undefined ? {} : { publication }),
   }
   const source = await prepareSource(sql, options)

@@ -124,8 +124,8 @@ export interface State {
   owedWrites: OwedWrite[]
   /** What the slot kept when it was measured last. */
   slot: SlotStatus | null
-  /** Sessions that failed one after the other, and why the last one did. */
-  failing: { failures: number; code: ErrorCode; message: string } | null
+  /** Sessions that failed one after the other, and why the last one did, under which settings. An earlier version does not store those, and ignores them. */
+  failing: { failures: number; code: ErrorCode; message: string; settings?: string } | null
   /** Of this storage: Postgres knows its sessions by it, and names of its buckets begin with it. */
   id: string | null
   /** Signs our messages in the WAL; null until it is needed. */
