@@ -1,17 +1,18 @@
-import type { ConfigsAnswer, DeployDifference, PartStatus } from '../protocol/messages.ts'
+import type { ConfigsAnswer, DeployDifference } from '../protocol/messages.ts'
 import { printable, type Paint } from './frame.ts'
 import { bar, count } from './progress.ts'
 
 /** What a deploy would change, for people. */
 export function differenceText({ definitions, copy, refused, streams, warnings }: DeployDifference, file: string, paint: Paint): string {
-  const { kept, added, removed } = definitions
+  const { kept, changed, added, removed } = namesOf(definitions)
   const lines = [
     ...line('kept', kept, (text) => text),
+    ...line('changed', changed, (text) => paint(33, text)),
     ...line('added', added, (text) => paint(32, text)),
     ...line('removed', removed, (text) => paint(31, text)),
     ...copy.map(({ table, rows }, i) => label(i === 0 ? 'copy' : '') + `${printable(table)}, about ${count(rows, 'row', 'rows')}`),
   ]
-  const moved = added.length + removed.length
+  const moved = definitions.added.length + definitions.removed.length
   lines.push(
     label('clients') +
       `${count(streams, 'stream is open', 'streams are open')}; ${moved === 0 ? 'nothing changes for anybody' : 'they go on with the old one and move over when the new one is complete'}`,
@@ -26,11 +27,22 @@ export function differenceText({ definitions, copy, refused, streams, warnings }
 
 const label = (text: string) => text.padEnd(9)
 
-/** Lookups are part of what uses them. */
-function line(name: string, parts: readonly PartStatus[], paint: (text: string) => string): string[] {
-  const names = [...new Set(parts.map((part) => part.name))]
-  return names.length === 0 ? [] : [label(name) + paint(printable(names.join(', ')))]
+/**
+ * Each name once. A stream is several parts, and a lookup is named after all that use it; a name of which one part goes and another comes has changed.
+ */
+export function namesOf({ kept, added, removed }: DeployDifference['definitions']) {
+  const [stay, come, go] = [kept, added, removed].map((parts) => new Set(parts.flatMap(({ name }) => name.split(', ')))) as [
+    Set<string>,
+    Set<string>,
+    Set<string>,
+  ]
+  const changed = new Set([...come, ...go].filter((name) => stay.has(name) || (come.has(name) && go.has(name))))
+  const others = (names: Set<string>) => [...names].filter((name) => !changed.has(name))
+  return { kept: others(stay), changed: [...changed], added: others(come), removed: others(go) }
 }
+
+const line = (name: string, names: readonly string[], paint: (text: string) => string): string[] =>
+  names.length === 0 ? [] : [label(name) + paint(printable(names.join(', ')))]
 
 /** A bar for each table that is read, and one for all. Tables that were done before it began are left out. */
 export function progressText(answer: ConfigsAnswer): string {

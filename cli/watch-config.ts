@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { unwatchFile, watchFile } from 'node:fs'
 import type { DeployAnswer } from '../protocol/messages.ts'
+import { namesOf } from './deploy-text.ts'
 import { OperatorClient, Refused } from './operator.ts'
 
 /** Editors write in several ways; looking now and then sees all of them. */
@@ -27,8 +28,10 @@ export function watchConfig({ file, text, url, jwtSecret, jwtAudience, say }: Wa
     try {
       const client = await OperatorClient.of({ url, token: undefined, jwtSecret, jwtAudience, data: '' })
       const { config, difference } = await client.ask<DeployAnswer>('PUT', 'sync-config?force=1', yaml)
-      const { added, removed } = difference.definitions
-      const what = [...added.map(({ name }) => `+${name}`), ...removed.map(({ name }) => `-${name}`)].join(' ')
+      const { changed, added, removed } = namesOf(difference.definitions)
+      const what = [...changed.map((name) => `~${name}`), ...added.map((name) => `+${name}`), ...removed.map((name) => `-${name}`)].join(
+        ' ',
+      )
       say(`config     deploy ${config?.number ?? ''} ${what === '' ? 'changes nothing for clients' : what}`)
       for (const { table, reason } of difference.refused) say(`config     table ${table} cannot be followed: ${reason}`)
     } catch (error) {

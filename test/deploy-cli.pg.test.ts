@@ -83,6 +83,8 @@ test('a deploy says what it changes, shows how far it is, and ends when it serve
   expect(same.code).toBe(0)
   const answer: { ok: boolean; difference: { definitions: { added: unknown[] } }; config: { state: string } } = JSON.parse(same.output)
   expect([answer.ok, answer.difference.definitions.added, answer.config.state]).toEqual([true, [], 'serving'])
+  const other = /\nconfig {5}\S+dev\.yaml is not what serves \(that is deploy \d+\)\. To deploy it: npx rockpool deploy \S+dev\.yaml\n/
+  await until('dev to say that its file does not serve', async () => other.test(dev.output))
   const back = await rockpool('rollback', '--yes')
   expect([back.code, back.output]).toEqual([0, expect.stringMatching(/removed {2}two_all\n[^]*serves/)])
 })

@@ -5,7 +5,8 @@ import type { TenantSettings } from '../directory/settings.ts'
 import { pause } from '../faults.ts'
 import type { Core } from './core.ts'
 import { refuseWithdrawn } from './configs.ts'
-import { checkDeploy, progressOf, refuseUnfollowable, store } from './deploy.ts'
+import { checkDeploy, refuseUnfollowable, store } from './deploy.ts'
+import { progressOf } from './deploy-progress.ts'
 
 export interface AdminSources {
   core: Core

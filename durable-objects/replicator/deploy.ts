@@ -1,7 +1,7 @@
 import type { Sql } from 'postgres'
 import { estimateRows, readSchema, sourceError, unfollowable } from '../../postgres/index.ts'
 import { RockpoolError } from '../../protocol/errors.ts'
-import type { ConfigOrigin, ConfigStatus, DeployDifference, PartStatus, TableEstimate } from '../../protocol/messages.ts'
+import type { ConfigOrigin, ConfigStatus, DeployDifference, PartStatus } from '../../protocol/messages.ts'
 import { compileConfig, type CompileSettings } from '../../sync-config/compile.ts'
 import { MAX_CONFIG_BYTES } from '../../sync-config/limits.ts'
 import { means, planHash, type PlanPart } from '../../sync-config/index.ts'
@@ -78,21 +78,6 @@ export function refuse(tables: readonly { table: string; reason: string }[]): vo
 
 export function store(core: Core, yaml: string, { plan, difference }: Checked, origin: ConfigOrigin, by?: string): ConfigStatus {
   return core.deploys.add(yaml, plan, origin, { copy: difference.copy, ...(by === undefined ? {} : { by }) })
-}
-
-/** What was copied of what there is to copy, each table by the rows that it was thought to have. */
-export function progressOf(copy: readonly TableEstimate[], tables: readonly { table: string; progress: number; state: string }[]): number {
-  let all = 0
-  let done = 0
-  for (const { table, progress, state } of tables) {
-    if (state === 'removing') continue
-    const estimate = copy.find((each) => each.table === table)
-    if (!estimate && copy.length > 0) continue
-    const weight = Math.max(1, estimate?.rows ?? 1)
-    all += weight
-    done += weight * progress
-  }
-  return all === 0 ? 1 : done / all
 }
 
 /** Lookups are called after what they are for. */

@@ -141,6 +141,7 @@ describe('claims', () => {
     ['an iat in the future', { sub: 'a', iat: now + 300, exp: now + 600 }, 'PSYNC_S2101'],
     ['no exp', { sub: 'a', exp: undefined }, 'PSYNC_S2101'],
     ['an exp that is text', { sub: 'a', exp: String(now + 60) }, 'PSYNC_S2101'],
+    ['an iat in milliseconds', { sub: 'a', iat: now * 1_000, exp: now * 1_000 + 600 }, 'PSYNC_S2101'],
     ['a long life', { sub: 'a', iat: now, exp: now + 86_401 }, 'PSYNC_S2104'],
     ['a day', { sub: 'a', iat: now, exp: now + 86_400 }, 'ok'],
     ['expired', { sub: 'a', iat: now - 600, exp: now - 90 }, 'PSYNC_S2103'],

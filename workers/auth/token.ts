@@ -48,6 +48,9 @@ export function tokenOfHeader(header: string | null | undefined): string {
   return token
 }
 
+/** Seconds from here on are the year 5138; milliseconds are 1973. */
+const MILLISECONDS = 100_000_000_000
+
 /**
  * Verifies a token: by the key with exactly its `kid`, else by those without one. `sub`, `iat`, `exp` and `aud` are required.
  *
@@ -60,7 +63,10 @@ export async function verifyToken(token: string, rules: TokenRules, options: Ver
   const { sub, iat, exp, parameters } = payload as Record<string, unknown>
   const user = userOf(sub)
   if (!isSeconds(iat) || !isSeconds(exp)) throw malformed('the claims "iat" and "exp" must be numbers')
-  if (iat > now.getTime() / 1_000 + rules.toleranceSeconds) throw malformed('the claim "iat" lies in the future')
+  if (iat > now.getTime() / 1_000 + rules.toleranceSeconds) {
+    const unit = iat >= MILLISECONDS ? ': it counts seconds since 1970, and this looks like milliseconds' : ''
+    throw malformed(`the claim "iat" lies in the future${unit}`)
+  }
   if (exp - iat > policy.maxLifetimeSeconds) {
     const lives = `the token lives for ${exp - iat} seconds ("exp" - "iat")`
     throw new RockpoolError('PSYNC_S2104', `${lives}; at most ${policy.maxLifetimeSeconds} are allowed`)

@@ -1,0 +1,18 @@
+import type { TableEstimate } from '../../protocol/messages.ts'
+
+/**
+ * What was copied of what there is to copy, each table by the rows that it was thought to have. One that the session does not know yet, because the deploy has just
+ * begun, is not copied.
+ */
+export function progressOf(copy: readonly TableEstimate[], tables: readonly { table: string; progress: number; state: string }[]): number {
+  const known = new Map(tables.flatMap(({ table, progress, state }) => (state === 'removing' ? [] : [[table, progress] as const])))
+  const parts = copy.length > 0 ? copy : [...known.keys()].map((table) => ({ table, rows: 1 }))
+  let all = 0
+  let done = 0
+  for (const { table, rows } of parts) {
+    const weight = Math.max(1, rows)
+    all += weight
+    done += weight * (known.get(table) ?? 0)
+  }
+  return all === 0 ? 1 : done / all
+}
