@@ -4,11 +4,14 @@ import { join } from 'node:path'
 import type { Sql } from 'postgres'
 import { connectSource, dropSlot } from '../postgres/index.ts'
 import { SETTINGS } from '../durable-objects/setting-declarations.ts'
+import { RockpoolError } from '../protocol/errors.ts'
 import { makeDataFolder } from './data-folder.ts'
 import { textOf, type Settings } from './settings.ts'
 
 const TRIES = 25
 const WAIT_MS = 200
+const LONGEST_MS = 10_000
+const EARLIER_SLOT = 'rockpool'
 /** What the example makes, see examples/todos/database.ts. */
 const EXAMPLE_TABLES = 'lists, todos, uploads'
 
@@ -56,49 +59,61 @@ async function ownName(data: string): Promise<string> {
   return name
 }
 
-/** After everything else has ended. Says what stays in the database, and how it is removed. */
+/** After everything else has ended. Says what stays in the database, and how it is removed. Resolves in any case. */
 export async function removeTraces(url: string, ca: string | undefined, traces: Traces, say: (line: string) => void): Promise<void> {
   const { slot, publication, ownSlot, ownPublication, example } = traces
-  const sql = connectSource(url, { ca })
-  try {
-    await removed(
-      ownSlot,
-      `the slot ${slot}`,
-      `SELECT pg_drop_replication_slot('${slot}')`,
-      'makes Postgres keep WAL until it is dropped',
-      say,
-      () => dropReleased(sql, slot),
-    )
-    if (publication !== undefined) {
-      const statement = `DROP PUBLICATION IF EXISTS ${publication}`
-      await removed(ownPublication, `the publication ${publication}`, statement, 'costs nothing while nobody uses it', say, () =>
-        sql.unsafe(statement),
-      )
-    }
-    if (example) say(`database   the tables of the example stay: DROP TABLE ${EXAMPLE_TABLES}`)
-  } finally {
-    await sql.end({ timeout: 1 }).catch(() => {})
+  const sql = connectSource(url, { ca, max: 1 })
+  const over = AbortSignal.timeout(LONGEST_MS)
+  const remove = async ({ what, own, harm, statement, work }: Trace): Promise<void> => {
+    const failed = own ? await failureOf(work, over) : ''
+    if (failed === null) say(`database   ${what} is dropped`)
+    else say(`database   ${what} stays, and ${harm}: ${statement}${failed === '' ? '' : ` (it could not be dropped: ${failed})`}`)
   }
+  await remove({
+    what: `the slot ${slot}`,
+    own: ownSlot,
+    harm: 'makes Postgres keep WAL until it is dropped',
+    statement: dropSlotStatement(slot),
+    work: () => dropReleased(sql, slot),
+  })
+  if (publication !== undefined) {
+    const statement = `DROP PUBLICATION IF EXISTS ${publication}`
+    const harm = 'costs nothing while nobody uses it'
+    await remove({ what: `the publication ${publication}`, own: ownPublication, harm, statement, work: () => sql.unsafe(statement) })
+  }
+  if (ownSlot && !over.aborted && (await unread(sql, EARLIER_SLOT).catch(() => false))) {
+    say(
+      `database   nobody reads the slot ${EARLIER_SLOT} at the moment. Earlier releases of rockpool dev left it; if nothing that is deployed uses it: ${dropSlotStatement(EARLIER_SLOT)}`,
+    )
+  }
+  if (example) say(`database   the tables of the example stay: DROP TABLE ${EXAMPLE_TABLES}`)
+  await sql.end({ timeout: 1 }).catch(() => {})
 }
 
-async function removed(
-  own: boolean,
-  what: string,
-  statement: string,
-  harm: string,
-  say: (line: string) => void,
-  remove: () => Promise<unknown>,
-): Promise<void> {
-  let why = ''
-  if (own) {
-    try {
-      await remove()
-      return say(`database   ${what} is dropped`)
-    } catch (error) {
-      why = ` (${error instanceof Error ? error.message : String(error)})`
-    }
+interface Trace {
+  what: string
+  /** It is dropped here. */
+  own: boolean
+  harm: string
+  statement: string
+  work(): Promise<unknown>
+}
+
+const dropSlotStatement = (slot: string): string => `SELECT pg_drop_replication_slot('${slot}')`
+
+/** Null: it is done. A database that does not answer must not keep anybody from ending. */
+async function failureOf(work: () => Promise<unknown>, over: AbortSignal): Promise<string | null> {
+  const late = new Promise<never>((_, reject) => {
+    const give = () => reject(new Error('Postgres does not answer'))
+    if (over.aborted) give()
+    else over.addEventListener('abort', give, { once: true })
+  })
+  try {
+    await Promise.race([work(), late])
+    return null
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error)
   }
-  say(`database   ${what} stays, and ${harm}: ${statement}${why}`)
 }
 
 /** Postgres notices after a moment that whoever held it has gone. */
@@ -107,8 +122,11 @@ async function dropReleased(sql: Sql, slot: string): Promise<void> {
     try {
       return await dropSlot(sql, slot)
     } catch (error) {
-      if (tries === TRIES) throw error
+      if (tries === TRIES || !(error instanceof RockpoolError) || error.code !== 'ROCKPOOL_SLOT_TAKEN') throw error
       await new Promise((resolve) => setTimeout(resolve, WAIT_MS))
     }
   }
 }
+
+const unread = async (sql: Sql, slot: string): Promise<boolean> =>
+  (await sql`SELECT FROM pg_replication_slots WHERE slot_name = ${slot} AND NOT active AND database = current_database()`).length > 0
