@@ -113,7 +113,7 @@ test.each([
   expect(codes(yaml('name AS id, *'))).toEqual(['id-over-star'])
   expect(['id, *', '*, name AS id', 'NULL AS ssn, *', 'name AS id', 't.id AS id, *'].map((select) => codes(yaml(select)))).toEqual([[], [], [], [], []]) // prettier-ignore
   const rows: Tables = { t: [{ id: '1', name: null }, { id: '2', name: 'n' }] } // prettier-ignore
-  expect(synced(yaml('name AS id, *'), rows, user)).toEqual(['', 'n'])
+  expect(synced(yaml('name AS id, *'), rows, user)).toEqual(['n'])
 })
 
 describe('a config that asks for the SQLite engine', () => {

@@ -63,6 +63,13 @@ const DIFFERENCES: Record<string, () => void> = {
     }
     expect(codes(definition(null, 'SELECT name AS id, * FROM t'))).toEqual(['id-over-star'])
   },
+  'a row without an id': () => {
+    for (const yaml of [definition(null, 'SELECT * FROM t'), stream('SELECT * FROM t', 2), stream('SELECT * FROM t')]) {
+      const { data } = evaluated(yaml, { t: [{ id: null }, { x: 1 }, { id: 'a' }] }, [])
+      expect(data.map(([output]) => (output && 'id' in output ? output.id : 'left out'))).toEqual(['left out', 'left out', 'a'])
+    }
+    expect(codes(stream('SELECT x FROM t'))).toEqual(['id-missing'])
+  },
   'columns of several parameter queries': () => {
     const yaml = `bucket_definitions:\n  b:\n    parameters: ["SELECT a, b FROM m WHERE u = request.user_id()", "SELECT b, a FROM n WHERE u = request.user_id()"]\n    data: [SELECT id FROM t WHERE x = bucket.a AND y = bucket.b]\n`
     const rows: Tables = { n: [{ a: 'p', b: 'q', u: 'u' }], t: [{ id: 'right', x: 'p', y: 'q' }, { id: 'wrong', x: 'q', y: 'p' }] } // prettier-ignore

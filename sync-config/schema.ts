@@ -6,7 +6,15 @@ import type { Sql } from './text/sql.ts'
 
 /** Tables of the source for warnings about names that do not exist. */
 export interface SourceSchema {
-  tables: { schema: string; name: string; columns: string[] }[]
+  tables: SchemaTable[]
+}
+
+export interface SchemaTable {
+  schema: string
+  name: string
+  columns: string[]
+  /** Columns of its key. */
+  key?: readonly string[]
 }
 
 /** Checks names against the source's tables. Findings are always warnings: a table may be made later. */
@@ -44,19 +52,24 @@ export class SchemaCheck {
     sql.warning('unknown-source-column', `${pattern.name} has no column ${column}.${suggestion(nearest)}`, node)
   }
 
+  /** `*` is to bring the id of the row. */
+  checkId(sql: Sql, pattern: TablePattern, star: PGNode): void {
+    const tables = this.#matching(pattern)
+    if (tables.length === 0 || tables.some((table) => table.columns.includes('id'))) return
+    const key = tables[0]?.key ?? []
+    const value = key.length === 0 ? '…' : key.join(" || '/' || ")
+    sql.warning(
+      'id-missing',
+      `${pattern.name} has no column id, by which a client tells rows apart: select one, \`*, ${value} AS id\`.`,
+      star,
+    )
+  }
+
   /** A single-table query: the table, and columns that are plainly selected. Others are checked where they are read. */
   checkQuery(sql: Sql, table: SourceTable, select: SelectFromStatement): void {
     this.checkTable(sql, table.pattern, table.node)
     const star = select.columns?.find(({ expr }) => expr.type === 'ref' && expr.name === '*')
-    const tables = this.#matching(table.pattern)
-    if (
-      star &&
-      tables.length > 0 &&
-      !tables.some((found) => found.columns.includes('id')) &&
-      !select.columns?.some(({ alias }) => alias?.name === 'id')
-    ) {
-      sql.warning('id-missing', `${table.pattern.name} has no column id: select one, \`… AS id\`.`, star)
-    }
+    if (star && !select.columns?.some(({ alias }) => alias?.name === 'id')) this.checkId(sql, table.pattern, star)
     this.#checkColumns(sql, table, select)
   }
 

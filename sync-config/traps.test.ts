@@ -318,13 +318,13 @@ test('streams with the same content share their buckets; a client of one gets no
   expect(answers.map((answer) => answer.buckets.map(({ priority }) => priority))).toEqual([[3], [1]])
 })
 
-test('the id of a client row is the text of the column id: 1 and "1" are one row there, NULL and missing are the empty text', () => {
+test('the id of a client row is the text of the column id: 1 and "1" are one row there, and without one there is none', () => {
   const rows = list(
     ...['{"id":1}', '{"id":"1"}', '{"id":null}', '{"x":1}', '{"id":2.0}', '{"id":{"$blob":"31"}}'].map((record) => row('t', record)),
   )
   const ids = (yaml: string) => evaluate(yaml, rows, []).data.map(([output]) => (output && 'id' in output ? output.id : null))
-  expect(ids(buckets('data: [SELECT * FROM t]'))).toEqual(['1', '1', '', '', '2', ''])
-  expect(ids(stream('SELECT * FROM t'))).toEqual(['1', '1', '', '', '2', ''])
+  expect(ids(buckets('data: [SELECT * FROM t]'))).toEqual(['1', '1', null, null, '2', null])
+  expect(ids(stream('SELECT * FROM t'))).toEqual(['1', '1', null, null, '2', null])
 })
 
 test('an alias renames the table on the client', () => {

@@ -50,6 +50,8 @@ export interface EvaluationError {
   /** Name of the definition and query, for people. */
   where: string
   message: string
+  /** It is so for every row of the table. */
+  everyRow?: true
 }
 
 export interface EvaluatedRow {

@@ -177,6 +177,20 @@ test('a replicator that began anew, because storing a batch failed, says why', a
   expect(diagnostics.recent.map((each) => each.reason)).toContain('the replicator began anew: fault at batch.outbox')
 })
 
+test('rows of a table without an id are in no bucket, and told once for the table', async () => {
+  await postgres.sql().unsafe('create table pairs (a int, b int, primary key (a, b)); insert into pairs values (1, 1), (1, 2), (2, 1)')
+  const query = '      - SELECT * FROM docs\n      - SELECT * FROM pairs\n'
+  await docs.start({ syncConfig: `config: {edition: 3}\nstreams:\n  all:\n    auto_subscribe: true\n    queries:\n${query}` })
+  await docs.connect()
+  await docs.exact()
+  await postgres.sql()`insert into pairs values (2, 2)`
+  const { diagnostics, skippedRows } = await docs.until('the rows', (status) => status.skippedRows.count === 4)
+  expect(diagnostics.recent.filter(({ code }) => code === 'ROCKPOOL_ROW_SKIPPED')).toMatchObject([
+    { table: 'public.pairs', key: null, count: 4, reason: expect.stringMatching(/no column id/) },
+  ])
+  expect(skippedRows.recent).toHaveLength(1)
+})
+
 test('problems are kept over a restart, for operators only', async () => {
   const keys = `json_keys(iif(n = 7, '[]', '{}'))`
   await docs.start({ syncConfig: `bucket_definitions:\n  all:\n    data:\n      - SELECT id, n, ${keys} AS keys FROM docs\n` })

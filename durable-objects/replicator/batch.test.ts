@@ -75,6 +75,17 @@ describe('a batch', () => {
     expect(() => second.upsert(table, '["1"]', { id: '1', in: 'a', bad: 2 }, null)).toThrow('a fault of ours')
   })
 
+  test('what is so for every row of a table is told without the key of one', () => {
+    const skipped: string[] = []
+    const errors = [
+      { where: 'q', message: 'one' },
+      { where: 'q', message: 'all', everyRow: true as const },
+    ]
+    const batch = new Batch(0, { ...sources(new Map(), skipped), evaluate: () => ({ rows: [], errors }) })
+    batch.upsert(table, '["1"]', { x: '1' }, null)
+    expect(skipped).toEqual(['["1"] q: one', 'null q: all'])
+  })
+
   test('what is stored of a row fits into a row of SQLite: many long ids are too much, and an image beside them is left out', () => {
     const skipped: string[] = []
     const usual = sources(new Map(), skipped)

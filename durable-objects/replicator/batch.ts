@@ -48,7 +48,8 @@ export interface BatchSources {
   /** What is stored of rows; the batch lays its own changes over it. Keys of rows that are not there are left out. */
   states(table: BatchTable, keys: readonly string[]): ReadonlyMap<string, RowState>
   number(bucket: string, definition: string): number
-  skipped(table: TableName, key: string, reason: string): void
+  /** `key` null: it is so for every row of the table. */
+  skipped(table: TableName, key: string | null, reason: string): void
 }
 
 /** Bytes of the largest op, as text in UTF-8: a stored value takes 2 MB. A larger row is refused, with a diagnostic; the rest goes on. */
@@ -102,7 +103,7 @@ export class Batch {
     this.changes++
     const before = this.state(table, key)
     const evaluated = this.#evaluate(table, row)
-    for (const error of evaluated.errors) this.#sources.skipped(table, key, `${error.where}: ${error.message}`)
+    for (const { where, message, everyRow } of evaluated.errors) this.#sources.skipped(table, everyRow ? null : key, `${where}: ${message}`)
     for (const event of evaluated.events ?? []) {
       const custom = customCheckpoint(event)
       if (typeof custom === 'string') this.#sources.skipped(table, key, `${event.event}: ${custom}`)

@@ -371,7 +371,7 @@ export class Core {
         return number
       },
       skipped: ({ schema, name }, key, reason) =>
-        this.diagnostics.add({ code: 'ROCKPOOL_ROW_SKIPPED', table: `${schema}.${name}`, key, reason }),
+        this.diagnostics.add({ code: 'ROCKPOOL_ROW_SKIPPED', table: `${schema}.${name}`, ...(key === null ? {} : { key }), reason }),
     }
   }
 

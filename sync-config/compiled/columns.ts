@@ -1,7 +1,7 @@
 import type { SelectFromStatement } from 'pgsql-ast-parser'
 import { rewrite, type Expr } from '../expressions/expression.ts'
 import type { Column } from '../plan/plan.ts'
-import type { SqlExpr } from '../text/sql.ts'
+import { NO_ID, type SqlExpr } from '../text/sql.ts'
 import type { Item } from './nodes.ts'
 import type { SelectScope } from './select.ts'
 
@@ -12,6 +12,8 @@ export function readColumns(scope: SelectScope, select: SelectFromStatement): { 
   const primaries = new Map<number, SqlExpr>()
   const named = new Set<string>()
   let failed = false
+  /** Each `*` of a table itself. */
+  const stars: { index: number; node: SqlExpr }[] = []
   const take = (name: string, expr: Expr, node: SqlExpr): void => {
     for (const { side, leaf } of nodes.leaves(expr)) {
       if (side === 'request' || leaf[0] === 'each' || nodes.all[side]?.kind !== 'table') {
@@ -42,6 +44,7 @@ export function readColumns(scope: SelectScope, select: SelectFromStatement): { 
     }
     if (named.size > 0) sql.warning('star-overrides', '* after other columns replaces those of the same name.', node)
     primaries.set(index, node)
+    stars.push({ index, node })
     columns.push({ all: { hidden: true, fill: false } })
   }
   for (const column of select.columns ?? []) {
@@ -78,5 +81,17 @@ export function readColumns(scope: SelectScope, select: SelectFromStatement): { 
     )
     return null
   }
+  if (!named.has('id')) checkId(scope, stars[0], select)
   return { primary, columns }
+}
+
+/** No column is called id: then `*` must bring it. */
+function checkId(
+  { sql, nodes, context }: SelectScope,
+  star: { index: number; node: SqlExpr } | undefined,
+  select: SelectFromStatement,
+): void {
+  if (!star) return sql[context.copyTraps ? 'warning' : 'error']('id-missing', NO_ID, select.columns?.[0])
+  const table = nodes.all[star.index]
+  if (table?.kind === 'table') context.schema?.checkId(sql, table.pattern, star.node)
 }

@@ -1,13 +1,14 @@
 import type { SelectedColumn } from 'pgsql-ast-parser'
 import type { ExpressionBuilder } from '../expressions/build.ts'
 import type { Column } from '../plan/plan.ts'
+import { NO_ID } from '../text/sql.ts'
 import { warnLowerCase } from './scope.ts'
 import type { SourceTable } from './table.ts'
 
 const warnOther = (builder: ExpressionBuilder, column: SelectedColumn): void =>
   builder.sql.warning(
     'id-over-star',
-    "The id of the row is this value, also where it is NULL: such rows are one, with the id ''. Add a filter … IS NOT NULL.",
+    'The id of the row is this value, also where it is NULL: such rows are left out, and told. Add a filter … IS NOT NULL.',
     column,
   )
 
@@ -49,7 +50,7 @@ export function dataColumns(
   }
   const named = (columns ?? []).some((column) => (column.alias?.name ?? (column.expr.type === 'ref' ? column.expr.name : '')) === 'id')
   if (idRequired && !all && !named) {
-    builder.sql.error('id-missing', 'The query must return a column named id: add it, or `… AS id`.', columns?.[0])
+    builder.sql.error('id-missing', NO_ID, columns?.[0])
   }
   return out
 }

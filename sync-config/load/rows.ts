@@ -86,7 +86,9 @@ export class RowEvaluator {
         if (!budget.exhausted(reader.plans)) reader.read(environment, sink)
       } catch (error) {
         if (!(error instanceof EvaluationFailure) && !(error instanceof RangeError)) throw error
-        if (!(error instanceof RowTooMuch)) errors.push({ where: reader.label, message: error.message })
+        if (!(error instanceof RowTooMuch)) {
+          errors.push({ where: reader.label, message: error.message, ...(error instanceof NoIdColumn ? { everyRow: true } : {}) })
+        }
         outputs.length = start
       }
       ends.push(outputs.length)
@@ -157,7 +159,7 @@ function dataReader(prefix: string, query: DataQuery, repeats: boolean): Query {
         branch(environment, (key) => {
           if (!body) {
             const values = columns(environment)
-            body = { values, data: dataText(values), id: objectId(values) }
+            body = { values, data: dataText(values), id: repeats ? (idText(values) ?? '') : objectId(values) }
           }
           const bucket = prefix + key
           if (!sink.wants(bucket, key, body.data)) return
@@ -257,8 +259,20 @@ function nameText(name: string): string {
   return text
 }
 
-/** Text form of the column `id`; '' without one. */
+/** The table has no column `id`, and the query names no other value so: no row of it has an id. */
+class NoIdColumn extends EvaluationFailure {}
+
+/** The id of the row on a client. Throws EvaluationFailure for a row without one: the reference gives all of these the id '', so a client keeps one of them. */
 function objectId(values: readonly [string, Value][]): string {
+  const id = idText(values)
+  if (id !== null) return id
+  const given = values.find(([name]) => name === 'id')
+  if (!given) throw new NoIdColumn('there is no column id, by which a client tells rows apart: select one, … AS id')
+  throw new EvaluationFailure(`the id of the row is ${given[1] instanceof Uint8Array ? 'a BLOB' : 'NULL'}`)
+}
+
+/** Text form of the column `id`; null without one. */
+function idText(values: readonly [string, Value][]): string | null {
   const id = values.find(([name]) => name === 'id')?.[1]
-  return isNull(id) || id instanceof Uint8Array ? '' : (textForm(id) ?? '')
+  return isNull(id) || id instanceof Uint8Array ? null : textForm(id)
 }

@@ -11,6 +11,9 @@ export type { SqlExpr, SelectFromStatement }
 const MAX_LENGTH = 10_000
 const MAX_NESTING = 30
 
+/** Of the code `id-missing`. */
+export const NO_ID = 'The query must return a column named id: add it, or `… AS id`.'
+
 /** One SQL text with its findings placed in the YAML file. */
 export class Sql {
   readonly source: ScalarText
