@@ -7,8 +7,8 @@ export type { KeySettings } from './settings.ts'
 
 /** Keys that a token may have been signed with. */
 export type Candidates =
-  /** Exactly this `kid`: nothing else is tried. */
-  | { named: true; keys: readonly VerificationKey[] }
+  /** Exactly this `kid`: nothing else is tried. `fetched`: it comes from a key set by URL, where another key may have its `kid` by now. */
+  | { named: true; keys: readonly VerificationKey[]; fetched: boolean }
   /** Keys without `kid`, to be tried one after the other. `unread`: why further keys are not known at the moment. */
   | { named: false; keys: readonly VerificationKey[]; unread: RockpoolError | null }
 
@@ -29,15 +29,15 @@ export class TokenRules {
   /** Secrets are never fetched, so key sets matter for asymmetric algorithms only. Throws PSYNC_S2101 when the key with that `kid` takes others. */
   async candidates(algorithm: string, kid: string | undefined, background: Background): Promise<Candidates> {
     const named = kid === undefined ? [] : this.#keys.filter((key) => key.kid === kid)
-    if (named.length > 0 || algorithm.startsWith('HS')) return chosen(this.#keys, algorithm, kid, null)
+    if (named.length > 0 || algorithm.startsWith('HS')) return chosen(this.#keys, algorithm, kid, { fetched: false, unread: null })
     const sets = await Promise.allSettled(this.#remote.map((each) => each.keys(background)))
     const keys = [...this.#keys, ...sets.flatMap((set) => (set.status === 'fulfilled' ? set.value : []))]
     const failed = sets.find((set) => set.status === 'rejected')
     if (failed && !(failed.reason instanceof RockpoolError)) throw failed.reason
-    return chosen(keys, algorithm, kid, failed ? failed.reason : null)
+    return chosen(keys, algorithm, kid, { fetched: true, unread: failed ? failed.reason : null })
   }
 
-  /** No key was found: fetches the key sets again, if they were not just fetched. True: it is worth looking again. */
+  /** No key was found, or not the one that signed: fetches the key sets again, if they were not just fetched. True: it is worth looking again. */
   async refresh(algorithm: string, background: Background): Promise<boolean> {
     if (algorithm.startsWith('HS')) return false
     const changed = await Promise.all(this.#remote.map((each) => each.refresh(background)))
@@ -45,11 +45,16 @@ export class TokenRules {
   }
 }
 
-function chosen(keys: readonly VerificationKey[], algorithm: string, kid: string | undefined, unread: RockpoolError | null): Candidates {
+function chosen(
+  keys: readonly VerificationKey[],
+  algorithm: string,
+  kid: string | undefined,
+  { fetched, unread }: { fetched: boolean; unread: RockpoolError | null },
+): Candidates {
   const named = kid === undefined ? [] : keys.filter((key) => key.kid === kid)
   if (named.length === 0) return { named: false, keys: keys.filter((key) => key.kid === null && key.accepts(algorithm)), unread }
   const fitting = named.filter((key) => key.accepts(algorithm))
-  if (fitting.length > 0) return { named: true, keys: fitting }
+  if (fitting.length > 0) return { named: true, keys: fitting, fetched }
   const taken = named.map((key) => key.algorithms).join(', ')
   throw new RockpoolError('PSYNC_S2101', `the token is signed with ${algorithm}, and the key with its "kid" takes ${taken}`)
 }

@@ -74,6 +74,26 @@ describe('a key set that is fetched', () => {
     expect(await outcome(rules, old)).toBe('PSYNC_S2101')
   })
 
+  test('another key under the same kid is found at once; tokens with wrong signatures fetch no more than once per cooldown', async () => {
+    const [old, next, forged] = await Promise.all(['k1', 'k1', 'k1'].map((kid) => signer('ES256', 'app', kid)))
+    if (!old || !next || !forged) throw new Error('no signers')
+    server.publish(old.jwk)
+    const rules = rulesOf()
+    expect(await outcome(rules, old)).toBe('ok')
+    now += 6_000
+    server.publish(next.jwk)
+    expect(await outcome(rules, next)).toBe('ok')
+    expect([await outcome(rules, old), await outcome(rules, next)]).toEqual(['PSYNC_S2102', 'ok'])
+    expect(server.requests).toBe(2)
+    now += 6_000
+    for (let i = 0; i < 50; i++) expect(await outcome(rules, forged)).toBe('PSYNC_S2102')
+    expect(server.requests).toBe(3)
+    // A key of the settings is not replaced by a set.
+    const own = rulesOf({ JWT_KEYS: JSON.stringify({ keys: [old.jwk] }) })
+    expect(await outcome(own, forged)).toBe('PSYNC_S2102')
+    expect(server.requests).toBe(3)
+  })
+
   test('keys are fetched again in the background, serve while the provider is down, and are forgotten after an hour', async () => {
     const key = await signer('EdDSA', 'app', 'k1')
     server.publish(key.jwk)

@@ -104,7 +104,9 @@ async function verified(token: string, rules: TokenRules, now: Date, options: Ve
       const payload = await payloadBy(imported, key.policy, token, algorithm, rules, now)
       if (payload) return { payload, policy: key.policy }
     }
-    if (candidates.named || again || !(await refreshed())) {
+    // A backend that makes its key at each start may give each the same `kid`.
+    const final = again || (candidates.named && !candidates.fetched)
+    if (final || !(await refreshed())) {
       throw unusable ?? unverified(candidates, algorithm, kid)
     }
     candidates = await rules.candidates(algorithm, kid, background)
