@@ -5,6 +5,17 @@ import { OperatorClient, operatorOptions, tokenFromInput } from './operator.ts'
 
 const options = (url: string) => operatorOptions(['--url', url, '--token', 'x'], {})
 
+const serving = async (listener: Parameters<typeof createServer>[1], run: (port: number) => Promise<void>) => {
+  const server = createServer(listener)
+  const port = await new Promise<number>((resolve) => {
+    server.listen(0, '127.0.0.1', () => {
+      const address = server.address()
+      resolve(address !== null && typeof address === 'object' ? address.port : 0)
+    })
+  })
+  await run(port).finally(() => server.close())
+}
+
 describe('an operator token goes nowhere in plain text', () => {
   test.each([
     'http://127.0.0.1:8787',
@@ -43,20 +54,53 @@ describe('an operator token goes nowhere in plain text', () => {
 
   test('nor to where the server sends it', async () => {
     const asked: string[] = []
-    const server = createServer((request, response) => {
-      asked.push(request.url ?? '')
-      response.writeHead(307, { location: '/elsewhere' }).end()
-    })
-    const port = await new Promise<number>((resolve) => {
-      server.listen(0, '127.0.0.1', () => {
-        const address = server.address()
-        resolve(address !== null && typeof address === 'object' ? address.port : 0)
-      })
-    })
-    const client = await OperatorClient.of(options(`http://127.0.0.1:${port}`))
-    await expect(client.ask('GET', 'sync-config')).rejects.toThrow(/answered 307, which is not Rockpool/)
+    await serving(
+      (request, response) => {
+        asked.push(request.url ?? '')
+        response.writeHead(307, { location: '/elsewhere' }).end()
+      },
+      async (port) => {
+        const client = await OperatorClient.of(options(`http://127.0.0.1:${port}`))
+        await expect(client.ask('GET', 'sync-config')).rejects.toThrow(
+          /is not a Rockpool: \/admin\/sync-config was answered 307 with a way to \/elsewhere/,
+        )
+      },
+    )
     expect(asked).toEqual(['/admin/sync-config'])
-    server.close()
+  })
+})
+
+describe('what is at an address that is not that of a Rockpool', () => {
+  const asked = async (url: string) => (await OperatorClient.of(options(url))).ask('GET', 'sync-config?n=1')
+
+  test('a web page, or JSON of somebody else', async () => {
+    await serving(
+      (_, response) => response.writeHead(404, { 'content-type': 'text/html' }).end('<!DOCTYPE html><h1>Not Found</h1>'),
+      async (port) => {
+        await expect(asked(`http://127.0.0.1:${port}`)).rejects.toThrow(
+          `http://127.0.0.1:${port} is not a Rockpool: /admin/sync-config was answered 404 with a web page`,
+        )
+      },
+    )
+    await serving(
+      (_, response) => response.end('{"ok":true}'),
+      async (port) => await expect(asked(`http://127.0.0.1:${port}`)).rejects.toThrow(/is not a Rockpool: .* 200 with no answer of ours/),
+    )
+  })
+
+  test('nobody, no host, no TLS', async () => {
+    let port = 0
+    await serving(
+      (_, response) => response.end(),
+      async (of) => {
+        port = of
+        await expect(asked(`https://127.0.0.1:${of}`)).rejects.toThrow(/cannot be reached: it does not speak TLS/)
+      },
+    )
+    await expect(asked(`http://127.0.0.1:${port}`)).rejects.toThrow(/cannot be reached: nobody listens there; is rockpool dev running\?$/)
+    await expect(asked('https://rockpool.invalid')).rejects.toThrow(
+      /cannot be reached: (there is no host of this name|names cannot be looked up)/,
+    )
   })
 })
 

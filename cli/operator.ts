@@ -5,6 +5,7 @@ import { DEFAULT_AUDIENCE, parse } from './options.ts'
 import { UsageError } from './problem.ts'
 import { knownSecret, signToken } from './secret.ts'
 import { readSettings, textOf } from './settings.ts'
+import { otherServer, unreachable } from './unanswered.ts'
 
 const DEV_URL = 'http://127.0.0.1:8787'
 const TOKEN_SECONDS = 3_600
@@ -146,14 +147,14 @@ export class OperatorClient {
       })
       text = await response.text()
     } catch (error) {
-      const cause = error instanceof Error && error.cause instanceof Error ? error.cause.message : String(error)
       const local = isLoopback(this.#url) ? '; is rockpool dev running?' : ''
-      throw new UsageError(`${this.#url} cannot be reached (${cause})${local}`)
+      throw new UsageError(`${this.#url} cannot be reached: ${unreachable(error)}${local}`, { cause: error })
     }
     const answer = json(text)
     if (answer?.error) throw new Refused(answer.error)
-    if (!response.ok || !answer || !('data' in answer))
-      throw new UsageError(`${this.#url} answered ${response.status}, which is not Rockpool`)
+    if (!response.ok || !answer || !('data' in answer)) {
+      throw new UsageError(`${this.#url} ${otherServer(response, `/admin/${path.replace(/\?.*/, '')}`, text)}`)
+    }
     return answer.data as T
   }
 }
