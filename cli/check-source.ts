@@ -35,10 +35,10 @@ export async function checkReachable(url: string): Promise<string[]> {
   })
 }
 
-const caOf = () => ({ ca: process.env.DATABASE_CA || undefined })
+export const caOf = () => ({ ca: process.env.DATABASE_CA || undefined })
 
-/** Workers verify every certificate against the public authorities, whatever sslmode and DATABASE_CA say here. */
-async function checkCertificate(url: string): Promise<void> {
+/** Workers verify every certificate against the public authorities, whatever sslmode and DATABASE_CA say here. Throws ROCKPOOL_SOURCE_SETTINGS. */
+export async function checkCertificate(url: string): Promise<void> {
   const { hosts, sslmode } = parseSourceUrl(url)
   if (sslmode === 'disable') return
   for (const address of hosts) {

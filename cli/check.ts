@@ -1,18 +1,16 @@
-import { checkServer, connectSource, readSchema, sourceError, unfollowable } from '../postgres/index.ts'
-import { RockpoolError } from '../protocol/errors.ts'
+import type { Unfollowable } from '../postgres/index.ts'
 import { compileConfig } from '../sync-config/compile.ts'
 import { explainPlan } from '../sync-config/explain.ts'
-import { loadPlan } from '../sync-config/index.ts'
 import { readLimits } from '../sync-config/limits.ts'
 import type { Finding } from '../sync-config/types.ts'
+import { judgeDatabase } from './check-database.ts'
 import { checkSettings, readSettings } from './check-settings.ts'
-import { checkReachable } from './check-source.ts'
 import { readConfigFile } from './config-file.ts'
 import { frame, levelColour, printable, type Paint } from './frame.ts'
 import { limitsOf } from './limits.ts'
 import { parse } from './options.ts'
 import { UsageError } from './problem.ts'
-import { textOf, type Settings } from './settings.ts'
+import { textOf } from './settings.ts'
 
 /** With a database, what it does not have is not a guess: no row would ever be synced. */
 const MISSING = new Set<string>(['unknown-source-table', 'unknown-source-column', 'id-missing'])
@@ -27,25 +25,35 @@ export async function check(args: readonly string[], colour: boolean): Promise<{
   const { limits } = readLimits(given)
   const settings = await checkSettings(given)
   const usable = !settings.some(({ level, message }) => level === 'error' && message.startsWith('DATABASE_URL'))
-  const source = databaseUrl === undefined || !usable ? null : await readSource(databaseUrl, given)
+  const source = databaseUrl === undefined || !usable ? null : await judgeDatabase(databaseUrl, given)
   const result = compileConfig(yaml, { limits, ...(source ? { schema: source.schema } : {}) })
   const findings = [...(result.ok ? [] : result.errors), ...result.warnings]
     .map((finding): Finding => (MISSING.has(finding.code) ? { ...finding, level: 'error' } : finding))
     .sort((a, b) => a.place.line - b.place.line || a.place.column - b.place.column)
-  const refused = source && result.ok ? await source.refused(loadPlan(result.plan).tables) : []
+  // A column that is told with its place in the file need not be told of its table again.
+  const named = !findings.some(({ code }) => code === 'unknown-source-column')
+  const tables = source && result.ok ? grouped(await source.tables(result.plan, named)) : []
   await source?.close()
-  const errors = [...findings, ...settings].filter(({ level }) => level === 'error').length + (source?.problem ? 1 : 0)
+  const problems = source?.problems ?? []
+  const all = [...findings, ...settings, ...tables, ...problems.map(() => ({ level: 'error' }))]
+  const errors = all.filter(({ level }) => level === 'error').length
   const ok = errors === 0
   if (json) {
-    const about = source ? { problem: source.problem, tables: refused } : null
+    const each = tables.flatMap(({ level, names, reason }) => names.map((table) => ({ level, table, reason })))
+    const about = source ? { problem: problems[0] ?? null, problems, tables: each } : null
     return { ok, output: JSON.stringify({ ok, findings, settings, source: about }, null, 2) }
   }
   const paint: Paint = (code, text) => (colour ? `\u001b[${code}m${text}\u001b[0m` : text)
   const blocks = findings.map((finding) => frame(file, yaml, finding, paint))
   for (const { level, code, message } of settings) blocks.push(`${paint(levelColour(level), level)} ${code}: ${printable(message)}`)
-  if (source?.problem) blocks.push(`${paint(31, 'error')} database: ${source.problem}`)
-  for (const { table, reason } of refused) blocks.push(`${paint(33, 'warning')} table ${table} cannot be followed: ${reason}`)
-  const warnings = findings.length + settings.length + refused.length + (source?.problem ? 1 : 0) - errors
+  for (const problem of problems) blocks.push(`${paint(levelColour('error'), 'error')} database: ${printable(problem)}`)
+  for (const { level, names, reason } of tables) {
+    const which = `${names.length === 1 ? 'table' : 'tables'} ${names.join(', ')}`
+    blocks.push(
+      `${paint(levelColour(level), level)} ${printable(`${which} cannot be followed${level === 'error' ? '' : ' whole'}: ${reason}`)}`,
+    )
+  }
+  const warnings = all.length - errors
   blocks.push(
     errors + warnings === 0
       ? `${file} is right`
@@ -69,25 +77,19 @@ function options(args: readonly string[]): { file: string; databaseUrl: string |
   return { file, databaseUrl: values['database-url'], json: values.json ?? false }
 }
 
-/** What the database says: tables and columns for names, and which of them cannot be followed. */
-async function readSource(url: string, given: Settings) {
-  await checkReachable(url)
-  const sql = connectSource(url, { ca: textOf(given, 'DATABASE_CA') })
-  const close = () => sql.end({ timeout: 1 })
-  try {
-    const schema = await readSchema(sql)
-    const problem = await checkServer(sql).then(
-      () => null,
-      (error: unknown) => (error instanceof RockpoolError ? error.message : String(error)),
-    )
-    // That a table is missing is among the warnings of the file.
-    const refused = async (tables: readonly { schema: string; name: string }[]) =>
-      (await unfollowable(sql, tables, textOf(given, 'PUBLICATION'), textOf(given, 'OWN_PUBLICATION'))).flatMap(
-        ({ missing, table, reason }) => (missing ? [] : [{ table, reason }]),
-      )
-    return { schema, problem, refused, close }
-  } catch (error) {
-    await close()
-    throw new UsageError(`the database cannot be used: ${sourceError(error).message}`)
+interface TableFinding {
+  level: 'error' | 'warning'
+  names: string[]
+  reason: string
+}
+
+/** One finding for tables that one statement helps. What comes without some of its columns may be meant so. */
+function grouped(tables: readonly Unfollowable[]): TableFinding[] {
+  const found = new Map<string, TableFinding>()
+  for (const { table, reason, followed } of tables) {
+    const known = found.get(reason)
+    if (known) known.names.push(table)
+    else found.set(reason, { level: followed ? 'warning' : 'error', names: [table], reason })
   }
+  return [...found.values()]
 }

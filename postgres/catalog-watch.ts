@@ -16,7 +16,7 @@ export async function catalogVersion(sql: Sql, publication: string, names: reado
       facts AS (
         SELECT concat_ws(' ', 'table', c.oid, n.nspname, c.relname, c.relkind, c.relpersistence, c.relreplident, c.relispartition,
           (SELECT i.inhparent FROM pg_inherits i WHERE i.inhrelid = c.oid AND c.relispartition),
-          has_table_privilege(c.oid, 'SELECT'), c.relrowsecurity AND row_security_active(c.oid),
+          has_table_privilege(c.oid, 'SELECT'), CASE WHEN NOT has_schema_privilege(n.oid, 'USAGE') THEN 'no schema' END, c.relrowsecurity AND row_security_active(c.oid),
           -- The TRUNCATE of a partition whose rows come under the table above sends nothing.
           CASE WHEN c.relispartition AND (SELECT pubviaroot FROM pub) THEN pg_relation_filenode(c.oid) END) AS fact
         FROM wanted w JOIN pg_class c ON c.oid = w.oid JOIN pg_namespace n ON n.oid = c.relnamespace

@@ -26,6 +26,10 @@ export interface FoundTable extends TableName {
   /** The partitioned tables it belongs to, nearest first. */
   ancestors: (TableName & { oid: number })[]
   filenode: number
+  /** `schema.name` as SQL, for a statement that somebody is to run. */
+  quoted: string
+  /** Whether this role owns it, or is a member of the role that does. */
+  owned: boolean
   /** Why it cannot be replicated, null when it can. */
   refused: string | null
 }
@@ -52,7 +56,12 @@ interface TableRow {
   identity_key: KeyColumn[] | null
   ancestors: { oid: string; schema: string; name: string }[] | null
   may_read: boolean
+  may_use_schema: boolean
   row_security: boolean
+  owned: boolean
+  quoted: string
+  quoted_schema: string
+  role: string
 }
 
 /** All tables that the names mean, and their partitions. */
@@ -70,8 +79,9 @@ export async function findTables(sql: Sql, names: readonly TableName[]): Promise
       (SELECT json_agg(json_build_object('oid', p.oid::text, 'schema', pn.nspname, 'name', p.relname) ORDER BY t.n)
         FROM pg_partition_ancestors(c.oid) WITH ORDINALITY AS t(relid, n) JOIN pg_class p ON p.oid = t.relid
         JOIN pg_namespace pn ON pn.oid = p.relnamespace WHERE t.relid <> c.oid) AS ancestors,
-      has_table_privilege(c.oid, 'SELECT') AS may_read,
-      c.relrowsecurity AND row_security_active(c.oid) AS row_security
+      has_table_privilege(c.oid, 'SELECT') AS may_read, has_schema_privilege(n.oid, 'USAGE') AS may_use_schema,
+      c.relrowsecurity AND row_security_active(c.oid) AS row_security, pg_has_role(c.relowner, 'USAGE') AS owned,
+      format('%I.%I', n.nspname, c.relname) AS quoted, quote_ident(n.nspname) AS quoted_schema, quote_ident(current_user) AS role
     FROM wanted w JOIN pg_class c ON c.oid = w.oid JOIN pg_namespace n ON n.oid = c.relnamespace
     ORDER BY n.nspname, c.relname`
   const types = await readTypes(sql)
@@ -101,6 +111,8 @@ export async function findTables(sql: Sql, names: readonly TableName[]): Promise
       identity,
       ancestors: (row.ancestors ?? []).map(({ oid, schema, name }) => ({ oid: Number(oid), schema, name })),
       filenode: Number(row.filenode),
+      quoted: row.quoted,
+      owned: row.owned,
       refused: refusal(row, identity, key),
     }
   })
@@ -160,17 +172,30 @@ function refusal(row: TableRow, identity: string, key: readonly string[]): strin
   if (row.relkind !== 'r' && row.relkind !== 'p') {
     return 'it is not a table: views, materialized views and foreign tables are not in the WAL'
   }
-  if (!row.may_read) return 'this role may not read it: GRANT SELECT ON … TO the role of the database URL'
-  if (row.row_security) return 'row level security hides rows from this role: ALTER ROLE … BYPASSRLS'
+  if (!row.may_read || !row.may_use_schema) {
+    const grants = [
+      ...(row.may_use_schema ? [] : [`GRANT USAGE ON SCHEMA ${row.quoted_schema} TO ${row.role}`]),
+      ...(row.may_read ? [] : [`GRANT SELECT ON ${row.quoted} TO ${row.role}`]),
+    ]
+    return `this role may not read it: ${grants.join('; ')}`
+  }
+  if (row.row_security) return `row level security hides rows from this role: ALTER ROLE ${row.role} BYPASSRLS`
   // Of a partitioned table the identities of its partitions count.
   if (row.relkind === 'p') return null
-  if (row.relpersistence !== 'p') return 'it is unlogged or temporary, so its changes are not in the WAL: ALTER TABLE … SET LOGGED'
-  if (identity === 'n') return 'its replica identity is NOTHING: ALTER TABLE … REPLICA IDENTITY DEFAULT'
-  if (identity === 'i' && key.length === 0) return 'the index of its replica identity was dropped: ALTER TABLE … REPLICA IDENTITY DEFAULT'
-  if (key.length === 0 && identity !== 'f') {
-    return 'it has no primary key, so its UPDATE and DELETE would fail when it is published: add one, or ALTER TABLE … REPLICA IDENTITY FULL'
+  if (row.relpersistence !== 'p')
+    return `it is unlogged or temporary, so its changes are not in the WAL: ALTER TABLE ${row.quoted} SET LOGGED`
+  // A primary key that is deferrable can be none.
+  const usable = row.key !== null && row.deferrable !== true ? 'DEFAULT' : 'FULL'
+  if (identity === 'n') return `its replica identity is NOTHING: ALTER TABLE ${row.quoted} REPLICA IDENTITY ${usable}`
+  if (identity === 'i' && key.length === 0) {
+    return `the index of its replica identity was dropped: ALTER TABLE ${row.quoted} REPLICA IDENTITY ${usable}`
   }
-  if (identity === 'd' && row.deferrable === true) return 'its primary key is DEFERRABLE, which cannot be a replica identity'
+  if (key.length === 0 && identity !== 'f') {
+    return `it has no primary key, so its UPDATE and DELETE would fail when it is published: add one, or run ALTER TABLE ${row.quoted} REPLICA IDENTITY FULL`
+  }
+  if (identity === 'd' && row.deferrable === true) {
+    return `its primary key is DEFERRABLE, which cannot be a replica identity: ALTER TABLE ${row.quoted} REPLICA IDENTITY FULL`
+  }
   return null
 }
 

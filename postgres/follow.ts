@@ -1,5 +1,5 @@
 import type { FoundColumn, FoundTable } from './catalog.ts'
-import type { PublishedTable } from './publication.ts'
+import { publish, type PublishedTable } from './publication.ts'
 import type { CatalogTable, TableName, WantedColumns } from './types.ts'
 
 export interface RefusedTable {
@@ -48,10 +48,10 @@ export function followTables(
       const above = table.ancestors.find((each) => published.has(each.oid))
       const reason = above
         ? `it is published under ${above.schema}.${above.name}: name that in the sync config, or ALTER PUBLICATION ${publication} SET (publish_via_partition_root = false)`
-        : `it is not in the publication ${publication}: ALTER PUBLICATION ${publication} ADD TABLE …`
+        : `it is not in the publication ${publication}: ${publish(publication, true, [table])}`
       refuse(table, reason, true)
     } else if (table.named && !found.some((each) => published.has(each.oid) && below(each, table)) && !emptyMember(table, found)) {
-      refuse(table, `it is not in the publication ${publication}: ALTER PUBLICATION ${publication} ADD TABLE …`, true)
+      refuse(table, `it is not in the publication ${publication}: ${publish(publication, true, [table])}`, true)
     }
   }
   return { tables, refusedTables }
@@ -61,7 +61,7 @@ export function followTables(
 const emptyMember = (table: FoundTable, found: readonly FoundTable[]) => leavesOf(table, found).length === 0
 const same = (a: TableName, b: TableName) => a.schema === b.schema && a.name === b.name
 const below = (table: FoundTable, root: FoundTable) => table.ancestors.some((each) => each.oid === root.oid)
-const leavesOf = (root: FoundTable, found: readonly FoundTable[]) => found.filter((each) => !each.partitioned && below(each, root))
+export const leavesOf = (root: FoundTable, found: readonly FoundTable[]) => found.filter((each) => !each.partitioned && below(each, root))
 
 function follow(
   table: FoundTable,

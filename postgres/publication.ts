@@ -29,9 +29,7 @@ export async function keepPublication(
   const name = identifier(publication)
   const [exists] = await sql<{ oid: string; all: boolean; via_root: boolean }[]>`
     SELECT oid::text, puballtables AS all, pubviaroot AS via_root FROM pg_publication WHERE pubname = ${publication}`
-  if (exists?.all) {
-    throw settings(`the publication ${publication} is one FOR ALL TABLES, which is not Rockpool's: drop it, or set PUBLICATION to its name`)
-  }
+  if (exists?.all) throw forAllTables(publication)
   const members = exists
     ? await sql<{ oid: string; schema: string; name: string; columns: string[] | null }[]>`
         SELECT c.oid::text, n.nspname AS schema, c.relname AS name,
@@ -40,8 +38,7 @@ export async function keepPublication(
         FROM pg_publication_rel r JOIN pg_class c ON c.oid = r.prrelid
         JOIN pg_namespace n ON n.oid = c.relnamespace WHERE r.prpubid = ${exists.oid}::oid`
     : []
-  // A partition follows the table above it, when that is a member.
-  const wanted = tables.filter((table) => !table.ancestors.some((above) => tables.some((other) => other.oid === above.oid)))
+  const wanted = membersOf(tables)
   const add = wanted.filter((table) => !members.some((member) => Number(member.oid) === table.oid))
   const drop = members.filter((member) => !wanted.some((table) => table.oid === Number(member.oid)))
   // An earlier list may lack what is read by now. It is exchanged in one transaction, so no change is left out; the table is compared all the same.
@@ -71,13 +68,29 @@ export async function keepPublication(
     const code = error instanceof Error && 'code' in error ? error.code : ''
     if (code === '42501') {
       throw settings(
-        `the role may not change the publication ${publication} (${message(error)}): let the owner of the tables run CREATE PUBLICATION ${publication} FOR TABLE … and set PUBLICATION, or grant CREATE on the database and ownership`,
+        `the role may not change the publication ${publication} (${message(error)}): let the owner of the tables run ${publish(publication, exists !== undefined, exists ? add : wanted)}`,
       )
     }
     throw error
   }
   return changed || add.length + exchange.length > 0
 }
+
+/** What stands in the publication: a partition follows the table above it, when that is a member. */
+export const membersOf = (tables: readonly FoundTable[]): FoundTable[] =>
+  tables.filter((table) => !table.ancestors.some((above) => tables.some((other) => other.oid === above.oid)))
+
+/** The statement, whole, that puts tables into the publication. */
+export function publish(publication: string, exists: boolean, tables: readonly Pick<FoundTable, 'quoted'>[]): string {
+  const verb = exists ? `ALTER PUBLICATION ${readable(publication)} ADD TABLE` : `CREATE PUBLICATION ${readable(publication)} FOR TABLE`
+  return `${verb} ${tables.map(({ quoted }) => quoted).join(', ')}`
+}
+
+/** As people write it. */
+const readable = (name: string) => (/^[a-z_][a-z0-9_]*$/.test(name) ? name : identifier(name))
+
+export const forAllTables = (publication: string) =>
+  settings(`the publication ${publication} is one FOR ALL TABLES, which is not Rockpool's: drop it, or set PUBLICATION to its name`)
 
 /** One by one: of each somebody else may be the owner. False: we may not, so it is not what keeps us from following the others. */
 async function dropped(sql: Sql, name: string, table: TableName): Promise<boolean> {
@@ -106,7 +119,7 @@ export async function publishedTables(sql: Sql, publication: string): Promise<Ma
   if (!row) return null
   if (row.missing && row.missing.length > 0) {
     throw settings(
-      `the publication ${publication} leaves out ${row.missing.join(', ')}: ALTER PUBLICATION ${publication} SET (publish = 'insert, update, delete, truncate')`,
+      `the publication ${publication} leaves out ${row.missing.join(', ')}: ALTER PUBLICATION ${readable(publication)} SET (publish = 'insert, update, delete, truncate')`,
     )
   }
   const rows = await sql<

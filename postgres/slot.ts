@@ -39,26 +39,14 @@ const FREE_WAIT_MS = 50
 
 /** The slot, made when there is none. Making it waits for all transactions that are open: `waits` is called before and after. */
 export async function keepSlot(sql: Sql, slot: string, waits: (waiting: boolean) => void = () => {}): Promise<FoundSlot> {
-  const [row] = await sql<
-    {
-      plugin: string | null
-      database: string | null
-      mine: boolean
-      flush: string | null
-      wal_status: string | null
-      reason: string | null
-    }[]
-  >`
-    SELECT plugin, database, database = current_database() AS mine, confirmed_flush_lsn::text AS flush, wal_status,
-      to_jsonb(s) ->> 'invalidation_reason' AS reason
-    FROM pg_replication_slots s WHERE slot_name = ${slot}`
+  const row = await readSlot(sql, slot)
   if (!row) {
     waits(true)
     const created = await createSlot(sql, slot).finally(() => waits(false))
     return { created: true, lost: null, confirmedFlush: created }
   }
-  if (row.plugin !== 'pgoutput') throw settings(`the replication slot ${slot} is not one of pgoutput: set SLOT to another name`)
-  if (!row.mine) throw settings(`the replication slot ${slot} belongs to the database ${row.database ?? '?'}: set SLOT to another name`)
+  const foreign = foreignSlot(row, slot)
+  if (foreign !== null) throw settings(foreign)
   const lost =
     row.wal_status === 'lost' || row.reason !== null
       ? `Postgres invalidated the slot${row.reason === null ? '' : ` (${row.reason})`}`
@@ -66,6 +54,38 @@ export async function keepSlot(sql: Sql, slot: string, waits: (waiting: boolean)
         ? 'the slot was never complete'
         : null
   return { created: false, lost, confirmedFlush: parseLsn(row.flush ?? '0/0') }
+}
+
+interface SlotRow {
+  plugin: string | null
+  database: string | null
+  mine: boolean
+  flush: string | null
+  wal_status: string | null
+  reason: string | null
+}
+
+async function readSlot(sql: Sql, slot: string): Promise<SlotRow | undefined> {
+  const [row] = await sql<SlotRow[]>`
+    SELECT plugin, database, database = current_database() AS mine, confirmed_flush_lsn::text AS flush, wal_status,
+      to_jsonb(s) ->> 'invalidation_reason' AS reason
+    FROM pg_replication_slots s WHERE slot_name = ${slot}`
+  return row
+}
+
+/** Null: it is one that we may have made. */
+function foreignSlot({ plugin, mine, database }: SlotRow, slot: string): string | null {
+  if (plugin !== 'pgoutput') return `the replication slot ${slot} is not one of pgoutput: set SLOT to another name`
+  return mine ? null : `the replication slot ${slot} belongs to the database ${database ?? '?'}: set SLOT to another name`
+}
+
+/** What speaks against using this slot, or making it; null when nothing does. */
+export async function slotProblem(sql: Sql, slot: string): Promise<string | null> {
+  const row = await readSlot(sql, slot)
+  if (row) return foreignSlot(row, slot)
+  const [used] = await sql<{ full: boolean }[]>`
+    SELECT count(*) >= current_setting('max_replication_slots')::int AS full FROM pg_replication_slots`
+  return used?.full === true ? await allInUse(sql) : null
 }
 
 async function createSlot(sql: Sql, slot: string): Promise<Lsn> {
@@ -78,14 +98,16 @@ async function createSlot(sql: Sql, slot: string): Promise<Lsn> {
     return parseLsn(created[0]?.lsn ?? '')
   } catch (error) {
     if (codeOf(error) !== '53400') throw error
-    const rows = await sql<{ name: string; max: string }[]>`
-      SELECT slot_name || CASE WHEN active THEN '' ELSE ' (unused)' END AS name, current_setting('max_replication_slots') AS max
-      FROM pg_replication_slots ORDER BY active, slot_name LIMIT 20`
-    const names = rows.map((row) => row.name).join(', ')
-    throw settings(
-      `all ${rows[0]?.max ?? '0'} replication slots are in use: raise max_replication_slots and restart Postgres, or drop one that nobody needs${names === '' ? '' : ` (${names})`}`,
-    )
+    throw settings(await allInUse(sql))
   }
+}
+
+async function allInUse(sql: Sql): Promise<string> {
+  const rows = await sql<{ name: string; max: string }[]>`
+    SELECT slot_name || CASE WHEN active THEN '' ELSE ' (unused)' END AS name, current_setting('max_replication_slots') AS max
+    FROM pg_replication_slots ORDER BY active, slot_name LIMIT 20`
+  const names = rows.map((row) => row.name).join(', ')
+  return `all ${rows[0]?.max ?? '0'} replication slots are in use: raise max_replication_slots and restart Postgres, or drop one that nobody needs${names === '' ? '' : ` (${names})`}`
 }
 
 /** Null when there is no such slot. Throws RockpoolError. */

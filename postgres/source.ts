@@ -5,7 +5,7 @@ import { catalogVersion } from './catalog-watch.ts'
 import { sourceError } from './connection.ts'
 import { followTables, type RefusedTable } from './follow.ts'
 import { parseLsn } from './lsn.ts'
-import { keepPublication, publishedTables } from './publication.ts'
+import { keepPublication, membersOf, publish, publishedTables } from './publication.ts'
 import { keepSlot, type FoundSlot } from './slot.ts'
 import { waitsForStandby } from './standbys.ts'
 import type { CatalogTable, Lsn, SourceIdentity, TableName, WantedColumns } from './types.ts'
@@ -74,6 +74,7 @@ export async function checkServer(sql: Sql): Promise<CheckedServer> {
     {
       version: string
       wal_level: string
+      wal_level_waits: boolean
       replica: boolean
       may_replicate: boolean
       standbys: string
@@ -86,7 +87,8 @@ export async function checkServer(sql: Sql): Promise<CheckedServer> {
       database: string
     }[]
   >`
-    SELECT current_setting('server_version_num') AS version, current_setting('wal_level') AS wal_level, pg_is_in_recovery() AS replica,
+    SELECT current_setting('server_version_num') AS version, current_setting('wal_level') AS wal_level,
+      (SELECT pending_restart FROM pg_settings WHERE name = 'wal_level') AS wal_level_waits, pg_is_in_recovery() AS replica,
       (SELECT rolsuper OR rolreplication FROM pg_roles WHERE rolname = current_user)
         OR EXISTS (SELECT FROM pg_roles WHERE rolname IN ('rds_replication', 'rds_superuser') AND pg_has_role(current_user, oid, 'MEMBER'))
         AS may_replicate,
@@ -94,18 +96,22 @@ export async function checkServer(sql: Sql): Promise<CheckedServer> {
       coalesce(extract(epoch FROM current_setting('idle_replication_slot_timeout', true)::interval), 0)::text AS slot_timeout,
       current_setting('max_replication_slots') AS max_slots, current_setting('max_wal_senders') AS max_senders,
       (SELECT setting FROM pg_settings WHERE name = 'wal_sender_timeout') AS timeout,
-      current_user AS role, current_database() AS database`
+      quote_ident(current_user) AS role, current_database() AS database`
   if (!row) throw settings('the database answers nothing')
   const serverVersion = Number(row.version)
   if (serverVersion < MIN_VERSION) throw settings(`Postgres ${Math.floor(serverVersion / 10_000)} is too old: 14 or newer is needed`)
   if (row.replica) throw settings('the database URL names a replica: use the URL of the primary')
+  const problems: string[] = []
   if (row.wal_level !== 'logical') {
-    throw settings(`wal_level is ${row.wal_level}, it must be logical: ALTER SYSTEM SET wal_level = logical, then restart Postgres`)
+    const advice = row.wal_level_waits
+      ? 'it was changed, and Postgres must be restarted'
+      : 'ALTER SYSTEM SET wal_level = logical, then restart Postgres'
+    problems.push(`wal_level is ${row.wal_level}, it must be logical: ${advice}`)
   }
-  if (!row.may_replicate) throw settings(`the role ${row.role} may not replicate: ALTER ROLE ${row.role} REPLICATION`)
+  if (!row.may_replicate) problems.push(`the role ${row.role} may not replicate: ALTER ROLE ${row.role} REPLICATION`)
   const standby = waitsForStandby(row.standbys, row.application)
   if (standby !== null) {
-    throw settings(
+    problems.push(
       `synchronous_standby_names names ${standby}, so the application's commits would wait for Rockpool: name the standbys instead`,
     )
   }
@@ -113,8 +119,9 @@ export async function checkServer(sql: Sql): Promise<CheckedServer> {
     ['max_replication_slots', row.max_slots],
     ['max_wal_senders', row.max_senders],
   ]) {
-    if (Number(value) === 0) throw settings(`${name} is 0: ALTER SYSTEM SET ${name} = 10, then restart Postgres`)
+    if (Number(value) === 0) problems.push(`${name} is 0: ALTER SYSTEM SET ${name} = 10, then restart Postgres`)
   }
+  if (problems.length > 0) throw settings(problems.join('. '))
   const [system] = await sql<{ system: string; timeline: number; wal_end: string }[]>`
     SELECT (SELECT system_identifier::text FROM pg_control_system()) AS system,
       (SELECT timeline_id FROM pg_control_checkpoint()) AS timeline, pg_current_wal_flush_lsn()::text AS wal_end`
@@ -145,7 +152,7 @@ async function followSource(sql: Sql, publication: string, options: PrepareOptio
     )
       continue
     const published = await publishedTables(sql, publication)
-    if (published === null) throw settings(`there is no publication ${publication}: CREATE PUBLICATION ${publication} FOR TABLE …`)
+    if (published === null) throw settings(`there is no publication ${publication}: ${publish(publication, false, membersOf(usable))}`)
     const { tables, refusedTables } = followTables(names, found, published, publication, serverVersion, options.columns ?? everything)
     const seen = new Set(found.map((table) => table.oid))
     const unread = [...published.values()].filter(({ oid }) => !seen.has(oid)).map(({ schema, name }) => `${schema}.${name}`)

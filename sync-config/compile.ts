@@ -8,6 +8,7 @@ import { differsInSqlite } from './plan/sqlite.ts'
 import { costWarnings } from './plan/warnings.ts'
 import { compileBuckets } from './legacy/buckets.ts'
 import { Findings } from './text/findings.ts'
+import { neverEqual } from './comparisons.ts'
 import { readConfig, type ConfigText, type CteText } from './text/config.ts'
 import { valueOptions, type Options } from './text/options.ts'
 import { YamlReader } from './text/document.ts'
@@ -70,6 +71,9 @@ function compilePlan(config: ConfigText, findings: Findings, settings: CompileSe
       if (!program) continue
       programs.push(program)
       for (const [code, message] of costWarnings(program, definitions.all, lookups.all)) findings.warning(code, message, text.key)
+      if (!context.schema) continue
+      for (const message of neverEqual(program, definitions.all, lookups.all, context.schema))
+        findings.warning('never-equal', message, text.key)
     }
   }
   compileEach(config.buckets, (bucket) => compileBuckets(context, bucket))

@@ -4,6 +4,15 @@ import type { TablePattern } from './plan/plan.ts'
 import { closest, suggestion } from './text/closest.ts'
 import type { Sql } from './text/sql.ts'
 
+/** Values of different kinds are never equal. */
+export type ValueKind = 'number' | 'text' | 'bytes'
+
+export interface ColumnKind {
+  /** As Postgres calls the type. */
+  name: string
+  kind: ValueKind
+}
+
 /** Tables of the source for warnings about names that do not exist. */
 export interface SourceSchema {
   tables: SchemaTable[]
@@ -15,6 +24,8 @@ export interface SchemaTable {
   columns: string[]
   /** Columns of its key. */
   key?: readonly string[]
+  /** Columns whose values are always of one kind, with the names of their types. */
+  types?: Readonly<Record<string, ColumnKind>>
 }
 
 /** Checks names against the source's tables. Findings are always warnings: a table may be made later. */
@@ -50,6 +61,12 @@ export class SchemaCheck {
       tables.flatMap((table) => table.columns),
     )
     sql.warning('unknown-source-column', `${pattern.name} has no column ${column}.${suggestion(nearest)}`, node)
+  }
+
+  /** Of a column that all these tables have in the same type; null when that is not known. */
+  typeOf(pattern: TablePattern, column: string): ColumnKind | null {
+    const [first, ...more] = this.#matching(pattern).map(({ types }) => (types && Object.hasOwn(types, column) ? types[column] : undefined))
+    return first && more.every((type) => type?.name === first.name) ? first : null
   }
 
   /** `*` is to bring the id of the row. */

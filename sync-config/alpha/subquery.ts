@@ -56,7 +56,7 @@ export function compileSubquery(
   if (!column || more.length > 0 || (column.expr.type === 'ref' && column.expr.name === '*'))
     return refuse('A subquery must have exactly one column.', select)
   const output = builder.build(column.expr)
-  context.schema?.checkTable(sql, table.pattern, table.node)
+  context.schema?.checkQuery(sql, table, select)
   const filters: Expr[] = []
   const requests: Expr[] = []
   const comparisons: Comparison[] = []

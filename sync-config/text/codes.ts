@@ -69,6 +69,7 @@ export const FINDING_CODES = {
   'id-over-star': 'another value is the id, also where it is NULL, before * that has a column id (warning)',
   'unknown-source-table': 'the database has no such table (warning)',
   'unknown-source-column': 'the table has no such column (warning)',
+  'never-equal': 'values that are compared are of different types by the columns of the database, so no row is found (warning)',
   'event-table': 'two payloads of an event over one table',
   // Bucket definitions
   'parameter-columns': 'parameter queries of a definition with different columns',

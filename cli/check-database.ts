@@ -1,0 +1,80 @@
+import {
+  checkConnection,
+  checkServer,
+  connectSource,
+  markerProblem,
+  readSchema,
+  slotProblem,
+  sourceError,
+  unfollowable,
+  type Unfollowable,
+} from '../postgres/index.ts'
+import { RockpoolError } from '../protocol/errors.ts'
+import { joinColumns, loadPlan } from '../sync-config/index.ts'
+import type { Plan } from '../sync-config/types.ts'
+import { SETTINGS } from '../durable-objects/setting-declarations.ts'
+import { checkCertificate } from './check-source.ts'
+import { UsageError } from './problem.ts'
+import { textOf, type Settings } from './settings.ts'
+
+/** A database as the deployed script would meet it. */
+export interface Judged {
+  schema: Awaited<ReturnType<typeof readSchema>>
+  /** What would keep the script from following anything, each with what to do. */
+  problems: string[]
+  /**
+   * Tables of the plan that could not be followed, or not whole; `named`: also for want of a column that the plan names. Those that are missing are
+   * among the findings of the file.
+   */
+  tables(plan: Plan, named: boolean): Promise<Unfollowable[]>
+  close(): Promise<void>
+}
+
+/** Throws UsageError for a database that cannot be asked. */
+export async function judgeDatabase(url: string, settings: Settings): Promise<Judged> {
+  const problems: string[] = []
+  const note = async (ask: () => Promise<string | null | void>) => {
+    try {
+      const problem = await ask()
+      if (typeof problem === 'string') problems.push(problem)
+    } catch (error) {
+      if (!(error instanceof RockpoolError)) throw error
+      problems.push(error.message)
+    }
+  }
+  const publication = textOf(settings, 'PUBLICATION')
+  const ca = { ca: textOf(settings, 'DATABASE_CA') }
+  const sql = connectSource(url, ca)
+  const close = () => sql.end({ timeout: 1 })
+  try {
+    await checkConnection(sql)
+    await note(async () => void (await checkServer(sql)))
+    // A role or a server that may not replicate is better explained by what a plain connection can ask.
+    if (problems.length === 0) await note(() => replicates(url, ca))
+    await note(() => checkCertificate(url))
+    await note(() => slotProblem(sql, textOf(settings, 'SLOT') ?? SETTINGS.SLOT.preset ?? ''))
+    await note(() => markerProblem(sql))
+    const schema = await readSchema(sql)
+    const tables = async (plan: Plan, named: boolean): Promise<Unfollowable[]> => {
+      const loaded = loadPlan(plan)
+      let found: Unfollowable[] = []
+      await note(async () => {
+        found = await unfollowable(sql, loaded.tables, publication, textOf(settings, 'OWN_PUBLICATION'), (names) => {
+          const columns = joinColumns(names.map((name) => loaded.columns(name)))
+          return named ? columns : { ...columns, named: new Set() }
+        })
+      })
+      return found.filter(({ missing }) => !missing)
+    }
+    return { schema, problems, tables, close }
+  } catch (error) {
+    await close()
+    throw new UsageError(`the database cannot be used: ${sourceError(error).message}`)
+  }
+}
+
+/** Whether a connection of the other kind can be made, and leads to Postgres itself. Throws RockpoolError. */
+async function replicates(url: string, ca: { ca: string | undefined }): Promise<void> {
+  const walsender = connectSource(url, { ...ca, replication: true })
+  await checkConnection(walsender).finally(() => walsender.end({ timeout: 1 }))
+}

@@ -1,0 +1,76 @@
+import { expect, test } from 'vitest'
+import { compileConfig } from './compile.ts'
+import { definition, stream } from './test-evaluate.ts'
+import type { SchemaTable } from './schema.ts'
+
+const number = (name = 'int4') => ({ name, kind: 'number' }) as const
+const text = (name = 'text') => ({ name, kind: 'text' }) as const
+const table = (name: string, types: NonNullable<SchemaTable['types']>, unknown: string[] = []): SchemaTable => ({
+  schema: 'public',
+  name,
+  columns: [...Object.keys(types), ...unknown],
+  types,
+})
+const tables = [
+  table('tasks', { id: number(), owner: number(), team: text('uuid'), done: number('bool'), ref: { name: 'bytea', kind: 'bytes' } }, [
+    'label',
+  ]),
+  table('members', { id: number(), team_id: number('int8'), user_id: text() }),
+]
+
+const told = (yaml: string): string[] => {
+  const { warnings } = compileConfig(yaml, { schema: { tables } })
+  return warnings.filter(({ code }) => code === 'never-equal').map(({ message }) => message)
+}
+const inEach = (where: string) => [2, 3].map((edition) => told(stream(`SELECT * FROM tasks WHERE ${where}`, edition)))
+const USER = 'the user id (text, unless tokens have a number as sub)'
+
+test('a column of numbers and the user id, with the cast that helps', () => {
+  const message = `tasks.owner (int4) and ${USER} are never equal: write owner::text.`
+  expect(inEach('owner = auth.user_id()')).toEqual([[message], [message]])
+  expect(told(definition('SELECT request.user_id() AS u', 'SELECT * FROM tasks WHERE owner = bucket.u'))).toEqual([message])
+  expect(inEach('owner::text = auth.user_id()')).toEqual([[], []])
+  expect(told(stream('SELECT * FROM tasks WHERE done = auth.user_id()'))).toEqual([`tasks.done (bool) and ${USER} are never equal.`])
+  expect(told(stream('SELECT * FROM tasks WHERE ref = auth.user_id()'))).toEqual([
+    `tasks.ref (bytea) and ${USER} are never equal: write hex(ref).`,
+  ])
+})
+
+test('columns of two tables, one of which a lookup finds', () => {
+  const found = 'team IN (SELECT team_id FROM members WHERE user_id = auth.user_id())'
+  const message = 'tasks.team (uuid) and members.team_id (int8) are never equal: write team_id::text.'
+  expect(inEach(found)).toEqual([[message], [message]])
+  expect(inEach(found.replace('team_id', 'team_id::text'))).toEqual([[], []])
+  expect(told(stream(`SELECT * FROM tasks WHERE owner IN (SELECT team_id FROM members WHERE id = auth.user_id())`))).toEqual([
+    `members.id (int4) and ${USER} are never equal: write id::text.`,
+  ])
+})
+
+test('a constant', () => {
+  expect(told(stream("SELECT * FROM tasks WHERE owner = '7'"))).toEqual([
+    "tasks.owner (int4) and '7' (text) are never equal: write owner::text.",
+  ])
+  expect(told(stream('SELECT * FROM tasks WHERE team = 7'))).toEqual(["tasks.team (uuid) and 7 (a number) are never equal: write '7'."])
+})
+
+test('what may be equal is not told', () => {
+  for (const where of [
+    "owner = auth.parameter('n')",
+    "owner IN auth.parameter('list')",
+    'label = auth.user_id()',
+    'team = auth.user_id()',
+    'done = 1',
+    'owner = 7.0',
+    'nothing = auth.user_id()',
+  ]) {
+    expect(told(stream(`SELECT * FROM tasks WHERE ${where}`)), where).toEqual([])
+  }
+  expect(told(stream('SELECT * FROM others WHERE owner = auth.user_id()'))).toEqual([])
+  expect(compileConfig(stream('SELECT * FROM tasks WHERE owner = auth.user_id()')).warnings).toEqual([])
+})
+
+test('columns of a subquery are looked up, too, in edition 2', () => {
+  const yaml = stream('SELECT * FROM tasks WHERE owner IN (SELECT team FROM members WHERE user_id = auth.user_id())', 2)
+  const { warnings } = compileConfig(yaml, { schema: { tables } })
+  expect(warnings.map(({ code }) => code)).toContain('unknown-source-column')
+})

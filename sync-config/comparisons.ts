@@ -1,0 +1,95 @@
+import { some, type Expr } from './expressions/expression.ts'
+import { expressionText } from './explain.ts'
+import type { Definition, Lookup, Program, TablePattern } from './plan/plan.ts'
+import type { SchemaCheck, ValueKind } from './schema.ts'
+
+/** A side of a comparison whose values are all of one kind. */
+interface Typed {
+  kind: ValueKind
+  /** For people, with its type. */
+  text: string
+  /** What to write so that it is text; null when there is nothing to advise. */
+  asText: string | null
+}
+
+/** How expressions that stand in one place get their values. */
+type TypeOf = (expr: Expr) => Typed | null
+
+/** Functions whose value is text, or NULL. */
+const TEXTS = new Set(['upper', 'lower', 'substring', 'hex', 'base64', '||', 'cast text', 'typeof'])
+
+/**
+ * Comparisons of a stream that are never true, because the values are of different kinds: 7 and '7' differ, as in SQLite. Only where the database says
+ * the types, and a value of the request counts when it is always text. Each message once.
+ */
+export function neverEqual(
+  program: Program,
+  definitions: readonly Definition[],
+  lookups: readonly Lookup[],
+  schema: SchemaCheck,
+): string[] {
+  const found = new Set<string>()
+  const compare = (a: Typed | null, b: Typed | null): void => {
+    if (!a || !b || a.kind === b.kind) return
+    const advice = (a.kind === 'text' ? b : a).asText
+    found.add(`${a.text} and ${b.text} are never equal${advice === null ? '' : `: write ${advice}`}.`)
+  }
+  const inside = (expr: Expr | null, typeOf: TypeOf): void => {
+    if (!expr) return
+    some(expr, (part) => {
+      const [left, right] = part[0] === 'call' && part[1] === '=' ? part[2] : []
+      if (left && right) compare(typeOf(left), typeOf(right))
+      return false
+    })
+  }
+  const ofRow =
+    (table: TablePattern): TypeOf =>
+    (expr) =>
+      expr[0] === 'column' ? column(schema, table, expr[1]) : fixed(expr)
+  for (const { definition, steps, parameters } of program.variants) {
+    /** The lookups that have been asked, in their order. */
+    const asked: Lookup[] = []
+    const ofRequest: TypeOf = (expr) => {
+      const lookup = expr[0] === 'output' ? asked[expr[1]] : undefined
+      if (expr[0] !== 'output' || !lookup) return fixed(expr)
+      const types = lookup.branches.map(({ outputs }) => outputs[expr[2]]).map((output) => output && ofRow(lookup.table)(output))
+      return types.every((type) => type?.kind === types[0]?.kind) ? (types[0] ?? null) : null
+    }
+    for (const step of steps) {
+      if ('filter' in step) inside(step.filter, ofRequest)
+      const lookup = 'lookup' in step ? lookups[step.lookup] : undefined
+      if (!('lookup' in step) || !lookup) continue
+      for (const { keys, filter } of lookup.branches) {
+        inside(filter, ofRow(lookup.table))
+        keys.forEach(({ expr }, i) => compare(ofRow(lookup.table)(expr), ofRequest(step.keys[i]?.expr ?? ['null'])))
+      }
+      asked.push(lookup)
+    }
+    for (const { table, branches } of definitions[definition]?.queries ?? []) {
+      for (const { keys, filter } of branches) {
+        inside(filter, ofRow(table))
+        keys.forEach(({ expr }, i) => compare(ofRow(table)(expr), ofRequest(parameters[i]?.expr ?? ['null'])))
+      }
+    }
+  }
+  return [...found]
+}
+
+function column(schema: SchemaCheck, table: TablePattern, name: string): Typed | null {
+  const type = schema.typeOf(table, name)
+  if (!type) return null
+  // A cast of a boolean is 1 or 0, of a float 7.0: that is equal to what somebody writes by chance only.
+  const asText = type.kind === 'bytes' ? `hex(${name})` : /^int|^oid$/.test(type.name) ? `${name}::text` : null
+  return { kind: type.kind, text: `${table.name}.${name} (${type.name})`, asText }
+}
+
+/** What needs no table. The texts of other values of the request may come from numbers, but they are texts; members and JSON may be either. */
+function fixed(expr: Expr): Typed | null {
+  const text = expressionText(expr)
+  if (expr[0] === 'request' && expr[1] === 'sub')
+    return { kind: 'text', text: 'the user id (text, unless tokens have a number as sub)', asText: null }
+  if (expr[0] === 'text') return { kind: 'text', text: `${text} (text)`, asText: null }
+  if (expr[0] === 'int') return { kind: 'number', text: `${text} (a number)`, asText: `'${text}'` }
+  if (expr[0] === 'call' && TEXTS.has(expr[1])) return { kind: 'text', text: `${text} (text)`, asText: null }
+  return null
+}
