@@ -103,7 +103,7 @@ test('mistakes are shown at their place, and nothing changes', async () => {
     [['deploy', join(directory.path, 'none.yaml')], /there is no file/],
     [['deploy', file, '--url', 'https://sync.example'], /--token is missing/],
     [['deploy', file, '--url', 'http://sync.example', '--token', 'x'], /^rockpool: ROCKPOOL_PLAIN_HTTP: /],
-    [['deploy', file, '--url', 'http://127.0.0.1:1'], /cannot be reached .*is rockpool dev running\?/],
+    [['deploy', file, '--url', 'http://127.0.0.1:1'], /cannot be reached: .*is rockpool dev running\?/],
     [['rollback', file], /takes no file/],
     [['deploy', file, '--nonsense'], /nonsense/],
   ] as const) {

@@ -13,6 +13,7 @@ export const FINDING_CODES = {
   'yaml-value': 'a number is out of its range',
   'unknown-key': 'this key is not known here; in a stream it is only ignored (warning)',
   'nothing-defined': 'neither bucket_definitions nor streams',
+  'service-config': 'the file is the configuration of a PowerSync service; of each part of it, what does the same here (warning)',
   'duplicate-name': 'a stream has the name of a bucket definition',
   'data-missing': 'a bucket definition without data',
   'parameters-empty': 'an empty list of parameter queries',

@@ -3,6 +3,7 @@ import type { Entry, YamlNode, YamlReader } from './document.ts'
 import type { Range } from './findings.ts'
 import { readOptions, type Options } from './options.ts'
 import type { ScalarText } from './scalar.ts'
+import { isService, tellService } from './service.ts'
 
 export interface BucketDefinitionText {
   name: string
@@ -53,6 +54,10 @@ export function readConfig(yaml: YamlReader): ConfigText | null {
   const root = yaml.root()
   if (!root) return null
   const entries = yaml.map(root, 'The file') ?? []
+  if (!entries.some(({ name }) => SECTIONS.includes(name)) && isService(entries)) {
+    tellService(yaml, entries)
+    return null
+  }
   const find = (name: string): Entry | undefined => entries.find((entry) => entry.name === name)
   refuseUnknown(yaml, entries, SECTIONS, 'the file')
   const options = readOptions(yaml, find('config'))

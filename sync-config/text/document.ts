@@ -168,6 +168,10 @@ export class YamlReader {
     return undefined
   }
 
+  isMap(node: YamlNode): boolean {
+    return isMap(node)
+  }
+
   isList(node: YamlNode): boolean {
     return isSeq(node)
   }

@@ -1,0 +1,70 @@
+import { readFileSync } from 'node:fs'
+import { expect, test } from 'vitest'
+import { compileConfig } from './compile.ts'
+import { SERVICE_KEYS } from './text/service.ts'
+
+const SERVICE = `
+telemetry:
+  disable_telemetry_sharing: true
+replication:
+  connections:
+    - type: postgresql
+      uri: !env PS_DATA_SOURCE_URI
+      sslmode: verify-full
+storage:
+  type: mongodb
+  uri: !env PS_MONGO_URI
+port: 8080
+sync_rules:
+  path: sync-rules.yaml
+client_auth:
+  supabase: false
+  jwks_uri: https://api.example.com/keys
+  audience: [app, "https://x"]
+  unknown: 1
+api:
+  tokens: [secret]
+  parameters:
+    max_buckets_per_connection: 2000
+`
+
+test('the configuration of a PowerSync service is told as that, with what does the same here', () => {
+  const result = compileConfig(SERVICE)
+  expect(result.ok ? [] : result.errors.map(({ code }) => code)).toEqual(['service-config'])
+  const told = result.warnings.map(({ code, message, place }) => [code, message, place.line])
+  expect(told).toEqual([
+    ['service-config', "'telemetry' is here: nothing: none is sent.", 2],
+    ['service-config', "'replication.connections' is here: the secret DATABASE_URL; one Postgres.", 5],
+    ['service-config', "'storage' is here: nothing: buckets are kept in Durable Objects.", 9],
+    ['service-config', expect.stringMatching(/^'port' is here:/), 12],
+    ['service-config', expect.stringMatching(/^'sync_rules' is here: this file:/), 13],
+    ['service-config', "'client_auth.supabase' is here: SUPABASE_URL.", 16],
+    ['service-config', "'client_auth.jwks_uri' is here: JWKS_URL.", 17],
+    ['service-config', "'client_auth.audience' is here: JWT_AUDIENCE, which must be given.", 18],
+    ['service-config', expect.stringMatching(/^'api\.tokens' is here: OPERATOR_KEYS/), 21],
+    ['service-config', "'api.parameters.max_buckets_per_connection' is here: MAX_BUCKETS.", 23],
+  ])
+})
+
+test.each([
+  'storage: 1\n',
+  'replication: {connections: &a [*a]}\n',
+  'client_auth: !env X\n',
+  'api: 1\nsync_rules: {}\n',
+  'replication: [1]\n',
+])('%s says no more than it can', (yaml) => {
+  const result = compileConfig(yaml)
+  expect(result.ok ? [] : result.errors.map(({ code }) => code)).toEqual(['service-config'])
+})
+
+test('a sync config with a key of a service is a sync config with a wrong key', () => {
+  const result = compileConfig('storage: {}\nstreams: {}\nconfig: {edition: 3}\n')
+  expect(result.ok ? [] : result.errors.map(({ code }) => code)).toEqual(['unknown-key'])
+})
+
+test('docs/sync-config.md has the list', () => {
+  const text = readFileSync(new URL('../docs/sync-config.md', import.meta.url), 'utf8')
+  const section = text.slice(text.indexOf('### The file of the service'), text.indexOf('\n## Checking'))
+  const listed = [...section.matchAll(/^\| `([^`]+)` +\| (.*?) +\|$/gm)].map(([, key = '', here = '']) => [key, here.replaceAll('`', '')])
+  expect(listed).toEqual(Object.entries(SERVICE_KEYS))
+})
