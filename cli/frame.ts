@@ -23,7 +23,7 @@ export function frame(file: string, yaml: string, { level, code, message, place,
   const length = Math.max(1, Math.min(until - place.column, WIDTH - (place.column - 1 - from)))
   const gutter = `${place.line} | `
   const mark = `${' '.repeat(gutter.length - 2)}| ${before}${'^'.repeat(length)}`
-  const head = `${paint(levelColour(level), level)} ${code}: ${message}`
+  const head = `${paint(levelColour(level), level)} ${code}: ${printable(message)}`
   return `${head}\n${paint(CYAN, `${file}:${place.line}:${place.column}`)}\n${gutter}${line}\n${paint(levelColour(level), mark)}`
 }
 

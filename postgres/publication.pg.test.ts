@@ -1,7 +1,7 @@
 import type { Sql } from 'postgres'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { POSTGRES_VERSIONS, startPostgres, type TestPostgres } from '../test/postgres.ts'
-import { connectSource, prepareSource } from './index.ts'
+import { connectSource, markerProblem, prepareSource, readSchema, slotProblem, unfollowable } from './index.ts'
 
 describe.each(POSTGRES_VERSIONS)('the publication of our own, Postgres %i', (version) => {
   let postgres: TestPostgres
@@ -70,6 +70,30 @@ describe.each(POSTGRES_VERSIONS)('the publication of our own, Postgres %i', (ver
     await prepareSource(source, { slot: 's', tables, columns: () => ({ all: false, read: new Set(), named: new Set() }) })
     expect(await listed()).toEqual({ files: null, whole: null, coded: null, parts: null })
     await postgres.sql()`drop publication rockpool`
+  })
+
+  test('what a sync config is judged by: columns with their types, keys, and what stands in the way', async () => {
+    await postgres.sql().unsafe(`
+      create type mood as enum ('well');
+      create table judged (a int, b uuid, c mood, d text[], e bytea, f varchar(3), g jsonb, primary key (b, a))`)
+    const { tables } = await readSchema(source)
+    expect(tables.find(({ name }) => name === 'judged')).toEqual({
+      ...{ schema: 'public', name: 'judged', columns: ['a', 'b', 'c', 'd', 'e', 'f', 'g'], key: ['b', 'a'] },
+      types: {
+        a: { name: 'int4', kind: 'number' },
+        b: { name: 'uuid', kind: 'text' },
+        c: { name: 'mood', kind: 'text' },
+        e: { name: 'bytea', kind: 'bytes' },
+        f: { name: 'varchar', kind: 'text' },
+      },
+    })
+    const wanted = { all: false, read: new Set<string>(), named: new Set(['z']) }
+    const found = await unfollowable(source, names('judged', 'none'), undefined, () => wanted)
+    expect(found.map(({ table, missing, followed, reason }) => [table, missing, followed, reason.slice(0, 26)])).toEqual([
+      ['public.none', true, false, 'there is no such table'],
+      ['public.judged', false, false, 'the sync config reads "z",'],
+    ])
+    expect([await slotProblem(source, 'judged'), await markerProblem(source)]).toEqual([null, null])
   })
 
   test('a table too many that we may not take out is told and refuses nothing', async () => {

@@ -74,7 +74,7 @@ export class SchemaCheck {
     const tables = this.#matching(pattern)
     if (tables.length === 0 || tables.some((table) => table.columns.includes('id'))) return
     const key = tables[0]?.key ?? []
-    const value = key.length === 0 ? '…' : key.join(" || '/' || ")
+    const value = key.length === 0 ? '…' : key.map(written).join(" || '/' || ")
     sql.warning(
       'id-missing',
       `${pattern.name} has no column id, by which a client tells rows apart: select one, \`*, ${value} AS id\`.`,
@@ -110,3 +110,6 @@ export class SchemaCheck {
     )
   }
 }
+
+/** A column as SQL. */
+const written = (name: string) => (/^[a-z_][a-z0-9_]*$/.test(name) ? name : `"${name}"`)
