@@ -88,7 +88,7 @@ describe.each(POSTGRES_VERSIONS)('the publication of our own, Postgres %i', (ver
       },
     })
     const wanted = { all: false, read: new Set<string>(), named: new Set(['z']) }
-    const found = await unfollowable(source, names('judged', 'none'), undefined, () => wanted)
+    const found = await unfollowable(source, names('judged', 'none'), undefined, undefined, () => wanted)
     expect(found.map(({ table, missing, followed, reason }) => [table, missing, followed, reason.slice(0, 26)])).toEqual([
       ['public.none', true, false, 'there is no such table'],
       ['public.judged', false, false, 'the sync config reads "z",'],

@@ -22,7 +22,12 @@ type ValueOf<S> = S extends Setting<infer V> ? V : never
 /** What `readSettings` gives: the value of each setting, by its name. */
 export type ValuesOf<S extends Settings> = { [Name in keyof S]: ValueOf<S[Name]> }
 
-export const setting = <V>(check: Check<V>, preset: V, about: string): Setting<V> => ({ check, preset, required: false, about })
+export const setting = <V>(check: Check<V>, preset: V, about: string): Setting<V> & { preset: V } => ({
+  check,
+  preset,
+  required: false,
+  about,
+})
 export const optional = <V>(check: Check<V>, about: string): Setting<V | undefined> => ({
   check,
   preset: undefined,
