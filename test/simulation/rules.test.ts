@@ -1,10 +1,34 @@
 import { readFile } from 'node:fs/promises'
 import { expect, test } from 'vitest'
 import { RULES } from './rules.ts'
+import type { Mutation, Report } from './run.ts'
 import { inThread } from './threads.ts'
 
 /** Most rules are missed within a hundred. */
 const SCHEDULES = 6_000
+
+/** Schedules that met what is seldom (2026-11-29). They are tried first: after a change of the code another one may. */
+const MET: Record<string, number> = {
+  'a relay is greeted in the step in which its socket is registered': 116,
+  'publishing is tried again': 235,
+  'who has come since is not forgotten with those who went': 806,
+  'it ends when every row has its values': 2493,
+  'what the stream has told since is not written over by what was read': 409,
+  'what was kept before a slot was lost is not taken': 3127,
+  'what is not newer is ignored': 201,
+  'a notice of which a part is missing is a gap': 360,
+  'streams of which only marks are left hear of a fence': 497,
+  'a bucket that is fenced hears of no checkpoint by its appends': 389,
+  'ops that came along follow without a hole': 256,
+  'a bucket that is not in the first checkpoint starts anew': 197,
+  'an interrupted checkpoint is followed by a diff': 417,
+}
+
+async function run(rule: string, mutations: Mutation[]): Promise<Report> {
+  const met = MET[rule]
+  const first = met === undefined ? null : await inThread({ first: met, schedules: 1, mutations })
+  return first?.violation ? first : inThread({ first: 1, schedules: SCHEDULES, mutations })
+}
 
 test('the code of each rule stands where the list says, once', async () => {
   const missing: string[] = []
@@ -17,7 +41,7 @@ test('the code of each rule stands where the list says, once', async () => {
 })
 
 // The simulation is worth as much as it notices.
-test.each(RULES)('without it something goes wrong: $rule', { timeout: 300_000 }, async ({ mutations }) => {
-  const { violation, schedules } = await inThread({ first: 1, schedules: SCHEDULES, mutations })
+test.each(RULES)('without it something goes wrong: $rule', { timeout: 300_000 }, async ({ rule, mutations }) => {
+  const { violation, schedules } = await run(rule, mutations)
   expect(violation, `nothing went wrong in ${schedules} schedules`).not.toBeNull()
 })

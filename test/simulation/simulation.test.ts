@@ -3,7 +3,7 @@ import { inThread } from './threads.ts'
 
 // Everything here is the code of the objects; only storage, sockets and calls are the simulation's. Two threads: one would take twice as long.
 
-const SCHEDULES = Number(process.env.ROCKPOOL_SCHEDULES ?? 8_000)
+const SCHEDULES = Number(process.env.ROCKPOOL_SCHEDULES ?? 6_000)
 const THREADS = 2
 
 test(`I1 to I7 hold at every checkpoint of ${SCHEDULES} schedules, and every client ends current`, async () => {
