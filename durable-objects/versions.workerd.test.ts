@@ -17,10 +17,16 @@ const form = 'name'
 const FRAMES: [string, (text: string) => unknown, object][] = [
   ['notice', replicatorFrame, { type: 'notice', checkpoint: 2, previous: 1, plan: null, part: 1, parts: 1, buckets: [bucketEntry], form }],
   ['gap', replicatorFrame, { type: 'gap', checkpoint: 2, plan: 'p', form }],
+  ['gap while rows are compared', replicatorFrame, { type: 'gap', checkpoint: 2, plan: 'p', form, comparing: 0.5 }],
   ['subscribe', streamFrame, { type: 'subscribe', seq: 1, add: ['a'], remove: [], form }],
   ['ack of a stream', streamFrame, { type: 'ack', received: 5 }],
   ['ack of a relay', (text) => ackFrame.safeParse(JSON.parse(text)).data ?? null, { type: 'ack', received: 5 }],
   ['update', relayFrameOf, { type: 'update', checkpoint: 2, plan: 'p', seq: null, buckets: [bucketEntry], form }],
+  [
+    'update while rows are compared',
+    relayFrameOf,
+    { type: 'update', checkpoint: 2, plan: 'p', seq: null, buckets: [], form, comparing: 0 },
+  ],
 ]
 
 test('each version understands itself and those beside it, and so each of two that meet understands the other', () => {

@@ -393,7 +393,15 @@ export type ReplicatorFrame =
       fenced?: string[]
       buckets: NoticeBucket[]
     })
-  | (Versioned & { type: 'gap'; checkpoint: OpId; plan: string | null; form?: NameForm | undefined; fenced?: string[] })
+  | (Versioned & {
+      type: 'gap'
+      checkpoint: OpId
+      plan: string | null
+      form?: NameForm | undefined
+      fenced?: string[]
+      /** How much is compared, 0 to 1, while that is why the checkpoint stands still; it may change at the same checkpoint. Absent, as in a notice: nothing is. */
+      comparing?: number | undefined
+    })
 
 /** Receiver → sender on both relay sockets: bytes of frames received since the socket opened. Credit for the sender. */
 export type AckFrame = Versioned & { type: 'ack'; received: number }
@@ -411,6 +419,8 @@ export type RelayFrame = Versioned & {
   plan: string | null
   seq: number | null
   form?: NameForm | undefined
+  /** See `ReplicatorFrame`. */
+  comparing?: number | undefined
   buckets: NoticeBucket[]
 }
 

@@ -2,7 +2,7 @@ import type { StreamRequest } from './lines.ts'
 
 /**
  * The native WebSocket of `/sync/stream`: text frames only. The client's first frame is `open`. The server's frames are a sync line each
- * (see `lines.ts`), or several, or an error before close.
+ * (see `lines.ts` and `ComparingLine`), or several, or an error before close.
  */
 export type ClientFrame =
   /** `joined`: short lines may come together in one frame, with a line feed between them. */
@@ -11,6 +11,12 @@ export type ClientFrame =
   | { credit: number }
   /** Renews the authorisation without reconnecting. It must be of the same user. */
   | { token: string }
+
+/**
+ * How much is compared with Postgres, 0 to 1, while nothing new comes because of that; null: nothing is. A line that this protocol alone has. It is sent when it has
+ * changed; a connection begins with null.
+ */
+export type ComparingLine = { comparing: number | null }
 
 export type ServerErrorFrame = { error: { code: string; message: string } }
 

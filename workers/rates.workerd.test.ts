@@ -11,7 +11,7 @@ import { Held } from './sync/held.ts'
 import { objectPorts } from './sync/objects.ts'
 import { RelayChoice, relayOrder, relayUrl } from './sync/relay-order.ts'
 import { runStream } from './sync/stream.ts'
-import { openUpstream, RelaySocket } from './sync/upstream.ts'
+import { openUpstream, RelaySocket, type Telling } from './sync/upstream.ts'
 
 const secret = crypto.getRandomValues(new Uint8Array(32))
 const signer = secretSigner('HS256', secret, 'app')
@@ -184,12 +184,13 @@ describe('relays that refuse a stream', () => {
     }
     const bindings = { ...environment({}), RELAY, RELAYS: '3' } as unknown as Environment
     const budget = new Budget({ calls: 100, bytes: 100 }, () => {})
-    const result = await openUpstream(bindings, 'default', owner, new AbortController().signal, budget, new Held(), choice()).then(
+    const result = await openUpstream(bindings, 'default', owner, new AbortController().signal, telling(budget), choice()).then(
       (upstream) => (upstream.close(), 'open'),
       (error: unknown) => (error instanceof RockpoolError ? error.code : String(error)),
     )
     return { asked, result }
   }
+  const telling = (budget: Budget): Telling => ({ budget, held: new Held(), comparing: () => {} })
   const owner = { user: 'zoë', client: 'phone' }
   const choice = () => new RelayChoice(relayOrder('zoë', 3))
   const names = relayOrder('zoë', 3).map((n) => `default/main/${n} ${relayUrl(owner)}`)
@@ -205,7 +206,7 @@ describe('relays that refuse a stream', () => {
     if (!ours || !theirs) throw new Error('there are no sockets')
     theirs.accept()
     ours.accept()
-    const upstream = new RelaySocket(ours, new AbortController().signal, new Budget({ calls: 9, bytes: 9 }, () => {}), new Held(), () => {})
+    const upstream = new RelaySocket(ours, new AbortController().signal, telling(new Budget({ calls: 9, bytes: 9 }, () => {})), () => {})
     theirs.close(CLOSE_USER_STREAMS, 'a newer stream')
     await expect(upstream.next()).rejects.toMatchObject({ code: 'PSYNC_S2304' })
   })

@@ -98,6 +98,11 @@ export type Status = SyncState & {
   failedWrites: number
   /** When a whole checkpoint was last applied, or was known to be current; milliseconds since 1970. */
   lastSyncedAt: number | null
+  /**
+   * The server compares everything with its database and shows nothing new until that is done: how much is, 0 to 1. Null: it does not, or nobody is connected
+   * who could say so.
+   */
+  comparing: number | null
   /** Why the last upload was not decided; it is tried again. Null when there is nothing to complain about. */
   uploadError: SyncProblem | null
   /** `memory`: nothing survives a reload, because this browser (or private window) has no OPFS. */

@@ -12,6 +12,8 @@ const shape = z.union([
     toldPlan: z.string().nullable(),
     /** Something that is not in here is owed to it: after a sleep it subscribes again. */
     owing: z.boolean(),
+    /** What the last message to it said of the comparison; absent: nothing. */
+    comparing: z.number().optional(),
     /** Hashes of whom it is of; absent for a stream of an older Worker. */
     ...{ user: z.string().optional(), client: z.string().optional() },
     ...{ sent: z.number(), received: z.number(), since: z.number() },
@@ -20,6 +22,8 @@ const shape = z.union([
     ...{ kind: z.literal('replicator'), checkpoint: z.number().nullable(), plan: z.string().nullable(), received: z.number() },
     /** Buckets are fenced; which ones is not in here. Absent: none. */
     fenced: z.boolean().optional(),
+    /** See `ReplicatorFrame`. */
+    comparing: z.number().optional(),
   }),
 ])
 
@@ -35,6 +39,7 @@ export interface StreamAttachment {
   form?: NameForm | undefined
   toldPlan: string | null
   owing: boolean
+  comparing?: number | undefined
   user?: string | undefined
   client?: string | undefined
   sent: number
@@ -48,4 +53,5 @@ export interface ReplicatorAttachment {
   plan: string | null
   received: number
   fenced?: boolean | undefined
+  comparing?: number | undefined
 }

@@ -11,7 +11,15 @@ const replicator = z.union([
     ...{ v, type: z.literal('notice'), checkpoint: z.number(), previous: z.number(), plan: z.string().nullable() },
     ...{ part: z.number(), parts: z.number(), form, fenced, buckets: z.array(bucket) },
   }),
-  z.object({ v, type: z.literal('gap'), checkpoint: z.number(), plan: z.string().nullable(), form, fenced }),
+  z.object({
+    v,
+    type: z.literal('gap'),
+    checkpoint: z.number(),
+    plan: z.string().nullable(),
+    form,
+    fenced,
+    comparing: z.number().optional(),
+  }),
 ])
 
 const stream = z.union([

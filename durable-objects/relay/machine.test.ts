@@ -353,3 +353,69 @@ test('streams of a bucket that lacks ops end, when it is told, when they come, a
   arrive('alice at last', [ALICE])
   expect([closed.length, flag()]).toEqual([3, false])
 })
+
+test('streams are told how far a comparison is when it moves and when they come, and nobody asks for anything; its end may be all that they hear', () => {
+  const told: string[] = []
+  const saved = new Map<string, SavedStream>()
+  let credit = true
+  let asked = 0
+  let at: { checkpoint: number; plan: string | null; comparing: number | undefined } | null = null
+  const machineOf = () =>
+    new RelayMachine<string>({
+      send: (stream, { checkpoint, comparing, seq, buckets }) => {
+        if (seq === null) told.push(`${stream} at ${checkpoint}: ${comparing} ${buckets.length}`)
+        saved.set(stream, { ...(saved.get(stream) ?? { marks: [], toldPlan: null, form: 'name', owing: true }), comparing })
+      },
+      saveStream: (stream, each) => void saved.set(stream, { ...each, comparing: saved.get(stream)?.comparing }),
+      hasCredit: (stream) => credit || stream !== 'slow',
+      ask: (_bucket, _checkpoint, _stale, answer) => void (asked++, answer({ count: 0, checksum: 0, last: 0 })),
+      saveCheckpoint: (checkpoint, plan, _fenced, comparing) => (at = { checkpoint, plan, comparing }),
+      ...{
+        mark: (name) => name,
+        close: (stream) => told.push(`${stream} closed`),
+        attach: (done) => done(),
+        committed: (answer) => answer(5),
+      },
+    })
+  let machine = machineOf()
+  const hear = (checkpoint: number, comparing?: number) => {
+    told.length = asked = 0
+    machine.receive({ v: 2, type: 'gap', checkpoint, plan: 'p', form: 'name', comparing })
+    return told
+  }
+  for (const stream of ['quick', 'slow']) machine.streamArrived(stream)
+  machine.replicatorArrived()
+  expect(hear(5)).toEqual(['quick at 5: undefined 0', 'slow at 5: undefined 0'])
+  for (const stream of ['quick', 'slow']) machine.subscribe(stream, { seq: 1, form: 'name', add: ['b'], remove: [] })
+  expect(hear(5, 0.1)).toEqual(['quick at 5: 0.1 0', 'slow at 5: 0.1 0'])
+  expect([hear(5, 0.1), asked]).toEqual([[], 0])
+  machine.streamArrived('late')
+  expect(told).toEqual(['late at 5: 0.1 0'])
+
+  // One that takes nothing hears the newest when it does, and nothing of it is owed to a relay that sleeps.
+  credit = false
+  expect(hear(5, 0.2)).toEqual(['quick at 5: 0.2 0', 'late at 5: 0.2 0'])
+  expect([...saved.values()].map(({ owing }) => owing)).toEqual([false, false, false])
+  machine = machineOf()
+  machine.wake(at, saved)
+  credit = true
+  told.length = 0
+  machine.flush('slow')
+  expect(told).toEqual(['slow at 5: 0.2 0'])
+  // It knows where it is for who comes now.
+  machine.streamArrived('later')
+  expect(told.at(-1)).toBe('later at 5: 0.2 0')
+  expect(hear(5, 0.3)).toHaveLength(4)
+
+  // Nothing differed: the checkpoint is the same. It slept, and the replicator has gone meanwhile: of streams without buckets, too, it knows what it told them.
+  machine = machineOf()
+  machine.wake(null, saved)
+  machine.replicatorArrived()
+  expect(hear(5)).toEqual(['quick closed', 'slow closed', 'late at 5: undefined 0', 'later at 5: undefined 0'])
+
+  // A notice is of what is not held.
+  hear(5, 0.9)
+  told.length = 0
+  machine.receive({ v: 2, type: 'notice', previous: 5, checkpoint: 6, plan: 'p', form: 'name', part: 1, parts: 1, buckets: [] })
+  expect(told).toEqual(['late at 6: undefined 0', 'later at 6: undefined 0'])
+})

@@ -21,8 +21,8 @@ export interface RelayEffects<S> {
   saveStream(stream: S, saved: SavedStream): void
   /** A keyed hash of a name in frames: an attachment has no room for names. */
   mark(name: string): string
-  /** `fenced`: see `RelayMachine.wake`. */
-  saveCheckpoint(checkpoint: OpId, plan: string | null, fenced: boolean): void
+  /** `fenced`: see `RelayMachine.wake`. `comparing`: see `ReplicatorFrame`. */
+  saveCheckpoint(checkpoint: OpId, plan: string | null, fenced: boolean, comparing: number | undefined): void
   /** State of a bucket at a checkpoint; `stale` says when the answer is not wanted any more: then it is null. */
   ask(bucket: string, checkpoint: OpId, stale: () => boolean, answer: (answer: Answer) => void): void
   attach(done: () => void): void
@@ -32,7 +32,7 @@ export interface RelayEffects<S> {
 /** `full`: the relay has no room for the stream; another one may have. `fenced`: a bucket of it lacks ops. */
 export type Closing = 'full' | 'fenced'
 
-/** What an attachment remembers of a stream. */
+/** What an attachment remembers of a stream. `comparing` is that of the last message that was sent to it, and the object's to remember. */
 export interface SavedStream {
   /** Of its buckets, see `RelayEffects.mark`. */
   marks: readonly string[]
@@ -41,6 +41,7 @@ export interface SavedStream {
   form: NameForm | undefined
   /** It waits for something that an attachment does not say. After a sleep such a stream must subscribe again. */
   owing: boolean
+  comparing?: number | undefined
 }
 
 /** Buckets are known by their names in frames (`frameName`) wherever nothing else is said, and compared by them. */
@@ -58,6 +59,7 @@ interface StreamState {
   /** The first message is owed; `minimum` null: not known yet. */
   hello: { minimum: OpId | null } | null
   toldPlan: string | null
+  toldComparing: number | undefined
   /** What the attachment says of `owing`. */
   savedOwing: boolean
 }
@@ -97,6 +99,8 @@ export class RelayMachine<S> {
   #fenced: ReadonlySet<string> = new Set()
   #checkpoint: OpId | null = null
   #plan: string | null = null
+  /** How much is compared, as the replicator has said; undefined: nothing is. */
+  #comparing: number | undefined
   #parts: Notice[] = []
   /** The replicator is of version 1: it tells hashes in place of names. */
   #hashed = false
@@ -145,17 +149,20 @@ export class RelayMachine<S> {
    * After hibernation: what the attachments say. The names are gone, whom to tell is not. Which buckets were fenced is gone, too: then nothing is told before the
    * replicator has said so again, as if it had never been here.
    */
-  wake(at: { checkpoint: OpId; plan: string | null } | null, streams: Iterable<[S, SavedStream]>): void {
+  wake(at: { checkpoint: OpId; plan: string | null; comparing?: number | undefined } | null, streams: Iterable<[S, SavedStream]>): void {
     if (at) {
       this.#checkpoint = at.checkpoint
       this.#plan = at.plan
+      this.#comparing = at.comparing
     }
-    for (const [stream, { marks, toldPlan, form, owing }] of streams) {
+    for (const [stream, { marks, toldPlan, form, owing, comparing }] of streams) {
       if (owing) {
         this.#effects.close(stream, 'what it was owed was lost')
         continue
       }
-      this.#streams.set(stream, { ...newStream(), lost: new Set(marks), hello: null, toldPlan, form, savedOwing: false })
+      const told = { toldPlan, toldComparing: comparing }
+      this.#streams.set(stream, { ...newStream(), lost: new Set(marks), hello: null, ...told, form, savedOwing: false })
+      if (comparing !== this.#comparing) this.#waiting.add(stream)
       for (const mark of marks) this.#lost.add(mark, stream)
       this.#subscriptions += marks.length
     }
@@ -236,7 +243,7 @@ export class RelayMachine<S> {
   replicatorArrived(): boolean {
     if (!this.wants) return false
     this.#parts = []
-    if (this.#checkpoint !== null) this.#effects.saveCheckpoint(this.#checkpoint, this.#plan, this.#fenced.size > 0)
+    if (this.#checkpoint !== null) this.#effects.saveCheckpoint(this.#checkpoint, this.#plan, this.#fenced.size > 0, this.#comparing)
     return true
   }
 
@@ -245,6 +252,7 @@ export class RelayMachine<S> {
     this.wants = false
     this.#checkpoint = null
     this.#plan = null
+    this.#comparing = undefined
     this.#fenced = new Set()
     this.#known.clear()
     this.#questions.clear()
@@ -254,7 +262,10 @@ export class RelayMachine<S> {
 
   receive(frame: ReplicatorFrame): void {
     if (this.#checkpoint !== null && frame.checkpoint <= this.#checkpoint) {
-      if (frame.type === 'gap' && frame.checkpoint === this.#checkpoint) this.#fence(frame)
+      if (frame.type !== 'gap' || frame.checkpoint !== this.#checkpoint) return
+      const moved = this.#compare(frame)
+      this.#fence(frame)
+      if (moved) this.#flushAll(true)
       return
     }
     let gap = frame.type === 'gap'
@@ -274,17 +285,30 @@ export class RelayMachine<S> {
     this.#checkpoint = frame.checkpoint
     this.#plan = frame.plan
     this.#overtaken.clear()
+    const moved = this.#compare(frame)
     this.#fence(frame)
     if (gap) this.#gap()
     else if (this.#hashed) this.#hint(buckets)
     else this.#notice(buckets)
-    for (const stream of [...(switched ? this.#streams.keys() : this.#waiting)]) this.flush(stream)
+    this.#flushAll(switched || moved)
+  }
+
+  /** `all`: also those that no bucket of theirs makes wait. */
+  #flushAll(all: boolean): void {
+    for (const stream of [...(all ? this.#streams.keys() : this.#waiting)]) this.flush(stream)
+  }
+
+  /** Whether the replicator says something else of the comparison. */
+  #compare(frame: ReplicatorFrame): boolean {
+    const before = this.#comparing
+    this.#comparing = frame.type === 'gap' ? frame.comparing : undefined
+    return this.#comparing !== before
   }
 
   /** Streams of buckets that lack ops end: at no checkpoint from here on can they have all that they should. */
   #fence({ fenced = [] }: ReplicatorFrame): void {
     this.#fenced = new Set(fenced)
-    this.#effects.saveCheckpoint(this.#checkpoint ?? 0, this.#plan, fenced.length > 0)
+    this.#effects.saveCheckpoint(this.#checkpoint ?? 0, this.#plan, fenced.length > 0, this.#comparing)
     for (const name of fenced) {
       this.#find(name)
       for (const stream of [...this.#having.get(name)]) this.#drop(stream, ...FENCED)
@@ -298,7 +322,7 @@ export class RelayMachine<S> {
     this.#flush(stream, s)
     if (!this.#streams.has(stream)) return
     const owing = s.hello !== null || s.seq !== null || s.owed.size > 0
-    if (owing) this.#waiting.add(stream)
+    if (owing || s.toldComparing !== this.#comparing) this.#waiting.add(stream)
     else this.#waiting.delete(stream)
     if (owing !== s.savedOwing) this.#save(stream, s)
   }
@@ -314,7 +338,7 @@ export class RelayMachine<S> {
       if (s.hello.minimum === null || checkpoint < s.hello.minimum) return
       s.hello = null
       s.toldPlan = this.#plan
-      this.#send(stream, null, [], 'name')
+      this.#send(stream, s, null, [], 'name')
       this.#save(stream, s)
     }
     if (!this.#owes(s)) return
@@ -351,7 +375,7 @@ export class RelayMachine<S> {
     s.seq = null
     const planChanged = s.toldPlan !== this.#plan
     s.toldPlan = this.#plan
-    this.#send(stream, seq, buckets, s.form)
+    this.#send(stream, s, seq, buckets, s.form)
     if (planChanged) this.#save(stream, s)
   }
 
@@ -434,11 +458,12 @@ export class RelayMachine<S> {
   }
 
   #owes(s: StreamState): boolean {
-    return s.owed.size > 0 || s.seq !== null || s.toldPlan !== this.#plan
+    return s.owed.size > 0 || s.seq !== null || s.toldPlan !== this.#plan || s.toldComparing !== this.#comparing
   }
 
-  #send(stream: S, seq: number | null, buckets: NoticeBucket[], form: NameForm | undefined): void {
-    const at = { checkpoint: this.#checkpoint ?? 0, plan: this.#plan }
+  #send(stream: S, s: StreamState, seq: number | null, buckets: NoticeBucket[], form: NameForm | undefined): void {
+    const comparing = (s.toldComparing = this.#comparing)
+    const at = { checkpoint: this.#checkpoint ?? 0, plan: this.#plan, ...(comparing !== undefined && { comparing }) }
     const frame: RelayFrame = { v: MESSAGE_VERSION, type: 'update', ...at, seq, ...(form && { form }), buckets }
     this.#effects.send(stream, frame)
   }
@@ -489,7 +514,16 @@ export class RelayMachine<S> {
 
 function newStream(): StreamState {
   const names: Pick<StreamState, 'names' | 'lost' | 'form'> = { names: new Map(), lost: new Set(), form: undefined }
-  return { ...names, owed: new Map(), maybe: new Map(), seq: null, hello: { minimum: null }, toldPlan: null, savedOwing: true }
+  return {
+    ...names,
+    owed: new Map(),
+    maybe: new Map(),
+    seq: null,
+    hello: { minimum: null },
+    toldPlan: null,
+    toldComparing: undefined,
+    savedOwing: true,
+  }
 }
 
 /** For a stream of version 1; null: a long name that was lost. */

@@ -65,6 +65,7 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
         const state = this.#streams.get(socket)
         if (!state) return
         state.sent += Buffer.byteLength(text)
+        state.comparing = frame.comparing
         this.#saveStream(socket, state)
         sendQuietly(socket, text)
         this.#stayAwakeSoon()
@@ -84,9 +85,9 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
         Object.assign(state, { marks: packMarks(marks), toldPlan, form, owing })
         this.#saveStream(socket, state)
       },
-      saveCheckpoint: (checkpoint, plan, fenced) => {
+      saveCheckpoint: (checkpoint, plan, fenced, comparing) => {
         if (!this.#replicator) return
-        Object.assign(this.#replicator.state, { checkpoint, plan, fenced })
+        Object.assign(this.#replicator.state, { checkpoint, plan, fenced, comparing })
         this.#saveReplicator()
       },
       ask: (bucket, checkpoint, stale, answer) => {
@@ -266,13 +267,13 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
         continue
       }
       const { kind: _, key, ...stream } = state
-      const { form, toldPlan, owing } = stream
+      const { form, toldPlan, owing, comparing } = stream
       // All have the same: it was made when there was none.
       if (streams.length === 0) this.#marks = new Marks(key)
       this.#streams.set(socket, stream)
-      streams.push([socket, { marks: unpackMarks(state.marks), toldPlan, form, owing }])
+      streams.push([socket, { marks: unpackMarks(state.marks), toldPlan, form, owing, comparing }])
     }
-    let at: { checkpoint: number; plan: string | null } | null = null
+    let at: Parameters<RelayMachine<WebSocket>['wake']>[0] = null
     for (const socket of this.ctx.getWebSockets(REPLICATOR)) {
       const state = attachmentOf(socket)
       if (state?.kind !== 'replicator') continue
@@ -280,11 +281,11 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
         closeQuietly(socket, 1012, 'which buckets are fenced was lost')
         continue
       }
-      const { checkpoint, plan, received } = state
+      const { checkpoint, plan, received, comparing } = state
       if (this.#replicator && (this.#replicator.state.checkpoint ?? 0) > (checkpoint ?? 0)) continue
       // What was acknowledged is not remembered, so the next frame is: a sender must not wait for what was received before a sleep.
-      this.#replicator = { socket, state: { checkpoint, plan, received }, acknowledged: 0 }
-      if (checkpoint !== null) at = { checkpoint, plan }
+      this.#replicator = { socket, state: { checkpoint, plan, received, comparing }, acknowledged: 0 }
+      if (checkpoint !== null) at = { checkpoint, plan, comparing }
     }
     this.#machine.wake(at, streams)
     this.#machine.wants ||= this.#replicator !== null

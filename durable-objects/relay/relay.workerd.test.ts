@@ -269,3 +269,25 @@ test('a stream that has been silent for five minutes is closed, also one that ne
   expect(await pinging.next()).toEqual({ closed: 1000 })
   expect(await relay.streams({ v: MESSAGE_VERSION })).toBe(1)
 })
+
+test('how far a comparison is, is told at once, also to who comes in the middle, and after a sleep', async () => {
+  const { relay, stream, replicator } = await settled(['compared'])
+  replicator.send({ ...gap(10), comparing: 0.25 })
+  expect(await stream.next()).toEqual({
+    ...{ v: MESSAGE_VERSION, type: 'update', checkpoint: 10, plan: 'p' },
+    ...{ seq: null, form: 'name', buckets: [], comparing: 0.25 },
+  })
+  await evictDurableObject(relay)
+  const late = (await open(relay, 'stream')).socket
+  expect(await late.next()).toMatchObject({ checkpoint: 10, comparing: 0.25 })
+  await evictDurableObject(relay)
+  // It sleeps again and again: what it has told is remembered, and its end is heard, without a question of any bucket.
+  replicator.send(gap(10))
+  for (const each of [stream, late]) {
+    const frame = await each.next()
+    expect([frame.checkpoint, frame.buckets, 'comparing' in frame]).toEqual([10, [], false])
+  }
+  replicator.send(gap(10))
+  stream.send('ping')
+  expect(await stream.next()).toBe('pong')
+})

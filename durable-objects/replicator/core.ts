@@ -20,6 +20,7 @@ import { Differences } from './differences.ts'
 import { Dispatcher } from './dispatcher.ts'
 import { FENCE_SECONDS, Fences } from './fences.ts'
 import { Fencing } from './fencing.ts'
+import { Fraction, rounded } from './fraction.ts'
 import { SLICE_LENGTH, type CareOf, type Flush } from './intake.ts'
 import { afterCommit, compared, held, isComparing, servedOf, tellingOf } from './hold.ts'
 import { clientMailboxKey, deliveredOf, mailboxKey, MAILBOX_DEFINITION, MAILBOX_TABLE, OWN_ROW } from './mailboxes.ts'
@@ -103,6 +104,7 @@ export class Core {
   readonly #tenant: string
   readonly #outbox: Outbox
   readonly #planTables: PlanTables
+  readonly #fraction = new Fraction()
   /** Notices leave in commit order, each once it is durable. */
   #notices: Promise<void> = Promise.resolve()
 
@@ -253,7 +255,10 @@ export class Core {
     return {
       copyState: (table) => tables.copyState(table),
       care: this.careOf(true),
-      progress: (table, copy) => tables.progress(table, copy.state === 'done' && this.care.copied(table.number) ? newCopy(true) : copy),
+      progress: (table, copy) => {
+        tables.progress(table, copy.state === 'done' && this.care.copied(table.number) ? newCopy(true) : copy)
+        this.tellComparing()
+      },
       incomplete: (limit) => tables.incomplete(limit),
       retired: () => tables.retired,
       successor: (table) => tables.successor(table),
@@ -347,8 +352,19 @@ export class Core {
   get comparing(): ComparingStatus | null {
     const { hold } = this.state.get('commit')
     if (hold === null) return null
-    const fraction = this.tables.compared((names) => this.#isServed(names))
-    return { since: hold.since, fraction, held: this.state.get('decode').counter - hold.checkpoint }
+    return { since: hold.since, fraction: this.#compared, held: this.state.get('decode').counter - hold.checkpoint }
+  }
+
+  get #compared(): number {
+    return this.tables.compared((names) => this.#isServed(names))
+  }
+
+  /** Clients are told how far it is, now and then: by a gap at the checkpoint that stands still, which makes nobody ask for anything. */
+  tellComparing(): void {
+    const { hold } = this.state.get('commit')
+    if (!this.#fraction.isDue(hold && (() => this.#compared))) return
+    const gap = this.#gap()
+    this.#onceDurable(() => this.relays.notice([gap], () => [gap]))
   }
 
   newBatch(): Batch {
@@ -540,13 +556,16 @@ export class Core {
   }
 
   #greeting(has: OpId | null): string[] {
-    const { named } = this.state.get('commit')
-    return named && has !== null && named.previous === has ? named.parts : [this.#gap()]
+    const { named, hold } = this.state.get('commit')
+    if (named === null || has === null || named.previous !== has) return [this.#gap()]
+    // The notice is of before: it does not say how far the comparison is.
+    return hold ? [...named.parts, this.#gap()] : named.parts
   }
 
   #gap(): string {
     const { checkpoint, plan } = this.serving
-    return gapFrame(checkpoint, plan, this.fencing.names)
+    const comparing = this.state.get('commit').hold && rounded(this.#compared)
+    return gapFrame(checkpoint, plan, this.fencing.names, comparing)
   }
 
   /** Tables that clients have something of, now or as soon as everything stored is committed, may be of no state of the source. */

@@ -61,9 +61,10 @@ function framesOf(
   })
 }
 
-/** `fenced`: whole names. */
-export function gapFrame(checkpoint: number, plan: string | null, fenced: readonly string[] = []): string {
-  const frame: ReplicatorFrame = { v: MESSAGE_VERSION, type: 'gap', checkpoint, plan, form: 'name', ...fencedOf(fenced) }
+/** `fenced`: whole names. `comparing`: see `ReplicatorFrame`; null: nothing is compared. */
+export function gapFrame(checkpoint: number, plan: string | null, fenced: readonly string[] = [], comparing: number | null = null): string {
+  const more = { ...fencedOf(fenced), ...(comparing !== null && { comparing }) }
+  const frame: ReplicatorFrame = { v: MESSAGE_VERSION, type: 'gap', checkpoint, plan, form: 'name', ...more }
   return JSON.stringify(frame)
 }
 

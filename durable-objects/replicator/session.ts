@@ -237,6 +237,7 @@ export class Session {
       this.#lacking = Promise.withResolvers()
       if (core.tables.copying || core.tables.hasIncomplete) await this.#read(sql, tables, intake)
       core.endHold()
+      core.tellComparing()
       const { next } = core.deploys
       if (next !== null && !core.tables.copying) await this.#switchTo(next)
       if (core.deploys.due(this.#settings.retireGraceSeconds)) this.#stale = true

@@ -67,3 +67,24 @@ test('a number is not given again after the rows of the table that had it have g
   tables.forget(gone)
   expect(use(new Tables(db), 'docs', 'others').map(({ number }) => number)).toEqual([1, 3])
 })
+
+test('how much is compared is known before the first session after a start', () => {
+  const db = testDatabase()
+  migrate(db, MIGRATIONS)
+  const tables = new Tables(db)
+  const followed = ['a', 'b', 'gone'].map((name) => ({ ...catalog('f'), name, parts: [{ oid: 7, schema: 'public', name }] }))
+  const use = (catalogs: CatalogTable[]) =>
+    tables.use(
+      catalogs,
+      () => true,
+      () => true,
+    )
+  for (const table of use(followed)) tables.progress(table, { ...tables.copyState(table), state: 'done' })
+  // Something is wrong with one of them: nobody compares it.
+  const [a] = use(followed.slice(0, 2))
+  tables.compareAll()
+  if (!a) throw new Error('it is not followed')
+  tables.progress(a, { ...tables.copyState(a), state: 'copying', block: 3, blocks: 4 })
+  expect(tables.compared(() => true)).toBe(0.375)
+  expect(new Tables(db).compared(() => true)).toBe(0.375)
+})

@@ -210,13 +210,19 @@ export class Tables {
     return this.#retired.some(readsIt) || current.some((table) => isDoubtful(table.copy) && readsIt(table))
   }
 
-  /** How much of that is done, 0 to 1: each table counts the same. */
+  /**
+   * How much of that is done, 0 to 1: each table counts the same. Before the first session after a start nobody knows how many parts a table has: then it is
+   * taken to have one.
+   */
   compared(reads: (names: readonly TableName[]) => boolean): number {
-    const read = this.#current.filter((table) => reads([table, ...(table.names ?? [])]))
-    const done = read.reduce((sum, table) => {
-      const copy = this.copyState(table)
-      return sum + (isDoubtful(copy) ? progressOf(copy, table.catalog.key.length === 0 ? 1 : table.catalog.parts.length) : 1)
-    }, 0)
+    const current = this.#current.map((table) => {
+      return { goesBy: [table, ...(table.names ?? [])], copy: this.copyState(table), parts: partsOf(table) }
+    })
+    const known = [...this.#known.values()].filter(({ fingerprint }) => fingerprint !== '')
+    const all =
+      current.length > 0 ? current : known.map((table) => ({ goesBy: [table, ...table.description.names], copy: table.copy, parts: 1 }))
+    const read = all.filter(({ goesBy }) => reads(goesBy))
+    const done = read.reduce((sum, { copy, parts }) => sum + (isDoubtful(copy) ? progressOf(copy, parts) : 1), 0)
     const removed = this.#retired.filter((table) => reads([table, ...table.description.names])).length
     return read.length + removed === 0 ? 1 : done / (read.length + removed)
   }
@@ -255,7 +261,7 @@ export class Tables {
       const copy = this.copyState(table)
       const { state, block, blocks, rows } = copy
       const shown = state === 'sweeping' || state === 'retired' ? 'copying' : state
-      const progress = progressOf(copy, table.catalog.key.length === 0 ? 1 : table.catalog.parts.length)
+      const progress = progressOf(copy, partsOf(table))
       return { table: `${table.schema}.${table.name}`, state: shown, block, blocks, rows, progress }
     })
     return [...current, ...removed]
@@ -308,6 +314,8 @@ export class Tables {
 }
 
 /** A table that is read part by part has come so far, 0 to 1. */
+const partsOf = ({ catalog }: SourceTable): number => (catalog.key.length === 0 ? 1 : catalog.parts.length)
+
 function progressOf({ state, part = 0, block, blocks }: CopyState, parts: number): number {
   if (state === 'done' || state === 'sweeping') return 1
   if (state !== 'copying') return parts === 0 ? 0 : Math.min(1, part / parts)

@@ -6,6 +6,7 @@ import {
   CLOSE_RECONNECT,
   CLOSE_SERVER_FAULT,
   CLOSE_UNAUTHORIZED,
+  type ComparingLine,
   type ServerErrorFrame,
 } from '../../protocol/native.ts'
 import { tokenRules, type TokenRules } from '../auth/keys.ts'
@@ -44,6 +45,8 @@ export class NativeStream implements SocketProtocol {
   #input: StreamInput | null = null
   #ports: ObjectPorts | null = null
   #keepalive: Keepalive | null = null
+  /** See `ComparingLine`: what the client knows. */
+  #comparing: number | null = null
 
   /** `address`: see `addressOf`. */
   constructor(env: Environment, tenant: string, socket: WebSocket, address: string | null = null) {
@@ -129,8 +132,18 @@ export class NativeStream implements SocketProtocol {
     const output = { signal: this.#stop.signal, room: () => this.#until(() => this.#credit.hasRoom), write }
     const lines = joinedLines(textLines, (each) => each.join('\n'), output, joined ? undefined : 0)
     this.#input = { request, claims: session.claims, user: session.user }
-    this.#ports = boundedPorts(objectPorts(this.#env, this.#tenant, ownerOf(session, request), lines, budget, this.#held), this.#held)
+    const comparing = (fraction: number | null) => this.#compare(fraction)
+    const objects = objectPorts(this.#env, this.#tenant, ownerOf(session, request), lines, budget, this.#held, comparing)
+    this.#ports = boundedPorts(objects, this.#held)
     await runStream(this.#input, this.#ports)
+  }
+
+  /** Few and short: like signs of life they take no credit. */
+  #compare(comparing: number | null): void {
+    if (comparing === this.#comparing) return
+    this.#comparing = comparing
+    const line: ComparingLine = { comparing }
+    this.#send(JSON.stringify(line))
   }
 
   /** `WebSocket.send` neither blocks nor reports: only the client's credit keeps a slow one from filling our memory. */

@@ -21,7 +21,10 @@ export interface ObjectPorts extends StreamPorts {
   again(): void
 }
 
-/** The ports of a stream over the objects of a tenant. Calls are repeated, each with a new stub and a deadline, until they are answered or the stream ends. */
+/**
+ * The ports of a stream over the objects of a tenant. Calls are repeated, each with a new stub and a deadline, until they are answered or the stream ends. `comparing`:
+ * told by every message of the relay how much of a comparison is done that keeps everything new away, 0 to 1; null: there is none.
+ */
 export function objectPorts(
   env: Environment,
   tenant: string,
@@ -29,6 +32,7 @@ export function objectPorts(
   lines: LineSink,
   budget: Budget,
   held: Held,
+  comparing: (fraction: number | null) => void = () => {},
 ): ObjectPorts {
   const { signal } = lines
   const relays = new RelayChoice(relayOrder(owner.user, streamSettings(env).relays))
@@ -59,7 +63,7 @@ export function objectPorts(
       // A relay may say that it is full only when it hears of all the stream's buckets, which cost a question each.
       if (relays.passed > 0) await sleep(waitMs(RETRY, relays.passed), signal)
       signal.throwIfAborted()
-      return (upstream = await openUpstream(env, tenant, owner, signal, budget, held, relays))
+      return (upstream = await openUpstream(env, tenant, owner, signal, { budget, held, comparing }, relays))
     },
     served: () => relays.served(),
     again: () => upstream?.again(),

@@ -28,9 +28,16 @@ const shape = z.object({
     checkpoint: z.number(),
     plan: z.string().nullable(),
   },
-  ...{ seq: z.number().nullable(), form: z.literal('name').optional() },
+  ...{ seq: z.number().nullable(), form: z.literal('name').optional(), comparing: z.number().optional() },
   ...{ buckets: z.array(z.tuple([z.string(), z.number(), z.number(), z.number(), z.string().nullable()])) },
 })
+
+/** What is told of what comes. `comparing`: see `objectPorts`. */
+export interface Telling {
+  budget: Budget
+  held: Held
+  comparing(fraction: number | null): void
+}
 
 /**
  * A socket to one of the tenant's relays: that of the user, or the next one that is not full. Throws PSYNC_S2003 when all are full, so that the client
@@ -41,13 +48,12 @@ export async function openUpstream(
   tenant: string,
   owner: StreamOwner,
   signal: AbortSignal,
-  budget: Budget,
-  held: Held,
+  tell: Telling,
   relays: RelayChoice,
 ): Promise<RelaySocket> {
   for (let n = relays.next; n !== undefined; n = relays.next) {
-    const socket = await openRelay(env, relayName(tenant, 'main', n), owner, budget)
-    if (socket) return new RelaySocket(socket, signal, budget, held, () => relays.full())
+    const socket = await openRelay(env, relayName(tenant, 'main', n), owner, tell.budget)
+    if (socket) return new RelaySocket(socket, signal, tell, () => relays.full())
     relays.full()
   }
   throw ended('every relay is full: come back later')
@@ -77,8 +83,7 @@ const tooMany = (message: string) => new RockpoolError('PSYNC_S2304', message)
 
 export class RelaySocket implements Upstream {
   readonly #socket: WebSocket
-  readonly #budget: Budget
-  readonly #held: Held
+  readonly #tell: Telling
   readonly #frames: { frame: RelayFrame; bytes: number }[] = []
   readonly #timer: ReturnType<typeof setInterval>
   #received = 0
@@ -92,10 +97,9 @@ export class RelaySocket implements Upstream {
   #wake: () => void = () => {}
 
   /** `full`: called when the relay closes the socket because it has no room. */
-  constructor(socket: WebSocket, signal: AbortSignal, budget: Budget, held: Held, full: () => void) {
+  constructor(socket: WebSocket, signal: AbortSignal, tell: Telling, full: () => void) {
     this.#socket = socket
-    this.#budget = budget
-    this.#held = held
+    this.#tell = tell
     socket.addEventListener('message', (event) => this.#receive(event.data))
     socket.addEventListener('close', ({ code }) => {
       if (code === CLOSE_USER_STREAMS) this.#final = tooMany('this user has too many streams open: a newer one takes the place of this one')
@@ -158,21 +162,25 @@ export class RelaySocket implements Upstream {
   #receive(data: unknown): void {
     this.#silent = 0
     if (typeof data !== 'string' || data === PONG) return
-    this.#budget.call()
+    this.#tell.budget.call()
     const frame = relayFrameOf(data)
     if (!frame) return this.close()
+    const moves = !this.#latest || isNews(frame, this.#latest)
     this.#latest = frame
+    this.#tell.comparing(frame.comparing ?? null)
     const bytes = Buffer.byteLength(data)
-    this.#frames.push({ frame, bytes })
     this.#received += bytes
-    this.#held.set('upstream', this.#received - this.#taken)
+    // Whoever sends a checkpoint stops for what waits here.
+    if (!moves) return this.#acknowledge(bytes)
+    this.#frames.push({ frame, bytes })
+    this.#tell.held.set('upstream', this.#received - this.#taken)
     this.#wake()
   }
 
   /** What is taken is acknowledged, not what has come: that is what bounds the queue. */
   #acknowledge(bytes: number): void {
     this.#taken += bytes
-    this.#held.set('upstream', this.#received - this.#taken)
+    this.#tell.held.set('upstream', this.#received - this.#taken)
     if (this.#taken - this.#acknowledged < ACKNOWLEDGE_BYTES) return
     this.#acknowledged = this.#taken
     const ack: AckFrame = { v: MESSAGE_VERSION, type: 'ack', received: this.#taken }
@@ -186,7 +194,7 @@ export class RelaySocket implements Upstream {
 
   #send(text: string): void {
     if (this.#fallen) return
-    this.#budget.call()
+    this.#tell.budget.call()
     try {
       this.#socket.send(text)
     } catch {
@@ -194,6 +202,10 @@ export class RelaySocket implements Upstream {
     }
   }
 }
+
+/** Whether it says more than how far a comparison is. */
+const isNews = (frame: RelayFrame, { checkpoint, plan }: RelayFrame): boolean =>
+  frame.checkpoint !== checkpoint || frame.plan !== plan || frame.seq !== null || frame.buckets.length > 0
 
 /** What was understood last: a change comes to many streams in the same words. */
 let latest: { text: string; frame: Readonly<RelayFrame> } | null = null

@@ -33,7 +33,16 @@ interface Live {
 
 const CLOSED: Status = {
   state: 'closed',
-  ...{ pendingWrites: 0, unconfirmedWrites: 0, failedWrites: 0, lastSyncedAt: null, uploadError: null, storage: 'opfs', setAside: null },
+  ...{
+    pendingWrites: 0,
+    unconfirmedWrites: 0,
+    failedWrites: 0,
+    lastSyncedAt: null,
+    comparing: null,
+    uploadError: null,
+    storage: 'opfs',
+    setAside: null,
+  },
 }
 
 /** A tab: everything happens in the worker of the tab that owns the database, which may be this one. */
@@ -205,7 +214,7 @@ export class Tab implements SyncDatabase {
       const changed = this.#calls.owner !== message.owner
       this.#bound = message.user
       // Of another user's database the figures are not ours either.
-      const foreign: Status = { ...message.status, lastSyncedAt: null, state: 'needs-auth', error: problemOf(otherUser()) }
+      const foreign: Status = { ...message.status, lastSyncedAt: null, comparing: null, state: 'needs-auth', error: problemOf(otherUser()) }
       this.#setStatus(this.#foreign ? foreign : message.status)
       if (changed) this.#newOwner(message.owner)
     } else if ('blocked' in message) {

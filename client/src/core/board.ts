@@ -12,6 +12,7 @@ export class Board {
   #uploadError: SyncProblem | null = null
   #counts = { pending: 0, unconfirmed: 0, failed: 0 }
   #lastSyncedAt: number | null = null
+  #comparing: number | null = null
   status: Status
 
   constructor(db: Sqlite, storage: Pick<Status, 'storage' | 'setAside'>, told: (status: Status) => void) {
@@ -29,6 +30,11 @@ export class Board {
   setState(state: SyncState): void {
     if (this.#state.state === 'closed') return
     this.#state = state
+    this.tell()
+  }
+
+  setComparing(fraction: number | null): void {
+    this.#comparing = fraction
     this.tell()
   }
 
@@ -65,7 +71,7 @@ export class Board {
     return {
       ...this.#state,
       ...{ pendingWrites: pending, unconfirmedWrites: unconfirmed, failedWrites: failed },
-      ...{ lastSyncedAt: this.#lastSyncedAt, uploadError: this.#uploadError, ...this.#storage },
+      ...{ lastSyncedAt: this.#lastSyncedAt, comparing: this.#comparing, uploadError: this.#uploadError, ...this.#storage },
     }
   }
 }

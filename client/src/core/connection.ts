@@ -1,5 +1,5 @@
 import type { SyncLine } from '../../../protocol/lines.ts'
-import { CLOSE_RECONNECT, CLOSE_UNAUTHORIZED } from '../../../protocol/native.ts'
+import { CLOSE_RECONNECT, CLOSE_UNAUTHORIZED, type ComparingLine } from '../../../protocol/native.ts'
 import { ProblemError } from './problem.ts'
 
 export interface ConnectionOptions {
@@ -9,7 +9,7 @@ export interface ConnectionOptions {
   request: unknown
   signal: AbortSignal
   /** In order; the next one waits for the promise. */
-  line(line: SyncLine): Promise<void>
+  line(line: SyncLine | ComparingLine): Promise<void>
 }
 
 /** Bytes that may be under way to us: the server counts no more. */
@@ -127,9 +127,9 @@ export class Connection {
   }
 }
 
-function parse(text: string): SyncLine | { error: { code: string; message: string } } {
+function parse(text: string): SyncLine | ComparingLine | { error: { code: string; message: string } } {
   try {
-    const line: SyncLine | { error: { code: string; message: string } } = JSON.parse(text)
+    const line: SyncLine | ComparingLine | { error: { code: string; message: string } } = JSON.parse(text)
     return line
   } catch (cause) {
     throw new ProblemError('protocol', 'the server sent something that is not JSON', { cause })

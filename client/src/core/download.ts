@@ -1,4 +1,5 @@
 import type { BucketEntry, SyncLine } from '../../../protocol/lines.ts'
+import type { ComparingLine } from '../../../protocol/native.ts'
 import type { Schema, SyncProgress } from '../types.ts'
 import { applyCheckpoint, keepBuckets, receive, type Target } from './buckets.ts'
 import { ProblemError } from './problem.ts'
@@ -13,6 +14,8 @@ export interface DownloadEvents {
   complete(): void
   mismatch(bucket: string): void
   expires(seconds: number): void
+  /** How far the server's comparison is. A connection that has said nothing of it by its first checkpoint has said null. */
+  comparing(fraction: number | null): void
 }
 
 /** The lines of one connection, in order. */
@@ -23,6 +26,7 @@ export class Download {
   #target: Target | null = null
   #received = 0
   #total = 0
+  #comparing: number | null = null
 
   constructor(db: Sqlite, schema: Schema, events: DownloadEvents) {
     this.#db = db
@@ -31,7 +35,7 @@ export class Download {
   }
 
   /** Throws ProblemError `checksum` and `protocol`: then the connection begins anew. */
-  line(line: SyncLine): void {
+  line(line: SyncLine | ComparingLine): void {
     if ('data' in line) {
       this.#received += receive(this.#db, line.data.bucket, line.data.data)
       this.#tell()
@@ -43,6 +47,7 @@ export class Download {
         buckets: new Map(buckets.map((entry) => [entry.bucket, entry])),
       }
       keepBuckets(this.#db, this.#target)
+      this.#events.comparing(this.#comparing)
       this.#expect(buckets)
     } else if ('checkpoint_diff' in line) {
       const { last_op_id, write_checkpoint, updated_buckets, removed_buckets } = line.checkpoint_diff
@@ -57,6 +62,7 @@ export class Download {
       this.#apply(null)
       this.#events.complete()
     } else if ('token_expires_in' in line) this.#events.expires(line.token_expires_in)
+    else if ('comparing' in line) this.#events.comparing((this.#comparing = line.comparing))
   }
 
   #announced(): Target {

@@ -28,6 +28,7 @@ export interface DownloadingOptions {
   mismatch(bucket: string): void
   state(): SyncState
   setState(state: SyncState): void
+  comparing(fraction: number | null): void
 }
 
 const isAboutToken = (code: string): boolean => code === 'auth' || code === 'other_user' || code.startsWith('PSYNC_S21')
@@ -42,6 +43,11 @@ export class Downloading {
 
   /** Until `signal` is aborted. Never rejects. */
   async run(signal: AbortSignal): Promise<void> {
+    await this.#run(signal)
+    this.#with.comparing(null)
+  }
+
+  async #run(signal: AbortSignal): Promise<void> {
     const { setState, tokens, wake } = this.#with
     for (let attempt = 0, again = 0; !signal.aborted;) {
       // Of another user's database nothing else is said until his token has been replaced.
@@ -54,6 +60,8 @@ export class Downloading {
         wait = backoff(again, RECONNECT_MS)
       } catch (error) {
         if (signal.aborted) return
+        // Nobody says how far it is. A connection that the server wants anew says it in a moment.
+        this.#with.comparing(null)
         wait = backoff(++attempt)
         const problem = problemOf(error)
         if (isAboutToken(problem.code)) {
@@ -110,6 +118,7 @@ export class Downloading {
         setState({ state: 'live' })
       },
       mismatch: this.#with.mismatch,
+      comparing: this.#with.comparing,
       expires: (seconds) => renewal.expires(seconds),
     })
     const connection = new Connection({

@@ -93,6 +93,7 @@ export class Engine implements SyncDatabase {
       mismatch: (bucket) => this.#listeners.emit('mismatch', { bucket }),
       state: () => this.#board.state,
       setState: (state) => this.#board.setState(state),
+      comparing: (fraction) => this.#board.setComparing(fraction),
     })
     this.#uploading = new Uploading({
       ...parts,
