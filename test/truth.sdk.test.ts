@@ -1,6 +1,7 @@
 import { setTimeout } from 'node:timers/promises'
 import { column, Schema, Table } from '@powersync/common'
 import { PowerSyncDatabase } from '@powersync/node'
+import { openSync, type SyncDatabase } from '@rockpool/client/node'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { SyncLine } from '../protocol/lines.ts'
 import type { ReplicatorStatus } from '../protocol/messages.ts'
@@ -26,6 +27,7 @@ let directory: Awaited<ReturnType<typeof temporaryDirectory>>
 let writer: Writer
 const sdks: PowerSyncDatabase[] = []
 const followers: ScopedFollower[] = []
+let native: SyncDatabase | undefined
 
 /** Writes one transaction after the other for as long as it is told to. */
 class Writer {
@@ -85,6 +87,7 @@ class ScopedFollower extends Follower {
 
   override line(line: SyncLine): void {
     super.line(line)
+    if ('comparing' in line) this.problems.push('a line of our own protocol')
     if (!('data' in line)) return
     for (const op of line.data.data) {
       if (op.op !== 'PUT') continue
@@ -170,6 +173,7 @@ beforeAll(async () => {
 afterAll(async () => {
   await writer?.pause()
   for (const sdk of sdks) await sdk.close()
+  await native?.close()
   for (const follower of followers) await follower.close()
   await edge?.dispose()
   await proxy?.close()
@@ -185,6 +189,12 @@ test(
     const mallory = new ScopedFollower('mallory', 'mallory')
     const sdk = await startSdk('alice')
     const viewers = [alice.viewer, mallory.viewer, sdk]
+    native = await openSync({
+      ...{ url: edge.url, path: `${directory.path}/native.db`, auth: () => token(secret, 'alice') },
+      schema: { tables: { clock: { columns: { serial: 'integer' } } } },
+    })
+    const told: (number | null)[] = [native.status.comparing]
+    native.on('status', ({ comparing }) => void (comparing !== told.at(-1) && told.push(comparing)))
     await current(viewers)
     writer.start()
     await until('some states', async () => viewers.every(({ checked }) => checked > 10))
@@ -241,6 +251,14 @@ test(
     expect(comparing[0]?.checkpoint).toBeGreaterThanOrEqual(before.checkpoint)
     expect(comparing.at(-1)?.held).toBeGreaterThan(0)
     for (const { fraction } of comparing) expect(fraction).toBeLessThanOrEqual(1)
+    // Our own client was told as well, in the middle of it, and that it is over; and nobody who would not know the line.
+    const between = told.filter((fraction) => fraction !== null && fraction > 0 && fraction < 1)
+    expect([told[0], between.length > 0, told.at(-1), native.status]).toEqual([
+      null,
+      true,
+      null,
+      expect.objectContaining({ state: 'live', comparing: null }),
+    ])
     const { verify } = await new Operator(() => edge.url, secret).verify()
     expect([verify.state, verify.found]).toEqual(['done', 0])
   },

@@ -268,3 +268,41 @@ test('a source table called constructor is one that the schema lacks', async () 
   await db.waitForSync({ timeout: 20_000 })
   expect(await db.query('SELECT title FROM todos')).toEqual([{ title: 'title 4' }])
 })
+
+test('how far the comparison of the server is stays told while the server wants to be connected to anew, and no longer than it is said', async () => {
+  service.connected = (socket) => {
+    socket.send({ comparing: 0.25 })
+    serve(socket, 1)
+  }
+  const db = await open()
+  const told: (number | null | 'error')[] = []
+  db.on('status', ({ state, comparing }) => {
+    const said = state === 'error' ? state : comparing
+    if (said !== told.at(-1)) told.push(said)
+  })
+  await expect.poll(() => db.status, eventually).toMatchObject({ state: 'live', comparing: 0.25 })
+  service.sockets[0]?.send({ comparing: 0.5 })
+  await expect.poll(() => db.status.comparing, eventually).toBe(0.5)
+
+  // Its end falls between two connections; a server that does not know of it says nothing either.
+  service.connected = (socket) => {
+    for (const line of [checkpoint(1, 1), complete(1)]) socket.send(line)
+  }
+  service.sockets[0]?.close(4503)
+  await expect.poll(() => service.sockets.length === 2 && db.status.comparing, eventually).toBeNull()
+  expect(told).toEqual([0.25, 0.5, null])
+  service.sockets[1]?.send({ comparing: 0 })
+  await expect.poll(() => db.status.comparing, eventually).toBe(0)
+  service.sockets[1]?.send({ comparing: null })
+  await expect.poll(() => db.status.comparing, eventually).toBeNull()
+
+  // Nobody says it any more.
+  for (const end of [() => Promise.resolve(service.sockets[1]?.close(1011)), () => db.disconnect()]) {
+    service.sockets.at(-1)?.send({ comparing: 0.75 })
+    await expect.poll(() => db.status.comparing, eventually).toBe(0.75)
+    await end()
+    await expect.poll(() => db.status.comparing, eventually).toBeNull()
+    if (db.status.state !== 'offline') await expect.poll(() => service.sockets.length === 3 && db.status.state, eventually).toBe('live')
+  }
+  expect(db.status).toMatchObject({ state: 'offline', comparing: null })
+})
