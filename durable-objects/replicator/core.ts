@@ -104,7 +104,11 @@ export class Core {
   readonly #tenant: string
   readonly #outbox: Outbox
   readonly #planTables: PlanTables
-  readonly #fraction = new Fraction()
+  /** By a gap at the checkpoint that stands still, which makes nobody ask for anything. */
+  readonly #fraction = new Fraction(
+    () => this.#compared,
+    () => this.#tellGap(),
+  )
   /** Notices leave in commit order, each once it is durable. */
   #notices: Promise<void> = Promise.resolve()
 
@@ -359,10 +363,12 @@ export class Core {
     return this.tables.compared((names) => this.#isServed(names))
   }
 
-  /** Clients are told how far it is, now and then: by a gap at the checkpoint that stands still, which makes nobody ask for anything. */
+  /** Clients are told how far it is, now and then. */
   tellComparing(): void {
-    const { hold } = this.state.get('commit')
-    if (!this.#fraction.isDue(hold && (() => this.#compared))) return
+    this.#fraction.moved(this.state.get('commit').hold !== null)
+  }
+
+  #tellGap(): void {
     const gap = this.#gap()
     this.#onceDurable(() => this.relays.notice([gap], () => [gap]))
   }

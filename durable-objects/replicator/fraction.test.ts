@@ -1,35 +1,51 @@
-import { expect, test } from 'vitest'
+import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import { Fraction, FRACTION_MS, rounded } from './fraction.ts'
 import { gapFrame } from './notice.ts'
 
-test('clients are told when a hundredth more is done, and not more often than every few seconds', () => {
-  let now = 0
-  const fraction = new Fraction(() => now)
-  const asked: number[] = []
+beforeEach(() => void vi.useFakeTimers({ now: 0 }))
+afterEach(() => void vi.useRealTimers())
+
+/** A comparison that is looked at every 100 ms until it is over. */
+function run(milliseconds: number, doneAt: (now: number) => number) {
   const told: [at: number, fraction: number][] = []
-  // A comparison of 100 s with a look at it every 100 ms: for half of the time it is slow.
-  for (; now <= 100_000; now += 100) {
-    const done = now < 50_000 ? now / 5_000_000 : now / 100_000
-    const of = () => (asked.push(now), done)
-    if (fraction.isDue(of)) told.push([now, rounded(done)])
+  let asked = 0
+  const of = () => (asked++, doneAt(Date.now()))
+  const fraction = new Fraction(of, () => told.push([Date.now(), rounded(doneAt(Date.now()))]))
+  for (let now = 0; now <= milliseconds; now += 100) {
+    fraction.moved(true)
+    vi.advanceTimersByTime(100)
   }
-  expect(asked).toHaveLength(1 + 100_000 / FRACTION_MS)
-  expect(told).toEqual([
-    [0, 0],
-    ...Array.from({ length: 11 }, (_, n) => [50_000 + n * FRACTION_MS, 0.5 + n * 0.05]).map(([at = 0, done = 0]) => [
-      at,
-      rounded(done + 1e-9),
-    ]),
-  ])
+  return { told, fraction, asked: () => asked }
+}
+
+test('clients are told when a hundredth more is done, and not more often than every few seconds', () => {
+  // Nearly nothing for 50 s, then 5 % in 5 s.
+  const { told, asked } = run(99_900, (now) => (now < 50_000 ? now / 5_000_000 : Math.round(now / 1_000) / 100))
+  expect(told).toEqual([[0, 0], ...Array.from({ length: 11 }, (_, n) => [50_000 + n * FRACTION_MS, rounded(0.5 + n * 0.05 + 1e-9)])])
+  expect(asked()).toBe(1 + 100_000 / FRACTION_MS)
 })
 
-test('what begins anew is told at once, also from where the last one ended', () => {
-  let now = 0
-  const fraction = new Fraction(() => now)
-  expect(fraction.isDue(() => 0.3)).toBe(true)
-  expect(fraction.isDue(null)).toBe(false)
-  now = 1
-  expect(fraction.isDue(() => 0.3)).toBe(true)
+test('what has moved is told although nothing moves any more, and nothing is told behind the end', () => {
+  let done = 0
+  const told: number[] = []
+  const fraction = new Fraction(
+    () => done,
+    () => told.push(done),
+  )
+  fraction.moved(true)
+  done = 0.3
+  fraction.moved(true)
+  vi.advanceTimersByTime(FRACTION_MS)
+  expect([told, vi.getTimerCount()]).toEqual([[0, 0.3], 0])
+  done = 0.4
+  fraction.moved(true)
+  fraction.moved(false)
+  vi.advanceTimersByTime(2 * FRACTION_MS)
+  expect([told, vi.getTimerCount()]).toEqual([[0, 0.3], 0])
+  // The next one is told at once, also from where the last one ended.
+  done = 0.3
+  fraction.moved(true)
+  expect(told).toEqual([0, 0.3, 0.3])
 })
 
 test('not all of it is done before it is, and a frame says nothing of a comparison that there is not', () => {

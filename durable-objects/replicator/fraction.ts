@@ -4,27 +4,40 @@ export const FRACTION_MS = 5_000
 
 /** When clients are told how far a comparison is. In memory only: whoever begins anew tells it once more. */
 export class Fraction {
-  readonly #now: () => number
+  readonly #of: () => number
+  readonly #tell: () => void
   #told: number | null = null
   #looked = -Infinity
+  #timer: ReturnType<typeof setTimeout> | undefined
 
-  constructor(now: () => number = Date.now) {
-    this.#now = now
+  /** `of` counts tables: it is asked when it may be told. */
+  constructor(of: () => number, tell: () => void) {
+    this.#of = of
+    this.#tell = tell
   }
 
-  /** `of` counts tables: it is not asked more often than needed. Null: nothing is compared; the end is told by the gap that it is. */
-  isDue(of: (() => number) | null): boolean {
-    if (of === null) {
+  /** Something may have moved. What has is told, now or in a moment, also when nothing moves any more. `compares` false: the end is told by the gap that it is. */
+  moved(compares: boolean): void {
+    if (!compares) {
+      clearTimeout(this.#timer)
+      this.#timer = undefined
       this.#told = null
       this.#looked = -Infinity
-      return false
+      return
     }
-    if (this.#now() - this.#looked < FRACTION_MS) return false
-    this.#looked = this.#now()
-    const fraction = rounded(of())
-    if (fraction === this.#told) return false
+    const wait = this.#looked + FRACTION_MS - Date.now()
+    if (wait <= 0) this.#look()
+    else this.#timer ??= setTimeout(() => this.#look(), wait)
+  }
+
+  #look(): void {
+    clearTimeout(this.#timer)
+    this.#timer = undefined
+    this.#looked = Date.now()
+    const fraction = rounded(this.#of())
+    if (fraction === this.#told) return
     this.#told = fraction
-    return true
+    this.#tell()
   }
 }
 
