@@ -211,17 +211,17 @@ export const RULES: Rule[] = [
     's.hello.minimum === null || checkpoint < s.hello.minimum',
     'checkpoint < 0',
   ]),
-  relay('the attachment knows the checkpoint', ['this.#effects.saveCheckpoint(this.#checkpoint ?? 0, this.#plan, fenced.length > 0)', '']),
+  relay('the attachment knows the checkpoint', [
+    'this.#effects.saveCheckpoint(this.#checkpoint ?? 0, this.#plan, fenced.length > 0, this.#comparing)',
+    '',
+  ]),
   relay('the attachment knows the buckets of a stream', ['this.#save(stream, s)\n    this.flush(stream)', 'this.flush(stream)']),
   relay('streams of a bucket that is fenced end', ['for (const stream of [...this.#having.get(name)]) this.#drop(stream, ...FENCED)', '']),
   relay('who comes for a bucket that is fenced is refused', [
     'if (this.#fenced.size > 0 && add.some',
     'if (this.#fenced.size > 1_000 && add.some',
   ]),
-  relay('which buckets are fenced may change at one checkpoint', [
-    "if (frame.type === 'gap' && frame.checkpoint === this.#checkpoint) this.#fence(frame)",
-    '',
-  ]),
+  relay('which buckets are fenced may change at one checkpoint', ['this.#fence(frame)\n      if (moved)', 'if (moved)']),
   relay('streams of which only marks are left hear of a fence', [
     '      this.#find(name)\n      for (const stream of [...',
     '      for (const stream of [...',
