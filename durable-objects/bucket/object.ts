@@ -21,6 +21,7 @@ import { durableDatabase } from '../durable-database.ts'
 import type { Environment } from '../environment.ts'
 import { enableFaults, pause } from '../faults.ts'
 import { objectName } from '../shared/object-name.ts'
+import { closeQuietly, sendQuietly } from '../shared/quietly.ts'
 import { replicatorStub } from '../shared/namespaces.ts'
 import { answered, callDeadline, sleep, untilAnswered } from '../shared/retry.ts'
 import { checkVersion } from '../version.ts'
@@ -303,19 +304,3 @@ export class Bucket extends DurableObject<Environment> implements BucketRpc {
 
 /** An error that comes by RPC keeps its code. */
 const isFenced = (error: unknown): boolean => error instanceof Error && 'code' in error && error.code === 'ROCKPOOL_BUCKET_FENCED'
-
-function sendQuietly(socket: WebSocket, text: string): void {
-  try {
-    socket.send(text)
-  } catch {
-    // It has fallen; its close event says so.
-  }
-}
-
-function closeQuietly(socket: WebSocket, code: number, reason: string): void {
-  try {
-    socket.close(code, reason)
-  } catch {
-    // It was closed already.
-  }
-}

@@ -16,6 +16,7 @@ import type { Environment } from '../environment.ts'
 import { enableFaults, fault, pause } from '../faults.ts'
 import { bucketStub, replicatorStub } from '../shared/namespaces.ts'
 import { objectName } from '../shared/object-name.ts'
+import { closeQuietly, sendQuietly } from '../shared/quietly.ts'
 import { callDeadline, untilAnswered } from '../shared/retry.ts'
 import { checkVersion } from '../version.ts'
 import { attachmentOf, type ReplicatorAttachment, type StreamAttachment } from './attachments.ts'
@@ -365,21 +366,5 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
         if (attempts === TOLD_ATTEMPTS) console.warn(`relay ${this.#name}: a call fails`, error)
       },
     })
-  }
-}
-
-function sendQuietly(socket: WebSocket, text: string): void {
-  try {
-    socket.send(text)
-  } catch {
-    // It has fallen; its close event says so.
-  }
-}
-
-function closeQuietly(socket: WebSocket, code: number, reason: string): void {
-  try {
-    socket.close(code, reason)
-  } catch {
-    // It was closed already.
   }
 }

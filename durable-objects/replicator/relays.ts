@@ -5,6 +5,7 @@ import type { Environment } from '../environment.ts'
 import type { Database } from '../database.ts'
 import { fault, pause } from '../faults.ts'
 import { relayStub } from '../shared/namespaces.ts'
+import { closeQuietly } from '../shared/quietly.ts'
 import { answered, callDeadline, untilAnswered, type Attempt } from '../shared/retry.ts'
 
 export const ackFrame = z.object({ v: z.number().refine((version) => understands(version)), type: z.literal('ack'), received: z.number() })
@@ -237,13 +238,5 @@ function parse(text: string): unknown {
     return JSON.parse(text)
   } catch {
     return null
-  }
-}
-
-function closeQuietly(socket: WebSocket): void {
-  try {
-    socket.close(1000)
-  } catch {
-    // It was closed already.
   }
 }
