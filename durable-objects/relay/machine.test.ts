@@ -4,6 +4,7 @@ import { frameName, hashName } from '../../protocol/names.ts'
 import { RelayMachine, type SavedStream } from './machine.ts'
 import { Marks } from './marks.ts'
 import { QUESTIONS_AT_ONCE, type Answer } from './questions.ts'
+import { Rooms, type Room } from './room.ts'
 
 test('the committed checkpoint that a relay hears covers the streams that came before it asked, and those that came later ask again', () => {
   const told: [stream: string, frame: RelayFrame][] = []
@@ -204,7 +205,7 @@ test('a bucket whose name is long is called by a hash of 256 bits, and asked by 
 })
 
 /** A relay at checkpoint 5 with streams that each have some buckets; questions wait until they are answered by hand. */
-function busyRelay(streams: number, bucketsOf: (stream: number) => string[], mostSubscriptions?: number) {
+function busyRelay(streams: number, bucketsOf: (stream: number) => string[], room?: Room) {
   const questions: { bucket: string; answer: (answer: Answer) => void }[] = []
   const told = new Set<number>()
   const full: number[] = []
@@ -218,7 +219,7 @@ function busyRelay(streams: number, bucketsOf: (stream: number) => string[], mos
       ...{ mark: (name) => name, saveStream: () => {}, saveCheckpoint: () => {}, attach: (done: () => void) => done() },
       committed: (answer) => answer(5),
     },
-    mostSubscriptions,
+    room,
   )
   for (let stream = 0; stream < streams; stream++) machine.streamArrived(stream)
   machine.replicatorArrived()
@@ -259,7 +260,7 @@ test('I8: whatever the order of answers, each bucket is asked once and every str
 })
 
 test('I8: a relay takes so many subscriptions and no more; a stream that does not fit is sent elsewhere, and one that goes makes room', () => {
-  const { machine, full, told, answerAll } = busyRelay(12, (stream) => Array.from({ length: 10 }, (_, n) => `${stream}/${n}`), 100)
+  const { machine, full, told, answerAll } = busyRelay(12, (stream) => Array.from({ length: 10 }, (_, n) => `${stream}/${n}`), new Rooms(100).of('0'))
   expect(full).toEqual([10, 11])
   expect([machine.subscriptions, machine.full, machine.streams]).toEqual([100, true, 10])
   answerAll(() => 0, 1_000)
@@ -270,6 +271,37 @@ test('I8: a relay takes so many subscriptions and no more; a stream that does no
   machine.subscribe(12, { seq: 1, form: 'name', add: ['12/0'], remove: [] })
   machine.subscribe(12, { seq: 2, form: 'name', add: [], remove: ['12/0'] })
   expect(machine.subscriptions).toBe(90)
+})
+
+test('relays of one isolate share the room; one that sleeps has it for a minute, and its streams that do not fit any more when it wakes go elsewhere', () => {
+  let now = 0
+  const rooms = new Rooms(100, () => now)
+  const ten = (stream: number) => Array.from({ length: 10 }, (_, n) => `${stream}/${n}`)
+  const first = busyRelay(7, ten, rooms.of('0'))
+  const second = busyRelay(7, ten, rooms.of('1'))
+  expect([first.full, second.full]).toEqual([[], [3, 4, 5, 6]])
+  expect([first.machine.full, second.machine.full]).toEqual([true, true])
+  first.machine.streamGone(0)
+  expect([first.machine.full, second.machine.full]).toEqual([false, false])
+  // The first one sleeps, and says nothing; the second one hears of nothing, but is awake.
+  now = 59_999
+  second.machine.renew()
+  expect(rooms.of('2').most).toBe(10)
+  now = 60_000
+  expect(rooms.of('2').most).toBe(70)
+  for (let stream = 10; stream < 20; stream++) {
+    second.machine.streamArrived(stream)
+    second.machine.subscribe(stream, { seq: 1, form: 'name', add: ten(stream), remove: [] })
+  }
+  expect([second.machine.subscriptions, second.full.slice(4)]).toEqual([100, [17, 18, 19]])
+  for (const stream of [10, 11]) second.machine.streamGone(stream)
+  const awake = busyRelay(0, ten, rooms.of('0'))
+  const saved = { toldPlan: 'p', form: 'name' as const, owing: false }
+  awake.machine.wake(
+    { checkpoint: 5, plan: 'p' },
+    [1, 2, 3, 4].map((stream) => [stream, { ...saved, marks: ten(stream) }]),
+  )
+  expect([awake.machine.subscriptions, awake.full]).toEqual([20, [3, 4]])
 })
 
 test('a stream that is owed something when the relay sleeps subscribes again; one that is not hears of what comes', () => {

@@ -10,6 +10,7 @@ import {
 } from '../../protocol/messages.ts'
 import type { OpId } from '../../protocol/ops.ts'
 import { Questions, type Answer } from './questions.ts'
+import { Rooms, type Room } from './room.ts'
 import { StreamIndex } from './stream-index.ts'
 
 /** What the machine asks of the object. `S` is a stream's socket. Calls are repeated by the object until they are answered. */
@@ -69,12 +70,6 @@ const FENCED: [reason: string, why: Closing] = ['a bucket of it lacks changes', 
 type Notice = Extract<ReplicatorFrame, { type: 'notice' }>
 
 /**
- * Buckets of all streams of a relay together, each counted as often as it is subscribed. One that only a single stream has takes about 0.4 KB with its
- * name and its state, and the object has 128 MB.
- */
-export const MAX_SUBSCRIPTIONS = 150_000
-
-/**
  * The relay's decisions, as in the protocol between the objects: a notice moves the relay from one checkpoint to the next, and a stream is
  * told when everything that it is owed is known at the current checkpoint. There is no queue behind a gap.
  *
@@ -82,7 +77,7 @@ export const MAX_SUBSCRIPTIONS = 150_000
  */
 export class RelayMachine<S> {
   readonly #effects: RelayEffects<S>
-  readonly #most: number
+  readonly #room: Room
   readonly #streams = new Map<S, StreamState>()
   /** Who has a bucket, by its name in frames; and who has one of which only the mark is left. */
   readonly #having = new StreamIndex<S>()
@@ -108,9 +103,9 @@ export class RelayMachine<S> {
   wants = false
   attaching = false
 
-  constructor(effects: RelayEffects<S>, mostSubscriptions = MAX_SUBSCRIPTIONS) {
+  constructor(effects: RelayEffects<S>, room: Room = new Rooms().of('')) {
     this.#effects = effects
-    this.#most = mostSubscriptions
+    this.#room = room
     this.#questions = new Questions<S>({
       ask: (bucket, stale, answer) => effects.ask(bucket, this.#checkpoint ?? 0, stale, answer),
       answered: (name, answer, waiting) => this.#answered(name, answer, waiting),
@@ -131,7 +126,7 @@ export class RelayMachine<S> {
 
   /** Whether another stream may come. */
   get full(): boolean {
-    return this.#subscriptions >= this.#most
+    return this.#subscriptions >= this.#room.most
   }
 
   /**
@@ -160,12 +155,18 @@ export class RelayMachine<S> {
         this.#effects.close(stream, 'what it was owed was lost')
         continue
       }
+      // Others have taken its room meanwhile.
+      if (this.#subscriptions + marks.length > this.#room.most) {
+        this.#effects.close(stream, 'the relay has no room for its buckets', 'full')
+        continue
+      }
       const told = { toldPlan, toldComparing: comparing }
       this.#streams.set(stream, { ...newStream(), lost: new Set(marks), hello: null, ...told, form, savedOwing: false })
       if (comparing !== this.#comparing) this.#waiting.add(stream)
       for (const mark of marks) this.#lost.add(mark, stream)
       this.#subscriptions += marks.length
     }
+    this.renew()
     this.wants = at !== null || this.#streams.size > 0
     // What it asked of the replicator before it slept may be lost with the answer.
     if (at === null && this.#streams.size > 0) this.#attach()
@@ -188,6 +189,7 @@ export class RelayMachine<S> {
     this.#streams.delete(stream)
     this.#waiting.delete(stream)
     this.#subscriptions -= s.names.size + s.lost.size
+    this.renew()
     for (const name of s.names.keys()) this.#hasNoMore(name, stream)
     for (const mark of s.lost) this.#lost.delete(mark, stream)
   }
@@ -208,7 +210,7 @@ export class RelayMachine<S> {
   subscribe(stream: S, { seq, add, remove, form }: Pick<SubscribeFrame, 'seq' | 'add' | 'remove' | 'form'>): void {
     const s = this.#streams.get(stream)
     if (!s) return
-    if (this.#subscriptions + add.length > this.#most) return this.#drop(stream, 'the relay has no room for its buckets', 'full')
+    if (this.#subscriptions + add.length > this.#room.most) return this.#drop(stream, 'the relay has no room for its buckets', 'full')
     s.form = form
     const byHash =
       form === 'name' || remove.length === 0 ? null : new Map([...s.names].map(([name, each]) => [hashName(each.bucket ?? name), name]))
@@ -233,6 +235,7 @@ export class RelayMachine<S> {
       s.owed.set(name, null)
       s.maybe.delete(name)
     }
+    this.renew()
     if (add.length > 0) s.seq = seq
     if (this.#fenced.size > 0 && add.some((bucket) => this.#fenced.has(frameName(bucket)))) return this.#drop(stream, ...FENCED)
     this.#save(stream, s)
@@ -260,7 +263,13 @@ export class RelayMachine<S> {
     this.#parts = []
   }
 
+  /** It is awake, and has what it has. */
+  renew(): void {
+    this.#room.has(this.#subscriptions)
+  }
+
   receive(frame: ReplicatorFrame): void {
+    this.renew()
     if (this.#checkpoint !== null && frame.checkpoint <= this.#checkpoint) {
       if (frame.type !== 'gap' || frame.checkpoint !== this.#checkpoint) return
       const moved = this.#compare(frame)

@@ -22,8 +22,9 @@ import { checkVersion } from '../version.ts'
 import { attachmentOf, type ReplicatorAttachment, type StreamAttachment } from './attachments.ts'
 import { replicatorFrame, streamFrame } from './frames.ts'
 import { admit, MAX_STREAMS_PER_USER, type StreamUser } from './users.ts'
-import { RelayMachine, type SavedStream } from './machine.ts'
+import { RelayMachine, type RelayEffects, type SavedStream } from './machine.ts'
 import { Marks, packMarks, unpackMarks } from './marks.ts'
+import { rooms } from './room.ts'
 
 const STREAM = 'stream'
 const REPLICATOR = 'replicator'
@@ -60,7 +61,7 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
     this.#streamsPerUser = Number(env.MAX_STREAMS_PER_USER) || MAX_STREAMS_PER_USER
     this.#tenant = this.#name.split('/')[0] ?? ''
     ctx.setWebSocketAutoResponse(new WebSocketRequestResponsePair(PING, PONG))
-    this.#machine = new RelayMachine<WebSocket>({
+    const effects: RelayEffects<WebSocket> = {
       send: (socket, frame) => {
         const text = JSON.stringify(frame)
         const state = this.#streams.get(socket)
@@ -112,7 +113,8 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
           answer(committed?.checkpoint ?? 0),
         )
       },
-    })
+    }
+    this.#machine = new RelayMachine(effects, rooms.of(this.#name))
     this.#wake()
   }
 
@@ -315,6 +317,7 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
   #stayAwake(): void {
     if (this.#machine.owing || this.#alone) {
       this.#awake ??= setInterval(() => {
+        this.#machine.renew()
         this.#stayAwake()
         this.#wakeReplicator()
       }, AWAKE_MS)

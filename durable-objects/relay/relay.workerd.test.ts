@@ -1,10 +1,11 @@
 import { env, evictDurableObject, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test'
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
-import { MESSAGE_VERSION, type NoticeBucket, type RelayFrame } from '../../protocol/messages.ts'
+import { CLOSE_RELAY_FULL, MESSAGE_VERSION, type NoticeBucket, type RelayFrame } from '../../protocol/messages.ts'
 import { bucketObjectName } from '../../protocol/names.ts'
 import { putChecksum } from '../../protocol/op-checksum.ts'
 import { opText } from '../../protocol/ops.ts'
 import { Replicator } from '../replicator/object.ts'
+import { MAX_SUBSCRIPTIONS, rooms } from './room.ts'
 
 // The replicator's side is played by the test: what the relay asks of it is answered here, and the test opens the socket.
 let committed = 0
@@ -290,4 +291,20 @@ test('how far a comparison is, is told at once, also to who comes in the middle,
   replicator.send(gap(10))
   stream.send('ping')
   expect(await stream.next()).toBe('pong')
+})
+
+test('a relay takes no stream while the others of its isolate have all the room, and says so; those that it has stay', async () => {
+  const { relay, stream, replicator } = await settled(['p', 'q'])
+  const others = rooms.of('another')
+  others.has(MAX_SUBSCRIPTIONS - 2)
+  const answer = await relay.fetch('https://relay/stream', { headers: { upgrade: 'websocket' } })
+  expect(answer.status).toBe(503)
+  const entry = await append('p', 11)
+  replicator.send(notice(10, 11, [entry]))
+  expect((await stream.next()).buckets).toEqual([entry])
+  stream.send(subscribe(2, [], ['q']))
+  await vi.waitFor(async () => expect((await open(relay, 'stream')).socket).toBeDefined())
+  stream.send(subscribe(3, ['r', 's']))
+  await vi.waitFor(async () => expect(await stream.next()).toEqual({ closed: CLOSE_RELAY_FULL }))
+  others.has(0)
 })
