@@ -260,7 +260,11 @@ test('I8: whatever the order of answers, each bucket is asked once and every str
 })
 
 test('I8: a relay takes so many subscriptions and no more; a stream that does not fit is sent elsewhere, and one that goes makes room', () => {
-  const { machine, full, told, answerAll } = busyRelay(12, (stream) => Array.from({ length: 10 }, (_, n) => `${stream}/${n}`), new Rooms(100).of('0'))
+  const { machine, full, told, answerAll } = busyRelay(
+    12,
+    (stream) => Array.from({ length: 10 }, (_, n) => `${stream}/${n}`),
+    new Rooms(100).of('0'),
+  )
   expect(full).toEqual([10, 11])
   expect([machine.subscriptions, machine.full, machine.streams]).toEqual([100, true, 10])
   answerAll(() => 0, 1_000)

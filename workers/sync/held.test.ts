@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { boundedPorts } from './bounded.ts'
 import { Held, StreamMemory } from './held.ts'
-import { HELD_BYTES, HELD_SECONDS, MOST_HELD_BYTES, READ_COPIES, READ_LENGTH } from './limits.ts'
+import { HELD_BYTES, HELD_LOOK_SECONDS, HELD_SECONDS, MOST_HELD_BYTES, READ_COPIES, READ_LENGTH } from './limits.ts'
 import type { StreamPorts } from './ports.ts'
 
 const never = new AbortController().signal
@@ -109,7 +109,7 @@ describe('what the streams of an isolate hold together', () => {
 })
 
 describe('streams that end for the others', () => {
-  beforeEach(() => vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] }))
+  beforeEach(() => vi.useFakeTimers({ toFake: ['setTimeout', 'setInterval', 'clearInterval', 'Date'] }))
   afterEach(() => vi.useRealTimers())
 
   test('clients that take nothing do not keep everybody waiting', async () => {
@@ -119,6 +119,7 @@ describe('streams that end for the others', () => {
     for (const each of hoarders) each.done.catch(() => {})
     await vi.waitFor(() => expect(hoarders.every((each) => each.lying())).toBe(true))
     // The first of them reads on, late.
+    vi.advanceTimersByTime(1_000)
     hoarders[0]?.take()
     await vi.waitFor(() => expect(hoarders[0]?.lying()).toBe(true))
     const honest = client(memory, 1)
@@ -126,14 +127,39 @@ describe('streams that end for the others', () => {
     void honest.done.then(() => (served = true))
     for (let n = 0; n < 10; n++) await Promise.resolve()
     expect(memory.waiting).toBe(1)
-    vi.advanceTimersByTime(HELD_SECONDS * 1_000 - 1)
+    vi.advanceTimersByTime((HELD_SECONDS - HELD_LOOK_SECONDS) * 1_000)
     await Promise.resolve()
     expect(served).toBe(false)
-    vi.advanceTimersByTime(1)
+    vi.advanceTimersByTime(HELD_LOOK_SECONDS * 1_000)
     await vi.waitFor(() => expect(served).toBe(true))
     expect(hoarders.map((each) => each.stop.signal.aborted).indexOf(true)).toBe(1)
     expect(hoarders.filter((each) => each.stop.signal.aborted)).toHaveLength(1)
     expect(String(hoarders[1]?.stop.signal.reason)).toContain('others wait')
+  })
+
+  test('clients that take nothing leave their room to those that read, also while slow ones keep it moving', async () => {
+    const memory = new StreamMemory()
+    const [slow, fast] = [Array.from({ length: 20 }, () => client(memory, 10_000)), Array.from({ length: 10 }, () => client(memory, 10))]
+    // All but what two reads need.
+    const stopped = Array.from({ length: Math.floor(HELD_BYTES / READ_LENGTH) - 2 * READ_COPIES }, () => client(memory, 2))
+    for (const each of [...slow, ...fast, ...stopped]) each.done.catch(() => {})
+    let done = 0
+    for (const each of fast) void each.done.then(() => done++)
+    const since = new Map<object, number>()
+    let seconds = 0
+    for (; done < fast.length && seconds < 3_600; seconds += 0.5) {
+      await vi.advanceTimersByTimeAsync(500)
+      for (const each of fast) if (each.lying()) each.take()
+      for (const each of slow) {
+        if (!each.lying()) since.delete(each)
+        else if (!since.has(each)) since.set(each, seconds)
+        else if (seconds - (since.get(each) ?? 0) >= 4) each.take()
+      }
+    }
+    expect(seconds).toBeLessThan(HELD_SECONDS + 20)
+    expect([...slow, ...fast].filter((each) => each.stop.signal.aborted)).toEqual([])
+    expect(stopped.filter((each) => each.stop.signal.aborted).length).toBeGreaterThan(10)
+    for (const each of [...slow, ...stopped]) each.held.end('over')
   })
 
   test('above the highest limit the largest stream ends', async () => {

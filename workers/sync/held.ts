@@ -1,21 +1,24 @@
-import { HELD_BYTES, HELD_SECONDS, MOST_HELD_BYTES } from './limits.ts'
+import { HELD_BYTES, HELD_LOOK_SECONDS, HELD_SECONDS, KNOWN_BYTES, MOST_HELD_BYTES, TAKEN_BYTES } from './limits.ts'
 
 /**
- * Where bytes of one client can lie: written for it and not taken by it yet, waiting from the relay, ops kept for its next line, and ops that are being read for
- * it.
+ * Where bytes of one client can lie: written for it and not taken by it yet, waiting from the relay, ops kept for its next line, ops that are being read for
+ * it, and what its stream knows of its buckets.
  */
-export type HeldPart = 'transport' | 'upstream' | 'tails' | 'reading'
+export type HeldPart = 'transport' | 'upstream' | 'tails' | 'reading' | 'known'
 
 interface Waiting {
   held: Held
   bytes: number
+  /** In milliseconds since 1970. */
+  since: number
   granted: () => void
 }
 
 /**
  * What all streams of an isolate hold together: its 128 MB are shared by all of them, whatever each alone may hold. Beyond `room` nothing more is read for any
- * stream until there is room again, the oldest first. When there is none for `seconds`, the stream ends that has taken nothing for the longest time; above
- * `most` the largest one does.
+ * stream until there is room again, the oldest first. While some wait, those streams end that make no use of what they hold (`Held.stalled`) for `seconds`, the
+ * longest first, and no more than are in the way. Above `most` the largest one does. What streams know stays as long as they do, so it has a part of the room
+ * (`known`) and leaves the rest to reads.
  */
 export class StreamMemory {
   readonly open = new Set<Held>()
@@ -23,103 +26,115 @@ export class StreamMemory {
   peak = 0
   peakSum = 0
   #sum = 0
-  #ticks = 0
-  #grants = 0
+  #known = 0
+  #granted = 0
+  #looked = 0
   readonly #waiting: Waiting[] = []
   readonly #room: number
   readonly #most: number
-  readonly #seconds: number
+  readonly #mostKnown: number
 
-  constructor(room = HELD_BYTES, most = MOST_HELD_BYTES, seconds = HELD_SECONDS) {
+  constructor(room = HELD_BYTES, most = MOST_HELD_BYTES, known = KNOWN_BYTES) {
     this.#room = room
     this.#most = most
-    this.#seconds = seconds
+    this.#mostKnown = known
   }
 
   get sum(): number {
     return this.#sum
   }
 
+  get known(): number {
+    return this.#known
+  }
+
   get waiting(): number {
     return this.#waiting.length
   }
 
-  tick(): number {
-    return ++this.#ticks
+  /** Whether streams may know so much more. */
+  allows(known: number): boolean {
+    return this.#known + known <= this.#mostKnown
   }
 
-  changed(by: number): void {
+  /** `known`: the part of it that is about what a stream knows. */
+  changed(by: number, known: number): void {
     this.#sum += by
+    this.#known += known
     this.peakSum = Math.max(this.peakSum, this.#sum)
     if (by < 0) this.#grant()
-    while (this.#sum > this.#most && this.#end((held) => held.counted, 'this isolate holds too much for its clients')) continue
+    while (this.#sum > this.#most && this.#endLargest()) continue
   }
 
   /** Resolves when so much may be read for a stream; it is counted from then on. Ends early with the signal. */
   async reserve(held: Held, bytes: number, signal: AbortSignal): Promise<void> {
     if (this.#waiting.length === 0 && this.#fits(bytes)) {
-      held.set('reading', bytes)
+      held.grant(bytes)
       return
     }
     await new Promise<void>((resolve) => {
-      let timer: ReturnType<typeof setTimeout>
       const over = (): void => {
-        clearTimeout(timer)
+        clearInterval(timer)
         signal.removeEventListener('abort', gone)
+        held.waits = false
         resolve()
       }
-      const waiting: Waiting = { held, bytes, granted: over }
+      const waiting: Waiting = { held, bytes, since: Date.now(), granted: over }
       const gone = (): void => {
         const at = this.#waiting.indexOf(waiting)
         if (at >= 0) this.#waiting.splice(at, 1)
         over()
         this.#grant()
       }
-      const arm = (): void => {
-        const grants = this.#grants
-        timer = setTimeout(() => {
-          // The first one speaks for all.
-          if (this.#grants === grants && this.#waiting[0] === waiting) {
-            this.#end((each) => this.#idleness(each), 'others wait for what it does not take')
-          }
-          arm()
-        }, this.#seconds * 1_000)
-      }
+      // Each has a timer of its own: that of another one goes with its request. Whichever comes first looks for all.
+      const timer = setInterval(() => this.#look(), HELD_LOOK_SECONDS * 1_000)
+      held.waits = true
       this.#waiting.push(waiting)
       signal.addEventListener('abort', gone, { once: true })
-      arm()
     })
     signal.throwIfAborted()
   }
 
-  /** Who waits as well is the last to go. */
-  #idleness(held: Held): number {
-    if (held.counted === 0) return 0
-    return this.#waiting.some((each) => each.held === held) ? 0.5 : this.#ticks + 1 - held.taken
+  /** Makes room for those that wait. */
+  #look(): void {
+    const now = Date.now()
+    if (now - this.#looked < HELD_LOOK_SECONDS * 1_000) return
+    this.#looked = now
+    const before = now - HELD_SECONDS * 1_000
+    const stalled = [...this.open].flatMap((held) => {
+      const since = held.stalled
+      return since !== null && since <= before ? [{ held, since }] : []
+    })
+    stalled.sort((a, b) => a.since - b.since)
+    for (const { held } of stalled) {
+      if (this.#waiting.length === 0) return
+      held.end('others wait for what it does not take')
+    }
+    // All that is held is of streams that wait themselves: who came last comes again.
+    const [first] = this.#waiting
+    if (!first || Math.max(first.since, this.#granted) > before) return
+    this.#waiting.findLast(({ held }) => held.counted > held.known)?.held.end('this isolate holds too much for its clients')
   }
 
   #fits(bytes: number): boolean {
-    return this.#sum === 0 || this.#sum + bytes <= this.#room
+    return this.#sum === this.#known || this.#sum + bytes <= this.#room
   }
 
   #grant(): void {
     for (let [first] = this.#waiting; first && this.#fits(first.bytes); [first] = this.#waiting) {
       this.#waiting.shift()
-      this.#grants++
-      first.held.set('reading', first.bytes)
+      this.#granted = Date.now()
       first.granted()
+      first.held.grant(first.bytes)
     }
   }
 
-  /** Ends the stream of the highest weight. False: there is none that has any. */
-  #end(weight: (held: Held) => number, why: string): boolean {
-    let heaviest: { held: Held; weight: number } | null = null
-    for (const held of this.open) {
-      const own = weight(held)
-      if (own > (heaviest?.weight ?? 0)) heaviest = { held, weight: own }
-    }
-    heaviest?.held.end(why)
-    return heaviest !== null
+  /** False: there is none that holds anything. */
+  #endLargest(): boolean {
+    let largest: Held | null = null
+    for (const held of this.open) if (held.counted > (largest?.counted ?? 0)) largest = held
+    largest?.end('this isolate holds too much for its clients')
+    return largest !== null
   }
 }
 
@@ -128,21 +143,24 @@ const memory = new StreamMemory()
 
 /** Counts what one stream holds for its client in memory, in bytes. This is what back-pressure keeps small. */
 export class Held {
-  readonly #parts: Record<HeldPart, number> = { transport: 0, upstream: 0, tails: 0, reading: 0 }
+  readonly #parts: Record<HeldPart, number> = { transport: 0, upstream: 0, tails: 0, reading: 0, known: 0 }
   readonly #memory: StreamMemory
   readonly #slack: number
   readonly #ended = Promise.withResolvers<string>()
   #downloading = false
   #closed = false
   #counted = 0
-  /** When the client last took something, as a number that grows. */
-  taken: number
+  #countedKnown = 0
+  /** Waits for room. */
+  waits = false
+  /** When the client last took as much as one that reads takes, or was given room, in milliseconds since 1970; and what it took since. */
+  #since = Date.now()
+  #taken = 0
 
   /** `slack`: so many bytes that a client has already may be missing from its account, for as long as it gets nothing more. */
   constructor(slack = 0, of: StreamMemory = memory) {
     this.#slack = slack
     this.#memory = of
-    this.taken = of.tick()
     of.open.add(this)
   }
 
@@ -151,13 +169,27 @@ export class Held {
     return this.#ended.promise
   }
 
+  /** What back-pressure is about: without what is being read, and what is known. */
   get bytes(): number {
     return this.#parts.transport + this.#parts.upstream + this.#parts.tails
   }
 
-  /** Its part of the isolate's sum. */
+  /** Its part of the isolate's sum; and of what all streams know. */
   get counted(): number {
     return this.#counted
+  }
+
+  get known(): number {
+    return this.#countedKnown
+  }
+
+  /**
+   * Since when it makes no use of what it holds, in milliseconds since 1970; null: it holds nothing. That it waits for room itself is not its client's doing, unless
+   * that has not taken what it surely would have told.
+   */
+  get stalled(): number | null {
+    const holds = this.waits ? this.#parts.transport > this.#slack : this.#counted > this.#countedKnown
+    return holds && !this.#closed ? this.#since : null
   }
 
   /** From the first read for a checkpoint to its end. */
@@ -169,17 +201,39 @@ export class Held {
   set(part: HeldPart, bytes: number): void {
     if (this.#closed) return
     const before = this.#parts[part]
-    if (part === 'transport' && (bytes < before || before === 0)) this.taken = this.#memory.tick()
+    if (this.#counted === this.#countedKnown) this.#moves()
     this.#parts[part] = bytes
-    // What is on its way is not being read any more.
-    if (part === 'transport' && bytes > before) this.#parts.reading = Math.max(0, this.#parts.reading - (bytes - before))
+    if (part === 'transport') {
+      this.#taken += Math.max(0, before - bytes)
+      if (this.#taken >= TAKEN_BYTES || (before > 0 && bytes === 0)) this.#moves()
+      // What is on its way is not being read any more.
+      this.#parts.reading = Math.max(0, this.#parts.reading - Math.max(0, bytes - before))
+    }
     this.#memory.peak = Math.max(this.#memory.peak, this.bytes)
     this.#count()
+  }
+
+  /** What the stream knows of its buckets, in bytes. False: there is no room for so much more, and nothing has changed. */
+  know(bytes: number): boolean {
+    const more = bytes - this.#parts.known
+    if (more > 0 && !this.#memory.allows(more)) return false
+    this.set('known', bytes)
+    return true
   }
 
   /** Waits until so much may be read for it. */
   reserve(bytes: number, signal: AbortSignal): Promise<void> {
     return this.#memory.reserve(this, bytes, signal)
+  }
+
+  grant(bytes: number): void {
+    this.#moves()
+    this.set('reading', bytes)
+  }
+
+  #moves(): void {
+    this.#since = Date.now()
+    this.#taken = 0
   }
 
   end(why: string): void {
@@ -196,18 +250,20 @@ export class Held {
   }
 
   #count(): void {
-    const { transport, upstream, tails, reading } = this.#parts
+    const { transport, upstream, tails, reading, known } = this.#parts
     const lying = this.#downloading ? transport : Math.max(0, transport - this.#slack)
-    const counted = this.#closed ? 0 : lying + upstream + tails + reading
+    const counted = this.#closed ? 0 : lying + upstream + tails + reading + known
     const change = counted - this.#counted
+    const knownChange = (this.#closed ? 0 : known) - this.#countedKnown
     this.#counted = counted
-    if (change !== 0) this.#memory.changed(change)
+    this.#countedKnown += knownChange
+    if (change !== 0) this.#memory.changed(change, knownChange)
   }
 }
 
-/** Of this isolate: open streams, bytes held for all of them, and the most that was ever held for one. */
-export function heldStatus(): { open: number; heldBytes: number; peakHeldBytes: number } {
+/** Of this isolate: open streams, bytes held for all of them, the most that was ever held for one, and what all of them know of their buckets, in bytes. */
+export function heldStatus(): { open: number; heldBytes: number; peakHeldBytes: number; knownBytes: number } {
   let heldBytes = 0
   for (const held of memory.open) heldBytes += held.bytes
-  return { open: memory.open.size, heldBytes, peakHeldBytes: memory.peak }
+  return { open: memory.open.size, heldBytes, peakHeldBytes: memory.peak, knownBytes: memory.known }
 }

@@ -27,8 +27,13 @@ export const MAX_UNTAKEN_BYTES = 665_000
 export const HELD_BYTES = 64 * 1024 * 1024
 /** Beyond this, which ops larger than a read and messages of relays may bring about, the stream that holds most ends. */
 export const MOST_HELD_BYTES = 80 * 1024 * 1024
-/** When no stream gets room for so long, the one ends whose client has taken nothing for the longest time. */
-export const HELD_SECONDS = 10
+/** While others wait for room, a stream ends whose client has not taken `TAKEN_BYTES` for so long: a client that reads 13 KB a second has then read the largest line. */
+export const HELD_SECONDS = 30
+export const TAKEN_BYTES = 32 * 1024
+/** How often somebody who waits looks for such streams. */
+export const HELD_LOOK_SECONDS = 5
+/** What all streams of an isolate may know of their buckets together, in bytes. The rest of `HELD_BYTES` is for what passes. */
+export const KNOWN_BYTES = 40 * 1024 * 1024
 /** Of a read, in UTF-16 units: the size of `data` lines. Large lines are what makes a first sync fast; more than one would not fit. */
 export const READ_LENGTH = 400_000
 /** A read is a text and the bytes of its line for as long as it is written: measured, 500 clients that downloaded at once held twice what was counted for reads. */
