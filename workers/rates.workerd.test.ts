@@ -7,7 +7,8 @@ import { RockpoolError } from '../protocol/errors.ts'
 import { CLOSE_RELAY_FULL, CLOSE_USER_STREAMS, MESSAGE_VERSION } from '../protocol/messages.ts'
 import { addressOf } from './rates.ts'
 import { Budget } from './sync/budget.ts'
-import { Held } from './sync/held.ts'
+import { Held, StreamMemory } from './sync/held.ts'
+import { HELD_BYTES, KNOWN_STREAM_BYTES, MOST_HELD_BYTES } from './sync/limits.ts'
 import { objectPorts } from './sync/objects.ts'
 import { RelayChoice, relayOrder, relayUrl } from './sync/relay-order.ts'
 import { runStream } from './sync/stream.ts'
@@ -212,7 +213,7 @@ describe('relays that refuse a stream', () => {
   })
 
   /** A stream over relays that greet it, and close its socket with these codes, one after the other; the last one keeps it. */
-  async function run(codes: number[]) {
+  async function run(codes: number[], held = new Held()) {
     const asked: string[] = []
     const stop = new AbortController()
     const RELAY = {
@@ -233,7 +234,7 @@ describe('relays that refuse a stream', () => {
     const bindings = { ...environment({}), RELAY, RELAYS: '3' } as unknown as Environment
     const nothing = async () => {}
     const lines = { signal: stop.signal, room: nothing, send: nothing, data: nothing }
-    const ports = objectPorts(bindings, 'default', owner, lines, new Budget({ calls: 100, bytes: 100 }, () => {}), new Held())
+    const ports = objectPorts(bindings, 'default', owner, lines, new Budget({ calls: 100, bytes: 100 }, () => {}), held)
     const error: unknown = await runStream({ request: {}, claims: {}, user: owner.user }, ports).catch((reason: unknown) => reason)
     return { asked, result: error instanceof RockpoolError ? error.code : error instanceof Error ? error.message : null }
   }
@@ -242,6 +243,12 @@ describe('relays that refuse a stream', () => {
   test('one that has no room for the buckets of a stream sends it to the next, not to itself again; when none has room the stream ends', async () => {
     expect(await run([CLOSE_RELAY_FULL, CLOSE_RELAY_FULL])).toEqual({ asked: order, result: 'kept' })
     expect(await run([CLOSE_RELAY_FULL, CLOSE_RELAY_FULL, CLOSE_RELAY_FULL])).toEqual({ asked: order, result: 'PSYNC_S2003' })
+  })
+
+  test('none is asked for a stream of whose buckets this isolate has no room to know', async () => {
+    const memory = new StreamMemory(HELD_BYTES, MOST_HELD_BYTES, KNOWN_STREAM_BYTES)
+    new Held(0, memory).know(1)
+    expect(await run([], new Held(0, memory))).toEqual({ asked: [], result: 'PSYNC_S2003' })
   })
 
   test('one that starts again is opened again', async () => {

@@ -176,13 +176,10 @@ export class RequestRun implements RequestProgram {
         stream?.errors.push({ subscription: asked.subscription, message })
       }
       memo.next()
-      const reason: BucketReason = asked.subscription === 'default' ? { default: index } : { sub: asked.subscription }
+      // One list for all of them: a stream keeps it for as long as it runs.
+      const reasons: BucketReason[] = [asked.subscription === 'default' ? { default: index } : { sub: asked.subscription }]
       for (const bucket of this.#evaluate(asked, values, memo, progress)) {
-        merge(
-          buckets,
-          { ...bucket, reasons: [reason], program: program.name },
-          asked.subscription === 'default' ? `d${index}` : asked.subscription,
-        )
+        merge(buckets, { ...bucket, reasons, program: program.name }, asked.subscription === 'default' ? `d${index}` : asked.subscription)
       }
       if (buckets.size > this.#limits.buckets) throw tooMuch('buckets', this.#limits.buckets, 'MAX_BUCKETS')
     }
@@ -231,7 +228,7 @@ function merge(buckets: Map<string, Reached>, bucket: Reached['bucket'], subscri
   known.bucket.priority = Math.min(known.bucket.priority, bucket.priority)
   if (known.subscriptions.has(subscription)) return
   known.subscriptions.add(subscription)
-  known.bucket.reasons.push(...bucket.reasons)
+  known.bucket.reasons = [...known.bucket.reasons, ...bucket.reasons]
 }
 
 /**

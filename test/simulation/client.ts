@@ -85,6 +85,7 @@ export class SimClient {
       rows: (bucket, checkpoint) => answered(bucket, (each) => each.rows(checkpoint)),
       connect: () => this.#connect(signal),
       tails: () => {},
+      know: () => {},
       served: () => {},
       lines: {
         signal,

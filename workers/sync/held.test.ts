@@ -106,6 +106,26 @@ describe('what the streams of an isolate hold together', () => {
     held.close()
     expect(memory.sum).toBe(0)
   })
+
+  test('what streams know has a part of the room; beyond it who wants more gets none, the others keep theirs, and reads go on', async () => {
+    const memory = new StreamMemory(1_000, 2_000, 400)
+    const [first, second, third] = [new Held(0, memory), new Held(0, memory), new Held(0, memory)]
+    expect([first.know(150), second.know(200), third.know(51), second.know(251)]).toEqual([true, true, false, false])
+    expect([memory.known, memory.sum, third.counted]).toEqual([350, 350, 0])
+    await second.reserve(650, never)
+    expect(memory.waiting).toBe(0)
+    // One that alone holds what passes is never kept waiting by what is known.
+    second.set('reading', 0)
+    await first.reserve(900, never)
+    expect([first.known, first.counted, memory.sum]).toEqual([150, 1_050, 1_250])
+    first.set('reading', 0)
+    expect([first.know(50), third.know(150), first.stalled, memory.known]).toEqual([true, true, null, 400])
+    second.close()
+    expect([memory.known, memory.sum, third.know(350)]).toEqual([200, 200, true])
+    third.end('why')
+    expect(third.know(300)).toBe(true)
+    expect([memory.known, memory.sum]).toEqual([50, 50])
+  })
 })
 
 describe('streams that end for the others', () => {

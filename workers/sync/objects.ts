@@ -4,7 +4,7 @@ import { bucketStub } from '../../durable-objects/shared/namespaces.ts'
 import { callDeadline, sleep, untilAnswered, waitMs } from '../../durable-objects/shared/retry.ts'
 import { MESSAGE_VERSION } from '../../protocol/messages.ts'
 import { bucketObjectName, MAX_MAILBOX_CLIENTS } from '../../protocol/names.ts'
-import { streamSettings, type Budget } from './budget.ts'
+import { ended, streamSettings, type Budget } from './budget.ts'
 import type { Held } from './held.ts'
 import { READ_LENGTH } from './limits.ts'
 import { planByHash } from './plans.ts'
@@ -59,6 +59,9 @@ export function objectPorts(
     /** Ends early when the stream does. */
     pause: (attempt) => sleep(waitMs(RETRY, attempt), signal),
     tails: (length) => held.set('tails', length),
+    know: (bytes) => {
+      if (!held.know(bytes)) throw ended('there are as many buckets of streams here as there is room for: come back later')
+    },
     connect: async () => {
       // A relay may say that it is full only when it hears of all the stream's buckets, which cost a question each.
       if (relays.passed > 0) await sleep(waitMs(RETRY, relays.passed), signal)

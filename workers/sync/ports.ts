@@ -21,6 +21,8 @@ export interface StreamPorts {
   pause(attempt: number): Promise<void>
   /** Told how many UTF-16 units of ops are kept for later lines. */
   tails(length: number): void
+  /** Told how many bytes the stream needs for what it knows of its buckets. Throws PSYNC_S2003 when the isolate has no room for more. */
+  know(bytes: number): void
   lines: LineSink
 }
 

@@ -23,6 +23,8 @@ export class Resolver {
   readonly #ports: StreamPorts
   readonly #view: View
   #seq = 0
+  /** Bytes, see `View.bytesOf`. */
+  #known = 0
   #plan: LoadedPlan | null = null
   /** The last answer, and what it followed from: most checkpoints change nothing of that. */
   #last: { plan: LoadedPlan; claims: StreamInput['claims']; version: number; resolved: Resolved } | null = null
@@ -33,7 +35,7 @@ export class Resolver {
     this.#view = view
   }
 
-  /** Null: the upstream fell, or there is no plan yet; start over. Throws PSYNC_S2305. */
+  /** Null: the upstream fell, or there is no plan yet; start over. Throws PSYNC_S2305, and PSYNC_S2003 when the isolate has no room for its buckets. */
   async resolve(upstream: Upstream): Promise<Resolved | null> {
     const view = this.#view
     for (;;) {
@@ -52,6 +54,9 @@ export class Resolver {
       const wanted = new Set([...resolution.lookups, mailbox])
       const complete = resolution.need.length === 0
       if (complete) for (const { bucket } of resolution.buckets) wanted.add(bucket)
+      // Until everything is known of which buckets follow, those of before are kept, and so is their room.
+      const bytes = view.bytesOf(wanted)
+      if (complete || bytes > this.#known) this.#ports.know((this.#known = bytes))
       const add = [...wanted].filter((bucket) => !view.subscribed.has(bucket))
       const remove = complete ? [...view.subscribed].filter((bucket) => !wanted.has(bucket)) : []
       if (add.length > 0 || remove.length > 0) {

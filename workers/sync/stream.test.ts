@@ -16,6 +16,7 @@ import { hashName, mailboxName } from '../../protocol/names.ts'
 import { putChecksum } from '../../protocol/op-checksum.ts'
 import { opText } from '../../protocol/ops.ts'
 import type { LoadedPlan, RequestProgram } from '../../sync-config/types.ts'
+import { KNOWN_BUCKET_BYTES, KNOWN_ROW_BYTES, KNOWN_STREAM_BYTES } from './limits.ts'
 import type { Upstream } from './ports.ts'
 import { runStream } from './stream.ts'
 
@@ -89,6 +90,9 @@ class Setting {
   most = Infinity
   /** The numbers of the relays, from 1, that have taken the stream. */
   readonly servedAt: number[] = []
+  /** What the stream said that it knows, in bytes, and the most that there is room for. */
+  readonly known: number[] = []
+  mostKnown = Infinity
   beforeConnect: (tries: number) => void = () => {}
   /** Buckets whose rows were asked for. */
   readonly asked: string[] = []
@@ -169,6 +173,10 @@ class Setting {
           return this.log(bucket).rows(checkpoint, this.lookupRows)
         },
         tails: () => {},
+        know: (bytes) => {
+          if (bytes > this.mostKnown) throw new RockpoolError('PSYNC_S2003', 'no room')
+          this.known.push(bytes)
+        },
         served: () => void this.servedAt.push(this.relays.length),
         lines: {
           signal: this.stop.signal,
@@ -372,6 +380,44 @@ describe('a stream', () => {
     expect(brief(await s.sent())).toEqual(['diff 5: +a -', 'data a 0-4: 2', 'complete 5'])
     s.stop.abort()
     await s.result
+  })
+
+  test('tells what it knows of its buckets, with the rows of lookups, before it subscribes to them; who finds no room asks nothing of others', async () => {
+    const mailbox = mailboxName('u')
+    const run = async (most: number) => {
+      const s = new Setting()
+      s.mostKnown = most
+      s.write({ lookup: [['g', '{"g":"a"}']], a: [['x', '{}']] })
+      s.program = (rows) => {
+        const known = rows('lookup')
+        const data = (known ?? []).map((text): { g: string } => JSON.parse(text)).filter(({ g }) => g !== '')
+        return buckets(Object.fromEntries(data.map(({ g }) => [g, 3])), ['lookup'], known ? [] : ['lookup'])
+      }
+      s.start()
+      await s.sent()
+      return s
+    }
+    const cost = (...names: string[]) => names.reduce((sum, name) => sum + KNOWN_BUCKET_BYTES + name.length, KNOWN_STREAM_BYTES)
+    const row = KNOWN_ROW_BYTES + '{"g":"a"}'.length
+    const all = cost(mailbox, 'lookup', 'a') + row
+    const s = await run(all)
+    expect([...new Set(s.known)]).toEqual([KNOWN_STREAM_BYTES, cost(mailbox, 'lookup'), all])
+    // A relay that falls: while the stream begins again it keeps its room.
+    s.relay.fall()
+    await s.sent()
+    expect([s.relays.length, ...new Set(s.known.slice(s.known.indexOf(all)))]).toEqual([2, all])
+    s.relay.push(null, s.write({ lookup: [['g', '{"g":""}']] }))
+    await s.sent()
+    expect(s.known.at(-1)).toBe(all - cost('a') + KNOWN_STREAM_BYTES - 1)
+    s.stop.abort()
+    await s.result
+    const none = await run(KNOWN_STREAM_BYTES - 1)
+    expect(await none.result).toMatchObject({ code: 'PSYNC_S2003' })
+    expect(none.relays).toEqual([])
+    const few = await run(all - 1)
+    expect(await few.result).toMatchObject({ code: 'PSYNC_S2003' })
+    expect(few.relay.subscriptions.map(({ add }) => add)).toEqual([['lookup', mailbox]])
+    expect(few.relay.open).toBe(false)
   })
 
   test('I7: a lookup that was deleted is not one without rows: nothing is taken away before the next checkpoint says what serves', async () => {

@@ -22,13 +22,17 @@ export const ownerOf = ({ user }: { user: string }, { client_id }: StreamRequest
  * One stream, until its receiver has gone: follows a relay, keeps lookups, buckets and subscription in agreement, and sends each checkpoint with
  * what the client lacks of it. It keeps nothing that the client does not send again when it reconnects.
  *
- * Rejects with PSYNC_S2305 when the client has too many buckets, and with the reason when `lines.signal` is aborted.
+ * Rejects with PSYNC_S2305 when the client has too many buckets, with PSYNC_S2003 when the isolate has no room to know of them, and with the reason when `lines.signal` is aborted.
  */
 export async function runStream(input: StreamInput, ports: StreamPorts): Promise<void> {
   const { signal } = ports.lines
   const view = new View(ports.tails)
   const resolver = new Resolver(input, ports, view)
   const emitter = new Emitter(ports, view, positionsOf(input.request))
+  // They are in the positions now, and the request is kept for as long as the stream runs.
+  delete input.request.buckets
+  // Who has no room here is told before anything is asked of others for it.
+  ports.know(view.bytesOf([]))
   let upstream: Upstream | null = null
   try {
     for (;;) {

@@ -143,7 +143,7 @@ export class RelaySocket implements Upstream {
   /** As if the relay had told once more where it is: the stream looks again at what its buckets follow from. */
   again(): void {
     if (this.#fallen || !this.#latest) return
-    this.#frames.push({ frame: { ...this.#latest, seq: null, buckets: [] }, bytes: 0 })
+    this.#frames.push({ frame: this.#latest, bytes: 0 })
     this.#wake()
   }
 
@@ -166,7 +166,8 @@ export class RelaySocket implements Upstream {
     const frame = relayFrameOf(data)
     if (!frame) return this.close()
     const moves = !this.#latest || isNews(frame, this.#latest)
-    this.#latest = frame
+    // Without its buckets: those of the first answer are all that the stream has.
+    this.#latest = { ...frame, seq: null, buckets: [] }
     this.#tell.comparing(frame.comparing ?? null)
     const bytes = Buffer.byteLength(data)
     this.#received += bytes

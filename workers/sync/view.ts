@@ -1,16 +1,20 @@
 import type { BucketState, NameForm, RelayFrame } from '../../protocol/messages.ts'
 import { frameName, hashName } from '../../protocol/names.ts'
 import type { OpId } from '../../protocol/ops.ts'
+import { KNOWN_BUCKET_BYTES, KNOWN_ROW_BYTES, KNOWN_STREAM_BYTES } from './limits.ts'
 
 /** Op texts that came with notices and were not sent yet, of all buckets, in UTF-16 units. What does not fit is read when it is its turn. */
 const TAILS_LENGTH = 64 * 1024
 
 interface Tail {
   /** The ops of a notice each. */
-  ops: string[]
+  ops: readonly string[]
   last: OpId
   length: number
 }
+
+/** Most buckets have nothing between two checkpoints, and one of these. */
+const NO_TAIL: Tail = { ops: [], last: 0, length: 0 }
 
 /**
  * What a stream knows of its buckets: count, checksum and last op of all of them at one checkpoint. Each message of the relay moves the
@@ -27,7 +31,7 @@ export class View {
   version = 0
   /** Lookup buckets: their rows, and whether these are right at the checkpoint. */
   readonly #rows = new Map<string, { rows: string[]; valid: boolean }>()
-  /** What frames call the buckets that are subscribed → their names. */
+  /** What frames call the buckets that are subscribed → their names, where that is not the same. */
   readonly #called = new Map<string, string>()
   /** Per bucket the ops since it was last sent completely, without a hole. */
   readonly #tails = new Map<string, Tail>()
@@ -52,7 +56,8 @@ export class View {
   subscribe(bucket: string): void {
     this.version++
     this.subscribed.add(bucket)
-    this.#called.set(this.called(bucket), bucket)
+    const called = this.called(bucket)
+    if (called !== bucket) this.#called.set(called, bucket)
   }
 
   unsubscribe(bucket: string): void {
@@ -62,6 +67,16 @@ export class View {
     this.states.delete(bucket)
     this.#rows.delete(bucket)
     this.dropTail(bucket)
+  }
+
+  /** What the stream needs when these are its buckets, in bytes. */
+  bytesOf(buckets: Iterable<string>): number {
+    let bytes = KNOWN_STREAM_BYTES
+    for (const bucket of buckets) {
+      bytes += KNOWN_BUCKET_BYTES + bucket.length
+      for (const row of this.#rows.get(bucket)?.rows ?? []) bytes += KNOWN_ROW_BYTES + row.length
+    }
+    return bytes
   }
 
   /** What the relay calls a bucket. */
@@ -81,8 +96,8 @@ export class View {
     this.checkpoint = frame.checkpoint
     this.plan = frame.plan
     for (const [called, count, checksum, last, inline] of frame.buckets) {
-      const bucket = this.#called.get(called)
-      if (bucket === undefined || frame.form !== this.form) continue
+      const bucket = this.#called.get(called) ?? called
+      if (!this.subscribed.has(bucket) || frame.form !== this.form) continue
       // A hash does not say whose ops these are: they are read by name.
       const ops = frame.form === 'name' ? inline : null
       const known = this.states.get(bucket)
@@ -103,7 +118,7 @@ export class View {
   /** From here on the ops of a bucket follow what the client has: it was sent completely. */
   startTail(bucket: string): void {
     this.dropTail(bucket)
-    this.#tails.set(bucket, { ops: [], last: 0, length: 0 })
+    this.#tails.set(bucket, NO_TAIL)
   }
 
   dropTail(bucket: string): void {
@@ -123,9 +138,7 @@ export class View {
       this.dropTail(bucket)
       return
     }
-    tail.ops.push(ops)
-    tail.last = last
-    tail.length += ops.length
+    this.#tails.set(bucket, { ops: [...tail.ops, ops], last, length: tail.length + ops.length })
     this.#count(ops.length)
   }
 
