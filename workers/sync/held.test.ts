@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { boundedPorts } from './bounded.ts'
 import { Held, StreamMemory } from './held.ts'
-import { HELD_BYTES, HELD_LOOK_SECONDS, HELD_SECONDS, MOST_HELD_BYTES, READ_COPIES, READ_LENGTH } from './limits.ts'
+import { HELD_BYTES, HELD_LOOK_SECONDS, HELD_SECONDS, MOST_HELD_BYTES, READ_COPIES, READ_LENGTH, SILENT_SECONDS } from './limits.ts'
 import type { StreamPorts } from './ports.ts'
 
 const never = new AbortController().signal
@@ -160,6 +160,9 @@ describe('streams that end for the others', () => {
   test('clients that take nothing leave their room to those that read, also while slow ones keep it moving', async () => {
     const memory = new StreamMemory()
     const [slow, fast] = [Array.from({ length: 20 }, () => client(memory, 10_000)), Array.from({ length: 10 }, () => client(memory, 10))]
+    // They sleep, and have not taken their last sign of life.
+    const idle = Array.from({ length: 100 }, () => new Held(0, memory))
+    for (const each of idle) each.set('transport', 25)
     // All but what two reads need.
     const stopped = Array.from({ length: Math.floor(HELD_BYTES / READ_LENGTH) - 2 * READ_COPIES }, () => client(memory, 2))
     for (const each of [...slow, ...fast, ...stopped]) each.done.catch(() => {})
@@ -179,7 +182,49 @@ describe('streams that end for the others', () => {
     expect(seconds).toBeLessThan(HELD_SECONDS + 20)
     expect([...slow, ...fast].filter((each) => each.stop.signal.aborted)).toEqual([])
     expect(stopped.filter((each) => each.stop.signal.aborted).length).toBeGreaterThan(10)
+    expect(idle.filter((each) => each.bytes !== each.counted)).toEqual([])
     for (const each of [...slow, ...stopped]) each.held.end('over')
+  })
+
+  test('when all that is held is of streams that wait themselves, or little of very many, the largest end until the first has room', async () => {
+    const memory = new StreamMemory(1_000, 2_000)
+    const ended: number[] = []
+    const small = Array.from({ length: 10 }, (_, n) => {
+      const held = new Held(0, memory)
+      void held.ended.then(() => ended.push(n))
+      held.set('tails', 80 + n)
+      return held
+    })
+    const [first, second] = [small[9], small[3]]
+    const granted: string[] = []
+    void first?.reserve(300, never).then(() => granted.push('first'))
+    const waits = second?.reserve(700, never).then(() => granted.push('second'))
+    await vi.advanceTimersByTimeAsync((HELD_SECONDS - 1) * 1_000)
+    expect([ended, granted]).toEqual([[], []])
+    await vi.advanceTimersByTimeAsync(HELD_LOOK_SECONDS * 1_000)
+    expect([ended, granted]).toEqual([[8, 7], ['first']])
+    first?.close()
+    await vi.advanceTimersByTimeAsync((HELD_SECONDS - HELD_LOOK_SECONDS) * 1_000)
+    expect(granted).toEqual(['first'])
+    await vi.advanceTimersByTimeAsync(HELD_LOOK_SECONDS * 1_000)
+    await waits
+    expect([ended, granted]).toEqual([
+      [8, 7, 6, 5, 4, 2],
+      ['first', 'second'],
+    ])
+  })
+
+  test('what a stream knows that shows no sign of life is given to others when they need it', () => {
+    const memory = new StreamMemory(1_000, 2_000, 400)
+    const [dead, living, next] = [new Held(0, memory), new Held(0, memory), new Held(0, memory)]
+    expect([dead.know(200), living.know(200)]).toEqual([true, true])
+    for (let n = 0; n < 9; n++) {
+      vi.advanceTimersByTime(SILENT_SECONDS * 100)
+      for (const each of [living, next]) each.alive()
+    }
+    expect(next.know(200)).toBe(false)
+    vi.advanceTimersByTime(SILENT_SECONDS * 100)
+    expect([next.know(200), memory.known, dead.counted, living.known]).toEqual([true, 400, 0, 200])
   })
 
   test('above the highest limit the largest stream ends', async () => {

@@ -1,4 +1,4 @@
-import { HELD_BYTES, HELD_LOOK_SECONDS, HELD_SECONDS, KNOWN_BYTES, MOST_HELD_BYTES, TAKEN_BYTES } from './limits.ts'
+import { HELD_BYTES, HELD_LOOK_SECONDS, HELD_SECONDS, KNOWN_BYTES, MOST_HELD_BYTES, SILENT_SECONDS, TAKEN_BYTES } from './limits.ts'
 
 /**
  * Where bytes of one client can lie: written for it and not taken by it yet, waiting from the relay, ops kept for its next line, ops that are being read for
@@ -54,6 +54,7 @@ export class StreamMemory {
 
   /** Whether streams may know so much more. */
   allows(known: number): boolean {
+    if (this.#known + known > this.#mostKnown) this.#forgetDead()
     return this.#known + known <= this.#mostKnown
   }
 
@@ -63,7 +64,7 @@ export class StreamMemory {
     this.#known += known
     this.peakSum = Math.max(this.peakSum, this.#sum)
     if (by < 0) this.#grant()
-    while (this.#sum > this.#most && this.#endLargest()) continue
+    while (this.#sum > this.#most && this.#endLargest((held) => held.counted)) continue
   }
 
   /** Resolves when so much may be read for a stream; it is counted from then on. Ends early with the signal. */
@@ -110,10 +111,16 @@ export class StreamMemory {
       if (this.#waiting.length === 0) return
       held.end('others wait for what it does not take')
     }
-    // All that is held is of streams that wait themselves: who came last comes again.
+    // Nobody is to blame: what is held is of streams that wait themselves, or little of very many.
     const [first] = this.#waiting
     if (!first || Math.max(first.since, this.#granted) > before) return
-    this.#waiting.findLast(({ held }) => held.counted > held.known)?.held.end('this isolate holds too much for its clients')
+    while (this.#waiting[0] === first && this.#endLargest((held) => (held === first.held ? 0 : held.passing))) continue
+  }
+
+  /** What streams know that show no sign of life is not kept from others: the runtime may end an invocation without a word. */
+  #forgetDead(): void {
+    const before = Date.now() - SILENT_SECONDS * 1_000
+    for (const held of [...this.open]) if (held.heard <= before) held.end('it shows no sign of life')
   }
 
   #fits(bytes: number): boolean {
@@ -129,10 +136,10 @@ export class StreamMemory {
     }
   }
 
-  /** False: there is none that holds anything. */
-  #endLargest(): boolean {
+  /** Ends the stream that has most of it. False: there is none that has any. */
+  #endLargest(of: (held: Held) => number): boolean {
     let largest: Held | null = null
-    for (const held of this.open) if (held.counted > (largest?.counted ?? 0)) largest = held
+    for (const held of this.open) if (of(held) > (largest ? of(largest) : 0)) largest = held
     largest?.end('this isolate holds too much for its clients')
     return largest !== null
   }
@@ -156,6 +163,8 @@ export class Held {
   /** When the client last took as much as one that reads takes, or was given room, in milliseconds since 1970; and what it took since. */
   #since = Date.now()
   #taken = 0
+  /** The last sign of life of whoever runs it, in milliseconds since 1970. */
+  heard = Date.now()
 
   /** `slack`: so many bytes that a client has already may be missing from its account, for as long as it gets nothing more. */
   constructor(slack = 0, of: StreamMemory = memory) {
@@ -183,13 +192,18 @@ export class Held {
     return this.#countedKnown
   }
 
+  /** The rest: what goes when its client takes it. */
+  get passing(): number {
+    return this.#counted - this.#countedKnown
+  }
+
   /**
-   * Since when it makes no use of what it holds, in milliseconds since 1970; null: it holds nothing. That it waits for room itself is not its client's doing, unless
+   * Since when it makes no use of what it holds, in milliseconds since 1970; null: it holds next to nothing. That it waits for room itself is not its client's doing, unless
    * that has not taken what it surely would have told.
    */
   get stalled(): number | null {
-    const holds = this.waits ? this.#parts.transport > this.#slack : this.#counted > this.#countedKnown
-    return holds && !this.#closed ? this.#since : null
+    const ours = this.waits && this.#parts.transport <= this.#slack
+    return !ours && this.passing >= TAKEN_BYTES ? this.#since : null
   }
 
   /** From the first read for a checkpoint to its end. */
@@ -201,7 +215,7 @@ export class Held {
   set(part: HeldPart, bytes: number): void {
     if (this.#closed) return
     const before = this.#parts[part]
-    if (this.#counted === this.#countedKnown) this.#moves()
+    if (this.passing === 0) this.#moves()
     this.#parts[part] = bytes
     if (part === 'transport') {
       this.#taken += Math.max(0, before - bytes)
@@ -211,6 +225,10 @@ export class Held {
     }
     this.#memory.peak = Math.max(this.#memory.peak, this.bytes)
     this.#count()
+  }
+
+  alive(): void {
+    this.heard = Date.now()
   }
 
   /** What the stream knows of its buckets, in bytes. False: there is no room for so much more, and nothing has changed. */
