@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { SyncLine } from '../protocol/lines.ts'
+import { KNOWN_STREAM_BYTES } from '../workers/sync/limits.ts'
 import { Setting } from './scenarios/setting.ts'
 import { until } from './support.ts'
 import { Applied, HttpLines } from './wire/lines.ts'
@@ -123,5 +124,8 @@ test('I8: clients that stop reading cost less than a megabyte each on every tran
   if (process.env.BACKPRESSURE_MB) console.log('caught up', caughtUp, 'resident', residentMegabytes(), 'MB')
   for (const { name, applied } of clients) expect([name, applied.size]).toEqual([name, rows + 1])
   await until('nothing to be held', async () => (await setting.status()).streams.heldBytes < 10_000 * clients.length)
+  expect(caughtUp.knownBytes).toBeGreaterThan(KNOWN_STREAM_BYTES * clients.length)
   for (const { reader } of clients) reader.close()
+  await until('nobody to be there', async () => (await setting.status()).streams.open === 0)
+  expect((await setting.status()).streams.knownBytes).toBe(0)
 })
