@@ -34,7 +34,7 @@ export const TAKEN_BYTES = 32 * 1024
 export const HELD_LOOK_SECONDS = 5
 /** What all streams of an isolate may know of their buckets together, in bytes. The rest of `HELD_BYTES` is for what passes. */
 export const KNOWN_BYTES = 40 * 1024 * 1024
-/** A stream whose timer has not run for so long, which it does every `UPSTREAM_PING_SECONDS`, is not there any more, whatever it did not say. */
+/** A stream that has for so long neither pinged its relay, every `UPSTREAM_PING_SECONDS`, nor tried to reach one is not there any more, whatever it did not say. */
 export const SILENT_SECONDS = 5 * 60
 /**
  * What a stream costs while it runs, and each of its buckets beside its name, in bytes: name, state, position, and what its client was told. Measured 2026-11-29: 140

@@ -63,6 +63,7 @@ export function objectPorts(
       if (!held.know(bytes)) throw ended('there are as many buckets of streams here as there is room for: come back later')
     },
     connect: async () => {
+      held.alive()
       // A relay may say that it is full only when it hears of all the stream's buckets, which cost a question each.
       if (relays.passed > 0) await sleep(waitMs(RETRY, relays.passed), signal)
       signal.throwIfAborted()
