@@ -168,3 +168,48 @@ test('a row whose values are too large to be kept, updated again and again, keep
     far.close()
   }
 })
+
+test('a row that one transaction changes twice is not completed by what was read before that transaction is visible', async () => {
+  const sql = postgres.sql()
+  await sql.unsafe(`
+    drop table files;
+    create table files (id int primary key, n int, a text, b text);
+    alter table files alter column a set storage external, alter column b set storage external;
+    insert into files select i, 0, repeat('a', 1250000), repeat('b', 1250000) from generate_series(1, 2) i`)
+  const far = await distant(30)
+  const client = await start('SELECT id, n, length(a) + length(b) AS size FROM files', far.url)
+  const seen = new Set<string>()
+  client.onLine(() => {
+    if (client.seen.at(-1) !== 'checkpoint_complete') return
+    for (const { id, n, size } of client.rows.values()) if (String(id) === '1') seen.add(`${String(n)} ${String(size)}`)
+  })
+  const standbys = async (to: string) => {
+    await sql.unsafe(`alter system ${to}`)
+    await sql`select pg_reload_conf()`
+  }
+  try {
+    // A commit that waits for a standby is streamed, and invisible.
+    await standbys("set synchronous_standby_names = 'ghost'")
+    let committed = Promise.resolve()
+    // While the other row is read again and again.
+    for (let n = 1; n < 100; n++) {
+      await sql.begin(async (tx) => {
+        await tx`set local synchronous_commit = off`
+        await tx`update files set n = ${n} where id = 2`
+      })
+      await new Promise((resolve) => setTimeout(resolve, 15))
+      if (n !== 30) continue
+      committed = sql.begin(async (tx) => {
+        await tx`update files set a = repeat('c', 1250001), b = repeat('d', 1250001) where id = 1`
+        await tx`update files set n = 1 where id = 1`
+      })
+    }
+    await standbys('reset synchronous_standby_names')
+    await committed
+    await settled(client)
+    expect([...seen].filter((row) => row !== '0 2500000')).toEqual(['1 2500002'])
+  } finally {
+    await standbys('reset synchronous_standby_names')
+    far.close()
+  }
+})

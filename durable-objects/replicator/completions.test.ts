@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { TableDecoder, type CatalogTable, type Tuple } from '../../postgres/index.ts'
+import { parseSnapshot, TableDecoder, type CatalogTable, type Tuple } from '../../postgres/index.ts'
 import { Completions } from './completions.ts'
 
 const NAMES = ['id', 'n', 'a', 'b']
@@ -13,41 +13,54 @@ const decoder = new TableDecoder(catalog, NAMES)
 const row = { table: { number: 1 }, key: '["1"]' }
 const read: Tuple = ['1', '5', 'a of the read', 'b of the read']
 const left = undefined
+const XID = 7n
+const snapshot = parseSnapshot('8:8:')
 
 test('what was read becomes the row of now by the newest text of each column that came', () => {
   const completions = new Completions()
-  expect(completions.complete(row, NAMES, read)).toBeNull()
-  completions.changed(row, decoder, ['1', '6', 'a new', left])
-  completions.changed(row, decoder, ['1', '7', left, left])
-  expect(completions.complete(row, NAMES, read)).toEqual(['1', '7', 'a new', 'b of the read'])
-  completions.changed(row, decoder, ['1', '8', null, left])
-  expect(completions.complete(row, NAMES, read)).toEqual(['1', '8', null, 'b of the read'])
+  expect(completions.complete(row, NAMES, read, snapshot)).toBeNull()
+  completions.changed(row, XID, decoder, ['1', '6', 'a new', left])
+  completions.changed(row, XID, decoder, ['1', '7', left, left])
+  expect(completions.complete(row, NAMES, read, snapshot)).toEqual(['1', '7', 'a new', 'b of the read'])
+  completions.changed(row, XID, decoder, ['1', '8', null, left])
+  expect(completions.complete(row, NAMES, read, snapshot)).toEqual(['1', '8', null, 'b of the read'])
 })
 
 test('a row that was deleted, or is another one by that key, is not known before it came whole', () => {
   const completions = new Completions()
-  for (const lose of [() => completions.gone(row), () => completions.unknown(row)]) {
+  for (const lose of [() => completions.gone(row, XID), () => completions.unknown(row, XID)]) {
     lose()
-    completions.changed(row, decoder, ['1', '7', left, left])
-    expect(completions.complete(row, NAMES, read)).toBeNull()
-    completions.changed(row, decoder, ['1', '8', 'a', 'b'])
-    completions.changed(row, decoder, ['1', '9', left, left])
-    expect(completions.complete(row, NAMES, read)).toEqual(['1', '9', 'a', 'b'])
+    completions.changed(row, XID, decoder, ['1', '7', left, left])
+    expect(completions.complete(row, NAMES, read, snapshot)).toBeNull()
+    completions.changed(row, XID, decoder, ['1', '8', 'a', 'b'])
+    completions.changed(row, XID, decoder, ['1', '9', left, left])
+    expect(completions.complete(row, NAMES, read, snapshot)).toEqual(['1', '9', 'a', 'b'])
   }
 })
 
 test('it begins anew when the row lacks nothing any more, and holds no more than so much', () => {
   const completions = new Completions(100)
-  completions.changed(row, decoder, ['1', '6', 'a', left])
+  completions.changed(row, XID, decoder, ['1', '6', 'a', left])
   completions.keep(() => true)
   expect(completions.has(row)).toBe(true)
   completions.keep(() => false)
   expect(completions.has(row)).toBe(false)
-  completions.changed(row, decoder, ['1', '7', left, left])
-  expect(completions.complete(row, NAMES, read)).toEqual(['1', '7', 'a of the read', 'b of the read'])
-  completions.changed(row, decoder, ['1', '8', 'x'.repeat(100), left])
-  expect(completions.complete(row, NAMES, read)).toBeNull()
+  completions.changed(row, XID, decoder, ['1', '7', left, left])
+  expect(completions.complete(row, NAMES, read, snapshot)).toEqual(['1', '7', 'a of the read', 'b of the read'])
+  completions.changed(row, XID, decoder, ['1', '8', 'x'.repeat(100), left])
+  expect(completions.complete(row, NAMES, read, snapshot)).toBeNull()
   // Something was not noted, so nothing of what follows may be used.
-  completions.changed(row, decoder, ['1', '9', left, left])
-  expect(completions.complete(row, NAMES, read)).toBeNull()
+  completions.changed(row, XID, decoder, ['1', '9', left, left])
+  expect(completions.complete(row, NAMES, read, snapshot)).toBeNull()
+})
+
+test('what was read without the transaction in which it began may be older than that had made it', () => {
+  const completions = new Completions()
+  // In the same transaction, and before this, `b` may have changed: the row lacked nothing then, and it was not noted.
+  completions.changed(row, XID, decoder, ['1', '6', left, left])
+  completions.changed(row, XID + 1n, decoder, ['1', '7', left, left])
+  for (const before of ['7:7:', '7:9:7']) expect(completions.complete(row, NAMES, read, parseSnapshot(before))).toBeNull()
+  for (const behind of ['8:8:', '8:9:8']) {
+    expect(completions.complete(row, NAMES, read, parseSnapshot(behind))).toEqual(['1', '7', 'a of the read', 'b of the read'])
+  }
 })

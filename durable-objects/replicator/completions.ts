@@ -1,4 +1,4 @@
-import type { TableDecoder, Tuple, TupleValue } from '../../postgres/index.ts'
+import { isVisible, type Snapshot, type TableDecoder, type Tuple, type TupleValue } from '../../postgres/index.ts'
 
 /** UTF-16 units of texts and keys together. Beyond it rows are read until nothing changes them meanwhile. */
 const MOST_LENGTH = 4 * 1024 * 1024
@@ -16,11 +16,13 @@ export interface RowKey {
  * at any moment since then becomes the row of now by the newest text of each column that came. Without this a row that changes more often than a read takes to come
  * to its place would never be complete, and no batch final.
  *
- * It is noted from the first change on that left something out, not from the read on: a change may be delivered a moment before snapshots see it, and the lock of
- * the row says only that the one before it has ended. Of rows that lacked values before a reader began, its barrier says the same.
+ * It is noted from the first change on that left something out, and a read counts that sees the transaction of that change. One that does not see it may be older
+ * than what the same transaction had changed before: a change may be delivered before snapshots see it, with a synchronous standby much earlier. Of rows that lacked
+ * values before a reader began, its barrier says the same.
  */
 export class Completions {
-  readonly #rows = new Map<string, RowKey & { texts: Texts }>()
+  /** `since`: the transaction of the first change that was noted. */
+  readonly #rows = new Map<string, RowKey & { since: bigint; texts: Texts }>()
   readonly #most: number
   #length = 0
   #full = false
@@ -33,27 +35,28 @@ export class Completions {
     return this.#rows.has(idOf(row))
   }
 
-  changed(row: RowKey, decoder: TableDecoder, tuple: Tuple): void {
+  /** `xid`: of the transaction, as in `isVisible`. */
+  changed(row: RowKey, xid: bigint, decoder: TableDecoder, tuple: Tuple): void {
     const before = this.#rows.get(idOf(row))?.texts
     const read = [...decoder.columns.entries()].filter(([i]) => decoder.reads(i))
     const sent = read.flatMap(([i, name]): [string, TupleValue][] => (tuple[i] === undefined ? [] : [[name, tuple[i]]]))
     const whole = sent.length === read.length
-    if (typeof before === 'string' && !whole) this.#set(row, 'unknown')
-    else this.#set(row, new Map([...(typeof before === 'object' ? before : []), ...sent]))
+    if (typeof before === 'string' && !whole) this.#set(row, xid, 'unknown')
+    else this.#set(row, xid, new Map([...(typeof before === 'object' ? before : []), ...sent]))
   }
 
-  gone(row: RowKey): void {
-    this.#set(row, 'gone')
+  gone(row: RowKey, xid: bigint): void {
+    this.#set(row, xid, 'gone')
   }
 
-  unknown(row: RowKey): void {
-    this.#set(row, 'unknown')
+  unknown(row: RowKey, xid: bigint): void {
+    this.#set(row, xid, 'unknown')
   }
 
-  /** The row as it is now; null when that is not known. `names`: of the columns of what was read. */
-  complete(row: RowKey, names: readonly string[], read: Tuple): Tuple | null {
-    const texts = this.#rows.get(idOf(row))?.texts
-    if (texts === undefined || typeof texts === 'string') return null
+  /** The row as it is now; null when that is not known. `names`: of the columns of what was read with `snapshot`. */
+  complete(row: RowKey, names: readonly string[], read: Tuple, snapshot: Snapshot): Tuple | null {
+    const { texts, since } = this.#rows.get(idOf(row)) ?? {}
+    if (texts === undefined || since === undefined || typeof texts === 'string' || !isVisible(snapshot, since)) return null
     return names.map((name, i) => (texts.has(name) ? texts.get(name) : read[i]))
   }
 
@@ -66,12 +69,12 @@ export class Completions {
     }
   }
 
-  #set({ table, key }: RowKey, texts: Texts): void {
+  #set({ table, key }: RowKey, xid: bigint, texts: Texts): void {
     if (this.#full) return
     const id = idOf({ table, key })
     const before = this.#rows.get(id)
     this.#length += lengthOf(key, texts) - (before ? lengthOf(key, before.texts) : 0)
-    this.#rows.set(id, { table, key, texts })
+    this.#rows.set(id, { table, key, since: before?.since ?? xid, texts })
     if (this.#length <= this.#most) return
     this.#full = true
     this.#rows.clear()

@@ -271,7 +271,12 @@ export class Intake {
       if (!same) throw sourceChanged(`the rest of the transaction at ${partial.lsn} did not come`)
       this.#tx.stored = partial.changes
     }
-    if (this.#touched) this.#touched.keys.begin(widenXid(m.xid, this.#touched.reference))
+    this.#touched?.keys.begin(this.#xid)
+  }
+
+  /** Of the transaction that is open, while keys are remembered. */
+  get #xid(): bigint {
+    return widenXid(this.#tx?.xid ?? 0, this.#touched?.reference ?? 0n)
   }
 
   #change(m: RowMessage, bytes: number): void {
@@ -379,7 +384,7 @@ export class Intake {
 
   #skip({ table, key, before }: ChangedRow, left: boolean): void {
     const batch = this.#current()
-    for (const each of new Set([before ?? key, key])) this.completions?.unknown({ table, key: each })
+    for (const each of new Set([before ?? key, key])) this.completions?.unknown({ table, key: each }, this.#xid)
     if (left) batch.changes++
     else {
       for (const each of new Set([before ?? key, key])) {
@@ -447,10 +452,11 @@ export class Intake {
   /** For whoever reads rows that lack values. */
   #note({ m, table, decoder, key, before }: ChangedRow): void {
     const moved = before !== null && before !== key
-    if (moved) this.completions?.unknown({ table, key: before })
-    if (m.type === 'delete') this.completions?.gone({ table, key })
-    else if (moved || this.#followed.isAltered(table.catalog.oid)) this.completions?.unknown({ table, key })
-    else this.completions?.changed({ table, key }, decoder, m.new)
+    const xid = this.#xid
+    if (moved) this.completions?.unknown({ table, key: before }, xid)
+    if (m.type === 'delete') this.completions?.gone({ table, key }, xid)
+    else if (moved || this.#followed.isAltered(table.catalog.oid)) this.completions?.unknown({ table, key }, xid)
+    else this.completions?.changed({ table, key }, xid, decoder, m.new)
   }
 
   /** Values of the row were left out, and are not known. */

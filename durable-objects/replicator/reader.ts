@@ -81,6 +81,8 @@ interface Reading {
   failed: (error: unknown) => void
 }
 
+type Read = Pick<Reading, 'table' | 'tuples' | 'snapshot'>
+
 /** Keys of one table that a delivered transaction may touch before it is remembered as "all". */
 const TOUCHED_KEYS = 10_000
 /** Keys and transactions that are remembered while one read waits. */
@@ -330,8 +332,8 @@ export class Reader {
     if (this.#sources.compare) this.#sources.intake.flush()
     if (applied) {
       if (asked.kind === 'class') applied = yield* this.#applyClass(table, tuples, asked, invisible.keys)
-      else if (asked.kind === 'chunk') yield* this.#applyRows(table, tuples, invisible.keys, new Set(), asked.kind)
-      else yield* this.#applyKeys(table, tuples, invisible.keys, asked)
+      else if (asked.kind === 'chunk') yield* this.#applyRows(reading, invisible.keys, new Set(), asked.kind)
+      else yield* this.#applyKeys(reading, invisible.keys, asked)
     }
     if (asked.kind === 'complete') this.#sources.intake.completions?.keep((row) => this.#sources.intake.lacks(row))
     fault('read.progress')
@@ -342,8 +344,7 @@ export class Reader {
 
   /** Rows of a chunk are not one transaction: they are stored in as many batches as their ops need, which bounds what is held. */
   *#applyRows(
-    table: SourceTable,
-    tuples: readonly Tuple[],
+    { table, tuples, snapshot }: Read,
     touched: ReadonlyMap<string, number>,
     absent: Set<string>,
     kind: 'chunk' | 'sweep' | 'complete',
@@ -354,7 +355,7 @@ export class Reader {
     for (const [key] of rows) absent.delete(key)
     if (kind === 'sweep') return
     yield* this.#inBatches(table, rows, (batch, key, tuple, settle) => {
-      const now = touched.has(key) ? this.#rowOfNow(table, kind, key, tuple) : tuple
+      const now = touched.has(key) ? this.#rowOfNow(table, kind, key, tuple, snapshot) : tuple
       if (now === null) return
       const image = table.catalog.identity === 'f' ? null : keptImage(decoder, now)
       const { row } = decoder.row(now)
@@ -368,11 +369,11 @@ export class Reader {
   }
 
   /** A row that lacks values and was changed behind the read; null when it lacks none any more, or it is not known. */
-  #rowOfNow(table: SourceTable, kind: 'chunk' | 'sweep' | 'complete', key: string, tuple: Tuple): Tuple | null {
+  #rowOfNow(table: SourceTable, kind: 'chunk' | 'sweep' | 'complete', key: string, tuple: Tuple, snapshot: Snapshot): Tuple | null {
     const { intake } = this.#sources
     if (kind !== 'complete' || !intake.lacks({ table, key })) return null
     const names = table.catalog.columns.map(({ name }) => name)
-    return intake.completions?.complete({ table, key }, names, tuple) ?? null
+    return intake.completions?.complete({ table, key }, names, tuple, snapshot) ?? null
   }
 
   /** One after the other, in as many batches as their ops need: between these it yields. State is asked for ahead. */
@@ -415,15 +416,15 @@ export class Reader {
 
   /** A row that was not there: of a sweep it is gone, for completion its DELETE came by the stream already. */
   *#applyKeys(
-    table: SourceTable,
-    tuples: readonly Tuple[],
+    read: Read,
     touched: ReadonlyMap<string, number>,
     asked: { kind: 'sweep' | 'complete'; keys: string[] },
   ): Generator<undefined, void> {
     const absent = new Set(asked.keys)
     const { compare } = this.#sources
     const sweep = asked.kind === 'sweep'
-    yield* this.#applyRows(table, tuples, touched, absent, asked.kind)
+    yield* this.#applyRows(read, touched, absent, asked.kind)
+    const { table } = read
     const gone = [...absent].filter((key) => !touched.has(key))
     if (gone.length === 0) return
     this.#sources.intake.between((batch: Batch, settle) => {
