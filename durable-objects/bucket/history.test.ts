@@ -104,6 +104,33 @@ describe('what it costs', () => {
     expect(download(log, 61).kinds).toBe(`M${'P'.repeat(60)}`)
   })
 
+  test('readers at different checkpoints do not make each other read the log again, and each is sent what is right for its own', () => {
+    const counted = counting(testDatabase())
+    const log = new Log(counted.db, PAGES)
+    for (let id = 1; id <= 60; id++) append(log, id, row(`r${id % 20}`, id))
+    const checkpoints = [50, 47, 60, 53, 57]
+    const readers = checkpoints.map((checkpoint) => ({ checkpoint, position: 0, kinds: '', client: new Replica() }))
+    for (let more = true; more;) {
+      more = false
+      for (const reader of readers) {
+        if (reader.position >= reader.checkpoint) continue
+        const answer = log.read(reader.position, reader.checkpoint, 600)
+        if (answer.kind !== 'ops') throw new Error(answer.kind)
+        reader.client.apply(answer.body, reader.checkpoint)
+        for (const text of splitOps(answer.body)) reader.kinds += (JSON.parse(text) as { op: string }).op[0]
+        reader.position = answer.last
+        more = true
+      }
+    }
+    for (const { checkpoint, kinds, client } of readers) {
+      expect(kinds).toBe('M'.repeat(checkpoint - 20) + 'P'.repeat(20))
+      expect(client.checksum).toBe(log.state(checkpoint).checksum)
+    }
+    // Each read its own pages, one more for each piece, and all of the log was read twice: at 50, and at 47.
+    const own = checkpoints.reduce((sum, checkpoint) => sum + checkpoint, 0)
+    expect(counted.pages()).toBeLessThan(own * 1.6 + 3 * 62)
+  })
+
   test('so is one that was compacted, also after the object was constructed anew', () => {
     const db = testDatabase()
     const log = new Log(db, { ...PAGES, pageBytes: 400, afterBytes: 0 })

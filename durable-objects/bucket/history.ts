@@ -6,14 +6,19 @@ import type { Page, Pages } from './storage.ts'
 /** What an entry of a map takes beside its key, about. */
 const ENTRY = 64
 
-/** Row → its newest op. */
-type Newest = Map<string, OpId>
+/** The newest op of a row at a checkpoint. */
+type NewestOf = (key: string) => OpId | undefined
 
-/** The newest ops in (from, to]; `whole`: of all rows that have one there; `twice`: of some row there is more than one. */
+/**
+ * The newest ops in (from, to], and, because readers stand at different checkpoints, what was the newest one at each checkpoint from `base` on: `before` has the ops
+ * of rows that got another one since then, in order. `whole`: of all rows that have one there; `twice`: of some row there is more than one.
+ */
 interface Remembered {
   from: OpId
+  base: OpId
   to: OpId
-  newest: Newest
+  newest: Map<string, OpId>
+  before: Map<string, OpId[]>
   length: number
   whole: boolean
   twice: boolean
@@ -83,7 +88,7 @@ export class History {
     const checkpoint = Math.min(asked, this.#pages.head.last)
     const from = Math.max(after, this.clean)
     if (checkpoint <= from) return { bodies, found: false }
-    const newest = all ? newestOf(parts, from) : this.#rememberedFor(from, checkpoint)
+    const newest = all ? inParts(parts, from) : this.#rememberedFor(from, checkpoint)
     if (newest === null) return { bodies, found: false }
     const collapsed = bodies.map((body) => withMoves(body, newest))
     const found = collapsed.some((body, i) => body !== bodies[i])
@@ -92,13 +97,13 @@ export class History {
   }
 
   /** Null: there is nothing but what is clean. */
-  #rememberedFor(from: OpId, to: OpId): Newest | null {
+  #rememberedFor(from: OpId, to: OpId): NewestOf | null {
     const known = this.#slot.remembered
-    if (known && known.from <= from && known.to === to) return known.newest
+    if (known && known.from <= from && known.base <= to && to <= known.to) return newestAt(known, to)
     const goesOn = known?.whole === true && known.from <= from && from < known.to && known.to < to
     const now = (goesOn ? this.#extended(known, to) : null) ?? this.#read(from, to)
     keep(this.#slot, now)
-    if (from > 0 || !now.whole || now.twice) return now.newest
+    if (from > 0 || !now.whole || now.twice) return newestAt(now, to)
     this.#cleanTo(to)
     return null
   }
@@ -112,7 +117,7 @@ export class History {
 
   /** From the newest page to the oldest. */
   #read(from: OpId, to: OpId): Remembered {
-    const all: Remembered = { from, to, newest: new Map(), length: 0, whole: true, twice: false }
+    const all: Remembered = { from, base: to, to, newest: new Map(), before: new Map(), length: 0, whole: true, twice: false }
     for (const page of this.#pages.downFrom(to)) {
       if (page.last <= from) break
       if (!this.#remember(all, page, from, to)) return { ...all, whole: false }
@@ -134,7 +139,14 @@ export class History {
         return true
       }
       all.twice = true
-      if (known < id) all.newest.set(key, id)
+      if (known > id) return true
+      if (id > all.base) {
+        const before = all.before.get(key)
+        if (before) before.push(known)
+        else all.before.set(Buffer.from(key).toString(), [known])
+        all.length += ENTRY
+      }
+      all.newest.set(key, id)
       return true
     })
     return all.length <= this.#limits.historyLength
@@ -157,10 +169,17 @@ export class History {
 }
 
 /** Whether one op of a page supersedes another one. */
-export const hidesOps = (page: Page): boolean => withMoves(page.body, newestOf([page], 0)) !== page.body
+export const hidesOps = (page: Page): boolean => withMoves(page.body, inParts([page], 0)) !== page.body
 
-function newestOf(parts: readonly Part[], from: OpId): Newest {
-  const newest: Newest = new Map()
+function newestAt({ newest, before }: Remembered, checkpoint: OpId): NewestOf {
+  return (key) => {
+    const id = newest.get(key)
+    return id === undefined || id <= checkpoint ? id : before.get(key)?.findLast((each) => each <= checkpoint)
+  }
+}
+
+function inParts(parts: readonly Part[], from: OpId): NewestOf {
+  const newest = new Map<string, OpId>()
   for (const { body, last } of parts) {
     if (last <= from) continue
     eachRow(body, (key, at) => {
@@ -169,15 +188,15 @@ function newestOf(parts: readonly Part[], from: OpId): Newest {
       return true
     })
   }
-  return newest
+  return (key) => newest.get(key)
 }
 
 /** A MOVE in place of each op that has a newer one of the same row. */
-function withMoves(body: string, newest: Newest): string {
+function withMoves(body: string, newestOf: NewestOf): string {
   const pieces: string[] = []
   let from = 0
   eachRow(body, (key, at) => {
-    const newer = newest.get(key)
+    const newer = newestOf(key)
     if (newer === undefined || newer <= opIdAt(body, at)) return true
     const text = opAt(body, at)
     pieces.push(body.slice(from, at), moveText(text))
