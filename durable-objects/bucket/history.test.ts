@@ -81,6 +81,22 @@ describe('what a row was', () => {
     expect(download(log, 20, first.last).kinds).toMatch(/^P+$/)
     expect(download(log, 22, first.last).kinds).toMatch(/^P+MPP$/)
   })
+
+  test('is not sent where compaction has taken away what supersedes it: the read is overtaken before its first piece', () => {
+    const db = testDatabase()
+    const log = new Log(db, { ...PAGES, pages: 1, pageBytes: 1, afterBytes: 0 })
+    append(log, 1, row('a', 1))
+    append(log, 2, row('b', 1))
+    append(log, 3, row('a', 2))
+    expect(download(log, 3, 0, 1).kinds).toBe('MPP')
+    append(log, 4, row('a', 3))
+    // As far as the op that was the newest at checkpoint 3.
+    while (db.all("SELECT 1 FROM pages WHERE body LIKE '%MOVE%'").length === 0) log.compact()
+    // What was remembered before still says it.
+    expect(log.read(0, 3, 1)).toMatchObject({ kind: 'ops', body: expect.stringContaining('"MOVE"') })
+    expect(new Log(db, PAGES).read(0, 3, 1)).toEqual({ kind: 'overtaken' })
+    expect(download(log, 4, 0, 1).kinds).toBe('MPMP')
+  })
 })
 
 describe('what it costs', () => {

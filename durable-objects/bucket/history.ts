@@ -20,6 +20,8 @@ interface Remembered {
   newest: Map<string, OpId>
   before: Map<string, OpId[]>
   length: number
+  /** The highest of the pages that were read, see `Page`. */
+  target: OpId
   whole: boolean
   twice: boolean
 }
@@ -82,13 +84,17 @@ export class History {
     this.#proof = null
   }
 
-  /** `parts`: of a read of (after, asked]. `all`: there are no more. Answers the bodies as they are to be sent, and whether anything was superseded. */
-  collapse(parts: readonly Part[], after: OpId, asked: OpId, all: boolean): { bodies: string[]; found: boolean } {
+  /**
+   * `parts`: of a read of (after, asked]. `all`: there are no more. Answers the bodies as they are to be sent, and whether anything was superseded; null when
+   * compaction has taken away what says so, and so will overtake this read.
+   */
+  collapse(parts: readonly Part[], after: OpId, asked: OpId, all: boolean): { bodies: string[]; found: boolean } | null {
     const bodies = parts.map(({ body }) => body)
     const checkpoint = Math.min(asked, this.#pages.head.last)
     const from = Math.max(after, this.clean)
     if (checkpoint <= from) return { bodies, found: false }
     const newest = all ? inParts(parts, from) : this.#rememberedFor(from, checkpoint)
+    if (newest === 'overtaken') return null
     if (newest === null) return { bodies, found: false }
     const collapsed = bodies.map((body) => withMoves(body, newest))
     const found = collapsed.some((body, i) => body !== bodies[i])
@@ -97,11 +103,12 @@ export class History {
   }
 
   /** Null: there is nothing but what is clean. */
-  #rememberedFor(from: OpId, to: OpId): NewestOf | null {
+  #rememberedFor(from: OpId, to: OpId): NewestOf | null | 'overtaken' {
     const known = this.#slot.remembered
-    if (known && known.from <= from && known.base <= to && to <= known.to) return newestAt(known, to)
+    if (known && known.from <= from && Math.max(known.base, known.target) <= to && to <= known.to) return newestAt(known, to)
     const goesOn = known?.whole === true && known.from <= from && from < known.to && known.to < to
     const now = (goesOn ? this.#extended(known, to) : null) ?? this.#read(from, to)
+    if (now.target > to) return 'overtaken'
     keep(this.#slot, now)
     if (from > 0 || !now.whole || now.twice) return newestAt(now, to)
     this.#cleanTo(to)
@@ -117,7 +124,7 @@ export class History {
 
   /** From the newest page to the oldest. */
   #read(from: OpId, to: OpId): Remembered {
-    const all: Remembered = { from, base: to, to, newest: new Map(), before: new Map(), length: 0, whole: true, twice: false }
+    const all: Remembered = { from, base: to, to, newest: new Map(), before: new Map(), length: 0, target: 0, whole: true, twice: false }
     for (const page of this.#pages.downFrom(to)) {
       if (page.last <= from) break
       if (!this.#remember(all, page, from, to)) return { ...all, whole: false }
@@ -126,7 +133,8 @@ export class History {
   }
 
   /** False: it would be too much. */
-  #remember(all: Remembered, { body }: Page, from: OpId, to: OpId): boolean {
+  #remember(all: Remembered, { body, target }: Page, from: OpId, to: OpId): boolean {
+    all.target = Math.max(all.target, target)
     eachRow(body, (key, at) => {
       const id = opIdAt(body, at)
       if (id <= from || id > to) return true

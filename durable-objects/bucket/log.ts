@@ -180,7 +180,9 @@ export class Log {
       read.push(part)
       length += page.body.length
     }
-    const { bodies, found } = this.#history.collapse(read, after, checkpoint, !more)
+    const collapsed = this.#history.collapse(read, after, checkpoint, !more)
+    if (collapsed === null) return { kind: 'overtaken' }
+    const { bodies, found } = collapsed
     // Perhaps it came before code that notes when.
     if (found && this.#pages.history.since === null) this.#noteHistory()
     const count = read.reduce((sum, part) => sum + part.count, 0)
