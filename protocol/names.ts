@@ -27,6 +27,9 @@ export async function bucketObjectName(tenant: string, bucket: string): Promise<
 /** Clients send UUIDs. One that sends none is the one client `''` of its user. */
 export const CLIENT_ID = /^[\w.:-]{1,128}$/
 
+/** UTF-16 units of a user (`sub` of a token), which becomes part of names of buckets. */
+export const MAX_USER_LENGTH = 1_024
+
 /** The mailbox of a user: write checkpoints of all of his clients arrive there as rows of table `write_checkpoint`, `{"id":"<client id>","n":"<decimal>"}`. */
 export const mailboxName = (user: string, seed?: string): string => `${mailboxPrefix(seed)}${JSON.stringify([user])}`
 

@@ -1,4 +1,4 @@
-import { CLIENT_ID } from '../../protocol/names.ts'
+import { CLIENT_ID, MAX_USER_LENGTH } from '../../protocol/names.ts'
 import type { EvaluatedEvent } from '../../sync-config/types.ts'
 import { MAX_WRITE_CHECKPOINT } from './write-checkpoints.ts'
 
@@ -25,7 +25,8 @@ export function customCheckpoint({ event, values, errors }: EvaluatedEvent): Cus
   const clientText = textOf(client)
   if (user === null || user === '') return 'user_id must be text or an integer'
   if (clientText === null) return 'client_id must be text'
-  // No stream could ever name it.
+  // No stream could ever name it, and what it names would be stored.
+  if (user.length > MAX_USER_LENGTH) return `user_id is longer than ${MAX_USER_LENGTH} characters`
   if (clientText !== '' && !CLIENT_ID.test(clientText)) return `client_id must match ${CLIENT_ID.source}`
   if (typeof checkpoint !== 'bigint' && !(typeof checkpoint === 'string' && /^\d{1,19}$/.test(checkpoint))) {
     return 'checkpoint must be an integer'

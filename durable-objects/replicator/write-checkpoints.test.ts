@@ -266,6 +266,7 @@ event_definitions:
   test.each([
     [{ user_id: null, client: 'c', n: 1n }, 'user_id must be text or an integer'],
     [{ user_id: '', client: 'c', n: 1n }, 'user_id must be text or an integer'],
+    [{ user_id: 'u'.repeat(1_025), client: 'c', n: 1n }, 'user_id is longer than 1024 characters'],
     [{ user_id: 'u', client: 1.5, n: 1n }, 'client_id must be text'],
     [{ user_id: 'u', client: 'a client', n: 1n }, 'client_id must match ^[\\w.:-]{1,128}$'],
     [{ user_id: 'u', client: 'c'.repeat(129), n: 1n }, 'client_id must match ^[\\w.:-]{1,128}$'],

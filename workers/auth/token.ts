@@ -1,5 +1,6 @@
 import { decodeProtectedHeader, errors, jwtVerify, type JWTPayload } from 'jose'
 import { RockpoolError } from '../../protocol/errors.ts'
+import { MAX_USER_LENGTH } from '../../protocol/names.ts'
 import { inexactNumber, passedBound, pathText } from '../sync/json-bounds.ts'
 import { ALGORITHMS, type ImportedKey, type TokenPolicy } from './jwk.ts'
 import type { Candidates, TokenRules } from './keys.ts'
@@ -35,8 +36,6 @@ export interface VerifyOptions {
 
 /** Longer ones are not looked at. */
 export const MAX_TOKEN_LENGTH = 32 * 1024
-/** It becomes part of names of buckets. */
-const MAX_USER_LENGTH = 1_024
 
 /**
  * The token of an `Authorization` header: `Token <jwt>` or `Bearer <jwt>`, case-sensitive, one space. Throws PSYNC_S2106.
