@@ -232,3 +232,21 @@ test('one that lacked ops is told what the others have been told when it has the
   await answer(false)
   expect(again.told).toEqual(serving)
 })
+
+test('what was committed before it had them does not count as told to it, before it is its turn', async () => {
+  const { start, calls, serving, fenced, answer } = setting()
+  const watchers = start()
+  watchers.watch('a')
+  fenced.add('a')
+  serving.checkpoint = 5
+  const earlier = { ...serving }
+  fenced.clear()
+  watchers.untold()
+  // It became durable later than the end of the fence was stored, and a crash now would find it.
+  watchers.committed([], earlier)
+  expect(watchers.told).toBeNull()
+  watchers.publishAll()
+  expect([watchers.told, calls.length]).toEqual([null, 1])
+  await answer(false)
+  expect(watchers.told).toEqual(earlier)
+})

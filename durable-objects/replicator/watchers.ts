@@ -37,6 +37,8 @@ export class Watchers {
   /** What those that are not told yet are told of, and up to where all have been. */
   #due: Serving | null = null
   #told: Serving | null = null
+  /** See `untold`. */
+  #untold = false
 
   constructor(sources: WatcherSources) {
     this.#sources = sources
@@ -81,11 +83,13 @@ export class Watchers {
 
   /** Now and then, to forget those that nobody follows any more. */
   publishAll(): void {
+    this.#untold = false
     for (const bucket of this.#serials.keys()) this.#tell(bucket)
   }
 
   /** Some have not been told of what the others were told of, and are with `publishAll`. */
   untold(): void {
+    this.#untold = true
     this.#due = null
     this.#told = null
   }
@@ -109,7 +113,7 @@ export class Watchers {
       this.#waiting.delete(bucket)
       void this.#publish(bucket)
     }
-    if (this.#telling.size === 0 && this.#pausing.size === 0) this.#told = this.#due
+    if (!this.#untold && this.#telling.size === 0 && this.#pausing.size === 0) this.#told = this.#due
   }
 
   #reached(serving: Serving): void {
