@@ -76,3 +76,15 @@ test('a number is not given again after the bucket that had it has gone, in anot
   expect(again.last).toBe(3)
   expect(again.number('e', 'd')).toBe(4)
 })
+
+test('the record of a bucket that has got the number of one that is gone from older code stays', () => {
+  const { buckets, db } = newBuckets()
+  const gone = { number: buckets.number('gone', 'd'), name: 'gone' }
+  buckets.save()
+  // As code of before numbers were remembered does it: the highest one is free again when its bucket goes.
+  db.run('DELETE FROM buckets')
+  db.run("INSERT INTO buckets VALUES (?, 'new', 'd', 0)", gone.number)
+  const later = new Buckets(db)
+  later.forget([gone])
+  expect([later.has(gone.number), new Buckets(db).name(gone.number)]).toEqual([true, 'new'])
+})

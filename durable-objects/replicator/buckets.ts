@@ -42,6 +42,14 @@ export class Buckets {
     return number
   }
 
+  has(number: number): boolean {
+    return (
+      this.#createdByNumber.has(number) ||
+      this.#records.has(number) ||
+      this.#db.all('SELECT 1 FROM buckets WHERE number = ?', number).length > 0
+    )
+  }
+
   name(number: number): string {
     return this.#record(number).name
   }
@@ -83,10 +91,10 @@ export class Buckets {
     return this.#next - 1
   }
 
-  /** Nothing refers to them any more. In a transaction. */
+  /** Nothing refers to them any more. In a transaction. By name as well: code of before `GivenNumbers` may have given the number of one that is gone to another one. */
   forget(records: readonly BucketRecord[]): void {
     for (const { number, name } of records) {
-      this.#db.run('DELETE FROM buckets WHERE number = ?', number)
+      this.#db.run('DELETE FROM buckets WHERE number = ? AND name = ?', number, name)
       this.#given.forgotten(number, this.last)
       this.#uncache(number, name)
     }

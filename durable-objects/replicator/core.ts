@@ -134,6 +134,7 @@ export class Core {
     this.plans = new Plans(this.db)
     this.#planTables = new PlanTables(this.plans)
     this.buckets = new Buckets(this.db)
+    this.fences.keepOnly((bucket) => this.buckets.has(bucket))
     this.configs = new Configs(this.db)
     this.definitions = new Definitions(this.db)
     this.drops = new Drops({
@@ -175,6 +176,7 @@ export class Core {
       atomically: (work) => this.#atomically(work),
       tell: () => this.#tellFences(),
       untold: () => this.watchers.untold(),
+      touched: (bucket) => this.tidying.touched(bucket),
       serving: () => this.serving,
       served: () => this.planBehind !== null,
       answered: () => this.onWork(),

@@ -72,3 +72,12 @@ test('behind the answer to a probe nothing that was sent before has an effect, w
   had.append(probeOf({ barrier: 8, served: 3 }))
   expect(had.state(100)).toEqual(told)
 })
+
+test('a fence of a bucket that is not there any more, because older code dropped it, goes with a start', () => {
+  const { open } = stored()
+  const fences = open()
+  for (const bucket of [1, 2]) fences.begin(fence(bucket))
+  const again = open()
+  again.keepOnly((bucket) => bucket === 2)
+  for (const each of [again, open()]) expect(each.all.map(({ bucket }) => bucket)).toEqual([2])
+})

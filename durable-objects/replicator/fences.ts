@@ -76,6 +76,11 @@ export class Fences {
     this.#set(this.all.map((each) => (buckets.includes(each.bucket) ? { ...each, answers: false } : each)))
   }
 
+  /** After a start: code that knows of no fences may have dropped buckets that were fenced. */
+  keepOnly(exists: (bucket: number) => boolean): void {
+    this.end(this.all.map(({ bucket }) => bucket).filter((bucket) => !exists(bucket)))
+  }
+
   end(buckets: readonly number[]): void {
     if (!this.all.some(({ bucket }) => buckets.includes(bucket))) return
     this.#set(this.#others(buckets))

@@ -23,6 +23,8 @@ export interface FencingSources {
   tell(): void
   /** Some buckets that are followed directly have not been told of what the others were told of. */
   untold(): void
+  /** What was sent to the bucket last may be what would have made it look as if it had never been: it stays for another round. In a transaction. */
+  touched(bucket: number): void
   serving(): Serving
   /** Some plan serves, so buckets can be compared with row state. */
   served(): boolean
@@ -55,9 +57,10 @@ export class Fencing {
 
   /** Commits go on without the bucket of this append. */
   begin({ bucket, last }: StoredAppend, unansweredMs: number): void {
-    const { fences, buckets, state, diagnostics, atomically, serving, tell } = this.#sources
+    const { fences, buckets, state, diagnostics, atomically, serving, tell, touched } = this.#sources
     atomically(() => {
       fences.begin({ bucket, since: new Date().toISOString(), barrier: last, served: serving().checkpoint })
+      touched(bucket)
       // It says nothing of the fence.
       state.set('commit', { ...state.get('commit'), named: null })
     })

@@ -8,6 +8,7 @@ import { testDatabase } from '../test-database.ts'
 import { Batch } from './batch.ts'
 import { Buckets } from './buckets.ts'
 import { clientMailboxKey, deliveredOf, MAILBOX_DEFINITION, MAILBOX_TABLE, mailboxKey } from './mailboxes.ts'
+import { probeOf } from './probe.ts'
 import { Removals } from './removals.ts'
 import { RowStates } from './row-state.ts'
 import { MIGRATIONS, StateStore } from './storage.ts'
@@ -143,6 +144,11 @@ class World {
 
   deliver(): void {
     for (const send of this.#outbox.splice(0)) send()
+  }
+
+  /** What is on its way is thrown away. */
+  lose(): void {
+    this.#outbox = []
   }
 
   /** The row is in these buckets from now on. */
@@ -288,6 +294,36 @@ describe('buckets that no row is in', () => {
     w.fenced.clear()
     await w.days(1)
     expect([w.calls, w.names]).toEqual([['erase a'], ['b']])
+  })
+
+  test('one that was fenced while the op that made its sum 0 was on its way stays: the probe in its place makes another sum', async () => {
+    const w = new World()
+    const client = new Client()
+    w.put('1', 'a')
+    w.put('2', 'b')
+    w.deliver()
+    client.sync('a', w.log('a'), w.served)
+    w.put('1', '')
+    await w.tidy()
+    w.now += UNUSED * DAY
+    while (w.removals.recorded === 0) {
+      w.deliver()
+      await w.step()
+    }
+    const number = w.buckets.number('a', 'd')
+    const barrier = w.state.get('decode').counter
+    w.lose()
+    // What a fence does when it begins, is probed and ends.
+    w.tidying.touched(number)
+    w.log('a').append(probeOf({ barrier, served: w.served }))
+    w.served = barrier
+    client.sync('a', w.log('a'), w.served)
+    for (let i = 0; i < 3; i++) {
+      await w.days(UNUSED)
+      client.sync('a', w.log('a'), w.served)
+    }
+    await w.days(1)
+    expect([client.sync('a', w.log('a'), w.served), w.names, client.restarts]).toEqual([[], ['b'], 0])
   })
 
   test('with UNUSED_DAYS = 0 they stay', async () => {
