@@ -12,7 +12,7 @@ const catalog = {
 const table: SourceTable = { number: 1, schema: 'public', name: 't', catalog }
 
 /** A reader of rows that lack values, each of which Postgres says is gone, and what it waited for. */
-function setUp(rows: number) {
+function setUp(rows: number, lacks = false) {
   const pauses: number[] = []
   const marks: string[] = []
   let marked = Promise.withResolvers<string>()
@@ -23,7 +23,7 @@ function setUp(rows: number) {
   let left = rows
   const between: Intake['between'] = (work) => work({ remove: () => {} } as never, () => {})
   const sources: ReaderSources = {
-    intake: { remember: () => {}, between, flush: () => {} } as unknown as Intake,
+    intake: { remember: () => {}, between, flush: () => {}, lacks: () => lacks } as unknown as Intake,
     ...{ sql, tables: [table], copyState: () => ({ ...newCopy(false), state: 'done' }), progress: () => {} },
     incomplete: () => (left-- > 0 ? { table, keys: ['["1"]'] } : null),
     ...{ retired: () => null, successor: () => null, forget: () => {}, keys: () => [], range: () => [], waitsFor: () => {} },
@@ -66,4 +66,13 @@ test('whoever waits for the place of a read hears that the session is over', asy
   // It comes by all the same: nothing is applied.
   expect([...reader.marker(id)]).toEqual([])
   expect(pauses).toEqual([])
+})
+
+test('rows that lack values as before are not read again at once', async () => {
+  const { reader, pauses, marks, next } = setUp(2, true)
+  const mark = next()
+  void reader.run()
+  for (const _ of reader.marker(await mark)) continue
+  await new Promise((resolve) => setImmediate(resolve))
+  expect([marks.length, pauses]).toEqual([1, [20]])
 })

@@ -91,7 +91,7 @@ const KEYS_PER_READ = 1_000
 const FIRST_COMPLETED = 16
 /** What waited in vain for a lock is tried again after a while. */
 const LOCKED_MS = 1_000
-/** An empty read that must be repeated waits for its transactions first. */
+/** A read in vain is repeated after this. */
 const REPEAT_MS = 20
 
 /**
@@ -168,6 +168,8 @@ export class Reader {
       const fill = Math.max(lengthOf(tuples) / this.#size.length, 1 / 2)
       this.#completed = Math.max(1, Math.min(Math.floor(this.#completed / fill), KEYS_PER_READ))
       await this.#place({ table: rows.table, snapshot, tuples, asked: { kind: 'complete', keys: rows.keys }, copy: null })
+      // What they wait for is a transaction that snapshots do not see yet: with a synchronous standby that may take long.
+      if (rows.keys.every((key) => this.#sources.intake.lacks({ table: rows.table, key }))) await this.#sources.pause(REPEAT_MS)
     }
     const table = this.#sources.tables.find((each) => this.#sources.copyState(each).state !== 'done')
     if (table) await this.#step(table, this.#sources.copyState(table))
