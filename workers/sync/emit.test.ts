@@ -40,3 +40,25 @@ test('a stream that waits for room keeps nothing of what it has read and written
   expect(heap() - before).toBeLessThan((STREAMS * TEXT) / 2)
   expect(running).toHaveLength(STREAMS)
 })
+
+test('a bucket that was erased since the relay heard of it is read once, not at each checkpoint', async () => {
+  const view = new View()
+  for (const bucket of ['erased[]', 'live[]']) view.subscribe(bucket)
+  const reads: string[] = []
+  const ports = {
+    read: async (bucket: string) => {
+      reads.push(bucket)
+      return { kind: 'ops', body: '', count: bucket === 'live[]' ? 1 : 0, last: view.checkpoint, more: false }
+    },
+    lines: { send: async () => {}, data: async () => {}, room: async () => {} },
+  } as unknown as StreamPorts
+  const emitter = new Emitter(ports, view, new Map())
+  const buckets = ['erased[]', 'live[]'].map((bucket) => ({ bucket, priority: 3, reasons: [] }))
+  const resolved = { buckets, streams: [], writeCheckpoint: null } as unknown as Resolved
+  view.states.set('erased[]', { count: 3, checksum: 0, last: 5 })
+  for (view.checkpoint = 10; view.checkpoint < 13; view.checkpoint++) {
+    view.states.set('live[]', { count: view.checkpoint, checksum: view.checkpoint, last: view.checkpoint })
+    await emitter.emit(resolved, { waiting: 0 } as unknown as Upstream)
+  }
+  expect(reads).toEqual(['erased[]', 'live[]', 'live[]', 'live[]'])
+})

@@ -140,6 +140,9 @@ export class Emitter {
       if (!passed.more) break
       if (upstream.waiting > 0 && sentBefore + sent >= OPS_BEFORE_INTERRUPTION) return 'newer'
     }
+    // The relay may still tell the last op of a bucket that was erased: it is not read again at each checkpoint.
+    const last = this.#view.states.get(bucket)?.last ?? 0
+    if (last > (this.#positions.get(bucket) ?? 0)) this.#positions.set(bucket, last)
     this.#view.startTail(bucket)
     return sent
   }
