@@ -189,7 +189,7 @@ export class RelaySocket implements Upstream {
   }
 
   #ping(): void {
-    this.#held.alive()
+    this.#tell.held.alive()
     if (this.#silent++ >= 2) this.close()
     else this.#send(PING)
   }
