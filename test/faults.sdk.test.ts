@@ -49,10 +49,10 @@ test('I1, I2, I3, I4, I6: a call or a wait that never ends is ended, at each pla
     ...{ seed: 6, steps: 9, between: 3, deployEvery: 3, disruptions: false, ...(log ? { log } : {}) },
     // Each place in the way of a session costs a session and two calls.
     bindings: { CALL_SECONDS: '0.4', SESSION_SECONDS: '1.5' },
-    faults: { rate: 0.5, most: 1, kinds: ['hang'], backOffMs: 200 },
+    faults: { rate: 0.9, most: 1, kinds: ['hang'], backOffMs: 200 },
   })
-  const hangs = Object.entries(FAULT_POINTS).filter(([, kinds]) => kinds.some((kind) => kind === 'hang'))
-  expect([...report.faults.keys()].sort()).toEqual(hangs.map(([point]) => `${point} hang`).sort())
+  const hangs = Object.entries(FAULT_POINTS).filter(([point, kinds]) => !ELSEWHERE.includes(point) && kinds.some((kind) => kind === 'hang'))
+  expect([...report.faults.keys()]).toEqual(expect.arrayContaining(hangs.map(([point]) => `${point} hang`)))
 })
 
 test('I4: transactions in many slices over several buckets are seen whole, however slow a bucket is', LONG, async () => {
