@@ -159,7 +159,7 @@ test.each(Object.entries(DIFFERENCES))('%s', (_, check) => check())
 
 test('the table of the documentation has these rows and no others', () => {
   const text = readFileSync(new URL('../docs/sync-config.md', import.meta.url), 'utf8')
-  const section = text.slice(text.indexOf('## Coming from PowerSync')).split('\n## ')[0] ?? ''
+  const section = text.slice(text.indexOf('## Coming from PowerSync')).split(/\n##+ /)[0] ?? ''
   const rows = [...section.matchAll(/^\| (.*?) \|/gm)].map(([, name]) => name)
   expect(rows.slice(2)).toEqual(Object.keys(DIFFERENCES))
 })

@@ -176,7 +176,7 @@ export class RequestRun implements RequestProgram {
         stream?.errors.push({ subscription: asked.subscription, message })
       }
       memo.next()
-      // One list for all of them: a stream keeps it for as long as it runs.
+      // One list for all of its buckets: a stream keeps it for as long as it runs.
       const reasons: BucketReason[] = [asked.subscription === 'default' ? { default: index } : { sub: asked.subscription }]
       for (const bucket of this.#evaluate(asked, values, memo, progress)) {
         merge(buckets, { ...bucket, reasons, program: program.name }, asked.subscription === 'default' ? `d${index}` : asked.subscription)
@@ -228,7 +228,9 @@ function merge(buckets: Map<string, Reached>, bucket: Reached['bucket'], subscri
   known.bucket.priority = Math.min(known.bucket.priority, bucket.priority)
   if (known.subscriptions.has(subscription)) return
   known.subscriptions.add(subscription)
-  known.bucket.reasons = [...known.bucket.reasons, ...bucket.reasons]
+  // The list of one subscription is that of its other buckets, too.
+  if (known.subscriptions.size === 2) known.bucket.reasons = [...known.bucket.reasons, ...bucket.reasons]
+  else known.bucket.reasons.push(...bucket.reasons)
 }
 
 /**
