@@ -161,7 +161,8 @@ describe('what dies is started again', () => {
     const dev = await start([...rockpool, 'OPTIONS'])
     const workerd = dev.tree().filter(({ command }) => /bin\/workerd /.test(command))
     kill9(...workerd)
-    const thief = createServer()
+    // Who asks how things are meanwhile is not kept, for `close` waits for its connection.
+    const thief = createServer((socket) => socket.destroy())
     // Between its end and its next start: the port is free for that long.
     await until('the port to be taken', () => listens(thief, dev.port), 60)
     await until('a start that fails', async () => dev.output().includes('workerd could not be started'), 60, dev.output)

@@ -162,7 +162,7 @@ describe('a session that fails', () => {
     await docs.start({ bindings: { WAL_POLICY: 'drop', SESSION_SECONDS: '1000' } })
     const { state, error, diagnostics } = await docs.until('a refusal', (status) => status.error !== null)
     expect([state, error?.code]).toEqual(['refused', 'ROCKPOOL_SETTINGS'])
-    expect(error?.message).toMatch(/SESSION_SECONDS: must be 1 to 780; WAL_POLICY/)
+    expect(error?.message).toMatch(/SESSION_SECONDS: must be a number from 1 to 780; WAL_POLICY/)
     expect(diagnostics.counts.ROCKPOOL_SETTINGS).toBeGreaterThanOrEqual(1)
   })
 })
