@@ -127,13 +127,17 @@ async function distant(milliseconds: number): Promise<{ url: string; close(): vo
   }
 }
 
-test('a row whose values are too large to be kept, updated again and again, keeps no commit away', async () => {
-  const sql = postgres.sql()
-  await sql.unsafe(`
+/** Two rows of 2.5 MB, which are too large for an image to be kept. */
+const twoLargeRows = () =>
+  postgres.sql().unsafe(`
     drop table files;
     create table files (id int primary key, n int, a text, b text);
     alter table files alter column a set storage external, alter column b set storage external;
     insert into files select i, 0, repeat('a', 1250000), repeat('b', 1250000) from generate_series(1, 2) i`)
+
+test('a row whose values are too large to be kept, updated again and again, keeps no commit away', async () => {
+  const sql = postgres.sql()
+  await twoLargeRows()
   const far = await distant(30)
   try {
     const client = await start('SELECT id, n, length(a) + length(b) AS size FROM files', far.url)
@@ -171,11 +175,7 @@ test('a row whose values are too large to be kept, updated again and again, keep
 
 test('a row that one transaction changes twice is not completed by what was read before that transaction is visible', async () => {
   const sql = postgres.sql()
-  await sql.unsafe(`
-    drop table files;
-    create table files (id int primary key, n int, a text, b text);
-    alter table files alter column a set storage external, alter column b set storage external;
-    insert into files select i, 0, repeat('a', 1250000), repeat('b', 1250000) from generate_series(1, 2) i`)
+  await twoLargeRows()
   const far = await distant(30)
   const client = await start('SELECT id, n, length(a) + length(b) AS size FROM files', far.url)
   const seen = new Set<string>()

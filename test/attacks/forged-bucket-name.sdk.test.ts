@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { hash64 } from '../../protocol/hash.ts'
 import { collide } from './collide.ts'
-import { attacked, checkpoint, checkpointsUntil, type Attacked } from './setting.ts'
+import { attacked, checkpoint, checkpointsUntil, NOTES_OF_OWNER, type Attacked } from './setting.ts'
 
 // A user chooses a text that becomes part of the name of a bucket of her own, so that the name has the same 64-bit hash as that of another user's bucket. Where buckets
 // are known by such a hash, the other's rows arrive on her stream.
@@ -13,12 +13,7 @@ create table notes (id text primary key, owner_id text not null, text text not n
 insert into lists values ('l1', 'mallory');
 insert into notes values ('a1', 'alice', 'old');
 `
-const CONFIG = `bucket_definitions:
-  notes:
-    parameters: SELECT request.user_id() AS owner_id
-    data:
-      - SELECT id, owner_id, text FROM notes WHERE owner_id = bucket.owner_id
-  items:
+const CONFIG = `${NOTES_OF_OWNER}  items:
     parameters: SELECT id AS list_id FROM lists WHERE owner_id = request.user_id()
     data:
       - SELECT id, list_id, text FROM items WHERE list_id = bucket.list_id

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { hash64 } from '../../protocol/hash.ts'
 import { collide } from './collide.ts'
-import { attacked, checkpoint, type Attacked } from './setting.ts'
+import { attacked, checkpoint, NOTES_OF_OWNER, type Attacked } from './setting.ts'
 
 // Every stream subscribes to a mailbox, whose name contains the user, and contained the client id. Clients choose the one, and many applications let users choose the other. Where a
 // relay knows buckets by a 64-bit hash, what it is told of that (empty) mailbox is what it then tells of another user's bucket.
@@ -10,16 +10,10 @@ const TABLES = `
 create table notes (id text primary key, owner_id text not null, text text not null);
 insert into notes values ('b1', 'bob', 'one'), ('b2', 'bob', 'two');
 `
-const CONFIG = `bucket_definitions:
-  notes:
-    parameters: SELECT request.user_id() AS owner_id
-    data:
-      - SELECT id, owner_id, text FROM notes WHERE owner_id = bucket.owner_id
-`
 let it: Attacked
 
 beforeAll(async () => {
-  it = await attacked(TABLES, CONFIG)
+  it = await attacked(TABLES, NOTES_OF_OWNER)
 })
 
 afterAll(async () => {

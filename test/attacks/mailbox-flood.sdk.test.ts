@@ -3,22 +3,16 @@ import { DEFAULT_TENANT } from '../../protocol/names.ts'
 import { damage } from '../damage.ts'
 import { statusOf } from '../status.ts'
 import { token, until } from '../support.ts'
-import { attacked, checkpoint, type Attacked } from './setting.ts'
+import { attacked, checkpoint, NOTES_OF_OWNER, type Attacked } from './setting.ts'
 
 // A client id is whatever a client says it is. While each had a mailbox of its own, one valid token made an object, three rows of the replicator and one append of each id that it
 // invented, and none of them ever went.
 
 const CLIENTS = 200
-const CONFIG = `bucket_definitions:
-  notes:
-    parameters: SELECT request.user_id() AS owner_id
-    data:
-      - SELECT id, owner_id, text FROM notes WHERE owner_id = bucket.owner_id
-`
 let it: Attacked
 
 beforeAll(async () => {
-  it = await attacked('create table notes (id text primary key, owner_id text not null, text text not null)', CONFIG)
+  it = await attacked('create table notes (id text primary key, owner_id text not null, text text not null)', NOTES_OF_OWNER)
 })
 
 afterAll(async () => {

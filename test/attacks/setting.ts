@@ -15,6 +15,14 @@ export interface Attacked {
   stop(): Promise<void>
 }
 
+/** Each user has the notes that he owns. */
+export const NOTES_OF_OWNER = `bucket_definitions:
+  notes:
+    parameters: SELECT request.user_id() AS owner_id
+    data:
+      - SELECT id, owner_id, text FROM notes WHERE owner_id = bucket.owner_id
+`
+
 export async function attacked(tables: string, syncConfig: string): Promise<Attacked> {
   const secret = newSecret()
   const directory = await temporaryDirectory()

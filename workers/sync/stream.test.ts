@@ -208,6 +208,13 @@ function buckets(given: Record<string, number>, lookups: string[] = [], need: st
   return { lookups, need, buckets: list, streams: [{ name: 'd', is_default: true, errors: [] }] }
 }
 
+/** The buckets that a lookup names. */
+const byLookup: RequestProgram['resolve'] = (rows) => {
+  const known = rows('lookup')
+  const data = (known ?? []).map((text): { g: string } => JSON.parse(text)).filter(({ g }) => g !== '')
+  return buckets(Object.fromEntries(data.map(({ g }) => [g, 3])), ['lookup'], known ? [] : ['lookup'])
+}
+
 /** Kind of each line, and what tells it apart. */
 function brief(lines: Lines): string[] {
   return lines.map((each) => {
@@ -366,11 +373,7 @@ describe('a stream', () => {
   test('I7: a lookup that loses a row removes the bucket at the same checkpoint, and the position with it', async () => {
     const s = new Setting()
     s.write({ lookup: [['g', '{"g":"a"}']], a: [['x', '{}']] })
-    s.program = (rows) => {
-      const known = rows('lookup')
-      const data = (known ?? []).map((text): { g: string } => JSON.parse(text)).filter(({ g }) => g !== '')
-      return buckets(Object.fromEntries(data.map(({ g }) => [g, 3])), ['lookup'], known ? [] : ['lookup'])
-    }
+    s.program = byLookup
     s.start()
     expect(brief(await s.sent())).toEqual(['checkpoint 2: a', 'data a 0-2: 1', 'complete 2'])
     s.relay.push(null, s.write({ lookup: [['g', '{"g":""}']], a: [['y', '{}']] }))
@@ -388,11 +391,7 @@ describe('a stream', () => {
       const s = new Setting()
       s.mostKnown = most
       s.write({ lookup: [['g', '{"g":"a"}']], a: [['x', '{}']] })
-      s.program = (rows) => {
-        const known = rows('lookup')
-        const data = (known ?? []).map((text): { g: string } => JSON.parse(text)).filter(({ g }) => g !== '')
-        return buckets(Object.fromEntries(data.map(({ g }) => [g, 3])), ['lookup'], known ? [] : ['lookup'])
-      }
+      s.program = byLookup
       s.start()
       await s.sent()
       return s
