@@ -20,7 +20,7 @@ import { textOf, type Settings } from './settings.ts'
 /** A database as the deployed script would meet it. */
 export interface Judged {
   schema: Awaited<ReturnType<typeof readSchema>>
-  /** What would keep the script from following anything, each with what to do. */
+  /** Problems because of which the script could follow nothing. Each says what to do. */
   problems: string[]
   /**
    * Tables of the plan that could not be followed, or not whole; `named`: also for want of a column that the plan names. Those that are missing are
@@ -73,7 +73,7 @@ export async function judgeDatabase(url: string, settings: Settings): Promise<Ju
   }
 }
 
-/** Whether a connection of the other kind can be made, and leads to Postgres itself. Throws RockpoolError. */
+/** Checks that a replication connection can be made, and that it leads to Postgres itself. Throws RockpoolError. */
 async function replicates(url: string, ca: { ca: string | undefined }): Promise<void> {
   const walsender = connectSource(url, { ...ca, replication: true })
   await checkConnection(walsender).finally(() => walsender.end({ timeout: 1 }))

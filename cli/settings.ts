@@ -24,7 +24,7 @@ export async function readSettings(env: Variables): Promise<Settings> {
   return { ...vars, ...Object.fromEntries(Object.entries(env).filter(([, value]) => !isMissing(value))) }
 }
 
-/** Those that are settings, as bindings of the script. */
+/** Returns the settings among them, as bindings of the script. */
 export const declared = (given: Settings): Record<string, unknown> =>
   Object.fromEntries(Object.entries(given).filter(([name, value]) => Object.hasOwn(SETTINGS, name) && !isMissing(value)))
 

@@ -1,6 +1,6 @@
 import { printable } from './frame.ts'
 
-/** What a code of Node says to whoever typed the address. */
+/** Node's error codes, in words for whoever typed the address. */
 const WORDS: Readonly<Record<string, string>> = {
   ECONNREFUSED: 'nobody listens there',
   ENOTFOUND: 'there is no host of this name',

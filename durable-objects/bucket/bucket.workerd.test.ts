@@ -117,7 +117,7 @@ test('one that is erased is as one that was never written to, in memory and in s
       alarm: await state.storage.getAlarm(),
     }))
   await runInDurableObject(bucket, (_instance, state) => state.storage.setAlarm(Date.now() + 1_000_000))
-  // What comes with it waits for it.
+  // Calls that come at the same time wait for it.
   const [erased, appended] = await Promise.all([bucket.erase({ v: 1, upTo: 2 }), bucket.append(page(7, 1, '{"n":7}'))])
   expect([erased, appended]).toEqual([{ erased: true }, { count: 1, checksum: page(7, 1, '{"n":7}').checksum, last: 7 }])
   expect(await bucket.rows({ v: 1, checkpoint: 9 })).toEqual({ kind: 'rows', rows: ['{"n":7}'] })
