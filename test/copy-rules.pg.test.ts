@@ -273,7 +273,8 @@ describe.each(POSTGRES_VERSIONS)('Postgres %s', (version) => {
 
   test.runIf(version === 18)('without the barrier rows differ: the test above can fail', async () => {
     let wrong = 0
-    for (let seed = 101; seed <= 115 && wrong === 0; seed++) wrong += (await round(bed, seed, { barrier: async () => {} })).wrong.length
+    // About one round in eight shows it.
+    for (let seed = 101; seed <= 200 && wrong === 0; seed++) wrong += (await round(bed, seed, { barrier: async () => {} })).wrong.length
     expect(wrong).toBeGreaterThan(0)
   })
 })

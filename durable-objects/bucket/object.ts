@@ -141,15 +141,16 @@ export class Bucket extends DurableObject<Environment> implements BucketRpc {
   async erase(request: Versioned & { upTo: OpId }): Promise<EraseAnswer> {
     checkVersion(request)
     await pause('bucket.erase', { object: this.ctx })
-    if (this.log.last > request.upTo || this.#direct.size > 0) return { erased: false }
-    // Nothing may come between what is stored and what this knows of it.
-    await this.ctx.blockConcurrencyWhile(async () => {
-      await this.ctx.storage.deleteAlarm()
-      await this.ctx.storage.deleteAll()
+    // A call that has begun goes on while the gate closes (workerd 2026-11), so the log is looked at behind it, in the turn that deletes.
+    const erased = await this.ctx.blockConcurrencyWhile(async () => {
+      if (this.log.last > request.upTo || this.#direct.size > 0) return false
+      const deleted = [this.ctx.storage.deleteAlarm(), this.ctx.storage.deleteAll()]
       this.#alarm = null
       this.log.erased()
+      await Promise.all(deleted)
+      return true
     })
-    return { erased: true }
+    return { erased }
   }
 
   async digest(request: DigestRequest): Promise<DigestAnswer> {
