@@ -211,6 +211,44 @@ describe('TRUNCATE of more rows than a slice has', () => {
   })
 })
 
+test('I4: of two tables that are truncated at once the first is not empty before the second, though that is noted and stored by itself', () => {
+  const world = new World()
+  world.fill(3)
+  const care = {
+    ...{ slice: (most: number) => most, notes: (table: { number: number }) => table.number === 2, trying: null, waits: false },
+    about: function* () {
+      yield
+      return 'take' as const
+    },
+  }
+  const intake = world.intake({ position: null, partial: null }, { care: { care, skipped: () => {} } })
+  for (const m of [...RELATIONS, ...transaction(1n, truncate(DOCS, LINES))]) intake.message(m, 1)
+  intake.flush()
+  expect(world.flushes.map(({ partial }) => partial?.changes)).toEqual([0, undefined])
+})
+
+test('I4: what follows a batch that could not be stored is not stored without it, whoever finds room before the session has ended', () => {
+  const world = new World()
+  const stored: Flush[] = []
+  const store = (flush: Flush) => {
+    if (flush.batch.appends.size > 0 && stored.push(flush) === 2) throw new Error('no')
+  }
+  const intake = world.intake({ position: null, partial: null }, { store })
+  const take = (lsn: bigint) => {
+    for (const m of transaction(lsn, insert(DOCS, `${lsn}`, 'x', 'y'))) intake.message(m, 1)
+  }
+  for (const m of RELATIONS) intake.message(m, 1)
+  take(1n)
+  intake.flush()
+  take(2n)
+  expect(() => intake.flush()).toThrow('no')
+  take(3n)
+  intake.resume()
+  intake.flush()
+  expect(stored.map(({ position }) => position?.lsn)).toEqual(['0/1', '0/2'])
+  expect(() => intake.between(() => {})).toThrow()
+})
+
 describe('I4: an error in the middle of a transaction', () => {
   test('nothing of it is stored, whoever finds room before the session has ended', () => {
     const world = new World()

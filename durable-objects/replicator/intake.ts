@@ -167,8 +167,8 @@ export class Intake {
   }
 
   /**
-   * What throws half-way leaves half a transaction in the batch. The session is about to end, but whoever finds room before that would store it as a whole
-   * one: so nothing is stored any more.
+   * What throws half-way leaves half a transaction in the batch, and what cannot be stored is lacking before all that follows. The session is about to end, but
+   * whoever finds room before that would store what there is as if it were whole: so nothing is stored any more.
    */
   #whole<T>(work: () => T): T {
     try {
@@ -335,11 +335,13 @@ export class Intake {
     this.#batch = null
     const incomplete = this.#incomplete
     this.#incomplete = new Map()
-    if (partial) {
-      fault('stream.slice')
-      this.#partial = partial
-    }
-    this.#sources.store({ batch, position: this.#position, partial: this.#partial, incomplete })
+    this.#whole(() => {
+      if (partial) {
+        fault('stream.slice')
+        this.#partial = partial
+      }
+      this.#sources.store({ batch, position: this.#position, partial: this.#partial, incomplete })
+    })
   }
 
   /** Yields behind every slice: then nothing is held but the rest of the messages. */
@@ -372,12 +374,12 @@ export class Intake {
     }
   }
 
-  /** A change that may kill is the only one in its batch. `done`: changes of the transaction before it. */
-  *#noted(table: SourceTable, key: string, done: number): Generator<undefined, Taking> {
+  /** A change that may kill is the only one in its batch. `done`: changes of the transaction before it. `begun`: the batch may have something of it. */
+  *#noted(table: SourceTable, key: string, done: number, begun = done > 0): Generator<undefined, Taking> {
     const care = this.#sources.care?.care
     if (!care?.notes(table, key)) return 'take'
     const tx = this.#tx
-    if (tx && done > 0 && this.#batch) this.#store({ lsn: tx.lsn, xid: tx.xid, time: tx.time, changes: done })
+    if (tx && begun && this.#batch) this.#store({ lsn: tx.lsn, xid: tx.xid, time: tx.time, changes: done })
     else this.flush()
     return yield* care.about(table, key)
   }
@@ -468,8 +470,8 @@ export class Intake {
   /** `done`: changes of the transaction before it. */
   *#truncate(oids: readonly number[], done: number): Generator<undefined, void> {
     const tx = this.#tx
-    for (const table of oids.flatMap((oid) => this.#followed.table(oid) ?? [])) {
-      if ((yield* this.#noted(table, '', done)) !== 'take') {
+    for (const [i, table] of oids.flatMap((oid) => this.#followed.table(oid) ?? []).entries()) {
+      if ((yield* this.#noted(table, '', done, done + i > 0)) !== 'take') {
         this.#current().changes++
         this.#sources.care?.skipped(table, '', true)
         continue

@@ -52,12 +52,7 @@ export const limitSeconds = (transfers: number): number => START_SECONDS + MOVIN
 const STATUS_SECONDS = 5
 const LOG_LINES = 40
 /** Objects die, calls fail and sockets fall, now and then, at every place of the way of a change but the one that each row of a large transaction comes to. */
-/**
- * With `change.apply` (`ROCKPOOL_BANK_ALL=1`) about every third run shows a transaction in half, for a few checkpoints and to several clients alike, without a
- * change that was skipped: a fault of ours that is not found yet (2026-11-29; the same at 7294435). See docs/limits.md.
- */
-const LEFT_OUT = ['stream.message', ...(process.env.ROCKPOOL_BANK_ALL ? [] : ['change.apply'])]
-const FAULTS = { rate: 0.001, fading: false, points: Object.keys(FAULT_POINTS).filter((point) => !LEFT_OUT.includes(point)) }
+const FAULTS = { rate: 0.001, fading: false, points: Object.keys(FAULT_POINTS).filter((point) => point !== 'stream.message') }
 
 interface Member extends Viewer {
   kind: string
