@@ -1,7 +1,7 @@
 import { createServer } from 'node:http'
 import { SyncStreamConnectionMethod } from '@powersync/common'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { openSync } from '../client/src/node.ts'
+import { openSync, SignedOut } from '../client/src/node.ts'
 import type { SyncLine } from '../protocol/lines.ts'
 import { startEdge, type Edge } from './edge.ts'
 import { startKeyServer, type KeyServer } from './key-server.ts'
@@ -257,7 +257,7 @@ describe('a token that is renewed on the open stream', () => {
       schema: { tables: { lists: { columns: { name: 'text', owner_id: 'text' } } } },
       auth: async () => {
         given++
-        if (given === 2) throw new Error('the application is down')
+        if (given === 2) throw new SignedOut()
         const exp = Math.floor(Date.now() / 1_000) + (given === 1 ? 22 : 600)
         return shared.sign({ sub: 'carol', team: given === 1 ? 'red' : 'blue', exp })
       },

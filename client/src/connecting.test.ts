@@ -101,13 +101,13 @@ test('a backend that never answers is given up, told, and asked again', async ()
     while (asked === 0) await vi.advanceTimersByTimeAsync(1)
     await vi.advanceTimersByTimeAsync(61_000)
     expect(asked).toBe(2)
-    expect(db.status).toMatchObject({ pendingWrites: 1, uploadError: { code: 'network' } })
+    expect(db.status).toMatchObject({ pendingWrites: 1, upload: { error: { code: 'network' } } })
   } finally {
     vi.useRealTimers()
   }
 })
 
-test('a token that does not come is told after half a minute, and asked for again', async () => {
+test('a token that does not come is told after half a minute, as a fault of the network, and asked for again', async () => {
   vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
   try {
     let asked = 0
@@ -118,7 +118,7 @@ test('a token that does not come is told after half a minute, and asked for agai
       },
     })
     await vi.advanceTimersByTimeAsync(30_001)
-    expect(db.status).toMatchObject({ state: 'needs-auth', error: { code: 'auth' } })
+    expect(db.status).toMatchObject({ state: 'error', error: { code: 'network', message: 'auth() did not answer within 30 seconds' } })
     await vi.advanceTimersByTimeAsync(2_000)
     expect(asked).toBe(2)
   } finally {
@@ -156,10 +156,10 @@ test('an upload whose answer cannot be stored is told, and not sent again for it
   const db = await open({ uploadUrl: `${service.url}/upload` })
   faults.push({ match: /UPDATE rp_tx SET state = 'accepted'/, errcode: SQLITE_FULL })
   await db.write((tx) => tx.execute("INSERT INTO todos (id) VALUES ('a')"))
-  await expect.poll(() => db.status.uploadError, eventually).toMatchObject({ code: 'storage_full' })
+  await expect.poll(() => db.status.upload, eventually).toMatchObject({ error: { code: 'storage_full' } })
   faults.length = 0
   await db.connect()
-  await expect.poll(() => db.status, eventually).toMatchObject({ pendingWrites: 0, unconfirmedWrites: 1, uploadError: null })
+  await expect.poll(() => db.status, eventually).toMatchObject({ pendingWrites: 0, unconfirmedWrites: 1, upload: null })
   expect(service.posts).toHaveLength(1)
 })
 

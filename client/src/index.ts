@@ -3,6 +3,7 @@ import { ProblemError } from './core/problem.ts'
 import { Tab } from './browser/tab.ts'
 import type { SyncDatabase, SyncOptions } from './types.ts'
 
+export { SignedOut } from './core/signed-out.ts'
 export type * from './types.ts'
 
 export interface BrowserSyncOptions extends SyncOptions {

@@ -2,6 +2,7 @@ import { Engine } from './core/engine.ts'
 import { openFile } from './node-file.ts'
 import type { NodeSyncOptions, SyncDatabase } from './types.ts'
 
+export { SignedOut } from './core/signed-out.ts'
 export type * from './types.ts'
 
 /** Opens a local database in a file and keeps it in step. */

@@ -43,6 +43,8 @@ export class TestService {
   /** What is asked for by GET. */
   page: (path: string) => Answer = () => ({ status: 404 })
   connected: (socket: ServerSocket) => void = () => {}
+  /** Answers 404 to WebSockets. */
+  withoutSockets = false
   url = ''
 
   private constructor() {
@@ -82,6 +84,7 @@ export class TestService {
   #upgrade(request: IncomingMessage, stream: Duplex): void {
     this.#streams.add(stream)
     stream.on('error', () => {})
+    if (this.withoutSockets) return void stream.end('HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n')
     const accept = createHash('sha1').update(`${request.headers['sec-websocket-key']}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest('base64')
     stream.write(`HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${accept}\r\n\r\n`)
     const frames: unknown[] = []

@@ -40,7 +40,7 @@ export interface SyncOptions {
   /** Where Rockpool answers, for example `https://sync.example.com`. */
   url: string
   schema: Schema
-  /** A token for the sync service and the uploader; asked again when it is about to expire. Throw when nobody is signed in. */
+  /** A token for the sync service and the uploader; asked again when it is about to expire, and when it threw. Throw `SignedOut` when nobody is signed in. */
   auth: () => Promise<string> | string
   /**
    * Who works with this database. It belongs to the first user who opens it, and nobody else reads it or sends its writes. Without this option it belongs to
@@ -67,6 +67,15 @@ export interface SyncProblem {
   /** A stable code: the server's (`PSYNC_…`, `ROCKPOOL_…`) or one of ours (`docs/client.md` lists them). */
   code: string
   message: string
+}
+
+/** An upload that was not decided. */
+export interface UploadProblem {
+  error: SyncProblem
+  /** How often uploads have failed in a row. */
+  attempts: number
+  /** Milliseconds since 1970. */
+  retryAt: number
 }
 
 export interface SyncProgress {
@@ -103,8 +112,13 @@ export type Status = SyncState & {
    * who could say so.
    */
   comparing: number | null
-  /** Why the last upload was not decided; it is tried again. Null when there is nothing to complain about. */
-  uploadError: SyncProblem | null
+  /** Why the last upload was not decided, and when it is tried again. Null when there is nothing to complain about. */
+  upload: UploadProblem | null
+  /**
+   * What of the schema no row from the server has: `table.column`, or `table` where no row has come at all. Looked at when a connection has brought its first whole
+   * checkpoint, and when a table gets its first rows.
+   */
+  unsynced: readonly string[]
   /** `memory`: nothing survives a reload, because this browser (or private window) has no OPFS. */
   storage: 'opfs' | 'memory' | 'file'
   /** A damaged database was found, is kept as a file, and another one was begun: `storage_corrupt`, with the name of the file. */

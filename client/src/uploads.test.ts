@@ -58,13 +58,13 @@ test.each(NOT_A_VERDICT)('%s decides nothing: it is told, the write stays, and i
   await open()
   await add('a')
   await add('b')
-  await expect.poll(() => db.status.uploadError?.code, eventually).toMatch(/^(upload_answer|network|auth)$/)
+  await expect.poll(() => db.status.upload?.error.code, eventually).toMatch(/^(upload_answer|network|auth)$/)
   expect(await ids()).toEqual(['a', 'b'])
   expect(db.status).toMatchObject({ pendingWrites: 2, failedWrites: 0 })
   service.upload = () => ({ status: 201, type: 'application/json; charset=utf-8', body: '{"stored":1}' })
   await db.connect()
   await expect.poll(() => db.status.pendingWrites, eventually).toBe(0)
-  await expect.poll(() => db.status.uploadError, eventually).toBe(null)
+  await expect.poll(() => db.status.upload, eventually).toBe(null)
 })
 
 test('4xx with error.code is a verdict, and the write can be sent again as a new transaction', async () => {

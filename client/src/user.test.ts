@@ -113,7 +113,7 @@ test('a subject may be found in another claim, and a token without one is not us
   await expect.poll(() => service.posts.length, eventually).toBe(1)
   await db.close()
   const nobody = await open({ path: ':memory:', auth: () => 'no JWT' })
-  await expect.poll(() => nobody.status, eventually).toMatchObject({ state: 'needs-auth', error: { code: 'auth' } })
+  await expect.poll(() => nobody.status, eventually).toMatchObject({ state: 'error', error: { code: 'token' } })
 })
 
 test('who signs out is asked about what is unsent, refused writes too, and nothing of his rows stays', async () => {

@@ -1,4 +1,4 @@
-import { openSync, type BrowserSyncOptions, type SyncDatabase } from '../../client/src/index.ts'
+import { openSync, SignedOut, type BrowserSyncOptions, type SyncDatabase } from '../../client/src/index.ts'
 
 // Runs in the browser: a page of an application, which a test calls.
 
@@ -33,7 +33,8 @@ window.page = {
       schema: { tables: { notes: { columns: { body: 'text' } } } },
       auth: async () => {
         const response = await fetch('/token')
-        if (!response.ok) throw new Error('nobody is signed in')
+        if (response.status === 401) throw new SignedOut()
+        if (!response.ok) throw new Error(`the token was answered ${response.status}`)
         return response.text()
       },
       ...options,

@@ -11,6 +11,8 @@ export interface Site {
   token: string | null
   /** Runs in the worker before the client's own script. */
   workerPrefix: string
+  /** In place of SQLite. */
+  wasm: Answer | null
   page(path: string): Answer
 }
 
@@ -23,12 +25,12 @@ export async function deviceSite(): Promise<Site> {
   const scripts = new Map(outputFiles.map(({ path, text }) => [path, text]))
   const wasm = new Uint8Array(await readFile(createRequire(root('client/src/index.ts')).resolve('@sqlite.org/sqlite-wasm/sqlite3.wasm')))
   const site: Site = {
-    ...{ token: null, workerPrefix: '' },
+    ...{ token: null, workerPrefix: '', wasm: null },
     page(path) {
       if (path === '/')
         return { type: 'text/html', body: '<!doctype html><title>Device</title><script type="module" src="/app.js"></script>' }
       if (path === '/blank') return { type: 'text/html', body: '<!doctype html><title>Blank</title>' }
-      if (path === '/sqlite3.wasm') return { type: 'application/wasm', body: wasm }
+      if (path === '/sqlite3.wasm') return site.wasm ?? { type: 'application/wasm', body: wasm }
       if (path === '/token') return site.token === null ? { status: 401 } : { type: 'text/plain', body: site.token }
       const script = scripts.get(path)
       if (script === undefined) return { status: 404 }

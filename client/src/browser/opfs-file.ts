@@ -1,4 +1,4 @@
-import sqlite3InitModule, { type Sqlite3Static } from '@sqlite.org/sqlite-wasm'
+import type { Sqlite3Static } from '@sqlite.org/sqlite-wasm'
 import type { Storage } from '../core/engine.ts'
 import { isCorrupt, problemOf } from '../core/problem.ts'
 import { KEPT_CORRUPT, setAsideProblem, tooManyCorrupt } from '../core/set-aside.ts'
@@ -6,6 +6,7 @@ import type { Sqlite } from '../core/sqlite.ts'
 import { migrate } from '../core/storage.ts'
 import type { SyncProblem } from '../types.ts'
 import { rememberHandleErrors } from './handle-errors.ts'
+import { loadSqlite } from './load-sqlite.ts'
 import { wrap } from './wasm-sqlite.ts'
 
 /** A worker that has just gone may hold its file handles for a moment. */
@@ -36,7 +37,7 @@ const directory = (name: string): string => `rockpool-${name}`
  */
 export async function openFile(name: string, options: OpenOptions): Promise<{ db: Sqlite; storage: Storage }> {
   rememberHandleErrors()
-  const sqlite3 = await sqlite3InitModule()
+  const sqlite3 = await loadSqlite()
   const opened = options.opened || (await hasContent(name))
   const began = Date.now()
   for (;;) {

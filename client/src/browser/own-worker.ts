@@ -63,7 +63,7 @@ export class OwnWorker {
     worker.addEventListener('message', ({ data }: MessageEvent<WorkerOutput>) => void this.#message(worker, id, data))
     worker.addEventListener('error', (event) => {
       if (!this.#alive && this.#begun === 0)
-        this.#with.failed({ code: 'storage', message: event.message || 'the worker could not be loaded' })
+        this.#with.failed({ code: 'storage', message: event.message || `the worker ${url} could not be loaded: is \`workerUrl\` right?` })
       else this.#again(worker)
     })
     const { auth: _auth, upload, subject: _subject, ...open } = options

@@ -39,7 +39,8 @@ const CLOSED: Status = {
     failedWrites: 0,
     lastSyncedAt: null,
     comparing: null,
-    uploadError: null,
+    upload: null,
+    unsynced: [],
     storage: 'opfs',
     setAside: null,
   },
@@ -187,7 +188,7 @@ export class Tab implements SyncDatabase {
 
   /** Nothing is asked before it is known who asks, nor before the owner can see by its lock that this tab lives. */
   async #begin(user: string | null, first: ReturnType<typeof identify> | null, locked: Promise<void>): Promise<void> {
-    const late = (): ProblemError => new ProblemError('auth', 'no token')
+    const late = (): ProblemError => new ProblemError('network', 'no token')
     const subject = first
       ? await within(first, IDENTIFY_MS, late).then(
           (identity) => identity.subject,

@@ -22,7 +22,7 @@ function ask(question: { auth: true } | { upload: UploadTransaction; token: stri
 
 async function identify(): Promise<Identity> {
   const answer = await ask({ auth: true })
-  if (!('identity' in answer)) throw new ProblemError('auth', 'the page answered no token')
+  if (!('identity' in answer)) throw new ProblemError('network', 'the page answered no token')
   return answer.identity
 }
 

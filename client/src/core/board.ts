@@ -1,4 +1,4 @@
-import type { Status, SyncProblem, SyncState } from '../types.ts'
+import type { Status, SyncState, UploadProblem } from '../types.ts'
 import * as outbox from './outbox.ts'
 import type { Sqlite } from './sqlite.ts'
 import { getNumber } from './storage.ts'
@@ -9,7 +9,8 @@ export class Board {
   readonly #told: (status: Status) => void
   readonly #storage: Pick<Status, 'storage' | 'setAside'>
   #state: SyncState = { state: 'offline' }
-  #uploadError: SyncProblem | null = null
+  #upload: UploadProblem | null = null
+  #unsynced: readonly string[] = []
   #counts = { pending: 0, unconfirmed: 0, failed: 0 }
   #lastSyncedAt: number | null = null
   #comparing: number | null = null
@@ -38,8 +39,13 @@ export class Board {
     this.tell()
   }
 
-  setUploadError(problem: SyncProblem | null): void {
-    this.#uploadError = problem
+  setUpload(problem: UploadProblem | null): void {
+    this.#upload = problem
+    this.tell()
+  }
+
+  setUnsynced(names: readonly string[]): void {
+    this.#unsynced = names
     this.tell()
   }
 
@@ -71,7 +77,7 @@ export class Board {
     return {
       ...this.#state,
       ...{ pendingWrites: pending, unconfirmedWrites: unconfirmed, failedWrites: failed },
-      ...{ lastSyncedAt: this.#lastSyncedAt, comparing: this.#comparing, uploadError: this.#uploadError, ...this.#storage },
+      ...{ lastSyncedAt: this.#lastSyncedAt, comparing: this.#comparing, upload: this.#upload, unsynced: this.#unsynced, ...this.#storage },
     }
   }
 }

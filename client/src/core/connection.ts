@@ -1,6 +1,7 @@
 import type { SyncLine } from '../../../protocol/lines.ts'
 import { CLOSE_RECONNECT, CLOSE_UNAUTHORIZED, type ComparingLine } from '../../../protocol/native.ts'
 import { ProblemError } from './problem.ts'
+import { whyNotOpened } from './probe.ts'
 
 export interface ConnectionOptions {
   url: string
@@ -67,6 +68,7 @@ export class Connection {
       received = 0
     }
     let problem: ProblemError | null = null
+    let opened = false
     let timer: ReturnType<typeof setTimeout>
     const alive = (): void => {
       clearTimeout(timer)
@@ -76,7 +78,10 @@ export class Connection {
     const stop = (): void => over.resolve()
     signal.addEventListener('abort', stop)
     alive()
-    socket.onopen = () => this.#send({ open: this.#options.request, token: this.#options.token, credit: CREDIT, joined: true })
+    socket.onopen = () => {
+      opened = true
+      this.#send({ open: this.#options.request, token: this.#options.token, credit: CREDIT, joined: true })
+    }
     socket.onmessage = ({ data }: MessageEvent<unknown>) => {
       alive()
       if (typeof data !== 'string') return
@@ -100,6 +105,8 @@ export class Connection {
       work.catch((error: unknown) => over.reject(error))
     }
     socket.onclose = ({ code, reason }) => {
+      // A browser says of a WebSocket that could not be opened as good as nothing.
+      if (!opened) return void whyNotOpened(url, signal).then((why) => over.reject(why))
       work.then(
         () => {
           if (code === CLOSE_RECONNECT) over.resolve()

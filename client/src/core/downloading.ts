@@ -7,6 +7,7 @@ import { Renewal } from './renewal.ts'
 import type { Sqlite } from './sqlite.ts'
 import { clientId } from './storage.ts'
 import type { Tokens } from './token.ts'
+import { Unsynced } from './unsynced.ts'
 import { isOtherUser } from './wait.ts'
 import type { Wake } from './wake.ts'
 
@@ -29,16 +30,21 @@ export interface DownloadingOptions {
   state(): SyncState
   setState(state: SyncState): void
   comparing(fraction: number | null): void
+  unsynced(names: readonly string[]): void
 }
 
-const isAboutToken = (code: string): boolean => code === 'auth' || code === 'other_user' || code.startsWith('PSYNC_S21')
+/** The server's word about the token. */
+const isRefusal = (code: string): boolean => code === 'auth' || code.startsWith('PSYNC_S21')
+const isAboutToken = (code: string): boolean => code === 'signed_out' || code === 'other_user' || isRefusal(code)
 
 /** Keeps a stream open, again and again. */
 export class Downloading {
   readonly #with: DownloadingOptions
+  readonly #unsynced: Unsynced
 
   constructor(options: DownloadingOptions) {
     this.#with = options
+    this.#unsynced = new Unsynced(options.db, options.options.schema)
   }
 
   /** Until `signal` is aborted. Never rejects. */
@@ -49,13 +55,13 @@ export class Downloading {
 
   async #run(signal: AbortSignal): Promise<void> {
     const { setState, tokens, wake } = this.#with
-    for (let attempt = 0, again = 0; !signal.aborted;) {
+    for (let attempt = 0, again = 0, refusals = 0; !signal.aborted;) {
       // Of another user's database nothing else is said until his token has been replaced.
       if (!isOtherUser(this.#with.state())) setState({ state: 'connecting' })
       const began = performance.now()
       let wait: number
       try {
-        await this.#once(signal, () => (attempt = 0))
+        await this.#once(signal, () => (attempt = refusals = 0))
         again = performance.now() - began < SHORT_MS ? again + 1 : 1
         wait = backoff(again, RECONNECT_MS)
       } catch (error) {
@@ -66,7 +72,8 @@ export class Downloading {
         const problem = problemOf(error)
         if (isAboutToken(problem.code)) {
           tokens.forget()
-          setState({ state: 'needs-auth', error: problem })
+          // A token may have expired unseen: while the device slept, while `auth` could not be reached. What the next one is worth is seen first.
+          if (!isRefusal(problem.code) || refusals++ > 0) setState({ state: 'needs-auth', error: problem })
         } else setState({ state: 'error', error: problem, retryAt: Date.now() + wait })
       }
       const woken = wake.signal(signal)
@@ -97,8 +104,10 @@ export class Downloading {
       // The stream goes on until the token has expired; of another user there is nothing to wait for.
       failed: (error) => {
         if (error instanceof ProblemError && error.code === 'other_user') return connection.fail(error)
+        const problem = problemOf(error)
+        if (!isAboutToken(problem.code)) return
         if (state().state !== 'needs-auth') before = state()
-        setState({ state: 'needs-auth', error: problemOf(error, 'auth') })
+        setState({ state: 'needs-auth', error: problem })
       },
       renewed: () => {
         if (before && state().state === 'needs-auth') setState(before)
@@ -106,6 +115,7 @@ export class Downloading {
       signal: AbortSignal.any([signal, over.signal]),
     })
     let since = performance.now()
+    let first = true
     const download = new Download(db, options.schema, {
       changed: this.#with.changed,
       progress: (progress) => {
@@ -115,6 +125,9 @@ export class Downloading {
       begins: () => (since = performance.now()),
       complete: () => {
         worked()
+        const missing = this.#unsynced.look(first)
+        first = false
+        if (missing) this.#with.unsynced(missing)
         setState({ state: 'live' })
       },
       mismatch: this.#with.mismatch,

@@ -94,11 +94,12 @@ export class Engine implements SyncDatabase {
       state: () => this.#board.state,
       setState: (state) => this.#board.setState(state),
       comparing: (fraction) => this.#board.setComparing(fraction),
+      unsynced: (names) => this.#board.setUnsynced(names),
     })
     this.#uploading = new Uploading({
       ...parts,
       failedWrite: (write) => this.#listeners.emit('failedWrite', write),
-      told: (problem) => this.#board.setUploadError(problem),
+      told: (problem) => this.#board.setUpload(problem),
     })
     const ask = options.connect !== false && options.user === undefined && this.#user.bound !== null
     if (options.connect !== false) void this.connect()

@@ -1,4 +1,5 @@
 import { ProblemError } from './problem.ts'
+import { isSignedOut } from './signed-out.ts'
 import { within } from './within.ts'
 import type { SyncOptions } from '../types.ts'
 
@@ -30,14 +31,15 @@ function subjectOf({ sub }: Record<string, unknown>): string | null {
   return typeof sub === 'string' ? sub : typeof sub === 'boolean' ? (sub ? '1' : '0') : JSON.stringify(sub)
 }
 
-/** Asks the application. Throws ProblemError `auth`. */
+/** Asks the application. Throws ProblemError `signed_out` when it says so, else `network`: what its `auth` fails with mostly passes. */
 export async function identify({ auth, subject }: Pick<SyncOptions, 'auth' | 'subject'>): Promise<Identity> {
   try {
     const token = await auth()
     const claims = claimsOf(token)
     return { token, subject: subject ? subject(claims) : subjectOf(claims) }
   } catch (cause) {
-    throw new ProblemError('auth', cause instanceof Error ? cause.message : String(cause), { cause })
+    if (isSignedOut(cause)) throw new ProblemError('signed_out', cause.message, { cause })
+    throw new ProblemError('network', `auth() failed: ${cause instanceof Error ? cause.message : String(cause)}`, { cause })
   }
 }
 
@@ -80,11 +82,11 @@ export class Tokens {
   async #ask(): Promise<string> {
     const asked = performance.now()
     const { token, subject } = await within(this.#options.identify(), TOKEN_MS, noAnswer)
-    if (subject === null) throw new ProblemError('auth', 'the token is not a JWT with the claim "sub"')
+    if (subject === null) throw new ProblemError('token', 'what auth() answered is not a JWT with the claim "sub"')
     await this.#options.accept(subject)
     this.#known = { token, until: asked + lifeOf(token) }
     return token
   }
 }
 
-const noAnswer = (): ProblemError => new ProblemError('auth', `auth() did not answer within ${TOKEN_MS / 1_000} seconds`)
+const noAnswer = (): ProblemError => new ProblemError('network', `auth() did not answer within ${TOKEN_MS / 1_000} seconds`)

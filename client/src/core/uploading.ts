@@ -1,4 +1,4 @@
-import type { FailedWrite, SyncOptions, SyncProblem, UploadResult, UploadTransaction } from '../types.ts'
+import type { FailedWrite, SyncOptions, UploadProblem, UploadResult, UploadTransaction } from '../types.ts'
 import * as outbox from './outbox.ts'
 import { backoff, ProblemError, problemOf, sleep } from './problem.ts'
 import type { Sqlite } from './sqlite.ts'
@@ -24,7 +24,7 @@ export interface UploadingOptions {
   changed(tables: ReadonlySet<string>): void
   failedWrite(write: FailedWrite): void
   /** What the last attempt had to complain about. */
-  told(problem: SyncProblem | null): void
+  told(problem: UploadProblem | null): void
 }
 
 /** Uploads the queue in order, and asks for the write checkpoints that confirm it. */
@@ -34,6 +34,8 @@ export class Uploading {
   /** An answer that could not be stored (disk full): the transaction is not sent again for it. */
   #answered: { id: number; result: UploadResult } | null = null
   #asking: Promise<void> | null = null
+  /** This outage has been told on the console. */
+  #warned = false
 
   constructor(options: UploadingOptions) {
     this.#with = options
@@ -46,23 +48,34 @@ export class Uploading {
 
   /** Until `signal` is aborted. Never rejects. */
   async run(signal: AbortSignal): Promise<void> {
-    const { options, told, wake } = this.#with
+    const { options, told } = this.#with
     if (!options.upload && options.uploadUrl === undefined) return
-    for (let attempt = 0; !signal.aborted;) {
+    await this.#run(signal)
+    told(null)
+  }
+
+  async #run(signal: AbortSignal): Promise<void> {
+    const { told, wake } = this.#with
+    for (let attempts = 0; !signal.aborted;) {
       const wanted = Promise.withResolvers<void>()
       this.#wanted = () => wanted.resolve()
       const stop = this.#wanted
       signal.addEventListener('abort', stop)
       try {
         await this.#all(signal)
-        attempt = 0
+        attempts = 0
+        this.#warned = false
         told(null)
         await wanted.promise
       } catch (error) {
         if (signal.aborted) return
-        told(problemOf(error))
+        const problem = problemOf(error)
+        const wait = backoff(++attempts)
+        told({ error: problem, attempts, retryAt: Date.now() + wait })
+        if (!this.#warned) console.warn(`rockpool: an upload failed and is tried again: ${problem.message}`)
+        this.#warned = true
         const woken = wake.signal(signal)
-        await sleep(backoff(++attempt), woken.signal)
+        await sleep(wait, woken.signal)
         woken.done()
       } finally {
         signal.removeEventListener('abort', stop)
