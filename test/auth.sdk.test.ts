@@ -247,7 +247,7 @@ describe('a token that is renewed on the open stream', () => {
     expect(seconds()).toBeGreaterThanOrEqual(end - 1)
   })
 
-  test('our client renews by itself, without a new connection, although its application fails at first', async () => {
+  test('our client renews by itself, without a new connection, although nobody is signed in at first', async () => {
     // A door in front of the edge that counts connections would hide nothing: every socket is an upgrade.
     let given = 0
     const states: string[] = []

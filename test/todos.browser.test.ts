@@ -1,6 +1,6 @@
 import { mkdir } from 'node:fs/promises'
 import { readFile } from 'node:fs/promises'
-import type { Browser, Page } from 'playwright-core'
+import type { Browser, BrowserContextOptions, Page } from 'playwright-core'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { prepareDatabase } from '../examples/todos/database.ts'
 import { startExample } from '../examples/todos/server.ts'
@@ -36,13 +36,18 @@ afterAll(async () => {
   await directory?.remove()
 })
 
-async function open(query: string): Promise<Page> {
-  const context = await browser.newContext({ viewport: { width: 1180, height: 760 }, deviceScaleFactor: 2 })
+async function open(query: string, options: BrowserContextOptions = {}): Promise<Page> {
+  const page = await newPage(options)
+  await page.goto(`${example.url}/${query}`)
+  await page.getByText('In step').first().waitFor()
+  return page
+}
+
+async function newPage(options: BrowserContextOptions = {}): Promise<Page> {
+  const context = await browser.newContext({ viewport: { width: 1180, height: 760 }, deviceScaleFactor: 2, ...options })
   const page = await context.newPage()
   page.on('pageerror', (error) => complaints.push(String(error)))
   if (process.env.ROCKPOOL_LOG) page.on('console', (line) => console.log(`[page] ${line.text()}`))
-  await page.goto(`${example.url}/${query}`)
-  await page.getByText('In step').first().waitFor()
   return page
 }
 
@@ -151,6 +156,85 @@ test('who signs out is asked about what was not sent; nothing of it stays, and a
   await todo(page, 'bob', 'Check the tide table').waitFor()
   expect(await todo(page, 'bob', 'Never sent').count()).toBe(0)
   await page.context().close()
+})
+
+test('who went offline is offline after a reload too, until he goes online', async () => {
+  const page = await open('?user=alice')
+  await page.getByRole('button', { name: 'Go offline' }).click()
+  await page.getByText('Offline', { exact: true }).waitFor()
+  await page.reload()
+  // Nothing of a private window survives a reload, so the list is a new one.
+  await page.getByText(/^Offline/).waitFor()
+  await page.getByLabel('New list of Alice').fill('Made offline')
+  await page.getByLabel('New list of Alice').press('Enter')
+  await page.getByText('1 change to send').waitFor()
+  await page.getByRole('button', { name: 'Go online' }).click()
+  await page.getByText('In step', { exact: false }).waitFor()
+  await until('the upload', async () => (await postgres.sql()`select 1 from lists where name = 'Made offline'`).length === 1)
+  await page.reload()
+  await page.getByText('In step').waitFor()
+  await page.context().close()
+})
+
+test('a page that gets no token because nothing can be reached is offline, not signed out', async () => {
+  const page = await newPage()
+  await page.route('**/api/token', (route) => route.abort())
+  await page.goto(`${example.url}/?user=alice`)
+  await page.getByText(/^Offline/).waitFor()
+  await page.unroute('**/api/token')
+  await page.getByText('In step').waitFor()
+  await page.context().close()
+})
+
+test('uploads that fail are told in words, until one goes through', async () => {
+  const page = await open('?user=alice')
+  await page
+    .context()
+    .route('**/api/upload', (route) => route.fulfill({ status: 500, json: { error: { code: 'down', message: 'duplicate key' } } }))
+  await add(page, 'alice', 'Groceries', 'Not yet')
+  await page.getByText('Cannot send · 1 change to send').waitFor()
+  await page.getByText('Not sent yet, tried again: the upload was answered 500, which decides nothing: duplicate key').waitFor()
+  await page.context().unroute('**/api/upload')
+  await page.getByText('In step', { exact: false }).waitFor()
+  expect(await page.getByText('Not sent yet').count()).toBe(0)
+  await page.context().close()
+})
+
+test('on a phone everything that can be pressed can be seen, and a list is deleted only when that was meant', async () => {
+  const page = await open('?user=alice', { viewport: { width: 390, height: 844 }, hasTouch: true, isMobile: true })
+  const cross = todo(page, 'alice', 'Lemons').getByRole('button', { name: 'Delete Lemons' })
+  const look = await cross.evaluate((button) => ({
+    opacity: getComputedStyle(button).opacity,
+    width: button.getBoundingClientRect().width,
+  }))
+  expect(look.opacity).toBe('1')
+  expect(look.width).toBeGreaterThanOrEqual(40)
+  expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBe(390)
+  const input = page.getByLabel('New list of Alice')
+  await input.fill('For a moment')
+  await input.press('Enter')
+  await add(page, 'alice', 'For a moment', 'One')
+  await todo(page, 'alice', 'One').waitFor()
+  const questions: string[] = []
+  const answers = [false, true]
+  page.on('dialog', (dialog) => {
+    questions.push(dialog.message())
+    void (answers.shift() === true ? dialog.accept() : dialog.dismiss())
+  })
+  const remove = page.getByRole('button', { name: 'Delete the list For a moment' })
+  await remove.click()
+  await todo(page, 'alice', 'One').waitFor()
+  await remove.click()
+  await page.getByText('For a moment').waitFor({ state: 'detached' })
+  expect(questions).toEqual(Array.from({ length: 2 }, () => 'Delete the list “For a moment” and its todo?'))
+  await page.context().close()
+})
+
+test('browsers find an icon, where they are told and where they look by themselves', async () => {
+  for (const path of ['/favicon.svg', '/favicon.ico']) {
+    const answer = await fetch(`${example.url}${path}`)
+    expect([answer.status, answer.headers.get('content-type')]).toEqual([200, 'image/svg+xml'])
+  }
 })
 
 test('the pages had nothing to complain about', () => {

@@ -18,7 +18,7 @@ export function contentSecurityPolicy(endpoint: string): string {
     "script-src 'self' 'wasm-unsafe-eval'",
     "worker-src 'self'",
     "style-src 'self'",
-    'img-src data:',
+    "img-src 'self'",
     `connect-src 'self' ${endpoint} ${socket}`,
     "base-uri 'none'",
     "form-action 'none'",

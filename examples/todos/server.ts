@@ -128,5 +128,9 @@ async function pageFiles(endpoint: string): Promise<Map<string, PageFile>> {
   files.set('/sqlite3.wasm', { body: new Uint8Array(await readFile(wasm)), type: 'application/wasm' })
   files.set('/index.html', { body: new Uint8Array(await readFile(join(page, 'index.html'))), type: 'text/html; charset=utf-8' })
   files.set('/style.css', { body: new Uint8Array(await readFile(join(page, 'style.css'))), type: 'text/css; charset=utf-8' })
+  const icon = { body: new Uint8Array(await readFile(join(page, 'favicon.svg'))), type: 'image/svg+xml' }
+  files.set('/favicon.svg', icon)
+  // What is asked for without being named: by Safari, and beside an address that is no page.
+  files.set('/favicon.ico', icon)
   return files
 }

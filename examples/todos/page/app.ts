@@ -1,4 +1,5 @@
-import { openSync, type Schema, type Status, type SyncDatabase } from '@rockpool/client'
+import { openSync, SignedOut, type Schema, type Status, type SyncDatabase } from '@rockpool/client'
+import { words } from './words.ts'
 
 /** Put in by the server: where Rockpool answers. */
 declare const ENDPOINT: string
@@ -32,9 +33,19 @@ async function token(user: string): Promise<string> {
     headers: { 'content-type': 'application/json' },
     body: JSON.stringify({ user }),
   })
+  // Whatever else goes wrong may pass.
+  if (response.status === 400) throw new SignedOut(`${user} is nobody whom the server knows`)
   if (!response.ok) throw new Error(`no token: ${response.status}`)
   const body: { token: string } = await response.json()
   return body.token
+}
+
+/** Who went offline stays offline, also when the page is loaded anew. */
+const offline = {
+  key: (user: string): string => `todos-${user}-offline`,
+  has: (user: string): boolean => localStorage.getItem(offline.key(user)) !== null,
+  set: (user: string): void => localStorage.setItem(offline.key(user), 'yes'),
+  clear: (user: string): void => localStorage.removeItem(offline.key(user)),
 }
 
 type Child = Node | string | null
@@ -59,7 +70,6 @@ class Pane {
   readonly #signOut = el('button', { className: 'network', type: 'button', textContent: 'Sign out' })
   readonly #problems = el('ul', { className: 'problems' })
   readonly #lists = el('div')
-  #offline = false
   #shown = new Set<string>()
   #data: { lists: List[]; todos: Todo[] } = { lists: [], todos: [] }
 
@@ -102,9 +112,9 @@ class Pane {
   }
 
   async #toggleNetwork(): Promise<void> {
-    this.#offline = !this.#offline
-    this.#showStatus(this.#db.status)
-    await (this.#offline ? this.#db.disconnect() : this.#db.connect())
+    const goes = this.#db.status.state !== 'offline'
+    offline[goes ? 'set' : 'clear'](this.#user)
+    await (goes ? this.#db.disconnect() : this.#db.connect())
   }
 
   /** Nothing that is unsent goes without a question. */
@@ -118,31 +128,23 @@ class Pane {
   }
 
   #showStatus(status: Status): void {
-    const waiting = status.pendingWrites + status.unconfirmedWrites
-    const words: Record<Status['state'], string> = {
-      offline: 'Offline',
-      connecting: 'Connecting …',
-      syncing: 'Syncing …',
-      live: 'In step',
-      'needs-auth': 'Signed out',
-      error: 'Trying again …',
-      closed: 'Signed out',
-    }
     // By this button, or in another tab.
     if (status.state === 'closed') return this.#signedOut()
-    const changes = waiting === 0 ? '' : ` · ${waiting} ${waiting === 1 ? 'change' : 'changes'} to send`
-    this.#state.textContent = `${words[status.state]}${changes}${status.storage === 'memory' ? ' · in memory only' : ''}`
-    this.#state.dataset.state = status.state
+    const { headline, look, problem } = words(status)
+    this.#state.textContent = headline
+    this.#state.dataset.state = look
     this.#state.role = 'status'
-    this.#network.textContent = this.#offline ? 'Go online' : 'Go offline'
-    this.#network.ariaPressed = String(this.#offline)
-    void this.#showProblems(status.failedWrites)
+    const away = status.state === 'offline'
+    this.#network.textContent = away ? 'Go online' : 'Go offline'
+    this.#network.ariaPressed = String(away)
+    void this.#showProblems(status.failedWrites, problem)
   }
 
-  async #showProblems(count: number): Promise<void> {
+  async #showProblems(count: number, problem: string | null): Promise<void> {
     // They are nobody's to read when somebody else's token has come.
     const failed = count === 0 ? [] : await this.#db.failedWrites().catch(() => [])
     this.#problems.replaceChildren(
+      ...(problem === null ? [] : [el('li', { textContent: problem })]),
       ...failed.map((write) => {
         const dismiss = el('button', { type: 'button', textContent: 'OK', ariaLabel: 'Dismiss' })
         dismiss.addEventListener('click', () => void this.#db.dismissFailedWrites(write.transactionId))
@@ -182,7 +184,7 @@ class Pane {
     const share = el('button', { type: 'button', className: 'share', textContent: list.shared ? 'Stop sharing' : 'Share' })
     share.addEventListener('click', () => void this.#run('UPDATE lists SET shared = ? WHERE id = ?', [!list.shared, list.id]))
     const remove = el('button', { type: 'button', textContent: 'Delete', ariaLabel: `Delete the list ${list.name}` })
-    remove.addEventListener('click', () => void this.#deleteList(list.id))
+    remove.addEventListener('click', () => void this.#deleteList(list, todos.length))
     const tools = mine ? el('div', { className: 'tools' }, share, remove) : null
     const input = el('input', { placeholder: 'Add a todo …', ariaLabel: `Add a todo to ${list.name}`, maxLength: 500, value: draft })
     input.dataset.list = list.id
@@ -221,7 +223,9 @@ class Pane {
     return this.#run('INSERT INTO todos (id, list_id, title, done, owner_id, shared, created_at) VALUES (?, ?, ?, ?, ?, ?, ?)', values)
   }
 
-  async #deleteList(id: string): Promise<void> {
+  async #deleteList({ id, name }: List, todos: number): Promise<void> {
+    const what = todos === 0 ? '' : ` and ${todos === 1 ? 'its todo' : `its ${todos} todos`}`
+    if (!confirm(`Delete the list “${name}”${what}?`)) return
     await this.#db.write(async (tx) => {
       await tx.execute('DELETE FROM todos WHERE list_id = ?', [id])
       await tx.execute('DELETE FROM lists WHERE id = ?', [id])
@@ -242,10 +246,12 @@ async function signIn(user: string, section: HTMLElement): Promise<void> {
     schema,
     name: `todos-${user}`,
     user,
+    connect: !offline.has(user),
     auth: () => token(user),
     uploadUrl: new URL('/api/upload', location.href).href,
   })
   new Pane(user, db, section, () => {
+    offline.clear(user)
     const button = el('button', { type: 'button', className: 'network', textContent: `Sign in as ${nameOf(user)}` })
     button.addEventListener('click', () => void signIn(user, section), { once: true })
     section.replaceChildren(button)
@@ -256,5 +262,7 @@ const only = new URLSearchParams(location.search).get('user')
 for (const user of only === null ? ['alice', 'bob'] : [only]) {
   const section = el('section', { className: 'pane', id: user, ariaLabel: nameOf(user) })
   document.querySelector('#panes')?.append(section)
-  await signIn(user, section)
+  await signIn(user, section).catch((error: unknown) =>
+    section.replaceChildren(el('p', { className: 'empty', role: 'alert', textContent: String(error) })),
+  )
 }
