@@ -108,6 +108,13 @@ describe.each(POSTGRES_VERSIONS)('Postgres %s', (version) => {
       await exact('select id, title, n from docs', 'select id::text, null as title, n from docs')
     })
 
+    test('what the schema of a client has and no row brings is told to it: not a column that is NULL everywhere, but bytes', async () => {
+      await sql`alter table docs add column n int, add column raw bytea default 'x'`
+      await start(['SELECT * FROM docs'], { docs: ['title', 'n', 'raw', 'createdAt'], later: ['title'] })
+      await until('the look', async () => client.status.state === 'live')
+      expect(client.status.unsynced).toEqual(['docs.raw', 'docs.createdAt', 'later'])
+    })
+
     test('a column that the sync config names and that goes: the rows stay, and it is told, until it is back', async () => {
       await sql`alter table docs add column owner text not null default 'alice'`
       await start(["SELECT id, title, 0 AS n FROM docs WHERE owner = 'alice'"], { docs: ['title', 'n'] })

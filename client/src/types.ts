@@ -115,7 +115,7 @@ export type Status = SyncState & {
   /** Why the last upload was not decided, and when it is tried again. Null when there is nothing to complain about. */
   upload: UploadProblem | null
   /**
-   * What of the schema no row from the server has: `table.column`, or `table` where no row has come at all. Looked at when a connection has brought its first whole
+   * What of the schema no row from the server has: `table.column`, or `table` that has no row from the server at all, which may just be empty. Looked at when a connection has brought its first whole
    * checkpoint, and when a table gets its first rows.
    */
   unsynced: readonly string[]

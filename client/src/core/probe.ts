@@ -15,7 +15,7 @@ export async function whyNotOpened(url: string, signal: AbortSignal): Promise<Pr
   const probe = `${base}/probes/liveness`
   const limited = AbortSignal.any([signal, AbortSignal.timeout(PROBE_MS)])
   try {
-    const response = await fetch(probe, { signal: limited })
+    const response = await fetch(probe, { cache: 'no-store', signal: limited })
     const body = await response.text()
     if (response.ok && isRockpool(body))
       return problem('network', 'the server answers, but not this WebSocket: does what is on the way let it through?')
@@ -24,7 +24,7 @@ export async function whyNotOpened(url: string, signal: AbortSignal): Promise<Pr
     return problem('url', `${probe} is answered ${response.status} (${type}) and is no Rockpool: is \`url\` right?`)
   } catch {
     // A server that allows other pages nothing answers all the same; its answer cannot be read.
-    const answers = await fetch(probe, { mode: 'no-cors', signal: limited }).then(
+    const answers = await fetch(probe, { mode: 'no-cors', cache: 'no-store', signal: limited }).then(
       () => true,
       () => false,
     )

@@ -2,7 +2,7 @@ import type { Schema } from '../types.ts'
 import { literal, type Sqlite } from './sqlite.ts'
 
 /** So many rows of a table are looked at: a column that none of them has is not looked for in all the others, while everything waits. */
-export const LOOK_ROWS = 10_000
+export const LOOK_ROWS = 1_000
 
 /** What of the schema never comes from the server: a column that no query selects, or by another name, is NULL for ever. */
 export class Unsynced {
@@ -31,7 +31,7 @@ export class Unsynced {
     const news = (names: readonly string[]): string => names.filter((name) => !this.#told.has(name)).join(', ')
     const [missing, empty] = [news(columns), news(this.#empty)]
     if (missing) console.warn(`rockpool: no row from the server has ${missing}: does a query of the sync config select it, by this name?`)
-    if (empty) console.info(`rockpool: no row of ${empty} has come from the server: it is empty, or in no query of the sync config`)
+    if (empty) console.warn(`rockpool: no row of ${empty} has come from the server: it is empty, or in no query of the sync config`)
     const all = [...columns, ...this.#empty]
     for (const name of all) this.#told.add(name)
     return all
@@ -41,7 +41,7 @@ export class Unsynced {
     return this.#db.all('SELECT 1 FROM rp_ops WHERE type = ? LIMIT 1', [table]).length > 0
   }
 
-  /** A NULL comes as null. Bytes and NULLs of no type are left out by the server. */
+  /** The server sends a NULL as null. Bytes it leaves out. */
   #has(table: string, column: string): boolean {
     const rows = `SELECT data FROM rp_ops WHERE type = ? LIMIT ${LOOK_ROWS}`
     return (
