@@ -193,6 +193,7 @@ test.each<[string, Answer, string, RegExp]>([
     /answered 200 \(text\/html\) and is no Rockpool/,
   ],
   ['JSON of somebody else', { body: '{"ok":true}' }, 'url', /answered 200 \(application\/json\) and is no Rockpool/],
+  ['somebody who has had too much', { status: 429 }, 'network', /is answered 429/],
   ['a gateway without a server', { status: 502, type: 'text/html', body: 'bad gateway' }, 'network', /is answered 502/],
   ['a Rockpool behind a proxy that knows no WebSockets', ready, 'network', /answers, but not this WebSocket/],
 ])('who finds %s is told so', async (_, answer, code, words) => {

@@ -2,6 +2,8 @@ import { ProblemError } from './problem.ts'
 
 /** So long the answer is waited for. */
 export const PROBE_MS = 5_000
+/** Below 500, and no word about who answers: too late, too many. */
+const PASSING = [408, 425, 429]
 
 /**
  * Why the WebSocket of `url` could not be opened, as `GET /probes/liveness` shows: nobody answers, or another server does (`url`), or Rockpool does, which the
@@ -20,7 +22,7 @@ export async function whyNotOpened(url: string, signal: AbortSignal): Promise<Pr
     if (response.ok && isRockpool(body))
       return problem('network', 'the server answers, but not this WebSocket: does what is on the way let it through?')
     const type = response.headers.get('content-type')?.split(';')[0] ?? 'nothing'
-    if (response.status >= 500) return problem('network', `${probe} is answered ${response.status}`)
+    if (response.status >= 500 || PASSING.includes(response.status)) return problem('network', `${probe} is answered ${response.status}`)
     return problem('url', `${probe} is answered ${response.status} (${type}) and is no Rockpool: is \`url\` right?`)
   } catch {
     // A server that allows other pages nothing answers all the same; its answer cannot be read.
