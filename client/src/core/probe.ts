@@ -25,13 +25,12 @@ export async function whyNotOpened(url: string, signal: AbortSignal): Promise<Pr
     if (response.status >= 500 || PASSING.includes(response.status)) return problem('network', `${probe} is answered ${response.status}`)
     return problem('url', `${probe} is answered ${response.status} (${type}) and is no Rockpool: is \`url\` right?`)
   } catch {
-    // A server that allows other pages nothing answers all the same; its answer cannot be read.
+    // A server that allows other pages nothing answers all the same. What cannot be read may be another server, or the error page of a proxy.
     const answers = await fetch(probe, { mode: 'no-cors', cache: 'no-store', signal: limited }).then(
       () => true,
       () => false,
     )
-    if (answers) return problem('url', 'a server answers that is no Rockpool: is `url` right?')
-    return problem('network', 'nobody answers: is `url` right?')
+    return problem('network', `${answers ? 'somebody answers, but not as Rockpool does' : 'nobody answers'}: is \`url\` right?`)
   }
 }
 
