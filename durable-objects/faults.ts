@@ -118,6 +118,8 @@ const shape = z.object({
   seed: z.int(),
   /** Faults per hit at first. A point that is hit often fails ever less often, so that what is tried again succeeds in the end. */
   rate: z.number().positive().max(1).default(0.5),
+  /** Of single points, where it is another one. */
+  rates: z.record(z.string(), z.number().positive().max(1)).default({}),
   /** False: a point goes on failing as often as at first. */
   fading: z.boolean().default(true),
   /** So many faults of a point one after the other at first. */
@@ -178,7 +180,8 @@ class Faults {
 
   /** The fault of this hit, null when there is none. Reported before it is done: what is aborted reports nothing any more. */
   #due(point: FaultPoint, target: FaultTarget | undefined): FaultKind | null {
-    const { rate, points, kinds: wanted, eager, fading, most, hangAt, at } = this.#settings
+    const { rates, points, kinds: wanted, eager, fading, most, hangAt, at } = this.#settings
+    const rate = rates[point] ?? this.#settings.rate
     if (hangAt === point && Date.now() - this.#began > HANG_AFTER_MS) for (;;);
     if (hangAt !== undefined) return null
     if (points ? !points.includes(point) : UNASKED.has(point)) return null
