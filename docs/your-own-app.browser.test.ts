@@ -1,0 +1,179 @@
+import { spawn, type ChildProcess } from 'node:child_process'
+import { chmod, mkdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
+import { delimiter, dirname, join } from 'node:path'
+import postgres from 'postgres'
+import type { Browser } from 'playwright-core'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { ROOT } from '../cli/bundle.ts'
+import { startBrowser } from '../test/browser.ts'
+import { freePort } from '../test/postgres.ts'
+import { temporaryDirectory, until } from '../test/support.ts'
+
+// Does what docs/your-own-app.md says, word by word: its files, its commands. Only the registry is not asked: what `npm install` names is linked.
+
+const text = await readFile(new URL('./your-own-app.md', import.meta.url), 'utf8')
+const FILES = new Map([...text.matchAll(/^\*\*`([\w.-]+)`\*\*\n\n```\w+\n([^]*?)^```$/gm)].map(([, name = '', body = '']) => [name, body]))
+const COMMANDS = [...text.matchAll(/^```sh\n([^]*?)^```$/gm)].map(([, body = '']) => body.trim())
+const command = (part: string): string => {
+  const found = COMMANDS.filter((each) => each.includes(part))
+  if (found.length !== 1) throw new Error(`${found.length} blocks of the page have the command ${part}`)
+  return found[0] ?? ''
+}
+const file = (name: string): string => FILES.get(name) ?? expect.fail(`the page has no file ${name}`)
+
+interface Terminal {
+  child: ChildProcess
+  output: string
+  ended: Promise<number | null>
+}
+
+let app = ''
+let directory: Awaited<ReturnType<typeof temporaryDirectory>>
+let browser: Browser
+let env: NodeJS.ProcessEnv
+const terminals: Terminal[] = []
+
+/** A command in the folder of the app, as a terminal runs it: with a process group of its own. */
+function run(line: string): Terminal {
+  const child = spawn('sh', ['-c', line], { cwd: app, env, detached: true, stdio: ['ignore', 'pipe', 'pipe'] })
+  const terminal: Terminal = { child, output: '', ended: new Promise((resolve) => child.once('close', resolve)) }
+  for (const stream of [child.stdout, child.stderr]) stream.on('data', (bytes: Buffer) => (terminal.output += bytes.toString()))
+  terminals.push(terminal)
+  return terminal
+}
+
+async function toItsEnd(line: string): Promise<string> {
+  const terminal = run(line)
+  expect(await terminal.ended, terminal.output).toBe(0)
+  return terminal.output
+}
+
+const says = (terminal: Terminal, what: RegExp) =>
+  until(
+    `${what}`,
+    async () => what.test(terminal.output),
+    120,
+    () => terminal.output,
+  )
+
+beforeAll(async () => {
+  directory = await temporaryDirectory()
+  // Otherwise the database of root is elsewhere, and stays there.
+  await chmod(directory.path, 0o755)
+  app = join(directory.path, 'my-app')
+  const [port, appPort] = [await freePort(), await freePort()]
+  env = {
+    ...{ ...process.env, PATH: `${dirname(process.execPath)}${delimiter}${process.env.PATH ?? ''}` },
+    ...{ PORT: String(port), ROCKPOOL_URL: `http://127.0.0.1:${port}`, APP_PORT: String(appPort), APP_URL: `http://127.0.0.1:${appPort}` },
+  }
+  await symlink(ROOT, join(directory.path, 'rockpool'))
+  await mkdir(join(app, 'node_modules', '.bin'), { recursive: true })
+  const names = COMMANDS.flatMap((block) => [...block.matchAll(/^npm install (.*)$/gm)].flatMap(([, list = '']) => list.split(' ')))
+  expect(names).toContain('../rockpool/client')
+  for (const name of names) {
+    const link = join(app, 'node_modules', name.replace(/^\.\.\/rockpool\/client$/, '@rockpool/client').replace(/^\.\.\//, ''))
+    await mkdir(dirname(link), { recursive: true })
+    await symlink(name.startsWith('..') ? join(app, name) : join(ROOT, 'node_modules', name), link)
+  }
+  await symlink('../rockpool/cli/rockpool.mjs', join(app, 'node_modules', '.bin', 'rockpool'))
+  for (const [name, body] of FILES) await writeFile(join(app, name), body)
+  browser = await startBrowser()
+})
+
+afterAll(async () => {
+  await browser?.close()
+  // As Ctrl-C does, to the whole group.
+  for (const { child, ended } of terminals.reverse()) {
+    if (child.exitCode !== null || child.pid === undefined) continue
+    process.kill(-child.pid, 'SIGINT')
+    await ended
+  }
+  await rm(app, { recursive: true, force: true, maxRetries: 5 })
+  await directory?.remove()
+})
+
+test('a row of an own table comes to the own page, and a PowerSync SDK', async () => {
+  const dev = run(command('rockpool dev'))
+  await says(dev, /^ready /m)
+  expect(dev.output).toMatch(/table public\.notes cannot be followed: there is no such table/)
+  const server = run(command('node server.mjs'))
+  await says(server, /^http:\/\/127\.0\.0\.1:\d+$/m)
+
+  const page = await browser.newPage()
+  const complaints: string[] = []
+  page.on('pageerror', (error) => complaints.push(String(error)))
+  page.on('console', (line) => line.type() === 'error' && complaints.push(line.text()))
+  await page.goto(`${env.APP_URL}/`)
+  await toItsEnd(command('From SQL'))
+  await page.getByText('From SQL').waitFor()
+
+  const add = async (title: string) => {
+    await page.getByPlaceholder('New note').fill(title)
+    await page.getByRole('button', { name: 'Add' }).click()
+  }
+  const port = (await readFile(join(app, '.rockpool/data/postgres/port'), 'utf8')).trim()
+  const password = (await readFile(join(app, '.rockpool/data/postgres/password'), 'utf8')).trim()
+  const sql = postgres(`postgres://postgres:${password}@127.0.0.1:${port}/app`, { max: 1 })
+  try {
+    const stored = async (title: string) => (await sql`select done from notes where owner_id = 'ann' and title = ${title}`)[0]
+    await add('From the page')
+    await until('the write', () => stored('From the page'))
+    await page.getByRole('listitem').filter({ hasText: 'From the page' }).getByRole('checkbox').check()
+    await until('the tick', async () => (await stored('From the page'))?.done === true)
+    expect(complaints).toEqual([])
+
+    // A constraint is violated: 4xx, the client takes it back, and what is written later does not wait for it.
+    await add('')
+    await page.getByText('Not saved: new row for relation "notes" violates check constraint').waitFor()
+    await add('After the refusal')
+    await until('the write after the refused one', () => stored('After the refusal'))
+    expect(await page.getByRole('listitem').count()).toBe(3)
+
+    const sdk = run(command('node powersync.mjs'))
+    await until(
+      'what the SDK wrote',
+      () => stored('From PowerSync'),
+      60,
+      () => sdk.output,
+    )
+    await page.getByText('From PowerSync').waitFor()
+    await says(sdk, /From SQL/)
+  } finally {
+    await sql.end({ timeout: 1 })
+  }
+  // It had nothing to complain about.
+  expect(server.output).toMatch(/\nhttp:\S+\n$/)
+})
+
+test('the upload endpoint takes a transaction once, and nothing of somebody else', async () => {
+  const id = '00000000-0000-4000-8000-000000000001'
+  const post = async (user: string, transaction_id: number, op: object): Promise<unknown> => {
+    const token = user === '' ? '' : await (await fetch(`${env.APP_URL}/api/token?user=${user}`)).text()
+    const body = JSON.stringify({ client_id: 'c', transaction_id, ops: [{ table: 'notes', id, ...op }] })
+    const response = await fetch(`${env.APP_URL}/api/upload`, { method: 'POST', headers: { authorization: `Bearer ${token}` }, body })
+    const { error }: { error?: { code: string } } = await response.json()
+    return error ? [response.status, error.code] : response.status
+  }
+  const put = { op: 'put', data: { title: 'Mine', done: 1 } }
+  expect(await post('', 1, put)).toEqual([401, 'unauthorized'])
+  expect(await post('ann', 1, put)).toBe(200)
+  expect(await post('ann', 2, { op: 'delete', data: null })).toBe(200)
+  expect(await post('ann', 1, put)).toBe(200)
+  expect(await toItsEnd(`npx rockpool sql "SELECT count(*) AS n FROM notes WHERE id = '${id}'"`)).toMatch(/\n0\n/)
+  expect(await post('ann', 3, put)).toBe(200)
+  expect(await post('ben', 1, put)).toEqual([403, 'forbidden'])
+  expect(await post('ben', 2, { op: 'patch', data: { title: 'His' } })).toBe(200)
+  expect(await post('ben', 3, { op: 'delete', data: null })).toBe(200)
+  expect(await post('ben', 4, { ...put, table: 'users' })).toEqual([400, 'unknown_table'])
+  expect(await post('ben', 5, { ...put, id: 'no uuid' })).toEqual([409, 'conflict'])
+  expect(await toItsEnd(`npx rockpool sql "SELECT owner_id, title FROM notes WHERE id = '${id}'"`)).toMatch(/ann +Mine/)
+})
+
+test('Vite bundles page, worker and SQLite through the link', async () => {
+  const [line = ''] = /^import workerUrl .*$/m.exec(text) ?? []
+  const page = file('app.js').replace('url: ROCKPOOL_URL', `url: '${env.ROCKPOOL_URL}', workerUrl`)
+  await writeFile(join(app, 'app.js'), `${line}\n${page}`)
+  const output = await toItsEnd(`node ${join(ROOT, 'node_modules/vite/bin/vite.js')} build`)
+  for (const asset of [/assets\/worker-\S+\.js/, /assets\/sqlite3-\S+\.wasm/]) expect(output).toMatch(asset)
+  await writeFile(join(app, 'app.js'), file('app.js'))
+})
