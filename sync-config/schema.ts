@@ -1,6 +1,6 @@
 import { astVisitor, type PGNode, type SelectFromStatement } from 'pgsql-ast-parser'
 import type { SourceTable } from './legacy/table.ts'
-import type { TablePattern } from './plan/plan.ts'
+import type { Column, TablePattern } from './plan/plan.ts'
 import { closest, suggestion } from './text/closest.ts'
 import type { Sql } from './text/sql.ts'
 
@@ -80,6 +80,31 @@ export class SchemaCheck {
       `${pattern.name} has no column id, by which a client tells rows apart: select one, \`*, ${value} AS id\`.`,
       star,
     )
+  }
+
+  /** What a query gives to clients: bytes, which none is sent, are left out of it. */
+  checkBytes(sql: Sql, pattern: TablePattern, columns: readonly Column[], select: SelectFromStatement): void {
+    const types = this.#matching(pattern).flatMap((table) => Object.entries(table.types ?? {}))
+    const bytes = new Map(types.filter(([, { kind }]) => kind === 'bytes').map(([name, { name: type }]) => [name, type]))
+    /** By the name on the client: the column, where its bytes are left out. */
+    const out = new Map<string, string | null>()
+    for (const column of columns) {
+      if (!('all' in column)) {
+        out.set(column.name, column.expr[0] === 'column' && bytes.has(column.expr[1]) ? column.expr[1] : null)
+        continue
+      }
+      const { hidden, fill } = column.all
+      for (const name of bytes.keys()) if ((hidden || !name.startsWith('_')) && !(fill && out.has(name))) out.set(name, name)
+    }
+    for (const [name, column] of out) {
+      if (column === null) continue
+      const node = select.columns?.find(({ alias, expr }) => (alias?.name ?? (expr.type === 'ref' ? expr.name : '')) === name)
+      sql.warning(
+        'bytes-left-out',
+        `${pattern.name}.${column} (${bytes.get(column)}) is left out, because clients are sent no bytes: write hex(${written(column)}) AS ${written(name)}, or base64(…).`,
+        node?.expr ?? select.columns?.[0]?.expr ?? select,
+      )
+    }
   }
 
   /** A single-table query: the table, and columns that are plainly selected. Others are checked where they are read. */

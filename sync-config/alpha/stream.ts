@@ -48,6 +48,7 @@ export function compileAlphaStream(context: Context, text: StreamText): Program 
   const alternatives = select.where ? new AlphaFilter(context, builder, text.name).read(select.where, false) : empty({})
   const columns = dataColumns(new ExpressionBuilder(sql, scopeOf(sql, { ...names, request: false })), select.columns, table, true)
   context.schema?.checkQuery(sql, table, select)
+  context.schema?.checkBytes(sql, table.pattern, columns, select)
   if (!alternatives) return null
   if (!text.acceptDangerous) warn(sql, select, alternatives)
   warnDefaultWithoutParameters(sql, text, alternatives.flatMap(askedBy), select)

@@ -82,6 +82,8 @@ export function readColumns(scope: SelectScope, select: SelectFromStatement): { 
     return null
   }
   if (!named.has('id')) checkId(scope, stars[0], select)
+  const table = nodes.all[primary]
+  if (table?.kind === 'table') scope.context.schema?.checkBytes(sql, table.pattern, columns, select)
   return { primary, columns }
 }
 

@@ -36,6 +36,7 @@ export function compileDataQuery(
     : [{ components: [], filters: [] }]
   const columns = dataColumns(builder, select.columns, table, true)
   context.schema?.checkQuery(sql, table, select)
+  context.schema?.checkBytes(sql, table.pattern, columns, select)
   if (!alternatives || !parameters) return null
   const used = idsOf(alternatives[0])
   if (used.length !== parameters.length || !used.every((name) => parameters.includes(name))) {

@@ -71,6 +71,7 @@ export const FINDING_CODES = {
   'unknown-source-table': 'the database has no such table (warning)',
   'unknown-source-column': 'the table has no such column (warning)',
   'never-equal': 'values that are compared are of different types by the columns of the database, so no row is found (warning)',
+  'bytes-left-out': 'a column of bytes is left out, because clients are sent none (warning)',
   'event-table': 'two payloads of an event over one table',
   // Bucket definitions
   'parameter-columns': 'parameter queries of a definition with different columns',
