@@ -18,3 +18,16 @@ test('every setting is described, beside the list of them', async () => {
   const documents = (await Promise.all(files.map(text))).join('\n')
   expect(declared.filter((name) => !new RegExp(`\\b${name}\\b`).test(documents))).toEqual([])
 })
+
+test('fields and codes that the page of maintenance names are there', async () => {
+  const page = await text('./maintenance.md')
+  const sources = await Promise.all(['messages', 'diagnostics', 'verification', 'errors'].map((name) => text(`../protocol/${name}.ts`)))
+  const declared = [...sources, await text('../workers/app.ts')].join('\n')
+  const fields = found(page, /^\| `([a-z][\w.]*)` \|/gim).filter((name) => !/^[A-Z_]+$/.test(name ?? ''))
+  expect(fields).toContain('slot.safeWalBytes')
+  const members = fields.flatMap((field) => field?.split('.') ?? [])
+  expect(members.filter((name) => !new RegExp(`\\b${name}\\??:`).test(declared))).toEqual([])
+  const codes = found(page, /\b(ROCKPOOL_(?!LOG)[A-Z_]+)\b/g)
+  expect(codes.length).toBeGreaterThan(5)
+  expect(codes.filter((code) => !declared.includes(`'${code}'`))).toEqual([])
+})
