@@ -40,6 +40,7 @@ const CASES: Case[] = [
   { type: 'char(n)', value: "'ab'::char(5)" },
   { type: 'uuid', value: "'A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11'::uuid" },
   { type: 'enum', value: "'happy'::mood" },
+  { type: 'enum[]', value: "'{happy,sad}'::mood[]", as: 'json', back: list('mood') },
   { type: 'json', value: `'{"b":  1, "a": 2}'::json`, as: 'json' },
   { type: 'jsonb', value: `'{"b":  1, "a": 2}'::jsonb`, as: 'json' },
   { type: 'integer[]', value: "'{1,2,NULL}'::int[]", as: 'json', back: list('int') },
@@ -239,7 +240,7 @@ test('the page says what comes', async () => {
   const text = await readFile(new URL('./types.md', import.meta.url), 'utf8')
   const tables = {
     'edition 3': table(['Postgres', 'for example', 'column', 'on the device', 'in an upload', 'into Postgres'], rows),
-    'bucket definitions': table(['Postgres', 'for example', 'on the device'], others),
+    'edition 1': table(['Postgres', 'for example', 'on the device'], others),
   }
   const written = Object.entries(tables).reduce(
     (page, [name, lines]) =>
