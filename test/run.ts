@@ -49,6 +49,7 @@ const exitCode = await run(tool('vitest'), ['run', '--reporter=default', '--repo
 const counts = countResults(readReport(), exitCode)
 passed += counts.passed
 failed += counts.failed
+for (const file of counts.unfinished) console.error(`✗ the process of ${file} ended before its last test`)
 if (counts.skipped > 0) console.log(`${counts.skipped} skipped`)
 
 console.log(`${passed} passed, ${failed} failed`)

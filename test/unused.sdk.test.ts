@@ -116,7 +116,7 @@ test('objects of a sync config that does not serve any more are erased, and thei
   await until(
     'the old objects to go',
     async () => JSON.stringify(await known('#mine["')) === '[0,0,0]',
-    60,
+    180,
     () => known('#mine["'),
   )
   await known('')
