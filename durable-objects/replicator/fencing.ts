@@ -57,13 +57,14 @@ export class Fencing {
 
   /** Commits go on without the bucket of this append. */
   begin({ bucket, last }: StoredAppend, unansweredMs: number): void {
-    const { fences, buckets, state, diagnostics, atomically, serving, tell, touched } = this.#sources
+    const { fences, buckets, state, diagnostics, verification, atomically, serving, tell, touched } = this.#sources
     atomically(() => {
       fences.begin({ bucket, since: new Date().toISOString(), barrier: last, served: serving().checkpoint })
       touched(bucket)
       // It says nothing of the fence.
       state.set('commit', { ...state.get('commit'), named: null })
     })
+    verification.lacksAgain(bucket)
     const reason = `it has taken no appends for ${unansweredMs / 1_000} s: commits go on without it, and its readers are refused until it takes them again and is mended`
     diagnostics.add({ code: 'ROCKPOOL_BUCKET_FENCED', key: buckets.name(bucket), reason })
     tell()

@@ -21,7 +21,7 @@ export interface Verifying {
   error: { code: string; message: string } | null
   /** Missing in what an earlier version stored. */
   by?: string
-  /** Buckets by number that alone are compared, and no table; absent: everything. An older version compares all buckets. */
+  /** Buckets that alone were compared: an earlier version stored it. */
   only?: readonly number[]
 }
 

@@ -24,6 +24,9 @@ const CALLS_PER_SESSION = 2_000
 /** Steps between two looks at everything else. */
 const STEPS = 50
 
+/** One of some buckets, by number, and of no table. */
+type Some = Verifying & { only: readonly number[] }
+
 /** What came of comparing some buckets. `left`: not everything that differs was mended. */
 export type Outcome = 'equal' | 'mended' | 'left' | 'silent'
 
@@ -67,10 +70,14 @@ export class Verification {
   #callsBefore = 0
   /** The session whose steps are under way. */
   #stepping: Work | null = null
+  /** See `compareBuckets`. In memory alone: what an operator has asked for stays as it is stored, and whoever needs this asks again after a crash. */
+  #some: Some | null = null
 
   constructor(sources: VerificationSources) {
     this.#sources = sources
     const { state, tables, buckets, definitions, trial, digest } = sources
+    // That of some buckets by an earlier version, which had it in the place of the operator's.
+    if (state.get('verify')?.only) state.set('verify', null)
     this.#source = new SourceCheck({
       trial,
       isIncomplete: (table, key) => tables.isIncomplete(table.number, key),
@@ -81,7 +88,7 @@ export class Verification {
     this.#buckets = new BucketCheck({
       rows: () => sources.rows(),
       page: (after, limit) => buckets.page(after, limit),
-      wanted: (bucket) => this.#now?.only?.includes(bucket) ?? !sources.silent().includes(bucket),
+      wanted: (bucket) => this.#some?.only.includes(bucket) ?? !sources.silent().includes(bucket),
       owners: () => new Set(definitions.maintained.map(ownerOf)),
       nameOf: (t) => (t === MAILBOX_TABLE.number ? MAILBOX_TABLE : (tables.namesOf(t)?.[0] ?? { schema: '', name: '' })),
       counter: () => state.get('decode').counter,
@@ -102,31 +109,36 @@ export class Verification {
   /** Throws ROCKPOOL_VERIFY. */
   start(repair: boolean, by?: string): void {
     const { state, differences, serving } = this.#sources
-    const before = this.#now
-    // One of some buckets begins again when this one is done.
-    if (before?.state === 'running' && !before.only) {
+    const before = this.#asked
+    if (before?.state === 'running') {
       if (before.repair === repair) return
       const asked = before.repair ? 'with repair' : 'without repair'
       throw new RockpoolError('ROCKPOOL_VERIFY', `a verification ${asked} is under way: wait for it, or cancel it`)
     }
     if (serving() === null) throw new RockpoolError('ROCKPOOL_VERIFY', 'nothing serves yet: the first copy is not complete')
     differences.clear()
+    // It begins again when this one is done.
+    this.#some = null
     this.#buckets.reset()
     state.set('verify', newVerifying((before?.number ?? 0) + 1, repair, new Date().toISOString(), by))
   }
 
   /** Compares only these with row state, and mends them. To be called when none is running; `compared` is told what came of it. */
   compareBuckets(only: readonly number[]): void {
-    const { state, differences } = this.#sources
-    differences.clear()
     this.#buckets.reset()
-    const verifying = newVerifying((this.#now?.number ?? 0) + 1, true, new Date().toISOString())
-    state.set('verify', { ...verifying, phase: 'buckets', only })
+    this.#some = { ...newVerifying(0, true, new Date().toISOString()), phase: 'buckets', only }
+  }
+
+  /** The bucket lacks ops again: whatever was found equal or mended of it says nothing. `compared` is not told. */
+  lacksAgain(bucket: number): void {
+    if (!this.#some?.only.includes(bucket)) return
+    this.#some = null
+    this.#buckets.reset()
   }
 
   /** Throws ROCKPOOL_VERIFY. */
   cancel(): void {
-    if (!this.running) throw new RockpoolError('ROCKPOOL_VERIFY', 'no verification is under way')
+    if (this.#asked?.state !== 'running') throw new RockpoolError('ROCKPOOL_VERIFY', 'no verification is under way')
     this.#end('cancelled')
   }
 
@@ -202,9 +214,14 @@ export class Verification {
     await pause('verify.step')
     if (this.#now?.phase === 'mending') return this.#finish()
     const { tables, mend } = this.#sources
+    const { only } = this.#some ?? {}
+    // While it waited another one may have begun.
+    const overtaken = () => this.#some?.only !== only
     const mending = mendingIn(work, {
       repair: this.#now?.repair ?? false,
-      found: (difference) => this.#found(difference),
+      found: (difference) => {
+        if (!overtaken()) this.#found(difference)
+      },
       tableName: (t) => {
         const { schema, name } = t === MAILBOX_TABLE.number ? MAILBOX_TABLE : (tables.namesOf(t)?.[0] ?? { schema: '', name: String(t) })
         return `${schema}.${name}`
@@ -215,7 +232,7 @@ export class Verification {
     try {
       const after = this.#now?.bucket ?? 0
       const done = await this.#buckets.step(after, mending)
-      if (!this.running) return 'later'
+      if (!this.running || overtaken()) return 'later'
       if (done === null) this.#update(() => ({ phase: 'mending' }))
       else if (typeof done === 'number') {
         this.#update(({ buckets }) => ({ bucket: done, buckets: buckets + this.#buckets.passed }))
@@ -223,6 +240,7 @@ export class Verification {
       return typeof done === 'string' ? done : 'more'
     } catch (error) {
       if (!(error instanceof BucketSilent)) throw error
+      if (overtaken()) return 'later'
       this.#end('failed', { code: 'ROCKPOOL_BUCKET_FAILING', message: error.message })
       return 'later'
     }
@@ -230,11 +248,11 @@ export class Verification {
 
   /** `waitingFor`: what the replicator waits for before anything is compared. */
   status(waitingFor: string | null): VerifyStatus | null {
-    const now = this.#now
+    const now = this.#asked
     if (!now) return null
     const { number, repair, state, phase, rows, buckets, counts, mended, started, ended, error } = now
     const { tables, buckets: records } = this.#sources
-    const waits = this.running ? (waitingFor ?? this.#waits) : null
+    const waits = now.state === 'running' ? (waitingFor ?? this.#waits) : null
     return {
       ...{ number, repair, state, phase, progress: progressOf(now, tables.numbers, records.last), waitingFor: waits },
       ...{ rows, buckets, counts, found: foundIn(now), mended, started, ended, error },
@@ -246,8 +264,13 @@ export class Verification {
     return { verify: this.status(waitingFor), differences: this.#sources.differences.all() }
   }
 
-  get #now(): Verifying | null {
+  /** The last one that an operator has asked for. */
+  get #asked(): Verifying | null {
     return this.#sources.state.get('verify')
+  }
+
+  get #now(): Verifying | null {
+    return this.#some ?? this.#asked
   }
 
   get #committed(): OpId {
@@ -261,12 +284,14 @@ export class Verification {
 
   #update(change: (now: Verifying) => Partial<Verifying>): void {
     const now = this.#now
-    if (now?.state === 'running') this.#sources.state.set('verify', { ...now, ...change(now) })
+    if (now?.state !== 'running') return
+    if (this.#some) this.#some = { ...this.#some, ...change(now) }
+    else this.#sources.state.set('verify', { ...now, ...change(now) })
   }
 
   #found(difference: Difference): void {
     const { code, mended } = difference
-    if (!this.#sources.differences.add(difference)) return
+    if (this.#some === null && !this.#sources.differences.add(difference)) return
     this.#update(({ counts, mended: before }) => ({
       counts: { ...counts, [code]: (counts[code] ?? 0) + 1 },
       mended: before + (mended ? 1 : 0),
@@ -283,12 +308,15 @@ export class Verification {
   }
 
   #end(state: 'done' | 'failed' | 'cancelled', error: Verifying['error'] = null): void {
+    const some = this.#some
     this.#buckets.reset()
     this.#update(() => ({ state, error, ended: new Date().toISOString(), copy: null }))
     const now = this.#now
-    if (now?.only && state !== 'cancelled') this.#sources.compared(now.only, outcomeOf(now))
+    this.#some = null
+    if (some && now) this.#sources.compared(some.only, outcomeOf(now))
     if (!now || foundIn(now) === 0) return
-    const reason = `a verification found ${foundIn(now)} differences (${Object.entries(now.counts)
+    const what = some ? `a comparison of ${some.only.length} fenced buckets` : 'a verification'
+    const reason = `${what} found ${foundIn(now)} differences (${Object.entries(now.counts)
       .map(([code, n]) => `${n} ${code}`)
       .join(', ')}); ${now.mended} of them are mended`
     this.#sources.diagnostics.add({ code: 'ROCKPOOL_DIFFERENCES', reason })

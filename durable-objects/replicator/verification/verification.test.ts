@@ -1,0 +1,132 @@
+import { expect, test } from 'vitest'
+import type { Intake } from '../intake.ts'
+import { Log } from '../../bucket/log.ts'
+import { migrate } from '../../database.ts'
+import { testDatabase } from '../../test-database.ts'
+import { Batch } from '../batch.ts'
+import { Buckets } from '../buckets.ts'
+import { Definitions } from '../definitions.ts'
+import { Diagnostics } from '../diagnostics.ts'
+import { Differences } from '../differences.ts'
+import { MAILBOX_DEFINITION, MAILBOX_TABLE } from '../mailboxes.ts'
+import { RowStates } from '../row-state.ts'
+import { MIGRATIONS, StateStore } from '../storage.ts'
+import { Tables } from '../tables.ts'
+import { newVerifying } from './progress.ts'
+import { Verification, type Outcome } from './verification.ts'
+
+// Two mailboxes that row state says hold a number each; what their buckets hold is what was appended to their logs.
+
+class World {
+  readonly db = testDatabase()
+  readonly logs = new Map([1, 2].map((bucket) => [`b${bucket}`, new Log(testDatabase())]))
+  readonly outcomes: [readonly number[], Outcome][] = []
+  /** Called when a bucket has been asked. */
+  digested: () => void = () => {}
+  state!: StateStore
+  verification!: Verification
+
+  constructor() {
+    migrate(this.db, MIGRATIONS)
+    this.start()
+    const buckets = new Buckets(this.db)
+    const batch = new Batch(0, {
+      evaluate: () => ({ rows: [], errors: [] }),
+      states: () => new Map(),
+      number: (name) => buckets.number(name.includes('alice') ? 'b1' : 'b2', MAILBOX_DEFINITION),
+      skipped: () => {},
+    })
+    for (const user of ['alice', 'bob']) batch.deliver(user, 'c', 1n)
+    buckets.save()
+    new RowStates(this.db).put(batch.rows.values())
+    for (const [number, { texts, ...append }] of batch.appends)
+      this.append[`b${number}`] = () => this.logs.get(`b${number}`)?.append({ ...append, body: texts.join(',') })
+    this.state.set('decode', { counter: batch.counter, position: null, partial: null })
+    this.state.set('commit', { ...this.state.get('commit'), committed: batch.counter, plan: 'p' })
+  }
+
+  /** By bucket: puts there what row state says is there. */
+  readonly append: Record<string, () => void> = {}
+
+  start(): void {
+    this.state = new StateStore(this.db)
+    this.verification = new Verification({
+      ...{ state: this.state, tables: new Tables(this.db), buckets: new Buckets(this.db), definitions: new Definitions(this.db) },
+      ...{ differences: new Differences(this.db), diagnostics: new Diagnostics(this.db), rows: () => new RowStates(this.db) },
+      ...{ serving: () => 'p', trial: (batch) => batch, silent: () => [] },
+      compared: (buckets, outcome) => void this.outcomes.push([buckets, outcome]),
+      digest: async (bucket, request) => {
+        const answer = this.logs.get(bucket)?.digest(request) ?? { kind: 'gone' as const }
+        this.digested()
+        return answer
+      },
+      mend: async () => ({ more: false }),
+    })
+  }
+
+  /** A turn of a session, of so many steps at most. */
+  async run(): Promise<void> {
+    this.verification.begin()
+    this.verification.sourceRead()
+    const work = { intake: {} as Intake, tables: [], room: async () => {}, pause: async () => {}, over: () => false }
+    while (this.verification.running && (await this.verification.steps(work)));
+  }
+}
+
+test('buckets that answer again are compared, and what an operator has found stays: nobody else takes its place', async () => {
+  const w = new World()
+  w.append.b2?.()
+  w.verification.start(false, 'ops')
+  await w.run()
+  const found = w.verification.answer(null)
+  expect(found.verify).toMatchObject({ number: 1, by: 'ops', state: 'done', counts: { 'op-missing': 1 } })
+  expect(found.differences).toMatchObject([{ code: 'op-missing', table: `${MAILBOX_TABLE.schema}.${MAILBOX_TABLE.name}`, bucket: 'b1' }])
+
+  w.append.b1?.()
+  w.verification.compareBuckets([1])
+  expect([w.verification.running, w.verification.reads]).toEqual([true, false])
+  expect(w.verification.answer(null)).toEqual(found)
+  await w.run()
+  expect(w.outcomes).toEqual([[[1], 'equal']])
+  w.start()
+  expect(w.verification.answer(null)).toEqual(found)
+})
+
+test('a bucket that lacks ops again while it is compared is not taken for one that is equal', async () => {
+  const w = new World()
+  for (const append of Object.values(w.append)) append()
+  w.verification.compareBuckets([1, 2])
+  w.verification.lacksAgain(3)
+  expect(w.verification.running).toBe(true)
+  w.verification.lacksAgain(2)
+  expect(w.verification.running).toBe(false)
+  await w.run()
+  expect(w.outcomes).toEqual([])
+  // Also when it is being asked.
+  w.verification.compareBuckets([1, 2])
+  w.digested = () => w.verification.lacksAgain(1)
+  await w.run()
+  expect([w.verification.running, w.outcomes]).toEqual([false, []])
+})
+
+test('an operator does not wait for it, and what it has found by then is not told as his', async () => {
+  const w = new World()
+  w.verification.compareBuckets([1, 2])
+  expect(() => w.verification.cancel()).toThrow('no verification is under way')
+  w.digested = () => {
+    if (w.verification.answer(null).verify === null) w.verification.start(false, 'ops')
+  }
+  await w.run()
+  expect(w.outcomes).toEqual([])
+  await w.run()
+  const { verify, differences } = w.verification.answer(null)
+  expect(verify).toMatchObject({ number: 1, by: 'ops', state: 'done', found: 2, counts: { 'op-missing': 2 } })
+  expect(differences).toHaveLength(2)
+})
+
+test('what an earlier version has stored of a comparison of some buckets is not shown as the one that an operator has asked for', () => {
+  const w = new World()
+  w.state.set('verify', { ...newVerifying(3, true, 'then'), phase: 'buckets', only: [1] })
+  w.start()
+  expect([w.verification.running, w.verification.answer(null).verify]).toEqual([false, null])
+})
