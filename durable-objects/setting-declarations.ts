@@ -49,7 +49,11 @@ export const REPLICATION = {
     'batches that may wait for their buckets. While so many do, transactions gather in the next one',
   ),
   // Each holds the text of its ops.
-  APPENDS_IN_FLIGHT: setting(whole(1, 256), 32, 'calls of buckets at a time'),
+  APPENDS_IN_FLIGHT: setting(
+    whole(1, 256),
+    32,
+    'calls of buckets at a time. A quarter as many are beside them for buckets that did not answer in time',
+  ),
   ACTIVE_BUCKETS: setting(
     whole(0, 1_000_000_000),
     0,

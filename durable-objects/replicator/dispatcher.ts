@@ -6,9 +6,10 @@ import { pause } from '../faults.ts'
 import { cut } from '../bucket/cut.ts'
 import { splitOps } from '../bucket/ops.ts'
 import { bucketStub } from '../shared/namespaces.ts'
-import { callDeadline, untilAnswered } from '../shared/retry.ts'
+import { callDeadline, Unanswered, untilAnswered } from '../shared/retry.ts'
 import { ActiveObjects } from './active.ts'
 import type { StoredAppend } from './outbox.ts'
+import { Slots } from './slots.ts'
 
 const FIRST_WAIT_MS = 50
 const MAX_WAIT_MS = 10_000
@@ -17,12 +18,18 @@ const TOLD_ATTEMPTS = 4
 
 /** UTF-16 units of ops in one append. A call between objects takes 32 MiB (2026-11-29), and a unit is two bytes in it as soon as one is not Latin-1. */
 const MESSAGE_LENGTH = 8 * 1024 * 1024
+
+/** `APPENDS_IN_FLIGHT` when nothing else is said. */
+const PARALLEL = 32
+/** A call that hangs holds its slot for all of `CALL_SECONDS`. Of so many slots one is for buckets that did not answer in time, beside the others. */
+const PROMPT_PER_LATE = 4
+
 export interface Sending {
   /** What its bucket may compact up to. */
   committed: () => OpId
   /** False: nobody waits for it any more. */
   wanted: () => boolean
-  /** After each failure: for how long there was no answer. */
+  /** After each failure, and when a further call has its turn: for how long there was no answer. */
   unanswered: (milliseconds: number) => void
 }
 
@@ -32,16 +39,17 @@ export interface FailingBucket {
   error: string
 }
 
-/** Appends to the buckets: repeated on any error and after the deadline, always with a new stub, until answered. Appending is idempotent. */
+/**
+ * Appends to the buckets: repeated on any error and after the deadline, always with a new stub, until answered. Appending is idempotent. A bucket that did not
+ * answer in time takes no turns from the others: until it answers its calls are some of few.
+ */
 export class Dispatcher {
   readonly #env: Environment
   readonly #tenant: string
   readonly #failed: (bucket: FailingBucket) => void
-  readonly #waiting: (() => void)[] = []
   readonly #failing = new Map<string, FailingBucket>()
-  #running = 0
-  /** Appends that wait for an answer at a time; each holds the text of its ops. */
-  parallel = 32
+  readonly #prompt = new Slots(PARALLEL)
+  readonly #late = new Slots(PARALLEL / PROMPT_PER_LATE)
   /** Bucket objects that are awake because of appends. */
   readonly active = new ActiveObjects()
   /** Appends sent, repeated ones included. */
@@ -54,6 +62,16 @@ export class Dispatcher {
     this.#failed = failed
   }
 
+  /** Appends that wait for an answer at a time, without those to late buckets; each holds the text of its ops. */
+  get parallel(): number {
+    return this.#prompt.limit
+  }
+
+  set parallel(limit: number) {
+    this.#prompt.limit = limit
+    this.#late.limit = Math.ceil(limit / PROMPT_PER_LATE)
+  }
+
   get failing(): FailingBucket[] {
     return [...this.#failing.values()]
   }
@@ -61,51 +79,63 @@ export class Dispatcher {
   /** Null when it is not wanted any more. */
   async append(bucket: string, append: StoredAppend, { committed, wanted, unanswered }: Sending): Promise<BucketState | null> {
     const name = await bucketObjectName(this.#tenant, bucket)
+    let state: BucketState | null = { count: 0, checksum: 0, last: 0 }
+    let late = false
+    for (const ops of inMessages(append)) {
+      let began: number | null = null
+      state = await untilAnswered(
+        async () => {
+          await pause('append.send')
+          this.calls++
+          const { first, last, count, checksum } = ops
+          const request = { v: MESSAGE_VERSION, first, last, count, checksum, body: ops.body(), committed: committed() }
+          const answer = await bucketStub(this.#env, name).append(request)
+          await pause('append.answer')
+          return answer
+        },
+        {
+          deadlineMs: callDeadline(this.#env),
+          firstMs: FIRST_WAIT_MS,
+          maxMs: MAX_WAIT_MS,
+          wanted,
+          turn: async () => {
+            const leave = await this.#turn(name, late)
+            if (began === null) began = Date.now()
+            else unanswered(Date.now() - began)
+            return leave
+          },
+          failed: (error, attempts) => {
+            const failing = { bucket, attempts, error: error instanceof Error ? error.message : String(error) }
+            this.#failing.set(bucket, failing)
+            if (attempts >= TOLD_ATTEMPTS) this.#failed(failing)
+            late ||= error instanceof Unanswered
+            if (began !== null) unanswered(Date.now() - began)
+          },
+        },
+      )
+      this.#failing.delete(bucket)
+      if (state === null) return null
+      late = false
+    }
+    return { count: state.count, checksum: state.checksum, last: state.last }
+  }
+
+  /** What it answers ends the turn. */
+  async #turn(name: string, late: boolean): Promise<() => void> {
+    const slots = late ? this.#late : this.#prompt
+    // Who waits among the late ones for long is not awake meanwhile.
+    if (late) await slots.take()
     await this.active.enter(name)
-    if (this.#running >= this.parallel) await new Promise<void>((resolve) => this.#waiting.push(resolve))
-    this.#running++
-    try {
-      let state: BucketState | null = { count: 0, checksum: 0, last: 0 }
-      for (const ops of inMessages(append)) {
-        const began = Date.now()
-        state = await untilAnswered(
-          async () => {
-            await pause('append.send')
-            this.calls++
-            const { first, last, count, checksum } = ops
-            const request = { v: MESSAGE_VERSION, first, last, count, checksum, body: ops.body(), committed: committed() }
-            const answer = await bucketStub(this.#env, name).append(request)
-            await pause('append.answer')
-            return answer
-          },
-          {
-            deadlineMs: callDeadline(this.#env),
-            firstMs: FIRST_WAIT_MS,
-            maxMs: MAX_WAIT_MS,
-            wanted,
-            failed: (error, attempts) => {
-              const failing = { bucket, attempts, error: error instanceof Error ? error.message : String(error) }
-              this.#failing.set(bucket, failing)
-              if (attempts >= TOLD_ATTEMPTS) this.#failed(failing)
-              unanswered(Date.now() - began)
-            },
-          },
-        )
-        this.#failing.delete(bucket)
-        if (state === null) return null
-      }
-      return { count: state.count, checksum: state.checksum, last: state.last }
-    } finally {
+    if (!late) await slots.take()
+    return () => {
       this.active.leave(name)
-      this.#running--
-      this.#waiting.shift()?.()
+      slots.leave()
     }
   }
 }
 
 /** As many appends as it takes; nearly always it is one. Ops that have come when it fails in between are ignored when they come again. */
 function* inMessages(append: StoredAppend): Iterable<Omit<StoredAppend, 'bucket' | 'length'>> {
-  const body = append.body()
-  if (body.length <= MESSAGE_LENGTH) yield append
-  else for (const part of cut(splitOps(body), MESSAGE_LENGTH)) yield { ...part, body: () => part.body }
+  if (append.length <= MESSAGE_LENGTH) yield append
+  else for (const part of cut(splitOps(append.body()), MESSAGE_LENGTH)) yield { ...part, body: () => part.body }
 }

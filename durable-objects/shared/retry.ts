@@ -66,6 +66,8 @@ export interface Retry {
   maxMs: number
   /** Called before each attempt. What it throws ends the waiting. */
   begin?: () => void
+  /** Waited for before each attempt, however long it takes; what it answers is called behind the attempt, before the pause. */
+  turn?: () => Promise<() => void>
   /** Called after each failure; `attempts` counts from 1. What it throws ends the waiting. */
   failed?: (error: unknown, attempts: number) => void
   /** Ends a pause early. */
@@ -84,12 +86,19 @@ export async function untilAnswered<T>(
 ): Promise<T | null> {
   for (let attempts = 1; retry.wanted?.() ?? true; attempts++) {
     retry.begin?.()
+    const leave = await retry.turn?.()
+    let failure: unknown
     try {
+      // The turn may have come late.
+      if (leave && retry.wanted?.() === false) return null
       return await answered(call, retry.deadlineMs)
     } catch (error) {
-      retry.failed?.(error, attempts)
-      await sleep(waitMs(retry, attempts, error), retry.signal)
+      failure = error
+    } finally {
+      leave?.()
     }
+    retry.failed?.(failure, attempts)
+    await sleep(waitMs(retry, attempts, failure), retry.signal)
   }
   return null
 }

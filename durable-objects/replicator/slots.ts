@@ -1,0 +1,40 @@
+/** So many at a time; one more waits, in the order of asking. */
+export class Slots {
+  readonly #waiting: (() => void)[] = []
+  #taken = 0
+  #limit: number
+
+  constructor(limit: number) {
+    this.#limit = limit
+  }
+
+  get limit(): number {
+    return this.#limit
+  }
+
+  set limit(limit: number) {
+    this.#limit = limit
+    this.#fill()
+  }
+
+  /** `leave` must follow. */
+  async take(): Promise<void> {
+    const turn = new Promise<void>((resolve) => this.#waiting.push(resolve))
+    this.#fill()
+    await turn
+  }
+
+  leave(): void {
+    this.#taken--
+    this.#fill()
+  }
+
+  #fill(): void {
+    while (this.#taken < this.#limit) {
+      const next = this.#waiting.shift()
+      if (!next) return
+      this.#taken++
+      next()
+    }
+  }
+}
