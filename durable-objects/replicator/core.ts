@@ -1,4 +1,4 @@
-import type { BucketRpc, ComparingStatus, NoticeBucket, Serving } from '../../protocol/messages.ts'
+import type { AppendRequest, BucketRpc, ComparingStatus, NoticeBucket, Serving } from '../../protocol/messages.ts'
 import { bucketObjectName, mailboxPrefix } from '../../protocol/names.ts'
 import type { OpId } from '../../protocol/ops.ts'
 import type { RowProgram, TableName } from '../../sync-config/types.ts'
@@ -170,9 +170,10 @@ export class Core {
           },
         }),
     })
+    const send = async (bucket: string, request: AppendRequest) => bucketStub(env, await bucketObjectName(tenant, bucket)).append(request)
     this.fencing = new Fencing({
       ...{ fences: this.fences, buckets: this.buckets, state: this.state, diagnostics: this.diagnostics, verification: this.verification },
-      append: async (bucket, request) => bucketStub(env, await bucketObjectName(tenant, bucket)).append(request),
+      append: send,
       atomically: (work) => this.#atomically(work),
       tell: () => this.#tellFences(),
       untold: () => this.watchers.untold(),
@@ -184,9 +185,10 @@ export class Core {
       deadlineMs: callDeadline(env),
     })
     this.#outbox = new Outbox(this.db, this.state.get('commit').batch)
-    this.dispatcher = new Dispatcher(env, tenant, ({ bucket, error }) =>
-      this.diagnostics.add({ code: 'ROCKPOOL_BUCKET_FAILING', key: bucket, reason: error }),
-    )
+    this.dispatcher = new Dispatcher({
+      ...{ send, deadlineMs: callDeadline(env) },
+      failed: ({ bucket, error }) => this.diagnostics.add({ code: 'ROCKPOOL_BUCKET_FAILING', key: bucket, reason: error }),
+    })
     this.pipeline = new Pipeline({
       name: (bucket) => this.buckets.name(bucket),
       read: (id) => this.#outbox.read(id),

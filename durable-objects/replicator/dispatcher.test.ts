@@ -1,6 +1,5 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
-import { bucketObjectName } from '../../protocol/names.ts'
-import type { Environment } from '../environment.ts'
+import type { BucketState } from '../../protocol/messages.ts'
 import { page, put } from '../bucket/test-ops.ts'
 import { Dispatcher } from './dispatcher.ts'
 
@@ -10,31 +9,21 @@ const SENT = { ...page(1, put('a', '{}')), bucket: 1, length: 2 }
 beforeEach(() => void vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'Date'], now: 0 }))
 afterEach(() => void vi.useRealTimers())
 
-/** Passes time; what the runtime computes on other threads comes meanwhile. */
-async function pass(milliseconds: number): Promise<void> {
-  for (let at = 0; at < milliseconds; at += 50) {
-    await new Promise((resolve) => setImmediate(resolve))
-    await vi.advanceTimersByTimeAsync(50)
-  }
-}
+const pass = (milliseconds: number) => vi.advanceTimersByTimeAsync(milliseconds)
 
 /** Buckets that answer at once, unless they hang or throw. */
-async function world(names: readonly string[], parallel: number) {
+function world(parallel: number) {
   const behaviour = new Map<string, 'hangs' | 'throws'>()
   const called: { name: string; at: number }[] = []
-  const byObject = new Map<string, string>()
-  for (const name of names) byObject.set(await bucketObjectName('t', name), name)
-  const append = (object: string) => () => {
-    const name = byObject.get(object) ?? ''
+  const send = (name: string): Promise<BucketState> => {
     called.push({ name, at: Date.now() })
     if (behaviour.get(name) === 'throws') return Promise.reject(new Error('moved'))
     return behaviour.get(name) === 'hangs' ? new Promise(() => {}) : Promise.resolve({ count: 1, checksum: 1, last: 1 })
   }
-  const env = { CALL_SECONDS: String(CALL_MS / 1_000), BUCKET: { getByName: (name: string) => ({ append: append(name) }) } }
-  const dispatcher = new Dispatcher(env as unknown as Environment, 't', () => {})
+  const dispatcher = new Dispatcher({ send, deadlineMs: CALL_MS, failed: () => {} })
   dispatcher.parallel = parallel
   const done = new Map<string, { at: number; answered: boolean }>()
-  const send = (name: string, fenceMs = Infinity) => {
+  const append = (name: string, fenceMs = Infinity) => {
     let wanted = true
     const unanswered = (ms: number) => void (wanted &&= ms < fenceMs)
     const sending = { committed: () => 0, wanted: () => wanted, unanswered }
@@ -42,7 +31,7 @@ async function world(names: readonly string[], parallel: number) {
       .append(name, { ...SENT, body: () => SENT.body }, sending)
       .then((state) => done.set(name, { at: Date.now(), answered: state !== null }))
   }
-  return { behaviour, called, dispatcher, done, send }
+  return { behaviour, called, done, append }
 }
 
 const many = (prefix: string, n: number) => Array.from({ length: n }, (_, i) => `${prefix}${i}`)
@@ -50,9 +39,9 @@ const many = (prefix: string, n: number) => Array.from({ length: n }, (_, i) => 
 test('buckets that did not answer in time hold a few slots of their own: the others wait for the first calls of these at most', async () => {
   const silent = many('silent', 80)
   const healthy = many('healthy', 100)
-  const w = await world([...silent, ...healthy], 32)
+  const w = world(32)
   for (const name of silent) w.behaviour.set(name, 'hangs')
-  for (const name of [...silent, ...healthy]) w.send(name)
+  for (const name of [...silent, ...healthy]) w.append(name)
   await pass(2_900)
   // Three times as long as a call: 32 and 32 and 16 of them had their first turn.
   expect(healthy.every((name) => (w.done.get(name)?.at ?? Infinity) <= 2 * CALL_MS + 200)).toBe(true)
@@ -71,12 +60,12 @@ test('buckets that did not answer in time hold a few slots of their own: the oth
 
 test('one that fails at once is tried again among the healthy, however many are silent', async () => {
   const silent = many('silent', 64)
-  const w = await world([...silent, 'moved'], 32)
+  const w = world(32)
   for (const name of silent) w.behaviour.set(name, 'hangs')
-  for (const name of silent) w.send(name)
+  for (const name of silent) w.append(name)
   await pass(3_000)
   w.behaviour.set('moved', 'throws')
-  w.send('moved')
+  w.append('moved')
   await pass(1_000)
   w.behaviour.delete('moved')
   await pass(2_000)
@@ -85,9 +74,9 @@ test('one that fails at once is tried again among the healthy, however many are 
 
 test('silence is counted from the first call also while a bucket waits for its turn: all are given up together, not some at a time', async () => {
   const silent = many('silent', 100)
-  const w = await world(silent, 32)
+  const w = world(32)
   for (const name of silent) w.behaviour.set(name, 'hangs')
-  for (const name of silent) w.send(name, 20_000)
+  for (const name of silent) w.append(name, 20_000)
   await pass(19_000)
   expect(w.done.size).toBe(0)
   // The last ones were called first after three calls of others.

@@ -1,12 +1,9 @@
-import { MESSAGE_VERSION, type BucketState } from '../../protocol/messages.ts'
-import { bucketObjectName } from '../../protocol/names.ts'
+import { MESSAGE_VERSION, type AppendRequest, type BucketState } from '../../protocol/messages.ts'
 import type { OpId } from '../../protocol/ops.ts'
-import type { Environment } from '../environment.ts'
 import { pause } from '../faults.ts'
 import { cut } from '../bucket/cut.ts'
 import { splitOps } from '../bucket/ops.ts'
-import { bucketStub } from '../shared/namespaces.ts'
-import { callDeadline, Unanswered, untilAnswered } from '../shared/retry.ts'
+import { Unanswered, untilAnswered } from '../shared/retry.ts'
 import { ActiveObjects } from './active.ts'
 import type { StoredAppend } from './outbox.ts'
 import { Slots } from './slots.ts'
@@ -33,6 +30,15 @@ export interface Sending {
   unanswered: (milliseconds: number) => void
 }
 
+export interface DispatcherSources {
+  /** One call, with a stub of its own. */
+  send(bucket: string, request: AppendRequest): Promise<BucketState>
+  /** Of one call. */
+  deadlineMs: number
+  /** The bucket goes on failing. */
+  failed(bucket: FailingBucket): void
+}
+
 export interface FailingBucket {
   bucket: string
   attempts: number
@@ -44,9 +50,7 @@ export interface FailingBucket {
  * answer in time takes no turns from the others: until it answers its calls are some of few.
  */
 export class Dispatcher {
-  readonly #env: Environment
-  readonly #tenant: string
-  readonly #failed: (bucket: FailingBucket) => void
+  readonly #sources: DispatcherSources
   readonly #failing = new Map<string, FailingBucket>()
   readonly #prompt = new Slots(PARALLEL)
   readonly #late = new Slots(PARALLEL / PROMPT_PER_LATE)
@@ -55,11 +59,8 @@ export class Dispatcher {
   /** Appends sent, repeated ones included. */
   calls = 0
 
-  /** `failed` is called for a bucket that goes on failing. */
-  constructor(env: Environment, tenant: string, failed: (bucket: FailingBucket) => void) {
-    this.#env = env
-    this.#tenant = tenant
-    this.#failed = failed
+  constructor(sources: DispatcherSources) {
+    this.#sources = sources
   }
 
   /** Appends that wait for an answer at a time, without those to late buckets; each holds the text of its ops. */
@@ -78,7 +79,7 @@ export class Dispatcher {
 
   /** Null when it is not wanted any more. */
   async append(bucket: string, append: StoredAppend, { committed, wanted, unanswered }: Sending): Promise<BucketState | null> {
-    const name = await bucketObjectName(this.#tenant, bucket)
+    const { send, deadlineMs, failed: tell } = this.#sources
     let state: BucketState | null = { count: 0, checksum: 0, last: 0 }
     let late = false
     for (const ops of inMessages(append)) {
@@ -89,17 +90,17 @@ export class Dispatcher {
           this.calls++
           const { first, last, count, checksum } = ops
           const request = { v: MESSAGE_VERSION, first, last, count, checksum, body: ops.body(), committed: committed() }
-          const answer = await bucketStub(this.#env, name).append(request)
+          const answer = await send(bucket, request)
           await pause('append.answer')
           return answer
         },
         {
-          deadlineMs: callDeadline(this.#env),
+          deadlineMs,
           firstMs: FIRST_WAIT_MS,
           maxMs: MAX_WAIT_MS,
           wanted,
           turn: async () => {
-            const leave = await this.#turn(name, late)
+            const leave = await this.#turn(bucket, late)
             if (began === null) began = Date.now()
             else unanswered(Date.now() - began)
             return leave
@@ -107,7 +108,7 @@ export class Dispatcher {
           failed: (error, attempts) => {
             const failing = { bucket, attempts, error: error instanceof Error ? error.message : String(error) }
             this.#failing.set(bucket, failing)
-            if (attempts >= TOLD_ATTEMPTS) this.#failed(failing)
+            if (attempts >= TOLD_ATTEMPTS) tell(failing)
             late ||= error instanceof Unanswered
             if (began !== null) unanswered(Date.now() - began)
           },
@@ -121,14 +122,14 @@ export class Dispatcher {
   }
 
   /** What it answers ends the turn. */
-  async #turn(name: string, late: boolean): Promise<() => void> {
+  async #turn(bucket: string, late: boolean): Promise<() => void> {
     const slots = late ? this.#late : this.#prompt
     // Who waits among the late ones for long is not awake meanwhile.
     if (late) await slots.take()
-    await this.active.enter(name)
+    await this.active.enter(bucket)
     if (!late) await slots.take()
     return () => {
-      this.active.leave(name)
+      this.active.leave(bucket)
       slots.leave()
     }
   }

@@ -1,5 +1,6 @@
 import { env, runInDurableObject } from 'cloudflare:test'
 import { expect, test } from 'vitest'
+import { bucketObjectName } from '../../protocol/names.ts'
 import { page, put } from '../bucket/test-ops.ts'
 import { Dispatcher } from './dispatcher.ts'
 
@@ -12,7 +13,10 @@ test('ops of one batch for one bucket that are more than one call takes go in se
   expect(body.length * 2).toBeGreaterThan(32 * 1024 * 1024)
   const failing: unknown[] = []
   await runInDurableObject(env.REPLICATOR.getByName('large-append'), async () => {
-    const dispatcher = new Dispatcher(env, 'large-append', (each) => failing.push(each))
+    const dispatcher = new Dispatcher({
+      send: async (bucket, request) => env.BUCKET.getByName(await bucketObjectName('large-append', bucket)).append(request),
+      ...{ deadlineMs: 30_000, failed: (each) => failing.push(each) },
+    })
     const send = () => dispatcher.append('b', { bucket: 1, ...append, body: () => body, length: body.length }, SENDING)
     const state = { count: 12, checksum: append.checksum, last: 12 }
     expect(await send()).toEqual(state)
