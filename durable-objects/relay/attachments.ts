@@ -20,8 +20,10 @@ const shape = z.union([
   }),
   z.object({
     ...{ kind: z.literal('replicator'), checkpoint: z.number().nullable(), plan: z.string().nullable(), received: z.number() },
-    /** Buckets are fenced; which ones is not in here. Absent: none. */
+    /** Buckets are fenced. Absent: none. */
     fenced: z.boolean().optional(),
+    /** Which ones, see `Marks`, and the key of their marks. Null: too many to keep. Absent: an older version has not kept them. */
+    ...{ fencedMarks: z.instanceof(Uint8Array).nullable().optional(), key: z.instanceof(Uint8Array).optional() },
     /** See `ReplicatorFrame`. */
     comparing: z.number().optional(),
   }),
@@ -53,5 +55,6 @@ export interface ReplicatorAttachment {
   plan: string | null
   received: number
   fenced?: boolean | undefined
+  fencedMarks?: Uint8Array | null | undefined
   comparing?: number | undefined
 }

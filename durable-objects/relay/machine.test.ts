@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import type { NoticeBucket, RelayFrame } from '../../protocol/messages.ts'
 import { frameName, hashName } from '../../protocol/names.ts'
-import { RelayMachine, type SavedStream } from './machine.ts'
+import { RelayMachine, type SavedCheckpoint, type SavedStream } from './machine.ts'
 import { Marks } from './marks.ts'
 import { QUESTIONS_AT_ONCE, type Answer } from './questions.ts'
 import { Rooms, type Room } from './room.ts'
@@ -70,7 +70,7 @@ function relayOf(form: 'name' | undefined) {
   const asked: string[] = []
   const closed: string[] = []
   const why: (string | undefined)[] = []
-  let flag = false
+  let listed: readonly string[] = []
   const marks = new Marks()
   const machine = () =>
     new RelayMachine<string>({
@@ -81,10 +81,11 @@ function relayOf(form: 'name' | undefined) {
         answer({ count: counts[bucket] ?? 0, checksum: 0, last: 5 })
       },
       close: (stream, _reason, closing) => {
+        saved.delete(stream)
         closed.push(stream)
         why.push(closing)
       },
-      saveCheckpoint: (_checkpoint, _plan, fenced) => (flag = fenced),
+      saveCheckpoint: (_checkpoint, _plan, fenced) => (listed = fenced),
       ...{ mark: (name) => marks.of(name), hasCredit: () => true, attach: (done) => done() },
       committed: (answer) => answer(5),
     })
@@ -121,12 +122,12 @@ function relayOf(form: 'name' | undefined) {
       notice,
       gap: (fenced: string[]) => relay.receive({ v: 2, type: 'gap', checkpoint, plan: 'p', form, fenced }),
     },
-    flag: () => flag,
+    listed: () => listed,
     subscribe: (...args: Parameters<RelayMachine<string>['subscribe']>) => relay.subscribe(...args),
     owing: () => relay.owing,
     sleep: () => {
       relay = machine()
-      relay.wake({ checkpoint, plan: 'p' }, saved)
+      relay.wake({ checkpoint, plan: 'p', fenced: listed }, saved)
     },
   }
 }
@@ -302,7 +303,7 @@ test('relays of one isolate share the room; one that sleeps has it for a minute,
   const awake = busyRelay(0, ten, rooms.of('0'))
   const saved = { toldPlan: 'p', form: 'name' as const, owing: false }
   awake.machine.wake(
-    { checkpoint: 5, plan: 'p' },
+    { checkpoint: 5, plan: 'p', fenced: [] },
     [1, 2, 3, 4].map((stream) => [stream, { ...saved, marks: ten(stream) }]),
   )
   expect([awake.machine.subscriptions, awake.full]).toEqual([20, [3, 4]])
@@ -342,7 +343,7 @@ test('a stream that is owed something when the relay sleeps subscribes again; on
   })
   expect(saved.get('slow')?.owing).toBe(true)
   const awake = machineOf()
-  awake.wake({ checkpoint: 6, plan: 'p' }, saved)
+  awake.wake({ checkpoint: 6, plan: 'p', fenced: [] }, saved)
   expect(closed).toEqual(['slow'])
   told.length = 0
   awake.receive({
@@ -370,24 +371,31 @@ test('a relay that slept before the replicator had come asks for it once more', 
 })
 
 test('streams of a bucket that lacks ops end, when it is told, when they come, and after a sleep; the others go on', () => {
-  const { arrive, closed, why, told, notice, gap, flag, sleep } = relayOf('name')
+  const { arrive, closed, why, told, notice, gap, listed, sleep } = relayOf('name')
   const lacking = 'x'.repeat(600)
   arrive('alice', [ALICE])
   arrive('bob', ['bob', lacking])
   sleep()
   told.length = 0
   notice([[ALICE, 8, 1, 6, 'ops']], [frameName(lacking)])
-  expect([closed, why, flag()]).toEqual([['bob'], ['fenced'], true])
+  expect([closed, why, listed().length]).toEqual([['bob'], ['fenced'], 1])
   expect(told).toEqual([['alice', [[ALICE, 8, 1, 6, 'ops']]]])
-  arrive('bob again', ['bob', lacking])
-  expect([closed.at(-1), why.at(-1)]).toEqual(['bob again', 'fenced'])
+  for (const stream of ['bob again', 'bob after a sleep']) {
+    arrive(stream, ['bob', lacking])
+    expect([closed.at(-1), why.at(-1)]).toEqual([stream, 'fenced'])
+    sleep()
+  }
+  // Those that stay hear of what comes, as behind any sleep.
+  told.length = 0
+  notice([[ALICE, 9, 1, 7, 'more']], [frameName(lacking)])
+  expect(told).toEqual([['alice', [[ALICE, 9, 1, 7, 'more']]]])
   // The same checkpoint, and another list.
   gap([ALICE])
   expect([closed.at(-1), why.at(-1)]).toEqual(['alice', 'fenced'])
   arrive('bob at last', ['bob', lacking])
   gap([])
   arrive('alice at last', [ALICE])
-  expect([closed.length, flag()]).toEqual([3, false])
+  expect([closed.length, listed()]).toEqual([4, []])
 })
 
 test('streams are told how far a comparison is when it moves and when they come, and nobody asks for anything; its end may be all that they hear', () => {
@@ -395,7 +403,7 @@ test('streams are told how far a comparison is when it moves and when they come,
   const saved = new Map<string, SavedStream>()
   let credit = true
   let asked = 0
-  let at: { checkpoint: number; plan: string | null; comparing: number | undefined } | null = null
+  let at: SavedCheckpoint | null = null
   const machineOf = () =>
     new RelayMachine<string>({
       send: (stream, { checkpoint, comparing, seq, buckets }) => {
@@ -405,7 +413,7 @@ test('streams are told how far a comparison is when it moves and when they come,
       saveStream: (stream, each) => void saved.set(stream, { ...each, comparing: saved.get(stream)?.comparing }),
       hasCredit: (stream) => credit || stream !== 'slow',
       ask: (_bucket, _checkpoint, _stale, answer) => void (asked++, answer({ count: 0, checksum: 0, last: 0 })),
-      saveCheckpoint: (checkpoint, plan, _fenced, comparing) => (at = { checkpoint, plan, comparing }),
+      saveCheckpoint: (checkpoint, plan, fenced, comparing) => (at = { checkpoint, plan, fenced, comparing }),
       ...{
         mark: (name) => name,
         close: (stream) => told.push(`${stream} closed`),

@@ -22,8 +22,8 @@ export interface RelayEffects<S> {
   saveStream(stream: S, saved: SavedStream): void
   /** A keyed hash of a name in frames: an attachment has no room for names. */
   mark(name: string): string
-  /** `fenced`: see `RelayMachine.wake`. `comparing`: see `ReplicatorFrame`. */
-  saveCheckpoint(checkpoint: OpId, plan: string | null, fenced: boolean, comparing: number | undefined): void
+  /** `fenced`: marks of buckets. `comparing`: see `ReplicatorFrame`. */
+  saveCheckpoint(checkpoint: OpId, plan: string | null, fenced: readonly string[], comparing: number | undefined): void
   /** State of a bucket at a checkpoint; `stale` says when the answer is not wanted any more: then it is null. */
   ask(bucket: string, checkpoint: OpId, stale: () => boolean, answer: (answer: Answer) => void): void
   attach(done: () => void): void
@@ -42,6 +42,14 @@ export interface SavedStream {
   form: NameForm | undefined
   /** It waits for something that an attachment does not say. After a sleep such a stream must subscribe again. */
   owing: boolean
+  comparing?: number | undefined
+}
+
+/** What the attachment of the replicator's socket remembers, see `RelayEffects.saveCheckpoint`. */
+export interface SavedCheckpoint {
+  checkpoint: OpId
+  plan: string | null
+  fenced: readonly string[]
   comparing?: number | undefined
 }
 
@@ -90,7 +98,7 @@ export class RelayMachine<S> {
   readonly #known = new Map<string, BucketState>()
   readonly #questions: Questions<S>
   readonly #overtaken = new Set<string>()
-  /** Buckets that lack ops. */
+  /** Marks of buckets that lack ops. */
   #fenced: ReadonlySet<string> = new Set()
   #checkpoint: OpId | null = null
   #plan: string | null = null
@@ -141,11 +149,12 @@ export class RelayMachine<S> {
   }
 
   /**
-   * After hibernation: what the attachments say. The names are gone, whom to tell is not. Which buckets were fenced is gone, too: then nothing is told before the
-   * replicator has said so again, as if it had never been here.
+   * After hibernation: what the attachments say. The names are gone, whom to tell is not. `at` null: there is no socket of the replicator, or its attachment does not
+   * say which buckets are fenced. Then nothing is told before the replicator has come, as if it had never been here.
    */
-  wake(at: { checkpoint: OpId; plan: string | null; comparing?: number | undefined } | null, streams: Iterable<[S, SavedStream]>): void {
+  wake(at: SavedCheckpoint | null, streams: Iterable<[S, SavedStream]>): void {
     if (at) {
+      this.#fenced = new Set(at.fenced)
       this.#checkpoint = at.checkpoint
       this.#plan = at.plan
       this.#comparing = at.comparing
@@ -225,9 +234,11 @@ export class RelayMachine<S> {
       s.owed.delete(name)
       s.maybe.delete(name)
     }
+    let fenced = false
     for (const bucket of add) {
       const name = frameName(bucket)
       const mark = this.#effects.mark(name)
+      fenced ||= this.#fenced.has(mark)
       this.#forgetLost(stream, s, mark)
       if (!s.names.has(name)) this.#subscriptions++
       s.names.set(name, { bucket, mark })
@@ -237,7 +248,7 @@ export class RelayMachine<S> {
     }
     this.renew()
     if (add.length > 0) s.seq = seq
-    if (this.#fenced.size > 0 && add.some((bucket) => this.#fenced.has(frameName(bucket)))) return this.#drop(stream, ...FENCED)
+    if (fenced) return this.#drop(stream, ...FENCED)
     this.#save(stream, s)
     this.flush(stream)
   }
@@ -246,7 +257,7 @@ export class RelayMachine<S> {
   replicatorArrived(): boolean {
     if (!this.wants) return false
     this.#parts = []
-    if (this.#checkpoint !== null) this.#effects.saveCheckpoint(this.#checkpoint, this.#plan, this.#fenced.size > 0, this.#comparing)
+    if (this.#checkpoint !== null) this.#effects.saveCheckpoint(this.#checkpoint, this.#plan, [...this.#fenced], this.#comparing)
     return true
   }
 
@@ -316,8 +327,8 @@ export class RelayMachine<S> {
 
   /** Streams of buckets that lack ops end: at no checkpoint from here on can they have all that they should. */
   #fence({ fenced = [] }: ReplicatorFrame): void {
-    this.#fenced = new Set(fenced)
-    this.#effects.saveCheckpoint(this.#checkpoint ?? 0, this.#plan, fenced.length > 0, this.#comparing)
+    this.#fenced = new Set(fenced.map((name) => this.#effects.mark(name)))
+    this.#effects.saveCheckpoint(this.#checkpoint ?? 0, this.#plan, [...this.#fenced], this.#comparing)
     for (const name of fenced) {
       this.#find(name)
       for (const stream of [...this.#having.get(name)]) this.#drop(stream, ...FENCED)

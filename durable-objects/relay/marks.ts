@@ -15,6 +15,10 @@ export class Marks {
     this.key = key
   }
 
+  isBy(key: Uint8Array): boolean {
+    return Buffer.compare(this.key, key) === 0
+  }
+
   /** One character for each byte. */
   of(name: string): string {
     return createHmac('sha256', this.key).update(name).digest().toString('latin1', 0, MARK_BYTES)

@@ -19,10 +19,10 @@ import { objectName } from '../shared/object-name.ts'
 import { closeQuietly, sendQuietly } from '../shared/quietly.ts'
 import { callDeadline, untilAnswered } from '../shared/retry.ts'
 import { checkVersion } from '../version.ts'
-import { attachmentOf, type ReplicatorAttachment, type StreamAttachment } from './attachments.ts'
+import { attachmentOf, type Attachment, type ReplicatorAttachment, type StreamAttachment } from './attachments.ts'
 import { replicatorFrame, streamFrame } from './frames.ts'
 import { admit, MAX_STREAMS_PER_USER, type StreamUser } from './users.ts'
-import { RelayMachine, type RelayEffects, type SavedStream } from './machine.ts'
+import { RelayMachine, type RelayEffects, type SavedCheckpoint, type SavedStream } from './machine.ts'
 import { Marks, packMarks, unpackMarks } from './marks.ts'
 import { rooms } from './room.ts'
 
@@ -89,7 +89,7 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
       },
       saveCheckpoint: (checkpoint, plan, fenced, comparing) => {
         if (!this.#replicator) return
-        Object.assign(this.#replicator.state, { checkpoint, plan, fenced, comparing })
+        Object.assign(this.#replicator.state, { checkpoint, plan, fenced: fenced.length > 0, fencedMarks: packMarks(fenced), comparing })
         this.#saveReplicator()
       },
       ask: (bucket, checkpoint, stale, answer) => {
@@ -276,23 +276,31 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
       this.#streams.set(socket, stream)
       streams.push([socket, { marks: unpackMarks(state.marks), toldPlan, form, owing, comparing }])
     }
-    let at: Parameters<RelayMachine<WebSocket>['wake']>[0] = null
+    let at: SavedCheckpoint | null = null
     for (const socket of this.ctx.getWebSockets(REPLICATOR)) {
       const state = attachmentOf(socket)
       if (state?.kind !== 'replicator') continue
-      if (state.fenced) {
+      const { kind: _, key: __, ...saved } = state
+      const fenced = this.#fencedIn(state)
+      if (fenced === null) {
         closeQuietly(socket, 1012, 'which buckets are fenced was lost')
         continue
       }
-      const { checkpoint, plan, received, comparing } = state
+      const { checkpoint, plan, comparing } = saved
       if (this.#replicator && (this.#replicator.state.checkpoint ?? 0) > (checkpoint ?? 0)) continue
       // What was acknowledged is not remembered, so the next frame is: a sender must not wait for what was received before a sleep.
-      this.#replicator = { socket, state: { checkpoint, plan, received, comparing }, acknowledged: 0 }
-      if (checkpoint !== null) at = { checkpoint, plan, comparing }
+      this.#replicator = { socket, state: saved, acknowledged: 0 }
+      if (checkpoint !== null) at = { checkpoint, plan, fenced, comparing }
     }
     this.#machine.wake(at, streams)
     this.#machine.wants ||= this.#replicator !== null
     this.#lingerWhenAlone()
+  }
+
+  /** Null: it does not say, or by a key that no stream has any more. */
+  #fencedIn({ fenced, fencedMarks, key }: Extract<Attachment, { kind: 'replicator' }>): string[] | null {
+    if (!fenced) return []
+    return fencedMarks && key && this.#marks.isBy(key) ? unpackMarks(fencedMarks) : null
   }
 
   /** Streams are here and the replicator is not. */
@@ -355,7 +363,7 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
   }
 
   #saveReplicator(): void {
-    this.#replicator?.socket.serializeAttachment({ kind: 'replicator', ...this.#replicator.state })
+    this.#replicator?.socket.serializeAttachment({ kind: 'replicator', key: this.#marks.key, ...this.#replicator.state })
   }
 
   /** Null when it is not wanted any more. */

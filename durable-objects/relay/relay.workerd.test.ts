@@ -1,6 +1,6 @@
 import { env, evictDurableObject, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test'
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
-import { CLOSE_RELAY_FULL, MESSAGE_VERSION, type NoticeBucket, type RelayFrame } from '../../protocol/messages.ts'
+import { CLOSE_BUCKET_FENCED, CLOSE_RELAY_FULL, MESSAGE_VERSION, type NoticeBucket, type RelayFrame } from '../../protocol/messages.ts'
 import { bucketObjectName } from '../../protocol/names.ts'
 import { putChecksum } from '../../protocol/op-checksum.ts'
 import { opText } from '../../protocol/ops.ts'
@@ -167,6 +167,47 @@ test('after hibernation a gap closes streams whose names were lost; they subscri
   await evictDurableObject(relay)
   replicator.send(gap(13))
   expect(await stream.next()).toEqual({ closed: 1012 })
+})
+
+test('after hibernation it knows which buckets are fenced: the streams of the others stay, and who comes for one is refused', async () => {
+  const { relay, stream, replicator } = await settled(['mine'])
+  const comes = async (seq: number, bucket: string) => {
+    const { socket } = await open(relay, 'stream')
+    expect(await socket.next()).toMatchObject({ seq: null })
+    socket.send(subscribe(seq, [bucket]))
+    const answer = await socket.next<RelayFrame | { closed: number }>()
+    socket.close()
+    return answer
+  }
+  replicator.send({ ...notice(10, 11, []), fenced: ['lacking'] })
+  expect(await comes(1, 'lacking')).toEqual({ closed: CLOSE_BUCKET_FENCED })
+  await evictDurableObject(relay)
+  expect(await comes(1, 'lacking')).toEqual({ closed: CLOSE_BUCKET_FENCED })
+  expect(await comes(1, 'whole')).toMatchObject({ checkpoint: 11, seq: 1 })
+  await evictDurableObject(relay)
+  const entry = await append('mine', 12)
+  replicator.send({ ...notice(11, 12, [entry]), fenced: ['lacking'] })
+  expect(await stream.next()).toMatchObject({ checkpoint: 12, buckets: [entry] })
+  // And when the fence is lifted: a gap without a list.
+  await evictDurableObject(relay)
+  stream.send('ping')
+  expect(await stream.next()).toBe('pong')
+  replicator.send(gap(12))
+  expect(await comes(1, 'lacking')).toMatchObject({ checkpoint: 12, seq: 1 })
+  expect(attached).toHaveLength(1)
+})
+
+test('more fenced buckets than an attachment takes are not remembered: then the replicator is asked again, as by a relay that never had a checkpoint', async () => {
+  const { relay, stream, replicator } = await settled(['mine'])
+  const fenced = Array.from({ length: 951 }, (_, i) => `lacking${i}`)
+  replicator.send({ ...notice(10, 11, [await append('mine', 11)]), fenced })
+  expect(await stream.next()).toMatchObject({ checkpoint: 11 })
+  await evictDurableObject(relay)
+  stream.send('ping')
+  expect(await relay.streams({ v: MESSAGE_VERSION })).toBe(1)
+  expect(await replicator.next()).toEqual({ closed: 1012 })
+  await vi.waitFor(() => expect(attached.length).toBe(2))
+  expect((await open(relay, 'replicator?serial=2')).has).toBe('')
 })
 
 test('950 buckets are remembered through hibernation; with more the stream is closed', async () => {

@@ -1,5 +1,5 @@
 import { Marks } from '../../durable-objects/relay/marks.ts'
-import { RelayMachine, type SavedStream } from '../../durable-objects/relay/machine.ts'
+import { RelayMachine, type SavedCheckpoint, type SavedStream } from '../../durable-objects/relay/machine.ts'
 import type { BucketState, RelayFrame, ReplicatorFrame, StateAnswer, SubscribeFrame } from '../../protocol/messages.ts'
 import { End } from './sim.ts'
 import type { World } from './world.ts'
@@ -19,8 +19,7 @@ export class SimRelay {
   #inc = 0
   #machine: RelayMachine<RelayStream>
   #streams = new Set<RelayStream>()
-  #replicator: { end: End<never, ReplicatorFrame>; saved: { checkpoint: number; plan: string | null; fenced: boolean } | null } | null =
-    null
+  #replicator: { end: End<never, ReplicatorFrame>; saved: SavedCheckpoint | null } | null = null
 
   constructor(world: World, name: string) {
     this.#world = world
@@ -132,10 +131,6 @@ export class SimRelay {
   /** At any time: the platform keeps an object awake for what is under way, but not for ever. */
   hibernate(): void {
     this.#machine = this.#newMachine()
-    if (this.#replicator?.saved?.fenced) {
-      this.#replicator.end.close()
-      this.#replicator = null
-    }
     this.#machine.wake(
       this.#replicator?.saved ?? null,
       [...this.#streams].map((stream) => [stream, stream.saved]),

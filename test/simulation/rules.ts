@@ -212,24 +212,18 @@ export const RULES: Rule[] = [
     'checkpoint < 0',
   ]),
   relay('the attachment knows the checkpoint', [
-    'this.#effects.saveCheckpoint(this.#checkpoint ?? 0, this.#plan, fenced.length > 0, this.#comparing)',
+    'this.#effects.saveCheckpoint(this.#checkpoint ?? 0, this.#plan, [...this.#fenced], this.#comparing)',
     '',
   ]),
   relay('the attachment knows the buckets of a stream', ['this.#save(stream, s)\n    this.flush(stream)', 'this.flush(stream)']),
   relay('streams of a bucket that is fenced end', ['for (const stream of [...this.#having.get(name)]) this.#drop(stream, ...FENCED)', '']),
-  relay('who comes for a bucket that is fenced is refused', [
-    'if (this.#fenced.size > 0 && add.some',
-    'if (this.#fenced.size > 1_000 && add.some',
-  ]),
+  relay('who comes for a bucket that is fenced is refused', ['fenced ||= this.#fenced.has(mark)', '']),
   relay('which buckets are fenced may change at one checkpoint', ['this.#fence(frame)\n      if (moved)', 'if (moved)']),
   relay('streams of which only marks are left hear of a fence', [
     '      this.#find(name)\n      for (const stream of [...',
     '      for (const stream of [...',
   ]),
-  of('test/simulation/relay.ts')('a relay that slept does not know which buckets are fenced', [
-    'if (this.#replicator?.saved?.fenced) {',
-    'if (this.#replicator === undefined) {',
-  ]),
+  relay('a relay that slept knows which buckets are fenced', ['this.#fenced = new Set(at.fenced)', '']),
   replicatorWiring('notices say which buckets are fenced', ['noticeFrames(commit, this.#fenced)', 'noticeFrames(commit)']),
   replicatorWiring('a bucket that answers again is not announced before it is mended', ['at <= committed ? [bucket] : []', '[bucket]']),
   replicatorWiring('a bucket that is fenced hears of no checkpoint by its appends', [
