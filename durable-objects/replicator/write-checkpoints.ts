@@ -54,14 +54,14 @@ const MAX_UNDER_WAY = 10_000
 export class WriteCheckpoints {
   readonly #sources: WriteCheckpointSources
   readonly #underWay = new LastNumbers(MAX_UNDER_WAY)
-  #owed = new LastNumbers()
+  #owed: LastNumbers
   #waiting: Waiting[] = []
   #busy = false
   #last = 0
 
   constructor(sources: WriteCheckpointSources) {
     this.#sources = sources
-    for (const [user, clientId, n] of sources.owed()) this.#owed.set({ user, clientId, n: BigInt(n) })
+    this.#owed = this.#storedOwed()
   }
 
   /**
@@ -126,18 +126,23 @@ export class WriteCheckpoints {
       answers.push(() => done(n.toString()))
     }
     if (marks.size > 0 && this.#sources.held()) {
-      const owed = new LastNumbers()
-      for (const mark of [...this.#owed.all(), ...marks.values()]) owed.set(mark)
-      const list = [...owed.all()].map(({ user, clientId, n }): OwedWrite => [user, clientId, n.toString()])
+      for (const mark of marks.values()) this.#owed.set(mark)
+      const list = [...this.#owed.all()].map(({ user, clientId, n }): OwedWrite => [user, clientId, n.toString()])
       if (Buffer.byteLength(JSON.stringify(list)) > MAX_OWED_BYTES) {
         const error = new RockpoolError('ROCKPOOL_WRITE_CHECKPOINT', 'too many clients wait until everything is compared: ask again later')
         for (const { failed } of batch) failed(error)
+        this.#owed = this.#storedOwed()
         return
       }
-      this.#owed = owed
       this.#sources.setOwed(list)
     } else if (marks.size > 0) await this.#emit([...marks.values()])
     for (const answer of answers) answer()
+  }
+
+  #storedOwed(): LastNumbers {
+    const owed = new LastNumbers()
+    for (const [user, clientId, n] of this.#sources.owed()) owed.set({ user, clientId, n: BigInt(n) })
+    return owed
   }
 
   /** The highest number that was given out to a client and may not have come yet. */
