@@ -393,6 +393,7 @@ export class Core {
       number: (bucket, definition) => {
         const name = definition === MAILBOX_DEFINITION ? bucket.replace(mailboxPrefix(), mailboxPrefix(this.state.seed())) : bucket
         const number = this.buckets.number(name, definition)
+        // Already now: its object, and its record with it, could be erased before this is stored.
         this.tidying.touched(number)
         return number
       },
@@ -410,6 +411,7 @@ export class Core {
       if (this.verification.counts) this.#recount(batch)
       this.care.stored(batch.changes)
       this.rows.put(batch.rows.values())
+      // Once more: a round may have begun since the ops were made, and would find the bucket empty.
       for (const bucket of batch.appends.keys()) this.tidying.touched(bucket)
       fault('batch.rows')
       this.buckets.save()

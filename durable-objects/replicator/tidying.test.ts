@@ -59,6 +59,7 @@ class World {
   /** Runs when a bucket has answered, before the answer is heard. */
   meanwhile: () => void = () => {}
   #outbox: (() => void)[] = []
+  #open: Batch | null = null
   state!: StateStore
   rows!: RowStates
   buckets!: Buckets
@@ -153,13 +154,24 @@ class World {
 
   /** The row is in these buckets from now on. */
   put(id: string, ...buckets: string[]): void {
-    const batch = this.batch()
-    batch.upsert(table, JSON.stringify([id]), { id, in: buckets.join(' ') }, null)
-    this.store(batch)
+    this.gather(id, ...buckets)
+    this.flush()
+  }
+
+  /** The same in a batch that is not stored yet. */
+  gather(id: string, ...buckets: string[]): void {
+    this.#open ??= this.batch()
+    this.#open.upsert(table, JSON.stringify([id]), { id, in: buckets.join(' ') }, null)
+  }
+
+  flush(): void {
+    if (this.#open) this.store(this.#open)
+    this.#open = null
   }
 
   step(): Promise<boolean> {
     return this.tidying.step(async (work, stored) => {
+      this.flush()
       const batch = this.batch()
       work(batch)
       this.store(batch)
@@ -256,6 +268,23 @@ describe('buckets that no row is in', () => {
       expect([w.names, new Client().sync('a', w.log('a'), w.served)]).toEqual([['a'], ['{"id":"2","in":"a"}']])
     }
   })
+
+  test.each(['asked whether it is empty', 'to be erased'])(
+    'a change that was taken in and is not stored when its bucket is %s is not lost',
+    async (when) => {
+      const w = new World()
+      w.put('1', 'a')
+      w.put('1', '')
+      await w.tidy()
+      if (when === 'to be erased') await w.days(UNUSED)
+      w.gather('2', 'a')
+      await w.days(when === 'to be erased' ? 1 : UNUSED)
+      expect(w.calls).toEqual(['idle a'])
+      w.flush()
+      for (let i = 0; i < 3; i++) await w.days(UNUSED)
+      expect([w.names, new Client().sync('a', w.log('a'), w.served)]).toEqual([['a'], ['{"id":"2","in":"a"}']])
+    },
+  )
 
   test('a bucket that does not answer holds nobody up, and its name is kept until it does', async () => {
     const w = new World()
