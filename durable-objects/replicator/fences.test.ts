@@ -15,12 +15,11 @@ function stored(most?: number) {
 }
 const fence = (bucket: number, served = 5) => ({ bucket, since: 'now', barrier: 9, served })
 
-test('a bucket is fenced when it was silent for the limit, once, and again when it falls silent while it is compared', () => {
+test('a bucket is fenced when it was silent for the limit, and again when it falls silent while it is compared', () => {
   const { open } = stored()
   const fences = open()
   expect([999, 1_000].map((ms) => fences.isDue(1, ms, 1_000))).toEqual([false, true])
   fences.begin(fence(1))
-  expect(fences.isDue(1, 1_000, 1_000)).toBe(false)
   fences.answered(1)
   expect([fences.isSilent(1), fences.isDue(1, 1_000, 1_000)]).toEqual([false, true])
   // It was announced last before the first time.

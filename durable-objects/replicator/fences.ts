@@ -55,9 +55,9 @@ export class Fences {
     return this.all.flatMap(({ bucket, answers }) => (answers ? [bucket] : []))
   }
 
-  /** Whether a bucket that has not answered for so long is to be fenced. */
+  /** Whether a bucket that has not answered something that is waited for is to be fenced, also once more: what was on its way when it was compared may be. */
   isDue(bucket: number, silentMs: number, limitMs: number): boolean {
-    return silentMs >= limitMs && !this.isSilent(bucket) && (this.of(bucket) !== null || this.all.length < this.#most)
+    return silentMs >= limitMs && (this.of(bucket) !== null || this.all.length < this.#most)
   }
 
   /** One row written, as by each of these. A bucket that was silent before, and is again, was never announced meanwhile. */

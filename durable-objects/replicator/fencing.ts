@@ -40,6 +40,7 @@ export class Fencing {
   readonly #sources: FencingSources
   /** Not before then fenced buckets are compared. */
   #compareAt = 0
+  readonly #probing = new Set<number>()
 
   constructor(sources: FencingSources) {
     this.#sources = sources
@@ -109,14 +110,18 @@ export class Fencing {
 
   /** Until it answers. Behind the answer nothing that was sent before has any effect. */
   #probe(bucket: number): void {
+    if (this.#probing.has(bucket)) return
+    this.#probing.add(bucket)
     const { fences, buckets, atomically, append, answered, failed, deadlineMs } = this.#sources
     const silent = () => (fences.isSilent(bucket) ? fences.of(bucket) : null)
     const ask = async () => {
       const fence = silent()
       if (fence) await append(buckets.name(bucket), probeOf(fence))
+      if (fence && fence.barrier !== (silent() ?? fence).barrier) throw new Error('more was sent to it since it was asked')
     }
     untilAnswered(ask, { ...PROBE, deadlineMs, wanted: () => silent() !== null })
       .then(() => {
+        this.#probing.delete(bucket)
         if (!silent()) return
         atomically(() => fences.answered(bucket))
         answered()

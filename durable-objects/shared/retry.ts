@@ -86,7 +86,7 @@ export async function untilAnswered<T>(
 ): Promise<T | null> {
   for (let attempts = 1; retry.wanted?.() ?? true; attempts++) {
     retry.begin?.()
-    const leave = await retry.turn?.()
+    const leave = retry.turn && (await retry.turn())
     let failure: unknown
     try {
       // The turn may have come late.
