@@ -199,9 +199,13 @@ test('after hibernation it knows which buckets are fenced: the streams of the ot
 
 test('more fenced buckets than an attachment takes are not remembered: then the replicator is asked again, as by a relay that never had a checkpoint', async () => {
   const { relay, stream, replicator } = await settled(['mine'])
-  const fenced = Array.from({ length: 951 }, (_, i) => `lacking${i}`)
-  replicator.send({ ...notice(10, 11, [await append('mine', 11)]), fenced })
+  const fenced = (most: number) => Array.from({ length: most }, (_, i) => `lacking${i}`)
+  replicator.send({ ...notice(10, 11, [await append('mine', 11)]), fenced: fenced(950) })
   expect(await stream.next()).toMatchObject({ checkpoint: 11 })
+  await evictDurableObject(relay)
+  replicator.send({ ...notice(11, 12, [await append('mine', 12)]), fenced: fenced(951) })
+  expect(await stream.next()).toMatchObject({ checkpoint: 12 })
+  expect(attached).toHaveLength(1)
   await evictDurableObject(relay)
   stream.send('ping')
   expect(await relay.streams({ v: MESSAGE_VERSION })).toBe(1)

@@ -77,7 +77,10 @@ export class Verification {
     this.#sources = sources
     const { state, tables, buckets, definitions, trial, digest } = sources
     // That of some buckets by an earlier version, which had it in the place of the operator's.
-    if (state.get('verify')?.only) state.set('verify', null)
+    if (state.get('verify')?.only) {
+      sources.differences.clear()
+      state.set('verify', null)
+    }
     this.#source = new SourceCheck({
       trial,
       isIncomplete: (table, key) => tables.isIncomplete(table.number, key),
