@@ -148,6 +148,8 @@ test('buckets that take nothing while a sync config is deployed, and answer whil
   const before = (await operator.configs()).serving?.number ?? 0
   await start(hanging(), more('second'))
   await until('the second to serve without its buckets', () => serving(before + 1, 2), 60)
+  // She has no rows; while she is here changes come at once.
+  await follow('carol')
   await postgres.sql()`update items set n = n + 1`
   await until('all to be fenced', () => serving(before + 1, 4))
   await postgres.sql()`delete from items where id % 7 = 0`
