@@ -5,7 +5,6 @@ import { testDatabase } from '../test-database.ts'
 import { Diagnostics } from './diagnostics.ts'
 import { Fences } from './fences.ts'
 import { Fencing } from './fencing.ts'
-import type { StoredAppend } from './outbox.ts'
 import { MIGRATIONS, StateStore } from './storage.ts'
 import type { Verification } from './verification/verification.ts'
 
@@ -38,7 +37,11 @@ function world() {
     },
     deadlineMs: 100,
   })
-  const begin = (last: number) => fencing.begin({ bucket: 1, last } as StoredAppend, 600_000)
+  /** `counter`: what is stored goes up to there. */
+  const begin = (counter: number) => {
+    state.set('decode', { counter, position: null, partial: null })
+    fencing.begin({ bucket: 1 }, 600_000)
+  }
   return Object.assign(w, { fences, fencing, probes, begin, voided })
 }
 

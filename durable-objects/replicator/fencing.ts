@@ -57,10 +57,12 @@ export class Fencing {
   }
 
   /** Commits go on without the bucket of this append. */
-  begin({ bucket, last }: StoredAppend, unansweredMs: number): void {
+  begin({ bucket }: Pick<StoredAppend, 'bucket'>, unansweredMs: number): void {
     const { fences, buckets, state, diagnostics, verification, atomically, serving, tell, touched } = this.#sources
     atomically(() => {
-      fences.begin({ bucket, since: new Date().toISOString(), barrier: last, served: serving().checkpoint })
+      // An earlier incarnation may have sent more than the append that is on its way now, and nothing that is not stored.
+      const barrier = state.get('decode').counter
+      fences.begin({ bucket, since: new Date().toISOString(), barrier, served: serving().checkpoint })
       touched(bucket)
       // It says nothing of the fence.
       state.set('commit', { ...state.get('commit'), named: null })

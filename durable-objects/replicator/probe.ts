@@ -6,7 +6,7 @@ import type { Fence } from './fences.ts'
 const SUBKEY = 'fence'
 
 /**
- * An append of one op that does nothing, under the last id that was sent to the bucket. When it is answered the bucket is at that id or beyond, and ignores
+ * An append of one op that does nothing, under an id above which nothing was ever sent to the bucket. When it is answered the bucket is at that id or beyond, and ignores
  * whatever of before may still be on its way.
  */
 export function probeOf({ barrier, served }: Pick<Fence, 'barrier' | 'served'>): AppendRequest {

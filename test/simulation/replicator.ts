@@ -121,10 +121,10 @@ export class SimReplicator {
   fence(): void {
     const [sending] = [...this.#sending.values()].filter(({ append }) => /^[ghmn]\[/.test(this.#buckets.name(append.bucket)))
     if (!sending) return
-    const { bucket, last } = sending.append
+    const { bucket } = sending.append
     if (!this.#fences.isDue(bucket, 1, 1)) return
     this.#world.count('buckets fenced')
-    this.#fences.begin({ bucket, since: '', barrier: last, served: this.serving.checkpoint })
+    this.#fences.begin({ bucket, since: '', barrier: this.#stored.counter, served: this.serving.checkpoint })
     this.#stored.commit = { ...this.#stored.commit, named: null }
     sending.wanted = false
     this.#sending.delete(bucket)

@@ -230,6 +230,10 @@ export const RULES: Rule[] = [
     'this.#fences.of(append.bucket)?.served ?? this.serving.checkpoint',
     'this.serving.checkpoint',
   ]),
+  replicatorWiring('a probe is above all that was ever sent, by earlier incarnations too', [
+    'barrier: this.#stored.counter',
+    'barrier: sending.append.last',
+  ]),
   of('durable-objects/replicator/probe.ts')('what was sent before a probe has no effect after it', [
     'first: barrier, last: barrier',
     'first: 1, last: 1',

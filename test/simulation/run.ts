@@ -61,6 +61,8 @@ async function outcome(schedule: (seed: number) => Promise<Outcome>, seed: numbe
   process.on('unhandledRejection', note)
   try {
     const result = await schedule(seed)
+    // What was rejected last is reported a turn later.
+    await new Promise((resolve) => setImmediate(resolve))
     return thrown === null ? result : { ...result, violation: result.violation ?? String(thrown) }
   } catch (error) {
     return { violation: String(error), steps: 0, checkpoints: 0, counts: {} }
