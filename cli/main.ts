@@ -7,7 +7,7 @@ import type { Terminal } from './progress.ts'
 import { readSettings } from './settings.ts'
 import { closest } from '../sync-config/text/closest.ts'
 
-const COMMANDS = ['dev', 'token', 'sql', 'check', 'explain', 'deploy', 'rollback', 'verify', 'eval', 'version', 'help']
+const COMMANDS = ['dev', 'token', 'sql', 'check', 'explain', 'deploy', 'rollback', 'status', 'verify', 'eval', 'version', 'help']
 
 const HELP = `rockpool: SQLite on every device in step with Postgres, on Cloudflare
 
@@ -18,6 +18,7 @@ const HELP = `rockpool: SQLite on every device in step with Postgres, on Cloudfl
   rockpool explain FILE              what a sync config means and costs  [--json]
   rockpool deploy FILE               a sync config without a pause  [--url URL] [--token TOKEN] [--yes] [--dry-run] [--force] [--json]
   rockpool rollback                  back to the one that served before  [the same] [--withdraw: the one that is left never serves again]
+  rockpool status [URL]              how it is now, with a look at Postgres  [--watch] [--url URL] [--token TOKEN] [--json]
   rockpool verify                    compares Postgres, row state and buckets  [--repair] [--cancel] [--url URL] [--token TOKEN] [--json]
   rockpool eval CASE.json…           evaluates cases of rows and requests  [--out DIR] [--as-deployed]
   rockpool version
@@ -31,7 +32,7 @@ Options of dev, each with an environment variable of the same name (--database-u
   --data DIR                         .rockpool/data
   --no-example                       no example
   --example                          the example with --database-url, too: it makes its tables there
-deploy, rollback and verify go to rockpool dev when nothing else is said; ROCKPOOL_URL and ROCKPOOL_TOKEN say it, too. --token - reads the token
+deploy, rollback, status and verify go to rockpool dev when nothing else is said; ROCKPOOL_URL and ROCKPOOL_TOKEN say it, too. --token - reads the token
 from standard input, for a command line is seen by every user of the machine. Without a terminal to ask on, deploy and rollback need --yes.
 Every setting (docs/settings.md: PUBLICATION, SLOT, MAX_BUCKETS, JWKS_URL …) is taken from the environment, then from [vars] of wrangler.toml.`
 
@@ -86,6 +87,18 @@ async function run(command: string | undefined, args: string[]): Promise<void> {
     case 'verify': {
       const { verify } = await import('./verify.ts')
       process.exitCode = await verify(args, terminal())
+      return
+    }
+    case 'status': {
+      const { status } = await import('./status.ts')
+      const stop = new AbortController()
+      const isTerminal = process.stdout.isTTY === true
+      const out = (text: string) => {
+        process.stdout.write(text)
+        if (args.includes('--watch')) claimSignals(stop)
+      }
+      const shown = { out, interactive: isTerminal, colour: isTerminal && !process.env.NO_COLOR }
+      process.exitCode = await status(args, shown, stop.signal)
       return
     }
     case 'deploy':

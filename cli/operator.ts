@@ -26,16 +26,22 @@ export interface OperatorOptions {
   repair: boolean
   cancel: boolean
   withdraw: boolean
+  watch: boolean
   data: string
   jwtSecret: string | undefined
   /** Absent, as the secret: what the settings say. */
   jwtAudience: string | undefined
 }
 
-/** Options of commands that talk to `/admin`. Without address and token they are those of `rockpool dev`. Throws UsageError. */
-export function operatorOptions(args: readonly string[], env: Readonly<Record<string, string | undefined>>): OperatorOptions {
+/** Options of commands that talk to `/admin`. Without address and token they are those of `rockpool dev`. `urlFirst`: the one argument is the address. Throws UsageError. */
+export function operatorOptions(
+  args: readonly string[],
+  env: Readonly<Record<string, string | undefined>>,
+  { urlFirst = false }: { urlFirst?: boolean } = {},
+): OperatorOptions {
   const { values, positionals } = parsed(args)
-  const url = values.url ?? (env.ROCKPOOL_URL || DEV_URL)
+  if (urlFirst && positionals.length + (values.url === undefined ? 0 : 1) > 1) throw new UsageError('name one address')
+  const url = values.url ?? (urlFirst ? positionals[0] : undefined) ?? (env.ROCKPOOL_URL || DEV_URL)
   checkUrl(url)
   const token = (values.token ?? env.ROCKPOOL_TOKEN)?.trim() || undefined
   const jwtSecret = values['jwt-secret'] ?? (env.JWT_SECRET || undefined)
@@ -47,7 +53,7 @@ export function operatorOptions(args: readonly string[], env: Readonly<Record<st
   return {
     ...{ positionals, url: url.replace(/\/+$/, ''), token, jwtSecret },
     ...{ yes: values.yes ?? false, json: values.json ?? false, dryRun: values['dry-run'] ?? false, force: values.force ?? false },
-    ...{ repair: values.repair ?? false, cancel: values.cancel ?? false, withdraw: values.withdraw ?? false },
+    ...{ repair: values.repair ?? false, cancel: values.cancel ?? false, withdraw: values.withdraw ?? false, watch: values.watch ?? false },
     data: values.data ?? (env.DATA || '.rockpool/data'),
     jwtAudience: values['jwt-audience'] ?? (env.JWT_AUDIENCE || undefined),
   }
@@ -67,6 +73,7 @@ const parsed = (args: readonly string[]) =>
     repair: { type: 'boolean' },
     cancel: { type: 'boolean' },
     withdraw: { type: 'boolean' },
+    watch: { type: 'boolean' },
   })
 
 /** Whoever reads along has what an operator may do: all rows of the database. */
@@ -133,7 +140,7 @@ export class OperatorClient {
   }
 
   /** Throws Refused for what the server refuses, UsageError when there is none. */
-  async ask<T>(method: 'GET' | 'PUT' | 'POST' | 'DELETE', path: string, body?: string): Promise<T> {
+  async ask<T>(method: 'GET' | 'PUT' | 'POST' | 'DELETE', path: string, body?: string, answerMs = ANSWER_MS): Promise<T> {
     let response: Response
     let text: string
     try {
@@ -142,7 +149,7 @@ export class OperatorClient {
         headers: { authorization: `Token ${this.#token}` },
         // Rockpool sends nobody elsewhere, and the token is for this address alone.
         redirect: 'manual',
-        signal: AbortSignal.timeout(ANSWER_MS),
+        signal: AbortSignal.timeout(answerMs),
         ...(body === undefined ? {} : { body }),
       })
       text = await response.text()

@@ -8,6 +8,8 @@ export interface RefusedTable {
   reason: string
   /** True: it was taken out of the publication, so its rows are no longer to be had. False: something is wrong with it, and its rows stay. */
   gone: boolean
+  /** What it goes by: itself, and the partitioned tables above it. */
+  names: TableName[]
 }
 
 /**
@@ -23,8 +25,9 @@ export function followTables(
   wanted: (names: readonly TableName[]) => WantedColumns,
 ): { tables: CatalogTable[]; refusedTables: RefusedTable[] } {
   const refusedTables: RefusedTable[] = []
-  const refuse = (table: TableName, reason: string, gone: boolean) => {
-    refusedTables.push({ table: `${table.schema}.${table.name}`, reason, gone })
+  const refuse = (table: TableName & Partial<Pick<FoundTable, 'ancestors'>>, reason: string, gone: boolean) => {
+    const names = [table, ...(table.ancestors ?? [])].map(({ schema, name }) => ({ schema, name }))
+    refusedTables.push({ table: `${table.schema}.${table.name}`, reason, gone, names })
   }
   for (const name of names) {
     if (name.name.endsWith('%') || found.some((table) => table.named && same(table, name))) continue

@@ -11,6 +11,7 @@ export { checkServer, DEFAULT_PUBLICATION, prepareSource, type PreparedSource, t
 export type { RefusedTable } from './follow.ts'
 export { currentSnapshot, readChunk, readClass, readRows, relationSize, type ReadRows } from './chunk.ts'
 export { catalogVersion } from './catalog-watch.ts'
+export { lookAtSource, type SourceFacts } from './look.ts'
 export { classStart, HASH_CLASSES } from './content-key.ts'
 export { dropSlot, measureSlot, slotProblem, type SlotHolder, type SlotMeasure } from './slot.ts'
 export { TouchedKeys } from './copy-rules.ts'

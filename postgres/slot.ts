@@ -39,12 +39,17 @@ const FREE_WAIT_MS = 50
 
 /** The slot, made when there is none. Making it waits for all transactions that are open: `waits` is called before and after. */
 export async function keepSlot(sql: Sql, slot: string, waits: (waiting: boolean) => void = () => {}): Promise<FoundSlot> {
+  const found = await foundSlot(sql, slot)
+  if (found) return found
+  waits(true)
+  const created = await createSlot(sql, slot).finally(() => waits(false))
+  return { created: true, lost: null, confirmedFlush: created }
+}
+
+/** The slot; null when there is none. Throws ROCKPOOL_SOURCE_SETTINGS for one that is not ours to use. */
+export async function foundSlot(sql: Sql, slot: string): Promise<FoundSlot | null> {
   const row = await readSlot(sql, slot)
-  if (!row) {
-    waits(true)
-    const created = await createSlot(sql, slot).finally(() => waits(false))
-    return { created: true, lost: null, confirmedFlush: created }
-  }
+  if (!row) return null
   const foreign = foreignSlot(row, slot)
   if (foreign !== null) throw settings(foreign)
   const lost =

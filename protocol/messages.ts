@@ -1,4 +1,4 @@
-import type { DiagnosticsStatus } from './diagnostics.ts'
+import type { DiagnosticCode, DiagnosticsStatus } from './diagnostics.ts'
 import type { Part, RowsSum } from './digest.ts'
 import type { OpId } from './ops.ts'
 import type { VerifyAnswer, VerifyStatus } from './verification.ts'
@@ -161,6 +161,39 @@ export interface SlotStatus {
   maxKeepBytes: number | null
 }
 
+/** What the settings say of the source. Of the database URL neither user nor password. */
+export interface SourceSettings {
+  /** `host:port`, several with commas between them. */
+  host: string
+  database: string
+  slot: string
+  /** `WAL_KEEP_GB`, in bytes, and `WAL_POLICY`. */
+  walKeepBytes: number
+  walPolicy: 'keep' | 'drop-and-resync'
+}
+
+/** A look at the source, as an operator asked for it. */
+export interface SourceLook {
+  /** ISO 8601 */
+  at: string
+  /** How long it took. */
+  ms: number
+  /** The database answered, if only to refuse. */
+  reachable: boolean
+  /** Of Postgres, `18.1`; null when it did not say. */
+  version: string | null
+  /** Why a session would not get anywhere now, or what it would have to compare everything for: ROCKPOOL_SLOT_LOST, ROCKPOOL_SOURCE_CHANGED or an error of the source. */
+  problem: { code: DiagnosticCode; message: string } | null
+}
+
+export interface SourceStatus {
+  kind: 'postgres'
+  /** Null when they are wrong: ROCKPOOL_SETTINGS. */
+  settings: SourceSettings | null
+  /** The last one; null: nobody has asked since the object started. */
+  look: SourceLook | null
+}
+
 /** `script`: the one that the script carries. `rollback`: the one that served before. */
 export type ConfigOrigin = 'script' | 'admin' | 'rollback'
 
@@ -295,6 +328,7 @@ export interface ReplicatorStatus {
   lagBytes: number | null
   /** Commit time of the last stored transaction, ISO 8601. */
   lastCommit: string | null
+  source: SourceStatus
   copy: { tables: TableCopyStatus[]; waitingFor: string | null } | null
   /** Null: what is committed is announced. */
   comparing: ComparingStatus | null
@@ -302,6 +336,9 @@ export interface ReplicatorStatus {
   /** The last comparison of everything, null when there was none. */
   verify: VerifyStatus | null
   relays: number
+  /** Streams of clients that are open, and buckets; only where the source was looked at. */
+  openStreams?: number
+  buckets?: number
   session: SessionStatus
   /** Null before the first session, and when there is no slot. */
   slot: SlotStatus | null
@@ -311,7 +348,9 @@ export interface ReplicatorStatus {
   failingBuckets: { bucket: string; attempts: number; error: string }[]
   /** Buckets that commits do not wait for. `comparing`: it takes appends again, and is compared and mended. */
   fencedBuckets: { bucket: string; since: string; state: 'silent' | 'comparing' }[]
-  /** Tables of the sync config that cannot be followed, with what to do. */
+  /** Tables that are followed, partitions one by one. */
+  followedTables: number
+  /** Tables of the sync config that serves, or is to serve, that cannot be followed, with what to do. */
   refusedTables: { table: string; reason: string }[]
   /** Rows that a query could not evaluate. */
   skippedRows: { count: number; recent: { table: string; key: string; reason: string }[] }
@@ -322,6 +361,12 @@ export interface ReplicatorStatus {
   /** Since the replicator started: row changes and batches stored, rows that this wrote (as they are billed), and appends, each a row in a bucket. */
   written: { changes: number; batches: number; rows: number; appends: number }
   error: { code: string; message: string } | null
+}
+
+/** What operators are told: of the settings as well, with what they should know of them. */
+export interface OperatorStatus extends ReplicatorStatus {
+  placement: { location: string | null; jurisdiction: string | null }
+  notes: string[]
 }
 
 /** RPC of the Relay object. */
@@ -346,7 +391,8 @@ export interface ReplicatorRpc {
   writeCheckpoint(request: Versioned & { user: string; clientId: string }): Promise<{ writeCheckpoint: string }>
   /** The same with a number that the client chose, decimal in 1 … 2^63-1. Answers the highest one of this client, which is the one to come. */
   checkpointRequest(request: Versioned & { user: string; clientId: string; id: string }): Promise<{ id: string }>
-  status(request: Versioned): Promise<ReplicatorStatus>
+  /** `look`: the source is looked at now, in at most 5 s (LOOK_MS); older code does not. */
+  status(request: Versioned & { look?: boolean }): Promise<ReplicatorStatus>
   /**
    * Deploys a sync config, in the background. Throws ROCKPOOL_SYNC_CONFIG with its errors, ROCKPOOL_DEPLOY when it may not be deployed, or an error of the
    * database; then nothing is stored.

@@ -4,23 +4,22 @@ import type { ContentfulStatusCode } from 'hono/utils/http-status'
 import { z } from 'zod'
 import type { Environment } from '../durable-objects/environment.ts'
 import { isolateKey } from '../durable-objects/shared/namespaces.ts'
-import { PLACE_NOTICE, placementOf } from '../durable-objects/shared/placement.ts'
 import { RockpoolError } from '../protocol/errors.ts'
 import { MESSAGE_VERSION, type ReplicatorStatus } from '../protocol/messages.ts'
 import { DEFAULT_TENANT } from '../protocol/names.ts'
 import { admin } from './admin/index.ts'
-import { askerOf, CLAIM_NOTICE } from './auth/asker.ts'
-import { operatorRules, tokenRules } from './auth/keys.ts'
+import { askerOf } from './auth/asker.ts'
+import { tokenRules } from './auth/keys.ts'
 import { tokenOfHeader, verifyToken, type Session } from './auth/token.ts'
 import { briefly } from './briefly.ts'
 import { checkpointRequest } from './checkpoint-request.ts'
 import { direct } from './direct.ts'
 import { publicError, userError } from './errors.ts'
+import { operatorStatus } from './operator-status.ts'
 import { addressOf, countFailure, countStream, countWrite, guarded, retryAfterOf } from './rates.ts'
 import { askReplicator } from './replicator.ts'
 import { clientId, readJson, streamRequest, validated } from './sync/body.ts'
 import { streamSettings } from './sync/budget.ts'
-import { heldStatus } from './sync/held.ts'
 import { streamResponse } from './sync/http.ts'
 import { webSocketStream } from './sync/web-socket.ts'
 
@@ -98,10 +97,9 @@ app.get('/status', async (c) => {
   const asker = async (refresh: boolean) =>
     askerOf(c.env, tokenOfHeader(c.req.header('authorization')), { refresh, background: background(c) })
   const { operator } = await guarded(c.env, addressOf(c.req.raw.headers), asker)
+  if (operator) return c.json({ data: await operatorStatus(c.env, false) })
   const ask = () => askReplicator(c.env, (replicator) => replicator.status({ v: MESSAGE_VERSION }))
-  const status = operator ? await ask() : await lastStatus(isolateKey(c.env), ask)
-  if (operator) return c.json({ data: { ...status, placement: placementOf(c.env), streams: heldStatus(), notes: notesOf(c.env) } })
-  return c.json({ data: forUsers(status) })
+  return c.json({ data: forUsers(await lastStatus(isolateKey(c.env), ask)) })
 })
 
 /** How current the data is. `comparing` is why nothing new comes for a while; how much is held, and since when, is the operators' business. */
@@ -110,11 +108,6 @@ function forUsers({ state, checkpoint, plan, lagBytes, comparing }: ReplicatorSt
 }
 
 const lastStatus = briefly<object, ReplicatorStatus>()
-
-/** What an operator should know of the settings. */
-function notesOf(env: Environment): string[] {
-  return [...(operatorRules(env) === null ? [CLAIM_NOTICE] : []), ...(placementOf(env).location === null ? [PLACE_NOTICE] : [])]
-}
 
 /** Whether the script answers; what the replicator does is in `/status`. */
 app.get('/probes/:probe{startup|liveness|readiness}', (c) => c.json({ data: { started: true, ready: true } }))

@@ -334,6 +334,19 @@ describe('/status', () => {
     expect(JSON.parse(text).data).toMatchObject(fullStatus)
   })
 
+  test('/admin/status looks at the source before it answers, for operators alone', async () => {
+    const asked = async (path: string, claims: Record<string, unknown>) => {
+      touched = []
+      const { response, text } = await ask(path, { headers: { authorization: `Token ${await signer.sign({ sub: 'ops', ...claims })}` } })
+      return [response.status, JSON.parse(text).error?.code ?? JSON.parse(text).data.lsn, touched]
+    }
+    const call = (look: string) => `REPLICATOR default status {"v":${MESSAGE_VERSION}${look}}`
+    const found = [call(',"look":true')]
+    expect(await asked('/admin/status', { operator: true })).toEqual([200, fullStatus.lsn, expect.arrayContaining(found)])
+    expect(await asked('/status', { operator: true })).toEqual([200, fullStatus.lsn, expect.arrayContaining([call('')])])
+    expect(await asked('/admin/status', {})).toEqual([403, 'ROCKPOOL_OPERATOR', []])
+  })
+
   test('operators learn where objects are made, or that it is chance; a place that is not known is refused by name', async () => {
     const status = async (settings: Partial<Environment>) => {
       const headers = { authorization: `Token ${await signer.sign({ sub: 'ops', operator: true })}` }

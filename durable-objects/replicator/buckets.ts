@@ -22,6 +22,8 @@ export class Buckets {
   readonly #createdByNumber = new Map<number, { name: string; definition: string }>()
   readonly #given: GivenNumbers
   #next: number
+  /** How many are stored; null: nobody has asked since the object started. */
+  #count: number | null = null
 
   constructor(db: Database) {
     this.#db = db
@@ -75,6 +77,7 @@ export class Buckets {
       this.#db.run('INSERT INTO buckets VALUES (?, ?, ?, 0)', number, name, definition)
       this.#remember(number, name, definition)
     }
+    if (this.#count !== null) this.#count += this.#created.size
     this.#created.clear()
     this.#createdByNumber.clear()
   }
@@ -86,6 +89,11 @@ export class Buckets {
       .map((row) => ({ number: Number(row.number), name: String(row.name), definition: String(row.definition) }))
   }
 
+  /** How many are stored. Counted when it is first asked for, which reads them all, and kept since. */
+  get count(): number {
+    return (this.#count ??= Number(this.#db.all('SELECT count(*) AS n FROM buckets')[0]?.n ?? 0))
+  }
+
   /** The highest number that was given out. */
   get last(): number {
     return this.#next - 1
@@ -93,6 +101,7 @@ export class Buckets {
 
   /** Nothing refers to them any more. In a transaction. By name as well: code of before `GivenNumbers` may have given the number of one that is gone to another one. */
   forget(records: readonly BucketRecord[]): void {
+    this.#count = null
     for (const { number, name } of records) {
       this.#db.run('DELETE FROM buckets WHERE number = ? AND name = ?', number, name)
       this.#given.forgotten(number, this.last)

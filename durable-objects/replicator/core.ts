@@ -1,3 +1,4 @@
+import type { RefusedTable } from '../../postgres/index.ts'
 import type { AppendRequest, BucketRpc, ComparingStatus, NoticeBucket, Serving } from '../../protocol/messages.ts'
 import { bucketObjectName, mailboxPrefix } from '../../protocol/names.ts'
 import type { OpId } from '../../protocol/ops.ts'
@@ -252,6 +253,20 @@ export class Core {
   /** Somebody is connected: the tenant is followed live. */
   get live(): boolean {
     return this.relays.size > 0 || this.watchers.size > 0
+  }
+
+  /** The tables that the session that begins cannot follow. Stored, because objects that nobody needs end, and operators ask all the same. */
+  refuse(found: readonly RefusedTable[]): void {
+    const tables = found.map(({ table, reason, names }) => ({ table, reason, names }))
+    if (JSON.stringify(tables) !== JSON.stringify(this.state.get('refused'))) this.state.set('refused', tables)
+  }
+
+  /** Those among them that the sync config that serves reads, or the one that is to serve. What only an earlier one reads is nobody's business. */
+  get refusedTables(): { table: string; reason: string }[] {
+    const plans = [this.planBehind, this.state.get('next')].filter((plan) => plan !== null)
+    const refused = this.state.get('refused')
+    const read = refused.filter(({ names }) => plans.length === 0 || plans.some((plan) => this.#planTables.reads(plan, names)))
+    return read.map(({ table, reason }) => ({ table, reason }))
   }
 
   /** For a reader: what is to be read, and what there is. */

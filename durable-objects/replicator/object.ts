@@ -1,6 +1,6 @@
 import { DurableObject } from 'cloudflare:workers'
 import type { Sql } from 'postgres'
-import { connectSource, emitMarker, parseLsn } from '../../postgres/index.ts'
+import { connectSource, emitMarker, lookAtSource, type SourceFacts } from '../../postgres/index.ts'
 import { openSocket } from '../../postgres/socket.ts'
 import { RockpoolError } from '../../protocol/errors.ts'
 import type {
@@ -8,7 +8,6 @@ import type {
   DeployAnswer,
   DeployRequest,
   ReplicatorRpc,
-  ReplicatorState,
   ReplicatorStatus,
   RollbackAnswer,
   Serving,
@@ -25,12 +24,13 @@ import { checkVersion } from '../version.ts'
 import { Admin } from './admin.ts'
 import { nextAttempt, type Attempt as Start } from './attempts.ts'
 import { Core } from './core.ts'
-import type { Diagnostics } from './diagnostics.ts'
 import { markerPrefix } from './marks.ts'
 import { applicationName, earlierTls, resync } from './prepare.ts'
 import type { State } from './storage.ts'
 import { idleWaitMs, retryWaitMs } from './schedule.ts'
 import { Session } from './session.ts'
+import { LOOK_FRESH_MS, LOOK_MS, lookOf, oneAtATime, problemOf, type Known, type Looked } from './source-look.ts'
+import { replicatorStatus } from './status.ts'
 import { WriteCheckpoints } from './write-checkpoints.ts'
 
 /** Alarms are dropped after six failures; this one stands in case the session ends in a way that arms none. */
@@ -59,7 +59,7 @@ export class Replicator extends DurableObject<Environment> implements Replicator
   /** Somebody asked for a session while the last one was ending. */
   #again = false
   #peakHeld = 0
-  #refusedTables: ReplicatorStatus['refusedTables'] = []
+  #looked: Looked | null = null
 
   constructor(ctx: DurableObjectState, env: Environment) {
     super(ctx, env)
@@ -205,53 +205,40 @@ export class Replicator extends DurableObject<Environment> implements Replicator
     return this.#core.verification.answer(null)
   }
 
-  async status(request: Versioned): Promise<ReplicatorStatus> {
+  /** `look`: the source is looked at now, for an operator. Nothing is woken or armed by that. */
+  async status(request: Versioned & { look?: boolean }): Promise<ReplicatorStatus> {
     checkVersion(request)
-    const { tables, state, relays, pipeline, dispatcher, diagnostics, stored, db } = this.#core
-    const position = state.get('decode').position
-    const walEnd = this.#session?.walEnd ?? null
-    const copying = tables.copying
-    const { checkpoint, plan } = this.#core.serving
-    const failing = state.get('failing') ?? this.#crashed()
-    const alarm = this.#session ? null : await this.ctx.storage.getAlarm()
-    return {
-      tenant: this.#tenant,
-      state: this.#state(copying),
-      checkpoint,
-      plan,
-      lsn: position?.lsn ?? null,
-      lagBytes: walEnd === null || position === null ? null : Math.max(0, Number(walEnd - parseLsn(position.lsn))),
-      lastCommit: position?.time ?? null,
-      comparing: this.#core.comparing,
-      copy: copying ? { tables: tables.status(), waitingFor: this.#session?.waitingFor ?? null } : null,
+    if (request.look) this.#looked = await this.#look()
+    return replicatorStatus({
+      ...{ tenant: this.#tenant, env: this.env, core: this.#core, session: this.#session, sessions: this.#sessions },
+      ...{ peakHeld: this.#peakHeld, looked: this.#looked, fresh: request.look === true },
+      failing: this.#core.state.get('failing') ?? this.#crashed(),
+      alarm: this.#session ? null : await this.ctx.storage.getAlarm(),
       deploy: this.#admin.status(),
       verify: this.#core.verification.status(this.#verifyWaits()),
-      relays: relays.size,
-      session: {
-        since: this.#session ? new Date(this.#session.since).toISOString() : null,
-        count: this.#sessions,
-        changes: this.#session?.changes ?? 0,
-        next: alarm === null ? null : new Date(alarm).toISOString(),
-        failures: failing?.failures ?? 0,
-        idlePolls: state.get('idlePolls'),
-      },
-      slot: this.#core.slot,
-      pendingBatches: pipeline.size,
-      failingBuckets: dispatcher.failing,
-      fencedBuckets: this.#core.fences.all.map(({ bucket, since, answers }) => ({
-        ...{ bucket: this.#core.buckets.name(bucket), since, state: answers ? 'comparing' : 'silent' },
-      })),
-      refusedTables: this.#session?.refusedTables ?? this.#refusedTables,
-      skippedRows: skippedRows(diagnostics),
-      diagnostics: diagnostics.status(),
-      held: {
-        changes: this.#session?.held ?? 0,
-        peakChanges: Math.max(this.#peakHeld, this.#session?.peakHeld ?? 0),
-        sending: pipeline.length,
-        peakSending: pipeline.peakLength,
-      },
-      written: { ...stored, rows: db.rowsWritten, appends: dispatcher.calls },
-      error: failing && { code: failing.code, message: failing.message },
+    })
+  }
+
+  readonly #look = oneAtATime(async (): Promise<Looked> => {
+    const began = Date.now()
+    const before = this.#known()
+    const [facts, streams] = await Promise.all([this.#sourceFacts(), this.#core.relays.streams(LOOK_MS)])
+    const problem = facts instanceof RockpoolError ? null : problemOf(facts.slotName, facts, before, this.#known())
+    const look = lookOf({ facts, problem, began, ended: Date.now() })
+    return { look, slot: facts instanceof RockpoolError ? undefined : (facts.slot?.measure ?? null), streams }
+  }, LOOK_FRESH_MS)
+
+  #known(): Known {
+    const { state } = this.#core
+    return { source: state.get('source'), position: state.get('decode').position, session: this.#session !== null }
+  }
+
+  async #sourceFacts(): Promise<(SourceFacts & { slotName: string }) | RockpoolError> {
+    try {
+      const { slot } = tenantSettings(this.env, this.#tenant)
+      return { ...(await this.#connected((sql) => lookAtSource(sql, slot), LOOK_MS)), slotName: slot }
+    } catch (error) {
+      return known(error)
     }
   }
 
@@ -344,7 +331,6 @@ export class Replicator extends DurableObject<Environment> implements Replicator
   #ended(faulty: boolean): void {
     const { state, diagnostics } = this.#core
     this.#peakHeld = Math.max(this.#peakHeld, this.#session?.peakHeld ?? 0)
-    this.#refusedTables = this.#session?.refusedTables ?? []
     this.#session?.abandon()
     this.#session = null
     const running = state.get('running')
@@ -405,11 +391,11 @@ export class Replicator extends DurableObject<Environment> implements Replicator
   }
 
   /** With the session's connection, or one of its own. Throws ROCKPOOL_SOURCE_UNREACHABLE. */
-  async #connected<T>(work: (sql: Sql) => Promise<T>): Promise<T> {
+  async #connected<T>(work: (sql: Sql) => Promise<T>, deadlineMs = callDeadline(this.env)): Promise<T> {
     const open = this.#session?.sql
     if (open) {
       try {
-        return await this.#inTime(() => work(open))
+        return await this.#inTime(() => work(open), deadlineMs)
       } catch (error) {
         if (this.#session?.sql === open) throw error
         // The session has ended meanwhile, and its connection with it. Whatever is asked here may be asked twice.
@@ -424,20 +410,19 @@ export class Replicator extends DurableObject<Environment> implements Replicator
       earlierTls: earlierTls(this.#core),
     })
     try {
-      return await this.#inTime(() => work(sql))
+      return await this.#inTime(() => work(sql), deadlineMs)
     } finally {
       await sql.end({ timeout: 1 })
     }
   }
 
   /** A socket that passes nothing on any more answers nothing either, and whoever asks for a write checkpoint waits for it. */
-  async #inTime<T>(work: () => Promise<T>): Promise<T> {
-    const deadline = callDeadline(this.env)
+  async #inTime<T>(work: () => Promise<T>, deadlineMs: number): Promise<T> {
     try {
-      return await answered(work, deadline)
+      return await answered(work, deadlineMs)
     } catch (error) {
       if (!(error instanceof Unanswered)) throw error
-      throw new RockpoolError('ROCKPOOL_SOURCE_UNREACHABLE', `Postgres did not answer for ${deadline / 1_000} s`, { cause: error })
+      throw new RockpoolError('ROCKPOOL_SOURCE_UNREACHABLE', `Postgres did not answer for ${deadlineMs / 1_000} s`, { cause: error })
     }
   }
 
@@ -451,23 +436,6 @@ export class Replicator extends DurableObject<Environment> implements Replicator
     if (!this.#session?.streaming) return 'a session with Postgres'
     return this.#session.waitingFor
   }
-
-  #state(copying: boolean): ReplicatorState {
-    const { state, live } = this.#core
-    const code = (state.get('failing') ?? this.#crashed())?.code
-    if (code === 'ROCKPOOL_SETTINGS' || code === 'ROCKPOOL_SYNC_CONFIG' || code === 'ROCKPOOL_SOURCE_SETTINGS') return 'refused'
-    if (code !== undefined) return 'retrying'
-    if (state.get('source') === null) return 'starting'
-    if (copying) return 'copying'
-    if (this.#session) return this.#session.streaming ? 'live' : 'starting'
-    return live ? 'starting' : 'idle'
-  }
-}
-
-function skippedRows(diagnostics: Diagnostics): ReplicatorStatus['skippedRows'] {
-  const rows = diagnostics.status().recent.filter((each) => each.code === 'ROCKPOOL_ROW_SKIPPED')
-  const recent = rows.map(({ table, key, reason }) => ({ table: table ?? '', key: key ?? '', reason }))
-  return { count: diagnostics.count('ROCKPOOL_ROW_SKIPPED'), recent }
 }
 
 /** The error is answered when newer code has written the storage; any other is thrown. */

@@ -98,6 +98,7 @@ export const streamOptions = (core: Core, slot: string, { publication, walSender
 
 /** The tables that the session follows; the ones that it cannot are told. */
 export function sourceTables(core: Core, source: PreparedSource): SourceTable[] {
+  core.refuse(source.refusedTables)
   for (const { table, reason } of source.refusedTables) core.diagnostics.add({ code: 'ROCKPOOL_TABLE_REFUSED', table, reason })
   const wrong = new Set(source.refusedTables.filter((each) => !each.gone).map((each) => each.table))
   // What no plan reads stays as it is: the buckets of its definitions are not served.

@@ -69,10 +69,10 @@ export class Relays {
   }
 
   /** Streams of clients that are open. A relay that does not answer counts for none. */
-  async streams(): Promise<number> {
+  async streams(deadlineMs = callDeadline(this.#sources.env)): Promise<number> {
     const { env } = this.#sources
     const counts = await Promise.allSettled(
-      [...this.#serials.keys()].map((relay) => answered(() => relayStub(env, relay).streams({ v: MESSAGE_VERSION }), callDeadline(env))),
+      [...this.#serials.keys()].map((relay) => answered(() => relayStub(env, relay).streams({ v: MESSAGE_VERSION }), deadlineMs)),
     )
     return counts.reduce((sum, count) => sum + (count.status === 'fulfilled' ? count.value : 0), 0)
   }

@@ -5,7 +5,6 @@ import {
   emitMarker,
   openReplication,
   parseLsn,
-  type RefusedTable,
   type ReplicationSession,
 } from '../../postgres/index.ts'
 import { openSocket } from '../../postgres/socket.ts'
@@ -70,7 +69,6 @@ export class Session {
   #closing = false
   /** A message that is not ours was met, and told. */
   #foreign = false
-  refusedTables: RefusedTable[] = []
   /** After what time Postgres takes the slot away when nobody uses it; 0 = never. */
   slotTimeoutMs = 0
   readonly #over = Promise.withResolvers<never>()
@@ -172,7 +170,6 @@ export class Session {
     await pause('session.prepared')
     this.slotTimeoutMs = source.slotTimeoutMs
     this.#goesOn()
-    this.refusedTables = source.refusedTables
     const tables = sourceTables(this.#core, source)
     this.#core.holdIfDoubtful()
     const intake = this.#newIntake(tables)

@@ -3,6 +3,7 @@ import { attemptOf, type Attempt } from './attempts.ts'
 import type { Suspect } from './care.ts'
 import type { Round } from './tidying.ts'
 import type { OwedWrite } from './write-checkpoints.ts'
+import type { TableName } from '../../postgres/index.ts'
 import type { ErrorCode } from '../../protocol/errors.ts'
 import type { Serving, SlotStatus } from '../../protocol/messages.ts'
 import type { OpId } from '../../protocol/ops.ts'
@@ -144,6 +145,8 @@ export interface State {
   followersAsked: number
   /** Buckets that commits do not wait for. An older version does not know of them. */
   fences: Fence[]
+  /** What the last session could not follow, as `RefusedTable`. An older version keeps it in memory alone, and ignores this. */
+  refused: { table: string; reason: string; names: TableName[] }[]
 }
 
 const INITIAL: State = {
@@ -169,6 +172,7 @@ const INITIAL: State = {
   round: null,
   followersAsked: 0,
   fences: [],
+  refused: [],
 }
 
 /** A commit as it is stored. What came later is absent in older ones. */
@@ -225,6 +229,7 @@ export class StateStore {
       round: read('round'),
       followersAsked: read('followersAsked'),
       fences: read('fences'),
+      refused: read('refused'),
     }
     const { n = 0, ...decode }: Decode & { n?: number } = this.#values.decode
     this.#n = n

@@ -180,6 +180,11 @@ export class Tables {
     return table ? [table, ...table.description.names] : null
   }
 
+  /** How many are followed; before the first session after a start, how many were. */
+  get followed(): number {
+    return this.#current.length || [...this.#known.values()].filter(({ fingerprint }) => fingerprint !== '').length
+  }
+
   /** Those that are followed now. */
   get numbers(): number[] {
     return this.#current.map(({ number }) => number)

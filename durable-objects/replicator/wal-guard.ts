@@ -7,7 +7,7 @@ import type { Problem } from './diagnostics.ts'
 export type WalLevel = SlotStatus['level']
 
 const LEVELS: readonly WalLevel[] = ['ok', 'much', 'over', 'lost']
-const GB = 1024 ** 3
+export const GB = 1024 ** 3
 /**
  * Measures in a row after which WAL over the limit is dropped although everything in it was read. Postgres lets go of it some time after our
  * acknowledgement, with the next record of running transactions; if it does not, a transaction that stays open keeps it.

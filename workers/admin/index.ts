@@ -1,6 +1,7 @@
 import { Hono } from 'hono'
 import { operator, type OperatorContext } from './operator.ts'
 import { rollback } from './rollback.ts'
+import { status } from './status.ts'
 import { syncConfig } from './sync-config.ts'
 import { verify } from './verify.ts'
 
@@ -10,4 +11,5 @@ export const admin = new Hono<OperatorContext>()
 admin.use(operator)
 admin.route('/sync-config', syncConfig)
 admin.route('/rollback', rollback)
+admin.route('/status', status)
 admin.route('/verify', verify)

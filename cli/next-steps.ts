@@ -1,0 +1,21 @@
+/** What to do about a problem, in one line; docs/errors.md and docs/operations.md have more. */
+const STEPS: Readonly<Record<string, string>> = {
+  ROCKPOOL_SOURCE_UNREACHABLE: 'is Postgres up, and can it be reached from where Rockpool runs? It is tried again by itself',
+  ROCKPOOL_SOURCE_SETTINGS: 'do what the message says; it is tried again by itself',
+  ROCKPOOL_SOURCE_CHANGED: 'nothing, if this is the database that is meant: the next session compares every table',
+  ROCKPOOL_SLOT_LOST:
+    'the next session makes a slot and compares every table, which sends clients what differs. When it was Postgres: raise max_slot_wal_keep_size',
+  ROCKPOOL_SLOT_TAKEN: 'give this Rockpool a SLOT of its own, or end the other process',
+  ROCKPOOL_SETTINGS: 'correct the setting, and deploy the script again (a secret: wrangler secret put NAME)',
+  ROCKPOOL_SYNC_CONFIG: 'correct the sync config, and rockpool deploy FILE; the one before goes on serving',
+  ROCKPOOL_DEPLOY: 'do what the message says, and deploy again; the one before goes on serving',
+  ROCKPOOL_PGOUTPUT: 'report it, with your version of Postgres',
+  ROCKPOOL_INTERNAL: 'report it; the log of the Worker has the details (wrangler tail)',
+  ROCKPOOL_WAL_KEPT: 'is a transaction open for long (pg_stat_activity), or is replication behind?',
+  ROCKPOOL_TABLE_REFUSED: 'do what the reason says; the other tables go on',
+  ROCKPOOL_BUCKET_FAILING: 'report it when it lasts: docs/operations.md#fenced-buckets',
+  ROCKPOOL_BUCKET_FENCED: 'docs/operations.md#fenced-buckets',
+  ROCKPOOL_DIFFERENCES: 'rockpool verify --repair, and report it: something has damaged what is stored',
+}
+
+export const nextStep = (code: string): string => STEPS[code] ?? 'docs/errors.md'

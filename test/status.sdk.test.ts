@@ -1,0 +1,86 @@
+import { setTimeout } from 'node:timers/promises'
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest'
+import type { Report } from '../cli/status-report.ts'
+import type { OperatorStatus } from '../protocol/messages.ts'
+import { startCommand } from './command.ts'
+import { Operator } from './deploys.ts'
+import { DocsClient } from './docs-client.ts'
+import { startPostgres, type TestPostgres } from './postgres.ts'
+import { AUDIENCE, token } from './support.ts'
+
+// `rockpool status` while nobody is connected: what has become of the source is found out when it is asked, and nothing is woken by that.
+
+let postgres: TestPostgres
+let docs: DocsClient
+
+beforeAll(async () => {
+  postgres = await startPostgres()
+})
+afterAll(() => postgres?.stop())
+beforeEach(async () => {
+  docs = new DocsClient(postgres)
+  await docs.prepare(5)
+  await docs.start({ bindings: { IDLE_POLL_SECONDS: '7200' } })
+  await docs.until('an idle tenant', ({ state, session }) => state === 'idle' && session.next !== null)
+  await free()
+})
+afterEach(() => docs?.dispose())
+
+const connections = () => postgres.sql()`select pid from pg_stat_activity where application_name like 'rockpool-%'`
+/** Nobody of ours is connected any more. */
+async function free(): Promise<void> {
+  while ((await connections()).length > 0) await setTimeout(20)
+}
+
+const asked = async () => (await new Operator(() => docs.edge.url, docs.secret).ask<OperatorStatus>('GET', 'status')).data
+
+async function command(...args: string[]): Promise<{ code: number | null; report: Report }> {
+  const ROCKPOOL_TOKEN = await token(docs.secret, 'ops', 60, { operator: true }, AUDIENCE)
+  const run = startCommand(process.execPath, ['cli/rockpool.mjs', 'status', docs.edge.url, '--json', ...args], {
+    ...{ ...process.env, ROCKPOOL_TOKEN },
+  })
+  const code = await run.ended
+  return { code, report: JSON.parse(run.output) }
+}
+
+test('an idle replicator is looked at without being woken, once for all who ask', async () => {
+  const before = await docs.status()
+  expect(before.source.look).toBeNull()
+  const { code, report } = await command()
+  expect([code, report.problems, report.replication.state, report.tables.followed, report.config?.number]).toEqual([0, [], 'idle', 1, 1])
+  expect(report.source).toMatchObject({ host: `127.0.0.1:${postgres.port}`, reachable: true, version: expect.stringMatching(/^18\./) })
+  expect(report.slot).toMatchObject({ name: 'rockpool', walStatus: 'reserved', limitBytes: 10 * 1024 ** 3 })
+  // One bucket with everything in it.
+  expect([report.buckets, report.streams]).toEqual([1, 0])
+  await setTimeout(2_100)
+  const both = await Promise.all([asked(), asked(), asked()])
+  expect(new Set(both.map(({ source }) => source.look?.at)).size).toBe(1)
+  await free()
+  const after = await docs.status()
+  expect([after.state, after.session, after.written.rows]).toEqual(['idle', before.session, before.written.rows])
+})
+
+test('Postgres that was stopped since is told now, and not with the next poll', async () => {
+  await postgres.stopServer()
+  const { code, report } = await command()
+  expect([code, report.replication.state, report.source.reachable]).toEqual([1, 'idle', false])
+  expect(report.problems).toMatchObject([{ code: 'ROCKPOOL_SOURCE_UNREACHABLE', next: expect.stringContaining('is Postgres up') }])
+  await postgres.startServer()
+  await setTimeout(2_100)
+  expect((await command()).code).toBe(0)
+})
+
+test('so is a slot that was dropped; who watches changes nothing, and the next session mends it', async () => {
+  await postgres.sql()`select pg_drop_replication_slot('rockpool')`
+  const { code, report } = await command()
+  expect([code, report.replication.state, report.slot]).toEqual([1, 'idle', null])
+  expect(report.problems).toMatchObject([{ code: 'ROCKPOOL_SLOT_LOST', message: expect.stringContaining('rockpool') }])
+  expect(await postgres.sql()`select 1 from pg_replication_slots`).toEqual([])
+  await docs.connect()
+  await docs.exact()
+  await setTimeout(2_100)
+  const live = await asked()
+  expect([live.state, live.source.look?.problem, live.slot?.name, live.openStreams]).toEqual(['live', null, 'rockpool', 1])
+  // The session's own connection was used: beside it there is the walsender alone.
+  expect((await connections()).length).toBeLessThanOrEqual(3)
+})
