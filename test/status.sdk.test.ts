@@ -1,5 +1,8 @@
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest'
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
+import { LOOK_FRESH_MS, LOOK_MS } from '../durable-objects/replicator/source-look.ts'
 import type { Report } from '../cli/status-report.ts'
 import type { OperatorStatus } from '../protocol/messages.ts'
 import { startCommand } from './command.ts'
@@ -15,22 +18,27 @@ let docs: DocsClient
 
 beforeAll(async () => {
   postgres = await startPostgres()
-})
-afterAll(() => postgres?.stop())
-beforeEach(async () => {
   docs = new DocsClient(postgres)
   await docs.prepare(5)
   await docs.start({ bindings: { IDLE_POLL_SECONDS: '7200' } })
   await docs.until('an idle tenant', ({ state, session }) => state === 'idle' && session.next !== null)
   await free()
 })
-afterEach(() => docs?.dispose())
+afterAll(async () => {
+  await docs?.dispose()
+  await postgres?.stop()
+})
 
 const connections = () => postgres.sql()`select pid from pg_stat_activity where application_name like 'rockpool-%'`
 /** Nobody of ours is connected any more. */
 async function free(): Promise<void> {
   while ((await connections()).length > 0) await setTimeout(20)
 }
+
+/** What was found last is not answered any more. */
+const forgotten = () => setTimeout(LOOK_FRESH_MS + 50)
+
+beforeEach(forgotten)
 
 const asked = async () => (await new Operator(() => docs.edge.url, docs.secret).ask<OperatorStatus>('GET', 'status')).data
 
@@ -52,7 +60,7 @@ test('an idle replicator is looked at without being woken, once for all who ask'
   expect(report.slot).toMatchObject({ name: 'rockpool', walStatus: 'reserved', limitBytes: 10 * 1024 ** 3 })
   // One bucket with everything in it.
   expect([report.buckets, report.streams]).toEqual([1, 0])
-  await setTimeout(2_100)
+  await forgotten()
   const both = await Promise.all([asked(), asked(), asked()])
   expect(new Set(both.map(({ source }) => source.look?.at)).size).toBe(1)
   await free()
@@ -66,8 +74,23 @@ test('Postgres that was stopped since is told now, and not with the next poll', 
   expect([code, report.replication.state, report.source.reachable]).toEqual([1, 'idle', false])
   expect(report.problems).toMatchObject([{ code: 'ROCKPOOL_SOURCE_UNREACHABLE', next: expect.stringContaining('is Postgres up') }])
   await postgres.startServer()
-  await setTimeout(2_100)
-  expect((await command()).code).toBe(0)
+  await forgotten()
+  expect((await asked()).source.look).toMatchObject({ reachable: true, problem: null })
+})
+
+test('one that takes connections and says nothing is given up soon', async () => {
+  const [pid = ''] = (await readFile(join(postgres.data, 'postmaster.pid'), 'utf8')).split('\n')
+  process.kill(Number(pid), 'SIGSTOP')
+  try {
+    const { source } = await asked()
+    expect(source.look).toMatchObject({ reachable: false, problem: { code: 'ROCKPOOL_SOURCE_UNREACHABLE' } })
+    expect(source.look?.ms).toBeLessThan(2 * LOOK_MS)
+    expect(source.look?.problem?.message).toMatch(/did not answer for 5 s/)
+  } finally {
+    process.kill(Number(pid), 'SIGCONT')
+  }
+  await forgotten()
+  expect((await asked()).source.look).toMatchObject({ reachable: true, problem: null })
 })
 
 test('so is a slot that was dropped; who watches changes nothing, and the next session mends it', async () => {
@@ -78,7 +101,7 @@ test('so is a slot that was dropped; who watches changes nothing, and the next s
   expect(await postgres.sql()`select 1 from pg_replication_slots`).toEqual([])
   await docs.connect()
   await docs.exact()
-  await setTimeout(2_100)
+  await forgotten()
   const live = await asked()
   expect([live.state, live.source.look?.problem, live.slot?.name, live.openStreams]).toEqual(['live', null, 'rockpool', 1])
   // The session's own connection was used: beside it there is the walsender alone.
