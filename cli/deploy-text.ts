@@ -1,18 +1,19 @@
-import type { ConfigsAnswer, DeployDifference } from '../protocol/messages.ts'
+import type { ConfigsAnswer, DeployDifference, PartStatus } from '../protocol/messages.ts'
 import { printable, type Paint } from './frame.ts'
 import { bar, count } from './progress.ts'
 
 /** What a deploy would change, for people. */
 export function differenceText({ definitions, copy, refused, streams, warnings }: DeployDifference, file: string, paint: Paint): string {
-  const { kept, changed, added, removed } = namesOf(definitions)
+  const { kept, changed, again, added, removed } = namesOf(definitions)
   const lines = [
     ...line('kept', kept, (text) => text),
     ...line('changed', changed, (text) => paint(33, text)),
+    ...line('again', again, (text) => `${paint(32, text)} (served before: nothing is copied)`),
     ...line('added', added, (text) => paint(32, text)),
     ...line('removed', removed, (text) => paint(31, text)),
-    ...copy.map(({ table, rows }, i) => label(i === 0 ? 'copy' : '') + `${printable(table)}, about ${count(rows, 'row', 'rows')}`),
+    ...copy.map(({ table, rows }, i) => label(i === 0 ? 'copy' : '') + `${printable(table)}, ${rowsText(rows)}`),
   ]
-  const moved = definitions.added.length + definitions.removed.length
+  const moved = definitions.added.length + definitions.removed.length + (definitions.again?.length ?? 0)
   lines.push(
     label('clients') +
       `${count(streams, 'stream is open', 'streams are open')}; ${moved === 0 ? 'nothing changes for anybody' : 'they go on with the old one and move over when the new one is complete'}`,
@@ -27,18 +28,20 @@ export function differenceText({ definitions, copy, refused, streams, warnings }
 
 const label = (text: string) => text.padEnd(9)
 
+/** What Postgres thinks of a small table is a guess: one that was never analysed counts by its pages. */
+const FEW_ROWS = 500
+const rowsText = (rows: number): string => (rows < FEW_ROWS ? 'few rows' : `about ${count(rows, 'row', 'rows')}`)
+
 /**
  * Each name once. A stream is several parts, and a lookup is named after all that use it; a name of which one part goes and another comes has changed.
  */
-export function namesOf({ kept, added, removed }: DeployDifference['definitions']) {
-  const [stay, come, go] = [kept, added, removed].map((parts) => new Set(parts.flatMap(({ name }) => name.split(', ')))) as [
-    Set<string>,
-    Set<string>,
-    Set<string>,
-  ]
-  const changed = new Set([...come, ...go].filter((name) => stay.has(name) || (come.has(name) && go.has(name))))
-  const others = (names: Set<string>) => [...names].filter((name) => !changed.has(name))
-  return { kept: others(stay), changed: [...changed], added: others(come), removed: others(go) }
+export function namesOf({ kept, again = [], added, removed }: DeployDifference['definitions']) {
+  const names = (parts: readonly PartStatus[]) => new Set(parts.flatMap(({ name }) => name.split(', ')))
+  const [stay, back, come, go] = [names(kept), names(again), names(added), names(removed)]
+  const moved = [...come, ...back, ...go]
+  const changed = new Set(moved.filter((name) => stay.has(name) || (go.has(name) && (come.has(name) || back.has(name)))))
+  const others = (all: Set<string>, besides?: Set<string>) => [...all].filter((name) => !changed.has(name) && !besides?.has(name))
+  return { kept: others(stay), changed: [...changed], again: others(back, come), added: others(come), removed: others(go) }
 }
 
 const line = (name: string, names: readonly string[], paint: (text: string) => string): string[] =>

@@ -30,13 +30,20 @@ export async function rollback(args: readonly string[], terminal: Terminal): Pro
   const options = operatorOptions(args, process.env)
   if (options.positionals.length > 0) throw new UsageError('rollback takes no file: it goes back to the sync config that served before')
   return within(options, terminal, null, async (client, say) => {
-    const would = await client.ask<RollbackAnswer>('POST', 'rollback?dry_run=1')
-    if (would.difference) say(differenceText(would.difference, 'previous', paintOf(terminal)))
-    else say(`deploy ${would.cancelled?.number ?? ''} is under way; it is given up, and the old one goes on`)
+    const named = options.to === undefined ? '' : `&to=${options.to}`
+    const would = await client.ask<RollbackAnswer>('POST', `rollback?dry_run=1${named}`)
+    if (options.to !== undefined && would.to !== options.to)
+      throw new UsageError('nothing was changed: the Rockpool there is older than this command, and does not know --to')
+    if (would.difference) {
+      if (would.to) say(`back to deploy ${would.to}`)
+      say(differenceText(would.difference, 'previous', paintOf(terminal)))
+    } else say(`deploy ${would.cancelled?.number ?? ''} is under way; it is given up, and the old one goes on`)
     if (options.dryRun) return { difference: would.difference, cancelled: would.cancelled }
     if (!(await agreed('Go back?', 'goes back', options, terminal))) return null
+    // What was agreed to, also when another one serves by now.
+    const to = would.to ? `?to=${would.to}` : ''
     const leaves = options.withdraw ? (await client.ask<ConfigsAnswer>('GET', 'sync-config')).serving : null
-    const { config, cancelled, difference } = await client.ask<RollbackAnswer>('POST', 'rollback')
+    const { config, cancelled, difference } = await client.ask<RollbackAnswer>('POST', `rollback${to}`)
     const withdrawn = cancelled ?? leaves
     if (options.withdraw && withdrawn) {
       await client.ask('POST', `sync-config/${withdrawn.number}/withdraw`)

@@ -17,7 +17,7 @@ const HELP = `rockpool: SQLite on every device in step with Postgres, on Cloudfl
   rockpool check FILE                what a deploy would refuse: sync config, settings, database  [--database-url URL] [--json]
   rockpool explain FILE              what a sync config means and costs  [--json]
   rockpool deploy FILE               a sync config without a pause  [--url URL] [--token TOKEN] [--yes] [--dry-run] [--force] [--json]
-  rockpool rollback                  back to the one that served before  [the same] [--withdraw: the one that is left never serves again]
+  rockpool rollback                  back to the one that served before  [the same] [--to NUMBER] [--withdraw: the one that is left never serves again]
   rockpool status [URL]              how it is now, with a look at Postgres  [--watch] [--url URL] [--token TOKEN] [--json]
   rockpool verify                    compares Postgres, row state and buckets  [--repair] [--cancel] [--url URL] [--token TOKEN] [--json]
   rockpool eval CASE.json…           evaluates cases of rows and requests  [--out DIR] [--as-deployed]

@@ -27,6 +27,8 @@ export interface OperatorOptions {
   cancel: boolean
   withdraw: boolean
   watch: boolean
+  /** Number of a deploy. */
+  to: number | undefined
   data: string
   jwtSecret: string | undefined
   /** Absent, as the secret: what the settings say. */
@@ -54,6 +56,7 @@ export function operatorOptions(
     ...{ positionals, url: url.replace(/\/+$/, ''), token, jwtSecret },
     ...{ yes: values.yes ?? false, json: values.json ?? false, dryRun: values['dry-run'] ?? false, force: values.force ?? false },
     ...{ repair: values.repair ?? false, cancel: values.cancel ?? false, withdraw: values.withdraw ?? false, watch: values.watch ?? false },
+    to: deployNumber(values.to),
     data: values.data ?? (env.DATA || '.rockpool/data'),
     jwtAudience: values['jwt-audience'] ?? (env.JWT_AUDIENCE || undefined),
   }
@@ -74,7 +77,13 @@ const parsed = (args: readonly string[]) =>
     cancel: { type: 'boolean' },
     withdraw: { type: 'boolean' },
     watch: { type: 'boolean' },
+    to: { type: 'string' },
   })
+
+function deployNumber(text: string | undefined): number | undefined {
+  if (text === undefined || /^[1-9][0-9]{0,8}$/.test(text)) return text === undefined ? undefined : Number(text)
+  throw new UsageError(`--to ${text} is not the number of a deploy: rockpool status says which one serves`)
+}
 
 /** Whoever reads along has what an operator may do: all rows of the database. */
 function checkUrl(text: string): void {

@@ -28,10 +28,11 @@ export function watchConfig({ file, text, url, jwtSecret, jwtAudience, say }: Wa
     try {
       const client = await OperatorClient.of({ url, token: undefined, jwtSecret, jwtAudience, data: '' })
       const { config, difference } = await client.ask<DeployAnswer>('PUT', 'sync-config?force=1', yaml)
-      const { changed, added, removed } = namesOf(difference.definitions)
-      const what = [...changed.map((name) => `~${name}`), ...added.map((name) => `+${name}`), ...removed.map((name) => `-${name}`)].join(
-        ' ',
-      )
+      const { changed, again, added, removed } = namesOf(difference.definitions)
+      const marked = { '~': changed, '+': [...again, ...added], '-': removed }
+      const what = Object.entries(marked)
+        .flatMap(([mark, names]) => names.map((name) => mark + name))
+        .join(' ')
       say(`config     deploy ${config?.number ?? ''} ${what === '' ? 'changes nothing for clients' : what}`)
       for (const { table, reason } of difference.refused) say(`config     table ${table} cannot be followed: ${reason}`)
     } catch (error) {

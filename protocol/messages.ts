@@ -218,6 +218,8 @@ export interface ConfigStatus {
   copy: TableEstimate[]
   /** Who asked for it, as `sub` of the token says. Missing: the script, or a record of an earlier version. */
   by?: string
+  /** Of a rollback, the number of the deploy that it goes back to. Missing: a record of an earlier version. */
+  of?: number
   /** It must never serve again. */
   withdrawn?: { at: string; by: string }
 }
@@ -249,8 +251,11 @@ export interface PartStatus {
 /** What a deploy changes. */
 export interface DeployDifference {
   plan: string
-  /** `kept` are maintained already, so nothing of theirs is copied, and clients keep what they have. */
-  definitions: { kept: PartStatus[]; added: PartStatus[]; removed: PartStatus[] }
+  /**
+   * `kept`: clients keep what they have. `again`: they served before, and are maintained still, so nothing of theirs is copied, and clients get them at once.
+   * Missing: there are none, or a version answers that counts them among `kept`.
+   */
+  definitions: { kept: PartStatus[]; again?: PartStatus[]; added: PartStatus[]; removed: PartStatus[] }
   copy: TableEstimate[]
   /** Tables that cannot be followed. */
   refused: { table: string; reason: string }[]
@@ -282,6 +287,8 @@ export interface RollbackAnswer {
   config: ConfigStatus | null
   cancelled: ConfigStatus | null
   difference: DeployDifference | null
+  /** The number of the deploy that it goes back to. An earlier version does not say. */
+  to?: number | null
 }
 
 /** `yaml`: text of the serving one, '' when it is not known. */
@@ -398,8 +405,8 @@ export interface ReplicatorRpc {
    * database; then nothing is stored.
    */
   deploy(request: DeployRequest): Promise<DeployAnswer>
-  /** Back to the sync config that served before. Throws as `deploy`. */
-  rollback(request: Versioned & { dryRun: boolean; by?: string }): Promise<RollbackAnswer>
+  /** Back to the sync config that served before, or to that of a number. Throws as `deploy`. An earlier version does not know of `to`, and its answer lacks it. */
+  rollback(request: Versioned & { dryRun: boolean; by?: string; to?: number }): Promise<RollbackAnswer>
   /** The sync config of this number never serves again: no rollback goes there, and no deploy without `force`. Throws ROCKPOOL_DEPLOY. */
   withdraw(request: Versioned & { number: number; by: string }): Promise<ConfigsAnswer>
   configs(request: Versioned): Promise<ConfigsAnswer>

@@ -81,12 +81,22 @@ test('a deploy says what it changes, shows how far it is, and ends when it serve
   expect(first.output).toMatch(/total .* %[^]*deploy \d+ serves \(plan [0-9a-f]{32}\)\n$/)
   const same = await rockpool('deploy', both, '--json', '--yes')
   expect(same.code).toBe(0)
-  const answer: { ok: boolean; difference: { definitions: { added: unknown[] } }; config: { state: string } } = JSON.parse(same.output)
+  const answer: { ok: boolean; difference: { definitions: { added: unknown[] } }; config: { state: string; number: number } } = JSON.parse(
+    same.output,
+  )
   expect([answer.ok, answer.difference.definitions.added, answer.config.state]).toEqual([true, [], 'serving'])
   const other = /\nconfig {5}\S+dev\.yaml is not what serves \(that is deploy \d+\)\. To deploy it: npx rockpool deploy \S+dev\.yaml\n/
   await until('dev to say that its file does not serve', async () => other.test(dev.output))
   const back = await rockpool('rollback', '--yes')
-  expect([back.code, back.output]).toEqual([0, expect.stringMatching(/removed {2}two_all\n[^]*serves/)])
+  expect([back.code, back.output]).toEqual([0, expect.stringMatching(/^back to deploy \d+\n[^]*removed {2}two_all\n[^]*serves/)])
+  // Further back there is nothing, and forward is said by a number.
+  const further = await rockpool('rollback', '--yes')
+  expect([further.code, further.output]).toEqual([
+    1,
+    expect.stringMatching(/no earlier sync config to go back to: deploy \d+ is a rollback/),
+  ])
+  const forward = await rockpool('rollback', '--to', String(answer.config.number), '--dry-run')
+  expect([forward.code, forward.output]).toEqual([0, expect.stringMatching(/^again {4}two_all \(served before: nothing is copied\)\n/m)])
 })
 
 test('mistakes are shown at their place, and nothing changes', async () => {
@@ -105,6 +115,7 @@ test('mistakes are shown at their place, and nothing changes', async () => {
     [['deploy', file, '--url', 'http://sync.example', '--token', 'x'], /^rockpool: ROCKPOOL_PLAIN_HTTP: /],
     [['deploy', file, '--url', 'http://127.0.0.1:1'], /cannot be reached: .*is rockpool dev running\?/],
     [['rollback', file], /takes no file/],
+    [['rollback', '--to', 'x'], /--to x is not the number of a deploy/],
     [['deploy', file, '--nonsense'], /nonsense/],
   ] as const) {
     const { code, output } = await rockpool(...args)

@@ -228,8 +228,10 @@ test('a rollback while the old definitions are maintained is a switch: what chan
   await until('the follower', async () => followed('lists', ['id', 'name']) === lists)
   expect(lists).toContain('it was retired')
   expect((await bucketNames(directory.path)).filter((name) => name.includes('#lists["alice"]'))).toHaveLength(1)
-  // Once more: back to what was rolled back.
-  const again = await operator.rollback()
+  // Once more is not forward again: that is said by its number.
+  const further = await operator.rollback('?dry_run=1')
+  expect(further.data?.to ?? 0).toBeLessThan(config1.of ?? 0)
+  const again = await operator.rollback(`?to=${config1.number - 1}`)
   await operator.serves(again.data.config?.number ?? 0)
   await until('the shared ones', async () => rowsOf(follower.buckets, '#shared[').length > 0)
 })

@@ -449,6 +449,10 @@ describe('operators', () => {
     const headers = { authorization: `Token ${token}` }
     await ask('/admin/sync-config/12/withdraw', { method: 'POST', headers }, environment(own))
     expect(touched.at(-1)).toBe(`REPLICATOR default withdraw {"v":${MESSAGE_VERSION},"number":12,"by":"ann"}`)
+    await ask('/admin/rollback?to=12', { method: 'POST', headers }, environment(own))
+    expect(touched.at(-1)).toBe(`REPLICATOR default rollback {"v":${MESSAGE_VERSION},"dryRun":false,"by":"ann","to":12}`)
+    for (const to of ['0', 'x', '', '1e3'])
+      expect(await admin(token, own, `/admin/rollback?to=${to}`, 'POST')).toEqual([400, 'PSYNC_S2001'])
     for (const number of ['0', 'x', '-1', '1e3'])
       expect(await admin(token, own, `/admin/sync-config/${number}/withdraw`, 'POST')).toEqual([404, 'PSYNC_S2002'])
   })

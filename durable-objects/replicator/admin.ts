@@ -1,12 +1,12 @@
 import type { Sql } from 'postgres'
 import { RockpoolError } from '../../protocol/errors.ts'
-import type { ConfigsAnswer, DeployAnswer, DeployRequest, DeployStatus, RollbackAnswer } from '../../protocol/messages.ts'
+import type { ConfigsAnswer, DeployAnswer, DeployRequest, DeployStatus, RollbackAnswer, TableCopyStatus } from '../../protocol/messages.ts'
 import type { TenantSettings } from '../directory/settings.ts'
 import { pause } from '../faults.ts'
 import type { Core } from './core.ts'
-import { refuseWithdrawn } from './configs.ts'
+import { refuseWithdrawn, rollbackTarget } from './configs.ts'
 import { checkDeploy, refuseUnfollowable, store } from './deploy.ts'
-import { progressOf } from './deploy-progress.ts'
+import { ofDeploy, progressOf } from './deploy-progress.ts'
 
 export interface AdminSources {
   core: Core
@@ -38,27 +38,30 @@ export class Admin {
       refuseUnfollowable(core, checked)
       refuseWithdrawn(core.configs, checked.difference.plan)
     }
-    const config = store(core, yaml, checked, 'admin', by)
+    const config = store(core, yaml, checked, 'admin', { ...(by !== undefined && { by }) })
     await begin()
     return { config, difference: checked.difference }
   }
 
-  async rollback({ dryRun, by }: { dryRun: boolean; by?: string }): Promise<RollbackAnswer> {
+  /** `to`: the number of a deploy; absent: the one that served before. A deploy that is under way is given up for what serves, and else replaced. */
+  async rollback({ dryRun, by, to }: { dryRun: boolean; by?: string; to?: number }): Promise<RollbackAnswer> {
     const { core, settings, connected, begin } = this.#sources
-    if (core.configs.next && core.planBehind !== null) {
-      const cancelled = dryRun ? core.configs.next : core.deploys.cancel()
+    const { next, serving } = core.configs
+    if (next && core.planBehind !== null && (to === undefined || to === serving?.number)) {
+      const cancelled = dryRun ? next : core.deploys.cancel()
       if (!dryRun) await begin()
-      return { config: null, cancelled, difference: null }
+      return { config: null, cancelled, difference: null, to: serving?.number ?? null }
     }
-    const { target } = core.configs
-    if (!target) throw new RockpoolError('ROCKPOOL_DEPLOY', 'there is no earlier sync config to go back to')
+    const target = rollbackTarget(core.configs, to)
     const yaml = core.configs.text(target.number)
     const checked = await connected((sql) => checkDeploy(core, settings(), sql, yaml))
-    if (dryRun) return { config: null, cancelled: null, difference: checked.difference }
+    const { difference } = checked
+    if (dryRun) return { config: null, cancelled: null, difference, to: target.number }
     await pause('deploy.checked')
-    const config = store(core, yaml, checked, 'rollback', by)
+    refuseWithdrawn(core.configs, difference.plan)
+    const config = store(core, yaml, checked, 'rollback', { ...(by !== undefined && { by }), of: target.number })
     await begin()
-    return { config, cancelled: null, difference: checked.difference }
+    return { config, cancelled: null, difference, to: target.number }
   }
 
   /** One that is to serve is given up; one that serves goes on until another one does. */
@@ -73,27 +76,33 @@ export class Admin {
   }
 
   status(): DeployStatus {
-    const { configs, definitions, tables, planBehind } = this.#sources.core
+    const { configs, definitions, planBehind } = this.#sources.core
     const { serving, next, newest } = configs
     return {
       serving: planBehind === null ? null : serving,
       next,
       failed: newest?.state === 'failed' ? newest : null,
-      progress: next && progressOf(next.copy, tables.status()),
+      progress: next && progressOf(next.copy, this.#tables()),
       dropping: definitions.dropping.length,
     }
   }
 
   answer(): ConfigsAnswer {
-    const { configs, tables } = this.#sources.core
+    const { configs } = this.#sources.core
     const status = this.status()
     return {
       ...status,
       yaml: status.serving ? configs.text(status.serving.number) : '',
       history: [...configs.all].reverse(),
-      tables: tables.status(),
+      tables: this.#tables(),
       waitingFor: this.#sources.waitingFor(),
     }
+  }
+
+  #tables(): TableCopyStatus[] {
+    const { configs, tables, state } = this.#sources.core
+    const { next } = configs
+    return next ? ofDeploy(next.copy, tables.status(), state.get('next') === next.plan) : tables.status()
   }
 
   #match(ifMatch: string | null): void {

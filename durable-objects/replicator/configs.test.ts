@@ -1,8 +1,8 @@
-import { expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import type { ConfigStatus } from '../../protocol/messages.ts'
 import { migrate, type Database } from '../database.ts'
 import { testDatabase } from '../test-database.ts'
-import { Configs, refuseWithdrawn } from './configs.ts'
+import { Configs, refuseWithdrawn, rollbackTarget } from './configs.ts'
 import { MIGRATIONS } from './storage.ts'
 
 function database(): Database {
@@ -45,4 +45,55 @@ test('records of an earlier version name nobody', () => {
   new Configs(db).add(record(1, 'p', 'serving', null), 'x')
   const [first] = new Configs(db).all
   expect([first?.by, first?.withdrawn, first?.plan]).toEqual([undefined, undefined, 'p'])
+})
+
+describe('back', () => {
+  /** One after the other has served: the plan, and of a rollback its goal. */
+  function served(...plans: [plan: string, of?: number | null][]): Configs {
+    const configs = new Configs(database())
+    plans.forEach(([plan, of], i) => {
+      const last = i === plans.length - 1
+      const fields = of === undefined ? {} : { origin: 'rollback' as const, ...(of !== null && { of }) }
+      configs.add({ ...record(i + 1, plan, last ? 'serving' : 'previous', last ? null : time(i + 2)), ...fields }, plan)
+    })
+    return configs
+  }
+
+  test('twice goes one further back, and not forward', () => {
+    expect(served(['a'], ['b'], ['c']).target?.number).toBe(2)
+    expect(served(['a'], ['b'], ['c'], ['b', 2]).target?.number).toBe(1)
+    const end = served(['a'], ['b'], ['c'], ['b', 2], ['a', 1])
+    expect(end.target).toBeNull()
+    expect(() => rollbackTarget(end)).toThrow(
+      /no earlier sync config to go back to: deploy 5 is a rollback to deploy 1. rockpool rollback --to takes 2, 3, 4$/,
+    )
+    // As an earlier version has stored it.
+    expect(served(['a'], ['b'], ['c'], ['b', null]).target?.number).toBe(1)
+  })
+
+  test('from a deploy behind a rollback to what the rollback had, and from there further back', () => {
+    expect(served(['a'], ['b'], ['a', 1], ['c']).target?.number).toBe(3)
+    expect(served(['a'], ['b'], ['a', 1], ['c'], ['a', 3]).target).toBeNull()
+    expect(served(['a'], ['b'], ['c'], ['a', 1], ['c', 3]).target?.number).toBe(2)
+  })
+
+  test('to a number: forward as well, but to nothing that never served, serves, or must never serve again', () => {
+    const configs = served(['a'], ['b'], ['leaked'], ['a', 1])
+    configs.add({ ...record(5, 'd', 'superseded', null), served: null }, 'd')
+    configs.change(3, { withdrawn: { at: time(9), by: 'ann' } })
+    expect(rollbackTarget(configs, 2).number).toBe(2)
+    for (const [to, message] of [
+      [1, /deploy 1 is the one that serves. rockpool rollback --to takes 2$/],
+      [3, /deploy 3, which was withdrawn by ann/],
+      [5, /deploy 5 never served/],
+      [9, /no sync config of the number 9/],
+    ] as const)
+      expect(() => rollbackTarget(configs, to)).toThrow(message)
+  })
+
+  test('what is withdrawn is passed over', () => {
+    const configs = served(['a'], ['leaked'], ['c'])
+    configs.change(2, { withdrawn: { at: time(9), by: 'ann' } })
+    expect(configs.target?.number).toBe(1)
+  })
 })

@@ -36,13 +36,26 @@ export class Configs {
     return this.#records.filter(({ state }) => state === 'previous')
   }
 
-  /** The one that served before: the last that ceased to, and whose text is known. */
+  /**
+   * The one to go back to: the last that served before the one that serves, and whose text is known. Of a rollback, the last before the one that it went back
+   * to: what somebody has gone back from is nothing to go back to, so back twice is not forward.
+   */
   get target(): ConfigStatus | null {
     const serving = this.serving
-    const candidates = this.#records.filter(
-      (each) => each.retired !== null && each.plan !== serving?.plan && !this.withdrawn(each.plan) && this.text(each.number) !== '',
-    )
-    return candidates.sort((a, b) => ((a.retired ?? '') < (b.retired ?? '') ? 1 : -1))[0] ?? null
+    const from = serving === null ? Infinity : this.firstOf(serving).number
+    const candidates = this.#records.filter((each) => each.number < from && each.retired !== null && mayServe(this, each))
+    return candidates.at(-1) ?? null
+  }
+
+  /** The deploy that a rollback goes back to, or a rollback to a rollback; of any other one itself. */
+  firstOf(config: ConfigStatus): ConfigStatus {
+    const { number, origin, plan, of } = config
+    if (origin !== 'rollback') return config
+    const earlier = this.#records.filter((each) => each.number < number)
+    // An earlier version did not store `of`.
+    const to =
+      of === undefined ? earlier.findLast((each) => each.plan === plan && each.served !== null) : earlier.find((each) => each.number === of)
+    return to === undefined ? config : this.firstOf(to)
   }
 
   /** One with this plan that must never serve again: a plan is what clients get, whatever the text. */
@@ -81,6 +94,36 @@ export class Configs {
     for (const { number } of old) this.#db.run('DELETE FROM configs WHERE number = ?', number)
     this.#records = this.#records.filter((each) => !old.includes(each))
   }
+}
+
+/** Numbers that a refusal names. */
+const NAMED = 10
+
+/** The one to go back to: of that number, or `Configs.target`. Throws ROCKPOOL_DEPLOY when there is none, or it cannot serve again. */
+export function rollbackTarget(configs: Configs, to?: number): ConfigStatus {
+  const { serving, target } = configs
+  const refused = (reason: string, status?: number) => {
+    const numbers = configs.all.filter((each) => mayServe(configs, each)).map(({ number }) => number)
+    const others = numbers.length === 0 ? '' : `. rockpool rollback --to takes ${numbers.slice(-NAMED).join(', ')}`
+    return new RockpoolError('ROCKPOOL_DEPLOY', reason + others, status === undefined ? {} : { status })
+  }
+  if (to === undefined) {
+    if (target) return target
+    const first = serving && configs.firstOf(serving)
+    const why = first && first !== serving ? `: deploy ${serving.number} is a rollback to deploy ${first.number}` : ''
+    throw refused(`there is no earlier sync config to go back to${why}`)
+  }
+  const config = configs.all.find((each) => each.number === to)
+  if (!config) throw refused(`there is no sync config of the number ${to}`, 404)
+  if (config.plan !== null) refuseWithdrawn(configs, config.plan)
+  if (config.plan === serving?.plan) throw refused(`the sync config of deploy ${to} is the one that serves`)
+  if (!mayServe(configs, config)) throw refused(`deploy ${to} never served, or its text is not known: deploy its file`)
+  return config
+}
+
+/** It served, and may again. */
+function mayServe(configs: Configs, { number, plan, served }: ConfigStatus): boolean {
+  return served !== null && plan !== configs.serving?.plan && !configs.withdrawn(plan) && configs.text(number) !== ''
 }
 
 /** Throws ROCKPOOL_DEPLOY for a plan that must never serve again. */

@@ -40,13 +40,19 @@ export async function checkDeploy(core: Core, settings: TenantSettings, sql: Sql
   try {
     const { plan, warnings } = planOf(yaml, { limits, schema: await readSchema(sql) })
     const bound = core.deploys.bind(plan)
-    const { kept, added, removed } = core.deploys.difference(bound)
+    const { kept, again, added, removed } = core.deploys.difference(bound)
     const read = added.flatMap(({ tables }) => tables)
-    const names = new Map([...kept, ...added].flatMap(({ tables }) => tables.map((each) => [`${each.schema}.${each.name}`, each])))
+    const names = new Map(
+      [...kept, ...again, ...added].flatMap(({ tables }) => tables.map((each) => [`${each.schema}.${each.name}`, each])),
+    )
     const all = await unfollowable(sql, [...names.values()], settings.publication, settings.ownPublication)
     const difference: DeployDifference = {
       plan: planHash(bound),
-      definitions: { kept: kept.map(named), added: added.map(named), removed: removed.map(named) },
+      definitions: {
+        kept: kept.map(named),
+        ...(again.length > 0 && { again: again.map(named) }),
+        ...{ added: added.map(named), removed: removed.map(named) },
+      },
       copy: read.length === 0 ? [] : await estimateRows(sql, read),
       refused: all.map(({ table, reason }) => ({ table, reason })),
       streams: await core.relays.streams(),
@@ -76,8 +82,15 @@ export function refuse(tables: readonly { table: string; reason: string }[]): vo
   throw new RockpoolError('ROCKPOOL_DEPLOY', `tables of new definitions cannot be followed: ${reasons}`, { details: tables })
 }
 
-export function store(core: Core, yaml: string, { plan, difference }: Checked, origin: ConfigOrigin, by?: string): ConfigStatus {
-  return core.deploys.add(yaml, plan, origin, { copy: difference.copy, ...(by === undefined ? {} : { by }) })
+/** `by`, `of`: see `ConfigStatus`. */
+export function store(
+  core: Core,
+  yaml: string,
+  { plan, difference }: Checked,
+  origin: ConfigOrigin,
+  about: Pick<ConfigStatus, 'by' | 'of'> = {},
+): ConfigStatus {
+  return core.deploys.add(yaml, plan, origin, { copy: difference.copy, about })
 }
 
 /** Lookups are called after what they are for. */

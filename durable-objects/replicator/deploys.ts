@@ -28,6 +28,8 @@ export interface DeploySources {
 /** What a plan would change. */
 export interface Difference {
   kept: PlanPart[]
+  /** Of a config that served before: maintained still, and not served. */
+  again: PlanPart[]
   added: PlanPart[]
   removed: PlanPart[]
 }
@@ -59,8 +61,10 @@ export class Deploys {
     const before = serving === null ? [] : partsOf(plans.load(serving))
     const parts = partsOf(bound)
     const added = new Set(definitions.missing(bound).map(({ hash }) => hash))
+    const served = new Set(before.map(({ hash }) => hash))
     return {
-      kept: parts.filter(({ hash }) => !added.has(hash)),
+      kept: parts.filter(({ hash }) => !added.has(hash) && served.has(hash)),
+      again: parts.filter(({ hash }) => !added.has(hash) && !served.has(hash)),
       added: parts.filter(({ hash }) => added.has(hash)),
       removed: before.filter(({ hash }) => !parts.some((part) => part.hash === hash)),
     }
@@ -71,7 +75,7 @@ export class Deploys {
     yaml: string,
     plan: Plan,
     origin: ConfigOrigin,
-    { copy = [], by, also = () => {} }: { copy?: TableEstimate[]; by?: string; also?: () => void } = {},
+    { copy = [], about = {}, also = () => {} }: { copy?: TableEstimate[]; about?: Pick<ConfigStatus, 'by' | 'of'>; also?: () => void } = {},
   ): ConfigStatus {
     const { atomically, plans, configs } = this.#sources
     const hash = plans.store(this.bind(plan))
@@ -80,7 +84,7 @@ export class Deploys {
       fault('deploy.add')
       also()
       this.#giveUp()
-      const record = { origin, plan: hash, created, retired: null, error: null, copy, ...(by === undefined ? {} : { by }) }
+      const record = { origin, plan: hash, created, retired: null, error: null, copy, ...about }
       if (hash !== this.#sources.serving()) return configs.add({ ...record, state: 'copying', served: null }, yaml)
       // Another text of the same meaning.
       const serving = configs.serving

@@ -172,7 +172,7 @@ export class Replicator extends DurableObject<Environment> implements Replicator
     return this.#admin.deploy(request)
   }
 
-  async rollback(request: Versioned & { dryRun: boolean; by?: string }): Promise<RollbackAnswer> {
+  async rollback(request: Versioned & { dryRun: boolean; by?: string; to?: number }): Promise<RollbackAnswer> {
     checkVersion(request)
     return this.#admin.rollback(request)
   }
