@@ -82,7 +82,8 @@ test('a right file, and what it means', async () => {
   expect(output).toMatch(/a bucket for each result, 1 stage of lookups/)
   expect(output).toMatch(/rows +public\.tasks/)
   await expect(check([`${path}.none`], false)).rejects.toThrow(/there is no file/)
-  await expect(check([], false)).rejects.toThrow(/name one file/)
+  await expect(check([], false)).rejects.toThrow(/name one file: rockpool check /)
+  await expect(explain([], false)).rejects.toThrow(/name one file: rockpool explain /)
 })
 
 describe('what check says is what helps: each statement that it prints is run, until there is nothing more to say', () => {

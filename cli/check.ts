@@ -17,7 +17,7 @@ const MISSING = new Set<string>(['unknown-source-table', 'unknown-source-column'
 
 /** `rockpool check`: what to print, and whether the file can be deployed. Throws UsageError. */
 export async function check(args: readonly string[], colour: boolean): Promise<{ output: string; ok: boolean }> {
-  const { file, json, ...asked } = options(args)
+  const { file, json, ...asked } = options('check', args)
   limitsOf(process.env)
   const yaml = await readConfigFile(file)
   const given = await readSettings({ ...process.env, ...(asked.databaseUrl === undefined ? {} : { DATABASE_URL: asked.databaseUrl }) })
@@ -64,16 +64,16 @@ export async function check(args: readonly string[], colour: boolean): Promise<{
 
 /** `rockpool explain`; with `--json` the plan itself. Throws UsageError. */
 export async function explain(args: readonly string[], colour: boolean): Promise<{ output: string; ok: boolean }> {
-  const { file, json } = options(args)
+  const { file, json } = options('explain', args)
   const result = compileConfig(await readConfigFile(file), { limits: limitsOf(process.env) })
   if (!result.ok) return check(args, colour)
   return { output: json ? JSON.stringify(result.plan, null, 2) : explainPlan(result.plan), ok: true }
 }
 
-function options(args: readonly string[]): { file: string; databaseUrl: string | undefined; json: boolean } {
+function options(command: 'check' | 'explain', args: readonly string[]): { file: string; databaseUrl: string | undefined; json: boolean } {
   const { values, positionals } = parse(args, { 'database-url': { type: 'string' }, json: { type: 'boolean' } })
   const [file, ...more] = positionals
-  if (file === undefined || more.length > 0) throw new UsageError('name one file, for instance sync-config.yaml')
+  if (file === undefined || more.length > 0) throw new UsageError(`name one file: rockpool ${command} sync-config.yaml`)
   return { file, databaseUrl: values['database-url'], json: values.json ?? false }
 }
 

@@ -53,6 +53,24 @@ test('a constant', () => {
   expect(told(stream('SELECT * FROM tasks WHERE team = 7'))).toEqual(["tasks.team (uuid) and 7 (a number) are never equal: write '7'."])
 })
 
+test('elements of a list, in each form that IN takes', () => {
+  const json = 'tasks.owner (int4) and "7" (text) are never equal: write owner::text.'
+  expect(inEach(`owner IN '["7", "8"]'`)).toEqual([[json], [json]])
+  expect(told(definition('SELECT 1 AS one', `SELECT * FROM tasks WHERE owner IN '["7"]' AND bucket.one = id`))).toEqual([json])
+  expect(told(stream(`SELECT * FROM tasks WHERE owner NOT IN '["7"]'`))).toEqual([json])
+  expect(inEach(`owner IN '[1, "7"]'`)).toEqual([[json], [json]])
+  expect(inEach(`team IN '[7]'`)[0]).toEqual(['tasks.team (uuid) and 7 (a number) are never equal: write "7".'])
+  const listed = "tasks.owner (int4) and '7' (text) are never equal: write owner::text."
+  expect(told(stream("SELECT * FROM tasks WHERE owner IN ARRAY[1, '7', '8']"))).toEqual([listed])
+  expect(told(stream("SELECT * FROM tasks WHERE owner NOT IN ARRAY['7']"))).toEqual([listed])
+  expect(told(stream('SELECT * FROM tasks WHERE auth.user_id() IN ARRAY[7, 8]'))).toEqual([
+    `${USER} and 7 (a number) are never equal: write '7'.`,
+  ])
+  const found = `team IN (SELECT team_id::text FROM members WHERE user_id = auth.user_id() AND id IN '["7"]')`
+  const member = 'members.id (int4) and "7" (text) are never equal: write id::text.'
+  expect(inEach(found)).toEqual([[member], [member]])
+})
+
 test('what may be equal is not told', () => {
   for (const where of [
     "owner = auth.parameter('n')",
@@ -60,6 +78,9 @@ test('what may be equal is not told', () => {
     'label = auth.user_id()',
     'team = auth.user_id()',
     'done = 1',
+    'owner IN ARRAY[7, 8]',
+    "owner IN '[7, null, [8]]'",
+    "label IN '[7]'",
     'owner = 7.0',
     'nothing = auth.user_id()',
   ]) {

@@ -18,6 +18,9 @@ type TypeOf = (expr: Expr) => Typed | null
 /** Functions whose value is text, or NULL. */
 const TEXTS = new Set(['upper', 'lower', 'substring', 'hex', 'base64', '||', 'cast text', 'typeof'])
 
+/** IN and its negations with a JSON array on the right. */
+const IN_JSON = new Set(['in', 'not in', 'not(in)'])
+
 /**
  * Comparisons of a stream that are never true, because the values are of different kinds: 7 and '7' differ, as in SQLite. Only where the database says
  * the types, and a value of the request counts when it is always text. Each message once.
@@ -34,11 +37,21 @@ export function neverEqual(
     const advice = (a.kind === 'text' ? b : a).asText
     found.add(`${a.text} and ${b.text} are never equal${advice === null ? '' : `: write ${advice}`}.`)
   }
+  /** The first element that is of another kind is told; others may be equal. */
+  const compareEach = (a: Typed | null, elements: readonly (Typed | null)[]): void => {
+    const other = elements.find((each) => a && each && each.kind !== a.kind)
+    if (other) compare(a, other)
+  }
   const inside = (expr: Expr | null, typeOf: TypeOf): void => {
     if (!expr) return
     some(expr, (part) => {
-      const [left, right] = part[0] === 'call' && part[1] === '=' ? part[2] : []
-      if (left && right) compare(typeOf(left), typeOf(right))
+      if (part[0] !== 'call') return false
+      const [left, ...rest] = part[2]
+      const [right] = rest
+      if (!left || !right) return false
+      if (part[1] === '=') compare(typeOf(left), typeOf(right))
+      else if (part[1] === 'in list') compareEach(typeOf(left), rest.map(typeOf))
+      else if (IN_JSON.has(part[1])) compareEach(typeOf(left), elementsOf(right))
       return false
     })
   }
@@ -49,6 +62,13 @@ export function neverEqual(
   for (const { definition, steps, parameters } of program.variants) {
     /** The lookups that have been asked, in their order. */
     const asked: Lookup[] = []
+    /** The lists whose elements are tried one by one. */
+    const lists: Expr[] = []
+    const against = (column: Typed | null, value: Expr): void => {
+      const list = value[0] === 'each' && value[2] === 'value' ? lists[value[1]] : undefined
+      if (list) compareEach(column, elementsOf(list))
+      else compare(column, ofRequest(value))
+    }
     const ofRequest: TypeOf = (expr) => {
       const lookup = expr[0] === 'output' ? asked[expr[1]] : undefined
       if (expr[0] !== 'output' || !lookup) return fixed(expr)
@@ -57,18 +77,19 @@ export function neverEqual(
     }
     for (const step of steps) {
       if ('filter' in step) inside(step.filter, ofRequest)
+      if ('each' in step) lists.push(step.each.expr)
       const lookup = 'lookup' in step ? lookups[step.lookup] : undefined
       if (!('lookup' in step) || !lookup) continue
       for (const { keys, filter } of lookup.branches) {
         inside(filter, ofRow(lookup.table))
-        keys.forEach(({ expr }, i) => compare(ofRow(lookup.table)(expr), ofRequest(step.keys[i]?.expr ?? ['null'])))
+        keys.forEach(({ expr }, i) => against(ofRow(lookup.table)(expr), step.keys[i]?.expr ?? ['null']))
       }
       asked.push(lookup)
     }
     for (const { table, branches } of definitions[definition]?.queries ?? []) {
       for (const { keys, filter } of branches) {
         inside(filter, ofRow(table))
-        keys.forEach(({ expr }, i) => compare(ofRow(table)(expr), ofRequest(parameters[i]?.expr ?? ['null'])))
+        keys.forEach(({ expr }, i) => against(ofRow(table)(expr), parameters[i]?.expr ?? ['null']))
       }
     }
   }
@@ -92,4 +113,21 @@ function fixed(expr: Expr): Typed | null {
   if (expr[0] === 'int') return { kind: 'number', text: `${text} (a number)`, asText: `'${text}'` }
   if (expr[0] === 'call' && TEXTS.has(expr[1])) return { kind: 'text', text: `${text} (text)`, asText: null }
   return null
+}
+
+/** Elements of a JSON array that is written as a literal; of anything else nothing is known. */
+function elementsOf(list: Expr): (Typed | null)[] {
+  if (list[0] !== 'text') return []
+  try {
+    const parsed: unknown = JSON.parse(list[1])
+    return Array.isArray(parsed) ? parsed.map(ofJson) : []
+  } catch {
+    return []
+  }
+}
+
+function ofJson(value: unknown): Typed | null {
+  const text = JSON.stringify(value)
+  if (typeof value === 'string') return { kind: 'text', text: `${text} (text)`, asText: null }
+  return typeof value === 'number' ? { kind: 'number', text: `${text} (a number)`, asText: `"${text}"` } : null
 }

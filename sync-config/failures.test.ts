@@ -1,10 +1,25 @@
 import { describe, expect, test } from 'vitest'
+import { compileConfig } from './compile.ts'
 import { codes, definition, evaluated, failing, stream, synced, type Asking, type Tables } from './test-evaluate.ts'
 
 /** A value that cannot be evaluated costs what it decides, and nothing else. */
 
 const user = (more: Record<string, unknown> = {}): Asking => ({ jwt: { sub: 'x', ...more } })
 const client = (parameters: Record<string, unknown>): Asking => ({ jwt: { sub: 'x' }, parameters })
+
+test('the clock is refused, with the reason', () => {
+  for (const yaml of [2, 3].map((edition) => (expression: string) => stream(`SELECT * FROM t WHERE until > ${expression}`, edition)))
+    for (const [expression, name] of [
+      ['now()', 'now()'],
+      ['CURRENT_TIMESTAMP', 'current_timestamp'],
+      ['clock_timestamp()', 'clock_timestamp()'],
+    ] as const) {
+      const result = compileConfig(yaml(expression))
+      expect(result.ok ? [] : result.errors.map(({ code, message }) => [code, message])).toEqual([
+        ['function', expect.stringContaining(`${name} cannot be used: a row is looked at when it changes, and not when time passes.`)],
+      ])
+    }
+})
 
 describe('an expression evaluates what decides', () => {
   const columns = (expression: string) => {

@@ -55,6 +55,14 @@ const instead = new Map([
   ['jsonb_array_length', 'json_array_length(array)'],
 ])
 
+/** Of the clock, as they are called in Postgres and elsewhere. */
+const CLOCK = new Set([
+  ...['now', 'current_timestamp', 'current_date', 'current_time', 'localtime', 'localtimestamp', 'clock_timestamp'],
+  ...['statement_timestamp', 'transaction_timestamp', 'timeofday', 'getdate', 'sysdate'],
+])
+const noClock = (name: string): string =>
+  `${name} cannot be used: a row is looked at when it changes, and not when time passes. Keep a column that says it, or compare on the client.`
+
 function hint(name: string, known: readonly string[]): string {
   const other = instead.get(name)
   return other === undefined ? suggestion(closest(name, known)) : ` Write ${other}.`
@@ -158,6 +166,10 @@ export class ExpressionBuilder {
         return this.#substring(node)
       case 'parameter':
         return this.#refuse('operator', `Parameters such as ${node.name} are not supported.`, node)
+      case 'keyword':
+        return CLOCK.has(node.keyword)
+          ? this.#refuse('function', noClock(node.keyword), node)
+          : this.#refuse('operator', `The keyword ${node.keyword} is not supported.`, node)
       default:
         return this.#refuse('operator', `This kind of expression (${node.type}) is not supported.`, node)
     }
@@ -270,7 +282,7 @@ export class ExpressionBuilder {
       const known = [...functions.keys()].filter((each) => !each.endsWith('_1') && !(each === 'json_valid' && this.#compiled))
       return this.#refuse(
         'function',
-        `The function ${shorten(name)} does not exist.${hint(name, known)}`,
+        CLOCK.has(name) ? noClock(`${name}()`) : `The function ${shorten(name)} does not exist.${hint(name, known)}`,
         this.#compiled ? node.function : node,
       )
     }
