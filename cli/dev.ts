@@ -87,7 +87,10 @@ export async function dev(options: DevOptions, given: Settings, say: (line: stri
       },
       log: (line) => say(`edge       ${line}`),
     })
-    stops.push(() => edge.dispose())
+    stops.push(async () => {
+      await edge.sayGoodbye()
+      await edge.dispose()
+    })
     await edge.start()
     const file = configPath(options.syncConfig)
     const watched = watchConfig({ file, text: syncConfig, url, jwtSecret, jwtAudience, say })

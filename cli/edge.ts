@@ -4,6 +4,9 @@ import { mkdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { convertV4MiniflareOptions, Log, LogLevel, Miniflare, type MiniflareOptions } from 'miniflare'
 import { unstable_readConfig } from 'wrangler'
+import { answered } from '../durable-objects/shared/retry.ts'
+import { MESSAGE_VERSION, type ReplicatorRpc } from '../protocol/messages.ts'
+import { DEFAULT_TENANT } from '../protocol/names.ts'
 import { bundle, ROOT } from './bundle.ts'
 import { revive } from './revive.ts'
 
@@ -29,6 +32,7 @@ const ACTIVE_BUCKETS = 4_000
 const CRON = '* * * * *'
 const MINUTE_MS = 60_000
 const WATCH_MS = 500
+const GOODBYE_MS = 2_000
 
 /**
  * The bundle in local workerd. The cron trigger is called at the start and every minute, because miniflare does not. A workerd that dies is
@@ -75,6 +79,17 @@ export class LocalEdge {
     while (this.#starting) await this.#starting.catch(() => {})
     if (this.#watch) clearInterval(this.#watch)
     await this.#stop()
+  }
+
+  /** Tells the replicator that it is ended on purpose; a workerd that does not answer is ended all the same. */
+  async sayGoodbye(): Promise<void> {
+    try {
+      const namespace = await this.#miniflare?.getDurableObjectNamespace('REPLICATOR')
+      const stub: unknown = namespace?.get(namespace.idFromName(DEFAULT_TENANT))
+      await answered(async () => (stub as ReplicatorRpc | undefined)?.stopping({ v: MESSAGE_VERSION }), GOODBYE_MS)
+    } catch (error) {
+      this.#options.log?.(`the replicator does not know that it is ended: ${String(error)}`)
+    }
   }
 
   async #start(): Promise<void> {

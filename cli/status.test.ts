@@ -87,7 +87,9 @@ describe('one screen', () => {
     const problem = { code: 'ROCKPOOL_SLOT_LOST', message: 'the slot rockpool: the slot was missing' } as const
     const text = shown({ ...idle, slot: null, source: source({ problem }) })
     expect(text).toContain('slot         none\n')
-    expect(text).toContain('problem      ROCKPOOL_SLOT_LOST: the slot rockpool: the slot was missing\n             → the next session makes')
+    expect(text).toContain(
+      'problem      ROCKPOOL_SLOT_LOST: the slot rockpool: the slot was missing\n             → the next session makes',
+    )
   })
 
   test('tables that are copied and refused, a deploy under way, and what was noted', () => {

@@ -417,6 +417,8 @@ export interface ReplicatorRpc {
   cancelVerify(request: Versioned): Promise<VerifyAnswer>
   /** The dead man's switch: makes sure that an alarm stands if there is anything to do. */
   wake(request: Versioned): Promise<void>
+  /** The process is about to be ended on purpose, as `rockpool dev` does: a session that runs then has not been ended by a fault. */
+  stopping(request: Versioned): Promise<void>
 }
 
 /**

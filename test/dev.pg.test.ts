@@ -3,6 +3,7 @@ import { createServer } from 'node:net'
 import { chmod, stat, writeFile } from 'node:fs/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { knownDatabase, startDatabase } from '../cli/database.ts'
+import type { Report } from '../cli/status-report.ts'
 import { startCommand, type Command } from './command.ts'
 import { freePort, startPostgres } from './postgres.ts'
 import { temporaryDirectory, until } from './support.ts'
@@ -65,6 +66,20 @@ describe('rockpool dev', () => {
     expect((await stat(`${data}/edge`)).mode & 0o077).toBe(0)
     await sql('create table notes (id int primary key, body text); insert into notes values (1, $$kept$$)')
     expect(await sql('select * from notes')).toMatch(/id {2}body\n-- {2}-+\n1 {3}kept\n\(1 row\)/)
+    // In the middle of a session, which goes on while somebody is connected.
+    const report = async (): Promise<Report> => {
+      const run = rockpool('status', `http://127.0.0.1:${port}`, '--data', data, '--json')
+      // The tables of the example are not there.
+      expect(await run.ended, run.output).toBe(1)
+      return JSON.parse(run.output)
+    }
+    const alice = rockpool('token', '--sub', 'alice', '--data', data)
+    expect(await alice.ended).toBe(0)
+    await fetch(`http://127.0.0.1:${port}/sync/stream`, {
+      ...{ method: 'POST', body: '{"buckets":[]}' },
+      headers: { authorization: `Token ${alice.output.trim()}`, 'content-type': 'application/json' },
+    })
+    await until('a live session', async () => (await report()).replication.state === 'live')
     first.child.kill('SIGINT')
     expect(await first.ended).toBe(0)
     await expect(fetch(`http://127.0.0.1:${port}/probes/liveness`)).rejects.toThrow()
@@ -72,6 +87,12 @@ describe('rockpool dev', () => {
     expect(await sql('select body from notes')).toContain('kept')
     const second = await start()
     expect(await sql('select body from notes')).toContain('kept')
+    const { noted, problems, streams } = await report()
+    expect([noted.map(({ code }) => code), new Set(problems.map(({ code }) => code)), streams]).toEqual([
+      ['ROCKPOOL_TABLE_REFUSED'],
+      new Set(['ROCKPOOL_TABLE_REFUSED']),
+      0,
+    ])
     const token = rockpool('token', '--sub', 'alice', '--ttl', '5m', '--claim', 'role=admin', '--data', data)
     expect(await token.ended).toBe(0)
     const status = await fetch(`http://127.0.0.1:${port}/status`, { headers: { authorization: `Token ${token.output.trim()}` } })

@@ -167,6 +167,15 @@ export class Replicator extends DurableObject<Environment> implements Replicator
     if (alarm === null || (due !== null && alarm > due)) await this.ctx.storage.setAlarm(due ?? Date.now())
   }
 
+  async stopping(request: Versioned): Promise<void> {
+    checkVersion(request)
+    const { state } = this.#core
+    const running = state.get('running')
+    // In a crash loop it stays, so that the next session is as careful.
+    if (this.#session && running?.starts === 1 && running.care === 0) state.set('running', null)
+    await this.#core.durable()
+  }
+
   async deploy(request: DeployRequest): Promise<DeployAnswer> {
     checkVersion(request)
     return this.#admin.deploy(request)
