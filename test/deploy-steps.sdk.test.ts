@@ -167,8 +167,12 @@ describe('a deploy that cannot be done changes nothing', () => {
     const forced = await operator.put(config('docs', 'nowhere'), '?force=1')
     await operator.serves(forced.data.config?.number ?? 0)
     await exact('docs')
+    const refused = async () => (await statusOf(edge.url, secret)).refusedTables.map(({ table }) => table)
+    expect(await refused()).toEqual(['public.nowhere'])
     await operator.rollback()
     await until('the rollback', async () => (await operator.configs()).serving?.origin === 'rollback')
+    // Its definitions are maintained for a while.
+    expect(await refused()).toEqual([])
   })
 
   test('another plan than expected, a body that is no text, too large, empty', async () => {

@@ -114,6 +114,12 @@ test('the alarm that stands behind a crash is not waited for, and the crash is t
   await vi.waitFor(async () => expect((await stub.status({ v })).diagnostics.counts.ROCKPOOL_RESTARTED).toBe(1))
 })
 
+test('what the last session could not follow is still known when the object has begun anew', async () => {
+  const names = [{ schema: 'public', name: 'a' }]
+  await stored('refused', [{ table: 'public.a', reason: 'no key', names }])
+  expect((await stub.status({ v })).refusedTables).toEqual([{ table: 'public.a', reason: 'no key' }])
+})
+
 test('the alarm is armed again before anything else, so that a session that ends in no way at all is followed by one', async () => {
   const settings = { DATABASE_URL: 'postgres://nobody@127.0.0.1:1/none', SYNC_CONFIG: 'x' }
   const storage = await runInDurableObject(stub, (instance, state) => {

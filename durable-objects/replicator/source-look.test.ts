@@ -27,7 +27,8 @@ describe('what a look finds', () => {
     expect(judged(facts({ slot: null }))).toEqual({ code: 'ROCKPOOL_SLOT_LOST', message: 'the slot rockpool: the slot was missing' })
     const lost = facts(slot({ lost: 'Postgres invalidated the slot (wal_removed)' }))
     expect(judged(lost)).toMatchObject({ code: 'ROCKPOOL_SLOT_LOST', message: expect.stringContaining('wal_removed') })
-    expect(judged(lost, known({ session: true }))).toMatchObject({ code: 'ROCKPOOL_SLOT_LOST' })
+    const invalid = facts(slot({ lost: 'Postgres invalidated the slot', measure: { ...measure, walStatus: 'lost' } }))
+    expect(judged(invalid, known({ session: true }))).toMatchObject({ code: 'ROCKPOOL_SLOT_LOST' })
   })
 
   test.each([
@@ -43,6 +44,7 @@ describe('what a look finds', () => {
     const further = known({ position: { lsn: '0/90', xid: 2, time: '' } })
     expect(judged(facts({ slot: null }), known(), during)).toBeNull()
     expect(judged(facts({ slot: null }), during, known())).toBeNull()
+    expect(judged(facts(slot({ lost: 'the slot was never complete' })), during)).toBeNull()
     expect(judged(facts({ walEnd: 0x30n }), known(), further)).toBeNull()
   })
 })

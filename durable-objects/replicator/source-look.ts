@@ -29,9 +29,9 @@ export interface Known {
 /** Why nothing can come, or everything will be compared, by what was found; null: all is well. What a session does meanwhile is no problem. */
 export function problemOf(slot: string, facts: SourceFacts, before: Known, after: Known): SourceLook['problem'] {
   const lost = (message: string) => ({ code: 'ROCKPOOL_SLOT_LOST', message: `the slot ${slot}: ${message}` }) as const
-  if (facts.slot?.lost) return lost(facts.slot.lost)
   // A session makes the slot, and moves on.
-  if (before.session || after.session || before.position?.lsn !== after.position?.lsn) return null
+  if (before.session || after.session || before.position?.lsn !== after.position?.lsn)
+    return facts.slot?.lost && facts.slot.measure.walStatus === 'lost' ? lost(facts.slot.lost) : null
   const missing = { created: true, lost: null, confirmedFlush: 0n }
   const problem = disconnected(after.source, after.position, { ...facts, slot: facts.slot ?? missing })
   if (problem === null) return null
