@@ -93,9 +93,11 @@ async function run(command: string | undefined, args: string[]): Promise<void> {
       const { status } = await import('./status.ts')
       const stop = new AbortController()
       const isTerminal = process.stdout.isTTY === true
+      const claim = () => args.includes('--watch') && claimSignals(stop)
+      claim()
       const out = (text: string) => {
         process.stdout.write(text)
-        if (args.includes('--watch')) claimSignals(stop)
+        claim()
       }
       const shown = { out, interactive: isTerminal, colour: isTerminal && !process.env.NO_COLOR }
       process.exitCode = await status(args, shown, stop.signal)

@@ -67,7 +67,7 @@ function replicationText(report: Report): string {
 function checkpointText(report: Report): string {
   const { number, committed, comparing } = report.checkpoint
   const held = comparing === null ? '' : `; clients wait there while rows are compared (${percent(comparing)})`
-  return `${number.toLocaleString('en')}${committed === null ? '' : `, the last transaction is of ${ago(report, committed)}`}${held}`
+  return `${number.toLocaleString('en')}${committed === null ? '' : `; the last transaction is ${age(report, committed)} old`}${held}`
 }
 
 function tablesText({ tables: { followed, copying, waitingFor, refused } }: Report): string {
@@ -81,14 +81,15 @@ function tablesText({ tables: { followed, copying, waitingFor, refused } }: Repo
   ].join('; ')
 }
 
-const ORIGINS = { script: ', of the script', admin: '', rollback: ', a rollback' } as const
+const ORIGINS = { script: ', from the script', admin: '', rollback: ', a rollback' } as const
 
 function configText(report: Report): string {
   const { config, deploying } = report
   const next = deploying === null ? '' : `; deploy ${deploying.number} is under way (${percent(deploying.progress)})`
   if (config === null) return `none serves yet${next}`
-  const since = config.since === null ? '' : ` since ${config.since} (${ago(report, config.since)})`
-  return `deploy ${config.number}${ORIGINS[config.origin]} serves${since}${config.by === null ? '' : `, by ${printable(config.by)}`}${next}`
+  const { number, since, origin, by } = config
+  const when = since === null ? '' : ` since ${since} (${ago(report, since)})`
+  return `deploy ${number} serves${when}${ORIGINS[origin]}${by === null ? '' : `, by ${printable(by)}`}${next}`
 }
 
 const line = (label: string, text: string): string => label.padEnd(WIDTH) + text
@@ -114,7 +115,8 @@ function size(bytes: number): string {
 }
 
 const since = ({ at }: Report, time: string): number => Date.parse(at) - Date.parse(time)
-const ago = (report: Report, time: string): string => `${duration(Math.max(0, since(report, time)))} ago`
+const age = (report: Report, time: string): string => duration(Math.max(0, since(report, time)))
+const ago = (report: Report, time: string): string => `${age(report, time)} ago`
 const inTime = (report: Report, time: string): string => (since(report, time) >= 0 ? 'now' : `in ${duration(-since(report, time))}`)
 
 function duration(milliseconds: number): string {

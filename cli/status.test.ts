@@ -49,11 +49,11 @@ describe('one screen', () => {
         'source       postgres 18.1 at db.example:5432/app, answers (12 ms)',
         'slot         rockpool keeps 12 MB of WAL of 10 GB (WAL_KEEP_GB), 300 KB not read; wal_status reserved',
         'replication  live: changes arrive at once',
-        'checkpoint   1,234, the last transaction is of 3 min ago',
+        'checkpoint   1,234; the last transaction is 3 min old',
         'tables       12 followed',
         'buckets      1,200',
         'streams      3 open',
-        'config       deploy 7, a rollback serves since 2026-11-29T09:00:00.000Z (3 h ago), by ann',
+        'config       deploy 7 serves since 2026-11-29T09:00:00.000Z (3 h ago), a rollback, by ann',
       ].join('\n'),
     )
   })

@@ -4,7 +4,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } fr
 import { RockpoolError } from '../protocol/errors.ts'
 import { POSTGRES_VERSIONS, startPostgres, type TestPostgres } from '../test/postgres.ts'
 import { startProxy, type Proxy } from '../test/proxy.ts'
-import { connectSource, dropSlot, emitMarker, measureSlot, openReplication, prepareSource, type SlotHolder } from './index.ts'
+import { connectSource, dropSlot, emitMarker, lookAtSource, measureSlot, openReplication, prepareSource, type SlotHolder } from './index.ts'
 
 describe.each(POSTGRES_VERSIONS)('Postgres %i', (version) => {
   let postgres: TestPostgres
@@ -89,6 +89,8 @@ describe.each(POSTGRES_VERSIONS)('Postgres %i', (version) => {
         new RegExp(`pid ${pid}, role postgres, application_name "debezium".*pg_terminate_backend\\(${pid}\\)`),
       )
       await expect(dropSlot(source, 's')).rejects.toMatchObject({ code: 'ROCKPOOL_SLOT_TAKEN' })
+      await expect(lookAtSource(source, 's')).rejects.toMatchObject({ code: 'ROCKPOOL_SLOT_TAKEN' })
+      expect(await lookAtSource(source, 'none')).toMatchObject({ slot: null, serverVersion: expect.any(Number) })
       expect(await holder()).toBe(pid)
       await other.replication.close()
     })
