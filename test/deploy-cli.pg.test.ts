@@ -125,7 +125,12 @@ test('mistakes are shown at their place, and nothing changes', async () => {
 
 test('without a terminal nothing is asked, and nothing done that was not agreed to', async () => {
   const both = await yaml('unasked.yaml', config('one', 'two'))
-  for (const args of [['deploy', both], ['deploy', both, '--json'], ['rollback'], ['rollback', '--json']]) {
+  for (const args of [
+    ['deploy', both],
+    ['deploy', both, '--json'],
+    ['rollback', '--to', '2'],
+    ['rollback', '--to', '2', '--json'],
+  ]) {
     const { code, output } = await rockpool(...args)
     expect([code, output]).toEqual([2, expect.stringMatching(/rockpool: ROCKPOOL_NOT_CONFIRMED: nothing was changed, .*: --yes /)])
   }

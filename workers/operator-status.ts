@@ -7,7 +7,10 @@ import { askReplicator } from './replicator.ts'
 import { heldStatus } from './sync/held.ts'
 
 /** Everything, for operators. `look`: the source is looked at now, which opens a connection where no session is under way. Throws ROCKPOOL_SETTINGS for the place. */
-export async function operatorStatus(env: Environment, look: boolean): Promise<OperatorStatus & { streams: ReturnType<typeof heldStatus> }> {
+export async function operatorStatus(
+  env: Environment,
+  look: boolean,
+): Promise<OperatorStatus & { streams: ReturnType<typeof heldStatus> }> {
   const placement = placementOf(env)
   const status = await askReplicator(env, (replicator) => replicator.status({ v: MESSAGE_VERSION, ...(look && { look }) }))
   return { ...status, placement, streams: heldStatus(), notes: notesOf(env, placement.location) }

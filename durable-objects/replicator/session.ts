@@ -1,12 +1,5 @@
 import type { Sql } from 'postgres'
-import {
-  checkConnections,
-  connectSource,
-  emitMarker,
-  openReplication,
-  parseLsn,
-  type ReplicationSession,
-} from '../../postgres/index.ts'
+import { checkConnections, connectSource, emitMarker, openReplication, parseLsn, type ReplicationSession } from '../../postgres/index.ts'
 import { openSocket } from '../../postgres/socket.ts'
 import { RockpoolError } from '../../protocol/errors.ts'
 import type { TenantSettings } from '../directory/settings.ts'

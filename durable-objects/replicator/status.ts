@@ -30,7 +30,17 @@ export interface StatusSources {
   fresh: boolean
 }
 
-export function replicatorStatus({ tenant, env, core, session, failing, alarm, looked, fresh, ...sources }: StatusSources): ReplicatorStatus {
+export function replicatorStatus({
+  tenant,
+  env,
+  core,
+  session,
+  failing,
+  alarm,
+  looked,
+  fresh,
+  ...sources
+}: StatusSources): ReplicatorStatus {
   const { tables, state, relays, pipeline, dispatcher, diagnostics, stored, db } = core
   const position = state.get('decode').position
   const walEnd = session?.walEnd ?? null
