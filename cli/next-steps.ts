@@ -12,7 +12,7 @@ const STEPS: Readonly<Record<string, string>> = {
   ROCKPOOL_PGOUTPUT: 'report it, with your version of Postgres',
   ROCKPOOL_INTERNAL: 'report it; the log of the Worker has the details (wrangler tail)',
   ROCKPOOL_WAL_KEPT: 'is a transaction open for long (pg_stat_activity), or is replication behind?',
-  ROCKPOOL_TABLE_REFUSED: 'do what the reason says; the other tables go on',
+  ROCKPOOL_TABLE_REFUSED: 'do what the reason says; the next session looks again, and the other tables go on',
   ROCKPOOL_BUCKET_FAILING: 'report it when it lasts: docs/operations.md#fenced-buckets',
   ROCKPOOL_BUCKET_FENCED: 'docs/operations.md#fenced-buckets',
   ROCKPOOL_DIFFERENCES: 'rockpool verify --repair, and report it: something has damaged what is stored',

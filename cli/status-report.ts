@@ -63,6 +63,7 @@ export interface Report {
     waitingFor: string | null
     refused: { table: string; reason: string }[]
   }
+  /** 100,000: so many, or more. */
   buckets: number | null
   streams: number | null
   config: { number: number; origin: ConfigOrigin; since: string | null; by: string | null; plan: string | null } | null

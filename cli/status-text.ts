@@ -22,7 +22,7 @@ export function statusText(report: Report, paint: Paint): string {
     line('replication', replicationText(report)),
     line('checkpoint', checkpointText(report)),
     line('tables', tablesText(report)),
-    line('buckets', buckets === null ? '?' : buckets.toLocaleString('en')),
+    line('buckets', bucketsText(buckets)),
     line('streams', streams === null ? '?' : `${streams.toLocaleString('en')} open`),
     line('config', configText(report)),
     ...shown(problems, ({ code, message, next }) => line('problem', `${paint(RED, code)}: ${short(message)}\n${line('', `→ ${next}`)}`)),
@@ -80,6 +80,12 @@ function tablesText({ tables: { followed, copying, waitingFor, refused } }: Repo
     ...(refused.length === 0 ? [] : [`${refused.length} refused`]),
   ].join('; ')
 }
+
+/** The server counts no further. */
+const MOST_COUNTED = 100_000
+
+const bucketsText = (buckets: number | null): string =>
+  buckets === null ? '?' : `${buckets.toLocaleString('en')}${buckets >= MOST_COUNTED ? ' or more' : ''}`
 
 const ORIGINS = { script: ', from the script', admin: '', rollback: ', a rollback' } as const
 

@@ -343,7 +343,7 @@ export interface ReplicatorStatus {
   /** The last comparison of everything, null when there was none. */
   verify: VerifyStatus | null
   relays: number
-  /** Streams of clients that are open, and buckets; only where the source was looked at. */
+  /** Streams of clients that are open, and buckets, of which 100,000 at most are counted; only where the source was looked at. */
   openStreams?: number
   buckets?: number
   session: SessionStatus

@@ -88,3 +88,21 @@ test('the record of a bucket that has got the number of one that is gone from ol
   later.forget([gone])
   expect([later.has(gone.number), new Buckets(db).name(gone.number)]).toEqual([true, 'new'])
 })
+
+test('how many are stored is counted once, and kept from then on', () => {
+  const { buckets, db } = newBuckets()
+  const add = (name: string) => buckets.number(name, 'd')
+  add('a')
+  add('b')
+  buckets.save()
+  expect(buckets.count).toBe(2)
+  add('c')
+  expect(buckets.count).toBe(2)
+  buckets.save()
+  expect(buckets.count).toBe(3)
+  // Not by what somebody else has done to the table.
+  db.run('DELETE FROM buckets WHERE name = ?', 'c')
+  expect(buckets.count).toBe(3)
+  buckets.forget([{ number: 1, name: 'a' }])
+  expect(buckets.count).toBe(1)
+})

@@ -9,6 +9,8 @@ export interface BucketRecord {
 /** Names kept in memory, and their UTF-16 units together; more are looked up. */
 const CACHED = 20_000
 const CACHED_LENGTH = 4_000_000
+/** An operator's question reads no more of them. */
+export const MOST_COUNTED = 100_000
 
 /** The bucket table: row state and outbox refer to buckets by number. */
 export class Buckets {
@@ -89,9 +91,10 @@ export class Buckets {
       .map((row) => ({ number: Number(row.number), name: String(row.name), definition: String(row.definition) }))
   }
 
-  /** How many are stored. Counted when it is first asked for, which reads them all, and kept since. */
+  /** How many are stored, `MOST_COUNTED` at most. Counted when it is first asked for, which reads them, and kept since. */
   get count(): number {
-    return (this.#count ??= Number(this.#db.all('SELECT count(*) AS n FROM buckets')[0]?.n ?? 0))
+    this.#count ??= Number(this.#db.all('SELECT count(*) AS n FROM (SELECT 1 FROM buckets LIMIT ?)', MOST_COUNTED)[0]?.n ?? 0)
+    return Math.min(this.#count, MOST_COUNTED)
   }
 
   /** The highest number that was given out. */

@@ -71,6 +71,13 @@ describe('back', () => {
     expect(served(['a'], ['b'], ['c'], ['b', null]).target?.number).toBe(1)
   })
 
+  test('also when the history has forgotten the deploy that it went back to', () => {
+    const configs = new Configs(database())
+    for (let n = 1; n <= 4; n++) configs.add(record(n, `p${n}`, 'superseded', time(n + 1)), 'x')
+    configs.add({ ...record(5, 'gone', 'serving', null), origin: 'rollback', of: 0 }, 'x')
+    expect(configs.target).toBeNull()
+  })
+
   test('from a deploy behind a rollback to what the rollback had, and from there further back', () => {
     expect(served(['a'], ['b'], ['a', 1], ['c']).target?.number).toBe(3)
     expect(served(['a'], ['b'], ['a', 1], ['c'], ['a', 3]).target).toBeNull()

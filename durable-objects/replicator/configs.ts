@@ -42,20 +42,19 @@ export class Configs {
    */
   get target(): ConfigStatus | null {
     const serving = this.serving
-    const from = serving === null ? Infinity : this.firstOf(serving).number
+    const from = serving === null ? Infinity : this.firstOf(serving)
     const candidates = this.#records.filter((each) => each.number < from && each.retired !== null && mayServe(this, each))
     return candidates.at(-1) ?? null
   }
 
-  /** The deploy that a rollback goes back to, or a rollback to a rollback; of any other one itself. */
-  firstOf(config: ConfigStatus): ConfigStatus {
-    const { number, origin, plan, of } = config
-    if (origin !== 'rollback') return config
+  /** The number of the deploy that a rollback goes back to, also by way of another rollback; of any other one its own. */
+  firstOf({ number, origin, plan, of }: ConfigStatus): number {
+    if (origin !== 'rollback') return number
     const earlier = this.#records.filter((each) => each.number < number)
     // An earlier version did not store `of`.
-    const to =
-      of === undefined ? earlier.findLast((each) => each.plan === plan && each.served !== null) : earlier.find((each) => each.number === of)
-    return to === undefined ? config : this.firstOf(to)
+    const isIt = (each: ConfigStatus) => (of === undefined ? each.plan === plan && each.served !== null : each.number === of)
+    const to = earlier.findLast(isIt)
+    return to === undefined ? (of ?? number) : this.firstOf(to)
   }
 
   /** One with this plan that must never serve again: a plan is what clients get, whatever the text. */
@@ -110,7 +109,7 @@ export function rollbackTarget(configs: Configs, to?: number): ConfigStatus {
   if (to === undefined) {
     if (target) return target
     const first = serving && configs.firstOf(serving)
-    const why = first && first !== serving ? `: deploy ${serving.number} is a rollback to deploy ${first.number}` : ''
+    const why = serving && first !== serving.number ? `: deploy ${serving.number} is a rollback to deploy ${first}` : ''
     throw refused(`there is no earlier sync config to go back to${why}`)
   }
   const config = configs.all.find((each) => each.number === to)

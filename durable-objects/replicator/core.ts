@@ -30,6 +30,7 @@ import { gapFrame, hashedFrames, noticeFrames } from './notice.ts'
 import { Outbox, type StoredAppend, type StoredBatch } from './outbox.ts'
 import { Pipeline } from './pipeline.ts'
 import { evaluateNames, Plans, PlanTables } from './plans.ts'
+import { storable } from './refused.ts'
 import { Relays } from './relays.ts'
 import { Removals } from './removals.ts'
 import type { ReaderSources } from './reader.ts'
@@ -257,7 +258,7 @@ export class Core {
 
   /** The tables that the session that begins cannot follow. Stored, because objects that nobody needs end, and operators ask all the same. */
   refuse(found: readonly RefusedTable[]): void {
-    const tables = found.map(({ table, reason, names }) => ({ table, reason, names }))
+    const tables = storable(found)
     if (JSON.stringify(tables) !== JSON.stringify(this.state.get('refused'))) this.state.set('refused', tables)
   }
 

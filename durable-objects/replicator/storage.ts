@@ -1,9 +1,9 @@
 import type { MarkerKey } from './marks.ts'
 import { attemptOf, type Attempt } from './attempts.ts'
 import type { Suspect } from './care.ts'
+import type { Refused } from './refused.ts'
 import type { Round } from './tidying.ts'
 import type { OwedWrite } from './write-checkpoints.ts'
-import type { TableName } from '../../postgres/index.ts'
 import type { ErrorCode } from '../../protocol/errors.ts'
 import type { Serving, SlotStatus } from '../../protocol/messages.ts'
 import type { OpId } from '../../protocol/ops.ts'
@@ -145,8 +145,8 @@ export interface State {
   followersAsked: number
   /** Buckets that commits do not wait for. An older version does not know of them. */
   fences: Fence[]
-  /** What the last session could not follow, as `RefusedTable`. An older version keeps it in memory alone, and ignores this. */
-  refused: { table: string; reason: string; names: TableName[] }[]
+  /** What the last session could not follow. An older version keeps it in memory alone, and ignores this. */
+  refused: Refused[]
 }
 
 const INITIAL: State = {
