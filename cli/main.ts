@@ -34,6 +34,7 @@ Options of dev, each with an environment variable of the same name (--database-u
   --example                          the example with --database-url, too: it makes its tables there
 deploy, rollback, status and verify go to rockpool dev when nothing else is said; ROCKPOOL_URL and ROCKPOOL_TOKEN say it, too. --token - reads the token
 from standard input, for a command line is seen by every user of the machine. Without a terminal to ask on, deploy and rollback need --yes.
+status ends with 0 when all is well, with 1 when there is a problem, and with 2 when it cannot be asked.
 Every setting (docs/settings.md: PUBLICATION, SLOT, MAX_BUCKETS, JWKS_URL …) is taken from the environment, then from [vars] of wrangler.toml.`
 
 async function run(command: string | undefined, args: string[]): Promise<void> {
