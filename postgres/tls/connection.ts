@@ -1,0 +1,147 @@
+import { Alert, TlsError, truncated } from './alerts.ts'
+import { Framing } from './framing.ts'
+import { handshake, type VerifyChain } from './handshake.ts'
+import { newHello, type Hello } from './hello.ts'
+import { ContentType } from './parameters.ts'
+import { Receiver } from './receiver.ts'
+import { Sender } from './sender.ts'
+
+/** What carries the bytes: a socket of workerd, or anything in its shape. Its streams belong to the connection from then on. */
+export interface Transport {
+  readonly readable: ReadableStream<Uint8Array>
+  readonly writable: WritableStream<Uint8Array>
+  readonly closed: Promise<unknown>
+  close(): Promise<unknown>
+}
+
+export interface TlsOptions {
+  /** A name, or an address, as the certificate has to have it. */
+  host: string
+  verify: VerifyChain
+  /** The caller's deadline for the handshake; afterwards it means nothing. */
+  signal: AbortSignal
+  /** RFC 7301. Postgres 17 and newer knows it. */
+  alpn?: string
+  /** For tests: records after which our keys change, and a hello that is known. */
+  recordsOfAKey?: number
+  hello?: Hello
+}
+
+export interface TlsSocket {
+  /** A chunk is what all whole records of one read held. Fails with TlsError when the end was not told. */
+  readonly readable: ReadableStream<Uint8Array>
+  /** Closing it closes the connection. */
+  readonly writable: WritableStream<Uint8Array>
+  /** Fulfilled when the connection has ended in order, rejected with what ended it otherwise. */
+  readonly closed: Promise<void>
+  /** Tells the server the end, and closes the transport. Never throws. */
+  close(): Promise<void>
+  /** DER, the server's own first, as it sent them. */
+  readonly peerCertificates: Uint8Array[]
+  readonly suite: string
+  readonly group: string
+  readonly alpn: string | null
+}
+
+/** How long a server is waited for that does not take the last record. */
+const LAST_RECORD_MS = 1_000
+
+/**
+ * A client of TLS 1.3 (RFC 8446), and of nothing older. The runtime's crypto, and no resumption, early data or certificates of clients. Throws
+ * TlsError: ROCKPOOL_SOURCE_SETTINGS for a server that cannot be spoken with as it is set up, ROCKPOOL_SOURCE_UNREACHABLE for one that breaks off
+ * or does not keep to the protocol; what `verify` throws; the reason of `signal`. The transport is closed then.
+ */
+export async function connectTls(transport: Transport, options: TlsOptions): Promise<TlsSocket> {
+  const { host, verify, signal, alpn = 'postgresql', recordsOfAKey } = options
+  const framing = new Framing(transport.readable)
+  const sender = new Sender(transport.writable, recordsOfAKey)
+  transport.closed.then(
+    () => framing.gone(),
+    () => framing.gone(),
+  )
+  const shutDown = async (reason: unknown, alert: number | null) => {
+    framing.stop(reason)
+    if (alert !== null) await atMost(LAST_RECORD_MS, sender.alert(alert))
+    await transport.close().catch(() => {})
+  }
+  try {
+    const made = (async () => handshake(framing, sender, options.hello ?? (await newHello(host, alpn)), host, verify))()
+    const agreed = await untilAborted(made, signal)
+    const receiver = new Receiver(framing, agreed.keys, agreed.certificateWanted, () => void sender.updateKeys().catch(() => {}))
+    return { ...established(receiver, sender, shutDown), peerCertificates: agreed.certificates, suite: agreed.suite.name, group: agreed.group, alpn: agreed.alpn }
+  } catch (error) {
+    void shutDown(error, alertOf(error))
+    throw error
+  }
+}
+
+function established(receiver: Receiver, sender: Sender, shutDown: (reason: unknown, alert: number | null) => Promise<void>) {
+  const ended = Promise.withResolvers<void>()
+  ended.promise.catch(() => {})
+  let closing: Promise<void> | null = null
+  const close = () => (closing ??= shutDown(truncated(), Alert.closeNotify).then(ended.resolve))
+  const fail = (error: unknown) => {
+    if (closing) return
+    ended.reject(error)
+    closing = shutDown(error, alertOf(error))
+  }
+  const readable = new ReadableStream<Uint8Array>(
+    {
+      pull: async (controller) => {
+        try {
+          const data = await receiver.next()
+          if (data) return controller.enqueue(data)
+          controller.close()
+          void close()
+        } catch (error) {
+          // Whoever closes the connection does not wait for its end.
+          if (closing) return controller.close()
+          fail(error)
+          throw error
+        }
+      },
+      cancel: close,
+    },
+    { highWaterMark: 0 },
+  )
+  const writable = new WritableStream<Uint8Array>({
+    write: async (chunk) => {
+      try {
+        await sender.send(ContentType.applicationData, chunk)
+      } catch (error) {
+        fail(error)
+        throw error
+      }
+    },
+    close,
+    abort: close,
+  })
+  return { readable, writable, close, closed: ended.promise }
+}
+
+/** What a server is told that did not say or cause it itself. */
+function alertOf(error: unknown): number | null {
+  return error instanceof TlsError ? error.alert : Alert.internalError
+}
+
+async function untilAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  const aborted = Promise.withResolvers<never>()
+  const abort = () => aborted.reject(signal.reason)
+  if (signal.aborted) abort()
+  signal.addEventListener('abort', abort, { once: true })
+  try {
+    return await Promise.race([work, aborted.promise])
+  } finally {
+    signal.removeEventListener('abort', abort)
+    // Whichever comes second is nobody's.
+    work.catch(() => {})
+    aborted.promise.catch(() => {})
+  }
+}
+
+async function atMost(ms: number, work: Promise<unknown>): Promise<void> {
+  let timer: ReturnType<typeof setTimeout> | undefined
+  const late = new Promise((resolve) => (timer = setTimeout(resolve, ms)))
+  await Promise.race([work.catch(() => {}), late])
+  clearTimeout(timer)
+}

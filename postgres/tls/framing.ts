@@ -1,0 +1,172 @@
+import { Alert, broken, truncated, unsuitable, violation } from './alerts.ts'
+import { ContentType, MAX_CIPHERTEXT, MAX_PLAINTEXT, VERSION_12 } from './parameters.ts'
+import { MIN_CIPHERTEXT, type RawRecord } from './protection.ts'
+import type { Bytes } from './wire.ts'
+
+// RFC 8446 section 5.1: bytes of the transport, cut into records. They are not opened here.
+
+/** What may come: all in the open, encrypted records and change_cipher_spec among them, or encrypted records alone. */
+export type Phase = 'plain' | 'handshake' | 'data'
+
+const HEADER = 5
+/** Of a read. With a smaller buffer a row of a few hundred bytes costs a read of its own. */
+const READ_BYTES = 64 * 1024
+/** A read of workerd may stay without an answer after the socket was closed (2026-10). */
+const GONE_MS = 1_000
+
+export class Framing {
+  readonly #reader: ByteReader
+  #buffer = new Uint8Array(READ_BYTES + HEADER + MAX_CIPHERTEXT)
+  #start = 0
+  #end = 0
+  /** A record before ServerHello had the number of an older version. */
+  #older = false
+  #settled = false
+
+  constructor(readable: ReadableStream<Uint8Array>) {
+    this.#reader = byteReader(readable)
+  }
+
+  /** All whole records that are here, at least one. None when the transport has ended. What they hold is valid until the next call. */
+  async take(phase: Phase): Promise<RawRecord[]> {
+    for (;;) {
+      const records: RawRecord[] = []
+      for (let record = this.#next(phase); record !== null; record = this.#next(phase)) records.push(record)
+      if (records.length > 0 || !(await this.#read())) return records
+    }
+  }
+
+  /** One record, for as long as each may change the keys. Null when the transport has ended. */
+  async takeOne(phase: Phase): Promise<RawRecord | null> {
+    for (;;) {
+      const record = this.#next(phase)
+      if (record !== null || !(await this.#read())) return record
+    }
+  }
+
+  /** 5.1: every record of a server that speaks 1.3 has the number of 1.2. One that does not may say first which version it wants. */
+  settle(): void {
+    if (this.#older) throw wrongRecord('has another version')
+    this.#settled = true
+  }
+
+  /** Nothing is read any more; what waits ends with `reason`. */
+  stop(reason: unknown): void {
+    this.#reader.stop(reason)
+  }
+
+  /** The transport says that it is closed. What has come before is read to its end; a read that gets nothing more is not waited for. */
+  gone(): void {
+    this.#reader.gone()
+  }
+
+  #next(phase: Phase): RawRecord | null {
+    const here = this.#end - this.#start
+    if (here < HEADER) return null
+    const header = this.#buffer.subarray(this.#start, this.#start + HEADER)
+    const [type = 0, major = 0, minor = 0, high = 0, low = 0] = header
+    const version = (major << 8) | minor
+    const length = (high << 8) | low
+    this.#check(phase, type, version, length)
+    if (here < HEADER + length) return null
+    const body = this.#buffer.subarray(this.#start + HEADER, this.#start + HEADER + length)
+    this.#start += HEADER + length
+    return { type, header, body }
+  }
+
+  #check(phase: Phase, type: number, version: number, length: number): void {
+    const { changeCipherSpec, alert, handshake, applicationData } = ContentType
+    if (version !== VERSION_12) {
+      if (this.#settled) throw wrongRecord('has another version')
+      if (version >> 8 !== 3 || version > VERSION_12 || type < changeCipherSpec || type > applicationData)
+        throw unsuitable(Alert.unexpectedMessage, 'what answers does not speak TLS')
+      this.#older = true
+    }
+    if (phase === 'plain') {
+      if (type !== changeCipherSpec && type !== alert && type !== handshake) throw wrongRecord('is of a wrong type')
+      if (length > MAX_PLAINTEXT) throw tooLong()
+      return
+    }
+    if (phase === 'handshake' && type === changeCipherSpec && length === 1) return
+    if (type !== applicationData) throw wrongRecord('is not encrypted')
+    if (length > MAX_CIPHERTEXT) throw tooLong()
+    if (length < MIN_CIPHERTEXT) throw violation(Alert.decodeError, 'a record is too short')
+  }
+
+  /** False at the end of the transport. */
+  async #read(): Promise<boolean> {
+    // A record that has begun goes to the front, so that the buffer has room for the whole of it.
+    this.#buffer.copyWithin(0, this.#start, this.#end)
+    this.#end -= this.#start
+    this.#start = 0
+    const read = await this.#reader.read(this.#buffer, this.#end)
+    if (read === null) return false
+    this.#buffer = read.buffer
+    this.#end += read.length
+    return true
+  }
+}
+
+const wrongRecord = (what: string) => violation(Alert.unexpectedMessage, `a record ${what}`)
+const tooLong = () => violation(Alert.recordOverflow, 'a record is too long')
+
+interface ByteReader {
+  /** Fills `buffer` from `at` on and gives it back, or a larger one. Null at the end. */
+  read(buffer: Bytes, at: number): Promise<{ buffer: Bytes; length: number } | null>
+  stop(reason: unknown): void
+  gone(): void
+}
+
+/** With the buffer of ours where the stream takes one: the sockets of workerd else give 4 KB at a time (2026-11-29). */
+function byteReader(readable: ReadableStream<Uint8Array>): ByteReader {
+  const read = fills(readable)
+  let fail: ((reason: unknown) => void) | null = null
+  let stopped: { reason: unknown } | null = null
+  let gone = false
+  return {
+    read: (buffer, at) =>
+      new Promise((resolve, reject) => {
+        if (stopped) return reject(stopped.reason)
+        fail = reject
+        if (gone) wait(reject)
+        read(buffer, at)
+          .then(resolve, (error: unknown) => reject(broken(error)))
+          .finally(() => (fail = null))
+      }),
+    stop: (reason) => {
+      stopped ??= { reason }
+      fail?.(stopped.reason)
+    },
+    gone: () => {
+      gone = true
+      if (fail) wait(fail)
+    },
+  }
+}
+
+/** Nothing comes of a promise that is settled, so a read that has ended is not harmed. */
+const wait = (fail: (reason: unknown) => void) => setTimeout(() => fail(truncated()), GONE_MS)
+
+function fills(readable: ReadableStream<Uint8Array>): ByteReader['read'] {
+  let reader: ReadableStreamBYOBReader
+  try {
+    reader = readable.getReader({ mode: 'byob' })
+  } catch {
+    const chunks = readable.getReader()
+    return async (buffer, at) => {
+      const { value } = await chunks.read()
+      if (value === undefined) return null
+      const fits = value.length <= buffer.length - at
+      const into = fits ? buffer : new Uint8Array(at + value.length)
+      if (!fits) into.set(buffer.subarray(0, at))
+      into.set(value, at)
+      return { buffer: into, length: value.length }
+    }
+  }
+  return async (buffer, at) => {
+    const { value, done } = await reader.read(buffer.subarray(at))
+    // At the end a view comes back that is empty.
+    if (done || value === undefined) return null
+    return { buffer: new Uint8Array(value.buffer as ArrayBuffer), length: value.byteLength }
+  }
+}

@@ -1,0 +1,47 @@
+import { newShare, type Share } from './key-exchange.ts'
+import { clientHello, type HelloParts } from './messages.ts'
+import { Extension, FIRST_GROUPS, GROUPS } from './parameters.ts'
+import type { Bytes } from './wire.ts'
+
+/** A ClientHello that was sent, and what is needed to read the answer. */
+export interface Hello {
+  raw: Bytes
+  sessionId: Bytes
+  alpn: string
+  shares: ReadonlyMap<number, Share>
+  /** Extensions that the server may answer in EncryptedExtensions (RFC 8446 section 4.2). */
+  asked: ReadonlySet<number>
+  /** 4.1.2: the same again, with a share of `group`, where one is named, and `cookie`. */
+  again(group: number | null, cookie: Bytes | null): Promise<Hello>
+}
+
+export async function newHello(host: string, alpn: string): Promise<Hello> {
+  // RFC 6066 section 3: addresses are no names, and a name has no dot at its end.
+  const serverName = /^[\d.]+$|:/.test(host) ? null : host.replace(/\.$/, '')
+  // RFC 8446 appendix D.4: with a session id, which means nothing any more, boxes in between take it for TLS 1.2.
+  return written({ random: bytes(32), sessionId: bytes(32), serverName, alpn, cookie: null }, await newShares(FIRST_GROUPS))
+}
+
+function written(parts: Omit<HelloParts, 'shares'>, shares: ReadonlyMap<number, Share>): Hello {
+  const asked = new Set<number>([Extension.supportedGroups, Extension.alpn])
+  if (parts.serverName !== null) asked.add(Extension.serverName)
+  return {
+    raw: clientHello({ ...parts, shares: [...shares].map(([group, { own }]) => [group, own]) }),
+    sessionId: parts.sessionId,
+    alpn: parts.alpn,
+    shares,
+    asked,
+    again: async (group, cookie) => written({ ...parts, cookie }, group === null ? shares : await newShares([group])),
+  }
+}
+
+async function newShares(groups: number[]): Promise<Map<number, Share>> {
+  const shares = new Map<number, Share>()
+  for (const number of groups) {
+    const group = GROUPS.get(number)
+    if (group) shares.set(number, await newShare(group))
+  }
+  return shares
+}
+
+const bytes = (length: number) => crypto.getRandomValues(new Uint8Array(length))

@@ -1,0 +1,69 @@
+import { Alert, violation } from './alerts.ts'
+
+// RFC 8446 section 3: the presentation language, numbers in network order and vectors with their length before them.
+
+/** Bytes that are not shared memory, as WebCrypto wants them. */
+export type Bytes = Uint8Array<ArrayBuffer>
+
+export function concat(...parts: ArrayLike<number>[]): Bytes {
+  const out = new Uint8Array(parts.reduce((length, part) => length + part.length, 0))
+  let at = 0
+  for (const part of parts) {
+    out.set(part, at)
+    at += part.length
+  }
+  return out
+}
+
+export const u16 = (n: number) => [n >>> 8, n & 0xff]
+export const u24 = (n: number) => [n >>> 16, (n >>> 8) & 0xff, n & 0xff]
+
+/** Vectors with a length of one, two or three bytes. */
+export const vector8 = (...parts: ArrayLike<number>[]) => withLength((n) => [n], parts)
+export const vector16 = (...parts: ArrayLike<number>[]) => withLength(u16, parts)
+export const vector24 = (...parts: ArrayLike<number>[]) => withLength(u24, parts)
+
+function withLength(length: (n: number) => number[], parts: ArrayLike<number>[]): Bytes {
+  const body = concat(...parts)
+  return concat(length(body.length), body)
+}
+
+/** For what is no secret: it stops at the first difference. */
+export function equal(a: Uint8Array, b: ArrayLike<number>): boolean {
+  return a.length === b.length && a.every((byte, i) => byte === b[i])
+}
+
+/** Reads what the server sent. Throws TlsError (decode_error) where the text does not fit its form. */
+export class Reader {
+  readonly #bytes: Bytes
+  #at = 0
+
+  constructor(bytes: Bytes) {
+    this.#bytes = bytes
+  }
+
+  get done(): boolean {
+    return this.#at === this.#bytes.length
+  }
+
+  bytes(length: number): Bytes {
+    const end = this.#at + length
+    if (end > this.#bytes.length) throw violation(Alert.decodeError, 'a message ends too early')
+    const found = this.#bytes.subarray(this.#at, end)
+    this.#at = end
+    return found
+  }
+
+  number(width: 1 | 2 | 3): number {
+    return this.bytes(width).reduce((sum, byte) => sum * 256 + byte, 0)
+  }
+
+  /** A vector with a length of `width` bytes. */
+  vector(width: 1 | 2 | 3): Bytes {
+    return this.bytes(this.number(width))
+  }
+
+  end(): void {
+    if (!this.done) throw violation(Alert.decodeError, 'a message has more than belongs to it')
+  }
+}
