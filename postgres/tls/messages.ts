@@ -107,7 +107,12 @@ export function readServerHello(body: Bytes, sessionId: Bytes): ServerHello {
 
 function readRetry(group: Bytes | undefined, cookie: Bytes | undefined): ServerHello['retry'] {
   if (!group && !cookie) throw violation(Alert.illegalParameter, 'the server asks for another hello and says nothing of how')
-  return { group: group ? whole(group, (reader) => reader.number(2)) : null, cookie: cookie ? whole(cookie, (reader) => reader.vector(2)) : null }
+  const asked = {
+    group: group ? whole(group, (reader) => reader.number(2)) : null,
+    cookie: cookie ? whole(cookie, (reader) => reader.vector(2)) : null,
+  }
+  if (asked.cookie?.length === 0) throw violation(Alert.decodeError, 'the cookie of the server is empty')
+  return asked
 }
 
 const readShare = (share: Bytes) => whole(share, (reader) => ({ group: reader.number(2), theirs: reader.vector(2) }))

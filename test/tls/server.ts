@@ -38,6 +38,8 @@ export interface Behaviour {
   pack?: (messages: Bytes[]) => Bytes[]
   /** Follows the flight in the last record of it. */
   afterFlight?: Bytes
+  /** Data that does not wait for the client's Finished. */
+  early?: Bytes
   /** Sees every record, and changes it: number and bytes. */
   wire?: (record: Bytes, index: number) => Bytes[]
   compatibility?: boolean
@@ -54,7 +56,8 @@ export class TestServer {
   sealing: Protection | null = null
   opening: Protection | null = null
   clientHello!: { sessionId: Bytes; extensions: Map<number, Bytes>; shares: Map<number, Bytes>; raw: Bytes }
-  hellos: Bytes[] = []
+  readonly hellos: Bytes[] = []
+  lastAlert: number | null = null
   #fragments = new Fragments()
   #records = 0
 
@@ -97,6 +100,7 @@ export class TestServer {
     await this.handshakeRecord(concat(last, this.behaviour.afterFlight ?? []))
     this.application = await applicationSecrets(this.suite, this.secrets.master, await this.transcript.hash(this.suite))
     this.sealing = await Protection.of(this.suite, this.application.server)
+    if (this.behaviour.early) await this.send(ContentType.applicationData, this.behaviour.early)
     return this.#readFlight()
   }
 
@@ -141,6 +145,7 @@ export class TestServer {
       const found = this.#fragments.take()
       if (found) return found
       const record = await this.record()
+      if (record?.type === ContentType.alert) this.lastAlert = record.data[1] ?? null
       if (!record || record.type === ContentType.alert) return null
       if (record.type === ContentType.handshake) this.#fragments.add(record.data)
     }

@@ -1,0 +1,59 @@
+import type { connectTls } from '../../postgres/tls/connection.ts'
+import { ContentType } from '../../postgres/tls/parameters.ts'
+import { credentials, type Credentials } from './credentials.ts'
+import { pipe } from './pipe.ts'
+import { TestServer, type Behaviour } from './server.ts'
+
+export interface Attempt {
+  /** `read N` bytes up to the end, or what went wrong. */
+  outcome: string
+  /** The alert that the server got. */
+  alert: number | null
+  server: TestServer
+}
+
+let usual: Promise<Credentials> | undefined
+
+/** A connection to a server that behaves so: five bytes and the end, unless `after` has other plans. */
+export async function attempt(
+  connect: typeof connectTls,
+  behaviour: Behaviour & { credentials?: () => Promise<Credentials>; after?: (server: TestServer) => unknown },
+  deadline = 5_000,
+): Promise<Attempt> {
+  const { client, server: end } = pipe()
+  const server = new TestServer(end, await (behaviour.credentials?.() ?? (usual ??= credentials(0x0403))), behaviour)
+  let alert: number | null = null
+  const serving = (async () => {
+    // Null: the client has gone, and its last record was an alert.
+    if (!(await server.accept())) return
+    if (behaviour.after) await behaviour.after(server)
+    else {
+      await server.send(ContentType.applicationData, new Uint8Array(5))
+      await server.send(ContentType.alert, new Uint8Array([1, 0]))
+    }
+  })()
+  let outcome: string
+  const late = new AbortController()
+  const timer = setTimeout(() => late.abort(new Error('the deadline has passed')), deadline)
+  try {
+    const socket = await connect(client, { host: 'localhost', verify: () => {}, signal: late.signal })
+    let length = 0
+    for await (const chunk of socket.readable) length += chunk.length
+    outcome = `read ${length}`
+  } catch (error) {
+    outcome = error instanceof Error ? error.message : String(error)
+  }
+  clearTimeout(timer)
+  await end.closed
+  await serving.catch(() => {})
+  alert = server.lastAlert ?? (await lastAlert(server))
+  return { outcome, alert, server }
+}
+
+async function lastAlert(server: TestServer): Promise<number | null> {
+  for (;;) {
+    const record = await server.record().catch(() => null)
+    if (!record) return null
+    if (record.type === ContentType.alert) return record.data[1] ?? null
+  }
+}
