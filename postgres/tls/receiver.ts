@@ -14,7 +14,7 @@ export const MAX_KEY_UPDATES = 16
 /** What comes when the connection is made. */
 export class Receiver {
   readonly #framing: Framing
-  readonly #updateWanted: () => void
+  readonly #updateKeys: () => void
   readonly #certificateWanted: boolean
   readonly #fragments = new Fragments()
   #keys: Protection
@@ -22,13 +22,14 @@ export class Receiver {
   #ended = false
   #received = false
   #idle = 0
+  #updateWanted = false
 
-  /** `updateWanted`: the server wants other keys of us too. `certificateWanted`: it asked for one in the handshake. */
-  constructor(framing: Framing, keys: Protection, certificateWanted: boolean, updateWanted: () => void) {
+  /** `certificateWanted`: the server asked for one in the handshake. `updateKeys`: it wants other keys of us too, once for each read. */
+  constructor(framing: Framing, keys: Protection, certificateWanted: boolean, updateKeys: () => void) {
     this.#framing = framing
     this.#keys = keys
     this.#certificateWanted = certificateWanted
-    this.#updateWanted = updateWanted
+    this.#updateKeys = updateKeys
   }
 
   /** The data of all whole records that are here, as one. Null when the server has told the end. Throws TlsError, after the data before it. */
@@ -57,6 +58,8 @@ export class Receiver {
       if (updates > MAX_KEY_UPDATES) throw violation(Alert.unexpectedMessage, 'the server changes its keys all the time')
       from += await this.#open(records.slice(from), parts)
     }
+    if (this.#updateWanted) this.#updateKeys()
+    this.#updateWanted = false
   }
 
   /** How many of `records` count: up to a change of keys, for what comes after it is to be opened with others. */
@@ -95,7 +98,7 @@ export class Receiver {
       const wanted = readKeyUpdate(found.body)
       if (!this.#fragments.empty) throw violation(Alert.unexpectedMessage, 'a message goes across a change of keys')
       this.#keys = await this.#keys.next()
-      if (wanted) this.#updateWanted()
+      this.#updateWanted ||= wanted
     }
   }
 

@@ -12,9 +12,9 @@ export interface ServerEnd {
   readonly closed: Promise<void>
 }
 
-/** A connection in memory. What the client reads comes exactly as it was written. */
-export function pipe(): { client: Transport; server: ServerEnd } {
-  let controller: ReadableStreamDefaultController<Uint8Array>
+/** A connection in memory. What the client reads comes exactly as it was written. `buffered`: into a buffer of its own, as in workerd. */
+export function pipe(buffered = false): { client: Transport; server: ServerEnd } {
+  let controller: ReadableStreamDefaultController<Uint8Array> | ReadableByteStreamController
   const closed = Promise.withResolvers<void>()
   let received = new Uint8Array()
   let wake = Promise.withResolvers<void>()
@@ -33,7 +33,9 @@ export function pipe(): { client: Transport; server: ServerEnd } {
   }
   return {
     client: {
-      readable: new ReadableStream<Uint8Array>({ start: (of) => void (controller = of) }),
+      readable: buffered
+        ? new ReadableStream({ type: 'bytes', start: (of) => void (controller = of) })
+        : new ReadableStream<Uint8Array>({ start: (of) => void (controller = of) }),
       writable: new WritableStream<Uint8Array>({
         write: (bytes) => {
           received = new Uint8Array(Buffer.concat([received, bytes]))
@@ -45,7 +47,7 @@ export function pipe(): { client: Transport; server: ServerEnd } {
     },
     server: {
       // A copy: the client may keep what it is given.
-      write: (bytes) => guarded(() => controller.enqueue(bytes.slice())),
+      write: (bytes) => guarded(() => controller.enqueue(new Uint8Array(bytes))),
       read: async (length) => {
         while (received.length < length) {
           if (over) return null
@@ -55,7 +57,12 @@ export function pipe(): { client: Transport; server: ServerEnd } {
         received = received.slice(length)
         return found
       },
-      end: () => guarded(() => controller.close()),
+      end: () =>
+        guarded(() => {
+          controller.close()
+          // A read that waits hears of it only so.
+          if ('byobRequest' in controller) controller.byobRequest?.respond(0)
+        }),
       reset: (error) => guarded(() => controller.error(error)),
       closed: closed.promise,
     },
