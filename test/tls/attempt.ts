@@ -32,9 +32,15 @@ export async function attempt(
       await server.send(ContentType.alert, new Uint8Array([1, 0]))
     }
   })()
+  serving.catch((error: Error) => end.reset(error))
   let outcome: string
   const late = new AbortController()
-  const timer = setTimeout(() => late.abort(new Error('the deadline has passed')), deadline)
+  const timer = setTimeout(() => {
+    const reason = new Error('the deadline has passed')
+    late.abort(reason)
+    // The signal is for the handshake only.
+    end.reset(reason)
+  }, deadline)
   try {
     const socket = await connect(client, { host: 'localhost', verify: () => {}, signal: late.signal })
     let length = 0

@@ -19,6 +19,7 @@ export function pipe(buffered = false): { client: Transport; server: ServerEnd }
   let received = new Uint8Array()
   let wake = Promise.withResolvers<void>()
   let over = false
+  let ended = false
   const wakeUp = () => {
     wake.resolve()
     wake = Promise.withResolvers<void>()
@@ -29,7 +30,7 @@ export function pipe(buffered = false): { client: Transport; server: ServerEnd }
     wakeUp()
   }
   const guarded = (work: () => void) => {
-    if (!over) work()
+    if (!over && !ended) work()
   }
   return {
     client: {
@@ -59,6 +60,7 @@ export function pipe(buffered = false): { client: Transport; server: ServerEnd }
       },
       end: () =>
         guarded(() => {
+          ended = true
           controller.close()
           // A read that waits hears of it only so.
           if ('byobRequest' in controller) controller.byobRequest?.respond(0)
