@@ -16,7 +16,7 @@ export async function checkSignature(certificate: Bytes, scheme: number, signatu
   if (!found) throw violation(Alert.illegalParameter, 'the server signs in a way that was not offered')
   const signed = concat(new Uint8Array(64).fill(0x20), CONTEXT, transcript)
   const numbers = found.numberBytes === undefined ? signature : bothNumbers(signature, found.numberBytes)
-  let good = false
+  let good: boolean
   try {
     // Refused for a key that is not of the scheme, or of another curve.
     const key = await crypto.subtle.importKey('spki', publicKey(certificate), found.key, false, ['verify'])

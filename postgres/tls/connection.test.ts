@@ -7,7 +7,11 @@ import { GROUPS, SCHEMES, SUITES } from './parameters.ts'
 
 test.each([...SUITES.keys()].flatMap((suite) => [...GROUPS.keys()].map((group) => ({ suite, group }))))('%o', async ({ suite, group }) => {
   const { client, server } = pipe()
-  const own = new TestServer(server, await credentials(0x0403), { suite, group, ...(group === 0x0018 ? { retries: [(f) => ({ ...f, extensions: [...f.extensions, [51, new Uint8Array([0, 0x18])]] })] } : {}) })
+  const own = new TestServer(server, await credentials(0x0403), {
+    suite,
+    group,
+    ...(group === 0x0018 ? { retries: [(f) => ({ ...f, extensions: [...f.extensions, [51, new Uint8Array([0, 0x18])]] })] } : {}),
+  })
   const accepted = own.accept()
   const socket = await connectTls(client, { host: 'localhost', verify: () => {}, signal: AbortSignal.timeout(5000) })
   expect((await accepted)?.map(({ type }) => type)).toEqual([20])

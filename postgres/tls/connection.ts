@@ -68,7 +68,13 @@ export async function connectTls(transport: Transport, options: TlsOptions): Pro
     const made = (async () => handshake(framing, sender, options.hello ?? (await newHello(host, alpn)), host, verify))()
     const agreed = await untilAborted(made, signal)
     const receiver = new Receiver(framing, agreed.keys, agreed.certificateWanted, () => void sender.updateKeys().catch(() => {}))
-    return { ...established(receiver, sender, shutDown), peerCertificates: agreed.certificates, suite: agreed.suite.name, group: agreed.group, alpn: agreed.alpn }
+    return {
+      ...established(receiver, sender, shutDown),
+      peerCertificates: agreed.certificates,
+      suite: agreed.suite.name,
+      group: agreed.group,
+      alpn: agreed.alpn,
+    }
   } catch (error) {
     void shutDown(error, alertOf(error))
     throw error

@@ -65,8 +65,7 @@ export async function trafficKey(suite: Suite, secret: Bytes): Promise<{ key: By
 const finishedKey = (suite: Suite, secret: Bytes) => expandLabel(suite, secret, 'finished', NOTHING, suite.hashBytes)
 
 /** 4.4.4: `secret` is the handshake's traffic secret of whoever sends it. */
-export const finished = async (suite: Suite, secret: Bytes, transcript: Bytes) =>
-  hmac(suite, await finishedKey(suite, secret), transcript)
+export const finished = async (suite: Suite, secret: Bytes, transcript: Bytes) => hmac(suite, await finishedKey(suite, secret), transcript)
 
 /** Compared by the runtime, in constant time. */
 export async function isFinished(suite: Suite, secret: Bytes, transcript: Bytes, theirs: Bytes): Promise<boolean> {

@@ -48,17 +48,20 @@ describe.each([
   ['chunks of the transport', false],
   ['a buffer of ours', true],
 ])('%s', (_, buffered) => {
-  test.each([[[0]], [[150]], [[299]], [[0, 299]], [[10, 11]], [[100, 200]], [[]]])('a read of 300 records with changes of keys at %j is one chunk', async (updates) => {
-    const { server, socket } = await connected(buffered)
-    const { sealed, data } = await records(server, updates)
-    const reader = socket.readable.getReader()
-    server.raw(concat(...sealed))
-    expect(await readTo(reader, data.length)).toEqual([data])
-    // The keys that are left are those of both sides.
-    await server.send(ContentType.applicationData, data.subarray(0, 9))
-    expect(await readTo(reader, 9)).toEqual([data.subarray(0, 9)])
-    await socket.close()
-  })
+  test.each([[[0]], [[150]], [[299]], [[0, 299]], [[10, 11]], [[100, 200]], [[]]])(
+    'a read of 300 records with changes of keys at %j is one chunk',
+    async (updates) => {
+      const { server, socket } = await connected(buffered)
+      const { sealed, data } = await records(server, updates)
+      const reader = socket.readable.getReader()
+      server.raw(concat(...sealed))
+      expect(await readTo(reader, data.length)).toEqual([data])
+      // The keys that are left are those of both sides.
+      await server.send(ContentType.applicationData, data.subarray(0, 9))
+      expect(await readTo(reader, 9)).toEqual([data.subarray(0, 9)])
+      await socket.close()
+    },
+  )
 
   test.each([1, 7, 1_000])('the same in reads of %i bytes', async (size) => {
     const { server, socket } = await connected(buffered)

@@ -10,7 +10,9 @@ export const MAX_CERTIFICATES = 10
 
 const encoder = new TextEncoder()
 /** 4.1.3: the random of a ServerHello that is a HelloRetryRequest. */
-const RETRY = Uint8Array.from('cf21ad74e59a6111be1d8c021e65b891c2a211167abb8c5e079e09e2c8a8339c'.match(/../g) ?? [], (pair) => parseInt(pair, 16))
+const RETRY = Uint8Array.from('cf21ad74e59a6111be1d8c021e65b891c2a211167abb8c5e079e09e2c8a8339c'.match(/../g) ?? [], (pair) =>
+  parseInt(pair, 16),
+)
 /** 4.1.3: how the random of a server ends that speaks 1.3 and was made to choose less, up to its last byte. */
 const DOWNGRADE = encoder.encode('DOWNGRD')
 const OLDER = new Map([
@@ -150,7 +152,8 @@ export function readCertificateRequest(body: Bytes): void {
     if (reader.vector(1).length > 0) throw violation(Alert.illegalParameter, 'a request for a certificate is not one of the handshake')
     return readExtensions(reader)
   })
-  if (!extensions.has(Extension.signatureAlgorithms)) throw violation(Alert.missingExtension, 'a request for a certificate names no signatures')
+  if (!extensions.has(Extension.signatureAlgorithms))
+    throw violation(Alert.missingExtension, 'a request for a certificate names no signatures')
 }
 
 /** 4.4.2: the answer to it. */
@@ -173,8 +176,7 @@ export function readCertificates(body: Bytes): Bytes[] {
 }
 
 /** 4.4.3. */
-export const readCertificateVerify = (body: Bytes) =>
-  whole(body, (reader) => ({ scheme: reader.number(2), signature: reader.vector(2) }))
+export const readCertificateVerify = (body: Bytes) => whole(body, (reader) => ({ scheme: reader.number(2), signature: reader.vector(2) }))
 
 /** 4.6.3: whether the same is wanted of us. */
 export function readKeyUpdate(body: Bytes): boolean {

@@ -33,9 +33,22 @@ const TAKEN_OUT: [string, Mutant][] = [
   ['a change_cipher_spec in a message', mutant('incoming.ts', '!this.#fragments.empty) {', 'false) {')],
   ['seventy change_cipher_spec', mutant('incoming.ts', 'records === MAX_MESSAGE_RECORDS', 'false')],
   ['afterwards: data of 16 KB and a byte', mutant('protection.ts', 'inner.length > MAX_PLAINTEXT + 1', 'false')],
-  ['afterwards: an end that is not told', mutant('receiver.ts', 'if (records.length === 0) throw truncated()', 'if (records.length === 0) this.#ended = true')],
-  ['afterwards: a request for a certificate', mutant('receiver.ts', 'if (found.type !== MessageType.keyUpdate)', 'if (found.type === 13) continue\nif (false)')],
-  ['afterwards: a message behind a change of keys', mutant('receiver.ts', "if (!this.#fragments.empty) throw violation(Alert.unexpectedMessage, 'a message goes across", "if (false) throw violation(Alert.unexpectedMessage, 'a message goes across")],
+  [
+    'afterwards: an end that is not told',
+    mutant('receiver.ts', 'if (records.length === 0) throw truncated()', 'if (records.length === 0) this.#ended = true'),
+  ],
+  [
+    'afterwards: a request for a certificate',
+    mutant('receiver.ts', 'if (found.type !== MessageType.keyUpdate)', 'if (found.type === 13) continue\nif (false)'),
+  ],
+  [
+    'afterwards: a message behind a change of keys',
+    mutant(
+      'receiver.ts',
+      "if (!this.#fragments.empty) throw violation(Alert.unexpectedMessage, 'a message goes across",
+      "if (false) throw violation(Alert.unexpectedMessage, 'a message goes across",
+    ),
+  ],
   ['afterwards: data in a message', mutant('receiver.ts', 'type !== ContentType.handshake && !this.#fragments.empty', 'false')],
   ['afterwards: tickets without end', mutant('receiver.ts', 'this.#idle > MAX_IDLE_RECORDS', 'false')],
   ['afterwards: changes of keys without end, with data', mutant('receiver.ts', 'updates > MAX_KEY_UPDATES', 'false')],
@@ -46,7 +59,9 @@ test.each(TAKEN_OUT)('%s is let through without its check (%o)', async (name, ta
   const { says, ...behaviour } = MISBEHAVIOURS.get(name) as Misbehaviour
   // What comes after it shows whether the connection went on.
   const after = behaviour.after
-  const goesOn = after && { after: (async (server) => (await after(server), await server.send(21, new Uint8Array([1, 0])))) as NonNullable<Misbehaviour['after']> }
+  const goesOn = after && {
+    after: (async (server) => (await after(server), await server.send(21, new Uint8Array([1, 0])))) as NonNullable<Misbehaviour['after']>,
+  }
   expect((await attempt(connectTls, { ...behaviour, ...goesOn })).outcome).toMatch(says)
   expect((await attempt(await mutated(taken), { ...behaviour, ...goesOn })).outcome).toMatch(/^read \d+$/)
 })
@@ -55,8 +70,12 @@ test.each(TAKEN_OUT)('%s is let through without its check (%o)', async (name, ta
 const WRONG: Mutant[] = [
   mutant('certificate-key.ts', 'TLS 1.3, server', 'TLS 1.3, client'),
   mutant('certificate-key.ts', 'fill(0x20)', 'fill(0x21)'),
-  mutant('key-schedule.ts', "hmacKey(suite.hash, await finishedKey(suite, secret))", 'hmacKey(suite.hash, secret)'),
-  mutant('handshake.ts', '    transcript.add(found.raw)\n    return found', '    if (found.type !== 11) transcript.add(found.raw)\n    return found'),
+  mutant('key-schedule.ts', 'hmacKey(suite.hash, await finishedKey(suite, secret))', 'hmacKey(suite.hash, secret)'),
+  mutant(
+    'handshake.ts',
+    '    transcript.add(found.raw)\n    return found',
+    '    if (found.type !== 11) transcript.add(found.raw)\n    return found',
+  ),
   mutant('handshake.ts', 'flight.forEach((part) => transcript.add(part))', ''),
   mutant('transcript.ts', 'MessageType.messageHash', 'MessageType.clientHello'),
   mutant('handshake.ts', 'if (answer.retry) await transcript.retry(answer.suite)', ''),
@@ -70,7 +89,9 @@ const WRONG: Mutant[] = [
 
 const honest: Misbehaviour = {
   says: /^read 7$/,
-  retries: [(fields) => ({ ...fields, extensions: [...fields.extensions, [44, new Uint8Array([0, 1, 7])], [51, new Uint8Array([0, 0x18])]] })],
+  retries: [
+    (fields) => ({ ...fields, extensions: [...fields.extensions, [44, new Uint8Array([0, 1, 7])], [51, new Uint8Array([0, 0x18])]] }),
+  ],
   group: 0x0018,
   flight: [FLIGHT[0] as Step, certificateRequest, ...FLIGHT.slice(1)],
   after: async (server) => {
@@ -95,5 +116,8 @@ test.each(WRONG)('not with %o', async (wrong) => {
 test('not with a client that is not believed', async () => {
   const refused: typeof connectTls = (transport, options) =>
     connectTls(transport, { ...options, verify: () => Promise.reject(new Error('no such authority')) })
-  expect(await attempt(refused, {})).toMatchObject({ outcome: 'TLS: the certificate of localhost cannot be verified: no such authority', alert: 42 })
+  expect(await attempt(refused, {})).toMatchObject({
+    outcome: 'TLS: the certificate of localhost cannot be verified: no such authority',
+    alert: 42,
+  })
 })

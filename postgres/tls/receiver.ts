@@ -1,4 +1,4 @@
-import { Alert, readAlert, TlsError, truncated, unsuitable, violation } from './alerts.ts'
+import { Alert, readAlert, TlsError, truncated, violation } from './alerts.ts'
 import { Fragments } from './fragments.ts'
 import type { Framing } from './framing.ts'
 import { readKeyUpdate } from './messages.ts'
@@ -105,10 +105,8 @@ export class Receiver {
   /** Whether we are let in without a certificate is heard only after the handshake (4.4.2.4), and some servers just hang up. */
   #named(error: unknown): unknown {
     if (!this.#certificateWanted || this.#received || !(error instanceof TlsError) || error.alert !== null) return error
-    return unsuitable(
-      Alert.certificateRequired,
-      `the server asked for a certificate of its client and ended the connection: it has to let clients in by password (${error.message})`,
-      error,
-    )
+    const reason =
+      'before that the server asked for a certificate of its client, and there is none: if it demands one, it has to let clients in by password'
+    return new TlsError(error.code, null, `${error.message}; ${reason}`, error)
   }
 }

@@ -38,7 +38,7 @@ export class Sender {
   send(type: number, data: Uint8Array): Promise<void> {
     return this.#inTurn(async () => {
       if (this.#ended) throw new TlsError('ROCKPOOL_SOURCE_UNREACHABLE', null, 'TLS: the connection has ended')
-      for (let at = 0; at < data.length; ) at = await this.#some(type, data, at)
+      for (let at = 0; at < data.length;) at = await this.#some(type, data, at)
     })
   }
 
@@ -56,7 +56,9 @@ export class Sender {
       this.#ended = true
       // 6: its level means nothing any more; close_notify (0) has always been a warning.
       const data = new Uint8Array([description === 0 ? 1 : 2, description])
-      const record = this.#keys ? await this.#keys.seal(ContentType.alert, data) : concat([ContentType.alert], u16(VERSION_12), u16(2), data)
+      const record = this.#keys
+        ? await this.#keys.seal(ContentType.alert, data)
+        : concat([ContentType.alert], u16(VERSION_12), u16(2), data)
       await this.#write(record)
     })
   }

@@ -22,7 +22,6 @@ export async function attempt(
 ): Promise<Attempt> {
   const { client, server: end } = pipe()
   const server = new TestServer(end, await (behaviour.credentials?.() ?? (usual ??= credentials(0x0403))), behaviour)
-  let alert: number | null = null
   const serving = (async () => {
     // Null: the client has gone, and its last record was an alert.
     if (!(await server.accept())) return
@@ -52,8 +51,7 @@ export async function attempt(
   clearTimeout(timer)
   await end.closed
   await serving.catch(() => {})
-  alert = server.lastAlert ?? (await lastAlert(server))
-  return { outcome, alert, server }
+  return { outcome, alert: server.lastAlert ?? (await lastAlert(server)), server }
 }
 
 async function lastAlert(server: TestServer): Promise<number | null> {

@@ -68,11 +68,16 @@ export class TestServer {
     this.suite = SUITES.get(behaviour.suite ?? 0x1301) as Suite
   }
 
-  /** Up to the client's Finished. Gives what it sent, or null when it closed the connection. */
-  async accept(): Promise<Message[] | null> {
+  /** Up to the client's Finished. Gives what it sent, or null when it closed the connection. `sent`: is called when all is sent. */
+  async accept(sent?: () => void): Promise<Message[] | null> {
     const { retries = [], suite = 0x1301, group = 0x001d, flight = FLIGHT, pack = (all) => [concat(...all)] } = this.behaviour
     if (!(await this.#readHello())) return null
-    const echo = (): HelloFields => ({ ...{ version: 0x0303, suite, compression: 0 }, random: RETRY_RANDOM, sessionId: this.clientHello.sessionId, extensions: [[Extension.supportedVersions, concat(u16(0x0304))]] })
+    const echo = (): HelloFields => ({
+      ...{ version: 0x0303, suite, compression: 0 },
+      random: RETRY_RANDOM,
+      sessionId: this.clientHello.sessionId,
+      extensions: [[Extension.supportedVersions, concat(u16(0x0304))]],
+    })
     for (const change of retries) {
       await this.transcript.retry(this.suite)
       await this.handshakeRecord(this.#hello(change(echo())))
@@ -101,6 +106,7 @@ export class TestServer {
     this.application = await applicationSecrets(this.suite, this.secrets.master, await this.transcript.hash(this.suite))
     this.sealing = await Protection.of(this.suite, this.application.server)
     if (this.behaviour.early) await this.send(ContentType.applicationData, this.behaviour.early)
+    sent?.()
     return this.#readFlight()
   }
 
@@ -186,7 +192,8 @@ export class TestServer {
       if (!found) return null
       messages.push(found)
       if (found.type === MessageType.finished) {
-        if (!(await isFinished(this.suite, this.secrets.client, expected, found.body))) throw new Error('the Finished of the client is wrong')
+        if (!(await isFinished(this.suite, this.secrets.client, expected, found.body)))
+          throw new Error('the Finished of the client is wrong')
         this.opening = await Protection.of(this.suite, this.application.client)
         return messages
       }
