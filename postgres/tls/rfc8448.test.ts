@@ -76,3 +76,33 @@ test('a whole connection: what the client sends is what the trace has, from Fini
   expect(await server.read(rfc.CLIENT_ALERT_RECORD.length)).toEqual(rfc.CLIENT_ALERT_RECORD)
   await socket.closed
 })
+
+test('a connection with a retry for P-256 and a cookie', async () => {
+  const { client, server } = pipe()
+  const p256 = GROUPS.get(0x0017) as Group
+  const own = rfc.RETRIED_PUBLIC
+  const [x, y] = [own.subarray(1, 33), own.subarray(33)].map((number) => Buffer.from(number).toString('base64url'))
+  const jwk = { kty: 'EC', crv: 'P-256', x, y, d: Buffer.from(rfc.RETRIED_PRIVATE).toString('base64url') } as JsonWebKey
+  const key = await crypto.subtle.importKey('jwk', jwk, p256.algorithm, false, ['deriveBits'])
+  const asked: unknown[] = []
+  const again: Hello['again'] = async (group, cookie) => {
+    asked.push(group, cookie?.length)
+    const shares = new Map([[0x0017, { own, agree: (theirs: Bytes) => agree(p256, key, theirs) }]])
+    return { ...hello, raw: rfc.SECOND_HELLO_RECORD.subarray(5), shares }
+  }
+  server.write(rfc.RETRY_RECORD)
+  server.write(concat(rfc.RETRIED_SERVER_HELLO_RECORD, rfc.RETRIED_FLIGHT_RECORD))
+  const retried = { ...hello, raw: rfc.RETRIED_HELLO_RECORD.subarray(5), again }
+  const socket = await connectTls(client, { host: 'server', verify: () => {}, signal: AbortSignal.timeout(5_000), hello: retried })
+  expect(asked).toEqual([0x0017, 114])
+  expect(socket).toMatchObject({ suite: 'TLS_AES_128_GCM_SHA256', group: 'P-256' })
+  await socket.close()
+  for (const record of [
+    rfc.RETRIED_HELLO_RECORD,
+    rfc.SECOND_HELLO_RECORD,
+    rfc.RETRIED_CLIENT_FINISHED_RECORD,
+    rfc.RETRIED_CLIENT_ALERT_RECORD,
+  ]) {
+    expect(await server.read(record.length)).toEqual(record)
+  }
+})
