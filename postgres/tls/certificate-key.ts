@@ -16,10 +16,11 @@ export async function checkSignature(certificate: Bytes, scheme: number, signatu
   if (!found) throw violation(Alert.illegalParameter, 'the server signs in a way that was not offered')
   const signed = concat(new Uint8Array(64).fill(0x20), CONTEXT, transcript)
   const numbers = found.numberBytes === undefined ? signature : bothNumbers(signature, found.numberBytes)
+  const spki = publicKey(certificate)
   let good: boolean
   try {
     // Refused for a key that is not of the scheme, or of another curve.
-    const key = await crypto.subtle.importKey('spki', publicKey(certificate), found.key, false, ['verify'])
+    const key = await crypto.subtle.importKey('spki', spki, found.key, false, ['verify'])
     good = await crypto.subtle.verify(found.verify, key, numbers, signed)
   } catch (error) {
     throw violation(Alert.decryptError, `the certificate of the server has no key for the signature: ${String(error)}`)

@@ -65,6 +65,7 @@ export async function connectTls(transport: Transport, options: TlsOptions): Pro
     await transport.close().catch(() => {})
   }
   try {
+    signal.throwIfAborted()
     const made = (async () => handshake(framing, sender, options.hello ?? (await newHello(host, alpn)), host, verify))()
     const agreed = await untilAborted(made, signal)
     const receiver = new Receiver(framing, agreed.keys, agreed.certificateWanted, () => void sender.updateKeys().catch(() => {}))
@@ -133,7 +134,6 @@ function alertOf(error: unknown): number | null {
 async function untilAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
   const aborted = Promise.withResolvers<never>()
   const abort = () => aborted.reject(signal.reason)
-  if (signal.aborted) abort()
   signal.addEventListener('abort', abort, { once: true })
   try {
     return await Promise.race([work, aborted.promise])

@@ -31,7 +31,12 @@ export class Framing {
   async take(phase: Phase): Promise<RawRecord[]> {
     for (;;) {
       const records: RawRecord[] = []
-      for (let record = this.#next(phase); record !== null; record = this.#next(phase)) records.push(record)
+      try {
+        for (let record = this.#next(phase); record !== null; record = this.#next(phase)) records.push(record)
+      } catch (error) {
+        // What came before it counts. It is here still, and fails the next call.
+        if (records.length === 0) throw error
+      }
       if (records.length > 0 || !(await this.#read())) return records
     }
   }
@@ -129,9 +134,16 @@ function byteReader(readable: ReadableStream<Uint8Array>): ByteReader {
         if (stopped) return reject(stopped.reason)
         fail = reject
         if (gone) wait(reject)
-        read(buffer, at)
-          .then(resolve, (error: unknown) => reject(broken(error)))
-          .finally(() => (fail = null))
+        read(buffer, at).then(
+          (found) => {
+            fail = null
+            resolve(found)
+          },
+          (error: unknown) => {
+            fail = null
+            reject(broken(error))
+          },
+        )
       }),
     stop: (reason) => {
       stopped ??= { reason }

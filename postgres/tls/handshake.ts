@@ -91,7 +91,6 @@ export async function handshake(framing: Framing, sender: Sender, first: Hello, 
     const found = await incoming.next(MessageType.serverHello)
     const answer = messages.readServerHello(found.body, hello.sessionId)
     framing.settle()
-    incoming.boundary()
     if (answer.retry) await transcript.retry(answer.suite)
     transcript.add(found.raw)
     return answer
@@ -128,6 +127,7 @@ export async function handshake(framing: Framing, sender: Sender, first: Hello, 
     await sender.send(ContentType.handshake, concat(...flight))
     sender.protect(await Protection.of(suite, next))
   }
+
   /** Appendix D.4: once, before the client's second flight, for the sake of boxes in between. */
   async function changeCipherSpec(): Promise<void> {
     if (!inDisguise) return

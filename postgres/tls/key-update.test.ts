@@ -107,6 +107,15 @@ describe.each([
     await expect(socket.closed).rejects.toMatchObject({ alert: 20 })
   })
 
+  test('what came before a record that is too long is handed on as well', async () => {
+    const { server, socket } = await connected(buffered)
+    const data = await server.sealed(ContentType.applicationData, new Uint8Array(7))
+    server.raw(concat(data, [23, 3, 3, 0xff, 0xff]))
+    const reader = socket.readable.getReader()
+    expect((await reader.read()).value).toHaveLength(7)
+    await expect(reader.read()).rejects.toMatchObject({ alert: 22 })
+  })
+
   test('our own keys change after so many records', async () => {
     const { server, socket } = await connected(buffered, 4)
     const writer = socket.writable.getWriter()

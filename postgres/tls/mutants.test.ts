@@ -26,6 +26,17 @@ const TAKEN_OUT: [string, Mutant][] = [
   ['another protocol', mutant('messages.ts', '!equal(chosen, vector16(vector8(encoder.encode(alpn))))', 'false')],
   ['more than belongs to a message', mutant('wire.ts', 'if (!this.done)', 'if (false)')],
   ['a request for a certificate without signatures', mutant('messages.ts', '!extensions.has(Extension.signatureAlgorithms)', 'false')],
+  ['a retry for a group that it has', mutant('handshake.ts', ' || first.shares.has(group)', '')],
+  ['a retry for nothing', mutant('messages.ts', 'if (!group && !cookie)', 'if (false)')],
+  ['a retry with an empty cookie', mutant('messages.ts', 'asked.cookie?.length === 0', 'false')],
+  [
+    'certificates for a request of ours',
+    mutant(
+      'messages.ts',
+      "if (reader.vector(1).length > 0) throw violation(Alert.illegalParameter, 'certificates answer",
+      "if (reader.vector(1).length > 9) throw violation(Alert.illegalParameter, 'certificates answer",
+    ),
+  ],
   ['a message in 65 records', mutant('fragments.ts', 'MAX_MESSAGE_RECORDS = 64', 'MAX_MESSAGE_RECORDS = 10_000')],
   ['an empty part of a message', mutant('fragments.ts', 'if (data.length === 0)', 'if (false)')],
   ['a ServerHello in a record of 1.0', mutant('framing.ts', 'if (this.#older)', 'if (false)')],
@@ -64,6 +75,24 @@ test.each(TAKEN_OUT)('%s is let through without its check (%o)', async (name, ta
   }
   expect((await attempt(connectTls, { ...behaviour, ...goesOn })).outcome).toMatch(says)
   expect((await attempt(await mutated(taken), { ...behaviour, ...goesOn })).outcome).toMatch(/^read \d+$/)
+})
+
+/** Where something else refuses it too, later and for less of a reason: the check gives the right one. */
+const NAMED: [string, Mutant][] = [
+  ['TLS 1.2 by somebody in between', mutant('messages.ts', 'if (equal(random.subarray(24, 31), DOWNGRADE))', 'if (false)')],
+  ['TLS 1.1 by somebody in between', mutant('messages.ts', 'if (equal(random.subarray(24, 31), DOWNGRADE))', 'if (false)')],
+  ['another suite after the retry', mutant('handshake.ts', 'second.suite !== answer.suite', 'false')],
+  ['a message behind ServerHello', mutant('incoming.ts', '    this.boundary()\n    this.#keys', '    this.#keys')],
+  ['a message of 1 MB', mutant('fragments.ts', 'if (length > MAX_MESSAGE)', 'if (false)')],
+  ['an encrypted record that is too long', mutant('framing.ts', 'if (length > MAX_CIPHERTEXT)', 'if (false)')],
+  ['a plain record that is too long', mutant('framing.ts', 'if (length > MAX_PLAINTEXT)', 'if (false)')],
+  ['afterwards: a late change_cipher_spec', mutant('framing.ts', "phase === 'handshake' && type", 'type')],
+]
+
+test.each(NAMED)('%s is not refused for that reason without its check (%o)', async (name, taken) => {
+  const { says, ...behaviour } = MISBEHAVIOURS.get(name) as Misbehaviour
+  expect((await attempt(connectTls, behaviour)).outcome).toMatch(says)
+  expect((await attempt(await mutated(taken), behaviour, 500)).outcome).not.toMatch(says)
 })
 
 /** Where nothing is refused, but something of what both sides hash, sign or count is left out: the honest server and the client do not agree. */

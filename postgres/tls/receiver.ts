@@ -104,7 +104,8 @@ export class Receiver {
 
   /** Whether we are let in without a certificate is heard only after the handshake (4.4.2.4), and some servers just hang up. */
   #named(error: unknown): unknown {
-    if (!this.#certificateWanted || this.#received || !(error instanceof TlsError) || error.alert !== null) return error
+    const own = !(error instanceof TlsError) || error.alert !== null
+    if (own || !this.#certificateWanted || this.#received || error.code === 'ROCKPOOL_SOURCE_SETTINGS') return error
     const reason =
       'before that the server asked for a certificate of its client, and there is none: if it demands one, it has to let clients in by password'
     return new TlsError(error.code, null, `${error.message}; ${reason}`, error)

@@ -75,7 +75,11 @@ const HELLO: Record<string, Misbehaviour> = {
   'a key share that is not on the curve': { hello: share(0x0017, concat([4], zeros(64))), says: /not a point of its group/ },
   'a compressed key share': { hello: share(0x0017, concat([2], zeros(32))), says: /not a point of its group/ },
   'two retries': { retries: [ask(P384), ask(P384)], group: P384, says: /asks for another hello twice/ },
-  'a retry for a group that it has': { retries: [ask(0x0017)], says: /asks for a group that it has, or that was not offered/ },
+  'a retry for a group that it has': {
+    retries: [ask(0x0017)],
+    group: 0x0017,
+    says: /asks for a group that it has, or that was not offered/,
+  },
   'a retry for a group that was not offered': { retries: [ask(0x0019)], says: /asks for a group that it has, or that was not offered/ },
   'a retry for nothing': { retries: [(f) => f], says: /says nothing of how/ },
   'a retry with an empty cookie': { retries: [extra(44, concat(u16(0)))], says: /cookie of the server is empty/ },
@@ -246,6 +250,11 @@ const changed = (of: Bytes) => async (s: TestServer) => {
 const DATA = text('hello')
 
 const AFTER: Record<string, Misbehaviour> = {
+  'an end that is not told, for a certificate that is wanting': {
+    flight: [encryptedExtensions, server.certificateRequest, ...FLIGHT.slice(1)],
+    after: (s) => s.end.end(),
+    says: /broke off without its end.*the server asked for a certificate of its client/,
+  },
   'an end that is not told': { after: (s) => s.end.end(), says: brokeOff },
   'a reset': { after: (s) => s.end.reset(new Error('ECONNRESET')), says: /broke off: ECONNRESET/ },
   'an end in a record': { after: async (s) => (s.raw((await s.sealed(23, DATA)).subarray(0, 20)), s.end.end()), says: brokeOff },
