@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
 import { convertV4MiniflareOptions, Log, LogLevel, Miniflare } from 'miniflare'
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
+import { POSTGRES_VERSIONS, startPostgres } from '../../test/postgres.ts'
 import { temporaryDirectory } from '../../test/support.ts'
 import { credentials } from '../../test/tls/credentials.ts'
 import { MISBEHAVIOURS } from '../../test/tls/misbehaviours.ts'
@@ -112,6 +113,21 @@ test.each([[[0]], [[150]], [[299]], [[10, 11]]])('300 records with changes of ke
     await server.send(ContentType.alert, new Uint8Array([1, 0]))
   })
   expect(await ask({ port })).toMatchObject({ outcome: `read ${(300 - updates.length) * 40}` })
+})
+
+test.each(POSTGRES_VERSIONS)('Postgres %i, up to its answer to the startup packet', async (version) => {
+  const { cert, key } = await ownCertificate('P-256')
+  const files = { 'server.crt': cert, 'server.key': key }
+  const server = await startPostgres({ ssl: 'on', ssl_cert_file: 'server.crt', ssl_key_file: 'server.key' }, { version, files })
+  try {
+    const text = new TextEncoder().encode('\0\x03\0\0user\0postgres\0\0')
+    const startup = [0, 0, 0, text.length + 4, ...text]
+    const answer = await ask({ port: Number(new URL(server.url).port), startup })
+    // A request to log in, over the protocol that it was offered from 17 on.
+    expect(answer).toMatchObject({ outcome: 'R', suite: 'TLS_AES_256_GCM_SHA384', alpn: version < 17 ? null : 'postgresql' })
+  } finally {
+    await server.stop()
+  }
 })
 
 test('a server that behaves, and ends', async () => {

@@ -6,6 +6,8 @@ export interface TlsWish {
   /** The handshake's, 5 s when nothing is said. */
   deadlineMs?: number
   recordsOfAKey?: number
+  /** It is Postgres: TLS is asked for, and the answer to this startup packet is read. */
+  startup?: number[]
 }
 
 export interface TlsAnswer {
