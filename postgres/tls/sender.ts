@@ -6,6 +6,8 @@ import { concat, u16, type Bytes } from './wire.ts'
 
 /** RFC 8446 section 5.5: 2^24.5 records are safe with one key of AES-GCM. */
 export const MAX_RECORDS_OF_A_KEY = 2 ** 24
+/** Encrypted at once and written as one: 1 MB. */
+const RECORDS_OF_A_WRITE = 64
 
 /** Records to the server. What is written goes out in the order of the calls. */
 export class Sender {
@@ -63,13 +65,13 @@ export class Sender {
     })
   }
 
-  /** As many records as the keys are good for, in one write. Gives where the next ones begin. */
+  /** As many records as the keys are good for, and a write takes. Gives where the next ones begin. */
   async #some(type: number, data: Uint8Array, from: number): Promise<number> {
     if (this.#keyed.records >= this.#recordsOfAKey) await this.#update()
     const keys = this.#keyed
     const records: Promise<Bytes>[] = []
     let at = from
-    for (; at < data.length && keys.records < this.#recordsOfAKey; at += MAX_PLAINTEXT) {
+    for (; at < data.length && records.length < RECORDS_OF_A_WRITE && keys.records < this.#recordsOfAKey; at += MAX_PLAINTEXT) {
       records.push(keys.seal(type, data.subarray(at, at + MAX_PLAINTEXT)))
     }
     const sealed = await Promise.all(records)
