@@ -71,9 +71,9 @@ export class Fences {
     this.#set(this.all.map((each) => (each.bucket === bucket ? { ...each, answers: true } : each)))
   }
 
-  /** They did not answer when they were compared. */
-  silenced(buckets: readonly number[]): void {
-    this.#set(this.all.map((each) => (buckets.includes(each.bucket) ? { ...each, answers: false } : each)))
+  /** They did not answer when they were compared. Since they answered they may have been sent more, up to `barrier`. */
+  silenced(buckets: readonly number[], barrier: OpId): void {
+    this.#set(this.all.map((each) => (buckets.includes(each.bucket) ? { ...each, barrier, answers: false } : each)))
   }
 
   /** After a start: code that knows of no fences may have dropped buckets that were fenced. */

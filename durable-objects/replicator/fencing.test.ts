@@ -38,11 +38,12 @@ function world() {
     deadlineMs: 100,
   })
   /** `counter`: what is stored goes up to there. */
+  const stored = (counter: number) => state.set('decode', { counter, position: null, partial: null })
   const begin = (counter: number) => {
-    state.set('decode', { counter, position: null, partial: null })
+    stored(counter)
     fencing.begin({ bucket: 1 }, 600_000)
   }
-  return Object.assign(w, { fences, fencing, probes, begin, voided })
+  return Object.assign(w, { fences, fencing, probes, begin, stored, voided })
 }
 
 test('what is on its way to a bucket that did not answer when it was compared is thrown away when its time is over, or everybody waits for it', async () => {
@@ -71,4 +72,14 @@ test('a probe of before that is answered says nothing of what was sent since', a
   w.answers = true
   await pass(90_000)
   expect([w.fences.answering, w.voided]).toEqual([[1], [1, 1]])
+})
+
+test('a bucket that did not answer when it was compared is probed above what was sent to it until then: an incarnation that ends forgets that, and it may come late', async () => {
+  const w = world()
+  w.begin(10)
+  w.probes[0]?.answer()
+  await pass(10)
+  w.stored(20)
+  w.fencing.compared([1], 'silent')
+  expect([w.probes.at(-1)?.barrier, w.fences.of(1)?.barrier]).toEqual([20, 20])
 })

@@ -95,7 +95,8 @@ export class Fencing {
     if (outcome === 'left') this.#compareAt = Date.now() + PROBE.maxMs
     if (fenced.length === 0 || outcome === 'left' || outcome === 'mended') return
     if (outcome === 'silent') {
-      atomically(() => fences.silenced(fenced))
+      // What is on its way now is forgotten when this incarnation ends.
+      atomically(() => fences.silenced(fenced, state.get('decode').counter))
       for (const bucket of fenced) this.#probe(bucket)
       return
     }
