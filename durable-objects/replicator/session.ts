@@ -308,11 +308,12 @@ export class Session {
     if (!verification.running || deploys.next !== null || this.#stale) return false
     if (known.copying || known.hasIncomplete) return true
     if (verification.reads) {
+      const comparing = verification.comparing(tables)
       await this.#read(sql, tables, intake, {
-        ...verification.comparing(tables),
-        ...{ retired: () => null, over: () => this.#isOver(intake) || !verification.reads },
+        ...comparing,
+        ...{ retired: () => null, over: () => this.#isOver(intake) || comparing.ended() },
       })
-      if (!this.#isOver(intake)) verification.sourceRead()
+      if (!this.#isOver(intake) && !comparing.ended()) verification.sourceRead()
       return true
     }
     const goesOn = await verification.steps({

@@ -43,7 +43,8 @@ export interface BucketCheckSources {
 
 /** What is done about what was found. */
 export interface Mending {
-  rows(unit: Unit, differences: readonly OpDifference[], expected: Expected): Promise<void>
+  /** `stands`: false when the comparison has ended meanwhile. Then nobody says which of the rows got an op since. */
+  rows(unit: Unit, differences: readonly OpDifference[], expected: Expected, stands: () => boolean): Promise<void>
   totals(unit: Unit, difference: Difference): Promise<void>
 }
 
@@ -177,6 +178,7 @@ export class BucketCheck {
     if (this.#expectation !== expectation) return 'more'
     const silent: Asked[] = []
     for (const [i, each] of asked.entries()) {
+      if (this.#expectation !== expectation) return 'more'
       const settled = answers[i]
       if (settled?.status === 'fulfilled') await this.#judge(expectation, each, settled.value, mending)
       else {
@@ -216,12 +218,14 @@ export class BucketCheck {
     if (answer === null) return
     const { unit } = expected
     if (!isMaintained(unit.definition, this.#sources.owners())) return expectation.forget(expected)
+    const stands = () => this.#expectation === expectation
     const { announced, summed } = answer
     if (unit.parts === 1 && (announced.checksum !== summed.checksum || announced.count !== summed.count)) {
       const reason = `it announces ${announced.count} ops with checksum ${announced.checksum}, and has ${summed.count} with ${summed.checksum}`
       await mending.totals(unit, { code: 'bucket-checksum', table: null, key: null, bucket: unit.name, reason, mended: false })
+      if (!stands()) return
     }
-    if (unit.list) await mending.rows(unit, opDifferences(rows, answer.rows), expected)
+    if (unit.list) await mending.rows(unit, opDifferences(rows, answer.rows), expected, stands)
     else this.#closer.push(...closer(unit, sums, answer.sums))
     expectation.forget(expected)
   }

@@ -60,7 +60,7 @@ export function mendingIn(work: Work, sources: MendingSources): Mending {
   }
 
   return {
-    async rows(unit, differences, expected: Expected) {
+    async rows(unit, differences, expected: Expected, stands) {
       const tell = (each: OpDifference, mended: boolean) => {
         const { code, ref, key, reason } = each
         const table = ref === null ? null : tableName(ref.t)
@@ -71,6 +71,7 @@ export function mendingIn(work: Work, sources: MendingSources): Mending {
       if (!repair) return differences.forEach((each) => tell(each, expected.changed.has(each.key)))
       await between(work, (batch, settle) => {
         fault('verify.mend')
+        if (!stands()) return
         for (const each of differences) tell(each, expected.changed.has(each.key) || mendRow(batch, settle, unit, each))
       })
     },

@@ -1,5 +1,7 @@
 import { expect, test } from 'vitest'
-import type { Intake } from '../intake.ts'
+import { putChecksum } from '../../../protocol/op-checksum.ts'
+import { opText } from '../../../protocol/ops.ts'
+import type { Intake, SourceTable } from '../intake.ts'
 import { Log } from '../../bucket/log.ts'
 import { migrate } from '../../database.ts'
 import { testDatabase } from '../../test-database.ts'
@@ -11,7 +13,8 @@ import { Differences } from '../differences.ts'
 import { MAILBOX_DEFINITION, MAILBOX_TABLE } from '../mailboxes.ts'
 import { RowStates } from '../row-state.ts'
 import { MIGRATIONS, StateStore } from '../storage.ts'
-import { Tables } from '../tables.ts'
+import { newCopy, Tables } from '../tables.ts'
+import type { Work } from './mending.ts'
 import { newVerifying } from './progress.ts'
 import { Verification, type Outcome } from './verification.ts'
 
@@ -65,11 +68,11 @@ class World {
   }
 
   /** A turn of a session, of so many steps at most. */
-  async run(): Promise<void> {
+  async run(others: Partial<Work> = {}): Promise<void> {
     this.verification.begin()
     this.verification.sourceRead()
-    const work = { intake: {} as Intake, tables: [], room: async () => {}, pause: async () => {}, over: () => false }
-    while (this.verification.running && (await this.verification.steps(work)));
+    const work = { intake: {} as Intake, tables: [], room: async () => {}, pause: async () => {}, over: () => false, ...others }
+    while (this.verification.running && !this.verification.reads && (await this.verification.steps(work)));
   }
 }
 
@@ -129,4 +132,56 @@ test('what an earlier version has stored of a comparison of some buckets is not 
   w.state.set('verify', { ...newVerifying(3, true, 'then'), phase: 'buckets', only: [1] })
   w.start()
   expect([w.verification.running, w.verification.answer(null).verify]).toEqual([false, null])
+})
+
+test('what was found is not mended when it was cancelled while that waited for room: nobody says which rows got an op since', async () => {
+  const w = new World()
+  for (const append of Object.values(w.append)) append()
+  // A row that only its bucket has.
+  const data = '{"id":"9"}'
+  const checksum = putChecksum('todos', '9', data)
+  const body = opText(50, { op: 'PUT', objectType: 'todos', objectId: '9', subkey: 's', checksum, data })
+  w.logs.get('b1')?.append({ first: 50, last: 50, count: 1, checksum, body })
+  w.state.set('decode', { ...w.state.get('decode'), counter: 50 })
+  w.state.set('commit', { ...w.state.get('commit'), committed: 50 })
+  const batch = new Batch(50, { evaluate: () => ({ rows: [], errors: [] }), states: () => new Map(), number: () => 1, skipped: () => {} })
+  const between: Intake['between'] = (work) => work(batch, () => {})
+  let rooms = 0
+  const room = async () => {
+    if (rooms++ === 0) w.verification.cancel()
+  }
+  w.verification.start(true, 'ops')
+  await w.run({ intake: { isBetween: true, flush: () => {}, between } as Partial<Intake> as Intake, room })
+  expect([rooms, w.verification.answer(null).verify?.state, batch.changes]).toEqual([1, 'cancelled', 0])
+  w.verification.start(true, 'ops')
+  await w.run({ intake: { isBetween: true, flush: () => {}, between } as Partial<Intake> as Intake, room })
+  expect([...batch.appends.keys()]).toEqual([1])
+})
+
+test('what is read of a table for a verification that was cancelled says nothing of the next one', () => {
+  const w = new World()
+  const table = { number: 7 } as SourceTable
+  w.verification.start(false, 'ops')
+  const read = w.verification.comparing([table])
+  expect(read.ended()).toBe(false)
+  w.verification.cancel()
+  w.verification.start(false, 'ops')
+  expect(read.ended()).toBe(true)
+  read.progress(table, { ...newCopy(true), state: 'done' })
+  expect(w.verification.comparing([table]).copyState(table).state).toBe('waiting')
+})
+
+test('one that is asked for while a bucket of the cancelled one is asked begins with the tables, and compares all buckets', async () => {
+  const w = new World()
+  w.verification.start(false, 'ops')
+  let asked = 0
+  w.digested = () => {
+    if (asked++ > 0) return
+    w.verification.cancel()
+    w.verification.start(false, 'ops')
+  }
+  await w.run()
+  expect([w.verification.reads, w.verification.answer(null).verify]).toMatchObject([true, { number: 2, phase: 'source', buckets: 0 }])
+  await w.run()
+  expect(w.verification.answer(null).verify).toMatchObject({ number: 2, state: 'done', buckets: 2, found: 2 })
 })

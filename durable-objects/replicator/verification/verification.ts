@@ -55,6 +55,8 @@ export interface Comparing {
   copyState(table: SourceTable): CopyState
   progress(table: SourceTable, copy: CopyState): void
   compare(batch: Batch, table: SourceTable, key: string, found: FoundRow | null): void
+  /** It is not this verification that reads tables, or none does. */
+  ended(): boolean
 }
 
 /**
@@ -167,10 +169,15 @@ export class Verification {
 
   /** For the reader, in the source phase: each table that is followed, one after the other. */
   comparing(tables: readonly SourceTable[]): Comparing {
+    const number = this.#now?.number
+    const ended = () => !this.reads || this.#now?.number !== number
     return {
+      ended,
       tables: [...tables].sort((a, b) => a.number - b.number),
       copyState: ({ number }) => comparedSoFar(this.#now, number),
       progress: ({ number }, copy) => {
+        // Cancelled while it was read, and asked for anew.
+        if (ended()) return
         const done = copy.state === 'done'
         this.#update((now) => ({ table: done ? number : now.table, copy: done ? null : { ...copy, number }, rows: now.rows + this.#rows }))
         this.#rows = 0
@@ -201,7 +208,8 @@ export class Verification {
 
   async #steps(work: Work): Promise<boolean> {
     const { tables } = this.#sources
-    for (let steps = 0; steps < STEPS && this.running && !work.over(); steps++) {
+    // Another one may have been asked for while a bucket was: that begins with the tables.
+    for (let steps = 0; steps < STEPS && this.running && !this.reads && !work.over(); steps++) {
       const next = await this.#step(work)
       // It waited for longer than its session lived, and another one is at work.
       if (this.#stepping !== work) return false
@@ -218,8 +226,9 @@ export class Verification {
     if (this.#now?.phase === 'mending') return this.#finish()
     const { tables, mend } = this.#sources
     const { only } = this.#some ?? {}
+    const number = this.#now?.number
     // While it waited another one may have begun.
-    const overtaken = () => this.#some?.only !== only
+    const overtaken = () => this.#some?.only !== only || this.#now?.number !== number
     const mending = mendingIn(work, {
       repair: this.#now?.repair ?? false,
       found: (difference) => {
