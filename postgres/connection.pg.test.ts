@@ -7,6 +7,7 @@ import { makeCertificates, type Certificates } from '../test/certificates.ts'
 import { freePort, POSTGRES_VERSIONS, startPostgres, type TestPostgres } from '../test/postgres.ts'
 import { startProxy, type Startup } from '../test/source-proxy.ts'
 import { checkConnection, connectSource, type ConnectOptions } from './index.ts'
+import { openNodeSocket } from './node-socket.ts'
 
 /** An address of this machine that no name gives away as one. */
 const ELSEWHERE = '0.0.0.0'
@@ -169,6 +170,25 @@ describe('connections', () => {
     await server.startServer()
     expect(await sql`SELECT 1 AS one`).toEqual([{ one: 1 }])
     await sql.end()
+  })
+
+  test('what is still connecting when it is ended is not opened any more', async () => {
+    const open = Promise.withResolvers<void>()
+    const late: ConnectOptions = {
+      socket: async (address, options) => {
+        await open.promise
+        return openNodeSocket(address, options)
+      },
+      applicationName: 'late',
+    }
+    const sql = connectSource(server.url, late)
+    const asked = sql`SELECT 1`.catch((error: unknown) => error)
+    await sql.end({ timeout: 0.1 })
+    open.resolve()
+    expect(await asked).toMatchObject({ code: 'CONNECTION_DESTROYED' })
+    await new Promise((resolve) => setTimeout(resolve, 500))
+    const other = server.sql()
+    expect(await other`SELECT pid FROM pg_stat_activity WHERE application_name = 'late'`).toEqual([])
   })
 
   test.each<[string, Startup, RegExp]>([

@@ -61,6 +61,7 @@ const settingsOf = (replication: boolean) => ({ ...CANONICAL, ...(replication ? 
 /** Throws ROCKPOOL_SETTINGS or ROCKPOOL_SOURCE_SETTINGS when the URL cannot be used; connecting begins with the first query. */
 export function connectSource(url: string, options: ConnectOptions = {}): Sql {
   const source = parseSourceUrl(url, options)
+  let ended = false
   const connection: Record<string, string> = {
     application_name: options.applicationName ?? source.applicationName,
     client_encoding: 'UTF8',
@@ -82,9 +83,12 @@ export function connectSource(url: string, options: ConnectOptions = {}): Sql {
     max_lifetime: null,
     onnotice: () => {},
     // The driver's own way to TLS tells neither modes nor failures apart.
-    socket: () => open(source, options).catch((error: unknown) => new FailedSocket(error)),
+    socket: () => open(source, { ...options, isEnded: () => ended }).catch((error: unknown) => new FailedSocket(error)),
   }
-  return postgres(settings)
+  const sql = postgres(settings)
+  const end = sql.end.bind(sql)
+  sql.end = (how) => end(how).finally(() => (ended = true))
+  return sql
 }
 
 /**
@@ -96,8 +100,13 @@ function startupOptions(given: string, replication: boolean): string {
   return [...(given === '' ? [] : [given]), ...ours].join(' ')
 }
 
+interface Opening extends ConnectOptions {
+  /** Nobody wants the connection any more. */
+  isEnded(): boolean
+}
+
 /** Several hosts: the first that answers as a primary. */
-async function open(source: SourceUrl, options: ConnectOptions): Promise<object> {
+async function open(source: SourceUrl, options: Opening): Promise<object> {
   const problems: string[] = []
   for (const address of source.hosts) {
     try {
@@ -114,7 +123,7 @@ async function open(source: SourceUrl, options: ConnectOptions): Promise<object>
   throw new RockpoolError('ROCKPOOL_SOURCE_UNREACHABLE', `none of the hosts can be used: ${problems.join('; ')}`)
 }
 
-async function openOne(source: SourceUrl, address: HostPort, { socket, ca, opened }: ConnectOptions): Promise<object> {
+async function openOne(source: SourceUrl, address: HostPort, { socket, ca, opened, isEnded }: Opening): Promise<object> {
   const { sslmode, connectSeconds } = source
   const connect = socket ?? (await import('./node-socket.ts')).openNodeSocket
   const abort = new AbortController()
@@ -128,6 +137,11 @@ async function openOne(source: SourceUrl, address: HostPort, { socket, ca, opene
   })
   try {
     const raw: RawSocket = await Promise.race([connect(address, { sslmode, ca, signal: abort.signal }), late])
+    // The driver forgets a socket that it waits for when it is ended, and goes on with it when it comes (postgres.js 3.4, 2026-11).
+    if (isEnded()) {
+      raw.destroy()
+      throw new RockpoolError('ROCKPOOL_SOURCE_UNREACHABLE', 'the connection is not wanted any more')
+    }
     opened?.(raw.authorized === true)
     return new GuardedSocket(raw, address)
   } finally {
@@ -135,7 +149,7 @@ async function openOne(source: SourceUrl, address: HostPort, { socket, ca, opene
   }
 }
 
-async function isPrimary(source: SourceUrl, address: HostPort, options: ConnectOptions): Promise<boolean> {
+async function isPrimary(source: SourceUrl, address: HostPort, options: Opening): Promise<boolean> {
   const { user, password, database, connectSeconds } = source
   const settings = {
     ...{ host: address.host, port: address.port, user, password, database, ssl: false, max: 1, fetch_types: false, prepare: false },
