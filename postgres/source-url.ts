@@ -152,7 +152,9 @@ function readQuery(text: string): Map<string, string> {
   for (const part of text.split('&')) {
     if (part === '') continue
     const at = part.indexOf('=')
-    if (at <= 0) throw settings(`the parameter ${JSON.stringify(part)} has no value`)
+    // It may be the end of a password.
+    if (at <= 0)
+      throw settings(`behind the ? something is not NAME=VALUE; special characters of the password are encoded (? as %3F, & as %26)`)
     const name = decode('name of a parameter', part.slice(0, at))
     query.set(name, decode(`parameter ${name}`, part.slice(at + 1)))
   }
