@@ -80,7 +80,7 @@ async function within(
       const paint = paintOf(terminal)
       say(findings.map((finding) => frame(source.file, source.yaml, finding, paint)).join('\n\n'))
       say(`\n${findings.length} ${findings.length === 1 ? 'error' : 'errors'}: nothing was changed`)
-    } else say(`${code}: ${message}`)
+    } else say(error.text)
     return false
   }
 }

@@ -1,6 +1,7 @@
 import { resolve } from 'node:path'
 import type { ErrorBody } from '../protocol/errors.ts'
 import type { Finding } from '../sync-config/types.ts'
+import { printable } from './frame.ts'
 import { DEFAULT_AUDIENCE, parse } from './options.ts'
 import { UsageError } from './problem.ts'
 import { knownSecret, signToken } from './secret.ts'
@@ -113,6 +114,11 @@ export class Refused extends Error {
     this.code = code
     this.status = status
     this.findings = code === 'ROCKPOOL_SYNC_CONFIG' && Array.isArray(details) ? details.filter(isFinding) : []
+  }
+
+  /** For a terminal: anybody may be at that address, and names of rows are in what is said. */
+  get text(): string {
+    return printable(`${this.code}: ${this.message}`)
   }
 }
 

@@ -151,6 +151,9 @@ describe('the command', () => {
     expect((await run({ status: 200, body: { data: healthy({ refusedTables: refused }) } })).code).toBe(1)
     const no = await run(refusal)
     expect([no.code, no.output]).toEqual([2, 'ROCKPOOL_OPERATOR: no operator\n'])
+    const description = 'no \u001b]0;title\u0007'
+    const odd = await run({ status: 403, body: { error: { ...refusal.body.error, description } } })
+    expect(odd.output).toBe('ROCKPOOL_OPERATOR: no \ufffd]0;title\ufffd\n')
   })
 
   test('--json is what a program reads', async () => {

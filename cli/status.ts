@@ -34,8 +34,8 @@ export async function status(args: readonly string[], terminal: Terminal, stop: 
 const asked = async ({ url }: OperatorOptions, client: OperatorClient): Promise<Report> =>
   reportOf(await client.ask<OperatorStatus>('GET', 'status', undefined, ANSWER_MS), url)
 
-const refusalText = ({ code, message }: Refused): string =>
-  code === 'PSYNC_S2002' ? `${code}: the Rockpool there is older than this command, and has no /admin/status` : `${code}: ${message}`
+const refusalText = ({ code, text }: Refused): string =>
+  code === 'PSYNC_S2002' ? `${code}: the Rockpool there is older than this command, and has no /admin/status` : text
 
 /** Draws until it is told to stop. What cannot be asked is shown as well, and asked again. */
 async function watched(options: OperatorOptions, terminal: Terminal, paint: Paint, stop: AbortSignal): Promise<StatusCode> {

@@ -23,7 +23,7 @@ export async function verify(args: readonly string[], terminal: Terminal): Promi
   } catch (error) {
     if (!(error instanceof Refused)) throw error
     const { code, message, status } = error
-    terminal.out(json ? `${JSON.stringify({ ok: false, error: { code, message, status } }, null, 2)}\n` : `${code}: ${message}\n`)
+    terminal.out(json ? `${JSON.stringify({ ok: false, error: { code, message, status } }, null, 2)}\n` : `${error.text}\n`)
     return 2
   }
 }
