@@ -22,6 +22,8 @@ export interface EdgeOptions {
   front?: string
   /** Where the inspector of workerd listens. */
   inspectorPort?: number
+  /** Folder of another bundle than that of these sources. */
+  bundle?: string
 }
 
 /**
@@ -136,7 +138,7 @@ export class LocalEdge {
 
   async #miniflareOptions(): Promise<MiniflareOptions> {
     const { port, directory, bindings, log, front, inspectorPort } = this.#options
-    const folder = await bundle()
+    const folder = this.#options.bundle ?? (await bundle())
     const config = unstable_readConfig({ config: join(ROOT, 'wrangler.toml') }, { hideWarnings: true })
     await mkdir(directory, { recursive: true })
     const texts = readdirSync(folder).filter((name) => name.endsWith('.yaml'))

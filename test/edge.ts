@@ -18,6 +18,7 @@ export interface EdgeSettings {
   /** See `EdgeOptions`. */
   front?: string
   inspectorPort?: number
+  bundle?: string
 }
 
 export type ObjectClass = 'Bucket' | 'Relay' | 'Replicator'
@@ -50,6 +51,7 @@ export async function startEdge(settings: EdgeSettings): Promise<Edge> {
     },
     ...(settings.front === undefined ? {} : { front: settings.front }),
     ...(settings.inspectorPort === undefined ? {} : { inspectorPort: settings.inspectorPort }),
+    ...(settings.bundle === undefined ? {} : { bundle: settings.bundle }),
     log: settings.log ?? (process.env.ROCKPOOL_LOG ? (line) => console.log(`[edge] ${line}`) : () => {}),
   })
   await edge.start()
