@@ -17,8 +17,9 @@ export type Step = string | { sql: string; breaks: true }
 /**
  * Runs the steps that have not run yet, each once. Append-only: a released step never changes. Beside each step stands how many of them code must know to open the
  * storage (`reads`). Throws ROCKPOOL_STORAGE_NEWER, before anything is written, when that is more than `steps`: this is older code, after a rollback.
+ * Answers how many had run before, 0: the storage is new.
  */
-export function migrate(db: Database, steps: readonly Step[]): void {
+export function migrate(db: Database, steps: readonly Step[]): number {
   const made = db.all("SELECT sql FROM sqlite_master WHERE name = 'migrations'")[0]?.sql
   // Storage of before there were refusals.
   const refuses = made === undefined || String(made).includes('reads')
@@ -38,6 +39,7 @@ export function migrate(db: Database, steps: readonly Step[]): void {
       db.run('INSERT INTO migrations (version, reads) VALUES (?, ?)', i + 1, breaks ? i + 1 : 0)
     })
   }
+  return done
 }
 
 const highest = (db: Database, column: 'version' | 'reads'): number =>

@@ -32,10 +32,13 @@ export interface Beginning {
   reason: string | null
 }
 
-/** What an earlier version has stored: that one runs, and no more. */
+/** An earlier version has stored only whether a session runs. It does so before each one that does not follow a crash. */
+export const isOfOlder = (stored: Attempt | boolean | null): stored is boolean => typeof stored === 'boolean'
+
+/** What is known of the last session, whoever has stored it; null: it ended as it should. */
 export function attemptOf(stored: Attempt | boolean | null): Attempt | null {
-  if (stored === false || stored === null) return null
-  if (stored !== true) return stored
+  if (!isOfOlder(stored)) return stored
+  if (!stored) return null
   return { alive: true, starts: 1, tries: 1, stream: '', copy: '', care: 0, until: 0, reason: null }
 }
 

@@ -215,13 +215,16 @@ export class Batch {
     this.#keep(MAILBOX_TABLE, key, state)
   }
 
-  /** A mailbox is looked at: what is too old goes. One that a client had to itself gives what it holds to that of its user, and goes when it is looked at the next time. */
-  tidyMailbox(key: string, day: number): void {
+  /**
+   * A mailbox is looked at: what is too old goes. One that a client had to itself gives what it holds to that of its user, and goes when it is looked at the next time.
+   * In a first round it gives again, and stays.
+   */
+  tidyMailbox(key: string, day: number, first: boolean): void {
     const before = this.state(MAILBOX_TABLE, key)
     if (!before) return
     const { user, clientId } = ownerOfMailbox(key)
     const [own] = before.outputs
-    if (clientId !== null && own && before.image === null) {
+    if (clientId !== null && own && (first || before.image === null)) {
       const given = dayOf(BigInt(own.hash), day)
       if (given > day - MAILBOX_DAYS) this.#deliver(mailboxName(user), mailboxKey(user), clientId, BigInt(own.hash), given)
       this.#keep(MAILBOX_TABLE, key, { ...before, image: { days: String(day) } })

@@ -35,7 +35,7 @@ import { Relays } from './relays.ts'
 import { Removals } from './removals.ts'
 import type { ReaderSources } from './reader.ts'
 import { RowStates, type RowState } from './row-state.ts'
-import { MIGRATIONS, StateStore, type State } from './storage.ts'
+import { MIGRATIONS, StateStore, STRONG_STEPS, type State } from './storage.ts'
 import { newCopy, Tables } from './tables.ts'
 import { Tidying } from './tidying.ts'
 import { BucketSilent } from './verification/bucket-check.ts'
@@ -119,7 +119,7 @@ export class Core {
     this.#env = env
     this.#tenant = tenant
     this.db = durableDatabase(ctx.storage)
-    migrate(this.db, MIGRATIONS)
+    const steps = migrate(this.db, MIGRATIONS)
     this.state = new StateStore(this.db)
     this.marks = new Marks(this.state)
     this.fences = new Fences(this.state)
@@ -217,6 +217,7 @@ export class Core {
     })
     const newest = this.#outbox.newest()
     if (newest?.decode) this.state.found(newest.decode)
+    if (this.state.ofOlder || newest?.ofOlder) this.#takeOver(steps >= STRONG_STEPS)
     this.tidying = new Tidying({
       ...{ atomically: (work) => this.#atomically(work), state: this.state, buckets: this.buckets, removals: new Removals(this.db) },
       ...{ rows: () => this.rows, served: () => this.serving.checkpoint },
@@ -242,6 +243,32 @@ export class Core {
   /** What is announced: what is committed, or what is held. */
   get serving(): Serving {
     return servedOf(this.state.get('commit'))
+  }
+
+  /**
+   * What an older release has stored is stored anew, so that this is known only once. `again`: it ran on what this one had stored. Then it has given numbers of write
+   * checkpoints to mailboxes that nobody reads here, so they are looked at as if for the first time; and it took rows away under subkeys that this release
+   * had not given them, so they are there still.
+   */
+  #takeOver(again: boolean): void {
+    const { state } = this
+    this.#atomically(() => {
+      state.set('commit', state.get('commit'))
+      state.set('running', state.get('running'))
+      if (!again) return
+      state.set('round', null)
+      state.set('returned', true)
+    })
+  }
+
+  /** Everything is compared and mended behind that. Mailboxes come first: a device that waits for its number shows nothing new. */
+  mendReturned(): void {
+    const { state, verification } = this
+    if (!state.get('returned') || !state.get('round')?.done || verification.running || this.planBehind === null) return
+    this.#atomically(() => {
+      state.set('returned', false)
+      verification.start(true)
+    })
   }
 
   /** Once a day: a bucket that lost its streams together with its object has not said so. */

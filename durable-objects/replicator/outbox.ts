@@ -46,6 +46,8 @@ export interface NewestBatch {
   plan: string | null
   decode: StoredDecode | null
   answered: number
+  /** An older release has stored it. */
+  ofOlder: boolean
 }
 
 interface Head {
@@ -149,7 +151,7 @@ export class Outbox {
     const { open } = this
     if (open === null) return null
     const { final, plan, decode, answered } = new Parts(this.#slots.of(open.last), (slot) => this.#part(slot)).head()
-    return { id: open.last, final, plan, decode: decode ?? null, answered: answered ?? this.#committed }
+    return { id: open.last, final, plan, decode: decode ?? null, answered: answered ?? this.#committed, ofOlder: answered === undefined }
   }
 
   /** To be called inside the transaction that commits them, and stores that: all batches up to this one. */

@@ -234,6 +234,7 @@ export class Session {
       const dropping = core.drops.pending && (await core.drops.step())
       this.#goesOn()
       core.fencing.compare()
+      if (this.#settled) core.mendReturned()
       const verifying = this.#settled && (await this.#verify(sql, tables, intake))
       const tidying = this.#settled && (await this.#tidy(intake))
       if (!this.#settled && this.#caughtUp && !core.holdsWrites) {

@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest'
 import { migrate, type Database } from '../database.ts'
 import { testDatabase } from '../test-database.ts'
+import { attemptOf } from './attempts.ts'
 import { Batch } from './batch.ts'
 import { Buckets } from './buckets.ts'
 import { Outbox } from './outbox.ts'
@@ -140,4 +141,21 @@ test('the last notice of a version that said hashes is not sent, and that versio
   expect(state.get('commit')).toEqual({ committed: 2, plan: 'p', batch: 1, named: null, hold: null, published: null })
   state.set('commit', { committed: 3, plan: 'p', hold: null, batch: 2, named, published: null })
   expect(JSON.parse(String(db.all("SELECT value FROM state WHERE key = 'commit'")[0]?.value))).not.toHaveProperty('notice')
+})
+
+test('that an older release has written is known by the forms of its session and of its commit, until both are stored anew', () => {
+  const db = testDatabase()
+  const stored = (key: string, value: unknown) => {
+    db.run('INSERT INTO state VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value', key, JSON.stringify(value))
+    return new StateStore(db).ofOlder
+  }
+  expect(migrate(db, MIGRATIONS)).toBe(0)
+  expect(migrate(db, MIGRATIONS)).toBe(MIGRATIONS.length)
+  expect(new StateStore(db).ofOlder).toBe(false)
+  expect([true, false, null, attemptOf(true)].map((each) => stored('running', each))).toEqual([true, true, false, false])
+  expect(stored('commit', { committed: 2, plan: 'p', batch: 1, notice: null })).toBe(true)
+  expect(stored('running', false)).toBe(true)
+  const state = new StateStore(db)
+  for (const key of ['commit', 'running'] as const) state.set(key, state.get(key))
+  expect(new StateStore(db).ofOlder).toBe(false)
 })

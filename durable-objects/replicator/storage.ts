@@ -1,5 +1,5 @@
 import type { MarkerKey } from './marks.ts'
-import { attemptOf, type Attempt } from './attempts.ts'
+import { attemptOf, isOfOlder, type Attempt } from './attempts.ts'
 import type { Suspect } from './care.ts'
 import type { Refused } from './refused.ts'
 import type { Round } from './tidying.ts'
@@ -60,6 +60,9 @@ export const MIGRATIONS: readonly Step[] = [
     recorded INTEGER NOT NULL, due INTEGER NOT NULL, name TEXT NOT NULL, number INTEGER, up_to INTEGER NOT NULL, PRIMARY KEY (recorded, due, name)
   ) WITHOUT ROWID`,
 ]
+
+/** Code that knows so many steps writes strong hashes, and gives each user a mailbox. */
+export const STRONG_STEPS = 9
 
 /** The last whole transaction stored, and how much of the next one is stored already in slices. LSNs as `X/X`, times as Postgres sent them. */
 export interface Position {
@@ -147,6 +150,8 @@ export interface State {
   fences: Fence[]
   /** What the last session could not follow. An older version keeps it in memory alone, and ignores this. */
   refused: Refused[]
+  /** An older release has run on this storage behind this one, and what it left is not mended yet: see `core.ts`. Older code ignores it. */
+  returned: boolean
 }
 
 const INITIAL: State = {
@@ -173,6 +178,7 @@ const INITIAL: State = {
   followersAsked: 0,
   fences: [],
   refused: [],
+  returned: false,
 }
 
 /** A commit as it is stored. What came later is absent in older ones. */
@@ -195,6 +201,8 @@ const SHORT_SEED = 6
 export class StateStore {
   readonly #db: Database
   readonly #values: State
+  /** An older release has begun a session, or committed something, since this one wrote its own forms of that. */
+  readonly ofOlder: boolean
   /** Number of the newest decode state. */
   #n: number
 
@@ -205,7 +213,7 @@ export class StateStore {
       const text = stored.get(key)
       return text === undefined ? INITIAL[key] : (JSON.parse(text) as State[K])
     }
-    const { decode: committed, notice: _, ...commit }: StoredCommit = read('commit')
+    const { decode: committed, notice, ...commit }: StoredCommit = read('commit')
     this.#values = {
       decode: read('decode'),
       commit: { ...INITIAL.commit, ...commit },
@@ -230,7 +238,9 @@ export class StateStore {
       followersAsked: read('followersAsked'),
       fences: read('fences'),
       refused: read('refused'),
+      returned: read('returned'),
     }
+    this.ofOlder = notice !== undefined || isOfOlder(read('running'))
     const { n = 0, ...decode }: Decode & { n?: number } = this.#values.decode
     this.#n = n
     this.#values.decode = decode

@@ -477,4 +477,35 @@ describe('mailboxes', () => {
     for (let i = 0; i < 4; i++) await w.days(UNUSED)
     expect([w.names, w.rows.keys(0, '', 100)]).toEqual([[], []])
   })
+
+  test('after a time under an older release numbers that it gave are there with the next round, and mailboxes of one client stay for the next time', async () => {
+    const w = new World()
+    const given = (n: bigint) => {
+      const key = clientMailboxKey('u', 'c')
+      const bucket = w.buckets.number((JSON.parse(key) as string[])[0] ?? '', MAILBOX_DEFINITION)
+      const batch = w.batch()
+      batch.restate(MAILBOX_TABLE, key, { outputs: [{ bucket, type: MAILBOX_TABLE.name, id: 'w', hash: n.toString() }], image: null })
+      batch.removeStray({ bucket, type: 'x', id: 'x', subkey: 'x' })
+      w.store(batch)
+    }
+    given(3n)
+    await w.tidy()
+    const batch = w.batch()
+    batch.deliver('u', 'c', 4n, now(w))
+    batch.deliver('u', 'new', 5n, now(w))
+    w.store(batch)
+    for (const n of [6n, 7n]) {
+      given(n)
+      w.state.set('round', null)
+      await w.tidy()
+      expect([number(w, 'u', 'c'), number(w, 'u', 'new')]).toEqual([n, 5n])
+      expect(w.rows.keys(0, '', 100)).toEqual([clientMailboxKey('u', 'c'), mailboxKey('u')])
+    }
+    // One that the older release has not written to.
+    w.state.set('round', null)
+    await w.tidy()
+    expect(w.rows.keys(0, '', 100)).toHaveLength(2)
+    await w.days(UNUSED)
+    expect(w.rows.keys(0, '', 100)).not.toContain(clientMailboxKey('u', 'c'))
+  })
 })

@@ -158,7 +158,7 @@ export class Tidying {
   async #mailboxes(scan: Scan, after: string, between: Between): Promise<void> {
     const keys = this.#sources.rows().keys(MAILBOX_TABLE.number, after, MAILBOXES_PER_STEP)
     const day = today(this.#now())
-    if (keys.length > 0) await between((batch) => keys.forEach((key) => batch.tidyMailbox(key, day)))
+    if (keys.length > 0) await between((batch) => keys.forEach((key) => batch.tidyMailbox(key, day, this.#before === 0)))
     scan.mailbox = keys.length < MAILBOXES_PER_STEP ? null : (keys.at(-1) ?? null)
   }
 
