@@ -440,7 +440,7 @@ describe('operators', () => {
     const token = await signer.sign({ sub: 'ops', operator: true })
     expect(await admin(token, {})).toEqual([200, 'ok'])
     const { text } = await ask('/status', { headers: { authorization: `Token ${token}` } })
-    expect(JSON.parse(text).data.notes).toEqual([expect.stringMatching(/until 2027-03-01 .*OPERATOR_KEYS/)])
+    expect(JSON.parse(text).data.notes).toEqual([expect.stringMatching(/after 2027-03-01 .*OPERATOR_KEYS/)])
     expect(await admin(await signer.sign({ sub: 'ops', operator: 'true' }), {})).toEqual([403, 'ROCKPOOL_OPERATOR'])
   })
 

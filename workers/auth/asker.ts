@@ -8,9 +8,12 @@ export interface Asker {
   operator: boolean
 }
 
-/** Until then the claim of a user's token opens `/admin` where operators have no keys of their own. */
+/**
+ * Where operators have no keys of their own the claim of a user's token opens `/admin`. A release after that day ends it, and not the day itself: nobody is locked out of what is
+ * deployed. `rockpool dev`, and the commands that it is used with, sign such tokens; they need keys of their own in that release.
+ */
 const CLAIM_UNTIL = '2027-03-01'
-export const CLAIM_NOTICE = `operators have no keys of their own: until ${CLAIM_UNTIL} the claim "operator": true in a token of a user opens /admin. Set OPERATOR_KEYS and OPERATOR_AUDIENCE`
+export const CLAIM_NOTICE = `operators have no keys of their own: the claim "operator": true in a token of a user opens /admin, which releases after ${CLAIM_UNTIL} refuse. Set OPERATOR_KEYS and OPERATOR_AUDIENCE`
 
 /** A user, or an operator: by keys of their own where there are any, else by the claim. Throws PSYNC_S21…. */
 export async function askerOf(env: Environment, token: string, options: VerifyOptions): Promise<Asker> {

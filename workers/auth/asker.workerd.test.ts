@@ -1,0 +1,24 @@
+import { env } from 'cloudflare:test'
+import { SignJWT } from 'jose'
+import { expect, test, vi } from 'vitest'
+import { askerOf, operatorOf } from './asker.ts'
+
+test('the day that is told locks nobody out of what is deployed: `rockpool dev` and the commands that sign with its secret go on behind it', async () => {
+  vi.spyOn(console, 'warn').mockImplementation(() => {})
+  const now = new Date('2027-03-02T12:00:00Z')
+  const secret = Buffer.alloc(32, 7)
+  const here = { ...env, JWT_SECRET: secret.toString('base64url'), JWT_AUDIENCE: 'rockpool', OPERATOR_KEYS: undefined }
+  // As `signToken` of cli/secret.ts does.
+  const token = (claims: Record<string, unknown>) =>
+    new SignJWT(claims)
+      .setProtectedHeader({ alg: 'HS256' })
+      .setSubject('rockpool dev')
+      .setAudience('rockpool')
+      .setIssuedAt(now)
+      .setExpirationTime(now.getTime() / 1_000 + 60)
+      .sign(secret)
+  const dev = await token({ operator: true })
+  expect((await operatorOf(here, dev, { now })).user).toBe('rockpool dev')
+  expect((await askerOf(here, dev, { now })).operator).toBe(true)
+  await expect(operatorOf(here, await token({}), { now })).rejects.toMatchObject({ code: 'ROCKPOOL_OPERATOR' })
+})
