@@ -10,7 +10,7 @@ import {
   type Unfollowable,
 } from '../postgres/index.ts'
 import { RockpoolError } from '../protocol/errors.ts'
-import { joinColumns, loadPlan } from '../sync-config/index.ts'
+import { loadPlan, namedColumns } from '../sync-config/index.ts'
 import type { Plan } from '../sync-config/types.ts'
 import { SETTINGS } from '../durable-objects/setting-declarations.ts'
 import { checkCertificate } from './check-source.ts'
@@ -60,7 +60,7 @@ export async function judgeDatabase(url: string, settings: Settings): Promise<Ju
       let found: Unfollowable[] = []
       await note(async () => {
         found = await unfollowable(sql, loaded.tables, publication, textOf(settings, 'OWN_PUBLICATION'), (names) => {
-          const columns = joinColumns(names.map((name) => loaded.columns(name)))
+          const columns = namedColumns(loaded)(names)
           return named ? columns : { ...columns, named: new Set() }
         })
       })

@@ -6,7 +6,7 @@ export { EvaluationFailure } from './expressions/values.ts'
 export type * from './types.ts'
 export { parsePlan, planHash } from './plan/hash.ts'
 export { bindPlan, means, partsOf, type PlanPart } from './plan/bind.ts'
-export { joinColumns } from './load/columns.ts'
+export { joinColumns, namedColumns } from './load/columns.ts'
 export { combinePlans } from './load/combine.ts'
 export { bucketPrefix, definitionOf } from './plan/plan.ts'
 

@@ -160,6 +160,9 @@ describe('a deploy that cannot be done changes nothing', () => {
       expect(missing.error?.description).toContain('public.nowhere: there is no such table')
       const keyless = await operator.put(config('docs', 'keyless'))
       expect(keyless.error?.details).toEqual([{ table: 'public.keyless', reason: expect.stringContaining('no primary key') }])
+      // The whole table would be followed no more, for what serves as well.
+      const column = await operator.put(`${config('docs')}  more:\n    data:\n      - SELECT id, titel FROM docs AS more\n`)
+      expect([column.status, column.error?.details]).toEqual([409, [{ table: 'public.docs', reason: expect.stringContaining('"titel"') }]])
       const dry = await operator.put(config('docs', 'nowhere'), '?dry_run=1')
       expect([dry.status, dry.data.config, dry.data.difference.refused.length]).toEqual([200, null, 1])
       expect(dry.data.difference.warnings.map(({ code }) => code)).toContain('unknown-source-table')

@@ -4,7 +4,7 @@ import { RockpoolError } from '../../protocol/errors.ts'
 import type { ConfigOrigin, ConfigStatus, DeployDifference, PartStatus } from '../../protocol/messages.ts'
 import { compileConfig, type CompileSettings } from '../../sync-config/compile.ts'
 import { MAX_CONFIG_BYTES } from '../../sync-config/limits.ts'
-import { means, planHash, type PlanPart } from '../../sync-config/index.ts'
+import { loadPlan, means, namedColumns, planHash, type PlanPart } from '../../sync-config/index.ts'
 import type { Finding, Plan } from '../../sync-config/types.ts'
 import type { TenantSettings } from '../directory/settings.ts'
 import type { Core } from './core.ts'
@@ -45,7 +45,8 @@ export async function checkDeploy(core: Core, settings: TenantSettings, sql: Sql
     const names = new Map(
       [...kept, ...again, ...added].flatMap(({ tables }) => tables.map((each) => [`${each.schema}.${each.name}`, each])),
     )
-    const all = await unfollowable(sql, [...names.values()], settings.publication, settings.ownPublication)
+    const { publication, ownPublication } = settings
+    const all = await unfollowable(sql, [...names.values()], publication, ownPublication, namedColumns(loadPlan(plan)))
     const difference: DeployDifference = {
       plan: planHash(bound),
       definitions: {
@@ -64,7 +65,10 @@ export async function checkDeploy(core: Core, settings: TenantSettings, sql: Sql
   }
 }
 
-/** Throws ROCKPOOL_DEPLOY when a definition that is new would see nothing of a table. What is served already is not made worse by a deploy. */
+/**
+ * Throws ROCKPOOL_DEPLOY when a definition that is new would see nothing of a table. What is served already is not made worse by a deploy: a table that lacks a
+ * column which a new definition names would be followed no more, for the others as well.
+ */
 export function refuseUnfollowable({ deploys }: Core, { plan, difference }: Checked): void {
   const read = deploys.difference(deploys.bind(plan)).added.flatMap(({ tables }) => tables)
   refuse(

@@ -2,7 +2,7 @@ import type { Sql } from 'postgres'
 import { sourceError, unfollowable } from '../../postgres/index.ts'
 import { hash64 } from '../../protocol/hash.ts'
 import { RockpoolError } from '../../protocol/errors.ts'
-import { planHash } from '../../sync-config/index.ts'
+import { loadPlan, namedColumns, planHash } from '../../sync-config/index.ts'
 import type { Plan } from '../../sync-config/types.ts'
 import type { TenantSettings } from '../directory/settings.ts'
 import { refuseWithdrawn } from './configs.ts'
@@ -38,7 +38,7 @@ async function checkTables({ deploys }: Core, { publication, ownPublication }: T
   const { added } = deploys.difference(deploys.bind(plan))
   const names = added.flatMap(({ tables }) => tables)
   if (names.length === 0) return
-  const wrong = await unfollowable(sql, names, publication, ownPublication).catch((error: unknown) => {
+  const wrong = await unfollowable(sql, names, publication, ownPublication, namedColumns(loadPlan(plan))).catch((error: unknown) => {
     throw sourceError(error)
   })
   refuse(wrong)

@@ -1,6 +1,6 @@
 import { some, type Expr } from '../expressions/expression.ts'
 import type { Branch, Column, PlanContent, TablePattern } from '../plan/plan.ts'
-import type { ReadColumns, TableName } from '../types.ts'
+import type { LoadedPlan, ReadColumns, TableName } from '../types.ts'
 import { matches } from './rows.ts'
 
 /** Columns of a table that a plan reads. A name that stands under a wildcard need not be there in every table. */
@@ -37,6 +37,12 @@ export function columnsOf(content: PlanContent, table: TableName): ReadColumns {
   for (const { queries } of content.events) for (const query of queries) reads(query.table, query.columns, [])
   return out
 }
+
+/** What a plan reads of a table that goes by these names. */
+export const namedColumns =
+  (plan: Pick<LoadedPlan, 'columns'>) =>
+  (names: readonly TableName[]): ReadColumns =>
+    joinColumns(names.map((name) => plan.columns(name)))
 
 /** What several plans, or names of one table, read together. */
 export function joinColumns(list: readonly ReadColumns[]): ReadColumns {
