@@ -150,6 +150,9 @@ function claimSignals(stop: AbortController): void {
   }
 }
 
+// Whoever reads has seen enough (`| head`).
+process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1))
+
 const [command, ...args] = process.argv.slice(2)
 try {
   await run(command, args)

@@ -13,8 +13,9 @@ export async function sql(text: string, options: { databaseUrl: string | undefin
   const started = known && !known.running ? await startDatabase(data) : null
   const client = postgres(options.databaseUrl ?? started?.url ?? known?.url ?? '', { max: 1, onnotice: () => {} })
   try {
-    const results = await client.unsafe(text).simple()
-    const list: unknown[] = Array.isArray(results) && results.length > 0 && Array.isArray(results[0]) ? results : [results]
+    // Rows as lists: two columns may have one name.
+    const results: unknown = await client.unsafe(text).simple().values()
+    const list: unknown[] = Array.isArray(results) && !('columns' in results) ? results : [results]
     return list.map((result) => format(result)).join('\n')
   } finally {
     await client.end({ timeout: 1 })
@@ -24,12 +25,13 @@ export async function sql(text: string, options: { databaseUrl: string | undefin
 
 function format(result: unknown): string {
   if (!Array.isArray(result)) return ''
-  const rows: Record<string, unknown>[] = result
+  const rows: unknown[][] = result
   const command = 'command' in result ? String(result.command) : ''
   const count = 'count' in result ? Number(result.count) : rows.length
-  const names = Object.keys(rows[0] ?? {})
+  const columns: { name: string }[] = 'columns' in result && Array.isArray(result.columns) ? result.columns : []
+  const names = columns.map(({ name }) => name)
   if (names.length === 0) return `${command} ${count}`
-  const cells = [names, ...rows.map((row) => names.map((name) => cell(row[name])))]
+  const cells = [names, ...rows.map((row) => names.map((_, i) => cell(row[i])))]
   const widths = names.map((_, i) => Math.max(...cells.map((line) => line[i]?.length ?? 0)))
   const lines = cells.map((line) =>
     line

@@ -35,6 +35,8 @@ import { WriteCheckpoints } from './write-checkpoints.ts'
 
 /** Alarms are dropped after six failures; this one stands in case the session ends in a way that arms none. */
 const GUARD_MS = 20 * 60_000
+/** By then the process that said it is stopping has ended. */
+const STOPPING_MS = 5_000
 /** Storage that a newer release has written is looked at again so often. */
 const REFUSED_MS = 60_000
 /** In calls, see `CALL_SECONDS`: how much longer than its settings say a session may take before its alarm ends without it. */
@@ -173,6 +175,8 @@ export class Replicator extends DurableObject<Environment> implements Replicator
     const running = state.get('running')
     // In a crash loop it stays, so that the next session is as careful.
     if (this.#session && running?.starts === 1 && running.care === 0) state.set('running', null)
+    // Whoever starts again begins with a session: the alarm that stands may be the guard's.
+    await this.ctx.storage.setAlarm(Date.now() + STOPPING_MS)
     await this.#core.durable()
   }
 

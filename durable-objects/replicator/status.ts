@@ -48,7 +48,7 @@ export function replicatorStatus({
   const { checkpoint, plan } = core.serving
   return {
     tenant,
-    state: stateOf(core, session, failing?.code),
+    state: stateOf(core, session, failing?.code, alarm !== null && alarm <= Date.now()),
     checkpoint,
     plan,
     lsn: position?.lsn ?? null,
@@ -90,13 +90,14 @@ export function replicatorStatus({
   }
 }
 
-function stateOf({ state, live, tables }: Core, session: Session | null, code: string | undefined): ReplicatorState {
+/** `due`: a session is about to begin. */
+function stateOf({ state, live, tables }: Core, session: Session | null, code: string | undefined, due: boolean): ReplicatorState {
   if (code === 'ROCKPOOL_SETTINGS' || code === 'ROCKPOOL_SYNC_CONFIG' || code === 'ROCKPOOL_SOURCE_SETTINGS') return 'refused'
   if (code !== undefined) return 'retrying'
   if (state.get('source') === null) return 'starting'
   if (tables.copying) return 'copying'
   if (session) return session.streaming ? 'live' : 'starting'
-  return live ? 'starting' : 'idle'
+  return live || due ? 'starting' : 'idle'
 }
 
 /** Null when they are wrong: sessions are refused for that, and a look is. */

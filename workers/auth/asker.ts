@@ -15,6 +15,9 @@ export interface Asker {
 const CLAIM_UNTIL = '2027-03-01'
 export const CLAIM_NOTICE = `operators have no keys of their own: the claim "operator": true in a token of a user opens /admin, which releases after ${CLAIM_UNTIL} refuse. Set OPERATOR_KEYS and OPERATOR_AUDIENCE`
 
+/** Once in the life of an isolate. */
+let told = false
+
 /** A user, or an operator: by keys of their own where there are any, else by the claim. Throws PSYNC_S21…. */
 export async function askerOf(env: Environment, token: string, options: VerifyOptions): Promise<Asker> {
   const operators = operatorRules(env)
@@ -29,6 +32,7 @@ export async function operatorOf(env: Environment, token: string, options: Verif
   if (operators) return verifyToken(token, operators, options)
   const session = await verifyToken(token, tokenRules(env), options)
   if (session.claims.operator !== true) throw new RockpoolError('ROCKPOOL_OPERATOR', 'this needs a token with the claim "operator": true')
-  console.warn(CLAIM_NOTICE)
+  if (!told) console.warn(CLAIM_NOTICE)
+  told = true
   return session
 }
