@@ -36,6 +36,7 @@ export type ErrorCode =
   | 'ROCKPOOL_BUCKET_FENCED' // a bucket of the client lacks changes
   | 'ROCKPOOL_BUCKET' // the token alone does not give that bucket
   | 'ROCKPOOL_SOURCE_UNREACHABLE' // Postgres cannot be reached
+  | 'ROCKPOOL_SOURCE_TLS' // Postgres did not prove over TLS that it is the one that was asked for
   | 'ROCKPOOL_SOURCE_SETTINGS' // wal_level, privilege, identity …: Postgres is not set up
   | 'ROCKPOOL_SOURCE_CHANGED' // another database, or one put back to an older state
   | 'ROCKPOOL_PGOUTPUT' // Postgres sent a replication message that cannot be decoded

@@ -1,0 +1,43 @@
+import { type Certificate, isSelfIssued } from './certificate.ts'
+import { sameBytes } from './der.ts'
+import { isEmpty } from './names.ts'
+import { refuse } from './refusal.ts'
+
+// The form that the profile of public authorities (the CA/Browser Forum's, and RFC 5280 where it only says what authorities should do) gives to
+// certificates. Nothing here keeps an impostor out by itself, and a private authority may know nothing of it; who is hit stands in
+// docs/decisions/0018. A pin is not asked.
+
+export const PIN = 'or put the certificate of the server itself into DATABASE_CA'
+
+export function checkServerProfile(leaf: Certificate): void {
+  const form = (what: string): never => refuse('form', `${leaf.who} ${what}. Have it made again, ${PIN}`)
+  if (leaf.extensions.extendedKeyUsage?.critical) form('has a critical extendedKeyUsage')
+  checkSigned(leaf, form)
+}
+
+/** `anchor`: it stands in DATABASE_CA. */
+export function checkAuthorityProfile(authority: Certificate, anchor: boolean): void {
+  const { who, extensions } = authority
+  const form = (what: string): never => refuse('form', `${who} ${what}. Have that authority made again, ${PIN}`)
+  if (!extensions.basic?.critical) form('has basicConstraints that are not critical')
+  if (extensions.subjectKey === undefined) form('has no subjectKeyIdentifier')
+  if (anchor && isSelfIssued(authority)) checkRoot(authority, form)
+  else checkSigned(authority, form)
+}
+
+/** A root says nothing about usages, and of who signed it nothing but its own key. */
+function checkRoot({ extensions }: Certificate, form: (what: string) => never): void {
+  const { authorityKey, subjectKey, extendedKeyUsage } = extensions
+  if (extendedKeyUsage) form('is a root with an extendedKeyUsage')
+  if (authorityKey === undefined) return
+  if (authorityKey.foreign || authorityKey.keyId === undefined || !sameBytes(authorityKey.keyId, subjectKey ?? new Uint8Array()))
+    form('is a root whose authorityKeyIdentifier is not its own subjectKeyIdentifier alone')
+}
+
+/** What every certificate has that somebody else signed. */
+function checkSigned({ extensions, subject, serial }: Certificate, form: (what: string) => never): void {
+  if (serial.every((byte) => byte === 0)) form('has the serial number 0')
+  if (extensions.authorityKey?.keyId === undefined) form('has no authorityKeyIdentifier with a key identifier')
+  if (extensions.alternativeNames && extensions.alternativeNames.critical !== isEmpty(subject))
+    form('has alternative names that are critical beside a subject, or not critical without one')
+}
