@@ -5,7 +5,7 @@ import { refuse } from './refusal.ts'
 
 // The form that the profile of public authorities (the CA/Browser Forum's, and RFC 5280 where it only says what authorities should do) gives to
 // certificates. Nothing here keeps an impostor out by itself, and a private authority may know nothing of it; who is hit stands in
-// docs/decisions/0018. A pin is not asked.
+// docs/decisions/0019. A pin is not asked.
 
 export const PIN = 'or put the certificate of the server itself into DATABASE_CA'
 

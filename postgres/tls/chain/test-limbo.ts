@@ -42,7 +42,7 @@ export const PASSES: Record<string, string> = {
     'webpki::nc::permitted-dns-match-noncritical must pass: constraints count, critical or not',
 }
 
-/** Cases that must pass and fail, with the reason that is given and why it stays so. docs/decisions/0018 says the same to users. */
+/** Cases that must pass and fail, with the reason that is given and why it stays so. docs/decisions/0019 says the same to users. */
 export const REFUSED: Record<string, { reason: string; why: string }> = {
   'rfc5280::ca-as-leaf': { reason: 'usage', why: 'webpki::ca-as-leaf must fail: an authority is no server, unless it is pinned' },
   'cve::cve-2024-0567': {
