@@ -2,8 +2,8 @@ import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { z } from 'zod'
-import { runScript } from '../test/command.ts'
-import { temporaryDirectory } from '../test/support.ts'
+import { runScript } from '../test/support/command.ts'
+import { temporaryDirectory } from '../test/support/support.ts'
 import { SCENARIOS } from './scenarios/index.ts'
 
 let directory: Awaited<ReturnType<typeof temporaryDirectory>>

@@ -1,8 +1,8 @@
 import { openSync, type SyncDatabase } from '../client/src/node.ts'
 import type { ReplicatorStatus } from '../protocol/messages.ts'
-import { startEdge } from '../test/edge.ts'
-import { startPostgres } from '../test/postgres.ts'
-import { AUDIENCE, newSecret, temporaryDirectory, token, until } from '../test/support.ts'
+import { startEdge } from '../test/support/edge.ts'
+import { startPostgres } from '../test/support/postgres.ts'
+import { AUDIENCE, newSecret, temporaryDirectory, token, until } from '../test/support/support.ts'
 
 // `npm run bench:live -- MINUTES`: one client that writes and one that only looks on, for a long time: sessions with Postgres are renewed meanwhile.
 // What is lost, what comes twice and what comes late is counted.

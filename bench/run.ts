@@ -1,7 +1,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { bundle, ROOT } from '../cli/bundle.ts'
-import { startPostgres } from '../test/postgres.ts'
+import { startPostgres } from '../test/support/postgres.ts'
 import { describeMachine, load, machineLine, measureStolen } from './machine.ts'
 import { OptionError, parseOptions, USAGE, type Options } from './options.ts'
 import { countLine, figure, figureLine, headLine, type Results } from './results.ts'

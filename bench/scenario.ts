@@ -1,4 +1,4 @@
-import type { TestPostgres } from '../test/postgres.ts'
+import type { TestPostgres } from '../test/support/postgres.ts'
 
 /** What one scenario measured of one thing. */
 export interface Measured {

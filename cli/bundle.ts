@@ -10,7 +10,7 @@ export const ROOT = fileURLToPath(new URL('..', import.meta.url))
 const SOURCES = [
   'workers',
   'durable-objects',
-  'postgres',
+  'sources',
   'protocol',
   'sync-config',
   'wrangler.toml',

@@ -8,7 +8,7 @@ import {
   sourceError,
   unfollowable,
   type Unfollowable,
-} from '../postgres/index.ts'
+} from '../sources/postgres/index.ts'
 import { RockpoolError } from '../protocol/errors.ts'
 import { loadPlan, namedColumns } from '../sync-config/index.ts'
 import type { Plan } from '../sync-config/types.ts'

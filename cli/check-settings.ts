@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import { registerHooks } from 'node:module'
 import { fileURLToPath } from 'node:url'
 import type { SettingBindings } from '../durable-objects/setting-bindings.ts'
-import { parseSourceUrl } from '../postgres/index.ts'
+import { parseSourceUrl } from '../sources/postgres/index.ts'
 import { RockpoolError } from '../protocol/errors.ts'
 import { DEFAULT_TENANT } from '../protocol/names.ts'
 import { nearMisses, type Settings } from './settings.ts'
@@ -55,7 +55,7 @@ async function refusedByTheScript(settings: Settings): Promise<SettingFinding[]>
   const [{ tenantSettings }, { compactionSettings }, { streamSettings }, { authSettings, operatorSettings }] = await Promise.all([
     import('../durable-objects/directory/settings.ts'),
     import('../durable-objects/bucket/settings.ts'),
-    import('../workers/sync/budget.ts'),
+    import('../workers/stream/budget.ts'),
     import('../workers/auth/settings.ts'),
   ])
   // What is a secret is set with `wrangler secret put`, and not seen here.

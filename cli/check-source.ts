@@ -1,5 +1,5 @@
-import { checkConnections, checkServer, connectSource, parseSourceUrl, sourceError } from '../postgres/index.ts'
-import { openNodeSocket } from '../postgres/node-socket.ts'
+import { checkConnections, checkServer, connectSource, parseSourceUrl, sourceError } from '../sources/postgres/index.ts'
+import { openNodeSocket } from '../sources/postgres/wire/node-socket.ts'
 import { RockpoolError } from '../protocol/errors.ts'
 import { UsageError } from './problem.ts'
 

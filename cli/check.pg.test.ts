@@ -2,9 +2,9 @@ import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
-import { freePort, startPostgres, type TestPostgres } from '../test/postgres.ts'
-import { connectSource, prepareSource } from '../postgres/index.ts'
-import { PostgresServer, serverUser } from '../test/postgres-server.ts'
+import { freePort, startPostgres, type TestPostgres } from '../test/support/postgres.ts'
+import { connectSource, prepareSource } from '../sources/postgres/index.ts'
+import { PostgresServer, serverUser } from '../test/support/postgres-server.ts'
 import { check, explain } from './check.ts'
 
 let directory: string

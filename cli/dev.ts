@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
-import { redactUrl } from '../postgres/index.ts'
+import { redactUrl } from '../sources/postgres/index.ts'
 import { compile } from '../sync-config/index.ts'
 import { bundle, ROOT } from './bundle.ts'
 import { checkSettings } from './check-settings.ts'

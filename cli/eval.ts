@@ -1,6 +1,6 @@
 import { mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises'
 import { basename, join } from 'node:path'
-import { evaluateCase } from '../sync-config/eval/case.ts'
+import { evaluateCase } from '../sync-config/cases/case.ts'
 
 export interface Io {
   out(text: string): void

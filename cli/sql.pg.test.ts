@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { startPostgres, type TestPostgres } from '../test/postgres.ts'
+import { startPostgres, type TestPostgres } from '../test/support/postgres.ts'
 import { sql } from './sql.ts'
 
 let postgres: TestPostgres

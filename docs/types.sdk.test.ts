@@ -4,10 +4,10 @@ import { openSync, type ColumnType, type SyncDatabase } from '@rockpool/client/n
 import { column, Schema, Table } from '@powersync/common'
 import { PowerSyncDatabase } from '@powersync/node'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { Operator } from '../test/deploys.ts'
-import { startEdge, type Edge } from '../test/edge.ts'
-import { startPostgres, type TestPostgres } from '../test/postgres.ts'
-import { AUDIENCE, connector, newSecret, temporaryDirectory, token, until } from '../test/support.ts'
+import { Operator } from '../test/support/deploys.ts'
+import { startEdge, type Edge } from '../test/support/edge.ts'
+import { startPostgres, type TestPostgres } from '../test/support/postgres.ts'
+import { AUDIENCE, connector, newSecret, temporaryDirectory, token, until } from '../test/support/support.ts'
 
 // Makes the tables of docs/types.md from what a real Postgres, edge, client of ours and PowerSync SDK do; `npx vitest run --project sdk docs/types -u` writes them.
 

@@ -5,9 +5,9 @@ import postgres, { type Sql } from 'postgres'
 import type { Browser } from 'playwright-core'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { ROOT } from '../cli/bundle.ts'
-import { startBrowser } from '../test/browser.ts'
-import { freePort } from '../test/postgres.ts'
-import { temporaryDirectory, until } from '../test/support.ts'
+import { startBrowser } from '../test/support/browser.ts'
+import { freePort } from '../test/support/postgres.ts'
+import { temporaryDirectory, until } from '../test/support/support.ts'
 
 // Does what docs/your-own-app.md says, word by word: its files, its commands. Only the registry is not asked: what `npm install` names is linked.
 

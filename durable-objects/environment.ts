@@ -1,6 +1,6 @@
-import type { Bucket } from './bucket/object.ts'
-import type { Relay } from './relay/object.ts'
-import type { Replicator } from './replicator/object.ts'
+import type { Bucket } from './bucket/bucket.ts'
+import type { Relay } from './relay/relay.ts'
+import type { Replicator } from './replicator/replicator.ts'
 import type { SettingBindings } from './setting-bindings.ts'
 
 /** Bindings of the one script; wrangler.toml declares them. */

@@ -2,8 +2,8 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import { Log } from './bucket/log.ts'
 import { page, put } from './bucket/test-ops.ts'
-import { migrate } from './database.ts'
-import { MIGRATIONS } from './replicator/storage.ts'
+import { migrate } from './shared/database.ts'
+import { MIGRATIONS } from './replicator/store/storage.ts'
 import { testDatabase } from './test-database.ts'
 
 // Every statement that stands in the code of an object, as SQLite plans it: rows read and written are what is billed, and what takes time.
@@ -36,7 +36,8 @@ const SCANS: Record<string, readonly string[]> = {
 }
 
 function statementsOf(folder: string): string[] {
-  const files = readdirSync(new URL(`./${folder}/`, import.meta.url)).filter((name) => name.endsWith('.ts') && !name.includes('test'))
+  const all = readdirSync(new URL(`./${folder}/`, import.meta.url), { recursive: true, encoding: 'utf8' })
+  const files = all.filter((name) => name.endsWith('.ts') && !name.includes('test'))
   const found = new Set<string>()
   for (const file of files) {
     const text = readFileSync(new URL(`./${folder}/${file}`, import.meta.url), 'utf8')

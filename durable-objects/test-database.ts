@@ -1,5 +1,5 @@
 import { DatabaseSync, type StatementSync } from 'node:sqlite'
-import type { Database, SqlRow } from './database.ts'
+import type { Database, SqlRow } from './shared/database.ts'
 
 /** node:sqlite in memory behind the objects' storage interface, and how many statements wrote. */
 export function testDatabase(): Database & { plan(sql: string): string } {

@@ -2,10 +2,10 @@ import { env, evictDurableObject } from 'cloudflare:test'
 import { describe, expect, test, vi } from 'vitest'
 import { MESSAGE_VERSION, understands, type NoticeBucket } from '../protocol/messages.ts'
 import { bucketObjectName, hashName } from '../protocol/names.ts'
-import { relayFrameOf } from '../workers/sync/upstream.ts'
+import { relayFrameOf } from '../workers/stream/upstream.ts'
 import { replicatorFrame, streamFrame } from './relay/frames.ts'
-import { Replicator } from './replicator/object.ts'
-import { ackFrame } from './replicator/relays.ts'
+import { Replicator } from './replicator/replicator.ts'
+import { ackFrame } from './replicator/commit/relays.ts'
 
 // A deploy lets old and new code meet. What comes from code of the version before or after is played here by messages of that version, with a member
 // that this one does not know.
@@ -91,7 +91,7 @@ describe.each(WRITES)('the call %s', (_, call) => {
   })
 })
 
-// Versions of the replicator and of the stream. Version 1 calls buckets by hashes. (Code of version 1 between them: `replicator/relays.workerd.test.ts`, `workers/sync/stream.test.ts`.)
+// Versions of the replicator and of the stream. Version 1 calls buckets by hashes. (Code of version 1 between them: `replicator/relays.workerd.test.ts`, `workers/stream/stream.test.ts`.)
 const PAIRS: [number, number][] = [
   [1, 1],
   [1, 2],

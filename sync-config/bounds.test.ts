@@ -1,8 +1,8 @@
 import { afterEach, describe, expect, test, vi } from 'vitest'
-import { Batch } from '../durable-objects/replicator/batch.ts'
+import { Batch } from '../durable-objects/replicator/ingest/batch.ts'
 import { combinePlans, compile, loadPlan, type LoadedPlan, type Plan } from './index.ts'
 import { MAX_BUCKET_NAME_BYTES, MAX_BUCKETS_PER_ROW, MAX_BYTES_PER_ROW, MAX_REQUEST_ROUNDS, MAX_ROW_ROUNDS } from './limits.ts'
-import { ReadyPlan } from './load/plan.ts'
+import { ReadyPlan } from './evaluate/plan.ts'
 import { codes, definition, stream, synced } from './test-evaluate.ts'
 import type { RequestLimits } from './types.ts'
 

@@ -1,5 +1,5 @@
 import type { Definition, Lookup } from './plan/plan.ts'
-import type { Findings } from './text/findings.ts'
+import type { Findings } from './parse/findings.ts'
 import type { SchemaCheck } from './schema.ts'
 import type { CompileLimits } from './types.ts'
 

@@ -1,11 +1,11 @@
 import type { Context } from './context.ts'
 import { ExpressionBuilder } from './expressions/build.ts'
-import { dataColumns } from './legacy/columns.ts'
-import { scopeOf } from './legacy/scope.ts'
-import { singleTable } from './legacy/table.ts'
+import { dataColumns } from './editions/buckets/columns.ts'
+import { scopeOf } from './editions/buckets/scope.ts'
+import { singleTable } from './editions/buckets/table.ts'
 import type { PlanContent } from './plan/plan.ts'
-import type { EventText } from './text/config.ts'
-import { Sql } from './text/sql.ts'
+import type { EventText } from './parse/config.ts'
+import { Sql } from './parse/sql.ts'
 
 /** Compiles `event_definitions`: payloads over one table each. WHERE is read and has no effect. */
 export function compileEvent(context: Context, { name, payloads }: EventText): PlanContent['events'][number] {

@@ -4,8 +4,8 @@ import { runInNewContext } from 'node:vm'
 import { expect, test } from 'vitest'
 import { compileConfig, type DetailedResult } from './compile.ts'
 import { loadPlan } from './index.ts'
-import { allowed, type WorkKind } from './text/work.ts'
-import { generator } from '../test/random.ts'
+import { allowed, type WorkKind } from './parse/work.ts'
+import { generator } from '../test/support/random.ts'
 
 setFlagsFromString('--expose_gc')
 const collect: () => void = runInNewContext('gc')

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { generator } from '../test/random.ts'
+import { generator } from '../test/support/random.ts'
 import { compile, loadPlan, type LoadedPlan } from './index.ts'
 import { definition, stream } from './test-evaluate.ts'
 import { ARRAYS, HOSTILE, scalar, SCALARS, type Plain, type View } from './test-hostile.ts'

@@ -1,13 +1,13 @@
 import { compileConfig } from './compile.ts'
-import { ReadyPlan } from './load/plan.ts'
+import { ReadyPlan } from './evaluate/plan.ts'
 import type { CompileLimits, CompileResult, LoadedPlan, Plan, RequestLimits } from './types.ts'
 
 export { EvaluationFailure } from './expressions/values.ts'
 export type * from './types.ts'
 export { parsePlan, planHash } from './plan/hash.ts'
 export { bindPlan, means, partsOf, type PlanPart } from './plan/bind.ts'
-export { joinColumns, namedColumns } from './load/columns.ts'
-export { combinePlans } from './load/combine.ts'
+export { joinColumns, namedColumns } from './evaluate/columns.ts'
+export { combinePlans } from './evaluate/combine.ts'
 export { bucketPrefix, definitionOf } from './plan/plan.ts'
 
 /**

@@ -1,7 +1,7 @@
 import { DatabaseSync } from 'node:sqlite'
 import { expect, test } from 'vitest'
 import { compile, loadPlan } from './index.ts'
-import { generator } from '../test/random.ts'
+import { generator } from '../test/support/random.ts'
 
 const ROUNDS = Number(process.env.ROCKPOOL_ROUNDS ?? 1_500)
 

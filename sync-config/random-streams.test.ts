@@ -2,7 +2,7 @@ import { expect, test } from 'vitest'
 import { compileConfig } from './compile.ts'
 import { loadPlan } from './index.ts'
 import { COLUMNS, RandomStream, wantedRows, type Row } from './test-random-streams.ts'
-import { generator } from '../test/random.ts'
+import { generator } from '../test/support/random.ts'
 
 const ROUNDS = Number(process.env.ROCKPOOL_ROUNDS ?? 1_500)
 

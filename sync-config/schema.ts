@@ -1,8 +1,8 @@
 import { astVisitor, type PGNode, type SelectFromStatement } from 'pgsql-ast-parser'
-import type { SourceTable } from './legacy/table.ts'
+import type { SourceTable } from './editions/buckets/table.ts'
 import type { Column, TablePattern } from './plan/plan.ts'
-import { closest, suggestion } from './text/closest.ts'
-import type { Sql } from './text/sql.ts'
+import { closest, suggestion } from './parse/closest.ts'
+import type { Sql } from './parse/sql.ts'
 
 /** Values of different kinds are never equal. */
 export type ValueKind = 'number' | 'text' | 'bytes'

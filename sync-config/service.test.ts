@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
 import { compileConfig } from './compile.ts'
-import { SERVICE_KEYS } from './text/service.ts'
+import { SERVICE_KEYS } from './parse/service.ts'
 
 const SERVICE = `
 telemetry:

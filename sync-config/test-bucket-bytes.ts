@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { compileConfig } from './compile.ts'
-import { evaluateCase } from './eval/case.ts'
+import { evaluateCase } from './cases/case.ts'
 import { jsonText, parseJson, type Json } from './expressions/json.ts'
 import { textHash } from './plan/hash.ts'
 import { bucketPrefix, contentOf } from './plan/plan.ts'

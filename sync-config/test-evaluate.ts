@@ -1,5 +1,5 @@
 import { compileConfig } from './compile.ts'
-import { evaluateCase } from './eval/case.ts'
+import { evaluateCase } from './cases/case.ts'
 
 /** Small configs with rows and requests, for tests: which rows a client ends up with, as a deployed config has it. */
 

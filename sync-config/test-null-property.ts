@@ -1,5 +1,5 @@
 import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlite'
-import { Random } from '../test/random.ts'
+import { Random } from '../test/support/random.ts'
 import { compileConfig } from './compile.ts'
 import { loadPlan, type LoadedPlan } from './index.ts'
 import { ARRAYS, HOSTILE, scalar, SCALARS, type Plain, type View } from './test-hostile.ts'

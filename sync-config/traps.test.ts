@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { compileConfig } from './compile.ts'
-import { evaluateCase } from './eval/case.ts'
+import { evaluateCase } from './cases/case.ts'
 
 /** Where the language surprises: what is done as everybody does it, per edition, and what is done better or refused. */
 

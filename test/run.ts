@@ -2,8 +2,8 @@ import { spawn } from 'node:child_process'
 import { mkdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { provideChromium } from './chromium.ts'
-import { POSTGRES_15_MISSING } from './postgres-server.ts'
+import { provideChromium } from './support/chromium.ts'
+import { POSTGRES_15_MISSING } from './support/postgres-server.ts'
 import { countResults, type RunnerReport } from './results.ts'
 
 // `npm test`: everything that has to hold before a change is good. Its last line is `N passed, N failed`.

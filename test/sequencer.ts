@@ -4,15 +4,15 @@ import { BaseSequencer, type TestSpecification } from 'vitest/node'
 const LONG = [
   'test/simulation/rules.test.ts',
   'test/simulation/simulation.test.ts',
-  'test/dev-processes.pg.test.ts',
-  'test/faults.sdk.test.ts',
-  'test/deploy-steps.sdk.test.ts',
+  'test/e2e/dev-processes.pg.test.ts',
+  'test/e2e/faults.sdk.test.ts',
+  'test/e2e/deploy-steps.sdk.test.ts',
   'test/attacks/import-of-many-users.sdk.test.ts',
   'bench/bench.sdk.test.ts',
-  'test/budget.sdk.test.ts',
-  'test/slot.sdk.test.ts',
-  'test/crash-loop.sdk.test.ts',
-  'test/bank.sdk.test.ts',
+  'test/e2e/budget.sdk.test.ts',
+  'test/e2e/slot.sdk.test.ts',
+  'test/e2e/crash-loop.sdk.test.ts',
+  'test/e2e/bank.sdk.test.ts',
 ]
 
 /** Long files begin first, so that none of them is left alone at the end. Where nothing is known of earlier runs, vitest goes by size. */

@@ -3,7 +3,7 @@ import { beforeEach, describe, expect, test } from 'vitest'
 import type { Environment } from '../durable-objects/environment.ts'
 import { RockpoolError } from '../protocol/errors.ts'
 import { MESSAGE_VERSION } from '../protocol/messages.ts'
-import { secretSigner } from '../test/signers.ts'
+import { secretSigner } from '../test/support/signers.ts'
 import { app } from './app.ts'
 
 const secret = crypto.getRandomValues(new Uint8Array(32))

@@ -1,10 +1,10 @@
 import type { Environment } from '../durable-objects/environment.ts'
 import { app } from './app.ts'
-import { scheduled } from './replication.ts'
+import { scheduled } from './routes/replication.ts'
 
-export { Bucket } from '../durable-objects/bucket/object.ts'
-export { Relay } from '../durable-objects/relay/object.ts'
-export { Replicator } from '../durable-objects/replicator/object.ts'
+export { Bucket } from '../durable-objects/bucket/bucket.ts'
+export { Relay } from '../durable-objects/relay/relay.ts'
+export { Replicator } from '../durable-objects/replicator/replicator.ts'
 
 export default {
   fetch: app.fetch,

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { runScript } from '../../test/command.ts'
+import { runScript } from '../../test/support/command.ts'
 import { QUESTIONS } from './questions.ts'
 
 const probe = (...args: string[]) => runScript('bench/probe/run.ts', ...args)

@@ -3,7 +3,7 @@ import { expect, test } from 'vitest'
 import { addChecksums } from '../../protocol/checksum.ts'
 import { putChecksum } from '../../protocol/op-checksum.ts'
 import { opText } from '../../protocol/ops.ts'
-import type { Bucket } from './object.ts'
+import type { Bucket } from './bucket.ts'
 
 function page(first: number, count: number, data: string) {
   let checksum = 0

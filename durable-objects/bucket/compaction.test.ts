@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { opText, type RowOp } from '../../protocol/ops.ts'
-import type { Database } from '../database.ts'
+import type { Database } from '../shared/database.ts'
 import { testDatabase } from '../test-database.ts'
 import type { LogLimits } from './limits.ts'
 import { Log } from './log.ts'

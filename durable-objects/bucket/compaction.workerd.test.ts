@@ -1,8 +1,8 @@
 import { env, evictDurableObject, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test'
 import { expect, test, vi } from 'vitest'
-import { Replicator } from '../replicator/object.ts'
+import { Replicator } from '../replicator/replicator.ts'
 import { page, put, Replica } from './test-ops.ts'
-import type { Bucket } from './object.ts'
+import type { Bucket } from './bucket.ts'
 
 type Stub = DurableObjectStub<Bucket>
 

@@ -1,7 +1,7 @@
 import { addChecksums } from '../../protocol/checksum.ts'
 import type { BucketState, DigestAnswer, DigestRequest, IdleAnswer, ReadAnswer, RowsAnswer, StateAnswer } from '../../protocol/messages.ts'
 import type { OpId } from '../../protocol/ops.ts'
-import type { Database } from '../database.ts'
+import type { Database } from '../shared/database.ts'
 import { Compaction } from './compaction.ts'
 import { currentRows, ROWS_LIMITS } from './current-rows.ts'
 import { cut, type NewOps } from './cut.ts'

@@ -1,6 +1,6 @@
 import type { BucketState } from '../../protocol/messages.ts'
 import type { OpId } from '../../protocol/ops.ts'
-import { migrate, type Database, type SqlRow } from '../database.ts'
+import { migrate, type Database, type SqlRow } from '../shared/database.ts'
 
 /**
  * A page is a run of ops, as texts joined by `,`: the way they go on the wire, so serving is copying. `total_…` are those of everything that was

@@ -4,7 +4,7 @@ import { CLOSE_BUCKET_FENCED, CLOSE_RELAY_FULL, MESSAGE_VERSION, type NoticeBuck
 import { bucketObjectName } from '../../protocol/names.ts'
 import { putChecksum } from '../../protocol/op-checksum.ts'
 import { opText } from '../../protocol/ops.ts'
-import { Replicator } from '../replicator/object.ts'
+import { Replicator } from '../replicator/replicator.ts'
 import { MAX_SUBSCRIPTIONS, rooms } from './room.ts'
 
 // The replicator's side is played by the test: what the relay asks of it is answered here, and the test opens the socket.

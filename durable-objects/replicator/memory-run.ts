@@ -1,9 +1,9 @@
-import { migrate } from '../database.ts'
+import { migrate } from '../shared/database.ts'
 import { testDatabase } from '../test-database.ts'
-import type { Append } from './batch.ts'
-import { Outbox, type NewBatch, type StoredAppend } from './outbox.ts'
-import { Pipeline } from './pipeline.ts'
-import { MIGRATIONS } from './storage.ts'
+import type { Append } from './ingest/batch.ts'
+import { Outbox, type NewBatch, type StoredAppend } from './store/outbox.ts'
+import { Pipeline } from './commit/pipeline.ts'
+import { MIGRATIONS } from './store/storage.ts'
 
 // What of a transaction stays in memory, in a process of its own whose heap has a limit: `node --expose-gc memory-run.ts slices|recovery`. Answers JSON.
 // The rows of node:sqlite are not in that heap.

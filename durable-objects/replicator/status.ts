@@ -1,14 +1,14 @@
-import { parseLsn, parseSourceUrl } from '../../postgres/index.ts'
+import { parseLsn, parseSourceUrl } from '../../sources/postgres/index.ts'
 import type { ReplicatorState, ReplicatorStatus, SlotStatus, SourceSettings } from '../../protocol/messages.ts'
 import { tenantSettings, type TenantSettings } from '../directory/settings.ts'
 import type { SettingBindings } from '../setting-bindings.ts'
 import type { Core } from './core.ts'
-import type { Diagnostics } from './diagnostics.ts'
-import { earlierTls } from './prepare.ts'
-import type { Session } from './session.ts'
-import type { Looked } from './source-look.ts'
-import type { State } from './storage.ts'
-import { GB, judgeWal } from './wal-guard.ts'
+import type { Diagnostics } from './store/diagnostics.ts'
+import { earlierTls } from './session/prepare.ts'
+import type { Session } from './session/session.ts'
+import type { Looked } from './session/source-look.ts'
+import type { State } from './store/storage.ts'
+import { GB, judgeWal } from './session/wal-guard.ts'
 
 /** What the object knows beside its core. */
 export interface StatusSources {

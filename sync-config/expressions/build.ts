@@ -1,7 +1,7 @@
 import type { ExprBinary, ExprCall, ExprRef, ExprUnary } from 'pgsql-ast-parser'
-import { closest, shorten, suggestion } from '../text/closest.ts'
-import type { FindingCode } from '../text/codes.ts'
-import type { Sql, SqlExpr } from '../text/sql.ts'
+import { closest, shorten, suggestion } from '../parse/closest.ts'
+import type { FindingCode } from '../parse/codes.ts'
+import type { Sql, SqlExpr } from '../parse/sql.ts'
 import { call, conjunction, integer, NULL, text, type Expr } from './expression.ts'
 import { functions } from './functions.ts'
 

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
-import { evaluateCase } from '../eval/case.ts'
+import { evaluateCase } from '../cases/case.ts'
 
 const record = JSON.stringify({
   id: '1',

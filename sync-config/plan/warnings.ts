@@ -1,6 +1,6 @@
 import { canonical, NULL, type Expr } from '../expressions/expression.ts'
 import { MAX_BUCKETS_PER_ROW } from '../limits.ts'
-import type { FindingCode } from '../text/codes.ts'
+import type { FindingCode } from '../parse/codes.ts'
 import type { Branch, Definition, Lookup, Program, TablePattern } from './plan.ts'
 
 /** What a plan shows of costs that grow with the data. Each message once. */

@@ -1,8 +1,8 @@
 import { jwtVerify } from 'jose'
 import { TestService } from '../../client/src/test-service.ts'
-import { startEdge, type Edge } from '../edge.ts'
-import { startPostgres, type TestPostgres } from '../postgres.ts'
-import { AUDIENCE, newSecret, temporaryDirectory, token } from '../support.ts'
+import { startEdge, type Edge } from '../support/edge.ts'
+import { startPostgres, type TestPostgres } from '../support/postgres.ts'
+import { AUDIENCE, newSecret, temporaryDirectory, token } from '../support/support.ts'
 
 const SYNC_CONFIG = `
 bucket_definitions:

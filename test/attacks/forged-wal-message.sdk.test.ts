@@ -1,12 +1,12 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import postgresClient from 'postgres'
 import { DEFAULT_TENANT } from '../../protocol/names.ts'
-import { damage } from '../damage.ts'
-import { startEdge, type Edge } from '../edge.ts'
-import { freePort, startPostgres, type TestPostgres } from '../postgres.ts'
-import { openRawStream } from '../raw-stream.ts'
-import { requestWriteCheckpoint, statusOf } from '../status.ts'
-import { AUDIENCE, newSecret, temporaryDirectory, token, until } from '../support.ts'
+import { damage } from '../support/damage.ts'
+import { startEdge, type Edge } from '../support/edge.ts'
+import { freePort, startPostgres, type TestPostgres } from '../support/postgres.ts'
+import { openRawStream } from '../support/raw-stream.ts'
+import { requestWriteCheckpoint, statusOf } from '../support/status.ts'
+import { AUDIENCE, newSecret, temporaryDirectory, token, until } from '../support/support.ts'
 
 // A role of the database that may do nothing but log in writes messages into the WAL under our prefix.
 

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { startEdge, type Edge } from '../edge.ts'
-import { AUDIENCE, newSecret, temporaryDirectory, token } from '../support.ts'
+import { startEdge, type Edge } from '../support/edge.ts'
+import { AUDIENCE, newSecret, temporaryDirectory, token } from '../support/support.ts'
 import { ERROR, errorOf, PAYLOAD, REQUEST_STREAM, RSocketClient } from '../wire/rsocket.ts'
 
 // Fragments of a request without a byte in them: only bytes were counted, so 400,000 of them took 175 MB of an isolate.

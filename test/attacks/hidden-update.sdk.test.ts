@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { hash64 } from '../../protocol/hash.ts'
-import { Operator } from '../deploys.ts'
+import { Operator } from '../support/deploys.ts'
 import { collide } from './collide.ts'
 import { attacked, checkpoint, checkpointsUntil, type Attacked } from './setting.ts'
 

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { token } from '../support.ts'
+import { token } from '../support/support.ts'
 import { HttpLines } from '../wire/lines.ts'
 import { attacked, checkpoint, checkpointsUntil, type Attacked } from './setting.ts'
 

@@ -1,9 +1,9 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { startEdge, type Edge } from '../edge.ts'
-import { Follower, rowsOf } from '../follower.ts'
-import { startPostgres, type TestPostgres } from '../postgres.ts'
-import { statusOf } from '../status.ts'
-import { AUDIENCE, newSecret, temporaryDirectory, token, until } from '../support.ts'
+import { startEdge, type Edge } from '../support/edge.ts'
+import { Follower, rowsOf } from '../support/follower.ts'
+import { startPostgres, type TestPostgres } from '../support/postgres.ts'
+import { statusOf } from '../support/status.ts'
+import { AUDIENCE, newSecret, temporaryDirectory, token, until } from '../support/support.ts'
 
 // One statement of an administrator makes more new buckets in one batch than names are kept in memory: 20,000.
 

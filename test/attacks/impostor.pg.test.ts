@@ -1,6 +1,6 @@
 import { createServer, type Server } from 'node:net'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { connectSource, type ConnectOptions } from '../../postgres/index.ts'
+import { connectSource, type ConnectOptions } from '../../sources/postgres/index.ts'
 
 // Somebody between us and Postgres says that there is no TLS, and asks for the password.
 

@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { DEFAULT_TENANT } from '../../protocol/names.ts'
-import { damage } from '../damage.ts'
-import { statusOf } from '../status.ts'
-import { token, until } from '../support.ts'
+import { damage } from '../support/damage.ts'
+import { statusOf } from '../support/status.ts'
+import { token, until } from '../support/support.ts'
 import { attacked, checkpoint, NOTES_OF_OWNER, type Attacked } from './setting.ts'
 
 // A client id is whatever a client says it is. While each had a mailbox of its own, one valid token made an object, three rows of the replicator and one append of each id that it

@@ -1,7 +1,7 @@
-import { startEdge, type Edge } from '../edge.ts'
-import { startPostgres, type TestPostgres } from '../postgres.ts'
-import { statusOf } from '../status.ts'
-import { AUDIENCE, newSecret, temporaryDirectory, token, until } from '../support.ts'
+import { startEdge, type Edge } from '../support/edge.ts'
+import { startPostgres, type TestPostgres } from '../support/postgres.ts'
+import { statusOf } from '../support/status.ts'
+import { AUDIENCE, newSecret, temporaryDirectory, token, until } from '../support/support.ts'
 import { HttpLines } from '../wire/lines.ts'
 
 /** A database and an edge over it, and streams of users that know nothing but their own tokens. */

@@ -1,8 +1,8 @@
 import type { BrowserContext, Page } from 'playwright-core'
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest'
-import { startDevice } from '../browser.ts'
+import { startDevice } from '../support/browser.ts'
 import { deviceSite, type Site } from '../device/site.ts'
-import { temporaryDirectory, until } from '../support.ts'
+import { temporaryDirectory, until } from '../support/support.ts'
 import { Notes } from './device-owners.ts'
 
 // Bob opens the browser that Alice has used and left, also while a tab of hers is open. Tokens come from the session of the browser, so a

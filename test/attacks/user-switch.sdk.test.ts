@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest'
 import { openSync } from '../../client/src/node.ts'
 import type { NodeSyncOptions, SyncDatabase } from '../../client/src/types.ts'
-import { until } from '../support.ts'
+import { until } from '../support/support.ts'
 import { Notes } from './device-owners.ts'
 
 // Bob opens the device that Alice has used and left. Her rows are not his to read, and her unsent writes are not his to send.

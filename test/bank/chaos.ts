@@ -1,7 +1,7 @@
-import type { Edge } from '../edge.ts'
+import type { Edge } from '../support/edge.ts'
 import type { Proxy } from '../random/proxy.ts'
-import type { Random } from '../random.ts'
-import type { TestPostgres } from '../postgres.ts'
+import type { Random } from '../support/random.ts'
+import type { TestPostgres } from '../support/postgres.ts'
 import type { BankClient } from './clients.ts'
 
 type Kind = 'workerd killed' | 'source cut' | 'source hangs' | 'walsender ended' | 'client cut' | 'client away' | 'pause'

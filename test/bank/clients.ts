@@ -1,5 +1,5 @@
 import { openSync } from '@rockpool/client/node'
-import { Follower, type FollowedBucket } from '../follower.ts'
+import { Follower, type FollowedBucket } from '../support/follower.ts'
 import type { Transport } from '../wire/transports.ts'
 import { bankRow, SHOWN, shownOf, type BankRow, type Shown } from './shown.ts'
 

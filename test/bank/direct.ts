@@ -1,4 +1,4 @@
-import { DirectFollower } from '../direct-follower.ts'
+import { DirectFollower } from '../support/direct-follower.ts'
 import type { BankClient, ClientSetting } from './clients.ts'
 import { bankRow, shownOf } from './shown.ts'
 

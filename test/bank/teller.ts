@@ -1,5 +1,5 @@
 import type { Sql, TransactionSql } from 'postgres'
-import type { Random } from '../random.ts'
+import type { Random } from '../support/random.ts'
 import type { AccessChange, Account, Model } from './model.ts'
 import { ACCOUNTS, BRANCHES, REGIONS } from './source.ts'
 

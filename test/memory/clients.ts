@@ -1,4 +1,4 @@
-import { until } from '../support.ts'
+import { until } from '../support/support.ts'
 import type { Reader } from './reader.ts'
 import { check, type Scenario } from './scenario.ts'
 import type { World } from './world.ts'

@@ -4,8 +4,8 @@ import { join } from 'node:path'
 import { convertV4MiniflareOptions, Log, LogLevel, Miniflare } from 'miniflare'
 import { unstable_readConfig } from 'wrangler'
 import { bundle, ROOT } from '../../cli/bundle.ts'
-import { freePort } from '../postgres.ts'
-import { until, within } from '../support.ts'
+import { freePort } from '../support/postgres.ts'
+import { until, within } from '../support/support.ts'
 
 // The deployed bundle with an isolate for each class of objects and one for the Worker, as the platform may place them, each with a heap that has a limit: V8
 // ends the process when one of them needs more. What each holds is asked of its inspector.

@@ -1,5 +1,5 @@
-import { rowsOf } from '../follower.ts'
-import { until } from '../support.ts'
+import { rowsOf } from '../support/follower.ts'
+import { until } from '../support/support.ts'
 import { check, type Scenario } from './scenario.ts'
 
 // Rows that multiply, and rows that are asked for together.

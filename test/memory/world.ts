@@ -1,9 +1,9 @@
 import type { Sql } from 'postgres'
 import type { ReplicatorStatus } from '../../protocol/messages.ts'
-import { Follower } from '../follower.ts'
-import { startPostgres, type TestPostgres } from '../postgres.ts'
-import { requestWriteCheckpoint, statusOf } from '../status.ts'
-import { AUDIENCE, newSecret, temporaryDirectory, token, until } from '../support.ts'
+import { Follower } from '../support/follower.ts'
+import { startPostgres, type TestPostgres } from '../support/postgres.ts'
+import { requestWriteCheckpoint, statusOf } from '../support/status.ts'
+import { AUDIENCE, newSecret, temporaryDirectory, token, until } from '../support/support.ts'
 import { Isolates } from './isolates.ts'
 import { Reader, type Pace } from './reader.ts'
 

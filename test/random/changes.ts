@@ -1,5 +1,5 @@
 import { GROUPS } from './source.ts'
-import type { Random } from '../random.ts'
+import type { Random } from '../support/random.ts'
 
 // Changes of rows. Ids come from small ranges, so that rows are met again and again; a statement may well find nothing, or fail.
 

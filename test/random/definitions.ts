@@ -1,4 +1,4 @@
-import type { Random } from '../random.ts'
+import type { Random } from '../support/random.ts'
 import { change, transfer } from './changes.ts'
 import { SPARE } from './source.ts'
 

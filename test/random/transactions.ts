@@ -1,5 +1,5 @@
-import { until } from '../support.ts'
-import type { Random } from '../random.ts'
+import { until } from '../support/support.ts'
+import type { Random } from '../support/random.ts'
 import { transaction } from './changes.ts'
 import { Connection } from './connection.ts'
 

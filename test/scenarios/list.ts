@@ -1,5 +1,5 @@
 import { expect } from 'vitest'
-import { until } from '../support.ts'
+import { until } from '../support/support.ts'
 import type { ClientKind, ScenarioClient } from './client.ts'
 import { ROOMS, type Setting } from './setting.ts'
 

@@ -1,11 +1,11 @@
 import { SignJWT } from 'jose'
-import { startEdge, type Edge } from '../edge.ts'
-import { startPostgres, type TestPostgres } from '../postgres.ts'
+import { startEdge, type Edge } from '../support/edge.ts'
+import { startPostgres, type TestPostgres } from '../support/postgres.ts'
 import type { ReplicatorStatus } from '../../protocol/messages.ts'
-import type { heldStatus } from '../../workers/sync/held.ts'
+import type { heldStatus } from '../../workers/stream/held.ts'
 import type { SyncLine } from '../../protocol/lines.ts'
 import { Applied, HttpLines } from '../wire/lines.ts'
-import { AUDIENCE, newSecret, temporaryDirectory, token, until } from '../support.ts'
+import { AUDIENCE, newSecret, temporaryDirectory, token, until } from '../support/support.ts'
 import type { ClientKind, ClientOptions, ScenarioClient, UploadedOp } from './client.ts'
 
 /** Buckets that a client may have. */

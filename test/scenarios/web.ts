@@ -4,7 +4,7 @@ import { extname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
 import type { Browser, Page } from 'playwright-core'
-import { startBrowser } from '../browser.ts'
+import { startBrowser } from '../support/browser.ts'
 import type { ClientKind, ClientOptions, ScenarioClient } from './client.ts'
 
 const root = (path: string) => fileURLToPath(new URL(`../../${path}`, import.meta.url))

@@ -2,7 +2,7 @@ import { DirectStreams, type DirectState } from '../../durable-objects/bucket/di
 import type { LogLimits } from '../../durable-objects/bucket/limits.ts'
 import { Log } from '../../durable-objects/bucket/log.ts'
 import { opChecksumOf, opIdOf, rowKeyOf, splitOps } from '../../durable-objects/bucket/ops.ts'
-import type { Database } from '../../durable-objects/database.ts'
+import type { Database } from '../../durable-objects/shared/database.ts'
 import { addChecksums } from '../../protocol/checksum.ts'
 import type { AppendRequest, BucketState, PublishAnswer, ReadAnswer, RowsAnswer, Serving, StateAnswer } from '../../protocol/messages.ts'
 import { End } from './sim.ts'

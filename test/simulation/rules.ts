@@ -13,19 +13,19 @@ const of =
   (rule: string, ...edits: Edit[]): Rule => ({ rule, mutations: [{ file, edits }] })
 
 const retry = of('durable-objects/shared/retry.ts')
-const pipeline = of('durable-objects/replicator/pipeline.ts')
-const slots = of('durable-objects/replicator/outbox-slots.ts')
-const watchers = of('durable-objects/replicator/watchers.ts')
-const hold = of('durable-objects/replicator/hold.ts')
-const tables = of('durable-objects/replicator/tables.ts')
+const pipeline = of('durable-objects/replicator/commit/pipeline.ts')
+const slots = of('durable-objects/replicator/store/outbox-slots.ts')
+const watchers = of('durable-objects/replicator/commit/watchers.ts')
+const hold = of('durable-objects/replicator/commit/hold.ts')
+const tables = of('durable-objects/replicator/store/tables.ts')
 const log = of('durable-objects/bucket/log.ts')
 const compaction = of('durable-objects/bucket/compaction.ts')
 const direct = of('durable-objects/bucket/direct.ts')
 const relay = of('durable-objects/relay/machine.ts')
-const view = of('workers/sync/view.ts')
-const resolve = of('workers/sync/resolve.ts')
-const emit = of('workers/sync/emit.ts')
-const stream = of('workers/sync/stream.ts')
+const view = of('workers/stream/view.ts')
+const resolve = of('workers/stream/resolve.ts')
+const emit = of('workers/stream/emit.ts')
+const stream = of('workers/stream/stream.ts')
 // What the objects wire, the simulation wires.
 const replicatorWiring = of('test/simulation/replicator.ts')
 
@@ -138,7 +138,7 @@ export const RULES: Rule[] = [
     'table.copy = { ...newCopy(true), altered: true, doubtful: false }',
   ]),
 
-  of('durable-objects/replicator/mailboxes.ts')('I5: a lower marker that commits later does not take the place of a higher one', [
+  of('durable-objects/replicator/writes/mailboxes.ts')('I5: a lower marker that commits later does not take the place of a higher one', [
     'if (there !== null && there >= n) return null',
     '',
   ]),
@@ -234,7 +234,7 @@ export const RULES: Rule[] = [
     'barrier: this.#stored.counter',
     'barrier: sending.append.last',
   ]),
-  of('durable-objects/replicator/probe.ts')('what was sent before a probe has no effect after it', [
+  of('durable-objects/replicator/commit/probe.ts')('what was sent before a probe has no effect after it', [
     'first: barrier, last: barrier',
     'first: 1, last: 1',
   ]),

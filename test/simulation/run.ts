@@ -30,7 +30,7 @@ export interface Report {
 
 /** Limits that no schedule would reach. */
 const SMALL: Mutation[] = [
-  { file: 'workers/sync/emit.ts', edits: [['const OPS_BEFORE_INTERRUPTION = 1_000', 'const OPS_BEFORE_INTERRUPTION = 2']] },
+  { file: 'workers/stream/emit.ts', edits: [['const OPS_BEFORE_INTERRUPTION = 1_000', 'const OPS_BEFORE_INTERRUPTION = 2']] },
 ]
 
 const root = new URL('../../', import.meta.url)

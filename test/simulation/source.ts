@@ -1,5 +1,5 @@
-import type { BatchTable } from '../../durable-objects/replicator/batch.ts'
-import type { CatalogTable } from '../../postgres/index.ts'
+import type { BatchTable } from '../../durable-objects/replicator/ingest/batch.ts'
+import type { CatalogTable } from '../../sources/postgres/index.ts'
 import type { SourceRow } from '../../protocol/values.ts'
 import type { EvaluatedRow, LoadedPlan } from '../../sync-config/types.ts'
 

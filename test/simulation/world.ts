@@ -1,5 +1,5 @@
 import { testDatabase } from '../../durable-objects/test-database.ts'
-import type { Database } from '../../durable-objects/database.ts'
+import type { Database } from '../../durable-objects/shared/database.ts'
 import { SimBucket } from './bucket.ts'
 import { SimRelay } from './relay.ts'
 import { SimReplicator } from './replicator.ts'

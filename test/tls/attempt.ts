@@ -1,5 +1,5 @@
-import type { connectTls } from '../../postgres/tls/connection.ts'
-import { ContentType } from '../../postgres/tls/parameters.ts'
+import type { connectTls } from '../../sources/postgres/tls/connection.ts'
+import { ContentType } from '../../sources/postgres/tls/parameters.ts'
 import { credentials, type Credentials } from './credentials.ts'
 import { pipe } from './pipe.ts'
 import { TestServer, type Behaviour } from './server.ts'

@@ -1,5 +1,5 @@
-import { SCHEMES, type Scheme } from '../../postgres/tls/parameters.ts'
-import { concat, type Bytes } from '../../postgres/tls/wire.ts'
+import { SCHEMES, type Scheme } from '../../sources/postgres/tls/parameters.ts'
+import { concat, type Bytes } from '../../sources/postgres/tls/wire.ts'
 
 /** A key, and a certificate around it that nobody has signed: as much of one as the handshake looks at. */
 export interface Credentials {

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { build, type Plugin } from 'esbuild'
-import type * as Connection from '../../postgres/tls/connection.ts'
+import type * as Connection from '../../sources/postgres/tls/connection.ts'
 
 /** One check taken out of the client. */
 export interface Mutant {

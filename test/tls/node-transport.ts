@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { connect } from 'node:net'
 import { Duplex } from 'node:stream'
-import type { Transport } from '../../postgres/tls/connection.ts'
+import type { Transport } from '../../sources/postgres/tls/connection.ts'
 
 /** A TCP connection of Node in the shape of one of workerd. */
 export async function nodeTransport(port: number): Promise<Transport> {

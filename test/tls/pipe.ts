@@ -1,4 +1,4 @@
-import type { Transport } from '../../postgres/tls/connection.ts'
+import type { Transport } from '../../sources/postgres/tls/connection.ts'
 
 /** The server's end of a connection in memory. */
 export interface ServerEnd {

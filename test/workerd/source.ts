@@ -1,5 +1,5 @@
-import { checkConnection, connectSource, emitMarker, openReplication, prepareSource } from '../../postgres/index.ts'
-import { openSocket } from '../../postgres/socket.ts'
+import { checkConnection, connectSource, emitMarker, openReplication, prepareSource } from '../../sources/postgres/index.ts'
+import { openSocket } from '../../sources/postgres/wire/socket.ts'
 
 /** What a test asks of a Worker: to connect, or to follow the table `t` while it inserts rows. */
 interface Wish {

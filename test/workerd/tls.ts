@@ -1,6 +1,6 @@
 import { connect } from 'cloudflare:sockets'
-import { SSL_REQUEST } from '../../postgres/tls.ts'
-import { connectTls } from '../../postgres/tls/connection.ts'
+import { SSL_REQUEST } from '../../sources/postgres/wire/tls.ts'
+import { connectTls } from '../../sources/postgres/tls/connection.ts'
 import type { TlsAnswer, TlsWish } from '../tls/wish.ts'
 
 export default {

@@ -1,0 +1,307 @@
+import { DurableObject } from 'cloudflare:workers'
+import { z } from 'zod'
+import {
+  MESSAGE_VERSION,
+  type AppendRequest,
+  type BucketRpc,
+  type BucketState,
+  type DigestAnswer,
+  type DigestRequest,
+  type EraseAnswer,
+  type IdleAnswer,
+  type PublishAnswer,
+  type ReadAnswer,
+  type RowsAnswer,
+  type Serving,
+  type StateAnswer,
+  type Versioned,
+} from '../../protocol/messages.ts'
+import type { OpId } from '../../protocol/ops.ts'
+import { durableDatabase } from '../shared/durable-database.ts'
+import type { Environment } from '../environment.ts'
+import { enableFaults, pause } from '../shared/faults.ts'
+import { objectName } from '../shared/object-name.ts'
+import { closeQuietly, sendQuietly } from '../shared/quietly.ts'
+import { replicatorStub } from '../shared/namespaces.ts'
+import { answered, callDeadline, sleep, untilAnswered } from '../shared/retry.ts'
+import { checkVersion } from '../shared/version.ts'
+import { directRequest } from './direct-request.ts'
+import { directState, DirectStreams, type DirectState } from './direct.ts'
+import { Log } from './log.ts'
+import { compactionSettings } from './settings.ts'
+import { Turns } from './turns.ts'
+
+/** Of one alarm: UTF-16 units of pages read, and steps of compaction. The next alarm goes on at once. */
+const COMPACTION_LENGTH = 16 * 1024 * 1024
+const COMPACTION_STEPS = 500
+/** After an append a publication follows within milliseconds. When none has come by then, the replicator has died, or waits for another bucket. */
+const OVERDUE_MS = 10_000
+/** Each remembers up to 100,000 rows or 8 M characters of their keys (`LogLimits`), some 25 MB. After a copy very many buckets are due together. */
+const COMPACTIONS = 2
+const compactions = new Turns(COMPACTIONS)
+/** After about so long a compaction that had to wait looks again. */
+const TURN_MS = 10_000
+const FIRST_WAIT_MS = 50
+const MAX_WAIT_MS = 5_000
+/** A replicator that is moved or starts again fails a few times; after so many it is told. */
+const TOLD_ATTEMPTS = 4
+
+const attachment = directState.extend({ bucket: z.string() })
+type Attachment = z.infer<typeof attachment>
+
+/**
+ * One bucket: its op log, and the sockets that follow it directly. Replies leave when what was written is durable (the platform's output gate). The
+ * one alarm is for compaction, for tokens that expire and for publications that are overdue, whichever comes first.
+ */
+export class Bucket extends DurableObject<Environment> implements BucketRpc {
+  readonly log: Log
+  readonly #direct: DirectStreams<WebSocket>
+  readonly #compactionMs: number
+  readonly #tenant: string
+  /** The alarm that stands, null: none; undefined: not looked up yet. */
+  #alarm: number | null | undefined
+  /** From the request of the first direct stream, and its attachment: only for them it is needed, and the name of the object may be a hash. */
+  #name = ''
+
+  constructor(ctx: DurableObjectState, env: Environment) {
+    super(ctx, env)
+    enableFaults(env.FAULTS)
+    this.#tenant = objectName(ctx).split('/')[0] ?? ''
+    const { seconds, ...limits } = compactionSettings(env)
+    this.#compactionMs = seconds * 1_000
+    this.log = new Log(durableDatabase(ctx.storage), limits)
+    this.#direct = new DirectStreams<WebSocket>(this.log, {
+      send: sendQuietly,
+      close: (socket, code, error) => {
+        sendQuietly(socket, JSON.stringify({ error }))
+        closeQuietly(socket, code, error.code)
+      },
+      save: (socket, state) => socket.serializeAttachment({ ...state, bucket: this.#name } satisfies Attachment),
+      watch: (answer) => void this.#watch().then(answer, () => this.#direct.fenced()),
+      now: () => Date.now() / 1_000,
+    })
+    const open = ctx.getWebSockets().flatMap((socket): [WebSocket, DirectState][] => {
+      const attached = attachment.safeParse(socket.deserializeAttachment())
+      if (!attached.success) return []
+      const { bucket, ...state } = attached.data
+      this.#name = bucket
+      return [[socket, state]]
+    })
+    this.#direct.wake(open)
+  }
+
+  async append(request: AppendRequest): Promise<BucketState> {
+    checkVersion(request)
+    await pause('bucket.append', { object: this.ctx, at: objectName(this.ctx) })
+    const state = this.log.append(request)
+    await pause('bucket.appended', { object: this.ctx })
+    if (this.log.worthCompacting) await this.#arm(this.#compactionMs * (1 + Math.random() / 2))
+    if (this.#direct.size > 0) await this.#arm(OVERDUE_MS)
+    await this.#armForHistory()
+    return state
+  }
+
+  async state(request: Versioned & { checkpoint: OpId }): Promise<StateAnswer> {
+    checkVersion(request)
+    await pause('bucket.state', { object: this.ctx })
+    return this.log.stateAt(request.checkpoint)
+  }
+
+  async read(request: Versioned & { after: OpId; checkpoint: OpId; budget: number }): Promise<ReadAnswer> {
+    checkVersion(request)
+    await pause('bucket.read', { object: this.ctx })
+    const answer = this.log.read(request.after, request.checkpoint, request.budget)
+    await this.#armForHistory()
+    return answer
+  }
+
+  async rows(request: Versioned & { checkpoint: OpId; limit?: number }): Promise<RowsAnswer> {
+    checkVersion(request)
+    await pause('bucket.rows', { object: this.ctx })
+    return this.log.rows(request.checkpoint, request.limit)
+  }
+
+  async publish(request: Versioned & Serving): Promise<PublishAnswer> {
+    checkVersion(request)
+    return this.#direct.publish(request)
+  }
+
+  async remove(request: Versioned & { serial: OpId }): Promise<void> {
+    checkVersion(request)
+    this.log.remove(request.serial)
+    this.#direct.close()
+  }
+
+  async idle(request: Versioned & { before: OpId }): Promise<IdleAnswer> {
+    checkVersion(request)
+    await pause('bucket.idle', { object: this.ctx })
+    return this.log.idle(request.before)
+  }
+
+  async erase(request: Versioned & { upTo: OpId }): Promise<EraseAnswer> {
+    checkVersion(request)
+    await pause('bucket.erase', { object: this.ctx })
+    // A call that has begun goes on while the gate closes (workerd 2026-11), so the log is looked at behind it, in the turn that deletes.
+    const erased = await this.ctx.blockConcurrencyWhile(async () => {
+      if (this.log.last > request.upTo || this.#direct.size > 0) return false
+      const deleted = [this.ctx.storage.deleteAlarm(), this.ctx.storage.deleteAll()]
+      this.#alarm = null
+      this.log.erased()
+      await Promise.all(deleted)
+      return true
+    })
+    return { erased }
+  }
+
+  async digest(request: DigestRequest): Promise<DigestAnswer> {
+    checkVersion(request)
+    await pause('bucket.digest', { object: this.ctx })
+    return this.log.digest(request)
+  }
+
+  async mend(request: Versioned & { steps?: boolean }): Promise<{ more: boolean }> {
+    checkVersion(request)
+    await pause('bucket.mend', { object: this.ctx })
+    let more = this.log.mend()
+    for (; more && request.steps !== true; more = this.log.mend()) await sleep(0)
+    return { more }
+  }
+
+  /** A direct stream. Only our own Worker calls, and it has looked at the token. */
+  override async fetch(request: Request): Promise<Response> {
+    const asked = directRequest(request)
+    if (!asked) return new Response('a WebSocket is expected', { status: 426 })
+    const [client, socket] = Object.values(new WebSocketPair())
+    if (!client || !socket) throw new Error('the runtime made no pair of sockets')
+    this.#name = asked.bucket
+    this.ctx.acceptWebSocket(socket)
+    this.#direct.accept(socket, asked)
+    await this.#armForExpiry()
+    return new Response(null, { status: 101, webSocket: client })
+  }
+
+  override async webSocketMessage(socket: WebSocket, message: string | ArrayBuffer): Promise<void> {
+    this.#direct.message(socket, message)
+  }
+
+  override async webSocketClose(socket: WebSocket): Promise<void> {
+    this.#direct.gone(socket)
+    closeQuietly(socket, 1000, '')
+    if (this.#direct.size === 0) this.#left()
+  }
+
+  override async webSocketError(socket: WebSocket): Promise<void> {
+    await this.webSocketClose(socket)
+  }
+
+  override async alarm(): Promise<void> {
+    this.#alarm = null
+    this.#direct.expire()
+    const overdue = this.#direct.size > 0 && this.log.waiting
+    if (overdue) this.#direct.ask()
+    try {
+      const next = await this.#compact()
+      if (next !== null) await this.#arm(next)
+    } finally {
+      if (overdue) await this.#arm(OVERDUE_MS)
+      await this.#armForExpiry()
+      await this.#armForHistory()
+    }
+  }
+
+  /** Compacts for as long as one alarm should, and answers after how many ms the next one follows; null: there is nothing left to do. */
+  async #compact(): Promise<number | null> {
+    if (!this.log.worthCompacting) return null
+    if (this.log.mending) return TURN_MS * (0.5 + Math.random())
+    if (this.log.waiting && (this.log.historyDue ?? Infinity) <= Date.now()) {
+      // Of a bucket in which nothing happens nobody says that its last op is committed. When nobody answers either, what is left is due once more, later.
+      await this.#askCommitted().catch((error: unknown) => console.warn('the replicator does not say what is committed', error))
+    }
+    if (!compactions.take(this)) return TURN_MS * (0.5 + Math.random())
+    let length = 0
+    try {
+      for (let steps = 0; steps < COMPACTION_STEPS && length < COMPACTION_LENGTH; steps++) {
+        const read = this.log.compact()
+        if (read === null) {
+          compactions.release(this)
+          return (await this.#mayGoOn()) ? 0 : null
+        }
+        length += read
+        compactions.take(this)
+        // Between two steps other calls have their turn.
+        await sleep(0)
+      }
+    } catch (error) {
+      compactions.release(this)
+      throw error
+    }
+    // The turn is kept: so is what the compaction remembers.
+    this.log.pauseCompaction()
+    return 0
+  }
+
+  /** Of what came last, nobody says that it is committed before the next append: of a whole copy, or of a long backlog. True: it is known now. */
+  async #mayGoOn(): Promise<boolean> {
+    if (!this.log.worthCompacting) return false
+    const before = this.log.committed
+    await this.#askCommitted()
+    return this.log.committed > before && this.log.last > before
+  }
+
+  async #askCommitted(): Promise<void> {
+    const request = { v: MESSAGE_VERSION, ...(this.#direct.size > 0 ? { bucket: this.#name } : {}) }
+    try {
+      this.#direct.publish(await answered(() => this.#replicator.committed(request), callDeadline(this.env)))
+    } catch (error) {
+      if (!isFenced(error)) throw error
+      this.#direct.fenced()
+    }
+  }
+
+  /** What is due already is worth compacting, and that is armed for. */
+  async #armForHistory(): Promise<void> {
+    const wait = (this.log.historyDue ?? 0) - Date.now()
+    if (wait > 0) await this.#arm(wait)
+  }
+
+  async #armForExpiry(): Promise<void> {
+    const expires = this.#direct.nextExpiry
+    if (expires !== null) await this.#arm(Math.max(0, expires * 1_000 - Date.now()))
+  }
+
+  /** An alarm is a row written: one that stands earlier does for both. */
+  async #arm(wait: number): Promise<void> {
+    const at = Date.now() + wait
+    if (this.#alarm === undefined) this.#alarm = await this.ctx.storage.getAlarm()
+    if (this.#alarm !== null && this.#alarm <= at) return
+    this.#alarm = at
+    await this.ctx.storage.setAlarm(at)
+  }
+
+  /** A new stub each time. */
+  get #replicator() {
+    return replicatorStub(this.env, this.#tenant)
+  }
+
+  /** Once: a replicator that does not hear it asks by itself, once a day. */
+  #left(): void {
+    const left = answered(() => this.#replicator.left({ v: MESSAGE_VERSION, bucket: this.#name }), callDeadline(this.env))
+    this.ctx.waitUntil(left.catch(() => {}))
+  }
+
+  /** With a new stub each time, until it is answered. */
+  #watch(): Promise<Serving> {
+    return untilAnswered(() => this.#replicator.watch({ v: MESSAGE_VERSION, bucket: this.#name }), {
+      deadlineMs: callDeadline(this.env),
+      firstMs: FIRST_WAIT_MS,
+      maxMs: MAX_WAIT_MS,
+      failed: (error, attempts) => {
+        if (isFenced(error)) throw error
+        if (attempts === TOLD_ATTEMPTS) console.warn(`bucket ${this.#name}: the replicator does not answer`, error)
+      },
+    })
+  }
+}
+
+/** An error that comes by RPC keeps its code. */
+const isFenced = (error: unknown): boolean => error instanceof Error && 'code' in error && error.code === 'ROCKPOOL_BUCKET_FENCED'

@@ -1,0 +1,381 @@
+import { DurableObject } from 'cloudflare:workers'
+import {
+  CLOSE_BUCKET_FENCED,
+  CLOSE_RELAY_FULL,
+  CLOSE_USER_STREAMS,
+  MESSAGE_VERSION,
+  PING,
+  PONG,
+  SOCKET_CREDIT,
+  type AckFrame,
+  type RelayRpc,
+  type Versioned,
+} from '../../protocol/messages.ts'
+import { bucketObjectName } from '../../protocol/names.ts'
+import type { Environment } from '../environment.ts'
+import { enableFaults, fault, pause } from '../shared/faults.ts'
+import { bucketStub, replicatorStub } from '../shared/namespaces.ts'
+import { objectName } from '../shared/object-name.ts'
+import { closeQuietly, sendQuietly } from '../shared/quietly.ts'
+import { callDeadline, untilAnswered } from '../shared/retry.ts'
+import { checkVersion } from '../shared/version.ts'
+import { attachmentOf, type Attachment, type ReplicatorAttachment, type StreamAttachment } from './attachments.ts'
+import { replicatorFrame, streamFrame } from './frames.ts'
+import { admit, MAX_STREAMS_PER_USER, type StreamUser } from './users.ts'
+import { RelayMachine, type RelayEffects, type SavedCheckpoint, type SavedStream } from './machine.ts'
+import { Marks, packMarks, unpackMarks } from './marks.ts'
+import { rooms } from './room.ts'
+
+const STREAM = 'stream'
+const REPLICATOR = 'replicator'
+/** The replicator stops at four times this. */
+const ACKNOWLEDGE_BYTES = 64 * 1024
+/** After the last stream has gone: clients come back. */
+const LINGER_MS = 30_000
+/** A stream pings every 30 s. One that is silent for so long is dead. */
+const SILENT_MS = 5 * 60_000
+/** How often the relay looks whether it may sleep again; the platform waits 10 s anyway. */
+const AWAKE_MS = 5_000
+const FIRST_WAIT_MS = 50
+const MAX_WAIT_MS = 5_000
+/** An object that is moved or starts again fails a few times; after so many it is told. */
+const TOLD_ATTEMPTS = 4
+
+/** One relay: wires the sockets of streams and of the replicator to the machine. Nothing is stored; attachments survive hibernation. */
+export class Relay extends DurableObject<Environment> implements RelayRpc {
+  readonly #tenant: string
+  readonly #name: string
+  readonly #streamsPerUser: number
+  readonly #machine: RelayMachine<WebSocket>
+  readonly #streams = new Map<WebSocket, StreamAttachment>()
+  #marks = new Marks()
+  #replicator: { socket: WebSocket; state: ReplicatorAttachment; acknowledged: number } | null = null
+  #linger: ReturnType<typeof setTimeout> | null = null
+  #awake: ReturnType<typeof setInterval> | null = null
+  #looking = false
+
+  constructor(ctx: DurableObjectState, env: Environment) {
+    super(ctx, env)
+    enableFaults(env.FAULTS)
+    this.#name = objectName(ctx)
+    this.#streamsPerUser = Number(env.MAX_STREAMS_PER_USER) || MAX_STREAMS_PER_USER
+    this.#tenant = this.#name.split('/')[0] ?? ''
+    ctx.setWebSocketAutoResponse(new WebSocketRequestResponsePair(PING, PONG))
+    const effects: RelayEffects<WebSocket> = {
+      send: (socket, frame) => {
+        const text = JSON.stringify(frame)
+        const state = this.#streams.get(socket)
+        if (!state) return
+        state.sent += Buffer.byteLength(text)
+        state.comparing = frame.comparing
+        this.#saveStream(socket, state)
+        sendQuietly(socket, text)
+        this.#stayAwakeSoon()
+      },
+      hasCredit: (socket) => {
+        const state = this.#streams.get(socket)
+        return state !== undefined && state.sent - state.received <= SOCKET_CREDIT
+      },
+      close: (socket, reason, why) => {
+        this.#streams.delete(socket)
+        closeQuietly(socket, why ? { full: CLOSE_RELAY_FULL, fenced: CLOSE_BUCKET_FENCED }[why] : 1012, reason)
+      },
+      mark: (name) => this.#marks.of(name),
+      saveStream: (socket, { marks, toldPlan, form, owing }) => {
+        const state = this.#streams.get(socket)
+        if (!state) return
+        Object.assign(state, { marks: packMarks(marks), toldPlan, form, owing })
+        this.#saveStream(socket, state)
+      },
+      saveCheckpoint: (checkpoint, plan, fenced, comparing) => {
+        if (!this.#replicator) return
+        Object.assign(this.#replicator.state, { checkpoint, plan, fenced: fenced.length > 0, fencedMarks: packMarks(fenced), comparing })
+        this.#saveReplicator()
+      },
+      ask: (bucket, checkpoint, stale, answer) => {
+        void this.#untilAnswered(async () => {
+          await pause('relay.ask', { object: this.ctx })
+          const stub = bucketStub(this.env, await bucketObjectName(this.#tenant, bucket))
+          return stub.state({ v: MESSAGE_VERSION, checkpoint })
+        }, stale).then((state) => {
+          if (state === null) return answer(null)
+          if (state.kind === 'state') answer({ count: state.count, checksum: state.checksum, last: state.last })
+          else if (state.kind === 'gone') answer({ count: 0, checksum: 0, last: 0 })
+          else answer('overtaken')
+        })
+      },
+      attach: (done) => {
+        const request = { v: MESSAGE_VERSION, relay: this.#name }
+        void this.#untilAnswered(() => replicatorStub(this.env, this.#tenant).attach(request)).then(done)
+      },
+      committed: (answer) => {
+        void this.#untilAnswered(() => replicatorStub(this.env, this.#tenant).committed({ v: MESSAGE_VERSION })).then((committed) =>
+          answer(committed?.checkpoint ?? 0),
+        )
+      },
+    }
+    this.#machine = new RelayMachine(effects, rooms.of(this.#name))
+    this.#wake()
+  }
+
+  async streams(request: Versioned): Promise<number> {
+    checkVersion(request)
+    return this.#streams.size
+  }
+
+  override async fetch(request: Request): Promise<Response> {
+    if (request.headers.get('upgrade') !== 'websocket') return new Response('a WebSocket is expected', { status: 426 })
+    const path = new URL(request.url).pathname
+    if (path === '/stream') return this.#acceptStream(new URL(request.url).searchParams)
+    if (path === '/replicator') return this.#acceptReplicator()
+    return new Response('no such path', { status: 404 })
+  }
+
+  /** A message that was not taken in is missed: its sender must know. */
+  override async webSocketMessage(socket: WebSocket, message: string | ArrayBuffer): Promise<void> {
+    try {
+      this.#message(socket, message)
+    } catch (error) {
+      console.error(`relay ${this.#name}: a message failed`, error)
+      closeQuietly(socket, 1011, 'a message failed')
+      await this.webSocketClose(socket)
+    }
+  }
+
+  #message(socket: WebSocket, message: string | ArrayBuffer): void {
+    if (typeof message !== 'string') return
+    if (this.#replicator?.socket === socket) {
+      const frame = replicatorFrame(message)
+      if (!frame) return void this.webSocketClose(socket)
+      fault('relay.message', { object: this.ctx, drop: () => closeQuietly(socket, 1011, 'a fault') })
+      this.#replicator.state.received += Buffer.byteLength(message)
+      this.#machine.receive(frame)
+      this.#acknowledge()
+      this.#stayAwake()
+      return
+    }
+    const state = this.#streams.get(socket)
+    if (!state) return closeQuietly(socket, 1012, 'not known any more')
+    const frame = streamFrame(message)
+    if (!frame) return closeQuietly(socket, 1003, 'a frame was not understood')
+    fault('relay.subscribe', { object: this.ctx, drop: () => closeQuietly(socket, 1011, 'a fault') })
+    if (frame.type === 'ack') {
+      state.received = Math.max(state.received, frame.received)
+      this.#saveStream(socket, state)
+      this.#machine.flush(socket)
+    } else this.#machine.subscribe(socket, frame)
+    this.#stayAwake()
+  }
+
+  override async webSocketClose(socket: WebSocket): Promise<void> {
+    closeQuietly(socket, 1000, '')
+    if (this.#replicator?.socket === socket) {
+      this.#replicator = null
+      this.#wakeReplicator()
+    }
+    if (this.#streams.delete(socket)) this.#machine.streamGone(socket)
+    this.#stayAwake()
+    this.#lingerWhenAlone()
+  }
+
+  /** A replicator that died in a session does not come back by itself: only its own loop would open the socket again. */
+  #wakeReplicator(): void {
+    if (!this.#alone) return
+    const replicator = () => replicatorStub(this.env, this.#tenant)
+    void this.#untilAnswered(
+      () => replicator().wake({ v: MESSAGE_VERSION }),
+      () => !this.#alone,
+    )
+  }
+
+  override async webSocketError(socket: WebSocket): Promise<void> {
+    await this.webSocketClose(socket)
+  }
+
+  /** Streams without a sign of life: their sockets are half-open. */
+  override async alarm(): Promise<void> {
+    const before = Date.now() - SILENT_MS
+    for (const [socket, { since }] of [...this.#streams]) {
+      const heard = this.ctx.getWebSocketAutoResponseTimestamp(socket)?.getTime() ?? since
+      if (heard < before) await this.webSocketClose(socket)
+    }
+    if (this.#streams.size > 0) await this.ctx.storage.setAlarm(Date.now() + SILENT_MS)
+  }
+
+  /** `user` and `client`: hashes. Answers 503 when the relay is full, 429 when this user has too many streams. */
+  #acceptStream(asked: URLSearchParams): Response {
+    fault('relay.stream', { object: this.ctx })
+    if (this.#machine.full) return new Response('the relay has no room', { status: 503 })
+    const of = { user: asked.get('user') ?? undefined, client: asked.get('client') ?? undefined }
+    if (of.user !== undefined) {
+      const admission = admit(this.#users(), { user: of.user, client: of.client ?? '' }, Date.now(), this.#streamsPerUser)
+      if (admission.kind === 'refused') {
+        const headers = { 'retry-after': String(admission.retryAfterSeconds) }
+        return new Response('this user has too many streams', { status: 429, headers })
+      }
+      if (admission.close) this.#end(admission.close, CLOSE_USER_STREAMS, 'a newer stream of this user takes its place')
+    }
+    const [client, socket] = Object.values(new WebSocketPair())
+    if (!client || !socket) throw new Error('the runtime made no pair of sockets')
+    this.ctx.acceptWebSocket(socket, [STREAM])
+    const marks = packMarks([])
+    const state: StreamAttachment = { marks, toldPlan: null, owing: true, ...of, sent: 0, received: 0, since: Date.now() }
+    this.#streams.set(socket, state)
+    this.#saveStream(socket, state)
+    if (this.#linger) clearTimeout(this.#linger)
+    this.#linger = null
+    if (this.#streams.size === 1) void this.ctx.storage.setAlarm(Date.now() + SILENT_MS)
+    this.#machine.streamArrived(socket)
+    this.#stayAwake()
+    return new Response(null, { status: 101, webSocket: client })
+  }
+
+  *#users(): Iterable<[WebSocket, StreamUser]> {
+    for (const [socket, { user, client = '', since }] of this.#streams) if (user !== undefined) yield [socket, { user, client, since }]
+  }
+
+  #end(socket: WebSocket, code: number, reason: string): void {
+    this.#streams.delete(socket)
+    this.#machine.streamGone(socket)
+    closeQuietly(socket, code, reason)
+  }
+
+  #acceptReplicator(): Response {
+    fault('relay.open', { object: this.ctx })
+    if (!this.#machine.wants) return new Response('no streams', { status: 410 })
+    const [client, socket] = Object.values(new WebSocketPair())
+    if (!client || !socket) throw new Error('the runtime made no pair of sockets')
+    const older = this.#replicator?.socket
+    this.ctx.acceptWebSocket(socket, [REPLICATOR])
+    this.#replicator = { socket, state: { checkpoint: null, plan: null, received: 0 }, acknowledged: 0 }
+    this.#saveReplicator()
+    this.#machine.replicatorArrived()
+    if (older) closeQuietly(older, 1000, 'a newer socket')
+    this.#lingerWhenAlone()
+    const checkpoint = this.#machine.checkpoint
+    return new Response(null, {
+      status: 101,
+      webSocket: client,
+      headers: { 'rockpool-checkpoint': checkpoint === null ? '' : String(checkpoint), 'rockpool-names': 'name', 'rockpool-fences': '1' },
+    })
+  }
+
+  /** Slept: whom to tell is in the attachments. */
+  #wake(): void {
+    const streams: [WebSocket, SavedStream][] = []
+    for (const socket of this.ctx.getWebSockets(STREAM)) {
+      const state = attachmentOf(socket)
+      if (state?.kind !== 'stream' || state.marks === null) {
+        closeQuietly(socket, 1012, 'its buckets are not remembered')
+        continue
+      }
+      const { kind: _, key, ...stream } = state
+      const { form, toldPlan, owing, comparing } = stream
+      // All have the same: it was made when there was none.
+      if (streams.length === 0) this.#marks = new Marks(key)
+      this.#streams.set(socket, stream)
+      streams.push([socket, { marks: unpackMarks(state.marks), toldPlan, form, owing, comparing }])
+    }
+    let at: SavedCheckpoint | null = null
+    for (const socket of this.ctx.getWebSockets(REPLICATOR)) {
+      const state = attachmentOf(socket)
+      if (state?.kind !== 'replicator') continue
+      const { kind: _, key: __, ...saved } = state
+      const fenced = this.#fencedIn(state)
+      if (fenced === null) {
+        closeQuietly(socket, 1012, 'which buckets are fenced was lost')
+        continue
+      }
+      const { checkpoint, plan, comparing } = saved
+      if (this.#replicator && (this.#replicator.state.checkpoint ?? 0) > (checkpoint ?? 0)) continue
+      // What was acknowledged is not remembered, so the next frame is: a sender must not wait for what was received before a sleep.
+      this.#replicator = { socket, state: saved, acknowledged: 0 }
+      if (checkpoint !== null) at = { checkpoint, plan, fenced, comparing }
+    }
+    this.#machine.wake(at, streams)
+    this.#machine.wants ||= this.#replicator !== null
+    this.#lingerWhenAlone()
+  }
+
+  /** Null: it does not say, or by a key that no stream has any more. */
+  #fencedIn({ fenced, fencedMarks, key }: Extract<Attachment, { kind: 'replicator' }>): string[] | null {
+    if (!fenced) return []
+    return fencedMarks && key && this.#marks.isBy(key) ? unpackMarks(fencedMarks) : null
+  }
+
+  /** Streams are here and the replicator is not. */
+  get #alone(): boolean {
+    return this.#streams.size > 0 && this.#replicator === null
+  }
+
+  /** Behind what is being sent there may be nothing owed any more. Once for all that is sent in one turn: it looks at every stream. */
+  #stayAwakeSoon(): void {
+    if (this.#looking) return
+    this.#looking = true
+    queueMicrotask(() => {
+      this.#looking = false
+      this.#stayAwake()
+    })
+  }
+
+  /**
+   * A timer keeps the object from hibernating while streams are owed something, because attachments do not remember what, and while the replicator
+   * is missing, because it may die again before it has opened its socket.
+   */
+  #stayAwake(): void {
+    if (this.#machine.owing || this.#alone) {
+      this.#awake ??= setInterval(() => {
+        this.#machine.renew()
+        this.#stayAwake()
+        this.#wakeReplicator()
+      }, AWAKE_MS)
+    } else if (this.#awake) {
+      clearInterval(this.#awake)
+      this.#awake = null
+    }
+  }
+
+  #lingerWhenAlone(): void {
+    if (this.#linger || this.#streams.size > 0 || !this.#machine.wants) return
+    this.#linger = setTimeout(() => {
+      this.#linger = null
+      if (this.#streams.size > 0) return
+      this.#machine.forget()
+      const open = this.#replicator
+      this.#replicator = null
+      if (open) closeQuietly(open.socket, 1000, 'no streams')
+    }, LINGER_MS)
+  }
+
+  #acknowledge(): void {
+    const open = this.#replicator
+    if (!open) return
+    this.#saveReplicator()
+    // At once when it is behind (then it waits for everything), else now and then.
+    if (open.state.received - open.acknowledged < ACKNOWLEDGE_BYTES) return
+    open.acknowledged = open.state.received
+    const frame: AckFrame = { v: MESSAGE_VERSION, type: 'ack', received: open.state.received }
+    sendQuietly(open.socket, JSON.stringify(frame))
+  }
+
+  #saveStream(socket: WebSocket, state: StreamAttachment): void {
+    socket.serializeAttachment({ kind: 'stream', key: this.#marks.key, ...state })
+  }
+
+  #saveReplicator(): void {
+    this.#replicator?.socket.serializeAttachment({ kind: 'replicator', key: this.#marks.key, ...this.#replicator.state })
+  }
+
+  /** Null when it is not wanted any more. */
+  #untilAnswered<T>(call: () => Promise<T>, stale: () => boolean = () => false): Promise<T | null> {
+    return untilAnswered(call, {
+      deadlineMs: callDeadline(this.env),
+      firstMs: FIRST_WAIT_MS,
+      maxMs: MAX_WAIT_MS,
+      wanted: () => !stale(),
+      failed: (error, attempts) => {
+        if (attempts === TOLD_ATTEMPTS) console.warn(`relay ${this.#name}: a call fails`, error)
+      },
+    })
+  }
+}

@@ -1,0 +1,142 @@
+import { MESSAGE_VERSION, type AppendRequest, type BucketState } from '../../../protocol/messages.ts'
+import type { OpId } from '../../../protocol/ops.ts'
+import { pause } from '../../shared/faults.ts'
+import { cut } from '../../bucket/cut.ts'
+import { splitOps } from '../../bucket/ops.ts'
+import { Unanswered, untilAnswered } from '../../shared/retry.ts'
+import { ActiveObjects } from './active.ts'
+import type { StoredAppend } from '../store/outbox.ts'
+import { Slots } from './slots.ts'
+
+const FIRST_WAIT_MS = 50
+const MAX_WAIT_MS = 10_000
+/** One that is moved or starts again fails a few times; after so many it is told. */
+const TOLD_ATTEMPTS = 4
+
+/** UTF-16 units of ops in one append. A call between objects takes 32 MiB (2026-11-29), and a unit is two bytes in it as soon as one is not Latin-1. */
+const MESSAGE_LENGTH = 8 * 1024 * 1024
+
+/** `APPENDS_IN_FLIGHT` when nothing else is said. */
+const PARALLEL = 32
+/** A call that hangs holds its slot for all of `CALL_SECONDS`. Of so many slots one is for buckets that did not answer in time, beside the others. */
+const PROMPT_PER_LATE = 4
+
+export interface Sending {
+  /** What its bucket may compact up to. */
+  committed: () => OpId
+  /** False: nobody waits for it any more. */
+  wanted: () => boolean
+  /** After each failure, and when a further call has its turn: for how long there was no answer. */
+  unanswered: (milliseconds: number) => void
+}
+
+export interface DispatcherSources {
+  /** One call, with a stub of its own. */
+  send(bucket: string, request: AppendRequest): Promise<BucketState>
+  /** Of one call. */
+  deadlineMs: number
+  /** The bucket goes on failing. */
+  failed(bucket: FailingBucket): void
+}
+
+export interface FailingBucket {
+  bucket: string
+  attempts: number
+  error: string
+}
+
+/**
+ * Appends to the buckets: repeated on any error and after the deadline, always with a new stub, until answered. Appending is idempotent. A bucket that did not
+ * answer in time takes no turns from the others: until it answers its calls are some of few.
+ */
+export class Dispatcher {
+  readonly #sources: DispatcherSources
+  readonly #failing = new Map<string, FailingBucket>()
+  readonly #prompt = new Slots(PARALLEL)
+  readonly #late = new Slots(PARALLEL / PROMPT_PER_LATE)
+  /** Bucket objects that are awake because of appends. */
+  readonly active = new ActiveObjects()
+  /** Appends sent, repeated ones included. */
+  calls = 0
+
+  constructor(sources: DispatcherSources) {
+    this.#sources = sources
+  }
+
+  /** Appends that wait for an answer at a time, without those to late buckets; each holds the text of its ops. */
+  get parallel(): number {
+    return this.#prompt.limit
+  }
+
+  set parallel(limit: number) {
+    this.#prompt.limit = limit
+    this.#late.limit = Math.ceil(limit / PROMPT_PER_LATE)
+  }
+
+  get failing(): FailingBucket[] {
+    return [...this.#failing.values()]
+  }
+
+  /** Null when it is not wanted any more. */
+  async append(bucket: string, append: StoredAppend, { committed, wanted, unanswered }: Sending): Promise<BucketState | null> {
+    const { send, deadlineMs, failed: tell } = this.#sources
+    let state: BucketState | null = { count: 0, checksum: 0, last: 0 }
+    let late = false
+    for (const ops of inMessages(append)) {
+      let began: number | null = null
+      state = await untilAnswered(
+        async () => {
+          await pause('append.send')
+          this.calls++
+          const { first, last, count, checksum } = ops
+          const request = { v: MESSAGE_VERSION, first, last, count, checksum, body: ops.body(), committed: committed() }
+          const answer = await send(bucket, request)
+          await pause('append.answer')
+          return answer
+        },
+        {
+          deadlineMs,
+          firstMs: FIRST_WAIT_MS,
+          maxMs: MAX_WAIT_MS,
+          wanted,
+          turn: async () => {
+            const leave = await this.#turn(bucket, late)
+            if (began === null) began = Date.now()
+            else unanswered(Date.now() - began)
+            return leave
+          },
+          failed: (error, attempts) => {
+            const failing = { bucket, attempts, error: error instanceof Error ? error.message : String(error) }
+            this.#failing.set(bucket, failing)
+            if (attempts >= TOLD_ATTEMPTS) tell(failing)
+            late ||= error instanceof Unanswered
+            if (began !== null) unanswered(Date.now() - began)
+          },
+        },
+      )
+      this.#failing.delete(bucket)
+      if (state === null) return null
+      late = false
+    }
+    return { count: state.count, checksum: state.checksum, last: state.last }
+  }
+
+  /** What it answers ends the turn. */
+  async #turn(bucket: string, late: boolean): Promise<() => void> {
+    const slots = late ? this.#late : this.#prompt
+    // Who waits among the late ones for long is not awake meanwhile.
+    if (late) await slots.take()
+    await this.active.enter(bucket)
+    if (!late) await slots.take()
+    return () => {
+      this.active.leave(bucket)
+      slots.leave()
+    }
+  }
+}
+
+/** As many appends as it takes; nearly always it is one. Ops that have come when it fails in between are ignored when they come again. */
+function* inMessages(append: StoredAppend): Iterable<Omit<StoredAppend, 'bucket' | 'length'>> {
+  if (append.length <= MESSAGE_LENGTH) yield append
+  else for (const part of cut(splitOps(append.body()), MESSAGE_LENGTH)) yield { ...part, body: () => part.body }
+}

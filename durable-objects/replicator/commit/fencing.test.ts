@@ -1,0 +1,85 @@
+import { afterEach, beforeEach, expect, test, vi } from 'vitest'
+import type { AppendRequest } from '../../../protocol/messages.ts'
+import { migrate } from '../../shared/database.ts'
+import { testDatabase } from '../../test-database.ts'
+import { Diagnostics } from '../store/diagnostics.ts'
+import { Fences } from './fences.ts'
+import { Fencing } from './fencing.ts'
+import { MIGRATIONS, StateStore } from '../store/storage.ts'
+import type { Verification } from '../verify/verification.ts'
+
+beforeEach(() => void vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'Date'], now: 0 }))
+afterEach(() => void vi.useRealTimers())
+
+const pass = (milliseconds: number) => vi.advanceTimersByTimeAsync(milliseconds)
+
+/** Fences of bucket 1, whose probes are answered when the test says so. */
+function world() {
+  const db = testDatabase()
+  migrate(db, MIGRATIONS)
+  const state = new StateStore(db)
+  const fences = new Fences(state)
+  const probes: { barrier: number; answer: () => void }[] = []
+  const voided: number[] = []
+  const w = { answers: false }
+  const fencing = new Fencing({
+    ...{ fences, state, buckets: { name: (bucket) => `b${bucket}` }, diagnostics: new Diagnostics(db) },
+    verification: { running: false, lacksAgain: (bucket) => void voided.push(bucket) } as Partial<Verification> as Verification,
+    append: (_bucket, { last }: AppendRequest) =>
+      new Promise<void>((answer) => {
+        probes.push({ barrier: last, answer })
+        if (w.answers) answer()
+      }),
+    ...{ atomically: (work) => work(), tell: () => {}, untold: () => {}, touched: () => {}, answered: () => {}, served: () => true },
+    serving: () => ({ checkpoint: 5, plan: 'p' }),
+    failed: (error) => {
+      throw error
+    },
+    deadlineMs: 100,
+  })
+  /** `counter`: what is stored goes up to there. */
+  const stored = (counter: number) => state.set('decode', { counter, position: null, partial: null })
+  const begin = (counter: number) => {
+    stored(counter)
+    fencing.begin({ bucket: 1 }, 600_000)
+  }
+  return Object.assign(w, { fences, fencing, probes, begin, stored, voided })
+}
+
+test('what is on its way to a bucket that did not answer when it was compared is thrown away when its time is over, or everybody waits for it', async () => {
+  const w = world()
+  w.begin(10)
+  w.probes[0]?.answer()
+  await pass(10)
+  expect(w.fences.answering).toEqual([1])
+  w.fencing.compared([1], 'silent')
+  expect([w.fences.silent, w.fences.isDue(1, 600_000, 600_000)]).toEqual([[1], true])
+})
+
+test('a probe of before that is answered says nothing of what was sent since', async () => {
+  const w = world()
+  w.begin(10)
+  w.probes[0]?.answer()
+  await pass(10)
+  w.fencing.compared([1], 'silent')
+  expect(w.probes.map(({ barrier }) => barrier)).toEqual([10, 10])
+  w.begin(20)
+  w.probes[1]?.answer()
+  await pass(10)
+  expect(w.fences.silent).toEqual([1])
+  await pass(3_000)
+  expect([w.fences.silent, w.probes.at(-1)?.barrier]).toEqual([[1], 20])
+  w.answers = true
+  await pass(90_000)
+  expect([w.fences.answering, w.voided]).toEqual([[1], [1, 1]])
+})
+
+test('a bucket that did not answer when it was compared is probed above what was sent to it until then: an incarnation that ends forgets that, and it may come late', async () => {
+  const w = world()
+  w.begin(10)
+  w.probes[0]?.answer()
+  await pass(10)
+  w.stored(20)
+  w.fencing.compared([1], 'silent')
+  expect([w.probes.at(-1)?.barrier, w.fences.of(1)?.barrier]).toEqual([20, 20])
+})

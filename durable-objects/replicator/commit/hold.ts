@@ -1,0 +1,50 @@
+import type { Serving } from '../../../protocol/messages.ts'
+import type { OpId } from '../../../protocol/ops.ts'
+import type { State } from '../store/storage.ts'
+
+/**
+ * While rows are compared with the source, one after the other, what is stored is no state that the source was ever in. Batches are committed all the
+ * same, so that outbox and pipeline drain, but what is announced and served stands still: this checkpoint, under this plan.
+ */
+export interface Hold extends Serving {
+  /** ISO 8601 */
+  since: string
+  /** The last op that was stored when the comparison was complete; null: it is not. From the commit of that op on, what is committed is served. */
+  until: OpId | null
+}
+
+type Commit = State['commit']
+
+/** What clients, relays and buckets are told. */
+export const servedOf = ({ committed, plan, hold }: Commit): Serving =>
+  hold ? { checkpoint: hold.checkpoint, plan: hold.plan } : { checkpoint: committed, plan }
+
+/** The comparison is not complete: no commit is served. */
+export const isComparing = ({ hold }: Commit): boolean => hold !== null && hold.until === null
+
+/** What is stored from now on may be no state of the source. A hold that stands, or that waits for its last commit, goes on. */
+export function held(commit: Commit, since: string): Commit {
+  return { ...commit, hold: { ...servedOf(commit), since: commit.hold?.since ?? since, until: null } }
+}
+
+/** What is stored up to `counter` is a state of the source again. */
+export function compared(commit: Commit, counter: OpId): Commit {
+  if (commit.hold === null || commit.hold.until !== null) return commit
+  return released({ ...commit, hold: { ...commit.hold, until: counter } })
+}
+
+/** The state behind a commit. A notice is kept for those that it follows: while it is held, the last one that was told. */
+export function afterCommit(before: Commit, now: Omit<Commit, 'hold'>): Commit {
+  return released({ ...now, hold: before.hold, named: before.hold ? before.named : now.named })
+}
+
+/** How the relays are told: by the notice of the commit, by a gap, because what was held is no notice that follows the last one, or not at all. */
+export function tellingOf(before: Commit, after: Commit): 'notice' | 'gap' | null {
+  if (before.hold === null) return 'notice'
+  return after.hold === null ? 'gap' : null
+}
+
+function released(commit: Commit): Commit {
+  const { hold, committed } = commit
+  return hold && hold.until !== null && committed >= hold.until ? { ...commit, hold: null, named: null } : commit
+}

@@ -1,0 +1,71 @@
+import { MESSAGE_VERSION, type NameForm, type NoticeBucket, type ReplicatorFrame } from '../../../protocol/messages.ts'
+import { frameName, hashName } from '../../../protocol/names.ts'
+import type { Commit } from './pipeline.ts'
+
+/** A WebSocket message takes 1 MiB (32 MiB on newer dates); parts stay well below in UTF-16 units of ASCII and most texts. */
+const PART_LENGTH = 300_000
+
+/** A notice as texts of numbered frames. It takes effect with the last one. A gap when the buckets are not told. */
+export const noticeFrames = (commit: Commit, fenced: readonly string[] = []): string[] =>
+  framesOf(
+    commit,
+    'name',
+    commit.buckets?.map(([bucket, ...rest]) => [frameName(bucket), ...rest]),
+    fenced,
+  )
+
+/** What frames of a notice call its buckets: see `frameName`. */
+export const namesIn = (frames: readonly string[]): Set<string> =>
+  new Set(frames.flatMap((text) => (JSON.parse(text) as { buckets?: NoticeBucket[] }).buckets?.map(([name]) => name) ?? []))
+
+/** For a relay of version 1. It would pass ops on by the hash alone, so there are none. */
+export const hashedFrames = (commit: Commit): string[] =>
+  framesOf(
+    commit,
+    undefined,
+    commit.buckets?.map(([bucket, count, checksum, last]) => [hashName(bucket), count, checksum, last, null]),
+  )
+
+function framesOf(
+  commit: Commit,
+  form: NameForm | undefined,
+  entries: readonly NoticeBucket[] | undefined,
+  fenced: readonly string[] = [],
+): string[] {
+  if (!entries) return [gapFrame(commit.checkpoint, commit.plan, fenced)]
+  const groups: NoticeBucket[][] = [[]]
+  let length = 0
+  for (const bucket of entries) {
+    const size = 64 + bucket[0].length + (bucket[4]?.length ?? 0)
+    if (length + size > PART_LENGTH && length > 0) {
+      groups.push([])
+      length = 0
+    }
+    groups.at(-1)?.push(bucket)
+    length += size
+  }
+  return groups.map((buckets, i) => {
+    const frame: ReplicatorFrame = {
+      v: MESSAGE_VERSION,
+      type: 'notice',
+      checkpoint: commit.checkpoint,
+      previous: commit.previous,
+      plan: commit.plan,
+      part: i + 1,
+      parts: groups.length,
+      form,
+      ...fencedOf(fenced),
+      buckets,
+    }
+    return JSON.stringify(frame)
+  })
+}
+
+/** `fenced`: whole names. `comparing`: see `ReplicatorFrame`; null: nothing is compared. */
+export function gapFrame(checkpoint: number, plan: string | null, fenced: readonly string[] = [], comparing: number | null = null): string {
+  const more = { ...fencedOf(fenced), ...(comparing !== null && { comparing }) }
+  const frame: ReplicatorFrame = { v: MESSAGE_VERSION, type: 'gap', checkpoint, plan, form: 'name', ...more }
+  return JSON.stringify(frame)
+}
+
+const fencedOf = (names: readonly string[]): Pick<ReplicatorFrame, 'fenced'> => (names.length === 0 ? {} : { fenced: names.map(frameName) })

@@ -1,0 +1,35 @@
+import type { Sql } from 'postgres'
+import { currentSnapshot, sourceError, type Snapshot } from '../../../sources/postgres/index.ts'
+
+/**
+ * A transaction that was delivered before a reader began to remember may still be invisible. Every such one has an xid below one that is
+ * taken now, so nothing is read before all xids up to that one have ended. (Comparing with the xmax of a snapshot is not enough: xmax
+ * stands behind the last xid that has ENDED, and a commit that waits for a standby has been streamed and has not.)
+ */
+export async function waitForEarlier(
+  sql: Sql,
+  pause: (milliseconds: number) => Promise<void>,
+  waitsFor: (what: string | null) => void,
+  seen: (snapshot: Snapshot) => void,
+): Promise<void> {
+  const xid = await currentXid(sql)
+  for (let wait = 10; ; wait = Math.min(wait * 2, 1_000)) {
+    const snapshot = await currentSnapshot(sql)
+    if (snapshot.xmin > xid) break
+    // It may take hours, of which not everything that comes is to be remembered.
+    seen(snapshot)
+    waitsFor('transactions that were open when the copy began')
+    await pause(wait)
+  }
+  waitsFor(null)
+}
+
+async function currentXid(sql: Sql): Promise<bigint> {
+  try {
+    const [row] = await sql<{ xid: string }[]>`
+      SELECT pg_current_xact_id()::text AS xid FROM (SELECT set_config('synchronous_commit', 'off', true)) AS s`
+    return BigInt(row?.xid ?? 0)
+  } catch (error) {
+    throw sourceError(error)
+  }
+}

@@ -1,0 +1,106 @@
+import type { Sql } from 'postgres'
+import { expect, test } from 'vitest'
+import type { Batch } from '../ingest/batch.ts'
+import type { Intake, SourceTable } from '../ingest/intake.ts'
+import { RANGE_KEYS, Reader, type ReaderSources } from './reader.ts'
+import { newCopy, type CopyState } from '../store/tables.ts'
+
+const column = { name: 'id', typeOid: 25, typeName: 'text', notNull: true, type: { oid: 25, kind: 'base', name: 'text' } } as const
+const name = { schema: 'public', name: 'docs' }
+const table: SourceTable = {
+  ...{ number: 1, ...name },
+  catalog: {
+    ...{ oid: 7, ...name, columns: [column], key: ['id'], keyEquals: ['='], keyTypes: ['text'], identity: 'd', names: [name] },
+    ...{ parts: [{ oid: 7, ...name }], partitioned: false, rowFilter: null, fingerprint: '' },
+  },
+}
+
+/** A source whose statements answer, or fail with, what the test says, one after the other; and what a reader makes of it. */
+function reading(answers: (readonly unknown[][] | Error)[], others: Partial<ReaderSources> = {}, batched: Partial<Batch> = {}) {
+  const statements: string[] = []
+  const waits: (string | null)[] = []
+  let copy: CopyState = newCopy(false)
+  const facts = { snapshot: '100:100:', filenode: '5', blocks: '2', out_of_line: '0' }
+  const sql = Object.assign(async () => [facts], {
+    unsafe: (text: string) => ({
+      values: async () => {
+        statements.push(text)
+        const answer = answers.shift()
+        if (answer === undefined) throw new Error('one statement too many')
+        if (answer instanceof Error) throw answer
+        return answer
+      },
+    }),
+  })
+  const intake: Partial<Intake> = { remember: () => {}, flush: () => {}, sliceChanges: 100 }
+  const batch: Partial<Batch> = { changes: 0, length: 0, load: () => {}, upsert: () => {}, ...batched }
+  const sources: Partial<ReaderSources> = {
+    sql: sql as unknown as Sql,
+    intake: { ...intake, between: (work) => work(batch as Batch, () => {}) } as Intake,
+    tables: [table],
+    copyState: () => copy,
+    progress: (_, next) => (copy = next),
+    incomplete: () => null,
+    retired: () => null,
+    room: async () => {},
+    pause: async (milliseconds) => {
+      if (milliseconds > 10_000) await new Promise(() => {})
+    },
+    waitsFor: (what) => waits.push(what),
+    over: () => false,
+    barrier: async () => {},
+    ...others,
+    mark: async (mark) => {
+      await Promise.resolve()
+      for (const _ of reader.marker(mark)) void _
+    },
+  }
+  const reader = new Reader(sources as ReaderSources)
+  return { run: () => reader.run(), statements, waits, copy: () => copy }
+}
+
+const failure = (code: string) => Object.assign(new Error('canceling statement'), { code })
+const row = (id: string | null, place: string | null = null) => [
+  '100:100:',
+  '5',
+  false,
+  id === null ? null : JSON.stringify([id]),
+  null,
+  place,
+]
+
+test('a lock that somebody else holds is waited for, and said; everything else ends the session', async () => {
+  const locked = reading([failure('55P03'), failure('55P03'), [row(null)]])
+  await locked.run()
+  expect(locked.statements).toHaveLength(3)
+  expect(new Set(locked.waits)).toEqual(new Set([null, 'a lock that somebody else holds on a table']))
+  expect(locked.waits.at(-1)).toBe(null)
+  expect(locked.copy().state).toBe('done')
+  await expect(reading([failure('57014')]).run()).rejects.toThrow(/canceling statement/)
+})
+
+test('a chunk that was cut goes on between two rows of a block, also in the next session', async () => {
+  const cut = reading([[row('a'), row(null, '(0,5)')], [row('b'), row(null, '(1,2)')], [row('c')]])
+  await cut.run()
+  const from = cut.statements.map((text) => /t\.ctid >= '(\(\d+,\d+\))'/.exec(text)?.[1])
+  expect(from).toEqual(['(0,0)', '(0,5)', '(1,2)'])
+  expect(cut.copy()).toMatchObject({ state: 'done', rows: 3 })
+  expect(cut.copy().item).toBeUndefined()
+})
+
+test('a table without a key that was large and is small: of the rows that we have only so many are in memory at a time', async () => {
+  const keyless: SourceTable = { ...table, catalog: { ...table.catalog, key: [], keyEquals: [], identity: 'f' } }
+  const have = Array.from({ length: 3 * RANGE_KEYS - 7 }, (_, n) => JSON.stringify([`${n.toString(16).padStart(8, '0')}`]))
+  const asked: number[] = []
+  const removed: string[] = []
+  const range: ReaderSources['range'] = (_, from, to, limit) => {
+    const found = have.filter((key) => key >= from && (to === null || key < to)).slice(0, limit)
+    asked.push(found.length)
+    return found
+  }
+  const read = reading([[row(null)]], { tables: [keyless], range }, { remove: (_, key) => removed.push(key) })
+  await read.run()
+  expect(read.copy().state).toBe('done')
+  expect(removed).toEqual(have)
+  expect(asked).toEqual([RANGE_KEYS + 1, RANGE_KEYS + 1, RANGE_KEYS - 7])
+})

@@ -1,0 +1,78 @@
+import { expect, test } from 'vitest'
+import type { Sql } from 'postgres'
+import type { Intake, SourceTable } from '../ingest/intake.ts'
+import { Reader, type ReaderSources } from './reader.ts'
+import { newCopy } from '../store/tables.ts'
+
+const catalog = {
+  ...{ oid: 7, schema: 'public', name: 't', key: ['id'], keyEquals: ['='], identity: 'd' as const, rowFilter: null },
+  columns: [{ name: 'id', typeOid: 25, typeName: 'text', notNull: true, type: { oid: 25, kind: 'base' as const, name: 'text' } }],
+  ...{ names: [], parts: [], partitioned: false, fingerprint: '' },
+}
+const table: SourceTable = { number: 1, schema: 'public', name: 't', catalog }
+
+/** A reader of rows that lack values, each of which Postgres says is gone, and what it waited for. */
+function setUp(rows: number, lacks = false) {
+  const pauses: number[] = []
+  const marks: string[] = []
+  let marked = Promise.withResolvers<string>()
+  const answer = () => Promise.resolve([{ snapshot: '10:10:' }])
+  // The driver's form: a tag, and `unsafe` for statements.
+  const statement = { values: () => Promise.resolve([['10:10:', '1', false, null, null, null]]) }
+  const sql = Object.assign(answer, { unsafe: () => statement }) as unknown as Sql
+  let left = rows
+  const between: Intake['between'] = (work) => work({ remove: () => {} } as never, () => {})
+  const sources: ReaderSources = {
+    intake: { remember: () => {}, between, flush: () => {}, lacks: () => lacks } as unknown as Intake,
+    ...{ sql, tables: [table], copyState: () => ({ ...newCopy(false), state: 'done' }), progress: () => {} },
+    incomplete: () => (left-- > 0 ? { table, keys: ['["1"]'] } : null),
+    ...{ retired: () => null, successor: () => null, forget: () => {}, keys: () => [], range: () => [], waitsFor: () => {} },
+    ...{ room: () => Promise.resolve(), over: () => false, barrier: () => Promise.resolve() },
+    pause: (milliseconds) => {
+      pauses.push(milliseconds)
+      return new Promise(() => {})
+    },
+    mark: (mark) => {
+      marks.push(mark)
+      marked.resolve(mark)
+      marked = Promise.withResolvers()
+      return Promise.resolve()
+    },
+  }
+  return { reader: new Reader(sources), pauses, marks, next: () => marked.promise }
+}
+
+test('a read that is brought to its place leaves no timer behind', async () => {
+  const { reader, pauses, marks, next } = setUp(3)
+  let mark = next()
+  const running = reader.run()
+  for (let n = 0; n < 3; n++) {
+    const id = await mark
+    mark = next()
+    for (const _ of reader.marker(id)) continue
+  }
+  await running
+  expect([marks.length, pauses]).toEqual([3, []])
+})
+
+test('whoever waits for the place of a read hears that the session is over', async () => {
+  const { reader, pauses, next } = setUp(1)
+  const mark = next()
+  const running = reader.run()
+  running.catch(() => {})
+  const id = await mark
+  reader.end(new Error('the session is over'))
+  await expect(running).rejects.toThrow('the session is over')
+  // It comes by all the same: nothing is applied.
+  expect([...reader.marker(id)]).toEqual([])
+  expect(pauses).toEqual([])
+})
+
+test('rows that lack values as before are not read again at once', async () => {
+  const { reader, pauses, marks, next } = setUp(2, true)
+  const mark = next()
+  void reader.run()
+  for (const _ of reader.marker(await mark)) continue
+  await new Promise((resolve) => setImmediate(resolve))
+  expect([marks.length, pauses]).toEqual([1, [20]])
+})

@@ -1,0 +1,101 @@
+import type { Sql } from 'postgres'
+import { estimateRows, readSchema, sourceError, unfollowable } from '../../../sources/postgres/index.ts'
+import { RockpoolError } from '../../../protocol/errors.ts'
+import type { ConfigOrigin, ConfigStatus, DeployDifference, PartStatus } from '../../../protocol/messages.ts'
+import { compileConfig, type CompileSettings } from '../../../sync-config/compile.ts'
+import { MAX_CONFIG_BYTES } from '../../../sync-config/limits.ts'
+import { loadPlan, means, namedColumns, planHash, type PlanPart } from '../../../sync-config/index.ts'
+import type { Finding, Plan } from '../../../sync-config/types.ts'
+import type { TenantSettings } from '../../directory/settings.ts'
+import type { Core } from '../core.ts'
+
+/** A sync config that was compiled and compared with the database and with what is served. */
+export interface Checked {
+  plan: Plan
+  difference: DeployDifference
+}
+
+/** Throws ROCKPOOL_SYNC_CONFIG with every error and its place; `details` are the findings. */
+export function planOf(yaml: string, settings: CompileSettings): { plan: Plan; warnings: Finding[] } {
+  if (Buffer.byteLength(yaml) > MAX_CONFIG_BYTES) {
+    throw new RockpoolError('ROCKPOOL_SYNC_CONFIG', `the sync config is larger than ${MAX_CONFIG_BYTES} bytes`, {
+      status: 422,
+      details: [],
+    })
+  }
+  const result = compileConfig(yaml, settings)
+  if (result.ok) return result
+  const lines = result.errors.map((e) => `${e.place.line}:${e.place.column} ${e.code}: ${e.message}`)
+  throw new RockpoolError('ROCKPOOL_SYNC_CONFIG', `the sync config has errors: ${lines.join('; ')}`, {
+    status: 422,
+    details: result.errors,
+  })
+}
+
+/** Throws ROCKPOOL_SYNC_CONFIG, or an error of the database. Nothing is stored. */
+export async function checkDeploy(core: Core, settings: TenantSettings, sql: Sql, yaml: string): Promise<Checked> {
+  const { limits } = settings
+  // Its own errors are told without the database.
+  planOf(yaml, { limits })
+  try {
+    const { plan, warnings } = planOf(yaml, { limits, schema: await readSchema(sql) })
+    const bound = core.deploys.bind(plan)
+    const { kept, again, added, removed } = core.deploys.difference(bound)
+    const read = added.flatMap(({ tables }) => tables)
+    const names = new Map(
+      [...kept, ...again, ...added].flatMap(({ tables }) => tables.map((each) => [`${each.schema}.${each.name}`, each])),
+    )
+    const { publication, ownPublication } = settings
+    const all = await unfollowable(sql, [...names.values()], publication, ownPublication, namedColumns(loadPlan(plan)))
+    const difference: DeployDifference = {
+      plan: planHash(bound),
+      definitions: {
+        kept: kept.map(named),
+        ...(again.length > 0 && { again: again.map(named) }),
+        ...{ added: added.map(named), removed: removed.map(named) },
+      },
+      copy: read.length === 0 ? [] : await estimateRows(sql, read),
+      refused: all.map(({ table, reason }) => ({ table, reason })),
+      streams: await core.relays.streams(),
+      warnings: warnings.map(({ code, message, place }) => ({ code, message, place })),
+    }
+    return { plan, difference }
+  } catch (error) {
+    throw sourceError(error)
+  }
+}
+
+/**
+ * Throws ROCKPOOL_DEPLOY when a definition that is new would see nothing of a table. What is served already is not made worse by a deploy: a table that lacks a
+ * column which a new definition names would be followed no more, for the others as well.
+ */
+export function refuseUnfollowable({ deploys }: Core, { plan, difference }: Checked): void {
+  const read = deploys.difference(deploys.bind(plan)).added.flatMap(({ tables }) => tables)
+  refuse(
+    difference.refused.filter(({ table }) => {
+      const [schema = '', ...name] = table.split('.')
+      return read.some((each) => means(each, { schema, name: name.join('.') }))
+    }),
+  )
+}
+
+/** Throws ROCKPOOL_DEPLOY unless there are none. */
+export function refuse(tables: readonly { table: string; reason: string }[]): void {
+  if (tables.length === 0) return
+  const reasons = tables.map(({ table, reason }) => `${table}: ${reason}`).join('; ')
+  throw new RockpoolError('ROCKPOOL_DEPLOY', `tables of new definitions cannot be followed: ${reasons}`, { details: tables })
+}
+
+/** `by`, `of`: see `ConfigStatus`. */
+export function store(
+  core: Core,
+  yaml: string,
+  { plan, difference }: Checked,
+  origin: ConfigOrigin,
+  about: Pick<ConfigStatus, 'by' | 'of'> = {},
+): ConfigStatus {
+  return core.deploys.add(yaml, plan, origin, { copy: difference.copy, about })
+}
+
+/** Lookups are called after what they are for. */
+const named = ({ kind, name, usedBy }: PlanPart): PartStatus => ({ kind, name: usedBy.length === 0 ? name : usedBy.join(', ') })

@@ -1,0 +1,201 @@
+import type { ErrorCode } from '../../../protocol/errors.ts'
+import type { ConfigOrigin, ConfigStatus, TableEstimate } from '../../../protocol/messages.ts'
+import type { PlanPart } from '../../../sync-config/index.ts'
+import type { Plan, RowProgram, TableName } from '../../../sync-config/types.ts'
+import { combinePlans, partsOf } from '../../../sync-config/index.ts'
+import { fault } from '../../shared/faults.ts'
+import type { Configs } from '../store/configs.ts'
+import type { Definitions } from '../store/definitions.ts'
+import type { Plans } from '../store/plans.ts'
+import type { StateStore } from '../store/storage.ts'
+
+export interface DeploySources {
+  /** One transaction; an object whose memory may differ from it is reset. */
+  atomically<T>(work: () => T): T
+  state: StateStore
+  plans: Plans
+  configs: Configs
+  definitions: Definitions
+  /** Hash of the plan behind everything stored. */
+  serving(): string | null
+  /** Hash of the plan that is announced: while a checkpoint is held, that of before. What it needs is evaluated, and its buckets stay. */
+  served(): string | null
+  /** The tables of these names are read again. */
+  copy(names: readonly TableName[]): void
+  now?: () => number
+}
+
+/** What a plan would change. */
+export interface Difference {
+  kept: PlanPart[]
+  /** Of a config that served before: maintained still, and not served. */
+  again: PlanPart[]
+  added: PlanPart[]
+  removed: PlanPart[]
+}
+
+/**
+ * Which sync config serves, which is to serve, and what is evaluated meanwhile: the definitions of these two, and of those that served until a
+ * moment ago. A deploy is stored first, and takes effect when the next session begins; every step is one transaction, so that a crash leaves it
+ * before or behind.
+ */
+export class Deploys {
+  readonly #sources: DeploySources
+  readonly #now: () => number
+
+  constructor(sources: DeploySources) {
+    this.#sources = sources
+    this.#now = sources.now ?? Date.now
+    this.#adopt()
+  }
+
+  /** The plan with the names of its buckets. */
+  bind(plan: Plan): Plan {
+    return this.#sources.definitions.bind(plan, this.#sources.state.seed())
+  }
+
+  /** Compared with what serves, and with what is evaluated anyway. */
+  difference(bound: Plan): Difference {
+    const { plans, definitions } = this.#sources
+    const serving = this.#sources.serving()
+    const before = serving === null ? [] : partsOf(plans.load(serving))
+    const parts = partsOf(bound)
+    const added = new Set(definitions.missing(bound).map(({ hash }) => hash))
+    const served = new Set(before.map(({ hash }) => hash))
+    return {
+      kept: parts.filter(({ hash }) => !added.has(hash) && served.has(hash)),
+      again: parts.filter(({ hash }) => !added.has(hash) && !served.has(hash)),
+      added: parts.filter(({ hash }) => added.has(hash)),
+      removed: before.filter(({ hash }) => !parts.some((part) => part.hash === hash)),
+    }
+  }
+
+  /** Stores what is to serve. What was to serve before is given up. `also` is done in the same transaction. Throws ROCKPOOL_SYNC_CONFIG for a plan that is too large. */
+  add(
+    yaml: string,
+    plan: Plan,
+    origin: ConfigOrigin,
+    { copy = [], about = {}, also = () => {} }: { copy?: TableEstimate[]; about?: Pick<ConfigStatus, 'by' | 'of'>; also?: () => void } = {},
+  ): ConfigStatus {
+    const { atomically, plans, configs } = this.#sources
+    const hash = plans.store(this.bind(plan))
+    return atomically(() => {
+      const created = this.#time()
+      fault('deploy.add')
+      also()
+      this.#giveUp()
+      const record = { origin, plan: hash, created, retired: null, error: null, copy, ...about }
+      if (hash !== this.#sources.serving()) return configs.add({ ...record, state: 'copying', served: null }, yaml)
+      // Another text of the same meaning.
+      const serving = configs.serving
+      if (serving) configs.change(serving.number, { state: 'superseded' })
+      return configs.add({ ...record, state: 'serving', served: created }, yaml)
+    })
+  }
+
+  /** Notes one that cannot be deployed; the same one that fails again in the same way is noted once. */
+  refuse(yaml: string, origin: ConfigOrigin, { code, message }: { code: ErrorCode; message: string }): void {
+    const { atomically, configs } = this.#sources
+    const { newest } = configs
+    if (newest?.state === 'failed' && newest.error?.message === message && configs.text(newest.number) === yaml) return
+    atomically(() =>
+      configs.add(
+        { origin, plan: null, created: this.#time(), state: 'failed', served: null, retired: null, error: { code, message }, copy: [] },
+        yaml,
+      ),
+    )
+  }
+
+  /** The deploy that is under way is given up, and the old sync config goes on. Null when there is none. */
+  cancel(): ConfigStatus | null {
+    const { atomically, configs } = this.#sources
+    const { next } = configs
+    if (next) atomically(() => this.#giveUp())
+    return next
+  }
+
+  /** It never serves again: see `Configs.withdrawn`. */
+  withdraw(number: number, by: string): void {
+    const { atomically, configs } = this.#sources
+    atomically(() => {
+      if (configs.next?.number === number) this.#giveUp()
+      configs.change(number, { withdrawn: { at: this.#time(), by } })
+    })
+  }
+
+  /** The plan that is being copied, null when none is, or when it has been given up since. */
+  get next(): string | null {
+    const { configs, state } = this.#sources
+    const next = configs.next?.plan ?? null
+    return next === state.get('next') ? next : null
+  }
+
+  /** A session should begin anew: there is a deploy that it does not know of, or a grace period is over. */
+  due(graceSeconds: number): boolean {
+    const { configs, state } = this.#sources
+    return (configs.next?.plan ?? null) !== state.get('next') || this.#expired(graceSeconds).length > 0
+  }
+
+  /** When a session begins and nothing is under way: what is evaluated from now on. `serial`: the last op id given out. */
+  begin(graceSeconds: number, serial: number): RowProgram {
+    const { atomically, state, plans, configs, definitions, copy } = this.#sources
+    return atomically(() => {
+      const next = configs.next?.plan ?? null
+      if (next !== state.get('next')) {
+        fault('deploy.begin')
+        // New definitions see the stream from now on, and every row that is there already by the copy.
+        if (next !== null) copy(definitions.begin(plans.load(next), 'copying'))
+        state.set('next', next)
+        fault('deploy.begun')
+      }
+      for (const { number } of this.#expired(graceSeconds)) configs.change(number, { state: 'superseded' })
+      const hashes = [this.#sources.serving(), this.#sources.served(), next, ...configs.previous.map(({ plan }) => plan)]
+      const evaluated = [...new Set(hashes)].flatMap((hash) => (hash === null ? [] : [plans.load(hash)]))
+      if (definitions.keepOnly(evaluated, serial)) {
+        fault('deploy.drop')
+        state.set('drop', { t: 0, key: '', swept: false })
+      }
+      plans.keepOnly(new Set([...configs.all.map(({ plan }) => plan), ...hashes].flatMap((plan) => plan ?? [])))
+      return combinePlans(evaluated)
+    })
+  }
+
+  /** In the transaction that makes the plan serve. */
+  switched(hash: string): void {
+    const { state, plans, configs, definitions } = this.#sources
+    const time = this.#time()
+    const { serving, next } = configs
+    if (serving) configs.change(serving.number, { state: 'previous', retired: time })
+    for (const { number, plan } of configs.previous) if (plan === hash) configs.change(number, { state: 'superseded' })
+    if (next?.plan === hash) configs.change(next.number, { state: 'serving', served: time })
+    definitions.complete(plans.load(hash))
+    state.set('next', null)
+    fault('deploy.switched')
+  }
+
+  #giveUp(): void {
+    const { next } = this.#sources.configs
+    if (next) this.#sources.configs.change(next.number, { state: 'superseded' })
+  }
+
+  #expired(graceSeconds: number): ConfigStatus[] {
+    const until = this.#now() - graceSeconds * 1_000
+    return this.#sources.configs.previous.filter(({ retired }) => retired !== null && Date.parse(retired) <= until)
+  }
+
+  /** What an earlier version served, which kept no history. */
+  #adopt(): void {
+    const { atomically, plans, configs, definitions } = this.#sources
+    const hash = this.#sources.serving()
+    if (hash === null || configs.newest || plans.text(hash) === null) return
+    atomically(() => {
+      const time = this.#time()
+      configs.add({ origin: 'script', plan: hash, created: time, state: 'serving', served: time, retired: null, error: null, copy: [] }, '')
+      definitions.begin(plans.load(hash), 'maintained')
+    })
+  }
+
+  #time(): string {
+    return new Date(this.#now()).toISOString()
+  }
+}

@@ -1,0 +1,45 @@
+import type { Sql } from 'postgres'
+import { sourceError, unfollowable } from '../../../sources/postgres/index.ts'
+import { hash64 } from '../../../protocol/hash.ts'
+import { RockpoolError } from '../../../protocol/errors.ts'
+import { loadPlan, namedColumns, planHash } from '../../../sync-config/index.ts'
+import type { Plan } from '../../../sync-config/types.ts'
+import type { TenantSettings } from '../../directory/settings.ts'
+import { refuseWithdrawn } from '../store/configs.ts'
+import type { Core } from '../core.ts'
+import { planOf, refuse } from './deploy.ts'
+
+/**
+ * What is wrong with the script's own sync config, null when nothing is. It is deployed when it, or the limits of the script, are new; one that
+ * failed is tried again as long as nothing else was deployed. While nothing serves yet, tables may still come.
+ */
+export async function takeScript(core: Core, settings: TenantSettings, sql: Sql): Promise<RockpoolError | null> {
+  const { syncConfig, limits } = settings
+  const { state, configs, deploys, diagnostics } = core
+  const key = hash64(JSON.stringify([syncConfig, limits.disjuncts, limits.streamBuckets]))
+  const failed = configs.newest?.state === 'failed' && configs.newest.origin === 'script'
+  if (state.get('script') === key && !failed) return null
+  try {
+    const { plan } = planOf(syncConfig, { limits })
+    refuseWithdrawn(configs, planHash(deploys.bind(plan)))
+    if (core.planBehind !== null) await checkTables(core, settings, sql, plan)
+    deploys.add(syncConfig, plan, 'script', { also: () => state.set('script', key) })
+    return null
+  } catch (error) {
+    if (!(error instanceof RockpoolError) || (error.code !== 'ROCKPOOL_SYNC_CONFIG' && error.code !== 'ROCKPOOL_DEPLOY')) throw error
+    deploys.refuse(syncConfig, 'script', error)
+    state.set('script', key)
+    diagnostics.add({ code: error.code, reason: error.message })
+    return error
+  }
+}
+
+async function checkTables({ deploys }: Core, { publication, ownPublication }: TenantSettings, sql: Sql, plan: Plan): Promise<void> {
+  const { added } = deploys.difference(deploys.bind(plan))
+  const names = added.flatMap(({ tables }) => tables)
+  if (names.length === 0) return
+  const wrong = await unfollowable(sql, names, publication, ownPublication, namedColumns(loadPlan(plan))).catch((error: unknown) => {
+    throw sourceError(error)
+  })
+  refuse(wrong)
+}

@@ -1,0 +1,467 @@
+import { DurableObject } from 'cloudflare:workers'
+import type { Sql } from 'postgres'
+import { connectSource, emitMarker, lookAtSource, type SourceFacts } from '../../sources/postgres/index.ts'
+import { openSocket } from '../../sources/postgres/wire/socket.ts'
+import { RockpoolError } from '../../protocol/errors.ts'
+import type {
+  ConfigsAnswer,
+  DeployAnswer,
+  DeployRequest,
+  ReplicatorRpc,
+  ReplicatorStatus,
+  RollbackAnswer,
+  Serving,
+  Versioned,
+} from '../../protocol/messages.ts'
+import type { VerifyAnswer } from '../../protocol/verification.ts'
+import { settingsHash, tenantSettings, type TenantSettings } from '../directory/settings.ts'
+import type { Environment } from '../environment.ts'
+import { enableFaults, fault, pause } from '../shared/faults.ts'
+import { isElsewhere } from '../shared/namespaces.ts'
+import { objectName } from '../shared/object-name.ts'
+import { answered, callDeadline, Unanswered, type Attempt } from '../shared/retry.ts'
+import { checkVersion } from '../shared/version.ts'
+import { Admin } from './deploy/admin.ts'
+import { nextAttempt, type Attempt as Start } from './session/attempts.ts'
+import { Core } from './core.ts'
+import { markerPrefix } from './ingest/marks.ts'
+import { applicationName, earlierTls, resync } from './session/prepare.ts'
+import type { State } from './store/storage.ts'
+import { idleWaitMs, retryWaitMs } from './session/schedule.ts'
+import { Session } from './session/session.ts'
+import { LOOK_FRESH_MS, LOOK_MS, lookOf, oneAtATime, problemOf, type Known, type Looked } from './session/source-look.ts'
+import { replicatorStatus } from './status.ts'
+import { WriteCheckpoints } from './writes/write-checkpoints.ts'
+
+/** Alarms are dropped after six failures; this one stands in case the session ends in a way that arms none. */
+const GUARD_MS = 20 * 60_000
+/** By then the process that said it is stopping has ended. */
+const STOPPING_MS = 5_000
+/** Storage that a newer release has written is looked at again so often. */
+const REFUSED_MS = 60_000
+/** In calls, see `CALL_SECONDS`: how much longer than its settings say a session may take before its alarm ends without it. */
+const SESSION_CALLS = 3
+/** What may have been held when a session was killed. */
+const CAREFUL_SLICES = 2
+const ENDED = 'a deploy, an eviction or a fault ended it in the middle of a session'
+
+/** One tenant's replicator: wires storage, session, relays and RPC. What they decide is in the modules beside it. */
+export class Replicator extends DurableObject<Environment> implements ReplicatorRpc {
+  /** What is stored cannot be opened by this code: then every call says so, and nothing else is done. */
+  readonly #opened: Core | RockpoolError
+  readonly #tenant: string
+  readonly #writes: WriteCheckpoints
+  #made: Admin | null = null
+  #session: Session | null = null
+  /** An alarm has begun a session in this incarnation, or tried to. */
+  #began = false
+  /** The session got something done. */
+  #progressed = false
+  #sessions = 0
+  /** Somebody asked for a session while the last one was ending. */
+  #again = false
+  #peakHeld = 0
+  #looked: Looked | null = null
+
+  constructor(ctx: DurableObjectState, env: Environment) {
+    super(ctx, env)
+    enableFaults(env.FAULTS, ctx)
+    fault('replicator.start')
+    this.#tenant = objectName(ctx)
+    this.#opened = opened(() => new Core(ctx, env, this.#tenant))
+    this.#writes = new WriteCheckpoints({
+      emit: (content) => this.#emit(content),
+      issued: () => this.#core.state.get('issued'),
+      setIssued: (upTo) => this.#core.state.set('issued', upTo),
+      delivered: (user, clientId) => this.#core.delivered(user, clientId),
+      held: () => this.#core.holdsWrites,
+      owed: () => (this.#opened instanceof RockpoolError ? [] : this.#core.state.get('owedWrites')),
+      setOwed: (owed) => this.#core.state.set('owedWrites', [...owed]),
+    })
+    // The alarm that stands after a session which died is the guard's, which is far away.
+    if (this.#opened instanceof RockpoolError) {
+      void ctx.storage.setAlarm(Date.now() + REFUSED_MS)
+      return
+    }
+    this.#core.onWork = () => void this.#arm()
+    const died = this.#core.state.get('running')
+    if (died?.alive) void ctx.storage.setAlarm(Math.max(Date.now(), died.until))
+  }
+
+  /** Throws ROCKPOOL_STORAGE_NEWER. */
+  get #core(): Core {
+    if (this.#opened instanceof RockpoolError) throw this.#opened
+    return this.#opened
+  }
+
+  get #admin(): Admin {
+    return (this.#made ??= new Admin({
+      core: this.#core,
+      settings: () => tenantSettings(this.env, this.#tenant),
+      connected: (work) => this.#connected(work),
+      begin: () => this.#begin(),
+      waitingFor: () => this.#session?.waitingFor ?? null,
+    }))
+  }
+
+  async attach(request: Versioned & { relay: string }): Promise<void> {
+    checkVersion(request)
+    if (!request.relay.startsWith(`${this.#tenant}/`)) throw new RockpoolError('ROCKPOOL_INTERNAL', 'a relay of another tenant')
+    await pause('replicator.attach')
+    this.#core.relays.attach(request.relay)
+    await this.#arm()
+  }
+
+  async committed(request: Versioned & { bucket?: string }): Promise<Serving> {
+    checkVersion(request)
+    if (request.bucket !== undefined) this.#refuseFenced(request.bucket)
+    return this.#core.serving
+  }
+
+  async watch(request: Versioned & { bucket: string }): Promise<Serving> {
+    checkVersion(request)
+    this.#refuseFenced(request.bucket)
+    const serving = this.#core.watchers.watch(request.bucket)
+    await this.#arm()
+    return serving
+  }
+
+  async left(request: Versioned & { bucket: string }): Promise<void> {
+    checkVersion(request)
+    this.#core.watchers.left(request.bucket)
+  }
+
+  #refuseFenced(bucket: string): void {
+    if (!this.#core.fencing.isFenced(bucket)) return
+    throw new RockpoolError('ROCKPOOL_BUCKET_FENCED', 'the bucket lacks changes, which come later: connect again in a while')
+  }
+
+  async plan(request: Versioned & { hash: string }): Promise<string | null> {
+    checkVersion(request)
+    return this.#core.plans.text(request.hash)
+  }
+
+  async writeCheckpoint(request: Versioned & { user: string; clientId: string }): Promise<{ writeCheckpoint: string }> {
+    checkVersion(request)
+    const writeCheckpoint = await this.#writes.request(request.user, request.clientId)
+    await pause('replicator.write')
+    await this.#arm()
+    return { writeCheckpoint }
+  }
+
+  async checkpointRequest(request: Versioned & { user: string; clientId: string; id: string }): Promise<{ id: string }> {
+    checkVersion(request)
+    const id = await this.#writes.request(request.user, request.clientId, BigInt(request.id))
+    await this.#arm()
+    return { id }
+  }
+
+  /** The cron trigger. An alarm that stands is left as it is, so that a back-off is shortened by nothing but other settings. */
+  async wake(request: Versioned): Promise<void> {
+    checkVersion(request)
+    if (this.#session !== null) return
+    // The alarm that stands after a session which died may be the guard's, which is far away.
+    const died = this.#core.state.get('running')
+    const alarm = await this.ctx.storage.getAlarm()
+    const failed = this.#core.state.get('failing')?.settings
+    const repaired = failed !== undefined && failed !== settingsHash(this.env)
+    const due = died?.alive && !this.#began ? Math.max(Date.now(), died.until) : repaired ? Date.now() : null
+    if (alarm === null || (due !== null && alarm > due)) await this.ctx.storage.setAlarm(due ?? Date.now())
+  }
+
+  async stopping(request: Versioned): Promise<void> {
+    checkVersion(request)
+    const { state } = this.#core
+    const running = state.get('running')
+    // In a crash loop it stays, so that the next session is as careful.
+    if (this.#session && running?.starts === 1 && running.care === 0) state.set('running', null)
+    // Whoever starts again begins with a session: the alarm that stands may be the guard's.
+    await this.ctx.storage.setAlarm(Date.now() + STOPPING_MS)
+    await this.#core.durable()
+  }
+
+  async deploy(request: DeployRequest): Promise<DeployAnswer> {
+    checkVersion(request)
+    return this.#admin.deploy(request)
+  }
+
+  async rollback(request: Versioned & { dryRun: boolean; by?: string; to?: number }): Promise<RollbackAnswer> {
+    checkVersion(request)
+    return this.#admin.rollback(request)
+  }
+
+  async withdraw(request: Versioned & { number: number; by: string }): Promise<ConfigsAnswer> {
+    checkVersion(request)
+    return this.#admin.withdraw(request)
+  }
+
+  async configs(request: Versioned): Promise<ConfigsAnswer> {
+    checkVersion(request)
+    return this.#admin.answer()
+  }
+
+  async verify(request: Versioned & { repair: boolean; by?: string }): Promise<VerifyAnswer> {
+    checkVersion(request)
+    this.#core.verification.start(request.repair, request.by)
+    await this.#arm()
+    return this.#core.verification.answer(this.#verifyWaits())
+  }
+
+  async verification(request: Versioned): Promise<VerifyAnswer> {
+    checkVersion(request)
+    return this.#core.verification.answer(this.#verifyWaits())
+  }
+
+  async cancelVerify(request: Versioned): Promise<VerifyAnswer> {
+    checkVersion(request)
+    this.#core.verification.cancel()
+    return this.#core.verification.answer(null)
+  }
+
+  /** `look`: the source is looked at now, for an operator. Nothing is woken or armed by that. */
+  async status(request: Versioned & { look?: boolean }): Promise<ReplicatorStatus> {
+    checkVersion(request)
+    if (request.look) this.#looked = await this.#look()
+    return replicatorStatus({
+      ...{ tenant: this.#tenant, env: this.env, core: this.#core, session: this.#session, sessions: this.#sessions },
+      ...{ peakHeld: this.#peakHeld, looked: this.#looked, fresh: request.look === true },
+      failing: this.#core.state.get('failing') ?? this.#crashed(),
+      alarm: this.#session ? null : await this.ctx.storage.getAlarm(),
+      deploy: this.#admin.status(),
+      verify: this.#core.verification.status(this.#verifyWaits()),
+    })
+  }
+
+  readonly #look = oneAtATime(async (): Promise<Looked> => {
+    const began = Date.now()
+    const before = this.#known()
+    const [facts, streams] = await Promise.all([this.#sourceFacts(), this.#core.relays.streams(LOOK_MS)])
+    const problem = facts instanceof RockpoolError ? null : problemOf(facts.slotName, facts, before, this.#known())
+    const look = lookOf({ facts, problem, began, ended: Date.now() })
+    return { look, slot: facts instanceof RockpoolError ? undefined : (facts.slot?.measure ?? null), streams }
+  }, LOOK_FRESH_MS)
+
+  #known(): Known {
+    const { state } = this.#core
+    return { source: state.get('source'), position: state.get('decode').position, session: this.#session !== null }
+  }
+
+  async #sourceFacts(): Promise<(SourceFacts & { slotName: string }) | RockpoolError> {
+    try {
+      const { slot } = tenantSettings(this.env, this.#tenant)
+      return { ...(await this.#connected((sql) => lookAtSource(sql, slot), LOOK_MS)), slotName: slot }
+    } catch (error) {
+      return known(error)
+    }
+  }
+
+  /**
+   * The poll session lives inside the alarm: a TCP socket held outside an event is cut 140 s after the object's last one. Armed again first,
+   * so that whatever happens another one follows.
+   */
+  override async alarm(): Promise<void> {
+    // Newer code starts the object anew when it comes, and goes on with its first alarm.
+    if (this.#opened instanceof RockpoolError) return this.ctx.storage.setAlarm(Date.now() + REFUSED_MS)
+    // Not armed again: what the settings name goes on with the database. Settings that name this one again wake it.
+    if (isElsewhere(this.env, this.ctx.id)) return
+    const before = this.#core.state.get('running')
+    if (!this.#began && before?.alive && Date.now() < before.until) {
+      await this.ctx.storage.setAlarm(before.until)
+      return
+    }
+    await this.ctx.storage.setAlarm(Date.now() + GUARD_MS)
+    if (this.#session) return
+    this.#core.askFollowers()
+    if (!this.#began && before?.alive) this.#core.diagnostics.add({ code: 'ROCKPOOL_RESTARTED', reason: ENDED })
+    this.#attempt(before)
+    let next: number
+    let faulty = false
+    this.#again = false
+    try {
+      next = await this.#run()
+    } catch (error) {
+      const failure = known(error)
+      faulty = failure.code === 'ROCKPOOL_INTERNAL'
+      next = this.#failed(failure)
+    } finally {
+      this.#ended(faulty)
+    }
+    await this.ctx.storage.setAlarm(Date.now() + next)
+  }
+
+  /** What a session leaves that is killed; stored before it begins. */
+  #attempt(before: Start | null): void {
+    const { state, tables, resetReason } = this.#core
+    const { position, partial } = state.get('decode')
+    const stream = JSON.stringify([position?.lsn, partial?.lsn, partial?.changes])
+    const reason = this.#began ? (before?.reason ?? null) : before?.alive ? (resetReason ?? ENDED) : null
+    const attempt = nextAttempt(before, { stream, copy: tables.place, now: Date.now(), reason })
+    this.#began = true
+    this.#progressed = false
+    state.set('running', attempt)
+  }
+
+  /** The replicator was ended in sessions again and again, or just now, and nothing was done since then. */
+  #crashed(): State['failing'] {
+    const running = this.#core.state.get('running')
+    if (running === null) return null
+    const dead = running.alive && !this.#began
+    const failures = dead ? running.starts : running.starts - 1
+    if (failures === 0 || (!dead && this.#progressed)) return null
+    const message = (dead ? this.#core.resetReason : running.reason) ?? ENDED
+    return { failures, code: 'ROCKPOOL_INTERNAL', message: `the replicator was ended in the middle of a session: ${message}` }
+  }
+
+  /** One session; answers after how long the next one follows. A session that does not even end is given up: the next one finds the alarm free. */
+  async #run(): Promise<number> {
+    const settings = tenantSettings(this.env, this.#tenant)
+    const { sessionSeconds, callSeconds } = settings
+    return answered((attempt) => this.#runSession(settings, attempt), (sessionSeconds + SESSION_CALLS * callSeconds) * 1_000)
+  }
+
+  async #runSession(settings: TenantSettings, attempt: Attempt): Promise<number> {
+    const { state } = this.#core
+    await pause('replicator.alarm')
+    if (attempt.expired) throw new Error('the alarm was given up')
+    // What kills is among what had been taken in by then.
+    this.#core.care.begin(state.get('running')?.care ?? 0, CAREFUL_SLICES * settings.sliceChanges)
+    const session = new Session(this.#core, settings, {
+      live: () => this.#core.live,
+      progress: () => this.#progress(),
+      settled: () => this.#writes.repeat(),
+    })
+    this.#session = session
+    this.#sessions++
+    const again = await session.run()
+    if (session.found && state.get('idlePolls') > 0) state.set('idlePolls', 0)
+    if (again || this.#again || this.#core.live) return 0
+    const polls = state.get('idlePolls')
+    state.set('idlePolls', polls + 1)
+    return idleWaitMs(polls, settings, session.slotTimeoutMs)
+  }
+
+  /** `faulty`: by an error of ours, which may be one of the change that is next. */
+  #ended(faulty: boolean): void {
+    const { state, diagnostics } = this.#core
+    this.#peakHeld = Math.max(this.#peakHeld, this.#session?.peakHeld ?? 0)
+    this.#session?.abandon()
+    this.#session = null
+    const running = state.get('running')
+    state.set('running', faulty && running ? { ...running, alive: false } : null)
+    diagnostics.flush()
+  }
+
+  #progress(): void {
+    this.#progressed = true
+    if (this.#core.state.get('failing') !== null) this.#core.state.set('failing', null)
+  }
+
+  #failed({ code, message }: RockpoolError): number {
+    const { state, diagnostics } = this.#core
+    diagnostics.add({ code, reason: message })
+    // What we know of the stream does not fit what it says: compare everything.
+    if (code === 'ROCKPOOL_SOURCE_CHANGED') resync(this.#core, message)
+    const failures = (state.get('failing')?.failures ?? 0) + 1
+    state.set('failing', { failures, code, message, settings: settingsHash(this.env) })
+    return retryWaitMs(failures)
+  }
+
+  /** A session now, unless there is one; one that just failed keeps its back-off. */
+  async #arm(): Promise<void> {
+    if (this.#session) {
+      if (!this.#session.ask()) this.#again = true
+      return
+    }
+    const { state } = this.#core
+    // The alarm stands that the back-off has set.
+    if (state.get('failing') !== null || state.get('running') !== null) return
+    const alarm = await this.ctx.storage.getAlarm()
+    if (alarm === null || alarm > Date.now()) await this.ctx.storage.setAlarm(Date.now())
+  }
+
+  /** A session that begins anew, whatever back-off there is. */
+  async #begin(): Promise<void> {
+    if (this.#session) {
+      this.#session.end()
+      this.#again = true
+    } else {
+      const { state } = this.#core
+      const died = state.get('running')
+      if (died) state.set('running', { ...died, until: 0 })
+      await this.ctx.storage.setAlarm(Date.now())
+    }
+  }
+
+  async #emit(content: string): Promise<void> {
+    const prefix = markerPrefix(tenantSettings(this.env, this.#tenant))
+    try {
+      await this.#connected((sql) => emitMarker(sql, prefix, this.#core.marks.sign(content)))
+    } catch (error) {
+      // The client is told no more than that: what the database says is for operators.
+      this.#core.diagnostics.add({ code: 'ROCKPOOL_WRITE_CHECKPOINT', reason: error instanceof Error ? error.message : String(error) })
+      throw error
+    }
+  }
+
+  /** With the session's connection, or one of its own. Throws ROCKPOOL_SOURCE_UNREACHABLE. */
+  async #connected<T>(work: (sql: Sql) => Promise<T>, deadlineMs = callDeadline(this.env)): Promise<T> {
+    const open = this.#session?.sql
+    if (open) {
+      try {
+        return await this.#inTime(() => work(open), deadlineMs)
+      } catch (error) {
+        if (this.#session?.sql === open) throw error
+        // The session has ended meanwhile, and its connection with it. Whatever is asked here may be asked twice.
+      }
+    }
+    const { databaseUrl, databaseCa } = tenantSettings(this.env, this.#tenant)
+    const sql = connectSource(databaseUrl, {
+      socket: openSocket,
+      ca: databaseCa,
+      max: 1,
+      applicationName: applicationName(this.#core),
+      earlierTls: earlierTls(this.#core),
+    })
+    try {
+      return await this.#inTime(() => work(sql), deadlineMs)
+    } finally {
+      await sql.end({ timeout: 1 })
+    }
+  }
+
+  /** A socket that passes nothing on any more answers nothing either, and whoever asks for a write checkpoint waits for it. */
+  async #inTime<T>(work: () => Promise<T>, deadlineMs: number): Promise<T> {
+    try {
+      return await answered(work, deadlineMs)
+    } catch (error) {
+      if (!(error instanceof Unanswered)) throw error
+      throw new RockpoolError('ROCKPOOL_SOURCE_UNREACHABLE', `Postgres did not answer for ${deadlineMs / 1_000} s`, { cause: error })
+    }
+  }
+
+  /** What keeps a comparison from going on. */
+  #verifyWaits(): string | null {
+    const { state, tables, configs } = this.#core
+    const failing = state.get('failing')
+    if (failing) return `Postgres: ${failing.message}`
+    if (configs.next !== null) return 'a deploy'
+    if (tables.copying) return 'tables that are copied'
+    if (!this.#session?.streaming) return 'a session with Postgres'
+    return this.#session.waitingFor
+  }
+}
+
+/** The error is answered when newer code has written the storage; any other is thrown. */
+function opened(open: () => Core): Core | RockpoolError {
+  try {
+    return open()
+  } catch (error) {
+    if (error instanceof RockpoolError && error.code === 'ROCKPOOL_STORAGE_NEWER') return error
+    throw error
+  }
+}
+
+function known(error: unknown): RockpoolError {
+  if (error instanceof RockpoolError) return error
+  return new RockpoolError('ROCKPOOL_INTERNAL', error instanceof Error ? error.message : String(error), { cause: error })
+}

@@ -1,0 +1,22 @@
+import type { RefusedTable } from '../../../sources/postgres/index.ts'
+
+/** A table that cannot be followed, as it is stored. */
+export type Refused = Pick<RefusedTable, 'table' | 'reason' | 'names'>
+
+/** Of all together, as they are stored: a value takes 2 MB. The others are told as problems alone. */
+export const MAX_REFUSED_BYTES = 500_000
+/** Of one of them, in UTF-16 units: a reason may name many columns. */
+export const MAX_REASON_LENGTH = 1_000
+
+/** What is stored of the tables that a session could not follow: the first of them. */
+export function storable(found: readonly RefusedTable[]): Refused[] {
+  const kept: Refused[] = []
+  let bytes = 0
+  for (const { table, reason, names } of found) {
+    const each = { table, reason: reason.slice(0, MAX_REASON_LENGTH), names }
+    bytes += Buffer.byteLength(JSON.stringify(each))
+    if (bytes > MAX_REFUSED_BYTES) break
+    kept.push(each)
+  }
+  return kept
+}

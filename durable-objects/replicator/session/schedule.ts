@@ -1,0 +1,32 @@
+import type { TenantSettings } from '../../directory/settings.ts'
+import { longestBackOffMs } from '../../shared/faults.ts'
+
+const FIRST_RETRY_MS = 500
+const MAX_RETRY_MS = 60_000
+const MAX_DOUBLINGS = 20
+
+/**
+ * Nobody is connected and `polls` polls before this one found nothing: the pause until the next. `slotTimeoutMs` is after what time Postgres would
+ * take an unused slot away, 0 for never.
+ */
+export function idleWaitMs(
+  polls: number,
+  settings: Pick<TenantSettings, 'idlePollSeconds' | 'idlePollMaxSeconds'>,
+  slotTimeoutMs: number,
+): number {
+  const wait = Math.min(settings.idlePollSeconds * 2 ** Math.min(polls, MAX_DOUBLINGS), settings.idlePollMaxSeconds) * 1_000
+  return slotTimeoutMs > 0 ? Math.min(wait, slotTimeoutMs / 2) : wait
+}
+
+/** The pause after the session that failed as the `failures`th in a row, ± 25 %. */
+export function retryWaitMs(failures: number, random: () => number = Math.random): number {
+  const longest = Math.min(MAX_RETRY_MS, longestBackOffMs())
+  return Math.min(FIRST_RETRY_MS * 2 ** Math.min(failures - 1, MAX_DOUBLINGS), longest) * (0.75 + random() / 2)
+}
+
+/** Resolves after the time, rejects when `over` does. */
+export function passed(milliseconds: number, over: Promise<never>): Promise<void> {
+  let timer: ReturnType<typeof setTimeout>
+  const slept = new Promise<void>((resolve) => (timer = setTimeout(resolve, milliseconds)))
+  return Promise.race([slept, over]).finally(() => clearTimeout(timer))
+}

@@ -1,0 +1,480 @@
+import type { Sql } from 'postgres'
+import {
+  checkConnections,
+  connectSource,
+  emitMarker,
+  openReplication,
+  parseLsn,
+  type ReplicationSession,
+} from '../../../sources/postgres/index.ts'
+import { openSocket } from '../../../sources/postgres/wire/socket.ts'
+import { RockpoolError } from '../../../protocol/errors.ts'
+import type { TenantSettings } from '../../directory/settings.ts'
+import { disconnectBy, fault, pause } from '../../shared/faults.ts'
+import type { Batch } from '../ingest/batch.ts'
+import { between } from '../ingest/between.ts'
+import type { Core } from '../core.ts'
+import { Flow } from '../ingest/flow.ts'
+import { Intake, type SourceTable } from '../ingest/intake.ts'
+import { Looks } from './looks.ts'
+import { markerPrefix, markText, parseMark } from '../ingest/marks.ts'
+import { applicationName, checkSyncConfig, earlierTls, prepare, sourceTables, streamOptions } from './prepare.ts'
+import { Reader, type ReaderSources } from '../copy/reader.ts'
+import { wantsHeartbeat } from './position.ts'
+import { passed } from './schedule.ts'
+import type { SessionOptions } from './session-options.ts'
+import { watchCatalog, watchSlot, type Watched } from './watches.ts'
+import { deliver } from '../writes/write-checkpoints.ts'
+
+const TICK_MS = 1_000
+/**
+ * In calls, see `CALL_SECONDS`: what may pass until the stream is open, if it is not for the slot, whose making waits for the application's
+ * transactions; and after what time a session that is over and does not end, because some answer never comes, is ended.
+ */
+const CONNECT_CALLS = 2
+const OVERTIME_CALLS = 2
+
+/**
+ * One poll session: connect, stream until everything before the session's own marker has come, and go on while the tenant is live or something
+ * is being copied. Resolves true when the next session should follow at once. Throws RockpoolError.
+ */
+export class Session {
+  readonly #core: Core
+  readonly #settings: TenantSettings
+  readonly #options: SessionOptions
+  readonly prefix: string
+  #sql: Sql | null = null
+  #replication: ReplicationSession | null = null
+  #intake: Intake | null = null
+  #flow: Flow | null = null
+  #reader: Reader | null = null
+  #stale = false
+  readonly #endNow = Promise.withResolvers<void>()
+  /** A row lacks values: commits wait until it is read. */
+  #lacking = Promise.withResolvers<void>()
+  readonly #looks = new Looks()
+  /** The catalog is another one than this session knows, and the stream waits: it ends at once. */
+  readonly #leave = Promise.withResolvers<true>()
+  /** The certificate of the connection that was opened last was verified. */
+  #verified = false
+  #caughtUp = false
+  #settled = false
+  #switch: string | null = null
+  readonly #began = Date.now()
+  #deadline: ReturnType<typeof setTimeout> | undefined
+  /** When somebody was connected last. */
+  #liveAt: number | null = null
+  /** Somebody waits for what was committed after the session's own marker. */
+  #asked = false
+  #closing = false
+  /** A message that is not ours was met, and told. */
+  #foreign = false
+  /** After what time Postgres takes the slot away when nobody uses it; 0 = never. */
+  slotTimeoutMs = 0
+  readonly #over = Promise.withResolvers<never>()
+  /** What the copy waits for, for people. */
+  waitingFor: string | null = null
+  /** Whether anything but our own markers came. */
+  found = false
+
+  constructor(core: Core, settings: TenantSettings, options: SessionOptions) {
+    this.#core = core
+    this.#settings = settings
+    this.#options = options
+    this.prefix = markerPrefix(settings)
+    this.#over.promise.catch(() => {})
+  }
+
+  get walEnd(): bigint | null {
+    return this.#replication?.walEnd ?? null
+  }
+
+  get since(): number {
+    return this.#began
+  }
+
+  /** Row changes that it has taken in. */
+  get changes(): number {
+    return this.#intake?.changes ?? 0
+  }
+
+  /** Whether the stream is open. */
+  get streaming(): boolean {
+    return this.#replication !== null
+  }
+
+  /** What is committed by now must come before the session ends. False: it is ending, so another one must follow. */
+  ask(): boolean {
+    this.#asked = true
+    return !this.#closing
+  }
+
+  get held(): number {
+    return this.#intake?.held ?? 0
+  }
+
+  /** Changes in memory that were not stored, at most. */
+  get peakHeld(): number {
+    return this.#flow?.peakHeld ?? 0
+  }
+
+  /** A connection for statements while the session lasts. */
+  get sql(): Sql | null {
+    return this.#sql
+  }
+
+  async run(): Promise<boolean> {
+    const { databaseUrl, databaseCa: ca, sessionSeconds, callSeconds } = this.#settings
+    this.#core.limit(this.#settings)
+    this.#core.verification.begin()
+    this.#core.tidying.begin(this.#settings.unusedDays)
+    const connection = {
+      ...{ socket: openSocket, ca, applicationName: applicationName(this.#core), earlierTls: earlierTls(this.#core) },
+      opened: (verified: boolean) => (this.#verified = verified),
+    }
+    const sql = connectSource(databaseUrl, { ...connection, max: 2 })
+    const streaming = connectSource(databaseUrl, { ...connection, replication: true, max: 1 })
+    disconnectBy(() => void Promise.allSettled([sql.end({ timeout: 0 }), streaming.end({ timeout: 0 })]))
+    try {
+      this.#within(CONNECT_CALLS * this.#settings.callSeconds * 1_000)
+      const connected = this.#connect(sql, streaming)
+      connected.catch(() => {})
+      const { tables, intake } = await Promise.race([connected, this.#over.promise])
+      this.#within((sessionSeconds + OVERTIME_CALLS * callSeconds) * 1_000 - (Date.now() - this.#began))
+      return await Promise.race([this.#work(sql, tables, intake), this.#leave.promise, this.#over.promise])
+    } finally {
+      this.#closing = true
+      clearTimeout(this.#deadline)
+      disconnectBy(null)
+      this.#core.onRoom = () => {}
+      this.#flow?.end()
+      this.#sql = null
+      this.#intake = null
+      this.abandon()
+      await this.#replication?.close().catch(() => {})
+      await pause('session.close')
+      await Promise.allSettled([sql.end({ timeout: 1 }), streaming.end({ timeout: 1 })])
+    }
+  }
+
+  async #connect(sql: Sql, streaming: Sql): Promise<{ tables: readonly SourceTable[]; intake: Intake }> {
+    const { slot } = this.#settings
+    await checkSyncConfig(this.#core, this.#settings, sql)
+    await pause('session.prepare')
+    // Before anything is made in the database: that neither leads to a pooler.
+    await checkConnections(sql, streaming)
+    const source = await prepare(this.#core, this.#settings, sql, {
+      slotWaits: (waiting) => this.#slotWaits(waiting),
+      verified: () => this.#verified,
+    })
+    await pause('session.prepared')
+    this.slotTimeoutMs = source.slotTimeoutMs
+    this.#goesOn()
+    const tables = sourceTables(this.#core, source)
+    this.#core.holdIfDoubtful()
+    const intake = this.#newIntake(tables)
+    const flow = new Flow({
+      intake,
+      hasRoom: () => this.#hasRoom,
+      replication: () => this.#replication,
+      failed: (error) => this.#over.reject(error),
+    })
+    this.#flow = flow
+    this.#intake = intake
+    this.#sql = sql
+    this.#core.onRoom = () => flow.answered()
+    const replication = await openReplication(streaming, streamOptions(this.#core, slot, source), {
+      message: (message, bytes) => {
+        fault('stream.message')
+        intake.message(message, bytes)
+        if (intake.changes >= this.#settings.sessionChanges) this.#endNow.resolve()
+        flow.more()
+      },
+      keepalive: () => {},
+    })
+    this.#replication = replication
+    replication.ended.then(
+      () => this.#over.reject(new RockpoolError('ROCKPOOL_SOURCE_UNREACHABLE', 'the session is over')),
+      (error: unknown) => this.#over.reject(error),
+    )
+    if (this.#closing) await replication.close()
+    await pause('session.opened')
+    await this.#mark('session')
+    await pause('session.marked')
+    const watched: Watched = {
+      ...{ core: this.#core, settings: this.#settings, sql, ending: this.#endNow.promise },
+      pause: (milliseconds) => this.#pause(milliseconds),
+      looks: this.#looks,
+      unchanged: () => this.#flow?.answered(),
+      heartbeat: () => this.#mark('heartbeat'),
+      end: () => {
+        this.end()
+        if (this.#looks.pending) this.#leave.resolve(true)
+      },
+    }
+    void Promise.all([watchCatalog(watched, source), watchSlot(watched)]).catch((error: unknown) => this.#over.reject(error))
+    return { tables, intake }
+  }
+
+  /** Answers that never come do not hold the alarm. */
+  #within(milliseconds: number): void {
+    clearTimeout(this.#deadline)
+    this.#deadline = setTimeout(() => {
+      const what = `Postgres did not answer in time${this.waitingFor === null ? '' : `; it waits for ${this.waitingFor}`}`
+      this.#over.reject(new RockpoolError('ROCKPOOL_SOURCE_UNREACHABLE', what))
+    }, milliseconds)
+  }
+
+  /** Reads what there is to read, and waits for the end. */
+  async #work(sql: Sql, tables: readonly SourceTable[], intake: Intake): Promise<boolean> {
+    const core = this.#core
+    for (let ticks = 0; ; ticks++) {
+      await pause('session.tick')
+      if (this.#isOver(intake)) return true
+      this.#lacking = Promise.withResolvers()
+      if (core.tables.copying || core.tables.hasIncomplete) await this.#read(sql, tables, intake)
+      core.endHold()
+      core.tellComparing()
+      const { next } = core.deploys
+      if (next !== null && !core.tables.copying) await this.#switchTo(next)
+      if (core.deploys.due(this.#settings.retireGraceSeconds)) this.#stale = true
+      const dropping = core.drops.pending && (await core.drops.step())
+      this.#goesOn()
+      core.fencing.compare()
+      if (this.#settled) core.mendReturned()
+      const verifying = this.#settled && (await this.#verify(sql, tables, intake))
+      const tidying = this.#settled && (await this.#tidy(intake))
+      if (!this.#settled && this.#caughtUp && !core.holdsWrites) {
+        this.#settled = true
+        await this.#options.settled()
+      }
+      if (
+        this.#caughtUp &&
+        core.pipeline.size === 0 &&
+        !core.drops.pending &&
+        !core.verification.running &&
+        !tidying &&
+        core.fences.answering.length === 0 &&
+        !this.#stale &&
+        !this.#wanted()
+      ) {
+        this.#closing = !this.#asked
+        if (this.#closing) return false
+        this.#asked = false
+        this.#caughtUp = false
+        await this.#mark('session')
+      }
+      core.diagnostics.tick()
+      if (ticks % 10 === 9 && wantsHeartbeat(this.walEnd, core.state.get('decode').position)) await this.#mark('heartbeat')
+      await Promise.race([
+        this.#pause(this.#caughtUp && !dropping && !verifying && !tidying ? TICK_MS : 20),
+        this.#endNow.promise,
+        this.#lacking.promise,
+      ])
+    }
+  }
+
+  /** Another one should begin. */
+  end(): void {
+    this.#stale = true
+    this.#endNow.resolve()
+  }
+
+  /** Nobody waits for it any more: whatever of it still waits for an answer does not go on. */
+  abandon(): void {
+    this.#closing = true
+    const over = new RockpoolError('ROCKPOOL_SOURCE_UNREACHABLE', 'the session is over')
+    this.#over.reject(over)
+    this.#reader?.end(over)
+  }
+
+  /** What waits for an answer may live longer than the session, and must not go on: another one is at work then. Throws RockpoolError. */
+  #goesOn(): void {
+    if (this.#closing) throw new RockpoolError('ROCKPOOL_SOURCE_UNREACHABLE', 'the session is over')
+  }
+
+  /** Ended by time, by work done, or because the catalog must be read again. */
+  #isOver(intake: Intake): boolean {
+    const { sessionSeconds, sessionChanges } = this.#settings
+    return (
+      this.#closing || this.#stale || Date.now() - this.#began >= sessionSeconds * 1_000 || intake.changes + intake.placed >= sessionChanges
+    )
+  }
+
+  /** Somebody is connected, or was until a moment ago. */
+  #wanted(): boolean {
+    if (this.#options.live()) {
+      this.#liveAt = Date.now()
+      return true
+    }
+    return this.#liveAt !== null && Date.now() - this.#liveAt < this.#settings.lingerSeconds * 1_000
+  }
+
+  /** A comparison that somebody asked for, as far as nothing else is under way. True: it goes on soon. */
+  async #verify(sql: Sql, tables: readonly SourceTable[], intake: Intake): Promise<boolean> {
+    const { verification, tables: known, deploys } = this.#core
+    if (!verification.running || deploys.next !== null || this.#stale) return false
+    if (known.copying || known.hasIncomplete) return true
+    if (verification.reads) {
+      const comparing = verification.comparing(tables)
+      await this.#read(sql, tables, intake, {
+        ...comparing,
+        ...{ retired: () => null, over: () => this.#isOver(intake) || comparing.ended() },
+      })
+      if (!this.#isOver(intake) && !comparing.ended()) verification.sourceRead()
+      return true
+    }
+    const goesOn = await verification.steps({
+      ...{ intake, tables },
+      room: () => this.#room(),
+      pause: (milliseconds) => this.#pause(milliseconds),
+      over: () => this.#isOver(intake),
+    })
+    if (verification.spent) this.#stale = true
+    return goesOn
+  }
+
+  /** What nobody uses is taken away, when nothing else is under way. True: it goes on soon. */
+  async #tidy(intake: Intake): Promise<boolean> {
+    const { tidying, tables, verification, deploys } = this.#core
+    if (!tidying.pending || verification.running || deploys.next !== null || tables.copying || tables.hasIncomplete) return false
+    if (this.#isOver(intake)) return false
+    const work = { intake, room: () => this.#room(), pause: (milliseconds: number) => this.#pause(milliseconds) }
+    const goesOn = await tidying.step((change, stored) => between(work, change, stored))
+    if (tidying.spent) this.#stale = true
+    return goesOn
+  }
+
+  /** `others`: what is done otherwise than for a copy. */
+  async #read(sql: Sql, tables: readonly SourceTable[], intake: Intake, others: Partial<ReaderSources> = {}): Promise<void> {
+    const core = this.#core
+    this.#reader = new Reader({
+      intake,
+      sql,
+      mark: (mark) => this.#emit(mark),
+      tables,
+      ...core.copySources,
+      room: () => this.#room(),
+      pause: (milliseconds) => this.#pause(milliseconds),
+      waitsFor: (what) => (this.waitingFor = what),
+      over: () => this.#isOver(intake),
+      ...others,
+    })
+    try {
+      await this.#reader.run()
+    } finally {
+      this.#reader = null
+      this.waitingFor = null
+    }
+  }
+
+  /** The switch is a batch of its own, between two transactions: where a marker of its own commits. */
+  async #switchTo(plan: string): Promise<void> {
+    this.#switch = plan
+    await pause('session.switch')
+    await this.#mark('switch')
+    while (this.#switch !== null) await this.#pause(5)
+  }
+
+  #slotWaits(waiting: boolean): void {
+    this.waitingFor = waiting ? 'transactions that were open when the slot was made' : null
+    const { sessionSeconds, callSeconds } = this.#settings
+    this.#within((waiting ? sessionSeconds : CONNECT_CALLS * callSeconds) * 1_000)
+  }
+
+  #newIntake(tables: readonly SourceTable[]): Intake {
+    const core = this.#core
+    const byOid = new Map(tables.map((table) => [table.catalog.oid, table]))
+    return new Intake(byOid, this.prefix, core.state.get('decode'), {
+      sliceChanges: this.#settings.sliceChanges,
+      newBatch: () => core.newBatch(),
+      store: (flush) => {
+        this.#goesOn()
+        if (flush.batch.changes > 0) this.found = true
+        fault('stream.flush')
+        core.store(flush)
+        if (core.tables.hasIncomplete) this.#lacking.resolve()
+        this.#options.progress()
+        this.#acknowledge()
+      },
+      hasImages: (table) => core.tables.hasImages(table),
+      isIncomplete: (table, key) => core.tables.isIncomplete(table.number, key),
+      keys: (table, after, limit) => core.rows.keys(table.number, after, limit),
+      deliver: (batch, content) => this.#deliver(batch, content),
+      marker: (content) => this.#marker(content),
+      room: () => this.#hasRoom,
+      hasIncomplete: () => core.tables.hasIncomplete,
+      unexpected: () => this.#looks.ask(),
+      care: core.careOf(false),
+      lacking: (table) => {
+        core.tables.compare(table)
+        core.holdIfDoubtful()
+      },
+    })
+  }
+
+  #deliver(batch: Batch, text: string): void {
+    const { marks, state, diagnostics } = this.#core
+    const ours = marks.open(text)
+    if (ours) deliver(batch, ours.content, ours.earlier ? state.get('issued') : undefined)
+    else if (!this.#foreign) {
+      this.#foreign = true
+      const reason = `a message under our prefix ${JSON.stringify(this.prefix)} is not ours and was ignored: a role of the database has written it. REVOKE EXECUTE on pg_logical_emit_message FROM PUBLIC: docs/deploy.md has the statements`
+      diagnostics.add({ code: 'ROCKPOOL_FOREIGN_MARKER', reason })
+    }
+  }
+
+  *#marker(text: string): Generator<undefined, void> {
+    const ours = this.#core.marks.open(text)
+    const mark = ours && parseMark(ours.content)
+    if (mark === null) return
+    fault('stream.marker')
+    if (mark === `session ${this.#id}`) {
+      this.#intake?.flush()
+      this.#caughtUp = true
+      this.#options.progress()
+    } else if (mark === `switch ${this.#id}` && this.#switch !== null) {
+      this.#intake?.flush()
+      if (this.#core.deploys.next === this.#switch) this.#core.switchTo(this.#switch)
+      this.#switch = null
+    } else if (this.#reader) yield* this.#reader.marker(mark)
+  }
+
+  readonly #id = crypto.randomUUID()
+
+  async #mark(what: string): Promise<void> {
+    await this.#emit(`${what} ${this.#id}`)
+  }
+
+  async #emit(mark: string): Promise<void> {
+    if (this.#sql) await emitMarker(this.#sql, this.prefix, this.#core.marks.sign(markText(mark)))
+  }
+
+  /** Postgres is told a position only when it is durable here: the START of the last commit record, so that it is sent again. */
+  #acknowledge(): void {
+    const position = this.#core.state.get('decode').position
+    if (!position) return
+    const durable = async () => {
+      await this.#core.durable()
+      await pause('stream.acknowledge')
+    }
+    durable().then(
+      () => this.#replication?.acknowledge(parseLsn(position.lsn)),
+      (error: unknown) => this.#over.reject(error),
+    )
+  }
+
+  /** Whether another batch may be stored. */
+  get #hasRoom(): boolean {
+    return this.#core.room && !this.#looks.pending
+  }
+
+  async #room(): Promise<void> {
+    await Promise.race([this.#over.promise, this.#flow?.room()])
+    this.#goesOn()
+  }
+
+  #pause(milliseconds: number): Promise<void> {
+    return passed(milliseconds, this.#over.promise)
+  }
+}

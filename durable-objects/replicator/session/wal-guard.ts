@@ -1,0 +1,58 @@
+import type { SlotMeasure } from '../../../sources/postgres/index.ts'
+import type { SlotStatus } from '../../../protocol/messages.ts'
+import type { TenantSettings } from '../../directory/settings.ts'
+import type { Problem } from '../store/diagnostics.ts'
+
+/** How near the WAL that the slot keeps is to what is allowed. */
+export type WalLevel = SlotStatus['level']
+
+const LEVELS: readonly WalLevel[] = ['ok', 'much', 'over', 'lost']
+export const GB = 1024 ** 3
+/**
+ * Measures in a row after which WAL over the limit is dropped although everything in it was read. Postgres lets go of it some time after our
+ * acknowledgement, with the next record of running transactions; if it does not, a transaction that stays open keeps it.
+ */
+const PATIENCE = 3
+/** WAL that is kept although it was read, at which a marker is worth its while: what is acknowledged with it lets Postgres let go. */
+const MARKER_BYTES = 16 * 1024 ** 2
+
+export interface WalVerdict {
+  level: WalLevel
+  /** Measures in a row that were over the limit. */
+  overs: number
+  /** The policy says that the slot goes, and everything is compared again. */
+  drop: boolean
+  /** To be told: a higher level than before. */
+  problem: Problem | null
+}
+
+/** What to do about what a slot keeps, when it was at `before`. */
+export function judgeWal(
+  measure: SlotMeasure,
+  before: Pick<WalVerdict, 'level' | 'overs'>,
+  { walPolicy, walKeepGb }: Pick<TenantSettings, 'walPolicy' | 'walKeepGb'>,
+): WalVerdict {
+  const { walStatus, retainedBytes, lagBytes, safeWalBytes, maxKeepBytes } = measure
+  const limit = walKeepGb * GB
+  const over = retainedBytes > limit
+  const endangered = walStatus === 'unreserved' || (safeWalBytes !== null && maxKeepBytes !== null && safeWalBytes < maxKeepBytes / 4)
+  const level: WalLevel = walStatus === 'lost' ? 'lost' : over ? 'over' : endangered || retainedBytes > limit / 2 ? 'much' : 'ok'
+  const overs = over ? before.overs + 1 : 0
+  const drop = level === 'over' && walPolicy === 'drop-and-resync' && (lagBytes > limit / 2 || overs >= PATIENCE)
+  const higher = LEVELS.indexOf(level) > LEVELS.indexOf(before.level)
+  return { level, overs, drop, problem: higher ? { code: 'ROCKPOOL_WAL_KEPT', reason: describeWal(measure, level, walKeepGb) } : null }
+}
+
+export const wantsMarker = ({ retainedBytes, lagBytes }: SlotMeasure): boolean => retainedBytes - lagBytes > MARKER_BYTES
+
+/** For people. */
+export function describeWal(measure: SlotMeasure, level: WalLevel, walKeepGb: number): string {
+  const { walStatus, retainedBytes, safeWalBytes, maxKeepBytes } = measure
+  const kept = `the slot keeps ${size(retainedBytes)} of WAL (wal_status ${walStatus ?? '?'})`
+  const over = level === 'over' ? [`that is more than WAL_KEEP_GB (${walKeepGb} GB)`] : []
+  const room = maxKeepBytes === null ? 'max_slot_wal_keep_size is not set' : `max_slot_wal_keep_size is ${size(maxKeepBytes)}`
+  const safe = safeWalBytes === null ? '' : `, ${size(Math.max(0, safeWalBytes))} before the slot is in danger`
+  return [kept, ...over, `${room}${safe}`].join('; ')
+}
+
+const size = (bytes: number) => (bytes >= GB ? `${(bytes / GB).toFixed(1)} GB` : `${Math.round(bytes / 1024 ** 2)} MB`)

@@ -1,0 +1,130 @@
+import type { Database } from '../../shared/database.ts'
+import { GivenNumbers } from './given-numbers.ts'
+
+export interface BucketRecord {
+  number: number
+  name: string
+}
+
+/** Names kept in memory, and their UTF-16 units together; more are looked up. */
+const CACHED = 20_000
+const CACHED_LENGTH = 4_000_000
+/** An operator's question reads no more of them. */
+export const MOST_COUNTED = 100_000
+
+/** The bucket table: row state and outbox refer to buckets by number. */
+export class Buckets {
+  readonly #db: Database
+  /** What is known of stored buckets: the longest known goes first. */
+  readonly #numbers = new Map<string, number>()
+  readonly #records = new Map<number, { name: string; definition: string }>()
+  #cachedLength = 0
+  /** New ones, which are known from here alone until `save`: a batch may hold more of them than the cache does. */
+  readonly #created = new Map<string, { number: number; name: string; definition: string }>()
+  readonly #createdByNumber = new Map<number, { name: string; definition: string }>()
+  readonly #given: GivenNumbers
+  #next: number
+  /** How many are stored; null: nobody has asked since the object started. */
+  #count: number | null = null
+
+  constructor(db: Database) {
+    this.#db = db
+    this.#given = new GivenNumbers(db, 'givenBuckets')
+    const stored = Number(db.all('SELECT coalesce(max(number), 0) AS n FROM buckets')[0]?.n ?? 0)
+    this.#next = Math.max(stored, this.#given.highest) + 1
+  }
+
+  /** The number of a bucket; a new one is stored by `save`. */
+  number(name: string, definition: string): number {
+    const known = this.#created.get(name)?.number ?? this.#numbers.get(name)
+    if (known !== undefined) return known
+    const row = this.#db.all('SELECT number FROM buckets WHERE name = ?', name)[0]
+    if (row) return this.#remember(Number(row.number), name, definition)
+    const number = this.#next++
+    this.#created.set(name, { number, name, definition })
+    this.#createdByNumber.set(number, { name, definition })
+    return number
+  }
+
+  has(number: number): boolean {
+    return (
+      this.#createdByNumber.has(number) ||
+      this.#records.has(number) ||
+      this.#db.all('SELECT 1 FROM buckets WHERE number = ?', number).length > 0
+    )
+  }
+
+  name(number: number): string {
+    return this.#record(number).name
+  }
+
+  /** What it belongs to: see `ownerOf`. */
+  definition(number: number): string {
+    return this.#record(number).definition
+  }
+
+  #record(number: number): { name: string; definition: string } {
+    const known = this.#createdByNumber.get(number) ?? this.#records.get(number)
+    if (known !== undefined) return known
+    const row = this.#db.all('SELECT name, definition FROM buckets WHERE number = ?', number)[0]
+    if (!row) throw new Error(`there is no bucket ${number}`)
+    const record = { name: String(row.name), definition: String(row.definition) }
+    this.#remember(number, record.name, record.definition)
+    return record
+  }
+
+  /** In the transaction that stores the first op of the new buckets. Two rows written for each. */
+  save(): void {
+    for (const { number, name, definition } of this.#created.values()) {
+      this.#db.run('INSERT INTO buckets VALUES (?, ?, ?, 0)', number, name, definition)
+      this.#remember(number, name, definition)
+    }
+    if (this.#count !== null) this.#count += this.#created.size
+    this.#created.clear()
+    this.#createdByNumber.clear()
+  }
+
+  /** Records in order of their numbers, after one. */
+  page(after: number, limit: number): (BucketRecord & { definition: string })[] {
+    return this.#db
+      .all('SELECT number, name, definition FROM buckets WHERE number > ? ORDER BY number LIMIT ?', after, limit)
+      .map((row) => ({ number: Number(row.number), name: String(row.name), definition: String(row.definition) }))
+  }
+
+  /** How many are stored, `MOST_COUNTED` at most. Counted when it is first asked for, which reads them, and kept since. */
+  get count(): number {
+    this.#count ??= Number(this.#db.all('SELECT count(*) AS n FROM (SELECT 1 FROM buckets LIMIT ?)', MOST_COUNTED)[0]?.n ?? 0)
+    return Math.min(this.#count, MOST_COUNTED)
+  }
+
+  /** The highest number that was given out. */
+  get last(): number {
+    return this.#next - 1
+  }
+
+  /** Nothing refers to them any more. In a transaction. By name as well: code of before `GivenNumbers` may have given the number of one that is gone to another one. */
+  forget(records: readonly BucketRecord[]): void {
+    this.#count = null
+    for (const { number, name } of records) {
+      this.#db.run('DELETE FROM buckets WHERE number = ? AND name = ?', number, name)
+      this.#given.forgotten(number, this.last)
+      this.#uncache(number, name)
+    }
+  }
+
+  #remember(number: number, name: string, definition: string): number {
+    for (const [oldest, n] of this.#numbers) {
+      if (this.#numbers.size < CACHED && this.#cachedLength + name.length <= CACHED_LENGTH) break
+      this.#uncache(n, oldest)
+    }
+    if (!this.#numbers.has(name)) this.#cachedLength += name.length
+    this.#numbers.set(name, number)
+    this.#records.set(number, { name, definition })
+    return number
+  }
+
+  #uncache(number: number, name: string): void {
+    if (this.#numbers.delete(name)) this.#cachedLength -= name.length
+    this.#records.delete(number)
+  }
+}

@@ -1,0 +1,88 @@
+import { RockpoolError } from '../../../protocol/errors.ts'
+import type { SourceRow } from '../../../protocol/values.ts'
+import { means, parsePlan, partsOf, planHash } from '../../../sync-config/index.ts'
+import type { EvaluatedRow, Plan, RowProgram, TableName } from '../../../sync-config/types.ts'
+import type { Database } from '../../shared/database.ts'
+
+/** A stored value takes 2 MB. */
+const MAX_PLAN_BYTES = 1_900_000
+
+/** The stored plans, by their hash. */
+export class Plans {
+  readonly #db: Database
+
+  constructor(db: Database) {
+    this.#db = db
+  }
+
+  /** Answers its hash. Throws ROCKPOOL_SYNC_CONFIG for one that is too large to be kept. */
+  store(plan: Plan): string {
+    const hash = planHash(plan)
+    const body = JSON.stringify(plan)
+    if (Buffer.byteLength(body) > MAX_PLAN_BYTES) {
+      throw new RockpoolError(
+        'ROCKPOOL_SYNC_CONFIG',
+        `the sync config becomes a plan of more than ${MAX_PLAN_BYTES} bytes: make it smaller`,
+      )
+    }
+    this.#db.run('INSERT INTO plans VALUES (?, ?) ON CONFLICT (hash) DO NOTHING', hash, body)
+    return hash
+  }
+
+  /** JSON text of a plan, null when there is none of that hash. */
+  text(hash: string): string | null {
+    const row = this.#db.all('SELECT body FROM plans WHERE hash = ?', hash)[0]
+    return row ? String(row.body) : null
+  }
+
+  load(hash: string): Plan {
+    const text = this.text(hash)
+    if (text === null) throw new RockpoolError('ROCKPOOL_INTERNAL', `plan ${hash} is not stored`)
+    return parsePlan(text)
+  }
+
+  /** Forgets all others. */
+  keepOnly(hashes: ReadonlySet<string>): void {
+    for (const row of this.#db.all('SELECT hash FROM plans')) {
+      if (!hashes.has(String(row.hash))) this.#db.run('DELETE FROM plans WHERE hash = ?', String(row.hash))
+    }
+  }
+}
+
+/** The tables that plans read, without the plans themselves: of the two that were asked for last. */
+export class PlanTables {
+  readonly #plans: Pick<Plans, 'load'>
+  readonly #known = new Map<string, readonly TableName[]>()
+
+  constructor(plans: Pick<Plans, 'load'>) {
+    this.#plans = plans
+  }
+
+  /** Whether the plan reads a table that goes by these names; no plan reads none. */
+  reads(plan: string | null, names: readonly TableName[]): boolean {
+    return plan !== null && this.#tables(plan).some((read) => names.some((name) => means(read, name)))
+  }
+
+  #tables(plan: string): readonly TableName[] {
+    const known = this.#known.get(plan) ?? partsOf(this.#plans.load(plan)).flatMap(({ tables }) => tables)
+    this.#known.delete(plan)
+    this.#known.set(plan, known)
+    const [oldest] = this.#known.keys()
+    if (this.#known.size > 2 && oldest !== undefined) this.#known.delete(oldest)
+    return known
+  }
+}
+
+/** Evaluates a row under all names that its table goes by. A bucket's name says its definition, so equal outputs are one. */
+export function evaluateNames(program: RowProgram, names: readonly TableName[], row: SourceRow): EvaluatedRow {
+  const results = names.filter((name) => program.reads(name)).map((name) => program.evaluateRow(name, row))
+  const [first, ...others] = results
+  if (!first) return { rows: [], errors: [] }
+  if (others.length === 0) return first
+  const rows = new Map(
+    results.flatMap((result) => result.rows.map((each) => [JSON.stringify([each.bucket, each.objectType, each.objectId]), each])),
+  )
+  const events = results.flatMap((result) => result.events ?? [])
+  const errors = results.flatMap((result) => result.errors)
+  return { rows: [...rows.values()], errors, ...(events.length === 0 ? {} : { events }) }
+}

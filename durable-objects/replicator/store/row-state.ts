@@ -1,0 +1,269 @@
+import { quote } from '../../../protocol/ops.ts'
+import type { Database, SqlRow } from '../../shared/database.ts'
+
+/** One thing that a source row has put into a bucket: exactly what is there now. */
+export interface Output {
+  /** Number of the bucket. */
+  bucket: number
+  type: string
+  id: string
+  /** Of the data text, see `strongHash`: an equal one needs no op. What an older version stored is a weak one, see `isWeak`. For a mailbox, its number. */
+  hash: string
+  /** Its subkey is that of older versions (`weakSubkeyOf`): it was in the bucket before there were stronger ones, and is known by it until it goes. */
+  weakSubkey?: true
+  /** Not stored. The weak hash of the same text, of a row that was only read again: for the comparison with what an older version stored. */
+  weak?: string
+}
+
+/** A 64-bit hash, as versions up to message version 1 stored it: another text with the same one is found in a second. */
+export const isWeak = (hash: string): boolean => hash.length === WEAK_DIGITS
+const WEAK_DIGITS = 16
+/** In front of a stored hash: the subkey is a weak one. */
+const WEAK_SUBKEY = '~'
+
+/**
+ * Whether an output that is to be needs no op beside what is there. A weak hash counts for rows that were only read again, of which nothing says that they have changed:
+ * `docs/decisions/0010`.
+ */
+export const sameContent = (there: Output, wanted: Output): boolean => there.hash === wanted.hash || there.hash === wanted.weak
+
+/** Texts of the columns that Postgres may leave out of a change (unchanged TOAST). */
+export type RowImage = Record<string, string>
+
+export interface RowState {
+  outputs: Output[]
+  image: RowImage | null
+  /** Equal rows of a table without a key; their outputs are there once. Absent: one. */
+  copies?: number
+}
+
+export interface RowRef {
+  /** Number of the table. */
+  t: number
+  key: string
+}
+
+type StoredOutput = [bucket: number, hash: string, type?: string, id?: string]
+
+/**
+ * A JSON list of `StoredOutput`. `type` and `id` are left out when they are the usual ones: a row of its own table under its own key. ~45 bytes for such
+ * a row. More copies than one stand in front. A `~` before the hash says that the subkey is a weak one; that of a weak hash always is.
+ */
+function encodeOutputs({ outputs, copies = 1 }: RowState, usualType: string, usualId: string | null): string {
+  let list = copies === 1 ? '' : String(copies)
+  for (const { bucket, hash: content, weakSubkey, type, id } of outputs) {
+    const hash = weakSubkey && !isWeak(content) ? WEAK_SUBKEY + content : content
+    const usual = type === usualType && id === usualId
+    list += `${list === '' ? '' : ','}[${bucket},${quote(hash)}${usual ? '' : `,${quote(type)},${quote(id)}`}]`
+  }
+  return `[${list}]`
+}
+
+/** Bytes of what is stored of a row's outputs. A value, and a row of SQLite, takes 2 MB. */
+export const MAX_OUTPUTS_BYTES = 1_000_000
+/** Bytes of all that is stored of a row, without its key. */
+const MAX_STATE_BYTES = 1_950_000
+/** What is stored of an output beside its type and id, at most. */
+const OUTPUT_LENGTH = 80
+
+/** Whether the outputs of a row can be stored. */
+export function outputsFit(state: RowState, table: { name: string }, key: string): boolean {
+  return outputsBytes(state, table, key, MAX_OUTPUTS_BYTES) <= MAX_OUTPUTS_BYTES
+}
+
+/** Whether the image of a row can be stored beside its outputs. What is left out is read again when a change lacks it. */
+export function imageFits(state: RowState, table: { name: string }, key: string): boolean {
+  if (state.image === null) return true
+  let units = 0
+  for (const name in state.image) units += name.length + (state.image[name]?.length ?? 0)
+  // A unit is up to six bytes of JSON.
+  if (6 * units + OUTPUT_LENGTH * state.outputs.length < MAX_STATE_BYTES - MAX_OUTPUTS_BYTES) return true
+  return Buffer.byteLength(JSON.stringify(state.image)) + outputsBytes(state, table, key, 0) <= MAX_STATE_BYTES
+}
+
+/** Exact above `enough`; below it may be more than they take. */
+function outputsBytes(state: RowState, { name }: { name: string }, key: string, enough: number): number {
+  let units = 0
+  for (const { type, id } of state.outputs) units += type.length + id.length
+  const most = OUTPUT_LENGTH * state.outputs.length + 6 * units
+  return most <= enough ? most : Buffer.byteLength(encodeOutputs(state, name, singleKey(key)))
+}
+
+function decodeOutputs(text: string, usualType: string, usualId: string | null): Pick<RowState, 'outputs' | 'copies'> {
+  const stored = JSON.parse(text) as (number | StoredOutput)[]
+  const copies = typeof stored[0] === 'number' ? stored[0] : 1
+  const outputs = stored.flatMap((each) => {
+    if (typeof each === 'number') return []
+    const [bucket, stored, type, id] = each
+    const output: Output = { bucket, type: type ?? usualType, id: id ?? usualId ?? '', hash: stored }
+    if (stored.startsWith(WEAK_SUBKEY)) output.hash = stored.slice(WEAK_SUBKEY.length)
+    if (isWeak(stored) || stored !== output.hash) output.weakSubkey = true
+    return [output]
+  })
+  return copies === 1 ? { outputs } : { outputs, copies }
+}
+
+/** A key of one column whose text stands in it as it is. */
+const PLAIN_KEY = /^\["([^"\\]*)"\]$/
+
+/** The text of a key of one column, else null. */
+export function singleKey(key: string): string | null {
+  const plain = PLAIN_KEY.exec(key)?.[1]
+  if (plain !== undefined) return plain
+  const parts = JSON.parse(key) as (string | null)[]
+  return parts.length === 1 ? (parts[0] ?? null) : null
+}
+
+/** UTF-16 units of a list that is bound: it takes at most 2 MB, and one unit is up to 3 bytes. */
+const LIST_LENGTH = 400_000
+
+/** Many rows at a time: a call of SQLite takes several times as long as what it does for one row. What most rows need, outputs by key, is the cheapest. */
+export const STATEMENTS = {
+  get: 'SELECT outputs, image FROM rows WHERE t = ? AND key = ?',
+  getAll: 'SELECT key, outputs, image FROM rows WHERE t = ? AND key IN (SELECT value FROM json_each(?))',
+  put: 'INSERT INTO rows VALUES (?, ?, ?, ?) ON CONFLICT (t, key) DO UPDATE SET outputs = excluded.outputs, image = excluded.image',
+  putOutputs: `INSERT INTO rows SELECT ?, key, value, NULL FROM json_each(?) WHERE true
+    ON CONFLICT (t, key) DO UPDATE SET outputs = excluded.outputs, image = excluded.image`,
+  putImages: `INSERT INTO rows SELECT ?, value->>0, value->>1, value->>2 FROM json_each(?) WHERE true
+    ON CONFLICT (t, key) DO UPDATE SET outputs = excluded.outputs, image = excluded.image`,
+  delete: 'DELETE FROM rows WHERE t = ? AND key IN (SELECT value FROM json_each(?))',
+} as const
+
+/** Rows of one table that are to be stored, by key; null: it goes. */
+export interface TableRows {
+  table: { number: number; name: string }
+  states: ReadonlyMap<string, RowState | null>
+}
+
+export class RowStates {
+  readonly #db: Database
+  readonly #dropped: (bucket: number) => boolean
+
+  /** `dropped`: a bucket that is being taken away: what a row has put there counts no more, and needs no op. */
+  constructor(db: Database, dropped: (bucket: number) => boolean = () => false) {
+    this.#db = db
+    this.#dropped = dropped
+  }
+
+  get(ref: RowRef, usualType: string): RowState | null {
+    const row = this.#db.all(STATEMENTS.get, ref.t, ref.key)[0]
+    return row ? this.#stateOf(row, ref.key, usualType) : null
+  }
+
+  /** Those of the keys that there are. */
+  all(t: number, keys: readonly string[], usualType: string): Map<string, RowState> {
+    const found = new Map<string, RowState>()
+    if (keys.length === 1) {
+      const [key = ''] = keys
+      const state = this.get({ t, key }, usualType)
+      return state ? found.set(key, state) : found
+    }
+    for (const list of lists(keys.map((key) => JSON.stringify(key)))) {
+      for (const row of this.#db.all(STATEMENTS.getAll, t, `[${list}]`)) {
+        const key = String(row.key)
+        found.set(key, this.#stateOf(row, key, usualType))
+      }
+    }
+    return found
+  }
+
+  #stateOf(row: SqlRow, key: string, usualType: string): RowState {
+    const { outputs, ...copies } = decodeOutputs(String(row.outputs), usualType, singleKey(key))
+    return {
+      outputs: outputs.filter(({ bucket }) => !this.#dropped(bucket)),
+      ...copies,
+      image: row.image === null ? null : (JSON.parse(String(row.image)) as RowImage),
+    }
+  }
+
+  /** One row written for each. */
+  put(tables: Iterable<TableRows>): void {
+    for (const { table, states } of tables) this.#put(table, states)
+  }
+
+  #put({ number, name }: TableRows['table'], states: TableRows['states']): void {
+    const gone: string[] = []
+    const plain: string[] = []
+    const withImage: string[] = []
+    for (const [key, state] of states) {
+      if (state === null || (state.outputs.length === 0 && state.image === null)) {
+        gone.push(JSON.stringify(key))
+        continue
+      }
+      const outputs = encodeOutputs(state, name, singleKey(key))
+      const image = state.image === null ? null : JSON.stringify(state.image)
+      const text = image === null ? `${JSON.stringify(key)}:${outputs}` : JSON.stringify([key, outputs, image])
+      // By itself: with its quotes escaped it may be too large to be bound.
+      if (text.length > LIST_LENGTH) this.#db.run(STATEMENTS.put, number, key, outputs, image)
+      else if (image === null) plain.push(text)
+      else withImage.push(text)
+    }
+    for (const list of lists(gone)) this.#db.run(STATEMENTS.delete, number, `[${list}]`)
+    for (const list of lists(plain)) this.#db.run(STATEMENTS.putOutputs, number, `{${list}}`)
+    for (const list of lists(withImage)) this.#db.run(STATEMENTS.putImages, number, `[${list}]`)
+  }
+
+  /**
+   * A page of rows behind one, from table 1 on, is rid of what is in dropped buckets; rows of a table that nobody reads go altogether. Answers the
+   * last one looked at, null when there was none. In a transaction.
+   */
+  sweep(after: RowRef, limit: number, isRead: (t: number) => boolean): RowRef | null {
+    const rows = this.#db.all(
+      'SELECT t, key, outputs, image FROM rows WHERE (t, key) > (?, ?) AND t > 0 ORDER BY t, key LIMIT ?',
+      ...[after.t, after.key, limit],
+    )
+    for (const row of rows) {
+      const stored = JSON.parse(String(row.outputs)) as (number | StoredOutput)[]
+      const kept = stored.filter((each) => typeof each === 'number' || !this.#dropped(each[0]))
+      const left = kept.some((each) => typeof each !== 'number') || (row.image !== null && isRead(Number(row.t)))
+      if (!left) this.#db.run('DELETE FROM rows WHERE t = ? AND key = ?', Number(row.t), String(row.key))
+      else if (kept.length < stored.length) {
+        this.#db.run('UPDATE rows SET outputs = ? WHERE t = ? AND key = ?', JSON.stringify(kept), Number(row.t), String(row.key))
+      }
+    }
+    const last = rows.at(-1)
+    return last ? { t: Number(last.t), key: String(last.key) } : null
+  }
+
+  /** Rows of all tables in order behind one: what each has put into buckets. `nameOf`: what a table is called, see `get`. */
+  page(after: RowRef, limit: number, nameOf: (t: number) => string): { ref: RowRef; outputs: Output[] }[] {
+    const rows = this.#db.all(
+      'SELECT t, key, outputs FROM rows WHERE (t, key) > (?, ?) ORDER BY t, key LIMIT ?',
+      ...[after.t, after.key, limit],
+    )
+    return rows.map((row) => {
+      const ref = { t: Number(row.t), key: String(row.key) }
+      const { outputs } = decodeOutputs(String(row.outputs), nameOf(ref.t), singleKey(ref.key))
+      return { ref, outputs: outputs.filter(({ bucket }) => !this.#dropped(bucket)) }
+    })
+  }
+
+  /** The first keys of a table, in order, in [from, to); `to` null is the end. */
+  range(t: number, from: string, to: string | null, limit: number): string[] {
+    const rows =
+      to === null
+        ? this.#db.all('SELECT key FROM rows WHERE t = ? AND key >= ? ORDER BY key LIMIT ?', t, from, limit)
+        : this.#db.all('SELECT key FROM rows WHERE t = ? AND key >= ? AND key < ? ORDER BY key LIMIT ?', t, from, to, limit)
+    return rows.map((row) => String(row.key))
+  }
+
+  /** Keys of a table in order, after `after`. */
+  keys(t: number, after: string, limit: number): string[] {
+    return this.#db.all('SELECT key FROM rows WHERE t = ? AND key > ? ORDER BY key LIMIT ?', t, after, limit).map((row) => String(row.key))
+  }
+
+  any(t: number): boolean {
+    return this.#db.all('SELECT 1 FROM rows WHERE t = ? LIMIT 1', t).length > 0
+  }
+}
+
+/** Texts joined by `,`, each time as many as can be bound. */
+function* lists(texts: readonly string[]): Iterable<string> {
+  for (let at = 0; at < texts.length;) {
+    const from = at
+    for (let length = 0; at < texts.length && (at === from || length + (texts[at]?.length ?? 0) <= LIST_LENGTH); at++) {
+      length += (texts[at]?.length ?? 0) + 1
+    }
+    yield texts.slice(from, at).join(',')
+  }
+}

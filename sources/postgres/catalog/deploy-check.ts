@@ -1,0 +1,135 @@
+import type { Sql } from 'postgres'
+import { findTables, wantedRelations, type FoundTable } from './catalog.ts'
+import { followTables, leavesOf } from './follow.ts'
+import { forAllTables, membersOf, publish, publishedTables } from './publication.ts'
+import { DEFAULT_PUBLICATION } from '../source.ts'
+import type { TableName, WantedColumns } from '../types.ts'
+
+/** What a value of a column is to a comparison: those of different kinds are never equal. */
+export type ValueKind = 'number' | 'text' | 'bytes'
+
+export interface SchemaTable extends TableName {
+  columns: string[]
+  /** Columns of the primary key. */
+  key: string[]
+  /** Columns whose values are always of one kind, with the name of their type. */
+  types: Record<string, { name: string; kind: ValueKind }>
+}
+
+/** Of `decodeValue`, as far as no option of the sync config has a say. */
+const KINDS: Readonly<Record<string, ValueKind>> = {
+  ...{ int2: 'number', int4: 'number', int8: 'number', oid: 'number', float4: 'number', float8: 'number', bool: 'number' },
+  ...{ text: 'text', varchar: 'text', bpchar: 'text', name: 'text', uuid: 'text', numeric: 'text', bytea: 'bytes' },
+}
+
+/** The tables of the database with their columns, for names and types in a sync config. */
+export async function readSchema(sql: Sql): Promise<{ tables: SchemaTable[] }> {
+  const rows = await sql<(TableName & { columns: { name: string; type: string | null }[]; key: string[] | null })[]>`
+    SELECT n.nspname AS schema, c.relname AS name,
+      json_agg(json_build_object('name', a.attname, 'type', CASE
+        WHEN t.typtype = 'e' THEN 'enum ' || t.typname WHEN t.typnamespace = 'pg_catalog'::regnamespace THEN t.typname END) ORDER BY a.attnum) AS columns,
+      (SELECT json_agg(k.attname ORDER BY array_position(i.indkey::int2[], k.attnum)) FROM pg_index i
+        JOIN pg_attribute k ON k.attrelid = c.oid AND k.attnum = ANY (i.indkey) WHERE i.indrelid = c.oid AND i.indisprimary) AS key
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_attribute a ON a.attrelid = c.oid JOIN pg_type t ON t.oid = a.atttypid
+    WHERE c.relkind IN ('r', 'p') AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND a.attnum > 0 AND NOT a.attisdropped
+    GROUP BY c.oid, n.nspname, c.relname`
+  return {
+    tables: rows.map(({ schema, name, columns, key }) => ({
+      ...{ schema, name, columns: columns.map((column) => column.name), key: key ?? [] },
+      types: Object.fromEntries(columns.flatMap((column) => typeOf(column) ?? [])),
+    })),
+  }
+}
+
+function typeOf({ name, type }: { name: string; type: string | null }): [[string, { name: string; kind: ValueKind }]] | null {
+  const label = type?.replace(/^enum /, '')
+  const kind = type === null ? undefined : type === label ? KINDS[type] : 'text'
+  return kind === undefined || label === undefined ? null : [[name, { name: label, kind }]]
+}
+
+export interface Unfollowable {
+  /** `schema.name` */
+  table: string
+  reason: string
+  /** There is no table of this name. */
+  missing: boolean
+  /** Its rows come all the same, without what the reason says. */
+  followed: boolean
+}
+
+/**
+ * Tables of these names that could not be followed as things are. `publication` given: it is not changed. `own`: the name of ours. `columns`: what is read of them, to find
+ * columns that are missing. Throws ROCKPOOL_SOURCE_SETTINGS for a publication that no table could be followed by.
+ */
+export async function unfollowable(
+  sql: Sql,
+  given: readonly TableName[],
+  publication: string | undefined,
+  own = DEFAULT_PUBLICATION,
+  columns: (names: readonly TableName[]) => WantedColumns = () => ({ all: false, read: new Set(), named: new Set() }),
+): Promise<Unfollowable[]> {
+  const names = [...new Map(given.map((name) => [JSON.stringify([name.schema, name.name]), name])).values()]
+  const found = await findTables(sql, names)
+  const [isThere, missing] = [[] as TableName[], [] as Unfollowable[]]
+  for (const name of names) {
+    if (name.name.endsWith('%') || found.some((each) => each.schema === name.schema && each.name === name.name)) isThere.push(name)
+    else missing.push({ table: `${name.schema}.${name.name}`, reason: 'there is no such table', missing: true, followed: false })
+  }
+  const { published, lacking, advice } = await publishedThen(sql, found, publication, own)
+  const [server] = await sql<{ version: string }[]>`SELECT current_setting('server_version_num') AS version`
+  const name = publication ?? own
+  const { tables, refusedTables } = followTables(isThere, found, published, name, Number(server?.version ?? 0), columns)
+  const followed = new Set(tables.map((table) => `${table.schema}.${table.name}`))
+  return [
+    ...missing,
+    ...lacking.map((table) => ({ table: `${table.schema}.${table.name}`, reason: advice, missing: false, followed: false })),
+    ...refusedTables.map(({ table, reason }) => ({ table, reason, missing: false, followed: followed.has(table) })),
+  ]
+}
+
+/**
+ * What is published once the replicator has done what it may: tables that lack in a publication of our own are put into it, all of them or none. Those
+ * that lack then are told apart, and count as published, so that what else is wrong with them is found.
+ */
+async function publishedThen(sql: Sql, found: readonly FoundTable[], given: string | undefined, own: string) {
+  const name = given ?? own
+  const published = new Map(await publishedTables(sql, name))
+  const [facts] = await sql<
+    { is_there: boolean; all: boolean; owned: boolean; via_root: boolean; may_create: boolean; members: number[] | null }[]
+  >`
+    SELECT p.oid IS NOT NULL AS is_there, coalesce(p.puballtables, false) AS all, coalesce(pg_has_role(p.pubowner, 'USAGE'), false) AS owned,
+      coalesce(p.pubviaroot, false) AS via_root, has_database_privilege(current_database(), 'CREATE') AS may_create,
+      (SELECT json_agg(r.prrelid::bigint) FROM pg_publication_rel r WHERE r.prpubid = p.oid) AS members
+    FROM (SELECT) AS one LEFT JOIN pg_publication p ON p.pubname = ${name}`
+  const exists = facts?.is_there ?? false
+  if (given === undefined && facts?.all === true) throw forAllTables(name)
+  const wanted = membersOf(found.filter((table) => table.named && table.refused === null))
+  const isPublished = (table: FoundTable) =>
+    [table, ...table.ancestors].some(({ oid }) => published.has(oid)) ||
+    (table.partitioned && leavesOf(table, found).every(({ oid }) => published.has(oid)))
+  const lacking = wanted.filter((table) => (given === undefined ? !facts?.members?.includes(table.oid) : !isPublished(table)))
+  const mayAdd = given === undefined && (exists ? facts?.owned : facts?.may_create) === true && lacking.every(({ owned }) => owned)
+  for (const table of lacking) {
+    const under = table.partitioned && !facts?.via_root ? leavesOf(table, found) : [table]
+    for (const { oid, schema, name: relation } of under) {
+      published.set(oid, { oid, schema, name: relation, columns: null, rowFilter: null, membership: '' })
+    }
+  }
+  const statement = publish(name, exists, exists ? lacking : wanted)
+  const who = given === undefined ? ', and this role may not put it there: let the owner run ' : ': '
+  return { published, lacking: mayAdd ? [] : lacking, advice: `it is not in the publication ${name}${who}${statement}` }
+}
+
+/** A row of a table that was never analysed is thought to take so many bytes. */
+const ROW_BYTES = 100
+
+/** How many rows the tables of these names are thought to have, partitions one by one. */
+export async function estimateRows(sql: Sql, names: readonly TableName[]): Promise<{ table: string; rows: number }[]> {
+  const rows = await sql<{ name: string; rows: string }[]>`
+    WITH RECURSIVE ${wantedRelations(sql, names)}
+    SELECT n.nspname || '.' || c.relname AS name,
+      round(CASE WHEN c.reltuples < 0 THEN pg_relation_size(c.oid) / ${ROW_BYTES}::float ELSE c.reltuples END)::text AS rows
+    FROM wanted w JOIN pg_class c ON c.oid = w.oid JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind = 'r'
+    ORDER BY 1`
+  return rows.map(({ name, rows: count }) => ({ table: name, rows: Number(count) }))
+}

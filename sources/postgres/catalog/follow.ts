@@ -1,0 +1,118 @@
+import type { FoundColumn, FoundTable } from './catalog.ts'
+import { publish, type PublishedTable } from './publication.ts'
+import type { CatalogTable, TableName, WantedColumns } from '../types.ts'
+
+export interface RefusedTable {
+  /** `schema.name` as the sync config says it. */
+  table: string
+  reason: string
+  /** True: it was taken out of the publication, so its rows are no longer to be had. False: something is wrong with it, and its rows stay. */
+  gone: boolean
+  /** What it goes by: itself, and the partitioned tables above it. */
+  names: TableName[]
+}
+
+/**
+ * What is followed of what was found and published. Rows come under a table, under a partition, or under the partitioned table above it when the
+ * publication says so.
+ */
+export function followTables(
+  names: readonly TableName[],
+  found: readonly FoundTable[],
+  published: ReadonlyMap<number, PublishedTable>,
+  publication: string,
+  serverVersion: number,
+  wanted: (names: readonly TableName[]) => WantedColumns,
+): { tables: CatalogTable[]; refusedTables: RefusedTable[] } {
+  const refusedTables: RefusedTable[] = []
+  const refuse = (table: TableName & Partial<Pick<FoundTable, 'ancestors'>>, reason: string, gone: boolean) => {
+    const names = [table, ...(table.ancestors ?? [])].map(({ schema, name }) => ({ schema, name }))
+    refusedTables.push({ table: `${table.schema}.${table.name}`, reason, gone, names })
+  }
+  for (const name of names) {
+    if (name.name.endsWith('%') || found.some((table) => table.named && same(table, name))) continue
+    // It may come back, or come by another name with the next deploy: nobody asked for its rows to go.
+    refuse(
+      name,
+      'there is no such table: was it renamed or dropped? Its rows stay as they are until it is back, or a sync config is deployed that does not name it',
+      false,
+    )
+  }
+  const tables: CatalogTable[] = []
+  for (const table of found) {
+    const entry = published.get(table.oid)
+    if (table.refused !== null) {
+      if (table.named) refuse(table, table.refused, false)
+    } else if (entry) {
+      const { followed, reason } = follow(table, entry, found, serverVersion, wanted)
+      if (followed) tables.push(followed)
+      if (reason !== null) refuse(table, reason, false)
+    } else if (table.named && !table.partitioned) {
+      const above = table.ancestors.find((each) => published.has(each.oid))
+      const reason = above
+        ? `it is published under ${above.schema}.${above.name}: name that in the sync config, or ALTER PUBLICATION ${publication} SET (publish_via_partition_root = false)`
+        : `it is not in the publication ${publication}: ${publish(publication, true, [table])}`
+      refuse(table, reason, true)
+    } else if (table.named && !found.some((each) => published.has(each.oid) && below(each, table)) && !emptyMember(table, found)) {
+      refuse(table, `it is not in the publication ${publication}: ${publish(publication, true, [table])}`, true)
+    }
+  }
+  return { tables, refusedTables }
+}
+
+/** A partitioned table without partitions is published without being listed. */
+const emptyMember = (table: FoundTable, found: readonly FoundTable[]) => leavesOf(table, found).length === 0
+const same = (a: TableName, b: TableName) => a.schema === b.schema && a.name === b.name
+const below = (table: FoundTable, root: FoundTable) => table.ancestors.some((each) => each.oid === root.oid)
+export const leavesOf = (root: FoundTable, found: readonly FoundTable[]) => found.filter((each) => !each.partitioned && below(each, root))
+
+function follow(
+  table: FoundTable,
+  entry: PublishedTable,
+  found: readonly FoundTable[],
+  serverVersion: number,
+  wanted: (names: readonly TableName[]) => WantedColumns,
+): { followed: CatalogTable | null; reason: string | null } {
+  const leaves = table.partitioned ? leavesOf(table, found) : [table]
+  // The old values of a change are those that the partition's identity says.
+  const { key, keyEquals, keyTypes } = leaves[0] ?? table
+  if (leaves.some((leaf) => JSON.stringify(leaf.key) !== JSON.stringify(key))) {
+    return {
+      followed: null,
+      reason: 'its partitions have different keys or replica identities, and it is published with publish_via_partition_root',
+    }
+  }
+  // Before 18 generated columns are never sent, although the catalog may list them.
+  const sent = (column: FoundColumn) => column.generated === '' || (serverVersion >= 180_000 && entry.columns !== null)
+  const columns = table.columns.filter((column) => sent(column) && (entry.columns?.includes(column.name) ?? true))
+  const names = [table, ...table.ancestors].map(({ schema, name }) => ({ schema, name }))
+  const { all, read, named } = wanted(names)
+  // Rows whose columns have gone would move out of their buckets.
+  const lost = [...named].filter((name) => !table.columns.some((column) => column.name === name))
+  if (lost.length > 0) {
+    return {
+      followed: null,
+      reason: `the sync config reads ${lost.map((name) => JSON.stringify(name)).join(', ')}, which it has not: was it renamed or dropped? Its rows stay as they are until the column is back, or a sync config is deployed that does not name it`,
+    }
+  }
+  const missing = key.filter((name) => !columns.some((column) => column.name === name))
+  if (missing.length > 0) return { followed: null, reason: `the publication's column list leaves out ${missing.join(', ')} of its key` }
+  const isRead = ({ name, type }: FoundColumn) => read.has(name) || (all && type.name !== 'bytea')
+  const left = table.columns
+    .filter((column) => column.generated === '' && !columns.includes(column) && isRead(column))
+    .map((column) => column.name)
+  const parts = leaves.map(({ oid, schema, name }) => ({ oid, schema, name }))
+  const content = [
+    ...[table.oid, table.identity, key, columns, entry.rowFilter, entry.membership, names],
+    ...(table.partitioned ? leaves.map((leaf) => [leaf.oid, leaf.filenode, leaf.columns]) : []),
+  ]
+  const followed: CatalogTable = {
+    ...{ oid: table.oid, schema: table.schema, name: table.name, identity: table.identity, partitioned: table.partitioned },
+    // Rows without a key are told apart by all that they hold.
+    columns: key.length === 0 ? columns : columns.filter((column) => isRead(column) || key.includes(column.name)),
+    sent: columns.map(({ name, typeOid }) => ({ name, typeOid })),
+    named: [...named],
+    ...{ key, keyEquals, keyTypes, parts, names, rowFilter: entry.rowFilter, fingerprint: JSON.stringify(content) },
+  }
+  return { followed, reason: left.length > 0 ? `the publication's column list leaves out ${left.join(', ')}, which are not seen` : null }
+}

@@ -1,0 +1,55 @@
+import { expect, test } from 'vitest'
+import { RockpoolError } from '../../../../protocol/errors.ts'
+import { MAX_ANCHORS, MAX_PEM_LENGTH } from './limits.ts'
+import { readAuthorities } from './index.ts'
+import { authority, tlv } from './test-authority.ts'
+
+const pem = (der: Uint8Array, label = 'CERTIFICATE'): string =>
+  `-----BEGIN ${label}-----\n${(btoa(String.fromCharCode(...der)).match(/.{1,64}/g) ?? []).join('\n')}\n-----END ${label}-----\n`
+const [old, renewed] = [authority({ cn: ['root'] }).der, authority({ cn: ['root'] }).der]
+
+test('certificates are read in their order, each once, with text around them', () => {
+  expect(readAuthorities(pem(old))).toEqual([old])
+  expect(readAuthorities(`# old\n${pem(old)}\nRoot 2\n======\n${pem(renewed)}${pem(old)}`)).toEqual([old, renewed])
+  expect(readAuthorities(pem(old).replaceAll('\n', '\r\n'))).toEqual([old])
+  expect(readAuthorities((pem(old) + pem(renewed)).replaceAll('\n', '\\n'))).toEqual([old, renewed])
+})
+
+test('what cannot be used is refused, with what to do and nothing of the text', () => {
+  const cases: [text: string, says: RegExp][] = [
+    ['', /empty/],
+    ['  \n', /empty/],
+    ['./certs/ca.pem', /name of a file/],
+    ['MIIBszCCAVqgAwIBAgIU', /BEGIN CERTIFICATE----- and -----END CERTIFICATE----- are missing/],
+    ['rds', /text of a PEM file/],
+    [pem(old) + pem(old, 'EC PRIVATE KEY'), /holds a private key/],
+    [pem(old, 'PRIVATE KEY'), /holds a private key/],
+    [pem(old, 'PUBLIC KEY'), /part 1 is a "PUBLIC KEY"/],
+    [pem(old, 'TRUSTED CERTIFICATE'), /openssl x509 -in FILE/],
+    [pem(old).replace('END CERTIFICATE', 'END CERTIFICAT'), /part 1 is/],
+    [pem(old).slice(0, 200), /holds no certificate/],
+    [pem(old) + pem(renewed).slice(0, 200), /cut off/],
+    [pem(old).slice(30) + pem(renewed), /cut off/],
+    [pem(old).replace(/\n./, '\n!'), /not base64/],
+    [pem(old).replace(/\n.{5}/, '\n'), /not base64|cannot be read/],
+    [pem(new Uint8Array()), /not base64/],
+    [pem(tlv(0x30, 1, 2, 3)), /certificate 1 cannot be read/],
+    [pem(old) + pem(Uint8Array.from([...renewed, 0])), /certificate 2 cannot be read/],
+    [pem(old).repeat(MAX_ANCHORS + 1), /201 certificates, and 200/],
+    [' '.repeat(MAX_PEM_LENGTH + 1), /characters/],
+  ]
+  for (const [text, says] of cases) {
+    let error: unknown
+    try {
+      readAuthorities(text)
+    } catch (thrown) {
+      error = thrown
+    }
+    expect(error, text.slice(0, 100)).toBeInstanceOf(RockpoolError)
+    const { code, message } = error as RockpoolError
+    expect([code, message]).toEqual(['ROCKPOOL_SETTINGS', expect.stringMatching(says)])
+    expect(message).toMatch(/^DATABASE_CA: /)
+    const body = text.match(/\n([A-Za-z0-9+/]{12,})/)?.[1]
+    if (body !== undefined) expect(message).not.toContain(body.slice(0, 12))
+  }
+})

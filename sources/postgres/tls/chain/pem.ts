@@ -1,0 +1,62 @@
+import { RockpoolError } from '../../../../protocol/errors.ts'
+import { readCertificate } from './certificate.ts'
+import { sameBytes } from './der.ts'
+import { MAX_ANCHORS, MAX_PEM_LENGTH } from './limits.ts'
+import { isRefusal } from './refusal.ts'
+
+const settings = (message: string) => new RockpoolError('ROCKPOOL_SETTINGS', `DATABASE_CA: ${message}`)
+
+/**
+ * DER of the certificates in a PEM text, each once, in its order. Several may stand in it while an authority is renewed. Text around them is a
+ * comment, as in the lists of hosts. Throws ROCKPOOL_SETTINGS, and never shows what is in the text.
+ */
+export function readAuthorities(text: string): Uint8Array[] {
+  if (text.length > MAX_PEM_LENGTH) throw settings(`it has ${text.length} characters, and ${MAX_PEM_LENGTH} are the most`)
+  // In files of settings line breaks are often written as \n; PEM itself has no backslash.
+  const pem = text.replaceAll('\\r', '').replaceAll('\\n', '\n')
+  if (/PRIVATE KEY-----/.test(pem))
+    throw settings(
+      'it holds a private key. Only certificates belong here: take the key out, and make a new one if this text went anywhere else',
+    )
+  const blocks = [...pem.matchAll(/-----BEGIN ([^\n\r]*?)-----([^-]*)-----END ([^\n\r]*?)-----/g)]
+  if (blocks.length === 0) throw settings(`it holds no certificate. ${adviceFor(pem)}`)
+  const rest = pem.replaceAll(/-----BEGIN [^\n\r]*?-----[^-]*-----END [^\n\r]*?-----/g, '')
+  if (/-----(?:BEGIN|END)/.test(rest))
+    throw settings('a certificate in it is cut off: each begins with -----BEGIN CERTIFICATE----- and ends with -----END CERTIFICATE-----')
+  if (blocks.length > MAX_ANCHORS)
+    throw settings(`it holds ${blocks.length} certificates, and ${MAX_ANCHORS} are the most. Leave out those of other regions`)
+  const found: Uint8Array[] = []
+  for (const [i, [, label = '', body = '', end = '']] of blocks.entries()) {
+    if (label !== 'CERTIFICATE' || end !== label)
+      throw settings(
+        `part ${i + 1} is a "${label.slice(0, 40)}", and only "CERTIFICATE" is taken. openssl x509 -in FILE makes one of a TRUSTED CERTIFICATE`,
+      )
+    const der = decode(body, i)
+    checkCertificate(der, i)
+    if (!found.some((each) => sameBytes(each, der))) found.push(der)
+  }
+  return found
+}
+
+function decode(body: string, i: number): Uint8Array {
+  const text = body.replaceAll(/\s/g, '')
+  if (text === '' || !/^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/.test(text))
+    throw settings(`certificate ${i + 1} is not base64. Copy the file again as it is, with its line breaks`)
+  return Uint8Array.from(atob(text), (character) => character.charCodeAt(0))
+}
+
+function checkCertificate(der: Uint8Array, i: number): void {
+  try {
+    readCertificate(der, `certificate ${i + 1}`)
+  } catch (error) {
+    throw isRefusal(error) ? settings(error.message) : error
+  }
+}
+
+function adviceFor(text: string): string {
+  if (text.trim() === '') return 'It is empty: leave the setting out to trust public authorities'
+  if (/^[^\n]{1,500}\.(?:pem|crt|cer|ca)\s*$/i.test(text)) return 'It is the name of a file: the text of the file belongs here'
+  if (/^\s*MII[A-Za-z0-9+/=\s]+$/.test(text))
+    return 'The lines -----BEGIN CERTIFICATE----- and -----END CERTIFICATE----- are missing around it'
+  return 'It must be the text of a PEM file, which begins with -----BEGIN CERTIFICATE-----'
+}

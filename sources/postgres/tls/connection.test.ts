@@ -1,0 +1,211 @@
+import { expect, test } from 'vitest'
+import { RockpoolError } from '../../../protocol/errors.ts'
+import { attempt } from '../../../test/tls/attempt.ts'
+import { credentials } from '../../../test/tls/credentials.ts'
+import { pipe } from '../../../test/tls/pipe.ts'
+import { TestServer, type Behaviour, type HelloFields } from '../../../test/tls/server.ts'
+import { connectTls, type TlsOptions, type TlsSocket, type Transport } from './connection.ts'
+import { MAX_MESSAGE } from './fragments.ts'
+import { GROUPS, MAX_PLAINTEXT, SCHEMES, SUITES } from './parameters.ts'
+import { concat, Reader, type Bytes } from './wire.ts'
+
+const P384 = 0x0018
+const key = credentials(0x0403)
+
+function options(of: Partial<TlsOptions> = {}): TlsOptions {
+  return { host: 'localhost', verify: () => {}, signal: AbortSignal.timeout(5_000), ...of }
+}
+
+async function connected(behaviour: Behaviour = {}, of: Partial<TlsOptions> = {}): Promise<{ server: TestServer; socket: TlsSocket }> {
+  const { client, server: end } = pipe()
+  const server = new TestServer(end, await key, behaviour)
+  const accepted = server.accept()
+  const socket = await connectTls(client, options(of))
+  await accepted
+  return { server, socket }
+}
+
+/** A HelloRetryRequest for the group. */
+const ask = (group: number, cookie?: Bytes) => (fields: HelloFields) => {
+  const wanted: HelloFields['extensions'] = [[51, new Uint8Array([group >> 8, group & 0xff])]]
+  if (cookie) wanted.push([44, concat([0, cookie.length], cookie)])
+  return { ...fields, extensions: [...fields.extensions, ...wanted] }
+}
+
+const pairs = [...SUITES.keys()].flatMap((suite) => [...GROUPS.keys()].map((group) => ({ suite, group })))
+
+test.each(pairs)('suite and group $suite $group, from hello to close_notify', async ({ suite, group }) => {
+  const { server, socket } = await connected({ suite, group, retries: group === P384 ? [ask(P384)] : [] })
+  expect(socket).toMatchObject({ suite: SUITES.get(suite)?.name, group: GROUPS.get(group)?.name, alpn: null })
+  expect(socket.peerCertificates).toEqual([(await key).certificate])
+  await server.send(23, new Uint8Array([1, 2, 3]))
+  const reader = socket.readable.getReader()
+  expect((await reader.read()).value).toEqual(new Uint8Array([1, 2, 3]))
+  await socket.writable.getWriter().write(new Uint8Array([4, 5]))
+  expect(await server.record()).toEqual({ type: 23, data: new Uint8Array([4, 5]) })
+  // A read that waits ends as well.
+  const waiting = reader.read()
+  await socket.close()
+  expect(await waiting).toEqual({ done: true, value: undefined })
+  expect(await server.record()).toEqual({ type: 21, data: new Uint8Array([1, 0]) })
+  await socket.closed
+})
+
+test.each([...SCHEMES.keys()])('a signature of the kind %i', async (scheme) => {
+  expect(await attempt(connectTls, { credentials: () => credentials(scheme) })).toMatchObject({ outcome: 'read 5' })
+})
+
+/** Name and body of what a ClientHello has. */
+function parts(hello: Bytes) {
+  const reader = new Reader(hello.subarray(4))
+  const head = { version: reader.number(2), random: reader.bytes(32), sessionId: reader.vector(1) }
+  const found = { ...head, suites: [...reader.vector(2)], compression: [...reader.vector(1)] }
+  const list = new Reader(reader.vector(2))
+  const extensions: [number, Bytes][] = []
+  while (!list.done) extensions.push([list.number(2), list.vector(2)])
+  return { ...found, extensions }
+}
+
+test('nothing else is offered, and the second hello is the first but for what was asked', async () => {
+  const cookie = new Uint8Array([1, 2, 3])
+  const { server, socket } = await connected({ group: P384, retries: [ask(P384, cookie)] })
+  const [first, second] = server.hellos.map(parts)
+  expect(first).toMatchObject({ version: 0x0303, suites: [0x13, 2, 0x13, 1], compression: [0] })
+  const offered = new Map(first?.extensions)
+  expect([...offered.keys()]).toEqual([0, 10, 13, 16, 43, 51])
+  expect([...(offered.get(43) ?? [])]).toEqual([2, 3, 4])
+  expect([...(offered.get(10) ?? [])]).toEqual([0, 6, 0, 0x1d, 0, 0x17, 0, 0x18])
+  const schemes = Buffer.from(offered.get(13) ?? []).toString('hex')
+  expect(schemes).toBe('0014' + '0403' + '0503' + '0603' + '0807' + '0804' + '0805' + '0806' + '0401' + '0501' + '0601')
+  expect(Buffer.from(offered.get(16) ?? []).toString('latin1')).toBe('\0\x0b\npostgresql')
+  const same = ({ extensions, ...rest }: ReturnType<typeof parts>) => ({
+    ...rest,
+    extensions: extensions.filter(([type]) => type !== 51 && type !== 44),
+  })
+  expect(same(second as ReturnType<typeof parts>)).toEqual(same(first as ReturnType<typeof parts>))
+  expect(new Map(second?.extensions).get(44)).toEqual(concat([0, 3], cookie))
+  await socket.close()
+})
+
+test('each connection has a random, a session id and shares of its own', async () => {
+  const seen = new Set<string>()
+  for (let i = 0; i < 3; i++) {
+    const { server, socket } = await connected()
+    const { random, sessionId, extensions } = parts(server.clientHello.raw)
+    for (const bytes of [random, sessionId, new Map(extensions).get(51) as Bytes]) seen.add(Buffer.from(bytes).toString('hex'))
+    await socket.close()
+  }
+  expect(seen.size).toBe(9)
+})
+
+test('messages as long as they may be, in as many records as they may be, a byte at a read', async () => {
+  const pieces = (bytes: Bytes, size: number) =>
+    Array.from({ length: Math.ceil(bytes.length / size) }, (_, i) => bytes.subarray(i * size, (i + 1) * size))
+  const long = () => credentials(0x0403, 60_000)
+  expect(await attempt(connectTls, { credentials: long, pack: (all) => pieces(concat(...all), MAX_PLAINTEXT) })).toMatchObject({
+    outcome: 'read 5',
+  })
+  // A message and what is around it.
+  const sixty = (all: Bytes[]) => pieces(concat(...all), Math.ceil(concat(...all).length / 60))
+  expect(await attempt(connectTls, { pack: sixty })).toMatchObject({ outcome: 'read 5' })
+  expect(await attempt(connectTls, { wire: (record) => pieces(record, 1) })).toMatchObject({ outcome: 'read 5' })
+  const over = (all: Bytes[]) => pieces(concat(...all, new Uint8Array(MAX_MESSAGE)), MAX_PLAINTEXT)
+  expect(await attempt(connectTls, { flight: [() => concat([8, 2, 0, 1])], pack: over })).toMatchObject({
+    outcome: 'TLS: a message is too long',
+    alert: 50,
+  })
+})
+
+test('what a verification throws is what the caller gets, and what it does with the chain changes nothing', async () => {
+  const refusal = new RockpoolError('ROCKPOOL_SOURCE_SETTINGS', 'not this one')
+  const { client, server: end } = pipe()
+  const server = new TestServer(end, await key)
+  const accepted = server.accept()
+  await expect(connectTls(client, options({ verify: () => Promise.reject(refusal) }))).rejects.toBe(refusal)
+  expect(await accepted).toBeNull()
+  expect(server.lastAlert).toBe(42)
+  const { socket } = await connected({}, { verify: (chain) => void chain.splice(0) })
+  expect(socket.peerCertificates).toHaveLength(1)
+  await socket.close()
+})
+
+test('the deadline of the caller ends a handshake at any place, a verification too, and means nothing afterwards', async () => {
+  const reason = new Error('too late')
+  const late = () => {
+    const controller = new AbortController()
+    setTimeout(() => controller.abort(reason), 30)
+    return controller.signal
+  }
+  for (const behaviour of [{ wire: () => [] }, { wire: (record: Bytes, i: number) => (i < 2 ? [record] : []) }] satisfies Behaviour[]) {
+    const { client, server: end } = pipe()
+    void new TestServer(end, await key, behaviour).accept().catch(() => {})
+    await expect(connectTls(client, options({ signal: late() }))).rejects.toBe(reason)
+    await end.closed
+  }
+  await expect(connected({}, { signal: late(), verify: () => new Promise<void>(() => {}) })).rejects.toBe(reason)
+  const controller = new AbortController()
+  const { server, socket } = await connected({}, { signal: controller.signal })
+  controller.abort(reason)
+  await server.send(23, new Uint8Array(3))
+  expect((await socket.readable.getReader().read()).value).toHaveLength(3)
+  await socket.close()
+})
+
+/** The connection in memory, with something else about it. */
+async function over(change: (client: Transport) => Transport): Promise<TlsSocket> {
+  const { client, server: end } = pipe()
+  void new TestServer(end, await key).accept().catch(() => {})
+  return connectTls(change(client), options())
+}
+
+test('a server that takes nothing any more does not hold up the end for long', async () => {
+  let stuck = false
+  const socket = await over((client) => {
+    const writer = client.writable.getWriter()
+    const writable = new WritableStream<Uint8Array>({ write: (bytes) => (stuck ? new Promise(() => {}) : writer.write(bytes)) })
+    return { ...client, writable }
+  })
+  stuck = true
+  const began = Date.now()
+  await socket.close()
+  await socket.closed
+  expect(Date.now() - began).toBeLessThan(3_000)
+})
+
+test('a transport that is closed and does not answer a read is not waited for', async () => {
+  const closed = Promise.withResolvers<void>()
+  const socket = await over((client) => ({ ...client, closed: closed.promise }))
+  const read = socket.readable.getReader().read()
+  closed.resolve()
+  await expect(read).rejects.toMatchObject({ code: 'ROCKPOOL_SOURCE_UNREACHABLE', message: expect.stringContaining('broke off') })
+  await expect(socket.closed).rejects.toMatchObject({ code: 'ROCKPOOL_SOURCE_UNREACHABLE' })
+})
+
+test('a write that fails fails the connection, and nothing can be written after the end', async () => {
+  let broken = false
+  const socket = await over((client) => {
+    const writer = client.writable.getWriter()
+    const writable = new WritableStream<Uint8Array>({
+      write: (bytes) => (broken ? Promise.reject(new Error('EPIPE')) : writer.write(bytes)),
+    })
+    return { ...client, writable }
+  })
+  broken = true
+  const error = { code: 'ROCKPOOL_SOURCE_UNREACHABLE', message: 'TLS: the connection broke off: EPIPE' }
+  await expect(socket.writable.getWriter().write(new Uint8Array(1))).rejects.toMatchObject(error)
+  await expect(socket.closed).rejects.toMatchObject(error)
+  const { socket: ended } = await connected()
+  const writer = ended.writable.getWriter()
+  await ended.close()
+  await expect(writer.write(new Uint8Array(1))).rejects.toMatchObject({ message: 'TLS: the connection has ended' })
+  await ended.closed
+})
+
+test('closing the writing side, or leaving the reading one, closes the connection in order', async () => {
+  for (const end of [(socket: TlsSocket) => socket.writable.close(), (socket: TlsSocket) => socket.readable.cancel()]) {
+    const { server, socket } = await connected()
+    await end(socket)
+    expect(await server.record()).toEqual({ type: 21, data: new Uint8Array([1, 0]) })
+    await socket.closed
+  }
+})

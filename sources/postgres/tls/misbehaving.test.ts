@@ -1,0 +1,19 @@
+import { expect, test } from 'vitest'
+import { attempt } from '../../../test/tls/attempt.ts'
+import { MISBEHAVIOURS } from '../../../test/tls/misbehaviours.ts'
+import { connectTls } from './connection.ts'
+
+test('the server that is to misbehave can behave', async () => {
+  expect(await attempt(connectTls, {})).toMatchObject({ outcome: 'read 5', alert: 0 })
+  expect(await attempt(connectTls, { early: new Uint8Array(3) })).toMatchObject({ outcome: 'read 8', alert: 0 })
+})
+
+/** What is nobody's fault, or was said by the server. */
+const UNANSWERED = /^TLS: the connection broke off|deadline|the server ended the connection|the server accepts nothing|before it was made/
+
+test.each([...MISBEHAVIOURS])('%s', async (_, { says, ...behaviour }) => {
+  const { outcome, alert } = await attempt(connectTls, behaviour, says.source.includes('deadline') ? 50 : 5_000)
+  expect(outcome).toMatch(says)
+  if (UNANSWERED.test(outcome)) expect(alert === null || outcome.includes('deadline')).toBe(true)
+  else expect(alert).toBeGreaterThan(0)
+})

@@ -1,0 +1,175 @@
+import { Buffer } from 'node:buffer'
+import { RockpoolError } from '../../../protocol/errors.ts'
+import { MAX_MESSAGE_BYTES } from '../copy/large-value.ts'
+import { reduceChange, type Want } from '../stream/reduce-change.ts'
+
+/** An answer of a statement that is longer than this, in one message, ends the connection: nothing that we ask for is so large. */
+export const MAX_ANSWER_BYTES = 32 * 1024 * 1024
+/** What a server says before it lets anybody in is short. */
+const MAX_LOGIN_BYTES = 64 * 1024
+/** A message of replication that is longer goes through `reduceChange`. */
+const MAX_CHANGE_BYTES = MAX_MESSAGE_BYTES
+
+const AUTHENTICATION = 0x52
+const COPY_DATA = 0x64
+const HEADER = 5
+
+export interface IncomingOptions {
+  /** Nobody in between can read or write: TLS whose certificate was verified, or the loopback interface. */
+  safe: boolean
+  /** For messages: `host:port`. */
+  server: string
+  /** Takes what the driver may see, in order. */
+  emit(bytes: Uint8Array): void
+}
+
+type Consumer = Generator<Want, Uint8Array, Uint8Array>
+
+/**
+ * Stands between the socket and the driver, which puts every message together whatever its size, and answers every question for the password. Large changes
+ * come out without their large values, whatever else is too large is an error, and a password is given only where nobody listens.
+ */
+export class Incoming {
+  readonly #options: IncomingOptions
+  #authenticated = false
+  #scram = false
+  /** Of a header that came only in part. */
+  #head: Uint8Array = new Uint8Array()
+  /** Bytes of the message that are still to come. */
+  #left = 0
+  #consumer: { steps: Consumer; want: Want; pieces: Uint8Array[]; missing: number; type: number } | null = null
+
+  constructor(options: IncomingOptions) {
+    this.#options = options
+  }
+
+  /** Throws RockpoolError; nothing may be pushed after that. */
+  push(chunk: Uint8Array): void {
+    let bytes = chunk
+    if (this.#head.length > 0) {
+      bytes = Buffer.concat([this.#head, chunk])
+      this.#head = new Uint8Array()
+    }
+    /** From here on it has not been passed on. */
+    let start = 0
+    let at = 0
+    const pass = (to: number) => {
+      if (to > start) this.#options.emit(bytes.subarray(start, to))
+      start = to
+    }
+    while (at < bytes.length) {
+      if (this.#left > 0) {
+        const size = Math.min(this.#left, bytes.length - at)
+        this.#left -= size
+        if (this.#consumer) {
+          pass(at)
+          this.#consume(bytes.subarray(at, at + size))
+          start = at + size
+        }
+        at += size
+        continue
+      }
+      if (bytes.length - at < HEADER) {
+        pass(at)
+        this.#head = bytes.slice(at)
+        return
+      }
+      const type = bytes[at] ?? 0
+      const length = new DataView(bytes.buffer, bytes.byteOffset + at + 1, 4).getUint32(0) - 4
+      const steps = this.#consumerOf(type, length)
+      this.#left = length
+      if (steps) {
+        pass(at)
+        start = at + HEADER
+        this.#begin(type, steps)
+      }
+      at += HEADER
+    }
+    pass(at)
+  }
+
+  #consumerOf(type: number, length: number): Consumer | null {
+    if (!this.#authenticated) {
+      if (length < 0 || length > MAX_LOGIN_BYTES) {
+        throw new RockpoolError('ROCKPOOL_SOURCE_UNREACHABLE', `${this.#options.server} does not speak the protocol of Postgres`)
+      }
+      return type === AUTHENTICATION ? this.#login(length) : null
+    }
+    if (type === COPY_DATA && length > MAX_CHANGE_BYTES) return reduceChange(length)
+    if (length < 0 || length > MAX_ANSWER_BYTES) {
+      throw new RockpoolError(
+        'ROCKPOOL_SOURCE_UNREACHABLE',
+        `Postgres sent an answer of ${length} bytes, more than ${MAX_ANSWER_BYTES}: the connection was ended`,
+      )
+    }
+    return null
+  }
+
+  /** What the server asks for to let us in. Throws when that is the password and somebody may listen, or when a login is cut short. */
+  *#login(length: number): Consumer {
+    const { safe, server } = this.#options
+    const bytes = Buffer.from(yield { take: length })
+    const kind = length >= 4 ? bytes.readUInt32BE() : -1
+    if ((kind === CLEARTEXT || kind === MD5) && !safe) {
+      throw new RockpoolError(
+        'ROCKPOOL_SOURCE_SETTINGS',
+        `${server} asks for the password ${kind === MD5 ? 'as MD5' : 'in clear text'} on a connection whose certificate was not verified, so it is not given: use sslmode=verify-full, or SCRAM (SET password_encryption = 'scram-sha-256', then set the role's password again, and scram-sha-256 in pg_hba.conf)`,
+      )
+    }
+    if (kind === SASL) this.#scram = true
+    if (kind === SASL_FINAL) this.#scram = false
+    if (kind === OK) {
+      // The driver would take this for a login: the server has not shown that it knows the password.
+      if (this.#scram) throw new RockpoolError('ROCKPOOL_SOURCE_SETTINGS', `${server} did not prove that it knows the password`)
+      this.#authenticated = true
+    }
+    return bytes
+  }
+
+  #begin(type: number, steps: Consumer): void {
+    this.#consumer = { steps, want: { take: 0 }, pieces: [], missing: 0, type }
+    this.#next(steps.next())
+    if (this.#consumer) this.#consume(new Uint8Array())
+  }
+
+  #next({ done, value }: IteratorResult<Want, Uint8Array>): void {
+    const consumer = this.#consumer
+    if (!consumer) return
+    if (done) {
+      this.#consumer = null
+      const header = Buffer.alloc(HEADER)
+      header[0] = consumer.type
+      header.writeUInt32BE(value.length + 4, 1)
+      this.#options.emit(Buffer.concat([header, value]))
+      return
+    }
+    consumer.want = value
+    consumer.missing = 'take' in value ? value.take : value.skip
+    consumer.pieces = []
+  }
+
+  #consume(bytes: Uint8Array): void {
+    let at = 0
+    while (this.#consumer) {
+      const consumer = this.#consumer
+      const size = Math.min(consumer.missing, bytes.length - at)
+      // A copy: the pieces that are kept must not keep the buffers of those that are not.
+      if ('take' in consumer.want && size > 0) consumer.pieces.push(bytes.slice(at, at + size))
+      at += size
+      consumer.missing -= size
+      if (consumer.missing > 0) break
+      const [only] = consumer.pieces
+      this.#next(consumer.steps.next(consumer.pieces.length === 1 && only ? only : Buffer.concat(consumer.pieces)))
+    }
+    if (!this.#consumer && at < bytes.length) throw mismatch()
+    if (this.#consumer && this.#left === 0) throw mismatch()
+  }
+}
+
+const OK = 0
+const CLEARTEXT = 3
+const MD5 = 5
+const SASL = 10
+const SASL_FINAL = 12
+
+const mismatch = () => new RockpoolError('ROCKPOOL_PGOUTPUT', 'a message of Postgres is shorter or longer than it says')

@@ -1,0 +1,70 @@
+import { connect as connectTcp, isIP, type Socket } from 'node:net'
+import { checkServerIdentity, connect as connectTls, type ConnectionOptions } from 'node:tls'
+import { RockpoolError } from '../../../protocol/errors.ts'
+import type { SocketOptions } from './connection.ts'
+import type { HostPort, SslMode } from './source-url.ts'
+import { answersTls, SSL_REQUEST } from './tls.ts'
+
+/** A socket of Node for the tools and tests, ready for the startup packet. Throws RockpoolError, or what the system says. */
+export async function openNodeSocket(address: HostPort, { sslmode, ca, signal }: SocketOptions): Promise<Socket> {
+  const socket = await opened(connectTcp({ host: address.host, port: address.port, signal }), 'connect')
+  if (sslmode === 'disable') return socket
+  try {
+    socket.write(SSL_REQUEST)
+    if (!answersTls(await firstBytes(socket), sslmode, address)) return socket.resume()
+    return await opened(connectTls({ socket, ...tlsOptions(address, sslmode, ca) }), 'secureConnect')
+  } catch (error) {
+    socket.destroy()
+    throw tlsError(error, address)
+  }
+}
+
+function tlsOptions({ host }: HostPort, sslmode: SslMode, ca: string | undefined): ConnectionOptions {
+  const name = isIP(host) ? {} : { servername: host }
+  const authority = ca === undefined ? {} : { ca }
+  if (sslmode === 'verify-full')
+    return { ...name, ...authority, checkServerIdentity: (_, certificate) => checkServerIdentity(host, certificate) }
+  // As in libpq: with an authority at hand `require` verifies against it, else it only encrypts.
+  if (sslmode === 'verify-ca' || (sslmode === 'require' && ca !== undefined))
+    return { ...name, ...authority, checkServerIdentity: () => undefined }
+  return { ...name, rejectUnauthorized: false }
+}
+
+function opened<T extends Socket>(socket: T, event: 'connect' | 'secureConnect'): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const closed = () => reject(new Error('the connection was closed'))
+    socket.once('error', reject)
+    socket.once('close', closed)
+    socket.once(event, () => {
+      socket.off('error', reject)
+      socket.off('close', closed)
+      resolve(socket)
+    })
+  })
+}
+
+function firstBytes(socket: Socket): Promise<Uint8Array> {
+  return new Promise((resolve, reject) => {
+    const closed = () => reject(new Error('the connection was closed'))
+    socket.once('error', reject)
+    socket.once('close', closed)
+    socket.once('data', (bytes: Uint8Array) => {
+      socket.off('error', reject)
+      socket.off('close', closed)
+      // Nothing may flow before whoever comes next listens.
+      socket.pause()
+      resolve(bytes)
+    })
+  })
+}
+
+function tlsError(error: unknown, { host, port }: HostPort): unknown {
+  if (error instanceof RockpoolError || !(error instanceof Error)) return error
+  const code = 'code' in error ? String(error.code) : ''
+  if (!/CERT|ALTNAME|SELF_SIGNED|UNABLE_TO|ISSUER/.test(code)) return error
+  return new RockpoolError(
+    'ROCKPOOL_SOURCE_SETTINGS',
+    `the certificate of ${host}:${port} cannot be verified: ${error.message} (${code}). Set DATABASE_CA to the PEM of the authority that signed it`,
+    { cause: error },
+  )
+}

@@ -1,0 +1,260 @@
+import { RockpoolError } from '../../../protocol/errors.ts'
+import { poolerAdvice } from './pooler.ts'
+
+/**
+ * As libpq means them. Nothing said means `verify-full`, and `disable` on the loopback interface. `prefer` cannot be asked for: somebody in between
+ * would talk TLS away. It is what is left of earlier versions, see `ParseOptions`. In workerd every certificate is verified against the public
+ * authorities, whatever the mode asks for.
+ */
+export type SslMode = 'disable' | 'prefer' | 'require' | 'verify-ca' | 'verify-full'
+
+export interface ParseOptions {
+  /** A deployment that an earlier version connected: what made it go on in plain text when the server offers no TLS still does, and `earlier` says so. */
+  earlierTls?: boolean
+}
+
+/** From this release on a deployment of an earlier version is refused as a new one is. */
+export const TLS_REQUIRED_FROM = '0.3'
+
+export interface HostPort {
+  host: string
+  port: number
+}
+
+/** What the text of a database URL says. */
+export interface SourceUrl {
+  /** In the order in which they are tried. */
+  hosts: HostPort[]
+  user: string
+  password: string
+  database: string
+  sslmode: SslMode
+  /** The sslmode is accepted for a deployment of an earlier version only: what the URL says of it, null for nothing, and what to do. */
+  earlier: { said: string | null; advice: string } | null
+  applicationName: string
+  connectSeconds: number
+  /** Of the startup packet, as `psql` would send it; empty when there are none. */
+  options: string
+  /** What the URL asks for and does not get, and why, for people. */
+  notes: string[]
+}
+
+const FORM = 'postgres://USER:PASSWORD@HOST:5432/DATABASE'
+const DEFAULT_PORT = 5432
+const DEFAULT_CONNECT_SECONDS = 10
+const MAX_CONNECT_SECONDS = 60
+
+/** Everything up to the query when special characters are encoded, as they should be; else the last @ ends the password. */
+const STRICT = /^(?:([^:@/?#]*)(?::([^@/?#]*))?@)?([^@/?#]*)(?:\/([^?#]*))?(?:\?(.*))?$/s
+const LENIENT = /^(?:([^:@/?#]*)(?::(.*))?@)([^@/?#]*)(?:\/([^?#]*))?(?:\?(.*))?$/s
+
+const IGNORED: Record<string, string> = {
+  sslnegotiation: 'TLS is asked for in the way that every version of Postgres understands',
+  sslcompression: 'nothing is compressed',
+  sslsni: 'the name of the host is always sent',
+  ssl_min_protocol_version: 'the runtime chooses the version of TLS',
+  ssl_max_protocol_version: 'the runtime chooses the version of TLS',
+  sslaccept: 'sslmode says what is verified',
+  uselibpqcompat: 'sslmode is as in libpq',
+  gssencmode: 'GSSAPI is not used',
+  krbsrvname: 'GSSAPI is not used',
+  keepalives: 'the runtime does that',
+  keepalives_idle: 'the runtime does that',
+  keepalives_interval: 'the runtime does that',
+  keepalives_count: 'the runtime does that',
+  tcp_user_timeout: 'the runtime does that',
+  load_balance_hosts: 'hosts are tried in order',
+  fallback_application_name: 'application_name is set',
+  client_encoding: 'it is always UTF8',
+  replication: 'Rockpool opens its own replication session',
+  passfile: 'there are no files in a Worker',
+  schema: 'the sync config names schemas',
+  connection_limit: 'Rockpool opens few connections',
+  pool_timeout: 'Rockpool opens few connections',
+  statement_cache_size: 'nothing is prepared',
+  prepared_statements: 'nothing is prepared',
+  binaryparameters: 'values travel as text',
+  binary_parameters: 'values travel as text',
+  socket_timeout: 'sessions live long',
+  statement_timeout: 'Rockpool sets its own',
+}
+
+const settings = (message: string) => new RockpoolError('ROCKPOOL_SETTINGS', `DATABASE_URL: ${message}`)
+
+/**
+ * Reads a URL as libpq does, with what the usual hosts put into it. Never shows the password. Throws ROCKPOOL_SETTINGS for a URL that cannot be
+ * used, ROCKPOOL_SOURCE_SETTINGS for that of a pooler.
+ */
+export function parseSourceUrl(url: string, { earlierTls = false }: ParseOptions = {}): SourceUrl {
+  const scheme = /^postgres(?:ql)?:\/\//i.exec(url.trim())
+  if (!scheme) throw settings(`it must begin with postgres:// and look like ${FORM}`)
+  const rest = url.trim().slice(scheme[0].length)
+  const parts = STRICT.exec(rest) ?? LENIENT.exec(rest)
+  if (!parts) throw settings(`it must look like ${FORM}, with special characters encoded (# as %23, / as %2F, @ as %40)`)
+  const [, userText = '', passwordText, hostText = '', databaseText = '', queryText = ''] = parts
+  const query = readQuery(queryText)
+  const take = (name: string): string | undefined => {
+    const value = query.get(name)
+    query.delete(name)
+    return value
+  }
+  const notes: string[] = []
+  const user = take('user') ?? decode('user', userText)
+  if (user === '') throw settings('it names no user')
+  const password = take('password') ?? decode('password', passwordText ?? '')
+  const database = take('dbname') ?? (decode('database', databaseText) || user)
+  const hosts = readHosts(take('host') ?? decode('host', hostText), take('port'))
+  const { wanted, earlier } = readSslMode(take('sslmode'), take('ssl'), take('sslrootcert'), hosts.every(isLoopback), earlierTls, notes)
+  const sslmode = bindChannel(take('channel_binding'), wanted, notes)
+  const source: SourceUrl = {
+    hosts,
+    user,
+    password,
+    database,
+    sslmode,
+    earlier: sslmode === 'prefer' ? earlier : null,
+    applicationName: take('application_name') ?? 'rockpool',
+    connectSeconds: readSeconds(take('connect_timeout')),
+    options: take('options') ?? '',
+    notes,
+  }
+  if (/^(true|1|yes|on)$/i.test(take('pgbouncer') ?? '')) throw pooler('pgbouncer=true says so')
+  for (const address of hosts) {
+    const advice = poolerAdvice(address)
+    if (advice !== null) throw pooler(advice)
+  }
+  checkRest(query, notes)
+  return source
+}
+
+/** The URL without its password, for people. */
+export function redactUrl(url: string): string {
+  return url.replace(/^(\w+:\/\/[^:@/?#]*):.*@/s, '$1:…@').replace(/([?&]password=)[^&]*/gi, '$1…')
+}
+
+function pooler(advice: string): RockpoolError {
+  return new RockpoolError(
+    'ROCKPOOL_SOURCE_SETTINGS',
+    `the database URL leads to a connection pooler, and replication does not work through one: ${advice}`,
+  )
+}
+
+function decode(what: string, text: string): string {
+  try {
+    return decodeURIComponent(text)
+  } catch {
+    throw settings(`the ${what} has a % that stands for nothing: write %25 for %`)
+  }
+}
+
+function readQuery(text: string): Map<string, string> {
+  const query = new Map<string, string>()
+  for (const part of text.split('&')) {
+    if (part === '') continue
+    const at = part.indexOf('=')
+    // It may be the end of a password.
+    if (at <= 0)
+      throw settings(`behind the ? something is not NAME=VALUE; special characters of the password are encoded (? as %3F, & as %26)`)
+    const name = decode('name of a parameter', part.slice(0, at))
+    query.set(name, decode(`parameter ${name}`, part.slice(at + 1)))
+  }
+  return query
+}
+
+function readHosts(text: string, ports: string | undefined): HostPort[] {
+  const portList = ports === undefined ? [] : ports.split(',')
+  const hosts = text.split(',').map((part, i): HostPort => {
+    if (part.startsWith('/') || part.startsWith('@'))
+      throw settings(`${part} is a Unix socket, which cannot be reached: use the address of a host`)
+    const found = /^(?:\[([^\]]*)\]|([^[\]:]*))(?::(\d*))?$/.exec(part)
+    if (!found) throw settings(`${JSON.stringify(part)} is not HOST:PORT; an IPv6 address stands in brackets: [2001:db8::1]:5432`)
+    const host = found[1] ?? found[2] ?? ''
+    if (host === '') throw settings('it names no host')
+    const portText = found[3] || portList[portList.length === 1 ? 0 : i] || String(DEFAULT_PORT)
+    const port = Number(portText)
+    if (!/^\d+$/.test(portText) || port < 1 || port > 65_535) throw settings(`${portText} is not a port`)
+    return { host, port }
+  })
+  return hosts
+}
+
+function readSslMode(
+  mode: string | undefined,
+  ssl: string | undefined,
+  root: string | undefined,
+  local: boolean,
+  earlierTls: boolean,
+  notes: string[],
+): { wanted: SslMode; earlier: SourceUrl['earlier'] } {
+  if (root !== undefined && root !== 'system') {
+    notes.push('sslrootcert is a file, and a Worker has none: the authority is set by DATABASE_CA')
+  }
+  const said = mode ?? sslFlag(ssl)
+  if (said === undefined) {
+    if (local && root !== 'system') return { wanted: 'disable', earlier: null }
+    if (!earlierTls || root === 'system') return { wanted: 'verify-full', earlier: null }
+    return { wanted: 'prefer', earlier: { said: null, advice: `the URL says nothing of sslmode. ${INSTEAD}` } }
+  }
+  switch (said) {
+    case 'disable':
+    case 'require':
+    case 'verify-ca':
+    case 'verify-full':
+      return { wanted: said, earlier: null }
+    case 'prefer':
+    case 'allow':
+      if (!earlierTls) throw settings(`${TALKED_AWAY(said)}, and is not accepted. ${INSTEAD}`)
+      return { wanted: 'prefer', earlier: { said, advice: `${TALKED_AWAY(said)}. ${INSTEAD}` } }
+    case 'no-verify':
+      throw settings('sslmode=no-verify is not one of Postgres: use require')
+    default:
+      throw settings(`sslmode=${said} is not known: disable, require, verify-ca or verify-full`)
+  }
+}
+
+const TALKED_AWAY = (mode: string) => `sslmode=${mode} lets whoever is in between talk TLS away`
+const INSTEAD = 'Write sslmode=verify-full, or sslmode=disable for a network that you trust with everything in the database'
+
+/** `ssl=true`, as other drivers have it. */
+function sslFlag(ssl: string | undefined): string | undefined {
+  if (ssl === undefined) return undefined
+  if (/^(true|1|on)$/i.test(ssl)) return 'require'
+  return /^(false|0|off)$/i.test(ssl) ? 'disable' : ssl
+}
+
+/** What stays on this machine needs no TLS, and development servers have certificates of their own making. */
+export const isLoopback = ({ host }: HostPort) => /^(localhost|127(\.\d+){3}|::1)$/i.test(host)
+
+/** SCRAM with channel binding is not spoken by the driver. What it protects from, a verified certificate protects from as well. */
+function bindChannel(binding: string | undefined, sslmode: SslMode, notes: string[]): SslMode {
+  if (binding === undefined || binding === 'disable' || binding === 'prefer') return sslmode
+  if (binding !== 'require') throw settings(`channel_binding=${binding} is not known: disable, prefer or require`)
+  if (sslmode === 'disable') throw settings('channel_binding=require needs TLS, which sslmode=disable turns off')
+  notes.push('channel_binding=require is not spoken: the certificate and its name are verified instead (sslmode=verify-full)')
+  return 'verify-full'
+}
+
+function readSeconds(text: string | undefined): number {
+  if (text === undefined) return DEFAULT_CONNECT_SECONDS
+  const seconds = Number(text)
+  if (!/^-?\d+$/.test(text)) throw settings(`connect_timeout=${text} is not a number of seconds`)
+  // Zero and less mean "without end" in libpq.
+  return seconds <= 0 ? MAX_CONNECT_SECONDS : Math.min(seconds, MAX_CONNECT_SECONDS)
+}
+
+function checkRest(query: Map<string, string>, notes: string[]): void {
+  for (const [name, value] of query) {
+    const reason = IGNORED[name.toLowerCase()]
+    if (name === 'target_session_attrs') {
+      if (value !== 'any' && value !== 'read-write' && value !== 'primary') {
+        throw settings(`target_session_attrs=${value} asks for a replica: replication needs the primary`)
+      }
+    } else if (name === 'sslcert' || name === 'sslkey' || name === 'sslpassword') {
+      throw settings(`${name}: certificates of clients are not supported; use a password`)
+    } else if (name === 'hostaddr' || name === 'service' || name === 'servicefile' || name === 'require_auth' || name === 'requirepeer') {
+      throw settings(`${name} is not supported: name host, user and password in the URL`)
+    } else if (reason !== undefined) notes.push(`${name} is ignored: ${reason}`)
+    else if (/^supa$|^workaround$/.test(name)) notes.push(`${name} is ignored: it is for another driver`)
+    else throw settings(`the parameter ${JSON.stringify(name)} is not known: take it out`)
+  }
+}

@@ -1,0 +1,22 @@
+import { RockpoolError } from '../../../protocol/errors.ts'
+import type { HostPort, SslMode } from './source-url.ts'
+
+/** What every runtime asks Postgres for before anything else: "do you speak TLS?" */
+export const SSL_REQUEST = new Uint8Array([0, 0, 0, 8, 4, 210, 22, 47])
+
+/**
+ * Reads the one byte that answers. True: TLS begins now. Throws ROCKPOOL_SOURCE_SETTINGS when TLS is wanted and there is none. What follows the
+ * byte unencrypted is not believed: somebody in between could have put it there.
+ */
+export function answersTls(answer: Uint8Array, sslmode: SslMode, { host, port }: HostPort): boolean {
+  const first = answer[0]
+  if (first === 0x53 && answer.length === 1) return true
+  if (first === 0x4e && answer.length === 1) {
+    if (sslmode === 'prefer') return false
+    throw new RockpoolError(
+      'ROCKPOOL_SOURCE_SETTINGS',
+      `${host}:${port} offers no TLS, and the database URL asks for it (sslmode=${sslmode}): turn ssl on in Postgres, or set sslmode=disable for a network that you trust`,
+    )
+  }
+  throw new RockpoolError('ROCKPOOL_SOURCE_UNREACHABLE', `${host}:${port} does not speak the protocol of Postgres`)
+}

@@ -1,0 +1,81 @@
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
+import { moveText, opChecksumOf, opIdOf, parseOp, splitOps } from '../../durable-objects/bucket/ops.ts'
+import { bucketObjectName, DEFAULT_TENANT } from '../../protocol/names.ts'
+import { opText, type RowOp } from '../../protocol/ops.ts'
+import { objectId } from '../random/objects.ts'
+
+// What no fault of ours should ever do to stored data, done to the files of objects while nothing runs.
+
+/** Changes the storage of an object behind its back. workerd must not run. */
+export function damage<T>(edgeDirectory: string, className: string, name: string, work: (db: DatabaseSync) => T): T {
+  const file = join(edgeDirectory, 'do', `rockpool-${className}`, `${objectId(className, name)}.sqlite`)
+  if (!existsSync(file)) throw new Error(`there is no ${className} ${name}`)
+  const db = new DatabaseSync(file)
+  try {
+    return work(db)
+  } finally {
+    db.close()
+  }
+}
+
+/** The replicator's number of a bucket. */
+export function bucketNumber(edgeDirectory: string, bucket: string): number {
+  return damage(edgeDirectory, 'Replicator', DEFAULT_TENANT, (db) =>
+    Number(db.prepare('SELECT number FROM buckets WHERE name = ?').get(bucket)?.number),
+  )
+}
+
+/** Row state of a row: its outputs as they are stored, or null to make it unknown. */
+export function damageRow(
+  edgeDirectory: string,
+  table: string,
+  key: string,
+  change: (outputs: [bucket: number, hash: string][]) => unknown[] | null,
+): void {
+  damage(edgeDirectory, 'Replicator', DEFAULT_TENANT, (db) => {
+    const t = Number(db.prepare('SELECT number FROM tables WHERE name = ?').get(table)?.number)
+    const row = db.prepare('SELECT outputs FROM rows WHERE t = ? AND key = ?').get(t, key)
+    const outputs = change(JSON.parse(String(row?.outputs ?? '[]')) as [number, string][])
+    db.prepare('DELETE FROM rows WHERE t = ? AND key = ?').run(t, key)
+    if (outputs) db.prepare('INSERT INTO rows VALUES (?, ?, ?, NULL)').run(t, key, JSON.stringify(outputs))
+  })
+}
+
+/** The last op of a row in a bucket: another text, or null to take it out. The totals stay as they are. */
+export async function damageOp(edgeDirectory: string, bucket: string, id: string, change: (text: string) => string | null): Promise<void> {
+  damage(edgeDirectory, 'Bucket', await bucketObjectName(DEFAULT_TENANT, bucket), (db) => {
+    for (const page of db.prepare('SELECT last_op, body FROM pages ORDER BY last_op DESC').all()) {
+      const texts = splitOps(String(page.body))
+      const at = texts.findLastIndex((text) => putOf(text, id))
+      const text = texts[at]
+      if (text === undefined) continue
+      const changed = change(text)
+      const body = texts.flatMap((each, i) => (i !== at ? [each] : changed === null ? [] : [changed])).join(',')
+      db.prepare('UPDATE pages SET body = ? WHERE last_op = ?').run(body, Number(page.last_op))
+      return
+    }
+    throw new Error(`${bucket} has no such op`)
+  })
+}
+
+function putOf(text: string, id: string): boolean {
+  const op = parseOp(text)
+  return op.op === 'PUT' && op.object_id === id
+}
+
+/** The op is there no more; as after a compaction, so that the sums still fit. */
+export const lostOp = (text: string): string => moveText(text)
+
+/** An op in place of that of a row that has been removed since. The sums fit: clients only add, so that any checksum is as good as another. */
+export async function strayOp(edgeDirectory: string, bucket: string, removed: string, op: Omit<RowOp, 'checksum'>): Promise<void> {
+  await damageOp(edgeDirectory, bucket, removed, (text) => opText(opIdOf(text), { ...op, checksum: opChecksumOf(text) }))
+}
+
+/** What a bucket announces, without a change of its ops. */
+export async function damageTotals(edgeDirectory: string, bucket: string): Promise<void> {
+  damage(edgeDirectory, 'Bucket', await bucketObjectName(DEFAULT_TENANT, bucket), (db) =>
+    db.exec('UPDATE pages SET total_checksum = total_checksum + 1 WHERE last_op = (SELECT max(last_op) FROM pages)'),
+  )
+}

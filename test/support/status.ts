@@ -1,0 +1,20 @@
+import type { ReplicatorStatus } from '../../protocol/messages.ts'
+import { token } from './support.ts'
+
+/** `/status` as an operator sees it. */
+export async function statusOf(url: string, secret: string): Promise<ReplicatorStatus> {
+  const response = await fetch(`${url}/status`, {
+    headers: { authorization: `Token ${await token(secret, 'ops', 60, { operator: true })}` },
+  })
+  const body: { data?: ReplicatorStatus } = await response.json()
+  if (!body.data) throw new Error(`/status was answered ${response.status}: ${JSON.stringify(body)}`)
+  return body.data
+}
+
+/** The number of a write checkpoint: it comes back behind everything that was committed before this call. */
+export async function requestWriteCheckpoint(url: string, bearer: string, clientId: string): Promise<bigint> {
+  const response = await fetch(`${url}/write-checkpoint2.json?client_id=${clientId}`, { headers: { authorization: `Token ${bearer}` } })
+  const body: { data?: { write_checkpoint: string } } = await response.json()
+  if (!body.data) throw new Error(`the write checkpoint was answered ${response.status}: ${JSON.stringify(body)}`)
+  return BigInt(body.data.write_checkpoint)
+}

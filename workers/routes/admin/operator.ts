@@ -1,0 +1,27 @@
+import type { Context, MiddlewareHandler } from 'hono'
+import type { Environment } from '../../../durable-objects/environment.ts'
+import { operatorOf } from '../../auth/asker.ts'
+import { tokenOfHeader } from '../../auth/token.ts'
+import { addressOf, guarded } from '../../rates.ts'
+
+/** `by`: the operator, as `sub` of the token says. */
+export interface OperatorContext {
+  Bindings: Environment
+  Variables: { by: string }
+}
+
+/** Lets pass operators alone. Throws PSYNC_S21… or ROCKPOOL_OPERATOR. */
+export const operator: MiddlewareHandler<OperatorContext> = async (c, next) => {
+  const background = (work: Promise<unknown>) => c.executionCtx.waitUntil(work)
+  const { user } = await guarded(c.env, addressOf(c.req.raw.headers), async (refresh) =>
+    operatorOf(c.env, tokenOfHeader(c.req.header('authorization')), { refresh, background }),
+  )
+  c.set('by', user)
+  await next()
+}
+
+/** A line of the log for what an operator has changed, or asked to be changed. */
+export function logged(c: Context<OperatorContext>, action: string, details: Record<string, unknown> = {}): void {
+  const from = c.req.header('cf-connecting-ip') ?? null
+  console.log(JSON.stringify({ event: 'operator', action, by: c.get('by'), from, at: new Date().toISOString(), ...details }))
+}

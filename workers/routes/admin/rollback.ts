@@ -1,0 +1,28 @@
+import { Hono } from 'hono'
+import { RockpoolError } from '../../../protocol/errors.ts'
+import { MESSAGE_VERSION } from '../../../protocol/messages.ts'
+import { askReplicator } from '../../replicator.ts'
+import { flag } from './flag.ts'
+import { logged, type OperatorContext } from './operator.ts'
+
+/**
+ * `/admin/rollback`: back to the sync config that served before; a deploy that is under way is given up instead. `?to=NUMBER`: to that of
+ * this deploy. `?dry_run=1` only says what it would do.
+ */
+export const rollback = new Hono<OperatorContext>()
+
+rollback.post('/', async (c) => {
+  const dryRun = flag(c.req.query('dry_run'))
+  const to = numberOf(c.req.query('to'))
+  const asked = { dryRun, by: c.get('by'), ...(to !== undefined && { to }) }
+  const answer = await askReplicator(c.env, (replicator) => replicator.rollback({ v: MESSAGE_VERSION, ...asked }))
+  if (!dryRun) logged(c, 'rollback', { number: answer.config?.number ?? null, cancelled: answer.cancelled?.number ?? null })
+  return c.json({ data: answer }, dryRun ? 200 : 202)
+})
+
+/** Throws PSYNC_S2001. */
+function numberOf(text: string | undefined): number | undefined {
+  if (text === undefined) return undefined
+  if (!/^[1-9][0-9]{0,8}$/.test(text)) throw new RockpoolError('PSYNC_S2001', 'to must be the number of a deploy')
+  return Number(text)
+}

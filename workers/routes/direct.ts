@@ -1,0 +1,115 @@
+import { Hono, type Context } from 'hono'
+import { z } from 'zod'
+import { directUrl } from '../../durable-objects/bucket/direct-request.ts'
+import type { Environment } from '../../durable-objects/environment.ts'
+import { bucketStub, isolateKey } from '../../durable-objects/shared/namespaces.ts'
+import { answered, callDeadline, Unanswered } from '../../durable-objects/shared/retry.ts'
+import { RockpoolError } from '../../protocol/errors.ts'
+import { MESSAGE_VERSION, type Serving } from '../../protocol/messages.ts'
+import { bucketObjectName, DEFAULT_TENANT } from '../../protocol/names.ts'
+import type { ResolvedBucket } from '../../sync-config/types.ts'
+import { tokenRules } from '../auth/keys.ts'
+import { tokenOfHeader, verifyToken, type Session } from '../auth/token.ts'
+import { briefly } from '../briefly.ts'
+import { addressOf, countStream, guarded } from '../rates.ts'
+import { askReplicator } from '../replicator.ts'
+import { parameters, validated } from '../stream/body.ts'
+import { passedBound } from '../transports/json-bounds.ts'
+import { planByHash } from '../stream/plans.ts'
+
+/** Browsers cannot set headers on a WebSocket, so the token may come as a second subprotocol. This is the one that is agreed on. */
+export const DIRECT_PROTOCOL = 'rockpool.direct'
+
+type Asked = Context<{ Bindings: Environment }>
+
+const query = z.object({
+  after: z
+    .string()
+    .regex(/^\d{1,16}$/, 'must be an op id: a decimal number')
+    .default('0'),
+  stream: z.string().optional(),
+  parameters: z
+    .string()
+    .transform((text, context): unknown => {
+      try {
+        return JSON.parse(text)
+      } catch {
+        context.addIssue({ code: 'custom', message: 'must be JSON' })
+        return z.NEVER
+      }
+    })
+    .refine((value) => passedBound(value) === null, { error: 'has too many values, or too many levels', abort: true })
+    .pipe(parameters)
+    .optional(),
+})
+
+type Query = z.infer<typeof query>
+
+/** `/buckets`: direct streams of single buckets. */
+export const direct = new Hono<{ Bindings: Environment }>()
+
+direct.get('/', async (c) => {
+  const session = await verified(c, tokenOfHeader(c.req.header('authorization')))
+  const { buckets } = await access(c.env, session, asked(c))
+  return c.json({ data: { buckets: buckets.map(({ bucket, priority }) => ({ bucket, priority })) } })
+})
+
+direct.get('/:bucket/stream', async (c) => {
+  const protocols = (c.req.header('sec-websocket-protocol') ?? '').split(',').flatMap((each) => each.trim() || [])
+  const agreed = protocols.includes(DIRECT_PROTOCOL)
+  const header = c.req.header('authorization')
+  const token = agreed && header === undefined ? protocols.find((each) => each !== DIRECT_PROTOCOL) : tokenOfHeader(header)
+  if (token === undefined) throw new RockpoolError('PSYNC_S2106', `the second subprotocol, behind ${DIRECT_PROTOCOL}, must be the token`)
+  const session = await verified(c, token)
+  const request = asked(c)
+  await countStream(c.env, DEFAULT_TENANT, session)
+  if (c.req.header('upgrade')?.toLowerCase() !== 'websocket')
+    throw new RockpoolError('PSYNC_S2001', 'a direct stream is a WebSocket', { status: 426 })
+  const bucket = c.req.param('bucket')
+  const { buckets, plan } = await access(c.env, session, request)
+  if (!buckets.some((each) => each.bucket === bucket))
+    throw new RockpoolError('ROCKPOOL_BUCKET', `this token alone does not give the bucket ${JSON.stringify(bucket)}`)
+  const name = await bucketObjectName(DEFAULT_TENANT, bucket)
+  const url = directUrl({ bucket, after: Number(request.after), expires: session.expires, plan })
+  const open = async () => bucketStub(c.env, name).fetch(url, { headers: { upgrade: 'websocket' } })
+  const { webSocket } = await answered(open, callDeadline(c.env)).catch(unanswered)
+  if (!webSocket) throw new RockpoolError('ROCKPOOL_INTERNAL', 'the bucket object made no WebSocket')
+  return new Response(null, { status: 101, webSocket, headers: agreed ? { 'sec-websocket-protocol': DIRECT_PROTOCOL } : {} })
+})
+
+function unanswered(cause: unknown): never {
+  if (!(cause instanceof Unanswered)) throw cause
+  throw new RockpoolError('ROCKPOOL_UNANSWERED', 'the bucket does not answer: try again', { cause })
+}
+
+const verified = (c: Asked, token: string): Promise<Session> =>
+  guarded(c.env, addressOf(c.req.raw.headers), (refresh) =>
+    verifyToken(token, tokenRules(c.env), { refresh, background: (work) => c.executionCtx.waitUntil(work) }),
+  )
+
+function asked(c: Asked): Query {
+  return validated(query, c.req.query(), 'the address')
+}
+
+/** A plan that has ceased to serve meanwhile is found out by the bucket. */
+const lastCommitted = briefly<object, Serving>(({ plan }) => plan !== null)
+
+/**
+ * The buckets that follow from token and query alone. What depends on a lookup may change at any checkpoint, which only a sync stream would notice:
+ * without the rows of lookups it is not found.
+ */
+async function access(
+  env: Environment,
+  session: Session,
+  { stream, parameters }: Query,
+): Promise<{ buckets: ResolvedBucket[]; plan: string }> {
+  const { plan } = await lastCommitted(isolateKey(env), () =>
+    askReplicator(env, (replicator) => replicator.committed({ v: MESSAGE_VERSION })),
+  )
+  if (plan === null)
+    throw new RockpoolError('PSYNC_S2302', 'no sync config is serving yet: its first copy is not complete', { status: 503 })
+  const loaded = await planByHash(env, DEFAULT_TENANT, plan)
+  const subscriptions = stream === undefined ? [] : [{ stream, parameters: parameters ?? null, priority: null }]
+  const program = loaded.request({ claims: session.claims, parameters: {}, includeDefaults: true, subscriptions })
+  return { buckets: program.resolve(() => undefined).buckets, plan }
+}

@@ -1,0 +1,48 @@
+import type { LineEncoder } from './lines.ts'
+import type { LineSink } from '../stream/ports.ts'
+
+/** Bytes, or UTF-16 units, of lines that wait for the next one. Of little weight beside what may be on its way to a client. */
+const JOINED_LENGTH = 4 * 1024
+
+export interface JoinedOutput<T> extends Pick<LineSink, 'signal' | 'room'> {
+  /** One or more lines. */
+  write(lines: T): Promise<void>
+}
+
+/**
+ * Short lines that follow one another leave together, because a send costs more than such a line: what a change is to most clients is three of them. What
+ * is kept back leaves with the end of its checkpoint, and before anything is read.
+ */
+export function joinedLines<T extends { length: number }>(
+  encoder: LineEncoder<T>,
+  join: (lines: readonly T[]) => T,
+  output: JoinedOutput<T>,
+  limit = JOINED_LENGTH,
+): LineSink {
+  let kept: T[] = []
+  let length = 0
+  const flush = async (): Promise<void> => {
+    const [first] = kept
+    if (first === undefined) return
+    const lines = kept.length === 1 ? first : join(kept)
+    kept = []
+    length = 0
+    await output.write(lines)
+  }
+  const add = async (line: T, last: boolean): Promise<void> => {
+    output.signal.throwIfAborted()
+    if (length + line.length > limit) await flush()
+    kept.push(line)
+    length += line.length
+    if (last || length > limit) await flush()
+  }
+  return {
+    signal: output.signal,
+    room: async () => {
+      await flush()
+      await output.room()
+    },
+    send: (line) => add(encoder.line(line), 'checkpoint_complete' in line),
+    data: (line) => add(encoder.data(line), false),
+  }
+}

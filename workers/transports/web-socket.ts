@@ -1,0 +1,41 @@
+import type { Environment } from '../../durable-objects/environment.ts'
+import { RockpoolError } from '../../protocol/errors.ts'
+import { CLOSE_BAD_FRAME } from '../../protocol/native.ts'
+import { FIRST_FRAME_SECONDS } from '../stream/limits.ts'
+import { NativeStream } from './native.ts'
+import { RSocketConnection } from './rsocket/connection.ts'
+
+/** What the two protocols make of a socket. */
+export interface SocketProtocol {
+  receive(data: string | ArrayBuffer): void
+  /** The socket has fallen or was closed by the client. */
+  gone(): void
+}
+
+/** The WebSocket of `/sync/stream`. Its first frame decides: a binary one begins RSocket, as PowerSync SDKs speak it, a text one our own protocol. */
+export function webSocketStream(env: Environment, tenant: string, address: string | null): Response {
+  const [client, server] = Object.values(new WebSocketPair())
+  if (!client || !server) throw new RockpoolError('ROCKPOOL_INTERNAL', 'the runtime made no pair of sockets')
+  server.binaryType = 'arraybuffer'
+  server.accept()
+  let protocol: SocketProtocol | null = null
+  const late = setTimeout(() => {
+    const message = `no first frame came within ${FIRST_FRAME_SECONDS} seconds`
+    server.send(JSON.stringify({ error: { code: 'ROCKPOOL_CLIENT_FRAME', message } }))
+    server.close(CLOSE_BAD_FRAME, 'ROCKPOOL_CLIENT_FRAME')
+  }, FIRST_FRAME_SECONDS * 1_000)
+  server.addEventListener('message', ({ data }) => {
+    if (typeof data !== 'string' && !(data instanceof ArrayBuffer)) return
+    clearTimeout(late)
+    protocol ??=
+      typeof data === 'string' ? new NativeStream(env, tenant, server, address) : new RSocketConnection(env, tenant, server, address)
+    protocol.receive(data)
+  })
+  const gone = () => {
+    clearTimeout(late)
+    protocol?.gone()
+  }
+  server.addEventListener('close', gone)
+  server.addEventListener('error', gone)
+  return new Response(null, { status: 101, webSocket: client })
+}
