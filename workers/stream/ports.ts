@@ -1,7 +1,16 @@
-import type { DataLine, SyncLine } from '../../protocol/lines.ts'
+import type { DataLine, StreamRequest, SyncLine } from '../../protocol/lines.ts'
 import type { Gone, Overtaken, RelayFrame, ReadAnswer, RowsAnswer, SubscribeFrame } from '../../protocol/messages.ts'
 import type { OpId } from '../../protocol/ops.ts'
 import type { LoadedPlan } from '../../sync-config/types.ts'
+
+/** What a stream is of. */
+export interface StreamInput {
+  request: StreamRequest
+  /** Payload of the verified token. It may be replaced while the stream runs, and counts when buckets are next evaluated. */
+  claims: Record<string, unknown>
+  /** `sub` as text. */
+  user: string
+}
 
 /** The two small ports through which a stream sees the world: messages of a relay in, lines out; and the reads in between. */
 export interface StreamPorts {

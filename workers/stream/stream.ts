@@ -2,18 +2,10 @@ import { RockpoolError } from '../../protocol/errors.ts'
 import type { StreamRequest } from '../../protocol/lines.ts'
 import type { OpId } from '../../protocol/ops.ts'
 import { Emitter } from './emit.ts'
-import type { StreamPorts, Upstream } from './ports.ts'
+import type { StreamInput, StreamPorts, Upstream } from './ports.ts'
 import type { StreamOwner } from './relay-order.ts'
 import { Resolver } from './resolve.ts'
 import { View } from './view.ts'
-
-export interface StreamInput {
-  request: StreamRequest
-  /** Payload of the verified token. It may be replaced while the stream runs, and counts when buckets are next evaluated. */
-  claims: Record<string, unknown>
-  /** `sub` as text. */
-  user: string
-}
 
 /** Whose stream it is, as a relay counts streams. */
 export const ownerOf = ({ user }: { user: string }, { client_id }: StreamRequest): StreamOwner => ({ user, client: client_id ?? '' })

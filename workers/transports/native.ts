@@ -23,8 +23,9 @@ import { Keepalive } from '../stream/keepalive.ts'
 import { CREDIT_SECONDS, CREDIT_STEP_BYTES, MAX_EARLY_FRAMES } from '../stream/limits.ts'
 import { lineText, textLines } from './lines.ts'
 import { objectPorts, type ObjectPorts } from '../stream/objects.ts'
-import { ownerOf, runStream, type StreamInput } from '../stream/stream.ts'
-import type { SocketProtocol } from './web-socket.ts'
+import type { StreamInput } from '../stream/ports.ts'
+import { ownerOf, runStream } from '../stream/stream.ts'
+import type { SocketProtocol } from './socket-protocol.ts'
 
 /** The native protocol of the WebSocket: sync lines in text frames, paced by the client's credit. */
 export class NativeStream implements SocketProtocol {

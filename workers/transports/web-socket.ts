@@ -4,13 +4,7 @@ import { CLOSE_BAD_FRAME } from '../../protocol/native.ts'
 import { FIRST_FRAME_SECONDS } from '../stream/limits.ts'
 import { NativeStream } from './native.ts'
 import { RSocketConnection } from './rsocket/connection.ts'
-
-/** What the two protocols make of a socket. */
-export interface SocketProtocol {
-  receive(data: string | ArrayBuffer): void
-  /** The socket has fallen or was closed by the client. */
-  gone(): void
-}
+import type { SocketProtocol } from './socket-protocol.ts'
 
 /** The WebSocket of `/sync/stream`. Its first frame decides: a binary one begins RSocket, as PowerSync SDKs speak it, a text one our own protocol. */
 export function webSocketStream(env: Environment, tenant: string, address: string | null): Response {

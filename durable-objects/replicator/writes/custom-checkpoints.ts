@@ -1,6 +1,8 @@
 import { CLIENT_ID, MAX_USER_LENGTH } from '../../../protocol/names.ts'
 import type { EvaluatedEvent } from '../../../sync-config/types.ts'
-import { MAX_WRITE_CHECKPOINT } from './write-checkpoints.ts'
+
+/** Clients keep them as signed 64 bits. */
+export const MAX_WRITE_CHECKPOINT = 2n ** 63n - 1n
 
 /** The event whose payload rows are write checkpoints that the application numbers itself. */
 const EVENT = 'write_checkpoints'

@@ -6,7 +6,8 @@ import { Batch, type BatchTable } from '../ingest/batch.ts'
 import { deliveredOf, MAILBOX_TABLE, mailboxKey } from './mailboxes.ts'
 import type { RowState } from '../store/row-state.ts'
 import { evaluateNames } from '../store/plans.ts'
-import { deliver, MAX_OWED_BYTES, MAX_WRITE_CHECKPOINT, WriteCheckpoints, type OwedWrite } from './write-checkpoints.ts'
+import { MAX_WRITE_CHECKPOINT } from './custom-checkpoints.ts'
+import { deliver, MAX_OWED_BYTES, WriteCheckpoints, type OwedWrite } from './write-checkpoints.ts'
 
 /** A source that commits each message when the test says so, and a replicator that follows it. */
 class Source {

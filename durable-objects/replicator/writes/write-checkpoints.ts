@@ -1,14 +1,12 @@
 import { z } from 'zod'
 import { RockpoolError } from '../../../protocol/errors.ts'
 import type { Batch } from '../ingest/batch.ts'
+import { MAX_WRITE_CHECKPOINT } from './custom-checkpoints.ts'
 import { LastNumbers, type Mark } from './last-numbers.ts'
 
 /** Numbers are JSON numbers in messages of earlier versions. */
 const number = z.union([z.string().regex(/^\d{1,19}$/), z.int()])
 const message = z.object({ write: z.array(z.tuple([z.string(), z.string(), number])) })
-
-/** Clients keep them as signed 64 bits. */
-export const MAX_WRITE_CHECKPOINT = 2n ** 63n - 1n
 
 interface Waiting {
   user: string

@@ -1,10 +1,8 @@
-import type { HostPort } from './source-url.ts'
-
 /**
  * What to use instead, when an address is that of a connection pooler of a known host; null for others, which are found out when they are
  * spoken to. A pooler passes replication on not at all or not reliably.
  */
-export function poolerAdvice({ host, port }: HostPort): string | null {
+export function poolerAdvice({ host, port }: { host: string; port: number }): string | null {
   const name = host.toLowerCase()
   if (name.endsWith('.pooler.supabase.com')) {
     return `${host} is Supabase's pooler, on both of its ports: use the direct connection (db.PROJECT.supabase.co:5432, user postgres); it has IPv6 only, unless the IPv4 add-on is on`

@@ -18,7 +18,7 @@ import {
   PROBE_BYTES,
   RECEIPT_SECONDS,
 } from '../../stream/limits.ts'
-import type { SocketProtocol } from '../web-socket.ts'
+import type { SocketProtocol } from '../socket-protocol.ts'
 import { Assembly } from './assembly.ts'
 import { Answers } from './flow.ts'
 import { decodeFrame, ErrorCode, errorFrame, Flag, keepaliveFrame, type Frame } from './frames.ts'
