@@ -7,7 +7,7 @@ import type * as Connection from '../../sources/postgres/tls/connection.ts'
 
 /** One check taken out of the client. */
 export interface Mutant {
-  /** In `postgres/tls/`. */
+  /** In `sources/postgres/tls/`. */
   file: string
   from: string
   to: string
@@ -15,7 +15,7 @@ export interface Mutant {
 
 /** The client with that change. Throws when there is not exactly one place for it. */
 export async function mutated({ file, from, to }: Mutant): Promise<typeof Connection.connectTls> {
-  const folder = join(import.meta.dirname, '../../postgres/tls')
+  const folder = join(import.meta.dirname, '../../sources/postgres/tls')
   let places = 0
   const change: Plugin = {
     name: 'mutant',
