@@ -391,6 +391,8 @@ export class Core {
   endHold(): void {
     const before = this.state.get('commit')
     const wasComparing = this.state.get('comparing')
+    // What is stored of a transaction may have settled a row that lacked a value before it, without an op that its commit would wait for.
+    if (this.state.get('decode').partial !== null) return
     if ((!wasComparing && !isComparing(before)) || this.#doubtful || this.tables.lacks((names) => this.#isServed(names))) return
     if (wasComparing && (this.planBehind !== null || !this.tables.copying)) this.state.set('comparing', false)
     if (!isComparing(before)) return

@@ -361,9 +361,9 @@ export class SimReplicator {
 
   #endHold(): void {
     const { commit, counter, txn, part, plan } = this.#stored
-    if (!isComparing(commit) || this.#tables.doubtful(() => true) || this.#tables.hasIncomplete) return
+    if (!isComparing(commit) || part !== 0 || this.#tables.doubtful(() => true) || this.#tables.hasIncomplete) return
     this.#stored.commit = compared(commit, counter)
-    if (part === 0) this.#world.boundaries.set(counter, { transactions: txn, plan })
+    this.#world.boundaries.set(counter, { transactions: txn, plan })
     this.#tell(commit, [], [])
   }
 

@@ -230,6 +230,10 @@ export const RULES: Rule[] = [
     'this.#fences.of(append.bucket)?.served ?? this.serving.checkpoint',
     'this.serving.checkpoint',
   ]),
+  replicatorWiring('clients go on behind a comparison only where a transaction has ended', [
+    '|| part !== 0 || this.#tables',
+    '|| this.#tables',
+  ]),
   replicatorWiring('a probe is above all that was ever sent, by earlier incarnations too', [
     'barrier: this.#stored.counter',
     'barrier: sending.append.last',
