@@ -9,11 +9,12 @@ export function inThread(task: Task): Promise<Report> {
     env: { ...process.env, NODE_OPTIONS: '' },
   })
   return new Promise((resolve, reject) => {
-    worker.once('message', (report: Report) => {
-      resolve(report)
-      void worker.terminate()
+    let report: Report | null = null
+    worker.once('message', (message: Report) => {
+      report = message
     })
     worker.once('error', reject)
-    worker.once('exit', () => reject(new Error('the thread ended without a report')))
+    // It ends by itself: a thread that is ended while SQLite cleans up can take the process with it.
+    worker.once('exit', () => (report ? resolve(report) : reject(new Error('the thread ended without a report'))))
   })
 }
