@@ -45,14 +45,21 @@ async function withFaults(seed: number, steps: number, faults: NonNullable<RunOp
 }
 
 test('I1, I2, I3, I4, I6: a call or a wait that never ends is ended, at each place', LONG, async () => {
-  const report = await run({
-    ...{ seed: 6, steps: 9, between: 3, deployEvery: 3, disruptions: false, ...(log ? { log } : {}) },
-    // Each place in the way of a session costs a session and two calls.
-    bindings: { CALL_SECONDS: '0.4', SESSION_SECONDS: '1.5' },
-    faults: { rate: 0.9, most: 1, kinds: ['hang'], backOffMs: 200 },
-  })
-  const hangs = Object.entries(FAULT_POINTS).filter(([point, kinds]) => !ELSEWHERE.includes(point) && kinds.some((kind) => kind === 'hang'))
-  expect([...report.faults.keys()]).toEqual(expect.arrayContaining(hangs.map(([point]) => `${point} hang`)))
+  const hangs = Object.entries(FAULT_POINTS).flatMap(([point, kinds]) =>
+    !ELSEWHERE.includes(point) && kinds.some((kind) => kind === 'hang') ? [`${point} hang`] : [],
+  )
+  const left = new Set(hangs)
+  // On a busy machine one run may not come to all of them.
+  for (let seed = 6; seed < 9 && left.size > 0; seed++) {
+    const { faults } = await run({
+      ...{ seed, steps: 9, between: 3, deployEvery: 3, disruptions: false, ...(log ? { log } : {}) },
+      // Each place in the way of a session costs a session and two calls.
+      bindings: { CALL_SECONDS: '0.4', SESSION_SECONDS: '1.5' },
+      faults: { rate: 0.9, most: 1, kinds: ['hang'], backOffMs: 200 },
+    })
+    for (const fault of faults.keys()) left.delete(fault)
+  }
+  expect([...left]).toEqual([])
 })
 
 test('I4: transactions in many slices over several buckets are seen whole, however slow a bucket is', LONG, async () => {

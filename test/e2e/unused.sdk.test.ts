@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { bucketObjectName, DEFAULT_TENANT } from '../../protocol/names.ts'
 import { Operator } from '../support/deploys.ts'
-import { damage } from '../support/damage.ts'
+import { look } from '../support/damage.ts'
 import { startEdge, type Edge } from '../support/edge.ts'
 import { Follower } from '../support/follower.ts'
 import { startPostgres, type TestPostgres } from '../support/postgres.ts'
@@ -58,7 +58,7 @@ afterAll(async () => {
 
 /** Names of the buckets that have a record, an object, or a name that is kept. */
 async function known(part: string) {
-  const { records, removals } = damage(path, 'Replicator', DEFAULT_TENANT, (db) => ({
+  const { records, removals } = look(path, 'Replicator', DEFAULT_TENANT, (db) => ({
     records: db.prepare('SELECT name FROM buckets').all().map((row) => String(row.name)), // prettier-ignore
     removals: db.prepare('SELECT name FROM removals').all().map((row) => String(row.name)), // prettier-ignore
   }))

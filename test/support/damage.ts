@@ -9,10 +9,17 @@ import { objectId } from '../random/objects.ts'
 // What no fault of ours should ever do to stored data, done to the files of objects while nothing runs.
 
 /** Changes the storage of an object behind its back. workerd must not run. */
-export function damage<T>(edgeDirectory: string, className: string, name: string, work: (db: DatabaseSync) => T): T {
+export const damage = <T>(edgeDirectory: string, className: string, name: string, work: (db: DatabaseSync) => T): T =>
+  opened(edgeDirectory, className, name, work, false)
+
+/** Reads it, also while workerd runs: one that may write could keep it from doing so. */
+export const look = <T>(edgeDirectory: string, className: string, name: string, work: (db: DatabaseSync) => T): T =>
+  opened(edgeDirectory, className, name, work, true)
+
+function opened<T>(edgeDirectory: string, className: string, name: string, work: (db: DatabaseSync) => T, readOnly: boolean): T {
   const file = join(edgeDirectory, 'do', `rockpool-${className}`, `${objectId(className, name)}.sqlite`)
   if (!existsSync(file)) throw new Error(`there is no ${className} ${name}`)
-  const db = new DatabaseSync(file)
+  const db = new DatabaseSync(file, { readOnly })
   try {
     return work(db)
   } finally {
