@@ -28,7 +28,7 @@ export function differenceText({ definitions, copy, refused, streams, warnings }
 
 const label = (text: string) => text.padEnd(9)
 
-/** What Postgres thinks of a small table is a guess: one that was never analysed counts by its pages. */
+/** Below this the estimate of Postgres says nothing: a table that was never analysed is estimated by its pages. */
 const FEW_ROWS = 500
 const rowsText = (rows: number): string => (rows < FEW_ROWS ? 'few rows' : `about ${count(rows, 'row', 'rows')}`)
 

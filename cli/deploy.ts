@@ -40,7 +40,7 @@ export async function rollback(args: readonly string[], terminal: Terminal): Pro
     } else say(`deploy ${would.cancelled?.number ?? ''} is under way; it is given up, and the old one goes on`)
     if (options.dryRun) return { difference: would.difference, cancelled: would.cancelled }
     if (!(await agreed('Go back?', 'goes back', options, terminal))) return null
-    // What was agreed to, also when another one serves by now.
+    // The deploy that the user agreed to is named, because another one may serve by now.
     const to = would.to ? `?to=${would.to}` : ''
     const leaves = options.withdraw ? (await client.ask<ConfigsAnswer>('GET', 'sync-config')).serving : null
     const { config, cancelled, difference } = await client.ask<RollbackAnswer>('POST', `rollback${to}`)

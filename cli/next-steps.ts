@@ -1,4 +1,4 @@
-/** What to do about a problem, in one line; docs/errors.md and docs/operations.md have more. */
+/** Says in one line what to do about each problem. docs/errors.md and docs/operations.md say more. */
 const STEPS: Readonly<Record<string, string>> = {
   ROCKPOOL_SOURCE_UNREACHABLE: 'is Postgres up, and can it be reached from where Rockpool runs? It is tried again by itself',
   ROCKPOOL_SOURCE_SETTINGS: 'do what the message says; it is tried again by itself',
