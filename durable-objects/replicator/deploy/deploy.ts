@@ -5,7 +5,7 @@ import type { ConfigOrigin, ConfigStatus, DeployDifference, PartStatus } from '.
 import { compileConfig, type CompileSettings } from '../../../sync-config/compile.ts'
 import { MAX_CONFIG_BYTES } from '../../../sync-config/limits.ts'
 import { loadPlan, means, namedColumns, planHash, type PlanPart } from '../../../sync-config/index.ts'
-import type { Finding, Plan } from '../../../sync-config/types.ts'
+import type { Finding, Plan, TableName } from '../../../sync-config/types.ts'
 import type { TenantSettings } from '../../directory/settings.ts'
 import type { Core } from '../core.ts'
 
@@ -32,6 +32,10 @@ export function planOf(yaml: string, settings: CompileSettings): { plan: Plan; w
   })
 }
 
+/** Returns those of these tables that could not be followed under the plan, for what is wrong with them or for columns that they lack. */
+export const unfollowableOf = (plan: Plan, { publication, ownPublication }: TenantSettings, sql: Sql, tables: readonly TableName[]) =>
+  unfollowable(sql, tables, publication, ownPublication, namedColumns(loadPlan(plan)))
+
 /** Throws ROCKPOOL_SYNC_CONFIG, or an error of the database. Nothing is stored. */
 export async function checkDeploy(core: Core, settings: TenantSettings, sql: Sql, yaml: string): Promise<Checked> {
   const { limits } = settings
@@ -45,8 +49,7 @@ export async function checkDeploy(core: Core, settings: TenantSettings, sql: Sql
     const names = new Map(
       [...kept, ...again, ...added].flatMap(({ tables }) => tables.map((each) => [`${each.schema}.${each.name}`, each])),
     )
-    const { publication, ownPublication } = settings
-    const all = await unfollowable(sql, [...names.values()], publication, ownPublication, namedColumns(loadPlan(plan)))
+    const all = await unfollowableOf(plan, settings, sql, [...names.values()])
     const difference: DeployDifference = {
       plan: planHash(bound),
       definitions: {

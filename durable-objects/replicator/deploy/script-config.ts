@@ -1,13 +1,13 @@
 import type { Sql } from 'postgres'
-import { sourceError, unfollowable } from '../../../sources/postgres/index.ts'
+import { sourceError } from '../../../sources/postgres/index.ts'
 import { hash64 } from '../../../protocol/hash.ts'
 import { RockpoolError } from '../../../protocol/errors.ts'
-import { loadPlan, namedColumns, planHash } from '../../../sync-config/index.ts'
+import { planHash } from '../../../sync-config/index.ts'
 import type { Plan } from '../../../sync-config/types.ts'
 import type { TenantSettings } from '../../directory/settings.ts'
 import { refuseWithdrawn } from '../store/configs.ts'
 import type { Core } from '../core.ts'
-import { planOf, refuse } from './deploy.ts'
+import { planOf, refuse, unfollowableOf } from './deploy.ts'
 
 /**
  * What is wrong with the script's own sync config, null when nothing is. It is deployed when it, or the limits of the script, are new; one that
@@ -34,11 +34,11 @@ export async function takeScript(core: Core, settings: TenantSettings, sql: Sql)
   }
 }
 
-async function checkTables({ deploys }: Core, { publication, ownPublication }: TenantSettings, sql: Sql, plan: Plan): Promise<void> {
+async function checkTables({ deploys }: Core, settings: TenantSettings, sql: Sql, plan: Plan): Promise<void> {
   const { added } = deploys.difference(deploys.bind(plan))
   const names = added.flatMap(({ tables }) => tables)
   if (names.length === 0) return
-  const wrong = await unfollowable(sql, names, publication, ownPublication, namedColumns(loadPlan(plan))).catch((error: unknown) => {
+  const wrong = await unfollowableOf(plan, settings, sql, names).catch((error: unknown) => {
     throw sourceError(error)
   })
   refuse(wrong)

@@ -9,7 +9,7 @@ import {
   type TableName,
   type WantedColumns,
 } from '../../../sources/postgres/index.ts'
-import { joinColumns } from '../../../sync-config/index.ts'
+import { namedColumns } from '../../../sync-config/index.ts'
 import type { TenantSettings } from '../../directory/settings.ts'
 import type { Core } from '../core.ts'
 import type { SourceTable } from '../ingest/intake.ts'
@@ -149,10 +149,10 @@ function warn({ diagnostics }: Core, { slotTimeoutMs, publication, unread }: Pre
 
 /** What is evaluated says what is read. What must be there is asked of what is to serve: who goes over to other columns may drop the old ones. */
 function readColumns({ evaluation, wanted }: Core) {
-  return (names: readonly TableName[]): WantedColumns => {
-    const { all, read } = joinColumns(names.map((name) => evaluation.columns(name)))
-    return { all, read, named: joinColumns(names.map((name) => wanted.columns(name))).named }
-  }
+  return (names: readonly TableName[]): WantedColumns => ({
+    ...namedColumns(evaluation)(names),
+    named: namedColumns(wanted)(names).named,
+  })
 }
 
 /** A deployment that an earlier version connected, and that has not been seen since to be reached as a new one must be. */
