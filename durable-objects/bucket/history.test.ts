@@ -193,9 +193,11 @@ test('what all logs of an isolate remember is bounded: what one has remembered f
   if (!one || !two) throw new Error('two were made')
   expect(two.first).toBe(one.first)
   expect(two.read()).toBeLessThan(two.first)
-  expect(one.read()).toBe(one.first)
-  expect(one.read()).toBeLessThan(one.first)
-  expect(two.read()).toBe(two.first)
+  // That some row is there twice was found by the first read, and is not asked again.
+  const again = one.read()
+  expect(again).toBeLessThan(one.first)
+  expect(one.read()).toBeLessThan(again)
+  expect(two.read()).toBe(again)
 })
 
 describe('what is superseded does not stay', () => {

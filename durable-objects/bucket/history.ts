@@ -2,9 +2,12 @@ import type { OpId } from '../../protocol/ops.ts'
 import type { LogLimits } from './limits.ts'
 import { eachRow, moveText, opAt, opIdAt } from './ops.ts'
 import type { Page, Pages } from './storage.ts'
+import { isUnique } from './unique.ts'
 
 /** What an entry of a map takes beside its key, about. */
 const ENTRY = 64
+/** Units of `LogLimits.historyLength` that a row takes while it is only asked whether any is there twice: a number, and a copy as it grows. */
+const UNIQUE_ENTRY = 16
 
 /** The newest op of a row at a checkpoint. */
 type NewestOf = (key: string) => OpId | undefined
@@ -67,6 +70,8 @@ export class History {
   #clean: OpId = 0
   /** A download from 0 has come so far at this checkpoint, and nothing was superseded. */
   #proof: { checkpoint: OpId; upTo: OpId } | null = null
+  /** Some row was met twice up to there, so it will be again; 0: none that is known of. */
+  #twice: OpId = 0
 
   constructor(pages: Pages, limits: LogLimits) {
     this.#pages = pages
@@ -82,6 +87,7 @@ export class History {
     keep(this.#slot, null)
     this.#clean = 0
     this.#proof = null
+    this.#twice = 0
   }
 
   /**
@@ -106,6 +112,7 @@ export class History {
   #rememberedFor(from: OpId, to: OpId): NewestOf | null | 'overtaken' {
     const known = this.#slot.remembered
     if (known && known.from <= from && Math.max(known.base, known.target) <= to && to <= known.to) return newestAt(known, to)
+    if (from === 0 && this.#isClean(to)) return null
     const goesOn = known?.whole === true && known.from <= from && from < known.to && known.to < to
     const now = (goesOn ? this.#extended(known, to) : null) ?? this.#read(from, to)
     if (now.target > to) return 'overtaken'
@@ -113,6 +120,22 @@ export class History {
     if (from > 0 || !now.whole || now.twice) return newestAt(now, to)
     this.#cleanTo(to)
     return null
+  }
+
+  /** True: nothing up to there is superseded by another op up to there, and that is kept. */
+  #isClean(to: OpId): boolean {
+    if (this.#twice !== 0 && this.#twice <= to) return false
+    let target = 0
+    const pages = function* (all: Iterable<Page>): Iterable<Page> {
+      for (const page of all) {
+        target = Math.max(target, page.target)
+        yield page
+      }
+    }
+    const unique = isUnique(pages(this.#pages.downFrom(to)), to, this.#limits.historyLength / UNIQUE_ENTRY)
+    if (unique && target <= to) this.#cleanTo(to)
+    else this.#twice = to
+    return this.#twice !== to
   }
 
   /** Null: it would be too much. */
