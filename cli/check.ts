@@ -13,7 +13,7 @@ import { UsageError } from './problem.ts'
 import { textOf } from './settings.ts'
 
 /** With a database, what it does not have is not a guess: no row would ever be synced. */
-const MISSING = new Set<string>(['unknown-source-table', 'unknown-source-column', 'id-missing'])
+const MISSING = new Set<string>(['unknown-source-table', 'unknown-source-column'])
 
 /** `rockpool check`: what to print, and whether the file can be deployed. Throws UsageError. */
 export async function check(args: readonly string[], colour: boolean): Promise<{ output: string; ok: boolean }> {

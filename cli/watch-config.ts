@@ -34,8 +34,8 @@ export function watchConfig({ file, text, url, jwtSecret, jwtAudience, say }: Wa
         .flatMap(([mark, names]) => names.map((name) => mark + name))
         .join(' ')
       say(`config     deploy ${config?.number ?? ''} ${what === '' ? 'changes nothing for clients' : what}`)
-      for (const { place, code, message } of difference.warnings)
-        say(`config     warning ${file}:${place.line}:${place.column} ${code}: ${message}`)
+      for (const { level = 'warning', place, code, message } of difference.warnings)
+        say(`config     ${level} ${file}:${place.line}:${place.column} ${code}: ${message}`)
       for (const { table, reason } of difference.refused) say(`config     table ${table} cannot be followed: ${reason}`)
     } catch (error) {
       say('config     the old one goes on:')

@@ -7,6 +7,8 @@ import type { SettingBindings } from './setting-bindings.ts'
 export interface Environment extends SettingBindings {
   /** Of tests alone: see `faults.ts`. */
   FAULTS?: string
+  /** Given where the edge runs on a machine of somebody's own: objects have no other place, and operators are whoever has the development secret. */
+  LOCAL_EDGE?: string
   /** How often addresses fail, and users open streams and ask for write checkpoints: see `workers/rates.ts`. */
   RATE_FAILURES?: RateLimit
   RATE_STREAMS?: RateLimit

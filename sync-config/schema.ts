@@ -28,7 +28,7 @@ export interface SchemaTable {
   types?: Readonly<Record<string, ColumnKind>>
 }
 
-/** Checks names against the source's tables. Findings are always warnings: a table may be made later. */
+/** Checks names against the source's tables. Names that are not there are warnings, because a table may be made later. */
 export class SchemaCheck {
   readonly #tables: SourceSchema['tables']
 
@@ -69,13 +69,13 @@ export class SchemaCheck {
     return first && more.every((type) => type?.name === first.name) ? first : null
   }
 
-  /** `*` is to bring the id of the row. */
+  /** `*` is to bring the id of the row. Where the table is there and has none, no row would ever be synced. */
   checkId(sql: Sql, pattern: TablePattern, star: PGNode): void {
     const tables = this.#matching(pattern)
     if (tables.length === 0 || tables.some((table) => table.columns.includes('id'))) return
     const key = tables[0]?.key ?? []
     const value = key.length === 0 ? '…' : key.map(written).join(" || '/' || ")
-    sql.warning(
+    sql.error(
       'id-missing',
       `${pattern.name} has no column id, by which a client tells rows apart: select one, \`*, ${value} AS id\`.`,
       star,

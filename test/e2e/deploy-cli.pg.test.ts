@@ -106,6 +106,19 @@ test('mistakes are shown at their place, and nothing changes', async () => {
   const missing = await rockpool('deploy', await yaml('missing.yaml', config('one', 'three')), '--yes')
   expect(missing.code).toBe(1)
   expect(missing.output).toMatch(/ROCKPOOL_DEPLOY: tables of new definitions cannot be followed: public\.three: there is no such table\n$/)
+  await rockpool('sql', 'create table nameless (k int primary key)')
+  const nameless = await yaml('nameless.yaml', 'bucket_definitions:\n  a:\n    data:\n      - SELECT * FROM nameless\n')
+  const database = ['--data', join(directory.path, 'data')]
+  // One verdict: what check calls an error a deploy refuses.
+  for (const args of [
+    ['check', nameless, ...database],
+    ['deploy', nameless, '--yes'],
+  ]) {
+    const told = await rockpool(...args)
+    expect([told.code, told.output]).toEqual([1, expect.stringMatching(/^error id-missing: nameless has no column id/m)])
+  }
+  const forced = await rockpool('deploy', nameless, '--force', '--dry-run')
+  expect([forced.code, forced.output]).toEqual([0, expect.stringMatching(/^error \S+nameless\.yaml:4:\d+ id-missing: /m)])
   const wrong = await rockpool('deploy', file, '--token', 'x')
   expect([wrong.code, wrong.output]).toEqual([1, expect.stringMatching(/^PSYNC_S2101: /)])
   for (const [args, message] of [
