@@ -14,7 +14,7 @@ const HELP = `rockpool: SQLite on every device in step with Postgres, on Cloudfl
   rockpool dev [options]             database, edge and example on this machine
   rockpool token --sub USER          a token for the development secret  [--ttl 1h] [--claim KEY=VALUE]…
   rockpool sql "SELECT …"            SQL in the development database
-  rockpool check FILE                what a deploy would refuse: sync config, settings, database  [--database-url URL] [--json]
+  rockpool check FILE                what a deploy would refuse: sync config, settings, database  [--database-url URL] [--data DIR] [--json]
   rockpool explain FILE              what a sync config means and costs  [--json]
   rockpool deploy FILE               a sync config without a pause  [--url URL] [--token TOKEN] [--yes] [--dry-run] [--force] [--json]
   rockpool rollback                  back to the one that served before  [the same] [--to NUMBER] [--withdraw: the one that is left never serves again]

@@ -117,6 +117,8 @@ test('mistakes are shown at their place, and nothing changes', async () => {
     const told = await rockpool(...args)
     expect([told.code, told.output]).toEqual([1, expect.stringMatching(/^error id-missing: nameless has no column id/m)])
   }
+  const right = await rockpool('check', file, ...database)
+  expect([right.code, right.output]).toEqual([0, expect.stringMatching(/^warning location: [^]*those of the database of rockpool dev\n$/)])
   const forced = await rockpool('deploy', nameless, '--force', '--dry-run')
   expect([forced.code, forced.output]).toEqual([0, expect.stringMatching(/^error \S+nameless\.yaml:4:\d+ id-missing: /m)])
   const wrong = await rockpool('deploy', file, '--token', 'x')
