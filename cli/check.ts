@@ -10,7 +10,7 @@ import { readConfigFile } from './config-file.ts'
 import { knownDatabase } from './database.ts'
 import { frame, levelColour, printable, type Paint } from './frame.ts'
 import { limitsOf } from './limits.ts'
-import { parse } from './options.ts'
+import { DEFAULT_DATA, parse } from './options.ts'
 import { UsageError } from './problem.ts'
 import { textOf, type Settings } from './settings.ts'
 
@@ -82,7 +82,7 @@ function options(command: 'check' | 'explain', args: readonly string[]): CheckOp
   const { values, positionals } = parse(args, { 'database-url': { type: 'string' }, data: { type: 'string' }, json: { type: 'boolean' } })
   const [file, ...more] = positionals
   if (file === undefined || more.length > 0) throw new UsageError(`name one file: rockpool ${command} sync-config.yaml`)
-  const data = values.data ?? (process.env.DATA || '.rockpool/data')
+  const data = values.data ?? (process.env.DATA || DEFAULT_DATA)
   return { file, databaseUrl: values['database-url'], json: values.json ?? false, data: resolve(data) }
 }
 

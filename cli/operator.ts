@@ -2,13 +2,13 @@ import { resolve } from 'node:path'
 import type { ErrorBody } from '../protocol/errors.ts'
 import type { Finding } from '../sync-config/types.ts'
 import { printable } from './frame.ts'
-import { DEFAULT_AUDIENCE, parse } from './options.ts'
+import { DEFAULT_AUDIENCE, DEFAULT_DATA, DEFAULT_PORT, parse } from './options.ts'
 import { UsageError } from './problem.ts'
 import { knownSecret, signToken } from './secret.ts'
 import { readSettings, textOf } from './settings.ts'
 import { otherServer, unreachable } from './unanswered.ts'
 
-const DEV_URL = 'http://127.0.0.1:8787'
+const DEV_URL = `http://127.0.0.1:${DEFAULT_PORT}`
 const TOKEN_SECONDS = 3_600
 /** A deploy counts tables before it answers. */
 const ANSWER_MS = 120_000
@@ -58,7 +58,7 @@ export function operatorOptions(
     ...{ yes: values.yes ?? false, json: values.json ?? false, dryRun: values['dry-run'] ?? false, force: values.force ?? false },
     ...{ repair: values.repair ?? false, cancel: values.cancel ?? false, withdraw: values.withdraw ?? false, watch: values.watch ?? false },
     to: deployNumber(values.to),
-    data: values.data ?? (env.DATA || '.rockpool/data'),
+    data: values.data ?? (env.DATA || DEFAULT_DATA),
     jwtAudience: values['jwt-audience'] ?? (env.JWT_AUDIENCE || undefined),
   }
 }

@@ -185,6 +185,53 @@ test('rockpool dev deploys its file when it is edited; one with a mistake is tol
   })
 })
 
+test('a file that is emptied is told, and the old one goes on', async () => {
+  await writeFile(file, '')
+  await until('it to be told', async () => /\nconfig {5}\S+dev\.yaml is empty: the old one goes on\n/.test(dev.output))
+  await writeFile(file, config('two', 'one'))
+  await until('it to be deployed again', async () => /is empty[^]*\nconfig {5}deploy \d+ changes nothing for clients\n/.test(dev.output))
+})
+
+test('a file that was edited while rockpool dev was down is deployed at its start; one with a mistake is told, with what serves', async () => {
+  const restart = async (text: string, word: RegExp): Promise<string> => {
+    dev.child.kill('SIGTERM')
+    await dev.ended
+    await writeFile(file, text)
+    dev = start(process.execPath, ['cli/rockpool.mjs', 'dev', '--port', new URL(url).port, '--no-example', '--sync-config', file])
+    await until(
+      String(word),
+      async () => word.test(dev.output),
+      120,
+      () => dev.output,
+    )
+    return dev.output
+  }
+  const secret = (await readFile(join(directory.path, 'data', 'jwt-secret'), 'utf8')).trim()
+  const operator = new Operator(() => url, secret, 'rockpool')
+  const serves = async () => (await operator.configs()).yaml
+  // The text that the script brought at first: it is not new to what was deployed.
+  const deployed = await restart(config('one'), /\nconfig {5}deploy \d+ -two_all\n/)
+  expect(deployed).toMatch(/\nready [^]*\nconfig {5}\S+dev\.yaml was edited while rockpool dev was down, and is deployed now\n/)
+  await until('it to serve', async () => (await serves()) === config('one'))
+  const other = config('one').replace('id, n', 'id, n AS m')
+  const edited = await restart(other, /\nconfig {5}\S+dev\.yaml was edited while rockpool dev was down/)
+  expect(edited).not.toMatch(/is not what serves/)
+  await until('it to serve', async () => (await serves()) === other)
+  const wrong = await restart(
+    'bucket_definitions:\n  a:\n    data:\n      - SELECT FROM\n',
+    /is not what serves \(that is deploy \d+\); deploy \d+ failed: /,
+  )
+  expect(wrong).toMatch(/\nconfig {5}the file has errors, and is not deployed:\nconfig {5}\S+dev\.yaml:4:\d+ /)
+  expect(await serves()).toBe(other)
+  // Somebody has gone back from a file that was not edited: that stays.
+  await restart(config('one'), /\nconfig {5}\S+dev\.yaml was edited while/)
+  await until('it to serve', async () => (await serves()) === config('one'))
+  const back = await rockpool('rollback', '--yes')
+  expect(back.code, back.output).toBe(0)
+  const kept = await restart(config('one'), /\nconfig {5}\S+dev\.yaml is not what serves \(that is deploy \d+, a rollback\)/)
+  expect(kept).not.toContain('was edited')
+})
+
 test.skipIf(spawnSync('script', ['--version']).status !== 0)('on a terminal it asks first', async () => {
   const typed = (answer: string) =>
     start('bash', ['-c', `(sleep 3; echo ${answer}; sleep 20) | script -qfec '${process.execPath} cli/rockpool.mjs rollback' /dev/null`])

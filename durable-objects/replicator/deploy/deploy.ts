@@ -35,7 +35,12 @@ function mistakes(errors: readonly Finding[]): RockpoolError {
 }
 
 /** `force`: what is an error only by the tables of the database is among the warnings. Throws ROCKPOOL_SYNC_CONFIG. */
-function planOver(yaml: string, limits: TenantSettings['limits'], schema: SourceSchema, force: boolean): { plan: Plan; warnings: Finding[] } {
+function planOver(
+  yaml: string,
+  limits: TenantSettings['limits'],
+  schema: SourceSchema,
+  force: boolean,
+): { plan: Plan; warnings: Finding[] } {
   const result = compileConfig(yaml, { limits, schema })
   if (result.ok) return result
   if (!force) throw mistakes(result.errors)
