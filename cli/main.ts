@@ -5,7 +5,7 @@ import { devOptions, tokenOptions } from './options.ts'
 import { UsageError } from './problem.ts'
 import type { Terminal } from './progress.ts'
 import { readSettings } from './settings.ts'
-import { closest } from '../sync-config/parse/closest.ts'
+import { closest } from '../protocol/closest.ts'
 
 const COMMANDS = ['dev', 'token', 'sql', 'check', 'explain', 'deploy', 'rollback', 'status', 'verify', 'eval', 'version', 'help']
 

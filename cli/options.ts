@@ -1,5 +1,5 @@
 import { parseArgs, type ParseArgsConfig } from 'node:util'
-import { closest } from '../sync-config/parse/closest.ts'
+import { closest } from '../protocol/closest.ts'
 import { UsageError } from './problem.ts'
 import { textOf, type Settings } from './settings.ts'
 

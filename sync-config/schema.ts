@@ -1,7 +1,7 @@
 import { astVisitor, type PGNode, type SelectFromStatement } from 'pgsql-ast-parser'
 import type { SourceTable } from './editions/buckets/table.ts'
 import type { Column, TablePattern } from './plan/plan.ts'
-import { closest, suggestion } from './parse/closest.ts'
+import { closest, suggestion } from '../protocol/closest.ts'
 import type { Sql } from './parse/sql.ts'
 
 /** Values of different kinds are never equal. */

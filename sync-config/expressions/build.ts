@@ -1,5 +1,5 @@
 import type { ExprBinary, ExprCall, ExprRef, ExprUnary } from 'pgsql-ast-parser'
-import { closest, shorten, suggestion } from '../parse/closest.ts'
+import { closest, shorten, suggestion } from '../../protocol/closest.ts'
 import type { FindingCode } from '../parse/codes.ts'
 import type { Sql, SqlExpr } from '../parse/sql.ts'
 import { call, conjunction, integer, NULL, text, type Expr } from './expression.ts'

@@ -105,7 +105,7 @@ test('mistakes are shown at their place, and nothing changes', async () => {
   expect(bad.output).toMatch(/error \S+: [^]*bad\.yaml:4:\d+\n4 \| {7}- SELECT FROM[^]*\^[^]*1 error: nothing was changed\n$/)
   const missing = await rockpool('deploy', await yaml('missing.yaml', config('one', 'three')), '--yes')
   expect(missing.code).toBe(1)
-  expect(missing.output).toMatch(/ROCKPOOL_DEPLOY: tables of new definitions cannot be followed: public\.three: there is no such table\n$/)
+  expect(missing.output).toMatch(/ROCKPOOL_DEPLOY: tables of new definitions cannot be followed: public\.three: there is no such table in the database\n$/)
   await rockpool('sql', 'create table nameless (k int primary key)')
   const nameless = await yaml('nameless.yaml', 'bucket_definitions:\n  a:\n    data:\n      - SELECT * FROM nameless\n')
   const database = ['--data', join(directory.path, 'data')]
