@@ -122,7 +122,7 @@ test('mistakes are shown at their place, and nothing changes', async () => {
   const forced = await rockpool('deploy', nameless, '--force', '--dry-run')
   expect([forced.code, forced.output]).toEqual([0, expect.stringMatching(/^error \S+nameless\.yaml:4:\d+ id-missing: /m)])
   const wrong = await rockpool('deploy', file, '--token', 'x')
-  expect([wrong.code, wrong.output]).toEqual([1, expect.stringMatching(/^PSYNC_S2101: /)])
+  expect([wrong.code, wrong.output]).toEqual([1, expect.stringMatching(/^the token was refused: PSYNC_S2101: /)])
   for (const [args, message] of [
     [['deploy'], /name one file/],
     [['deploy', join(directory.path, 'none.yaml')], /there is no file/],
