@@ -12,6 +12,7 @@ import { frame, levelColour, printable, type Paint } from './frame.ts'
 import { limitsOf } from './limits.ts'
 import { DEFAULT_DATA, parse } from './options.ts'
 import { UsageError } from './problem.ts'
+import { serviceVars } from './service-vars.ts'
 import { textOf, type Settings } from './settings.ts'
 
 /** With a database, what it does not have is not a guess: no row would ever be synced. */
@@ -53,6 +54,8 @@ export async function check(args: readonly string[], colour: boolean): Promise<{
       `${paint(levelColour(level), level)} ${printable(`${which} cannot be followed${level === 'error' ? '' : ' whole'}: ${reason}`)}`,
     )
   }
+  if (findings.some(({ level, code }) => level === 'error' && code === 'service-config'))
+    blocks.push(`for wrangler.toml:\n\n${serviceVars(yaml).split('\n').map(printable).join('\n')}`)
   const warnings = all.length - errors
   blocks.push(
     errors + warnings === 0
