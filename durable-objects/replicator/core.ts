@@ -1,4 +1,5 @@
 import type { RefusedTable } from '../../sources/postgres/index.ts'
+import type { DiagnosticsStatus } from '../../protocol/diagnostics.ts'
 import type { AppendRequest, BucketRpc, ComparingStatus, NoticeBucket, Serving } from '../../protocol/messages.ts'
 import { bucketObjectName, mailboxPrefix } from '../../protocol/names.ts'
 import type { OpId } from '../../protocol/ops.ts'
@@ -16,7 +17,7 @@ import { Drops } from './deploy/drops.ts'
 import { migrate } from '../shared/database.ts'
 import { fault, pause } from '../shared/faults.ts'
 import { durableDatabase, type DurableDatabase } from '../shared/durable-database.ts'
-import { Diagnostics } from './store/diagnostics.ts'
+import { Diagnostics, type ProblemOf } from './store/diagnostics.ts'
 import { Differences } from './store/differences.ts'
 import { Dispatcher } from './commit/dispatcher.ts'
 import { FENCE_SECONDS, Fences } from './commit/fences.ts'
@@ -291,10 +292,20 @@ export class Core {
 
   /** Those among them that the sync config that serves reads, or the one that is to serve. What only an earlier one reads is nobody's business. */
   get refusedTables(): { table: string; reason: string }[] {
-    const plans = [this.planBehind, this.state.get('next')].filter((plan) => plan !== null)
-    const refused = this.state.get('refused')
-    const read = refused.filter(({ names }) => plans.length === 0 || plans.some((plan) => this.#planTables.reads(plan, names)))
+    const read = this.state.get('refused').filter(({ names }) => !this.#servesNobody({ names }))
     return read.map(({ table, reason }) => ({ table, reason }))
+  }
+
+  /** The last problems; those of sync configs that were replaced are marked. */
+  get problems(): DiagnosticsStatus {
+    return this.diagnostics.status((of) => this.#servesNobody(of))
+  }
+
+  /** Whether it is of sync configs alone that neither serve nor are to serve. */
+  #servesNobody(of: ProblemOf): boolean {
+    const plans = [this.planBehind, this.state.get('next')].filter((plan) => plan !== null)
+    const has = (plan: string) => ('definition' in of ? this.#planTables.has(plan, of.definition) : this.#planTables.reads(plan, of.names))
+    return plans.length > 0 && !plans.some(has)
   }
 
   /** For a reader: what is to be read, and what there is. */
@@ -442,8 +453,10 @@ export class Core {
         this.tidying.touched(number)
         return number
       },
-      skipped: ({ schema, name }, key, reason) =>
-        this.diagnostics.add({ code: 'ROCKPOOL_ROW_SKIPPED', table: `${schema}.${name}`, ...(key === null ? {} : { key }), reason }),
+      skipped: ({ schema, name }, key, reason, definition) => {
+        const of = definition === undefined ? {} : { of: { definition } }
+        this.diagnostics.add({ code: 'ROCKPOOL_ROW_SKIPPED', table: `${schema}.${name}`, ...(key === null ? {} : { key }), reason, ...of })
+      },
     }
   }
 
