@@ -124,6 +124,7 @@ export async function dev(options: DevOptions, given: Settings, say: (line: stri
       })
     }
     if (clean) guard.done()
+    if (stops.length > 0) say('stopped')
   }
 }
 

@@ -3,6 +3,7 @@ import { chmod, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { signToken } from '../../cli/secret.ts'
+import type { Report } from '../../cli/status-report.ts'
 import { startCommand, type Command } from '../support/command.ts'
 import { Operator } from '../support/deploys.ts'
 import { freePort } from '../support/postgres.ts'
@@ -105,7 +106,9 @@ test('mistakes are shown at their place, and nothing changes', async () => {
   expect(bad.output).toMatch(/error \S+: [^]*bad\.yaml:4:\d+\n4 \| {7}- SELECT FROM[^]*\^[^]*1 error: nothing was changed\n$/)
   const missing = await rockpool('deploy', await yaml('missing.yaml', config('one', 'three')), '--yes')
   expect(missing.code).toBe(1)
-  expect(missing.output).toMatch(/ROCKPOOL_DEPLOY: tables of new definitions cannot be followed: public\.three: there is no such table in the database\n$/)
+  expect(missing.output).toMatch(
+    /ROCKPOOL_DEPLOY: tables of new definitions cannot be followed: public\.three: there is no such table in the database\n$/,
+  )
   await rockpool('sql', 'create table nameless (k int primary key)')
   const nameless = await yaml('nameless.yaml', 'bucket_definitions:\n  a:\n    data:\n      - SELECT * FROM nameless\n')
   const database = ['--data', join(directory.path, 'data')]
@@ -183,6 +186,31 @@ test('rockpool dev deploys its file when it is edited; one with a mistake is tol
     const { serving, yaml: text } = await operator.configs()
     return serving !== null && text === config('two', 'one')
   })
+})
+
+test('what was noted of a sync config that was corrected says that it serves nobody', async () => {
+  const secret = (await readFile(join(directory.path, 'data', 'jwt-secret'), 'utf8')).trim()
+  const operator = new Operator(() => url, secret, 'rockpool')
+  const noted = async (code: string) => {
+    const { output } = await rockpool('status', '--json')
+    const report: Report = JSON.parse(output)
+    return report.noted.find((each) => each.code === code)
+  }
+  await rockpool('sql', 'insert into nameless values (1)')
+  const wrong = `${config('one')}  wrong:\n    data:\n      - SELECT * FROM nameless\n      - SELECT id FROM ones\n`
+  await writeFile(file, wrong)
+  await until('the file to serve', async () => (await operator.configs()).yaml === wrong, 60)
+  expect(dev.output).toMatch(/\nconfig {5}error \S+dev\.yaml:\d+:\d+ id-missing: /)
+  expect(dev.output).toMatch(/public\.ones cannot be followed: there is no such table in the database: did you mean public\.one\?/)
+  await until('the row to be told', async () => /there is no column id/.test((await noted('ROCKPOOL_ROW_SKIPPED'))?.reason ?? ''))
+  expect((await noted('ROCKPOOL_ROW_SKIPPED'))?.reason).not.toContain('replaced')
+  const refused = await noted('ROCKPOOL_TABLE_REFUSED')
+  expect(refused?.reason).toMatch(/^public\.ones: /)
+  await writeFile(file, config('two', 'one'))
+  await until('the correction to serve', async () => (await operator.configs()).yaml === config('two', 'one'), 60)
+  expect((await noted('ROCKPOOL_ROW_SKIPPED'))?.reason).toMatch(/ \(of a sync config that was replaced and serves nobody\)$/)
+  // There was a time when this one was not there.
+  expect((await noted('ROCKPOOL_TABLE_REFUSED'))?.reason).toMatch(/^public\.one: /)
 })
 
 test('a file that is emptied is told, and the old one goes on', async () => {

@@ -190,7 +190,7 @@ describe('rockpool dev', () => {
       expect(await slots()).toEqual([])
       expect(await sql`select pubname from pg_publication`).toEqual([])
       expect(run.output).toMatch(
-        /\ndatabase {3}the slot rockpool_dev_\w+ is dropped\ndatabase {3}the publication rockpool_dev_\w+ is dropped\n$/,
+        /\ndatabase {3}the slot rockpool_dev_\w+ is dropped\ndatabase {3}the publication rockpool_dev_\w+ is dropped\nstopped\n$/,
       )
     } finally {
       await source.stop()
