@@ -354,7 +354,7 @@ export class Core {
     this.#fenceMs = fenceSeconds * 1_000
     this.#batchesInFlight = batchesInFlight
     this.dispatcher.parallel = appendsInFlight
-    this.dispatcher.active.limit = activeBuckets
+    this.dispatcher.awake = activeBuckets
   }
 
   /** The plan behind everything stored. */

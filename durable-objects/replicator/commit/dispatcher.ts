@@ -70,7 +70,23 @@ export class Dispatcher {
 
   set parallel(limit: number) {
     this.#prompt.limit = limit
-    this.#late.limit = Math.ceil(limit / PROMPT_PER_LATE)
+    this.#limitLate()
+  }
+
+  /** Bucket objects that may be awake at a time because of appends; 0 = no limit. */
+  get awake(): number {
+    return this.active.limit
+  }
+
+  set awake(limit: number) {
+    this.active.limit = limit
+    this.#limitLate()
+  }
+
+  /** One that does not answer is awake for as long as it is called, so late ones must not be all that may be awake. */
+  #limitLate(): void {
+    const most = this.awake === 0 ? Infinity : Math.max(1, Math.floor(this.awake / 2))
+    this.#late.limit = Math.min(Math.ceil(this.parallel / PROMPT_PER_LATE), most)
   }
 
   get failing(): FailingBucket[] {
