@@ -1,4 +1,4 @@
-import type { Serving } from '../../../protocol/messages.ts'
+import type { Serving } from '../../../protocol/messages/replicator.ts'
 import type { OpId } from '../../../protocol/ops.ts'
 import type { State } from '../store/storage.ts'
 

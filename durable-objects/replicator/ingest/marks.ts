@@ -1,5 +1,6 @@
 import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto'
 import { z } from 'zod'
+import { jsonOrNull } from '../../../protocol/json.ts'
 import type { State, StateStore } from '../store/storage.ts'
 
 const shape = z.object({ mark: z.string() })
@@ -12,11 +13,7 @@ export const markText = (mark: string): string => JSON.stringify({ mark })
 
 /** What `markText` was given; null for messages of other kinds. */
 export function parseMark(content: string): string | null {
-  try {
-    return shape.safeParse(JSON.parse(content)).data?.mark ?? null
-  } catch {
-    return null
-  }
+  return shape.safeParse(jsonOrNull(content)).data?.mark ?? null
 }
 
 /**

@@ -1,5 +1,5 @@
 import type { CatalogTable, TableName } from '../../../sources/postgres/index.ts'
-import type { TableCopyStatus } from '../../../protocol/messages.ts'
+import type { TableCopyStatus } from '../../../protocol/messages/admin.ts'
 import { means } from '../../../sync-config/index.ts'
 import type { Database } from '../../shared/database.ts'
 import type { BatchTable } from '../ingest/batch.ts'

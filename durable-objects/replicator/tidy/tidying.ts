@@ -1,4 +1,5 @@
-import { MESSAGE_VERSION, type EraseAnswer, type IdleAnswer } from '../../../protocol/messages.ts'
+import { MESSAGE_VERSION } from '../../../protocol/versions.ts'
+import type { EraseAnswer, IdleAnswer } from '../../../protocol/messages/bucket.ts'
 import type { OpId } from '../../../protocol/ops.ts'
 import { pause } from '../../shared/faults.ts'
 import type { Batch } from '../ingest/batch.ts'

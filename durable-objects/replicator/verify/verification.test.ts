@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import { putChecksum } from '../../../protocol/op-checksum.ts'
-import { opText } from '../../../protocol/ops.ts'
+import { opText } from '../../../protocol/op-text.ts'
 import type { Intake, SourceTable } from '../ingest/intake.ts'
 import { Log } from '../../bucket/log.ts'
 import { migrate } from '../../shared/database.ts'

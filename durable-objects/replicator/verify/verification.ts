@@ -1,6 +1,6 @@
 import { RockpoolError } from '../../../protocol/errors.ts'
-import type { DigestAnswer, DigestRequest } from '../../../protocol/messages.ts'
-import { MESSAGE_VERSION } from '../../../protocol/messages.ts'
+import type { DigestAnswer, DigestRequest } from '../../../protocol/messages/bucket.ts'
+import { MESSAGE_VERSION } from '../../../protocol/versions.ts'
 import type { OpId } from '../../../protocol/ops.ts'
 import type { Difference, VerifyAnswer, VerifyStatus } from '../../../protocol/verification.ts'
 import { fault, pause } from '../../shared/faults.ts'
