@@ -15,7 +15,7 @@ import { briefly } from '../briefly.ts'
 import { addressOf, countStream, guarded } from '../rates.ts'
 import { askReplicator } from '../replicator.ts'
 import { parameters, validated } from '../stream/body.ts'
-import { passedBound } from '../transports/json-bounds.ts'
+import { passedBound } from '../json-bounds.ts'
 import { planByHash } from '../stream/plans.ts'
 
 /** Browsers cannot set headers on a WebSocket, so the token may come as a second subprotocol. This is the one that is agreed on. */

@@ -16,12 +16,6 @@ export function parseMark(content: string): string | null {
   return shape.safeParse(jsonOrNull(content)).data?.mark ?? null
 }
 
-/**
- * `earlier`: the storage is that of a version that signed nothing. What it wrote may still come, and comes before anything that is signed with this key:
- * until then it is taken for ours, or whoever waits for it would wait for ever.
- */
-export type MarkerKey = { key: string; earlier: boolean } | null
-
 const KEY_BYTES = 32
 /** A field at the end: an earlier version reads the message as it did. */
 const SIGNED = /^(\{.*),"hmac":"([\w-]{43})"\}$/s

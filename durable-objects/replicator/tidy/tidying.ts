@@ -23,15 +23,6 @@ const SETTLED_MS = 3_600_000
 /** An object that did not answer is asked again after so long. Objects of dropped definitions answer for so long that they are gone. */
 const AGAIN_MS = DAY_MS
 
-/** The last round over everything. `before`: ops up to here were made before the round before it. */
-export interface Round {
-  /** When it began: ms since 1970. */
-  at: number
-  counter: OpId
-  before: OpId
-  done: boolean
-}
-
 export interface TidyingSources {
   /** One transaction; an object whose memory may differ from it is reset. */
   atomically<T>(work: () => T): T
