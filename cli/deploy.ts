@@ -1,6 +1,6 @@
 import { once } from 'node:events'
 import { createInterface } from 'node:readline/promises'
-import type { ConfigsAnswer, ConfigStatus, DeployAnswer, DeployDifference, RollbackAnswer } from '../protocol/messages.ts'
+import type { ConfigsAnswer, ConfigStatus, DeployAnswer, DeployDifference, RollbackAnswer } from '../protocol/messages/admin.ts'
 import { readConfigFile } from './config-file.ts'
 import { differenceText, progressText } from './deploy-text.ts'
 import { frame, type Paint } from './frame.ts'

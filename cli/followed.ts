@@ -1,4 +1,5 @@
-import type { ConfigsAnswer, DeployStatus, ReplicatorState, ReplicatorStatus } from '../protocol/messages.ts'
+import type { ConfigsAnswer, DeployStatus } from '../protocol/messages/admin.ts'
+import type { ReplicatorState, ReplicatorStatus } from '../protocol/messages/status.ts'
 import type { ErrorBody } from '../protocol/errors.ts'
 import { printable } from './frame.ts'
 

@@ -1,5 +1,6 @@
 import { resolve } from 'node:path'
 import type { ErrorBody } from '../protocol/errors.ts'
+import { jsonOrNull } from '../protocol/json.ts'
 import type { Finding } from '../sync-config/types.ts'
 import { printable } from './frame.ts'
 import { DEFAULT_AUDIENCE, parse } from './options.ts'
@@ -195,10 +196,6 @@ export async function tokenFromInput(input: AsyncIterable<Buffer | string>): Pro
 }
 
 function json(text: string): { data?: unknown; error?: ErrorBody } | null {
-  try {
-    const value: unknown = JSON.parse(text)
-    return typeof value === 'object' && value !== null ? value : null
-  } catch {
-    return null
-  }
+  const value = jsonOrNull(text)
+  return typeof value === 'object' && value !== null ? value : null
 }

@@ -1,4 +1,4 @@
-import type { OperatorStatus } from '../protocol/messages.ts'
+import type { OperatorStatus } from '../protocol/messages/status.ts'
 import type { Paint } from './frame.ts'
 import { OperatorClient, operatorOptions, Refused, type OperatorOptions } from './operator.ts'
 import { UsageError } from './problem.ts'

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { unwatchFile, watchFile } from 'node:fs'
-import type { DeployAnswer } from '../protocol/messages.ts'
+import type { DeployAnswer } from '../protocol/messages/admin.ts'
 import { namesOf } from './deploy-text.ts'
 import { OperatorClient, Refused } from './operator.ts'
 

@@ -1,21 +1,20 @@
 import { DurableObject } from 'cloudflare:workers'
 import { z } from 'zod'
-import {
-  MESSAGE_VERSION,
-  type AppendRequest,
-  type BucketRpc,
-  type BucketState,
-  type DigestAnswer,
-  type DigestRequest,
-  type EraseAnswer,
-  type IdleAnswer,
-  type PublishAnswer,
-  type ReadAnswer,
-  type RowsAnswer,
-  type Serving,
-  type StateAnswer,
-  type Versioned,
-} from '../../protocol/messages.ts'
+import { MESSAGE_VERSION, type Versioned } from '../../protocol/versions.ts'
+import type {
+  AppendRequest,
+  BucketRpc,
+  BucketState,
+  DigestAnswer,
+  DigestRequest,
+  EraseAnswer,
+  IdleAnswer,
+  PublishAnswer,
+  ReadAnswer,
+  RowsAnswer,
+  StateAnswer,
+} from '../../protocol/messages/bucket.ts'
+import type { Serving } from '../../protocol/messages/replicator.ts'
 import type { OpId } from '../../protocol/ops.ts'
 import { durableDatabase } from '../shared/durable-database.ts'
 import type { Environment } from '../environment.ts'

@@ -1,6 +1,8 @@
 import { z } from 'zod'
 import { signedChecksum } from '../../protocol/checksum.ts'
-import type { PublishAnswer, Serving } from '../../protocol/messages.ts'
+import { jsonOrNull } from '../../protocol/json.ts'
+import type { PublishAnswer } from '../../protocol/messages/bucket.ts'
+import type { Serving } from '../../protocol/messages/replicator.ts'
 import { CLOSE_BAD_FRAME, CLOSE_RECONNECT, CLOSE_UNAUTHORIZED } from '../../protocol/native.ts'
 import type { OpId } from '../../protocol/ops.ts'
 import type { Log } from './log.ts'
@@ -110,7 +112,7 @@ export class DirectStreams<S> {
   message(socket: S, text: unknown): void {
     const state = this.#streams.get(socket)
     if (!state) return
-    const parsed = acknowledgement.safeParse(json(text))
+    const parsed = acknowledgement.safeParse(typeof text === 'string' ? jsonOrNull(text) : null)
     const count = parsed.success ? parsed.data.ack - state.acknowledged : 0
     if (!parsed.success || count > state.pending.length) {
       this.#end(socket, CLOSE_BAD_FRAME, 'ROCKPOOL_CLIENT_FRAME', 'a frame must be {"ack": <number of frames received>}')
@@ -218,12 +220,3 @@ export class DirectStreams<S> {
 }
 
 const untold = ({ acknowledged, pending }: DirectState): boolean => acknowledged === 0 && pending.length === 0
-
-function json(text: unknown): unknown {
-  if (typeof text !== 'string') return null
-  try {
-    return JSON.parse(text)
-  } catch {
-    return null
-  }
-}

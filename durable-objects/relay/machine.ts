@@ -1,13 +1,7 @@
 import { frameName, hashName, isWholeName } from '../../protocol/names.ts'
-import {
-  MESSAGE_VERSION,
-  type BucketState,
-  type NameForm,
-  type NoticeBucket,
-  type RelayFrame,
-  type ReplicatorFrame,
-  type SubscribeFrame,
-} from '../../protocol/messages.ts'
+import { MESSAGE_VERSION } from '../../protocol/versions.ts'
+import type { BucketState } from '../../protocol/messages/bucket.ts'
+import type { NameForm, NoticeBucket, RelayFrame, ReplicatorFrame, SubscribeFrame } from '../../protocol/messages/relay.ts'
 import type { OpId } from '../../protocol/ops.ts'
 import { Questions, type Answer } from './questions.ts'
 import { Rooms, type Room } from './room.ts'

@@ -3,14 +3,15 @@ import {
   CLOSE_BUCKET_FENCED,
   CLOSE_RELAY_FULL,
   CLOSE_USER_STREAMS,
-  MESSAGE_VERSION,
   PING,
   PONG,
   SOCKET_CREDIT,
   type AckFrame,
   type RelayRpc,
-  type Versioned,
-} from '../../protocol/messages.ts'
+  replicatorFrame,
+  streamFrame,
+} from '../../protocol/messages/relay.ts'
+import { MESSAGE_VERSION, type Versioned } from '../../protocol/versions.ts'
 import { bucketObjectName } from '../../protocol/names.ts'
 import type { Environment } from '../environment.ts'
 import { enableFaults, fault, pause } from '../shared/faults.ts'
@@ -20,7 +21,6 @@ import { closeQuietly, sendQuietly } from '../shared/quietly.ts'
 import { callDeadline, untilAnswered } from '../shared/retry.ts'
 import { checkVersion } from '../shared/version.ts'
 import { attachmentOf, type Attachment, type ReplicatorAttachment, type StreamAttachment } from './attachments.ts'
-import { replicatorFrame, streamFrame } from './frames.ts'
 import { admit, MAX_STREAMS_PER_USER, type StreamUser } from './users.ts'
 import { RelayMachine, type RelayEffects, type SavedCheckpoint, type SavedStream } from './machine.ts'
 import { Marks, packMarks, unpackMarks } from './marks.ts'

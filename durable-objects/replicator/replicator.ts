@@ -3,16 +3,10 @@ import type { Sql } from 'postgres'
 import { connectSource, emitMarker, lookAtSource, type SourceFacts } from '../../sources/postgres/index.ts'
 import { openSocket } from '../../sources/postgres/wire/socket.ts'
 import { RockpoolError } from '../../protocol/errors.ts'
-import type {
-  ConfigsAnswer,
-  DeployAnswer,
-  DeployRequest,
-  ReplicatorRpc,
-  ReplicatorStatus,
-  RollbackAnswer,
-  Serving,
-  Versioned,
-} from '../../protocol/messages.ts'
+import type { ConfigsAnswer, DeployAnswer, DeployRequest, RollbackAnswer } from '../../protocol/messages/admin.ts'
+import type { ReplicatorRpc, Serving } from '../../protocol/messages/replicator.ts'
+import type { ReplicatorStatus } from '../../protocol/messages/status.ts'
+import type { Versioned } from '../../protocol/versions.ts'
 import type { VerifyAnswer } from '../../protocol/verification.ts'
 import { settingsHash, tenantSettings, type TenantSettings } from '../directory/settings.ts'
 import type { Environment } from '../environment.ts'

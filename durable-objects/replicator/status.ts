@@ -1,5 +1,5 @@
 import { parseLsn, parseSourceUrl } from '../../sources/postgres/index.ts'
-import type { ReplicatorState, ReplicatorStatus, SlotStatus, SourceSettings } from '../../protocol/messages.ts'
+import type { ReplicatorState, ReplicatorStatus, SlotStatus, SourceSettings } from '../../protocol/messages/status.ts'
 import { tenantSettings, type TenantSettings } from '../directory/settings.ts'
 import type { SettingBindings } from '../setting-bindings.ts'
 import type { Core } from './core.ts'

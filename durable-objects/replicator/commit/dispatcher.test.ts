@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
-import type { BucketState } from '../../../protocol/messages.ts'
+import type { BucketState } from '../../../protocol/messages/bucket.ts'
 import { page, put } from '../../bucket/test-ops.ts'
 import { Dispatcher } from './dispatcher.ts'
 

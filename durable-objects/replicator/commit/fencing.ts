@@ -1,4 +1,5 @@
-import type { AppendRequest, Serving } from '../../../protocol/messages.ts'
+import type { AppendRequest } from '../../../protocol/messages/bucket.ts'
+import type { Serving } from '../../../protocol/messages/replicator.ts'
 import { untilAnswered } from '../../shared/retry.ts'
 import type { Buckets } from '../store/buckets.ts'
 import type { Diagnostics } from '../store/diagnostics.ts'

@@ -1,4 +1,5 @@
-import type { BucketState, NoticeBucket } from '../../../protocol/messages.ts'
+import type { BucketState } from '../../../protocol/messages/bucket.ts'
+import type { NoticeBucket } from '../../../protocol/messages/relay.ts'
 import type { OpId } from '../../../protocol/ops.ts'
 import type { StoredAppend, StoredBatch } from '../store/outbox.ts'
 

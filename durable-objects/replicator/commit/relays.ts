@@ -1,5 +1,5 @@
-import { z } from 'zod'
-import { MESSAGE_VERSION, PING, PONG, SOCKET_CREDIT, understands } from '../../../protocol/messages.ts'
+import { MESSAGE_VERSION } from '../../../protocol/versions.ts'
+import { ackFrame, PING, PONG, SOCKET_CREDIT } from '../../../protocol/messages/relay.ts'
 import type { OpId } from '../../../protocol/ops.ts'
 import type { Environment } from '../../environment.ts'
 import type { Database } from '../../shared/database.ts'
@@ -7,8 +7,6 @@ import { fault, pause } from '../../shared/faults.ts'
 import { relayStub } from '../../shared/namespaces.ts'
 import { closeQuietly } from '../../shared/quietly.ts'
 import { answered, callDeadline, untilAnswered, type Attempt } from '../../shared/retry.ts'
-
-export const ackFrame = z.object({ v: z.number().refine((version) => understands(version)), type: z.literal('ack'), received: z.number() })
 
 const PING_MS = 30_000
 const FIRST_WAIT_MS = 100
@@ -182,9 +180,9 @@ export class Relays {
   #message(open: RelaySocket, data: unknown): void {
     open.silent = 0
     if (data === PONG || typeof data !== 'string') return
-    const frame = ackFrame.safeParse(parse(data))
-    if (!frame.success) return
-    open.received = Math.max(open.received, frame.data.received)
+    const frame = ackFrame(data)
+    if (frame === null) return
+    open.received = Math.max(open.received, frame.received)
     // Relays acknowledge every quarter of the credit.
     if (open.behind && open.sent - open.received <= SOCKET_CREDIT / 2) {
       open.behind = false
@@ -230,13 +228,5 @@ export class Relays {
   #forget(relay: string): void {
     this.#sources.db.run('DELETE FROM relays WHERE name = ?', relay)
     this.#serials.delete(relay)
-  }
-}
-
-function parse(text: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch {
-    return null
   }
 }

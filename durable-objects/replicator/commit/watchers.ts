@@ -1,4 +1,6 @@
-import { MESSAGE_VERSION, type PublishAnswer, type Serving, type Versioned } from '../../../protocol/messages.ts'
+import { MESSAGE_VERSION, type Versioned } from '../../../protocol/versions.ts'
+import type { PublishAnswer } from '../../../protocol/messages/bucket.ts'
+import type { Serving } from '../../../protocol/messages/replicator.ts'
 import { frameName } from '../../../protocol/names.ts'
 import type { Database } from '../../shared/database.ts'
 import { sleep, waitMs } from '../../shared/retry.ts'

@@ -1,9 +1,10 @@
 import type { Sql } from 'postgres'
 import { expect, test } from 'vitest'
 import type { Batch } from '../ingest/batch.ts'
-import type { Intake, SourceTable } from '../ingest/intake.ts'
+import type { Intake } from '../ingest/intake.ts'
+import type { SourceTable } from '../ingest/source-table.ts'
 import { RANGE_KEYS, Reader, type ReaderSources } from './reader.ts'
-import { newCopy, type CopyState } from '../store/tables.ts'
+import { newCopy, type CopyState } from './copy-state.ts'
 
 const column = { name: 'id', typeOid: 25, typeName: 'text', notNull: true, type: { oid: 25, kind: 'base', name: 'text' } } as const
 const name = { schema: 'public', name: 'docs' }

@@ -1,8 +1,9 @@
 import { expect, test } from 'vitest'
 import type { Sql } from 'postgres'
-import type { Intake, SourceTable } from '../ingest/intake.ts'
+import type { Intake } from '../ingest/intake.ts'
+import type { SourceTable } from '../ingest/source-table.ts'
 import { Reader, type ReaderSources } from './reader.ts'
-import { newCopy } from '../store/tables.ts'
+import { newCopy } from './copy-state.ts'
 
 const catalog = {
   ...{ oid: 7, schema: 'public', name: 't', key: ['id'], keyEquals: ['='], identity: 'd' as const, rowFilter: null },

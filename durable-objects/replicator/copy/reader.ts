@@ -20,8 +20,10 @@ import type { Batch, BatchTable } from '../ingest/batch.ts'
 import { countCopies } from './copies.ts'
 import { ROWS_AHEAD } from '../ingest/changed-row.ts'
 import { keptImage } from '../ingest/image.ts'
-import { SLICE_LENGTH, type CareOf, type Intake, type SourceTable } from '../ingest/intake.ts'
-import type { CopyState } from '../store/tables.ts'
+import { SLICE_LENGTH } from '../limits.ts'
+import type { CareOf, Intake } from '../ingest/intake.ts'
+import type { SourceTable } from '../ingest/source-table.ts'
+import type { CopyState } from './copy-state.ts'
 import type { FoundRow } from '../verify/source-check.ts'
 
 export interface ReaderSources {

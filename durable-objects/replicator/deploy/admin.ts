@@ -7,7 +7,7 @@ import type {
   DeployStatus,
   RollbackAnswer,
   TableCopyStatus,
-} from '../../../protocol/messages.ts'
+} from '../../../protocol/messages/admin.ts'
 import type { TenantSettings } from '../../directory/settings.ts'
 import { pause } from '../../shared/faults.ts'
 import type { Core } from '../core.ts'

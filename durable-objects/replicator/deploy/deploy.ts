@@ -1,7 +1,7 @@
 import type { Sql } from 'postgres'
 import { estimateRows, readSchema, sourceError, unfollowable } from '../../../sources/postgres/index.ts'
 import { RockpoolError } from '../../../protocol/errors.ts'
-import type { ConfigOrigin, ConfigStatus, DeployDifference, PartStatus } from '../../../protocol/messages.ts'
+import type { ConfigOrigin, ConfigStatus, DeployDifference, PartStatus } from '../../../protocol/messages/admin.ts'
 import { compileConfig, type CompileSettings } from '../../../sync-config/compile.ts'
 import { MAX_CONFIG_BYTES } from '../../../sync-config/limits.ts'
 import { loadPlan, means, namedColumns, planHash, type PlanPart } from '../../../sync-config/index.ts'

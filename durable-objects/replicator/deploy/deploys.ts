@@ -1,5 +1,5 @@
 import type { ErrorCode } from '../../../protocol/errors.ts'
-import type { ConfigOrigin, ConfigStatus, TableEstimate } from '../../../protocol/messages.ts'
+import type { ConfigOrigin, ConfigStatus, TableEstimate } from '../../../protocol/messages/admin.ts'
 import type { PlanPart } from '../../../sync-config/index.ts'
 import type { Plan, RowProgram, TableName } from '../../../sync-config/types.ts'
 import { combinePlans, partsOf } from '../../../sync-config/index.ts'

@@ -1,4 +1,4 @@
-import { MESSAGE_VERSION } from '../../../protocol/messages.ts'
+import { MESSAGE_VERSION } from '../../../protocol/versions.ts'
 import type { OpId } from '../../../protocol/ops.ts'
 import { fault, pause } from '../../shared/faults.ts'
 import type { BucketRecord, Buckets } from '../store/buckets.ts'

@@ -1,21 +1,12 @@
 import type { BatchTable } from './batch.ts'
 import { TRIES, type CareLevel } from '../session/attempts.ts'
 import type { StateStore } from '../store/storage.ts'
+import type { Suspect } from '../store/stored.ts'
 
 /** Changes of a slice when whole ones have killed the replicator again and again. */
 export const CAREFUL_CHANGES = 100
 /** Changes that are remembered as ones that kill, skipped ones included. */
 const SUSPECTS = 100
-
-/** A change that is being tried, or was skipped because it killed the replicator each time. */
-export interface Suspect {
-  t: number
-  /** Of the row; empty for what concerns the whole table. */
-  key: string
-  tries: number
-  /** The table is compared once more when the copy that is under way is done. */
-  again: boolean
-}
 
 export interface CareSources {
   state: Pick<StateStore, 'get' | 'set'>

@@ -2,7 +2,8 @@ import { describe, expect, test } from 'vitest'
 import type { CatalogTable, PgoutputMessage } from '../../../sources/postgres/index.ts'
 import type { SourceRow } from '../../../protocol/values.ts'
 import { Batch } from './batch.ts'
-import { Intake, type Flush, type IntakeSources, type SourceTable } from './intake.ts'
+import { Intake, type Flush, type IntakeSources } from './intake.ts'
+import type { SourceTable } from './source-table.ts'
 import type { RowState } from '../store/row-state.ts'
 
 const TEXT = 25

@@ -1,7 +1,6 @@
 import { RockpoolError } from '../../../protocol/errors.ts'
-import { formatLsn, parseLsn, TouchedKeys, widenXid, type CatalogTable, type PgoutputMessage } from '../../../sources/postgres/index.ts'
+import { formatLsn, parseLsn, TouchedKeys, widenXid, type PgoutputMessage } from '../../../sources/postgres/index.ts'
 import { fault } from '../../shared/faults.ts'
-import type { BatchTable } from './batch.ts'
 import { Batch } from './batch.ts'
 import type { Care, Taking } from './care.ts'
 import { Completions, type RowKey } from '../copy/completions.ts'
@@ -10,17 +9,11 @@ import { imageOf, keptImage } from './image.ts'
 import { changedRow, loadRows, ROWS_AHEAD, type ChangedRow } from './changed-row.ts'
 import type { RowImage } from '../store/row-state.ts'
 import type { PartialTransaction, Position } from '../store/storage.ts'
-
-/** A replicated table: our number for it and the catalog's description. */
-export interface SourceTable extends BatchTable {
-  catalog: CatalogTable
-}
+import type { SourceTable } from './source-table.ts'
+import { SLICE_LENGTH } from '../limits.ts'
 
 /** Changes of an append that cost about as much as its call. */
 const THICK_APPEND = 32
-/** Bytes of messages, and UTF-16 units of ops, at which a slice is made. */
-export const SLICE_LENGTH = 4 * 1024 * 1024
-
 /** Why a batch is stored now. */
 export interface Flush {
   batch: Batch

@@ -12,7 +12,7 @@ import {
 import { namedColumns } from '../../../sync-config/index.ts'
 import type { TenantSettings } from '../../directory/settings.ts'
 import type { Core } from '../core.ts'
-import type { SourceTable } from '../ingest/intake.ts'
+import type { SourceTable } from '../ingest/source-table.ts'
 import { disconnected } from './position.ts'
 import { takeScript } from '../deploy/script-config.ts'
 import { describeWal, judgeWal, wantsMarker } from './wal-guard.ts'

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import type { ConfigStatus } from '../../../protocol/messages.ts'
+import type { ConfigStatus } from '../../../protocol/messages/admin.ts'
 import { migrate, type Database } from '../../shared/database.ts'
 import { testDatabase } from '../../test-database.ts'
 import { Configs, refuseWithdrawn, rollbackTarget } from './configs.ts'

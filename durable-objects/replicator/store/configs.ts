@@ -1,5 +1,5 @@
 import { RockpoolError } from '../../../protocol/errors.ts'
-import type { ConfigStatus } from '../../../protocol/messages.ts'
+import type { ConfigStatus } from '../../../protocol/messages/admin.ts'
 import type { Database } from '../../shared/database.ts'
 
 /** Kept in the history beside those that are still in use. */

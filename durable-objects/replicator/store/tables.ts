@@ -1,32 +1,11 @@
 import type { CatalogTable, TableName } from '../../../sources/postgres/index.ts'
-import type { TableCopyStatus } from '../../../protocol/messages.ts'
+import type { TableCopyStatus } from '../../../protocol/messages/admin.ts'
 import { means } from '../../../sync-config/index.ts'
 import type { Database } from '../../shared/database.ts'
 import type { BatchTable } from '../ingest/batch.ts'
 import { GivenNumbers } from './given-numbers.ts'
-import type { SourceTable } from '../ingest/intake.ts'
-
-/** Where the copy of a table is. `sweep`: after its blocks, rows that we have are looked for in the table. */
-export interface CopyState {
-  /** `retired`: the table is not followed any more, and its rows are taken out of the buckets. */
-  state: 'waiting' | 'copying' | 'sweeping' | 'done' | 'retired'
-  filenode: number
-  /** Which of the table's parts is copied. */
-  part?: number
-  /** Blocks of the part; of a table without a key classes of hashes. */
-  block: number
-  /** Of the block, from which it goes on; absent: from its beginning. */
-  item?: number
-  blocks: number
-  rows: number
-  sweep: boolean
-  /** The sweep has come to this key. */
-  after: string
-  /** Until this copy is done, what is stored of its rows may be of other columns, or older than what the stream has told: it was altered, or a slot was lost. */
-  altered?: boolean
-  /** Until this copy is done, what is stored of its rows may be of no state of the source. Absent in what an earlier version stored. */
-  doubtful?: boolean
-}
+import { isDoubtful, NEW_COPY, newCopy, type CopyState } from '../copy/copy-state.ts'
+import type { SourceTable } from '../ingest/source-table.ts'
 
 /** What rows are called and told apart by. */
 interface Description {
@@ -42,19 +21,11 @@ interface KnownTable extends TableName {
   description: Description
 }
 
-/** Where every copy begins. */
-export const newCopy = (sweep: boolean): CopyState => ({ ...NEW_COPY, sweep })
-
 const again = (copy: CopyState, sweep: boolean): CopyState => ({
   ...newCopy(sweep),
   altered: copy.state !== 'done' && copy.altered === true,
   doubtful: isDoubtful(copy),
 })
-
-/** What an earlier version compared was swept as well. */
-const isDoubtful = ({ state, sweep, doubtful = sweep }: CopyState): boolean => state !== 'done' && doubtful
-
-const NEW_COPY: CopyState = { state: 'waiting', filenode: 0, part: 0, block: 0, blocks: 0, rows: 0, sweep: false, after: '' }
 
 /** The replicated tables, how far their copies are, and the rows that lack values. */
 export class Tables {

@@ -1,4 +1,5 @@
-import { MESSAGE_VERSION, type EraseAnswer, type IdleAnswer } from '../../../protocol/messages.ts'
+import { MESSAGE_VERSION } from '../../../protocol/versions.ts'
+import type { EraseAnswer, IdleAnswer } from '../../../protocol/messages/bucket.ts'
 import type { OpId } from '../../../protocol/ops.ts'
 import { pause } from '../../shared/faults.ts'
 import type { Batch } from '../ingest/batch.ts'
@@ -21,15 +22,6 @@ const MAX_WAITING = 20_000
 const SETTLED_MS = 3_600_000
 /** An object that did not answer is asked again after so long. Objects of dropped definitions answer for so long that they are gone. */
 const AGAIN_MS = DAY_MS
-
-/** The last round over everything. `before`: ops up to here were made before the round before it. */
-export interface Round {
-  /** When it began: ms since 1970. */
-  at: number
-  counter: OpId
-  before: OpId
-  done: boolean
-}
 
 export interface TidyingSources {
   /** One transaction; an object whose memory may differ from it is reset. */

@@ -1,5 +1,6 @@
 import { addSums, Digester, noRows, type RowsSum } from '../../../protocol/digest.ts'
-import { MESSAGE_VERSION, type BucketState, type DigestAnswer, type DigestRequest } from '../../../protocol/messages.ts'
+import { MESSAGE_VERSION } from '../../../protocol/versions.ts'
+import type { BucketState, DigestAnswer, DigestRequest } from '../../../protocol/messages/bucket.ts'
 import type { OpId } from '../../../protocol/ops.ts'
 import type { Difference } from '../../../protocol/verification.ts'
 import type { TableName } from '../../../sync-config/types.ts'

@@ -1,7 +1,7 @@
 import type { SourceRow } from '../../../protocol/values.ts'
 import type { Difference } from '../../../protocol/verification.ts'
 import type { Batch } from '../ingest/batch.ts'
-import type { SourceTable } from '../ingest/intake.ts'
+import type { SourceTable } from '../ingest/source-table.ts'
 import { isWeak, type RowImage, type RowState } from '../store/row-state.ts'
 import { rowDifferences } from './row-differences.ts'
 

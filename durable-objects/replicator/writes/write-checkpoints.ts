@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { jsonOrNull } from '../../../protocol/json.ts'
 import { RockpoolError } from '../../../protocol/errors.ts'
 import type { Batch } from '../ingest/batch.ts'
 import { MAX_WRITE_CHECKPOINT } from './custom-checkpoints.ts'
@@ -165,7 +166,7 @@ export class WriteCheckpoints {
 
 /** Puts the numbers of a message into the mailboxes, up to the highest that may be. Messages of other kinds do nothing. */
 export function deliver(batch: Batch, content: string, highest: bigint | number = MAX_WRITE_CHECKPOINT): void {
-  const parsed = message.safeParse(json(content))
+  const parsed = message.safeParse(jsonOrNull(content))
   if (!parsed.success) return
   for (const [user, clientId, n] of parsed.data.write) if (BigInt(n) <= highest) batch.deliver(user, clientId, BigInt(n))
 }
@@ -178,14 +179,6 @@ function fitting(list: readonly { user: string; clientId: string }[]): number {
     return i > 0 && (i >= MAX_PER_MESSAGE || length > MAX_MESSAGE_LENGTH)
   })
   return over < 0 ? list.length : over
-}
-
-function json(text: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch {
-    return null
-  }
 }
 
 const larger = (a: bigint, b: bigint): bigint => (a > b ? a : b)
