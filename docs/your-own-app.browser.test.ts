@@ -150,7 +150,10 @@ test('a row of an own table comes to the own page, and a PowerSync SDK', async (
 async function token({ audience = 'rockpool', secret, expires = '1h' }: { audience?: string; secret?: Buffer; expires?: string }) {
   const own = Buffer.from((await readFile(join(app, '.rockpool/data/jwt-secret'), 'utf8')).trim(), 'base64url')
   const jwt = new SignJWT({}).setProtectedHeader({ alg: 'HS256' }).setSubject('ann').setAudience(audience)
-  return jwt.setIssuedAt(Math.floor(Date.now() / 1_000) - 7_200).setExpirationTime(expires).sign(secret ?? own)
+  return jwt
+    .setIssuedAt(Math.floor(Date.now() / 1_000) - 7_200)
+    .setExpirationTime(expires)
+    .sign(secret ?? own)
 }
 
 test.each([

@@ -40,13 +40,17 @@ async function token(user: string): Promise<string> {
   return body.token
 }
 
-/** Who went offline stays offline, also when the page is loaded anew. */
-const offline = {
-  key: (user: string): string => `todos-${user}-offline`,
-  has: (user: string): boolean => localStorage.getItem(offline.key(user)) !== null,
-  set: (user: string): void => localStorage.setItem(offline.key(user), 'yes'),
-  clear: (user: string): void => localStorage.removeItem(offline.key(user)),
+/** What holds for a user until he says otherwise, also when the page is loaded anew. */
+function remembered(what: string) {
+  const key = (user: string): string => `todos-${user}-${what}`
+  return {
+    has: (user: string): boolean => localStorage.getItem(key(user)) !== null,
+    set: (user: string): void => localStorage.setItem(key(user), 'yes'),
+    clear: (user: string): void => localStorage.removeItem(key(user)),
+  }
 }
+const offline = remembered('offline')
+const signedOut = remembered('signed-out')
 
 type Child = Node | string | null
 
@@ -63,21 +67,21 @@ function el<K extends keyof HTMLElementTagNameMap>(
 class Pane {
   readonly #user: string
   readonly #db: SyncDatabase
-  readonly #signedOut: () => void
+  readonly #gone: () => void
   readonly #section: HTMLElement
   readonly #state = el('span', { className: 'state' })
   readonly #network = el('button', { className: 'network', type: 'button' })
-  readonly #signOut = el('button', { className: 'network', type: 'button', textContent: 'Sign out' })
+  readonly #leaveButton = el('button', { className: 'network', type: 'button', textContent: 'Sign out' })
   readonly #problems = el('ul', { className: 'problems' })
   readonly #lists = el('div')
   #shown = new Set<string>()
   #data: { lists: List[]; todos: Todo[] } = { lists: [], todos: [] }
 
-  constructor(user: string, db: SyncDatabase, section: HTMLElement, signedOut: () => void) {
+  constructor(user: string, db: SyncDatabase, section: HTMLElement, gone: () => void) {
     this.#user = user
     this.#db = db
     this.#section = section
-    this.#signedOut = signedOut
+    this.#gone = gone
   }
 
   mount(): void {
@@ -94,10 +98,10 @@ class Pane {
       {},
       el('span', { className: 'avatar', textContent: name[0] ?? '', ariaHidden: 'true' }),
       title,
-      el('div', { className: 'buttons' }, this.#network, this.#signOut),
+      el('div', { className: 'buttons' }, this.#network, this.#leaveButton),
     )
     this.#section.replaceChildren(header, this.#problems, this.#lists, add)
-    this.#signOut.addEventListener('click', () => void this.#leave())
+    this.#leaveButton.addEventListener('click', () => void this.#leave())
     this.#network.addEventListener('click', () => void this.#toggleNetwork())
     this.#db.on('status', (status) => this.#showStatus(status))
     this.#showStatus(this.#db.status)
@@ -120,16 +124,27 @@ class Pane {
   /** Nothing that is unsent goes without a question. */
   async #leave(): Promise<void> {
     try {
-      await this.#db.signOut()
+      await this.#signOut('refuse')
     } catch (error) {
       if (!(error instanceof Error && 'code' in error && error.code === 'unsent')) throw error
-      if (confirm('Some changes were not sent. Sign out and lose them?')) await this.#db.signOut({ unsent: 'discard' })
+      if (confirm('Some changes were not sent. Sign out and lose them?')) await this.#signOut('discard')
+    }
+  }
+
+  /** It is remembered first: a page that is loaded meanwhile must not sign in again. */
+  async #signOut(unsent: 'refuse' | 'discard'): Promise<void> {
+    signedOut.set(this.#user)
+    try {
+      await this.#db.signOut({ unsent })
+    } catch (error) {
+      signedOut.clear(this.#user)
+      throw error
     }
   }
 
   #showStatus(status: Status): void {
     // By this button, or in another tab.
-    if (status.state === 'closed') return this.#signedOut()
+    if (status.state === 'closed') return this.#gone()
     const { headline, look, problem } = words(status)
     this.#state.textContent = headline
     this.#state.dataset.state = look
@@ -252,17 +267,29 @@ async function signIn(user: string, section: HTMLElement): Promise<void> {
   })
   new Pane(user, db, section, () => {
     offline.clear(user)
-    const button = el('button', { type: 'button', className: 'network', textContent: `Sign in as ${nameOf(user)}` })
-    button.addEventListener('click', () => void signIn(user, section), { once: true })
-    section.replaceChildren(button)
+    offerSignIn(user, section)
   }).mount()
 }
+
+function offerSignIn(user: string, section: HTMLElement): void {
+  const button = el('button', { type: 'button', className: 'network', textContent: `Sign in as ${nameOf(user)}` })
+  const begin = (): void => {
+    signedOut.clear(user)
+    void begun(user, section)
+  }
+  button.addEventListener('click', begin, { once: true })
+  section.replaceChildren(el('div', { className: 'signed-out' }, el('p', { textContent: `${nameOf(user)} is signed out.` }), button))
+}
+
+const begun = (user: string, section: HTMLElement): Promise<void> =>
+  signIn(user, section).catch((error: unknown) =>
+    section.replaceChildren(el('p', { className: 'empty', role: 'alert', textContent: String(error) })),
+  )
 
 const only = new URLSearchParams(location.search).get('user')
 for (const user of only === null ? ['alice', 'bob'] : [only]) {
   const section = el('section', { className: 'pane', id: user, ariaLabel: nameOf(user) })
   document.querySelector('#panes')?.append(section)
-  await signIn(user, section).catch((error: unknown) =>
-    section.replaceChildren(el('p', { className: 'empty', role: 'alert', textContent: String(error) })),
-  )
+  if (signedOut.has(user)) offerSignIn(user, section)
+  else await begun(user, section)
 }
