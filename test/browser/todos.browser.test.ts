@@ -133,6 +133,11 @@ test('a write that the server refuses is taken back and shown with its reason', 
   await page.getByText('Not saved: this list belongs to somebody else').waitFor()
   expect(await todo(page, 'bob', 'Too late').count()).toBe(0)
   await postgres.sql()`update lists set shared = true where id = ${SEA}`
+  // What can be done about it stands in one line.
+  const again = await page.getByRole('button', { name: 'Try again' }).boundingBox()
+  expect(again?.height).toBeLessThan(35)
+  await page.getByRole('button', { name: 'Dismiss' }).click()
+  await page.getByText('Not saved').waitFor({ state: 'detached' })
   await page.context().close()
 })
 
@@ -217,6 +222,20 @@ test('a page that gets no token because nothing can be reached is offline, not s
   await page.getByText(/^Offline/).waitFor()
   await page.unroute('**/api/token')
   await page.getByText('In step').waitFor()
+  await page.context().close()
+})
+
+test('a token that the server refuses is told with its reason, and goes away with a good one', async () => {
+  const page = await newPage({ viewport: { width: 390, height: 844 } })
+  const payload = Buffer.from(JSON.stringify({ sub: 'alice', aud: AUDIENCE, iat: 1_700_000_000, exp: 4_102_444_800 })).toString('base64url')
+  const token = `eyJhbGciOiJIUzI1NiJ9.${payload}.AAAA`
+  await page.route('**/api/token', (route) => route.fulfill({ json: { token } }))
+  await page.goto(`${example.url}/?user=alice`)
+  await page.getByText(/^The token is refused: the signature/).waitFor()
+  await page.getByText('Nothing has come yet.').waitFor()
+  await page.unroute('**/api/token')
+  await todo(page, 'alice', 'Lemons').waitFor()
+  expect(await page.getByText('The token is refused').count()).toBe(0)
   await page.context().close()
 })
 

@@ -1,4 +1,6 @@
 import { openSync, SignedOut, type Schema, type Status, type SyncDatabase } from '@rockpool/client'
+import { el } from './element.ts'
+import { remembered } from './remembered.ts'
 import { words } from './words.ts'
 
 /** Put in by the server: where Rockpool answers. */
@@ -40,29 +42,8 @@ async function token(user: string): Promise<string> {
   return body.token
 }
 
-/** What holds for a user until he says otherwise, also when the page is loaded anew. */
-function remembered(what: string) {
-  const key = (user: string): string => `todos-${user}-${what}`
-  return {
-    has: (user: string): boolean => localStorage.getItem(key(user)) !== null,
-    set: (user: string): void => localStorage.setItem(key(user), 'yes'),
-    clear: (user: string): void => localStorage.removeItem(key(user)),
-  }
-}
 const offline = remembered('offline')
 const signedOut = remembered('signed-out')
-
-type Child = Node | string | null
-
-function el<K extends keyof HTMLElementTagNameMap>(
-  tag: K,
-  props: Partial<HTMLElementTagNameMap[K]> = {},
-  ...children: Child[]
-): HTMLElementTagNameMap[K] {
-  const element = Object.assign(document.createElement(tag), props)
-  element.append(...children.filter((child) => child !== null))
-  return element
-}
 
 class Pane {
   readonly #user: string
@@ -75,6 +56,9 @@ class Pane {
   readonly #problems = el('ul', { className: 'problems' })
   readonly #lists = el('div')
   #shown = new Set<string>()
+  #said = '[null,[]]'
+  /** The newest status is shown, whichever is answered last. */
+  #turn = 0
   #data: { lists: List[]; todos: Todo[] } = { lists: [], todos: [] }
 
   constructor(user: string, db: SyncDatabase, section: HTMLElement, gone: () => void) {
@@ -152,20 +136,29 @@ class Pane {
     const away = status.state === 'offline'
     this.#network.textContent = away ? 'Go online' : 'Go offline'
     this.#network.ariaPressed = String(away)
+    // Whether there is nothing, or nothing has come yet.
+    if (this.#data.lists.length === 0) this.#show()
     void this.#showProblems(status.failedWrites, problem)
   }
 
   async #showProblems(count: number, problem: string | null): Promise<void> {
+    const turn = ++this.#turn
     // They are nobody's to read when somebody else's token has come.
     const failed = count === 0 ? [] : await this.#db.failedWrites().catch(() => [])
+    if (turn !== this.#turn) return
+    // Whoever is about to press a button must not have it replaced under his finger.
+    const said = JSON.stringify([problem, failed])
+    if (said === this.#said) return
+    this.#said = said
     this.#problems.replaceChildren(
-      ...(problem === null ? [] : [el('li', { textContent: problem })]),
+      ...(problem === null ? [] : [el('li', {}, el('span', { textContent: problem }))]),
       ...failed.map((write) => {
         const dismiss = el('button', { type: 'button', textContent: 'OK', ariaLabel: 'Dismiss' })
         dismiss.addEventListener('click', () => void this.#db.dismissFailedWrites(write.transactionId))
         const again = el('button', { type: 'button', textContent: 'Try again' })
         again.addEventListener('click', () => void this.#db.retryFailedWrite(write.transactionId))
-        return el('li', { role: 'alert' }, `Not saved: ${write.error.message}`, el('span', { className: 'buttons' }, again, dismiss))
+        const text = el('span', { textContent: `Not saved: ${write.error.message}` })
+        return el('li', { role: 'alert' }, text, el('span', { className: 'buttons' }, again, dismiss))
       }),
     )
   }
@@ -179,8 +172,9 @@ class Pane {
       ]),
     )
     const { lists, todos } = this.#data
+    const empty = this.#db.status.lastSyncedAt === null ? 'Nothing has come yet.' : 'Nothing here yet. Make a list below.'
     this.#lists.replaceChildren(
-      ...(lists.length === 0 ? [el('p', { className: 'empty', textContent: 'Nothing here yet. Make a list below.' })] : []),
+      ...(lists.length === 0 ? [el('p', { className: 'empty', textContent: empty })] : []),
       ...lists.map((list) =>
         this.#list(
           list,
