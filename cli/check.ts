@@ -71,10 +71,10 @@ export async function explain(args: readonly string[], colour: boolean): Promise
 }
 
 function options(command: 'check' | 'explain', args: readonly string[]): { file: string; databaseUrl: string | undefined; json: boolean } {
-  const { values, positionals } = parse(args, { 'database-url': { type: 'string' }, json: { type: 'boolean' } })
+  const { positionals, text, flag } = parse(command, args)
   const [file, ...more] = positionals
   if (file === undefined || more.length > 0) throw new UsageError(`name one file: rockpool ${command} sync-config.yaml`)
-  return { file, databaseUrl: values['database-url'], json: values.json ?? false }
+  return { file, databaseUrl: text('database-url'), json: flag('json') }
 }
 
 interface TableFinding {

@@ -3,7 +3,7 @@ import { Readable } from 'node:stream'
 import { describe, expect, test } from 'vitest'
 import { OperatorClient, operatorOptions, tokenFromInput } from './operator.ts'
 
-const options = (url: string) => operatorOptions(['--url', url, '--token', 'x'], {})
+const options = (url: string) => operatorOptions('deploy', ['--url', url, '--token', 'x'], {})
 
 const serving = async (listener: Parameters<typeof createServer>[1], run: (port: number) => Promise<void>) => {
   const server = createServer(listener)
@@ -49,7 +49,7 @@ describe('an operator token goes nowhere in plain text', () => {
   })
 
   test('also by ROCKPOOL_URL, and with the secret instead of a token', () => {
-    expect(() => operatorOptions([], { ROCKPOOL_URL: 'http://sync.example', JWT_SECRET: 'x' })).toThrow(/ROCKPOOL_PLAIN_HTTP/)
+    expect(() => operatorOptions('deploy', [], { ROCKPOOL_URL: 'http://sync.example', JWT_SECRET: 'x' })).toThrow(/ROCKPOOL_PLAIN_HTTP/)
   })
 
   test('nor to where the server sends it', async () => {
@@ -105,7 +105,7 @@ describe('what is at an address that is not that of a Rockpool', () => {
 })
 
 test('a token of the environment or of standard input', async () => {
-  expect(operatorOptions([], { ROCKPOOL_TOKEN: ' a.b.c\n' }).token).toBe('a.b.c')
+  expect(operatorOptions('deploy', [], { ROCKPOOL_TOKEN: ' a.b.c\n' }).token).toBe('a.b.c')
   expect(await tokenFromInput(Readable.from(['a.', 'b.c\n', 'more']))).toBe('a.b.c')
   expect(await tokenFromInput(Readable.from(['a.b.c']))).toBe('a.b.c')
   await expect(tokenFromInput(Readable.from([]))).rejects.toThrow(/no token on standard input/)
