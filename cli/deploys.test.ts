@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import type { ConfigStatus } from '../protocol/messages.ts'
+import type { ConfigStatus } from '../protocol/messages/admin.ts'
 import { historyOf, historyText } from './deploys.ts'
 
 const deploy = (number: number, plan: string | null, state: ConfigStatus['state'], more: Partial<ConfigStatus> = {}): ConfigStatus => ({

@@ -1,4 +1,4 @@
-import type { ConfigsAnswer, ConfigStatus } from '../protocol/messages.ts'
+import type { ConfigsAnswer, ConfigStatus } from '../protocol/messages/admin.ts'
 import { printable, type Paint } from './frame.ts'
 import { OperatorClient, operatorOptions, Refused } from './operator.ts'
 import { UsageError } from './problem.ts'
