@@ -12,7 +12,7 @@ export interface FoundRow {
   copies: number
 }
 
-export interface SourceCheckSources {
+export interface SourceCheckPorts {
   /** A batch over another one that is never stored. */
   trial(batch: Batch): Batch
   /** The row lacks values, and is read again anyway. */
@@ -27,15 +27,15 @@ export interface SourceCheckSources {
  * putting it into a batch that is thrown away; to mend it is to put it into the real one.
  */
 export class SourceCheck {
-  readonly #sources: SourceCheckSources
+  readonly #ports: SourceCheckPorts
 
-  constructor(sources: SourceCheckSources) {
-    this.#sources = sources
+  constructor(ports: SourceCheckPorts) {
+    this.#ports = ports
   }
 
   /** `found` null: the row is not there. */
   compare(batch: Batch, table: SourceTable, key: string, found: FoundRow | null): void {
-    const { trial, isIncomplete, bucketName, repair, found: tell } = this.#sources
+    const { trial, isIncomplete, bucketName, repair, found: tell } = this.#ports
     if (isIncomplete(table, key)) return
     const tried = trial(batch)
     put(tried, table, key, found)
