@@ -20,9 +20,10 @@ import { durableDatabase } from '../shared/durable-database.ts'
 import type { Environment } from '../environment.ts'
 import { enableFaults, asyncFaultPoint } from '../shared/fault-points.ts'
 import { objectName } from '../shared/object-name.ts'
-import { closeQuietly, sendQuietly } from '../shared/quietly.ts'
+import { closeQuietly, sendQuietly, socketPair } from '../shared/sockets.ts'
 import { replicatorStub } from '../shared/namespaces.ts'
-import { answered, callDeadline, sleep, untilAnswered } from '../shared/retry.ts'
+import { answered, callDeadline, untilAnswered } from '../shared/retry.ts'
+import { sleep } from '../../protocol/sleep.ts'
 import { checkVersion } from '../shared/version.ts'
 import { directRequest } from './direct-request.ts'
 import { directState, DirectStreams, type DirectState } from './direct.ts'
@@ -170,8 +171,7 @@ export class Bucket extends DurableObject<Environment> implements BucketRpc {
   override async fetch(request: Request): Promise<Response> {
     const asked = directRequest(request)
     if (!asked) return new Response('a WebSocket is expected', { status: 426 })
-    const [client, socket] = Object.values(new WebSocketPair())
-    if (!client || !socket) throw new Error('the runtime made no pair of sockets')
+    const { client, server: socket } = socketPair()
     this.#name = asked.bucket
     this.ctx.acceptWebSocket(socket)
     this.#direct.accept(socket, asked)

@@ -17,7 +17,7 @@ import type { Environment } from '../environment.ts'
 import { enableFaults, faultPoint, asyncFaultPoint } from '../shared/fault-points.ts'
 import { bucketStub, replicatorStub } from '../shared/namespaces.ts'
 import { objectName } from '../shared/object-name.ts'
-import { closeQuietly, sendQuietly } from '../shared/quietly.ts'
+import { closeQuietly, sendQuietly, socketPair } from '../shared/sockets.ts'
 import { callDeadline, untilAnswered } from '../shared/retry.ts'
 import { checkVersion } from '../shared/version.ts'
 import { attachmentOf, type Attachment, type ReplicatorAttachment, type StreamAttachment } from './attachments.ts'
@@ -215,8 +215,7 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
       }
       if (admission.close) this.#end(admission.close, CLOSE_USER_STREAMS, 'a newer stream of this user takes its place')
     }
-    const [client, socket] = Object.values(new WebSocketPair())
-    if (!client || !socket) throw new Error('the runtime made no pair of sockets')
+    const { client, server: socket } = socketPair()
     this.ctx.acceptWebSocket(socket, [STREAM])
     const marks = packMarks([])
     const state: StreamAttachment = { marks, toldPlan: null, owing: true, ...of, sent: 0, received: 0, since: Date.now() }
@@ -243,8 +242,7 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
   #acceptReplicator(): Response {
     faultPoint('relay.open', { object: this.ctx })
     if (!this.#machine.wants) return new Response('no streams', { status: 410 })
-    const [client, socket] = Object.values(new WebSocketPair())
-    if (!client || !socket) throw new Error('the runtime made no pair of sockets')
+    const { client, server: socket } = socketPair()
     const older = this.#replicator?.socket
     this.ctx.acceptWebSocket(socket, [REPLICATOR])
     this.#replicator = { socket, state: { checkpoint: null, plan: null, received: 0 }, acknowledged: 0 }

@@ -1,3 +1,4 @@
+import { tableText, type TableName } from '../../protocol/tables.ts'
 import type { RefusedTable } from '../../sources/postgres/index.ts'
 import type { AppendRequest, BucketRpc } from '../../protocol/messages/bucket.ts'
 import type { ComparingStatus } from '../../protocol/messages/status.ts'
@@ -5,7 +6,7 @@ import type { NoticeBucket } from '../../protocol/messages/relay.ts'
 import type { Serving } from '../../protocol/messages/replicator.ts'
 import { bucketObjectName, mailboxPrefix } from '../../protocol/names.ts'
 import type { OpId } from '../../protocol/ops.ts'
-import type { RowProgram, TableName } from '../../sync-config/types.ts'
+import type { RowProgram } from '../../sync-config/types.ts'
 import { combinePlans } from '../../sync-config/index.ts'
 import type { TenantSettings } from '../directory/settings.ts'
 import type { Environment } from '../environment.ts'
@@ -335,7 +336,7 @@ export class Core {
         const what = key === '' ? 'TRUNCATE' : 'a change of this row'
         const became = left ? 'what was synced of it is left as it was' : 'the row is left out'
         const reason = `${what} ended the replicator each time it came, and was skipped: ${became}${reads ? '' : '; the table is compared'}`
-        this.diagnostics.add({ code: 'ROCKPOOL_CHANGE_SKIPPED', table: `${table.schema}.${table.name}`, key, reason })
+        this.diagnostics.add({ code: 'ROCKPOOL_CHANGE_SKIPPED', table: tableText(table), key, reason })
       },
     }
   }
@@ -448,7 +449,12 @@ export class Core {
         return number
       },
       skipped: ({ schema, name }, key, reason) =>
-        this.diagnostics.add({ code: 'ROCKPOOL_ROW_SKIPPED', table: `${schema}.${name}`, ...(key === null ? {} : { key }), reason }),
+        this.diagnostics.add({
+          code: 'ROCKPOOL_ROW_SKIPPED',
+          table: tableText({ schema, name }),
+          ...(key === null ? {} : { key }),
+          reason,
+        }),
     }
   }
 

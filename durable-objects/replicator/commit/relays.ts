@@ -5,7 +5,7 @@ import type { Environment } from '../../environment.ts'
 import type { Database } from '../../shared/database.ts'
 import { faultPoint, asyncFaultPoint } from '../../shared/fault-points.ts'
 import { relayStub } from '../../shared/namespaces.ts'
-import { closeQuietly } from '../../shared/quietly.ts'
+import { closeQuietly } from '../../shared/sockets.ts'
 import { answered, callDeadline, untilAnswered, type Attempt } from '../../shared/retry.ts'
 
 const PING_MS = 30_000

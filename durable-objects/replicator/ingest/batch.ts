@@ -1,3 +1,4 @@
+import { tableText, type TableName } from '../../../protocol/tables.ts'
 import { addChecksums, subtractChecksums } from '../../../protocol/checksum.ts'
 import { hash64 } from '../../../protocol/hash.ts'
 import { strongHash } from '../../../protocol/strong-hash.ts'
@@ -6,7 +7,7 @@ import { putChecksum, removeChecksum } from '../../../protocol/op-checksum.ts'
 import { opText, quote } from '../../../protocol/op-text.ts'
 import type { OpId, RowOp } from '../../../protocol/ops.ts'
 import { EvaluationFailure } from '../../../sync-config/index.ts'
-import type { EvaluatedRow, TableName } from '../../../sync-config/types.ts'
+import type { EvaluatedRow } from '../../../sync-config/types.ts'
 import type { SourceRow } from '../../../protocol/values.ts'
 import { customCheckpoint } from '../writes/custom-checkpoints.ts'
 import {
@@ -159,7 +160,7 @@ export class Batch {
       return this.#ports.evaluate(table, row)
     } catch (error) {
       if (!(error instanceof EvaluationFailure)) throw error
-      return { rows: [], errors: [{ where: `${table.schema}.${table.name}`, message: error.message }] }
+      return { rows: [], errors: [{ where: tableText(table), message: error.message }] }
     }
   }
 

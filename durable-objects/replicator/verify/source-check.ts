@@ -1,3 +1,4 @@
+import { tableText } from '../../../protocol/tables.ts'
 import type { SourceRow } from '../../../protocol/values.ts'
 import type { Difference } from '../../../protocol/verification.ts'
 import type { Batch } from '../ingest/batch.ts'
@@ -49,7 +50,7 @@ export class SourceCheck {
     const mended = repair()
     if (mended) put(batch, table, key, found)
     for (const { code, bucket, reason } of differences) {
-      tell({ code, table: `${table.schema}.${table.name}`, key, bucket: bucket === null ? null : bucketName(bucket), reason, mended })
+      tell({ code, table: tableText(table), key, bucket: bucket === null ? null : bucketName(bucket), reason, mended })
     }
   }
 }

@@ -1,3 +1,4 @@
+import { tableText } from '../../../protocol/tables.ts'
 import { RockpoolError } from '../../../protocol/errors.ts'
 import type { DigestAnswer, DigestRequest } from '../../../protocol/messages/bucket.ts'
 import { MESSAGE_VERSION } from '../../../protocol/versions.ts'
@@ -237,7 +238,7 @@ export class Verification {
       },
       tableName: (t) => {
         const { schema, name } = t === MAILBOX_TABLE.number ? MAILBOX_TABLE : (tables.namesOf(t)?.[0] ?? { schema: '', name: String(t) })
-        return `${schema}.${name}`
+        return tableText({ schema, name })
       },
       copy: (table) => tables.copy([table]),
       mend: async (bucket) => (await mend(bucket, { v: MESSAGE_VERSION, steps: true }))?.more ?? false,
