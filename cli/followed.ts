@@ -1,3 +1,4 @@
+import { sleep } from '../protocol/sleep.ts'
 import type { ConfigsAnswer, DeployStatus } from '../protocol/messages/admin.ts'
 import type { ReplicatorState, ReplicatorStatus } from '../protocol/messages/status.ts'
 import type { ErrorBody } from '../protocol/errors.ts'
@@ -102,7 +103,7 @@ export async function tellStatus({ url, token, file, text, say, signal }: Follow
       const line = configs && !('refusal' in configs) ? servesOther(configs, file, text()) : null
       if (line !== null) say(line)
     }
-    await pause(teller.ready ? LOOK_MS : FIRST_LOOK_MS, signal)
+    await sleep(teller.ready ? LOOK_MS : FIRST_LOOK_MS, signal)
   }
 }
 
@@ -130,11 +131,4 @@ async function ask<T extends object>(
   } catch {
     return null
   }
-}
-
-function pause(milliseconds: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const timer = setTimeout(resolve, milliseconds)
-    signal.addEventListener('abort', () => (clearTimeout(timer), resolve()), { once: true })
-  })
 }

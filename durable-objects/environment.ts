@@ -8,7 +8,7 @@ type Called<Calls> = Calls & Rpc.DurableObjectBranded
 
 /** Bindings of the one script; wrangler.toml declares them. */
 export interface Environment extends SettingBindings {
-  /** Of tests alone: see `faults.ts`. */
+  /** Of tests alone: see `fault-points.ts`. */
   FAULTS?: string
   /** How often addresses fail, and users open streams and ask for write checkpoints: see `workers/rates.ts`. */
   RATE_FAILURES?: RateLimit

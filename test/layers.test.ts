@@ -16,7 +16,7 @@ const FOLDERS: readonly [name: string, path: string, imports: string][] = [
   ['relay/users', 'durable-objects/relay/users.ts', ''],
   ['replicator/limits', 'durable-objects/replicator/limits.ts', ''],
   ['placement', 'durable-objects/shared/placement.ts', 'protocol'],
-  ['retry', 'durable-objects/shared/retry.ts', ''],
+  ['retry', 'durable-objects/shared/retry.ts', 'protocol'],
   ['direct-request', 'durable-objects/bucket/direct-request.ts', 'protocol'],
   // Bindings and settings.
   ['settings', 'durable-objects', 'protocol sync-config bucket/limits relay/users replicator/limits placement retry'],
@@ -32,7 +32,7 @@ const FOLDERS: readonly [name: string, path: string, imports: string][] = [
   ['copy', 'durable-objects/replicator/copy', 'sources shared replicator/limits ingest verify'],
   ['commit', 'durable-objects/replicator/commit', 'protocol settings shared retry ingest store verify'],
   ['tidy', 'durable-objects/replicator/tidy', 'protocol shared ingest store writes'],
-  ['verify', 'durable-objects/replicator/verify', 'protocol sync-config shared copy ingest store writes'],
+  ['verify', 'durable-objects/replicator/verify', 'protocol shared copy ingest store writes'],
   ['deploy', 'durable-objects/replicator/deploy', 'protocol sources sync-config directory shared replicator store'],
   [
     'session',
@@ -53,7 +53,7 @@ const FOLDERS: readonly [name: string, path: string, imports: string][] = [
   ['calls', 'workers/replicator.ts', 'protocol settings shared retry'],
   ['briefly', 'workers/briefly.ts', ''],
   ['rates', 'workers/rates.ts', 'protocol settings auth retry'],
-  ['transports', 'workers/transports', 'protocol settings answers rates auth stream'],
+  ['transports', 'workers/transports', 'protocol settings shared answers rates auth stream'],
   [
     'routes',
     'workers/routes',

@@ -8,7 +8,7 @@ export const CAREFUL_CHANGES = 100
 /** Changes that are remembered as ones that kill, skipped ones included. */
 const SUSPECTS = 100
 
-export interface CareSources {
+export interface CarePorts {
   state: Pick<StateStore, 'get' | 'set'>
   /** Resolves when everything written so far is durable. */
   durable(): Promise<void>
@@ -25,7 +25,7 @@ export type Taking = 'take' | 'skip' | 'leave'
  * durable, so with care each slice waits for that before the next one is looked at.
  */
 export class Care {
-  readonly #sources: CareSources
+  readonly #ports: CarePorts
   #suspects: Suspect[]
   #level: CareLevel = 0
   /** Changes until the place is passed. */
@@ -35,9 +35,9 @@ export class Care {
   /** Something is not durable yet that must be. */
   waits = false
 
-  constructor(sources: CareSources) {
-    this.#sources = sources
-    this.#suspects = [...sources.state.get('suspects')]
+  constructor(ports: CarePorts) {
+    this.#ports = ports
+    this.#suspects = [...ports.state.get('suspects')]
   }
 
   /** A session begins. What kills is among the next `changes`. */
@@ -108,16 +108,16 @@ export class Care {
 
   #save(suspects: Suspect[]): void {
     this.#suspects = suspects.slice(-SUSPECTS)
-    this.#sources.state.set('suspects', this.#suspects)
+    this.#ports.state.set('suspects', this.#suspects)
   }
 
   #untilDurable(): void {
     if (this.waits) return
     this.waits = true
     // A turn later: what is written by then is one transaction.
-    this.#sources.durable().then(() => {
+    this.#ports.durable().then(() => {
       this.waits = false
-      this.#sources.onRoom()
-    }, this.#sources.failed)
+      this.#ports.onRoom()
+    }, this.#ports.failed)
   }
 }

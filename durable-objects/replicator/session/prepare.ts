@@ -6,9 +6,9 @@ import {
   prepareSource,
   TLS_REQUIRED_FROM,
   type PreparedSource,
-  type TableName,
   type WantedColumns,
 } from '../../../sources/postgres/index.ts'
+import { tableKey, type TableName } from '../../../protocol/tables.ts'
 import { namedColumns } from '../../../sync-config/index.ts'
 import type { TenantSettings } from '../../directory/settings.ts'
 import type { Core } from '../core.ts'
@@ -100,10 +100,10 @@ export const streamOptions = (core: Core, slot: string, { publication, walSender
 export function sourceTables(core: Core, source: PreparedSource): SourceTable[] {
   core.refuse(source.refusedTables)
   for (const { table, reason } of source.refusedTables) core.diagnostics.add({ code: 'ROCKPOOL_TABLE_REFUSED', table, reason })
-  const wrong = new Set(source.refusedTables.filter((each) => !each.gone).map((each) => each.table))
+  const wrong = new Set(source.refusedTables.filter((each) => !each.gone).map((each) => tableKey(each.name)))
   // What no plan reads stays as it is: the buckets of its definitions are not served.
   const kept = (names: readonly TableName[]): boolean =>
-    names.some((name) => wrong.has(`${name.schema}.${name.name}`)) || !names.some((name) => core.evaluation.reads(name))
+    names.some((name) => wrong.has(tableKey(name))) || !names.some((name) => core.evaluation.reads(name))
   return core.tables.use(source.tables, (table) => core.rows.any(table), kept)
 }
 

@@ -1,9 +1,10 @@
 import type { Sql } from 'postgres'
+import { tableKey, tableText, type TableName } from '../../../protocol/tables.ts'
 import { findTables, wantedRelations, type FoundTable } from './catalog.ts'
 import { followTables, leavesOf } from './follow.ts'
 import { forAllTables, membersOf, publish, publishedTables } from './publication.ts'
 import { DEFAULT_PUBLICATION } from '../source.ts'
-import type { TableName, WantedColumns } from '../types.ts'
+import type { WantedColumns } from '../types.ts'
 
 /** What a value of a column is to a comparison: those of different kinds are never equal. */
 export type ValueKind = 'number' | 'text' | 'bytes'
@@ -48,6 +49,7 @@ function typeOf({ name, type }: { name: string; type: string | null }): [[string
 }
 
 export interface Unfollowable {
+  name: TableName
   /** `schema.name` */
   table: string
   reason: string
@@ -68,22 +70,28 @@ export async function unfollowable(
   own = DEFAULT_PUBLICATION,
   columns: (names: readonly TableName[]) => WantedColumns = () => ({ all: false, read: new Set(), named: new Set() }),
 ): Promise<Unfollowable[]> {
-  const names = [...new Map(given.map((name) => [JSON.stringify([name.schema, name.name]), name])).values()]
+  const names = [...new Map(given.map((name) => [tableKey(name), name])).values()]
   const found = await findTables(sql, names)
   const [isThere, missing] = [[] as TableName[], [] as Unfollowable[]]
   for (const name of names) {
     if (name.name.endsWith('%') || found.some((each) => each.schema === name.schema && each.name === name.name)) isThere.push(name)
-    else missing.push({ table: `${name.schema}.${name.name}`, reason: 'there is no such table', missing: true, followed: false })
+    else missing.push({ name, table: tableText(name), reason: 'there is no such table', missing: true, followed: false })
   }
   const { published, lacking, advice } = await publishedThen(sql, found, publication, own)
   const [server] = await sql<{ version: string }[]>`SELECT current_setting('server_version_num') AS version`
   const name = publication ?? own
   const { tables, refusedTables } = followTables(isThere, found, published, name, Number(server?.version ?? 0), columns)
-  const followed = new Set(tables.map((table) => `${table.schema}.${table.name}`))
+  const followed = new Set(tables.map(tableKey))
   return [
     ...missing,
-    ...lacking.map((table) => ({ table: `${table.schema}.${table.name}`, reason: advice, missing: false, followed: false })),
-    ...refusedTables.map(({ table, reason }) => ({ table, reason, missing: false, followed: followed.has(table) })),
+    ...lacking.map((table) => ({
+      name: { schema: table.schema, name: table.name },
+      table: tableText(table),
+      reason: advice,
+      missing: false,
+      followed: false,
+    })),
+    ...refusedTables.map(({ name, table, reason }) => ({ name, table, reason, missing: false, followed: followed.has(tableKey(name)) })),
   ]
 }
 
