@@ -1,5 +1,5 @@
 import { openSync, type SyncDatabase } from '../client/src/node.ts'
-import type { ReplicatorStatus } from '../protocol/messages.ts'
+import type { ReplicatorStatus } from '../protocol/messages/status.ts'
 import { startEdge } from '../test/support/edge.ts'
 import { startPostgres } from '../test/support/postgres.ts'
 import { AUDIENCE, newSecret, temporaryDirectory, token, until } from '../test/support/support.ts'

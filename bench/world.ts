@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import postgres, { type Sql } from 'postgres'
-import type { ReplicatorStatus } from '../protocol/messages.ts'
+import type { ReplicatorStatus } from '../protocol/messages/status.ts'
 import { startEdge, type Edge, type EdgeSettings } from '../test/support/edge.ts'
 import { freePort } from '../test/support/postgres.ts'
 import { statusOf } from '../test/support/status.ts'

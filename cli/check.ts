@@ -82,11 +82,11 @@ interface CheckOptions {
 }
 
 function options(command: 'check' | 'explain', args: readonly string[]): CheckOptions {
-  const { values, positionals } = parse(args, { 'database-url': { type: 'string' }, data: { type: 'string' }, json: { type: 'boolean' } })
+  const { positionals, text, flag } = parse(command, args)
   const [file, ...more] = positionals
   if (file === undefined || more.length > 0) throw new UsageError(`name one file: rockpool ${command} sync-config.yaml`)
-  const data = values.data ?? (process.env.DATA || DEFAULT_DATA)
-  return { file, databaseUrl: values['database-url'], json: values.json ?? false, data: resolve(data) }
+  const data = text('data') ?? (process.env.DATA || DEFAULT_DATA)
+  return { file, databaseUrl: text('database-url'), json: flag('json'), data: resolve(data) }
 }
 
 const NOT_ASKED = 'no database was asked, so whether the tables and columns are there is not known'

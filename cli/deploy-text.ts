@@ -1,4 +1,4 @@
-import type { ConfigsAnswer, DeployDifference, PartStatus } from '../protocol/messages.ts'
+import type { ConfigsAnswer, DeployDifference, PartStatus } from '../protocol/messages/admin.ts'
 import { levelColour, printable, type Paint } from './frame.ts'
 import { bar, count } from './progress.ts'
 

@@ -1,6 +1,6 @@
 import { once } from 'node:events'
 import { createInterface } from 'node:readline/promises'
-import type { ConfigsAnswer, ConfigStatus, DeployAnswer, DeployDifference, RollbackAnswer } from '../protocol/messages.ts'
+import type { ConfigsAnswer, ConfigStatus, DeployAnswer, DeployDifference, RollbackAnswer } from '../protocol/messages/admin.ts'
 import { readConfigFile } from './config-file.ts'
 import { differenceText, progressText } from './deploy-text.ts'
 import { frame, type Paint } from './frame.ts'
@@ -10,7 +10,7 @@ import { meter, poll, type Terminal } from './progress.ts'
 
 /** `rockpool deploy FILE`. False: it does not serve, and why has been said. Throws UsageError. */
 export async function deploy(args: readonly string[], terminal: Terminal): Promise<boolean> {
-  const options = operatorOptions(args, process.env)
+  const options = operatorOptions('deploy', args, process.env)
   const [file, ...more] = options.positionals
   if (file === undefined || more.length > 0) throw new UsageError('name one file: rockpool deploy sync-config.yaml')
   const yaml = await readConfigFile(file)
@@ -27,7 +27,7 @@ export async function deploy(args: readonly string[], terminal: Terminal): Promi
 
 /** `rockpool rollback`. As `deploy`. */
 export async function rollback(args: readonly string[], terminal: Terminal): Promise<boolean> {
-  const options = operatorOptions(args, process.env)
+  const options = operatorOptions('rollback', args, process.env)
   if (options.positionals.length > 0) throw new UsageError('rollback takes no file: it goes back to the sync config that served before')
   return within(options, terminal, null, async (client, say) => {
     const named = options.to === undefined ? '' : `&to=${options.to}`

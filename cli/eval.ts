@@ -1,13 +1,13 @@
 import { mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { evaluateCase } from '../sync-config/cases/case.ts'
+import { usageOf } from './help.ts'
+import { parse, type Parsed } from './options.ts'
 
 export interface Io {
   out(text: string): void
   err(text: string): void
 }
-
-const USAGE = 'usage: rockpool eval CASE.json|FOLDER... [--out DIR] [--as-deployed]\n'
 
 /**
  * `rockpool eval`: evaluates cases (a sync config, rows and requests), those of a folder too, and prints each result as one line, or
@@ -15,17 +15,15 @@ const USAGE = 'usage: rockpool eval CASE.json|FOLDER... [--out DIR] [--as-deploy
  * 2 for wrong arguments.
  */
 export async function run(args: string[], io: Io): Promise<number> {
-  const paths: string[] = []
-  let out: string | undefined
-  let copyTraps = true
-  for (let i = 0; i < args.length; i++) {
-    const arg = args[i] ?? ''
-    if (arg === '--out') out = args[++i] ?? ''
-    else if (arg.startsWith('--out=')) out = arg.slice('--out='.length)
-    else if (arg === '--as-deployed') copyTraps = false
-    else if (arg.startsWith('-')) return usage(io, `unknown option ${arg}`)
-    else paths.push(arg)
+  let parsed: Parsed
+  try {
+    parsed = parse('eval', args)
+  } catch (error) {
+    return usage(io, messageOf(error))
   }
+  const paths = parsed.positionals
+  const out = parsed.text('out')
+  const copyTraps = !parsed.flag('as-deployed')
   if (out === '') return usage(io, '--out needs a folder')
   if (paths.length === 0) return usage(io, 'name at least one case')
   if (out !== undefined) {
@@ -67,6 +65,6 @@ async function casesAt(path: string): Promise<string[]> {
 const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))
 
 function usage(io: Io, problem: string): number {
-  io.err(`${problem}\n${USAGE}`)
+  io.err(`${problem}\n${usageOf('eval')}\n`)
   return 2
 }

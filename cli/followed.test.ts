@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
-import type { ConfigsAnswer, ConfigStatus, ReplicatorState } from '../protocol/messages.ts'
+import type { ConfigsAnswer, ConfigStatus } from '../protocol/messages/admin.ts'
+import type { ReplicatorState } from '../protocol/messages/status.ts'
 import { servesOther, Teller } from './followed.ts'
 
 const seen = (state: ReplicatorState, code?: string, refusedTables: { table: string; reason: string }[] = []) => ({

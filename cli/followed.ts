@@ -1,4 +1,6 @@
-import type { ConfigsAnswer, DeployStatus, ReplicatorState, ReplicatorStatus, TableCopyStatus } from '../protocol/messages.ts'
+import { sleep } from '../protocol/sleep.ts'
+import type { ConfigsAnswer, DeployStatus, TableCopyStatus } from '../protocol/messages/admin.ts'
+import type { ReplicatorState, ReplicatorStatus } from '../protocol/messages/status.ts'
 import type { ErrorBody } from '../protocol/errors.ts'
 import { printable } from './frame.ts'
 import { count } from './progress.ts'
@@ -142,7 +144,7 @@ export async function tellStatus({ url, token, file, text, edited, deploy, taken
       if (answer && !known) await taken(text())
       known ||= answer !== null
     }
-    await pause(teller.ready ? LOOK_MS : FIRST_LOOK_MS, signal)
+    await sleep(teller.ready ? LOOK_MS : FIRST_LOOK_MS, signal)
   }
 }
 
@@ -178,11 +180,4 @@ async function ask<T extends object>(
   } catch {
     return null
   }
-}
-
-function pause(milliseconds: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const timer = setTimeout(resolve, milliseconds)
-    signal.addEventListener('abort', () => (clearTimeout(timer), resolve()), { once: true })
-  })
 }

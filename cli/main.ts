@@ -1,44 +1,16 @@
 import { readFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { ROOT } from './bundle.ts'
-import { devOptions, tokenOptions } from './options.ts'
+import { COMMANDS, isCommand } from './commands.ts'
+import { helpOf, overview } from './help.ts'
+import { devOptions, sqlOptions, tokenOptions } from './options.ts'
 import { UsageError } from './problem.ts'
 import type { Terminal } from './progress.ts'
 import { readSettings } from './settings.ts'
 import { closest } from '../protocol/closest.ts'
 
-const COMMANDS = ['dev', 'token', 'sql', 'check', 'explain', 'deploy', 'rollback', 'status', 'verify', 'eval', 'version', 'help']
-
-const HELP = `rockpool: SQLite on every device in step with Postgres, on Cloudflare
-
-  rockpool dev [options]             database, edge and example on this machine
-  rockpool token --sub USER          a token for the development secret  [--ttl 1h] [--claim KEY=VALUE]…
-  rockpool sql "SELECT …"            SQL in the development database
-  rockpool check FILE                what a deploy would refuse: sync config, settings, database  [--database-url URL] [--data DIR] [--json]
-  rockpool explain FILE              what a sync config means and costs  [--json]
-  rockpool deploy FILE               a sync config without a pause  [--url URL] [--token TOKEN] [--yes] [--dry-run] [--force] [--json]
-  rockpool rollback                  back to the one that served before  [the same] [--to NUMBER] [--withdraw: the one that is left never serves again]
-  rockpool status [URL]              how it is now, with a look at Postgres  [--watch] [--url URL] [--token TOKEN] [--json]
-  rockpool verify                    compares Postgres, row state and buckets  [--repair] [--cancel] [--url URL] [--token TOKEN] [--json]
-  rockpool eval CASE.json…           evaluates cases of rows and requests  [--out DIR] [--as-deployed]
-  rockpool version
-
-Options of dev, each with an environment variable of the same name (--database-url: DATABASE_URL)
-  --port 8787                        of the HTTP side; the example has the next one
-  --database-url URL                 use this Postgres instead of the embedded one
-  --sync-config FILE                 instead of sync-config.yaml
-  --jwt-secret BASE64URL             HS256; otherwise one is made and kept
-  --jwt-audience AUD                 rockpool
-  --data DIR                         .rockpool/data
-  --no-example                       no example
-  --example                          the example with --database-url, too: it makes its tables there
-deploy, rollback, status and verify go to rockpool dev when nothing else is said; ROCKPOOL_URL and ROCKPOOL_TOKEN say it, too. --token - reads the token
-from standard input, for a command line is seen by every user of the machine. Without a terminal to ask on, deploy and rollback need --yes.
-status ends with 0 when all is well, with 1 when there is a problem, and with 2 when it cannot be asked.
-Every setting (docs/settings.md: PUBLICATION, SLOT, MAX_BUCKETS, JWKS_URL …) is taken from the environment, then from [vars] of wrangler.toml.`
-
 async function run(command: string | undefined, args: string[]): Promise<void> {
-  if (args.includes('--help') || args.includes('-h')) return console.log(HELP)
+  if (args.includes('--help') || args.includes('-h')) return help(command)
   switch (command) {
     case 'dev': {
       // A mistake on the command line is told before wrangler.toml is read, which takes a second.
@@ -71,10 +43,9 @@ async function run(command: string | undefined, args: string[]): Promise<void> {
       return
     }
     case 'sql': {
-      const [text, ...rest] = args
-      if (text === undefined || text.startsWith('--')) throw new UsageError('sql needs a statement: rockpool sql "SELECT 1"')
+      const { statement, rest } = sqlOptions(args)
       const { sql } = await import('./sql.ts')
-      console.log(await sql(text, devOptions(rest, process.env)))
+      console.log(await sql(statement, devOptions(rest, process.env)))
       return
     }
     case 'check':
@@ -110,6 +81,11 @@ async function run(command: string | undefined, args: string[]): Promise<void> {
       process.exitCode = (await (command === 'deploy' ? deploy : rollback)(args, terminal())) ? 0 : 1
       return
     }
+    case 'deploys': {
+      const { deploys } = await import('./deploys.ts')
+      process.exitCode = (await deploys(args, terminal())) ? 0 : 1
+      return
+    }
     case 'eval': {
       const { run: evaluate } = await import('./eval.ts')
       process.exitCode = await evaluate(args, { out: (text) => process.stdout.write(text), err: (text) => process.stderr.write(text) })
@@ -125,12 +101,20 @@ async function run(command: string | undefined, args: string[]): Promise<void> {
     case 'help':
     case '--help':
     case '-h':
-      console.log(HELP)
-      return
+      return help(args[0])
     default:
-      throw new UsageError(`there is no command ${command}${didYouMean(command, COMMANDS)}; rockpool help tells all`)
+      throw noSuch(command)
   }
 }
+
+/** Of a command, or of all. Throws UsageError when there is no such command. */
+function help(command: string | undefined): void {
+  if (command !== undefined && !isCommand(command) && !command.startsWith('-')) throw noSuch(command)
+  console.log(command !== undefined && isCommand(command) && command !== 'help' ? helpOf(command) : overview())
+}
+
+const noSuch = (command: string): UsageError =>
+  new UsageError(`there is no command ${command}${didYouMean(command, Object.keys(COMMANDS))}; rockpool help tells all`)
 
 function terminal(): Terminal {
   const interactive = process.stdout.isTTY === true && process.stdin.isTTY === true

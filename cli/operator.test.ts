@@ -3,7 +3,7 @@ import { Readable } from 'node:stream'
 import { describe, expect, test } from 'vitest'
 import { OperatorClient, operatorOptions, Refused, tokenFromInput } from './operator.ts'
 
-const options = (url: string) => operatorOptions(['--url', url, '--token', 'x'], {})
+const options = (url: string) => operatorOptions('deploy', ['--url', url, '--token', 'x'], {})
 
 const serving = async (listener: Parameters<typeof createServer>[1], run: (port: number) => Promise<void>) => {
   const server = createServer(listener)
@@ -49,7 +49,7 @@ describe('an operator token goes nowhere in plain text', () => {
   })
 
   test('also by ROCKPOOL_URL, and with the secret instead of a token', () => {
-    expect(() => operatorOptions([], { ROCKPOOL_URL: 'http://sync.example', JWT_SECRET: 'x' })).toThrow(/ROCKPOOL_PLAIN_HTTP/)
+    expect(() => operatorOptions('deploy', [], { ROCKPOOL_URL: 'http://sync.example', JWT_SECRET: 'x' })).toThrow(/ROCKPOOL_PLAIN_HTTP/)
   })
 
   test('nor to where the server sends it', async () => {
@@ -107,7 +107,7 @@ describe('what is at an address that is not that of a Rockpool', () => {
 })
 
 describe('without a token, and without a secret in the data folder', () => {
-  const asked = (url: string) => OperatorClient.of(operatorOptions(['--url', url, '--data', '/nowhere/data'], {}))
+  const asked = (url: string) => OperatorClient.of(operatorOptions('status', ['--url', url, '--data', '/nowhere/data'], {}))
 
   test('a wrong port is no matter of secrets', async () => {
     let port = 0
@@ -144,7 +144,7 @@ test('a token that is refused says that, and which secret it was signed with whe
     await serving(
       (_, response) => response.writeHead(401).end(JSON.stringify(body)),
       async (port) => {
-        const client = await OperatorClient.of(operatorOptions(['--url', `http://127.0.0.1:${port}`, ...args], {}))
+        const client = await OperatorClient.of(operatorOptions('status', ['--url', `http://127.0.0.1:${port}`, ...args], {}))
         const error: unknown = await client.ask('GET', 'status').catch((refused: unknown) => refused)
         text = error instanceof Refused ? error.text : String(error)
       },
@@ -159,7 +159,7 @@ test('a token that is refused says that, and which secret it was signed with whe
 })
 
 test('a token of the environment or of standard input', async () => {
-  expect(operatorOptions([], { ROCKPOOL_TOKEN: ' a.b.c\n' }).token).toBe('a.b.c')
+  expect(operatorOptions('deploy', [], { ROCKPOOL_TOKEN: ' a.b.c\n' }).token).toBe('a.b.c')
   expect(await tokenFromInput(Readable.from(['a.', 'b.c\n', 'more']))).toBe('a.b.c')
   expect(await tokenFromInput(Readable.from(['a.b.c']))).toBe('a.b.c')
   await expect(tokenFromInput(Readable.from([]))).rejects.toThrow(/no token on standard input/)

@@ -1,5 +1,6 @@
 import { resolve } from 'node:path'
 import type { ErrorBody } from '../protocol/errors.ts'
+import { jsonOrNull } from '../protocol/json.ts'
 import type { Finding } from '../sync-config/types.ts'
 import { printable } from './frame.ts'
 import { DEFAULT_AUDIENCE, DEFAULT_DATA, DEFAULT_PORT, parse } from './options.ts'
@@ -36,54 +37,48 @@ export interface OperatorOptions {
   jwtAudience: string | undefined
 }
 
-/** Options of commands that talk to `/admin`. Without address and token they are those of `rockpool dev`. `urlFirst`: the one argument is the address. Throws UsageError. */
+export type OperatorCommand = 'deploy' | 'deploys' | 'rollback' | 'status' | 'verify'
+
+/** Options of commands that talk to `/admin`. Without address and token they are those of `rockpool dev`. The one argument of `status` is the address. Throws UsageError. */
 export function operatorOptions(
+  command: OperatorCommand,
   args: readonly string[],
   env: Readonly<Record<string, string | undefined>>,
-  { urlFirst = false }: { urlFirst?: boolean } = {},
 ): OperatorOptions {
-  const { values, positionals } = parsed(args)
-  if (urlFirst && positionals.length + (values.url === undefined ? 0 : 1) > 1) throw new UsageError('name one address')
-  const url = values.url ?? (urlFirst ? positionals[0] : undefined) ?? (env.ROCKPOOL_URL || DEV_URL)
+  const { positionals, text, flag } = parse(command, args)
+  const urlFirst = command === 'status'
+  if (urlFirst && positionals.length + (text('url') === undefined ? 0 : 1) > 1) throw new UsageError('name one address')
+  const url = text('url') ?? (urlFirst ? positionals[0] : undefined) ?? (env.ROCKPOOL_URL || DEV_URL)
   checkUrl(url)
-  const token = (values.token ?? env.ROCKPOOL_TOKEN)?.trim() || undefined
-  const jwtSecret = values['jwt-secret'] ?? (env.JWT_SECRET || undefined)
+  const token = (text('token') ?? env.ROCKPOOL_TOKEN)?.trim() || undefined
+  const jwtSecret = text('jwt-secret') ?? (env.JWT_SECRET || undefined)
   if (token === undefined && jwtSecret === undefined && !isLoopback(url)) {
     throw new UsageError(
       '--token is missing: put a token with the claim "operator": true into ROCKPOOL_TOKEN, or say --token - and give it on standard input',
     )
   }
   return {
-    ...{ positionals, url: url.replace(/\/+$/, ''), token, jwtSecret },
-    ...{ yes: values.yes ?? false, json: values.json ?? false, dryRun: values['dry-run'] ?? false, force: values.force ?? false },
-    ...{ repair: values.repair ?? false, cancel: values.cancel ?? false, withdraw: values.withdraw ?? false, watch: values.watch ?? false },
-    to: deployNumber(values.to),
-    data: values.data ?? (env.DATA || DEFAULT_DATA),
-    jwtAudience: values['jwt-audience'] ?? (env.JWT_AUDIENCE || undefined),
+    positionals,
+    url: url.replace(/\/+$/, ''),
+    token,
+    jwtSecret,
+    yes: flag('yes'),
+    json: flag('json'),
+    dryRun: flag('dry-run'),
+    force: flag('force'),
+    repair: flag('repair'),
+    cancel: flag('cancel'),
+    withdraw: flag('withdraw'),
+    watch: flag('watch'),
+    to: deployNumber(text('to')),
+    data: text('data') ?? (env.DATA || DEFAULT_DATA),
+    jwtAudience: text('jwt-audience') ?? (env.JWT_AUDIENCE || undefined),
   }
 }
 
-const parsed = (args: readonly string[]) =>
-  parse(args, {
-    url: { type: 'string' },
-    token: { type: 'string' },
-    data: { type: 'string' },
-    'jwt-secret': { type: 'string' },
-    'jwt-audience': { type: 'string' },
-    yes: { type: 'boolean', short: 'y' },
-    json: { type: 'boolean' },
-    'dry-run': { type: 'boolean' },
-    force: { type: 'boolean' },
-    repair: { type: 'boolean' },
-    cancel: { type: 'boolean' },
-    withdraw: { type: 'boolean' },
-    watch: { type: 'boolean' },
-    to: { type: 'string' },
-  })
-
 function deployNumber(text: string | undefined): number | undefined {
   if (text === undefined || /^[1-9][0-9]{0,8}$/.test(text)) return text === undefined ? undefined : Number(text)
-  throw new UsageError(`--to ${text} is not the number of a deploy: rockpool status says which one serves`)
+  throw new UsageError(`--to ${text} is not the number of a deploy: rockpool deploys lists them`)
 }
 
 /** Whoever reads along has what an operator may do: all rows of the database. */
@@ -232,10 +227,6 @@ export async function tokenFromInput(input: AsyncIterable<Buffer | string>): Pro
 }
 
 function json(text: string): { data?: unknown; error?: ErrorBody } | null {
-  try {
-    const value: unknown = JSON.parse(text)
-    return typeof value === 'object' && value !== null ? value : null
-  } catch {
-    return null
-  }
+  const value = jsonOrNull(text)
+  return typeof value === 'object' && value !== null ? value : null
 }

@@ -15,7 +15,7 @@ test('the example makes no tables in a database of somebody, unless it is asked 
 })
 
 test('an option that does not exist, and the one that was meant', () => {
-  expect(() => devOptions(['--nonsense'], {})).toThrow(/^there is no option --nonsense; see rockpool help$/)
+  expect(() => devOptions(['--nonsense'], {})).toThrow(/^there is no option --nonsense; see rockpool help dev$/)
   expect(() => devOptions(['--databse-url', 'x'], {})).toThrow(/^there is no option --databse-url: did you mean --database-url\?$/)
   expect(() => tokenOptions(['--sbu', 'x'])).toThrow(/did you mean --sub\?/)
 })

@@ -1,5 +1,6 @@
 import { parseArgs, type ParseArgsConfig } from 'node:util'
 import { closest } from '../protocol/closest.ts'
+import { OPTIONS, optionsOf, type CommandName, type OptionName } from './commands.ts'
 import { UsageError } from './problem.ts'
 import { textOf, type Settings } from './settings.ts'
 
@@ -27,22 +28,10 @@ export interface DevOptions {
  * environment alone. Throws UsageError.
  */
 export function devOptions(args: readonly string[], given: Settings): DevOptions {
-  const { values, positionals } = parse(args, {
-    port: { type: 'string' },
-    'database-url': { type: 'string' },
-    'sync-config': { type: 'string' },
-    'jwt-secret': { type: 'string' },
-    'jwt-audience': { type: 'string' },
-    data: { type: 'string' },
-    example: { type: 'boolean' },
-    'no-example': { type: 'boolean' },
-  })
-  if (positionals.length > 0) throw new UsageError(`dev takes no argument ${positionals[0]}; see rockpool help`)
-  const value = (name: keyof typeof values): string | undefined => {
-    const option = values[name]
-    return (typeof option === 'string' ? option : textOf(given, name.toUpperCase().replaceAll('-', '_'))) || undefined
-  }
-  const flag = (name: keyof typeof values): boolean => values[name] === true || /^(1|true|yes)$/i.test(value(name) ?? '')
+  const { positionals, text, flag: isGiven } = parse('dev', args)
+  if (positionals.length > 0) throw new UsageError(`dev takes no argument ${positionals[0]}; see rockpool help dev`)
+  const value = (name: OptionName): string | undefined => (text(name) ?? settingOf(given, name)) || undefined
+  const flag = (name: OptionName): boolean => isGiven(name) || /^(1|true|yes)$/i.test(settingOf(given, name) ?? '')
   const databaseUrl = value('database-url')
   if (databaseUrl !== undefined && !/^postgres(ql)?:\/\//.test(databaseUrl))
     throw new UsageError('--database-url must begin with postgres://')
@@ -61,6 +50,11 @@ export function devOptions(args: readonly string[], given: Settings): DevOptions
   }
 }
 
+function settingOf(given: Settings, name: OptionName): string | undefined {
+  const declared = OPTIONS[name]
+  return 'env' in declared ? textOf(given, declared.env) : undefined
+}
+
 export interface TokenOptions {
   sub: string
   ttlSeconds: number
@@ -69,27 +63,33 @@ export interface TokenOptions {
 
 /** Options of `rockpool token`; what is left is for `devOptions`. Throws UsageError. */
 export function tokenOptions(args: readonly string[]): { token: TokenOptions; rest: string[] } {
-  const { values } = parse(args, {
-    sub: { type: 'string' },
-    ttl: { type: 'string' },
-    claim: { type: 'string', multiple: true },
-    'jwt-secret': { type: 'string' },
-    'jwt-audience': { type: 'string' },
-    data: { type: 'string' },
-  })
-  if (typeof values.sub !== 'string' || values.sub === '') throw new UsageError('token needs --sub USER')
+  const parsed = parse('token', args)
+  const sub = parsed.text('sub')
+  if (sub === undefined || sub === '') throw new UsageError('token needs --sub USER')
   const claims: Record<string, unknown> = {}
-  for (const claim of Array.isArray(values.claim) ? values.claim : []) {
-    const text = String(claim)
-    const at = text.indexOf('=')
-    if (at <= 0) throw new UsageError(`--claim ${text} is not KEY=VALUE`)
-    claims[text.slice(0, at)] = claimValue(text.slice(at + 1))
+  for (const claim of parsed.texts('claim')) {
+    const at = claim.indexOf('=')
+    if (at <= 0) throw new UsageError(`--claim ${claim} is not KEY=VALUE`)
+    claims[claim.slice(0, at)] = claimValue(claim.slice(at + 1))
   }
-  const rest = (['jwt-secret', 'jwt-audience', 'data'] as const).flatMap((name) =>
-    values[name] === undefined ? [] : [`--${name}`, values[name]],
-  )
-  return { token: { sub: values.sub, ttlSeconds: duration(typeof values.ttl === 'string' ? values.ttl : '1h'), claims }, rest }
+  const token = { sub, ttlSeconds: duration(parsed.text('ttl') ?? '1h'), claims }
+  return { token, rest: again(parsed, ['jwt-secret', 'jwt-audience', 'data']) }
 }
+
+/** The statement of `rockpool sql`; what is left is for `devOptions`. Throws UsageError. */
+export function sqlOptions(args: readonly string[]): { statement: string; rest: string[] } {
+  const parsed = parse('sql', args)
+  const [statement, ...more] = parsed.positionals
+  if (statement === undefined) throw new UsageError('sql needs a statement: rockpool sql "SELECT 1"')
+  if (more.length > 0) throw new UsageError('sql takes one text: put the statement into quotation marks')
+  return { statement, rest: again(parsed, ['database-url', 'data']) }
+}
+
+const again = ({ text }: Parsed, names: readonly OptionName[]): string[] =>
+  names.flatMap((name) => {
+    const value = text(name)
+    return value === undefined ? [] : [`--${name}`, value]
+  })
 
 /** JSON when it is (`--claim admin=true`), else the text. */
 function claimValue(text: string): unknown {
@@ -123,8 +123,27 @@ function checkSecret(secret: string): void {
   if (bytes < 32) throw new UsageError(`--jwt-secret has ${bytes} bytes; HS256 needs at least 32`)
 }
 
-/** As `parseArgs`. Throws UsageError, with the option that was meant. */
-export function parse<const O extends NonNullable<ParseArgsConfig['options']>>(args: readonly string[], options: O) {
+export interface Parsed {
+  positionals: string[]
+  /** Undefined: it was not given. */
+  text(name: OptionName): string | undefined
+  texts(name: OptionName): string[]
+  flag(name: OptionName): boolean
+}
+
+/** Takes the options of a command, as `commands.ts` declares them. Throws UsageError, with the option that was meant. */
+export function parse(command: CommandName, args: readonly string[]): Parsed {
+  const options: NonNullable<ParseArgsConfig['options']> = {}
+  for (const { name, declaration } of optionsOf(command)) {
+    const { type, multiple = false, short } = declaration
+    options[name] = short === undefined ? { type, multiple } : { type, multiple, short }
+  }
+  const { values, positionals } = parsed(command, args, options)
+  const texts = (name: OptionName): string[] => [values[name] ?? []].flat().filter((value) => typeof value === 'string')
+  return { positionals, texts, text: (name) => texts(name).at(-1), flag: (name) => values[name] === true }
+}
+
+function parsed(command: CommandName, args: readonly string[], options: NonNullable<ParseArgsConfig['options']>) {
   try {
     return parseArgs({ args: [...args], options, allowPositionals: true, strict: true })
   } catch (error) {
@@ -132,6 +151,7 @@ export function parse<const O extends NonNullable<ParseArgsConfig['options']>>(a
     const unknown = /^Unknown option '(-[^']*)'/.exec(message)?.[1]
     if (unknown === undefined) throw new UsageError(message)
     const meant = closest(unknown.replace(/^-+/, ''), Object.keys(options))
-    throw new UsageError(`there is no option ${unknown}${meant === null ? '; see rockpool help' : `: did you mean --${meant}?`}`)
+    const next = meant === null ? `; see rockpool help ${command}` : `: did you mean --${meant}?`
+    throw new UsageError(`there is no option ${unknown}${next}`)
   }
 }

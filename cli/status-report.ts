@@ -1,4 +1,5 @@
-import type { ConfigOrigin, OperatorStatus, ReplicatorState } from '../protocol/messages.ts'
+import type { ConfigOrigin } from '../protocol/messages/admin.ts'
+import type { OperatorStatus, ReplicatorState } from '../protocol/messages/status.ts'
 import { nextStep } from './next-steps.ts'
 
 /** What is wrong now. */

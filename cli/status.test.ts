@@ -1,6 +1,6 @@
 import { createServer } from 'node:http'
 import { describe, expect, test } from 'vitest'
-import type { OperatorStatus, SlotStatus } from '../protocol/messages.ts'
+import type { OperatorStatus, SlotStatus } from '../protocol/messages/status.ts'
 import { status } from './status.ts'
 import { reportOf } from './status-report.ts'
 import { statusText } from './status-text.ts'

@@ -1,4 +1,4 @@
-import type { OperatorStatus } from '../protocol/messages.ts'
+import type { OperatorStatus } from '../protocol/messages/status.ts'
 import type { Paint } from './frame.ts'
 import { OperatorClient, operatorOptions, Refused, type OperatorOptions } from './operator.ts'
 import { UsageError } from './problem.ts'
@@ -15,7 +15,7 @@ const ANSWER_MS = 30_000
 
 /** `rockpool status`. `stop` ends `--watch`. Throws UsageError. */
 export async function status(args: readonly string[], terminal: Terminal, stop: AbortSignal): Promise<StatusCode> {
-  const options = operatorOptions(args, process.env, { urlFirst: true })
+  const options = operatorOptions('status', args, process.env)
   if (options.watch && options.json) throw new UsageError('--watch draws again and again, --json is read once: say one of them')
   const paint: Paint = (code, text) => (terminal.colour ? `\u001b[${code}m${text}\u001b[0m` : text)
   if (options.watch) return watched(options, terminal, paint, stop)

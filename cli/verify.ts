@@ -9,7 +9,7 @@ export type VerifyCode = 0 | 1 | 2
 
 /** `rockpool verify`. What goes on behind it goes on when the command is interrupted: the next one joins it. Throws UsageError. */
 export async function verify(args: readonly string[], terminal: Terminal): Promise<VerifyCode> {
-  const options = operatorOptions(args, process.env)
+  const options = operatorOptions('verify', args, process.env)
   if (options.positionals.length > 0) throw new UsageError('verify takes no file: it compares everything that is followed')
   const { repair, cancel, json } = options
   if (repair && cancel) throw new UsageError('--cancel ends a verification, --repair begins one: say one of them')

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { unwatchFile, watchFile } from 'node:fs'
-import type { DeployAnswer } from '../protocol/messages.ts'
+import type { DeployAnswer } from '../protocol/messages/admin.ts'
 import { namesOf } from './deploy-text.ts'
 import { OperatorClient, Refused } from './operator.ts'
 

@@ -21,7 +21,11 @@ test('every setting is described, beside the list of them', async () => {
 
 test('fields and codes that the page of maintenance names are there', async () => {
   const page = await text('./maintenance.md')
-  const sources = await Promise.all(['messages', 'diagnostics', 'verification', 'errors'].map((name) => text(`../protocol/${name}.ts`)))
+  const sources = await Promise.all(
+    ['messages/status', 'messages/admin', 'messages/replicator', 'diagnostics', 'verification', 'errors'].map((name) =>
+      text(`../protocol/${name}.ts`),
+    ),
+  )
   const declared = [...sources, await text('../workers/app.ts')].join('\n')
   const fields = found(page, /^\| `([a-z][\w.]*)` \|/gim).filter((name) => !/^[A-Z_]+$/.test(name ?? ''))
   expect(fields).toContain('slot.safeWalBytes')

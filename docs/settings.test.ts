@@ -7,7 +7,7 @@ const HEAD = `# Settings
 
 Every setting of Rockpool. This page is made from their declaration (\`durable-objects/setting-declarations.ts\`); \`npx vitest run docs/settings.test.ts -u\` writes it.
 
-A setting is a variable of the script: \`[vars]\` of \`wrangler.toml\`, or \`npx wrangler secret put NAME\` for a secret. \`rockpool dev\`, \`check\`, \`deploy\`, \`rollback\`, \`status\`, \`verify\` and
+A setting is a variable of the script: \`[vars]\` of \`wrangler.toml\`, or \`npx wrangler secret put NAME\` for a secret. \`rockpool dev\`, \`check\`, \`deploy\`, \`deploys\`, \`rollback\`, \`status\`, \`verify\` and
 \`token\` take settings from these places, the first that has one wins:
 
 1. an option of the command: \`--database-url\`, \`--jwt-secret\`, \`--jwt-audience\`

@@ -1,6 +1,7 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { chmod, mkdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
 import { delimiter, dirname, join } from 'node:path'
+import { SignJWT } from 'jose'
 import postgres, { type Sql } from 'postgres'
 import type { Browser } from 'playwright-core'
 import { afterAll, beforeAll, expect, test } from 'vitest'
@@ -143,6 +144,58 @@ test('a row of an own table comes to the own page, and a PowerSync SDK', async (
   await says(run('node refused.mjs'), /^Not saved: new row for relation "notes" violates check constraint/m)
   // It had nothing to complain about.
   expect(server.output).toMatch(/\nhttp:\S+\n$/)
+})
+
+/** A token as the backend signs it, or with something else in a place of it. */
+async function token({ audience = 'rockpool', secret, expires = '1h' }: { audience?: string; secret?: Buffer; expires?: string }) {
+  const own = Buffer.from((await readFile(join(app, '.rockpool/data/jwt-secret'), 'utf8')).trim(), 'base64url')
+  const jwt = new SignJWT({}).setProtectedHeader({ alg: 'HS256' }).setSubject('ann').setAudience(audience)
+  return jwt
+    .setIssuedAt(Math.floor(Date.now() / 1_000) - 7_200)
+    .setExpirationTime(expires)
+    .sign(secret ?? own)
+}
+
+test.each([
+  ['another audience', { audience: 'somebody-else' }, /"aud" is "somebody-else"/],
+  ['another secret', { secret: Buffer.alloc(32, 7) }, /signature/],
+  ['no life left', { expires: '-1h' }, /expired/],
+])('a token with %s is told on the page, and a good one heals it', async (_, wrong, reason) => {
+  const context = await browser.newContext()
+  const page = await context.newPage()
+  const bad = await token(wrong)
+  await page.route('**/api/token*', (route) => route.fulfill({ contentType: 'text/plain', body: bad }))
+  await page.goto(`${env.APP_URL}/`)
+  const trouble = page.locator('#trouble')
+  await trouble.getByText(/^The token is refused: .*\.$/).waitFor()
+  expect(await trouble.textContent()).toMatch(reason)
+  await page.unroute('**/api/token*')
+  await page.getByText('From SQL').waitFor()
+  await until(
+    'nothing to complain about',
+    async () => (await trouble.textContent()) === '',
+    60,
+    () => trouble.textContent(),
+  )
+  await context.close()
+})
+
+test('uploads that cannot be sent are told on the page until one goes through', async () => {
+  const context = await browser.newContext()
+  const page = await context.newPage()
+  await page.goto(`${env.APP_URL}/`)
+  await page.getByText('From SQL').waitFor()
+  await context.route('**/api/upload', (route) =>
+    route.fulfill({ status: 503, json: { error: { code: 'unavailable', message: 'try again later' } } }),
+  )
+  await page.getByPlaceholder('New note').fill('Sent late')
+  await page.getByRole('button', { name: 'Add' }).click()
+  const trouble = page.locator('#trouble')
+  await trouble.getByText(/^Not sent yet, trying again: the upload was answered 503.*try again later\.$/).waitFor()
+  await context.unroute('**/api/upload')
+  await until('the write', async () => (await sql`select 1 from notes where title = 'Sent late'`).length === 1)
+  await until('nothing to complain about', async () => (await trouble.textContent()) === '')
+  await context.close()
 })
 
 test('the upload endpoint takes a transaction once, and nothing of somebody else', async () => {

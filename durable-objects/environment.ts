@@ -1,11 +1,14 @@
-import type { Bucket } from './bucket/bucket.ts'
-import type { Relay } from './relay/relay.ts'
-import type { Replicator } from './replicator/replicator.ts'
+import type { BucketRpc } from '../protocol/messages/bucket.ts'
+import type { RelayRpc } from '../protocol/messages/relay.ts'
+import type { ReplicatorRpc } from '../protocol/messages/replicator.ts'
 import type { SettingBindings } from './setting-bindings.ts'
+
+/** An object as its callers know it. Its class would bring all its code along, to whatever knows of the bindings. */
+type Called<Calls> = Calls & Rpc.DurableObjectBranded
 
 /** Bindings of the one script; wrangler.toml declares them. */
 export interface Environment extends SettingBindings {
-  /** Of tests alone: see `faults.ts`. */
+  /** Of tests alone: see `fault-points.ts`. */
   FAULTS?: string
   /** Given where the edge runs on a machine of somebody's own: objects have no other place, and operators are whoever has the development secret. */
   LOCAL_EDGE?: string
@@ -13,7 +16,7 @@ export interface Environment extends SettingBindings {
   RATE_FAILURES?: RateLimit
   RATE_STREAMS?: RateLimit
   RATE_WRITES?: RateLimit
-  REPLICATOR: DurableObjectNamespace<Replicator>
-  BUCKET: DurableObjectNamespace<Bucket>
-  RELAY: DurableObjectNamespace<Relay>
+  REPLICATOR: DurableObjectNamespace<Called<ReplicatorRpc>>
+  BUCKET: DurableObjectNamespace<Called<BucketRpc>>
+  RELAY: DurableObjectNamespace<Called<RelayRpc>>
 }

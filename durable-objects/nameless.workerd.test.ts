@@ -1,6 +1,6 @@
 import { env } from 'cloudflare:test'
 import { expect, test } from 'vitest'
-import { MESSAGE_VERSION as v } from '../protocol/messages.ts'
+import { MESSAGE_VERSION as v } from '../protocol/versions.ts'
 
 // An id that was not made from a name stands for a runtime that lost it. vitest.config.ts says that the error of the constructor is expected.
 const REFUSED = 'the runtime did not say the name of this object'

@@ -1,6 +1,6 @@
 import { env, evictDurableObject, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test'
 import { expect, test } from 'vitest'
-import { MESSAGE_VERSION } from '../protocol/messages.ts'
+import { MESSAGE_VERSION } from '../protocol/versions.ts'
 import { bucketObjectName } from '../protocol/names.ts'
 
 // After `wrangler rollback` older code finds what a newer release has stored.

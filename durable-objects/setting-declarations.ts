@@ -2,7 +2,7 @@ import { LIMIT_SETTINGS } from '../sync-config/limits.ts'
 import { anything, matching, number, oneOf, optional, required, setting, whole } from '../protocol/settings.ts'
 import { LOG_LIMITS } from './bucket/limits.ts'
 import { MAX_STREAMS_PER_USER } from './relay/users.ts'
-import { FENCE_SECONDS } from './replicator/commit/fences.ts'
+import { FENCE_SECONDS } from './replicator/limits.ts'
 import { PLACEMENT } from './shared/placement.ts'
 import { CALL_SECONDS, MAX_CALL_SECONDS } from './shared/retry.ts'
 

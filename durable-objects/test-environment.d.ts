@@ -1,9 +1,15 @@
+import type { Bucket } from './bucket/bucket.ts'
 import type { Environment } from './environment.ts'
+import type { Relay } from './relay/relay.ts'
+import type { Replicator } from './replicator/replicator.ts'
 
 declare global {
   namespace Cloudflare {
-    /** What `env` of `cloudflare:test` holds. */
-    // eslint-disable-next-line @typescript-eslint/no-empty-object-type
-    interface Env extends Environment {}
+    /** What `env` of `cloudflare:test` holds: the classes themselves, because tests look into their objects. */
+    interface Env extends Omit<Environment, 'BUCKET' | 'RELAY' | 'REPLICATOR'> {
+      BUCKET: DurableObjectNamespace<Bucket>
+      RELAY: DurableObjectNamespace<Relay>
+      REPLICATOR: DurableObjectNamespace<Replicator>
+    }
   }
 }

@@ -23,20 +23,3 @@ export interface RowOp {
   /** JSON text of the row; null for a REMOVE. */
   data: string | null
 }
-
-/** The JSON text of an op, exactly as it is stored in a page and sent in a `data` line. A page body is such texts joined by `,`. */
-export function opText(id: OpId, op: RowOp): string {
-  const data = op.data === null ? 'null' : quote(op.data)
-  return `{"op_id":"${id}","op":"${op.op}","object_type":${quote(op.objectType)},"object_id":${quote(op.objectId)},"subkey":${quote(op.subkey)},"checksum":${op.checksum},"data":${data}}`
-}
-
-const lineBreaks = /[\u0085\u2028\u2029]/g
-/** Names and ids, mostly: to see that nothing is to be escaped takes a fraction of the time of JSON.stringify. */
-const plain = /^[\w.-]{0,40}$/
-
-/** JSON text of a string. The line separators that JSON.stringify leaves raw are escaped: some clients break lines at them. */
-export function quote(text: string): string {
-  if (plain.test(text)) return `"${text}"`
-  const json = JSON.stringify(text)
-  return lineBreaks.test(json) ? json.replace(lineBreaks, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`) : json
-}

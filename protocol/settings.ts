@@ -36,6 +36,9 @@ export const optional = <V>(check: Check<V>, about: string): Setting<V | undefin
 })
 export const required = <V>(check: Check<V>, about: string): Setting<V> => ({ check, preset: undefined, required: true, about })
 
+/** Bindings of the script for these settings, not checked: texts, or what else `[vars]` of wrangler.toml holds. */
+export type BindingsOf<S extends Settings> = { [Name in keyof S]?: string | number | object }
+
 /** Whether a binding says nothing, so that its setting has the preset. */
 export const isMissing = (given: unknown): boolean => given === undefined || given === null || given === ''
 

@@ -1,3 +1,4 @@
+import type { TableName } from '../protocol/tables.ts'
 import type { BucketReason, StreamEntry } from '../protocol/lines.ts'
 import type { SourceRow, SqliteValue } from '../protocol/values.ts'
 
@@ -28,12 +29,6 @@ export interface Plan {
 }
 
 export type CompileResult = { ok: true; plan: Plan; warnings: Finding[] } | { ok: false; errors: Finding[]; warnings: Finding[] }
-
-/** `schema` undefined in the config means any schema in the source's search path: in practice `public`. */
-export interface TableName {
-  schema: string
-  name: string
-}
 
 /** A row in one bucket: of a data bucket, or of a lookup bucket (then `objectType` is the lookup's name, `data` its outputs). */
 export interface BucketRow {

@@ -2,7 +2,7 @@ import { createExecutionContext, env, waitOnExecutionContext } from 'cloudflare:
 import { beforeEach, describe, expect, test } from 'vitest'
 import type { Environment } from '../durable-objects/environment.ts'
 import { RockpoolError } from '../protocol/errors.ts'
-import { MESSAGE_VERSION } from '../protocol/messages.ts'
+import { MESSAGE_VERSION } from '../protocol/versions.ts'
 import { secretSigner } from '../test/support/signers.ts'
 import { app } from './app.ts'
 

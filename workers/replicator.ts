@@ -2,7 +2,7 @@ import type { Environment } from '../durable-objects/environment.ts'
 import { replicatorStub } from '../durable-objects/shared/namespaces.ts'
 import { answered, callDeadline, Unanswered } from '../durable-objects/shared/retry.ts'
 import { RockpoolError } from '../protocol/errors.ts'
-import type { ReplicatorRpc } from '../protocol/messages.ts'
+import type { ReplicatorRpc } from '../protocol/messages/replicator.ts'
 import { DEFAULT_TENANT } from '../protocol/names.ts'
 
 /** A replicator gives an answer of Postgres the time of one call, so whoever asks it must wait for longer. */

@@ -1,29 +1,29 @@
 import { DurableObject } from 'cloudflare:workers'
 import { z } from 'zod'
-import {
-  MESSAGE_VERSION,
-  type AppendRequest,
-  type BucketRpc,
-  type BucketState,
-  type DigestAnswer,
-  type DigestRequest,
-  type EraseAnswer,
-  type IdleAnswer,
-  type PublishAnswer,
-  type ReadAnswer,
-  type RowsAnswer,
-  type Serving,
-  type StateAnswer,
-  type Versioned,
-} from '../../protocol/messages.ts'
+import { MESSAGE_VERSION, type Versioned } from '../../protocol/versions.ts'
+import type {
+  AppendRequest,
+  BucketRpc,
+  BucketState,
+  DigestAnswer,
+  DigestRequest,
+  EraseAnswer,
+  IdleAnswer,
+  PublishAnswer,
+  ReadAnswer,
+  RowsAnswer,
+  StateAnswer,
+} from '../../protocol/messages/bucket.ts'
+import type { Serving } from '../../protocol/messages/replicator.ts'
 import type { OpId } from '../../protocol/ops.ts'
 import { durableDatabase } from '../shared/durable-database.ts'
 import type { Environment } from '../environment.ts'
-import { enableFaults, pause } from '../shared/faults.ts'
+import { enableFaults, asyncFaultPoint } from '../shared/fault-points.ts'
 import { objectName } from '../shared/object-name.ts'
-import { closeQuietly, sendQuietly } from '../shared/quietly.ts'
+import { closeQuietly, sendQuietly, socketPair } from '../shared/sockets.ts'
 import { replicatorStub } from '../shared/namespaces.ts'
-import { answered, callDeadline, sleep, untilAnswered } from '../shared/retry.ts'
+import { answered, callDeadline, untilAnswered } from '../shared/retry.ts'
+import { sleep } from '../../protocol/sleep.ts'
 import { checkVersion } from '../shared/version.ts'
 import { directRequest } from './direct-request.ts'
 import { directState, DirectStreams, type DirectState } from './direct.ts'
@@ -92,9 +92,9 @@ export class Bucket extends DurableObject<Environment> implements BucketRpc {
 
   async append(request: AppendRequest): Promise<BucketState> {
     checkVersion(request)
-    await pause('bucket.append', { object: this.ctx, at: objectName(this.ctx) })
+    await asyncFaultPoint('bucket.append', { object: this.ctx, at: objectName(this.ctx) })
     const state = this.log.append(request)
-    await pause('bucket.appended', { object: this.ctx })
+    await asyncFaultPoint('bucket.appended', { object: this.ctx })
     if (this.log.worthCompacting) await this.#arm(this.#compactionMs * (1 + Math.random() / 2))
     if (this.#direct.size > 0) await this.#arm(OVERDUE_MS)
     await this.#armForHistory()
@@ -103,13 +103,13 @@ export class Bucket extends DurableObject<Environment> implements BucketRpc {
 
   async state(request: Versioned & { checkpoint: OpId }): Promise<StateAnswer> {
     checkVersion(request)
-    await pause('bucket.state', { object: this.ctx })
+    await asyncFaultPoint('bucket.state', { object: this.ctx })
     return this.log.stateAt(request.checkpoint)
   }
 
   async read(request: Versioned & { after: OpId; checkpoint: OpId; budget: number }): Promise<ReadAnswer> {
     checkVersion(request)
-    await pause('bucket.read', { object: this.ctx })
+    await asyncFaultPoint('bucket.read', { object: this.ctx })
     const answer = this.log.read(request.after, request.checkpoint, request.budget)
     await this.#armForHistory()
     return answer
@@ -117,7 +117,7 @@ export class Bucket extends DurableObject<Environment> implements BucketRpc {
 
   async rows(request: Versioned & { checkpoint: OpId; limit?: number }): Promise<RowsAnswer> {
     checkVersion(request)
-    await pause('bucket.rows', { object: this.ctx })
+    await asyncFaultPoint('bucket.rows', { object: this.ctx })
     return this.log.rows(request.checkpoint, request.limit)
   }
 
@@ -134,13 +134,13 @@ export class Bucket extends DurableObject<Environment> implements BucketRpc {
 
   async idle(request: Versioned & { before: OpId }): Promise<IdleAnswer> {
     checkVersion(request)
-    await pause('bucket.idle', { object: this.ctx })
+    await asyncFaultPoint('bucket.idle', { object: this.ctx })
     return this.log.idle(request.before)
   }
 
   async erase(request: Versioned & { upTo: OpId }): Promise<EraseAnswer> {
     checkVersion(request)
-    await pause('bucket.erase', { object: this.ctx })
+    await asyncFaultPoint('bucket.erase', { object: this.ctx })
     // A call that has begun goes on while the gate closes (workerd 2026-11), so the log is looked at behind it, in the turn that deletes.
     const erased = await this.ctx.blockConcurrencyWhile(async () => {
       if (this.log.last > request.upTo || this.#direct.size > 0) return false
@@ -155,13 +155,13 @@ export class Bucket extends DurableObject<Environment> implements BucketRpc {
 
   async digest(request: DigestRequest): Promise<DigestAnswer> {
     checkVersion(request)
-    await pause('bucket.digest', { object: this.ctx })
+    await asyncFaultPoint('bucket.digest', { object: this.ctx })
     return this.log.digest(request)
   }
 
   async mend(request: Versioned & { steps?: boolean }): Promise<{ more: boolean }> {
     checkVersion(request)
-    await pause('bucket.mend', { object: this.ctx })
+    await asyncFaultPoint('bucket.mend', { object: this.ctx })
     let more = this.log.mend()
     for (; more && request.steps !== true; more = this.log.mend()) await sleep(0)
     return { more }
@@ -171,8 +171,7 @@ export class Bucket extends DurableObject<Environment> implements BucketRpc {
   override async fetch(request: Request): Promise<Response> {
     const asked = directRequest(request)
     if (!asked) return new Response('a WebSocket is expected', { status: 426 })
-    const [client, socket] = Object.values(new WebSocketPair())
-    if (!client || !socket) throw new Error('the runtime made no pair of sockets')
+    const { client, server: socket } = socketPair()
     this.#name = asked.bucket
     this.ctx.acceptWebSocket(socket)
     this.#direct.accept(socket, asked)

@@ -2,7 +2,7 @@ import { abortAllDurableObjects, env, evictDurableObject, runInDurableObject } f
 import { expect, test } from 'vitest'
 import { addChecksums } from '../../protocol/checksum.ts'
 import { putChecksum } from '../../protocol/op-checksum.ts'
-import { opText } from '../../protocol/ops.ts'
+import { opText } from '../../protocol/op-text.ts'
 import type { Bucket } from './bucket.ts'
 
 function page(first: number, count: number, data: string) {

@@ -1,10 +1,10 @@
 import { describe, expect, test } from 'vitest'
-import { opText, type RowOp } from '../../protocol/ops.ts'
+import { opText, opIdOf, rowKeyOf, splitOps } from '../../protocol/op-text.ts'
+import type { RowOp } from '../../protocol/ops.ts'
 import type { Database } from '../shared/database.ts'
 import { testDatabase } from '../test-database.ts'
 import type { LogLimits } from './limits.ts'
 import { Log } from './log.ts'
-import { opIdOf, rowKeyOf, splitOps } from './ops.ts'
 import { STATEMENTS } from './storage.ts'
 import { page, put, randomOf, remove, Replica } from './test-ops.ts'
 

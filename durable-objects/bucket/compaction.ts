@@ -1,6 +1,6 @@
 import { addChecksums } from '../../protocol/checksum.ts'
 import type { OpId } from '../../protocol/ops.ts'
-import { clearText, isFoldable, moveText, opChecksumOf, opIdOf, rowKeyOf, splitOps } from './ops.ts'
+import { clearText, isFoldable, moveText, opChecksumOf, opIdOf, rowKeyOf, splitOps } from '../../protocol/op-text.ts'
 import type { LogLimits } from './limits.ts'
 import type { Header, Page, Pages, Progress } from './storage.ts'
 

@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest'
 import { testDatabase } from '../test-database.ts'
 import { currentRows, ROWS_LIMITS, type RowsLimits } from './current-rows.ts'
 import { Log } from './log.ts'
-import { splitOps } from './ops.ts'
+import { splitOps } from '../../protocol/op-text.ts'
 import { page, put, remove } from './test-ops.ts'
 import type { Page } from './storage.ts'
 

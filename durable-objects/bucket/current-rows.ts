@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import type { OpId } from '../../protocol/ops.ts'
-import { opIdOf, parseOp, rowKeyOf, splitOps } from './ops.ts'
+import { opIdOf, parseOp, rowKeyOf, splitOps } from '../../protocol/op-text.ts'
 import type { Page } from './storage.ts'
 
 export interface RowsLimits {

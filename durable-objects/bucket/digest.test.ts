@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { Digester, noRows, rowKey, type RowsSum } from '../../protocol/digest.ts'
 import { strongHash } from '../../protocol/strong-hash.ts'
-import type { DigestAnswer, DigestRequest } from '../../protocol/messages.ts'
+import type { DigestAnswer, DigestRequest } from '../../protocol/messages/bucket.ts'
 import { testDatabase } from '../test-database.ts'
 import { Digest } from './digest.ts'
 import { Log } from './log.ts'

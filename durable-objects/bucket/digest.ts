@@ -1,9 +1,9 @@
 import { addChecksums } from '../../protocol/checksum.ts'
 import { Digester, noRows, rowKey } from '../../protocol/digest.ts'
 import { hash64 } from '../../protocol/hash.ts'
-import type { BucketState, DigestAnswer, DigestRequest } from '../../protocol/messages.ts'
+import type { BucketState, DigestAnswer, DigestRequest } from '../../protocol/messages/bucket.ts'
 import { strongHash } from '../../protocol/strong-hash.ts'
-import { opIdOf, parseOp, splitOps } from './ops.ts'
+import { opIdOf, parseOp, splitOps } from '../../protocol/op-text.ts'
 import type { Page } from './storage.ts'
 
 /** Rows that one pass remembers. */

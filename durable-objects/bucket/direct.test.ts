@@ -1,5 +1,5 @@
 import { describe, expect, test, vi } from 'vitest'
-import type { Serving } from '../../protocol/messages.ts'
+import type { Serving } from '../../protocol/messages/replicator.ts'
 import { testDatabase } from '../test-database.ts'
 import { directState, DirectStreams, type DirectState } from './direct.ts'
 import { Log } from './log.ts'

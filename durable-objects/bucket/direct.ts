@@ -1,6 +1,8 @@
 import { z } from 'zod'
 import { signedChecksum } from '../../protocol/checksum.ts'
-import type { PublishAnswer, Serving } from '../../protocol/messages.ts'
+import { jsonOrNull } from '../../protocol/json.ts'
+import type { PublishAnswer } from '../../protocol/messages/bucket.ts'
+import type { Serving } from '../../protocol/messages/replicator.ts'
 import { CLOSE_BAD_FRAME, CLOSE_RECONNECT, CLOSE_UNAUTHORIZED } from '../../protocol/native.ts'
 import type { OpId } from '../../protocol/ops.ts'
 import type { Log } from './log.ts'
@@ -28,7 +30,7 @@ export const directState = z.object({
 })
 
 /** `S` is a socket. */
-export interface DirectEffects<S> {
+export interface DirectPorts<S> {
   send(socket: S, text: string): void
   /** `error` is told before the socket is closed. */
   close(socket: S, code: number, error: { code: string; message: string }): void
@@ -58,16 +60,16 @@ const acknowledgement = z.strictObject({ ack: z.int().min(1) })
  */
 export class DirectStreams<S> {
   readonly #log: Log
-  readonly #effects: DirectEffects<S>
+  readonly #ports: DirectPorts<S>
   readonly #limits: DirectLimits
   readonly #streams = new Map<S, DirectState>()
   /** The call to the replicator that is under way does not cover those that came after it was sent. */
   #watching = false
   #unwatched = false
 
-  constructor(log: Log, effects: DirectEffects<S>, limits: Partial<DirectLimits> = {}) {
+  constructor(log: Log, ports: DirectPorts<S>, limits: Partial<DirectLimits> = {}) {
     this.#log = log
-    this.#effects = effects
+    this.#ports = ports
     this.#limits = { ...LIMITS, ...limits }
   }
 
@@ -96,7 +98,7 @@ export class DirectStreams<S> {
   accept(socket: S, { after, expires, plan }: { after: OpId; expires: number; plan: string | null }): void {
     const state = { position: after, goal: this.#log.committed, owed: true, expires, plan, acknowledged: 0, pending: [] }
     this.#streams.set(socket, state)
-    this.#effects.save(socket, state)
+    this.#ports.save(socket, state)
     this.ask()
     this.#feed(socket, state)
   }
@@ -110,7 +112,7 @@ export class DirectStreams<S> {
   message(socket: S, text: unknown): void {
     const state = this.#streams.get(socket)
     if (!state) return
-    const parsed = acknowledgement.safeParse(json(text))
+    const parsed = acknowledgement.safeParse(typeof text === 'string' ? jsonOrNull(text) : null)
     const count = parsed.success ? parsed.data.ack - state.acknowledged : 0
     if (!parsed.success || count > state.pending.length) {
       this.#end(socket, CLOSE_BAD_FRAME, 'ROCKPOOL_CLIENT_FRAME', 'a frame must be {"ack": <number of frames received>}')
@@ -119,7 +121,7 @@ export class DirectStreams<S> {
     if (count <= 0) return
     state.acknowledged += count
     state.pending.splice(0, count)
-    this.#effects.save(socket, state)
+    this.#ports.save(socket, state)
     this.#feed(socket, state)
   }
 
@@ -159,7 +161,7 @@ export class DirectStreams<S> {
     if (this.#watching || !this.#unwatched) return
     this.#watching = true
     this.#unwatched = false
-    this.#effects.watch((serving) => {
+    this.#ports.watch((serving) => {
       this.#watching = false
       this.publish(serving)
       this.#watch()
@@ -174,7 +176,7 @@ export class DirectStreams<S> {
     if (!state.owed && state.position >= Math.min(goal, this.#log.last) && !this.#log.gone) return
     if (goal !== state.goal) {
       state.goal = goal
-      this.#effects.save(socket, state)
+      this.#ports.save(socket, state)
     }
     while (this.#hasRoom(state)) {
       const answer = this.#log.read(state.position, goal, this.#limits.frame)
@@ -190,8 +192,8 @@ export class DirectStreams<S> {
       state.owed = !complete
       const text = complete ? `{"ops":[${answer.body}],"checkpoint":${this.#checkpoint(goal)}}` : `{"ops":[${answer.body}]}`
       state.pending.push(text.length)
-      this.#effects.save(socket, state)
-      this.#effects.send(socket, text)
+      this.#ports.save(socket, state)
+      this.#ports.send(socket, text)
       if (complete) return
     }
   }
@@ -206,24 +208,15 @@ export class DirectStreams<S> {
   }
 
   #expired(socket: S, { expires }: DirectState): boolean {
-    if (this.#effects.now() < expires) return false
+    if (this.#ports.now() < expires) return false
     this.#end(socket, CLOSE_UNAUTHORIZED, 'PSYNC_S2103', 'the token has expired')
     return true
   }
 
   #end(socket: S, closeCode: number, code: string, message: string): void {
     this.#streams.delete(socket)
-    this.#effects.close(socket, closeCode, { code, message })
+    this.#ports.close(socket, closeCode, { code, message })
   }
 }
 
 const untold = ({ acknowledged, pending }: DirectState): boolean => acknowledged === 0 && pending.length === 0
-
-function json(text: unknown): unknown {
-  if (typeof text !== 'string') return null
-  try {
-    return JSON.parse(text)
-  } catch {
-    return null
-  }
-}

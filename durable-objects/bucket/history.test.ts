@@ -3,7 +3,7 @@ import type { RowOp } from '../../protocol/ops.ts'
 import type { Database } from '../shared/database.ts'
 import { testDatabase } from '../test-database.ts'
 import { Log } from './log.ts'
-import { splitOps } from './ops.ts'
+import { splitOps } from '../../protocol/op-text.ts'
 import { page, put, remove, Replica } from './test-ops.ts'
 
 const PAGES = { extendedBytes: 1 }

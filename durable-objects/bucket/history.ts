@@ -1,6 +1,6 @@
 import type { OpId } from '../../protocol/ops.ts'
 import type { LogLimits } from './limits.ts'
-import { eachRow, moveText, opAt, opIdAt } from './ops.ts'
+import { eachRow, moveText, opAt, opIdAt } from '../../protocol/op-text.ts'
 import type { Page, Pages } from './storage.ts'
 import { isUnique } from './unique.ts'
 

@@ -3,7 +3,7 @@ import { addChecksums } from '../../protocol/checksum.ts'
 import type { RowOp } from '../../protocol/ops.ts'
 import { testDatabase } from '../test-database.ts'
 import { Log } from './log.ts'
-import { opIdOf, splitOps } from './ops.ts'
+import { opIdOf, splitOps } from '../../protocol/op-text.ts'
 import { page, put, remove } from './test-ops.ts'
 
 /** What the same log says when every op is looked at. */

@@ -1,15 +1,23 @@
 import { addChecksums } from '../../protocol/checksum.ts'
-import type { BucketState, DigestAnswer, DigestRequest, IdleAnswer, ReadAnswer, RowsAnswer, StateAnswer } from '../../protocol/messages.ts'
+import type {
+  BucketState,
+  DigestAnswer,
+  DigestRequest,
+  IdleAnswer,
+  ReadAnswer,
+  RowsAnswer,
+  StateAnswer,
+} from '../../protocol/messages/bucket.ts'
 import type { OpId } from '../../protocol/ops.ts'
 import type { Database } from '../shared/database.ts'
 import { Compaction } from './compaction.ts'
 import { currentRows, ROWS_LIMITS } from './current-rows.ts'
-import { cut, type NewOps } from './cut.ts'
+import { cut, type NewOps } from '../shared/cut.ts'
 import { Digest } from './digest.ts'
 import { hidesOps, History, type Part } from './history.ts'
 import { LOG_LIMITS, type LogLimits } from './limits.ts'
 import { mend, type Mended } from './mend.ts'
-import { opChecksumOf, opIdOf, parseOp, splitOps } from './ops.ts'
+import { opChecksumOf, opIdOf, parseOp, splitOps } from '../../protocol/op-text.ts'
 import { Pages, type Head, type Page } from './storage.ts'
 
 /** UTF-16 units of a page: a stored value takes 2 MB, and one unit is up to 3 bytes of UTF-8. */

@@ -1,6 +1,6 @@
 import { addChecksums, subtractChecksums } from '../../protocol/checksum.ts'
 import type { OpId } from '../../protocol/ops.ts'
-import { opChecksumOf, splitOps, withChecksum } from './ops.ts'
+import { opChecksumOf, splitOps, withChecksum } from '../../protocol/op-text.ts'
 import type { Page, Pages } from './storage.ts'
 
 /** How far a log is mended: up to which op, and what its ops add up to. */

@@ -1,4 +1,4 @@
-import type { BucketState } from '../../protocol/messages.ts'
+import type { BucketState } from '../../protocol/messages/bucket.ts'
 import type { OpId } from '../../protocol/ops.ts'
 import { migrate, type Database, type SqlRow } from '../shared/database.ts'
 

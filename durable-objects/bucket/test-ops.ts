@@ -1,8 +1,8 @@
 import { addChecksums } from '../../protocol/checksum.ts'
-import type { AppendRequest } from '../../protocol/messages.ts'
+import type { AppendRequest } from '../../protocol/messages/bucket.ts'
 import { putChecksum, removeChecksum } from '../../protocol/op-checksum.ts'
-import { opText, type RowOp, type WireOp } from '../../protocol/ops.ts'
-import { opIdOf, splitOps } from './ops.ts'
+import { opText, opIdOf, splitOps } from '../../protocol/op-text.ts'
+import type { RowOp, WireOp } from '../../protocol/ops.ts'
 
 export const put = (id: string, data: string): RowOp => ({
   ...{ op: 'PUT', objectType: 't', objectId: id, subkey: id },

@@ -1,5 +1,5 @@
 import type { OpId } from '../../protocol/ops.ts'
-import { eachRow, opIdAt } from './ops.ts'
+import { eachRow, opIdAt } from '../../protocol/op-text.ts'
 import type { Page } from './storage.ts'
 
 /** Not to be known by whoever names rows: rows with one hash cost the reading that this is to save. Workerd draws nothing random before the first event (2026-11). */

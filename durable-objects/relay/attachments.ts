@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import type { NameForm } from '../../protocol/messages.ts'
+import type { NameForm } from '../../protocol/messages/relay.ts'
 import type { OpId } from '../../protocol/ops.ts'
 
 const shape = z.union([

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import type { NoticeBucket, RelayFrame } from '../../protocol/messages.ts'
+import type { NoticeBucket, RelayFrame } from '../../protocol/messages/relay.ts'
 import { frameName, hashName } from '../../protocol/names.ts'
 import { RelayMachine, type SavedCheckpoint, type SavedStream } from './machine.ts'
 import { Marks } from './marks.ts'

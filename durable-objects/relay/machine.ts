@@ -1,20 +1,14 @@
 import { frameName, hashName, isWholeName } from '../../protocol/names.ts'
-import {
-  MESSAGE_VERSION,
-  type BucketState,
-  type NameForm,
-  type NoticeBucket,
-  type RelayFrame,
-  type ReplicatorFrame,
-  type SubscribeFrame,
-} from '../../protocol/messages.ts'
+import { MESSAGE_VERSION } from '../../protocol/versions.ts'
+import type { BucketState } from '../../protocol/messages/bucket.ts'
+import type { NameForm, NoticeBucket, RelayFrame, ReplicatorFrame, SubscribeFrame } from '../../protocol/messages/relay.ts'
 import type { OpId } from '../../protocol/ops.ts'
 import { Questions, type Answer } from './questions.ts'
 import { Rooms, type Room } from './room.ts'
 import { StreamIndex } from './stream-index.ts'
 
 /** What the machine asks of the object. `S` is a stream's socket. Calls are repeated by the object until they are answered. */
-export interface RelayEffects<S> {
+export interface RelayPorts<S> {
   send(stream: S, frame: RelayFrame): void
   /** Whether the stream has acknowledged enough for another frame. When it has again, the object calls `flush`. */
   hasCredit(stream: S): boolean
@@ -35,7 +29,7 @@ export type Closing = 'full' | 'fenced'
 
 /** What an attachment remembers of a stream. `comparing` is that of the last message that was sent to it, and the object's to remember. */
 export interface SavedStream {
-  /** Of its buckets, see `RelayEffects.mark`. */
+  /** Of its buckets, see `RelayPorts.mark`. */
   marks: readonly string[]
   toldPlan: string | null
   /** How it calls buckets, see `NameForm`. */
@@ -45,7 +39,7 @@ export interface SavedStream {
   comparing?: number | undefined
 }
 
-/** What the attachment of the replicator's socket remembers, see `RelayEffects.saveCheckpoint`. */
+/** What the attachment of the replicator's socket remembers, see `RelayPorts.saveCheckpoint`. */
 export interface SavedCheckpoint {
   checkpoint: OpId
   plan: string | null
@@ -84,7 +78,7 @@ type Notice = Extract<ReplicatorFrame, { type: 'notice' }>
  * The work of a notice is its buckets and the streams that it concerns, whatever else there is.
  */
 export class RelayMachine<S> {
-  readonly #effects: RelayEffects<S>
+  readonly #ports: RelayPorts<S>
   readonly #room: Room
   readonly #streams = new Map<S, StreamState>()
   /** Who has a bucket, by its name in frames; and who has one of which only the mark is left. */
@@ -111,11 +105,11 @@ export class RelayMachine<S> {
   wants = false
   attaching = false
 
-  constructor(effects: RelayEffects<S>, room: Room = new Rooms().of('')) {
-    this.#effects = effects
+  constructor(ports: RelayPorts<S>, room: Room = new Rooms().of('')) {
+    this.#ports = ports
     this.#room = room
     this.#questions = new Questions<S>({
-      ask: (bucket, stale, answer) => effects.ask(bucket, this.#checkpoint ?? 0, stale, answer),
+      ask: (bucket, stale, answer) => ports.ask(bucket, this.#checkpoint ?? 0, stale, answer),
       answered: (name, answer, waiting) => this.#answered(name, answer, waiting),
     })
   }
@@ -161,12 +155,12 @@ export class RelayMachine<S> {
     }
     for (const [stream, { marks, toldPlan, form, owing, comparing }] of streams) {
       if (owing) {
-        this.#effects.close(stream, 'what it was owed was lost')
+        this.#ports.close(stream, 'what it was owed was lost')
         continue
       }
       // Others have taken its room meanwhile.
       if (this.#subscriptions + marks.length > this.#room.most) {
-        this.#effects.close(stream, 'the relay has no room for its buckets', 'full')
+        this.#ports.close(stream, 'the relay has no room for its buckets', 'full')
         continue
       }
       const told = { toldPlan, toldComparing: comparing }
@@ -205,7 +199,7 @@ export class RelayMachine<S> {
 
   #attach(): void {
     this.attaching = true
-    this.#effects.attach(() => (this.attaching = false))
+    this.#ports.attach(() => (this.attaching = false))
   }
 
   /** What is known of a bucket that nobody has is not kept up to date. */
@@ -230,14 +224,14 @@ export class RelayMachine<S> {
       if (s.names.delete(name)) {
         this.#subscriptions--
         this.#hasNoMore(name, stream)
-      } else this.#forgetLost(stream, s, this.#effects.mark(name))
+      } else this.#forgetLost(stream, s, this.#ports.mark(name))
       s.owed.delete(name)
       s.maybe.delete(name)
     }
     let fenced = false
     for (const bucket of add) {
       const name = frameName(bucket)
-      const mark = this.#effects.mark(name)
+      const mark = this.#ports.mark(name)
       fenced ||= this.#fenced.has(mark)
       this.#forgetLost(stream, s, mark)
       if (!s.names.has(name)) this.#subscriptions++
@@ -257,7 +251,7 @@ export class RelayMachine<S> {
   replicatorArrived(): boolean {
     if (!this.wants) return false
     this.#parts = []
-    if (this.#checkpoint !== null) this.#effects.saveCheckpoint(this.#checkpoint, this.#plan, [...this.#fenced], this.#comparing)
+    if (this.#checkpoint !== null) this.#ports.saveCheckpoint(this.#checkpoint, this.#plan, [...this.#fenced], this.#comparing)
     return true
   }
 
@@ -327,8 +321,8 @@ export class RelayMachine<S> {
 
   /** Streams of buckets that lack ops end: at no checkpoint from here on can they have all that they should. */
   #fence({ fenced = [] }: ReplicatorFrame): void {
-    this.#fenced = new Set(fenced.map((name) => this.#effects.mark(name)))
-    this.#effects.saveCheckpoint(this.#checkpoint ?? 0, this.#plan, [...this.#fenced], this.#comparing)
+    this.#fenced = new Set(fenced.map((name) => this.#ports.mark(name)))
+    this.#ports.saveCheckpoint(this.#checkpoint ?? 0, this.#plan, [...this.#fenced], this.#comparing)
     for (const name of fenced) {
       this.#find(name)
       for (const stream of [...this.#having.get(name)]) this.#drop(stream, ...FENCED)
@@ -350,7 +344,7 @@ export class RelayMachine<S> {
   #flush(stream: S, s: StreamState): void {
     const checkpoint = this.#checkpoint
     if (checkpoint === null) return
-    if (!this.#effects.hasCredit(stream)) {
+    if (!this.#ports.hasCredit(stream)) {
       for (const name of s.owed.keys()) s.owed.set(name, null)
       return
     }
@@ -419,7 +413,7 @@ export class RelayMachine<S> {
   /** Streams of which only the mark of this bucket was left have its name again. */
   #find(name: string): void {
     if (this.#lost.size === 0) return
-    const mark = this.#effects.mark(name)
+    const mark = this.#ports.mark(name)
     for (const stream of [...this.#lost.get(mark)]) {
       const s = this.#streams.get(stream)
       this.#lost.delete(mark, stream)
@@ -485,18 +479,18 @@ export class RelayMachine<S> {
     const comparing = (s.toldComparing = this.#comparing)
     const at = { checkpoint: this.#checkpoint ?? 0, plan: this.#plan, ...(comparing !== undefined && { comparing }) }
     const frame: RelayFrame = { v: MESSAGE_VERSION, type: 'update', ...at, seq, ...(form && { form }), buckets }
-    this.#effects.send(stream, frame)
+    this.#ports.send(stream, frame)
   }
 
   #drop(stream: S, reason: string, why?: Closing): void {
     this.streamGone(stream)
-    this.#effects.close(stream, reason, why)
+    this.#ports.close(stream, reason, why)
   }
 
   #save(stream: S, s: StreamState): void {
     const marks = [...s.names.values()].map(({ mark }) => mark)
     s.savedOwing = s.hello !== null || s.seq !== null || s.owed.size > 0
-    this.#effects.saveStream(stream, { marks: [...marks, ...s.lost], toldPlan: s.toldPlan, form: s.form, owing: s.savedOwing })
+    this.#ports.saveStream(stream, { marks: [...marks, ...s.lost], toldPlan: s.toldPlan, form: s.form, owing: s.savedOwing })
   }
 
   /** False: the name is not known. */
@@ -523,7 +517,7 @@ export class RelayMachine<S> {
     const waiting = [...this.#streams.values()].flatMap((s) => (s.hello && s.hello.minimum === null ? [s.hello] : []))
     if (waiting.length === 0) return
     this.#asking = true
-    this.#effects.committed((checkpoint) => {
+    this.#ports.committed((checkpoint) => {
       this.#asking = false
       for (const hello of waiting) hello.minimum = checkpoint
       this.#freshness()

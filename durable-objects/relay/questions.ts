@@ -1,4 +1,4 @@
-import type { BucketState } from '../../protocol/messages.ts'
+import type { BucketState } from '../../protocol/messages/bucket.ts'
 
 /** Questions of buckets under way at a time. Each wakes an object, and a relay that has missed something asks about all that its streams have. */
 export const QUESTIONS_AT_ONCE = 64

@@ -3,26 +3,26 @@ import {
   CLOSE_BUCKET_FENCED,
   CLOSE_RELAY_FULL,
   CLOSE_USER_STREAMS,
-  MESSAGE_VERSION,
   PING,
   PONG,
   SOCKET_CREDIT,
   type AckFrame,
   type RelayRpc,
-  type Versioned,
-} from '../../protocol/messages.ts'
+  replicatorFrame,
+  streamFrame,
+} from '../../protocol/messages/relay.ts'
+import { MESSAGE_VERSION, type Versioned } from '../../protocol/versions.ts'
 import { bucketObjectName } from '../../protocol/names.ts'
 import type { Environment } from '../environment.ts'
-import { enableFaults, fault, pause } from '../shared/faults.ts'
+import { enableFaults, faultPoint, asyncFaultPoint } from '../shared/fault-points.ts'
 import { bucketStub, replicatorStub } from '../shared/namespaces.ts'
 import { objectName } from '../shared/object-name.ts'
-import { closeQuietly, sendQuietly } from '../shared/quietly.ts'
+import { closeQuietly, sendQuietly, socketPair } from '../shared/sockets.ts'
 import { callDeadline, untilAnswered } from '../shared/retry.ts'
 import { checkVersion } from '../shared/version.ts'
 import { attachmentOf, type Attachment, type ReplicatorAttachment, type StreamAttachment } from './attachments.ts'
-import { replicatorFrame, streamFrame } from './frames.ts'
 import { admit, MAX_STREAMS_PER_USER, type StreamUser } from './users.ts'
-import { RelayMachine, type RelayEffects, type SavedCheckpoint, type SavedStream } from './machine.ts'
+import { RelayMachine, type RelayPorts, type SavedCheckpoint, type SavedStream } from './machine.ts'
 import { Marks, packMarks, unpackMarks } from './marks.ts'
 import { rooms } from './room.ts'
 
@@ -61,7 +61,7 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
     this.#streamsPerUser = Number(env.MAX_STREAMS_PER_USER) || MAX_STREAMS_PER_USER
     this.#tenant = this.#name.split('/')[0] ?? ''
     ctx.setWebSocketAutoResponse(new WebSocketRequestResponsePair(PING, PONG))
-    const effects: RelayEffects<WebSocket> = {
+    const effects: RelayPorts<WebSocket> = {
       send: (socket, frame) => {
         const text = JSON.stringify(frame)
         const state = this.#streams.get(socket)
@@ -94,7 +94,7 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
       },
       ask: (bucket, checkpoint, stale, answer) => {
         void this.#untilAnswered(async () => {
-          await pause('relay.ask', { object: this.ctx })
+          await asyncFaultPoint('relay.ask', { object: this.ctx })
           const stub = bucketStub(this.env, await bucketObjectName(this.#tenant, bucket))
           return stub.state({ v: MESSAGE_VERSION, checkpoint })
         }, stale).then((state) => {
@@ -147,7 +147,7 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
     if (this.#replicator?.socket === socket) {
       const frame = replicatorFrame(message)
       if (!frame) return void this.webSocketClose(socket)
-      fault('relay.message', { object: this.ctx, drop: () => closeQuietly(socket, 1011, 'a fault') })
+      faultPoint('relay.message', { object: this.ctx, drop: () => closeQuietly(socket, 1011, 'a fault') })
       this.#replicator.state.received += Buffer.byteLength(message)
       this.#machine.receive(frame)
       this.#acknowledge()
@@ -158,7 +158,7 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
     if (!state) return closeQuietly(socket, 1012, 'not known any more')
     const frame = streamFrame(message)
     if (!frame) return closeQuietly(socket, 1003, 'a frame was not understood')
-    fault('relay.subscribe', { object: this.ctx, drop: () => closeQuietly(socket, 1011, 'a fault') })
+    faultPoint('relay.subscribe', { object: this.ctx, drop: () => closeQuietly(socket, 1011, 'a fault') })
     if (frame.type === 'ack') {
       state.received = Math.max(state.received, frame.received)
       this.#saveStream(socket, state)
@@ -204,7 +204,7 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
 
   /** `user` and `client`: hashes. Answers 503 when the relay is full, 429 when this user has too many streams. */
   #acceptStream(asked: URLSearchParams): Response {
-    fault('relay.stream', { object: this.ctx })
+    faultPoint('relay.stream', { object: this.ctx })
     if (this.#machine.full) return new Response('the relay has no room', { status: 503 })
     const of = { user: asked.get('user') ?? undefined, client: asked.get('client') ?? undefined }
     if (of.user !== undefined) {
@@ -215,8 +215,7 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
       }
       if (admission.close) this.#end(admission.close, CLOSE_USER_STREAMS, 'a newer stream of this user takes its place')
     }
-    const [client, socket] = Object.values(new WebSocketPair())
-    if (!client || !socket) throw new Error('the runtime made no pair of sockets')
+    const { client, server: socket } = socketPair()
     this.ctx.acceptWebSocket(socket, [STREAM])
     const marks = packMarks([])
     const state: StreamAttachment = { marks, toldPlan: null, owing: true, ...of, sent: 0, received: 0, since: Date.now() }
@@ -241,10 +240,9 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
   }
 
   #acceptReplicator(): Response {
-    fault('relay.open', { object: this.ctx })
+    faultPoint('relay.open', { object: this.ctx })
     if (!this.#machine.wants) return new Response('no streams', { status: 410 })
-    const [client, socket] = Object.values(new WebSocketPair())
-    if (!client || !socket) throw new Error('the runtime made no pair of sockets')
+    const { client, server: socket } = socketPair()
     const older = this.#replicator?.socket
     this.ctx.acceptWebSocket(socket, [REPLICATOR])
     this.#replicator = { socket, state: { checkpoint: null, plan: null, received: 0 }, acknowledged: 0 }

@@ -1,9 +1,10 @@
 import { env, evictDurableObject, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test'
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
-import { CLOSE_BUCKET_FENCED, CLOSE_RELAY_FULL, MESSAGE_VERSION, type NoticeBucket, type RelayFrame } from '../../protocol/messages.ts'
+import { CLOSE_BUCKET_FENCED, CLOSE_RELAY_FULL, type NoticeBucket, type RelayFrame } from '../../protocol/messages/relay.ts'
+import { MESSAGE_VERSION } from '../../protocol/versions.ts'
 import { bucketObjectName } from '../../protocol/names.ts'
 import { putChecksum } from '../../protocol/op-checksum.ts'
-import { opText } from '../../protocol/ops.ts'
+import { opText } from '../../protocol/op-text.ts'
 import { Replicator } from '../replicator/replicator.ts'
 import { MAX_SUBSCRIPTIONS, rooms } from './room.ts'
 

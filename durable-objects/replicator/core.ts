@@ -1,13 +1,17 @@
+import { tableText, type TableName } from '../../protocol/tables.ts'
 import type { RefusedTable } from '../../sources/postgres/index.ts'
 import type { DiagnosticsStatus } from '../../protocol/diagnostics.ts'
-import type { AppendRequest, BucketRpc, ComparingStatus, NoticeBucket, Serving } from '../../protocol/messages.ts'
+import type { AppendRequest, BucketRpc } from '../../protocol/messages/bucket.ts'
+import type { ComparingStatus } from '../../protocol/messages/status.ts'
+import type { NoticeBucket } from '../../protocol/messages/relay.ts'
+import type { Serving } from '../../protocol/messages/replicator.ts'
 import { bucketObjectName, mailboxPrefix } from '../../protocol/names.ts'
 import type { OpId } from '../../protocol/ops.ts'
-import type { RowProgram, TableName } from '../../sync-config/types.ts'
+import type { RowProgram } from '../../sync-config/types.ts'
 import { combinePlans } from '../../sync-config/index.ts'
 import type { TenantSettings } from '../directory/settings.ts'
 import type { Environment } from '../environment.ts'
-import { Batch, type BatchSources, type BatchTable } from './ingest/batch.ts'
+import { Batch, type BatchPorts, type BatchTable } from './ingest/batch.ts'
 import { Buckets } from './store/buckets.ts'
 import { Care } from './ingest/care.ts'
 import { Configs } from './store/configs.ts'
@@ -15,15 +19,16 @@ import { Definitions, ownerOf } from './store/definitions.ts'
 import { Deploys } from './deploy/deploys.ts'
 import { Drops } from './deploy/drops.ts'
 import { migrate } from '../shared/database.ts'
-import { fault, pause } from '../shared/faults.ts'
+import { faultPoint, asyncFaultPoint } from '../shared/fault-points.ts'
 import { durableDatabase, type DurableDatabase } from '../shared/durable-database.ts'
 import { Diagnostics, type ProblemOf } from './store/diagnostics.ts'
 import { Differences } from './store/differences.ts'
 import { Dispatcher } from './commit/dispatcher.ts'
-import { FENCE_SECONDS, Fences } from './commit/fences.ts'
+import { FENCE_SECONDS, SLICE_LENGTH } from './limits.ts'
+import { Fences } from './commit/fences.ts'
 import { Fencing } from './commit/fencing.ts'
 import { Fraction, rounded } from './copy/fraction.ts'
-import { SLICE_LENGTH, type CareOf, type Flush } from './ingest/intake.ts'
+import type { CareOf, Flush } from './ingest/intake.ts'
 import { afterCommit, compared, held, isComparing, servedOf, tellingOf } from './commit/hold.ts'
 import { clientMailboxKey, deliveredOf, mailboxKey, MAILBOX_DEFINITION, MAILBOX_TABLE, OWN_ROW } from './writes/mailboxes.ts'
 import { Marks } from './ingest/marks.ts'
@@ -34,10 +39,11 @@ import { evaluateNames, Plans, PlanTables } from './store/plans.ts'
 import { storable } from './session/refused.ts'
 import { Relays } from './commit/relays.ts'
 import { Removals } from './tidy/removals.ts'
-import type { ReaderSources } from './copy/reader.ts'
+import type { ReaderPorts } from './copy/reader.ts'
 import { RowStates, type RowState } from './store/row-state.ts'
 import { MIGRATIONS, StateStore, STRONG_STEPS, type State } from './store/storage.ts'
-import { newCopy, Tables } from './store/tables.ts'
+import { newCopy } from './copy/copy-state.ts'
+import { Tables } from './store/tables.ts'
 import { Tidying } from './tidy/tidying.ts'
 import { BucketSilent } from './verify/bucket-check.ts'
 import { Verification } from './verify/verification.ts'
@@ -310,7 +316,7 @@ export class Core {
 
   /** For a reader: what is to be read, and what there is. */
   get copySources(): Pick<
-    ReaderSources,
+    ReaderPorts,
     'care' | 'copyState' | 'progress' | 'incomplete' | 'retired' | 'successor' | 'forget' | 'keys' | 'range'
   > {
     const { tables } = this
@@ -341,7 +347,7 @@ export class Core {
         const what = key === '' ? 'TRUNCATE' : 'a change of this row'
         const became = left ? 'what was synced of it is left as it was' : 'the row is left out'
         const reason = `${what} ended the replicator each time it came, and was skipped: ${became}${reads ? '' : '; the table is compared'}`
-        this.diagnostics.add({ code: 'ROCKPOOL_CHANGE_SKIPPED', table: `${table.schema}.${table.name}`, key, reason })
+        this.diagnostics.add({ code: 'ROCKPOOL_CHANGE_SKIPPED', table: tableText(table), key, reason })
       },
     }
   }
@@ -365,7 +371,7 @@ export class Core {
     this.#fenceMs = fenceSeconds * 1_000
     this.#batchesInFlight = batchesInFlight
     this.dispatcher.parallel = appendsInFlight
-    this.dispatcher.active.limit = activeBuckets
+    this.dispatcher.awake = activeBuckets
   }
 
   /** The plan behind everything stored. */
@@ -442,7 +448,7 @@ export class Core {
     return new Batch(batch.counter, { ...this.#batchSources, states: (table, keys) => statesOf(batch, table, keys), skipped: () => {} })
   }
 
-  get #batchSources(): BatchSources {
+  get #batchSources(): BatchPorts {
     return {
       evaluate: (table, row) => evaluateNames(this.evaluation, table.names ?? [table], row),
       states: (table, keys) => this.rows.all(table.number, keys, table.name),
@@ -453,16 +459,20 @@ export class Core {
         this.tidying.touched(number)
         return number
       },
-      skipped: ({ schema, name }, key, reason, definition) => {
-        const of = definition === undefined ? {} : { of: { definition } }
-        this.diagnostics.add({ code: 'ROCKPOOL_ROW_SKIPPED', table: `${schema}.${name}`, ...(key === null ? {} : { key }), reason, ...of })
-      },
+      skipped: ({ schema, name }, key, reason, definition) =>
+        this.diagnostics.add({
+          code: 'ROCKPOOL_ROW_SKIPPED',
+          table: tableText({ schema, name }),
+          ...(key === null ? {} : { key }),
+          reason,
+          ...(definition === undefined ? {} : { of: { definition } }),
+        }),
     }
   }
 
   /** ONE storage transaction; then the ops are on their way. `plan`: this batch is the switch to that plan. */
   store({ batch, position, partial, incomplete }: Flush, plan?: string): void {
-    fault('batch.store')
+    faultPoint('batch.store')
     const stored = this.#atomically(() => {
       // I1: op ids are given once.
       if (batch.start !== this.state.get('decode').counter) throw new Error('a batch was overtaken by another one')
@@ -471,7 +481,7 @@ export class Core {
       this.rows.put(batch.rows.values())
       // Once more: a round may have begun since the ops were made, and would find the bucket empty.
       for (const bucket of batch.appends.keys()) this.tidying.touched(bucket)
-      fault('batch.rows')
+      faultPoint('batch.rows')
       this.buckets.save()
       for (const { table, key, pending } of incomplete.values()) this.tables.setIncomplete(table.number, key, pending)
       const decode = { counter: batch.counter, position, partial }
@@ -485,7 +495,7 @@ export class Core {
       const appends = this.fences.sendable(batch.appends)
       const stored = { last: batch.counter, final, plan: plan ?? this.planBehind, appends }
       const added = this.#outbox.add({ ...stored, decode: this.state.advance(decode), answered: this.pipeline.answeredUpTo })
-      fault('batch.outbox')
+      faultPoint('batch.outbox')
       return added
     })
     this.stored.changes += batch.changes
@@ -542,7 +552,7 @@ export class Core {
     })
     if (state === null || !sending.wanted) return
     this.#sending.delete(bucket)
-    fault('append.answered')
+    faultPoint('append.answered')
     this.pipeline.answered(bucket, state)
     this.#commit()
     this.onRoom()
@@ -568,7 +578,7 @@ export class Core {
   }
 
   #dispatch(batch: StoredBatch): void {
-    fault('batch.stored')
+    faultPoint('batch.stored')
     this.pipeline.dispatch(batch)
     if (batch.appends.length === 0) this.#commit()
   }
@@ -576,7 +586,7 @@ export class Core {
   #commit(): void {
     const commit = this.pipeline.commit(this.state.get('commit').committed)
     if (!commit) return
-    fault('commit.begin')
+    faultPoint('commit.begin')
     const frames = noticeFrames(commit, this.fencing.names)
     const length = frames.reduce((sum, frame) => sum + frame.length, 0)
     const kept = commit.buckets !== null && length <= KEPT_NOTICE_LENGTH && this.fences.all.length === 0
@@ -586,11 +596,11 @@ export class Core {
     const after = afterCommit(before, { committed: commit.checkpoint, plan: commit.plan, named, batch: commit.upTo, published })
     this.#atomically(() => {
       this.state.set('commit', after)
-      fault('commit.state')
+      faultPoint('commit.state')
       this.#outbox.drop(commit.upTo)
-      fault('commit.drop')
+      faultPoint('commit.drop')
     })
-    fault('commit.stored')
+    faultPoint('commit.stored')
     this.#tell(before, after, frames, () => hashedFrames(commit), commit.buckets)
   }
 
@@ -618,7 +628,7 @@ export class Core {
       .then(() =>
         answered(async () => {
           await this.durable()
-          await pause('notice.durable')
+          await asyncFaultPoint('notice.durable')
         }, callDeadline(this.#env)),
       )
       .then(tell)

@@ -3,20 +3,14 @@ import type { Sql } from 'postgres'
 import { connectSource, emitMarker, lookAtSource, type SourceFacts } from '../../sources/postgres/index.ts'
 import { openSocket } from '../../sources/postgres/wire/socket.ts'
 import { RockpoolError } from '../../protocol/errors.ts'
-import type {
-  ConfigsAnswer,
-  DeployAnswer,
-  DeployRequest,
-  ReplicatorRpc,
-  ReplicatorStatus,
-  RollbackAnswer,
-  Serving,
-  Versioned,
-} from '../../protocol/messages.ts'
+import type { ConfigsAnswer, DeployAnswer, DeployRequest, RollbackAnswer } from '../../protocol/messages/admin.ts'
+import type { ReplicatorRpc, Serving } from '../../protocol/messages/replicator.ts'
+import type { ReplicatorStatus } from '../../protocol/messages/status.ts'
+import type { Versioned } from '../../protocol/versions.ts'
 import type { VerifyAnswer } from '../../protocol/verification.ts'
 import { settingsHash, tenantSettings, type TenantSettings } from '../directory/settings.ts'
 import type { Environment } from '../environment.ts'
-import { enableFaults, fault, pause } from '../shared/faults.ts'
+import { enableFaults, faultPoint, asyncFaultPoint } from '../shared/fault-points.ts'
 import { isElsewhere } from '../shared/namespaces.ts'
 import { objectName } from '../shared/object-name.ts'
 import { answered, callDeadline, Unanswered, type Attempt } from '../shared/retry.ts'
@@ -66,7 +60,7 @@ export class Replicator extends DurableObject<Environment> implements Replicator
   constructor(ctx: DurableObjectState, env: Environment) {
     super(ctx, env)
     enableFaults(env.FAULTS, ctx)
-    fault('replicator.start')
+    faultPoint('replicator.start')
     this.#tenant = objectName(ctx)
     this.#opened = opened(() => new Core(ctx, env, this.#tenant))
     this.#writes = new WriteCheckpoints({
@@ -107,7 +101,7 @@ export class Replicator extends DurableObject<Environment> implements Replicator
   async attach(request: Versioned & { relay: string }): Promise<void> {
     checkVersion(request)
     if (!request.relay.startsWith(`${this.#tenant}/`)) throw new RockpoolError('ROCKPOOL_INTERNAL', 'a relay of another tenant')
-    await pause('replicator.attach')
+    await asyncFaultPoint('replicator.attach')
     this.#core.relays.attach(request.relay)
     await this.#arm()
   }
@@ -144,7 +138,7 @@ export class Replicator extends DurableObject<Environment> implements Replicator
   async writeCheckpoint(request: Versioned & { user: string; clientId: string }): Promise<{ writeCheckpoint: string }> {
     checkVersion(request)
     const writeCheckpoint = await this.#writes.request(request.user, request.clientId)
-    await pause('replicator.write')
+    await asyncFaultPoint('replicator.write')
     await this.#arm()
     return { writeCheckpoint }
   }
@@ -321,7 +315,7 @@ export class Replicator extends DurableObject<Environment> implements Replicator
 
   async #runSession(settings: TenantSettings, attempt: Attempt): Promise<number> {
     const { state } = this.#core
-    await pause('replicator.alarm')
+    await asyncFaultPoint('replicator.alarm')
     if (attempt.expired) throw new Error('the alarm was given up')
     // What kills is among what had been taken in by then.
     this.#core.care.begin(state.get('running')?.care ?? 0, CAREFUL_SLICES * settings.sliceChanges)

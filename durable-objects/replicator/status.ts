@@ -1,5 +1,5 @@
 import { parseLsn, parseSourceUrl } from '../../sources/postgres/index.ts'
-import type { ReplicatorState, ReplicatorStatus, SlotStatus, SourceSettings } from '../../protocol/messages.ts'
+import type { ReplicatorState, ReplicatorStatus, SlotStatus, SourceSettings } from '../../protocol/messages/status.ts'
 import { tenantSettings, type TenantSettings } from '../directory/settings.ts'
 import type { SettingBindings } from '../setting-bindings.ts'
 import type { Core } from './core.ts'
@@ -11,7 +11,7 @@ import type { State } from './store/storage.ts'
 import { GB, judgeWal } from './session/wal-guard.ts'
 
 /** What the object knows beside its core. */
-export interface StatusSources {
+export interface StatusPorts {
   tenant: string
   env: SettingBindings
   core: Core
@@ -30,17 +30,7 @@ export interface StatusSources {
   fresh: boolean
 }
 
-export function replicatorStatus({
-  tenant,
-  env,
-  core,
-  session,
-  failing,
-  alarm,
-  looked,
-  fresh,
-  ...sources
-}: StatusSources): ReplicatorStatus {
+export function replicatorStatus({ tenant, env, core, session, failing, alarm, looked, fresh, ...ports }: StatusPorts): ReplicatorStatus {
   const { tables, state, relays, pipeline, dispatcher, problems, stored, db } = core
   const position = state.get('decode').position
   const walEnd = session?.walEnd ?? null
@@ -57,13 +47,13 @@ export function replicatorStatus({
     source: { kind: 'postgres', settings: settings && sourceSettings(core, settings), look: looked?.look ?? null },
     comparing: core.comparing,
     copy: tables.copying ? { tables: tables.status(), waitingFor: session?.waitingFor ?? null } : null,
-    deploy: sources.deploy,
-    verify: sources.verify,
+    deploy: ports.deploy,
+    verify: ports.verify,
     relays: relays.size,
     ...(fresh && looked ? { openStreams: looked.streams, buckets: core.buckets.count } : {}),
     session: {
       since: session ? new Date(session.since).toISOString() : null,
-      count: sources.sessions,
+      count: ports.sessions,
       changes: session?.changes ?? 0,
       next: alarm === null ? null : new Date(alarm).toISOString(),
       failures: failing?.failures ?? 0,
@@ -81,7 +71,7 @@ export function replicatorStatus({
     diagnostics: problems,
     held: {
       changes: session?.held ?? 0,
-      peakChanges: Math.max(sources.peakHeld, session?.peakHeld ?? 0),
+      peakChanges: Math.max(ports.peakHeld, session?.peakHeld ?? 0),
       sending: pipeline.length,
       peakSending: pipeline.peakLength,
     },

@@ -1,6 +1,6 @@
 import { env as bound } from 'cloudflare:test'
 import { expect, test } from 'vitest'
-import { MESSAGE_VERSION } from '../../protocol/messages.ts'
+import { MESSAGE_VERSION } from '../../protocol/versions.ts'
 import type { Environment } from '../environment.ts'
 import { bucketStub, relayStub, replicatorStub } from './namespaces.ts'
 

@@ -1,6 +1,5 @@
 import { RockpoolError } from '../../protocol/errors.ts'
-import { oneOf, optional, readSettings, type ValuesOf } from '../../protocol/settings.ts'
-import type { SettingBindings } from '../setting-bindings.ts'
+import { oneOf, optional, readSettings, type BindingsOf, type ValuesOf } from '../../protocol/settings.ts'
 
 /** The regions that Cloudflare takes as a hint for a new object (2026-11). */
 export const LOCATIONS = ['wnam', 'enam', 'sam', 'weur', 'eeur', 'apac', 'oc', 'afr', 'me'] as const
@@ -25,14 +24,14 @@ export const PLACE_NOTICE =
  * Where objects are made. A place that is not known must not count as none, because an object stays where it was made: throws ROCKPOOL_SETTINGS, naming
  * the setting.
  */
-export function placementOf(settings: SettingBindings): Placement {
+export function placementOf(settings: BindingsOf<typeof PLACEMENT>): Placement {
   const { values, problems } = readSettings(PLACEMENT, settings)
   if (problems.length === 0) return placement(values)
   throw new RockpoolError('ROCKPOOL_SETTINGS', `settings are missing or wrong: ${problems.join('; ')}`)
 }
 
 /** Null when the settings are wrong. */
-export function knownPlacement(settings: SettingBindings): Placement | null {
+export function knownPlacement(settings: BindingsOf<typeof PLACEMENT>): Placement | null {
   const { values, problems } = readSettings(PLACEMENT, settings)
   return problems.length === 0 ? placement(values) : null
 }

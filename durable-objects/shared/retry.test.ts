@@ -1,5 +1,6 @@
 import { expect, test, vi } from 'vitest'
-import { answered, callDeadline, sleep, Unanswered, untilAnswered, waitMs, type Attempt } from './retry.ts'
+import { answered, callDeadline, Unanswered, untilAnswered, waitMs, type Attempt } from './retry.ts'
+import { sleep } from '../../protocol/sleep.ts'
 
 const QUICK = { deadlineMs: 20, firstMs: 1, maxMs: 2 }
 const never = () => new Promise<never>(() => {})

@@ -1,4 +1,4 @@
-import type { SettingBindings } from '../setting-bindings.ts'
+import { sleep } from '../../protocol/sleep.ts'
 
 // Calls between objects, and from Workers to objects. A callee may die without an answer, hang in a call of its own, or wait for slow storage: the
 // platform ends none of these calls by itself (workerd 2026-10-23), so each attempt has a deadline here, and the next one has a new stub.
@@ -12,7 +12,7 @@ const OVERLOADED_FACTOR = 10
 const MAX_DOUBLINGS = 20
 
 /** The deadline of one call, in ms. A value that is not valid counts as missing here: `tenantSettings` refuses it by name. */
-export function callDeadline({ CALL_SECONDS: given }: SettingBindings): number {
+export function callDeadline({ CALL_SECONDS: given }: { CALL_SECONDS?: string | number | object }): number {
   const seconds = Number(given ?? CALL_SECONDS)
   return (seconds > 0 && seconds <= MAX_CALL_SECONDS ? seconds : CALL_SECONDS) * 1_000
 }
@@ -113,18 +113,4 @@ export function waitMs(
   const overloaded = error instanceof Error && 'overloaded' in error && error.overloaded === true
   const wait = Math.min(firstMs * 2 ** Math.min(attempts - 1, MAX_DOUBLINGS), maxMs) * (overloaded ? OVERLOADED_FACTOR : 1)
   return wait * (0.5 + random())
-}
-
-/** Resolves after the time, or when the signal fires. */
-export function sleep(milliseconds: number, signal?: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal?.aborted) return resolve()
-    const end = () => {
-      clearTimeout(timer)
-      signal?.removeEventListener('abort', end)
-      resolve()
-    }
-    const timer = setTimeout(end, milliseconds)
-    signal?.addEventListener('abort', end, { once: true })
-  })
 }

@@ -1,5 +1,5 @@
 import { RockpoolError } from '../../protocol/errors.ts'
-import { MESSAGE_VERSION, understands, type Versioned } from '../../protocol/messages.ts'
+import { MESSAGE_VERSION, understands, type Versioned } from '../../protocol/versions.ts'
 
 /** Throws ROCKPOOL_MESSAGE_VERSION for a message that this code does not understand. */
 export function checkVersion(message: Versioned): void {

@@ -1,4 +1,5 @@
 import type { Sql } from 'postgres'
+import { tableText, type TableName } from '../../protocol/tables.ts'
 import { RockpoolError } from '../../protocol/errors.ts'
 import { findTables, type FoundTable } from './catalog/catalog.ts'
 import { catalogVersion } from './catalog/catalog-watch.ts'
@@ -9,7 +10,7 @@ import { parseLsn } from './stream/lsn.ts'
 import { keepPublication, membersOf, publish, publishedTables } from './catalog/publication.ts'
 import { keepSlot, type FoundSlot } from './stream/slot.ts'
 import { waitsForStandby } from './catalog/standbys.ts'
-import type { CatalogTable, Lsn, SourceIdentity, TableName, WantedColumns } from './types.ts'
+import type { CatalogTable, Lsn, SourceIdentity, WantedColumns } from './types.ts'
 
 export interface PrepareOptions {
   /** Given: it must exist and is not changed. Not given: our own is kept equal to the tables. */
@@ -158,7 +159,7 @@ async function followSource(sql: Sql, publication: string, options: PrepareOptio
     const columns = options.columns ?? everything
     const { tables, refusedTables } = followTables(names, found, published, publication, serverVersion, columns, meant)
     const seen = new Set(found.map((table) => table.oid))
-    const unread = [...published.values()].filter(({ oid }) => !seen.has(oid)).map(({ schema, name }) => `${schema}.${name}`)
+    const unread = [...published.values()].filter(({ oid }) => !seen.has(oid)).map(({ schema, name }) => tableText({ schema, name }))
     return { tables, refusedTables, unread: unread.sort(), seen, catalogVersion: version }
   }
 }

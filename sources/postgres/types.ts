@@ -1,3 +1,4 @@
+import type { TableName } from '../../protocol/tables.ts'
 import type { LargeValue } from './copy/large-value.ts'
 
 /** A log sequence number: a position in Postgres's WAL, in bytes. Compared as bigint, never as text; printed `X/X` by `formatLsn`. */
@@ -71,12 +72,6 @@ export interface ColumnType {
   labels?: string
   /** Array delimiter when not `,`. */
   delimiter?: string
-}
-
-/** `name` may end in the wildcard `%` where it is asked for. */
-export interface TableName {
-  schema: string
-  name: string
 }
 
 /** Columns of a table that somebody reads. */

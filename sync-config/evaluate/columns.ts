@@ -1,6 +1,7 @@
 import { some, type Expr } from '../expressions/expression.ts'
 import type { Branch, Column, PlanContent, TablePattern } from '../plan/plan.ts'
-import type { LoadedPlan, ReadColumns, TableName } from '../types.ts'
+import type { LoadedPlan, ReadColumns } from '../types.ts'
+import type { TableName } from '../../protocol/tables.ts'
 import { matches } from './rows.ts'
 
 /** Columns of a table that a plan reads. A name that stands under a wildcard need not be there in every table. */

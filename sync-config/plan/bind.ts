@@ -1,4 +1,5 @@
-import type { Plan, TableName } from '../types.ts'
+import type { Plan } from '../types.ts'
+import type { TableName } from '../../protocol/tables.ts'
 import { contentHash } from './hash.ts'
 import { bucketPrefix, contentOf, type Named, type TablePattern, type Variant } from './plan.ts'
 

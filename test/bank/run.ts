@@ -1,4 +1,4 @@
-import { FAULT_POINTS } from '../../durable-objects/shared/faults.ts'
+import { FAULT_POINTS } from '../../durable-objects/shared/fault-points.ts'
 import { startEdge, type Edge } from '../support/edge.ts'
 import type { Follower } from '../support/follower.ts'
 import { startPostgres, type TestPostgres } from '../support/postgres.ts'

@@ -4,7 +4,7 @@ import type { Browser, BrowserContextOptions, Page } from 'playwright-core'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { prepareDatabase } from '../../examples/todos/database.ts'
 import { startExample } from '../../examples/todos/server.ts'
-import { startBrowser } from '../support/browser.ts'
+import { startBrowser, startDevice } from '../support/browser.ts'
 import { startEdge, type Edge } from '../support/edge.ts'
 import { startPostgres, type TestPostgres } from '../support/postgres.ts'
 import { AUDIENCE, newSecret, temporaryDirectory, until } from '../support/support.ts'
@@ -133,6 +133,11 @@ test('a write that the server refuses is taken back and shown with its reason', 
   await page.getByText('Not saved: this list belongs to somebody else').waitFor()
   expect(await todo(page, 'bob', 'Too late').count()).toBe(0)
   await postgres.sql()`update lists set shared = true where id = ${SEA}`
+  // What can be done about it stands in one line.
+  const again = await page.getByRole('button', { name: 'Try again' }).boundingBox()
+  expect(again?.height).toBeLessThan(35)
+  await page.getByRole('button', { name: 'Dismiss' }).click()
+  await page.getByText('Not saved').waitFor({ state: 'detached' })
   await page.context().close()
 })
 
@@ -156,6 +161,41 @@ test('who signs out is asked about what was not sent; nothing of it stays, and a
   await todo(page, 'bob', 'Check the tide table').waitFor()
   expect(await todo(page, 'bob', 'Never sent').count()).toBe(0)
   await page.context().close()
+})
+
+test('who signed out stays signed out, in a new tab and in a browser that is begun again, until he signs in', async () => {
+  const profile = `${directory.path}/profile`
+  let device = await startDevice(profile)
+  const visit = async (): Promise<Page> => {
+    const page = await device.newPage()
+    page.on('pageerror', (error) => complaints.push(String(error)))
+    await page.goto(`${example.url}/?user=alice`)
+    return page
+  }
+  const signedOut = async (page: Page): Promise<void> => {
+    await page.getByRole('button', { name: 'Sign in as Alice' }).waitFor()
+    expect(await page.getByText('Lemons').count()).toBe(0)
+  }
+  let page = await visit()
+  await todo(page, 'alice', 'Lemons').waitFor()
+  await page.getByRole('button', { name: 'Sign out' }).click()
+  await signedOut(page)
+  const asked: string[] = []
+  device.on('request', (request) => asked.push(new URL(request.url()).pathname))
+  await page.reload()
+  await signedOut(page)
+  await signedOut(await visit())
+  await device.close()
+  device = await startDevice(profile)
+  page = await visit()
+  await signedOut(page)
+  // Nobody has asked for a token in his name meanwhile.
+  expect(asked).not.toContain('/api/token')
+  await page.getByRole('button', { name: 'Sign in as Alice' }).click()
+  await todo(page, 'alice', 'Lemons').waitFor()
+  await page.reload()
+  await todo(page, 'alice', 'Lemons').waitFor()
+  await device.close()
 })
 
 test('who went offline is offline after a reload too, until he goes online', async () => {
@@ -182,6 +222,20 @@ test('a page that gets no token because nothing can be reached is offline, not s
   await page.getByText(/^Offline/).waitFor()
   await page.unroute('**/api/token')
   await page.getByText('In step').waitFor()
+  await page.context().close()
+})
+
+test('a token that the server refuses is told with its reason, and goes away with a good one', async () => {
+  const page = await newPage({ viewport: { width: 390, height: 844 } })
+  const payload = Buffer.from(JSON.stringify({ sub: 'alice', aud: AUDIENCE, iat: 1_700_000_000, exp: 4_102_444_800 })).toString('base64url')
+  const token = `eyJhbGciOiJIUzI1NiJ9.${payload}.AAAA`
+  await page.route('**/api/token', (route) => route.fulfill({ json: { token } }))
+  await page.goto(`${example.url}/?user=alice`)
+  await page.getByText(/^The token is refused: the signature/).waitFor()
+  await page.getByText('Nothing has come yet.').waitFor()
+  await page.unroute('**/api/token')
+  await todo(page, 'alice', 'Lemons').waitFor()
+  expect(await page.getByText('The token is refused').count()).toBe(0)
   await page.context().close()
 })
 

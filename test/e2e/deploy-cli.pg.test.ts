@@ -96,6 +96,23 @@ test('a deploy says what it changes, shows how far it is, and ends when it serve
     1,
     expect.stringMatching(/no earlier sync config to go back to: deploy \d+ is a rollback/),
   ])
+  const listed = await rockpool('deploys')
+  expect(listed.code, listed.output).toBe(0)
+  const [head, ...lines] = listed.output.trimEnd().split('\n')
+  expect(head).toMatch(/^number +when \(UTC\) +by +plan +state$/)
+  expect(lines.map((line) => line.split(/ {2,}/)[4])).toEqual(['serving', 'retired', 'retired', 'retired'])
+  expect(lines[0]).toMatch(/^4 +20\d\d-\d\d-\d\d \d\d:\d\d:\d\d {2}operator +[0-9a-f]{8} {2}serving +back to 1$/)
+  expect(lines[3]).toMatch(/^1 .* the script +[0-9a-f]{8} {2}retired$/)
+  const asJson = await rockpool('deploys', '--json')
+  expect(JSON.parse(asJson.output)).toMatchObject({
+    ok: true,
+    deploys: [{ number: 4, state: 'serving', by: 'operator', of: 1 }, { number: 3 }, { number: 2 }, { number: 1, origin: 'script' }],
+  })
+  const unknown = await rockpool('rollback', '--to', '99', '--dry-run')
+  expect([unknown.code, unknown.output]).toEqual([
+    1,
+    expect.stringMatching(/there is no sync config of the number 99\. rockpool rollback --to takes 3, 2; rockpool deploys lists all\n$/),
+  ])
   const forward = await rockpool('rollback', '--to', String(answer.config.number), '--dry-run')
   expect([forward.code, forward.output]).toEqual([0, expect.stringMatching(/^again {4}two_all \(served before: nothing is copied\)\n/m)])
 })
@@ -133,6 +150,8 @@ test('mistakes are shown at their place, and nothing changes', async () => {
     [['deploy', file, '--url', 'http://sync.example', '--token', 'x'], /^rockpool: ROCKPOOL_PLAIN_HTTP: /],
     [['deploy', file, '--url', 'http://127.0.0.1:1'], /cannot be reached: .*is rockpool dev running\?/],
     [['rollback', file], /takes no file/],
+    [['deploys', file], /takes no argument/],
+    [['deploys', '--force'], /there is no option --force; see rockpool help deploys/],
     [['rollback', '--to', 'x'], /--to x is not the number of a deploy/],
     [['deploy', file, '--nonsense'], /nonsense/],
   ] as const) {

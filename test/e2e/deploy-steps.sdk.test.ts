@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { FAULT_POINTS, type FaultPoint } from '../../durable-objects/shared/faults.ts'
+import { FAULT_POINTS, type FaultPoint } from '../../durable-objects/shared/fault-points.ts'
 import { bucketNames, Operator } from '../support/deploys.ts'
 import { answers, startEdge, type Edge } from '../support/edge.ts'
 import { Follower, rowsOf } from '../support/follower.ts'

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { FAULT_POINTS, type FaultPoint } from '../../durable-objects/shared/faults.ts'
+import { FAULT_POINTS, type FaultPoint } from '../../durable-objects/shared/fault-points.ts'
 import { run, type RunOptions } from '../random/driver.ts'
 
 // Every place at which the way of a change may be interrupted is interrupted, in every way that the code names; a place that no run came to

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { openSync, type SyncDatabase } from '@rockpool/client/node'
-import type { ReplicatorStatus } from '../../protocol/messages.ts'
+import type { ReplicatorStatus } from '../../protocol/messages/status.ts'
 import { startEdge, type Edge } from '../support/edge.ts'
 import { freePort, startPostgres, type TestPostgres } from '../support/postgres.ts'
 import { AUDIENCE, newSecret, temporaryDirectory, token, until } from '../support/support.ts'

@@ -1,7 +1,7 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import type { Sql } from 'postgres'
 import { openSync, type SyncDatabase } from '@rockpool/client/node'
-import type { ReplicatorStatus } from '../../protocol/messages.ts'
+import type { ReplicatorStatus } from '../../protocol/messages/status.ts'
 import { startEdge, type Edge } from '../support/edge.ts'
 import { POSTGRES_VERSIONS, startPostgres, type TestPostgres } from '../support/postgres.ts'
 import { AUDIENCE, newSecret, temporaryDirectory, token, until } from '../support/support.ts'

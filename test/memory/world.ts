@@ -1,5 +1,5 @@
 import type { Sql } from 'postgres'
-import type { ReplicatorStatus } from '../../protocol/messages.ts'
+import type { ReplicatorStatus } from '../../protocol/messages/status.ts'
 import { Follower } from '../support/follower.ts'
 import { startPostgres, type TestPostgres } from '../support/postgres.ts'
 import { requestWriteCheckpoint, statusOf } from '../support/status.ts'

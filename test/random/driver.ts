@@ -1,4 +1,4 @@
-import type { FaultKind, FaultPoint } from '../../durable-objects/shared/faults.ts'
+import type { FaultKind, FaultPoint } from '../../durable-objects/shared/fault-points.ts'
 import type { VerifyAnswer } from '../../protocol/verification.ts'
 import { Operator } from '../support/deploys.ts'
 import { startEdge, type Edge } from '../support/edge.ts'

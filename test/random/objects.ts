@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { addChecksums } from '../../protocol/checksum.ts'
 import { bucketObjectName, DEFAULT_TENANT } from '../../protocol/names.ts'
-import { opIdOf, parseOp, splitOps } from '../../durable-objects/bucket/ops.ts'
+import { opIdOf, parseOp, splitOps } from '../../protocol/op-text.ts'
 import { canonical, type Contents } from './truth.ts'
 
 /** What local workerd calls the file of an object: its id follows from class and name. */

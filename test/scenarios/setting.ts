@@ -1,7 +1,7 @@
 import { SignJWT } from 'jose'
 import { startEdge, type Edge } from '../support/edge.ts'
 import { startPostgres, type TestPostgres } from '../support/postgres.ts'
-import type { ReplicatorStatus } from '../../protocol/messages.ts'
+import type { ReplicatorStatus } from '../../protocol/messages/status.ts'
 import type { heldStatus } from '../../workers/stream/held.ts'
 import type { SyncLine } from '../../protocol/lines.ts'
 import { Applied, HttpLines } from '../wire/lines.ts'

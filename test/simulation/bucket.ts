@@ -1,10 +1,11 @@
 import { DirectStreams, type DirectState } from '../../durable-objects/bucket/direct.ts'
 import type { LogLimits } from '../../durable-objects/bucket/limits.ts'
 import { Log } from '../../durable-objects/bucket/log.ts'
-import { opChecksumOf, opIdOf, rowKeyOf, splitOps } from '../../durable-objects/bucket/ops.ts'
+import { opChecksumOf, opIdOf, rowKeyOf, splitOps } from '../../protocol/op-text.ts'
 import type { Database } from '../../durable-objects/shared/database.ts'
 import { addChecksums } from '../../protocol/checksum.ts'
-import type { AppendRequest, BucketState, PublishAnswer, ReadAnswer, RowsAnswer, Serving, StateAnswer } from '../../protocol/messages.ts'
+import type { AppendRequest, BucketState, PublishAnswer, ReadAnswer, RowsAnswer, StateAnswer } from '../../protocol/messages/bucket.ts'
+import type { Serving } from '../../protocol/messages/replicator.ts'
 import { End } from './sim.ts'
 import type { World } from './world.ts'
 

@@ -1,6 +1,6 @@
 import { addChecksums } from '../../protocol/checksum.ts'
 import type { SyncLine } from '../../protocol/lines.ts'
-import type { RelayFrame } from '../../protocol/messages.ts'
+import type { RelayFrame } from '../../protocol/messages/relay.ts'
 import type { WireOp } from '../../protocol/ops.ts'
 import { runStream } from '../../workers/stream/stream.ts'
 import type { StreamPorts, Upstream } from '../../workers/stream/ports.ts'

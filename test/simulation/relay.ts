@@ -1,6 +1,7 @@
 import { Marks } from '../../durable-objects/relay/marks.ts'
 import { RelayMachine, type SavedCheckpoint, type SavedStream } from '../../durable-objects/relay/machine.ts'
-import type { BucketState, RelayFrame, ReplicatorFrame, StateAnswer, SubscribeFrame } from '../../protocol/messages.ts'
+import type { BucketState, StateAnswer } from '../../protocol/messages/bucket.ts'
+import type { RelayFrame, ReplicatorFrame, SubscribeFrame } from '../../protocol/messages/relay.ts'
 import { End } from './sim.ts'
 import type { World } from './world.ts'
 

@@ -39,7 +39,7 @@ export const RULES: Rule[] = [
   pipeline('a batch is committed when all of its buckets have answered', ['group.final && group.open === 0', 'group.final']),
   pipeline('appends to one bucket go one after the other', [
     'if (queue) queue.push({ append, flight })',
-    'if (queue) { queue.push({ append, flight }); this.#sources.send(append, batch) }',
+    'if (queue) { queue.push({ append, flight }); this.#ports.send(append, batch) }',
   ]),
   pipeline('batches are committed in their order, however late a bucket answers', [
     'const [group] = this.#groups\n    if (!group || !isReady(group)) return null\n    this.#groups.shift()',
@@ -90,7 +90,7 @@ export const RULES: Rule[] = [
     'if (this.#telling.get(bucket) === true) this.#waiting.add(bucket)',
     '',
   ]),
-  watchers('the buckets that are followed are stored', ["sources.db.all('SELECT bucket, serial FROM watchers')", '[]']),
+  watchers('the buckets that are followed are stored', ["ports.db.all('SELECT bucket, serial FROM watchers')", '[]']),
   watchers('who has come since is not forgotten with those who went', ['if (none && this.#serials.get(bucket) === serial)', 'if (none)']),
   replicatorWiring('whoever starts publishes what may not have been', [
     'this.#watchers.resume(this.#stored.commit)\n    this.#decodeLater()',
@@ -212,7 +212,7 @@ export const RULES: Rule[] = [
     'checkpoint < 0',
   ]),
   relay('the attachment knows the checkpoint', [
-    'this.#effects.saveCheckpoint(this.#checkpoint ?? 0, this.#plan, [...this.#fenced], this.#comparing)',
+    'this.#ports.saveCheckpoint(this.#checkpoint ?? 0, this.#plan, [...this.#fenced], this.#comparing)',
     '',
   ]),
   relay('the attachment knows the buckets of a stream', ['this.#save(stream, s)\n    this.flush(stream)', 'this.flush(stream)']),

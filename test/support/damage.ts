@@ -1,9 +1,9 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
-import { moveText, opChecksumOf, opIdOf, parseOp, splitOps } from '../../durable-objects/bucket/ops.ts'
+import { moveText, opChecksumOf, opIdOf, parseOp, splitOps, opText } from '../../protocol/op-text.ts'
 import { bucketObjectName, DEFAULT_TENANT } from '../../protocol/names.ts'
-import { opText, type RowOp } from '../../protocol/ops.ts'
+import type { RowOp } from '../../protocol/ops.ts'
 import { objectId } from '../random/objects.ts'
 
 // What no fault of ours should ever do to stored data, done to the files of objects while nothing runs.

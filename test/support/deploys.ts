@@ -1,4 +1,4 @@
-import type { ConfigsAnswer, ConfigStatus, DeployAnswer, RollbackAnswer } from '../../protocol/messages.ts'
+import type { ConfigsAnswer, ConfigStatus, DeployAnswer, RollbackAnswer } from '../../protocol/messages/admin.ts'
 import type { VerifyAnswer } from '../../protocol/verification.ts'
 import { bucketObjectName, DEFAULT_TENANT } from '../../protocol/names.ts'
 import { withObject } from '../random/objects.ts'

@@ -1,5 +1,5 @@
 import { openSync, type SyncDatabase } from '@rockpool/client/node'
-import type { ReplicatorStatus } from '../../protocol/messages.ts'
+import type { ReplicatorStatus } from '../../protocol/messages/status.ts'
 import { startEdge, type Edge } from './edge.ts'
 import { freePort, type TestPostgres } from './postgres.ts'
 import { statusOf } from './status.ts'

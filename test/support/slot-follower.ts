@@ -1,6 +1,7 @@
 import type { Sql } from 'postgres'
-import { Batch, type BatchSources } from '../../durable-objects/replicator/ingest/batch.ts'
-import { Intake, type SourceTable } from '../../durable-objects/replicator/ingest/intake.ts'
+import { Batch, type BatchPorts } from '../../durable-objects/replicator/ingest/batch.ts'
+import { Intake } from '../../durable-objects/replicator/ingest/intake.ts'
+import type { SourceTable } from '../../durable-objects/replicator/ingest/source-table.ts'
 import { disconnected } from '../../durable-objects/replicator/session/position.ts'
 import type { RowState } from '../../durable-objects/replicator/store/row-state.ts'
 import type { PartialTransaction, Position, State } from '../../durable-objects/replicator/store/storage.ts'
@@ -122,7 +123,7 @@ export class Follower {
 
   #intake(tables: SourceTable[], to: { acknowledge(position: Position): void; caughtUp(): void }): Intake {
     const evaluated: string[] = []
-    const sources: BatchSources = {
+    const sources: BatchPorts = {
       evaluate: (table, row) => {
         const data = JSON.stringify(row, (_, value: unknown) => (typeof value === 'bigint' ? Number(value) : value))
         evaluated.push(`${table.name} ${data}`)

@@ -1,4 +1,4 @@
-import type { ReplicatorStatus } from '../../protocol/messages.ts'
+import type { ReplicatorStatus } from '../../protocol/messages/status.ts'
 import { token } from './support.ts'
 
 /** `/status` as an operator sees it. */

@@ -1,3 +1,4 @@
+import { jsonOrNull } from '../../protocol/json.ts'
 import type { SettingBindings } from '../../durable-objects/setting-bindings.ts'
 import { TOKENS } from '../../durable-objects/setting-declarations.ts'
 import { RockpoolError } from '../../protocol/errors.ts'
@@ -129,7 +130,7 @@ function longEnough(setting: string, bytes: Uint8Array): Uint8Array {
 }
 
 function staticKeys(setting: string, text: string, policy: TokenPolicy): VerificationKey[] {
-  const parsed = json(text)
+  const parsed = jsonOrNull(text)
   const given = typeof parsed === 'object' && parsed !== null && 'keys' in parsed ? parsed.keys : null
   if (!Array.isArray(given) || given.length === 0) throw unusable(`${setting} is not a JSON Web Key Set: {"keys": [{"kty": …}]}`)
   return given.map((each: unknown, i) => {
@@ -164,13 +165,5 @@ function tolerance(text: string | undefined): number {
 }
 
 const list = (text: string | undefined): string[] => (text ?? '').split(',').flatMap((part) => part.trim() || [])
-
-function json(text: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch {
-    return null
-  }
-}
 
 export const unusable = (message: string) => new RockpoolError('PSYNC_S2201', `key settings are not usable: ${message}`)

@@ -1,7 +1,7 @@
 import { decodeProtectedHeader, errors, jwtVerify, type JWTPayload } from 'jose'
 import { RockpoolError } from '../../protocol/errors.ts'
 import { MAX_USER_LENGTH } from '../../protocol/names.ts'
-import { inexactNumber, passedBound, pathText } from '../transports/json-bounds.ts'
+import { inexactNumber, passedBound, pathText } from '../json-bounds.ts'
 import { ALGORITHMS, type ImportedKey, type TokenPolicy } from './jwk.ts'
 import type { Candidates, TokenRules } from './keys.ts'
 import type { Background } from './remote.ts'

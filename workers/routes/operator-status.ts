@@ -1,6 +1,7 @@
 import type { Environment } from '../../durable-objects/environment.ts'
 import { PLACE_NOTICE, placementOf } from '../../durable-objects/shared/placement.ts'
-import { MESSAGE_VERSION, type OperatorStatus } from '../../protocol/messages.ts'
+import { MESSAGE_VERSION } from '../../protocol/versions.ts'
+import type { OperatorStatus } from '../../protocol/messages/status.ts'
 import { CLAIM_NOTICE } from '../auth/asker.ts'
 import { operatorRules } from '../auth/keys.ts'
 import { askReplicator } from '../replicator.ts'

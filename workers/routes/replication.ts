@@ -1,6 +1,6 @@
 import type { Environment } from '../../durable-objects/environment.ts'
 import { tenantSettings } from '../../durable-objects/directory/settings.ts'
-import { MESSAGE_VERSION } from '../../protocol/messages.ts'
+import { MESSAGE_VERSION } from '../../protocol/versions.ts'
 import { DEFAULT_TENANT } from '../../protocol/names.ts'
 import { askReplicator } from '../replicator.ts'
 

@@ -2,7 +2,7 @@ import { z } from 'zod'
 import { RockpoolError } from '../../protocol/errors.ts'
 import type { StreamRequest } from '../../protocol/lines.ts'
 import { CLIENT_ID } from '../../protocol/names.ts'
-import { inexactNumber, passedBound, pathText } from '../transports/json-bounds.ts'
+import { inexactNumber, passedBound, pathText } from '../json-bounds.ts'
 import { MAX_BODY_BYTES, MAX_WRONG_FIELDS } from './limits.ts'
 
 /** Clients send null for what they do not set. */

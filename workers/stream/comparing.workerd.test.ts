@@ -1,6 +1,6 @@
 import { expect, test, vi } from 'vitest'
 import type { Environment } from '../../durable-objects/environment.ts'
-import { MESSAGE_VERSION } from '../../protocol/messages.ts'
+import { MESSAGE_VERSION } from '../../protocol/versions.ts'
 import { secretSigner } from '../../test/support/signers.ts'
 import { NativeStream } from '../transports/native.ts'
 import { Budget } from './budget.ts'

@@ -1,4 +1,4 @@
-import { splitOps } from '../../durable-objects/bucket/ops.ts'
+import { splitOps } from '../../protocol/op-text.ts'
 import { signedChecksum } from '../../protocol/checksum.ts'
 import type { BucketEntry } from '../../protocol/lines.ts'
 import type { OpId } from '../../protocol/ops.ts'

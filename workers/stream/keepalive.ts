@@ -1,6 +1,6 @@
 import { EXPIRY_WARNING_SECONDS, KEEPALIVE_JITTER, KEEPALIVE_SECONDS } from './limits.ts'
 
-export interface KeepaliveActions {
+export interface KeepalivePorts {
   /** Sends `token_expires_in`; must not wait for the receiver. */
   tell(seconds: number): void
   /** The token has expired and the client has been told. */
@@ -9,15 +9,15 @@ export interface KeepaliveActions {
 
 /** `token_expires_in` now and then, shortly before the token expires, and 0 when it has. Whole seconds. */
 export class Keepalive {
-  readonly #actions: KeepaliveActions
+  readonly #ports: KeepalivePorts
   readonly #periodic: boolean
   #expires: number
   #timer: ReturnType<typeof setTimeout> | null = null
 
   /** `expires`: seconds since 1970. `periodic` false: the transport has signs of life of its own, so only the expiry is told. */
-  constructor(expires: number, actions: KeepaliveActions, periodic = true) {
+  constructor(expires: number, ports: KeepalivePorts, periodic = true) {
     this.#expires = expires
-    this.#actions = actions
+    this.#ports = ports
     this.#periodic = periodic
     this.#arm()
   }
@@ -51,8 +51,8 @@ export class Keepalive {
 
   #tick(): void {
     const { left } = this
-    if (this.#periodic || left <= EXPIRY_WARNING_SECONDS) this.#actions.tell(left)
-    if (left <= 0) this.#actions.expired()
+    if (this.#periodic || left <= EXPIRY_WARNING_SECONDS) this.#ports.tell(left)
+    if (left <= 0) this.#ports.expired()
     else this.#arm()
   }
 }

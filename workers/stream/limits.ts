@@ -4,10 +4,6 @@
 export const MAX_BODY_BYTES = 1024 * 1024
 /** Any frame of a native WebSocket after `open`, in bytes: a token with large claims is the largest. */
 export const MAX_FRAME_BYTES = 64 * 1024
-/** Levels of objects and lists in a request, and in the claims of a token. */
-export const MAX_JSON_DEPTH = 100
-/** Values in a request, lists and objects included: 10,000 buckets of a client are 30,000. */
-export const MAX_JSON_VALUES = 100_000
 /** Wrong fields of a request that are told. */
 export const MAX_WRONG_FIELDS = 20
 /** Frames of a WebSocket that wait until the token is verified. */

@@ -1,5 +1,6 @@
 import type { DataLine, StreamRequest, SyncLine } from '../../protocol/lines.ts'
-import type { Gone, Overtaken, RelayFrame, ReadAnswer, RowsAnswer, SubscribeFrame } from '../../protocol/messages.ts'
+import type { Gone, Overtaken, ReadAnswer, RowsAnswer } from '../../protocol/messages/bucket.ts'
+import type { RelayFrame, SubscribeFrame } from '../../protocol/messages/relay.ts'
 import type { OpId } from '../../protocol/ops.ts'
 import type { LoadedPlan } from '../../sync-config/types.ts'
 

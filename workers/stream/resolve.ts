@@ -1,9 +1,9 @@
 import { mailboxName } from '../../protocol/names.ts'
 import { RockpoolError } from '../../protocol/errors.ts'
-import type { RelayFrame } from '../../protocol/messages.ts'
+import type { RelayFrame } from '../../protocol/messages/relay.ts'
 import type { LoadedPlan, Resolution } from '../../sync-config/types.ts'
 import type { StreamInput, StreamPorts, Upstream } from './ports.ts'
-import { MESSAGE_VERSION } from '../../protocol/messages.ts'
+import { MESSAGE_VERSION } from '../../protocol/versions.ts'
 import type { View } from './view.ts'
 
 /** Each answer may be as large as what a lookup may have. */

@@ -4,17 +4,12 @@ import { testDatabase } from '../../durable-objects/test-database.ts'
 import { addChecksums } from '../../protocol/checksum.ts'
 import { RockpoolError } from '../../protocol/errors.ts'
 import type { StreamRequest, SyncLine } from '../../protocol/lines.ts'
-import {
-  MESSAGE_VERSION,
-  type NameForm,
-  type NoticeBucket,
-  type ReadAnswer,
-  type RelayFrame,
-  type SubscribeFrame,
-} from '../../protocol/messages.ts'
+import { MESSAGE_VERSION } from '../../protocol/versions.ts'
+import type { NameForm, NoticeBucket, RelayFrame, SubscribeFrame } from '../../protocol/messages/relay.ts'
+import type { ReadAnswer } from '../../protocol/messages/bucket.ts'
 import { hashName, mailboxName } from '../../protocol/names.ts'
 import { putChecksum } from '../../protocol/op-checksum.ts'
-import { opText } from '../../protocol/ops.ts'
+import { opText } from '../../protocol/op-text.ts'
 import type { LoadedPlan, RequestProgram } from '../../sync-config/types.ts'
 import { KNOWN_BUCKET_BYTES, KNOWN_ROW_BYTES, KNOWN_STREAM_BYTES } from './limits.ts'
 import type { Upstream } from './ports.ts'

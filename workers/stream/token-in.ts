@@ -1,3 +1,5 @@
+import { jsonOrNull } from '../../protocol/json.ts'
+
 const QUOTE = 0x22
 const BACKSLASH = 0x5c
 
@@ -23,12 +25,8 @@ export function tokenIn(text: string): string | null {
 
 function stringAt(text: string, at: number): string | null {
   if (text[at] !== '"') return null
-  try {
-    const value: unknown = JSON.parse(text.slice(at, stringEnd(text, at) + 1))
-    return typeof value === 'string' ? value : null
-  } catch {
-    return null
-  }
+  const value = jsonOrNull(text.slice(at, stringEnd(text, at) + 1))
+  return typeof value === 'string' ? value : null
 }
 
 /** Where the next character stands that is no space. */

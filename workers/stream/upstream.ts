@@ -1,4 +1,3 @@
-import { z } from 'zod'
 import type { Environment } from '../../durable-objects/environment.ts'
 import { relayStub } from '../../durable-objects/shared/namespaces.ts'
 import { answered, callDeadline } from '../../durable-objects/shared/retry.ts'
@@ -6,13 +5,13 @@ import {
   CLOSE_BUCKET_FENCED,
   CLOSE_RELAY_FULL,
   CLOSE_USER_STREAMS,
-  MESSAGE_VERSION,
   PING,
   PONG,
-  understands,
+  relayFrame,
   type AckFrame,
   type RelayFrame,
-} from '../../protocol/messages.ts'
+} from '../../protocol/messages/relay.ts'
+import { MESSAGE_VERSION } from '../../protocol/versions.ts'
 import { RockpoolError } from '../../protocol/errors.ts'
 import { relayName } from '../../protocol/names.ts'
 import { ended, type Budget } from './budget.ts'
@@ -20,17 +19,6 @@ import type { Held } from './held.ts'
 import { ACKNOWLEDGE_BYTES, UPSTREAM_PING_SECONDS } from './limits.ts'
 import type { Upstream } from './ports.ts'
 import { relayUrl, type RelayChoice, type StreamOwner } from './relay-order.ts'
-
-const shape = z.object({
-  ...{
-    v: z.number().refine((version) => understands(version)),
-    type: z.literal('update'),
-    checkpoint: z.number(),
-    plan: z.string().nullable(),
-  },
-  ...{ seq: z.number().nullable(), form: z.literal('name').optional(), comparing: z.number().optional() },
-  ...{ buckets: z.array(z.tuple([z.string(), z.number(), z.number(), z.number(), z.string().nullable()])) },
-})
 
 /** What is told of what comes. `comparing`: see `objectPorts`. */
 export interface Telling {
@@ -215,11 +203,7 @@ let latest: { text: string; frame: Readonly<RelayFrame> } | null = null
 /** Null: not understood; the socket is opened again, perhaps to newer code. */
 export function relayFrameOf(text: string): Readonly<RelayFrame> | null {
   if (latest?.text === text) return latest.frame
-  try {
-    const frame = shape.safeParse(JSON.parse(text)).data ?? null
-    if (frame) latest = { text, frame }
-    return frame
-  } catch {
-    return null
-  }
+  const frame = relayFrame(text)
+  if (frame) latest = { text, frame }
+  return frame
 }

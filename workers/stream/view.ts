@@ -1,4 +1,5 @@
-import type { BucketState, NameForm, RelayFrame } from '../../protocol/messages.ts'
+import type { BucketState } from '../../protocol/messages/bucket.ts'
+import type { NameForm, RelayFrame } from '../../protocol/messages/relay.ts'
 import { frameName, hashName } from '../../protocol/names.ts'
 import type { OpId } from '../../protocol/ops.ts'
 import { KNOWN_BUCKET_BYTES, KNOWN_ROW_BYTES, KNOWN_STREAM_BYTES } from './limits.ts'

@@ -1,7 +1,8 @@
 import { deserialize, type Document } from 'bson'
 import { describe, expect, test } from 'vitest'
 import type { SyncLine } from '../../protocol/lines.ts'
-import { opText, type RowOp } from '../../protocol/ops.ts'
+import { opText } from '../../protocol/op-text.ts'
+import type { RowOp } from '../../protocol/ops.ts'
 import { bsonLines } from './bson-lines.ts'
 import { BsonWriter } from './bson.ts'
 

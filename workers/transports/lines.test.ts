@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { opText } from '../../protocol/ops.ts'
+import { opText } from '../../protocol/op-text.ts'
 import { cutData, dataText, lineText, ndjsonLines, nestedLines } from './lines.ts'
 
 const text = (bytes: Uint8Array): string => new TextDecoder().decode(bytes)

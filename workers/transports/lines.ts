@@ -1,6 +1,5 @@
-import { opIdOf, splitOps } from '../../durable-objects/bucket/ops.ts'
+import { opIdOf, splitOps, quote } from '../../protocol/op-text.ts'
 import type { DataLine, SyncLine } from '../../protocol/lines.ts'
-import { quote } from '../../protocol/ops.ts'
 
 /** How a transport writes lines. Every line comes from the same stream; this is all that differs. */
 export interface LineEncoder<T> {

@@ -1,5 +1,5 @@
 import type { Environment } from '../../durable-objects/environment.ts'
-import { RockpoolError } from '../../protocol/errors.ts'
+import { socketPair } from '../../durable-objects/shared/sockets.ts'
 import { CLOSE_BAD_FRAME } from '../../protocol/native.ts'
 import { FIRST_FRAME_SECONDS } from '../stream/limits.ts'
 import { NativeStream } from './native.ts'
@@ -8,8 +8,7 @@ import type { SocketProtocol } from './socket-protocol.ts'
 
 /** The WebSocket of `/sync/stream`. Its first frame decides: a binary one begins RSocket, as PowerSync SDKs speak it, a text one our own protocol. */
 export function webSocketStream(env: Environment, tenant: string, address: string | null): Response {
-  const [client, server] = Object.values(new WebSocketPair())
-  if (!client || !server) throw new RockpoolError('ROCKPOOL_INTERNAL', 'the runtime made no pair of sockets')
+  const { client, server } = socketPair()
   server.binaryType = 'arraybuffer'
   server.accept()
   let protocol: SocketProtocol | null = null

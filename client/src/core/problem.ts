@@ -40,20 +40,6 @@ export function isCorrupt(error: unknown): boolean {
   return code === SQLITE_CORRUPT || code === SQLITE_NOTADB
 }
 
-/** Waits; returns early when `signal` is aborted. */
-export function sleep(milliseconds: number, signal: AbortSignal): Promise<void> {
-  if (signal.aborted) return Promise.resolve()
-  return new Promise((resolve) => {
-    const done = (): void => {
-      clearTimeout(timer)
-      signal.removeEventListener('abort', done)
-      resolve()
-    }
-    const timer = setTimeout(done, milliseconds)
-    signal.addEventListener('abort', done)
-  })
-}
-
 /** Full jitter: clients that lost the same server do not come back together. */
 export function backoff(attempt: number, first = 500): number {
   return Math.min(30_000, first * 2 ** Math.min(attempt - 1, 10)) * (0.5 + Math.random() / 2)

@@ -1,4 +1,5 @@
-import { backoff, sleep } from './problem.ts'
+import { backoff } from './problem.ts'
+import { sleep } from '../../../protocol/sleep.ts'
 
 /** The server warns 20 s before a token expires; some only say "soon". */
 const RENEW_SECONDS = 30

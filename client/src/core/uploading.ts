@@ -1,6 +1,7 @@
 import type { FailedWrite, SyncOptions, UploadProblem, UploadResult, UploadTransaction } from '../types.ts'
 import * as outbox from './outbox.ts'
-import { backoff, ProblemError, problemOf, sleep } from './problem.ts'
+import { backoff, ProblemError, problemOf } from './problem.ts'
+import { sleep } from '../../../protocol/sleep.ts'
 import type { Sqlite } from './sqlite.ts'
 import { clientId } from './storage.ts'
 import type { Tokens } from './token.ts'

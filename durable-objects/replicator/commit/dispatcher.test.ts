@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
-import type { BucketState } from '../../../protocol/messages.ts'
+import type { BucketState } from '../../../protocol/messages/bucket.ts'
 import { page, put } from '../../bucket/test-ops.ts'
 import { Dispatcher } from './dispatcher.ts'
 
@@ -12,7 +12,7 @@ afterEach(() => void vi.useRealTimers())
 const pass = (milliseconds: number) => vi.advanceTimersByTimeAsync(milliseconds)
 
 /** Buckets that answer at once, unless they hang or throw. */
-function world(parallel: number) {
+function world(parallel: number, awake = 0) {
   const behaviour = new Map<string, 'hangs' | 'throws'>()
   const called: { name: string; at: number }[] = []
   const send = (name: string): Promise<BucketState> => {
@@ -22,6 +22,7 @@ function world(parallel: number) {
   }
   const dispatcher = new Dispatcher({ send, deadlineMs: CALL_MS, failed: () => {} })
   dispatcher.parallel = parallel
+  dispatcher.awake = awake
   const done = new Map<string, { at: number; answered: boolean }>()
   const append = (name: string, fenceMs = Infinity) => {
     let wanted = true
@@ -82,4 +83,17 @@ test('silence is counted from the first call also while a bucket waits for its t
   // The last ones were called first after three calls of others.
   await pass(1_000 + 3 * CALL_MS + 2 * CALL_MS)
   expect([...w.done.values()].filter(({ answered }) => !answered)).toHaveLength(100)
+})
+
+test('buckets that do not answer are not all that may be awake', async () => {
+  const silent = many('silent', 20)
+  const healthy = many('healthy', 20)
+  const w = world(32, 4)
+  for (const name of silent) w.behaviour.set(name, 'hangs')
+  for (const name of silent) w.append(name)
+  // Each has had its first call, four at a time, and has slept.
+  await pass(120_000)
+  for (const name of healthy) w.append(name)
+  await pass(80_000)
+  expect(healthy.filter((name) => w.done.get(name)?.answered)).toEqual(healthy)
 })

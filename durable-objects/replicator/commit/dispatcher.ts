@@ -1,8 +1,9 @@
-import { MESSAGE_VERSION, type AppendRequest, type BucketState } from '../../../protocol/messages.ts'
+import { MESSAGE_VERSION } from '../../../protocol/versions.ts'
+import type { AppendRequest, BucketState } from '../../../protocol/messages/bucket.ts'
 import type { OpId } from '../../../protocol/ops.ts'
-import { pause } from '../../shared/faults.ts'
-import { cut } from '../../bucket/cut.ts'
-import { splitOps } from '../../bucket/ops.ts'
+import { asyncFaultPoint } from '../../shared/fault-points.ts'
+import { cut } from '../../shared/cut.ts'
+import { splitOps } from '../../../protocol/op-text.ts'
 import { Unanswered, untilAnswered } from '../../shared/retry.ts'
 import { ActiveObjects } from './active.ts'
 import type { StoredAppend } from '../store/outbox.ts'
@@ -30,7 +31,7 @@ export interface Sending {
   unanswered: (milliseconds: number) => void
 }
 
-export interface DispatcherSources {
+export interface DispatcherPorts {
   /** One call, with a stub of its own. */
   send(bucket: string, request: AppendRequest): Promise<BucketState>
   /** Of one call. */
@@ -50,7 +51,7 @@ export interface FailingBucket {
  * answer in time takes no turns from the others: until it answers its calls are some of few.
  */
 export class Dispatcher {
-  readonly #sources: DispatcherSources
+  readonly #ports: DispatcherPorts
   readonly #failing = new Map<string, FailingBucket>()
   readonly #prompt = new Slots(PARALLEL)
   readonly #late = new Slots(PARALLEL / PROMPT_PER_LATE)
@@ -59,8 +60,8 @@ export class Dispatcher {
   /** Appends sent, repeated ones included. */
   calls = 0
 
-  constructor(sources: DispatcherSources) {
-    this.#sources = sources
+  constructor(ports: DispatcherPorts) {
+    this.#ports = ports
   }
 
   /** Appends that wait for an answer at a time, without those to late buckets; each holds the text of its ops. */
@@ -70,7 +71,23 @@ export class Dispatcher {
 
   set parallel(limit: number) {
     this.#prompt.limit = limit
-    this.#late.limit = Math.ceil(limit / PROMPT_PER_LATE)
+    this.#limitLate()
+  }
+
+  /** Bucket objects that may be awake at a time because of appends; 0 = no limit. */
+  get awake(): number {
+    return this.active.limit
+  }
+
+  set awake(limit: number) {
+    this.active.limit = limit
+    this.#limitLate()
+  }
+
+  /** One that does not answer is awake for as long as it is called, so late ones must not be all that may be awake. */
+  #limitLate(): void {
+    const most = this.awake === 0 ? Infinity : Math.max(1, Math.floor(this.awake / 2))
+    this.#late.limit = Math.min(Math.ceil(this.parallel / PROMPT_PER_LATE), most)
   }
 
   get failing(): FailingBucket[] {
@@ -79,19 +96,19 @@ export class Dispatcher {
 
   /** Null when it is not wanted any more. */
   async append(bucket: string, append: StoredAppend, { committed, wanted, unanswered }: Sending): Promise<BucketState | null> {
-    const { send, deadlineMs, failed: tell } = this.#sources
+    const { send, deadlineMs, failed: tell } = this.#ports
     let state: BucketState | null = { count: 0, checksum: 0, last: 0 }
     let late = false
     for (const ops of inMessages(append)) {
       let began: number | null = null
       state = await untilAnswered(
         async () => {
-          await pause('append.send')
+          await asyncFaultPoint('append.send')
           this.calls++
           const { first, last, count, checksum } = ops
           const request = { v: MESSAGE_VERSION, first, last, count, checksum, body: ops.body(), committed: committed() }
           const answer = await send(bucket, request)
-          await pause('append.answer')
+          await asyncFaultPoint('append.answer')
           return answer
         },
         {

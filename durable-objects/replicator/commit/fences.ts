@@ -1,28 +1,10 @@
 import type { OpId } from '../../../protocol/ops.ts'
 import type { Append } from '../ingest/batch.ts'
 import type { StateStore } from '../store/storage.ts'
+import type { Fence } from '../store/stored.ts'
 
-/** `FENCE_SECONDS` when nothing else is said. */
-export const FENCE_SECONDS = 600
 /** When more buckets than this are silent it is not they that are at fault: commits wait for all further ones. */
 export const MAX_FENCES = 100
-
-/**
- * A bucket that takes no appends is fenced: its ops are thrown away, its readers are told so, and commits go on without it. Row state goes on as if it had them.
- * When it takes appends again it gets the ops that come from then on, is compared with row state and mended, and its readers may come back.
- */
-export interface Fence {
-  /** Its number. */
-  bucket: number
-  /** ISO 8601 */
-  since: string
-  /** No op of it above this one was ever sent. */
-  barrier: OpId
-  /** What was served when it was fenced: the bucket has everything up to there, and is told of no later checkpoint. */
-  served: OpId
-  /** It has answered since then, so what was sent before cannot reach it any more, and is being compared. */
-  answers: boolean
-}
 
 /** Stored as one value: there are few. Reads are served from memory. */
 export class Fences {

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
-import type { AppendRequest } from '../../../protocol/messages.ts'
+import type { AppendRequest } from '../../../protocol/messages/bucket.ts'
 import { migrate } from '../../shared/database.ts'
 import { testDatabase } from '../../test-database.ts'
 import { Diagnostics } from '../store/diagnostics.ts'

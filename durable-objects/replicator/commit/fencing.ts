@@ -1,4 +1,5 @@
-import type { AppendRequest, Serving } from '../../../protocol/messages.ts'
+import type { AppendRequest } from '../../../protocol/messages/bucket.ts'
+import type { Serving } from '../../../protocol/messages/replicator.ts'
 import { untilAnswered } from '../../shared/retry.ts'
 import type { Buckets } from '../store/buckets.ts'
 import type { Diagnostics } from '../store/diagnostics.ts'
@@ -10,7 +11,7 @@ import type { Outcome, Verification } from '../verify/verification.ts'
 
 const PROBE = { firstMs: 1_000, maxMs: 60_000 }
 
-export interface FencingSources {
+export interface FencingPorts {
   fences: Fences
   buckets: Pick<Buckets, 'name'>
   state: StateStore
@@ -37,18 +38,18 @@ export interface FencingSources {
 
 /** The life of a fence: begun, probed until the bucket answers, compared until nothing is missing, lifted. */
 export class Fencing {
-  readonly #sources: FencingSources
+  readonly #ports: FencingPorts
   /** Not before then fenced buckets are compared. */
   #compareAt = 0
   readonly #probing = new Set<number>()
 
-  constructor(sources: FencingSources) {
-    this.#sources = sources
+  constructor(ports: FencingPorts) {
+    this.#ports = ports
   }
 
   /** Of all buckets that lack ops. */
   get names(): string[] {
-    const { fences, buckets } = this.#sources
+    const { fences, buckets } = this.#ports
     return fences.all.map(({ bucket }) => buckets.name(bucket))
   }
 
@@ -58,7 +59,7 @@ export class Fencing {
 
   /** Commits go on without the bucket of this append. */
   begin({ bucket }: Pick<StoredAppend, 'bucket'>, unansweredMs: number): void {
-    const { fences, buckets, state, diagnostics, verification, atomically, serving, tell, touched } = this.#sources
+    const { fences, buckets, state, diagnostics, verification, atomically, serving, tell, touched } = this.#ports
     atomically(() => {
       // An earlier incarnation may have sent more than the append that is on its way now, and nothing that is not stored.
       const barrier = state.get('decode').counter
@@ -76,12 +77,12 @@ export class Fencing {
 
   /** After a start. */
   probeAll(): void {
-    for (const bucket of this.#sources.fences.silent) this.#probe(bucket)
+    for (const bucket of this.#ports.fences.silent) this.#probe(bucket)
   }
 
   /** Buckets that answer again are compared, as soon as nothing else is. */
   compare(): void {
-    const { fences, state, verification, served } = this.#sources
+    const { fences, state, verification, served } = this.#ports
     const buckets = fences.answering
     if (buckets.length === 0 || Date.now() < this.#compareAt || !served()) return
     // What is served now may lack what the bucket lacked, for as long as it is served.
@@ -90,7 +91,7 @@ export class Fencing {
 
   /** They are as row state says they are, or did not answer. What was mended is compared once more, what could not be later. */
   compared(buckets: readonly number[], outcome: Outcome): void {
-    const { fences, state, atomically, tell, untold } = this.#sources
+    const { fences, state, atomically, tell, untold } = this.#ports
     const fenced = buckets.filter((bucket) => fences.answering.includes(bucket))
     if (outcome === 'left') this.#compareAt = Date.now() + PROBE.maxMs
     if (fenced.length === 0 || outcome === 'left' || outcome === 'mended') return
@@ -115,7 +116,7 @@ export class Fencing {
   #probe(bucket: number): void {
     if (this.#probing.has(bucket)) return
     this.#probing.add(bucket)
-    const { fences, buckets, atomically, append, answered, failed, deadlineMs } = this.#sources
+    const { fences, buckets, atomically, append, answered, failed, deadlineMs } = this.#ports
     const silent = () => (fences.isSilent(bucket) ? fences.of(bucket) : null)
     const ask = async () => {
       const fence = silent()

@@ -1,17 +1,6 @@
-import type { Serving } from '../../../protocol/messages.ts'
+import type { Serving } from '../../../protocol/messages/replicator.ts'
 import type { OpId } from '../../../protocol/ops.ts'
 import type { State } from '../store/storage.ts'
-
-/**
- * While rows are compared with the source, one after the other, what is stored is no state that the source was ever in. Batches are committed all the
- * same, so that outbox and pipeline drain, but what is announced and served stands still: this checkpoint, under this plan.
- */
-export interface Hold extends Serving {
-  /** ISO 8601 */
-  since: string
-  /** The last op that was stored when the comparison was complete; null: it is not. From the commit of that op on, what is committed is served. */
-  until: OpId | null
-}
 
 type Commit = State['commit']
 

@@ -1,4 +1,5 @@
-import { MESSAGE_VERSION, type NameForm, type NoticeBucket, type ReplicatorFrame } from '../../../protocol/messages.ts'
+import { MESSAGE_VERSION } from '../../../protocol/versions.ts'
+import type { NameForm, NoticeBucket, ReplicatorFrame } from '../../../protocol/messages/relay.ts'
 import { frameName, hashName } from '../../../protocol/names.ts'
 import type { Commit } from './pipeline.ts'
 

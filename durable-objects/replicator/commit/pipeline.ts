@@ -1,4 +1,5 @@
-import type { BucketState, NoticeBucket } from '../../../protocol/messages.ts'
+import type { BucketState } from '../../../protocol/messages/bucket.ts'
+import type { NoticeBucket } from '../../../protocol/messages/relay.ts'
 import type { OpId } from '../../../protocol/ops.ts'
 import type { StoredAppend, StoredBatch } from '../store/outbox.ts'
 
@@ -13,7 +14,7 @@ export interface Commit {
   upTo: number
 }
 
-export interface PipelineSources {
+export interface PipelinePorts {
   /** Starts an append. Every one must be answered by `answered` in the end: the caller repeats it as often as it takes. */
   send(append: StoredAppend, batch: StoredBatch): void
   name(bucket: number): string
@@ -73,7 +74,7 @@ interface Flight {
  * sends.
  */
 export class Pipeline {
-  readonly #sources: PipelineSources
+  readonly #ports: PipelinePorts
   readonly #limits: PipelineLimits
   readonly #groups: Group[] = []
   /** Batches with appends that are not answered, oldest first. */
@@ -90,8 +91,8 @@ export class Pipeline {
   /** The most that was ever on its way, in UTF-16 units of op texts. */
   peakLength = 0
 
-  constructor(sources: PipelineSources, limits: PipelineLimits = LIMITS) {
-    this.#sources = sources
+  constructor(ports: PipelinePorts, limits: PipelineLimits = LIMITS) {
+    this.#ports = ports
     this.#limits = limits
   }
 
@@ -159,7 +160,7 @@ export class Pipeline {
     this.#gone(append, flight)
     if (isReady(flight.group)) this.#joinReady()
     const next = queue[0]
-    if (next) this.#sources.send(next.append, next.flight.batch)
+    if (next) this.#ports.send(next.append, next.flight.batch)
     else this.#queues.delete(bucket)
     this.#fill()
   }
@@ -200,7 +201,7 @@ export class Pipeline {
 
   #notice(bucket: number, { state, ops }: Told): NoticeBucket {
     if (!state) throw new Error('a batch is complete without an answer')
-    return [this.#sources.name(bucket), state.count, state.checksum, state.last, ops === null ? null : ops.join(',')]
+    return [this.#ports.name(bucket), state.count, state.checksum, state.last, ops === null ? null : ops.join(',')]
   }
 
   get #hasRoom(): boolean {
@@ -208,7 +209,7 @@ export class Pipeline {
   }
 
   #fill(): void {
-    while (this.#newest !== null && this.#loaded < this.#newest.id && this.#hasRoom) this.#load(this.#sources.read(this.#loaded + 1))
+    while (this.#newest !== null && this.#loaded < this.#newest.id && this.#hasRoom) this.#load(this.#ports.read(this.#loaded + 1))
   }
 
   #load(batch: StoredBatch): void {
@@ -217,7 +218,7 @@ export class Pipeline {
     if (group !== newest) this.#groups.push(group)
     Object.assign(group, { upTo: batch.id, last: batch.last, plan: batch.plan, final: batch.final })
     this.#loaded = batch.id
-    const appends = batch.appends.filter(({ bucket }) => !this.#sources.skips(bucket))
+    const appends = batch.appends.filter(({ bucket }) => !this.#ports.skips(bucket))
     const flight: Flight = { batch: { ...batch, appends: [] }, group, open: appends.length }
     if (flight.open > 0) this.#flights.add(flight)
     group.open += flight.open
@@ -230,7 +231,7 @@ export class Pipeline {
       if (queue) queue.push({ append, flight })
       else {
         this.#queues.set(append.bucket, [{ append, flight }])
-        this.#sources.send(append, batch)
+        this.#ports.send(append, batch)
       }
     }
   }

@@ -1,7 +1,8 @@
-import { MESSAGE_VERSION, type AppendRequest } from '../../../protocol/messages.ts'
+import { MESSAGE_VERSION } from '../../../protocol/versions.ts'
+import type { AppendRequest } from '../../../protocol/messages/bucket.ts'
 import { removeChecksum } from '../../../protocol/op-checksum.ts'
-import { opText } from '../../../protocol/ops.ts'
-import type { Fence } from './fences.ts'
+import { opText } from '../../../protocol/op-text.ts'
+import type { Fence } from '../store/stored.ts'
 
 const SUBKEY = 'fence'
 

@@ -1,14 +1,12 @@
-import { z } from 'zod'
-import { MESSAGE_VERSION, PING, PONG, SOCKET_CREDIT, understands } from '../../../protocol/messages.ts'
+import { MESSAGE_VERSION } from '../../../protocol/versions.ts'
+import { ackFrame, PING, PONG, SOCKET_CREDIT } from '../../../protocol/messages/relay.ts'
 import type { OpId } from '../../../protocol/ops.ts'
 import type { Environment } from '../../environment.ts'
 import type { Database } from '../../shared/database.ts'
-import { fault, pause } from '../../shared/faults.ts'
+import { faultPoint, asyncFaultPoint } from '../../shared/fault-points.ts'
 import { relayStub } from '../../shared/namespaces.ts'
-import { closeQuietly } from '../../shared/quietly.ts'
+import { closeQuietly } from '../../shared/sockets.ts'
 import { answered, callDeadline, untilAnswered, type Attempt } from '../../shared/retry.ts'
-
-export const ackFrame = z.object({ v: z.number().refine((version) => understands(version)), type: z.literal('ack'), received: z.number() })
 
 const PING_MS = 30_000
 const FIRST_WAIT_MS = 100
@@ -16,7 +14,7 @@ const MAX_WAIT_MS = 10_000
 /** A relay that is moved or starts again refuses a few times; after so many it is told. */
 const TOLD_ATTEMPTS = 4
 
-export interface RelaySources {
+export interface RelayPorts {
   env: Environment
   db: Database
   nextSerial(): number
@@ -52,15 +50,15 @@ interface RelaySocket {
  * because it has no streams.
  */
 export class Relays {
-  readonly #sources: RelaySources
+  readonly #ports: RelayPorts
   readonly #sockets = new Map<string, RelaySocket>()
   readonly #opening = new Set<string>()
   readonly #serials = new Map<string, number>()
   #pings: ReturnType<typeof setInterval> | null = null
 
-  constructor(sources: RelaySources) {
-    this.#sources = sources
-    for (const row of sources.db.all('SELECT name, serial FROM relays')) this.#serials.set(String(row.name), Number(row.serial))
+  constructor(ports: RelayPorts) {
+    this.#ports = ports
+    for (const row of ports.db.all('SELECT name, serial FROM relays')) this.#serials.set(String(row.name), Number(row.serial))
   }
 
   /** Attached relays make a tenant live. */
@@ -69,8 +67,8 @@ export class Relays {
   }
 
   /** Streams of clients that are open. A relay that does not answer counts for none. */
-  async streams(deadlineMs = callDeadline(this.#sources.env)): Promise<number> {
-    const { env } = this.#sources
+  async streams(deadlineMs = callDeadline(this.#ports.env)): Promise<number> {
+    const { env } = this.#ports
     const counts = await Promise.allSettled(
       [...this.#serials.keys()].map((relay) => answered(() => relayStub(env, relay).streams({ v: MESSAGE_VERSION }), deadlineMs)),
     )
@@ -78,8 +76,8 @@ export class Relays {
   }
 
   attach(relay: string): void {
-    const serial = this.#sources.nextSerial()
-    this.#sources.db.run('INSERT INTO relays VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET serial = excluded.serial', relay, serial)
+    const serial = this.#ports.nextSerial()
+    this.#ports.db.run('INSERT INTO relays VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET serial = excluded.serial', relay, serial)
     this.#serials.set(relay, serial)
     this.keepOpen(relay)
   }
@@ -105,7 +103,7 @@ export class Relays {
   }
 
   async #keepOpen(relay: string): Promise<void> {
-    const { env, failing } = this.#sources
+    const { env, failing } = this.#ports
     for (let serial = this.#toOpen(relay); serial !== null; serial = this.#toOpen(relay)) {
       const wanted = serial
       await untilAnswered((attempt) => this.#open(relay, wanted, attempt), {
@@ -127,8 +125,8 @@ export class Relays {
   }
 
   async #open(relay: string, serial: number, attempt: Attempt): Promise<void> {
-    await pause('open.begin')
-    const response = await relayStub(this.#sources.env, relay).fetch(`https://relay/replicator?serial=${serial}`, {
+    await asyncFaultPoint('open.begin')
+    const response = await relayStub(this.#ports.env, relay).fetch(`https://relay/replicator?serial=${serial}`, {
       headers: { upgrade: 'websocket' },
     })
     const socket = response.webSocket
@@ -139,13 +137,13 @@ export class Relays {
       if (this.#serials.get(relay) === serial) this.#forget(relay)
       return
     }
-    await pause('open.answered')
+    await asyncFaultPoint('open.answered')
     socket.accept()
     // The relay keeps the newest socket that it has answered, which may be this one: then it is closed, and the relay is opened once more.
     if (attempt.expired) return closeQuietly(socket)
     const { headers } = response
     const knows = { hashed: headers.get('rockpool-names') !== 'name', fences: headers.get('rockpool-fences') === '1' }
-    if (!knows.fences && this.#sources.fenced()) {
+    if (!knows.fences && this.#ports.fenced()) {
       closeQuietly(socket)
       throw new Error('it runs code of an older version, which does not know that a bucket is fenced')
     }
@@ -170,8 +168,8 @@ export class Relays {
     socket.addEventListener('error', fall)
     this.#pings ??= setInterval(() => this.#ping(), PING_MS)
     try {
-      fault('open.registered', { drop: fall })
-      this.#send(open, knows.hashed ? [this.#sources.gap()] : this.#sources.greeting(has))
+      faultPoint('open.registered', { drop: fall })
+      this.#send(open, knows.hashed ? [this.#ports.gap()] : this.#ports.greeting(has))
     } catch (error) {
       // It is open and does not know where it is: it must not stay.
       fall()
@@ -182,13 +180,13 @@ export class Relays {
   #message(open: RelaySocket, data: unknown): void {
     open.silent = 0
     if (data === PONG || typeof data !== 'string') return
-    const frame = ackFrame.safeParse(parse(data))
-    if (!frame.success) return
-    open.received = Math.max(open.received, frame.data.received)
+    const frame = ackFrame(data)
+    if (frame === null) return
+    open.received = Math.max(open.received, frame.received)
     // Relays acknowledge every quarter of the credit.
     if (open.behind && open.sent - open.received <= SOCKET_CREDIT / 2) {
       open.behind = false
-      this.#send(open, [this.#sources.gap()])
+      this.#send(open, [this.#ports.gap()])
     }
   }
 
@@ -199,7 +197,7 @@ export class Relays {
       return
     }
     for (const frame of frames) {
-      fault('notice.send', { drop: () => open.socket.close(1011, 'a fault') })
+      faultPoint('notice.send', { drop: () => open.socket.close(1011, 'a fault') })
       open.sent += new TextEncoder().encode(frame).length
       try {
         open.socket.send(frame)
@@ -228,15 +226,7 @@ export class Relays {
   }
 
   #forget(relay: string): void {
-    this.#sources.db.run('DELETE FROM relays WHERE name = ?', relay)
+    this.#ports.db.run('DELETE FROM relays WHERE name = ?', relay)
     this.#serials.delete(relay)
-  }
-}
-
-function parse(text: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch {
-    return null
   }
 }

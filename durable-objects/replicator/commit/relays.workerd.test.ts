@@ -1,6 +1,6 @@
 import { env, runInDurableObject } from 'cloudflare:test'
 import { afterEach, expect, test, vi } from 'vitest'
-import { MESSAGE_VERSION } from '../../../protocol/messages.ts'
+import { MESSAGE_VERSION } from '../../../protocol/versions.ts'
 import { hashName } from '../../../protocol/names.ts'
 import { Relay } from '../../relay/relay.ts'
 import { gapFrame, hashedFrames, noticeFrames } from './notice.ts'

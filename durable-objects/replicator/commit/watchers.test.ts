@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
-import type { PublishAnswer, Serving } from '../../../protocol/messages.ts'
+import type { PublishAnswer } from '../../../protocol/messages/bucket.ts'
+import type { Serving } from '../../../protocol/messages/replicator.ts'
 import { frameName, hashName } from '../../../protocol/names.ts'
 import { migrate } from '../../shared/database.ts'
 import { testDatabase } from '../../test-database.ts'

@@ -1,7 +1,10 @@
-import { MESSAGE_VERSION, type PublishAnswer, type Serving, type Versioned } from '../../../protocol/messages.ts'
+import { MESSAGE_VERSION, type Versioned } from '../../../protocol/versions.ts'
+import type { PublishAnswer } from '../../../protocol/messages/bucket.ts'
+import type { Serving } from '../../../protocol/messages/replicator.ts'
 import { frameName } from '../../../protocol/names.ts'
 import type { Database } from '../../shared/database.ts'
-import { sleep, waitMs } from '../../shared/retry.ts'
+import { sleep } from '../../../protocol/sleep.ts'
+import { waitMs } from '../../shared/retry.ts'
 import { namesIn } from './notice.ts'
 import type { State } from '../store/storage.ts'
 
@@ -9,7 +12,7 @@ const RETRY = { firstMs: 50, maxMs: 10_000 }
 /** Calls at a time. Each wakes an object. */
 const AT_ONCE = 100
 
-export interface WatcherSources {
+export interface WatcherPorts {
   db: Database
   nextSerial(): number
   serving(): Serving
@@ -25,7 +28,7 @@ export interface WatcherSources {
  * between a commit and its publication leaves nobody waiting: whoever starts goes on from there.
  */
 export class Watchers {
-  readonly #sources: WatcherSources
+  readonly #ports: WatcherPorts
   readonly #serials = new Map<string, number>()
   /** Buckets whose turn comes. */
   readonly #waiting = new Set<string>()
@@ -40,9 +43,9 @@ export class Watchers {
   /** See `untold`. */
   #untold = false
 
-  constructor(sources: WatcherSources) {
-    this.#sources = sources
-    for (const row of sources.db.all('SELECT bucket, serial FROM watchers')) this.#serials.set(String(row.bucket), Number(row.serial))
+  constructor(ports: WatcherPorts) {
+    this.#ports = ports
+    for (const row of ports.db.all('SELECT bucket, serial FROM watchers')) this.#serials.set(String(row.bucket), Number(row.serial))
   }
 
   get size(): number {
@@ -56,15 +59,15 @@ export class Watchers {
 
   /** One row written. */
   watch(bucket: string): Serving {
-    const serial = this.#sources.nextSerial()
-    this.#sources.db.run('INSERT INTO watchers VALUES (?, ?) ON CONFLICT (bucket) DO UPDATE SET serial = excluded.serial', bucket, serial)
+    const serial = this.#ports.nextSerial()
+    this.#ports.db.run('INSERT INTO watchers VALUES (?, ?) ON CONFLICT (bucket) DO UPDATE SET serial = excluded.serial', bucket, serial)
     this.#serials.set(bucket, serial)
-    return this.#sources.serving()
+    return this.#ports.serving()
   }
 
   /** At the start: those are told that what is stored does not say to have been told. */
   resume({ published, named }: Pick<State['commit'], 'published' | 'named'>): void {
-    const serving = this.#sources.serving()
+    const serving = this.#ports.serving()
     const samePlan = published?.plan === serving.plan
     if (published && samePlan && published.checkpoint >= serving.checkpoint) return this.#reached(serving)
     if (!published || !samePlan || named === null || named.previous > published.checkpoint) return this.committed(null, serving)
@@ -101,7 +104,7 @@ export class Watchers {
 
   /** Always the newest: what is committed until then is told with it. */
   #tell(bucket: string): void {
-    if (this.#pausing.has(bucket) || this.#sources.fenced(bucket)) return
+    if (this.#pausing.has(bucket) || this.#ports.fenced(bucket)) return
     if (this.#telling.has(bucket)) this.#telling.set(bucket, true)
     else this.#waiting.add(bucket)
     this.#fill()
@@ -123,10 +126,10 @@ export class Watchers {
 
   async #publish(bucket: string): Promise<void> {
     const serial = this.#serials.get(bucket)
-    if (serial === undefined || this.#sources.fenced(bucket)) return
+    if (serial === undefined || this.#ports.fenced(bucket)) return
     this.#telling.set(bucket, false)
     try {
-      const { none } = await this.#sources.publish(bucket, { v: MESSAGE_VERSION, ...this.#sources.serving() })
+      const { none } = await this.#ports.publish(bucket, { v: MESSAGE_VERSION, ...this.#ports.serving() })
       // Who came since then has registered anew.
       if (none && this.#serials.get(bucket) === serial) this.#forget(bucket)
       this.#failures.delete(bucket)
@@ -142,13 +145,13 @@ export class Watchers {
     const failures = (this.#failures.get(bucket) ?? 0) + 1
     this.#failures.set(bucket, failures)
     this.#pausing.add(bucket)
-    await this.#sources.pause(failures)
+    await this.#ports.pause(failures)
     this.#pausing.delete(bucket)
     this.#tell(bucket)
   }
 
   #forget(bucket: string): void {
-    this.#sources.db.run('DELETE FROM watchers WHERE bucket = ?', bucket)
+    this.#ports.db.run('DELETE FROM watchers WHERE bucket = ?', bucket)
     this.#serials.delete(bucket)
     this.#failures.delete(bucket)
   }

@@ -1,9 +1,10 @@
 import type { Sql } from 'postgres'
 import { expect, test } from 'vitest'
 import type { Batch } from '../ingest/batch.ts'
-import type { Intake, SourceTable } from '../ingest/intake.ts'
-import { RANGE_KEYS, Reader, type ReaderSources } from './reader.ts'
-import { newCopy, type CopyState } from '../store/tables.ts'
+import type { Intake } from '../ingest/intake.ts'
+import type { SourceTable } from '../ingest/source-table.ts'
+import { RANGE_KEYS, Reader, type ReaderPorts } from './reader.ts'
+import { newCopy, type CopyState } from './copy-state.ts'
 
 const column = { name: 'id', typeOid: 25, typeName: 'text', notNull: true, type: { oid: 25, kind: 'base', name: 'text' } } as const
 const name = { schema: 'public', name: 'docs' }
@@ -16,7 +17,7 @@ const table: SourceTable = {
 }
 
 /** A source whose statements answer, or fail with, what the test says, one after the other; and what a reader makes of it. */
-function reading(answers: (readonly unknown[][] | Error)[], others: Partial<ReaderSources> = {}, batched: Partial<Batch> = {}) {
+function reading(answers: (readonly unknown[][] | Error)[], others: Partial<ReaderPorts> = {}, batched: Partial<Batch> = {}) {
   const statements: string[] = []
   const waits: (string | null)[] = []
   let copy: CopyState = newCopy(false)
@@ -34,7 +35,7 @@ function reading(answers: (readonly unknown[][] | Error)[], others: Partial<Read
   })
   const intake: Partial<Intake> = { remember: () => {}, flush: () => {}, sliceChanges: 100 }
   const batch: Partial<Batch> = { changes: 0, length: 0, load: () => {}, upsert: () => {}, ...batched }
-  const sources: Partial<ReaderSources> = {
+  const sources: Partial<ReaderPorts> = {
     sql: sql as unknown as Sql,
     intake: { ...intake, between: (work) => work(batch as Batch, () => {}) } as Intake,
     tables: [table],
@@ -55,7 +56,7 @@ function reading(answers: (readonly unknown[][] | Error)[], others: Partial<Read
       for (const _ of reader.marker(mark)) void _
     },
   }
-  const reader = new Reader(sources as ReaderSources)
+  const reader = new Reader(sources as ReaderPorts)
   return { run: () => reader.run(), statements, waits, copy: () => copy }
 }
 
@@ -93,7 +94,7 @@ test('a table without a key that was large and is small: of the rows that we hav
   const have = Array.from({ length: 3 * RANGE_KEYS - 7 }, (_, n) => JSON.stringify([`${n.toString(16).padStart(8, '0')}`]))
   const asked: number[] = []
   const removed: string[] = []
-  const range: ReaderSources['range'] = (_, from, to, limit) => {
+  const range: ReaderPorts['range'] = (_, from, to, limit) => {
     const found = have.filter((key) => key >= from && (to === null || key < to)).slice(0, limit)
     asked.push(found.length)
     return found

@@ -1,8 +1,9 @@
 import { expect, test } from 'vitest'
 import type { Sql } from 'postgres'
-import type { Intake, SourceTable } from '../ingest/intake.ts'
-import { Reader, type ReaderSources } from './reader.ts'
-import { newCopy } from '../store/tables.ts'
+import type { Intake } from '../ingest/intake.ts'
+import type { SourceTable } from '../ingest/source-table.ts'
+import { Reader, type ReaderPorts } from './reader.ts'
+import { newCopy } from './copy-state.ts'
 
 const catalog = {
   ...{ oid: 7, schema: 'public', name: 't', key: ['id'], keyEquals: ['='], identity: 'd' as const, rowFilter: null },
@@ -22,7 +23,7 @@ function setUp(rows: number, lacks = false) {
   const sql = Object.assign(answer, { unsafe: () => statement }) as unknown as Sql
   let left = rows
   const between: Intake['between'] = (work) => work({ remove: () => {} } as never, () => {})
-  const sources: ReaderSources = {
+  const sources: ReaderPorts = {
     intake: { remember: () => {}, between, flush: () => {}, lacks: () => lacks } as unknown as Intake,
     ...{ sql, tables: [table], copyState: () => ({ ...newCopy(false), state: 'done' }), progress: () => {} },
     incomplete: () => (left-- > 0 ? { table, keys: ['["1"]'] } : null),

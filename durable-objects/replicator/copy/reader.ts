@@ -14,17 +14,19 @@ import {
   type TablePart,
   type Tuple,
 } from '../../../sources/postgres/index.ts'
-import { fault, pause as pauseAt } from '../../shared/faults.ts'
+import { faultPoint, asyncFaultPoint } from '../../shared/fault-points.ts'
 import { waitForEarlier } from './barrier.ts'
 import type { Batch, BatchTable } from '../ingest/batch.ts'
 import { countCopies } from './copies.ts'
 import { ROWS_AHEAD } from '../ingest/changed-row.ts'
 import { keptImage } from '../ingest/image.ts'
-import { SLICE_LENGTH, type CareOf, type Intake, type SourceTable } from '../ingest/intake.ts'
-import type { CopyState } from '../store/tables.ts'
+import { SLICE_LENGTH } from '../limits.ts'
+import type { CareOf, Intake } from '../ingest/intake.ts'
+import type { SourceTable } from '../ingest/source-table.ts'
+import type { CopyState } from './copy-state.ts'
 import type { FoundRow } from '../verify/source-check.ts'
 
-export interface ReaderSources {
+export interface ReaderPorts {
   intake: Intake
   sql: Sql
   /** Emits a marker into the source; the stream brings it to `Reader.marker`. */
@@ -100,7 +102,7 @@ const REPEAT_MS = 20
  * visible to the read.
  */
 export class Reader {
-  readonly #sources: ReaderSources
+  readonly #ports: ReaderPorts
   readonly #size: ChunkSize
   readonly #touched: TouchedKeys
   /** OIDs of tables whose rows are read by key. */
@@ -115,13 +117,13 @@ export class Reader {
   /** Rows with missing values that are read at a time: such rows are large. */
   #completed = FIRST_COMPLETED
 
-  constructor(sources: ReaderSources) {
-    this.#sources = sources
-    this.#size = sources.chunk ?? CHUNK
-    const reading = new Map(sources.tables.map((table) => [table.catalog.oid, table]))
+  constructor(ports: ReaderPorts) {
+    this.#ports = ports
+    this.#size = ports.chunk ?? CHUNK
+    const reading = new Map(ports.tables.map((table) => [table.catalog.oid, table]))
     const wanted = (oid: number) => {
       const table = reading.get(oid)
-      return table !== undefined && (this.#completing.has(oid) || sources.copyState(table).state !== 'done')
+      return table !== undefined && (this.#completing.has(oid) || ports.copyState(table).state !== 'done')
     }
     this.#touched = new TouchedKeys(TOUCHED_KEYS, { most: MOST_TOUCHED, wanted })
   }
@@ -135,12 +137,12 @@ export class Reader {
 
   /** Copies what is to be copied, completes what is incomplete, and takes out what is not followed any more. */
   async run(): Promise<void> {
-    const { intake, sql, pause, waitsFor, barrier = waitForEarlier } = this.#sources
+    const { intake, sql, pause, waitsFor, barrier = waitForEarlier } = this.#ports
     intake.remember(this.#touched, (await currentSnapshot(sql)).xmax)
-    await pauseAt('read.barrier')
+    await asyncFaultPoint('read.barrier')
     await barrier(sql, pause, waitsFor, (snapshot) => this.#touched.forgetVisible(snapshot))
-    while (!this.#sources.over()) {
-      await this.#sources.room()
+    while (!this.#ports.over()) {
+      await this.#ports.room()
       try {
         if (!(await this.#turn())) break
         waitsFor(null)
@@ -156,11 +158,11 @@ export class Reader {
 
   /** One step of whatever there is to do; false: nothing is. In turns: under load there are always rows that lack values, and the copy must come to an end. */
   async #turn(): Promise<boolean> {
-    const rows = this.#sources.incomplete(this.#completed)
+    const rows = this.#ports.incomplete(this.#completed)
     if (rows) {
       // Its keys are remembered from now on; if one was touched before, the read is repeated.
       this.#completing.add(rows.table.catalog.oid)
-      const { snapshot, tuples, cut } = await readRows(this.#sources.sql, rows.table.catalog, rows.keys)
+      const { snapshot, tuples, cut } = await readRows(this.#ports.sql, rows.table.catalog, rows.keys)
       if (cut) {
         this.#completed = Math.max(1, Math.floor(rows.keys.length / 2))
         return true
@@ -169,12 +171,12 @@ export class Reader {
       this.#completed = Math.max(1, Math.min(Math.floor(this.#completed / fill), KEYS_PER_READ))
       await this.#place({ table: rows.table, snapshot, tuples, asked: { kind: 'complete', keys: rows.keys }, copy: null })
       // What they wait for is a transaction that snapshots do not see yet: with a synchronous standby that may take long.
-      if (rows.keys.every((key) => this.#sources.intake.lacks({ table: rows.table, key }))) await this.#sources.pause(REPEAT_MS)
+      if (rows.keys.every((key) => this.#ports.intake.lacks({ table: rows.table, key }))) await this.#ports.pause(REPEAT_MS)
     }
-    const table = this.#sources.tables.find((each) => this.#sources.copyState(each).state !== 'done')
-    if (table) await this.#step(table, this.#sources.copyState(table))
+    const table = this.#ports.tables.find((each) => this.#ports.copyState(each).state !== 'done')
+    if (table) await this.#step(table, this.#ports.copyState(table))
     if (rows || table) return true
-    const retired = this.#sources.retired()
+    const retired = this.#ports.retired()
     if (retired) await this.#takeOut(retired)
     return retired !== null
   }
@@ -195,7 +197,7 @@ export class Reader {
   async #step(table: SourceTable, copy: CopyState): Promise<void> {
     if (copy.state === 'waiting') return this.#begin(table, copy)
     if (copy.state === 'copying') return this.#chunk(table, copy)
-    const { sql, progress, keys } = this.#sources
+    const { sql, progress, keys } = this.#ports
     const page = keys(table, copy.after, KEYS_PER_READ)
     const last = page.at(-1)
     if (last === undefined) {
@@ -208,8 +210,8 @@ export class Reader {
 
   /** The size of a part is that of now: later rows come by the stream. */
   async #begin(table: SourceTable, copy: CopyState): Promise<void> {
-    const { sql, progress } = this.#sources
-    await pauseAt('read.begin')
+    const { sql, progress } = this.#ports
+    await asyncFaultPoint('read.begin')
     const { parts, key } = table.catalog
     const at = copy.part ?? 0
     const rows = at === 0 ? 0 : copy.rows
@@ -228,7 +230,7 @@ export class Reader {
   }
 
   async #chunk(table: SourceTable, copy: CopyState): Promise<void> {
-    const { sql, progress } = this.#sources
+    const { sql, progress } = this.#ports
     const { parts, key } = table.catalog
     const at = copy.part ?? 0
     const part = parts[at]
@@ -264,12 +266,12 @@ export class Reader {
     const next: CopyState = { ...fromBlock(copy), block: to, rows: copy.rows + tuples.length }
     if (rest) Object.assign(next, { block: rest.block, item: rest.item })
     const asked = key.length > 0 ? { kind: 'chunk' as const } : range
-    if (!(await this.#place({ table, snapshot, tuples, asked, copy: next }))) await this.#sources.pause(REPEAT_MS)
+    if (!(await this.#place({ table, snapshot, tuples, asked, copy: next }))) await this.#ports.pause(REPEAT_MS)
   }
 
   /** What is stored out of line counts as well. Every class is a scan of the whole table, so a small table is read in one go. */
   async #firstSpan(table: SourceTable, of: TablePart | undefined): Promise<number> {
-    const { sql } = this.#sources
+    const { sql } = this.#ports
     if (of && table.catalog.key.length > 0) {
       const { blocks, outOfLine } = await relationSize(sql, of)
       return Math.max(1, Math.floor((this.#size.firstBlocks * blocks) / Math.max(1, blocks + outOfLine)))
@@ -298,7 +300,7 @@ export class Reader {
 
   /** Its rows do not come by the stream any more, so nothing has to be brought to its place. */
   async #takeOut(table: BatchTable): Promise<void> {
-    const { intake, keys, forget, room, pause, successor } = this.#sources
+    const { intake, keys, forget, room, pause, successor } = this.#ports
     while (!intake.isBetween) await pause(1)
     const page = keys(table, '', KEYS_PER_READ)
     if (page.length === 0) return forget(table)
@@ -313,33 +315,33 @@ export class Reader {
 
   /** Emits the marker and waits until the stream has come to it. False when a touched table forbids to use what was read. */
   async #place(reading: Omit<Reading, 'marker' | 'done' | 'failed'>): Promise<boolean> {
-    await pauseAt('read.rows')
+    await asyncFaultPoint('read.rows')
     const marker = `${reading.asked.kind} ${++this.#number} ${crypto.randomUUID()}`
     const placed = new Promise<boolean>((done, failed) => (this.#reading = { ...reading, marker, done, failed }))
     // Nobody may be waiting yet when it fails.
     placed.catch(() => {})
     if (this.#ended !== null) throw this.#ended
-    const { mark } = this.#sources
+    const { mark } = this.#ports
     await mark(marker)
-    await pauseAt('read.marked')
+    await asyncFaultPoint('read.marked')
     return placed
   }
 
   *#apply(reading: Reading): Generator<undefined, boolean> {
-    fault('read.apply')
+    faultPoint('read.apply')
     const { table, snapshot, tuples, asked, copy } = reading
     const invisible = this.#touched.invisible(snapshot, table.catalog.oid)
     let applied = !invisible.all
     // What is compared is what is stored.
-    if (this.#sources.compare) this.#sources.intake.flush()
+    if (this.#ports.compare) this.#ports.intake.flush()
     if (applied) {
       if (asked.kind === 'class') applied = yield* this.#applyClass(table, tuples, asked, invisible.keys)
       else if (asked.kind === 'chunk') yield* this.#applyRows(reading, invisible.keys, new Set(), asked.kind)
       else yield* this.#applyKeys(reading, invisible.keys, asked)
     }
-    if (asked.kind === 'complete') this.#sources.intake.completions?.keep((row) => this.#sources.intake.lacks(row))
-    fault('read.progress')
-    if (applied && copy) this.#sources.progress(table, copy)
+    if (asked.kind === 'complete') this.#ports.intake.completions?.keep((row) => this.#ports.intake.lacks(row))
+    faultPoint('read.progress')
+    if (applied && copy) this.#ports.progress(table, copy)
     this.#touched.forgetVisible(snapshot)
     return applied
   }
@@ -352,7 +354,7 @@ export class Reader {
     kind: 'chunk' | 'sweep' | 'complete',
   ): Generator<undefined, void> {
     const decoder = decoderOf(table)
-    const { compare } = this.#sources
+    const { compare } = this.#ports
     const rows = tuples.map((tuple): [key: string, tuple: Tuple] => [decoder.key(tuple), tuple])
     for (const [key] of rows) absent.delete(key)
     if (kind === 'sweep') return
@@ -372,7 +374,7 @@ export class Reader {
 
   /** A row that lacks values and was changed behind the read; null when it lacks none any more, or it is not known. */
   #rowOfNow(table: SourceTable, kind: 'chunk' | 'sweep' | 'complete', key: string, tuple: Tuple, snapshot: Snapshot): Tuple | null {
-    const { intake } = this.#sources
+    const { intake } = this.#ports
     if (kind !== 'complete' || !intake.lacks({ table, key })) return null
     const names = table.catalog.columns.map(({ name }) => name)
     return intake.completions?.complete({ table, key }, names, tuple, snapshot) ?? null
@@ -384,7 +386,7 @@ export class Reader {
     rows: readonly [key: string, what: T][],
     take: (batch: Batch, key: string, what: T, settle: Intake['settle']) => void,
   ): Generator<undefined, void> {
-    const { intake, compare, care } = this.#sources
+    const { intake, compare, care } = this.#ports
     const notes = (key: string) => !compare && (care?.care.notes(table, key) ?? false)
     for (let at = 0; at < rows.length;) {
       if (at > 0 || care?.care.waits) yield
@@ -406,7 +408,7 @@ export class Reader {
           }
           const next = rows[at++]
           if (!next) return
-          fault('change.apply', { at: `${table.name} ${next[0]}` })
+          faultPoint('change.apply', { at: `${table.name} ${next[0]}` })
           intake.placed++
           take(batch, ...next, settle)
           // A change that was noted is the only one in its batch, and so is one that is yet to be noted.
@@ -423,13 +425,13 @@ export class Reader {
     asked: { kind: 'sweep' | 'complete'; keys: string[] },
   ): Generator<undefined, void> {
     const absent = new Set(asked.keys)
-    const { compare } = this.#sources
+    const { compare } = this.#ports
     const sweep = asked.kind === 'sweep'
     yield* this.#applyRows(read, touched, absent, asked.kind)
     const { table } = read
     const gone = [...absent].filter((key) => !touched.has(key))
     if (gone.length === 0) return
-    this.#sources.intake.between((batch: Batch, settle) => {
+    this.#ports.intake.between((batch: Batch, settle) => {
       for (const key of gone) {
         if (sweep && compare) {
           compare(batch, table, key, null)
@@ -448,7 +450,7 @@ export class Reader {
     { from, to }: { from: string; to: string | null },
     touched: ReadonlyMap<string, number>,
   ): Generator<undefined, boolean> {
-    const { intake, range, compare } = this.#sources
+    const { intake, range, compare } = this.#ports
     // What is not stored yet is not among the keys that we have.
     intake.flush()
     const decoder = decoderOf(table)

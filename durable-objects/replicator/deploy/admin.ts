@@ -7,15 +7,15 @@ import type {
   DeployStatus,
   RollbackAnswer,
   TableCopyStatus,
-} from '../../../protocol/messages.ts'
+} from '../../../protocol/messages/admin.ts'
 import type { TenantSettings } from '../../directory/settings.ts'
-import { pause } from '../../shared/faults.ts'
+import { asyncFaultPoint } from '../../shared/fault-points.ts'
 import type { Core } from '../core.ts'
 import { refuseWithdrawn, rollbackTarget } from '../store/configs.ts'
 import { checkDeploy, refuseUnfollowable, store } from './deploy.ts'
 import { ofDeploy, progressOf } from './deploy-progress.ts'
 
-export interface AdminSources {
+export interface AdminPorts {
   core: Core
   settings(): TenantSettings
   /** With a connection for statements. */
@@ -27,18 +27,18 @@ export interface AdminSources {
 
 /** Deploys and rollbacks as operators ask for them. */
 export class Admin {
-  readonly #sources: AdminSources
+  readonly #ports: AdminPorts
 
-  constructor(sources: AdminSources) {
-    this.#sources = sources
+  constructor(ports: AdminPorts) {
+    this.#ports = ports
   }
 
   async deploy({ yaml, dryRun, force, ifMatch, by }: DeployRequest): Promise<DeployAnswer> {
-    const { core, settings, connected, begin } = this.#sources
+    const { core, settings, connected, begin } = this.#ports
     this.#match(ifMatch)
     const checked = await connected((sql) => checkDeploy(core, settings(), sql, yaml, force))
     if (dryRun) return { config: null, difference: checked.difference }
-    await pause('deploy.checked')
+    await asyncFaultPoint('deploy.checked')
     // Another deploy may have come in between.
     this.#match(ifMatch)
     if (!force) {
@@ -52,7 +52,7 @@ export class Admin {
 
   /** `to`: the number of a deploy; absent: the one that served before. A deploy that is under way is given up for what serves, and else replaced. */
   async rollback({ dryRun, by, to }: { dryRun: boolean; by?: string; to?: number }): Promise<RollbackAnswer> {
-    const { core, settings, connected, begin } = this.#sources
+    const { core, settings, connected, begin } = this.#ports
     const { next, serving } = core.configs
     if (next && core.planBehind !== null && (to === undefined || to === serving?.number)) {
       const cancelled = dryRun ? next : core.deploys.cancel()
@@ -65,7 +65,7 @@ export class Admin {
     const checked = await connected((sql) => checkDeploy(core, settings(), sql, yaml, true))
     const { difference } = checked
     if (dryRun) return { config: null, cancelled: null, difference, to: target.number }
-    await pause('deploy.checked')
+    await asyncFaultPoint('deploy.checked')
     refuseWithdrawn(core.configs, difference.plan)
     const config = store(core, yaml, checked, 'rollback', { ...(by !== undefined && { by }), of: target.number })
     await begin()
@@ -74,7 +74,7 @@ export class Admin {
 
   /** One that is to serve is given up; one that serves goes on until another one does. */
   async withdraw({ number, by }: { number: number; by: string }): Promise<ConfigsAnswer> {
-    const { core, begin } = this.#sources
+    const { core, begin } = this.#ports
     const config = core.configs.all.find((each) => each.number === number)
     if (!config) throw new RockpoolError('ROCKPOOL_DEPLOY', `there is no sync config of the number ${number}`, { status: 404 })
     const underWay = core.configs.next?.number === number
@@ -84,7 +84,7 @@ export class Admin {
   }
 
   status(): DeployStatus {
-    const { configs, definitions, planBehind } = this.#sources.core
+    const { configs, definitions, planBehind } = this.#ports.core
     const { serving, next, newest } = configs
     return {
       serving: planBehind === null ? null : serving,
@@ -96,25 +96,25 @@ export class Admin {
   }
 
   answer(): ConfigsAnswer {
-    const { configs } = this.#sources.core
+    const { configs } = this.#ports.core
     const status = this.status()
     return {
       ...status,
       yaml: status.serving ? configs.text(status.serving.number) : '',
       history: [...configs.all].reverse(),
       tables: this.#tables(),
-      waitingFor: this.#sources.waitingFor(),
+      waitingFor: this.#ports.waitingFor(),
     }
   }
 
   #tables(): TableCopyStatus[] {
-    const { configs, tables, state } = this.#sources.core
+    const { configs, tables, state } = this.#ports.core
     const { next } = configs
     return next ? ofDeploy(next.copy, tables.status(), state.get('next') === next.plan) : tables.status()
   }
 
   #match(ifMatch: string | null): void {
-    const serving = this.#sources.core.planBehind
+    const serving = this.#ports.core.planBehind
     if (ifMatch === null || ifMatch === serving) return
     throw new RockpoolError('ROCKPOOL_DEPLOY', `the serving sync config is ${serving ?? 'none'}, not ${ifMatch}: look at it again`, {
       status: 412,

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import type { TableCopyStatus } from '../../../protocol/messages.ts'
+import type { TableCopyStatus } from '../../../protocol/messages/admin.ts'
 import { ofDeploy, progressOf } from './deploy-progress.ts'
 
 const table = (name: string, progress: number, state: TableCopyStatus['state'] = 'copying') => ({

@@ -1,4 +1,4 @@
-import type { TableCopyStatus, TableEstimate } from '../../../protocol/messages.ts'
+import type { TableCopyStatus, TableEstimate } from '../../../protocol/messages/admin.ts'
 
 /** Until a session has begun with the deploy, what is known of its tables is of the copy before: nothing of them is copied yet. */
 export function ofDeploy(copy: readonly TableEstimate[], tables: readonly TableCopyStatus[], begun: boolean): TableCopyStatus[] {

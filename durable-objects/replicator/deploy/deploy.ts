@@ -1,12 +1,13 @@
 import type { Sql } from 'postgres'
+import { tableKey, type TableName } from '../../../protocol/tables.ts'
 import { estimateRows, readSchema, sourceError, unfollowable } from '../../../sources/postgres/index.ts'
 import { RockpoolError } from '../../../protocol/errors.ts'
-import type { ConfigOrigin, ConfigStatus, DeployDifference, PartStatus } from '../../../protocol/messages.ts'
+import type { ConfigOrigin, ConfigStatus, DeployDifference, PartStatus } from '../../../protocol/messages/admin.ts'
 import { compileConfig, type CompileSettings } from '../../../sync-config/compile.ts'
 import { MAX_CONFIG_BYTES } from '../../../sync-config/limits.ts'
 import { loadPlan, means, namedColumns, planHash, type PlanPart } from '../../../sync-config/index.ts'
 import type { SourceSchema } from '../../../sync-config/schema.ts'
-import type { Finding, Plan, TableName } from '../../../sync-config/types.ts'
+import type { Finding, Plan } from '../../../sync-config/types.ts'
 import type { TenantSettings } from '../../directory/settings.ts'
 import type { Core } from '../core.ts'
 
@@ -14,6 +15,8 @@ import type { Core } from '../core.ts'
 export interface Checked {
   plan: Plan
   difference: DeployDifference
+  /** Tables of the plan that cannot be followed. */
+  refused: readonly { name: TableName; table: string; reason: string }[]
 }
 
 /** Throws ROCKPOOL_SYNC_CONFIG with every error and its place; `details` are the findings. */
@@ -61,9 +64,7 @@ export async function checkDeploy(core: Core, settings: TenantSettings, sql: Sql
     const bound = core.deploys.bind(plan)
     const { kept, again, added, removed } = core.deploys.difference(bound)
     const read = added.flatMap(({ tables }) => tables)
-    const names = new Map(
-      [...kept, ...again, ...added].flatMap(({ tables }) => tables.map((each) => [`${each.schema}.${each.name}`, each])),
-    )
+    const names = new Map([...kept, ...again, ...added].flatMap(({ tables }) => tables.map((each) => [tableKey(each), each])))
     const all = await unfollowableOf(plan, settings, sql, [...names.values()])
     const difference: DeployDifference = {
       plan: planHash(bound),
@@ -77,7 +78,7 @@ export async function checkDeploy(core: Core, settings: TenantSettings, sql: Sql
       streams: await core.relays.streams(),
       warnings: warnings.map(({ level, code, message, place }) => ({ level, code, message, place })),
     }
-    return { plan, difference }
+    return { plan, difference, refused: all }
   } catch (error) {
     throw sourceError(error)
   }
@@ -87,14 +88,9 @@ export async function checkDeploy(core: Core, settings: TenantSettings, sql: Sql
  * Throws ROCKPOOL_DEPLOY when a definition that is new would see nothing of a table. What is served already is not made worse by a deploy: a table that lacks a
  * column which a new definition names would be followed no more, for the others as well.
  */
-export function refuseUnfollowable({ deploys }: Core, { plan, difference }: Checked): void {
+export function refuseUnfollowable({ deploys }: Pick<Core, 'deploys'>, { plan, refused }: Pick<Checked, 'plan' | 'refused'>): void {
   const read = deploys.difference(deploys.bind(plan)).added.flatMap(({ tables }) => tables)
-  refuse(
-    difference.refused.filter(({ table }) => {
-      const [schema = '', ...name] = table.split('.')
-      return read.some((each) => means(each, { schema, name: name.join('.') }))
-    }),
-  )
+  refuse(refused.filter(({ name }) => read.some((each) => means(each, name))).map(({ table, reason }) => ({ table, reason })))
 }
 
 /** Throws ROCKPOOL_DEPLOY unless there are none. */

@@ -1,15 +1,16 @@
 import type { ErrorCode } from '../../../protocol/errors.ts'
-import type { ConfigOrigin, ConfigStatus, TableEstimate } from '../../../protocol/messages.ts'
+import type { ConfigOrigin, ConfigStatus, TableEstimate } from '../../../protocol/messages/admin.ts'
 import type { PlanPart } from '../../../sync-config/index.ts'
-import type { Plan, RowProgram, TableName } from '../../../sync-config/types.ts'
+import type { Plan, RowProgram } from '../../../sync-config/types.ts'
+import type { TableName } from '../../../protocol/tables.ts'
 import { combinePlans, partsOf } from '../../../sync-config/index.ts'
-import { fault } from '../../shared/faults.ts'
+import { faultPoint } from '../../shared/fault-points.ts'
 import type { Configs } from '../store/configs.ts'
 import type { Definitions } from '../store/definitions.ts'
 import type { Plans } from '../store/plans.ts'
 import type { StateStore } from '../store/storage.ts'
 
-export interface DeploySources {
+export interface DeployPorts {
   /** One transaction; an object whose memory may differ from it is reset. */
   atomically<T>(work: () => T): T
   state: StateStore
@@ -40,24 +41,24 @@ export interface Difference {
  * before or behind.
  */
 export class Deploys {
-  readonly #sources: DeploySources
+  readonly #ports: DeployPorts
   readonly #now: () => number
 
-  constructor(sources: DeploySources) {
-    this.#sources = sources
-    this.#now = sources.now ?? Date.now
+  constructor(ports: DeployPorts) {
+    this.#ports = ports
+    this.#now = ports.now ?? Date.now
     this.#adopt()
   }
 
   /** The plan with the names of its buckets. */
   bind(plan: Plan): Plan {
-    return this.#sources.definitions.bind(plan, this.#sources.state.seed())
+    return this.#ports.definitions.bind(plan, this.#ports.state.seed())
   }
 
   /** Compared with what serves, and with what is evaluated anyway. */
   difference(bound: Plan): Difference {
-    const { plans, definitions } = this.#sources
-    const serving = this.#sources.serving()
+    const { plans, definitions } = this.#ports
+    const serving = this.#ports.serving()
     const before = serving === null ? [] : partsOf(plans.load(serving))
     const parts = partsOf(bound)
     const added = new Set(definitions.missing(bound).map(({ hash }) => hash))
@@ -77,15 +78,15 @@ export class Deploys {
     origin: ConfigOrigin,
     { copy = [], about = {}, also = () => {} }: { copy?: TableEstimate[]; about?: Pick<ConfigStatus, 'by' | 'of'>; also?: () => void } = {},
   ): ConfigStatus {
-    const { atomically, plans, configs } = this.#sources
+    const { atomically, plans, configs } = this.#ports
     const hash = plans.store(this.bind(plan))
     return atomically(() => {
       const created = this.#time()
-      fault('deploy.add')
+      faultPoint('deploy.add')
       also()
       this.#giveUp()
       const record = { origin, plan: hash, created, retired: null, error: null, copy, ...about }
-      if (hash !== this.#sources.serving()) return configs.add({ ...record, state: 'copying', served: null }, yaml)
+      if (hash !== this.#ports.serving()) return configs.add({ ...record, state: 'copying', served: null }, yaml)
       // Another text of the same meaning.
       const serving = configs.serving
       if (serving) configs.change(serving.number, { state: 'superseded' })
@@ -95,7 +96,7 @@ export class Deploys {
 
   /** Notes one that cannot be deployed; the same one that fails again in the same way is noted once. */
   refuse(yaml: string, origin: ConfigOrigin, { code, message }: { code: ErrorCode; message: string }): void {
-    const { atomically, configs } = this.#sources
+    const { atomically, configs } = this.#ports
     const { newest } = configs
     if (newest?.state === 'failed' && newest.error?.message === message && configs.text(newest.number) === yaml) return
     atomically(() =>
@@ -108,7 +109,7 @@ export class Deploys {
 
   /** The deploy that is under way is given up, and the old sync config goes on. Null when there is none. */
   cancel(): ConfigStatus | null {
-    const { atomically, configs } = this.#sources
+    const { atomically, configs } = this.#ports
     const { next } = configs
     if (next) atomically(() => this.#giveUp())
     return next
@@ -116,7 +117,7 @@ export class Deploys {
 
   /** It never serves again: see `Configs.withdrawn`. */
   withdraw(number: number, by: string): void {
-    const { atomically, configs } = this.#sources
+    const { atomically, configs } = this.#ports
     atomically(() => {
       if (configs.next?.number === number) this.#giveUp()
       configs.change(number, { withdrawn: { at: this.#time(), by } })
@@ -125,34 +126,34 @@ export class Deploys {
 
   /** The plan that is being copied, null when none is, or when it has been given up since. */
   get next(): string | null {
-    const { configs, state } = this.#sources
+    const { configs, state } = this.#ports
     const next = configs.next?.plan ?? null
     return next === state.get('next') ? next : null
   }
 
   /** A session should begin anew: there is a deploy that it does not know of, or a grace period is over. */
   due(graceSeconds: number): boolean {
-    const { configs, state } = this.#sources
+    const { configs, state } = this.#ports
     return (configs.next?.plan ?? null) !== state.get('next') || this.#expired(graceSeconds).length > 0
   }
 
   /** When a session begins and nothing is under way: what is evaluated from now on. `serial`: the last op id given out. */
   begin(graceSeconds: number, serial: number): RowProgram {
-    const { atomically, state, plans, configs, definitions, copy } = this.#sources
+    const { atomically, state, plans, configs, definitions, copy } = this.#ports
     return atomically(() => {
       const next = configs.next?.plan ?? null
       if (next !== state.get('next')) {
-        fault('deploy.begin')
+        faultPoint('deploy.begin')
         // New definitions see the stream from now on, and every row that is there already by the copy.
         if (next !== null) copy(definitions.begin(plans.load(next), 'copying'))
         state.set('next', next)
-        fault('deploy.begun')
+        faultPoint('deploy.begun')
       }
       for (const { number } of this.#expired(graceSeconds)) configs.change(number, { state: 'superseded' })
-      const hashes = [this.#sources.serving(), this.#sources.served(), next, ...configs.previous.map(({ plan }) => plan)]
+      const hashes = [this.#ports.serving(), this.#ports.served(), next, ...configs.previous.map(({ plan }) => plan)]
       const evaluated = [...new Set(hashes)].flatMap((hash) => (hash === null ? [] : [plans.load(hash)]))
       if (definitions.keepOnly(evaluated, serial)) {
-        fault('deploy.drop')
+        faultPoint('deploy.drop')
         state.set('drop', { t: 0, key: '', swept: false })
       }
       plans.keepOnly(new Set([...configs.all.map(({ plan }) => plan), ...hashes].flatMap((plan) => plan ?? [])))
@@ -162,7 +163,7 @@ export class Deploys {
 
   /** In the transaction that makes the plan serve. */
   switched(hash: string): void {
-    const { state, plans, configs, definitions } = this.#sources
+    const { state, plans, configs, definitions } = this.#ports
     const time = this.#time()
     const { serving, next } = configs
     if (serving) configs.change(serving.number, { state: 'previous', retired: time })
@@ -170,23 +171,23 @@ export class Deploys {
     if (next?.plan === hash) configs.change(next.number, { state: 'serving', served: time })
     definitions.complete(plans.load(hash))
     state.set('next', null)
-    fault('deploy.switched')
+    faultPoint('deploy.switched')
   }
 
   #giveUp(): void {
-    const { next } = this.#sources.configs
-    if (next) this.#sources.configs.change(next.number, { state: 'superseded' })
+    const { next } = this.#ports.configs
+    if (next) this.#ports.configs.change(next.number, { state: 'superseded' })
   }
 
   #expired(graceSeconds: number): ConfigStatus[] {
     const until = this.#now() - graceSeconds * 1_000
-    return this.#sources.configs.previous.filter(({ retired }) => retired !== null && Date.parse(retired) <= until)
+    return this.#ports.configs.previous.filter(({ retired }) => retired !== null && Date.parse(retired) <= until)
   }
 
   /** What an earlier version served, which kept no history. */
   #adopt(): void {
-    const { atomically, plans, configs, definitions } = this.#sources
-    const hash = this.#sources.serving()
+    const { atomically, plans, configs, definitions } = this.#ports
+    const hash = this.#ports.serving()
     if (hash === null || configs.newest || plans.text(hash) === null) return
     atomically(() => {
       const time = this.#time()

@@ -1,6 +1,6 @@
-import { MESSAGE_VERSION } from '../../../protocol/messages.ts'
+import { MESSAGE_VERSION } from '../../../protocol/versions.ts'
 import type { OpId } from '../../../protocol/ops.ts'
-import { fault, pause } from '../../shared/faults.ts'
+import { faultPoint, asyncFaultPoint } from '../../shared/fault-points.ts'
 import type { BucketRecord, Buckets } from '../store/buckets.ts'
 import { ownerOf, type Definitions } from '../store/definitions.ts'
 import type { RowStates } from '../store/row-state.ts'
@@ -11,7 +11,7 @@ const RECORDS_PER_STEP = 1_000
 /** Buckets deleted at a time. */
 const BUCKETS_PER_STEP = 32
 
-export interface DropSources {
+export interface DropPorts {
   /** One transaction; an object whose memory may differ from it is reset. */
   atomically<T>(work: () => T): T
   state: StateStore
@@ -35,33 +35,33 @@ export interface DropSources {
  * nobody has these buckets; then the buckets; then their records. What is left of their objects says that they are gone, and is erased later (`tidying.ts`). Each step is bounded and may be repeated; a crash goes on where it was.
  */
 export class Drops {
-  readonly #sources: DropSources
+  readonly #ports: DropPorts
   /** Number of the last record that was looked at. */
   #after = 0
   #failed = false
   #owners: { drop: object; names: Set<string> } | null = null
 
-  constructor(sources: DropSources) {
-    this.#sources = sources
+  constructor(ports: DropPorts) {
+    this.#ports = ports
   }
 
   get pending(): boolean {
-    return this.#sources.state.get('drop') !== null
+    return this.#ports.state.get('drop') !== null
   }
 
   /** Number of a bucket that is being taken away. */
   readonly dropped = (bucket: number): boolean => {
-    const { state, buckets } = this.#sources
+    const { state, buckets } = this.#ports
     const drop = state.get('drop')
     return drop !== null && !drop.swept && this.#dropping().has(buckets.definition(bucket))
   }
 
   /** One step. True: the next one may follow at once; false: something must happen first. */
   async step(): Promise<boolean> {
-    const { state, definitions, committed } = this.#sources
+    const { state, definitions, committed } = this.#ports
     const drop = state.get('drop')
     if (!drop) return false
-    await pause('drop.step')
+    await asyncFaultPoint('drop.step')
     if (!drop.swept) {
       this.#sweep(drop)
       return true
@@ -72,10 +72,10 @@ export class Drops {
   }
 
   #sweep({ t, key }: { t: number; key: string }): void {
-    const { atomically, state, isRead, rows } = this.#sources
+    const { atomically, state, isRead, rows } = this.#ports
     atomically(() => {
       const last = rows().sweep({ t, key }, ROWS_PER_STEP, isRead)
-      fault('drop.swept')
+      faultPoint('drop.swept')
       state.set('drop', last === null ? { t, key, swept: true } : { ...last, swept: false })
     })
     this.#after = 0
@@ -83,7 +83,7 @@ export class Drops {
   }
 
   async #delete(): Promise<boolean> {
-    const { atomically, state, definitions, buckets, dropped } = this.#sources
+    const { atomically, state, definitions, buckets, dropped } = this.#ports
     const dropping = definitions.dropping
     const owners = new Map(dropping.map((definition) => [ownerOf(definition), definition.serial]))
     const page = buckets.page(this.#after, RECORDS_PER_STEP)
@@ -97,19 +97,19 @@ export class Drops {
       atomically(() => {
         for (const definition of dropping) definitions.gone(definition)
         state.set('drop', null)
-        fault('drop.done')
+        faultPoint('drop.done')
       })
       return false
     }
     const found = page.filter(({ definition }) => owners.has(definition)).slice(0, BUCKETS_PER_STEP)
     const removed = await Promise.all(found.map((record) => this.#remove(record, owners.get(record.definition) ?? 0)))
-    await pause('drop.removed')
+    await asyncFaultPoint('drop.removed')
     const gone = found.filter((_, i) => removed[i])
     if (gone.length > 0) {
       atomically(() => {
         buckets.forget(gone)
         for (const record of gone) dropped(record, owners.get(record.definition) ?? 0)
-        this.#sources.gone(gone.map(({ number }) => number))
+        this.#ports.gone(gone.map(({ number }) => number))
       })
     }
     this.#failed ||= gone.length < found.length
@@ -119,18 +119,18 @@ export class Drops {
 
   async #remove({ name }: BucketRecord, serial: OpId): Promise<boolean> {
     try {
-      await pause('drop.remove')
-      await this.#sources.remove(name, { v: MESSAGE_VERSION, serial })
+      await asyncFaultPoint('drop.remove')
+      await this.#ports.remove(name, { v: MESSAGE_VERSION, serial })
       return true
     } catch (error) {
-      this.#sources.failed(name, error instanceof Error ? error.message : String(error))
+      this.#ports.failed(name, error instanceof Error ? error.message : String(error))
       return false
     }
   }
 
   #dropping(): Set<string> {
-    const drop = this.#sources.state.get('drop') ?? {}
-    if (this.#owners?.drop !== drop) this.#owners = { drop, names: new Set(this.#sources.definitions.dropping.map(ownerOf)) }
+    const drop = this.#ports.state.get('drop') ?? {}
+    if (this.#owners?.drop !== drop) this.#owners = { drop, names: new Set(this.#ports.definitions.dropping.map(ownerOf)) }
     return this.#owners.names
   }
 }

@@ -48,5 +48,5 @@ async function checkTables({ deploys }: Core, settings: TenantSettings, sql: Sql
   const wrong = await unfollowableOf(plan, settings, sql, names).catch((error: unknown) => {
     throw sourceError(error)
   })
-  refuse(wrong)
+  refuse(wrong.map(({ name: _name, ...told }) => told))
 }

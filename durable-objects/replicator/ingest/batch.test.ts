@@ -7,14 +7,14 @@ import { hash64 } from '../../../protocol/hash.ts'
 import { strongHash } from '../../../protocol/strong-hash.ts'
 import { migrate } from '../../shared/database.ts'
 import { testDatabase } from '../../test-database.ts'
-import { Batch, subkeyOf, weakSubkeyOf, type BatchSources, type BatchTable } from './batch.ts'
+import { Batch, subkeyOf, weakSubkeyOf, type BatchPorts, type BatchTable } from './batch.ts'
 import { RowStates, type RowState } from '../store/row-state.ts'
 import { MIGRATIONS } from '../store/storage.ts'
 
 const table: BatchTable = { number: 1, schema: 'public', name: 't' }
 
 /** Rows go to the buckets that their column `in` names. */
-function sources(stored: Map<string, RowState>, skipped: string[] = []): BatchSources {
+function sources(stored: Map<string, RowState>, skipped: string[] = []): BatchPorts {
   const numbers = new Map<string, number>()
   return {
     evaluate: (_, row) => {
@@ -57,7 +57,7 @@ describe('a batch', () => {
     const first = new Batch(0, usual)
     for (const id of ['1', '2']) first.upsert(table, `["${id}"]`, { id, in: 'a,b' }, null)
     keep(first, stored)
-    const evaluate: BatchSources['evaluate'] = (of, row) => {
+    const evaluate: BatchPorts['evaluate'] = (of, row) => {
       if (row.bad === 1) throw new EvaluationFailure('it is too much')
       if (row.bad === 2) throw new Error('a fault of ours')
       return usual.evaluate(of, row)

@@ -1,11 +1,13 @@
+import { tableText, type TableName } from '../../../protocol/tables.ts'
 import { addChecksums, subtractChecksums } from '../../../protocol/checksum.ts'
 import { hash64 } from '../../../protocol/hash.ts'
 import { strongHash } from '../../../protocol/strong-hash.ts'
 import { clientMailboxName, mailboxName } from '../../../protocol/names.ts'
 import { putChecksum, removeChecksum } from '../../../protocol/op-checksum.ts'
-import { opText, quote, type OpId, type RowOp } from '../../../protocol/ops.ts'
+import { opText, quote } from '../../../protocol/op-text.ts'
+import type { OpId, RowOp } from '../../../protocol/ops.ts'
 import { EvaluationFailure } from '../../../sync-config/index.ts'
-import type { EvaluatedRow, TableName } from '../../../sync-config/types.ts'
+import type { EvaluatedRow } from '../../../sync-config/types.ts'
 import type { SourceRow } from '../../../protocol/values.ts'
 import { customCheckpoint } from '../writes/custom-checkpoints.ts'
 import {
@@ -51,7 +53,7 @@ export interface BatchTable extends TableName {
   names?: readonly TableName[]
 }
 
-export interface BatchSources {
+export interface BatchPorts {
   /** Each bucket, type and id at most once. */
   evaluate(table: BatchTable, row: SourceRow): EvaluatedRow
   /** What is stored of rows; the batch lays its own changes over it. Keys of rows that are not there are left out. */
@@ -65,7 +67,7 @@ export interface BatchSources {
 export const MAX_OP_BYTES = 1_900_000
 
 /**
- * Changes of source rows become ops. Pure but for what `sources` answers. Row state mirrors exactly what is in the buckets, so the ops of
+ * Changes of source rows become ops. Pure but for what its ports answer. Row state mirrors exactly what is in the buckets, so the ops of
  * a change are the difference between what a row had put there and what it puts there now.
  */
 export class Batch {
@@ -79,28 +81,28 @@ export class Batch {
   counter: OpId
   /** The counter that it goes on from. */
   readonly start: OpId
-  readonly #sources: BatchSources
+  readonly #ports: BatchPorts
   /** What was asked for ahead of need, by table. */
   readonly #loaded = new Map<number, { keys: ReadonlySet<string>; states: ReadonlyMap<string, RowState> }>()
 
-  constructor(counter: OpId, sources: BatchSources) {
+  constructor(counter: OpId, ports: BatchPorts) {
     this.counter = counter
     this.start = counter
-    this.#sources = sources
+    this.#ports = ports
   }
 
   state(table: BatchTable, key: string): RowState | null {
     const pending = this.rows.get(table.number)?.states.get(key)
     if (pending !== undefined) return pending
     const loaded = this.#loaded.get(table.number)
-    const states = loaded?.keys.has(key) ? loaded.states : this.#sources.states(table, [key])
+    const states = loaded?.keys.has(key) ? loaded.states : this.#ports.states(table, [key])
     return states.get(key) ?? null
   }
 
   /** Asks for rows that are about to change, all at once. To be called in the same turn as what changes them. */
   load(table: BatchTable, keys: readonly string[]): void {
     if (keys.length < 2) return
-    this.#loaded.set(table.number, { keys: new Set(keys), states: this.#sources.states(table, keys) })
+    this.#loaded.set(table.number, { keys: new Set(keys), states: this.#ports.states(table, keys) })
   }
 
   /**
@@ -113,21 +115,21 @@ export class Batch {
     const before = this.state(table, key)
     const evaluated = this.#evaluate(table, row)
     for (const { where, message, everyRow, definition } of evaluated.errors) {
-      this.#sources.skipped(table, everyRow ? null : key, `${where}: ${message}`, definition)
+      this.#ports.skipped(table, everyRow ? null : key, `${where}: ${message}`, definition)
     }
     for (const event of evaluated.events ?? []) {
       const custom = customCheckpoint(event)
-      if (typeof custom === 'string') this.#sources.skipped(table, key, `${event.event}: ${custom}`)
+      if (typeof custom === 'string') this.#ports.skipped(table, key, `${event.event}: ${custom}`)
       else if (custom) this.deliver(custom.user, custom.clientId, custom.n)
     }
     const wanted: Output[] = []
     const texts: string[] = []
     for (const out of evaluated.rows) {
       if (tooLarge(out.data)) {
-        this.#sources.skipped(table, key, `${out.bucket}: the row is larger than ${MAX_OP_BYTES} bytes of JSON`, out.definition)
+        this.#ports.skipped(table, key, `${out.bucket}: the row is larger than ${MAX_OP_BYTES} bytes of JSON`, out.definition)
         continue
       }
-      const bucket = this.#sources.number(out.bucket, out.definition)
+      const bucket = this.#ports.number(out.bucket, out.definition)
       // Most rows hold the same in all of their buckets.
       const hash = out.data === texts.at(-1) ? (wanted.at(-1)?.hash ?? '') : strongHash(out.data)
       wanted.push({ bucket, type: out.objectType, id: out.objectId, hash })
@@ -135,7 +137,7 @@ export class Batch {
     }
     const state: RowState = { outputs: wanted, image }
     if (!outputsFit(state, table, key)) {
-      this.#sources.skipped(table, key, `what is kept of it in ${wanted.length} buckets is larger than ${MAX_OUTPUTS_BYTES} bytes of JSON`)
+      this.#ports.skipped(table, key, `what is kept of it in ${wanted.length} buckets is larger than ${MAX_OUTPUTS_BYTES} bytes of JSON`)
       wanted.length = 0
     }
     if (!imageFits(state, table, key)) state.image = null
@@ -157,10 +159,10 @@ export class Batch {
   /** A row that cannot be evaluated is no reason to stop. */
   #evaluate(table: BatchTable, row: SourceRow): EvaluatedRow {
     try {
-      return this.#sources.evaluate(table, row)
+      return this.#ports.evaluate(table, row)
     } catch (error) {
       if (!(error instanceof EvaluationFailure)) throw error
-      return { rows: [], errors: [{ where: `${table.schema}.${table.name}`, message: error.message }] }
+      return { rows: [], errors: [{ where: tableText(table), message: error.message }] }
     }
   }
 
@@ -217,7 +219,7 @@ export class Batch {
   }
 
   #deliver(mailbox: string, key: string, id: string, n: bigint, day: number): void {
-    const bucket = this.#sources.number(mailbox, MAILBOX_DEFINITION)
+    const bucket = this.#ports.number(mailbox, MAILBOX_DEFINITION)
     const delivered = delivering(this.state(MAILBOX_TABLE, key), bucket, id, n, day)
     if (!delivered) return
     const { state, put, removed } = delivered

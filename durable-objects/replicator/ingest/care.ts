@@ -1,23 +1,14 @@
 import type { BatchTable } from './batch.ts'
 import { TRIES, type CareLevel } from '../session/attempts.ts'
 import type { StateStore } from '../store/storage.ts'
+import type { Suspect } from '../store/stored.ts'
 
 /** Changes of a slice when whole ones have killed the replicator again and again. */
 export const CAREFUL_CHANGES = 100
 /** Changes that are remembered as ones that kill, skipped ones included. */
 const SUSPECTS = 100
 
-/** A change that is being tried, or was skipped because it killed the replicator each time. */
-export interface Suspect {
-  t: number
-  /** Of the row; empty for what concerns the whole table. */
-  key: string
-  tries: number
-  /** The table is compared once more when the copy that is under way is done. */
-  again: boolean
-}
-
-export interface CareSources {
+export interface CarePorts {
   state: Pick<StateStore, 'get' | 'set'>
   /** Resolves when everything written so far is durable. */
   durable(): Promise<void>
@@ -34,7 +25,7 @@ export type Taking = 'take' | 'skip' | 'leave'
  * durable, so with care each slice waits for that before the next one is looked at.
  */
 export class Care {
-  readonly #sources: CareSources
+  readonly #ports: CarePorts
   #suspects: Suspect[]
   #level: CareLevel = 0
   /** Changes until the place is passed. */
@@ -44,9 +35,9 @@ export class Care {
   /** Something is not durable yet that must be. */
   waits = false
 
-  constructor(sources: CareSources) {
-    this.#sources = sources
-    this.#suspects = [...sources.state.get('suspects')]
+  constructor(ports: CarePorts) {
+    this.#ports = ports
+    this.#suspects = [...ports.state.get('suspects')]
   }
 
   /** A session begins. What kills is among the next `changes`. */
@@ -117,16 +108,16 @@ export class Care {
 
   #save(suspects: Suspect[]): void {
     this.#suspects = suspects.slice(-SUSPECTS)
-    this.#sources.state.set('suspects', this.#suspects)
+    this.#ports.state.set('suspects', this.#suspects)
   }
 
   #untilDurable(): void {
     if (this.waits) return
     this.waits = true
     // A turn later: what is written by then is one transaction.
-    this.#sources.durable().then(() => {
+    this.#ports.durable().then(() => {
       this.waits = false
-      this.#sources.onRoom()
-    }, this.#sources.failed)
+      this.#ports.onRoom()
+    }, this.#ports.failed)
   }
 }

@@ -1,7 +1,7 @@
 import type { PgoutputMessage, TableDecoder } from '../../../sources/postgres/index.ts'
 import type { Batch } from './batch.ts'
 import type { FollowedTables } from './followed-tables.ts'
-import type { SourceTable } from './intake.ts'
+import type { SourceTable } from './source-table.ts'
 
 /** A message about one row of a table that is followed. */
 export interface ChangedRow {

@@ -6,7 +6,7 @@ const MANY_CHANGES = 100
 /** Turns without a change after which there are no more. Where each change would be an append of its own, a few are worth waiting for. */
 const THIN_TURNS = 5
 
-export interface FlowSources {
+export interface FlowPorts {
   intake: Intake
   /** Whether a batch may be stored now. */
   hasRoom(): boolean
@@ -19,20 +19,20 @@ export interface FlowSources {
  * they are few; when they are many, there is more behind them, which is waited for. While buckets owe answers all of them gather, and then the socket waits.
  */
 export class Flow {
-  readonly #sources: FlowSources
+  readonly #ports: FlowPorts
   readonly #waiting: (() => void)[] = []
   #flushing = false
   #ended = false
   /** Changes in memory that were not stored, at most. */
   peakHeld = 0
 
-  constructor(sources: FlowSources) {
-    this.#sources = sources
+  constructor(ports: FlowPorts) {
+    this.#ports = ports
   }
 
   /** Something was taken in. */
   more(): void {
-    const { intake, hasRoom, replication } = this.#sources
+    const { intake, hasRoom, replication } = this.#ports
     this.peakHeld = Math.max(this.peakHeld, intake.held)
     if (hasRoom()) this.#flush()
     else if (intake.load >= 0.5 || intake.busy) replication()?.pause()
@@ -40,7 +40,7 @@ export class Flow {
 
   /** A bucket has answered, or a batch was committed. */
   answered(): void {
-    const { intake, hasRoom, replication, failed } = this.#sources
+    const { intake, hasRoom, replication, failed } = this.#ports
     if (!hasRoom() || this.#ended) return
     try {
       intake.resume()
@@ -56,7 +56,7 @@ export class Flow {
 
   /** Resolves when there is room. */
   room(): Promise<void> {
-    return this.#sources.hasRoom() ? Promise.resolve() : new Promise((resolve) => this.#waiting.push(resolve))
+    return this.#ports.hasRoom() ? Promise.resolve() : new Promise((resolve) => this.#waiting.push(resolve))
   }
 
   /** Nothing is stored from now on. */
@@ -67,11 +67,11 @@ export class Flow {
   #flush(): void {
     if (this.#flushing) return
     this.#flushing = true
-    this.#gathered().catch(this.#sources.failed)
+    this.#gathered().catch(this.#ports.failed)
   }
 
   async #gathered(): Promise<void> {
-    const { intake, hasRoom } = this.#sources
+    const { intake, hasRoom } = this.#ports
     await null
     for (let quiet = 0; intake.held >= MANY_CHANGES && quiet < (intake.isThin ? THIN_TURNS : 1) && hasRoom();) {
       const { changes } = intake

@@ -1,5 +1,5 @@
 import { TableDecoder, type PgoutputMessage } from '../../../sources/postgres/index.ts'
-import type { SourceTable } from './intake.ts'
+import type { SourceTable } from './source-table.ts'
 
 /** Tables that are followed, by OID, and how the stream has described them. */
 export class FollowedTables {

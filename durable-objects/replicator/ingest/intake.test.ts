@@ -2,7 +2,8 @@ import { describe, expect, test } from 'vitest'
 import type { CatalogTable, PgoutputMessage } from '../../../sources/postgres/index.ts'
 import type { SourceRow } from '../../../protocol/values.ts'
 import { Batch } from './batch.ts'
-import { Intake, type Flush, type IntakeSources, type SourceTable } from './intake.ts'
+import { Intake, type Flush, type IntakePorts } from './intake.ts'
+import type { SourceTable } from './source-table.ts'
 import type { RowState } from '../store/row-state.ts'
 
 const TEXT = 25
@@ -49,7 +50,7 @@ class World {
     return rows
   }
 
-  intake(at: Pick<Flush, 'position' | 'partial'>, sources: Partial<IntakeSources> = {}): Intake {
+  intake(at: Pick<Flush, 'position' | 'partial'>, sources: Partial<IntakePorts> = {}): Intake {
     const ignored = () => {}
     return new Intake(new Map(TABLES.map((table) => [table.catalog.oid, table])), 'p', at, {
       ...{ sliceChanges: 1_000, marker: () => [], deliver: ignored, unexpected: ignored },

@@ -1,7 +1,6 @@
 import { RockpoolError } from '../../../protocol/errors.ts'
-import { formatLsn, parseLsn, TouchedKeys, widenXid, type CatalogTable, type PgoutputMessage } from '../../../sources/postgres/index.ts'
-import { fault } from '../../shared/faults.ts'
-import type { BatchTable } from './batch.ts'
+import { formatLsn, parseLsn, TouchedKeys, widenXid, type PgoutputMessage } from '../../../sources/postgres/index.ts'
+import { faultPoint } from '../../shared/fault-points.ts'
 import { Batch } from './batch.ts'
 import type { Care, Taking } from './care.ts'
 import { Completions, type RowKey } from '../copy/completions.ts'
@@ -10,17 +9,11 @@ import { imageOf, keptImage } from './image.ts'
 import { changedRow, loadRows, ROWS_AHEAD, type ChangedRow } from './changed-row.ts'
 import type { RowImage } from '../store/row-state.ts'
 import type { PartialTransaction, Position } from '../store/storage.ts'
-
-/** A replicated table: our number for it and the catalog's description. */
-export interface SourceTable extends BatchTable {
-  catalog: CatalogTable
-}
+import type { SourceTable } from './source-table.ts'
+import { SLICE_LENGTH } from '../limits.ts'
 
 /** Changes of an append that cost about as much as its call. */
 const THICK_APPEND = 32
-/** Bytes of messages, and UTF-16 units of ops, at which a slice is made. */
-export const SLICE_LENGTH = 4 * 1024 * 1024
-
 /** Why a batch is stored now. */
 export interface Flush {
   batch: Batch
@@ -37,7 +30,7 @@ export interface CareOf {
   skipped(table: SourceTable, key: string, left: boolean): void
 }
 
-export interface IntakeSources {
+export interface IntakePorts {
   /** Changes at which a slice is made. */
   sliceChanges: number
   newBatch(): Batch
@@ -79,7 +72,7 @@ type RowMessage = Extract<PgoutputMessage, { type: 'insert' | 'update' | 'delete
  * most one slice is held. Everything here is synchronous; a message that means very many ops (TRUNCATE) is done in steps, as there is room.
  */
 export class Intake {
-  readonly #sources: IntakeSources
+  readonly #ports: IntakePorts
   readonly #followed: FollowedTables
   readonly #prefix: string
   #position: Position | null
@@ -109,18 +102,18 @@ export class Intake {
     tables: ReadonlyMap<number, SourceTable>,
     prefix: string,
     at: { position: Position | null; partial: PartialTransaction | null },
-    sources: IntakeSources,
+    ports: IntakePorts,
   ) {
     this.#followed = new FollowedTables(tables)
     this.#prefix = prefix
     this.#position = at.position
     this.#partial = at.partial
     this.#proved = at.position === null
-    this.#sources = sources
+    this.#ports = ports
   }
 
   get sliceChanges(): number {
-    const { care, sliceChanges } = this.#sources
+    const { care, sliceChanges } = this.#ports
     return care?.care.slice(sliceChanges) ?? sliceChanges
   }
 
@@ -148,7 +141,7 @@ export class Intake {
 
   /** There is room again. */
   resume(): void {
-    while (this.#steps && !this.#broken && this.#sources.room()) {
+    while (this.#steps && !this.#broken && this.#ports.room()) {
       this.#run(this.#steps)
       while (!this.#steps) {
         const next = this.#queue.shift()
@@ -161,8 +154,8 @@ export class Intake {
   /** Goes on until it is done or there is no room. */
   #run(steps: Iterator<undefined, void>): void {
     this.#steps = steps
-    if (this.#sources.care?.care.waits) return
-    while (!this.#whole(() => steps.next()).done) if (!this.#sources.room()) return
+    if (this.#ports.care?.care.waits) return
+    while (!this.#whole(() => steps.next()).done) if (!this.#ports.room()) return
     this.#steps = null
   }
 
@@ -203,7 +196,7 @@ export class Intake {
         if (this.#followed.describe(m)) return
         if (this.#followed.isLacking(m.oid)) {
           const table = this.#followed.table(m.oid)
-          if (table) this.#sources.lacking?.(table)
+          if (table) this.#ports.lacking?.(table)
         }
         this.#run(this.#look(m.oid))
         return
@@ -241,12 +234,12 @@ export class Intake {
 
   /** Notes that a row lacks values (`pending`), or no longer does. */
   readonly settle = (table: SourceTable, key: string, pending: boolean): void => {
-    if (!pending && this.#incomplete.size === 0 && !this.#sources.hasIncomplete()) return
+    if (!pending && this.#incomplete.size === 0 && !this.#ports.hasIncomplete()) return
     this.#incomplete.set(`${table.number} ${key}`, { table, key, pending })
   };
 
   *#look(oid: number): Generator<undefined, void> {
-    this.#sources.unexpected(oid)
+    this.#ports.unexpected(oid)
     yield
   }
 
@@ -316,17 +309,17 @@ export class Intake {
     this.#partial = null
     this.#position = { lsn: tx.lsn, xid: tx.xid, time: tx.time }
     if (this.#full()) this.flush()
-    for (const content of tx.markers) yield* this.#sources.marker(content)
+    for (const content of tx.markers) yield* this.#ports.marker(content)
   }
 
   #full(): boolean {
     const batch = this.#batch
-    const noted = (this.#sources.care?.care.trying ?? null) !== null
+    const noted = (this.#ports.care?.care.trying ?? null) !== null
     return batch !== null && (noted || batch.changes >= this.sliceChanges || batch.length >= SLICE_LENGTH)
   }
 
   #current(): Batch {
-    return (this.#batch ??= this.#sources.newBatch())
+    return (this.#batch ??= this.#ports.newBatch())
   }
 
   #store(partial: PartialTransaction | null): void {
@@ -337,10 +330,10 @@ export class Intake {
     this.#incomplete = new Map()
     this.#whole(() => {
       if (partial) {
-        fault('stream.slice')
+        faultPoint('stream.slice')
         this.#partial = partial
       }
-      this.#sources.store({ batch, position: this.#position, partial: this.#partial, incomplete })
+      this.#ports.store({ batch, position: this.#position, partial: this.#partial, incomplete })
     })
   }
 
@@ -363,7 +356,7 @@ export class Intake {
       }
       this.#touch(m, row)
       if (m.type === 'truncate') yield* this.#truncate(m.oids, done)
-      else if (m.type === 'message') this.#sources.deliver(this.#current(), new TextDecoder().decode(m.content))
+      else if (m.type === 'message') this.#ports.deliver(this.#current(), new TextDecoder().decode(m.content))
       else if (row && taking !== 'take') this.#skip(row, taking === 'leave')
       else if (row) this.#apply(row)
       done++
@@ -376,7 +369,7 @@ export class Intake {
 
   /** A change that may kill is the only one in its batch. `done`: changes of the transaction before it. `begun`: the batch may have something of it. */
   *#noted(table: SourceTable, key: string, done: number, begun = done > 0): Generator<undefined, Taking> {
-    const care = this.#sources.care?.care
+    const care = this.#ports.care?.care
     if (!care?.notes(table, key)) return 'take'
     const tx = this.#tx
     if (tx && begun && this.#batch) this.#store({ lsn: tx.lsn, xid: tx.xid, time: tx.time, changes: done })
@@ -394,11 +387,11 @@ export class Intake {
         this.settle(table, each, false)
       }
     }
-    this.#sources.care?.skipped(table, key, left)
+    this.#ports.care?.skipped(table, key, left)
   }
 
   #apply({ m, table, decoder, key, before }: ChangedRow): void {
-    fault('change.apply', { at: `${table.name} ${key}` })
+    faultPoint('change.apply', { at: `${table.name} ${key}` })
     const keyless = table.catalog.key.length === 0
     const noted = !keyless && this.#isNoted(table, key)
     if (noted || (before !== null && before !== key)) this.#note({ m, table, decoder, key, before })
@@ -415,7 +408,7 @@ export class Intake {
     if (missing.length > 0) {
       // The texts that Postgres left out: from the old row when it sent one, else from what we kept of columns that are still the same. What is kept
       // of a row that lacks values is older than the change which left them out.
-      const kept = !this.#followed.isAltered(table.catalog.oid) && this.#sources.hasImages(table) && !this.lacks({ table, key: oldKey })
+      const kept = !this.#followed.isAltered(table.catalog.oid) && this.#ports.hasImages(table) && !this.lacks({ table, key: oldKey })
       const old = m.type === 'update' && m.old ? imageOf(decoder, m.old) : (kept && batch.state(table, oldKey)?.image) || {}
       for (const name of missing) {
         const text = old[name]
@@ -464,7 +457,7 @@ export class Intake {
   /** Values of the row were left out, and are not known. */
   lacks({ table, key }: RowKey): boolean {
     const noted = this.#incomplete.get(`${table.number} ${key}`)
-    return noted ? noted.pending : this.#sources.isIncomplete(table, key)
+    return noted ? noted.pending : this.#ports.isIncomplete(table, key)
   }
 
   /** `done`: changes of the transaction before it. */
@@ -473,13 +466,13 @@ export class Intake {
     for (const [i, table] of oids.flatMap((oid) => this.#followed.table(oid) ?? []).entries()) {
       if ((yield* this.#noted(table, '', done, done + i > 0)) !== 'take') {
         this.#current().changes++
-        this.#sources.care?.skipped(table, '', true)
+        this.#ports.care?.skipped(table, '', true)
         continue
       }
       // Rows that this batch has and storage does not know yet. Afterwards they may be stored, and lie behind what was looked through.
       for (const [key, state] of this.#current().rows.get(table.number)?.states ?? []) if (state) this.#current().remove(table, key)
       for (let after = ''; ;) {
-        const keys = this.#sources.keys(table, after, 1_000)
+        const keys = this.#ports.keys(table, after, 1_000)
         this.#current().load(table, keys)
         for (const key of keys) this.#current().remove(table, key)
         const last = keys.at(-1)

@@ -1,5 +1,6 @@
 import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto'
 import { z } from 'zod'
+import { jsonOrNull } from '../../../protocol/json.ts'
 import type { State, StateStore } from '../store/storage.ts'
 
 const shape = z.object({ mark: z.string() })
@@ -12,18 +13,8 @@ export const markText = (mark: string): string => JSON.stringify({ mark })
 
 /** What `markText` was given; null for messages of other kinds. */
 export function parseMark(content: string): string | null {
-  try {
-    return shape.safeParse(JSON.parse(content)).data?.mark ?? null
-  } catch {
-    return null
-  }
+  return shape.safeParse(jsonOrNull(content)).data?.mark ?? null
 }
-
-/**
- * `earlier`: the storage is that of a version that signed nothing. What it wrote may still come, and comes before anything that is signed with this key:
- * until then it is taken for ours, or whoever waits for it would wait for ever.
- */
-export type MarkerKey = { key: string; earlier: boolean } | null
 
 const KEY_BYTES = 32
 /** A field at the end: an earlier version reads the message as it did. */

@@ -1,6 +1,6 @@
 import { env, evictDurableObject, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test'
 import { afterEach, expect, test, vi } from 'vitest'
-import { MESSAGE_VERSION } from '../../../protocol/messages.ts'
+import { MESSAGE_VERSION } from '../../../protocol/versions.ts'
 import { Bucket } from '../../bucket/bucket.ts'
 import { Session } from './session.ts'
 

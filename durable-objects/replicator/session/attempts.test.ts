@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import { attemptOf, nextAttempt, TRIES, type Attempt } from './attempts.ts'
 import { Care } from '../ingest/care.ts'
-import type { Suspect } from '../ingest/care.ts'
+import type { Suspect } from '../store/stored.ts'
 
 const exactly = () => 0.5
 const at = (stream: string, copy = '') => ({ stream, copy, now: 1_000_000, reason: null })

@@ -6,13 +6,13 @@ import {
   prepareSource,
   TLS_REQUIRED_FROM,
   type PreparedSource,
-  type TableName,
   type WantedColumns,
 } from '../../../sources/postgres/index.ts'
+import { tableKey, type TableName } from '../../../protocol/tables.ts'
 import { namedColumns } from '../../../sync-config/index.ts'
 import type { TenantSettings } from '../../directory/settings.ts'
 import type { Core } from '../core.ts'
-import type { SourceTable } from '../ingest/intake.ts'
+import type { SourceTable } from '../ingest/source-table.ts'
 import { disconnected } from './position.ts'
 import { takeScript } from '../deploy/script-config.ts'
 import { describeWal, judgeWal, wantsMarker } from './wal-guard.ts'
@@ -104,10 +104,10 @@ export function sourceTables(core: Core, source: PreparedSource): SourceTable[] 
   for (const { table, reason, names } of source.refusedTables) {
     if (told.has(table)) core.diagnostics.add({ code: 'ROCKPOOL_TABLE_REFUSED', table, reason, of: { names } })
   }
-  const wrong = new Set(source.refusedTables.filter((each) => !each.gone).map((each) => each.table))
+  const wrong = new Set(source.refusedTables.filter((each) => !each.gone).map((each) => tableKey(each.name)))
   // What no plan reads stays as it is: the buckets of its definitions are not served.
   const kept = (names: readonly TableName[]): boolean =>
-    names.some((name) => wrong.has(`${name.schema}.${name.name}`)) || !names.some((name) => core.evaluation.reads(name))
+    names.some((name) => wrong.has(tableKey(name))) || !names.some((name) => core.evaluation.reads(name))
   return core.tables.use(source.tables, (table) => core.rows.any(table), kept)
 }
 

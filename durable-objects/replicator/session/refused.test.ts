@@ -1,7 +1,13 @@
 import { expect, test } from 'vitest'
 import { MAX_REASON_LENGTH, MAX_REFUSED_BYTES, storable } from './refused.ts'
 
-const refused = (table: string, reason: string) => ({ table, reason, gone: false, names: [{ schema: 'public', name: table }] })
+const refused = (table: string, reason: string) => ({
+  name: { schema: 'public', name: table },
+  table,
+  reason,
+  gone: false,
+  names: [{ schema: 'public', name: table }],
+})
 
 test('what is stored of refused tables has a limit, however many there are and whatever their reasons are', () => {
   expect(storable([refused('a', 'no key')])).toEqual([{ table: 'a', reason: 'no key', names: [{ schema: 'public', name: 'a' }] }])

@@ -1,5 +1,5 @@
 import type { TenantSettings } from '../../directory/settings.ts'
-import { longestBackOffMs } from '../../shared/faults.ts'
+import { longestBackOffMs } from '../../shared/fault-points.ts'
 
 const FIRST_RETRY_MS = 500
 const MAX_RETRY_MS = 60_000

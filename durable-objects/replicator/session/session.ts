@@ -10,16 +10,17 @@ import {
 import { openSocket } from '../../../sources/postgres/wire/socket.ts'
 import { RockpoolError } from '../../../protocol/errors.ts'
 import type { TenantSettings } from '../../directory/settings.ts'
-import { disconnectBy, fault, pause } from '../../shared/faults.ts'
+import { disconnectBy, faultPoint, asyncFaultPoint } from '../../shared/fault-points.ts'
 import type { Batch } from '../ingest/batch.ts'
 import { between } from '../ingest/between.ts'
 import type { Core } from '../core.ts'
 import { Flow } from '../ingest/flow.ts'
-import { Intake, type SourceTable } from '../ingest/intake.ts'
+import { Intake } from '../ingest/intake.ts'
+import type { SourceTable } from '../ingest/source-table.ts'
 import { Looks } from './looks.ts'
 import { markerPrefix, markText, parseMark } from '../ingest/marks.ts'
 import { applicationName, checkSyncConfig, earlierTls, prepare, sourceTables, streamOptions } from './prepare.ts'
-import { Reader, type ReaderSources } from '../copy/reader.ts'
+import { Reader, type ReaderPorts } from '../copy/reader.ts'
 import { wantsHeartbeat } from './position.ts'
 import { passed } from './schedule.ts'
 import type { SessionOptions } from './session-options.ts'
@@ -152,7 +153,7 @@ export class Session {
       this.#intake = null
       this.abandon()
       await this.#replication?.close().catch(() => {})
-      await pause('session.close')
+      await asyncFaultPoint('session.close')
       await Promise.allSettled([sql.end({ timeout: 1 }), streaming.end({ timeout: 1 })])
     }
   }
@@ -160,14 +161,14 @@ export class Session {
   async #connect(sql: Sql, streaming: Sql): Promise<{ tables: readonly SourceTable[]; intake: Intake }> {
     const { slot } = this.#settings
     await checkSyncConfig(this.#core, this.#settings, sql)
-    await pause('session.prepare')
+    await asyncFaultPoint('session.prepare')
     // Before anything is made in the database: that neither leads to a pooler.
     await checkConnections(sql, streaming)
     const source = await prepare(this.#core, this.#settings, sql, {
       slotWaits: (waiting) => this.#slotWaits(waiting),
       verified: () => this.#verified,
     })
-    await pause('session.prepared')
+    await asyncFaultPoint('session.prepared')
     this.slotTimeoutMs = source.slotTimeoutMs
     this.#goesOn()
     const tables = sourceTables(this.#core, source)
@@ -185,7 +186,7 @@ export class Session {
     this.#core.onRoom = () => flow.answered()
     const replication = await openReplication(streaming, streamOptions(this.#core, slot, source), {
       message: (message, bytes) => {
-        fault('stream.message')
+        faultPoint('stream.message')
         intake.message(message, bytes)
         if (intake.changes >= this.#settings.sessionChanges) this.#endNow.resolve()
         flow.more()
@@ -198,9 +199,9 @@ export class Session {
       (error: unknown) => this.#over.reject(error),
     )
     if (this.#closing) await replication.close()
-    await pause('session.opened')
+    await asyncFaultPoint('session.opened')
     await this.#mark('session')
-    await pause('session.marked')
+    await asyncFaultPoint('session.marked')
     const watched: Watched = {
       ...{ core: this.#core, settings: this.#settings, sql, ending: this.#endNow.promise },
       pause: (milliseconds) => this.#pause(milliseconds),
@@ -229,7 +230,7 @@ export class Session {
   async #work(sql: Sql, tables: readonly SourceTable[], intake: Intake): Promise<boolean> {
     const core = this.#core
     for (let ticks = 0; ; ticks++) {
-      await pause('session.tick')
+      await asyncFaultPoint('session.tick')
       if (this.#isOver(intake)) return true
       this.#lacking = Promise.withResolvers()
       if (core.tables.copying || core.tables.hasIncomplete) await this.#read(sql, tables, intake)
@@ -346,7 +347,7 @@ export class Session {
   }
 
   /** `others`: what is done otherwise than for a copy. */
-  async #read(sql: Sql, tables: readonly SourceTable[], intake: Intake, others: Partial<ReaderSources> = {}): Promise<void> {
+  async #read(sql: Sql, tables: readonly SourceTable[], intake: Intake, others: Partial<ReaderPorts> = {}): Promise<void> {
     const core = this.#core
     this.#reader = new Reader({
       intake,
@@ -371,7 +372,7 @@ export class Session {
   /** The switch is a batch of its own, between two transactions: where a marker of its own commits. */
   async #switchTo(plan: string): Promise<void> {
     this.#switch = plan
-    await pause('session.switch')
+    await asyncFaultPoint('session.switch')
     await this.#mark('switch')
     while (this.#switch !== null) await this.#pause(5)
   }
@@ -391,7 +392,7 @@ export class Session {
       store: (flush) => {
         this.#goesOn()
         if (flush.batch.changes > 0) this.found = true
-        fault('stream.flush')
+        faultPoint('stream.flush')
         core.store(flush)
         if (core.tables.hasIncomplete) this.#lacking.resolve()
         this.#options.progress()
@@ -428,7 +429,7 @@ export class Session {
     const ours = this.#core.marks.open(text)
     const mark = ours && parseMark(ours.content)
     if (mark === null) return
-    fault('stream.marker')
+    faultPoint('stream.marker')
     if (mark === `session ${this.#id}`) {
       this.#intake?.flush()
       this.#caughtUp = true
@@ -456,7 +457,7 @@ export class Session {
     if (!position) return
     const durable = async () => {
       await this.#core.durable()
-      await pause('stream.acknowledge')
+      await asyncFaultPoint('stream.acknowledge')
     }
     durable().then(
       () => this.#replication?.acknowledge(parseLsn(position.lsn)),

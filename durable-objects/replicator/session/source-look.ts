@@ -1,6 +1,6 @@
 import type { SlotMeasure, SourceFacts } from '../../../sources/postgres/index.ts'
 import type { RockpoolError } from '../../../protocol/errors.ts'
-import type { SourceLook } from '../../../protocol/messages.ts'
+import type { SourceLook } from '../../../protocol/messages/status.ts'
 import { disconnected } from './position.ts'
 import type { Position, State } from '../store/storage.ts'
 

@@ -1,5 +1,5 @@
 import type { SlotMeasure } from '../../../sources/postgres/index.ts'
-import type { SlotStatus } from '../../../protocol/messages.ts'
+import type { SlotStatus } from '../../../protocol/messages/status.ts'
 import type { TenantSettings } from '../../directory/settings.ts'
 import type { Problem } from '../store/diagnostics.ts'
 

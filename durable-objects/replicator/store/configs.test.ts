@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import type { ConfigStatus } from '../../../protocol/messages.ts'
+import type { ConfigStatus } from '../../../protocol/messages/admin.ts'
 import { migrate, type Database } from '../../shared/database.ts'
 import { testDatabase } from '../../test-database.ts'
 import { Configs, refuseWithdrawn, rollbackTarget } from './configs.ts'
@@ -65,7 +65,7 @@ describe('back', () => {
     const end = served(['a'], ['b'], ['c'], ['b', 2], ['a', 1])
     expect(end.target).toBeNull()
     expect(() => rollbackTarget(end)).toThrow(
-      /no earlier sync config to go back to: deploy 5 is a rollback to deploy 1. rockpool rollback --to takes 2, 3, 4$/,
+      /no earlier sync config to go back to: deploy 5 is a rollback to deploy 1. rockpool rollback --to takes 4, 3, 2; rockpool deploys lists all$/,
     )
     // As an earlier version has stored it.
     expect(served(['a'], ['b'], ['c'], ['b', null]).target?.number).toBe(1)
@@ -90,12 +90,19 @@ describe('back', () => {
     configs.change(3, { withdrawn: { at: time(9), by: 'ann' } })
     expect(rollbackTarget(configs, 2).number).toBe(2)
     for (const [to, message] of [
-      [1, /deploy 1 is the one that serves. rockpool rollback --to takes 2$/],
+      [1, /deploy 1 is the one that serves. rockpool rollback --to takes 2; rockpool deploys lists all$/],
       [3, /deploy 3, which was withdrawn by ann/],
       [5, /deploy 5 never served/],
       [9, /no sync config of the number 9/],
     ] as const)
       expect(() => rollbackTarget(configs, to)).toThrow(message)
+  })
+
+  test('a number that there is not: the newest that may be named are, and how many older ones there are', () => {
+    const configs = served(...Array.from({ length: 14 }, (_, i): [string] => [`p${i}`]))
+    expect(() => rollbackTarget(configs, 99)).toThrow(
+      /number 99\. rockpool rollback --to takes 13, 12, 11, 10, 9, 8, 7, 6, 5, 4 and 3 older; rockpool deploys lists all$/,
+    )
   })
 
   test('what is withdrawn is passed over', () => {

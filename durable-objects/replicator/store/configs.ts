@@ -1,5 +1,5 @@
 import { RockpoolError } from '../../../protocol/errors.ts'
-import type { ConfigStatus } from '../../../protocol/messages.ts'
+import type { ConfigStatus } from '../../../protocol/messages/admin.ts'
 import type { Database } from '../../shared/database.ts'
 
 /** Kept in the history beside those that are still in use. */
@@ -95,16 +95,14 @@ export class Configs {
   }
 }
 
-/** Numbers that a refusal names. */
+/** Numbers that a refusal names, the newest; `rockpool deploys` lists all. */
 const NAMED = 10
 
 /** The one to go back to: of that number, or `Configs.target`. Throws ROCKPOOL_DEPLOY when there is none, or it cannot serve again. */
 export function rollbackTarget(configs: Configs, to?: number): ConfigStatus {
   const { serving, target } = configs
   const refused = (reason: string, status?: number) => {
-    const numbers = configs.all.filter((each) => mayServe(configs, each)).map(({ number }) => number)
-    const others = numbers.length === 0 ? '' : `. rockpool rollback --to takes ${numbers.slice(-NAMED).join(', ')}`
-    return new RockpoolError('ROCKPOOL_DEPLOY', reason + others, status === undefined ? {} : { status })
+    return new RockpoolError('ROCKPOOL_DEPLOY', reason + choices(configs), status === undefined ? {} : { status })
   }
   if (to === undefined) {
     if (target) return target
@@ -118,6 +116,15 @@ export function rollbackTarget(configs: Configs, to?: number): ConfigStatus {
   if (config.plan === serving?.plan) throw refused(`the sync config of deploy ${to} is the one that serves`)
   if (!mayServe(configs, config)) throw refused(`deploy ${to} never served, or its text is not known: deploy its file`)
   return config
+}
+
+/** Newest first. Says how many it leaves out, and where they are. */
+function choices(configs: Configs): string {
+  const numbers = configs.all.filter((each) => mayServe(configs, each)).map(({ number }) => number)
+  if (numbers.length === 0) return ''
+  const named = numbers.reverse().slice(0, NAMED).join(', ')
+  const older = numbers.length - NAMED
+  return `. rockpool rollback --to takes ${named}${older > 0 ? ` and ${older} older` : ''}; rockpool deploys lists all`
 }
 
 /** It served, and may again. */

@@ -1,5 +1,6 @@
 import { bindPlan, bucketPrefix, definitionOf, partsOf, type PlanPart } from '../../../sync-config/index.ts'
-import type { Plan, TableName } from '../../../sync-config/types.ts'
+import type { Plan } from '../../../sync-config/types.ts'
+import type { TableName } from '../../../protocol/tables.ts'
 import type { Database } from '../../shared/database.ts'
 
 /**

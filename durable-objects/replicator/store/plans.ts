@@ -1,7 +1,8 @@
 import { RockpoolError } from '../../../protocol/errors.ts'
 import type { SourceRow } from '../../../protocol/values.ts'
 import { definitionOf, means, parsePlan, partsOf, planHash } from '../../../sync-config/index.ts'
-import type { EvaluatedRow, Plan, RowProgram, TableName } from '../../../sync-config/types.ts'
+import type { EvaluatedRow, Plan, RowProgram } from '../../../sync-config/types.ts'
+import type { TableName } from '../../../protocol/tables.ts'
 import type { Database } from '../../shared/database.ts'
 
 /** A stored value takes 2 MB. */

@@ -1,4 +1,4 @@
-import { quote } from '../../../protocol/ops.ts'
+import { quote } from '../../../protocol/op-text.ts'
 import type { Database, SqlRow } from '../../shared/database.ts'
 
 /** One thing that a source row has put into a bucket: exactly what is there now. */

@@ -1,15 +1,12 @@
-import type { MarkerKey } from '../ingest/marks.ts'
+import type { MarkerKey, Suspect, Round, Fence, Hold } from './stored.ts'
 import { attemptOf, isOfOlder, type Attempt } from '../session/attempts.ts'
-import type { Suspect } from '../ingest/care.ts'
 import type { Refused } from '../session/refused.ts'
-import type { Round } from '../tidy/tidying.ts'
 import type { OwedWrite } from '../writes/write-checkpoints.ts'
 import type { ErrorCode } from '../../../protocol/errors.ts'
-import type { Serving, SlotStatus } from '../../../protocol/messages.ts'
+import type { Serving } from '../../../protocol/messages/replicator.ts'
+import type { SlotStatus } from '../../../protocol/messages/status.ts'
 import type { OpId } from '../../../protocol/ops.ts'
 import type { Database, Step } from '../../shared/database.ts'
-import type { Fence } from '../commit/fences.ts'
-import type { Hold } from '../commit/hold.ts'
 import type { Verifying } from '../verify/progress.ts'
 
 /**

@@ -1,32 +1,12 @@
-import type { CatalogTable, TableName } from '../../../sources/postgres/index.ts'
-import type { TableCopyStatus } from '../../../protocol/messages.ts'
+import { tableKey, tableText, type TableName } from '../../../protocol/tables.ts'
+import type { CatalogTable } from '../../../sources/postgres/index.ts'
+import type { TableCopyStatus } from '../../../protocol/messages/admin.ts'
 import { means } from '../../../sync-config/index.ts'
 import type { Database } from '../../shared/database.ts'
 import type { BatchTable } from '../ingest/batch.ts'
 import { GivenNumbers } from './given-numbers.ts'
-import type { SourceTable } from '../ingest/intake.ts'
-
-/** Where the copy of a table is. `sweep`: after its blocks, rows that we have are looked for in the table. */
-export interface CopyState {
-  /** `retired`: the table is not followed any more, and its rows are taken out of the buckets. */
-  state: 'waiting' | 'copying' | 'sweeping' | 'done' | 'retired'
-  filenode: number
-  /** Which of the table's parts is copied. */
-  part?: number
-  /** Blocks of the part; of a table without a key classes of hashes. */
-  block: number
-  /** Of the block, from which it goes on; absent: from its beginning. */
-  item?: number
-  blocks: number
-  rows: number
-  sweep: boolean
-  /** The sweep has come to this key. */
-  after: string
-  /** Until this copy is done, what is stored of its rows may be of other columns, or older than what the stream has told: it was altered, or a slot was lost. */
-  altered?: boolean
-  /** Until this copy is done, what is stored of its rows may be of no state of the source. Absent in what an earlier version stored. */
-  doubtful?: boolean
-}
+import { isDoubtful, NEW_COPY, newCopy, type CopyState } from '../copy/copy-state.ts'
+import type { SourceTable } from '../ingest/source-table.ts'
 
 /** What rows are called and told apart by. */
 interface Description {
@@ -42,19 +22,11 @@ interface KnownTable extends TableName {
   description: Description
 }
 
-/** Where every copy begins. */
-export const newCopy = (sweep: boolean): CopyState => ({ ...NEW_COPY, sweep })
-
 const again = (copy: CopyState, sweep: boolean): CopyState => ({
   ...newCopy(sweep),
   altered: copy.state !== 'done' && copy.altered === true,
   doubtful: isDoubtful(copy),
 })
-
-/** What an earlier version compared was swept as well. */
-const isDoubtful = ({ state, sweep, doubtful = sweep }: CopyState): boolean => state !== 'done' && doubtful
-
-const NEW_COPY: CopyState = { state: 'waiting', filenode: 0, part: 0, block: 0, blocks: 0, rows: 0, sweep: false, after: '' }
 
 /** The replicated tables, how far their copies are, and the rows that lack values. */
 export class Tables {
@@ -78,7 +50,7 @@ export class Tables {
         description: { names: description.names ?? [], key: description.key ?? '' },
       }
       if (table.copy.state === 'retired') this.#retired.push(table)
-      else this.#known.set(nameOf(table), table)
+      else this.#known.set(tableKey(table), table)
     }
     for (const row of db.all('SELECT t, count(*) AS n FROM incomplete GROUP BY t')) this.#incomplete.set(Number(row.t), Number(row.n))
   }
@@ -94,9 +66,9 @@ export class Tables {
     kept: (names: readonly TableName[]) => boolean,
   ): SourceTable[] {
     this.#db.transaction(() => {
-      const followed = new Set(catalog.map(nameOf))
+      const followed = new Set(catalog.map(tableKey))
       for (const known of [...this.#known.values()]) {
-        if (followed.has(nameOf(known))) continue
+        if (followed.has(tableKey(known))) continue
         if (!kept([known, ...known.description.names])) this.#retire(known)
         else if (known.fingerprint !== '') this.#keep({ ...known, fingerprint: '' })
         this.#forgetIncomplete(known.number)
@@ -104,14 +76,14 @@ export class Tables {
       for (const table of catalog) this.#follow(table, hasRows)
     })
     this.#current = catalog.flatMap((table) => {
-      const known = this.#known.get(nameOf(table))
+      const known = this.#known.get(tableKey(table))
       return known ? [{ number: known.number, schema: table.schema, name: table.name, names: table.names, catalog: table }] : []
     })
     return this.#current
   }
 
   #follow(table: CatalogTable, hasRows: (table: number) => boolean): void {
-    let known = this.#known.get(nameOf(table))
+    let known = this.#known.get(tableKey(table))
     if (known?.fingerprint === table.fingerprint) return
     const key = JSON.stringify(table.key.map((name) => [name, table.columns.find((column) => column.name === name)?.type]))
     if (known && known.description.key !== key && known.description.key !== '') {
@@ -127,7 +99,7 @@ export class Tables {
 
   /** Its rows go when nothing is copied any more: what replaces them comes first. */
   #retire(known: KnownTable): void {
-    this.#known.delete(nameOf(known))
+    this.#known.delete(tableKey(known))
     known.copy = { ...NEW_COPY, state: 'retired' }
     this.#retired.push(known)
     this.#save(known)
@@ -191,7 +163,7 @@ export class Tables {
   }
 
   copyState(table: SourceTable): CopyState {
-    return this.#known.get(nameOf(table))?.copy ?? NEW_COPY
+    return this.#known.get(tableKey(table))?.copy ?? NEW_COPY
   }
 
   /** What is stored of its rows, for changes that lack values, is of the columns that it has. */
@@ -202,7 +174,7 @@ export class Tables {
 
   /** Behind the rows that it speaks of: after a crash in between they are read again, which changes nothing. */
   progress(table: SourceTable, copy: CopyState): void {
-    const known = this.#known.get(nameOf(table))
+    const known = this.#known.get(tableKey(table))
     if (!known) return
     known.copy = copy
     this.#save(known)
@@ -211,7 +183,7 @@ export class Tables {
   /** Whether what is stored of these tables may be of no state of the source: rows are compared, are new, or are to be taken out. */
   doubtful(reads: (names: readonly TableName[]) => boolean): boolean {
     const readsIt = (table: KnownTable): boolean => reads([table, ...table.description.names])
-    const current = this.#current.flatMap((table) => this.#known.get(nameOf(table)) ?? [])
+    const current = this.#current.flatMap((table) => this.#known.get(tableKey(table)) ?? [])
     return this.#retired.some(readsIt) || current.some((table) => isDoubtful(table.copy) && readsIt(table))
   }
 
@@ -243,7 +215,7 @@ export class Tables {
 
   /** The table that goes by the name of one that is retired. */
   successor(table: TableName): BatchTable | null {
-    return this.#known.get(nameOf(table)) ?? null
+    return this.#known.get(tableKey(table)) ?? null
   }
 
   /** All its rows are gone. */
@@ -260,14 +232,14 @@ export class Tables {
 
   status(): TableCopyStatus[] {
     const removed = this.#retired.map((table): TableCopyStatus => {
-      return { table: `${table.schema}.${table.name}`, state: 'removing', block: 0, blocks: 0, rows: 0, progress: 0 }
+      return { table: tableText(table), state: 'removing', block: 0, blocks: 0, rows: 0, progress: 0 }
     })
     const current = this.#current.map((table): TableCopyStatus => {
       const copy = this.copyState(table)
       const { state, block, blocks, rows } = copy
       const shown = state === 'sweeping' || state === 'retired' ? 'copying' : state
       const progress = progressOf(copy, partsOf(table))
-      return { table: `${table.schema}.${table.name}`, state: shown, block, blocks, rows, progress }
+      return { table: tableText(table), state: shown, block, blocks, rows, progress }
     })
     return [...current, ...removed]
   }
@@ -305,7 +277,7 @@ export class Tables {
   }
 
   #keep(table: KnownTable): void {
-    this.#known.set(nameOf(table), table)
+    this.#known.set(tableKey(table), table)
     this.#save(table)
   }
 
@@ -326,5 +298,3 @@ function progressOf({ state, part = 0, block, blocks }: CopyState, parts: number
   if (state !== 'copying') return parts === 0 ? 0 : Math.min(1, part / parts)
   return parts === 0 ? 1 : Math.min(1, (part + (blocks === 0 ? 1 : block / blocks)) / parts)
 }
-
-const nameOf = (table: TableName) => JSON.stringify([table.schema, table.name])

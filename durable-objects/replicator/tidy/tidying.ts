@@ -1,6 +1,7 @@
-import { MESSAGE_VERSION, type EraseAnswer, type IdleAnswer } from '../../../protocol/messages.ts'
+import { MESSAGE_VERSION } from '../../../protocol/versions.ts'
+import type { EraseAnswer, IdleAnswer } from '../../../protocol/messages/bucket.ts'
 import type { OpId } from '../../../protocol/ops.ts'
-import { pause } from '../../shared/faults.ts'
+import { asyncFaultPoint } from '../../shared/fault-points.ts'
 import type { Batch } from '../ingest/batch.ts'
 import type { BucketRecord, Buckets } from '../store/buckets.ts'
 import { MAILBOX_DAYS, MAILBOX_TABLE, today } from '../writes/mailboxes.ts'
@@ -22,16 +23,7 @@ const SETTLED_MS = 3_600_000
 /** An object that did not answer is asked again after so long. Objects of dropped definitions answer for so long that they are gone. */
 const AGAIN_MS = DAY_MS
 
-/** The last round over everything. `before`: ops up to here were made before the round before it. */
-export interface Round {
-  /** When it began: ms since 1970. */
-  at: number
-  counter: OpId
-  before: OpId
-  done: boolean
-}
-
-export interface TidyingSources {
+export interface TidyingPorts {
   /** One transaction; an object whose memory may differ from it is reset. */
   atomically<T>(work: () => T): T
   state: StateStore
@@ -72,7 +64,7 @@ interface Scan {
  * Objects of dropped definitions are erased in the same way.
  */
 export class Tidying {
-  readonly #sources: TidyingSources
+  readonly #ports: TidyingPorts
   readonly #now: () => number
   /** Ops of before this object started: what they touch was not seen here. */
   readonly #started: OpId
@@ -81,10 +73,10 @@ export class Tidying {
   #calls = 0
   #callsBefore = 0
 
-  constructor(sources: TidyingSources) {
-    this.#sources = sources
-    this.#now = sources.now ?? Date.now
-    this.#started = sources.state.get('decode').counter
+  constructor(ports: TidyingPorts) {
+    this.#ports = ports
+    this.#now = ports.now ?? Date.now
+    this.#started = ports.state.get('decode').counter
   }
 
   /** A session begins. `unusedDays`: see UNUSED_DAYS; 0: empty buckets stay. */
@@ -100,26 +92,26 @@ export class Tidying {
 
   /** There is something to do now. */
   get pending(): boolean {
-    return this.#isDue || this.#sources.removals.due(this.#now(), 1).length > 0
+    return this.#isDue || this.#ports.removals.due(this.#now(), 1).length > 0
   }
 
   /** An op of the bucket is being made: it is used. */
   touched(number: number): void {
-    const { removals } = this.#sources
+    const { removals } = this.#ports
     if (this.#scan) mark(this.#scan.used, number)
     if (removals.recorded > 0) removals.keep(number)
   }
 
   /** The record of a dropped bucket goes; its object forgets ops up to `serial`, and is erased when nobody asks for it any more. In a transaction. */
   dropped({ number, name }: BucketRecord, upTo: OpId): void {
-    this.#sources.removals.keep(number)
-    this.#sources.removals.add({ due: this.#after(AGAIN_MS), name, number: null, upTo })
+    this.#ports.removals.keep(number)
+    this.#ports.removals.add({ due: this.#after(AGAIN_MS), name, number: null, upTo })
   }
 
   /** One step. True: the next one may follow at once; false: something must happen first, or nothing is left to do. */
   async step(between: Between): Promise<boolean> {
-    await pause('tidying.step')
-    const due = this.#sources.removals.due(this.#now(), CALLS_AT_ONCE)
+    await asyncFaultPoint('tidying.step')
+    const due = this.#ports.removals.due(this.#now(), CALLS_AT_ONCE)
     if (due.length > 0) return this.#erase(due)
     if (!this.#isDue) return false
     const scan = (this.#scan ??= this.#begin())
@@ -128,18 +120,18 @@ export class Tidying {
     else if (this.#unusedDays === 0 || this.#before === 0) this.#end()
     else if (scan.row !== null) this.#rows(scan, scan.row)
     // What was on its way when it began counts as well.
-    else if (this.#sources.served() < scan.counter || this.#sources.removals.recorded >= MAX_WAITING) return false
+    else if (this.#ports.served() < scan.counter || this.#ports.removals.recorded >= MAX_WAITING) return false
     else await this.#ask(scan, between)
     return true
   }
 
   get #isDue(): boolean {
-    const round = this.#sources.state.get('round')
+    const round = this.#ports.state.get('round')
     return round === null || !round.done || this.#now() >= round.at + (this.#unusedDays || MAILBOX_DAYS) * DAY_MS
   }
 
   get #before(): OpId {
-    return this.#sources.state.get('round')?.before ?? 0
+    return this.#ports.state.get('round')?.before ?? 0
   }
 
   /** Nothing waits for longer than an empty bucket does. */
@@ -148,7 +140,7 @@ export class Tidying {
   }
 
   #begin(): Scan {
-    const { state, buckets } = this.#sources
+    const { state, buckets } = this.#ports
     const last = state.get('round')
     const { counter } = state.get('decode')
     if (last === null || last.done) state.set('round', { at: this.#now(), counter, before: last?.counter ?? 0, done: false })
@@ -156,22 +148,22 @@ export class Tidying {
   }
 
   async #mailboxes(scan: Scan, after: string, between: Between): Promise<void> {
-    const keys = this.#sources.rows().keys(MAILBOX_TABLE.number, after, MAILBOXES_PER_STEP)
+    const keys = this.#ports.rows().keys(MAILBOX_TABLE.number, after, MAILBOXES_PER_STEP)
     const day = today(this.#now())
     if (keys.length > 0) await between((batch) => keys.forEach((key) => batch.tidyMailbox(key, day, this.#before === 0)))
     scan.mailbox = keys.length < MAILBOXES_PER_STEP ? null : (keys.at(-1) ?? null)
   }
 
   #rows(scan: Scan, after: RowRef): void {
-    const rows = this.#sources.rows().page(after, ROWS_PER_STEP, () => '')
+    const rows = this.#ports.rows().page(after, ROWS_PER_STEP, () => '')
     for (const { outputs } of rows) for (const { bucket } of outputs) mark(scan.used, bucket)
     scan.row = rows.length < ROWS_PER_STEP ? null : (rows.at(-1)?.ref ?? null)
   }
 
   /** The next buckets that no row is in. */
   async #ask(scan: Scan, between: Between): Promise<void> {
-    const { atomically, buckets, removals, idle, isFenced } = this.#sources
-    const owners = this.#sources.owners()
+    const { atomically, buckets, removals, idle, isFenced } = this.#ports
+    const owners = this.#ports.owners()
     const page = buckets.page(scan.bucket, RECORDS_PER_STEP)
     if (page.length === 0) return this.#end()
     const isUnused = ({ number }: BucketRecord) => !isMarked(scan.used, number) && !removals.has(number) && !isFenced(number)
@@ -179,7 +171,7 @@ export class Tidying {
     scan.bucket = (asked.length === CALLS_AT_ONCE ? asked : page).at(-1)?.number ?? 0
     const before = this.#before
     const answers = await this.#call(asked, ({ name }) => idle(name, { v: MESSAGE_VERSION, before }))
-    await pause('tidying.asked')
+    await asyncFaultPoint('tidying.asked')
     const empty = asked.flatMap((record, i) => {
       const answer = answers[i]
       return answer?.kind === 'empty' ? [{ record, answer }] : []
@@ -200,19 +192,19 @@ export class Tidying {
   }
 
   #end(): void {
-    const { state } = this.#sources
+    const { state } = this.#ports
     const round = state.get('round')
     this.#scan = null
     if (round) state.set('round', { ...round, done: true })
   }
 
   async #erase(due: readonly Removal[]): Promise<boolean> {
-    const { removals, buckets, atomically, served, erase, isFenced } = this.#sources
+    const { removals, buckets, atomically, served, erase, isFenced } = this.#ports
     const fenced = due.filter(({ number }) => number !== null && isFenced(number))
     // Ops of before this object started, and the op that made it empty, must have come to their buckets.
     const ready = due.filter((each) => !fenced.includes(each)).filter(({ upTo }) => Math.max(upTo, this.#started) <= served())
     const answers = await this.#call(ready, ({ name, upTo }) => erase(name, { v: MESSAGE_VERSION, upTo }))
-    await pause('tidying.erased')
+    await asyncFaultPoint('tidying.erased')
     atomically(() => {
       for (const removal of fenced) removals.postpone(removal, this.#after(AGAIN_MS))
       for (const [i, removal] of ready.entries()) {
@@ -235,7 +227,7 @@ export class Tidying {
     return Promise.all(
       list.map((each) =>
         call(each).catch((error: unknown) => {
-          this.#sources.failed(each.name, error instanceof Error ? error.message : String(error))
+          this.#ports.failed(each.name, error instanceof Error ? error.message : String(error))
           return null
         }),
       ),

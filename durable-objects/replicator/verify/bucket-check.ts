@@ -1,9 +1,10 @@
 import { addSums, Digester, noRows, type RowsSum } from '../../../protocol/digest.ts'
-import { MESSAGE_VERSION, type BucketState, type DigestAnswer, type DigestRequest } from '../../../protocol/messages.ts'
+import { MESSAGE_VERSION } from '../../../protocol/versions.ts'
+import type { BucketState, DigestAnswer, DigestRequest } from '../../../protocol/messages/bucket.ts'
 import type { OpId } from '../../../protocol/ops.ts'
 import type { Difference } from '../../../protocol/verification.ts'
-import type { TableName } from '../../../sync-config/types.ts'
-import { pause } from '../../shared/faults.ts'
+import type { TableName } from '../../../protocol/tables.ts'
+import { asyncFaultPoint } from '../../shared/fault-points.ts'
 import { MAILBOX_DEFINITION } from '../writes/mailboxes.ts'
 import type { BucketRecord } from '../store/buckets.ts'
 import type { Output, RowRef, RowStates } from '../store/row-state.ts'
@@ -27,7 +28,7 @@ const ATTEMPTS = 60
 /** A bucket that does not answer: the comparison cannot be done. */
 export class BucketSilent extends Error {}
 
-export interface BucketCheckSources {
+export interface BucketCheckPorts {
   rows(): RowStates
   page(after: number, limit: number): (BucketRecord & { definition: string })[]
   /** Whether the bucket is to be compared. */
@@ -68,7 +69,7 @@ interface Answer {
  * may be lost: then the pass begins again.
  */
 export class BucketCheck {
-  readonly #sources: BucketCheckSources
+  readonly #ports: BucketCheckPorts
   /** Nobody who writes rows knows it. */
   readonly #key = crypto.randomUUID()
   /** Bucket number up to which everything is compared, when the pass is done. */
@@ -84,8 +85,8 @@ export class BucketCheck {
   /** Calls of buckets. */
   calls = 0
 
-  constructor(sources: BucketCheckSources) {
-    this.#sources = sources
+  constructor(ports: BucketCheckPorts) {
+    this.#ports = ports
   }
 
   reset(): void {
@@ -113,7 +114,7 @@ export class BucketCheck {
     const expectation = (this.#expectation ??= this.#begin(after))
     if (!expectation) return null
     if (expectation.at !== null) {
-      const rows = this.#sources.rows().page(expectation.at, ROWS_PER_STEP, (t) => this.#sources.nameOf(t).name)
+      const rows = this.#ports.rows().page(expectation.at, ROWS_PER_STEP, (t) => this.#ports.nameOf(t).name)
       expectation.count(rows, rows.length === ROWS_PER_STEP)
       return 'more'
     }
@@ -123,26 +124,26 @@ export class BucketCheck {
       return this.#closer.length > 0 ? 'more' : this.#upTo
     }
     const [first] = this.#asked
-    this.waitingFor = first && first.at > this.#sources.committed() ? 'ops that are on their way to their buckets' : null
+    this.waitingFor = first && first.at > this.#ports.committed() ? 'ops that are on their way to their buckets' : null
     if (this.waitingFor !== null) return 'soon'
     return this.#compare(expectation, mending)
   }
 
   #begin(after: number): Expectation | null {
     const units = this.#closer.length > 0 ? this.#nextCloser() : this.#nextBuckets(after)
-    return units.length === 0 ? null : new Expectation(units, new Digester(this.#key), (t) => this.#sources.nameOf(t))
+    return units.length === 0 ? null : new Expectation(units, new Digester(this.#key), (t) => this.#ports.nameOf(t))
   }
 
   #nextBuckets(after: number): Unit[] {
-    const owners = this.#sources.owners()
+    const owners = this.#ports.owners()
     const units: Unit[] = []
     this.#upTo = after
     while (units.length < BUCKETS_PER_PASS) {
-      const page = this.#sources.page(this.#upTo, RECORDS_PER_READ)
+      const page = this.#ports.page(this.#upTo, RECORDS_PER_READ)
       const last = page.at(-1)
       if (!last) break
       for (const { number, name, definition } of page) {
-        if (!this.#sources.wanted(number) || !isMaintained(definition, owners)) continue
+        if (!this.#ports.wanted(number) || !isMaintained(definition, owners)) continue
         units.push({ bucket: number, name, definition, part: 0, parts: 1, split: 1, list: false })
       }
       this.#upTo = last.number
@@ -164,7 +165,7 @@ export class BucketCheck {
 
   /** What row state says now, to be compared when it is committed. */
   #ask(expectation: Expectation): Asked[] {
-    const at = this.#sources.counter()
+    const at = this.#ports.counter()
     return together(expectation.all).map((expected) => {
       expected.changed.clear()
       return { expected, at, sums: expected.sums.map((sum) => ({ ...sum })), rows: new Map(expected.rows) }
@@ -198,9 +199,9 @@ export class BucketCheck {
     const empty = { count: 0, checksum: 0, last: 0 }
     const answer: Answer = { sums: Array.from({ length: split }, noRows), rows: new Map(), announced: empty, summed: empty }
     for (let pass = 0, passes = 1; pass < passes;) {
-      await pause('verify.ask')
+      await asyncFaultPoint('verify.ask')
       this.calls++
-      const page = await this.#sources.digest(name, { v: MESSAGE_VERSION, checkpoint, part, parts, split, list, pass, key: this.#key })
+      const page = await this.#ports.digest(name, { v: MESSAGE_VERSION, checkpoint, part, parts, split, list, pass, key: this.#key })
       if (page.kind === 'overtaken') return null
       if (page.kind === 'gone') return answer
       if (page.kind === 'more') continue
@@ -217,7 +218,7 @@ export class BucketCheck {
   async #judge(expectation: Expectation, { expected, sums, rows }: Asked, answer: Answer | null, mending: Mending): Promise<void> {
     if (answer === null) return
     const { unit } = expected
-    if (!isMaintained(unit.definition, this.#sources.owners())) return expectation.forget(expected)
+    if (!isMaintained(unit.definition, this.#ports.owners())) return expectation.forget(expected)
     const stands = () => this.#expectation === expectation
     const { announced, summed } = answer
     if (unit.parts === 1 && (announced.checksum !== summed.checksum || announced.count !== summed.count)) {

@@ -1,6 +1,6 @@
 import { type Digester, noRows, rowKey, type Part, type RowsSum } from '../../../protocol/digest.ts'
 import { strongHash } from '../../../protocol/strong-hash.ts'
-import type { TableName } from '../../../sync-config/types.ts'
+import type { TableName } from '../../../protocol/tables.ts'
 import { subkeyOf, weakSubkeyOf } from '../ingest/batch.ts'
 import { MAILBOX_SUBKEY, MAILBOX_TABLE, mailboxData } from '../writes/mailboxes.ts'
 import type { Output, RowRef } from '../store/row-state.ts'

@@ -1,8 +1,9 @@
 import type { Difference } from '../../../protocol/verification.ts'
-import { fault } from '../../shared/faults.ts'
+import { faultPoint } from '../../shared/fault-points.ts'
 import type { Batch } from '../ingest/batch.ts'
 import { between, type Pausing } from '../ingest/between.ts'
-import type { Intake, SourceTable } from '../ingest/intake.ts'
+import type { Intake } from '../ingest/intake.ts'
+import type { SourceTable } from '../ingest/source-table.ts'
 import { MAILBOX_TABLE } from '../writes/mailboxes.ts'
 import type { RowState } from '../store/row-state.ts'
 import type { Mending } from './bucket-check.ts'
@@ -16,7 +17,7 @@ export interface Work extends Pausing {
   over(): boolean
 }
 
-export interface MendingSources {
+export interface MendingPorts {
   repair: boolean
   found(difference: Difference): void
   tableName(t: number): string
@@ -31,9 +32,9 @@ export interface MendingSources {
  * state is made to say what the bucket holds, and the row is read again from Postgres, as one of which a change lacked values: what it puts into the
  * bucket then is the difference. What got an op meanwhile is right by itself.
  */
-export function mendingIn(work: Work, sources: MendingSources): Mending {
+export function mendingIn(work: Work, ports: MendingPorts): Mending {
   const { tables } = work
-  const { repair, found, tableName, copy, mend } = sources
+  const { repair, found, tableName, copy, mend } = ports
 
   function mendRow(batch: Batch, settle: Intake['settle'], unit: Unit, { key, ref, hash }: OpDifference): boolean {
     const [type = '', id = '', subkey = ''] = JSON.parse(key) as string[]
@@ -70,7 +71,7 @@ export function mendingIn(work: Work, sources: MendingSources): Mending {
       }
       if (!repair) return differences.forEach((each) => tell(each, expected.changed.has(each.key)))
       await between(work, (batch, settle) => {
-        fault('verify.mend')
+        faultPoint('verify.mend')
         if (!stands()) return
         for (const each of differences) tell(each, expected.changed.has(each.key) || mendRow(batch, settle, unit, each))
       })

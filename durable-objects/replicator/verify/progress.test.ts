@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { newCopy } from '../store/tables.ts'
+import { newCopy } from '../copy/copy-state.ts'
 import { comparedSoFar, newVerifying } from './progress.ts'
 
 const sweeping = { ...newCopy(true), state: 'sweeping' as const, after: 'k', number: 3 }

@@ -1,5 +1,5 @@
 import type { DifferenceCode, VerifyStatus } from '../../../protocol/verification.ts'
-import { newCopy, type CopyState } from '../store/tables.ts'
+import { newCopy, type CopyState } from '../copy/copy-state.ts'
 
 /** A comparison as it is stored: how far it is, and what it has found. */
 export interface Verifying {

@@ -1,7 +1,8 @@
+import { tableText } from '../../../protocol/tables.ts'
 import type { SourceRow } from '../../../protocol/values.ts'
 import type { Difference } from '../../../protocol/verification.ts'
 import type { Batch } from '../ingest/batch.ts'
-import type { SourceTable } from '../ingest/intake.ts'
+import type { SourceTable } from '../ingest/source-table.ts'
 import { isWeak, type RowImage, type RowState } from '../store/row-state.ts'
 import { rowDifferences } from './row-differences.ts'
 
@@ -12,7 +13,7 @@ export interface FoundRow {
   copies: number
 }
 
-export interface SourceCheckSources {
+export interface SourceCheckPorts {
   /** A batch over another one that is never stored. */
   trial(batch: Batch): Batch
   /** The row lacks values, and is read again anyway. */
@@ -27,15 +28,15 @@ export interface SourceCheckSources {
  * putting it into a batch that is thrown away; to mend it is to put it into the real one.
  */
 export class SourceCheck {
-  readonly #sources: SourceCheckSources
+  readonly #ports: SourceCheckPorts
 
-  constructor(sources: SourceCheckSources) {
-    this.#sources = sources
+  constructor(ports: SourceCheckPorts) {
+    this.#ports = ports
   }
 
   /** `found` null: the row is not there. */
   compare(batch: Batch, table: SourceTable, key: string, found: FoundRow | null): void {
-    const { trial, isIncomplete, bucketName, repair, found: tell } = this.#sources
+    const { trial, isIncomplete, bucketName, repair, found: tell } = this.#ports
     if (isIncomplete(table, key)) return
     const tried = trial(batch)
     put(tried, table, key, found)
@@ -49,7 +50,7 @@ export class SourceCheck {
     const mended = repair()
     if (mended) put(batch, table, key, found)
     for (const { code, bucket, reason } of differences) {
-      tell({ code, table: `${table.schema}.${table.name}`, key, bucket: bucket === null ? null : bucketName(bucket), reason, mended })
+      tell({ code, table: tableText(table), key, bucket: bucket === null ? null : bucketName(bucket), reason, mended })
     }
   }
 }

@@ -1,19 +1,21 @@
+import { tableText } from '../../../protocol/tables.ts'
 import { RockpoolError } from '../../../protocol/errors.ts'
-import type { DigestAnswer, DigestRequest } from '../../../protocol/messages.ts'
-import { MESSAGE_VERSION } from '../../../protocol/messages.ts'
+import type { DigestAnswer, DigestRequest } from '../../../protocol/messages/bucket.ts'
+import { MESSAGE_VERSION } from '../../../protocol/versions.ts'
 import type { OpId } from '../../../protocol/ops.ts'
 import type { Difference, VerifyAnswer, VerifyStatus } from '../../../protocol/verification.ts'
-import { fault, pause } from '../../shared/faults.ts'
+import { faultPoint, asyncFaultPoint } from '../../shared/fault-points.ts'
 import type { Batch } from '../ingest/batch.ts'
 import type { Buckets } from '../store/buckets.ts'
 import { ownerOf, type Definitions } from '../store/definitions.ts'
 import type { Diagnostics } from '../store/diagnostics.ts'
 import type { Differences } from '../store/differences.ts'
-import type { SourceTable } from '../ingest/intake.ts'
+import type { SourceTable } from '../ingest/source-table.ts'
 import { MAILBOX_TABLE } from '../writes/mailboxes.ts'
 import type { Output, RowRef, RowStates } from '../store/row-state.ts'
 import type { StateStore } from '../store/storage.ts'
-import type { CopyState, Tables } from '../store/tables.ts'
+import type { CopyState } from '../copy/copy-state.ts'
+import type { Tables } from '../store/tables.ts'
 import { BucketCheck, BucketSilent } from './bucket-check.ts'
 import { mendingIn, type Work } from './mending.ts'
 import { comparedSoFar, foundIn, newVerifying, progressOf, type Verifying } from './progress.ts'
@@ -30,7 +32,7 @@ type Some = Verifying & { only: readonly number[] }
 /** What came of comparing some buckets. `left`: not everything that differs was mended. */
 export type Outcome = 'equal' | 'mended' | 'left' | 'silent'
 
-export interface VerificationSources {
+export interface VerificationPorts {
   state: StateStore
   tables: Tables
   buckets: Buckets
@@ -64,7 +66,7 @@ export interface Comparing {
  * buckets in the order of their numbers. It is stored behind each chunk and each pass, and goes on from there in the next session or incarnation.
  */
 export class Verification {
-  readonly #sources: VerificationSources
+  readonly #ports: VerificationPorts
   readonly #source: SourceCheck
   readonly #buckets: BucketCheck
   /** Rows that are not stored yet as compared. */
@@ -75,12 +77,12 @@ export class Verification {
   /** See `compareBuckets`. In memory alone: what an operator has asked for stays as it is stored, and whoever needs this asks again after a crash. */
   #some: Some | null = null
 
-  constructor(sources: VerificationSources) {
-    this.#sources = sources
-    const { state, tables, buckets, definitions, trial, digest } = sources
+  constructor(ports: VerificationPorts) {
+    this.#ports = ports
+    const { state, tables, buckets, definitions, trial, digest } = ports
     // That of some buckets by an earlier version, which had it in the place of the operator's.
     if (state.get('verify')?.only) {
-      sources.differences.clear()
+      ports.differences.clear()
       state.set('verify', null)
     }
     this.#source = new SourceCheck({
@@ -91,9 +93,9 @@ export class Verification {
       found: (difference) => this.#found(difference),
     })
     this.#buckets = new BucketCheck({
-      rows: () => sources.rows(),
+      rows: () => ports.rows(),
       page: (after, limit) => buckets.page(after, limit),
-      wanted: (bucket) => this.#some?.only.includes(bucket) ?? !sources.silent().includes(bucket),
+      wanted: (bucket) => this.#some?.only.includes(bucket) ?? !ports.silent().includes(bucket),
       owners: () => new Set(definitions.maintained.map(ownerOf)),
       nameOf: (t) => (t === MAILBOX_TABLE.number ? MAILBOX_TABLE : (tables.namesOf(t)?.[0] ?? { schema: '', name: '' })),
       counter: () => state.get('decode').counter,
@@ -113,7 +115,7 @@ export class Verification {
 
   /** Throws ROCKPOOL_VERIFY. */
   start(repair: boolean, by?: string): void {
-    const { state, differences, serving } = this.#sources
+    const { state, differences, serving } = this.#ports
     const before = this.#asked
     if (before?.state === 'running') {
       if (before.repair === repair) return
@@ -207,7 +209,7 @@ export class Verification {
   }
 
   async #steps(work: Work): Promise<boolean> {
-    const { tables } = this.#sources
+    const { tables } = this.#ports
     // Another one may have been asked for while a bucket was: that begins with the tables.
     for (let steps = 0; steps < STEPS && this.running && !this.reads && !work.over(); steps++) {
       const next = await this.#step(work)
@@ -222,9 +224,9 @@ export class Verification {
   }
 
   async #step(work: Work): Promise<'more' | 'soon' | 'later'> {
-    await pause('verify.step')
+    await asyncFaultPoint('verify.step')
     if (this.#now?.phase === 'mending') return this.#finish()
-    const { tables, mend } = this.#sources
+    const { tables, mend } = this.#ports
     const { only } = this.#some ?? {}
     const number = this.#now?.number
     // While it waited another one may have begun.
@@ -236,7 +238,7 @@ export class Verification {
       },
       tableName: (t) => {
         const { schema, name } = t === MAILBOX_TABLE.number ? MAILBOX_TABLE : (tables.namesOf(t)?.[0] ?? { schema: '', name: String(t) })
-        return `${schema}.${name}`
+        return tableText({ schema, name })
       },
       copy: (table) => tables.copy([table]),
       mend: async (bucket) => (await mend(bucket, { v: MESSAGE_VERSION, steps: true }))?.more ?? false,
@@ -263,7 +265,7 @@ export class Verification {
     const now = this.#asked
     if (!now) return null
     const { number, repair, state, phase, rows, buckets, counts, mended, started, ended, error } = now
-    const { tables, buckets: records } = this.#sources
+    const { tables, buckets: records } = this.#ports
     const waits = now.state === 'running' ? (waitingFor ?? this.#waits) : null
     return {
       ...{ number, repair, state, phase, progress: progressOf(now, tables.numbers, records.last), waitingFor: waits },
@@ -273,12 +275,12 @@ export class Verification {
   }
 
   answer(waitingFor: string | null): VerifyAnswer {
-    return { verify: this.status(waitingFor), differences: this.#sources.differences.all() }
+    return { verify: this.status(waitingFor), differences: this.#ports.differences.all() }
   }
 
   /** The last one that an operator has asked for. */
   get #asked(): Verifying | null {
-    return this.#sources.state.get('verify')
+    return this.#ports.state.get('verify')
   }
 
   get #now(): Verifying | null {
@@ -286,7 +288,7 @@ export class Verification {
   }
 
   get #committed(): OpId {
-    return this.#sources.state.get('commit').committed
+    return this.#ports.state.get('commit').committed
   }
 
   get #waits(): string | null {
@@ -298,12 +300,12 @@ export class Verification {
     const now = this.#now
     if (now?.state !== 'running') return
     if (this.#some) this.#some = { ...this.#some, ...change(now) }
-    else this.#sources.state.set('verify', { ...now, ...change(now) })
+    else this.#ports.state.set('verify', { ...now, ...change(now) })
   }
 
   #found(difference: Difference): void {
     const { code, mended } = difference
-    if (this.#some === null && !this.#sources.differences.add(difference)) return
+    if (this.#some === null && !this.#ports.differences.add(difference)) return
     this.#update(({ counts, mended: before }) => ({
       counts: { ...counts, [code]: (counts[code] ?? 0) + 1 },
       mended: before + (mended ? 1 : 0),
@@ -312,9 +314,9 @@ export class Verification {
 
   /** When everything that it has mended is committed. */
   #finish(): 'soon' | 'later' {
-    const { state, tables } = this.#sources
+    const { state, tables } = this.#ports
     if (tables.copying || tables.hasIncomplete || this.#committed < state.get('decode').counter) return 'soon'
-    fault('verify.done')
+    faultPoint('verify.done')
     this.#end('done')
     return 'later'
   }
@@ -325,13 +327,13 @@ export class Verification {
     this.#update(() => ({ state, error, ended: new Date().toISOString(), copy: null }))
     const now = this.#now
     this.#some = null
-    if (some && now) this.#sources.compared(some.only, outcomeOf(now))
+    if (some && now) this.#ports.compared(some.only, outcomeOf(now))
     if (!now || foundIn(now) === 0) return
     const what = some ? `a comparison of ${some.only.length} fenced buckets` : 'a verification'
     const reason = `${what} found ${foundIn(now)} differences (${Object.entries(now.counts)
       .map(([code, n]) => `${n} ${code}`)
       .join(', ')}); ${now.mended} of them are mended`
-    this.#sources.diagnostics.add({ code: 'ROCKPOOL_DIFFERENCES', reason })
+    this.#ports.diagnostics.add({ code: 'ROCKPOOL_DIFFERENCES', reason })
   }
 }
 

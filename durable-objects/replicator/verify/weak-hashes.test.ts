@@ -5,8 +5,8 @@ import { Log } from '../../bucket/log.ts'
 import { page } from '../../bucket/test-ops.ts'
 import { testDatabase } from '../../test-database.ts'
 import { putChecksum } from '../../../protocol/op-checksum.ts'
-import { Batch, weakSubkeyOf, type BatchSources } from '../ingest/batch.ts'
-import type { SourceTable } from '../ingest/intake.ts'
+import { Batch, weakSubkeyOf, type BatchPorts } from '../ingest/batch.ts'
+import type { SourceTable } from '../ingest/source-table.ts'
 import type { RowState } from '../store/row-state.ts'
 import { opDifferences } from './bucket-differences.ts'
 import { Expectation } from './expectation.ts'
@@ -20,7 +20,7 @@ const table = { number: 1, schema: 'public', name: 'posts' } as SourceTable
 
 /** A verification of that row, over row state as it is stored. */
 function verified(stored: RowState | null, held: string) {
-  const sources: BatchSources = {
+  const sources: BatchPorts = {
     evaluate: (_, { text }) => ({
       rows: [{ bucket: 'b', definition: 'd', objectType: 'posts', objectId: 'p1', data: String(text) }],
       errors: [],

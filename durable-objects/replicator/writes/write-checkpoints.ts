@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { jsonOrNull } from '../../../protocol/json.ts'
 import { RockpoolError } from '../../../protocol/errors.ts'
 import type { Batch } from '../ingest/batch.ts'
 import { MAX_WRITE_CHECKPOINT } from './custom-checkpoints.ts'
@@ -17,7 +18,7 @@ interface Waiting {
   failed: (error: unknown) => void
 }
 
-export interface WriteCheckpointSources {
+export interface WriteCheckpointPorts {
   /** Emits a message into the source; its transaction is committed when this resolves. */
   emit(content: string): Promise<void>
   /** Numbers up to here may have been given out by an earlier incarnation. */
@@ -50,15 +51,15 @@ const MAX_UNDER_WAY = 10_000
  * may be behind its marker.
  */
 export class WriteCheckpoints {
-  readonly #sources: WriteCheckpointSources
+  readonly #ports: WriteCheckpointPorts
   readonly #underWay = new LastNumbers(MAX_UNDER_WAY)
   #owed: LastNumbers
   #waiting: Waiting[] = []
   #busy = false
   #last = 0
 
-  constructor(sources: WriteCheckpointSources) {
-    this.#sources = sources
+  constructor(ports: WriteCheckpointPorts) {
+    this.#ports = ports
     this.#owed = this.#storedOwed()
   }
 
@@ -67,17 +68,17 @@ export class WriteCheckpoints {
    * when a session has come to what is new.
    */
   async repeat(): Promise<void> {
-    if (this.#sources.held()) return
+    if (this.#ports.held()) return
     const missing = new LastNumbers()
     for (const mark of [...this.#underWay.all(), ...this.#owed.all()]) {
       const { user, clientId, n } = mark
-      if (n > larger(this.#sources.delivered(user, clientId) ?? 0n, missing.get(user, clientId))) missing.set(mark)
+      if (n > larger(this.#ports.delivered(user, clientId) ?? 0n, missing.get(user, clientId))) missing.set(mark)
     }
     const list = [...missing.all()]
     while (list.length > 0) await this.#emit(list.splice(0, fitting(list)))
     if (this.#owed.size === 0) return
     this.#owed.clear()
-    this.#sources.setOwed([])
+    this.#ports.setOwed([])
   }
 
   /**
@@ -112,7 +113,7 @@ export class WriteCheckpoints {
     const answers: (() => void)[] = []
     for (const { user, clientId, id, done, failed } of batch) {
       const client = JSON.stringify([user, clientId])
-      const delivered = this.#sources.delivered(user, clientId) ?? 0n
+      const delivered = this.#ports.delivered(user, clientId) ?? 0n
       const highest = larger(delivered, marks.get(client)?.n ?? this.#given(user, clientId))
       const n = id === null ? larger(BigInt(this.#next()), highest + 1n) : larger(id, highest)
       if (n > MAX_WRITE_CHECKPOINT) {
@@ -123,7 +124,7 @@ export class WriteCheckpoints {
       if (n > delivered) marks.set(client, { user, clientId, n })
       answers.push(() => done(n.toString()))
     }
-    if (marks.size > 0 && this.#sources.held()) {
+    if (marks.size > 0 && this.#ports.held()) {
       for (const mark of marks.values()) this.#owed.set(mark)
       const list = [...this.#owed.all()].map(({ user, clientId, n }): OwedWrite => [user, clientId, n.toString()])
       if (Buffer.byteLength(JSON.stringify(list)) > MAX_OWED_BYTES) {
@@ -132,14 +133,14 @@ export class WriteCheckpoints {
         this.#owed = this.#storedOwed()
         return
       }
-      this.#sources.setOwed(list)
+      this.#ports.setOwed(list)
     } else if (marks.size > 0) await this.#emit([...marks.values()])
     for (const answer of answers) answer()
   }
 
   #storedOwed(): LastNumbers {
     const owed = new LastNumbers()
-    for (const [user, clientId, n] of this.#sources.owed()) owed.set({ user, clientId, n: BigInt(n) })
+    for (const [user, clientId, n] of this.#ports.owed()) owed.set({ user, clientId, n: BigInt(n) })
     return owed
   }
 
@@ -149,23 +150,23 @@ export class WriteCheckpoints {
   }
 
   async #emit(marks: readonly Mark[]): Promise<void> {
-    await this.#sources.emit(JSON.stringify({ write: marks.map(({ user, clientId, n }) => [user, clientId, n.toString()]) }))
+    await this.#ports.emit(JSON.stringify({ write: marks.map(({ user, clientId, n }) => [user, clientId, n.toString()]) }))
     for (const mark of marks) this.#underWay.set(mark)
   }
 
   /** Microseconds since 1970 or more: numbers stay above those of any earlier storage of this tenant. */
   #next(): number {
-    const issued = this.#sources.issued()
+    const issued = this.#ports.issued()
     if (this.#last === 0) this.#last = issued
     this.#last = Math.max(this.#last + 1, Date.now() * 1_000)
-    if (this.#last > issued) this.#sources.setIssued(this.#last + RESERVED)
+    if (this.#last > issued) this.#ports.setIssued(this.#last + RESERVED)
     return this.#last
   }
 }
 
 /** Puts the numbers of a message into the mailboxes, up to the highest that may be. Messages of other kinds do nothing. */
 export function deliver(batch: Batch, content: string, highest: bigint | number = MAX_WRITE_CHECKPOINT): void {
-  const parsed = message.safeParse(json(content))
+  const parsed = message.safeParse(jsonOrNull(content))
   if (!parsed.success) return
   for (const [user, clientId, n] of parsed.data.write) if (BigInt(n) <= highest) batch.deliver(user, clientId, BigInt(n))
 }
@@ -178,14 +179,6 @@ function fitting(list: readonly { user: string; clientId: string }[]): number {
     return i > 0 && (i >= MAX_PER_MESSAGE || length > MAX_MESSAGE_LENGTH)
   })
   return over < 0 ? list.length : over
-}
-
-function json(text: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch {
-    return null
-  }
 }
 
 const larger = (a: bigint, b: bigint): bigint => (a > b ? a : b)

@@ -1,4 +1,6 @@
 import { openSync, SignedOut, type Schema, type Status, type SyncDatabase } from '@rockpool/client'
+import { el } from './element.ts'
+import { remembered } from './remembered.ts'
 import { words } from './words.ts'
 
 /** Put in by the server: where Rockpool answers. */
@@ -40,44 +42,30 @@ async function token(user: string): Promise<string> {
   return body.token
 }
 
-/** Who went offline stays offline, also when the page is loaded anew. */
-const offline = {
-  key: (user: string): string => `todos-${user}-offline`,
-  has: (user: string): boolean => localStorage.getItem(offline.key(user)) !== null,
-  set: (user: string): void => localStorage.setItem(offline.key(user), 'yes'),
-  clear: (user: string): void => localStorage.removeItem(offline.key(user)),
-}
-
-type Child = Node | string | null
-
-function el<K extends keyof HTMLElementTagNameMap>(
-  tag: K,
-  props: Partial<HTMLElementTagNameMap[K]> = {},
-  ...children: Child[]
-): HTMLElementTagNameMap[K] {
-  const element = Object.assign(document.createElement(tag), props)
-  element.append(...children.filter((child) => child !== null))
-  return element
-}
+const offline = remembered('offline')
+const signedOut = remembered('signed-out')
 
 class Pane {
   readonly #user: string
   readonly #db: SyncDatabase
-  readonly #signedOut: () => void
+  readonly #gone: () => void
   readonly #section: HTMLElement
   readonly #state = el('span', { className: 'state' })
   readonly #network = el('button', { className: 'network', type: 'button' })
-  readonly #signOut = el('button', { className: 'network', type: 'button', textContent: 'Sign out' })
+  readonly #leaveButton = el('button', { className: 'network', type: 'button', textContent: 'Sign out' })
   readonly #problems = el('ul', { className: 'problems' })
   readonly #lists = el('div')
   #shown = new Set<string>()
+  #said = '[null,[]]'
+  /** The newest status is shown, whichever is answered last. */
+  #turn = 0
   #data: { lists: List[]; todos: Todo[] } = { lists: [], todos: [] }
 
-  constructor(user: string, db: SyncDatabase, section: HTMLElement, signedOut: () => void) {
+  constructor(user: string, db: SyncDatabase, section: HTMLElement, gone: () => void) {
     this.#user = user
     this.#db = db
     this.#section = section
-    this.#signedOut = signedOut
+    this.#gone = gone
   }
 
   mount(): void {
@@ -94,10 +82,10 @@ class Pane {
       {},
       el('span', { className: 'avatar', textContent: name[0] ?? '', ariaHidden: 'true' }),
       title,
-      el('div', { className: 'buttons' }, this.#network, this.#signOut),
+      el('div', { className: 'buttons' }, this.#network, this.#leaveButton),
     )
     this.#section.replaceChildren(header, this.#problems, this.#lists, add)
-    this.#signOut.addEventListener('click', () => void this.#leave())
+    this.#leaveButton.addEventListener('click', () => void this.#leave())
     this.#network.addEventListener('click', () => void this.#toggleNetwork())
     this.#db.on('status', (status) => this.#showStatus(status))
     this.#showStatus(this.#db.status)
@@ -120,16 +108,27 @@ class Pane {
   /** Nothing that is unsent goes without a question. */
   async #leave(): Promise<void> {
     try {
-      await this.#db.signOut()
+      await this.#signOut('refuse')
     } catch (error) {
       if (!(error instanceof Error && 'code' in error && error.code === 'unsent')) throw error
-      if (confirm('Some changes were not sent. Sign out and lose them?')) await this.#db.signOut({ unsent: 'discard' })
+      if (confirm('Some changes were not sent. Sign out and lose them?')) await this.#signOut('discard')
+    }
+  }
+
+  /** It is remembered first: a page that is loaded meanwhile must not sign in again. */
+  async #signOut(unsent: 'refuse' | 'discard'): Promise<void> {
+    signedOut.set(this.#user)
+    try {
+      await this.#db.signOut({ unsent })
+    } catch (error) {
+      signedOut.clear(this.#user)
+      throw error
     }
   }
 
   #showStatus(status: Status): void {
     // By this button, or in another tab.
-    if (status.state === 'closed') return this.#signedOut()
+    if (status.state === 'closed') return this.#gone()
     const { headline, look, problem } = words(status)
     this.#state.textContent = headline
     this.#state.dataset.state = look
@@ -137,20 +136,29 @@ class Pane {
     const away = status.state === 'offline'
     this.#network.textContent = away ? 'Go online' : 'Go offline'
     this.#network.ariaPressed = String(away)
+    // Whether there is nothing, or nothing has come yet.
+    if (this.#data.lists.length === 0) this.#show()
     void this.#showProblems(status.failedWrites, problem)
   }
 
   async #showProblems(count: number, problem: string | null): Promise<void> {
+    const turn = ++this.#turn
     // They are nobody's to read when somebody else's token has come.
     const failed = count === 0 ? [] : await this.#db.failedWrites().catch(() => [])
+    if (turn !== this.#turn) return
+    // Whoever is about to press a button must not have it replaced under his finger.
+    const said = JSON.stringify([problem, failed])
+    if (said === this.#said) return
+    this.#said = said
     this.#problems.replaceChildren(
-      ...(problem === null ? [] : [el('li', { textContent: problem })]),
+      ...(problem === null ? [] : [el('li', {}, el('span', { textContent: problem }))]),
       ...failed.map((write) => {
         const dismiss = el('button', { type: 'button', textContent: 'OK', ariaLabel: 'Dismiss' })
         dismiss.addEventListener('click', () => void this.#db.dismissFailedWrites(write.transactionId))
         const again = el('button', { type: 'button', textContent: 'Try again' })
         again.addEventListener('click', () => void this.#db.retryFailedWrite(write.transactionId))
-        return el('li', { role: 'alert' }, `Not saved: ${write.error.message}`, el('span', { className: 'buttons' }, again, dismiss))
+        const text = el('span', { textContent: `Not saved: ${write.error.message}` })
+        return el('li', { role: 'alert' }, text, el('span', { className: 'buttons' }, again, dismiss))
       }),
     )
   }
@@ -164,8 +172,9 @@ class Pane {
       ]),
     )
     const { lists, todos } = this.#data
+    const empty = this.#db.status.lastSyncedAt === null ? 'Nothing has come yet.' : 'Nothing here yet. Make a list below.'
     this.#lists.replaceChildren(
-      ...(lists.length === 0 ? [el('p', { className: 'empty', textContent: 'Nothing here yet. Make a list below.' })] : []),
+      ...(lists.length === 0 ? [el('p', { className: 'empty', textContent: empty })] : []),
       ...lists.map((list) =>
         this.#list(
           list,
@@ -252,17 +261,29 @@ async function signIn(user: string, section: HTMLElement): Promise<void> {
   })
   new Pane(user, db, section, () => {
     offline.clear(user)
-    const button = el('button', { type: 'button', className: 'network', textContent: `Sign in as ${nameOf(user)}` })
-    button.addEventListener('click', () => void signIn(user, section), { once: true })
-    section.replaceChildren(button)
+    offerSignIn(user, section)
   }).mount()
 }
+
+function offerSignIn(user: string, section: HTMLElement): void {
+  const button = el('button', { type: 'button', className: 'network', textContent: `Sign in as ${nameOf(user)}` })
+  const begin = (): void => {
+    signedOut.clear(user)
+    void begun(user, section)
+  }
+  button.addEventListener('click', begin, { once: true })
+  section.replaceChildren(el('div', { className: 'signed-out' }, el('p', { textContent: `${nameOf(user)} is signed out.` }), button))
+}
+
+const begun = (user: string, section: HTMLElement): Promise<void> =>
+  signIn(user, section).catch((error: unknown) =>
+    section.replaceChildren(el('p', { className: 'empty', role: 'alert', textContent: String(error) })),
+  )
 
 const only = new URLSearchParams(location.search).get('user')
 for (const user of only === null ? ['alice', 'bob'] : [only]) {
   const section = el('section', { className: 'pane', id: user, ariaLabel: nameOf(user) })
   document.querySelector('#panes')?.append(section)
-  await signIn(user, section).catch((error: unknown) =>
-    section.replaceChildren(el('p', { className: 'empty', role: 'alert', textContent: String(error) })),
-  )
+  if (signedOut.has(user)) offerSignIn(user, section)
+  else await begun(user, section)
 }

@@ -49,6 +49,13 @@ test.each<[string, Status, string, string, string | null]>([
     'needs-auth',
     'Signed out: nobody is signed in',
   ],
+  [
+    'with a token that the server refuses',
+    status({ state: 'needs-auth', error: { code: 'PSYNC_S2102', message: 'the signature of the token is wrong' } }, { pendingWrites: 1 }),
+    'Token refused · 1 change to send',
+    'needs-auth',
+    'The token is refused: the signature of the token is wrong',
+  ],
   ['where nothing stays', status({ state: 'live' }, { storage: 'memory' }), 'In step · in memory only', 'live', null],
 ])('%s', (_, of, headline, look, problem) => {
   expect(words(of)).toEqual({ headline, look, problem })

@@ -28,7 +28,13 @@ export function words(status: Status): Words {
 
 function spoken(status: Status): { look: Status['state']; says: string; problem: string | null } {
   const { state, upload } = status
-  if (state === 'needs-auth') return { look: state, says: STATES[state], problem: `Signed out: ${status.error.message}` }
+  if (state === 'needs-auth') {
+    const { code, message } = status.error
+    // Who is signed in and whose token the server refuses can do nothing by signing in.
+    const isRefused = code === 'auth' || code.startsWith('PSYNC_S21')
+    if (isRefused) return { look: state, says: 'Token refused', problem: `The token is refused: ${message}` }
+    return { look: state, says: STATES[state], problem: `Signed out: ${message}` }
+  }
   if (state === 'error') {
     // Without a network nothing is wrong: that is what the local database is for.
     if (status.error.code === 'network') return { look: 'offline', says: STATES.offline, problem: null }

@@ -1,7 +1,7 @@
 import type { Sql } from 'postgres'
 import { wantedRelations } from './catalog.ts'
 import { sourceError } from '../wire/connection.ts'
-import type { TableName } from '../types.ts'
+import type { TableName } from '../../../protocol/tables.ts'
 
 /**
  * One short text that changes with every change of the definition of what is followed: tables, columns, keys, identities, partitions, types,

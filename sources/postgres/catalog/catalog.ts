@@ -1,6 +1,7 @@
 import type { PendingQuery, Row, Sql } from 'postgres'
+import { tableText, type TableName } from '../../../protocol/tables.ts'
 import { readTypes } from './column-types.ts'
-import type { CatalogColumn, ColumnType, TableName } from '../types.ts'
+import type { CatalogColumn, ColumnType } from '../types.ts'
 
 export interface FoundColumn extends CatalogColumn {
   /** Empty, or `s` (stored) or `v` (virtual) for a generated column. */
@@ -203,7 +204,7 @@ function refusal(row: TableRow, identity: string, key: readonly string[]): strin
 function partitionRefusal(table: FoundTable, found: readonly FoundTable[]): string | null {
   for (const each of found) {
     if (each.refused === null || !each.ancestors.some((ancestor) => ancestor.oid === table.oid)) continue
-    return `its partition ${each.schema}.${each.name} cannot be followed: ${each.refused}`
+    return `its partition ${tableText(each)} cannot be followed: ${each.refused}`
   }
   return null
 }

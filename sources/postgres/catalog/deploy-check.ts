@@ -1,10 +1,11 @@
 import type { Sql } from 'postgres'
+import { tableKey, tableText, type TableName } from '../../../protocol/tables.ts'
 import { findTables, wantedRelations, type FoundTable } from './catalog.ts'
 import { followTables, leavesOf } from './follow.ts'
 import { meantTables, missingNames, noSuchTable } from './near-names.ts'
 import { forAllTables, membersOf, publish, publishedTables } from './publication.ts'
 import { DEFAULT_PUBLICATION } from '../source.ts'
-import type { TableName, WantedColumns } from '../types.ts'
+import type { WantedColumns } from '../types.ts'
 
 /** What a value of a column is to a comparison: those of different kinds are never equal. */
 export type ValueKind = 'number' | 'text' | 'bytes'
@@ -49,6 +50,7 @@ function typeOf({ name, type }: { name: string; type: string | null }): [[string
 }
 
 export interface Unfollowable {
+  name: TableName
   /** `schema.name` */
   table: string
   reason: string
@@ -69,23 +71,29 @@ export async function unfollowable(
   own = DEFAULT_PUBLICATION,
   columns: (names: readonly TableName[]) => WantedColumns = () => ({ all: false, read: new Set(), named: new Set() }),
 ): Promise<Unfollowable[]> {
-  const names = [...new Map(given.map((name) => [JSON.stringify([name.schema, name.name]), name])).values()]
+  const names = [...new Map(given.map((name) => [tableKey(name), name])).values()]
   const found = await findTables(sql, names)
   const lost = missingNames(names, found)
   const meant = await meantTables(sql, lost)
   const isThere = names.filter((name) => !lost.includes(name))
   const missing = lost.map((name): Unfollowable => {
-    return { table: `${name.schema}.${name.name}`, reason: noSuchTable(meant(name)), missing: true, followed: false }
+    return { name, table: tableText(name), reason: noSuchTable(meant(name)), missing: true, followed: false }
   })
   const { published, lacking, advice } = await publishedThen(sql, found, publication, own)
   const [server] = await sql<{ version: string }[]>`SELECT current_setting('server_version_num') AS version`
   const name = publication ?? own
   const { tables, refusedTables } = followTables(isThere, found, published, name, Number(server?.version ?? 0), columns, meant)
-  const followed = new Set(tables.map((table) => `${table.schema}.${table.name}`))
+  const followed = new Set(tables.map(tableKey))
   return [
     ...missing,
-    ...lacking.map((table) => ({ table: `${table.schema}.${table.name}`, reason: advice, missing: false, followed: false })),
-    ...refusedTables.map(({ table, reason }) => ({ table, reason, missing: false, followed: followed.has(table) })),
+    ...lacking.map((table) => ({
+      name: { schema: table.schema, name: table.name },
+      table: tableText(table),
+      reason: advice,
+      missing: false,
+      followed: false,
+    })),
+    ...refusedTables.map(({ name, table, reason }) => ({ name, table, reason, missing: false, followed: followed.has(tableKey(name)) })),
   ]
 }
 

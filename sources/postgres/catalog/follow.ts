@@ -1,10 +1,12 @@
 import { closest } from '../../../protocol/closest.ts'
+import { tableText, type TableName } from '../../../protocol/tables.ts'
 import type { FoundColumn, FoundTable } from './catalog.ts'
 import { missingNames, noSuchTable, type Meant } from './near-names.ts'
 import { publish, type PublishedTable } from './publication.ts'
-import type { CatalogTable, TableName, WantedColumns } from '../types.ts'
+import type { CatalogTable, WantedColumns } from '../types.ts'
 
 export interface RefusedTable {
+  name: TableName
   /** `schema.name` as the sync config says it. */
   table: string
   reason: string
@@ -30,7 +32,8 @@ export function followTables(
   const refusedTables: RefusedTable[] = []
   const refuse = (table: TableName & Partial<Pick<FoundTable, 'ancestors'>>, reason: string, gone: boolean) => {
     const names = [table, ...(table.ancestors ?? [])].map(({ schema, name }) => ({ schema, name }))
-    refusedTables.push({ table: `${table.schema}.${table.name}`, reason, gone, names })
+    const { schema, name } = table
+    refusedTables.push({ name: { schema, name }, table: tableText(table), reason, gone, names })
   }
   for (const name of missingNames(names, found)) {
     // It may come back, or come by another name with the next deploy: nobody asked for its rows to go.
@@ -48,7 +51,7 @@ export function followTables(
     } else if (table.named && !table.partitioned) {
       const above = table.ancestors.find((each) => published.has(each.oid))
       const reason = above
-        ? `it is published under ${above.schema}.${above.name}: name that in the sync config, or ALTER PUBLICATION ${publication} SET (publish_via_partition_root = false)`
+        ? `it is published under ${tableText(above)}: name that in the sync config, or ALTER PUBLICATION ${publication} SET (publish_via_partition_root = false)`
         : `it is not in the publication ${publication}: ${publish(publication, true, [table])}`
       refuse(table, reason, true)
     } else if (table.named && !found.some((each) => published.has(each.oid) && below(each, table)) && !emptyMember(table, found)) {

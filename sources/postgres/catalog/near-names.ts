@@ -1,6 +1,6 @@
 import type { Sql } from 'postgres'
 import { closest } from '../../../protocol/closest.ts'
-import type { TableName } from '../types.ts'
+import type { TableName } from '../../../protocol/tables.ts'
 
 /** More names than this are not looked through. */
 const MOST_NAMES = 20_000

@@ -1,7 +1,7 @@
 import type { Sql } from 'postgres'
 import { RockpoolError } from '../../../protocol/errors.ts'
 import type { FoundTable } from './catalog.ts'
-import type { TableName } from '../types.ts'
+import type { TableName } from '../../../protocol/tables.ts'
 
 /** A relation under which a publication sends rows. */
 export interface PublishedTable extends TableName {

@@ -4,7 +4,8 @@ import { sourceError } from '../wire/connection.ts'
 import { parseSnapshot } from './snapshot.ts'
 import { contentHashSql } from './content-key.ts'
 import { LargeValue, MAX_ROW_BYTES, MAX_VALUE_BYTES } from './large-value.ts'
-import type { CatalogTable, ColumnType, Snapshot, TablePart, TableName, Tuple } from '../types.ts'
+import type { CatalogTable, ColumnType, Snapshot, TablePart, Tuple } from '../types.ts'
+import type { TableName } from '../../../protocol/tables.ts'
 
 /** What ONE statement (READ COMMITTED, on the primary) saw. Tuples are texts as the stream would send them, columns in the table's order. */
 export interface ReadRows {

@@ -1,3 +1,4 @@
+import { tableText } from '../../../protocol/tables.ts'
 import { PgoutputReader } from './pgoutput-reader.ts'
 import type { PgoutputMessage, RelationColumn } from '../types.ts'
 
@@ -152,7 +153,7 @@ function relation(reader: PgoutputReader, streaming: boolean): PgoutputMessage {
   const name = reader.name()
   const identity = reader.tag()
   if (identity !== 'd' && identity !== 'n' && identity !== 'f' && identity !== 'i') {
-    return reader.fail(`table ${schema}.${name} has the unknown replica identity ${JSON.stringify(identity)}`)
+    return reader.fail(`table ${tableText({ schema, name })} has the unknown replica identity ${JSON.stringify(identity)}`)
   }
   const columns = reader.list(reader.uint16(), 10, (): RelationColumn => {
     const key = reader.flags(1) === 1

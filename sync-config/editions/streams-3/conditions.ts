@@ -1,9 +1,9 @@
 import type { ExprBinary, SelectFromStatement } from 'pgsql-ast-parser'
 import { call, type Expr } from '../../expressions/expression.ts'
-import type { SqlExpr } from '../../parse/sql.ts'
+import type { Sql, SqlExpr } from '../../parse/sql.ts'
 import type { Work } from '../../parse/work.ts'
-import { SelectScope } from './select.ts'
-import type { Side } from './nodes.ts'
+import type { ExpressionBuilder } from '../../expressions/build.ts'
+import type { Item, Nodes, Side } from './nodes.ts'
 
 /** A condition with negations pushed inwards. `equal` compares two different sides; a `test` is over one side at most. */
 export type Condition =
@@ -18,11 +18,27 @@ interface Operand {
   conditions: Condition[]
 }
 
-/** Makes conditions of SQL, rewriting IN and && to joins. */
-export class Conditions {
-  readonly #scope: SelectScope
+/** A SELECT, as its conditions see it. */
+export interface ConditionScope<C> {
+  readonly nodes: Nodes
+  readonly sql: Sql
+  readonly ctes: ReadonlyMap<string, C>
+  readonly conditions: Condition[]
+  readonly broken: boolean
+  builder(scalarIn?: boolean): ExpressionBuilder
+  read(select: SelectFromStatement): void
+  item(name: string): Item | null
+  cteItem(cte: C, name: string): Item | null
+  each(arg: SqlExpr, name: string): Item | null
+  /** Another SELECT in the same text. `within`: it knows the names of this one. */
+  another(within: boolean): ConditionScope<C>
+}
 
-  constructor(scope: SelectScope) {
+/** Makes conditions of SQL, rewriting IN and && to joins. */
+export class Conditions<C extends { name: string }> {
+  readonly #scope: ConditionScope<C>
+
+  constructor(scope: ConditionScope<C>) {
     this.#scope = scope
   }
 
@@ -138,7 +154,7 @@ export class Conditions {
     if (node.type === 'select') return this.#subquery(node)
     const cte = scope.ctes.get(this.#cteOf(node) ?? '')
     if (cte) {
-      const inner = new SelectScope({ context: scope.context, nodes: scope.nodes, sql: scope.sql, ctes: scope.ctes, outer: null })
+      const inner = scope.another(false)
       const item = inner.cteItem(cte, cte.name)
       if (!item) return null
       const [expr, ...more] = item.columns?.values() ?? []
@@ -153,7 +169,7 @@ export class Conditions {
   #subquery(select: SelectFromStatement): Operand | null {
     const scope = this.#scope
     if (!scope.sql.clauses(select, true)) return null
-    const inner = new SelectScope({ context: scope.context, nodes: scope.nodes, sql: scope.sql, ctes: scope.ctes, outer: scope })
+    const inner = scope.another(true)
     inner.read(select)
     const [column, ...more] = select.columns ?? []
     if (!column || more.length > 0 || (column.expr.type === 'ref' && column.expr.name === '*')) return this.#oneColumn(select)

@@ -6,7 +6,7 @@ import { tablePattern } from '../buckets/table.ts'
 import { streamRequest } from '../buckets/scope.ts'
 import type { FindingCode } from '../../parse/codes.ts'
 import type { Sql, SqlExpr } from '../../parse/sql.ts'
-import { Conditions, type Condition } from './conditions.ts'
+import { Conditions, type Condition, type ConditionScope } from './conditions.ts'
 import type { Item, Nodes } from './nodes.ts'
 
 /** A common table expression: its text is read again for each use, so that every use ranges over rows of its own. */
@@ -19,7 +19,7 @@ export interface Cte {
 export type Ctes = ReadonlyMap<string, Cte>
 
 /** Names in one SELECT: its own FROM items, then those of the queries around it. */
-export class SelectScope {
+export class SelectScope implements ConditionScope<Cte> {
   readonly context: Context
   readonly nodes: Nodes
   readonly sql: Sql
@@ -49,6 +49,10 @@ export class SelectScope {
       built: (expr, node) => this.nodes.told(expr, node),
     }
     return new ExpressionBuilder(this.sql, scope)
+  }
+
+  another(within: boolean): SelectScope {
+    return new SelectScope({ context: this.context, nodes: this.nodes, sql: this.sql, ctes: this.ctes, outer: within ? this : null })
   }
 
   /** Reads FROM, ON and WHERE. */

@@ -1,6 +1,6 @@
 import { Hono } from 'hono'
 import { RockpoolError } from '../../../protocol/errors.ts'
-import { MESSAGE_VERSION } from '../../../protocol/messages.ts'
+import { MESSAGE_VERSION } from '../../../protocol/versions.ts'
 import { askReplicator } from '../../replicator.ts'
 import { flag } from './flag.ts'
 import { logged, type OperatorContext } from './operator.ts'

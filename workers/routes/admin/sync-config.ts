@@ -1,6 +1,6 @@
 import { Hono } from 'hono'
 import { RockpoolError } from '../../../protocol/errors.ts'
-import { MESSAGE_VERSION } from '../../../protocol/messages.ts'
+import { MESSAGE_VERSION } from '../../../protocol/versions.ts'
 import { MAX_CONFIG_BYTES } from '../../../sync-config/limits.ts'
 import { askReplicator } from '../../replicator.ts'
 import { flag } from './flag.ts'

@@ -1,5 +1,5 @@
 import { Hono } from 'hono'
-import { MESSAGE_VERSION } from '../../../protocol/messages.ts'
+import { MESSAGE_VERSION } from '../../../protocol/versions.ts'
 import { askReplicator } from '../../replicator.ts'
 import { flag } from './flag.ts'
 import { logged, type OperatorContext } from './operator.ts'

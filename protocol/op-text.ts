@@ -1,4 +1,23 @@
-import type { OpId, WireOp } from '../../protocol/ops.ts'
+import type { OpId, RowOp, WireOp } from './ops.ts'
+
+// The text of an op, as it is stored in a page and sent in a `data` line.
+
+/** The JSON text of an op, exactly as it is stored in a page and sent in a `data` line. A page body is such texts joined by `,`. */
+export function opText(id: OpId, op: RowOp): string {
+  const data = op.data === null ? 'null' : quote(op.data)
+  return `{"op_id":"${id}","op":"${op.op}","object_type":${quote(op.objectType)},"object_id":${quote(op.objectId)},"subkey":${quote(op.subkey)},"checksum":${op.checksum},"data":${data}}`
+}
+
+const lineBreaks = /[\u0085\u2028\u2029]/g
+/** Names and ids, mostly: to see that nothing is to be escaped takes a fraction of the time of JSON.stringify. */
+const plain = /^[\w.-]{0,40}$/
+
+/** JSON text of a string. The line separators that JSON.stringify leaves raw are escaped: some clients break lines at them. */
+export function quote(text: string): string {
+  if (plain.test(text)) return `"${text}"`
+  const json = JSON.stringify(text)
+  return lineBreaks.test(json) ? json.replace(lineBreaks, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`) : json
+}
 
 // Op texts are looked at without parsing them: inside a JSON string every quote is escaped, so the marks below stand nowhere else.
 

@@ -1,4 +1,7 @@
-import { MAX_JSON_DEPTH, MAX_JSON_VALUES } from '../stream/limits.ts'
+/** Levels of objects and lists in a request, and in the claims of a token. */
+export const MAX_JSON_DEPTH = 100
+/** Values in a request, lists and objects included: 10,000 buckets of a client are 30,000. */
+export const MAX_JSON_VALUES = 100_000
 
 /**
  * Which bound a value passes that somebody sent, null when it passes none. One pass that keeps nothing: a list of all values of a level would be many times as

@@ -1,6 +1,6 @@
 import { addChecksums } from '../../protocol/checksum.ts'
-import type { AppendRequest } from '../../protocol/messages.ts'
-import { opChecksumOf, opIdOf } from './ops.ts'
+import type { AppendRequest } from '../../protocol/messages/bucket.ts'
+import { opChecksumOf, opIdOf } from '../../protocol/op-text.ts'
 
 export type NewOps = Pick<AppendRequest, 'first' | 'last' | 'count' | 'checksum' | 'body'>
 

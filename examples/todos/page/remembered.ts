@@ -1,0 +1,9 @@
+/** What holds for a user until he says otherwise, also when the page is loaded anew. */
+export function remembered(what: string): { has(user: string): boolean; set(user: string): void; clear(user: string): void } {
+  const key = (user: string): string => `todos-${user}-${what}`
+  return {
+    has: (user: string): boolean => localStorage.getItem(key(user)) !== null,
+    set: (user: string): void => localStorage.setItem(key(user), 'yes'),
+    clear: (user: string): void => localStorage.removeItem(key(user)),
+  }
+}
