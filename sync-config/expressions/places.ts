@@ -1,5 +1,7 @@
 import type { Range } from '../parse/findings.ts'
-import type { Expr } from './expression.ts'
+
+/** An expression, as far as it counts here. */
+type WrittenExpr = readonly [kind: string, ...unknown[]]
 
 interface Written {
   range: Range
@@ -8,22 +10,22 @@ interface Written {
 }
 
 /** Where expressions were written. Beside them, because plans are their content alone. */
-const places = new WeakMap<Expr, Written>()
+const places = new WeakMap<WrittenExpr, Written>()
 
-export function noteWritten(expr: Expr, range: Range, query: object): void {
+export function noteWritten(expr: WrittenExpr, range: Range, query: object): void {
   // It is one object for all.
   if (expr[0] !== 'null') places.set(expr, { range, query })
 }
 
 /** What takes the place of an expression was written where that was. */
-export function inheritPlace(from: Expr, to: Expr): Expr {
+export function inheritPlace<E extends WrittenExpr>(from: WrittenExpr, to: E): E {
   const place = places.get(from)
   if (place && to[0] !== 'null' && !places.has(to)) places.set(to, place)
   return to
 }
 
 /** Where the first of them was written that was written within these bounds, with the others of the same query; null when none was. */
-export function placeOf(exprs: readonly Expr[], [from, until]: Range): Range | null {
+export function placeOf(exprs: readonly WrittenExpr[], [from, until]: Range): Range | null {
   const written = exprs.flatMap((expr) => places.get(expr) ?? []).filter(({ range: [start, end] }) => start >= from && end <= until)
   const [first] = written
   if (!first) return null

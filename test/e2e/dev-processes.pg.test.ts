@@ -119,7 +119,7 @@ describe('nothing is left running', () => {
       dev.child.stdin?.write('\u0003')
       const [code] = await once(dev.child, 'close')
       // Of a shell between npm and us it would be that of the signal, and the prompt would come back before the end.
-      expect([code, dev.output()]).toEqual([0, expect.stringMatching(/\nstopping …\s+stopped\s/)])
+      expect([code, dev.output()]).toEqual([0, expect.stringMatching(/stopping …\s+stopped\s/)])
       expect(stillRunning(before)).toEqual([])
     },
   )
