@@ -6,12 +6,15 @@ import { freePort, startPostgres, type TestPostgres } from '../test/support/post
 import { connectSource, prepareSource } from '../sources/postgres/index.ts'
 import { PostgresServer, serverUser } from '../test/support/postgres-server.ts'
 import { check, explain } from './check.ts'
+import { startDatabase } from './database.ts'
 
 let directory: string
 let postgres: TestPostgres
 
 beforeAll(async () => {
   directory = await mkdtemp(join(tmpdir(), 'rockpool-check-'))
+  // Nobody's `rockpool dev` is asked.
+  process.env.DATA = join(directory, 'data')
   postgres = await startPostgres()
   await postgres.sql()`create table lists (id int primary key, name text, owner_id text)`
   await postgres.sql()`create table logs (id int, line text)`
@@ -36,7 +39,7 @@ test('every mistake is shown with its line and a mark under it, and the file can
   expect(output).toContain(`${path}:4:34\n4 |       - SELECT id FROM lists WHERE\n`)
   expect(output).toContain(`${path}:5:`)
   expect(output).toMatch(/\n {2}\| +\^+\n/)
-  expect(output).toMatch(/[2-9] errors, \d warnings?$/)
+  expect(output).toMatch(/\n[2-9] errors, \d warnings?\n/)
   const json: { ok: boolean; findings: { place: { line: number } }[] } = JSON.parse((await check([path, '--json'], false)).output)
   expect(json.ok).toBe(false)
   expect(new Set(json.findings.map((finding) => finding.place.line))).toEqual(new Set([4, 5]))
@@ -70,12 +73,41 @@ test('what the file names and the database has can be deployed, and the URL may 
   }
 })
 
+test('the database of a rockpool dev that runs with the data folder is asked when none is named', async () => {
+  const data = join(directory, 'dev')
+  await chmod(directory, 0o755)
+  const path = await file(config('SELECT id FROM things'))
+  const database = await startDatabase(data)
+  try {
+    const missing = await check([path, '--data', data], false)
+    expect(missing).toMatchObject({ ok: false, output: expect.stringMatching(/^error unknown-source-table: .*things/) })
+    const sql = connectSource(database.url)
+    await sql`create table public.things (id int primary key)`
+    await sql.end()
+    const found = await check([path, '--data', data], false)
+    expect(found).toMatchObject({
+      ok: true,
+      output: expect.stringMatching(/\n\ntables and columns are those of the database of rockpool dev$/),
+    })
+    expect(JSON.parse((await check([path, '--data', data, '--json'], false)).output)).toMatchObject({
+      ok: true,
+      source: { problems: [], tables: [] },
+    })
+  } finally {
+    await database.stop()
+  }
+  expect(await check([path, '--data', data], false)).toMatchObject({ ok: true, output: expect.stringContaining('no database was asked') })
+})
+
 test('a right file, and what it means', async () => {
   const path = await file(
     'config:\n  edition: 3\nstreams:\n  tasks:\n    auto_subscribe: true\n    query: SELECT * FROM tasks WHERE team IN (SELECT team FROM members WHERE user_id = auth.user_id())\n',
   )
   process.env.LOCATION = 'weur'
-  expect(await check([path], false)).toEqual({ ok: true, output: `${path} is right` })
+  expect(await check([path], false)).toEqual({
+    ok: true,
+    output: expect.stringMatching(/^\S+config\.yaml is right\n\nno database was asked, /),
+  })
   delete process.env.LOCATION
   const { output } = await explain([path], false)
   expect(output).toMatch(/lookup {2}L0\[user_id\]/)

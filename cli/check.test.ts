@@ -8,6 +8,8 @@ import { check, explain } from './check.ts'
 import { frame } from './frame.ts'
 
 const directory = mkdtempSync(join(tmpdir(), 'rockpool-cli-'))
+// Nobody's `rockpool dev` is asked.
+process.env.DATA = join(directory, 'data')
 afterAll(() => rmSync(directory, { recursive: true }))
 
 function file(content: string | Uint8Array, name = 'config.yaml'): string {
@@ -67,6 +69,14 @@ describe('typos', () => {
     expect(output).toContain(advice)
     expect(output).toMatch(new RegExp(`${errors} errors?, `))
   })
+})
+
+test('without a database it is said that none was asked, and how to have one asked', async () => {
+  const { output, ok } = await check([file(right)], false)
+  expect(ok).toBe(true)
+  expect(output).toMatch(
+    /\n0 errors, 1 warning\n\nno database was asked, .*tables and columns.*--database-url .*rockpool dev in this folder$/,
+  )
 })
 
 test('findings are in the order of the file', async () => {

@@ -1,19 +1,22 @@
+import { resolve } from 'node:path'
 import type { Unfollowable } from '../sources/postgres/index.ts'
 import { compileConfig } from '../sync-config/compile.ts'
 import { explainPlan } from '../sync-config/explain.ts'
 import { readLimits } from '../sync-config/limits.ts'
 import type { Finding } from '../sync-config/types.ts'
-import { judgeDatabase } from './check-database.ts'
-import { checkSettings, readSettings } from './check-settings.ts'
+import { judgeDatabase, type Judged } from './check-database.ts'
+import { checkSettings, readSettings, type SettingFinding } from './check-settings.ts'
 import { readConfigFile } from './config-file.ts'
+import { knownDatabase } from './database.ts'
 import { frame, levelColour, printable, type Paint } from './frame.ts'
 import { limitsOf } from './limits.ts'
-import { parse } from './options.ts'
+import { DEFAULT_DATA, parse } from './options.ts'
 import { UsageError } from './problem.ts'
-import { textOf } from './settings.ts'
+import { serviceVars } from './service-vars.ts'
+import { textOf, type Settings } from './settings.ts'
 
 /** With a database, what it does not have is not a guess: no row would ever be synced. */
-const MISSING = new Set<string>(['unknown-source-table', 'unknown-source-column', 'id-missing'])
+const MISSING = new Set<string>(['unknown-source-table', 'unknown-source-column'])
 
 /** `rockpool check`: what to print, and whether the file can be deployed. Throws UsageError. */
 export async function check(args: readonly string[], colour: boolean): Promise<{ output: string; ok: boolean }> {
@@ -21,11 +24,9 @@ export async function check(args: readonly string[], colour: boolean): Promise<{
   limitsOf(process.env)
   const yaml = await readConfigFile(file)
   const given = await readSettings({ ...process.env, ...(asked.databaseUrl === undefined ? {} : { DATABASE_URL: asked.databaseUrl }) })
-  const databaseUrl = textOf(given, 'DATABASE_URL')
   const { limits } = readLimits(given)
   const settings = await checkSettings(given)
-  const usable = !settings.some(({ level, message }) => level === 'error' && message.startsWith('DATABASE_URL'))
-  const source = databaseUrl === undefined || !usable ? null : await judgeDatabase(databaseUrl, given)
+  const { judged: source, told } = await askedDatabase(given, settings, asked.data)
   const result = compileConfig(yaml, { limits, ...(source ? { schema: source.schema } : {}) })
   const findings = [...(result.ok ? [] : result.errors), ...result.warnings]
     .map((finding): Finding => (MISSING.has(finding.code) ? { ...finding, level: 'error' } : finding))
@@ -53,12 +54,15 @@ export async function check(args: readonly string[], colour: boolean): Promise<{
       `${paint(levelColour(level), level)} ${printable(`${which} cannot be followed${level === 'error' ? '' : ' whole'}: ${reason}`)}`,
     )
   }
+  if (findings.some(({ level, code }) => level === 'error' && code === 'service-config'))
+    blocks.push(`for wrangler.toml:\n\n${serviceVars(yaml).split('\n').map(printable).join('\n')}`)
   const warnings = all.length - errors
   blocks.push(
     errors + warnings === 0
       ? `${file} is right`
       : `${errors} ${errors === 1 ? 'error' : 'errors'}, ${warnings} ${warnings === 1 ? 'warning' : 'warnings'}`,
   )
+  if (told !== null) blocks.push(printable(told))
   return { ok, output: blocks.join('\n\n') }
 }
 
@@ -70,11 +74,47 @@ export async function explain(args: readonly string[], colour: boolean): Promise
   return { output: json ? JSON.stringify(result.plan, null, 2) : explainPlan(result.plan), ok: true }
 }
 
-function options(command: 'check' | 'explain', args: readonly string[]): { file: string; databaseUrl: string | undefined; json: boolean } {
+interface CheckOptions {
+  file: string
+  databaseUrl: string | undefined
+  json: boolean
+  data: string
+}
+
+function options(command: 'check' | 'explain', args: readonly string[]): CheckOptions {
   const { positionals, text, flag } = parse(command, args)
   const [file, ...more] = positionals
   if (file === undefined || more.length > 0) throw new UsageError(`name one file: rockpool ${command} sync-config.yaml`)
-  return { file, databaseUrl: text('database-url'), json: flag('json') }
+  const data = text('data') ?? (process.env.DATA || DEFAULT_DATA)
+  return { file, databaseUrl: text('database-url'), json: flag('json'), data: resolve(data) }
+}
+
+const NOT_ASKED = 'no database was asked, so whether the tables and columns are there is not known'
+
+/**
+ * The database that is named, else the one of a `rockpool dev` that runs with this data folder. `told`: which one was asked when none was named, or that
+ * none was. Throws UsageError for one that is named and cannot be asked.
+ */
+async function askedDatabase(
+  given: Settings,
+  settings: readonly SettingFinding[],
+  data: string,
+): Promise<{ judged: Judged | null; told: string | null }> {
+  const url = textOf(given, 'DATABASE_URL')
+  if (url !== undefined) {
+    const refused = settings.some(({ level, message }) => level === 'error' && message.startsWith('DATABASE_URL'))
+    return refused ? { judged: null, told: NOT_ASKED } : { judged: await judgeDatabase(url, given), told: null }
+  }
+  const known = await knownDatabase(data)
+  if (known?.running !== true) {
+    return { judged: null, told: `${NOT_ASKED}: name one with --database-url or DATABASE_URL, or run rockpool dev in this folder` }
+  }
+  try {
+    return { judged: await judgeDatabase(known.url, given), told: 'tables and columns are those of the database of rockpool dev' }
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error
+    return { judged: null, told: `${NOT_ASKED}: that of rockpool dev was tried (${error.message})` }
+  }
 }
 
 interface TableFinding {

@@ -112,7 +112,11 @@ export const COMMANDS = {
   check: {
     argument: 'FILE',
     does: 'says what a deploy would refuse: sync config, settings, database',
-    options: { 'database-url': 'a look at this database as well', json: JSON_ANSWER },
+    options: {
+      'database-url': 'a look at this database; otherwise at that of a rockpool dev that runs in this folder',
+      data: SECRET.data,
+      json: JSON_ANSWER,
+    },
     environment: [ALL_SETTINGS, SHOWN],
     more: ['Exit code 0: it can be deployed; 1: there are errors; 2: the call is wrong.'],
     example: 'rockpool check sync-config.yaml --database-url postgres://me@db.example/app',
@@ -120,7 +124,7 @@ export const COMMANDS = {
   explain: {
     argument: 'FILE',
     does: 'says what a sync config means and costs',
-    options: { 'database-url': 'for the check of a file with errors', json: 'the plan itself' },
+    options: { 'database-url': 'for the check of a file with errors', data: SECRET.data, json: 'the plan itself' },
     environment: ['MAX_DISJUNCTS and MAX_BUCKETS_PER_STREAM are taken from the environment.', SHOWN],
     example: 'rockpool explain sync-config.yaml',
   },

@@ -12,7 +12,7 @@ const run = promisify(execFile)
 const PRIVATE = 0o700
 /** The group may pass through, and not look. */
 const PASSABLE = 0o710
-const OURS = new Set(['dev-slot', 'edge', 'jwt-secret', 'postgres'])
+const OURS = new Set(['dev-slot', 'edge', 'jwt-secret', 'postgres', 'sync-config-sha256'])
 
 /** Where clusters are whose data folder the user `postgres` cannot reach. Not /var/tmp, which is emptied of what is a month old. */
 const STATE_FOLDER = '/var/lib/rockpool'

@@ -1,5 +1,5 @@
 import type { ConfigsAnswer, DeployDifference, PartStatus } from '../protocol/messages/admin.ts'
-import { printable, type Paint } from './frame.ts'
+import { levelColour, printable, type Paint } from './frame.ts'
 import { bar, count } from './progress.ts'
 
 /** What a deploy would change, for people. */
@@ -20,8 +20,8 @@ export function differenceText({ definitions, copy, refused, streams, warnings }
   )
   for (const { table, reason } of refused)
     lines.push(`${paint(33, 'warning')} table ${printable(table)} cannot be followed: ${printable(reason)}`)
-  for (const { code, message, place } of warnings) {
-    lines.push(`${paint(33, 'warning')} ${file}:${place.line}:${place.column} ${code}: ${printable(message)}`)
+  for (const { level = 'warning', code, message, place } of warnings) {
+    lines.push(`${paint(levelColour(level), level)} ${file}:${place.line}:${place.column} ${code}: ${printable(message)}`)
   }
   return lines.join('\n')
 }

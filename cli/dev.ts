@@ -13,12 +13,13 @@ import { tellStatus } from './followed.ts'
 import { printable } from './frame.ts'
 import { startGuard } from './guard.ts'
 import { limitsOf } from './limits.ts'
-import type { DevOptions } from './options.ts'
+import { DEFAULT_DATA, DEFAULT_PORT, type DevOptions } from './options.ts'
 import { removeTraces, traceBindings, tracesOf } from './own-traces.ts'
 import { portHolder } from './port-holder.ts'
 import { UsageError } from './problem.ts'
 import { developmentSecret, signToken } from './secret.ts'
 import { declared, textOf, type Settings } from './settings.ts'
+import { editedSince, noteTaken } from './taken-config.ts'
 import { watchConfig } from './watch-config.ts'
 
 const EXAMPLE_PORT_OFFSET = 1
@@ -30,7 +31,9 @@ const IDLE_POLL_MAX_SECONDS = 60
 export async function dev(options: DevOptions, given: Settings, say: (line: string) => void, signal: AbortSignal): Promise<void> {
   const data = resolve(options.data)
   for (const note of await settingNotes(options, given)) say(`settings   ${note}`)
-  const syncConfig = await readSyncConfig(options.syncConfig, given)
+  const { text: syncConfig, mistakes } = await readSyncConfig(options.syncConfig, given)
+  // Where something may serve already, a mistake in the file ends nothing: it is told, and the old one goes on, as when the file is edited.
+  if (mistakes.length > 0 && !existsSync(join(data, 'edge'))) throw new UsageError(`the sync config has errors\n${mistakes.join('\n')}`)
   if (!(await isFree(options.port))) throw portTaken(options.port)
   const stops: (() => Promise<void>)[] = []
   const guard = startGuard()
@@ -83,7 +86,8 @@ export async function dev(options: DevOptions, given: Settings, say: (line: stri
         DATABASE_URL: databaseUrl,
         JWT_SECRET: jwtSecret,
         JWT_AUDIENCE: jwtAudience,
-        SYNC_CONFIG: syncConfig,
+        // An empty one counts as none.
+        SYNC_CONFIG: syncConfig || '\n',
       },
       log: (line) => say(`edge       ${line}`),
     })
@@ -93,7 +97,10 @@ export async function dev(options: DevOptions, given: Settings, say: (line: stri
     })
     await edge.start()
     const file = configPath(options.syncConfig)
-    const watched = watchConfig({ file, text: syncConfig, url, jwtSecret, jwtAudience, say })
+    for (const line of mistakes.length > 0 ? ['the file has errors, and is not deployed:', ...mistakes] : []) say(`config     ${line}`)
+    const taken = (text: string) => noteTaken(data, text)
+    const edited = mistakes.length === 0 && (await editedSince(data, syncConfig))
+    const watched = watchConfig({ file, text: syncConfig, url, jwtSecret, jwtAudience, say, taken })
     stops.push(async () => watched.close())
     if (options.example) {
       say('example    starting …')
@@ -103,9 +110,10 @@ export async function dev(options: DevOptions, given: Settings, say: (line: stri
       stops.push(() => example.close())
       say(`example    ${example.url}`)
     }
-    say(`status     ${url}/status   (a token: npx rockpool token --sub me --claim operator=true)`)
+    say(`status     npx rockpool status${statusOptions(options)}`)
     const token = () => signToken({ sub: 'rockpool dev', ttlSeconds: 60, claims: { operator: true } }, jwtSecret, jwtAudience)
-    await tellStatus({ url, token, file, text: () => watched.text(), say, signal })
+    const deploy = () => watched.deploy()
+    await tellStatus({ url, token, file, text: () => watched.text(), edited, deploy, taken, say, signal })
     say('stopping …')
   } finally {
     let clean = true
@@ -116,6 +124,7 @@ export async function dev(options: DevOptions, given: Settings, say: (line: stri
       })
     }
     if (clean) guard.done()
+    if (stops.length > 0) say('stopped')
   }
 }
 
@@ -146,14 +155,21 @@ function portTaken(port: number): UsageError {
 
 const configPath = (file: string | undefined): string => (file === undefined ? join(ROOT, 'sync-config.yaml') : resolve(file))
 
-/** The text of the sync config, checked. Throws UsageError with every error and its place. */
-async function readSyncConfig(file: string | undefined, given: Settings): Promise<string> {
+/** The text of the sync config, and every error with its place. Throws UsageError when it cannot be read. */
+async function readSyncConfig(file: string | undefined, given: Settings): Promise<{ text: string; mistakes: string[] }> {
   const path = configPath(file)
   const text = await readFile(path, 'utf8').catch((error: unknown) => {
     throw new UsageError(`the sync config cannot be read: ${error instanceof Error ? error.message : String(error)}`)
   })
   const result = compile(text, limitsOf(given))
-  if (result.ok) return text
-  const lines = result.errors.map((error) => `${path}:${error.place.line}:${error.place.column} ${error.code}: ${error.message}`)
-  throw new UsageError(`the sync config has errors\n${lines.join('\n')}`)
+  const errors = result.ok ? [] : result.errors
+  const mistakes = errors.map((error) => `${path}:${error.place.line}:${error.place.column} ${error.code}: ${error.message}`)
+  return { text, mistakes }
+}
+
+/** What another terminal must say to ask this one, as far as it is not what is asked anyway. */
+function statusOptions({ port, data, jwtSecret }: DevOptions): string {
+  const url = port === DEFAULT_PORT ? '' : ` http://127.0.0.1:${port}`
+  const folder = data === DEFAULT_DATA ? '' : ` --data ${data}`
+  return `${url}${folder}${jwtSecret === undefined ? '' : '   (with the JWT_SECRET of this one)'}`
 }

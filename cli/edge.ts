@@ -163,7 +163,7 @@ export class LocalEdge {
       ],
       compatibilityDate: config.compatibility_date ?? '',
       compatibilityFlags: config.compatibility_flags,
-      bindings: { ACTIVE_BUCKETS, ...config.vars, ...bindings },
+      bindings: { ACTIVE_BUCKETS, ...config.vars, ...bindings, LOCAL_EDGE: 'true' },
       durableObjects: Object.fromEntries(objects),
       resourcePersistencePath: directory,
     })

@@ -18,7 +18,7 @@ describe('what is told of replication', () => {
       expect(teller.tell(seen('copying'))).toEqual(['source     copying the tables …'])
       expect(teller.tell(seen('copying'))).toEqual([])
       expect(teller.ready).toBe(false)
-      expect(teller.tell(seen(state))).toEqual(['ready http://x'])
+      expect(teller.tell(seen(state))).toEqual(['source     copied, serving', 'ready http://x'])
       expect(teller.tell(seen(state))).toEqual([])
       expect(teller.ready).toBe(true)
     }
@@ -46,6 +46,23 @@ describe('what is told of replication', () => {
     expect([teller.tell(seen('starting')), teller.tell(seen('idle'))]).toEqual([[], []])
   })
 
+  test('the end of a copy, with the rows of what was copied', () => {
+    const teller = new Teller('http://x')
+    const table = (name: string, state: 'copying' | 'done', rows: number) => ({
+      table: name,
+      state,
+      block: 0,
+      blocks: 1,
+      rows,
+      progress: 0,
+    })
+    const tables = [table('public.a', 'copying', 5), table('public.b', 'done', 100)]
+    expect(teller.tell({ ...seen('copying'), copy: { tables, waitingFor: null } })).toEqual(['source     copying the tables …'])
+    const after = [table('public.a', 'done', 1_234), table('public.b', 'done', 100)]
+    expect(teller.tell({ ...seen('live'), tables: after })).toEqual(['source     copied 1,234 rows, serving', 'ready http://x'])
+    expect(teller.tell({ ...seen('live'), tables: after })).toEqual([])
+  })
+
   test('tables that are refused, whenever they change', () => {
     const teller = new Teller('http://x')
     const table = { table: 'public.a', reason: 'no key' }
@@ -58,7 +75,7 @@ describe('what is told of replication', () => {
     expect(teller.tell(seen('idle', undefined, [table]))).toEqual([])
     const other = { table: 'public.a', reason: 'no right' }
     expect(teller.tell(seen('live', undefined, [other]))).toEqual(['source     table public.a cannot be followed: no right'])
-    expect(teller.tell(seen('live'))).toEqual(['source     table public.a is refused no more'])
+    expect(teller.tell(seen('live'))).toEqual(['source     table public.a is no longer refused'])
   })
 })
 

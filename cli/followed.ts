@@ -1,15 +1,18 @@
 import { sleep } from '../protocol/sleep.ts'
-import type { ConfigsAnswer, DeployStatus } from '../protocol/messages/admin.ts'
+import type { ConfigsAnswer, DeployStatus, TableCopyStatus } from '../protocol/messages/admin.ts'
 import type { ReplicatorState, ReplicatorStatus } from '../protocol/messages/status.ts'
 import type { ErrorBody } from '../protocol/errors.ts'
 import { printable } from './frame.ts'
+import { count } from './progress.ts'
 
 const FIRST_LOOK_MS = 300
 const LOOK_MS = 1_000
 const ANSWER_MS = 5_000
 
-/** What `/status` says, as far as it counts here. */
-export type Seen = Pick<ReplicatorStatus, 'state' | 'error' | 'refusedTables'> | { refusal: ErrorBody }
+/** What `/status` says, as far as it counts here. `tables`: how far all of them are, where that was asked. */
+export type Seen =
+  | (Pick<ReplicatorStatus, 'state' | 'error' | 'refusedTables'> & { copy?: ReplicatorStatus['copy']; tables?: TableCopyStatus[] })
+  | { refusal: ErrorBody }
 
 /** Idle: what there was has been read, and nobody is connected for whom to read on. */
 const FOLLOWED: readonly ReplicatorState[] = ['live', 'idle']
@@ -19,7 +22,8 @@ export class Teller {
   readonly #url: string
   #ready = false
   #problem: string | null = null
-  #copying = false
+  /** Names of the tables that are copied; null: none are. */
+  #copying: Set<string> | null = null
   #refused = new Map<string, string>()
 
   constructor(url: string) {
@@ -31,14 +35,21 @@ export class Teller {
     return this.#ready
   }
 
+  /** Tables are copied, as far as it was told. */
+  get copying(): boolean {
+    return this.#copying !== null
+  }
+
   tell(seen: Seen): string[] {
     const problem = problemOf(seen)
     if (problem !== null) return this.#troubled(problem)
     if ('refusal' in seen) return []
-    if (FOLLOWED.includes(seen.state)) return this.#followed(seen.refusedTables)
-    if (seen.state !== 'copying' || this.#copying) return []
-    this.#copying = true
-    return ['source     copying the tables …']
+    if (FOLLOWED.includes(seen.state)) return [...this.#copied(seen.tables), ...this.#followed(seen.refusedTables)]
+    if (seen.state !== 'copying') return []
+    const begins = this.#copying === null
+    this.#copying ??= new Set()
+    for (const { table, state } of seen.copy?.tables ?? []) if (state !== 'done') this.#copying.add(table)
+    return begins ? ['source     copying the tables …'] : []
   }
 
   #troubled(problem: string): string[] {
@@ -48,18 +59,26 @@ export class Teller {
     return [`${what}: ${problem}. It is tried again`]
   }
 
+  #copied(tables: readonly TableCopyStatus[] | undefined): string[] {
+    const names = this.#copying
+    this.#copying = null
+    if (names === null) return []
+    const rows = tables?.filter(({ table }) => names.has(table)).reduce((sum, each) => sum + each.rows, 0)
+    return [`source     copied${rows === undefined ? '' : ` ${count(rows, 'row', 'rows')}`}, serving`]
+  }
+
   #followed(refusedTables: ReplicatorStatus['refusedTables']): string[] {
     const refused = new Map(refusedTables.map(({ table, reason }) => [table, reason]))
     const lines = [...refused]
       .filter(([table, reason]) => this.#refused.get(table) !== reason)
       .map(([table, reason]) => `source     table ${printable(table)} cannot be followed: ${printable(reason)}`)
-    for (const table of this.#refused.keys()) if (!refused.has(table)) lines.push(`source     table ${printable(table)} is refused no more`)
+    for (const table of this.#refused.keys())
+      if (!refused.has(table)) lines.push(`source     table ${printable(table)} is no longer refused`)
     this.#refused = refused
     if (!this.#ready) lines.push(`ready ${this.#url}`)
     else if (this.#problem !== null) lines.push('source     it is followed again')
     this.#ready = true
     this.#problem = null
-    this.#copying = false
     return lines
   }
 }
@@ -85,31 +104,61 @@ export interface FollowOptions {
   /** The sync config, and the text of it that was deployed last or tried. */
   file: string
   text(): string
+  /** It was edited while nothing ran: it is deployed as if it were edited now, unless the start has done that. */
+  edited: boolean
+  deploy(): Promise<void>
+  /** The start has deployed this text of it, or tried. */
+  taken(text: string): Promise<void>
   say(line: string): void
   signal: AbortSignal
 }
 
 /** Says how replication is, and whether the file serves, whenever that changes; resolves at the signal. */
-export async function tellStatus({ url, token, file, text, say, signal }: FollowOptions): Promise<void> {
+export async function tellStatus({ url, token, file, text, edited, deploy, taken, say, signal }: FollowOptions): Promise<void> {
   const teller = new Teller(url)
+  const configs = async (): Promise<ConfigsAnswer | null> => {
+    const answer = await ask<ConfigsAnswer>(url, 'admin/sync-config', await token(), signal)
+    return answer && !('refusal' in answer) ? answer : null
+  }
   let looked = ''
+  let known = false
   while (!signal.aborted) {
     const status = await ask<ReplicatorStatus>(url, 'status', await token(), signal)
-    if (status) for (const line of teller.tell(seenOf(status))) say(line)
+    if (status) {
+      const ends = teller.copying && 'state' in status && FOLLOWED.includes(status.state)
+      const tables = ends ? (await configs())?.tables : undefined
+      for (const line of teller.tell(seenOf(status, tables))) say(line)
+    }
     const place = status && 'deploy' in status ? placeOf(status.deploy) : null
     if (place !== null && place !== looked && teller.ready) {
       looked = place
-      const configs = await ask<ConfigsAnswer>(url, 'admin/sync-config', await token(), signal)
-      const line = configs && !('refusal' in configs) ? servesOther(configs, file, text()) : null
-      if (line !== null) say(line)
+      const answer = await configs()
+      if (answer && edited) {
+        edited = false
+        say(`config     ${editedText(answer, file, text())}`)
+        if (answer.yaml !== text()) await deploy()
+      } else {
+        const line = answer && servesOther(answer, file, text())
+        if (line) say(line)
+      }
+      if (answer && !known) await taken(text())
+      known ||= answer !== null
     }
     await sleep(teller.ready ? LOOK_MS : FIRST_LOOK_MS, signal)
   }
 }
 
+/** The script brings a text that is new to it, and it is deployed with it; one that it had before is not. */
+const editedText = ({ serving, yaml }: ConfigsAnswer, file: string, text: string): string =>
+  yaml === text
+    ? `${file} was edited while rockpool dev was down: deploy ${serving?.number ?? ''} is what it says now, and serves`
+    : `${file} was edited while rockpool dev was down, and is deployed now`
+
 /** Users are told less of it, and so is this where operators have keys of their own. */
-const seenOf = (status: ReplicatorStatus | { refusal: ErrorBody }): Seen =>
-  'refusal' in status ? status : { ...status, error: status.error ?? null, refusedTables: status.refusedTables ?? [] }
+const seenOf = (status: ReplicatorStatus | { refusal: ErrorBody }, tables: TableCopyStatus[] | undefined): Seen =>
+  'refusal' in status
+    ? status
+    : { ...status, error: status.error ?? null, refusedTables: status.refusedTables ?? [], ...(tables && { tables }) }
 
 /** Another text when another one serves, or one could not be deployed; null while a deploy is under way. */
 const placeOf = ({ serving, next, failed }: DeployStatus): string | null => (next === null ? `${serving?.number} ${failed?.number}` : null)

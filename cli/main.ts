@@ -7,7 +7,7 @@ import { devOptions, sqlOptions, tokenOptions } from './options.ts'
 import { UsageError } from './problem.ts'
 import type { Terminal } from './progress.ts'
 import { readSettings } from './settings.ts'
-import { closest } from '../sync-config/parse/closest.ts'
+import { closest } from '../protocol/closest.ts'
 
 async function run(command: string | undefined, args: string[]): Promise<void> {
   if (args.includes('--help') || args.includes('-h')) return help(command)

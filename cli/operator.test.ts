@@ -1,7 +1,7 @@
 import { createServer } from 'node:http'
 import { Readable } from 'node:stream'
 import { describe, expect, test } from 'vitest'
-import { OperatorClient, operatorOptions, tokenFromInput } from './operator.ts'
+import { OperatorClient, operatorOptions, Refused, tokenFromInput } from './operator.ts'
 
 const options = (url: string) => operatorOptions('deploy', ['--url', url, '--token', 'x'], {})
 
@@ -97,11 +97,65 @@ describe('what is at an address that is not that of a Rockpool', () => {
         await expect(asked(`https://127.0.0.1:${of}`)).rejects.toThrow(/cannot be reached: it does not speak TLS/)
       },
     )
-    await expect(asked(`http://127.0.0.1:${port}`)).rejects.toThrow(/cannot be reached: nobody listens there; is rockpool dev running\?$/)
+    await expect(asked(`http://127.0.0.1:${port}`)).rejects.toThrow(
+      /cannot be reached: nobody listens at this address; is rockpool dev running\?$/,
+    )
     await expect(asked('https://rockpool.invalid')).rejects.toThrow(
       /cannot be reached: (there is no host of this name|names cannot be looked up)/,
     )
   })
+})
+
+describe('without a token, and without a secret in the data folder', () => {
+  const asked = (url: string) => OperatorClient.of(operatorOptions('status', ['--url', url, '--data', '/nowhere/data'], {}))
+
+  test('a wrong port is no matter of secrets', async () => {
+    let port = 0
+    await serving(
+      (_, response) => response.writeHead(404, { 'content-type': 'text/html' }).end('<html>'),
+      async (of) => {
+        port = of
+        await expect(asked(`http://127.0.0.1:${of}`)).rejects.toThrow(
+          /is not a Rockpool: \/probes\/liveness was answered 404 with a web page/,
+        )
+      },
+    )
+    await expect(asked(`http://127.0.0.1:${port}`)).rejects.toThrow(
+      /cannot be reached: nobody listens at this address; is rockpool dev running\?$/,
+    )
+  })
+
+  test('a Rockpool that is there: where a secret is looked for, and that of its terminal', async () => {
+    await serving(
+      (_, response) => response.end('{"data":{"started":true,"ready":true}}'),
+      async (port) => {
+        await expect(asked(`http://127.0.0.1:${port}`)).rejects.toThrow(
+          /^there is no secret in \/nowhere\/data: .* JWT_SECRET is set where that Rockpool/,
+        )
+      },
+    )
+  })
+})
+
+test('a token that is refused says that, and which secret it was signed with when it is ours', async () => {
+  const body = { error: { code: 'PSYNC_S2102', description: 'the signature is wrong', status: 401, name: 'RockpoolError' } }
+  const told = async (...args: string[]) => {
+    let text = ''
+    await serving(
+      (_, response) => response.writeHead(401).end(JSON.stringify(body)),
+      async (port) => {
+        const client = await OperatorClient.of(operatorOptions('status', ['--url', `http://127.0.0.1:${port}`, ...args], {}))
+        const error: unknown = await client.ask('GET', 'status').catch((refused: unknown) => refused)
+        text = error instanceof Refused ? error.text : String(error)
+      },
+    )
+    return text
+  }
+  expect(await told('--token', 'x')).toBe('the token was refused: PSYNC_S2102: the signature is wrong')
+  const secret = 'c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2U'
+  expect(await told('--jwt-secret', secret)).toMatch(
+    /^the token was refused: PSYNC_S2102: the signature is wrong\nIt was signed with JWT_SECRET, .*set it here, too$/,
+  )
 })
 
 test('a token of the environment or of standard input', async () => {

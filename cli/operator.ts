@@ -3,13 +3,13 @@ import type { ErrorBody } from '../protocol/errors.ts'
 import { jsonOrNull } from '../protocol/json.ts'
 import type { Finding } from '../sync-config/types.ts'
 import { printable } from './frame.ts'
-import { DEFAULT_AUDIENCE, parse } from './options.ts'
+import { DEFAULT_AUDIENCE, DEFAULT_DATA, DEFAULT_PORT, parse } from './options.ts'
 import { UsageError } from './problem.ts'
 import { knownSecret, signToken } from './secret.ts'
 import { readSettings, textOf } from './settings.ts'
 import { otherServer, unreachable } from './unanswered.ts'
 
-const DEV_URL = 'http://127.0.0.1:8787'
+const DEV_URL = `http://127.0.0.1:${DEFAULT_PORT}`
 const TOKEN_SECONDS = 3_600
 /** A deploy counts tables before it answers. */
 const ANSWER_MS = 120_000
@@ -71,7 +71,7 @@ export function operatorOptions(
     withdraw: flag('withdraw'),
     watch: flag('watch'),
     to: deployNumber(text('to')),
-    data: text('data') ?? (env.DATA || '.rockpool/data'),
+    data: text('data') ?? (env.DATA || DEFAULT_DATA),
     jwtAudience: text('jwt-audience') ?? (env.JWT_AUDIENCE || undefined),
   }
 }
@@ -97,23 +97,34 @@ function isLoopback(text: string): boolean {
   return hostname === 'localhost' || hostname === '[::1]' || /^127(\.\d+){3}$/.test(hostname)
 }
 
+const UNAUTHORIZED = 401
+
 /** What the server answered instead: its code, what it says, and the findings of a sync config with mistakes. */
 export class Refused extends Error {
   override readonly name = 'Refused'
   readonly code: string
   readonly status: number
   readonly findings: Finding[]
+  readonly #signedWith: string | null
 
-  constructor({ code, description, status, details }: ErrorBody) {
+  /** `signedWith`: the secret that our own token was signed with; null when the token was given. */
+  constructor({ code, description, status, details }: ErrorBody, signedWith: string | null = null) {
     super(description)
     this.code = code
     this.status = status
+    this.#signedWith = signedWith
     this.findings = code === 'ROCKPOOL_SYNC_CONFIG' && Array.isArray(details) ? details.filter(isFinding) : []
   }
 
   /** For a terminal: anybody may be at that address, and names of rows are in what is said. */
   get text(): string {
-    return printable(`${this.code}: ${this.message}`)
+    const text = printable(`${this.code}: ${this.message}`)
+    if (this.status !== UNAUTHORIZED) return text
+    const signed =
+      this.#signedWith === null
+        ? ''
+        : `\nIt was signed with ${this.#signedWith}, which must be the secret of the Rockpool there: when JWT_SECRET is set where that was started, set it here, too`
+    return `the token was refused: ${text}${signed}`
   }
 }
 
@@ -124,12 +135,15 @@ const isFinding = (value: unknown): value is Finding =>
 export class OperatorClient {
   readonly #url: string
   readonly #token: string
+  readonly #signedWith: string | null
 
-  private constructor(url: string, token: string) {
+  private constructor(url: string, token: string, signedWith: string | null) {
     this.#url = url
     this.#token = token
+    this.#signedWith = signedWith
   }
 
+  /** Throws UsageError when there is no token and no secret to sign one with; before that, when nobody or no Rockpool is at the address. */
   static async of({
     url,
     token,
@@ -137,42 +151,65 @@ export class OperatorClient {
     jwtAudience,
     data,
   }: Pick<OperatorOptions, 'url' | 'token' | 'jwtSecret' | 'jwtAudience' | 'data'>): Promise<OperatorClient> {
+    let signedWith: string | null = null
     const signed = async () => {
       // Only here: reading wrangler.toml takes a second.
       const given = jwtSecret !== undefined && jwtAudience !== undefined ? {} : await readSettings(process.env)
-      const secret = jwtSecret ?? textOf(given, 'JWT_SECRET') ?? (await knownSecret(resolve(data)))
+      const folder = resolve(data)
+      const named = jwtSecret ?? textOf(given, 'JWT_SECRET')
+      const secret = named ?? (await secretOf(folder, url))
+      signedWith = named === undefined ? `the secret in ${folder}` : 'JWT_SECRET'
       const audience = jwtAudience ?? textOf(given, 'JWT_AUDIENCE') ?? DEFAULT_AUDIENCE
       return signToken({ sub: 'operator', ttlSeconds: TOKEN_SECONDS, claims: { operator: true } }, secret, audience)
     }
     const used = token === '-' ? await tokenFromInput(process.stdin) : (token ?? (await signed()))
     if (!/^[\x21-\x7e]+$/.test(used)) throw new UsageError('the token has characters that no token has: is it one, and the whole of it?')
-    return new OperatorClient(url, used)
+    return new OperatorClient(url, used, signedWith)
   }
 
   /** Throws Refused for what the server refuses, UsageError when there is none. */
   async ask<T>(method: 'GET' | 'PUT' | 'POST' | 'DELETE', path: string, body?: string, answerMs = ANSWER_MS): Promise<T> {
-    let response: Response
-    let text: string
-    try {
-      response = await fetch(`${this.#url}/admin/${path}`, {
-        method,
-        headers: { authorization: `Token ${this.#token}` },
-        // Rockpool sends nobody elsewhere, and the token is for this address alone.
-        redirect: 'manual',
-        signal: AbortSignal.timeout(answerMs),
-        ...(body === undefined ? {} : { body }),
-      })
-      text = await response.text()
-    } catch (error) {
-      const local = isLoopback(this.#url) ? '; is rockpool dev running?' : ''
-      throw new UsageError(`${this.#url} cannot be reached: ${unreachable(error)}${local}`, { cause: error })
-    }
+    const { response, text } = await fetched(`${this.#url}/admin/${path}`, {
+      method,
+      headers: { authorization: `Token ${this.#token}` },
+      signal: AbortSignal.timeout(answerMs),
+      ...(body === undefined ? {} : { body }),
+    })
     const answer = json(text)
-    if (answer?.error) throw new Refused(answer.error)
+    if (answer?.error) throw new Refused(answer.error, this.#signedWith)
     if (!response.ok || !answer || !('data' in answer)) {
       throw new UsageError(`${this.#url} ${otherServer(response, `/admin/${path.replace(/\?.*/, '')}`, text)}`)
     }
     return answer.data as T
+  }
+}
+
+/** Throws UsageError when there is nobody. */
+async function fetched(address: string, init: RequestInit): Promise<{ response: Response; text: string }> {
+  try {
+    // Rockpool sends nobody elsewhere, and the token is for this address alone.
+    const response = await fetch(address, { ...init, redirect: 'manual' })
+    return { response, text: await response.text() }
+  } catch (error) {
+    const local = isLoopback(address) ? '; is rockpool dev running?' : ''
+    throw new UsageError(`${new URL(address).origin} cannot be reached: ${unreachable(error)}${local}`, { cause: error })
+  }
+}
+
+const PROBE = '/probes/liveness'
+const PROBE_MS = 5_000
+
+/**
+ * The secret of the data folder. When there is none, the address is what is looked at first: a wrong port is no matter of secrets. Throws UsageError.
+ */
+async function secretOf(folder: string, url: string): Promise<string> {
+  try {
+    return await knownSecret(folder)
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error
+    const { response, text } = await fetched(`${url}${PROBE}`, { signal: AbortSignal.timeout(PROBE_MS) })
+    if (!response.ok || !('data' in (json(text) ?? {}))) throw new UsageError(`${url} ${otherServer(response, PROBE, text)}`)
+    throw new UsageError(`${error.message}. When JWT_SECRET is set where that Rockpool was started, set it here, too`)
   }
 }
 

@@ -1,11 +1,13 @@
 import { parseArgs, type ParseArgsConfig } from 'node:util'
-import { closest } from '../sync-config/parse/closest.ts'
+import { closest } from '../protocol/closest.ts'
 import { OPTIONS, optionsOf, type CommandName, type OptionName } from './commands.ts'
 import { UsageError } from './problem.ts'
 import { textOf, type Settings } from './settings.ts'
 
 /** The audience of tokens for `rockpool dev`, as wrangler.toml has it. */
 export const DEFAULT_AUDIENCE = 'rockpool'
+export const DEFAULT_PORT = 8787
+export const DEFAULT_DATA = '.rockpool/data'
 
 export interface DevOptions {
   port: number
@@ -38,12 +40,12 @@ export function devOptions(args: readonly string[], given: Settings): DevOptions
   const jwtSecret = value('jwt-secret')
   if (jwtSecret !== undefined) checkSecret(jwtSecret)
   return {
-    port: portOf(value('port') ?? '8787'),
+    port: portOf(value('port') ?? String(DEFAULT_PORT)),
     databaseUrl,
     syncConfig,
     jwtSecret,
     jwtAudience: value('jwt-audience') ?? DEFAULT_AUDIENCE,
-    data: value('data') ?? '.rockpool/data',
+    data: value('data') ?? DEFAULT_DATA,
     example: !flag('no-example') && (databaseUrl === undefined || flag('example')),
   }
 }

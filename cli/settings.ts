@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { SETTINGS } from '../durable-objects/setting-declarations.ts'
 import { isMissing } from '../protocol/settings.ts'
-import { closest } from '../sync-config/parse/closest.ts'
+import { closest } from '../protocol/closest.ts'
 import { ROOT } from './bundle.ts'
 
 /** As the script will have them: texts, and what else `[vars]` may hold. */

@@ -134,9 +134,12 @@ function problemsOf(status: OperatorStatus): ReportedProblem[] {
 /** By code, the newest first. */
 function notedOf({ diagnostics }: OperatorStatus): Noted[] {
   const noted = Object.entries(diagnostics.counts).map(([code, count]): Noted => {
-    const newest = diagnostics.recent.find((each) => each.code === code)
+    const ofIt = diagnostics.recent.filter((each) => each.code === code)
+    // What clients see nothing of comes last, and says so.
+    const newest = ofIt.find(({ replaced }) => !replaced) ?? ofIt[0]
     const where = newest?.table ? `${newest.table}: ` : ''
-    return { code, count, last: newest?.last ?? null, reason: newest ? where + newest.reason : null }
+    const whose = newest?.replaced ? ' (of a sync config that was replaced and serves nobody)' : ''
+    return { code, count, last: newest?.last ?? null, reason: newest ? where + newest.reason + whose : null }
   })
   return noted.sort((a, b) => ((a.last ?? '') < (b.last ?? '') ? 1 : -1))
 }

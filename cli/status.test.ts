@@ -106,6 +106,16 @@ describe('one screen', () => {
     expect(text).toContain('noted        ROCKPOOL_ROW_SKIPPED 9 times, last 2 h ago: public.a: too \ufffd[2Jlarge')
   })
 
+  test('what is of a sync config that was replaced is told last, and as that', () => {
+    const noted = { code: 'ROCKPOOL_ROW_SKIPPED', table: 'public.a', key: '1', first: AT, last: AT, count: 3 } as const
+    const old = { ...noted, reason: 'of the old one', replaced: true } as const
+    const counts = { ROCKPOOL_ROW_SKIPPED: 9 }
+    expect(shown({ diagnostics: { counts, recent: [old, { ...noted, reason: 'of now' }] } })).toMatch(/: public\.a: of now$/m)
+    expect(shown({ diagnostics: { counts, recent: [old] } })).toMatch(
+      /: public\.a: of the old one \(of a sync config that was replaced and serves nobody\)$/m,
+    )
+  })
+
   test('what was noted and is over is no problem; what stands is', () => {
     const problems = (change: Partial<OperatorStatus>) => reportOf(healthy(change), 'u').problems.map(({ code }) => code)
     expect(problems({ diagnostics: { counts: { ROCKPOOL_SOURCE_UNREACHABLE: 3 }, recent: [] } })).toEqual([])

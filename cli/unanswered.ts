@@ -2,7 +2,7 @@ import { printable } from './frame.ts'
 
 /** Node's error codes, in words for whoever typed the address. */
 const WORDS: Readonly<Record<string, string>> = {
-  ECONNREFUSED: 'nobody listens there',
+  ECONNREFUSED: 'nobody listens at this address',
   ENOTFOUND: 'there is no host of this name',
   EAI_AGAIN: 'names cannot be looked up at the moment: is there a network?',
   ENETUNREACH: 'there is no way to it from here: is there a network?',

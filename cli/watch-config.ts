@@ -1,4 +1,5 @@
 import { readFile } from 'node:fs/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { unwatchFile, watchFile } from 'node:fs'
 import type { DeployAnswer } from '../protocol/messages/admin.ts'
 import { namesOf } from './deploy-text.ts'
@@ -15,16 +16,30 @@ export interface WatchOptions {
   jwtSecret: string
   jwtAudience: string
   say(line: string): void
+  /** This text of the file was deployed, or tried. */
+  taken(text: string): Promise<void>
 }
 
-/** Deploys the file whenever it has changed. `text`: what was deployed last, or tried. */
-export function watchConfig({ file, text, url, jwtSecret, jwtAudience, say }: WatchOptions): { text(): string; close(): void } {
-  let last = text
+export interface WatchedConfig {
+  /** What was deployed last, or tried. */
+  text(): string
+  /** Deploys the file as if it had changed. */
+  deploy(): Promise<void>
+  close(): void
+}
+
+/** Deploys the file whenever it has changed. */
+export function watchConfig({ file, text, url, jwtSecret, jwtAudience, say, taken }: WatchOptions): WatchedConfig {
+  let last: string | null = text
   let deploying = Promise.resolve()
-  const deploy = async (): Promise<void> => {
-    const yaml = await readFile(file, 'utf8').catch(() => last)
-    if (yaml === last || yaml.trim() === '') return
+  const look = async (): Promise<void> => {
+    const yaml = await readSettled(file)
+    if (yaml === last) return
     last = yaml
+    if (yaml === null || yaml.trim() === '') say(`config     ${file} ${yaml === null ? 'cannot be read' : 'is empty'}: the old one goes on`)
+    else await deploy(yaml)
+  }
+  const deploy = async (yaml: string): Promise<void> => {
     try {
       const client = await OperatorClient.of({ url, token: undefined, jwtSecret, jwtAudience, data: '' })
       const { config, difference } = await client.ask<DeployAnswer>('PUT', 'sync-config?force=1', yaml)
@@ -34,8 +49,8 @@ export function watchConfig({ file, text, url, jwtSecret, jwtAudience, say }: Wa
         .flatMap(([mark, names]) => names.map((name) => mark + name))
         .join(' ')
       say(`config     deploy ${config?.number ?? ''} ${what === '' ? 'changes nothing for clients' : what}`)
-      for (const { place, code, message } of difference.warnings)
-        say(`config     warning ${file}:${place.line}:${place.column} ${code}: ${message}`)
+      for (const { level = 'warning', place, code, message } of difference.warnings)
+        say(`config     ${level} ${file}:${place.line}:${place.column} ${code}: ${message}`)
       for (const { table, reason } of difference.refused) say(`config     table ${table} cannot be followed: ${reason}`)
     } catch (error) {
       say('config     the old one goes on:')
@@ -43,8 +58,23 @@ export function watchConfig({ file, text, url, jwtSecret, jwtAudience, say }: Wa
         for (const { place, code, message } of error.findings) say(`config     ${file}:${place.line}:${place.column} ${code}: ${message}`)
       } else say(`config     ${error instanceof Error ? error.message : String(error)}`)
     }
+    await taken(yaml)
   }
-  const changed = () => void (deploying = deploying.then(deploy))
+  const next = (work: () => Promise<void>): Promise<void> => (deploying = deploying.then(work))
+  const changed = () => void next(look)
   watchFile(file, { interval: LOOK_MS, persistent: false }, changed)
-  return { text: () => last, close: () => unwatchFile(file, changed) }
+  return {
+    text: () => last ?? '',
+    deploy: () => next(() => deploy(last ?? '')),
+    close: () => unwatchFile(file, changed),
+  }
+}
+
+/** Null: it cannot be read. An editor may empty the file, or take it away, before it writes. */
+async function readSettled(file: string): Promise<string | null> {
+  const read = () => readFile(file, 'utf8').catch(() => null)
+  const text = await read()
+  if (text !== null && text.trim() !== '') return text
+  await sleep(LOOK_MS)
+  return read()
 }

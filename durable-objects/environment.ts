@@ -10,6 +10,8 @@ type Called<Calls> = Calls & Rpc.DurableObjectBranded
 export interface Environment extends SettingBindings {
   /** Of tests alone: see `fault-points.ts`. */
   FAULTS?: string
+  /** Given where the edge runs on a machine of somebody's own: objects have no other place, and operators are whoever has the development secret. */
+  LOCAL_EDGE?: string
   /** How often addresses fail, and users open streams and ask for write checkpoints: see `workers/rates.ts`. */
   RATE_FAILURES?: RateLimit
   RATE_STREAMS?: RateLimit

@@ -35,6 +35,8 @@ export interface Diagnostic {
   first: string
   last: string
   count: number
+  /** It is of a sync config that was replaced, and that is kept for a rollback alone or not at all: clients see nothing of it. */
+  replaced?: true
 }
 
 export interface DiagnosticsStatus {

@@ -1,4 +1,4 @@
-import { expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { compileConfig } from './compile.ts'
 import { definition, stream } from './test-evaluate.ts'
 import type { SchemaTable } from './schema.ts'
@@ -94,4 +94,42 @@ test('columns of a subquery are looked up, too, in edition 2', () => {
   const yaml = stream('SELECT * FROM tasks WHERE owner IN (SELECT team FROM members WHERE user_id = auth.user_id())', 2)
   const { warnings } = compileConfig(yaml, { schema: { tables } })
   expect(warnings.map(({ code }) => code)).toContain('unknown-source-column')
+})
+
+describe('it points at the comparison', () => {
+  /** What is marked, and in which line. */
+  const marked = (yaml: string) =>
+    compileConfig(yaml, { schema: { tables } })
+      .warnings.filter(({ code }) => code === 'never-equal')
+      .map(({ place, end }) => {
+        const line = yaml.split('\n')[place.line - 1] ?? ''
+        return [place.line, line.slice(place.column - 1, end?.line === place.line ? end.column - 1 : undefined)]
+      })
+  const block = (edition: number, where: string) =>
+    `config: {edition: ${edition}}\nstreams:\n  s:\n    auto_subscribe: true\n    query: |\n      SELECT *\n      FROM tasks\n      WHERE id = 1 AND ${where}\n`
+
+  test.each([2, 3])('in a stream of edition %i', (edition) => {
+    expect(marked(block(edition, 'owner = auth.user_id()'))).toEqual([[8, 'owner = auth.user_id()']])
+    expect(marked(block(edition, 'auth.user_id() = owner'))).toEqual([[8, 'auth.user_id() = owner']])
+    expect(marked(block(edition, `owner IN '["7"]'`))).toEqual([[8, `owner IN '["7"]'`]])
+    expect(marked(block(edition, 'owner IN (SELECT user_id FROM members WHERE\n      id = auth.user_id())'))).toEqual([
+      [9, 'id = auth.user_id()'],
+      [8, 'owner'],
+    ])
+  })
+
+  test('in bucket definitions: in the query with the column', () => {
+    const yaml = definition('SELECT request.user_id() AS u', 'SELECT * FROM tasks WHERE owner = bucket.u')
+    expect(marked(yaml)).toEqual([[yaml.split('\n').findIndex((line) => line.includes('bucket.u')) + 1, 'owner']])
+  })
+
+  test('each stream at its own, also when they mean the same', () => {
+    const query = 'query: SELECT * FROM tasks WHERE owner = auth.user_id()'
+    const yaml = `config: {edition: 3}\nstreams:\n  one:\n    ${query}\n  two:\n    ${query}\n`
+    expect(marked(yaml)).toEqual([
+      [4, 'owner = auth.user_id()'],
+      // The column is that of the first one.
+      [6, 'auth.user_id()'],
+    ])
+  })
 })

@@ -23,24 +23,25 @@ const IN_JSON = new Set(['in', 'not in', 'not(in)'])
 
 /**
  * Comparisons of a stream that are never true, because the values are of different kinds: 7 and '7' differ, as in SQLite. Only where the database says
- * the types, and a value of the request counts when it is always text. Each message once.
+ * the types, and a value of the request counts when it is always text. Each message once, with the sides of the comparison.
  */
 export function neverEqual(
   program: Program,
   definitions: readonly Definition[],
   lookups: readonly Lookup[],
   schema: SchemaCheck,
-): string[] {
-  const found = new Set<string>()
-  const compare = (a: Typed | null, b: Typed | null): void => {
+): { message: string; sides: Expr[] }[] {
+  const found = new Map<string, Expr[]>()
+  const compare = (a: Typed | null, b: Typed | null, sides: Expr[]): void => {
     if (!a || !b || a.kind === b.kind) return
     const advice = (a.kind === 'text' ? b : a).asText
-    found.add(`${a.text} and ${b.text} are never equal${advice === null ? '' : `: write ${advice}`}.`)
+    const message = `${a.text} and ${b.text} are never equal${advice === null ? '' : `: write ${advice}`}.`
+    if (!found.has(message)) found.set(message, sides)
   }
   /** The first element that is of another kind is told; others may be equal. */
-  const compareEach = (a: Typed | null, elements: readonly (Typed | null)[]): void => {
+  const compareEach = (a: Typed | null, elements: readonly (Typed | null)[], sides: Expr[]): void => {
     const other = elements.find((each) => a && each && each.kind !== a.kind)
-    if (other) compare(a, other)
+    if (other) compare(a, other, sides)
   }
   const inside = (expr: Expr | null, typeOf: TypeOf): void => {
     if (!expr) return
@@ -49,9 +50,9 @@ export function neverEqual(
       const [left, ...rest] = part[2]
       const [right] = rest
       if (!left || !right) return false
-      if (part[1] === '=') compare(typeOf(left), typeOf(right))
-      else if (part[1] === 'in list') compareEach(typeOf(left), rest.map(typeOf))
-      else if (IN_JSON.has(part[1])) compareEach(typeOf(left), elementsOf(right))
+      if (part[1] === '=') compare(typeOf(left), typeOf(right), [left, right])
+      else if (part[1] === 'in list') compareEach(typeOf(left), rest.map(typeOf), [...part[2]])
+      else if (IN_JSON.has(part[1])) compareEach(typeOf(left), elementsOf(right), [left, right])
       return false
     })
   }
@@ -64,10 +65,11 @@ export function neverEqual(
     const asked: Lookup[] = []
     /** The lists whose elements are tried one by one. */
     const lists: Expr[] = []
-    const against = (column: Typed | null, value: Expr): void => {
+    const against = (key: Expr, column: Typed | null, value: Expr): void => {
       const list = value[0] === 'each' && value[2] === 'value' ? lists[value[1]] : undefined
-      if (list) compareEach(column, elementsOf(list))
-      else compare(column, ofRequest(value))
+      if (list) compareEach(column, elementsOf(list), [key, list])
+      // What a lookup found was written where that is.
+      else compare(column, ofRequest(value), value[0] === 'output' ? [key] : [key, value])
     }
     const ofRequest: TypeOf = (expr) => {
       const lookup = expr[0] === 'output' ? asked[expr[1]] : undefined
@@ -82,18 +84,18 @@ export function neverEqual(
       if (!('lookup' in step) || !lookup) continue
       for (const { keys, filter } of lookup.branches) {
         inside(filter, ofRow(lookup.table))
-        keys.forEach(({ expr }, i) => against(ofRow(lookup.table)(expr), step.keys[i]?.expr ?? ['null']))
+        keys.forEach(({ expr }, i) => against(expr, ofRow(lookup.table)(expr), step.keys[i]?.expr ?? ['null']))
       }
       asked.push(lookup)
     }
     for (const { table, branches } of definitions[definition]?.queries ?? []) {
       for (const { keys, filter } of branches) {
         inside(filter, ofRow(table))
-        keys.forEach(({ expr }, i) => against(ofRow(table)(expr), parameters[i]?.expr ?? ['null']))
+        keys.forEach(({ expr }, i) => against(expr, ofRow(table)(expr), parameters[i]?.expr ?? ['null']))
       }
     }
   }
-  return [...found]
+  return Array.from(found, ([message, sides]) => ({ message, sides }))
 }
 
 function column(schema: SchemaCheck, table: TablePattern, name: string): Typed | null {

@@ -4,6 +4,7 @@ import { compileEvent } from './event.ts'
 import { contentText, textHash } from './plan/hash.ts'
 import { PLAN_VERSION, type Definition, type Lookup, type PlanContent, type Program } from './plan/plan.ts'
 import { expressionText } from './explain.ts'
+import { placeOf } from './expressions/places.ts'
 import { differsInSqlite } from './plan/sqlite.ts'
 import { costWarnings } from './plan/warnings.ts'
 import { compileBuckets } from './editions/buckets/buckets.ts'
@@ -72,8 +73,9 @@ function compilePlan(config: ConfigText, findings: Findings, settings: CompileSe
       programs.push(program)
       for (const [code, message] of costWarnings(program, definitions.all, lookups.all)) findings.warning(code, message, text.key)
       if (!context.schema) continue
-      for (const message of neverEqual(program, definitions.all, lookups.all, context.schema))
-        findings.warning('never-equal', message, text.key)
+      for (const { message, sides } of neverEqual(program, definitions.all, lookups.all, context.schema)) {
+        findings.warning('never-equal', message, placeOf(sides, extentOf(text, texts, findings.length)) ?? text.key)
+      }
     }
   }
   compileEach(config.buckets, (bucket) => compileBuckets(context, bucket))
@@ -116,6 +118,11 @@ function checkSqlite(findings: Findings, content: PlanContent, place: Range): vo
   }
   const message = `'unstable_sqlite_expression_engine' is not supported, and SQLite could give another value for ${expressionText(differs)}. Remove the option.`
   findings.error('sqlite-engine', message, place)
+}
+
+/** From its name to the next one. Equal parts of two streams are one, and were written in the first. */
+function extentOf({ key: [start] }: { key: Range }, all: readonly { key: Range }[], length: number): Range {
+  return [start, Math.min(length, ...all.flatMap(({ key: [other] }) => (other > start ? [other] : [])))]
 }
 
 /** What `make` makes; null with an error at `place` when it takes too much work. */

@@ -28,11 +28,14 @@ describe.each(EDITIONS)('%s', (_, config) => {
     }
   })
 
-  test('with the tables of the database, * that brings no id is told, with the expression of its key', () => {
+  test('with the tables of the database, * that brings no id is an error, with the expression of its key', () => {
     const columns = Object.keys(row)
-    const told = (query: string, schema = { tables: [{ ...table, columns, key: ['project_id', 'user_id'] }] }) =>
-      compileConfig(config(query), { schema }).warnings.filter(({ code }) => code === 'id-missing')
+    const told = (query: string, schema = { tables: [{ ...table, columns, key: ['project_id', 'user_id'] }] }) => {
+      const result = compileConfig(config(query), { schema })
+      return [...(result.ok ? [] : result.errors), ...result.warnings].filter(({ code }) => code === 'id-missing')
+    }
     const [finding] = told('SELECT * FROM memberships')
+    expect(finding?.level).toBe('error')
     expect(finding?.message).toContain("`*, project_id || '/' || user_id AS id`")
     expect(told("SELECT *, project_id || '/' || user_id AS id FROM memberships")).toEqual([])
     expect(told('SELECT * FROM memberships', { tables: [{ ...table, columns: ['id', ...columns], key: ['id'] }] })).toEqual([])

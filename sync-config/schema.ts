@@ -1,7 +1,7 @@
 import { astVisitor, type PGNode, type SelectFromStatement } from 'pgsql-ast-parser'
 import type { SourceTable } from './editions/buckets/table.ts'
 import type { Column, TablePattern } from './plan/plan.ts'
-import { closest, suggestion } from './parse/closest.ts'
+import { closest, suggestion } from '../protocol/closest.ts'
 import type { Sql } from './parse/sql.ts'
 
 /** Values of different kinds are never equal. */
@@ -28,7 +28,7 @@ export interface SchemaTable {
   types?: Readonly<Record<string, ColumnKind>>
 }
 
-/** Checks names against the source's tables. Findings are always warnings: a table may be made later. */
+/** Checks names against the source's tables. Names that are not there are warnings, because a table may be made later. */
 export class SchemaCheck {
   readonly #tables: SourceSchema['tables']
 
@@ -69,13 +69,13 @@ export class SchemaCheck {
     return first && more.every((type) => type?.name === first.name) ? first : null
   }
 
-  /** `*` is to bring the id of the row. */
+  /** `*` is to bring the id of the row. Where the table is there and has none, no row would ever be synced. */
   checkId(sql: Sql, pattern: TablePattern, star: PGNode): void {
     const tables = this.#matching(pattern)
     if (tables.length === 0 || tables.some((table) => table.columns.includes('id'))) return
     const key = tables[0]?.key ?? []
     const value = key.length === 0 ? '…' : key.map(written).join(" || '/' || ")
-    sql.warning(
+    sql.error(
       'id-missing',
       `${pattern.name} has no column id, by which a client tells rows apart: select one, \`*, ${value} AS id\`.`,
       star,

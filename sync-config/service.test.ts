@@ -38,11 +38,22 @@ test('the configuration of a PowerSync service is told as that, with what does t
     ['service-config', "'storage' is here: nothing: buckets are kept in Durable Objects.", 9],
     ['service-config', expect.stringMatching(/^'port' is here:/), 12],
     ['service-config', expect.stringMatching(/^'sync_rules' is here: this file:/), 13],
-    ['service-config', "'client_auth.supabase' is here: SUPABASE_URL.", 16],
+    ['service-config', "'client_auth.supabase' is off there, so nothing is to be set here.", 16],
     ['service-config', "'client_auth.jwks_uri' is here: JWKS_URL.", 17],
     ['service-config', "'client_auth.audience' is here: JWT_AUDIENCE, which must be given.", 18],
     ['service-config', expect.stringMatching(/^'api\.tokens' is here: OPERATOR_KEYS/), 21],
     ['service-config', "'api.parameters.max_buckets_per_connection' is here: MAX_BUCKETS.", 23],
+  ])
+})
+
+test('what is false or empty there is not told as if it were set', () => {
+  const yaml = 'client_auth:\n  supabase: true\n  block_local_jwks: false\n  supabase_jwt_secret:\n  jwks_uri: ~\n  audience: ""\n'
+  expect(compileConfig(yaml).warnings.map(({ message }) => message)).toEqual([
+    "'client_auth.supabase' is here: SUPABASE_URL.",
+    "'client_auth.block_local_jwks' is off there, so nothing is to be set here.",
+    "'client_auth.supabase_jwt_secret' is off there, so nothing is to be set here.",
+    "'client_auth.jwks_uri' is off there, so nothing is to be set here.",
+    "'client_auth.audience' is here: JWT_AUDIENCE, which must be given.",
   ])
 })
 

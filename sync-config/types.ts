@@ -47,6 +47,8 @@ export interface EvaluationError {
   message: string
   /** It is so for every row of the table. */
   everyRow?: true
+  /** What the names of the buckets begin with that lack it; absent when it is not of one definition alone. */
+  definition?: string
 }
 
 export interface EvaluatedRow {

@@ -359,6 +359,8 @@ describe('/status', () => {
     const placed = await status({ LOCATION: 'weur' })
     expect(placed.data.placement).toEqual({ location: 'weur', jurisdiction: null })
     expect(placed.data.notes.join()).not.toContain('LOCATION')
+    // On one's own machine there is one place, and nothing to set.
+    expect((await status({ LOCATION: '', LOCAL_EDGE: 'true' })).data.notes).toEqual([])
     touched = []
     expect((await status({ LOCATION: 'mars' })).error).toMatchObject({
       code: 'ROCKPOOL_SETTINGS',

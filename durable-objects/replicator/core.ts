@@ -1,5 +1,6 @@
 import { tableText, type TableName } from '../../protocol/tables.ts'
 import type { RefusedTable } from '../../sources/postgres/index.ts'
+import type { DiagnosticsStatus } from '../../protocol/diagnostics.ts'
 import type { AppendRequest, BucketRpc } from '../../protocol/messages/bucket.ts'
 import type { ComparingStatus } from '../../protocol/messages/status.ts'
 import type { NoticeBucket } from '../../protocol/messages/relay.ts'
@@ -20,7 +21,7 @@ import { Drops } from './deploy/drops.ts'
 import { migrate } from '../shared/database.ts'
 import { faultPoint, asyncFaultPoint } from '../shared/fault-points.ts'
 import { durableDatabase, type DurableDatabase } from '../shared/durable-database.ts'
-import { Diagnostics } from './store/diagnostics.ts'
+import { Diagnostics, type ProblemOf } from './store/diagnostics.ts'
 import { Differences } from './store/differences.ts'
 import { Dispatcher } from './commit/dispatcher.ts'
 import { FENCE_SECONDS, SLICE_LENGTH } from './limits.ts'
@@ -297,10 +298,20 @@ export class Core {
 
   /** Those among them that the sync config that serves reads, or the one that is to serve. What only an earlier one reads is nobody's business. */
   get refusedTables(): { table: string; reason: string }[] {
-    const plans = [this.planBehind, this.state.get('next')].filter((plan) => plan !== null)
-    const refused = this.state.get('refused')
-    const read = refused.filter(({ names }) => plans.length === 0 || plans.some((plan) => this.#planTables.reads(plan, names)))
+    const read = this.state.get('refused').filter(({ names }) => !this.#servesNobody({ names }))
     return read.map(({ table, reason }) => ({ table, reason }))
+  }
+
+  /** The last problems; those of sync configs that were replaced are marked. */
+  get problems(): DiagnosticsStatus {
+    return this.diagnostics.status((of) => this.#servesNobody(of))
+  }
+
+  /** Whether it is of sync configs alone that neither serve nor are to serve. */
+  #servesNobody(of: ProblemOf): boolean {
+    const plans = [this.planBehind, this.state.get('next')].filter((plan) => plan !== null)
+    const has = (plan: string) => ('definition' in of ? this.#planTables.has(plan, of.definition) : this.#planTables.reads(plan, of.names))
+    return plans.length > 0 && !plans.some(has)
   }
 
   /** For a reader: what is to be read, and what there is. */
@@ -448,12 +459,13 @@ export class Core {
         this.tidying.touched(number)
         return number
       },
-      skipped: ({ schema, name }, key, reason) =>
+      skipped: ({ schema, name }, key, reason, definition) =>
         this.diagnostics.add({
           code: 'ROCKPOOL_ROW_SKIPPED',
           table: tableText({ schema, name }),
           ...(key === null ? {} : { key }),
           reason,
+          ...(definition === undefined ? {} : { of: { definition } }),
         }),
     }
   }

@@ -3,7 +3,7 @@ import type { ReplicatorState, ReplicatorStatus, SlotStatus, SourceSettings } fr
 import { tenantSettings, type TenantSettings } from '../directory/settings.ts'
 import type { SettingBindings } from '../setting-bindings.ts'
 import type { Core } from './core.ts'
-import type { Diagnostics } from './store/diagnostics.ts'
+import type { DiagnosticsStatus } from '../../protocol/diagnostics.ts'
 import { earlierTls } from './session/prepare.ts'
 import type { Session } from './session/session.ts'
 import type { Looked } from './session/source-look.ts'
@@ -31,7 +31,7 @@ export interface StatusPorts {
 }
 
 export function replicatorStatus({ tenant, env, core, session, failing, alarm, looked, fresh, ...ports }: StatusPorts): ReplicatorStatus {
-  const { tables, state, relays, pipeline, dispatcher, diagnostics, stored, db } = core
+  const { tables, state, relays, pipeline, dispatcher, problems, stored, db } = core
   const position = state.get('decode').position
   const walEnd = session?.walEnd ?? null
   const settings = knownSettings(env, tenant)
@@ -67,8 +67,8 @@ export function replicatorStatus({ tenant, env, core, session, failing, alarm, l
     })),
     followedTables: tables.followed,
     refusedTables: core.refusedTables,
-    skippedRows: skippedRows(diagnostics),
-    diagnostics: diagnostics.status(),
+    skippedRows: skippedRows(problems),
+    diagnostics: problems,
     held: {
       changes: session?.held ?? 0,
       peakChanges: Math.max(ports.peakHeld, session?.peakHeld ?? 0),
@@ -117,8 +117,10 @@ function freshSlot({ slot }: Core, settings: TenantSettings, { look, slot: found
   return { name: settings.slot, measured: look.at, level, overs, ...found }
 }
 
-function skippedRows(diagnostics: Diagnostics): ReplicatorStatus['skippedRows'] {
-  const rows = diagnostics.status().recent.filter((each) => each.code === 'ROCKPOOL_ROW_SKIPPED')
-  const recent = rows.map(({ table, key, reason }) => ({ table: table ?? '', key: key ?? '', reason }))
-  return { count: diagnostics.count('ROCKPOOL_ROW_SKIPPED'), recent }
+function skippedRows({ counts, recent }: DiagnosticsStatus): ReplicatorStatus['skippedRows'] {
+  const rows = recent.filter((each) => each.code === 'ROCKPOOL_ROW_SKIPPED' && !each.replaced)
+  return {
+    count: counts.ROCKPOOL_ROW_SKIPPED ?? 0,
+    recent: rows.map(({ table, key, reason }) => ({ table: table ?? '', key: key ?? '', reason })),
+  }
 }

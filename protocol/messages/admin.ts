@@ -69,14 +69,15 @@ export interface DeployDifference {
   refused: { table: string; reason: string }[]
   /** Streams of clients that are open. */
   streams: number
-  warnings: { code: string; message: string; place: { line: number; column: number } }[]
+  /** `error`: by the tables of the database, and the deploy goes on only by force. An earlier version does not say. */
+  warnings: { level?: 'error' | 'warning'; code: string; message: string; place: { line: number; column: number } }[]
 }
 
 export interface DeployRequest extends Versioned {
   yaml: string
   /** Only what it would change. */
   dryRun: boolean
-  /** Also when tables of new definitions cannot be followed. */
+  /** Also when tables of new definitions cannot be followed, or have no id. */
   force: boolean
   /** Only when this is the hash of the serving plan. */
   ifMatch: string | null

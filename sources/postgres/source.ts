@@ -5,6 +5,7 @@ import { findTables, type FoundTable } from './catalog/catalog.ts'
 import { catalogVersion } from './catalog/catalog-watch.ts'
 import { sourceError } from './wire/connection.ts'
 import { followTables, type RefusedTable } from './catalog/follow.ts'
+import { meantTables, missingNames } from './catalog/near-names.ts'
 import { parseLsn } from './stream/lsn.ts'
 import { keepPublication, membersOf, publish, publishedTables } from './catalog/publication.ts'
 import { keepSlot, type FoundSlot } from './stream/slot.ts'
@@ -154,7 +155,9 @@ async function followSource(sql: Sql, publication: string, options: PrepareOptio
       continue
     const published = await publishedTables(sql, publication)
     if (published === null) throw settings(`there is no publication ${publication}: ${publish(publication, false, membersOf(usable))}`)
-    const { tables, refusedTables } = followTables(names, found, published, publication, serverVersion, options.columns ?? everything)
+    const meant = await meantTables(sql, missingNames(names, found))
+    const columns = options.columns ?? everything
+    const { tables, refusedTables } = followTables(names, found, published, publication, serverVersion, columns, meant)
     const seen = new Set(found.map((table) => table.oid))
     const unread = [...published.values()].filter(({ oid }) => !seen.has(oid)).map(({ schema, name }) => tableText({ schema, name }))
     return { tables, refusedTables, unread: unread.sort(), seen, catalogVersion: version }

@@ -17,6 +17,8 @@ type Values = Readonly<Record<string, Value>>
 
 interface Query {
   label: string
+  /** What the names of its buckets begin with. */
+  definition: string
   table: TablePattern
   read(environment: Environment, sink: Sink): void
 }
@@ -70,7 +72,7 @@ export class RowEvaluator {
       values = resolveValues(row, this.#options)
     } catch (error) {
       if (!(error instanceof EvaluationFailure)) throw error
-      for (const { label } of readers) errors.push({ where: label, message: error.message })
+      for (const { label, definition } of readers) errors.push({ where: label, message: error.message, definition })
       return
     }
     const environment = rowEnvironment(table.schema, table.name, values)
@@ -88,7 +90,8 @@ export class RowEvaluator {
       } catch (error) {
         if (!(error instanceof EvaluationFailure) && !(error instanceof RangeError)) throw error
         if (!(error instanceof RowTooMuch)) {
-          errors.push({ where: reader.label, message: error.message, ...(error instanceof NoIdColumn ? { everyRow: true } : {}) })
+          const { label, definition } = reader
+          errors.push({ where: label, message: error.message, definition, ...(error instanceof NoIdColumn ? { everyRow: true } : {}) })
         }
         outputs.length = start
       }
@@ -153,6 +156,7 @@ function dataReader(prefix: string, query: DataQuery, repeats: boolean): Query {
   const definition = definitionOf(prefix)
   return {
     label: query.label,
+    definition,
     table: query.table,
     read(environment, sink) {
       let body: { values: [string, Value][]; data: string; id: string } | undefined
@@ -196,6 +200,7 @@ function lookupReader(lookup: Lookup, repeats: boolean): Query {
   const definition = definitionOf(prefix)
   return {
     label: lookup.label,
+    definition,
     table: lookup.table,
     read(environment, sink) {
       for (const { read, outputs } of branches) {

@@ -16,6 +16,7 @@ export interface Output {
 
 interface Target {
   label: string
+  definition: string
   plans: readonly number[]
 }
 
@@ -50,7 +51,7 @@ export class Sink {
     if (!reader) return false
     if (longName(bucket)) {
       const message = `the name of a bucket would be longer than ${MAX_BUCKET_NAME_BYTES} bytes: the row is not in it`
-      if (!this.#long) this.#errors.push({ where: reader.label, message })
+      if (!this.#long) this.#errors.push({ where: reader.label, message, definition: reader.definition })
       this.#long = true
       return false
     }

@@ -1,9 +1,10 @@
 import type { ExprBinary, ExprCall, ExprRef, ExprUnary } from 'pgsql-ast-parser'
-import { closest, shorten, suggestion } from '../parse/closest.ts'
+import { closest, shorten, suggestion } from '../../protocol/closest.ts'
 import type { FindingCode } from '../parse/codes.ts'
 import type { Sql, SqlExpr } from '../parse/sql.ts'
 import { call, conjunction, integer, NULL, text, type Expr } from './expression.ts'
 import { functions } from './functions.ts'
+import { noteWritten } from './places.ts'
 
 export type Dialect = 'legacy' | 'alpha' | 'compiled'
 
@@ -102,7 +103,10 @@ export class ExpressionBuilder {
   }
 
   build(node: SqlExpr): Expr | null {
-    const expr = this.#build(node)
+    const built = this.#build(node)
+    // A fresh object, so that its place is its own.
+    const expr: Expr | null = built?.[0] === 'request' ? ['request', built[1]] : built
+    if (expr) noteWritten(expr, this.sql.range(node), this.sql)
     const claim = expr && renewedClaim(expr)
     if (claim === null) return expr
     return this.#refuse(

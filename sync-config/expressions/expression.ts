@@ -1,3 +1,5 @@
+import { inheritPlace } from './places.ts'
+
 /** Where request values come from. Text views print every number as REAL; value views keep whole numbers INTEGER. */
 export type RequestSource = 'sub' | 'jwt' | 'connection' | 'subscription' | 'token_sub'
 
@@ -65,8 +67,8 @@ export function readsSubscription(expr: Expr): boolean {
 /** The expression with parts replaced; `replace` answers undefined for parts that stay. */
 export function rewrite(expr: Expr, replace: (part: Expr) => Expr | undefined): Expr {
   const other = replace(expr)
-  if (other !== undefined) return other
-  return expr[0] === 'call' ? ['call', expr[1], expr[2].map((arg) => rewrite(arg, replace))] : expr
+  if (other !== undefined) return inheritPlace(expr, other)
+  return expr[0] === 'call' ? inheritPlace(expr, ['call', expr[1], expr[2].map((arg) => rewrite(arg, replace))]) : expr
 }
 
 export function conjunction(parts: readonly Expr[]): Expr | null {

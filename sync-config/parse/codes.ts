@@ -65,8 +65,7 @@ export const FINDING_CODES = {
   'column-schema': 'schema.table.column',
   'duplicate-from': 'a name stands in FROM twice',
   'duplicate-column': 'a column of a CTE or sub-select stands twice',
-  'id-missing':
-    'the query returns no column id (a warning when * is to bring it and the table has none, an error of `check` with a database)',
+  'id-missing': 'the query returns no column id. Whether * brings one is known only with a database',
   'id-over-star': 'another value is the id, also where it is NULL, before * that has a column id (warning)',
   'unknown-source-table': 'the database has no such table (warning)',
   'unknown-source-column': 'the table has no such column (warning)',

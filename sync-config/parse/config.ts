@@ -1,4 +1,4 @@
-import { closest, shorten, suggestion } from './closest.ts'
+import { closest, shorten, suggestion } from '../../protocol/closest.ts'
 import type { Entry, YamlNode, YamlReader } from './document.ts'
 import type { Range } from './findings.ts'
 import { readOptions, type Options } from './options.ts'

@@ -35,14 +35,15 @@ const MOST = 500
 /** Collects all errors and warnings of one file, and counts the work that reading it takes. */
 export class Findings {
   readonly #lines: Lines
-  readonly #length: number
+  /** Of the file. */
+  readonly length: number
   readonly all: Finding[] = []
   readonly work: Work
 
   constructor(text: string, planScale = 1) {
     this.work = new Work(text.length, planScale)
     this.#lines = new Lines(text)
-    this.#length = text.length
+    this.length = text.length
   }
 
   error(code: FindingCode, message: string, range: Range): void {
@@ -62,8 +63,8 @@ export class Findings {
       if (level === 'warning' || this.failed) return
       this.all.pop()
     }
-    const from = Math.min(Math.max(0, start), this.#length)
-    const to = Math.min(Math.max(from, end), this.#length)
+    const from = Math.min(Math.max(0, start), this.length)
+    const to = Math.min(Math.max(from, end), this.length)
     this.all.push({ level, code, message, place: this.#lines.place(from), end: this.#lines.place(to) })
   }
 }

@@ -1,5 +1,5 @@
 import type { ValueOptions } from '../../protocol/values.ts'
-import { closest, shorten, suggestion } from './closest.ts'
+import { closest, shorten, suggestion } from '../../protocol/closest.ts'
 import type { Entry, YamlReader } from './document.ts'
 import type { Range } from './findings.ts'
 

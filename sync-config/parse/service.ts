@@ -1,4 +1,4 @@
-import type { Entry, YamlReader } from './document.ts'
+import type { Entry, YamlNode, YamlReader } from './document.ts'
 
 /**
  * Keys of the configuration of a PowerSync service (`service.yaml`, `powersync.yaml`) with what does the same here. `docs/sync-config.md` has the same
@@ -35,6 +35,9 @@ const TELLING = ['replication', 'client_auth', 'storage', 'sync_rules', 'sync_co
 
 export const isService = (entries: readonly Entry[]): boolean => entries.some(({ name }) => TELLING.includes(name))
 
+/** False, or nothing at all. */
+const isOff = (yaml: YamlReader, value: YamlNode): boolean => value === null || yaml.plain(value) === false || yaml.plain(value) === null
+
 /** Says what the file is, and of each part what does the same here. */
 export function tellService(yaml: YamlReader, entries: readonly Entry[]): void {
   yaml.findings.error(
@@ -44,7 +47,10 @@ export function tellService(yaml: YamlReader, entries: readonly Entry[]): void {
   )
   const tell = (path: string, { key, value }: Entry): void => {
     const known = Object.hasOwn(SERVICE_KEYS, path) ? SERVICE_KEYS[path] : undefined
-    if (known !== undefined) return yaml.findings.warning('service-config', `'${path}' is here: ${known}.`, key)
+    if (known !== undefined) {
+      const told = isOff(yaml, value) ? `'${path}' is off there, so nothing is to be set here.` : `'${path}' is here: ${known}.`
+      return yaml.findings.warning('service-config', told, key)
+    }
     if (!Object.keys(SERVICE_KEYS).some((other) => other.startsWith(`${path}.`)) || !yaml.isMap(value)) return
     for (const entry of yaml.map(value, `'${path}'`, key) ?? []) tell(`${path}.${entry.name}`, entry)
   }

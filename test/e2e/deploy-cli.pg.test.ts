@@ -3,6 +3,7 @@ import { chmod, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { signToken } from '../../cli/secret.ts'
+import type { Report } from '../../cli/status-report.ts'
 import { startCommand, type Command } from '../support/command.ts'
 import { Operator } from '../support/deploys.ts'
 import { freePort } from '../support/postgres.ts'
@@ -122,9 +123,26 @@ test('mistakes are shown at their place, and nothing changes', async () => {
   expect(bad.output).toMatch(/error \S+: [^]*bad\.yaml:4:\d+\n4 \| {7}- SELECT FROM[^]*\^[^]*1 error: nothing was changed\n$/)
   const missing = await rockpool('deploy', await yaml('missing.yaml', config('one', 'three')), '--yes')
   expect(missing.code).toBe(1)
-  expect(missing.output).toMatch(/ROCKPOOL_DEPLOY: tables of new definitions cannot be followed: public\.three: there is no such table\n$/)
+  expect(missing.output).toMatch(
+    /ROCKPOOL_DEPLOY: tables of new definitions cannot be followed: public\.three: there is no such table in the database\n$/,
+  )
+  await rockpool('sql', 'create table nameless (k int primary key)')
+  const nameless = await yaml('nameless.yaml', 'bucket_definitions:\n  a:\n    data:\n      - SELECT * FROM nameless\n')
+  const database = ['--data', join(directory.path, 'data')]
+  // One verdict: what check calls an error a deploy refuses.
+  for (const args of [
+    ['check', nameless, ...database],
+    ['deploy', nameless, '--yes'],
+  ]) {
+    const told = await rockpool(...args)
+    expect([told.code, told.output]).toEqual([1, expect.stringMatching(/^error id-missing: nameless has no column id/m)])
+  }
+  const right = await rockpool('check', file, ...database)
+  expect([right.code, right.output]).toEqual([0, expect.stringMatching(/^warning location: [^]*those of the database of rockpool dev\n$/)])
+  const forced = await rockpool('deploy', nameless, '--force', '--dry-run')
+  expect([forced.code, forced.output]).toEqual([0, expect.stringMatching(/^error \S+nameless\.yaml:4:\d+ id-missing: /m)])
   const wrong = await rockpool('deploy', file, '--token', 'x')
-  expect([wrong.code, wrong.output]).toEqual([1, expect.stringMatching(/^PSYNC_S2101: /)])
+  expect([wrong.code, wrong.output]).toEqual([1, expect.stringMatching(/^the token was refused: PSYNC_S2101: /)])
   for (const [args, message] of [
     [['deploy'], /name one file/],
     [['deploy', join(directory.path, 'none.yaml')], /there is no file/],
@@ -187,6 +205,78 @@ test('rockpool dev deploys its file when it is edited; one with a mistake is tol
     const { serving, yaml: text } = await operator.configs()
     return serving !== null && text === config('two', 'one')
   })
+})
+
+test('what was noted of a sync config that was corrected says that it serves nobody', async () => {
+  const secret = (await readFile(join(directory.path, 'data', 'jwt-secret'), 'utf8')).trim()
+  const operator = new Operator(() => url, secret, 'rockpool')
+  const noted = async (code: string) => {
+    const { output } = await rockpool('status', '--json')
+    const report: Report = JSON.parse(output)
+    return report.noted.find((each) => each.code === code)
+  }
+  await rockpool('sql', 'insert into nameless values (1)')
+  const wrong = `${config('one')}  wrong:\n    data:\n      - SELECT * FROM nameless\n      - SELECT id FROM ones\n`
+  await writeFile(file, wrong)
+  await until('the file to serve', async () => (await operator.configs()).yaml === wrong, 60)
+  expect(dev.output).toMatch(/\nconfig {5}error \S+dev\.yaml:\d+:\d+ id-missing: /)
+  expect(dev.output).toMatch(/public\.ones cannot be followed: there is no such table in the database: did you mean public\.one\?/)
+  await until('the row to be told', async () => /there is no column id/.test((await noted('ROCKPOOL_ROW_SKIPPED'))?.reason ?? ''))
+  expect((await noted('ROCKPOOL_ROW_SKIPPED'))?.reason).not.toContain('replaced')
+  const refused = await noted('ROCKPOOL_TABLE_REFUSED')
+  expect(refused?.reason).toMatch(/^public\.ones: /)
+  await writeFile(file, config('two', 'one'))
+  await until('the correction to serve', async () => (await operator.configs()).yaml === config('two', 'one'), 60)
+  expect((await noted('ROCKPOOL_ROW_SKIPPED'))?.reason).toMatch(/ \(of a sync config that was replaced and serves nobody\)$/)
+  // There was a time when this one was not there.
+  expect((await noted('ROCKPOOL_TABLE_REFUSED'))?.reason).toMatch(/^public\.one: /)
+})
+
+test('a file that is emptied is told, and the old one goes on', async () => {
+  await writeFile(file, '')
+  await until('it to be told', async () => /\nconfig {5}\S+dev\.yaml is empty: the old one goes on\n/.test(dev.output))
+  await writeFile(file, config('two', 'one'))
+  await until('it to be deployed again', async () => /is empty[^]*\nconfig {5}deploy \d+ changes nothing for clients\n/.test(dev.output))
+})
+
+test('a file that was edited while rockpool dev was down is deployed at its start; one with a mistake is told, with what serves', async () => {
+  const restart = async (text: string, word: RegExp): Promise<string> => {
+    dev.child.kill('SIGTERM')
+    await dev.ended
+    await writeFile(file, text)
+    dev = start(process.execPath, ['cli/rockpool.mjs', 'dev', '--port', new URL(url).port, '--no-example', '--sync-config', file])
+    await until(
+      String(word),
+      async () => word.test(dev.output),
+      120,
+      () => dev.output,
+    )
+    return dev.output
+  }
+  const secret = (await readFile(join(directory.path, 'data', 'jwt-secret'), 'utf8')).trim()
+  const operator = new Operator(() => url, secret, 'rockpool')
+  const serves = async () => (await operator.configs()).yaml
+  // The text that the script brought at first: it is not new to what was deployed.
+  const deployed = await restart(config('one'), /\nconfig {5}deploy \d+ -two_all\n/)
+  expect(deployed).toMatch(/\nready [^]*\nconfig {5}\S+dev\.yaml was edited while rockpool dev was down, and is deployed now\n/)
+  await until('it to serve', async () => (await serves()) === config('one'))
+  const other = config('one').replace('id, n', 'id, n AS m')
+  const edited = await restart(other, /\nconfig {5}\S+dev\.yaml was edited while rockpool dev was down/)
+  expect(edited).not.toMatch(/is not what serves/)
+  await until('it to serve', async () => (await serves()) === other)
+  const wrong = await restart(
+    'bucket_definitions:\n  a:\n    data:\n      - SELECT FROM\n',
+    /is not what serves \(that is deploy \d+\); deploy \d+ failed: /,
+  )
+  expect(wrong).toMatch(/\nconfig {5}the file has errors, and is not deployed:\nconfig {5}\S+dev\.yaml:4:\d+ /)
+  expect(await serves()).toBe(other)
+  // Somebody has gone back from a file that was not edited: that stays.
+  await restart(config('one'), /\nconfig {5}\S+dev\.yaml was edited while/)
+  await until('it to serve', async () => (await serves()) === config('one'))
+  const back = await rockpool('rollback', '--yes')
+  expect(back.code, back.output).toBe(0)
+  const kept = await restart(config('one'), /\nconfig {5}\S+dev\.yaml is not what serves \(that is deploy \d+, a rollback\)/)
+  expect(kept).not.toContain('was edited')
 })
 
 test.skipIf(spawnSync('script', ['--version']).status !== 0)('on a terminal it asks first', async () => {

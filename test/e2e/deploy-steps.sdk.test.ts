@@ -250,7 +250,14 @@ describe('a deploy that cannot be done changes nothing', () => {
     await start({}, config('docs', 'later'))
     await sql`insert into docs select max(id) + 1, 1 from docs`
     await exact('docs')
-    expect((await operator.configs()).serving?.origin).toBe('admin')
+    const { serving, history } = await operator.configs()
+    expect(serving?.origin).toBe('admin')
+    // Nor is a script that brings what an operator has deployed.
+    await edge.dispose()
+    await start({}, config('docs'))
+    await sql`insert into docs select max(id) + 1, 1 from docs`
+    await exact('docs')
+    expect((await operator.configs()).history).toHaveLength(history.length)
   })
 })
 

@@ -99,15 +99,30 @@ describe('nothing is left running', () => {
   })
 
   test("kill -9 of npm's shell, and of the shell that a script runs in", async () => {
-    const dev = await start(['npm', 'start', '--', 'OPTIONS'])
+    const dev = await start(['npx', 'rockpool', 'dev', 'OPTIONS'])
     const before = dev.tree()
-    kill9(...before.filter(({ command }) => command.startsWith('sh -c node')))
+    const shells = before.filter(({ command }) => command.startsWith('sh -c ') && !command.includes('rockpool-guard'))
+    expect(shells).toHaveLength(1)
+    kill9(...shells)
     await dev.nothingLeft(before)
     const script = await start(['bash', '-c', `npx rockpool dev OPTIONS; true`], '\nready ', 'pipe')
     const all = script.tree()
     script.child.kill('SIGKILL')
     await script.nothingLeft(all)
   })
+
+  test.skipIf(spawnSync('script', ['--version']).status !== 0)(
+    'Ctrl-C on npm start, which goes on until everything has ended',
+    async () => {
+      const dev = await start(['script', '-qfec', 'npm start -- OPTIONS', '/dev/null'], '\nready ', 'pipe')
+      const before = dev.tree()
+      dev.child.stdin?.write('\u0003')
+      const [code] = await once(dev.child, 'close')
+      // Of a shell between npm and us it would be that of the signal, and the prompt would come back before the end.
+      expect([code, dev.output()]).toEqual([0, expect.stringMatching(/stopping …\s+stopped\s/)])
+      expect(stillRunning(before)).toEqual([])
+    },
+  )
 
   test.skipIf(spawnSync('script', ['--version']).status !== 0)('closing the terminal', async () => {
     const dev = await start(['script', '-qfec', `${rockpool.join(' ')} OPTIONS`, '/dev/null'], '\nready ', 'pipe')

@@ -61,6 +61,8 @@ describe('rockpool dev', () => {
       return run.output
     }
     const first = await start()
+    // What can be typed elsewhere.
+    expect(first.output).toContain(`\nstatus     npx rockpool status http://127.0.0.1:${port} --data ${data}\n`)
     expect((await fetch(`http://127.0.0.1:${port}/probes/liveness`)).status).toBe(200)
     expect((await stat(data)).mode & 0o007).toBe(0)
     expect((await stat(`${data}/edge`)).mode & 0o077).toBe(0)
@@ -188,7 +190,7 @@ describe('rockpool dev', () => {
       expect(await slots()).toEqual([])
       expect(await sql`select pubname from pg_publication`).toEqual([])
       expect(run.output).toMatch(
-        /\ndatabase {3}the slot rockpool_dev_\w+ is dropped\ndatabase {3}the publication rockpool_dev_\w+ is dropped\n$/,
+        /\ndatabase {3}the slot rockpool_dev_\w+ is dropped\ndatabase {3}the publication rockpool_dev_\w+ is dropped\nstopped\n$/,
       )
     } finally {
       await source.stop()

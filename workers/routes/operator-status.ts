@@ -17,7 +17,8 @@ export async function operatorStatus(
   return { ...status, placement, streams: heldStatus(), notes: notesOf(env, placement.location) }
 }
 
-/** What an operator should know of the settings. */
+/** What an operator should know of the settings of a deployment. */
 function notesOf(env: Environment, location: string | null): string[] {
+  if (env.LOCAL_EDGE) return []
   return [...(operatorRules(env) === null ? [CLAIM_NOTICE] : []), ...(location === null ? [PLACE_NOTICE] : [])]
 }

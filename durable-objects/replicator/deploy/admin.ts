@@ -36,7 +36,7 @@ export class Admin {
   async deploy({ yaml, dryRun, force, ifMatch, by }: DeployRequest): Promise<DeployAnswer> {
     const { core, settings, connected, begin } = this.#ports
     this.#match(ifMatch)
-    const checked = await connected((sql) => checkDeploy(core, settings(), sql, yaml))
+    const checked = await connected((sql) => checkDeploy(core, settings(), sql, yaml, force))
     if (dryRun) return { config: null, difference: checked.difference }
     await asyncFaultPoint('deploy.checked')
     // Another deploy may have come in between.
@@ -61,7 +61,8 @@ export class Admin {
     }
     const target = rollbackTarget(core.configs, to)
     const yaml = core.configs.text(target.number)
-    const checked = await connected((sql) => checkDeploy(core, settings(), sql, yaml))
+    // Tables may have changed since: what served before is better than what is being left.
+    const checked = await connected((sql) => checkDeploy(core, settings(), sql, yaml, true))
     const { difference } = checked
     if (dryRun) return { config: null, cancelled: null, difference, to: target.number }
     await asyncFaultPoint('deploy.checked')

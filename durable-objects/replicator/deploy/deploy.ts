@@ -6,6 +6,7 @@ import type { ConfigOrigin, ConfigStatus, DeployDifference, PartStatus } from '.
 import { compileConfig, type CompileSettings } from '../../../sync-config/compile.ts'
 import { MAX_CONFIG_BYTES } from '../../../sync-config/limits.ts'
 import { loadPlan, means, namedColumns, planHash, type PlanPart } from '../../../sync-config/index.ts'
+import type { SourceSchema } from '../../../sync-config/schema.ts'
 import type { Finding, Plan } from '../../../sync-config/types.ts'
 import type { TenantSettings } from '../../directory/settings.ts'
 import type { Core } from '../core.ts'
@@ -28,24 +29,38 @@ export function planOf(yaml: string, settings: CompileSettings): { plan: Plan; w
   }
   const result = compileConfig(yaml, settings)
   if (result.ok) return result
-  const lines = result.errors.map((e) => `${e.place.line}:${e.place.column} ${e.code}: ${e.message}`)
-  throw new RockpoolError('ROCKPOOL_SYNC_CONFIG', `the sync config has errors: ${lines.join('; ')}`, {
-    status: 422,
-    details: result.errors,
-  })
+  throw mistakes(result.errors)
+}
+
+function mistakes(errors: readonly Finding[]): RockpoolError {
+  const lines = errors.map((e) => `${e.place.line}:${e.place.column} ${e.code}: ${e.message}`)
+  return new RockpoolError('ROCKPOOL_SYNC_CONFIG', `the sync config has errors: ${lines.join('; ')}`, { status: 422, details: errors })
+}
+
+/** `force`: what is an error only by the tables of the database is among the warnings. Throws ROCKPOOL_SYNC_CONFIG. */
+function planOver(
+  yaml: string,
+  limits: TenantSettings['limits'],
+  schema: SourceSchema,
+  force: boolean,
+): { plan: Plan; warnings: Finding[] } {
+  const result = compileConfig(yaml, { limits, schema })
+  if (result.ok) return result
+  if (!force) throw mistakes(result.errors)
+  return { plan: planOf(yaml, { limits }).plan, warnings: [...result.errors, ...result.warnings] }
 }
 
 /** Returns those of these tables that could not be followed under the plan, for what is wrong with them or for columns that they lack. */
 export const unfollowableOf = (plan: Plan, { publication, ownPublication }: TenantSettings, sql: Sql, tables: readonly TableName[]) =>
   unfollowable(sql, tables, publication, ownPublication, namedColumns(loadPlan(plan)))
 
-/** Throws ROCKPOOL_SYNC_CONFIG, or an error of the database. Nothing is stored. */
-export async function checkDeploy(core: Core, settings: TenantSettings, sql: Sql, yaml: string): Promise<Checked> {
+/** Throws ROCKPOOL_SYNC_CONFIG, or an error of the database. Nothing is stored. `force`: see `planOver`. */
+export async function checkDeploy(core: Core, settings: TenantSettings, sql: Sql, yaml: string, force: boolean): Promise<Checked> {
   const { limits } = settings
   // Its own errors are told without the database.
   planOf(yaml, { limits })
   try {
-    const { plan, warnings } = planOf(yaml, { limits, schema: await readSchema(sql) })
+    const { plan, warnings } = planOver(yaml, limits, await readSchema(sql), force)
     const bound = core.deploys.bind(plan)
     const { kept, again, added, removed } = core.deploys.difference(bound)
     const read = added.flatMap(({ tables }) => tables)
@@ -61,7 +76,7 @@ export async function checkDeploy(core: Core, settings: TenantSettings, sql: Sql
       copy: read.length === 0 ? [] : await estimateRows(sql, read),
       refused: all.map(({ table, reason }) => ({ table, reason })),
       streams: await core.relays.streams(),
-      warnings: warnings.map(({ code, message, place }) => ({ code, message, place })),
+      warnings: warnings.map(({ level, code, message, place }) => ({ level, code, message, place })),
     }
     return { plan, difference, refused: all }
   } catch (error) {

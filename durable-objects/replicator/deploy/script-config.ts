@@ -10,7 +10,8 @@ import type { Core } from '../core.ts'
 import { planOf, refuse, unfollowableOf } from './deploy.ts'
 
 /**
- * What is wrong with the script's own sync config, null when nothing is. It is deployed when it, or the limits of the script, are new; one that
+ * What is wrong with the script's own sync config, null when nothing is. It is deployed when it, or the limits of the script, are new, unless an operator
+ * has deployed the same text before; one that
  * failed is tried again as long as nothing else was deployed. While nothing serves yet, tables may still come.
  */
 export async function takeScript(core: Core, settings: TenantSettings, sql: Sql): Promise<RockpoolError | null> {
@@ -21,7 +22,13 @@ export async function takeScript(core: Core, settings: TenantSettings, sql: Sql)
   if (state.get('script') === key && !failed) return null
   try {
     const { plan } = planOf(syncConfig, { limits })
-    refuseWithdrawn(configs, planHash(deploys.bind(plan)))
+    const hash = planHash(deploys.bind(plan))
+    refuseWithdrawn(configs, hash)
+    const last = configs.next ?? configs.serving
+    if (last?.plan === hash && configs.text(last.number) === syncConfig) {
+      state.set('script', key)
+      return null
+    }
     if (core.planBehind !== null) await checkTables(core, settings, sql, plan)
     deploys.add(syncConfig, plan, 'script', { also: () => state.set('script', key) })
     return null

@@ -60,7 +60,7 @@ export interface BatchPorts {
   states(table: BatchTable, keys: readonly string[]): ReadonlyMap<string, RowState>
   number(bucket: string, definition: string): number
   /** `key` null: it is so for every row of the table. */
-  skipped(table: TableName, key: string | null, reason: string): void
+  skipped(table: TableName, key: string | null, reason: string, definition?: string): void
 }
 
 /** Bytes of the largest op, as text in UTF-8: a stored value takes 2 MB. A larger row is refused, with a diagnostic; the rest goes on. */
@@ -114,7 +114,9 @@ export class Batch {
     this.changes++
     const before = this.state(table, key)
     const evaluated = this.#evaluate(table, row)
-    for (const { where, message, everyRow } of evaluated.errors) this.#ports.skipped(table, everyRow ? null : key, `${where}: ${message}`)
+    for (const { where, message, everyRow, definition } of evaluated.errors) {
+      this.#ports.skipped(table, everyRow ? null : key, `${where}: ${message}`, definition)
+    }
     for (const event of evaluated.events ?? []) {
       const custom = customCheckpoint(event)
       if (typeof custom === 'string') this.#ports.skipped(table, key, `${event.event}: ${custom}`)
@@ -124,7 +126,7 @@ export class Batch {
     const texts: string[] = []
     for (const out of evaluated.rows) {
       if (tooLarge(out.data)) {
-        this.#ports.skipped(table, key, `${out.bucket}: the row is larger than ${MAX_OP_BYTES} bytes of JSON`)
+        this.#ports.skipped(table, key, `${out.bucket}: the row is larger than ${MAX_OP_BYTES} bytes of JSON`, out.definition)
         continue
       }
       const bucket = this.#ports.number(out.bucket, out.definition)

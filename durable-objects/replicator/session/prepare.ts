@@ -99,7 +99,11 @@ export const streamOptions = (core: Core, slot: string, { publication, walSender
 /** The tables that the session follows; the ones that it cannot are told. */
 export function sourceTables(core: Core, source: PreparedSource): SourceTable[] {
   core.refuse(source.refusedTables)
-  for (const { table, reason } of source.refusedTables) core.diagnostics.add({ code: 'ROCKPOOL_TABLE_REFUSED', table, reason })
+  // What only an earlier sync config reads is nobody's business.
+  const told = new Set(core.refusedTables.map(({ table }) => table))
+  for (const { table, reason, names } of source.refusedTables) {
+    if (told.has(table)) core.diagnostics.add({ code: 'ROCKPOOL_TABLE_REFUSED', table, reason, of: { names } })
+  }
   const wrong = new Set(source.refusedTables.filter((each) => !each.gone).map((each) => tableKey(each.name)))
   // What no plan reads stays as it is: the buckets of its definitions are not served.
   const kept = (names: readonly TableName[]): boolean =>

@@ -77,6 +77,27 @@ describe('diagnostics', () => {
     }
   })
 
+  test('what is of replaced sync configs alone is marked, also after a restart, and apart from the same of others', () => {
+    const { open } = start()
+    const before = open()
+    const of = (definition: string) => ({ ...row(1), of: { definition } })
+    before.add(of('old'))
+    before.add(of('new'))
+    before.add({ code: 'ROCKPOOL_TABLE_REFUSED', table: 'public.t', reason: 'no', of: { names: [{ schema: 'public', name: 't' }] } })
+    before.add({ code: 'ROCKPOOL_RESYNC', reason: 'the slot is gone' })
+    before.flush()
+    for (const each of [before, open()]) {
+      const { recent } = each.status((whose) => ('definition' in whose ? whose.definition === 'old' : true))
+      expect(recent.map(({ code, replaced }) => [code, replaced])).toEqual([
+        ['ROCKPOOL_RESYNC', undefined],
+        ['ROCKPOOL_TABLE_REFUSED', true],
+        ['ROCKPOOL_ROW_SKIPPED', undefined],
+        ['ROCKPOOL_ROW_SKIPPED', true],
+      ])
+      expect(JSON.stringify(recent)).not.toContain('"of"')
+    }
+  })
+
   test('what is very long is cut', () => {
     const { open } = start()
     const diagnostics = open()

@@ -1,4 +1,5 @@
 import type { Diagnostic, DiagnosticCode, DiagnosticsStatus } from '../../../protocol/diagnostics.ts'
+import type { TableName } from '../../../protocol/tables.ts'
 import type { Database } from '../../shared/database.ts'
 
 export interface Problem {
@@ -7,7 +8,11 @@ export interface Problem {
   table?: string
   key?: string
   reason: string
+  of?: ProblemOf
 }
+
+/** Whose problem it is: of a definition of sync configs, or of those that read a table, by the names that it goes by. */
+export type ProblemOf = { definition: string } | { names: readonly TableName[] }
 
 /** Problems that are kept: the last ones, each with its repetitions. */
 export const KEPT = 100
@@ -17,7 +22,11 @@ export const MINUTE_MS = 60_000
 const MAX_REASON_LENGTH = 500
 const MAX_KEY_LENGTH = 200
 
-interface Entry extends Diagnostic {
+interface Stored extends Diagnostic {
+  of?: ProblemOf
+}
+
+interface Entry extends Stored {
   slot: number
   dirty: boolean
 }
@@ -42,19 +51,24 @@ export class Diagnostics {
     for (const row of db.all('SELECT slot, body FROM diagnostics')) {
       const slot = Number(row.slot)
       if (slot === COUNTS_SLOT) this.#counts = new Map(JSON.parse(String(row.body)) as [DiagnosticCode, number][])
-      else this.#entries.push({ ...(JSON.parse(String(row.body)) as Diagnostic), slot, dirty: false })
+      else this.#entries.push({ ...(JSON.parse(String(row.body)) as Stored), slot, dirty: false })
     }
     this.#entries.sort((a, b) => (a.last < b.last ? -1 : 1))
   }
 
-  add({ code, table, key, reason }: Problem): void {
+  add({ code, table, key, reason, of }: Problem): void {
     const time = this.#now()
     const last = new Date(time).toISOString()
     const problem = { code, table: table ?? null, key: key?.slice(0, MAX_KEY_LENGTH) ?? null, reason: reason.slice(0, MAX_REASON_LENGTH) }
     this.#counts.set(code, (this.#counts.get(code) ?? 0) + 1)
     this.#countsDirty = true
     const at = this.#entries.findIndex(
-      (each) => each.code === code && each.table === problem.table && each.key === problem.key && each.reason === problem.reason,
+      (each) =>
+        each.code === code &&
+        each.table === problem.table &&
+        each.key === problem.key &&
+        each.reason === problem.reason &&
+        JSON.stringify(each.of) === JSON.stringify(of),
     )
     const known = this.#entries[at]
     if (known) {
@@ -63,7 +77,7 @@ export class Diagnostics {
     } else {
       // A slot that is free, or that of the oldest.
       const slot = this.#entries.length < KEPT ? this.#entries.length + 1 : (this.#entries.shift()?.slot ?? 1)
-      this.#entries.push({ ...problem, first: last, last, count: 1, slot, dirty: true })
+      this.#entries.push({ ...problem, first: last, last, count: 1, ...(of && { of }), slot, dirty: true })
     }
     this.tick()
     const newest = this.#entries.at(-1)
@@ -90,8 +104,14 @@ export class Diagnostics {
     return this.#counts.get(code) ?? 0
   }
 
-  status(): DiagnosticsStatus {
-    const recent = this.#entries.map(({ slot: _, dirty: __, ...diagnostic }) => diagnostic).reverse()
+  /** `servesNobody`: whether that is of sync configs alone that were replaced. */
+  status(servesNobody: (of: ProblemOf) => boolean = () => false): DiagnosticsStatus {
+    const recent = this.#entries
+      .map(({ slot: _, dirty: __, of, ...diagnostic }): Diagnostic => ({
+        ...diagnostic,
+        ...(of && servesNobody(of) && { replaced: true }),
+      }))
+      .reverse()
     return { counts: Object.fromEntries(this.#counts), recent }
   }
 

@@ -1,6 +1,6 @@
 import { RockpoolError } from '../../../protocol/errors.ts'
 import type { SourceRow } from '../../../protocol/values.ts'
-import { means, parsePlan, partsOf, planHash } from '../../../sync-config/index.ts'
+import { definitionOf, means, parsePlan, partsOf, planHash } from '../../../sync-config/index.ts'
 import type { EvaluatedRow, Plan, RowProgram } from '../../../sync-config/types.ts'
 import type { TableName } from '../../../protocol/tables.ts'
 import type { Database } from '../../shared/database.ts'
@@ -50,10 +50,15 @@ export class Plans {
   }
 }
 
-/** The tables that plans read, without the plans themselves: of the two that were asked for last. */
+interface Known {
+  tables: readonly TableName[]
+  definitions: ReadonlySet<string>
+}
+
+/** The tables that plans read, and the definitions that they have, without the plans themselves: of the two that were asked for last. */
 export class PlanTables {
   readonly #plans: Pick<Plans, 'load'>
-  readonly #known = new Map<string, readonly TableName[]>()
+  readonly #known = new Map<string, Known>()
 
   constructor(plans: Pick<Plans, 'load'>) {
     this.#plans = plans
@@ -61,16 +66,26 @@ export class PlanTables {
 
   /** Whether the plan reads a table that goes by these names; no plan reads none. */
   reads(plan: string | null, names: readonly TableName[]): boolean {
-    return plan !== null && this.#tables(plan).some((read) => names.some((name) => means(read, name)))
+    return plan !== null && this.#of(plan).tables.some((read) => names.some((name) => means(read, name)))
   }
 
-  #tables(plan: string): readonly TableName[] {
-    const known = this.#known.get(plan) ?? partsOf(this.#plans.load(plan)).flatMap(({ tables }) => tables)
-    this.#known.delete(plan)
-    this.#known.set(plan, known)
+  /** Whether it has the definition, or lookup, that the names of its buckets begin with. */
+  has(plan: string, definition: string): boolean {
+    return this.#of(plan).definitions.has(definition)
+  }
+
+  #of(hash: string): Known {
+    const known = this.#known.get(hash) ?? this.#load(hash)
+    this.#known.delete(hash)
+    this.#known.set(hash, known)
     const [oldest] = this.#known.keys()
     if (this.#known.size > 2 && oldest !== undefined) this.#known.delete(oldest)
     return known
+  }
+
+  #load(hash: string): Known {
+    const parts = partsOf(this.#plans.load(hash))
+    return { tables: parts.flatMap(({ tables }) => tables), definitions: new Set(parts.map(({ bucket }) => definitionOf(bucket))) }
   }
 }
 

@@ -2,6 +2,7 @@ import type { Sql } from 'postgres'
 import { tableKey, tableText, type TableName } from '../../../protocol/tables.ts'
 import { findTables, wantedRelations, type FoundTable } from './catalog.ts'
 import { followTables, leavesOf } from './follow.ts'
+import { meantTables, missingNames, noSuchTable } from './near-names.ts'
 import { forAllTables, membersOf, publish, publishedTables } from './publication.ts'
 import { DEFAULT_PUBLICATION } from '../source.ts'
 import type { WantedColumns } from '../types.ts'
@@ -72,15 +73,16 @@ export async function unfollowable(
 ): Promise<Unfollowable[]> {
   const names = [...new Map(given.map((name) => [tableKey(name), name])).values()]
   const found = await findTables(sql, names)
-  const [isThere, missing] = [[] as TableName[], [] as Unfollowable[]]
-  for (const name of names) {
-    if (name.name.endsWith('%') || found.some((each) => each.schema === name.schema && each.name === name.name)) isThere.push(name)
-    else missing.push({ name, table: tableText(name), reason: 'there is no such table', missing: true, followed: false })
-  }
+  const lost = missingNames(names, found)
+  const meant = await meantTables(sql, lost)
+  const isThere = names.filter((name) => !lost.includes(name))
+  const missing = lost.map((name): Unfollowable => {
+    return { name, table: tableText(name), reason: noSuchTable(meant(name)), missing: true, followed: false }
+  })
   const { published, lacking, advice } = await publishedThen(sql, found, publication, own)
   const [server] = await sql<{ version: string }[]>`SELECT current_setting('server_version_num') AS version`
   const name = publication ?? own
-  const { tables, refusedTables } = followTables(isThere, found, published, name, Number(server?.version ?? 0), columns)
+  const { tables, refusedTables } = followTables(isThere, found, published, name, Number(server?.version ?? 0), columns, meant)
   const followed = new Set(tables.map(tableKey))
   return [
     ...missing,

@@ -1,5 +1,7 @@
+import { closest } from '../../../protocol/closest.ts'
 import { tableText, type TableName } from '../../../protocol/tables.ts'
 import type { FoundColumn, FoundTable } from './catalog.ts'
+import { missingNames, noSuchTable, type Meant } from './near-names.ts'
 import { publish, type PublishedTable } from './publication.ts'
 import type { CatalogTable, WantedColumns } from '../types.ts'
 
@@ -25,6 +27,7 @@ export function followTables(
   publication: string,
   serverVersion: number,
   wanted: (names: readonly TableName[]) => WantedColumns,
+  meant: Meant,
 ): { tables: CatalogTable[]; refusedTables: RefusedTable[] } {
   const refusedTables: RefusedTable[] = []
   const refuse = (table: TableName & Partial<Pick<FoundTable, 'ancestors'>>, reason: string, gone: boolean) => {
@@ -32,14 +35,9 @@ export function followTables(
     const { schema, name } = table
     refusedTables.push({ name: { schema, name }, table: tableText(table), reason, gone, names })
   }
-  for (const name of names) {
-    if (name.name.endsWith('%') || found.some((table) => table.named && same(table, name))) continue
+  for (const name of missingNames(names, found)) {
     // It may come back, or come by another name with the next deploy: nobody asked for its rows to go.
-    refuse(
-      name,
-      'there is no such table: was it renamed or dropped? Its rows stay as they are until it is back, or a sync config is deployed that does not name it',
-      false,
-    )
+    refuse(name, `${ended(noSuchTable(meant(name)))} Rows of it that were synced ${KEPT}`, false)
   }
   const tables: CatalogTable[] = []
   for (const table of found) {
@@ -65,7 +63,16 @@ export function followTables(
 
 /** A partitioned table without partitions is published without being listed. */
 const emptyMember = (table: FoundTable, found: readonly FoundTable[]) => leavesOf(table, found).length === 0
-const same = (a: TableName, b: TableName) => a.schema === b.schema && a.name === b.name
+/** What becomes of rows when something is not there. */
+const KEPT = 'stay as they are until it is there, or a sync config is deployed that does not name it'
+const ended = (text: string): string => (text.endsWith('?') ? text : `${text}.`)
+
+function meantColumns(lost: readonly string[], { columns }: FoundTable): string {
+  const names = columns.map(({ name }) => name)
+  const near = lost.flatMap((name) => closest(name, names) ?? [])
+  return near.length === 0 ? '' : `: did you mean ${near.map((name) => JSON.stringify(name)).join(', ')}?`
+}
+
 const below = (table: FoundTable, root: FoundTable) => table.ancestors.some((each) => each.oid === root.oid)
 export const leavesOf = (root: FoundTable, found: readonly FoundTable[]) => found.filter((each) => !each.partitioned && below(each, root))
 
@@ -95,7 +102,7 @@ function follow(
   if (lost.length > 0) {
     return {
       followed: null,
-      reason: `the sync config reads ${lost.map((name) => JSON.stringify(name)).join(', ')}, which it has not: was it renamed or dropped? Its rows stay as they are until the column is back, or a sync config is deployed that does not name it`,
+      reason: `${ended(`the sync config reads ${lost.map((name) => JSON.stringify(name)).join(', ')}, which it has not${meantColumns(lost, table)}`)} Rows of it that were synced ${KEPT}`,
     }
   }
   const missing = key.filter((name) => !columns.some((column) => column.name === name))

@@ -90,10 +90,32 @@ describe.each(POSTGRES_VERSIONS)('the publication of our own, Postgres %i', (ver
     const wanted = { all: false, read: new Set<string>(), named: new Set(['z']) }
     const found = await unfollowable(source, names('judged', 'none'), undefined, undefined, () => wanted)
     expect(found.map(({ table, missing, followed, reason }) => [table, missing, followed, reason.slice(0, 26)])).toEqual([
-      ['public.none', true, false, 'there is no such table'],
+      ['public.none', true, false, 'there is no such table in '],
       ['public.judged', false, false, 'the sync config reads "z",'],
     ])
     expect([await slotProblem(source, 'judged'), await markerProblem(source)]).toEqual([null, null])
+  })
+
+  test('a name that is not there says so, with the name that may be meant, and guesses nothing else', async () => {
+    await postgres.sql().unsafe(`
+      drop publication if exists rockpool; create schema app;
+      create table meetings (id int primary key, owner_id int); create table app.elsewhere (id int primary key)`)
+    const wanted = { all: false, read: new Set<string>(), named: new Set(['owner_ids']) }
+    const given = names('meeting', 'elsewhere', 'unlike', 'meetings')
+    const { refusedTables } = await prepareSource(source, { slot: 'meant', tables: given, columns: () => wanted })
+    const kept = 'Rows of it that were synced stay as they are until it is there, or a sync config is deployed that does not name it'
+    expect(refusedTables.map(({ reason }) => reason)).toEqual([
+      `there is no such table in the database: did you mean public.meetings? ${kept}`,
+      `there is no such table in the database: did you mean app.elsewhere? ${kept}`,
+      `there is no such table in the database. ${kept}`,
+      `the sync config reads "owner_ids", which it has not: did you mean "owner_id"? ${kept}`,
+    ])
+    const found = await unfollowable(source, given, undefined)
+    expect(found.map(({ reason }) => reason)).toEqual([
+      'there is no such table in the database: did you mean public.meetings?',
+      'there is no such table in the database: did you mean app.elsewhere?',
+      'there is no such table in the database',
+    ])
   })
 
   test('a table too many that we may not take out is told and refuses nothing', async () => {
