@@ -11,6 +11,7 @@ const SOURCES = [
   'workers',
   'durable-objects',
   'sources',
+  'tenants',
   'protocol',
   'sync-config',
   'wrangler.toml',
