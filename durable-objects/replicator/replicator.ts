@@ -45,7 +45,7 @@ const ENDED = 'a deploy, an eviction or a fault ended it in the middle of a sess
 export class Replicator extends DurableObject<Environment> implements ReplicatorRpc {
   /** What is stored cannot be opened by this code: then every call says so, and nothing else is done. */
   readonly #opened: Core | RockpoolError
-  readonly #tenant: OwnTenant
+  readonly #name: string
   readonly #writes: WriteCheckpoints
   #made: Admin | null = null
   #session: Session | null = null
@@ -63,7 +63,7 @@ export class Replicator extends DurableObject<Environment> implements Replicator
     super(ctx, env)
     enableFaults(env.FAULTS, ctx)
     faultPoint('replicator.start')
-    this.#tenant = tenantOfObject(env, objectName(ctx))
+    this.#name = objectName(ctx)
     this.#opened = opened(() => new Core(ctx, env, this.#tenant.name))
     this.#writes = new WriteCheckpoints({
       emit: (content) => this.#emit(content),
@@ -82,6 +82,10 @@ export class Replicator extends DurableObject<Environment> implements Replicator
     this.#core.onWork = () => void this.#arm()
     const died = this.#core.state.get('running')
     if (died?.alive) void ctx.storage.setAlarm(Math.max(Date.now(), died.until))
+  }
+
+  get #tenant(): OwnTenant {
+    return tenantOfObject(this.env, this.#name)
   }
 
   /** Throws ROCKPOOL_STORAGE_NEWER. */
