@@ -68,7 +68,7 @@ const FOLDERS: readonly [name: string, path: string, imports: string][] = [
   [
     'workers',
     'workers',
-    'protocol tenant settings shared bucket relay replicator answers calls briefly rates auth stream transports routes',
+    'protocol tenant settings bucket relay replicator answers calls rates auth stream transports routes',
   ],
 
   ['client', 'client', 'protocol'],

@@ -2,19 +2,15 @@ import { Hono, type Context } from 'hono'
 import { cors } from 'hono/cors'
 import type { ContentfulStatusCode } from 'hono/utils/http-status'
 import { z } from 'zod'
-import { isolateKey } from '../durable-objects/shared/namespaces.ts'
 import { RockpoolError } from '../protocol/errors.ts'
 import { MESSAGE_VERSION } from '../protocol/versions.ts'
-import type { ReplicatorStatus } from '../protocol/messages/status.ts'
 import { admin } from './routes/admin/index.ts'
-import { askerOf } from './auth/asker.ts'
 import { rulesOf } from './auth/tenant-rules.ts'
 import { tokenOfHeader, verifyToken, type Session } from './auth/token.ts'
-import { briefly } from './briefly.ts'
 import { checkpointRequest } from './routes/checkpoint-request.ts'
 import { direct } from './routes/direct.ts'
 import { publicError, userError } from './errors.ts'
-import { operatorStatus } from './routes/operator-status.ts'
+import { status } from './routes/status.ts'
 import { tenant, type TenantContext } from './tenant.ts'
 import { addressOf, countFailure, countStream, countWrite, guarded, retryAfterOf } from './rates.ts'
 import { askReplicator } from './replicator.ts'
@@ -95,22 +91,7 @@ app.post('/sync/checkpoint-request', async (c) => {
   return c.json({ data: { checkpoint_request_id: id } })
 })
 
-/** Of the database users learn how current it is, and operators everything. */
-app.get('/status', async (c) => {
-  const asker = async (refresh: boolean) =>
-    askerOf(c.env, c.var.tenant, tokenOfHeader(c.req.header('authorization')), { refresh, background: background(c) })
-  const { operator } = await guarded(c.env, addressOf(c.req.raw.headers), asker)
-  if (operator) return c.json({ data: await operatorStatus(c.env, c.var.tenant, false) })
-  const ask = () => askReplicator(c.env, c.var.tenant, (replicator) => replicator.status({ v: MESSAGE_VERSION }))
-  return c.json({ data: forUsers(await lastStatus(isolateKey(c.env), c.var.tenant.name, ask)) })
-})
-
-/** How current the data is. `comparing` is why nothing new comes for a while; how much is held, and since when, is the operators' business. */
-function forUsers({ state, checkpoint, plan, lagBytes, comparing }: ReplicatorStatus) {
-  return { state, checkpoint, plan, lagBytes, comparing: comparing ? { fraction: comparing.fraction } : null }
-}
-
-const lastStatus = briefly<object, ReplicatorStatus>()
+app.route('/status', status)
 
 /** Whether the script answers; what the replicator does is in `/status`. */
 app.get('/probes/:probe{startup|liveness|readiness}', (c) => c.json({ data: { started: true, ready: true } }))

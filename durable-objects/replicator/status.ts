@@ -30,7 +30,17 @@ export interface StatusPorts {
   fresh: boolean
 }
 
-export function replicatorStatus({ tenant, source, core, session, failing, alarm, looked, fresh, ...ports }: StatusPorts): ReplicatorStatus {
+export function replicatorStatus({
+  tenant,
+  source,
+  core,
+  session,
+  failing,
+  alarm,
+  looked,
+  fresh,
+  ...ports
+}: StatusPorts): ReplicatorStatus {
   const { tables, state, relays, pipeline, dispatcher, problems, stored, db } = core
   const position = state.get('decode').position
   const walEnd = session?.walEnd ?? null

@@ -1,5 +1,5 @@
 import { Hono } from 'hono'
-import { operatorStatus } from '../operator-status.ts'
+import { operatorStatus } from '../status.ts'
 import type { OperatorContext } from './operator.ts'
 
 /** `/admin/status`: what `/status` says to operators, behind a look at the source. Who asks often asks `/status`. */
