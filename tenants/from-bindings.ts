@@ -1,5 +1,6 @@
 import { RockpoolError } from '../protocol/errors.ts'
 import { readSettings } from '../protocol/settings.ts'
+import type { Limits } from '../sync-config/limits.ts'
 import type { SettingBindings } from './bindings.ts'
 import { refuseProblems } from './checked.ts'
 import { compactionSettings, type CompactionSettings } from './compaction.ts'
@@ -37,6 +38,7 @@ class BoundTenant implements Tenant {
   readonly #bundled: string
   #replication: TenantSettings | null = null
   #streams: StreamSettings | null = null
+  #limits: Limits | null = null
   #compaction: CompactionSettings | null = null
   #version: string | null = null
 
@@ -54,8 +56,8 @@ class BoundTenant implements Tenant {
     return (this.#streams ??= streamSettings(this.#bindings))
   }
 
-  get limits() {
-    return tenantLimits(this.#bindings)
+  get limits(): Limits {
+    return (this.#limits ??= tenantLimits(this.#bindings))
   }
 
   get compaction(): CompactionSettings {

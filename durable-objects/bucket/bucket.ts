@@ -69,11 +69,13 @@ export class Bucket extends DurableObject<Environment> implements BucketRpc {
     this.#tenant = tenantOfObject(env, objectName(ctx))
     this.log = new Log(durableDatabase(ctx.storage))
     // Nothing is delivered before: appends and alarms go by these settings.
-    void ctx.blockConcurrencyWhile(async () => {
+    const settled = ctx.blockConcurrencyWhile(async () => {
       const { seconds, ...limits } = (await this.#tenant.find()).compaction
       this.#compactionMs = seconds * 1_000
       this.log.limit(limits)
     })
+    // The runtime rejects every call with the reason, and constructs the object again for the next one.
+    settled.catch(() => {})
     this.#direct = new DirectStreams<WebSocket>(this.log, {
       send: sendQuietly,
       close: (socket, code, error) => {

@@ -164,7 +164,7 @@ export class Replicator extends DurableObject<Environment> implements Replicator
     const died = this.#core.state.get('running')
     const alarm = await this.ctx.storage.getAlarm()
     const failed = this.#core.state.get('failing')?.settings
-    const repaired = failed !== undefined && failed !== (await this.#tenant.find()).version
+    const repaired = failed !== undefined && failed !== (await this.#version(failed))
     const due = died?.alive && !this.#began ? Math.max(Date.now(), died.until) : repaired ? Date.now() : null
     if (alarm === null || (due !== null && alarm > due)) await this.ctx.storage.setAlarm(due ?? Date.now())
   }
@@ -230,6 +230,15 @@ export class Replicator extends DurableObject<Environment> implements Replicator
       deploy: this.#admin.status(),
       verify: this.#core.verification.status(this.#verifyWaits()),
     })
+  }
+
+  /** The version of its settings; `otherwise` when the directory does not say: an alarm is armed whether it answers or not. */
+  async #version(otherwise: string): Promise<string> {
+    try {
+      return (await this.#tenant.find()).version
+    } catch {
+      return otherwise
+    }
   }
 
   /** Throws ROCKPOOL_SETTINGS. */
