@@ -156,5 +156,8 @@ test('where a setting of compaction is wrong every call is refused by its name, 
   await expect(bucket.append({ v: MESSAGE_VERSION, ops: '', count: 0, checksum: 0, first: 1, last: 1 } as never)).rejects.toThrow(refused)
   await expect(bucket.state({ v: MESSAGE_VERSION, checkpoint: 1 })).rejects.toThrow(refused)
   SingleTenant.prototype.find = find
-  expect(await env.BUCKET.getByName('default/wrong settings').state({ v: MESSAGE_VERSION, checkpoint: 1 })).toMatchObject({ kind: 'state', count: 0 })
+  expect(await env.BUCKET.getByName('default/wrong settings').state({ v: MESSAGE_VERSION, checkpoint: 1 })).toMatchObject({
+    kind: 'state',
+    count: 0,
+  })
 })
