@@ -65,11 +65,7 @@ const FOLDERS: readonly [name: string, path: string, imports: string][] = [
     'workers/routes',
     'protocol sync-config tenants tenant settings held shared rates direct-request json-bounds auth stream placement retry calls briefly',
   ],
-  [
-    'workers',
-    'workers',
-    'protocol tenant settings bucket relay replicator answers calls rates auth stream transports routes',
-  ],
+  ['workers', 'workers', 'protocol tenant settings bucket relay replicator answers calls rates auth stream transports routes'],
 
   ['client', 'client', 'protocol'],
   ['cli', 'cli', 'protocol sources sync-config tenants auth retry'],
