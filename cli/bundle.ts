@@ -11,6 +11,7 @@ const SOURCES = [
   'workers',
   'durable-objects',
   'sources',
+  'tenants',
   'protocol',
   'sync-config',
   'wrangler.toml',
@@ -25,11 +26,15 @@ export async function bundle(): Promise<string> {
   if (existsSync(join(folder, 'index.js'))) return folder
   const building = `${folder}.${process.pid}`
   await mkdir(building, { recursive: true })
-  await wrangler(['deploy', '--dry-run', '--outdir', building])
+  await bundleInto(building)
   // Another process may have been faster; both made the same.
   await rename(building, folder).catch(() => rm(building, { recursive: true, force: true }))
   return folder
 }
+
+/** Makes the bundle of a script: `main` of wrangler.toml, or another one. Throws Error with wrangler's words. */
+export const bundleInto = (folder: string, script?: string): Promise<void> =>
+  wrangler(['deploy', ...(script === undefined ? [] : [script]), '--dry-run', '--outdir', folder])
 
 async function fingerprint(): Promise<string> {
   const hash = createHash('sha256')

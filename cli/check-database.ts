@@ -12,7 +12,7 @@ import {
 import { RockpoolError } from '../protocol/errors.ts'
 import { loadPlan, namedColumns } from '../sync-config/index.ts'
 import type { Plan } from '../sync-config/types.ts'
-import { SETTINGS } from '../durable-objects/setting-declarations.ts'
+import { SETTINGS } from '../tenants/declarations.ts'
 import { checkCertificate } from './check-source.ts'
 import { UsageError } from './problem.ts'
 import { textOf, type Settings } from './settings.ts'

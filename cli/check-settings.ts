@@ -1,10 +1,8 @@
-import { readFileSync } from 'node:fs'
-import { registerHooks } from 'node:module'
-import { fileURLToPath } from 'node:url'
-import type { SettingBindings } from '../durable-objects/setting-bindings.ts'
 import { parseSourceUrl } from '../sources/postgres/index.ts'
 import { RockpoolError } from '../protocol/errors.ts'
-import { DEFAULT_TENANT } from '../protocol/names.ts'
+import type { SettingBindings } from '../tenants/bindings.ts'
+import { tenantOfBindings } from '../tenants/from-bindings.ts'
+import { authSettings, operatorSettings } from '../workers/auth/settings.ts'
 import { nearMisses, type Settings } from './settings.ts'
 
 export { readSettings } from './settings.ts'
@@ -50,20 +48,14 @@ function databaseUrl({ DATABASE_URL }: Settings): SettingFinding[] {
 }
 
 /** The script's own functions, so that what is found here is what it would say. */
-async function refusedByTheScript(settings: Settings): Promise<SettingFinding[]> {
-  yamlIsText()
-  const [{ tenantSettings }, { compactionSettings }, { streamSettings }, { authSettings, operatorSettings }] = await Promise.all([
-    import('../durable-objects/directory/settings.ts'),
-    import('../durable-objects/bucket/settings.ts'),
-    import('../workers/stream/budget.ts'),
-    import('../workers/auth/settings.ts'),
-  ])
+function refusedByTheScript(settings: Settings): SettingFinding[] {
   // What is a secret is set with `wrangler secret put`, and not seen here.
   const bindings: SettingBindings = { ...UNSEEN, ...settings, DATABASE_URL: UNSEEN.DATABASE_URL, SYNC_CONFIG: 'unseen' }
+  const tenant = tenantOfBindings('unseen', bindings, '')
   const reasons = [
-    () => tenantSettings(bindings, DEFAULT_TENANT),
-    () => compactionSettings(bindings),
-    () => streamSettings(bindings),
+    () => tenant.replication,
+    () => tenant.compaction,
+    () => tenant.streams,
     () => authSettings(bindings),
     () => operatorSettings(bindings),
   ].flatMap((read) => {
@@ -107,19 +99,4 @@ const error = (code: string, message: string): SettingFinding => ({ level: 'erro
 function refusal(problem: unknown): SettingFinding {
   if (problem instanceof RockpoolError) return error(problem.code, problem.message)
   throw problem
-}
-
-let hooked = false
-
-/** What [[rules]] of wrangler.toml does for the bundle: a YAML file is a module whose default export is its text. */
-function yamlIsText(): void {
-  if (hooked) return
-  hooked = true
-  registerHooks({
-    load(url, context, next) {
-      if (!url.startsWith('file:') || !url.endsWith('.yaml')) return next(url, context)
-      const source = `export default ${JSON.stringify(readFileSync(fileURLToPath(url), 'utf8'))}`
-      return { format: 'module', source, shortCircuit: true }
-    },
-  })
 }

@@ -7,7 +7,7 @@ import { unstable_readConfig } from 'wrangler'
 import { answered } from '../durable-objects/shared/retry.ts'
 import { MESSAGE_VERSION } from '../protocol/versions.ts'
 import type { ReplicatorRpc } from '../protocol/messages/replicator.ts'
-import { DEFAULT_TENANT } from '../protocol/names.ts'
+import { SingleTenant } from '../tenants/single.ts'
 import { bundle, ROOT } from './bundle.ts'
 import { revive } from './revive.ts'
 
@@ -88,8 +88,10 @@ export class LocalEdge {
   async sayGoodbye(): Promise<void> {
     try {
       const namespace = await this.#miniflare?.getDurableObjectNamespace('REPLICATOR')
-      const stub: unknown = namespace?.get(namespace.idFromName(DEFAULT_TENANT))
-      await answered(async () => (stub as ReplicatorRpc | undefined)?.stopping({ v: MESSAGE_VERSION }), GOODBYE_MS)
+      for await (const tenant of new SingleTenant(this.#options.bindings, '').names()) {
+        const stub: unknown = namespace?.get(namespace.idFromName(tenant))
+        await answered(async () => (stub as ReplicatorRpc | undefined)?.stopping({ v: MESSAGE_VERSION }), GOODBYE_MS)
+      }
     } catch (error) {
       this.#options.log?.(`the replicator does not know that it is ended: ${String(error)}`)
     }

@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs'
 import { join, resolve } from 'node:path'
-import { SETTINGS } from '../durable-objects/setting-declarations.ts'
+import { SETTINGS } from '../tenants/declarations.ts'
 import { isMissing } from '../protocol/settings.ts'
 import { closest } from '../protocol/closest.ts'
 import { ROOT } from './bundle.ts'

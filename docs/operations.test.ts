@@ -1,6 +1,6 @@
 import { readdir, readFile } from 'node:fs/promises'
 import { expect, test } from 'vitest'
-import { SETTINGS } from '../durable-objects/setting-declarations.ts'
+import { SETTINGS } from '../tenants/declarations.ts'
 
 const text = (path: string): Promise<string> => readFile(new URL(path, import.meta.url), 'utf8')
 const found = (content: string, pattern: RegExp) => [...content.matchAll(pattern)].map((match) => match[1]).sort()

@@ -1,11 +1,11 @@
 import { readFile } from 'node:fs/promises'
 import { expect, test } from 'vitest'
-import { SETTINGS } from '../durable-objects/setting-declarations.ts'
+import { SETTINGS } from '../tenants/declarations.ts'
 import type { Setting } from '../protocol/settings.ts'
 
 const HEAD = `# Settings
 
-Every setting of Rockpool. This page is made from their declaration (\`durable-objects/setting-declarations.ts\`); \`npx vitest run docs/settings.test.ts -u\` writes it.
+Every setting of Rockpool. This page is made from their declaration (\`tenants/declarations.ts\`); \`npx vitest run docs/settings.test.ts -u\` writes it.
 
 A setting is a variable of the script: \`[vars]\` of \`wrangler.toml\`, or \`npx wrangler secret put NAME\` for a secret. \`rockpool dev\`, \`check\`, \`deploy\`, \`deploys\`, \`rollback\`, \`status\`, \`verify\` and
 \`token\` take settings from these places, the first that has one wins:

@@ -2,6 +2,9 @@ import { env, evictDurableObject, runDurableObjectAlarm, runInDurableObject } fr
 import { expect, test } from 'vitest'
 import { MESSAGE_VERSION } from '../protocol/versions.ts'
 import { bucketObjectName } from '../protocol/names.ts'
+import { everyNameIsATenant } from '../test/support/tenant.ts'
+
+everyNameIsATenant({})
 
 // After `wrangler rollback` older code finds what a newer release has stored.
 

@@ -4,7 +4,10 @@ import { MESSAGE_VERSION, understands } from '../protocol/versions.ts'
 import { ackFrame, replicatorFrame, streamFrame, type NoticeBucket } from '../protocol/messages/relay.ts'
 import { bucketObjectName, hashName } from '../protocol/names.ts'
 import { relayFrameOf } from '../workers/stream/upstream.ts'
+import { everyNameIsATenant } from '../test/support/tenant.ts'
 import { Replicator } from './replicator/replicator.ts'
+
+everyNameIsATenant({})
 
 // A deploy lets old and new code meet. What comes from code of the version before or after is played here by messages of that version, with a member
 // that this one does not know.

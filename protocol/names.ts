@@ -4,8 +4,6 @@ import { hash64 } from './hash.ts'
 /** A tenant: one source database, one sync config and all their objects. */
 export const TENANT_NAME = /^[a-z0-9-]{1,63}$/
 
-export const DEFAULT_TENANT = 'default'
-
 /** Durable Object names; an object of one tenant can never be reached under another's name: a tenant contains no `/`. */
 export const replicatorName = (tenant: string): string => tenant
 

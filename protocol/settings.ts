@@ -7,7 +7,14 @@ export interface Check<V> {
   read(given: unknown): V | undefined
 }
 
+/**
+ * Whose value it is. `tenant`: each tenant has its own. `secret`: the same, but it is given only to the code that connects or verifies, at that moment:
+ * see `TenantDirectory.secret`. `script`: all tenants of the script have the one value.
+ */
+export type Scope = 'tenant' | 'secret' | 'script'
+
 export interface Setting<V> {
+  readonly scope: Scope
   readonly check: Check<V>
   /** The value when the binding is missing or empty. */
   readonly preset: V | undefined
@@ -23,18 +30,31 @@ type ValueOf<S> = S extends Setting<infer V> ? V : never
 export type ValuesOf<S extends Settings> = { [Name in keyof S]: ValueOf<S[Name]> }
 
 export const setting = <V>(check: Check<V>, preset: V, about: string): Setting<V> & { preset: V } => ({
+  scope: 'tenant',
   check,
   preset,
   required: false,
   about,
 })
 export const optional = <V>(check: Check<V>, about: string): Setting<V | undefined> => ({
+  scope: 'tenant',
   check,
   preset: undefined,
   required: false,
   about,
 })
-export const required = <V>(check: Check<V>, about: string): Setting<V> => ({ check, preset: undefined, required: true, about })
+export const required = <V>(check: Check<V>, about: string): Setting<V> => ({
+  scope: 'tenant',
+  check,
+  preset: undefined,
+  required: true,
+  about,
+})
+
+/** The setting with the scope `secret`, also in its type. */
+export const secret = <S extends Setting<unknown>>(declared: S): S & { scope: 'secret' } => ({ ...declared, scope: 'secret' })
+/** The setting with the scope `script`. */
+export const ofScript = <S extends Setting<unknown>>(declared: S): S & { scope: 'script' } => ({ ...declared, scope: 'script' })
 
 /** Bindings of the script for these settings, not checked: texts, or what else `[vars]` of wrangler.toml holds. */
 export type BindingsOf<S extends Settings> = { [Name in keyof S]?: string | number | object }

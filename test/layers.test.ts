@@ -18,14 +18,15 @@ const FOLDERS: readonly [name: string, path: string, imports: string][] = [
   ['placement', 'durable-objects/shared/placement.ts', 'protocol'],
   ['retry', 'durable-objects/shared/retry.ts', 'protocol'],
   ['direct-request', 'durable-objects/bucket/direct-request.ts', 'protocol'],
-  // Bindings and settings.
-  ['settings', 'durable-objects', 'protocol sync-config bucket/limits relay/users replicator/limits placement retry'],
-  ['shared', 'durable-objects/shared', 'protocol settings placement'],
-  ['directory', 'durable-objects/directory', 'protocol sync-config settings placement'],
+  // Tenants, and what each has: its settings.
+  ['tenants', 'tenants', 'protocol sync-config bucket/limits relay/users replicator/limits placement retry'],
+  // Bindings.
+  ['settings', 'durable-objects', 'protocol tenants'],
+  ['shared', 'durable-objects/shared', 'protocol tenants settings placement'],
 
   // Objects know of each other what `protocol/messages` says.
-  ['bucket', 'durable-objects/bucket', 'protocol settings shared retry bucket/limits direct-request'],
-  ['relay', 'durable-objects/relay', 'protocol settings shared retry relay/users'],
+  ['bucket', 'durable-objects/bucket', 'protocol tenants settings shared retry bucket/limits direct-request'],
+  ['relay', 'durable-objects/relay', 'protocol tenants settings shared retry relay/users'],
   ['store', 'durable-objects/replicator/store', 'protocol sources sync-config shared copy ingest session verify writes'],
   ['writes', 'durable-objects/replicator/writes', 'protocol sync-config ingest store'],
   ['ingest', 'durable-objects/replicator/ingest', 'protocol sources sync-config shared replicator/limits copy session store writes'],
@@ -33,42 +34,47 @@ const FOLDERS: readonly [name: string, path: string, imports: string][] = [
   ['commit', 'durable-objects/replicator/commit', 'protocol settings shared retry ingest store verify'],
   ['tidy', 'durable-objects/replicator/tidy', 'protocol shared ingest store writes'],
   ['verify', 'durable-objects/replicator/verify', 'protocol shared copy ingest store writes'],
-  ['deploy', 'durable-objects/replicator/deploy', 'protocol sources sync-config directory shared replicator store'],
+  ['deploy', 'durable-objects/replicator/deploy', 'protocol sources sync-config tenants shared replicator store'],
   [
     'session',
     'durable-objects/replicator/session',
-    'protocol sources sync-config directory shared replicator copy deploy ingest store writes',
+    'protocol sources sync-config tenants shared replicator copy deploy ingest store writes',
   ],
   // The object, and what wires its rooms.
   [
     'replicator',
     'durable-objects/replicator',
-    'protocol sources sync-config settings directory shared retry replicator/limits commit copy deploy ingest session store tidy verify writes',
+    'protocol sources sync-config settings tenants shared retry replicator/limits commit copy deploy ingest session store tidy verify writes',
   ],
 
   ['json-bounds', 'workers/json-bounds.ts', ''],
-  ['auth', 'workers/auth', 'protocol settings json-bounds'],
-  ['stream', 'workers/stream', 'protocol sync-config settings directory shared retry json-bounds'],
+  ['auth', 'workers/auth', 'protocol tenants settings json-bounds'],
+  ['tenant', 'workers/tenant.ts', 'tenants settings'],
+  // The port of transports, and what is held for the client of one.
+  ['stream/limits', 'workers/stream/limits.ts', ''],
+  ['held', 'workers/stream/held.ts', 'stream/limits'],
+  ['transport', 'workers/transports/transport.ts', 'protocol held'],
+  ['stream', 'workers/stream', 'protocol sync-config tenants settings shared retry json-bounds stream/limits held transport'],
   ['answers', 'workers/errors.ts', 'protocol'],
-  ['calls', 'workers/replicator.ts', 'protocol settings shared retry'],
+  ['calls', 'workers/replicator.ts', 'protocol tenants settings shared retry'],
   ['briefly', 'workers/briefly.ts', ''],
-  ['rates', 'workers/rates.ts', 'protocol settings auth retry'],
-  ['transports', 'workers/transports', 'protocol settings shared answers rates auth stream'],
+  ['rates', 'workers/rates.ts', 'protocol tenants settings auth retry'],
+  ['transports', 'workers/transports', 'protocol tenants settings shared answers rates auth stream stream/limits held transport'],
   [
     'routes',
     'workers/routes',
-    'protocol sync-config settings directory shared rates direct-request json-bounds auth stream placement retry calls briefly',
+    'protocol sync-config tenants tenant settings held shared rates direct-request json-bounds auth stream placement retry calls briefly',
   ],
-  ['workers', 'workers', 'protocol settings shared bucket relay replicator answers calls briefly rates auth stream transports routes'],
+  ['workers', 'workers', 'protocol tenant settings bucket relay replicator answers calls rates auth stream transports routes'],
 
   ['client', 'client', 'protocol'],
-  ['cli', 'cli', 'protocol sources sync-config settings retry'],
+  ['cli', 'cli', 'protocol sources sync-config tenants auth retry'],
 ]
 
 const ROOT = new URL('..', import.meta.url).pathname
 const IMPORT = /(?:^|\n)(?:import|export)\s[^'"\n;]*?(?:\{[^}]*\}\s*)?from\s+'(\.[^']+)'/g
 
-const files = ['protocol', 'sources', 'sync-config', 'durable-objects', 'workers', 'client', 'cli'].flatMap((folder) =>
+const files = ['protocol', 'sources', 'sync-config', 'tenants', 'durable-objects', 'workers', 'client', 'cli'].flatMap((folder) =>
   readdirSync(join(ROOT, folder), { recursive: true, encoding: 'utf8' })
     .map((file) => join(folder, file))
     .filter((file) => file.endsWith('.ts') && !/test|node_modules|dist\//.test(file)),

@@ -2,34 +2,28 @@ import { Hono, type Context } from 'hono'
 import { cors } from 'hono/cors'
 import type { ContentfulStatusCode } from 'hono/utils/http-status'
 import { z } from 'zod'
-import type { Environment } from '../durable-objects/environment.ts'
-import { isolateKey } from '../durable-objects/shared/namespaces.ts'
 import { RockpoolError } from '../protocol/errors.ts'
 import { MESSAGE_VERSION } from '../protocol/versions.ts'
-import type { ReplicatorStatus } from '../protocol/messages/status.ts'
-import { DEFAULT_TENANT } from '../protocol/names.ts'
 import { admin } from './routes/admin/index.ts'
-import { askerOf } from './auth/asker.ts'
-import { tokenRules } from './auth/keys.ts'
+import { rulesOf } from './auth/tenant-rules.ts'
 import { tokenOfHeader, verifyToken, type Session } from './auth/token.ts'
-import { briefly } from './briefly.ts'
 import { checkpointRequest } from './routes/checkpoint-request.ts'
 import { direct } from './routes/direct.ts'
 import { publicError, userError } from './errors.ts'
-import { operatorStatus } from './routes/operator-status.ts'
+import { status } from './routes/status.ts'
+import { tenant, type TenantContext } from './tenant.ts'
 import { addressOf, countFailure, countStream, countWrite, guarded, retryAfterOf } from './rates.ts'
 import { askReplicator } from './replicator.ts'
 import { clientId, readJson, streamRequest, validated } from './stream/body.ts'
-import { streamSettings } from './stream/budget.ts'
 import { streamResponse } from './transports/http.ts'
 import { webSocketStream } from './transports/web-socket.ts'
 
 /** Who does not name its database has the mailbox of its user. */
 const clientIdQuery = z.object({ client_id: clientId.default('') })
 
-type Request = Context<{ Bindings: Environment }>
+type Request = Context<TenantContext>
 
-export const app = new Hono<{ Bindings: Environment }>()
+export const app = new Hono<TenantContext>()
 
 const anybody = cors({
   origin: '*',
@@ -51,23 +45,25 @@ app.use(async (c, next) => {
   await next()
 })
 
+app.use(tenant)
+
 const background = (c: Request) => (work: Promise<unknown>) => c.executionCtx.waitUntil(work)
 
 /** The token is verified, and the request validated, before any object is named. */
 const sessionOf = (c: Request): Promise<Session> =>
   guarded(c.env, addressOf(c.req.raw.headers), async (refresh) =>
-    verifyToken(tokenOfHeader(c.req.header('authorization')), tokenRules(c.env), { refresh, background: background(c) }),
+    verifyToken(tokenOfHeader(c.req.header('authorization')), await rulesOf(c.env, c.var.tenant), { refresh, background: background(c) }),
   )
 
 app.post('/sync/stream', async (c) => {
   const session = await sessionOf(c)
-  const request = streamRequest(await readJson(c.req.raw), streamSettings(c.env).subscriptions)
-  await countStream(c.env, DEFAULT_TENANT, session)
-  return streamResponse(c.env, DEFAULT_TENANT, session, request, c.req.header('accept'))
+  const request = streamRequest(await readJson(c.req.raw), c.var.tenant.streams.subscriptions)
+  await countStream(c.env, c.var.tenant, session)
+  return streamResponse(c.env, c.var.tenant, session, request, c.req.header('accept'))
 })
 
 app.get('/sync/stream', (c) => {
-  if (isUpgrade(c)) return webSocketStream(c.env, DEFAULT_TENANT, addressOf(c.req.raw.headers))
+  if (isUpgrade(c)) return webSocketStream(c.env, c.var.tenant, addressOf(c.req.raw.headers))
   throw new RockpoolError('PSYNC_S2001', 'GET /sync/stream is a WebSocket; over HTTP it is POST', { status: 426 })
 })
 
@@ -77,8 +73,8 @@ app.get('/write-checkpoint2.json', async (c) => {
   const session = await sessionOf(c)
   const { user } = session
   const { client_id } = validated(clientIdQuery, { client_id: c.req.query('client_id') || undefined }, 'the address')
-  await countWrite(c.env, DEFAULT_TENANT, session)
-  const { writeCheckpoint } = await askReplicator(c.env, (replicator) =>
+  await countWrite(c.env, c.var.tenant, session)
+  const { writeCheckpoint } = await askReplicator(c.env, c.var.tenant, (replicator) =>
     replicator.writeCheckpoint({ v: MESSAGE_VERSION, user, clientId: client_id }),
   )
   return c.json({ data: { write_checkpoint: writeCheckpoint } })
@@ -88,27 +84,14 @@ app.post('/sync/checkpoint-request', async (c) => {
   const session = await sessionOf(c)
   const { user } = session
   const request = checkpointRequest(await readJson(c.req.raw))
-  await countWrite(c.env, DEFAULT_TENANT, session)
-  const { id } = await askReplicator(c.env, (replicator) => replicator.checkpointRequest({ v: MESSAGE_VERSION, user, ...request }))
+  await countWrite(c.env, c.var.tenant, session)
+  const { id } = await askReplicator(c.env, c.var.tenant, (replicator) =>
+    replicator.checkpointRequest({ v: MESSAGE_VERSION, user, ...request }),
+  )
   return c.json({ data: { checkpoint_request_id: id } })
 })
 
-/** Of the database users learn how current it is, and operators everything. */
-app.get('/status', async (c) => {
-  const asker = async (refresh: boolean) =>
-    askerOf(c.env, tokenOfHeader(c.req.header('authorization')), { refresh, background: background(c) })
-  const { operator } = await guarded(c.env, addressOf(c.req.raw.headers), asker)
-  if (operator) return c.json({ data: await operatorStatus(c.env, false) })
-  const ask = () => askReplicator(c.env, (replicator) => replicator.status({ v: MESSAGE_VERSION }))
-  return c.json({ data: forUsers(await lastStatus(isolateKey(c.env), ask)) })
-})
-
-/** How current the data is. `comparing` is why nothing new comes for a while; how much is held, and since when, is the operators' business. */
-function forUsers({ state, checkpoint, plan, lagBytes, comparing }: ReplicatorStatus) {
-  return { state, checkpoint, plan, lagBytes, comparing: comparing ? { fraction: comparing.fraction } : null }
-}
-
-const lastStatus = briefly<object, ReplicatorStatus>()
+app.route('/status', status)
 
 /** Whether the script answers; what the replicator does is in `/status`. */
 app.get('/probes/:probe{startup|liveness|readiness}', (c) => c.json({ data: { started: true, ready: true } }))
@@ -120,7 +103,7 @@ app.route('/admin', admin)
 /** Some clients put their own path behind the address, or none: the WebSocket is the same everywhere. */
 app.notFound(async (c) => {
   const address = addressOf(c.req.raw.headers)
-  return isUpgrade(c) ? webSocketStream(c.env, DEFAULT_TENANT, address) : refuse(c, await countFailure(c.env, address, noRoute(c)))
+  return isUpgrade(c) ? webSocketStream(c.env, c.var.tenant, address) : refuse(c, await countFailure(c.env, address, noRoute(c)))
 })
 
 app.onError((error, c) => refuse(c, isAdmin(c) ? publicError(error) : userError(error)))

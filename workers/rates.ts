@@ -1,7 +1,8 @@
 import type { Environment } from '../durable-objects/environment.ts'
 import { answered } from '../durable-objects/shared/retry.ts'
 import { RockpoolError, type ErrorCode } from '../protocol/errors.ts'
-import { operatorRules } from './auth/keys.ts'
+import type { Tenant } from '../tenants/tenant.ts'
+import { operatorRulesOf } from './auth/tenant-rules.ts'
 import type { Session } from './auth/token.ts'
 
 // How often somebody may ask, counted by Cloudflare's rate limiting binding ([[ratelimits]] in wrangler.toml): for each location by itself, and about right
@@ -18,18 +19,19 @@ const ANSWER_MS = 1_000
 const MAX_ADDRESSES = 10_000
 
 /** Of a user: streams that are opened. Throws PSYNC_S2304. */
-export async function countStream(env: Environment, tenant: string, session: Session): Promise<void> {
-  if (exempt(env, session) || (await passes(env.RATE_STREAMS, `${tenant}/${session.user}`))) return
+export async function countStream(env: Environment, tenant: Tenant, session: Session): Promise<void> {
+  if ((await exempt(env, tenant, session)) || (await passes(env.RATE_STREAMS, `${tenant.name}/${session.user}`))) return
   throw tooOften('PSYNC_S2304', 'this user opens streams too often: wait, and open one for each device', STREAMS_PERIOD)
 }
 
 /** Of a user: write checkpoints. Throws ROCKPOOL_RATE. */
-export async function countWrite(env: Environment, tenant: string, session: Session): Promise<void> {
-  if (exempt(env, session) || (await passes(env.RATE_WRITES, `${tenant}/${session.user}`))) return
+export async function countWrite(env: Environment, tenant: Tenant, session: Session): Promise<void> {
+  if ((await exempt(env, tenant, session)) || (await passes(env.RATE_WRITES, `${tenant.name}/${session.user}`))) return
   throw tooOften('ROCKPOOL_RATE', 'this user asks for write checkpoints too often', MINUTE)
 }
 
-const exempt = (env: Environment, { claims }: Session): boolean => claims.operator === true && operatorRules(env) === null
+const exempt = async (env: Environment, tenant: Tenant, { claims }: Session): Promise<boolean> =>
+  claims.operator === true && (await operatorRulesOf(env, tenant)) === null
 
 /** Addresses that have failed too often, with the time until which they are remembered. */
 const over = new Map<string, number>()

@@ -2,6 +2,7 @@ import { createExecutionContext, env, waitOnExecutionContext } from 'cloudflare:
 import { beforeEach, describe, expect, test } from 'vitest'
 import type { Environment } from '../durable-objects/environment.ts'
 import { secretSigner } from '../test/support/signers.ts'
+import { tenantOf } from '../test/support/tenant.ts'
 import { app } from './app.ts'
 import { RockpoolError } from '../protocol/errors.ts'
 import { CLOSE_RELAY_FULL, CLOSE_USER_STREAMS } from '../protocol/messages/relay.ts'
@@ -186,7 +187,7 @@ describe('relays that refuse a stream', () => {
     }
     const bindings = { ...environment({}), RELAY, RELAYS: '3' } as unknown as Environment
     const budget = new Budget({ calls: 100, bytes: 100 }, () => {})
-    const result = await openUpstream(bindings, 'default', owner, new AbortController().signal, telling(budget), choice()).then(
+    const result = await openUpstream(bindings, tenantOf(bindings), owner, new AbortController().signal, telling(budget), choice()).then(
       (upstream) => (upstream.close(), 'open'),
       (error: unknown) => (error instanceof RockpoolError ? error.code : String(error)),
     )
@@ -235,7 +236,7 @@ describe('relays that refuse a stream', () => {
     const bindings = { ...environment({}), RELAY, RELAYS: '3' } as unknown as Environment
     const nothing = async () => {}
     const lines = { signal: stop.signal, room: nothing, send: nothing, data: nothing }
-    const ports = objectPorts(bindings, 'default', owner, lines, new Budget({ calls: 100, bytes: 100 }, () => {}), held)
+    const ports = objectPorts(bindings, tenantOf(bindings), owner, lines, new Budget({ calls: 100, bytes: 100 }, () => {}), held)
     const error: unknown = await runStream({ request: {}, claims: {}, user: owner.user }, ports).catch((reason: unknown) => reason)
     return { asked, result: error instanceof RockpoolError ? error.code : error instanceof Error ? error.message : null }
   }

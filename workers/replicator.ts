@@ -3,15 +3,19 @@ import { replicatorStub } from '../durable-objects/shared/namespaces.ts'
 import { answered, callDeadline, Unanswered } from '../durable-objects/shared/retry.ts'
 import { RockpoolError } from '../protocol/errors.ts'
 import type { ReplicatorRpc } from '../protocol/messages/replicator.ts'
-import { DEFAULT_TENANT } from '../protocol/names.ts'
+import type { Tenant } from '../tenants/tenant.ts'
 
 /** A replicator gives an answer of Postgres the time of one call, so whoever asks it must wait for longer. */
 const CALLS = 2
 
 /** One call of the tenant's replicator. Rejects with ROCKPOOL_UNANSWERED after twice `CALL_SECONDS`. */
-export async function askReplicator<T>(env: Environment, call: (replicator: ReplicatorRpc) => Promise<T>): Promise<T> {
+export async function askReplicator<T>(
+  env: Environment,
+  tenant: Pick<Tenant, 'name'>,
+  call: (replicator: ReplicatorRpc) => Promise<T>,
+): Promise<T> {
   try {
-    return await answered(() => call(replicatorStub(env, DEFAULT_TENANT)), CALLS * callDeadline(env))
+    return await answered(() => call(replicatorStub(env, tenant)), CALLS * callDeadline(env))
   } catch (error) {
     if (!(error instanceof Unanswered)) throw error
     throw new RockpoolError('ROCKPOOL_UNANSWERED', 'the replicator does not answer: try again', { cause: error })

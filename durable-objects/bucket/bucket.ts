@@ -16,6 +16,7 @@ import type {
 } from '../../protocol/messages/bucket.ts'
 import type { Serving } from '../../protocol/messages/replicator.ts'
 import type { OpId } from '../../protocol/ops.ts'
+import { tenantOfObject, type OwnTenant } from '../../tenants/of-object.ts'
 import { durableDatabase } from '../shared/durable-database.ts'
 import type { Environment } from '../environment.ts'
 import { enableFaults, asyncFaultPoint } from '../shared/fault-points.ts'
@@ -28,7 +29,6 @@ import { checkVersion } from '../shared/version.ts'
 import { directRequest } from './direct-request.ts'
 import { directState, DirectStreams, type DirectState } from './direct.ts'
 import { Log } from './log.ts'
-import { compactionSettings } from './settings.ts'
 import { Turns } from './turns.ts'
 
 /** Of one alarm: UTF-16 units of pages read, and steps of compaction. The next alarm goes on at once. */
@@ -56,8 +56,8 @@ type Attachment = z.infer<typeof attachment>
 export class Bucket extends DurableObject<Environment> implements BucketRpc {
   readonly log: Log
   readonly #direct: DirectStreams<WebSocket>
-  readonly #compactionMs: number
-  readonly #tenant: string
+  readonly #tenant: OwnTenant
+  #compactionMs = 0
   /** The alarm that stands, null: none; undefined: not looked up yet. */
   #alarm: number | null | undefined
   /** From the request of the first direct stream, and its attachment: only for them it is needed, and the name of the object may be a hash. */
@@ -66,10 +66,16 @@ export class Bucket extends DurableObject<Environment> implements BucketRpc {
   constructor(ctx: DurableObjectState, env: Environment) {
     super(ctx, env)
     enableFaults(env.FAULTS)
-    this.#tenant = objectName(ctx).split('/')[0] ?? ''
-    const { seconds, ...limits } = compactionSettings(env)
-    this.#compactionMs = seconds * 1_000
-    this.log = new Log(durableDatabase(ctx.storage), limits)
+    this.#tenant = tenantOfObject(env, objectName(ctx))
+    this.log = new Log(durableDatabase(ctx.storage))
+    // Nothing is delivered before: appends and alarms go by these settings.
+    const settled = ctx.blockConcurrencyWhile(async () => {
+      const { seconds, ...limits } = (await this.#tenant.find()).compaction
+      this.#compactionMs = seconds * 1_000
+      this.log.limit(limits)
+    })
+    // The runtime rejects every call with the reason, and constructs the object again for the next one.
+    settled.catch(() => {})
     this.#direct = new DirectStreams<WebSocket>(this.log, {
       send: sendQuietly,
       close: (socket, code, error) => {

@@ -3,6 +3,9 @@ import { expect, test } from 'vitest'
 import { addChecksums } from '../../protocol/checksum.ts'
 import { putChecksum } from '../../protocol/op-checksum.ts'
 import { opText } from '../../protocol/op-text.ts'
+import { MESSAGE_VERSION } from '../../protocol/versions.ts'
+import { tenantOfBindings } from '../../tenants/from-bindings.ts'
+import { SingleTenant } from '../../tenants/single.ts'
 import type { Bucket } from './bucket.ts'
 
 function page(first: number, count: number, data: string) {
@@ -143,4 +146,18 @@ test('one that is erased is as one that was never written to, in memory and in s
   expect(await bucket.state({ v: 1, checkpoint: 12 })).toEqual({ kind: 'gone' })
   expect(await bucket.erase({ v: 1, upTo: 11 })).toEqual({ erased: true })
   expect(await left()).toEqual({ tables: [], alarm: null })
+})
+
+test('where a setting of compaction is wrong every call is refused by its name, and nothing is stored', async () => {
+  const { find } = SingleTenant.prototype
+  SingleTenant.prototype.find = async (name) => tenantOfBindings(name, { COMPACTION_BYTES: 'many' }, '')
+  const bucket = env.BUCKET.getByName('default/wrong settings')
+  const refused = /COMPACTION_BYTES: must be a whole number/
+  await expect(bucket.append({ v: MESSAGE_VERSION, ops: '', count: 0, checksum: 0, first: 1, last: 1 } as never)).rejects.toThrow(refused)
+  await expect(bucket.state({ v: MESSAGE_VERSION, checkpoint: 1 })).rejects.toThrow(refused)
+  SingleTenant.prototype.find = find
+  expect(await env.BUCKET.getByName('default/wrong settings').state({ v: MESSAGE_VERSION, checkpoint: 1 })).toMatchObject({
+    kind: 'state',
+    count: 0,
+  })
 })

@@ -1,8 +1,11 @@
 import { env, evictDurableObject, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test'
 import { expect, test, vi } from 'vitest'
+import { everyNameIsATenant } from '../../test/support/tenant.ts'
 import { Replicator } from '../replicator/replicator.ts'
 import { page, put, Replica } from './test-ops.ts'
 import type { Bucket } from './bucket.ts'
+
+everyNameIsATenant({})
 
 type Stub = DurableObjectStub<Bucket>
 

@@ -53,6 +53,11 @@ export class Log {
     this.#history = new History(this.#pages, this.#limits)
   }
 
+  /** Other limits from now on. */
+  limit(limits: Partial<LogLimits>): void {
+    Object.assign(this.#limits, limits)
+  }
+
   /** Stores the ops above the head. Answers the state at the last op given, also when the head is beyond. */
   append(request: NewOps & { committed?: OpId }): BucketState {
     const pages = this.#pages

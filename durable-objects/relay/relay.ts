@@ -13,6 +13,7 @@ import {
 } from '../../protocol/messages/relay.ts'
 import { MESSAGE_VERSION, type Versioned } from '../../protocol/versions.ts'
 import { bucketObjectName } from '../../protocol/names.ts'
+import { tenantOfObject, type OwnTenant } from '../../tenants/of-object.ts'
 import type { Environment } from '../environment.ts'
 import { enableFaults, faultPoint, asyncFaultPoint } from '../shared/fault-points.ts'
 import { bucketStub, replicatorStub } from '../shared/namespaces.ts'
@@ -21,7 +22,7 @@ import { closeQuietly, sendQuietly, socketPair } from '../shared/sockets.ts'
 import { callDeadline, untilAnswered } from '../shared/retry.ts'
 import { checkVersion } from '../shared/version.ts'
 import { attachmentOf, type Attachment, type ReplicatorAttachment, type StreamAttachment } from './attachments.ts'
-import { admit, MAX_STREAMS_PER_USER, type StreamUser } from './users.ts'
+import { admit, type StreamUser } from './users.ts'
 import { RelayMachine, type RelayPorts, type SavedCheckpoint, type SavedStream } from './machine.ts'
 import { Marks, packMarks, unpackMarks } from './marks.ts'
 import { rooms } from './room.ts'
@@ -43,9 +44,8 @@ const TOLD_ATTEMPTS = 4
 
 /** One relay: wires the sockets of streams and of the replicator to the machine. Nothing is stored; attachments survive hibernation. */
 export class Relay extends DurableObject<Environment> implements RelayRpc {
-  readonly #tenant: string
+  readonly #tenant: OwnTenant
   readonly #name: string
-  readonly #streamsPerUser: number
   readonly #machine: RelayMachine<WebSocket>
   readonly #streams = new Map<WebSocket, StreamAttachment>()
   #marks = new Marks()
@@ -58,8 +58,7 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
     super(ctx, env)
     enableFaults(env.FAULTS)
     this.#name = objectName(ctx)
-    this.#streamsPerUser = Number(env.MAX_STREAMS_PER_USER) || MAX_STREAMS_PER_USER
-    this.#tenant = this.#name.split('/')[0] ?? ''
+    this.#tenant = tenantOfObject(env, this.#name)
     ctx.setWebSocketAutoResponse(new WebSocketRequestResponsePair(PING, PONG))
     const effects: RelayPorts<WebSocket> = {
       send: (socket, frame) => {
@@ -95,7 +94,7 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
       ask: (bucket, checkpoint, stale, answer) => {
         void this.#untilAnswered(async () => {
           await asyncFaultPoint('relay.ask', { object: this.ctx })
-          const stub = bucketStub(this.env, await bucketObjectName(this.#tenant, bucket))
+          const stub = bucketStub(this.env, await bucketObjectName(this.#tenant.name, bucket))
           return stub.state({ v: MESSAGE_VERSION, checkpoint })
         }, stale).then((state) => {
           if (state === null) return answer(null)
@@ -126,7 +125,10 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
   override async fetch(request: Request): Promise<Response> {
     if (request.headers.get('upgrade') !== 'websocket') return new Response('a WebSocket is expected', { status: 426 })
     const path = new URL(request.url).pathname
-    if (path === '/stream') return this.#acceptStream(new URL(request.url).searchParams)
+    if (path === '/stream') {
+      const { perUser } = (await this.#tenant.find()).streams
+      return this.#acceptStream(new URL(request.url).searchParams, perUser)
+    }
     if (path === '/replicator') return this.#acceptReplicator()
     return new Response('no such path', { status: 404 })
   }
@@ -203,12 +205,12 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
   }
 
   /** `user` and `client`: hashes. Answers 503 when the relay is full, 429 when this user has too many streams. */
-  #acceptStream(asked: URLSearchParams): Response {
+  #acceptStream(asked: URLSearchParams, perUser: number): Response {
     faultPoint('relay.stream', { object: this.ctx })
     if (this.#machine.full) return new Response('the relay has no room', { status: 503 })
     const of = { user: asked.get('user') ?? undefined, client: asked.get('client') ?? undefined }
     if (of.user !== undefined) {
-      const admission = admit(this.#users(), { user: of.user, client: of.client ?? '' }, Date.now(), this.#streamsPerUser)
+      const admission = admit(this.#users(), { user: of.user, client: of.client ?? '' }, Date.now(), perUser)
       if (admission.kind === 'refused') {
         const headers = { 'retry-after': String(admission.retryAfterSeconds) }
         return new Response('this user has too many streams', { status: 429, headers })

@@ -8,7 +8,9 @@ import type { ReplicatorRpc, Serving } from '../../protocol/messages/replicator.
 import type { ReplicatorStatus } from '../../protocol/messages/status.ts'
 import type { Versioned } from '../../protocol/versions.ts'
 import type { VerifyAnswer } from '../../protocol/verification.ts'
-import { settingsHash, tenantSettings, type TenantSettings } from '../directory/settings.ts'
+import { tenantOfObject, type OwnTenant } from '../../tenants/of-object.ts'
+import type { TenantSettings } from '../../tenants/replication.ts'
+import type { Tenant } from '../../tenants/tenant.ts'
 import type { Environment } from '../environment.ts'
 import { enableFaults, faultPoint, asyncFaultPoint } from '../shared/fault-points.ts'
 import { isElsewhere } from '../shared/namespaces.ts'
@@ -24,7 +26,7 @@ import type { State } from './store/storage.ts'
 import { idleWaitMs, retryWaitMs } from './session/schedule.ts'
 import { Session } from './session/session.ts'
 import { LOOK_FRESH_MS, LOOK_MS, lookOf, oneAtATime, problemOf, type Known, type Looked } from './session/source-look.ts'
-import { replicatorStatus } from './status.ts'
+import { replicatorStatus, type StatusPorts } from './status.ts'
 import { WriteCheckpoints } from './writes/write-checkpoints.ts'
 
 /** Alarms are dropped after six failures; this one stands in case the session ends in a way that arms none. */
@@ -43,7 +45,7 @@ const ENDED = 'a deploy, an eviction or a fault ended it in the middle of a sess
 export class Replicator extends DurableObject<Environment> implements ReplicatorRpc {
   /** What is stored cannot be opened by this code: then every call says so, and nothing else is done. */
   readonly #opened: Core | RockpoolError
-  readonly #tenant: string
+  readonly #name: string
   readonly #writes: WriteCheckpoints
   #made: Admin | null = null
   #session: Session | null = null
@@ -61,8 +63,8 @@ export class Replicator extends DurableObject<Environment> implements Replicator
     super(ctx, env)
     enableFaults(env.FAULTS, ctx)
     faultPoint('replicator.start')
-    this.#tenant = objectName(ctx)
-    this.#opened = opened(() => new Core(ctx, env, this.#tenant))
+    this.#name = objectName(ctx)
+    this.#opened = opened(() => new Core(ctx, env, this.#tenant.name))
     this.#writes = new WriteCheckpoints({
       emit: (content) => this.#emit(content),
       issued: () => this.#core.state.get('issued'),
@@ -82,6 +84,10 @@ export class Replicator extends DurableObject<Environment> implements Replicator
     if (died?.alive) void ctx.storage.setAlarm(Math.max(Date.now(), died.until))
   }
 
+  get #tenant(): OwnTenant {
+    return tenantOfObject(this.env, this.#name)
+  }
+
   /** Throws ROCKPOOL_STORAGE_NEWER. */
   get #core(): Core {
     if (this.#opened instanceof RockpoolError) throw this.#opened
@@ -91,7 +97,7 @@ export class Replicator extends DurableObject<Environment> implements Replicator
   get #admin(): Admin {
     return (this.#made ??= new Admin({
       core: this.#core,
-      settings: () => tenantSettings(this.env, this.#tenant),
+      settings: () => this.#settings(),
       connected: (work) => this.#connected(work),
       begin: () => this.#begin(),
       waitingFor: () => this.#session?.waitingFor ?? null,
@@ -100,7 +106,7 @@ export class Replicator extends DurableObject<Environment> implements Replicator
 
   async attach(request: Versioned & { relay: string }): Promise<void> {
     checkVersion(request)
-    if (!request.relay.startsWith(`${this.#tenant}/`)) throw new RockpoolError('ROCKPOOL_INTERNAL', 'a relay of another tenant')
+    if (!request.relay.startsWith(`${this.#tenant.name}/`)) throw new RockpoolError('ROCKPOOL_INTERNAL', 'a relay of another tenant')
     await asyncFaultPoint('replicator.attach')
     this.#core.relays.attach(request.relay)
     await this.#arm()
@@ -158,7 +164,7 @@ export class Replicator extends DurableObject<Environment> implements Replicator
     const died = this.#core.state.get('running')
     const alarm = await this.ctx.storage.getAlarm()
     const failed = this.#core.state.get('failing')?.settings
-    const repaired = failed !== undefined && failed !== settingsHash(this.env)
+    const repaired = failed !== undefined && failed !== (await this.#version(failed))
     const due = died?.alive && !this.#began ? Math.max(Date.now(), died.until) : repaired ? Date.now() : null
     if (alarm === null || (due !== null && alarm > due)) await this.ctx.storage.setAlarm(due ?? Date.now())
   }
@@ -217,13 +223,36 @@ export class Replicator extends DurableObject<Environment> implements Replicator
     checkVersion(request)
     if (request.look) this.#looked = await this.#look()
     return replicatorStatus({
-      ...{ tenant: this.#tenant, env: this.env, core: this.#core, session: this.#session, sessions: this.#sessions },
+      ...{ tenant: this.#tenant.name, source: await this.#source(), core: this.#core, session: this.#session, sessions: this.#sessions },
       ...{ peakHeld: this.#peakHeld, looked: this.#looked, fresh: request.look === true },
       failing: this.#core.state.get('failing') ?? this.#crashed(),
       alarm: this.#session ? null : await this.ctx.storage.getAlarm(),
       deploy: this.#admin.status(),
       verify: this.#core.verification.status(this.#verifyWaits()),
     })
+  }
+
+  /** The version of its settings; `otherwise` when the directory does not say: an alarm is armed whether it answers or not. */
+  async #version(otherwise: string): Promise<string> {
+    try {
+      return (await this.#tenant.find()).version
+    } catch {
+      return otherwise
+    }
+  }
+
+  /** Throws ROCKPOOL_SETTINGS. */
+  async #settings(): Promise<TenantSettings> {
+    return (await this.#tenant.find()).replication
+  }
+
+  /** Null when a setting is wrong: sessions are refused for that, and a look is. */
+  async #source(): Promise<StatusPorts['source']> {
+    try {
+      return { settings: await this.#settings(), url: await this.#tenant.secret('source.url') }
+    } catch {
+      return null
+    }
   }
 
   readonly #look = oneAtATime(async (): Promise<Looked> => {
@@ -242,7 +271,7 @@ export class Replicator extends DurableObject<Environment> implements Replicator
 
   async #sourceFacts(): Promise<(SourceFacts & { slotName: string }) | RockpoolError> {
     try {
-      const { slot } = tenantSettings(this.env, this.#tenant)
+      const { slot } = await this.#settings()
       return { ...(await this.#connected((sql) => lookAtSource(sql, slot), LOOK_MS)), slotName: slot }
     } catch (error) {
       return known(error)
@@ -270,13 +299,15 @@ export class Replicator extends DurableObject<Environment> implements Replicator
     this.#attempt(before)
     let next: number
     let faulty = false
+    let tenant: Tenant | null = null
     this.#again = false
     try {
-      next = await this.#run()
+      tenant = await this.#tenant.find()
+      next = await this.#run(tenant)
     } catch (error) {
       const failure = known(error)
       faulty = failure.code === 'ROCKPOOL_INTERNAL'
-      next = this.#failed(failure)
+      next = this.#failed(failure, tenant?.version ?? '')
     } finally {
       this.#ended(faulty)
     }
@@ -307,19 +338,20 @@ export class Replicator extends DurableObject<Environment> implements Replicator
   }
 
   /** One session; answers after how long the next one follows. A session that does not even end is given up: the next one finds the alarm free. */
-  async #run(): Promise<number> {
-    const settings = tenantSettings(this.env, this.#tenant)
+  async #run({ replication: settings }: Tenant): Promise<number> {
     const { sessionSeconds, callSeconds } = settings
-    return answered((attempt) => this.#runSession(settings, attempt), (sessionSeconds + SESSION_CALLS * callSeconds) * 1_000)
+    const url = await this.#tenant.secret('source.url')
+    return answered((attempt) => this.#runSession(settings, url, attempt), (sessionSeconds + SESSION_CALLS * callSeconds) * 1_000)
   }
 
-  async #runSession(settings: TenantSettings, attempt: Attempt): Promise<number> {
+  async #runSession(settings: TenantSettings, url: string, attempt: Attempt): Promise<number> {
     const { state } = this.#core
     await asyncFaultPoint('replicator.alarm')
     if (attempt.expired) throw new Error('the alarm was given up')
     // What kills is among what had been taken in by then.
     this.#core.care.begin(state.get('running')?.care ?? 0, CAREFUL_SLICES * settings.sliceChanges)
     const session = new Session(this.#core, settings, {
+      url,
       live: () => this.#core.live,
       progress: () => this.#progress(),
       settled: () => this.#writes.repeat(),
@@ -350,13 +382,14 @@ export class Replicator extends DurableObject<Environment> implements Replicator
     if (this.#core.state.get('failing') !== null) this.#core.state.set('failing', null)
   }
 
-  #failed({ code, message }: RockpoolError): number {
+  /** `version`: of the settings that it failed with. */
+  #failed({ code, message }: RockpoolError, version: string): number {
     const { state, diagnostics } = this.#core
     diagnostics.add({ code, reason: message })
     // What we know of the stream does not fit what it says: compare everything.
     if (code === 'ROCKPOOL_SOURCE_CHANGED') resync(this.#core, message)
     const failures = (state.get('failing')?.failures ?? 0) + 1
-    state.set('failing', { failures, code, message, settings: settingsHash(this.env) })
+    state.set('failing', { failures, code, message, settings: version })
     return retryWaitMs(failures)
   }
 
@@ -387,7 +420,7 @@ export class Replicator extends DurableObject<Environment> implements Replicator
   }
 
   async #emit(content: string): Promise<void> {
-    const prefix = markerPrefix(tenantSettings(this.env, this.#tenant))
+    const prefix = markerPrefix(await this.#settings())
     try {
       await this.#connected((sql) => emitMarker(sql, prefix, this.#core.marks.sign(content)))
     } catch (error) {
@@ -408,8 +441,8 @@ export class Replicator extends DurableObject<Environment> implements Replicator
         // The session has ended meanwhile, and its connection with it. Whatever is asked here may be asked twice.
       }
     }
-    const { databaseUrl, databaseCa } = tenantSettings(this.env, this.#tenant)
-    const sql = connectSource(databaseUrl, {
+    const { databaseCa } = await this.#settings()
+    const sql = connectSource(await this.#tenant.secret('source.url'), {
       socket: openSocket,
       ca: databaseCa,
       max: 1,

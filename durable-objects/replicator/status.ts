@@ -1,7 +1,6 @@
 import { parseLsn, parseSourceUrl } from '../../sources/postgres/index.ts'
 import type { ReplicatorState, ReplicatorStatus, SlotStatus, SourceSettings } from '../../protocol/messages/status.ts'
-import { tenantSettings, type TenantSettings } from '../directory/settings.ts'
-import type { SettingBindings } from '../setting-bindings.ts'
+import type { TenantSettings } from '../../tenants/replication.ts'
 import type { Core } from './core.ts'
 import type { DiagnosticsStatus } from '../../protocol/diagnostics.ts'
 import { earlierTls } from './session/prepare.ts'
@@ -13,7 +12,8 @@ import { GB, judgeWal } from './session/wal-guard.ts'
 /** What the object knows beside its core. */
 export interface StatusPorts {
   tenant: string
-  env: SettingBindings
+  /** Its settings, and the URL of the database, a secret; null when a setting is wrong. */
+  source: { settings: TenantSettings; url: string } | null
   core: Core
   session: Session | null
   /** Sessions of this incarnation, and the most changes that one of them held. */
@@ -30,11 +30,21 @@ export interface StatusPorts {
   fresh: boolean
 }
 
-export function replicatorStatus({ tenant, env, core, session, failing, alarm, looked, fresh, ...ports }: StatusPorts): ReplicatorStatus {
+export function replicatorStatus({
+  tenant,
+  source,
+  core,
+  session,
+  failing,
+  alarm,
+  looked,
+  fresh,
+  ...ports
+}: StatusPorts): ReplicatorStatus {
   const { tables, state, relays, pipeline, dispatcher, problems, stored, db } = core
   const position = state.get('decode').position
   const walEnd = session?.walEnd ?? null
-  const settings = knownSettings(env, tenant)
+  const settings = source?.settings ?? null
   const { checkpoint, plan } = core.serving
   return {
     tenant,
@@ -44,7 +54,7 @@ export function replicatorStatus({ tenant, env, core, session, failing, alarm, l
     lsn: position?.lsn ?? null,
     lagBytes: walEnd === null || position === null ? null : Math.max(0, Number(walEnd - parseLsn(position.lsn))),
     lastCommit: position?.time ?? null,
-    source: { kind: 'postgres', settings: settings && sourceSettings(core, settings), look: looked?.look ?? null },
+    source: { kind: 'postgres', settings: source && sourceSettings(core, source.url, source.settings), look: looked?.look ?? null },
     comparing: core.comparing,
     copy: tables.copying ? { tables: tables.status(), waitingFor: session?.waitingFor ?? null } : null,
     deploy: ports.deploy,
@@ -90,18 +100,10 @@ function stateOf({ state, live, tables }: Core, session: Session | null, code: s
   return live || due ? 'starting' : 'idle'
 }
 
-/** Null when they are wrong: sessions are refused for that, and a look is. */
-function knownSettings(env: SettingBindings, tenant: string): TenantSettings | null {
+/** Nothing of the user and the password is told. Null when the URL cannot be read. */
+function sourceSettings(core: Core, url: string, { slot, walKeepGb, walPolicy }: TenantSettings): SourceSettings | null {
   try {
-    return tenantSettings(env, tenant)
-  } catch {
-    return null
-  }
-}
-
-function sourceSettings(core: Core, { databaseUrl, slot, walKeepGb, walPolicy }: TenantSettings): SourceSettings | null {
-  try {
-    const { hosts, database } = parseSourceUrl(databaseUrl, { earlierTls: earlierTls(core) })
+    const { hosts, database } = parseSourceUrl(url, { earlierTls: earlierTls(core) })
     const host = hosts.map((each) => `${each.host}:${each.port}`).join(',')
     return { host, database, slot, walKeepBytes: walKeepGb * GB, walPolicy }
   } catch {

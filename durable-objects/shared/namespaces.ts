@@ -1,4 +1,5 @@
 import { replicatorName } from '../../protocol/names.ts'
+import type { Tenant } from '../../tenants/tenant.ts'
 import type { Environment } from '../environment.ts'
 import { knownPlacement, placementOf, type Placement } from './placement.ts'
 
@@ -9,7 +10,7 @@ import { knownPlacement, placementOf, type Placement } from './placement.ts'
 const LOCAL = 'Jurisdiction restrictions are not implemented in workerd'
 
 /** Of a tenant. Throws ROCKPOOL_SETTINGS, as the others do. */
-export const replicatorStub = (env: Environment, tenant: string) => stubOf(env, env.REPLICATOR, replicatorName(tenant))
+export const replicatorStub = (env: Environment, tenant: Pick<Tenant, 'name'>) => stubOf(env, env.REPLICATOR, replicatorName(tenant.name))
 
 /** By the name of the object: see `bucketObjectName`. */
 export const bucketStub = (env: Environment, name: string) => stubOf(env, env.BUCKET, name)

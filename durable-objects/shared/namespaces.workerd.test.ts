@@ -19,7 +19,7 @@ function namespace(refusal?: Error) {
 function made(settings: Partial<Environment>, refusal?: Error): unknown[] {
   const { asked, binding } = namespace(refusal)
   const env = { REPLICATOR: binding, BUCKET: binding, RELAY: binding, ...settings } as unknown as Environment
-  replicatorStub(env, 'default')
+  replicatorStub(env, { name: 'default' })
   bucketStub(env, 'default/b')
   relayStub(env, 'default/main')
   return asked
@@ -47,7 +47,7 @@ test('only the local runtime, which has no jurisdictions, makes objects without'
 test('a place that is not known names no object', () => {
   const { asked, binding } = namespace()
   const env = { REPLICATOR: binding, LOCATION: 'mars' } as unknown as Environment
-  expect(() => replicatorStub(env, 'default')).toThrow(expect.objectContaining({ code: 'ROCKPOOL_SETTINGS' }))
+  expect(() => replicatorStub(env, { name: 'default' })).toThrow(expect.objectContaining({ code: 'ROCKPOOL_SETTINGS' }))
   expect(asked).toEqual([])
 })
 

@@ -2,7 +2,7 @@ import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
-import { tenantSettings } from '../directory/settings.ts'
+import { replicationSettings } from '../../tenants/replication.ts'
 import { JURISDICTIONS, LOCATIONS, placementOf } from './placement.ts'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
@@ -21,14 +21,14 @@ test.each([
   const refused = () => placementOf(settings)
   expect(refused).toThrow(expect.objectContaining({ code: 'ROCKPOOL_SETTINGS' }))
   expect(refused).toThrow(message)
-  expect(() => tenantSettings({ DATABASE_URL: 'postgres://a@b/c', SYNC_CONFIG: 'x', ...settings }, 'default')).toThrow(message)
+  expect(() => replicationSettings({ DATABASE_URL: 'postgres://a@b/c', SYNC_CONFIG: 'x', ...settings }, '')).toThrow(message)
 })
 
 test('the settings of a tenant have it', () => {
   for (const location of LOCATIONS)
     for (const jurisdiction of JURISDICTIONS) {
       const bindings = { DATABASE_URL: 'postgres://a@b/c', SYNC_CONFIG: 'x', LOCATION: location, JURISDICTION: jurisdiction }
-      expect(tenantSettings(bindings, 'default')).toMatchObject({ location, jurisdiction })
+      expect(replicationSettings(bindings, '')).toMatchObject({ location, jurisdiction })
       expect(placementOf(bindings)).toEqual({ location, jurisdiction })
     }
 })

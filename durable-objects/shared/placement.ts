@@ -1,5 +1,5 @@
 import { RockpoolError } from '../../protocol/errors.ts'
-import { oneOf, optional, readSettings, type BindingsOf, type ValuesOf } from '../../protocol/settings.ts'
+import { ofScript, oneOf, optional, readSettings, type BindingsOf, type ValuesOf } from '../../protocol/settings.ts'
 
 /** The regions that Cloudflare takes as a hint for a new object (2026-11). */
 export const LOCATIONS = ['wnam', 'enam', 'sam', 'weur', 'eeur', 'apac', 'oc', 'afr', 'me'] as const
@@ -7,8 +7,10 @@ export const LOCATIONS = ['wnam', 'enam', 'sam', 'weur', 'eeur', 'apac', 'oc', '
 export const JURISDICTIONS = ['eu', 'fedramp', 'us'] as const
 
 export const PLACEMENT = {
-  LOCATION: optional(oneOf(LOCATIONS), 'the region that is nearest to the database; a hint, which counts when an object is made'),
-  JURISDICTION: optional(oneOf(JURISDICTIONS), 'where all objects must run and store. Another one names other objects, which begin empty'),
+  LOCATION: ofScript(optional(oneOf(LOCATIONS), 'the region that is nearest to the database; a hint, which counts when an object is made')),
+  JURISDICTION: ofScript(
+    optional(oneOf(JURISDICTIONS), 'where all objects must run and store. Another one names other objects, which begin empty'),
+  ),
 }
 
 /** Null: not said. */

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import postgresClient from 'postgres'
-import { DEFAULT_TENANT } from '../../protocol/names.ts'
+import { DEFAULT_TENANT } from '../../tenants/single.ts'
 import { damage } from '../support/damage.ts'
 import { startEdge, type Edge } from '../support/edge.ts'
 import { freePort, startPostgres, type TestPostgres } from '../support/postgres.ts'

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { DEFAULT_TENANT } from '../../protocol/names.ts'
+import { DEFAULT_TENANT } from '../../tenants/single.ts'
 import { damage } from '../support/damage.ts'
 import { startEdge, type Edge } from '../support/edge.ts'
 import { startPostgres, type TestPostgres } from '../support/postgres.ts'

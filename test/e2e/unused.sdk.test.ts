@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { bucketObjectName, DEFAULT_TENANT } from '../../protocol/names.ts'
+import { bucketObjectName } from '../../protocol/names.ts'
+import { DEFAULT_TENANT } from '../../tenants/single.ts'
 import { Operator } from '../support/deploys.ts'
 import { look } from '../support/damage.ts'
 import { startEdge, type Edge } from '../support/edge.ts'

@@ -1,6 +1,7 @@
 import type { ConfigsAnswer, ConfigStatus, DeployAnswer, RollbackAnswer } from '../../protocol/messages/admin.ts'
 import type { VerifyAnswer } from '../../protocol/verification.ts'
-import { bucketObjectName, DEFAULT_TENANT } from '../../protocol/names.ts'
+import { bucketObjectName } from '../../protocol/names.ts'
+import { DEFAULT_TENANT } from '../../tenants/single.ts'
 import { withObject } from '../random/objects.ts'
 import { AUDIENCE, token, until } from './support.ts'
 

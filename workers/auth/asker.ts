@@ -1,6 +1,7 @@
 import type { Environment } from '../../durable-objects/environment.ts'
 import { RockpoolError } from '../../protocol/errors.ts'
-import { operatorRules, tokenRules } from './keys.ts'
+import type { Tenant } from '../../tenants/tenant.ts'
+import { operatorRulesOf, rulesOf } from './tenant-rules.ts'
 import { saysOperator, verifyToken, type Session, type VerifyOptions } from './token.ts'
 
 export interface Asker {
@@ -19,18 +20,18 @@ export const CLAIM_NOTICE = `operators have no keys of their own: the claim "ope
 let told = false
 
 /** A user, or an operator: by keys of their own where there are any, else by the claim. Throws PSYNC_S21…. */
-export async function askerOf(env: Environment, token: string, options: VerifyOptions): Promise<Asker> {
-  const operators = operatorRules(env)
+export async function askerOf(env: Environment, tenant: Tenant, token: string, options: VerifyOptions): Promise<Asker> {
+  const operators = await operatorRulesOf(env, tenant)
   if (operators && saysOperator(token)) return { session: await verifyToken(token, operators, options), operator: true }
-  const session = await verifyToken(token, tokenRules(env), options)
+  const session = await verifyToken(token, await rulesOf(env, tenant), options)
   return { session, operator: operators === null && session.claims.operator === true }
 }
 
 /** An operator. Throws PSYNC_S21… or ROCKPOOL_OPERATOR. */
-export async function operatorOf(env: Environment, token: string, options: VerifyOptions): Promise<Session> {
-  const operators = operatorRules(env)
+export async function operatorOf(env: Environment, tenant: Tenant, token: string, options: VerifyOptions): Promise<Session> {
+  const operators = await operatorRulesOf(env, tenant)
   if (operators) return verifyToken(token, operators, options)
-  const session = await verifyToken(token, tokenRules(env), options)
+  const session = await verifyToken(token, await rulesOf(env, tenant), options)
   if (session.claims.operator !== true) throw new RockpoolError('ROCKPOOL_OPERATOR', 'this needs a token with the claim "operator": true')
   if (!told) console.warn(CLAIM_NOTICE)
   told = true

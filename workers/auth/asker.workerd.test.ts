@@ -1,6 +1,7 @@
 import { env } from 'cloudflare:test'
 import { SignJWT } from 'jose'
 import { expect, test, vi } from 'vitest'
+import { tenantOf } from '../../test/support/tenant.ts'
 import { askerOf, operatorOf } from './asker.ts'
 
 test('the day that is told locks nobody out of what is deployed: `rockpool dev` and the commands that sign with its secret go on behind it', async () => {
@@ -18,7 +19,7 @@ test('the day that is told locks nobody out of what is deployed: `rockpool dev` 
       .setExpirationTime(now.getTime() / 1_000 + 60)
       .sign(secret)
   const dev = await token({ operator: true })
-  expect((await operatorOf(here, dev, { now })).user).toBe('rockpool dev')
-  expect((await askerOf(here, dev, { now })).operator).toBe(true)
-  await expect(operatorOf(here, await token({}), { now })).rejects.toMatchObject({ code: 'ROCKPOOL_OPERATOR' })
+  expect((await operatorOf(here, tenantOf(here), dev, { now })).user).toBe('rockpool dev')
+  expect((await askerOf(here, tenantOf(here), dev, { now })).operator).toBe(true)
+  await expect(operatorOf(here, tenantOf(here), await token({}), { now })).rejects.toMatchObject({ code: 'ROCKPOOL_OPERATOR' })
 })

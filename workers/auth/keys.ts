@@ -1,9 +1,8 @@
 import { RockpoolError } from '../../protocol/errors.ts'
+import type { TokenSettings } from '../../tenants/tokens.ts'
 import type { VerificationKey } from './jwk.ts'
 import { RemoteKeys, type Background, type RemoteKeyOptions } from './remote.ts'
-import { authSettings, operatorSettings, textOf, type AuthSettings, type KeySettings, type Purpose } from './settings.ts'
-
-export type { KeySettings } from './settings.ts'
+import { authSettings, operatorSettings, textOf, type AuthSettings, type Purpose } from './settings.ts'
 
 /** Keys that a token may have been signed with. */
 export type Candidates =
@@ -59,23 +58,31 @@ function chosen(
   throw new RockpoolError('PSYNC_S2101', `the token is signed with ${algorithm}, and the key with its "kid" takes ${taken}`)
 }
 
-let known: { settings: string; rules: TokenRules } | null = null
+/** Rules of so many different settings are kept per isolate, with the key sets that they have fetched: those of a tenant are two. */
+const MAX_RULES = 100
+const users = new Map<string, TokenRules>()
+const operators = new Map<string, TokenRules | null>()
 
 /** The rules of these settings: read once per isolate, so that key sets are kept. Throws PSYNC_S2201 and S2203, naming the setting. */
-export function tokenRules(settings: KeySettings): TokenRules {
-  const text = textOf(settings)
-  if (known?.settings !== text) known = { settings: text, rules: new TokenRules(authSettings(settings)) }
-  return known.rules
-}
-
-let knownOperators: { settings: string; rules: TokenRules | null } | null = null
+export const tokenRules = (settings: TokenSettings): TokenRules => kept(users, settings, () => new TokenRules(authSettings(settings)))
 
 /** Those for tokens of operators; null when they have no keys of their own. Throws PSYNC_S2201. */
-export function operatorRules(settings: KeySettings): TokenRules | null {
-  const text = textOf(settings)
-  if (knownOperators?.settings !== text) {
+export function operatorRules(settings: TokenSettings): TokenRules | null {
+  return kept(operators, settings, () => {
     const own = operatorSettings(settings)
-    knownOperators = { settings: text, rules: own && new TokenRules(own) }
+    return own && new TokenRules(own)
+  })
+}
+
+function kept<Rules extends TokenRules | null>(known: Map<string, Rules>, settings: TokenSettings, make: () => Rules): Rules {
+  const text = textOf(settings)
+  const before = known.get(text)
+  if (before !== undefined) return before
+  const rules = make()
+  for (const oldest of known.keys()) {
+    if (known.size < MAX_RULES) break
+    known.delete(oldest)
   }
-  return knownOperators.rules
+  known.set(text, rules)
+  return rules
 }

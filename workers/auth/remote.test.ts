@@ -3,7 +3,8 @@ import { RockpoolError } from '../../protocol/errors.ts'
 import { startKeyServer, type KeyServer } from '../../test/support/key-server.ts'
 import { secretSigner, signer, type Signer } from '../../test/support/signers.ts'
 import { TokenRules } from './keys.ts'
-import { authSettings, type KeySettings } from './settings.ts'
+import { authSettings } from './settings.ts'
+import type { TokenSettings } from '../../tenants/tokens.ts'
 import { verifyToken } from './token.ts'
 
 const MINUTE = 60_000
@@ -24,7 +25,7 @@ afterEach(async () => {
   for (const each of [server, ...extra.splice(0)]) await each.close().catch(() => {})
 })
 
-function rulesOf(settings: KeySettings = {}, fetchTimeoutMs = 10_000): TokenRules {
+function rulesOf(settings: TokenSettings = {}, fetchTimeoutMs = 10_000): TokenRules {
   const options = { now: () => now, fetchTimeoutMs, unknownKeyWaitMs: fetchTimeoutMs }
   return new TokenRules(authSettings({ JWT_AUDIENCE: 'app', JWKS_URL: server.url, ...settings }), options)
 }

@@ -1,13 +1,9 @@
 import { jsonOrNull } from '../../protocol/json.ts'
-import type { SettingBindings } from '../../durable-objects/setting-bindings.ts'
-import { TOKENS } from '../../durable-objects/setting-declarations.ts'
+import { TOKEN_NAMES, type TokenSettings } from '../../tenants/tokens.ts'
 import { RockpoolError } from '../../protocol/errors.ts'
 import { addressRanges, hostIn, isLoopback } from './addresses.ts'
 import { issuersOf } from './issuers.ts'
 import { MIN_SECRET_BYTES, readKey, secretKey, type TokenPolicy, type VerificationKey } from './jwk.ts'
-
-/** Settings by which tokens are judged; bindings of the script. docs/auth.md describes them. */
-export type KeySettings = Pick<SettingBindings, keyof typeof TOKENS>
 
 /** A key set that is fetched. */
 export interface RemoteKeySet {
@@ -35,13 +31,11 @@ const SUPABASE_AUDIENCE = 'authenticated'
 const SUPABASE_KEYS = 'auth/v1/.well-known/jwks.json'
 const MAX_URLS = 8
 
-const NAMES = Object.keys(TOKENS) as (keyof KeySettings)[]
-
 /** The same text for the same settings. */
-export const textOf = (settings: KeySettings): string => JSON.stringify(NAMES.map((name) => settings[name] ?? null))
+export const textOf = (settings: TokenSettings): string => JSON.stringify(TOKEN_NAMES.map((name) => settings[name] ?? null))
 
 /** Throws PSYNC_S2201 and S2203, naming the setting and never the value of a secret. */
-export function authSettings(bindings: KeySettings): AuthSettings {
+export function authSettings(bindings: TokenSettings): AuthSettings {
   const settings = texts(bindings)
   const audiences = list(settings.JWT_AUDIENCE)
   const maxLifetimeSeconds = settings.JWT_MAX_LIFETIME ? lifetime(settings.JWT_MAX_LIFETIME) : DAY_SECONDS
@@ -90,7 +84,7 @@ export function authSettings(bindings: KeySettings): AuthSettings {
 }
 
 /** How tokens of operators are judged; null when there are no keys for that. Throws PSYNC_S2201, naming the setting. */
-export function operatorSettings(bindings: KeySettings): AuthSettings | null {
+export function operatorSettings(bindings: TokenSettings): AuthSettings | null {
   const settings = texts(bindings)
   if (!settings.OPERATOR_KEYS) return null
   const audiences = list(settings.OPERATOR_AUDIENCE)
@@ -105,9 +99,9 @@ export function operatorSettings(bindings: KeySettings): AuthSettings | null {
 const supabaseKeys = (base: URL): URL => new URL(SUPABASE_KEYS, `${base.href.replace(/\/+$/, '')}/`)
 
 /** `[vars]` may hold numbers and tables as well. */
-function texts(bindings: KeySettings): { [name in keyof KeySettings]?: string } {
-  const settings: { [name in keyof KeySettings]?: string } = {}
-  for (const name of NAMES) {
+function texts(bindings: TokenSettings): { [name in keyof TokenSettings]?: string } {
+  const settings: { [name in keyof TokenSettings]?: string } = {}
+  for (const name of TOKEN_NAMES) {
     const value: unknown = bindings[name]
     if (value !== undefined && value !== null) settings[name] = typeof value === 'string' ? value : JSON.stringify(value)
   }

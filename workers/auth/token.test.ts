@@ -4,14 +4,15 @@ import { describe, expect, test } from 'vitest'
 import { RockpoolError } from '../../protocol/errors.ts'
 import { secretSigner, signer, type Signer } from '../../test/support/signers.ts'
 import { TokenRules } from './keys.ts'
-import { authSettings, operatorSettings, type KeySettings } from './settings.ts'
+import { authSettings, operatorSettings } from './settings.ts'
+import type { TokenSettings } from '../../tenants/tokens.ts'
 import { sameAuthorisation, tokenOfHeader, verifyToken } from './token.ts'
 
 const AUDIENCE = 'app'
 const secret = randomBytes(32)
 const shared = secretSigner('HS256', secret, AUDIENCE)
 
-const rulesOf = (settings: KeySettings) => new TokenRules(authSettings({ JWT_AUDIENCE: AUDIENCE, ...settings }))
+const rulesOf = (settings: TokenSettings) => new TokenRules(authSettings({ JWT_AUDIENCE: AUDIENCE, ...settings }))
 const keySet = (...signers: (Signer | JWK)[]) =>
   rulesOf({ JWT_KEYS: JSON.stringify({ keys: signers.map((s) => ('jwk' in s ? s.jwk : s)) }) })
 const withSecret = rulesOf({ JWT_SECRET: secret.toString('base64url') })
@@ -246,7 +247,7 @@ describe('settings', () => {
   const keys = (...list: unknown[]) => JSON.stringify({ keys: list })
   const good = { JWT_AUDIENCE: 'a', JWT_SECRET: 'a'.repeat(44) }
 
-  const refused: [string, KeySettings, RegExp][] = [
+  const refused: [string, TokenSettings, RegExp][] = [
     ['nothing', {}, /JWT_SECRET is not set/],
     ['no audience', { JWT_SECRET: good.JWT_SECRET }, /JWT_AUDIENCE/],
     ['a secret that is not base64url', { ...good, JWT_SECRET: 'not base64url!' }, /JWT_SECRET is not base64url/],
@@ -361,7 +362,7 @@ describe('who issues a token', () => {
   })
 
   test('it follows from the address where the form of the provider is known, for each key set by itself', () => {
-    const issuers = (settings: KeySettings) =>
+    const issuers = (settings: TokenSettings) =>
       authSettings({ JWT_AUDIENCE: AUDIENCE, ...settings }).remote.map(({ policy }) => policy.issuers)
     const google = 'https://www.googleapis.com/service_accounts/v1/jwk/securetoken@system.gserviceaccount.com'
     expect(issuers({ JWKS_URL: google, JWT_AUDIENCE: 'my-project' })).toEqual([['https://securetoken.google.com/my-project']])

@@ -7,9 +7,11 @@ import { answered, callDeadline, Unanswered } from '../../durable-objects/shared
 import { RockpoolError } from '../../protocol/errors.ts'
 import { MESSAGE_VERSION } from '../../protocol/versions.ts'
 import type { Serving } from '../../protocol/messages/replicator.ts'
-import { bucketObjectName, DEFAULT_TENANT } from '../../protocol/names.ts'
+import { bucketObjectName } from '../../protocol/names.ts'
+import type { TenantContext } from '../tenant.ts'
 import type { ResolvedBucket } from '../../sync-config/types.ts'
-import { tokenRules } from '../auth/keys.ts'
+import type { Tenant } from '../../tenants/tenant.ts'
+import { rulesOf } from '../auth/tenant-rules.ts'
 import { tokenOfHeader, verifyToken, type Session } from '../auth/token.ts'
 import { briefly } from '../briefly.ts'
 import { addressOf, countStream, guarded } from '../rates.ts'
@@ -21,7 +23,7 @@ import { planByHash } from '../stream/plans.ts'
 /** Browsers cannot set headers on a WebSocket, so the token may come as a second subprotocol. This is the one that is agreed on. */
 export const DIRECT_PROTOCOL = 'rockpool.direct'
 
-type Asked = Context<{ Bindings: Environment }>
+type Asked = Context<TenantContext>
 
 const query = z.object({
   after: z
@@ -47,11 +49,11 @@ const query = z.object({
 type Query = z.infer<typeof query>
 
 /** `/buckets`: direct streams of single buckets. */
-export const direct = new Hono<{ Bindings: Environment }>()
+export const direct = new Hono<TenantContext>()
 
 direct.get('/', async (c) => {
   const session = await verified(c, tokenOfHeader(c.req.header('authorization')))
-  const { buckets } = await access(c.env, session, asked(c))
+  const { buckets } = await access(c.env, c.var.tenant, session, asked(c))
   return c.json({ data: { buckets: buckets.map(({ bucket, priority }) => ({ bucket, priority })) } })
 })
 
@@ -63,14 +65,14 @@ direct.get('/:bucket/stream', async (c) => {
   if (token === undefined) throw new RockpoolError('PSYNC_S2106', `the second subprotocol, behind ${DIRECT_PROTOCOL}, must be the token`)
   const session = await verified(c, token)
   const request = asked(c)
-  await countStream(c.env, DEFAULT_TENANT, session)
+  await countStream(c.env, c.var.tenant, session)
   if (c.req.header('upgrade')?.toLowerCase() !== 'websocket')
     throw new RockpoolError('PSYNC_S2001', 'a direct stream is a WebSocket', { status: 426 })
   const bucket = c.req.param('bucket')
-  const { buckets, plan } = await access(c.env, session, request)
+  const { buckets, plan } = await access(c.env, c.var.tenant, session, request)
   if (!buckets.some((each) => each.bucket === bucket))
     throw new RockpoolError('ROCKPOOL_BUCKET', `this token alone does not give the bucket ${JSON.stringify(bucket)}`)
-  const name = await bucketObjectName(DEFAULT_TENANT, bucket)
+  const name = await bucketObjectName(c.var.tenant.name, bucket)
   const url = directUrl({ bucket, after: Number(request.after), expires: session.expires, plan })
   const open = async () => bucketStub(c.env, name).fetch(url, { headers: { upgrade: 'websocket' } })
   const { webSocket } = await answered(open, callDeadline(c.env)).catch(unanswered)
@@ -84,8 +86,8 @@ function unanswered(cause: unknown): never {
 }
 
 const verified = (c: Asked, token: string): Promise<Session> =>
-  guarded(c.env, addressOf(c.req.raw.headers), (refresh) =>
-    verifyToken(token, tokenRules(c.env), { refresh, background: (work) => c.executionCtx.waitUntil(work) }),
+  guarded(c.env, addressOf(c.req.raw.headers), async (refresh) =>
+    verifyToken(token, await rulesOf(c.env, c.var.tenant), { refresh, background: (work) => c.executionCtx.waitUntil(work) }),
   )
 
 function asked(c: Asked): Query {
@@ -101,15 +103,16 @@ const lastCommitted = briefly<object, Serving>(({ plan }) => plan !== null)
  */
 async function access(
   env: Environment,
+  tenant: Tenant,
   session: Session,
   { stream, parameters }: Query,
 ): Promise<{ buckets: ResolvedBucket[]; plan: string }> {
-  const { plan } = await lastCommitted(isolateKey(env), () =>
-    askReplicator(env, (replicator) => replicator.committed({ v: MESSAGE_VERSION })),
+  const { plan } = await lastCommitted(isolateKey(env), tenant.name, () =>
+    askReplicator(env, tenant, (replicator) => replicator.committed({ v: MESSAGE_VERSION })),
   )
   if (plan === null)
     throw new RockpoolError('PSYNC_S2302', 'no sync config is serving yet: its first copy is not complete', { status: 503 })
-  const loaded = await planByHash(env, DEFAULT_TENANT, plan)
+  const loaded = await planByHash(env, tenant, plan)
   const subscriptions = stream === undefined ? [] : [{ stream, parameters: parameters ?? null, priority: null }]
   const program = loaded.request({ claims: session.claims, parameters: {}, includeDefaults: true, subscriptions })
   return { buckets: program.resolve(() => undefined).buckets, plan }

@@ -4,7 +4,7 @@ import { z } from 'zod'
 import { RockpoolError } from '../../protocol/errors.ts'
 import { clientId, streamRequest, validated } from './body.ts'
 import { openFrame, openToken } from '../transports/frames.ts'
-import { STREAMS } from '../../durable-objects/setting-declarations.ts'
+import { STREAMS } from '../../tenants/declarations.ts'
 import { MAX_JSON_VALUES } from '../json-bounds.ts'
 
 const SUBSCRIPTIONS = STREAMS.MAX_SUBSCRIPTIONS.preset ?? 0

@@ -6,6 +6,7 @@ import { NativeStream } from '../transports/native.ts'
 import { Budget } from './budget.ts'
 import { Held } from './held.ts'
 import { objectPorts } from './objects.ts'
+import { tenantOf } from '../../test/support/tenant.ts'
 
 // Between a relay that the test plays and a socket of a client, while no sync config serves: so nothing but this is told.
 
@@ -36,7 +37,7 @@ test('a client of our own protocol is told how far a comparison is when that cha
   const { bindings, sockets, say } = relays()
   const sent: unknown[] = []
   const socket = { send: (text: string) => void sent.push(JSON.parse(text)), close: () => {} } as unknown as WebSocket
-  const stream = new NativeStream(bindings, 'default', socket)
+  const stream = new NativeStream(bindings, tenantOf(bindings), socket)
   // Without credit: it is no line that waits for that.
   stream.receive(JSON.stringify({ open: {}, token: await secretSigner('HS256', secret, 'app').sign({ sub: 'zoë' }) }))
   await vi.waitFor(() => expect(sockets).toHaveLength(1))
@@ -58,8 +59,14 @@ test('what says nothing but that does not stop the sending of a checkpoint; it i
   const lines = { signal: stop.signal, room: nothing, send: nothing, data: nothing }
   const held = new Held()
   const owner = { user: 'zoë', client: 'phone' }
-  const ports = objectPorts(bindings, 'default', owner, lines, new Budget({ calls: 1_000, bytes: 1 }, () => {}), held, (fraction) =>
-    told.push(fraction),
+  const ports = objectPorts(
+    bindings,
+    tenantOf(bindings),
+    owner,
+    lines,
+    new Budget({ calls: 1_000, bytes: 1 }, () => {}),
+    held,
+    (fraction) => told.push(fraction),
   )
   const upstream = await ports.connect()
   const acknowledged: unknown[] = []

@@ -1,11 +1,11 @@
-import { tenantLimits } from '../../durable-objects/directory/settings.ts'
 import type { Environment } from '../../durable-objects/environment.ts'
 import { bucketStub } from '../../durable-objects/shared/namespaces.ts'
 import { callDeadline, untilAnswered, waitMs } from '../../durable-objects/shared/retry.ts'
 import { sleep } from '../../protocol/sleep.ts'
 import { MESSAGE_VERSION } from '../../protocol/versions.ts'
 import { bucketObjectName, MAX_MAILBOX_CLIENTS } from '../../protocol/names.ts'
-import { ended, streamSettings, type Budget } from './budget.ts'
+import type { Tenant } from '../../tenants/tenant.ts'
+import { ended, type Budget } from './budget.ts'
 import type { Held } from './held.ts'
 import { READ_LENGTH } from './limits.ts'
 import { planByHash } from './plans.ts'
@@ -28,7 +28,7 @@ export interface ObjectPorts extends StreamPorts {
  */
 export function objectPorts(
   env: Environment,
-  tenant: string,
+  tenant: Tenant,
   owner: StreamOwner,
   lines: LineSink,
   budget: Budget,
@@ -36,7 +36,7 @@ export function objectPorts(
   comparing: (fraction: number | null) => void = () => {},
 ): ObjectPorts {
   const { signal } = lines
-  const relays = new RelayChoice(relayOrder(owner.user, streamSettings(env).relays))
+  const relays = new RelayChoice(relayOrder(owner.user, tenant.streams.relays))
   let upstream: RelaySocket | null = null
 
   const ask = <T>(call: () => Promise<T>): Promise<T> =>
@@ -54,7 +54,7 @@ export function objectPorts(
       },
     })
 
-  const bucket = async (name: string) => bucketStub(env, await bucketObjectName(tenant, name))
+  const bucket = async (name: string) => bucketStub(env, await bucketObjectName(tenant.name, name))
   return {
     lines,
     /** Ends early when the stream does. */
@@ -78,7 +78,7 @@ export function objectPorts(
     // As many as one lookup, or a mailbox, may have. What all lookups of the client may have together is counted where they are evaluated.
     rows: (name, checkpoint) =>
       ask(async () => {
-        const limit = Math.max(tenantLimits(env, tenant).lookupRows, MAX_MAILBOX_CLIENTS)
+        const limit = Math.max(tenant.limits.lookupRows, MAX_MAILBOX_CLIENTS)
         return (await bucket(name)).rows({ v: MESSAGE_VERSION, checkpoint, limit })
       }),
   }

@@ -1,10 +1,10 @@
-import { tenantLimits } from '../../durable-objects/directory/settings.ts'
 import type { Environment } from '../../durable-objects/environment.ts'
 import { replicatorStub } from '../../durable-objects/shared/namespaces.ts'
 import { answered, callDeadline } from '../../durable-objects/shared/retry.ts'
 import { RockpoolError } from '../../protocol/errors.ts'
 import { MESSAGE_VERSION } from '../../protocol/versions.ts'
 import { loadPlan, parsePlan } from '../../sync-config/index.ts'
+import type { Tenant } from '../../tenants/tenant.ts'
 import type { LoadedPlan } from '../../sync-config/types.ts'
 import { CACHED_PLANS } from './limits.ts'
 
@@ -12,13 +12,13 @@ import { CACHED_PLANS } from './limits.ts'
 const cache = new Map<string, LoadedPlan>()
 
 /** With the limits of the tenant. Throws PSYNC_S2302 when the tenant has no such plan, ROCKPOOL_SETTINGS when a limit is not valid. */
-export async function planByHash(env: Environment, tenant: string, hash: string): Promise<LoadedPlan> {
-  const name = `${tenant}/${hash}`
+export async function planByHash(env: Environment, tenant: Tenant, hash: string): Promise<LoadedPlan> {
+  const name = `${tenant.name}/${hash}`
   const known = cache.get(name)
   if (known) return known
   const text = await answered(() => replicatorStub(env, tenant).plan({ v: MESSAGE_VERSION, hash }), callDeadline(env))
   if (text === null) throw new RockpoolError('PSYNC_S2302', `there is no sync plan ${hash}`)
-  const plan = loadPlan(parsePlan(text), tenantLimits(env, tenant))
+  const plan = loadPlan(parsePlan(text), tenant.limits)
   for (const oldest of cache.keys()) {
     if (cache.size < CACHED_PLANS) break
     cache.delete(oldest)

@@ -45,7 +45,7 @@ export interface Upstream {
   close(): void
 }
 
-/** Where lines go. Transports encode them; keepalives go by the transport's own timer between them. */
+/** Where lines go. Keepalives go between them, by a timer: see `openStream`. */
 export interface LineSink {
   /** Resolves when there is room for a large line: what the receiver cannot take yet is not read. Rejects like `send`. */
   room(): Promise<void>

@@ -14,6 +14,7 @@ import {
 import { MESSAGE_VERSION } from '../../protocol/versions.ts'
 import { RockpoolError } from '../../protocol/errors.ts'
 import { relayName } from '../../protocol/names.ts'
+import type { Tenant } from '../../tenants/tenant.ts'
 import { ended, type Budget } from './budget.ts'
 import type { Held } from './held.ts'
 import { ACKNOWLEDGE_BYTES, UPSTREAM_PING_SECONDS } from './limits.ts'
@@ -33,14 +34,14 @@ export interface Telling {
  */
 export async function openUpstream(
   env: Environment,
-  tenant: string,
+  tenant: Tenant,
   owner: StreamOwner,
   signal: AbortSignal,
   tell: Telling,
   relays: RelayChoice,
 ): Promise<RelaySocket> {
   for (let n = relays.next; n !== undefined; n = relays.next) {
-    const socket = await openRelay(env, relayName(tenant, 'main', n), owner, tell.budget)
+    const socket = await openRelay(env, relayName(tenant.name, 'main', n), owner, tell.budget)
     if (socket) return new RelaySocket(socket, signal, tell, () => relays.full())
     relays.full()
   }

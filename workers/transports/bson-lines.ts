@@ -1,5 +1,5 @@
 import { BsonWriter } from './bson.ts'
-import type { LineEncoder } from './lines.ts'
+import type { LineEncoder } from './transport.ts'
 
 /** One BSON document per line; its own length is the only framing. */
 export const bsonLines: LineEncoder<Uint8Array> = {

@@ -3,6 +3,7 @@ import type { Environment } from '../../durable-objects/environment.ts'
 import { CLOSE_BAD_FRAME } from '../../protocol/native.ts'
 import { MAX_EARLY_FRAMES } from '../stream/limits.ts'
 import { NativeStream } from './native.ts'
+import { tenantOf } from '../../test/support/tenant.ts'
 
 /** A token whose key is in a set that never answers. */
 const token = `${Buffer.from('{"alg":"RS256","kid":"k"}').toString('base64url')}.e30.AAAA`
@@ -21,7 +22,7 @@ function fakeSocket() {
 
 test('a stranger has only so many frames kept while his token is being verified', async () => {
   const { sent, closed, socket } = fakeSocket()
-  const stream = new NativeStream(environment, 'default', socket)
+  const stream = new NativeStream(environment, tenantOf(environment), socket)
   stream.receive(JSON.stringify({ open: {}, token }))
   for (let n = 0; n < MAX_EARLY_FRAMES; n++) stream.receive('{"credit":1}')
   await new Promise((resolve) => setImmediate(resolve))

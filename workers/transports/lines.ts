@@ -1,11 +1,6 @@
 import { opIdOf, splitOps, quote } from '../../protocol/op-text.ts'
 import type { DataLine, SyncLine } from '../../protocol/lines.ts'
-
-/** How a transport writes lines. Every line comes from the same stream; this is all that differs. */
-export interface LineEncoder<T> {
-  line(line: SyncLine): T
-  data(line: DataLine): T
-}
+import type { LineEncoder } from './transport.ts'
 
 const lineBreaks = /[\u0085\u2028\u2029]/g
 

@@ -1,5 +1,6 @@
 import type { Environment } from '../../durable-objects/environment.ts'
 import { RockpoolError } from '../../protocol/errors.ts'
+import type { StreamRequest } from '../../protocol/lines.ts'
 import {
   CLOSE_BAD_FRAME,
   CLOSE_NORMAL,
@@ -9,28 +10,25 @@ import {
   type ComparingLine,
   type ServerErrorFrame,
 } from '../../protocol/native.ts'
-import { tokenRules, type TokenRules } from '../auth/keys.ts'
+import type { Tenant } from '../../tenants/tenant.ts'
+import { rulesOf } from '../auth/tenant-rules.ts'
 import { sameAuthorisation, verifyToken, type Session } from '../auth/token.ts'
 import { userError } from '../errors.ts'
 import { countStream, guarded } from '../rates.ts'
-import { boundedPorts } from '../stream/bounded.ts'
-import { Budget, ended, streamSettings } from '../stream/budget.ts'
+import { ended } from '../stream/budget.ts'
 import { Credit } from '../stream/credit.ts'
 import { laterFrame, openFrame, openToken } from './frames.ts'
 import { Held } from '../stream/held.ts'
-import { joinedLines } from './joined.ts'
-import { Keepalive } from '../stream/keepalive.ts'
 import { CREDIT_SECONDS, CREDIT_STEP_BYTES, MAX_EARLY_FRAMES } from '../stream/limits.ts'
 import { lineText, textLines } from './lines.ts'
-import { objectPorts, type ObjectPorts } from '../stream/objects.ts'
-import type { StreamInput } from '../stream/ports.ts'
-import { ownerOf, runStream } from '../stream/stream.ts'
+import { openStream, type OpenStream } from '../stream/open-stream.ts'
 import type { SocketProtocol } from './socket-protocol.ts'
+import type { StreamEnd, Transport } from './transport.ts'
 
 /** The native protocol of the WebSocket: sync lines in text frames, paced by the client's credit. */
 export class NativeStream implements SocketProtocol {
   readonly #env: Environment
-  readonly #tenant: string
+  readonly #tenant: Tenant
   readonly #socket: WebSocket
   readonly #address: string | null
   readonly #stop = new AbortController()
@@ -43,19 +41,16 @@ export class NativeStream implements SocketProtocol {
   /** Renewals that came, and the last one of them that took effect: a key set may answer one later than the next. */
   #renewals = 0
   #renewed = 0
-  #input: StreamInput | null = null
-  #ports: ObjectPorts | null = null
-  #keepalive: Keepalive | null = null
+  #stream: OpenStream | null = null
   /** See `ComparingLine`: what the client knows. */
   #comparing: number | null = null
 
   /** `address`: see `addressOf`. */
-  constructor(env: Environment, tenant: string, socket: WebSocket, address: string | null = null) {
+  constructor(env: Environment, tenant: Tenant, socket: WebSocket, address: string | null = null) {
     this.#env = env
     this.#tenant = tenant
     this.#socket = socket
     this.#address = address
-    void this.#held.ended.then((why) => this.#end(ended(why)))
   }
 
   receive(data: unknown): void {
@@ -79,11 +74,13 @@ export class NativeStream implements SocketProtocol {
   async #begin(data: unknown): Promise<void> {
     const early = (this.#early = [])
     const token = openToken(data)
-    const session = await guarded(this.#env, this.#address, (refresh) => verifyToken(token, tokenRules(this.#env), { refresh }))
+    const session = await guarded(this.#env, this.#address, async (refresh) =>
+      verifyToken(token, await rulesOf(this.#env, this.#tenant), { refresh }),
+    )
     if (this.#stop.signal.aborted) return
     await countStream(this.#env, this.#tenant, session)
     if (this.#stop.signal.aborted) return
-    const { request, credit, joined } = openFrame(data, token, streamSettings(this.#env).subscriptions)
+    const { request, credit, joined } = openFrame(data, token, this.#tenant.streams.subscriptions)
     this.#session = session
     this.#credit.add(credit)
     this.#early = null
@@ -96,13 +93,13 @@ export class NativeStream implements SocketProtocol {
     if ('credit' in frame) {
       this.#credit.add(frame.credit)
       this.#credited()
-    } else await this.#renew(frame.token, tokenRules(this.#env))
+    } else await this.#renew(frame.token)
   }
 
   /** The stream goes on with the new claims: its buckets are evaluated again, and differences follow as a diff. */
-  async #renew(token: string, rules: TokenRules): Promise<void> {
+  async #renew(token: string): Promise<void> {
     const renewal = ++this.#renewals
-    const session = await verifyToken(token, rules)
+    const session = await verifyToken(token, await rulesOf(this.#env, this.#tenant))
     if (this.#stop.signal.aborted || renewal < this.#renewed || !this.#session) return
     if (session.user !== this.#session.user) {
       throw new RockpoolError('PSYNC_S2101', 'a token of another user cannot renew this stream: connect again with it')
@@ -110,33 +107,30 @@ export class NativeStream implements SocketProtocol {
     this.#renewed = renewal
     const same = sameAuthorisation(session, this.#session)
     this.#session = session
-    this.#keepalive?.renew(session.expires)
-    if (same || !this.#input) return
-    this.#input.claims = session.claims
-    this.#ports?.again()
+    this.#stream?.renew(session.expires)
+    if (!same) this.#stream?.claim(session.claims)
   }
 
-  async #open(request: StreamInput['request'], session: Session, joined: boolean): Promise<void> {
-    const budget = new Budget(streamSettings(this.#env), () => this.#end(ended('the stream has used up its budget')))
-    this.#keepalive = new Keepalive(session.expires, {
+  async #open(request: StreamRequest, session: Session, joined: boolean): Promise<void> {
+    const transport: Transport<string> = {
+      signal: this.#stop.signal,
+      encoder: textLines,
+      join: joined ? (lines) => lines.join('\n') : null,
+      held: this.#held,
+      keepalive: true,
+      room: () => this.#until(() => this.#credit.hasRoom),
+      ready: (bytes) => this.#until(() => this.#credit.allows(bytes)),
+      write: (text, bytes) => {
+        this.#credit.take(bytes)
+        this.#send(text)
+      },
       // It takes no credit: a sign of life must not wait.
-      tell: (seconds) => this.#send(lineText({ token_expires_in: seconds })),
-      expired: () => this.#end(new RockpoolError('PSYNC_S2103', 'the token has expired')),
-    })
-    const write = async (text: string): Promise<void> => {
-      const bytes = Buffer.byteLength(text)
-      await this.#until(() => this.#credit.allows(bytes))
-      this.#credit.take(bytes)
-      budget.bytes(bytes)
-      this.#send(text)
+      expires: (seconds) => this.#send(lineText({ token_expires_in: seconds })),
+      end: (why) => this.#end(errorOf(why)),
+      comparing: (fraction) => this.#compare(fraction),
     }
-    const output = { signal: this.#stop.signal, room: () => this.#until(() => this.#credit.hasRoom), write }
-    const lines = joinedLines(textLines, (each) => each.join('\n'), output, joined ? undefined : 0)
-    this.#input = { request, claims: session.claims, user: session.user }
-    const comparing = (fraction: number | null) => this.#compare(fraction)
-    const objects = objectPorts(this.#env, this.#tenant, ownerOf(session, request), lines, budget, this.#held, comparing)
-    this.#ports = boundedPorts(objects, this.#held)
-    await runStream(this.#input, this.#ports)
+    this.#stream = openStream(this.#env, this.#tenant, session, request, transport)
+    await this.#stream.done
   }
 
   /** Few and short: like signs of life they take no credit. */
@@ -179,7 +173,6 @@ export class NativeStream implements SocketProtocol {
   }
 
   #finish(code: number, reason: string, error: unknown): void {
-    this.#keepalive?.stop()
     this.#held.close()
     this.#stop.abort(error)
     this.#credited()
@@ -190,6 +183,10 @@ export class NativeStream implements SocketProtocol {
     }
   }
 }
+
+/** A native client is told by the code that it needs another token. */
+const errorOf = ({ kind, error }: StreamEnd): RockpoolError =>
+  kind === 'expired' ? new RockpoolError('PSYNC_S2103', 'the token has expired') : error
 
 function closeCode(code: string): number {
   if (code.startsWith('PSYNC_S21')) return CLOSE_UNAUTHORIZED

@@ -1,13 +1,14 @@
 import type { Environment } from '../../durable-objects/environment.ts'
 import { socketPair } from '../../durable-objects/shared/sockets.ts'
 import { CLOSE_BAD_FRAME } from '../../protocol/native.ts'
+import type { Tenant } from '../../tenants/tenant.ts'
 import { FIRST_FRAME_SECONDS } from '../stream/limits.ts'
 import { NativeStream } from './native.ts'
 import { RSocketConnection } from './rsocket/connection.ts'
 import type { SocketProtocol } from './socket-protocol.ts'
 
 /** The WebSocket of `/sync/stream`. Its first frame decides: a binary one begins RSocket, as PowerSync SDKs speak it, a text one our own protocol. */
-export function webSocketStream(env: Environment, tenant: string, address: string | null): Response {
+export function webSocketStream(env: Environment, tenant: Tenant, address: string | null): Response {
   const { client, server } = socketPair()
   server.binaryType = 'arraybuffer'
   server.accept()

@@ -3,6 +3,9 @@ import { expect, test } from 'vitest'
 import { bucketObjectName } from '../../../protocol/names.ts'
 import { page, put } from '../../bucket/test-ops.ts'
 import { Dispatcher } from './dispatcher.ts'
+import { everyNameIsATenant } from '../../../test/support/tenant.ts'
+
+everyNameIsATenant({})
 
 const SENDING = { committed: () => 0, wanted: () => true, unanswered: () => {} }
 

@@ -8,7 +8,7 @@ import type {
   RollbackAnswer,
   TableCopyStatus,
 } from '../../../protocol/messages/admin.ts'
-import type { TenantSettings } from '../../directory/settings.ts'
+import type { TenantSettings } from '../../../tenants/replication.ts'
 import { asyncFaultPoint } from '../../shared/fault-points.ts'
 import type { Core } from '../core.ts'
 import { refuseWithdrawn, rollbackTarget } from '../store/configs.ts'
@@ -17,7 +17,7 @@ import { ofDeploy, progressOf } from './deploy-progress.ts'
 
 export interface AdminPorts {
   core: Core
-  settings(): TenantSettings
+  settings(): Promise<TenantSettings>
   /** With a connection for statements. */
   connected<T>(work: (sql: Sql) => Promise<T>): Promise<T>
   /** A session begins as soon as it can. */
@@ -36,7 +36,7 @@ export class Admin {
   async deploy({ yaml, dryRun, force, ifMatch, by }: DeployRequest): Promise<DeployAnswer> {
     const { core, settings, connected, begin } = this.#ports
     this.#match(ifMatch)
-    const checked = await connected((sql) => checkDeploy(core, settings(), sql, yaml, force))
+    const checked = await connected(async (sql) => checkDeploy(core, await settings(), sql, yaml, force))
     if (dryRun) return { config: null, difference: checked.difference }
     await asyncFaultPoint('deploy.checked')
     // Another deploy may have come in between.
@@ -62,7 +62,7 @@ export class Admin {
     const target = rollbackTarget(core.configs, to)
     const yaml = core.configs.text(target.number)
     // Tables may have changed since: what served before is better than what is being left.
-    const checked = await connected((sql) => checkDeploy(core, settings(), sql, yaml, true))
+    const checked = await connected(async (sql) => checkDeploy(core, await settings(), sql, yaml, true))
     const { difference } = checked
     if (dryRun) return { config: null, cancelled: null, difference, to: target.number }
     await asyncFaultPoint('deploy.checked')

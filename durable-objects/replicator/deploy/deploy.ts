@@ -8,7 +8,7 @@ import { MAX_CONFIG_BYTES } from '../../../sync-config/limits.ts'
 import { loadPlan, means, namedColumns, planHash, type PlanPart } from '../../../sync-config/index.ts'
 import type { SourceSchema } from '../../../sync-config/schema.ts'
 import type { Finding, Plan } from '../../../sync-config/types.ts'
-import type { TenantSettings } from '../../directory/settings.ts'
+import type { TenantSettings } from '../../../tenants/replication.ts'
 import type { Core } from '../core.ts'
 
 /** A sync config that was compiled and compared with the database and with what is served. */

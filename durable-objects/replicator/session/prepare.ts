@@ -10,7 +10,7 @@ import {
 } from '../../../sources/postgres/index.ts'
 import { tableKey, type TableName } from '../../../protocol/tables.ts'
 import { namedColumns } from '../../../sync-config/index.ts'
-import type { TenantSettings } from '../../directory/settings.ts'
+import type { TenantSettings } from '../../../tenants/replication.ts'
 import type { Core } from '../core.ts'
 import type { SourceTable } from '../ingest/source-table.ts'
 import { disconnected } from './position.ts'
@@ -19,13 +19,13 @@ import { describeWal, judgeWal, wantsMarker } from './wal-guard.ts'
 
 /**
  * What comes before the stream: the plan, the publication, and a slot that connects to what is stored; when none does, a new one, and everything is
- * compared. `slotWaits`: see `prepareSource`; `verified`: whether the connection's certificate was. Throws RockpoolError.
+ * compared. `url`: of the database, a secret; `slotWaits`: see `prepareSource`; `verified`: whether the connection's certificate was. Throws RockpoolError.
  */
 export async function prepare(
   core: Core,
   settings: TenantSettings,
   sql: Sql,
-  { slotWaits, verified }: { slotWaits: (waiting: boolean) => void; verified: () => boolean },
+  { url, slotWaits, verified }: { url: string; slotWaits: (waiting: boolean) => void; verified: () => boolean },
 ): Promise<PreparedSource> {
   const { state, diagnostics } = core
   const { publication, ownPublication, slot } = settings
@@ -48,7 +48,7 @@ export async function prepare(
   const known = state.get('source')
   const problem = disconnected(known, state.get('decode').position, source)
   const { systemIdentifier, database } = source.identity
-  const tls = settledTls(core, settings, verified())
+  const tls = settledTls(core, url, verified())
   if (known?.systemIdentifier !== systemIdentifier || known.database !== database || known.tls !== tls) {
     state.set('source', { systemIdentifier, database, ...(tls && { tls }) })
   }
@@ -166,8 +166,8 @@ export function earlierTls({ state }: Core): boolean {
 }
 
 /** Undefined: the database is reached in a way that only a deployment of an earlier version may use, which is told. */
-function settledTls(core: Core, { databaseUrl }: TenantSettings, verified: boolean): true | undefined {
-  const { earlier } = parseSourceUrl(databaseUrl, { earlierTls: earlierTls(core) })
+function settledTls(core: Core, url: string, verified: boolean): true | undefined {
+  const { earlier } = parseSourceUrl(url, { earlierTls: earlierTls(core) })
   // Nothing said means this from now on, and it has just worked.
   if (earlier === null || (earlier.said === null && verified)) return true
   const how = verified ? 'over TLS that nothing demands' : 'without TLS'

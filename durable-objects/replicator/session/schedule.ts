@@ -1,4 +1,4 @@
-import type { TenantSettings } from '../../directory/settings.ts'
+import type { TenantSettings } from '../../../tenants/replication.ts'
 import { longestBackOffMs } from '../../shared/fault-points.ts'
 
 const FIRST_RETRY_MS = 500

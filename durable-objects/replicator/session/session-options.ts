@@ -1,5 +1,7 @@
 /** What a session asks of the object that runs it, and tells it. */
 export interface SessionOptions {
+  /** Of the database: a secret. */
+  url: string
   /** Whether somebody is connected. */
   live(): boolean
   /** It works: the stream has come to what is new, or something was stored. */

@@ -9,7 +9,7 @@ import {
 } from '../../../sources/postgres/index.ts'
 import { openSocket } from '../../../sources/postgres/wire/socket.ts'
 import { RockpoolError } from '../../../protocol/errors.ts'
-import type { TenantSettings } from '../../directory/settings.ts'
+import type { TenantSettings } from '../../../tenants/replication.ts'
 import { disconnectBy, faultPoint, asyncFaultPoint } from '../../shared/fault-points.ts'
 import type { Batch } from '../ingest/batch.ts'
 import { between } from '../ingest/between.ts'
@@ -125,7 +125,7 @@ export class Session {
   }
 
   async run(): Promise<boolean> {
-    const { databaseUrl, databaseCa: ca, sessionSeconds, callSeconds } = this.#settings
+    const { databaseCa: ca, sessionSeconds, callSeconds } = this.#settings
     this.#core.limit(this.#settings)
     this.#core.verification.begin()
     this.#core.tidying.begin(this.#settings.unusedDays)
@@ -133,8 +133,8 @@ export class Session {
       ...{ socket: openSocket, ca, applicationName: applicationName(this.#core), earlierTls: earlierTls(this.#core) },
       opened: (verified: boolean) => (this.#verified = verified),
     }
-    const sql = connectSource(databaseUrl, { ...connection, max: 2 })
-    const streaming = connectSource(databaseUrl, { ...connection, replication: true, max: 1 })
+    const sql = connectSource(this.#options.url, { ...connection, max: 2 })
+    const streaming = connectSource(this.#options.url, { ...connection, replication: true, max: 1 })
     disconnectBy(() => void Promise.allSettled([sql.end({ timeout: 0 }), streaming.end({ timeout: 0 })]))
     try {
       this.#within(CONNECT_CALLS * this.#settings.callSeconds * 1_000)
@@ -165,6 +165,7 @@ export class Session {
     // Before anything is made in the database: that neither leads to a pooler.
     await checkConnections(sql, streaming)
     const source = await prepare(this.#core, this.#settings, sql, {
+      url: this.#options.url,
       slotWaits: (waiting) => this.#slotWaits(waiting),
       verified: () => this.#verified,
     })

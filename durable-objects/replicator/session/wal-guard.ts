@@ -1,6 +1,6 @@
 import type { SlotMeasure } from '../../../sources/postgres/index.ts'
 import type { SlotStatus } from '../../../protocol/messages/status.ts'
-import type { TenantSettings } from '../../directory/settings.ts'
+import type { TenantSettings } from '../../../tenants/replication.ts'
 import type { Problem } from '../store/diagnostics.ts'
 
 /** How near the WAL that the slot keeps is to what is allowed. */

@@ -1,6 +1,6 @@
 import type { Sql } from 'postgres'
 import { catalogVersion, type PreparedSource } from '../../../sources/postgres/index.ts'
-import type { TenantSettings } from '../../directory/settings.ts'
+import type { TenantSettings } from '../../../tenants/replication.ts'
 import type { Core } from '../core.ts'
 import type { Looks } from './looks.ts'
 import { measure } from './prepare.ts'

@@ -1,20 +1,19 @@
 import type { Context, MiddlewareHandler } from 'hono'
-import type { Environment } from '../../../durable-objects/environment.ts'
 import { operatorOf } from '../../auth/asker.ts'
 import { tokenOfHeader } from '../../auth/token.ts'
 import { addressOf, guarded } from '../../rates.ts'
+import type { TenantContext } from '../../tenant.ts'
 
 /** `by`: the operator, as `sub` of the token says. */
-export interface OperatorContext {
-  Bindings: Environment
-  Variables: { by: string }
+export interface OperatorContext extends TenantContext {
+  Variables: TenantContext['Variables'] & { by: string }
 }
 
 /** Lets pass operators alone. Throws PSYNC_S21… or ROCKPOOL_OPERATOR. */
 export const operator: MiddlewareHandler<OperatorContext> = async (c, next) => {
   const background = (work: Promise<unknown>) => c.executionCtx.waitUntil(work)
   const { user } = await guarded(c.env, addressOf(c.req.raw.headers), async (refresh) =>
-    operatorOf(c.env, tokenOfHeader(c.req.header('authorization')), { refresh, background }),
+    operatorOf(c.env, c.var.tenant, tokenOfHeader(c.req.header('authorization')), { refresh, background }),
   )
   c.set('by', user)
   await next()

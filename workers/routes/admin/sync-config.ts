@@ -9,14 +9,16 @@ import { logged, type OperatorContext } from './operator.ts'
 /** `/admin/sync-config`: what serves, and deploys of another one. */
 export const syncConfig = new Hono<OperatorContext>()
 
-syncConfig.get('/', async (c) => c.json({ data: await askReplicator(c.env, (replicator) => replicator.configs({ v: MESSAGE_VERSION })) }))
+syncConfig.get('/', async (c) =>
+  c.json({ data: await askReplicator(c.env, c.var.tenant, (replicator) => replicator.configs({ v: MESSAGE_VERSION })) }),
+)
 
 /** The body is the YAML text. `?dry_run=1`: only what it would change. `?force=1`: also with tables that cannot be followed. `If-Match`: hash of the serving plan. */
 syncConfig.put('/', async (c) => {
   const dryRun = flag(c.req.query('dry_run'))
   const yaml = await textOf(c.req.raw)
   const ifMatch = c.req.header('if-match')?.replace(/^(?:W\/)?"(.*)"$/, '$1') ?? null
-  const answer = await askReplicator(c.env, (replicator) =>
+  const answer = await askReplicator(c.env, c.var.tenant, (replicator) =>
     replicator.deploy({ v: MESSAGE_VERSION, yaml, dryRun, force: flag(c.req.query('force')), ifMatch, by: c.get('by') }),
   )
   if (!dryRun) logged(c, 'deploy', { number: answer.config?.number ?? null, plan: answer.difference.plan })
@@ -27,7 +29,7 @@ syncConfig.put('/', async (c) => {
 syncConfig.post('/:number{[1-9][0-9]{0,8}}/withdraw', async (c) => {
   const number = Number(c.req.param('number'))
   const by = c.get('by')
-  const answer = await askReplicator(c.env, (replicator) => replicator.withdraw({ v: MESSAGE_VERSION, number, by }))
+  const answer = await askReplicator(c.env, c.var.tenant, (replicator) => replicator.withdraw({ v: MESSAGE_VERSION, number, by }))
   logged(c, 'withdraw', { number })
   return c.json({ data: answer })
 })

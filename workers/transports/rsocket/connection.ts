@@ -1,11 +1,11 @@
 import { z } from 'zod'
 import type { Environment } from '../../../durable-objects/environment.ts'
 import { RockpoolError } from '../../../protocol/errors.ts'
-import { tokenRules } from '../../auth/keys.ts'
+import type { Tenant } from '../../../tenants/tenant.ts'
+import { rulesOf } from '../../auth/tenant-rules.ts'
 import { tokenOfHeader, verifyToken, type Session } from '../../auth/token.ts'
 import { guarded } from '../../rates.ts'
 import { streamRequest } from '../../stream/body.ts'
-import { streamSettings } from '../../stream/budget.ts'
 import {
   FRAGMENTS_SECONDS,
   LINGER_SECONDS,
@@ -41,7 +41,7 @@ interface Accepted {
 /** An RSocket connection, server side: SETUP with the token, then REQUEST_STREAM for `/sync/stream`. Frames are processed in order. */
 export class RSocketConnection implements SocketProtocol {
   readonly #env: Environment
-  readonly #tenant: string
+  readonly #tenant: Tenant
   readonly #socket: WebSocket
   readonly #address: string | null
   readonly #streams = new Map<number, RSocketStream>()
@@ -60,7 +60,7 @@ export class RSocketConnection implements SocketProtocol {
   #probe: { nonce: Uint8Array; serial: number } | null = null
 
   /** `address`: see `addressOf`. */
-  constructor(env: Environment, tenant: string, socket: WebSocket, address: string | null = null) {
+  constructor(env: Environment, tenant: Tenant, socket: WebSocket, address: string | null = null) {
     this.#env = env
     this.#tenant = tenant
     this.#socket = socket
@@ -137,7 +137,7 @@ export class RSocketConnection implements SocketProtocol {
     if (!metadata.success) throw new RockpoolError('PSYNC_S2106', 'the metadata of SETUP must be {"token": "Token <jwt>"}')
     const { token } = metadata.data
     const session = await guarded(this.#env, this.#address, async (refresh) =>
-      verifyToken(tokenOfHeader(token), tokenRules(this.#env), { refresh }),
+      verifyToken(tokenOfHeader(token), await rulesOf(this.#env, this.#tenant), { refresh }),
     )
     return { session, readMetadata, readData }
   }
@@ -200,9 +200,9 @@ export class RSocketConnection implements SocketProtocol {
       const metadata = requestMetadata.safeParse(payload.metadata && accepted.readMetadata(payload.metadata))
       if (!metadata.success) throw new RockpoolError('PSYNC_S2001', `the metadata of a request must be {"path": "${PATH}"}`)
       if (metadata.data.path !== PATH) throw new RockpoolError('PSYNC_S2002', `there is no ${metadata.data.path}`)
-      const limits = streamSettings(this.#env)
-      const request = streamRequest(payload.data.length === 0 ? {} : accepted.readData(payload.data), limits.subscriptions)
-      const what = { env: this.#env, tenant: this.#tenant, session: accepted.session, request, limits }
+      const { subscriptions } = this.#tenant.streams
+      const request = streamRequest(payload.data.length === 0 ? {} : accepted.readData(payload.data), subscriptions)
+      const what = { env: this.#env, tenant: this.#tenant, session: accepted.session, request }
       this.#streams.set(streamId, new RSocketStream(streamId, this.#output, assembly.initialN, what))
     } catch (error) {
       this.#forget(streamId)

@@ -11,6 +11,7 @@ import {
 } from '../../stream/limits.ts'
 import { RSocketConnection } from './connection.ts'
 import { decodeFrame, Flag, FrameType, type Frame } from './frames.ts'
+import { tenantOf } from '../../../test/support/tenant.ts'
 
 const secret = crypto.getRandomValues(new Uint8Array(32))
 const signer = secretSigner('HS256', secret, 'app')
@@ -40,7 +41,7 @@ class Client {
       },
       close: () => void (this.closed = true),
     }
-    this.connection = new RSocketConnection(environment, 'default', socket as unknown as WebSocket)
+    this.connection = new RSocketConnection(environment, tenantOf(environment), socket as unknown as WebSocket)
   }
 
   /** `accepted`: the token has been verified. */

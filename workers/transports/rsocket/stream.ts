@@ -1,18 +1,16 @@
 import type { StreamRequest } from '../../../protocol/lines.ts'
 import type { Environment } from '../../../durable-objects/environment.ts'
+import type { Tenant } from '../../../tenants/tenant.ts'
 import type { Session } from '../../auth/token.ts'
 import { userError } from '../../errors.ts'
 import { countStream } from '../../rates.ts'
 import { bsonLines } from '../bson-lines.ts'
-import { boundedPorts } from '../../stream/bounded.ts'
-import { Budget, ended, type StreamBudget } from '../../stream/budget.ts'
+import { ended } from '../../stream/budget.ts'
 import { Held } from '../../stream/held.ts'
-import { Keepalive } from '../../stream/keepalive.ts'
 import { PROBE_BYTES, RECEIPT_SECONDS } from '../../stream/limits.ts'
 import { cutData } from '../lines.ts'
-import { objectPorts } from '../../stream/objects.ts'
-import type { LineSink } from '../../stream/ports.ts'
-import { ownerOf, runStream } from '../../stream/stream.ts'
+import { openStream, type OpenStream } from '../../stream/open-stream.ts'
+import type { Transport } from '../transport.ts'
 import { Flow } from './flow.ts'
 import { completeFrame, ErrorCode, errorFrame, nextFrame } from './frames.ts'
 
@@ -34,7 +32,7 @@ export class RSocketStream {
   readonly #stop = new AbortController()
   readonly #held = new Held(PROBE_BYTES)
   readonly #flow = new Flow()
-  readonly #keepalive: Keepalive
+  #stream: OpenStream | null = null
   #wake: () => void = () => {}
   #warning = false
   #cancelled = false
@@ -44,48 +42,36 @@ export class RSocketStream {
     id: number,
     output: RSocketOutput,
     initialN: number,
-    {
-      env,
-      tenant,
-      session,
-      request,
-      limits,
-    }: { env: Environment; tenant: string; session: Session; request: StreamRequest; limits: StreamBudget },
+    { env, tenant, session, request }: { env: Environment; tenant: Tenant; session: Session; request: StreamRequest },
   ) {
     this.#id = id
     this.#output = output
     this.#flow.request(initialN)
     this.#stop.signal.addEventListener('abort', () => this.#wake())
-    const budget = new Budget(limits, () => this.#stop.abort(ended('the stream has used up its budget')))
-    this.#keepalive = new Keepalive(
-      session.expires,
-      {
-        // A line like any other: it waits for credit.
-        tell: () => {
-          this.#warning = true
-          this.#warn()
-        },
-        expired: () => this.#stop.abort(ended('the token has expired')),
-      },
-      false,
-    )
-    const write = async (bytes: Uint8Array): Promise<void> => {
-      await this.#until(() => this.#flow.allows(bytes.length))
-      budget.bytes(bytes.length)
-      this.#send(bytes)
-    }
-    const lines: LineSink = {
+    const transport: Transport<Uint8Array> = {
       signal: this.#stop.signal,
+      encoder: bsonLines,
+      join: null,
+      held: this.#held,
+      // The connection has its own.
+      keepalive: false,
       room: () => this.#until(() => this.#flow.hasRoom),
-      send: (line) => write(bsonLines.line(line)),
-      data: async (line) => {
-        for (const piece of cutData(line, () => this.#flow.lineLength)) await write(bsonLines.data(piece))
+      ready: (bytes) => this.#until(() => this.#flow.allows(bytes)),
+      write: (bytes) => this.#send(bytes),
+      // A line like any other: it waits for credit.
+      expires: () => {
+        this.#warning = true
+        this.#warn()
       },
+      end: ({ error }) => this.#stop.abort(error),
+      pieces: (line) => cutData(line, () => this.#flow.lineLength),
     }
-    void this.#held.ended.then((why) => this.#stop.abort(ended(why)))
-    const ports = boundedPorts(objectPorts(env, tenant, ownerOf(session, request), lines, budget, this.#held), this.#held)
     countStream(env, tenant, session)
-      .then(() => runStream({ request, claims: session.claims, user: session.user }, ports))
+      .then(() => {
+        this.#stop.signal.throwIfAborted()
+        this.#stream = openStream(env, tenant, session, request, transport)
+        return this.#stream.done
+      })
       .catch((error: unknown) => this.#end(error))
   }
 
@@ -116,7 +102,7 @@ export class RSocketStream {
   #warn(): void {
     if (!this.#warning || this.#flow.credit === 0 || this.#stop.signal.aborted) return
     this.#warning = false
-    this.#send(bsonLines.line({ token_expires_in: this.#keepalive.left }))
+    this.#send(bsonLines.line({ token_expires_in: this.#stream?.expiresIn ?? 0 }))
   }
 
   async #until(allowed: () => boolean): Promise<void> {
@@ -145,7 +131,6 @@ export class RSocketStream {
    * first line, too: SDKs that hear of a clean end go on waiting for that line for ever.
    */
   #end(error: unknown): void {
-    this.#keepalive.stop()
     this.#held.close()
     if (this.#stop.signal.aborted && this.#begun && !this.#cancelled) this.#output.send(completeFrame(this.#id))
     else if (!this.#cancelled) {

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import type { DataLine } from '../../protocol/lines.ts'
 import { joinedLines } from './joined.ts'
-import { textLines } from './lines.ts'
+import { textLines } from '../transports/lines.ts'
 
 const data = (length: number): DataLine => ({ bucket: 'b', after: 0, next: 1, more: false, ops: 'x'.repeat(length) })
 const announced = { checkpoint_diff: { last_op_id: '1', updated_buckets: [], removed_buckets: [] } }

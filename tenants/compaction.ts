@@ -1,7 +1,7 @@
-import { RockpoolError } from '../../protocol/errors.ts'
-import { readSettings } from '../../protocol/settings.ts'
-import type { SettingBindings } from '../setting-bindings.ts'
-import { COMPACTION } from '../setting-declarations.ts'
+import { readSettings } from '../protocol/settings.ts'
+import type { SettingBindings } from './bindings.ts'
+import { refuseProblems } from './checked.ts'
+import { COMPACTION } from './declarations.ts'
 
 export interface CompactionSettings {
   /** What must have come before a compaction begins, see `LogLimits`. */
@@ -15,8 +15,6 @@ export interface CompactionSettings {
 /** Throws ROCKPOOL_SETTINGS. */
 export function compactionSettings(bindings: SettingBindings): CompactionSettings {
   const { values, problems } = readSettings(COMPACTION, bindings)
-  if (problems.length === 0) {
-    return { afterBytes: values.COMPACTION_BYTES, seconds: values.COMPACTION_SECONDS, historyMs: values.HISTORY_SECONDS * 1_000 }
-  }
-  throw new RockpoolError('ROCKPOOL_SETTINGS', `settings are missing or wrong: ${problems.join('; ')}`)
+  refuseProblems(problems)
+  return { afterBytes: values.COMPACTION_BYTES, seconds: values.COMPACTION_SECONDS, historyMs: values.HISTORY_SECONDS * 1_000 }
 }

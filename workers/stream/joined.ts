@@ -1,5 +1,5 @@
-import type { LineEncoder } from './lines.ts'
-import type { LineSink } from '../stream/ports.ts'
+import type { LineEncoder } from '../transports/transport.ts'
+import type { LineSink } from './ports.ts'
 
 /** Bytes, or UTF-16 units, of lines that wait for the next one. Of little weight beside what may be on its way to a client. */
 const JOINED_LENGTH = 4 * 1024
@@ -46,3 +46,11 @@ export function joinedLines<T extends { length: number }>(
     data: (line) => add(encoder.data(line), false),
   }
 }
+
+/** Every line leaves by itself. */
+export const singleLines = <T>(encoder: LineEncoder<T>, output: JoinedOutput<T>): LineSink => ({
+  signal: output.signal,
+  room: () => output.room(),
+  send: (line) => output.write(encoder.line(line)),
+  data: (line) => output.write(encoder.data(line)),
+})

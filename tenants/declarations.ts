@@ -1,13 +1,13 @@
+import { LOG_LIMITS } from '../durable-objects/bucket/limits.ts'
+import { MAX_STREAMS_PER_USER } from '../durable-objects/relay/users.ts'
+import { FENCE_SECONDS } from '../durable-objects/replicator/limits.ts'
+import { PLACEMENT } from '../durable-objects/shared/placement.ts'
+import { CALL_SECONDS, MAX_CALL_SECONDS } from '../durable-objects/shared/retry.ts'
+import { anything, matching, number, ofScript, oneOf, optional, required, secret, setting, whole } from '../protocol/settings.ts'
 import { LIMIT_SETTINGS } from '../sync-config/limits.ts'
-import { anything, matching, number, oneOf, optional, required, setting, whole } from '../protocol/settings.ts'
-import { LOG_LIMITS } from './bucket/limits.ts'
-import { MAX_STREAMS_PER_USER } from './relay/users.ts'
-import { FENCE_SECONDS } from './replicator/limits.ts'
-import { PLACEMENT } from './shared/placement.ts'
-import { CALL_SECONDS, MAX_CALL_SECONDS } from './shared/retry.ts'
 
-// Every setting of Rockpool is declared here, once: name, check, preset, and a line of documentation, from which docs/settings.md is made. Limits
-// and places are declared beside what they mean. Over 100 lines because it is the one list.
+// Every setting of Rockpool is declared here, once: the name of its binding, its scope, check, preset, and a line of documentation, from which
+// docs/settings.md is made. Limits and places are declared beside what they mean. The file is long because it is the one list.
 
 const DAY = 86_400
 
@@ -15,7 +15,7 @@ const identifier = matching(/^[a-z_][a-z0-9_]{0,62}$/, 'up to 63 lower-case lett
 const text = matching(/[^]/, 'text')
 
 export const REPLICATION = {
-  DATABASE_URL: required(matching(/^postgres(ql)?:\/\//, 'a URL that begins with postgres://'), 'the database; a secret'),
+  DATABASE_URL: secret(required(matching(/^postgres(ql)?:\/\//, 'a URL that begins with postgres://'), 'the database; a secret')),
   DATABASE_CA: optional(
     matching(/-----BEGIN CERTIFICATE-----/, 'a certificate in PEM'),
     'the authority of the certificate of Postgres; for the command line, refused on Cloudflare',
@@ -59,7 +59,9 @@ export const REPLICATION = {
     0,
     'bucket objects that appends may keep awake at a time; 0 is no limit. `rockpool dev`: 4000',
   ),
-  CALL_SECONDS: setting(number(0.1, MAX_CALL_SECONDS), CALL_SECONDS, 'after so long an answer of an object, or of Postgres, is given up'),
+  CALL_SECONDS: ofScript(
+    setting(number(0.1, MAX_CALL_SECONDS), CALL_SECONDS, 'after so long an answer of an object, or of Postgres, is given up'),
+  ),
   FENCE_SECONDS: setting(
     number(1, DAY),
     FENCE_SECONDS,
@@ -107,17 +109,17 @@ const list = anything('text, several separated by commas')
 /** What each must be is decided by `authSettings` in workers/auth/settings.ts, which may say more. */
 export const TOKENS = {
   JWT_AUDIENCE: optional(list, 'the audience of your tokens, or several'),
-  JWT_SECRET: optional(text, 'base64url of at least 32 bytes, for HS256, HS384 and HS512; a secret'),
-  JWT_KEYS: optional(keySet, 'keys of your tokens'),
+  JWT_SECRET: secret(optional(text, 'base64url of at least 32 bytes, for HS256, HS384 and HS512; a secret')),
+  JWT_KEYS: secret(optional(keySet, 'keys of your tokens; a secret when one of them is symmetric')),
   JWKS_URL: optional(list, 'addresses of key sets, up to 8'),
   JWKS_REJECT_IP_RANGES: optional(list, 'address ranges that no key set is fetched from, or `local`'),
   JWT_MAX_LIFETIME: optional(anything('a duration'), 'the longest life of a token: `12h`, `90m`, or seconds; a day'),
   JWT_CLOCK_TOLERANCE: optional(anything('a number of seconds'), 'by how much clocks may differ: 0 to 600 seconds; 60'),
   JWT_ISSUER: optional(list, 'issuers whose tokens are accepted, beside those that follow from the address of a known provider'),
-  OPERATOR_KEYS: optional(keySet, 'keys of operators'),
+  OPERATOR_KEYS: secret(optional(keySet, 'keys of operators; a secret when one of them is symmetric')),
   OPERATOR_AUDIENCE: optional(list, 'the audience of tokens of operators: none of `JWT_AUDIENCE`'),
   SUPABASE_URL: optional(text, 'the address of a Supabase project, whose key set is fetched'),
-  SUPABASE_JWT_SECRET: optional(text, 'the legacy JWT secret of a Supabase project; a secret'),
+  SUPABASE_JWT_SECRET: secret(optional(text, 'the legacy JWT secret of a Supabase project; a secret')),
 }
 
 /** All of them, in the order of the documentation. */

@@ -1,37 +1,44 @@
 import { describe, expect, test } from 'vitest'
-import type { SettingBindings } from '../setting-bindings.ts'
-import { tenantLimits, tenantSettings } from './settings.ts'
+import type { SettingBindings } from './bindings.ts'
+import { replicationSettings, replicationVersion } from './replication.ts'
+import { tenantLimits } from './streams.ts'
 
-const settings = (bindings: SettingBindings) =>
-  tenantSettings({ DATABASE_URL: 'postgres://a@b/c', SYNC_CONFIG: 'x', ...bindings }, 'default')
+const settings = (bindings: SettingBindings) => replicationSettings({ DATABASE_URL: 'postgres://a@b/c', ...bindings }, 'x')
 
 describe('settings of a tenant', () => {
   test('defaults; an empty binding is as good as none', () => {
     expect(settings({ SLOT: '', WAL_POLICY: '' })).toEqual({
-      ...{ databaseUrl: 'postgres://a@b/c', syncConfig: 'x', slot: 'rockpool', catalogWatchSeconds: 3 },
-      ...{ idlePollSeconds: 60, idlePollMaxSeconds: 14_400, lingerSeconds: 30, sessionSeconds: 600, sessionChanges: 5_000_000 },
-      ...{
-        sliceChanges: 8_000,
-        batchesInFlight: 4,
-        appendsInFlight: 32,
-        activeBuckets: 0,
-        callSeconds: 30,
-        fenceSeconds: 600,
-        walCheckSeconds: 60,
-        ownPublication: 'rockpool',
-        publicationColumns: 'all',
-        walPolicy: 'keep',
-        walKeepGb: 10,
-        retireGraceSeconds: 86_400,
-        unusedDays: 30,
-      },
+      syncConfig: 'x',
+      slot: 'rockpool',
+      catalogWatchSeconds: 3,
+      idlePollSeconds: 60,
+      idlePollMaxSeconds: 14_400,
+      lingerSeconds: 30,
+      sessionSeconds: 600,
+      sessionChanges: 5_000_000,
+      sliceChanges: 8_000,
+      batchesInFlight: 4,
+      appendsInFlight: 32,
+      activeBuckets: 0,
+      callSeconds: 30,
+      fenceSeconds: 600,
+      walCheckSeconds: 60,
+      ownPublication: 'rockpool',
+      publicationColumns: 'all',
+      walPolicy: 'keep',
+      walKeepGb: 10,
+      retireGraceSeconds: 86_400,
+      unusedDays: 30,
       limits: { disjuncts: 100, streamBuckets: 100, buckets: 1_000, lookupRows: 1_000 },
     })
   })
 
   test('texts and numbers', () => {
     expect(settings({ SESSION_SECONDS: '90', IDLE_POLL_SECONDS: 5, WAL_KEEP_GB: '0.05', WAL_POLICY: 'drop-and-resync' })).toMatchObject({
-      ...{ sessionSeconds: 90, idlePollSeconds: 5, walKeepGb: 0.05, walPolicy: 'drop-and-resync' },
+      sessionSeconds: 90,
+      idlePollSeconds: 5,
+      walKeepGb: 0.05,
+      walPolicy: 'drop-and-resync',
     })
   })
 
@@ -39,10 +46,17 @@ describe('settings of a tenant', () => {
     const bindings = { MAX_BUCKETS: '5000', MAX_DISJUNCTS: 20 }
     const limits = { disjuncts: 20, streamBuckets: 100, buckets: 5_000, lookupRows: 1_000 }
     expect(settings(bindings).limits).toEqual(limits)
-    expect(tenantLimits(bindings, 'default')).toEqual(limits)
+    expect(tenantLimits(bindings)).toEqual(limits)
     const refused = expect.objectContaining({ code: 'ROCKPOOL_SETTINGS' })
-    expect(() => tenantLimits({ MAX_DISJUNCTS: 'many' }, 'default')).toThrow(refused)
-    expect(() => tenantLimits({}, 'other')).toThrow(refused)
+    expect(() => tenantLimits({ MAX_DISJUNCTS: 'many' })).toThrow(refused)
+  })
+
+  test('the version changes with each of them, the database included, and not with others', () => {
+    const version = (bindings: SettingBindings) => replicationVersion({ DATABASE_URL: 'postgres://a@b/c', ...bindings })
+    expect(version({ SLOT: 'other' })).not.toBe(version({}))
+    expect(version({ DATABASE_URL: 'postgres://a:x@b/c' })).not.toBe(version({}))
+    expect(version({ SLOT: 7 })).not.toBe(version({}))
+    expect(version({ JWT_AUDIENCE: 'app' })).toBe(version({}))
   })
 
   test.each([

@@ -1,0 +1,70 @@
+import { RockpoolError } from '../protocol/errors.ts'
+import { readSettings } from '../protocol/settings.ts'
+import type { Limits } from '../sync-config/limits.ts'
+import type { SettingBindings } from './bindings.ts'
+import { refuseProblems } from './checked.ts'
+import { compactionSettings, type CompactionSettings } from './compaction.ts'
+import { REPLICATION } from './declarations.ts'
+import type { TenantSecrets } from './directory.ts'
+import { replicationSettings, replicationVersion, type TenantSettings } from './replication.ts'
+import { streamSettings, tenantLimits, type StreamSettings } from './streams.ts'
+import type { Tenant } from './tenant.ts'
+import { tokenSettings } from './tokens.ts'
+
+/** A tenant whose settings are bindings, each section read when it is first used. `bundled`: the sync config when no setting has one. */
+export function tenantOfBindings(name: string, bindings: SettingBindings, bundled: string): Tenant {
+  return new BoundTenant(name, bindings, bundled)
+}
+
+/** Throws ROCKPOOL_SETTINGS when it is missing or wrong. */
+export function secretOfBindings<Field extends keyof TenantSecrets>(bindings: SettingBindings, field: Field): TenantSecrets[Field] {
+  const read: { [Name in keyof TenantSecrets]: () => TenantSecrets[Name] } = {
+    'source.url': () => {
+      const { values, problems } = readSettings({ DATABASE_URL: REPLICATION.DATABASE_URL }, bindings)
+      refuseProblems(problems)
+      return values.DATABASE_URL
+    },
+    'token.keys': () => tokenSettings(bindings),
+  }
+  return read[field]()
+}
+
+export const noTenant = (name: string) => new RockpoolError('ROCKPOOL_SETTINGS', `there is no tenant ${JSON.stringify(name)}`)
+
+/** The bindings are private, and no member of it: they hold secrets. */
+class BoundTenant implements Tenant {
+  readonly name: string
+  readonly #bindings: SettingBindings
+  readonly #bundled: string
+  #replication: TenantSettings | null = null
+  #streams: StreamSettings | null = null
+  #limits: Limits | null = null
+  #compaction: CompactionSettings | null = null
+  #version: string | null = null
+
+  constructor(name: string, bindings: SettingBindings, bundled: string) {
+    this.name = name
+    this.#bindings = bindings
+    this.#bundled = bundled
+  }
+
+  get replication(): TenantSettings {
+    return (this.#replication ??= replicationSettings(this.#bindings, this.#bundled))
+  }
+
+  get streams(): StreamSettings {
+    return (this.#streams ??= streamSettings(this.#bindings))
+  }
+
+  get limits(): Limits {
+    return (this.#limits ??= tenantLimits(this.#bindings))
+  }
+
+  get compaction(): CompactionSettings {
+    return (this.#compaction ??= compactionSettings(this.#bindings))
+  }
+
+  get version(): string {
+    return (this.#version ??= replicationVersion(this.#bindings))
+  }
+}

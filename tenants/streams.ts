@@ -1,0 +1,42 @@
+import { readSettings } from '../protocol/settings.ts'
+import { readLimits, type Limits } from '../sync-config/limits.ts'
+import type { SettingBindings } from './bindings.ts'
+import { refuseProblems } from './checked.ts'
+import { STREAMS } from './declarations.ts'
+
+/** What one stream may use. */
+export interface StreamBudget {
+  /** Calls to objects and messages of the relay. */
+  calls: number
+  /** Bytes of lines. */
+  bytes: number
+}
+
+export interface StreamSettings extends StreamBudget {
+  /** The tenant's streams are spread over this many relays. */
+  relays: number
+  /** Subscriptions of streams that one request may have. */
+  subscriptions: number
+  /** Streams that one user may have open. */
+  perUser: number
+}
+
+/** Throws ROCKPOOL_SETTINGS, naming the setting, also for those limits of the tenant that count when a plan is loaded. */
+export function streamSettings(bindings: SettingBindings): StreamSettings {
+  const { values, problems } = readSettings(STREAMS, bindings)
+  refuseProblems([...problems, ...readLimits(bindings).problems])
+  return {
+    calls: values.STREAM_MAX_CALLS,
+    bytes: values.STREAM_MAX_BYTES,
+    relays: values.RELAYS,
+    subscriptions: values.MAX_SUBSCRIPTIONS,
+    perUser: values.MAX_STREAMS_PER_USER,
+  }
+}
+
+/** The limits of a tenant's streams alone. Throws ROCKPOOL_SETTINGS. */
+export function tenantLimits(bindings: SettingBindings): Limits {
+  const { limits, problems } = readLimits(bindings)
+  refuseProblems(problems)
+  return limits
+}

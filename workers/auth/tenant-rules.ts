@@ -1,0 +1,13 @@
+import { directoryOf, type TenantBindings } from '../../tenants/of-environment.ts'
+import type { Tenant } from '../../tenants/tenant.ts'
+import type { TokenSettings } from '../../tenants/tokens.ts'
+import { operatorRules, tokenRules, type TokenRules } from './keys.ts'
+
+const settingsOf = (env: TenantBindings, { name }: Tenant): Promise<TokenSettings> => directoryOf(env).secret(name, 'token.keys')
+
+/** The rules for tokens of the users of a tenant. Rejects like `tokenRules`. */
+export const rulesOf = async (env: TenantBindings, tenant: Tenant): Promise<TokenRules> => tokenRules(await settingsOf(env, tenant))
+
+/** The rules for tokens of its operators, or null. Rejects like `operatorRules`. */
+export const operatorRulesOf = async (env: TenantBindings, tenant: Tenant): Promise<TokenRules | null> =>
+  operatorRules(await settingsOf(env, tenant))

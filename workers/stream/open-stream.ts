@@ -1,0 +1,87 @@
+import type { Environment } from '../../durable-objects/environment.ts'
+import type { StreamRequest } from '../../protocol/lines.ts'
+import type { Tenant } from '../../tenants/tenant.ts'
+import type { Encoded, Transport } from '../transports/transport.ts'
+import { boundedPorts } from './bounded.ts'
+import { Budget, ended } from './budget.ts'
+import { joinedLines, singleLines } from './joined.ts'
+import { Keepalive } from './keepalive.ts'
+import { objectPorts } from './objects.ts'
+import type { LineSink, StreamInput } from './ports.ts'
+import { ownerOf, runStream } from './stream.ts'
+
+/** Whose stream it is, as the verified token says. */
+export interface Caller {
+  user: string
+  claims: Record<string, unknown>
+  /** Seconds since 1970. */
+  expires: number
+}
+
+export interface OpenStream {
+  /** Rejects when the stream is over, with the reason; it never resolves. */
+  readonly done: Promise<void>
+  /** Whole seconds until the token expires, 0 when it has. */
+  readonly expiresIn: number
+  /** The client has another token, which expires then. */
+  renew(expires: number): void
+  /** The stream continues with other claims: its buckets are evaluated again, and differences follow as a diff. */
+  claim(claims: Record<string, unknown>): void
+}
+
+/** One stream of a tenant over a transport: budget, keepalive, what is held, joined lines and the ports of objects are put together here and nowhere else. */
+export function openStream<T extends Encoded>(
+  env: Environment,
+  tenant: Tenant,
+  caller: Caller,
+  request: StreamRequest,
+  transport: Transport<T>,
+): OpenStream {
+  const { signal, held } = transport
+  const budget = new Budget(tenant.streams, () => transport.end({ kind: 'spent', error: ended('the stream has used up its budget') }))
+  const keepalive = new Keepalive(
+    caller.expires,
+    {
+      tell: (seconds) => transport.expires(seconds),
+      expired: () => transport.end({ kind: 'expired', error: ended('the token has expired') }),
+    },
+    transport.keepalive,
+  )
+  signal.addEventListener('abort', () => keepalive.stop())
+  void held.ended.then((why) => transport.end({ kind: 'held', error: ended(why) }))
+  const input: StreamInput = { request, claims: caller.claims, user: caller.user }
+  const objects = objectPorts(env, tenant, ownerOf(caller, request), linesOf(transport, budget), budget, held, (fraction) =>
+    transport.comparing?.(fraction),
+  )
+  const ports = boundedPorts(objects, held)
+  return {
+    done: runStream(input, ports).finally(() => keepalive.stop()),
+    get expiresIn() {
+      return keepalive.left
+    },
+    renew: (expires) => keepalive.renew(expires),
+    claim: (claims) => {
+      input.claims = claims
+      ports.again()
+    },
+  }
+}
+
+/** Lines are encoded, joined and counted on their way to the transport. */
+function linesOf<T extends Encoded>(transport: Transport<T>, budget: Budget): LineSink {
+  const { signal, encoder, join } = transport
+  const write = async (lines: T): Promise<void> => {
+    const bytes = typeof lines === 'string' ? Buffer.byteLength(lines) : lines.length
+    await transport.ready(bytes)
+    budget.bytes(bytes)
+    transport.write(lines, bytes)
+  }
+  const output = { signal, room: () => transport.room(), write }
+  const lines = join ? joinedLines(encoder, join, output) : singleLines(encoder, output)
+  return {
+    ...lines,
+    data: async (line) => {
+      for (const piece of transport.pieces?.(line) ?? [line]) await lines.data(piece)
+    },
+  }
+}
