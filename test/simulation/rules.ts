@@ -99,7 +99,7 @@ export const RULES: Rule[] = [
   replicatorWiring('a switch of plans is published to all', ['switched || buckets === null ? null', 'buckets === null ? null']),
 
   // While rows are compared.
-  hold('what is served stands still while rows are compared', [
+  of('durable-objects/replicator/store/served.ts')('what is served stands still while rows are compared', [
     'hold ? { checkpoint: hold.checkpoint, plan: hold.plan } : { checkpoint: committed, plan }',
     '({ checkpoint: committed, plan })',
   ]),
