@@ -369,7 +369,7 @@ export class SimReplicator {
   }
 
   #decode(): void {
-    const { sim, source, plan } = this.#world
+    const { sim, source, plan, torn } = this.#world
     const { store, committer, comparison } = this.#life
     const { state, rows, buckets, tables } = store
     const { counter } = state.get('decode')
@@ -399,7 +399,7 @@ export class SimReplicator {
       const transaction = source[txn]
       const changes = transaction?.changes.slice(part) ?? []
       // A slice of a huge transaction.
-      const slice = changes.length > 1 && sim.chance(0.4)
+      const slice = changes.length > 1 && sim.chance(torn ? 0.8 : 0.4)
       if (slice) {
         changes.length = 1 + sim.int(changes.length - 1)
         part += changes.length

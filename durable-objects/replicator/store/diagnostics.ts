@@ -1,5 +1,5 @@
-import type { TableName } from '../../../protocol/tables.ts'
 import type { Diagnostic, DiagnosticCode, DiagnosticsStatus } from '../../../protocol/diagnostics.ts'
+import type { TableName } from '../../../protocol/tables.ts'
 import type { Database } from '../../shared/database.ts'
 
 export interface Problem {
