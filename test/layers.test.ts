@@ -30,21 +30,21 @@ const FOLDERS: readonly [name: string, path: string, imports: string][] = [
   ['store', 'durable-objects/replicator/store', 'protocol sources sync-config shared copy ingest session verify writes'],
   ['writes', 'durable-objects/replicator/writes', 'protocol sync-config ingest store'],
   ['ingest', 'durable-objects/replicator/ingest', 'protocol sources sync-config shared replicator/limits copy session store writes'],
-  ['copy', 'durable-objects/replicator/copy', 'sources shared replicator/limits ingest verify'],
-  ['commit', 'durable-objects/replicator/commit', 'protocol settings shared retry ingest store verify'],
+  ['copy', 'durable-objects/replicator/copy', 'sources shared replicator/limits ingest store verify'],
+  ['commit', 'durable-objects/replicator/commit', 'protocol settings shared retry replicator/limits ingest store verify'],
   ['tidy', 'durable-objects/replicator/tidy', 'protocol shared ingest store writes'],
   ['verify', 'durable-objects/replicator/verify', 'protocol shared copy ingest store writes'],
-  ['deploy', 'durable-objects/replicator/deploy', 'protocol sources sync-config tenants shared replicator store'],
+  ['deploy', 'durable-objects/replicator/deploy', 'protocol sources sync-config tenants shared store'],
   [
     'session',
     'durable-objects/replicator/session',
-    'protocol sources sync-config tenants shared replicator copy deploy ingest store writes',
+    'protocol sources sync-config tenants shared commit copy deploy ingest store tidy verify writes',
   ],
   // The object, and what wires its rooms.
   [
     'replicator',
     'durable-objects/replicator',
-    'protocol sources sync-config settings tenants shared retry replicator/limits commit copy deploy ingest session store tidy verify writes',
+    'protocol sources settings tenants shared retry commit deploy ingest session store tidy verify writes',
   ],
 
   ['json-bounds', 'workers/json-bounds.ts', ''],

@@ -19,14 +19,16 @@ import { answered, callDeadline, Unanswered, type Attempt } from '../shared/retr
 import { checkVersion } from '../shared/version.ts'
 import { Admin } from './deploy/admin.ts'
 import { nextAttempt, type Attempt as Start } from './session/attempts.ts'
-import { Core } from './core.ts'
 import { markerPrefix } from './ingest/marks.ts'
 import { applicationName, earlierTls, resync } from './session/prepare.ts'
-import type { State } from './store/storage.ts'
+import type { State, StateStore } from './store/storage.ts'
 import { idleWaitMs, retryWaitMs } from './session/schedule.ts'
 import { Session } from './session/session.ts'
 import { LOOK_FRESH_MS, LOOK_MS, lookOf, oneAtATime, problemOf, type Known, type Looked } from './session/source-look.ts'
 import { replicatorStatus, type StatusPorts } from './status.ts'
+import { wire, type Parts } from './wiring.ts'
+import { askFollowers } from './commit/followers.ts'
+import { lastDelivered } from './writes/mailboxes.ts'
 import { WriteCheckpoints } from './writes/write-checkpoints.ts'
 
 /** Alarms are dropped after six failures; this one stands in case the session ends in a way that arms none. */
@@ -44,7 +46,7 @@ const ENDED = 'a deploy, an eviction or a fault ended it in the middle of a sess
 /** One tenant's replicator: wires storage, session, relays and RPC. What they decide is in the modules beside it. */
 export class Replicator extends DurableObject<Environment> implements ReplicatorRpc {
   /** What is stored cannot be opened by this code: then every call says so, and nothing else is done. */
-  readonly #opened: Core | RockpoolError
+  readonly #opened: Parts | RockpoolError
   readonly #name: string
   readonly #writes: WriteCheckpoints
   #made: Admin | null = null
@@ -64,23 +66,23 @@ export class Replicator extends DurableObject<Environment> implements Replicator
     enableFaults(env.FAULTS, ctx)
     faultPoint('replicator.start')
     this.#name = objectName(ctx)
-    this.#opened = opened(() => new Core(ctx, env, this.#tenant.name))
+    this.#opened = opened(() => wire(ctx, env, this.#tenant.name))
     this.#writes = new WriteCheckpoints({
       emit: (content) => this.#emit(content),
-      issued: () => this.#core.state.get('issued'),
-      setIssued: (upTo) => this.#core.state.set('issued', upTo),
-      delivered: (user, clientId) => this.#core.delivered(user, clientId),
-      held: () => this.#core.holdsWrites,
-      owed: () => (this.#opened instanceof RockpoolError ? [] : this.#core.state.get('owedWrites')),
-      setOwed: (owed) => this.#core.state.set('owedWrites', [...owed]),
+      issued: () => this.#state.get('issued'),
+      setIssued: (upTo) => this.#state.set('issued', upTo),
+      delivered: (user, clientId) => lastDelivered(this.#parts.store.rows, user, clientId),
+      held: () => this.#parts.committer.holdsWrites,
+      owed: () => (this.#opened instanceof RockpoolError ? [] : this.#state.get('owedWrites')),
+      setOwed: (owed) => this.#state.set('owedWrites', [...owed]),
     })
     // The alarm that stands after a session which died is the guard's, which is far away.
     if (this.#opened instanceof RockpoolError) {
       void ctx.storage.setAlarm(Date.now() + REFUSED_MS)
       return
     }
-    this.#core.onWork = () => void this.#arm()
-    const died = this.#core.state.get('running')
+    this.#parts.fencing.onAnswer(() => void this.#arm())
+    const died = this.#state.get('running')
     if (died?.alive) void ctx.storage.setAlarm(Math.max(Date.now(), died.until))
   }
 
@@ -89,14 +91,21 @@ export class Replicator extends DurableObject<Environment> implements Replicator
   }
 
   /** Throws ROCKPOOL_STORAGE_NEWER. */
-  get #core(): Core {
+  get #parts(): Parts {
     if (this.#opened instanceof RockpoolError) throw this.#opened
     return this.#opened
   }
 
+  get #state(): StateStore {
+    return this.#parts.store.state
+  }
+
   get #admin(): Admin {
+    const { store, deploys, openStreams } = this.#parts
     return (this.#made ??= new Admin({
-      core: this.#core,
+      store,
+      deploys,
+      openStreams,
       settings: () => this.#settings(),
       connected: (work) => this.#connected(work),
       begin: () => this.#begin(),
@@ -108,37 +117,37 @@ export class Replicator extends DurableObject<Environment> implements Replicator
     checkVersion(request)
     if (!request.relay.startsWith(`${this.#tenant.name}/`)) throw new RockpoolError('ROCKPOOL_INTERNAL', 'a relay of another tenant')
     await asyncFaultPoint('replicator.attach')
-    this.#core.relays.attach(request.relay)
+    this.#parts.relays.attach(request.relay)
     await this.#arm()
   }
 
   async committed(request: Versioned & { bucket?: string }): Promise<Serving> {
     checkVersion(request)
     if (request.bucket !== undefined) this.#refuseFenced(request.bucket)
-    return this.#core.serving
+    return this.#parts.store.serving
   }
 
   async watch(request: Versioned & { bucket: string }): Promise<Serving> {
     checkVersion(request)
     this.#refuseFenced(request.bucket)
-    const serving = this.#core.watchers.watch(request.bucket)
+    const serving = this.#parts.watchers.watch(request.bucket)
     await this.#arm()
     return serving
   }
 
   async left(request: Versioned & { bucket: string }): Promise<void> {
     checkVersion(request)
-    this.#core.watchers.left(request.bucket)
+    this.#parts.watchers.left(request.bucket)
   }
 
   #refuseFenced(bucket: string): void {
-    if (!this.#core.fencing.isFenced(bucket)) return
+    if (!this.#parts.store.isFenced(bucket)) return
     throw new RockpoolError('ROCKPOOL_BUCKET_FENCED', 'the bucket lacks changes, which come later: connect again in a while')
   }
 
   async plan(request: Versioned & { hash: string }): Promise<string | null> {
     checkVersion(request)
-    return this.#core.plans.text(request.hash)
+    return this.#parts.store.plans.text(request.hash)
   }
 
   async writeCheckpoint(request: Versioned & { user: string; clientId: string }): Promise<{ writeCheckpoint: string }> {
@@ -161,9 +170,9 @@ export class Replicator extends DurableObject<Environment> implements Replicator
     checkVersion(request)
     if (this.#session !== null) return
     // The alarm that stands after a session which died may be the guard's, which is far away.
-    const died = this.#core.state.get('running')
+    const died = this.#state.get('running')
     const alarm = await this.ctx.storage.getAlarm()
-    const failed = this.#core.state.get('failing')?.settings
+    const failed = this.#state.get('failing')?.settings
     const repaired = failed !== undefined && failed !== (await this.#version(failed))
     const due = died?.alive && !this.#began ? Math.max(Date.now(), died.until) : repaired ? Date.now() : null
     if (alarm === null || (due !== null && alarm > due)) await this.ctx.storage.setAlarm(due ?? Date.now())
@@ -171,13 +180,13 @@ export class Replicator extends DurableObject<Environment> implements Replicator
 
   async stopping(request: Versioned): Promise<void> {
     checkVersion(request)
-    const { state } = this.#core
+    const state = this.#state
     const running = state.get('running')
     // In a crash loop it stays, so that the next session is as careful.
     if (this.#session && running?.starts === 1 && running.care === 0) state.set('running', null)
     // Whoever starts again begins with a session: the alarm that stands may be the guard's.
     await this.ctx.storage.setAlarm(Date.now() + STOPPING_MS)
-    await this.#core.durable()
+    await this.ctx.storage.sync()
   }
 
   async deploy(request: DeployRequest): Promise<DeployAnswer> {
@@ -202,20 +211,20 @@ export class Replicator extends DurableObject<Environment> implements Replicator
 
   async verify(request: Versioned & { repair: boolean; by?: string }): Promise<VerifyAnswer> {
     checkVersion(request)
-    this.#core.verification.start(request.repair, request.by)
+    this.#parts.verification.start(request.repair, request.by)
     await this.#arm()
-    return this.#core.verification.answer(this.#verifyWaits())
+    return this.#parts.verification.answer(this.#verifyWaits())
   }
 
   async verification(request: Versioned): Promise<VerifyAnswer> {
     checkVersion(request)
-    return this.#core.verification.answer(this.#verifyWaits())
+    return this.#parts.verification.answer(this.#verifyWaits())
   }
 
   async cancelVerify(request: Versioned): Promise<VerifyAnswer> {
     checkVersion(request)
-    this.#core.verification.cancel()
-    return this.#core.verification.answer(null)
+    this.#parts.verification.cancel()
+    return this.#parts.verification.answer(null)
   }
 
   /** `look`: the source is looked at now, for an operator. Nothing is woken or armed by that. */
@@ -223,12 +232,19 @@ export class Replicator extends DurableObject<Environment> implements Replicator
     checkVersion(request)
     if (request.look) this.#looked = await this.#look()
     return replicatorStatus({
-      ...{ tenant: this.#tenant.name, source: await this.#source(), core: this.#core, session: this.#session, sessions: this.#sessions },
-      ...{ peakHeld: this.#peakHeld, looked: this.#looked, fresh: request.look === true },
-      failing: this.#core.state.get('failing') ?? this.#crashed(),
+      tenant: this.#tenant.name,
+      source: await this.#source(),
+      parts: this.#parts,
+      live: this.#live,
+      session: this.#session?.status() ?? null,
+      sessions: this.#sessions,
+      peakHeld: this.#peakHeld,
+      looked: this.#looked,
+      fresh: request.look === true,
+      failing: this.#state.get('failing') ?? this.#crashed(),
       alarm: this.#session ? null : await this.ctx.storage.getAlarm(),
       deploy: this.#admin.status(),
-      verify: this.#core.verification.status(this.#verifyWaits()),
+      verify: this.#parts.verification.status(this.#verifyWaits()),
     })
   }
 
@@ -258,14 +274,14 @@ export class Replicator extends DurableObject<Environment> implements Replicator
   readonly #look = oneAtATime(async (): Promise<Looked> => {
     const began = Date.now()
     const before = this.#known()
-    const [facts, streams] = await Promise.all([this.#sourceFacts(), this.#core.relays.streams(LOOK_MS)])
+    const [facts, streams] = await Promise.all([this.#sourceFacts(), this.#parts.openStreams(LOOK_MS)])
     const problem = facts instanceof RockpoolError ? null : problemOf(facts.slotName, facts, before, this.#known())
     const look = lookOf({ facts, problem, began, ended: Date.now() })
     return { look, slot: facts instanceof RockpoolError ? undefined : (facts.slot?.measure ?? null), streams }
   }, LOOK_FRESH_MS)
 
   #known(): Known {
-    const { state } = this.#core
+    const state = this.#state
     return { source: state.get('source'), position: state.get('decode').position, session: this.#session !== null }
   }
 
@@ -287,15 +303,16 @@ export class Replicator extends DurableObject<Environment> implements Replicator
     if (this.#opened instanceof RockpoolError) return this.ctx.storage.setAlarm(Date.now() + REFUSED_MS)
     // Not armed again: what the settings name goes on with the database. Settings that name this one again wake it.
     if (isElsewhere(this.env, this.ctx.id)) return
-    const before = this.#core.state.get('running')
+    const before = this.#state.get('running')
     if (!this.#began && before?.alive && Date.now() < before.until) {
       await this.ctx.storage.setAlarm(before.until)
       return
     }
     await this.ctx.storage.setAlarm(Date.now() + GUARD_MS)
     if (this.#session) return
-    this.#core.askFollowers()
-    if (!this.#began && before?.alive) this.#core.diagnostics.add({ code: 'ROCKPOOL_RESTARTED', reason: ENDED })
+    const { store, watchers } = this.#parts
+    askFollowers(store, watchers)
+    if (!this.#began && before?.alive) store.diagnostics.add({ code: 'ROCKPOOL_RESTARTED', reason: ENDED })
     this.#attempt(before)
     let next: number
     let faulty = false
@@ -316,7 +333,8 @@ export class Replicator extends DurableObject<Environment> implements Replicator
 
   /** What a session leaves that is killed; stored before it begins. */
   #attempt(before: Start | null): void {
-    const { state, tables, resetReason } = this.#core
+    const { store, resetReason } = this.#parts
+    const { state, tables } = store
     const { position, partial } = state.get('decode')
     const stream = JSON.stringify([position?.lsn, partial?.lsn, partial?.changes])
     const reason = this.#began ? (before?.reason ?? null) : before?.alive ? (resetReason ?? ENDED) : null
@@ -328,12 +346,12 @@ export class Replicator extends DurableObject<Environment> implements Replicator
 
   /** The replicator was ended in sessions again and again, or just now, and nothing was done since then. */
   #crashed(): State['failing'] {
-    const running = this.#core.state.get('running')
+    const running = this.#state.get('running')
     if (running === null) return null
     const dead = running.alive && !this.#began
     const failures = dead ? running.starts : running.starts - 1
     if (failures === 0 || (!dead && this.#progressed)) return null
-    const message = (dead ? this.#core.resetReason : running.reason) ?? ENDED
+    const message = (dead ? this.#parts.resetReason : running.reason) ?? ENDED
     return { failures, code: 'ROCKPOOL_INTERNAL', message: `the replicator was ended in the middle of a session: ${message}` }
   }
 
@@ -345,22 +363,23 @@ export class Replicator extends DurableObject<Environment> implements Replicator
   }
 
   async #runSession(settings: TenantSettings, url: string, attempt: Attempt): Promise<number> {
-    const { state } = this.#core
+    const state = this.#state
     await asyncFaultPoint('replicator.alarm')
     if (attempt.expired) throw new Error('the alarm was given up')
     // What kills is among what had been taken in by then.
-    this.#core.care.begin(state.get('running')?.care ?? 0, CAREFUL_SLICES * settings.sliceChanges)
-    const session = new Session(this.#core, settings, {
+    this.#parts.care.begin(state.get('running')?.care ?? 0, CAREFUL_SLICES * settings.sliceChanges)
+    const session = new Session(this.#parts, settings, {
       url,
-      live: () => this.#core.live,
+      live: () => this.#live,
       progress: () => this.#progress(),
       settled: () => this.#writes.repeat(),
+      durable: () => this.ctx.storage.sync(),
     })
     this.#session = session
     this.#sessions++
     const again = await session.run()
     if (session.found && state.get('idlePolls') > 0) state.set('idlePolls', 0)
-    if (again || this.#again || this.#core.live) return 0
+    if (again || this.#again || this.#live) return 0
     const polls = state.get('idlePolls')
     state.set('idlePolls', polls + 1)
     return idleWaitMs(polls, settings, session.slotTimeoutMs)
@@ -368,7 +387,7 @@ export class Replicator extends DurableObject<Environment> implements Replicator
 
   /** `faulty`: by an error of ours, which may be one of the change that is next. */
   #ended(faulty: boolean): void {
-    const { state, diagnostics } = this.#core
+    const { state, diagnostics } = this.#parts.store
     this.#peakHeld = Math.max(this.#peakHeld, this.#session?.peakHeld ?? 0)
     this.#session?.abandon()
     this.#session = null
@@ -379,15 +398,15 @@ export class Replicator extends DurableObject<Environment> implements Replicator
 
   #progress(): void {
     this.#progressed = true
-    if (this.#core.state.get('failing') !== null) this.#core.state.set('failing', null)
+    if (this.#state.get('failing') !== null) this.#state.set('failing', null)
   }
 
   /** `version`: of the settings that it failed with. */
   #failed({ code, message }: RockpoolError, version: string): number {
-    const { state, diagnostics } = this.#core
+    const { state, diagnostics } = this.#parts.store
     diagnostics.add({ code, reason: message })
     // What we know of the stream does not fit what it says: compare everything.
-    if (code === 'ROCKPOOL_SOURCE_CHANGED') resync(this.#core, message)
+    if (code === 'ROCKPOOL_SOURCE_CHANGED') resync(this.#parts, message)
     const failures = (state.get('failing')?.failures ?? 0) + 1
     state.set('failing', { failures, code, message, settings: version })
     return retryWaitMs(failures)
@@ -399,7 +418,7 @@ export class Replicator extends DurableObject<Environment> implements Replicator
       if (!this.#session.ask()) this.#again = true
       return
     }
-    const { state } = this.#core
+    const state = this.#state
     // The alarm stands that the back-off has set.
     if (state.get('failing') !== null || state.get('running') !== null) return
     const alarm = await this.ctx.storage.getAlarm()
@@ -412,7 +431,7 @@ export class Replicator extends DurableObject<Environment> implements Replicator
       this.#session.end()
       this.#again = true
     } else {
-      const { state } = this.#core
+      const state = this.#state
       const died = state.get('running')
       if (died) state.set('running', { ...died, until: 0 })
       await this.ctx.storage.setAlarm(Date.now())
@@ -422,10 +441,13 @@ export class Replicator extends DurableObject<Environment> implements Replicator
   async #emit(content: string): Promise<void> {
     const prefix = markerPrefix(await this.#settings())
     try {
-      await this.#connected((sql) => emitMarker(sql, prefix, this.#core.marks.sign(content)))
+      await this.#connected((sql) => emitMarker(sql, prefix, this.#parts.marks.sign(content)))
     } catch (error) {
       // The client is told no more than that: what the database says is for operators.
-      this.#core.diagnostics.add({ code: 'ROCKPOOL_WRITE_CHECKPOINT', reason: error instanceof Error ? error.message : String(error) })
+      this.#parts.store.diagnostics.add({
+        code: 'ROCKPOOL_WRITE_CHECKPOINT',
+        reason: error instanceof Error ? error.message : String(error),
+      })
       throw error
     }
   }
@@ -446,8 +468,8 @@ export class Replicator extends DurableObject<Environment> implements Replicator
       socket: openSocket,
       ca: databaseCa,
       max: 1,
-      applicationName: applicationName(this.#core),
-      earlierTls: earlierTls(this.#core),
+      applicationName: applicationName(this.#parts.store),
+      earlierTls: earlierTls(this.#parts.store),
     })
     try {
       return await this.#inTime(() => work(sql), deadlineMs)
@@ -466,9 +488,15 @@ export class Replicator extends DurableObject<Environment> implements Replicator
     }
   }
 
+  /** Somebody is connected: the tenant is followed live. */
+  get #live(): boolean {
+    const { relays, watchers } = this.#parts
+    return relays.size > 0 || watchers.size > 0
+  }
+
   /** What keeps a comparison from going on. */
   #verifyWaits(): string | null {
-    const { state, tables, configs } = this.#core
+    const { state, tables, configs } = this.#parts.store
     const failing = state.get('failing')
     if (failing) return `Postgres: ${failing.message}`
     if (configs.next !== null) return 'a deploy'
@@ -479,7 +507,7 @@ export class Replicator extends DurableObject<Environment> implements Replicator
 }
 
 /** The error is answered when newer code has written the storage; any other is thrown. */
-function opened(open: () => Core): Core | RockpoolError {
+function opened(open: () => Parts): Parts | RockpoolError {
   try {
     return open()
   } catch (error) {

@@ -1,21 +1,25 @@
 import { parseLsn, parseSourceUrl } from '../../sources/postgres/index.ts'
-import type { ReplicatorState, ReplicatorStatus, SlotStatus, SourceSettings } from '../../protocol/messages/status.ts'
-import type { TenantSettings } from '../../tenants/replication.ts'
-import type { Core } from './core.ts'
 import type { DiagnosticsStatus } from '../../protocol/diagnostics.ts'
+import type { ReplicatorState, ReplicatorStatus, SourceSettings } from '../../protocol/messages/status.ts'
+import type { TenantSettings } from '../../tenants/replication.ts'
 import { earlierTls } from './session/prepare.ts'
-import type { Session } from './session/session.ts'
+import { refusedTables } from './session/refused-tables.ts'
+import type { SessionStatus } from './session/session.ts'
 import type { Looked } from './session/source-look.ts'
+import { GB } from './session/wal-guard.ts'
 import type { State } from './store/storage.ts'
-import { GB, judgeWal } from './session/wal-guard.ts'
+import type { Store } from './store/store.ts'
+import type { Parts } from './wiring.ts'
 
-/** What the object knows beside its core. */
+/** What the parts say of themselves, and what the object knows beside them. */
 export interface StatusPorts {
   tenant: string
   /** Its settings, and the URL of the database, a secret; null when a setting is wrong. */
   source: { settings: TenantSettings; url: string } | null
-  core: Core
-  session: Session | null
+  parts: Pick<Parts, 'store' | 'committer' | 'fencing' | 'relays' | 'appends' | 'slot' | 'rowsWritten'>
+  /** Somebody is connected. */
+  live: boolean
+  session: SessionStatus | null
   /** Sessions of this incarnation, and the most changes that one of them held. */
   sessions: number
   peakHeld: number
@@ -30,93 +34,67 @@ export interface StatusPorts {
   fresh: boolean
 }
 
-export function replicatorStatus({
-  tenant,
-  source,
-  core,
-  session,
-  failing,
-  alarm,
-  looked,
-  fresh,
-  ...ports
-}: StatusPorts): ReplicatorStatus {
-  const { tables, state, relays, pipeline, dispatcher, problems, stored, db } = core
-  const position = state.get('decode').position
+export function replicatorStatus(ports: StatusPorts): ReplicatorStatus {
+  const { tenant, source, parts, session, failing, alarm, looked, fresh } = ports
+  const { store, committer, fencing, relays, appends, slot } = parts
+  const { tables, state, buckets, problems } = store
+  const { position } = state.get('decode')
   const walEnd = session?.walEnd ?? null
   const settings = source?.settings ?? null
-  const { checkpoint, plan } = core.serving
+  const { checkpoint, plan, comparing, pendingBatches, sending, peakSending, changes, batches } = committer.status()
+  const { failing: failingBuckets, calls } = appends.status()
   return {
     tenant,
-    state: stateOf(core, session, failing?.code, alarm !== null && alarm <= Date.now()),
+    state: stateOf(ports),
     checkpoint,
     plan,
     lsn: position?.lsn ?? null,
     lagBytes: walEnd === null || position === null ? null : Math.max(0, Number(walEnd - parseLsn(position.lsn))),
     lastCommit: position?.time ?? null,
-    source: { kind: 'postgres', settings: source && sourceSettings(core, source.url, source.settings), look: looked?.look ?? null },
-    comparing: core.comparing,
+    source: { kind: 'postgres', settings: source && sourceSettings(store, source.url, source.settings), look: looked?.look ?? null },
+    comparing,
     copy: tables.copying ? { tables: tables.status(), waitingFor: session?.waitingFor ?? null } : null,
     deploy: ports.deploy,
     verify: ports.verify,
     relays: relays.size,
-    ...(fresh && looked ? { openStreams: looked.streams, buckets: core.buckets.count } : {}),
+    ...(fresh && looked ? { openStreams: looked.streams, buckets: buckets.count } : {}),
     session: {
-      since: session ? new Date(session.since).toISOString() : null,
+      since: session?.since ?? null,
       count: ports.sessions,
       changes: session?.changes ?? 0,
       next: alarm === null ? null : new Date(alarm).toISOString(),
       failures: failing?.failures ?? 0,
       idlePolls: state.get('idlePolls'),
     },
-    slot: fresh && looked && settings ? freshSlot(core, settings, looked) : core.slot,
-    pendingBatches: pipeline.size,
-    failingBuckets: dispatcher.failing,
-    fencedBuckets: core.fences.all.map(({ bucket, since, answers }) => ({
-      ...{ bucket: core.buckets.name(bucket), since, state: answers ? 'comparing' : 'silent' },
-    })),
+    slot: slot.status(settings, fresh ? looked : null),
+    pendingBatches,
+    failingBuckets,
+    fencedBuckets: fencing.status(),
     followedTables: tables.followed,
-    refusedTables: core.refusedTables,
+    refusedTables: refusedTables(store),
     skippedRows: skippedRows(problems),
     diagnostics: problems,
     held: {
       changes: session?.held ?? 0,
       peakChanges: Math.max(ports.peakHeld, session?.peakHeld ?? 0),
-      sending: pipeline.length,
-      peakSending: pipeline.peakLength,
+      sending,
+      peakSending,
     },
-    written: { ...stored, rows: db.rowsWritten, appends: dispatcher.calls },
+    written: { changes, batches, rows: parts.rowsWritten(), appends: calls },
     error: failing && { code: failing.code, message: failing.message },
   }
 }
 
-/** `due`: a session is about to begin. */
-function stateOf({ state, live, tables }: Core, session: Session | null, code: string | undefined, due: boolean): ReplicatorState {
+function stateOf({ parts, session, failing, alarm, live }: StatusPorts): ReplicatorState {
+  const { state, tables } = parts.store
+  const code = failing?.code
   if (code === 'ROCKPOOL_SETTINGS' || code === 'ROCKPOOL_SYNC_CONFIG' || code === 'ROCKPOOL_SOURCE_SETTINGS') return 'refused'
   if (code !== undefined) return 'retrying'
   if (state.get('source') === null) return 'starting'
   if (tables.copying) return 'copying'
   if (session) return session.streaming ? 'live' : 'starting'
-  return live || due ? 'starting' : 'idle'
-}
-
-/** Nothing of the user and the password is told. Null when the URL cannot be read. */
-function sourceSettings(core: Core, url: string, { slot, walKeepGb, walPolicy }: TenantSettings): SourceSettings | null {
-  try {
-    const { hosts, database } = parseSourceUrl(url, { earlierTls: earlierTls(core) })
-    const host = hosts.map((each) => `${each.host}:${each.port}`).join(',')
-    return { host, database, slot, walKeepBytes: walKeepGb * GB, walPolicy }
-  } catch {
-    return null
-  }
-}
-
-/** What was found in the place of what was measured last. Nothing is kept of it: sessions judge the slot by their own measures. */
-function freshSlot({ slot }: Core, settings: TenantSettings, { look, slot: found }: Looked): SlotStatus | null {
-  if (found === undefined) return slot
-  if (found === null) return null
-  const { level, overs } = judgeWal(found, slot ?? { level: 'ok', overs: 0 }, settings)
-  return { name: settings.slot, measured: look.at, level, overs, ...found }
+  const isDue = alarm !== null && alarm <= Date.now()
+  return live || isDue ? 'starting' : 'idle'
 }
 
 function skippedRows({ counts, recent }: DiagnosticsStatus): ReplicatorStatus['skippedRows'] {
@@ -124,5 +102,16 @@ function skippedRows({ counts, recent }: DiagnosticsStatus): ReplicatorStatus['s
   return {
     count: counts.ROCKPOOL_ROW_SKIPPED ?? 0,
     recent: rows.map(({ table, key, reason }) => ({ table: table ?? '', key: key ?? '', reason })),
+  }
+}
+
+/** Nothing of the user and the password is told. Null when the URL cannot be read. */
+function sourceSettings(store: Store, url: string, { slot, walKeepGb, walPolicy }: TenantSettings): SourceSettings | null {
+  try {
+    const { hosts, database } = parseSourceUrl(url, { earlierTls: earlierTls(store) })
+    const host = hosts.map((each) => `${each.host}:${each.port}`).join(',')
+    return { host, database, slot, walKeepBytes: walKeepGb * GB, walPolicy }
+  } catch {
+    return null
   }
 }

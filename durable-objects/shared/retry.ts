@@ -103,6 +103,12 @@ export async function untilAnswered<T>(
   return null
 }
 
+/** `untilAnswered` for as long as something is wanted, with the deadline that holds where it is done. */
+export type Repeat = <T>(
+  call: (attempt: Attempt) => Promise<T>,
+  retry: Omit<Retry, 'deadlineMs'> & { wanted: () => boolean },
+) => Promise<T | null>
+
 /** The pause after `attempts` failures. */
 export function waitMs(
   { firstMs, maxMs }: Pick<Retry, 'firstMs' | 'maxMs'>,

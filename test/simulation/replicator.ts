@@ -1,92 +1,79 @@
 import { Batch, subkeyOf } from '../../durable-objects/replicator/ingest/batch.ts'
-import { Buckets } from '../../durable-objects/replicator/store/buckets.ts'
-import { migrate, type Database } from '../../durable-objects/shared/database.ts'
-import { afterCommit, compared, held, isComparing, servedOf, tellingOf } from '../../durable-objects/replicator/commit/hold.ts'
 import type { SourceTable } from '../../durable-objects/replicator/ingest/source-table.ts'
-import { Fences } from '../../durable-objects/replicator/commit/fences.ts'
-import { gapFrame, noticeFrames } from '../../durable-objects/replicator/commit/notice.ts'
-import { Outbox, type StoredAppend } from '../../durable-objects/replicator/store/outbox.ts'
-import { Pipeline } from '../../durable-objects/replicator/commit/pipeline.ts'
-import { probeOf } from '../../durable-objects/replicator/commit/probe.ts'
-import { RowStates } from '../../durable-objects/replicator/store/row-state.ts'
-import { MIGRATIONS, StateStore, type State } from '../../durable-objects/replicator/store/storage.ts'
-import { Tables } from '../../durable-objects/replicator/store/tables.ts'
-import type { CopyState } from '../../durable-objects/replicator/copy/copy-state.ts'
+import { Committer, type ToCommit } from '../../durable-objects/replicator/commit/committer.ts'
+import type { Sending } from '../../durable-objects/replicator/commit/dispatcher.ts'
+import { Fencing } from '../../durable-objects/replicator/commit/fencing.ts'
+import { isComparing } from '../../durable-objects/replicator/commit/hold.ts'
+import type { RelayConnection } from '../../durable-objects/replicator/commit/relay-link.ts'
+import { RelaySockets } from '../../durable-objects/replicator/commit/relay-sockets.ts'
 import { Watchers } from '../../durable-objects/replicator/commit/watchers.ts'
-import type { NoticeBucket, ReplicatorFrame } from '../../protocol/messages/relay.ts'
+import type { StoredAppend } from '../../durable-objects/replicator/store/outbox.ts'
+import { Store } from '../../durable-objects/replicator/store/store.ts'
+import type { CopyState } from '../../durable-objects/replicator/copy/copy-state.ts'
+import type { Clock } from '../../durable-objects/shared/clock.ts'
+import type { Database } from '../../durable-objects/shared/database.ts'
+import type { Repeat } from '../../durable-objects/shared/retry.ts'
+import type { BucketState } from '../../protocol/messages/bucket.ts'
+import type { ReplicatorFrame } from '../../protocol/messages/relay.ts'
 import type { Serving } from '../../protocol/messages/replicator.ts'
-import type { End, Sim } from './sim.ts'
+import type { End } from './sim.ts'
 import { CATALOG, evaluate, TABLES, type Change, type PlanHash } from './source.ts'
 import type { World } from './world.ts'
 
+/** In parts and windows of this size a few rows come to everything that large transactions come to. */
+const SMALL = { pipeline: { told: 2, appends: 2, length: 1_000_000 }, noticePart: 200 }
+/** Any silence is too long: see `SimReplicator.fence`. */
+const LIMITS = { batchesInFlight: 1, appendsInFlight: 1, fenceSeconds: 0.001 }
+
+/**
+ * The replicator object with the real `Store`, `Committer`, `RelaySockets`, `Fencing` and `Watchers`, over storage that survives. Calls, sockets and time are
+ * the simulation's; so are what is read of the source, and the comparison of a bucket that was fenced.
+ */
 export class SimReplicator {
   readonly #world: World
   readonly #db: Database
-  #watchers: Watchers
-  #inc = 0
-  /** Notices that leave when their commit is durable. */
-  #leaving: string
-  #pipeline: Pipeline
-  #outbox: Outbox
-  #buckets: Buckets
-  #sockets = new Map<string, { serial: number; end: End<ReplicatorFrame, never> }>()
-  #opening = new Set<string>()
-  #fences: Fences
-  /** The append that is on its way to each bucket. */
-  #sending = new Map<number, { append: StoredAppend; wanted: boolean }>()
-  /** Fenced buckets → the op behind which they have everything again. */
-  #mended = new Map<number, number>()
-  #tables: Tables
-  #sourceTables: SourceTable[]
+  #life: Life
+  /** There is no slot: what happens now is never told. */
+  #isLost = false
   /** What was read, on its way to its place in the stream. */
   #reading: Reading | null = null
   #comparing = false
   /** What an earlier session has read is of no use. */
   #session = 0
-  // Stored: survives a crash.
-  #stored = {
-    ...{ counter: 0, txn: 0, part: 0, sliced: false, plan: 'p' as PlanHash, serial: 0, lost: false },
-    commit: { committed: 0, plan: 'p', named: null, batch: 0, hold: null, published: null } as State['commit'],
-  }
-  #relays = new Map<string, number>()
 
   constructor(world: World, db: Database) {
     this.#world = world
     this.#db = db
-    this.#leaving = world.sim.unevenChannel()
-    migrate(this.#db, MIGRATIONS)
-    this.#fences = new Fences(new StateStore(this.#db))
-    this.#buckets = new Buckets(this.#db)
-    this.#outbox = new Outbox(this.#db, this.#stored.commit.batch)
-    this.#tables = new Tables(this.#db)
-    this.#sourceTables = this.#follow()
-    for (const table of this.#sourceTables) this.#tables.progress(table, { ...this.#tables.copyState(table), state: 'done' })
-    this.#pipeline = this.#newPipeline()
-    this.#watchers = this.#newWatchers()
+    this.#life = this.#begin()
+    const { store, tables } = this.#life
+    store.state.set('commit', { ...store.state.get('commit'), plan: 'p' })
+    for (const table of tables) store.tables.progress(table, { ...store.tables.copyState(table), state: 'done' })
     this.#decodeLater()
   }
 
   get serving(): Serving {
-    return servedOf(this.#stored.commit)
+    return this.#life.store.serving
   }
 
-  /** There is no slot: what happens now is never told. */
   get isLost(): boolean {
-    return this.#stored.lost
+    return this.#isLost
   }
 
   /** The slot is lost, or a new one is made: then everything is compared. */
   loseOrRenewSlot(): void {
     const { source } = this.#world
+    const { store, committer } = this.#life
     this.#endSession()
-    this.#stored.lost = !this.#stored.lost
-    if (this.#stored.lost) return
+    this.#isLost = !this.#isLost
+    if (this.#isLost) return
     this.#world.count('slots lost')
-    if (!isComparing(this.#stored.commit)) this.#stored.commit = held(this.#stored.commit, '')
-    this.#tables.compareAll()
+    const { txn } = this.#place
+    committer.hold()
+    store.state.set('comparing', true)
+    store.state.set('decode', { counter: store.state.get('decode').counter, position: positionOf(source.length), partial: null })
+    store.tables.compareAll()
     // Their markers were lost with the slot, and are emitted once more.
-    const writes = source.slice(this.#stored.txn).flatMap((each) => (each.write ? [each] : []))
-    Object.assign(this.#stored, { txn: source.length, part: 0 })
+    const writes = source.slice(txn).flatMap((each) => (each.write ? [each] : []))
     for (const each of writes) {
       source.push({ changes: [], write: each.write })
       each.write = null
@@ -95,84 +82,210 @@ export class SimReplicator {
   }
 
   crash(): void {
-    this.#inc++
-    this.#fences = new Fences(new StateStore(this.#db))
-    this.#sending = new Map()
-    this.#mended = new Map()
-    this.#leaving = this.#world.sim.unevenChannel()
-    for (const { end } of this.#sockets.values()) end.kill()
-    this.#sockets = new Map()
-    this.#opening = new Set()
-    this.#buckets = new Buckets(this.#db)
-    this.#outbox = new Outbox(this.#db, this.#stored.commit.batch)
-    this.#tables = new Tables(this.#db)
-    this.#sourceTables = this.#follow()
+    this.#life.end()
     this.#endSession()
-    this.#pipeline = this.#newPipeline()
-    this.#watchers = this.#newWatchers()
-    const newest = this.#outbox.newest()
-    if (newest) this.#pipeline.recover(this.#stored.commit.batch, newest, newest.answered)
-    this.#commit()
-    for (const relay of this.#relays.keys()) this.#keepOpen(relay)
-    for (const bucket of this.#fences.silent) void this.#probe(bucket)
-    this.#watchers.resume(this.#stored.commit)
+    this.#life = this.#begin()
     this.#decodeLater()
   }
 
   /** Whoever does not answer now is taken to have been silent for too long. */
   fence(): void {
-    const [sending] = [...this.#sending.values()].filter(({ append }) => /^[ghmn]\[/.test(this.#buckets.name(append.bucket)))
-    if (!sending) return
-    const { bucket } = sending.append
-    if (!this.#fences.isDue(bucket, 1, 1)) return
-    this.#world.count('buckets fenced')
-    this.#fences.begin({ bucket, since: '', barrier: this.#stored.counter, served: this.serving.checkpoint })
-    this.#stored.commit = { ...this.#stored.commit, named: null }
-    sending.wanted = false
-    this.#sending.delete(bucket)
-    this.#mended.delete(bucket)
-    this.#pipeline.drop(bucket)
-    this.#tellFences()
-    this.#commit()
-    void this.#probe(bucket)
+    const { sending, store } = this.#life
+    const [silent] = [...sending].filter(([bucket, { wanted }]) => /^[ghmn]\[/.test(bucket) && wanted())
+    const before = store.fences.silent.length
+    silent?.[1].unanswered(1)
+    if (store.fences.silent.length > before) this.#world.count('buckets fenced')
   }
 
-  async #probe(bucket: number): Promise<void> {
-    const inc = this.#inc
-    const name = this.#buckets.name(bucket)
-    while (this.#inc === inc && this.#fences.isSilent(bucket)) {
-      const fence = this.#fences.of(bucket)
-      const answer = fence && (await this.#world.call(name, (each) => each.append(probeOf(fence))).catch(() => null))
-      if (!answer || this.#inc !== inc) continue
-      this.#fences.answered(bucket)
-      this.#decodeLater()
+  attach(relay: string): void {
+    this.#life.relays.attach(relay)
+  }
+
+  watch(bucket: string): Serving {
+    const { store, watchers } = this.#life
+    if (store.isFenced(bucket)) throw new Error('the bucket lacks ops')
+    return watchers.watch(bucket)
+  }
+
+  /** As once a day. */
+  publishAll(): void {
+    this.#life.watchers.publishAll()
+  }
+
+  cutSockets(): void {
+    for (const end of this.#life.sockets) end.cut(this.#world.sim.chance(0.5))
+  }
+
+  wake(): void {
+    this.#decodeLater()
+  }
+
+  /** An incarnation that begins: the parts of the object, as its wiring makes them. */
+  #begin(): Life {
+    const { sim } = this.#world
+    const life = new Life()
+    const store = new Store(this.#db, {
+      reads: (plan) => plan !== null,
+      reset: (error) => this.#world.violate(`the replicator was reset: ${String(error)}`),
+    })
+    const leaving = sim.unevenChannel()
+    const clock: Clock = {
+      now: () => 0,
+      after: (_, fire) => {
+        let wanted = true
+        sim.later(() => {
+          if (wanted && life.isOn) fire()
+        })
+        return () => (wanted = false)
+      },
+      // Sockets are cut by the schedule.
+      every: () => () => {},
+    }
+    const untilAnswered: Repeat = async (call, { wanted, failed }) => {
+      for (let attempts = 1; wanted(); attempts++) {
+        try {
+          return await life.own(call({ expired: false }))
+        } catch (error) {
+          failed?.(error, attempts)
+          await life.own(sim.sleep())
+        }
+      }
+      return null
+    }
+    const watchers = new Watchers({
+      db: this.#db,
+      nextSerial: () => store.nextSerial(),
+      serving: () => store.serving,
+      fenced: (bucket) => store.isFenced(bucket),
+      pause: () => life.own(sim.sleep()),
+      publish: (bucket, request) => life.own(this.#world.call(bucket, (each) => each.publish(request))),
+    })
+    const fencing = new Fencing({
+      store,
+      watchers,
+      clock,
+      untilAnswered,
+      comparison: life.comparison,
+      append: (bucket, request) => life.own(this.#world.call(bucket, (each) => each.append(request))),
+      touched: () => {},
+    })
+    const relays = new RelaySockets({ store, clock, untilAnswered, connect: (relay) => this.#connect(relay, life) })
+    const committer = new Committer(
+      {
+        store,
+        relays,
+        watchers,
+        fencing,
+        clock,
+        append: (bucket, append, sending) => this.#append(bucket, append, sending, life),
+        durable: () => life.own(new Promise((resolve) => sim.post(leaving, resolve))),
+      },
+      sim.chance(0.5) ? SMALL : {},
+    )
+    committer.limit(LIMITS)
+    fencing.onAnswer(() => this.#decodeLater())
+    committer.onRoom(() => {
+      if (store.fences.all.length > 0) this.#decodeLater()
+    })
+    const tables = store.tables.use(
+      CATALOG,
+      () => true,
+      () => true,
+    )
+    committer.recover()
+    return Object.assign(life, { store, watchers, fencing, relays, committer, tables })
+  }
+
+  async #connect(name: string, life: Life): Promise<RelayConnection | null> {
+    const { sim, relays } = this.#world
+    const target = relays.find((each) => each.name === name)
+    const answer = await sim.rpc(() => target?.acceptReplicator())
+    if (!life.isOn) {
+      answer?.end?.cut()
+      return life.own(Promise.resolve(null))
+    }
+    if (!answer) throw new Error(`there is no relay ${name}`)
+    const { end, checkpoint } = answer
+    if (!end) return null
+    return {
+      checkpoint,
+      hashed: false,
+      fences: true,
+      link: {
+        listen: (_, fallen) => {
+          life.sockets.add(end)
+          end.onClose = () => {
+            life.sockets.delete(end)
+            fallen()
+          }
+          if (end.closed) sim.later(() => life.isOn && end.onClose())
+        },
+        send: (text) => end.send(JSON.parse(text) as ReplicatorFrame),
+        close: () => {
+          life.sockets.delete(end)
+          end.close()
+        },
+      },
     }
   }
 
-  get #fenced(): string[] {
-    return this.#fences.all.map(({ bucket }) => this.#buckets.name(bucket))
+  /** Again and again until it is answered. */
+  async #append(bucket: string, append: StoredAppend, sending: Sending, life: Life): Promise<BucketState | null> {
+    const { first, last, count, checksum } = append
+    const body = append.body()
+    life.sending.set(bucket, sending)
+    while (sending.wanted()) {
+      const request = { first, last, count, checksum, body, committed: sending.committed() }
+      const state = await life.own(this.#world.call(bucket, (each) => each.append(request)).catch(() => null))
+      if (state === null || !sending.wanted()) continue
+      life.sending.delete(bucket)
+      return state
+    }
+    if (life.sending.get(bucket) === sending) life.sending.delete(bucket)
+    return null
   }
 
-  #isFenced(bucket: string): boolean {
-    return this.#fenced.includes(bucket)
-  }
-
-  #tellFences(): void {
-    this.#leave(() => {
-      const gap = gapOf(this.serving, this.#fenced)
-      for (const { end } of this.#sockets.values()) end.send(gap)
-      this.#watchers.publishAll()
+  #decodeLater(): void {
+    const life = this.#life
+    this.#world.sim.later(() => {
+      const { source, plan } = this.#world
+      const { store, committer, fencing, comparison } = life
+      if (!life.isOn || this.#isLost) return
+      const { txn } = this.#place
+      if (txn < source.length || store.planStored !== plan || this.#reading || this.#toMend.length > 0) this.#decode()
+      this.#endHold()
+      committer.tellComparing()
+      comparison.step(store.state.get('commit').committed, (buckets) => fencing.compared(buckets, 'equal'))
+      fencing.compare()
+      if (this.#toMend.length > 0) this.#decodeLater()
+      void this.#compare()
     })
+  }
+
+  /** How far the stream was taken in: whole transactions, and changes of the next one. */
+  get #place(): { txn: number; part: number } {
+    const { position, partial } = this.#life.store.state.get('decode')
+    return { txn: Number(position?.lsn ?? 0), part: partial?.changes ?? 0 }
+  }
+
+  /** Buckets that are compared, when nothing is on its way, so that what they hold is what was stored. */
+  get #toMend(): readonly number[] {
+    const { store, comparison } = this.#life
+    const { committed, hold } = store.state.get('commit')
+    const { counter, partial } = store.state.get('decode')
+    if (partial !== null || hold !== null || committed !== counter || store.tables.copying || store.tables.hasIncomplete) return []
+    return comparison.toMend
   }
 
   /** Everything that the bucket should hold is put there once more, and everything else is taken out: in one batch, behind which it may be announced. */
   #mend(batch: Batch, bucket: number): void {
-    const name = this.#buckets.name(bucket)
+    const { txn } = this.#place
+    const name = this.#life.store.buckets.name(bucket)
     const table = /^[gh]/.test(name) ? 'items' : 'members'
     const held = this.#world.bucket(name).rows(Number.MAX_SAFE_INTEGER)
     const ids = new Set(held.kind === 'rows' ? held.rows.map((text) => String((JSON.parse(text) as { id: string }).id)) : [])
-    for (const key of this.#world.keys(this.#stored.txn, table)) {
-      const row = this.#world.row(this.#stored.txn, table, key)
+    for (const key of this.#world.keys(txn, table)) {
+      const row = this.#world.row(txn, table, key)
       const text = JSON.stringify([key])
       const state = batch.state(TABLES[table], text)
       if (!row || !state?.outputs.some((output) => output.bucket === bucket)) continue
@@ -182,155 +295,39 @@ export class SimReplicator {
     }
     for (const id of ids) batch.removeStray({ bucket, type: table, id, subkey: subkeyOf(TABLES[table], JSON.stringify([id])) })
     batch.announce(bucket)
-    this.#mended.set(bucket, batch.counter)
-  }
-
-  #unfence(): void {
-    const { committed, hold } = this.#stored.commit
-    const mended = [...this.#mended].flatMap(([bucket, at]) => (at <= committed ? [bucket] : []))
-    if (hold !== null || mended.length === 0) return
-    for (const bucket of mended) this.#mended.delete(bucket)
-    this.#fences.end(mended)
-    this.#stored.commit = { ...this.#stored.commit, published: null }
-    this.#watchers.untold()
-    this.#tellFences()
-  }
-
-  attach(relay: string): void {
-    this.#relays.set(relay, ++this.#stored.serial)
-    this.#keepOpen(relay)
-  }
-
-  watch(bucket: string): Serving {
-    if (this.#isFenced(bucket)) throw new Error('the bucket lacks ops')
-    return this.#watchers.watch(bucket)
-  }
-
-  /** As once a day. */
-  publishAll(): void {
-    this.#watchers.publishAll()
-  }
-
-  cutSockets(): void {
-    for (const { end } of this.#sockets.values()) end.cut(this.#world.sim.chance(0.5))
-  }
-
-  wake(): void {
-    this.#decodeLater()
-  }
-
-  #newPipeline(): Pipeline {
-    const { sim } = this.#world
-    const inc = this.#inc
-    // Small ones come to everything that large transactions come to.
-    const limits = sim.chance(0.5) ? { told: 2, appends: 2, length: 1_000_000 } : undefined
-    return new Pipeline(
-      {
-        name: (bucket) => this.#buckets.name(bucket),
-        skips: (bucket) => this.#fences.isSilent(bucket),
-        read: (id) => this.#outbox.read(id),
-        send: (append) => void this.#append(append, inc),
-      },
-      limits,
-    )
-  }
-
-  #newWatchers(): Watchers {
-    const inc = this.#inc
-    const { sim } = this.#world
-    // What another incarnation was doing ends with it, also what it was waiting for.
-    const mine = <T>(work: Promise<T>): Promise<T> =>
-      new Promise((resolve, reject) => {
-        work.then(
-          (value) => this.#inc === inc && resolve(value),
-          (error: unknown) => this.#inc === inc && reject(error),
-        )
-      })
-    return new Watchers({
-      db: this.#db,
-      nextSerial: () => ++this.#stored.serial,
-      serving: () => this.serving,
-      fenced: (bucket) => this.#isFenced(bucket),
-      pause: () => mine(sim.sleep()),
-      publish: (bucket, request) => mine(this.#world.call(bucket, (each) => each.publish(request))),
-    })
-  }
-
-  async #append(append: StoredAppend, inc: number): Promise<void> {
-    const name = this.#buckets.name(append.bucket)
-    const { first, last, count, checksum } = append
-    const body = append.body()
-    const sending = { append, wanted: true }
-    this.#sending.set(append.bucket, sending)
-    const committed = () => this.#fences.of(append.bucket)?.served ?? this.serving.checkpoint
-    for (;;) {
-      const state = await this.#world
-        .call(name, (each) => each.append({ first, last, count, checksum, body, committed: committed() }))
-        .catch(() => null)
-      if (this.#inc !== inc || !sending.wanted) return
-      if (!state) continue
-      this.#sending.delete(append.bucket)
-      this.#pipeline.answered(append.bucket, state)
-      this.#commit()
-      return
-    }
-  }
-
-  #decodeLater(): void {
-    const inc = this.#inc
-    this.#world.sim.later(() => {
-      const { source, plan } = this.#world
-      if (this.#inc !== inc || this.#stored.lost) return
-      if (this.#stored.txn < source.length || this.#stored.plan !== plan || this.#reading || this.#toMend.length > 0) this.#decode()
-      this.#endHold()
-      this.#unfence()
-      void this.#compare()
-    })
-  }
-
-  /** Those of which nothing is on its way, so that what they hold is what was stored. */
-  get #toMend(): number[] {
-    const { commit, counter, part } = this.#stored
-    if (part !== 0 || commit.hold !== null || commit.committed !== counter || this.#tables.copying || this.#tables.hasIncomplete) return []
-    return this.#fences.answering.filter((bucket) => !this.#mended.has(bucket))
-  }
-
-  #follow(): SourceTable[] {
-    return this.#tables.use(
-      CATALOG,
-      () => true,
-      () => true,
-    )
   }
 
   /** Reads rows that lack values, and the tables that are to be compared, part by part. */
   async #compare(): Promise<void> {
     if (this.#comparing) return
     this.#comparing = true
-    for (;;) {
-      const table = this.#sourceTables.find((each) => this.#tables.copyState(each).state !== 'done')
-      const lacking = table && this.#world.sim.chance(0.5) ? null : this.#tables.incomplete(1 + this.#world.sim.int(2))
-      if (lacking && !(await this.#read(lacking.table, (key) => lacking.keys.includes(JSON.stringify([key])), null))) return
+    const { store, tables } = this.#life
+    const session = this.#session
+    while (this.#session === session) {
+      const table = tables.find((each) => store.tables.copyState(each).state !== 'done')
+      const lacking = table && this.#world.sim.chance(0.5) ? null : store.tables.incomplete(1 + this.#world.sim.int(2))
+      if (lacking) await this.#read(session, lacking.table, (key) => lacking.keys.includes(JSON.stringify([key])), null)
+      if (this.#session !== session) return
       if (table) {
-        const copy = this.#tables.copyState(table)
+        const copy = store.tables.copyState(table)
         const next: CopyState = copy.block === PARTS - 1 ? { ...copy, state: 'done' } : { ...copy, state: 'copying', block: copy.block + 1 }
-        if (!(await this.#read(table, (key) => partOf(key) === copy.block, next))) return
+        await this.#read(session, table, (key) => partOf(key) === copy.block, next)
+      } else if (!lacking) {
+        this.#comparing = false
+        return
       }
-      if (!lacking && !table) break
     }
-    this.#comparing = false
   }
 
-  /** False: the slot or this incarnation was lost meanwhile. */
-  async #read(of: SourceTable, wanted: (key: string) => boolean, next: CopyState | null): Promise<boolean> {
+  /** Nothing is read when the session has ended meanwhile. */
+  async #read(session: number, of: SourceTable, wanted: (key: string) => boolean, next: CopyState | null): Promise<void> {
     const { sim, source } = this.#world
-    const session = this.#session
     const name = of.name as Change['table']
     const snapshot = source.length
     await sim.sleep()
-    if (this.#session !== session) return false
-    return new Promise((done) => {
-      this.#reading = { at: source.length, snapshot, name, table: of, wanted, next, done: () => done(true) }
+    if (this.#session !== session) return
+    await new Promise<void>((done) => {
+      this.#reading = { at: source.length, snapshot, name, table: of, wanted, next, done }
       this.#decodeLater()
     })
   }
@@ -342,8 +339,9 @@ export class SimReplicator {
   }
 
   /** What was read is right here, but for what the stream has told since. */
-  #apply(batch: Batch, rows: RowStates, { at, snapshot, name, table, wanted }: Reading): void {
+  #apply(batch: Batch, incomplete: Incomplete, { at, snapshot, name, table, wanted }: Reading): void {
     const { source } = this.#world
+    const { rows, tables } = this.#life.store
     const touched = new Set(
       source.slice(snapshot, at).flatMap(({ changes }) => changes.flatMap((each) => (each.table === name ? [each.key] : []))),
     )
@@ -354,186 +352,171 @@ export class SimReplicator {
       if (row) batch.upsert(TABLES[name], JSON.stringify([key]), row, imageOf(row))
       else batch.remove(TABLES[name], JSON.stringify([key]))
     }
-    for (const { keys } of [this.#tables.incomplete(1_000)].flatMap((each) => each ?? []))
+    for (const { keys } of [tables.incomplete(1_000)].flatMap((each) => each ?? []))
       for (const text of keys) {
         const key = (JSON.parse(text) as string[])[0] ?? ''
-        if (wanted(key) && !touched.has(key)) this.#tables.setIncomplete(table.number, text, false)
+        if (wanted(key) && !touched.has(key)) settle(incomplete, table, text, false)
       }
   }
 
   #endHold(): void {
-    const { commit, counter, txn, part, plan } = this.#stored
-    if (!isComparing(commit) || part !== 0 || this.#tables.doubtful(() => true) || this.#tables.hasIncomplete) return
-    this.#stored.commit = compared(commit, counter)
-    this.#world.boundaries.set(counter, { transactions: txn, plan })
-    this.#tell(commit, [], [])
+    const { store, committer } = this.#life
+    const { state } = store
+    const compared = isComparing(state.get('commit'))
+    committer.endHold()
+    if (!compared || isComparing(state.get('commit'))) return
+    this.#world.boundaries.set(state.get('decode').counter, { transactions: this.#place.txn, plan: store.planStored as PlanHash })
   }
 
   #decode(): void {
-    const { sim, source, boundaries } = this.#world
-    const rows = new RowStates(this.#db)
-    const batch = new Batch(this.#stored.counter, {
+    const { sim, source, plan, torn } = this.#world
+    const { store, committer, comparison } = this.#life
+    const { state, rows, buckets, tables } = store
+    const { counter } = state.get('decode')
+    let { txn, part } = this.#place
+    const reading = this.#reading?.at === txn && part === 0 ? this.#reading : null
+    const isReady = !tables.copying && !tables.hasIncomplete
+    const switches = !reading && isReady && store.planStored !== plan && part === 0 && (txn === source.length || sim.chance(0.5))
+    const comparing = isComparing(state.get('commit'))
+    if (switches) {
+      committer.switchTo(plan, () => {})
+      this.#stored(comparing)
+      return
+    }
+    const batch = new Batch(counter, {
       evaluate: (table, row) => evaluate(table.name, row),
       states: ({ number, name }, keys) => rows.all(number, keys, name),
-      number: (bucket, definition) => this.#buckets.number(bucket, definition),
+      number: (bucket, definition) => buckets.number(bucket, definition),
       skipped: () => {},
     })
-    let { txn, part, plan } = this.#stored
-    let whole = true
-    const reading = this.#reading?.at === txn && part === 0 ? this.#reading : null
-    const isReady = !this.#tables.copying && !this.#tables.hasIncomplete
-    const switches = !reading && isReady && plan !== this.#world.plan && part === 0 && (txn === source.length || sim.chance(0.5))
-    if (switches) {
-      // A batch of its own, which takes one op id.
-      plan = this.#world.plan
-      batch.counter++
-    }
-    const mending = reading || switches ? [] : this.#toMend
+    const incomplete: Incomplete = new Map()
+    const mending = reading ? [] : this.#toMend
     for (const bucket of mending) this.#mend(batch, bucket)
-    if (reading) this.#apply(batch, rows, reading)
+    if (mending.length > 0) comparison.mended(batch.counter)
+    if (reading) this.#apply(batch, incomplete, reading)
     const end = this.#reading?.at ?? source.length
-    for (let take = switches || reading || mending.length > 0 ? 0 : 1 + sim.int(3); take > 0 && txn < end; take--) {
+    for (let take = reading || mending.length > 0 ? 0 : 1 + sim.int(3); take > 0 && txn < end; take--) {
       const transaction = source[txn]
       const changes = transaction?.changes.slice(part) ?? []
       // A slice of a huge transaction.
-      if (changes.length > 1 && sim.chance(0.4)) {
+      const slice = changes.length > 1 && sim.chance(torn ? 0.8 : 0.4)
+      if (slice) {
         changes.length = 1 + sim.int(changes.length - 1)
         part += changes.length
-        whole = false
       }
-      for (const each of changes) this.#change(batch, each)
-      if (!whole) break
+      for (const each of changes) this.#change(batch, incomplete, each)
+      if (slice) break
       if (transaction?.write) batch.deliver(transaction.write[0], transaction.write[1], BigInt(transaction.write[2]))
       txn++
       part = 0
     }
-    const comparing = isComparing(this.#stored.commit)
-    const final = whole && (comparing || !this.#tables.hasIncomplete)
-    const stored = this.#db.transaction(() => {
-      rows.put(batch.rows.values())
-      this.#buckets.save()
-      const commits = switches || (final && this.#stored.sliced)
-      // What is stored of the source is in `#stored` here.
-      const decode = { n: 0, counter: batch.counter, position: null, partial: null }
-      return batch.appends.size > 0 || commits
-        ? this.#outbox.add({
-            last: batch.counter,
-            final,
-            plan,
-            decode,
-            appends: this.#fences.sendable(batch.appends),
-            answered: this.#pipeline.answeredUpTo,
-          })
-        : null
-    })
-    const sliced = final ? false : this.#stored.sliced || stored !== null
-    Object.assign(this.#stored, { counter: batch.counter, txn, part, plan, sliced })
-    if (final && !comparing) boundaries.set(batch.counter, { transactions: txn, plan })
-    if (reading?.next) this.#tables.progress(reading.table, reading.next)
-    if (stored) this.#pipeline.dispatch(stored)
-    // A slice may be answered before the rest is decoded, and a last one may have nothing to append.
-    this.#commit()
-    if (reading) {
-      this.#reading = null
-      reading.done()
-    }
+    const partial = part === 0 ? null : { lsn: String(txn + 1), xid: 0, changes: part }
+    committer.store({ batch, position: positionOf(txn), partial, incomplete })
+    this.#stored(comparing)
+    if (!reading) return
+    if (reading.next) tables.progress(reading.table, reading.next)
+    this.#reading = null
+    reading.done()
+  }
+
+  /** What is stored now is a state of the source, unless it ends inside a transaction or rows lack values. `comparing`: while it was stored rows were compared. */
+  #stored(comparing: boolean): void {
+    const { state, tables, planStored } = this.#life.store
+    const { counter, partial } = state.get('decode')
+    const isState = partial === null && !comparing && !tables.hasIncomplete
+    if (isState) this.#world.boundaries.set(counter, { transactions: this.#place.txn, plan: planStored as PlanHash })
     this.#decodeLater()
   }
 
   /** A value that was left out is the one that was kept, if that is what the stream told last. */
-  #change(batch: Batch, { table, key: name, row, unsent }: Change): void {
+  #change(batch: Batch, incomplete: Incomplete, { table, key: name, row, unsent }: Change): void {
     const key = JSON.stringify([name])
-    const of = this.#sourceTables.find((each) => each.name === table)
+    const { store, tables } = this.#life
+    const of = tables.find((each) => each.name === table)
     if (!of) return
     if (!row) batch.remove(TABLES[table], key)
     else if (!unsent) batch.upsert(TABLES[table], key, row, imageOf(row))
     else {
-      const kept = this.#tables.hasImages(of) && !this.#tables.isIncomplete(of.number, key)
+      const isIncomplete = incomplete.get(`${of.number} ${key}`)?.pending ?? store.tables.isIncomplete(of.number, key)
+      const kept = store.tables.hasImages(of) && !isIncomplete
       const big = kept ? batch.state(TABLES[table], key)?.image?.big : undefined
-      if (big === undefined) return this.#tables.setIncomplete(of.number, key, true)
+      if (big === undefined) return settle(incomplete, of, key, true)
       batch.upsert(TABLES[table], key, { ...row, big }, imageOf({ ...row, big }))
     }
-    this.#tables.setIncomplete(of.number, key, false)
-  }
-
-  #commit(): void {
-    const before = this.#stored.commit
-    const commit = this.#pipeline.commit(before.committed)
-    if (!commit) return
-    const parts = inParts(this.#world.sim, noticeFrames(commit, this.#fenced))
-    const named =
-      commit.buckets && this.#fences.all.length === 0
-        ? { previous: commit.previous, parts: parts.map((each) => JSON.stringify(each)) }
-        : null
-    const published = this.#watchers.told
-    this.#stored.commit = afterCommit(before, { committed: commit.checkpoint, plan: commit.plan, named, batch: commit.upTo, published })
-    this.#outbox.drop(commit.upTo)
-    this.#tell(before, parts, commit.buckets)
-    if (this.#fences.all.length > 0) this.#decodeLater()
-  }
-
-  #tell(before: State['commit'], notice: ReplicatorFrame[], buckets: readonly NoticeBucket[] | null): void {
-    const after = this.#stored.commit
-    const telling = tellingOf(before, after)
-    if (telling === null) return
-    const parts = telling === 'notice' ? notice : [gapOf(this.serving, this.#fenced)]
-    const switched = telling === 'gap' || before.plan !== after.plan
-    this.#leave(() => {
-      for (const { end } of this.#sockets.values()) for (const part of parts) end.send(part)
-      this.#watchers.committed(switched || buckets === null ? null : buckets.map(([bucket]) => bucket), servedOf(after))
-    })
-  }
-
-  /** Once what is stored is durable; a crash before that loses it. */
-  #leave(tell: () => void): void {
-    const inc = this.#inc
-    this.#world.sim.post(this.#leaving, () => {
-      if (this.#inc === inc) tell()
-    })
-  }
-
-  #keepOpen(relay: string): void {
-    if (this.#opening.has(relay)) return
-    this.#opening.add(relay)
-    void this.#open(relay, this.#inc)
-  }
-
-  async #open(relay: string, inc: number): Promise<void> {
-    const { sim, relays } = this.#world
-    for (;;) {
-      const serial = this.#relays.get(relay)
-      if (serial === undefined || this.#sockets.get(relay)?.serial === serial) break
-      const target = relays.find((each) => each.name === relay)
-      const answer = await sim.rpc(() => target?.acceptReplicator()).catch(() => null)
-      if (this.#inc !== inc) {
-        answer?.end?.cut()
-        return
-      }
-      if (!answer) continue
-      if (!answer.end) {
-        if (this.#relays.get(relay) === serial) this.#relays.delete(relay)
-        continue
-      }
-      const end = answer.end
-      this.#sockets.get(relay)?.end.close()
-      this.#sockets.set(relay, { serial, end })
-      end.onClose = () => {
-        if (this.#inc !== inc || this.#sockets.get(relay)?.end !== end) return
-        this.#sockets.delete(relay)
-        this.#keepOpen(relay)
-      }
-      const now = this.#stored.commit
-      const fits = now.named?.previous === answer.checkpoint && now.named
-      const parts = fits ? fits.parts.map((text) => JSON.parse(text) as ReplicatorFrame) : [gapOf(servedOf(now), this.#fenced)]
-      for (const part of parts) end.send(part)
-      if (end.closed) end.onClose()
-    }
-    this.#opening.delete(relay)
+    settle(incomplete, of, key, false)
   }
 }
 
-const gapOf = ({ checkpoint, plan }: Serving, fenced: readonly string[]) =>
-  JSON.parse(gapFrame(checkpoint, plan, fenced)) as ReplicatorFrame
+/** One incarnation of the object, from one crash to the next. */
+class Life {
+  isOn = true
+  store!: Store
+  watchers!: Watchers
+  fencing!: Fencing
+  relays!: RelaySockets
+  committer!: Committer
+  tables!: SourceTable[]
+  readonly comparison = new SimComparison()
+  readonly sockets = new Set<End<ReplicatorFrame, never>>()
+  /** The append that is on its way to each bucket. */
+  readonly sending = new Map<string, Sending>()
+
+  /** What an incarnation was waiting for when it ended never comes. */
+  own<T>(work: Promise<T>): Promise<T> {
+    return new Promise((resolve, reject) => {
+      work.then(
+        (value) => this.isOn && resolve(value),
+        (error: unknown) => this.isOn && reject(error),
+      )
+    })
+  }
+
+  end(): void {
+    this.isOn = false
+    for (const end of this.sockets) end.kill()
+  }
+}
+
+/** Buckets that answer again are mended in one batch, and are as they should be when that is committed. */
+class SimComparison {
+  #now: { buckets: readonly number[]; mended: number | null } | null = null
+
+  get running(): boolean {
+    return this.#now !== null
+  }
+
+  get toMend(): readonly number[] {
+    return this.#now?.mended === null ? this.#now.buckets : []
+  }
+
+  compareBuckets(buckets: readonly number[]): void {
+    this.#now = { buckets, mended: null }
+  }
+
+  lacksAgain(bucket: number): void {
+    if (this.#now?.buckets.includes(bucket)) this.#now = null
+  }
+
+  mended(counter: number): void {
+    if (this.#now) this.#now.mended = counter
+  }
+
+  step(committed: number, compared: (buckets: readonly number[]) => void): void {
+    const now = this.#now
+    if (now === null || now.mended === null || now.mended > committed) return
+    this.#now = null
+    compared(now.buckets)
+  }
+}
+
+type Incomplete = Map<string, { table: SourceTable; key: string; pending: boolean }>
+
+function settle(incomplete: Incomplete, table: SourceTable, key: string, pending: boolean): void {
+  incomplete.set(`${table.number} ${key}`, { table, key, pending })
+}
+
+/** Behind so many transactions. */
+const positionOf = (transactions: number): ToCommit['position'] => ({ lsn: String(transactions), xid: 0, time: '' })
 
 interface Reading {
   /** Transactions before its place in the stream, and in its snapshot. */
@@ -553,15 +536,3 @@ const partOf = (key: string): number => [...key].reduce((sum, letter) => sum + l
 
 /** Values of one row are too large to be kept. */
 const imageOf = ({ id, big }: Record<string, string>) => (big === undefined || id === 'i4' ? null : { big })
-
-/** A large notice goes in parts. */
-function inParts(sim: Sim, texts: readonly string[]): ReplicatorFrame[] {
-  const frames = texts.map((text) => JSON.parse(text) as ReplicatorFrame)
-  const frame = frames[0]
-  if (frame?.type !== 'notice' || frames.length > 1 || frame.buckets.length < 2 || sim.chance(0.5)) return frames
-  const at = 1 + sim.int(frame.buckets.length - 1)
-  return [
-    { ...frame, part: 1, parts: 2, buckets: frame.buckets.slice(0, at) },
-    { ...frame, part: 2, parts: 2, buckets: frame.buckets.slice(at) },
-  ]
-}

@@ -26,8 +26,11 @@ const view = of('workers/stream/view.ts')
 const resolve = of('workers/stream/resolve.ts')
 const emit = of('workers/stream/emit.ts')
 const stream = of('workers/stream/stream.ts')
-// What the objects wire, the simulation wires.
-const replicatorWiring = of('test/simulation/replicator.ts')
+const committer = of('durable-objects/replicator/commit/committer.ts')
+const relaySockets = of('durable-objects/replicator/commit/relay-sockets.ts')
+const fencing = of('durable-objects/replicator/commit/fencing.ts')
+// Copies of rows, and the comparison of buckets, are the simulation's own.
+const reading = of('test/simulation/replicator.ts')
 
 const NEWEST = 'Number.MAX_SAFE_INTEGER'
 
@@ -46,37 +49,40 @@ export const RULES: Rule[] = [
     'const group = this.#groups.find(isReady)\n    if (!group) return null\n    this.#groups.splice(this.#groups.indexOf(group), 1)',
   ]),
   pipeline('slices are committed with the last one', ['group.final && group.open === 0', 'group.open === 0']),
-  replicatorWiring('a slice is not stored as the whole transaction', [
-    'counter: batch.counter, txn, part, plan, sliced })',
-    'counter: batch.counter, txn: final ? txn : txn + 1, part: final ? part : 0, plan, sliced })',
-  ]),
-  replicatorWiring('what is in the outbox is sent again after a crash', [
-    'if (newest) this.#pipeline.recover(this.#stored.commit.batch, newest, newest.answered)',
-    'if (newest) this.#outbox.drop(newest.id)',
+  committer('a slice is not stored as the whole transaction', ['const final = partial === null && (', 'const final = (']),
+  committer('what is in the outbox is sent again after a crash', [
+    "if (newest) this.#pipeline.recover(state.get('commit').batch, newest, newest.answered)",
+    'if (newest) outbox.drop(newest.id)',
   ]),
   slots('what is not committed is not written over', ['while (this.#used[this.#lowest]) this.#lowest++', '']),
   pipeline('what is too much for a notice is a gap', ['group.told = null', 'group.told.clear()']),
-  replicatorWiring('a switch of plans takes an op id', ['batch.counter++', '']),
-  replicatorWiring('the relays are stored', ['for (const relay of this.#relays.keys()) this.#keepOpen(relay)', 'this.#relays.clear()']),
-  replicatorWiring('a refusal that comes late does not undo a newer attach', [
-    'if (this.#relays.get(relay) === serial) this.#relays',
-    'this.#relays',
+  committer('a switch of plans takes an op id', ['counter: counter + 1', 'counter']),
+  relaySockets('the relays are stored', ["ports.store.db.all('SELECT name, serial FROM relays')", '[]']),
+  committer('sockets to all relays are opened after a crash', ['relays.keepAllOpen()', '']),
+  relaySockets('a refusal that comes late does not undo a newer attach', [
+    'if (this.#serials.get(relay) === serial) this.#forget(relay)',
+    'this.#forget(relay)',
   ]),
-  replicatorWiring('a socket that has fallen is opened again', [
-    'this.#sockets.delete(relay)\n        this.#keepOpen(relay)',
+  relaySockets('a socket that has fallen is opened again', [
+    'this.#sockets.delete(relay)\n      this.keepOpen(relay)',
     'this.#sockets.delete(relay)',
   ]),
-  replicatorWiring(
+  relaySockets(
     'a relay is greeted in the step in which its socket is registered',
-    ['const target = relays.find(', 'const early = this.#stored.commit\n      const target = relays.find('],
-    ['const now = this.#stored.commit\n      const fits', 'const now = early\n      const fits'],
+    ['const connection = await connect(relay, serial)', 'const early = [this.gap()]\n    const connection = await connect(relay, serial)'],
+    ['this.#register(relay, serial, connection)', 'this.#register(relay, serial, connection, early)'],
+    [
+      '{ link, checkpoint, hashed, fences }: RelayConnection): void {',
+      '{ link, checkpoint, hashed, fences }: RelayConnection, early): void {',
+    ],
+    ['hashed ? [this.gap()] : this.#greeting(checkpoint)', 'early'],
   ),
   {
     rule: 'a notice is applied to the checkpoint that it follows',
     mutations: [
       {
-        file: 'test/simulation/replicator.ts',
-        edits: [['const fits = now.named?.previous === answer.checkpoint && now.named', 'const fits = now.named']],
+        file: 'durable-objects/replicator/commit/relay-sockets.ts',
+        edits: [['if (named === null || has === null || named.previous !== has)', 'if (named === null)']],
       },
       { file: 'durable-objects/relay/machine.ts', edits: [['else if (frame.previous !== this.#checkpoint) gap = true', '']] },
     ],
@@ -92,14 +98,11 @@ export const RULES: Rule[] = [
   ]),
   watchers('the buckets that are followed are stored', ["ports.db.all('SELECT bucket, serial FROM watchers')", '[]']),
   watchers('who has come since is not forgotten with those who went', ['if (none && this.#serials.get(bucket) === serial)', 'if (none)']),
-  replicatorWiring('whoever starts publishes what may not have been', [
-    'this.#watchers.resume(this.#stored.commit)\n    this.#decodeLater()',
-    'this.#decodeLater()',
-  ]),
-  replicatorWiring('a switch of plans is published to all', ['switched || buckets === null ? null', 'buckets === null ? null']),
+  committer('whoever starts publishes what may not have been', ["watchers.resume(state.get('commit'))", '']),
+  committer('a switch of plans is published to all', ['all || buckets === null ? null', 'buckets === null ? null']),
 
   // While rows are compared.
-  hold('what is served stands still while rows are compared', [
+  of('durable-objects/replicator/store/served.ts')('what is served stands still while rows are compared', [
     'hold ? { checkpoint: hold.checkpoint, plan: hold.plan } : { checkpoint: committed, plan }',
     '({ checkpoint: committed, plan })',
   ]),
@@ -112,23 +115,20 @@ export const RULES: Rule[] = [
   hold('the end of it is told', ["return after.hold === null ? 'gap' : null", 'return null']),
   hold('no notice of a commit is told meanwhile', ["if (before.hold === null) return 'notice'", "if (after !== null) return 'notice'"]),
   hold('who comes meanwhile is greeted with the last notice that was told', ['before.hold ? before.named : now.named', 'now.named']),
-  replicatorWiring('it stands still from the moment when the slot does not connect', [
-    "if (!isComparing(this.#stored.commit)) this.#stored.commit = held(this.#stored.commit, '')",
-    '',
+  committer('it stands still from the moment when the slot does not connect', [
+    "state.set('commit', held(commit, new Date(this.#ports.clock.now()).toISOString()))",
+    'null',
   ]),
-  replicatorWiring('compaction stops below what is served', [
-    '?.served ?? this.serving.checkpoint',
-    '?.served ?? this.#stored.commit.committed',
+  committer('compaction stops below what is served', [
+    '?.served ?? this.#store.serving.checkpoint',
+    "?.served ?? this.#store.state.get('commit').committed",
   ]),
-  replicatorWiring('it ends when every row has its values', [
-    'this.#tables.doubtful(() => true) || this.#tables.hasIncomplete',
-    'this.#tables.doubtful(() => true)',
+  committer('it ends when every row has its values', [' || tables.lacks((names) => store.isServed(names))', '']),
+  committer('nothing is a state of the source while rows lack values', [
+    "partial === null && (isComparing(state.get('commit')) || !this.#store.lacks(plan))",
+    'partial === null',
   ]),
-  replicatorWiring('nothing is a state of the source while rows lack values', [
-    'whole && (comparing || !this.#tables.hasIncomplete)',
-    'whole',
-  ]),
-  replicatorWiring('what the stream has told since is not written over by what was read', ['|| touched.has(key)) continue', ') continue']),
+  reading('what the stream has told since is not written over by what was read', ['|| touched.has(key)) continue', ') continue']),
   tables('what was kept before a slot was lost is not taken', [
     'table.copy = { ...newCopy(true), altered: true, doubtful: true }',
     'table.copy = { ...newCopy(true), doubtful: true }',
@@ -224,20 +224,24 @@ export const RULES: Rule[] = [
     '      for (const stream of [...',
   ]),
   relay('a relay that slept knows which buckets are fenced', ['this.#fenced = new Set(at.fenced)', '']),
-  replicatorWiring('notices say which buckets are fenced', ['noticeFrames(commit, this.#fenced)', 'noticeFrames(commit)']),
-  replicatorWiring('a bucket that answers again is not announced before it is mended', ['at <= committed ? [bucket] : []', '[bucket]']),
-  replicatorWiring('a bucket that is fenced hears of no checkpoint by its appends', [
-    'this.#fences.of(append.bucket)?.served ?? this.serving.checkpoint',
-    'this.serving.checkpoint',
+  committer('notices say which buckets are fenced', ['noticeFrames(commit, this.#store.fencedNames,', 'noticeFrames(commit, [],']),
+  reading('a bucket that answers again is not announced before it is mended', [
+    'if (now === null || now.mended === null || now.mended > committed) return',
+    'if (now === null) return',
   ]),
-  replicatorWiring('clients go on behind a comparison only where a transaction has ended', [
-    '|| part !== 0 || this.#tables',
-    '|| this.#tables',
+  committer('a bucket that is fenced hears of no checkpoint by its appends', [
+    'fences.of(bucket)?.served ?? this.#store.serving.checkpoint',
+    'this.#store.serving.checkpoint',
   ]),
-  replicatorWiring('a probe is above all that was ever sent, by earlier incarnations too', [
-    'barrier: this.#stored.counter',
-    'barrier: sending.append.last',
+  committer('clients go on behind a comparison only where a transaction has ended', [
+    "if (state.get('decode').partial !== null) return",
+    '',
   ]),
+  fencing(
+    'a probe is above all that was ever sent, by earlier incarnations too',
+    ["begin({ bucket }: Pick<StoredAppend, 'bucket'>,", 'begin({ bucket, last }: StoredAppend,'],
+    ["const barrier = state.get('decode').counter", 'const barrier = last'],
+  ),
   of('durable-objects/replicator/commit/probe.ts')('what was sent before a probe has no effect after it', [
     'first: barrier, last: barrier',
     'first: 1, last: 1',

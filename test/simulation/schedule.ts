@@ -28,7 +28,9 @@ export async function schedule(seed: number): Promise<Outcome> {
   const hot = sim.chance(0.3)
   const silent = sim.chance(0.25)
   const lossy = sim.chance(0.4)
+  const torn = sim.chance(0.15)
   const world = new World(sim, 2)
+  world.torn = torn
   if (sim.chance(0.15)) world.starved = `${'ghmn'[sim.int(4)] ?? ''}[`
   const clients = [new SimClient(world, 'u1', 'a'), new SimClient(world, 'u2', 'b'), new SimClient(world, 'u1', 'c')]
   const direct: SimDirectClient[] = []
@@ -36,7 +38,7 @@ export async function schedule(seed: number): Promise<Outcome> {
   let writes = 0
   for (let n = 0; n < (hot ? HOT_TRANSACTIONS : TRANSACTIONS); n++) {
     const changes: Change[] = []
-    for (let left = sim.int(4); left > 0; left--) changes.push(change(world, changes, n, hot))
+    for (let left = torn ? 2 + sim.int(4) : sim.int(4); left > 0; left--) changes.push(change(world, changes, n, hot || torn))
     const client = clients[sim.int(clients.length)]
     // Numbers commit in another order than they were given.
     // Without a slot they are owed.
@@ -45,12 +47,16 @@ export async function schedule(seed: number): Promise<Outcome> {
     world.source.push({ changes, write })
     if (sim.chance(0.08)) world.plan = world.plan === 'p' ? 'q' : 'p'
     world.replicator.wake()
-    if (world.replicator.isLost ? sim.chance(0.5) : lossy && sim.chance(0.15)) world.replicator.loseOrRenewSlot()
+    if (world.replicator.isLost ? sim.chance(0.5) : (lossy || torn) && sim.chance(0.15)) world.replicator.loseOrRenewSlot()
     if (direct.length < (restless ? 3 : 2) && sim.chance(restless ? 0.3 : 0.12))
       direct.push(new SimDirectClient(world, restless ? 'g[0]' : `${sim.chance(0.5) ? 'g' : 'h'}[${sim.int(2)}]`))
     for (let part = 0; part < 4; part++) {
       await sim.run(sim.int(hot ? 10 : 30))
-      if (silent && sim.chance(0.15)) world.replicator.fence()
+      if (silent && sim.chance(0.15)) {
+        // What was sent last may be on its way still, and the next incarnation begins with what was sent before.
+        if (sim.chance(0.3)) world.replicator.crash()
+        world.replicator.fence()
+      }
       if (sleepy) for (const relay of world.relays) relay.hibernate()
       if (restless) direct[sim.int(3)]?.disconnect()
       if (restless && sim.chance(0.3)) world.replicator.publishAll()

@@ -16,6 +16,8 @@ export class World {
   readonly boundaries = new Map<number, { transactions: number; plan: PlanHash }>([[0, { transactions: 0, plan: 'p' }]])
   /** Deployed; it serves from a checkpoint on. */
   plan: PlanHash = 'p'
+  /** Most transactions are taken in by slices. */
+  torn = false
   readonly #databases: Database[] = []
   violation: string | null = null
   /** Buckets whose names begin so are called behind everything else. */

@@ -90,6 +90,16 @@ export class Dispatcher {
     this.#late.limit = Math.min(Math.ceil(this.parallel / PROMPT_PER_LATE), most)
   }
 
+  limit({ appendsInFlight, activeBuckets }: { appendsInFlight: number; activeBuckets: number }): void {
+    this.parallel = appendsInFlight
+    this.awake = activeBuckets
+  }
+
+  /** Buckets that do not answer, and appends sent. */
+  status(): { failing: FailingBucket[]; calls: number } {
+    return { failing: this.failing, calls: this.calls }
+  }
+
   get failing(): FailingBucket[] {
     return [...this.#failing.values()]
   }

@@ -1,12 +1,9 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
-import type { AppendRequest } from '../../../protocol/messages/bucket.ts'
-import { migrate } from '../../shared/database.ts'
+import { CLOCK } from '../../shared/clock.ts'
+import { untilAnswered } from '../../shared/retry.ts'
 import { testDatabase } from '../../test-database.ts'
-import { Diagnostics } from '../store/diagnostics.ts'
-import { Fences } from './fences.ts'
+import { Store } from '../store/store.ts'
 import { Fencing } from './fencing.ts'
-import { MIGRATIONS, StateStore } from '../store/storage.ts'
-import type { Verification } from '../verify/verification.ts'
 
 beforeEach(() => void vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'Date'], now: 0 }))
 afterEach(() => void vi.useRealTimers())
@@ -15,27 +12,32 @@ const pass = (milliseconds: number) => vi.advanceTimersByTimeAsync(milliseconds)
 
 /** Fences of bucket 1, whose probes are answered when the test says so. */
 function world() {
-  const db = testDatabase()
-  migrate(db, MIGRATIONS)
-  const state = new StateStore(db)
-  const fences = new Fences(state)
+  const store = new Store(testDatabase(), {
+    reset: (error) => {
+      throw error
+    },
+  })
+  const { state, fences } = store
+  store.atomically(() => {
+    store.buckets.number('b1', 'd')
+    store.buckets.save()
+    state.set('commit', { ...state.get('commit'), committed: 5, plan: 'p' })
+  })
   const probes: { barrier: number; answer: () => void }[] = []
   const voided: number[] = []
   const w = { answers: false }
   const fencing = new Fencing({
-    ...{ fences, state, buckets: { name: (bucket) => `b${bucket}` }, diagnostics: new Diagnostics(db) },
-    verification: { running: false, lacksAgain: (bucket) => void voided.push(bucket) } as Partial<Verification> as Verification,
-    append: (_bucket, { last }: AppendRequest) =>
+    store,
+    comparison: { running: false, lacksAgain: (bucket) => void voided.push(bucket), compareBuckets: () => {} },
+    watchers: { untold: () => {} },
+    clock: CLOCK,
+    append: (_bucket, { last }) =>
       new Promise<void>((answer) => {
         probes.push({ barrier: last, answer })
         if (w.answers) answer()
       }),
-    ...{ atomically: (work) => work(), tell: () => {}, untold: () => {}, touched: () => {}, answered: () => {}, served: () => true },
-    serving: () => ({ checkpoint: 5, plan: 'p' }),
-    failed: (error) => {
-      throw error
-    },
-    deadlineMs: 100,
+    untilAnswered: (call, retry) => untilAnswered(call, { ...retry, deadlineMs: 100 }),
+    touched: () => {},
   })
   /** `counter`: what is stored goes up to there. */
   const stored = (counter: number) => state.set('decode', { counter, position: null, partial: null })

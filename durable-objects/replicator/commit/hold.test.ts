@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest'
-import { afterCommit, compared, held, isComparing, servedOf, tellingOf } from './hold.ts'
+import { afterCommit, compared, held, isComparing, tellingOf } from './hold.ts'
+import { servedOf } from '../store/served.ts'
 import type { State } from '../store/storage.ts'
 
 const NOTICE = { previous: 3, parts: ['n'] }

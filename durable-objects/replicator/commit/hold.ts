@@ -1,12 +1,8 @@
-import type { Serving } from '../../../protocol/messages/replicator.ts'
 import type { OpId } from '../../../protocol/ops.ts'
+import { servedOf } from '../store/served.ts'
 import type { State } from '../store/storage.ts'
 
 type Commit = State['commit']
-
-/** What clients, relays and buckets are told. */
-export const servedOf = ({ committed, plan, hold }: Commit): Serving =>
-  hold ? { checkpoint: hold.checkpoint, plan: hold.plan } : { checkpoint: committed, plan }
 
 /** The comparison is not complete: no commit is served. */
 export const isComparing = ({ hold }: Commit): boolean => hold !== null && hold.until === null

@@ -7,12 +7,13 @@ import type { Commit } from './pipeline.ts'
 const PART_LENGTH = 300_000
 
 /** A notice as texts of numbered frames. It takes effect with the last one. A gap when the buckets are not told. */
-export const noticeFrames = (commit: Commit, fenced: readonly string[] = []): string[] =>
+export const noticeFrames = (commit: Commit, fenced: readonly string[] = [], partLength = PART_LENGTH): string[] =>
   framesOf(
     commit,
     'name',
     commit.buckets?.map(([bucket, ...rest]) => [frameName(bucket), ...rest]),
     fenced,
+    partLength,
   )
 
 /** What frames of a notice call its buckets: see `frameName`. */
@@ -32,13 +33,14 @@ function framesOf(
   form: NameForm | undefined,
   entries: readonly NoticeBucket[] | undefined,
   fenced: readonly string[] = [],
+  partLength = PART_LENGTH,
 ): string[] {
   if (!entries) return [gapFrame(commit.checkpoint, commit.plan, fenced)]
   const groups: NoticeBucket[][] = [[]]
   let length = 0
   for (const bucket of entries) {
     const size = 64 + bucket[0].length + (bucket[4]?.length ?? 0)
-    if (length + size > PART_LENGTH && length > 0) {
+    if (length + size > partLength && length > 0) {
       groups.push([])
       length = 0
     }

@@ -122,11 +122,6 @@ export class Pipeline {
     return this.#loaded
   }
 
-  /** Plan with the newest batch, undefined when none is on its way. */
-  get plan(): string | null | undefined {
-    return this.size === 0 ? undefined : this.#newest?.plan
-  }
-
   /** Slices that wait for their final batch. */
   get openGroup(): boolean {
     return this.size > 0 && this.#newest?.final === false

@@ -10,14 +10,18 @@ import type {
 } from '../../../protocol/messages/admin.ts'
 import type { TenantSettings } from '../../../tenants/replication.ts'
 import { asyncFaultPoint } from '../../shared/fault-points.ts'
-import type { Core } from '../core.ts'
 import { refuseWithdrawn, rollbackTarget } from '../store/configs.ts'
-import { checkDeploy, refuseUnfollowable, store } from './deploy.ts'
+import type { Store } from '../store/store.ts'
+import { checkDeploy, refuseUnfollowable, type Checked } from './deploy.ts'
 import { ofDeploy, progressOf } from './deploy-progress.ts'
+import type { Deploys } from './deploys.ts'
 
 export interface AdminPorts {
-  core: Core
+  store: Pick<Store, 'configs' | 'definitions' | 'tables' | 'state' | 'planStored'>
+  deploys: Deploys
   settings(): Promise<TenantSettings>
+  /** Streams of clients that are open. */
+  openStreams(): Promise<number>
   /** With a connection for statements. */
   connected<T>(work: (sql: Sql) => Promise<T>): Promise<T>
   /** A session begins as soon as it can. */
@@ -34,60 +38,63 @@ export class Admin {
   }
 
   async deploy({ yaml, dryRun, force, ifMatch, by }: DeployRequest): Promise<DeployAnswer> {
-    const { core, settings, connected, begin } = this.#ports
+    const { store, deploys, begin } = this.#ports
     this.#match(ifMatch)
-    const checked = await connected(async (sql) => checkDeploy(core, await settings(), sql, yaml, force))
+    const checked = await this.#check(yaml, force)
     if (dryRun) return { config: null, difference: checked.difference }
     await asyncFaultPoint('deploy.checked')
     // Another deploy may have come in between.
     this.#match(ifMatch)
     if (!force) {
-      refuseUnfollowable(core, checked)
-      refuseWithdrawn(core.configs, checked.difference.plan)
+      refuseUnfollowable(deploys, checked)
+      refuseWithdrawn(store.configs, checked.difference.plan)
     }
-    const config = store(core, yaml, checked, 'admin', { ...(by !== undefined && { by }) })
+    const { plan, difference } = checked
+    const config = deploys.add(yaml, plan, 'admin', { copy: difference.copy, about: by === undefined ? {} : { by } })
     await begin()
-    return { config, difference: checked.difference }
+    return { config, difference }
   }
 
   /** `to`: the number of a deploy; absent: the one that served before. A deploy that is under way is given up for what serves, and else replaced. */
   async rollback({ dryRun, by, to }: { dryRun: boolean; by?: string; to?: number }): Promise<RollbackAnswer> {
-    const { core, settings, connected, begin } = this.#ports
-    const { next, serving } = core.configs
-    if (next && core.planBehind !== null && (to === undefined || to === serving?.number)) {
-      const cancelled = dryRun ? next : core.deploys.cancel()
+    const { store, deploys, begin } = this.#ports
+    const { configs } = store
+    const { next, serving } = configs
+    if (next && store.planStored !== null && (to === undefined || to === serving?.number)) {
+      const cancelled = dryRun ? next : deploys.cancel()
       if (!dryRun) await begin()
       return { config: null, cancelled, difference: null, to: serving?.number ?? null }
     }
-    const target = rollbackTarget(core.configs, to)
-    const yaml = core.configs.text(target.number)
+    const target = rollbackTarget(configs, to)
+    const yaml = configs.text(target.number)
     // Tables may have changed since: what served before is better than what is being left.
-    const checked = await connected(async (sql) => checkDeploy(core, await settings(), sql, yaml, true))
-    const { difference } = checked
+    const { plan, difference } = await this.#check(yaml, true)
     if (dryRun) return { config: null, cancelled: null, difference, to: target.number }
     await asyncFaultPoint('deploy.checked')
-    refuseWithdrawn(core.configs, difference.plan)
-    const config = store(core, yaml, checked, 'rollback', { ...(by !== undefined && { by }), of: target.number })
+    refuseWithdrawn(configs, difference.plan)
+    const about = { ...(by !== undefined && { by }), of: target.number }
+    const config = deploys.add(yaml, plan, 'rollback', { copy: difference.copy, about })
     await begin()
     return { config, cancelled: null, difference, to: target.number }
   }
 
   /** One that is to serve is given up; one that serves goes on until another one does. */
   async withdraw({ number, by }: { number: number; by: string }): Promise<ConfigsAnswer> {
-    const { core, begin } = this.#ports
-    const config = core.configs.all.find((each) => each.number === number)
+    const { store, deploys, begin } = this.#ports
+    const { configs } = store
+    const config = configs.all.find((each) => each.number === number)
     if (!config) throw new RockpoolError('ROCKPOOL_DEPLOY', `there is no sync config of the number ${number}`, { status: 404 })
-    const underWay = core.configs.next?.number === number
-    core.deploys.withdraw(number, by)
+    const underWay = configs.next?.number === number
+    deploys.withdraw(number, by)
     if (underWay) await begin()
     return this.answer()
   }
 
   status(): DeployStatus {
-    const { configs, definitions, planBehind } = this.#ports.core
+    const { configs, definitions, planStored } = this.#ports.store
     const { serving, next, newest } = configs
     return {
-      serving: planBehind === null ? null : serving,
+      serving: planStored === null ? null : serving,
       next,
       failed: newest?.state === 'failed' ? newest : null,
       progress: next && progressOf(next.copy, this.#tables()),
@@ -96,7 +103,7 @@ export class Admin {
   }
 
   answer(): ConfigsAnswer {
-    const { configs } = this.#ports.core
+    const { configs } = this.#ports.store
     const status = this.status()
     return {
       ...status,
@@ -108,13 +115,18 @@ export class Admin {
   }
 
   #tables(): TableCopyStatus[] {
-    const { configs, tables, state } = this.#ports.core
+    const { configs, tables, state } = this.#ports.store
     const { next } = configs
     return next ? ofDeploy(next.copy, tables.status(), state.get('next') === next.plan) : tables.status()
   }
 
+  #check(yaml: string, force: boolean): Promise<Checked> {
+    const { deploys, settings, connected, openStreams } = this.#ports
+    return connected(async (sql) => checkDeploy({ deploys, openStreams, settings: await settings(), sql }, yaml, force))
+  }
+
   #match(ifMatch: string | null): void {
-    const serving = this.#ports.core.planBehind
+    const serving = this.#ports.store.planStored
     if (ifMatch === null || ifMatch === serving) return
     throw new RockpoolError('ROCKPOOL_DEPLOY', `the serving sync config is ${serving ?? 'none'}, not ${ifMatch}: look at it again`, {
       status: 412,

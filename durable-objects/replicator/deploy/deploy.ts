@@ -2,14 +2,14 @@ import type { Sql } from 'postgres'
 import { tableKey, type TableName } from '../../../protocol/tables.ts'
 import { estimateRows, readSchema, sourceError, unfollowable } from '../../../sources/postgres/index.ts'
 import { RockpoolError } from '../../../protocol/errors.ts'
-import type { ConfigOrigin, ConfigStatus, DeployDifference, PartStatus } from '../../../protocol/messages/admin.ts'
+import type { DeployDifference, PartStatus } from '../../../protocol/messages/admin.ts'
 import { compileConfig, type CompileSettings } from '../../../sync-config/compile.ts'
 import { MAX_CONFIG_BYTES } from '../../../sync-config/limits.ts'
 import { loadPlan, means, namedColumns, planHash, type PlanPart } from '../../../sync-config/index.ts'
 import type { SourceSchema } from '../../../sync-config/schema.ts'
 import type { Finding, Plan } from '../../../sync-config/types.ts'
 import type { TenantSettings } from '../../../tenants/replication.ts'
-import type { Core } from '../core.ts'
+import type { Deploys } from './deploys.ts'
 
 /** A sync config that was compiled and compared with the database and with what is served. */
 export interface Checked {
@@ -54,15 +54,22 @@ function planOver(
 export const unfollowableOf = (plan: Plan, { publication, ownPublication }: TenantSettings, sql: Sql, tables: readonly TableName[]) =>
   unfollowable(sql, tables, publication, ownPublication, namedColumns(loadPlan(plan)))
 
+interface Checking {
+  deploys: Pick<Deploys, 'bind' | 'difference'>
+  settings: TenantSettings
+  sql: Sql
+  openStreams(): Promise<number>
+}
+
 /** Throws ROCKPOOL_SYNC_CONFIG, or an error of the database. Nothing is stored. `force`: see `planOver`. */
-export async function checkDeploy(core: Core, settings: TenantSettings, sql: Sql, yaml: string, force: boolean): Promise<Checked> {
+export async function checkDeploy({ deploys, settings, sql, openStreams }: Checking, yaml: string, force: boolean): Promise<Checked> {
   const { limits } = settings
   // Its own errors are told without the database.
   planOf(yaml, { limits })
   try {
     const { plan, warnings } = planOver(yaml, limits, await readSchema(sql), force)
-    const bound = core.deploys.bind(plan)
-    const { kept, again, added, removed } = core.deploys.difference(bound)
+    const bound = deploys.bind(plan)
+    const { kept, again, added, removed } = deploys.difference(bound)
     const read = added.flatMap(({ tables }) => tables)
     const names = new Map([...kept, ...again, ...added].flatMap(({ tables }) => tables.map((each) => [tableKey(each), each])))
     const all = await unfollowableOf(plan, settings, sql, [...names.values()])
@@ -75,7 +82,7 @@ export async function checkDeploy(core: Core, settings: TenantSettings, sql: Sql
       },
       copy: read.length === 0 ? [] : await estimateRows(sql, read),
       refused: all.map(({ table, reason }) => ({ table, reason })),
-      streams: await core.relays.streams(),
+      streams: await openStreams(),
       warnings: warnings.map(({ level, code, message, place }) => ({ level, code, message, place })),
     }
     return { plan, difference, refused: all }
@@ -88,7 +95,10 @@ export async function checkDeploy(core: Core, settings: TenantSettings, sql: Sql
  * Throws ROCKPOOL_DEPLOY when a definition that is new would see nothing of a table. What is served already is not made worse by a deploy: a table that lacks a
  * column which a new definition names would be followed no more, for the others as well.
  */
-export function refuseUnfollowable({ deploys }: Pick<Core, 'deploys'>, { plan, refused }: Pick<Checked, 'plan' | 'refused'>): void {
+export function refuseUnfollowable(
+  deploys: Pick<Deploys, 'bind' | 'difference'>,
+  { plan, refused }: Pick<Checked, 'plan' | 'refused'>,
+): void {
   const read = deploys.difference(deploys.bind(plan)).added.flatMap(({ tables }) => tables)
   refuse(refused.filter(({ name }) => read.some((each) => means(each, name))).map(({ table, reason }) => ({ table, reason })))
 }
@@ -98,17 +108,6 @@ export function refuse(tables: readonly { table: string; reason: string }[]): vo
   if (tables.length === 0) return
   const reasons = tables.map(({ table, reason }) => `${table}: ${reason}`).join('; ')
   throw new RockpoolError('ROCKPOOL_DEPLOY', `tables of new definitions cannot be followed: ${reasons}`, { details: tables })
-}
-
-/** `by`, `of`: see `ConfigStatus`. */
-export function store(
-  core: Core,
-  yaml: string,
-  { plan, difference }: Checked,
-  origin: ConfigOrigin,
-  about: Pick<ConfigStatus, 'by' | 'of'> = {},
-): ConfigStatus {
-  return core.deploys.add(yaml, plan, origin, { copy: difference.copy, about })
 }
 
 /** Lookups are called after what they are for. */

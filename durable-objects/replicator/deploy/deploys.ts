@@ -43,6 +43,10 @@ export interface Difference {
 export class Deploys {
   readonly #ports: DeployPorts
   readonly #now: () => number
+  /** What source rows become now: under the plan that serves, one that is to serve, and those that served until a moment ago. */
+  evaluation: RowProgram = combinePlans([])
+  /** Under the plan that is to serve, or the one that does. */
+  wanted: RowProgram = combinePlans([])
 
   constructor(ports: DeployPorts) {
     this.#ports = ports
@@ -138,7 +142,14 @@ export class Deploys {
   }
 
   /** When a session begins and nothing is under way: what is evaluated from now on. `serial`: the last op id given out. */
-  begin(graceSeconds: number, serial: number): RowProgram {
+  begin(graceSeconds: number, serial: number): void {
+    const { state, plans } = this.#ports
+    this.evaluation = this.#evaluate(graceSeconds, serial)
+    const plan = state.get('next') ?? this.#ports.serving()
+    this.wanted = combinePlans(plan === null ? [] : [plans.load(plan)])
+  }
+
+  #evaluate(graceSeconds: number, serial: number): RowProgram {
     const { atomically, state, plans, configs, definitions, copy } = this.#ports
     return atomically(() => {
       const next = configs.next?.plan ?? null

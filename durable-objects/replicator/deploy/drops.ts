@@ -39,7 +39,6 @@ export class Drops {
   /** Number of the last record that was looked at. */
   #after = 0
   #failed = false
-  #owners: { drop: object; names: Set<string> } | null = null
 
   constructor(ports: DropPorts) {
     this.#ports = ports
@@ -47,13 +46,6 @@ export class Drops {
 
   get pending(): boolean {
     return this.#ports.state.get('drop') !== null
-  }
-
-  /** Number of a bucket that is being taken away. */
-  readonly dropped = (bucket: number): boolean => {
-    const { state, buckets } = this.#ports
-    const drop = state.get('drop')
-    return drop !== null && !drop.swept && this.#dropping().has(buckets.definition(bucket))
   }
 
   /** One step. True: the next one may follow at once; false: something must happen first. */
@@ -126,11 +118,5 @@ export class Drops {
       this.#ports.failed(name, error instanceof Error ? error.message : String(error))
       return false
     }
-  }
-
-  #dropping(): Set<string> {
-    const drop = this.#ports.state.get('drop') ?? {}
-    if (this.#owners?.drop !== drop) this.#owners = { drop, names: new Set(this.#ports.definitions.dropping.map(ownerOf)) }
-    return this.#owners.names
   }
 }

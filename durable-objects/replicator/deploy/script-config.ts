@@ -6,17 +6,23 @@ import { planHash } from '../../../sync-config/index.ts'
 import type { Plan } from '../../../sync-config/types.ts'
 import type { TenantSettings } from '../../../tenants/replication.ts'
 import { refuseWithdrawn } from '../store/configs.ts'
-import type { Core } from '../core.ts'
+import type { Store } from '../store/store.ts'
 import { planOf, refuse, unfollowableOf } from './deploy.ts'
+import type { Deploys } from './deploys.ts'
+
+export interface ScriptPorts {
+  store: Pick<Store, 'state' | 'configs' | 'diagnostics' | 'planStored'>
+  deploys: Deploys
+}
 
 /**
  * What is wrong with the script's own sync config, null when nothing is. It is deployed when it, or the limits of the script, are new, unless an operator
  * has deployed the same text before; one that
  * failed is tried again as long as nothing else was deployed. While nothing serves yet, tables may still come.
  */
-export async function takeScript(core: Core, settings: TenantSettings, sql: Sql): Promise<RockpoolError | null> {
+export async function takeScript({ store, deploys }: ScriptPorts, settings: TenantSettings, sql: Sql): Promise<RockpoolError | null> {
   const { syncConfig, limits } = settings
-  const { state, configs, deploys, diagnostics } = core
+  const { state, configs, diagnostics } = store
   const key = hash64(JSON.stringify([syncConfig, limits.disjuncts, limits.streamBuckets]))
   const failed = configs.newest?.state === 'failed' && configs.newest.origin === 'script'
   if (state.get('script') === key && !failed) return null
@@ -29,7 +35,7 @@ export async function takeScript(core: Core, settings: TenantSettings, sql: Sql)
       state.set('script', key)
       return null
     }
-    if (core.planBehind !== null) await checkTables(core, settings, sql, plan)
+    if (store.planStored !== null) await checkTables(deploys, settings, sql, plan)
     deploys.add(syncConfig, plan, 'script', { also: () => state.set('script', key) })
     return null
   } catch (error) {
@@ -41,7 +47,7 @@ export async function takeScript(core: Core, settings: TenantSettings, sql: Sql)
   }
 }
 
-async function checkTables({ deploys }: Core, settings: TenantSettings, sql: Sql, plan: Plan): Promise<void> {
+async function checkTables(deploys: Deploys, settings: TenantSettings, sql: Sql, plan: Plan): Promise<void> {
   const { added } = deploys.difference(deploys.bind(plan))
   const names = added.flatMap(({ tables }) => tables)
   if (names.length === 0) return

@@ -1,5 +1,6 @@
 import type { BatchTable } from './batch.ts'
 import { TRIES, type CareLevel } from '../session/attempts.ts'
+import { Listeners } from '../../shared/listeners.ts'
 import type { StateStore } from '../store/storage.ts'
 import type { Suspect } from '../store/stored.ts'
 
@@ -12,8 +13,6 @@ export interface CarePorts {
   state: Pick<StateStore, 'get' | 'set'>
   /** Resolves when everything written so far is durable. */
   durable(): Promise<void>
-  /** There is room again. */
-  onRoom(): void
   failed(error: unknown): void
 }
 
@@ -34,6 +33,7 @@ export class Care {
   trying: Suspect | null = null
   /** Something is not durable yet that must be. */
   waits = false
+  readonly #durable = new Listeners()
 
   constructor(ports: CarePorts) {
     this.#ports = ports
@@ -46,6 +46,11 @@ export class Care {
     this.#left = changes
     this.trying = null
     this.waits = false
+  }
+
+  /** What had to be durable is. */
+  onDurable(listener: () => void): () => void {
+    return this.#durable.add(listener)
   }
 
   /** Changes of a slice, of `most` without care. */
@@ -117,7 +122,7 @@ export class Care {
     // A turn later: what is written by then is one transaction.
     this.#ports.durable().then(() => {
       this.waits = false
-      this.#ports.onRoom()
+      this.#durable.tell()
     }, this.#ports.failed)
   }
 }

@@ -14,6 +14,7 @@ import { SLICE_LENGTH } from '../limits.ts'
 
 /** Changes of an append that cost about as much as its call. */
 const THICK_APPEND = 32
+
 /** Why a batch is stored now. */
 export interface Flush {
   batch: Batch

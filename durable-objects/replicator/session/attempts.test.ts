@@ -46,7 +46,7 @@ test('a change that is noted and never stored is tried three times, then skipped
   const state = { get: () => stored, set: (_key: string, value: unknown) => void (stored = value as Suspect[]) }
   /** What a session that begins now does with the change. */
   const session = (key = '["1"]') => {
-    const care = new Care({ state: state as never, durable: () => new Promise(() => {}), onRoom: () => {}, failed: () => {} })
+    const care = new Care({ state: state as never, durable: () => new Promise(() => {}), failed: () => {} })
     care.begin(2, 1_000)
     const steps = care.about(table, key)
     expect([steps.next().done, care.waits]).toEqual([false, true])
@@ -68,7 +68,7 @@ test('a change that is noted and never stored is tried three times, then skipped
 test('a change that is stored is not suspected any more, and care ends when the place is passed', () => {
   let stored: Suspect[] = []
   const state = { get: () => stored, set: (_key: string, value: unknown) => void (stored = value as Suspect[]) }
-  const care = new Care({ state: state as never, durable: () => Promise.resolve(), onRoom: () => {}, failed: () => {} })
+  const care = new Care({ state: state as never, durable: () => Promise.resolve(), failed: () => {} })
   care.begin(2, 2)
   const table = { number: 1, schema: 'public', name: 't' }
   for (const key of ['a', 'b']) {

@@ -1,7 +1,6 @@
 import type { Sql } from 'postgres'
 import {
   dropSlot,
-  measureSlot,
   parseSourceUrl,
   prepareSource,
   TLS_REQUIRED_FROM,
@@ -11,51 +10,61 @@ import {
 import { tableKey, type TableName } from '../../../protocol/tables.ts'
 import { namedColumns } from '../../../sync-config/index.ts'
 import type { TenantSettings } from '../../../tenants/replication.ts'
-import type { Core } from '../core.ts'
+import type { Committer } from '../commit/committer.ts'
+import type { Deploys } from '../deploy/deploys.ts'
 import type { SourceTable } from '../ingest/source-table.ts'
+import type { Diagnostics } from '../store/diagnostics.ts'
 import { disconnected } from './position.ts'
 import { takeScript } from '../deploy/script-config.ts'
-import { describeWal, judgeWal, wantsMarker } from './wal-guard.ts'
+import { refuse, refusedTables } from './refused-tables.ts'
+import type { SlotWatch } from './slot-watch.ts'
+import type { Store } from '../store/store.ts'
+
+export interface PreparePorts {
+  store: Store
+  deploys: Deploys
+  committer: Pick<Committer, 'hold'>
+  slot: SlotWatch
+}
 
 /**
  * What comes before the stream: the plan, the publication, and a slot that connects to what is stored; when none does, a new one, and everything is
  * compared. `url`: of the database, a secret; `slotWaits`: see `prepareSource`; `verified`: whether the connection's certificate was. Throws RockpoolError.
  */
 export async function prepare(
-  core: Core,
+  ports: PreparePorts,
   settings: TenantSettings,
   sql: Sql,
   { url, slotWaits, verified }: { url: string; slotWaits: (waiting: boolean) => void; verified: () => boolean },
 ): Promise<PreparedSource> {
-  const { state, diagnostics } = core
+  const { store, deploys } = ports
+  const { state, diagnostics } = store
   const { publication, ownPublication, slot } = settings
   // Before anything that may refuse: a slot that nobody can read keeps WAL too.
-  const overKept = await dropOverKept(core, settings, sql)
-  core.begin(settings.retireGraceSeconds)
+  const overKept = await ports.slot.dropOverKept(settings, sql)
+  deploys.begin(settings.retireGraceSeconds, state.get('decode').counter)
   const options = {
-    ...{
-      slot,
-      ownPublication,
-      tables: core.evaluation.tables,
-      columns: readColumns(core),
-      slotWaits,
-      nameColumns: settings.publicationColumns === 'read',
-    },
+    slot,
+    ownPublication,
+    tables: deploys.evaluation.tables,
+    columns: readColumns(deploys),
+    slotWaits,
+    nameColumns: settings.publicationColumns === 'read',
     ...(publication === undefined ? {} : { publication }),
   }
   const source = await prepareSource(sql, options)
-  warn(core, source)
+  warn(diagnostics, source)
   const known = state.get('source')
   const problem = disconnected(known, state.get('decode').position, source)
   const { systemIdentifier, database } = source.identity
-  const tls = settledTls(core, url, verified())
+  const tls = settledTls(store, url, verified())
   if (known?.systemIdentifier !== systemIdentifier || known.database !== database || known.tls !== tls) {
     state.set('source', { systemIdentifier, database, ...(tls && { tls }) })
   }
-  if (problem && overKept) resync(core, 'the slot was dropped, because it kept too much WAL')
+  if (problem && overKept) resync(ports, 'the slot was dropped, because it kept too much WAL')
   else if (problem) {
     if (problem.slotLost) diagnostics.add({ code: 'ROCKPOOL_SLOT_LOST', reason: `${slot}: ${problem.reason}` })
-    resync(core, problem.reason)
+    resync(ports, problem.reason)
   }
   let prepared = source
   if (state.get('newSlot')) {
@@ -65,17 +74,8 @@ export async function prepare(
     }
     state.set('newSlot', false)
   }
-  if (prepared.slot.created) await measure(core, settings, sql, true)
+  if (prepared.slot.created) await ports.slot.measure(settings, sql, true)
   return prepared
-}
-
-/** True: the slot kept more than the policy allows, and is gone. */
-async function dropOverKept(core: Core, settings: TenantSettings, sql: Sql): Promise<boolean> {
-  const { drop } = await measure(core, settings, sql, true)
-  if (!drop || !core.slot) return false
-  await dropSlot(sql, settings.slot)
-  core.diagnostics.add({ code: 'ROCKPOOL_WAL_DROPPED', reason: describeWal(core.slot, core.slot.level, settings.walKeepGb) })
-  return true
 }
 
 /**
@@ -83,64 +83,51 @@ async function dropOverKept(core: Core, settings: TenantSettings, sql: Sql): Pro
  * nothing serves yet, that is told before the database is asked for anything. The slot is looked at all the same, when it can be: one that nobody
  * reads keeps WAL. Throws ROCKPOOL_SYNC_CONFIG.
  */
-export async function checkSyncConfig(core: Core, settings: TenantSettings, sql: Sql): Promise<void> {
-  const mistake = await takeScript(core, settings, sql)
-  if (!mistake || core.planBehind !== null || core.configs.next) return
-  await dropOverKept(core, settings, sql).catch(() => false)
+export async function checkSyncConfig({ store, deploys, slot }: PreparePorts, settings: TenantSettings, sql: Sql): Promise<void> {
+  const mistake = await takeScript({ store, deploys }, settings, sql)
+  if (!mistake || store.planStored !== null || store.configs.next) return
+  await slot.dropOverKept(settings, sql).catch(() => false)
   throw mistake
 }
 
-export const streamOptions = (core: Core, slot: string, { publication, walSenderTimeoutMs }: PreparedSource) => ({
-  ...{ slot, publication, walSenderTimeoutMs },
+export const streamOptions = (diagnostics: Diagnostics, slot: string, { publication, walSenderTimeoutMs }: PreparedSource) => ({
+  slot,
+  publication,
+  walSenderTimeoutMs,
   freed: ({ pid }: { pid: number }) =>
-    core.diagnostics.add({ code: 'ROCKPOOL_SLOT_FREED', reason: `an earlier session held the slot ${slot} (pid ${pid}); it was ended` }),
+    diagnostics.add({ code: 'ROCKPOOL_SLOT_FREED', reason: `an earlier session held the slot ${slot} (pid ${pid}); it was ended` }),
 })
 
 /** The tables that the session follows; the ones that it cannot are told. */
-export function sourceTables(core: Core, source: PreparedSource): SourceTable[] {
-  core.refuse(source.refusedTables)
+export function sourceTables({ store, deploys }: Pick<PreparePorts, 'store' | 'deploys'>, source: PreparedSource): SourceTable[] {
+  refuse(store, source.refusedTables)
   // What only an earlier sync config reads is nobody's business.
-  const told = new Set(core.refusedTables.map(({ table }) => table))
+  const told = new Set(refusedTables(store).map(({ table }) => table))
   for (const { table, reason, names } of source.refusedTables) {
-    if (told.has(table)) core.diagnostics.add({ code: 'ROCKPOOL_TABLE_REFUSED', table, reason, of: { names } })
+    if (told.has(table)) store.diagnostics.add({ code: 'ROCKPOOL_TABLE_REFUSED', table, reason, of: { names } })
   }
-  const wrong = new Set(source.refusedTables.filter((each) => !each.gone).map((each) => tableKey(each.name)))
+  const wrong = new Set(source.refusedTables.filter((each) => !each.gone).map((each) => each.table))
   // What no plan reads stays as it is: the buckets of its definitions are not served.
   const kept = (names: readonly TableName[]): boolean =>
-    names.some((name) => wrong.has(tableKey(name))) || !names.some((name) => core.evaluation.reads(name))
-  return core.tables.use(source.tables, (table) => core.rows.any(table), kept)
+    names.some((name) => wrong.has(tableKey(name))) || !names.some((name) => deploys.evaluation.reads(name))
+  return store.tables.use(source.tables, (table) => store.rows.any(table), kept)
 }
 
 /** What the slot told us so far does not connect to what it will tell: everything is compared again, and what is gone is removed. */
-export function resync(core: Core, reason: string): void {
-  const { state, tables, diagnostics } = core
+export function resync({ store, committer }: Pick<PreparePorts, 'store' | 'committer'>, reason: string): void {
+  const { state, tables, diagnostics } = store
   diagnostics.add({ code: 'ROCKPOOL_RESYNC', reason: `everything is compared again: ${reason}` })
-  core.hold()
+  committer.hold()
   state.set('newSlot', true)
   state.set('comparing', true)
   state.set('decode', { counter: state.get('decode').counter, position: null, partial: null })
   tables.compareAll()
 }
 
-/**
- * Looks at what the slot keeps. `drop`: more than the policy allows. `marker`: what was read is still kept, and an acknowledgement may help.
- * `keep`: the measure is stored, also when the level is what it was.
- */
-export async function measure(core: Core, settings: TenantSettings, sql: Sql, keep = false): Promise<{ drop: boolean; marker: boolean }> {
-  const before = core.slot
-  const found = await measureSlot(sql, settings.slot)
-  const verdict = found && judgeWal(found, before ?? { level: 'ok', overs: 0 }, settings)
-  core.slot = found &&
-    verdict && { name: settings.slot, measured: new Date().toISOString(), level: verdict.level, overs: verdict.overs, ...found }
-  if (keep || before?.level !== verdict?.level) core.state.set('slot', core.slot)
-  if (verdict?.problem) core.diagnostics.add(verdict.problem)
-  return { drop: verdict?.drop ?? false, marker: found !== null && wantsMarker(found) }
-}
-
 /** Names that a problem shows. */
 const SHOWN_TABLES = 5
 
-function warn({ diagnostics }: Core, { slotTimeoutMs, publication, unread }: PreparedSource): void {
+function warn(diagnostics: Diagnostics, { slotTimeoutMs, publication, unread }: PreparedSource): void {
   if (unread.length > 0) {
     const names = unread.slice(0, SHOWN_TABLES).join(', ')
     const reason = `the publication ${publication} sends ${unread.length} tables that the sync config does not read: ${names}${unread.length > SHOWN_TABLES ? ' …' : ''}`
@@ -152,7 +139,7 @@ function warn({ diagnostics }: Core, { slotTimeoutMs, publication, unread }: Pre
 }
 
 /** What is evaluated says what is read. What must be there is asked of what is to serve: who goes over to other columns may drop the old ones. */
-function readColumns({ evaluation, wanted }: Core) {
+function readColumns({ evaluation, wanted }: Deploys) {
   return (names: readonly TableName[]): WantedColumns => ({
     ...namedColumns(evaluation)(names),
     named: namedColumns(wanted)(names).named,
@@ -160,21 +147,21 @@ function readColumns({ evaluation, wanted }: Core) {
 }
 
 /** A deployment that an earlier version connected, and that has not been seen since to be reached as a new one must be. */
-export function earlierTls({ state }: Core): boolean {
+export function earlierTls({ state }: Pick<Store, 'state'>): boolean {
   const source = state.get('source')
   return source !== null && source.tls === undefined
 }
 
 /** Undefined: the database is reached in a way that only a deployment of an earlier version may use, which is told. */
-function settledTls(core: Core, url: string, verified: boolean): true | undefined {
-  const { earlier } = parseSourceUrl(url, { earlierTls: earlierTls(core) })
+function settledTls(store: Store, url: string, verified: boolean): true | undefined {
+  const { earlier } = parseSourceUrl(url, { earlierTls: earlierTls(store) })
   // Nothing said means this from now on, and it has just worked.
   if (earlier === null || (earlier.said === null && verified)) return true
   const how = verified ? 'over TLS that nothing demands' : 'without TLS'
   const reason = `DATABASE_URL: the database is reached ${how}, and from release ${TLS_REQUIRED_FROM} on it is not: ${earlier.advice}`
-  core.diagnostics.add({ code: 'ROCKPOOL_SOURCE_TLS', reason })
+  store.diagnostics.add({ code: 'ROCKPOOL_SOURCE_TLS', reason })
   return undefined
 }
 
 /** Ours alone, so that a dead session of ours is told apart from another Rockpool at the same slot. */
-export const applicationName = ({ state }: Core): string => `rockpool-${state.storageId()}`
+export const applicationName = ({ state }: Pick<Store, 'state'>): string => `rockpool-${state.storageId()}`

@@ -8,4 +8,6 @@ export interface SessionOptions {
   progress(): void
   /** It has come to what is new, and nothing is being compared. Called once. */
   settled(): Promise<void>
+  /** Resolves when everything written so far is durable. */
+  durable(): Promise<void>
 }

@@ -13,19 +13,29 @@ import type { TenantSettings } from '../../../tenants/replication.ts'
 import { disconnectBy, faultPoint, asyncFaultPoint } from '../../shared/fault-points.ts'
 import type { Batch } from '../ingest/batch.ts'
 import { between } from '../ingest/between.ts'
-import type { Core } from '../core.ts'
 import { Flow } from '../ingest/flow.ts'
 import { Intake } from '../ingest/intake.ts'
 import type { SourceTable } from '../ingest/source-table.ts'
 import { Looks } from './looks.ts'
-import { markerPrefix, markText, parseMark } from '../ingest/marks.ts'
-import { applicationName, checkSyncConfig, earlierTls, prepare, sourceTables, streamOptions } from './prepare.ts'
+import { markerPrefix, markText, parseMark, type Marks } from '../ingest/marks.ts'
+import { applicationName, checkSyncConfig, earlierTls, prepare, sourceTables, streamOptions, type PreparePorts } from './prepare.ts'
 import { Reader, type ReaderPorts } from '../copy/reader.ts'
+import { storedCopy } from '../copy/stored-copy.ts'
+import { careOf } from '../ingest/skipping.ts'
+import { mendReturned } from '../verify/returned.ts'
 import { wantsHeartbeat } from './position.ts'
 import { passed } from './schedule.ts'
 import type { SessionOptions } from './session-options.ts'
 import { watchCatalog, watchSlot, type Watched } from './watches.ts'
 import { deliver } from '../writes/write-checkpoints.ts'
+import type { Committer } from '../commit/committer.ts'
+import type { Dispatcher } from '../commit/dispatcher.ts'
+import type { Fencing } from '../commit/fencing.ts'
+import type { Drops } from '../deploy/drops.ts'
+import type { Batches } from '../ingest/batches.ts'
+import type { Care } from '../ingest/care.ts'
+import type { Tidying } from '../tidy/tidying.ts'
+import type { Verification } from '../verify/verification.ts'
 
 const TICK_MS = 1_000
 /**
@@ -35,12 +45,36 @@ const TICK_MS = 1_000
 const CONNECT_CALLS = 2
 const OVERTIME_CALLS = 2
 
+/** How a session is: see the getters of `Session`. */
+export interface SessionStatus {
+  since: string
+  changes: number
+  held: number
+  peakHeld: number
+  streaming: boolean
+  waitingFor: string | null
+  walEnd: bigint | null
+}
+
+/** What a session works with. */
+export interface SessionParts extends PreparePorts {
+  committer: Committer
+  appends: Pick<Dispatcher, 'limit'>
+  batches: Batches
+  care: Care
+  marks: Marks
+  drops: Drops
+  tidying: Tidying
+  verification: Verification
+  fencing: Fencing
+}
+
 /**
  * One poll session: connect, stream until everything before the session's own marker has come, and go on while the tenant is live or something
  * is being copied. Resolves true when the next session should follow at once. Throws RockpoolError.
  */
 export class Session {
-  readonly #core: Core
+  readonly #parts: SessionParts
   readonly #settings: TenantSettings
   readonly #options: SessionOptions
   readonly prefix: string
@@ -50,6 +84,8 @@ export class Session {
   #flow: Flow | null = null
   #reader: Reader | null = null
   #stale = false
+  /** What ends those of this session. */
+  readonly #subscriptions: (() => void)[] = []
   readonly #endNow = Promise.withResolvers<void>()
   /** A row lacks values: commits wait until it is read. */
   #lacking = Promise.withResolvers<void>()
@@ -78,8 +114,8 @@ export class Session {
   /** Whether anything but our own markers came. */
   found = false
 
-  constructor(core: Core, settings: TenantSettings, options: SessionOptions) {
-    this.#core = core
+  constructor(parts: SessionParts, settings: TenantSettings, options: SessionOptions) {
+    this.#parts = parts
     this.#settings = settings
     this.#options = options
     this.prefix = markerPrefix(settings)
@@ -119,6 +155,18 @@ export class Session {
     return this.#flow?.peakHeld ?? 0
   }
 
+  status(): SessionStatus {
+    return {
+      since: new Date(this.#began).toISOString(),
+      changes: this.changes,
+      held: this.held,
+      peakHeld: this.peakHeld,
+      streaming: this.streaming,
+      waitingFor: this.waitingFor,
+      walEnd: this.walEnd,
+    }
+  }
+
   /** A connection for statements while the session lasts. */
   get sql(): Sql | null {
     return this.#sql
@@ -126,11 +174,16 @@ export class Session {
 
   async run(): Promise<boolean> {
     const { databaseCa: ca, sessionSeconds, callSeconds } = this.#settings
-    this.#core.limit(this.#settings)
-    this.#core.verification.begin()
-    this.#core.tidying.begin(this.#settings.unusedDays)
+    const { store, committer, appends, verification, tidying } = this.#parts
+    committer.limit(this.#settings)
+    appends.limit(this.#settings)
+    verification.begin()
+    tidying.begin(this.#settings.unusedDays)
     const connection = {
-      ...{ socket: openSocket, ca, applicationName: applicationName(this.#core), earlierTls: earlierTls(this.#core) },
+      socket: openSocket,
+      ca,
+      applicationName: applicationName(store),
+      earlierTls: earlierTls(store),
       opened: (verified: boolean) => (this.#verified = verified),
     }
     const sql = connectSource(this.#options.url, { ...connection, max: 2 })
@@ -147,7 +200,6 @@ export class Session {
       this.#closing = true
       clearTimeout(this.#deadline)
       disconnectBy(null)
-      this.#core.onRoom = () => {}
       this.#flow?.end()
       this.#sql = null
       this.#intake = null
@@ -160,11 +212,12 @@ export class Session {
 
   async #connect(sql: Sql, streaming: Sql): Promise<{ tables: readonly SourceTable[]; intake: Intake }> {
     const { slot } = this.#settings
-    await checkSyncConfig(this.#core, this.#settings, sql)
+    const { store, deploys, committer, care } = this.#parts
+    await checkSyncConfig(this.#parts, this.#settings, sql)
     await asyncFaultPoint('session.prepare')
     // Before anything is made in the database: that neither leads to a pooler.
     await checkConnections(sql, streaming)
-    const source = await prepare(this.#core, this.#settings, sql, {
+    const source = await prepare(this.#parts, this.#settings, sql, {
       url: this.#options.url,
       slotWaits: (waiting) => this.#slotWaits(waiting),
       verified: () => this.#verified,
@@ -172,8 +225,8 @@ export class Session {
     await asyncFaultPoint('session.prepared')
     this.slotTimeoutMs = source.slotTimeoutMs
     this.#goesOn()
-    const tables = sourceTables(this.#core, source)
-    this.#core.holdIfDoubtful()
+    const tables = sourceTables(this.#parts, source)
+    committer.holdIfDoubtful()
     const intake = this.#newIntake(tables)
     const flow = new Flow({
       intake,
@@ -184,8 +237,11 @@ export class Session {
     this.#flow = flow
     this.#intake = intake
     this.#sql = sql
-    this.#core.onRoom = () => flow.answered()
-    const replication = await openReplication(streaming, streamOptions(this.#core, slot, source), {
+    this.#subscriptions.push(
+      committer.onRoom(() => flow.answered()),
+      care.onDurable(() => flow.answered()),
+    )
+    const replication = await openReplication(streaming, streamOptions(store.diagnostics, slot, source), {
       message: (message, bytes) => {
         faultPoint('stream.message')
         intake.message(message, bytes)
@@ -204,7 +260,11 @@ export class Session {
     await this.#mark('session')
     await asyncFaultPoint('session.marked')
     const watched: Watched = {
-      ...{ core: this.#core, settings: this.#settings, sql, ending: this.#endNow.promise },
+      names: deploys.evaluation.tables,
+      slot: this.#parts.slot,
+      settings: this.#settings,
+      sql,
+      ending: this.#endNow.promise,
       pause: (milliseconds) => this.#pause(milliseconds),
       looks: this.#looks,
       unchanged: () => this.#flow?.answered(),
@@ -229,34 +289,35 @@ export class Session {
 
   /** Reads what there is to read, and waits for the end. */
   async #work(sql: Sql, tables: readonly SourceTable[], intake: Intake): Promise<boolean> {
-    const core = this.#core
+    const { store, deploys, drops, fencing, verification, committer } = this.#parts
+    const { state, tables: known, diagnostics, fences } = store
     for (let ticks = 0; ; ticks++) {
       await asyncFaultPoint('session.tick')
       if (this.#isOver(intake)) return true
       this.#lacking = Promise.withResolvers()
-      if (core.tables.copying || core.tables.hasIncomplete) await this.#read(sql, tables, intake)
-      core.endHold()
-      core.tellComparing()
-      const { next } = core.deploys
-      if (next !== null && !core.tables.copying) await this.#switchTo(next)
-      if (core.deploys.due(this.#settings.retireGraceSeconds)) this.#stale = true
-      const dropping = core.drops.pending && (await core.drops.step())
+      if (known.copying || known.hasIncomplete) await this.#read(sql, tables, intake)
+      committer.endHold()
+      committer.tellComparing()
+      const { next } = deploys
+      if (next !== null && !known.copying) await this.#switchTo(next)
+      if (deploys.due(this.#settings.retireGraceSeconds)) this.#stale = true
+      const dropping = drops.pending && (await drops.step())
       this.#goesOn()
-      core.fencing.compare()
-      if (this.#settled) core.mendReturned()
+      fencing.compare()
+      if (this.#settled) mendReturned(store, verification)
       const verifying = this.#settled && (await this.#verify(sql, tables, intake))
       const tidying = this.#settled && (await this.#tidy(intake))
-      if (!this.#settled && this.#caughtUp && !core.holdsWrites) {
+      if (!this.#settled && this.#caughtUp && !committer.holdsWrites) {
         this.#settled = true
         await this.#options.settled()
       }
       if (
         this.#caughtUp &&
-        core.pipeline.size === 0 &&
-        !core.drops.pending &&
-        !core.verification.running &&
+        committer.isIdle &&
+        !drops.pending &&
+        !verification.running &&
         !tidying &&
-        core.fences.answering.length === 0 &&
+        fences.answering.length === 0 &&
         !this.#stale &&
         !this.#wanted()
       ) {
@@ -266,8 +327,8 @@ export class Session {
         this.#caughtUp = false
         await this.#mark('session')
       }
-      core.diagnostics.tick()
-      if (ticks % 10 === 9 && wantsHeartbeat(this.walEnd, core.state.get('decode').position)) await this.#mark('heartbeat')
+      diagnostics.tick()
+      if (ticks % 10 === 9 && wantsHeartbeat(this.walEnd, state.get('decode').position)) await this.#mark('heartbeat')
       await Promise.race([
         this.#pause(this.#caughtUp && !dropping && !verifying && !tidying ? TICK_MS : 20),
         this.#endNow.promise,
@@ -285,9 +346,14 @@ export class Session {
   /** Nobody waits for it any more: whatever of it still waits for an answer does not go on. */
   abandon(): void {
     this.#closing = true
+    this.#unsubscribe()
     const over = new RockpoolError('ROCKPOOL_SOURCE_UNREACHABLE', 'the session is over')
     this.#over.reject(over)
     this.#reader?.end(over)
+  }
+
+  #unsubscribe(): void {
+    for (const end of this.#subscriptions.splice(0)) end()
   }
 
   /** What waits for an answer may live longer than the session, and must not go on: another one is at work then. Throws RockpoolError. */
@@ -314,7 +380,8 @@ export class Session {
 
   /** A comparison that somebody asked for, as far as nothing else is under way. True: it goes on soon. */
   async #verify(sql: Sql, tables: readonly SourceTable[], intake: Intake): Promise<boolean> {
-    const { verification, tables: known, deploys } = this.#core
+    const { verification, deploys, store } = this.#parts
+    const { tables: known } = store
     if (!verification.running || deploys.next !== null || this.#stale) return false
     if (known.copying || known.hasIncomplete) return true
     if (verification.reads) {
@@ -338,7 +405,8 @@ export class Session {
 
   /** What nobody uses is taken away, when nothing else is under way. True: it goes on soon. */
   async #tidy(intake: Intake): Promise<boolean> {
-    const { tidying, tables, verification, deploys } = this.#core
+    const { tidying, verification, deploys, store } = this.#parts
+    const { tables } = store
     if (!tidying.pending || verification.running || deploys.next !== null || tables.copying || tables.hasIncomplete) return false
     if (this.#isOver(intake)) return false
     const work = { intake, room: () => this.#room(), pause: (milliseconds: number) => this.#pause(milliseconds) }
@@ -349,13 +417,13 @@ export class Session {
 
   /** `others`: what is done otherwise than for a copy. */
   async #read(sql: Sql, tables: readonly SourceTable[], intake: Intake, others: Partial<ReaderPorts> = {}): Promise<void> {
-    const core = this.#core
+    const { store, care, committer } = this.#parts
     this.#reader = new Reader({
       intake,
       sql,
       mark: (mark) => this.#emit(mark),
       tables,
-      ...core.copySources,
+      ...storedCopy(store, care, () => committer.tellComparing()),
       room: () => this.#room(),
       pause: (milliseconds) => this.#pause(milliseconds),
       waitsFor: (what) => (this.waitingFor = what),
@@ -385,38 +453,40 @@ export class Session {
   }
 
   #newIntake(tables: readonly SourceTable[]): Intake {
-    const core = this.#core
+    const { store, batches, care, committer } = this.#parts
+    const { state, tables: known, rows } = store
     const byOid = new Map(tables.map((table) => [table.catalog.oid, table]))
-    return new Intake(byOid, this.prefix, core.state.get('decode'), {
+    return new Intake(byOid, this.prefix, state.get('decode'), {
       sliceChanges: this.#settings.sliceChanges,
-      newBatch: () => core.newBatch(),
+      newBatch: () => batches.next(),
       store: (flush) => {
         this.#goesOn()
         if (flush.batch.changes > 0) this.found = true
         faultPoint('stream.flush')
-        core.store(flush)
-        if (core.tables.hasIncomplete) this.#lacking.resolve()
+        committer.store(flush)
+        if (known.hasIncomplete) this.#lacking.resolve()
         this.#options.progress()
         this.#acknowledge()
       },
-      hasImages: (table) => core.tables.hasImages(table),
-      isIncomplete: (table, key) => core.tables.isIncomplete(table.number, key),
-      keys: (table, after, limit) => core.rows.keys(table.number, after, limit),
+      hasImages: (table) => known.hasImages(table),
+      isIncomplete: (table, key) => known.isIncomplete(table.number, key),
+      keys: (table, after, limit) => rows.keys(table.number, after, limit),
       deliver: (batch, content) => this.#deliver(batch, content),
       marker: (content) => this.#marker(content),
       room: () => this.#hasRoom,
-      hasIncomplete: () => core.tables.hasIncomplete,
+      hasIncomplete: () => known.hasIncomplete,
       unexpected: () => this.#looks.ask(),
-      care: core.careOf(false),
+      care: careOf(care, store, false),
       lacking: (table) => {
-        core.tables.compare(table)
-        core.holdIfDoubtful()
+        known.compare(table)
+        committer.holdIfDoubtful()
       },
     })
   }
 
   #deliver(batch: Batch, text: string): void {
-    const { marks, state, diagnostics } = this.#core
+    const { marks, store } = this.#parts
+    const { state, diagnostics } = store
     const ours = marks.open(text)
     if (ours) deliver(batch, ours.content, ours.earlier ? state.get('issued') : undefined)
     else if (!this.#foreign) {
@@ -427,7 +497,8 @@ export class Session {
   }
 
   *#marker(text: string): Generator<undefined, void> {
-    const ours = this.#core.marks.open(text)
+    const { marks, deploys, committer } = this.#parts
+    const ours = marks.open(text)
     const mark = ours && parseMark(ours.content)
     if (mark === null) return
     faultPoint('stream.marker')
@@ -437,7 +508,8 @@ export class Session {
       this.#options.progress()
     } else if (mark === `switch ${this.#id}` && this.#switch !== null) {
       this.#intake?.flush()
-      if (this.#core.deploys.next === this.#switch) this.#core.switchTo(this.#switch)
+      const plan = this.#switch
+      if (deploys.next === plan) committer.switchTo(plan, () => deploys.switched(plan))
       this.#switch = null
     } else if (this.#reader) yield* this.#reader.marker(mark)
   }
@@ -449,15 +521,15 @@ export class Session {
   }
 
   async #emit(mark: string): Promise<void> {
-    if (this.#sql) await emitMarker(this.#sql, this.prefix, this.#core.marks.sign(markText(mark)))
+    if (this.#sql) await emitMarker(this.#sql, this.prefix, this.#parts.marks.sign(markText(mark)))
   }
 
   /** Postgres is told a position only when it is durable here: the START of the last commit record, so that it is sent again. */
   #acknowledge(): void {
-    const position = this.#core.state.get('decode').position
+    const { position } = this.#parts.store.state.get('decode')
     if (!position) return
     const durable = async () => {
-      await this.#core.durable()
+      await this.#options.durable()
       await asyncFaultPoint('stream.acknowledge')
     }
     durable().then(
@@ -468,7 +540,8 @@ export class Session {
 
   /** Whether another batch may be stored. */
   get #hasRoom(): boolean {
-    return this.#core.room && !this.#looks.pending
+    const { committer, care } = this.#parts
+    return committer.room && !care.waits && !this.#looks.pending
   }
 
   async #room(): Promise<void> {

@@ -1,13 +1,15 @@
 import type { Sql } from 'postgres'
+import type { TableName } from '../../../protocol/tables.ts'
 import { catalogVersion, type PreparedSource } from '../../../sources/postgres/index.ts'
 import type { TenantSettings } from '../../../tenants/replication.ts'
-import type { Core } from '../core.ts'
 import type { Looks } from './looks.ts'
-import { measure } from './prepare.ts'
+import type { SlotWatch } from './slot-watch.ts'
 
 /** The session beside which they run. */
 export interface Watched {
-  core: Core
+  /** What the sync config reads. */
+  names: readonly TableName[]
+  slot: SlotWatch
   settings: TenantSettings
   sql: Sql
   /** Waits; rejects when the session is over. */
@@ -26,10 +28,9 @@ export interface Watched {
 
 /** Most changes of definitions send nothing through the stream. A difference ends the session; the next one reads the catalog and copies the tables concerned. */
 export async function watchCatalog(
-  { core, settings, sql, pause, ending, looks, unchanged, end }: Watched,
+  { names, settings, sql, pause, ending, looks, unchanged, end }: Watched,
   source: PreparedSource,
 ): Promise<void> {
-  const names = core.evaluation.tables
   const ended = ending.then(() => true)
   while (!(await Promise.race([pause(settings.catalogWatchSeconds * 1_000), looks.asked(), ended]))) {
     const done = looks.begin()
@@ -40,10 +41,10 @@ export async function watchCatalog(
 }
 
 /** Beside everything else, also a long copy. More is kept than the policy allows: the next session drops the slot before anything else. */
-export async function watchSlot({ core, settings, sql, pause, ending, heartbeat, end }: Watched): Promise<void> {
+export async function watchSlot({ slot, settings, sql, pause, ending, heartbeat, end }: Watched): Promise<void> {
   const ended = ending.then(() => true)
   while (!(await Promise.race([pause(settings.walCheckSeconds * 1_000), ended]))) {
-    const { drop, marker } = await measure(core, settings, sql)
+    const { drop, marker } = await slot.measure(settings, sql)
     if (marker) await heartbeat()
     if (drop) end()
   }

@@ -85,6 +85,8 @@ export class Outbox {
   readonly #db: Database
   readonly #slots: OutboxSlots
   readonly #committed: number
+  /** The plan of the newest batch. Only of use while it is not committed. */
+  #plan: string | null = null
   /** The parts read last, by slot: the buckets of a batch ask for it one after the other. */
   readonly #read = new Map<number, string>()
 
@@ -100,6 +102,7 @@ export class Outbox {
       after = Number(page.at(-1)?.slot)
     }
     this.#slots = new OutboxSlots(dropped, rows)
+    this.#plan = this.newest()?.plan ?? null
   }
 
   /** To be called inside the transaction that stores the batch. */
@@ -124,6 +127,7 @@ export class Outbox {
       ...{ bucket, first: a.first, last: a.last, count: a.count, checksum: a.checksum },
       ...{ body: () => body, length: body.length },
     }))
+    this.#plan = batch.plan
     return { id, last: batch.last, final: batch.final, plan: batch.plan, appends }
   }
 
@@ -131,6 +135,11 @@ export class Outbox {
   get open(): { first: number; last: number } | null {
     const { oldest, newest } = this.#slots
     return newest < oldest ? null : { first: oldest, last: newest }
+  }
+
+  /** The plan of the newest batch that is not committed; undefined when all are. */
+  get plan(): string | null | undefined {
+    return this.open === null ? undefined : this.#plan
   }
 
   /** A stored batch; bodies stay in storage until they are wanted. */

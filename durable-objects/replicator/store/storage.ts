@@ -147,7 +147,7 @@ export interface State {
   fences: Fence[]
   /** What the last session could not follow. An older version keeps it in memory alone, and ignores this. */
   refused: Refused[]
-  /** An older release has run on this storage behind this one, and what it left is not mended yet: see `core.ts`. Older code ignores it. */
+  /** An older release has run on this storage behind this one, and what it left is not mended yet: see `returned.ts`. Older code ignores it. */
   returned: boolean
 }
 

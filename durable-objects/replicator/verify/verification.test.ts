@@ -59,7 +59,6 @@ class World {
       ...{ state: this.state, tables: new Tables(this.db), buckets: new Buckets(this.db), definitions: new Definitions(this.db) },
       ...{ differences: new Differences(this.db), diagnostics: new Diagnostics(this.db), rows: () => new RowStates(this.db) },
       ...{ serving: () => 'p', trial: (batch) => batch, silent: () => [] },
-      compared: (buckets, outcome) => void this.outcomes.push([buckets, outcome]),
       digest: async (bucket, request) => {
         const answer = this.logs.get(bucket)?.digest(request) ?? { kind: 'gone' as const }
         this.digested()
@@ -67,6 +66,7 @@ class World {
       },
       mend: async () => ({ more: false }),
     })
+    this.verification.onCompared((buckets, outcome) => void this.outcomes.push([buckets, outcome]))
   }
 
   /** A turn of a session, of so many steps at most. */

@@ -5,6 +5,7 @@ import { MESSAGE_VERSION } from '../../../protocol/versions.ts'
 import type { OpId } from '../../../protocol/ops.ts'
 import type { Difference, VerifyAnswer, VerifyStatus } from '../../../protocol/verification.ts'
 import { faultPoint, asyncFaultPoint } from '../../shared/fault-points.ts'
+import { Listeners } from '../../shared/listeners.ts'
 import type { Batch } from '../ingest/batch.ts'
 import type { Buckets } from '../store/buckets.ts'
 import { ownerOf, type Definitions } from '../store/definitions.ts'
@@ -12,7 +13,7 @@ import type { Diagnostics } from '../store/diagnostics.ts'
 import type { Differences } from '../store/differences.ts'
 import type { SourceTable } from '../ingest/source-table.ts'
 import { MAILBOX_TABLE } from '../writes/mailboxes.ts'
-import type { Output, RowRef, RowStates } from '../store/row-state.ts'
+import type { RowStates } from '../store/row-state.ts'
 import type { StateStore } from '../store/storage.ts'
 import type { CopyState } from '../copy/copy-state.ts'
 import type { Tables } from '../store/tables.ts'
@@ -45,8 +46,6 @@ export interface VerificationPorts {
   trial(batch: Batch): Batch
   /** Buckets that nobody asks. */
   silent(): readonly number[]
-  /** Of `compareBuckets`. */
-  compared(buckets: readonly number[], outcome: Outcome): void
   digest(bucket: string, request: DigestRequest): Promise<DigestAnswer>
   mend(bucket: string, request: { v: number; steps: boolean }): Promise<{ more: boolean } | undefined>
 }
@@ -76,6 +75,7 @@ export class Verification {
   #stepping: Work | null = null
   /** See `compareBuckets`. In memory alone: what an operator has asked for stays as it is stored, and whoever needs this asks again after a crash. */
   #some: Some | null = null
+  readonly #compared = new Listeners<[buckets: readonly number[], outcome: Outcome]>()
 
   constructor(ports: VerificationPorts) {
     this.#ports = ports
@@ -130,13 +130,18 @@ export class Verification {
     state.set('verify', newVerifying((before?.number ?? 0) + 1, repair, new Date().toISOString(), by))
   }
 
-  /** Compares only these with row state, and mends them. To be called when none is running; `compared` is told what came of it. */
+  /** Some buckets were compared, see `compareBuckets`. */
+  onCompared(listener: (buckets: readonly number[], outcome: Outcome) => void): () => void {
+    return this.#compared.add(listener)
+  }
+
+  /** Compares only these with row state, and mends them. To be called when none is running; `onCompared` says what came of it. */
   compareBuckets(only: readonly number[]): void {
     this.#buckets.reset()
     this.#some = { ...newVerifying(0, true, new Date().toISOString()), phase: 'buckets', only }
   }
 
-  /** The bucket lacks ops again: whatever was found equal or mended of it says nothing. `compared` is not told. */
+  /** The bucket lacks ops again: whatever was found equal or mended of it says nothing, and `onCompared` says nothing. */
   lacksAgain(bucket: number): void {
     if (!this.#some?.only.includes(bucket)) return
     this.#some = null
@@ -159,14 +164,16 @@ export class Verification {
     return this.running && this.#buckets.calls - this.#callsBefore >= CALLS_PER_SESSION
   }
 
-  /** It must hear of rows that are stored. */
-  get counts(): boolean {
-    return this.#buckets.counts
-  }
-
-  /** A row is being stored. */
-  storing(ref: RowRef, before: () => readonly Output[], now: readonly Output[]): void {
-    this.#buckets.storing(ref, before, now)
+  /** A batch is being stored, and its rows are not yet. */
+  storing({ rows }: Pick<Batch, 'rows'>): void {
+    if (!this.#buckets.counts) return
+    const stored = this.#ports.rows()
+    for (const { table, states } of rows.values()) {
+      for (const [key, state] of states) {
+        const ref = { t: table.number, key }
+        this.#buckets.storing(ref, () => stored.get(ref, table.name)?.outputs ?? [], state?.outputs ?? [])
+      }
+    }
   }
 
   /** For the reader, in the source phase: each table that is followed, one after the other. */
@@ -327,7 +334,7 @@ export class Verification {
     this.#update(() => ({ state, error, ended: new Date().toISOString(), copy: null }))
     const now = this.#now
     this.#some = null
-    if (some && now) this.#ports.compared(some.only, outcomeOf(now))
+    if (some && now) this.#compared.tell(some.only, outcomeOf(now))
     if (!now || foundIn(now) === 0) return
     const what = some ? `a comparison of ${some.only.length} fenced buckets` : 'a verification'
     const reason = `${what} found ${foundIn(now)} differences (${Object.entries(now.counts)

@@ -1,5 +1,5 @@
 import { clientMailboxName, mailboxName, mailboxPrefix, MAX_MAILBOX_CLIENTS } from '../../../protocol/names.ts'
-import type { Output, RowState } from '../store/row-state.ts'
+import type { Output, RowState, RowStates } from '../store/row-state.ts'
 
 /** Number 0 of row state, under which no table of the source is kept. */
 export const MAILBOX_TABLE = { number: 0, schema: 'rockpool', name: 'write_checkpoint' }
@@ -42,6 +42,12 @@ export function deliveredOf(state: RowState | null, id: string): bigint | null {
 
 /** The id of the one row in the mailbox of one client. */
 export const OWN_ROW = 'w'
+
+/** The write checkpoint that was last stored for a client. */
+export function lastDelivered(rows: Pick<RowStates, 'get'>, user: string, clientId: string): bigint | null {
+  const state = (key: string) => rows.get({ t: MAILBOX_TABLE.number, key }, MAILBOX_TABLE.name)
+  return deliveredOf(state(mailboxKey(user)), clientId) ?? deliveredOf(state(clientMailboxKey(user, clientId)), OWN_ROW)
+}
 
 export interface Delivered {
   state: RowState

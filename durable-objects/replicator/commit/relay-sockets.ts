@@ -1,40 +1,30 @@
-import { MESSAGE_VERSION } from '../../../protocol/versions.ts'
 import { ackFrame, PING, PONG, SOCKET_CREDIT } from '../../../protocol/messages/relay.ts'
 import type { OpId } from '../../../protocol/ops.ts'
-import type { Environment } from '../../environment.ts'
-import type { Database } from '../../shared/database.ts'
-import { faultPoint, asyncFaultPoint } from '../../shared/fault-points.ts'
-import { relayStub } from '../../shared/namespaces.ts'
-import { closeQuietly } from '../../shared/sockets.ts'
-import { answered, callDeadline, untilAnswered, type Attempt } from '../../shared/retry.ts'
+import type { Clock } from '../../shared/clock.ts'
+import { faultPoint } from '../../shared/fault-points.ts'
+import type { Attempt, Repeat } from '../../shared/retry.ts'
+import type { Store } from '../store/store.ts'
+import { rounded } from './fraction.ts'
+import { gapFrame } from './notice.ts'
+import type { RelayConnection, RelayLink } from './relay-link.ts'
 
 const PING_MS = 30_000
-const FIRST_WAIT_MS = 100
-const MAX_WAIT_MS = 10_000
+const RETRY = { firstMs: 100, maxMs: 10_000 }
 /** A relay that is moved or starts again refuses a few times; after so many it is told. */
 const TOLD_ATTEMPTS = 4
 
-export interface RelayPorts {
-  env: Environment
-  db: Database
-  nextSerial(): number
-  /** What a relay gets that has `has`: frames of the last notice when that is exactly what it lacks, else a gap. */
-  greeting(has: OpId | null): string[]
-  /** A gap at the committed checkpoint. */
-  gap(): string
-  /** Buckets are fenced. Only relays that know what that means may hear of further checkpoints. */
-  fenced(): boolean
-  /** The socket to a relay cannot be opened, again and again. */
-  failing(relay: string, reason: string): void
+export interface RelaySocketsPorts {
+  store: Store
+  clock: Clock
+  /** One attempt. Null: the relay has no streams and wants no socket. */
+  connect(relay: string, serial: number): Promise<RelayConnection | null>
+  /** Calls until it is answered or not wanted any more. */
+  untilAnswered: Repeat
 }
 
-interface RelaySocket {
+interface RelaySocket extends Pick<RelayConnection, 'hashed' | 'fences'> {
   serial: number
-  socket: WebSocket
-  /** Its relay is of version 1 and knows buckets by hashes. */
-  hashed: boolean
-  /** It understands `fenced`. */
-  fences: boolean
+  link: RelayLink
   sent: number
   received: number
   /** It had no credit for a notice: it gets a gap when it acknowledges. */
@@ -47,37 +37,33 @@ interface RelaySocket {
 
 /**
  * The sockets to the attached relays. Only the replicator opens them, and opens them again whenever they fall, until the relay refuses
- * because it has no streams.
+ * because it has no streams. Pure but for its ports; the simulation runs this class.
  */
-export class Relays {
-  readonly #ports: RelayPorts
+export class RelaySockets {
+  readonly #ports: RelaySocketsPorts
   readonly #sockets = new Map<string, RelaySocket>()
   readonly #opening = new Set<string>()
   readonly #serials = new Map<string, number>()
-  #pings: ReturnType<typeof setInterval> | null = null
+  #endPings: (() => void) | null = null
 
-  constructor(ports: RelayPorts) {
+  constructor(ports: RelaySocketsPorts) {
     this.#ports = ports
-    for (const row of ports.db.all('SELECT name, serial FROM relays')) this.#serials.set(String(row.name), Number(row.serial))
+    for (const row of ports.store.db.all('SELECT name, serial FROM relays')) this.#serials.set(String(row.name), Number(row.serial))
   }
 
-  /** Attached relays make a tenant live. */
+  /** Those that are attached. They make a tenant live. */
+  get names(): string[] {
+    return [...this.#serials.keys()]
+  }
+
   get size(): number {
     return this.#serials.size
   }
 
-  /** Streams of clients that are open. A relay that does not answer counts for none. */
-  async streams(deadlineMs = callDeadline(this.#ports.env)): Promise<number> {
-    const { env } = this.#ports
-    const counts = await Promise.allSettled(
-      [...this.#serials.keys()].map((relay) => answered(() => relayStub(env, relay).streams({ v: MESSAGE_VERSION }), deadlineMs)),
-    )
-    return counts.reduce((sum, count) => sum + (count.status === 'fulfilled' ? count.value : 0), 0)
-  }
-
   attach(relay: string): void {
-    const serial = this.#ports.nextSerial()
-    this.#ports.db.run('INSERT INTO relays VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET serial = excluded.serial', relay, serial)
+    const { store } = this.#ports
+    const serial = store.nextSerial()
+    store.db.run('INSERT INTO relays VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET serial = excluded.serial', relay, serial)
     this.#serials.set(relay, serial)
     this.keepOpen(relay)
   }
@@ -89,6 +75,14 @@ export class Relays {
   /** A committed notice, once it is durable, to every socket in commit order. `hashed`: the same for relays of version 1. */
   notice(frames: readonly string[], hashed: () => readonly string[]): void {
     for (const open of this.#sockets.values()) this.#send(open, open.hashed ? hashed() : frames)
+  }
+
+  /** What is served, and that nothing is said of what has changed. */
+  gap(): string {
+    const { store } = this.#ports
+    const { checkpoint, plan } = store.serving
+    const { hold } = store.state.get('commit')
+    return gapFrame(checkpoint, plan, store.fencedNames, hold && rounded(store.compared))
   }
 
   /** Relays of an older version hear nothing more for now, as if the replicator were away. */
@@ -103,16 +97,16 @@ export class Relays {
   }
 
   async #keepOpen(relay: string): Promise<void> {
-    const { env, failing } = this.#ports
+    const { untilAnswered, store } = this.#ports
     for (let serial = this.#toOpen(relay); serial !== null; serial = this.#toOpen(relay)) {
       const wanted = serial
       await untilAnswered((attempt) => this.#open(relay, wanted, attempt), {
-        deadlineMs: callDeadline(env),
-        firstMs: FIRST_WAIT_MS,
-        maxMs: MAX_WAIT_MS,
+        ...RETRY,
         wanted: () => this.#toOpen(relay) === wanted,
         failed: (error, attempts) => {
-          if (attempts >= TOLD_ATTEMPTS) failing(relay, error instanceof Error ? error.message : String(error))
+          if (attempts < TOLD_ATTEMPTS) return
+          const reason = `${relay}: ${error instanceof Error ? error.message : String(error)}`
+          store.diagnostics.add({ code: 'ROCKPOOL_RELAY_SOCKET', reason })
         },
       })
     }
@@ -125,56 +119,53 @@ export class Relays {
   }
 
   async #open(relay: string, serial: number, attempt: Attempt): Promise<void> {
-    await asyncFaultPoint('open.begin')
-    const response = await relayStub(this.#ports.env, relay).fetch(`https://relay/replicator?serial=${serial}`, {
-      headers: { upgrade: 'websocket' },
-    })
-    const socket = response.webSocket
-    if (!socket) {
-      await response.body?.cancel()
-      if (response.status !== 410) throw new Error(`relay ${relay} answered ${response.status}`)
+    const { connect, store } = this.#ports
+    const connection = await connect(relay, serial)
+    if (!connection) {
       // A late refusal must not undo a newer attach.
       if (this.#serials.get(relay) === serial) this.#forget(relay)
       return
     }
-    await asyncFaultPoint('open.answered')
-    socket.accept()
     // The relay keeps the newest socket that it has answered, which may be this one: then it is closed, and the relay is opened once more.
-    if (attempt.expired) return closeQuietly(socket)
-    const { headers } = response
-    const knows = { hashed: headers.get('rockpool-names') !== 'name', fences: headers.get('rockpool-fences') === '1' }
-    if (!knows.fences && this.#ports.fenced()) {
-      closeQuietly(socket)
+    if (attempt.expired) return connection.link.close()
+    if (!connection.fences && store.fences.all.length > 0) {
+      connection.link.close()
       throw new Error('it runs code of an older version, which does not know that a bucket is fenced')
     }
-    const has = headers.get('rockpool-checkpoint')
-    this.#register(relay, serial, socket, has ? Number(has) : null, knows)
+    this.#register(relay, serial, connection)
   }
 
   /** One synchronous step: close the old socket, register the new one, send what it lacks. */
-  #register(relay: string, serial: number, socket: WebSocket, has: OpId | null, knows: Pick<RelaySocket, 'hashed' | 'fences'>): void {
+  #register(relay: string, serial: number, { link, checkpoint, hashed, fences }: RelayConnection): void {
+    const { clock } = this.#ports
     const fall = () => {
-      closeQuietly(socket)
+      link.close()
       if (this.#sockets.get(relay) !== open) return
       this.#sockets.delete(relay)
       this.keepOpen(relay)
     }
-    const open: RelaySocket = { serial, socket, ...knows, sent: 0, received: 0, behind: false, silent: 0, fall }
+    const open: RelaySocket = { serial, link, hashed, fences, sent: 0, received: 0, behind: false, silent: 0, fall }
     const old = this.#sockets.get(relay)
     this.#sockets.set(relay, open)
-    if (old) closeQuietly(old.socket)
-    socket.addEventListener('message', (event) => this.#message(open, event.data))
-    socket.addEventListener('close', fall)
-    socket.addEventListener('error', fall)
-    this.#pings ??= setInterval(() => this.#ping(), PING_MS)
+    if (old) old.link.close()
+    link.listen((data) => this.#message(open, data), fall)
+    this.#endPings ??= clock.every(PING_MS, () => this.#ping())
     try {
       faultPoint('open.registered', { drop: fall })
-      this.#send(open, knows.hashed ? [this.#ports.gap()] : this.#ports.greeting(has))
+      this.#send(open, hashed ? [this.gap()] : this.#greeting(checkpoint))
     } catch (error) {
       // It is open and does not know where it is: it must not stay.
       fall()
       throw error
     }
+  }
+
+  /** For a relay that has `has`: frames of the last notice when that is exactly what it lacks, else a gap. */
+  #greeting(has: OpId | null): readonly string[] {
+    const { named, hold } = this.#ports.store.state.get('commit')
+    if (named === null || has === null || named.previous !== has) return [this.gap()]
+    // The notice is of before: it does not say how far the comparison is.
+    return hold ? [...named.parts, this.gap()] : named.parts
   }
 
   #message(open: RelaySocket, data: unknown): void {
@@ -186,7 +177,7 @@ export class Relays {
     // Relays acknowledge every quarter of the credit.
     if (open.behind && open.sent - open.received <= SOCKET_CREDIT / 2) {
       open.behind = false
-      this.#send(open, [this.#ports.gap()])
+      this.#send(open, [this.gap()])
     }
   }
 
@@ -197,10 +188,10 @@ export class Relays {
       return
     }
     for (const frame of frames) {
-      faultPoint('notice.send', { drop: () => open.socket.close(1011, 'a fault') })
+      faultPoint('notice.send', { drop: () => open.link.close(true) })
       open.sent += new TextEncoder().encode(frame).length
       try {
-        open.socket.send(frame)
+        open.link.send(frame)
       } catch {
         // It has fallen; its close event opens it again.
         return
@@ -214,19 +205,18 @@ export class Relays {
       if (open.silent++ >= 2) open.fall()
       else
         try {
-          open.socket.send(PING)
+          open.link.send(PING)
         } catch {
           continue
         }
     }
-    if (this.#sockets.size === 0 && this.#pings) {
-      clearInterval(this.#pings)
-      this.#pings = null
-    }
+    if (this.#sockets.size > 0) return
+    this.#endPings?.()
+    this.#endPings = null
   }
 
   #forget(relay: string): void {
-    this.#ports.db.run('DELETE FROM relays WHERE name = ?', relay)
+    this.#ports.store.db.run('DELETE FROM relays WHERE name = ?', relay)
     this.#serials.delete(relay)
   }
 }

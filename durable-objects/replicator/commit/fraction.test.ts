@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import { Fraction, FRACTION_MS, rounded } from './fraction.ts'
-import { gapFrame } from '../commit/notice.ts'
+import { gapFrame } from './notice.ts'
+import { CLOCK } from '../../shared/clock.ts'
 
 beforeEach(() => void vi.useFakeTimers({ now: 0 }))
 afterEach(() => void vi.useRealTimers())
@@ -10,7 +11,7 @@ function run(milliseconds: number, doneAt: (now: number) => number) {
   const told: [at: number, fraction: number][] = []
   let asked = 0
   const of = () => (asked++, doneAt(Date.now()))
-  const fraction = new Fraction(of, () => told.push([Date.now(), rounded(doneAt(Date.now()))]))
+  const fraction = new Fraction(of, () => told.push([Date.now(), rounded(doneAt(Date.now()))]), CLOCK)
   for (let now = 0; now <= milliseconds; now += 100) {
     fraction.moved(true)
     vi.advanceTimersByTime(100)
@@ -31,6 +32,7 @@ test('what has moved is told although nothing moves any more, and nothing is tol
   const fraction = new Fraction(
     () => done,
     () => told.push(done),
+    CLOCK,
   )
   fraction.moved(true)
   done = 0.3

@@ -1,3 +1,5 @@
+import type { Clock } from '../../shared/clock.ts'
+
 /** Clients are told how far a comparison is when so much more of it is done, and so much time has passed. */
 export const FRACTION_STEPS = 100
 export const FRACTION_MS = 5_000
@@ -6,38 +8,43 @@ export const FRACTION_MS = 5_000
 export class Fraction {
   readonly #of: () => number
   readonly #tell: () => void
+  readonly #clock: Clock
   #told: number | null = null
   #looked = -Infinity
-  #timer: ReturnType<typeof setTimeout> | undefined
+  #cancel: (() => void) | undefined
 
   /** `of` counts tables: it is asked when it may be told. */
-  constructor(of: () => number, tell: () => void) {
+  constructor(of: () => number, tell: () => void, clock: Clock) {
     this.#of = of
     this.#tell = tell
+    this.#clock = clock
   }
 
   /** Something may have moved. What has is told, now or in a moment, also when nothing moves any more. `compares` false: the end is told by the gap that it is. */
   moved(compares: boolean): void {
     if (!compares) {
-      clearTimeout(this.#timer)
-      this.#timer = undefined
+      this.#stop()
       this.#told = null
       this.#looked = -Infinity
       return
     }
-    const wait = this.#looked + FRACTION_MS - Date.now()
+    const wait = this.#looked + FRACTION_MS - this.#clock.now()
     if (wait <= 0) this.#look()
-    else this.#timer ??= setTimeout(() => this.#look(), wait)
+    else this.#cancel ??= this.#clock.after(wait, () => this.#look())
   }
 
   #look(): void {
-    clearTimeout(this.#timer)
-    this.#timer = undefined
-    this.#looked = Date.now()
+    this.#stop()
+    this.#looked = this.#clock.now()
     const fraction = rounded(this.#of())
     if (fraction === this.#told) return
     this.#told = fraction
     this.#tell()
+  }
+
+  #stop(): void {
+    this.#cancel?.()
+    this.#cancel = undefined
   }
 }
 

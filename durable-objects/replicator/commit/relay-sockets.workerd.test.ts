@@ -3,9 +3,14 @@ import { afterEach, expect, test, vi } from 'vitest'
 import { MESSAGE_VERSION } from '../../../protocol/versions.ts'
 import { hashName } from '../../../protocol/names.ts'
 import { Relay } from '../../relay/relay.ts'
-import { gapFrame, hashedFrames, noticeFrames } from './notice.ts'
+import { hashedFrames, noticeFrames } from './notice.ts'
 import type { Commit } from './pipeline.ts'
-import { Relays } from './relays.ts'
+import { CLOCK } from '../../shared/clock.ts'
+import { durableDatabase } from '../../shared/durable-database.ts'
+import { untilAnswered } from '../../shared/retry.ts'
+import { Store } from '../store/store.ts'
+import { connectRelay } from './relay-connection.ts'
+import { RelaySockets } from './relay-sockets.ts'
 
 const PING_MS = 30_000
 const stub = env.REPLICATOR.getByName('default')
@@ -50,12 +55,15 @@ test('a relay of version 1 is told hashes, without ops, and a gap when it is gre
   vi.spyOn(Relay.prototype, 'fetch').mockImplementation(async function (this: unknown, request: Request) {
     return open(new URL(request.url).searchParams.get('serial') === '1' ? 'old' : 'new')
   })
-  await runInDurableObject(env.REPLICATOR.getByName('relays'), async () => {
-    let serial = 0
-    const relays = new Relays({
-      env,
-      ...{ db: { all: () => [], run: () => {}, transaction: (work) => work() }, nextSerial: () => ++serial },
-      ...{ greeting: () => noticeFrames(commit), gap: () => gapFrame(6, 'p'), fenced: () => false, failing: () => {} },
+  await runInDurableObject(env.REPLICATOR.getByName('relays'), async (_, { storage }) => {
+    const store = new Store(durableDatabase(storage), { reset: () => {} })
+    const { state } = store
+    state.set('commit', { ...state.get('commit'), committed: 6, plan: 'p', named: { previous: 5, parts: noticeFrames(commit) } })
+    const relays = new RelaySockets({
+      store,
+      clock: CLOCK,
+      connect: (relay, serial) => connectRelay(env, relay, serial),
+      untilAnswered: (call, retry) => untilAnswered(call, { ...retry, deadlineMs: 10_000 }),
     })
     for (const relay of ['default/forms/0', 'default/forms/1']) relays.attach(relay)
     await vi.waitUntil(() => received.old?.length === 1 && received.new?.length === 1, 10_000)

@@ -1,7 +1,7 @@
 import type { OpId } from '../../../protocol/ops.ts'
 import type { Append } from '../ingest/batch.ts'
-import type { StateStore } from '../store/storage.ts'
-import type { Fence } from '../store/stored.ts'
+import type { StateStore } from './storage.ts'
+import type { Fence } from './stored.ts'
 
 /** When more buckets than this are silent it is not they that are at fault: commits wait for all further ones. */
 export const MAX_FENCES = 100

@@ -5,8 +5,8 @@ import { migrate } from '../../shared/database.ts'
 import { testDatabase } from '../../test-database.ts'
 import type { Append } from '../ingest/batch.ts'
 import { Fences } from './fences.ts'
-import { probeOf } from './probe.ts'
-import { MIGRATIONS, StateStore } from '../store/storage.ts'
+import { probeOf } from '../commit/probe.ts'
+import { MIGRATIONS, StateStore } from './storage.ts'
 
 function stored(most?: number) {
   const db = testDatabase()

@@ -1,0 +1,52 @@
+import { MESSAGE_VERSION } from '../../../protocol/versions.ts'
+import type { Environment } from '../../environment.ts'
+import { asyncFaultPoint } from '../../shared/fault-points.ts'
+import { relayStub } from '../../shared/namespaces.ts'
+import { closeQuietly } from '../../shared/sockets.ts'
+import { answered, callDeadline } from '../../shared/retry.ts'
+import type { RelayConnection, RelayLink } from './relay-link.ts'
+
+/** One attempt to open a socket. Null: the relay has no streams and wants none. */
+export async function connectRelay(env: Environment, relay: string, serial: number): Promise<RelayConnection | null> {
+  await asyncFaultPoint('open.begin')
+  const response = await relayStub(env, relay).fetch(`https://relay/replicator?serial=${serial}`, { headers: { upgrade: 'websocket' } })
+  const socket = response.webSocket
+  if (!socket) {
+    await response.body?.cancel()
+    if (response.status !== 410) throw new Error(`relay ${relay} answered ${response.status}`)
+    return null
+  }
+  await asyncFaultPoint('open.answered')
+  socket.accept()
+  const { headers } = response
+  const has = headers.get('rockpool-checkpoint')
+  return {
+    link: linkOf(socket),
+    checkpoint: has ? Number(has) : null,
+    hashed: headers.get('rockpool-names') !== 'name',
+    fences: headers.get('rockpool-fences') === '1',
+  }
+}
+
+function linkOf(socket: WebSocket): RelayLink {
+  return {
+    listen(message, fallen) {
+      socket.addEventListener('message', (event) => message(event.data))
+      socket.addEventListener('close', fallen)
+      socket.addEventListener('error', fallen)
+    },
+    send: (text) => socket.send(text),
+    close(failure = false) {
+      if (failure) socket.close(1011, 'a fault')
+      else closeQuietly(socket)
+    },
+  }
+}
+
+/** The streams of clients that are open at these relays. One that does not answer counts for none. */
+export async function openStreams(env: Environment, relays: readonly string[], deadlineMs = callDeadline(env)): Promise<number> {
+  const counts = await Promise.allSettled(
+    relays.map((relay) => answered(() => relayStub(env, relay).streams({ v: MESSAGE_VERSION }), deadlineMs)),
+  )
+  return counts.reduce((sum, count) => sum + (count.status === 'fulfilled' ? count.value : 0), 0)
+}
