@@ -51,7 +51,7 @@ export async function judgeDatabase(url: string, settings: Settings): Promise<Ju
     await note(async () => void (await checkServer(sql)))
     // A role or a server that may not replicate is better explained by what a plain connection can ask.
     if (problems.length === 0) await note(() => replicates(url, ca))
-    await note(() => checkCertificate(url))
+    await note(() => checkCertificate(url, ca.ca))
     await note(() => slotProblem(sql, textOf(settings, 'SLOT') ?? SETTINGS.SLOT.preset))
     await note(() => markerProblem(sql))
     const schema = await readSchema(sql)

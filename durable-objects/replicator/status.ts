@@ -80,9 +80,17 @@ export function replicatorStatus({ tenant, env, core, session, failing, alarm, l
   }
 }
 
+/** Somebody has to do something. */
+const REFUSALS: ReadonlySet<string> = new Set([
+  'ROCKPOOL_SETTINGS',
+  'ROCKPOOL_SYNC_CONFIG',
+  'ROCKPOOL_SOURCE_SETTINGS',
+  'ROCKPOOL_SOURCE_TLS',
+])
+
 /** `due`: a session is about to begin. */
 function stateOf({ state, live, tables }: Core, session: Session | null, code: string | undefined, due: boolean): ReplicatorState {
-  if (code === 'ROCKPOOL_SETTINGS' || code === 'ROCKPOOL_SYNC_CONFIG' || code === 'ROCKPOOL_SOURCE_SETTINGS') return 'refused'
+  if (code !== undefined && REFUSALS.has(code)) return 'refused'
   if (code !== undefined) return 'retrying'
   if (state.get('source') === null) return 'starting'
   if (tables.copying) return 'copying'
