@@ -54,8 +54,11 @@ export function broken(error: unknown): TlsError {
   return new TlsError('ROCKPOOL_SOURCE_UNREACHABLE', null, `TLS: the connection broke off: ${reason}`, error)
 }
 
+const ONLY_13 =
+  'the server speaks TLS 1.2 or older only, and TLS 1.3 is needed: take ssl_max_protocol_version out of its settings, or have a version of Postgres that offers it (with OpenSSL 1.1.1 or newer; on RDS and Aurora 16 or newer)'
+
 const SAID = new Map<number, string>([
-  [Alert.protocolVersion, 'the server speaks no TLS 1.3, and no other version is offered'],
+  [Alert.protocolVersion, ONLY_13],
   [Alert.handshakeFailure, 'the server accepts nothing of what is offered: TLS 1.3 with AES-GCM over X25519, P-256 or P-384'],
   [Alert.insufficientSecurity, 'the server accepts nothing of what is offered: TLS 1.3 with AES-GCM over X25519, P-256 or P-384'],
   [Alert.unrecognizedName, 'the server does not know the name of the host'],
