@@ -1,13 +1,16 @@
 import { alternatives, authority, dns, server, type Made, type Wanted } from '../../sources/postgres/tls/chain/test-authority.ts'
 
 /** DER as PEM. */
-export const certificatePem = (...made: Made[]): string =>
-  made
-    .map(
-      ({ der }) =>
-        `-----BEGIN CERTIFICATE-----\n${Buffer.from(der).toString('base64').replaceAll(/.{64}/g, '$&\n')}\n-----END CERTIFICATE-----\n`,
-    )
-    .join('')
+export const certificatePem = (...made: Made[]): string => made.map(({ der }) => pemOf(der)).join('')
+
+function pemOf(der: Uint8Array): string {
+  const lines =
+    Buffer.from(der)
+      .toString('base64')
+      .match(/.{1,64}/g) ?? []
+  return ['-----BEGIN CERTIFICATE-----', ...lines, '-----END CERTIFICATE-----', ''].join('\n')
+}
+
 const keyPem = ({ keys }: Made): string => keys.privateKey.export({ type: 'pkcs8', format: 'pem' }).toString()
 
 export interface ServerFiles {

@@ -159,7 +159,7 @@ async function openOne(source: SourceUrl, address: HostPort, { socket, authoriti
       throw new RockpoolError('ROCKPOOL_SOURCE_UNREACHABLE', 'the connection is not wanted any more')
     }
     opened?.(raw.authorized === true)
-    return new GuardedSocket(raw, address)
+    return new GuardedSocket(raw, address, source)
   } finally {
     clearTimeout(timer)
   }

@@ -1,11 +1,15 @@
 import { EventEmitter } from 'node:events'
+import { endPointOf } from '../tls/chain/index.ts'
+import { BoundLogin } from './bound-login.ts'
 import { Incoming } from './incoming.ts'
-import { isLoopback, type HostPort } from './source-url.ts'
+import { isLoopback, type HostPort, type SourceUrl } from './source-url.ts'
 
 /** What the driver uses of a socket, and `authorized` of one over which TLS was verified, as Node has it. */
 export interface RawSocket extends EventEmitter {
   readonly readyState: string
   readonly authorized?: boolean
+  /** DER of the server's own certificate, where TLS is ours. */
+  readonly certificate?: Uint8Array | null
   write(data: Uint8Array, done?: () => void): boolean
   end(): unknown
   end(data: Uint8Array): unknown
@@ -19,12 +23,14 @@ export class GuardedSocket extends EventEmitter {
   readonly #raw: RawSocket
   #failed = false
 
-  constructor(raw: RawSocket, address: HostPort) {
+  constructor(raw: RawSocket, address: HostPort, credentials: Pick<SourceUrl, 'password' | 'channelBinding'>) {
     super()
     this.#raw = raw
+    const server = `${address.host}:${address.port}`
     const incoming = new Incoming({
       safe: raw.authorized === true || isLoopback(address),
-      server: `${address.host}:${address.port}`,
+      server,
+      login: boundLogin(raw, server, credentials),
       emit: (bytes) => this.emit('data', bytes),
     })
     raw.on('data', (bytes: Uint8Array) => {
@@ -68,4 +74,17 @@ export class GuardedSocket extends EventEmitter {
   resume(): void {
     this.#raw.resume()
   }
+}
+
+/** None where TLS is the runtime's, which does not show the certificate. */
+function boundLogin(
+  raw: RawSocket,
+  server: string,
+  { password, channelBinding }: Pick<SourceUrl, 'password' | 'channelBinding'>,
+): BoundLogin | undefined {
+  if (!raw.certificate || channelBinding === 'disable') return undefined
+  return new BoundLogin({
+    ...{ server, password, required: channelBinding === 'require', endPoint: endPointOf(raw.certificate) },
+    send: (bytes) => void raw.write(bytes),
+  })
 }

@@ -2,9 +2,9 @@ import { once } from 'node:events'
 import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { RockpoolError } from '../../../protocol/errors.ts'
-import { utc } from '../tls/chain/test-authority.ts'
+import { authority, makeKeys, utc, type Wanted } from '../tls/chain/test-authority.ts'
 import { POSTGRES_VERSIONS, startPostgres, type TestPostgres } from '../../../test/support/postgres.ts'
-import { privateAuthority, SSL, type ServerFiles } from '../../../test/support/private-authority.ts'
+import { certificatePem, privateAuthority, SSL, type ServerFiles } from '../../../test/support/private-authority.ts'
 import { startSourceWorker, type SourceWorker } from '../../../test/support/source-worker.ts'
 import { checkConnections } from './check-connections.ts'
 import { connectSource } from './connection.ts'
@@ -15,6 +15,10 @@ const PASSWORD = 'a-password-of-the-database'
 const ours = privateAuthority('Host')
 /** For workerd a public authority. */
 const others = privateAuthority('Public')
+
+/** An authority whose signatures name no hash. */
+const edwards = authority({ cn: ['Edwards'], keys: makeKeys.ed25519() })
+const ed25519 = certificatePem(edwards)
 
 let worker: SourceWorker
 const running: { close(): unknown }[] = []
@@ -152,6 +156,48 @@ describe.each(POSTGRES_VERSIONS)('TLS with DATABASE_CA to Postgres %i', (version
       )
       await server.sql().unsafe('ALTER SYSTEM RESET ssl_max_protocol_version')
       await server.restart()
+    })
+
+    test('a login is bound to the certificate, whatever its signature and the password, and not where that is not wanted', async () => {
+      const kinds: [string, Wanted][] = [
+        ['RSA 2048', { keys: makeKeys.rsa() }],
+        ['P-384, signed with SHA-384', { keys: makeKeys.p384(), hash: 'sha384' }],
+      ]
+      for (const [, wanted] of kinds) {
+        await present(ours.issue(wanted))
+        for (const binding of ['require', 'prefer', 'disable'])
+          expect(await ask(urlOf(`sslmode=require&channel_binding=${binding}`))).toEqual(ENCRYPTED)
+      }
+      await present(ours.issue())
+      for (const password of [
+        'p w:/?#@',
+        'e\u0301',
+        '\u00a0x\u00ad\u200b',
+        '\ufb01\u2168',
+        'a\u0007',
+        '\u05d0a',
+        '\u05d0\ufb20',
+        'x\u200fy\u2168',
+        '\u{1f600}',
+      ]) {
+        await server.sql().unsafe(`ALTER ROLE secure PASSWORD '${password.replaceAll("'", "''")}'`)
+        const url = urlOf('sslmode=require&channel_binding=require').replace(PASSWORD, encodeURIComponent(password))
+        expect([password, await ask(url)]).toEqual([password, ENCRYPTED])
+        expect(await ask(url.replace('@', '1@'))).toEqual(refused(/^ROCKPOOL_SOURCE_SETTINGS .*password authentication failed/))
+      }
+      await server.sql().unsafe(`ALTER ROLE secure PASSWORD '${PASSWORD}'`)
+    })
+
+    test('channel_binding=require is refused where the server does not offer it, and no password is given', async () => {
+      expect(await ask(urlOf('sslmode=require&channel_binding=require').replace('secure', 'clear'))).toEqual(
+        refused(/^ROCKPOOL_SOURCE_SETTINGS channel_binding=require cannot be had of localhost:\d+: it does not offer SCRAM-SHA-256-PLUS/),
+      )
+      await present(ours.issue({ by: edwards }))
+      expect(await ask(urlOf('sslmode=require&channel_binding=require'), ed25519)).toEqual(
+        refused(/^ROCKPOOL_SOURCE_SETTINGS .*names no hash to bind to \(Ed25519\)/),
+      )
+      expect(await ask(urlOf(), ed25519)).toEqual(ENCRYPTED)
+      await present(ours.issue())
     })
 
     test('somebody in between with a certificate of a public authority, for this very host', async () => {

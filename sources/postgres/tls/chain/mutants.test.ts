@@ -69,7 +69,7 @@ const MUTANTS: [what: string, file: string, from: string, to: string][] = [
   ['RSA of few bits', 'keys.ts', 'length < MIN_RSA_BITS', 'false'],
   ['RSA of many bits', 'keys.ts', 'length > MAX_RSA_BITS', 'false'],
   ['powers of RSA', 'keys.ts', 'odd === 1 &&', ''],
-  ['weak hashes', 'keys.ts', 'if (SIGNATURES.has(digits)) return', 'return'],
+  ['weak hashes', 'keys.ts', 'if (SIGNATURES.has(digitsOf(algorithm))) return', 'return'],
   ['two kinds of signature', 'certificate.ts', '!sameBytes(signature.whole, outerSignature.whole)', 'false'],
   ['another certificate inside', 'certificate.ts', '!sameBytes(x509.raw, der)', 'false'],
   ['serial numbers', 'certificate.ts', 'digits > 20 ||', ''],
