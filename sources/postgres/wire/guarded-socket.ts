@@ -1,4 +1,5 @@
 import { EventEmitter } from 'node:events'
+import { RockpoolError } from '../../../protocol/errors.ts'
 import { endPointOf } from '../tls/chain/index.ts'
 import { BoundLogin } from './bound-login.ts'
 import { Incoming } from './incoming.ts'
@@ -22,6 +23,8 @@ export interface RawSocket extends EventEmitter {
 export class GuardedSocket extends EventEmitter {
   readonly #raw: RawSocket
   #failed = false
+  /** The driver has gone. */
+  #left = false
 
   constructor(raw: RawSocket, address: HostPort, credentials: Pick<SourceUrl, 'password' | 'channelBinding'>) {
     super()
@@ -45,8 +48,16 @@ export class GuardedSocket extends EventEmitter {
     })
     raw.on('error', (error: unknown) => {
       if (!this.#failed && this.listenerCount('error') > 0) this.emit('error', error)
+      this.#failed = true
     })
-    raw.on('close', (hadError: unknown) => this.emit('close', hadError))
+    raw.on('close', (hadError: unknown) => {
+      if (!incoming.authenticated && !this.#failed && !this.#left && this.listenerCount('error') > 0) {
+        // The driver would connect again and again, and nobody would hear of it (postgres.js 3.4, 2026-11).
+        const problem = `${server} closed the connection before it let anybody in`
+        this.emit('error', new RockpoolError('ROCKPOOL_SOURCE_UNREACHABLE', problem))
+      }
+      this.emit('close', hadError)
+    })
     raw.on('drain', () => this.emit('drain'))
   }
 
@@ -59,11 +70,13 @@ export class GuardedSocket extends EventEmitter {
   }
 
   end(data?: Uint8Array): void {
+    this.#left = true
     if (data) this.#raw.end(data)
     else this.#raw.end()
   }
 
   destroy(): void {
+    this.#left = true
     this.#raw.destroy()
   }
 

@@ -49,6 +49,11 @@ export class Incoming {
     this.#options = options
   }
 
+  /** Whether the server has let us in. */
+  get authenticated(): boolean {
+    return this.#authenticated
+  }
+
   /** Throws RockpoolError; nothing may be pushed after that. */
   push(chunk: Uint8Array): void {
     let bytes = chunk

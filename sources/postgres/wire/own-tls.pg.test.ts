@@ -1,9 +1,11 @@
 import { once } from 'node:events'
 import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net'
+import { TLSSocket } from 'node:tls'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { RockpoolError } from '../../../protocol/errors.ts'
 import { authority, makeKeys, utc, type Wanted } from '../tls/chain/test-authority.ts'
 import { POSTGRES_VERSIONS, startPostgres, type TestPostgres } from '../../../test/support/postgres.ts'
+import { generator } from '../../../test/support/random.ts'
 import { certificatePem, privateAuthority, SSL, type ServerFiles } from '../../../test/support/private-authority.ts'
 import { startSourceWorker, type SourceWorker } from '../../../test/support/source-worker.ts'
 import { checkConnections } from './check-connections.ts'
@@ -99,6 +101,26 @@ describe.each(POSTGRES_VERSIONS)('TLS with DATABASE_CA to Postgres %i', (version
 
   test('workerd streams, with a pause in the middle', async () => {
     expect(await worker.ask({ url: urlOf(), ca: ours.ca, rows: 20_000 })).toEqual({ ...ENCRYPTED, seen: 20_000 })
+  })
+
+  test('bytes come in pieces of any size, records cut anywhere: nothing is lost', async () => {
+    const random = generator(7)
+    const { port } = await between((socket) => {
+      socket.setNoDelay(true)
+      const onward = connect(server.port, '127.0.0.1').on('error', () => socket.destroy())
+      socket.pipe(onward)
+      onward.on('close', () => socket.destroy())
+      onward.on('data', (bytes: Buffer) => {
+        for (let from = 0; from < bytes.length;) {
+          const to = from + (random() < 0.5 ? 1 + Math.floor(random() * 8) : 1 + Math.floor(random() * 20_000))
+          socket.write(bytes.subarray(from, to))
+          from = to
+        }
+      })
+    })
+    await server.sql()`SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots`
+    await server.sql()`TRUNCATE t`
+    expect(await worker.ask({ url: at(port), ca: ours.ca, rows: 5_000 })).toEqual({ ...ENCRYPTED, seen: 5_000 })
   })
 
   describe.each(Object.entries(RUNTIMES))('from %s', (_, ask) => {
@@ -229,6 +251,59 @@ describe.each(POSTGRES_VERSIONS)('TLS with DATABASE_CA to Postgres %i', (version
       expect(await ask(at(port))).toEqual(refused(/^ROCKPOOL_SOURCE_UNREACHABLE .*(bad_record_mac|not decrypt|a record)/))
     })
   })
+})
+
+/** Speaks TLS when it is asked to, with the certificate of the database, and not as Postgres. */
+const withKey = (serve: (socket: TLSSocket, raw: Socket) => void, files: ServerFiles = ours.issue()) =>
+  between((raw) => {
+    raw.once('data', () => {
+      raw.removeAllListeners('data').write('S')
+      const socket = new TLSSocket(raw, { isServer: true, cert: files['server.crt'], key: files['server.key'] })
+      socket.on('error', () => {}).once('secure', () => serve(socket, raw))
+    })
+  })
+
+describe.each(Object.entries(RUNTIMES))('somebody who has the key of the database, and is no Postgres, from %s', (_, ask) => {
+  const startup = (then: (socket: TLSSocket, raw: Socket) => void) =>
+    withKey((socket, raw) => void socket.once('data', () => then(socket, raw)))
+  const offer = Buffer.from('R\0\0\0\x2a\0\0\0\x0aSCRAM-SHA-256-PLUS\0SCRAM-SHA-256\0\0')
+
+  test.each<[string, (socket: TLSSocket, raw: Socket) => void, RegExp]>([
+    ['says nothing', () => {}, /^ROCKPOOL_SOURCE_UNREACHABLE .*CONNECT_TIMEOUT/],
+    ['says nothing more behind its offer', (socket) => void socket.write(offer), /^ROCKPOOL_SOURCE_UNREACHABLE .*CONNECT_TIMEOUT/],
+    [
+      'lets us in without a proof',
+      (socket) => void socket.write(Buffer.concat([offer, Buffer.from('R\0\0\0\x08\0\0\0\0Z\0\0\0\x05I')])),
+      /^ROCKPOOL_SOURCE_TLS .*did not prove that it knows the password/,
+    ],
+    ['asks for nothing', (socket) => void socket.write('Z\0\0\0\x05I'), /^ROCKPOOL_SOURCE_UNREACHABLE .*does not speak the protocol/],
+    ['goes on in plain text', (_, raw) => void raw.write('R\0\0\0\x08\0\0\0\0'), /^ROCKPOOL_SOURCE_UNREACHABLE .*TLS with localhost/],
+    ['breaks off', (_, raw) => void raw.end(), /^ROCKPOOL_SOURCE_UNREACHABLE .*broke off without its end being told/],
+    ['ends', (socket) => void socket.end(), /^ROCKPOOL_SOURCE_UNREACHABLE localhost:\d+ closed the connection before it let anybody in/],
+  ])('%s', async (_, then, message) => {
+    const { port } = await startup(then)
+    expect(await ask(at(port))).toEqual(refused(message))
+  })
+})
+
+test('while workerd reads nothing, what a server may send is bounded; then all of it comes', async () => {
+  const BYTES = 64 * 1024 * 1024
+  const server = await withKey((socket) => {
+    const piece = Buffer.alloc(256 * 1024)
+    for (let i = 0; i < BYTES / piece.length; i++) socket.write(piece)
+  })
+  let sent = 0
+  const { port } = await between((socket) => {
+    const onward = connect(server.port, '127.0.0.1').on('error', () => socket.destroy())
+    socket.pipe(onward)
+    onward.pipe(socket)
+    setTimeout(() => (sent = socket.bytesWritten - socket.writableLength), 1_500)
+  })
+  const answer = await worker.ask({ url: at(port), ca: ours.ca, pausedMs: 2_500, bytes: BYTES })
+  expect(answer).toMatchObject({ bytes: BYTES })
+  expect(sent).toBeGreaterThan(0)
+  // What the two kernels hold between them, and one read.
+  expect(sent).toBeLessThan(BYTES / 4)
 })
 
 describe.each(Object.entries(RUNTIMES))('somebody who is no Postgres, from %s', (_, ask) => {

@@ -74,9 +74,11 @@ export class SourceSocket extends EventEmitter {
   async #read(next: () => Promise<Uint8Array | null>): Promise<void> {
     try {
       for (;;) {
-        while (this.#paused) await new Promise<void>((resolve) => (this.#resume = resolve))
+        await this.#resumed()
         const chunk = await next()
         if (chunk === null) break
+        // It was asked for before the pause.
+        await this.#resumed()
         this.#received = true
         if (this.readyState === 'closed') return
         this.emit('data', chunk)
@@ -85,6 +87,10 @@ export class SourceSocket extends EventEmitter {
     } catch (error) {
       this.#failed(error)
     }
+  }
+
+  async #resumed(): Promise<void> {
+    while (this.#paused) await new Promise<void>((resolve) => (this.#resume = resolve))
   }
 
   #failed(error: unknown): void {
