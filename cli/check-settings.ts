@@ -5,6 +5,7 @@ import type { SettingBindings } from '../durable-objects/setting-bindings.ts'
 import { parseSourceUrl } from '../sources/postgres/index.ts'
 import { RockpoolError } from '../protocol/errors.ts'
 import { DEFAULT_TENANT } from '../protocol/names.ts'
+import { checkAuthorities } from './check-ca.ts'
 import { nearMisses, type Settings } from './settings.ts'
 
 export { readSettings } from './settings.ts'
@@ -19,7 +20,7 @@ export interface SettingFinding {
 type SettingCheck = (settings: Settings) => SettingFinding[] | Promise<SettingFinding[]>
 
 /** Each is given all settings, and names those that are wrong. A new setting gets its line here, unless one of the functions below validates it. */
-const CHECKS: readonly SettingCheck[] = [databaseUrl, refusedByTheScript, unknownNames, place]
+const CHECKS: readonly SettingCheck[] = [databaseUrl, checkAuthorities, refusedByTheScript, unknownNames, place]
 
 export async function checkSettings(settings: Settings): Promise<SettingFinding[]> {
   const found: SettingFinding[] = []

@@ -102,7 +102,7 @@ async function askedDatabase(
 ): Promise<{ judged: Judged | null; told: string | null }> {
   const url = textOf(given, 'DATABASE_URL')
   if (url !== undefined) {
-    const refused = settings.some(({ level, message }) => level === 'error' && message.startsWith('DATABASE_URL'))
+    const refused = settings.some(({ level, message }) => level === 'error' && /^DATABASE_(URL|CA)/.test(message))
     return refused ? { judged: null, told: NOT_ASKED } : { judged: await judgeDatabase(url, given), told: null }
   }
   const known = await knownDatabase(data)

@@ -103,7 +103,7 @@ function startupOptions(given: string, replication: boolean): string {
 }
 
 /** Throws ROCKPOOL_SETTINGS. Of a database on this machine that is spoken with in plain text, DATABASE_CA says nothing. */
-export function authoritiesOf({ sslmode, hosts }: SourceUrl, ca: string | undefined): Uint8Array[] | undefined {
+export function authoritiesOf({ sslmode, hosts }: Pick<SourceUrl, 'sslmode' | 'hosts'>, ca: string | undefined): Uint8Array[] | undefined {
   if (ca === undefined) return undefined
   if (sslmode === 'disable' && !hosts.every(isLoopback)) {
     throw new RockpoolError(
