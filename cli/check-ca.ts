@@ -1,7 +1,7 @@
 import { X509Certificate } from 'node:crypto'
 import { authoritiesOf, parseSourceUrl } from '../sources/postgres/index.ts'
 import { RockpoolError } from '../protocol/errors.ts'
-import type { SettingFinding } from './check-settings.ts'
+import type { SettingFinding } from './setting-finding.ts'
 import { textOf, type Settings } from './settings.ts'
 
 /** Bytes of a setting that Cloudflare takes (2026-11). */

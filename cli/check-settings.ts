@@ -6,16 +6,10 @@ import { parseSourceUrl } from '../sources/postgres/index.ts'
 import { RockpoolError } from '../protocol/errors.ts'
 import { DEFAULT_TENANT } from '../protocol/names.ts'
 import { checkAuthorities } from './check-ca.ts'
+import type { SettingFinding } from './setting-finding.ts'
 import { nearMisses, type Settings } from './settings.ts'
 
 export { readSettings } from './settings.ts'
-
-/** What the deployed script would refuse, or what its operator should know. Never shows the value of a secret. */
-export interface SettingFinding {
-  level: 'error' | 'warning'
-  code: string
-  message: string
-}
 
 type SettingCheck = (settings: Settings) => SettingFinding[] | Promise<SettingFinding[]>
 

@@ -32,14 +32,18 @@ export class TlsError extends RockpoolError {
   /** What the server is told; null when it has said it itself, or is gone. */
   readonly alert: number | null
 
-  constructor(code: ErrorCode, alert: number | null, message: string, cause?: unknown) {
-    super(code, message, { cause })
+  constructor(code: ErrorCode, alert: number | null, message: string, cause?: unknown, details?: unknown) {
+    super(code, message, { cause, details })
     this.alert = alert
   }
 }
 
 /** The server, or somebody in between, does not keep to the protocol. */
 export const violation = (alert: number, message: string) => new TlsError('ROCKPOOL_SOURCE_UNREACHABLE', alert, `TLS: ${message}`)
+
+/** Whoever answers shows a certificate that is not his, or somebody in between changes what is said. */
+export const unproved = (message: string) =>
+  new TlsError('ROCKPOOL_SOURCE_TLS', Alert.decryptError, `TLS: ${message}`, undefined, { reason: 'proof' })
 
 /** Only its operator can change what the server does. */
 export const unsuitable = (alert: number, message: string, cause?: unknown) =>
