@@ -44,14 +44,14 @@ export async function judgeDatabase(url: string, settings: Settings): Promise<Ju
   }
   const publication = textOf(settings, 'PUBLICATION')
   const ca = { ca: textOf(settings, 'DATABASE_CA') }
-  const sql = connectSource(url, ca)
+  const sql = connectable(url, ca)
   const close = () => sql.end({ timeout: 1 })
   try {
     await checkConnection(sql)
     await note(async () => void (await checkServer(sql)))
     // A role or a server that may not replicate is better explained by what a plain connection can ask.
     if (problems.length === 0) await note(() => replicates(url, ca))
-    await note(() => checkCertificate(url))
+    await note(() => checkCertificate(url, ca.ca))
     await note(() => slotProblem(sql, textOf(settings, 'SLOT') ?? SETTINGS.SLOT.preset))
     await note(() => markerProblem(sql))
     const schema = await readSchema(sql)
@@ -69,6 +69,15 @@ export async function judgeDatabase(url: string, settings: Settings): Promise<Ju
     return { schema, problems, tables, close }
   } catch (error) {
     await close()
+    throw new UsageError(`the database cannot be used: ${sourceError(error).message}`)
+  }
+}
+
+/** Throws UsageError for a URL, or a DATABASE_CA, that cannot be used. */
+function connectable(url: string, ca: { ca: string | undefined }): ReturnType<typeof connectSource> {
+  try {
+    return connectSource(url, ca)
+  } catch (error) {
     throw new UsageError(`the database cannot be used: ${sourceError(error).message}`)
   }
 }

@@ -1,4 +1,6 @@
 import { expect, test } from 'vitest'
+import { authority, utc } from '../sources/postgres/tls/chain/test-authority.ts'
+import { certificatePem, privateAuthority } from '../test/support/private-authority.ts'
 import { checkSettings, readSettings } from './check-settings.ts'
 
 const told = async (settings: Record<string, unknown>) =>
@@ -51,4 +53,29 @@ test.each([
   const found = await told({ DATABASE_URL: `postgres://u:geheim@db.example/d?${parameter}` })
   expect(found).toEqual([expect.stringMatching(message)])
   expect(found.join()).not.toContain('geheim')
+})
+
+test('authorities of the database: none in it, a contradiction, too many, expired ones', async () => {
+  const { ca } = privateAuthority()
+  const url = 'postgres://u:p@db.example/d'
+  expect(await told({ DATABASE_CA: ca, DATABASE_URL: url })).toEqual([])
+  expect(await told({ DATABASE_CA: ca })).toEqual([])
+  expect(await told({ DATABASE_CA: ca.replace('BEGIN', 'END'), DATABASE_URL: url })).toContainEqual(
+    expect.stringMatching(/^error DATABASE_CA: /),
+  )
+  expect(await told({ DATABASE_CA: ca, DATABASE_URL: `${url}?sslmode=disable` })).toContainEqual(
+    expect.stringMatching(/^error DATABASE_CA says .* sslmode=disable.*take one of them out/),
+  )
+  expect(await told({ DATABASE_CA: ca, DATABASE_URL: 'postgres://u:p@localhost/d' })).toEqual([
+    expect.stringMatching(/^warning DATABASE_CA has no effect/),
+  ])
+  const many = Array.from({ length: 12 }, () => privateAuthority().ca).join('')
+  expect(await told({ DATABASE_CA: many, DATABASE_URL: url })).toEqual([
+    expect.stringMatching(/^warning DATABASE_CA has \d+ bytes, and Cloudflare takes 5120/),
+  ])
+  const old = certificatePem(authority({ cn: ['Old'], to: utc('210101000000Z') }))
+  expect(await told({ DATABASE_CA: ca + old, DATABASE_URL: url })).toEqual([
+    'warning DATABASE_CA: CN=Old expired on 2021-01-01: take it out',
+  ])
+  expect(await told({ DATABASE_CA: old, DATABASE_URL: url })).toEqual(['error DATABASE_CA: every certificate in it has expired (CN=Old)'])
 })

@@ -3,21 +3,16 @@ import { RockpoolError } from '../protocol/errors.ts'
 import type { SettingBindings } from '../tenants/bindings.ts'
 import { tenantOfBindings } from '../tenants/from-bindings.ts'
 import { authSettings, operatorSettings } from '../workers/auth/settings.ts'
+import { checkAuthorities } from './check-ca.ts'
+import type { SettingFinding } from './setting-finding.ts'
 import { nearMisses, type Settings } from './settings.ts'
 
 export { readSettings } from './settings.ts'
 
-/** What the deployed script would refuse, or what its operator should know. Never shows the value of a secret. */
-export interface SettingFinding {
-  level: 'error' | 'warning'
-  code: string
-  message: string
-}
-
 type SettingCheck = (settings: Settings) => SettingFinding[] | Promise<SettingFinding[]>
 
 /** Each is given all settings, and names those that are wrong. A new setting gets its line here, unless one of the functions below validates it. */
-const CHECKS: readonly SettingCheck[] = [databaseUrl, refusedByTheScript, unknownNames, place]
+const CHECKS: readonly SettingCheck[] = [databaseUrl, checkAuthorities, refusedByTheScript, unknownNames, place]
 
 export async function checkSettings(settings: Settings): Promise<SettingFinding[]> {
   const found: SettingFinding[] = []

@@ -2,14 +2,15 @@ import { checkConnections, checkServer, connectSource, parseSourceUrl, sourceErr
 import { openNodeSocket } from '../sources/postgres/wire/node-socket.ts'
 import { RockpoolError } from '../protocol/errors.ts'
 import { UsageError } from './problem.ts'
+import { textOf, type Settings } from './settings.ts'
 
 /**
- * What would stop the replicator is said before anything is started. Answers what of the URL has no effect, for people. Throws UsageError.
+ * What would stop the replicator is said before anything is started. `given`: settings, DATABASE_CA among them. Answers what of the URL has no effect, for people. Throws UsageError.
  */
-export async function checkSource(url: string): Promise<string[]> {
-  const notes = await checkReachable(url)
+export async function checkSource(url: string, given: Settings = process.env): Promise<string[]> {
+  const notes = await checkReachable(url, given)
   await problem(async () => {
-    const sql = connectSource(url, caOf())
+    const sql = connectSource(url, caOf(given))
     try {
       await checkServer(sql)
     } finally {
@@ -20,30 +21,34 @@ export async function checkSource(url: string): Promise<string[]> {
 }
 
 /** Whether both kinds of connections can be made, here and on Cloudflare, and lead to Postgres itself. Throws UsageError. */
-export async function checkReachable(url: string): Promise<string[]> {
+export async function checkReachable(url: string, given: Settings = process.env): Promise<string[]> {
   return problem(async () => {
     const { notes } = parseSourceUrl(url)
-    const sql = connectSource(url, caOf())
-    const walsender = connectSource(url, { ...caOf(), replication: true })
+    const ca = caOf(given)
+    const sql = connectSource(url, ca)
+    const walsender = connectSource(url, { ...ca, replication: true })
     try {
       await checkConnections(sql, walsender)
     } finally {
       await Promise.all([sql.end({ timeout: 1 }), walsender.end({ timeout: 1 })])
     }
-    await checkCertificate(url)
+    await checkCertificate(url, ca.ca)
     return notes
   })
 }
 
-export const caOf = () => ({ ca: process.env.DATABASE_CA || undefined })
+const caOf = (given: Settings) => ({ ca: textOf(given, 'DATABASE_CA') })
 
-/** Workers verify every certificate against the public authorities, whatever sslmode and DATABASE_CA say here. Throws ROCKPOOL_SOURCE_SETTINGS. */
-export async function checkCertificate(url: string): Promise<void> {
+/**
+ * Workers verify every certificate against the public authorities, whatever sslmode says here. With DATABASE_CA (`ca`) the script verifies as the
+ * connections of this process do, and there is nothing more to ask. Throws ROCKPOOL_SOURCE_SETTINGS.
+ */
+export async function checkCertificate(url: string, ca: string | undefined): Promise<void> {
   const { hosts, sslmode } = parseSourceUrl(url)
-  if (sslmode === 'disable') return
+  if (sslmode === 'disable' || ca !== undefined) return
   for (const address of hosts) {
     try {
-      const socket = await openNodeSocket(address, { sslmode: 'verify-full', ca: undefined, signal: new AbortController().signal })
+      const socket = await openNodeSocket(address, { sslmode: 'verify-full', signal: new AbortController().signal })
       socket.destroy()
     } catch (error) {
       if (!(error instanceof RockpoolError)) continue // a host of several that is down
@@ -51,7 +56,7 @@ export async function checkCertificate(url: string): Promise<void> {
       const reason = error.cause instanceof Error ? error.cause.message : error.message
       throw new RockpoolError(
         'ROCKPOOL_SOURCE_SETTINGS',
-        `Cloudflare Workers will not accept the certificate of ${where} (${reason}): they trust public authorities only, and only for the name of the host. See docs/deploy.md`,
+        `Cloudflare Workers will not accept the certificate of ${where} (${reason}): without DATABASE_CA they trust public authorities only, and only for the name of the host. Set DATABASE_CA to the PEM of the authority that signed it; see docs/deploy.md`,
         { cause: error },
       )
     }

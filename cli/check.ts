@@ -5,7 +5,7 @@ import { explainPlan } from '../sync-config/explain.ts'
 import { readLimits } from '../sync-config/limits.ts'
 import type { Finding } from '../sync-config/types.ts'
 import { judgeDatabase, type Judged } from './check-database.ts'
-import { checkSettings, readSettings, type SettingFinding } from './check-settings.ts'
+import { checkSettings, readSettings } from './check-settings.ts'
 import { readConfigFile } from './config-file.ts'
 import { knownDatabase } from './database.ts'
 import { frame, levelColour, printable, type Paint } from './frame.ts'
@@ -13,6 +13,7 @@ import { limitsOf } from './limits.ts'
 import { DEFAULT_DATA, parse } from './options.ts'
 import { UsageError } from './problem.ts'
 import { serviceVars } from './service-vars.ts'
+import type { SettingFinding } from './setting-finding.ts'
 import { textOf, type Settings } from './settings.ts'
 
 /** With a database, what it does not have is not a guess: no row would ever be synced. */
@@ -102,7 +103,7 @@ async function askedDatabase(
 ): Promise<{ judged: Judged | null; told: string | null }> {
   const url = textOf(given, 'DATABASE_URL')
   if (url !== undefined) {
-    const refused = settings.some(({ level, message }) => level === 'error' && message.startsWith('DATABASE_URL'))
+    const refused = settings.some(({ level, message }) => level === 'error' && /^DATABASE_(URL|CA)/.test(message))
     return refused ? { judged: null, told: NOT_ASKED } : { judged: await judgeDatabase(url, given), told: null }
   }
   const known = await knownDatabase(data)

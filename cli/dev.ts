@@ -48,7 +48,7 @@ export async function dev(options: DevOptions, given: Settings, say: (line: stri
       databaseUrl = database.url
       if (existsSync(passwordFile(data))) passwordNote = `   (its password: ${passwordFile(data)})`
     }
-    const notes = await checkSource(databaseUrl)
+    const notes = await checkSource(databaseUrl, given)
     say(`database   ${redactUrl(databaseUrl)}${passwordNote}`)
     for (const note of notes) say(`database   ${note}`)
     if (signal.aborted) return
@@ -128,9 +128,9 @@ export async function dev(options: DevOptions, given: Settings, say: (line: stri
   }
 }
 
-/** As bindings of the script. Workers trust public authorities alone, so DATABASE_CA is for this process. */
+/** As bindings of the script. */
 function settingsOf(given: Settings): Settings {
-  const { DATABASE_CA: _, ...settings } = declared(given)
+  const settings = declared(given)
   const polls = 'IDLE_POLL_SECONDS' in settings || 'IDLE_POLL_MAX_SECONDS' in settings ? {} : { IDLE_POLL_MAX_SECONDS }
   return { ...polls, ...settings }
 }

@@ -20,7 +20,7 @@ export type DiagnosticCode =
   | 'ROCKPOOL_RELAY_SOCKET' // the socket to a relay cannot be opened
   | 'ROCKPOOL_DIFFERENCES' // a comparison has found some
   | 'ROCKPOOL_FOREIGN_MARKER' // a message in the WAL under our prefix is not ours
-  | 'ROCKPOOL_SOURCE_TLS' // a deployment of an earlier version reaches Postgres in a way that is refused soon
+  | 'ROCKPOOL_TLS_NOT_DEMANDED' // a deployment of an earlier version reaches Postgres in a way that is refused soon
   | 'ROCKPOOL_CHANGE_SKIPPED' // a change ended the replicator each time it came
   | 'ROCKPOOL_RESTARTED' // the replicator ended in the middle of a session
 

@@ -17,8 +17,8 @@ const text = matching(/[^]/, 'text')
 export const REPLICATION = {
   DATABASE_URL: secret(required(matching(/^postgres(ql)?:\/\//, 'a URL that begins with postgres://'), 'the database; a secret')),
   DATABASE_CA: optional(
-    matching(/-----BEGIN CERTIFICATE-----/, 'a certificate in PEM'),
-    'the authority of the certificate of Postgres; for the command line, refused on Cloudflare',
+    matching(/-----BEGIN CERTIFICATE-----/, 'certificates in PEM'),
+    'the authorities that alone vouch for the certificate of Postgres, in place of the public ones, or that certificate itself',
   ),
   SYNC_CONFIG: optional(text, 'YAML in place of the sync config that is deployed with the script'),
   PUBLICATION: optional(identifier, 'a publication that exists, and is not changed. Without it Rockpool makes one'),

@@ -3,6 +3,7 @@ import { RockpoolError, type ErrorCode } from '../protocol/errors.ts'
 /** What they say is about the database: where it is, who uses it, what it answers. */
 const OF_DATABASE: ReadonlySet<ErrorCode> = new Set([
   'ROCKPOOL_SOURCE_UNREACHABLE',
+  'ROCKPOOL_SOURCE_TLS',
   'ROCKPOOL_SOURCE_SETTINGS',
   'ROCKPOOL_SOURCE_CHANGED',
   'ROCKPOOL_PGOUTPUT',

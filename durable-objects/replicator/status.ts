@@ -85,10 +85,18 @@ export function replicatorStatus(ports: StatusPorts): ReplicatorStatus {
   }
 }
 
+/** Somebody has to do something. */
+const REFUSALS: ReadonlySet<string> = new Set([
+  'ROCKPOOL_SETTINGS',
+  'ROCKPOOL_SYNC_CONFIG',
+  'ROCKPOOL_SOURCE_SETTINGS',
+  'ROCKPOOL_SOURCE_TLS',
+])
+
 function stateOf({ parts, session, failing, alarm, live }: StatusPorts): ReplicatorState {
   const { state, tables } = parts.store
   const code = failing?.code
-  if (code === 'ROCKPOOL_SETTINGS' || code === 'ROCKPOOL_SYNC_CONFIG' || code === 'ROCKPOOL_SOURCE_SETTINGS') return 'refused'
+  if (code !== undefined && REFUSALS.has(code)) return 'refused'
   if (code !== undefined) return 'retrying'
   if (state.get('source') === null) return 'starting'
   if (tables.copying) return 'copying'

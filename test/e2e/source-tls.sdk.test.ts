@@ -62,11 +62,11 @@ async function live(folder: string, query: string, told: 'told' | 'not told'): P
       () => status(edge),
     )
     const before = toldBefore.get(folder) ?? 0
-    const count = counts.ROCKPOOL_SOURCE_TLS ?? 0
+    const count = counts.ROCKPOOL_TLS_NOT_DEMANDED ?? 0
     toldBefore.set(folder, count)
     expect(count > before).toBe(told === 'told')
     if (told === 'not told') return
-    expect(recent.find(({ code }) => code === 'ROCKPOOL_SOURCE_TLS')?.reason).toMatch(
+    expect(recent.find(({ code }) => code === 'ROCKPOOL_TLS_NOT_DEMANDED')?.reason).toMatch(
       /without TLS, and from release \S+ on it is not: .*Write sslmode=verify-full, or sslmode=disable/,
     )
   } finally {

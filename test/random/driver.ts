@@ -4,6 +4,7 @@ import { Operator } from '../support/deploys.ts'
 import { startEdge, type Edge } from '../support/edge.ts'
 import { Follower, rowsOf } from '../support/follower.ts'
 import { startPostgres, type TestPostgres } from '../support/postgres.ts'
+import { privateAuthority, SSL } from '../support/private-authority.ts'
 import { requestWriteCheckpoint, statusOf } from '../support/status.ts'
 import { AUDIENCE, newSecret, temporaryDirectory, token } from '../support/support.ts'
 import { change, largeTransaction, transaction, transfer, truncate } from './changes.ts'
@@ -116,7 +117,11 @@ class Driver {
   async start(): Promise<void> {
     const { seed, faults, log } = this.#options
     this.#directory = await temporaryDirectory()
-    this.#postgres = await startPostgres({ max_prepared_transactions: '10', deadlock_timeout: '200ms' })
+    const authority = process.env.ROCKPOOL_TLS ? privateAuthority() : null
+    const settings = { max_prepared_transactions: '10', deadlock_timeout: '200ms' }
+    this.#postgres = authority
+      ? await startPostgres({ ...settings, ...SSL }, { files: { ...authority.issue() } })
+      : await startPostgres(settings)
     this.#proxy = new Proxy(this.#postgres.port)
     await this.#proxy.listen()
     for (const statement of TABLES) await this.#postgres.sql().unsafe(statement)
@@ -125,7 +130,9 @@ class Driver {
       await this.#postgres.sql().unsafe(`CREATE PUBLICATION mine FOR TABLE ${PUBLISHED} WITH (publish_via_partition_root = ${viaRoot})`)
     }
     this.#edge = await startEdge({
-      databaseUrl: this.#postgres.url.replace(`:${this.#postgres.port}/`, `:${this.#proxy.port}/`),
+      databaseUrl: authority
+        ? `postgres://postgres:postgres@localhost:${this.#proxy.port}/app?sslmode=verify-full&channel_binding=require`
+        : this.#postgres.url.replace(`:${this.#postgres.port}/`, `:${this.#proxy.port}/`),
       jwtSecret: this.#secret,
       jwtAudience: AUDIENCE,
       syncConfig: syncConfigOf([]),
@@ -136,6 +143,7 @@ class Driver {
         // With half of the seeds what is retired is dropped at once, with the others it is there for a moment.
         RETIRE_GRACE_SECONDS: seed % 2 === 0 ? '0' : '5',
         ...(this.#publication ? { PUBLICATION: this.#publication } : {}),
+        ...(authority ? { DATABASE_CA: authority.ca } : {}),
         ...this.#options.bindings,
         ...(faults ? { FAULTS: JSON.stringify({ seed, ...faults }) } : {}),
       },

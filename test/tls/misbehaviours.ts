@@ -53,10 +53,10 @@ const brokeOff = /broke off without its end/
 const cut = (at: number) => (record: Bytes, index: number) => (index < at ? [record] : [record.subarray(0, 20)])
 
 const HELLO: Record<string, Misbehaviour> = {
-  'TLS 1.2': { hello: older(0x0303), says: /speaks TLS 1.2, and only TLS 1.3 is accepted/ },
-  'TLS 1.1': { hello: older(0x0302), says: /speaks TLS 1.1, and only/ },
-  'TLS 1.0': { hello: older(0x0301), says: /speaks TLS 1.0, and only/ },
-  'SSL 3.0': { hello: older(0x0300), says: /speaks SSL 3.0, and only/ },
+  'TLS 1.2': { hello: older(0x0303), says: /speaks TLS 1.2 only, and TLS 1.3 is needed/ },
+  'TLS 1.1': { hello: older(0x0302), says: /speaks TLS 1.1 only/ },
+  'TLS 1.0': { hello: older(0x0301), says: /speaks TLS 1.0 only/ },
+  'SSL 3.0': { hello: older(0x0300), says: /speaks SSL 3.0 only/ },
   'TLS 1.2 by somebody in between': { hello: older(0x0303, 'DOWNGRD\x01'), says: /somebody in between makes it choose an older version/ },
   'TLS 1.1 by somebody in between': { hello: older(0x0302, 'DOWNGRD\x00'), says: /somebody in between makes it choose an older version/ },
   'a draft of 1.3': {

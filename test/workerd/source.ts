@@ -1,4 +1,5 @@
-import { checkConnection, connectSource, emitMarker, openReplication, prepareSource } from '../../sources/postgres/index.ts'
+import { checkConnection, connectSource, emitMarker, openReplication, parseSourceUrl, prepareSource } from '../../sources/postgres/index.ts'
+import { readAuthorities } from '../../sources/postgres/tls/chain/index.ts'
 import { openSocket } from '../../sources/postgres/wire/socket.ts'
 
 /** What a test asks of a Worker: to connect, or to follow the table `t` while it inserts rows. */
@@ -6,13 +7,19 @@ interface Wish {
   url: string
   ca?: string
   rows?: number
+  /** Whether the answer says how long the rows took, in ms from their commit on. */
+  timed?: boolean
+  /** To open a socket alone: to read nothing for so long, in ms, and then so many bytes. */
+  pausedMs?: number
+  bytes?: number
 }
 
 export default {
   async fetch(request: Request): Promise<Response> {
     const wish: Wish = await request.json()
-    const { url, ca, rows = 0 } = wish
+    const { url, ca, rows = 0, timed = false } = wish
     try {
+      if (wish.bytes !== undefined) return Response.json(await slowly(wish))
       const sql = connectSource(url, { socket: openSocket, ca })
       const walsender = connectSource(url, { socket: openSocket, ca, replication: true })
       try {
@@ -29,7 +36,7 @@ export default {
         const session = await openReplication(walsender, options, {
           message: (message) => {
             if (message.type === 'insert') seen++
-            if (seen === 1_000) {
+            if (seen === 1_000 && !timed) {
               session.pause()
               setTimeout(() => session.resume(), 50)
             }
@@ -38,10 +45,12 @@ export default {
           keepalive: () => {},
         })
         await sql.unsafe(`INSERT INTO public.t SELECT n, repeat('x', 300) FROM generate_series(1, ${rows}) n`)
+        const committed = Date.now()
         await emitMarker(sql, 'test', 'all')
         await Promise.race([all.promise, session.ended])
+        const ms = Date.now() - committed
         await session.close()
-        return Response.json({ encryption, seen })
+        return Response.json(timed ? { encryption, seen, ms } : { encryption, seen })
       } finally {
         await Promise.all([sql.end({ timeout: 1 }), walsender.end({ timeout: 1 })])
       }
@@ -51,4 +60,27 @@ export default {
       })
     }
   },
+}
+
+async function slowly({ url, ca = '', pausedMs = 0, bytes = 0 }: Wish): Promise<{ bytes: number; longest: number }> {
+  const { hosts, sslmode } = parseSourceUrl(url)
+  const [address] = hosts
+  if (!address) throw new Error('no host')
+  const socket = await openSocket(address, { sslmode, authorities: readAuthorities(ca), signal: new AbortController().signal })
+  socket.pause()
+  await new Promise((resolve) => setTimeout(resolve, pausedMs))
+  let seen = 0
+  let longest = 0
+  await new Promise<void>((resolve, reject) => {
+    socket.on('error', reject)
+    socket.on('close', resolve)
+    socket.on('data', (chunk: Uint8Array) => {
+      seen += chunk.length
+      longest = Math.max(longest, chunk.length)
+      if (seen >= bytes) resolve()
+    })
+    socket.resume()
+  })
+  socket.destroy()
+  return { bytes: seen, longest }
 }

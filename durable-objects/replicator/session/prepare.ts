@@ -159,7 +159,7 @@ function settledTls(store: Store, url: string, verified: boolean): true | undefi
   if (earlier === null || (earlier.said === null && verified)) return true
   const how = verified ? 'over TLS that nothing demands' : 'without TLS'
   const reason = `DATABASE_URL: the database is reached ${how}, and from release ${TLS_REQUIRED_FROM} on it is not: ${earlier.advice}`
-  store.diagnostics.add({ code: 'ROCKPOOL_SOURCE_TLS', reason })
+  store.diagnostics.add({ code: 'ROCKPOOL_TLS_NOT_DEMANDED', reason })
   return undefined
 }
 

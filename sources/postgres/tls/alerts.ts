@@ -32,14 +32,18 @@ export class TlsError extends RockpoolError {
   /** What the server is told; null when it has said it itself, or is gone. */
   readonly alert: number | null
 
-  constructor(code: ErrorCode, alert: number | null, message: string, cause?: unknown) {
-    super(code, message, { cause })
+  constructor(code: ErrorCode, alert: number | null, message: string, cause?: unknown, details?: unknown) {
+    super(code, message, { cause, details })
     this.alert = alert
   }
 }
 
 /** The server, or somebody in between, does not keep to the protocol. */
 export const violation = (alert: number, message: string) => new TlsError('ROCKPOOL_SOURCE_UNREACHABLE', alert, `TLS: ${message}`)
+
+/** Whoever answers shows a certificate that is not his, or somebody in between changes what is said. */
+export const unproved = (message: string) =>
+  new TlsError('ROCKPOOL_SOURCE_TLS', Alert.decryptError, `TLS: ${message}`, undefined, { reason: 'proof' })
 
 /** Only its operator can change what the server does. */
 export const unsuitable = (alert: number, message: string, cause?: unknown) =>
@@ -54,8 +58,11 @@ export function broken(error: unknown): TlsError {
   return new TlsError('ROCKPOOL_SOURCE_UNREACHABLE', null, `TLS: the connection broke off: ${reason}`, error)
 }
 
+const ONLY_13 =
+  'the server speaks TLS 1.2 or older only, and TLS 1.3 is needed: take ssl_max_protocol_version out of its settings, or have a version of Postgres that offers it (with OpenSSL 1.1.1 or newer; on RDS and Aurora 16 or newer)'
+
 const SAID = new Map<number, string>([
-  [Alert.protocolVersion, 'the server speaks no TLS 1.3, and no other version is offered'],
+  [Alert.protocolVersion, ONLY_13],
   [Alert.handshakeFailure, 'the server accepts nothing of what is offered: TLS 1.3 with AES-GCM over X25519, P-256 or P-384'],
   [Alert.insufficientSecurity, 'the server accepts nothing of what is offered: TLS 1.3 with AES-GCM over X25519, P-256 or P-384'],
   [Alert.unrecognizedName, 'the server does not know the name of the host'],

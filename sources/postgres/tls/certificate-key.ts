@@ -1,4 +1,4 @@
-import { Alert, violation } from './alerts.ts'
+import { Alert, unproved, violation } from './alerts.ts'
 import { DerReader, ownWith, TAG } from './chain/der.ts'
 import { isRefusal } from './chain/refusal.ts'
 import { SCHEMES } from './parameters.ts'
@@ -8,7 +8,7 @@ import { concat, type Bytes } from './wire.ts'
 
 const CONTEXT = new TextEncoder().encode('TLS 1.3, server CertificateVerify\0')
 
-/** Throws TlsError: illegal_parameter for a scheme that was not offered, decrypt_error for a signature that is not one. */
+/** Throws TlsError: illegal_parameter for a scheme that was not offered; decrypt_error and ROCKPOOL_SOURCE_TLS for a signature that is not one. */
 export async function checkSignature(certificate: Bytes, scheme: number, signature: Bytes, transcript: Bytes): Promise<void> {
   const found = SCHEMES.get(scheme)
   if (!found) throw violation(Alert.illegalParameter, 'the server signs in a way that was not offered')
@@ -23,7 +23,7 @@ export async function checkSignature(certificate: Bytes, scheme: number, signatu
   } catch (error) {
     throw violation(Alert.decryptError, `the certificate of the server has no key for the signature: ${String(error)}`)
   }
-  if (!good) throw violation(Alert.decryptError, 'the server does not have the key of its certificate')
+  if (!good) throw unproved('the server does not have the key of its certificate')
 }
 
 /** RFC 5280 section 4.1: SubjectPublicKeyInfo, the last of the fields that each certificate has. */

@@ -133,7 +133,7 @@ function older(version: number, random: Bytes): Error {
     return violation(Alert.illegalParameter, 'the server speaks TLS 1.3, and somebody in between makes it choose an older version')
   }
   const name = OLDER.get(version) ?? `a version that is not known (${version})`
-  return unsuitable(Alert.protocolVersion, `the server speaks ${name}, and only TLS 1.3 is accepted`)
+  return unsuitable(Alert.protocolVersion, `the server speaks ${name} only, and TLS 1.3 is needed`)
 }
 
 const notOffered = (what: string) => violation(Alert.illegalParameter, `the server chose a ${what} that was not offered`)

@@ -8,6 +8,17 @@ test('the server that is to misbehave can behave', async () => {
   expect(await attempt(connectTls, { early: new Uint8Array(3) })).toMatchObject({ outcome: 'read 8', alert: 0 })
 })
 
+test('a certificate without its key is none: the error says that nobody has proved anything', async () => {
+  const found: unknown[] = []
+  const told: typeof connectTls = (transport, options) =>
+    connectTls(transport, options).catch((error: unknown) => {
+      found.push(error)
+      throw error
+    })
+  await attempt(told, MISBEHAVIOURS.get('the signature of another key') ?? {})
+  expect(found).toEqual([expect.objectContaining({ code: 'ROCKPOOL_SOURCE_TLS', details: { reason: 'proof' } })])
+})
+
 /** What is nobody's fault, or was said by the server. */
 const UNANSWERED = /^TLS: the connection broke off|deadline|the server ended the connection|the server accepts nothing|before it was made/
 

@@ -71,11 +71,11 @@ describe.each(POSTGRES_VERSIONS)('connections to Postgres %i with TLS', (version
     expect(await tryOut(urlOf('secure', 'sslmode=verify-full'), { ca, replication: true })).toMatch(/^TLS/)
     expect(await tryOut(urlOf('secure', 'sslmode=verify-ca', '127.0.0.1'), { ca })).toMatch(/^TLS/)
     expect(await tryOut(urlOf('secure', 'sslmode=verify-full', '127.0.0.1'), { ca })).toMatch(
-      /^ROCKPOOL_SOURCE_SETTINGS the certificate of 127.0.0.1:\d+ cannot be verified/,
+      /^ROCKPOOL_SOURCE_TLS TLS with 127.0.0.1:\d+: the certificate of .* not for 127.0.0.1/,
     )
     for (const sslmode of ['require', 'verify-ca', 'verify-full']) {
       expect(await tryOut(urlOf('secure', `sslmode=${sslmode}`), { ca: other.ca })).toMatch(
-        /^ROCKPOOL_SOURCE_SETTINGS the certificate of localhost/,
+        /^ROCKPOOL_SOURCE_TLS TLS with localhost:\d+: the chain of the server ends with/,
       )
     }
     for (const query of ['sslmode=verify-ca', 'sslmode=verify-full', 'sslmode=require&channel_binding=require']) {
@@ -117,6 +117,10 @@ describe.each(POSTGRES_VERSIONS)('connections to Postgres %i with TLS', (version
     await expect(checkReachable(urlOf('secure', 'sslmode=require'))).rejects.toThrow(
       /Cloudflare Workers will not accept the certificate of localhost.*public authorities/,
     )
+    await expect(checkReachable(urlOf('secure', 'sslmode=require'), { DATABASE_CA: other.ca })).rejects.toThrow(
+      /none of the authorities in DATABASE_CA/,
+    )
+    expect(await checkReachable(urlOf('secure', 'sslmode=require'), { DATABASE_CA: certificates.ca })).toEqual([])
     await expect(checkReachable(urlOf('secure', 'sslmode=prefer'))).rejects.toThrow(UsageError)
     await expect(checkReachable(urlOf('secure', 'sslmode=prefer'))).rejects.toThrow(/Write sslmode=verify-full/)
     expect(await checkSource(server.url)).toEqual([])

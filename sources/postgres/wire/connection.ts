@@ -1,14 +1,15 @@
 import postgres, { type Sql } from 'postgres'
 import { RockpoolError } from '../../../protocol/errors.ts'
+import { readAuthorities } from '../tls/chain/index.ts'
 import { FailedSocket } from './failed-socket.ts'
 import { GuardedSocket, type RawSocket } from './guarded-socket.ts'
 import { isPoolerRefusal } from './pooler.ts'
-import { parseSourceUrl, type HostPort, type ParseOptions, type SourceUrl, type SslMode } from './source-url.ts'
+import { isLoopback, parseSourceUrl, type HostPort, type ParseOptions, type SourceUrl, type SslMode } from './source-url.ts'
 
 export interface SocketOptions {
   sslmode: SslMode
-  /** PEM of the authorities that are trusted instead of the public ones. */
-  ca: string | undefined
+  /** DER of the certificates of DATABASE_CA, which are trusted instead of the public authorities. */
+  authorities?: readonly Uint8Array[] | undefined
   /** Aborts the connecting; nothing happens to a socket that is open. */
   signal: AbortSignal
 }
@@ -58,9 +59,10 @@ const TIMEOUTS: Record<string, string> = { statement_timeout: '5min', lock_timeo
 const NO_TIMEOUTS: Record<string, string> = { statement_timeout: '0', lock_timeout: '0' }
 const settingsOf = (replication: boolean) => ({ ...CANONICAL, ...(replication ? NO_TIMEOUTS : TIMEOUTS) })
 
-/** Throws ROCKPOOL_SETTINGS or ROCKPOOL_SOURCE_SETTINGS when the URL cannot be used; connecting begins with the first query. */
+/** Throws ROCKPOOL_SETTINGS or ROCKPOOL_SOURCE_SETTINGS when URL or DATABASE_CA cannot be used; connecting begins with the first query. */
 export function connectSource(url: string, options: ConnectOptions = {}): Sql {
   const source = parseSourceUrl(url, options)
+  const authorities = authoritiesOf(source, options.ca)
   let ended = false
   const connection: Record<string, string> = {
     application_name: options.applicationName ?? source.applicationName,
@@ -83,7 +85,7 @@ export function connectSource(url: string, options: ConnectOptions = {}): Sql {
     max_lifetime: null,
     onnotice: () => {},
     // The driver's own way to TLS tells neither modes nor failures apart.
-    socket: () => open(source, { ...options, isEnded: () => ended }).catch((error: unknown) => new FailedSocket(error)),
+    socket: () => open(source, { ...options, authorities, isEnded: () => ended }).catch((error: unknown) => new FailedSocket(error)),
   }
   const sql = postgres(settings)
   const end = sql.end.bind(sql)
@@ -100,7 +102,21 @@ function startupOptions(given: string, replication: boolean): string {
   return [...(given === '' ? [] : [given]), ...ours].join(' ')
 }
 
+/** Throws ROCKPOOL_SETTINGS. Of a database on this machine that is spoken with in plain text, DATABASE_CA says nothing. */
+export function authoritiesOf({ sslmode, hosts }: Pick<SourceUrl, 'sslmode' | 'hosts'>, ca: string | undefined): Uint8Array[] | undefined {
+  if (ca === undefined) return undefined
+  if (sslmode === 'disable' && !hosts.every(isLoopback)) {
+    throw new RockpoolError(
+      'ROCKPOOL_SETTINGS',
+      'DATABASE_CA says whose certificate the database has, and DATABASE_URL says sslmode=disable, which asks for none: take one of them out',
+    )
+  }
+  return readAuthorities(ca)
+}
+
 interface Opening extends ConnectOptions {
+  /** Of DATABASE_CA. */
+  authorities: readonly Uint8Array[] | undefined
   /** Nobody wants the connection any more. */
   isEnded(): boolean
 }
@@ -123,7 +139,7 @@ async function open(source: SourceUrl, options: Opening): Promise<object> {
   throw new RockpoolError('ROCKPOOL_SOURCE_UNREACHABLE', `none of the hosts can be used: ${problems.join('; ')}`)
 }
 
-async function openOne(source: SourceUrl, address: HostPort, { socket, ca, opened, isEnded }: Opening): Promise<object> {
+async function openOne(source: SourceUrl, address: HostPort, { socket, authorities, opened, isEnded }: Opening): Promise<object> {
   const { sslmode, connectSeconds } = source
   const connect = socket ?? (await import('./node-socket.ts')).openNodeSocket
   const abort = new AbortController()
@@ -136,14 +152,14 @@ async function openOne(source: SourceUrl, address: HostPort, { socket, ca, opene
     }, connectSeconds * 1000)
   })
   try {
-    const raw: RawSocket = await Promise.race([connect(address, { sslmode, ca, signal: abort.signal }), late])
+    const raw: RawSocket = await Promise.race([connect(address, { sslmode, authorities, signal: abort.signal }), late])
     // The driver forgets a socket that it waits for when it is ended, and goes on with it when it comes (postgres.js 3.4, 2026-11).
     if (isEnded()) {
       raw.destroy()
       throw new RockpoolError('ROCKPOOL_SOURCE_UNREACHABLE', 'the connection is not wanted any more')
     }
     opened?.(raw.authorized === true)
-    return new GuardedSocket(raw, address)
+    return new GuardedSocket(raw, address, source)
   } finally {
     clearTimeout(timer)
   }

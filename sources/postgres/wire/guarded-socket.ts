@@ -1,11 +1,16 @@
 import { EventEmitter } from 'node:events'
+import { RockpoolError } from '../../../protocol/errors.ts'
+import { endPointOf } from '../tls/chain/index.ts'
+import { BoundLogin } from './bound-login.ts'
 import { Incoming } from './incoming.ts'
-import { isLoopback, type HostPort } from './source-url.ts'
+import { isLoopback, type HostPort, type SourceUrl } from './source-url.ts'
 
 /** What the driver uses of a socket, and `authorized` of one over which TLS was verified, as Node has it. */
 export interface RawSocket extends EventEmitter {
   readonly readyState: string
   readonly authorized?: boolean
+  /** DER of the server's own certificate, where TLS is ours. */
+  readonly certificate?: Uint8Array | null
   write(data: Uint8Array, done?: () => void): boolean
   end(): unknown
   end(data: Uint8Array): unknown
@@ -18,13 +23,17 @@ export interface RawSocket extends EventEmitter {
 export class GuardedSocket extends EventEmitter {
   readonly #raw: RawSocket
   #failed = false
+  /** The driver has gone. */
+  #left = false
 
-  constructor(raw: RawSocket, address: HostPort) {
+  constructor(raw: RawSocket, address: HostPort, credentials: Pick<SourceUrl, 'password' | 'channelBinding'>) {
     super()
     this.#raw = raw
+    const server = `${address.host}:${address.port}`
     const incoming = new Incoming({
       safe: raw.authorized === true || isLoopback(address),
-      server: `${address.host}:${address.port}`,
+      server,
+      login: boundLogin(raw, server, credentials),
       emit: (bytes) => this.emit('data', bytes),
     })
     raw.on('data', (bytes: Uint8Array) => {
@@ -39,8 +48,16 @@ export class GuardedSocket extends EventEmitter {
     })
     raw.on('error', (error: unknown) => {
       if (!this.#failed && this.listenerCount('error') > 0) this.emit('error', error)
+      this.#failed = true
     })
-    raw.on('close', (hadError: unknown) => this.emit('close', hadError))
+    raw.on('close', (hadError: unknown) => {
+      if (!incoming.authenticated && !this.#failed && !this.#left && this.listenerCount('error') > 0) {
+        // The driver would connect again and again, and nobody would hear of it (postgres.js 3.4, 2026-11).
+        const problem = `${server} closed the connection before it let anybody in`
+        this.emit('error', new RockpoolError('ROCKPOOL_SOURCE_UNREACHABLE', problem))
+      }
+      this.emit('close', hadError)
+    })
     raw.on('drain', () => this.emit('drain'))
   }
 
@@ -53,11 +70,13 @@ export class GuardedSocket extends EventEmitter {
   }
 
   end(data?: Uint8Array): void {
+    this.#left = true
     if (data) this.#raw.end(data)
     else this.#raw.end()
   }
 
   destroy(): void {
+    this.#left = true
     this.#raw.destroy()
   }
 
@@ -68,4 +87,17 @@ export class GuardedSocket extends EventEmitter {
   resume(): void {
     this.#raw.resume()
   }
+}
+
+/** None where TLS is the runtime's, which does not show the certificate. */
+function boundLogin(
+  raw: RawSocket,
+  server: string,
+  { password, channelBinding }: Pick<SourceUrl, 'password' | 'channelBinding'>,
+): BoundLogin | undefined {
+  if (!raw.certificate || channelBinding === 'disable') return undefined
+  return new BoundLogin({
+    ...{ server, password, required: channelBinding === 'require', endPoint: endPointOf(raw.certificate) },
+    send: (bytes) => void raw.write(bytes),
+  })
 }

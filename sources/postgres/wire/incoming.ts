@@ -2,6 +2,7 @@ import { Buffer } from 'node:buffer'
 import { RockpoolError } from '../../../protocol/errors.ts'
 import { MAX_MESSAGE_BYTES } from '../copy/large-value.ts'
 import { reduceChange, type Want } from '../stream/reduce-change.ts'
+import { Kind, type BoundLogin } from './bound-login.ts'
 
 /** An answer of a statement that is longer than this, in one message, ends the connection: nothing that we ask for is so large. */
 export const MAX_ANSWER_BYTES = 32 * 1024 * 1024
@@ -11,6 +12,8 @@ const MAX_LOGIN_BYTES = 64 * 1024
 const MAX_CHANGE_BYTES = MAX_MESSAGE_BYTES
 
 const AUTHENTICATION = 0x52
+/** What else may come before somebody is let in: an error, a notice, another minor version of the protocol. */
+const BEFORE_LOGIN: ReadonlySet<number> = new Set([0x45, 0x4e, 0x76])
 const COPY_DATA = 0x64
 const HEADER = 5
 
@@ -19,11 +22,14 @@ export interface IncomingOptions {
   safe: boolean
   /** For messages: `host:port`. */
   server: string
+  /** Logs in by SCRAM-SHA-256-PLUS where TLS is ours, before the driver is asked. */
+  login?: BoundLogin | undefined
   /** Takes what the driver may see, in order. */
   emit(bytes: Uint8Array): void
 }
 
-type Consumer = Generator<Want, Uint8Array, Uint8Array>
+/** Null: nothing of the message is left for the driver. */
+type Consumer = Generator<Want, Uint8Array | null, Uint8Array>
 
 /**
  * Stands between the socket and the driver, which puts every message together whatever its size, and answers every question for the password. Large changes
@@ -41,6 +47,11 @@ export class Incoming {
 
   constructor(options: IncomingOptions) {
     this.#options = options
+  }
+
+  /** Whether the server has let us in. */
+  get authenticated(): boolean {
+    return this.#authenticated
   }
 
   /** Throws RockpoolError; nothing may be pushed after that. */
@@ -90,7 +101,7 @@ export class Incoming {
 
   #consumerOf(type: number, length: number): Consumer | null {
     if (!this.#authenticated) {
-      if (length < 0 || length > MAX_LOGIN_BYTES) {
+      if (length < 0 || length > MAX_LOGIN_BYTES || (type !== AUTHENTICATION && !BEFORE_LOGIN.has(type))) {
         throw new RockpoolError('ROCKPOOL_SOURCE_UNREACHABLE', `${this.#options.server} does not speak the protocol of Postgres`)
       }
       return type === AUTHENTICATION ? this.#login(length) : null
@@ -107,18 +118,19 @@ export class Incoming {
 
   /** What the server asks for to let us in. Throws when that is the password and somebody may listen, or when a login is cut short. */
   *#login(length: number): Consumer {
-    const { safe, server } = this.#options
+    const { safe, server, login } = this.#options
     const bytes = Buffer.from(yield { take: length })
     const kind = length >= 4 ? bytes.readUInt32BE() : -1
-    if ((kind === CLEARTEXT || kind === MD5) && !safe) {
+    if (login && !login.take(kind, bytes)) return null
+    if ((kind === Kind.cleartext || kind === Kind.md5) && !safe) {
       throw new RockpoolError(
         'ROCKPOOL_SOURCE_SETTINGS',
-        `${server} asks for the password ${kind === MD5 ? 'as MD5' : 'in clear text'} on a connection whose certificate was not verified, so it is not given: use sslmode=verify-full, or SCRAM (SET password_encryption = 'scram-sha-256', then set the role's password again, and scram-sha-256 in pg_hba.conf)`,
+        `${server} asks for the password ${kind === Kind.md5 ? 'as MD5' : 'in clear text'} on a connection whose certificate was not verified, so it is not given: use sslmode=verify-full, or SCRAM (SET password_encryption = 'scram-sha-256', then set the role's password again, and scram-sha-256 in pg_hba.conf)`,
       )
     }
-    if (kind === SASL) this.#scram = true
-    if (kind === SASL_FINAL) this.#scram = false
-    if (kind === OK) {
+    if (kind === Kind.sasl) this.#scram = true
+    if (kind === Kind.saslFinal) this.#scram = false
+    if (kind === Kind.ok) {
       // The driver would take this for a login: the server has not shown that it knows the password.
       if (this.#scram) throw new RockpoolError('ROCKPOOL_SOURCE_SETTINGS', `${server} did not prove that it knows the password`)
       this.#authenticated = true
@@ -132,11 +144,12 @@ export class Incoming {
     if (this.#consumer) this.#consume(new Uint8Array())
   }
 
-  #next({ done, value }: IteratorResult<Want, Uint8Array>): void {
+  #next({ done, value }: IteratorResult<Want, Uint8Array | null>): void {
     const consumer = this.#consumer
     if (!consumer) return
     if (done) {
       this.#consumer = null
+      if (value === null) return
       const header = Buffer.alloc(HEADER)
       header[0] = consumer.type
       header.writeUInt32BE(value.length + 4, 1)
@@ -165,11 +178,5 @@ export class Incoming {
     if (this.#consumer && this.#left === 0) throw mismatch()
   }
 }
-
-const OK = 0
-const CLEARTEXT = 3
-const MD5 = 5
-const SASL = 10
-const SASL_FINAL = 12
 
 const mismatch = () => new RockpoolError('ROCKPOOL_PGOUTPUT', 'a message of Postgres is shorter or longer than it says')

@@ -2,31 +2,35 @@ import { connect as connectTcp, isIP, type Socket } from 'node:net'
 import { checkServerIdentity, connect as connectTls, type ConnectionOptions } from 'node:tls'
 import { RockpoolError } from '../../../protocol/errors.ts'
 import type { SocketOptions } from './connection.ts'
+import type { RawSocket } from './guarded-socket.ts'
+import { nodeTransport } from './node-transport.ts'
+import { openOwnTls } from './own-tls.ts'
 import type { HostPort, SslMode } from './source-url.ts'
 import { answersTls, SSL_REQUEST } from './tls.ts'
 
-/** A socket of Node for the tools and tests, ready for the startup packet. Throws RockpoolError, or what the system says. */
-export async function openNodeSocket(address: HostPort, { sslmode, ca, signal }: SocketOptions): Promise<Socket> {
+/**
+ * A socket for the tools and tests in Node, ready for the startup packet. With authorities TLS is ours, as it is in workerd, so that both say the same of a
+ * certificate. Throws RockpoolError, or what the system says.
+ */
+export async function openNodeSocket(address: HostPort, { sslmode, authorities, signal }: SocketOptions): Promise<RawSocket> {
   const socket = await opened(connectTcp({ host: address.host, port: address.port, signal }), 'connect')
   if (sslmode === 'disable') return socket
   try {
     socket.write(SSL_REQUEST)
-    if (!answersTls(await firstBytes(socket), sslmode, address)) return socket.resume()
-    return await opened(connectTls({ socket, ...tlsOptions(address, sslmode, ca) }), 'secureConnect')
+    if (!answersTls(await firstBytes(socket), sslmode, address, authorities !== undefined)) return socket.resume()
+    if (authorities) return await openOwnTls(nodeTransport(socket), address, { sslmode, authorities, signal })
+    return await opened(connectTls({ socket, ...tlsOptions(address, sslmode) }), 'secureConnect')
   } catch (error) {
     socket.destroy()
     throw tlsError(error, address)
   }
 }
 
-function tlsOptions({ host }: HostPort, sslmode: SslMode, ca: string | undefined): ConnectionOptions {
+/** Public authorities, and the name, which no more can be had of workerd either. `require` only encrypts here, as in libpq. */
+function tlsOptions({ host }: HostPort, sslmode: SslMode): ConnectionOptions {
   const name = isIP(host) ? {} : { servername: host }
-  const authority = ca === undefined ? {} : { ca }
-  if (sslmode === 'verify-full')
-    return { ...name, ...authority, checkServerIdentity: (_, certificate) => checkServerIdentity(host, certificate) }
-  // As in libpq: with an authority at hand `require` verifies against it, else it only encrypts.
-  if (sslmode === 'verify-ca' || (sslmode === 'require' && ca !== undefined))
-    return { ...name, ...authority, checkServerIdentity: () => undefined }
+  if (sslmode === 'verify-full' || sslmode === 'verify-ca')
+    return { ...name, checkServerIdentity: (_, certificate) => checkServerIdentity(host, certificate) }
   return { ...name, rejectUnauthorized: false }
 }
 

@@ -17,7 +17,7 @@ function problem(url: string): string {
   return 'no problem'
 }
 const base = {
-  ...{ user: 'u', password: 'p', database: 'd', sslmode: 'verify-full', earlier: null },
+  ...{ user: 'u', password: 'p', database: 'd', sslmode: 'verify-full', earlier: null, channelBinding: 'prefer' },
   ...{ applicationName: 'rockpool', connectSeconds: 10, options: '' },
 }
 const at = (host: string, port = 5432) => ({ ...base, hosts: [{ host, port }] })

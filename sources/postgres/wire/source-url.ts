@@ -4,9 +4,11 @@ import { poolerAdvice } from './pooler.ts'
 /**
  * As libpq means them. Nothing said means `verify-full`, and `disable` on the loopback interface. `prefer` cannot be asked for: somebody in between
  * would talk TLS away. It is what is left of earlier versions, see `ParseOptions`. In workerd every certificate is verified against the public
- * authorities, whatever the mode asks for.
+ * authorities and by name, whatever the mode asks for; with DATABASE_CA against its authorities and by name, but for `verify-ca`.
  */
 export type SslMode = 'disable' | 'prefer' | 'require' | 'verify-ca' | 'verify-full'
+
+export type ChannelBinding = 'disable' | 'prefer' | 'require'
 
 export interface ParseOptions {
   /** A deployment that an earlier version connected: what made it go on in plain text when the server offers no TLS still does, and `earlier` says so. */
@@ -31,6 +33,8 @@ export interface SourceUrl {
   sslmode: SslMode
   /** The sslmode is accepted for a deployment of an earlier version only: what the URL says of it, null for nothing, and what to do. */
   earlier: { said: string | null; advice: string } | null
+  /** Whether a login is bound to the certificate of the server, where TLS is ours. */
+  channelBinding: ChannelBinding
   applicationName: string
   connectSeconds: number
   /** Of the startup packet, as `psql` would send it; empty when there are none. */
@@ -105,7 +109,8 @@ export function parseSourceUrl(url: string, { earlierTls = false }: ParseOptions
   const database = take('dbname') ?? (decode('database', databaseText) || user)
   const hosts = readHosts(take('host') ?? decode('host', hostText), take('port'))
   const { wanted, earlier } = readSslMode(take('sslmode'), take('ssl'), take('sslrootcert'), hosts.every(isLoopback), earlierTls, notes)
-  const sslmode = bindChannel(take('channel_binding'), wanted, notes)
+  const channelBinding = readBinding(take('channel_binding'))
+  const sslmode = bindChannel(channelBinding, wanted, notes)
   const source: SourceUrl = {
     hosts,
     user,
@@ -113,6 +118,7 @@ export function parseSourceUrl(url: string, { earlierTls = false }: ParseOptions
     database,
     sslmode,
     earlier: sslmode === 'prefer' ? earlier : null,
+    channelBinding,
     applicationName: take('application_name') ?? 'rockpool',
     connectSeconds: readSeconds(take('connect_timeout')),
     options: take('options') ?? '',
@@ -225,13 +231,22 @@ function sslFlag(ssl: string | undefined): string | undefined {
 /** What stays on this machine needs no TLS, and development servers have certificates of their own making. */
 export const isLoopback = ({ host }: HostPort) => /^(localhost|127(\.\d+){3}|::1)$/i.test(host)
 
-/** SCRAM with channel binding is not spoken by the driver. What it protects from, a verified certificate protects from as well. */
-function bindChannel(binding: string | undefined, sslmode: SslMode, notes: string[]): SslMode {
-  if (binding === undefined || binding === 'disable' || binding === 'prefer') return sslmode
-  if (binding !== 'require') throw settings(`channel_binding=${binding} is not known: disable, prefer or require`)
+function readBinding(binding = 'prefer'): ChannelBinding {
+  if (binding === 'disable' || binding === 'prefer' || binding === 'require') return binding
+  throw settings(`channel_binding=${binding} is not known: disable, prefer or require`)
+}
+
+/**
+ * The runtime's TLS shows no certificate that a login could be bound to. What that protects from, a certificate verified by name protects from as well. It never
+ * lowers what is verified.
+ */
+function bindChannel(binding: ChannelBinding, sslmode: SslMode, notes: string[]): SslMode {
+  if (binding !== 'require') return sslmode
   if (sslmode === 'disable') throw settings('channel_binding=require needs TLS, which sslmode=disable turns off')
-  notes.push('channel_binding=require is not spoken: the certificate and its name are verified instead (sslmode=verify-full)')
-  return 'verify-full'
+  notes.push(
+    'channel_binding=require is kept with DATABASE_CA only: without, the certificate and its name are verified instead (sslmode=verify-full)',
+  )
+  return sslmode === 'verify-ca' ? 'verify-ca' : 'verify-full'
 }
 
 function readSeconds(text: string | undefined): number {

@@ -5,13 +5,21 @@ import type { HostPort, SslMode } from './source-url.ts'
 export const SSL_REQUEST = new Uint8Array([0, 0, 0, 8, 4, 210, 22, 47])
 
 /**
- * Reads the one byte that answers. True: TLS begins now. Throws ROCKPOOL_SOURCE_SETTINGS when TLS is wanted and there is none. What follows the
- * byte unencrypted is not believed: somebody in between could have put it there.
+ * Reads the one byte that answers. True: TLS begins now. Throws when TLS is wanted and there is none: ROCKPOOL_SOURCE_TLS where DATABASE_CA says who is to
+ * answer (`own`), which nothing talks away, else ROCKPOOL_SOURCE_SETTINGS. What follows the byte unencrypted is not believed: somebody in between could
+ * have put it there.
  */
-export function answersTls(answer: Uint8Array, sslmode: SslMode, { host, port }: HostPort): boolean {
+export function answersTls(answer: Uint8Array, sslmode: SslMode, { host, port }: HostPort, own = false): boolean {
   const first = answer[0]
   if (first === 0x53 && answer.length === 1) return true
   if (first === 0x4e && answer.length === 1) {
+    if (own) {
+      throw new RockpoolError(
+        'ROCKPOOL_SOURCE_TLS',
+        `${host}:${port} offers no TLS, and DATABASE_CA asks for it: turn ssl on in Postgres. If it is on, somebody in between talks it away`,
+        { details: { reason: 'plain-text' } },
+      )
+    }
     if (sslmode === 'prefer') return false
     throw new RockpoolError(
       'ROCKPOOL_SOURCE_SETTINGS',

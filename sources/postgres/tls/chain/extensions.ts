@@ -25,8 +25,8 @@ export interface Extensions {
   alternativeNames?: { critical: boolean; names: GeneralName[] }
   constraints?: NameConstraints
   subjectKey?: Uint8Array
-  /** `foreign`: it also names issuer and serial number of the authority's certificate. */
-  authorityKey?: { keyId: Uint8Array | undefined; foreign: boolean }
+  /** It may name issuer and serial number of the authority's certificate beside the key, or instead of it. */
+  authorityKey?: { keyId: Uint8Array | undefined }
   /** Identifiers of those that have to be followed and are not: critical ones that are unknown, and policies, critical or not. */
   notFollowed: string[]
 }
@@ -68,10 +68,10 @@ const READERS: Record<string, (into: Extensions, raw: Raw) => void> = {
     const reader = value.enter(TAG.sequence)
     const keyId = reader.optional(own(0))?.value
     const issuer = reader.optional(ownWith(1))
-    const serial = reader.optional(own(2))
+    reader.optional(own(2))
     reader.end()
     if (issuer) readGeneralNames(inside(issuer))
-    into.authorityKey = { keyId, foreign: issuer !== undefined || serial !== undefined }
+    into.authorityKey = { keyId }
     if (critical) into.notFollowed.push('2.5.29.35')
   },
   // Where to ask about the authority: nobody is asked, but what has no form is no certificate.

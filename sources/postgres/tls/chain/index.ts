@@ -6,6 +6,7 @@ import { refuse } from './refusal.ts'
 import { checkLeaf, checkPin } from './rules.ts'
 import { checkServerName } from './server-name.ts'
 
+export { endPointOf } from './end-point.ts'
 export { readAuthorities } from './pem.ts'
 export type { Reason } from './refusal.ts'
 

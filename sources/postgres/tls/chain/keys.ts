@@ -78,18 +78,28 @@ function bitLength(bytes: Uint8Array): number {
 const pss = (hash: string, salt: string): string =>
   `304106092a864886f70d01010a3034a00f300d060960864801650304020${hash}0500a11c301a06092a864886f70d010108300d060960864801650304020${hash}0500a2030201${salt}`
 
-/** Whole AlgorithmIdentifiers, as hexadecimal digits, so that no parameter is believed: SHA-256 or better, and Ed25519. */
-const SIGNATURES = new Set([
-  ...['0b', '0c', '0d'].map((hash) => `300d06092a864886f70d0101${hash}0500`), // RSA with SHA-256, -384, -512
-  ...['02', '03', '04'].map((hash) => `300a06082a8648ce3d0403${hash}`), // ECDSA with the same
-  '300506032b6570', // Ed25519
-  ...[pss('1', '20'), pss('2', '30'), pss('3', '40')], // RSA-PSS with one of these hashes for everything, and a salt of its size
+/** Whole AlgorithmIdentifiers, as hexadecimal digits, so that no parameter is believed: SHA-256 or better, and Ed25519, which names no hash. */
+const SIGNATURES = new Map<string, 'SHA-256' | 'SHA-384' | 'SHA-512' | null>([
+  ['300d06092a864886f70d01010b0500', 'SHA-256'], // RSA
+  ['300d06092a864886f70d01010c0500', 'SHA-384'],
+  ['300d06092a864886f70d01010d0500', 'SHA-512'],
+  ['300a06082a8648ce3d040302', 'SHA-256'], // ECDSA
+  ['300a06082a8648ce3d040303', 'SHA-384'],
+  ['300a06082a8648ce3d040304', 'SHA-512'],
+  [pss('1', '20'), 'SHA-256'], // RSA-PSS with one of these hashes for everything, and a salt of its size
+  [pss('2', '30'), 'SHA-384'],
+  [pss('3', '40'), 'SHA-512'],
+  ['300506032b6570', null],
 ])
+
+const digitsOf = (algorithm: Uint8Array) => Array.from(algorithm.subarray(0, 80), (byte) => byte.toString(16).padStart(2, '0')).join('')
+
+/** The hash of a signature, as an AlgorithmIdentifier names it. Null for one that names none, or is not taken. */
+export const signatureHash = (algorithm: Uint8Array) => SIGNATURES.get(digitsOf(algorithm)) ?? null
 
 /** Throws `signature` unless an AlgorithmIdentifier is one of those that are taken. */
 export function checkSignatureKind(algorithm: Uint8Array, who: string): void {
-  const digits = Array.from(algorithm.subarray(0, 80), (byte) => byte.toString(16).padStart(2, '0')).join('')
-  if (SIGNATURES.has(digits)) return
+  if (SIGNATURES.has(digitsOf(algorithm))) return
   refuse(
     'signature',
     `the signature of ${who} is of a kind that is not taken: sign it again with SHA-256 or better, by RSA, ECDSA or Ed25519`,

@@ -17,27 +17,22 @@ export function checkServerProfile(leaf: Certificate): void {
 
 /** `anchor`: it stands in DATABASE_CA. */
 export function checkAuthorityProfile(authority: Certificate, anchor: boolean): void {
-  const { who, extensions } = authority
-  const form = (what: string): never => refuse('form', `${who} ${what}. Have that authority made again, ${PIN}`)
-  if (!extensions.basic?.critical) form('has basicConstraints that are not critical')
-  if (extensions.subjectKey === undefined) form('has no subjectKeyIdentifier')
+  const form = (what: string): never => refuse('form', `${authority.who} ${what}. Have that authority made again, ${PIN}`)
   if (anchor && isSelfIssued(authority)) checkRoot(authority, form)
   else checkSigned(authority, form)
 }
 
-/** A root says nothing about usages, and of who signed it nothing but its own key. */
+/** A root says nothing about usages, and names no other key than its own as the one that signed it. */
 function checkRoot({ extensions }: Certificate, form: (what: string) => never): void {
   const { authorityKey, subjectKey, extendedKeyUsage } = extensions
   if (extendedKeyUsage) form('is a root with an extendedKeyUsage')
-  if (authorityKey === undefined) return
-  if (authorityKey.foreign || authorityKey.keyId === undefined || !sameBytes(authorityKey.keyId, subjectKey ?? new Uint8Array()))
-    form('is a root whose authorityKeyIdentifier is not its own subjectKeyIdentifier alone')
+  if (authorityKey?.keyId && !sameBytes(authorityKey.keyId, subjectKey ?? new Uint8Array()))
+    form('is a root whose authorityKeyIdentifier is another key than its subjectKeyIdentifier')
 }
 
-/** What every certificate has that somebody else signed. */
+/** Of what somebody else signed. Identifiers of keys may be missing: they only say where to look first, and every authority of the name is tried. */
 function checkSigned({ extensions, subject, serial }: Certificate, form: (what: string) => never): void {
   if (serial.every((byte) => byte === 0)) form('has the serial number 0')
-  if (extensions.authorityKey?.keyId === undefined) form('has no authorityKeyIdentifier with a key identifier')
   if (extensions.alternativeNames && extensions.alternativeNames.critical !== isEmpty(subject))
     form('has alternative names that are critical beside a subject, or not critical without one')
 }

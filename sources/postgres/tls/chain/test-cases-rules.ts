@@ -40,6 +40,10 @@ export function ruleCases(): Case[] {
     chainCase(name, expected, leaf, { anchors: [root, leaf], ...rest })
   const akiOf = (...parts: Uint8Array[]) => extension(ID.authorityKey, seq(...parts))
   const rsa = makeKeys.rsa()
+  /** The root's name, and another key. */
+  const namesake = authority({ cn: ['root'] })
+  const easyRsa = easyRsaRoot()
+  const stranger = authority({ cn: ['stranger'], ...past })
   return [
     leafCase('a server below its root', 2, {}),
     middleCase('a server below an authority below its root', 3, {}),
@@ -54,6 +58,7 @@ export function ruleCases(): Case[] {
     middleCase('an authority that has expired', 'expired', past),
     rootCase('a root that has expired', 'expired', past),
     leafCase('a clock that is none', 'expired', {}, { now: NaN }),
+    chainCase('a root that nobody knows, and that has expired', 'authority', server({ by: stranger }), { between: [stranger] }),
     rootCase('a root of the future', 'not-yet-valid', future),
     leafCase('a date after 2049', 2, { to: tlv(0x18, ascii('20991231235959Z')) }),
     leafCase('a date that there is not', 'unreadable', { to: utc('400231000000Z') }),
@@ -65,7 +70,8 @@ export function ruleCases(): Case[] {
     // Versions, and what an authority is.
     rootCase('a root of version 1', 'not-an-authority', { version: 1 }),
     middleCase('an authority of version 1', 'not-an-authority', { version: 1 }),
-    leafCase('a server of version 1', 'form', { version: 1 }, { mode: 'ca' }),
+    leafCase('a server of version 1', 'name', { version: 1 }),
+    leafCase('a server of version 1, when the name does not matter', 2, { version: 1 }, { mode: 'ca' }),
     leafCase('version 2 with extensions', 'unreadable', { version: 2 }),
     leafCase('version 4', 'unreadable', { version: 4 }),
     middleCase('a server that signs', 'not-an-authority', { extensions: [basic(false)] }),
@@ -75,7 +81,7 @@ export function ruleCases(): Case[] {
     rootCase('a root without keyCertSign', 'not-an-authority', { extensions: [keyUsage(0x80)] }),
     middleCase('an authority without keyUsage', 3, { without: [ID.keyUsage] }),
     rootCase('a root without keyUsage', 2, { without: [ID.keyUsage] }),
-    middleCase('basicConstraints that are not critical', 'form', { extensions: [basic(true, undefined, false)] }),
+    middleCase('basicConstraints that are not critical', 3, { extensions: [basic(true, undefined, false)] }),
     leafCase('an authority as server', 'form', { extensions: [basic(true)] }),
     leafCase('a server that may sign certificates', 'form', { extensions: [keyUsage(0x84)] }),
     leafCase('a server with a path length', 'form', { extensions: [basic(false, 0)] }),
@@ -135,10 +141,24 @@ export function ruleCases(): Case[] {
       'unreadable',
       forgedAround(server({ by: root, extensions: [usages([CLIENT])] })),
     ),
-    leafCase('no authorityKeyIdentifier', 'form', { without: [ID.authorityKey] }),
-    leafCase('an authorityKeyIdentifier without a key', 'form', { extensions: [akiOf(tlv(0x82, 1))] }),
-    middleCase('an authority without authorityKeyIdentifier', 'form', { without: [ID.authorityKey] }),
-    middleCase('an authority without subjectKeyIdentifier', 'form', { without: [ID.subjectKey] }),
+    leafCase('no authorityKeyIdentifier', 2, { without: [ID.authorityKey] }),
+    leafCase(
+      'no authorityKeyIdentifier, and two authorities of the name',
+      2,
+      { without: [ID.authorityKey] },
+      { anchors: [namesake, root] },
+    ),
+    leafCase(
+      'no authorityKeyIdentifier, and another authority of the name',
+      'authority',
+      { without: [ID.authorityKey] },
+      { anchors: [namesake] },
+    ),
+    leafCase('an authorityKeyIdentifier without a key', 2, { extensions: [akiOf(tlv(0x82, 1))] }),
+    middleCase('an authority without authorityKeyIdentifier', 3, { without: [ID.authorityKey] }),
+    middleCase('an authority without subjectKeyIdentifier', 3, { without: [ID.subjectKey] }),
+    rootCase('a root without subjectKeyIdentifier', 2, { without: [ID.subjectKey] }),
+    rootCase('a root that names itself by issuer and serial number as well', 2, { keys: easyRsa.keys, extensions: easyRsa.extensions }),
     rootCase('a root with the key of another', 'form', { extensions: [akiOf(tlv(0x80, 1, 2, 3))] }),
     rootCase('a root that asks for policies', 'critical', { extensions: [extension('2.5.29.36', seq(tlv(0x80, 0)))] }),
     middleCase('an authority that asks for policies', 'critical', { extensions: [extension('2.5.29.36', seq(tlv(0x80, 0)), true)] }),
@@ -165,6 +185,14 @@ export function ruleCases(): Case[] {
     pinned('a pin signed with SHA-1 by a stranger', 1, server({ by: authority({ cn: ['stranger'] }), hash: 'sha1' })),
     chainCase('what a pin that is no authority has signed', 'not-an-authority', ...belowPin()),
   ]
+}
+
+/** As Easy-RSA makes it: `authorityKeyIdentifier = keyid,issuer:always`, and `basicConstraints` that are not critical. */
+function easyRsaRoot(): { keys: Keys; extensions: Wanted['extensions'] } {
+  const { keys, keyId } = authority({ cn: ['changed root'] })
+  const issuer = tlv(0xa1, tlv(0xa4, nameOf('changed root')))
+  const named = extension(ID.authorityKey, seq(tlv(0x80, keyId), issuer, tlv(0x82, 1)))
+  return { keys, extensions: [basic(true, undefined, false), named] }
 }
 
 /** A certificate that the root has not signed, which holds one that it has signed: the runtime looks for PEM in whatever it gets. */

@@ -1,0 +1,369 @@
+import { once } from 'node:events'
+import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net'
+import { TLSSocket } from 'node:tls'
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { RockpoolError } from '../../../protocol/errors.ts'
+import { authority, makeKeys, utc, type Wanted } from '../tls/chain/test-authority.ts'
+import { POSTGRES_VERSIONS, startPostgres, type TestPostgres } from '../../../test/support/postgres.ts'
+import { generator } from '../../../test/support/random.ts'
+import { certificatePem, privateAuthority, SSL, type ServerFiles } from '../../../test/support/private-authority.ts'
+import { startSourceWorker, type SourceWorker } from '../../../test/support/source-worker.ts'
+import { checkConnections } from './check-connections.ts'
+import { connectSource } from './connection.ts'
+
+// A database whose certificate comes from an authority of its host's own, asked from workerd and from Node: both must say the same.
+
+const PASSWORD = 'a-password-of-the-database'
+const ours = privateAuthority('Host')
+/** For workerd a public authority. */
+const others = privateAuthority('Public')
+
+/** An authority whose signatures name no hash. */
+const edwards = authority({ cn: ['Edwards'], keys: makeKeys.ed25519() })
+const ed25519 = certificatePem(edwards)
+
+let worker: SourceWorker
+const running: { close(): unknown }[] = []
+
+beforeAll(async () => {
+  worker = await startSourceWorker(others.ca)
+})
+afterEach(() => running.splice(0).forEach((each) => each.close()))
+afterAll(() => worker?.stop())
+
+type Asked = { encryption: string } | { problem: string }
+
+async function fromNode(url: string, ca: string): Promise<Asked> {
+  try {
+    const sql = connectSource(url, { ca })
+    const walsender = connectSource(url, { ca, replication: true })
+    try {
+      await checkConnections(sql, walsender)
+      const [row] = await sql.unsafe<{ version: string | null }[]>(
+        'SELECT version FROM pg_catalog.pg_stat_ssl WHERE pid = pg_backend_pid()',
+      )
+      return { encryption: row?.version ?? 'plain' }
+    } finally {
+      await Promise.all([sql.end({ timeout: 1 }), walsender.end({ timeout: 1 })])
+    }
+  } catch (error) {
+    if (error instanceof RockpoolError) return { problem: `${error.code} ${error.message}` }
+    throw error
+  }
+}
+
+const RUNTIMES = {
+  workerd: async (url: string, ca = ours.ca) => (await worker.ask({ url, ca })) as Asked,
+  node: (url: string, ca = ours.ca) => fromNode(url, ca),
+}
+
+const ENCRYPTED = { encryption: 'TLSv1.3' }
+const refused = (message: RegExp) => ({ problem: expect.stringMatching(message) })
+
+/** Something between us and the database. `heard`: all that we ever sent it. */
+async function between(serve: (socket: Socket) => void): Promise<{ port: number; heard: () => string }> {
+  let heard = ''
+  const server: Server = createServer((socket) => {
+    socket.on('error', () => {})
+    socket.on('data', (bytes) => (heard += bytes.toString('latin1')))
+    serve(socket)
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  running.push(server)
+  return { port: (server.address() as AddressInfo).port, heard: () => heard }
+}
+
+const SSL_REQUEST = '\0\0\0\x08\x04\xd2\x16\x2f'
+const at = (port: number, query = 'sslmode=verify-full', host = 'localhost') =>
+  `postgres://secure:${PASSWORD}@${host}:${port}/app?connect_timeout=2&${query}`
+
+describe.each(POSTGRES_VERSIONS)('TLS with DATABASE_CA to Postgres %i', (version) => {
+  let server: TestPostgres
+  const urlOf = (query?: string, host?: string) => at(server.port, query, host)
+
+  beforeAll(async () => {
+    const files = {
+      ...ours.issue(),
+      'pg_hba.conf': 'host all postgres 127.0.0.1/32 scram-sha-256\nhostssl all secure all scram-sha-256\nhostssl all clear all password',
+    }
+    server = await startPostgres(SSL, { version, files })
+    await server.sql().unsafe(`CREATE ROLE secure LOGIN SUPERUSER REPLICATION PASSWORD '${PASSWORD}'`)
+    await server.sql().unsafe(`CREATE ROLE clear LOGIN REPLICATION PASSWORD '${PASSWORD}'`)
+    await server.sql()`CREATE TABLE t (id int PRIMARY KEY, x text)`
+  })
+  afterAll(() => server?.stop())
+
+  async function present(files: ServerFiles): Promise<void> {
+    for (const [name, content] of Object.entries(files)) await server.write(name, content)
+    await server.restart()
+  }
+
+  test('workerd streams, with a pause in the middle', async () => {
+    expect(await worker.ask({ url: urlOf(), ca: ours.ca, rows: 20_000 })).toEqual({ ...ENCRYPTED, seen: 20_000 })
+  })
+
+  test('bytes come in pieces of any size, records cut anywhere: nothing is lost', async () => {
+    const random = generator(7)
+    const { port } = await between((socket) => {
+      socket.setNoDelay(true)
+      const onward = connect(server.port, '127.0.0.1').on('error', () => socket.destroy())
+      socket.pipe(onward)
+      onward.on('close', () => socket.destroy())
+      onward.on('data', (bytes: Buffer) => {
+        for (let from = 0; from < bytes.length;) {
+          const to = from + (random() < 0.5 ? 1 + Math.floor(random() * 8) : 1 + Math.floor(random() * 20_000))
+          socket.write(bytes.subarray(from, to))
+          from = to
+        }
+      })
+    })
+    await server.sql()`SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots`
+    await server.sql()`TRUNCATE t`
+    expect(await worker.ask({ url: at(port), ca: ours.ca, rows: 5_000 })).toEqual({ ...ENCRYPTED, seen: 5_000 })
+  })
+
+  describe.each(Object.entries(RUNTIMES))('from %s', (_, ask) => {
+    test('statements and replication, by root and authority below it; nothing and require mean verify-full', async () => {
+      for (const query of ['sslmode=verify-full', 'sslmode=require', 'ssl=true', 'sslmode=verify-ca'])
+        expect(await ask(urlOf(query))).toEqual(ENCRYPTED)
+    })
+
+    test('another host: only verify-ca does not look at the name, and gives no password in clear text', async () => {
+      for (const query of ['sslmode=verify-full', 'sslmode=require', 'application_name=x'])
+        expect(await ask(urlOf(query, '0.0.0.0'))).toEqual(
+          refused(
+            /^ROCKPOOL_SOURCE_TLS TLS with 0.0.0.0:\d+: the certificate of "CN=localhost" is for localhost, and not for 0.0.0.0. Connect to a host that it names/,
+          ),
+        )
+      expect(await ask(urlOf('sslmode=verify-ca', '0.0.0.0'))).toEqual(ENCRYPTED)
+      expect(await ask(urlOf('sslmode=verify-ca', '0.0.0.0').replace('secure', 'clear'))).toEqual(
+        refused(/asks for the password in clear text/),
+      )
+      expect(await ask(urlOf().replace('secure', 'clear'))).toEqual(ENCRYPTED)
+    })
+
+    test('an authority that is not in DATABASE_CA, also when it is a public one', async () => {
+      const message =
+        /^ROCKPOOL_SOURCE_TLS TLS with localhost:\d+: the chain of the server ends with .* none of the authorities in DATABASE_CA .*"CN=Public root"/
+      expect(await ask(urlOf(), others.ca)).toEqual(refused(message))
+      await present(others.issue())
+      expect(await ask(urlOf())).toEqual(refused(/^ROCKPOOL_SOURCE_TLS .*"CN=Host root"/))
+      expect(await ask(urlOf(), others.ca)).toEqual(ENCRYPTED)
+      await present(ours.issue())
+    })
+
+    test('an authority is renewed: both for a while, then the old one is taken out and counts no more', async () => {
+      const next = privateAuthority('Next')
+      expect(await ask(urlOf(), ours.ca + next.ca)).toEqual(ENCRYPTED)
+      await present(next.issue())
+      expect(await ask(urlOf(), ours.ca + next.ca)).toEqual(ENCRYPTED)
+      await present(ours.issue())
+      expect(await ask(urlOf(), next.ca)).toEqual(
+        refused(/^ROCKPOOL_SOURCE_TLS .*ends with .*"CN=Host servers".*get its certificate from there, not from the server/),
+      )
+    })
+
+    test('a certificate that has expired, and one that is for clients', async () => {
+      await present(ours.issue({ to: utc('210101000000Z') }))
+      expect(await ask(urlOf())).toEqual(refused(/^ROCKPOOL_SOURCE_TLS .*expired on 2021-01-01T00:00:00Z. Renew it/))
+      await present(ours.issue())
+    })
+
+    test('a server of TLS 1.2 is refused by that name', async () => {
+      await server.sql().unsafe(`ALTER SYSTEM SET ssl_max_protocol_version = 'TLSv1.2'`)
+      await server.restart()
+      expect(await ask(urlOf())).toEqual(
+        refused(/^ROCKPOOL_SOURCE_SETTINGS TLS with localhost:\d+: the server speaks TLS 1.2 or older only/),
+      )
+      await server.sql().unsafe('ALTER SYSTEM RESET ssl_max_protocol_version')
+      await server.restart()
+    })
+
+    test('a login is bound to the certificate, whatever its signature and the password, and not where that is not wanted', async () => {
+      const kinds: [string, Wanted][] = [
+        ['RSA 2048', { keys: makeKeys.rsa() }],
+        ['P-384, signed with SHA-384', { keys: makeKeys.p384(), hash: 'sha384' }],
+      ]
+      for (const [, wanted] of kinds) {
+        await present(ours.issue(wanted))
+        for (const binding of ['require', 'prefer', 'disable'])
+          expect(await ask(urlOf(`sslmode=require&channel_binding=${binding}`))).toEqual(ENCRYPTED)
+      }
+      await present(ours.issue())
+      for (const password of [
+        'p w:/?#@',
+        'e\u0301',
+        '\u00a0x\u00ad\u200b',
+        '\ufb01\u2168',
+        'a\u0007',
+        '\u05d0a',
+        '\u05d0\ufb20',
+        'x\u200fy\u2168',
+        '\u{1f600}',
+      ]) {
+        await server.sql().unsafe(`ALTER ROLE secure PASSWORD '${password.replaceAll("'", "''")}'`)
+        const url = urlOf('sslmode=require&channel_binding=require').replace(PASSWORD, encodeURIComponent(password))
+        expect([password, await ask(url)]).toEqual([password, ENCRYPTED])
+        expect(await ask(url.replace('@', '1@'))).toEqual(refused(/^ROCKPOOL_SOURCE_SETTINGS .*password authentication failed/))
+      }
+      await server.sql().unsafe(`ALTER ROLE secure PASSWORD '${PASSWORD}'`)
+    })
+
+    test('channel_binding=require is refused where the server does not offer it, and no password is given', async () => {
+      expect(await ask(urlOf('sslmode=require&channel_binding=require').replace('secure', 'clear'))).toEqual(
+        refused(/^ROCKPOOL_SOURCE_SETTINGS channel_binding=require cannot be had of localhost:\d+: it does not offer SCRAM-SHA-256-PLUS/),
+      )
+      await present(ours.issue({ by: edwards }))
+      expect(await ask(urlOf('sslmode=require&channel_binding=require'), ed25519)).toEqual(
+        refused(/^ROCKPOOL_SOURCE_SETTINGS .*names no hash to bind to \(Ed25519\)/),
+      )
+      expect(await ask(urlOf(), ed25519)).toEqual(ENCRYPTED)
+      await present(ours.issue())
+    })
+
+    test('somebody in between with a certificate of a public authority, for this very host', async () => {
+      const impostor = await startPostgres(SSL, { version, files: { ...others.issue() } })
+      try {
+        expect(await ask(at(impostor.port))).toEqual(refused(/^ROCKPOOL_SOURCE_TLS .*none of the authorities in DATABASE_CA/))
+        expect(impostor.log).not.toMatch(/secure/)
+      } finally {
+        await impostor.stop()
+      }
+    })
+
+    test('somebody in between who passes bytes on changes nothing, and one who changes a byte of a record ends it', async () => {
+      let change = false
+      const { port, heard } = await between((socket) => {
+        const onward = connect(server.port, '127.0.0.1').on('error', () => socket.destroy())
+        let sent = 0
+        socket.on('data', (bytes) => (sent++, onward.write(bytes))).on('close', () => onward.destroy())
+        onward.on('close', () => socket.destroy())
+        onward.on('data', (bytes: Buffer) => {
+          // Behind the request, the hello and the end of the handshake.
+          if (change && sent >= 3) bytes[bytes.length - 1] = (bytes[bytes.length - 1] ?? 0) ^ 1
+          socket.write(bytes)
+        })
+      })
+      expect(await ask(at(port))).toEqual(ENCRYPTED)
+      expect(heard()).not.toMatch(/secure|application_name|rockpool|SELECT/)
+      change = true
+      expect(await ask(at(port))).toEqual(refused(/^ROCKPOOL_SOURCE_UNREACHABLE .*(bad_record_mac|not decrypt|a record)/))
+    })
+  })
+})
+
+/** Speaks TLS when it is asked to, with the certificate of the database, and not as Postgres. */
+const withKey = (serve: (socket: TLSSocket, raw: Socket) => void, files: ServerFiles = ours.issue()) =>
+  between((raw) => {
+    raw.once('data', () => {
+      raw.removeAllListeners('data').write('S')
+      const socket = new TLSSocket(raw, { isServer: true, cert: files['server.crt'], key: files['server.key'] })
+      socket.on('error', () => {}).once('secure', () => serve(socket, raw))
+    })
+  })
+
+describe.each(Object.entries(RUNTIMES))('somebody who has the key of the database, and is no Postgres, from %s', (_, ask) => {
+  const startup = (then: (socket: TLSSocket, raw: Socket) => void) =>
+    withKey((socket, raw) => void socket.once('data', () => then(socket, raw)))
+  const offer = Buffer.from('R\0\0\0\x2a\0\0\0\x0aSCRAM-SHA-256-PLUS\0SCRAM-SHA-256\0\0')
+
+  test.each<[string, (socket: TLSSocket, raw: Socket) => void, RegExp]>([
+    ['says nothing', () => {}, /^ROCKPOOL_SOURCE_UNREACHABLE .*CONNECT_TIMEOUT/],
+    ['says nothing more behind its offer', (socket) => void socket.write(offer), /^ROCKPOOL_SOURCE_UNREACHABLE .*CONNECT_TIMEOUT/],
+    [
+      'lets us in without a proof',
+      (socket) => void socket.write(Buffer.concat([offer, Buffer.from('R\0\0\0\x08\0\0\0\0Z\0\0\0\x05I')])),
+      /^ROCKPOOL_SOURCE_TLS .*did not prove that it knows the password/,
+    ],
+    ['asks for nothing', (socket) => void socket.write('Z\0\0\0\x05I'), /^ROCKPOOL_SOURCE_UNREACHABLE .*does not speak the protocol/],
+    ['goes on in plain text', (_, raw) => void raw.write('R\0\0\0\x08\0\0\0\0'), /^ROCKPOOL_SOURCE_UNREACHABLE .*TLS with localhost/],
+    ['breaks off', (_, raw) => void raw.end(), /^ROCKPOOL_SOURCE_UNREACHABLE .*broke off without its end being told/],
+    ['ends', (socket) => void socket.end(), /^ROCKPOOL_SOURCE_UNREACHABLE localhost:\d+ closed the connection before it let anybody in/],
+  ])('%s', async (_, then, message) => {
+    const { port } = await startup(then)
+    expect(await ask(at(port))).toEqual(refused(message))
+  })
+})
+
+test('while workerd reads nothing, what a server may send is bounded; then all of it comes', async () => {
+  const BYTES = 64 * 1024 * 1024
+  const server = await withKey((socket) => {
+    const piece = Buffer.alloc(256 * 1024)
+    for (let i = 0; i < BYTES / piece.length; i++) socket.write(piece)
+  })
+  let sent = 0
+  const { port } = await between((socket) => {
+    const onward = connect(server.port, '127.0.0.1').on('error', () => socket.destroy())
+    socket.pipe(onward)
+    onward.pipe(socket)
+    setTimeout(() => (sent = socket.bytesWritten - socket.writableLength), 1_500)
+  })
+  const answer = await worker.ask({ url: at(port), ca: ours.ca, pausedMs: 2_500, bytes: BYTES })
+  expect(answer).toMatchObject({ bytes: BYTES })
+  expect(sent).toBeGreaterThan(0)
+  // What the two kernels hold between them, and one read.
+  expect(sent).toBeLessThan(BYTES / 4)
+})
+
+describe.each(Object.entries(RUNTIMES))('somebody who is no Postgres, from %s', (_, ask) => {
+  test.each<[string, Buffer | null, RegExp]>([
+    [
+      'that there is no TLS',
+      Buffer.from('N'),
+      /^ROCKPOOL_SOURCE_TLS localhost:\d+ offers no TLS, and DATABASE_CA asks for it: turn ssl on/,
+    ],
+    [
+      'more than it was asked, in plain text',
+      Buffer.from('SR\0\0\0\x08\0\0\0\0'),
+      /^ROCKPOOL_SOURCE_UNREACHABLE .*does not speak the protocol of Postgres/,
+    ],
+    ['an error', Buffer.from('E\0\0\0\x0aFATAL\0'), /^ROCKPOOL_SOURCE_UNREACHABLE .*does not speak the protocol of Postgres/],
+    ['nothing', null, /^ROCKPOOL_SOURCE_UNREACHABLE .*did not answer within 2 s/],
+  ])('says %s, and hears nothing but the request for TLS', async (_, answer, message) => {
+    const { port, heard } = await between((socket) => void (answer && socket.once('data', () => socket.write(answer))))
+    // What the URL asks for makes no difference.
+    for (const query of answer ? ['sslmode=verify-full', 'sslmode=require', 'sslmode=verify-ca'] : ['sslmode=verify-full']) {
+      expect(await ask(at(port, query))).toEqual(refused(message))
+    }
+    expect(heard().replaceAll(SSL_REQUEST, '')).toBe('')
+  })
+
+  test.each<[string, Buffer, RegExp]>([
+    ['a login, in plain text behind the answer', Buffer.from('R\0\0\0\x08\0\0\0\0Z\0\0\0\x05I'), /does not speak TLS/],
+    ['a record that never ends', Buffer.from([22, 3, 3, 64, 0]), /did not answer within 2 s/],
+    ['a record that is too long', Buffer.from([22, 3, 3, 64, 1]), /a record is too long/],
+    ['data in a record without keys', Buffer.from([23, 3, 3, 0, 3, 82, 0, 0]), /a record is of a wrong type/],
+    ['a half of a hello, and the end', Buffer.from([22, 3, 3, 0, 90, 2, 0, 0, 86]), /did not answer within 2 s/],
+  ])('says S, then %s', async (_, more, message) => {
+    const { port, heard } = await between((socket) => {
+      socket.once('data', () => {
+        socket.write('S')
+        // A packet of its own, whenever it comes.
+        socket.once('data', () => socket.write(more))
+      })
+    })
+    expect(await ask(at(port))).toEqual(refused(message))
+    expect(heard()).not.toMatch(/secure|rockpool/)
+  })
+
+  test('hangs up at each step', async () => {
+    for (const answers of [[], ['S'], ['S', Buffer.from([22, 3, 3, 0, 90, 2])]]) {
+      const { port } = await between((socket) => {
+        const next = () => void (answers.length > 0 ? socket.write(answers.shift() ?? '') : socket.end())
+        socket.on('data', next)
+      })
+      expect(await ask(at(port))).toEqual(refused(/^ROCKPOOL_SOURCE_UNREACHABLE/))
+    }
+  })
+})
+
+test('DATABASE_CA beside sslmode=disable is a contradiction; on this machine it is not asked', async () => {
+  expect(() => connectSource('postgres://u:p@db.example/d?sslmode=disable', { ca: ours.ca })).toThrow(
+    /^DATABASE_CA says .* take one of them out/,
+  )
+  expect(() => connectSource('postgres://u:p@127.0.0.1/d', { ca: ours.ca })).not.toThrow()
+  expect(() => connectSource('postgres://u:p@127.0.0.1/d?sslmode=verify-full', { ca: 'no certificate' })).toThrow(
+    /DATABASE_CA: it holds no certificate/,
+  )
+})
