@@ -59,6 +59,11 @@ export class SimReplicator {
     return this.#isLost
   }
 
+  /** Tables are read. */
+  get isCopying(): boolean {
+    return this.#life.store.tables.copying
+  }
+
   /** The slot is lost, or a new one is made: then everything is compared. */
   loseOrRenewSlot(): void {
     const { source } = this.#world
@@ -305,7 +310,8 @@ export class SimReplicator {
     const session = this.#session
     while (this.#session === session) {
       const table = tables.find((each) => store.tables.copyState(each).state !== 'done')
-      const lacking = table && this.#world.sim.chance(0.5) ? null : store.tables.incomplete(1 + this.#world.sim.int(2))
+      const lacking =
+        table && this.#world.sim.chance(this.#world.torn ? 1 : 0.5) ? null : store.tables.incomplete(1 + this.#world.sim.int(2))
       if (lacking) await this.#read(session, lacking.table, (key) => lacking.keys.includes(JSON.stringify([key])), null)
       if (this.#session !== session) return
       if (table) {
@@ -321,8 +327,10 @@ export class SimReplicator {
 
   /** Nothing is read when the session has ended meanwhile. */
   async #read(session: number, of: SourceTable, wanted: (key: string) => boolean, next: CopyState | null): Promise<void> {
-    const { sim, source } = this.#world
+    const { sim, source, torn } = this.#world
     const name = of.name as Change['table']
+    // A read may have to wait for long, and the stream goes on meanwhile.
+    for (let wait = torn ? sim.int(next === null ? 60 : 2) : 0; wait > 0; wait--) await sim.sleep()
     const snapshot = source.length
     await sim.sleep()
     if (this.#session !== session) return

@@ -16,6 +16,11 @@ const MET: Record<string, number> = {
   'a relay that slept knows which buckets are fenced': 1040,
   'streams of which only marks are left hear of a fence': 2935,
   'a bucket that is fenced hears of no checkpoint by its appends': 556,
+  'clients go on behind a comparison only where a transaction has ended': 538,
+  'a relay is greeted in the step in which its socket is registered': 146,
+  'a stream is greeted at a checkpoint that was committed when it came': 503,
+  'ops of two notices are not put together': 372,
+  'a new plan is told to all streams': 229,
   'a probe is above all that was ever sent, by earlier incarnations too': 9339,
   'a bucket that is not in the first checkpoint starts anew': 153,
 }

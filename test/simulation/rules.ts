@@ -233,6 +233,10 @@ export const RULES: Rule[] = [
     'fences.of(bucket)?.served ?? this.#store.serving.checkpoint',
     'this.#store.serving.checkpoint',
   ]),
+  committer('clients go on behind a comparison only where a transaction has ended', [
+    "if (state.get('decode').partial !== null) return",
+    '',
+  ]),
   fencing(
     'a probe is above all that was ever sent, by earlier incarnations too',
     ["begin({ bucket }: Pick<StoredAppend, 'bucket'>,", 'begin({ bucket, last }: StoredAppend,'],

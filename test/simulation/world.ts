@@ -16,7 +16,7 @@ export class World {
   readonly boundaries = new Map<number, { transactions: number; plan: PlanHash }>([[0, { transactions: 0, plan: 'p' }]])
   /** Deployed; it serves from a checkpoint on. */
   plan: PlanHash = 'p'
-  /** Most transactions are taken in by slices. */
+  /** Most transactions are taken in by slices, and rows that lack values are read last. */
   torn = false
   readonly #databases: Database[] = []
   violation: string | null = null
