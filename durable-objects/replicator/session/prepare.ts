@@ -106,7 +106,7 @@ export function sourceTables({ store, deploys }: Pick<PreparePorts, 'store' | 'd
   for (const { table, reason, names } of source.refusedTables) {
     if (told.has(table)) store.diagnostics.add({ code: 'ROCKPOOL_TABLE_REFUSED', table, reason, of: { names } })
   }
-  const wrong = new Set(source.refusedTables.filter((each) => !each.gone).map((each) => each.table))
+  const wrong = new Set(source.refusedTables.filter((each) => !each.gone).map((each) => tableKey(each.name)))
   // What no plan reads stays as it is: the buckets of its definitions are not served.
   const kept = (names: readonly TableName[]): boolean =>
     names.some((name) => wrong.has(tableKey(name))) || !names.some((name) => deploys.evaluation.reads(name))
