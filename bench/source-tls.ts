@@ -20,7 +20,7 @@ const WAYS: Record<string, { query: string; ca?: string }> = {
 }
 const measured = new Map(Object.keys(WAYS).map((way) => [way, { speeds: [] as number[], cpu: [] as number[] }]))
 
-/** Of workerd, in ms: proc(5), with 100 ticks a second. */
+/** Returns the processor time of workerd in ms. proc(5) counts it in ticks, 100 a second. */
 function computed(): number {
   for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
     try {

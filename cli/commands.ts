@@ -7,7 +7,7 @@ export interface OptionDeclaration {
   type: 'string' | 'boolean'
   short?: string
   multiple?: boolean
-  /** What stands behind it, as help calls it. */
+  /** The name of its argument in the help. */
   value?: string
   /** The variable of the environment that is taken without it. */
   env?: string
@@ -51,7 +51,7 @@ export interface CommandDeclaration {
   options: Partial<Record<OptionName, string>>
   /** Variables and settings that it takes besides those of its options. */
   environment?: readonly string[]
-  /** What else there is to know. */
+  /** Further notes for the help. */
   more?: readonly string[]
   example: string
 }

@@ -4,7 +4,7 @@ import { OperatorClient, operatorOptions, Refused } from './operator.ts'
 import { UsageError } from './problem.ts'
 import type { Terminal } from './progress.ts'
 
-/** What a deploy is now. `given up`: it never served. */
+/** The state of a deploy. One that is `given up` never served. */
 export type DeployState = 'copying' | 'serving' | 'retired' | 'given up' | 'failed' | 'never again'
 
 /** One line of the history. */

@@ -14,7 +14,7 @@ const terminal = { out: () => {}, interactive: false, colour: false }
 /** Nobody is asked: what is wrong with the address is told when the options have been taken. */
 const nowhere = ['--url', 'ftp://nowhere']
 
-/** What each command does with its arguments, as `main.ts` begins it. */
+/** Starts each command with its arguments, as `main.ts` does. */
 const BEGINNINGS: Record<CommandName, (args: string[]) => unknown> = {
   dev: (args) => devOptions(args, {}),
   token: tokenOptions,

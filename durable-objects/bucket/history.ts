@@ -132,10 +132,10 @@ export class History {
         yield page
       }
     }
-    const unique = isUnique(pages(this.#pages.downFrom(to)), to, this.#limits.historyLength / UNIQUE_ENTRY)
-    if (unique && target <= to) this.#cleanTo(to)
+    const clean = isUnique(pages(this.#pages.downFrom(to)), to, this.#limits.historyLength / UNIQUE_ENTRY) && target <= to
+    if (clean) this.#cleanTo(to)
     else this.#twice = to
-    return this.#twice !== to
+    return clean
   }
 
   /** Null: it would be too much. */

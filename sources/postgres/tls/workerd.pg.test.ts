@@ -1,14 +1,10 @@
-import { readFile } from 'node:fs/promises'
 import { once } from 'node:events'
 import { createServer, type AddressInfo, type Server, type Socket } from 'node:net'
-import { join } from 'node:path'
 import { createServer as createTlsServer, type TlsOptions } from 'node:tls'
 import { fileURLToPath } from 'node:url'
-import { build } from 'esbuild'
-import { convertV4MiniflareOptions, Log, LogLevel, Miniflare } from 'miniflare'
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
 import { POSTGRES_VERSIONS, startPostgres } from '../../../test/support/postgres.ts'
-import { temporaryDirectory } from '../../../test/support/support.ts'
+import { startTestWorker, type TestWorker } from '../../../test/support/test-worker.ts'
 import { credentials } from '../../../test/tls/credentials.ts'
 import { MISBEHAVIOURS } from '../../../test/tls/misbehaviours.ts'
 import { KINDS, ownCertificate, type Kind } from '../../../test/tls/own-certificate.ts'
@@ -20,41 +16,14 @@ import { concat, type Bytes } from './wire.ts'
 
 // The client in the runtime that it is for: BoringSSL's algorithms, and sockets that fill a buffer of ours.
 
-let folder: Awaited<ReturnType<typeof temporaryDirectory>>
-let worker: Miniflare
+let worker: TestWorker
 const running: Server[] = []
 
 beforeAll(async () => {
-  folder = await temporaryDirectory()
-  const script = join(folder.path, 'worker.js')
-  await build({
-    entryPoints: [fileURLToPath(new URL('../../../test/workerd/tls.ts', import.meta.url))],
-    outfile: script,
-    bundle: true,
-    format: 'esm',
-    conditions: ['workerd'],
-    mainFields: ['module', 'main'],
-    external: ['node:*', 'cloudflare:*'],
-    logLevel: 'error',
-  })
-  worker = new Miniflare(
-    convertV4MiniflareOptions({
-      name: 'tls',
-      log: new Log(LogLevel.NONE),
-      handleStructuredLogs: () => {},
-      modulesRoot: folder.path,
-      modules: [{ type: 'ESModule', path: script, contents: await readFile(script, 'utf8') }],
-      compatibilityDate: '2026-10-15',
-      compatibilityFlags: ['nodejs_compat'],
-    }),
-  )
-  await worker.ready
+  worker = await startTestWorker(fileURLToPath(new URL('../../../test/workerd/tls.ts', import.meta.url)))
 })
 afterEach(() => running.splice(0).forEach((server) => server.close()))
-afterAll(async () => {
-  await worker?.dispose()
-  await folder?.remove()
-})
+afterAll(() => worker?.stop())
 
 async function listening(server: Server): Promise<number> {
   server.listen(0, '127.0.0.1')
@@ -64,7 +33,7 @@ async function listening(server: Server): Promise<number> {
 }
 
 async function ask(wish: TlsWish): Promise<TlsAnswer> {
-  const response = await worker.dispatchFetch('http://worker/', { method: 'POST', body: JSON.stringify(wish) })
+  const response = await fetch(worker.url, { method: 'POST', body: JSON.stringify(wish) })
   return (await response.json()) as TlsAnswer
 }
 
