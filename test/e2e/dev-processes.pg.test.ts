@@ -114,7 +114,8 @@ describe('nothing is left running', () => {
   test.skipIf(spawnSync('script', ['--version']).status !== 0)(
     'Ctrl-C on npm start, which goes on until everything has ended',
     async () => {
-      const dev = await start(['script', '-qfec', 'npm start -- OPTIONS', '/dev/null'], '\nready ', 'pipe')
+      // `exec`, because `script` starts a shell of its own, and where that is dash it stays, and tells the signal as its status (130).
+      const dev = await start(['script', '-qfec', 'exec npm start -- OPTIONS', '/dev/null'], '\nready ', 'pipe')
       const before = dev.tree()
       dev.child.stdin?.write('\u0003')
       const [code] = await once(dev.child, 'close')
