@@ -4,11 +4,11 @@ import { refuseProblems } from './checked.ts'
 import { COMPACTION } from './declarations.ts'
 
 export interface CompactionSettings {
-  /** What must have come before a compaction begins, see `LogLimits`. */
+  /** How many bytes must arrive before a compaction begins; see `LogLimits`. */
   afterBytes: number
-  /** How long it then waits: what comes together is compacted together. */
+  /** How long it then waits, so that ops that arrive together are compacted together. */
   seconds: number
-  /** After how long ops go that others supersede, see `LogLimits`. */
+  /** How long superseded ops are kept; see `LogLimits`. */
   historyMs: number
 }
 

@@ -6,17 +6,17 @@ import { refuseProblems } from './checked.ts'
 import { compactionSettings, type CompactionSettings } from './compaction.ts'
 import { REPLICATION } from './declarations.ts'
 import type { TenantSecrets } from './directory.ts'
-import { replicationSettings, replicationVersion, type TenantSettings } from './replication.ts'
+import { replicationSettings, replicationVersion, type ReplicationSettings } from './replication.ts'
 import { streamSettings, tenantLimits, type StreamSettings } from './streams.ts'
 import type { Tenant } from './tenant.ts'
 import { tokenSettings } from './tokens.ts'
 
-/** A tenant whose settings are bindings, each section read when it is first used. `bundled`: the sync config when no setting has one. */
+/** Returns a tenant whose settings are bindings. Each section is read when it is first used. `bundled` is the sync config for when no setting has one. */
 export function tenantOfBindings(name: string, bindings: SettingBindings, bundled: string): Tenant {
   return new BoundTenant(name, bindings, bundled)
 }
 
-/** Throws ROCKPOOL_SETTINGS when it is missing or wrong. */
+/** Throws ROCKPOOL_SETTINGS when the secret is missing or wrong. */
 export function secretOfBindings<Field extends keyof TenantSecrets>(bindings: SettingBindings, field: Field): TenantSecrets[Field] {
   const read: { [Name in keyof TenantSecrets]: () => TenantSecrets[Name] } = {
     'source.url': () => {
@@ -31,12 +31,12 @@ export function secretOfBindings<Field extends keyof TenantSecrets>(bindings: Se
 
 export const noTenant = (name: string) => new RockpoolError('ROCKPOOL_SETTINGS', `there is no tenant ${JSON.stringify(name)}`)
 
-/** The bindings are private, and no member of it: they hold secrets. */
+/** The bindings are a private field, which is not printed or serialized with the tenant: they hold secrets. */
 class BoundTenant implements Tenant {
   readonly name: string
   readonly #bindings: SettingBindings
   readonly #bundled: string
-  #replication: TenantSettings | null = null
+  #replication: ReplicationSettings | null = null
   #streams: StreamSettings | null = null
   #limits: Limits | null = null
   #compaction: CompactionSettings | null = null
@@ -48,7 +48,7 @@ class BoundTenant implements Tenant {
     this.#bundled = bundled
   }
 
-  get replication(): TenantSettings {
+  get replication(): ReplicationSettings {
     return (this.#replication ??= replicationSettings(this.#bindings, this.#bundled))
   }
 

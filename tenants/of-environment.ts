@@ -3,12 +3,12 @@ import type { SettingBindings } from './bindings.ts'
 import type { TenantDirectory } from './directory.ts'
 import { SingleTenant } from './single.ts'
 
-/** Where a script puts a directory of its own. A symbol, so that no variable of the script can have this name. */
+/** The key under which a script puts its own directory. It is a symbol so that no variable of the script can have this name. */
 export const DIRECTORY = Symbol.for('rockpool.directory')
 
 export interface TenantBindings extends SettingBindings {
   [DIRECTORY]?: TenantDirectory
 }
 
-/** The directory that the script has put beside its bindings, or else that of its one tenant. */
+/** Returns the directory that the script put beside its bindings, or else the one for a single tenant. */
 export const directoryOf = (env: TenantBindings): TenantDirectory => env[DIRECTORY] ?? new SingleTenant(env, bundledSyncConfig)

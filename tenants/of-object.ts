@@ -2,15 +2,15 @@ import type { TenantSecrets } from './directory.ts'
 import { directoryOf, type TenantBindings } from './of-environment.ts'
 import type { Tenant } from './tenant.ts'
 
-/** The tenant of an object, as the object knows it: the name at once, and the rest when it is asked for. */
+/** The tenant of an object, as the object knows it. The name is known at once; everything else is looked up on each call. */
 export interface OwnTenant {
   readonly name: string
-  /** As the directory has it now. Throws ROCKPOOL_SETTINGS when there is no such tenant. */
+  /** Returns the tenant as the directory has it now. Throws ROCKPOOL_SETTINGS when there is no such tenant. */
   find(): Promise<Tenant>
   secret<Field extends keyof TenantSecrets>(field: Field): Promise<TenantSecrets[Field]>
 }
 
-/** The tenant that an object belongs to: the name of an object begins with it, see `protocol/names.ts`. */
+/** Returns the tenant that an object belongs to. The object's name begins with the tenant's: see `protocol/names.ts`. */
 export function tenantOfObject(env: TenantBindings, objectName: string): OwnTenant {
   const name = objectName.split('/')[0] ?? ''
   return {

@@ -13,16 +13,16 @@ type Camel<Name extends string> = Name extends `${infer Word}_${infer Rest}`
   ? `${Lowercase<Word>}${Capitalize<Camel<Rest>>}`
   : Lowercase<Name>
 
-/** The settings that are no secrets: `WAL_KEEP_GB` is `walKeepGb` here. */
+/** The settings that are not secrets. `WAL_KEEP_GB` is `walKeepGb` here. */
 type Public = { [Name in keyof Declared as Declared[Name] extends { scope: 'secret' } ? never : Camel<Name>]: ValuesOf<Declared>[Name] }
 
-export type TenantSettings = Public & { syncConfig: string; limits: Limits }
+export type ReplicationSettings = Public & { syncConfig: string; limits: Limits }
 
 /**
- * The settings of the replicator. `bundled`: the sync config when no setting has one. Throws ROCKPOOL_SETTINGS, naming each binding that is missing or
- * wrong, also those of secrets.
+ * Returns the settings of the replicator. `bundled` is the sync config for when no setting has one. Throws ROCKPOOL_SETTINGS, which names each binding that is
+ * missing or wrong, including those of secrets.
  */
-export function replicationSettings(bindings: SettingBindings, bundled: string): TenantSettings {
+export function replicationSettings(bindings: SettingBindings, bundled: string): ReplicationSettings {
   const { values, problems } = readSettings(DECLARED, bindings)
   const { limits, problems: limitProblems } = readLimits(bindings)
   if (values.IDLE_POLL_MAX_SECONDS < values.IDLE_POLL_SECONDS)
@@ -39,6 +39,6 @@ function withoutSecrets(values: ValuesOf<Declared>): Public {
 
 const camel = (name: string): string => name.toLowerCase().replace(/_(.)/g, (_, letter: string) => letter.toUpperCase())
 
-/** Changes when a setting of the replicator does. It is stored, and a password is among the settings, so it cannot be computed backwards. */
+/** Returns a value that changes when a setting of the replicator does. It is stored, and a password is among the settings: so it is a hash that cannot be reversed. */
 export const replicationVersion = (bindings: SettingBindings): string =>
   strongHash(JSON.stringify(Object.keys({ ...DECLARED, ...LIMIT_SETTINGS }).map((name) => bindings[name as SettingName] ?? null)))

@@ -6,9 +6,9 @@ import { STREAMS } from './declarations.ts'
 
 /** What one stream may use. */
 export interface StreamBudget {
-  /** Calls to objects and messages of the relay. */
+  /** Calls to objects, and messages from the relay. */
   calls: number
-  /** Bytes of lines. */
+  /** Bytes of lines sent. */
   bytes: number
 }
 
@@ -21,7 +21,7 @@ export interface StreamSettings extends StreamBudget {
   perUser: number
 }
 
-/** Throws ROCKPOOL_SETTINGS, naming the setting, also for those limits of the tenant that count when a plan is loaded. */
+/** Throws ROCKPOOL_SETTINGS, which names the setting. The limits that apply when a plan is loaded are checked as well. */
 export function streamSettings(bindings: SettingBindings): StreamSettings {
   const { values, problems } = readSettings(STREAMS, bindings)
   refuseProblems([...problems, ...readLimits(bindings).problems])
@@ -34,7 +34,7 @@ export function streamSettings(bindings: SettingBindings): StreamSettings {
   }
 }
 
-/** The limits of a tenant's streams alone. Throws ROCKPOOL_SETTINGS. */
+/** Returns only the limits. Throws ROCKPOOL_SETTINGS. */
 export function tenantLimits(bindings: SettingBindings): Limits {
   const { limits, problems } = readLimits(bindings)
   refuseProblems(problems)

@@ -9,7 +9,7 @@ import type { ReplicatorStatus } from '../../protocol/messages/status.ts'
 import type { Versioned } from '../../protocol/versions.ts'
 import type { VerifyAnswer } from '../../protocol/verification.ts'
 import { tenantOfObject, type OwnTenant } from '../../tenants/of-object.ts'
-import type { TenantSettings } from '../../tenants/replication.ts'
+import type { ReplicationSettings } from '../../tenants/replication.ts'
 import type { Tenant } from '../../tenants/tenant.ts'
 import type { Environment } from '../environment.ts'
 import { enableFaults, faultPoint, asyncFaultPoint } from '../shared/fault-points.ts'
@@ -258,7 +258,7 @@ export class Replicator extends DurableObject<Environment> implements Replicator
   }
 
   /** Throws ROCKPOOL_SETTINGS. */
-  async #settings(): Promise<TenantSettings> {
+  async #settings(): Promise<ReplicationSettings> {
     return (await this.#tenant.find()).replication
   }
 
@@ -362,7 +362,7 @@ export class Replicator extends DurableObject<Environment> implements Replicator
     return answered((attempt) => this.#runSession(settings, url, attempt), (sessionSeconds + SESSION_CALLS * callSeconds) * 1_000)
   }
 
-  async #runSession(settings: TenantSettings, url: string, attempt: Attempt): Promise<number> {
+  async #runSession(settings: ReplicationSettings, url: string, attempt: Attempt): Promise<number> {
     const state = this.#state
     await asyncFaultPoint('replicator.alarm')
     if (attempt.expired) throw new Error('the alarm was given up')

@@ -1,7 +1,7 @@
 import { parseLsn, parseSourceUrl } from '../../sources/postgres/index.ts'
 import type { DiagnosticsStatus } from '../../protocol/diagnostics.ts'
 import type { ReplicatorState, ReplicatorStatus, SourceSettings } from '../../protocol/messages/status.ts'
-import type { TenantSettings } from '../../tenants/replication.ts'
+import type { ReplicationSettings } from '../../tenants/replication.ts'
 import { earlierTls } from './session/prepare.ts'
 import { refusedTables } from './session/refused-tables.ts'
 import type { SessionStatus } from './session/session.ts'
@@ -15,7 +15,7 @@ import type { Parts } from './wiring.ts'
 export interface StatusPorts {
   tenant: string
   /** Its settings, and the URL of the database, a secret; null when a setting is wrong. */
-  source: { settings: TenantSettings; url: string } | null
+  source: { settings: ReplicationSettings; url: string } | null
   parts: Pick<Parts, 'store' | 'committer' | 'fencing' | 'relays' | 'appends' | 'slot' | 'rowsWritten'>
   /** Somebody is connected. */
   live: boolean
@@ -114,7 +114,7 @@ function skippedRows({ counts, recent }: DiagnosticsStatus): ReplicatorStatus['s
 }
 
 /** Nothing of the user and the password is told. Null when the URL cannot be read. */
-function sourceSettings(store: Store, url: string, { slot, walKeepGb, walPolicy }: TenantSettings): SourceSettings | null {
+function sourceSettings(store: Store, url: string, { slot, walKeepGb, walPolicy }: ReplicationSettings): SourceSettings | null {
   try {
     const { hosts, database } = parseSourceUrl(url, { earlierTls: earlierTls(store) })
     const host = hosts.map((each) => `${each.host}:${each.port}`).join(',')

@@ -8,7 +8,7 @@ import type {
   RollbackAnswer,
   TableCopyStatus,
 } from '../../../protocol/messages/admin.ts'
-import type { TenantSettings } from '../../../tenants/replication.ts'
+import type { ReplicationSettings } from '../../../tenants/replication.ts'
 import { asyncFaultPoint } from '../../shared/fault-points.ts'
 import { refuseWithdrawn, rollbackTarget } from '../store/configs.ts'
 import type { Store } from '../store/store.ts'
@@ -19,7 +19,7 @@ import type { Deploys } from './deploys.ts'
 export interface AdminPorts {
   store: Pick<Store, 'configs' | 'definitions' | 'tables' | 'state' | 'planStored'>
   deploys: Deploys
-  settings(): Promise<TenantSettings>
+  settings(): Promise<ReplicationSettings>
   /** Streams of clients that are open. */
   openStreams(): Promise<number>
   /** With a connection for statements. */

@@ -8,7 +8,7 @@ import { MAX_CONFIG_BYTES } from '../../../sync-config/limits.ts'
 import { loadPlan, means, namedColumns, planHash, type PlanPart } from '../../../sync-config/index.ts'
 import type { SourceSchema } from '../../../sync-config/schema.ts'
 import type { Finding, Plan } from '../../../sync-config/types.ts'
-import type { TenantSettings } from '../../../tenants/replication.ts'
+import type { ReplicationSettings } from '../../../tenants/replication.ts'
 import type { Deploys } from './deploys.ts'
 
 /** A sync config that was compiled and compared with the database and with what is served. */
@@ -40,7 +40,7 @@ function mistakes(errors: readonly Finding[]): RockpoolError {
 /** `force`: what is an error only by the tables of the database is among the warnings. Throws ROCKPOOL_SYNC_CONFIG. */
 function planOver(
   yaml: string,
-  limits: TenantSettings['limits'],
+  limits: ReplicationSettings['limits'],
   schema: SourceSchema,
   force: boolean,
 ): { plan: Plan; warnings: Finding[] } {
@@ -51,12 +51,12 @@ function planOver(
 }
 
 /** Returns those of these tables that could not be followed under the plan, for what is wrong with them or for columns that they lack. */
-export const unfollowableOf = (plan: Plan, { publication, ownPublication }: TenantSettings, sql: Sql, tables: readonly TableName[]) =>
+export const unfollowableOf = (plan: Plan, { publication, ownPublication }: ReplicationSettings, sql: Sql, tables: readonly TableName[]) =>
   unfollowable(sql, tables, publication, ownPublication, namedColumns(loadPlan(plan)))
 
 interface Checking {
   deploys: Pick<Deploys, 'bind' | 'difference'>
-  settings: TenantSettings
+  settings: ReplicationSettings
   sql: Sql
   openStreams(): Promise<number>
 }

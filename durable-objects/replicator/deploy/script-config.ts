@@ -4,7 +4,7 @@ import { hash64 } from '../../../protocol/hash.ts'
 import { RockpoolError } from '../../../protocol/errors.ts'
 import { planHash } from '../../../sync-config/index.ts'
 import type { Plan } from '../../../sync-config/types.ts'
-import type { TenantSettings } from '../../../tenants/replication.ts'
+import type { ReplicationSettings } from '../../../tenants/replication.ts'
 import { refuseWithdrawn } from '../store/configs.ts'
 import type { Store } from '../store/store.ts'
 import { planOf, refuse, unfollowableOf } from './deploy.ts'
@@ -20,7 +20,7 @@ export interface ScriptPorts {
  * has deployed the same text before; one that
  * failed is tried again as long as nothing else was deployed. While nothing serves yet, tables may still come.
  */
-export async function takeScript({ store, deploys }: ScriptPorts, settings: TenantSettings, sql: Sql): Promise<RockpoolError | null> {
+export async function takeScript({ store, deploys }: ScriptPorts, settings: ReplicationSettings, sql: Sql): Promise<RockpoolError | null> {
   const { syncConfig, limits } = settings
   const { state, configs, diagnostics } = store
   const key = hash64(JSON.stringify([syncConfig, limits.disjuncts, limits.streamBuckets]))
@@ -47,7 +47,7 @@ export async function takeScript({ store, deploys }: ScriptPorts, settings: Tena
   }
 }
 
-async function checkTables(deploys: Deploys, settings: TenantSettings, sql: Sql, plan: Plan): Promise<void> {
+async function checkTables(deploys: Deploys, settings: ReplicationSettings, sql: Sql, plan: Plan): Promise<void> {
   const { added } = deploys.difference(deploys.bind(plan))
   const names = added.flatMap(({ tables }) => tables)
   if (names.length === 0) return

@@ -9,7 +9,7 @@ import {
 } from '../../../sources/postgres/index.ts'
 import { tableKey, type TableName } from '../../../protocol/tables.ts'
 import { namedColumns } from '../../../sync-config/index.ts'
-import type { TenantSettings } from '../../../tenants/replication.ts'
+import type { ReplicationSettings } from '../../../tenants/replication.ts'
 import type { Committer } from '../commit/committer.ts'
 import type { Deploys } from '../deploy/deploys.ts'
 import type { SourceTable } from '../ingest/source-table.ts'
@@ -33,7 +33,7 @@ export interface PreparePorts {
  */
 export async function prepare(
   ports: PreparePorts,
-  settings: TenantSettings,
+  settings: ReplicationSettings,
   sql: Sql,
   { url, slotWaits, verified }: { url: string; slotWaits: (waiting: boolean) => void; verified: () => boolean },
 ): Promise<PreparedSource> {
@@ -83,7 +83,7 @@ export async function prepare(
  * nothing serves yet, that is told before the database is asked for anything. The slot is looked at all the same, when it can be: one that nobody
  * reads keeps WAL. Throws ROCKPOOL_SYNC_CONFIG.
  */
-export async function checkSyncConfig({ store, deploys, slot }: PreparePorts, settings: TenantSettings, sql: Sql): Promise<void> {
+export async function checkSyncConfig({ store, deploys, slot }: PreparePorts, settings: ReplicationSettings, sql: Sql): Promise<void> {
   const mistake = await takeScript({ store, deploys }, settings, sql)
   if (!mistake || store.planStored !== null || store.configs.next) return
   await slot.dropOverKept(settings, sql).catch(() => false)

@@ -1,4 +1,4 @@
-import type { TenantSettings } from '../../../tenants/replication.ts'
+import type { ReplicationSettings } from '../../../tenants/replication.ts'
 import { longestBackOffMs } from '../../shared/fault-points.ts'
 
 const FIRST_RETRY_MS = 500
@@ -11,7 +11,7 @@ const MAX_DOUBLINGS = 20
  */
 export function idleWaitMs(
   polls: number,
-  settings: Pick<TenantSettings, 'idlePollSeconds' | 'idlePollMaxSeconds'>,
+  settings: Pick<ReplicationSettings, 'idlePollSeconds' | 'idlePollMaxSeconds'>,
   slotTimeoutMs: number,
 ): number {
   const wait = Math.min(settings.idlePollSeconds * 2 ** Math.min(polls, MAX_DOUBLINGS), settings.idlePollMaxSeconds) * 1_000

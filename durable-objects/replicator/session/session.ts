@@ -9,7 +9,7 @@ import {
 } from '../../../sources/postgres/index.ts'
 import { openSocket } from '../../../sources/postgres/wire/socket.ts'
 import { RockpoolError } from '../../../protocol/errors.ts'
-import type { TenantSettings } from '../../../tenants/replication.ts'
+import type { ReplicationSettings } from '../../../tenants/replication.ts'
 import { disconnectBy, faultPoint, asyncFaultPoint } from '../../shared/fault-points.ts'
 import type { Batch } from '../ingest/batch.ts'
 import { between } from '../ingest/between.ts'
@@ -75,7 +75,7 @@ export interface SessionParts extends PreparePorts {
  */
 export class Session {
   readonly #parts: SessionParts
-  readonly #settings: TenantSettings
+  readonly #settings: ReplicationSettings
   readonly #options: SessionOptions
   readonly prefix: string
   #sql: Sql | null = null
@@ -114,7 +114,7 @@ export class Session {
   /** Whether anything but our own markers came. */
   found = false
 
-  constructor(parts: SessionParts, settings: TenantSettings, options: SessionOptions) {
+  constructor(parts: SessionParts, settings: ReplicationSettings, options: SessionOptions) {
     this.#parts = parts
     this.#settings = settings
     this.#options = options

@@ -1,7 +1,7 @@
 import type { Sql } from 'postgres'
 import { dropSlot, measureSlot } from '../../../sources/postgres/index.ts'
 import type { SlotStatus } from '../../../protocol/messages/status.ts'
-import type { TenantSettings } from '../../../tenants/replication.ts'
+import type { ReplicationSettings } from '../../../tenants/replication.ts'
 import type { Store } from '../store/store.ts'
 import type { Looked } from './source-look.ts'
 import { describeWal, judgeWal, wantsMarker } from './wal-guard.ts'
@@ -20,7 +20,7 @@ export class SlotWatch {
    * Looks at what the slot keeps. `drop`: more than the policy allows. `marker`: what was read is still kept, and an acknowledgement may help.
    * `keep`: the measure is stored, also when the level is what it was.
    */
-  async measure(settings: TenantSettings, sql: Sql, keep = false): Promise<{ drop: boolean; marker: boolean }> {
+  async measure(settings: ReplicationSettings, sql: Sql, keep = false): Promise<{ drop: boolean; marker: boolean }> {
     const { state, diagnostics } = this.#store
     const before = this.#measured
     const found = await measureSlot(sql, settings.slot)
@@ -33,7 +33,7 @@ export class SlotWatch {
   }
 
   /** True: the slot kept more than the policy allows, and is gone. */
-  async dropOverKept(settings: TenantSettings, sql: Sql): Promise<boolean> {
+  async dropOverKept(settings: ReplicationSettings, sql: Sql): Promise<boolean> {
     const { drop } = await this.measure(settings, sql, true)
     const measured = this.#measured
     if (!drop || !measured) return false
@@ -44,7 +44,7 @@ export class SlotWatch {
   }
 
   /** `looked`: what was found just now, in the place of what was measured last. Nothing is kept of it: sessions judge the slot by their own measures. */
-  status(settings: TenantSettings | null, looked: Looked | null): SlotStatus | null {
+  status(settings: ReplicationSettings | null, looked: Looked | null): SlotStatus | null {
     const measured = this.#measured
     if (!settings || !looked || looked.slot === undefined) return measured
     if (looked.slot === null) return null

@@ -1,6 +1,6 @@
 import type { SlotMeasure } from '../../../sources/postgres/index.ts'
 import type { SlotStatus } from '../../../protocol/messages/status.ts'
-import type { TenantSettings } from '../../../tenants/replication.ts'
+import type { ReplicationSettings } from '../../../tenants/replication.ts'
 import type { Problem } from '../store/diagnostics.ts'
 
 /** How near the WAL that the slot keeps is to what is allowed. */
@@ -30,7 +30,7 @@ export interface WalVerdict {
 export function judgeWal(
   measure: SlotMeasure,
   before: Pick<WalVerdict, 'level' | 'overs'>,
-  { walPolicy, walKeepGb }: Pick<TenantSettings, 'walPolicy' | 'walKeepGb'>,
+  { walPolicy, walKeepGb }: Pick<ReplicationSettings, 'walPolicy' | 'walKeepGb'>,
 ): WalVerdict {
   const { walStatus, retainedBytes, lagBytes, safeWalBytes, maxKeepBytes } = measure
   const limit = walKeepGb * GB

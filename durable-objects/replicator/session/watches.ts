@@ -1,7 +1,7 @@
 import type { Sql } from 'postgres'
 import type { TableName } from '../../../protocol/tables.ts'
 import { catalogVersion, type PreparedSource } from '../../../sources/postgres/index.ts'
-import type { TenantSettings } from '../../../tenants/replication.ts'
+import type { ReplicationSettings } from '../../../tenants/replication.ts'
 import type { Looks } from './looks.ts'
 import type { SlotWatch } from './slot-watch.ts'
 
@@ -10,7 +10,7 @@ export interface Watched {
   /** What the sync config reads. */
   names: readonly TableName[]
   slot: SlotWatch
-  settings: TenantSettings
+  settings: ReplicationSettings
   sql: Sql
   /** Waits; rejects when the session is over. */
   pause(milliseconds: number): Promise<void>
