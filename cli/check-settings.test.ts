@@ -26,9 +26,9 @@ test('each setting that it refuses is named, once', async () => {
 test('a name that is nearly one of a setting; others are none of our business', async () => {
   expect(await told({ PUBLICATON: 'app', JWKS_URI: 'https://a.example', PATH: '/bin', EDITOR: 'vi', DATABASE: 'app', SLOTS: '2' })).toEqual(
     [
-      'warning PUBLICATON is no setting and has no effect: did you mean PUBLICATION?',
-      'warning JWKS_URI is no setting and has no effect: did you mean JWKS_URL?',
-      'warning SLOTS is no setting and has no effect: did you mean SLOT?',
+      'warning PUBLICATON is not a setting and has no effect. Did you mean PUBLICATION?',
+      'warning JWKS_URI is not a setting and has no effect. Did you mean JWKS_URL?',
+      'warning SLOTS is not a setting and has no effect. Did you mean SLOT?',
     ],
   )
 })

@@ -74,7 +74,7 @@ const UNSEEN = { DATABASE_URL: 'postgres://unseen@localhost/unseen', JWT_SECRET:
 /** In the environment there may be anything, so a name that is nothing to us is no mistake. */
 function unknownNames(settings: Settings): SettingFinding[] {
   return nearMisses(settings).map(({ name, meant }) =>
-    warning('setting-unknown', `${name} is no setting and has no effect: did you mean ${meant}?`),
+    warning('setting-unknown', `${name} is not a setting and has no effect. Did you mean ${meant}?`),
   )
 }
 
@@ -83,7 +83,7 @@ function place({ LOCATION }: Settings): SettingFinding[] {
   return [
     warning(
       'location',
-      'LOCATION is not set: where the objects are placed is chance, and stays so. Name the region that is nearest to the database',
+      'LOCATION is not set: chance decides where objects are created, and they stay there. Set it to the region nearest to the database',
     ),
   ]
 }

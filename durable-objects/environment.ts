@@ -3,16 +3,16 @@ import type { RelayRpc } from '../protocol/messages/relay.ts'
 import type { ReplicatorRpc } from '../protocol/messages/replicator.ts'
 import type { TenantBindings } from '../tenants/of-environment.ts'
 
-/** An object as its callers know it. Its class would bring all its code along, to whatever knows of the bindings. */
+/** An object as its callers know it. Its class is not named here, because whatever imports the bindings would import all code of the class too. */
 type Called<Calls> = Calls & Rpc.DurableObjectBranded
 
 /** Bindings of the one script; wrangler.toml declares them. */
 export interface Environment extends TenantBindings {
-  /** Of tests alone: see `fault-points.ts`. */
+  /** Set only by tests: see `fault-points.ts`. */
   FAULTS?: string
-  /** Given where the edge runs on a machine of somebody's own: objects have no other place, and operators are whoever has the development secret. */
+  /** Set where the edge runs on a developer's machine: objects have no placement there, and whoever has the development secret is an operator. */
   LOCAL_EDGE?: string
-  /** How often addresses fail, and users open streams and ask for write checkpoints: see `workers/rates.ts`. */
+  /** Rate limits of failures per address, and of streams and write checkpoints per user: see `workers/rates.ts`. */
   RATE_FAILURES?: RateLimit
   RATE_STREAMS?: RateLimit
   RATE_WRITES?: RateLimit

@@ -10,7 +10,7 @@ export function subtractChecksums(a: number, b: number): number {
   return ((a | 0) - (b | 0)) >>> 0
 }
 
-/** The signed form in which bucket checksums stand on the wire. */
+/** Returns the signed form that bucket checksums have on the wire. */
 export function signedChecksum(sum: number): number {
   return sum | 0
 }

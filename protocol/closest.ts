@@ -1,10 +1,10 @@
-/** A name as a message can hold it. */
+/** Returns a name, cut to a length that fits into a message. */
 export const shorten = (name: string): string => (name.length > 60 ? `${name.slice(0, 60)}…` : name)
 
-/** A question to put behind a message, when there is a near name. */
+/** Returns a question to append to a message, or '' when there is no similar name. */
 export const suggestion = (nearest: string | null): string => (nearest === null ? '' : ` Did you mean ${nearest}?`)
 
-/** The name with the fewest edits to it, when there are at most so many. */
+/** Returns the name that is the fewest edits away, or null when all are more than `most` away. */
 export function closest(name: string, names: readonly string[], most = Math.max(1, Math.floor(name.length / 3))): string | null {
   let best: string | null = null
   let least = most + 1
@@ -16,7 +16,7 @@ export function closest(name: string, names: readonly string[], most = Math.max(
   return best
 }
 
-/** Letters added, left out, replaced, or exchanged with their neighbour. */
+/** Counts the letters that must be added, left out, replaced, or exchanged with their neighbour. */
 function edits(a: string, b: string): number {
   let before: number[] = []
   let row = Array.from({ length: b.length + 1 }, (_, i) => i)

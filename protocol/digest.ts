@@ -1,25 +1,25 @@
 import { hash64 } from './hash.ts'
 import { hashWords } from './strong-hash.ts'
 
-// What a bucket holds, as sums that do not depend on order: the replicator and the bucket come to them on different ways, and compare.
+// The content of a bucket as sums that do not depend on order. The replicator and the bucket compute them independently, and compare.
 
 /** Sums over some rows of a bucket. */
 export interface RowsSum {
   rows: number
-  /** Of the four words of each row's hash, modulo 2^32. `c` and `d` are 0 in sums without a key. */
+  /** Sums of the four words of each row's hash, modulo 2^32. `c` and `d` are 0 in sums without a key. */
   a: number
   b: number
   c: number
   d: number
 }
 
-/** The rows whose hash lies in one part of `parts`. 0 of 1 is all. */
+/** The rows whose hash falls into one of `parts` parts. Part 0 of 1 is all rows. */
 export interface Part {
   part: number
   parts: number
 }
 
-/** A row of a bucket, as its ops tell it apart. */
+/** Returns what identifies a row within a bucket. */
 export const rowKey = (objectType: string, objectId: string, subkey: string): string => JSON.stringify([objectType, objectId, subkey])
 
 export const noRows = (): RowsSum => ({ rows: 0, a: 0, b: 0, c: 0, d: 0 })
@@ -31,12 +31,12 @@ export const addSums = (x: RowsSum, y: RowsSum): RowsSum => ({
   ...{ c: (x.c + y.c) >>> 0, d: (x.d + y.d) >>> 0 },
 })
 
-/** The part of a part that `subpartOf` numbers so. */
+/** Returns the part that is number `sub` when a part is divided as in `subpartOf`. */
 export const subpart = ({ part, parts }: Part, split: number, sub: number): Part => ({ part: part + parts * sub, parts: parts * split })
 
 /**
- * The hashes of one comparison. Its key is drawn for it alone: nobody can choose rows whose sums are equal, or that all come into one part. Without a key, as a
- * replicator of message version 1 asks: 64 bits of `hash64`.
+ * The hashes of one comparison. Each comparison has its own random key, so that nobody can choose rows whose sums are equal or that all fall into one part.
+ * Without a key, as a replicator of message version 1 asks, they are the 64 bits of `hash64`.
  */
 export class Digester {
   readonly #key: string | undefined
@@ -45,7 +45,7 @@ export class Digester {
     this.#key = key
   }
 
-  /** What a row and the hash of its data text add to a sum. */
+  /** Adds a row and the hash of its data text to a sum, or subtracts them. */
   addRow(sum: RowsSum, key: string, hash: string, sign: 1 | -1): void {
     const [a, b, c, d] = this.#words('row', `${key} ${hash}`)
     sum.rows += sign
@@ -55,14 +55,14 @@ export class Digester {
     sum.d = (sum.d + sign * d) >>> 0
   }
 
-  /** In which of `split` further parts a row of the part is; null when it is in another part. */
+  /** Returns in which of `split` subdivisions of the part a row is, or null when it is in another part. */
   subpartOf(key: string, { part, parts }: Part, split: number): number | null {
     if (parts === 1 && split === 1) return 0
     const [hash] = this.#words('part', key)
     return hash % parts === part ? Math.floor(hash / parts) % split : null
   }
 
-  /** A second, independent division, for one that must not remember all rows at a time. */
+  /** Returns the pass of a row: a second, independent division, for code that must not hold all rows in memory at once. */
   passOf(key: string, passes: number): number {
     return passes === 1 ? 0 : this.#words('part', key)[1] % passes
   }

@@ -19,26 +19,26 @@ export type ErrorCode =
   | 'PSYNC_S2302' // no sync config deployed
   | 'PSYNC_S2304' // too many streams of this user
   | 'PSYNC_S2305' // too many buckets, lookups or steps for a client, or a bucket's name is too long
-  | 'ROCKPOOL_INTERNAL' // a fault of ours
+  | 'ROCKPOOL_INTERNAL' // a bug in Rockpool
   | 'ROCKPOOL_UNANSWERED' // an object did not answer in time
   | 'ROCKPOOL_SETTINGS' // a setting is missing or not valid
   | 'ROCKPOOL_SYNC_CONFIG' // the sync config has errors
   | 'ROCKPOOL_DEPLOY' // a deploy or rollback that cannot be done
   | 'ROCKPOOL_VERIFY' // a comparison of everything that cannot be done
-  | 'ROCKPOOL_RATE' // asked too often
-  | 'ROCKPOOL_OPERATOR' // the token is not one of an operator
+  | 'ROCKPOOL_RATE' // too many requests
+  | 'ROCKPOOL_OPERATOR' // the token is not an operator's
   | 'ROCKPOOL_PLAIN_HTTP' // an operator's token would go over http:// to another machine
-  | 'ROCKPOOL_NOT_CONFIRMED' // a command would change something, and nobody is there to be asked
+  | 'ROCKPOOL_NOT_CONFIRMED' // a command would change something, and there is no terminal to ask at
   | 'ROCKPOOL_MESSAGE_VERSION' // a private message of an unknown version
-  | 'ROCKPOOL_STORAGE_NEWER' // a newer release has stored what this code does not read
+  | 'ROCKPOOL_STORAGE_NEWER' // a newer release wrote the storage, and this code cannot read it
   | 'ROCKPOOL_CLIENT_FRAME' // a native WebSocket frame is not valid
   | 'ROCKPOOL_CREDIT' // the native client sent no credit for too long
   | 'ROCKPOOL_BUCKET_FENCED' // a bucket of the client lacks changes
-  | 'ROCKPOOL_BUCKET' // the token alone does not give that bucket
+  | 'ROCKPOOL_BUCKET' // the token alone does not grant access to that bucket
   | 'ROCKPOOL_SOURCE_UNREACHABLE' // Postgres cannot be reached
-  | 'ROCKPOOL_SOURCE_TLS' // Postgres did not prove over TLS that it is the one that was asked for
+  | 'ROCKPOOL_SOURCE_TLS' // Postgres did not prove over TLS that it is the requested server
   | 'ROCKPOOL_SOURCE_SETTINGS' // wal_level, privilege, identity …: Postgres is not set up
-  | 'ROCKPOOL_SOURCE_CHANGED' // another database, or one put back to an older state
+  | 'ROCKPOOL_SOURCE_CHANGED' // another database, or one restored to an older state
   | 'ROCKPOOL_PGOUTPUT' // Postgres sent a replication message that cannot be decoded
   | 'ROCKPOOL_SLOT_TAKEN' // somebody else uses the replication slot
   | 'ROCKPOOL_WRITE_CHECKPOINT' // the marker could not be written into Postgres
@@ -48,7 +48,7 @@ export class RockpoolError extends Error {
   override readonly name = 'RockpoolError'
   readonly code: ErrorCode
   readonly status: number
-  /** Anything a reader can use: the path in a body, the name of a table. Plain JSON. */
+  /** Whatever helps a reader, as plain JSON: the path in a body, the name of a table. */
   readonly details?: unknown
 
   constructor(code: ErrorCode, message: string, options: { status?: number; details?: unknown; cause?: unknown } = {}) {
@@ -58,7 +58,7 @@ export class RockpoolError extends Error {
     if (options.details !== undefined) this.details = options.details
   }
 
-  /** The body of an HTTP error, as PowerSync clients and operators expect it. */
+  /** Returns the body of an HTTP error in the form that PowerSync clients expect. */
   body(): { error: ErrorBody } {
     const error: ErrorBody = { name: this.name, code: this.code, status: this.status, description: this.message }
     if (this.details !== undefined) error.details = this.details
@@ -75,7 +75,7 @@ export interface ErrorBody {
 }
 
 function statusOf(code: ErrorCode): number {
-  // S22: keys are missing, so nothing is known about the token; what clients do with 401, fetch another one, harms nobody.
+  // S22: the keys are missing, so nothing is known about the token. Clients answer 401 by fetching another token, which does no harm.
   if (/^PSYNC_S2[12]/.test(code)) return 401
   switch (code) {
     case 'PSYNC_S2001':

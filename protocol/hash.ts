@@ -1,7 +1,7 @@
 /**
- * A deterministic 64-bit hash of a text as 16 hexadecimal digits. Not cryptographic: another text with the same hash is found in a second, so it decides nothing about
- * access or content. It is here for what older versions stored and say.
- * Two 32-bit lanes in the manner of cyrb53 with the finalizer of MurmurHash3; plain 32-bit arithmetic, so the same everywhere.
+ * Returns a deterministic 64-bit hash of a string as 16 hexadecimal digits. It is not cryptographic: a collision is found in a second, so it must not decide
+ * about access or content. It exists for what older versions stored and send.
+ * It has two 32-bit lanes in the manner of cyrb53 with the finalizer of MurmurHash3. Plain 32-bit arithmetic gives the same result everywhere.
  */
 export function hash64(text: string): string {
   let a = 0xdeadbeef
@@ -17,7 +17,7 @@ export function hash64(text: string): string {
   return hex(a) + hex(b)
 }
 
-/** Two digits of each byte: `toString(16)` of a number above 2^31 takes longer than all the rest of the hash. */
+/** The two digits of each byte. `toString(16)` of a number above 2^31 would take longer than the rest of the hash. */
 const BYTES = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, '0'))
 
 const byte = (n: number): string => BYTES[n & 255] ?? ''

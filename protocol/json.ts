@@ -1,4 +1,4 @@
-/** The value of a JSON text; null for a text that is not JSON, as for the text `null`. */
+/** Returns the value of a JSON text, or null when the text is not JSON. (The text `null` is null as well.) */
 export function jsonOrNull(text: string): unknown {
   try {
     return JSON.parse(text)

@@ -7,7 +7,7 @@ export interface BucketEntry {
   bucket: string
   /** Signed 32 bits. */
   checksum: number
-  /** Stored ops; for progress only. */
+  /** The number of stored ops; for progress only. */
   count: number
   /** 0 (most urgent) to 3. */
   priority: number
@@ -29,7 +29,7 @@ export type SyncLine =
   | { checkpoint_complete: { last_op_id: string } }
   | { token_expires_in: number }
 
-/** A `data` line whose ops are texts already (see `opText`), joined by `,`: copied, not formatted. */
+/** A `data` line whose ops are already text (see `opText`), joined by `,`. They are copied, not formatted again. */
 export interface DataLine {
   bucket: string
   after: OpId
@@ -38,9 +38,9 @@ export interface DataLine {
   ops: string
 }
 
-/** What a client asks with (body of `POST /sync/stream`, `open` of the native WebSocket). Validated at the edge; nulls are absent. */
+/** A client's request: the body of `POST /sync/stream`, or `open` of the native WebSocket. Validated at the edge, where members that are null are removed. */
 export interface StreamRequest {
-  /** What the client holds: it has every op ≤ `after` of that bucket. */
+  /** The buckets that the client has: of each, every op ≤ `after`. */
   buckets?: { name: string; after: string }[] | undefined
   client_id?: string | undefined
   parameters?: Record<string, unknown> | undefined

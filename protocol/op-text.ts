@@ -2,26 +2,26 @@ import type { OpId, RowOp, WireOp } from './ops.ts'
 
 // The text of an op, as it is stored in a page and sent in a `data` line.
 
-/** The JSON text of an op, exactly as it is stored in a page and sent in a `data` line. A page body is such texts joined by `,`. */
+/** Returns the JSON text of an op, exactly as it is stored in a page and sent in a `data` line. A page body is such texts joined by `,`. */
 export function opText(id: OpId, op: RowOp): string {
   const data = op.data === null ? 'null' : quote(op.data)
   return `{"op_id":"${id}","op":"${op.op}","object_type":${quote(op.objectType)},"object_id":${quote(op.objectId)},"subkey":${quote(op.subkey)},"checksum":${op.checksum},"data":${data}}`
 }
 
 const lineBreaks = /[\u0085\u2028\u2029]/g
-/** Names and ids, mostly: to see that nothing is to be escaped takes a fraction of the time of JSON.stringify. */
+/** Matches strings that need no escaping, as most names and ids do: the test takes a fraction of the time of JSON.stringify. */
 const plain = /^[\w.-]{0,40}$/
 
-/** JSON text of a string. The line separators that JSON.stringify leaves raw are escaped: some clients break lines at them. */
+/** Returns the JSON text of a string. The line separators that JSON.stringify leaves raw are escaped, because some clients break lines at them. */
 export function quote(text: string): string {
   if (plain.test(text)) return `"${text}"`
   const json = JSON.stringify(text)
   return lineBreaks.test(json) ? json.replace(lineBreaks, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`) : json
 }
 
-// Op texts are looked at without parsing them: inside a JSON string every quote is escaped, so the marks below stand nowhere else.
+// Op texts are searched without parsing them: inside a JSON string every quote is escaped, so the marks below occur nowhere else.
 
-/** The texts of a body's ops. */
+/** Returns the op texts of a body. */
 export function splitOps(body: string): string[] {
   if (body === '') return []
   const texts: string[] = []
@@ -40,18 +40,18 @@ const KIND = '","op":"'.length
 const TYPE = '"object_type":'
 const CHECKSUM = '"checksum":'
 
-/** The text of the op that begins there. */
+/** Returns the text of the op that begins at `from`. */
 export function opAt(body: string, at: number): string {
   const end = body.indexOf(BETWEEN, at)
   return end < 0 ? body.slice(at) : body.slice(at, end + 1)
 }
 
-/** The id of an op's text. */
+/** Returns the id of an op from its text. */
 export function opIdOf(text: string): OpId {
   return opIdAt(text, 0)
 }
 
-/** The id of the op whose text begins there. */
+/** Returns the id of the op whose text begins at `from`. */
 export function opIdAt(body: string, at: number): OpId {
   return Number(body.slice(at + START, body.indexOf('"', at + START)))
 }
@@ -61,30 +61,30 @@ export function parseOp(text: string): WireOp {
   return op
 }
 
-/** Unsigned 32 bits. */
+/** Returns the checksum of an op from its text, unsigned 32 bits. */
 export function opChecksumOf(text: string): number {
   return Number.parseInt(text.slice(text.indexOf(CHECKSUM) + CHECKSUM.length), 10)
 }
 
-/** The op with another checksum, unsigned 32 bits. */
+/** Returns the op text with another checksum, unsigned 32 bits. */
 export function withChecksum(text: string, checksum: number): string {
   const from = text.indexOf(CHECKSUM) + CHECKSUM.length
   return `${text.slice(0, from)}${checksum}${text.slice(from).replace(/^\d+/, '')}`
 }
 
-/** Whether it takes rows away or does nothing: at the start of a log there is nothing that it could take away. */
+/** Returns whether the op only removes rows or does nothing. At the start of a log there is nothing to remove, so such an op has no effect there. */
 export function isFoldable(text: string): boolean {
   return text[text.indexOf('"', START) + KIND] !== 'P'
 }
 
-/** What a PUT or REMOVE is about, as the JSON text of type, id and subkey; null for MOVE and CLEAR. */
+/** Returns the row of a PUT or REMOVE as the JSON text of type, id and subkey, or null for MOVE and CLEAR. */
 export function rowKeyOf(text: string): string | null {
   const from = text.indexOf(TYPE)
   if (from < 0) return null
   return text.slice(from + TYPE.length, text.indexOf(CHECKSUM, from) - 1)
 }
 
-/** Calls with what each PUT and REMOVE of a body is about, as `rowKeyOf` says it, and where its text begins. False ends it. */
+/** Calls `visit` with the row of each PUT and REMOVE of a body, in the form of `rowKeyOf`, and where its text begins. Stops when `visit` returns false. */
 export function eachRow(body: string, visit: (key: string, at: number) => boolean): void {
   for (let at = 0; body.length > 0;) {
     const kind = body.indexOf('"', at + START) + KIND
@@ -98,12 +98,12 @@ export function eachRow(body: string, visit: (key: string, at: number) => boolea
   }
 }
 
-/** What is left of an op in whose favour a later one of the same row stands: it counts, and does nothing. */
+/** Returns what is left of a superseded op: it counts, and does nothing. */
 export function moveText(text: string): string {
   return `{"op_id":"${opIdOf(text)}","op":"MOVE","checksum":${opChecksumOf(text)}}`
 }
 
-/** What is left of a run of ops at the start of a log: forget what you have, and begin with this checksum. */
+/** Returns the op that replaces a run of ops at the start of a log: a client discards what it has, and begins with this checksum. */
 export function clearText(id: OpId, checksum: number): string {
   return `{"op_id":"${id}","op":"CLEAR","checksum":${checksum}}`
 }

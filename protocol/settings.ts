@@ -1,15 +1,15 @@
-// How a setting is declared, and read. A setting is a binding of the script: a text, or what else `[vars]` of wrangler.toml may hold.
+// How a setting is declared and read. A setting is a binding of the script: a string, or whatever else `[vars]` of wrangler.toml may hold.
 
-/** What a value may be. `form` completes "must be …". */
+/** What a value may be. `form` completes the sentence "must be …". */
 export interface Check<V> {
   readonly form: string
-  /** Undefined: the value is not valid. */
+  /** Returns undefined when the value is not valid. */
   read(given: unknown): V | undefined
 }
 
 /**
- * Whose value it is. `tenant`: each tenant has its own. `secret`: the same, but it is given only to the code that connects or verifies, at that moment:
- * see `TenantDirectory.secret`. `script`: all tenants of the script have the one value.
+ * To whom the value belongs. `tenant`: each tenant has its own. `secret`: the same, but only the code that connects or verifies gets it, each time it does so:
+ * see `TenantDirectory.secret`. `script`: all tenants of the script share one value.
  */
 export type Scope = 'tenant' | 'secret' | 'script'
 
@@ -26,7 +26,7 @@ export interface Setting<V> {
 export type Settings = Readonly<Record<string, Setting<unknown>>>
 
 type ValueOf<S> = S extends Setting<infer V> ? V : never
-/** What `readSettings` gives: the value of each setting, by its name. */
+/** The values that `readSettings` returns, by the names of their settings. */
 export type ValuesOf<S extends Settings> = { [Name in keyof S]: ValueOf<S[Name]> }
 
 export const setting = <V>(check: Check<V>, preset: V, about: string): Setting<V> & { preset: V } => ({
@@ -51,18 +51,18 @@ export const required = <V>(check: Check<V>, about: string): Setting<V> => ({
   about,
 })
 
-/** The setting with the scope `secret`, also in its type. */
+/** Returns the setting with the scope `secret`, which its type has too. */
 export const secret = <S extends Setting<unknown>>(declared: S): S & { scope: 'secret' } => ({ ...declared, scope: 'secret' })
-/** The setting with the scope `script`. */
+/** Returns the setting with the scope `script`. */
 export const ofScript = <S extends Setting<unknown>>(declared: S): S & { scope: 'script' } => ({ ...declared, scope: 'script' })
 
-/** Bindings of the script for these settings, not checked: texts, or what else `[vars]` of wrangler.toml holds. */
+/** Bindings of the script for these settings, unchecked: strings, or whatever else `[vars]` of wrangler.toml may hold. */
 export type BindingsOf<S extends Settings> = { [Name in keyof S]?: string | number | object }
 
-/** Whether a binding says nothing, so that its setting has the preset. */
+/** Returns whether a binding is missing or empty, so that its setting has the preset. */
 export const isMissing = (given: unknown): boolean => given === undefined || given === null || given === ''
 
-/** Every problem begins with the name of its setting, and holds no value: it may be a secret. The values are usable only without problems. */
+/** Every problem begins with the name of its setting. It never contains the value, which may be a secret. The values are usable only when there are no problems. */
 export function readSettings<S extends Settings>(
   settings: S,
   bindings: Readonly<Record<string, unknown>>,
@@ -103,7 +103,7 @@ export const matching = (pattern: RegExp, form: string): Check<string> => ({
   read: (given) => (typeof given === 'string' && pattern.test(given) ? given : undefined),
 })
 
-/** Text, or a table of `[vars]`. What it must be is decided where it is used. */
+/** Accepts a string or a table of `[vars]`. The code that uses it validates it. */
 export const anything = (form: string): Check<string | number | object> => ({
   form,
   read: (given) => (typeof given === 'string' || typeof given === 'number' || (typeof given === 'object' && given) ? given : undefined),

@@ -1,4 +1,4 @@
-/** Resolves after the time, or when the signal fires. */
+/** Resolves after this time, or earlier when the signal fires. */
 export function sleep(milliseconds: number, signal?: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
     if (signal?.aborted) return resolve()

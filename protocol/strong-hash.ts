@@ -1,23 +1,23 @@
 import { createHash } from 'node:crypto'
 
-// SHA-256 of texts, as UTF-8. node:crypto takes 3.7 µs for a text of 100 characters in workerd (2026-11: each of its hashes is a stream as well), what is here 1.4 µs,
-// and each row that is copied needs two. From some hundred bytes on it is the other way round. A test compares the two.
+// SHA-256 of strings as UTF-8. For a string of 100 characters in workerd, node:crypto takes 3.7 µs (2026-11: each of its hashes is also a stream) and this code
+// 1.4 µs, and each copied row needs two hashes. From a few hundred bytes on, node:crypto is faster. A test compares the results of the two.
 
-/** UTF-16 units up to which hashes are made here. */
+/** UTF-16 units up to which this code hashes; node:crypto hashes longer strings. */
 const SHORT = 512
 
 /** The first 32 bits of the fractional parts of the cube roots of the first 64 primes. */
 const ROOTS = Int32Array.from(primes(64), (prime) => fraction(Math.cbrt(prime)))
-/** Of the square roots of the first eight. */
+/** The same for the square roots of the first eight primes. */
 const START = Int32Array.from(primes(8), (prime) => fraction(Math.sqrt(prime)))
 
 const words = new Int32Array(64)
 const state = new Int32Array(8)
-/** The longest text of three bytes a character, with what ends it. */
+/** Holds the longest string at three bytes a character, plus the padding. */
 const bytes = new Uint8Array(SHORT * 3 + 128)
 const encoder = new TextEncoder()
 
-/** 132 bits of a SHA-256 as 22 characters of base64url. */
+/** Returns 132 bits of a SHA-256 as 22 characters of base64url. */
 export function strongHash(text: string): string {
   if (text.length > SHORT) return createHash('sha256').update(text).digest('base64url').slice(0, 22)
   digest(text)
@@ -41,7 +41,7 @@ export function strongHash(text: string): string {
   )
 }
 
-/** The first 128 bits of a SHA-256 as four numbers below 2^32. */
+/** Returns the first 128 bits of a SHA-256 as four numbers below 2^32. */
 export function hashWords(text: string): [number, number, number, number] {
   if (text.length > SHORT) {
     const sum = createHash('sha256').update(text).digest()
@@ -113,7 +113,7 @@ function block(from: number): void {
   add(7, h)
 }
 
-/** Taking an array apart would go through its iterator, which takes longer than the hash. */
+/** Reads one word. Destructuring would go through the array's iterator, which takes longer than the hash. */
 const at = (i: number): number => state[i] ?? 0
 
 function add(i: number, word: number): void {
@@ -123,7 +123,7 @@ function add(i: number, word: number): void {
 const LETTERS = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_'
 const PAIRS = Array.from({ length: 4096 }, (_, i) => `${LETTERS[i >>> 6]}${LETTERS[i & 63]}`)
 
-/** Twelve bits. */
+/** Returns two letters for twelve bits. */
 const two = (bits: number): string => PAIRS[bits & 4095] ?? ''
 
 function primes(count: number): number[] {

@@ -1,11 +1,11 @@
-/** `name` may end in the wildcard `%` where it is asked for. */
+/** `name` may end in the wildcard `%` in a sync config. */
 export interface TableName {
   schema: string
   name: string
 }
 
-/** `schema.name`, for people alone: either may hold a dot, so this is neither cut apart nor compared. */
+/** Returns `schema.name`, only for people to read: either part may contain a dot, so it must not be split or compared. */
 export const tableText = ({ schema, name }: TableName): string => `${schema}.${name}`
 
-/** Equal for equal names alone, for maps. */
+/** Returns a key for maps, which is equal only for equal names. */
 export const tableKey = ({ schema, name }: TableName): string => JSON.stringify([schema, name])

@@ -1,7 +1,7 @@
 /** A value of a source row in SQLite's storage classes: INTEGER is a bigint, REAL a number, BLOB bytes. */
 export type SqliteValue = bigint | number | string | Uint8Array | null
 
-/** How the sync config wants values that have more than one accepted text form. */
+/** Which text form the sync config wants for values that have more than one. */
 export interface ValueOptions {
   /** ISO 8601 timestamps (`T`, fixed digits) instead of Postgres's own form. */
   timestampsIso8601: boolean
@@ -22,10 +22,10 @@ export type SourceValue = SqliteValue | DeferredValue | undefined
 
 export type SourceRow = Record<string, SourceValue>
 
-/** Arrays, objects and ranges inside each other, the outermost counted, that one value may have. JSON of json columns is not counted. */
+/** The nesting depth of arrays, objects and ranges in one value, including the outermost. JSON of json columns does not count. */
 export const MAX_VALUE_DEPTH = 11
 
-/** A value that cannot be given to clients. Its row is left out, and that is said with table and key; it is no fault of the program. */
+/** A value that cannot be sent to clients. Its row is left out and reported with table and key. This is not a bug. */
 export class ValueFailure extends Error {
   override readonly name = 'ValueFailure'
 }

@@ -1,6 +1,6 @@
 /**
- * A difference between what Postgres has, what row state says, and what the buckets hold. A code never changes its meaning; docs/operations.md has
- * them all. Each but the last is one row in one bucket, and is mended by one op.
+ * A difference between Postgres, row state and the buckets. A code never changes its meaning; docs/operations.md lists them all. Each but the last
+ * is about one row in one bucket, and one op repairs it.
  */
 export type DifferenceCode =
   | 'row-missing' // row state does not know a row that Postgres has
@@ -8,50 +8,50 @@ export type DifferenceCode =
   | 'row-extra' // row state knows a row that Postgres does not have
   | 'op-missing' // a bucket lacks a row that row state says is in it
   | 'op-stale' // a bucket holds another version of it
-  | 'op-extra' // a bucket holds a row of which row state knows nothing
-  | 'bucket-checksum' // a bucket announces other totals than its ops have
+  | 'op-extra' // a bucket holds a row that row state does not know
+  | 'bucket-checksum' // the totals that a bucket announces differ from those of its ops
 
 export interface Difference {
   code: DifferenceCode
-  /** `schema.name`; null when only the bucket knows of it. */
+  /** `schema.name`; null when only the bucket knows the row. */
   table: string | null
-  /** Key of the source row as JSON; of a row that only the bucket has, its type and id; null for a whole bucket. */
+  /** The key of the source row as JSON, or type and id of a row that only the bucket has; null for a whole bucket. */
   key: string | null
-  /** Null: nothing of it is in a bucket. */
+  /** Null when the row is in no bucket. */
   bucket: string | null
   reason: string
-  /** The op that mends it is stored. */
+  /** True when the op that repairs it is stored. */
   mended: boolean
 }
 
-/** Of the last one that was asked for. Times as ISO 8601. */
+/** The last comparison that was asked for. Times as ISO 8601. */
 export interface VerifyStatus {
-  /** From 1. */
+  /** Counts comparisons from 1. */
   number: number
   repair: boolean
-  /** `failed`: it could not be done, see `error`. `cancelled`: somebody ended it. */
+  /** `failed`: see `error`. `cancelled`: an operator ended it. */
   state: 'running' | 'done' | 'failed' | 'cancelled'
-  /** `source`: Postgres is compared with row state. `buckets`: row state with the buckets. `mending`: ops of the repair are on their way. */
+  /** `source`: Postgres is compared with row state. `buckets`: row state is compared with the buckets. `mending`: ops of the repair are being appended. */
   phase: 'source' | 'buckets' | 'mending'
   /** 0 to 1. */
   progress: number
-  /** What it waits for, for people. */
+  /** What it waits for, as text for people. */
   waitingFor: string | null
-  /** Compared so far: rows of Postgres, and buckets. */
+  /** Rows of Postgres and buckets compared so far. */
   rows: number
   buckets: number
   counts: Partial<Record<DifferenceCode, number>>
-  /** Differences found; those mended are among them. */
+  /** Differences found, including those that were repaired. */
   found: number
   mended: number
   started: string
   ended: string | null
   error: { code: string; message: string } | null
-  /** Who asked for it, as `sub` of the token says. */
+  /** Who asked for it: `sub` of the token. */
   by?: string
 }
 
-/** `verify`: null when none was ever asked for. `differences`: the first ones, in the order in which they were found. */
+/** `verify` is null when there never was a comparison. `differences` has the first ones, in the order in which they were found. */
 export interface VerifyAnswer {
   verify: VerifyStatus | null
   differences: Difference[]

@@ -5,37 +5,37 @@ export type Limits = CompileLimits & RequestLimits
 
 export const DEFAULT_LIMITS: Limits = { disjuncts: 100, streamBuckets: 100, buckets: 1_000, lookupRows: 1_000 }
 
-/** Rounds of loops and evaluations that all streams of one client may take: far more than the limits of buckets and rows allow to be useful. */
+/** Loop rounds and evaluations that all streams of one client may take together: far more than a request within the limits of buckets and rows needs. */
 export const MAX_REQUEST_ROUNDS = 100_000
 
-/** UTF-8 bytes of the name of a bucket, with the values of its parameters. */
+/** UTF-8 bytes of a bucket's name, including the values of its parameters. */
 export const MAX_BUCKET_NAME_BYTES = 1_024
 
-/** Buckets that one source row is put into, those of lookups included: each is an op, and one object that is written to. */
+/** Buckets that one source row may be in, including those of lookups: each costs an op and a write to one object. */
 export const MAX_BUCKETS_PER_ROW = 1_000
 
-/** UTF-8 bytes of what one source row is in all of its buckets together: it is held at once, in an object of 128 MB. */
+/** UTF-8 bytes that one source row may produce in all its buckets together: they are in memory at the same time, in an object of 128 MB. */
 export const MAX_BYTES_PER_ROW = 8_000_000
 
-/** Elements, and combinations of elements, of the arrays of one source row that a query walks. */
+/** Array elements, and combinations of them, that a query may visit for one source row. */
 export const MAX_ROW_ROUNDS = 100_000
 
-/** Digits of an integer that is read out of text: BigInt takes more than linear time for them. */
+/** Digits of an integer that is read from text: BigInt takes more than linear time to read them. */
 export const MAX_INTEGER_DIGITS = 1_000
 
-/** UTF-8 bytes of a sync config that is deployed: it is stored as one value. */
+/** UTF-8 bytes of a sync config that can be deployed: it is stored as one value. */
 export const MAX_CONFIG_BYTES = 1_500_000
 
 /**
- * The settings by which a tenant changes them. The most that may be set is what one stream can still hold in memory and re-read at a
- * change: a bucket or a row of a lookup costs it a few hundred bytes, and a lookup bucket is one call.
+ * The settings with which a tenant changes its limits. The maxima are what one stream can hold in memory and read again after a
+ * change: a bucket or a lookup row costs it a few hundred bytes, and a lookup bucket costs one call.
  */
 export const LIMIT_SETTINGS = {
   MAX_BUCKETS: setting(whole(1, 10_000), DEFAULT_LIMITS.buckets, 'buckets that one client may have'),
   MAX_LOOKUP_ROWS: setting(
     whole(1, 10_000),
     DEFAULT_LIMITS.lookupRows,
-    'distinct rows of lookups that one client may have, and lookups that all of its streams may ask',
+    'distinct lookup rows that one client may have, and lookups that all of its streams may read',
   ),
   MAX_DISJUNCTS: setting(
     whole(1, 1_000),
@@ -47,7 +47,7 @@ export const LIMIT_SETTINGS = {
 
 export type LimitSetting = keyof typeof LIMIT_SETTINGS
 
-/** Reads the limits of a tenant; each problem names its setting. */
+/** Reads the limits of a tenant. Each problem names its setting. */
 export function readLimits(given: Readonly<Record<string, unknown>>): { limits: Limits; problems: string[] } {
   const { values, problems } = readSettings(LIMIT_SETTINGS, given)
   const limits = {

@@ -1,10 +1,10 @@
-/** Time, for what is also tested and simulated without it. */
+/** Time as a port, so that code that waits can be tested and simulated without waiting. */
 export interface Clock {
-  /** In ms since 1970. */
+  /** Returns milliseconds since 1970. */
   now(): number
-  /** Calls `fire` once. Returns what prevents that. */
+  /** Calls `fire` once. Returns a function that cancels the call. */
   after(milliseconds: number, fire: () => void): () => void
-  /** Calls `fire` again and again. Returns what ends that. */
+  /** Calls `fire` repeatedly. Returns a function that stops it. */
   every(milliseconds: number, fire: () => void): () => void
 }
 

@@ -4,7 +4,7 @@ import { opChecksumOf, opIdOf } from '../../protocol/op-text.ts'
 
 export type NewOps = Pick<AppendRequest, 'first' | 'last' | 'count' | 'checksum' | 'body'>
 
-/** Texts of ops in pieces of less than `most` UTF-16 units, or one op. */
+/** Groups op texts into bodies shorter than `most` UTF-16 units. An op that is longer by itself becomes a body of its own. */
 export function* cut(texts: readonly string[], most: number): Iterable<NewOps> {
   for (let at = 0; at < texts.length;) {
     const group: string[] = []

@@ -1,32 +1,32 @@
 import { RockpoolError } from '../../protocol/errors.ts'
 
-/** What the storage modules need of SQLite: a Durable Object's `ctx.storage`, or node:sqlite in tests. Everything is synchronous. */
+/** The part of SQLite that the storage modules need: a Durable Object's `ctx.storage`, or node:sqlite in tests. Everything is synchronous. */
 export interface Database {
   all(sql: string, ...params: SqlParam[]): SqlRow[]
   run(sql: string, ...params: SqlParam[]): void
-  /** All or nothing, also when `work` throws. */
+  /** Does all of `work` or nothing. When `work` throws, it is undone and the error is thrown again. */
   transaction<T>(work: () => T): T
 }
 
 export type SqlParam = string | number | null
 export type SqlRow = Record<string, string | number | null | ArrayBuffer>
 
-/** `breaks`: code without this step must not open the storage from here on. (It is to stand in a release after the one that reads the new form.) */
+/** `breaks`: code that does not know this step must not open the storage any more. Such a step comes one release after the code that reads the new form. */
 export type Step = string | { sql: string; breaks: true }
 
 /**
- * Runs the steps that have not run yet, each once. Append-only: a released step never changes. Beside each step stands how many of them code must know to open the
- * storage (`reads`). Throws ROCKPOOL_STORAGE_NEWER, before anything is written, when that is more than `steps`: this is older code, after a rollback.
- * Answers how many had run before, 0: the storage is new.
+ * Runs the steps that have not run yet, each once. The list is append-only: a released step never changes. Each step is stored with the number of steps that code
+ * must know to open the storage (`reads`). Throws ROCKPOOL_STORAGE_NEWER, before anything is written, when that number is higher than `steps.length`: this is
+ * older code, after a rollback. Returns how many steps had run before; 0 means that the storage is new.
  */
 export function migrate(db: Database, steps: readonly Step[]): number {
   const made = db.all("SELECT sql FROM sqlite_master WHERE name = 'migrations'")[0]?.sql
-  // Storage of before there were refusals.
+  // Storage from before the column `reads` existed.
   const refuses = made === undefined || String(made).includes('reads')
   if (made === undefined) db.run('CREATE TABLE migrations (version INTEGER PRIMARY KEY, reads INTEGER NOT NULL DEFAULT 0)')
   const reads = refuses ? highest(db, 'reads') : 0
   if (reads > steps.length) {
-    const reason = `what is stored needs code that knows ${reads} steps of its form, and this code knows ${steps.length}`
+    const reason = `the stored data needs code that knows ${reads} migration steps, and this code knows ${steps.length}`
     throw new RockpoolError('ROCKPOOL_STORAGE_NEWER', `${reason}: deploy the newer release again`)
   }
   const done = highest(db, 'version')

@@ -1,11 +1,11 @@
 import type { Database, SqlRow } from './database.ts'
 
 export interface DurableDatabase extends Database {
-  /** Rows written as the platform bills them, since this object started; indexes count, an upsert that changes nothing does not. */
+  /** Rows written since this object started, as the platform bills them: index entries count, an upsert that changes nothing does not. */
   readonly rowsWritten: number
 }
 
-/** The storage of a Durable Object. */
+/** Returns the storage of a Durable Object as a `Database`. */
 export function durableDatabase(storage: DurableObjectStorage): DurableDatabase {
   let rowsWritten = 0
   return {

@@ -1,14 +1,14 @@
 import { z } from 'zod'
 
 /**
- * throw: an error at that place. abort: the object dies there, with whatever is not durable. delay: others go first. drop: the socket falls.
- * hang: what waits there waits for ever; only when it is asked for by `kinds`, because each one costs a deadline.
+ * throw: an error at that place. abort: the object dies there and loses whatever is not durable. delay: other code runs first. drop: the socket closes.
+ * hang: the code waits there for ever. This happens only when `kinds` asks for it, because each one costs a deadline.
  */
 export type FaultKind = 'throw' | 'abort' | 'delay' | 'drop' | 'hang'
 
 /**
- * Every place of the way of a change at which it may be interrupted, and how. A test goes through this list and fails for a place that it did
- * not come to. The object of a point is its first word; what has another name is in the replicator.
+ * Every place at which the processing of a change may be interrupted, and the ways in which it may be. A test interrupts each of them, and fails if
+ * a place was never reached. A point's first word names its object, or else a part of the replicator.
  */
 export const FAULT_POINTS = {
   'replicator.start': ['abort'],
@@ -99,47 +99,47 @@ export const FAULT_POINTS = {
 
 export type FaultPoint = keyof typeof FAULT_POINTS
 
-/** Only where they are asked for by name: a change that kills again and again is skipped in the end, which is no state of the source. */
+/** Points that fail only when `points` names them: a change that keeps killing the replicator is skipped in the end, and the result is not a state of the source. */
 const UNASKED: ReadonlySet<FaultPoint> = new Set<FaultPoint>(['change.apply'])
 
-/** Points where one may wait. */
+/** The points at which code may wait. */
 export type AsyncFaultPoint = { [P in FaultPoint]: 'delay' extends (typeof FAULT_POINTS)[P][number] ? P : never }[FaultPoint]
 
-/** What a fault is done to, when it is not the replicator and its connections to Postgres. */
+/** What the fault affects, when that is not the replicator and its connections to Postgres. */
 export interface FaultTarget {
   object?: { abort(reason?: string): void }
-  /** Closes the socket at hand. */
+  /** Closes the socket that is in use at this point. */
   drop?: () => void
-  /** Which of its kind: a row. */
+  /** Tells calls at the same point apart: for example, the row. */
   at?: string
 }
 
 const shape = z.object({
   seed: z.int(),
-  /** Faults per hit at first. A point that is hit often fails ever less often, so that what is tried again succeeds in the end. */
+  /** Faults per hit at first. The more often a point is hit, the less often it fails, so that retries succeed in the end. */
   rate: z.number().positive().max(1).default(0.5),
-  /** Of single points, where it is another one. */
+  /** The rates of single points that differ from `rate`. */
   rates: z.record(z.string(), z.number().positive().max(1)).default({}),
-  /** False: a point goes on failing as often as at first. */
+  /** When false, a point keeps failing at its first rate. */
   fading: z.boolean().default(true),
-  /** So many faults of a point one after the other at first. */
+  /** The number of hits of a point that fail in a row at first. */
   eager: z.int().min(0).default(0),
-  /** So many faults of a point, and no more. */
+  /** The largest number of faults at one point. */
   most: z.int().min(1).optional(),
   /** Only these points. */
   points: z.array(z.string()).optional(),
   /** Only these kinds. */
   kinds: z.array(z.enum(['throw', 'abort', 'delay', 'drop', 'hang'])).optional(),
-  /** Only there: see `FaultTarget`. */
+  /** Only targets with this `at`: see `FaultTarget`. */
   at: z.string().optional(),
   delayMs: z.number().default(20),
-  /** The longest back-off of sessions: faults come by the hundred here, and one after the other. */
+  /** The longest back-off of sessions. It is short because faults come by the hundred here, one after the other. */
   backOffMs: z.number().default(1_000),
-  /** Nothing else, and at this point the whole process stands still until somebody kills it. */
+  /** At this point the whole process stops until somebody kills it. There are no other faults. */
   hangAt: z.string().optional(),
 })
 
-/** Until then an object of an isolate that was just started comes to what it does in any case. */
+/** Faults of `hangAt` begin this long after the isolate started, so that an object gets past what it always does at its start. */
 const HANG_AFTER_MS = 1_500
 
 interface Schedule {
@@ -154,7 +154,7 @@ class Faults {
   readonly #schedules = new Map<FaultPoint, Schedule>()
   #random: number
   replicator: { abort(reason?: string): void } | null = null
-  /** Makes the connections to Postgres fall. */
+  /** Closes the connections to Postgres. */
   disconnect: (() => void) | null = null
 
   constructor(settings: z.infer<typeof shape>) {
@@ -178,7 +178,7 @@ class Faults {
     else if (kind !== null) this.#do(point, kind, target)
   }
 
-  /** The fault of this hit, null when there is none. Reported before it is done: what is aborted reports nothing any more. */
+  /** Returns the fault for this hit, or null. It is logged before it happens, because an aborted object logs nothing any more. */
   #due(point: FaultPoint, target: FaultTarget | undefined): FaultKind | null {
     const { rates, points, kinds: wanted, eager, fading, most, hangAt, at } = this.#settings
     const rate = rates[point] ?? this.#settings.rate
@@ -212,7 +212,7 @@ class Faults {
     throw new Error(`fault at ${point}`)
   }
 
-  /** mulberry32 */
+  /** The next number of mulberry32, from 0 up to 1. */
   #next(): number {
     this.#random = (this.#random + 0x6d2b79f5) >>> 0
     let t = Math.imul(this.#random ^ (this.#random >>> 15), 1 | this.#random)
@@ -221,30 +221,30 @@ class Faults {
   }
 }
 
-/** Of this isolate: local workerd runs all objects in one, so that counts outlive an aborted object. Null in production. */
+/** The faults of this isolate. Local workerd runs all objects in one isolate, so that the counts outlive an aborted object. Null in production. */
 let faults: Faults | null = null
 
-/** The binding FAULTS, which only tests set: `{"seed":1,"rate":0.5}`, perhaps with `points`. Called when an object starts. */
+/** Called when an object starts. `binding` is FAULTS, which only tests set, for example to `{"seed":1,"rate":0.5,"points":["batch.store"]}`. */
 export function enableFaults(binding: string | undefined, replicator?: { abort(reason?: string): void }): void {
   if (binding === undefined) return
   faults ??= new Faults(shape.parse(JSON.parse(binding)))
   if (replicator) faults.replicator = replicator
 }
 
-/** How the connections to Postgres are made to fall; null when there are none. */
+/** Sets how the connections to Postgres are closed by a fault; null when there are none. */
 export function disconnectBy(disconnect: (() => void) | null): void {
   if (faults !== null) faults.disconnect = disconnect
 }
 
-/** The longest back-off of sessions while there are faults; Infinity in production. */
+/** Returns the longest back-off of sessions while there are faults, Infinity in production. */
 export const longestBackOffMs = (): number => faults?.backOffMs ?? Infinity
 
-/** A place that may be interrupted. In production it costs one comparison with null. */
+/** Marks a place that may be interrupted. In production it costs one comparison with null. */
 export function faultPoint(point: FaultPoint, target?: FaultTarget): void {
   if (faults !== null) faults.hit(point, target)
 }
 
-/** The same where one may wait. */
+/** Marks a place that may be interrupted and where code may wait. In production it costs one comparison with null. */
 export function asyncFaultPoint(point: AsyncFaultPoint, target?: FaultTarget): Promise<void> | undefined {
   return faults === null ? undefined : faults.hitAsync(point, target)
 }

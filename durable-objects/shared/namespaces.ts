@@ -3,24 +3,24 @@ import type { Tenant } from '../../tenants/tenant.ts'
 import type { Environment } from '../environment.ts'
 import { knownPlacement, placementOf, type Placement } from './placement.ts'
 
-// Every stub of every object is made here. Whoever names an object first decides for good where it is, so a stub that is made anywhere else could
-// place it beside whoever happened to ask.
+// Every stub of every object is made here. The first call to an object decides for good where it is created, so a stub made anywhere else could
+// create it near whichever caller happened to come first.
 
-/** What workerd says on one's own machine (2026-11), which is one place: there objects are made without the jurisdiction. */
+/** The error of local workerd (2026-11), which knows no jurisdictions. There, objects are created without one: a single machine is one place. */
 const LOCAL = 'Jurisdiction restrictions are not implemented in workerd'
 
-/** Of a tenant. Throws ROCKPOOL_SETTINGS, as the others do. */
+/** Returns the replicator of a tenant. Throws ROCKPOOL_SETTINGS, as the others do. */
 export const replicatorStub = (env: Environment, tenant: Pick<Tenant, 'name'>) => stubOf(env, env.REPLICATOR, replicatorName(tenant.name))
 
-/** By the name of the object: see `bucketObjectName`. */
+/** Returns a bucket by the name of its object: see `bucketObjectName`. */
 export const bucketStub = (env: Environment, name: string) => stubOf(env, env.BUCKET, name)
 
-/** By the name of the object: see `relayName`. */
+/** Returns a relay by the name of its object: see `relayName`. */
 export const relayStub = (env: Environment, name: string) => stubOf(env, env.RELAY, name)
 
 /**
- * Whether the settings name another replicator than this one, because JURISDICTION was changed. Two must not read one slot. Settings that are wrong
- * name none, and are refused elsewhere.
+ * Returns whether the settings name a replicator other than this one, because JURISDICTION was changed: two replicators must not read one slot.
+ * Wrong settings name none, and are refused elsewhere.
  */
 export function isElsewhere(env: Environment, id: DurableObjectId): boolean {
   const place = knownPlacement(env)
@@ -28,7 +28,7 @@ export function isElsewhere(env: Environment, id: DurableObjectId): boolean {
   return !namespaceOf(env.REPLICATOR, place).idFromName(id.name).equals(id)
 }
 
-/** The same for all requests of an isolate: what they remember together is kept by it. */
+/** One value for all requests of an isolate, under which their shared caches are kept. */
 export const isolateKey = ({ REPLICATOR }: Environment): object => REPLICATOR
 
 function stubOf<T extends Rpc.DurableObjectBranded | undefined>(

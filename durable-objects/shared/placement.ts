@@ -1,30 +1,30 @@
 import { RockpoolError } from '../../protocol/errors.ts'
 import { ofScript, oneOf, optional, readSettings, type BindingsOf, type ValuesOf } from '../../protocol/settings.ts'
 
-/** The regions that Cloudflare takes as a hint for a new object (2026-11). */
+/** The regions that Cloudflare accepts as a hint for a new object (2026-11). */
 export const LOCATIONS = ['wnam', 'enam', 'sam', 'weur', 'eeur', 'apac', 'oc', 'afr', 'me'] as const
-/** Where objects may be bound to run and store (2026-11). */
+/** The jurisdictions in which objects can be forced to run and store (2026-11). */
 export const JURISDICTIONS = ['eu', 'fedramp', 'us'] as const
 
 export const PLACEMENT = {
-  LOCATION: ofScript(optional(oneOf(LOCATIONS), 'the region that is nearest to the database; a hint, which counts when an object is made')),
+  LOCATION: ofScript(optional(oneOf(LOCATIONS), 'the region nearest to the database; a hint that counts when an object is created')),
   JURISDICTION: ofScript(
-    optional(oneOf(JURISDICTIONS), 'where all objects must run and store. Another one names other objects, which begin empty'),
+    optional(oneOf(JURISDICTIONS), 'where all objects must run and store. Changing it names other objects, which begin empty'),
   ),
 }
 
-/** Null: not said. */
+/** Null means that the setting is missing. */
 export interface Placement {
   location: (typeof LOCATIONS)[number] | null
   jurisdiction: (typeof JURISDICTIONS)[number] | null
 }
 
 export const PLACE_NOTICE =
-  'LOCATION is not set: where the objects were made, or will be, is chance, and they stay there. Name the region that is nearest to the database'
+  'LOCATION is not set: chance decides where objects are created, and they stay there. Set it to the region nearest to the database'
 
 /**
- * Where objects are made. A place that is not known must not count as none, because an object stays where it was made: throws ROCKPOOL_SETTINGS, naming
- * the setting.
+ * Returns where objects are created. Throws ROCKPOOL_SETTINGS, which names the setting, for an unknown place: treating it as missing would create objects
+ * anywhere, and an object stays where it was created.
  */
 export function placementOf(settings: BindingsOf<typeof PLACEMENT>): Placement {
   const { values, problems } = readSettings(PLACEMENT, settings)
@@ -32,7 +32,7 @@ export function placementOf(settings: BindingsOf<typeof PLACEMENT>): Placement {
   throw new RockpoolError('ROCKPOOL_SETTINGS', `settings are missing or wrong: ${problems.join('; ')}`)
 }
 
-/** Null when the settings are wrong. */
+/** Returns where objects are created, or null when the settings are wrong. */
 export function knownPlacement(settings: BindingsOf<typeof PLACEMENT>): Placement | null {
   const { values, problems } = readSettings(PLACEMENT, settings)
   return problems.length === 0 ? placement(values) : null

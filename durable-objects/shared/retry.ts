@@ -1,33 +1,33 @@
 import { sleep } from '../../protocol/sleep.ts'
 
-// Calls between objects, and from Workers to objects. A callee may die without an answer, hang in a call of its own, or wait for slow storage: the
-// platform ends none of these calls by itself (workerd 2026-10-23), so each attempt has a deadline here, and the next one has a new stub.
+// Calls between objects, and from Workers to objects. A callee may die without an answer, hang in a call of its own, or wait for slow storage. The
+// platform does not end such calls (workerd 2026-10-23), so each attempt has a deadline here, and the next attempt uses a new stub.
 
-/** `CALL_SECONDS` when nothing else is said. */
+/** The default of the setting `CALL_SECONDS`. */
 export const CALL_SECONDS = 30
-/** A session of 13 minutes, and three such waits at its end, stay below the 15 minutes of an alarm. */
+/** A session of 13 minutes followed by three such waits stays below the 15 minutes of an alarm. */
 export const MAX_CALL_SECONDS = 35
-/** An overloaded object gets worse by being asked again soon. */
+/** Pauses are longer by this factor after an overload, which early retries would make worse. */
 const OVERLOADED_FACTOR = 10
 const MAX_DOUBLINGS = 20
 
-/** The deadline of one call, in ms. A value that is not valid counts as missing here: `tenantSettings` refuses it by name. */
+/** Returns the deadline of one call, in ms. An invalid value counts as missing here: `replicationSettings` refuses it by name. */
 export function callDeadline({ CALL_SECONDS: given }: { CALL_SECONDS?: string | number | object }): number {
   const seconds = Number(given ?? CALL_SECONDS)
   return (seconds > 0 && seconds <= MAX_CALL_SECONDS ? seconds : CALL_SECONDS) * 1_000
 }
 
-/** One attempt, as the call sees it. `expired`: nobody waits for its result any more. */
+/** One attempt, as the call sees it. When `expired` is true, nobody waits for its result any more. */
 export interface Attempt {
   readonly expired: boolean
 }
 
-/** Thrown when a call was not answered in time. The callee may still do what it was asked for. */
+/** Thrown when a call was not answered in time. The callee may still carry it out. */
 export class Unanswered extends Error {
   override readonly name = 'Unanswered'
 }
 
-/** `T`: a timer. */
+/** Timers as a port. `T` is the handle of a timer. */
 export interface Timers<T> {
   set(fire: () => void, milliseconds: number): T
   clear(timer: T): void
@@ -37,7 +37,7 @@ const TIMERS: Timers<unknown> = {
   clear: (timer) => clearTimeout(timer as ReturnType<typeof setTimeout>),
 }
 
-/** The answer of one call. Rejects with `Unanswered` after `deadlineMs`; what comes later is thrown away. */
+/** Resolves with the answer of one call. Rejects with `Unanswered` after `deadlineMs`; a later answer is discarded. */
 export async function answered<T>(
   call: (attempt: Attempt) => Promise<T>,
   deadlineMs: number,
@@ -59,24 +59,24 @@ export async function answered<T>(
 }
 
 export interface Retry {
-  /** Of each attempt, in ms: see `callDeadline`. */
+  /** The deadline of each attempt, in ms: see `callDeadline`. */
   deadlineMs: number
-  /** The pause after the first failure, in ms, doubled up to `maxMs`; each ± 50 %. */
+  /** The pause after the first failure, in ms. It doubles up to `maxMs`, and each pause varies by ± 50 %. */
   firstMs: number
   maxMs: number
-  /** Called before each attempt. What it throws ends the waiting. */
+  /** Called before each attempt. An error that it throws ends the retries. */
   begin?: () => void
-  /** Waited for before each attempt, however long it takes; what it answers is called behind the attempt, before the pause. */
+  /** Awaited before each attempt, without a deadline. The function that it returns is called after the attempt, before the pause. */
   turn?: () => Promise<() => void>
-  /** Called after each failure; `attempts` counts from 1. What it throws ends the waiting. */
+  /** Called after each failure; `attempts` counts from 1. An error that it throws ends the retries. */
   failed?: (error: unknown, attempts: number) => void
   /** Ends a pause early. */
   signal?: AbortSignal
 }
 
 /**
- * Repeats a call until it is answered. Only for what may be done twice: a call that failed or expired may have been carried out. The call must take a
- * new stub each time, because one whose object was reset stays broken. With `wanted`, null as soon as that is false.
+ * Repeats a call until it is answered. Only for calls that may be carried out twice: a call that failed or expired may have been carried out. Each attempt must
+ * make a new stub, because a stub whose object was reset stays broken. Returns null as soon as `wanted` returns false.
  */
 export function untilAnswered<T>(call: (attempt: Attempt) => Promise<T>, retry: Retry & { wanted: () => boolean }): Promise<T | null>
 export function untilAnswered<T>(call: (attempt: Attempt) => Promise<T>, retry: Retry): Promise<T>
@@ -89,7 +89,7 @@ export async function untilAnswered<T>(
     const leave = retry.turn && (await retry.turn())
     let failure: unknown
     try {
-      // The turn may have come late.
+      // `turn` may have waited so long that nobody wants the answer any more.
       if (leave && retry.wanted?.() === false) return null
       return await answered(call, retry.deadlineMs)
     } catch (error) {
@@ -103,13 +103,13 @@ export async function untilAnswered<T>(
   return null
 }
 
-/** `untilAnswered` for as long as something is wanted, with the deadline that holds where it is done. */
+/** `untilAnswered` with the deadline of the part that calls. */
 export type Repeat = <T>(
   call: (attempt: Attempt) => Promise<T>,
   retry: Omit<Retry, 'deadlineMs'> & { wanted: () => boolean },
 ) => Promise<T | null>
 
-/** The pause after `attempts` failures. */
+/** Returns the pause after `attempts` failures, in ms. */
 export function waitMs(
   { firstMs, maxMs }: Pick<Retry, 'firstMs' | 'maxMs'>,
   attempts: number,

@@ -1,13 +1,13 @@
 import { RockpoolError } from '../../protocol/errors.ts'
 
-/** The two ends of a new WebSocket: `client` goes into the response. */
+/** Returns the two ends of a new WebSocket. `client` goes into the response. */
 export function socketPair(): { client: WebSocket; server: WebSocket } {
   const [client, server] = Object.values(new WebSocketPair())
-  if (!client || !server) throw new RockpoolError('ROCKPOOL_INTERNAL', 'the runtime made no pair of sockets')
+  if (!client || !server) throw new RockpoolError('ROCKPOOL_INTERNAL', 'the runtime did not create a pair of sockets')
   return { client, server }
 }
 
-/** A socket that has fallen throws when it is used; its close event says so. */
+/** Sends, and ignores the error that a closed socket throws: its close event reports it. */
 export function sendQuietly(socket: WebSocket, text: string): void {
   try {
     socket.send(text)
@@ -16,7 +16,7 @@ export function sendQuietly(socket: WebSocket, text: string): void {
   }
 }
 
-/** The same for one that may be closed already. */
+/** Closes a socket that may be closed already. */
 export function closeQuietly(socket: WebSocket, code = 1000, reason = ''): void {
   try {
     socket.close(code, reason)

@@ -1,34 +1,34 @@
 import type { Versioned } from '../versions.ts'
 
-// Sync configs as operators deploy them.
+// Sync configs, as operators deploy them.
 
-/** `script`: the one that the script carries. `rollback`: the one that served before. */
+/** `script`: the one bundled with the script. `rollback`: one that served before. */
 export type ConfigOrigin = 'script' | 'admin' | 'rollback'
 
 /** A sync config that was deployed. Times as ISO 8601. */
 export interface ConfigStatus {
-  /** From 1, in the order in which they were deployed. */
+  /** Counts deploys from 1. */
   number: number
   origin: ConfigOrigin
   /**
-   * `copying`: it is to serve, and what its new definitions need is being copied. `serving`: clients have it. `previous`: it served, and is still maintained,
-   * so that it can serve again at once. `failed`: see `error`. `superseded`: given up, or out of use for longer than RETIRE_GRACE_SECONDS.
+   * `copying`: it will serve when the rows of its new definitions are copied. `serving`: clients have it. `previous`: it served, and is still maintained
+   * so that it can serve again at once. `failed`: see `error`. `superseded`: cancelled, or out of use for longer than RETIRE_GRACE_SECONDS.
    */
   state: 'copying' | 'serving' | 'previous' | 'failed' | 'superseded'
-  /** Hash of its plan, null when it has none. */
+  /** The hash of its plan, or null when it has none. */
   plan: string | null
   created: string
-  /** Since when it serves or served, and when it ceased to; null: never. */
+  /** When it began to serve, and when it stopped; null if it never did. */
   served: string | null
   retired: string | null
   error: { code: string; message: string } | null
-  /** Tables that its new definitions read, with the rows that they were thought to have. */
+  /** The tables that its new definitions read, with an estimate of their rows. */
   copy: TableEstimate[]
-  /** Who asked for it, as `sub` of the token says. Missing: the script, or a record of an earlier version. */
+  /** Who deployed it: `sub` of the token. Missing when it came with the script, and in records of earlier versions. */
   by?: string
-  /** Of a rollback, the number of the deploy that it goes back to. Missing: a record of an earlier version. */
+  /** The number of the deploy that a rollback returned to. Missing in records of earlier versions. */
   of?: number
-  /** It must never serve again. */
+  /** Set when it must never serve again. */
   withdrawn?: { at: string; by: string }
 }
 
@@ -38,19 +38,19 @@ export interface TableEstimate {
   rows: number
 }
 
-/** Of a deploy. */
+/** The deploys of a tenant, as `/status` shows them. */
 export interface DeployStatus {
   serving: ConfigStatus | null
   next: ConfigStatus | null
-  /** The newest one, if it could not be deployed. */
+  /** The newest deploy, if it failed. */
   failed: ConfigStatus | null
-  /** How much of what `next` needs is copied, 0 to 1; null without one. */
+  /** How much of the rows that `next` needs is copied, 0 to 1; null when there is no `next`. */
   progress: number | null
-  /** Definitions out of use whose buckets are being deleted. */
+  /** Unused definitions whose buckets are being deleted. */
   dropping: number
 }
 
-/** A definition, lookup or event, as the sync config calls it. */
+/** The name that the sync config gives a definition, lookup or event. */
 export interface PartStatus {
   kind: 'data' | 'lookup' | 'event'
   name: string
@@ -60,47 +60,47 @@ export interface PartStatus {
 export interface DeployDifference {
   plan: string
   /**
-   * `kept`: clients keep what they have. `again`: they served before, and are maintained still, so nothing of theirs is copied, and clients get them at once.
-   * Missing: there are none, or a version answers that counts them among `kept`.
+   * `kept`: clients keep what they have. `again`: they served before and are still maintained, so nothing is copied and clients get them at once.
+   * `again` is missing when there are none, or when the answer is from a version that counts them among `kept`.
    */
   definitions: { kept: PartStatus[]; again?: PartStatus[]; added: PartStatus[]; removed: PartStatus[] }
   copy: TableEstimate[]
   /** Tables that cannot be followed. */
   refused: { table: string; reason: string }[]
-  /** Streams of clients that are open. */
+  /** The number of open client streams. */
   streams: number
-  /** `error`: by the tables of the database, and the deploy goes on only by force. An earlier version does not say. */
+  /** `error`: it follows from the tables of the database, and only `force` deploys anyway. Missing in answers of earlier versions. */
   warnings: { level?: 'error' | 'warning'; code: string; message: string; place: { line: number; column: number } }[]
 }
 
 export interface DeployRequest extends Versioned {
   yaml: string
-  /** Only what it would change. */
+  /** Only report what would change. */
   dryRun: boolean
-  /** Also when tables of new definitions cannot be followed, or have no id. */
+  /** Deploy even when tables of new definitions cannot be followed or have no id. */
   force: boolean
-  /** Only when this is the hash of the serving plan. */
+  /** Deploy only when this is the hash of the serving plan. */
   ifMatch: string | null
-  /** Of the operator's token, `sub`. */
+  /** `sub` of the operator's token. */
   by?: string
 }
 
-/** `config`: null for a dry run. */
+/** `config` is null for a dry run. */
 export interface DeployAnswer {
   config: ConfigStatus | null
   difference: DeployDifference
 }
 
-/** `cancelled`: there was a deploy under way, and it was given up instead. */
+/** `cancelled`: a deploy was in progress, and the rollback cancelled it. */
 export interface RollbackAnswer {
   config: ConfigStatus | null
   cancelled: ConfigStatus | null
   difference: DeployDifference | null
-  /** The number of the deploy that it goes back to. An earlier version does not say. */
+  /** The number of the deploy that it returns to. Missing in answers of earlier versions. */
   to?: number | null
 }
 
-/** `yaml`: text of the serving one, '' when it is not known. */
+/** `yaml` is the text of the serving sync config, '' when it is not known. */
 export interface ConfigsAnswer extends DeployStatus {
   yaml: string
   /** Newest first. */
@@ -111,9 +111,9 @@ export interface ConfigsAnswer extends DeployStatus {
 
 export interface TableCopyStatus {
   table: string
-  /** `removing`: it is not followed any more, its rows are taken out of the buckets. */
+  /** `removing`: the table is not followed any more, and its rows are being removed from the buckets. */
   state: 'waiting' | 'copying' | 'done' | 'removing'
-  /** Blocks read of blocks at the start. */
+  /** Blocks read, out of the blocks that there were at the start. */
   block: number
   blocks: number
   rows: number

@@ -3,16 +3,16 @@ import type { OpId } from '../ops.ts'
 import type { Versioned } from '../versions.ts'
 import type { Serving } from './replicator.ts'
 
-// What the Bucket object is asked, and answers.
+// The calls of the Bucket object and their answers.
 
-/** A bucket at one checkpoint. `checksum` unsigned; `last` is its last op ≤ that checkpoint, 0 when there is none. */
+/** A bucket at one checkpoint. `checksum` is unsigned; `last` is its last op ≤ that checkpoint, or 0 when there is none. */
 export interface BucketState {
   count: number
   checksum: number
   last: OpId
 }
 
-/** Compaction rewrote history beyond that checkpoint: go to a newer one. */
+/** Compaction rewrote history beyond that checkpoint: use a newer one. */
 export type Overtaken = { kind: 'overtaken' }
 /** The bucket was deleted. */
 export type Gone = { kind: 'gone' }
@@ -20,32 +20,32 @@ export type Gone = { kind: 'gone' }
 export interface AppendRequest extends Versioned {
   first: OpId
   last: OpId
-  /** Number of ops. */
+  /** The number of ops. */
   count: number
-  /** Sum of their checksums, unsigned. */
+  /** The sum of their checksums, unsigned. */
   checksum: number
-  /** The ops' texts (see `opText`) joined by `,`. */
+  /** The op texts (see `opText`), joined by `,`. */
   body: string
-  /** The committed checkpoint when this was sent: compaction touches nothing above it. */
+  /** The committed checkpoint when this was sent. Compaction changes nothing above it. */
   committed: OpId
 }
 
 export type StateAnswer = ({ kind: 'state' } & BucketState) | Overtaken | Gone
-/** `body` holds `count` ops in (after, checkpoint]; empty when there are none. `last` is the id of the last of them (else `after`). */
+/** `body` holds the `count` ops in (after, checkpoint]; it is empty when there are none. `last` is the id of the last of them, else `after`. */
 export type ReadAnswer = { kind: 'ops'; body: string; count: number; last: OpId; more: boolean } | Overtaken | Gone
-/** `many`: more than were asked for at most, or more than the bucket may hold in memory to find out. */
+/** `many`: there are more rows than the limit, or counting them would take more memory than the bucket may use. */
 export type RowsAnswer = { kind: 'rows'; rows: string[] } | { kind: 'many' } | Overtaken | Gone
 
-/** What a bucket holds at a checkpoint, for a comparison. Repeated as it is while it is answered with `more`. */
+/** Asks for the content of a bucket at a checkpoint, for a comparison. The same request is repeated while the answer is `more`. */
 export interface DigestRequest extends Versioned, Part {
   checkpoint: OpId
-  /** Sums of so many parts of the part. */
+  /** Into how many subdivisions the part is split; each has its sum. */
   split: number
-  /** The rows themselves instead: the part is small. */
+  /** Asks for the rows themselves instead of sums: the part is small. */
   list: boolean
-  /** From 0: one pass remembers only so many rows at a time. */
+  /** The number of the pass, from 0. Several passes limit how many rows are in memory at once. */
   pass: number
-  /** See `Digester`. Absent: a replicator of version 1 asks, and hashes of contents are those of `hash64`. */
+  /** See `Digester`. Absent in requests of a replicator of version 1, which expects hashes of `hash64`. */
   key?: string
 }
 
@@ -53,23 +53,23 @@ export type DigestAnswer =
   | { kind: 'more' }
   | {
       kind: 'digest'
-      /** Of this pass; the sums of all passes add up. */
+      /** The sums of this pass. The sums of all passes add up. */
       sums: RowsSum[]
-      /** Keys of rows (see `rowKey`) with the hash of their data, and the weak one by which older row state knows some; empty unless `list`. */
+      /** Row keys (see `rowKey`), with the hash of the data and the weak hash that older row state has. Empty unless `list`. */
       rows: { key: string; hash: string; weak?: string }[]
-      /** That the key of the request was used. A bucket of version 1 does not know it. */
+      /** Set when the key of the request was used. A bucket of version 1 does not know keys. */
       keyed?: boolean
       passes: number
-      /** What the bucket announces at the checkpoint, and what its ops add up to. */
+      /** The totals that the bucket announces at the checkpoint, and those that its ops add up to. */
       announced: BucketState
       summed: BucketState
     }
   | Overtaken
   | Gone
 
-/** `used`: a row is in it, or an op above the one that was named. `empty`: what it announces, and the newest op that it knows. */
+/** `used`: the bucket has a row, or an op above `before`. `empty`: the totals that it announces, and the newest op that it knows. */
 export type IdleAnswer = { kind: 'used' } | { kind: 'empty'; checksum: number; last: OpId }
-/** False: it has an op above the one that was named, or somebody follows it directly. */
+/** False when the bucket has an op above `upTo`, or when a client follows it directly. */
 export interface EraseAnswer {
   erased: boolean
 }
@@ -79,28 +79,28 @@ export interface PublishAnswer {
 
 /** RPC of the Bucket object. Errors mean "try again": everything here is idempotent. */
 export interface BucketRpc {
-  /** Stores a page, or ignores it when `last` ≤ head. Answers the state at `last`. Durable before the answer. */
+  /** Stores a page, or ignores it when `last` ≤ head. Returns the state at `last`. The page is durable before the answer. */
   append(request: AppendRequest): Promise<BucketState>
   state(request: Versioned & { checkpoint: OpId }): Promise<StateAnswer>
-  /** Whole pages up to about `budget` bytes of text, at least one op. */
+  /** Returns whole pages up to about `budget` bytes of text, at least one op. */
   read(request: Versioned & { after: OpId; checkpoint: OpId; budget: number }): Promise<ReadAnswer>
   /**
-   * The data texts of the current rows: with `limit` each once and so many at most, without it, as the version before asks, all in order of object
-   * type, id and subkey.
+   * Returns the data texts of the current rows. With `limit`, each text once and at most that many; without it, as the version before asks, all of them in
+   * order of object type, id and subkey.
    */
   rows(request: Versioned & { checkpoint: OpId; limit?: number }): Promise<RowsAnswer>
-  /** To a bucket that asked to be watched. `none`: nobody follows it directly any more. */
+  /** Called on a bucket that asked to be watched. `none`: no client follows it directly any more. */
   publish(request: Versioned & Serving): Promise<PublishAnswer>
-  /** The bucket is not needed any more: its ops are deleted, and it answers `gone`. Appends up to op `serial` that come again are ignored. */
+  /** Deletes the ops of a bucket that is not needed any more. From now on it answers `gone`, and ignores repeated appends up to op `serial`. */
   remove(request: Versioned & { serial: OpId }): Promise<void>
-  /** Whether no row is in it, and no op of it is above `before`. */
+  /** Returns whether the bucket has no row and no op above `before`. */
   idle(request: Versioned & { before: OpId }): Promise<IdleAnswer>
-  /** Deletes the storage of the object, unless an op above `upTo` has come, or somebody follows it. Then it is as one that was never written to. */
+  /** Deletes the storage of the object, which is then like one that was never written to. Does nothing if there is an op above `upTo`, or if a client follows it. */
   erase(request: Versioned & { upTo: OpId }): Promise<EraseAnswer>
   digest(request: DigestRequest): Promise<DigestAnswer>
   /**
-   * Makes ops and totals fit each other again, without an op. With `steps` a part of it: to be asked again while there is `more`. Without, as the version before asks,
-   * all of it; a bucket of that version does all of it in any case, and answers nothing.
+   * Makes the totals match the ops again, without an op. With `steps` it does a part of the work, and is called again while there is `more`. Without `steps`, as
+   * the version before calls it, it does everything; a bucket of that version always does, and returns nothing.
    */
   mend(request: Versioned & { steps?: boolean }): Promise<{ more: boolean } | undefined>
 }

@@ -2,24 +2,24 @@ import { z } from 'zod'
 import { jsonOrNull } from '../json.ts'
 import { understoodVersion, type Versioned } from '../versions.ts'
 
-// What the Relay object is asked, and the frames on its two kinds of sockets: from the replicator, and to streams. Each frame is declared by its shape.
+// The calls of the Relay object, and the frames on its two kinds of sockets: from the replicator and to streams. Each frame is declared by its shape.
 
 /** RPC of the Relay object. */
 export interface RelayRpc {
-  /** How many streams are open. */
+  /** Returns the number of open streams. */
   streams(request: Versioned): Promise<number>
 }
 
 const opId = z.number()
 
 /**
- * How a frame calls buckets. `name`: as `frameName` does. Absent: by `hashName`, as code of version 1 does; to such code frames are sent in that form, without ops.
- * A relay speaks both, towards each socket the form of its other end; version 3 may leave the older one out.
+ * How a frame names buckets. `name`: by `frameName`. Absent: by `hashName`, as code of version 1 does; such code is sent frames in that form, without ops.
+ * A relay speaks both forms, to each socket that of its other end. Version 3 may remove the older form.
  */
 const nameForm = z.literal('name')
 export type NameForm = z.infer<typeof nameForm>
 
-/** One bucket in a notice: its name, count, checksum, last op, and the ops' texts joined by `,` when they are few, else null. */
+/** One bucket in a notice: its name, count, checksum and last op, and the op texts joined by `,`, or null when there are too many. */
 const noticeBucket = z.tuple([z.string(), z.number(), z.number(), opId, z.string().nullable()])
 export type NoticeBucket = z.infer<typeof noticeBucket>
 
@@ -29,7 +29,7 @@ const notice = z.object({
   checkpoint: opId,
   previous: opId,
   plan: z.string().nullable(),
-  /** From 1; a notice takes effect with its last part. */
+  /** The number of the part, from 1. A notice takes effect with its last part. */
   part: z.number(),
   parts: z.number(),
   form: nameForm.optional(),
@@ -44,23 +44,23 @@ const gap = z.object({
   plan: z.string().nullable(),
   form: nameForm.optional(),
   fenced: z.array(z.string()).optional(),
-  /** How much is compared, 0 to 1, while that is why the checkpoint stands still; it may change at the same checkpoint. Absent, as in a notice: nothing is. */
+  /** How much is compared, 0 to 1, while a comparison holds the checkpoint; it may change at the same checkpoint. Absent, as in a notice, when there is none. */
   comparing: z.number().optional(),
 })
 
 /**
- * Replicator → relay. The socket is opened by the replicator with `GET /replicator?serial=n`; a relay without streams answers 410, else 101
- * with the headers `rockpool-checkpoint` (the checkpoint it has, or empty), `rockpool-names` (the form of names that it takes, see `NameForm`) and
- * `rockpool-fences` (it understands `fenced`: buckets, as frames call them, that lack ops. Their streams are ended; a gap at the same checkpoint may change the list).
+ * Replicator → relay. The replicator opens the socket with `GET /replicator?serial=n`. A relay without streams answers 410, else 101 with the headers
+ * `rockpool-checkpoint` (the checkpoint it has, or empty), `rockpool-names` (the form of names that it accepts, see `NameForm`) and `rockpool-fences`
+ * (it understands `fenced`: buckets that lack ops. Their streams are ended; a gap at the same checkpoint may change the list).
  */
 const replicatorShape = z.union([notice, gap])
 export type ReplicatorFrame = z.infer<typeof replicatorShape>
 
-/** Receiver → sender on both relay sockets: bytes of frames received since the socket opened. Credit for the sender. */
+/** Receiver → sender on both relay sockets: bytes of frames received since the socket opened. This is the sender's credit. */
 const ack = z.object({ v: understoodVersion, type: z.literal('ack'), received: z.number() })
 export type AckFrame = z.infer<typeof ack>
 
-/** Stream → relay. `add` are bucket names, however long; `remove` is what `form` says. */
+/** Stream → relay. `add` are bucket names of any length; `remove` are names in the form that `form` says. */
 const subscribe = z.object({
   v: understoodVersion,
   type: z.literal('subscribe'),
@@ -73,8 +73,8 @@ export type SubscribeFrame = z.infer<typeof subscribe>
 const streamShape = z.union([subscribe, ack])
 
 /**
- * Relay → stream: from now on all buckets subscribed are at `checkpoint`; those listed changed. `seq` answers that subscription. The first one says by its
- * `form` what the relay understands.
+ * Relay → stream: all subscribed buckets are now at `checkpoint`, and those listed changed. `seq` is the subscription that this answers. The `form` of the
+ * first frame says what the relay understands.
  */
 const update = z.object({
   v: understoodVersion,
@@ -89,29 +89,29 @@ const update = z.object({
 })
 export type RelayFrame = z.infer<typeof update>
 
-// Each of these returns null for a frame that is not understood. Its socket is then closed and opened again, perhaps to newer code.
+// Each of these returns null for a frame that is not understood. The socket is then closed and opened again, perhaps to newer code.
 
-/** What a relay hears from the replicator. */
+/** Parses a frame that a relay received from the replicator. */
 export const replicatorFrame = (text: string): ReplicatorFrame | null => replicatorShape.safeParse(jsonOrNull(text)).data ?? null
 
-/** What a relay hears from a stream. */
+/** Parses a frame that a relay received from a stream. */
 export const streamFrame = (text: string): SubscribeFrame | AckFrame | null => streamShape.safeParse(jsonOrNull(text)).data ?? null
 
-/** What a stream hears from its relay. */
+/** Parses a frame that a stream received from its relay. */
 export const relayFrame = (text: string): RelayFrame | null => update.safeParse(jsonOrNull(text)).data ?? null
 
-/** What the replicator hears from a relay. */
+/** Parses a frame that the replicator received from a relay. */
 export const ackFrame = (text: string): AckFrame | null => ack.safeParse(jsonOrNull(text)).data ?? null
 
-/** Unacknowledged bytes at which a sender stops and marks the receiver behind. `WebSocket.send` neither blocks nor reports. */
+/** Unacknowledged bytes at which a sender stops and marks the receiver as lagging. It counts them because `WebSocket.send` neither blocks nor reports. */
 export const SOCKET_CREDIT = 256 * 1024
-/** Sent by the replicator and streams every 30 s as plain text and answered `pong` by the runtime without waking the object. */
+/** Sent by the replicator and streams every 30 s as plain text. The runtime answers `pong` without waking the object. */
 export const PING = 'ping'
 export const PONG = 'pong'
 
-/** A relay closes a stream's socket so when it has no room for the buckets that the stream subscribes: another relay may have. */
+/** The close code for a stream when the relay has no room for its buckets: another relay may have. */
 export const CLOSE_RELAY_FULL = 1013
-/** A bucket of the stream lacks ops. */
+/** The close code for a stream that has a bucket which lacks ops. */
 export const CLOSE_BUCKET_FENCED = 4504
-/** A relay closes a stream so when a newer one of the same user has taken its place: opening another one would only end a third. */
+/** The close code for a stream that a newer one of the same user replaced. It must not reconnect: that would only end a third stream. */
 export const CLOSE_USER_STREAMS = 4429
