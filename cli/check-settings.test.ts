@@ -40,7 +40,7 @@ test('keys of operators', async () => {
 })
 
 test('a place that is chance', async () => {
-  expect(await told({ LOCATION: '' })).toEqual([expect.stringMatching(/^warning LOCATION is not set: .* chance/)])
+  expect(await told({ LOCATION: '' })).toEqual([expect.stringMatching(/^warning LOCATION is not set: chance/)])
 })
 
 test.each([
