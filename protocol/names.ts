@@ -1,21 +1,33 @@
 import { createHash } from 'node:crypto'
+import { RockpoolError } from './errors.ts'
 import { hash64 } from './hash.ts'
 
-/** A tenant: one source database, one sync config and all their objects. */
-export const TENANT_NAME = /^[a-z0-9-]{1,63}$/
+const TENANT_NAME = /^[a-z0-9-]{1,63}$/
 
-/** Names of Durable Objects. No object of one tenant can be reached under another's name, because a tenant's name contains no `/`. */
-export const replicatorName = (tenant: string): string => tenant
+/**
+ * A tenant is one source database, one sync config and all their objects. Its name is checked wherever an object is named, whichever directory it comes
+ * from. Throws ROCKPOOL_SETTINGS.
+ */
+function checked(tenant: string): string {
+  if (TENANT_NAME.test(tenant)) return tenant
+  throw new RockpoolError(
+    'ROCKPOOL_SETTINGS',
+    `${JSON.stringify(tenant)} cannot be the name of a tenant: it has 1 to 63 of a to z, 0 to 9 and -`,
+  )
+}
 
-/** Returns the name of relay `n` of a region: `tenant/region/n`. */
-export const relayName = (tenant: string, region: string, n: number): string => `${tenant}/${region}/${n}`
+/** Names of Durable Objects. No object of one tenant can be reached under another's name, because a tenant's name contains no `/`. Throws as `checked` does. */
+export const replicatorName = (tenant: string): string => checked(tenant)
+
+/** Returns the name of relay `n` of a region: `tenant/region/n`. Throws as `checked` does. */
+export const relayName = (tenant: string, region: string, n: number): string => `${checked(tenant)}/${region}/${n}`
 
 /** Object names above this many UTF-8 bytes are hashed. */
 const MAX_NAME_BYTES = 512
 
-/** Returns `tenant/bucket`, or `tenant/~<sha-256>` when that is longer than 512 bytes. (A bucket name never begins with `~`.) */
+/** Returns `tenant/bucket`, or `tenant/~<sha-256>` when that is longer than 512 bytes. (A bucket name never begins with `~`.) Rejects as `checked` throws. */
 export async function bucketObjectName(tenant: string, bucket: string): Promise<string> {
-  const name = `${tenant}/${bucket}`
+  const name = `${checked(tenant)}/${bucket}`
   const bytes = new TextEncoder().encode(name)
   if (bytes.length <= MAX_NAME_BYTES) return name
   const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', bytes))
