@@ -137,6 +137,15 @@ describe('URLs', () => {
       'postgres://u:p?secret@h/d',
       'postgres://u:p/s?secret@h/d?sslmode=disable',
       'postgres://h/d?user=u&password=p&secret',
+      'postgres://h/d?user=u&password=p&secret=1',
+      'postgres://u@h/d?password:secret=1',
+      'postgres://u:p@9/secret@h/d',
+      'postgres://u:p@9:secret/s@h/d',
+      'postgres://u:p@[secret/s@h/d',
+      'postgres://u:p?secret=%s@h/d',
+      'postgres://u:p@s?secret=s@h/d',
+      'postgres://u:p@s?sslmode=secret@h/d',
+      'postgres://u:p@s?port=secret@h/d',
     ]) {
       expect(problem(url)).toMatch(/^ROCKPOOL/)
       expect(problem(url)).not.toContain('secret')

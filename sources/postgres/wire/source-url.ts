@@ -85,6 +85,8 @@ const IGNORED: Record<string, string> = {
 
 const settings = (message: string) => new RockpoolError('ROCKPOOL_SETTINGS', `DATABASE_URL: ${message}`)
 
+const ENCODED = 'with special characters encoded (# as %23, / as %2F, @ as %40)'
+
 /**
  * Reads a URL as libpq does, with what the usual hosts put into it. Never shows the password. Throws ROCKPOOL_SETTINGS for a URL that cannot be
  * used, ROCKPOOL_SOURCE_SETTINGS for that of a pooler.
@@ -94,9 +96,23 @@ export function parseSourceUrl(url: string, { earlierTls = false }: ParseOptions
   if (!scheme) throw settings(`it must begin with postgres:// and look like ${FORM}`)
   const rest = url.trim().slice(scheme[0].length)
   const parts = STRICT.exec(rest) ?? LENIENT.exec(rest)
-  if (!parts) throw settings(`it must look like ${FORM}, with special characters encoded (# as %23, / as %2F, @ as %40)`)
+  if (!parts) throw settings(`it must look like ${FORM}, ${ENCODED}`)
+  // A password that is not encoded ends at its first @, and what is left of it stands in the place of a name or a value, which a problem would show.
+  const [, , , , databaseText = '', queryText = ''] = parts
+  const tail = () => settings(`there is an @ behind the host: it must look like ${FORM}, ${ENCODED}, those of the password above all`)
+  if (databaseText.includes('@')) throw tail()
+  try {
+    return readParts(parts, earlierTls)
+  } catch (error) {
+    const shows = error instanceof RockpoolError && error.code === 'ROCKPOOL_SETTINGS'
+    throw shows && queryText.includes('@') ? tail() : error
+  }
+}
+
+function readParts(parts: RegExpExecArray, earlierTls: boolean): SourceUrl {
   const [, userText = '', passwordText, hostText = '', databaseText = '', queryText = ''] = parts
   const query = readQuery(queryText)
+  const isTail = query.has('password')
   const take = (name: string): string | undefined => {
     const value = query.get(name)
     query.delete(name)
@@ -129,7 +145,7 @@ export function parseSourceUrl(url: string, { earlierTls = false }: ParseOptions
     const advice = poolerAdvice(address)
     if (advice !== null) throw pooler(advice)
   }
-  checkRest(query, notes)
+  checkRest(query, notes, isTail)
   return source
 }
 
@@ -257,7 +273,8 @@ function readSeconds(text: string | undefined): number {
   return seconds <= 0 ? MAX_CONNECT_SECONDS : Math.min(seconds, MAX_CONNECT_SECONDS)
 }
 
-function checkRest(query: Map<string, string>, notes: string[]): void {
+/** `isTail`: what is not known may be the end of a password, behind an & of it. */
+function checkRest(query: Map<string, string>, notes: string[], isTail: boolean): void {
   for (const [name, value] of query) {
     const reason = IGNORED[name.toLowerCase()]
     if (name === 'target_session_attrs') {
@@ -270,6 +287,8 @@ function checkRest(query: Map<string, string>, notes: string[]): void {
       throw settings(`${name} is not supported: name host, user and password in the URL`)
     } else if (reason !== undefined) notes.push(`${name} is ignored: ${reason}`)
     else if (/^supa$|^workaround$/.test(name)) notes.push(`${name} is ignored: it is for another driver`)
+    else if (isTail || !/^\w+$/.test(name))
+      throw settings('a parameter behind the ? is not known: take it out. In a password & is written as %26')
     else throw settings(`the parameter ${JSON.stringify(name)} is not known: take it out`)
   }
 }
