@@ -43,8 +43,9 @@ describe('the directory of a script with one tenant', () => {
     expect((await tenantOfRequest(bindings, new Request('https://any.example/sync/stream'))).name).toBe('default')
   })
 
-  test('gives way to one that the script brings along', () => {
-    expect(directoryOf({ ...bindings, [DIRECTORY]: directory })).toBe(directory)
+  test('gives way to one that the script brings along', async () => {
+    const other = new SingleTenant({ ...bindings, DATABASE_URL: 'postgres://x@y/z' }, '')
+    expect(await directoryOf({ ...bindings, [DIRECTORY]: other }).secret(DEFAULT_TENANT, 'source.url')).toBe('postgres://x@y/z')
     expect(directoryOf(bindings)).toBeInstanceOf(SingleTenant)
   })
 
