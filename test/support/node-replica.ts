@@ -128,6 +128,14 @@ export class NodeReplica {
     return [...this.#objects].flatMap(([name, object]) => (name.startsWith(`${type} `) ? [object] : []))
   }
 
+  /** Rows of a table without a key, as row state counts them. */
+  copies(name: string): number {
+    const table = this.#sources.find((each) => each.name === name)
+    if (!table) throw new Error(`${name} is not followed`)
+    const states = this.#rows.all(table.number, this.#rows.keys(table.number, '', 1_000_000), name)
+    return [...states.values()].reduce((sum, { copies = 1 }) => sum + copies, 0)
+  }
+
   async close(): Promise<void> {
     await this.#replication?.close()
     await this.sql.end({ timeout: 1 })
