@@ -8,17 +8,18 @@ import type { Tenant } from '../../tenants/tenant.ts'
 import type { LoadedPlan } from '../../sync-config/types.ts'
 import { CACHED_PLANS } from './limits.ts'
 
-/** Per isolate; a hash names its content, so nothing here can be out of date. */
+/** Per isolate. A hash names its content, and a plan is loaded with limits, so nothing here can be out of date. */
 const cache = new Map<string, LoadedPlan>()
 
 /** With the limits of the tenant. Throws PSYNC_S2302 when the tenant has no such plan, ROCKPOOL_SETTINGS when a limit is not valid. */
 export async function planByHash(env: Environment, tenant: Tenant, hash: string): Promise<LoadedPlan> {
-  const name = `${tenant.name}/${hash}`
+  const { limits } = tenant
+  const name = `${tenant.name}/${hash}/${JSON.stringify(limits)}`
   const known = cache.get(name)
   if (known) return known
   const text = await answered(() => replicatorStub(env, tenant).plan({ v: MESSAGE_VERSION, hash }), callDeadline(env))
   if (text === null) throw new RockpoolError('PSYNC_S2302', `there is no sync plan ${hash}`)
-  const plan = loadPlan(parsePlan(text), tenant.limits)
+  const plan = loadPlan(parsePlan(text), limits)
   for (const oldest of cache.keys()) {
     if (cache.size < CACHED_PLANS) break
     cache.delete(oldest)
