@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest'
-import { sourceError } from './connection.ts'
+import { RockpoolError, type ErrorCode } from '../../../protocol/errors.ts'
+import { connectSource, sourceError } from './connection.ts'
 
 const withCode = (code: string) => Object.assign(new Error('what it says'), { code })
 
@@ -13,4 +14,20 @@ test.each([
   ['CONNECTION_CLOSED', 'ROCKPOOL_SOURCE_UNREACHABLE', 'Postgres cannot be reached: what it says (CONNECTION_CLOSED)'],
 ])('%s is told as %s', (state, code, message) => {
   expect(sourceError(withCode(state))).toMatchObject({ code, message })
+})
+
+test.each<[string, first: ErrorCode, second: ErrorCode, told: ErrorCode]>([
+  ['all for one reason is that one: it is not waited out', 'ROCKPOOL_SOURCE_TLS', 'ROCKPOOL_SOURCE_TLS', 'ROCKPOOL_SOURCE_TLS'],
+  ['one of them may come back', 'ROCKPOOL_SOURCE_TLS', 'ROCKPOOL_SOURCE_UNREACHABLE', 'ROCKPOOL_SOURCE_UNREACHABLE'],
+])('of several hosts none can be used: %s', async (_, first, second, told) => {
+  const codes: Record<string, ErrorCode> = { one: first, two: second }
+  const socket = async ({ host }: { host: string }) => {
+    throw new RockpoolError(codes[host] ?? 'ROCKPOOL_INTERNAL', `of ${host}`)
+  }
+  const sql = connectSource('postgres://u:p@one,two/d', { socket })
+  await expect(sql`SELECT 1`).rejects.toMatchObject({
+    code: told,
+    message: 'none of the hosts can be used: one:5432: of one; two:5432: of two',
+  })
+  await sql.end({ timeout: 1 })
 })

@@ -1,5 +1,5 @@
 import postgres, { type Sql } from 'postgres'
-import { RockpoolError } from '../../../protocol/errors.ts'
+import { RockpoolError, type ErrorCode } from '../../../protocol/errors.ts'
 import { readAuthorities } from '../tls/chain/index.ts'
 import { FailedSocket } from './failed-socket.ts'
 import { GuardedSocket, type RawSocket } from './guarded-socket.ts'
@@ -121,22 +121,26 @@ interface Opening extends ConnectOptions {
   isEnded(): boolean
 }
 
-/** Several hosts: the first that answers as a primary. */
+/** Several hosts: the first that answers as a primary. When none does, the code is the one that all of them have. */
 async function open(source: SourceUrl, options: Opening): Promise<object> {
   const problems: string[] = []
+  const codes = new Set<ErrorCode>()
   for (const address of source.hosts) {
     try {
       if (source.hosts.length > 1 && !(await isPrimary(source, address, options))) {
         problems.push(`${address.host}:${address.port} is a replica`)
+        codes.add('ROCKPOOL_SOURCE_UNREACHABLE')
         continue
       }
       return await openOne(source, address, options)
     } catch (error) {
       if (source.hosts.length === 1) throw error
       problems.push(`${address.host}:${address.port}: ${error instanceof Error ? error.message : String(error)}`)
+      codes.add(sourceError(error).code)
     }
   }
-  throw new RockpoolError('ROCKPOOL_SOURCE_UNREACHABLE', `none of the hosts can be used: ${problems.join('; ')}`)
+  const [code = 'ROCKPOOL_SOURCE_UNREACHABLE'] = codes.size === 1 ? codes : []
+  throw new RockpoolError(code, `none of the hosts can be used: ${problems.join('; ')}`)
 }
 
 async function openOne(source: SourceUrl, address: HostPort, { socket, authorities, opened, isEnded }: Opening): Promise<object> {
