@@ -13,6 +13,8 @@ test('certificates are read in their order, each once, with text around them', (
   expect(readAuthorities(`# old\n${pem(old)}\nRoot 2\n======\n${pem(renewed)}${pem(old)}`)).toEqual([old, renewed])
   expect(readAuthorities(pem(old).replaceAll('\n', '\r\n'))).toEqual([old])
   expect(readAuthorities((pem(old) + pem(renewed)).replaceAll('\n', '\\n'))).toEqual([old, renewed])
+  // In one line, and with the mark that some editors put before a text.
+  expect(readAuthorities(`\ufeff${(pem(old) + pem(renewed)).replaceAll('\n', '')}`)).toEqual([old, renewed])
 })
 
 test('what cannot be used is refused, with what to do and nothing of the text', () => {
@@ -37,6 +39,10 @@ test('what cannot be used is refused, with what to do and nothing of the text', 
     [pem(old) + pem(Uint8Array.from([...renewed, 0])), /certificate 2 cannot be read/],
     [pem(old).repeat(MAX_ANCHORS + 1), /201 certificates, and 200/],
     [' '.repeat(MAX_PEM_LENGTH + 1), /characters/],
+    // As long as it may be, and for a reader that looks for each end from each beginning it takes minutes.
+    ['-----BEGIN '.repeat(MAX_PEM_LENGTH / 16), /holds no certificate/],
+    [pem(old) + '-----BEGIN A-----'.repeat(MAX_PEM_LENGTH / 32), /cut off/],
+    [pem(old) + '-----BEGIN CERTIFICATE', /cut off/],
   ]
   for (const [text, says] of cases) {
     let error: unknown

@@ -18,15 +18,14 @@ export function readAuthorities(text: string): Uint8Array[] {
     throw settings(
       'it holds a private key. Only certificates belong here: take the key out, and make a new one if this text went anywhere else',
     )
-  const blocks = [...pem.matchAll(/-----BEGIN ([^\n\r]*?)-----([^-]*)-----END ([^\n\r]*?)-----/g)]
-  if (blocks.length === 0) throw settings(`it holds no certificate. ${adviceFor(pem)}`)
-  const rest = pem.replaceAll(/-----BEGIN [^\n\r]*?-----[^-]*-----END [^\n\r]*?-----/g, '')
-  if (/-----(?:BEGIN|END)/.test(rest))
+  const { parts, isCut } = partsOf(pem)
+  if (parts.length === 0) throw settings(`it holds no certificate. ${adviceFor(pem)}`)
+  if (isCut)
     throw settings('a certificate in it is cut off: each begins with -----BEGIN CERTIFICATE----- and ends with -----END CERTIFICATE-----')
-  if (blocks.length > MAX_ANCHORS)
-    throw settings(`it holds ${blocks.length} certificates, and ${MAX_ANCHORS} are the most. Leave out those of other regions`)
+  if (parts.length > MAX_ANCHORS)
+    throw settings(`it holds ${parts.length} certificates, and ${MAX_ANCHORS} are the most. Leave out those of other regions`)
   const found: Uint8Array[] = []
-  for (const [i, [, label = '', body = '', end = '']] of blocks.entries()) {
+  for (const [i, { label, body, end }] of parts.entries()) {
     if (label !== 'CERTIFICATE' || end !== label)
       throw settings(
         `part ${i + 1} is a "${label.slice(0, 40)}", and only "CERTIFICATE" is taken. openssl x509 -in FILE makes one of a TRUSTED CERTIFICATE`,
@@ -36,6 +35,29 @@ export function readAuthorities(text: string): Uint8Array[] {
     if (!found.some((each) => sameBytes(each, der))) found.push(der)
   }
   return found
+}
+
+interface Part {
+  /** What its beginning and its end say that it is. */
+  label: string
+  end: string
+  body: string
+}
+
+/** Each beginning with the end that follows it. `isCut`: one of them has no other. One look at each character: the text may be a tenant's. */
+function partsOf(pem: string): { parts: Part[]; isCut: boolean } {
+  const markers = [...pem.matchAll(/-----(BEGIN|END) ([^\n\r-]*)-----/g)]
+  const parts: Part[] = []
+  let isCut = markers.length < [...pem.matchAll(/-----(?:BEGIN|END)/g)].length
+  let open: { label: string; from: number } | null = null
+  for (const marker of markers) {
+    const [text, kind, label = ''] = marker
+    const begins = kind === 'BEGIN'
+    if (begins === (open !== null)) isCut = true
+    else if (open) parts.push({ label: open.label, end: label, body: pem.slice(open.from, marker.index) })
+    open = begins ? { label, from: marker.index + text.length } : null
+  }
+  return { parts, isCut: isCut || open !== null }
 }
 
 function decode(body: string, i: number): Uint8Array {
