@@ -6,7 +6,7 @@ import { RockpoolError } from '../protocol/errors.ts'
 import { MESSAGE_VERSION } from '../protocol/versions.ts'
 import { admin } from './routes/admin/index.ts'
 import { rulesOf } from './auth/tenant-rules.ts'
-import { tokenOfHeader, verifyToken, type Session } from './auth/token.ts'
+import { tokenOfHeader, verifyToken, type Caller } from './auth/token.ts'
 import { checkpointRequest } from './routes/checkpoint-request.ts'
 import { direct } from './routes/direct.ts'
 import { publicError, userError } from './errors.ts'
@@ -18,7 +18,7 @@ import { clientId, readJson, streamRequest, validated } from './stream/body.ts'
 import { streamResponse } from './transports/http.ts'
 import { webSocketStream } from './transports/web-socket.ts'
 
-/** Who does not name its database has the mailbox of its user. */
+/** A client that does not name its database shares one place in its user's mailbox with the others that do not. */
 const clientIdQuery = z.object({ client_id: clientId.default('') })
 
 type Request = Context<TenantContext>
@@ -35,10 +35,10 @@ const anybody = cors({
 
 const isAdmin = (c: Request): boolean => /^\/admin(\/|$)/.test(c.req.path)
 
-/** Pages of any origin may use what users use: it needs a token, and no cookie does. `/admin` is for no page. */
+/** Pages of any origin may use the routes of users, which need a token and ignore cookies. No page may use `/admin`. */
 app.use((c, next) => (isAdmin(c) ? next() : anybody(c, next)))
 
-/** A write checkpoint from a cache would be an old one, and nothing else here is worth keeping. */
+/** Nothing is cached: a write checkpoint from a cache would be outdated, and nothing else here is worth keeping. */
 app.use(async (c, next) => {
   c.header('cache-control', 'no-store')
   c.header('x-content-type-options', 'nosniff')
@@ -50,16 +50,16 @@ app.use(tenant)
 const background = (c: Request) => (work: Promise<unknown>) => c.executionCtx.waitUntil(work)
 
 /** The token is verified, and the request validated, before any object is named. */
-const sessionOf = (c: Request): Promise<Session> =>
+const callerOf = (c: Request): Promise<Caller> =>
   guarded(c.env, addressOf(c.req.raw.headers), async (refresh) =>
     verifyToken(tokenOfHeader(c.req.header('authorization')), await rulesOf(c.env, c.var.tenant), { refresh, background: background(c) }),
   )
 
 app.post('/sync/stream', async (c) => {
-  const session = await sessionOf(c)
+  const caller = await callerOf(c)
   const request = streamRequest(await readJson(c.req.raw), c.var.tenant.streams.subscriptions)
-  await countStream(c.env, c.var.tenant, session)
-  return streamResponse(c.env, c.var.tenant, session, request, c.req.header('accept'))
+  await countStream(c.env, c.var.tenant, caller)
+  return streamResponse(c.env, c.var.tenant, caller, request, c.req.header('accept'))
 })
 
 app.get('/sync/stream', (c) => {
@@ -68,12 +68,12 @@ app.get('/sync/stream', (c) => {
 })
 
 app.get('/write-checkpoint2.json', async (c) => {
-  // A marker is written: that is not what a HEAD is for.
+  // GET writes a marker, which a HEAD must not do.
   if (c.req.raw.method === 'HEAD') throw noRoute(c)
-  const session = await sessionOf(c)
-  const { user } = session
+  const caller = await callerOf(c)
+  const { user } = caller
   const { client_id } = validated(clientIdQuery, { client_id: c.req.query('client_id') || undefined }, 'the address')
-  await countWrite(c.env, c.var.tenant, session)
+  await countWrite(c.env, c.var.tenant, caller)
   const { writeCheckpoint } = await askReplicator(c.env, c.var.tenant, (replicator) =>
     replicator.writeCheckpoint({ v: MESSAGE_VERSION, user, clientId: client_id }),
   )
@@ -81,10 +81,10 @@ app.get('/write-checkpoint2.json', async (c) => {
 })
 
 app.post('/sync/checkpoint-request', async (c) => {
-  const session = await sessionOf(c)
-  const { user } = session
+  const caller = await callerOf(c)
+  const { user } = caller
   const request = checkpointRequest(await readJson(c.req.raw))
-  await countWrite(c.env, c.var.tenant, session)
+  await countWrite(c.env, c.var.tenant, caller)
   const { id } = await askReplicator(c.env, c.var.tenant, (replicator) =>
     replicator.checkpointRequest({ v: MESSAGE_VERSION, user, ...request }),
   )
@@ -93,14 +93,14 @@ app.post('/sync/checkpoint-request', async (c) => {
 
 app.route('/status', status)
 
-/** Whether the script answers; what the replicator does is in `/status`. */
+/** Only says that the script answers. The state of the replicator is in `/status`. */
 app.get('/probes/:probe{startup|liveness|readiness}', (c) => c.json({ data: { started: true, ready: true } }))
 
 app.route('/buckets', direct)
 
 app.route('/admin', admin)
 
-/** Some clients put their own path behind the address, or none: the WebSocket is the same everywhere. */
+/** Some clients append their own path to the address, or none. The WebSocket is the same on every path. */
 app.notFound(async (c) => {
   const address = addressOf(c.req.raw.headers)
   return isUpgrade(c) ? webSocketStream(c.env, c.var.tenant, address) : refuse(c, await countFailure(c.env, address, noRoute(c)))

@@ -1,9 +1,9 @@
-/** So long an isolate does not ask the same again. */
+/** How long an isolate keeps an answer. */
 export const BRIEFLY_MS = 1_000
 
 /**
- * Remembers an answer for a second: what many clients ask is one call of the one replicator then. Only answers that have come are shared, because a call belongs to
- * the request that made it. By the namespace, which there is one of in an isolate, and the tenant.
+ * Keeps an answer for a second, so that the same question from many clients is one call to the one replicator. Only complete answers are shared, because a call
+ * belongs to the request that made it. The key is the namespace, of which an isolate has one, and the tenant.
  */
 export function briefly<K extends object, T>(
   worthKeeping: (value: T) => boolean = () => true,

@@ -1,6 +1,6 @@
 import { RockpoolError, type ErrorCode } from '../protocol/errors.ts'
 
-/** What they say is about the database: where it is, who uses it, what it answers. */
+/** Errors whose text is about the database: its address, its users, its answers. */
 const OF_DATABASE: ReadonlySet<ErrorCode> = new Set([
   'ROCKPOOL_SOURCE_UNREACHABLE',
   'ROCKPOOL_SOURCE_TLS',
@@ -11,7 +11,7 @@ const OF_DATABASE: ReadonlySet<ErrorCode> = new Set([
   'ROCKPOOL_WRITE_CHECKPOINT',
 ])
 
-/** What users are told: as `publicError`, and of the database only that it does not answer. The rest goes to the log. */
+/** Returns the error for a user: like `publicError`, but errors of the database say only that it does not answer. The text goes to the log. */
 export function userError(error: unknown): RockpoolError {
   const known = publicError(error)
   if (!OF_DATABASE.has(known.code)) return known
@@ -20,27 +20,27 @@ export function userError(error: unknown): RockpoolError {
 }
 
 /**
- * What may be told to the outside. A RockpoolError stays what it is, also one that crossed an RPC call and so lost its class. Anything else
- * becomes ROCKPOOL_INTERNAL: its text goes to the log, because it may speak of things that are not the caller's business. What the platform
- * says of an object that is moved, replaced or has too much to do is PSYNC_S2003.
+ * Returns the error that may leave Rockpool. A RockpoolError stays as it is, even if it lost its class in an RPC call. An error of the platform about an
+ * object that is moved, replaced or overloaded becomes PSYNC_S2003. Anything else becomes ROCKPOOL_INTERNAL, and its text goes only to the log, because it
+ * may contain what the caller must not see.
  */
 export function publicError(error: unknown): RockpoolError {
   if (error instanceof RockpoolError) return error
   const carried = carriedError(error)
   if (carried) return carried
-  if (passes(error)) return new RockpoolError('PSYNC_S2003', 'an object restarts or has too much to do; try again', { cause: error })
+  if (passes(error)) return new RockpoolError('PSYNC_S2003', 'an object is restarting or overloaded; try again', { cause: error })
   console.error('unexpected error', error instanceof Error ? (error.stack ?? error.message) : String(error))
   return new RockpoolError('ROCKPOOL_INTERNAL', 'an unexpected error; the log of the Worker has the details', { cause: error })
 }
 
-/** The platform marks errors of calls to objects. */
+/** Returns whether the platform has marked an error of a call as temporary. */
 function passes(error: unknown): boolean {
   if (typeof error !== 'object' || error === null) return false
   const marks: { retryable?: unknown; overloaded?: unknown; durableObjectReset?: unknown } = error
   return [marks.retryable, marks.overloaded, marks.durableObjectReset].includes(true)
 }
 
-/** RPC keeps the message and own plain properties of an error, but not its class. */
+/** Restores an error that came through RPC, which keeps the message and plain own properties but not the class. */
 function carriedError(error: unknown): RockpoolError | null {
   if (!(error instanceof Error) || !('code' in error) || !isErrorCode(error.code)) return null
   const status = 'status' in error && typeof error.status === 'number' ? error.status : undefined

@@ -1,11 +1,11 @@
-/** Levels of objects and lists in a request, and in the claims of a token. */
+/** Levels of nested objects and lists in a request and in the claims of a token. */
 export const MAX_JSON_DEPTH = 100
-/** Values in a request, lists and objects included: 10,000 buckets of a client are 30,000. */
+/** Values in a request, including lists and objects. A client with 10,000 buckets sends 30,000. */
 export const MAX_JSON_VALUES = 100_000
 
 /**
- * Which bound a value passes that somebody sent, null when it passes none. One pass that keeps nothing: a list of all values of a level would be many times as
- * large as what was sent. It stops at the first value too many.
+ * Returns which bound a received value exceeds, or null. It makes one pass and keeps no lists, which could be many times as large as the value itself. It
+ * stops at the first value too many.
  */
 export function passedBound(value: unknown): string | null {
   let values = 0
@@ -18,12 +18,12 @@ export function passedBound(value: unknown): string | null {
 }
 
 /**
- * Where the first number stands that a parser may have rounded: a whole one of 2^53 or more, which another one is read as as well. Null when there is none. A
- * value that was not passed by `passedBound` may be too deep for it.
+ * Returns the path of the first number that a parser may have rounded, or null: a whole number of 2^53 or more, which several numbers are read as. Only for a value
+ * that is within the bounds of `passedBound`, because others may be nested too deeply.
  */
 export function inexactNumber(value: unknown): PropertyKey[] | null {
   if (typeof value === 'number') return Number.isInteger(value) && !Number.isSafeInteger(value) ? [] : null
-  // What the BSON library makes of 64 bits that do not fit into a number.
+  // The BSON library returns a Long for 64 bits that do not fit into a number.
   if (typeof value === 'bigint' || (typeof value === 'object' && value !== null && '_bsontype' in value && value._bsontype === 'Long'))
     return []
   return inside(value, (member, key) => {
@@ -32,7 +32,7 @@ export function inexactNumber(value: unknown): PropertyKey[] | null {
   })
 }
 
-/** Asks about the members of a list or an object until there is an answer. Bytes have none. */
+/** Calls for each member of a list or an object until one returns a result. Bytes have no members. */
 function inside<T>(value: unknown, ask: (member: unknown, key: PropertyKey) => T | null): T | null {
   if (typeof value !== 'object' || value === null || ArrayBuffer.isView(value)) return null
   if (Array.isArray(value)) {

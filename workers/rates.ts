@@ -3,40 +3,40 @@ import { answered } from '../durable-objects/shared/retry.ts'
 import { RockpoolError, type ErrorCode } from '../protocol/errors.ts'
 import type { Tenant } from '../tenants/tenant.ts'
 import { operatorRulesOf } from './auth/tenant-rules.ts'
-import type { Session } from './auth/token.ts'
+import type { Caller } from './auth/token.ts'
 
-// How often somebody may ask, counted by Cloudflare's rate limiting binding ([[ratelimits]] in wrangler.toml): for each location by itself, and about right
-// (its documentation, 2026-11). Without the bindings, as in `rockpool dev`, nothing is counted. The platform counts with each question, so addresses, behind
-// which many honest people may be, are asked about only when something has failed.
+// Rate limits, counted by Cloudflare's rate limiting binding ([[ratelimits]] in wrangler.toml), separately in each location and approximately
+// (its documentation, 2026-11). Without the bindings, as in `rockpool dev`, nothing is counted. Each query of a limit counts as a request, and many honest
+// people may share an address, so the limit of an address is queried only after a failure.
 
 type Binding = Pick<RateLimit, 'limit'>
 
-/** Periods of wrangler.toml, in seconds: what is told to who is over a limit. */
+/** The periods of wrangler.toml, in seconds, which a client over a limit is told. */
 const STREAMS_PERIOD = 10
 const MINUTE = 60
-/** A counter that does not answer refuses nobody. */
+/** Queries a limit. When the counter fails, nobody is refused. */
 const ANSWER_MS = 1_000
 const MAX_ADDRESSES = 10_000
 
-/** Of a user: streams that are opened. Throws PSYNC_S2304. */
-export async function countStream(env: Environment, tenant: Tenant, session: Session): Promise<void> {
-  if ((await exempt(env, tenant, session)) || (await passes(env.RATE_STREAMS, `${tenant.name}/${session.user}`))) return
+/** Counts a stream that a user opens. Throws PSYNC_S2304. */
+export async function countStream(env: Environment, tenant: Tenant, caller: Caller): Promise<void> {
+  if ((await exempt(env, tenant, caller)) || (await passes(env.RATE_STREAMS, `${tenant.name}/${caller.user}`))) return
   throw tooOften('PSYNC_S2304', 'this user opens streams too often: wait, and open one for each device', STREAMS_PERIOD)
 }
 
-/** Of a user: write checkpoints. Throws ROCKPOOL_RATE. */
-export async function countWrite(env: Environment, tenant: Tenant, session: Session): Promise<void> {
-  if ((await exempt(env, tenant, session)) || (await passes(env.RATE_WRITES, `${tenant.name}/${session.user}`))) return
+/** Counts a write checkpoint of a user. Throws ROCKPOOL_RATE. */
+export async function countWrite(env: Environment, tenant: Tenant, caller: Caller): Promise<void> {
+  if ((await exempt(env, tenant, caller)) || (await passes(env.RATE_WRITES, `${tenant.name}/${caller.user}`))) return
   throw tooOften('ROCKPOOL_RATE', 'this user asks for write checkpoints too often', MINUTE)
 }
 
-const exempt = async (env: Environment, tenant: Tenant, { claims }: Session): Promise<boolean> =>
+const exempt = async (env: Environment, tenant: Tenant, { claims }: Caller): Promise<boolean> =>
   claims.operator === true && (await operatorRulesOf(env, tenant)) === null
 
-/** Addresses that have failed too often, with the time until which they are remembered. */
+/** Addresses that have failed too often, with the time until which that is remembered. */
 const over = new Map<string, number>()
 
-/** What asks for a token that may be refused. `trusted`: the address has not failed too often, so keys may be fetched for it. */
+/** Verifies a token that may be refused. `trusted`: the address has not failed too often, so keys may be fetched for it. */
 export async function guarded<T>(env: Environment, address: string | null, work: (trusted: boolean) => Promise<T>): Promise<T> {
   const trusted = !failsOften(address)
   try {
@@ -47,7 +47,7 @@ export async function guarded<T>(env: Environment, address: string | null, work:
   }
 }
 
-/** The error to answer: `error`, or ROCKPOOL_RATE when this address fails too often. */
+/** Returns the error for the client: `error`, or ROCKPOOL_RATE when its address fails too often. */
 export async function countFailure(env: Environment, address: string | null, error: RockpoolError): Promise<RockpoolError> {
   if (address === null) return error
   if (!failsOften(address) && (await passes(env.RATE_FAILURES, address))) return error
@@ -65,10 +65,10 @@ function failsOften(address: string | null): boolean {
   return false
 }
 
-/** No token, a malformed one, or one that no key of ours signed. Who was signed for us is known, also when the token has expired. */
+/** Returns whether nothing is known about the sender: no token, a malformed one, or one that none of our keys signed. An expired token still identifies its user. */
 const isStrangers = (code: ErrorCode): boolean => code === 'PSYNC_S2101' || code === 'PSYNC_S2102' || code === 'PSYNC_S2106'
 
-/** By what a client is known before it has a token. Of IPv6 everybody has a /64. */
+/** Returns what identifies a client without a token. Of IPv6 that is the /64, which belongs to one customer. */
 export function addressOf(headers: Headers): string | null {
   const address = headers.get('cf-connecting-ip')
   if (!address?.includes(':')) return address
@@ -90,7 +90,7 @@ async function passes(binding: Binding | undefined, key: string): Promise<boolea
 const tooOften = (code: ErrorCode, message: string, retryAfter: number) =>
   new RockpoolError(code, message, { status: 429, details: { retryAfter } })
 
-/** Seconds after which it is worth trying again, of an error of this module. */
+/** Returns after how many seconds to retry, for an error of this module. */
 export function retryAfterOf({ status, details }: RockpoolError): number | null {
   if (status !== 429 || typeof details !== 'object' || details === null || !('retryAfter' in details)) return null
   return typeof details.retryAfter === 'number' ? details.retryAfter : null

@@ -5,10 +5,10 @@ import { RockpoolError } from '../protocol/errors.ts'
 import type { ReplicatorRpc } from '../protocol/messages/replicator.ts'
 import type { Tenant } from '../tenants/tenant.ts'
 
-/** A replicator gives an answer of Postgres the time of one call, so whoever asks it must wait for longer. */
+/** A replicator waits for Postgres as long as one call may take, so its callers must wait longer. */
 const CALLS = 2
 
-/** One call of the tenant's replicator. Rejects with ROCKPOOL_UNANSWERED after twice `CALL_SECONDS`. */
+/** Makes one call to the tenant's replicator. Rejects with ROCKPOOL_UNANSWERED after twice `CALL_SECONDS`. */
 export async function askReplicator<T>(
   env: Environment,
   tenant: Pick<Tenant, 'name'>,

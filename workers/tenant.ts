@@ -8,7 +8,7 @@ export interface TenantContext {
   Variables: { tenant: Tenant }
 }
 
-/** Sets `c.var.tenant`, the tenant that the request is for. Throws ROCKPOOL_SETTINGS when it is for none. */
+/** Sets `c.var.tenant`, the tenant that the request is for. Throws ROCKPOOL_SETTINGS when there is none. */
 export const tenant: MiddlewareHandler<TenantContext> = async (c, next) => {
   c.set('tenant', await tenantOfRequest(c.env, c.req.raw))
   await next()

@@ -278,7 +278,10 @@ export const RULES: Rule[] = [
   ]),
   emit('the positions of removed buckets are forgotten', ['for (const bucket of removed_buckets) this.#forget(bucket)', '']),
   emit('a bucket that is not in the first checkpoint starts anew', ['if (!entries.has(bucket)) this.#forget(bucket)', 'continue']),
-  emit('a read that is overtaken completes nothing', ['if (passed === null) {', 'if (passed === null) {\n        return sent']),
+  emit('a read that is overtaken completes nothing', [
+    'if (part === null) {',
+    "if (part === null) {\n        return { kind: 'sent', ops: sent }",
+  ]),
   emit('an interrupted checkpoint is followed by a diff', [' && this.#done)', ')']),
   stream('a new upstream knows of no subscription', ['view.unsubscribed(hello.form)', '']),
   view('behind a new upstream everything is subscribed again', ['this.subscribed.clear()\n    this.version++', 'this.subscribed.clear()']),

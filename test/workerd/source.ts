@@ -33,12 +33,12 @@ export default {
         const all = Promise.withResolvers<void>()
         let seen = 0
         const options = { slot: 'worker', publication: source.publication, walSenderTimeoutMs: source.walSenderTimeoutMs }
-        const session = await openReplication(walsender, options, {
+        const caller = await openReplication(walsender, options, {
           message: (message) => {
             if (message.type === 'insert') seen++
             if (seen === 1_000 && !timed) {
-              session.pause()
-              setTimeout(() => session.resume(), 50)
+              caller.pause()
+              setTimeout(() => caller.resume(), 50)
             }
             if (message.type === 'message') all.resolve()
           },
@@ -47,9 +47,9 @@ export default {
         await sql.unsafe(`INSERT INTO public.t SELECT n, repeat('x', 300) FROM generate_series(1, ${rows}) n`)
         const committed = Date.now()
         await emitMarker(sql, 'test', 'all')
-        await Promise.race([all.promise, session.ended])
+        await Promise.race([all.promise, caller.ended])
         const ms = Date.now() - committed
-        await session.close()
+        await caller.close()
         return Response.json(timed ? { encryption, seen, ms } : { encryption, seen })
       } finally {
         await Promise.all([sql.end({ timeout: 1 }), walsender.end({ timeout: 1 })])

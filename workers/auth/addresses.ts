@@ -1,6 +1,6 @@
 import { BlockList, isIP } from 'node:net'
 
-/** What `local` stands for: addresses that are not of the public internet. */
+/** The ranges that `local` stands for: addresses outside the public internet. */
 const LOCAL = [
   '0.0.0.0/8',
   '10.0.0.0/8',
@@ -22,16 +22,16 @@ const LOCAL = [
 
 const loopback = rangeList(['127.0.0.0/8', '::1/128'])
 
-/** A list of address ranges, `10.0.0.0/8`, `fd00::/8`, a single address, or `local`. A text is the part that is none. */
-export function addressRanges(parts: readonly string[]): BlockList | string {
+/** Parses a list of address ranges: `10.0.0.0/8`, `fd00::/8`, a single address, or `local`. `part` is the first that is none of these. */
+export function addressRanges(parts: readonly string[]): { kind: 'ranges'; ranges: BlockList } | { kind: 'invalid'; part: string } {
   const ranges = parts.flatMap((part) => (part === 'local' ? LOCAL : [part]))
   const wrong = ranges.find((range) => !isRange(range))
-  return wrong === undefined ? rangeList(ranges) : wrong
+  return wrong === undefined ? { kind: 'ranges', ranges: rangeList(ranges) } : { kind: 'invalid', part: wrong }
 }
 
 /**
- * Whether the host of a URL is an address in these ranges. `localhost` counts as 127.0.0.1; other names are not resolved, since
- * whoever fetches resolves them once more.
+ * Returns whether the host of a URL is an address in these ranges. `localhost` counts as 127.0.0.1. Other names are not resolved, since
+ * the fetch would resolve them again, perhaps to another address.
  */
 export function hostIn(url: URL, ranges: BlockList): boolean {
   const host = url.hostname.replace(/^\[|\]$/g, '').replace(/\.$/, '')

@@ -1,28 +1,28 @@
 import { importJWK, type JWK } from 'jose'
 
-/** What a token must satisfy besides its signature. It goes with the key, because identity providers differ. */
+/** What a token must satisfy besides its signature. Each key has its own policy, because identity providers differ. */
 export interface TokenPolicy {
-  /** A token must name at least one of them. */
+  /** A token must name at least one of these. */
   audiences: readonly string[]
-  /** `exp` − `iat` at most. */
+  /** The longest `exp` − `iat`. */
   maxLifetimeSeconds: number
-  /** Null: `iss` is not compared. */
+  /** When null, `iss` is not compared. */
   issuers: readonly string[] | null
 }
 
 export type ImportedKey = Awaited<ReturnType<typeof importJWK>>
 
-/** The algorithms that tokens may be signed with. `Ed25519` is the newer name of `EdDSA` with that curve. */
+/** The algorithms with which tokens may be signed. `Ed25519` is the newer name of `EdDSA` with that curve. */
 export const ALGORITHMS = ['HS256', 'HS384', 'HS512', 'RS256', 'RS384', 'RS512', 'ES256', 'ES384', 'ES512', 'EdDSA', 'Ed25519'] as const
 
-/** A secret shorter than the hash makes HMAC weaker than it looks (RFC 7518, section 3.2). */
+/** A secret that is shorter than the hash makes HMAC weaker than it looks (RFC 7518, section 3.2). */
 export const MIN_SECRET_BYTES = 32
-/** WebCrypto and RFC 7518, section 3.3. */
+/** The minimum of WebCrypto and of RFC 7518, section 3.3. */
 const MIN_RSA_BYTES = 256
 
-/** A key that verifies signatures. It takes the algorithms of its type, or only the one that it names. */
+/** A key that verifies signatures. It accepts the algorithms of its type, or only the one that it names. */
 export class VerificationKey {
-  /** Null: a key for tokens whose `kid` no key has, and for those without one. */
+  /** When null, the key is tried for tokens without a `kid`, and for tokens whose `kid` no key has. */
   readonly kid: string | null
   readonly policy: TokenPolicy
   readonly #algorithms: readonly string[]
@@ -40,7 +40,7 @@ export class VerificationKey {
     return this.#algorithms.includes(algorithm)
   }
 
-  /** For people: `RS256, RS384, RS512`. */
+  /** The algorithms as text for people: `RS256, RS384, RS512`. */
   get algorithms(): string {
     return this.#algorithms.join(', ')
   }
@@ -54,7 +54,7 @@ export class VerificationKey {
   }
 }
 
-/** A secret of bytes that verifies HS256, HS384 and HS512, or only those given. */
+/** Returns the key for a secret. It verifies HS256, HS384 and HS512, or only the given algorithms. */
 export function secretKey(bytes: Uint8Array, policy: TokenPolicy, algorithms: readonly string[] = families.oct): VerificationKey {
   return new VerificationKey({ kty: 'oct', k: Buffer.from(bytes).toString('base64url') }, null, algorithms, policy)
 }
@@ -66,57 +66,63 @@ const families = {
 const curves: Record<string, string> = { 'P-256': 'ES256', 'P-384': 'ES384', 'P-521': 'ES512' }
 const ed25519 = ['EdDSA', 'Ed25519']
 
-/**
- * Reads one key of a JSON Web Key Set. A text is the reason why it cannot verify tokens; it never contains the key.
- * `secrets`: whether symmetric keys are taken. A key set that is fetched never holds any.
- */
-export function readKey(value: unknown, policy: TokenPolicy, { secrets }: { secrets: boolean }): VerificationKey | string {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) return 'is not an object'
+/** `reason` says why a key cannot verify tokens, and never contains the key. */
+export type KeyOutcome = { kind: 'usable'; key: VerificationKey } | { kind: 'unusable'; reason: string }
+
+const unusable = (reason: string): KeyOutcome => ({ kind: 'unusable', reason })
+
+/** Reads one key of a JSON Web Key Set. Symmetric keys are accepted only with `secrets`: a fetched key set must not hold any. */
+export function readKey(value: unknown, policy: TokenPolicy, { secrets }: { secrets: boolean }): KeyOutcome {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return unusable('is not an object')
   const jwk: Record<string, unknown> = { ...value }
   const text = (name: string): string => (typeof jwk[name] === 'string' ? jwk[name] : '')
   const { kty, use, key_ops: operations, kid } = jwk
-  if (kid !== undefined && typeof kid !== 'string') return '"kid" is not text'
-  if (use !== undefined && use !== 'sig') return '"use" is not "sig"'
-  if (operations !== undefined && !(Array.isArray(operations) && operations.includes('verify'))) return '"key_ops" lacks "verify"'
-  if (kty !== 'oct' && jwk['d'] !== undefined) return 'is a private key: give the public one'
-  // `*` says what an absent kid says.
+  if (kid !== undefined && typeof kid !== 'string') return unusable('"kid" is not text')
+  if (use !== undefined && use !== 'sig') return unusable('"use" is not "sig"')
+  if (operations !== undefined && !(Array.isArray(operations) && operations.includes('verify'))) return unusable('"key_ops" lacks "verify"')
+  if (kty !== 'oct' && jwk['d'] !== undefined) return unusable('is a private key: give the public one')
+  // `*` means the same as an absent kid.
   const name = kid === undefined || kid === '' || kid === '*' ? null : kid
   switch (kty) {
     case 'oct': {
-      if (!secrets) return 'is symmetric'
+      if (!secrets) return unusable('is symmetric')
       const bytes = bytesOf(text('k'))
-      if (bytes < MIN_SECRET_BYTES) return `"k" has ${bytes} bytes of base64url; at least ${MIN_SECRET_BYTES} are needed`
+      if (bytes < MIN_SECRET_BYTES) return unusable(`"k" has ${bytes} bytes of base64url; at least ${MIN_SECRET_BYTES} are needed`)
       return made({ kty, k: text('k') }, families.oct)
     }
     case 'RSA': {
       const bytes = bytesOf(text('n'))
-      if (bytes < MIN_RSA_BYTES || bytesOf(text('e')) === 0) return 'is not an RSA key of at least 2048 bits'
+      if (bytes < MIN_RSA_BYTES || bytesOf(text('e')) === 0) return unusable('is not an RSA key of at least 2048 bits')
       return made({ kty, n: text('n'), e: text('e') }, families.RSA)
     }
     case 'EC': {
       const algorithm = curves[text('crv')]
-      if (algorithm === undefined) return `"crv" is none of ${Object.keys(curves).join(', ')}`
-      if (bytesOf(text('x')) === 0 || bytesOf(text('y')) === 0) return 'lacks "x" or "y"'
+      if (algorithm === undefined) return unusable(`"crv" is none of ${Object.keys(curves).join(', ')}`)
+      if (bytesOf(text('x')) === 0 || bytesOf(text('y')) === 0) return unusable('lacks "x" or "y"')
       return made({ kty, crv: text('crv'), x: text('x'), y: text('y') }, [algorithm])
     }
     case 'OKP':
-      if (text('crv') !== 'Ed25519') return '"crv" is not Ed25519'
-      if (bytesOf(text('x')) !== 32) return '"x" is not 32 bytes of base64url'
+      if (text('crv') !== 'Ed25519') return unusable('"crv" is not Ed25519')
+      if (bytesOf(text('x')) !== 32) return unusable('"x" is not 32 bytes of base64url')
       return made({ kty, crv: text('crv'), x: text('x') }, ed25519)
     default:
-      return '"kty" is none of oct, RSA, EC, OKP'
+      return unusable('"kty" is none of oct, RSA, EC, OKP')
   }
 
-  /** Only the members that are needed: what else a key set says is not ours to judge. */
-  function made(members: JWK & { kty: string }, family: readonly string[]): VerificationKey | string {
+  function usable(members: JWK & { kty: string }, algorithms: readonly string[]): KeyOutcome {
+    return { kind: 'usable', key: new VerificationKey(members, name, algorithms, policy) }
+  }
+
+  /** Takes only the members that are needed: the others of a key set do not matter here. */
+  function made(members: JWK & { kty: string }, family: readonly string[]): KeyOutcome {
     const { alg } = jwk
-    if (alg === undefined || alg === null) return new VerificationKey(members, name, family, policy)
+    if (alg === undefined || alg === null) return usable(members, family)
     const named = family === ed25519 && family.some((each) => each === alg) ? family : family.filter((each) => each === alg)
-    return named.length === 0 ? `"alg" is none of ${family.join(', ')}` : new VerificationKey(members, name, named, policy)
+    return named.length === 0 ? unusable(`"alg" is none of ${family.join(', ')}`) : usable(members, named)
   }
 }
 
-/** Bytes of a base64url text; 0 when it is none. */
+/** Returns the number of bytes of a base64url text, or 0 when it is not one. */
 function bytesOf(text: string): number {
   return /^[A-Za-z0-9_-]+={0,2}$/.test(text) ? Buffer.from(text, 'base64url').length : 0
 }

@@ -4,14 +4,14 @@ import type { VerificationKey } from './jwk.ts'
 import { RemoteKeys, type Background, type RemoteKeyOptions } from './remote.ts'
 import { authSettings, operatorSettings, textOf, type AuthSettings, type Purpose } from './settings.ts'
 
-/** Keys that a token may have been signed with. */
+/** The keys with which a token may have been signed. */
 export type Candidates =
-  /** Exactly this `kid`: nothing else is tried. `fetched`: it comes from a key set by URL, where another key may have its `kid` by now. */
+  /** Keys with exactly the token's `kid`; no others are tried. `fetched`: they come from a key set by URL, where another key may have this `kid` by now. */
   | { named: true; keys: readonly VerificationKey[]; fetched: boolean }
-  /** Keys without `kid`, to be tried one after the other. `unread`: why further keys are not known at the moment. */
+  /** Keys without a `kid`, which are tried one after the other. `unread`: why further keys are not known at the moment. */
   | { named: false; keys: readonly VerificationKey[]; unread: RockpoolError | null }
 
-/** By what tokens are judged: the keys, and what else must hold. */
+/** How tokens are verified: the keys, and the other rules. */
 export class TokenRules {
   readonly purpose: Purpose
   readonly toleranceSeconds: number
@@ -25,7 +25,7 @@ export class TokenRules {
     this.#remote = settings.remote.map(({ url, policy }) => new RemoteKeys(url, policy, options))
   }
 
-  /** Secrets are never fetched, so key sets matter for asymmetric algorithms only. Throws PSYNC_S2101 when the key with that `kid` takes others. */
+  /** Key sets are fetched only for asymmetric algorithms, because secrets are never fetched. Throws PSYNC_S2101 when the key with this `kid` has another algorithm. */
   async candidates(algorithm: string, kid: string | undefined, background: Background): Promise<Candidates> {
     const named = kid === undefined ? [] : this.#keys.filter((key) => key.kid === kid)
     if (named.length > 0 || algorithm.startsWith('HS')) return chosen(this.#keys, algorithm, kid, { fetched: false, unread: null })
@@ -36,7 +36,7 @@ export class TokenRules {
     return chosen(keys, algorithm, kid, { fetched: true, unread: failed ? failed.reason : null })
   }
 
-  /** No key was found, or not the one that signed: fetches the key sets again, if they were not just fetched. True: it is worth looking again. */
+  /** Called when the key that signed was not found. Fetches the key sets again unless they were just fetched. Returns whether the keys have changed. */
   async refresh(algorithm: string, background: Background): Promise<boolean> {
     if (algorithm.startsWith('HS')) return false
     const changed = await Promise.all(this.#remote.map((each) => each.refresh(background)))
@@ -55,18 +55,18 @@ function chosen(
   const fitting = named.filter((key) => key.accepts(algorithm))
   if (fitting.length > 0) return { named: true, keys: fitting, fetched }
   const taken = named.map((key) => key.algorithms).join(', ')
-  throw new RockpoolError('PSYNC_S2101', `the token is signed with ${algorithm}, and the key with its "kid" takes ${taken}`)
+  throw new RockpoolError('PSYNC_S2101', `the token is signed with ${algorithm}, but the key with its "kid" accepts ${taken}`)
 }
 
-/** Rules of so many different settings are kept per isolate, with the key sets that they have fetched: those of a tenant are two. */
+/** The number of rules that an isolate keeps, with their fetched key sets. A tenant has two: for users and for operators. */
 const MAX_RULES = 100
 const users = new Map<string, TokenRules>()
 const operators = new Map<string, TokenRules | null>()
 
-/** The rules of these settings: read once per isolate, so that key sets are kept. Throws PSYNC_S2201 and S2203, naming the setting. */
+/** Returns the rules of these settings. They are kept per isolate, with their key sets. Throws PSYNC_S2201 and S2203, which name the setting. */
 export const tokenRules = (settings: TokenSettings): TokenRules => kept(users, settings, () => new TokenRules(authSettings(settings)))
 
-/** Those for tokens of operators; null when they have no keys of their own. Throws PSYNC_S2201. */
+/** Returns the rules for operators' tokens, or null when operators have no keys of their own. Throws PSYNC_S2201. */
 export function operatorRules(settings: TokenSettings): TokenRules | null {
   return kept(operators, settings, () => {
     const own = operatorSettings(settings)

@@ -1,20 +1,20 @@
 import { RockpoolError } from '../../protocol/errors.ts'
 import { readKey, type TokenPolicy, type VerificationKey } from './jwk.ts'
 
-/** Older keys are fetched again in the background; they go on serving. */
+/** Keys older than this are fetched again in the background, and are used until then. */
 const FRESH_MS = 5 * 60_000
-/** Older keys serve no more: whoever revoked a key must be sure that it is forgotten at some time. */
+/** Keys older than this are not used any more, so that a revoked key is certainly forgotten at some time. */
 const EXPIRED_MS = 60 * 60_000
-/** Between the beginnings of two fetches, whatever the reason for them: tokens with invented key ids must not become fetches. */
+/** The time between the starts of two fetches, whatever their reason: tokens with invented key ids must not cause a fetch each. */
 const COOLDOWN_MS = 6_000
 const FETCH_TIMEOUT_MS = 10_000
-/** What a token with an unknown key waits for a fetch. */
+/** How long a token with an unknown key waits for a fetch. */
 const UNKNOWN_KEY_WAIT_MS = 3_000
 const MAX_BYTES = 512 * 1024
-/** A token without `kid` is tried with every key that has none. */
+/** A limit on the keys, because a token without a `kid` is tried with every key that has none. */
 const MAX_KEYS = 100
 
-/** Takes a promise that must be kept although the request that began it is over. */
+/** Keeps a promise alive after the request that began it has ended. */
 export type Background = (work: Promise<unknown>) => void
 
 export interface RemoteKeyOptions {
@@ -32,9 +32,14 @@ const usual: RemoteKeyOptions = {
   unknownKeyWaitMs: UNKNOWN_KEY_WAIT_MS,
 }
 
+/** The usable keys of a key set, or what is wrong with it. */
+type FetchOutcome = { kind: 'fetched'; keys: VerificationKey[] } | { kind: 'failed'; reason: string }
+
+const failed = (reason: string): FetchOutcome => ({ kind: 'failed', reason })
+
 /**
- * A key set that is fetched, kept per isolate. One fetch at a time for all requests. `createRemoteJWKSet` of jose would let each request of a
- * Worker fetch for itself, and stop verifying as soon as its keys are older than their freshness while the identity provider is down.
+ * A fetched key set, kept per isolate. All requests share one fetch at a time. `createRemoteJWKSet` of jose would let each request of a
+ * Worker fetch by itself, and would stop verifying while the identity provider is down as soon as its keys are no longer fresh.
  */
 export class RemoteKeys {
   readonly #url: URL
@@ -52,7 +57,7 @@ export class RemoteKeys {
     this.#options = { ...usual, ...options }
   }
 
-  /** The keys, fetched when there are none that may serve. Throws PSYNC_S2204. */
+  /** Returns the keys, and fetches them when there are none that may be used. Throws PSYNC_S2204. */
   async keys(background: Background): Promise<readonly VerificationKey[]> {
     const age = this.#age()
     if (age >= EXPIRED_MS) await this.#fetched(background, this.#options.fetchTimeoutMs)
@@ -61,7 +66,7 @@ export class RemoteKeys {
     throw new RockpoolError('PSYNC_S2204', `the key set ${this.#url.origin}${this.#url.pathname} ${this.#problem}`)
   }
 
-  /** After a key was not found. True: newer keys than before may be there now. */
+  /** Called after a key was not found. Returns whether there may be newer keys now. */
   async refresh(background: Background): Promise<boolean> {
     const before = this.#keys
     await this.#fetched(background, this.#options.unknownKeyWaitMs)
@@ -72,7 +77,7 @@ export class RemoteKeys {
     return this.#keys === null ? Number.POSITIVE_INFINITY : this.#options.now() - this.#loadedAt
   }
 
-  /** Waits for the fetch under way, or for one that may begin now, but not for ever: the request that began it may have been cut off. */
+  /** Waits for the fetch in progress, or for one that may begin now, but only for a limited time: the request that began it may have been cut off. */
   async #fetched(background: Background, milliseconds: number): Promise<void> {
     let timer: ReturnType<typeof setTimeout> | undefined
     const late = new Promise<void>((resolve) => (timer = setTimeout(resolve, milliseconds)))
@@ -95,21 +100,20 @@ export class RemoteKeys {
 
   async #load(): Promise<void> {
     const started = this.#startedAt
-    const outcome = await this.#request().catch((error: unknown) => reason(error))
-    // A fetch that was given up and came after all must not undo a later one.
+    const outcome = await this.#request().catch((error: unknown): FetchOutcome => failed(reason(error)))
+    // The late result of an abandoned fetch must not undo a later one.
     if (started !== this.#startedAt) return
-    if (typeof outcome === 'string') {
-      this.#problem = outcome
+    if (outcome.kind === 'failed') {
+      this.#problem = outcome.reason
       return
     }
-    this.#keys = outcome
+    this.#keys = outcome.keys
     this.#loadedAt = this.#options.now()
   }
 
-  /** The usable keys; a text says what was wrong. */
-  async #request(): Promise<VerificationKey[] | string> {
+  async #request(): Promise<FetchOutcome> {
     const signal = AbortSignal.timeout(this.#options.fetchTimeoutMs)
-    // A redirect could lead anywhere, also where the address was checked not to be.
+    // A redirect could lead to an address that the check has forbidden.
     const response = await this.#options.fetch(this.#url.href, {
       headers: { accept: 'application/json, application/jwk-set+json' },
       redirect: 'manual',
@@ -117,20 +121,23 @@ export class RemoteKeys {
     })
     if (response.status !== 200) {
       await response.body?.cancel()
-      return `answered with status ${response.status}`
+      return failed(`answered with status ${response.status}`)
     }
     const text = await textOf(response)
-    if (text === null) return `is larger than ${MAX_BYTES} bytes`
+    if (text === null) return failed(`is larger than ${MAX_BYTES} bytes`)
     const set: unknown = JSON.parse(text)
     const given = typeof set === 'object' && set !== null && 'keys' in set ? set.keys : null
-    if (!Array.isArray(given)) return 'is not a JSON Web Key Set: it has no list "keys"'
-    // Providers list keys for other purposes as well, or none yet.
-    const keys = given.map((each: unknown) => readKey(each, this.#policy, { secrets: false })).filter((key) => typeof key !== 'string')
-    return keys.length > MAX_KEYS ? `has more than ${MAX_KEYS} keys` : keys
+    if (!Array.isArray(given)) return failed('is not a JSON Web Key Set: it has no list "keys"')
+    // Providers also list keys for other purposes, or list none yet.
+    const keys = given.flatMap((each: unknown) => {
+      const outcome = readKey(each, this.#policy, { secrets: false })
+      return outcome.kind === 'usable' ? [outcome.key] : []
+    })
+    return keys.length > MAX_KEYS ? failed(`has more than ${MAX_KEYS} keys`) : { kind: 'fetched', keys }
   }
 }
 
-/** Null when it is too large. Counted while it is read: the length may be missing or wrong. */
+/** Returns the body, or null when it is too large. It counts while reading, because the length header may be missing or wrong. */
 async function textOf(response: Response): Promise<string | null> {
   const decoder = new TextDecoder()
   let text = ''

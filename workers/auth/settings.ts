@@ -11,12 +11,12 @@ export interface RemoteKeySet {
   policy: TokenPolicy
 }
 
-/** A token is for one of the two, by its `typ`. */
+/** What a token is for, by its `typ`. */
 export type Purpose = 'user' | 'operator'
 
 export interface AuthSettings {
   purpose: Purpose
-  /** Clocks of an identity provider and ours may differ so much. */
+  /** By how much an identity provider's clock may differ from ours. */
   toleranceSeconds: number
   keys: VerificationKey[]
   remote: RemoteKeySet[]
@@ -25,22 +25,22 @@ export interface AuthSettings {
 const DAY_SECONDS = 86_400
 const DEFAULT_TOLERANCE_SECONDS = 60
 const MAX_TOLERANCE_SECONDS = 600
-/** Supabase lets projects choose up to a week; 20 minutes more as its tokens are renewed late. */
+/** Supabase lets projects choose up to a week. 20 minutes more, because its tokens are renewed late. */
 const SUPABASE_LIFETIME_SECONDS = 7 * DAY_SECONDS + 20 * 60
 const SUPABASE_AUDIENCE = 'authenticated'
 const SUPABASE_KEYS = 'auth/v1/.well-known/jwks.json'
 const MAX_URLS = 8
 
-/** The same text for the same settings. */
+/** Returns the same string for the same settings. */
 export const textOf = (settings: TokenSettings): string => JSON.stringify(TOKEN_NAMES.map((name) => settings[name] ?? null))
 
-/** Throws PSYNC_S2201 and S2203, naming the setting and never the value of a secret. */
+/** Throws PSYNC_S2201 and S2203, which name the setting and never contain the value of a secret. */
 export function authSettings(bindings: TokenSettings): AuthSettings {
   const settings = texts(bindings)
   const audiences = list(settings.JWT_AUDIENCE)
   const maxLifetimeSeconds = settings.JWT_MAX_LIFETIME ? lifetime(settings.JWT_MAX_LIFETIME) : DAY_SECONDS
   const named = list(settings.JWT_ISSUER)
-  /** Those that follow from an address, and those that are named; null when there are none of either. */
+  /** Returns the issuers implied by an address and those that are set, or null when there are neither. */
   const issuers = (known: readonly string[] | null) => (known === null && named.length === 0 ? null : [...(known ?? []), ...named])
   const own: TokenPolicy = { audiences, maxLifetimeSeconds, issuers: issuers(null) }
   const project = settings.SUPABASE_URL ? supabaseKeys(urlOf('SUPABASE_URL', settings.SUPABASE_URL)) : null
@@ -54,11 +54,11 @@ export function authSettings(bindings: TokenSettings): AuthSettings {
   if (settings.JWT_SECRET) ownKeys.push(secretKey(secretBytes(settings.JWT_SECRET), own))
   if (settings.JWT_KEYS) ownKeys.push(...staticKeys('JWT_KEYS', settings.JWT_KEYS, own))
   const refused = addressRanges(list(settings.JWKS_REJECT_IP_RANGES))
-  if (typeof refused === 'string') {
-    throw unusable(`JWKS_REJECT_IP_RANGES: ${JSON.stringify(refused)} is no address range; write 10.0.0.0/8, fd00::/8 or local`)
+  if (refused.kind === 'invalid') {
+    throw unusable(`JWKS_REJECT_IP_RANGES: ${JSON.stringify(refused.part)} is not an address range; write 10.0.0.0/8, fd00::/8 or local`)
   }
   const remoteKeySet = (setting: string, url: URL, policy: TokenPolicy): RemoteKeySet => {
-    if (!hostIn(url, refused)) return { url, policy }
+    if (!hostIn(url, refused.ranges)) return { url, policy }
     throw new RockpoolError('PSYNC_S2203', `${setting}: JWKS_REJECT_IP_RANGES forbids the address ${url.hostname}`)
   }
   const urls = list(settings.JWKS_URL)
@@ -83,7 +83,7 @@ export function authSettings(bindings: TokenSettings): AuthSettings {
   return { purpose: 'user', toleranceSeconds: tolerance(settings.JWT_CLOCK_TOLERANCE), keys, remote }
 }
 
-/** How tokens of operators are judged; null when there are no keys for that. Throws PSYNC_S2201, naming the setting. */
+/** Returns how operators' tokens are verified, or null when there are no keys for them. Throws PSYNC_S2201, which names the setting. */
 export function operatorSettings(bindings: TokenSettings): AuthSettings | null {
   const settings = texts(bindings)
   if (!settings.OPERATOR_KEYS) return null
@@ -98,7 +98,7 @@ export function operatorSettings(bindings: TokenSettings): AuthSettings | null {
 
 const supabaseKeys = (base: URL): URL => new URL(SUPABASE_KEYS, `${base.href.replace(/\/+$/, '')}/`)
 
-/** `[vars]` may hold numbers and tables as well. */
+/** Reads a setting of `[vars]`, which may also be a number or a table. */
 function texts(bindings: TokenSettings): { [name in keyof TokenSettings]?: string } {
   const settings: { [name in keyof TokenSettings]?: string } = {}
   for (const name of TOKEN_NAMES) {
@@ -113,7 +113,7 @@ function secretBytes(secret: string): Uint8Array {
   return longEnough('JWT_SECRET', new Uint8Array(Buffer.from(secret, 'base64url')))
 }
 
-/** The text itself is the secret, although it often looks like base64. */
+/** The bytes of the text are the secret, although it often looks like base64. */
 function supabaseSecret(secret: string): Uint8Array {
   return longEnough('SUPABASE_JWT_SECRET', new TextEncoder().encode(secret))
 }
@@ -128,9 +128,9 @@ function staticKeys(setting: string, text: string, policy: TokenPolicy): Verific
   const given = typeof parsed === 'object' && parsed !== null && 'keys' in parsed ? parsed.keys : null
   if (!Array.isArray(given) || given.length === 0) throw unusable(`${setting} is not a JSON Web Key Set: {"keys": [{"kty": …}]}`)
   return given.map((each: unknown, i) => {
-    const key = readKey(each, policy, { secrets: true })
-    if (typeof key === 'string') throw unusable(`${setting}: keys[${i}] ${key}`)
-    return key
+    const outcome = readKey(each, policy, { secrets: true })
+    if (outcome.kind === 'unusable') throw unusable(`${setting}: keys[${i}] ${outcome.reason}`)
+    return outcome.key
   })
 }
 

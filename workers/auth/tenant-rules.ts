@@ -5,9 +5,9 @@ import { operatorRules, tokenRules, type TokenRules } from './keys.ts'
 
 const settingsOf = (env: TenantBindings, { name }: Tenant): Promise<TokenSettings> => directoryOf(env).secret(name, 'token.keys')
 
-/** The rules for tokens of the users of a tenant. Rejects like `tokenRules`. */
+/** Returns the rules for the tokens of a tenant's users. Rejects like `tokenRules`. */
 export const rulesOf = async (env: TenantBindings, tenant: Tenant): Promise<TokenRules> => tokenRules(await settingsOf(env, tenant))
 
-/** The rules for tokens of its operators, or null. Rejects like `operatorRules`. */
+/** Returns the rules for the tokens of its operators, or null. Rejects like `operatorRules`. */
 export const operatorRulesOf = async (env: TenantBindings, tenant: Tenant): Promise<TokenRules | null> =>
   operatorRules(await settingsOf(env, tenant))

@@ -6,7 +6,7 @@ import { secretSigner, signer, type Signer } from '../../test/support/signers.ts
 import { TokenRules } from './keys.ts'
 import { authSettings, operatorSettings } from './settings.ts'
 import type { TokenSettings } from '../../tenants/tokens.ts'
-import { sameAuthorisation, tokenOfHeader, verifyToken } from './token.ts'
+import { sameAuthorization, tokenOfHeader, verifyToken } from './token.ts'
 
 const AUDIENCE = 'app'
 const secret = randomBytes(32)
@@ -172,9 +172,9 @@ describe('claims', () => {
       [['x'], '["x"]'],
       [{ a: 1 }, '{"a":1}'],
     ] as const) {
-      const session = await verifyToken(await shared.sign({ sub, role: 'r' }), withSecret)
-      expect(session.user).toBe(user)
-      expect(session.claims).toMatchObject({ sub, role: 'r' })
+      const caller = await verifyToken(await shared.sign({ sub, role: 'r' }), withSecret)
+      expect(caller.user).toBe(user)
+      expect(caller.claims).toMatchObject({ sub, role: 'r' })
     }
   })
 
@@ -314,10 +314,10 @@ describe('settings', () => {
   })
 })
 
-test('the same authorisation: all claims but those that differ in every token', async () => {
-  const session = async (claims: Record<string, unknown>) => verifyToken(await shared.sign({ sub: 'a', ...claims }), withSecret)
-  expect(sameAuthorisation(await session({ jti: '1' }), await session({ jti: '2', exp: Math.floor(Date.now() / 1_000) + 60 }))).toBe(true)
-  expect(sameAuthorisation(await session({ role: 'x' }), await session({ role: 'y' }))).toBe(false)
+test('the same authorization: all claims but those that differ in every token', async () => {
+  const caller = async (claims: Record<string, unknown>) => verifyToken(await shared.sign({ sub: 'a', ...claims }), withSecret)
+  expect(sameAuthorization(await caller({ jti: '1' }), await caller({ jti: '2', exp: Math.floor(Date.now() / 1_000) + 60 }))).toBe(true)
+  expect(sameAuthorization(await caller({ role: 'x' }), await caller({ role: 'y' }))).toBe(false)
 })
 
 describe('what a token is for', () => {

@@ -6,18 +6,18 @@ import { ALGORITHMS, type ImportedKey, type TokenPolicy } from './jwk.ts'
 import type { Candidates, TokenRules } from './keys.ts'
 import type { Background } from './remote.ts'
 
-/** `typ` of a token that makes its bearer an operator, and never a user. */
+/** The `typ` of an operator's token. Such a token never works for a user. */
 export const OPERATOR_TYPE = 'rockpool-operator+jwt'
 
 /**
- * What `typ` may say, in small letters and without `application/`. Most providers say `JWT` in tokens of every kind, ID tokens included, so those are told apart
- * by their audience; but a token that names another purpose (`logout+jwt`, `dpop+jwt`, `secevent+jwt`) is for that alone (RFC 8725, section 3.11).
+ * The accepted values of `typ`, in lower case and without `application/`. Most providers put `JWT` into tokens of every kind, including ID tokens, which only their
+ * audience tells apart. But a token that names another purpose (`logout+jwt`, `dpop+jwt`, `secevent+jwt`) must not be used for this one (RFC 8725, section 3.11).
  */
 const TYPES = { user: new Set(['', 'jwt', 'at+jwt']), operator: new Set([OPERATOR_TYPE]) }
 
-/** Who asks, as a verified token says. */
-export interface Session {
-  /** `sub` as text: part of the key of write checkpoints. */
+/** Who makes a request, by a verified token. */
+export interface Caller {
+  /** `sub` as text. It is part of the key of write checkpoints. */
   user: string
   /** The whole payload. */
   claims: Record<string, unknown>
@@ -26,19 +26,19 @@ export interface Session {
 }
 
 export interface VerifyOptions {
-  /** Keeps a fetch of keys alive that outlasts this request. */
+  /** Keeps a fetch of keys alive after this request has ended. */
   background?: Background
-  /** False: key sets are not fetched for the sake of this token. */
+  /** When false, this token does not cause key sets to be fetched. */
   refresh?: boolean
   /** Only for tests. */
   now?: Date
 }
 
-/** Longer ones are not looked at. */
+/** Longer tokens are refused unread. */
 export const MAX_TOKEN_LENGTH = 32 * 1024
 
 /**
- * The token of an `Authorization` header: `Token <jwt>` or `Bearer <jwt>`, case-sensitive, one space. Throws PSYNC_S2106.
+ * Returns the token of an `Authorization` header: `Token <jwt>` or `Bearer <jwt>`, case-sensitive, with one space. Throws PSYNC_S2106.
  */
 export function tokenOfHeader(header: string | null | undefined): string {
   if (!header) throw new RockpoolError('PSYNC_S2106', 'the Authorization header is missing')
@@ -47,16 +47,16 @@ export function tokenOfHeader(header: string | null | undefined): string {
   return token
 }
 
-/** Seconds from here on are the year 5138; milliseconds are 1973. */
+/** A time from here on is taken as milliseconds: as seconds it would be in the year 5138, as milliseconds in 1973. */
 const MILLISECONDS = 100_000_000_000
 
 /**
- * Verifies a token: by the key with exactly its `kid`, else by those without one. `sub`, `iat`, `exp` and `aud` are required.
+ * Verifies a token with the key that has exactly its `kid`, else with the keys that have none. `sub`, `iat`, `exp` and `aud` are required.
  *
  * Throws PSYNC_S2101 (malformed, claim missing, other algorithm, no key), S2102 (signature), S2103 (expired), S2104 (lives too long),
  * S2105 (`aud`), S2204 (the keys cannot be fetched).
  */
-export async function verifyToken(token: string, rules: TokenRules, options: VerifyOptions = {}): Promise<Session> {
+export async function verifyToken(token: string, rules: TokenRules, options: VerifyOptions = {}): Promise<Caller> {
   const now = options.now ?? new Date()
   const { payload, policy } = await verified(token, rules, now, options)
   const { sub, iat, exp, parameters } = payload as Record<string, unknown>
@@ -73,7 +73,7 @@ export async function verifyToken(token: string, rules: TokenRules, options: Ver
   const claims = { ...payload }
   const bound = passedBound(claims)
   if (bound) throw malformed(`the payload of the token ${bound}`)
-  // A claim whose digits were lost would give the rows of somebody else.
+  // A claim that lost digits would grant access to somebody else's rows.
   const inexact = inexactNumber(claims)
   if (inexact) throw malformed(`the claim ${shown(pathText(inexact))} is a number of 2^53 or more, which loses digits: make it text`)
   const plainObject = typeof parameters === 'object' && parameters !== null && !Array.isArray(parameters)
@@ -103,7 +103,7 @@ async function verified(token: string, rules: TokenRules, now: Date, options: Ve
       const payload = await payloadBy(imported, key.policy, token, algorithm, rules, now)
       if (payload) return { payload, policy: key.policy }
     }
-    // A backend that makes its key at each start may give each the same `kid`.
+    // A backend that makes a new key at each start may give all of them the same `kid`.
     const final = again || (candidates.named && !candidates.fetched)
     if (final || !(await refreshed())) {
       throw unusable ?? unverified(candidates, algorithm, kid)
@@ -139,7 +139,7 @@ function wrongType({ purpose }: TokenRules, type: string): RockpoolError {
   )
 }
 
-/** Whether a token says that it is one of an operator. Nothing is verified. Throws PSYNC_S2101. */
+/** Returns whether a token claims to be an operator's. Verifies nothing. Throws PSYNC_S2101. */
 export const saysOperator = (token: string): boolean => headerOf(token).type === OPERATOR_TYPE
 
 function decoded(token: string): Record<string, unknown> {
@@ -150,7 +150,7 @@ function decoded(token: string): Record<string, unknown> {
   }
 }
 
-/** Null: this key did not sign it. Throws what is wrong with a token that it did sign. */
+/** Returns null when this key did not sign the token. Throws when it did and the token is not valid. */
 async function payloadBy(
   key: ImportedKey,
   policy: TokenPolicy,
@@ -198,24 +198,24 @@ function claimError(error: unknown, { audiences, issuers }: TokenPolicy, now: Da
   return error
 }
 
-/** No key verified it. */
+/** Returns the error for a token that no key verified. */
 function unverified(candidates: Candidates, algorithm: string, kid: string | undefined): RockpoolError {
   if (candidates.named)
     return new RockpoolError('PSYNC_S2102', `the signature of the token is wrong: its key ${shown(kid)} did not make it`)
-  // The key may be in the set that cannot be read: nothing is known about the token.
+  // The key may be in the set that could not be fetched, so nothing is known about the token.
   if (candidates.unread) return candidates.unread
   if (kid !== undefined) {
     const others = candidates.keys.length === 0 ? '' : ', and no key without "kid" made its signature'
     return malformed(`there is no key with the "kid" ${shown(kid)} of the token${others}`)
   }
-  if (candidates.keys.length > 0) return new RockpoolError('PSYNC_S2102', 'the signature of the token is wrong: no key of ours made it')
+  if (candidates.keys.length > 0) return new RockpoolError('PSYNC_S2102', 'the signature of the token is wrong: none of our keys made it')
   return malformed(`the token has no "kid", and there is no key without "kid" for ${algorithm}`)
 }
 
-/** A subject that is no text counts by its text; booleans as 1 and 0. */
+/** Returns the subject as text. One that is not a string is converted; booleans become 1 and 0. */
 function userOf(sub: unknown): string {
   if (sub === null || sub === '') throw malformed('the claim "sub" is empty')
-  // Two users whose numbers differ in digits that were lost would be one.
+  // Two users whose numbers differ only in lost digits would become one.
   if (typeof sub === 'number' && Number.isInteger(sub) && !Number.isSafeInteger(sub)) {
     throw malformed('the claim "sub" is a number above 2^53, which loses digits: make it text')
   }
@@ -226,12 +226,12 @@ function userOf(sub: unknown): string {
 
 const isSeconds = (value: unknown): value is number => typeof value === 'number' && Number.isFinite(value)
 
-/** Claims that differ from one token of the same authorisation to the next. */
+/** Claims that differ between tokens of the same authorization. */
 const passing = new Set(['iat', 'exp', 'nbf', 'jti'])
 
-/** Whether two tokens give the same access: what a client may see follows from all other claims. */
-export function sameAuthorisation(a: Session, b: Session): boolean {
-  const lasting = ({ claims }: Session) =>
+/** Returns whether two tokens grant the same access, which all their other claims may decide. */
+export function sameAuthorization(a: Caller, b: Caller): boolean {
+  const lasting = ({ claims }: Caller) =>
     JSON.stringify(
       Object.entries(claims)
         .filter(([name]) => !passing.has(name))
@@ -242,7 +242,7 @@ export function sameAuthorisation(a: Session, b: Session): boolean {
 
 const byName = ([a]: [string, unknown], [b]: [string, unknown]): number => (a < b ? -1 : a > b ? 1 : 0)
 
-/** What the token says about itself, cut: it goes back to whoever sent it. */
+/** Returns a value of the token, shortened, for a message to its sender. */
 const shown = (value: unknown): string => {
   const text = JSON.stringify(value) ?? 'nothing'
   return text.length > 100 ? `${text.slice(0, 100)}…` : text

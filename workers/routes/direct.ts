@@ -12,7 +12,7 @@ import type { TenantContext } from '../tenant.ts'
 import type { ResolvedBucket } from '../../sync-config/types.ts'
 import type { Tenant } from '../../tenants/tenant.ts'
 import { rulesOf } from '../auth/tenant-rules.ts'
-import { tokenOfHeader, verifyToken, type Session } from '../auth/token.ts'
+import { tokenOfHeader, verifyToken, type Caller } from '../auth/token.ts'
 import { briefly } from '../briefly.ts'
 import { addressOf, countStream, guarded } from '../rates.ts'
 import { askReplicator } from '../replicator.ts'
@@ -20,10 +20,10 @@ import { parameters, validated } from '../stream/body.ts'
 import { passedBound } from '../json-bounds.ts'
 import { planByHash } from '../stream/plans.ts'
 
-/** Browsers cannot set headers on a WebSocket, so the token may come as a second subprotocol. This is the one that is agreed on. */
+/** Browsers cannot set headers on a WebSocket, so the token may be the second subprotocol. This is the first one, which the server accepts. */
 export const DIRECT_PROTOCOL = 'rockpool.direct'
 
-type Asked = Context<TenantContext>
+type RequestContext = Context<TenantContext>
 
 const query = z.object({
   after: z
@@ -52,8 +52,8 @@ type Query = z.infer<typeof query>
 export const direct = new Hono<TenantContext>()
 
 direct.get('/', async (c) => {
-  const session = await verified(c, tokenOfHeader(c.req.header('authorization')))
-  const { buckets } = await access(c.env, c.var.tenant, session, asked(c))
+  const caller = await verified(c, tokenOfHeader(c.req.header('authorization')))
+  const { buckets } = await access(c.env, c.var.tenant, caller, parseQuery(c))
   return c.json({ data: { buckets: buckets.map(({ bucket, priority }) => ({ bucket, priority })) } })
 })
 
@@ -62,21 +62,21 @@ direct.get('/:bucket/stream', async (c) => {
   const agreed = protocols.includes(DIRECT_PROTOCOL)
   const header = c.req.header('authorization')
   const token = agreed && header === undefined ? protocols.find((each) => each !== DIRECT_PROTOCOL) : tokenOfHeader(header)
-  if (token === undefined) throw new RockpoolError('PSYNC_S2106', `the second subprotocol, behind ${DIRECT_PROTOCOL}, must be the token`)
-  const session = await verified(c, token)
-  const request = asked(c)
-  await countStream(c.env, c.var.tenant, session)
+  if (token === undefined) throw new RockpoolError('PSYNC_S2106', `the second subprotocol, after ${DIRECT_PROTOCOL}, must be the token`)
+  const caller = await verified(c, token)
+  const request = parseQuery(c)
+  await countStream(c.env, c.var.tenant, caller)
   if (c.req.header('upgrade')?.toLowerCase() !== 'websocket')
     throw new RockpoolError('PSYNC_S2001', 'a direct stream is a WebSocket', { status: 426 })
   const bucket = c.req.param('bucket')
-  const { buckets, plan } = await access(c.env, c.var.tenant, session, request)
+  const { buckets, plan } = await access(c.env, c.var.tenant, caller, request)
   if (!buckets.some((each) => each.bucket === bucket))
-    throw new RockpoolError('ROCKPOOL_BUCKET', `this token alone does not give the bucket ${JSON.stringify(bucket)}`)
+    throw new RockpoolError('ROCKPOOL_BUCKET', `this token alone does not grant access to the bucket ${JSON.stringify(bucket)}`)
   const name = await bucketObjectName(c.var.tenant.name, bucket)
-  const url = directUrl({ bucket, after: Number(request.after), expires: session.expires, plan })
+  const url = directUrl({ bucket, after: Number(request.after), expires: caller.expires, plan })
   const open = async () => bucketStub(c.env, name).fetch(url, { headers: { upgrade: 'websocket' } })
   const { webSocket } = await answered(open, callDeadline(c.env)).catch(unanswered)
-  if (!webSocket) throw new RockpoolError('ROCKPOOL_INTERNAL', 'the bucket object made no WebSocket')
+  if (!webSocket) throw new RockpoolError('ROCKPOOL_INTERNAL', 'the bucket object did not open a WebSocket')
   return new Response(null, { status: 101, webSocket, headers: agreed ? { 'sec-websocket-protocol': DIRECT_PROTOCOL } : {} })
 })
 
@@ -85,26 +85,26 @@ function unanswered(cause: unknown): never {
   throw new RockpoolError('ROCKPOOL_UNANSWERED', 'the bucket does not answer: try again', { cause })
 }
 
-const verified = (c: Asked, token: string): Promise<Session> =>
+const verified = (c: RequestContext, token: string): Promise<Caller> =>
   guarded(c.env, addressOf(c.req.raw.headers), async (refresh) =>
     verifyToken(token, await rulesOf(c.env, c.var.tenant), { refresh, background: (work) => c.executionCtx.waitUntil(work) }),
   )
 
-function asked(c: Asked): Query {
+function parseQuery(c: RequestContext): Query {
   return validated(query, c.req.query(), 'the address')
 }
 
-/** A plan that has ceased to serve meanwhile is found out by the bucket. */
+/** The answer may be a second old: the bucket notices when its plan no longer serves. */
 const lastCommitted = briefly<object, Serving>(({ plan }) => plan !== null)
 
 /**
- * The buckets that follow from token and query alone. What depends on a lookup may change at any checkpoint, which only a sync stream would notice:
- * without the rows of lookups it is not found.
+ * Returns the buckets that follow from token and query alone. Buckets that depend on a lookup are not among them: they may change at any checkpoint, which
+ * only a sync stream would notice.
  */
 async function access(
   env: Environment,
   tenant: Tenant,
-  session: Session,
+  caller: Caller,
   { stream, parameters }: Query,
 ): Promise<{ buckets: ResolvedBucket[]; plan: string }> {
   const { plan } = await lastCommitted(isolateKey(env), tenant.name, () =>
@@ -114,6 +114,6 @@ async function access(
     throw new RockpoolError('PSYNC_S2302', 'no sync config is serving yet: its first copy is not complete', { status: 503 })
   const loaded = await planByHash(env, tenant, plan)
   const subscriptions = stream === undefined ? [] : [{ stream, parameters: parameters ?? null, priority: null }]
-  const program = loaded.request({ claims: session.claims, parameters: {}, includeDefaults: true, subscriptions })
+  const program = loaded.request({ claims: caller.claims, parameters: {}, includeDefaults: true, subscriptions })
   return { buckets: program.resolve(() => undefined).buckets, plan }
 }

@@ -14,7 +14,7 @@ import { askReplicator } from '../replicator.ts'
 import { heldStatus } from '../stream/held.ts'
 import type { TenantContext } from '../tenant.ts'
 
-/** `/status`: users learn how current the data is, and operators everything. */
+/** `/status`: users see how current the data is, operators see everything. */
 export const status = new Hono<TenantContext>()
 
 status.get('/', async (c) => {
@@ -30,14 +30,14 @@ status.get('/', async (c) => {
 
 const lastStatus = briefly<object, ReplicatorStatus>()
 
-/** How current the data is. `comparing` is why nothing new comes for a while; how much is held, and since when, is the operators' business. */
+/** How current the data is. `comparing` explains why nothing new arrives for a while; how much is held, and since when, is only for operators. */
 function forUsers({ state, checkpoint, plan, lagBytes, comparing }: ReplicatorStatus) {
   return { state, checkpoint, plan, lagBytes, comparing: comparing ? { fraction: comparing.fraction } : null }
 }
 
 /**
- * The whole document, for operators: what the replicator says, and the sections of the Worker. `look`: the source is looked at now, which opens a
- * connection where no session is under way. Throws ROCKPOOL_SETTINGS for the place.
+ * Returns the whole document, for operators: the replicator's, and the sections of the Worker. `look` examines the source now, which opens a
+ * connection when no session runs. Throws ROCKPOOL_SETTINGS when the placement is wrong.
  */
 export async function operatorStatus(
   env: Environment,
@@ -49,7 +49,7 @@ export async function operatorStatus(
   return { ...replicator, placement, streams: heldStatus(), notes: await notesOf(env, tenant, placement.location) }
 }
 
-/** What an operator should know of the settings of a deployment. */
+/** Returns notes about the settings of a deployment for its operators. */
 async function notesOf(env: Environment, tenant: Tenant, location: string | null): Promise<string[]> {
   if (env.LOCAL_EDGE) return []
   const notes: string[] = []

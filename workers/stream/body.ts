@@ -5,24 +5,24 @@ import { CLIENT_ID } from '../../protocol/names.ts'
 import { inexactNumber, passedBound, pathText } from '../json-bounds.ts'
 import { MAX_BODY_BYTES, MAX_WRONG_FIELDS } from './limits.ts'
 
-/** Clients send null for what they do not set. */
+/** Clients send null for members that they do not set. */
 const optional = <T extends z.ZodType>(type: T) => z.preprocess((value) => value ?? undefined, type.optional())
 
-/** Text, because JSON numbers lose digits: signed 64 bits, as clients keep it. */
+/** Signed 64 bits, as clients store it. It is text because JSON numbers lose digits. */
 export const int64Text = z
   .string()
   .regex(/^\d{1,19}$/, { error: 'must be a decimal number in a string', abort: true })
   .refine((text) => BigInt(text) < 2n ** 63n, 'must be less than 2^63')
-/** It becomes the id of a row. */
+/** The client's id, which becomes the id of a row. */
 export const clientId = z.string().regex(CLIENT_ID, 'must be 1 to 128 letters, digits, and _ . : -')
 
-/** They decide which buckets a client has, so a number that was rounded on the way would name other ones. */
+/** Parameters. They decide which buckets a client has, so a number that lost digits would name other buckets. */
 export const parameters = z.record(z.string(), z.unknown()).superRefine((value, context) => {
   const path = inexactNumber(value)
   if (path) context.addIssue({ code: 'custom', path, message: 'is a number of 2^53 or more, which loses digits: send it as text' })
 })
 
-/** Fields that are not named here are allowed and ignored: `include_checksum`, `binary_data`, and `only`, which never meant anything. */
+/** Other fields are allowed and ignored: `include_checksum`, `binary_data`, and `only`, which never had an effect. */
 const shape = z.object({
   buckets: optional(z.array(z.object({ name: z.string(), after: int64Text }))),
   client_id: optional(clientId),
@@ -52,7 +52,7 @@ const shape = z.object({
 })
 
 /**
- * A stream request that came as JSON, with so many subscriptions of streams at most. Throws PSYNC_S2001 with the path of the fields that are wrong
+ * Parses a stream request, with at most `subscriptions` subscriptions of streams. Throws PSYNC_S2001 with the paths of wrong fields
  * (`streams.subscriptions[0].stream`).
  */
 export function streamRequest(value: unknown, subscriptions: number): StreamRequest {
@@ -65,7 +65,7 @@ export function streamRequest(value: unknown, subscriptions: number): StreamRequ
   return validated(shape, value)
 }
 
-/** Throws PSYNC_S2001 with the paths of the first fields that are wrong. `what`: how the message calls the whole. */
+/** Throws PSYNC_S2001 with the paths of the first wrong fields. `what` is the name of the whole value in the message. */
 export function validated<T extends z.ZodType>(type: T, value: unknown, what = 'the body'): z.output<T> {
   const bound = passedBound(value)
   if (bound) throw new RockpoolError('PSYNC_S2001', `${what} ${bound}`)
@@ -82,8 +82,8 @@ const member = (value: unknown, name: string): unknown =>
 const lengthOf = (value: unknown): number => (Array.isArray(value) ? value.length : 0)
 
 /**
- * Reads a JSON body of at most `limit` bytes. A content type other than JSON, or a content encoding, throws PSYNC_S2004; a body that is too large, not UTF-8 or
- * not JSON throws PSYNC_S2001.
+ * Reads a JSON body of at most `limit` bytes. Throws PSYNC_S2004 for a content type other than JSON or for a content encoding, and PSYNC_S2001 for a body that is
+ * too large, not UTF-8 or not JSON.
  */
 export async function readJson(request: Request, limit = MAX_BODY_BYTES): Promise<unknown> {
   const type = request.headers.get('content-type')
@@ -92,7 +92,7 @@ export async function readJson(request: Request, limit = MAX_BODY_BYTES): Promis
   }
   const encoding = request.headers.get('content-encoding')
   if (encoding !== null && encoding.toLowerCase() !== 'identity') {
-    throw new RockpoolError('PSYNC_S2004', 'a body with a content encoding is not read: send it as it is')
+    throw new RockpoolError('PSYNC_S2004', 'a content encoding is not supported: send the body without one')
   }
   return parseJson(decode(await readBytes(request, limit)))
 }
@@ -106,7 +106,7 @@ export function parseJson(text: string): unknown {
   }
 }
 
-/** Counts while reading: a content length may be missing or wrong. */
+/** Reads the body. It counts while reading, because the content length may be missing or wrong. */
 async function readBytes(request: Request, limit: number): Promise<Uint8Array> {
   const parts: Uint8Array[] = []
   let length = 0

@@ -1,7 +1,7 @@
 import { RockpoolError } from '../../protocol/errors.ts'
 import type { StreamBudget } from '../../tenants/streams.ts'
 
-/** One stream is one invocation with one budget; when it is used up the stream ends cleanly, and the client connects again. */
+/** The budget of one stream, which is one invocation. When it is used up, the stream ends cleanly and the client connects again. */
 export class Budget {
   #calls = 0
   #bytes = 0
@@ -24,5 +24,5 @@ export class Budget {
   }
 }
 
-/** Why a stream ended that has nothing to complain about. */
+/** The reason of a stream that ended without an error. */
 export const ended = (why: string) => new RockpoolError('PSYNC_S2003', why)

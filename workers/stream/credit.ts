@@ -1,15 +1,15 @@
 import { CREDIT_STEP_BYTES, MAX_UNTAKEN_BYTES } from './limits.ts'
 
 /**
- * How much may be sent to a native client, in bytes: what it gives, and never so much that more than `MAX_UNTAKEN_BYTES` could be on its way. Credit
- * beyond that is not counted. A line may exceed what is left, so that a client with a small window gets its lines too.
+ * How much may be sent to a native client, in bytes: the credit that it gives, capped so that at most `MAX_UNTAKEN_BYTES` can be in flight. A line may
+ * exceed what is left, so that a client with a small window gets its lines too.
  */
 export class Credit {
   #left = 0
-  /** The most that was ever left: everything below it is with the client, or on its way. */
+  /** The highest credit so far. The difference to what is left is in flight or with the client. */
   #window = 0
 
-  /** On its way, or taken and not given back yet. */
+  /** Bytes that are in flight, or received but not given back yet. */
   get outstanding(): number {
     return this.#window - this.#left
   }
@@ -23,7 +23,7 @@ export class Credit {
     this.#window = Math.max(this.#window, this.#left)
   }
 
-  /** Within a step of everything, any line may go: of that much the client may have more than it has told. */
+  /** Any line may be sent when nearly all credit is there: the client may have received up to one step more than it has reported. */
   allows(bytes: number): boolean {
     return this.#left > 0 && (this.outstanding <= CREDIT_STEP_BYTES || this.outstanding + bytes <= MAX_UNTAKEN_BYTES)
   }

@@ -1,28 +1,28 @@
 import { HELD_BYTES, HELD_LOOK_SECONDS, HELD_SECONDS, KNOWN_BYTES, MOST_HELD_BYTES, SILENT_SECONDS, TAKEN_BYTES } from './limits.ts'
 
 /**
- * Where bytes of one client can lie: written for it and not taken by it yet, waiting from the relay, ops kept for its next line, ops that are being read for
- * it, and what its stream knows of its buckets.
+ * Where bytes of one client can be: written but not yet received by it, waiting messages of the relay, ops kept for its next line, ops that are being read for
+ * it, and what its stream knows about its buckets.
  */
 export type HeldPart = 'transport' | 'upstream' | 'tails' | 'reading' | 'known'
 
 interface Waiting {
   held: Held
   bytes: number
-  /** In milliseconds since 1970. */
+  /** Returns milliseconds since 1970. */
   since: number
   granted: () => void
 }
 
 /**
- * What all streams of an isolate hold together: its 128 MB are shared by all of them, whatever each alone may hold. Beyond `room` nothing more is read for any
- * stream until there is room again, the oldest first. While some wait, those streams end that make no use of what they hold (`Held.stalled`) for `seconds`, the
- * longest first, and no more than are in the way. Above `most` the largest one does. What streams know stays as long as they do, so it has a part of the room
- * (`known`) and leaves the rest to reads.
+ * The memory that all streams of an isolate hold together: they share its 128 MB, whatever each may hold by itself. Above `room`, nothing more is read for any
+ * stream until there is room again; the oldest waiter is first. While streams wait, others end that have made no use of what they hold (`Held.stalled`) for
+ * `seconds`: the longest stalled first, and no more than necessary. Above `most`, the largest stream ends. What streams know stays for as long as they run, so it
+ * has its own part of the room (`known`), and the rest is for reads.
  */
 export class StreamMemory {
   readonly open = new Set<Held>()
-  /** The most that one stream ever held, without what is being read for it; and all together. */
+  /** The most that one stream has ever held, without what is being read for it; and the most that all have held together. */
   peak = 0
   peakSum = 0
   #sum = 0
@@ -52,13 +52,13 @@ export class StreamMemory {
     return this.#waiting.length
   }
 
-  /** Whether streams may know so much more. */
+  /** Returns whether streams may know this many bytes more. */
   allows(known: number): boolean {
     if (this.#known + known > this.#mostKnown) this.#forgetDead()
     return this.#known + known <= this.#mostKnown
   }
 
-  /** `known`: the part of it that is about what a stream knows. */
+  /** `known` is the part of the change that concerns what a stream knows. */
   changed(by: number, known: number): void {
     this.#sum += by
     this.#known += known
@@ -67,7 +67,7 @@ export class StreamMemory {
     while (this.#sum > this.#most && this.#endLargest((held) => held.counted)) continue
   }
 
-  /** Resolves when so much may be read for a stream; it is counted from then on. Ends early with the signal. */
+  /** Resolves when this much may be read for a stream; it is counted from then on. Ends early with the signal. */
   async reserve(held: Held, bytes: number, signal: AbortSignal): Promise<void> {
     if (this.#waiting.length === 0 && this.#fits(bytes)) {
       held.grant(bytes)
@@ -87,7 +87,7 @@ export class StreamMemory {
         over()
         this.#grant()
       }
-      // Each has a timer of its own: that of another one goes with its request. Whichever comes first looks for all.
+      // Each waiter has its own timer, because a timer ends with its request. The first one that fires checks for all.
       const timer = setInterval(() => this.#look(), HELD_LOOK_SECONDS * 1_000)
       held.waits = true
       this.#waiting.push(waiting)
@@ -96,7 +96,7 @@ export class StreamMemory {
     signal.throwIfAborted()
   }
 
-  /** Makes room for those that wait. */
+  /** Makes room for streams that wait. */
   #look(): void {
     const now = Date.now()
     if (now - this.#looked < HELD_LOOK_SECONDS * 1_000) return
@@ -111,13 +111,13 @@ export class StreamMemory {
       if (this.#waiting.length === 0) return
       held.end('others wait for what it does not take')
     }
-    // Nobody is to blame: what is held is of streams that wait themselves, or little of very many.
+    // No stream is stalled: the memory is held by streams that wait themselves, or in small parts by very many.
     const [first] = this.#waiting
     if (!first || Math.max(first.since, this.#granted) > before) return
     while (this.#waiting[0] === first && this.#endLargest((held) => (held === first.held ? 0 : held.passing))) continue
   }
 
-  /** What streams know that show no sign of life is not kept from others: the runtime may end an invocation without a word. */
+  /** Frees what streams without a sign of life know: the runtime may end an invocation without telling us. */
   #forgetDead(): void {
     const before = Date.now() - SILENT_SECONDS * 1_000
     for (const held of [...this.open]) if (held.heard <= before) held.end('it shows no sign of life')
@@ -136,7 +136,7 @@ export class StreamMemory {
     }
   }
 
-  /** Ends the stream that has most of it. False: there is none that has any. */
+  /** Ends the stream that has most of it. Returns false when no stream has any. */
   #endLargest(of: (held: Held) => number): boolean {
     let largest: Held | null = null
     for (const held of this.open) if (of(held) > (largest ? of(largest) : 0)) largest = held
@@ -145,10 +145,10 @@ export class StreamMemory {
   }
 }
 
-/** Of this isolate. */
+/** The memory of this isolate's streams. */
 const memory = new StreamMemory()
 
-/** Counts what one stream holds for its client in memory, in bytes. This is what back-pressure keeps small. */
+/** Counts the bytes that one stream holds in memory for its client. Back-pressure keeps this small. */
 export class Held {
   readonly #parts: Record<HeldPart, number> = { transport: 0, upstream: 0, tails: 0, reading: 0, known: 0 }
   readonly #memory: StreamMemory
@@ -160,30 +160,30 @@ export class Held {
   #countedKnown = 0
   /** Waits for room. */
   waits = false
-  /** When the client last took as much as one that reads takes, or was given room, in milliseconds since 1970; and what it took since. */
+  /** When the client last received as much as an active reader does, or was given room, in milliseconds since 1970; and what it has received since. */
   #since = Date.now()
   #taken = 0
-  /** The last sign of life of whoever runs it, in milliseconds since 1970. */
+  /** The last sign of life of the stream's code, in milliseconds since 1970. */
   heard = Date.now()
 
-  /** `slack`: so many bytes that a client has already may be missing from its account, for as long as it gets nothing more. */
+  /** `slack`: how many received bytes a client may leave unreported for as long as it gets nothing more. */
   constructor(slack = 0, of: StreamMemory = memory) {
     this.#slack = slack
     this.#memory = of
     of.open.add(this)
   }
 
-  /** Resolves with the reason when the stream must end. Whoever runs it listens: it alone may touch what belongs to its request. */
+  /** Resolves with the reason when the stream must end. The code that runs the stream listens, because only it may use what belongs to its request. */
   get ended(): Promise<string> {
     return this.#ended.promise
   }
 
-  /** What back-pressure is about: without what is being read, and what is known. */
+  /** The bytes that back-pressure limits: without those that are being read and those of what is known. */
   get bytes(): number {
     return this.#parts.transport + this.#parts.upstream + this.#parts.tails
   }
 
-  /** Its part of the isolate's sum; and of what all streams know. */
+  /** This stream's part of the isolate's sum, and of what all streams know. */
   get counted(): number {
     return this.#counted
   }
@@ -192,21 +192,21 @@ export class Held {
     return this.#countedKnown
   }
 
-  /** The rest: what goes when its client takes it. */
+  /** The rest: the bytes that are freed when the client receives them. */
   get passing(): number {
     return this.#counted - this.#countedKnown
   }
 
   /**
-   * Since when it makes no use of what it holds, in milliseconds since 1970; null: it holds next to nothing. That it waits for room itself is not its client's doing, unless
-   * that has not taken what it surely would have told.
+   * Since when it has made no use of what it holds, in milliseconds since 1970, or null when it holds next to nothing. If it waits for room itself, that is not its
+   * client's fault, unless the client has not received what it would certainly have reported.
    */
   get stalled(): number | null {
     const ours = this.waits && this.#parts.transport <= this.#slack
     return !ours && this.passing >= TAKEN_BYTES ? this.#since : null
   }
 
-  /** From the first read for a checkpoint to its end. */
+  /** True from the first read for a checkpoint to its end. */
   set downloading(downloading: boolean) {
     this.#downloading = downloading
     this.#count()
@@ -220,7 +220,7 @@ export class Held {
     if (part === 'transport') {
       this.#taken += Math.max(0, before - bytes)
       if (this.#taken >= TAKEN_BYTES || (before > 0 && bytes === 0)) this.#moves()
-      // What is on its way is not being read any more.
+      // Bytes that are being sent are no longer being read.
       this.#parts.reading = Math.max(0, this.#parts.reading - Math.max(0, bytes - before))
     }
     this.#memory.peak = Math.max(this.#memory.peak, this.bytes)
@@ -231,7 +231,7 @@ export class Held {
     this.heard = Date.now()
   }
 
-  /** What the stream knows of its buckets, in bytes. False: there is no room for so much more, and nothing has changed. */
+  /** Sets the bytes of what the stream knows about its buckets. Returns false, and changes nothing, when there is no room for the increase. */
   know(bytes: number): boolean {
     const more = bytes - this.#parts.known
     if (more > 0 && !this.#memory.allows(more)) return false
@@ -239,7 +239,7 @@ export class Held {
     return true
   }
 
-  /** Waits until so much may be read for it. */
+  /** Waits until this much may be read for it. */
   reserve(bytes: number, signal: AbortSignal): Promise<void> {
     return this.#memory.reserve(this, bytes, signal)
   }
@@ -259,7 +259,7 @@ export class Held {
     this.#ended.resolve(why)
   }
 
-  /** The stream is over. */
+  /** Called when the stream has ended. */
   close(): void {
     if (this.#closed) return
     this.#closed = true
@@ -279,7 +279,7 @@ export class Held {
   }
 }
 
-/** Of this isolate: open streams, bytes held for all of them, the most that was ever held for one, and what all of them know of their buckets, in bytes. */
+/** Of this isolate, in bytes: what is held for all open streams, the most that one has ever held, and what all of them know about their buckets; and the number of streams. */
 export function heldStatus(): { open: number; heldBytes: number; peakHeldBytes: number; knownBytes: number } {
   let heldBytes = 0
   for (const held of memory.open) heldBytes += held.bytes

@@ -1,7 +1,7 @@
 import type { LineEncoder } from '../transports/transport.ts'
 import type { LineSink } from './ports.ts'
 
-/** Bytes, or UTF-16 units, of lines that wait for the next one. Of little weight beside what may be on its way to a client. */
+/** The most bytes, or UTF-16 units, of lines that wait for the next one: little compared with what may be in flight to a client. */
 const JOINED_LENGTH = 4 * 1024
 
 export interface JoinedOutput<T> extends Pick<LineSink, 'signal' | 'room'> {
@@ -10,8 +10,8 @@ export interface JoinedOutput<T> extends Pick<LineSink, 'signal' | 'room'> {
 }
 
 /**
- * Short lines that follow one another leave together, because a send costs more than such a line: what a change is to most clients is three of them. What
- * is kept back leaves with the end of its checkpoint, and before anything is read.
+ * Sends consecutive short lines together, because a send costs more than such a line, and for most clients a change is three of them. Lines that are kept back
+ * are sent at the end of their checkpoint, and before anything is read.
  */
 export function joinedLines<T extends { length: number }>(
   encoder: LineEncoder<T>,
@@ -47,7 +47,7 @@ export function joinedLines<T extends { length: number }>(
   }
 }
 
-/** Every line leaves by itself. */
+/** Sends every line by itself. */
 export const singleLines = <T>(encoder: LineEncoder<T>, output: JoinedOutput<T>): LineSink => ({
   signal: output.signal,
   room: () => output.room(),

@@ -1,20 +1,20 @@
 import { EXPIRY_WARNING_SECONDS, KEEPALIVE_JITTER, KEEPALIVE_SECONDS } from './limits.ts'
 
 export interface KeepalivePorts {
-  /** Sends `token_expires_in`; must not wait for the receiver. */
+  /** Sends `token_expires_in`. It must not wait for the receiver. */
   tell(seconds: number): void
-  /** The token has expired and the client has been told. */
+  /** Called when the token has expired and the client has been notified. */
   expired(): void
 }
 
-/** `token_expires_in` now and then, shortly before the token expires, and 0 when it has. Whole seconds. */
+/** Sends `token_expires_in`, in whole seconds, at intervals, shortly before the token expires, and 0 when it has expired. */
 export class Keepalive {
   readonly #ports: KeepalivePorts
   readonly #periodic: boolean
   #expires: number
   #timer: ReturnType<typeof setTimeout> | null = null
 
-  /** `expires`: seconds since 1970. `periodic` false: the transport has signs of life of its own, so only the expiry is told. */
+  /** `expires` is in seconds since 1970. When `periodic` is false, the transport has its own keepalive, and only the expiry is announced. */
   constructor(expires: number, ports: KeepalivePorts, periodic = true) {
     this.#expires = expires
     this.#ports = ports
@@ -22,7 +22,7 @@ export class Keepalive {
     this.#arm()
   }
 
-  /** Whole seconds until the token expires, 0 when it has. */
+  /** Whole seconds until the token expires, or 0 when it has. */
   get left(): number {
     return Math.max(0, Math.ceil((this.#expires * 1_000 - Date.now()) / 1_000))
   }
@@ -42,7 +42,7 @@ export class Keepalive {
     const left = this.#expires * 1_000 - Date.now()
     const usual = KEEPALIVE_SECONDS * 1_000 * (1 + KEEPALIVE_JITTER * (2 * Math.random() - 1))
     const warning = left - EXPIRY_WARNING_SECONDS * 1_000
-    // A timer takes 2^31 - 1 ms; `#tick` looks again.
+    // A timer takes at most 2^31 - 1 ms; `#tick` checks again.
     const waits = [Math.max(left, 0), LONGEST_MS]
     if (this.#periodic) waits.push(usual)
     if (warning > 0) waits.push(warning)

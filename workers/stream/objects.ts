@@ -14,17 +14,17 @@ import { RelayChoice, relayOrder, type StreamOwner } from './relay-order.ts'
 import { openUpstream, type RelaySocket } from './upstream.ts'
 
 const RETRY = { firstMs: 100, maxMs: 10_000 }
-/** An object that is moved or starts again fails a few times; after so many it is told. */
-const TOLD_ATTEMPTS = 5
+/** Failures in a row before one is logged: an object that is moved or restarted fails a few times. */
+const ATTEMPTS_BEFORE_REPORT = 5
 
 export interface ObjectPorts extends StreamPorts {
-  /** What the stream was given, its claims, has changed. */
+  /** Called when the claims of the stream have changed. */
   again(): void
 }
 
 /**
- * The ports of a stream over the objects of a tenant. Calls are repeated, each with a new stub and a deadline, until they are answered or the stream ends. `comparing`:
- * told by every message of the relay how much of a comparison is done that keeps everything new away, 0 to 1; null: there is none.
+ * The ports of a stream over the objects of a tenant. Calls are repeated, each with a new stub and a deadline, until they are answered or the stream ends.
+ * `comparing` is called for every message of the relay with the progress of a comparison that holds back new checkpoints, 0 to 1, or null when there is none.
  */
 export function objectPorts(
   env: Environment,
@@ -50,14 +50,14 @@ export function objectPorts(
         budget.call()
       },
       failed: (error, attempts) => {
-        if (attempts === TOLD_ATTEMPTS) console.warn('a call of a stream fails', error)
+        if (attempts === ATTEMPTS_BEFORE_REPORT) console.warn('a call of a stream fails', error)
       },
     })
 
   const bucket = async (name: string) => bucketStub(env, await bucketObjectName(tenant.name, name))
   return {
     lines,
-    /** Ends early when the stream does. */
+    /** Waits, and ends early when the stream ends. */
     pause: (attempt) => sleep(waitMs(RETRY, attempt), signal),
     tails: (length) => held.set('tails', length),
     know: (bytes) => {
@@ -65,7 +65,7 @@ export function objectPorts(
     },
     connect: async () => {
       held.alive()
-      // A relay may say that it is full only when it hears of all the stream's buckets, which cost a question each.
+      // A relay may notice only after all subscriptions of the stream that it is full, and each bucket costs it a call.
       if (relays.passed > 0) await sleep(waitMs(RETRY, relays.passed), signal)
       signal.throwIfAborted()
       return (upstream = await openUpstream(env, tenant, owner, signal, { budget, held, comparing }, relays))
@@ -75,7 +75,7 @@ export function objectPorts(
     plan: (hash) => ask(() => planByHash(env, tenant, hash)),
     read: (name, after, checkpoint) =>
       ask(async () => (await bucket(name)).read({ v: MESSAGE_VERSION, after, checkpoint, budget: READ_LENGTH })),
-    // As many as one lookup, or a mailbox, may have. What all lookups of the client may have together is counted where they are evaluated.
+    // As many rows as one lookup or a mailbox may have. The sum over all lookups of the client is checked where they are evaluated.
     rows: (name, checkpoint) =>
       ask(async () => {
         const limit = Math.max(tenant.limits.lookupRows, MAX_MAILBOX_CLIENTS)

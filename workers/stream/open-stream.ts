@@ -1,6 +1,7 @@
 import type { Environment } from '../../durable-objects/environment.ts'
 import type { StreamRequest } from '../../protocol/lines.ts'
 import type { Tenant } from '../../tenants/tenant.ts'
+import type { Caller } from '../auth/token.ts'
 import type { Encoded, Transport } from '../transports/transport.ts'
 import { boundedPorts } from './bounded.ts'
 import { Budget, ended } from './budget.ts'
@@ -10,26 +11,18 @@ import { objectPorts } from './objects.ts'
 import type { LineSink, StreamInput } from './ports.ts'
 import { ownerOf, runStream } from './stream.ts'
 
-/** Whose stream it is, as the verified token says. */
-export interface Caller {
-  user: string
-  claims: Record<string, unknown>
-  /** Seconds since 1970. */
-  expires: number
-}
-
 export interface OpenStream {
-  /** Rejects when the stream is over, with the reason; it never resolves. */
+  /** Rejects with the reason when the stream has ended. It never resolves. */
   readonly done: Promise<void>
-  /** Whole seconds until the token expires, 0 when it has. */
+  /** Whole seconds until the token expires, or 0 when it has. */
   readonly expiresIn: number
-  /** The client has another token, which expires then. */
+  /** Called when the client has another token, which expires at `expires`. */
   renew(expires: number): void
-  /** The stream continues with other claims: its buckets are evaluated again, and differences follow as a diff. */
+  /** Continues the stream with other claims: its buckets are evaluated again, and differences follow as a diff. */
   claim(claims: Record<string, unknown>): void
 }
 
-/** One stream of a tenant over a transport: budget, keepalive, what is held, joined lines and the ports of objects are put together here and nowhere else. */
+/** Opens one stream of a tenant over a transport. Budget, keepalive, held bytes, joined lines and object ports are assembled here and nowhere else. */
 export function openStream<T extends Encoded>(
   env: Environment,
   tenant: Tenant,
@@ -67,7 +60,7 @@ export function openStream<T extends Encoded>(
   }
 }
 
-/** Lines are encoded, joined and counted on their way to the transport. */
+/** Encodes, joins and counts lines on their way to the transport. */
 function linesOf<T extends Encoded>(transport: Transport<T>, budget: Budget): LineSink {
   const { signal, encoder, join } = transport
   const write = async (lines: T): Promise<void> => {

@@ -3,24 +3,24 @@ import { createHash } from 'node:crypto'
 /** Whose stream it is. */
 export interface StreamOwner {
   user: string
-  /** '' for a client that does not name itself. */
+  /** The client's id, or '' when it sends none. */
   client: string
 }
 
 const hash = (text: string): string => createHash('sha256').update(text).digest('hex').slice(0, 32)
 
-/** How a relay is asked for a stream: it counts by hashes, and keeps no names. */
+/** The parameters of a stream's request to a relay. They are hashes: a relay counts streams and keeps no names. */
 export const relayUrl = ({ user, client }: StreamOwner): string => `https://relay/stream?user=${hash(user)}&client=${hash(client)}`
 
-/** Relays for the streams of a user, the first one first: all of a user's are at one, so that it knows how many there are. The others are for when it is full. */
+/** Returns the relays for a user's streams, in order. All of a user's streams go to the first, so that it can count them; the others are for when it is full. */
 export function relayOrder(user: string, relays: number): number[] {
   const first = createHash('sha256').update(user).digest().readUInt32BE(0) % relays
   return Array.from({ length: relays }, (_, n) => (first + n) % relays)
 }
 
 /**
- * The relay that a stream goes to: the first of its user's order that has room. One without room is passed over until another one has taken the stream with
- * all its buckets, so that a stream that fits nowhere comes to an end.
+ * Chooses the relay of a stream: the first in its user's order that has room. A full relay is skipped until another one has accepted the stream with all its
+ * buckets, so that a stream that fits nowhere ends.
  */
 export class RelayChoice {
   readonly #order: readonly number[]
@@ -30,12 +30,12 @@ export class RelayChoice {
     this.#order = order
   }
 
-  /** Undefined: all of them are full. */
+  /** Undefined when all of them are full. */
   get next(): number | undefined {
     return this.#order[this.#passed]
   }
 
-  /** How many in a row had no room. */
+  /** The number of relays in a row that had no room. */
   get passed(): number {
     return this.#passed
   }

@@ -6,26 +6,26 @@ import type { StreamInput, StreamPorts, Upstream } from './ports.ts'
 import { MESSAGE_VERSION } from '../../protocol/versions.ts'
 import type { View } from './view.ts'
 
-/** Each answer may be as large as what a lookup may have. */
+/** A limit on parallel reads, because each answer may have as many rows as a lookup may. */
 const ASKED_AT_ONCE = 16
 
 export interface Resolved extends Resolution {
-  /** The highest marker of the client in the mailbox of its user. */
+  /** The client's highest marker in its user's mailbox. */
   writeCheckpoint: string | null
 }
 
 export const mailboxOf = (input: StreamInput, { seed }: Pick<LoadedPlan, 'seed'>): string => mailboxName(input.user, seed)
 
-/** Brings lookups, wanted buckets and the subscription to agreement at the view's checkpoint. */
+/** Makes lookups, buckets and subscription consistent at the view's checkpoint. */
 export class Resolver {
   readonly #input: StreamInput
   readonly #ports: StreamPorts
   readonly #view: View
   #seq = 0
-  /** Bytes, see `View.bytesOf`. */
+  /** Bytes: see `View.bytesOf`. */
   #known = 0
   #plan: LoadedPlan | null = null
-  /** The last answer, and what it followed from: most checkpoints change nothing of that. */
+  /** The last result and its inputs, which most checkpoints do not change. */
   #last: { plan: LoadedPlan; claims: StreamInput['claims']; version: number; resolved: Resolved } | null = null
 
   constructor(input: StreamInput, ports: StreamPorts, view: View) {
@@ -34,7 +34,7 @@ export class Resolver {
     this.#view = view
   }
 
-  /** Null: the upstream fell, or there is no plan yet; start over. Throws PSYNC_S2305, and PSYNC_S2003 when the isolate has no room for its buckets. */
+  /** Returns null when the upstream closed or there is no plan yet: start over. Throws PSYNC_S2305, and PSYNC_S2003 when the isolate has no room for its buckets. */
   async resolve(upstream: Upstream): Promise<Resolved | null> {
     const view = this.#view
     for (;;) {
@@ -47,13 +47,13 @@ export class Resolver {
       const program = plan.request(this.#context())
       const resolution = program.resolve((bucket) => view.rows(bucket))
       const need = [...resolution.need]
-      // Most mailboxes were never written to, and their objects are not asked.
+      // Most mailboxes were never written to; their objects are not called.
       if (!view.rows(mailbox) && view.states.get(mailbox)?.count === 0) view.setRows(mailbox, [])
       if (!view.rows(mailbox)) need.push(mailbox)
       const wanted = new Set([...resolution.lookups, mailbox])
       const complete = resolution.need.length === 0
       if (complete) for (const { bucket } of resolution.buckets) wanted.add(bucket)
-      // Until everything is known of which buckets follow, those of before are kept, and so is their room.
+      // The previous buckets, and their room, are kept until all lookups are known.
       const bytes = view.bytesOf(wanted)
       if (complete || bytes > this.#known) this.#ports.know((this.#known = bytes))
       const add = [...wanted].filter((bucket) => !view.subscribed.has(bucket))
@@ -109,7 +109,7 @@ export class Resolver {
     }
   }
 
-  /** At the view's checkpoint, consuming nothing meanwhile. */
+  /** Reads at the view's checkpoint, and takes no message meanwhile. */
   async #readRows(upstream: Upstream, need: readonly string[], mailbox: string): Promise<boolean> {
     const view = this.#view
     const { checkpoint } = view
@@ -120,8 +120,8 @@ export class Resolver {
       for (const [i, bucket] of asked.entries()) {
         const answer = answers[i]
         if (answer?.kind === 'many') throw tooManyRows()
-        // A lookup that was deleted is not empty: there is another plan by now, or will be in a moment. A mailbox is of no plan: without it there is nothing
-        // to acknowledge, and no newer checkpoint would bring it back.
+        // A deleted lookup is not empty: there is another plan by now, or will be in a moment. A mailbox belongs to no plan: if it is deleted, there is
+        // nothing to acknowledge, and no newer checkpoint would bring it back.
         if (answer?.kind === 'rows') view.setRows(bucket, answer.rows)
         else if (answer?.kind === 'gone' && bucket === mailbox) view.setRows(bucket, [])
         else exact = false
@@ -135,7 +135,7 @@ export class Resolver {
     return true
   }
 
-  /** A client that does not name itself is the one `''` of its user. */
+  /** All clients of a user that send no id are the client `''`. */
   #writeCheckpoint(mailbox: string): string | null {
     const client = this.#input.request.client_id ?? ''
     const rows = (this.#view.rows(mailbox) ?? []).map((row): { id: string; n: string } => JSON.parse(row))
@@ -144,4 +144,7 @@ export class Resolver {
 }
 
 const tooManyRows = (): RockpoolError =>
-  new RockpoolError('PSYNC_S2305', 'a lookup of this client has more rows than MAX_LOOKUP_ROWS allows: narrow the sync config, or raise it')
+  new RockpoolError(
+    'PSYNC_S2305',
+    'a lookup of this client has more rows than MAX_LOOKUP_ROWS allows: narrow the sync config, or raise the limit',
+  )

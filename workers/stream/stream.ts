@@ -7,23 +7,24 @@ import type { StreamOwner } from './relay-order.ts'
 import { Resolver } from './resolve.ts'
 import { View } from './view.ts'
 
-/** Whose stream it is, as a relay counts streams. */
+/** Whose stream it is, for the relay that counts streams. */
 export const ownerOf = ({ user }: { user: string }, { client_id }: StreamRequest): StreamOwner => ({ user, client: client_id ?? '' })
 
 /**
- * One stream, until its receiver has gone: follows a relay, keeps lookups, buckets and subscription in agreement, and sends each checkpoint with
- * what the client lacks of it. It keeps nothing that the client does not send again when it reconnects.
+ * Runs one stream until its receiver has gone: it follows a relay, keeps lookups, buckets and subscription consistent, and sends each checkpoint with
+ * what the client lacks. It keeps no state that the client does not send again when it reconnects.
  *
- * Rejects with PSYNC_S2305 when the client has too many buckets, with PSYNC_S2003 when the isolate has no room to know of them, and with the reason when `lines.signal` is aborted.
+ * Rejects with PSYNC_S2305 when the client has too many buckets, with PSYNC_S2003 when the isolate has no room for their states, and with the reason when
+ * `lines.signal` is aborted.
  */
 export async function runStream(input: StreamInput, ports: StreamPorts): Promise<void> {
   const { signal } = ports.lines
   const view = new View(ports.tails)
   const resolver = new Resolver(input, ports, view)
   const emitter = new Emitter(ports, view, positionsOf(input.request))
-  // They are in the positions now, and the request is kept for as long as the stream runs.
+  // The positions have them now. The request would keep them in memory for as long as the stream runs.
   delete input.request.buckets
-  // Who has no room here is told before anything is asked of others for it.
+  // A stream that has no room here is refused before it costs a call to an object.
   ports.know(view.bytesOf([]))
   let upstream: Upstream | null = null
   try {
@@ -33,7 +34,7 @@ export async function runStream(input: StreamInput, ports: StreamPorts): Promise
         upstream = await connect(ports, view)
         if (upstream === null) continue
       }
-      // To the newest: older checkpoints need not be told.
+      // Skip to the newest message: older checkpoints need not be announced.
       while (upstream.waiting > 0) {
         const frame = await upstream.next()
         if (frame) view.apply(frame)
@@ -41,7 +42,7 @@ export async function runStream(input: StreamInput, ports: StreamPorts): Promise
       }
       const resolved = await resolver.resolve(upstream)
       if (resolved) ports.served()
-      if (resolved && !(await emitter.emit(resolved, upstream))) continue
+      if (resolved && (await emitter.emit(resolved, upstream)) === 'interrupted') continue
       if (upstream.waiting > 0) continue
       const frame = await upstream.next()
       if (frame) view.apply(frame)
@@ -55,7 +56,7 @@ export async function runStream(input: StreamInput, ports: StreamPorts): Promise
   }
 }
 
-/** A new socket, greeted. What is known of buckets stays: the relay tells all states again. */
+/** Opens a new socket and waits for its greeting. The known states of buckets stay, and the relay sends all of them again. */
 async function connect(ports: StreamPorts, view: View): Promise<Upstream | null> {
   for (let attempt = 1; ; attempt++) {
     ports.lines.signal.throwIfAborted()
@@ -75,11 +76,11 @@ async function connect(ports: StreamPorts, view: View): Promise<Upstream | null>
   }
 }
 
-/** A relay that has too many streams of this user will not think otherwise of this one; when all relays are full, or a bucket is fenced, the client comes back later. */
+/** Returns whether a retry is pointless: there are too many streams of this user, all relays are full, or a bucket is fenced. The client comes back later. */
 const isFinal = (error: unknown): boolean =>
   error instanceof RockpoolError && ['PSYNC_S2304', 'PSYNC_S2003', 'ROCKPOOL_BUCKET_FENCED'].includes(error.code)
 
-/** Positions may be larger than any op that exists: they are lower bounds. */
+/** Returns the positions that a client sent. They may be larger than any existing op, because they are lower bounds. */
 function positionsOf(request: StreamRequest): Map<string, OpId> {
   return new Map((request.buckets ?? []).map(({ name, after }) => [name, Math.min(Number(after), Number.MAX_SAFE_INTEGER)]))
 }

@@ -4,8 +4,8 @@ const QUOTE = 0x22
 const BACKSLASH = 0x5c
 
 /**
- * The text member `token` of a JSON object, found without parsing what stands before it: a parser would make values of all of that, for somebody of whom
- * nothing is known yet. Null when there is none, or the text is no JSON that far. Nothing is said about what follows.
+ * Returns the string member `token` of a JSON object without parsing what comes before it: a parser would allocate all of that for a stranger. Returns
+ * null when there is no such member, or when the text up to it is not JSON. What follows it is not checked.
  */
 export function tokenIn(text: string): string | null {
   let at = gap(text, 0)
@@ -29,20 +29,20 @@ function stringAt(text: string, at: number): string | null {
   return typeof value === 'string' ? value : null
 }
 
-/** Where the next character stands that is no space. */
+/** Returns the position of the next character that is not a space. */
 function gap(text: string, at: number): number {
   while (at < text.length && text.charCodeAt(at) <= 0x20) at++
   return at
 }
 
-/** Where the quote stands that ends the string, or the end of the text. */
+/** Returns the position of the quote that ends the string, or the end of the text. */
 function stringEnd(text: string, start: number): number {
   let at = start + 1
   while (at < text.length && text.charCodeAt(at) !== QUOTE) at += text.charCodeAt(at) === BACKSLASH ? 2 : 1
   return at
 }
 
-/** Behind a value. Brackets are counted, whatever their kind: what is parsed later tells the rest. */
+/** Returns the position after a value. Brackets of all kinds are counted alike, because the text is parsed properly later. */
 function valueEnd(text: string, start: number): number {
   let depth = 0
   for (let at = start; at < text.length; at++) {

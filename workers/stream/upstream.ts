@@ -21,7 +21,7 @@ import { ACKNOWLEDGE_BYTES, UPSTREAM_PING_SECONDS } from './limits.ts'
 import type { Upstream } from './ports.ts'
 import { relayUrl, type RelayChoice, type StreamOwner } from './relay-order.ts'
 
-/** What is told of what comes. `comparing`: see `objectPorts`. */
+/** Callbacks about received messages. `comparing`: see `objectPorts`. */
 export interface Telling {
   budget: Budget
   held: Held
@@ -29,7 +29,7 @@ export interface Telling {
 }
 
 /**
- * A socket to one of the tenant's relays: that of the user, or the next one that is not full. Throws PSYNC_S2003 when all are full, so that the client
+ * Opens a socket to one of the tenant's relays: that of the user, or the next one that is not full. Throws PSYNC_S2003 when all are full, so that the client
  * comes back later, and any other error when the socket cannot be opened.
  */
 export async function openUpstream(
@@ -48,7 +48,7 @@ export async function openUpstream(
   throw ended('every relay is full: come back later')
 }
 
-/** Null: the relay is full (503). Throws PSYNC_S2304 when it has too many streams of this user (429). */
+/** Returns null when the relay is full (503). Throws PSYNC_S2304 when it has too many streams of this user (429). */
 function openRelay(env: Environment, name: string, owner: StreamOwner, budget: Budget): Promise<WebSocket | null> {
   budget.call()
   return answered(async (attempt) => {
@@ -57,7 +57,7 @@ function openRelay(env: Environment, name: string, owner: StreamOwner, budget: B
     if (response.status === 429) throw tooMany('this user has too many streams open')
     if (!response.webSocket) throw new Error(`relay ${name} answered ${response.status}`)
     response.webSocket.accept()
-    // Nobody waits for it any more, and the relay must not count it.
+    // Nobody waits for this socket any more, and the relay must not count it.
     if (attempt.expired) response.webSocket.close(1000)
     return response.webSocket
   }, callDeadline(env))
@@ -80,12 +80,12 @@ export class RelaySocket implements Upstream {
   #acknowledged = 0
   #silent = 0
   #fallen = false
-  /** Why there will be no other socket. */
+  /** The reason why no other socket will be opened. */
   #final: RockpoolError | null = null
   #latest: RelayFrame | null = null
   #wake: () => void = () => {}
 
-  /** `full`: called when the relay closes the socket because it has no room. */
+  /** `full` is called when the relay closes the socket because it has no room. */
   constructor(socket: WebSocket, signal: AbortSignal, tell: Telling, full: () => void) {
     this.#socket = socket
     this.#tell = tell
@@ -98,7 +98,7 @@ export class RelaySocket implements Upstream {
     })
     socket.addEventListener('error', () => this.close())
     this.#timer = setInterval(() => this.#ping(), UPSTREAM_PING_SECONDS * 1_000)
-    // The stream may have ended while the socket was being opened.
+    // The stream may have ended while the socket was opened.
     if (signal.aborted) this.close()
     else signal.addEventListener('abort', () => this.close(), { once: true })
   }
@@ -124,12 +124,12 @@ export class RelaySocket implements Upstream {
     }
   }
 
-  /** Throws when the stream is over, whatever it waits for. */
+  /** Throws when the stream has ended, whatever it waits for. */
   throwIfFinal(): void {
     if (this.#final) throw this.#final
   }
 
-  /** As if the relay had told once more where it is: the stream looks again at what its buckets follow from. */
+  /** Acts as if the relay had repeated its checkpoint, so that the stream evaluates its buckets again. */
   again(): void {
     if (this.#fallen || !this.#latest) return
     this.#frames.push({ frame: this.#latest, bytes: 0 })
@@ -155,19 +155,19 @@ export class RelaySocket implements Upstream {
     const frame = relayFrameOf(data)
     if (!frame) return this.close()
     const moves = !this.#latest || isNews(frame, this.#latest)
-    // Without its buckets: those of the first answer are all that the stream has.
+    // Without its buckets: the stream has the states of the first answer already.
     this.#latest = { ...frame, seq: null, buckets: [] }
     this.#tell.comparing(frame.comparing ?? null)
     const bytes = Buffer.byteLength(data)
     this.#received += bytes
-    // Whoever sends a checkpoint stops for what waits here.
+    // A checkpoint that is being sent is interrupted when a message waits here.
     if (!moves) return this.#acknowledge(bytes)
     this.#frames.push({ frame, bytes })
     this.#tell.held.set('upstream', this.#received - this.#taken)
     this.#wake()
   }
 
-  /** What is taken is acknowledged, not what has come: that is what bounds the queue. */
+  /** Acknowledges messages when they are taken, not when they arrive: that bounds the queue. */
   #acknowledge(bytes: number): void {
     this.#taken += bytes
     this.#tell.held.set('upstream', this.#received - this.#taken)
@@ -194,14 +194,14 @@ export class RelaySocket implements Upstream {
   }
 }
 
-/** Whether it says more than how far a comparison is. */
+/** Returns whether a message says more than the progress of a comparison. */
 const isNews = (frame: RelayFrame, { checkpoint, plan }: RelayFrame): boolean =>
   frame.checkpoint !== checkpoint || frame.plan !== plan || frame.seq !== null || frame.buckets.length > 0
 
-/** What was understood last: a change comes to many streams in the same words. */
+/** The last parsed message: many streams receive the same text for a change. */
 let latest: { text: string; frame: Readonly<RelayFrame> } | null = null
 
-/** Null: not understood; the socket is opened again, perhaps to newer code. */
+/** Returns null for a message that is not understood. The socket is then opened again, perhaps to newer code. */
 export function relayFrameOf(text: string): Readonly<RelayFrame> | null {
   if (latest?.text === text) return latest.frame
   const frame = relayFrame(text)

@@ -4,37 +4,37 @@ import { frameName, hashName } from '../../protocol/names.ts'
 import type { OpId } from '../../protocol/ops.ts'
 import { KNOWN_BUCKET_BYTES, KNOWN_ROW_BYTES, KNOWN_STREAM_BYTES } from './limits.ts'
 
-/** Op texts that came with notices and were not sent yet, of all buckets, in UTF-16 units. What does not fit is read when it is its turn. */
+/** UTF-16 units of op texts of all buckets that came with notices and were not sent yet. Ops that do not fit are read from the bucket later. */
 const TAILS_LENGTH = 64 * 1024
 
 interface Tail {
-  /** The ops of a notice each. */
+  /** The ops of one notice each. */
   ops: readonly string[]
   last: OpId
   length: number
 }
 
-/** Most buckets have nothing between two checkpoints, and one of these. */
+/** The tail of a bucket without ops. Most buckets have none between two checkpoints, and share this one. */
 const NO_TAIL: Tail = { ops: [], last: 0, length: 0 }
 
 /**
- * What a stream knows of its buckets: count, checksum and last op of all of them at one checkpoint. Each message of the relay moves the
+ * What a stream knows about its buckets: count, checksum and last op of each at one checkpoint. Each message of the relay moves the
  * whole view to its checkpoint.
  */
 export class View {
   checkpoint: OpId = 0
   plan: string | null = null
-  /** How the relay calls buckets. */
+  /** The form of bucket names in the relay's frames. */
   form: NameForm | undefined = 'name'
   readonly states = new Map<string, BucketState>()
   readonly subscribed = new Set<string>()
-  /** Another one whenever what buckets follow from has changed: rows of lookups, or what is subscribed. */
+  /** Changes whenever the inputs of the buckets do: rows of lookups, or subscriptions. */
   version = 0
-  /** Lookup buckets: their rows, and whether these are right at the checkpoint. */
+  /** The rows of lookup buckets, and whether they are current at the checkpoint. */
   readonly #rows = new Map<string, { rows: string[]; valid: boolean }>()
-  /** What frames call the buckets that are subscribed → their names, where that is not the same. */
+  /** Maps the names of subscribed buckets in frames to their own names, where these differ. */
   readonly #called = new Map<string, string>()
-  /** Per bucket the ops since it was last sent completely, without a hole. */
+  /** For each bucket the ops since it was last sent completely, without a gap. */
   readonly #tails = new Map<string, Tail>()
   #tailsLength = 0
   readonly #onTails: (length: number) => void
@@ -43,7 +43,7 @@ export class View {
     this.#onTails = onTails
   }
 
-  /** Rows of a lookup bucket, undefined when they must be read. */
+  /** Returns the rows of a lookup bucket, or undefined when they must be read. */
   rows(bucket: string): string[] | undefined {
     const known = this.#rows.get(bucket)
     return known?.valid && this.subscribed.has(bucket) ? known.rows : undefined
@@ -70,7 +70,7 @@ export class View {
     this.dropTail(bucket)
   }
 
-  /** What the stream needs when these are its buckets, in bytes. */
+  /** Returns the bytes that the stream needs when it has these buckets. */
   bytesOf(buckets: Iterable<string>): number {
     let bytes = KNOWN_STREAM_BYTES
     for (const bucket of buckets) {
@@ -80,12 +80,12 @@ export class View {
     return bytes
   }
 
-  /** What the relay calls a bucket. */
+  /** Returns the name of a bucket in the relay's frames. */
   called(bucket: string): string {
     return this.form === 'name' ? frameName(bucket) : hashName(bucket)
   }
 
-  /** A new upstream knows of none; what is known of buckets stays. `form`: how it calls them, as its first message says. */
+  /** Called for a new upstream, which has no subscriptions yet. The known states stay. `form` is that of its first message. */
   unsubscribed(form: NameForm | undefined): void {
     this.form = form
     this.#called.clear()
@@ -99,7 +99,7 @@ export class View {
     for (const [called, count, checksum, last, inline] of frame.buckets) {
       const bucket = this.#called.get(called) ?? called
       if (!this.subscribed.has(bucket) || frame.form !== this.form) continue
-      // A hash does not say whose ops these are: they are read by name.
+      // A hash does not identify the bucket of these ops, so they are read by name instead.
       const ops = frame.form === 'name' ? inline : null
       const known = this.states.get(bucket)
       this.states.set(bucket, { count, checksum, last })
@@ -116,7 +116,7 @@ export class View {
     }
   }
 
-  /** From here on the ops of a bucket follow what the client has: it was sent completely. */
+  /** Called when a bucket was sent completely: later ops follow directly on what the client has. */
   startTail(bucket: string): void {
     this.dropTail(bucket)
     this.#tails.set(bucket, NO_TAIL)
@@ -128,7 +128,7 @@ export class View {
     if (length > 0) this.#count(-length)
   }
 
-  /** The ops that came along, null when they must be read. */
+  /** Returns the ops that came with notices, or null when they must be read. */
   tail(bucket: string): { ops: string; last: OpId } | null {
     const tail = this.#tails.get(bucket)
     return tail && tail.ops.length > 0 ? { ops: tail.ops.join(','), last: tail.last } : null
@@ -149,6 +149,6 @@ export class View {
   }
 }
 
-/** `last` does not count: compaction and checkpoints without ops leave it behind. */
+/** Compares states without `last`, which compaction and checkpoints without ops do not keep current. */
 export const sameState = (a: BucketState | undefined, b: BucketState | undefined): boolean =>
   a !== undefined && b !== undefined && a.checksum === b.checksum && a.count === b.count

@@ -23,14 +23,14 @@ export const bsonLines: LineEncoder<Uint8Array> = {
     writer.ops('data', texts)
     writer.end(data)
     writer.end(start)
-    // A line may wait for its reader; what it was written into is wanted again.
+    // A copy: the line may wait for its reader, and the buffer is used again for the next line.
     return writer.finish().slice()
   },
 }
 
 const encoder = new TextEncoder()
 
-/** Kept for the next line: making and clearing it takes nearly as long as writing the line. */
+/** A buffer that is kept for the next line: allocating and clearing it takes nearly as long as writing the line. */
 let workspace = new Uint8Array(0)
 const LARGEST_WORKSPACE = 4 * 1024 * 1024
 

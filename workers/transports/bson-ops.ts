@@ -1,6 +1,6 @@
 /**
- * Ops as BSON, straight from the JSON texts in which they are stored: bytes in, bytes out, without making an object or a string of anything. Parsing
- * and serialising takes three times as long, and this is what the first sync of a client with BSON consists of.
+ * Writes ops as BSON directly from the JSON texts in which they are stored: bytes in, bytes out, without objects or strings in between. Parsing
+ * and serializing takes three times as long, and this is most of the work in the first sync of a client that uses BSON.
  */
 
 const QUOTE = 0x22
@@ -14,13 +14,13 @@ const NULL = 0x6e
 const ZERO = 0x30
 const NINE = 0x39
 
-/** What a character behind a backslash stands for; `u` is not among them. */
+/** What a character after a backslash stands for, except `u`. */
 const ESCAPES = new Uint8Array(256)
 for (const [i, character] of [...'"\\/bfnrt'].entries()) ESCAPES[character.charCodeAt(0)] = '"\\/\b\f\n\r\t'.charCodeAt(i)
 
 /**
- * Writes `{"0": op, "1": op, …}`, which is how BSON writes an array, at `at`. `ops`: op texts joined by `,`, in UTF-8; flat objects of strings, whole
- * numbers and null. Answers where it ends. `out` must have room for twice the ops and 16 bytes. Throws SyntaxError for anything else.
+ * Writes `{"0": op, "1": op, …}`, the BSON form of an array, at `at`, and returns the position after it. `ops` are op texts joined by `,`, in UTF-8: flat objects of
+ * strings, whole numbers and null. Throws SyntaxError for anything else. `out` must have room for twice the length of `ops` and 16 bytes.
  */
 export function writeOps(ops: Uint8Array, out: Uint8Array, at: number): number {
   return new Transcoder(ops, out, at).array()
@@ -29,7 +29,7 @@ export function writeOps(ops: Uint8Array, out: Uint8Array, at: number): number {
 class Transcoder {
   readonly #ops: Uint8Array
   readonly #out: Uint8Array
-  /** Place in the ops and in what is written. */
+  /** The positions in the input and in the output. */
   #from = 0
   #to: number
 
@@ -56,7 +56,7 @@ class Transcoder {
     const start = this.#begin()
     this.#expect(OPEN)
     for (;;) {
-      // The type stands before the name, and is known behind it.
+      // BSON writes the type before the name, but it is known only after the name.
       const type = this.#to++
       this.#string()
       this.#out[this.#to++] = 0
@@ -69,7 +69,7 @@ class Transcoder {
     this.#end(start)
   }
 
-  /** Answers its type. */
+  /** Writes a value and returns its type. */
   #value(): number {
     const first = this.#ops[this.#from] ?? 0
     if (first === QUOTE) {
@@ -104,7 +104,7 @@ class Transcoder {
     return 0x12
   }
 
-  /** The characters between two quotes. */
+  /** Writes the characters between two quotes. */
   #string(): void {
     this.#expect(QUOTE)
     const ops = this.#ops
@@ -130,7 +130,7 @@ class Transcoder {
       from += 5
       if (code >= 0xd800 && code <= 0xdfff) {
         const low = code <= 0xdbff && ops[from] === BACKSLASH ? this.#hex(from + 1) : 0
-        // Half a pair is no character, as for every decoder of UTF-8.
+        // A lone surrogate is not a character; every UTF-8 decoder replaces it.
         if (low >= 0xdc00 && low <= 0xdfff) {
           code = 0x10000 + (code - 0xd800) * 0x400 + (low - 0xdc00)
           from += 6
@@ -142,7 +142,7 @@ class Transcoder {
     this.#to = to
   }
 
-  /** `uXXXX` at a place; 0 when something else stands there. */
+  /** Returns the code unit of `uXXXX` at a position, or 0 when there is something else. */
   #hex(at: number): number {
     const text = String.fromCharCode(...this.#ops.subarray(at, at + 5))
     return /^u[0-9a-fA-F]{4}$/.test(text) ? parseInt(text.slice(1), 16) : 0
@@ -187,4 +187,4 @@ function utf8(out: Uint8Array, at: number, code: number): number {
   return at
 }
 
-const unexpected = (at: number) => new SyntaxError(`the text of an op is not what it should be at byte ${at}`)
+const unexpected = (at: number) => new SyntaxError(`the text of an op is not valid at byte ${at}`)

@@ -1,26 +1,26 @@
 import { writeOps } from './bson-ops.ts'
 
 /**
- * Writes BSON documents of lines. Of its own because of two things: an integer is an Int32 or an Int64 and never a Double, which clients refuse
- * for counts, priorities and indexes; and the ops of a `data` line have a way without detours.
+ * Writes lines as BSON documents. The library does not do two things: an integer must be an Int32 or an Int64, never a Double, which clients refuse
+ * for counts, priorities and indexes; and the ops of a `data` line are written directly from their texts.
  */
 export class BsonWriter {
   #bytes: Uint8Array
   #view: DataView
   #at = 0
 
-  /** `bytes`: where it begins to write. */
+  /** `bytes` is the buffer with which it begins. */
   constructor(bytes: Uint8Array<ArrayBuffer>) {
     this.#bytes = bytes
     this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   }
 
-  /** What was written. The writer must not be used any more. */
+  /** Returns what was written. The writer must not be used after this. */
   finish(): Uint8Array {
     return this.#bytes.subarray(0, this.#at)
   }
 
-  /** Begins the outermost document. Answers what `end` wants. */
+  /** Begins the outermost document. Returns the argument for `end`. */
   begin(): number {
     this.#reserve(4)
     const start = this.#at
@@ -44,7 +44,7 @@ export class BsonWriter {
     return this.begin()
   }
 
-  /** An array of ops from their JSON texts, joined by `,`. */
+  /** Writes an array of ops from their JSON texts, joined by `,`. */
   ops(name: string, texts: Uint8Array): void {
     this.#key(0x04, name)
     this.#reserve(texts.length * 2 + 16)
@@ -61,9 +61,9 @@ export class BsonWriter {
     this.#bytes[this.#at++] = value ? 1 : 0
   }
 
-  /** Throws RangeError for what is no integer. */
+  /** Throws RangeError for a number that is not a safe integer. */
   integer(name: string, value: number): void {
-    if (!Number.isSafeInteger(value)) throw new RangeError(`${name} is ${value}, which is no integer`)
+    if (!Number.isSafeInteger(value)) throw new RangeError(`${name} is ${value}, which is not a safe integer`)
     const small = value === (value | 0)
     this.#key(small ? 0x10 : 0x12, name)
     this.#reserve(8)
@@ -74,7 +74,7 @@ export class BsonWriter {
 
   string(name: string, value: string): void {
     this.#key(0x02, name)
-    // A UTF-16 unit takes three bytes of UTF-8 at most.
+    // A UTF-16 unit takes at most three bytes of UTF-8.
     this.#reserve(5 + value.length * 3)
     const start = this.#at
     this.#at += 4
@@ -83,7 +83,7 @@ export class BsonWriter {
     this.#view.setInt32(start, this.#at - start - 4, true)
   }
 
-  /** Anything that a line is made of; undefined members are left out. */
+  /** Writes any value that a line may contain. Undefined members are left out. */
   value(name: string, value: unknown): void {
     if (typeof value === 'string') this.string(name, value)
     else if (typeof value === 'number') this.integer(name, value)
@@ -107,7 +107,7 @@ export class BsonWriter {
     this.#bytes[this.#at++] = 0
   }
 
-  /** Room is there. Short ASCII, which nearly everything is, is faster by hand than by a call into the runtime. */
+  /** Writes a string for which there is room. Short ASCII strings, which nearly all are, are faster by hand than by a call into the runtime. */
   #text(text: string): void {
     const bytes = this.#bytes
     let at = this.#at

@@ -12,7 +12,7 @@ const later = z.union([z.strictObject({ credit }), z.strictObject({ token: z.str
 export type LaterFrame = z.infer<typeof later>
 
 /**
- * The token of the first frame. Whoever sends that is a stranger yet, so nothing else of it is read: it is passed over without making a value. Throws
+ * Returns the token of the first frame. Its sender is still a stranger, so the rest of the frame is skipped without allocating values. Throws
  * ROCKPOOL_CLIENT_FRAME.
  */
 export function openToken(data: unknown): string {
@@ -21,14 +21,14 @@ export function openToken(data: unknown): string {
   return token
 }
 
-/** The rest of it, of which the token was verified. Throws ROCKPOOL_CLIENT_FRAME, and PSYNC_S2001 for a request that is not valid. */
+/** Parses the first frame after its token was verified. Throws ROCKPOOL_CLIENT_FRAME, and PSYNC_S2001 for a request that is not valid. */
 export function openFrame(
   data: unknown,
   token: string,
   subscriptions: number,
 ): { request: StreamRequest; credit: number; joined: boolean } {
   const parsed = open.safeParse(json(data, MAX_BODY_BYTES))
-  // A second token further behind would be one that nobody has looked at.
+  // A second token later in the frame would be one that was not verified.
   if (!parsed.success || parsed.data.open === undefined || parsed.data.token !== token) throw noOpen()
   const { open: request, credit = 0, joined = false } = parsed.data
   return { request: streamRequest(request, subscriptions), credit, joined }

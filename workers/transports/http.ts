@@ -1,7 +1,7 @@
 import type { Environment } from '../../durable-objects/environment.ts'
 import type { StreamRequest } from '../../protocol/lines.ts'
 import type { Tenant } from '../../tenants/tenant.ts'
-import type { Session } from '../auth/token.ts'
+import type { Caller } from '../auth/token.ts'
 import { openStream } from '../stream/open-stream.ts'
 import { bsonLines } from './bson-lines.ts'
 import { ndjsonLines, nestedLines } from './lines.ts'
@@ -10,13 +10,13 @@ import { ResponseBody } from './response-body.ts'
 import type { Transport } from './transport.ts'
 
 /**
- * `POST /sync/stream`: an endless body of lines, in the form that `accept` prefers. The reader's pull paces it. What goes wrong before the first line
- * rejects; after it there is no line for errors, and the body breaks.
+ * `POST /sync/stream`: an endless body of lines, in the form that `accept` prefers, sent at the reader's pace. An error before the first line
+ * rejects. The protocol has no line for later errors, so the body breaks off.
  */
 export async function streamResponse(
   env: Environment,
   tenant: Tenant,
-  session: Session,
+  caller: Caller,
   request: StreamRequest,
   accept: string | undefined,
 ): Promise<Response> {
@@ -33,7 +33,7 @@ export async function streamResponse(
     room: () => body.room(),
     ready: () => body.room(),
     write: (lines) => body.write(lines),
-    // After what waits for the reader there is no need for a sign of life.
+    // The reader has data to read, so it needs no keepalive.
     expires: (seconds) => {
       if (!stop.signal.aborted && (seconds === 0 || body.hasRoom)) body.write(encoder.line({ token_expires_in: seconds }))
     },
@@ -42,7 +42,7 @@ export async function streamResponse(
       stop.abort(error)
     },
   }
-  openStream(env, tenant, session, request, transport).done.catch((error: unknown) => {
+  openStream(env, tenant, caller, request, transport).done.catch((error: unknown) => {
     if (!stop.signal.aborted && body.begun) console.error('a stream failed', error)
     body.finish(error)
   })

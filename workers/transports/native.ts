@@ -12,7 +12,7 @@ import {
 } from '../../protocol/native.ts'
 import type { Tenant } from '../../tenants/tenant.ts'
 import { rulesOf } from '../auth/tenant-rules.ts'
-import { sameAuthorisation, verifyToken, type Session } from '../auth/token.ts'
+import { sameAuthorization, verifyToken, type Caller } from '../auth/token.ts'
 import { userError } from '../errors.ts'
 import { countStream, guarded } from '../rates.ts'
 import { ended } from '../stream/budget.ts'
@@ -25,7 +25,7 @@ import { openStream, type OpenStream } from '../stream/open-stream.ts'
 import type { SocketProtocol } from './socket-protocol.ts'
 import type { StreamEnd, Transport } from './transport.ts'
 
-/** The native protocol of the WebSocket: sync lines in text frames, paced by the client's credit. */
+/** The native WebSocket protocol: sync lines in text frames, paced by the client's credit. */
 export class NativeStream implements SocketProtocol {
   readonly #env: Environment
   readonly #tenant: Tenant
@@ -35,14 +35,14 @@ export class NativeStream implements SocketProtocol {
   readonly #held = new Held(CREDIT_STEP_BYTES)
   readonly #credit = new Credit()
   #credited: () => void = () => {}
-  /** Frames that came while the token was being verified; null before the first frame, and when that is done. */
+  /** Frames that arrived while the token was being verified; null before the first frame and after the verification. */
   #early: unknown[] | null = null
-  #session: Session | null = null
-  /** Renewals that came, and the last one of them that took effect: a key set may answer one later than the next. */
+  #caller: Caller | null = null
+  /** The number of renewals received, and the last that took effect: a slow key set may let a later one finish first. */
   #renewals = 0
   #renewed = 0
   #stream: OpenStream | null = null
-  /** See `ComparingLine`: what the client knows. */
+  /** The last `ComparingLine` that the client was sent. */
   #comparing: number | null = null
 
   /** `address`: see `addressOf`. */
@@ -63,29 +63,29 @@ export class NativeStream implements SocketProtocol {
 
   async #receive(data: unknown): Promise<void> {
     if (this.#stop.signal.aborted) return
-    if (this.#session) await this.#later(data)
+    if (this.#caller) await this.#later(data)
     else if (!this.#early) await this.#begin(data)
     else if (this.#early.push(data) > MAX_EARLY_FRAMES) {
       throw new RockpoolError('ROCKPOOL_CLIENT_FRAME', `more than ${MAX_EARLY_FRAMES} frames before the token is verified`)
     }
   }
 
-  /** The token first: what else is in the frame is parsed for those alone who have one. */
+  /** Verifies the token first. The rest of the frame is parsed only when it is valid. */
   async #begin(data: unknown): Promise<void> {
     const early = (this.#early = [])
     const token = openToken(data)
-    const session = await guarded(this.#env, this.#address, async (refresh) =>
+    const caller = await guarded(this.#env, this.#address, async (refresh) =>
       verifyToken(token, await rulesOf(this.#env, this.#tenant), { refresh }),
     )
     if (this.#stop.signal.aborted) return
-    await countStream(this.#env, this.#tenant, session)
+    await countStream(this.#env, this.#tenant, caller)
     if (this.#stop.signal.aborted) return
     const { request, credit, joined } = openFrame(data, token, this.#tenant.streams.subscriptions)
-    this.#session = session
+    this.#caller = caller
     this.#credit.add(credit)
     this.#early = null
     for (const frame of early) this.receive(frame)
-    await this.#open(request, session, joined)
+    await this.#open(request, caller, joined)
   }
 
   async #later(data: unknown): Promise<void> {
@@ -96,22 +96,22 @@ export class NativeStream implements SocketProtocol {
     } else await this.#renew(frame.token)
   }
 
-  /** The stream goes on with the new claims: its buckets are evaluated again, and differences follow as a diff. */
+  /** Continues the stream with the new claims: its buckets are evaluated again, and differences follow as a diff. */
   async #renew(token: string): Promise<void> {
     const renewal = ++this.#renewals
-    const session = await verifyToken(token, await rulesOf(this.#env, this.#tenant))
-    if (this.#stop.signal.aborted || renewal < this.#renewed || !this.#session) return
-    if (session.user !== this.#session.user) {
+    const caller = await verifyToken(token, await rulesOf(this.#env, this.#tenant))
+    if (this.#stop.signal.aborted || renewal < this.#renewed || !this.#caller) return
+    if (caller.user !== this.#caller.user) {
       throw new RockpoolError('PSYNC_S2101', 'a token of another user cannot renew this stream: connect again with it')
     }
     this.#renewed = renewal
-    const same = sameAuthorisation(session, this.#session)
-    this.#session = session
-    this.#stream?.renew(session.expires)
-    if (!same) this.#stream?.claim(session.claims)
+    const same = sameAuthorization(caller, this.#caller)
+    this.#caller = caller
+    this.#stream?.renew(caller.expires)
+    if (!same) this.#stream?.claim(caller.claims)
   }
 
-  async #open(request: StreamRequest, session: Session, joined: boolean): Promise<void> {
+  async #open(request: StreamRequest, caller: Caller, joined: boolean): Promise<void> {
     const transport: Transport<string> = {
       signal: this.#stop.signal,
       encoder: textLines,
@@ -124,16 +124,16 @@ export class NativeStream implements SocketProtocol {
         this.#credit.take(bytes)
         this.#send(text)
       },
-      // It takes no credit: a sign of life must not wait.
+      // A keepalive takes no credit, because it must not wait.
       expires: (seconds) => this.#send(lineText({ token_expires_in: seconds })),
       end: (why) => this.#end(errorOf(why)),
       comparing: (fraction) => this.#compare(fraction),
     }
-    this.#stream = openStream(this.#env, this.#tenant, session, request, transport)
+    this.#stream = openStream(this.#env, this.#tenant, caller, request, transport)
     await this.#stream.done
   }
 
-  /** Few and short: like signs of life they take no credit. */
+  /** These lines are few and short. Like keepalives, they take no credit. */
   #compare(comparing: number | null): void {
     if (comparing === this.#comparing) return
     this.#comparing = comparing
@@ -141,7 +141,7 @@ export class NativeStream implements SocketProtocol {
     this.#send(JSON.stringify(line))
   }
 
-  /** `WebSocket.send` neither blocks nor reports: only the client's credit keeps a slow one from filling our memory. */
+  /** `WebSocket.send` neither blocks nor reports, so only the client's credit prevents a slow one from filling our memory. */
   async #until(allowed: () => boolean): Promise<void> {
     this.#held.set('transport', this.#credit.outstanding)
     while (!allowed() && !this.#stop.signal.aborted) {
@@ -163,7 +163,7 @@ export class NativeStream implements SocketProtocol {
     }
   }
 
-  /** Tells the client why, and closes. */
+  /** Sends the client the reason, and closes. */
   #end(error: unknown): void {
     if (this.#stop.signal.aborted) return
     const { code, message } = userError(error)
@@ -184,7 +184,7 @@ export class NativeStream implements SocketProtocol {
   }
 }
 
-/** A native client is told by the code that it needs another token. */
+/** Returns the error for a native client, whose code says that it needs another token when its own has expired. */
 const errorOf = ({ kind, error }: StreamEnd): RockpoolError =>
   kind === 'expired' ? new RockpoolError('PSYNC_S2103', 'the token has expired') : error
 

@@ -3,20 +3,20 @@ import { Held } from '../stream/held.ts'
 import { FIRST_LINE_SECONDS, RESPONSE_BUFFER_BYTES } from '../stream/limits.ts'
 
 /**
- * A response body that is written to, and read at the reader's pace. It is given to the runtime in pieces, each when that asks for it, which it does when the
- * one before is written: a queue of the stream's own would count nothing of what is being written, 400 KB for each client.
+ * A response body that is written here and read at the reader's pace. The runtime gets each piece when it asks for it, which it does when the one before
+ * has been written. The queue of a `ReadableStream` would not count what is being written, 400 KB for each client.
  */
 export class ResponseBody {
   readonly readable: ReadableStream<Uint8Array>
   readonly held = new Held()
-  /** Resolves when the body has begun, or has been waited for long enough. Rejects with what went wrong before. */
+  /** Resolves when the body has begun, or after a time limit. Rejects with an error that came before. */
   readonly first: Promise<void>
   begun = false
   readonly #stop: AbortController
   readonly #first = Promise.withResolvers<void>()
   readonly #timer: ReturnType<typeof setTimeout>
   readonly #pieces: Uint8Array[] = []
-  /** Bytes of the pieces, and of the one that is being written. */
+  /** Bytes of the waiting pieces and of the one that is being written. */
   #waiting = 0
   #taking = 0
   #asked = false
@@ -56,9 +56,9 @@ export class ResponseBody {
     this.#stop.signal.throwIfAborted()
   }
 
-  /** Does not wait: whole lines only. */
+  /** Adds whole lines. Does not wait. */
   write(bytes: Uint8Array): void {
-    // Copies: a piece that is a view would keep all of the bytes until the last one is written.
+    // Copies: pieces that are views would keep the whole buffer until the last one is written.
     if (bytes.length <= RESPONSE_BUFFER_BYTES) this.#pieces.push(bytes)
     else for (let at = 0; at < bytes.length; at += RESPONSE_BUFFER_BYTES) this.#pieces.push(bytes.slice(at, at + RESPONSE_BUFFER_BYTES))
     this.#waiting += bytes.length
@@ -66,12 +66,12 @@ export class ResponseBody {
     this.#begin()
   }
 
-  /** What waits for the reader is not kept for it: the body ends broken. */
+  /** Breaks the body off and drops what waits for the reader. */
   discard(): void {
     this.#discarded = true
   }
 
-  /** A clean end when the stream was told to end, else a broken one. */
+  /** Ends the body: cleanly when the stream was asked to end, else broken off. */
   finish(error: unknown): void {
     const clean = this.#stop.signal.aborted && !this.#discarded
     if (!this.#stop.signal.aborted) this.#stop.abort(error)

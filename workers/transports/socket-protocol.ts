@@ -1,6 +1,6 @@
-/** What the two protocols make of a socket. */
+/** A protocol on a WebSocket: native or RSocket. */
 export interface SocketProtocol {
   receive(data: string | ArrayBuffer): void
-  /** The socket has fallen or was closed by the client. */
+  /** Called when the socket broke or the client closed it. */
   gone(): void
 }

@@ -2,7 +2,7 @@ import type { DataLine, SyncLine } from '../../protocol/lines.ts'
 import type { RockpoolError } from '../../protocol/errors.ts'
 import type { Held } from '../stream/held.ts'
 
-/** How a transport writes lines. Every line comes from the same stream; this is all that differs. */
+/** How a transport encodes lines. */
 export interface LineEncoder<T> {
   line(line: SyncLine): T
   data(line: DataLine): T
@@ -11,35 +11,35 @@ export interface LineEncoder<T> {
 /** Lines as a transport sends them. */
 export type Encoded = string | Uint8Array
 
-/** Why a stream must end that has nothing to complain about. `spent`: its budget is used up; `held`: the isolate holds too much for its clients. */
+/** Why a stream must end without an error. `spent`: its budget is used up. `held`: the isolate holds too much for its clients. */
 export interface StreamEnd {
   readonly kind: 'spent' | 'expired' | 'held'
   readonly error: RockpoolError
 }
 
-/** THE PORT: what a transport is for a stream. `openStream` makes everything else. */
+/** THE PORT between a stream and its transport. `openStream` makes everything else. */
 export interface Transport<T extends Encoded> {
-  /** Aborted by the transport: its receiver has gone, or `end` was called. The reason is what the stream then rejects with. */
+  /** Aborted by the transport when its receiver has gone or `end` was called. The stream then rejects with the reason of the signal. */
   readonly signal: AbortSignal
   readonly encoder: LineEncoder<T>
-  /** Makes one message of short lines that follow one another. Null: each line leaves by itself. */
+  /** Joins consecutive short lines into one message. Null when each line is sent by itself. */
   readonly join: ((lines: readonly T[]) => T) | null
-  /** What is held for its client; the transport counts the part `transport`. */
+  /** The bytes held for its client. The transport counts the part `transport`. */
   readonly held: Held
-  /** True: it has no signs of life of its own, so it is told now and then when the token expires. */
+  /** True when the transport has no keepalive of its own, so that `expires` is called at intervals. */
   readonly keepalive: boolean
   /** Resolves when there is room for a large line. Rejects with the reason once `signal` is aborted, and so does `ready`. */
   room(): Promise<void>
   /** Resolves when this many bytes may be written. */
   ready(bytes: number): Promise<void>
-  /** Does not wait. */
+  /** Sends lines. Does not wait. */
   write(lines: T, bytes: number): void
-  /** The token expires in this many seconds. Does not wait; the transport decides whether that takes credit. */
+  /** Announces that the token expires in this many seconds. Does not wait. The transport decides whether that takes credit. */
   expires(seconds: number): void
-  /** The stream must end. Aborts `signal`. */
+  /** Ends the stream: aborts `signal`. */
   end(why: StreamEnd): void
-  /** Cuts a line into smaller ones. Missing: it takes lines of any size. */
+  /** Splits a line into smaller ones. Missing when the transport accepts lines of any size. */
   pieces?(line: DataLine): Iterable<DataLine>
-  /** How much of a comparison is done that keeps everything new away, 0 to 1; null: there is none. Missing: its clients are not told. */
+  /** Announces the progress of a comparison that holds back new checkpoints, 0 to 1, or null when there is none. Missing when clients are not notified of it. */
   comparing?(fraction: number | null): void
 }

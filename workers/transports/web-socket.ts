@@ -7,14 +7,14 @@ import { NativeStream } from './native.ts'
 import { RSocketConnection } from './rsocket/connection.ts'
 import type { SocketProtocol } from './socket-protocol.ts'
 
-/** The WebSocket of `/sync/stream`. Its first frame decides: a binary one begins RSocket, as PowerSync SDKs speak it, a text one our own protocol. */
+/** The WebSocket of `/sync/stream`. A binary first frame begins RSocket, which PowerSync SDKs use; a text frame begins our own protocol. */
 export function webSocketStream(env: Environment, tenant: Tenant, address: string | null): Response {
   const { client, server } = socketPair()
   server.binaryType = 'arraybuffer'
   server.accept()
   let protocol: SocketProtocol | null = null
   const late = setTimeout(() => {
-    const message = `no first frame came within ${FIRST_FRAME_SECONDS} seconds`
+    const message = `no first frame arrived within ${FIRST_FRAME_SECONDS} seconds`
     server.send(JSON.stringify({ error: { code: 'ROCKPOOL_CLIENT_FRAME', message } }))
     server.close(CLOSE_BAD_FRAME, 'ROCKPOOL_CLIENT_FRAME')
   }, FIRST_FRAME_SECONDS * 1_000)

@@ -1,2 +1,2 @@
-/** A query parameter that is there, without a value or with one that says yes. */
+/** Returns whether a query parameter is present, without a value or with one that means yes. */
 export const flag = (value: string | undefined): boolean => value !== undefined && !/^(0|false|no)$/i.test(value)

@@ -5,7 +5,7 @@ import { status } from './status.ts'
 import { syncConfig } from './sync-config.ts'
 import { verify } from './verify.ts'
 
-/** `/admin`: what operators do. */
+/** `/admin`: the routes of operators. */
 export const admin = new Hono<OperatorContext>()
 
 admin.use(operator)

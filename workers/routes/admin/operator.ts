@@ -4,12 +4,12 @@ import { tokenOfHeader } from '../../auth/token.ts'
 import { addressOf, guarded } from '../../rates.ts'
 import type { TenantContext } from '../../tenant.ts'
 
-/** `by`: the operator, as `sub` of the token says. */
+/** `by` is the operator: `sub` of the token. */
 export interface OperatorContext extends TenantContext {
   Variables: TenantContext['Variables'] & { by: string }
 }
 
-/** Lets pass operators alone. Throws PSYNC_S21… or ROCKPOOL_OPERATOR. */
+/** Admits only operators. Throws PSYNC_S21… or ROCKPOOL_OPERATOR. */
 export const operator: MiddlewareHandler<OperatorContext> = async (c, next) => {
   const background = (work: Promise<unknown>) => c.executionCtx.waitUntil(work)
   const { user } = await guarded(c.env, addressOf(c.req.raw.headers), async (refresh) =>
@@ -19,7 +19,7 @@ export const operator: MiddlewareHandler<OperatorContext> = async (c, next) => {
   await next()
 }
 
-/** A line of the log for what an operator has changed, or asked to be changed. */
+/** Logs a line about what an operator has changed, or has tried to change. */
 export function logged(c: Context<OperatorContext>, action: string, details: Record<string, unknown> = {}): void {
   const from = c.req.header('cf-connecting-ip') ?? null
   console.log(JSON.stringify({ event: 'operator', action, by: c.get('by'), from, at: new Date().toISOString(), ...details }))

@@ -6,14 +6,14 @@ import { askReplicator } from '../../replicator.ts'
 import { flag } from './flag.ts'
 import { logged, type OperatorContext } from './operator.ts'
 
-/** `/admin/sync-config`: what serves, and deploys of another one. */
+/** `/admin/sync-config`: the serving sync config, and deploys of others. */
 export const syncConfig = new Hono<OperatorContext>()
 
 syncConfig.get('/', async (c) =>
   c.json({ data: await askReplicator(c.env, c.var.tenant, (replicator) => replicator.configs({ v: MESSAGE_VERSION })) }),
 )
 
-/** The body is the YAML text. `?dry_run=1`: only what it would change. `?force=1`: also with tables that cannot be followed. `If-Match`: hash of the serving plan. */
+/** The body is the YAML text. `?dry_run=1` only reports what would change. `?force=1` accepts tables that cannot be followed. `If-Match` is the hash of the serving plan. */
 syncConfig.put('/', async (c) => {
   const dryRun = flag(c.req.query('dry_run'))
   const yaml = await textOf(c.req.raw)
@@ -25,7 +25,7 @@ syncConfig.put('/', async (c) => {
   return c.json({ data: answer }, dryRun ? 200 : 202)
 })
 
-/** It never serves again: for one that showed clients what it should not have. */
+/** Marks a sync config so that it never serves again, because it showed clients what they must not see. */
 syncConfig.post('/:number{[1-9][0-9]{0,8}}/withdraw', async (c) => {
   const number = Number(c.req.param('number'))
   const by = c.get('by')
@@ -34,7 +34,7 @@ syncConfig.post('/:number{[1-9][0-9]{0,8}}/withdraw', async (c) => {
   return c.json({ data: answer })
 })
 
-/** Read in pieces, so that a body without end is not held. Throws PSYNC_S2001. */
+/** Reads the body in pieces, so that an endless one does not fill memory. Throws PSYNC_S2001. */
 async function textOf(request: Request): Promise<string> {
   const tooLarge = new RockpoolError('PSYNC_S2001', `a sync config has ${MAX_CONFIG_BYTES} bytes at most`, { status: 413 })
   if (Number(request.headers.get('content-length') ?? 0) > MAX_CONFIG_BYTES) throw tooLarge

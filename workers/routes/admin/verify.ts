@@ -4,14 +4,14 @@ import { askReplicator } from '../../replicator.ts'
 import { flag } from './flag.ts'
 import { logged, type OperatorContext } from './operator.ts'
 
-/** `/admin/verify`: source, row state and buckets are compared. POST begins it, GET says how far it is and what it has found, DELETE ends it. */
+/** `/admin/verify`: compares source, row state and buckets. POST begins it, GET returns its progress and results, DELETE cancels it. */
 export const verify = new Hono<OperatorContext>()
 
 verify.get('/', async (c) =>
   c.json({ data: await askReplicator(c.env, c.var.tenant, (replicator) => replicator.verification({ v: MESSAGE_VERSION })) }),
 )
 
-/** `?repair=1`: what differs is mended. */
+/** `?repair=1` also repairs differences. */
 verify.post('/', async (c) => {
   const repair = flag(c.req.query('repair'))
   const answer = await askReplicator(c.env, c.var.tenant, (replicator) =>

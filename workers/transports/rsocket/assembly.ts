@@ -2,7 +2,7 @@ import { RockpoolError } from '../../../protocol/errors.ts'
 import { FRAGMENTS_SECONDS, MAX_BODY_BYTES, MAX_FRAGMENTS } from '../../stream/limits.ts'
 import { Flag, type Frame, type Payload } from './frames.ts'
 
-/** Puts the fragments of a request together. */
+/** Assembles the fragments of a request. */
 export class Assembly {
   readonly initialN: number
   readonly #metadata: Uint8Array[] = []
@@ -12,21 +12,21 @@ export class Assembly {
   #fragments = 0
   readonly #timer: ReturnType<typeof setTimeout>
 
-  /** `late`: called when the request is not complete in time. */
+  /** `late` is called when the request is not complete in time. */
   constructor(initialN: number, late: () => void) {
     this.initialN = initialN
     this.#timer = setTimeout(late, FRAGMENTS_SECONDS * 1_000)
   }
 
-  /** It is complete, or not wanted any more. */
+  /** Called when the request is complete or not wanted any more. */
   end(): void {
     clearTimeout(this.#timer)
   }
 
-  /** The whole payload, or null when more follows. Throws PSYNC_S2001 when it becomes too large: empty fragments take memory as well. */
+  /** Adds a fragment. Returns the whole payload, or null when more follows. Throws PSYNC_S2001 when it becomes too large; empty fragments count too. */
   add(fragment: Payload & Pick<Frame, 'flags'>): Payload | null {
     this.#length += fragment.data.length + (fragment.metadata?.length ?? 0)
-    if (++this.#fragments > MAX_FRAGMENTS) throw new RockpoolError('PSYNC_S2001', `a request comes in more than ${MAX_FRAGMENTS} fragments`)
+    if (++this.#fragments > MAX_FRAGMENTS) throw new RockpoolError('PSYNC_S2001', `a request has more than ${MAX_FRAGMENTS} fragments`)
     if (this.#length > MAX_BODY_BYTES) throw new RockpoolError('PSYNC_S2001', `a request is larger than ${MAX_BODY_BYTES} bytes`)
     if (fragment.metadata) {
       this.#hasMetadata = true

@@ -3,7 +3,7 @@ import type { Environment } from '../../../durable-objects/environment.ts'
 import { RockpoolError } from '../../../protocol/errors.ts'
 import type { Tenant } from '../../../tenants/tenant.ts'
 import { rulesOf } from '../../auth/tenant-rules.ts'
-import { tokenOfHeader, verifyToken, type Session } from '../../auth/token.ts'
+import { tokenOfHeader, verifyToken, type Caller } from '../../auth/token.ts'
 import { guarded } from '../../rates.ts'
 import { streamRequest } from '../../stream/body.ts'
 import {
@@ -33,12 +33,15 @@ type Setup = Extract<Frame, { type: 'setup' }>
 type RequestFrame = Extract<Frame, { type: 'request-stream' }>
 
 interface Accepted {
-  session: Session
+  caller: Caller
   readMetadata: PayloadReader
   readData: PayloadReader
 }
 
-/** An RSocket connection, server side: SETUP with the token, then REQUEST_STREAM for `/sync/stream`. Frames are processed in order. */
+/**
+ * The server side of an RSocket connection: SETUP with the token, then REQUEST_STREAM for `/sync/stream`. Frames are processed in order.
+ * The file is long because it is one state machine over the frames of a connection: each method is a transition, and all share the same state.
+ */
 export class RSocketConnection implements SocketProtocol {
   readonly #env: Environment
   readonly #tenant: Tenant
@@ -46,7 +49,7 @@ export class RSocketConnection implements SocketProtocol {
   readonly #address: string | null
   readonly #streams = new Map<number, RSocketStream>()
   readonly #assemblies = new Map<number, Assembly>()
-  /** Frames that came while the token was being verified: clients do not wait for an answer to SETUP. */
+  /** Frames that arrived while the token was being verified: clients do not wait for an answer to SETUP. */
   #waiting: Frame[] | null = null
   #waitingBytes = 0
   #setup: Setup | null = null
@@ -136,10 +139,10 @@ export class RSocketConnection implements SocketProtocol {
     const metadata = setupMetadata.safeParse(readMetadata(setup.metadata))
     if (!metadata.success) throw new RockpoolError('PSYNC_S2106', 'the metadata of SETUP must be {"token": "Token <jwt>"}')
     const { token } = metadata.data
-    const session = await guarded(this.#env, this.#address, async (refresh) =>
+    const caller = await guarded(this.#env, this.#address, async (refresh) =>
       verifyToken(tokenOfHeader(token), await rulesOf(this.#env, this.#tenant), { refresh }),
     )
-    return { session, readMetadata, readData }
+    return { caller, readMetadata, readData }
   }
 
   #process(frame: Frame): void {
@@ -202,7 +205,7 @@ export class RSocketConnection implements SocketProtocol {
       if (metadata.data.path !== PATH) throw new RockpoolError('PSYNC_S2002', `there is no ${metadata.data.path}`)
       const { subscriptions } = this.#tenant.streams
       const request = streamRequest(payload.data.length === 0 ? {} : accepted.readData(payload.data), subscriptions)
-      const what = { env: this.#env, tenant: this.#tenant, session: accepted.session, request }
+      const what = { env: this.#env, tenant: this.#tenant, caller: accepted.caller, request }
       this.#streams.set(streamId, new RSocketStream(streamId, this.#output, assembly.initialN, what))
     } catch (error) {
       this.#forget(streamId)
@@ -212,7 +215,7 @@ export class RSocketConnection implements SocketProtocol {
 
   #late(streamId: number): void {
     this.#forget(streamId)
-    const error = new RockpoolError('PSYNC_S2001', `a request is not complete after ${FRAGMENTS_SECONDS} seconds`)
+    const error = new RockpoolError('PSYNC_S2001', `a request was not complete after ${FRAGMENTS_SECONDS} seconds`)
     this.#refuse(streamId, ErrorCode.APPLICATION_ERROR, error)
   }
 
@@ -226,7 +229,7 @@ export class RSocketConnection implements SocketProtocol {
     this.#lingerWhenIdle()
   }
 
-  /** Sends what the client has asked for without a request-n. */
+  /** Sends an answer that no request-n covers. */
   #answer(frame: Uint8Array): void {
     if (this.#closed) return
     if (this.#answers.bytes + frame.length > MAX_UNREAD_ANSWER_BYTES) {
@@ -241,13 +244,13 @@ export class RSocketConnection implements SocketProtocol {
     send: (frame) => this.#send(frame),
     count: (bytes) => {
       this.#unprobed += bytes
-      // Behind the frame that is being sent now.
+      // In a microtask, so that the question follows the frame that is being sent now.
       if (this.#unprobed >= PROBE_BYTES) queueMicrotask(() => this.#askReceipt())
       return ++this.#serial
     },
     probe: () => this.#askReceipt(),
     silent: () => {
-      const message = `the client has not shown for ${RECEIPT_SECONDS} seconds that it receives what it requested`
+      const message = `the client has not confirmed for ${RECEIPT_SECONDS} seconds that it receives what it requested`
       this.#fail(ErrorCode.CONNECTION_ERROR, new RockpoolError('PSYNC_S2003', message))
     },
     ended: (streamId) => {
@@ -256,7 +259,7 @@ export class RSocketConnection implements SocketProtocol {
     },
   }
 
-  /** One question at a time; what is in it cannot be guessed, so only who has read it can answer. */
+  /** Asks the client to confirm receipt, one question at a time. A nonce makes sure that only a client that has read the question can answer it. */
   #askReceipt(): void {
     if (this.#probe || this.#unprobed === 0 || this.#closed) return
     this.#probe = { nonce: crypto.getRandomValues(new Uint8Array(8)), serial: this.#serial }
@@ -278,7 +281,7 @@ export class RSocketConnection implements SocketProtocol {
     for (const stream of this.#streams.values()) stream.received(probe.serial)
   }
 
-  /** A client is dead when it has sent no KEEPALIVE for the lifetime that it named. */
+  /** Restarts the timer of the connection: a client is dead when it has sent no KEEPALIVE for the lifetime of its SETUP. */
   #alive(): void {
     if (this.#lifetime) clearTimeout(this.#lifetime)
     const ms = Math.min(this.#setup?.lifetimeMs ?? 0, MAX_LIFETIME_SECONDS * 1_000)
@@ -286,14 +289,14 @@ export class RSocketConnection implements SocketProtocol {
     this.#lifetime = setTimeout(dead, ms)
   }
 
-  /** Clients close when their stream has ended; who does not is not waited for long. */
+  /** Closes a connection without streams after a while. Clients normally close it themselves when their stream has ended. */
   #lingerWhenIdle(): void {
     if (this.#closed || this.#streams.size + this.#assemblies.size > 0) return
     if (this.#linger) clearTimeout(this.#linger)
     this.#linger = setTimeout(() => this.#close(), LINGER_SECONDS * 1_000)
   }
 
-  /** An error of the connection, told on stream 0. */
+  /** Reports an error of the connection on stream 0, and closes. */
   #fail(code: number, error: unknown): void {
     if (this.#closed) return
     this.#send(errorFrame(0, code, errorText(error)))
@@ -322,7 +325,7 @@ export class RSocketConnection implements SocketProtocol {
 
 class UnsupportedVersion extends RockpoolError {
   constructor({ major, minor }: Setup) {
-    super('PSYNC_S2001', `version ${major}.${minor} of RSocket is not spoken here: 1.0 is`)
+    super('PSYNC_S2001', `version ${major}.${minor} of RSocket is not supported: use 1.0`)
   }
 }
 

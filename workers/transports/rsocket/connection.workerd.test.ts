@@ -96,7 +96,7 @@ describe('fragments', () => {
     for (let n = 1; n < MAX_FRAGMENTS; n++) client.send(3, FrameType.PAYLOAD, Flag.FOLLOWS)
     expect(client.frames).toEqual([])
     client.send(3, FrameType.PAYLOAD, Flag.FOLLOWS)
-    expect(client.errors).toEqual([{ streamId: 3, code: 0x201, message: '[PSYNC_S2001] a request comes in more than 64 fragments' }])
+    expect(client.errors).toEqual([{ streamId: 3, code: 0x201, message: '[PSYNC_S2001] a request has more than 64 fragments' }])
     // What comes of it afterwards is nobody's.
     for (let n = 0; n < 1_000; n++) client.send(3, FrameType.PAYLOAD, Flag.FOLLOWS)
     expect([client.errors.length, client.closed]).toEqual([1, false])

@@ -1,6 +1,6 @@
 /**
- * Frames of RSocket 1.0 as they stand in WebSocket messages: one per message, without the length that precedes them on TCP. Stream id, then six
- * bits of type and ten of flags, then what the type says; all integers big-endian.
+ * Frames of RSocket 1.0 in WebSocket messages: one per message, without the length that precedes them on TCP. A frame has the stream id, six
+ * bits of type, ten bits of flags, and the fields of its type. All integers are big-endian.
  */
 export const FrameType = {
   SETUP: 0x01,
@@ -21,11 +21,11 @@ export const FrameType = {
 export const Flag = {
   IGNORE: 0x200,
   METADATA: 0x100,
-  /** Of a request or payload: more fragments follow. Of a KEEPALIVE: an answer is wanted. Of a SETUP: the session can be resumed. */
+  /** In a request or payload: more fragments follow. In a KEEPALIVE: an answer is wanted. In a SETUP: the session can be resumed. */
   FOLLOWS: 0x80,
   RESPOND: 0x80,
   RESUME: 0x80,
-  /** Of a payload: the last one. Of a SETUP: requests need a lease. */
+  /** In a payload: it is the last one. In a SETUP: requests need a lease. */
   COMPLETE: 0x40,
   LEASE: 0x40,
   NEXT: 0x20,
@@ -44,7 +44,7 @@ export const ErrorCode = {
 } as const
 
 export interface Payload {
-  /** Null: the frame has none, which is not the same as an empty one. */
+  /** Null when the frame has no metadata, which is not the same as empty metadata. */
   metadata: Uint8Array | null
   data: Uint8Array
 }
@@ -71,11 +71,11 @@ export type Frame = Base &
     | { type: 'cancel' }
     | ({ type: 'payload' } & Payload)
     | { type: 'error'; code: number; message: string }
-    /** A type that is not spoken here: other interactions, leases, resumption. */
+    /** A type that is not supported: other interactions, leases, resumption. */
     | { type: 'other'; number: number }
   )
 
-/** Bytes that are no RSocket frame. */
+/** Thrown for bytes that are not an RSocket frame. */
 export class FrameError extends Error {
   override readonly name = 'FrameError'
 }
@@ -183,7 +183,7 @@ const encoder = new TextEncoder()
 const decoder = new TextDecoder()
 const utf8 = (bytes: Uint8Array): string => decoder.decode(bytes)
 
-/** A frame with room for `length` bytes behind its head. */
+/** Returns a frame with room for `length` bytes after its header. */
 function frame(streamId: number, type: number, flags: number, length: number): { bytes: Uint8Array; view: DataView } {
   const bytes = new Uint8Array(6 + length)
   const view = new DataView(bytes.buffer)
@@ -192,14 +192,14 @@ function frame(streamId: number, type: number, flags: number, length: number): {
   return { bytes, view }
 }
 
-/** A PAYLOAD with data and without metadata. */
+/** Returns a PAYLOAD with data and without metadata. */
 export function nextFrame(streamId: number, data: Uint8Array): Uint8Array {
   const { bytes } = frame(streamId, FrameType.PAYLOAD, Flag.NEXT, data.length)
   bytes.set(data, 6)
   return bytes
 }
 
-/** The end of a stream that has nothing to complain about. */
+/** Returns the frame that ends a stream without an error. */
 export const completeFrame = (streamId: number): Uint8Array => frame(streamId, FrameType.PAYLOAD, Flag.COMPLETE, 0).bytes
 
 export function errorFrame(streamId: number, code: number, message: string): Uint8Array {

@@ -1,10 +1,10 @@
 import { deserialize } from 'bson'
 import { RockpoolError } from '../../../protocol/errors.ts'
 
-/** Reads the payloads of a connection: SETUP says in which form they are. */
+/** Reads the payloads of a connection, whose form SETUP says. */
 export type PayloadReader = (bytes: Uint8Array) => unknown
 
-/** No object: that has members, like `constructor`, which nobody put there. */
+/** A Map, because an object has inherited members such as `constructor`. */
 const readers = new Map<string, PayloadReader>([
   ['application/json', (bytes) => JSON.parse(new TextDecoder('utf-8', { fatal: true, ignoreBOM: false }).decode(bytes))],
   ['application/bson', (bytes) => deserialize(bytes, { promoteBuffers: true })],

@@ -1,7 +1,7 @@
 import type { StreamRequest } from '../../../protocol/lines.ts'
 import type { Environment } from '../../../durable-objects/environment.ts'
 import type { Tenant } from '../../../tenants/tenant.ts'
-import type { Session } from '../../auth/token.ts'
+import type { Caller } from '../../auth/token.ts'
 import { userError } from '../../errors.ts'
 import { countStream } from '../../rates.ts'
 import { bsonLines } from '../bson-lines.ts'
@@ -14,18 +14,18 @@ import type { Transport } from '../transport.ts'
 import { Flow } from './flow.ts'
 import { completeFrame, ErrorCode, errorFrame, nextFrame } from './frames.ts'
 
-/** What a stream needs of its connection. */
+/** What a stream needs from its connection. */
 export interface RSocketOutput {
   send(frame: Uint8Array): void
-  /** A line is on its way: answers its number, and asks the client for a sign of receipt when it is time (`urgent`: now). */
+  /** Called when a line was sent. Returns its number, and asks the client to confirm receipt when that is due (`urgent`: at once). */
   count(bytes: number): number
   probe(): void
-  /** The client does not show that it receives what was sent. */
+  /** Called when the client does not confirm that it receives what was sent. */
   silent(): void
   ended(streamId: number): void
 }
 
-/** One REQUEST_STREAM: sync lines as PAYLOAD frames, one BSON document each whatever the MIME types, never more than were requested. */
+/** One REQUEST_STREAM. Sync lines are PAYLOAD frames with one BSON document each, whatever the MIME types, and never more than were requested. */
 export class RSocketStream {
   readonly #id: number
   readonly #output: RSocketOutput
@@ -42,7 +42,7 @@ export class RSocketStream {
     id: number,
     output: RSocketOutput,
     initialN: number,
-    { env, tenant, session, request }: { env: Environment; tenant: Tenant; session: Session; request: StreamRequest },
+    { env, tenant, caller, request }: { env: Environment; tenant: Tenant; caller: Caller; request: StreamRequest },
   ) {
     this.#id = id
     this.#output = output
@@ -53,12 +53,12 @@ export class RSocketStream {
       encoder: bsonLines,
       join: null,
       held: this.#held,
-      // The connection has its own.
+      // The connection has its own keepalive.
       keepalive: false,
       room: () => this.#until(() => this.#flow.hasRoom),
       ready: (bytes) => this.#until(() => this.#flow.allows(bytes)),
       write: (bytes) => this.#send(bytes),
-      // A line like any other: it waits for credit.
+      // This is a line like any other, so it waits for credit.
       expires: () => {
         this.#warning = true
         this.#warn()
@@ -66,28 +66,28 @@ export class RSocketStream {
       end: ({ error }) => this.#stop.abort(error),
       pieces: (line) => cutData(line, () => this.#flow.lineLength),
     }
-    countStream(env, tenant, session)
+    countStream(env, tenant, caller)
       .then(() => {
         this.#stop.signal.throwIfAborted()
-        this.#stream = openStream(env, tenant, session, request, transport)
+        this.#stream = openStream(env, tenant, caller, request, transport)
         return this.#stream.done
       })
       .catch((error: unknown) => this.#end(error))
   }
 
-  /** REQUEST_N. */
+  /** Handles REQUEST_N. */
   request(n: number): void {
     this.#flow.request(n)
     this.#moved()
   }
 
-  /** The client has everything up to this line. */
+  /** Called when the client has everything up to this line. */
   received(serial: number): void {
     this.#flow.received(serial)
     this.#moved()
   }
 
-  /** CANCEL, or the socket has gone. */
+  /** Called for CANCEL, and when the socket has gone. */
   cancel(): void {
     this.#cancelled = true
     this.#stop.abort(ended('the receiver has gone'))
@@ -127,8 +127,8 @@ export class RSocketStream {
   }
 
   /**
-   * Told to end: a clean one, and not a word to who has cancelled. Otherwise the error, whose code clients look for in the text. So it is before the
-   * first line, too: SDKs that hear of a clean end go on waiting for that line for ever.
+   * Ends the stream: cleanly when it was asked to end, and silently when the client cancelled. Otherwise it sends the error, in whose text clients look for the code.
+   * An end before the first line is an error too: after a clean end SDKs would wait for that line for ever.
    */
   #end(error: unknown): void {
     this.#held.close()
