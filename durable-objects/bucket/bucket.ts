@@ -31,36 +31,36 @@ import { directState, DirectStreams, type DirectState } from './direct.ts'
 import { Log } from './log.ts'
 import { Turns } from './turns.ts'
 
-/** Of one alarm: UTF-16 units of pages read, and steps of compaction. The next alarm goes on at once. */
+/** Limits of one alarm: UTF-16 units of pages read, and steps of compaction. The next alarm continues at once. */
 const COMPACTION_LENGTH = 16 * 1024 * 1024
 const COMPACTION_STEPS = 500
-/** After an append a publication follows within milliseconds. When none has come by then, the replicator has died, or waits for another bucket. */
+/** A publication normally follows an append within milliseconds. When none has come after this time, the replicator has died, or waits for another bucket. */
 const OVERDUE_MS = 10_000
-/** Each remembers up to 100,000 rows or 8 M characters of their keys (`LogLimits`), some 25 MB. After a copy very many buckets are due together. */
+/** Compactions in one isolate at a time. Each remembers up to 100,000 rows or 8 M characters of keys (`LogLimits`), about 25 MB, and after a copy very many are due together. */
 const COMPACTIONS = 2
 const compactions = new Turns(COMPACTIONS)
-/** After about so long a compaction that had to wait looks again. */
+/** A compaction that had to wait tries again after about this time. */
 const TURN_MS = 10_000
 const FIRST_WAIT_MS = 50
 const MAX_WAIT_MS = 5_000
-/** A replicator that is moved or starts again fails a few times; after so many it is told. */
-const TOLD_ATTEMPTS = 4
+/** Failures in a row before one is logged: a replicator that is moved or restarted fails a few times. */
+const ATTEMPTS_BEFORE_REPORT = 4
 
 const attachment = directState.extend({ bucket: z.string() })
 type Attachment = z.infer<typeof attachment>
 
 /**
- * One bucket: its op log, and the sockets that follow it directly. Replies leave when what was written is durable (the platform's output gate). The
- * one alarm is for compaction, for tokens that expire and for publications that are overdue, whichever comes first.
+ * One bucket: its op log, and the sockets that follow it directly. Replies are sent when what was written is durable (the platform's output gate). The
+ * one alarm serves compaction, tokens that expire and publications that are overdue, whichever comes first.
  */
 export class Bucket extends DurableObject<Environment> implements BucketRpc {
   readonly log: Log
   readonly #direct: DirectStreams<WebSocket>
   readonly #tenant: OwnTenant
   #compactionMs = 0
-  /** The alarm that stands, null: none; undefined: not looked up yet. */
+  /** The time of the alarm that is set; null when there is none, undefined before it was looked up. */
   #alarm: number | null | undefined
-  /** From the request of the first direct stream, and its attachment: only for them it is needed, and the name of the object may be a hash. */
+  /** The name of the bucket, from the request or the attachment of a direct stream. Only those need it, and the name of the object may be a hash. */
   #name = ''
 
   constructor(ctx: DurableObjectState, env: Environment) {
@@ -68,13 +68,13 @@ export class Bucket extends DurableObject<Environment> implements BucketRpc {
     enableFaults(env.FAULTS)
     this.#tenant = tenantOfObject(env, objectName(ctx))
     this.log = new Log(durableDatabase(ctx.storage))
-    // Nothing is delivered before: appends and alarms go by these settings.
+    // Nothing is delivered before the settings are known: appends and alarms depend on them.
     const settled = ctx.blockConcurrencyWhile(async () => {
       const { seconds, ...limits } = (await this.#tenant.find()).compaction
       this.#compactionMs = seconds * 1_000
       this.log.limit(limits)
     })
-    // The runtime rejects every call with the reason, and constructs the object again for the next one.
+    // The runtime rejects this call with the reason, and constructs the object again for the next one.
     settled.catch(() => {})
     this.#direct = new DirectStreams<WebSocket>(this.log, {
       send: sendQuietly,
@@ -147,7 +147,7 @@ export class Bucket extends DurableObject<Environment> implements BucketRpc {
   async erase(request: Versioned & { upTo: OpId }): Promise<EraseAnswer> {
     checkVersion(request)
     await asyncFaultPoint('bucket.erase', { object: this.ctx })
-    // A call that has begun goes on while the gate closes (workerd 2026-11), so the log is looked at behind it, in the turn that deletes.
+    // A call that has begun continues while the gate closes (workerd 2026-11), so the log is checked after that, in the same turn as the deletion.
     const erased = await this.ctx.blockConcurrencyWhile(async () => {
       if (this.log.last > request.upTo || this.#direct.size > 0) return false
       const deleted = [this.ctx.storage.deleteAlarm(), this.ctx.storage.deleteAll()]
@@ -173,7 +173,7 @@ export class Bucket extends DurableObject<Environment> implements BucketRpc {
     return { more }
   }
 
-  /** A direct stream. Only our own Worker calls, and it has looked at the token. */
+  /** Opens a direct stream. Only our own Worker calls this, and it has verified the token. */
   override async fetch(request: Request): Promise<Response> {
     const asked = directRequest(request)
     if (!asked) return new Response('a WebSocket is expected', { status: 426 })
@@ -214,13 +214,13 @@ export class Bucket extends DurableObject<Environment> implements BucketRpc {
     }
   }
 
-  /** Compacts for as long as one alarm should, and answers after how many ms the next one follows; null: there is nothing left to do. */
+  /** Compacts for as long as one alarm should take. Returns after how many ms the next alarm follows, or null when nothing is left to do. */
   async #compact(): Promise<number | null> {
     if (!this.log.worthCompacting) return null
     if (this.log.mending) return TURN_MS * (0.5 + Math.random())
     if (this.log.waiting && (this.log.historyDue ?? Infinity) <= Date.now()) {
-      // Of a bucket in which nothing happens nobody says that its last op is committed. When nobody answers either, what is left is due once more, later.
-      await this.#askCommitted().catch((error: unknown) => console.warn('the replicator does not say what is committed', error))
+      // No append tells an inactive bucket that its last op is committed, so it asks. When the replicator does not answer, the rest is due again later.
+      await this.#askCommitted().catch((error: unknown) => console.warn('the replicator did not answer what is committed', error))
     }
     if (!compactions.take(this)) return TURN_MS * (0.5 + Math.random())
     let length = 0
@@ -233,19 +233,19 @@ export class Bucket extends DurableObject<Environment> implements BucketRpc {
         }
         length += read
         compactions.take(this)
-        // Between two steps other calls have their turn.
+        // Other calls get their turn between two steps.
         await sleep(0)
       }
     } catch (error) {
       compactions.release(this)
       throw error
     }
-    // The turn is kept: so is what the compaction remembers.
+    // The turn is kept, because the compaction keeps what it remembers.
     this.log.pauseCompaction()
     return 0
   }
 
-  /** Of what came last, nobody says that it is committed before the next append: of a whole copy, or of a long backlog. True: it is known now. */
+  /** Asks whether the last ops are committed, which otherwise only the next append would say. Matters after a copy or a long backlog. Returns whether they are. */
   async #mayGoOn(): Promise<boolean> {
     if (!this.log.worthCompacting) return false
     const before = this.log.committed
@@ -263,7 +263,7 @@ export class Bucket extends DurableObject<Environment> implements BucketRpc {
     }
   }
 
-  /** What is due already is worth compacting, and that is armed for. */
+  /** Sets the alarm for a compaction that is due. */
   async #armForHistory(): Promise<void> {
     const wait = (this.log.historyDue ?? 0) - Date.now()
     if (wait > 0) await this.#arm(wait)
@@ -274,7 +274,7 @@ export class Bucket extends DurableObject<Environment> implements BucketRpc {
     if (expires !== null) await this.#arm(Math.max(0, expires * 1_000 - Date.now()))
   }
 
-  /** An alarm is a row written: one that stands earlier does for both. */
+  /** Sets the alarm, unless an earlier one is set: each alarm is a row written. */
   async #arm(wait: number): Promise<void> {
     const at = Date.now() + wait
     if (this.#alarm === undefined) this.#alarm = await this.ctx.storage.getAlarm()
@@ -283,18 +283,18 @@ export class Bucket extends DurableObject<Environment> implements BucketRpc {
     await this.ctx.storage.setAlarm(at)
   }
 
-  /** A new stub each time. */
+  /** Returns a new stub for each call. */
   get #replicator() {
     return replicatorStub(this.env, this.#tenant)
   }
 
-  /** Once: a replicator that does not hear it asks by itself, once a day. */
+  /** Tries once. A replicator that does not get the message asks by itself once a day. */
   #left(): void {
     const left = answered(() => this.#replicator.left({ v: MESSAGE_VERSION, bucket: this.#name }), callDeadline(this.env))
     this.ctx.waitUntil(left.catch(() => {}))
   }
 
-  /** With a new stub each time, until it is answered. */
+  /** Repeats a call, each time with a new stub, until it is answered. */
   #watch(): Promise<Serving> {
     return untilAnswered(() => this.#replicator.watch({ v: MESSAGE_VERSION, bucket: this.#name }), {
       deadlineMs: callDeadline(this.env),
@@ -302,11 +302,11 @@ export class Bucket extends DurableObject<Environment> implements BucketRpc {
       maxMs: MAX_WAIT_MS,
       failed: (error, attempts) => {
         if (isFenced(error)) throw error
-        if (attempts === TOLD_ATTEMPTS) console.warn(`bucket ${this.#name}: the replicator does not answer`, error)
+        if (attempts === ATTEMPTS_BEFORE_REPORT) console.warn(`bucket ${this.#name}: the replicator does not answer`, error)
       },
     })
   }
 }
 
-/** An error that comes by RPC keeps its code. */
+/** Returns the code of an error. An error that came through RPC keeps it. */
 const isFenced = (error: unknown): boolean => error instanceof Error && 'code' in error && error.code === 'ROCKPOOL_BUCKET_FENCED'

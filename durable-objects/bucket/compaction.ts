@@ -13,20 +13,20 @@ interface Rewritten {
 }
 
 /**
- * Compaction of a log, in steps that are a transaction each. A run goes from the newest page that is committed to the oldest: the first op that it
- * meets of a row is the newest, every further one becomes a MOVE; neighbours that are small become one page. Then the MOVEs and REMOVEs at the very
- * start become one CLEAR.
+ * Compaction of a log, in steps that are a transaction each. A run goes from the newest committed page to the oldest. The first op that it meets of
+ * a row is the newest, and every further one becomes a MOVE; small neighbouring pages become one page. Then the MOVEs and REMOVEs at the very start
+ * become one CLEAR.
  *
- * Only so many rows are remembered. Where there are more, the run ends its pass with those that it has and begins another one behind them: all
- * older ops of the first ones are MOVEs by then, so each pass meets other rows. Memory and the work of a step are bounded whatever the size of the
- * log. What is remembered is lost with the object; then the pass is gone over again, where nothing is left to be rewritten as far as it had come. So a run
- * misses nothing: up to its limit no op is superseded by another one when it is over, and that is stored (`HistoryMark.clean`).
+ * The number of rows that are remembered is limited. Where there are more, the run finishes its pass with those that it has and begins another pass after
+ * them: all older ops of the first rows are MOVEs by then, so each pass meets other rows. So memory and the work of a step are bounded, whatever the size
+ * of the log. The remembered rows are lost with the object. The pass is then repeated, and finds nothing to rewrite up to where it had come. So a run
+ * misses nothing: when it has ended, no op up to its limit is superseded by another, and that is stored (`HistoryMark.clean`).
  */
 export class Compaction {
   readonly #pages: Pages
   readonly #limits: LogLimits
   readonly #now: () => number
-  /** Row → its newest op that was met. True for as long as the log is there. */
+  /** Maps each row to the newest of its ops that was met. Stays true for as long as the log exists. */
   readonly #newest = new Map<string, OpId>()
   #keysLength = 0
   #progress: Progress | null = null
@@ -44,7 +44,7 @@ export class Compaction {
     return head.totalBytes - header.doneBytes >= Math.max(this.#limits.afterBytes, header.keptBytes / 2)
   }
 
-  /** Answers the UTF-16 units that it read, or null when the run is over. */
+  /** Does one step. Returns the UTF-16 units that it read, or null when the run has ended. */
   step(committed: OpId): number | null {
     const progress = (this.#progress ??= this.#resumed() ?? this.#begin(committed))
     if (!progress) return null
@@ -53,7 +53,7 @@ export class Compaction {
         this.#walk(progress) ?? (this.#nextPass(progress) ? this.#walk(progress) : null) ?? this.#fold(progress) ?? this.#finish(progress)
       )
     } catch (error) {
-      // Memory says what storage perhaps does not.
+      // The transaction failed, so memory may differ from storage.
       this.#pages.forget()
       this.forget()
       throw error
@@ -79,19 +79,19 @@ export class Compaction {
     return null
   }
 
-  /** What an earlier incarnation remembered is lost: its pass begins again. */
+  /** Begins the pass again: what an earlier incarnation of the object remembered is lost. */
   #resumed(): Progress | null {
     const { progress } = this.#pages.header
     return progress && { ...progress, cursor: this.#startAt(progress.from)?.last ?? 0, next: null }
   }
 
-  /** The page that holds the op, or else the one before. */
+  /** Returns the page that holds the op, or else the one before. */
   #startAt(op: OpId): Page | null {
     const page = this.#pages.after(op - 1)
     return page && page.first <= op ? page : this.#pages.upTo(op)
   }
 
-  /** Goes through the pages that become one. Null: the pass is over. */
+  /** Processes the pages that become one. Returns null when the pass has ended. */
   #walk(progress: Progress): number | null {
     const group: Rewritten[] = []
     let bytes = 0
@@ -100,7 +100,7 @@ export class Compaction {
     for (; page && group.length < this.#limits.pages; page = this.#pages.upTo(page.first - 1)) {
       const rewritten = this.#supersede(page, progress)
       length += page.body.length
-      // It is met again: what is remembered of it then is not newer than itself.
+      // The next step meets this page again. That is safe: no remembered op of its rows is newer than its own.
       if (group.length > 0 && bytes + rewritten.bytes > this.#limits.pageBytes) break
       bytes += rewritten.bytes
       group.push(rewritten)
@@ -112,12 +112,12 @@ export class Compaction {
     return length
   }
 
-  /** The ops of a page from the newest to the oldest: what was met before becomes a MOVE. */
+  /** Visits the ops of a page from the newest to the oldest. An op of a row that was met before becomes a MOVE. */
   #supersede(page: Page, progress: Progress): Rewritten {
     const texts = splitOps(page.body)
     let { target } = page
     let changed = false
-    // Up to there nothing supersedes anything, so a log of which most is clean needs one pass.
+    // Up to `clean` no op supersedes another, so a log that is mostly clean needs only one pass.
     const { clean } = this.#pages.history
     for (let i = texts.length - 1; i >= 0; i--) {
       const text = texts[i] ?? ''
@@ -137,13 +137,13 @@ export class Compaction {
 
   #remember(key: string, id: OpId): boolean {
     if (this.#newest.size >= this.#limits.keys || this.#keysLength + key.length > this.#limits.keysLength) return false
-    // A slice would keep the whole page in memory that it was cut from; a copy does not.
+    // A copy: a slice would keep its whole page in memory.
     this.#newest.set(Buffer.from(key).toString(), id)
     this.#keysLength += key.length
     return true
   }
 
-  /** False: all rows were remembered. The page that it begins with may be made longer by the next append, so it is walked in the same step. */
+  /** Begins a pass. Returns false when all rows were remembered. The first page is processed in the same step, because the next append may make it longer. */
   #nextPass(progress: Progress): boolean {
     if (progress.next === null) return false
     this.#newest.clear()
@@ -155,7 +155,7 @@ export class Compaction {
     return true
   }
 
-  /** The start of the log up to the first PUT, as far as one step goes. Null: there is nothing to fold. */
+  /** Folds the start of the log up to the first PUT, as far as one step goes. Returns null when there is nothing to fold. */
   #fold(progress: Progress): number | null {
     const folded: Page[] = []
     let [ops, bytes, length, checksum, target, last] = [0, 0, 0, 0, 0, 0]
@@ -200,7 +200,7 @@ export class Compaction {
     return null
   }
 
-  /** What lies above, if anything does, is as if it had come now. */
+  /** Counts the ops above the limit, if there are any, as if they had come now. */
   #marked(clean: OpId): void {
     const { head, history } = this.#pages
     const reached = Math.max(history.clean, Math.min(clean, head.last))

@@ -4,23 +4,23 @@ import { opIdOf, parseOp, rowKeyOf, splitOps } from '../../protocol/op-text.ts'
 import type { Page } from './storage.ts'
 
 export interface RowsLimits {
-  /** Distinct texts, and their UTF-16 units. More is `many`. */
+  /** Limits of distinct texts, and of their UTF-16 units. More than that is `many`. */
   rows: number
   length: number
   /** UTF-16 units of the keys that one pass over the log remembers. */
   keysLength: number
-  /** Passes at most. A log that needs more of them is `many` as well. */
+  /** The largest number of passes. A log that needs more is `many` as well. */
   passes: number
 }
 
 export const ROWS_LIMITS: Omit<RowsLimits, 'rows'> = { length: 4 * 1024 * 1024, keysLength: 4 * 1024 * 1024, passes: 16 }
 
 /**
- * The distinct data texts of the current rows, in no particular order; null when there are more than the limits allow. The log is read from its newest
- * op to its oldest: the first op that is met of a row is what became of it. So what is found is never taken back, and the reading stops as soon
- * as it is too much. What must be remembered are keys, of rows that are gone as well; where these are too many, each pass looks at a share of them.
+ * Returns the distinct data texts of the current rows in no particular order, or null when there are more than the limits allow. The log is read from its
+ * newest op to its oldest: the first op of a row is its current state. So nothing that is found is ever taken back, and reading stops as soon as there is
+ * too much. The keys must be remembered, including those of removed rows; when there are too many, each pass handles a share of them.
  *
- * `pages`: from the newest one that has an op up to the checkpoint.
+ * `pages` begins with the newest one that has an op up to the checkpoint.
  */
 export function currentRows(pages: () => Iterable<Page>, checkpoint: OpId, limits: RowsLimits): string[] | null {
   for (let passes = 1; passes <= limits.passes; passes *= 2) {
@@ -57,7 +57,7 @@ function inPasses(
   return [...rows]
 }
 
-/** Up to a CLEAR, which takes away everything before it. */
+/** Visits ops down to a CLEAR, which removes everything before it. */
 function* newestFirst(pages: Iterable<Page>, checkpoint: OpId): Iterable<string> {
   for (const page of pages) {
     const texts = splitOps(page.body)
@@ -72,5 +72,5 @@ function* newestFirst(pages: Iterable<Page>, checkpoint: OpId): Iterable<string>
 
 const isClear = (text: string): boolean => text.startsWith('"op":"CLEAR"', text.indexOf(',') + 1)
 
-/** Not to be chosen by whoever names rows: all keys in one share would be as many as without shares. */
+/** A random seed, so that nobody can choose keys which all fall into one share. */
 const shareOf = (key: string, shares: number): number => createHash('sha256').update(key).digest().readUInt32LE() % shares

@@ -6,7 +6,7 @@ import { strongHash } from '../../protocol/strong-hash.ts'
 import { opIdOf, parseOp, splitOps } from '../../protocol/op-text.ts'
 import type { Page } from './storage.ts'
 
-/** Rows that one pass remembers. */
+/** The number of rows that one pass remembers. */
 const PASS_ROWS = 50_000
 
 export interface DigestLog {
@@ -16,15 +16,15 @@ export interface DigestLog {
 }
 
 /**
- * Goes over the ops up to a checkpoint as a client does, in steps. Compaction may come in between: what it turns into a MOVE behind us is superseded by
- * an op that is still to come, and a CLEAR begins anew for us as for a client.
+ * Applies the ops up to a checkpoint as a client does, in steps. Compaction may run between two steps: an op that was already read and becomes a MOVE is
+ * superseded by one that is still to be read, and a CLEAR starts again for us as for a client.
  */
 export class Digest {
   readonly #request: DigestRequest
   readonly #log: DigestLog
   readonly #passes: number
   readonly #digester: Digester
-  /** Hashes of what the rows hold, `weak` only when they are listed. */
+  /** The hashes of the rows' contents; `weak` only when rows are listed. */
   readonly #rows = new Map<string, { hash: string; weak?: string }>()
   #summed: BucketState = { count: 0, checksum: 0, last: 0 }
 
@@ -35,7 +35,7 @@ export class Digest {
     this.#passes = Math.max(1, Math.ceil(log.state(request.checkpoint).count / request.parts / passRows))
   }
 
-  /** Reads about so many UTF-16 units of ops, at least one page. */
+  /** Reads about this many UTF-16 units of ops, at least one page. */
   step(length: number): DigestAnswer {
     const { checkpoint } = this.#request
     if (this.#log.overtaken(checkpoint)) return { kind: 'overtaken' }

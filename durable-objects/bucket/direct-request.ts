@@ -1,12 +1,12 @@
 import type { OpId } from '../../protocol/ops.ts'
 
-/** What the Worker asks of a bucket object for a client that may follow it directly. */
+/** A Worker's request to a bucket object, for a client that may follow it directly. */
 export interface DirectRequest {
   bucket: string
   after: OpId
   /** `exp` of the token: seconds since 1970. */
   expires: number
-  /** Hash of the plan that gives the client this bucket. */
+  /** The hash of the plan that gives the client this bucket. */
   plan: string
 }
 
@@ -14,7 +14,7 @@ export function directUrl({ bucket, after, expires, plan }: DirectRequest): stri
   return `https://bucket/direct?${new URLSearchParams({ bucket, after: String(after), expires: String(expires), plan })}`
 }
 
-/** Null: it is something else. */
+/** Parses the URL of a request. Returns null when it is something else. */
 export function directRequest(request: Request): DirectRequest | null {
   const { pathname, searchParams } = new URL(request.url)
   if (pathname !== '/direct' || request.headers.get('upgrade') !== 'websocket') return null

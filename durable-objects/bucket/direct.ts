@@ -7,19 +7,19 @@ import { CLOSE_BAD_FRAME, CLOSE_RECONNECT, CLOSE_UNAUTHORIZED } from '../../prot
 import type { OpId } from '../../protocol/ops.ts'
 import type { Log } from './log.ts'
 
-/** What hibernation keeps of a direct stream. */
+/** The state of a direct stream that survives hibernation. */
 export interface DirectState {
-  /** Everything up to here was sent. */
+  /** The op up to which everything was sent. */
   position: OpId
-  /** The newest checkpoint that it is owed. */
+  /** The newest checkpoint that it must reach. */
   goal: OpId
-  /** It is to be told a checkpoint, also when there are no more ops: it is new, or has got some of the ops of one. */
+  /** Whether it must be sent a checkpoint even when there are no more ops: it is new, or has received only some ops of one. */
   owed: boolean
   /** `exp` of the token: seconds since 1970. */
   expires: number
-  /** The plan under which it was let in. */
+  /** The plan under which it was admitted. */
   plan: string | null
-  /** Frames that the client has acknowledged, and the sizes of those that it has not. */
+  /** The number of frames that the client has acknowledged, and the sizes of the others. */
   acknowledged: number
   pending: number[]
 }
@@ -29,22 +29,22 @@ export const directState = z.object({
   ...{ acknowledged: z.number(), pending: z.array(z.number()) },
 })
 
-/** `S` is a socket. */
+/** What direct streams need from their object. `S` is a socket. */
 export interface DirectPorts<S> {
   send(socket: S, text: string): void
-  /** `error` is told before the socket is closed. */
+  /** Sends `error`, then closes the socket. */
   close(socket: S, code: number, error: { code: string; message: string }): void
   save(socket: S, state: DirectState): void
-  /** Asks the replicator to watch this bucket, until it answers. */
+  /** Asks the replicator to watch this bucket, and repeats until it answers. */
   watch(answer: (serving: Serving) => void): void
   /** Seconds since 1970. */
   now(): number
 }
 
 export interface DirectLimits {
-  /** UTF-16 units that one frame takes about. */
+  /** The approximate size of one frame, in UTF-16 units. */
   frame: number
-  /** Unacknowledged: UTF-16 units after which nothing is sent, and frames. Attachments remember the sizes. */
+  /** Limits of what is unacknowledged: UTF-16 units, and frames, whose sizes are kept in attachments. Above them nothing is sent. */
   length: number
   frames: number
 }
@@ -54,16 +54,16 @@ const LIMITS: DirectLimits = { frame: 64 * 1024, length: 256 * 1024, frames: 64 
 const acknowledgement = z.strictObject({ ack: z.int().min(1) })
 
 /**
- * Direct streams of one bucket: ops from a position, then live. Each gets everything up to the newest checkpoint that is known to be committed, and
- * is told that checkpoint when it has all of it. Nothing is ever above it, so nothing has to be taken back. Compaction does not get in the way: it
- * goes as far as that checkpoint at most.
+ * Direct streams of one bucket: ops from a position on, then live. Each gets everything up to the newest checkpoint that is known to be committed, and
+ * is sent that checkpoint when it has all of it. Nothing above it is ever sent, so nothing has to be taken back. Compaction does not interfere: it goes
+ * at most as far as that checkpoint.
  */
 export class DirectStreams<S> {
   readonly #log: Log
   readonly #ports: DirectPorts<S>
   readonly #limits: DirectLimits
   readonly #streams = new Map<S, DirectState>()
-  /** The call to the replicator that is under way does not cover those that came after it was sent. */
+  /** Whether streams have come after the current call to the replicator was sent, which it does not cover. */
   #watching = false
   #unwatched = false
 
@@ -77,21 +77,21 @@ export class DirectStreams<S> {
     return this.#streams.size
   }
 
-  /** When the first of them expires: seconds since 1970. */
+  /** When the first token expires: seconds since 1970. */
   get nextExpiry(): number | null {
     let next: number | null = null
     for (const { expires } of this.#streams.values()) next = next === null ? expires : Math.min(next, expires)
     return next
   }
 
-  /** After hibernation: what the attachments say. */
+  /** Restores the streams from their attachments after hibernation. */
   wake(streams: Iterable<[S, DirectState]>): void {
     let unanswered = false
     for (const [socket, state] of streams) {
       this.#streams.set(socket, state)
       unanswered ||= state.owed && untold(state)
     }
-    // What was asked for it may have been lost with the memory, and nothing else would tell it anything before the next change.
+    // The call on its behalf may have been lost with the memory, and nothing else would notify it before the next change.
     if (unanswered) this.ask()
   }
 
@@ -103,7 +103,7 @@ export class DirectStreams<S> {
     this.#feed(socket, state)
   }
 
-  /** Asks the replicator what is committed, and to be watched by it. It is awake then, if it had died. */
+  /** Asks the replicator what is committed, and to watch this bucket. The call also wakes a replicator that had died. */
   ask(): void {
     this.#unwatched = true
     this.#watch()
@@ -129,11 +129,11 @@ export class DirectStreams<S> {
     this.#streams.delete(socket)
   }
 
-  /** Something was committed. */
+  /** Called when something was committed. */
   publish(serving: Serving): PublishAnswer {
     this.#log.raise(serving.checkpoint)
     for (const [socket, state] of [...this.#streams]) {
-      // Another sync config: whether the client still has this bucket is decided when it comes again.
+      // Another sync config serves. Whether the client still has this bucket is decided when it reconnects.
       if (state.plan !== serving.plan) this.#end(socket, CLOSE_RECONNECT, 'PSYNC_S2003', 'the sync config has changed: connect again')
       else this.#feed(socket, state)
     }
@@ -145,14 +145,14 @@ export class DirectStreams<S> {
     for (const [socket, state] of [...this.#streams]) this.#expired(socket, state)
   }
 
-  /** The bucket lacks ops: whoever follows it comes back later. */
+  /** Ends all streams because the bucket lacks ops; their clients come back later. */
   fenced(): void {
     this.#watching = false
     for (const socket of [...this.#streams.keys()])
       this.#end(socket, CLOSE_RECONNECT, 'ROCKPOOL_BUCKET_FENCED', 'the bucket lacks changes, which come later: connect again in a while')
   }
 
-  /** The log is gone: every stream is told so. */
+  /** Ends all streams because the log is gone. */
   close(): void {
     for (const [socket, state] of [...this.#streams]) this.#feed(socket, state)
   }
@@ -172,7 +172,7 @@ export class DirectStreams<S> {
   #feed(socket: S, state: DirectState): void {
     if (this.#expired(socket, state)) return
     const goal = Math.max(state.goal, this.#log.committed)
-    // Every newcomer makes all be looked at, and most have everything.
+    // Every new stream causes all to be checked, and most have everything.
     if (!state.owed && state.position >= Math.min(goal, this.#log.last) && !this.#log.gone) return
     if (goal !== state.goal) {
       state.goal = goal
@@ -181,10 +181,10 @@ export class DirectStreams<S> {
     while (this.#hasRoom(state)) {
       const answer = this.#log.read(state.position, goal, this.#limits.frame)
       if (answer.kind === 'gone') return this.#end(socket, CLOSE_RECONNECT, 'PSYNC_S2003', 'the bucket is gone: connect again')
-      // The log has slept and does not remember how far commits had come; the replicator will say.
+      // After hibernation the log does not know what is committed; the replicator will say.
       if (answer.kind === 'overtaken') return
-      // Nothing before the replicator's answer: what the log knows to be committed may be older than what the client had, or a part of the copy
-      // that this plan has waited for.
+      // Send nothing before the replicator's answer: the checkpoint that the log knows may be older than what the client had, or only a part of the
+      // copy for which this plan waited.
       if (this.#watching && untold(state)) return
       const complete = !answer.more
       if (answer.count === 0 && !state.owed) return

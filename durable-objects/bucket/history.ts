@@ -4,17 +4,17 @@ import { eachRow, moveText, opAt, opIdAt } from '../../protocol/op-text.ts'
 import type { Page, Pages } from './storage.ts'
 import { isUnique } from './unique.ts'
 
-/** What an entry of a map takes beside its key, about. */
+/** About what an entry of a map takes in addition to its key. */
 const ENTRY = 64
-/** Units of `LogLimits.historyLength` that a row takes while it is only asked whether any is there twice: a number, and a copy as it grows. */
+/** Units of `LogLimits.historyLength` that a row takes while rows are only checked for duplicates: a number, and a copy of it while the set grows. */
 const UNIQUE_ENTRY = 16
 
 /** The newest op of a row at a checkpoint. */
 type NewestOf = (key: string) => OpId | undefined
 
 /**
- * The newest ops in (from, to], and, because readers stand at different checkpoints, what was the newest one at each checkpoint from `base` on: `before` has the ops
- * of rows that got another one since then, in order. `whole`: of all rows that have one there; `twice`: of some row there is more than one.
+ * The newest ops in (from, to], and, because readers are at different checkpoints, the newest ones at each checkpoint from `base` on: `before` has the earlier ops
+ * of rows that have another one since, in order. `whole`: every row with an op there is included. `twice`: some row has more than one.
  */
 interface Remembered {
   from: OpId
@@ -23,21 +23,21 @@ interface Remembered {
   newest: Map<string, OpId>
   before: Map<string, OpId[]>
   length: number
-  /** The highest of the pages that were read, see `Page`. */
+  /** The highest `target` of the pages that were read: see `Page`. */
   target: OpId
   whole: boolean
   twice: boolean
 }
 
-/** What all logs of an isolate may remember together, in the units of `LogLimits.historyLength`: they share its memory. */
+/** What all logs of an isolate may remember together, in units of `LogLimits.historyLength`: they share its memory. */
 const ISOLATE_LENGTH = 24 * 1024 * 1024
 
-/** Where a log keeps what it remembers, so that it can be taken from it. */
+/** Where a log keeps what it remembers, so that `Shared` can take it away. */
 interface Slot {
   remembered: Remembered | null
 }
 
-/** Those that hold something, in the order in which it was stored. */
+/** The holders of something, in the order in which it was stored. */
 const slots = new Set<Slot>()
 
 function keep(slot: Slot, remembered: Remembered | null): void {
@@ -53,24 +53,24 @@ function keep(slot: Slot, remembered: Remembered | null): void {
   }
 }
 
-/** A page, or those of its ops that are read. */
+/** A page, or the part of its ops that is read. */
 export type Part = Pick<Page, 'body' | 'count' | 'last'>
 
 /**
- * What a row held before it was changed, moved or deleted is sent to nobody: an op that another one up to the reader's checkpoint supersedes goes out as a
- * MOVE, which counts, and adds to the sums, as the op itself does. Where a client says that it stands is no reason to send it more: it may say what it likes.
+ * Makes sure that the previous content of a changed, moved or deleted row is sent to nobody. An op that another one up to the reader's checkpoint supersedes is
+ * sent as a MOVE, which counts and adds to the checksums as the op does. This does not depend on the position that a client claims, because it may claim any.
  *
- * No op up to `clean` is superseded by another one up to there, because of a compaction, or because somebody read all of it and nothing was found. So what
- * supersedes is newer, and only the rows of those ops are remembered from one read of a download to the next. That is memory, and may be lost at any time.
+ * No op up to `clean` is superseded by another one up to there: a compaction has made sure of that, or a complete read has found none. So only newer ops can
+ * supersede, and only their rows are remembered from one read of a download to the next. This is only in memory, and may be lost at any time.
  */
 export class History {
   readonly #pages: Pages
   readonly #limits: LogLimits
   readonly #slot: Slot = { remembered: null }
   #clean: OpId = 0
-  /** A download from 0 has come so far at this checkpoint, and nothing was superseded. */
+  /** How far a download from 0 has come at this checkpoint without finding a superseded op. */
   #proof: { checkpoint: OpId; upTo: OpId } | null = null
-  /** Some row was met twice up to there, so it will be again; 0: none that is known of. */
+  /** An op up to which some row has more than one op; 0 when no such row is known. */
   #twice: OpId = 0
 
   constructor(pages: Pages, limits: LogLimits) {
@@ -82,7 +82,7 @@ export class History {
     return Math.max(this.#clean, this.#pages.history.clean)
   }
 
-  /** The log is another one. */
+  /** Called when the log was replaced. */
   forget(): void {
     keep(this.#slot, null)
     this.#clean = 0
@@ -91,8 +91,8 @@ export class History {
   }
 
   /**
-   * `parts`: of a read of (after, asked]. `all`: there are no more. Answers the bodies as they are to be sent, and whether anything was superseded; null when
-   * compaction has taken away what says so, and so will overtake this read.
+   * `parts` are those of a read of (after, asked]; with `all` there are no more. Returns the bodies as they are to be sent, and whether anything was superseded, or
+   * null when compaction has removed the superseding ops, so that the checkpoint is overtaken.
    */
   collapse(parts: readonly Part[], after: OpId, asked: OpId, all: boolean): { bodies: string[]; found: boolean } | null {
     const bodies = parts.map(({ body }) => body)
@@ -108,7 +108,7 @@ export class History {
     return { bodies: collapsed, found }
   }
 
-  /** Null: there is nothing but what is clean. */
+  /** Returns null when everything up to there is clean. */
   #rememberedFor(from: OpId, to: OpId): NewestOf | null | 'overtaken' {
     const known = this.#slot.remembered
     if (known && known.from <= from && Math.max(known.base, known.target) <= to && to <= known.to) return newestAt(known, to)
@@ -122,7 +122,7 @@ export class History {
     return null
   }
 
-  /** True: nothing up to there is superseded by another op up to there, and that is kept. */
+  /** Returns true, and keeps the fact, when no op up to there is superseded by another up to there. */
   #isClean(to: OpId): boolean {
     if (this.#twice !== 0 && this.#twice <= to) return false
     let target = 0
@@ -138,14 +138,14 @@ export class History {
     return clean
   }
 
-  /** Null: it would be too much. */
+  /** Returns null when it would take too much memory. */
   #extended(known: Remembered, to: OpId): Remembered | null {
     for (let page = this.#pages.after(known.to); page && page.first <= to; page = this.#pages.after(page.last))
       if (!this.#remember(known, page, known.to, to)) return null
     return { ...known, to }
   }
 
-  /** From the newest page to the oldest. */
+  /** Reads from the newest page to the oldest. */
   #read(from: OpId, to: OpId): Remembered {
     const all: Remembered = { from, base: to, to, newest: new Map(), before: new Map(), length: 0, target: 0, whole: true, twice: false }
     for (const page of this.#pages.downFrom(to)) {
@@ -155,7 +155,7 @@ export class History {
     return all
   }
 
-  /** False: it would be too much. */
+  /** Returns false when it would take too much memory. */
   #remember(all: Remembered, { body, target }: Page, from: OpId, to: OpId): boolean {
     all.target = Math.max(all.target, target)
     eachRow(body, (key, at) => {
@@ -165,7 +165,7 @@ export class History {
       if (known === undefined) {
         all.length += key.length + ENTRY
         if (all.length > this.#limits.historyLength) return false
-        // A slice would keep the whole page in memory that it was cut from; a copy does not.
+        // A copy: a slice would keep its whole page in memory.
         all.newest.set(Buffer.from(key).toString(), id)
         return true
       }
@@ -183,7 +183,7 @@ export class History {
     return all.length <= this.#limits.historyLength
   }
 
-  /** What a download from 0 found nothing superseded in need not be looked at again. */
+  /** Notes how far a download from 0 has found nothing superseded, so that this need not be checked again. */
   #prove(after: OpId, checkpoint: OpId, upTo: OpId, found: boolean): void {
     const proven = after === 0 ? 0 : this.#proof?.checkpoint === checkpoint ? this.#proof.upTo : -1
     if (after > proven) return
@@ -199,7 +199,7 @@ export class History {
   }
 }
 
-/** Whether one op of a page supersedes another one. */
+/** Returns whether one op of a page supersedes another. */
 export const hidesOps = (page: Page): boolean => withMoves(page.body, inParts([page], 0)) !== page.body
 
 function newestAt({ newest, before }: Remembered, checkpoint: OpId): NewestOf {
@@ -222,7 +222,7 @@ function inParts(parts: readonly Part[], from: OpId): NewestOf {
   return (key) => newest.get(key)
 }
 
-/** A MOVE in place of each op that has a newer one of the same row. */
+/** Replaces each op that has a newer one of the same row by a MOVE. */
 function withMoves(body: string, newestOf: NewestOf): string {
   const pieces: string[] = []
   let from = 0

@@ -1,22 +1,22 @@
-/** What bounds the log of a bucket, and says when compaction is worth its rows. */
+/** The limits of a bucket's log, and when a compaction is worth its writes. */
 export interface LogLimits {
   /**
-   * The newest page is made longer up to so many bytes. Each small append then still is one row written, but leaves nothing to be merged: a merged
-   * page costs one row deleted for each of its parts. Longer would mean more bytes written for the same row.
+   * Appends extend the newest page up to this many bytes. A small append is still one row written, but leaves nothing to be merged, which would cost one
+   * deleted row for each part. A higher value would mean more bytes written for the same row.
    */
   extendedBytes: number
-  /** A compaction begins when so many bytes have come since the last one, and half as many as that one left stored. */
+  /** A compaction begins when this many bytes have come since the last one, and at least half as many as that one left stored. */
   afterBytes: number
-  /** And when an op that is perhaps superseded has been there for so long. */
+  /** A compaction also begins when an op that may be superseded has been stored for this long. */
   historyMs: number
-  /** Small pages are merged up to about so many bytes. */
+  /** Small pages are merged up to about this many bytes. */
   pageBytes: number
-  /** Pages that one step takes together at most. */
+  /** The largest number of pages that one step merges. */
   pages: number
-  /** Rows that a compaction remembers at a time, and the UTF-16 units of their keys. */
+  /** The number of rows that a compaction remembers at a time, and the UTF-16 units of their keys. */
   keys: number
   keysLength: number
-  /** UTF-16 units of the rows that reads remember, the newest first, each with 64 more: their older ops are not sent. See `History`. */
+  /** UTF-16 units of the keys that reads remember, with 64 more for each row, the newest first. See `History`. */
   historyLength: number
 }
 

@@ -20,29 +20,32 @@ import { mend, type Mended } from './mend.ts'
 import { opChecksumOf, opIdOf, parseOp, splitOps } from '../../protocol/op-text.ts'
 import { Pages, type Head, type Page } from './storage.ts'
 
-/** UTF-16 units of a page: a stored value takes 2 MB, and one unit is up to 3 bytes of UTF-8. */
+/** The largest page in UTF-16 units: a stored value may have 2 MB, and one unit takes up to 3 bytes of UTF-8. */
 const PAGE_LENGTH = 600_000
 
 /** UTF-16 units that one call of a digest reads. */
 const DIGEST_LENGTH = 8 * 1024 * 1024
 
-/** UTF-16 units that one step of mending reads, and how long it is waited for the next one. */
+/** UTF-16 units that one step of `mend` reads, and how long the next step may take to come. */
 const MEND_LENGTH = 8 * 1024 * 1024
 const MEND_LEASE_MS = 60_000
 
 const EMPTY: BucketState = { count: 0, checksum: 0, last: 0 }
 
-/** The op log of one bucket. Everything is synchronous, so an answer is of one moment. */
+/**
+ * The op log of one bucket. Everything is synchronous, so each answer is consistent.
+ * The file is long because it is the one list of what a log does; each algorithm is in a file of its own (`compaction`, `digest`, `history`, `mend`, …).
+ */
 export class Log {
   readonly #pages: Pages
   readonly #compaction: Compaction
   readonly #history: History
   readonly #limits: LogLimits
   readonly #now: () => number
-  /** One that goes on with the next call of the same request; lost with the object, and then it begins again. */
+  /** A digest that the next call of the same request continues. It is lost with the object, and then begins again. */
   #digest: { request: string; digest: Digest } | null = null
   #mending: { mended: Mended; until: number } | null = null
-  /** From `publish`; what appends carry is stored with their pages. */
+  /** The committed checkpoint that `publish` brought. Appends bring theirs too, which are stored with their pages. */
   #committed: OpId = 0
 
   constructor(db: Database, limits: Partial<LogLimits> = {}, now: () => number = Date.now) {
@@ -53,18 +56,18 @@ export class Log {
     this.#history = new History(this.#pages, this.#limits)
   }
 
-  /** Other limits from now on. */
+  /** Sets other limits. */
   limit(limits: Partial<LogLimits>): void {
     Object.assign(this.#limits, limits)
   }
 
-  /** Stores the ops above the head. Answers the state at the last op given, also when the head is beyond. */
+  /** Stores the ops above the head. Returns the state at the last given op, even when the head is beyond it. */
   append(request: NewOps & { committed?: OpId }): BucketState {
     const pages = this.#pages
     pages.create()
     this.raise(request.committed ?? 0)
     const { gone } = pages.header
-    // Repeated from before the bucket was removed: nobody waits for the answer.
+    // A repeated append from before the bucket was removed: nobody waits for its answer.
     if (gone !== null && request.last <= gone) return { ...EMPTY, last: request.last }
     if (gone !== null) pages.saveHeader({ ...pages.header, gone: null })
     if (request.last <= pages.head.last) return this.state(request.last)
@@ -80,25 +83,25 @@ export class Log {
     return this.#current()
   }
 
-  /** Whether the last append perhaps superseded something. To know it exactly is cheap for a page only; most buckets are not longer. */
+  /** Returns whether the last append may have superseded an op. Only for a single page is the exact answer cheap, and most buckets are not longer. */
   #mayHide(): boolean {
     const page = this.#pages.after(0)
     return page === null || page.last < this.#pages.head.last || hidesOps(page)
   }
 
-  /** One row written. What comes together is not due together. */
+  /** Stores when history is due: one row written. Adds a random delay, so that buckets that change together are not compacted together. */
   #noteHistory(): void {
     const since = this.#now() + Math.floor((Math.random() * this.#limits.historyMs) / 10)
     this.#pages.saveHistory({ ...this.#pages.history, since })
   }
 
-  /** When the log is to be compacted because of what it still holds: ms since 1970; null: it holds nothing that is superseded. */
+  /** When the log must be compacted because of superseded ops, in ms since 1970; null when it holds none. */
   get historyDue(): number | null {
     const { since } = this.#pages.history
     return since === null ? null : since + this.#limits.historyMs
   }
 
-  /** The newest op; 0: there is none. */
+  /** The newest op, or 0 when there is none. */
   get last(): OpId {
     return this.#pages.head.last
   }
@@ -108,7 +111,7 @@ export class Log {
     return Math.max(this.#committed, this.#pages.head.committed)
   }
 
-  /** It holds ops of which it has not heard that they are committed. */
+  /** Whether it holds ops that are not known to be committed. */
   get waiting(): boolean {
     return this.#pages.head.last > this.committed
   }
@@ -117,12 +120,12 @@ export class Log {
     this.#committed = Math.max(this.#committed, committed)
   }
 
-  /** The bucket was removed, and nothing has come since. */
+  /** Whether the bucket was removed and nothing has been appended since. */
   get gone(): boolean {
     return this.#pages.header.gone !== null
   }
 
-  /** Forgets all ops, and ignores those up to `serial` if they come again. */
+  /** Deletes all ops, and ignores those up to `serial` if they are appended again. */
   remove(serial: OpId): void {
     const { head, header } = this.#pages
     if (serial < head.last || (header.gone ?? -1) >= serial) return
@@ -132,7 +135,7 @@ export class Log {
     this.#history.forget()
   }
 
-  /** Whether no row is in it, and all of its ops are old. */
+  /** Returns whether the bucket has no rows and no recent ops. */
   idle(before: OpId): IdleAnswer {
     const { checksum, last } = this.#current()
     const { gone } = this.#pages.header
@@ -141,7 +144,7 @@ export class Log {
     return found === null ? { kind: 'used' } : { kind: 'empty', checksum, last }
   }
 
-  /** All that was stored is deleted. */
+  /** Called when all storage was deleted. */
   erased(): void {
     this.#pages.erased()
     this.#mending = null
@@ -150,7 +153,7 @@ export class Log {
     this.#digest = null
   }
 
-  /** Compaction rewrote what the checkpoint needs: only newer ones are answered, and there are newer ones. */
+  /** Returns whether compaction rewrote what the checkpoint needs. Then only newer checkpoints can be answered, and there are newer ones. */
   overtaken(checkpoint: OpId): boolean {
     if (checkpoint >= this.#pages.header.target) return false
     const first = this.#pages.firstOp()
@@ -162,7 +165,7 @@ export class Log {
     return this.overtaken(checkpoint) ? { kind: 'overtaken' } : { kind: 'state', ...this.state(checkpoint) }
   }
 
-  /** Exactly at the checkpoint, which may lie inside a page; to be asked when it is not overtaken. */
+  /** Returns the state exactly at the checkpoint, which may be inside a page. Only for a checkpoint that is not overtaken. */
   state(checkpoint: OpId): BucketState {
     const { head } = this.#pages
     if (checkpoint >= head.last) return this.#current()
@@ -178,7 +181,7 @@ export class Log {
     return { count, checksum, last }
   }
 
-  /** Ops in (after, checkpoint], see `History`, whole pages up to about `budget` UTF-16 units, at least one op. */
+  /** Returns the ops in (after, checkpoint], in whole pages up to about `budget` UTF-16 units, at least one op. See `History`. */
   read(after: OpId, checkpoint: OpId, budget: number): ReadAnswer {
     if (this.gone) return { kind: 'gone' }
     const read: Part[] = []
@@ -196,15 +199,15 @@ export class Log {
     const collapsed = this.#history.collapse(read, after, checkpoint, !more)
     if (collapsed === null) return { kind: 'overtaken' }
     const { bodies, found } = collapsed
-    // Perhaps it came before code that notes when.
+    // The op may have come before the code that notes the time existed.
     if (found && this.#pages.history.since === null) this.#noteHistory()
     const count = read.reduce((sum, part) => sum + part.count, 0)
     return { kind: 'ops', body: bodies.join(','), count, last: read.at(-1)?.last ?? after, more }
   }
 
   /**
-   * The data texts of the current rows, in order of object type, id and subkey. With a limit the distinct ones in their own order, or `many` when there
-   * are more.
+   * Returns the data texts of the current rows, in order of object type, id and subkey. With a limit it returns the distinct texts in their own order, or `many`
+   * when there are more.
    */
   rows(checkpoint: OpId, limit?: number): RowsAnswer {
     if (this.gone) return { kind: 'gone' }
@@ -229,11 +232,11 @@ export class Log {
     return { kind: 'rows', rows: ordered.map(([, data]) => data) }
   }
 
-  /** A step of it, see `DigestRequest`. */
+  /** Does a step of a digest: see `DigestRequest`. */
   digest(request: DigestRequest): DigestAnswer {
     if (this.gone) return { kind: 'gone' }
     const { v: _, ...asked } = request
-    // Where compaction has folded the start meanwhile, what was counted is counted otherwise.
+    // Compaction may have folded the start meanwhile, which changes the count of the ops that were read.
     const key = JSON.stringify([asked, this.#pages.header.removedOps])
     if (this.#digest?.request !== key) {
       const log = {
@@ -248,7 +251,7 @@ export class Log {
     return answer
   }
 
-  /** A step of making ops and totals fit each other, see `mend`. True: there is more to do. What is lost with the object is how far it came. */
+  /** Does a step of `mend`. Returns true when there is more to do. The position is lost with the object, and then the work begins again. */
   mend(length = MEND_LENGTH): boolean {
     if (!this.#pages.exists) return false
     const mended = mend(this.#pages, this.#mending?.mended ?? EMPTY, length)
@@ -257,28 +260,28 @@ export class Log {
     return mended !== null
   }
 
-  /** Compaction waits meanwhile: behind it mending would begin again. Not for ever, because whoever asked for it may not come again. */
+  /** Whether compaction must wait for `mend`, which it would cause to begin again. Only for a limited time, because the caller may not come back. */
   get mending(): boolean {
     return this.#mending !== null && this.#now() < this.#mending.until
   }
 
-  /** Whether enough has come for a compaction, or one is under way. */
+  /** Returns whether enough has come for a compaction, or one is in progress. */
   get worthCompacting(): boolean {
     return this.#compaction.worthwhile
   }
 
-  /** One step of compaction, one transaction. Answers the UTF-16 units that it read, or null when nothing is left to do. */
+  /** Does one step of compaction, in one transaction. Returns the UTF-16 units that it read, or null when nothing is left to do. */
   compact(): number | null {
     this.#mending = null
     return this.#compaction.step(this.committed)
   }
 
-  /** Keeps how far it came for another incarnation: one row written. */
+  /** Stores how far compaction has come, for another incarnation of the object: one row written. */
   pauseCompaction(): void {
     this.#compaction.pause()
   }
 
-  /** Pages with ops up to the checkpoint, the newest first. */
+  /** Returns the pages with ops up to the checkpoint, the newest first. */
   pagesBefore(checkpoint: OpId): Iterable<Page> {
     return this.#pages.downFrom(checkpoint)
   }
@@ -313,7 +316,7 @@ export class Log {
   }
 }
 
-/** Its ops in (after, checkpoint]. */
+/** Returns the page's ops in (after, checkpoint]. */
 function partOf({ body }: Page, after: OpId, checkpoint: OpId): Part {
   const texts = splitOps(body).filter((text) => opIdOf(text) > after && opIdOf(text) <= checkpoint)
   return { body: texts.join(','), count: texts.length, last: opIdOf(texts.at(-1) ?? '') }

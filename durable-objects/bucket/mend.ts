@@ -3,7 +3,7 @@ import type { OpId } from '../../protocol/ops.ts'
 import { opChecksumOf, splitOps, withChecksum } from '../../protocol/op-text.ts'
 import type { Page, Pages } from './storage.ts'
 
-/** How far a log is mended: up to which op, and what its ops add up to. */
+/** How far a log is repaired: up to which op, and the totals of its ops. */
 export interface Mended {
   last: OpId
   count: number
@@ -11,13 +11,12 @@ export interface Mended {
 }
 
 /**
- * Makes the ops and the totals of a log fit each other again. Each page says twice what its ops add up to: in its own sum, and in the step from the
- * totals before it to its own. Ops that do not fit their page are the ones that are wrong: clients that have them add up to what is announced, so one
- * op of the page gets what is missing, and everybody who reads them from now on comes to the same sum. Totals that do not fit the sums of the pages are
- * wrong themselves.
+ * Makes the ops and totals of a log agree again. A page records the sum of its ops twice: as its own sum, and as the difference between the totals before
+ * it and its own totals. When the ops disagree with the page's sum, the ops are wrong: one op of the page gets the difference, so that every client that
+ * reads them from now on has the announced sum. When the totals disagree with the sums of the pages, the totals are wrong.
  *
- * A step is one transaction, over pages of about `length` UTF-16 units behind those of the step before, at least one; a page is held at a time. The step that comes
- * to the newest page is the last, because appends may make that longer. Compaction between two steps makes `before` wrong. Answers null when all is done.
+ * A step is one transaction over the next pages, about `length` UTF-16 units and at least one page; one page is in memory at a time. The step that reaches
+ * the newest page is the last, because appends may extend that page. Compaction between two steps makes `before` wrong. Returns null when all is done.
  */
 export function mend(pages: Pages, before: Mended, length: number): Mended | null {
   try {
@@ -43,7 +42,7 @@ export function mend(pages: Pages, before: Mended, length: number): Mended | nul
   }
 }
 
-/** Null when its ops fit. */
+/** Returns the corrected page, or null when its ops agree with its sum. */
 function fit(page: Page, texts: readonly string[]): Page | null {
   const [first, ...rest] = texts
   const sum = texts.reduce((total, text) => addChecksums(total, opChecksumOf(text)), 0)

@@ -3,15 +3,15 @@ import type { OpId } from '../../protocol/ops.ts'
 import { migrate, type Database, type SqlRow } from '../shared/database.ts'
 
 /**
- * A page is a run of ops, as texts joined by `,`: the way they go on the wire, so serving is copying. `total_…` are those of everything that was
- * ever appended up to and with the page: the state at a checkpoint is one lookup. `committed` is the committed checkpoint that the last append to
+ * A page is a run of ops, as texts joined by `,`: their form on the wire, so that serving is copying. `total_…` are the totals of everything ever
+ * appended up to the end of the page, so that the state at a checkpoint is one lookup. `committed` is the committed checkpoint that the last append to
  * the page carried.
  *
- * `max_target_op` is for compaction: the newest op in whose favour an op of the page was rewritten (MOVE), or that a run was folded up to (CLEAR;
+ * `max_target_op` is for compaction: the newest op that superseded a rewritten op of the page (MOVE), or the op up to which a run was folded (CLEAR;
  * then `first_op` is that of the run).
  *
- * header: one row from the first compaction on. What compaction took away is counted here, so that the totals of later pages stand. `target` is the
- * highest `max_target_op` ever. `done_bytes` is `total_bytes` as far as the last run looked, `kept_bytes` what it left stored. `gone` is the op up to
+ * header: one row from the first compaction on. It counts what compaction removed, so that the totals of later pages stay valid. `target` is the
+ * highest `max_target_op` so far. `done_bytes` is `total_bytes` up to the limit of the last run, `kept_bytes` what that run left stored. `gone` is the op up to
  * which the bucket was removed.
  */
 const MIGRATIONS: readonly string[] = [
@@ -76,7 +76,7 @@ export interface Page {
   body: string
 }
 
-/** The newest page: what an append needs to know. `count` is of everything ever appended. */
+/** What an append needs to know about the newest page. `count` is that of everything ever appended. */
 export interface Head extends BucketState {
   totalBytes: number
   bytes: number
@@ -93,23 +93,23 @@ export interface Header {
   gone: OpId | null
 }
 
-/** See `history` of the tables. */
+/** See the table `history`. */
 export interface HistoryMark {
   clean: OpId
   since: number | null
 }
 
-/** Where a compaction stands. Rows whose newest op is in (…, `from`] are looked for in pages up to and with `cursor`. */
+/** The position of a compaction. It looks for rows whose newest op is ≤ `from`, in pages up to and including `cursor`. */
 export interface Progress {
-  /** Nothing above it is touched, and nothing is touched in favour of an op above it. */
+  /** Ops above it are not changed, and they do not supersede others. */
   limit: OpId
   from: OpId
   cursor: OpId
-  /** Where there were more rows than may be remembered: the next pass begins with this op. */
+  /** The op with which the next pass begins, when there were more rows than may be remembered. */
   next: OpId | null
   /** `total_bytes` at the limit. */
   totalBytes: number
-  /** The same as `from`: nothing was missed so far. Code that does not know it goes on with another `from`, and may have missed something. */
+  /** Equal to `from` if nothing was missed so far. Code that does not know this member changes `from` alone, and may have missed something. */
   sure?: OpId
 }
 
@@ -117,7 +117,7 @@ const NO_HEAD: Head = { count: 0, checksum: 0, last: 0, totalBytes: 0, bytes: 0,
 const NO_HEADER: Header = { removedOps: 0, removedBytes: 0, target: 0, doneBytes: 0, keptBytes: 0, progress: null, gone: null }
 const NO_HISTORY: HistoryMark = { clean: 0, since: null }
 
-/** The pages of one bucket. Nothing is written before the first append: nobody creates storage by asking. */
+/** The pages of one bucket. Nothing is written before the first append, so that a question never creates storage. */
 export class Pages {
   readonly db: Database
   #exists: boolean
@@ -179,7 +179,7 @@ export class Pages {
     this.#history = history
   }
 
-  /** A page of its own, or the newest one made longer: one row written either way. */
+  /** Adds a page, or extends the newest one: one row written either way. */
   append(page: { first: OpId; last: OpId; count: number; checksum: number; body: string }, head: Head, extend: boolean): void {
     const { last, first, count, checksum, body } = page
     const bytes = Buffer.byteLength(body)
@@ -189,36 +189,36 @@ export class Pages {
     this.#head = head
   }
 
-  /** The first page with an op above. */
+  /** Returns the first page with an op above `op`. */
   after(op: OpId): Page | null {
     return this.#page(STATEMENTS.after, op)
   }
 
-  /** The last page without an op above. */
+  /** Returns the last page without an op above `op`. */
   upTo(op: OpId): Page | null {
     return this.#page(STATEMENTS.upTo, op)
   }
 
-  /** Pages with ops up to the checkpoint, the newest first. */
+  /** Returns the pages with ops up to the checkpoint, the newest first. */
   *downFrom(checkpoint: OpId): Iterable<Page> {
     const last = this.after(checkpoint)
     if (last && last.first <= checkpoint) yield last
     for (let page = this.upTo(checkpoint); page; page = this.upTo(page.first - 1)) yield page
   }
 
-  /** Replaces all pages from `oldest` to `newest` by one, whose last op is that of `newest`. */
+  /** Replaces all pages from `oldest` to `newest` with one, whose last op is that of `newest`. */
   replace(oldest: Page, newest: Page, page: Omit<Page, 'last' | 'totalBytes'>): void {
     if (newest.last === this.head.last) this.#head = { ...this.head, bytes: page.bytes }
     if (oldest.last < newest.last) this.db.run(STATEMENTS.delete, oldest.last, newest.last)
     this.db.run(STATEMENTS.rewrite, page.first, page.count, page.checksum, page.target, page.bytes, page.body, newest.last)
   }
 
-  /** Totals behind a page; nothing is written when they are the same. */
+  /** Sets the totals after a page. Writes nothing when they are the same. */
   retotal(last: OpId, count: number, checksum: number): void {
     this.db.run(STATEMENTS.retotal, count, checksum, last, count, checksum)
   }
 
-  /** Totals of the last page without an op above, as they were appended. */
+  /** Returns the appended totals of the last page without an op above `op`. */
   totals(op: OpId): BucketState | null {
     const row = this.#exists ? this.db.all(STATEMENTS.before, op)[0] : undefined
     return row ? stateOf(row) : null
@@ -229,7 +229,7 @@ export class Pages {
     return row ? Number(row.first_op) : null
   }
 
-  /** All pages are dropped, whose rows would be billed one by one if they were deleted; the header stays. */
+  /** Drops the table of pages and keeps the header. Deleting the rows would be billed one by one. */
   clear(header: Header): void {
     this.create()
     this.db.transaction(() => {
@@ -241,13 +241,13 @@ export class Pages {
     this.#head = NO_HEAD
   }
 
-  /** Nothing is stored any more. */
+  /** Called when all storage was deleted. */
   erased(): void {
     this.#exists = false
     this.forget()
   }
 
-  /** Memory may be ahead of what is stored. */
+  /** Discards cached state, which may be ahead of storage after a failed transaction. */
   forget(): void {
     this.#head = null
     this.#header = null

@@ -14,14 +14,14 @@ export const remove = (id: string): RowOp => ({
   ...{ checksum: removeChecksum(id), data: null },
 })
 
-/** What the replicator appends: ops with ids from `first` on. */
+/** Returns ops as the replicator appends them, with ids from `first` on. */
 export function page(first: number, ...ops: RowOp[]): Omit<AppendRequest, 'v' | 'committed'> {
   const texts = ops.map((op, i) => opText(first + i, op))
   const checksum = ops.reduce((sum, op) => addChecksums(sum, op.checksum), 0)
   return { first, last: first + ops.length - 1, count: ops.length, checksum, body: texts.join(',') }
 }
 
-/** What clients do with ops: rows, and the sum of checksums, which a CLEAR begins anew. */
+/** Applies ops as a client does: rows, and the sum of checksums, which a CLEAR resets. */
 export class Replica {
   readonly rows = new Map<string, string>()
   checksum = 0

@@ -1,9 +1,9 @@
-/** A holder that does not renew its turn for so long has lost it: its object was evicted, or hangs. */
+/** A holder that does not renew its turn for this long loses it: its object was evicted, or hangs. */
 const LEASE_MS = 60_000
 
 /**
- * What only a few objects of an isolate may do at a time, because each of them holds much memory meanwhile: objects of one class share an isolate, and
- * its 128 MB. A holder that was evicted says nothing, so a turn is a lease.
+ * Limits how many objects of an isolate do something at a time that takes much memory: objects of one class share an isolate and its 128 MB.
+ * A turn is a lease, because an evicted holder cannot give it back.
  */
 export class Turns {
   readonly #most: number
@@ -15,7 +15,7 @@ export class Turns {
     this.#now = now
   }
 
-  /** Takes a turn, or renews the one that the holder has. False: none is free. */
+  /** Takes a turn, or renews the holder's turn. Returns false when none is free. */
   take(holder: object): boolean {
     const now = this.#now()
     for (const [each, until] of this.#until) if (until <= now) this.#until.delete(each)

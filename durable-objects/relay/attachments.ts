@@ -5,25 +5,32 @@ import type { OpId } from '../../protocol/ops.ts'
 const shape = z.union([
   z.object({
     kind: z.literal('stream'),
-    /** See `Marks`. Null: too many to keep. Such a stream is closed when the relay has slept, and subscribes again, and so is one of an older form. */
+    /** See `Marks`. Null when there are too many to keep. Such a stream is closed after hibernation, as is one with an older attachment, and its client reconnects. */
     marks: z.instanceof(Uint8Array).nullable(),
     key: z.instanceof(Uint8Array),
     form: z.literal('name').optional(),
     toldPlan: z.string().nullable(),
-    /** Something that is not in here is owed to it: after a sleep it subscribes again. */
+    /** Whether it is owed something that is not in here: after hibernation it must subscribe again. */
     owing: z.boolean(),
-    /** What the last message to it said of the comparison; absent: nothing. */
+    /** The progress of the comparison in the last message to it; absent when there was none. */
     comparing: z.number().optional(),
-    /** Hashes of whom it is of; absent for a stream of an older Worker. */
-    ...{ user: z.string().optional(), client: z.string().optional() },
-    ...{ sent: z.number(), received: z.number(), since: z.number() },
+    /** Hashes of its user and client; absent for a stream of an older Worker. */
+    user: z.string().optional(),
+    client: z.string().optional(),
+    sent: z.number(),
+    received: z.number(),
+    since: z.number(),
   }),
   z.object({
-    ...{ kind: z.literal('replicator'), checkpoint: z.number().nullable(), plan: z.string().nullable(), received: z.number() },
-    /** Buckets are fenced. Absent: none. */
+    kind: z.literal('replicator'),
+    checkpoint: z.number().nullable(),
+    plan: z.string().nullable(),
+    received: z.number(),
+    /** Whether buckets are fenced. Absent when none is. */
     fenced: z.boolean().optional(),
-    /** Which ones, see `Marks`, and the key of their marks. Null: too many to keep. Absent: an older version has not kept them. */
-    ...{ fencedMarks: z.instanceof(Uint8Array).nullable().optional(), key: z.instanceof(Uint8Array).optional() },
+    /** The marks of fenced buckets (see `Marks`) and their key. Null when there are too many to keep; absent in attachments of an older version. */
+    fencedMarks: z.instanceof(Uint8Array).nullable().optional(),
+    key: z.instanceof(Uint8Array).optional(),
     /** See `ReplicatorFrame`. */
     comparing: z.number().optional(),
   }),
@@ -46,7 +53,7 @@ export interface StreamAttachment {
   client?: string | undefined
   sent: number
   received: number
-  /** When it came, in milliseconds since 1970: until its first ping that is all there is to hear. */
+  /** When it came, in milliseconds since 1970. Until its first ping this is its only sign of life. */
   since: number
 }
 

@@ -3,67 +3,28 @@ import { MESSAGE_VERSION } from '../../protocol/versions.ts'
 import type { BucketState } from '../../protocol/messages/bucket.ts'
 import type { NameForm, NoticeBucket, RelayFrame, ReplicatorFrame, SubscribeFrame } from '../../protocol/messages/relay.ts'
 import type { OpId } from '../../protocol/ops.ts'
-import { Questions, type Answer } from './questions.ts'
+import type { Closing, RelayPorts, SavedCheckpoint, SavedStream } from './ports.ts'
+import { Questions } from './questions.ts'
 import { Rooms, type Room } from './room.ts'
 import { StreamIndex } from './stream-index.ts'
 
-/** What the machine asks of the object. `S` is a stream's socket. Calls are repeated by the object until they are answered. */
-export interface RelayPorts<S> {
-  send(stream: S, frame: RelayFrame): void
-  /** Whether the stream has acknowledged enough for another frame. When it has again, the object calls `flush`. */
-  hasCredit(stream: S): boolean
-  close(stream: S, reason: string, why?: Closing): void
-  saveStream(stream: S, saved: SavedStream): void
-  /** A keyed hash of a name in frames: an attachment has no room for names. */
-  mark(name: string): string
-  /** `fenced`: marks of buckets. `comparing`: see `ReplicatorFrame`. */
-  saveCheckpoint(checkpoint: OpId, plan: string | null, fenced: readonly string[], comparing: number | undefined): void
-  /** State of a bucket at a checkpoint; `stale` says when the answer is not wanted any more: then it is null. */
-  ask(bucket: string, checkpoint: OpId, stale: () => boolean, answer: (answer: Answer) => void): void
-  attach(done: () => void): void
-  committed(answer: (checkpoint: OpId) => void): void
-}
-
-/** `full`: the relay has no room for the stream; another one may have. `fenced`: a bucket of it lacks ops. */
-export type Closing = 'full' | 'fenced'
-
-/** What an attachment remembers of a stream. `comparing` is that of the last message that was sent to it, and the object's to remember. */
-export interface SavedStream {
-  /** Of its buckets, see `RelayPorts.mark`. */
-  marks: readonly string[]
-  toldPlan: string | null
-  /** How it calls buckets, see `NameForm`. */
-  form: NameForm | undefined
-  /** It waits for something that an attachment does not say. After a sleep such a stream must subscribe again. */
-  owing: boolean
-  comparing?: number | undefined
-}
-
-/** What the attachment of the replicator's socket remembers, see `RelayPorts.saveCheckpoint`. */
-export interface SavedCheckpoint {
-  checkpoint: OpId
-  plan: string | null
-  fenced: readonly string[]
-  comparing?: number | undefined
-}
-
-/** Buckets are known by their names in frames (`frameName`) wherever nothing else is said, and compared by them. */
+/** What the machine knows about one stream. Buckets are identified by their names in frames (`frameName`), unless stated otherwise. */
 interface StreamState {
-  /** `bucket`: its whole name, null when that is long and was lost in hibernation. */
+  /** `bucket` is the whole name, or null when that is long and was lost in hibernation. */
   names: Map<string, { bucket: string | null; mark: string }>
   /** Marks of buckets whose names were lost in hibernation. A notice that names one brings it back. */
   lost: Set<string>
   form: NameForm | undefined
-  /** Ops that may be passed on, null: the state only. */
+  /** The buckets of which it is owed the state, with ops that may be sent along, or null. */
   owed: Map<string, string | null>
-  /** Owed after a gap only if the state differs from this one. */
+  /** Buckets that are owed after a gap, but only if their state differs from this one. */
   maybe: Map<string, BucketState>
   seq: number | null
-  /** The first message is owed; `minimum` null: not known yet. */
+  /** Set while the first message is owed. `minimum` is null until it is known. */
   hello: { minimum: OpId | null } | null
   toldPlan: string | null
   toldComparing: number | undefined
-  /** What the attachment says of `owing`. */
+  /** The value of `owing` in the attachment. */
   savedOwing: boolean
 }
 
@@ -72,23 +33,26 @@ const FENCED: [reason: string, why: Closing] = ['a bucket of it lacks changes', 
 type Notice = Extract<ReplicatorFrame, { type: 'notice' }>
 
 /**
- * The relay's decisions, as in the protocol between the objects: a notice moves the relay from one checkpoint to the next, and a stream is
- * told when everything that it is owed is known at the current checkpoint. There is no queue behind a gap.
+ * The decisions of a relay, as in the protocol between the objects: a notice moves the relay from one checkpoint to the next, and a stream is
+ * notified when everything that it is owed is known at the current checkpoint. After a gap there is no queue: streams are owed the current states.
  *
- * The work of a notice is its buckets and the streams that it concerns, whatever else there is.
+ * The work of a notice depends only on its buckets and on the streams that it concerns.
+ *
+ * The file is long because it is one state machine: every method changes the same state (streams, subscriptions, known states, what is owed), and the
+ * simulation takes its rules out of this file one by one.
  */
 export class RelayMachine<S> {
   readonly #ports: RelayPorts<S>
   readonly #room: Room
   readonly #streams = new Map<S, StreamState>()
-  /** Who has a bucket, by its name in frames; and who has one of which only the mark is left. */
+  /** The streams that have a bucket, by its name in frames; and those that have one of which only the mark is left. */
   readonly #having = new StreamIndex<S>()
   readonly #lost = new StreamIndex<S>()
-  /** All buckets of all streams. */
+  /** The number of buckets of all streams. */
   #subscriptions = 0
-  /** Streams that are owed something, or were not greeted yet. */
+  /** Streams that are owed something or were not greeted yet. */
   readonly #waiting = new Set<S>()
-  /** States at the checkpoint, of buckets that somebody has. */
+  /** The states at the checkpoint of buckets that a stream has. */
   readonly #known = new Map<string, BucketState>()
   readonly #questions: Questions<S>
   readonly #overtaken = new Set<string>()
@@ -96,10 +60,10 @@ export class RelayMachine<S> {
   #fenced: ReadonlySet<string> = new Set()
   #checkpoint: OpId | null = null
   #plan: string | null = null
-  /** How much is compared, as the replicator has said; undefined: nothing is. */
+  /** The progress of a comparison, as the replicator reported it; undefined when there is none. */
   #comparing: number | undefined
   #parts: Notice[] = []
-  /** The replicator is of version 1: it tells hashes in place of names. */
+  /** Whether the replicator is of version 1, which sends hashes instead of names. */
   #hashed = false
   #asking = false
   wants = false
@@ -126,25 +90,25 @@ export class RelayMachine<S> {
     return this.#subscriptions
   }
 
-  /** Whether another stream may come. */
+  /** Whether there is no room for another stream. */
   get full(): boolean {
     return this.#subscriptions >= this.#room.most
   }
 
   /**
-   * Something is owed that no attachment remembers, so the object should not sleep. The platform lets it all the same after a while (15 minutes for what is
-   * under way, 2026-10): see `SavedStream.owing`.
+   * Whether something is owed that no attachment records, so that the object should not hibernate. The platform may hibernate it anyway after a while (15 minutes
+   * for calls in progress, 2026-10): see `SavedStream.owing`.
    */
   get owing(): boolean {
     if (this.#waiting.size > 0) return true
-    // Nobody could tell from the hashes of an older replicator which of the marks are meant.
+    // The hashes of an older replicator do not say which of the marks are meant.
     if (this.#hashed && this.#streams.size > 0) return true
     return this.attaching || this.#questions.size > 0
   }
 
   /**
-   * After hibernation: what the attachments say. The names are gone, whom to tell is not. `at` null: there is no socket of the replicator, or its attachment does not
-   * say which buckets are fenced. Then nothing is told before the replicator has come, as if it had never been here.
+   * Restores the state from attachments after hibernation. Names are lost; marks still say which streams a notice concerns. `at` is null when there is no socket of
+   * the replicator, or when its attachment does not say which buckets are fenced. Then no stream is notified before the replicator connects again.
    */
   wake(at: SavedCheckpoint | null, streams: Iterable<[S, SavedStream]>): void {
     if (at) {
@@ -158,7 +122,7 @@ export class RelayMachine<S> {
         this.#ports.close(stream, 'what it was owed was lost')
         continue
       }
-      // Others have taken its room meanwhile.
+      // Other relays have taken its room meanwhile.
       if (this.#subscriptions + marks.length > this.#room.most) {
         this.#ports.close(stream, 'the relay has no room for its buckets', 'full')
         continue
@@ -171,7 +135,7 @@ export class RelayMachine<S> {
     }
     this.renew()
     this.wants = at !== null || this.#streams.size > 0
-    // What it asked of the replicator before it slept may be lost with the answer.
+    // Its call to the replicator before hibernation may have been lost, or the answer.
     if (at === null && this.#streams.size > 0) this.#attach()
   }
 
@@ -202,7 +166,7 @@ export class RelayMachine<S> {
     this.#ports.attach(() => (this.attaching = false))
   }
 
-  /** What is known of a bucket that nobody has is not kept up to date. */
+  /** Removes a stream from a bucket. The state of a bucket that no stream has is forgotten, because it is not kept current. */
   #hasNoMore(name: string, stream: S): void {
     if (!this.#having.delete(name, stream)) return
     this.#known.delete(name)
@@ -219,7 +183,7 @@ export class RelayMachine<S> {
       form === 'name' || remove.length === 0 ? null : new Map([...s.names].map(([name, each]) => [hashName(each.bucket ?? name), name]))
     for (const called of remove) {
       const name = byHash ? byHash.get(called) : called
-      // A hash of version 1, and its name was lost.
+      // The stream named the bucket by a hash of version 1, and the name was lost.
       if (name === undefined) return this.#drop(stream, 'the names of its buckets were lost')
       if (s.names.delete(name)) {
         this.#subscriptions--
@@ -247,7 +211,7 @@ export class RelayMachine<S> {
     this.flush(stream)
   }
 
-  /** False: refused. The object closes the older socket and answers `checkpoint`. */
+  /** Returns false when the replicator is refused. Otherwise the object closes the older socket and answers `checkpoint`. */
   replicatorArrived(): boolean {
     if (!this.wants) return false
     this.#parts = []
@@ -255,7 +219,7 @@ export class RelayMachine<S> {
     return true
   }
 
-  /** No stream for the linger: forget everything; the replicator opens again, is refused, and forgets this relay. */
+  /** Called when there was no stream for the linger time. Forgets everything: the replicator connects again, is refused, and forgets this relay. */
   forget(): void {
     this.wants = false
     this.#checkpoint = null
@@ -268,7 +232,7 @@ export class RelayMachine<S> {
     this.#parts = []
   }
 
-  /** It is awake, and has what it has. */
+  /** Renews the relay's part of the room, which shows that it is awake. */
   renew(): void {
     this.#room.has(this.#subscriptions)
   }
@@ -288,7 +252,7 @@ export class RelayMachine<S> {
       if (this.#parts[0]?.checkpoint !== frame.checkpoint) this.#parts = []
       this.#parts.push(frame)
       if (frame.part < frame.parts) return
-      // Asleep between two parts: what the lost ones said is not known.
+      // The relay hibernated between two parts, so earlier ones are lost.
       if (this.#parts.length !== frame.parts) gap = true
       else if (frame.previous !== this.#checkpoint) gap = true
       else buckets = this.#parts.flatMap((part) => part.buckets)
@@ -307,19 +271,19 @@ export class RelayMachine<S> {
     this.#flushAll(switched || moved)
   }
 
-  /** `all`: also those that no bucket of theirs makes wait. */
+  /** With `all`, flushes also streams that wait for no bucket. */
   #flushAll(all: boolean): void {
     for (const stream of [...(all ? this.#streams.keys() : this.#waiting)]) this.flush(stream)
   }
 
-  /** Whether the replicator says something else of the comparison. */
+  /** Takes the progress of a comparison from a frame. Returns whether it has changed. */
   #compare(frame: ReplicatorFrame): boolean {
     const before = this.#comparing
     this.#comparing = frame.type === 'gap' ? frame.comparing : undefined
     return this.#comparing !== before
   }
 
-  /** Streams of buckets that lack ops end: at no checkpoint from here on can they have all that they should. */
+  /** Ends the streams of fenced buckets, which lack ops: such a stream could not be complete at any checkpoint from now on. */
   #fence({ fenced = [] }: ReplicatorFrame): void {
     this.#fenced = new Set(fenced.map((name) => this.#ports.mark(name)))
     this.#ports.saveCheckpoint(this.#checkpoint ?? 0, this.#plan, [...this.#fenced], this.#comparing)
@@ -329,7 +293,7 @@ export class RelayMachine<S> {
     }
   }
 
-  /** Tells the stream what it is owed, when all of that is known. */
+  /** Sends the stream what it is owed, when all of that is known. */
   flush(stream: S): void {
     const s = this.#streams.get(stream)
     if (!s) return
@@ -366,7 +330,7 @@ export class RelayMachine<S> {
       }
     }
     if (missing) {
-      // Ops are passed on at once or not at all.
+      // Ops are sent along at once or not at all.
       for (const name of s.owed.keys()) s.owed.set(name, null)
       return
     }
@@ -402,7 +366,7 @@ export class RelayMachine<S> {
       for (const stream of this.#having.get(name)) {
         const s = this.#streams.get(stream)
         if (!s) continue
-        // Owed already: ops of two notices are not put together. Owed perhaps: now it is owed.
+        // If the bucket is owed already, ops of two notices are not joined. If it was owed only perhaps, it is owed now.
         s.owed.set(name, s.owed.has(name) ? null : ops)
         s.maybe.delete(name)
         this.#waiting.add(stream)
@@ -410,7 +374,7 @@ export class RelayMachine<S> {
     }
   }
 
-  /** Streams of which only the mark of this bucket was left have its name again. */
+  /** Gives streams that have only the mark of this bucket its name again. */
   #find(name: string): void {
     if (this.#lost.size === 0) return
     const mark = this.#ports.mark(name)
@@ -429,7 +393,7 @@ export class RelayMachine<S> {
     this.#subscriptions--
   }
 
-  /** A notice of version 1. Its hashes say that some buckets may have changed, not which: the states of all that have such a hash are asked for, by name. */
+  /** Handles a notice of version 1. Its hashes only hint which buckets may have changed, so the states of all with such a hash are asked for, by name. */
   #hint(buckets: readonly NoticeBucket[]): void {
     const hashes = new Set(buckets.map(([hash]) => hash))
     const isMeant = (name: string) => !isWholeName(name) || hashes.has(hashName(name))
@@ -493,7 +457,7 @@ export class RelayMachine<S> {
     this.#ports.saveStream(stream, { marks: [...marks, ...s.lost], toldPlan: s.toldPlan, form: s.form, owing: s.savedOwing })
   }
 
-  /** False: the name is not known. */
+  /** Asks for the state of a bucket. Returns false when its name is not known. */
   #ask(name: string, stream: S, s: StreamState): boolean {
     if (this.#questions.join(name, stream) || this.#overtaken.has(name)) return true
     const bucket = s.names.get(name)?.bucket ?? null
@@ -511,7 +475,7 @@ export class RelayMachine<S> {
     for (const each of waiting) this.flush(each)
   }
 
-  /** A stream is greeted at a checkpoint that was committed when it arrived, or later: one question for all that wait. */
+  /** Finds out at which checkpoint new streams may be greeted: one that was committed when they arrived, or later. One question serves all that wait. */
   #freshness(): void {
     if (this.#asking) return
     const waiting = [...this.#streams.values()].flatMap((s) => (s.hello && s.hello.minimum === null ? [s.hello] : []))
@@ -540,7 +504,7 @@ function newStream(): StreamState {
   }
 }
 
-/** For a stream of version 1; null: a long name that was lost. */
+/** Returns the name of a bucket for a stream of version 1, or null when it is a long name that was lost. */
 function hashOf(name: string, { names }: StreamState): string | null {
   const bucket = names.get(name)?.bucket ?? null
   return bucket === null ? null : hashName(bucket)

@@ -1,12 +1,12 @@
 import { createHmac } from 'node:crypto'
 
-/** An attachment takes 16,384 bytes: 950 marks of 16 bytes, and the rest. */
+/** An attachment may have 16,384 bytes: 950 marks of 16 bytes leave room for the rest. */
 export const MAX_MARKS = 950
 const MARK_BYTES = 16
 
 /**
- * An attachment knows buckets by 128 bits of an HMAC-SHA-256 of their names. The key is the relay's own: made when it starts without sockets, and kept in the
- * attachments themselves, so that what they say can be read as long as there are any. It goes to nobody else.
+ * Attachments identify buckets by 128 bits of an HMAC-SHA-256 of their names. Each relay has its own key. It is made when the relay starts without sockets, and
+ * is kept in the attachments themselves, so that their marks can be computed for as long as there are any. It is sent to nobody.
  */
 export class Marks {
   readonly key: Uint8Array
@@ -19,7 +19,7 @@ export class Marks {
     return Buffer.compare(this.key, key) === 0
   }
 
-  /** One character for each byte. */
+  /** Marks are strings with one character for each byte. */
   of(name: string): string {
     return createHmac('sha256', this.key).update(name).digest().toString('latin1', 0, MARK_BYTES)
   }

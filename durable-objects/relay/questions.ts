@@ -1,9 +1,9 @@
 import type { BucketState } from '../../protocol/messages/bucket.ts'
 
-/** Questions of buckets under way at a time. Each wakes an object, and a relay that has missed something asks about all that its streams have. */
+/** Calls to buckets at a time. Each wakes an object, and a relay that has missed something asks about all buckets of its streams. */
 export const QUESTIONS_AT_ONCE = 64
 
-/** `null`: given up, because the answer is not wanted any more. */
+/** `null` when the call was abandoned because its answer is not wanted any more. */
 export type Answer = BucketState | 'overtaken' | null
 
 interface Question<S> {
@@ -14,15 +14,15 @@ interface Question<S> {
 
 export interface QuestionPorts<S> {
   ask(bucket: string, stale: () => boolean, answer: (answer: Answer) => void): void
-  /** An answer that is still wanted, with the streams that wait for it. */
+  /** Called with an answer that is still wanted, and the streams that wait for it. */
   answered(name: string, answer: BucketState | 'overtaken', waiting: ReadonlySet<S>): void
 }
 
-/** The states that streams wait for: asked in the order in which they were wanted first, each once, and few at a time. */
+/** The bucket states for which streams wait. They are asked for in the order in which they were first wanted, each once, and few at a time. */
 export class Questions<S> {
   readonly #ports: QuestionPorts<S>
   readonly #open = new Map<string, Question<S>>()
-  /** Names in their order; those before `#next`, and those that are not open any more, have been asked or dropped. */
+  /** Names in their order. Those before `#next`, and those that are not in `#open` any more, have been asked for or dropped. */
   #queue: string[] = []
   #next = 0
   #running = 0
@@ -36,7 +36,7 @@ export class Questions<S> {
     return this.#open.size
   }
 
-  /** Whether it is asked about already; then the stream waits for the same answer. */
+  /** Returns whether this state is asked for already; the stream then waits for the same answer. */
   join(name: string, stream: S): boolean {
     const question = this.#open.get(name)
     question?.waiting.add(stream)
@@ -53,7 +53,7 @@ export class Questions<S> {
     return this.#open.keys()
   }
 
-  /** The answer is not wanted any more. */
+  /** Called when the answer is not wanted any more. */
   drop(name: string): void {
     this.#open.delete(name)
   }
@@ -64,7 +64,7 @@ export class Questions<S> {
     this.#next = 0
   }
 
-  /** An answer may come at once: then the loop that asked goes on. */
+  /** True while the loop runs: an answer may come synchronously, and then the loop continues. */
   #pump(): void {
     if (this.#pumping) return
     this.#pumping = true

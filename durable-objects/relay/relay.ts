@@ -21,28 +21,33 @@ import { objectName } from '../shared/object-name.ts'
 import { closeQuietly, sendQuietly, socketPair } from '../shared/sockets.ts'
 import { callDeadline, untilAnswered } from '../shared/retry.ts'
 import { checkVersion } from '../shared/version.ts'
-import { attachmentOf, type Attachment, type ReplicatorAttachment, type StreamAttachment } from './attachments.ts'
+import type { ReplicatorAttachment, StreamAttachment } from './attachments.ts'
 import { admit, type StreamUser } from './users.ts'
-import { RelayMachine, type RelayPorts, type SavedCheckpoint, type SavedStream } from './machine.ts'
-import { Marks, packMarks, unpackMarks } from './marks.ts'
+import { RelayMachine } from './machine.ts'
+import { Marks, packMarks } from './marks.ts'
+import type { RelayPorts } from './ports.ts'
+import { remembered } from './remembered.ts'
 import { rooms } from './room.ts'
 
 const STREAM = 'stream'
 const REPLICATOR = 'replicator'
-/** The replicator stops at four times this. */
+/** Acknowledgements are sent after this many bytes. The replicator stops at four times as many unacknowledged ones. */
 const ACKNOWLEDGE_BYTES = 64 * 1024
-/** After the last stream has gone: clients come back. */
+/** How long a relay without streams keeps its state, because clients come back. */
 const LINGER_MS = 30_000
-/** A stream pings every 30 s. One that is silent for so long is dead. */
+/** A stream pings every 30 s. One that is silent for this long is dead. */
 const SILENT_MS = 5 * 60_000
-/** How often the relay looks whether it may sleep again; the platform waits 10 s anyway. */
+/** How often the relay checks whether it may hibernate; the platform waits 10 s anyway. */
 const AWAKE_MS = 5_000
 const FIRST_WAIT_MS = 50
 const MAX_WAIT_MS = 5_000
-/** An object that is moved or starts again fails a few times; after so many it is told. */
-const TOLD_ATTEMPTS = 4
+/** Failures in a row before one is logged: an object that is moved or restarted fails a few times. */
+const ATTEMPTS_BEFORE_REPORT = 4
 
-/** One relay: wires the sockets of streams and of the replicator to the machine. Nothing is stored; attachments survive hibernation. */
+/**
+ * One relay: connects the sockets of streams and of the replicator to the machine. It stores nothing; attachments of sockets survive hibernation.
+ * The file is long because it is the list of everything that can happen to the object: calls, messages, closed sockets, alarms, timers.
+ */
 export class Relay extends DurableObject<Environment> implements RelayRpc {
   readonly #tenant: OwnTenant
   readonly #name: string
@@ -133,7 +138,7 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
     return new Response('no such path', { status: 404 })
   }
 
-  /** A message that was not taken in is missed: its sender must know. */
+  /** Closes the socket when a message could not be processed, so that its sender knows. */
   override async webSocketMessage(socket: WebSocket, message: string | ArrayBuffer): Promise<void> {
     try {
       this.#message(socket, message)
@@ -180,7 +185,7 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
     this.#lingerWhenAlone()
   }
 
-  /** A replicator that died in a session does not come back by itself: only its own loop would open the socket again. */
+  /** Wakes a replicator that died in a session: only its own loop would open the socket again. */
   #wakeReplicator(): void {
     if (!this.#alone) return
     const replicator = () => replicatorStub(this.env, this.#tenant)
@@ -194,7 +199,7 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
     await this.webSocketClose(socket)
   }
 
-  /** Streams without a sign of life: their sockets are half-open. */
+  /** Closes streams without a sign of life: their sockets are half-open. */
   override async alarm(): Promise<void> {
     const before = Date.now() - SILENT_MS
     for (const [socket, { since }] of [...this.#streams]) {
@@ -204,7 +209,7 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
     if (this.#streams.size > 0) await this.ctx.storage.setAlarm(Date.now() + SILENT_MS)
   }
 
-  /** `user` and `client`: hashes. Answers 503 when the relay is full, 429 when this user has too many streams. */
+  /** `user` and `client` are hashes. Responds with 503 when the relay is full, and 429 when this user has too many streams. */
   #acceptStream(asked: URLSearchParams, perUser: number): Response {
     faultPoint('relay.stream', { object: this.ctx })
     if (this.#machine.full) return new Response('the relay has no room', { status: 503 })
@@ -260,55 +265,27 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
     })
   }
 
-  /** Slept: whom to tell is in the attachments. */
+  /** Restores the state from the sockets' attachments after hibernation. */
   #wake(): void {
-    const streams: [WebSocket, SavedStream][] = []
-    for (const socket of this.ctx.getWebSockets(STREAM)) {
-      const state = attachmentOf(socket)
-      if (state?.kind !== 'stream' || state.marks === null) {
-        closeQuietly(socket, 1012, 'its buckets are not remembered')
-        continue
-      }
-      const { kind: _, key, ...stream } = state
-      const { form, toldPlan, owing, comparing } = stream
-      // All have the same: it was made when there was none.
-      if (streams.length === 0) this.#marks = new Marks(key)
-      this.#streams.set(socket, stream)
-      streams.push([socket, { marks: unpackMarks(state.marks), toldPlan, form, owing, comparing }])
-    }
-    let at: SavedCheckpoint | null = null
-    for (const socket of this.ctx.getWebSockets(REPLICATOR)) {
-      const state = attachmentOf(socket)
-      if (state?.kind !== 'replicator') continue
-      const { kind: _, key: __, ...saved } = state
-      const fenced = this.#fencedIn(state)
-      if (fenced === null) {
-        closeQuietly(socket, 1012, 'which buckets are fenced was lost')
-        continue
-      }
-      const { checkpoint, plan, comparing } = saved
-      if (this.#replicator && (this.#replicator.state.checkpoint ?? 0) > (checkpoint ?? 0)) continue
-      // What was acknowledged is not remembered, so the next frame is: a sender must not wait for what was received before a sleep.
-      this.#replicator = { socket, state: saved, acknowledged: 0 }
-      if (checkpoint !== null) at = { checkpoint, plan, fenced, comparing }
-    }
-    this.#machine.wake(at, streams)
+    const { marks, streams, replicator, at } = remembered(this.ctx.getWebSockets(STREAM), this.ctx.getWebSockets(REPLICATOR))
+    this.#marks = marks
+    for (const { socket, state } of streams) this.#streams.set(socket, state)
+    // The attachment does not say what was acknowledged. With 0 here, the next frame is acknowledged at once, so that the sender does not wait for ever.
+    if (replicator) this.#replicator = { ...replicator, acknowledged: 0 }
+    this.#machine.wake(
+      at,
+      streams.map(({ socket, saved }) => [socket, saved]),
+    )
     this.#machine.wants ||= this.#replicator !== null
     this.#lingerWhenAlone()
   }
 
-  /** Null: it does not say, or by a key that no stream has any more. */
-  #fencedIn({ fenced, fencedMarks, key }: Extract<Attachment, { kind: 'replicator' }>): string[] | null {
-    if (!fenced) return []
-    return fencedMarks && key && this.#marks.isBy(key) ? unpackMarks(fencedMarks) : null
-  }
-
-  /** Streams are here and the replicator is not. */
+  /** Whether there are streams but no replicator. */
   get #alone(): boolean {
     return this.#streams.size > 0 && this.#replicator === null
   }
 
-  /** Behind what is being sent there may be nothing owed any more. Once for all that is sent in one turn: it looks at every stream. */
+  /** Checks after the current sends whether anything is still owed. Once for all sends of one turn, because it visits every stream. */
   #stayAwakeSoon(): void {
     if (this.#looking) return
     this.#looking = true
@@ -351,7 +328,7 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
     const open = this.#replicator
     if (!open) return
     this.#saveReplicator()
-    // At once when it is behind (then it waits for everything), else now and then.
+    // At once when the sender may be waiting (see `#wake`), else after `ACKNOWLEDGE_BYTES`.
     if (open.state.received - open.acknowledged < ACKNOWLEDGE_BYTES) return
     open.acknowledged = open.state.received
     const frame: AckFrame = { v: MESSAGE_VERSION, type: 'ack', received: open.state.received }
@@ -366,7 +343,7 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
     this.#replicator?.socket.serializeAttachment({ kind: 'replicator', key: this.#marks.key, ...this.#replicator.state })
   }
 
-  /** Null when it is not wanted any more. */
+  /** Returns null when the answer is not wanted any more. */
   #untilAnswered<T>(call: () => Promise<T>, stale: () => boolean = () => false): Promise<T | null> {
     return untilAnswered(call, {
       deadlineMs: callDeadline(this.env),
@@ -374,7 +351,7 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
       maxMs: MAX_WAIT_MS,
       wanted: () => !stale(),
       failed: (error, attempts) => {
-        if (attempts === TOLD_ATTEMPTS) console.warn(`relay ${this.#name}: a call fails`, error)
+        if (attempts === ATTEMPTS_BEFORE_REPORT) console.warn(`relay ${this.#name}: a call fails`, error)
       },
     })
   }

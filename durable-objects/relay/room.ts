@@ -1,21 +1,21 @@
 /**
- * Buckets of all streams of all relays of an isolate together, each counted as often as it is subscribed. One that only a single stream has takes about 0.4 KB with
- * its name and its state, and objects of one class may share an isolate and its 128 MB.
+ * Subscriptions of all streams of all relays of an isolate together. A bucket that only a single stream has takes about 0.4 KB with its name and state, and
+ * objects of one class may share an isolate and its 128 MB.
  */
 export const MAX_SUBSCRIPTIONS = 150_000
 
-/** A relay that says nothing for so long sleeps, and what it had in memory is gone. While it cannot sleep it says something every 5 s. */
+/** A relay that has not renewed for this long sleeps, and its memory is free. While it cannot sleep it renews every 5 s. */
 const LEASE_MS = 60_000
 
-/** What one relay has of the room. */
+/** One relay's part of the room. */
 export interface Room {
-  /** So many it has now, whatever there is room for. */
+  /** Sets its number of subscriptions, whether or not there is room. */
   has(subscriptions: number): void
-  /** For so many there would be room with what the other relays have. */
+  /** The number of subscriptions for which there is room beside those of other relays. */
   readonly most: number
 }
 
-/** Room for subscriptions that relays share. Whoever falls asleep does not say so: what it had counts until its lease is over, or until it is awake again. */
+/** Room for subscriptions that relays share. A relay that falls asleep cannot say so: its part counts until its lease ends or it wakes again. */
 export class Rooms {
   readonly #most: number
   readonly #now: () => number
@@ -26,7 +26,7 @@ export class Rooms {
     this.#now = now
   }
 
-  /** That of a relay, by its name: after a sleep it is the same one. */
+  /** Returns the part of a relay, by its name: it is the same after hibernation. */
   of(relay: string): Room {
     const most = (): number => {
       const now = this.#now()
@@ -50,5 +50,5 @@ export class Rooms {
   }
 }
 
-/** Of this isolate. */
+/** The rooms of this isolate. */
 export const rooms = new Rooms()

@@ -1,4 +1,4 @@
-/** Which streams have a key. Most keys have one stream, and a set for each of them would be most of what a relay holds. */
+/** Maps keys to streams. Most keys have one stream; a Set for each would take most of a relay's memory. */
 export class StreamIndex<S> {
   readonly #streams = new Map<string, One<S> | Set<S>>()
 
@@ -21,7 +21,7 @@ export class StreamIndex<S> {
     else if (known[0] !== stream) this.#streams.set(key, new Set([known[0], stream]))
   }
 
-  /** True: nobody has the key any more. */
+  /** Returns true when no stream has the key any more. */
   delete(key: string, stream: S): boolean {
     const known = this.#streams.get(key)
     if (known === undefined) return false

@@ -1,9 +1,9 @@
-/** Streams that one user may have open: each device has one or two, and half-open ones live for five minutes. `MAX_STREAMS_PER_USER` changes it. */
+/** Streams that one user may have open. Each device has one or two, and half-open ones live for five minutes. `MAX_STREAMS_PER_USER` changes it. */
 export const MAX_STREAMS_PER_USER = 20
-/** A stream of another client that is younger than this is not closed in favour of a new one: two devices would push each other out for ever. */
+/** A stream of another client that is younger than this is not closed for a new one: two devices would keep closing each other's streams. */
 const YOUNG_MS = 60_000
 
-/** Who a stream is of, as hashes; null for streams of an older Worker, which are not counted. */
+/** Whose stream it is, as hashes. Streams of an older Worker have none and are not counted. */
 export interface StreamUser {
   user: string
   client: string
@@ -11,12 +11,13 @@ export interface StreamUser {
   since: number
 }
 
-/** `close`: the stream that makes room. */
+/** `close` is the stream that makes room. */
 export type Admission<S> = { kind: 'admitted'; close: S | null } | { kind: 'refused'; retryAfterSeconds: number }
 
 /**
- * Whether a stream of a user may come. All streams of a user come to one relay, so the number is exact. Over the limit the oldest stream of the same client
- * goes, which is most often a half-open one: a phone that comes out of a tunnel must not meet its own limit. Then the oldest of all, if it is old enough.
+ * Decides whether a user may open another stream. All streams of a user are at one relay, so the number is exact. Over the limit, the oldest stream of the same
+ * client is closed, which is usually half-open: a phone that comes out of a tunnel must not be refused because of its own dead stream. If there is none, the
+ * oldest of all is closed, if it is old enough.
  */
 export function admit<S>(
   streams: Iterable<[S, StreamUser]>,

@@ -1,5 +1,6 @@
 import { Marks } from '../../durable-objects/relay/marks.ts'
-import { RelayMachine, type SavedCheckpoint, type SavedStream } from '../../durable-objects/relay/machine.ts'
+import { RelayMachine } from '../../durable-objects/relay/machine.ts'
+import type { SavedCheckpoint, SavedStream } from '../../durable-objects/relay/ports.ts'
 import type { BucketState, StateAnswer } from '../../protocol/messages/bucket.ts'
 import type { RelayFrame, ReplicatorFrame, SubscribeFrame } from '../../protocol/messages/relay.ts'
 import { End } from './sim.ts'
