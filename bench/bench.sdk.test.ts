@@ -20,7 +20,10 @@ const results = z.strictObject({
   command: z.string(),
   quick: z.literal(true),
   machine: z.strictObject({
-    ...{ cpu: z.string().min(1), cores: z.int().min(1), memoryGb: number, load: number },
+    cpu: z.string().min(1),
+    cores: z.int().min(1),
+    memoryGb: number,
+    load: number,
     ...{
       node: z.string().min(1),
       workerd: z.string().min(1),
@@ -31,8 +34,13 @@ const results = z.strictObject({
   }),
   figures: z.array(
     z.strictObject({
-      ...{ scenario: z.string(), what: z.string().min(1), unit: z.string().min(1), values: z.array(number).min(1), summary },
-      ...{ aim: z.string().optional(), note: z.string().optional() },
+      scenario: z.string(),
+      what: z.string().min(1),
+      unit: z.string().min(1),
+      values: z.array(number).min(1),
+      summary,
+      aim: z.string().optional(),
+      note: z.string().optional(),
     }),
   ),
   counts: z.array(z.strictObject({ scenario: z.string(), what: z.string().min(1), counts: z.record(z.string(), number) })),

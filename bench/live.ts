@@ -21,7 +21,9 @@ const committed = new Map<string, number>()
 
 const open = (user: string): Promise<SyncDatabase> =>
   openSync({
-    ...{ url: edge.url, auth: () => token(secret, user), path: `${directory.path}/${user}.db` },
+    url: edge.url,
+    auth: () => token(secret, user),
+    path: `${directory.path}/${user}.db`,
     schema: { tables: { items: { columns: { owner: 'text', n: 'integer' } } } },
     async upload({ ops }) {
       for (const op of ops) {

@@ -49,8 +49,12 @@ function parsed(args: string[]) {
       args,
       allowPositionals: true,
       options: {
-        ...{ list: { type: 'boolean' }, quick: { type: 'boolean' }, disk: { type: 'boolean' }, profile: { type: 'boolean' } },
-        ...{ rounds: { type: 'string' }, json: { type: 'string' } },
+        list: { type: 'boolean' },
+        quick: { type: 'boolean' },
+        disk: { type: 'boolean' },
+        profile: { type: 'boolean' },
+        rounds: { type: 'string' },
+        json: { type: 'string' },
       },
     })
   } catch (error) {

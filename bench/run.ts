@@ -42,14 +42,26 @@ async function run({ scenarios, quick, disk, profile, rounds, json }: Options): 
     const named = process.argv.slice(2).filter((each) => scenarios.some((scenario) => scenario.name === each))
     const command = ['npm run bench', ...(options.length + named.length > 0 ? ['--'] : []), ...options, ...named].join(' ')
     const results: Results = {
-      ...{ version: 1, started: started.toISOString(), command, quick, machine },
-      ...{ figures: [], counts: [], loads: {}, stolen: {}, took: {}, failures: [] },
+      version: 1,
+      started: started.toISOString(),
+      command,
+      quick,
+      machine,
+      figures: [],
+      counts: [],
+      loads: {},
+      stolen: {},
+      took: {},
+      failures: [],
     }
     console.log(machineLine(machine))
     console.log(headLine(WIDTH))
     for (const scenario of scenarios) {
       const bench: Bench = {
-        ...{ postgres, rounds, quick, disk },
+        postgres,
+        rounds,
+        quick,
+        disk,
         profiles: profile ? join(FOLDER, name, scenario.name) : null,
         measured(result) {
           const each = figure(scenario.name, result)

@@ -133,7 +133,11 @@ export async function withWorld<T>(bench: Bench, options: WorldOptions, work: (w
     async start(more = {}) {
       const inspectorPort = bench.profiles === null ? {} : { inspectorPort: await freePort() }
       edge = await startEdge({
-        ...{ databaseUrl, jwtSecret: secret, jwtAudience: AUDIENCE, directory: directory.path, ...inspectorPort },
+        databaseUrl,
+        jwtSecret: secret,
+        jwtAudience: AUDIENCE,
+        directory: directory.path,
+        ...inspectorPort,
         ...(options.front === undefined ? {} : { front: options.front }),
         syncConfig: more.syncConfig ?? options.syncConfig ?? SYNC_CONFIG,
         // Where nobody is connected, what was committed is looked for soon.

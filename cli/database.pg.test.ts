@@ -45,8 +45,14 @@ async function earlierCluster(data: string): Promise<void> {
   await mkdir(folder, { recursive: true })
   const port = await freePort()
   const server = new EmbeddedPostgres({
-    ...{ databaseDir: user ? join(state, '..', 'earlier', 'data') : join(folder, 'data'), port, user: 'postgres', password: 'rockpool' },
-    ...{ persistent: true, createPostgresUser: isRoot, onLog: () => {}, onError: () => {} },
+    databaseDir: user ? join(state, '..', 'earlier', 'data') : join(folder, 'data'),
+    port,
+    user: 'postgres',
+    password: 'rockpool',
+    persistent: true,
+    createPostgresUser: isRoot,
+    onLog: () => {},
+    onError: () => {},
   })
   await server.initialise()
   await server.start()

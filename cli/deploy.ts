@@ -122,7 +122,9 @@ async function served(
     if (ours && ours.state !== 'copying') {
       show(null)
       throw new Refused({
-        ...{ name: 'RockpoolError', code: 'ROCKPOOL_DEPLOY', status: 409 },
+        name: 'RockpoolError',
+        code: 'ROCKPOOL_DEPLOY',
+        status: 409,
         description: `deploy ${number} was given up: ${ours.error?.message ?? 'another one took its place'}`,
       })
     }

@@ -81,11 +81,27 @@ describe('what is told of replication', () => {
 
 test('a file that is not what serves', () => {
   const config = (number: number, fields: Partial<ConfigStatus> = {}): ConfigStatus => ({
-    ...{ number, origin: 'script', state: 'serving', plan: null, created: '', served: null, retired: null, error: null, copy: [] },
+    number,
+    origin: 'script',
+    state: 'serving',
+    plan: null,
+    created: '',
+    served: null,
+    retired: null,
+    error: null,
+    copy: [],
     ...fields,
   })
   const answer = (fields: Partial<ConfigsAnswer>): ConfigsAnswer => ({
-    ...{ serving: config(3), next: null, failed: null, progress: null, dropping: 0, yaml: 'a', history: [], tables: [], waitingFor: null },
+    serving: config(3),
+    next: null,
+    failed: null,
+    progress: null,
+    dropping: 0,
+    yaml: 'a',
+    history: [],
+    tables: [],
+    waitingFor: null,
     ...fields,
   })
   expect(servesOther(answer({}), 'f.yaml', 'a')).toBeNull()

@@ -38,7 +38,9 @@ export async function makeCluster(folder: string, password: string, user: Server
     const options = ['--username=postgres', '--auth=scram-sha-256', `--pwfile=${passwordFile}`]
     const locale = ['--encoding=UTF8', '--locale=C', '--locale-provider=builtin', '--builtin-locale=C.UTF-8']
     await run(join(postgresBinaries(), 'initdb'), [`--pgdata=${building}`, ...options, ...locale], {
-      ...{ ...user, env: ENVIRONMENT, cwd: '/' },
+      ...user,
+      env: ENVIRONMENT,
+      cwd: '/',
     })
     await rename(building, folder)
   } finally {
@@ -104,7 +106,9 @@ export class DevServer {
     this.#output = ''
     const flags = settings.flatMap((setting) => ['-c', setting])
     const child = spawn(join(postgresBinaries(), 'postgres'), ['-D', cluster, '-p', String(port), ...flags], {
-      ...{ ...user, env: ENVIRONMENT, cwd: '/' },
+      ...user,
+      env: ENVIRONMENT,
+      cwd: '/',
       stdio: ['ignore', 'ignore', 'pipe'],
     })
     this.#process = child

@@ -79,21 +79,35 @@ export function reportOf(status: OperatorStatus, url: string, clock: number = Da
   const { settings, look } = source
   const problems = problemsOf(status)
   return {
-    ...{ ok: problems.length === 0, url, at, problems },
+    ok: problems.length === 0,
+    url,
+    at,
+    problems,
     source: {
-      ...{ kind: source.kind, host: settings?.host ?? null, database: settings?.database ?? null },
-      ...{ version: look?.version ?? null, reachable: look?.reachable ?? null, milliseconds: look?.ms ?? null },
+      kind: source.kind,
+      host: settings?.host ?? null,
+      database: settings?.database ?? null,
+      version: look?.version ?? null,
+      reachable: look?.reachable ?? null,
+      milliseconds: look?.ms ?? null,
     },
     slot: slot && {
-      ...{ name: slot.name, walStatus: slot.walStatus, retainedBytes: slot.retainedBytes },
-      ...{ limitBytes: settings?.walKeepBytes ?? null, lagBytes: slot.lagBytes },
+      name: slot.name,
+      walStatus: slot.walStatus,
+      retainedBytes: slot.retainedBytes,
+      limitBytes: settings?.walKeepBytes ?? null,
+      lagBytes: slot.lagBytes,
     },
     replication: {
-      ...{ state: status.state, reason: error && `${error.code}: ${error.message}` },
-      ...{ failures: session.failures, nextSession: session.next },
+      state: status.state,
+      reason: error && `${error.code}: ${error.message}`,
+      failures: session.failures,
+      nextSession: session.next,
     },
     checkpoint: {
-      ...{ number: status.checkpoint, committed: status.lastCommit, comparing: comparing?.fraction ?? null },
+      number: status.checkpoint,
+      committed: status.lastCommit,
+      comparing: comparing?.fraction ?? null,
       ageSeconds: status.lastCommit === null ? null : Math.max(0, Math.round((Date.parse(at) - Date.parse(status.lastCommit)) / 1_000)),
     },
     tables: {
@@ -102,13 +116,18 @@ export function reportOf(status: OperatorStatus, url: string, clock: number = Da
       waitingFor: copy?.waitingFor ?? null,
       refused: status.refusedTables.map(({ table, reason }) => ({ table, reason })),
     },
-    ...{ buckets: status.buckets ?? null, streams: status.openStreams ?? null },
+    buckets: status.buckets ?? null,
+    streams: status.openStreams ?? null,
     config: deploy.serving && {
-      ...{ number: deploy.serving.number, origin: deploy.serving.origin, since: deploy.serving.served },
-      ...{ by: deploy.serving.by ?? null, plan: deploy.serving.plan },
+      number: deploy.serving.number,
+      origin: deploy.serving.origin,
+      since: deploy.serving.served,
+      by: deploy.serving.by ?? null,
+      plan: deploy.serving.plan,
     },
     deploying: deploy.next && { number: deploy.next.number, progress: deploy.progress ?? 0 },
-    ...{ noted: notedOf(status), notes: status.notes },
+    noted: notedOf(status),
+    notes: status.notes,
   }
 }
 

@@ -7,8 +7,15 @@ import { statusText } from './status-text.ts'
 
 const AT = '2026-11-29T12:00:00.000Z'
 const slot: SlotStatus = {
-  ...{ name: 'rockpool', measured: AT, level: 'ok', overs: 0, walStatus: 'reserved' },
-  ...{ retainedBytes: 12 * 1024 ** 2, lagBytes: 300 * 1024, safeWalBytes: null, maxKeepBytes: null },
+  name: 'rockpool',
+  measured: AT,
+  level: 'ok',
+  overs: 0,
+  walStatus: 'reserved',
+  retainedBytes: 12 * 1024 ** 2,
+  lagBytes: 300 * 1024,
+  safeWalBytes: null,
+  maxKeepBytes: null,
 }
 const look = { at: AT, ms: 12, reachable: true, version: '18.1', problem: null }
 const source = (change: Partial<NonNullable<OperatorStatus['source']['look']>> = {}): OperatorStatus['source'] => ({
@@ -19,20 +26,52 @@ const source = (change: Partial<NonNullable<OperatorStatus['source']['look']>> =
 
 function healthy(change: Partial<OperatorStatus> = {}): OperatorStatus {
   return {
-    ...{ tenant: 'default', state: 'live', checkpoint: 1234, plan: 'abc', lsn: '0/16B3748', lagBytes: 0 },
-    ...{ lastCommit: '2026-11-29T11:57:00.000Z', source: source(), copy: null, comparing: null, verify: null, relays: 1 },
-    ...{ openStreams: 3, buckets: 1200, slot, pendingBatches: 0, failingBuckets: [], fencedBuckets: [], followedTables: 12 },
+    tenant: 'default',
+    state: 'live',
+    checkpoint: 1234,
+    plan: 'abc',
+    lsn: '0/16B3748',
+    lagBytes: 0,
+    lastCommit: '2026-11-29T11:57:00.000Z',
+    source: source(),
+    copy: null,
+    comparing: null,
+    verify: null,
+    relays: 1,
+    openStreams: 3,
+    buckets: 1200,
+    slot,
+    pendingBatches: 0,
+    failingBuckets: [],
+    fencedBuckets: [],
+    followedTables: 12,
     deploy: {
       serving: {
-        ...{ number: 7, origin: 'rollback', state: 'serving', plan: 'abc', created: AT, served: '2026-11-29T09:00:00.000Z' },
-        ...{ retired: null, error: null, copy: [], by: 'ann' },
+        number: 7,
+        origin: 'rollback',
+        state: 'serving',
+        plan: 'abc',
+        created: AT,
+        served: '2026-11-29T09:00:00.000Z',
+        retired: null,
+        error: null,
+        copy: [],
+        by: 'ann',
       },
-      ...{ next: null, failed: null, progress: null, dropping: 0 },
+      next: null,
+      failed: null,
+      progress: null,
+      dropping: 0,
     },
     session: { since: AT, count: 1, changes: 0, next: null, failures: 0, idlePolls: 0 },
-    ...{ refusedTables: [], skippedRows: { count: 0, recent: [] }, diagnostics: { counts: {}, recent: [] }, error: null },
-    ...{ held: { changes: 0, peakChanges: 0, sending: 0, peakSending: 0 }, written: { changes: 0, batches: 0, rows: 0, appends: 0 } },
-    ...{ placement: { location: null, jurisdiction: null }, notes: [] },
+    refusedTables: [],
+    skippedRows: { count: 0, recent: [] },
+    diagnostics: { counts: {}, recent: [] },
+    error: null,
+    held: { changes: 0, peakChanges: 0, sending: 0, peakSending: 0 },
+    written: { changes: 0, batches: 0, rows: 0, appends: 0 },
+    placement: { location: null, jurisdiction: null },
+    notes: [],
     ...change,
   }
 }
@@ -61,7 +100,10 @@ describe('one screen', () => {
   test('when it is refused: why, how often, when again, and what to do', () => {
     const error = { code: 'ROCKPOOL_SOURCE_SETTINGS', message: 'wal_level is replica, it must be logical' } as const
     const text = shown({
-      ...{ state: 'refused', error, slot: null, source: source({ problem: error }) },
+      state: 'refused',
+      error,
+      slot: null,
+      source: source({ problem: error }),
       session: { ...healthy().session, since: null, failures: 4, next: '2026-11-29T12:00:31.000Z' },
     })
     expect(text).toContain('https://sync.example  1 problem\n')
@@ -169,7 +211,15 @@ describe('the command', () => {
   test('--json is what a program reads', async () => {
     const well = await run({ status: 200, body: { data: healthy() } }, '--json')
     expect(JSON.parse(well.output)).toEqual({
-      ...{ ok: true, url: well.url, at: AT, problems: [], buckets: 1200, streams: 3, deploying: null, noted: [], notes: [] },
+      ok: true,
+      url: well.url,
+      at: AT,
+      problems: [],
+      buckets: 1200,
+      streams: 3,
+      deploying: null,
+      noted: [],
+      notes: [],
       source: { kind: 'postgres', host: 'db.example:5432', database: 'app', version: '18.1', reachable: true, milliseconds: 12 },
       slot: { name: 'rockpool', walStatus: 'reserved', retainedBytes: 12_582_912, limitBytes: 10_737_418_240, lagBytes: 307_200 },
       replication: { state: 'live', reason: null, failures: 0, nextSession: null },

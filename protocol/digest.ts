@@ -27,8 +27,11 @@ export const noRows = (): RowsSum => ({ rows: 0, a: 0, b: 0, c: 0, d: 0 })
 export const equalSums = (x: RowsSum, y: RowsSum): boolean => x.rows === y.rows && x.a === y.a && x.b === y.b && x.c === y.c && x.d === y.d
 
 export const addSums = (x: RowsSum, y: RowsSum): RowsSum => ({
-  ...{ rows: x.rows + y.rows, a: (x.a + y.a) >>> 0, b: (x.b + y.b) >>> 0 },
-  ...{ c: (x.c + y.c) >>> 0, d: (x.d + y.d) >>> 0 },
+  rows: x.rows + y.rows,
+  a: (x.a + y.a) >>> 0,
+  b: (x.b + y.b) >>> 0,
+  c: (x.c + y.c) >>> 0,
+  d: (x.d + y.d) >>> 0,
 })
 
 /** Returns the part that is number `sub` when a part is divided as in `subpartOf`. */

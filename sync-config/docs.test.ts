@@ -28,7 +28,9 @@ describe('the examples of docs/sync-config.md', () => {
     const stored = rows.flatMap(({ table, record }) => plan.evaluateRow({ schema: 'public', name: table }, record).rows)
     for (const { jwt, subscriptions = [], synced, priorities } of requests) {
       const program = plan.request({
-        ...{ claims: jwt, parameters: {}, includeDefaults: true },
+        claims: jwt,
+        parameters: {},
+        includeDefaults: true,
         subscriptions: subscriptions.map((each) => ({ ...each, priority: null })),
       })
       const { buckets } = program.resolve((lookup) => stored.filter((row) => row.bucket === lookup).map((row) => row.data))

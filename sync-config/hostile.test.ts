@@ -118,7 +118,9 @@ const FORMS: Form[] = ([2, 3] as const).flatMap((edition) =>
     const form = (where: string, holds: Form['holds']): Form => ({
       name: `${edition}: ${where}`,
       plan: load(stream(`SELECT id FROM t WHERE ${where}`, edition).replace('auto_subscribe: true', `auto_subscribe: ${source !== 'subscription'}`)),
-      ...{ view, source, holds },
+      view,
+      source,
+      holds,
     })
     const asked = (value: Plain) => keyOf(scalar(value, view))
     const list = (value: Plain) => elements(value, edition, view)

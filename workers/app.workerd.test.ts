@@ -21,14 +21,21 @@ beforeEach(() => {
 
 /** Some of what a replicator tells. */
 const fullStatus = {
-  ...{ tenant: 'default', state: 'live', checkpoint: 7, plan: 'abc', lsn: '0/16B3748', lagBytes: 12, lastCommit: null },
+  tenant: 'default',
+  state: 'live',
+  checkpoint: 7,
+  plan: 'abc',
+  lsn: '0/16B3748',
+  lagBytes: 12,
+  lastCommit: null,
   ...{
     comparing: { since: '2026-11-01T00:00:00.000Z', fraction: 0.25, held: 9 },
     slot: { name: 'rockpool' },
     refusedTables: [{ table: 'public.salaries', reason: 'no key' }],
     failingBuckets: [],
   },
-  ...{ skippedRows: {}, error: { code: 'ROCKPOOL_SOURCE_UNREACHABLE', message: 'db.internal:5432 does not answer' } },
+  skippedRows: {},
+  error: { code: 'ROCKPOOL_SOURCE_UNREACHABLE', message: 'db.internal:5432 does not answer' },
 }
 
 /** In the place of an object: notes what is called, and answers. */

@@ -52,8 +52,11 @@ class Counter {
 const counters = () => ({ RATE_FAILURES: new Counter(3), RATE_STREAMS: new Counter(2), RATE_WRITES: new Counter(2) })
 
 const environment = (rates: Partial<Environment>): Environment => ({
-  ...{ REPLICATOR: namespace('REPLICATOR'), BUCKET: namespace('BUCKET'), RELAY: namespace('RELAY') },
-  ...{ JWT_SECRET: Buffer.from(secret).toString('base64url'), JWT_AUDIENCE: 'app' },
+  REPLICATOR: namespace('REPLICATOR'),
+  BUCKET: namespace('BUCKET'),
+  RELAY: namespace('RELAY'),
+  JWT_SECRET: Buffer.from(secret).toString('base64url'),
+  JWT_AUDIENCE: 'app',
   ...rates,
 })
 

@@ -4,7 +4,12 @@ import type { SyncLine } from '../../protocol/lines.ts'
 import { Scanner } from './scan.ts'
 
 const op = (id: number, data: object) => ({
-  ...{ op_id: String(id), op: 'PUT' as const, object_type: 't', object_id: String(id), subkey: '', checksum: id },
+  op_id: String(id),
+  op: 'PUT' as const,
+  object_type: 't',
+  object_id: String(id),
+  subkey: '',
+  checksum: id,
   data: JSON.stringify(data),
 })
 // A text that looks like the beginning of an op.

@@ -23,10 +23,26 @@ export const CPU_MS = 2_000
 export const SUBREQUESTS = 1_000
 
 export const FULL: Sizes = {
-  ...{ calls: 48, waitMs: 500, writes: 50, messages: 40, workMs: 250, megabytes: 256, alarmCalls: 3_000, sockets: 20, watchSeconds: 360 },
+  calls: 48,
+  waitMs: 500,
+  writes: 50,
+  messages: 40,
+  workMs: 250,
+  megabytes: 256,
+  alarmCalls: 3_000,
+  sockets: 20,
+  watchSeconds: 360,
 }
 export const QUICK: Sizes = {
-  ...{ calls: 12, waitMs: 100, writes: 5, messages: 5, workMs: 5, megabytes: 8, alarmCalls: 200, sockets: 3, watchSeconds: 1 },
+  calls: 12,
+  waitMs: 100,
+  writes: 5,
+  messages: 5,
+  workMs: 5,
+  megabytes: 8,
+  alarmCalls: 200,
+  sockets: 3,
+  watchSeconds: 1,
 }
 
 export interface Question {

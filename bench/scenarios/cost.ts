@@ -112,7 +112,9 @@ async function copied(bench: Bench): Promise<void> {
     bench.counted({
       what: 'stored bytes per million rows in 100 buckets',
       counts: {
-        ...{ replicator: replicator * factor, buckets: buckets * factor, 'of which ops': ops * factor },
+        replicator: replicator * factor,
+        buckets: buckets * factor,
+        'of which ops': ops * factor,
         'dollars a month': storageDollars((replicator + buckets) * factor),
       },
     })

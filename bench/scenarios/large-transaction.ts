@@ -31,8 +31,11 @@ export const largeTransaction: Scenario = {
       bench.measured({ what: `${what}, after COMMIT`, unit: 's', values: [(end - committed) / 1_000] })
       bench.measured({ what: `${what}: workerd at most`, unit: 'MB', values: [peak], note: `${before.toFixed(0)} MB before` })
       const counts = {
-        ...{ 'changes held at most': held.peakChanges, 'characters of ops held at most': held.peakSending },
-        ...{ changes: written.changes, 'rows written by the replicator': written.rows, appends: written.appends },
+        'changes held at most': held.peakChanges,
+        'characters of ops held at most': held.peakSending,
+        changes: written.changes,
+        'rows written by the replicator': written.rows,
+        appends: written.appends,
       }
       bench.counted({ what, counts })
     })

@@ -25,8 +25,13 @@ class World {
   constructor(seed: number) {
     this.random = randomOf(seed)
     this.limits = {
-      ...{ extendedBytes: this.int(600), pageBytes: 200 + this.int(1_500), pages: 2 + this.int(6), keys: 1 + this.int(8) },
-      ...{ keysLength: 1_000_000, afterBytes: 0, historyLength: this.int(2) * 1_000_000 },
+      extendedBytes: this.int(600),
+      pageBytes: 200 + this.int(1_500),
+      pages: 2 + this.int(6),
+      keys: 1 + this.int(8),
+      keysLength: 1_000_000,
+      afterBytes: 0,
+      historyLength: this.int(2) * 1_000_000,
     }
     this.log = new Log(this.db, this.limits)
   }

@@ -219,7 +219,8 @@ export class Compaction {
       count: parts.reduce((sum, part) => sum + part.page.count, 0),
       checksum: parts.reduce((sum, part) => addChecksums(sum, part.page.checksum), 0),
       target: Math.max(...parts.map((part) => part.target)),
-      ...{ bytes, body },
+      bytes,
+      body,
     }
     this.#pages.db.transaction(() => {
       this.#pages.replace(oldest, newest, page)

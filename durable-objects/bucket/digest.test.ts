@@ -11,7 +11,14 @@ import { Pages } from './storage.ts'
 const KEY = 'a key'
 const digester = new Digester(KEY)
 const request = (checkpoint: number, more: Partial<DigestRequest> = {}): DigestRequest => ({
-  ...{ v: 1, checkpoint, part: 0, parts: 1, split: 1, list: false, pass: 0, key: KEY },
+  v: 1,
+  checkpoint,
+  part: 0,
+  parts: 1,
+  split: 1,
+  list: false,
+  pass: 0,
+  key: KEY,
   ...more,
 })
 

@@ -25,8 +25,13 @@ export interface DirectState {
 }
 
 export const directState = z.object({
-  ...{ position: z.number(), goal: z.number(), owed: z.boolean(), expires: z.number(), plan: z.string().nullable() },
-  ...{ acknowledged: z.number(), pending: z.array(z.number()) },
+  position: z.number(),
+  goal: z.number(),
+  owed: z.boolean(),
+  expires: z.number(),
+  plan: z.string().nullable(),
+  acknowledged: z.number(),
+  pending: z.array(z.number()),
 })
 
 /** What direct streams need from their object. `S` is a socket. */

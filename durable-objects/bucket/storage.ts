@@ -258,8 +258,14 @@ export class Pages {
     const row = this.#exists ? this.db.all(sql, op)[0] : undefined
     if (!row) return null
     return {
-      ...{ last: Number(row.last_op), first: Number(row.first_op), count: Number(row.count), checksum: Number(row.checksum) },
-      ...{ target: Number(row.max_target_op), totalBytes: Number(row.total_bytes), bytes: Number(row.bytes), body: String(row.body) },
+      last: Number(row.last_op),
+      first: Number(row.first_op),
+      count: Number(row.count),
+      checksum: Number(row.checksum),
+      target: Number(row.max_target_op),
+      totalBytes: Number(row.total_bytes),
+      bytes: Number(row.bytes),
+      body: String(row.body),
     }
   }
 }
@@ -271,8 +277,12 @@ function stateOf(row: SqlRow): BucketState {
 function headerOf(row: SqlRow): Header {
   const progress: Progress | null = row.progress === null ? null : JSON.parse(String(row.progress))
   return {
-    ...{ removedOps: Number(row.removed_ops), removedBytes: Number(row.removed_bytes), target: Number(row.target) },
-    ...{ doneBytes: Number(row.done_bytes), keptBytes: Number(row.kept_bytes) },
-    ...{ progress, gone: row.gone === null ? null : Number(row.gone) },
+    removedOps: Number(row.removed_ops),
+    removedBytes: Number(row.removed_bytes),
+    target: Number(row.target),
+    doneBytes: Number(row.done_bytes),
+    keptBytes: Number(row.kept_bytes),
+    progress,
+    gone: row.gone === null ? null : Number(row.gone),
   }
 }

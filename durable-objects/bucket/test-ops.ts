@@ -5,13 +5,21 @@ import { opText, opIdOf, splitOps } from '../../protocol/op-text.ts'
 import type { RowOp, WireOp } from '../../protocol/ops.ts'
 
 export const put = (id: string, data: string): RowOp => ({
-  ...{ op: 'PUT', objectType: 't', objectId: id, subkey: id },
-  ...{ checksum: putChecksum('t', id, data), data },
+  op: 'PUT',
+  objectType: 't',
+  objectId: id,
+  subkey: id,
+  checksum: putChecksum('t', id, data),
+  data,
 })
 
 export const remove = (id: string): RowOp => ({
-  ...{ op: 'REMOVE', objectType: 't', objectId: id, subkey: id },
-  ...{ checksum: removeChecksum(id), data: null },
+  op: 'REMOVE',
+  objectType: 't',
+  objectId: id,
+  subkey: id,
+  checksum: removeChecksum(id),
+  data: null,
 })
 
 /** Returns ops as the replicator appends them, with ids from `first` on. */

@@ -13,7 +13,12 @@ test('the committed checkpoint that a relay hears covers the streams that came b
   const machine = new RelayMachine<string>({
     send: (stream, frame) => told.push([stream, frame]),
     hasCredit: () => true,
-    ...{ mark: (name) => name, close: () => {}, saveStream: () => {}, saveCheckpoint: () => {}, ask: () => {}, attach: (done) => done() },
+    mark: (name) => name,
+    close: () => {},
+    saveStream: () => {},
+    saveCheckpoint: () => {},
+    ask: () => {},
+    attach: (done) => done(),
     committed: (answer) => questions.push(answer),
   })
   const greeted = () => told.map(([stream, { checkpoint }]) => `${stream} at ${checkpoint}`)
@@ -40,7 +45,11 @@ test('an answer of a bucket is the business of the streams that wait for it: a t
     send: (stream, { seq, buckets }) => void (seq === 1 && expect(buckets).toHaveLength(10) && told.add(stream)),
     hasCredit: () => looks++ >= 0,
     ask: (_bucket, _checkpoint, _stale, answer) => void answers.push(() => answer({ count: 1, checksum: 1, last: 1 })),
-    ...{ mark: (name) => name, close: () => {}, saveStream: () => {}, saveCheckpoint: () => {}, attach: (done: () => void) => done() },
+    mark: (name) => name,
+    close: () => {},
+    saveStream: () => {},
+    saveCheckpoint: () => {},
+    attach: (done: () => void) => done(),
     committed: (answer) => answer(5),
   })
   const streams = Array.from({ length: 1_000 }, (_, stream) => stream)
@@ -87,7 +96,9 @@ function relayOf(form: 'name' | undefined) {
         why.push(closing)
       },
       saveCheckpoint: (_checkpoint, _plan, fenced) => (listed = fenced),
-      ...{ mark: (name) => marks.of(name), hasCredit: () => true, attach: (done) => done() },
+      mark: (name) => marks.of(name),
+      hasCredit: () => true,
+      attach: (done) => done(),
       committed: (answer) => answer(5),
     })
   let relay = machine()
@@ -218,7 +229,10 @@ function busyRelay(streams: number, bucketsOf: (stream: number) => string[], roo
       hasCredit: () => looks++ >= 0,
       ask: (bucket, _checkpoint, _stale, answer) => void questions.push({ bucket, answer }),
       close: (stream, _reason, why) => void (why === 'full' && full.push(stream)),
-      ...{ mark: (name) => name, saveStream: () => {}, saveCheckpoint: () => {}, attach: (done: () => void) => done() },
+      mark: (name) => name,
+      saveStream: () => {},
+      saveCheckpoint: () => {},
+      attach: (done: () => void) => done(),
       committed: (answer) => answer(5),
     },
     room,
@@ -322,7 +336,10 @@ test('a stream that is owed something when the relay sleeps subscribes again; on
       hasCredit: (stream) => credit || stream !== 'slow',
       ask: (_bucket, _checkpoint, _stale, answer) => answer({ count: 0, checksum: 0, last: 0 }),
       close: (stream) => void closed.push(stream),
-      ...{ mark: (name) => name, saveCheckpoint: () => {}, attach: (done) => done(), committed: (answer) => answer(5) },
+      mark: (name) => name,
+      saveCheckpoint: () => {},
+      attach: (done) => done(),
+      committed: (answer) => answer(5),
     })
   const machine = machineOf()
   for (const stream of ['slow', 'quick']) machine.streamArrived(stream)
@@ -364,8 +381,15 @@ test('a stream that is owed something when the relay sleeps subscribes again; on
 test('a relay that slept before the replicator had come asks for it once more', () => {
   let attached = 0
   const machine = new RelayMachine<string>({
-    ...{ send: () => {}, hasCredit: () => true, close: () => {}, mark: (name) => name, saveStream: () => {}, saveCheckpoint: () => {} },
-    ...{ ask: () => {}, committed: () => {}, attach: () => void attached++ },
+    send: () => {},
+    hasCredit: () => true,
+    close: () => {},
+    mark: (name) => name,
+    saveStream: () => {},
+    saveCheckpoint: () => {},
+    ask: () => {},
+    committed: () => {},
+    attach: () => void attached++,
   })
   machine.wake(null, [['s', { marks: [], toldPlan: null, form: 'name', owing: false }]])
   expect(attached).toBe(1)

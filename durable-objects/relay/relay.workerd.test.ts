@@ -70,11 +70,24 @@ async function open(relay: DurableObjectStub, path: string): Promise<{ socket: S
 }
 
 const subscribe = (seq: number, add: string[], remove: string[] = []) => ({
-  ...{ v: MESSAGE_VERSION, type: 'subscribe', form: 'name', seq, add, remove },
+  v: MESSAGE_VERSION,
+  type: 'subscribe',
+  form: 'name',
+  seq,
+  add,
+  remove,
 })
 const gap = (checkpoint: number) => ({ v: MESSAGE_VERSION, type: 'gap', checkpoint, plan: 'p', form: 'name' })
 const notice = (previous: number, checkpoint: number, buckets: NoticeBucket[], part = 1, parts = 1) => ({
-  ...{ v: MESSAGE_VERSION, type: 'notice', checkpoint, previous, plan: 'p', part, parts, form: 'name', buckets },
+  v: MESSAGE_VERSION,
+  type: 'notice',
+  checkpoint,
+  previous,
+  plan: 'p',
+  part,
+  parts,
+  form: 'name',
+  buckets,
 })
 
 /** One op in a bucket. */
@@ -321,8 +334,14 @@ test('how far a comparison is, is told at once, also to who comes in the middle,
   const { relay, stream, replicator } = await settled(['compared'])
   replicator.send({ ...gap(10), comparing: 0.25 })
   expect(await stream.next()).toEqual({
-    ...{ v: MESSAGE_VERSION, type: 'update', checkpoint: 10, plan: 'p' },
-    ...{ seq: null, form: 'name', buckets: [], comparing: 0.25 },
+    v: MESSAGE_VERSION,
+    type: 'update',
+    checkpoint: 10,
+    plan: 'p',
+    seq: null,
+    form: 'name',
+    buckets: [],
+    comparing: 0.25,
   })
   await evictDurableObject(relay)
   const late = (await open(relay, 'stream')).socket

@@ -55,7 +55,12 @@ test('the local runtime takes both settings, and the objects are the same', asyn
   const state = (settings: Partial<Environment>) =>
     bucketStub({ ...bound, ...settings }, 'default/placed').state({ v: MESSAGE_VERSION, checkpoint: 1 })
   await bucketStub({ ...bound, LOCATION: 'weur', JURISDICTION: 'eu' }, 'default/placed').append({
-    ...{ v: MESSAGE_VERSION, first: 1, last: 1, count: 1, checksum: 7, committed: 0 },
+    v: MESSAGE_VERSION,
+    first: 1,
+    last: 1,
+    count: 1,
+    checksum: 7,
+    committed: 0,
     body: '{"op_id":"1","op":"CLEAR","checksum":7}',
   })
   const expected = await state({ LOCATION: 'weur', JURISDICTION: 'eu' })

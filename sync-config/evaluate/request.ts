@@ -154,7 +154,12 @@ export class RequestRun implements RequestProgram {
     const memo = new RequestMemo()
     const values = requestValues(this.#context)
     const progress: Progress = {
-      ...{ rows, lookups: new Map(), counted: 0, asked: 0, rounds: 0, limits: this.#limits },
+      rows,
+      lookups: new Map(),
+      counted: 0,
+      asked: 0,
+      rounds: 0,
+      limits: this.#limits,
       failed: () => {},
     }
     for (const asked of this.#asked) {

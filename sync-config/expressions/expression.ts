@@ -74,6 +74,3 @@ export function rewrite(expr: Expr, replace: (part: Expr) => Expr | undefined): 
 export function conjunction(parts: readonly Expr[]): Expr | null {
   return parts.length === 0 ? null : parts.reduce((left, right) => call('and', left, right))
 }
-export function disjunction(parts: readonly Expr[]): Expr {
-  return parts.length === 0 ? integer(0) : parts.reduce((left, right) => call('or', left, right))
-}

@@ -54,7 +54,10 @@ export class Notes {
     const postgres = await startPostgres()
     await postgres.sql()`create table notes (id text primary key, owner_id text not null, body text not null)`
     const edge = await startEdge({
-      ...{ databaseUrl: postgres.url, jwtSecret: secret, jwtAudience: AUDIENCE, syncConfig: SYNC_CONFIG },
+      databaseUrl: postgres.url,
+      jwtSecret: secret,
+      jwtAudience: AUDIENCE,
+      syncConfig: SYNC_CONFIG,
       directory: `${directory.path}/edge`,
     })
     return new Notes({ directory, postgres, edge, backend: await TestService.start(), secret })

@@ -26,7 +26,11 @@ beforeAll(async () => {
     insert into items values (1);
     create role mallory login password 'm'`)
   settings = {
-    ...{ databaseUrl: postgres.url, jwtSecret: secret, jwtAudience: AUDIENCE, directory: directory.path, port: await freePort() },
+    databaseUrl: postgres.url,
+    jwtSecret: secret,
+    jwtAudience: AUDIENCE,
+    directory: directory.path,
+    port: await freePort(),
     bindings: { IDLE_POLL_SECONDS: '1', IDLE_POLL_MAX_SECONDS: '1' },
     syncConfig: 'bucket_definitions:\n  all:\n    data:\n      - SELECT id FROM items\n',
   }

@@ -28,7 +28,11 @@ beforeAll(async () => {
   owned: { parameters: SELECT id FROM u WHERE id = request.user_id(), data: [SELECT id FROM o WHERE owner = bucket.id] }
 `
   edge = await startEdge({
-    ...{ databaseUrl: postgres.url, jwtSecret: secret, jwtAudience: AUDIENCE, syncConfig, directory: directory.path },
+    databaseUrl: postgres.url,
+    jwtSecret: secret,
+    jwtAudience: AUDIENCE,
+    syncConfig,
+    directory: directory.path,
     // All objects share one process here, and its files.
     bindings: { ACTIVE_BUCKETS: '4000' },
   })

@@ -30,12 +30,18 @@ export async function attacked(tables: string, syncConfig: string): Promise<Atta
   await postgres.sql().unsafe(tables)
   const stored = `${directory.path}/edge`
   const edge = await startEdge({
-    ...{ databaseUrl: postgres.url, jwtSecret: secret, jwtAudience: AUDIENCE, syncConfig },
+    databaseUrl: postgres.url,
+    jwtSecret: secret,
+    jwtAudience: AUDIENCE,
+    syncConfig,
     directory: stored,
   })
   await until('the first copy', async () => (await statusOf(edge.url, secret)).plan !== null)
   return {
-    ...{ edge, directory: stored, postgres, secret },
+    edge,
+    directory: stored,
+    postgres,
+    secret,
     stream: async (user, clientId) => HttpLines.open(edge.url, await token(secret, user), { raw_data: true, client_id: clientId }),
     stop: async () => {
       await edge.dispose()

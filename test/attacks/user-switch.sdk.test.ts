@@ -25,7 +25,10 @@ afterEach(async () => {
 
 async function open(token: string, options: Partial<NodeSyncOptions> = {}): Promise<SyncDatabase> {
   const db = await openSync({
-    ...{ url: notes.edge.url, uploadUrl: `${notes.backend.url}/upload`, path: `${device}.db`, auth: () => notes.token(token) },
+    url: notes.edge.url,
+    uploadUrl: `${notes.backend.url}/upload`,
+    path: `${device}.db`,
+    auth: () => notes.token(token),
     schema: { tables: { notes: { columns: { owner_id: 'text', body: 'text' } } } },
     ...options,
   })

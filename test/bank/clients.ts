@@ -69,7 +69,10 @@ export async function ourClient({ url, user, path, token, shows }: ClientSetting
   const problems: string[] = []
   const columns = (...names: string[]) => ({ columns: Object.fromEntries(names.map((name) => [name, 'text' as const])) })
   const db = await openSync({
-    ...{ url, auth: token, path: `${path}.db`, name: user },
+    url,
+    auth: token,
+    path: `${path}.db`,
+    name: user,
     schema: { tables: { accounts: columns('branch_id', 'balance'), books: columns('serial'), clock: columns('serial') } },
   })
   db.on('mismatch', ({ bucket }) => void problems.push(`the checksum of ${bucket} did not fit`))

@@ -146,9 +146,14 @@ class Bank {
     this.#model = await this.#found()
     this.#edge = await startEdge({
       databaseUrl: this.#postgres.url.replace(`:${this.#postgres.port}/`, `:${this.#proxy.port}/`),
-      ...{ jwtSecret: this.#secret, jwtAudience: AUDIENCE, syncConfig: SYNC_CONFIG, directory: `${this.#directory.path}/edge` },
+      jwtSecret: this.#secret,
+      jwtAudience: AUDIENCE,
+      syncConfig: SYNC_CONFIG,
+      directory: `${this.#directory.path}/edge`,
       bindings: {
-        ...{ COMPACTION_BYTES: '4000', COMPACTION_SECONDS: '1', SLICE_CHANGES: '2000' },
+        COMPACTION_BYTES: '4000',
+        COMPACTION_SECONDS: '1',
+        SLICE_CHANGES: '2000',
         FAULTS: JSON.stringify({ seed, ...FAULTS }),
       },
       log: (line) => {
@@ -186,7 +191,10 @@ class Bank {
     const teller = new Teller(this.#postgres.sql(), this.#model, users, new Random(random.int(2 ** 31)))
     const chaos = new Chaos(
       {
-        ...{ edge: this.#edge, proxy: this.#proxy, postgres: this.#postgres, clients: this.#clients },
+        edge: this.#edge,
+        proxy: this.#proxy,
+        postgres: this.#postgres,
+        clients: this.#clients,
         random: new Random(random.int(2 ** 31)),
         pause: async (milliseconds) => {
           const { promise, resolve } = Promise.withResolvers<void>()
@@ -232,8 +240,16 @@ class Bank {
     const { accessChanges, large, rolledBack } = teller
     return {
       seconds: Math.round((performance.now() - started) / 1_000),
-      ...{ transfers: teller.transfers, accessChanges, large, rolledBack },
-      ...{ checked: this.#checked, disruptions: chaos.counts, faults: this.#faults, moves, clears, compacted },
+      transfers: teller.transfers,
+      accessChanges,
+      large,
+      rolledBack,
+      checked: this.#checked,
+      disruptions: chaos.counts,
+      faults: this.#faults,
+      moves,
+      clears,
+      compacted,
     }
   }
 

@@ -98,7 +98,9 @@ async function sdkClient(
   const connect = (): void => void database.connect(connector, { retryDelayMs: 200, ...options }).catch(() => {})
   connect()
   return {
-    ...{ connect, shown, problems },
+    connect,
+    shown,
+    problems,
     state: () => database.currentStatus,
     disconnect: () => database.disconnect(),
     async close() {

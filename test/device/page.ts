@@ -29,7 +29,9 @@ window.page = {
   db: undefined as never,
   async open(options) {
     this.db = await openSync({
-      ...{ url: location.origin, uploadUrl: '/upload', name: 'device' },
+      url: location.origin,
+      uploadUrl: '/upload',
+      name: 'device',
       schema: { tables: { notes: { columns: { body: 'text' } } } },
       auth: async () => {
         const response = await fetch('/token')

@@ -20,12 +20,19 @@ export interface Site {
 export async function deviceSite(): Promise<Site> {
   const { outputFiles } = await build({
     entryPoints: { app: root('test/device/page.ts'), worker: root('client/src/browser/worker.ts') },
-    ...{ bundle: true, format: 'esm', target: 'es2022', write: false, outdir: '/', logLevel: 'silent' },
+    bundle: true,
+    format: 'esm',
+    target: 'es2022',
+    write: false,
+    outdir: '/',
+    logLevel: 'silent',
   })
   const scripts = new Map(outputFiles.map(({ path, text }) => [path, text]))
   const wasm = new Uint8Array(await readFile(createRequire(root('client/src/index.ts')).resolve('@sqlite.org/sqlite-wasm/sqlite3.wasm')))
   const site: Site = {
-    ...{ token: null, workerPrefix: '', wasm: null },
+    token: null,
+    workerPrefix: '',
+    wasm: null,
     page(path) {
       if (path === '/')
         return { type: 'text/html', body: '<!doctype html><title>Device</title><script type="module" src="/app.js"></script>' }

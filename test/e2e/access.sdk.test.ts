@@ -20,7 +20,10 @@ beforeAll(async () => {
   postgres = await startPostgres()
   await postgres.sql().unsafe(TABLES)
   edge = await startEdge({
-    ...{ databaseUrl: postgres.url, jwtSecret: secret, jwtAudience: AUDIENCE, syncConfig: SYNC_CONFIG },
+    databaseUrl: postgres.url,
+    jwtSecret: secret,
+    jwtAudience: AUDIENCE,
+    syncConfig: SYNC_CONFIG,
     directory: `${directory.path}/edge`,
   })
   await until('the first copy', async () => (await statusOf(edge.url, secret)).plan !== null)

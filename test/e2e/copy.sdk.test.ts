@@ -47,7 +47,9 @@ test(`the first copy runs while ${TRANSACTIONS} transactions change the same row
     if (data.copy !== null) sawCopying = true
   }
   const native: SyncDatabase = await openSync({
-    ...{ url, auth: () => token(secret, 'alice'), path: `${directory.path}/native.db` },
+    url,
+    auth: () => token(secret, 'alice'),
+    path: `${directory.path}/native.db`,
     schema: { tables: { lists: { columns: { name: 'text', owner_id: 'text', shared: 'boolean' } } } },
   })
   const alice = powersync(directory.path, 'alice')
@@ -115,7 +117,10 @@ test('I8: a copy of rows that are in 40 buckets each: however many ops a chunk b
     insert into docs select i, repeat('x', 300), (select jsonb_agg('u' || u) from generate_series(1, 40) u) from generate_series(1, 4000) i`
   await edge?.dispose()
   edge = await startEdge({
-    ...{ databaseUrl: postgres.url, jwtSecret: secret, jwtAudience: AUDIENCE, directory: `${directory.path}/fan` },
+    databaseUrl: postgres.url,
+    jwtSecret: secret,
+    jwtAudience: AUDIENCE,
+    directory: `${directory.path}/fan`,
     syncConfig:
       'bucket_definitions:\n  mine:\n    parameters: SELECT request.user_id() AS u\n    data:\n      - SELECT id, body FROM docs WHERE bucket.u IN docs.members\n',
     bindings: { SLOT: 'fan' },

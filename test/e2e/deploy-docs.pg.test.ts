@@ -19,7 +19,11 @@ const bindings = { PUBLICATION: 'rockpool', IDLE_POLL_SECONDS: '1', IDLE_POLL_MA
 /** On the storage of the one before: a deploy. */
 const start = (databaseUrl: string, jwtSecret: string, more: Record<string, string> = {}): Promise<Edge> =>
   startEdge({
-    ...{ databaseUrl, jwtSecret, jwtAudience: AUDIENCE, syncConfig: yaml, directory: `${directory.path}/edge` },
+    databaseUrl,
+    jwtSecret,
+    jwtAudience: AUDIENCE,
+    syncConfig: yaml,
+    directory: `${directory.path}/edge`,
     bindings: { ...bindings, ...more },
   })
 

@@ -22,7 +22,11 @@ const config = (...tables: string[]) =>
 
 async function start(bindings: Record<string, string> = {}, syncConfig = config('docs')): Promise<void> {
   edge = await startEdge({
-    ...{ databaseUrl: postgres.url, jwtSecret: secret, jwtAudience: AUDIENCE, syncConfig, directory: directory.path },
+    databaseUrl: postgres.url,
+    jwtSecret: secret,
+    jwtAudience: AUDIENCE,
+    syncConfig,
+    directory: directory.path,
     ...(port === undefined ? {} : { port }),
     bindings: { CATALOG_WATCH_SECONDS: '0.3', RETIRE_GRACE_SECONDS: '0', ...bindings },
   })

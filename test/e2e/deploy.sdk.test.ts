@@ -48,7 +48,11 @@ beforeAll(async () => {
   await sql`insert into todos select 't' || n, 'todo ' || n, case when n % 2 = 0 then 'alice' else 'bob' end from generate_series(1, ${ROWS}::int) n`
   await sql`insert into lists select 'l' || n, 'list ' || n, case when n % 2 = 0 then 'alice' else 'bob' end, n % 10 = 0 from generate_series(1, ${LISTS}::int) n`
   edge = await startEdge({
-    ...{ databaseUrl: postgres.url, jwtSecret: secret, jwtAudience: AUDIENCE, syncConfig: FIRST, directory: directory.path },
+    databaseUrl: postgres.url,
+    jwtSecret: secret,
+    jwtAudience: AUDIENCE,
+    syncConfig: FIRST,
+    directory: directory.path,
     bindings: { CATALOG_WATCH_SECONDS: '0.3' },
   })
   follower = new Follower({ url: edge.url, token: () => token(secret, 'alice'), clientId: 'f' })
@@ -96,7 +100,9 @@ test(
     const sql = postgres.sql()
     const sdk = powersync(directory.path, 'sdk')
     const native: SyncDatabase = await openSync({
-      ...{ url: edge.url, auth: () => token(secret, 'alice'), path: `${directory.path}/native.db` },
+      url: edge.url,
+      auth: () => token(secret, 'alice'),
+      path: `${directory.path}/native.db`,
       schema: {
         tables: { todos: { columns: { title: 'text', owner_id: 'text' } }, lists: { columns: { name: 'text', owner_id: 'text' } } },
       },

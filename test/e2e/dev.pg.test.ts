@@ -78,7 +78,8 @@ describe('rockpool dev', () => {
     const alice = rockpool('token', '--sub', 'alice', '--data', data)
     expect(await alice.ended).toBe(0)
     await fetch(`http://127.0.0.1:${port}/sync/stream`, {
-      ...{ method: 'POST', body: '{"buckets":[]}' },
+      method: 'POST',
+      body: '{"buckets":[]}',
       headers: { authorization: `Token ${alice.output.trim()}`, 'content-type': 'application/json' },
     })
     await until('a live session', async () => (await report()).replication.state === 'live')

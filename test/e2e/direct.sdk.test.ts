@@ -180,7 +180,11 @@ test('a replicator that dies between commit and publication, again and again, le
   const faults: string[] = []
   await edge.dispose()
   edge = await startEdge({
-    ...{ databaseUrl: postgres.url, jwtSecret: secret, jwtAudience: AUDIENCE, syncConfig, directory: `${directory.path}/edge` },
+    databaseUrl: postgres.url,
+    jwtSecret: secret,
+    jwtAudience: AUDIENCE,
+    syncConfig,
+    directory: `${directory.path}/edge`,
     // Behind the commit and before anybody was told of it; and compaction as often as can be.
     bindings: {
       FAULTS: JSON.stringify({ seed: 1, rate: 0.9, points: ['notice.durable'] }),
@@ -192,7 +196,9 @@ test('a replicator that dies between commit and publication, again and again, le
   let rows: Row[] = []
   let connections = 0
   const stop = follow({
-    ...{ url: edge.url, bucket: news, changed: (all: Row[]) => (rows = all) },
+    url: edge.url,
+    bucket: news,
+    changed: (all: Row[]) => (rows = all),
     token: () => {
       connections++
       return token(secret, USER)

@@ -52,7 +52,12 @@ test('I1, I2, I3, I4, I6: a call or a wait that never ends is ended, at each pla
   // On a busy machine one run may not come to all of them.
   for (let seed = 6; seed < 9 && left.size > 0; seed++) {
     const { faults } = await run({
-      ...{ seed, steps: 9, between: 3, deployEvery: 3, disruptions: false, ...(log ? { log } : {}) },
+      seed,
+      steps: 9,
+      between: 3,
+      deployEvery: 3,
+      disruptions: false,
+      ...(log ? { log } : {}),
       // Each place in the way of a session costs a session and two calls.
       bindings: { CALL_SECONDS: '0.4', SESSION_SECONDS: '1.5' },
       faults: { rate: 0.9, most: 1, kinds: ['hang'], backOffMs: 200 },

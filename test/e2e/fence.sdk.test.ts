@@ -48,7 +48,10 @@ const hanging = (at?: string) => ({
 async function start(bindings: Record<string, string> = {}, more = ''): Promise<void> {
   await edge?.dispose()
   edge = await startEdge({
-    ...{ databaseUrl: postgres.url, jwtSecret: secret, jwtAudience: AUDIENCE, directory: directory.path },
+    databaseUrl: postgres.url,
+    jwtSecret: secret,
+    jwtAudience: AUDIENCE,
+    directory: directory.path,
     syncConfig: `bucket_definitions:\n${MINE}${more}`,
     bindings: { CALL_SECONDS: '0.3', FENCE_SECONDS: '1', ...bindings },
   })

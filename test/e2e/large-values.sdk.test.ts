@@ -41,7 +41,10 @@ afterEach(async () => {
 
 async function start(query: string, databaseUrl = postgres.url): Promise<RawClient> {
   edge = await startEdge({
-    ...{ databaseUrl, jwtSecret: secret, jwtAudience: AUDIENCE, directory: directory.path },
+    databaseUrl,
+    jwtSecret: secret,
+    jwtAudience: AUDIENCE,
+    directory: directory.path,
     syncConfig: `bucket_definitions:\n  all:\n    data:\n      - ${query}\n`,
   })
   const opened = await openRawStream(edge.url, await token(secret, 'alice'), { client_id: 'a' })

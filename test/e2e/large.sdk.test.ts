@@ -23,12 +23,18 @@ beforeAll(async () => {
   await postgres.sql()`insert into items select n, 'item ' || n, n / 100.0 from generate_series(1, ${EXISTING}::int) n`
   const syncConfig = 'bucket_definitions:\n  all:\n    data:\n      - SELECT id, name, price FROM items\n'
   settings = {
-    ...{ databaseUrl: postgres.url, jwtSecret: secret, jwtAudience: AUDIENCE, syncConfig, directory: directory.path },
+    databaseUrl: postgres.url,
+    jwtSecret: secret,
+    jwtAudience: AUDIENCE,
+    syncConfig,
+    directory: directory.path,
     port: await freePort(),
   }
   edge = await startEdge(settings)
   client = await openSync({
-    ...{ url: edge.url, auth: () => token(secret, 'alice'), path: `${directory.path}/client.db` },
+    url: edge.url,
+    auth: () => token(secret, 'alice'),
+    path: `${directory.path}/client.db`,
     schema: { tables: { items: { columns: { name: 'text', price: 'text' } } } },
   })
 })

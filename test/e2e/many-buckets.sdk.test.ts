@@ -30,7 +30,11 @@ beforeAll(async () => {
       - SELECT id, owner, n FROM items WHERE owner = bucket.owner
 `
   edge = await startEdge({
-    ...{ databaseUrl: postgres.url, jwtSecret: secret, jwtAudience: AUDIENCE, syncConfig, directory: directory.path },
+    databaseUrl: postgres.url,
+    jwtSecret: secret,
+    jwtAudience: AUDIENCE,
+    syncConfig,
+    directory: directory.path,
     bindings: { SLICE_CHANGES: String(SLICE) },
   })
 })

@@ -50,7 +50,11 @@ class Stream {
 test.each([1, 3])(`${STREAMS} streams over %i relays: every one gets every change once`, async (relays) => {
   const directory = await temporaryDirectory()
   const edge = await startEdge({
-    ...{ databaseUrl: postgres.url, jwtSecret: secret, jwtAudience: AUDIENCE, syncConfig, directory: directory.path },
+    databaseUrl: postgres.url,
+    jwtSecret: secret,
+    jwtAudience: AUDIENCE,
+    syncConfig,
+    directory: directory.path,
     bindings: { RELAYS: String(relays), SLOT: `relays_${relays}` },
   })
   const streams: Stream[] = []

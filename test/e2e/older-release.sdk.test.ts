@@ -44,7 +44,10 @@ let sent = 0
 
 async function start(release: 'older' | 'this'): Promise<void> {
   edge = await startEdge({
-    ...{ databaseUrl: postgres.url, jwtSecret: secret, jwtAudience: AUDIENCE, syncConfig: CONFIG },
+    databaseUrl: postgres.url,
+    jwtSecret: secret,
+    jwtAudience: AUDIENCE,
+    syncConfig: CONFIG,
     directory: `${directory.path}/edge`,
     ...(port === undefined ? {} : { port }),
     ...(release === 'older' ? { bundle: older } : {}),

@@ -24,7 +24,11 @@ let sdk: PowerSyncDatabase
 
 async function start(databaseUrl: string, bindings: Record<string, string> = {}): Promise<void> {
   edge = await startEdge({
-    ...{ databaseUrl, jwtSecret: secret, jwtAudience: AUDIENCE, syncConfig: CONFIG, directory: directory.path },
+    databaseUrl,
+    jwtSecret: secret,
+    jwtAudience: AUDIENCE,
+    syncConfig: CONFIG,
+    directory: directory.path,
     ...(port === undefined ? {} : { port }),
     // What the SDK counts is what is announced, and compaction makes that less.
     bindings: { COMPACTION_SECONDS: '3600', SLICE_CHANGES: '2000', ...bindings },

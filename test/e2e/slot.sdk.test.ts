@@ -16,7 +16,11 @@ let proxy: Proxy
 
 beforeAll(async () => {
   postgres = await startPostgres({
-    ...{ wal_sender_timeout: '4s', max_slot_wal_keep_size: '160MB', min_wal_size: '32MB', max_wal_size: '64MB', autovacuum: 'off' },
+    wal_sender_timeout: '4s',
+    max_slot_wal_keep_size: '160MB',
+    min_wal_size: '32MB',
+    max_wal_size: '64MB',
+    autovacuum: 'off',
   })
   await postgres.sql()`create table other (id serial, v text)`
 })

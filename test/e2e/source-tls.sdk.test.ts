@@ -26,7 +26,9 @@ afterAll(async () => {
 const start = (folder: string, query: string) =>
   startEdge({
     databaseUrl: `${postgres.url.replace('127.0.0.1', '0.0.0.0')}?${query}`,
-    ...{ jwtSecret: secret, jwtAudience: AUDIENCE, directory: `${directory.path}/${folder}` },
+    jwtSecret: secret,
+    jwtAudience: AUDIENCE,
+    directory: `${directory.path}/${folder}`,
     bindings: { IDLE_POLL_SECONDS: '1', IDLE_POLL_MAX_SECONDS: '1' },
     syncConfig: 'bucket_definitions:\n  all:\n    data:\n      - SELECT id FROM items\n',
   })

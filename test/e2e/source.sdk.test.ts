@@ -55,7 +55,9 @@ async function start(syncConfig = config('SELECT id, title, body, n FROM docs'))
 async function connect(): Promise<void> {
   mismatches = 0
   client = await openSync({
-    ...{ url: edge.url, auth: () => token(secret, 'alice'), path: `${directory.path}/client.db` },
+    url: edge.url,
+    auth: () => token(secret, 'alice'),
+    path: `${directory.path}/client.db`,
     schema: {
       tables: {
         docs: { columns: { title: 'text', body: 'text', n: 'integer' } },

@@ -43,7 +43,8 @@ const asked = async () => (await new Operator(() => docs.edge.url, docs.secret).
 async function command(...args: string[]): Promise<{ code: number | null; report: Report }> {
   const ROCKPOOL_TOKEN = await token(docs.secret, 'ops', 60, { operator: true }, AUDIENCE)
   const run = startCommand(process.execPath, ['cli/rockpool.mjs', 'status', docs.edge.url, '--json', ...args], {
-    ...{ ...process.env, ROCKPOOL_TOKEN },
+    ...process.env,
+    ROCKPOOL_TOKEN,
   })
   const code = await run.ended
   return { code, report: JSON.parse(run.output) }

@@ -21,7 +21,11 @@ async function start(queries: readonly string[], tables: Record<string, readonly
   mismatches = 0
   const syncConfig = `bucket_definitions:\n  all:\n    data:\n${queries.map((query) => `      - ${query}\n`).join('')}`
   edge = await startEdge({
-    ...{ databaseUrl: postgres.url, jwtSecret: secret, jwtAudience: AUDIENCE, syncConfig, directory: `${directory.path}/edge` },
+    databaseUrl: postgres.url,
+    jwtSecret: secret,
+    jwtAudience: AUDIENCE,
+    syncConfig,
+    directory: `${directory.path}/edge`,
     bindings: { CATALOG_WATCH_SECONDS: '0.2', ...(publication === undefined ? {} : { PUBLICATION: publication }) },
   })
   const columns = Object.entries(tables).map(([name, list]) => [
@@ -29,7 +33,9 @@ async function start(queries: readonly string[], tables: Record<string, readonly
     { columns: Object.fromEntries(list.map((each) => [each, 'text' as const])) },
   ])
   client = await openSync({
-    ...{ url: edge.url, auth: () => token(secret, 'alice'), path: `${directory.path}/client.db` },
+    url: edge.url,
+    auth: () => token(secret, 'alice'),
+    path: `${directory.path}/client.db`,
     schema: { tables: Object.fromEntries(columns) },
   })
   client.on('mismatch', () => mismatches++)

@@ -78,7 +78,9 @@ class ScopedFollower extends Follower {
   constructor(user: string, clientId: string) {
     const viewer = writer.history.viewer(user)
     super({
-      ...{ url: edge.url, token: () => token(secret, user), clientId },
+      url: edge.url,
+      token: () => token(secret, user),
+      clientId,
       at: (checkpoint) => this.#check(checkpoint),
     })
     this.viewer = viewer
@@ -164,8 +166,12 @@ beforeAll(async () => {
   await sql.unsafe(TABLES)
   await sql`insert into filler select n, 'x', repeat(md5(n::text), 8) from generate_series(1, ${FILLER}::int) n`
   edge = await startEdge({
-    ...{ databaseUrl: postgres.url.replace(`:${postgres.port}/`, `:${proxy.port}/`), jwtSecret: secret, jwtAudience: AUDIENCE },
-    ...{ syncConfig: SYNC_CONFIG, directory: `${directory.path}/edge`, bindings: { COMPACTION_SECONDS: '1' } },
+    databaseUrl: postgres.url.replace(`:${postgres.port}/`, `:${proxy.port}/`),
+    jwtSecret: secret,
+    jwtAudience: AUDIENCE,
+    syncConfig: SYNC_CONFIG,
+    directory: `${directory.path}/edge`,
+    bindings: { COMPACTION_SECONDS: '1' },
   })
   writer = new Writer()
 }, 120_000)
@@ -190,7 +196,9 @@ test(
     const sdk = await startSdk('alice')
     const viewers = [alice.viewer, mallory.viewer, sdk]
     native = await openSync({
-      ...{ url: edge.url, path: `${directory.path}/native.db`, auth: () => token(secret, 'alice') },
+      url: edge.url,
+      path: `${directory.path}/native.db`,
+      auth: () => token(secret, 'alice'),
       schema: { tables: { clock: { columns: { serial: 'integer' } } } },
     })
     const told: (number | null)[] = [native.status.comparing]
@@ -276,7 +284,9 @@ test(
     const mixed: number[] = []
     const seen = new Set<boolean>()
     const follower = new Follower({
-      ...{ url: edge.url, token: () => token(secret, 'alice'), clientId: 'altered' },
+      url: edge.url,
+      token: () => token(secret, 'alice'),
+      clientId: 'altered',
       at: (checkpoint, buckets) => {
         const kinds = new Set(rowsOf(buckets, '#acc').flatMap((row) => ('body' in row || row.scope === undefined ? [] : ['note' in row])))
         for (const kind of kinds) seen.add(kind)

@@ -44,7 +44,10 @@ beforeAll(async () => {
       directory: path,
     },
     bindings: {
-      ...{ UNUSED_DAYS: SECOND.toFixed(8), RETIRE_GRACE_SECONDS: '0', IDLE_POLL_SECONDS: '1', IDLE_POLL_MAX_SECONDS: '1' },
+      UNUSED_DAYS: SECOND.toFixed(8),
+      RETIRE_GRACE_SECONDS: '0',
+      IDLE_POLL_SECONDS: '1',
+      IDLE_POLL_MAX_SECONDS: '1',
       FAULTS: JSON.stringify({ seed: 3, rate: 0.2, points }),
     },
   })

@@ -39,7 +39,11 @@ const CONFIG = `bucket_definitions:
 
 async function start(bindings: Record<string, string> = {}, syncConfig = CONFIG): Promise<void> {
   edge = await startEdge({
-    ...{ databaseUrl: postgres.url, jwtSecret: secret, jwtAudience: AUDIENCE, syncConfig, directory: directory.path },
+    databaseUrl: postgres.url,
+    jwtSecret: secret,
+    jwtAudience: AUDIENCE,
+    syncConfig,
+    directory: directory.path,
     ...(port === undefined ? {} : { port }),
     // Pages are compared; on a slow machine a compaction would come in between.
     bindings: { CATALOG_WATCH_SECONDS: '0.3', SLICE_CHANGES: '2000', COMPACTION_SECONDS: '3600', ...bindings },

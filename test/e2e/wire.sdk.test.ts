@@ -285,7 +285,13 @@ describe('what clients depend on', () => {
     await note(user, '1')
     const plain = await first(user)
     const habits = {
-      ...{ only: [], include_checksum: true, binary_data: true, raw_data: true, buckets: [], app_metadata: { app: 'x' }, future: { a: 1 } },
+      only: [],
+      include_checksum: true,
+      binary_data: true,
+      raw_data: true,
+      buckets: [],
+      app_metadata: { app: 'x' },
+      future: { a: 1 },
       streams: { include_defaults: true, subscriptions: [] },
     }
     const nulls = { raw_data: true, buckets: null, client_id: null, parameters: null, streams: null, app_metadata: null, only: null }

@@ -159,12 +159,20 @@ export class Isolates {
       Object.entries(CLASSES).map(([binding, className]) => [binding, { className, scriptName: className, useSQLite: true }]),
     )
     const worker = (name: string) => ({
-      ...{ name, rootPath: folder, modulesRoot: folder, modules, durableObjects },
-      ...{ compatibilityDate: config.compatibility_date ?? '', compatibilityFlags: config.compatibility_flags },
+      name,
+      rootPath: folder,
+      modulesRoot: folder,
+      modules,
+      durableObjects,
+      compatibilityDate: config.compatibility_date ?? '',
+      compatibilityFlags: config.compatibility_flags,
       bindings: { ACTIVE_BUCKETS: 4_000, ...config.vars, ...bindings },
     })
     return convertV4MiniflareOptions({
-      ...{ host: '127.0.0.1', port: this.#port, inspectorPort: this.#inspector, log: new Log(LogLevel.ERROR) },
+      host: '127.0.0.1',
+      port: this.#port,
+      inspectorPort: this.#inspector,
+      log: new Log(LogLevel.ERROR),
       handleStructuredLogs: ({ level, message }) => log?.(`${level}: ${message}`),
       resourcePersistencePath: directory,
       workers: CLASSES_MEASURED.map(worker),

@@ -47,9 +47,12 @@ export class World {
       for (const statement of prepare) await postgres.sql().unsafe(statement)
       const secret = newSecret()
       const isolates = await Isolates.start({
-        ...{ directory: directory.path, heapMb: HEAP_MB },
+        directory: directory.path,
+        heapMb: HEAP_MB,
         bindings: {
-          ...{ DATABASE_URL: postgres.url, JWT_SECRET: secret, JWT_AUDIENCE: AUDIENCE },
+          DATABASE_URL: postgres.url,
+          JWT_SECRET: secret,
+          JWT_AUDIENCE: AUDIENCE,
           SYNC_CONFIG: `config: { edition: 3 }\nstreams:\n${needs.map(({ streams }) => streams).join('')}`,
           COMPACTION_SECONDS: String(COMPACTION_SECONDS),
           ...Object.assign({}, ...needs.map(({ bindings = {} }) => bindings)),

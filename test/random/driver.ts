@@ -139,7 +139,8 @@ class Driver {
       directory: this.#edgeDirectory,
       bindings: {
         // Now and then everything is larger than a slice: a TRUNCATE, a chunk, most transactions.
-        ...{ CATALOG_WATCH_SECONDS: '0.3', SLICE_CHANGES: seed % 3 === 0 ? '100' : '2000' },
+        CATALOG_WATCH_SECONDS: '0.3',
+        SLICE_CHANGES: seed % 3 === 0 ? '100' : '2000',
         // With half of the seeds what is retired is dropped at once, with the others it is there for a moment.
         RETIRE_GRACE_SECONDS: seed % 2 === 0 ? '0' : '5',
         ...(this.#publication ? { PUBLICATION: this.#publication } : {}),

@@ -38,7 +38,9 @@ function older(directory: string, name: string): ClientKind {
       const database = new olderSdk.PowerSyncDatabase({
         schema: new olderSdk.Schema(tablesOf(olderSdk.column, olderSdk.Table)),
         database: {
-          ...{ dbFilename: `${options.name}.db`, dbLocation: directory, implementation: { type: 'node:sqlite' as const } },
+          dbFilename: `${options.name}.db`,
+          dbLocation: directory,
+          implementation: { type: 'node:sqlite' as const },
           openWorker: (path, settings) => new Worker(OLDER_WORKER, { ...settings, workerData: String(path) }),
         },
       })

@@ -79,7 +79,10 @@ export class Setting {
     const postgres = await startPostgres()
     await postgres.sql().unsafe(SCHEMA)
     const edge = await startEdge({
-      ...{ databaseUrl: postgres.url, jwtSecret: secret, jwtAudience: AUDIENCE, syncConfig: SYNC_CONFIG },
+      databaseUrl: postgres.url,
+      jwtSecret: secret,
+      jwtAudience: AUDIENCE,
+      syncConfig: SYNC_CONFIG,
       directory: `${directory.path}/edge`,
       bindings,
     })

@@ -69,7 +69,12 @@ function remote(page: Page, client: number): ScenarioClient {
 async function pageFiles(): Promise<Map<string, Uint8Array | string>> {
   const { outputFiles } = await build({
     entryPoints: [root('test/scenarios/page/app.ts')],
-    ...{ bundle: true, format: 'esm', target: 'es2022', write: false, outfile: 'app.js', logLevel: 'error' },
+    bundle: true,
+    format: 'esm',
+    target: 'es2022',
+    write: false,
+    outfile: 'app.js',
+    logLevel: 'error',
     // The workers come as files of their own.
     external: ['*.wasm'],
   })

@@ -40,7 +40,10 @@ export class SimBucket {
     this.#db = db
     const { sim } = world
     this.#limits = {
-      ...{ extendedBytes: sim.int(2) * sim.int(500), pageBytes: 150 + sim.int(1_000), pages: 2 + sim.int(4), keys: 1 + sim.int(5) },
+      extendedBytes: sim.int(2) * sim.int(500),
+      pageBytes: 150 + sim.int(1_000),
+      pages: 2 + sim.int(4),
+      keys: 1 + sim.int(5),
       afterBytes: 100,
     }
     this.#log = new Log(db, this.#limits)

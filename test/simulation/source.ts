@@ -27,8 +27,18 @@ export const TABLES: Record<Change['table'], BatchTable> = {
 const TEXT = { typeOid: 25, typeName: 'text', notNull: true, type: { oid: 25, kind: 'base' as const, name: 'text' } }
 /** As the catalog describes them. */
 export const CATALOG: CatalogTable[] = Object.values(TABLES).map(({ number, schema, name }) => ({
-  ...{ oid: number, schema, name, key: ['id'], keyEquals: ['='], identity: 'd' as const, columns: [{ name: 'id', ...TEXT }] },
-  ...{ names: [], parts: [], partitioned: false, rowFilter: null, fingerprint: name },
+  oid: number,
+  schema,
+  name,
+  key: ['id'],
+  keyEquals: ['='],
+  identity: 'd' as const,
+  columns: [{ name: 'id', ...TEXT }],
+  names: [],
+  parts: [],
+  partitioned: false,
+  rowFilter: null,
+  fingerprint: name,
 }))
 
 export type PlanHash = 'p' | 'q'

@@ -54,7 +54,10 @@ export class DocsClient {
     this.#port ||= await freePort()
     this.#edge = await startEdge({
       databaseUrl: options.databaseUrl ?? this.#postgres.url,
-      ...{ jwtSecret: this.secret, jwtAudience: AUDIENCE, directory: `${this.#directory.path}/edge`, port: this.#port },
+      jwtSecret: this.secret,
+      jwtAudience: AUDIENCE,
+      directory: `${this.#directory.path}/edge`,
+      port: this.#port,
       syncConfig: options.syncConfig ?? 'bucket_definitions:\n  all:\n    data:\n      - SELECT id, n FROM docs\n',
       ...(options.bindings ? { bindings: options.bindings } : {}),
     })
@@ -67,7 +70,9 @@ export class DocsClient {
 
   async connect(): Promise<void> {
     this.#client = await openSync({
-      ...{ url: this.edge.url, auth: () => token(this.secret, 'alice'), path: `${this.#directory?.path}/client.db` },
+      url: this.edge.url,
+      auth: () => token(this.secret, 'alice'),
+      path: `${this.#directory?.path}/client.db`,
       schema: { tables: { docs: { columns: { n: 'integer' } } } },
     })
     this.#client.on('mismatch', () => this.mismatches++)

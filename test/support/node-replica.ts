@@ -147,7 +147,8 @@ export class NodeReplica {
     const copying = this.#tables.copying
     const reader = new Reader({
       intake,
-      ...{ sql: this.sql, tables: this.#sources },
+      sql: this.sql,
+      tables: this.#sources,
       mark: (mark) => emitMarker(this.sql, PREFIX, JSON.stringify({ mark })),
       copyState: (table) => this.#tables.copyState(table),
       progress: (table, copy) => {

@@ -12,7 +12,14 @@ import { tenantOf } from '../../test/support/tenant.ts'
 
 const secret = crypto.getRandomValues(new Uint8Array(32))
 const update = (checkpoint: number, comparing?: number) => ({
-  ...{ v: MESSAGE_VERSION, type: 'update', checkpoint, plan: null, seq: null, form: 'name', buckets: [], comparing },
+  v: MESSAGE_VERSION,
+  type: 'update',
+  checkpoint,
+  plan: null,
+  seq: null,
+  form: 'name',
+  buckets: [],
+  comparing,
 })
 
 function relays() {

@@ -15,7 +15,12 @@ function client(memory: StreamMemory, reads: number) {
   let room = () => {}
   const unused = () => Promise.reject(new Error('not asked for'))
   const base = {
-    ...{ connect: unused, plan: unused, rows: unused, pause: unused, tails: () => {}, served: () => {} },
+    connect: unused,
+    plan: unused,
+    rows: unused,
+    pause: unused,
+    tails: () => {},
+    served: () => {},
     read: async () => ({ kind: 'ops', body: 'x'.repeat(READ_LENGTH), count: 1, last: 1, more: true }),
     lines: {
       signal: stop.signal,

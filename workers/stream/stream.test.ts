@@ -136,7 +136,10 @@ class Setting {
   start(request: StreamRequest = {}): void {
     const plan = (hash: string): LoadedPlan => ({
       hash,
-      ...{ definitions: [], tables: [], reads: () => true, evaluateRow: () => ({ rows: [], errors: [] }) },
+      definitions: [],
+      tables: [],
+      reads: () => true,
+      evaluateRow: () => ({ rows: [], errors: [] }),
       columns: () => ({ all: true, read: new Set(), named: new Set() }),
       request: () => ({ resolve: (rows) => this.program(rows) }),
     })

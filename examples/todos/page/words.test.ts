@@ -4,8 +4,15 @@ import { words } from './words.ts'
 
 const error = { code: 'network', message: 'nobody answers' }
 const status = (state: SyncState, more: Partial<Status> = {}): Status => ({
-  ...{ pendingWrites: 0, unconfirmedWrites: 0, failedWrites: 0, lastSyncedAt: null, comparing: null, upload: null, unsynced: [] },
-  ...{ storage: 'opfs', setAside: null },
+  pendingWrites: 0,
+  unconfirmedWrites: 0,
+  failedWrites: 0,
+  lastSyncedAt: null,
+  comparing: null,
+  upload: null,
+  unsynced: [],
+  storage: 'opfs',
+  setAside: null,
   ...more,
   ...state,
 })

@@ -15,8 +15,15 @@ describe('decoding, with frames as SDKs send them', () => {
   test('SETUP', () => {
     const frame = decodeFrame(hex(SETUP))
     expect(frame).toMatchObject({
-      ...{ type: 'setup', streamId: 0, flags: Flag.METADATA, major: 1, minor: 0, keepaliveMs: 20_000, lifetimeMs: 90_000 },
-      ...{ metadataMime: 'application/json', dataMime: 'application/json' },
+      type: 'setup',
+      streamId: 0,
+      flags: Flag.METADATA,
+      major: 1,
+      minor: 0,
+      keepaliveMs: 20_000,
+      lifetimeMs: 90_000,
+      metadataMime: 'application/json',
+      dataMime: 'application/json',
     })
     if (frame.type !== 'setup') throw new Error(frame.type)
     expect(utf8(frame.metadata)).toBe(TOKEN)
@@ -43,8 +50,11 @@ describe('decoding, with frames as SDKs send them', () => {
 
   test('PAYLOAD: metadata and data, data alone, an empty metadata, fragments', () => {
     expect(decodeFrame(hex('00000003 2960 000002 aabb cc'))).toEqual({
-      ...{ type: 'payload', streamId: 3, flags: Flag.METADATA | Flag.COMPLETE | Flag.NEXT },
-      ...{ metadata: hex('aabb'), data: hex('cc') },
+      type: 'payload',
+      streamId: 3,
+      flags: Flag.METADATA | Flag.COMPLETE | Flag.NEXT,
+      metadata: hex('aabb'),
+      data: hex('cc'),
     })
     expect(decodeFrame(hex('00000003 2820 cc'))).toMatchObject({ metadata: null, data: hex('cc') })
     expect(decodeFrame(hex('00000003 2900 000000'))).toMatchObject({ metadata: new Uint8Array(0), data: new Uint8Array(0) })
