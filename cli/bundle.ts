@@ -19,7 +19,7 @@ const SOURCES = [
   'package-lock.json',
 ]
 
-/** Folder of the bundle that `wrangler deploy` would upload. Made once per state of the sources. Throws Error with wrangler's words. */
+/** Returns the folder of the bundle that `wrangler deploy` would upload. It is made once per state of the sources. Throws Error with wrangler's message. */
 export async function bundle(): Promise<string> {
   const name = await fingerprint()
   const folder = join(ROOT, '.rockpool', 'bundles', name)
@@ -27,12 +27,12 @@ export async function bundle(): Promise<string> {
   const building = `${folder}.${process.pid}`
   await mkdir(building, { recursive: true })
   await bundleInto(building)
-  // Another process may have been faster; both made the same.
+  // Another process may have been faster; both made the same bundle.
   await rename(building, folder).catch(() => rm(building, { recursive: true, force: true }))
   return folder
 }
 
-/** Makes the bundle of a script: `main` of wrangler.toml, or another one. Throws Error with wrangler's words. */
+/** Makes the bundle of a script: `main` of wrangler.toml, or another one. Throws Error with wrangler's message. */
 export const bundleInto = (folder: string, script?: string): Promise<void> =>
   wrangler(['deploy', ...(script === undefined ? [] : [script]), '--dry-run', '--outdir', folder])
 

@@ -4,12 +4,12 @@ import { RockpoolError } from '../protocol/errors.ts'
 import type { SettingFinding } from './setting-finding.ts'
 import { textOf, type Settings } from './settings.ts'
 
-/** Bytes of a setting that Cloudflare takes (2026-11). */
+/** The largest setting that Cloudflare accepts, in bytes (2026-11). */
 const MAX_SETTING_BYTES = 5 * 1024
 const WARNED_DAYS = 60
 const DAY_MS = 86_400_000
 
-/** Authorities that the script would refuse, or will before long. Without a URL every one counts, for it is a secret and not seen here. */
+/** Returns findings about authorities that the script refuses, or will refuse before long. Without a URL, which is a secret and may be missing here, all of them count. */
 export function checkAuthorities(settings: Settings, now = Date.now()): SettingFinding[] {
   const pem = textOf(settings, 'DATABASE_CA')
   if (pem === undefined) return []

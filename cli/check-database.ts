@@ -17,20 +17,20 @@ import { checkCertificate } from './check-source.ts'
 import { UsageError } from './problem.ts'
 import { textOf, type Settings } from './settings.ts'
 
-/** A database as the deployed script would meet it. */
+/** A database as the deployed script would find it. */
 export interface Judged {
   schema: Awaited<ReturnType<typeof readSchema>>
-  /** Problems because of which the script could follow nothing. Each says what to do. */
+  /** Problems that would stop the script from following anything. Each says what to do. */
   problems: string[]
   /**
-   * Tables of the plan that could not be followed, or not whole; `named`: also for want of a column that the plan names. Those that are missing are
-   * among the findings of the file.
+   * Tables of the plan that could not be followed, or only in part. `named`: a column that the plan names is missing. Missing tables are among the
+   * findings of the file.
    */
   tables(plan: Plan, named: boolean): Promise<Unfollowable[]>
   close(): Promise<void>
 }
 
-/** Throws UsageError for a database that cannot be asked. */
+/** Throws UsageError for a database that cannot be queried. */
 export async function judgeDatabase(url: string, settings: Settings): Promise<Judged> {
   const problems: string[] = []
   const note = async (ask: () => Promise<string | null | void>) => {
@@ -49,7 +49,7 @@ export async function judgeDatabase(url: string, settings: Settings): Promise<Ju
   try {
     await checkConnection(sql)
     await note(async () => void (await checkServer(sql)))
-    // A role or a server that may not replicate is better explained by what a plain connection can ask.
+    // When the role or the server does not allow replication, a plain connection can explain it better.
     if (problems.length === 0) await note(() => replicates(url, ca))
     await note(() => checkCertificate(url, ca.ca))
     await note(() => slotProblem(sql, textOf(settings, 'SLOT') ?? SETTINGS.SLOT.preset))

@@ -11,7 +11,7 @@ export { readSettings } from './settings.ts'
 
 type SettingCheck = (settings: Settings) => SettingFinding[] | Promise<SettingFinding[]>
 
-/** Each is given all settings, and names those that are wrong. A new setting gets its line here, unless one of the functions below validates it. */
+/** Each check gets all settings, and names those that are wrong. A new setting needs a line here, unless one of the functions below validates it. */
 const CHECKS: readonly SettingCheck[] = [databaseUrl, checkAuthorities, refusedByTheScript, unknownNames, place]
 
 export async function checkSettings(settings: Settings): Promise<SettingFinding[]> {
@@ -20,7 +20,7 @@ export async function checkSettings(settings: Settings): Promise<SettingFinding[
   return found
 }
 
-/** The URL is a secret, so it is known here only when it is given. */
+/** Checks the URL, which is a secret and so is known here only when it is given. */
 function databaseUrl({ DATABASE_URL }: Settings): SettingFinding[] {
   if (typeof DATABASE_URL !== 'string') return []
   const mode = /[?&]sslmode=([^&]*)/i.exec(DATABASE_URL)?.[1]
@@ -42,9 +42,9 @@ function databaseUrl({ DATABASE_URL }: Settings): SettingFinding[] {
   }
 }
 
-/** The script's own functions, so that what is found here is what it would say. */
+/** These are the script's own functions, so that the findings are what the script would say. */
 function refusedByTheScript(settings: Settings): SettingFinding[] {
-  // What is a secret is set with `wrangler secret put`, and not seen here.
+  // Secrets are set with `wrangler secret put`, and are not seen here.
   const bindings: SettingBindings = { ...UNSEEN, ...settings, DATABASE_URL: UNSEEN.DATABASE_URL, SYNC_CONFIG: 'unseen' }
   const tenant = tenantOfBindings('unseen', bindings, '')
   const reasons = [
@@ -65,13 +65,13 @@ function refusedByTheScript(settings: Settings): SettingFinding[] {
         .map((each) => error(code, each))
     }
   })
-  // The limits are looked at in two places.
+  // Limits are checked in two places.
   return reasons.filter(({ message }, i) => reasons.findIndex((each) => each.message === message) === i)
 }
 
 const UNSEEN = { DATABASE_URL: 'postgres://unseen@localhost/unseen', JWT_SECRET: 'A'.repeat(43) }
 
-/** In the environment there may be anything, so a name that is nothing to us is no mistake. */
+/** Finds names that are nearly a setting's. The environment may contain anything, so other unknown names are not mistakes. */
 function unknownNames(settings: Settings): SettingFinding[] {
   return nearMisses(settings).map(({ name, meant }) =>
     warning('setting-unknown', `${name} is not a setting and has no effect. Did you mean ${meant}?`),

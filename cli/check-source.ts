@@ -5,7 +5,8 @@ import { UsageError } from './problem.ts'
 import { textOf, type Settings } from './settings.ts'
 
 /**
- * What would stop the replicator is said before anything is started. `given`: settings, DATABASE_CA among them. Answers what of the URL has no effect, for people. Throws UsageError.
+ * Reports what would stop the replicator before anything is started. `given` are the settings, including DATABASE_CA. Returns which parts of the URL have no
+ * effect, as text for people. Throws UsageError.
  */
 export async function checkSource(url: string, given: Settings = process.env): Promise<string[]> {
   const notes = await checkReachable(url, given)
@@ -20,7 +21,7 @@ export async function checkSource(url: string, given: Settings = process.env): P
   return notes
 }
 
-/** Whether both kinds of connections can be made, here and on Cloudflare, and lead to Postgres itself. Throws UsageError. */
+/** Checks that both kinds of connections can be made, here and on Cloudflare, and lead to Postgres itself. Throws UsageError. */
 export async function checkReachable(url: string, given: Settings = process.env): Promise<string[]> {
   return problem(async () => {
     const { notes } = parseSourceUrl(url)
@@ -41,7 +42,7 @@ const caOf = (given: Settings) => ({ ca: textOf(given, 'DATABASE_CA') })
 
 /**
  * Workers verify every certificate against the public authorities, whatever sslmode says here. With DATABASE_CA (`ca`) the script verifies as the
- * connections of this process do, and there is nothing more to ask. Throws ROCKPOOL_SOURCE_SETTINGS.
+ * connections of this process do, and nothing more needs to be checked. Throws ROCKPOOL_SOURCE_SETTINGS.
  */
 export async function checkCertificate(url: string, ca: string | undefined): Promise<void> {
   const { hosts, sslmode } = parseSourceUrl(url)

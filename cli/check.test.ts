@@ -30,9 +30,9 @@ describe('a file that is no sync config', () => {
         Uint8Array.from({ length: 300 }, (_, i) => (i * 7) % 256),
         'bytes',
       ),
-      /is not a text in UTF-8/,
+      /is not UTF-8 text/,
     ],
-    ['UTF-16', file(Buffer.from(right, 'utf16le'), 'utf16'), /is not a text in UTF-8/],
+    ['UTF-16', file(Buffer.from(right, 'utf16le'), 'utf16'), /is not UTF-8 text/],
     ['many megabytes', file('x'.repeat(9 * 1024 * 1024), 'large'), /has 9 MB/],
   ])('%s', async (_, path, message) => {
     await expect(check([path], false)).rejects.toThrow(message)

@@ -16,10 +16,10 @@ import { serviceVars } from './service-vars.ts'
 import type { SettingFinding } from './setting-finding.ts'
 import { textOf, type Settings } from './settings.ts'
 
-/** With a database, what it does not have is not a guess: no row would ever be synced. */
+/** With a database, a missing table or column is an error and not a guess: no row would ever be synced. */
 const MISSING = new Set<string>(['unknown-source-table', 'unknown-source-column'])
 
-/** `rockpool check`: what to print, and whether the file can be deployed. Throws UsageError. */
+/** `rockpool check`. Returns what to print, and whether the file can be deployed. Throws UsageError. */
 export async function check(args: readonly string[], colour: boolean): Promise<{ output: string; ok: boolean }> {
   const { file, json, ...asked } = options('check', args)
   limitsOf(process.env)
@@ -32,7 +32,7 @@ export async function check(args: readonly string[], colour: boolean): Promise<{
   const findings = [...(result.ok ? [] : result.errors), ...result.warnings]
     .map((finding): Finding => (MISSING.has(finding.code) ? { ...finding, level: 'error' } : finding))
     .sort((a, b) => a.place.line - b.place.line || a.place.column - b.place.column)
-  // A column that is told with its place in the file need not be told of its table again.
+  // A column that is reported with its place in the file is not reported again for its table.
   const named = !findings.some(({ code }) => code === 'unknown-source-column')
   const tables = source && result.ok ? grouped(await source.tables(result.plan, named)) : []
   await source?.close()
@@ -67,7 +67,7 @@ export async function check(args: readonly string[], colour: boolean): Promise<{
   return { ok, output: blocks.join('\n\n') }
 }
 
-/** `rockpool explain`; with `--json` the plan itself. Throws UsageError. */
+/** `rockpool explain`. Returns what to print: with `--json` the plan itself. Throws UsageError. */
 export async function explain(args: readonly string[], colour: boolean): Promise<{ output: string; ok: boolean }> {
   const { file, json } = options('explain', args)
   const result = compileConfig(await readConfigFile(file), { limits: limitsOf(process.env) })
@@ -93,8 +93,8 @@ function options(command: 'check' | 'explain', args: readonly string[]): CheckOp
 const NOT_ASKED = 'no database was asked, so whether the tables and columns are there is not known'
 
 /**
- * The database that is named, else the one of a `rockpool dev` that runs with this data folder. `told`: which one was asked when none was named, or that
- * none was. Throws UsageError for one that is named and cannot be asked.
+ * Checks the database that is named, else that of a `rockpool dev` that runs with this data folder. `told` says which one was used when none was named, or that
+ * none was. Throws UsageError for a named one that cannot be queried.
  */
 async function askedDatabase(
   given: Settings,
@@ -124,7 +124,7 @@ interface TableFinding {
   reason: string
 }
 
-/** One finding for tables that one statement helps. What comes without some of its columns may be meant so. */
+/** Makes one finding for all tables that one statement fixes. Missing columns are only a warning, because they may be left out on purpose. */
 function grouped(tables: readonly Unfollowable[]): TableFinding[] {
   const found = new Map<string, TableFinding>()
   for (const { table, reason, followed } of tables) {

@@ -1,6 +1,6 @@
 /**
- * Every command and every option, declared once: what a command accepts (`options.ts`) and what its help says (`help.ts`) are made from this. A command that
- * takes an option says what it does there.
+ * Every command and every option, declared once: what a command accepts (`options.ts`) and its help (`help.ts`) are made from this. A command that
+ * takes an option says what the option does there.
  */
 
 export interface OptionDeclaration {
@@ -9,7 +9,7 @@ export interface OptionDeclaration {
   multiple?: boolean
   /** The name of its argument in the help. */
   value?: string
-  /** The variable of the environment that is taken without it. */
+  /** The environment variable that is used when the option is missing. */
   env?: string
 }
 
@@ -43,13 +43,13 @@ export const OPTIONS = {
 export type OptionName = keyof typeof OPTIONS
 
 export interface CommandDeclaration {
-  /** Its arguments, as help calls them. */
+  /** Its arguments, as help shows them. */
   argument: string
-  /** One line of the list of commands. */
+  /** Its line in the list of commands. */
   does: string
-  /** What each option does here. */
+  /** What each option does for this command. */
   options: Partial<Record<OptionName, string>>
-  /** Variables and settings that it takes besides those of its options. */
+  /** Variables and settings that it uses besides those of its options. */
   environment?: readonly string[]
   /** Further notes for the help. */
   more?: readonly string[]

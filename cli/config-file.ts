@@ -1,15 +1,15 @@
 import { readFile, stat } from 'node:fs/promises'
 import { UsageError } from './problem.ts'
 
-/** A config may have a million characters; what is far larger is another file, and is not read. */
+/** A config may have a million characters. A much larger file is something else, and is not read. */
 const MAX_BYTES = 8 * 1024 * 1024
 
-/** Reads a sync config as text. Throws UsageError that says what is wrong with the file. */
+/** Reads a sync config as text. Throws UsageError, which says what is wrong with the file. */
 export async function readConfigFile(file: string): Promise<string> {
   try {
     const info = await stat(file)
     if (info.isDirectory()) throw new UsageError(`${file} is a folder: name the file of the sync config in it`)
-    if (info.size > MAX_BYTES) throw new UsageError(`${file} has ${Math.round(info.size / 1024 / 1024)} MB, which is no sync config`)
+    if (info.size > MAX_BYTES) throw new UsageError(`${file} has ${Math.round(info.size / 1024 / 1024)} MB and cannot be a sync config`)
     return text(file, await readFile(file))
   } catch (error) {
     if (error instanceof UsageError) throw error
@@ -24,7 +24,7 @@ function text(file: string, bytes: Buffer): string {
     const decoded = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes)
     if (!decoded.includes('\u0000')) return decoded
   } catch {
-    // Said below.
+    // Reported below.
   }
-  throw new UsageError(`${file} is not a text in UTF-8: save it as one`)
+  throw new UsageError(`${file} is not UTF-8 text: save it as UTF-8`)
 }

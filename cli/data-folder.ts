@@ -10,15 +10,15 @@ import type { ServerUser } from './server-user.ts'
 const run = promisify(execFile)
 
 const PRIVATE = 0o700
-/** The group may pass through, and not look. */
+/** The group may pass through the folder, but not list it. */
 const PASSABLE = 0o710
 const OURS = new Set(['dev-slot', 'edge', 'jwt-secret', 'postgres', 'sync-config-sha256'])
 
-/** Where clusters are whose data folder the user `postgres` cannot reach. Not /var/tmp, which is emptied of what is a month old. */
+/** The place of clusters whose data folder the user `postgres` cannot reach. Not /var/tmp, where files are deleted after a month. */
 const STATE_FOLDER = '/var/lib/rockpool'
 
 /**
- * Makes the data folder, for nobody else to look into. One that holds other things as well is left as it is; what is made in it is private. Throws
+ * Makes the data folder, readable only by its owner. A folder that also holds other things is left as it is, and what is made in it is private. Throws
  * UsageError.
  */
 export async function makeDataFolder(data: string): Promise<void> {
@@ -32,33 +32,33 @@ export async function makeDataFolder(data: string): Promise<void> {
     )
   }
   if (!(await isOurs(data))) return
-  // As root, a server that runs may have to pass.
+  // A server that was started as root runs as another user and must be able to pass through.
   const { mode } = await stat(data)
   await chmod(data, process.getuid?.() === 0 ? mode & PASSABLE : PRIVATE)
 }
 
 const isOurs = async (data: string): Promise<boolean> => (await readdir(data)).every((name) => OURS.has(name))
 
-/** A folder in the data folder. */
+/** Makes a folder in the data folder. */
 export async function makePrivateFolder(folder: string): Promise<void> {
   await mkdir(folder, { mode: PRIVATE }).catch(ignoreExisting)
   await chmod(folder, PRIVATE)
 }
 
-/** Whether the cluster of a data folder was somewhere else, and is not there any more. */
+/** Returns whether the cluster of a data folder was somewhere else and is gone. */
 export async function lostCluster(data: string): Promise<string | null> {
   const cluster = await clusterOf(data)
   return cluster === inPlace(data) || isCluster(cluster) || isCluster(inPlace(data)) ? null : cluster
 }
 
-/** Where the cluster of a data folder is, which may not be made yet. */
+/** Returns where the cluster of a data folder is, or will be. */
 export async function clusterOf(data: string): Promise<string> {
   const kept = (await readFile(locationFile(data), 'utf8').catch(() => '')).trim()
   return kept === '' ? inPlace(data) : kept
 }
 
 /**
- * Decides where the cluster is, and brings one there that is elsewhere: in the data folder, unless the server runs as another user who cannot reach it.
+ * Decides where the cluster is, and moves it there: in the data folder, unless the server runs as another user who cannot reach that.
  * No folder above the data folder is ever changed.
  */
 export async function placeCluster(data: string, user: ServerUser | null, state = STATE_FOLDER): Promise<string> {
@@ -78,7 +78,7 @@ export async function placeCluster(data: string, user: ServerUser | null, state 
   }
   await mkdir(state, { recursive: true })
   const cluster = join(state, randomBytes(6).toString('hex'), 'data')
-  // Before it is moved: a move that is interrupted goes on at the next start.
+  // Written before the move, so that an interrupted move continues at the next start.
   await writeFile(locationFile(data), `${cluster}\n`, { mode: 0o600 })
   return moved(kept, cluster, user)
 }
@@ -89,7 +89,7 @@ const locationFile = (data: string): string => join(data, 'postgres', 'location'
 async function moved(from: string, to: string, user: ServerUser | null): Promise<string> {
   const folder = dirname(to)
   await mkdir(folder, { recursive: true })
-  // For whoever finds it and asks whether it is still wanted.
+  // For anyone who finds the folder and wonders whether it is still needed.
   await writeFile(join(folder, 'data-folder'), `${dirname(dirname(from))}\n`)
   if (user) await chown(folder, user.uid, user.gid)
   await chmod(folder, PRIVATE)
@@ -106,7 +106,7 @@ async function moved(from: string, to: string, user: ServerUser | null): Promise
   return to
 }
 
-/** Asked of the system itself, for there are groups and access lists as well. */
+/** Asks the system itself, because groups and access lists count too. */
 function mayEnter(folder: string, { uid, gid }: ServerUser): boolean {
   return spawnSync('sh', ['-c', 'cd -- "$1"', 'sh', folder], { uid, gid, cwd: '/', stdio: 'ignore' }).status === 0
 }

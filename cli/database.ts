@@ -9,14 +9,14 @@ import { serverUser } from './server-user.ts'
 
 export interface DevDatabase {
   url: string
-  /** Where its files are. */
+  /** The folder of its files. */
   cluster: string
-  /** Process id of the postmaster; null while there is none. */
+  /** The process id of the postmaster, or null while there is none. */
   pid(): number | null
   stop(): Promise<void>
 }
 
-/** Of clusters that were made before each had a password of its own. */
+/** The password of clusters that were made before each had its own. */
 const EARLIER_PASSWORD = 'rockpool'
 const DATABASE = 'app'
 const START_TRIES = 10
@@ -24,13 +24,13 @@ const START_WAIT_MS = 300
 const SETTINGS = [
   'wal_level=logical',
   'listen_addresses=127.0.0.1',
-  // A socket in /tmp would be one more way in, and stays there when the server is killed.
+  // A socket in /tmp would be one more way in, and would stay there when the server is killed.
   'unix_socket_directories=',
   'max_wal_senders=10',
   'max_replication_slots=10',
 ]
 
-/** The embedded Postgres of the data folder, with logical WAL, on a port that stays the same as long as it is free. Made when it is not there. */
+/** Starts the embedded Postgres of the data folder, with logical WAL, on a port that stays the same for as long as it is free. Makes the cluster if there is none. */
 export async function startDatabase(data: string, log: (line: string) => void = () => {}, state?: string): Promise<DevDatabase> {
   await makeDataFolder(data)
   await makePrivateFolder(join(data, 'postgres'))
@@ -44,7 +44,7 @@ export async function startDatabase(data: string, log: (line: string) => void = 
   const server = new DevServer({ cluster, port, user, settings: SETTINGS, log })
   await startServer(server, data)
   try {
-    // Not before: another one may use the folder, and is to be found by its own port.
+    // Written only now: another server may use the folder, and must be found by its own port.
     await writeFile(portFile(data), String(port))
     await makeDatabase(port, password)
   } catch (error) {
@@ -54,7 +54,7 @@ export async function startDatabase(data: string, log: (line: string) => void = 
   return { url: databaseUrl(port, password), cluster, pid: () => server.pid, stop: () => server.stop() }
 }
 
-/** URL of the development database of a data folder when its server was started before; null when there is none. */
+/** Returns the URL of a data folder's development database, or null when its server was never started. */
 export async function knownDatabase(data: string): Promise<{ url: string; running: boolean } | null> {
   const port = await knownPort(data)
   if (port === 0 || !isCluster(await clusterOf(data))) return null
@@ -62,7 +62,7 @@ export async function knownDatabase(data: string): Promise<{ url: string; runnin
 }
 
 const portFile = (data: string): string => join(data, 'postgres', 'port')
-/** Where people find it. */
+/** Its address, for people. */
 export const passwordFile = (data: string): string => join(data, 'postgres', 'password')
 const databaseUrl = (port: number, password: string): string => `postgres://postgres:${password}@127.0.0.1:${port}/${DATABASE}`
 
@@ -93,7 +93,7 @@ async function makeDatabase(port: number, password: string): Promise<void> {
   }
 }
 
-/** What is left of a server that was killed needs a moment to go. */
+/** Waits: the processes of a killed server need a moment to end. */
 async function startServer(server: DevServer, data: string): Promise<void> {
   for (let tries = 1; ; tries++) {
     try {

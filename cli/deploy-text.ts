@@ -2,7 +2,7 @@ import type { ConfigsAnswer, DeployDifference, PartStatus } from '../protocol/me
 import { levelColour, printable, type Paint } from './frame.ts'
 import { bar, count } from './progress.ts'
 
-/** What a deploy would change, for people. */
+/** Returns what a deploy would change, as text for people. */
 export function differenceText({ definitions, copy, refused, streams, warnings }: DeployDifference, file: string, paint: Paint): string {
   const { kept, changed, again, added, removed } = namesOf(definitions)
   const lines = [
@@ -28,12 +28,12 @@ export function differenceText({ definitions, copy, refused, streams, warnings }
 
 const label = (text: string) => text.padEnd(9)
 
-/** Below this the estimate of Postgres says nothing: a table that was never analysed is estimated by its pages. */
+/** Below this number Postgres's estimate means nothing: a table that was never analysed is estimated by its pages. */
 const FEW_ROWS = 500
 const rowsText = (rows: number): string => (rows < FEW_ROWS ? 'few rows' : `about ${count(rows, 'row', 'rows')}`)
 
 /**
- * Each name once. A stream is several parts, and a lookup is named after all that use it; a name of which one part goes and another comes has changed.
+ * Lists each name once. A stream has several parts, and a lookup is named after all that use it. A name of which one part is removed and another added has changed.
  */
 export function namesOf({ kept, again = [], added, removed }: DeployDifference['definitions']) {
   const names = (parts: readonly PartStatus[]) => new Set(parts.flatMap(({ name }) => name.split(', ')))
@@ -47,7 +47,7 @@ export function namesOf({ kept, again = [], added, removed }: DeployDifference['
 const line = (name: string, names: readonly string[], paint: (text: string) => string): string[] =>
   names.length === 0 ? [] : [label(name) + paint(printable(names.join(', ')))]
 
-/** A bar for each table that is read, and one for all. Tables that were done before it began are left out. */
+/** Returns a bar for each table that is read, and one for all. Tables that were complete at the start are left out. */
 export function progressText(answer: ConfigsAnswer): string {
   const { next, tables, progress, waitingFor } = answer
   const wanted = new Set(next?.copy.map(({ table }) => table))

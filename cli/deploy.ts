@@ -8,7 +8,7 @@ import { OperatorClient, operatorOptions, Refused, type OperatorOptions } from '
 import { UsageError } from './problem.ts'
 import { meter, poll, type Terminal } from './progress.ts'
 
-/** `rockpool deploy FILE`. False: it does not serve, and why has been said. Throws UsageError. */
+/** `rockpool deploy FILE`. Returns false when the sync config does not serve, after the reason was printed. Throws UsageError. */
 export async function deploy(args: readonly string[], terminal: Terminal): Promise<boolean> {
   const options = operatorOptions('deploy', args, process.env)
   const [file, ...more] = options.positionals
@@ -25,7 +25,7 @@ export async function deploy(args: readonly string[], terminal: Terminal): Promi
   })
 }
 
-/** `rockpool rollback`. As `deploy`. */
+/** `rockpool rollback`. Returns and throws as `deploy`. */
 export async function rollback(args: readonly string[], terminal: Terminal): Promise<boolean> {
   const options = operatorOptions('rollback', args, process.env)
   if (options.positionals.length > 0) throw new UsageError('rollback takes no file: it goes back to the sync config that served before')
@@ -33,14 +33,14 @@ export async function rollback(args: readonly string[], terminal: Terminal): Pro
     const named = options.to === undefined ? '' : `&to=${options.to}`
     const would = await client.ask<RollbackAnswer>('POST', `rollback?dry_run=1${named}`)
     if (options.to !== undefined && would.to !== options.to)
-      throw new UsageError('nothing was changed: the Rockpool there is older than this command, and does not know --to')
+      throw new UsageError('nothing was changed: the Rockpool there is older than this command and does not know --to')
     if (would.difference) {
       if (would.to) say(`back to deploy ${would.to}`)
       say(differenceText(would.difference, 'previous', paintOf(terminal)))
     } else say(`deploy ${would.cancelled?.number ?? ''} is under way; it is given up, and the old one goes on`)
     if (options.dryRun) return { difference: would.difference, cancelled: would.cancelled }
     if (!(await agreed('Go back?', 'goes back', options, terminal))) return null
-    // The deploy that the user agreed to is named, because another one may serve by now.
+    // Names the deploy that the user confirmed, because another one may serve by now.
     const to = would.to ? `?to=${would.to}` : ''
     const leaves = options.withdraw ? (await client.ask<ConfigsAnswer>('GET', 'sync-config')).serving : null
     const { config, cancelled, difference } = await client.ask<RollbackAnswer>('POST', `rollback${to}`)
@@ -59,7 +59,7 @@ export async function rollback(args: readonly string[], terminal: Terminal): Pro
 
 type Outcome = { difference?: DeployDifference | null; config?: ConfigStatus; cancelled?: ConfigStatus | null }
 
-/** With `--json` the outcome is all that is written. Null: the user said no. */
+/** With `--json` only the outcome is written. Returns null when the user said no. */
 async function within(
   options: OperatorOptions,
   terminal: Terminal,
@@ -85,16 +85,16 @@ async function within(
   }
 }
 
-/** Throws UsageError when there is nobody to ask: what nobody has agreed to is not done. */
+/** Asks for confirmation. Throws UsageError when there is no terminal to ask at. */
 async function agreed(question: string, yesDoes: string, options: OperatorOptions, { interactive }: Terminal): Promise<boolean> {
   if (options.yes) return true
   if (options.json || options.token === '-' || !interactive) {
     const why = options.json ? '--json asks nothing' : 'there is no terminal to ask on'
-    throw new UsageError(`nothing was changed, for ${why}: --yes ${yesDoes}`, { code: 'ROCKPOOL_NOT_CONFIRMED' })
+    throw new UsageError(`nothing was changed, because ${why}: --yes ${yesDoes}`, { code: 'ROCKPOOL_NOT_CONFIRMED' })
   }
   const lines = createInterface({ input: process.stdin, output: process.stdout })
   try {
-    // Ctrl-C and Ctrl-D reject it; an input that ends otherwise leaves it without an answer.
+    // Ctrl-C and Ctrl-D reject the question; an input that ends in another way leaves it without an answer.
     const answer = lines.question(`${question} [y/N] `).catch(() => '')
     const closed = once(lines, 'close').then(() => '')
     return /^y(es)?$/i.test((await Promise.race([answer, closed])).trim())
@@ -103,7 +103,7 @@ async function agreed(question: string, yesDoes: string, options: OperatorOption
   }
 }
 
-/** Resolves when it serves. Throws Refused when another one took its place. */
+/** Resolves when the deploy serves. Throws Refused when another one replaced it. */
 async function served(
   client: OperatorClient,
   config: ConfigStatus | null,

@@ -4,7 +4,7 @@ import { OperatorClient, operatorOptions, Refused } from './operator.ts'
 import { UsageError } from './problem.ts'
 import type { Terminal } from './progress.ts'
 
-/** The state of a deploy. One that is `given up` never served. */
+/** The state of a deploy. One that was `given up` never served. */
 export type DeployState = 'copying' | 'serving' | 'retired' | 'given up' | 'failed' | 'never again'
 
 /** One line of the history. */
@@ -12,21 +12,21 @@ export interface Deploy {
   number: number
   state: DeployState
   created: string
-  /** Since when it serves or served, and when it ceased to; null: never. */
+  /** When it began to serve, and when it stopped; null if it never did. */
   served: string | null
   retired: string | null
-  /** `sub` of the token of who asked for it; null: nobody did, the script carries it, or an older version has stored it. */
+  /** `sub` of the token of the person who deployed it. Null when it came with the script, or when an older version stored it. */
   by: string | null
   origin: ConfigStatus['origin']
-  /** Of a rollback, the number of the deploy that it goes back to. */
+  /** The number of the deploy to which a rollback returned. */
   of: number | null
-  /** Hash of its plan. */
+  /** The hash of its plan. */
   plan: string | null
   withdrawn: { at: string; by: string } | null
   error: { code: string; message: string } | null
 }
 
-/** `rockpool deploys`. False: it was refused, and why has been said. Throws UsageError. */
+/** `rockpool deploys`. Returns false when it was refused, after the reason was printed. Throws UsageError. */
 export async function deploys(args: readonly string[], { out, colour }: Terminal): Promise<boolean> {
   const options = operatorOptions('deploys', args, process.env)
   if (options.positionals.length > 0) throw new UsageError('deploys takes no argument: it lists all')
@@ -44,7 +44,7 @@ export async function deploys(args: readonly string[], { out, colour }: Terminal
   }
 }
 
-/** Newest first. What is withdrawn is a plan: every deploy that has it never serves again. */
+/** Newest first. What is withdrawn is a plan: no deploy that has it ever serves again. */
 export function historyOf({ history }: Pick<ConfigsAnswer, 'history'>): Deploy[] {
   const marks = new Map(history.flatMap(({ plan, withdrawn }) => (plan !== null && withdrawn ? [[plan, withdrawn] as const] : [])))
   return history.map((config) => {
@@ -55,7 +55,7 @@ export function historyOf({ history }: Pick<ConfigsAnswer, 'history'>): Deploy[]
   })
 }
 
-/** One that is withdrawn serves until another one does. */
+/** A withdrawn one serves until another one does. */
 function stateOf({ state, served }: ConfigStatus, withdrawn: boolean): DeployState {
   if (state === 'serving' || state === 'copying' || state === 'failed') return state
   if (withdrawn) return 'never again'
@@ -64,11 +64,11 @@ function stateOf({ state, served }: ConfigStatus, withdrawn: boolean): DeploySta
 
 const COLOURS: Partial<Record<DeployState, number>> = { serving: 32, copying: 33, failed: 31, 'never again': 31 }
 const PLAN_DIGITS = 8
-/** Of a name, and of an error: `--json` has all. */
+/** The characters of a name and of an error that are shown; `--json` has all. */
 const NAME = 30
 const REASON = 100
 
-/** A table for people. */
+/** Returns the history as a table for people. */
 export function historyText(list: readonly Deploy[], paint: Paint): string {
   if (list.length === 0) return 'nothing was ever deployed'
   const head = ['number', 'when (UTC)', 'by', 'plan', 'state']

@@ -24,15 +24,15 @@ import { watchConfig } from './watch-config.ts'
 
 const EXAMPLE_PORT_OFFSET = 1
 
-/** The pause between polls while nobody is connected: on one's own machine nothing is saved by a longer one, and news come late. */
+/** The longest pause between polls while no client is connected. On a developer's machine a longer one saves nothing and delays changes. */
 const IDLE_POLL_MAX_SECONDS = 60
 
-/** Runs until the signal: database, edge and example, in this order, and ends them in the other. `given`: what `readSettings` gives. */
+/** Starts database, edge and example in this order, runs until the signal, and ends them in reverse order. `given` is the result of `readSettings`. */
 export async function dev(options: DevOptions, given: Settings, say: (line: string) => void, signal: AbortSignal): Promise<void> {
   const data = resolve(options.data)
   for (const note of await settingNotes(options, given)) say(`settings   ${note}`)
   const { text: syncConfig, mistakes } = await readSyncConfig(options.syncConfig, given)
-  // Where something may serve already, a mistake in the file ends nothing: it is told, and the old one goes on, as when the file is edited.
+  // Where a sync config may serve already, a mistake in the file ends nothing: it is reported, and the old one continues to serve, as when the file is edited.
   if (mistakes.length > 0 && !existsSync(join(data, 'edge'))) throw new UsageError(`the sync config has errors\n${mistakes.join('\n')}`)
   if (!(await isFree(options.port))) throw portTaken(options.port)
   const stops: (() => Promise<void>)[] = []
@@ -86,7 +86,7 @@ export async function dev(options: DevOptions, given: Settings, say: (line: stri
         DATABASE_URL: databaseUrl,
         JWT_SECRET: jwtSecret,
         JWT_AUDIENCE: jwtAudience,
-        // An empty one counts as none.
+        // An empty setting counts as missing.
         SYNC_CONFIG: syncConfig || '\n',
       },
       log: (line) => say(`edge       ${line}`),
@@ -135,7 +135,7 @@ function settingsOf(given: Settings): Settings {
   return { ...polls, ...settings }
 }
 
-/** What the script would refuse is refused before anything is started: throws UsageError. Answers what else is to be known of the settings. */
+/** Throws UsageError for settings that the script would refuse, before anything is started. Returns the warnings about the others. */
 async function settingNotes({ databaseUrl, jwtSecret, jwtAudience }: DevOptions, given: Settings): Promise<string[]> {
   const options = {
     JWT_AUDIENCE: jwtAudience,
@@ -155,7 +155,7 @@ function portTaken(port: number): UsageError {
 
 const configPath = (file: string | undefined): string => (file === undefined ? join(ROOT, 'sync-config.yaml') : resolve(file))
 
-/** The text of the sync config, and every error with its place. Throws UsageError when it cannot be read. */
+/** Returns the text of the sync config, and every error with its place. Throws UsageError when it cannot be read. */
 async function readSyncConfig(file: string | undefined, given: Settings): Promise<{ text: string; mistakes: string[] }> {
   const path = configPath(file)
   const text = await readFile(path, 'utf8').catch((error: unknown) => {
@@ -167,7 +167,7 @@ async function readSyncConfig(file: string | undefined, given: Settings): Promis
   return { text, mistakes }
 }
 
-/** What another terminal must say to ask this one, as far as it is not what is asked anyway. */
+/** Returns the options that a command in another terminal needs to reach this Rockpool, where these are not the defaults. */
 function statusOptions({ port, data, jwtSecret }: DevOptions): string {
   const url = port === DEFAULT_PORT ? '' : ` http://127.0.0.1:${port}`
   const folder = data === DEFAULT_DATA ? '' : ` --data ${data}`

@@ -13,23 +13,23 @@ import { revive } from './revive.ts'
 
 export interface EdgeOptions {
   port: number
-  /** The objects' storage; kept over restarts. */
+  /** The folder of the objects' storage, which is kept over restarts. */
   directory: string
   /** Bindings that are settings or secrets. */
   bindings: Record<string, string>
   /** Lines that the script logs. */
   log?: (line: string) => void
-  /** A module that takes the place of the script and has its exports; it imports the script as `./index.js`. */
+  /** A module that replaces the script and has its exports. It imports the script as `./index.js`. */
   front?: string
-  /** Where the inspector of workerd listens. */
+  /** The port of workerd's inspector. */
   inspectorPort?: number
-  /** Folder of another bundle than that of these sources. */
+  /** The folder of a bundle other than that of these sources. */
   bundle?: string
 }
 
 /**
- * All objects share one process here. One that is awake has 3 files open of the 20,000 that it may have; what clients read needs some as well. Beyond
- * that calls fail and connections are reset.
+ * All objects share one process here, which may have 20,000 open files. An object that is awake has 3 of them, and clients' reads need some as well. Above
+ * that limit calls fail and connections are reset.
  */
 const ACTIVE_BUCKETS = 4_000
 const CRON = '* * * * *'
@@ -38,8 +38,8 @@ const WATCH_MS = 500
 const GOODBYE_MS = 2_000
 
 /**
- * The bundle in local workerd. The cron trigger is called at the start and every minute, because miniflare does not. A workerd that dies is
- * started again with the same storage.
+ * Runs the bundle in local workerd. Calls the cron trigger at the start and every minute, because miniflare does not. Starts workerd again, with the same
+ * storage, when it dies. Finds the process id of workerd through `ps`, because miniflare does not say it.
  */
 export class LocalEdge {
   readonly #options: EdgeOptions
@@ -58,11 +58,11 @@ export class LocalEdge {
 
   /** Process id of workerd. */
   get pid(): number {
-    if (this.#pid === null) throw new Error('workerd does not run')
+    if (this.#pid === null) throw new Error('workerd is not running')
     return this.#pid
   }
 
-  /** Resolves when the HTTP side answers. */
+  /** Resolves when workerd answers HTTP requests. */
   async start(): Promise<void> {
     this.#starting ??= this.#start().finally(() => (this.#starting = null))
     await this.#starting
@@ -84,7 +84,7 @@ export class LocalEdge {
     await this.#stop()
   }
 
-  /** Tells the replicator that it is ended on purpose; a workerd that does not answer is ended all the same. */
+  /** Notifies the replicator that it is ended on purpose. A workerd that does not answer is ended anyway. */
   async sayGoodbye(): Promise<void> {
     try {
       const namespace = await this.#miniflare?.getDurableObjectNamespace('REPLICATOR')
@@ -120,7 +120,7 @@ export class LocalEdge {
     await miniflare?.dispose().catch(() => {})
   }
 
-  /** Looked at by a timer of its own, so that one start that fails, here or in `restart`, is not the last. */
+  /** Checks with its own timer that workerd runs, so that one failed start, here or in `restart`, is not the last. */
   async #revive(): Promise<void> {
     const runs = this.#miniflare !== null && (this.#pid === null || alive(this.#pid))
     if (runs || this.#reviving || this.#starting || this.#disposed) return
@@ -178,12 +178,12 @@ function alive(pid: number): boolean {
   } catch {
     return false
   }
-  // One that was killed and not waited for yet.
+  // A process that was killed but not waited for yet.
   const stat = `/proc/${pid}/stat`
   return !existsSync(stat) || !/\) Z /.test(readFileSync(stat, 'utf8'))
 }
 
-/** Our children that are workerd. */
+/** Returns the child processes that are workerd. */
 function workerdPids(): number[] {
   const output = spawnSync('ps', ['-A', '-o', 'pid=,ppid=,comm='], { encoding: 'utf8' }).stdout ?? ''
   if (output !== '') {

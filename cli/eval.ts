@@ -10,8 +10,8 @@ export interface Io {
 }
 
 /**
- * `rockpool eval`: evaluates cases (a sync config, rows and requests), those of a folder too, and prints each result as one line, or
- * writes NAME.json per case. A case that cannot be evaluated is told and stops no other. Exit code 0; 1 when there was such a case;
+ * `rockpool eval`: evaluates cases (a sync config, rows and requests) of files and folders, and prints each result as one line, or writes
+ * NAME.json per case. A case that cannot be evaluated is reported and does not stop the others. Exit code 0; 1 when there was such a case;
  * 2 for wrong arguments.
  */
 export async function run(args: string[], io: Io): Promise<number> {
@@ -54,7 +54,7 @@ export async function run(args: string[], io: Io): Promise<number> {
   return failed > 0 ? 1 : 0
 }
 
-/** The file itself, or the JSON files of a folder. */
+/** Returns the file itself, or the JSON files of a folder. */
 async function casesAt(path: string): Promise<string[]> {
   if (!(await stat(path)).isDirectory()) return [path]
   const names = (await readdir(path)).filter((name) => name.endsWith('.json')).sort()

@@ -9,20 +9,20 @@ const FIRST_LOOK_MS = 300
 const LOOK_MS = 1_000
 const ANSWER_MS = 5_000
 
-/** What `/status` says, as far as it counts here. `tables`: how far all of them are, where that was asked. */
+/** The part of `/status` that is used here. `tables` is the progress of all tables, when it was requested. */
 export type Seen =
   | (Pick<ReplicatorStatus, 'state' | 'error' | 'refusedTables'> & { copy?: ReplicatorStatus['copy']; tables?: TableCopyStatus[] })
   | { refusal: ErrorBody }
 
-/** Idle: what there was has been read, and nobody is connected for whom to read on. */
+/** States in which everything was read. `idle`: and no client is connected that would need more. */
 const FOLLOWED: readonly ReplicatorState[] = ['live', 'idle']
 
-/** What people are told of replication: whatever is other than what they were told last. */
+/** Prints the state of replication whenever it differs from what was printed last. */
 export class Teller {
   readonly #url: string
   #ready = false
   #problem: string | null = null
-  /** Names of the tables that are copied; null: none are. */
+  /** The names of the tables that are being copied, or null when there are none. */
   #copying: Set<string> | null = null
   #refused = new Map<string, string>()
 
@@ -30,12 +30,12 @@ export class Teller {
     this.#url = url
   }
 
-  /** The source was followed at least once. */
+  /** Whether the source was followed at least once. */
   get ready(): boolean {
     return this.#ready
   }
 
-  /** Tables are copied, as far as it was told. */
+  /** Whether a copy of tables was the last thing printed. */
   get copying(): boolean {
     return this.#copying !== null
   }
@@ -89,7 +89,7 @@ function problemOf(seen: Seen): string | null {
   return `${seen.error.code}: ${printable(seen.error.message)}`
 }
 
-/** What serves is another text than the file has; null: it is the same, or a deploy is under way. */
+/** Returns the line that says that the serving sync config differs from the file, or null when it does not or when a deploy is in progress. */
 export function servesOther({ serving, next, failed, yaml }: ConfigsAnswer, file: string, text: string): string | null {
   if (serving === null || next !== null || yaml === text) return null
   const why = failed?.error ? `; deploy ${failed.number} failed: ${failed.error.code}: ${printable(failed.error.message)}` : ''
@@ -101,19 +101,19 @@ export interface FollowOptions {
   url: string
   /** One that is valid now. */
   token(): Promise<string>
-  /** The sync config, and the text of it that was deployed last or tried. */
+  /** The sync config file, and its text that was last deployed or tried. */
   file: string
   text(): string
-  /** It was edited while nothing ran: it is deployed as if it were edited now, unless the start has done that. */
+  /** Whether the file was edited while nothing ran. It is then deployed as if it were edited now, unless the start has done that. */
   edited: boolean
   deploy(): Promise<void>
-  /** The start has deployed this text of it, or tried. */
+  /** Whether the start has deployed this text, or tried to. */
   taken(text: string): Promise<void>
   say(line: string): void
   signal: AbortSignal
 }
 
-/** Says how replication is, and whether the file serves, whenever that changes; resolves at the signal. */
+/** Prints the state of replication, and whether the file serves, whenever that changes. Resolves at the signal. */
 export async function tellStatus({ url, token, file, text, edited, deploy, taken, say, signal }: FollowOptions): Promise<void> {
   const teller = new Teller(url)
   const configs = async (): Promise<ConfigsAnswer | null> => {
@@ -148,22 +148,22 @@ export async function tellStatus({ url, token, file, text, edited, deploy, taken
   }
 }
 
-/** The script brings a text that is new to it, and it is deployed with it; one that it had before is not. */
+/** Returns whether the start deploys the file's text: the script deploys one that is new to it, not one that it had before. */
 const editedText = ({ serving, yaml }: ConfigsAnswer, file: string, text: string): string =>
   yaml === text
     ? `${file} was edited while rockpool dev was down: deploy ${serving?.number ?? ''} is what it says now, and serves`
     : `${file} was edited while rockpool dev was down, and is deployed now`
 
-/** Users are told less of it, and so is this where operators have keys of their own. */
+/** Users get less of the status, and so does this process where operators have their own keys. */
 const seenOf = (status: ReplicatorStatus | { refusal: ErrorBody }, tables: TableCopyStatus[] | undefined): Seen =>
   'refusal' in status
     ? status
     : { ...status, error: status.error ?? null, refusedTables: status.refusedTables ?? [], ...(tables && { tables }) }
 
-/** Another text when another one serves, or one could not be deployed; null while a deploy is under way. */
+/** Returns the other text when another one serves or one could not be deployed, or null while a deploy is in progress. */
 const placeOf = ({ serving, next, failed }: DeployStatus): string | null => (next === null ? `${serving?.number} ${failed?.number}` : null)
 
-/** Null: it does not answer at the moment. */
+/** Returns null when Rockpool does not answer at the moment. */
 async function ask<T extends object>(
   url: string,
   path: string,

@@ -1,6 +1,6 @@
 import type { Finding } from '../sync-config/types.ts'
 
-/** Characters of a line that are shown; of a longer one the part around the mark. */
+/** The characters of a line that are shown. Of a longer line, the part around the mark is shown. */
 const WIDTH = 160
 
 export type Paint = (code: number, text: string) => string
@@ -11,14 +11,14 @@ const CYAN = 36
 
 export const levelColour = (level: Finding['level']): number => (level === 'error' ? RED : YELLOW)
 
-/** The place, the line, and a mark under what is meant. */
+/** Returns the place, the line, and a mark under the text that is meant. */
 export function frame(file: string, yaml: string, { level, code, message, place, end }: Finding, paint: Paint): string {
   const whole = yaml.split(/\r?\n/)[place.line - 1] ?? ''
   const until = end && end.line === place.line ? end.column : whole.length + 1
   const from = place.column - 1 > WIDTH * 0.75 ? Math.max(0, place.column - 1 - Math.floor(WIDTH / 2)) : 0
   const shown = whole.slice(from, from + WIDTH)
   const line = `${from > 0 ? '…' : ''}${printable(shown)}${from + WIDTH < whole.length ? '…' : ''}`
-  // Tabs stay tabs, so that the mark is under its text whatever their width is.
+  // Tabs stay tabs, so that the mark is under its text whatever their width.
   const before = (from > 0 ? ' ' : '') + whole.slice(from, place.column - 1).replace(/[^\t]/g, ' ')
   const length = Math.max(1, Math.min(until - place.column, WIDTH - (place.column - 1 - from)))
   const gutter = `${place.line} | `
@@ -27,6 +27,6 @@ export function frame(file: string, yaml: string, { level, code, message, place,
   return `${head}\n${paint(CYAN, `${file}:${place.line}:${place.column}`)}\n${gutter}${line}\n${paint(levelColour(level), mark)}`
 }
 
-/** Control characters could do anything to a terminal. */
+/** Removes control characters, which could do anything to a terminal. */
 // eslint-disable-next-line no-control-regex -- they are what is looked for
 export const printable = (text: string): string => text.replace(/[\u0000-\u0008\u000a-\u001f\u007f-\u009f]/g, '\ufffd')

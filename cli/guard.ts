@@ -1,8 +1,8 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 
 /**
- * Runs in a session of its own and reads from a pipe whose other end this process alone holds, so that it notices the end of this process however that
- * comes. Then the rest of the group is ended: SIGINT, which is Postgres's fast shutdown, and SIGKILL 10 seconds later. A shell, because it is
+ * A guard process that runs in its own session and reads from a pipe whose other end only this process holds, so that it notices when this process ends for any
+ * reason. It then ends the rest of the group: with SIGINT, which is Postgres's fast shutdown, and with SIGKILL 10 seconds later. It is a shell because that is
  * small, and because `killall node` does not end it.
  */
 const SCRIPT = `
@@ -17,13 +17,13 @@ kill -s KILL -- "-$1" 2>/dev/null
 const RESTART_MS = 500
 
 export interface Guard {
-  /** Everything has ended properly. */
+  /** Called when everything has ended properly. */
   done(): void
 }
 
 /**
- * Sees to it that nothing of this process's group outlives this process. Where this process leads no group (it was not started by `launch.mjs`) there is
- * no group of its number, and nothing is ended.
+ * Makes sure that no process of this process's group outlives it. When this process leads no group (it was not started by `launch.mjs`), there is
+ * no group with its number, and nothing is ended.
  */
 export function startGuard(): Guard {
   let over = false

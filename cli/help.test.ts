@@ -82,6 +82,6 @@ test('help is asked for in three ways, and answered by the command itself', asyn
   for (const args of [['help'], ['--help'], []]) expect(await run(...args)).toEqual({ code: 0, output: `${overview()}\n` })
   expect(await run('help', 'deplyo')).toEqual({
     code: 2,
-    output: 'rockpool: there is no command deplyo, did you mean deploy?; rockpool help tells all\n',
+    output: 'rockpool: there is no command deplyo, did you mean deploy?; rockpool help lists all\n',
   })
 })

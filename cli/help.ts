@@ -1,9 +1,9 @@
 import { COMMANDS, optionsOf, type CommandDeclaration, type CommandName, type OptionDeclaration } from './commands.ts'
 
-/** A line of help is no longer, unless a word of it is. */
+/** The longest line of help, unless a single word is longer. */
 const WIDTH = 100
 
-/** `rockpool help`. */
+/** Returns the text of `rockpool help`. */
 export function overview(): string {
   const names = Object.keys(COMMANDS) as CommandName[]
   const calls = names.map((name) => [callOf(name), COMMANDS[name].does] as const)
@@ -17,7 +17,7 @@ export function overview(): string {
   ].join('\n')
 }
 
-/** `rockpool help COMMAND`. */
+/** Returns the text of `rockpool help COMMAND`. */
 export function helpOf(command: CommandName): string {
   const { does, environment = [], more = [], example }: CommandDeclaration = COMMANDS[command]
   const options = optionsOf(command).map(({ name, declaration, text }) => {
@@ -42,7 +42,7 @@ export function helpOf(command: CommandName): string {
   ].join('\n')
 }
 
-/** The call in one line, with its options. */
+/** Returns the call with its options in one line. */
 export function usageOf(command: CommandName): string {
   const options = optionsOf(command).map(({ name, declaration }) => ` [${spelled(name, declaration)}]`)
   return `usage: ${callOf(command)}${options.join('')}`
@@ -56,7 +56,7 @@ function spelled(name: string, { short, value, multiple }: OptionDeclaration): s
   return `${first}--${name}${value === undefined ? '' : ` ${value}`}${repeated}`
 }
 
-/** Two columns; what is too long for a line goes on below itself. */
+/** Formats two columns. Text that is too long for a line continues below itself. */
 function table(rows: readonly (readonly [string, string])[]): string[] {
   const left = Math.max(...rows.map(([name]) => name.length))
   return rows.flatMap(([name, text]) =>

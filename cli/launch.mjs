@@ -1,15 +1,15 @@
-// What stands between the terminal and `rockpool dev`. Nothing newer than Node 18 may stand here.
+// The process between the terminal and `rockpool dev`. This file may use nothing newer than Node 18.
 import { spawn } from 'node:child_process'
 import { parentsOfTheCommand, isAlive } from './parents.mjs'
 
 const WATCH_MS = 300
-/** As long as the guard (guard.ts) needs at most, and a bit. */
+/** A bit longer than the guard (guard.ts) needs at most. */
 const GROUP_END_MS = 15_000
 
 /**
- * Runs `rockpool dev` as the leader of a process group of its own, to which Postgres and workerd belong, so that all of them can be ended whatever
- * happens to their parents. It ends when this process gets a signal, when this process dies (the channel closes), and when whoever typed the command
- * has gone: npm passes no signal on (npm 11, 2026-11), and nobody can pass on kill -9.
+ * Runs `rockpool dev` as the leader of its own process group, to which Postgres and workerd belong, so that all of them can be ended whatever
+ * happens to their parents. It ends when this process gets a signal, when this process dies (the channel closes), and when the process that started the
+ * command has gone: npm does not pass signals on (npm 11, 2026-11), and nothing can pass on kill -9.
  */
 export function launchDev(node, args) {
   const child = spawn(node, args, { stdio: ['ignore', 'inherit', 'inherit', 'ipc'], detached: true })
@@ -32,7 +32,7 @@ export function launchDev(node, args) {
   })
 }
 
-/** Of a `dev` that was killed the guard ends the rest; the command ends when that is done. */
+/** When `dev` was killed, the guard ends the rest. The command ends when that is done. */
 function whenGone(group, tries, done) {
   if (tries <= 0 || !isAlive(-group)) return done()
   setTimeout(() => whenGone(group, tries - 1, done), 100)

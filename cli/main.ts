@@ -13,14 +13,14 @@ async function run(command: string | undefined, args: string[]): Promise<void> {
   if (args.includes('--help') || args.includes('-h')) return help(command)
   switch (command) {
     case 'dev': {
-      // A mistake on the command line is told before wrangler.toml is read, which takes a second.
+      // A mistake on the command line is reported before wrangler.toml is read, which takes a second.
       devOptions(args, process.env)
       const given = await readSettings(process.env)
       const options = devOptions(args, given)
       const stop = new AbortController()
       const { dev } = await import('./dev.ts')
       claimSignals(stop)
-      // launch.mjs has gone, and what it could have passed on with it. So may have the terminal, which is no reason to leave anything running.
+      // launch.mjs has gone, so it cannot pass on signals any more. The terminal may have gone too; nothing must be left running.
       process.once('disconnect', () => stop.abort())
       for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {})
       await dev(
@@ -107,14 +107,14 @@ async function run(command: string | undefined, args: string[]): Promise<void> {
   }
 }
 
-/** Of a command, or of all. Throws UsageError when there is no such command. */
+/** Returns the help of a command, or of all. Throws UsageError when there is no such command. */
 function help(command: string | undefined): void {
   if (command !== undefined && !isCommand(command) && !command.startsWith('-')) throw noSuch(command)
   console.log(command !== undefined && isCommand(command) && command !== 'help' ? helpOf(command) : overview())
 }
 
 const noSuch = (command: string): UsageError =>
-  new UsageError(`there is no command ${command}${didYouMean(command, Object.keys(COMMANDS))}; rockpool help tells all`)
+  new UsageError(`there is no command ${command}${didYouMean(command, Object.keys(COMMANDS))}; rockpool help lists all`)
 
 function terminal(): Terminal {
   const interactive = process.stdout.isTTY === true && process.stdin.isTTY === true
@@ -126,7 +126,7 @@ function didYouMean(word: string, words: readonly string[]): string {
   return nearest === null ? '' : `, did you mean ${nearest}?`
 }
 
-/** Libraries of ours end the process by themselves on a signal, in any order; what is started here is ended here. */
+/** Removes the signal handlers of libraries, which would end the process in any order: what is started here is ended here. */
 function claimSignals(stop: AbortController): void {
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
     process.removeAllListeners(signal)
@@ -134,13 +134,13 @@ function claimSignals(stop: AbortController): void {
   }
 }
 
-// Whoever reads has seen enough (`| head`).
+// The reader has closed the pipe (`| head`).
 process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1))
 
 const [command, ...args] = process.argv.slice(2)
 try {
   await run(command, args)
-  // Handles of ended children may be open for a moment; everything that matters has ended.
+  // Handles of ended children may stay open for a moment, but everything that matters has ended.
   process.exit(process.exitCode ?? 0)
 } catch (error) {
   console.error(`rockpool: ${error instanceof Error ? error.message : String(error)}`)

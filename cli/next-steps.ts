@@ -1,4 +1,4 @@
-/** Says in one line what to do about each problem. docs/errors.md and docs/operations.md say more. */
+/** One line for each problem that says what to do. docs/errors.md and docs/operations.md say more. */
 const STEPS: Readonly<Record<string, string>> = {
   ROCKPOOL_SOURCE_UNREACHABLE: 'is Postgres up, and can it be reached from where Rockpool runs? It is tried again by itself',
   ROCKPOOL_SOURCE_TLS: 'do what the message says, and do not trust what answers until you know why; it is tried again by itself',
@@ -8,12 +8,12 @@ const STEPS: Readonly<Record<string, string>> = {
     'the next session makes a slot and compares every table, which sends clients what differs. When it was Postgres: raise max_slot_wal_keep_size',
   ROCKPOOL_SLOT_TAKEN: 'give this Rockpool a SLOT of its own, or end the other process',
   ROCKPOOL_SETTINGS: 'correct the setting, and deploy the script again (a secret: wrangler secret put NAME)',
-  ROCKPOOL_SYNC_CONFIG: 'correct the sync config, and rockpool deploy FILE; the one before goes on serving',
-  ROCKPOOL_DEPLOY: 'do what the message says, and deploy again; the one before goes on serving',
+  ROCKPOOL_SYNC_CONFIG: 'correct the sync config, and rockpool deploy FILE; the previous one continues to serve',
+  ROCKPOOL_DEPLOY: 'do what the message says, and deploy again; the previous one continues to serve',
   ROCKPOOL_PGOUTPUT: 'report it, with your version of Postgres',
   ROCKPOOL_INTERNAL: 'report it; the log of the Worker has the details (wrangler tail)',
   ROCKPOOL_WAL_KEPT: 'is a transaction open for long (pg_stat_activity), or is replication behind?',
-  ROCKPOOL_TABLE_REFUSED: 'do what the reason says; the next session looks again, and the other tables go on',
+  ROCKPOOL_TABLE_REFUSED: 'do what the reason says; the next session checks again, and the other tables are followed',
   ROCKPOOL_BUCKET_FAILING: 'report it when it lasts: docs/operations.md#fenced-buckets',
   ROCKPOOL_BUCKET_FENCED: 'docs/operations.md#fenced-buckets',
   ROCKPOOL_DIFFERENCES: 'rockpool verify --repair, and report it: something has damaged what is stored',

@@ -11,15 +11,15 @@ import { otherServer, unreachable } from './unanswered.ts'
 
 const DEV_URL = `http://127.0.0.1:${DEFAULT_PORT}`
 const TOKEN_SECONDS = 3_600
-/** A deploy counts tables before it answers. */
+/** A deploy counts the rows of tables before it answers, so it takes longer. */
 const ANSWER_MS = 120_000
-/** As many as the server takes. */
+/** The longest token that the server accepts. */
 const MAX_TOKEN_CHARACTERS = 32 * 1024
 
 export interface OperatorOptions {
   positionals: string[]
   url: string
-  /** `-`: on standard input. Absent: one is signed with the development secret. */
+  /** `-` reads it from standard input. When absent, one is signed with the development secret. */
   token: string | undefined
   yes: boolean
   json: boolean
@@ -29,17 +29,17 @@ export interface OperatorOptions {
   cancel: boolean
   withdraw: boolean
   watch: boolean
-  /** Number of a deploy. */
+  /** The number of a deploy. */
   to: number | undefined
   data: string
   jwtSecret: string | undefined
-  /** Absent, as the secret: what the settings say. */
+  /** When absent, as with the secret, the settings decide. */
   jwtAudience: string | undefined
 }
 
 export type OperatorCommand = 'deploy' | 'deploys' | 'rollback' | 'status' | 'verify'
 
-/** Options of commands that talk to `/admin`. Without address and token they are those of `rockpool dev`. The one argument of `status` is the address. Throws UsageError. */
+/** Reads the options of commands that use `/admin`. Address and token default to those of `rockpool dev`. The one argument of `status` is the address. Throws UsageError. */
 export function operatorOptions(
   command: OperatorCommand,
   args: readonly string[],
@@ -81,11 +81,11 @@ function deployNumber(text: string | undefined): number | undefined {
   throw new UsageError(`--to ${text} is not the number of a deploy: rockpool deploys lists them`)
 }
 
-/** Whoever reads along has what an operator may do: all rows of the database. */
+/** Refuses plain HTTP to other machines: anyone who reads the token may do what an operator may, with all rows of the database. */
 function checkUrl(text: string): void {
   const url = URL.canParse(text) ? new URL(text) : null
   if (!url || !/^https?:$/.test(url.protocol)) throw new UsageError('--url must begin with https:// or http://')
-  if (url.username !== '' || url.password !== '') throw new UsageError('--url must have no user or password; the token says who it is')
+  if (url.username !== '' || url.password !== '') throw new UsageError('--url must have no user or password; the token says who you are')
   if (url.protocol === 'https:' || isLoopback(text)) return
   throw new UsageError(`the operator's token would go to ${url.host} in plain text: --url must begin with https://`, {
     code: 'ROCKPOOL_PLAIN_HTTP',
@@ -99,7 +99,7 @@ function isLoopback(text: string): boolean {
 
 const UNAUTHORIZED = 401
 
-/** What the server answered instead: its code, what it says, and the findings of a sync config with mistakes. */
+/** An error that the server answered: its code, its message, and the findings of a sync config with mistakes. */
 export class Refused extends Error {
   override readonly name = 'Refused'
   readonly code: string
@@ -107,7 +107,7 @@ export class Refused extends Error {
   readonly findings: Finding[]
   readonly #signedWith: string | null
 
-  /** `signedWith`: the secret that our own token was signed with; null when the token was given. */
+  /** `signedWith` is the secret with which our own token was signed, or null when the token was given. */
   constructor({ code, description, status, details }: ErrorBody, signedWith: string | null = null) {
     super(description)
     this.code = code
@@ -116,7 +116,7 @@ export class Refused extends Error {
     this.findings = code === 'ROCKPOOL_SYNC_CONFIG' && Array.isArray(details) ? details.filter(isFinding) : []
   }
 
-  /** For a terminal: anybody may be at that address, and names of rows are in what is said. */
+  /** Returns text that is safe for a terminal: any server may be at that address, and the text contains names from rows. */
   get text(): string {
     const text = printable(`${this.code}: ${this.message}`)
     if (this.status !== UNAUTHORIZED) return text
@@ -131,7 +131,7 @@ export class Refused extends Error {
 const isFinding = (value: unknown): value is Finding =>
   typeof value === 'object' && value !== null && 'message' in value && 'place' in value && 'level' in value
 
-/** Calls of `/admin`. */
+/** Calls `/admin`. */
 export class OperatorClient {
   readonly #url: string
   readonly #token: string
@@ -143,7 +143,7 @@ export class OperatorClient {
     this.#signedWith = signedWith
   }
 
-  /** Throws UsageError when there is no token and no secret to sign one with; before that, when nobody or no Rockpool is at the address. */
+  /** Throws UsageError when there is no server or no Rockpool at the address, and when there is no token and no secret to sign one. */
   static async of({
     url,
     token,
@@ -153,7 +153,7 @@ export class OperatorClient {
   }: Pick<OperatorOptions, 'url' | 'token' | 'jwtSecret' | 'jwtAudience' | 'data'>): Promise<OperatorClient> {
     let signedWith: string | null = null
     const signed = async () => {
-      // Only here: reading wrangler.toml takes a second.
+      // Only now, because reading wrangler.toml takes a second.
       const given = jwtSecret !== undefined && jwtAudience !== undefined ? {} : await readSettings(process.env)
       const folder = resolve(data)
       const named = jwtSecret ?? textOf(given, 'JWT_SECRET')
@@ -163,11 +163,11 @@ export class OperatorClient {
       return signToken({ sub: 'operator', ttlSeconds: TOKEN_SECONDS, claims: { operator: true } }, secret, audience)
     }
     const used = token === '-' ? await tokenFromInput(process.stdin) : (token ?? (await signed()))
-    if (!/^[\x21-\x7e]+$/.test(used)) throw new UsageError('the token has characters that no token has: is it one, and the whole of it?')
+    if (!/^[\x21-\x7e]+$/.test(used)) throw new UsageError('the token has characters that no token has: is it complete?')
     return new OperatorClient(url, used, signedWith)
   }
 
-  /** Throws Refused for what the server refuses, UsageError when there is none. */
+  /** Throws Refused for an error of the server, UsageError when there is no server. */
   async ask<T>(method: 'GET' | 'PUT' | 'POST' | 'DELETE', path: string, body?: string, answerMs = ANSWER_MS): Promise<T> {
     const { response, text } = await fetched(`${this.#url}/admin/${path}`, {
       method,
@@ -184,10 +184,10 @@ export class OperatorClient {
   }
 }
 
-/** Throws UsageError when there is nobody. */
+/** Throws UsageError when there is no server. */
 async function fetched(address: string, init: RequestInit): Promise<{ response: Response; text: string }> {
   try {
-    // Rockpool sends nobody elsewhere, and the token is for this address alone.
+    // Rockpool never redirects, and the token is only for this address.
     const response = await fetch(address, { ...init, redirect: 'manual' })
     return { response, text: await response.text() }
   } catch (error) {
@@ -200,7 +200,7 @@ const PROBE = '/probes/liveness'
 const PROBE_MS = 5_000
 
 /**
- * The secret of the data folder. When there is none, the address is what is looked at first: a wrong port is no matter of secrets. Throws UsageError.
+ * Returns the secret of the data folder. When there is none, the address is checked first, because the cause may be a wrong port. Throws UsageError.
  */
 async function secretOf(folder: string, url: string): Promise<string> {
   try {
@@ -209,11 +209,11 @@ async function secretOf(folder: string, url: string): Promise<string> {
     if (!(error instanceof UsageError)) throw error
     const { response, text } = await fetched(`${url}${PROBE}`, { signal: AbortSignal.timeout(PROBE_MS) })
     if (!response.ok || !('data' in (json(text) ?? {}))) throw new UsageError(`${url} ${otherServer(response, PROBE, text)}`)
-    throw new UsageError(`${error.message}. When JWT_SECRET is set where that Rockpool was started, set it here, too`)
+    throw new UsageError(`${error.message}. If JWT_SECRET was set where that Rockpool was started, set it here too`)
   }
 }
 
-/** The first line. On the command line of a process everybody could read it. */
+/** Reads the token from the first line of standard input. On the command line every user of the machine could read it. */
 export async function tokenFromInput(input: AsyncIterable<Buffer | string>): Promise<string> {
   if (process.stdin.isTTY) process.stderr.write('token: ')
   let text = ''

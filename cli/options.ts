@@ -11,32 +11,32 @@ export const DEFAULT_DATA = '.rockpool/data'
 
 export interface DevOptions {
   port: number
-  /** Absent: the embedded Postgres. */
+  /** When absent, the embedded Postgres is used. */
   databaseUrl: string | undefined
-  /** File; absent: the one that is deployed with the script. */
+  /** A file. When absent, the one that is deployed with the script is used. */
   syncConfig: string | undefined
-  /** base64url; absent: one is made and kept in the data folder. */
+  /** base64url. When absent, a secret is made and kept in the data folder. */
   jwtSecret: string | undefined
   jwtAudience: string
   data: string
-  /** With a database of somebody's own, only when it is asked for: it makes tables there. */
+  /** With another database it must be requested, because the example makes tables there. */
   example: boolean
 }
 
 /**
- * Options of `rockpool dev`; each has an environment variable of the same name (`--database-url`, `DATABASE_URL`). `given`: what `readSettings` gives, or the
- * environment alone. Throws UsageError.
+ * Reads the options of `rockpool dev`. Each has an environment variable of the same name (`--database-url`, `DATABASE_URL`). `given` is the result of
+ * `readSettings`, or only the environment. Throws UsageError.
  */
 export function devOptions(args: readonly string[], given: Settings): DevOptions {
   const { positionals, text, flag: isGiven } = parse('dev', args)
-  if (positionals.length > 0) throw new UsageError(`dev takes no argument ${positionals[0]}; see rockpool help dev`)
+  if (positionals.length > 0) throw new UsageError(`dev takes no argument, but got ${positionals[0]}; see rockpool help dev`)
   const value = (name: OptionName): string | undefined => (text(name) ?? settingOf(given, name)) || undefined
   const flag = (name: OptionName): boolean => isGiven(name) || /^(1|true|yes)$/i.test(settingOf(given, name) ?? '')
   const databaseUrl = value('database-url')
   if (databaseUrl !== undefined && !/^postgres(ql)?:\/\//.test(databaseUrl))
     throw new UsageError('--database-url must begin with postgres://')
   const syncConfig = value('sync-config')
-  if (syncConfig?.includes('\n')) throw new UsageError('SYNC_CONFIG is a text: rockpool dev takes a file, --sync-config FILE')
+  if (syncConfig?.includes('\n')) throw new UsageError('SYNC_CONFIG contains YAML: rockpool dev takes a file, --sync-config FILE')
   const jwtSecret = value('jwt-secret')
   if (jwtSecret !== undefined) checkSecret(jwtSecret)
   return {
@@ -61,7 +61,7 @@ export interface TokenOptions {
   claims: Record<string, unknown>
 }
 
-/** Options of `rockpool token`; what is left is for `devOptions`. Throws UsageError. */
+/** Reads the options of `rockpool token`. The rest is for `devOptions`. Throws UsageError. */
 export function tokenOptions(args: readonly string[]): { token: TokenOptions; rest: string[] } {
   const parsed = parse('token', args)
   const sub = parsed.text('sub')
@@ -76,12 +76,12 @@ export function tokenOptions(args: readonly string[]): { token: TokenOptions; re
   return { token, rest: again(parsed, ['jwt-secret', 'jwt-audience', 'data']) }
 }
 
-/** The statement of `rockpool sql`; what is left is for `devOptions`. Throws UsageError. */
+/** Reads the statement of `rockpool sql`. The rest is for `devOptions`. Throws UsageError. */
 export function sqlOptions(args: readonly string[]): { statement: string; rest: string[] } {
   const parsed = parse('sql', args)
   const [statement, ...more] = parsed.positionals
   if (statement === undefined) throw new UsageError('sql needs a statement: rockpool sql "SELECT 1"')
-  if (more.length > 0) throw new UsageError('sql takes one text: put the statement into quotation marks')
+  if (more.length > 0) throw new UsageError('sql takes one argument: put the statement into quotation marks')
   return { statement, rest: again(parsed, ['database-url', 'data']) }
 }
 
@@ -91,7 +91,7 @@ const again = ({ text }: Parsed, names: readonly OptionName[]): string[] =>
     return value === undefined ? [] : [`--${name}`, value]
   })
 
-/** JSON when it is (`--claim admin=true`), else the text. */
+/** Returns the value of JSON (`--claim admin=true`), else the string itself. */
 function claimValue(text: string): unknown {
   try {
     return JSON.parse(text)
@@ -106,7 +106,7 @@ function duration(text: string): number {
   const parts = /^(\d+)([smhd])$/.exec(text)
   const seconds = Number(parts?.[1]) * (SECONDS[parts?.[2] ?? ''] ?? Number.NaN)
   if (!(seconds > 0)) throw new UsageError(`--ttl ${text} is not a duration: write 30s, 15m, 1h or 1d`)
-  if (seconds > 86_400) throw new UsageError('--ttl may be 1d at most: a token that lives longer is refused')
+  if (seconds > 86_400) throw new UsageError('--ttl may be at most 1d: a token that lives longer is refused')
   return seconds
 }
 
@@ -116,7 +116,7 @@ function portOf(text: string): number {
   return port
 }
 
-/** HS256 wants a key as long as its hash. */
+/** HS256 needs a key as long as its hash. */
 function checkSecret(secret: string): void {
   if (!/^[A-Za-z0-9_-]+={0,2}$/.test(secret)) throw new UsageError('--jwt-secret must be base64url')
   const bytes = Buffer.from(secret, 'base64url').length
@@ -125,13 +125,13 @@ function checkSecret(secret: string): void {
 
 export interface Parsed {
   positionals: string[]
-  /** Undefined: it was not given. */
+  /** Returns undefined when the option was not given. */
   text(name: OptionName): string | undefined
   texts(name: OptionName): string[]
   flag(name: OptionName): boolean
 }
 
-/** Takes the options of a command, as `commands.ts` declares them. Throws UsageError, with the option that was meant. */
+/** Parses the options of a command, as `commands.ts` declares them. Throws UsageError, which suggests the option that may have been meant. */
 export function parse(command: CommandName, args: readonly string[]): Parsed {
   const options: NonNullable<ParseArgsConfig['options']> = {}
   for (const { name, declaration } of optionsOf(command)) {

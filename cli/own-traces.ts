@@ -12,23 +12,23 @@ const TRIES = 25
 const WAIT_MS = 200
 const LONGEST_MS = 10_000
 const EARLIER_SLOT = 'rockpool'
-/** What the example makes, see examples/todos/database.ts. */
+/** What the example makes: see examples/todos/database.ts. */
 const EXAMPLE_TABLES = 'lists, todos, uploads'
 
 /** What `rockpool dev` makes in a database that is not its own. */
 export interface Traces {
   slot: string
-  /** Absent: there is one already, which is not changed. */
+  /** Absent when there is one already, which is not changed. */
   publication: string | undefined
-  /** Dropped at the end: the names are of this data folder alone. */
+  /** Whether they are dropped at the end, because their names belong to this data folder alone. */
   ownSlot: boolean
   ownPublication: boolean
   example: boolean
 }
 
 /**
- * Slot and publication are those that the environment names, else of this data folder alone: two that read one slot take changes from each other, and two that keep
- * one publication equal to their own sync configs take tables from each other. `[vars]` names those of what is deployed, and so does not count for them.
+ * Slot and publication are those that the environment names, else names of this data folder alone: two readers of one slot take changes from each other, and two
+ * that maintain one publication for different sync configs take tables from each other. `[vars]` names those of the deployment, so it is ignored for these.
  */
 export async function tracesOf(data: string, env: Settings, { given, example }: { given: Settings; example: boolean }): Promise<Traces> {
   const own = await ownName(data)
@@ -42,13 +42,13 @@ export async function tracesOf(data: string, env: Settings, { given, example }: 
   }
 }
 
-/** The settings with which the script makes them. */
+/** Returns the settings with which the script makes them. */
 export const traceBindings = ({ slot, publication }: Traces): Settings => ({
   SLOT: slot,
   OWN_PUBLICATION: publication ?? SETTINGS.OWN_PUBLICATION.preset,
 })
 
-/** Kept, so that one that was killed finds its slot again. */
+/** Stores the name, so that after a kill the next start finds its slot again. */
 async function ownName(data: string): Promise<string> {
   const file = join(data, 'dev-slot')
   const known = (await readFile(file, 'utf8').catch(() => '')).trim()
@@ -59,7 +59,7 @@ async function ownName(data: string): Promise<string> {
   return name
 }
 
-/** After everything else has ended. Says what stays in the database, and how it is removed. Resolves in any case. */
+/** Called when everything else has ended. Prints what stays in the database, and how to remove it. Always resolves. */
 export async function removeTraces(url: string, ca: string | undefined, traces: Traces, say: (line: string) => void): Promise<void> {
   const { slot, publication, ownSlot, ownPublication, example } = traces
   const sql = connectSource(url, { ca, max: 1 })
@@ -92,7 +92,7 @@ export async function removeTraces(url: string, ca: string | undefined, traces: 
 
 interface Trace {
   what: string
-  /** It is dropped here. */
+  /** Drops it now. */
   own: boolean
   harm: string
   statement: string
@@ -101,7 +101,7 @@ interface Trace {
 
 const dropSlotStatement = (slot: string): string => `SELECT pg_drop_replication_slot('${slot}')`
 
-/** Null: it is done. A database that does not answer must not keep anybody from ending. */
+/** Returns null when it is done. A database that does not answer must not keep the command from ending. */
 async function failureOf(work: () => Promise<unknown>, over: AbortSignal): Promise<string | null> {
   const late = new Promise<never>((_, reject) => {
     const give = () => reject(new Error('Postgres does not answer'))
@@ -116,7 +116,7 @@ async function failureOf(work: () => Promise<unknown>, over: AbortSignal): Promi
   }
 }
 
-/** Postgres notices after a moment that whoever held it has gone. */
+/** Postgres needs a moment to notice that the holder of the slot has gone. */
 async function dropReleased(sql: Sql, slot: string): Promise<void> {
   for (let tries = 1; ; tries++) {
     try {

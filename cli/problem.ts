@@ -1,6 +1,6 @@
 import type { ErrorCode } from '../protocol/errors.ts'
 
-/** Something that whoever typed the command can set right: one line, exit code 2. */
+/** An error that the user of the command can correct. It is printed as one line, with exit code 2. */
 export class UsageError extends Error {
   override readonly name = 'UsageError'
 

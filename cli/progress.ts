@@ -1,18 +1,18 @@
 import { Refused, type OperatorClient } from './operator.ts'
 
-/** Where a command writes to, and whom it can ask. */
+/** Where a command writes, and whether it can ask questions. */
 export interface Terminal {
   out(text: string): void
-  /** Somebody sits there: questions are asked, and bars move. */
+  /** True at an interactive terminal: questions are asked, and bars move. */
   interactive: boolean
   colour: boolean
 }
 
 const POLL_MS = 300
-/** A replicator that begins anew does not answer for a moment. */
+/** How long no answer is tolerated: a replicator that restarts does not answer for a moment. */
 const SILENT_MS = 30_000
 
-/** Asks again and again until `seen` answers something else than null. Throws Refused when it is refused, or silent for long. */
+/** Polls until `seen` returns something other than null. Throws Refused when the server refuses, or is silent for too long. */
 export async function poll<A, T>(client: OperatorClient, path: string, seen: (answer: A) => T | null): Promise<T> {
   for (let heard = performance.now(); ;) {
     const answer = await client.ask<A>('GET', path).catch((error: unknown) => {
@@ -28,7 +28,7 @@ export async function poll<A, T>(client: OperatorClient, path: string, seen: (an
   }
 }
 
-/** Bars that move on a terminal; elsewhere the line that begins with `total` whenever it is another one. Null clears them. */
+/** Shows bars that move on a terminal. Elsewhere prints the line that begins with `total` whenever it changes. Null clears them. */
 export function meter({ out, interactive }: Terminal): (text: string | null) => void {
   let lines = 0
   let last = ''

@@ -2,17 +2,17 @@ const FIRST_WAIT_MS = 500
 const LONGEST_WAIT_MS = 10_000
 
 export interface Revival {
-  /** What is started, for people: `workerd`. */
+  /** The name of what is started, for people: `workerd`. */
   name: string
   /** Rejects when it did not start. */
   start(): Promise<void>
-  /** It is not wanted any more. */
+  /** Called when it is not wanted any more. */
   over(): boolean
   log(line: string): void
 }
 
 /**
- * Starts again what has died. A start that fails, because its port is taken for a moment for instance, is tried again with longer and longer waits
+ * Restarts a process that has died. A start that fails, for instance because its port is taken for a moment, is repeated with longer and longer pauses
  * until one succeeds.
  */
 export async function revive({ name, start, over, log }: Revival, firstWaitMs = FIRST_WAIT_MS): Promise<void> {

@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// The tools need Node 22.12 or newer; an older one starts the Node 24 that is installed beside them. Nothing newer than Node 18 may stand here.
+// The tools need Node 22.12 or newer. An older Node starts the Node 24 that is installed with them, so this file may use nothing newer than Node 18.
 import { spawn } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
@@ -22,7 +22,7 @@ if (args[0] === 'dev') launchDev(newNode(), [main, ...args])
 else if (isNew) await import('./main.ts')
 else {
   const child = spawn(newNode(), [main, ...args], { stdio: 'inherit' })
-  // Ctrl-C goes to the whole group; what is sent to this process alone is passed on.
+  // Ctrl-C goes to the whole process group. A signal to this process alone is passed on.
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => signal !== 'SIGINT' && child.kill(signal))
   child.once('exit', (code, signal) => process.exit(code ?? (signal === 'SIGINT' ? 130 : 1)))
 }

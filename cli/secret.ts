@@ -9,14 +9,14 @@ import { UsageError } from './problem.ts'
 const fileOf = (data: string): string => join(data, 'jwt-secret')
 const read = async (data: string): Promise<string> => (await readFile(fileOf(data), 'utf8').catch(() => '')).trim()
 
-/** The development secret of a data folder. Throws UsageError when there is none: a new one would sign what nobody takes. */
+/** Returns the development secret of a data folder. Throws UsageError when there is none: tokens signed with a new one would be refused. */
 export async function knownSecret(data: string): Promise<string> {
   const known = await read(data)
   if (known !== '') return known
   throw new UsageError(`there is no secret in ${data}: rockpool dev makes it there; --data names another folder, --jwt-secret a secret`)
 }
 
-/** The development secret of a data folder; made once. */
+/** Returns the development secret of a data folder, which is made once. */
 export async function developmentSecret(data: string): Promise<string> {
   const known = await read(data)
   if (known !== '') return known
@@ -26,7 +26,7 @@ export async function developmentSecret(data: string): Promise<string> {
   return secret
 }
 
-/** `audience`: one, or several separated by commas, of which each is taken. */
+/** `audience` is one audience, or several separated by commas, which are all used. */
 export function signToken({ sub, ttlSeconds, claims }: TokenOptions, secret: string, audience: string): Promise<string> {
   return new SignJWT(claims)
     .setProtectedHeader({ alg: 'HS256' })

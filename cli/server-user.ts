@@ -8,7 +8,7 @@ export interface ServerUser {
   gid: number
 }
 
-/** As whom the embedded Postgres runs: it refuses to run as root, and then runs as the user `postgres`, who is made when missing. Null: as whoever we are. */
+/** Returns the user that runs the embedded Postgres. It refuses to run as root, so root uses the user `postgres`, which is created if missing. Null means the current user. */
 export async function serverUser(): Promise<ServerUser | null> {
   if (process.getuid?.() !== 0) return null
   const id = async (flag: string): Promise<number> => Number((await run('id', [flag, 'postgres'])).stdout)

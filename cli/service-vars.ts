@@ -1,7 +1,7 @@
 import { parseDocument } from 'yaml'
 import { z } from 'zod'
 
-/** `!env NAME`: the value is known only where the service runs. */
+/** A value `!env NAME`, which is known only where the service runs. */
 class FromEnvironment {
   readonly variable: string
 
@@ -24,7 +24,7 @@ const whole = z
 const isMap = (value: unknown): boolean => typeof value === 'object' && value !== null && !Array.isArray(value)
 const map = <S extends z.ZodRawShape>(shape: S) => z.preprocess((value) => (isMap(value) ? value : {}), z.object(shape))
 
-/** What maps of the configuration of a PowerSync service; anything of another form counts as not given. */
+/** The parts of a PowerSync service's configuration that are used here. Anything of another form counts as missing. */
 const SERVICE = map({
   client_auth: map({
     jwks_uri: texts,
@@ -43,7 +43,7 @@ const SERVICE = map({
 
 type Given = z.infer<typeof text>
 
-/** `[vars]` for wrangler.toml, with what that configuration says and is a setting here. No secret is in it; what cannot be known is a comment. */
+/** Returns `[vars]` for wrangler.toml with the parts of that configuration that are settings here. It contains no secret; unknown values are comments. */
 export function serviceVars(yaml: string): string {
   const document = parseDocument(yaml, { customTags: [ENVIRONMENT_TAG], logLevel: 'silent' })
   const { client_auth: auth, api } = SERVICE.parse(document.toJS() ?? {})
@@ -68,13 +68,13 @@ export function serviceVars(yaml: string): string {
   return [...lines, '', ...secrets.map((name) => `# npx wrangler secret put ${name}`)].join('\n')
 }
 
-/** An empty list, false and nothing switch off what they are given to. */
+/** Returns whether a value switches its setting off: an empty list, false, or nothing. */
 const isOn = (value: unknown): boolean =>
   value !== undefined && value !== null && value !== false && value !== '' && !(Array.isArray(value) && value.length === 0)
 
 const list = (value: Given | undefined): Given[] | undefined => (value === undefined ? undefined : [value])
 
-/** A line of TOML. `otherwise`: what stands there when the setting is not given. */
+/** Returns a line of TOML. `otherwise` is the line for a missing setting. */
 function setting(name: string, values: readonly Given[] | undefined, otherwise?: string): string[] {
   if (values === undefined || values.length === 0) return otherwise === undefined ? [] : [otherwise]
   const variables = values.flatMap((value) => (value instanceof FromEnvironment ? [value.variable] : []))

@@ -5,17 +5,17 @@ import { isMissing } from '../protocol/settings.ts'
 import { closest } from '../protocol/closest.ts'
 import { ROOT } from './bundle.ts'
 
-/** As the script will have them: texts, and what else `[vars]` may hold. */
+/** The settings as the script will have them: strings, or whatever else `[vars]` may hold. */
 export type Settings = Readonly<Record<string, unknown>>
 export type Variables = Readonly<Record<string, string | undefined>>
 
-/** Shorter names are near to too many others that have nothing to do with Rockpool. */
+/** Shorter names resemble too many names that have nothing to do with Rockpool. */
 const SHORTEST_MISS = 5
 const LONG_NAME = 8
 
 /**
- * What commands take settings from, in this order: the environment, then `[vars]` of the `wrangler.toml` of this folder, or of the project. An empty
- * variable of the environment counts as none. Other variables are among them.
+ * Returns the environment, over `[vars]` of the `wrangler.toml` of this folder or else of the project. An empty environment variable counts as missing.
+ * The result also contains variables that are not settings.
  */
 export async function readSettings(env: Variables): Promise<Settings> {
   const here = resolve('wrangler.toml')
@@ -24,18 +24,18 @@ export async function readSettings(env: Variables): Promise<Settings> {
   return { ...vars, ...Object.fromEntries(Object.entries(env).filter(([, value]) => !isMissing(value))) }
 }
 
-/** Returns the settings among them, as bindings of the script. */
+/** Returns only the settings, as bindings of the script. */
 export const declared = (given: Settings): Record<string, unknown> =>
   Object.fromEntries(Object.entries(given).filter(([name, value]) => Object.hasOwn(SETTINGS, name) && !isMissing(value)))
 
-/** A setting as text; undefined when it is not given. */
+/** Returns a setting as text, or undefined when it is not given. */
 export function textOf(given: Settings, name: string): string | undefined {
   const value = given[name]
   if (isMissing(value)) return undefined
   return typeof value === 'string' ? value : JSON.stringify(value)
 }
 
-/** Names that are none of a setting, and nearly one. Fewer edits than elsewhere count: the environment has names of many programs. */
+/** Returns names that are nearly that of a setting. Fewer edits count than elsewhere, because the environment has the names of many programs. */
 export function nearMisses(given: Settings): { name: string; meant: string }[] {
   const names = Object.keys(SETTINGS)
   return Object.keys(given).flatMap((name) => {

@@ -3,7 +3,7 @@ import postgres from 'postgres'
 import { knownDatabase, startDatabase } from './database.ts'
 import { UsageError } from './problem.ts'
 
-/** Runs SQL in the development database, which is started for it when it does not run. Answers what to print. Throws Error. */
+/** Runs SQL in the development database, which is started if necessary. Returns what to print. Throws Error. */
 export async function sql(text: string, options: { databaseUrl: string | undefined; data: string }): Promise<string> {
   const data = resolve(options.data)
   const known = options.databaseUrl === undefined ? await knownDatabase(data) : null
@@ -13,7 +13,7 @@ export async function sql(text: string, options: { databaseUrl: string | undefin
   const started = known && !known.running ? await startDatabase(data) : null
   const client = postgres(options.databaseUrl ?? started?.url ?? known?.url ?? '', { max: 1, onnotice: () => {} })
   try {
-    // Rows as lists: two columns may have one name.
+    // Rows are lists, because two columns may have the same name.
     const results: unknown = await client.unsafe(text).simple().values()
     const list: unknown[] = Array.isArray(results) && !('columns' in results) ? results : [results]
     return list.map((result) => format(result)).join('\n')

@@ -2,7 +2,7 @@ import type { ConfigOrigin } from '../protocol/messages/admin.ts'
 import type { OperatorStatus, ReplicatorState } from '../protocol/messages/status.ts'
 import { nextStep } from './next-steps.ts'
 
-/** What is wrong now. */
+/** Problems that exist now. */
 export interface ReportedProblem {
   code: string
   message: string
@@ -10,7 +10,7 @@ export interface ReportedProblem {
   next: string
 }
 
-/** How often a code was noted since the tenant began, and the last time, as far as it is kept. */
+/** How often a code was noted since the tenant was created, and when last, if that is still stored. */
 export interface Noted {
   code: string
   count: number
@@ -18,9 +18,9 @@ export interface Noted {
   reason: string | null
 }
 
-/** What `rockpool status --json` prints. Fields are added and never change their meaning. Times as ISO 8601, sizes in bytes; null: not known, or none. */
+/** The output of `rockpool status --json`. Fields may be added and never change their meaning. Times as ISO 8601, sizes in bytes; null means not known, or none. */
 export interface Report {
-  /** There is no problem: exit code 0. */
+  /** True when there is no problem: exit code 0. */
   ok: boolean
   url: string
   /** By the clock of the server. */
@@ -31,7 +31,7 @@ export interface Report {
     host: string | null
     database: string | null
     version: string | null
-    /** It answered just now. */
+    /** Whether it answered just now. */
     reachable: boolean | null
     milliseconds: number | null
   }
@@ -39,7 +39,7 @@ export interface Report {
     name: string
     walStatus: string | null
     retainedBytes: number
-    /** `WAL_KEEP_GB`, and what of WAL was not read yet. */
+    /** `WAL_KEEP_GB`, and how much WAL was not read yet. */
     limitBytes: number | null
     lagBytes: number
   } | null
@@ -52,10 +52,10 @@ export interface Report {
   }
   checkpoint: {
     number: number
-    /** Commit time of the last transaction that is stored. */
+    /** The commit time of the last stored transaction. */
     committed: string | null
     ageSeconds: number | null
-    /** 0 to 1 while rows are compared and clients stay at the checkpoint. */
+    /** The progress, 0 to 1, while rows are compared and clients stay at the checkpoint. */
     comparing: number | null
   }
   tables: {
@@ -64,7 +64,7 @@ export interface Report {
     waitingFor: string | null
     refused: { table: string; reason: string }[]
   }
-  /** 100,000: so many, or more. */
+  /** 100,000 means this many or more. */
   buckets: number | null
   streams: number | null
   config: { number: number; origin: ConfigOrigin; since: string | null; by: string | null; plan: string | null } | null
@@ -131,7 +131,7 @@ export function reportOf(status: OperatorStatus, url: string, clock: number = Da
   }
 }
 
-/** What is wrong now; what was noted and is over is none. The first one is what others come from. */
+/** Returns the problems that exist now, without those that were noted and are over. The first one is the cause of the others. */
 function problemsOf(status: OperatorStatus): ReportedProblem[] {
   const { source, slot, error, deploy, verify, failingBuckets, fencedBuckets, refusedTables } = status
   const found: [code: string, message: string][] = []
@@ -150,11 +150,11 @@ function problemsOf(status: OperatorStatus): ReportedProblem[] {
   return found.map(([code, message]) => ({ code, message, next: nextStep(code) }))
 }
 
-/** By code, the newest first. */
+/** Returns noted problems by code, the newest first. */
 function notedOf({ diagnostics }: OperatorStatus): Noted[] {
   const noted = Object.entries(diagnostics.counts).map(([code, count]): Noted => {
     const ofIt = diagnostics.recent.filter((each) => each.code === code)
-    // What clients see nothing of comes last, and says so.
+    // Problems that do not affect clients come last, and say so.
     const newest = ofIt.find(({ replaced }) => !replaced) ?? ofIt[0]
     const where = newest?.table ? `${newest.table}: ` : ''
     const whose = newest?.replaced ? ' (of a sync config that was replaced and serves nobody)' : ''

@@ -6,11 +6,11 @@ const RED = 31
 const GREEN = 32
 const YELLOW = 33
 const WIDTH = 13
-/** One screen: of each kind so many, and so much of a text. `--json` has all. */
+/** What fits on one screen: this many of each kind, and this much of a text. `--json` has all. */
 const MOST = 5
 const LENGTH = 300
 
-/** One screen for whoever looks after it. */
+/** Returns one screen for an operator. */
 export function statusText(report: Report, paint: Paint): string {
   const { ok, url, problems, buckets, streams, noted, notes } = report
   const head = ok ? paint(GREEN, 'well') : paint(RED, count(problems.length, 'problem', 'problems'))
@@ -81,7 +81,7 @@ function tablesText({ tables: { followed, copying, waitingFor, refused } }: Repo
   ].join('; ')
 }
 
-/** The server counts no further. */
+/** The server counts only up to this number. */
 const MOST_COUNTED = 100_000
 
 const bucketsText = (buckets: number | null): string =>

@@ -234,7 +234,7 @@ describe('the command', () => {
     const well = await run({ status: 200, body: { data: healthy({ refusedTables: [{ table: 'a', reason: 'b' }] }) } }, '--watch')
     expect([well.code, well.asked.length, well.output.match(/1 problem/g)?.length]).toEqual([0, 2, 2])
     expect((await run(refusal, '--watch')).output).toBe('ROCKPOOL_OPERATOR: no operator\n\n'.repeat(2))
-    await expect(run(refusal, '--watch', '--json')).rejects.toThrow(/say one of them/)
+    await expect(run(refusal, '--watch', '--json')).rejects.toThrow(/use one of them/)
   })
 
   test('an older Rockpool, two addresses', async () => {

@@ -6,17 +6,17 @@ import type { Terminal } from './progress.ts'
 import { reportOf, type Report } from './status-report.ts'
 import { statusText } from './status-text.ts'
 
-/** 0: all is well, or `--watch` was ended. 1: there is a problem. 2: it cannot be asked. */
+/** Exit codes. 0: all is well, or `--watch` was ended. 1: there is a problem. 2: the status cannot be read. */
 export type StatusCode = 0 | 1 | 2
 
 const WATCH_MS = 2_000
-/** The server looks at the source for 5 s at most. */
+/** The server examines the source for at most 5 s. */
 const ANSWER_MS = 30_000
 
 /** `rockpool status`. `stop` ends `--watch`. Throws UsageError. */
 export async function status(args: readonly string[], terminal: Terminal, stop: AbortSignal): Promise<StatusCode> {
   const options = operatorOptions('status', args, process.env)
-  if (options.watch && options.json) throw new UsageError('--watch draws again and again, --json is read once: say one of them')
+  if (options.watch && options.json) throw new UsageError('--watch draws repeatedly, --json prints once: use one of them')
   const paint: Paint = (code, text) => (terminal.colour ? `\u001b[${code}m${text}\u001b[0m` : text)
   if (options.watch) return watched(options, terminal, paint, stop)
   try {
@@ -37,7 +37,7 @@ const asked = async ({ url }: OperatorOptions, client: OperatorClient): Promise<
 const refusalText = ({ code, text }: Refused): string =>
   code === 'PSYNC_S2002' ? `${code}: the Rockpool there is older than this command, and has no /admin/status` : text
 
-/** Draws until it is told to stop. What cannot be asked is shown as well, and asked again. */
+/** Draws until `stop` fires. Failed requests are shown too, and repeated. */
 async function watched(options: OperatorOptions, terminal: Terminal, paint: Paint, stop: AbortSignal): Promise<StatusCode> {
   const stopped = new Promise<null>((resolve) => stop.addEventListener('abort', () => resolve(null), { once: true }))
   const pause = () => new Promise((resolve) => setTimeout(resolve, WATCH_MS))
@@ -51,7 +51,7 @@ async function watched(options: OperatorOptions, terminal: Terminal, paint: Pain
   return 0
 }
 
-/** A token of our own lives for an hour; reading the settings for it takes a second. */
+/** Our own token lives for an hour, and reading the settings to sign one takes a second. */
 function clientOf(options: OperatorOptions): () => Promise<OperatorClient> {
   const RENEW_MS = 30 * 60_000
   let made: { client: OperatorClient; at: number } | null = null
@@ -72,7 +72,7 @@ async function drawn(options: OperatorOptions, client: OperatorClient, paint: Pa
   }
 }
 
-/** In the place of what stood there, on a terminal; elsewhere one under the other. */
+/** Replaces the previous screen on a terminal; elsewhere screens follow one another. */
 function draw({ out, interactive }: Terminal, text: string): void {
   if (!interactive) return out(`${text}\n\n`)
   const cleared = text.split('\n').map((line) => `${line}\u001b[K\n`)

@@ -1,6 +1,6 @@
 import { printable } from './frame.ts'
 
-/** Node's error codes, in words for whoever typed the address. */
+/** Node's error codes in words. */
 const WORDS: Readonly<Record<string, string>> = {
   ECONNREFUSED: 'nobody listens at this address',
   ENOTFOUND: 'there is no host of this name',
@@ -13,7 +13,7 @@ const WORDS: Readonly<Record<string, string>> = {
   UND_ERR_CONNECT_TIMEOUT: 'it does not answer',
 }
 
-/** Why `fetch` came to nothing. */
+/** Returns why `fetch` failed. */
 export function unreachable(error: unknown): string {
   if (error instanceof Error && error.name === 'TimeoutError') return 'it does not answer in time'
   const cause = error instanceof Error ? error.cause : undefined
@@ -22,7 +22,7 @@ export function unreachable(error: unknown): string {
   return WORDS[code] ?? printable(cause.message || code)
 }
 
-/** What answered in place of Rockpool. `text`: the body. */
+/** Returns what answered instead of Rockpool. `text` is the body. */
 export function otherServer(response: Pick<Response, 'status' | 'headers'>, path: string, text: string): string {
   const location = response.headers.get('location')
   const what =

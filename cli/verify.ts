@@ -4,15 +4,15 @@ import { OperatorClient, operatorOptions, Refused } from './operator.ts'
 import { UsageError } from './problem.ts'
 import { bar, count, meter, poll, type Terminal } from './progress.ts'
 
-/** 0: everything is equal, or was mended. 1: differences are left. 2: it could not be done. */
+/** Exit codes. 0: everything is equal or was repaired. 1: differences are left. 2: it could not be done. */
 export type VerifyCode = 0 | 1 | 2
 
-/** `rockpool verify`. What goes on behind it goes on when the command is interrupted: the next one joins it. Throws UsageError. */
+/** `rockpool verify`. When the command is interrupted, the verification continues, and the next command joins it. Throws UsageError. */
 export async function verify(args: readonly string[], terminal: Terminal): Promise<VerifyCode> {
   const options = operatorOptions('verify', args, process.env)
   if (options.positionals.length > 0) throw new UsageError('verify takes no file: it compares everything that is followed')
   const { repair, cancel, json } = options
-  if (repair && cancel) throw new UsageError('--cancel ends a verification, --repair begins one: say one of them')
+  if (repair && cancel) throw new UsageError('--cancel ends a verification, --repair begins one: use one of them')
   try {
     const client = await OperatorClient.of(options)
     const answer = cancel
@@ -54,7 +54,7 @@ function progressText({ phase, progress, rows, buckets, found, waitingFor }: Ver
   return waitingFor === null ? line : `${line}\nwaiting for ${printable(waitingFor)}`
 }
 
-/** Differences for people, one a line, and what it comes to. */
+/** Returns the differences as text for people, one per line, and a summary. */
 function textOf({ verify: status, differences }: VerifyAnswer): string {
   if (!status) return 'nothing was ever verified'
   const lines = differences.map(lineOf)

@@ -5,23 +5,23 @@ import type { DeployAnswer } from '../protocol/messages/admin.ts'
 import { namesOf } from './deploy-text.ts'
 import { OperatorClient, Refused } from './operator.ts'
 
-/** Editors write in several ways; looking now and then sees all of them. */
+/** The file is polled because editors write in several ways, and polling sees all of them. */
 const LOOK_MS = 300
 
 export interface WatchOptions {
   file: string
-  /** What the edge began with. */
+  /** The text with which the edge was started. */
   text: string
   url: string
   jwtSecret: string
   jwtAudience: string
   say(line: string): void
-  /** This text of the file was deployed, or tried. */
+  /** Called when this text was deployed, or tried. */
   taken(text: string): Promise<void>
 }
 
 export interface WatchedConfig {
-  /** What was deployed last, or tried. */
+  /** The text that was last deployed, or tried. */
   text(): string
   /** Deploys the file as if it had changed. */
   deploy(): Promise<void>
@@ -70,7 +70,7 @@ export function watchConfig({ file, text, url, jwtSecret, jwtAudience, say, take
   }
 }
 
-/** Null: it cannot be read. An editor may empty the file, or take it away, before it writes. */
+/** Returns null when the file cannot be read. An editor may empty or remove the file before it writes. */
 async function readSettled(file: string): Promise<string | null> {
   const read = () => readFile(file, 'utf8').catch(() => null)
   const text = await read()

@@ -40,3 +40,9 @@ test('the README leads to every page', () => {
   const pages = files.filter((file) => dirname(file) === 'docs')
   expect(pages.filter((page) => !readme.includes(`(${page}`))).toEqual([])
 })
+
+test('every path that the architecture names is there', () => {
+  const paths = [...withoutCode(texts.get('docs/architecture.md') ?? '').matchAll(/`([\w.-]+\/[^`\s]*)`/g)].map(([, path = '']) => path)
+  expect(paths.length).toBeGreaterThan(80)
+  expect(paths.filter((path) => !path.startsWith('/') && !existsSync(join(ROOT, path)))).toEqual([])
+})

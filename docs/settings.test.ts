@@ -17,7 +17,7 @@ A setting is a variable of the script: \`[vars]\` of \`wrangler.toml\`, or \`npx
 \`rockpool dev\` with a database that is not its own takes \`SLOT\` and \`OWN_PUBLICATION\` from the environment alone, and has its own without:
 [on this machine](deploy.md#on-this-machine). Its \`IDLE_POLL_MAX_SECONDS\` is 60 unless a setting of polls is given.
 
-A value that is not valid is \`ROCKPOOL_SETTINGS\` with the name of each; keys and tokens are \`PSYNC_S2201\`. \`rockpool check\` and \`dev\` say so before anything is started, and tell of a name that is nearly one of
+A value that is not valid is \`ROCKPOOL_SETTINGS\` with the name of each; keys and tokens are \`PSYNC_S2201\`. \`rockpool check\` and \`dev\` say so before anything is started, and report a name that is nearly that of
 a setting (\`setting-unknown\`).
 
 | setting | default | must be | |

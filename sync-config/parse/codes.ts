@@ -63,7 +63,7 @@ export const FINDING_CODES = {
   'unknown-column': 'a CTE or sub-select without this column',
   'ambiguous-column': 'with several tables a column must say whose it is',
   'column-schema': 'schema.table.column',
-  'duplicate-from': 'a name stands in FROM twice',
+  'duplicate-from': 'the same name appears twice in FROM',
   'duplicate-column': 'a column of a CTE or sub-select stands twice',
   'id-missing': 'the query returns no column id. Whether * brings one is known only with a database',
   'id-over-star': 'another value is the id, also where it is NULL, before * that has a column id (warning)',

@@ -361,7 +361,7 @@ test('what cannot be done has a code: nobody but an operator, none under way, an
     [['--cancel'], /^ROCKPOOL_VERIFY: no verification is under way\n$/],
     [['--token', 'x'], /PSYNC_S2101: /],
     [['file.yaml'], /takes no file/],
-    [['--repair', '--cancel'], /say one of them/],
+    [['--repair', '--cancel'], /use one of them/],
   ] as const) {
     const { code, output } = await rockpool(...args)
     expect([code, output]).toEqual([2, expect.stringMatching(message)])

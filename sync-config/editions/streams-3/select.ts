@@ -82,7 +82,7 @@ export class SelectScope implements ConditionScope<Cte> {
       return
     }
     if (this.items.some((other) => other.name.toLowerCase() === item.name.toLowerCase())) {
-      before.error('duplicate-from', `'${item.name}' stands in FROM twice: give one of them an alias.`, from)
+      before.error('duplicate-from', `'${item.name}' appears twice in FROM: give one of them an alias.`, from)
     }
     this.items.push(item)
   }
