@@ -178,7 +178,7 @@ export const COMMANDS = {
     does: 'compares Postgres, row state and buckets',
     options: { ...OPERATOR, repair: 'mends what differs', cancel: 'ends one that is under way', json: JSON_ANSWER },
     environment: [SIGNED],
-    more: ['Exit code 0: all is equal, or was mended; 1: differences are left; 2: it could not be done.'],
+    more: ['Exit code 0: all is equal, or was repaired; 1: differences are left; 2: it could not be done.'],
     example: 'rockpool verify --repair',
   },
   eval: {

@@ -37,7 +37,7 @@ export async function rollback(args: readonly string[], terminal: Terminal): Pro
     if (would.difference) {
       if (would.to) say(`back to deploy ${would.to}`)
       say(differenceText(would.difference, 'previous', paintOf(terminal)))
-    } else say(`deploy ${would.cancelled?.number ?? ''} is under way; it is given up, and the old one goes on`)
+    } else say(`deploy ${would.cancelled?.number ?? ''} is in progress; it is cancelled, and the old one continues to serve`)
     if (options.dryRun) return { difference: would.difference, cancelled: would.cancelled }
     if (!(await agreed('Go back?', 'goes back', options, terminal))) return null
     // Names the deploy that the user confirmed, because another one may serve by now.

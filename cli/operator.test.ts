@@ -130,7 +130,7 @@ describe('without a token, and without a secret in the data folder', () => {
       (_, response) => response.end('{"data":{"started":true,"ready":true}}'),
       async (port) => {
         await expect(asked(`http://127.0.0.1:${port}`)).rejects.toThrow(
-          /^there is no secret in \/nowhere\/data: .* JWT_SECRET is set where that Rockpool/,
+          /^there is no secret in \/nowhere\/data: .* JWT_SECRET was set where that Rockpool/,
         )
       },
     )

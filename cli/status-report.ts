@@ -146,7 +146,7 @@ function problemsOf(status: OperatorStatus): ReportedProblem[] {
   const failed = deploy.failed?.error
   if (failed && error?.code !== failed.code) found.push([failed.code, `deploy ${deploy.failed?.number ?? ''} failed: ${failed.message}`])
   if (verify?.state === 'done' && verify.found > verify.mended)
-    found.push(['ROCKPOOL_DIFFERENCES', `the verification has found ${verify.found - verify.mended} that are not mended`])
+    found.push(['ROCKPOOL_DIFFERENCES', `the verification has found ${verify.found - verify.mended} that are not repaired`])
   return found.map(([code, message]) => ({ code, message, next: nextStep(code) }))
 }
 

@@ -61,7 +61,7 @@ function textOf({ verify: status, differences }: VerifyAnswer): string {
   if (status.found > differences.length) lines.push(`… and ${count(status.found - differences.length, 'further one', 'further ones')}`)
   const compared = `${count(status.rows, 'row', 'rows')} and ${count(status.buckets, 'bucket', 'buckets')} compared`
   const result = status.found === 0 ? 'no differences' : count(status.found, 'difference', 'differences')
-  const mended = status.found === 0 || !status.repair ? '' : `, ${status.mended.toLocaleString('en')} mended`
+  const mended = status.found === 0 || !status.repair ? '' : `, ${status.mended.toLocaleString('en')} repaired`
   if (status.state === 'done') lines.push(`${compared}: ${result}${mended}`)
   else
     lines.push(`${status.state}: ${status.error ? `${status.error.code}: ${status.error.message}` : `${compared} before that: ${result}`}`)
@@ -70,5 +70,5 @@ function textOf({ verify: status, differences }: VerifyAnswer): string {
 
 function lineOf({ code, table, key, bucket, reason, mended }: Difference): string {
   const where = [table, key, bucket].filter((each) => each !== null).map((each) => printable(each))
-  return `${code.padEnd(15)} ${where.join(' ')}: ${printable(reason)}${mended ? ' (mended)' : ''}`
+  return `${code.padEnd(15)} ${where.join(' ')}: ${printable(reason)}${mended ? ' (repaired)' : ''}`
 }

@@ -36,7 +36,7 @@ export function watchConfig({ file, text, url, jwtSecret, jwtAudience, say, take
     const yaml = await readSettled(file)
     if (yaml === last) return
     last = yaml
-    if (yaml === null || yaml.trim() === '') say(`config     ${file} ${yaml === null ? 'cannot be read' : 'is empty'}: the old one goes on`)
+    if (yaml === null || yaml.trim() === '') say(`config     ${file} ${yaml === null ? 'cannot be read' : 'is empty'}: the old one continues to serve`)
     else await deploy(yaml)
   }
   const deploy = async (yaml: string): Promise<void> => {
@@ -53,7 +53,7 @@ export function watchConfig({ file, text, url, jwtSecret, jwtAudience, say, take
         say(`config     ${level} ${file}:${place.line}:${place.column} ${code}: ${message}`)
       for (const { table, reason } of difference.refused) say(`config     table ${table} cannot be followed: ${reason}`)
     } catch (error) {
-      say('config     the old one goes on:')
+      say('config     the old one continues to serve:')
       if (error instanceof Refused && error.findings.length > 0) {
         for (const { place, code, message } of error.findings) say(`config     ${file}:${place.line}:${place.column} ${code}: ${message}`)
       } else say(`config     ${error instanceof Error ? error.message : String(error)}`)

@@ -193,7 +193,7 @@ test('rockpool dev deploys its file when it is edited; one with a mistake is tol
   const secret = (await readFile(join(directory.path, 'data', 'jwt-secret'), 'utf8')).trim()
   const operator = new Operator(() => url, secret, 'rockpool')
   await writeFile(file, config('one').replace('SELECT id, n', 'SELECT id,'))
-  await until('the mistake to be told', async () => /config {5}the old one goes on:\nconfig {5}\S+dev\.yaml:4:\d+ /.test(dev.output))
+  await until('the mistake to be told', async () => /config {5}the old one continues to serve:\nconfig {5}\S+dev\.yaml:4:\d+ /.test(dev.output))
   await writeFile(file, config('two', 'one'))
   await until(
     'the edit to be deployed',
@@ -232,9 +232,9 @@ test('what was noted of a sync config that was corrected says that it serves nob
   expect((await noted('ROCKPOOL_TABLE_REFUSED'))?.reason).toMatch(/^public\.one: /)
 })
 
-test('a file that is emptied is told, and the old one goes on', async () => {
+test('a file that is emptied is reported, and the old one continues to serve', async () => {
   await writeFile(file, '')
-  await until('it to be told', async () => /\nconfig {5}\S+dev\.yaml is empty: the old one goes on\n/.test(dev.output))
+  await until('it to be told', async () => /\nconfig {5}\S+dev\.yaml is empty: the old one continues to serve\n/.test(dev.output))
   await writeFile(file, config('two', 'one'))
   await until('it to be deployed again', async () => /is empty[^]*\nconfig {5}deploy \d+ changes nothing for clients\n/.test(dev.output))
 })
