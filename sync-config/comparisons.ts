@@ -6,24 +6,24 @@ import type { SchemaCheck, ValueKind } from './schema.ts'
 /** A side of a comparison whose values are all of one kind. */
 interface Typed {
   kind: ValueKind
-  /** For people, with its type. */
+  /** The side as text for people, with its type. */
   text: string
-  /** What to write so that it is text; null when there is nothing to advise. */
+  /** What to write to make it text, or null when there is no advice. */
   asText: string | null
 }
 
-/** How expressions that stand in one place get their values. */
+/** How the expressions at one place get their values. */
 type TypeOf = (expr: Expr) => Typed | null
 
-/** Functions whose value is text, or NULL. */
+/** Functions that return text or NULL. */
 const TEXTS = new Set(['upper', 'lower', 'substring', 'hex', 'base64', '||', 'cast text', 'typeof'])
 
 /** IN and its negations with a JSON array on the right. */
 const IN_JSON = new Set(['in', 'not in', 'not(in)'])
 
 /**
- * Comparisons of a stream that are never true, because the values are of different kinds: 7 and '7' differ, as in SQLite. Only where the database says
- * the types, and a value of the request counts when it is always text. Each message once, with the sides of the comparison.
+ * Finds comparisons of a stream that are never true because the values are of different kinds: 7 and '7' differ, as in SQLite. It needs the types of the
+ * database, and uses a value of the request when it is always text. Returns each message once, with the sides of the comparison.
  */
 export function neverEqual(
   program: Program,
@@ -38,7 +38,7 @@ export function neverEqual(
     const message = `${a.text} and ${b.text} are never equal${advice === null ? '' : `: write ${advice}`}.`
     if (!found.has(message)) found.set(message, sides)
   }
-  /** The first element that is of another kind is told; others may be equal. */
+  /** Reports the first element that is of another kind. Others may be equal. */
   const compareEach = (a: Typed | null, elements: readonly (Typed | null)[], sides: Expr[]): void => {
     const other = elements.find((each) => a && each && each.kind !== a.kind)
     if (other) compare(a, other, sides)
@@ -61,14 +61,14 @@ export function neverEqual(
     (expr) =>
       expr[0] === 'column' ? column(schema, table, expr[1]) : fixed(expr)
   for (const { definition, steps, parameters } of program.variants) {
-    /** The lookups that have been asked, in their order. */
+    /** The lookups so far, in order. */
     const asked: Lookup[] = []
     /** The lists whose elements are tried one by one. */
     const lists: Expr[] = []
     const against = (key: Expr, column: Typed | null, value: Expr): void => {
       const list = value[0] === 'each' && value[2] === 'value' ? lists[value[1]] : undefined
       if (list) compareEach(column, elementsOf(list), [key, list])
-      // What a lookup found was written where that is.
+      // The result of a lookup was written at the lookup.
       else compare(column, ofRequest(value), value[0] === 'output' ? [key] : [key, value])
     }
     const ofRequest: TypeOf = (expr) => {
@@ -101,12 +101,12 @@ export function neverEqual(
 function column(schema: SchemaCheck, table: TablePattern, name: string): Typed | null {
   const type = schema.typeOf(table, name)
   if (!type) return null
-  // A cast of a boolean is 1 or 0, of a float 7.0: that is equal to what somebody writes by chance only.
+  // A cast of a boolean gives 1 or 0, of a float 7.0, which equals a written value only by chance.
   const asText = type.kind === 'bytes' ? `hex(${name})` : /^int|^oid$/.test(type.name) ? `${name}::text` : null
   return { kind: type.kind, text: `${table.name}.${name} (${type.name})`, asText }
 }
 
-/** What needs no table. The texts of other values of the request may come from numbers, but they are texts; members and JSON may be either. */
+/** Returns the kind of an expression that needs no table. Text views of the request may come from numbers but are text; members and JSON may be either. */
 function fixed(expr: Expr): Typed | null {
   const text = expressionText(expr)
   if (expr[0] === 'request' && expr[1] === 'sub')
@@ -117,7 +117,7 @@ function fixed(expr: Expr): Typed | null {
   return null
 }
 
-/** Elements of a JSON array that is written as a literal; of anything else nothing is known. */
+/** Returns the elements of a JSON array that is written as a literal. Nothing is known about other arrays. */
 function elementsOf(list: Expr): (Typed | null)[] {
   if (list[0] !== 'text') return []
   try {

@@ -24,14 +24,14 @@ import type { CompileLimits, CompileResult, Plan } from './types.ts'
 export interface CompileSettings {
   /** Tables of the source, for warnings about names that do not exist. */
   schema?: SourceSchema
-  /** Behave as the reference where it is wrong in a way that can grant too much or too little. Only for comparing with it. */
+  /** Behave as the reference even where it is wrong and grants too much or too little. Only for comparing with it. */
   copyTraps?: boolean
   limits?: Partial<CompileLimits>
-  /** Schema that unqualified tables are in; `public`. */
+  /** The schema of unqualified tables; default `public`. */
   defaultSchema?: string
 }
 
-/** A compile result with what only tools want to know. */
+/** A compile result with additional information for tools. */
 export type DetailedResult = CompileResult & { options: Options | null; work: Readonly<Record<WorkKind, number>> }
 
 export function compileConfig(yaml: string, settings: CompileSettings = {}): DetailedResult {
@@ -50,7 +50,7 @@ export function compileConfig(yaml: string, settings: CompileSettings = {}): Det
 
 function compilePlan(config: ConfigText, findings: Findings, settings: CompileSettings, limits: CompileLimits): Plan {
   const values = valueOptions(config.options)
-  // The reference keeps equal contents of two names apart; here a name is only what people call it, so a new one changes nothing.
+  // The reference keeps equal contents with different names apart. Here a name is only for people, so a new name changes nothing.
   const named = settings.copyTraps ?? false
   const definitions = new Contents<Definition>(values, named, findings.work)
   const lookups = new Contents<Lookup>(values, named, findings.work)
@@ -104,9 +104,9 @@ function compilePlan(config: ConfigText, findings: Findings, settings: CompileSe
   return { ...content }
 }
 
-/** Expressions are never evaluated in SQLite. A config that asks for it is accepted when that makes no difference. */
+/** Expressions are never evaluated in SQLite. A config that asks for it is accepted only if that makes no difference. */
 function checkSqlite(findings: Findings, content: PlanContent, place: Range): void {
-  // Only edition 3 would evaluate in SQLite.
+  // Only edition 3 would evaluate expressions in SQLite.
   const differs = content.edition === 3 ? differsInSqlite(content) : null
   if (differs === null) {
     findings.warning(
@@ -120,12 +120,12 @@ function checkSqlite(findings: Findings, content: PlanContent, place: Range): vo
   findings.error('sqlite-engine', message, place)
 }
 
-/** From its name to the next one. Equal parts of two streams are one, and were written in the first. */
+/** Returns the text of a definition, from its name to the next one. Equal parts of two streams are one part, with the place of the first. */
 function extentOf({ key: [start] }: { key: Range }, all: readonly { key: Range }[], length: number): Range {
   return [start, Math.min(length, ...all.flatMap(({ key: [other] }) => (other > start ? [other] : [])))]
 }
 
-/** What `make` makes; null with an error at `place` when it takes too much work. */
+/** Returns what `make` returns, or null, with an error at `place`, when it takes too much work. */
 function within<T>(findings: Findings, place: Range, make: () => T): T | null {
   try {
     return make()
@@ -144,7 +144,7 @@ function warnUnused(context: Context, texts: readonly CteText[], ctes: Ctes): vo
   }
 }
 
-/** Contents with their hashes, equal ones once. Labels are for people and do not count, nor do names unless `named`. */
+/** Returns contents with their hashes, equal ones once. Labels are for people and are not hashed, nor are names unless `named`. */
 class Contents<T extends { hash: string; name: string }> {
   readonly #values: unknown
   readonly #named: boolean

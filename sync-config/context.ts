@@ -3,19 +3,19 @@ import type { Findings } from './parse/findings.ts'
 import type { SchemaCheck } from './schema.ts'
 import type { CompileLimits } from './types.ts'
 
-/** What all queries of one file share while it is compiled. */
+/** State that all queries of one file share while it is compiled. */
 export interface Context {
   findings: Findings
   edition: 1 | 2 | 3
   fixedJson: boolean
-  /** Behave as the reference where it is wrong; only for comparing with it. */
+  /** Behave as the reference even where it is wrong; only for comparing with it. */
   copyTraps: boolean
-  /** Schema that unqualified tables are in. */
+  /** The schema of unqualified tables. */
   defaultSchema: string
   limits: CompileLimits
   /** Tables and columns of the source, when known. */
   schema: SchemaCheck | null
-  /** Index of the definition with this content, added if it is new. */
+  /** Returns the index of the definition with this content, which is added if it is new. */
   definition(content: Omit<Definition, 'hash'>): number
   lookup(content: Omit<Lookup, 'hash'>): number
 }

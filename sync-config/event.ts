@@ -7,7 +7,7 @@ import type { PlanContent } from './plan/plan.ts'
 import type { EventText } from './parse/config.ts'
 import { Sql } from './parse/sql.ts'
 
-/** Compiles `event_definitions`: payloads over one table each. WHERE is read and has no effect. */
+/** Compiles `event_definitions`: payloads over one table each. WHERE is parsed and has no effect. */
 export function compileEvent(context: Context, { name, payloads }: EventText): PlanContent['events'][number] {
   const seen = new Set<string>()
   const queries = payloads.flatMap((source, i) => {

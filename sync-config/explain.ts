@@ -2,7 +2,7 @@ import type { Expr } from './expressions/expression.ts'
 import { contentOf, type Branch, type PlanContent, type Program, type Step, type TablePattern, type Variant } from './plan/plan.ts'
 import type { Plan } from './types.ts'
 
-/** A plan for a person: what goes into which buckets, how a client's buckets are found, and what that costs. */
+/** Returns a plan as text for people: what goes into which buckets, how a client's buckets are found, and what that costs. */
 export function explainPlan(plan: Plan): string {
   const content = contentOf(plan)
   const lines: string[] = [
@@ -39,7 +39,7 @@ function explainProgram(content: PlanContent, program: Program): string[] {
   return lines
 }
 
-/** Reads per stage and how many buckets come of it. */
+/** Returns the reads per stage, and how many buckets result. */
 function cost(variant: Variant): string {
   const stages = variant.steps.filter((step) => 'lookup' in step).length
   const many = variant.steps.filter((step) => 'lookup' in step || 'each' in step).length
@@ -66,7 +66,7 @@ function tableText({ schema, name, wildcard }: TablePattern): string {
   return `${schema}.${name}${wildcard ? '%' : ''}`
 }
 
-/** The expression for a person. */
+/** Returns the expression as text for people. */
 export function expressionText(expr: Expr): string {
   switch (expr[0]) {
     case 'null':

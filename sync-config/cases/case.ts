@@ -34,8 +34,8 @@ const listOf = (value: Json | undefined): Json[] => (Array.isArray(value) ? valu
 const plain = (value: Json | undefined): Record<string, unknown> => (isObject(value) ? JSON.parse(jsonText(value)) : {})
 
 /**
- * Evaluates a case (JSON text: config, rows, requests) and answers the result as JSON text. Throws JsonError for a text that is no JSON.
- * `copyTraps` (the default): as the reference evaluates it, also where that is wrong; otherwise as a deployed config behaves.
+ * Evaluates a case (JSON text: config, rows, requests) and returns the result as JSON text. Throws JsonError for a text that is not JSON.
+ * With `copyTraps` (the default) it evaluates as the reference does, even where that is wrong; without, as a deployed config behaves.
  */
 export function evaluateCase(text: string, { copyTraps = true }: { copyTraps?: boolean } = {}): string {
   const given = objectOf(parseJson(text))
@@ -135,7 +135,7 @@ function requestResult(
   }
 }
 
-/** Bucket names without the hash. */
+/** Returns a bucket's name without the hash. */
 const shortName = (bucket: string): string => bucket.slice(bucket.indexOf('#') + 1)
 
 class Raw {
@@ -157,7 +157,7 @@ function objectText(values: readonly [string, Value][]): Raw {
   return new Raw(`{${parts.join(',')}}`)
 }
 
-/** JSON in which whole JavaScript numbers (counts, offsets) are integers and raw parts stand as they are. */
+/** Prints JSON in which whole JavaScript numbers (counts, offsets) are integers and raw parts are copied. */
 function print(value: unknown): string {
   if (value instanceof Raw) return value.text
   // What a lookup has for a value that makes no key.

@@ -50,13 +50,13 @@ const bytesOf = (hex: string): Uint8Array =>
 
 function timestamp(forms: Json | undefined): DeferredValue {
   const [iso, legacy] = Array.isArray(forms) ? forms : [forms, forms]
-  // Without an old form (infinity) the ISO form stands as it is.
+  // A value without an old form (infinity) keeps its ISO form.
   return { resolve: (options) => (options.timestampsIso8601 ? withDigits(String(iso), options) : String(legacy ?? iso)) }
 }
 
 const timeText = (text: string, options: ValueOptions): string => (options.timestampsIso8601 ? withDigits(text, options) : text)
 
-/** Fractions of Postgres have six digits in ISO form; fewer when the option says so, never more. */
+/** Postgres's fractions of a second have six digits in ISO form, or fewer when the option says so; never more. */
 function withDigits(text: string, options: ValueOptions): string {
   const digits = Math.min(options.timestampDigits ?? 6, 6)
   return text.replace(/^(.*?\d\d:\d\d:\d\d)(?:\.(\d+))?(.*)$/, (_, head: string, fraction: string | undefined, tail: string) =>
@@ -66,10 +66,10 @@ function withDigits(text: string, options: ValueOptions): string {
 
 const hasDeferred = (value: Json): boolean => /"\$(timestamp|timestamptz|time)"/.test(jsonText(value))
 
-/** Arrays and composites in each other; a json column counts as one value. */
+/** The nesting depth of arrays and composites. A json column counts as one value. */
 const MAX_LEVELS = 11
 
-/** Text of an array or composite column. Throws EvaluationFailure when it is nested too deeply, which fails the row. */
+/** Returns the text of an array or composite column. Throws EvaluationFailure, which fails the row, when it is nested too deeply. */
 function nestedText(value: Json, options: ValueOptions = { timestampsIso8601: true, customPostgresTypes: true }, level = 1): string {
   const nested = Array.isArray(value) || (isObject(value) && !('$json' in value) && !specialOf(value))
   if (nested && level > MAX_LEVELS) throw new EvaluationFailure(`the value is nested deeper than ${MAX_LEVELS} levels`)

@@ -4,7 +4,7 @@ import type { LoadedPlan, ReadColumns } from '../types.ts'
 import type { TableName } from '../../protocol/tables.ts'
 import { matches } from './rows.ts'
 
-/** Columns of a table that a plan reads. A name that stands under a wildcard need not be there in every table. */
+/** The columns of a table that a plan reads. A name from a query over a wildcard need not exist in every table. */
 export function columnsOf(content: PlanContent, table: TableName): ReadColumns {
   const out = { all: false, read: new Set<string>(), named: new Set<string>() }
   const reads = (pattern: TablePattern, columns: readonly Column[], branches: readonly Branch[], more: readonly Expr[] = []) => {
@@ -39,13 +39,13 @@ export function columnsOf(content: PlanContent, table: TableName): ReadColumns {
   return out
 }
 
-/** What a plan reads of a table that goes by these names. */
+/** Returns what a plan reads of a table that has these names. */
 export const namedColumns =
   (plan: Pick<LoadedPlan, 'columns'>) =>
   (names: readonly TableName[]): ReadColumns =>
     joinColumns(names.map((name) => plan.columns(name)))
 
-/** What several plans, or names of one table, read together. */
+/** Returns what several plans, or several names of one table, read together. */
 export function joinColumns(list: readonly ReadColumns[]): ReadColumns {
   return {
     all: list.some(({ all }) => all),

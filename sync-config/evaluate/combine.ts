@@ -4,7 +4,7 @@ import type { Plan, RowProgram } from '../types.ts'
 import { joinColumns } from './columns.ts'
 import { ReadyPlan } from './plan.ts'
 
-/** The row side of several plans: what they have in common is evaluated once. Their options may differ, which makes their definitions differ. */
+/** Combines the row sides of several plans, so that common parts are evaluated once. Plans with different options have no common definitions. */
 export function combinePlans(plans: readonly Plan[]): RowProgram {
   const groups = new Map<string, { content: PlanContent; members: PlanContent[] }>()
   for (const plan of plans) {

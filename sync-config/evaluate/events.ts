@@ -10,7 +10,7 @@ export interface EventRow {
   errors: string[]
 }
 
-/** What source rows mean for `event_definitions`: every row of the table, whatever WHERE says. */
+/** Evaluates source rows for `event_definitions`: every row of the table, whatever WHERE says. */
 export class EventEvaluator {
   readonly #options: PlanContent['values']
   readonly #queries

@@ -6,7 +6,7 @@ import { EvaluationFailure, isNull, keyText, NestedJson, truth } from '../expres
 import { MAX_BUCKET_NAME_BYTES, MAX_ROW_ROUNDS } from '../limits.ts'
 import type { Branch, Key } from '../plan/plan.ts'
 
-/** Whether the name of a bucket is longer than may be. A UTF-16 unit has 1 to 3 bytes. */
+/** Returns whether the name of a bucket is too long. A UTF-16 unit has 1 to 3 bytes. */
 export const longName = (name: string): boolean =>
   name.length > MAX_BUCKET_NAME_BYTES / 3 && (name.length > MAX_BUCKET_NAME_BYTES || Buffer.byteLength(name) > MAX_BUCKET_NAME_BYTES)
 
@@ -19,7 +19,7 @@ interface CompiledKey {
 export const compileKeys = (keys: readonly Key[], once = false): CompiledKey[] =>
   keys.map(({ expr, nulls }) => ({ evaluate: compileExpression(expr, once), nulls }))
 
-/** JSON array of a key, or undefined when a part cannot be one. */
+/** Returns the JSON array of a key, or undefined when a part cannot be in a key. */
 export function keyOf(keys: readonly CompiledKey[], environment: Environment): string | undefined {
   let out = '['
   for (let i = 0; i < keys.length; i++) {
@@ -27,7 +27,7 @@ export function keyOf(keys: readonly CompiledKey[], environment: Environment): s
     if (!key) break
     const value = key.evaluate(environment)
     if (isNull(value) && !key.nulls) return undefined
-    // Of a long text the beginning is enough to see that the name is too long.
+    // The beginning of a long text is enough to see that the name is too long.
     const text = keyText(
       typeof value === 'string' && value.length > MAX_BUCKET_NAME_BYTES ? value.slice(0, MAX_BUCKET_NAME_BYTES + 1) : value,
     )
@@ -38,8 +38,8 @@ export function keyOf(keys: readonly CompiledKey[], environment: Environment): s
 }
 
 /**
- * Calls `found` for every combination of elements that passes the filter, with the key. Equal elements are one unless `repeats`. Throws
- * EvaluationFailure when there are too many combinations, before the first of them.
+ * Calls `found` with the key of every combination of elements that passes the filter. Equal elements count once unless `repeats`. Throws
+ * EvaluationFailure before the first call when there are too many combinations.
  */
 export function branchReader(
   branch: Branch,
@@ -50,7 +50,7 @@ export function branchReader(
     const byPosition = used.some((expr) => some(expr, (part) => part[0] === 'each' && part[1] === n && part[2] === 'key'))
     return { evaluate: compileExpression(expr), how, all: repeats || byPosition }
   })
-  // What no element decides is looked at before any array is.
+  // Conditions that read no element are checked before any array is visited.
   const ofElement = (expr: Expr): boolean => some(expr, (part) => part[0] === 'each')
   const conditions = each.length === 0 ? [] : conjuncts(branch.filter)
   const first = conjunction(conditions.filter((condition) => !ofElement(condition)))
@@ -91,11 +91,11 @@ export function branchReader(
   }
 }
 
-/** The parts of a condition that AND joins. */
+/** Returns the parts of a condition that are joined by AND. */
 const conjuncts = (expr: Expr | null): Expr[] =>
   expr === null ? [] : expr[0] === 'call' && expr[1] === 'and' ? expr[2].flatMap(conjuncts) : [expr]
 
-/** Elements with equal values once. 1 and 1.0 stay apart: an expression may tell them apart. */
+/** Returns elements with equal values once. 1 and 1.0 are different, because an expression may distinguish them. */
 function distinctElements(elements: Element[]): Element[] {
   if (elements.length < 2) return elements
   const found = new Map<unknown, Element>()

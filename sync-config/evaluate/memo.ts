@@ -3,19 +3,19 @@ import { EvaluationFailure } from '../expressions/values.ts'
 type Result = { value: unknown } | { failure: EvaluationFailure }
 
 /**
- * What of a request is computed once, however often expressions ask for it: JSON that is parsed, values, arrays that are walked. What depends on
- * the parameters of a subscription is kept for that one.
+ * Caches what is computed once for a request, however often expressions use it: parsed JSON, values, the elements of arrays. Results that depend on
+ * the parameters of a subscription are kept only for that subscription.
  */
 export class RequestMemo {
   readonly #ofRequest = new Map<string, Result>()
   #ofSubscription = new Map<string, Result>()
 
-  /** The next subscription is evaluated. */
+  /** Called before the next subscription is evaluated. */
   next(): void {
     if (this.#ofSubscription.size > 0) this.#ofSubscription = new Map()
   }
 
-  /** `key` names what `make` answers, `own` that it depends on the subscription. A failure is kept as well. */
+  /** `key` names the result of `make`; `own` means that it depends on the subscription. A failure is cached too. */
   get<T>(key: string, own: boolean, make: () => T): T {
     const kept = own ? this.#ofSubscription : this.#ofRequest
     let result = kept.get(key)

@@ -9,7 +9,7 @@ import { EventEvaluator } from './events.ts'
 import { compilePrograms, RequestRun, type CompiledProgram } from './request.ts'
 import { matches, RowEvaluator } from './rows.ts'
 
-/** A plan made ready to evaluate rows and requests. Throws Error for a plan of another schema version. */
+/** Prepares a plan for the evaluation of rows and requests. Throws Error for a plan of another schema version. */
 export class ReadyPlan implements LoadedPlan {
   readonly hash: string
   readonly seed: string | undefined
@@ -22,7 +22,7 @@ export class ReadyPlan implements LoadedPlan {
   readonly #events: EventEvaluator | null
   readonly #limits: RequestLimits
 
-  /** `members`: the plans that `plan` was put together of, when it is no plan by itself. */
+  /** `members` are the plans of which `plan` was combined, if it is a combination. */
   constructor(plan: Plan, limits: Partial<RequestLimits> = {}, members?: readonly PlanContent[]) {
     const content = contentOf(plan)
     this.#content = content
@@ -56,7 +56,7 @@ export class ReadyPlan implements LoadedPlan {
   }
 }
 
-/** The source tables of definitions, lookups and events, each once. */
+/** Returns the source tables of definitions, lookups and events, each once. */
 export function patternsOf(content: PlanContent): TablePattern[] {
   const all = [
     ...content.definitions.flatMap((definition) => definition.queries.map((query) => query.table)),

@@ -6,18 +6,18 @@ import type { RequestLimits } from '../types.ts'
 
 export type Rows = (lookupBucket: string) => readonly string[] | undefined
 
-/** What one resolution has found out so far. */
+/** The state of one resolution. */
 export interface Progress {
   rows: Rows
   lookups: Map<string, readonly (readonly Value[])[] | null>
-  /** Distinct rows of all lookups together. */
+  /** The number of distinct rows of all lookups together. */
   counted: number
-  /** How often lookups were asked, all subscriptions together, the same one each time. */
+  /** How often lookups were read, over all subscriptions; repeated reads count each time. */
   asked: number
-  /** Rounds of loops and evaluations of all subscriptions together, so that no request can keep us busy for ever. */
+  /** Loop rounds and evaluations of all subscriptions together, so that no request can keep us busy for ever. */
   rounds: number
   limits: RequestLimits
-  /** Told of a bucket that cannot be, while the others of the same loop go on. */
+  /** Called for a bucket that cannot exist; the others of the same loop continue. */
   failed(message: string): void
 }
 
@@ -30,7 +30,7 @@ export const tooMuch = (what: string, limit: number, setting: LimitSetting | nul
   return new RockpoolError('PSYNC_S2305', `this client has more than ${limit} ${what}: ${remedy}`, { details: { limit, setting } })
 }
 
-/** Rows of a lookup bucket, distinct and counted once; null when they are not known. */
+/** Returns the distinct rows of a lookup bucket, which are counted once, or null when they are not known. */
 export function lookupRows(progress: Progress, bucket: string): readonly (readonly Value[])[] | null {
   if (++progress.asked > progress.limits.lookupRows) throw tooMuch('lookups', progress.limits.lookupRows, 'MAX_LOOKUP_ROWS')
   const known = progress.lookups.get(bucket)

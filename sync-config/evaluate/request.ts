@@ -47,9 +47,9 @@ function compileVariant(plan: PlanContent, program: Program, variant: Variant): 
 }
 
 /**
- * The name of a bucket, undefined without a key. A NULL of the request makes no key: only what a lookup found may match by NULL. Plans of older
- * versions said otherwise. A name that is too long is the fault of the request, unless a value of it came from a lookup: rows that others have
- * written must not end the stream, and no bucket has such a name.
+ * Returns the name of a bucket, or undefined when there is no key. A NULL of the request makes no key: only results of a lookup may match by NULL. (Plans of
+ * older versions differ.) A name that is too long is the request's fault, unless a value came from a lookup: rows that others have written must not end the
+ * stream, and no bucket has such a name.
  */
 function requestNames(plan: PlanContent, prefix: string, keys: readonly Key[]): (e: Environment, progress: Progress) => string | undefined {
   const fromLookup = keys.some(({ expr }) => some(expr, (part) => part[0] === 'output'))
@@ -77,7 +77,7 @@ function compileStep(plan: PlanContent, program: Program, step: Step, at: { elem
   }
   if ('each' in step) {
     const { expr } = step.each
-    // Text that is no JSON finds nothing in a parameter query, like JSON that is no array; a stream reports it.
+    // In a parameter query, text that is not JSON finds nothing, like JSON that is not an array. A stream reports it.
     const how: Walk = program.failsRequest && step.each.how === 'request-array' ? 'request-list' : step.each.how
     const elements = fixedElements(expr, how)
     return (environment, progress, found) => {
@@ -102,7 +102,7 @@ function compileStep(plan: PlanContent, program: Program, step: Step, at: { elem
   }
 }
 
-/** The elements of an array; of one that no loop changes they are found once. */
+/** Returns the elements of an array. They are computed once for an array that no loop changes. */
 function fixedElements(expr: Expr, how: Walk): (environment: Environment) => ReturnType<typeof walk> {
   const evaluate = compileExpression(expr, true)
   if (!isFixed(expr)) return (e) => walk(evaluate(e), how)
@@ -118,19 +118,19 @@ interface Asked {
   subscription: number | 'default'
 }
 
-/** A bucket and who asked for it: each reason once, found by what it says. */
+/** A bucket and its reasons, each once, by the text of the reason. */
 interface Reached {
   bucket: DetailedResolution['buckets'][number]
   subscriptions: Set<number | string>
 }
 
-/** What a resolution finds in more detail than clients are told. */
+/** The result of a resolution, with more details than clients get. */
 export interface DetailedResolution extends Resolution {
   buckets: (ResolvedBucket & { program: string })[]
   errors: { definition: string; subscription: number | 'default'; message: string }[]
-  /** The reference would fail the whole request: a bucket definition could not be evaluated. */
+  /** Set when a bucket definition could not be evaluated, for which the reference would fail the whole request. */
   failure: string | null
-  /** What it took: rounds of loops and evaluations, and lookups that were asked. */
+  /** The work that it took: loop rounds and evaluations, and lookups that were read. */
   work: { rounds: number; lookups: number }
 }
 
@@ -170,7 +170,7 @@ export class RequestRun implements RequestProgram {
         indexes.set(program.name, index)
       }
       const stream = streams[index]
-      // The first failure is told; it costs only the buckets of its own alternative or query.
+      // The first failure is reported. It costs only the buckets of its own alternative or query.
       let told = false
       progress.failed = (reason) => {
         if (told) return
@@ -181,7 +181,7 @@ export class RequestRun implements RequestProgram {
         stream?.errors.push({ subscription: asked.subscription, message })
       }
       memo.next()
-      // One list for all of its buckets: a stream keeps it for as long as it runs.
+      // All buckets share one list, which a stream keeps for as long as it runs.
       const reasons: BucketReason[] = [asked.subscription === 'default' ? { default: index } : { sub: asked.subscription }]
       for (const bucket of this.#evaluate(asked, values, memo, progress)) {
         merge(buckets, { ...bucket, reasons, program: program.name }, asked.subscription === 'default' ? `d${index}` : asked.subscription)
@@ -200,7 +200,7 @@ export class RequestRun implements RequestProgram {
     }
   }
 
-  /** The buckets of one evaluation, those of each alternative once. What an alternative found before it failed does not count. */
+  /** Returns the buckets of one evaluation, those of each alternative once. What an alternative found before it failed does not count. */
   #evaluate(asked: Asked, values: RequestValues, memo: RequestMemo, progress: Progress): Omit<ResolvedBucket, 'reasons'>[] {
     const own = asked.parameters === null ? values : subscriptionValues(values, asked.parameters)
     const all: Omit<ResolvedBucket, 'reasons'>[] = []
@@ -223,7 +223,7 @@ export class RequestRun implements RequestProgram {
   }
 }
 
-/** A bucket reached several ways: the most urgent priority, all reasons. */
+/** Merges a bucket that was found in several ways: the most urgent priority, and all reasons. */
 function merge(buckets: Map<string, Reached>, bucket: Reached['bucket'], subscription: number | string): void {
   const known = buckets.get(bucket.bucket)
   if (!known) {
@@ -233,14 +233,14 @@ function merge(buckets: Map<string, Reached>, bucket: Reached['bucket'], subscri
   known.bucket.priority = Math.min(known.bucket.priority, bucket.priority)
   if (known.subscriptions.has(subscription)) return
   known.subscriptions.add(subscription)
-  // The list of one subscription is that of its other buckets, too.
+  // A copy: the list of a subscription is shared with its other buckets.
   if (known.subscriptions.size === 2) known.bucket.reasons = [...known.bucket.reasons, ...bucket.reasons]
   else known.bucket.reasons.push(...bucket.reasons)
 }
 
 /**
- * How often programs are evaluated for a request: once per subscription, and as default. Bucket definitions know no subscription
- * parameters: to name one in a subscription asks for its default.
+ * Lists the evaluations of programs for a request: once per subscription, and by default. Bucket definitions have no subscription parameters, so a
+ * subscription that names one means its default evaluation.
  */
 function askedOf(programs: readonly CompiledProgram[], context: RequestContext): Asked[] {
   const subscriptions = new Map<string, [number, RequestContext['subscriptions'][number]][]>()

@@ -2,12 +2,12 @@ import { MAX_BUCKETS_PER_ROW, MAX_BYTES_PER_ROW } from '../limits.ts'
 import { EvaluationFailure } from '../expressions/values.ts'
 import type { EvaluationError } from '../types.ts'
 
-/** No plan that has the query may put the row into one more bucket. */
+/** Thrown when no plan that has the query may put the row into one more bucket. */
 export class RowTooMuch extends EvaluationFailure {}
 
 /**
- * What one source row takes of what it may, counted while it is evaluated. Of several plans each has its own count: a plan that is being deployed
- * must not take away what the one that serves gives.
+ * Counts what one source row uses of its limits while it is evaluated. Each plan has its own count: a plan that is being deployed must not remove rows from
+ * the one that serves.
  */
 export class RowBudget {
   /** By plan. */
@@ -15,7 +15,7 @@ export class RowBudget {
   readonly #bytes: number[] = []
   #reasons: Map<number, EvaluationError> | null = null
 
-  /** One more bucket, with this in it, of a query of these plans; before it is made. Throws RowTooMuch. */
+  /** Counts one more bucket of a query of these plans, with its content, before it is made. Throws RowTooMuch. */
   take(plans: readonly number[], data: string, where: string): void {
     const bytes = Buffer.byteLength(data)
     for (const plan of plans) {
@@ -25,7 +25,7 @@ export class RowBudget {
       if (buckets > MAX_BUCKETS_PER_ROW) {
         this.#pass(plan, where, `it would be in more than ${MAX_BUCKETS_PER_ROW} buckets`)
       } else if (all > MAX_BYTES_PER_ROW && buckets > 1) {
-        // A row in one bucket has a limit of its own.
+        // A row in a single bucket has its own limit.
         this.#pass(plan, where, `in ${buckets} buckets or more it would be more than ${MAX_BYTES_PER_ROW} bytes`)
       }
     }
@@ -37,13 +37,13 @@ export class RowBudget {
     this.#reasons.set(plan, { where, message: `the row is left out: ${reason}` })
   }
 
-  /** Whether no plan that has the query has the row. */
+  /** Returns whether none of the query's plans has the row. */
   exhausted(plans: readonly number[]): boolean {
     const reasons = this.#reasons
     return reasons !== null && plans.every((plan) => reasons.has(plan))
   }
 
-  /** Why plans do not have the row, each reason once. */
+  /** Returns why plans do not have the row, each reason once. */
   get passed(): EvaluationError[] {
     if (!this.#reasons) return []
     return [...new Map(Array.from(this.#reasons.values(), (reason) => [reason.where + reason.message, reason])).values()]

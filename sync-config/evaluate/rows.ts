@@ -10,34 +10,34 @@ import { branchReader } from './keys.ts'
 import { RowBudget, RowTooMuch } from './row-budget.ts'
 import { Sink, type Output } from './sink.ts'
 
-/** Clients never see rows of lookups. */
+/** True for a lookup, whose rows clients never see. */
 const LOOKUP_TYPE = 'lookup'
 
 type Values = Readonly<Record<string, Value>>
 
 interface Query {
   label: string
-  /** What the names of its buckets begin with. */
+  /** The beginning of its buckets' names. */
   definition: string
   table: TablePattern
   read(environment: Environment, sink: Sink): void
 }
 
 interface Reader extends Query {
-  /** Indexes of the plans that have it. */
+  /** The indexes of the plans that have it. */
   plans: readonly number[]
 }
 
-/** The row side of a plan: which rows of which buckets a source row becomes. */
+/** The row side of a plan: evaluates which rows of which buckets a source row becomes. */
 export class RowEvaluator {
   readonly #readers: Reader[]
   readonly #options: PlanContent['values']
-  /** Outputs that are equal are all told, as the reference counts them. */
+  /** When true, equal outputs are all returned, as the reference counts them. */
   readonly #repeats: boolean
-  /** Readers by table: a config with many definitions costs a row nothing but those that match. */
+  /** Readers by table, so that a row costs only the definitions that match its table. */
   readonly #byTable = new Map<string, Reader[]>()
 
-  /** `members`: the plans that `plan` was put together of. */
+  /** `members` are the plans of which `plan` was combined. */
   constructor(plan: PlanContent, members: readonly PlanContent[] = [plan]) {
     this.#options = plan.values
     this.#repeats = plan.copyTraps === true
@@ -63,7 +63,7 @@ export class RowEvaluator {
     return found
   }
 
-  /** What the row is in which buckets. A row that takes too much is in none of a plan, and `errors` say so. */
+  /** Returns what the row is in which buckets. A row that exceeds a limit is in no bucket of that plan, and `errors` say so. */
   outputs(table: TableName, row: SourceRow, emit: (output: Output) => void, errors: EvaluationError[], connection = 'default'): void {
     const readers = this.readersOf(table, connection)
     if (readers.length === 0) return
@@ -79,7 +79,7 @@ export class RowEvaluator {
     const budget = new RowBudget()
     const sink = new Sink(budget, errors, this.#repeats)
     const { outputs } = sink
-    /** Where the outputs of each query end. */
+    /** The end of each query's outputs. */
     const ends: number[] = []
     for (const reader of readers) {
       const start = outputs.length
@@ -99,7 +99,7 @@ export class RowEvaluator {
     }
     if (budget.passed.length === 0) return outputs.forEach(emit)
     errors.push(...budget.passed)
-    // A later query may have taken too much: then what the earlier ones made does not count either.
+    // A later query may have exceeded a limit. Then the outputs of earlier ones do not count either.
     for (const [i, { plans }] of readers.entries()) if (!budget.exhausted(plans)) outputs.slice(ends[i - 1] ?? 0, ends[i]).forEach(emit)
   }
 
@@ -116,7 +116,7 @@ export class RowEvaluator {
   }
 }
 
-/** One row per bucket, table and id: the last one stands, as on a client. */
+/** Keeps one row per bucket, table and id: the last one, as a client does. */
 function distinct(rows: BucketRow[]): BucketRow[] {
   const byKey = new Map<string, BucketRow>()
   for (const row of rows) byKey.set(JSON.stringify([row.bucket, row.objectType, row.objectId]), row)
@@ -128,13 +128,13 @@ export function matches(pattern: TablePattern, table: TableName, connection: str
   return pattern.wildcard ? table.name.startsWith(pattern.name) : table.name === pattern.name
 }
 
-/** Values whose text depends on the options get it here. Throws EvaluationFailure for a value that has none: the row fails as a whole. */
+/** Resolves values whose text depends on the options. Throws EvaluationFailure for a value without a text form: the whole row fails. */
 export function resolveValues(row: SourceRow, options: PlanContent['values']): Values {
   const out: Record<string, Value> = {}
   for (const name in row) {
     const given = row[name]
     const value = typeof given === 'object' && given !== null && 'resolve' in given ? resolveColumn(name, given, options) : given
-    // The one name that an assignment would not make a column of.
+    // `__proto__` is the one name that an assignment would not make a column.
     if (name === '__proto__') Object.defineProperty(out, name, { value, enumerable: true })
     else out[name] = value
   }
@@ -183,8 +183,8 @@ function dataReader(prefix: string, query: DataQuery, repeats: boolean): Query {
 }
 
 /**
- * An output of a lookup in JSON. A BLOB, NaN and the infinities make no key and must not come back as NULL, which may match: they are a number that
- * is read as an infinity.
+ * Returns an output of a lookup as JSON. A BLOB, NaN and the infinities make no key, and must not be read back as NULL, which may match: they are written as
+ * a number that is read as an infinity.
  */
 function outputText(value: Value): string {
   const number = typeof value === 'number' && !Number.isFinite(value)
@@ -207,7 +207,7 @@ function lookupReader(lookup: Lookup, repeats: boolean): Query {
         read(environment, (key) => {
           const texts = outputs.map((output) => outputText(output(environment)))
           const data = `[${texts.join(',')}]`
-          // The outputs are the identity: several outputs of one source row stay apart, equal ones are one.
+          // The outputs are the identity: different outputs of one source row are different rows, equal ones are one row.
           const bucket = prefix + key
           if (!sink.wants(bucket, `${key}${data}`, data)) return
           sink.outputs.push({ bucket, definition, objectType: LOOKUP_TYPE, objectId: data, values: null, data })
@@ -217,7 +217,7 @@ function lookupReader(lookup: Lookup, repeats: boolean): Query {
   }
 }
 
-/** Output columns in their order; a later one of the same name replaces the value of the earlier. */
+/** Returns the output columns in order. A later column replaces the value of an earlier one of the same name. */
 export function compileColumns(columns: readonly Column[]): (environment: Environment) => [string, Value][] {
   const parts = columns.map((column) => ('all' in column ? column : { name: column.name, evaluate: compileExpression(column.expr) }))
   const [only] = parts
@@ -244,7 +244,7 @@ export function compileColumns(columns: readonly Column[]): (environment: Enviro
   }
 }
 
-/** The JSON object that clients store: missing columns and BLOBs are left out. */
+/** Returns the JSON object that clients store. Missing columns and BLOBs are left out. */
 function dataText(values: readonly [string, Value][]): string {
   let out = ''
   for (const [name, value] of values) {
@@ -265,10 +265,10 @@ function nameText(name: string): string {
   return text
 }
 
-/** The table has no column `id`, and the query names no other value so: no row of it has an id. */
+/** Returns whether no row of the table has an id, because the table has no column `id` and the query gives no other value that name. */
 class NoIdColumn extends EvaluationFailure {}
 
-/** The id of the row on a client. Throws EvaluationFailure for a row without one: the reference gives all of these the id '', so a client keeps one of them. */
+/** Returns the row's id on a client. Throws EvaluationFailure for a row without one. (The reference gives all of them the id '', so a client keeps only one.) */
 function objectId(values: readonly [string, Value][]): string {
   const id = idText(values)
   if (id !== null) return id
@@ -277,7 +277,7 @@ function objectId(values: readonly [string, Value][]): string {
   throw new EvaluationFailure(`the id of the row is ${given[1] instanceof Uint8Array ? 'a BLOB' : 'NULL'}`)
 }
 
-/** Text form of the column `id`; null without one. */
+/** Returns the text form of the column `id`, or null when there is none. */
 function idText(values: readonly [string, Value][]): string | null {
   const id = values.find(([name]) => name === 'id')?.[1]
   return isNull(id) || id instanceof Uint8Array ? null : textForm(id)

@@ -20,14 +20,14 @@ interface Target {
   plans: readonly number[]
 }
 
-/** Takes what the queries make of a row, one after the other. */
+/** Receives the outputs of the queries for a row, one query after the other. */
 export class Sink {
   readonly outputs: Output[] = []
   readonly #budget: RowBudget
   readonly #errors: EvaluationError[]
   readonly #repeats: boolean
   #reader: Target | null = null
-  /** Identities of what the query has made. */
+  /** The identities of the query's outputs so far. */
   #first: string | null = null
   #more: Set<string> | null = null
   #long = false
@@ -45,7 +45,7 @@ export class Sink {
     this.#long = false
   }
 
-  /** Whether the output is to be made. `identity` tells outputs of the query apart. Throws RowTooMuch. */
+  /** Returns whether the output must be made. `identity` distinguishes outputs of the query. Throws RowTooMuch. */
   wants(bucket: string, identity: string, data: string): boolean {
     const reader = this.#reader
     if (!reader) return false

@@ -26,7 +26,7 @@ function valueView(value: unknown): Value {
   return textView(value)
 }
 
-/** The values that expressions see of a request, without those of a subscription: for the default evaluation. */
+/** Returns the request values for the default evaluation, which has no subscription. */
 export function requestValues(context: RequestContext): RequestValues {
   const token = memberOf(context.claims, 'parameters')
   return {
@@ -39,7 +39,7 @@ export function requestValues(context: RequestContext): RequestValues {
   }
 }
 
-/** The values for a subscription with parameters of its own. */
+/** Returns the request values for a subscription with its own parameters. */
 export const subscriptionValues = (request: RequestValues, parameters: Record<string, unknown>): RequestValues => ({
   ...request,
   subscription: jsonText(parameters),

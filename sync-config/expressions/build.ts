@@ -8,23 +8,23 @@ import { noteWritten } from './places.ts'
 
 export type Dialect = 'legacy' | 'alpha' | 'compiled'
 
-/** What names mean where an expression stands. A null answer: an error was reported. */
+/** The meaning of names at the place of an expression. Methods return null after reporting an error. */
 export interface Scope {
   dialect: Dialect
   fixedJson: boolean
   column(ref: ExprRef): Expr | null
-  /** A call with a schema (`request.user_id()`); undefined = not one of this scope. */
+  /** Compiles a call with a schema (`request.user_id()`). Returns undefined when this scope has no such call. */
   schemaCall(node: ExprCall, args: readonly Expr[]): Expr | null | undefined
-  /** Behave as the reference where it is wrong. */
+  /** Behave as the reference even where it is wrong. */
   copyTraps: boolean
-  /** Whether `x IN array` may be used as a value. In SELECT lists of compiled streams it may not. */
+  /** Whether `x IN array` may be used as a value. It may not in SELECT lists of edition 3. */
   scalarIn?: boolean
-  /** Told where each column and request value was written. */
+  /** Called with the place where each column and request value was written. */
   built?(expr: Expr, node: SqlExpr): void
 }
 
 const comparisons = new Set(['=', '<', '<=', '>', '>='])
-/** Integer operators of compiled streams. The reference accepts them and then fails for every row. */
+/** Integer operators of edition 3. The reference accepts them and then fails for every row. */
 const integerOperators = new Map([
   ['%', 'remainder'],
   ['&', 'bit and'],
@@ -42,7 +42,7 @@ function kindOfJson(text: string): 'array' | 'other' | null {
   }
 }
 
-/** What people write for a function that has another name here. */
+/** Names from other databases, with the function that has another name here. */
 const instead = new Map([
   ['coalesce', 'ifnull(a, b)'],
   ['substr', 'substring(text, start, length)'],
@@ -56,7 +56,7 @@ const instead = new Map([
   ['jsonb_array_length', 'json_array_length(array)'],
 ])
 
-/** Of the clock, as they are called in Postgres and elsewhere. */
+/** The names of clock functions in Postgres and elsewhere. */
 const CLOCK = new Set([
   ...['now', 'current_timestamp', 'current_date', 'current_time', 'localtime', 'localtimestamp', 'clock_timestamp'],
   ...['statement_timestamp', 'transaction_timestamp', 'timeofday', 'getdate', 'sysdate'],
@@ -69,11 +69,11 @@ function hint(name: string, known: readonly string[]): string {
   return other === undefined ? suggestion(closest(name, known)) : ` Write ${other}.`
 }
 
-/** Claims of a token that are new with each one. */
+/** Claims that differ in each token. */
 const RENEWED = new Set(['iat', 'exp', 'nbf', 'jti'])
 const MEMBER = /^(?:->>?|json_extract)(?:_1)?$/
 
-/** The name of such a claim when it is what the expression reads. */
+/** Returns the name of such a claim when the expression reads one. */
 function renewedClaim(expr: Expr): string | null {
   if (expr[0] !== 'call' || !MEMBER.test(expr[1])) return null
   const [of, path] = expr[2]
@@ -84,7 +84,10 @@ function renewedClaim(expr: Expr): string | null {
 
 const casts = new Set(['text', 'integer', 'real', 'numeric', 'blob'])
 
-/** Makes plan expressions of SQL expressions. Reports every error that it finds and answers null then. */
+/**
+ * Compiles SQL expressions into plan expressions. Reports every error that it finds, and returns null then.
+ * The file is long because it is one recursive function over the kinds of SQL expressions.
+ */
 export class ExpressionBuilder {
   readonly sql: Sql
   readonly scope: Scope
@@ -104,7 +107,7 @@ export class ExpressionBuilder {
 
   build(node: SqlExpr): Expr | null {
     const built = this.#build(node)
-    // A fresh object, so that its place is its own.
+    // A new object, so that it has its own place.
     const expr: Expr | null = built?.[0] === 'request' ? ['request', built[1]] : built
     if (expr) noteWritten(expr, this.sql.range(node), this.sql)
     const claim = expr && renewedClaim(expr)
@@ -184,7 +187,7 @@ export class ExpressionBuilder {
     return expr
   }
 
-  /** Both, so that errors of both sides are reported. */
+  /** Compiles both sides, so that errors of both are reported. */
   #pair(left: SqlExpr, right: SqlExpr): [Expr, Expr] | null {
     const a = this.build(left)
     const b = this.build(right)
@@ -208,7 +211,7 @@ export class ExpressionBuilder {
     return call(integers === undefined ? op : this.scope.copyTraps ? op : integers, ...sides)
   }
 
-  /** `substring(text FROM start FOR length)`, of which the parser makes a node of its own. */
+  /** Compiles `substring(text FROM start FOR length)`, for which the parser has its own kind of node. */
   #substring(node: SqlExpr & { type: 'substring' }): Expr | null {
     if (!this.#compiled) return this.#refuse('function', 'Write substring(text, start, length).', node)
     const parts = [node.value, node.from ?? null, node.for ?? null]
@@ -238,7 +241,7 @@ export class ExpressionBuilder {
     return found && (negated ? call('not', found) : found)
   }
 
-  /** A literal on the right of IN that can only fail: `status IN ('open')` is `status IN 'open'` to the parser. */
+  /** Reports a literal on the right of IN that can only fail: the parser reads `status IN ('open')` as `status IN 'open'`. */
   warnUnlessArray(right: SqlExpr): void {
     const json = right.type === 'string' ? kindOfJson(right.value) : null
     const walks = right.type === 'string' ? json === 'array' || (this.#compiled && json === 'other') : !literals.has(right.type)
@@ -246,7 +249,7 @@ export class ExpressionBuilder {
     this.sql.warning('in-not-array', "The right side of IN must be a JSON array: write IN '[…]'. As it is, it fails for every row.", right)
   }
 
-  /** Items of ARRAY[…] or ROW(…), compiled only. */
+  /** Compiles the items of ARRAY[…] or ROW(…), which only edition 3 has. */
   #listItems(node: SqlExpr): SqlExpr[] | null {
     if (!this.#compiled) return null
     if (node.type === 'array') return node.expressions

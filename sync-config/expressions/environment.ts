@@ -1,6 +1,6 @@
 import type { Value } from './values.ts'
 
-/** An element of an array or object that is walked. */
+/** An element of an array or object. */
 export interface Element {
   key: Value
   value: Value
@@ -10,14 +10,14 @@ export interface Element {
 export interface RequestValues {
   sub: Value
   tokenSub: Value
-  /** JSON texts, every number a REAL; null when there are none. */
+  /** JSON texts in which every number is a REAL; null when there are none. */
   jwt: Value
   connection: Value
   subscription: Value
   member(of: 'connection' | 'token', name: string): Value
 }
 
-/** What an expression can see. The row side has a row, the request side a request; both may walk elements. */
+/** What an expression can read. The row side has a row, the request side a request; both may have elements. */
 export interface Environment {
   row: Readonly<Record<string, Value>>
   schema: string
@@ -26,7 +26,7 @@ export interface Environment {
   elements: Element[]
   outputs: (readonly Value[])[]
   request: RequestValues
-  /** What is computed once for a request; absent for a row. */
+  /** The cache for a request; absent for a row. */
   memo?: Memo
 }
 

@@ -10,8 +10,8 @@ import { identity, isNull, textForm } from './values.ts'
 export type { Evaluate }
 
 /**
- * Makes a closure of an expression: Workers forbid `eval`. Throws Error for a function that this version does not know. `once`: for a request, of
- * which parts that no loop changes are computed once.
+ * Compiles an expression into a closure, because Workers forbid `eval`. Throws Error for a function that this version does not know. With `once`, for a request,
+ * parts that no loop changes are computed once.
  */
 export function compileExpression(expr: Expr, once = false): Evaluate {
   if (!once || !isFixed(expr) || (expr[0] !== 'call' && expr[0] !== 'member')) return compile(expr, once)
@@ -36,7 +36,7 @@ function compile(expr: Expr, once: boolean): Evaluate {
     }
     case 'column': {
       const name = expr[1]
-      // A row without such a column must not answer with what every object has.
+      // A row without such a column must not return a member that every object inherits.
       if (name in Object.prototype) return (e) => (Object.hasOwn(e.row, name) ? e.row[name] : undefined)
       return (e) => e.row[name]
     }
@@ -79,7 +79,7 @@ const arrows: ReadonlyMap<string, { as: 'json' | 'value'; fixed: boolean }> = ne
   ['->>_1', { as: 'value', fixed: false }],
 ])
 
-/** Calls over JSON that no loop changes: it is parsed once. Other calls: null. */
+/** Returns the closure for a call over JSON that no loop changes and so is parsed once, or null for other calls. */
 function compileFixed(name: string, exprs: readonly Expr[], args: readonly Evaluate[]): Evaluate | null {
   const [first, second] = exprs
   const [a, b] = args
@@ -109,7 +109,7 @@ function compileFixed(name: string, exprs: readonly Expr[], args: readonly Evalu
   }
   return (e) => {
     const value = a(e)
-    // As written: a value that is NULL decides before the list is looked at, but for a list that is NULL as well.
+    // In the written order: a NULL value decides before the list is read, unless the list is NULL too.
     if (isNull(value)) return isNull(b(e)) ? list.nullList : list.nullValue
     const found = e.memo ? e.memo.get(key, own, () => elements(e)) : elements(e)
     return found === null ? list.nullList : list.holds(found.has(identity(value) ?? ''))

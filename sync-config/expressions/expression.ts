@@ -4,20 +4,20 @@ import { inheritPlace } from './places.ts'
 export type RequestSource = 'sub' | 'jwt' | 'connection' | 'subscription' | 'token_sub'
 
 /**
- * An expression of the plan, plain JSON. Everything that computes is a `call`; names of functions are those of `functions.ts`
- * and `operators.ts`, and where editions differ the name says which form is meant, so that evaluation needs no flags.
+ * An expression of the plan, as plain JSON. Everything that computes is a `call`, with the function names of `functions.ts`
+ * and `operators.ts`. Where editions differ, the name says which form is meant, so that evaluation needs no flags.
  */
 export type Expr =
   | readonly ['null']
-  /** Decimal digits: integers have no limit. */
+  /** Decimal digits, because integers have no limit. */
   | readonly ['int', string]
   | readonly ['real', number]
   | readonly ['text', string]
-  /** While a query with several tables is compiled, columns and elements also say whose they are (index of the FROM item). */
+  /** While a query with several tables is compiled, columns and elements also have the index of their FROM item. */
   | readonly ['column', string, number?]
   /** Metadata of the source row: its schema, its table, or what a wildcard matched. */
   | readonly ['meta', 'schema' | 'table' | 'suffix']
-  /** Element `n` of the arrays that are walked. */
+  /** Element number `n` of the current combination. */
   | readonly ['each', number, 'key' | 'value' | 'other', number?]
   /** Output `m` of the `n`th lookup step. */
   | readonly ['output', number, number]
@@ -31,15 +31,15 @@ export const call = (name: string, ...args: Expr[]): Expr => ['call', name, args
 export const integer = (value: bigint | number): Expr => ['int', String(value)]
 export const text = (value: string): Expr => ['text', value]
 
-/** Canonical text: equal for equal expressions. */
+/** Returns a canonical text, which is equal for equal expressions. */
 export const canonical = (value: unknown): string => JSON.stringify(value)
 
-/** Whether the expression, or one inside it, passes the test. */
+/** Returns whether the expression, or one inside it, passes the test. */
 export function some(expr: Expr, test: (part: Expr) => boolean): boolean {
   return test(expr) || (expr[0] === 'call' && expr[2].some((arg) => some(arg, test)))
 }
 
-/** Whether the value is the same in all loops of a request: it reads no row, no element and no result of a lookup. */
+/** Returns whether the value is the same in all loops of a request, because it reads no row, no element and no result of a lookup. */
 export function isFixed(expr: Expr): boolean {
   switch (expr[0]) {
     case 'column':
@@ -56,7 +56,7 @@ export function isFixed(expr: Expr): boolean {
   }
 }
 
-/** Whether it reads the parameters of a subscription. */
+/** Returns whether the expression reads the parameters of a subscription. */
 export function readsSubscription(expr: Expr): boolean {
   if (expr[0] === 'call') return expr[2].some(readsSubscription)
   return expr[0] === 'member'
@@ -64,7 +64,7 @@ export function readsSubscription(expr: Expr): boolean {
     : expr[0] === 'request' && expr[1] === 'subscription'
 }
 
-/** The expression with parts replaced; `replace` answers undefined for parts that stay. */
+/** Returns the expression with parts replaced. `replace` returns undefined for parts that stay. */
 export function rewrite(expr: Expr, replace: (part: Expr) => Expr | undefined): Expr {
   const other = replace(expr)
   if (other !== undefined) return inheritPlace(expr, other)

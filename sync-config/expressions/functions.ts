@@ -4,7 +4,7 @@ import { arrayLength, extract, keys, valid } from './paths.ts'
 import { byteForm, castInteger, EvaluationFailure, isNull, textForm, truth, type Value } from './values.ts'
 
 export interface SqlFunction {
-  /** Fewest and most arguments. */
+  /** The smallest and largest number of arguments. */
   arity: readonly [number, number]
   evaluate(args: readonly Value[]): Value
 }
@@ -26,7 +26,7 @@ function length(x: Value): Value {
   return BigInt(x instanceof Uint8Array ? x.length : String(x).length)
 }
 
-/** 1-based, in UTF-16 units; start 0 is one before the first, a negative length takes what stands before the start. */
+/** `start` is 1-based, in UTF-16 units; 0 is one before the first. A negative length takes the characters before the start. */
 function substring([x, from, count]: readonly Value[], hasCount: boolean): Value {
   const s = textForm(x)
   if (s === null || isNull(from) || (hasCount && isNull(count))) return null
@@ -38,7 +38,7 @@ function substring([x, from, count]: readonly Value[], hasCount: boolean): Value
   return s.slice(Math.max(0, begin), Math.max(0, end))
 }
 
-/** A fraction is cut, text counts by the integer that it begins with. */
+/** Converts to an integer: a fraction is cut off, text counts as the integer with which it begins. */
 const whole = (value: Value): number => {
   if (typeof value === 'number') return Number.isNaN(value) ? 0 : Math.trunc(value)
   return Number(castInteger(value) ?? 0)
@@ -75,7 +75,7 @@ function typeOf(x: Value): string {
 
 const fn = (least: number, most: number, evaluate: (args: readonly Value[]) => Value): SqlFunction => ({ arity: [least, most], evaluate })
 
-/** Functions of the language under their lower-case names. Forms of edition 1 end in `_1` and cannot be written in SQL. */
+/** The functions of the language by their lower-case names. Forms of edition 1 end in `_1` and cannot be written in SQL. */
 export const functions: ReadonlyMap<string, SqlFunction> = new Map([
   [
     'upper',

@@ -1,6 +1,6 @@
 import { MAX_INTEGER_DIGITS } from '../limits.ts'
 
-/** JSON as the sync config language sees it: integers exact, reals kept apart by their spelling, objects without a prototype. */
+/** JSON as the sync config language sees it: integers are exact, reals differ from them by their spelling, objects have no prototype. */
 export type Json = null | boolean | bigint | number | string | Json[] | JsonObject
 export interface JsonObject {
   [key: string]: Json
@@ -10,7 +10,7 @@ const space = /[ \t\n\r]*/y
 const scalar = /true|false|null|-?(?:0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?/y
 const string = /"(?:[^"\\\p{Cc}]|[\x7f-\x9f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"/uy
 
-/** A JSON text that is not valid, or an object that names a key twice with different values. */
+/** Thrown for JSON text that is not valid, or that has an object with one key twice with different values. */
 export class JsonError extends Error {
   override readonly name = 'JsonError'
 }
@@ -74,7 +74,7 @@ export function parseJson(text: string): Json {
       const member = value()
       const before = out[key]
       if (before !== undefined && jsonText(before) !== jsonText(member)) {
-        throw new JsonError(`the key ${JSON.stringify(key)} stands twice with different values`)
+        throw new JsonError(`the key ${JSON.stringify(key)} appears twice with different values`)
       }
       out[key] = member
       skip()
@@ -89,7 +89,7 @@ export function parseJson(text: string): Json {
   return result
 }
 
-/** A REAL in JSON: always with a decimal point or exponent. NaN and infinities have no JSON form and become null. */
+/** Returns a REAL as JSON, always with a decimal point or exponent. NaN and infinities have no JSON form and become null. */
 export function realText(value: number): string {
   if (!Number.isFinite(value)) return 'null'
   const text = String(value)

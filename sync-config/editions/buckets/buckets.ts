@@ -6,7 +6,7 @@ import { compileParameterQuery, type ParameterQuery } from './parameters.ts'
 
 const DEFAULT_PRIORITY = 3
 
-/** Compiles one entry of `bucket_definitions`; null with errors reported. */
+/** Compiles one entry of `bucket_definitions`. Returns null after reporting errors. */
 export function compileBuckets(context: Context, text: BucketDefinitionText): Program | null {
   const queries = text.parameters?.map(({ sql, tagged }) =>
     compileParameterQuery(context, sql, text.name, text.acceptDangerous || tagged, text.priority !== undefined),
@@ -22,7 +22,7 @@ export function compileBuckets(context: Context, text: BucketDefinitionText): Pr
       )
     }
   }
-  // Data queries of a definition whose parameters are not known would only yield follow-up errors.
+  // Without known parameters, data queries would only produce follow-up errors.
   const known = queries === undefined || (first !== null && first !== undefined)
   const data = text.data.map((sql, i) => compileDataQuery(context, sql, `data query ${i + 1} of ${text.name}`, known ? names : null))
   const usable = queries?.filter((query) => query !== null)
@@ -32,7 +32,7 @@ export function compileBuckets(context: Context, text: BucketDefinitionText): Pr
   const variants = sources.map((query) => ({
     definition,
     steps: query.steps,
-    // The data side names buckets in the order of the first query. The reference lets every query use its own order.
+    // The data side names buckets in the parameter order of the first query. In the reference every query uses its own order.
     parameters: context.copyTraps
       ? query.parameters
       : names.map((name) => query.parameters[query.names.indexOf(name)] ?? { expr: ['null'] as const, nulls: true }),

@@ -12,7 +12,7 @@ const warnOther = (builder: ExpressionBuilder, column: SelectedColumn): void =>
     column,
   )
 
-/** Name of an output column, or null with an error. */
+/** Returns the name of an output column, or null after reporting an error. */
 export function columnName(builder: ExpressionBuilder, column: SelectedColumn): string | null {
   if (column.alias) return column.alias.name
   if (column.expr.type === 'ref' && column.expr.name !== '*') return column.expr.name
@@ -20,7 +20,7 @@ export function columnName(builder: ExpressionBuilder, column: SelectedColumn): 
   return null
 }
 
-/** The SELECT list of data queries, streams of edition 2 and events. `*` hides columns that begin with `_` and overrides nothing. */
+/** Compiles the SELECT list of data queries, streams of edition 2 and events. `*` hides columns that begin with `_` and overrides nothing. */
 export function dataColumns(
   builder: ExpressionBuilder,
   columns: readonly SelectedColumn[] | null | undefined,
@@ -29,12 +29,12 @@ export function dataColumns(
 ): Column[] {
   const out: Column[] = []
   let all = false
-  /** What is the id other than the column of that name. */
+  /** Returns the expression of the id when it is not the column of that name. */
   let other: SelectedColumn | null = null
   for (const column of columns ?? []) {
     const { expr } = column
     if (expr.type === 'ref' && expr.name === '*') {
-      // With an alias the table's own name is known here too.
+      // Here the table's own name is known even when it has an alias.
       if (expr.table && expr.table.name !== table.name && expr.table.name !== table.node.name.name)
         builder.sql.error('unknown-reference', `'${expr.table.name}' is not the table of this query.`, expr)
       all = true

@@ -10,7 +10,7 @@ import { both, branchOf, filterOnly, idsOf, type Alternative } from './match.ts'
 import { scopeOf } from './scope.ts'
 import { singleTable } from './table.ts'
 
-/** Compiles a data query; `parameters` are the names of the bucket parameters in the order of the bucket's name, null when they are not known. */
+/** Compiles a data query. `parameters` are the names of the bucket parameters in the order of the bucket's name, or null when they are not known. */
 export function compileDataQuery(
   context: Context,
   source: ScalarText,
@@ -67,7 +67,7 @@ class DataFilter {
       const filter = this.#builder.build(node)
       return filter && filterOnly(filter)
     }
-    // By itself it holds when it is exactly 1.
+    // A bucket parameter as a condition of its own holds when it is exactly 1.
     const flag = bucketName(node)
     if (flag !== null) return [{ components: [{ id: flag, row: integer(1), node, rowArray: false }], filters: [] }]
     if (node.type === 'binary') {
@@ -76,7 +76,8 @@ class DataFilter {
       if (node.op === '=') return this.#equal(node)
       if (node.op === 'IN') return this.#in(node)
     }
-    const message = 'Bucket parameters can only be compared with =, stand on the left of IN or by themselves, joined by AND and OR.'
+    const message =
+      'Bucket parameters can only be compared with =, be on the left of IN, or be a condition by themselves, joined by AND and OR.'
     return this.#refuse(message, node.type === 'unary' && isMatch(node.operand) ? node.operand : (firstBucket(node) ?? node))
   }
 
@@ -136,13 +137,13 @@ class DataFilter {
 const bucketName = (node: SqlExpr): string | null =>
   node.type === 'ref' && node.table?.name === 'bucket' && !node.table.schema ? node.name : null
 
-/** A comparison by which a row gets into a bucket. */
+/** Compiles a comparison that puts a row into a bucket. */
 const isMatch = (node: SqlExpr): boolean =>
   node.type === 'binary' && (node.op === '=' || node.op === 'IN') && (bucketName(node.left) ?? bucketName(node.right)) !== null
 
 const mentionsBucket = (node: SqlExpr): boolean => firstBucket(node) !== null
 
-/** The first bucket parameter in the expression. */
+/** Returns the first bucket parameter in the expression. */
 function firstBucket(node: SqlExpr): SqlExpr | null {
   if (bucketName(node) !== null) return node
   switch (node.type) {

@@ -4,19 +4,19 @@ import type { SqlExpr } from '../../parse/sql.ts'
 import type { Work } from '../../parse/work.ts'
 
 /**
- * A comparison that becomes a part of a key: what the row has for it, and, in parameter queries, what the request has for it.
- * Components with the same id mean the same parameter.
+ * A comparison that becomes a part of a key: the row's value and, in parameter queries, the request's value.
+ * Components with the same id belong to the same parameter.
  */
 export interface Component {
   id: string
   row: Expr
   node: SqlExpr
-  /** The row's value is a JSON array: one key per element. */
+  /** True when the row's value is a JSON array, with one key per element. */
   rowArray: boolean
   request?: { expr: Expr; array: boolean }
 }
 
-/** One way to match: all components and all filters. */
+/** One way to match, which requires all components and all filters. */
 export interface Alternative {
   components: Component[]
   filters: Expr[]
@@ -24,7 +24,7 @@ export interface Alternative {
 
 export const filterOnly = (expr: Expr): Alternative[] => [{ components: [], filters: [expr] }]
 
-/** Every alternative of one side with every one of the other; null = more than `most`. */
+/** Combines every alternative of one side with every one of the other. Returns null when there are more than `most`. */
 export function both(left: Alternative[], right: Alternative[], { most, work }: { most: number; work: Work }): Alternative[] | null {
   if (left.length * right.length > most) return null
   return left.flatMap((a) =>
@@ -41,8 +41,8 @@ export const idsOf = (alternative: Alternative | undefined): string[] =>
   [...new Set((alternative?.components ?? []).map((component) => component.id))].sort()
 
 /**
- * The row side of an alternative: key parts in the order of `ids`. A second comparison with the same parameter becomes a filter
- * (`copyTraps`: it is dropped, as the reference does; grants too much).
+ * Returns the row side of an alternative: key parts in the order of `ids`. A second comparison with the same parameter becomes a filter.
+ * (With `copyTraps` it is dropped, as in the reference, which grants too much.)
  */
 export function branchOf(alternative: Alternative, ids: readonly string[], copyTraps: boolean): Branch {
   const each: Walked[] = []
@@ -57,13 +57,13 @@ export function branchOf(alternative: Alternative, ids: readonly string[], copyT
     if (!first) return { expr: ['null'], nulls: false }
     const expr = value(first)
     if (!copyTraps) for (const other of more) filters.push(call('same key', expr, value(other)))
-    // A bucket parameter may be a NULL that a parameter query found in a table. A NULL of the request equals nothing; in the reference it does.
+    // A bucket parameter may be a NULL that a parameter query found in a table. A NULL of the request equals nothing here; in the reference it equals NULL.
     const nulls = first.request === undefined ? first.rowArray : copyTraps && (first.rowArray || first.request.array)
     return { expr, nulls }
   })
   return { each, filter: conjunction(filters), keys }
 }
 
-/** Elements of another numbering. */
+/** Renumbers the elements of an expression. */
 export const shiftElements = (expr: Expr, by: number): Expr =>
   rewrite(expr, (part) => (part[0] === 'each' ? ['each', part[1] + by, part[2]] : undefined))

@@ -11,7 +11,7 @@ import { scopeOf, usesClient, usesRequest, usesRow, usesToken, warnLowerCase } f
 import { singleTable } from './table.ts'
 import { warnClientDecides, warnNegatedRequest } from './warnings.ts'
 
-/** A compiled parameter query: how a request gets to tuples of bucket parameters. */
+/** A compiled parameter query: how a request finds tuples of bucket parameters. */
 export interface ParameterQuery {
   names: string[]
   steps: Step[]
@@ -42,7 +42,7 @@ export function compileParameterQuery(
   return fromTable(context, sql, node, name, acceptDangerous, hasPriority)
 }
 
-/** `SELECT …` and `SELECT … FROM json_each(…)`: request values only. */
+/** Compiles `SELECT …` and `SELECT … FROM json_each(…)`, which read only the request. */
 function fromRequest(
   context: Context,
   sql: Sql,
@@ -81,7 +81,7 @@ function fromRequest(
   }
 }
 
-/** `SELECT … FROM table WHERE …`: the table's side is a lookup, the request's side asks it. */
+/** Compiles `SELECT … FROM table WHERE …`: the table's side becomes a lookup, the request's side reads it. */
 function fromTable(
   context: Context,
   sql: Sql,
@@ -138,7 +138,7 @@ function fromTable(
     steps.push({ each: { expr: asked.expr, how: context.copyTraps ? 'request-array-nulls' : 'request-array' } })
     return { expr: ['each', steps.length - 1, 'value'], nulls: context.copyTraps }
   })
-  // Two comparisons with the same array would have to be one key; the reference drops the second.
+  // Two comparisons with the same array would have to become one key; the reference drops the second.
   const again = alternatives.some(({ components }) => {
     const compared = components.filter(({ request }) => request?.array)
     return new Set(compared.map(({ id }) => id)).size < compared.length
@@ -189,7 +189,7 @@ function readOutputs(
   return { outputs, priority, complete }
 }
 
-/** WHERE of a parameter query over a table. */
+/** Compiles WHERE of a parameter query over a table. */
 class ParameterFilter {
   readonly #builder: ExpressionBuilder
   readonly #most: number
@@ -229,7 +229,7 @@ class ParameterFilter {
     ]
   }
 
-  /** A condition over one side: a filter of the row, or of the request (then a part of the key that rows always have as 1). */
+  /** A condition over one side: a filter of the row, or of the request. The latter becomes a part of the key that is always 1 in rows. */
   #single(expr: Expr, node: SqlExpr): Alternative[] | null {
     if (!usesRequest(expr)) return filterOnly(expr)
     if (usesRow(expr)) {
@@ -277,7 +277,7 @@ class ParameterFilter {
   }
 }
 
-/** The condition, when it is over the request alone. */
+/** Returns the condition when it reads only the request. */
 function requestTruth([alternative, ...more]: Alternative[]): Expr | null {
   if (!alternative || more.length > 0 || alternative.filters.length > 0) return null
   const parts = alternative.components.map((component) => (component.row[0] === 'int' ? component.request?.expr : undefined))

@@ -4,14 +4,14 @@ import { call, some, type Expr } from '../../expressions/expression.ts'
 import type { FindingCode } from '../../parse/codes.ts'
 import type { Sql } from '../../parse/sql.ts'
 
-/** What a query's names can mean in bucket definitions and in streams of edition 2. */
+/** The meaning of names in queries of bucket definitions and of streams of edition 2. */
 export interface Names {
   dialect: Dialect
   fixedJson: boolean
-  /** Name under which the row's columns are known, null when there is no row. */
+  /** The name that qualifies the row's columns, or null when there is no row. */
   table: string | null
   wildcard: boolean
-  /** Name of the json_each whose `key` and `value` can be used. */
+  /** The name of the json_each whose `key` and `value` can be used. */
   elements: string | null
   /** Whether request values may be used. */
   request: boolean
@@ -36,7 +36,7 @@ export function scopeOf(sql: Sql, names: Names): Scope {
     if (table?.name === 'bucket' && names.dialect === 'legacy' && names.table !== 'bucket') {
       return refuse(
         'bucket-parameter',
-        'Bucket parameters can only be compared with = or stand on the left of IN, in WHERE of data queries.',
+        'Bucket parameters can only be compared with = or be on the left of IN, in WHERE of data queries.',
         ref,
       )
     }
@@ -81,7 +81,7 @@ function legacyRequest(node: ExprCall, args: readonly Expr[], fixedJson: boolean
   }
 }
 
-/** `auth.…`, `connection.…`, `subscription.…`; undefined = no such function, null = wrong arguments. */
+/** Compiles `auth.…`, `connection.…`, `subscription.…`. Returns undefined when there is no such function, null when its arguments are wrong. */
 export function streamRequest(
   node: ExprCall,
   args: readonly Expr[],
@@ -101,7 +101,7 @@ export function streamRequest(
   }
 }
 
-/** `valueView`: a top-level member in the value view, as bucket definitions and edition 2 read client parameters. */
+/** With `valueView`, reads a top-level member in the value view, as bucket definitions and edition 2 read client parameters. */
 function parameter(of: 'jwt' | 'connection' | 'subscription', args: readonly Expr[], fixedJson: boolean, valueView: boolean): Expr | null {
   const [key] = args
   if (!key || args.length !== 1) return null
@@ -109,7 +109,7 @@ function parameter(of: 'jwt' | 'connection' | 'subscription', args: readonly Exp
   return call(fixedJson ? '->>' : '->>_1', ['request', of], key)
 }
 
-/** Unquoted identifiers are folded: tell when that changed something. */
+/** Warns when folding an unquoted identifier to lower case has changed it. */
 export function warnLowerCase(sql: Sql, node: { name: string; _location?: { start: number; end: number } }): void {
   const written = sql.slice(node).split('.').pop()?.trim() ?? ''
   if (/^[A-Za-z_]\w*$/.test(written) && written !== node.name && written.toLowerCase() === node.name) {
@@ -120,7 +120,7 @@ export function warnLowerCase(sql: Sql, node: { name: string; _location?: { star
 export const usesRow = (expr: Expr): boolean => some(expr, (part) => part[0] === 'column' || part[0] === 'meta')
 export const usesRequest = (expr: Expr): boolean => some(expr, (part) => part[0] === 'request' || part[0] === 'member')
 export const usesElements = (expr: Expr): boolean => some(expr, (part) => part[0] === 'each')
-/** Client and subscription parameters: the client chooses them. */
+/** Client and subscription parameters, which the client chooses. */
 export const usesClient = (expr: Expr): boolean =>
   some(
     expr,
@@ -128,7 +128,7 @@ export const usesClient = (expr: Expr): boolean =>
       (part[0] === 'request' && (part[1] === 'connection' || part[1] === 'subscription')) ||
       (part[0] === 'member' && part[1] === 'connection'),
   )
-/** Values out of the verified token. */
+/** Values of the verified token. */
 export const usesToken = (expr: Expr): boolean =>
   some(
     expr,

@@ -5,10 +5,10 @@ import { warnLowerCase } from './scope.ts'
 
 export interface SourceTable {
   pattern: TablePattern
-  /** Name by which columns may be qualified. */
+  /** The name that may qualify columns. */
   name: string
   alias: string | undefined
-  /** Table on the client; null = the source table's own name. */
+  /** The table on the client, or null for the source table's own name. */
   output: string | null
   node: FromTable
 }

@@ -14,8 +14,8 @@ export function warnClientDecides(sql: Sql, node: Parameters<Sql['warning']>[2])
 }
 
 /**
- * In bucket definitions and in edition 2 a NULL of the row is equal to a NULL among the values that it is compared with, other than in
- * SQL: rows without an owner go to users whose list of owners has a NULL in it. Not told when a filter excludes them.
+ * In bucket definitions and in edition 2 a NULL of the row equals a NULL among the values that it is compared with, unlike in
+ * SQL: rows without an owner go to users whose list of owners contains a NULL. No warning when a filter excludes such rows.
  */
 export function warnNullMatchesNull(sql: Sql, row: Expr, filters: readonly Expr[], node: SqlExpr): void {
   const excluded = canonical(call('not', call('is null', row)))
@@ -29,7 +29,7 @@ export function warnNullMatchesNull(sql: Sql, row: Expr, filters: readonly Expr[
 
 const negations = new Set(['not', 'not in', 'not(in)'])
 
-/** Whether a part of the condition says only what the request must not be. `NOT (x IS NULL)` says that it must be something. */
+/** Returns whether a part of the condition says only what the request must not be. `NOT (x IS NULL)` says that there must be a value. */
 const excludes = (expr: Expr): boolean =>
   some(expr, (part) => {
     if (part[0] !== 'call' || !negations.has(part[1])) return false
@@ -37,7 +37,7 @@ const excludes = (expr: Expr): boolean =>
     return usesRequest(part) && !usesRow(part) && !usesElements(part) && !(of?.[0] === 'call' && of[1] === 'is null')
   })
 
-/** Told of a condition over the request alone that is negated: what is missing passes it. */
+/** Warns about a negated condition that reads only the request: a missing value passes it. */
 export function warnNegatedRequest(sql: Sql, expr: Expr, node: Parameters<Sql['warning']>[2]): void {
   if (!excludes(expr)) return
   sql.warning(
@@ -47,7 +47,7 @@ export function warnNegatedRequest(sql: Sql, expr: Expr, node: Parameters<Sql['w
   )
 }
 
-/** The default evaluation of a stream has no subscription, so its parameters are NULL there. */
+/** Warns about parameters of a subscription in a default stream: its default evaluation has no subscription, so they are NULL. */
 export function warnDefaultWithoutParameters(
   sql: Sql,
   stream: StreamText,

@@ -11,7 +11,7 @@ import type { StreamText } from '../../parse/config.ts'
 import { Sql, type SqlExpr } from '../../parse/sql.ts'
 import { compileSubquery, type Subquery } from './subquery.ts'
 
-/** A row value, or its elements, matched with a value of the request, its elements, or what a subquery finds. */
+/** A row value or its elements, matched with a value of the request, its elements, or the result of a subquery. */
 export interface Match {
   row: Expr
   rowArray: boolean
@@ -19,7 +19,7 @@ export interface Match {
   node: SqlExpr
 }
 
-/** One alternative: conditions of the row, of the request, matches, and subqueries that must find a request value. */
+/** One alternative: conditions of the row, conditions of the request, matches, and subqueries that must find a request value. */
 interface Variant {
   rows: Expr[]
   requests: Expr[]
@@ -29,7 +29,7 @@ interface Variant {
 
 const empty = (part: Partial<Variant>): Variant[] => [{ rows: [], requests: [], matches: [], exists: [], ...part }]
 
-/** Compiles a stream of edition 2: one table; WHERE in disjunctive normal form, every alternative with buckets of its own. */
+/** Compiles a stream of edition 2: one table, and WHERE in disjunctive normal form. Every alternative has its own buckets. */
 export function compileAlphaStream(context: Context, text: StreamText): Program | null {
   const [source] = text.queries
   if (!source) return null
@@ -54,7 +54,7 @@ export function compileAlphaStream(context: Context, text: StreamText): Program 
   warnDefaultWithoutParameters(sql, text, alternatives.flatMap(askedBy), select)
   const variants = alternatives.map((variant, i) => {
     const { branch, steps, parameters } = lower(variant, context.copyTraps)
-    // The reference looks for the row under another name there, and finds none.
+    // The reference looks up the row under another name here, and finds none.
     const lost = context.copyTraps && table.pattern.wildcard && table.alias !== undefined && variant.rows.length > 0
     if (lost) branch.filter = integer(0)
     const definition = context.definition({
@@ -67,7 +67,7 @@ export function compileAlphaStream(context: Context, text: StreamText): Program 
   return { name: text.name, automatic: text.autoSubscribe, failsRequest: false, alwaysDefault: true, variants }
 }
 
-/** `requestNulls`: NULL of the request makes a key, as in the reference. No row has it. */
+/** With `requestNulls`, NULL of the request makes a key, as in the reference. No row has that key. */
 function lower(variant: Variant, requestNulls: boolean): { branch: Branch; steps: Step[]; parameters: Key[] } {
   const each: Walked[] = []
   const steps: Step[] = []
@@ -80,7 +80,7 @@ function lower(variant: Variant, requestNulls: boolean): { branch: Branch; steps
   }
   const keys: Key[] = []
   const parameters = variant.matches.map(({ row, rowArray, asked }): Key => {
-    // A NULL of the row matches a NULL that a subquery finds, and nothing of the request.
+    // A NULL of the row matches a NULL that a subquery finds, but nothing of the request.
     const found = 'subquery' in asked
     if (rowArray) each.push({ expr: row, how: found ? 'array' : 'keys' })
     keys.push({ expr: rowArray ? ['each', each.length - 1, 'value'] : row, nulls: found })
@@ -92,7 +92,7 @@ function lower(variant: Variant, requestNulls: boolean): { branch: Branch; steps
   return { branch: { each, filter: conjunction(variant.rows), keys }, steps, parameters }
 }
 
-/** Request values that an alternative depends on. */
+/** Returns the request values that an alternative depends on. */
 const askedBy = ({ requests, matches, exists }: Variant): Expr[] => [
   ...requests,
   ...matches.flatMap((match) => ('subquery' in match.asked ? match.asked.subquery.asked : [match.asked.expr])),
@@ -116,7 +116,7 @@ function warn(sql: Sql, select: SelectFromStatement, alternatives: Variant[]): v
   }
 }
 
-/** WHERE of a stream of edition 2 as alternatives. */
+/** Compiles WHERE of a stream of edition 2 into alternatives. */
 class AlphaFilter {
   readonly #context: Context
   readonly #builder: ExpressionBuilder
@@ -229,5 +229,5 @@ class AlphaFilter {
   }
 }
 
-/** && fails for a NULL, other than IN. */
+/** && fails for a NULL, unlike IN. */
 const overlapArray = (row: Expr): Expr => call('ifnull', row, ['text', 'null'])

@@ -8,11 +8,11 @@ import type { Key, Step, Walked } from '../../plan/plan.ts'
 import type { Sql, SqlExpr } from '../../parse/sql.ts'
 
 export interface Subquery {
-  /** Request values that it depends on. */
+  /** The request values that it depends on. */
   asked: Expr[]
-  /** What it finds is never NULL. */
+  /** True when its result is never NULL. */
   neverNull: boolean
-  /** Adds the steps that ask it; answers the expression of what it finds. */
+  /** Adds the steps that read it. Returns the expression of its result. */
   steps(steps: Step[], counters: { elements: number; outputs: number }): Expr
 }
 
@@ -24,8 +24,8 @@ interface Comparison {
 }
 
 /**
- * `SELECT column FROM table WHERE …`: one table, one column, ANDs only, and it must depend on the request. `wanted`: the value of the request that it
- * must find, on which it depends if on nothing else.
+ * Compiles `SELECT column FROM table WHERE …`: one table, one column, only ANDs, and it must depend on the request. `wanted` is the value of the request that
+ * it must find, which counts as a dependency.
  */
 export function compileSubquery(
   context: Context,

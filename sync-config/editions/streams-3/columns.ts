@@ -5,14 +5,14 @@ import { NO_ID, type SqlExpr } from '../../parse/sql.ts'
 import type { Item } from './nodes.ts'
 import type { SelectScope } from './select.ts'
 
-/** The SELECT list of a stream's query: all columns come from one table, the primary. null with errors reported. */
+/** Compiles the SELECT list of a stream's query. All columns come from one table, the primary. Returns null after reporting errors. */
 export function readColumns(scope: SelectScope, select: SelectFromStatement): { primary: number; columns: Column[] } | null {
   const { sql, nodes } = scope
   const columns: Column[] = []
   const primaries = new Map<number, SqlExpr>()
   const named = new Set<string>()
   let failed = false
-  /** Each `*` of a table itself. */
+  /** The `*` of tables themselves. */
   const stars: { index: number; node: SqlExpr }[] = []
   const take = (name: string, expr: Expr, node: SqlExpr): void => {
     for (const { side, leaf } of nodes.leaves(expr)) {
@@ -87,7 +87,7 @@ export function readColumns(scope: SelectScope, select: SelectFromStatement): { 
   return { primary, columns }
 }
 
-/** No column is called id: then `*` must bring it. */
+/** Called when no column is named id, so that `*` must contain it. */
 function checkId(
   { sql, nodes, context }: SelectScope,
   star: { index: number; node: SqlExpr } | undefined,

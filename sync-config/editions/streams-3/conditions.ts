@@ -5,14 +5,14 @@ import type { Work } from '../../parse/work.ts'
 import type { ExpressionBuilder } from '../../expressions/build.ts'
 import type { Item, Nodes, Side } from './nodes.ts'
 
-/** A condition with negations pushed inwards. `equal` compares two different sides; a `test` is over one side at most. */
+/** A condition with negations pushed inwards. `equal` compares two different sides; a `test` reads at most one side. */
 export type Condition =
   | { and: Condition[] }
   | { or: Condition[]; node: SqlExpr }
   | { test: Expr; side: Side | null; node: SqlExpr }
   | { equal: readonly [Expr, Expr]; sides: readonly [Side, Side]; node: SqlExpr }
 
-/** An operand of IN or &&: a value to be equal to. */
+/** An operand of IN or &&: a value to compare with. */
 interface Operand {
   expr: Expr
   conditions: Condition[]
@@ -30,11 +30,11 @@ export interface ConditionScope<C> {
   item(name: string): Item | null
   cteItem(cte: C, name: string): Item | null
   each(arg: SqlExpr, name: string): Item | null
-  /** Another SELECT in the same text. `within`: it knows the names of this one. */
+  /** Compiles another SELECT in the same text. With `within` it knows the names of this one. */
   another(within: boolean): ConditionScope<C>
 }
 
-/** Makes conditions of SQL, rewriting IN and && to joins. */
+/** Compiles SQL into conditions, and rewrites IN and && to joins. */
 export class Conditions<C extends { name: string }> {
   readonly #scope: ConditionScope<C>
 
@@ -42,7 +42,7 @@ export class Conditions<C extends { name: string }> {
     this.#scope = scope
   }
 
-  /** null: an error was reported. */
+  /** Returns null after reporting an error. */
   read(node: SqlExpr, negated: boolean): Condition | null {
     if (node.type === 'unary' && node.op === 'NOT') return this.read(node.operand, !negated)
     if (node.type === 'binary') {
@@ -116,7 +116,7 @@ export class Conditions<C extends { name: string }> {
     return same && { and: [same, ...operand.conditions] }
   }
 
-  /** Elements of an array, none of which may be equal. `x NOT IN l` holds when `l` is NULL, as in the reference; `NOT (x IN l)` does not. */
+  /** Requires that no element of an array is equal. `x NOT IN l` holds when `l` is NULL, as in the reference; `NOT (x IN l)` does not. */
   #notIn(node: ExprBinary): Condition | null {
     const builder = this.#scope.builder()
     builder.warnUnlessArray(node.right)
@@ -148,7 +148,7 @@ export class Conditions<C extends { name: string }> {
     return this.#scope.ctes.has(node.name.toLowerCase()) ? node.name.toLowerCase() : null
   }
 
-  /** The right side of IN: a sub-select's column, a CTE's column, or the elements of an array. */
+  /** Compiles the right side of IN: a sub-select's column, a CTE's column, or the elements of an array. */
   #operand(node: SqlExpr): Operand | null {
     const scope = this.#scope
     if (node.type === 'select') return this.#subquery(node)
@@ -183,32 +183,32 @@ export class Conditions<C extends { name: string }> {
   }
 }
 
-/** A disjunct: conditions that all must hold. */
+/** A disjunct: conditions that must all hold. */
 export type Conjunct = Exclude<Condition, { and: unknown } | { or: unknown }>
 
-/** The expressions in a condition. */
+/** Returns the expressions in a condition. */
 export function exprsOf(condition: Condition): Expr[] {
   if ('and' in condition) return condition.and.flatMap(exprsOf)
   if ('or' in condition) return condition.or.flatMap(exprsOf)
   return 'test' in condition ? [condition.test] : [...condition.equal]
 }
 
-/** What bounds and counts the making of disjuncts. */
+/** Bounds and counts the work of making disjuncts. */
 interface Bounds {
-  /** An AND whose ORs multiply out to more than this is refused. */
+  /** The largest number of disjuncts to which the ORs under one AND may multiply out. */
   most: number
   work: Work
-  /** Whether a test may be merged with others over its side. */
+  /** Returns whether a test may be merged with others over its side. */
   mergeable(test: Expr): boolean
 }
 
-/** Disjunctive normal form, or null when it is too big. ORs over one side stay one test. */
+/** Returns the disjunctive normal form, or null when it is too big. ORs over one side stay one test. */
 export function disjuncts(conditions: readonly Condition[], bounds: Bounds): Conjunct[][] | null {
   const whole: Condition = { and: [...conditions] }
   return count(whole, bounds.most) === null ? null : normal(whole, bounds)
 }
 
-/** Disjuncts before merging; null = an AND has too many. */
+/** Returns the disjuncts before merging, or null when an AND has too many. */
 function count(condition: Condition, most: number): number | null {
   const parts = 'and' in condition ? condition.and : 'or' in condition ? condition.or : []
   if (parts.length === 0) return 1
@@ -226,7 +226,7 @@ const flattened = (condition: Condition): Condition[] => ('and' in condition ? c
 
 function normal(condition: Condition, bounds: Bounds): Conjunct[][] {
   if ('and' in condition) {
-    // What stands in every disjunct is put there once, at the end: a chain of ANDs costs its length, not the square of it.
+    // Conditions that are in every disjunct are added once, at the end: a chain of ANDs costs its length, not the square of it.
     const always: Conjunct[] = []
     let out: Conjunct[][] = [[]]
     for (const part of flattened(condition)) {
@@ -262,7 +262,7 @@ function normal(condition: Condition, bounds: Bounds): Conjunct[][] {
   return [...[...merged.values()].map((test): Conjunct[] => [test]), ...rest]
 }
 
-/** The disjunct as one test, when all of it is over the same single side. */
+/** Returns the disjunct as one test when all of it reads the same single side. */
 function pureTest(disjunct: Conjunct[], { mergeable }: Bounds): { test: Expr; side: Side | null; node: SqlExpr } | null {
   const [first] = disjunct
   if (!first || !('test' in first)) return null

@@ -17,13 +17,13 @@ function add<K, V>(lists: Map<K, V[]>, key: K, value: V): void {
   else lists.set(key, [value])
 }
 
-/** A disjunct as plan: the row side of the primary table, and how a request gets to the values of its keys. */
+/** A disjunct as part of a plan: the row side of the primary table, and how a request finds the values of its keys. */
 export interface Lowered {
   branch: Branch
   steps: Step[]
-  /** Same length and order as the branch's keys. */
+  /** Has the same length and order as the branch's keys. */
   parameters: Expr[]
-  /** What decides on the buckets: for judging whether the client alone does. */
+  /** The expressions that decide about the buckets, from which a warning follows when the client alone decides. */
   judged: Expr[]
 }
 
@@ -41,11 +41,11 @@ export class Lowering {
   readonly #signatures = new Map<number, string>()
   readonly #steps: Step[] = []
   readonly #bound = new Set<Side>(['request'])
-  /** Where expressions of bound sides are found: as outputs of lookups, or by element. */
+  /** Where expressions of bound sides come from: outputs of lookups, or elements. */
   readonly #outputs = new Map<string, Expr>()
   readonly #elementOf = new Map<number, number>()
   #lookupSteps = 0
-  /** Request expressions behind each step, for judging. */
+  /** The request expressions on which each step depends. */
   readonly #sources = new Map<Side, Expr[]>()
 
   constructor(context: Context, nodes: Nodes, disjunct: Conjunct[], primary: number) {
@@ -83,14 +83,14 @@ export class Lowering {
     return this.#testsOf.get(side) ?? []
   }
 
-  /** Equalities between a side and any of the others that passes. */
+  /** Returns the equalities between a side and any other side that passes the test. */
   #pairs(side: Side, other: (side: Side) => boolean): Pair[] {
     const all = this.#pairsOf.get(side) ?? []
     this.#context.findings.work.step('plan', all.length)
     return all.filter((pair) => other(pair.side))
   }
 
-  /** Sides that the disjunct mentions and that are not bound: arrays of the request first, then tables that something bound leads to. */
+  /** Returns the unbound sides that the disjunct mentions: arrays of the request first, then tables that a bound side leads to. */
   #next(): number | null {
     let best: { side: number; rank: number; signature: string } | null = null
     for (const side of new Set([...this.#testsOf.keys(), ...this.#pairsOf.keys()])) {
@@ -186,7 +186,7 @@ export class Lowering {
     return side === 'request' ? [expr] : (this.#sources.get(side) ?? [])
   }
 
-  /** An expression of a bound side as the request program sees it. */
+  /** Returns an expression of a bound side as the request program sees it. */
   #request(expr: Expr, side: Side): Expr {
     if (side === 'request') return expr
     const output = this.#outputs.get(canonical([side, expr]))
