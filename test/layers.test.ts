@@ -54,7 +54,7 @@ const FOLDERS: readonly [name: string, path: string, imports: string][] = [
   ['stream/limits', 'workers/stream/limits.ts', ''],
   ['held', 'workers/stream/held.ts', 'stream/limits'],
   ['transport', 'workers/transports/transport.ts', 'protocol held'],
-  ['stream', 'workers/stream', 'protocol sync-config tenants settings shared retry json-bounds stream/limits held transport'],
+  ['stream', 'workers/stream', 'protocol sync-config tenants settings shared retry json-bounds auth stream/limits held transport'],
   ['answers', 'workers/errors.ts', 'protocol'],
   ['calls', 'workers/replicator.ts', 'protocol tenants settings shared retry'],
   ['briefly', 'workers/briefly.ts', ''],
