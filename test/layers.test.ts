@@ -17,6 +17,7 @@ const FOLDERS: readonly [name: string, path: string, imports: string][] = [
   ['replicator/limits', 'durable-objects/replicator/limits.ts', ''],
   ['placement', 'durable-objects/shared/placement.ts', 'protocol'],
   ['retry', 'durable-objects/shared/retry.ts', 'protocol'],
+  ['bounded-map', 'durable-objects/shared/bounded-map.ts', ''],
   ['direct-request', 'durable-objects/bucket/direct-request.ts', 'protocol'],
   // Tenants, and what each has: its settings.
   ['tenants', 'tenants', 'protocol sync-config bucket/limits relay/users replicator/limits placement retry'],
@@ -48,17 +49,21 @@ const FOLDERS: readonly [name: string, path: string, imports: string][] = [
   ],
 
   ['json-bounds', 'workers/json-bounds.ts', ''],
-  ['auth', 'workers/auth', 'protocol tenants settings json-bounds'],
+  ['auth', 'workers/auth', 'protocol tenants settings bounded-map json-bounds'],
   ['tenant', 'workers/tenant.ts', 'tenants settings'],
   // The port of transports, and what is held for the client of one.
   ['stream/limits', 'workers/stream/limits.ts', ''],
   ['held', 'workers/stream/held.ts', 'stream/limits'],
   ['transport', 'workers/transports/transport.ts', 'protocol held'],
-  ['stream', 'workers/stream', 'protocol sync-config tenants settings shared retry json-bounds auth stream/limits held transport'],
+  [
+    'stream',
+    'workers/stream',
+    'protocol sync-config tenants settings shared retry bounded-map json-bounds auth stream/limits held transport',
+  ],
   ['answers', 'workers/errors.ts', 'protocol'],
   ['calls', 'workers/replicator.ts', 'protocol tenants settings shared retry'],
   ['briefly', 'workers/briefly.ts', ''],
-  ['rates', 'workers/rates.ts', 'protocol tenants settings auth retry'],
+  ['rates', 'workers/rates.ts', 'protocol tenants settings auth retry bounded-map'],
   ['transports', 'workers/transports', 'protocol tenants settings shared answers rates auth stream stream/limits held transport'],
   [
     'routes',

@@ -1,4 +1,5 @@
 import type { Environment } from '../durable-objects/environment.ts'
+import { BoundedMap } from '../durable-objects/shared/bounded-map.ts'
 import { answered } from '../durable-objects/shared/retry.ts'
 import { RockpoolError, type ErrorCode } from '../protocol/errors.ts'
 import type { Tenant } from '../tenants/tenant.ts'
@@ -34,7 +35,7 @@ const exempt = async (env: Environment, tenant: Tenant, { claims }: Caller): Pro
   claims.operator === true && (await operatorRulesOf(env, tenant)) === null
 
 /** Addresses that have failed too often, with the time until which that is remembered. */
-const over = new Map<string, number>()
+const over = new BoundedMap<string, number>(MAX_ADDRESSES)
 
 /** Verifies a token that may be refused. `trusted`: the address has not failed too often, so keys may be fetched for it. */
 export async function guarded<T>(env: Environment, address: string | null, work: (trusted: boolean) => Promise<T>): Promise<T> {
@@ -51,8 +52,6 @@ export async function guarded<T>(env: Environment, address: string | null, work:
 export async function countFailure(env: Environment, address: string | null, error: RockpoolError): Promise<RockpoolError> {
   if (address === null) return error
   if (!failsOften(address) && (await passes(env.RATE_FAILURES, address))) return error
-  const [oldest] = over.keys()
-  if (over.size >= MAX_ADDRESSES && oldest !== undefined) over.delete(oldest)
   if (!over.has(address)) over.set(address, Date.now() + MINUTE * 1_000)
   return tooOften('ROCKPOOL_RATE', 'too many requests from this address were refused', MINUTE)
 }

@@ -1,3 +1,4 @@
+import { BoundedMap } from '../../durable-objects/shared/bounded-map.ts'
 import { RockpoolError } from '../../protocol/errors.ts'
 import type { TokenSettings } from '../../tenants/tokens.ts'
 import type { VerificationKey } from './jwk.ts'
@@ -60,8 +61,8 @@ function chosen(
 
 /** The number of rules that an isolate keeps, with their fetched key sets. A tenant has two: for users and for operators. */
 const MAX_RULES = 100
-const users = new Map<string, TokenRules>()
-const operators = new Map<string, TokenRules | null>()
+const users = new BoundedMap<string, TokenRules>(MAX_RULES)
+const operators = new BoundedMap<string, TokenRules | null>(MAX_RULES)
 
 /** Returns the rules of these settings. They are kept per isolate, with their key sets. Throws PSYNC_S2201 and S2203, which name the setting. */
 export const tokenRules = (settings: TokenSettings): TokenRules => kept(users, settings, () => new TokenRules(authSettings(settings)))
@@ -74,15 +75,11 @@ export function operatorRules(settings: TokenSettings): TokenRules | null {
   })
 }
 
-function kept<Rules extends TokenRules | null>(known: Map<string, Rules>, settings: TokenSettings, make: () => Rules): Rules {
+function kept<Rules extends TokenRules | null>(known: BoundedMap<string, Rules>, settings: TokenSettings, make: () => Rules): Rules {
   const text = textOf(settings)
   const before = known.get(text)
   if (before !== undefined) return before
   const rules = make()
-  for (const oldest of known.keys()) {
-    if (known.size < MAX_RULES) break
-    known.delete(oldest)
-  }
   known.set(text, rules)
   return rules
 }

@@ -1,4 +1,5 @@
 import type { Environment } from '../../durable-objects/environment.ts'
+import { BoundedMap } from '../../durable-objects/shared/bounded-map.ts'
 import { replicatorStub } from '../../durable-objects/shared/namespaces.ts'
 import { answered, callDeadline } from '../../durable-objects/shared/retry.ts'
 import { RockpoolError } from '../../protocol/errors.ts'
@@ -9,7 +10,7 @@ import type { LoadedPlan } from '../../sync-config/types.ts'
 import { CACHED_PLANS } from './limits.ts'
 
 /** The plans of this isolate. A hash names a plan's content, and the key has the limits with which it was loaded, so none can be out of date. */
-const cache = new Map<string, LoadedPlan>()
+const cache = new BoundedMap<string, LoadedPlan>(CACHED_PLANS)
 
 /** Returns a plan, with the limits of the tenant. Throws PSYNC_S2302 when the tenant has no such plan, ROCKPOOL_SETTINGS when a limit is not valid. */
 export async function planByHash(env: Environment, tenant: Tenant, hash: string): Promise<LoadedPlan> {
@@ -20,10 +21,6 @@ export async function planByHash(env: Environment, tenant: Tenant, hash: string)
   const text = await answered(() => replicatorStub(env, tenant).plan({ v: MESSAGE_VERSION, hash }), callDeadline(env))
   if (text === null) throw new RockpoolError('PSYNC_S2302', `there is no sync plan ${hash}`)
   const plan = loadPlan(parsePlan(text), limits)
-  for (const oldest of cache.keys()) {
-    if (cache.size < CACHED_PLANS) break
-    cache.delete(oldest)
-  }
   cache.set(name, plan)
   return plan
 }

@@ -1,6 +1,6 @@
 import { mailboxPrefix } from '../../../protocol/names.ts'
 import { tableText } from '../../../protocol/tables.ts'
-import { evaluateNames } from '../store/plans.ts'
+import { evaluateNames } from '../../../sync-config/evaluate/names.ts'
 import type { RowState } from '../store/row-state.ts'
 import type { Store } from '../store/store.ts'
 import type { RowProgram } from '../../../sync-config/types.ts'

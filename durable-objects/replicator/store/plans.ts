@@ -1,7 +1,6 @@
 import { RockpoolError } from '../../../protocol/errors.ts'
-import type { SourceRow } from '../../../protocol/values.ts'
 import { definitionOf, means, parsePlan, partsOf, planHash } from '../../../sync-config/index.ts'
-import type { EvaluatedRow, Plan, RowProgram } from '../../../sync-config/types.ts'
+import type { Plan } from '../../../sync-config/types.ts'
 import type { TableName } from '../../../protocol/tables.ts'
 import type { Database } from '../../shared/database.ts'
 
@@ -87,18 +86,4 @@ export class PlanTables {
     const parts = partsOf(this.#plans.load(hash))
     return { tables: parts.flatMap(({ tables }) => tables), definitions: new Set(parts.map(({ bucket }) => definitionOf(bucket))) }
   }
-}
-
-/** Evaluates a row under all names that its table goes by. A bucket's name says its definition, so equal outputs are one. */
-export function evaluateNames(program: RowProgram, names: readonly TableName[], row: SourceRow): EvaluatedRow {
-  const results = names.filter((name) => program.reads(name)).map((name) => program.evaluateRow(name, row))
-  const [first, ...others] = results
-  if (!first) return { rows: [], errors: [] }
-  if (others.length === 0) return first
-  const rows = new Map(
-    results.flatMap((result) => result.rows.map((each) => [JSON.stringify([each.bucket, each.objectType, each.objectId]), each])),
-  )
-  const events = results.flatMap((result) => result.events ?? [])
-  const errors = results.flatMap((result) => result.errors)
-  return { rows: [...rows.values()], errors, ...(events.length === 0 ? {} : { events }) }
 }

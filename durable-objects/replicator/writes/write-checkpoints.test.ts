@@ -5,7 +5,7 @@ import { compile, loadPlan } from '../../../sync-config/index.ts'
 import { Batch, type BatchTable } from '../ingest/batch.ts'
 import { deliveredOf, MAILBOX_TABLE, mailboxKey } from './mailboxes.ts'
 import type { RowState } from '../store/row-state.ts'
-import { evaluateNames } from '../store/plans.ts'
+import { evaluateNames } from '../../../sync-config/evaluate/names.ts'
 import { MAX_WRITE_CHECKPOINT } from './custom-checkpoints.ts'
 import { deliver, MAX_OWED_BYTES, WriteCheckpoints, type OwedWrite } from './write-checkpoints.ts'
 
