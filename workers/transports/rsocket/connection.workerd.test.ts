@@ -108,7 +108,7 @@ describe('fragments', () => {
     vi.advanceTimersByTime(FRAGMENTS_SECONDS * 1_000 - 1)
     expect(client.frames).toEqual([])
     vi.advanceTimersByTime(1)
-    expect(client.errors).toEqual([{ streamId: 3, code: 0x201, message: '[PSYNC_S2001] a request is not complete after 10 seconds' }])
+    expect(client.errors).toEqual([{ streamId: 3, code: 0x201, message: '[PSYNC_S2001] a request was not complete after 10 seconds' }])
     // The connection has no stream any more, so it does not stay.
     vi.advanceTimersByTime(5_000)
     expect(client.closed).toBe(true)
