@@ -52,6 +52,7 @@ type Attachment = z.infer<typeof attachment>
 /**
  * One bucket: its op log, and the sockets that follow it directly. Replies are sent when what was written is durable (the platform's output gate). The
  * one alarm serves compaction, tokens that expire and publications that are overdue, whichever comes first.
+ * The file is long because it is the list of everything that can happen to the object: calls, direct streams, alarms.
  */
 export class Bucket extends DurableObject<Environment> implements BucketRpc {
   readonly log: Log
