@@ -36,7 +36,8 @@ export function watchConfig({ file, text, url, jwtSecret, jwtAudience, say, take
     const yaml = await readSettled(file)
     if (yaml === last) return
     last = yaml
-    if (yaml === null || yaml.trim() === '') say(`config     ${file} ${yaml === null ? 'cannot be read' : 'is empty'}: the old one continues to serve`)
+    if (yaml === null || yaml.trim() === '')
+      say(`config     ${file} ${yaml === null ? 'cannot be read' : 'is empty'}: the old one continues to serve`)
     else await deploy(yaml)
   }
   const deploy = async (yaml: string): Promise<void> => {

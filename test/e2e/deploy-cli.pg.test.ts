@@ -193,7 +193,9 @@ test('rockpool dev deploys its file when it is edited; one with a mistake is tol
   const secret = (await readFile(join(directory.path, 'data', 'jwt-secret'), 'utf8')).trim()
   const operator = new Operator(() => url, secret, 'rockpool')
   await writeFile(file, config('one').replace('SELECT id, n', 'SELECT id,'))
-  await until('the mistake to be told', async () => /config {5}the old one continues to serve:\nconfig {5}\S+dev\.yaml:4:\d+ /.test(dev.output))
+  await until('the mistake to be told', async () =>
+    /config {5}the old one continues to serve:\nconfig {5}\S+dev\.yaml:4:\d+ /.test(dev.output),
+  )
   await writeFile(file, config('two', 'one'))
   await until(
     'the edit to be deployed',
