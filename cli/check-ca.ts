@@ -1,5 +1,5 @@
 import { X509Certificate } from 'node:crypto'
-import { authoritiesOf, parseSourceUrl } from '../sources/postgres/index.ts'
+import { parseSourceUrl, trustOf } from '../sources/postgres/index.ts'
 import { RockpoolError } from '../protocol/errors.ts'
 import type { SettingFinding } from './setting-finding.ts'
 import { textOf, type Settings } from './settings.ts'
@@ -14,26 +14,22 @@ export function checkAuthorities(settings: Settings, now = Date.now()): SettingF
   const pem = textOf(settings, 'DATABASE_CA')
   if (pem === undefined) return []
   try {
-    const { url, ...source } = sourceOf(settings)
-    const authorities = authoritiesOf(source, pem) ?? []
+    const url = textOf(settings, 'DATABASE_URL')
+    const source = parseSourceUrl(url ?? 'postgres://unseen@unseen.example/unseen')
+    // Whose roots are shipped is looked after by a test of ours.
+    const authorities = trustOf(source, pem).flatMap((trust) => (trust.by === 'authorities' && trust.named === null ? trust.anchors : []))
     return [
       ...(url !== undefined && source.sslmode === 'disable'
         ? [warning('DATABASE_CA has no effect: nothing is encrypted on this machine')]
         : []),
       ...sizeOf(pem),
-      ...datesOf(authorities, now),
+      ...datesOf([...new Set(authorities)], now),
     ]
   } catch (problem) {
     if (problem instanceof RockpoolError)
       return problem.message.startsWith('DATABASE_CA') ? [{ level: 'error', code: problem.code, message: problem.message }] : []
     throw problem
   }
-}
-
-function sourceOf(settings: Settings): Parameters<typeof authoritiesOf>[0] & { url: string | undefined } {
-  const url = textOf(settings, 'DATABASE_URL')
-  const { sslmode, hosts } = parseSourceUrl(url ?? 'postgres://unseen@unseen.example/unseen')
-  return { url, sslmode, hosts }
 }
 
 function sizeOf(pem: string): SettingFinding[] {

@@ -1,5 +1,6 @@
-import { checkConnections, checkServer, connectSource, parseSourceUrl, sourceError } from '../sources/postgres/index.ts'
+import { checkConnections, checkServer, connectSource, parseSourceUrl, sourceError, trustOf } from '../sources/postgres/index.ts'
 import { openNodeSocket } from '../sources/postgres/wire/node-socket.ts'
+import { PUBLIC } from '../sources/postgres/wire/trust.ts'
 import { RockpoolError } from '../protocol/errors.ts'
 import { UsageError } from './problem.ts'
 import { textOf, type Settings } from './settings.ts'
@@ -41,15 +42,16 @@ export async function checkReachable(url: string, given: Settings = process.env)
 const caOf = (given: Settings) => ({ ca: textOf(given, 'DATABASE_CA') })
 
 /**
- * Workers verify every certificate against the public authorities, whatever sslmode says here. With DATABASE_CA (`ca`) the script verifies as the
- * connections of this process do, and nothing more needs to be checked. Throws ROCKPOOL_SOURCE_SETTINGS.
+ * Workers verify every certificate against the public authorities, whatever sslmode says here. Where anybody else vouches for a host the script verifies as
+ * the connections of this process do, and nothing more needs to be checked. Throws ROCKPOOL_SOURCE_SETTINGS.
  */
 export async function checkCertificate(url: string, ca: string | undefined): Promise<void> {
-  const { hosts, sslmode } = parseSourceUrl(url)
-  if (sslmode === 'disable' || ca !== undefined) return
-  for (const address of hosts) {
+  const source = parseSourceUrl(url)
+  if (source.sslmode === 'disable') return
+  const trust = trustOf(source, ca)
+  for (const address of source.hosts.filter((_, i) => trust[i]?.by === 'public')) {
     try {
-      const socket = await openNodeSocket(address, { sslmode: 'verify-full', signal: new AbortController().signal })
+      const socket = await openNodeSocket(address, { sslmode: 'verify-full', trust: PUBLIC, signal: new AbortController().signal })
       socket.destroy()
     } catch (error) {
       if (!(error instanceof RockpoolError)) continue // a host of several that is down

@@ -17,7 +17,7 @@ const text = matching(/[^]/, 'text')
 export const REPLICATION = {
   DATABASE_URL: secret(required(matching(/^postgres(ql)?:\/\//, 'a URL that begins with postgres://'), 'the database; a secret')),
   DATABASE_CA: optional(
-    matching(/-----BEGIN CERTIFICATE-----/, 'certificates in PEM'),
+    matching(/-----BEGIN CERTIFICATE-----|^\s*(supabase|rds|none)\s*$/, 'certificates in PEM, or `supabase`, `rds` or `none`'),
     'the authorities that alone vouch for the certificate of Postgres, in place of the public ones, or that certificate itself',
   ),
   SYNC_CONFIG: optional(text, 'YAML in place of the sync config that is deployed with the script'),

@@ -1,15 +1,8 @@
 // Everything but the socket of workerd, which only workerd can load: `sources/postgres/wire/socket.ts`.
 export type * from './types.ts'
 export { checkConnections } from './wire/check-connections.ts'
-export {
-  authoritiesOf,
-  checkConnection,
-  connectSource,
-  isLockTimeout,
-  sourceError,
-  type ConnectOptions,
-  type OpenSocket,
-} from './wire/connection.ts'
+export { checkConnection, connectSource, isLockTimeout, sourceError, type ConnectOptions, type OpenSocket } from './wire/connection.ts'
+export { trustOf, type Trust } from './wire/trust.ts'
 export { parseSourceUrl, redactUrl, TLS_REQUIRED_FROM } from './wire/source-url.ts'
 export { formatLsn, parseLsn } from './stream/lsn.ts'
 export { decodePgoutput, StreamingPgoutputDecoder } from './stream/pgoutput.ts'

@@ -1,5 +1,12 @@
-import { checkConnection, connectSource, emitMarker, openReplication, parseSourceUrl, prepareSource } from '../../sources/postgres/index.ts'
-import { readAuthorities } from '../../sources/postgres/tls/chain/index.ts'
+import {
+  checkConnection,
+  connectSource,
+  emitMarker,
+  openReplication,
+  parseSourceUrl,
+  prepareSource,
+  trustOf,
+} from '../../sources/postgres/index.ts'
 import { openSocket } from '../../sources/postgres/wire/socket.ts'
 
 /** What a test asks of a Worker: to connect, or to follow the table `t` while it inserts rows. */
@@ -62,11 +69,12 @@ export default {
   },
 }
 
-async function slowly({ url, ca = '', pausedMs = 0, bytes = 0 }: Wish): Promise<{ bytes: number; longest: number }> {
-  const { hosts, sslmode } = parseSourceUrl(url)
-  const [address] = hosts
-  if (!address) throw new Error('no host')
-  const socket = await openSocket(address, { sslmode, authorities: readAuthorities(ca), signal: new AbortController().signal })
+async function slowly({ url, ca, pausedMs = 0, bytes = 0 }: Wish): Promise<{ bytes: number; longest: number }> {
+  const source = parseSourceUrl(url)
+  const [address] = source.hosts
+  const [trust] = trustOf(source, ca)
+  if (!address || !trust) throw new Error('no host')
+  const socket = await openSocket(address, { sslmode: source.sslmode, trust, signal: new AbortController().signal })
   socket.pause()
   await new Promise((resolve) => setTimeout(resolve, pausedMs))
   let seen = 0

@@ -21,7 +21,7 @@ const OK = request(0)
 const READY = message('Z', Buffer.from('I'))
 
 /** A login whose other end knows the password. */
-function begin({ required = false, endPoint = END_POINT as Uint8Array | null } = {}) {
+function begin({ required = null as string | null, endPoint = END_POINT as Uint8Array | null } = {}) {
   const sent: string[] = []
   const seen: Buffer[] = []
   const login = new BoundLogin({
@@ -129,14 +129,14 @@ test('a proof is given for 4,096 to 100,000 iterations only', () => {
 
 test('required: whatever is no such login is refused before anything is said; else it is the driver’s', () => {
   for (const message of [OK, request(3), request(5, 'salt'), request(10, 'SCRAM-SHA-256\0\0')]) {
-    const login = begin({ required: true })
+    const login = begin({ required: 'channel_binding=require' })
     expect(() => login.incoming.push(message)).toThrow(/channel_binding=require cannot be had of db:5432/)
     expect([login.sent, login.driver().length]).toEqual([[], 0])
     const usual = begin()
     usual.incoming.push(message)
     expect(usual.driver().equals(message)).toBe(true)
   }
-  expect(() => begin({ required: true, endPoint: null }).incoming.push(OFFER)).toThrow(/names no hash to bind to/)
+  expect(() => begin({ required: 'channel_binding=require', endPoint: null }).incoming.push(OFFER)).toThrow(/names no hash to bind to/)
   const usual = begin({ endPoint: null })
   usual.incoming.push(OFFER)
   expect(usual.driver().equals(OFFER)).toBe(true)

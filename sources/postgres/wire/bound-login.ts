@@ -21,8 +21,8 @@ export interface BoundLoginOptions {
   password: string
   /** Of the server's certificate, as `endPointOf` gives it. */
   endPoint: Uint8Array | null
-  /** channel_binding=require: no other login is one. */
-  required: boolean
+  /** What asks for it, for messages: no other login is one then. Null: another login will do where this one is not offered. */
+  required: string | null
   /** For messages: `host:port`. */
   server: string
   send(bytes: Uint8Array): void
@@ -71,7 +71,7 @@ export class BoundLogin {
       const why = offered
         ? 'its certificate is signed in a way that names no hash to bind to (Ed25519): have it signed by RSA or ECDSA'
         : "it does not offer SCRAM-SHA-256-PLUS: SET password_encryption = 'scram-sha-256', set the role's password again, and write scram-sha-256 in pg_hba.conf"
-      if (required) throw new RockpoolError('ROCKPOOL_SOURCE_SETTINGS', `channel_binding=require cannot be had of ${server}: ${why}`)
+      if (required !== null) throw new RockpoolError('ROCKPOOL_SOURCE_SETTINGS', `${required} cannot be had of ${server}: ${why}`)
       this.#state = { at: 'not used' }
       return false
     }

@@ -1,15 +1,15 @@
 import postgres, { type Sql } from 'postgres'
 import { RockpoolError, type ErrorCode } from '../../../protocol/errors.ts'
-import { readAuthorities } from '../tls/chain/index.ts'
 import { FailedSocket } from './failed-socket.ts'
 import { GuardedSocket, type RawSocket } from './guarded-socket.ts'
 import { isPoolerRefusal } from './pooler.ts'
-import { isLoopback, parseSourceUrl, type HostPort, type ParseOptions, type SourceUrl, type SslMode } from './source-url.ts'
+import { parseSourceUrl, type HostPort, type ParseOptions, type SourceUrl, type SslMode } from './source-url.ts'
+import { PUBLIC, trustOf, type Trust } from './trust.ts'
 
 export interface SocketOptions {
   sslmode: SslMode
-  /** DER of the certificates of DATABASE_CA, which are trusted instead of the public authorities. */
-  authorities?: readonly Uint8Array[] | undefined
+  /** Who vouches for the server. It has a meaning with TLS only. */
+  trust: Trust
   /** Aborts the connecting; nothing happens to a socket that is open. */
   signal: AbortSignal
 }
@@ -28,7 +28,7 @@ export interface ConnectOptions extends ParseOptions {
    * somebody else's.
    */
   applicationName?: string
-  /** PEM, DATABASE_CA. */
+  /** DATABASE_CA: certificates in PEM, or a name of what is shipped. */
   ca?: string | undefined
   /** Called for every connection: whether its certificate was verified. */
   opened?: (verified: boolean) => void
@@ -62,7 +62,7 @@ const settingsOf = (replication: boolean) => ({ ...CANONICAL, ...(replication ? 
 /** Throws ROCKPOOL_SETTINGS or ROCKPOOL_SOURCE_SETTINGS when URL or DATABASE_CA cannot be used; connecting begins with the first query. */
 export function connectSource(url: string, options: ConnectOptions = {}): Sql {
   const source = parseSourceUrl(url, options)
-  const authorities = authoritiesOf(source, options.ca)
+  const trust = trustOf(source, options.ca)
   let ended = false
   const connection: Record<string, string> = {
     application_name: options.applicationName ?? source.applicationName,
@@ -85,7 +85,7 @@ export function connectSource(url: string, options: ConnectOptions = {}): Sql {
     max_lifetime: null,
     onnotice: () => {},
     // The driver's own way to TLS tells neither modes nor failures apart.
-    socket: () => open(source, { ...options, authorities, isEnded: () => ended }).catch((error: unknown) => new FailedSocket(error)),
+    socket: () => open(source, { ...options, trust, isEnded: () => ended }).catch((error: unknown) => new FailedSocket(error)),
   }
   const sql = postgres(settings)
   const end = sql.end.bind(sql)
@@ -102,21 +102,9 @@ function startupOptions(given: string, replication: boolean): string {
   return [...(given === '' ? [] : [given]), ...ours].join(' ')
 }
 
-/** Throws ROCKPOOL_SETTINGS. Of a database on this machine that is spoken with in plain text, DATABASE_CA says nothing. */
-export function authoritiesOf({ sslmode, hosts }: Pick<SourceUrl, 'sslmode' | 'hosts'>, ca: string | undefined): Uint8Array[] | undefined {
-  if (ca === undefined) return undefined
-  if (sslmode === 'disable' && !hosts.every(isLoopback)) {
-    throw new RockpoolError(
-      'ROCKPOOL_SETTINGS',
-      'DATABASE_CA says whose certificate the database has, and DATABASE_URL says sslmode=disable, which asks for none: take one of them out',
-    )
-  }
-  return readAuthorities(ca)
-}
-
 interface Opening extends ConnectOptions {
-  /** Of DATABASE_CA. */
-  authorities: readonly Uint8Array[] | undefined
+  /** Who vouches for each host of the URL. */
+  trust: readonly Trust[]
   /** Nobody wants the connection any more. */
   isEnded(): boolean
 }
@@ -125,14 +113,15 @@ interface Opening extends ConnectOptions {
 async function open(source: SourceUrl, options: Opening): Promise<object> {
   const problems: string[] = []
   const codes = new Set<ErrorCode>()
-  for (const address of source.hosts) {
+  for (const [i, address] of source.hosts.entries()) {
+    const trust = options.trust[i] ?? PUBLIC
     try {
-      if (source.hosts.length > 1 && !(await isPrimary(source, address, options))) {
+      if (source.hosts.length > 1 && !(await isPrimary(source, address, trust, options))) {
         problems.push(`${address.host}:${address.port} is a replica`)
         codes.add('ROCKPOOL_SOURCE_UNREACHABLE')
         continue
       }
-      return await openOne(source, address, options)
+      return await openOne(source, address, trust, options)
     } catch (error) {
       if (source.hosts.length === 1) throw error
       problems.push(`${address.host}:${address.port}: ${error instanceof Error ? error.message : String(error)}`)
@@ -143,7 +132,7 @@ async function open(source: SourceUrl, options: Opening): Promise<object> {
   throw new RockpoolError(code, `none of the hosts can be used: ${problems.join('; ')}`)
 }
 
-async function openOne(source: SourceUrl, address: HostPort, { socket, authorities, opened, isEnded }: Opening): Promise<object> {
+async function openOne(source: SourceUrl, address: HostPort, trust: Trust, { socket, opened, isEnded }: Opening): Promise<object> {
   const { sslmode, connectSeconds } = source
   const connect = socket ?? (await import('./node-socket.ts')).openNodeSocket
   const abort = new AbortController()
@@ -156,26 +145,26 @@ async function openOne(source: SourceUrl, address: HostPort, { socket, authoriti
     }, connectSeconds * 1000)
   })
   try {
-    const raw: RawSocket = await Promise.race([connect(address, { sslmode, authorities, signal: abort.signal }), late])
+    const raw: RawSocket = await Promise.race([connect(address, { sslmode, trust, signal: abort.signal }), late])
     // The driver forgets a socket that it waits for when it is ended, and goes on with it when it comes (postgres.js 3.4, 2026-11).
     if (isEnded()) {
       raw.destroy()
       throw new RockpoolError('ROCKPOOL_SOURCE_UNREACHABLE', 'the connection is not wanted any more')
     }
     opened?.(raw.authorized === true)
-    return new GuardedSocket(raw, address, source)
+    return new GuardedSocket(raw, address, source, trust)
   } finally {
     clearTimeout(timer)
   }
 }
 
-async function isPrimary(source: SourceUrl, address: HostPort, options: Opening): Promise<boolean> {
+async function isPrimary(source: SourceUrl, address: HostPort, trust: Trust, options: Opening): Promise<boolean> {
   const { user, password, database, connectSeconds } = source
   const settings = {
     ...{ host: address.host, port: address.port, user, password, database, ssl: false, max: 1, fetch_types: false, prepare: false },
     connect_timeout: connectSeconds,
     connection: { application_name: source.applicationName, ...(source.options === '' ? {} : { options: source.options }) },
-    socket: () => openOne(source, address, options).catch((error: unknown) => new FailedSocket(error)),
+    socket: () => openOne(source, address, trust, options).catch((error: unknown) => new FailedSocket(error)),
   }
   const sql = postgres(settings)
   try {
@@ -222,7 +211,7 @@ const SQLSTATE = /^(?=.*\d)[0-9A-Z]{5}$/
 /** Classes of SQLSTATEs by which Postgres or something before it says that it is not there: connections, resources, an operator. */
 const AWAY = /^(08|53|57)/
 
-/** Any error of postgres.js or of a socket as ROCKPOOL_SOURCE_SETTINGS (somebody must do something) or ROCKPOOL_SOURCE_UNREACHABLE. */
+/** Any error of postgres.js or of a socket as ROCKPOOL_SOURCE_SETTINGS (somebody must do something) or ROCKPOOL_SOURCE_UNREACHABLE; ROCKPOOL_SOURCE_TLS for somebody in between. */
 export function sourceError(error: unknown): RockpoolError {
   if (error instanceof RockpoolError) return error
   const message = error instanceof Error ? error.message : String(error)
@@ -231,6 +220,11 @@ export function sourceError(error: unknown): RockpoolError {
   if (isPoolerRefusal(message)) {
     const advice = `this is the answer of a connection pooler, and replication needs the database's direct address: ${text}`
     return new RockpoolError('ROCKPOOL_SOURCE_SETTINGS', advice, { cause: error })
+  }
+  if (/channel binding check failed/i.test(message)) {
+    // The server sees another certificate than we do.
+    const advice = `somebody between us and Postgres ends TLS: a proxy of your host, for which there is channel_binding=disable beside a certificate that is verified, or somebody who is not to be trusted: ${text}`
+    return new RockpoolError('ROCKPOOL_SOURCE_TLS', advice, { cause: error, details: { reason: 'login' } })
   }
   if (SETTINGS.has(code)) return new RockpoolError('ROCKPOOL_SOURCE_SETTINGS', `Postgres refuses: ${text}`, { cause: error })
   const what = SQLSTATE.test(code) && !AWAY.test(code) ? 'Postgres fails' : 'Postgres cannot be reached'

@@ -4,6 +4,7 @@ import { endPointOf } from '../tls/chain/index.ts'
 import { BoundLogin } from './bound-login.ts'
 import { Incoming } from './incoming.ts'
 import { isLoopback, type HostPort, type SourceUrl } from './source-url.ts'
+import type { Trust } from './trust.ts'
 
 /** What the driver uses of a socket, and `authorized` of one over which TLS was verified, as Node has it. */
 export interface RawSocket extends EventEmitter {
@@ -19,6 +20,8 @@ export interface RawSocket extends EventEmitter {
   resume(): unknown
 }
 
+type Credentials = Pick<SourceUrl, 'password' | 'channelBinding'>
+
 /** A socket on which the driver hears only what `Incoming` lets through. An error of that ends it. */
 export class GuardedSocket extends EventEmitter {
   readonly #raw: RawSocket
@@ -26,14 +29,14 @@ export class GuardedSocket extends EventEmitter {
   /** The driver has gone. */
   #left = false
 
-  constructor(raw: RawSocket, address: HostPort, credentials: Pick<SourceUrl, 'password' | 'channelBinding'>) {
+  constructor(raw: RawSocket, address: HostPort, credentials: Credentials, trust: Trust) {
     super()
     this.#raw = raw
     const server = `${address.host}:${address.port}`
     const incoming = new Incoming({
       safe: raw.authorized === true || isLoopback(address),
       server,
-      login: boundLogin(raw, server, credentials),
+      login: boundLogin(raw, server, credentials, trust),
       emit: (bytes) => this.emit('data', bytes),
     })
     raw.on('data', (bytes: Uint8Array) => {
@@ -89,15 +92,12 @@ export class GuardedSocket extends EventEmitter {
   }
 }
 
-/** None where TLS is the runtime's, which does not show the certificate. */
-function boundLogin(
-  raw: RawSocket,
-  server: string,
-  { password, channelBinding }: Pick<SourceUrl, 'password' | 'channelBinding'>,
-): BoundLogin | undefined {
+/** None where TLS is the runtime's, which does not show the certificate. Where nobody vouches for the server there is always one, and nothing else lets in. */
+function boundLogin(raw: RawSocket, server: string, { password, channelBinding }: Credentials, trust: Trust): BoundLogin | undefined {
+  const required = trust.by === 'login' ? trust.said : channelBinding === 'require' ? 'channel_binding=require' : null
+  const send = (bytes: Uint8Array) => void raw.write(bytes)
+  if (trust.by === 'login')
+    return new BoundLogin({ server, password, required, endPoint: raw.certificate ? endPointOf(raw.certificate) : null, send })
   if (!raw.certificate || channelBinding === 'disable') return undefined
-  return new BoundLogin({
-    ...{ server, password, required: channelBinding === 'require', endPoint: endPointOf(raw.certificate) },
-    send: (bytes) => void raw.write(bytes),
-  })
+  return new BoundLogin({ server, password, required, endPoint: endPointOf(raw.certificate), send })
 }

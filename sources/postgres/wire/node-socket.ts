@@ -9,16 +9,16 @@ import type { HostPort, SslMode } from './source-url.ts'
 import { answersTls, SSL_REQUEST } from './tls.ts'
 
 /**
- * A socket for the tools and tests in Node, ready for the startup packet. With authorities TLS is ours, as it is in workerd, so that both say the same of a
- * certificate. Throws RockpoolError, or what the system says.
+ * A socket for the tools and tests in Node, ready for the startup packet. With anything but public authorities TLS is ours, as it is in workerd, so that both say
+ * the same of a certificate. Throws RockpoolError, or what the system says.
  */
-export async function openNodeSocket(address: HostPort, { sslmode, authorities, signal }: SocketOptions): Promise<RawSocket> {
+export async function openNodeSocket(address: HostPort, { sslmode, trust, signal }: SocketOptions): Promise<RawSocket> {
   const socket = await opened(connectTcp({ host: address.host, port: address.port, signal }), 'connect')
   if (sslmode === 'disable') return socket
   try {
     socket.write(SSL_REQUEST)
-    if (!answersTls(await firstBytes(socket), sslmode, address, authorities !== undefined)) return socket.resume()
-    if (authorities) return await openOwnTls(nodeTransport(socket), address, { sslmode, authorities, signal })
+    if (!answersTls(await firstBytes(socket), sslmode, address, trust)) return socket.resume()
+    if (trust.by !== 'public') return await openOwnTls(nodeTransport(socket), address, { sslmode, trust, signal })
     return await opened(connectTls({ socket, ...tlsOptions(address, sslmode) }), 'secureConnect')
   } catch (error) {
     socket.destroy()

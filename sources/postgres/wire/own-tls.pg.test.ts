@@ -1,6 +1,6 @@
 import { once } from 'node:events'
 import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net'
-import { TLSSocket } from 'node:tls'
+import { connect as connectTls, TLSSocket } from 'node:tls'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { RockpoolError } from '../../../protocol/errors.ts'
 import { authority, makeKeys, utc, type Wanted } from '../tls/chain/test-authority.ts'
@@ -220,6 +220,39 @@ describe.each(POSTGRES_VERSIONS)('TLS with DATABASE_CA to Postgres %i', (version
       )
       expect(await ask(urlOf(), ed25519)).toEqual(ENCRYPTED)
       await present(ours.issue())
+    })
+
+    test('DATABASE_CA=none: any certificate, and only a login that is bound to it; verification that is asked for contradicts it', async () => {
+      const none = (query: string, user = 'secure') => ask(urlOf(query).replace('secure', user), 'none')
+      for (const query of ['sslmode=require', 'sslmode=require&channel_binding=require']) expect(await none(query)).toEqual(ENCRYPTED)
+      await present(others.issue({ to: utc('210101000000Z') }))
+      expect(await ask(at(server.port, 'sslmode=require', '0.0.0.0'), 'none')).toEqual(ENCRYPTED)
+      expect(await none('sslmode=require', 'clear')).toEqual(
+        refused(/^ROCKPOOL_SOURCE_SETTINGS DATABASE_CA=none cannot be had of localhost:\d+: it does not offer SCRAM-SHA-256-PLUS/),
+      )
+      expect(await none('sslmode=verify-full')).toEqual(refused(/^ROCKPOOL_SETTINGS DATABASE_CA takes any certificate/))
+      await present(ours.issue({ by: edwards }))
+      expect(await none('sslmode=require')).toEqual(refused(/^ROCKPOOL_SOURCE_SETTINGS DATABASE_CA=none cannot .*Ed25519/))
+      await present(ours.issue())
+    })
+
+    test('somebody in between who ends TLS and passes the login on: with DATABASE_CA=none it is found out by the binding', async () => {
+      const files = others.issue()
+      const { port } = await between((raw) => {
+        raw.once('data', () => {
+          raw.removeAllListeners('data').write('S')
+          const near = new TLSSocket(raw, { isServer: true, cert: files['server.crt'], key: files['server.key'] })
+          const plain = connect(server.port, '127.0.0.1', () => plain.write(Buffer.from(SSL_REQUEST, 'latin1')))
+          plain.once('data', () => {
+            const far = connectTls({ socket: plain, rejectUnauthorized: false })
+            near.pipe(far).pipe(near)
+            for (const end of [near, far]) end.on('error', () => raw.destroy())
+          })
+        })
+      })
+      expect(await ask(at(port, 'sslmode=require'), 'none')).toEqual(
+        refused(/^ROCKPOOL_SOURCE_TLS somebody between us and Postgres ends TLS.*channel binding check failed/),
+      )
     })
 
     test('somebody in between with a certificate of a public authority, for this very host', async () => {

@@ -1,49 +1,62 @@
 import { RockpoolError } from '../../../protocol/errors.ts'
+import type { RootsName } from '../roots/index.ts'
 import { verifyChain } from '../tls/chain/index.ts'
+import { isRefusal } from '../tls/chain/refusal.ts'
 import { connectTls, type Transport } from '../tls/connection.ts'
 import { SourceSocket } from './source-socket.ts'
 import type { HostPort, SslMode } from './source-url.ts'
+import type { Trust } from './trust.ts'
+
+/** What the runtime's TLS does not know. */
+export type OwnTrust = Exclude<Trust, { by: 'public' }>
 
 export interface OwnTlsOptions {
   sslmode: SslMode
-  /** DER of the certificates of DATABASE_CA. */
-  authorities: readonly Uint8Array[]
+  trust: OwnTrust
   /** Ends the handshake, and nothing later. */
   signal: AbortSignal
 }
 
 /**
- * TLS of our own over a connection whose server has just said that it speaks TLS. It has to be the host of the URL, by an authority of DATABASE_CA; with
- * `verify-ca` any server of these authorities. Public authorities count for nothing here. Closes the transport when it throws: ROCKPOOL_SOURCE_TLS for a
+ * TLS of our own over a connection whose server has just said that it speaks TLS. It has to be the host of the URL, by an authority of its `trust`; with
+ * `verify-ca` any server of these authorities; any server at all where only the login proves it. Public authorities count for nothing here. Closes the transport when it throws: ROCKPOOL_SOURCE_TLS for a
  * server that does not prove who it is, ROCKPOOL_SOURCE_SETTINGS for one that cannot be spoken with as it is set up, ROCKPOOL_SOURCE_UNREACHABLE for one
  * that breaks off.
  */
 export async function openOwnTls(transport: Transport, address: HostPort, options: OwnTlsOptions): Promise<SourceSocket> {
-  const { sslmode, authorities: anchors, signal } = options
+  const { sslmode, trust, signal } = options
   // `require` and everything weaker mean this too, as without DATABASE_CA: less than the name is verified only when that is said.
   const mode = sslmode === 'verify-ca' ? 'ca' : 'full'
   const { host } = address
+  const verify = (chain: Uint8Array[]) => {
+    if (trust.by === 'authorities') verifyChain({ chain, anchors: trust.anchors, host, mode, now: Date.now() })
+  }
   try {
-    const tls = await connectTls(transport, {
-      host,
-      signal,
-      verify: (chain) => void verifyChain({ chain, anchors, host, mode, now: Date.now() }),
-    })
+    const tls = await connectTls(transport, { host, signal, verify })
     const [certificate] = tls.peerCertificates
     return new SourceSocket(tls, {
-      authorized: mode === 'full',
+      authorized: trust.by === 'authorities' && mode === 'full',
       ...(certificate === undefined ? {} : { certificate }),
-      explain: (error) => named(error, address),
+      explain: (error) => told(error, address, trust),
     })
   } catch (error) {
-    throw named(error, address)
+    throw told(error, address, trust)
   }
 }
 
-/** Says of whom an error speaks. */
-function named(error: unknown, { host, port }: HostPort): unknown {
+const SHIPPED: Record<RootsName, string> = { supabase: 'Supabase', rds: 'Amazon RDS' }
+
+/** Says of whom an error speaks, and whose authorities were asked when DATABASE_CA does not write them out. */
+function told(error: unknown, { host, port }: HostPort, trust: OwnTrust): unknown {
   if (!(error instanceof RockpoolError)) return error
   const { code, details, message } = error
   const text = message.startsWith('TLS: ') ? message.slice('TLS: '.length) : message
-  return new RockpoolError(code, `TLS with ${host}:${port}: ${text}`, { cause: error, ...(details === undefined ? {} : { details }) })
+  const whose =
+    trust.by === 'authorities' && trust.named !== null && isRefusal(error, 'authority')
+      ? `. The authorities are those that Rockpool ships for ${SHIPPED[trust.named]}; certificates in DATABASE_CA take their place`
+      : ''
+  return new RockpoolError(code, `TLS with ${host}:${port}: ${text}${whose}`, {
+    cause: error,
+    ...(details === undefined ? {} : { details }),
+  })
 }

@@ -8,20 +8,20 @@ import { answersTls, SSL_REQUEST } from './tls.ts'
 
 /**
  * A socket of workerd, ready for the startup packet. `startTls` of workerd verifies the certificate against the public authorities and the name
- * of the host, and can neither be given another authority nor be told to skip it: it is never weaker than `verify-full`. With authorities of
- * DATABASE_CA, TLS is ours.
+ * of the host, and can neither be given another authority nor be told to skip it: it is never weaker than `verify-full`. Where anybody
+ * else vouches for the server, TLS is ours.
  */
-export const openSocket: OpenSocket = async (address, { sslmode, authorities, signal }) => {
+export const openSocket: OpenSocket = async (address, { sslmode, trust, signal }) => {
   const { host: hostname, port } = address
   const tls = sslmode !== 'disable'
-  const own = tls ? authorities : undefined
+  const own = tls && trust.by !== 'public'
   const raw = connect({ hostname, port }, { secureTransport: tls && !own ? 'starttls' : 'off', allowHalfOpen: false })
   const cancel = () => void raw.close().catch(() => {})
   signal.addEventListener('abort', cancel, { once: true })
   try {
     await raw.opened
-    if (!tls || !answersTls(await askTls(raw), sslmode, address, own !== undefined)) return new SourceSocket(raw, { authorized: false })
-    if (own) return await openOwnTls(raw, address, { sslmode, authorities: own, signal })
+    if (!tls || !answersTls(await askTls(raw), sslmode, address, trust)) return new SourceSocket(raw, { authorized: false })
+    if (trust.by !== 'public') return await openOwnTls(raw, address, { sslmode, trust, signal })
     // A handshake may fail as late as with the first bytes.
     const explain = (error: unknown, received: boolean) => (received ? error : tlsFailure(address, error))
     return new SourceSocket(await secured(raw, address), { authorized: true, explain })

@@ -4,7 +4,7 @@ import { isPoolerRefusal } from './pooler.ts'
 import { parseSourceUrl, redactUrl, type SourceUrl } from './source-url.ts'
 
 const parse = (url: string): Partial<SourceUrl> => {
-  const { notes: _, ...rest } = parseSourceUrl(url)
+  const { notes: _, saidMode: __, ...rest } = parseSourceUrl(url)
   return rest
 }
 function problem(url: string): string {
@@ -17,7 +17,7 @@ function problem(url: string): string {
   return 'no problem'
 }
 const base = {
-  ...{ user: 'u', password: 'p', database: 'd', sslmode: 'verify-full', earlier: null, channelBinding: 'prefer' },
+  ...{ user: 'u', password: 'p', database: 'd', sslmode: 'verify-full', systemRoots: false, earlier: null, channelBinding: 'prefer' },
   ...{ applicationName: 'rockpool', connectSeconds: 10, options: '' },
 }
 const at = (host: string, port = 5432) => ({ ...base, hosts: [{ host, port }] })

@@ -31,6 +31,10 @@ export interface SourceUrl {
   password: string
   database: string
   sslmode: SslMode
+  /** What it says itself of sslmode; null for nothing. */
+  saidMode: SslMode | null
+  /** `sslrootcert=system`: the public authorities, whatever is known of the host. */
+  systemRoots: boolean
   /** The sslmode is accepted for a deployment of an earlier version only: what the URL says of it, null for nothing, and what to do. */
   earlier: { said: string | null; advice: string } | null
   /** Whether a login is bound to the certificate of the server, where TLS is ours. */
@@ -124,7 +128,8 @@ function readParts(parts: RegExpExecArray, earlierTls: boolean): SourceUrl {
   const password = take('password') ?? decode('password', passwordText ?? '')
   const database = take('dbname') ?? (decode('database', databaseText) || user)
   const hosts = readHosts(take('host') ?? decode('host', hostText), take('port'))
-  const { wanted, earlier } = readSslMode(take('sslmode'), take('ssl'), take('sslrootcert'), hosts.every(isLoopback), earlierTls, notes)
+  const root = take('sslrootcert')
+  const { said, wanted, earlier } = readSslMode(take('sslmode'), take('ssl'), root, hosts.every(isLoopback), earlierTls, notes)
   const channelBinding = readBinding(take('channel_binding'))
   const sslmode = bindChannel(channelBinding, wanted, notes)
   const source: SourceUrl = {
@@ -133,6 +138,8 @@ function readParts(parts: RegExpExecArray, earlierTls: boolean): SourceUrl {
     password,
     database,
     sslmode,
+    saidMode: said,
+    systemRoots: root === 'system',
     earlier: sslmode === 'prefer' ? earlier : null,
     channelBinding,
     applicationName: take('application_name') ?? 'rockpool',
@@ -207,26 +214,26 @@ function readSslMode(
   local: boolean,
   earlierTls: boolean,
   notes: string[],
-): { wanted: SslMode; earlier: SourceUrl['earlier'] } {
+): { said: SslMode | null; wanted: SslMode; earlier: SourceUrl['earlier'] } {
   if (root !== undefined && root !== 'system') {
     notes.push('sslrootcert is a file, and a Worker has none: the authority is set by DATABASE_CA')
   }
   const said = mode ?? sslFlag(ssl)
   if (said === undefined) {
-    if (local && root !== 'system') return { wanted: 'disable', earlier: null }
-    if (!earlierTls || root === 'system') return { wanted: 'verify-full', earlier: null }
-    return { wanted: 'prefer', earlier: { said: null, advice: `the URL says nothing of sslmode. ${INSTEAD}` } }
+    if (local && root !== 'system') return { said: null, wanted: 'disable', earlier: null }
+    if (!earlierTls || root === 'system') return { said: null, wanted: 'verify-full', earlier: null }
+    return { said: null, wanted: 'prefer', earlier: { said: null, advice: `the URL says nothing of sslmode. ${INSTEAD}` } }
   }
   switch (said) {
     case 'disable':
     case 'require':
     case 'verify-ca':
     case 'verify-full':
-      return { wanted: said, earlier: null }
+      return { said, wanted: said, earlier: null }
     case 'prefer':
     case 'allow':
       if (!earlierTls) throw settings(`${TALKED_AWAY(said)}, and is not accepted. ${INSTEAD}`)
-      return { wanted: 'prefer', earlier: { said, advice: `${TALKED_AWAY(said)}. ${INSTEAD}` } }
+      return { said: 'prefer', wanted: 'prefer', earlier: { said, advice: `${TALKED_AWAY(said)}. ${INSTEAD}` } }
     case 'no-verify':
       throw settings('sslmode=no-verify is not one of Postgres: use require')
     default:

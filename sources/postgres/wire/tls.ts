@@ -1,22 +1,23 @@
 import { RockpoolError } from '../../../protocol/errors.ts'
 import type { HostPort, SslMode } from './source-url.ts'
+import type { Trust } from './trust.ts'
 
 /** What every runtime asks Postgres for before anything else: "do you speak TLS?" */
 export const SSL_REQUEST = new Uint8Array([0, 0, 0, 8, 4, 210, 22, 47])
 
 /**
- * Reads the one byte that answers. True: TLS begins now. Throws when TLS is wanted and there is none: ROCKPOOL_SOURCE_TLS where DATABASE_CA says who is to
- * answer (`own`), which nothing talks away, else ROCKPOOL_SOURCE_SETTINGS. What follows the byte unencrypted is not believed: somebody in between could
+ * Reads the one byte that answers. True: TLS begins now. Throws when TLS is wanted and there is none: ROCKPOOL_SOURCE_TLS where it is known who is to
+ * answer, which nothing talks away, else ROCKPOOL_SOURCE_SETTINGS. What follows the byte unencrypted is not believed: somebody in between could
  * have put it there.
  */
-export function answersTls(answer: Uint8Array, sslmode: SslMode, { host, port }: HostPort, own = false): boolean {
+export function answersTls(answer: Uint8Array, sslmode: SslMode, { host, port }: HostPort, trust: Trust): boolean {
   const first = answer[0]
   if (first === 0x53 && answer.length === 1) return true
   if (first === 0x4e && answer.length === 1) {
-    if (own) {
+    if (trust.by !== 'public') {
       throw new RockpoolError(
         'ROCKPOOL_SOURCE_TLS',
-        `${host}:${port} offers no TLS, and DATABASE_CA asks for it: turn ssl on in Postgres. If it is on, somebody in between talks it away`,
+        `${host}:${port} offers no TLS, and ${trust.by === 'authorities' && trust.named === null ? 'DATABASE_CA' : 'its host'} asks for it: turn ssl on in Postgres. If it is on, somebody in between talks it away`,
         { details: { reason: 'plain-text' } },
       )
     }
