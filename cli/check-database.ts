@@ -13,6 +13,7 @@ import { RockpoolError } from '../protocol/errors.ts'
 import { loadPlan, namedColumns } from '../sync-config/index.ts'
 import type { Plan } from '../sync-config/types.ts'
 import { SETTINGS } from '../tenants/declarations.ts'
+import { encryptionOf } from './check-encryption.ts'
 import { checkCertificate } from './check-source.ts'
 import { UsageError } from './problem.ts'
 import { textOf, type Settings } from './settings.ts'
@@ -22,6 +23,8 @@ export interface Judged {
   schema: Awaited<ReturnType<typeof readSchema>>
   /** Problems that would stop the script from following anything. Each says what to do. */
   problems: string[]
+  /** Its version, and how connections are encrypted; for people. */
+  about: string[]
   /**
    * Tables of the plan that could not be followed, or only in part. `named`: a column that the plan names is missing. Missing tables are among the
    * findings of the file.
@@ -54,6 +57,8 @@ export async function judgeDatabase(url: string, settings: Settings): Promise<Ju
     await note(() => checkCertificate(url, ca.ca))
     await note(() => slotProblem(sql, textOf(settings, 'SLOT') ?? SETTINGS.SLOT.preset))
     await note(() => markerProblem(sql))
+    const [version] = await sql.unsafe<{ server_version: string }[]>('SHOW server_version')
+    const about = [`Postgres ${version?.server_version}`, ...(await encryptionOf(url, ca.ca))]
     const schema = await readSchema(sql)
     const tables = async (plan: Plan, named: boolean): Promise<Unfollowable[]> => {
       const loaded = loadPlan(plan)
@@ -66,7 +71,7 @@ export async function judgeDatabase(url: string, settings: Settings): Promise<Ju
       })
       return found.filter(({ missing }) => !missing)
     }
-    return { schema, problems, tables, close }
+    return { schema, problems, about, tables, close }
   } catch (error) {
     await close()
     throw new UsageError(`the database cannot be used: ${sourceError(error).message}`)

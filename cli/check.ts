@@ -42,7 +42,7 @@ export async function check(args: readonly string[], colour: boolean): Promise<{
   const ok = errors === 0
   if (json) {
     const each = tables.flatMap(({ level, names, reason }) => names.map((table) => ({ level, table, reason })))
-    const about = source ? { problem: problems[0] ?? null, problems, tables: each } : null
+    const about = source ? { problem: problems[0] ?? null, problems, about: source.about, tables: each } : null
     return { ok, output: JSON.stringify({ ok, findings, settings, source: about }, null, 2) }
   }
   const paint: Paint = (code, text) => (colour ? `\u001b[${code}m${text}\u001b[0m` : text)
@@ -64,6 +64,7 @@ export async function check(args: readonly string[], colour: boolean): Promise<{
       : `${errors} ${errors === 1 ? 'error' : 'errors'}, ${warnings} ${warnings === 1 ? 'warning' : 'warnings'}`,
   )
   if (told !== null) blocks.push(printable(told))
+  if (source) blocks.push(source.about.map((line) => `database: ${printable(line)}`).join('\n'))
   return { ok, output: blocks.join('\n\n') }
 }
 

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
-import { redactUrl } from '../sources/postgres/index.ts'
+import { connectSource, redactUrl } from '../sources/postgres/index.ts'
 import { compile } from '../sync-config/index.ts'
 import { bundle, ROOT } from './bundle.ts'
 import { checkSettings } from './check-settings.ts'
@@ -48,6 +48,7 @@ export async function dev(options: DevOptions, given: Settings, say: (line: stri
       databaseUrl = database.url
       if (existsSync(passwordFile(data))) passwordNote = `   (its password: ${passwordFile(data)})`
     }
+    const ca = textOf(given, 'DATABASE_CA')
     const notes = await checkSource(databaseUrl, given)
     say(`database   ${redactUrl(databaseUrl)}${passwordNote}`)
     for (const note of notes) say(`database   ${note}`)
@@ -57,13 +58,13 @@ export async function dev(options: DevOptions, given: Settings, say: (line: stri
     const url = `http://127.0.0.1:${port}`
     if (options.example) {
       const { prepareDatabase } = await import('../examples/todos/database.ts')
-      await prepareDatabase(databaseUrl)
+      await prepareDatabase(databaseUrl, connectSource(databaseUrl, { ca, asIs: true }))
     }
     // Dropped when the edge has ended.
     const traces = options.databaseUrl === undefined ? null : await tracesOf(data, process.env, { given, example: options.example })
     if (traces) {
       const url = databaseUrl
-      stops.push(() => removeTraces(url, textOf(given, 'DATABASE_CA'), traces, say))
+      stops.push(() => removeTraces(url, ca, traces, say))
       const { slot, ownSlot, publication, ownPublication } = traces
       say(
         `database   slot ${slot}${ownSlot ? ', dropped at the end' : ''}; publication ${publication ?? textOf(given, 'PUBLICATION')}${publication !== undefined && ownPublication ? ', dropped at the end' : ''}`,
@@ -106,7 +107,8 @@ export async function dev(options: DevOptions, given: Settings, say: (line: stri
       say('example    starting …')
       const { startExample } = await import('../examples/todos/server.ts')
       const examplePort = (await isFree(port + EXAMPLE_PORT_OFFSET)) ? port + EXAMPLE_PORT_OFFSET : 0
-      const example = await startExample({ port: examplePort, databaseUrl, jwtSecret, jwtAudience, endpoint: url })
+      const sql = connectSource(databaseUrl, { ca, asIs: true, max: 4 })
+      const example = await startExample({ port: examplePort, databaseUrl, sql, jwtSecret, jwtAudience, endpoint: url })
       stops.push(() => example.close())
       say(`example    ${example.url}`)
     }

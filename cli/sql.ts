@@ -1,5 +1,5 @@
 import { resolve } from 'node:path'
-import postgres from 'postgres'
+import { connectSource, sourceError } from '../sources/postgres/index.ts'
 import { knownDatabase, startDatabase } from './database.ts'
 import { UsageError } from './problem.ts'
 
@@ -11,7 +11,7 @@ export async function sql(text: string, options: { databaseUrl: string | undefin
     throw new UsageError('there is no development database yet: run rockpool dev first, or give --database-url')
   }
   const started = known && !known.running ? await startDatabase(data) : null
-  const client = postgres(options.databaseUrl ?? started?.url ?? known?.url ?? '', { max: 1, onnotice: () => {} })
+  const client = connected(options.databaseUrl ?? started?.url ?? known?.url ?? '')
   try {
     // Rows are lists, because two columns may have the same name.
     const results: unknown = await client.unsafe(text).simple().values()
@@ -20,6 +20,15 @@ export async function sql(text: string, options: { databaseUrl: string | undefin
   } finally {
     await client.end({ timeout: 1 })
     await started?.stop()
+  }
+}
+
+/** As the edge would connect, DATABASE_CA included. Throws UsageError for a URL, or a DATABASE_CA, that cannot be used. */
+function connected(url: string): ReturnType<typeof connectSource> {
+  try {
+    return connectSource(url, { ca: process.env.DATABASE_CA || undefined, asIs: true })
+  } catch (error) {
+    throw new UsageError(`the database cannot be used: ${sourceError(error).message}`)
   }
 }
 

@@ -16,6 +16,8 @@ export interface Environment extends TenantBindings {
   RATE_FAILURES?: RateLimit
   RATE_STREAMS?: RateLimit
   RATE_WRITES?: RateLimit
+  /** A VPC network, or whatever else has `connect()`: connections to the database are opened through it. */
+  SOURCE_BINDING?: unknown
   REPLICATOR: DurableObjectNamespace<Called<ReplicatorRpc>>
   BUCKET: DurableObjectNamespace<Called<BucketRpc>>
   RELAY: DurableObjectNamespace<Called<RelayRpc>>

@@ -1,7 +1,7 @@
 import { DurableObject } from 'cloudflare:workers'
 import type { Sql } from 'postgres'
 import { connectSource, emitMarker, lookAtSource, type SourceFacts } from '../../sources/postgres/index.ts'
-import { openSocket } from '../../sources/postgres/wire/socket.ts'
+import { socketOf } from '../../sources/postgres/wire/socket.ts'
 import { RockpoolError } from '../../protocol/errors.ts'
 import type { ConfigsAnswer, DeployAnswer, DeployRequest, RollbackAnswer } from '../../protocol/messages/admin.ts'
 import type { ReplicatorRpc, Serving } from '../../protocol/messages/replicator.ts'
@@ -370,6 +370,7 @@ export class Replicator extends DurableObject<Environment> implements Replicator
     this.#parts.care.begin(state.get('running')?.care ?? 0, CAREFUL_SLICES * settings.sliceChanges)
     const session = new Session(this.#parts, settings, {
       url,
+      socket: socketOf(this.env),
       live: () => this.#live,
       progress: () => this.#progress(),
       settled: () => this.#writes.repeat(),
@@ -465,7 +466,7 @@ export class Replicator extends DurableObject<Environment> implements Replicator
     }
     const { databaseCa } = await this.#settings()
     const sql = connectSource(await this.#tenant.secret('source.url'), {
-      socket: openSocket,
+      socket: socketOf(this.env),
       ca: databaseCa,
       max: 1,
       applicationName: applicationName(this.#parts.store),

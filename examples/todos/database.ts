@@ -1,9 +1,11 @@
 import { readFile } from 'node:fs/promises'
-import postgres from 'postgres'
+import postgres, { type Sql } from 'postgres'
 
-/** Makes the tables and their first rows, once. */
-export async function prepareDatabase(databaseUrl: string): Promise<void> {
-  const sql = postgres(databaseUrl, { max: 1, onnotice: () => {} })
+/** Makes the tables and their first rows, once. `sql`: a connection that is made otherwise than by the URL alone; it is ended. */
+export async function prepareDatabase(
+  databaseUrl: string,
+  sql: Sql = postgres(databaseUrl, { max: 1, onnotice: () => {} }),
+): Promise<void> {
   try {
     const [row] = await sql<{ there: boolean }[]>`SELECT to_regclass('public.lists') IS NOT NULL AS there`
     if (row?.there) return

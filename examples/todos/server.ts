@@ -6,7 +6,7 @@ import { serve } from '@hono/node-server'
 import { build } from 'esbuild'
 import { Hono } from 'hono'
 import { jwtVerify, SignJWT } from 'jose'
-import postgres from 'postgres'
+import postgres, { type Sql } from 'postgres'
 import { z } from 'zod'
 import { contentSecurityPolicy, isOwnHost } from './hosts.ts'
 import { applyUpload, Rejected } from './upload.ts'
@@ -15,6 +15,8 @@ export interface ExampleOptions {
   /** 0 = any free one. */
   port: number
   databaseUrl: string
+  /** Connections that are made otherwise than by the URL alone; they are ended with the server. */
+  sql?: Sql
   /** base64url. */
   jwtSecret: string
   jwtAudience: string
@@ -29,7 +31,7 @@ const TOKEN_SECONDS = 3_600
 /** Page, tokens for the demo's people, and the place where clients upload their writes. */
 export async function startExample(options: ExampleOptions): Promise<{ url: string; close(): Promise<void> }> {
   const { databaseUrl, jwtSecret, jwtAudience, endpoint } = options
-  const sql = postgres(databaseUrl, { max: 4, onnotice: () => {} })
+  const { sql = postgres(databaseUrl, { max: 4, onnotice: () => {} }) } = options
   const key = Buffer.from(jwtSecret, 'base64url')
   const files = await pageFiles(endpoint)
   const app = new Hono()

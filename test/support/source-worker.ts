@@ -5,7 +5,15 @@ const WORKER = fileURLToPath(new URL('../workerd/source.ts', import.meta.url))
 
 export interface SourceWorker {
   /** Asks `test/workerd/source.ts`. */
-  ask(wish: { url: string; ca?: string | undefined; rows?: number; timed?: boolean; pausedMs?: number; bytes?: number }): Promise<unknown>
+  ask(wish: {
+    url: string
+    ca?: string | undefined
+    rows?: number
+    timed?: boolean
+    pausedMs?: number
+    bytes?: number
+    bound?: number | null
+  }): Promise<unknown>
   stop(): Promise<void>
 }
 

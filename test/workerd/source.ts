@@ -1,3 +1,5 @@
+import { connect } from 'cloudflare:sockets'
+import { WorkerEntrypoint } from 'cloudflare:workers'
 import {
   checkConnection,
   connectSource,
@@ -7,7 +9,7 @@ import {
   prepareSource,
   trustOf,
 } from '../../sources/postgres/index.ts'
-import { openSocket } from '../../sources/postgres/wire/socket.ts'
+import { socketOf } from '../../sources/postgres/wire/socket.ts'
 
 /** What a test asks of a Worker: to connect, or to follow the table `t` while it inserts rows. */
 interface Wish {
@@ -19,16 +21,34 @@ interface Wish {
   /** To open a socket alone: to read nothing for so long, in ms, and then so many bytes. */
   pausedMs?: number
   bytes?: number
+  /** To connect by a binding that leads to this port of this machine, whatever the URL says; null for a binding that connects to nothing. */
+  bound?: number | null
 }
 
+/** Stands for a VPC network: knows the way to a database of another name. */
+export class Network extends WorkerEntrypoint<unknown, { port: number }> {
+  override async connect(socket: Socket): Promise<void> {
+    const onward = connect({ hostname: 'localhost', port: this.ctx.props.port })
+    await Promise.allSettled([socket.readable.pipeTo(onward.writable), onward.readable.pipeTo(socket.writable)])
+  }
+}
+
+interface Exports {
+  Network(options: { props: { port: number } }): unknown
+}
+
+const bindingOf = ({ bound }: Wish, ctx: ExecutionContext): unknown =>
+  bound === undefined ? undefined : bound === null ? {} : (ctx.exports as unknown as Exports).Network({ props: { port: bound } })
+
 export default {
-  async fetch(request: Request): Promise<Response> {
+  async fetch(request: Request, _: unknown, ctx: ExecutionContext): Promise<Response> {
     const wish: Wish = await request.json()
     const { url, ca, rows = 0, timed = false } = wish
     try {
       if (wish.bytes !== undefined) return Response.json(await slowly(wish))
-      const sql = connectSource(url, { socket: openSocket, ca })
-      const walsender = connectSource(url, { socket: openSocket, ca, replication: true })
+      const socket = socketOf({ SOURCE_BINDING: bindingOf(wish, ctx) })
+      const sql = connectSource(url, { socket, ca })
+      const walsender = connectSource(url, { socket, ca, replication: true })
       try {
         await Promise.all([checkConnection(sql), checkConnection(walsender)])
         const [row] = await sql.unsafe<{ version: string | null }[]>(
@@ -74,7 +94,7 @@ async function slowly({ url, ca, pausedMs = 0, bytes = 0 }: Wish): Promise<{ byt
   const [address] = source.hosts
   const [trust] = trustOf(source, ca)
   if (!address || !trust) throw new Error('no host')
-  const socket = await openSocket(address, { sslmode: source.sslmode, trust, signal: new AbortController().signal })
+  const socket = await socketOf({})(address, { sslmode: source.sslmode, trust, signal: new AbortController().signal })
   socket.pause()
   await new Promise((resolve) => setTimeout(resolve, pausedMs))
   let seen = 0

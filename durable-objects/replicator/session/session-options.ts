@@ -1,7 +1,10 @@
+import type { OpenSocket } from '../../../sources/postgres/index.ts'
 /** What a session asks of the object that runs it, and tells it. */
 export interface SessionOptions {
   /** Of the database: a secret. */
   url: string
+  /** Opens connections to the database. */
+  socket: OpenSocket
   /** Whether somebody is connected. */
   live(): boolean
   /** It works: the stream has come to what is new, or something was stored. */

@@ -7,7 +7,6 @@ import {
   parseLsn,
   type ReplicationSession,
 } from '../../../sources/postgres/index.ts'
-import { openSocket } from '../../../sources/postgres/wire/socket.ts'
 import { RockpoolError } from '../../../protocol/errors.ts'
 import type { ReplicationSettings } from '../../../tenants/replication.ts'
 import { disconnectBy, faultPoint, asyncFaultPoint } from '../../shared/fault-points.ts'
@@ -180,7 +179,7 @@ export class Session {
     verification.begin()
     tidying.begin(this.#settings.unusedDays)
     const connection = {
-      socket: openSocket,
+      socket: this.#options.socket,
       ca,
       applicationName: applicationName(store),
       earlierTls: earlierTls(store),

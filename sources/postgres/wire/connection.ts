@@ -1,5 +1,6 @@
 import postgres, { type Sql } from 'postgres'
 import { RockpoolError, type ErrorCode } from '../../../protocol/errors.ts'
+import { shownAddress } from './address.ts'
 import { FailedSocket } from './failed-socket.ts'
 import { GuardedSocket, type RawSocket } from './guarded-socket.ts'
 import { isPoolerRefusal } from './pooler.ts'
@@ -10,6 +11,8 @@ export interface SocketOptions {
   sslmode: SslMode
   /** Who vouches for the server. It has a meaning with TLS only. */
   trust: Trust
+  /** TLS of our own begins without asking for it first. */
+  direct?: boolean
   /** Aborts the connecting; nothing happens to a socket that is open. */
   signal: AbortSignal
 }
@@ -30,6 +33,8 @@ export interface ConnectOptions extends ParseOptions {
   applicationName?: string
   /** DATABASE_CA: certificates in PEM, or a name of what is shipped. */
   ca?: string | undefined
+  /** For statements of people and of examples: no settings of ours, only what the URL says. */
+  asIs?: boolean
   /** Called for every connection: whether its certificate was verified. */
   opened?: (verified: boolean) => void
 }
@@ -67,7 +72,7 @@ export function connectSource(url: string, options: ConnectOptions = {}): Sql {
   const connection: Record<string, string> = {
     application_name: options.applicationName ?? source.applicationName,
     client_encoding: 'UTF8',
-    options: startupOptions(source.options, options.replication === true),
+    options: options.asIs ? source.options : startupOptions(source.options, options.replication === true),
   }
   if (options.replication) connection.replication = 'database'
   const settings = {
@@ -79,7 +84,7 @@ export function connectSource(url: string, options: ConnectOptions = {}): Sql {
     max: options.max ?? 1,
     connection,
     ssl: false,
-    fetch_types: false,
+    fetch_types: options.asIs === true,
     prepare: false,
     connect_timeout: source.connectSeconds,
     max_lifetime: null,
@@ -117,14 +122,14 @@ async function open(source: SourceUrl, options: Opening): Promise<object> {
     const trust = options.trust[i] ?? PUBLIC
     try {
       if (source.hosts.length > 1 && !(await isPrimary(source, address, trust, options))) {
-        problems.push(`${address.host}:${address.port} is a replica`)
+        problems.push(`${shownAddress(address)} is a replica`)
         codes.add('ROCKPOOL_SOURCE_UNREACHABLE')
         continue
       }
       return await openOne(source, address, trust, options)
     } catch (error) {
       if (source.hosts.length === 1) throw error
-      problems.push(`${address.host}:${address.port}: ${error instanceof Error ? error.message : String(error)}`)
+      problems.push(`${shownAddress(address)}: ${error instanceof Error ? error.message : String(error)}`)
       codes.add(sourceError(error).code)
     }
   }
@@ -133,19 +138,19 @@ async function open(source: SourceUrl, options: Opening): Promise<object> {
 }
 
 async function openOne(source: SourceUrl, address: HostPort, trust: Trust, { socket, opened, isEnded }: Opening): Promise<object> {
-  const { sslmode, connectSeconds } = source
+  const { sslmode, direct, connectSeconds } = source
   const connect = socket ?? (await import('./node-socket.ts')).openNodeSocket
   const abort = new AbortController()
   let timer: ReturnType<typeof setTimeout> | undefined
   const late = new Promise<never>((_, reject) => {
     timer = setTimeout(() => {
-      const problem = `${address.host}:${address.port} did not answer within ${connectSeconds} s: is it reachable from the internet?`
+      const problem = `${shownAddress(address)} did not answer within ${connectSeconds} s: is it reachable from the internet?`
       reject(new RockpoolError('ROCKPOOL_SOURCE_UNREACHABLE', problem))
       abort.abort()
     }, connectSeconds * 1000)
   })
   try {
-    const raw: RawSocket = await Promise.race([connect(address, { sslmode, trust, signal: abort.signal }), late])
+    const raw: RawSocket = await Promise.race([connect(address, { sslmode, trust, direct, signal: abort.signal }), late])
     // The driver forgets a socket that it waits for when it is ended, and goes on with it when it comes (postgres.js 3.4, 2026-11).
     if (isEnded()) {
       raw.destroy()

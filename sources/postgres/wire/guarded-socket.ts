@@ -1,6 +1,7 @@
 import { EventEmitter } from 'node:events'
 import { RockpoolError } from '../../../protocol/errors.ts'
 import { endPointOf } from '../tls/chain/index.ts'
+import { shownAddress } from './address.ts'
 import { BoundLogin } from './bound-login.ts'
 import { Incoming } from './incoming.ts'
 import { isLoopback, type HostPort, type SourceUrl } from './source-url.ts'
@@ -32,7 +33,7 @@ export class GuardedSocket extends EventEmitter {
   constructor(raw: RawSocket, address: HostPort, credentials: Credentials, trust: Trust) {
     super()
     this.#raw = raw
-    const server = `${address.host}:${address.port}`
+    const server = shownAddress(address)
     const incoming = new Incoming({
       safe: raw.authorized === true || isLoopback(address),
       server,

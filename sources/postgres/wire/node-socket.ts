@@ -1,6 +1,7 @@
 import { connect as connectTcp, isIP, type Socket } from 'node:net'
 import { checkServerIdentity, connect as connectTls, type ConnectionOptions } from 'node:tls'
 import { RockpoolError } from '../../../protocol/errors.ts'
+import { shownAddress } from './address.ts'
 import type { SocketOptions } from './connection.ts'
 import type { RawSocket } from './guarded-socket.ts'
 import { nodeTransport } from './node-transport.ts'
@@ -12,13 +13,16 @@ import { answersTls, SSL_REQUEST } from './tls.ts'
  * A socket for the tools and tests in Node, ready for the startup packet. With anything but public authorities TLS is ours, as it is in workerd, so that both say
  * the same of a certificate. Throws RockpoolError, or what the system says.
  */
-export async function openNodeSocket(address: HostPort, { sslmode, trust, signal }: SocketOptions): Promise<RawSocket> {
+export async function openNodeSocket(address: HostPort, { sslmode, trust, direct, signal }: SocketOptions): Promise<RawSocket> {
   const socket = await opened(connectTcp({ host: address.host, port: address.port, signal }), 'connect')
   if (sslmode === 'disable') return socket
   try {
-    socket.write(SSL_REQUEST)
-    if (!answersTls(await firstBytes(socket), sslmode, address, trust)) return socket.resume()
-    if (trust.by !== 'public') return await openOwnTls(nodeTransport(socket), address, { sslmode, trust, signal })
+    const own = trust.by !== 'public'
+    if (!own || !direct) {
+      socket.write(SSL_REQUEST)
+      if (!answersTls(await firstBytes(socket), sslmode, address, trust)) return socket.resume()
+    }
+    if (own) return await openOwnTls(nodeTransport(socket), address, { sslmode, trust, direct, signal })
     return await opened(connectTls({ socket, ...tlsOptions(address, sslmode) }), 'secureConnect')
   } catch (error) {
     socket.destroy()
@@ -62,13 +66,13 @@ function firstBytes(socket: Socket): Promise<Uint8Array> {
   })
 }
 
-function tlsError(error: unknown, { host, port }: HostPort): unknown {
+function tlsError(error: unknown, address: HostPort): unknown {
   if (error instanceof RockpoolError || !(error instanceof Error)) return error
   const code = 'code' in error ? String(error.code) : ''
   if (!/CERT|ALTNAME|SELF_SIGNED|UNABLE_TO|ISSUER/.test(code)) return error
   return new RockpoolError(
     'ROCKPOOL_SOURCE_SETTINGS',
-    `the certificate of ${host}:${port} cannot be verified: ${error.message} (${code}). Set DATABASE_CA to the PEM of the authority that signed it`,
+    `the certificate of ${shownAddress(address)} cannot be verified: ${error.message} (${code}). Set DATABASE_CA to the PEM of the authority that signed it`,
     { cause: error },
   )
 }

@@ -1,9 +1,12 @@
 import { once } from 'node:events'
 import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net'
+import { networkInterfaces } from 'node:os'
 import { connect as connectTls, TLSSocket } from 'node:tls'
-import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest'
+import { encryptionOf } from '../../../cli/check-encryption.ts'
+import { sql as runSql } from '../../../cli/sql.ts'
 import { RockpoolError } from '../../../protocol/errors.ts'
-import { authority, makeKeys, utc, type Wanted } from '../tls/chain/test-authority.ts'
+import { alternatives, authority, dns, ip, makeKeys, utc, type Wanted } from '../tls/chain/test-authority.ts'
 import { POSTGRES_VERSIONS, startPostgres, type TestPostgres } from '../../../test/support/postgres.ts'
 import { generator } from '../../../test/support/random.ts'
 import { certificatePem, privateAuthority, SSL, type ServerFiles } from '../../../test/support/private-authority.ts'
@@ -57,6 +60,7 @@ const RUNTIMES = {
   node: (url: string, ca = ours.ca) => fromNode(url, ca),
 }
 
+const HAS_IPV6 = Object.values(networkInterfaces()).some((list) => list?.some(({ address }) => address === '::1'))
 const ENCRYPTED = { encryption: 'TLSv1.3' }
 const refused = (message: RegExp) => ({ problem: expect.stringMatching(message) })
 
@@ -87,7 +91,7 @@ describe.each(POSTGRES_VERSIONS)('TLS with DATABASE_CA to Postgres %i', (version
       ...ours.issue(),
       'pg_hba.conf': 'host all postgres 127.0.0.1/32 scram-sha-256\nhostssl all secure all scram-sha-256\nhostssl all clear all password',
     }
-    server = await startPostgres(SSL, { version, files })
+    server = await startPostgres({ ...SSL, listen_addresses: '127.0.0.1,::1' }, { version, files })
     await server.sql().unsafe(`CREATE ROLE secure LOGIN SUPERUSER REPLICATION PASSWORD '${PASSWORD}'`)
     await server.sql().unsafe(`CREATE ROLE clear LOGIN REPLICATION PASSWORD '${PASSWORD}'`)
     await server.sql()`CREATE TABLE t (id int PRIMARY KEY, x text)`
@@ -121,6 +125,32 @@ describe.each(POSTGRES_VERSIONS)('TLS with DATABASE_CA to Postgres %i', (version
     await server.sql()`SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots`
     await server.sql()`TRUNCATE t`
     expect(await worker.ask({ url: at(port), ca: ours.ca, rows: 5_000 })).toEqual({ ...ENCRYPTED, seen: 5_000 })
+  })
+
+  test('the command line says how it is encrypted and what the edge will do; SQL of people goes the same way', async () => {
+    const agreed = /^localhost:\d+: TLS 1\.3, TLS_AES_\d+_GCM_SHA\d+, \S+, \S.* certificate by "CN=Host servers"/
+    const [line, ...more] = await encryptionOf(urlOf(), ours.ca)
+    expect(more).toEqual([])
+    expect(line).toMatch(agreed)
+    expect(line).toMatch(/On the edge the same code asks the same authorities: those of DATABASE_CA$/)
+    expect(await encryptionOf(urlOf('sslmode=require'), 'none')).toEqual([
+      expect.stringMatching(
+        /nobody vouches for\. On the edge the same code takes any certificate, and the login, bound to it, is the proof$/,
+      ),
+    ])
+    // The runtime's own TLS, which does not verify for `require` here.
+    expect(await encryptionOf(urlOf('sslmode=require'), undefined)).toEqual([expect.stringMatching(agreed)])
+    expect(await encryptionOf(urlOf('sslmode=disable'), undefined)).toEqual([expect.stringMatching(/: plain text, here and on the edge$/)])
+    vi.stubEnv('DATABASE_CA', ours.ca)
+    try {
+      const options = { databaseUrl: urlOf(), data: '/nowhere' }
+      expect(await runSql('SELECT version FROM pg_stat_ssl WHERE pid = pg_backend_pid()', options)).toContain('TLSv1.3')
+      expect(await runSql('SHOW search_path', options)).toContain('public')
+      vi.stubEnv('DATABASE_CA', others.ca)
+      await expect(runSql('SELECT 1', options)).rejects.toThrow(/none of the authorities in DATABASE_CA/)
+    } finally {
+      vi.unstubAllEnvs()
+    }
   })
 
   describe.each(Object.entries(RUNTIMES))('from %s', (_, ask) => {
@@ -222,6 +252,28 @@ describe.each(POSTGRES_VERSIONS)('TLS with DATABASE_CA to Postgres %i', (version
       await present(ours.issue())
     })
 
+    test('sslnegotiation=direct: from Postgres 17 on nothing is asked in plain text; an older one is told by that name', async () => {
+      const { port, heard } = await between((socket) => {
+        const onward = connect(server.port, '127.0.0.1').on('error', () => socket.destroy())
+        socket.pipe(onward).pipe(socket)
+        onward.on('close', () => socket.destroy())
+      })
+      const answer = await ask(at(port, 'sslmode=require&sslnegotiation=direct'))
+      if (version >= 17) expect(answer).toEqual(ENCRYPTED)
+      else expect(answer).toEqual(refused(/^ROCKPOOL_SOURCE_UNREACHABLE .*sslnegotiation=direct is for Postgres 17 and newer/))
+      expect(heard()).not.toContain(SSL_REQUEST)
+    })
+
+    test.runIf(HAS_IPV6)('an IPv6 address in the URL, and in the certificate', async () => {
+      await present(ours.issue({ extensions: [alternatives([ip(...new Array<number>(15).fill(0), 1)])] }))
+      expect(await ask(urlOf('sslmode=verify-full', '[::1]'))).toEqual(ENCRYPTED)
+      expect(await ask(urlOf())).toEqual(refused(/^ROCKPOOL_SOURCE_TLS TLS with localhost:\d+: .* is for ::1, and not for localhost/))
+      await present(ours.issue())
+      expect(await ask(urlOf('sslmode=verify-full', '[::1]'))).toEqual(
+        refused(/^ROCKPOOL_SOURCE_TLS TLS with \[::1\]:\d+: .* is for localhost, and not for ::1/),
+      )
+    })
+
     test('DATABASE_CA=none: any certificate, and only a login that is bound to it; verification that is asked for contradicts it', async () => {
       const none = (query: string, user = 'secure') => ask(urlOf(query).replace('secure', user), 'none')
       for (const query of ['sslmode=require', 'sslmode=require&channel_binding=require']) expect(await none(query)).toEqual(ENCRYPTED)
@@ -316,6 +368,47 @@ describe.each(Object.entries(RUNTIMES))('somebody who has the key of the databas
   ])('%s', async (_, then, message) => {
     const { port } = await startup(then)
     expect(await ask(at(port))).toEqual(refused(message))
+  })
+})
+
+test('somebody else who speaks TLS with the key of the database and knows nothing of Postgres is no server for sslnegotiation=direct', async () => {
+  const files = ours.issue()
+  const { port } = await between((raw) => {
+    const socket = new TLSSocket(raw, { isServer: true, cert: files['server.crt'], key: files['server.key'] })
+    socket.on('error', () => {})
+  })
+  for (const ask of Object.values(RUNTIMES))
+    expect(await ask(at(port, 'sslmode=require&sslnegotiation=direct'))).toEqual(
+      refused(/^ROCKPOOL_SOURCE_SETTINGS .*does not say that it speaks Postgres/),
+    )
+})
+
+describe('SOURCE_BINDING', () => {
+  const url = (query: string) => `postgres://secure:${PASSWORD}@db.internal/app?connect_timeout=5&${query}`
+
+  test('leads to a database of another name, in plain text and over TLS of ours; its certificate is verified for that name', async () => {
+    const extensions = [alternatives([dns('db.internal')])]
+    const server = await startPostgres(SSL, { files: { ...ours.issue({ extensions }) } })
+    try {
+      await server.sql().unsafe(`CREATE ROLE secure LOGIN SUPERUSER REPLICATION PASSWORD '${PASSWORD}'`)
+      await server.sql()`CREATE TABLE t (id int PRIMARY KEY, x text)`
+      const bound = { bound: server.port }
+      expect(await worker.ask({ url: url('sslmode=disable'), ...bound })).toEqual({ encryption: 'plain' })
+      expect(await worker.ask({ url: url('sslmode=verify-full'), ca: ours.ca, ...bound })).toEqual(ENCRYPTED)
+      expect(await worker.ask({ url: url('sslmode=require'), ca: ours.ca, rows: 5_000, ...bound })).toEqual({ ...ENCRYPTED, seen: 5_000 })
+      expect(await worker.ask({ url: url('sslmode=verify-full'), ca: others.ca, ...bound })).toEqual(
+        refused(/^ROCKPOOL_SOURCE_TLS TLS with db.internal:5432: .*none of the authorities/),
+      )
+    } finally {
+      await server.stop()
+    }
+  })
+
+  test('that has no connect() is refused by name, and one that leads nowhere is unreachable', async () => {
+    expect(await worker.ask({ url: url('sslmode=disable'), bound: null })).toEqual(
+      refused(/^ROCKPOOL_SETTINGS SOURCE_BINDING: must be a binding/),
+    )
+    expect(await worker.ask({ url: url('sslmode=verify-full'), ca: ours.ca, bound: 1 })).toEqual(refused(/^ROCKPOOL_SOURCE_UNREACHABLE/))
   })
 })
 

@@ -1,35 +1,60 @@
 import { connect } from 'cloudflare:sockets'
 import { RockpoolError } from '../../../protocol/errors.ts'
+import { bracketed, shownAddress } from './address.ts'
 import type { OpenSocket } from './connection.ts'
 import { openOwnTls } from './own-tls.ts'
 import { SourceSocket } from './source-socket.ts'
 import type { HostPort } from './source-url.ts'
 import { answersTls, SSL_REQUEST } from './tls.ts'
 
+/** What opens a connection: `connect` of the runtime, or of a binding. */
+type Connect = (address: { hostname: string; port: number }, options: SocketOptions) => Socket
+
 /**
  * A socket of workerd, ready for the startup packet. `startTls` of workerd verifies the certificate against the public authorities and the name
  * of the host, and can neither be given another authority nor be told to skip it: it is never weaker than `verify-full`. Where anybody
  * else vouches for the server, TLS is ours.
  */
-export const openSocket: OpenSocket = async (address, { sslmode, trust, signal }) => {
-  const { host: hostname, port } = address
-  const tls = sslmode !== 'disable'
-  const own = tls && trust.by !== 'public'
-  const raw = connect({ hostname, port }, { secureTransport: tls && !own ? 'starttls' : 'off', allowHalfOpen: false })
-  const cancel = () => void raw.close().catch(() => {})
-  signal.addEventListener('abort', cancel, { once: true })
-  try {
-    await raw.opened
-    if (!tls || !answersTls(await askTls(raw), sslmode, address, trust)) return new SourceSocket(raw, { authorized: false })
-    if (trust.by !== 'public') return await openOwnTls(raw, address, { sslmode, trust, signal })
-    // A handshake may fail as late as with the first bytes.
-    const explain = (error: unknown, received: boolean) => (received ? error : tlsFailure(address, error))
-    return new SourceSocket(await secured(raw, address), { authorized: true, explain })
-  } catch (error) {
-    cancel()
-    throw error
-  } finally {
-    signal.removeEventListener('abort', cancel)
+export const openSocket: OpenSocket = openWith(connect)
+
+/**
+ * The same by SOURCE_BINDING where there is one: a VPC network, or whatever else has `connect()`, which reaches what the internet does not. Throws ROCKPOOL_SETTINGS for
+ * another kind of binding.
+ */
+export function socketOf({ SOURCE_BINDING: binding }: { SOURCE_BINDING?: unknown }): OpenSocket {
+  if (binding === undefined || binding === null) return openSocket
+  if (!isConnecting(binding))
+    throw new RockpoolError('ROCKPOOL_SETTINGS', 'SOURCE_BINDING: must be a binding that has connect(), as a VPC network')
+  return openWith((address, options) => binding.connect(address, options))
+}
+
+const isConnecting = (binding: unknown): binding is { connect: Connect } =>
+  ((typeof binding === 'object' && binding !== null) || typeof binding === 'function') &&
+  'connect' in binding &&
+  typeof binding.connect === 'function'
+
+function openWith(connecting: Connect): OpenSocket {
+  return async (address, { sslmode, trust, direct, signal }) => {
+    const tls = sslmode !== 'disable'
+    const own = tls && trust.by !== 'public'
+    const to = { hostname: bracketed(address.host), port: address.port }
+    const raw = connecting(to, { secureTransport: tls && !own ? 'starttls' : 'off', allowHalfOpen: false })
+    const cancel = () => void raw.close().catch(() => {})
+    signal.addEventListener('abort', cancel, { once: true })
+    try {
+      await raw.opened
+      if (own && direct) return await openOwnTls(raw, address, { sslmode, trust, direct, signal })
+      if (!tls || !answersTls(await askTls(raw), sslmode, address, trust)) return new SourceSocket(raw, { authorized: false })
+      if (own) return await openOwnTls(raw, address, { sslmode, trust, signal })
+      // A handshake may fail as late as with the first bytes.
+      const explain = (error: unknown, received: boolean) => (received ? error : tlsFailure(address, error))
+      return new SourceSocket(await secured(raw, address), { authorized: true, explain })
+    } catch (error) {
+      cancel()
+      throw error
+    } finally {
+      signal.removeEventListener('abort', cancel)
+    }
   }
 }
 
@@ -57,10 +82,10 @@ async function secured(raw: Socket, address: HostPort): Promise<Socket> {
   }
 }
 
-function tlsFailure({ host, port }: HostPort, error: unknown): RockpoolError {
+function tlsFailure(address: HostPort, error: unknown): RockpoolError {
   return new RockpoolError(
     'ROCKPOOL_SOURCE_SETTINGS',
-    `TLS with ${host}:${port} failed: ${error instanceof Error ? error.message : String(error)}. Cloudflare Workers accept only certificates of public authorities for exactly this host name, whatever sslmode says. With the certificate of its authority in DATABASE_CA that one is asked instead; see docs/deploy.md`,
+    `TLS with ${shownAddress(address)} failed: ${error instanceof Error ? error.message : String(error)}. Cloudflare Workers accept only certificates of public authorities for exactly this host name, whatever sslmode says. With the certificate of its authority in DATABASE_CA that one is asked instead; see docs/deploy.md`,
     { cause: error },
   )
 }

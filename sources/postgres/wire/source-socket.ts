@@ -5,11 +5,19 @@ import type { Transport } from '../tls/connection.ts'
 /** Bytes of a read: without a buffer of ours it is 4 KB, and each read waits for its turn among everything else that the object does. */
 const READ_BYTES = 64 * 1024
 
+export interface AgreedTls {
+  version: string
+  suite: string
+  group: string
+}
+
 export interface SourceSocketOptions {
   /** TLS proved who answers: by an authority that is trusted, and by name. */
   authorized: boolean
   /** DER of the server's own certificate, where TLS is ours. */
   certificate?: Uint8Array
+  /** What TLS of ours agreed on. */
+  tls?: AgreedTls
   /** What an error means that came before the first byte, or (`received`) after it. */
   explain?: (error: unknown, received: boolean) => unknown
 }
@@ -22,6 +30,7 @@ export class SourceSocket extends EventEmitter {
   readyState = 'open'
   readonly authorized: boolean
   readonly certificate: Uint8Array | null
+  readonly tls: AgreedTls | null
   readonly #transport: Transport
   readonly #writer: WritableStreamDefaultWriter<Uint8Array>
   readonly #explain: (error: unknown, received: boolean) => unknown
@@ -29,10 +38,11 @@ export class SourceSocket extends EventEmitter {
   #received = false
   #resume: () => void = () => {}
 
-  constructor(transport: Transport, { authorized, certificate, explain }: SourceSocketOptions) {
+  constructor(transport: Transport, { authorized, certificate, tls, explain }: SourceSocketOptions) {
     super()
     this.authorized = authorized
     this.certificate = certificate ?? null
+    this.tls = tls ?? null
     this.#explain = explain ?? ((error) => error)
     this.#transport = transport
     this.#writer = transport.writable.getWriter()

@@ -17,7 +17,16 @@ function problem(url: string): string {
   return 'no problem'
 }
 const base = {
-  ...{ user: 'u', password: 'p', database: 'd', sslmode: 'verify-full', systemRoots: false, earlier: null, channelBinding: 'prefer' },
+  ...{
+    user: 'u',
+    password: 'p',
+    database: 'd',
+    sslmode: 'verify-full',
+    systemRoots: false,
+    direct: false,
+    earlier: null,
+    channelBinding: 'prefer',
+  },
   ...{ applicationName: 'rockpool', connectSeconds: 10, options: '' },
 }
 const at = (host: string, port = 5432) => ({ ...base, hosts: [{ host, port }] })
@@ -61,6 +70,8 @@ describe('URLs', () => {
       },
     ],
     ['postgres://u:p@h?dbname=d', at('h')],
+    ['postgres://u:p@h/d?sslnegotiation=direct&sslmode=require', { ...at('h'), sslmode: 'require', direct: true }],
+    ['postgres://u:p@h/d?sslnegotiation=postgres', at('h')],
     ['postgres://u:p@h/d?connect_timeout=3', { ...at('h'), connectSeconds: 3 }],
     ['postgres://u:p@h/d?connect_timeout=0', { ...at('h'), connectSeconds: 60 }],
     ['postgres://u:p@h/d?options=endpoint%3Dep-x%20-c%20geqo%3Doff', { ...at('h'), options: 'endpoint=ep-x -c geqo=off' }],
@@ -101,6 +112,9 @@ describe('URLs', () => {
     ],
     ['postgres://u:p@localhost/d?sslmode=allow', /sslmode=allow lets whoever is in between talk TLS away/],
     ['postgres://u:p@h/d?channel_binding=require&sslmode=disable', /needs TLS/],
+    ['postgres://u:p@h/d?sslnegotiation=direct&sslmode=disable', /sslnegotiation=direct needs TLS/],
+    ['postgres://u:p@localhost/d?sslnegotiation=direct', /sslnegotiation=direct needs TLS/],
+    ['postgres://u:p@h/d?sslnegotiation=soon', /sslnegotiation=soon is not known/],
     ['postgres://u:p@h/d?sslcert=a.pem', /certificates of clients/],
     ['postgres://u:p@h/d?service=x', /service is not supported/],
     ['postgres://u:p@h/d?target_session_attrs=standby', /asks for a replica/],
@@ -159,7 +173,7 @@ describe('URLs', () => {
       'postgres://u:p@h/d?sslmode=require&channel_binding=require&connection_limit=1&keepalives=1&sslnegotiation=direct&sslrootcert=/a.pem',
     )
     expect(notes.join('\n')).toMatch(
-      /DATABASE_CA[^]*channel_binding[^]*connection_limit is ignored: [^]*keepalives is ignored: [^]*sslnegotiation is ignored: /,
+      /DATABASE_CA[^]*sslnegotiation=direct is kept [^]*channel_binding[^]*connection_limit is ignored: [^]*keepalives is ignored: /,
     )
     expect(notes).toHaveLength(5)
   })

@@ -37,6 +37,8 @@ export interface SourceUrl {
   systemRoots: boolean
   /** The sslmode is accepted for a deployment of an earlier version only: what the URL says of it, null for nothing, and what to do. */
   earlier: { said: string | null; advice: string } | null
+  /** `sslnegotiation=direct`: TLS begins without a question, where it is ours. Postgres 17 and newer. */
+  direct: boolean
   /** Whether a login is bound to the certificate of the server, where TLS is ours. */
   channelBinding: ChannelBinding
   applicationName: string
@@ -57,7 +59,6 @@ const STRICT = /^(?:([^:@/?#]*)(?::([^@/?#]*))?@)?([^@/?#]*)(?:\/([^?#]*))?(?:\?
 const LENIENT = /^(?:([^:@/?#]*)(?::(.*))?@)([^@/?#]*)(?:\/([^?#]*))?(?:\?(.*))?$/s
 
 const IGNORED: Record<string, string> = {
-  sslnegotiation: 'TLS is asked for in the way that every version of Postgres understands',
   sslcompression: 'nothing is compressed',
   sslsni: 'the name of the host is always sent',
   ssl_min_protocol_version: 'the runtime chooses the version of TLS',
@@ -131,6 +132,7 @@ function readParts(parts: RegExpExecArray, earlierTls: boolean): SourceUrl {
   const root = take('sslrootcert')
   const { said, wanted, earlier } = readSslMode(take('sslmode'), take('ssl'), root, hosts.every(isLoopback), earlierTls, notes)
   const channelBinding = readBinding(take('channel_binding'))
+  const direct = readNegotiation(take('sslnegotiation'), wanted, notes)
   const sslmode = bindChannel(channelBinding, wanted, notes)
   const source: SourceUrl = {
     hosts,
@@ -141,6 +143,7 @@ function readParts(parts: RegExpExecArray, earlierTls: boolean): SourceUrl {
     saidMode: said,
     systemRoots: root === 'system',
     earlier: sslmode === 'prefer' ? earlier : null,
+    direct,
     channelBinding,
     applicationName: take('application_name') ?? 'rockpool',
     connectSeconds: readSeconds(take('connect_timeout')),
@@ -270,6 +273,16 @@ function bindChannel(binding: ChannelBinding, sslmode: SslMode, notes: string[])
     'channel_binding=require is kept with DATABASE_CA only: without, the certificate and its name are verified instead (sslmode=verify-full)',
   )
   return sslmode === 'verify-ca' ? 'verify-ca' : 'verify-full'
+}
+
+/** The runtime's TLS offers no ALPN, without which Postgres refuses it. */
+function readNegotiation(negotiation = 'postgres', sslmode: SslMode, notes: string[]): boolean {
+  if (negotiation === 'postgres') return false
+  if (negotiation !== 'direct') throw settings(`sslnegotiation=${negotiation} is not known: postgres or direct`)
+  if (sslmode === 'disable' || sslmode === 'prefer')
+    throw settings(`sslnegotiation=direct needs TLS, which sslmode=${sslmode} does not ask for`)
+  notes.push('sslnegotiation=direct is kept where TLS is of our own (DATABASE_CA, or a known host): elsewhere TLS is asked for first')
+  return true
 }
 
 function readSeconds(text: string | undefined): number {

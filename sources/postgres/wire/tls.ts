@@ -1,4 +1,5 @@
 import { RockpoolError } from '../../../protocol/errors.ts'
+import { shownAddress } from './address.ts'
 import type { HostPort, SslMode } from './source-url.ts'
 import type { Trust } from './trust.ts'
 
@@ -10,22 +11,23 @@ export const SSL_REQUEST = new Uint8Array([0, 0, 0, 8, 4, 210, 22, 47])
  * answer, which nothing talks away, else ROCKPOOL_SOURCE_SETTINGS. What follows the byte unencrypted is not believed: somebody in between could
  * have put it there.
  */
-export function answersTls(answer: Uint8Array, sslmode: SslMode, { host, port }: HostPort, trust: Trust): boolean {
+export function answersTls(answer: Uint8Array, sslmode: SslMode, address: HostPort, trust: Trust): boolean {
+  const where = shownAddress(address)
   const first = answer[0]
   if (first === 0x53 && answer.length === 1) return true
   if (first === 0x4e && answer.length === 1) {
     if (trust.by !== 'public') {
       throw new RockpoolError(
         'ROCKPOOL_SOURCE_TLS',
-        `${host}:${port} offers no TLS, and ${trust.by === 'authorities' && trust.named === null ? 'DATABASE_CA' : 'its host'} asks for it: turn ssl on in Postgres. If it is on, somebody in between talks it away`,
+        `${where} offers no TLS, and ${trust.by === 'authorities' && trust.named === null ? 'DATABASE_CA' : 'its host'} asks for it: turn ssl on in Postgres. If it is on, somebody in between talks it away`,
         { details: { reason: 'plain-text' } },
       )
     }
     if (sslmode === 'prefer') return false
     throw new RockpoolError(
       'ROCKPOOL_SOURCE_SETTINGS',
-      `${host}:${port} offers no TLS, and the database URL asks for it (sslmode=${sslmode}): turn ssl on in Postgres, or set sslmode=disable for a network that you trust`,
+      `${where} offers no TLS, and the database URL asks for it (sslmode=${sslmode}): turn ssl on in Postgres, or set sslmode=disable for a network that you trust`,
     )
   }
-  throw new RockpoolError('ROCKPOOL_SOURCE_UNREACHABLE', `${host}:${port} does not speak the protocol of Postgres`)
+  throw new RockpoolError('ROCKPOOL_SOURCE_UNREACHABLE', `${where} does not speak the protocol of Postgres`)
 }
