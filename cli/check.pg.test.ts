@@ -61,7 +61,9 @@ test('what the file names and the database has can be deployed, and the URL may 
   const path = await file(config('SELECT id, name FROM lists'))
   expect(await check([path, '--database-url', postgres.url], false)).toMatchObject({
     ok: true,
-    output: expect.stringMatching(/^warning location/),
+    output: expect.stringMatching(
+      /^warning location[^]*\n\ndatabase: Postgres \d+\.\d.*\ndatabase: 127\.0\.0\.1:\d+: plain text, here and on the edge\n\n0 errors/,
+    ),
   })
   const unknown = await file(config('SELECT id FROM list'))
   expect((await check([unknown], false)).ok).toBe(true)
@@ -91,7 +93,7 @@ test('the database of a rockpool dev that runs with the data folder is asked whe
     })
     expect(JSON.parse((await check([path, '--data', data, '--json'], false)).output)).toMatchObject({
       ok: true,
-      source: { problems: [], tables: [] },
+      source: { problems: [], tables: [], about: [expect.stringMatching(/^Postgres \d/), expect.stringMatching(/plain text/)] },
     })
   } finally {
     await database.stop()

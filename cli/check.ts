@@ -57,6 +57,7 @@ export async function check(args: readonly string[], colour: boolean): Promise<{
   }
   if (findings.some(({ level, code }) => level === 'error' && code === 'service-config'))
     blocks.push(`for wrangler.toml:\n\n${serviceVars(yaml).split('\n').map(printable).join('\n')}`)
+  if (source) blocks.push(source.about.map((line) => `database: ${printable(line)}`).join('\n'))
   const warnings = all.length - errors
   blocks.push(
     errors + warnings === 0
@@ -64,7 +65,6 @@ export async function check(args: readonly string[], colour: boolean): Promise<{
       : `${errors} ${errors === 1 ? 'error' : 'errors'}, ${warnings} ${warnings === 1 ? 'warning' : 'warnings'}`,
   )
   if (told !== null) blocks.push(printable(told))
-  if (source) blocks.push(source.about.map((line) => `database: ${printable(line)}`).join('\n'))
   return { ok, output: blocks.join('\n\n') }
 }
 
