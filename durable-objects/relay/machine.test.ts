@@ -395,6 +395,20 @@ test('a relay that slept before the replicator had come asks for it once more', 
   expect(attached).toBe(1)
 })
 
+test('a relay that wakes without streams, to a socket that has brought nothing, asks with the first stream, and once', () => {
+  let attached = 0
+  const machine = new RelayMachine<string>({
+    ...{ send: () => {}, hasCredit: () => true, close: () => {}, mark: (name) => name, saveStream: () => {}, saveCheckpoint: () => {} },
+    ...{ ask: () => {}, committed: () => {}, attach: (done) => void (attached++, done()) },
+  })
+  machine.wake(null, [])
+  // The object: the replicator may not know of the socket, since its answer may have been lost.
+  machine.wants = true
+  machine.streamArrived('s')
+  machine.streamArrived('t')
+  expect(attached).toBe(1)
+})
+
 test('streams of a bucket that lacks ops end, when it is told, when they come, and after a sleep; the others go on', () => {
   const { arrive, closed, why, told, notice, gap, listed, sleep } = relayOf('name')
   const lacking = 'x'.repeat(600)

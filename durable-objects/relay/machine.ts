@@ -68,6 +68,8 @@ export class RelayMachine<S> {
   #asking = false
   wants = false
   attaching = false
+  /** It has asked the replicator to come, since it woke or forgot everything. */
+  #asked = false
 
   constructor(ports: RelayPorts<S>, room: Room = new Rooms().of('')) {
     this.#ports = ports
@@ -142,7 +144,8 @@ export class RelayMachine<S> {
   streamArrived(stream: S): void {
     this.#streams.set(stream, newStream())
     this.#waiting.add(stream)
-    if (!this.wants) {
+    // A socket over which nothing has come may be one that the replicator does not know of: the answer with its other end was lost.
+    if (!this.wants || (this.#checkpoint === null && !this.#asked)) {
       this.wants = true
       this.#attach()
     }
@@ -162,6 +165,7 @@ export class RelayMachine<S> {
   }
 
   #attach(): void {
+    this.#asked = true
     this.attaching = true
     this.#ports.attach(() => (this.attaching = false))
   }
@@ -222,6 +226,7 @@ export class RelayMachine<S> {
   /** Called when there was no stream for the linger time. Forgets everything: the replicator connects again, is refused, and forgets this relay. */
   forget(): void {
     this.wants = false
+    this.#asked = false
     this.#checkpoint = null
     this.#plan = null
     this.#comparing = undefined

@@ -175,6 +175,10 @@ export const RULES: Rule[] = [
   direct('another plan ends a direct stream', ['if (state.plan !== serving.plan)', 'if (state.plan === undefined)']),
 
   // The relay.
+  relay('a socket that brought nothing before a sleep is no reason not to ask for another', [
+    '(this.#checkpoint === null && !this.#asked)',
+    'false',
+  ]),
   relay('what is not newer is ignored', ['frame.checkpoint <= this.#checkpoint) {', 'frame.checkpoint < 0) {']),
   relay(
     'a notice takes effect with its last part',
