@@ -42,6 +42,8 @@ export interface Report {
     /** `WAL_KEEP_GB`, and how much WAL was not read yet. */
     limitBytes: number | null
     lagBytes: number
+    /** `synchronized_standby_slots` while Postgres waits for one of these standbys. */
+    awaitedStandbys: string | null
   } | null
   replication: {
     state: ReplicatorState
@@ -97,6 +99,7 @@ export function reportOf(status: OperatorStatus, url: string, clock: number = Da
       retainedBytes: slot.retainedBytes,
       limitBytes: settings?.walKeepBytes ?? null,
       lagBytes: slot.lagBytes,
+      awaitedStandbys: slot.awaitedStandbys ?? null,
     },
     replication: {
       state: status.state,

@@ -43,10 +43,11 @@ function sourceText({ source }: Report): string {
 
 function slotText({ slot, source }: Report): string {
   if (slot === null) return source.reachable === false ? 'not known' : 'none'
-  const { name, retainedBytes, limitBytes, lagBytes, walStatus } = slot
+  const { name, retainedBytes, limitBytes, lagBytes, walStatus, awaitedStandbys } = slot
   const limit = limitBytes === null ? '' : ` of ${size(limitBytes)} (WAL_KEEP_GB)`
   const measured = source.reachable === false ? ', when it was measured last' : ''
-  return `${printable(name)} keeps ${size(retainedBytes)} of WAL${limit}, ${size(lagBytes)} not read; wal_status ${walStatus ?? '?'}${measured}`
+  const waits = awaitedStandbys === null ? '' : `; Postgres waits for a standby (synchronized_standby_slots: ${printable(awaitedStandbys)})`
+  return `${printable(name)} keeps ${size(retainedBytes)} of WAL${limit}, ${size(lagBytes)} not read; wal_status ${walStatus ?? '?'}${waits}${measured}`
 }
 
 const MEANINGS = {

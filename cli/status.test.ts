@@ -80,6 +80,12 @@ const shown = (change: Partial<OperatorStatus> = {}) => statusText(reportOf(heal
 const idle = { state: 'idle', session: { ...healthy().session, since: null, next: '2026-11-29T12:42:00.000Z' } } as const
 
 describe('one screen', () => {
+  test('Postgres that waits for a standby is told as such', () => {
+    expect(shown({ slot: { ...slot, awaitedStandbys: 'standby_b' } })).toMatch(
+      /wal_status reserved; Postgres waits for a standby \(synchronized_standby_slots: standby_b\)/,
+    )
+  })
+
   test('when all is well', () => {
     expect(shown()).toBe(
       [
@@ -221,7 +227,14 @@ describe('the command', () => {
       noted: [],
       notes: [],
       source: { kind: 'postgres', host: 'db.example:5432', database: 'app', version: '18.1', reachable: true, milliseconds: 12 },
-      slot: { name: 'rockpool', walStatus: 'reserved', retainedBytes: 12_582_912, limitBytes: 10_737_418_240, lagBytes: 307_200 },
+      slot: {
+        name: 'rockpool',
+        walStatus: 'reserved',
+        retainedBytes: 12_582_912,
+        limitBytes: 10_737_418_240,
+        lagBytes: 307_200,
+        awaitedStandbys: null,
+      },
       replication: { state: 'live', reason: null, failures: 0, nextSession: null },
       checkpoint: { number: 1234, committed: '2026-11-29T11:57:00.000Z', comparing: null, ageSeconds: 180 },
       tables: { followed: 12, copying: [], waitingFor: null, refused: [] },

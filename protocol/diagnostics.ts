@@ -13,6 +13,8 @@ export type DiagnosticCode =
   | 'ROCKPOOL_SLOT_LOST' // the slot is missing, or Postgres has invalidated it
   | 'ROCKPOOL_SLOT_FREED' // a dead session of ours held the slot and was ended
   | 'ROCKPOOL_SLOT_TIMEOUT' // Postgres may invalidate the slot while nobody is connected
+  | 'ROCKPOOL_SLOT_FAILOVER' // standbys cannot be made to keep the slot
+  | 'ROCKPOOL_STANDBY_AWAITED' // Postgres sends nothing until a standby has confirmed it
   | 'ROCKPOOL_WAL_KEPT' // the slot keeps much WAL
   | 'ROCKPOOL_WAL_DROPPED' // the slot kept more WAL than allowed and was dropped
   | 'ROCKPOOL_BUCKET_FAILING' // a bucket does not accept its ops

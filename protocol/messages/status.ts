@@ -42,6 +42,8 @@ export interface SlotStatus {
   /** How much WAL may still be written before the slot is in danger, and `max_slot_wal_keep_size`; null when there is no limit. */
   safeWalBytes: number | null
   maxKeepBytes: number | null
+  /** `synchronized_standby_slots` while Postgres waits for one of these standbys before it sends more; else null, and missing in what earlier versions stored. */
+  awaitedStandbys?: string | null
 }
 
 /** The settings of the source, without the user and password of the database URL. */

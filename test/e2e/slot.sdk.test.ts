@@ -132,7 +132,9 @@ describe('the slot', () => {
     await docs.exact()
     const after = await docs.until('a live tenant', ({ state }) => state === 'live')
     expect(counts(after, 'ROCKPOOL_RESYNC', 'ROCKPOOL_SLOT_LOST')).toEqual([1, 1])
-    expect(reasons(after, 'ROCKPOOL_SLOT_LOST')).toEqual(['rockpool: Postgres invalidated the slot (wal_removed)'])
+    expect(reasons(after, 'ROCKPOOL_SLOT_LOST')).toEqual([
+      'rockpool: Postgres invalidated the slot (wal_removed: it kept more WAL than max_slot_wal_keep_size allows)',
+    ])
     // It was never "refused": that would say that somebody must do something.
     expect(counts(after, 'ROCKPOOL_SOURCE_SETTINGS')).toEqual([0])
   })

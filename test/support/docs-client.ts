@@ -21,14 +21,14 @@ export interface DocsOptions {
 /** An edge over a database with the table `docs (id int, n int)`, and a client that holds it. Both keep what they have over restarts. */
 export class DocsClient {
   readonly secret = newSecret()
-  readonly #postgres: TestPostgres
+  readonly #postgres: Pick<TestPostgres, 'sql' | 'url'>
   #directory: Awaited<ReturnType<typeof temporaryDirectory>> | null = null
   #port = 0
   #edge: Edge | null = null
   #client: SyncDatabase | null = null
   mismatches = 0
 
-  constructor(postgres: TestPostgres) {
+  constructor(postgres: Pick<TestPostgres, 'sql' | 'url'>) {
     this.#postgres = postgres
   }
 

@@ -8,11 +8,14 @@ export interface Proxy {
   resume(): void
   /** What is connected is forgotten on the side of the client and kept on that of the server, who does not hear that the client is gone. New ones are served. */
   abandon(): void
+  /** What is connected is cut, and who connects from now on comes to another port: what a host does with its name at a failover. */
+  redirect(target: number): void
   close(): Promise<void>
 }
 
 /** A TCP proxy on the loopback interface to a port of it. */
-export async function startProxy(target: number): Promise<Proxy> {
+export async function startProxy(port: number): Promise<Proxy> {
+  let target = port
   const pairs = new Set<{ client: Socket; server: Socket; abandoned: boolean }>()
   let stalled = false
   const listener = createServer((client) => {
@@ -62,6 +65,13 @@ export async function startProxy(target: number): Promise<Proxy> {
         pair.abandoned = true
         pair.client.destroy()
         pair.server.pause()
+      }
+    },
+    redirect(next) {
+      target = next
+      for (const { client, server } of pairs) {
+        client.destroy()
+        server.destroy()
       }
     },
     async close() {

@@ -1,13 +1,13 @@
 import type { ReplicatorStatus } from '../../protocol/messages/status.ts'
 import { token } from './support.ts'
 
-/** `/status` as an operator sees it. */
-export async function statusOf(url: string, secret: string): Promise<ReplicatorStatus> {
-  const response = await fetch(`${url}/status`, {
+/** `/status` as an operator sees it. For `/admin/status` the source is looked at before it answers. */
+export async function statusOf(url: string, secret: string, path: '/status' | '/admin/status' = '/status'): Promise<ReplicatorStatus> {
+  const response = await fetch(`${url}${path}`, {
     headers: { authorization: `Token ${await token(secret, 'ops', 60, { operator: true })}` },
   })
   const body: { data?: ReplicatorStatus } = await response.json()
-  if (!body.data) throw new Error(`/status was answered ${response.status}: ${JSON.stringify(body)}`)
+  if (!body.data) throw new Error(`${path} was answered ${response.status}: ${JSON.stringify(body)}`)
   return body.data
 }
 

@@ -90,13 +90,23 @@ export async function checkSyncConfig({ store, deploys, slot }: PreparePorts, se
   throw mistake
 }
 
-export const streamOptions = (diagnostics: Diagnostics, slot: string, { publication, walSenderTimeoutMs }: PreparedSource) => ({
+export const streamOptions = (
+  diagnostics: Diagnostics,
+  slot: string,
+  { publication, walSenderTimeoutMs, slot: found }: PreparedSource,
+) => ({
   slot,
   publication,
   walSenderTimeoutMs,
+  ...(found.failover === false ? { markForFailover: { refused: (reason: string) => unmarked(diagnostics, slot, reason) } } : {}),
   freed: ({ pid }: { pid: number }) =>
     diagnostics.add({ code: 'ROCKPOOL_SLOT_FREED', reason: `an earlier session held the slot ${slot} (pid ${pid}); it was ended` }),
 })
+
+function unmarked(diagnostics: Diagnostics, slot: string, why: string): void {
+  const reason = `the slot ${slot} cannot be marked for failover (${why}): when a standby becomes the primary, everything is compared again`
+  diagnostics.add({ code: 'ROCKPOOL_SLOT_FAILOVER', reason })
+}
 
 /** The tables that the session follows; the ones that it cannot are told. */
 export function sourceTables({ store, deploys }: Pick<PreparePorts, 'store' | 'deploys'>, source: PreparedSource): SourceTable[] {

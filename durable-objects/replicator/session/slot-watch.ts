@@ -29,6 +29,9 @@ export class SlotWatch {
       verdict && { name: settings.slot, measured: new Date().toISOString(), level: verdict.level, overs: verdict.overs, ...found }
     if (keep || before?.level !== verdict?.level) state.set('slot', this.#measured)
     if (verdict?.problem) diagnostics.add(verdict.problem)
+    // One measure may meet a standby that confirms a moment later.
+    if (before?.awaitedStandbys && found?.awaitedStandbys)
+      diagnostics.add({ code: 'ROCKPOOL_STANDBY_AWAITED', reason: describeWait(found.awaitedStandbys) })
     return { drop: verdict?.drop ?? false, marker: found !== null && wantsMarker(found) }
   }
 
@@ -52,3 +55,6 @@ export class SlotWatch {
     return { name: settings.slot, measured: looked.look.at, level, overs, ...looked.slot }
   }
 }
+
+const describeWait = (standbys: string): string =>
+  `Postgres sends nothing until a standby has confirmed it: synchronized_standby_slots is ${standbys}. Start that standby again, or take it out of the setting`

@@ -3,17 +3,17 @@ import type { SourceFacts } from '../../../sources/postgres/index.ts'
 import { RockpoolError } from '../../../protocol/errors.ts'
 import { lookOf, oneAtATime, problemOf, type Known } from './source-look.ts'
 
-const measure = { walStatus: 'reserved', retainedBytes: 1, lagBytes: 0, safeWalBytes: null, maxKeepBytes: null }
+const measure = { walStatus: 'reserved', retainedBytes: 1, lagBytes: 0, safeWalBytes: null, maxKeepBytes: null, awaitedStandbys: null }
 const facts = (change: Partial<SourceFacts> = {}): SourceFacts => ({
   ...{ identity: { systemIdentifier: '1', timeline: 1, database: 'app' }, serverVersion: 180_001, walEnd: 100n },
-  slot: { created: false, lost: null, confirmedFlush: 10n, measure },
+  slot: { created: false, lost: null, confirmedFlush: 10n, failover: null, measure },
   ...change,
 })
 const known = (change: Partial<Known> = {}): Known => ({
   ...{ source: { systemIdentifier: '1', database: 'app' }, position: { lsn: '0/20', xid: 1, time: '' }, session: false },
   ...change,
 })
-const slot = (change: object) => ({ slot: { created: false, lost: null, confirmedFlush: 10n, measure, ...change } })
+const slot = (change: object) => ({ slot: { created: false, lost: null, confirmedFlush: 10n, failover: null, measure, ...change } })
 
 describe('what a look finds', () => {
   const judged = (found: SourceFacts, before = known(), after = before) => problemOf('rockpool', found, before, after)

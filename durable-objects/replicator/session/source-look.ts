@@ -32,7 +32,7 @@ export function problemOf(slot: string, facts: SourceFacts, before: Known, after
   // A session makes the slot, and moves on.
   if (before.session || after.session || before.position?.lsn !== after.position?.lsn)
     return facts.slot?.lost && facts.slot.measure.walStatus === 'lost' ? lost(facts.slot.lost) : null
-  const missing = { created: true, lost: null, confirmedFlush: 0n }
+  const missing = { created: true, lost: null, confirmedFlush: 0n, failover: null }
   const problem = disconnected(after.source, after.position, { ...facts, slot: facts.slot ?? missing })
   if (problem === null) return null
   return problem.slotLost ? lost(problem.reason) : { code: 'ROCKPOOL_SOURCE_CHANGED', message: problem.reason }

@@ -5,7 +5,7 @@ import { judgeWal, wantsMarker, type WalVerdict } from './wal-guard.ts'
 const GB = 1024 ** 3
 /** `gb` are kept, of which nothing was read. */
 const measure = (gb: number, more: Partial<SlotMeasure> = {}): SlotMeasure => ({
-  ...{ walStatus: 'reserved', retainedBytes: gb * GB, lagBytes: gb * GB, safeWalBytes: null, maxKeepBytes: null },
+  ...{ walStatus: 'reserved', retainedBytes: gb * GB, lagBytes: gb * GB, safeWalBytes: null, maxKeepBytes: null, awaitedStandbys: null },
   ...more,
 })
 const keep = { walPolicy: 'keep', walKeepGb: 10 } as const

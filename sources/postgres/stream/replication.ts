@@ -2,6 +2,7 @@ import { Duplex } from 'node:stream'
 import type { Sql } from 'postgres'
 import { RockpoolError } from '../../../protocol/errors.ts'
 import { sourceError } from '../wire/connection.ts'
+import { markForFailover } from './failover.ts'
 import { decodePgoutput } from './pgoutput.ts'
 import { freeSlot, slotHolder, taken, type SlotHolder } from './slot.ts'
 import type { Lsn, ReplicationHandlers, ReplicationSession } from '../types.ts'
@@ -13,6 +14,8 @@ export interface ReplicationOptions {
   walSenderTimeoutMs: number
   /** A dead session of ours held the slot and was ended. */
   freed?: (holder: SlotHolder) => void
+  /** The slot is not yet one that standbys keep, and is to be. `refused`: it cannot be, and is read all the same. */
+  markForFailover?: { refused(reason: string): void }
 }
 
 const MAX_STATUS_MS = 10_000
@@ -193,10 +196,11 @@ export async function openReplication(sql: Sql, options: ReplicationOptions, han
   }
 }
 
-async function start(sql: Sql, { slot, publication, freed }: ReplicationOptions): Promise<Duplex> {
+async function start(sql: Sql, { slot, publication, freed, markForFailover: mark }: ReplicationOptions): Promise<Duplex> {
   const command = `START_REPLICATION SLOT ${identifier(slot)} LOGICAL 0/0 (proto_version '1', publication_names ${literal(identifier(publication))}, messages 'true')`
   for (let attempt = 1; ; attempt++) {
     try {
+      if (mark) await marked(sql, slot, mark)
       const stream: unknown = await sql.unsafe(command).writable()
       if (!(stream instanceof Duplex)) throw new RockpoolError('ROCKPOOL_INTERNAL', 'the driver opened no duplex stream')
       return stream
@@ -215,6 +219,16 @@ async function start(sql: Sql, { slot, publication, freed }: ReplicationOptions)
 }
 
 const IN_USE = '55006'
+
+/** A slot that is in use is the one reason for which nothing is read either. */
+async function marked(sql: Sql, slot: string, { refused }: { refused(reason: string): void }): Promise<void> {
+  try {
+    await markForFailover(sql, slot)
+  } catch (error) {
+    if (codeOf(error) === '' || codeOf(error) === IN_USE) throw error
+    refused(error instanceof Error ? error.message : String(error))
+  }
+}
 
 function startError(error: unknown, slot: string): RockpoolError {
   const code = codeOf(error)

@@ -2,6 +2,7 @@ import type { Sql } from 'postgres'
 import { RockpoolError } from '../../../protocol/errors.ts'
 import { sourceError } from '../wire/connection.ts'
 import { parseLsn } from './lsn.ts'
+import { FAILOVER_FROM } from './failover.ts'
 import type { Lsn } from '../types.ts'
 
 export interface FoundSlot {
@@ -9,6 +10,8 @@ export interface FoundSlot {
   /** Why nothing comes from it any more, null when all is well. */
   lost: string | null
   confirmedFlush: Lsn
+  /** Whether standbys keep a copy of it, so that it outlives a failover; null where Postgres has no such thing (before 17). */
+  failover: boolean | null
 }
 
 /** What a slot keeps. Bytes as numbers: WAL is far smaller than 2^53. */
@@ -23,6 +26,8 @@ export interface SlotMeasure {
   safeWalBytes: number | null
   /** `max_slot_wal_keep_size`, null when there is none. */
   maxKeepBytes: number | null
+  /** `synchronized_standby_slots` while Postgres sends nothing, because one of these standbys has not confirmed it yet; else null. */
+  awaitedStandbys: string | null
 }
 
 export interface SlotHolder {
@@ -43,7 +48,7 @@ export async function keepSlot(sql: Sql, slot: string, waits: (waiting: boolean)
   if (found) return found
   waits(true)
   const created = await createSlot(sql, slot).finally(() => waits(false))
-  return { created: true, lost: null, confirmedFlush: created }
+  return { created: true, lost: null, ...created }
 }
 
 /** The slot; null when there is none. Throws ROCKPOOL_SOURCE_SETTINGS for one that is not ours to use. */
@@ -53,12 +58,21 @@ export async function foundSlot(sql: Sql, slot: string): Promise<FoundSlot | nul
   const foreign = foreignSlot(row, slot)
   if (foreign !== null) throw settings(foreign)
   const lost =
-    row.wal_status === 'lost' || row.reason !== null
-      ? `Postgres invalidated the slot${row.reason === null ? '' : ` (${row.reason})`}`
-      : row.flush === null
-        ? 'the slot was never complete'
-        : null
-  return { created: false, lost, confirmedFlush: parseLsn(row.flush ?? '0/0') }
+    row.wal_status === 'lost' || row.reason !== null ? invalidated(row.reason) : row.flush === null ? 'the slot was never complete' : null
+  return { created: false, lost, confirmedFlush: parseLsn(row.flush ?? '0/0'), failover: row.failover }
+}
+
+/** `invalidation_reason` (Postgres 17+), and what each of them means. */
+const INVALIDATIONS: Record<string, string> = {
+  wal_removed: 'it kept more WAL than max_slot_wal_keep_size allows',
+  rows_removed: 'rows of the catalog that it needs were removed',
+  wal_level_insufficient: 'wal_level was lowered below logical',
+  idle_timeout: 'nobody read it for longer than idle_replication_slot_timeout',
+}
+
+function invalidated(reason: string | null): string {
+  const why = reason === null ? '' : ` (${reason}${INVALIDATIONS[reason] === undefined ? '' : `: ${INVALIDATIONS[reason]}`})`
+  return `Postgres invalidated the slot${why}`
 }
 
 interface SlotRow {
@@ -68,12 +82,13 @@ interface SlotRow {
   flush: string | null
   wal_status: string | null
   reason: string | null
+  failover: boolean | null
 }
 
 async function readSlot(sql: Sql, slot: string): Promise<SlotRow | undefined> {
   const [row] = await sql<SlotRow[]>`
     SELECT plugin, database, database = current_database() AS mine, confirmed_flush_lsn::text AS flush, wal_status,
-      to_jsonb(s) ->> 'invalidation_reason' AS reason
+      to_jsonb(s) ->> 'invalidation_reason' AS reason, (to_jsonb(s) ->> 'failover')::boolean AS failover
     FROM pg_replication_slots s WHERE slot_name = ${slot}`
   return row
 }
@@ -93,14 +108,19 @@ export async function slotProblem(sql: Sql, slot: string): Promise<string | null
   return used?.full === true ? await allInUse(sql) : null
 }
 
-async function createSlot(sql: Sql, slot: string): Promise<Lsn> {
+async function createSlot(sql: Sql, slot: string): Promise<Pick<FoundSlot, 'confirmedFlush' | 'failover'>> {
   try {
     // It takes as long as the longest transaction that is open; who waits says so, and has a limit of his own.
-    const created = await sql.begin(async (tx) => {
-      await tx`SELECT set_config('statement_timeout', '0', true), set_config('lock_timeout', '0', true)`
-      return tx<{ lsn: string }[]>`SELECT lsn::text FROM pg_create_logical_replication_slot(${slot}, 'pgoutput')`
+    return await sql.begin(async (tx) => {
+      const [server] = await tx<{ version: number }[]>`
+        SELECT set_config('statement_timeout', '0', true), set_config('lock_timeout', '0', true),
+          current_setting('server_version_num')::int AS version`
+      const failover = (server?.version ?? 0) >= FAILOVER_FROM
+      const [created] = await (failover
+        ? tx<{ lsn: string }[]>`SELECT lsn::text FROM pg_create_logical_replication_slot(${slot}, 'pgoutput', failover => true)`
+        : tx<{ lsn: string }[]>`SELECT lsn::text FROM pg_create_logical_replication_slot(${slot}, 'pgoutput')`)
+      return { confirmedFlush: parseLsn(created?.lsn ?? ''), failover: failover || null }
     })
-    return parseLsn(created[0]?.lsn ?? '')
   } catch (error) {
     if (codeOf(error) !== '53400') throw error
     throw settings(await allInUse(sql))
@@ -119,11 +139,20 @@ async function allInUse(sql: Sql): Promise<string> {
 export async function measureSlot(sql: Sql, slot: string): Promise<SlotMeasure | null> {
   try {
     const [row] = await sql<
-      { wal_status: string | null; retained: string | null; lag: string | null; safe: string | null; max_mb: string | null }[]
+      {
+        wal_status: string | null
+        retained: string | null
+        lag: string | null
+        safe: string | null
+        max_mb: string | null
+        awaited: string | null
+      }[]
     >`
       SELECT wal_status, pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn)::bigint::text AS retained,
         pg_wal_lsn_diff(pg_current_wal_lsn(), confirmed_flush_lsn)::bigint::text AS lag, safe_wal_size::text AS safe,
-        (SELECT setting FROM pg_settings WHERE name = 'max_slot_wal_keep_size') AS max_mb
+        (SELECT setting FROM pg_settings WHERE name = 'max_slot_wal_keep_size') AS max_mb,
+        (SELECT current_setting('synchronized_standby_slots', true) FROM pg_stat_activity
+          WHERE pid = active_pid AND wait_event = 'WaitForStandbyConfirmation') AS awaited
       FROM pg_replication_slots WHERE slot_name = ${slot}`
     if (!row) return null
     const max = Number(row.max_mb ?? -1)
@@ -133,6 +162,7 @@ export async function measureSlot(sql: Sql, slot: string): Promise<SlotMeasure |
       lagBytes: Math.max(0, Number(row.lag ?? 0)),
       safeWalBytes: row.safe === null ? null : Number(row.safe),
       maxKeepBytes: max < 0 ? null : max * 1024 * 1024,
+      awaitedStandbys: row.awaited,
     }
   } catch (error) {
     throw sourceError(error)
