@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import { RockpoolError, type ErrorCode } from '../../../protocol/errors.ts'
-import { connectSource, sourceError } from './connection.ts'
+import { connectSource, sourceError, type OpenSocket } from './connection.ts'
 
 const withCode = (code: string) => Object.assign(new Error('what it says'), { code })
 
@@ -30,4 +30,17 @@ test.each<[string, first: ErrorCode, second: ErrorCode, told: ErrorCode]>([
     message: 'none of the hosts can be used: one:5432: of one; two:5432: of two',
   })
   await sql.end({ timeout: 1 })
+})
+
+test('a host that has IPv6 only is told as such, whether it is silent or has no address that is reached', async () => {
+  const url = 'postgres://u:p@db.abc.supabase.co/postgres?connect_timeout=1'
+  const sockets: OpenSocket[] = [() => new Promise(() => {}), () => Promise.reject(new Error('proxy request failed'))]
+  for (const socket of sockets) {
+    const sql = connectSource(url, { socket })
+    await expect(sql`SELECT 1`).rejects.toThrow(/^db\.abc\.supabase\.co:5432.*IPv6 only: .*IPv4 add-on/)
+    await sql.end({ timeout: 0 })
+    const other = connectSource(url.replace('db.abc.supabase.co', 'db.example'), { socket })
+    await expect(other`SELECT 1`).rejects.not.toThrow(/IPv6/)
+    await other.end({ timeout: 0 })
+  }
 })

@@ -144,7 +144,7 @@ async function openOne(source: SourceUrl, address: HostPort, trust: Trust, { soc
   let timer: ReturnType<typeof setTimeout> | undefined
   const late = new Promise<never>((_, reject) => {
     timer = setTimeout(() => {
-      const problem = `${shownAddress(address)} did not answer within ${connectSeconds} s: is it reachable from the internet?`
+      const problem = `${shownAddress(address)} did not answer within ${connectSeconds} s: is it reachable from the internet?${onlyIpv6(address)}`
       reject(new RockpoolError('ROCKPOOL_SOURCE_UNREACHABLE', problem))
       abort.abort()
     }, connectSeconds * 1000)
@@ -158,10 +158,22 @@ async function openOne(source: SourceUrl, address: HostPort, trust: Trust, { soc
     }
     opened?.(raw.authorized === true)
     return new GuardedSocket(raw, address, source, trust)
+  } catch (error) {
+    const advice = onlyIpv6(address)
+    if (advice === '' || error instanceof RockpoolError) throw error
+    // Whatever the runtime says of it, the name has no address that it reaches.
+    const { message } = sourceError(error)
+    throw new RockpoolError('ROCKPOOL_SOURCE_UNREACHABLE', `${shownAddress(address)}: ${message}.${advice}`, { cause: error })
   } finally {
     clearTimeout(timer)
   }
 }
+
+/** Of a host that is known to have an IPv6 address alone (2026-11). */
+const onlyIpv6 = ({ host }: HostPort): string =>
+  /^db\.[^.]+\.supabase\.co\.?$/i.test(host)
+    ? ' The direct host of Supabase has IPv6 only: where that does not reach, turn its IPv4 add-on on'
+    : ''
 
 async function isPrimary(source: SourceUrl, address: HostPort, trust: Trust, options: Opening): Promise<boolean> {
   const { user, password, database, connectSeconds } = source
