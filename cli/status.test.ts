@@ -20,6 +20,9 @@ const slot: SlotStatus = {
 const look = { at: AT, ms: 12, reachable: true, version: '18.1', problem: null }
 const source = (change: Partial<NonNullable<OperatorStatus['source']['look']>> = {}): OperatorStatus['source'] => ({
   kind: 'postgres',
+  position: '0/16B3748',
+  lag: { bytes: 0 },
+  health: slot,
   settings: { host: 'db.example:5432', database: 'app', slot: 'rockpool', walKeepBytes: 10 * 1024 ** 3, walPolicy: 'keep' },
   look: { ...look, ...change },
 })

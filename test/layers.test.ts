@@ -8,7 +8,11 @@ import { expect, test } from 'vitest'
  */
 const FOLDERS: readonly [name: string, path: string, imports: string][] = [
   ['protocol', 'protocol', ''],
-  ['sources', 'sources', 'protocol'],
+  // The port of sources, its kinds, and the only list of them.
+  ['source', 'sources', 'protocol'],
+  ['memory', 'sources/memory', 'protocol source'],
+  ['postgres', 'sources/postgres', 'protocol source'],
+  ['registry', 'sources/registry.ts', 'protocol source postgres'],
   ['sync-config', 'sync-config', 'protocol'],
 
   // What an object keeps and a setting says: the preset is declared where it is kept.
@@ -28,24 +32,24 @@ const FOLDERS: readonly [name: string, path: string, imports: string][] = [
   // Objects know of each other what `protocol/messages` says.
   ['bucket', 'durable-objects/bucket', 'protocol tenants settings shared retry bucket/limits direct-request'],
   ['relay', 'durable-objects/relay', 'protocol tenants settings shared retry relay/users'],
-  ['store', 'durable-objects/replicator/store', 'protocol sources sync-config shared copy ingest session verify writes'],
+  ['store', 'durable-objects/replicator/store', 'protocol source sync-config shared copy ingest session verify writes'],
   ['writes', 'durable-objects/replicator/writes', 'protocol sync-config ingest store'],
-  ['ingest', 'durable-objects/replicator/ingest', 'protocol sources sync-config shared replicator/limits copy session store writes'],
-  ['copy', 'durable-objects/replicator/copy', 'sources shared replicator/limits ingest store verify'],
+  ['ingest', 'durable-objects/replicator/ingest', 'protocol source sync-config shared replicator/limits copy session store writes'],
+  ['copy', 'durable-objects/replicator/copy', 'source shared replicator/limits ingest store verify'],
   ['commit', 'durable-objects/replicator/commit', 'protocol settings shared retry replicator/limits ingest store verify'],
   ['tidy', 'durable-objects/replicator/tidy', 'protocol shared ingest store writes'],
   ['verify', 'durable-objects/replicator/verify', 'protocol shared copy ingest store writes'],
-  ['deploy', 'durable-objects/replicator/deploy', 'protocol sources sync-config tenants shared store'],
+  ['deploy', 'durable-objects/replicator/deploy', 'protocol source sync-config tenants shared store'],
   [
     'session',
     'durable-objects/replicator/session',
-    'protocol sources sync-config tenants shared commit copy deploy ingest store tidy verify writes',
+    'protocol source sync-config tenants shared commit copy deploy ingest store tidy verify writes',
   ],
   // The object, and what wires its rooms.
   [
     'replicator',
     'durable-objects/replicator',
-    'protocol sources settings tenants shared retry commit deploy ingest session store tidy verify writes',
+    'protocol source registry settings tenants shared retry commit deploy ingest session store tidy verify writes',
   ],
 
   ['json-bounds', 'workers/json-bounds.ts', ''],
@@ -73,7 +77,7 @@ const FOLDERS: readonly [name: string, path: string, imports: string][] = [
   ['workers', 'workers', 'protocol tenant settings bucket relay replicator answers calls rates auth stream transports routes'],
 
   ['client', 'client', 'protocol'],
-  ['cli', 'cli', 'protocol sources sync-config tenants auth retry'],
+  ['cli', 'cli', 'protocol postgres sync-config tenants auth retry'],
 ]
 
 const ROOT = new URL('..', import.meta.url).pathname
@@ -120,6 +124,31 @@ test('arrows point up in the table, but for those between the rooms of the repli
     return down.map((to) => `${name} → ${to}`)
   })
   expect(wrong).toEqual([])
+})
+
+/** Folders that may know Postgres, `sources/postgres` and `sources/registry.ts` beside them. */
+const KNOW_POSTGRES = /^(sources\/postgres\/|sources\/registry\.ts|cli\/)/
+/** What is Postgres's alone. Of the status document some members are, since there was no other kind. */
+const OF_POSTGRES = /\b(lsn|xid|walStatus|filenode|publication|pgoutput)\b/g
+const COMPATIBLE = ['durable-objects/replicator/status.ts lsn', 'protocol/messages/status.ts walStatus', 'protocol/messages/status.ts lsn']
+
+test('Postgres and its driver are imported by its kind, the list of kinds and commands only', () => {
+  const others = files.filter((file) => !KNOW_POSTGRES.test(file))
+  const wrong = others.flatMap((file) => {
+    const ofDriver = /from 'postgres'/.test(readFileSync(join(ROOT, file), 'utf8')) ? ['postgres'] : []
+    return [...ofDriver, ...(imports.get(file) ?? []).filter((to) => to.startsWith('sources/postgres/'))].map((to) => `${file} → ${to}`)
+  })
+  expect(wrong).toEqual([])
+})
+
+test('what is Postgres’s alone has no name in objects and their messages, comments aside', () => {
+  const found = files
+    .filter((file) => file.startsWith('durable-objects/') || file.startsWith('protocol/messages/'))
+    .flatMap((file) => {
+      const code = readFileSync(join(ROOT, file), 'utf8').replace(/\/\*[^]*?\*\/|\/\/.*/g, '')
+      return [...new Set([...code.matchAll(OF_POSTGRES)].map(([name]) => name))].map((name) => `${file} ${name}`)
+    })
+  expect(found.sort()).toEqual(COMPATIBLE.sort())
 })
 
 test('no files import each other in a circle', () => {

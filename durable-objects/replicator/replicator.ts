@@ -1,7 +1,6 @@
 import { DurableObject } from 'cloudflare:workers'
-import type { Sql } from 'postgres'
-import { connectSource, emitMarker, lookAtSource, type SourceFacts } from '../../sources/postgres/index.ts'
-import { socketOf } from '../../sources/postgres/wire/socket.ts'
+import { FIRST_KIND, kindOf } from '../../sources/registry.ts'
+import type { SourceFacts, SourceProblem } from '../../sources/source.ts'
 import { RockpoolError } from '../../protocol/errors.ts'
 import type { ConfigsAnswer, DeployAnswer, DeployRequest, RollbackAnswer } from '../../protocol/messages/admin.ts'
 import type { ReplicatorRpc, Serving } from '../../protocol/messages/replicator.ts'
@@ -19,12 +18,13 @@ import { answered, callDeadline, Unanswered, type Attempt } from '../shared/retr
 import { checkVersion } from '../shared/version.ts'
 import { Admin } from './deploy/admin.ts'
 import { nextAttempt, type Attempt as Start } from './session/attempts.ts'
-import { markerPrefix } from './ingest/marks.ts'
-import { applicationName, earlierTls, resync } from './session/prepare.ts'
+import { clientName, resync } from './session/prepare.ts'
 import type { State, StateStore } from './store/storage.ts'
 import { idleWaitMs, retryWaitMs } from './session/schedule.ts'
+import { keptIdentity, streamedTo } from './session/kept-state.ts'
 import { Session } from './session/session.ts'
-import { LOOK_FRESH_MS, LOOK_MS, lookOf, oneAtATime, problemOf, type Known, type Looked } from './session/source-look.ts'
+import type { SourceAccess } from './session/source-access.ts'
+import { isSettled, LOOK_FRESH_MS, LOOK_MS, lookOf, oneAtATime, type Known, type Looked } from './session/source-look.ts'
 import { replicatorStatus, type StatusPorts } from './status.ts'
 import { wire, type Parts } from './wiring.ts'
 import { askFollowers } from './commit/followers.ts'
@@ -41,7 +41,12 @@ const REFUSED_MS = 60_000
 const SESSION_CALLS = 3
 /** What may have been held when a session was killed. */
 const CAREFUL_SLICES = 2
+/** So long a connection of a single question may take to close. */
+const CLOSE_MS = 1_000
 const ENDED = 'a deploy, an eviction or a fault ended it in the middle of a session'
+
+/** What a look has found, and the kind of source that it is of. */
+type Found = Pick<SourceAccess, 'kind'> & { facts: SourceFacts }
 
 /** One tenant's replicator: wires storage, session, relays and RPC. What they decide is in the modules beside it. */
 export class Replicator extends DurableObject<Environment> implements ReplicatorRpc {
@@ -233,7 +238,7 @@ export class Replicator extends DurableObject<Environment> implements Replicator
     if (request.look) this.#looked = await this.#look()
     return replicatorStatus({
       tenant: this.#tenant.name,
-      source: await this.#source(),
+      ...(await this.#sourceOf()),
       parts: this.#parts,
       live: this.#live,
       session: this.#session?.status() ?? null,
@@ -262,12 +267,13 @@ export class Replicator extends DurableObject<Environment> implements Replicator
     return (await this.#tenant.find()).replication
   }
 
-  /** Null when a setting is wrong: sessions are refused for that, and a look is. */
-  async #source(): Promise<StatusPorts['source']> {
+  /** `source` is null when a setting is wrong: sessions are refused for that, and a look is. */
+  async #sourceOf(): Promise<Pick<StatusPorts, 'kind' | 'source'>> {
     try {
-      return { settings: await this.#settings(), url: await this.#tenant.secret('source.url') }
+      const url = await this.#tenant.secret('source.url')
+      return { kind: kindOf(url, this.env), source: { settings: await this.#settings(), url } }
     } catch {
-      return null
+      return { kind: FIRST_KIND, source: null }
     }
   }
 
@@ -275,20 +281,27 @@ export class Replicator extends DurableObject<Environment> implements Replicator
     const began = Date.now()
     const before = this.#known()
     const [facts, streams] = await Promise.all([this.#sourceFacts(), this.#parts.openStreams(LOOK_MS)])
-    const problem = facts instanceof RockpoolError ? null : problemOf(facts.slotName, facts, before, this.#known())
-    const look = lookOf({ facts, problem, began, ended: Date.now() })
-    return { look, slot: facts instanceof RockpoolError ? undefined : (facts.slot?.measure ?? null), streams }
+    const look = lookOf({
+      ...(facts instanceof RockpoolError ? { facts, problem: null } : this.#judged(facts, before)),
+      began,
+      ended: Date.now(),
+    })
+    return { look, facts: facts instanceof RockpoolError ? null : facts.facts, streams }
   }, LOOK_FRESH_MS)
 
-  #known(): Known {
-    const state = this.#state
-    return { source: state.get('source'), position: state.get('decode').position, session: this.#session !== null }
+  #judged({ facts, kind }: Found, before: Known): { facts: SourceFacts; problem: SourceProblem | null } {
+    const { store } = this.#parts
+    const settled = isSettled(before, this.#known())
+    return { facts, problem: facts.problem(keptIdentity(kind, store), streamedTo(kind, store), settled) }
   }
 
-  async #sourceFacts(): Promise<(SourceFacts & { slotName: string }) | RockpoolError> {
+  #known(): Known {
+    return { position: this.#state.get('decode').position, session: this.#session !== null }
+  }
+
+  async #sourceFacts(): Promise<Found | RockpoolError> {
     try {
-      const { slot } = await this.#settings()
-      return { ...(await this.#connected((sql) => lookAtSource(sql, slot), LOOK_MS)), slotName: slot }
+      return await this.#connected(async ({ kind, source, call }) => ({ kind, facts: await source.look(call()) }), LOOK_MS)
     } catch (error) {
       return known(error)
     }
@@ -336,7 +349,7 @@ export class Replicator extends DurableObject<Environment> implements Replicator
     const { store, resetReason } = this.#parts
     const { state, tables } = store
     const { position, partial } = state.get('decode')
-    const stream = JSON.stringify([position?.lsn, partial?.lsn, partial?.changes])
+    const stream = JSON.stringify([position, partial])
     const reason = this.#began ? (before?.reason ?? null) : before?.alive ? (resetReason ?? ENDED) : null
     const attempt = nextAttempt(before, { stream, copy: tables.place, now: Date.now(), reason })
     this.#began = true
@@ -370,7 +383,7 @@ export class Replicator extends DurableObject<Environment> implements Replicator
     this.#parts.care.begin(state.get('running')?.care ?? 0, CAREFUL_SLICES * settings.sliceChanges)
     const session = new Session(this.#parts, settings, {
       url,
-      socket: socketOf(this.env),
+      kind: kindOf(url, this.env),
       live: () => this.#live,
       progress: () => this.#progress(),
       settled: () => this.#writes.repeat(),
@@ -383,7 +396,7 @@ export class Replicator extends DurableObject<Environment> implements Replicator
     if (again || this.#again || this.#live) return 0
     const polls = state.get('idlePolls')
     state.set('idlePolls', polls + 1)
-    return idleWaitMs(polls, settings, session.slotTimeoutMs)
+    return idleWaitMs(polls, settings, session.expiresMs)
   }
 
   /** `faulty`: by an error of ours, which may be one of the change that is next. */
@@ -440,9 +453,8 @@ export class Replicator extends DurableObject<Environment> implements Replicator
   }
 
   async #emit(content: string): Promise<void> {
-    const prefix = markerPrefix(await this.#settings())
     try {
-      await this.#connected((sql) => emitMarker(sql, prefix, this.#parts.marks.sign(content)))
+      await this.#connected(({ source, call }) => source.mark(this.#parts.marks.sign(content), call()))
     } catch (error) {
       // The client is told no more than that: what the database says is for operators.
       this.#parts.store.diagnostics.add({
@@ -454,32 +466,30 @@ export class Replicator extends DurableObject<Environment> implements Replicator
   }
 
   /** With the session's connection, or one of its own. Throws ROCKPOOL_SOURCE_UNREACHABLE. */
-  async #connected<T>(work: (sql: Sql) => Promise<T>, deadlineMs = callDeadline(this.env)): Promise<T> {
-    const open = this.#session?.sql
+  async #connected<T>(work: (access: SourceAccess) => Promise<T>, deadlineMs = callDeadline(this.env)): Promise<T> {
+    const { store } = this.#parts
+    const call = () => ({ signal: new AbortController().signal, deadlineMs: Math.max(deadlineMs, callDeadline(this.env)) })
+    const url = await this.#tenant.secret('source.url')
+    const kind = kindOf(url, this.env)
+    const open = this.#session?.source
     if (open) {
       try {
-        return await this.#inTime(() => work(open), deadlineMs)
+        return await this.#inTime(() => work({ kind, source: open, call }), deadlineMs)
       } catch (error) {
-        if (this.#session?.sql === open) throw error
+        if (this.#session?.source === open) throw error
         // The session has ended meanwhile, and its connection with it. Whatever is asked here may be asked twice.
       }
     }
-    const { databaseCa } = await this.#settings()
-    const sql = connectSource(await this.#tenant.secret('source.url'), {
-      socket: socketOf(this.env),
-      ca: databaseCa,
-      max: 1,
-      applicationName: applicationName(this.#parts.store),
-      earlierTls: earlierTls(this.#parts.store),
-    })
+    const settings = await this.#settings()
+    const source = kind.connect({ url, settings, clientName: clientName(store), identity: keptIdentity(kind, store) })
     try {
-      return await this.#inTime(() => work(sql), deadlineMs)
+      return await this.#inTime(() => work({ kind, source, call }), deadlineMs)
     } finally {
-      await sql.end({ timeout: 1 })
+      await source.close(CLOSE_MS)
     }
   }
 
-  /** A socket that passes nothing on any more answers nothing either, and whoever asks for a write checkpoint waits for it. */
+  /** A source that answers nothing any more: whoever asks for a write checkpoint waits for it. A question that is given up does not end the session. */
   async #inTime<T>(work: () => Promise<T>, deadlineMs: number): Promise<T> {
     try {
       return await answered(work, deadlineMs)

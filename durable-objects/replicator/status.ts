@@ -1,12 +1,11 @@
-import { parseLsn, parseSourceUrl } from '../../sources/postgres/index.ts'
+import type { SourceKind } from '../../sources/source.ts'
 import type { DiagnosticsStatus } from '../../protocol/diagnostics.ts'
-import type { ReplicatorState, ReplicatorStatus, SourceSettings } from '../../protocol/messages/status.ts'
+import type { ReplicatorState, ReplicatorStatus, SlotStatus, SourceSettings, SourceStatus } from '../../protocol/messages/status.ts'
 import type { ReplicationSettings } from '../../tenants/replication.ts'
-import { earlierTls } from './session/prepare.ts'
+import { keptIdentity, streamedTo } from './session/kept-state.ts'
 import { refusedTables } from './session/refused-tables.ts'
 import type { SessionStatus } from './session/session.ts'
 import type { Looked } from './session/source-look.ts'
-import { GB } from './session/wal-guard.ts'
 import type { State } from './store/storage.ts'
 import type { Store } from './store/store.ts'
 import type { Parts } from './wiring.ts'
@@ -14,9 +13,10 @@ import type { Parts } from './wiring.ts'
 /** What the parts say of themselves, and what the object knows beside them. */
 export interface StatusPorts {
   tenant: string
+  kind: SourceKind<ReplicationSettings>
   /** Its settings, and the URL of the database, a secret; null when a setting is wrong. */
   source: { settings: ReplicationSettings; url: string } | null
-  parts: Pick<Parts, 'store' | 'committer' | 'fencing' | 'relays' | 'appends' | 'slot' | 'rowsWritten'>
+  parts: Pick<Parts, 'store' | 'committer' | 'fencing' | 'relays' | 'appends' | 'health' | 'rowsWritten'>
   /** Somebody is connected. */
   live: boolean
   session: SessionStatus | null
@@ -35,12 +35,10 @@ export interface StatusPorts {
 }
 
 export function replicatorStatus(ports: StatusPorts): ReplicatorStatus {
-  const { tenant, source, parts, session, failing, alarm, looked, fresh } = ports
-  const { store, committer, fencing, relays, appends, slot } = parts
+  const { tenant, parts, session, failing, alarm, looked, fresh } = ports
+  const { store, committer, fencing, relays, appends } = parts
   const { tables, state, buckets, problems } = store
-  const { position } = state.get('decode')
-  const walEnd = session?.walEnd ?? null
-  const settings = source?.settings ?? null
+  const { source, health, lastCommit } = sourceStatus(ports)
   const { checkpoint, plan, comparing, pendingBatches, sending, peakSending, changes, batches } = committer.status()
   const { failing: failingBuckets, calls } = appends.status()
   return {
@@ -48,10 +46,11 @@ export function replicatorStatus(ports: StatusPorts): ReplicatorStatus {
     state: stateOf(ports),
     checkpoint,
     plan,
-    lsn: position?.lsn ?? null,
-    lagBytes: walEnd === null || position === null ? null : Math.max(0, Number(walEnd - parseLsn(position.lsn))),
-    lastCommit: position?.time ?? null,
-    source: { kind: 'postgres', settings: source && sourceSettings(store, source.url, source.settings), look: looked?.look ?? null },
+    // Members of before there was more than one kind of source.
+    lsn: source.position,
+    lagBytes: source.lag?.bytes ?? null,
+    lastCommit,
+    source,
     comparing,
     copy: tables.copying ? { tables: tables.status(), waitingFor: session?.waitingFor ?? null } : null,
     deploy: ports.deploy,
@@ -66,7 +65,7 @@ export function replicatorStatus(ports: StatusPorts): ReplicatorStatus {
       failures: failing?.failures ?? 0,
       idlePolls: state.get('idlePolls'),
     },
-    slot: slot.status(settings, fresh ? looked : null),
+    slot: health as SlotStatus | null,
     pendingBatches,
     failingBuckets,
     fencedBuckets: fencing.status(),
@@ -113,13 +112,33 @@ function skippedRows({ counts, recent }: DiagnosticsStatus): ReplicatorStatus['s
   }
 }
 
-/** Nothing of the user and the password is told. Null when the URL cannot be read. */
-function sourceSettings(store: Store, url: string, { slot, walKeepGb, walPolicy }: ReplicationSettings): SourceSettings | null {
-  try {
-    const { hosts, database } = parseSourceUrl(url, { earlierTls: earlierTls(store) })
-    const host = hosts.map((each) => `${each.host}:${each.port}`).join(',')
-    return { host, database, slot, walKeepBytes: walKeepGb * GB, walPolicy }
-  } catch {
-    return null
+/** What operators are told of the source. Nothing of the user and the password is. */
+function sourceStatus({ kind, source, parts, session, looked, fresh }: StatusPorts) {
+  const { store, health } = parts
+  const { position } = streamedTo(kind, store)
+  const shown = position && kind.show(position)
+  const state = health.status(fresh ? (looked?.facts ?? null) : null)
+  const lag = session?.lag ?? null
+  const status: SourceStatus = {
+    kind: kind.name,
+    position: shown?.text ?? null,
+    lag: lag && { ...(lag.bytes !== undefined && { bytes: lag.bytes }), ...(lag.seconds !== undefined && { seconds: lag.seconds }) },
+    health: state,
+    settings: source && sourceSettings(kind, store, source),
+    look: looked?.look ?? null,
   }
+  return { source: status, health: state, lastCommit: shown?.time ?? null }
+}
+
+const GB = 1024 ** 3
+
+/** Null when the URL cannot be read. */
+function sourceSettings(
+  kind: SourceKind<ReplicationSettings>,
+  store: Store,
+  { url, settings }: { url: string; settings: ReplicationSettings },
+): SourceSettings | null {
+  const address = kind.address(url, keptIdentity(kind, store))
+  const { slot, walKeepGb, walPolicy } = settings
+  return address && { ...address, slot, walKeepBytes: walKeepGb * GB, walPolicy }
 }

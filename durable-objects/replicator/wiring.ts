@@ -18,7 +18,7 @@ import { Batches } from './ingest/batches.ts'
 import { Care } from './ingest/care.ts'
 import { Marks } from './ingest/marks.ts'
 import { resetOf, takeResetReason } from './reset.ts'
-import { SlotWatch } from './session/slot-watch.ts'
+import { HealthWatch } from './session/health-watch.ts'
 import { ownerOf } from './store/definitions.ts'
 import { Differences } from './store/differences.ts'
 import { Store } from './store/store.ts'
@@ -37,7 +37,7 @@ export interface Parts {
   readonly store: Store
   /** Rows written as the platform bills them, since this object started. */
   rowsWritten(): number
-  /** Our messages in the WAL. */
+  /** Our marks in the stream. */
   readonly marks: Marks
   readonly deploys: Deploys
   readonly drops: Drops
@@ -50,7 +50,7 @@ export interface Parts {
   readonly relays: RelaySockets
   readonly appends: Dispatcher
   readonly committer: Committer
-  readonly slot: SlotWatch
+  readonly health: HealthWatch
   /** Streams of clients that are open. */
   openStreams(deadlineMs?: number): Promise<number>
   /** Why the last incarnation was ended, when this isolate knows. */
@@ -202,7 +202,7 @@ export function wire(ctx: DurableObjectState, env: Environment, tenant: string):
     relays,
     appends,
     committer,
-    slot: new SlotWatch(store),
+    health: new HealthWatch(store),
     openStreams: (within) => openStreams(env, relays.names, within),
     resetReason,
   }

@@ -72,8 +72,15 @@ export interface SourceLook {
 }
 
 export interface SourceStatus {
-  kind: 'postgres'
-  /** Null when the settings are wrong: ROCKPOOL_SETTINGS. */
+  /** `postgres`. */
+  kind: string
+  /** Behind the last stored transaction, as this kind writes it. */
+  position: string | null
+  /** What lies between the source's end, as last heard, and what is stored, in what this kind can tell; null when unknown. */
+  lag: { bytes?: number; seconds?: number } | null
+  /** What the source keeps for us, as measured last; its members are those of its kind, of Postgres those of `slot`. Null when it keeps nothing. */
+  health: object | null
+  /** Null when they are wrong: ROCKPOOL_SETTINGS. */
   settings: SourceSettings | null
   /** The last examination; null when nobody has asked for one since the object started. */
   look: SourceLook | null
@@ -96,7 +103,7 @@ export interface ReplicatorStatus {
   checkpoint: OpId
   /** The hash of the serving plan; null before the first copy is complete. */
   plan: string | null
-  /** Commit LSN of the last stored transaction, `X/X`. */
+  /** That is `source.position`; here for readers of older versions, as `lagBytes` and `slot` are. */
   lsn: string | null
   /** WAL bytes between the source's end, as last reported, and what is stored; null when unknown. */
   lagBytes: number | null

@@ -2,7 +2,10 @@ import type { Sql } from 'postgres'
 import { RockpoolError } from '../../protocol/errors.ts'
 import { sourceError } from './wire/connection.ts'
 import { foundSlot, measureSlot, slotHolder, slotProblem, taken, type FoundSlot, type SlotMeasure } from './stream/slot.ts'
-import { checkServer } from './source.ts'
+import { checkServer } from './prepare-source.ts'
+import type { SourceProblem } from '../source.ts'
+import { disconnected, type PostgresIdentity } from './stream/continuity.ts'
+import type { PostgresPosition } from './stream/positions.ts'
 import type { Lsn, SourceIdentity } from './types.ts'
 
 /** The database as it is at this moment. */
@@ -31,4 +34,18 @@ export async function lookAtSource(sql: Sql, name: string): Promise<SourceFacts>
   } catch (error) {
     throw sourceError(error)
   }
+}
+
+/** Why nothing can come, or everything will be compared, by what was found; null: all is well. A session makes the slot, and moves on: while there is one, less can be said. */
+export function problemOf(
+  slot: string,
+  facts: SourceFacts,
+  { identity, position, settled }: { identity: PostgresIdentity | null; position: PostgresPosition | null; settled: boolean },
+): SourceProblem | null {
+  const lost = (reason: string): SourceProblem => ({ code: 'ROCKPOOL_SLOT_LOST', reason: `the slot ${slot}: ${reason}` })
+  if (!settled) return facts.slot?.lost && facts.slot.measure.walStatus === 'lost' ? lost(facts.slot.lost) : null
+  const missing = { created: true, lost: null, confirmedFlush: 0n, failover: null }
+  const problem = disconnected(identity, position, { ...facts, slot: facts.slot ?? missing })
+  if (problem === null) return null
+  return problem.slotLost ? lost(problem.reason) : { code: 'ROCKPOOL_SOURCE_CHANGED', reason: problem.reason }
 }

@@ -1,6 +1,8 @@
 import type { TableName } from '../../protocol/tables.ts'
 import type { LargeValue } from './copy/large-value.ts'
 
+export type { WantedColumns } from '../source.ts'
+
 /** A log sequence number: a position in Postgres's WAL, in bytes. Compared as bigint, never as text; printed `X/X` by `formatLsn`. */
 export type Lsn = bigint
 
@@ -72,15 +74,6 @@ export interface ColumnType {
   labels?: string
   /** Array delimiter when not `,`. */
   delimiter?: string
-}
-
-/** Columns of a table that somebody reads. */
-export interface WantedColumns {
-  /** All, but for bytes: clients are never sent any. */
-  all: boolean
-  read: ReadonlySet<string>
-  /** Those that it must have. */
-  named: ReadonlySet<string>
 }
 
 /** A relation in which rows lie. */

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import postgresClient, { type Sql } from 'postgres'
-import type { ChunkSize } from '../../durable-objects/replicator/copy/reader.ts'
-import { NodeReplica, type ReplicaOptions } from '../support/node-replica.ts'
+import type { NodeReplica } from '../support/node-replica.ts'
+import { postgresReplica, type PostgresReplicaOptions } from '../support/postgres-replica.ts'
 import { POSTGRES_VERSIONS, startPostgres, type TestPostgres } from '../support/postgres.ts'
 import { Random } from '../support/random.ts'
 
@@ -17,7 +17,7 @@ bucket_definitions:
       - SELECT id, part, t FROM parts
 `
 /** A table of 800 rows is then some forty chunks. */
-const CHUNK: ChunkSize = { rows: 40, length: 20_000, firstBlocks: 2, maxBlocks: 4 }
+const CHUNK: PostgresReplicaOptions['chunk'] = { rows: 40, length: 20_000, firstBlocks: 2, maxBlocks: 4 }
 const WRITERS = 6
 const WAITING_WRITERS = 4
 
@@ -225,12 +225,12 @@ async function differences(replica: NodeReplica, sql: Sql): Promise<string[]> {
 async function round(
   bed: Bed,
   seed: number,
-  options: Partial<ReplicaOptions> = {},
+  options: Partial<PostgresReplicaOptions> = {},
 ): Promise<{ wrong: string[]; reads: number; completions: number }> {
   const random = new Random(seed)
   await tables(bed.pool)
   const slot = `copy_${seed}`
-  const replica = new NodeReplica({ url: bed.postgres.url, slot, syncConfig, chunk: CHUNK, ...options })
+  const replica = postgresReplica({ url: bed.postgres.url, slot, syncConfig, chunk: CHUNK, ...options })
   try {
     await replica.open()
     const running = load(bed, seed)

@@ -1,5 +1,5 @@
 import { Batch, subkeyOf } from '../../durable-objects/replicator/ingest/batch.ts'
-import type { SourceTable } from '../../durable-objects/replicator/ingest/source-table.ts'
+import type { FollowedTable } from '../../durable-objects/replicator/ingest/followed-table.ts'
 import { Committer, type ToCommit } from '../../durable-objects/replicator/commit/committer.ts'
 import type { Sending } from '../../durable-objects/replicator/commit/dispatcher.ts'
 import { Fencing } from '../../durable-objects/replicator/commit/fencing.ts'
@@ -8,7 +8,9 @@ import type { RelayConnection } from '../../durable-objects/replicator/commit/re
 import { RelaySockets } from '../../durable-objects/replicator/commit/relay-sockets.ts'
 import { Watchers } from '../../durable-objects/replicator/commit/watchers.ts'
 import type { StoredAppend } from '../../durable-objects/replicator/store/outbox.ts'
+import type { Decode } from '../../durable-objects/replicator/store/storage.ts'
 import { Store } from '../../durable-objects/replicator/store/store.ts'
+import { bareState } from '../../sources/stored.ts'
 import type { CopyState } from '../../durable-objects/replicator/copy/copy-state.ts'
 import type { Clock } from '../../durable-objects/shared/clock.ts'
 import type { Database } from '../../durable-objects/shared/database.ts'
@@ -17,7 +19,7 @@ import type { BucketState } from '../../protocol/messages/bucket.ts'
 import type { ReplicatorFrame } from '../../protocol/messages/relay.ts'
 import type { Serving } from '../../protocol/messages/replicator.ts'
 import type { End } from './sim.ts'
-import { CATALOG, evaluate, TABLES, type Change, type PlanHash } from './source.ts'
+import { SOURCE_TABLES, evaluate, TABLES, type Change, type PlanHash } from './source.ts'
 import type { World } from './world.ts'
 
 /** In parts and windows of this size a few rows come to everything that large transactions come to. */
@@ -193,7 +195,7 @@ export class SimReplicator {
       if (store.fences.all.length > 0) this.#decodeLater()
     })
     const tables = store.tables.use(
-      CATALOG,
+      SOURCE_TABLES,
       () => true,
       () => true,
     )
@@ -270,7 +272,7 @@ export class SimReplicator {
   /** How far the stream was taken in: whole transactions, and changes of the next one. */
   get #place(): { txn: number; part: number } {
     const { position, partial } = this.#life.store.state.get('decode')
-    return { txn: Number(position?.lsn ?? 0), part: partial?.changes ?? 0 }
+    return { txn: decodeNumber(position, 'lsn'), part: decodeNumber(partial, 'changes') }
   }
 
   /** Buckets that are compared, when nothing is on its way, so that what they hold is what was stored. */
@@ -326,7 +328,7 @@ export class SimReplicator {
   }
 
   /** Nothing is read when the session has ended meanwhile. */
-  async #read(session: number, of: SourceTable, wanted: (key: string) => boolean, next: CopyState | null): Promise<void> {
+  async #read(session: number, of: FollowedTable, wanted: (key: string) => boolean, next: CopyState | null): Promise<void> {
     const { sim, source, torn } = this.#world
     const name = of.name as Change['table']
     // A read may have to wait for long, and the stream goes on meanwhile.
@@ -463,7 +465,7 @@ class Life {
   fencing!: Fencing
   relays!: RelaySockets
   committer!: Committer
-  tables!: SourceTable[]
+  tables!: FollowedTable[]
   readonly comparison = new SimComparison()
   readonly sockets = new Set<End<ReplicatorFrame, never>>()
   /** The append that is on its way to each bucket. */
@@ -517,9 +519,12 @@ class SimComparison {
   }
 }
 
-type Incomplete = Map<string, { table: SourceTable; key: string; pending: boolean }>
+/** A member of what is stored of the stream, as `SimReplicator` stores it. */
+const decodeNumber = (stored: Decode['position'], member: string): number => Number((stored && bareState(stored)[member]) ?? 0)
 
-function settle(incomplete: Incomplete, table: SourceTable, key: string, pending: boolean): void {
+type Incomplete = Map<string, { table: FollowedTable; key: string; pending: boolean }>
+
+function settle(incomplete: Incomplete, table: FollowedTable, key: string, pending: boolean): void {
   incomplete.set(`${table.number} ${key}`, { table, key, pending })
 }
 
@@ -531,7 +536,7 @@ interface Reading {
   at: number
   snapshot: number
   name: Change['table']
-  table: SourceTable
+  table: FollowedTable
   wanted: (key: string) => boolean
   /** How far the table is compared then; null: rows that lack values. */
   next: CopyState | null

@@ -1,5 +1,5 @@
 import type { BatchTable } from '../../durable-objects/replicator/ingest/batch.ts'
-import type { CatalogTable } from '../../sources/postgres/index.ts'
+import type { SourceTable } from '../../sources/source.ts'
 import type { SourceRow } from '../../protocol/values.ts'
 import type { EvaluatedRow, LoadedPlan } from '../../sync-config/types.ts'
 
@@ -24,21 +24,14 @@ export const TABLES: Record<Change['table'], BatchTable> = {
   members: { number: 2, schema: 'public', name: 'members' },
 }
 
-const TEXT = { typeOid: 25, typeName: 'text', notNull: true, type: { oid: 25, kind: 'base' as const, name: 'text' } }
-/** As the catalog describes them. */
-export const CATALOG: CatalogTable[] = Object.values(TABLES).map(({ number, schema, name }) => ({
-  oid: number,
-  schema,
-  name,
-  key: ['id'],
-  keyEquals: ['='],
-  identity: 'd' as const,
-  columns: [{ name: 'id', ...TEXT }],
-  names: [],
-  parts: [],
-  partitioned: false,
-  rowFilter: null,
-  fingerprint: name,
+/** As their source describes them. */
+export const SOURCE_TABLES: SourceTable[] = Object.values(TABLES).map(({ schema, name }) => ({
+  ...{ schema, name, names: [], keys: 'id', counted: false, fingerprint: name },
+  progress: ({ block, blocks }) => ({
+    done: blocks === 0 ? 1 : Number(block) / Number(blocks),
+    units: { done: Number(block), of: Number(blocks) },
+  }),
+  readImage: (image) => image,
 }))
 
 export type PlanHash = 'p' | 'q'

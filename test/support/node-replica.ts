@@ -1,38 +1,38 @@
-import type { Sql } from 'postgres'
 import { Batch } from '../../durable-objects/replicator/ingest/batch.ts'
 import { Buckets } from '../../durable-objects/replicator/store/buckets.ts'
 import { Intake } from '../../durable-objects/replicator/ingest/intake.ts'
-import type { SourceTable } from '../../durable-objects/replicator/ingest/source-table.ts'
+import type { FollowedTable } from '../../durable-objects/replicator/ingest/followed-table.ts'
 import { evaluateNames } from '../../sync-config/evaluate/names.ts'
-import { waitForEarlier } from '../../durable-objects/replicator/copy/barrier.ts'
-import { Reader, type ChunkSize } from '../../durable-objects/replicator/copy/reader.ts'
+import { Reader } from '../../durable-objects/replicator/copy/reader.ts'
 import { RowStates } from '../../durable-objects/replicator/store/row-state.ts'
 import { MIGRATIONS } from '../../durable-objects/replicator/store/storage.ts'
 import { Tables } from '../../durable-objects/replicator/store/tables.ts'
 import { migrate } from '../../durable-objects/shared/database.ts'
 import { testDatabase } from '../../durable-objects/test-database.ts'
-import { connectSource, emitMarker, openReplication, prepareSource, type ReplicationSession } from '../../sources/postgres/index.ts'
+import type { Call, ReadBudget, SourceConnection, SourceIdentity, SourceStream, StreamedTo } from '../../sources/source.ts'
+import type { StateForm } from '../../sources/stored.ts'
 import type { WireOp } from '../../protocol/ops.ts'
 import { compile, loadPlan } from '../../sync-config/index.ts'
 import type { LoadedPlan, RowProgram } from '../../sync-config/types.ts'
 
 export interface ReplicaOptions {
-  url: string
-  slot: string
+  kind: StateForm
+  /** A connection for each session. */
+  connect(identity: SourceIdentity | null): SourceConnection
   syncConfig: string
-  chunk: ChunkSize
-  /** Waits until what was delivered earlier is visible; another one shows what happens without it. */
-  barrier?: typeof waitForEarlier
+  budget: ReadBudget
+  /** Changes at which a slice is made. */
+  sliceChanges?: number
 }
 
-const PREFIX = 'rockpool:test'
+const NOWHERE: StreamedTo = { position: null, place: null }
+const call = (): Call => ({ signal: new AbortController().signal, deadlineMs: 300_000 })
 
 /**
- * The replicator's own intake, reader, row state and tables in Node, over a real Postgres, with the ops of all buckets reduced in memory: for
- * tests that must choose when a copy begins and how small its chunks are. There are no crashes here.
+ * The replicator's own intake, reader, row state and tables in Node, over any kind of source, with the ops of all buckets reduced in memory: for
+ * tests that must choose when a copy begins, how small its chunks are, and where a session ends.
  */
 export class NodeReplica {
-  readonly sql: Sql
   readonly #options: ReplicaOptions
   readonly #db = testDatabase()
   readonly #rows: RowStates
@@ -46,9 +46,14 @@ export class NodeReplica {
   #counter = 0
   #intake: Intake | null = null
   #reader: Reader | null = null
-  #replication: ReplicationSession | null = null
+  #source: SourceConnection | null = null
+  #stream: SourceStream | null = null
+  #identity: SourceIdentity | null = null
+  /** What is stored of the stream. */
+  #at = NOWHERE
   #failure: unknown = null
-  #sources: SourceTable[] = []
+  #failed = Promise.withResolvers<never>()
+  #sources: FollowedTable[] = []
   /** Chunks and keys read, and reads that had to be repeated. */
   reads = 0
   completions = 0
@@ -59,7 +64,6 @@ export class NodeReplica {
     this.#rows = new RowStates(this.#db)
     this.#buckets = new Buckets(this.#db)
     this.#tables = new Tables(this.#db)
-    this.sql = connectSource(options.url, { max: 2 })
     const result = compile(options.syncConfig)
     if (!result.ok) throw new Error(result.errors.map((error) => error.message).join())
     this.#plan = loadPlan(result.plan)
@@ -67,39 +71,42 @@ export class NodeReplica {
 
   /** Follows the stream; nothing is evaluated until `copy`. */
   async open(): Promise<void> {
-    const { url, slot } = this.#options
-    const source = await prepareSource(this.sql, { slot, tables: this.#plan.tables })
+    this.#failure = null
+    this.#failed = Promise.withResolvers()
+    this.#failed.promise.catch(() => {})
+    const source = this.#options.connect(this.#identity)
+    this.#source = source
+    const columns = () => ({ all: true, read: new Set<string>(), named: new Set<string>() })
+    const report = { problem: () => {}, waitsFor: () => {} }
+    const wanted = { tables: this.#plan.tables, columns, identity: this.#identity, at: this.#at, fresh: false }
+    const prepared = await source.prepare(wanted, report, call())
+    if (prepared.resync) throw new Error(prepared.resync.reason)
+    this.#identity = prepared.identity
     this.#sources = this.#tables.use(
-      source.tables,
+      prepared.tables,
       () => false,
       () => true,
     )
-    const byOid = new Map(this.#sources.map((table) => [table.catalog.oid, table]))
-    const intake = new Intake(
-      byOid,
-      PREFIX,
-      { position: null, partial: null },
-      {
-        sliceChanges: 2_000,
-        newBatch: () => this.#newBatch(),
-        store: ({ batch, incomplete }) => this.#store(batch, incomplete),
-        hasImages: (table) => this.#tables.hasImages(table),
-        keys: (table, after, limit) => this.#rows.keys(table.number, after, limit),
-        marker: (content) => this.#marker(content),
-        deliver: () => {},
-        room: () => true,
-        hasIncomplete: () => this.#tables.hasIncomplete,
-        isIncomplete: (table, key) => this.#tables.isIncomplete(table.number, key),
-        unexpected: (oid) => (this.#failure ??= new Error(`table ${oid} is not as it was`)),
+    const intake = new Intake(this.#sources, this.#at, {
+      sliceChanges: this.#options.sliceChanges ?? 2_000,
+      newBatch: () => this.#newBatch(),
+      store: ({ batch, incomplete, position, place }) => {
+        this.#store(batch, incomplete)
+        this.#at = { position, place }
+        if (position) this.#stream?.acknowledge(position)
       },
-    )
+      hasImages: (table) => this.#tables.hasImages(table),
+      keys: (table, after, limit) => this.#rows.keys(table.number, after, limit),
+      marker: (content) => this.#marker(content),
+      deliver: () => {},
+      room: () => true,
+      hasIncomplete: () => this.#tables.hasIncomplete,
+      isIncomplete: (table, key) => this.#tables.isIncomplete(table.number, key),
+      unexpected: (table) => this.#fail(new Error(`table ${table?.name ?? '?'} is not as it was`)),
+    })
     this.#intake = intake
-    const streaming = connectSource(url, { replication: true, max: 1 })
-    this.#replication = await openReplication(
-      streaming,
-      { slot, publication: source.publication, walSenderTimeoutMs: source.walSenderTimeoutMs },
-      { message: (message, bytes) => this.#guard(() => intake.message(message, bytes)), keepalive: () => {} },
-    )
+    this.#stream = await prepared.open(this.#at, (event, bytes) => this.#guard(() => intake.event(event, bytes)), call())
+    this.#stream.ended.catch((error: unknown) => this.#fail(error))
   }
 
   /** From now on the sync config sees the stream; resolves when what was there before is copied. */
@@ -114,8 +121,8 @@ export class NodeReplica {
     for (;;) {
       const id = crypto.randomUUID()
       const passed = new Promise<void>((resolve) => this.#markers.set(id, resolve))
-      await emitMarker(this.sql, PREFIX, JSON.stringify({ mark: id }))
-      await passed
+      await this.#open.mark(JSON.stringify({ mark: id }), call())
+      await Promise.race([passed, this.#failed.promise])
       this.#intake?.flush()
       if (this.#failure !== null) throw this.#failure
       if (!this.#tables.hasIncomplete) return
@@ -137,8 +144,8 @@ export class NodeReplica {
   }
 
   async close(): Promise<void> {
-    await this.#replication?.close()
-    await this.sql.end({ timeout: 1 })
+    await this.#stream?.close()
+    await this.#source?.close(1_000)
   }
 
   async #read(): Promise<void> {
@@ -147,9 +154,11 @@ export class NodeReplica {
     const copying = this.#tables.copying
     const reader = new Reader({
       intake,
-      sql: this.sql,
+      source: this.#open.reader,
+      form: this.#options.kind,
+      call,
       tables: this.#sources,
-      mark: (mark) => emitMarker(this.sql, PREFIX, JSON.stringify({ mark })),
+      mark: (mark) => this.#open.mark(JSON.stringify({ mark }), call()),
       copyState: (table) => this.#tables.copyState(table),
       progress: (table, copy) => {
         this.reads++
@@ -169,11 +178,10 @@ export class NodeReplica {
       pause: (milliseconds) => new Promise((resolve) => setTimeout(resolve, Math.min(milliseconds, 60_000))),
       waitsFor: () => {},
       over: () => this.#failure !== null || (copying && !this.#tables.copying),
-      chunk: this.#options.chunk,
-      barrier: this.#options.barrier ?? waitForEarlier,
+      budget: this.#options.budget,
     })
     this.#reader = reader
-    await reader.run()
+    await reader.run().finally(() => (this.#reader = null))
     if (this.#failure !== null) throw this.#failure
   }
 
@@ -183,11 +191,11 @@ export class NodeReplica {
         this.#evaluating ? evaluateNames(this.#evaluating, table.names ?? [table], row) : { rows: [], errors: [] },
       states: ({ number, name }, keys) => this.#rows.all(number, keys, name),
       number: (bucket, definition) => this.#buckets.number(bucket, definition),
-      skipped: (table, key, reason) => (this.#failure ??= new Error(`${table.name} ${key}: ${reason}`)),
+      skipped: (table, key, reason) => this.#fail(new Error(`${table.name} ${key}: ${reason}`)),
     })
   }
 
-  #store(batch: Batch, incomplete: ReadonlyMap<string, { table: SourceTable; key: string; pending: boolean }>): void {
+  #store(batch: Batch, incomplete: ReadonlyMap<string, { table: FollowedTable; key: string; pending: boolean }>): void {
     this.#db.transaction(() => {
       this.#rows.put(batch.rows.values())
       this.#buckets.save()
@@ -215,7 +223,20 @@ export class NodeReplica {
     try {
       work()
     } catch (error) {
-      this.#failure ??= error
+      this.#fail(error)
+      throw error
     }
+  }
+
+  /** The session is over: whoever waits hears it. */
+  #fail(error: unknown): void {
+    this.#failure ??= error
+    this.#failed.reject(error)
+    this.#reader?.end(error)
+  }
+
+  get #open(): SourceConnection {
+    if (!this.#source) throw new Error('not open')
+    return this.#source
   }
 }

@@ -1,27 +1,25 @@
-import type { Sql } from 'postgres'
 import { Batch, type BatchPorts } from '../../durable-objects/replicator/ingest/batch.ts'
 import { Intake } from '../../durable-objects/replicator/ingest/intake.ts'
-import type { SourceTable } from '../../durable-objects/replicator/ingest/source-table.ts'
-import { disconnected } from '../../durable-objects/replicator/session/position.ts'
+import type { FollowedTable } from '../../durable-objects/replicator/ingest/followed-table.ts'
 import type { RowState } from '../../durable-objects/replicator/store/row-state.ts'
-import type { PartialTransaction, Position, State } from '../../durable-objects/replicator/store/storage.ts'
-import {
-  connectSource,
-  dropSlot,
-  emitMarker,
-  openReplication,
-  parseLsn,
-  prepareSource,
-  type PgoutputMessage,
-} from '../../sources/postgres/index.ts'
+import { parseLsn, type PgoutputMessage } from '../../sources/postgres/index.ts'
+import { postgresKind } from '../../sources/postgres/postgres-source.ts'
+import type { PostgresPlace, PostgresPosition } from '../../sources/postgres/stream/positions.ts'
+import type { Call, SourceConnection, SourceIdentity } from '../../sources/source.ts'
 
-const PREFIX = 'rockpool:follower'
+const SETTINGS = { ownPublication: 'rockpool', publicationColumns: 'all', walPolicy: 'keep', walKeepGb: 10 } as const
+const call = (): Call => ({ signal: new AbortController().signal, deadlineMs: 60_000 })
 
 export interface SessionOptions {
   /** Ends the session, as a socket does that breaks, after so many messages of transactions that were not taken in before. */
   cutAfter?: number
   /** Every message as it comes, the ones that are skipped too. */
   see?(message: PgoutputMessage): void
+}
+
+/** How each message is taken in. */
+interface Taking {
+  around(message: PgoutputMessage, take: () => void): void
 }
 
 /** What a session came to: its own marker, a cut, or what the slot tells not connecting to what it told. */
@@ -37,9 +35,9 @@ export class Follower {
   readonly #tables: readonly string[]
   readonly #states = new Map<string, RowState>()
   #counter = 0
-  known: State['source'] = null
-  position: Position | null = null
-  partial: PartialTransaction | null = null
+  known: SourceIdentity | null = null
+  position: PostgresPosition | null = null
+  partial: PostgresPlace | null = null
   /** What was evaluated, in order: each row of each stored batch, as JSON. */
   readonly stored: string[] = []
   /** Commit LSNs acknowledged. */
@@ -53,75 +51,78 @@ export class Follower {
 
   /** Until the session's own marker has come, or the cut. */
   async session(options: SessionOptions = {}): Promise<SessionEnd> {
-    const sql = connectSource(this.#url, { applicationName: `rockpool-${this.#slot}` })
-    const streaming = connectSource(this.#url, { replication: true, applicationName: `rockpool-${this.#slot}` })
+    const taking: Taking = { around: (_, take) => take() }
+    const source = this.#connect(taking)
     try {
-      return await this.#session(sql, streaming, options)
+      return await this.#session(source, options, taking)
     } finally {
-      await Promise.all([sql.end({ timeout: 1 }), streaming.end({ timeout: 0 })])
+      await source.close(1_000)
     }
   }
 
   /** As after a slot that cannot be connected to: a new one, and nothing known. (The comparison of rows is the replicator's.) */
   async renew(): Promise<void> {
-    const sql = connectSource(this.#url, { applicationName: `rockpool-${this.#slot}` })
-    await dropSlot(sql, this.#slot)
-    await sql.end({ timeout: 1 })
+    const source = this.#connect({ around: (_, take) => take() })
+    await source.forget(call())
+    await source.close(1_000)
     this.position = null
     this.partial = null
     this.known = null
   }
 
-  async #session(sql: Sql, streaming: Sql, { cutAfter, see }: SessionOptions): Promise<SessionEnd> {
+  #connect(taking: Taking): SourceConnection {
+    const kind = postgresKind({ around: (message, take) => taking.around(message, take) })
+    const settings = { ...SETTINGS, slot: this.#slot }
+    return kind.connect({ url: this.#url, settings, clientName: `rockpool-${this.#slot}`, identity: this.known })
+  }
+
+  async #session(source: SourceConnection, { cutAfter, see }: SessionOptions, taking: Taking): Promise<SessionEnd> {
+    const at = { position: this.position, place: this.partial }
     const names = this.#tables.map((name) => ({ schema: 'public', name }))
-    const source = await prepareSource(sql, { slot: this.#slot, tables: names })
-    const problem = disconnected(this.known, this.position, source)
-    this.known = { systemIdentifier: source.identity.systemIdentifier, database: source.identity.database }
-    if (problem) return { end: 'changed', why: problem.reason }
+    const columns = () => ({ all: true, read: new Set<string>(), named: new Set<string>() })
+    const report = { problem: () => {}, waitsFor: () => {} }
+    const prepared = await source.prepare({ tables: names, columns, identity: this.known, at, fresh: false }, report, call())
+    this.known = prepared.identity
+    if (prepared.resync) return { end: 'changed', why: prepared.resync.reason }
     const over = Promise.withResolvers<SessionEnd>()
-    const intake = this.#intake(
-      source.tables.map((catalog, i) => ({ number: i + 1, schema: catalog.schema, name: catalog.name, catalog })),
-      {
-        acknowledge: (position) => {
-          this.acknowledged.push(parseLsn(position.lsn))
-          replication?.acknowledge(parseLsn(position.lsn))
-        },
-        caughtUp: () => over.resolve({ end: 'caught-up' }),
+    const tables = prepared.tables.map((table, i) => ({ number: i + 1, schema: table.schema, name: table.name, source: table }))
+    const intake = this.#intake(tables, {
+      acknowledge: (position) => {
+        this.acknowledged.push(parseLsn(position.lsn))
+        stream?.acknowledge(position)
       },
-    )
+      caughtUp: () => over.resolve({ end: 'caught-up' }),
+    })
     let left = cutAfter ?? Infinity
     let done = false
     let known = false
     const stored = this.position
-    const options = { slot: this.#slot, publication: source.publication, walSenderTimeoutMs: source.walSenderTimeoutMs }
-    const replication = await openReplication(streaming, options, {
-      message: (message, bytes) => {
-        if (done) return
-        see?.(message)
-        try {
-          intake.message(message, bytes)
-        } catch (error) {
-          done = true
-          over.resolve({ end: 'changed', why: error instanceof Error ? error.message : String(error) })
-          return
-        }
-        if (message.type === 'begin') known = stored !== null && message.finalLsn <= parseLsn(stored.lsn)
-        if (known) return
-        if (message.type === 'commit') intake.flush()
-        if (--left > 0) return
+    taking.around = (message, take) => {
+      if (done) return
+      see?.(message)
+      try {
+        take()
+      } catch (error) {
         done = true
-        over.resolve({ end: 'cut' })
-      },
-      keepalive: () => {},
-    })
-    if (cutAfter === undefined) await emitMarker(sql, PREFIX, 'caught up')
-    const end = await Promise.race([over.promise, replication.ended.then(() => over.promise)])
+        over.resolve({ end: 'changed', why: error instanceof Error ? error.message : String(error) })
+        return
+      }
+      if (message.type === 'begin') known = stored !== null && message.finalLsn <= parseLsn(stored.lsn)
+      if (known) return
+      if (message.type === 'commit') intake.flush()
+      if (--left > 0) return
+      done = true
+      over.resolve({ end: 'cut' })
+    }
+    const stream = await prepared.open(at, (event, bytes) => intake.event(event, bytes), call())
+    if (cutAfter === undefined) await source.mark('caught up', call())
+    const end = await Promise.race([over.promise, stream.ended.then(() => over.promise)])
     done = true
-    await replication.close()
+    await stream.close()
     return end
   }
 
-  #intake(tables: SourceTable[], to: { acknowledge(position: Position): void; caughtUp(): void }): Intake {
+  #intake(tables: FollowedTable[], to: { acknowledge(position: PostgresPosition): void; caughtUp(): void }): Intake {
     const evaluated: string[] = []
     const sources: BatchPorts = {
       evaluate: (table, row) => {
@@ -139,15 +140,13 @@ export class Follower {
       number: () => 1,
       skipped: () => {},
     }
-    const byOid = new Map(tables.map((table) => [table.catalog.oid, table]))
     return new Intake(
-      byOid,
-      PREFIX,
-      { position: this.position, partial: this.partial },
+      tables,
+      { position: this.position, place: this.partial },
       {
         sliceChanges: 2_000,
         newBatch: () => new Batch(this.#counter, sources),
-        store: ({ batch, position, partial }) => {
+        store: ({ batch, position, place }) => {
           for (const { table, states } of batch.rows.values()) {
             for (const [key, state] of states) {
               if (state) this.#states.set(`${table.number} ${key}`, state)
@@ -156,9 +155,9 @@ export class Follower {
           }
           this.#counter = batch.counter
           this.stored.push(...evaluated.splice(0))
-          this.position = position
-          this.partial = partial
-          if (position) to.acknowledge(position)
+          this.position = position as PostgresPosition | null
+          this.partial = place as PostgresPlace | null
+          if (this.position) to.acknowledge(this.position)
         },
         keys: () => [],
         hasImages: () => true,

@@ -5,11 +5,10 @@ import type { Clock } from '../../shared/clock.ts'
 import { faultPoint } from '../../shared/fault-points.ts'
 import { Listeners } from '../../shared/listeners.ts'
 import type { Batch } from '../ingest/batch.ts'
-import type { Flush } from '../ingest/intake.ts'
 import { FENCE_SECONDS, SLICE_LENGTH } from '../limits.ts'
 import { servedOf } from '../store/served.ts'
 import type { StoredAppend, StoredBatch } from '../store/outbox.ts'
-import type { State } from '../store/storage.ts'
+import type { Decode, State } from '../store/storage.ts'
 import type { Store } from '../store/store.ts'
 import type { Sending } from './dispatcher.ts'
 import type { Fencing } from './fencing.ts'
@@ -39,7 +38,7 @@ export interface CommitterPorts {
 export type ToStore = Pick<Batch, 'start' | 'counter' | 'changes' | 'rows' | 'appends'>
 
 /** A batch that is to be stored, with the place in the stream behind it. */
-export type ToCommit = Omit<Flush, 'batch' | 'incomplete'> & {
+export type ToCommit = Pick<Decode, 'position' | 'partial'> & {
   batch: ToStore
   incomplete: ReadonlyMap<string, { table: { number: number }; key: string; pending: boolean }>
 }

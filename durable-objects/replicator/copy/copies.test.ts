@@ -2,8 +2,9 @@ import { expect, test } from 'vitest'
 import { countCopies } from './copies.ts'
 
 const key = (hash: string) => JSON.stringify([hash])
-const read = (...hashes: string[]) => hashes.map((hash) => ({ key: key(hash), tuple: [hash] }))
-const range = { from: '10', to: '20' }
+const read = (...hashes: string[]) =>
+  hashes.map((hash) => ({ key: key(hash), row: { key: key(hash), decode: () => ({ row: { hash }, image: null }) } }))
+const range = { from: '["10', to: '["20' }
 
 test('a row is there as often as it was read, and as invisible transactions say', () => {
   const counted = countCopies(
@@ -42,5 +43,5 @@ test('what lies in another range says nothing here, and what nobody describes is
   expect(countCopies(read('11'), [], new Map([[key('12'), 1]]), range)).toBeNull()
   // It came and went, both invisible.
   expect(countCopies(read('11'), [], new Map([[key('12'), 0]]), range)?.get(key('12'))?.copies).toBe(0)
-  expect(countCopies([], [], new Map([[key('ff'), 1]]), { from: '10', to: null })).toBeNull()
+  expect(countCopies([], [], new Map([[key('ff'), 1]]), { from: '["10', to: null })).toBeNull()
 })

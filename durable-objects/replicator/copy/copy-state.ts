@@ -1,23 +1,27 @@
-/** Where the copy of a table is. `sweep`: after its blocks, rows that we have are looked for in the table. */
+import type { CopyCursor } from '../../../sources/source.ts'
+import { bareState, BARE_START, fromStored, toStored, type OpaqueState, type StateForm, type StoredState } from '../../../sources/stored.ts'
+
+/**
+ * Where the copy of a table is, as it is stored. `sweep`: after its chunks, rows that we have are looked for in the table. A cursor that is stored bare has its members
+ * beside these.
+ */
 export interface CopyState {
   /** `retired`: the table is not followed any more, and its rows are taken out of the buckets. */
   state: 'waiting' | 'copying' | 'sweeping' | 'done' | 'retired'
-  filenode: number
-  /** Which of the table's parts is copied. */
-  part?: number
-  /** Blocks of the part; of a table without a key classes of hashes. */
+  /** How far the part of the table is that is being read, in units of the source. For people. */
   block: number
-  /** Of the block, from which it goes on; absent: from its beginning. */
-  item?: number
   blocks: number
   rows: number
   sweep: boolean
   /** The sweep has come to this key. */
   after: string
   /** Until this copy is done, what is stored of its rows may be of other columns, or older than what the stream has told: it was altered, or a slot was lost. */
-  altered?: boolean
+  altered?: boolean | undefined
   /** Until this copy is done, what is stored of its rows may be of no state of the source. Absent in what an earlier version stored. */
-  doubtful?: boolean
+  doubtful?: boolean | undefined
+  /** Of kinds that wrap it. */
+  cursor?: StoredState | undefined
+  [ofBareCursor: string]: unknown
 }
 
 /** Where every copy begins. */
@@ -26,4 +30,34 @@ export const newCopy = (sweep: boolean): CopyState => ({ ...NEW_COPY, sweep })
 /** What an earlier version compared was swept as well. */
 export const isDoubtful = ({ state, sweep, doubtful = sweep }: CopyState): boolean => state !== 'done' && doubtful
 
-export const NEW_COPY: CopyState = { state: 'waiting', filenode: 0, part: 0, block: 0, blocks: 0, rows: 0, sweep: false, after: '' }
+export const NEW_COPY: CopyState = { ...BARE_START, state: 'waiting', rows: 0, sweep: false, after: '' }
+
+/** The cursor of a table that is being read, for people: whose it is was looked at when the session began. */
+export const bareCursor = (copy: CopyState): CopyCursor => bareState(copy.cursor ?? copy)
+
+/** How far the source has read the table; null: nothing is read. `foreign`: another kind, or version of it, has read it. */
+export function cursorOf(form: StateForm, copy: CopyState): { cursor: CopyCursor | null } | { foreign: string } {
+  const { state, cursor, ...others } = copy
+  if (state !== 'copying' && cursor === undefined && isStart(others)) return { cursor: null }
+  const { rows: _rows, sweep: _sweep, after: _after, altered: _altered, doubtful: _doubtful, ...bare } = others
+  const found = fromStored(form, cursor ?? bare)
+  return 'foreign' in found ? found : { cursor: found.value }
+}
+
+const isStart = (copy: OpaqueState): boolean => Object.entries(BARE_START).every(([name, value]) => (copy[name] ?? value) === value)
+
+/** The copy with a cursor; `units`: see `SourceTable.progress`. */
+export function withCursor(form: StateForm, copy: CopyState, cursor: CopyCursor, units: { done: number; of: number }): CopyState {
+  const { state, rows, sweep, after, altered, doubtful } = copy
+  const rest = {
+    state,
+    rows,
+    sweep,
+    after,
+    ...(altered !== undefined && { altered }),
+    ...(doubtful !== undefined && { doubtful }),
+  }
+  const position = { block: units.done, blocks: units.of }
+  const stored = toStored(form, cursor)
+  return stored === cursor ? { ...position, ...cursor, ...rest } : { ...position, ...rest, cursor: stored }
+}

@@ -1,20 +1,22 @@
 import type { Sql } from 'postgres'
 import { expect, test } from 'vitest'
+import { PostgresTable } from '../../../sources/postgres/postgres-table.ts'
+import { PostgresReader } from '../../../sources/postgres/copy/table-reader.ts'
+import type { CatalogTable } from '../../../sources/postgres/index.ts'
+import { BARE_FORM } from '../../../sources/stored.ts'
 import type { Batch } from '../ingest/batch.ts'
 import type { Intake } from '../ingest/intake.ts'
-import type { SourceTable } from '../ingest/source-table.ts'
+import type { FollowedTable } from '../ingest/followed-table.ts'
 import { RANGE_KEYS, Reader, type ReaderPorts } from './reader.ts'
 import { newCopy, type CopyState } from './copy-state.ts'
 
 const column = { name: 'id', typeOid: 25, typeName: 'text', notNull: true, type: { oid: 25, kind: 'base', name: 'text' } } as const
 const name = { schema: 'public', name: 'docs' }
-const table: SourceTable = {
-  ...{ number: 1, ...name },
-  catalog: {
-    ...{ oid: 7, ...name, columns: [column], key: ['id'], keyEquals: ['='], keyTypes: ['text'], identity: 'd', names: [name] },
-    ...{ parts: [{ oid: 7, ...name }], partitioned: false, rowFilter: null, fingerprint: '' },
-  },
+const catalog: CatalogTable = {
+  ...{ oid: 7, ...name, columns: [column], key: ['id'], keyEquals: ['='], keyTypes: ['text'], identity: 'd', names: [name] },
+  ...{ parts: [{ oid: 7, ...name }], partitioned: false, rowFilter: null, fingerprint: '' },
 }
+const table: FollowedTable = { number: 1, ...name, source: new PostgresTable(catalog) }
 
 /** A source whose statements answer, or fail with, what the test says, one after the other; and what a reader makes of it. */
 function reading(answers: (readonly unknown[][] | Error)[], others: Partial<ReaderPorts> = {}, batched: Partial<Batch> = {}) {
@@ -36,7 +38,9 @@ function reading(answers: (readonly unknown[][] | Error)[], others: Partial<Read
   const intake: Partial<Intake> = { remember: () => {}, flush: () => {}, sliceChanges: 100 }
   const batch: Partial<Batch> = { changes: 0, length: 0, load: () => {}, upsert: () => {}, ...batched }
   const sources: Partial<ReaderPorts> = {
-    sql: sql as unknown as Sql,
+    source: new PostgresReader({ sql: sql as unknown as Sql, inTime: (_, work) => work(), barrier: async () => {} }),
+    form: BARE_FORM,
+    call: () => ({ signal: new AbortController().signal, deadlineMs: 1_000 }),
     intake: { ...intake, between: (work) => work(batch as Batch, () => {}) } as Intake,
     tables: [table],
     copyState: () => copy,
@@ -49,7 +53,6 @@ function reading(answers: (readonly unknown[][] | Error)[], others: Partial<Read
     },
     waitsFor: (what) => waits.push(what),
     over: () => false,
-    barrier: async () => {},
     ...others,
     mark: async (mark) => {
       await Promise.resolve()
@@ -90,7 +93,7 @@ test('a chunk that was cut goes on between two rows of a block, also in the next
 })
 
 test('a table without a key that was large and is small: of the rows that we have only so many are in memory at a time', async () => {
-  const keyless: SourceTable = { ...table, catalog: { ...table.catalog, key: [], keyEquals: [], identity: 'f' } }
+  const keyless: FollowedTable = { ...table, source: new PostgresTable({ ...catalog, key: [], keyEquals: [], identity: 'f' }) }
   const have = Array.from({ length: 3 * RANGE_KEYS - 7 }, (_, n) => JSON.stringify([`${n.toString(16).padStart(8, '0')}`]))
   const asked: number[] = []
   const removed: string[] = []

@@ -1,34 +1,29 @@
 import { expect, test } from 'vitest'
-import type { Sql } from 'postgres'
+import type { Rows, SourceTable, TableReader } from '../../../sources/source.ts'
+import { BARE_FORM } from '../../../sources/stored.ts'
 import type { Intake } from '../ingest/intake.ts'
-import type { SourceTable } from '../ingest/source-table.ts'
+import type { FollowedTable } from '../ingest/followed-table.ts'
 import { Reader, type ReaderPorts } from './reader.ts'
 import { newCopy } from './copy-state.ts'
 
-const catalog = {
-  ...{ oid: 7, schema: 'public', name: 't', key: ['id'], keyEquals: ['='], identity: 'd' as const, rowFilter: null },
-  columns: [{ name: 'id', typeOid: 25, typeName: 'text', notNull: true, type: { oid: 25, kind: 'base' as const, name: 'text' } }],
-  ...{ names: [], parts: [], partitioned: false, fingerprint: '' },
-}
-const table: SourceTable = { number: 1, schema: 'public', name: 't', catalog }
+const table: FollowedTable = { number: 1, schema: 'public', name: 't', source: { counted: false } as SourceTable }
 
-/** A reader of rows that lack values, each of which Postgres says is gone, and what it waited for. */
+/** A reader of rows that lack values, each of which the source says is gone, and what it waited for. */
 function setUp(rows: number, lacks = false) {
   const pauses: number[] = []
   const marks: string[] = []
   let marked = Promise.withResolvers<string>()
-  const answer = () => Promise.resolve([{ snapshot: '10:10:' }])
-  // The driver's form: a tag, and `unsafe` for statements.
-  const statement = { values: () => Promise.resolve([['10:10:', '1', false, null, null, null]]) }
-  const sql = Object.assign(answer, { unsafe: () => statement }) as unknown as Sql
+  const nothing: Rows = { rows: [], length: 0, view: { sees: () => true, seesAllUpTo: () => true } }
+  const source: Partial<TableReader> = { ready: () => Promise.resolve(), rows: () => Promise.resolve({ ...nothing, cut: false }) }
   let left = rows
   const between: Intake['between'] = (work) => work({ remove: () => {} } as never, () => {})
   const sources: ReaderPorts = {
     intake: { remember: () => {}, between, flush: () => {}, lacks: () => lacks } as unknown as Intake,
-    ...{ sql, tables: [table], copyState: () => ({ ...newCopy(false), state: 'done' }), progress: () => {} },
+    ...{ source: source as TableReader, form: BARE_FORM, call: () => ({ signal: new AbortController().signal, deadlineMs: 1_000 }) },
+    ...{ tables: [table], copyState: () => ({ ...newCopy(false), state: 'done' }), progress: () => {} },
     incomplete: () => (left-- > 0 ? { table, keys: ['["1"]'] } : null),
     ...{ retired: () => null, successor: () => null, forget: () => {}, keys: () => [], range: () => [], waitsFor: () => {} },
-    ...{ room: () => Promise.resolve(), over: () => false, barrier: () => Promise.resolve() },
+    ...{ room: () => Promise.resolve(), over: () => false },
     pause: (milliseconds) => {
       pauses.push(milliseconds)
       return new Promise(() => {})

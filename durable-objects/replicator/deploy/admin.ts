@@ -1,4 +1,3 @@
-import type { Sql } from 'postgres'
 import { RockpoolError } from '../../../protocol/errors.ts'
 import type {
   ConfigsAnswer,
@@ -12,7 +11,7 @@ import type { ReplicationSettings } from '../../../tenants/replication.ts'
 import { asyncFaultPoint } from '../../shared/fault-points.ts'
 import { refuseWithdrawn, rollbackTarget } from '../store/configs.ts'
 import type { Store } from '../store/store.ts'
-import { checkDeploy, refuseUnfollowable, type Checked } from './deploy.ts'
+import { checkDeploy, refuseUnfollowable, type Asked, type Checked } from './deploy.ts'
 import { ofDeploy, progressOf } from './deploy-progress.ts'
 import type { Deploys } from './deploys.ts'
 
@@ -23,7 +22,7 @@ export interface AdminPorts {
   /** Streams of clients that are open. */
   openStreams(): Promise<number>
   /** With a connection for statements. */
-  connected<T>(work: (sql: Sql) => Promise<T>): Promise<T>
+  connected<T>(work: (asked: Asked) => Promise<T>): Promise<T>
   /** A session begins as soon as it can. */
   begin(): Promise<void>
   waitingFor(): string | null
@@ -122,7 +121,7 @@ export class Admin {
 
   #check(yaml: string, force: boolean): Promise<Checked> {
     const { deploys, settings, connected, openStreams } = this.#ports
-    return connected(async (sql) => checkDeploy({ deploys, openStreams, settings: await settings(), sql }, yaml, force))
+    return connected(async (asked) => checkDeploy({ deploys, openStreams, settings: await settings(), asked }, yaml, force))
   }
 
   #match(ifMatch: string | null): void {

@@ -1,6 +1,5 @@
-import type { Sql } from 'postgres'
 import { tableKey, type TableName } from '../../../protocol/tables.ts'
-import { estimateRows, readSchema, sourceError, unfollowable } from '../../../sources/postgres/index.ts'
+import type { Call, SourceConnection, UnfollowableTable } from '../../../sources/source.ts'
 import { RockpoolError } from '../../../protocol/errors.ts'
 import type { DeployDifference, PartStatus } from '../../../protocol/messages/admin.ts'
 import { compileConfig, type CompileSettings } from '../../../sync-config/compile.ts'
@@ -51,44 +50,47 @@ function planOver(
 }
 
 /** Returns those of these tables that could not be followed under the plan, for what is wrong with them or for columns that they lack. */
-export const unfollowableOf = (plan: Plan, { publication, ownPublication }: ReplicationSettings, sql: Sql, tables: readonly TableName[]) =>
-  unfollowable(sql, tables, publication, ownPublication, namedColumns(loadPlan(plan)))
+export const unfollowableOf = (plan: Plan, source: Asked, tables: readonly TableName[]): Promise<UnfollowableTable[]> =>
+  source.source.examine(tables, namedColumns(loadPlan(plan)), source.call())
+
+/** A connection to the source, and what its calls get. */
+export interface Asked {
+  source: Pick<SourceConnection, 'schema' | 'examine' | 'estimate'>
+  call(): Call
+}
 
 interface Checking {
   deploys: Pick<Deploys, 'bind' | 'difference'>
   settings: ReplicationSettings
-  sql: Sql
+  asked: Asked
   openStreams(): Promise<number>
 }
 
 /** Throws ROCKPOOL_SYNC_CONFIG, or an error of the database. Nothing is stored. `force`: see `planOver`. */
-export async function checkDeploy({ deploys, settings, sql, openStreams }: Checking, yaml: string, force: boolean): Promise<Checked> {
+export async function checkDeploy({ deploys, settings, asked, openStreams }: Checking, yaml: string, force: boolean): Promise<Checked> {
   const { limits } = settings
   // Its own errors are told without the database.
   planOf(yaml, { limits })
-  try {
-    const { plan, warnings } = planOver(yaml, limits, await readSchema(sql), force)
-    const bound = deploys.bind(plan)
-    const { kept, again, added, removed } = deploys.difference(bound)
-    const read = added.flatMap(({ tables }) => tables)
-    const names = new Map([...kept, ...again, ...added].flatMap(({ tables }) => tables.map((each) => [tableKey(each), each])))
-    const all = await unfollowableOf(plan, settings, sql, [...names.values()])
-    const difference: DeployDifference = {
-      plan: planHash(bound),
-      definitions: {
-        kept: kept.map(named),
-        ...(again.length > 0 && { again: again.map(named) }),
-        ...{ added: added.map(named), removed: removed.map(named) },
-      },
-      copy: read.length === 0 ? [] : await estimateRows(sql, read),
-      refused: all.map(({ table, reason }) => ({ table, reason })),
-      streams: await openStreams(),
-      warnings: warnings.map(({ level, code, message, place }) => ({ level, code, message, place })),
-    }
-    return { plan, difference, refused: all }
-  } catch (error) {
-    throw sourceError(error)
+  const { source, call } = asked
+  const { plan, warnings } = planOver(yaml, limits, await source.schema(call()), force)
+  const bound = deploys.bind(plan)
+  const { kept, again, added, removed } = deploys.difference(bound)
+  const read = added.flatMap(({ tables }) => tables)
+  const names = new Map([...kept, ...again, ...added].flatMap(({ tables }) => tables.map((each) => [tableKey(each), each])))
+  const all = await unfollowableOf(plan, asked, [...names.values()])
+  const difference: DeployDifference = {
+    plan: planHash(bound),
+    definitions: {
+      kept: kept.map(named),
+      ...(again.length > 0 && { again: again.map(named) }),
+      ...{ added: added.map(named), removed: removed.map(named) },
+    },
+    copy: read.length === 0 ? [] : await source.estimate(read, call()),
+    refused: all.map(({ table, reason }) => ({ table, reason })),
+    streams: await openStreams(),
+    warnings: warnings.map(({ level, code, message, place }) => ({ level, code, message, place })),
   }
+  return { plan, difference, refused: all }
 }
 
 /**

@@ -1,5 +1,3 @@
-import type { Sql } from 'postgres'
-import { sourceError } from '../../../sources/postgres/index.ts'
 import { hash64 } from '../../../protocol/hash.ts'
 import { RockpoolError } from '../../../protocol/errors.ts'
 import { planHash } from '../../../sync-config/index.ts'
@@ -7,7 +5,7 @@ import type { Plan } from '../../../sync-config/types.ts'
 import type { ReplicationSettings } from '../../../tenants/replication.ts'
 import { refuseWithdrawn } from '../store/configs.ts'
 import type { Store } from '../store/store.ts'
-import { planOf, refuse, unfollowableOf } from './deploy.ts'
+import { planOf, refuse, unfollowableOf, type Asked } from './deploy.ts'
 import type { Deploys } from './deploys.ts'
 
 export interface ScriptPorts {
@@ -20,7 +18,11 @@ export interface ScriptPorts {
  * has deployed the same text before; one that
  * failed is tried again as long as nothing else was deployed. While nothing serves yet, tables may still come.
  */
-export async function takeScript({ store, deploys }: ScriptPorts, settings: ReplicationSettings, sql: Sql): Promise<RockpoolError | null> {
+export async function takeScript(
+  { store, deploys }: ScriptPorts,
+  settings: ReplicationSettings,
+  asked: Asked,
+): Promise<RockpoolError | null> {
   const { syncConfig, limits } = settings
   const { state, configs, diagnostics } = store
   const key = hash64(JSON.stringify([syncConfig, limits.disjuncts, limits.streamBuckets]))
@@ -35,7 +37,7 @@ export async function takeScript({ store, deploys }: ScriptPorts, settings: Repl
       state.set('script', key)
       return null
     }
-    if (store.planStored !== null) await checkTables(deploys, settings, sql, plan)
+    if (store.planStored !== null) await checkTables(deploys, asked, plan)
     deploys.add(syncConfig, plan, 'script', { also: () => state.set('script', key) })
     return null
   } catch (error) {
@@ -47,12 +49,10 @@ export async function takeScript({ store, deploys }: ScriptPorts, settings: Repl
   }
 }
 
-async function checkTables(deploys: Deploys, settings: ReplicationSettings, sql: Sql, plan: Plan): Promise<void> {
+async function checkTables(deploys: Deploys, asked: Asked, plan: Plan): Promise<void> {
   const { added } = deploys.difference(deploys.bind(plan))
   const names = added.flatMap(({ tables }) => tables)
   if (names.length === 0) return
-  const wrong = await unfollowableOf(plan, settings, sql, names).catch((error: unknown) => {
-    throw sourceError(error)
-  })
+  const wrong = await unfollowableOf(plan, asked, names)
   refuse(wrong.map(({ name: _name, ...told }) => told))
 }

@@ -1,4 +1,4 @@
-import type { ReplicationSession } from '../../../sources/postgres/index.ts'
+import type { SourceStream } from '../../../sources/source.ts'
 import type { Intake } from './intake.ts'
 
 /** Changes that come at once and let us think that more are on their way. */
@@ -10,13 +10,13 @@ export interface FlowPorts {
   intake: Intake
   /** Whether a batch may be stored now. */
   hasRoom(): boolean
-  replication(): ReplicationSession | null
+  stream(): SourceStream | null
   failed(error: unknown): void
 }
 
 /**
- * When what was taken in is stored, and when the socket to Postgres is paused. Transactions that come together are stored together: at once when
- * they are few; when they are many, there is more behind them, which is waited for. While buckets owe answers all of them gather, and then the socket waits.
+ * When what was taken in is stored, and when the stream is paused. Transactions that come together are stored together: at once when
+ * they are few; when they are many, there is more behind them, which is waited for. While buckets owe answers all of them gather, and then the stream waits.
  */
 export class Flow {
   readonly #ports: FlowPorts
@@ -32,15 +32,15 @@ export class Flow {
 
   /** Something was taken in. */
   more(): void {
-    const { intake, hasRoom, replication } = this.#ports
+    const { intake, hasRoom, stream } = this.#ports
     this.peakHeld = Math.max(this.peakHeld, intake.held)
     if (hasRoom()) this.#flush()
-    else if (intake.load >= 0.5 || intake.busy) replication()?.pause()
+    else if (intake.load >= 0.5 || intake.busy) stream()?.pause()
   }
 
   /** A bucket has answered, or a batch was committed. */
   answered(): void {
-    const { intake, hasRoom, replication, failed } = this.#ports
+    const { intake, hasRoom, stream, failed } = this.#ports
     if (!hasRoom() || this.#ended) return
     try {
       intake.resume()
@@ -50,7 +50,7 @@ export class Flow {
     }
     if (!hasRoom() || intake.busy) return
     this.#flush()
-    replication()?.resume()
+    stream()?.resume()
     for (const go of this.#waiting.splice(0)) go()
   }
 

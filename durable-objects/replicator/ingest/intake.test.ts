@@ -1,9 +1,13 @@
 import { describe, expect, test } from 'vitest'
 import type { CatalogTable, PgoutputMessage } from '../../../sources/postgres/index.ts'
+import { PostgresTable } from '../../../sources/postgres/postgres-table.ts'
+import { DescribedTables } from '../../../sources/postgres/stream/described-tables.ts'
+import { postgresStreamedTo, type PostgresPlace, type PostgresPosition } from '../../../sources/postgres/stream/positions.ts'
+import { Transactions } from '../../../sources/postgres/stream/transactions.ts'
 import type { SourceRow } from '../../../protocol/values.ts'
 import { Batch } from './batch.ts'
 import { Intake, type Flush, type IntakePorts } from './intake.ts'
-import type { SourceTable } from './source-table.ts'
+import type { FollowedTable } from './followed-table.ts'
 import type { RowState } from '../store/row-state.ts'
 
 const TEXT = 25
@@ -11,7 +15,13 @@ const DOCS = 7
 /** Without a key. */
 const LINES = 8
 
-function tableOf(number: number, oid: number, name: string, columns: readonly string[], key: readonly string[]): SourceTable {
+function tableOf(
+  number: number,
+  oid: number,
+  name: string,
+  columns: readonly string[],
+  key: readonly string[],
+): FollowedTable & { source: PostgresTable } {
   const catalog: CatalogTable = {
     ...{ oid, schema: 'public', name, key: [...key], keyEquals: key.map(() => '='), identity: key.length > 0 ? 'd' : 'f' },
     columns: columns.map((column) => ({
@@ -20,7 +30,7 @@ function tableOf(number: number, oid: number, name: string, columns: readonly st
     })),
     ...{ names: [], parts: [], partitioned: false, rowFilter: null, fingerprint: '' },
   }
-  return { number, schema: 'public', name, catalog }
+  return { number, schema: 'public', name, source: new PostgresTable(catalog) }
 }
 const TABLES = [tableOf(1, DOCS, 'docs', ['id', 'gone', 'kept'], ['id']), tableOf(2, LINES, 'lines', ['line'], [])]
 
@@ -37,6 +47,24 @@ const transaction = (lsn: bigint, ...messages: PgoutputMessage[]): PgoutputMessa
   { type: 'commit', commitLsn: lsn, endLsn: lsn + 1n, commitTime: `t${lsn}` },
 ]
 
+/** An intake that is fed with what Postgres sends. */
+class Fed extends Intake {
+  readonly #transactions: Transactions
+
+  constructor(at: Pick<Flush, 'position' | 'place'>, ports: IntakePorts) {
+    super(TABLES, at, ports)
+    const described = new DescribedTables(TABLES.map(({ source }) => source))
+    const options = { prefix: 'p', reference: () => 0n }
+    this.#transactions = new Transactions(described, postgresStreamedTo(at), options, (event, bytes) => this.event(event, bytes))
+  }
+
+  message(message: PgoutputMessage, bytes: number): void {
+    this.#transactions.message(message, bytes)
+  }
+}
+const changesOf = (flush: Flush | undefined) => (flush?.place as PostgresPlace | null | undefined)?.changes
+const positionOf = (flush: Flush | undefined) => flush?.position as PostgresPosition | null | undefined
+
 /** Storage, and what was evaluated. */
 class World {
   readonly rows = new Map(TABLES.map(({ number }) => [number, new Map<string, RowState>()]))
@@ -50,9 +78,9 @@ class World {
     return rows
   }
 
-  intake(at: Pick<Flush, 'position' | 'partial'>, sources: Partial<IntakePorts> = {}): Intake {
+  intake(at: Pick<Flush, 'position' | 'place'>, sources: Partial<IntakePorts> = {}): Fed {
     const ignored = () => {}
-    return new Intake(new Map(TABLES.map((table) => [table.catalog.oid, table])), 'p', at, {
+    return new Fed(at, {
       ...{ sliceChanges: 1_000, marker: () => [], deliver: ignored, unexpected: ignored },
       ...{
         room: () => true,
@@ -97,7 +125,7 @@ class World {
 
   /** Everything from the beginning, stored at the end. */
   take(...messages: PgoutputMessage[]): void {
-    const intake = this.intake({ position: null, partial: null })
+    const intake = this.intake({ position: null, place: null })
     for (const message of messages) intake.message(message, 100)
     intake.flush()
   }
@@ -132,7 +160,7 @@ describe('a transaction in which its table is altered', () => {
     ]) {
       const world = new World()
       world.stored(1).set('["1"]', { outputs: [], image: { gone: 'x'.repeat(900), kept: 'y'.repeat(900) } })
-      const intake = world.intake({ position: null, partial: null }, { hasImages: () => hasImages })
+      const intake = world.intake({ position: null, place: null }, { hasImages: () => hasImages })
       for (const message of transaction(5n, ...before, update)) intake.message(message, 100)
       intake.flush()
       expect([world.pending, world.evaluated.length]).toEqual([pending, 1 - pending.length])
@@ -146,7 +174,7 @@ test('a row that lacks a value is not completed by what was kept of it before: t
   world.stored(1).set('["1"]', { outputs: [], image: { gone: 'x'.repeat(900) } })
   // The first change comes while images are not trusted, the second one in the same batch, the third one when it is stored.
   let trusted = false
-  const intake = world.intake({ position: null, partial: null }, { hasImages: () => trusted })
+  const intake = world.intake({ position: null, place: null }, { hasImages: () => trusted })
   const take = (...messages: PgoutputMessage[]) => messages.forEach((message) => intake.message(message, 100))
   take(...transaction(5n, ...RELATIONS, update('y')))
   trusted = true
@@ -164,17 +192,17 @@ test('a row that lacks a value is not completed by what was kept of it before: t
 test('what follows a description that was not expected waits for room: the catalog is looked at first', () => {
   const world = new World()
   let looking = false
-  const intake = world.intake({ position: null, partial: null }, { room: () => !looking, unexpected: () => (looking = true) })
+  const intake = world.intake({ position: null, place: null }, { room: () => !looking, unexpected: () => (looking = true) })
   for (const message of transaction(5n, ...RELATIONS, insert(DOCS, '1', 'x', 'y'))) intake.message(message, 100)
   for (const message of transaction(6n, relation(DOCS, 'id', 'kept'), insert(DOCS, '2', 'z'))) intake.message(message, 100)
   expect([intake.busy, world.evaluated]).toEqual([true, [{ id: '1', gone: 'x', kept: 'y' }]])
   // What came before it may be stored, and nothing else is.
   intake.flush()
-  expect(world.flushes.map(({ position }) => position?.xid)).toEqual([5])
+  expect(world.flushes.map((flush) => positionOf(flush)?.xid)).toEqual([5])
   looking = false
   intake.resume()
   intake.flush()
-  expect([intake.busy, world.evaluated.at(-1), world.flushes.at(-1)?.position?.xid]).toEqual([false, { id: '2', kept: 'z' }, 6])
+  expect([intake.busy, world.evaluated.at(-1), positionOf(world.flushes.at(-1))?.xid]).toEqual([false, { id: '2', kept: 'z' }, 6])
 })
 
 test('a value that an update left out has its place among the columns: data is the same text, however the row came', () => {
@@ -200,11 +228,11 @@ describe('TRUNCATE of more rows than a slice has', () => {
     const world = new World()
     world.fill(3_000)
     const messages = transaction(5n, ...RELATIONS, insert(LINES, 'one'), truncate(DOCS))
-    const first = world.intake({ position: null, partial: null }, { room: () => world.flushes.length < 2 })
+    const first = world.intake({ position: null, place: null }, { room: () => world.flushes.length < 2 })
     for (const message of messages) first.message(message, 100)
-    const { partial } = world.flushes.at(-1) ?? { partial: null }
-    expect([world.stored(1).size > 0, partial?.changes]).toEqual([true, 1])
-    const second = world.intake({ position: null, partial })
+    const stored = world.flushes.at(-1)
+    expect([world.stored(1).size > 0, changesOf(stored)]).toEqual([true, 1])
+    const second = world.intake({ position: null, place: stored?.place ?? null })
     for (const message of messages) second.message(message, 100)
     second.flush()
     expect([...world.stored(2).values()].map(({ copies = 1 }) => copies)).toEqual([1])
@@ -222,10 +250,10 @@ test('I4: of two tables that are truncated at once the first is not empty before
       return 'take' as const
     },
   }
-  const intake = world.intake({ position: null, partial: null }, { care: { care, skipped: () => {} } })
+  const intake = world.intake({ position: null, place: null }, { care: { care, skipped: () => {} } })
   for (const m of [...RELATIONS, ...transaction(1n, truncate(DOCS, LINES))]) intake.message(m, 1)
   intake.flush()
-  expect(world.flushes.map(({ partial }) => partial?.changes)).toEqual([0, undefined])
+  expect(world.flushes.map(changesOf)).toEqual([0, undefined])
 })
 
 test('I4: what follows a batch that could not be stored is not stored without it, whoever finds room before the session has ended', () => {
@@ -234,7 +262,7 @@ test('I4: what follows a batch that could not be stored is not stored without it
   const store = (flush: Flush) => {
     if (flush.batch.appends.size > 0 && stored.push(flush) === 2) throw new Error('no')
   }
-  const intake = world.intake({ position: null, partial: null }, { store })
+  const intake = world.intake({ position: null, place: null }, { store })
   const take = (lsn: bigint) => {
     for (const m of transaction(lsn, insert(DOCS, `${lsn}`, 'x', 'y'))) intake.message(m, 1)
   }
@@ -246,7 +274,7 @@ test('I4: what follows a batch that could not be stored is not stored without it
   take(3n)
   intake.resume()
   intake.flush()
-  expect(stored.map(({ position }) => position?.lsn)).toEqual(['0/1', '0/2'])
+  expect(stored.map((flush) => positionOf(flush)?.lsn)).toEqual(['0/1', '0/2'])
   expect(() => intake.between(() => {})).toThrow()
 })
 
@@ -255,7 +283,7 @@ describe('I4: an error in the middle of a transaction', () => {
     const world = new World()
     let broken = false
     const intake = world.intake(
-      { position: null, partial: null },
+      { position: null, place: null },
       {
         newBatch: () =>
           new Batch(0, {

@@ -1,15 +1,13 @@
 import { RockpoolError } from '../../../protocol/errors.ts'
-import { formatLsn, parseLsn, TouchedKeys, widenXid, type PgoutputMessage } from '../../../sources/postgres/index.ts'
+import type { RowChange, SourceEvent, SourceTable, StreamedTo, TxId } from '../../../sources/source.ts'
 import { faultPoint } from '../../shared/fault-points.ts'
 import { Batch } from './batch.ts'
 import type { Care, Taking } from './care.ts'
 import { Completions, type RowKey } from '../copy/completions.ts'
-import { FollowedTables } from './followed-tables.ts'
-import { imageOf, keptImage } from './image.ts'
-import { changedRow, loadRows, ROWS_AHEAD, type ChangedRow } from './changed-row.ts'
+import type { TouchedKeys } from '../copy/touched-keys.ts'
+import { loadRows, ROWS_AHEAD, type Changing } from './preload.ts'
 import type { RowImage } from '../store/row-state.ts'
-import type { PartialTransaction, Position } from '../store/storage.ts'
-import type { SourceTable } from './source-table.ts'
+import type { FollowedTable } from './followed-table.ts'
 import { SLICE_LENGTH } from '../limits.ts'
 
 /** Changes of an append that cost about as much as its call. */
@@ -18,17 +16,17 @@ const THICK_APPEND = 32
 /** Why a batch is stored now. */
 export interface Flush {
   batch: Batch
-  /** The last whole transaction behind it. */
-  position: Position | null
-  partial: PartialTransaction | null
-  incomplete: ReadonlyMap<string, { table: SourceTable; key: string; pending: boolean }>
+  /** Behind the last whole transaction, and how much of the next one is stored with this. */
+  position: StreamedTo['position']
+  place: StreamedTo['place']
+  incomplete: ReadonlyMap<string, { table: FollowedTable; key: string; pending: boolean }>
 }
 
 /** How changes that kill are found and skipped. */
 export interface CareOf {
   care: Pick<Care, 'slice' | 'notes' | 'about' | 'trying' | 'waits'>
   /** The change was skipped; an empty key is that of a TRUNCATE. `left`: what the row had put into buckets is still there. */
-  skipped(table: SourceTable, key: string, left: boolean): void
+  skipped(table: FollowedTable, key: string, left: boolean): void
 }
 
 export interface IntakePorts {
@@ -40,9 +38,9 @@ export interface IntakePorts {
   hasIncomplete(): boolean
   isIncomplete(table: { number: number }, key: string): boolean
   /** Whether what is stored of its rows is what the stream told last, of the columns that it had when this session began. */
-  hasImages(table: SourceTable): boolean
+  hasImages(table: FollowedTable): boolean
   /** Keys of a table in row state, for TRUNCATE: pages in order. */
-  keys(table: SourceTable, after: string, limit: number): string[]
+  keys(table: FollowedTable, after: string, limit: number): string[]
   /** A message of our own: at the place in the stream where its transaction commits, after everything before it. It yields where it may wait for room. */
   marker(content: string): Iterable<undefined>
   /** A write checkpoint message, inside its transaction. */
@@ -50,66 +48,60 @@ export interface IntakePorts {
   /** Whether more slices may be stored: what of a message is left waits for `resume`. */
   room(): boolean
   /** Columns that the sync config names do not come any more: what comes is left out, and the table must be compared. */
-  lacking?(table: SourceTable): void
-  /** The stream describes a table that we do not follow, or otherwise than the catalog did when this session began. What follows waits for room. */
-  unexpected(oid: number): void
+  lacking?(table: FollowedTable): void
+  /** The stream describes a table that we do not follow (null), or otherwise than when this session began. What follows waits for room. */
+  unexpected(table: FollowedTable | null): void
   /** Absent: none is taken. */
   care?: CareOf
 }
 
-interface OpenTransaction extends Position {
-  skip: boolean
-  /** Changes delivered, and how many of the first ones are stored already. */
-  seen: number
-  stored: number
-  /** Messages of ours, for when it is committed: a slice in between does not lose them. */
-  markers: string[]
+interface OpenTransaction {
+  id: TxId
+  /** The last of its events that the batch, or storage, has. */
+  last: Pick<Change, 'at'>
+  /** The batch may have something of it. */
+  begun: boolean
+  /** Marks, for when it is committed: a slice in between does not lose them. */
+  marks: string[]
 }
 
-type RowMessage = Extract<PgoutputMessage, { type: 'insert' | 'update' | 'delete' | 'truncate' | 'message' }>
+/** A change that is not in a batch yet. Of a change of a row its table, as we know it. */
+type OpenChange =
+  | { event: Exclude<Change, RowChange>; table: null; key: ''; before: null }
+  | { event: RowChange; table: FollowedTable; key: string; before: string | null }
+type Change = Extract<SourceEvent, { kind: 'change' | 'truncate' | 'mark' }>
 
 /**
- * Messages of the stream in, batches out. Whole transactions are gathered in one batch; of a transaction that is still being delivered at
- * most one slice is held. Everything here is synchronous; a message that means very many ops (TRUNCATE) is done in steps, as there is room.
+ * Events of the source in, batches out. Whole transactions are gathered in one batch; of a transaction that is still being delivered at
+ * most one slice is held. Everything here is synchronous; an event that means very many ops (TRUNCATE) is done in steps, as there is room.
  */
 export class Intake {
   readonly #ports: IntakePorts
-  readonly #followed: FollowedTables
-  readonly #prefix: string
-  #position: Position | null
-  #partial: PartialTransaction | null
-  /** Whether the stored transaction has come again: this is the database we know. */
-  #proved: boolean
+  readonly #followed: ReadonlyMap<SourceTable, FollowedTable>
+  #position: StreamedTo['position']
+  #place: StreamedTo['place']
   #tx: OpenTransaction | null = null
-  /** A row as the stream described its table when it came: a later statement of the transaction may describe it otherwise. */
-  #open: { m: RowMessage; row: ChangedRow | null }[] = []
+  #open: OpenChange[] = []
   #openBytes = 0
   #batch: Batch | null = null
   /** Something was taken in half: see `#whole`. */
   #broken = false
-  #incomplete = new Map<string, { table: SourceTable; key: string; pending: boolean }>()
-  #touched: { keys: TouchedKeys; reference: bigint } | null = null
+  #incomplete = new Map<string, { table: FollowedTable; key: string; pending: boolean }>()
+  #touched: TouchedKeys | null = null
   /** While rows are read. */
   completions: Completions | null = null
-  /** The rest of the message that is being taken in, and what came behind it. */
+  /** The rest of the event that is being taken in, and what came behind it. */
   #steps: Iterator<undefined, void> | null = null
-  #queue: [message: PgoutputMessage, bytes: number][] = []
-  /** Row messages taken in that were not stored before: what a session gets done. */
+  #queue: [event: SourceEvent, bytes: number][] = []
+  /** Changes taken in that were not stored before: what a session gets done. */
   changes = 0
   /** Rows that were read and taken in beside the stream. They are work of the session as changes are. */
   placed = 0
 
-  constructor(
-    tables: ReadonlyMap<number, SourceTable>,
-    prefix: string,
-    at: { position: Position | null; partial: PartialTransaction | null },
-    ports: IntakePorts,
-  ) {
-    this.#followed = new FollowedTables(tables)
-    this.#prefix = prefix
+  constructor(tables: readonly FollowedTable[], at: StreamedTo, ports: IntakePorts) {
+    this.#followed = new Map(tables.map((table) => [table.source, table]))
     this.#position = at.position
-    this.#partial = at.partial
-    this.#proved = at.position === null
+    this.#place = at.place
     this.#ports = ports
   }
 
@@ -135,7 +127,7 @@ export class Intake {
     return batch !== null && batch.appends.size * THICK_APPEND > batch.changes
   }
 
-  /** A message is taken in only in part, because there was no room. */
+  /** An event is taken in only in part, because there was no room. */
   get busy(): boolean {
     return this.#steps !== null
   }
@@ -147,7 +139,7 @@ export class Intake {
       while (!this.#steps) {
         const next = this.#queue.shift()
         if (!next) return
-        this.message(...next)
+        this.event(...next)
       }
     }
   }
@@ -174,44 +166,43 @@ export class Intake {
     }
   }
 
-  /** From now on the keys that transactions touch are remembered; `reference` is the xmax of a recent snapshot. Null ends it. */
-  remember(keys: TouchedKeys | null, reference: bigint): void {
-    this.#touched = keys && { keys, reference }
+  /** From now on the keys that transactions touch are remembered. Null ends it. */
+  remember(keys: TouchedKeys | null): void {
+    this.#touched = keys
     this.completions = keys && new Completions()
   }
 
-  message(m: PgoutputMessage, bytes: number): void {
+  event(event: SourceEvent, bytes: number): void {
     if (this.#broken) return
     if (this.#steps) {
-      this.#queue.push([m, bytes])
+      this.#queue.push([event, bytes])
       return
     }
-    switch (m.type) {
+    switch (event.kind) {
       case 'begin':
-        this.#begin(m)
+        this.#tx = { id: event.tx, last: event, begun: false, marks: [] }
+        this.#touched?.begin(event.tx)
         return
       case 'commit':
-        this.#run(this.#commit())
+        this.#run(this.#commit(event.position))
         return
-      case 'relation':
-        if (this.#followed.describe(m)) return
-        if (this.#followed.isLacking(m.oid)) {
-          const table = this.#followed.table(m.oid)
-          if (table) this.#ports.lacking?.(table)
-        }
-        this.#run(this.#look(m.oid))
+      case 'unexpected': {
+        const table = (event.table && this.#followed.get(event.table)) ?? null
+        if (event.lacking && table) this.#ports.lacking?.(table)
+        this.#run(this.#look(table))
         return
-      case 'message':
-        if (!m.transactional || m.prefix !== this.#prefix) return
-        this.#change(m, bytes)
+      }
+      case 'change': {
+        const table = this.#followed.get(event.table)
+        if (table) this.#change({ event, table, key: event.key, before: event.before }, bytes)
         return
-      case 'insert':
-      case 'update':
-      case 'delete':
+      }
+      case 'mark':
+        this.#tx?.marks.push(event.text)
+        this.#change({ event, table: null, key: '', before: null }, bytes)
+        return
       case 'truncate':
-        this.#change(m, bytes)
-        return
-      default:
+        this.#change({ event, table: null, key: '', before: null }, bytes)
         return
     }
   }
@@ -234,57 +225,25 @@ export class Intake {
   }
 
   /** Notes that a row lacks values (`pending`), or no longer does. */
-  readonly settle = (table: SourceTable, key: string, pending: boolean): void => {
+  readonly settle = (table: FollowedTable, key: string, pending: boolean): void => {
     if (!pending && this.#incomplete.size === 0 && !this.#ports.hasIncomplete()) return
     this.#incomplete.set(`${table.number} ${key}`, { table, key, pending })
   };
 
-  *#look(oid: number): Generator<undefined, void> {
-    this.#ports.unexpected(oid)
+  *#look(table: FollowedTable | null): Generator<undefined, void> {
+    this.#ports.unexpected(table)
     yield
   }
 
-  #begin(m: Extract<PgoutputMessage, { type: 'begin' }>): void {
-    const stored = this.#position
-    const lsn = formatLsn(m.finalLsn)
-    this.#tx = { lsn, xid: m.xid, time: m.commitTime, skip: false, seen: 0, stored: 0, markers: [] }
-    if (stored && m.finalLsn <= parseLsn(stored.lsn)) {
-      if (lsn === stored.lsn) {
-        if (m.xid !== stored.xid || m.commitTime !== stored.time)
-          throw sourceChanged(`the transaction at ${lsn} is not the one that was stored`)
-        this.#proved = true
-      }
-      this.#tx.skip = true
-      return
-    }
-    // What is acknowledged is the start of the stored transaction's commit record, so Postgres sends it again before anything newer.
-    if (!this.#proved) throw sourceChanged(`the transaction at ${stored?.lsn ?? '0/0'} did not come again`)
-    const partial = this.#partial
-    if (partial) {
-      const same = partial.lsn === lsn && partial.xid === m.xid && (partial.time === undefined || partial.time === m.commitTime)
-      if (!same) throw sourceChanged(`the rest of the transaction at ${partial.lsn} did not come`)
-      this.#tx.stored = partial.changes
-    }
-    this.#touched?.keys.begin(this.#xid)
+  get #id(): TxId {
+    return this.#tx?.id ?? 0n
   }
 
-  /** Of the transaction that is open, while keys are remembered. */
-  get #xid(): bigint {
-    return widenXid(this.#tx?.xid ?? 0, this.#touched?.reference ?? 0n)
-  }
-
-  #change(m: RowMessage, bytes: number): void {
+  #change(change: OpenChange, bytes: number): void {
     const tx = this.#tx
     if (!tx) throw new RockpoolError('ROCKPOOL_INTERNAL', 'the stream sent a change outside of a transaction')
-    if (tx.skip) return
-    tx.seen++
-    if (tx.seen <= tx.stored) {
-      this.#touch(m, this.#touched && changedRow(m, this.#followed))
-      return
-    }
     this.changes++
-    if (m.type === 'message') tx.markers.push(new TextDecoder().decode(m.content))
-    this.#open.push({ m, row: changedRow(m, this.#followed) })
+    this.#open.push(change)
     this.#openBytes += bytes
     if (this.#open.length < this.sliceChanges && this.#openBytes < SLICE_LENGTH) return
     this.#run(this.#slice(tx))
@@ -293,24 +252,20 @@ export class Intake {
   /** The transaction is larger than a slice. What is whole goes first, so that it need not wait for the rest of this one. */
   *#slice(tx: OpenTransaction): Generator<undefined, void> {
     this.flush()
-    yield* this.#process()
-    if (this.#batch) this.#store({ lsn: tx.lsn, xid: tx.xid, time: tx.time, changes: tx.seen })
+    yield* this.#process(tx)
+    if (this.#batch) this.#store(tx.last.at)
   }
 
-  *#commit(): Generator<undefined, void> {
+  *#commit(position: NonNullable<StreamedTo['position']>): Generator<undefined, void> {
     const tx = this.#tx
     if (!tx) throw new RockpoolError('ROCKPOOL_INTERNAL', 'the stream sent a commit outside of a transaction')
-    if (tx.skip) {
-      this.#tx = null
-      return
-    }
-    yield* this.#process()
+    yield* this.#process(tx)
     this.#current()
     this.#tx = null
-    this.#partial = null
-    this.#position = { lsn: tx.lsn, xid: tx.xid, time: tx.time }
+    this.#place = null
+    this.#position = position
     if (this.#full()) this.flush()
-    for (const content of tx.markers) yield* this.#ports.marker(content)
+    for (const text of tx.marks) yield* this.#ports.marker(text)
   }
 
   #full(): boolean {
@@ -323,64 +278,67 @@ export class Intake {
     return (this.#batch ??= this.#ports.newBatch())
   }
 
-  #store(partial: PartialTransaction | null): void {
+  #store(place: StreamedTo['place']): void {
     const batch = this.#batch
     if (!batch) return
     this.#batch = null
     const incomplete = this.#incomplete
     this.#incomplete = new Map()
     this.#whole(() => {
-      if (partial) {
+      if (place) {
         faultPoint('stream.slice')
-        this.#partial = partial
+        this.#place = place
       }
-      this.#ports.store({ batch, position: this.#position, partial: this.#partial, incomplete })
+      this.#ports.store({ batch, position: this.#position, place: this.#place, incomplete })
     })
   }
 
-  /** Yields behind every slice: then nothing is held but the rest of the messages. */
-  *#process(): Generator<undefined, void> {
-    const tx = this.#tx
+  /** Yields behind every slice: then nothing is held but the rest of the events. */
+  *#process(tx: OpenTransaction): Generator<undefined, void> {
     const open = this.#open
     this.#open = []
     this.#openBytes = 0
-    let done = (tx?.seen ?? 0) - open.length
     // What was asked for belongs to one batch.
     let loaded: Batch | null | undefined
     let loadedTo = 0
-    for (const [i, { m, row }] of open.entries()) {
-      const taking = row ? yield* this.#noted(row.table, row.key, done) : 'take'
+    for (const [i, change] of open.entries()) {
+      const { event, table } = change
+      const taking = table ? yield* this.#noted(table, change.key, tx.begun) : 'take'
       if (this.#batch !== loaded || i === loadedTo) {
         loadedTo = i + Math.min(ROWS_AHEAD, this.sliceChanges)
-        loadRows(open.slice(i, loadedTo), () => this.#current())
+        loadRows(
+          open.slice(i, loadedTo).filter((each) => each.table !== null),
+          () => this.#current(),
+        )
         loaded = this.#batch
       }
-      this.#touch(m, row)
-      if (m.type === 'truncate') yield* this.#truncate(m.oids, done)
-      else if (m.type === 'message') this.#ports.deliver(this.#current(), new TextDecoder().decode(m.content))
-      else if (row && taking !== 'take') this.#skip(row, taking === 'leave')
-      else if (row) this.#apply(row)
-      done++
+      this.#touch(change)
+      if (event.kind === 'truncate') yield* this.#truncate(event.tables, tx)
+      else if (event.kind === 'mark') this.#ports.deliver(this.#current(), event.text)
+      else if (table && taking !== 'take') this.#skip(change, taking === 'leave')
+      else if (table) this.#apply(event, table)
+      tx.last = event
+      tx.begun = true
       // Changes that became very many ops, or very large ones. The rest of `open` follows in the next slice.
-      if (!this.#full() || !tx || done >= tx.seen) continue
-      this.#store({ lsn: tx.lsn, xid: tx.xid, time: tx.time, changes: done })
+      if (!this.#full() || i === open.length - 1) continue
+      this.#store(tx.last.at)
       yield
     }
   }
 
-  /** A change that may kill is the only one in its batch. `done`: changes of the transaction before it. `begun`: the batch may have something of it. */
-  *#noted(table: SourceTable, key: string, done: number, begun = done > 0): Generator<undefined, Taking> {
+  /** A change that may kill is the only one in its batch. `begun`: the batch may have something of its transaction. */
+  *#noted(table: FollowedTable, key: string, begun: boolean): Generator<undefined, Taking> {
     const care = this.#ports.care?.care
     if (!care?.notes(table, key)) return 'take'
     const tx = this.#tx
-    if (tx && begun && this.#batch) this.#store({ lsn: tx.lsn, xid: tx.xid, time: tx.time, changes: done })
+    if (tx && begun && this.#batch) this.#store(tx.last.at)
     else this.flush()
     return yield* care.about(table, key)
   }
 
-  #skip({ table, key, before }: ChangedRow, left: boolean): void {
+  #skip({ table, key, before }: Changing, left: boolean): void {
     const batch = this.#current()
-    for (const each of new Set([before ?? key, key])) this.completions?.unknown({ table, key: each }, this.#xid)
+    for (const each of new Set([before ?? key, key])) this.completions?.unknown({ table, key: each }, this.#id)
     if (left) batch.changes++
     else {
       for (const each of new Set([before ?? key, key])) {
@@ -391,68 +349,65 @@ export class Intake {
     this.#ports.care?.skipped(table, key, left)
   }
 
-  #apply({ m, table, decoder, key, before }: ChangedRow): void {
+  #apply(change: RowChange, table: FollowedTable): void {
+    const { key, before } = change
     faultPoint('change.apply', { at: `${table.name} ${key}` })
-    const keyless = table.catalog.key.length === 0
-    const noted = !keyless && this.#isNoted(table, key)
-    if (noted || (before !== null && before !== key)) this.#note({ m, table, decoder, key, before })
-    if (m.type === 'delete') {
-      if (keyless) this.#current().removeCopy(table, key)
+    const { counted } = table.source
+    const noted = !counted && this.#isNoted(table, key)
+    if (noted || (before !== null && before !== key)) this.#note(change, table)
+    if (change.op === 'delete') {
+      if (counted) this.#current().removeCopy(table, key)
       else this.#current().remove(table, key)
       this.settle(table, key, false)
       return
     }
     const oldKey = before ?? key
-    const { row, missing } = decoder.row(m.new)
     const batch = this.#current()
-    const found: RowImage = {}
-    if (missing.length > 0) {
-      // The texts that Postgres left out: from the old row when it sent one, else from what we kept of columns that are still the same. What is kept
-      // of a row that lacks values is older than the change which left them out.
-      const kept = !this.#followed.isAltered(table.catalog.oid) && this.#ports.hasImages(table) && !this.lacks({ table, key: oldKey })
-      const old = m.type === 'update' && m.old ? imageOf(decoder, m.old) : (kept && batch.state(table, oldKey)?.image) || {}
-      for (const name of missing) {
-        const text = old[name]
-        if (text === undefined) {
-          if (oldKey !== key) {
-            batch.remove(table, oldKey)
-            this.settle(table, oldKey, false)
-          }
-          this.settle(table, key, true)
-          if (!noted) this.#note({ m, table, decoder, key, before })
-          return
-        }
-        found[name] = text
+    const found = change.read(() => this.#kept(change, table, oldKey))
+    if (found === null) {
+      if (oldKey !== key) {
+        batch.remove(table, oldKey)
+        this.settle(table, oldKey, false)
       }
-      Object.assign(row, decoder.values(found))
+      this.settle(table, key, true)
+      if (!noted) this.#note(change, table)
+      return
     }
-    if (keyless) {
-      if (m.type === 'update' && oldKey === key) return
-      if (m.type === 'update') batch.removeCopy(table, oldKey)
-      batch.addCopy(table, key, row)
+    if (counted) {
+      if (change.op === 'update' && oldKey === key) return
+      if (change.op === 'update') batch.removeCopy(table, oldKey)
+      batch.addCopy(table, key, found.row)
       return
     }
     if (oldKey !== key) {
       batch.remove(table, oldKey)
       this.settle(table, oldKey, false)
     }
-    // Under identity FULL the old row comes along with every change.
-    batch.upsert(table, key, row, table.catalog.identity === 'f' ? null : keptImage(decoder, m.new, found))
+    batch.upsert(table, key, found.row, found.image)
     this.settle(table, key, false)
   }
 
-  #isNoted(table: SourceTable, key: string): boolean {
+  /** What we kept of columns that are still the same. What is kept of a row that lacks values is older than the change which left them out. */
+  #kept(change: RowChange, table: FollowedTable, key: string): RowImage | null {
+    if (change.altered || !this.#ports.hasImages(table) || this.lacks({ table, key })) return null
+    return this.#current().state(table, key)?.image ?? null
+  }
+
+  #isNoted(table: FollowedTable, key: string): boolean {
     return this.completions !== null && (this.completions.has({ table, key }) || this.lacks({ table, key }))
   }
 
   /** For whoever reads rows that lack values. */
-  #note({ m, table, decoder, key, before }: ChangedRow): void {
+  #note(change: RowChange, table: FollowedTable): void {
+    const { completions } = this
+    if (!completions) return
+    const { key, before } = change
     const moved = before !== null && before !== key
-    const xid = this.#xid
-    if (moved) this.completions?.unknown({ table, key: before }, xid)
-    if (m.type === 'delete') this.completions?.gone({ table, key }, xid)
-    else if (moved || this.#followed.isAltered(table.catalog.oid)) this.completions?.unknown({ table, key }, xid)
-    else this.completions?.changed({ table, key }, xid, decoder, m.new)
+    const id = this.#id
+    if (moved) completions.unknown({ table, key: before }, id)
+    if (change.op === 'delete') completions.gone({ table, key }, id)
+    else if (moved || change.altered) completions.unknown({ table, key }, id)
+    else completions.changed({ table, key }, id, change.sent())
   }
 
   /** Values of the row were left out, and are not known. */
@@ -461,11 +416,9 @@ export class Intake {
     return noted ? noted.pending : this.#ports.isIncomplete(table, key)
   }
 
-  /** `done`: changes of the transaction before it. */
-  *#truncate(oids: readonly number[], done: number): Generator<undefined, void> {
-    const tx = this.#tx
-    for (const [i, table] of oids.flatMap((oid) => this.#followed.table(oid) ?? []).entries()) {
-      if ((yield* this.#noted(table, '', done, done + i > 0)) !== 'take') {
+  *#truncate(tables: readonly SourceTable[], tx: OpenTransaction): Generator<undefined, void> {
+    for (const [i, table] of tables.flatMap((each) => this.#followed.get(each) ?? []).entries()) {
+      if ((yield* this.#noted(table, '', tx.begun || i > 0)) !== 'take') {
         this.#current().changes++
         this.#ports.care?.skipped(table, '', true)
         continue
@@ -480,23 +433,19 @@ export class Intake {
         if (last === undefined) break
         after = last
         // A slice in the middle of the TRUNCATE: it is not counted as done, so after a crash it removes what is left.
-        if (!tx || !this.#full()) continue
-        this.#store({ lsn: tx.lsn, xid: tx.xid, time: tx.time, changes: done })
+        if (!this.#full()) continue
+        this.#store(tx.last.at)
         yield
       }
     }
   }
 
-  #touch(m: RowMessage, row: ChangedRow | null): void {
-    const touched = this.#touched?.keys
+  #touch({ event, table, key, before }: OpenChange): void {
+    const touched = this.#touched
     if (!touched) return
-    if (m.type === 'truncate') for (const oid of m.oids) touched.touchAll(oid)
-    if (!row) return
-    const { oid } = row.table.catalog
-    touched.touch(oid, row.key, row.m.type === 'delete' ? -1 : 1)
-    if (row.before !== null) touched.touch(oid, row.before, -1)
+    if (event.kind === 'truncate') for (const each of event.tables) touched.touchAll(this.#followed.get(each)?.number ?? 0)
+    if (!table) return
+    touched.touch(table.number, key, event.op === 'delete' ? -1 : 1)
+    if (before !== null) touched.touch(table.number, before, -1)
   }
 }
-
-const sourceChanged = (what: string) =>
-  new RockpoolError('ROCKPOOL_SOURCE_CHANGED', `this is not the database, or not the state of it, that was followed so far: ${what}`)

@@ -5,9 +5,6 @@ import type { State, StateStore } from '../store/storage.ts'
 
 const shape = z.object({ mark: z.string() })
 
-/** Our messages in the WAL carry the slot's name: several Rockpools may follow one database. */
-export const markerPrefix = (settings: { slot: string }): string => `rockpool:${settings.slot}`
-
 /** The content of a message by which a session finds a place in the stream again. */
 export const markText = (mark: string): string => JSON.stringify({ mark })
 
@@ -21,8 +18,7 @@ const KEY_BYTES = 32
 const SIGNED = /^(\{.*),"hmac":"([\w-]{43})"\}$/s
 
 /**
- * Messages of `pg_logical_emit_message` may be written by every role of the database, under our prefix as well. Ours carry an HMAC with a key of this
- * storage.
+ * Marks may be written by others as well: in Postgres by every role of the database. Ours carry an HMAC with a key of this storage.
  */
 export class Marks {
   readonly #state: StateStore

@@ -1,4 +1,4 @@
-import type { RefusedTable } from '../../../sources/postgres/index.ts'
+import type { RefusedTable } from '../../../sources/source.ts'
 import type { Store } from '../store/store.ts'
 import { storable } from './refused.ts'
 

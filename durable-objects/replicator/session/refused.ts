@@ -1,4 +1,4 @@
-import type { RefusedTable } from '../../../sources/postgres/index.ts'
+import type { RefusedTable } from '../../../sources/source.ts'
 
 /** A table that cannot be followed, as it is stored. */
 export type Refused = Pick<RefusedTable, 'table' | 'reason' | 'names'>

@@ -1,10 +1,11 @@
-import type { OpenSocket } from '../../../sources/postgres/index.ts'
+import type { SourceKind } from '../../../sources/source.ts'
+import type { ReplicationSettings } from '../../../tenants/replication.ts'
+
 /** What a session asks of the object that runs it, and tells it. */
 export interface SessionOptions {
-  /** Of the database: a secret. */
+  /** Of the database: a secret, and the kind that it is of. */
   url: string
-  /** Opens connections to the database. */
-  socket: OpenSocket
+  kind: SourceKind<ReplicationSettings>
   /** Whether somebody is connected. */
   live(): boolean
   /** It works: the stream has come to what is new, or something was stored. */

@@ -1,12 +1,4 @@
-import type { Sql } from 'postgres'
-import {
-  checkConnections,
-  connectSource,
-  emitMarker,
-  openReplication,
-  parseLsn,
-  type ReplicationSession,
-} from '../../../sources/postgres/index.ts'
+import type { Call, SourceConnection, SourceEvent, SourceLag, SourceStream } from '../../../sources/source.ts'
 import { RockpoolError } from '../../../protocol/errors.ts'
 import type { ReplicationSettings } from '../../../tenants/replication.ts'
 import { disconnectBy, faultPoint, asyncFaultPoint } from '../../shared/fault-points.ts'
@@ -14,18 +6,19 @@ import type { Batch } from '../ingest/batch.ts'
 import { between } from '../ingest/between.ts'
 import { Flow } from '../ingest/flow.ts'
 import { Intake } from '../ingest/intake.ts'
-import type { SourceTable } from '../ingest/source-table.ts'
+import type { FollowedTable } from '../ingest/followed-table.ts'
 import { Looks } from './looks.ts'
-import { markerPrefix, markText, parseMark, type Marks } from '../ingest/marks.ts'
-import { applicationName, checkSyncConfig, earlierTls, prepare, sourceTables, streamOptions, type PreparePorts } from './prepare.ts'
+import { markText, parseMark, type Marks } from '../ingest/marks.ts'
+import { checkSyncConfig, clientName, prepare, sourceTables, type PreparePorts } from './prepare.ts'
 import { Reader, type ReaderPorts } from '../copy/reader.ts'
 import { storedCopy } from '../copy/stored-copy.ts'
 import { careOf } from '../ingest/skipping.ts'
 import { mendReturned } from '../verify/returned.ts'
-import { wantsHeartbeat } from './position.ts'
+import { keptIdentity, storedPlace, streamedTo } from './kept-state.ts'
 import { passed } from './schedule.ts'
 import type { SessionOptions } from './session-options.ts'
-import { watchCatalog, watchSlot, type Watched } from './watches.ts'
+import type { SourceAccess } from './source-access.ts'
+import { watchDefinitions, watchHealth, type Watched } from './watches.ts'
 import { deliver } from '../writes/write-checkpoints.ts'
 import type { Committer } from '../commit/committer.ts'
 import type { Dispatcher } from '../commit/dispatcher.ts'
@@ -38,11 +31,12 @@ import type { Verification } from '../verify/verification.ts'
 
 const TICK_MS = 1_000
 /**
- * In calls, see `CALL_SECONDS`: what may pass until the stream is open, if it is not for the slot, whose making waits for the application's
- * transactions; and after what time a session that is over and does not end, because some answer never comes, is ended.
+ * In calls, see `CALL_SECONDS`: what may pass until the stream is open, if others are not waited for; and after what time a session that is over and does not end, because some answer never comes, is ended.
  */
 const CONNECT_CALLS = 2
 const OVERTIME_CALLS = 2
+/** What is under way at the end has a moment to be answered. */
+const CLOSE_MS = 1_000
 
 /** How a session is: see the getters of `Session`. */
 export interface SessionStatus {
@@ -52,7 +46,7 @@ export interface SessionStatus {
   peakHeld: number
   streaming: boolean
   waitingFor: string | null
-  walEnd: bigint | null
+  lag: SourceLag | null
 }
 
 /** What a session works with. */
@@ -76,9 +70,10 @@ export class Session {
   readonly #parts: SessionParts
   readonly #settings: ReplicationSettings
   readonly #options: SessionOptions
-  readonly prefix: string
-  #sql: Sql | null = null
-  #replication: ReplicationSession | null = null
+  #source: SourceConnection | null = null
+  #stream: SourceStream | null = null
+  /** Aborted when nobody waits for the session any more. */
+  readonly #abort = new AbortController()
   #intake: Intake | null = null
   #flow: Flow | null = null
   #reader: Reader | null = null
@@ -91,8 +86,6 @@ export class Session {
   readonly #looks = new Looks()
   /** The catalog is another one than this session knows, and the stream waits: it ends at once. */
   readonly #leave = Promise.withResolvers<true>()
-  /** The certificate of the connection that was opened last was verified. */
-  #verified = false
   #caughtUp = false
   #settled = false
   #switch: string | null = null
@@ -105,8 +98,8 @@ export class Session {
   #closing = false
   /** A message that is not ours was met, and told. */
   #foreign = false
-  /** After what time Postgres takes the slot away when nobody uses it; 0 = never. */
-  slotTimeoutMs = 0
+  /** After how long without a session the source forgets us; 0 = never. */
+  expiresMs = 0
   readonly #over = Promise.withResolvers<never>()
   /** What the copy waits for, for people. */
   waitingFor: string | null = null
@@ -117,12 +110,13 @@ export class Session {
     this.#parts = parts
     this.#settings = settings
     this.#options = options
-    this.prefix = markerPrefix(settings)
     this.#over.promise.catch(() => {})
   }
 
-  get walEnd(): bigint | null {
-    return this.#replication?.walEnd ?? null
+  /** What there is behind what is stored. */
+  get lag(): SourceLag | null {
+    const { position } = streamedTo(this.#options.kind, this.#parts.store)
+    return this.#stream?.lag(position) ?? null
   }
 
   get since(): number {
@@ -136,7 +130,7 @@ export class Session {
 
   /** Whether the stream is open. */
   get streaming(): boolean {
-    return this.#replication !== null
+    return this.#stream !== null
   }
 
   /** What is committed by now must come before the session ends. False: it is ending, so another one must follow. */
@@ -162,107 +156,108 @@ export class Session {
       peakHeld: this.peakHeld,
       streaming: this.streaming,
       waitingFor: this.waitingFor,
-      walEnd: this.walEnd,
+      lag: this.lag,
     }
   }
 
-  /** A connection for statements while the session lasts. */
-  get sql(): Sql | null {
-    return this.#sql
+  /** The connection, while the session lasts. */
+  get source(): SourceConnection | null {
+    return this.#source
   }
 
   async run(): Promise<boolean> {
-    const { databaseCa: ca, sessionSeconds, callSeconds } = this.#settings
+    const { sessionSeconds, callSeconds } = this.#settings
     const { store, committer, appends, verification, tidying } = this.#parts
     committer.limit(this.#settings)
     appends.limit(this.#settings)
     verification.begin()
     tidying.begin(this.#settings.unusedDays)
-    const connection = {
-      socket: this.#options.socket,
-      ca,
-      applicationName: applicationName(store),
-      earlierTls: earlierTls(store),
-      opened: (verified: boolean) => (this.#verified = verified),
-    }
-    const sql = connectSource(this.#options.url, { ...connection, max: 2 })
-    const streaming = connectSource(this.#options.url, { ...connection, replication: true, max: 1 })
-    disconnectBy(() => void Promise.allSettled([sql.end({ timeout: 0 }), streaming.end({ timeout: 0 })]))
+    const { kind, url } = this.#options
+    const source = kind.connect({ url, settings: this.#settings, clientName: clientName(store), identity: keptIdentity(kind, store) })
+    disconnectBy(() => void source.close(0))
     try {
       this.#within(CONNECT_CALLS * this.#settings.callSeconds * 1_000)
-      const connected = this.#connect(sql, streaming)
+      const connected = this.#connect(source)
       connected.catch(() => {})
       const { tables, intake } = await Promise.race([connected, this.#over.promise])
       this.#within((sessionSeconds + OVERTIME_CALLS * callSeconds) * 1_000 - (Date.now() - this.#began))
-      return await Promise.race([this.#work(sql, tables, intake), this.#leave.promise, this.#over.promise])
+      return await Promise.race([this.#work(source, tables, intake), this.#leave.promise, this.#over.promise])
     } finally {
       this.#closing = true
       clearTimeout(this.#deadline)
       disconnectBy(null)
       this.#flow?.end()
-      this.#sql = null
+      this.#source = null
       this.#intake = null
       this.abandon()
-      await this.#replication?.close().catch(() => {})
+      await this.#stream?.close().catch(() => {})
       await asyncFaultPoint('session.close')
-      await Promise.allSettled([sql.end({ timeout: 1 }), streaming.end({ timeout: 1 })])
+      await source.close(CLOSE_MS)
     }
   }
 
-  async #connect(sql: Sql, streaming: Sql): Promise<{ tables: readonly SourceTable[]; intake: Intake }> {
-    const { slot } = this.#settings
-    const { store, deploys, committer, care } = this.#parts
-    await checkSyncConfig(this.#parts, this.#settings, sql)
+  /** What a call of the source gets. */
+  readonly #call = (): Call => ({ signal: this.#abort.signal, deadlineMs: this.#settings.callSeconds * 1_000 })
+
+  /** What may take as long as the session does: to read a large table by hashes, or to wait for others. */
+  readonly #longCall = (): Call => {
+    const { sessionSeconds, callSeconds } = this.#settings
+    return { signal: this.#abort.signal, deadlineMs: (sessionSeconds + OVERTIME_CALLS * callSeconds) * 1_000 }
+  }
+
+  async #connect(source: SourceConnection): Promise<{ tables: readonly FollowedTable[]; intake: Intake }> {
+    const { store, committer, care } = this.#parts
+    const { kind } = this.#options
+    const connecting = (): Call => ({ ...this.#call(), deadlineMs: CONNECT_CALLS * this.#settings.callSeconds * 1_000 })
+    const access: SourceAccess = { kind, source, call: connecting }
+    await checkSyncConfig(this.#parts, this.#settings, access)
     await asyncFaultPoint('session.prepare')
-    // Before anything is made in the database: that neither leads to a pooler.
-    await checkConnections(sql, streaming)
-    const source = await prepare(this.#parts, this.#settings, sql, {
-      url: this.#options.url,
-      slotWaits: (waiting) => this.#slotWaits(waiting),
-      verified: () => this.#verified,
+    // Before anything is made in the database.
+    await source.check(connecting())
+    const prepared = await prepare(this.#parts, this.#settings, access, {
+      problem: (problem) => store.diagnostics.add(problem),
+      waitsFor: (what) => this.#othersWait(what),
     })
     await asyncFaultPoint('session.prepared')
-    this.slotTimeoutMs = source.slotTimeoutMs
+    this.expiresMs = prepared.expiresMs
     this.#goesOn()
-    const tables = sourceTables(this.#parts, source)
+    const tables = sourceTables(this.#parts, prepared)
     committer.holdIfDoubtful()
-    const intake = this.#newIntake(tables)
+    const intake = this.#newIntake(tables, source)
     const flow = new Flow({
       intake,
       hasRoom: () => this.#hasRoom,
-      replication: () => this.#replication,
+      stream: () => this.#stream,
       failed: (error) => this.#over.reject(error),
     })
     this.#flow = flow
     this.#intake = intake
-    this.#sql = sql
+    this.#source = source
     this.#subscriptions.push(
       committer.onRoom(() => flow.answered()),
       care.onDurable(() => flow.answered()),
     )
-    const replication = await openReplication(streaming, streamOptions(store.diagnostics, slot, source), {
-      message: (message, bytes) => {
-        faultPoint('stream.message')
-        intake.message(message, bytes)
-        if (intake.changes >= this.#settings.sessionChanges) this.#endNow.resolve()
-        flow.more()
-      },
-      keepalive: () => {},
-    })
-    this.#replication = replication
-    replication.ended.then(
+    const take = (event: SourceEvent, bytes: number): void => {
+      faultPoint('stream.message')
+      intake.event(event, bytes)
+      if (intake.changes >= this.#settings.sessionChanges) this.#endNow.resolve()
+      flow.more()
+    }
+    const stream = await prepared.open(streamedTo(kind, store), take, connecting())
+    this.#stream = stream
+    stream.ended.then(
       () => this.#over.reject(new RockpoolError('ROCKPOOL_SOURCE_UNREACHABLE', 'the session is over')),
       (error: unknown) => this.#over.reject(error),
     )
-    if (this.#closing) await replication.close()
+    if (this.#closing) await stream.close()
     await asyncFaultPoint('session.opened')
     await this.#mark('session')
     await asyncFaultPoint('session.marked')
     const watched: Watched = {
-      names: deploys.evaluation.tables,
-      slot: this.#parts.slot,
+      health: this.#parts.health,
       settings: this.#settings,
-      sql,
+      source,
+      call: this.#call,
       ending: this.#endNow.promise,
       pause: (milliseconds) => this.#pause(milliseconds),
       looks: this.#looks,
@@ -273,7 +268,7 @@ export class Session {
         if (this.#looks.pending) this.#leave.resolve(true)
       },
     }
-    void Promise.all([watchCatalog(watched, source), watchSlot(watched)]).catch((error: unknown) => this.#over.reject(error))
+    void Promise.all([watchDefinitions(watched, prepared), watchHealth(watched)]).catch((error: unknown) => this.#over.reject(error))
     return { tables, intake }
   }
 
@@ -287,14 +282,14 @@ export class Session {
   }
 
   /** Reads what there is to read, and waits for the end. */
-  async #work(sql: Sql, tables: readonly SourceTable[], intake: Intake): Promise<boolean> {
+  async #work(source: SourceConnection, tables: readonly FollowedTable[], intake: Intake): Promise<boolean> {
     const { store, deploys, drops, fencing, verification, committer } = this.#parts
-    const { state, tables: known, diagnostics, fences } = store
+    const { tables: known, diagnostics, fences } = store
     for (let ticks = 0; ; ticks++) {
       await asyncFaultPoint('session.tick')
       if (this.#isOver(intake)) return true
       this.#lacking = Promise.withResolvers()
-      if (known.copying || known.hasIncomplete) await this.#read(sql, tables, intake)
+      if (known.copying || known.hasIncomplete) await this.#read(source, tables, intake)
       committer.endHold()
       committer.tellComparing()
       const { next } = deploys
@@ -304,7 +299,7 @@ export class Session {
       this.#goesOn()
       fencing.compare()
       if (this.#settled) mendReturned(store, verification)
-      const verifying = this.#settled && (await this.#verify(sql, tables, intake))
+      const verifying = this.#settled && (await this.#verify(source, tables, intake))
       const tidying = this.#settled && (await this.#tidy(intake))
       if (!this.#settled && this.#caughtUp && !committer.holdsWrites) {
         this.#settled = true
@@ -327,7 +322,7 @@ export class Session {
         await this.#mark('session')
       }
       diagnostics.tick()
-      if (ticks % 10 === 9 && wantsHeartbeat(this.walEnd, state.get('decode').position)) await this.#mark('heartbeat')
+      if (ticks % 10 === 9 && this.lag?.nudge) await this.#mark('heartbeat')
       await Promise.race([
         this.#pause(this.#caughtUp && !dropping && !verifying && !tidying ? TICK_MS : 20),
         this.#endNow.promise,
@@ -348,6 +343,7 @@ export class Session {
     this.#unsubscribe()
     const over = new RockpoolError('ROCKPOOL_SOURCE_UNREACHABLE', 'the session is over')
     this.#over.reject(over)
+    this.#abort.abort(over)
     this.#reader?.end(over)
   }
 
@@ -378,14 +374,14 @@ export class Session {
   }
 
   /** A comparison that somebody asked for, as far as nothing else is under way. True: it goes on soon. */
-  async #verify(sql: Sql, tables: readonly SourceTable[], intake: Intake): Promise<boolean> {
+  async #verify(source: SourceConnection, tables: readonly FollowedTable[], intake: Intake): Promise<boolean> {
     const { verification, deploys, store } = this.#parts
     const { tables: known } = store
     if (!verification.running || deploys.next !== null || this.#stale) return false
     if (known.copying || known.hasIncomplete) return true
     if (verification.reads) {
       const comparing = verification.comparing(tables)
-      await this.#read(sql, tables, intake, {
+      await this.#read(source, tables, intake, {
         ...comparing,
         ...{ retired: () => null, over: () => this.#isOver(intake) || comparing.ended() },
       })
@@ -415,11 +411,18 @@ export class Session {
   }
 
   /** `others`: what is done otherwise than for a copy. */
-  async #read(sql: Sql, tables: readonly SourceTable[], intake: Intake, others: Partial<ReaderPorts> = {}): Promise<void> {
+  async #read(
+    source: SourceConnection,
+    tables: readonly FollowedTable[],
+    intake: Intake,
+    others: Partial<ReaderPorts> = {},
+  ): Promise<void> {
     const { store, care, committer } = this.#parts
     this.#reader = new Reader({
       intake,
-      sql,
+      source: source.reader,
+      form: this.#options.kind,
+      call: this.#longCall,
       mark: (mark) => this.#emit(mark),
       tables,
       ...storedCopy(store, care, () => committer.tellComparing()),
@@ -445,24 +448,25 @@ export class Session {
     while (this.#switch !== null) await this.#pause(5)
   }
 
-  #slotWaits(waiting: boolean): void {
-    this.waitingFor = waiting ? 'transactions that were open when the slot was made' : null
+  /** Others are waited for, which may take as long as the session. */
+  #othersWait(what: string | null): void {
+    this.waitingFor = what
     const { sessionSeconds, callSeconds } = this.#settings
-    this.#within((waiting ? sessionSeconds : CONNECT_CALLS * callSeconds) * 1_000)
+    this.#within((what === null ? CONNECT_CALLS * callSeconds : sessionSeconds) * 1_000)
   }
 
-  #newIntake(tables: readonly SourceTable[]): Intake {
+  #newIntake(tables: readonly FollowedTable[], source: SourceConnection): Intake {
     const { store, batches, care, committer } = this.#parts
-    const { state, tables: known, rows } = store
-    const byOid = new Map(tables.map((table) => [table.catalog.oid, table]))
-    return new Intake(byOid, this.prefix, state.get('decode'), {
+    const { tables: known, rows } = store
+    const { kind } = this.#options
+    return new Intake(tables, streamedTo(kind, store), {
       sliceChanges: this.#settings.sliceChanges,
       newBatch: () => batches.next(),
-      store: (flush) => {
+      store: ({ batch, position, place, incomplete }) => {
         this.#goesOn()
-        if (flush.batch.changes > 0) this.found = true
+        if (batch.changes > 0) this.found = true
         faultPoint('stream.flush')
-        committer.store(flush)
+        committer.store({ batch, incomplete, ...storedPlace(kind, { position, place }) })
         if (known.hasIncomplete) this.#lacking.resolve()
         this.#options.progress()
         this.#acknowledge()
@@ -470,7 +474,7 @@ export class Session {
       hasImages: (table) => known.hasImages(table),
       isIncomplete: (table, key) => known.isIncomplete(table.number, key),
       keys: (table, after, limit) => rows.keys(table.number, after, limit),
-      deliver: (batch, content) => this.#deliver(batch, content),
+      deliver: (batch, content) => this.#deliver(batch, content, source),
       marker: (content) => this.#marker(content),
       room: () => this.#hasRoom,
       hasIncomplete: () => known.hasIncomplete,
@@ -483,15 +487,14 @@ export class Session {
     })
   }
 
-  #deliver(batch: Batch, text: string): void {
+  #deliver(batch: Batch, text: string, source: SourceConnection): void {
     const { marks, store } = this.#parts
     const { state, diagnostics } = store
     const ours = marks.open(text)
     if (ours) deliver(batch, ours.content, ours.earlier ? state.get('issued') : undefined)
     else if (!this.#foreign) {
       this.#foreign = true
-      const reason = `a message under our prefix ${JSON.stringify(this.prefix)} is not ours and was ignored: a role of the database has written it. REVOKE EXECUTE on pg_logical_emit_message FROM PUBLIC: docs/deploy.md has the statements`
-      diagnostics.add({ code: 'ROCKPOOL_FOREIGN_MARKER', reason })
+      diagnostics.add({ code: 'ROCKPOOL_FOREIGN_MARKER', reason: source.foreignMark })
     }
   }
 
@@ -520,19 +523,19 @@ export class Session {
   }
 
   async #emit(mark: string): Promise<void> {
-    if (this.#sql) await emitMarker(this.#sql, this.prefix, this.#parts.marks.sign(markText(mark)))
+    await this.#source?.mark(this.#parts.marks.sign(markText(mark)), this.#call())
   }
 
-  /** Postgres is told a position only when it is durable here: the START of the last commit record, so that it is sent again. */
+  /** The source is told a position only when it is durable here. */
   #acknowledge(): void {
-    const { position } = this.#parts.store.state.get('decode')
+    const { position } = streamedTo(this.#options.kind, this.#parts.store)
     if (!position) return
     const durable = async () => {
       await this.#options.durable()
       await asyncFaultPoint('stream.acknowledge')
     }
     durable().then(
-      () => this.#replication?.acknowledge(parseLsn(position.lsn)),
+      () => this.#stream?.acknowledge(position),
       (error: unknown) => this.#over.reject(error),
     )
   }

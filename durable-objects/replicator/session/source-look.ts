@@ -1,8 +1,7 @@
-import type { SlotMeasure, SourceFacts } from '../../../sources/postgres/index.ts'
+import type { SourceFacts, SourceProblem } from '../../../sources/source.ts'
 import type { RockpoolError } from '../../../protocol/errors.ts'
 import type { SourceLook } from '../../../protocol/messages/status.ts'
-import { disconnected } from './position.ts'
-import type { Position, State } from '../store/storage.ts'
+import type { State } from '../store/storage.ts'
 
 /** So long an operator's question waits for the database. */
 export const LOOK_MS = 5_000
@@ -12,35 +11,26 @@ export const LOOK_FRESH_MS = 2_000
 /** What an operator asked for, when it was found out. */
 export interface Looked {
   look: SourceLook
-  /** What the slot keeps, null when there is none; undefined: that is not known. */
-  slot: SlotMeasure | null | undefined
+  /** Null: the source was not reached. */
+  facts: SourceFacts | null
   /** Streams of clients that are open. */
   streams: number
 }
 
 /** What the replicator knew of the source before a look, or behind it. */
 export interface Known {
-  source: State['source']
-  position: Position | null
+  position: State['decode']['position']
   /** A session is under way. */
   session: boolean
 }
 
-/** Why nothing can come, or everything will be compared, by what was found; null: all is well. What a session does meanwhile is no problem. */
-export function problemOf(slot: string, facts: SourceFacts, before: Known, after: Known): SourceLook['problem'] {
-  const lost = (message: string) => ({ code: 'ROCKPOOL_SLOT_LOST', message: `the slot ${slot}: ${message}` }) as const
-  // A session makes the slot, and moves on.
-  if (before.session || after.session || before.position?.lsn !== after.position?.lsn)
-    return facts.slot?.lost && facts.slot.measure.walStatus === 'lost' ? lost(facts.slot.lost) : null
-  const missing = { created: true, lost: null, confirmedFlush: 0n, failover: null }
-  const problem = disconnected(after.source, after.position, { ...facts, slot: facts.slot ?? missing })
-  if (problem === null) return null
-  return problem.slotLost ? lost(problem.reason) : { code: 'ROCKPOOL_SOURCE_CHANGED', message: problem.reason }
-}
+/** Whether the look met the source as it is between two sessions: none was under way, and none came and went. */
+export const isSettled = (before: Known, after: Known): boolean =>
+  !before.session && !after.session && JSON.stringify(before.position) === JSON.stringify(after.position)
 
 interface LookedAt {
-  facts: SourceFacts | RockpoolError
-  problem: SourceLook['problem']
+  facts: Pick<SourceFacts, 'version'> | RockpoolError
+  problem: SourceProblem | null
   began: number
   ended: number
 }
@@ -52,8 +42,7 @@ export function lookOf({ facts, problem, began, ended }: LookedAt): SourceLook {
     const reachable = code !== 'ROCKPOOL_SOURCE_UNREACHABLE' && code !== 'ROCKPOOL_SETTINGS'
     return { ...at, reachable, version: null, problem: { code, message } }
   }
-  const { serverVersion } = facts
-  return { ...at, reachable: true, version: `${Math.floor(serverVersion / 10_000)}.${serverVersion % 10_000}`, problem }
+  return { ...at, reachable: true, version: facts.version, problem: problem && { code: problem.code, message: problem.reason } }
 }
 
 /** One call at a time: who asks meanwhile, or within `freshMs` of its end, gets its answer. In an object, all of whose calls share one context. */

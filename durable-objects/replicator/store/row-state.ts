@@ -1,4 +1,6 @@
 import { quote } from '../../../protocol/op-text.ts'
+import type { RowImage } from '../../../sources/source.ts'
+import { bareState, type StoredState } from '../../../sources/stored.ts'
 import type { Database, SqlRow } from '../../shared/database.ts'
 
 /** One thing that a source row has put into a bucket: exactly what is there now. */
@@ -27,8 +29,7 @@ const WEAK_SUBKEY = '~'
  */
 export const sameContent = (there: Output, wanted: Output): boolean => there.hash === wanted.hash || there.hash === wanted.weak
 
-/** Texts of the columns that Postgres may leave out of a change (unchanged TOAST). */
-export type RowImage = Record<string, string>
+export type { RowImage }
 
 export interface RowState {
   outputs: Output[]
@@ -70,6 +71,9 @@ const OUTPUT_LENGTH = 80
 export function outputsFit(state: RowState, table: { name: string }, key: string): boolean {
   return outputsBytes(state, table, key, MAX_OUTPUTS_BYTES) <= MAX_OUTPUTS_BYTES
 }
+
+/** Images of another kind of source are not used: see `Tables.hasImages`. */
+const imageOf = (stored: string): RowImage => bareState(JSON.parse(stored) as StoredState) as RowImage
 
 /** Whether the image of a row can be stored beside its outputs. What is left out is read again when a change lacks it. */
 export function imageFits(state: RowState, table: { name: string }, key: string): boolean {
@@ -172,7 +176,7 @@ export class RowStates {
     return {
       outputs: outputs.filter(({ bucket }) => !this.#dropped(bucket)),
       ...copies,
-      image: row.image === null ? null : (JSON.parse(String(row.image)) as RowImage),
+      image: row.image === null ? null : imageOf(String(row.image)),
     }
   }
 

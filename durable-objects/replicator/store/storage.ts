@@ -4,7 +4,8 @@ import type { Refused } from '../session/refused.ts'
 import type { OwedWrite } from '../writes/write-checkpoints.ts'
 import type { ErrorCode } from '../../../protocol/errors.ts'
 import type { Serving } from '../../../protocol/messages/replicator.ts'
-import type { SlotStatus } from '../../../protocol/messages/status.ts'
+import type { HealthState } from '../../../sources/source.ts'
+import type { StoredState } from '../../../sources/stored.ts'
 import type { OpId } from '../../../protocol/ops.ts'
 import type { Database, Step } from '../../shared/database.ts'
 import type { Verifying } from '../verify/progress.ts'
@@ -61,27 +62,11 @@ export const MIGRATIONS: readonly Step[] = [
 /** Code that knows so many steps writes strong hashes, and gives each user a mailbox. */
 export const STRONG_STEPS = 9
 
-/** The last whole transaction stored, and how much of the next one is stored already in slices. LSNs as `X/X`, times as Postgres sent them. */
-export interface Position {
-  lsn: string
-  xid: number
-  time: string
-}
-
-export interface PartialTransaction {
-  lsn: string
-  xid: number
-  /** Its commit time. Absent in what an earlier version stored. */
-  time?: string
-  /** Its first changes that are stored. */
-  changes: number
-}
-
-/** How far the stream has been taken in. */
+/** How far the stream has been taken in: behind the last whole transaction stored, and how much of the next one is stored already in slices. */
 export interface Decode {
   counter: OpId
-  position: Position | null
-  partial: PartialTransaction | null
+  position: StoredState | null
+  partial: StoredState | null
 }
 
 /**
@@ -115,16 +100,16 @@ export interface State {
   drop: { t: number; key: string; swept: boolean } | null
   /** The last comparison of source, row state and buckets, and how far it is; null: there was none. */
   verify: Verifying | null
-  /** `tls`: what the database URL says of TLS holds. Absent in what an earlier version stored: its URL may still say less, see `earlierTls`. */
-  source: { systemIdentifier: string; database: string; tls?: true } | null
+  /** Which database it is, as its kind tells it; null before the first session. */
+  source: StoredState | null
   /** The slot does not connect to what is stored: it is dropped before anything is read from it. */
   newSlot: boolean
   /** Everything is compared after a slot was lost, and not all of it is done: write checkpoints wait. */
   comparing: boolean
   /** Write checkpoints that were given out while that was so, or before there was a slot. */
   owedWrites: OwedWrite[]
-  /** What the slot kept when it was measured last. */
-  slot: SlotStatus | null
+  /** What the source kept for us when it was measured last. */
+  slot: HealthState | null
   /** Sessions that failed one after the other, and why the last one did, under which settings. An earlier version does not store those, and ignores them. */
   failing: { failures: number; code: ErrorCode; message: string; settings?: string } | null
   /** Of this storage: Postgres knows its sessions by it, and names of its buckets begin with it. */

@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest'
+import { PostgresTable } from '../../../sources/postgres/postgres-table.ts'
 import type { CatalogTable } from '../../../sources/postgres/index.ts'
 import { migrate } from '../../shared/database.ts'
 import { testDatabase } from '../../test-database.ts'
@@ -6,12 +7,13 @@ import { MIGRATIONS } from './storage.ts'
 import { Tables } from './tables.ts'
 
 const TEXT = 25
-function catalog(fingerprint: string): CatalogTable {
-  return {
+function catalog(fingerprint: string, more: Partial<CatalogTable> = {}): PostgresTable {
+  return new PostgresTable({
     ...{ oid: 7, schema: 'public', name: 'docs', key: ['id'], keyEquals: ['='], identity: 'd' },
     columns: [{ name: 'id', typeOid: TEXT, typeName: 'text', notNull: true, type: { oid: TEXT, kind: 'base', name: 'text' } }],
     ...{ names: [], parts: [], partitioned: false, rowFilter: null, fingerprint },
-  }
+    ...more,
+  })
 }
 
 test('what is stored of the rows of a table that was altered is of its columns again when it is copied, whatever begins that copy anew', () => {
@@ -55,7 +57,7 @@ test('a number is not given again after the rows of the table that had it have g
   migrate(db, MIGRATIONS)
   const use = (tables: Tables, ...names: string[]) =>
     tables.use(
-      names.map((name) => ({ ...catalog('a'), name })),
+      names.map((name) => catalog('a', { name })),
       () => false,
       () => false,
     )
@@ -72,8 +74,8 @@ test('how much is compared is known before the first session after a start', () 
   const db = testDatabase()
   migrate(db, MIGRATIONS)
   const tables = new Tables(db)
-  const followed = ['a', 'b', 'gone'].map((name) => ({ ...catalog('f'), name, parts: [{ oid: 7, schema: 'public', name }] }))
-  const use = (catalogs: CatalogTable[]) =>
+  const followed = ['a', 'b', 'gone'].map((name) => catalog('f', { name, parts: [{ oid: 7, schema: 'public', name }] }))
+  const use = (catalogs: PostgresTable[]) =>
     tables.use(
       catalogs,
       () => true,

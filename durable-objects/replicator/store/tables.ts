@@ -1,12 +1,12 @@
 import { tableKey, tableText, type TableName } from '../../../protocol/tables.ts'
-import type { CatalogTable } from '../../../sources/postgres/index.ts'
+import type { SourceTable } from '../../../sources/source.ts'
 import type { TableCopyStatus } from '../../../protocol/messages/admin.ts'
 import { means } from '../../../sync-config/index.ts'
 import type { Database } from '../../shared/database.ts'
 import type { BatchTable } from '../ingest/batch.ts'
 import { GivenNumbers } from './given-numbers.ts'
-import { isDoubtful, NEW_COPY, newCopy, type CopyState } from '../copy/copy-state.ts'
-import type { SourceTable } from '../ingest/source-table.ts'
+import { bareCursor, isDoubtful, NEW_COPY, newCopy, type CopyState } from '../copy/copy-state.ts'
+import type { FollowedTable } from '../ingest/followed-table.ts'
 
 /** What rows are called and told apart by. */
 interface Description {
@@ -35,7 +35,7 @@ export class Tables {
   /** By name; retired ones are not among them. */
   readonly #known = new Map<string, KnownTable>()
   #retired: KnownTable[] = []
-  #current: SourceTable[] = []
+  #current: FollowedTable[] = []
   /** By table: how many rows lack values. */
   readonly #incomplete = new Map<number, number>()
 
@@ -61,31 +61,31 @@ export class Tables {
    * rows of others are taken out.
    */
   use(
-    catalog: readonly CatalogTable[],
+    tables: readonly SourceTable[],
     hasRows: (table: number) => boolean,
     kept: (names: readonly TableName[]) => boolean,
-  ): SourceTable[] {
+  ): FollowedTable[] {
     this.#db.transaction(() => {
-      const followed = new Set(catalog.map(tableKey))
+      const followed = new Set(tables.map(tableKey))
       for (const known of [...this.#known.values()]) {
         if (followed.has(tableKey(known))) continue
         if (!kept([known, ...known.description.names])) this.#retire(known)
         else if (known.fingerprint !== '') this.#keep({ ...known, fingerprint: '' })
         this.#forgetIncomplete(known.number)
       }
-      for (const table of catalog) this.#follow(table, hasRows)
+      for (const table of tables) this.#follow(table, hasRows)
     })
-    this.#current = catalog.flatMap((table) => {
+    this.#current = tables.flatMap((table) => {
       const known = this.#known.get(tableKey(table))
-      return known ? [{ number: known.number, schema: table.schema, name: table.name, names: table.names, catalog: table }] : []
+      return known ? [{ number: known.number, schema: table.schema, name: table.name, names: table.names, source: table }] : []
     })
     return this.#current
   }
 
-  #follow(table: CatalogTable, hasRows: (table: number) => boolean): void {
+  #follow(table: SourceTable, hasRows: (table: number) => boolean): void {
     let known = this.#known.get(tableKey(table))
     if (known?.fingerprint === table.fingerprint) return
-    const key = JSON.stringify(table.key.map((name) => [name, table.columns.find((column) => column.name === name)?.type]))
+    const key = table.keys
     if (known && known.description.key !== key && known.description.key !== '') {
       this.#retire(known)
       this.#forgetIncomplete(known.number)
@@ -140,6 +140,11 @@ export class Tables {
     }
   }
 
+  /** Of all tables, as they are stored. */
+  get copies(): CopyState[] {
+    return [...this.#known.values()].map(({ copy }) => copy)
+  }
+
   /** How far the first table is that is not done; empty when all are. */
   get place(): string {
     for (const { number, copy } of this.#known.values()) if (copy.state !== 'done') return JSON.stringify([number, copy])
@@ -162,18 +167,18 @@ export class Tables {
     return this.#current.map(({ number }) => number)
   }
 
-  copyState(table: SourceTable): CopyState {
+  copyState(table: FollowedTable): CopyState {
     return this.#known.get(tableKey(table))?.copy ?? NEW_COPY
   }
 
   /** What is stored of its rows, for changes that lack values, is of the columns that it has. */
-  hasImages(table: SourceTable): boolean {
+  hasImages(table: FollowedTable): boolean {
     const { state, altered = false } = this.copyState(table)
     return state === 'done' || !altered
   }
 
   /** Behind the rows that it speaks of: after a crash in between they are read again, which changes nothing. */
-  progress(table: SourceTable, copy: CopyState): void {
+  progress(table: FollowedTable, copy: CopyState): void {
     const known = this.#known.get(tableKey(table))
     if (!known) return
     known.copy = copy
@@ -193,13 +198,13 @@ export class Tables {
    */
   compared(reads: (names: readonly TableName[]) => boolean): number {
     const current = this.#current.map((table) => {
-      return { goesBy: [table, ...(table.names ?? [])], copy: this.copyState(table), parts: partsOf(table) }
+      return { goesBy: [table, ...(table.names ?? [])], copy: this.copyState(table), table }
     })
     const known = [...this.#known.values()].filter(({ fingerprint }) => fingerprint !== '')
     const all =
-      current.length > 0 ? current : known.map((table) => ({ goesBy: [table, ...table.description.names], copy: table.copy, parts: 1 }))
+      current.length > 0 ? current : known.map((table) => ({ goesBy: [table, ...table.description.names], copy: table.copy, table: null }))
     const read = all.filter(({ goesBy }) => reads(goesBy))
-    const done = read.reduce((sum, { copy, parts }) => sum + (isDoubtful(copy) ? progressOf(copy, parts) : 1), 0)
+    const done = read.reduce((sum, { copy, table }) => sum + (isDoubtful(copy) ? progressOf(copy, table) : 1), 0)
     const removed = this.#retired.filter((table) => reads([table, ...table.description.names])).length
     return read.length + removed === 0 ? 1 : done / (read.length + removed)
   }
@@ -238,7 +243,7 @@ export class Tables {
       const copy = this.copyState(table)
       const { state, block, blocks, rows } = copy
       const shown = state === 'sweeping' || state === 'retired' ? 'copying' : state
-      const progress = progressOf(copy, partsOf(table))
+      const progress = progressOf(copy, table)
       return { table: tableText(table), state: shown, block, blocks, rows, progress }
     })
     return [...current, ...removed]
@@ -267,7 +272,7 @@ export class Tables {
   }
 
   /** Some rows of one table that lack values. */
-  incomplete(limit: number): { table: SourceTable; keys: string[] } | null {
+  incomplete(limit: number): { table: FollowedTable; keys: string[] } | null {
     for (const table of this.#current) {
       if (!this.#incomplete.has(table.number)) continue
       const rows = this.#db.all('SELECT key FROM incomplete WHERE t = ? LIMIT ?', table.number, limit)
@@ -290,11 +295,10 @@ export class Tables {
   }
 }
 
-/** A table that is read part by part has come so far, 0 to 1. */
-const partsOf = ({ catalog }: SourceTable): number => (catalog.key.length === 0 ? 1 : catalog.parts.length)
-
-function progressOf({ state, part = 0, block, blocks }: CopyState, parts: number): number {
+/** How much of a table is copied, 0 to 1. `table` null: nobody knows how many parts it has, so it is taken to have one. */
+function progressOf(copy: CopyState, table: FollowedTable | null): number {
+  const { state, block, blocks } = copy
   if (state === 'done' || state === 'sweeping') return 1
-  if (state !== 'copying') return parts === 0 ? 0 : Math.min(1, part / parts)
-  return parts === 0 ? 1 : Math.min(1, (part + (blocks === 0 ? 1 : block / blocks)) / parts)
+  if (state !== 'copying') return 0
+  return table ? table.source.progress(bareCursor(copy)).done : blocks === 0 ? 1 : block / blocks
 }

@@ -3,7 +3,7 @@ import { faultPoint } from '../../shared/fault-points.ts'
 import type { Batch } from '../ingest/batch.ts'
 import { between, type Pausing } from '../ingest/between.ts'
 import type { Intake } from '../ingest/intake.ts'
-import type { SourceTable } from '../ingest/source-table.ts'
+import type { FollowedTable } from '../ingest/followed-table.ts'
 import { MAILBOX_TABLE } from '../writes/mailboxes.ts'
 import type { RowState } from '../store/row-state.ts'
 import type { Mending } from './bucket-check.ts'
@@ -12,7 +12,7 @@ import type { Expected, Unit } from './expectation.ts'
 
 /** A session, as a comparison needs it. */
 export interface Work extends Pausing {
-  tables: readonly SourceTable[]
+  tables: readonly FollowedTable[]
   /** The session is about to end. */
   over(): boolean
 }
@@ -22,7 +22,7 @@ export interface MendingPorts {
   found(difference: Difference): void
   tableName(t: number): string
   /** The table is read again as a whole. */
-  copy(table: SourceTable): void
+  copy(table: FollowedTable): void
   /** A step of making ops and totals of the bucket fit each other. True: there is more to do. */
   mend(bucket: string): Promise<boolean>
 }
@@ -51,12 +51,12 @@ export function mendingIn(work: Work, ports: MendingPorts): Mending {
       return lacking !== undefined
     }
     batch.restate(table, ref.key, asHeld(state, unit.bucket, type, id, hash))
-    reread(table as SourceTable, ref.key, settle)
+    reread(table as FollowedTable, ref.key, settle)
     return true
   }
 
-  function reread(table: SourceTable, key: string, settle: Intake['settle']): void {
-    if (table.catalog.key.length > 0) settle(table, key, true)
+  function reread(table: FollowedTable, key: string, settle: Intake['settle']): void {
+    if (!table.source.counted) settle(table, key, true)
     else copy(table)
   }
 

@@ -2,7 +2,7 @@ import { tableText } from '../../../protocol/tables.ts'
 import type { SourceRow } from '../../../protocol/values.ts'
 import type { Difference } from '../../../protocol/verification.ts'
 import type { Batch } from '../ingest/batch.ts'
-import type { SourceTable } from '../ingest/source-table.ts'
+import type { FollowedTable } from '../ingest/followed-table.ts'
 import { isWeak, type RowImage, type RowState } from '../store/row-state.ts'
 import { rowDifferences } from './row-differences.ts'
 
@@ -17,7 +17,7 @@ export interface SourceCheckPorts {
   /** A batch over another one that is never stored. */
   trial(batch: Batch): Batch
   /** The row lacks values, and is read again anyway. */
-  isIncomplete(table: SourceTable, key: string): boolean
+  isIncomplete(table: FollowedTable, key: string): boolean
   bucketName(number: number): string
   repair(): boolean
   found(difference: Difference): void
@@ -35,7 +35,7 @@ export class SourceCheck {
   }
 
   /** `found` null: the row is not there. */
-  compare(batch: Batch, table: SourceTable, key: string, found: FoundRow | null): void {
+  compare(batch: Batch, table: FollowedTable, key: string, found: FoundRow | null): void {
     const { trial, isIncomplete, bucketName, repair, found: tell } = this.#ports
     if (isIncomplete(table, key)) return
     const tried = trial(batch)
@@ -56,15 +56,14 @@ export class SourceCheck {
 }
 
 /** Texts of columns that nobody reads any more may be kept until the row changes. */
-function asRead(known: RowState | null, wanted: RowState | null, { catalog }: SourceTable): RowState | null {
+function asRead(known: RowState | null, wanted: RowState | null, { source }: FollowedTable): RowState | null {
   if (!known?.image) return known
-  const texts = Object.entries(known.image)
-  const read = texts.filter(([name]) => catalog.columns.some((column) => column.name === name))
-  if (read.length === texts.length) return known
-  return { ...known, image: wanted?.image === null ? null : Object.fromEntries(read) }
+  const read = source.readImage(known.image)
+  if (read === known.image) return known
+  return { ...known, image: wanted?.image === null ? null : read }
 }
 
-function put(batch: Batch, table: SourceTable, key: string, found: FoundRow | null): void {
+function put(batch: Batch, table: FollowedTable, key: string, found: FoundRow | null): void {
   if (found === null) batch.remove(table, key)
   else if (found.row !== null) batch.upsert(table, key, found.row, found.image, found.copies, 'read')
   else batch.setCopies(table, key, found.copies)

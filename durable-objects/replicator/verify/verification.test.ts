@@ -2,7 +2,7 @@ import { expect, test } from 'vitest'
 import { putChecksum } from '../../../protocol/op-checksum.ts'
 import { opText } from '../../../protocol/op-text.ts'
 import type { Intake } from '../ingest/intake.ts'
-import type { SourceTable } from '../ingest/source-table.ts'
+import type { FollowedTable } from '../ingest/followed-table.ts'
 import { Log } from '../../bucket/log.ts'
 import { migrate } from '../../shared/database.ts'
 import { testDatabase } from '../../test-database.ts'
@@ -162,7 +162,7 @@ test('what was found is not mended when it was cancelled while that waited for r
 
 test('what is read of a table for a verification that was cancelled says nothing of the next one', () => {
   const w = new World()
-  const table = { number: 7 } as SourceTable
+  const table = { number: 7 } as FollowedTable
   w.verification.start(false, 'ops')
   const read = w.verification.comparing([table])
   expect(read.ended()).toBe(false)

@@ -11,7 +11,7 @@ import type { Buckets } from '../store/buckets.ts'
 import { ownerOf, type Definitions } from '../store/definitions.ts'
 import type { Diagnostics } from '../store/diagnostics.ts'
 import type { Differences } from '../store/differences.ts'
-import type { SourceTable } from '../ingest/source-table.ts'
+import type { FollowedTable } from '../ingest/followed-table.ts'
 import { MAILBOX_TABLE } from '../writes/mailboxes.ts'
 import type { RowStates } from '../store/row-state.ts'
 import type { StateStore } from '../store/storage.ts'
@@ -52,10 +52,10 @@ export interface VerificationPorts {
 
 /** What a reader needs to compare instead of copying. */
 export interface Comparing {
-  tables: readonly SourceTable[]
-  copyState(table: SourceTable): CopyState
-  progress(table: SourceTable, copy: CopyState): void
-  compare(batch: Batch, table: SourceTable, key: string, found: FoundRow | null): void
+  tables: readonly FollowedTable[]
+  copyState(table: FollowedTable): CopyState
+  progress(table: FollowedTable, copy: CopyState): void
+  compare(batch: Batch, table: FollowedTable, key: string, found: FoundRow | null): void
   /** It is not this verification that reads tables, or none does. */
   ended(): boolean
 }
@@ -177,7 +177,7 @@ export class Verification {
   }
 
   /** For the reader, in the source phase: each table that is followed, one after the other. */
-  comparing(tables: readonly SourceTable[]): Comparing {
+  comparing(tables: readonly FollowedTable[]): Comparing {
     const number = this.#now?.number
     const ended = () => !this.reads || this.#now?.number !== number
     return {

@@ -6,7 +6,7 @@ import { page } from '../../bucket/test-ops.ts'
 import { testDatabase } from '../../test-database.ts'
 import { putChecksum } from '../../../protocol/op-checksum.ts'
 import { Batch, weakSubkeyOf, type BatchPorts } from '../ingest/batch.ts'
-import type { SourceTable } from '../ingest/source-table.ts'
+import type { FollowedTable } from '../ingest/followed-table.ts'
 import type { RowState } from '../store/row-state.ts'
 import { opDifferences } from './bucket-differences.ts'
 import { Expectation } from './expectation.ts'
@@ -16,7 +16,7 @@ import { SourceCheck } from './source-check.ts'
 const SHOWN = '{"id":"p1","text":"Insulting text. 揲塞쬇ڞ௕ᱩ笻憟"}'
 const RIGHT = '{"id":"p1","text":"[removed by a moderator]"}'
 const KEY = '["p1"]'
-const table = { number: 1, schema: 'public', name: 'posts' } as SourceTable
+const table = { number: 1, schema: 'public', name: 'posts' } as FollowedTable
 
 /** A verification of that row, over row state as it is stored. */
 function verified(stored: RowState | null, held: string) {

@@ -4,7 +4,7 @@ import { findTables, wantedRelations, type FoundTable } from './catalog.ts'
 import { followTables, leavesOf } from './follow.ts'
 import { meantTables, missingNames, noSuchTable } from './near-names.ts'
 import { forAllTables, membersOf, publish, publishedTables } from './publication.ts'
-import { DEFAULT_PUBLICATION } from '../source.ts'
+import { DEFAULT_PUBLICATION } from '../prepare-source.ts'
 import type { WantedColumns } from '../types.ts'
 
 /** What a value of a column is to a comparison: those of different kinds are never equal. */

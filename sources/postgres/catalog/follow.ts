@@ -3,18 +3,8 @@ import { tableText, type TableName } from '../../../protocol/tables.ts'
 import type { FoundColumn, FoundTable } from './catalog.ts'
 import { missingNames, noSuchTable, type Meant } from './near-names.ts'
 import { publish, type PublishedTable } from './publication.ts'
+import type { RefusedTable } from '../../source.ts'
 import type { CatalogTable, WantedColumns } from '../types.ts'
-
-export interface RefusedTable {
-  name: TableName
-  /** `schema.name` as the sync config says it. */
-  table: string
-  reason: string
-  /** True: it was taken out of the publication, so its rows are no longer to be had. False: something is wrong with it, and its rows stay. */
-  gone: boolean
-  /** What it goes by: itself, and the partitioned tables above it. */
-  names: TableName[]
-}
 
 /**
  * What is followed of what was found and published. Rows come under a table, under a partition, or under the partitioned table above it when the

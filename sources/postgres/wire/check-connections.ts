@@ -1,6 +1,6 @@
 import type { Sql } from 'postgres'
 import { checkConnection } from './connection.ts'
-import { checkServer } from '../source.ts'
+import { checkServer } from '../prepare-source.ts'
 
 /**
  * Whether both connections can be opened and lead to Postgres itself. Throws ROCKPOOL_SOURCE_SETTINGS, also for a pooler, or

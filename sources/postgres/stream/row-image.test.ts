@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
-import { TableDecoder, type CatalogTable } from '../../../sources/postgres/index.ts'
-import { keptImage } from './image.ts'
+import { TableDecoder, type CatalogTable } from '../index.ts'
+import { keptImage } from './row-image.ts'
 
 const TEXT = 25
 const table: CatalogTable = {

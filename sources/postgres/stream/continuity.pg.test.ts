@@ -1,7 +1,7 @@
 import { setTimeout } from 'node:timers/promises'
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest'
 import postgresJs from 'postgres'
-import { parseLsn, type PgoutputMessage } from '../../../sources/postgres/index.ts'
+import { parseLsn, type PgoutputMessage } from '../index.ts'
 import { Follower } from '../../../test/support/slot-follower.ts'
 import { POSTGRES_VERSIONS, startPostgres, type TestPostgres } from '../../../test/support/postgres.ts'
 import { generator } from '../../../test/support/random.ts'

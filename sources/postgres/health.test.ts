@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
-import type { SlotMeasure } from '../../../sources/postgres/index.ts'
-import { judgeWal, wantsMarker, type WalVerdict } from './wal-guard.ts'
+import { judgeWal, wantsMarker, type WalVerdict } from './health.ts'
+import type { SlotMeasure } from './stream/slot.ts'
 
 const GB = 1024 ** 3
 /** `gb` are kept, of which nothing was read. */

@@ -1,5 +1,7 @@
 import type { Sql } from 'postgres'
-import { currentSnapshot, sourceError, type Snapshot } from '../../../sources/postgres/index.ts'
+import { sourceError } from '../wire/connection.ts'
+import type { Snapshot } from '../types.ts'
+import { currentSnapshot } from './chunk.ts'
 
 /**
  * A transaction that was delivered before a reader began to remember may still be invisible. Every such one has an xid below one that is
@@ -7,14 +9,14 @@ import { currentSnapshot, sourceError, type Snapshot } from '../../../sources/po
  * stands behind the last xid that has ENDED, and a commit that waits for a standby has been streamed and has not.)
  */
 export async function waitForEarlier(
-  sql: Sql,
+  ask: <T>(work: (sql: Sql) => Promise<T>) => Promise<T>,
   pause: (milliseconds: number) => Promise<void>,
   waitsFor: (what: string | null) => void,
   seen: (snapshot: Snapshot) => void,
 ): Promise<void> {
-  const xid = await currentXid(sql)
+  const xid = await ask(currentXid)
   for (let wait = 10; ; wait = Math.min(wait * 2, 1_000)) {
-    const snapshot = await currentSnapshot(sql)
+    const snapshot = await ask(currentSnapshot)
     if (snapshot.xmin > xid) break
     // It may take hours, of which not everything that comes is to be remembered.
     seen(snapshot)

@@ -1,6 +1,9 @@
 import { expect, test } from 'vitest'
-import { TouchedKeys } from './copy-rules.ts'
-import { parseSnapshot } from './snapshot.ts'
+import { parseSnapshot } from '../../../sources/postgres/index.ts'
+import { viewOf } from '../../../sources/postgres/copy/table-reader.ts'
+import { TouchedKeys } from './touched-keys.ts'
+
+const viewAt = (snapshot: string) => viewOf(parseSnapshot(snapshot))
 
 test('keys of delivered transactions count until a snapshot sees them, with the copies that came and went', () => {
   const touched = new TouchedKeys(10)
@@ -11,7 +14,7 @@ test('keys of delivered transactions count until a snapshot sees them, with the 
   touched.begin(105n)
   touched.touch(1, 'a', -1)
   touched.touch(1, 'c', 1)
-  const before = parseSnapshot('100:100:')
+  const before = viewAt('100:100:')
   expect(touched.invisible(before, 1)).toEqual({
     keys: new Map([
       ['a', 1],
@@ -21,7 +24,7 @@ test('keys of delivered transactions count until a snapshot sees them, with the 
   })
   expect(touched.invisible(before, 2)).toEqual({ keys: new Map([['b', -1]]), all: false })
   // 100 has ended and 105 runs.
-  const between = parseSnapshot('105:110:105')
+  const between = viewAt('105:110:105')
   expect(touched.invisible(between, 1).keys).toEqual(
     new Map([
       ['a', -1],
@@ -30,7 +33,7 @@ test('keys of delivered transactions count until a snapshot sees them, with the 
   )
   touched.forgetVisible(between)
   expect(touched.size).toBe(2)
-  expect(touched.invisible(parseSnapshot('110:110:'), 1)).toEqual({ keys: new Map(), all: false })
+  expect(touched.invisible(viewAt('110:110:'), 1)).toEqual({ keys: new Map(), all: false })
 })
 
 test('too many keys, and a TRUNCATE, are remembered as the whole table', () => {
@@ -39,7 +42,7 @@ test('too many keys, and a TRUNCATE, are remembered as the whole table', () => {
   for (const key of ['a', 'b', 'c']) touched.touch(1, key, 1)
   touched.touchAll(2)
   touched.touch(2, 'x', 1)
-  const snapshot = parseSnapshot('90:95:')
+  const snapshot = viewAt('90:95:')
   expect(touched.invisible(snapshot, 1).all).toBe(true)
   expect(touched.invisible(snapshot, 2).all).toBe(true)
   expect(touched.invisible(snapshot, 3).all).toBe(false)
@@ -48,7 +51,7 @@ test('too many keys, and a TRUNCATE, are remembered as the whole table', () => {
 
 test('keys and transactions that are remembered have a bound: those of the largest table become all of it, in the end everything does', () => {
   const touched = new TouchedKeys(100, { most: 20 })
-  const before = parseSnapshot('100:100:')
+  const before = viewAt('100:100:')
   for (let xid = 100n; xid < 103n; xid++) {
     touched.begin(xid)
     for (let n = 0; n < 5; n++) touched.touch(1, `${xid} ${n}`, 1)
@@ -59,12 +62,12 @@ test('keys and transactions that are remembered have a bound: those of the large
   // Only what has touched it: the next transaction is known again.
   touched.begin(103n)
   touched.touch(1, 'x', 1)
-  expect(touched.invisible(parseSnapshot('103:103:'), 1)).toEqual({ keys: new Map([['x', 1]]), all: false })
+  expect(touched.invisible(viewAt('103:103:'), 1)).toEqual({ keys: new Map([['x', 1]]), all: false })
   for (let xid = 104n; xid < 140n; xid++) touched.begin(xid)
   expect(touched.size).toBeLessThan(20)
   // Nothing is known of the older ones, whatever the table, until all of them are seen.
-  expect(touched.invisible(parseSnapshot('110:120:110'), 3).all).toBe(true)
-  const after = parseSnapshot('140:140:')
+  expect(touched.invisible(viewAt('110:120:110'), 3).all).toBe(true)
+  const after = viewAt('140:140:')
   expect(touched.invisible(after, 3).all).toBe(false)
   touched.forgetVisible(after)
   expect([touched.size, touched.invisible(before, 1).all]).toEqual([0, false])
@@ -79,11 +82,11 @@ test('of a table whose keys are not wanted it is remembered that it was touched'
   wanted.add(2)
   touched.begin(101n)
   touched.touch(2, 'c', 1)
-  const before = parseSnapshot('100:100:')
+  const before = viewAt('100:100:')
   expect([touched.invisible(before, 1).all, touched.invisible(before, 2).all, touched.invisible(before, 3).all]).toEqual([
     false,
     true,
     false,
   ])
-  expect(touched.invisible(parseSnapshot('101:102:101'), 2)).toEqual({ keys: new Map([['c', 1]]), all: false })
+  expect(touched.invisible(viewAt('101:102:101'), 2)).toEqual({ keys: new Map([['c', 1]]), all: false })
 })

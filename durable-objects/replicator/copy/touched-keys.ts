@@ -1,10 +1,9 @@
-import { isVisible } from './snapshot.ts'
-import type { Snapshot } from '../types.ts'
+import type { TxId, TxView } from '../../../sources/source.ts'
 
 const NONE: ReadonlyMap<string, number> = new Map()
 
 /**
- * The keys that delivered transactions touched, until a snapshot has seen those transactions. A commit can be streamed before it is visible: a
+ * The keys that delivered transactions touched, until a read has seen those transactions. A commit can be streamed before it is visible: a
  * row that was read without it is older than the stream, and must not be applied behind it.
  */
 export class TouchedKeys {
@@ -12,13 +11,13 @@ export class TouchedKeys {
   readonly #most: number
   /** Whether keys of a table are wanted; else it is remembered that something of it was touched. */
   readonly #wanted: (table: number) => boolean
-  /** xid8 → table → keys with the copies that came or went, or null for "all". */
-  readonly #transactions = new Map<bigint, Map<number, Map<string, number> | null>>()
+  /** transaction → table → keys with the copies that came or went, or null for "all". */
+  readonly #transactions = new Map<TxId, Map<number, Map<string, number> | null>>()
   #current: Map<number, Map<string, number> | null> | null = null
   /** Keys, and transactions, that are remembered. */
   #held = 0
   /** Transactions up to this one may have touched anything. */
-  #anything: bigint | null = null
+  #anything: TxId | null = null
 
   /**
    * `limit`: keys of one table that one transaction may touch before it is remembered as "all". `most`: keys and transactions together; beyond them those of
@@ -37,15 +36,15 @@ export class TouchedKeys {
     return size
   }
 
-  begin(xid8: bigint): void {
+  begin(begun: TxId): void {
     this.#current = new Map()
-    this.#transactions.set(xid8, this.#current)
+    this.#transactions.set(begun, this.#current)
     this.#held++
     if (this.#held <= this.#most || this.#transactions.size <= this.#most / 2) return
-    for (const xid of this.#transactions.keys()) {
-      if (xid === xid8) continue
-      if (this.#anything === null || xid > this.#anything) this.#anything = xid
-      this.#forget(xid)
+    for (const id of this.#transactions.keys()) {
+      if (id === begun) continue
+      if (this.#anything === null || id > this.#anything) this.#anything = id
+      this.#forget(id)
     }
   }
 
@@ -83,20 +82,20 @@ export class TouchedKeys {
     }
   }
 
-  #forget(xid: bigint): void {
-    const tables = this.#transactions.get(xid)
-    if (!tables || !this.#transactions.delete(xid)) return
+  #forget(id: TxId): void {
+    const tables = this.#transactions.get(id)
+    if (!tables || !this.#transactions.delete(id)) return
     this.#held--
     for (const keys of tables.values()) this.#held -= keys?.size ?? 0
     if (tables === this.#current) this.#current = null
   }
 
-  /** What transactions touched in a table that the snapshot does not see. */
-  invisible(snapshot: Snapshot, table: number): { keys: ReadonlyMap<string, number>; all: boolean } {
-    if (this.#anything !== null && this.#anything >= snapshot.xmin) return { keys: NONE, all: true }
+  /** What transactions touched in a table that a read does not see. */
+  invisible(view: TxView, table: number): { keys: ReadonlyMap<string, number>; all: boolean } {
+    if (this.#anything !== null && !view.seesAllUpTo(this.#anything)) return { keys: NONE, all: true }
     let result: Map<string, number> | null = null
-    for (const [xid, tables] of this.#transactions) {
-      if (isVisible(snapshot, xid)) continue
+    for (const [id, tables] of this.#transactions) {
+      if (view.sees(id)) continue
       const keys = tables.get(table)
       if (keys === null) return { keys: NONE, all: true }
       if (!keys) continue
@@ -106,9 +105,9 @@ export class TouchedKeys {
     return { keys: result ?? NONE, all: false }
   }
 
-  /** Snapshots of one primary only grow: what this one sees, every later one will see. */
-  forgetVisible(snapshot: Snapshot): void {
-    if (this.#anything !== null && this.#anything < snapshot.xmin) this.#anything = null
-    for (const xid of this.#transactions.keys()) if (isVisible(snapshot, xid)) this.#forget(xid)
+  /** What a read sees, every later one will see. */
+  forgetVisible(view: TxView): void {
+    if (this.#anything !== null && view.seesAllUpTo(this.#anything)) this.#anything = null
+    for (const id of this.#transactions.keys()) if (view.sees(id)) this.#forget(id)
   }
 }

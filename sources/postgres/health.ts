@@ -1,13 +1,13 @@
-import type { SlotMeasure } from '../../../sources/postgres/index.ts'
-import type { SlotStatus } from '../../../protocol/messages/status.ts'
-import type { ReplicationSettings } from '../../../tenants/replication.ts'
-import type { Problem } from '../store/diagnostics.ts'
+import type { SlotStatus } from '../../protocol/messages/status.ts'
+import type { HealthState, SourceHealth, SourceProblem } from '../source.ts'
+import type { PostgresSettings } from './settings.ts'
+import type { SlotMeasure } from './stream/slot.ts'
 
 /** How near the WAL that the slot keeps is to what is allowed. */
 export type WalLevel = SlotStatus['level']
 
 const LEVELS: readonly WalLevel[] = ['ok', 'much', 'over', 'lost']
-export const GB = 1024 ** 3
+const GB = 1024 ** 3
 /**
  * Measures in a row after which WAL over the limit is dropped although everything in it was read. Postgres lets go of it some time after our
  * acknowledgement, with the next record of running transactions; if it does not, a transaction that stays open keeps it.
@@ -23,14 +23,14 @@ export interface WalVerdict {
   /** The policy says that the slot goes, and everything is compared again. */
   drop: boolean
   /** To be told: a higher level than before. */
-  problem: Problem | null
+  problem: SourceProblem | null
 }
 
 /** What to do about what a slot keeps, when it was at `before`. */
 export function judgeWal(
   measure: SlotMeasure,
   before: Pick<WalVerdict, 'level' | 'overs'>,
-  { walPolicy, walKeepGb }: Pick<ReplicationSettings, 'walPolicy' | 'walKeepGb'>,
+  { walPolicy, walKeepGb }: Pick<PostgresSettings, 'walPolicy' | 'walKeepGb'>,
 ): WalVerdict {
   const { walStatus, retainedBytes, lagBytes, safeWalBytes, maxKeepBytes } = measure
   const limit = walKeepGb * GB
@@ -56,3 +56,29 @@ export function describeWal(measure: Omit<SlotMeasure, 'awaitedStandbys'>, level
 }
 
 const size = (bytes: number) => (bytes >= GB ? `${(bytes / GB).toFixed(1)} GB` : `${Math.round(bytes / 1024 ** 2)} MB`)
+
+/** What the slot keeps, and what is to be done about it. `before`: what was measured last. Null: there is no slot. */
+export function slotHealth(
+  measure: SlotMeasure | null,
+  before: HealthState | null,
+  settings: PostgresSettings,
+  now: Date,
+): SourceHealth | null {
+  if (measure === null) return null
+  const known = before as unknown as SlotStatus | null
+  const verdict = judgeWal(measure, known ?? { level: 'ok', overs: 0 }, settings)
+  const { level, overs, problem } = verdict
+  // One measure may meet a standby that confirms a moment later.
+  const awaited = known?.awaitedStandbys ? measure.awaitedStandbys : null
+  const waits: SourceProblem[] = awaited ? [{ code: 'ROCKPOOL_STANDBY_AWAITED', reason: describeWait(awaited) }] : []
+  return {
+    level,
+    nudge: wantsMarker(measure),
+    drop: verdict.drop ? { code: 'ROCKPOOL_WAL_DROPPED', reason: describeWal(measure, level, settings.walKeepGb) } : null,
+    problems: [...(problem ? [problem] : []), ...waits],
+    state: { name: settings.slot, measured: now.toISOString(), level, overs, ...measure },
+  }
+}
+
+const describeWait = (standbys: string): string =>
+  `Postgres sends nothing until a standby has confirmed it: synchronized_standby_slots is ${standbys}. Start that standby again, or take it out of the setting`

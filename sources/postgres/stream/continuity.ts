@@ -1,13 +1,21 @@
-import { parseLsn, type PreparedSource } from '../../../sources/postgres/index.ts'
-import type { Position, State } from '../store/storage.ts'
+import type { SourceIdentity as KeptIdentity } from '../../source.ts'
+import type { PreparedSource } from '../prepare-source.ts'
+import { parseLsn } from './lsn.ts'
+import type { PostgresPosition } from './positions.ts'
+
+/** Which database it is. `tls`: what its URL says of TLS holds. Absent in what an earlier version stored: its URL may still say less. */
+export type PostgresIdentity = { systemIdentifier: string; database: string; tls?: true }
+
+/** Other kinds' state never comes this far: see `fromStored`. */
+export const postgresIdentity = (identity: KeptIdentity | null): PostgresIdentity | null => identity as PostgresIdentity | null
 
 /**
  * Why what the slot will tell does not connect to what it told so far; null when it may. What remains is seen in the stream: the stored transaction
- * comes again first, the same as it was (`Intake`), for only its commit LSN was acknowledged. That LSN may be below the slot's for nobody else.
+ * comes again first, the same as it was (`Transactions`), for only its commit LSN was acknowledged. That LSN may be below the slot's for nobody else.
  */
 export function disconnected(
-  known: State['source'],
-  position: Position | null,
+  known: PostgresIdentity | null,
+  position: PostgresPosition | null,
   { identity, slot, walEnd }: Pick<PreparedSource, 'identity' | 'slot' | 'walEnd'>,
 ): { reason: string; slotLost: boolean } | null {
   if (known === null) return null
@@ -26,6 +34,6 @@ export function disconnected(
 /** WAL of others beyond our position that makes us emit a marker, so that the slot moves on. */
 const HEARTBEAT_BYTES = 16n * 1024n * 1024n
 
-export function wantsHeartbeat(walEnd: bigint | null, position: Position | null): boolean {
-  return walEnd !== null && position !== null && walEnd - parseLsn(position.lsn) > HEARTBEAT_BYTES
+export function wantsHeartbeat(walEnd: bigint, position: PostgresPosition | null): boolean {
+  return position !== null && walEnd - parseLsn(position.lsn) > HEARTBEAT_BYTES
 }

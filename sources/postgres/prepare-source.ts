@@ -4,12 +4,13 @@ import { RockpoolError } from '../../protocol/errors.ts'
 import { findTables, type FoundTable } from './catalog/catalog.ts'
 import { catalogVersion } from './catalog/catalog-watch.ts'
 import { sourceError } from './wire/connection.ts'
-import { followTables, type RefusedTable } from './catalog/follow.ts'
+import { followTables } from './catalog/follow.ts'
 import { meantTables, missingNames } from './catalog/near-names.ts'
 import { parseLsn } from './stream/lsn.ts'
 import { keepPublication, membersOf, publish, publishedTables } from './catalog/publication.ts'
 import { keepSlot, type FoundSlot } from './stream/slot.ts'
 import { waitsForStandby } from './catalog/standbys.ts'
+import type { RefusedTable } from '../source.ts'
 import type { CatalogTable, Lsn, SourceIdentity, WantedColumns } from './types.ts'
 
 export interface PrepareOptions {
@@ -42,6 +43,8 @@ export interface PreparedSource {
   catalogVersion: string
   slot: FoundSlot
   walEnd: Lsn
+  /** The xmax of a snapshot: xids of the stream, which have 32 bits, are near it. */
+  xmax: bigint
   walSenderTimeoutMs: number
   /** `idle_replication_slot_timeout`, after which Postgres invalidates a slot that nobody uses; 0 = never. */
   slotTimeoutMs: number
@@ -68,7 +71,7 @@ export async function prepareSource(sql: Sql, options: PrepareOptions): Promise<
   }
 }
 
-type CheckedServer = Pick<PreparedSource, 'identity' | 'serverVersion' | 'walEnd' | 'walSenderTimeoutMs' | 'slotTimeoutMs'>
+type CheckedServer = Pick<PreparedSource, 'identity' | 'serverVersion' | 'walEnd' | 'xmax' | 'walSenderTimeoutMs' | 'slotTimeoutMs'>
 
 /** What can be said before anything is made; also what the CLI asks before it starts. */
 export async function checkServer(sql: Sql): Promise<CheckedServer> {
@@ -124,13 +127,15 @@ export async function checkServer(sql: Sql): Promise<CheckedServer> {
     if (Number(value) === 0) problems.push(`${name} is 0: ALTER SYSTEM SET ${name} = 10, then restart Postgres`)
   }
   if (problems.length > 0) throw settings(problems.join('. '))
-  const [system] = await sql<{ system: string; timeline: number; wal_end: string }[]>`
+  const [system] = await sql<{ system: string; timeline: number; wal_end: string; xmax: string }[]>`
     SELECT (SELECT system_identifier::text FROM pg_control_system()) AS system,
-      (SELECT timeline_id FROM pg_control_checkpoint()) AS timeline, pg_current_wal_flush_lsn()::text AS wal_end`
+      (SELECT timeline_id FROM pg_control_checkpoint()) AS timeline, pg_current_wal_flush_lsn()::text AS wal_end,
+      pg_snapshot_xmax(pg_current_snapshot())::text AS xmax`
   return {
     identity: { systemIdentifier: system?.system ?? '', timeline: Number(system?.timeline ?? 0), database: row.database },
     serverVersion,
     walEnd: parseLsn(system?.wal_end ?? ''),
+    xmax: BigInt(system?.xmax ?? 0),
     walSenderTimeoutMs: Number(row.timeout),
     slotTimeoutMs: Number(row.slot_timeout) * 1_000,
   }

@@ -1,9 +1,10 @@
-import type { TableDecoder, Tuple } from '../../../sources/postgres/index.ts'
-import type { RowImage } from '../store/row-state.ts'
+import type { RowImage } from '../../source.ts'
+import type { Tuple } from '../types.ts'
+import type { TableDecoder } from '../values/values.ts'
 
 /** Texts of a tuple by column; nulls, values that were not sent and what nobody reads are left out. */
 export function imageOf(decoder: TableDecoder, tuple: Tuple): RowImage {
-  const image: RowImage = {}
+  const image: Record<string, string> = {}
   for (const [i, name] of decoder.columns.entries()) {
     const text = tuple[i]
     if (typeof text === 'string' && decoder.reads(i)) image[name] = text

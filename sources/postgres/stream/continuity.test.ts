@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
-import { parseLsn } from '../../../sources/postgres/index.ts'
-import { disconnected } from './position.ts'
+import { disconnected } from './continuity.ts'
+import { parseLsn } from './lsn.ts'
 
 const known = { systemIdentifier: '7', database: 'app' }
 const position = { lsn: '0/200', xid: 9, time: 't' }
