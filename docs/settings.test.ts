@@ -20,6 +20,8 @@ A setting is a variable of the script: \`[vars]\` of \`wrangler.toml\`, or \`npx
 A value that is not valid is \`ROCKPOOL_SETTINGS\` with the name of each; keys and tokens are \`PSYNC_S2201\`. \`rockpool check\` and \`dev\` say so before anything is started, and report a name that is nearly that of
 a setting (\`setting-unknown\`).
 
+\`SOURCE_BINDING\` is no text: it is a binding with \`connect()\`, by which the database [is reached](deploy.md#through-a-binding).
+
 | setting | default | must be | |
 | --- | --- | --- | --- |
 `
