@@ -36,6 +36,9 @@ export async function watchDefinitions(
     done()
     unchanged()
   }
+  // The session is ending, and nobody looks any more: a read that waits for the stream would hold it as long as it may last.
+  await looks.asked()
+  end()
 }
 
 /** Beside everything else, also a long copy. More is kept than the policy allows: the next session lets the source forget it before anything else. */
