@@ -2,10 +2,12 @@ import {
   checkConnection,
   checkServer,
   connectSource,
+  failoverAdvice,
   markerProblem,
   readSchema,
   slotProblem,
   sourceError,
+  standbyFacts,
   unfollowable,
   type Unfollowable,
 } from '../sources/postgres/index.ts'
@@ -23,7 +25,7 @@ export interface Judged {
   schema: Awaited<ReturnType<typeof readSchema>>
   /** Problems that would stop the script from following anything. Each says what to do. */
   problems: string[]
-  /** Its version, and how connections are encrypted; for people. */
+  /** Its version, how connections are encrypted, and what a failover to its standby would need; for people. */
   about: string[]
   /**
    * Tables of the plan that could not be followed, or only in part. `named`: a column that the plan names is missing. Missing tables are among the
@@ -58,7 +60,8 @@ export async function judgeDatabase(url: string, settings: Settings): Promise<Ju
     await note(() => slotProblem(sql, textOf(settings, 'SLOT') ?? SETTINGS.SLOT.preset))
     await note(() => markerProblem(sql))
     const [version] = await sql.unsafe<{ server_version: string }[]>('SHOW server_version')
-    const about = [`Postgres ${version?.server_version}`, ...(await encryptionOf(url, ca.ca))]
+    const failover = failoverAdvice(await standbyFacts(sql)).map((advice) => `failover: ${advice}`)
+    const about = [`Postgres ${version?.server_version}`, ...(await encryptionOf(url, ca.ca)), ...failover]
     const schema = await readSchema(sql)
     const tables = async (plan: Plan, named: boolean): Promise<Unfollowable[]> => {
       const loaded = loadPlan(plan)

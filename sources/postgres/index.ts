@@ -7,6 +7,7 @@ export { parseSourceUrl, redactUrl, TLS_REQUIRED_FROM } from './wire/source-url.
 export { formatLsn, parseLsn } from './stream/lsn.ts'
 export { decodePgoutput, StreamingPgoutputDecoder } from './stream/pgoutput.ts'
 export { isVisible, parseSnapshot, passesBarrier, widenXid } from './copy/snapshot.ts'
+export { failoverAdvice, standbyFacts } from './stream/failover.ts'
 export { openReplication, type ReplicationOptions } from './stream/replication.ts'
 export { checkServer, DEFAULT_PUBLICATION, prepareSource, type PreparedSource, type PrepareOptions } from './prepare-source.ts'
 export { currentSnapshot, readChunk, readClass, readRows, relationSize, type ReadRows } from './copy/chunk.ts'

@@ -2,6 +2,7 @@ import { setTimeout } from 'node:timers/promises'
 import type { Sql } from 'postgres'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { ReplicatorStatus } from '../../protocol/messages/status.ts'
+import { judgeDatabase } from '../../cli/check-database.ts'
 import { DocsClient } from '../support/docs-client.ts'
 import { startPostgres, type TestPostgres } from '../support/postgres.ts'
 import { startProxy, type Proxy } from '../support/proxy.ts'
@@ -119,6 +120,9 @@ describe('the standby becomes the primary', () => {
 test('a standby that must confirm is away: rows wait, it is told as such, and they come when it is back', async () => {
   await current`alter system set synchronized_standby_slots = ${current.unsafe(`'${STANDBY_SLOT}'`)}`
   await current`select pg_reload_conf()`
+  const { about, close } = await judgeDatabase(primary.url, {})
+  await close()
+  expect(about.filter((line) => line.startsWith('failover: '))).toEqual([expect.stringMatching(/sync_replication_slots = on/)])
   await standby.pause()
   await current`insert into docs values (2000)`
   // A session measures once a minute; who asks for a look is told at once.
