@@ -165,7 +165,7 @@ async function newcomer(): Promise<string[]> {
 
 beforeAll(async () => {
   directory = await temporaryDirectory(true)
-  older = await olderRelease(directory.path)
+  older = await olderRelease(directory.path, 'e2bf3d9')
   postgres = await startPostgres()
   const sql = postgres.sql()
   await sql`create table lists (id text primary key, name text, owner_id text not null)`

@@ -1,0 +1,139 @@
+import { createHash } from 'node:crypto'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import type { ReplicatorStatus } from '../../protocol/messages/status.ts'
+import { startEdge, type Edge } from '../support/edge.ts'
+import { Follower } from '../support/follower.ts'
+import { startPostgres, type TestPostgres } from '../support/postgres.ts'
+import { statusOf } from '../support/status.ts'
+import { AUDIENCE, newSecret, temporaryDirectory, token, until } from '../support/support.ts'
+import { olderRelease } from '../older-release/bundle.ts'
+
+// The release before the source port, and this one, take the same storage by turns, in the middle of whatever is stored: the place of a copy, a place inside a
+// transaction, and values that the stream leaves out. Nothing may be read again, and nothing told twice.
+
+const CONFIG = 'bucket_definitions:\n  all:\n    data:\n      - SELECT id, n, big FROM docs\n'
+const ROWS = 20_000
+const CHANGED = 15_000
+/** Of a row: longer than what Postgres stores inside it. */
+const BIG = "(select string_agg(md5(id::text || i), '') from generate_series(1, 100) i)"
+const secret = newSecret()
+let postgres: TestPostgres
+let directory: Awaited<ReturnType<typeof temporaryDirectory>>
+let older: string
+let edge: Edge
+let port: number | undefined
+let client: Follower
+let release: 'older' | 'this' = 'this'
+
+async function start(): Promise<void> {
+  edge = await startEdge({
+    databaseUrl: postgres.url,
+    jwtSecret: secret,
+    jwtAudience: AUDIENCE,
+    syncConfig: CONFIG,
+    directory: `${directory.path}/edge`,
+    ...(port === undefined ? {} : { port }),
+    ...(release === 'older' ? { bundle: older } : {}),
+    // Ops are counted. Slices are small, so that there are many places to be ended at.
+    bindings: { COMPACTION_SECONDS: '3600', SLICE_CHANGES: '100' },
+  })
+  port = Number(new URL(edge.url).port)
+}
+
+/** The process ends in the middle of whatever it does, and the other release takes its storage. */
+async function turn(): Promise<void> {
+  process.kill(edge.pid(), 'SIGKILL')
+  await edge.dispose()
+  release = release === 'older' ? 'this' : 'older'
+  await start()
+}
+
+const status = (): Promise<ReplicatorStatus> => statusOf(edge.url, secret)
+const truth = async () => {
+  const rows = await postgres.sql()<{ id: number; n: number; big: string }[]>`select id, n, md5(big) as big from docs order by id`
+  return rows.map(({ id, n, big }) => `${id} ${n} ${big}`)
+}
+async function held(): Promise<string[]> {
+  const rows = [...client.buckets.values()].flatMap(({ rows: each }) =>
+    [...each.values()].map((data) => JSON.parse(data) as Record<string, unknown>),
+  )
+  return rows
+    .sort((a, b) => Number(a.id) - Number(b.id))
+    .map(({ id, n, big }) => `${String(id)} ${String(n)} ${big === null ? 'null' : createHash('md5').update(String(big)).digest('hex')}`)
+}
+async function inStep(): Promise<void> {
+  const wanted = JSON.stringify(await truth())
+  await until(
+    'the client',
+    async () => JSON.stringify(await held()) === wanted,
+    120,
+    async () => [client.state, await status()],
+  )
+  expect(client.problems).toEqual([])
+}
+/** Turns after each part of a work that this process has stored, until the work is done. Returns how many there were in its middle. */
+async function turnsDuring(done: () => Promise<boolean>): Promise<number> {
+  for (let turns = 0; ; turns++) {
+    const isParted = async () => (await status()).written.batches >= 3
+    const ended = await until('a part of it', async () => ((await done()) ? 'done' : (await isParted()) ? 'part' : false), 120, status)
+    if (ended === 'done' || turns === 6) return turns
+    await turn()
+  }
+}
+
+beforeAll(async () => {
+  directory = await temporaryDirectory(true)
+  older = await olderRelease(directory.path, '7fdbbe75')
+  postgres = await startPostgres()
+  const sql = postgres.sql()
+  await sql`create table docs (id int primary key, n int not null, big text)`
+  await sql`alter table docs alter big set storage external`
+  await sql.unsafe(`insert into docs select id, 0, case when id <= 50 then ${BIG} end from generate_series(1, ${ROWS}) id`)
+  release = 'older'
+  await start()
+  client = new Follower({ url: edge.url, token: () => token(secret, 'alice'), clientId: 'forms' })
+})
+afterAll(async () => {
+  await client?.close()
+  if (edge) process.kill(edge.pid(), 'SIGKILL')
+  await edge?.dispose()
+  await postgres?.stop()
+  await directory?.remove()
+})
+
+test('a copy that each of them goes on with: every row has one op', async () => {
+  const turns = await turnsDuring(async () => (await status()).plan !== null)
+  expect(turns).toBeGreaterThanOrEqual(2)
+  await inStep()
+  expect(client.received).toBe(ROWS)
+})
+
+test('a transaction in slices that each of them goes on with: every change has one op, and nothing is compared', async () => {
+  const before = client.received
+  await postgres.sql()`update docs set n = n + 1 where id > ${ROWS - CHANGED}`
+  const turns = await turnsDuring(async () => client.received - before >= CHANGED)
+  expect(turns).toBeGreaterThanOrEqual(2)
+  await inStep()
+  expect(client.received - before).toBe(CHANGED)
+  expect((await status()).diagnostics.counts.ROCKPOOL_RESYNC ?? 0).toBe(0)
+})
+
+test('values that the stream leaves out, kept by one and needed by the other', async () => {
+  const before = client.received
+  for (let n = 0; n < 4; n++) {
+    await postgres.sql()`update docs set n = n + 1 where id <= 50`
+    await inStep()
+    await turn()
+  }
+  expect(client.received - before).toBe(4 * 50)
+})
+
+test('what they kept of a row is not asked for again when its other columns change while nobody runs', async () => {
+  process.kill(edge.pid(), 'SIGKILL')
+  await edge.dispose()
+  await postgres.sql()`update docs set n = n + 1 where id <= 25`
+  release = release === 'older' ? 'this' : 'older'
+  await start()
+  await inStep()
+  expect((await status()).diagnostics.counts.ROCKPOOL_RESYNC ?? 0).toBe(0)
+})
