@@ -1,8 +1,9 @@
 import type { connectTls } from '../../sources/postgres/tls/connection.ts'
 import { ContentType } from '../../sources/postgres/tls/parameters.ts'
 import { credentials, type Credentials } from './credentials.ts'
-import { pipe } from './pipe.ts'
+import { pipe, type ServerEnd } from './pipe.ts'
 import { TestServer, type Behaviour } from './server.ts'
+import { TestServer12, type Behaviour12 } from './server-12.ts'
 
 export interface Attempt {
   /** `read N` bytes up to the end, or what went wrong. */
@@ -14,14 +15,22 @@ export interface Attempt {
 
 let usual: Promise<Credentials> | undefined
 
+/** Of either version. */
+export type AnyBehaviour = (Behaviour & { version?: undefined }) | Behaviour12
+
+export const testServer = (end: ServerEnd, key: Credentials, behaviour: AnyBehaviour): TestServer =>
+  behaviour.version === 12 ? new TestServer12(end, key, behaviour) : new TestServer(end, key, behaviour)
+
+export type Plan = AnyBehaviour & {
+  credentials?: () => Promise<Credentials>
+  // A method, so that what is for one version passes for either.
+  after?(server: TestServer): unknown
+}
+
 /** A connection to a server that behaves so: five bytes and the end, unless `after` has other plans. */
-export async function attempt(
-  connect: typeof connectTls,
-  behaviour: Behaviour & { credentials?: () => Promise<Credentials>; after?: (server: TestServer) => unknown },
-  deadline = 5_000,
-): Promise<Attempt> {
+export async function attempt(connect: typeof connectTls, behaviour: Plan, deadline = 5_000): Promise<Attempt> {
   const { client, server: end } = pipe()
-  const server = new TestServer(end, await (behaviour.credentials?.() ?? (usual ??= credentials(0x0403))), behaviour)
+  const server = testServer(end, await (behaviour.credentials?.() ?? (usual ??= credentials(0x0403))), behaviour)
   const serving = (async () => {
     // Null: the client has gone, and its last record was an alert.
     if (!(await server.accept())) return

@@ -1,4 +1,4 @@
-import { SCHEMES, type Scheme } from '../../sources/postgres/tls/parameters.ts'
+import { PKCS1_SCHEMES, SCHEMES, type Scheme } from '../../sources/postgres/tls/parameters.ts'
 import { concat, type Bytes } from '../../sources/postgres/tls/wire.ts'
 
 /** A key, and a certificate around it that nobody has signed: as much of one as the handshake looks at. */
@@ -24,8 +24,8 @@ export const certificateOf = (spki: Bytes, padding = 0): Bytes => {
 }
 
 export async function credentials(scheme: number, padding = 0): Promise<Credentials> {
-  const { key, verify, numberBytes } = SCHEMES.get(scheme) as Scheme
-  const rsa = key.name === 'RSA-PSS' ? { modulusLength: 2048, publicExponent: new Uint8Array([1, 0, 1]) } : {}
+  const { key, verify, numberBytes } = (SCHEMES.get(scheme) ?? PKCS1_SCHEMES.get(scheme)) as Scheme
+  const rsa = key.name.startsWith('RSA') ? { modulusLength: 2048, publicExponent: new Uint8Array([1, 0, 1]) } : {}
   const pair = (await crypto.subtle.generateKey({ ...key, ...rsa }, true, ['sign', 'verify'])) as CryptoKeyPair
   const spki = new Uint8Array(await crypto.subtle.exportKey('spki', pair.publicKey))
   return {

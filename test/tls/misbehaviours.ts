@@ -12,7 +12,7 @@ export interface Misbehaviour extends Behaviour {
   /** P-256 otherwise. */
   credentials?: () => Promise<Credentials>
   /** When the connection is made; nothing else is sent then. */
-  after?: (server: TestServer) => unknown
+  after?(server: TestServer): unknown
 }
 
 const { encryptedExtensions, certificate, certificateVerify, finishedMessage, FLIGHT } = server
@@ -53,8 +53,10 @@ const brokeOff = /broke off without its end/
 const cut = (at: number) => (record: Bytes, index: number) => (index < at ? [record] : [record.subarray(0, 20)])
 
 const HELLO: Record<string, Misbehaviour> = {
-  'TLS 1.2': { hello: older(0x0303), says: /speaks TLS 1.2 only, and TLS 1.3 is needed/ },
-  'TLS 1.1': { hello: older(0x0302), says: /speaks TLS 1.1 only/ },
+  'TLS 1.2 and a suite of 1.3': { hello: older(0x0303), says: notOffered('cipher suite') },
+  'TLS 1.2 after a retry': { retries: [ask(P384)], group: P384, hello: older(0x0303), says: /changed its mind about the version/ },
+  'a suite of 1.2': { hello: (f) => ({ ...f, suite: 0xc02b }), says: notOffered('cipher suite') },
+  'TLS 1.1': { hello: older(0x0302), says: /speaks TLS 1.1 only, and TLS 1.2 or 1.3 is needed/ },
   'TLS 1.0': { hello: older(0x0301), says: /speaks TLS 1.0 only/ },
   'SSL 3.0': { hello: older(0x0300), says: /speaks SSL 3.0 only/ },
   'TLS 1.2 by somebody in between': { hello: older(0x0303, 'DOWNGRD\x01'), says: /somebody in between makes it choose an older version/ },
@@ -245,7 +247,7 @@ const handshakeRecord = (of: Bytes) => (s: TestServer) => s.send(ContentType.han
 /** And other keys from there. */
 const changed = (of: Bytes) => async (s: TestServer) => {
   await s.send(ContentType.handshake, of)
-  s.sealing = (await s.sealing?.next()) ?? null
+  s.sealing = (await s.sealing?.next?.()) ?? null
 }
 const DATA = text('hello')
 

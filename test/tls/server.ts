@@ -2,7 +2,8 @@ import { message, Fragments, type Message } from '../../sources/postgres/tls/fra
 import { newShare } from '../../sources/postgres/tls/key-exchange.ts'
 import { applicationSecrets, finished, handshakeSecrets, isFinished, type Secrets } from '../../sources/postgres/tls/key-schedule.ts'
 import { ContentType, Extension, GROUPS, MessageType, SUITES, type Group, type Suite } from '../../sources/postgres/tls/parameters.ts'
-import { Protection, type Content } from '../../sources/postgres/tls/protection.ts'
+import type { Content, Protection } from '../../sources/postgres/tls/protection.ts'
+import { Protection13 } from '../../sources/postgres/tls/protection-13.ts'
 import { Transcript } from '../../sources/postgres/tls/transcript.ts'
 import { concat, Reader, u16, vector16, vector24, vector8, type Bytes } from '../../sources/postgres/tls/wire.ts'
 import type { Credentials } from './credentials.ts'
@@ -55,7 +56,7 @@ export class TestServer {
   application!: Secrets
   sealing: Protection | null = null
   opening: Protection | null = null
-  clientHello!: { sessionId: Bytes; extensions: Map<number, Bytes>; shares: Map<number, Bytes>; raw: Bytes }
+  clientHello!: { random: Bytes; sessionId: Bytes; extensions: Map<number, Bytes>; shares: Map<number, Bytes>; raw: Bytes }
   readonly hellos: Bytes[] = []
   lastAlert: number | null = null
   #fragments = new Fragments()
@@ -71,7 +72,7 @@ export class TestServer {
   /** Up to the client's Finished. Gives what it sent, or null when it closed the connection. `sent`: is called when all is sent. */
   async accept(sent?: () => void): Promise<Message[] | null> {
     const { retries = [], suite = 0x1301, group = 0x001d, flight = FLIGHT, pack = (all) => [concat(...all)] } = this.behaviour
-    if (!(await this.#readHello())) return null
+    if (!(await this.readHello())) return null
     const echo = (): HelloFields => ({
       ...{ version: 0x0303, suite, compression: 0 },
       random: RETRY_RANDOM,
@@ -80,20 +81,20 @@ export class TestServer {
     })
     for (const change of retries) {
       await this.transcript.retry(this.suite)
-      await this.handshakeRecord(this.#hello(change(echo())))
+      await this.handshakeRecord(this.serverHello(change(echo())))
       if (this.behaviour.compatibility ?? true) this.raw(new Uint8Array([20, 3, 3, 0, 1, 1]))
-      if (!(await this.#readHello())) return null
+      if (!(await this.readHello())) return null
     }
     const share = await newShare(GROUPS.get(group) as Group)
     const theirs = this.clientHello.shares.get(group)
     const fields = { ...echo(), random: crypto.getRandomValues(new Uint8Array(32)) }
     fields.extensions.push([Extension.keyShare, concat(u16(group), vector16(share.own))])
-    const hello = this.#hello(this.behaviour.hello?.(fields) ?? fields)
+    const hello = this.serverHello(this.behaviour.hello?.(fields) ?? fields)
     await this.handshakeRecord(concat(hello, this.behaviour.afterHello ?? []))
     if (this.behaviour.compatibility ?? true) this.raw(new Uint8Array([20, 3, 3, 0, 1, 1]))
     this.secrets = await handshakeSecrets(this.suite, await share.agree(theirs ?? share.own), await this.transcript.hash(this.suite))
-    this.sealing = await Protection.of(this.suite, this.secrets.server)
-    this.opening = await Protection.of(this.suite, this.secrets.client)
+    this.sealing = await Protection13.of(this.suite, this.secrets.server)
+    this.opening = await Protection13.of(this.suite, this.secrets.client)
     const messages: Bytes[] = []
     for (const step of flight) {
       messages.push(await step(this))
@@ -104,7 +105,7 @@ export class TestServer {
     for (const payload of payloads) await this.handshakeRecord(payload)
     await this.handshakeRecord(concat(last, this.behaviour.afterFlight ?? []))
     this.application = await applicationSecrets(this.suite, this.secrets.master, await this.transcript.hash(this.suite))
-    this.sealing = await Protection.of(this.suite, this.application.server)
+    this.sealing = await Protection13.of(this.suite, this.application.server)
     if (this.behaviour.early) await this.send(ContentType.applicationData, this.behaviour.early)
     sent?.()
     return this.#readFlight()
@@ -126,13 +127,17 @@ export class TestServer {
   /** KeyUpdate, and the keys after it. */
   async update(wanted: boolean): Promise<Bytes> {
     const record = await this.sealed(ContentType.handshake, message(MessageType.keyUpdate, [wanted ? 1 : 0]))
-    this.sealing = (await this.sealing?.next()) ?? null
+    this.sealing = (await this.sealing?.next?.()) ?? null
     return record
   }
 
   raw(record: Bytes): void {
     const changed = this.behaviour.wire?.(record, this.#records++) ?? [record]
     for (const bytes of changed) this.end.write(bytes)
+  }
+
+  isEncrypted(type: number): boolean {
+    return type === ContentType.applicationData
   }
 
   /** The next record of the client, opened. */
@@ -142,11 +147,12 @@ export class TestServer {
     const body = await this.end.read(((header[3] ?? 0) << 8) | (header[4] ?? 0))
     if (!body) return null
     const type = header[0] ?? 0
-    if (type !== ContentType.applicationData || !this.opening) return { type, data: new Uint8Array(body) }
+    if (!this.opening || !this.isEncrypted(type)) return { type, data: new Uint8Array(body) }
     return this.opening.open({ type, header: new Uint8Array(header), body: new Uint8Array(body) })
   }
 
-  async #next(): Promise<Message | null> {
+  /** Null: the client has gone, or sent an alert. */
+  async nextMessage(): Promise<Message | null> {
     for (;;) {
       const found = this.#fragments.take()
       if (found) return found
@@ -157,11 +163,13 @@ export class TestServer {
     }
   }
 
-  async #readHello(): Promise<boolean> {
-    const found = await this.#next()
+  /** False: the client has gone. */
+  async readHello(): Promise<boolean> {
+    const found = await this.nextMessage()
     if (!found) return false
     const reader = new Reader(found.body)
-    reader.bytes(34)
+    reader.bytes(2)
+    const random = reader.bytes(32)
     const sessionId = reader.vector(1)
     reader.vector(2)
     reader.vector(1)
@@ -171,13 +179,13 @@ export class TestServer {
     const offered = new Reader(new Reader(extensions.get(Extension.keyShare) as Bytes).vector(2))
     const shares = new Map<number, Bytes>()
     while (!offered.done) shares.set(offered.number(2), offered.vector(2))
-    this.clientHello = { sessionId, extensions, shares, raw: found.raw }
+    this.clientHello = { random, sessionId, extensions, shares, raw: found.raw }
     this.hellos.push(found.raw)
     this.transcript.add(found.raw)
     return true
   }
 
-  #hello({ version, random, sessionId, suite, compression, extensions }: HelloFields): Bytes {
+  serverHello({ version, random, sessionId, suite, compression, extensions }: HelloFields): Bytes {
     const list = extensions.map(([type, body]) => concat(u16(type), vector16(body)))
     const text = message(MessageType.serverHello, u16(version), random, vector8(sessionId), u16(suite), [compression], vector16(...list))
     this.transcript.add(text)
@@ -188,13 +196,13 @@ export class TestServer {
     const messages: Message[] = []
     for (;;) {
       const expected = await this.transcript.hash(this.suite)
-      const found = await this.#next()
+      const found = await this.nextMessage()
       if (!found) return null
       messages.push(found)
       if (found.type === MessageType.finished) {
         if (!(await isFinished(this.suite, this.secrets.client, expected, found.body)))
           throw new Error('the Finished of the client is wrong')
-        this.opening = await Protection.of(this.suite, this.application.client)
+        this.opening = await Protection13.of(this.suite, this.application.client)
         return messages
       }
       this.transcript.add(found.raw)

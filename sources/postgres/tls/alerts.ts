@@ -1,6 +1,6 @@
 import { RockpoolError, type ErrorCode } from '../../../protocol/errors.ts'
 
-// RFC 8446 section 6: alerts.
+// RFC 8446 section 6, RFC 5246 section 7.2: alerts.
 
 export const Alert = {
   closeNotify: 0,
@@ -31,15 +31,21 @@ const NAMES = new Map<number, string>(
 export class TlsError extends RockpoolError {
   /** What the server is told; null when it has said it itself, or is gone. */
   readonly alert: number | null
+  /** What the server has said. */
+  readonly said: number | null
 
-  constructor(code: ErrorCode, alert: number | null, message: string, cause?: unknown, details?: unknown) {
+  constructor(code: ErrorCode, alert: number | null, message: string, cause?: unknown, details?: unknown, said: number | null = null) {
     super(code, message, { cause, details })
     this.alert = alert
+    this.said = said
   }
 }
 
 /** The server, or somebody in between, does not keep to the protocol. */
 export const violation = (alert: number, message: string) => new TlsError('ROCKPOOL_SOURCE_UNREACHABLE', alert, `TLS: ${message}`)
+
+/** What only a server chooses that does not keep to the protocol, or somebody in between. */
+export const notOffered = (what: string) => violation(Alert.illegalParameter, `the server chose a ${what} that was not offered`)
 
 /** Whoever answers shows a certificate that is not his, or somebody in between changes what is said. */
 export const unproved = (message: string) =>
@@ -58,15 +64,18 @@ export function broken(error: unknown): TlsError {
   return new TlsError('ROCKPOOL_SOURCE_UNREACHABLE', null, `TLS: the connection broke off: ${reason}`, error)
 }
 
-const ONLY_13 =
-  'the server speaks TLS 1.2 or older only, and TLS 1.3 is needed: take ssl_max_protocol_version out of its settings, or have a version of Postgres that offers it (with OpenSSL 1.1.1 or newer; on RDS and Aurora 16 or newer)'
+const TOO_OLD =
+  'the server speaks TLS 1.1 or older only, and TLS 1.2 or 1.3 is needed: take ssl_max_protocol_version out of its settings, or have a version of Postgres with OpenSSL 1.1.0 or newer'
+const NOTHING =
+  'the server accepts nothing of what is offered: TLS 1.3, or 1.2 with ECDHE, with AES-GCM over X25519, P-256 or P-384 (in 1.2 its certificate has to be of RSA or one of these curves)'
+const NO_CERTIFICATE = 'the server demands a certificate of its client, and there is none: it has to let clients in by password'
 
 const SAID = new Map<number, string>([
-  [Alert.protocolVersion, ONLY_13],
-  [Alert.handshakeFailure, 'the server accepts nothing of what is offered: TLS 1.3 with AES-GCM over X25519, P-256 or P-384'],
-  [Alert.insufficientSecurity, 'the server accepts nothing of what is offered: TLS 1.3 with AES-GCM over X25519, P-256 or P-384'],
+  [Alert.protocolVersion, TOO_OLD],
+  [Alert.handshakeFailure, NOTHING],
+  [Alert.insufficientSecurity, NOTHING],
   [Alert.unrecognizedName, 'the server does not know the name of the host'],
-  [Alert.certificateRequired, 'the server demands a certificate of its client, and there is none: it has to let clients in by password'],
+  [Alert.certificateRequired, NO_CERTIFICATE],
   [Alert.noApplicationProtocol, 'the server does not speak the protocol "postgresql"'],
 ])
 
@@ -77,6 +86,19 @@ export function readAlert(data: Uint8Array): TlsError | null {
   if (description === Alert.closeNotify) return null
   const name = NAMES.get(description) ?? `alert ${description}`
   const advice = SAID.get(description)
-  if (advice !== undefined) return new TlsError('ROCKPOOL_SOURCE_SETTINGS', null, `TLS: ${advice} (${name})`)
-  return new TlsError('ROCKPOOL_SOURCE_UNREACHABLE', null, `TLS: the server ended the connection: ${name}`)
+  const said = (code: ErrorCode, text: string) => new TlsError(code, null, `TLS: ${text}`, undefined, undefined, description)
+  if (advice !== undefined) return said('ROCKPOOL_SOURCE_SETTINGS', `${advice} (${name})`)
+  return said('ROCKPOOL_SOURCE_UNREACHABLE', `the server ended the connection: ${name}`)
+}
+
+/** What ended a connection whose server had asked for a certificate, and got none. Some say so, some say something else, and some just hang up. */
+export function afterNoCertificate(error: unknown): unknown {
+  if (!(error instanceof TlsError) || error.alert !== null) return error
+  // 1.2 has no alert for it (RFC 5246 section 7.4.6).
+  if (error.said === Alert.handshakeFailure)
+    return new TlsError('ROCKPOOL_SOURCE_SETTINGS', null, `TLS: ${NO_CERTIFICATE} (handshake_failure)`, error)
+  if (error.code === 'ROCKPOOL_SOURCE_SETTINGS') return error
+  const reason =
+    'before that the server asked for a certificate of its client, and there is none: if it demands one, it has to let clients in by password'
+  return new TlsError(error.code, null, `${error.message}; ${reason}`, error)
 }

@@ -1,27 +1,45 @@
 import { Alert, unproved, violation } from './alerts.ts'
 import { DerReader, ownWith, TAG } from './chain/der.ts'
+import { curveOf } from './chain/keys.ts'
 import { isRefusal } from './chain/refusal.ts'
-import { SCHEMES } from './parameters.ts'
+import { PKCS1_SCHEMES, SCHEMES, type Scheme, type Suite12 } from './parameters.ts'
 import { concat, type Bytes } from './wire.ts'
 
-// RFC 8446 section 4.4.3: has the server the key of its certificate? Whether the certificate is to be believed is decided elsewhere.
+// RFC 8446 section 4.4.3, RFC 8422 section 5.4: has the server the key of its certificate? Whether the certificate is to be believed is decided elsewhere.
 
 const CONTEXT = new TextEncoder().encode('TLS 1.3, server CertificateVerify\0')
 
-/** Throws TlsError: illegal_parameter for a scheme that was not offered; decrypt_error and ROCKPOOL_SOURCE_TLS for a signature that is not one. */
-export async function checkSignature(certificate: Bytes, scheme: number, signature: Bytes, transcript: Bytes): Promise<void> {
-  const found = SCHEMES.get(scheme)
-  if (!found) throw violation(Alert.illegalParameter, 'the server signs in a way that was not offered')
-  const signed = concat(new Uint8Array(64).fill(0x20), CONTEXT, transcript)
-  const numbers = found.numberBytes === undefined ? signature : bothNumbers(signature, found.numberBytes)
+/** What CertificateVerify signs. `transcript`: hash of the messages before it. */
+export const signed13 = (transcript: Bytes) => concat(new Uint8Array(64).fill(0x20), CONTEXT, transcript)
+
+/** Throws TlsError (illegal_parameter) for a scheme that was not offered. */
+export function scheme13(number: number): Scheme {
+  const scheme = SCHEMES.get(number)
+  if (!scheme) throw notInThisWay()
+  return scheme
+}
+
+/** The same for TLS 1.2, where the suite has to be of the kind of the key, and the curve is that of the certificate. */
+export function scheme12(number: number, { signs }: Suite12, certificate: Bytes): Scheme {
+  const scheme = SCHEMES.get(number) ?? PKCS1_SCHEMES.get(number)
+  if (!scheme || scheme.key.name.startsWith('RSA') !== (signs === 'RSA')) throw notInThisWay()
+  if (scheme.numberBytes === undefined) return scheme
+  const curve = read(publicKey(certificate), (reader) => curveOf(reader.next()))
+  if (!curve) throw noKey('it is on no curve')
+  return { ...scheme, key: { name: 'ECDSA', namedCurve: curve.name }, numberBytes: curve.numberBytes }
+}
+
+/** Throws TlsError: decrypt_error for a key that is of another kind, and ROCKPOOL_SOURCE_TLS for a signature that is not one. */
+export async function checkSignature(certificate: Bytes, scheme: Scheme, signature: Bytes, signed: Bytes): Promise<void> {
+  const numbers = scheme.numberBytes === undefined ? signature : bothNumbers(signature, scheme.numberBytes)
   const spki = publicKey(certificate)
   let good: boolean
   try {
     // Refused for a key that is not of the scheme, or of another curve.
-    const key = await crypto.subtle.importKey('spki', spki, found.key, false, ['verify'])
-    good = await crypto.subtle.verify(found.verify, key, numbers, signed)
+    const key = await crypto.subtle.importKey('spki', spki, scheme.key, false, ['verify'])
+    good = await crypto.subtle.verify(scheme.verify, key, numbers, signed)
   } catch (error) {
-    throw violation(Alert.decryptError, `the certificate of the server has no key for the signature: ${String(error)}`)
+    throw noKey(String(error))
   }
   if (!good) throw unproved('the server does not have the key of its certificate')
 }
@@ -71,4 +89,6 @@ function padded(number: Bytes, size: number): Bytes {
   return concat(new Uint8Array(size - digits.length), digits)
 }
 
+const notInThisWay = () => violation(Alert.illegalParameter, 'the server signs in a way that was not offered')
+const noKey = (why: string) => violation(Alert.decryptError, `the certificate of the server has no key for the signature: ${why}`)
 const malformed = () => violation(Alert.decodeError, 'a certificate or a signature is not DER')

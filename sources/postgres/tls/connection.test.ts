@@ -70,10 +70,15 @@ test('nothing else is offered, and the second hello is the first but for what wa
   const cookie = new Uint8Array([1, 2, 3])
   const { server, socket } = await connected({ group: P384, retries: [ask(P384, cookie)] })
   const [first, second] = server.hellos.map(parts)
-  expect(first).toMatchObject({ version: 0x0303, suites: [0x13, 2, 0x13, 1], compression: [0] })
+  expect(first).toMatchObject({
+    version: 0x0303,
+    suites: [0x13, 2, 0x13, 1, 0xc0, 0x2c, 0xc0, 0x30, 0xc0, 0x2b, 0xc0, 0x2f],
+    compression: [0],
+  })
   const offered = new Map(first?.extensions)
-  expect([...offered.keys()]).toEqual([0, 10, 13, 16, 43, 51])
-  expect([...(offered.get(43) ?? [])]).toEqual([2, 3, 4])
+  expect([...offered.keys()]).toEqual([0, 10, 11, 13, 16, 23, 43, 51, 0xff01])
+  expect([...(offered.get(43) ?? [])]).toEqual([4, 3, 4, 3, 3])
+  expect([11, 23, 0xff01].map((type) => [...(offered.get(type) ?? [9])])).toEqual([[1, 0], [], [0]])
   expect([...(offered.get(10) ?? [])]).toEqual([0, 6, 0, 0x1d, 0, 0x17, 0, 0x18])
   const schemes = Buffer.from(offered.get(13) ?? []).toString('hex')
   expect(schemes).toBe('0014' + '0403' + '0503' + '0603' + '0807' + '0804' + '0805' + '0806' + '0401' + '0501' + '0601')

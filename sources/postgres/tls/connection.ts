@@ -1,6 +1,7 @@
 import { Alert, TlsError, truncated } from './alerts.ts'
 import { Framing } from './framing.ts'
-import { handshake, type VerifyChain } from './handshake.ts'
+import type { VerifyChain } from './conversation.ts'
+import { handshake } from './handshake.ts'
 import { newHello, type Hello } from './hello.ts'
 import { ContentType } from './parameters.ts'
 import { Receiver } from './receiver.ts'
@@ -38,6 +39,7 @@ export interface TlsSocket {
   close(): Promise<void>
   /** DER, the server's own first, as it sent them. */
   readonly peerCertificates: Uint8Array[]
+  readonly version: 'TLS 1.2' | 'TLS 1.3'
   readonly suite: string
   readonly group: string
   readonly alpn: string | null
@@ -47,9 +49,9 @@ export interface TlsSocket {
 const LAST_RECORD_MS = 1_000
 
 /**
- * A client of TLS 1.3 (RFC 8446), and of nothing older. The runtime's crypto, and no resumption, early data or certificates of clients. Throws
- * TlsError: ROCKPOOL_SOURCE_SETTINGS for a server that cannot be spoken with as it is set up, ROCKPOOL_SOURCE_UNREACHABLE for one that breaks off
- * or does not keep to the protocol; what `verify` throws; the reason of `signal`. The transport is closed then.
+ * A client of TLS 1.3 (RFC 8446), and of 1.2 (RFC 5246) with what mended it, over the runtime's crypto: no resumption, early data, renegotiation or
+ * certificates of clients. Throws TlsError: ROCKPOOL_SOURCE_SETTINGS for a server that cannot be spoken with as it is set up, ROCKPOOL_SOURCE_UNREACHABLE for
+ * one that breaks off or does not keep to the protocol; what `verify` throws; the reason of `signal`. The transport is closed then.
  */
 export async function connectTls(transport: Transport, options: TlsOptions): Promise<TlsSocket> {
   const { host, verify, signal, alpn = 'postgresql', recordsOfAKey } = options
@@ -72,7 +74,8 @@ export async function connectTls(transport: Transport, options: TlsOptions): Pro
     return {
       ...established(receiver, sender, shutDown),
       peerCertificates: agreed.certificates,
-      suite: agreed.suite.name,
+      version: agreed.version,
+      suite: agreed.suite,
       group: agreed.group,
       alpn: agreed.alpn,
     }

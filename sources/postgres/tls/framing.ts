@@ -1,11 +1,13 @@
 import { Alert, broken, truncated, unsuitable, violation } from './alerts.ts'
-import { ContentType, MAX_CIPHERTEXT, MAX_PLAINTEXT, VERSION_12 } from './parameters.ts'
-import { MIN_CIPHERTEXT, type RawRecord } from './protection.ts'
+import { ContentType, MAX_CIPHERTEXT, MAX_PLAINTEXT, VERSION_12, VERSION_13 } from './parameters.ts'
+import type { RawRecord } from './protection.ts'
+import { OVERHEAD_12 } from './protection-12.ts'
+import { MIN_CIPHERTEXT } from './protection-13.ts'
 import type { Bytes } from './wire.ts'
 
-// RFC 8446 section 5.1: bytes of the transport, cut into records. They are not opened here.
+// RFC 8446 section 5.1, RFC 5246 section 6.2: bytes of the transport, cut into records. They are not opened here.
 
-/** What may come: all in the open, encrypted records and change_cipher_spec among them, or encrypted records alone. */
+/** What may come: all in the open, encrypted records and change_cipher_spec among them (1.3), or encrypted records alone. */
 export type Phase = 'plain' | 'handshake' | 'data'
 
 const HEADER = 5
@@ -21,7 +23,8 @@ export class Framing {
   #end = 0
   /** A record before ServerHello had the number of an older version. */
   #older = false
-  #settled = false
+  /** That of the connection, once it is known. */
+  #version: number | null = null
 
   constructor(readable: ReadableStream<Uint8Array>) {
     this.#reader = byteReader(readable)
@@ -49,10 +52,10 @@ export class Framing {
     }
   }
 
-  /** 5.1: every record of a server that speaks 1.3 has the number of 1.2. One that does not may say first which version it wants. */
-  settle(): void {
+  /** 5.1: every record of a server that speaks 1.3 has the number of 1.2, as in 1.2 itself. One that is older may say first which version it wants. */
+  settle(version: number): void {
     if (this.#older) throw wrongRecord('has another version')
-    this.#settled = true
+    this.#version = version
   }
 
   /** Nothing is read any more; what waits ends with `reason`. */
@@ -82,7 +85,7 @@ export class Framing {
   #check(phase: Phase, type: number, version: number, length: number): void {
     const { changeCipherSpec, alert, handshake, applicationData } = ContentType
     if (version !== VERSION_12) {
-      if (this.#settled) throw wrongRecord('has another version')
+      if (this.#version !== null) throw wrongRecord('has another version')
       if (version >> 8 !== 3 || version > VERSION_12 || type < changeCipherSpec || type > applicationData)
         throw unsuitable(Alert.unexpectedMessage, 'what answers does not speak TLS')
       this.#older = true
@@ -92,10 +95,13 @@ export class Framing {
       if (length > MAX_PLAINTEXT) throw tooLong()
       return
     }
-    if (phase === 'handshake' && type === changeCipherSpec && length === 1) return
-    if (type !== applicationData) throw wrongRecord('is not encrypted')
-    if (length > MAX_CIPHERTEXT) throw tooLong()
-    if (length < MIN_CIPHERTEXT) throw violation(Alert.decodeError, 'a record is too short')
+    const is13 = this.#version === VERSION_13
+    if (is13 && phase === 'handshake' && type === changeCipherSpec && length === 1) return
+    if (is13 && type !== applicationData) throw wrongRecord('is not encrypted')
+    // In 1.2 it can be seen what is in a record that is encrypted.
+    if (type !== alert && type !== handshake && type !== applicationData) throw wrongRecord('is of a wrong type')
+    if (length > (is13 ? MAX_CIPHERTEXT : MAX_PLAINTEXT + OVERHEAD_12)) throw tooLong()
+    if (length < (is13 ? MIN_CIPHERTEXT : OVERHEAD_12)) throw violation(Alert.decodeError, 'a record is too short')
   }
 
   /** False at the end of the transport. */

@@ -6,11 +6,14 @@ import type { Bytes } from './wire.ts'
 /** A ClientHello that was sent, and what is needed to read the answer. */
 export interface Hello {
   raw: Bytes
+  random: Bytes
   sessionId: Bytes
   alpn: string
   shares: ReadonlyMap<number, Share>
   /** Extensions that the server may answer in EncryptedExtensions (RFC 8446 section 4.2). */
   asked: ReadonlySet<number>
+  /** Those that it may answer in a ServerHello of 1.2. */
+  asked12: ReadonlySet<number>
   /** 4.1.2: the same again, with a share of `group`, where one is named, and `cookie`. */
   again(group: number | null, cookie: Bytes | null): Promise<Hello>
 }
@@ -27,10 +30,13 @@ function written(parts: Omit<HelloParts, 'shares'>, shares: ReadonlyMap<number, 
   if (parts.serverName !== null) asked.add(Extension.serverName)
   return {
     raw: clientHello({ ...parts, shares: [...shares].map(([group, { own }]) => [group, own]) }),
+    random: parts.random,
     sessionId: parts.sessionId,
     alpn: parts.alpn,
     shares,
     asked,
+    // Some servers of 1.2 name their groups, which they need not (boxes of F5).
+    asked12: new Set([...asked, Extension.pointFormats, Extension.extendedMasterSecret, Extension.renegotiationInfo]),
     again: async (group, cookie) => written({ ...parts, cookie }, group === null ? shares : await newShares([group])),
   }
 }

@@ -2,13 +2,16 @@ import { Alert, readAlert, TlsError, truncated, violation } from './alerts.ts'
 import { Fragments, MAX_MESSAGE_RECORDS, type Message } from './fragments.ts'
 import type { Framing } from './framing.ts'
 import { ContentType } from './parameters.ts'
-import type { Protection } from './protection.ts'
+import type { Content, Protection } from './protection.ts'
 
 /** Messages of the handshake, one record after the other: each may change the keys. */
 export class Incoming {
   readonly #framing: Framing
   readonly #fragments = new Fragments()
   #keys: Protection | null = null
+  /** A change_cipher_spec that means nothing was let by; and whether one still is. */
+  #letBy = false
+  #lets = true
 
   constructor(framing: Framing) {
     this.#framing = framing
@@ -35,20 +38,38 @@ export class Incoming {
     this.#keys = keys
   }
 
+  /** In 1.2 a change_cipher_spec has a meaning, and its place: before that none may come, and none may have come (CVE-2014-0224). */
+  noneMeaningless(): void {
+    if (this.#letBy) throw outOfPlace()
+    this.#lets = false
+  }
+
+  /** RFC 5246 section 7.1: the next record is change_cipher_spec, and what comes behind it has these keys. */
+  async changeCipherSpec(keys: Protection): Promise<void> {
+    if (!isChange(await this.#content())) throw outOfPlace()
+    this.change(keys)
+  }
+
   async #record(): Promise<void> {
+    const { type, data } = await this.#content()
+    if (type === ContentType.handshake) return this.#fragments.add(data)
+    if (!this.#lets || !isChange({ type, data }) || !this.#fragments.empty) throw outOfPlace()
+    this.#letBy = true
+  }
+
+  /** Of the next record, which is no alert. */
+  async #content(): Promise<Content> {
     const record = await this.#framing.takeOne(this.#keys ? 'handshake' : 'plain')
     if (!record) throw truncated()
     // Appendix D.4: means nothing, and comes for the sake of boxes in between. It is never encrypted.
-    const compatibility = record.type === ContentType.changeCipherSpec
+    const keys = record.type === ContentType.changeCipherSpec ? null : this.#keys
     // What is read next takes the place of the bytes of this record.
-    const plain = { type: record.type, data: record.body.slice() }
-    const { type, data } = this.#keys && !compatibility ? await this.#keys.open(record) : plain
-    if (type === ContentType.alert) throw readAlert(data) ?? closed()
-    if (type === ContentType.handshake) return this.#fragments.add(data)
-    if (!compatibility || data.length !== 1 || data[0] !== 1 || !this.#fragments.empty) {
-      throw violation(Alert.unexpectedMessage, 'a record is out of place')
-    }
+    const content = keys ? await keys.open(record) : { type: record.type, data: record.body.slice() }
+    if (content.type === ContentType.alert) throw readAlert(content.data) ?? closed()
+    return content
   }
 }
 
+const isChange = ({ type, data }: Content) => type === ContentType.changeCipherSpec && data.length === 1 && data[0] === 1
+const outOfPlace = () => violation(Alert.unexpectedMessage, 'a record is out of place')
 const closed = () => new TlsError('ROCKPOOL_SOURCE_UNREACHABLE', null, 'TLS: the server closed the connection before it was made')

@@ -89,7 +89,7 @@ describe.each([
       await readTo(reader, data.length)
       await writer.write(new Uint8Array([round]))
       expect(await server.record()).toEqual({ type: ContentType.handshake, data: new Uint8Array([24, 0, 0, 1, 0]) })
-      server.opening = (await server.opening?.next()) ?? null
+      server.opening = (await server.opening?.next?.()) ?? null
       expect(await server.record()).toEqual({ type: ContentType.applicationData, data: new Uint8Array([round]) })
     }
     await socket.close()
@@ -128,7 +128,7 @@ describe.each([
       if (!record) break
       types.push(record.type)
       if (record.type === ContentType.applicationData) parts.push(record.data)
-      else server.opening = (await server.opening?.next()) ?? null
+      else server.opening = (await server.opening?.next?.()) ?? null
     }
     expect(types).toEqual([23, 23, 23, 23, 22, 23, 23, 23, 23, 22, 23, 23])
     expect(Buffer.concat(parts).equals(data)).toBe(true)

@@ -1,11 +1,13 @@
 import { expect, test } from 'vitest'
 import { attempt } from '../../../test/tls/attempt.ts'
 import { MISBEHAVIOURS } from '../../../test/tls/misbehaviours.ts'
+import { MISBEHAVIOURS_12 } from '../../../test/tls/misbehaviours-12.ts'
 import { connectTls } from './connection.ts'
 
 test('the server that is to misbehave can behave', async () => {
   expect(await attempt(connectTls, {})).toMatchObject({ outcome: 'read 5', alert: 0 })
   expect(await attempt(connectTls, { early: new Uint8Array(3) })).toMatchObject({ outcome: 'read 8', alert: 0 })
+  expect(await attempt(connectTls, { version: 12 })).toMatchObject({ outcome: 'read 5', alert: 0 })
 })
 
 test('a certificate without its key is none: the error says that nobody has proved anything', async () => {
@@ -20,11 +22,13 @@ test('a certificate without its key is none: the error says that nobody has prov
 })
 
 /** What is nobody's fault, or was said by the server. */
-const UNANSWERED = /^TLS: the connection broke off|deadline|the server ended the connection|the server accepts nothing|before it was made/
+const UNANSWERED =
+  /^TLS: the connection broke off|deadline|the server ended the connection|the server accepts nothing|before it was made|handshake_failure\)/
 
-test.each([...MISBEHAVIOURS])('%s', async (_, { says, ...behaviour }) => {
+test.each([...MISBEHAVIOURS, ...MISBEHAVIOURS_12])('%s', async (_, misbehaviour) => {
+  const { says, ...behaviour } = misbehaviour
   const { outcome, alert } = await attempt(connectTls, behaviour, says.source.includes('deadline') ? 50 : 5_000)
   expect(outcome).toMatch(says)
-  if (UNANSWERED.test(outcome)) expect(alert === null || outcome.includes('deadline')).toBe(true)
+  if (UNANSWERED.test(outcome) || 'unheard' in misbehaviour) expect(alert === null || outcome.includes('deadline')).toBe(true)
   else expect(alert).toBeGreaterThan(0)
 })

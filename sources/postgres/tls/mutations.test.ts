@@ -3,6 +3,7 @@ import { Random } from '../../../test/support/random.ts'
 import { credentials } from '../../../test/tls/credentials.ts'
 import { pipe } from '../../../test/tls/pipe.ts'
 import { certificateRequest, FLIGHT, TestServer, type Behaviour, type Step } from '../../../test/tls/server.ts'
+import { FLIGHT_12, certificateRequest12, TestServer12, type Behaviour12, type Step12 } from '../../../test/tls/server-12.ts'
 import { TlsError } from './alerts.ts'
 import { connectTls } from './connection.ts'
 import { concat, equal, type Bytes } from './wire.ts'
@@ -75,6 +76,59 @@ test(
       const outcome = await connectTls(client, { host: 'localhost', verify: () => {}, signal: AbortSignal.timeout(5_000) }).catch(
         (error: unknown) => error,
       )
+      if (intact) honest += Number(!(outcome instanceof Error))
+      else expect(outcome, `seed ${seed}`).toBeInstanceOf(TlsError)
+    }
+    expect(honest).toBe(Math.floor(ROUNDS / 100))
+  },
+)
+
+/** For TLS 1.2, of which only Finished is encrypted. */
+function tampering12(random: Random): Partial<Behaviour12> {
+  if (random.chance(0.4)) {
+    const record = random.weighted([
+      [4, 0],
+      [1, 1],
+      [2, 2],
+    ] as const)
+    return { wire: (bytes, i) => (i === record ? [changed(random, bytes)] : [bytes]) }
+  }
+  return {
+    pack: (messages) => {
+      const all = messages.slice()
+      const i = random.int(all.length)
+      if (random.chance(0.8)) all[i] = changed(random, all[i] as Bytes)
+      else [all[i], all[(i + 1) % all.length]] = [all[(i + 1) % all.length] as Bytes, all[i] as Bytes]
+      return random.chance(0.5) ? all : [concat(...all)]
+    },
+  }
+}
+
+/** Milliseconds after which a client that waits for more of what was cut is told the end. */
+const IDLE_MS = 60
+
+test(
+  `the same with ${ROUNDS} of TLS 1.2, and servers that do not look at what the client says`,
+  { timeout: 30_000 + ROUNDS * 60 },
+  async () => {
+    const key = await credentials(0x0403)
+    const [certificate, keyExchange, done] = FLIGHT_12 as [Step12, Step12, Step12]
+    let honest = 0
+    for (let seed = 1; seed <= ROUNDS; seed++) {
+      const random = new Random(seed)
+      const flight = random.chance(0.3) ? [certificate, keyExchange, certificateRequest12, done] : FLIGHT_12
+      const intact = seed % 100 === 0
+      const { client, server } = pipe()
+      const plan: Behaviour12 = { version: 12, flight, ...(intact ? {} : { careless: random.chance(0.5), ...tampering12(random) }) }
+      let idle: ReturnType<typeof setTimeout> | undefined
+      const end = () => server.end()
+      new TestServer12(server, key, plan)
+        .accept(() => void (idle = setTimeout(end, intact ? 5_000 : IDLE_MS)))
+        .then(() => intact || end(), end)
+      const outcome = await connectTls(client, { host: 'localhost', verify: () => {}, signal: AbortSignal.timeout(5_000) }).catch(
+        (error: unknown) => error,
+      )
+      clearTimeout(idle)
       if (intact) honest += Number(!(outcome instanceof Error))
       else expect(outcome, `seed ${seed}`).toBeInstanceOf(TlsError)
     }

@@ -1,22 +1,28 @@
-// RFC 8446 appendix B, as far as it is spoken here: nothing weaker is ever offered, so nothing weaker can be chosen. In order of preference.
+// RFC 8446 appendix B, and of TLS 1.2 what is as good (RFC 5289, 8422), as far as it is spoken here: nothing weaker is ever offered, so nothing weaker can be
+// chosen. In order of preference.
 
 export const VERSION_12 = 0x0303
 export const VERSION_13 = 0x0304
 
-/** Section 5.1: bytes of a record, before encryption and after. */
+/** Section 5.1: bytes of a record, before encryption and at most after. */
 export const MAX_PLAINTEXT = 2 ** 14
 export const MAX_CIPHERTEXT = MAX_PLAINTEXT + 256
 
 export const ContentType = { changeCipherSpec: 20, alert: 21, handshake: 22, applicationData: 23 } as const
 
 export const MessageType = {
+  /** The next one, serverKeyExchange, serverHelloDone and clientKeyExchange are of 1.2 (RFC 5246 section 7.4). */
+  helloRequest: 0,
   clientHello: 1,
   serverHello: 2,
   newSessionTicket: 4,
   encryptedExtensions: 8,
   certificate: 11,
+  serverKeyExchange: 12,
   certificateRequest: 13,
+  serverHelloDone: 14,
   certificateVerify: 15,
+  clientKeyExchange: 16,
   finished: 20,
   keyUpdate: 24,
   /** Never on the wire: stands for the first ClientHello after a retry (4.4.1). */
@@ -26,11 +32,17 @@ export const MessageType = {
 export const Extension = {
   serverName: 0,
   supportedGroups: 10,
+  /** RFC 8422 section 5.1.2. */
+  pointFormats: 11,
   signatureAlgorithms: 13,
   alpn: 16,
+  /** RFC 7627. */
+  extendedMasterSecret: 23,
   supportedVersions: 43,
   cookie: 44,
   keyShare: 51,
+  /** RFC 5746. */
+  renegotiationInfo: 0xff01,
 } as const
 
 export interface Suite {
@@ -43,6 +55,19 @@ export interface Suite {
 export const SUITES: ReadonlyMap<number, Suite> = new Map<number, Suite>([
   [0x1302, { name: 'TLS_AES_256_GCM_SHA384', hash: 'SHA-384', hashBytes: 48, keyBytes: 32 }],
   [0x1301, { name: 'TLS_AES_128_GCM_SHA256', hash: 'SHA-256', hashBytes: 32, keyBytes: 16 }],
+])
+
+export interface Suite12 extends Suite {
+  /** Of which kind the key of the server's certificate is (RFC 8422 section 2; Ed25519 counts as ECDSA). */
+  signs: 'ECDSA' | 'RSA'
+}
+
+/** RFC 5289 section 3.2: of the suites of 1.2 those with a key exchange of its own for each connection, and AES-GCM. */
+export const SUITES_12: ReadonlyMap<number, Suite12> = new Map<number, Suite12>([
+  [0xc02c, { name: 'TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384', hash: 'SHA-384', hashBytes: 48, keyBytes: 32, signs: 'ECDSA' }],
+  [0xc030, { name: 'TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384', hash: 'SHA-384', hashBytes: 48, keyBytes: 32, signs: 'RSA' }],
+  [0xc02b, { name: 'TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256', hash: 'SHA-256', hashBytes: 32, keyBytes: 16, signs: 'ECDSA' }],
+  [0xc02f, { name: 'TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256', hash: 'SHA-256', hashBytes: 32, keyBytes: 16, signs: 'RSA' }],
 ])
 
 export interface Group {
@@ -75,7 +100,7 @@ const ecdsa = (namedCurve: string, hash: string, numberBytes: number): Scheme =>
 })
 const pss = (hash: string, saltLength: number): Scheme => ({ key: { name: 'RSA-PSS', hash }, verify: { name: 'RSA-PSS', saltLength } })
 
-/** With which a server may sign the handshake (4.4.3). */
+/** With which a server may sign the handshake (4.4.3). In 1.2 ECDSA is of any curve (RFC 8422 section 5.10). */
 export const SCHEMES: ReadonlyMap<number, Scheme> = new Map<number, Scheme>([
   [0x0403, ecdsa('P-256', 'SHA-256', 32)],
   [0x0503, ecdsa('P-384', 'SHA-384', 48)],
@@ -86,5 +111,11 @@ export const SCHEMES: ReadonlyMap<number, Scheme> = new Map<number, Scheme>([
   [0x0806, pss('SHA-512', 64)],
 ])
 
-/** RSASSA-PKCS1-v1_5 with SHA-2: in certificates only (4.2.3). */
-export const CERTIFICATE_SCHEMES = [0x0401, 0x0501, 0x0601]
+const pkcs1 = (hash: string): Scheme => ({ key: { name: 'RSASSA-PKCS1-v1_5', hash }, verify: { name: 'RSASSA-PKCS1-v1_5' } })
+
+/** RSASSA-PKCS1-v1_5 with SHA-2: in certificates, and in the handshake of 1.2 (4.2.3). */
+export const PKCS1_SCHEMES: ReadonlyMap<number, Scheme> = new Map<number, Scheme>([
+  [0x0401, pkcs1('SHA-256')],
+  [0x0501, pkcs1('SHA-384')],
+  [0x0601, pkcs1('SHA-512')],
+])

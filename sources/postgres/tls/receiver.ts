@@ -1,4 +1,4 @@
-import { Alert, readAlert, TlsError, truncated, violation } from './alerts.ts'
+import { afterNoCertificate, Alert, readAlert, truncated, violation } from './alerts.ts'
 import { Fragments } from './fragments.ts'
 import type { Framing } from './framing.ts'
 import { readKeyUpdate } from './messages.ts'
@@ -89,25 +89,31 @@ export class Receiver {
     } else throw violation(Alert.unexpectedMessage, 'a record is out of place')
   }
 
-  /** RFC 8446 section 4.6: tickets are for another session, which is never resumed here. */
+  /** RFC 8446 section 4.6: tickets are for another session, which is never resumed here. In 1.2 a HelloRequest could come, and is refused. */
   async #message(data: Bytes): Promise<void> {
     this.#fragments.add(data)
     for (let found = this.#fragments.take(); found; found = this.#fragments.take()) {
-      if (found.type === MessageType.newSessionTicket) continue
-      if (found.type !== MessageType.keyUpdate) throw violation(Alert.unexpectedMessage, `a message is out of place (${found.type})`)
+      const keys = this.#keys
+      if (!keys.next && found.type === MessageType.helloRequest) throw renegotiation()
+      if (keys.next && found.type === MessageType.newSessionTicket) continue
+      if (!keys.next || found.type !== MessageType.keyUpdate)
+        throw violation(Alert.unexpectedMessage, `a message is out of place (${found.type})`)
       const wanted = readKeyUpdate(found.body)
       if (!this.#fragments.empty) throw violation(Alert.unexpectedMessage, 'a message goes across a change of keys')
-      this.#keys = await this.#keys.next()
+      this.#keys = await keys.next()
       this.#updateWanted ||= wanted
     }
   }
 
-  /** Whether we are let in without a certificate is heard only after the handshake (4.4.2.4), and some servers just hang up. */
+  /** In 1.3 whether we are let in without a certificate is heard only after the handshake (4.4.2.4). */
   #named(error: unknown): unknown {
-    const own = !(error instanceof TlsError) || error.alert !== null
-    if (own || !this.#certificateWanted || this.#received || error.code === 'ROCKPOOL_SOURCE_SETTINGS') return error
-    const reason =
-      'before that the server asked for a certificate of its client, and there is none: if it demands one, it has to let clients in by password'
-    return new TlsError(error.code, null, `${error.message}; ${reason}`, error)
+    return this.#certificateWanted && !this.#received ? afterNoCertificate(error) : error
   }
 }
+
+/** RFC 5246 section 7.4.1.1: it may be asked for at any time, and need not be given. */
+const renegotiation = () =>
+  violation(
+    Alert.unexpectedMessage,
+    'the server asks for another handshake in the middle of the connection (renegotiation), which is never made',
+  )

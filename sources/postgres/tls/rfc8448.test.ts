@@ -48,10 +48,12 @@ test('the key schedule', async () => {
 /** The client of the trace: without a session id, and with extensions that ours does not send. */
 const hello: Hello = {
   raw: rfc.CLIENT_HELLO,
+  random: rfc.CLIENT_HELLO.slice(6, 38),
   sessionId: new Uint8Array(),
   alpn: 'postgresql',
   shares: new Map([[0x001d, { own: rfc.CLIENT_PUBLIC, agree: agreed }]]),
   asked: new Set([0, 10, 28]),
+  asked12: new Set(),
   again: () => Promise.reject(new Error('the trace has no retry')),
 }
 

@@ -4,7 +4,7 @@ import { ContentType, MAX_PLAINTEXT, MessageType, VERSION_12 } from './parameter
 import type { Protection } from './protection.ts'
 import { concat, u16, type Bytes } from './wire.ts'
 
-/** RFC 8446 section 5.5: 2^24.5 records are safe with one key of AES-GCM. */
+/** RFC 8446 section 5.5: 2^24.5 records are safe with one key of AES-GCM. TLS 1.2 has no other key then. */
 export const MAX_RECORDS_OF_A_KEY = 2 ** 24
 /** Encrypted at once and written as one: 1 MB. */
 const RECORDS_OF_A_WRITE = 64
@@ -83,6 +83,7 @@ export class Sender {
     this.#updateOwed = false
     if (this.#ended) return
     const keys = this.#keyed
+    if (!keys.next) throw new TlsError('ROCKPOOL_SOURCE_UNREACHABLE', null, 'TLS: the keys have been used up, and TLS 1.2 has no others')
     const next = await keys.next()
     // 0: the server need not do the same.
     await this.#write(await keys.seal(ContentType.handshake, message(MessageType.keyUpdate, [0])))

@@ -117,6 +117,7 @@ test('a certificate that is asked for is not sent', async () => {
   await socket.close()
 })
 
+const ONLY_12: ServerOptions = { maxVersion: 'TLSv1.2' }
 const SETTINGS = 'ROCKPOOL_SOURCE_SETTINGS'
 
 test('a certificate that is demanded is named', async () => {
@@ -127,7 +128,22 @@ test('a certificate that is demanded is named', async () => {
 })
 
 test.each<[string, ServerOptions, RegExp]>([
-  ['speaks 1.2 only', { maxVersion: 'TLSv1.2' }, /speaks TLS 1.2 or older only.*\(protocol_version\)/],
+  [
+    'speaks 1.1 only',
+    { minVersion: 'TLSv1', maxVersion: 'TLSv1.1', ciphers: 'ALL:@SECLEVEL=0' },
+    /speaks TLS 1.1 or older only.*\(protocol_version\)/,
+  ],
+  [
+    'speaks 1.2 with CBC only',
+    { ...ONLY_12, ciphers: 'ECDHE-ECDSA-AES128-SHA256' },
+    /accepts nothing of what is offered.*handshake_failure/,
+  ],
+  [
+    'speaks 1.2 with ChaCha20 only',
+    { ...ONLY_12, ciphers: 'ECDHE-ECDSA-CHACHA20-POLY1305' },
+    /accepts nothing of what is offered.*handshake_failure/,
+  ],
+  ['speaks 1.2 without the extended master secret', { ...ONLY_12, secureOptions: 1 }, /TLS 1.2 without the extended master secret/],
   ['has ChaCha20 only', { ciphers: 'TLS_CHACHA20_POLY1305_SHA256' }, /accepts nothing of what is offered.*handshake_failure/],
   ['has X448 only', { ecdhCurve: 'X448' }, /accepts nothing of what is offered.*handshake_failure/],
   ['speaks another protocol', { ALPNProtocols: ['h2'] }, /does not speak the protocol "postgresql" \(no_application_protocol\)/],
@@ -199,6 +215,58 @@ test('what does not speak TLS is told so, and what says nothing ends with the de
   await expect.poll(() => closed).toBe(2)
 })
 
+const SUITES_OF_12: [Kind, string][] = [
+  ['P-256', 'ECDHE-ECDSA-AES128-GCM-SHA256'],
+  ['P-384', 'ECDHE-ECDSA-AES256-GCM-SHA384'],
+  ['Ed25519', 'ECDHE-ECDSA-AES256-GCM-SHA384'],
+  ['RSA 2048', 'ECDHE-RSA-AES128-GCM-SHA256'],
+  ['RSA 3072', 'ECDHE-RSA-AES256-GCM-SHA384'],
+]
+
+test.each(SUITES_OF_12)('a server of TLS 1.2 with a key of %s and %s', async (kind, ciphers) => {
+  const port = await nodeServer(kind, { ...ONLY_12, ciphers, ALPNProtocols: ['postgresql'] })
+  const socket = await connect(port, kind)
+  const suite = ciphers.replace('ECDHE-', 'TLS_ECDHE_').replace('-AES', '_WITH_AES_').replaceAll('-', '_')
+  expect(socket).toMatchObject({ version: 'TLS 1.2', suite, group: 'X25519', alpn: 'postgresql' })
+  await roundTrip(socket, some(1024 * 1024))
+  await socket.close()
+  await socket.closed
+})
+
+test.each(['P-256', 'P-384'])('a server of TLS 1.2 of the group %s alone', async (ecdhCurve) => {
+  const socket = await connect(await nodeServer('RSA 2048', { ...ONLY_12, ecdhCurve }), 'RSA 2048')
+  expect(socket).toMatchObject({ version: 'TLS 1.2', group: ecdhCurve })
+  await roundTrip(socket, some(10))
+  await socket.close()
+})
+
+test.each(['RSA-PSS+SHA384', 'RSA+SHA256', 'RSA+SHA512'])('a server of TLS 1.2 that signs with %s', async (sigalgs) => {
+  const socket = await connect(await nodeServer('RSA 2048', { ...ONLY_12, sigalgs }), 'RSA 2048')
+  await roundTrip(socket, some(10))
+  await socket.close()
+})
+
+test('a server of TLS 1.2: a certificate that is asked for is not sent, and one that is demanded is named', async () => {
+  const asking = await connect(await nodeServer('P-256', { ...ONLY_12, requestCert: true, rejectUnauthorized: false }), 'P-256')
+  await roundTrip(asking, some(10))
+  await asking.close()
+  const demanding = await opensslServer('P-256', '-tls1_2', '-Verify', '1', '-verify_return_error')
+  await expect(connect(demanding.port, 'P-256')).rejects.toMatchObject({
+    code: SETTINGS,
+    message: expect.stringMatching(/demands a certificate of its client.*\(handshake_failure\)$/),
+  })
+})
+
+test('a server of TLS 1.2 that asks for a second handshake is refused', async () => {
+  const { port, process } = await opensslServer('P-256', '-tls1_2')
+  const socket = await connect(port, 'P-256')
+  process.stdin?.write('r\n')
+  await expect(socket.readable.getReader().read()).rejects.toMatchObject({
+    code: 'ROCKPOOL_SOURCE_UNREACHABLE',
+    message: expect.stringMatching(/asks for another handshake/),
+  })
+})
+
 /** `openssl s_server`, which writes what it gets to its output, and sends what it is given. */
 async function opensslServer(kind: Kind, ...options: string[]): Promise<{ port: number; process: ChildProcess; output: () => string }> {
   await writeFile(join(folder, 'key'), certificate(kind).key)
@@ -249,6 +317,6 @@ test('a server that demands a certificate in its alert, and one of TLS 1.1', asy
   const old = await opensslServer('RSA 2048', '-tls1_1', '-cipher', 'ALL:@SECLEVEL=0')
   await expect(connect(old.port, 'RSA 2048')).rejects.toMatchObject({
     code: SETTINGS,
-    message: expect.stringMatching(/speaks TLS 1.2 or older only/),
+    message: expect.stringMatching(/speaks TLS 1.1 or older only/),
   })
 })

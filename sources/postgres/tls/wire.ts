@@ -1,6 +1,6 @@
 import { Alert, violation } from './alerts.ts'
 
-// RFC 8446 section 3: the presentation language, numbers in network order and vectors with their length before them.
+// RFC 8446 section 3, RFC 5246 section 4: the presentation language, numbers in network order and vectors with their length before them.
 
 /** Bytes that are not shared memory, as WebCrypto wants them. */
 export type Bytes = Uint8Array<ArrayBuffer>
@@ -31,6 +31,14 @@ function withLength(length: (n: number) => number[], parts: ArrayLike<number>[])
 /** For what is no secret: it stops at the first difference. */
 export function equal(a: Uint8Array, b: ArrayLike<number>): boolean {
   return a.length === b.length && a.every((byte, i) => byte === b[i])
+}
+
+/** What `read` finds in all of `bytes`: nothing is left. */
+export function whole<T>(bytes: Bytes, read: (reader: Reader) => T): T {
+  const reader = new Reader(bytes)
+  const found = read(reader)
+  reader.end()
+  return found
 }
 
 /** Reads what the server sent. Throws TlsError (decode_error) where the text does not fit its form. */

@@ -6,9 +6,11 @@ import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
 import { POSTGRES_VERSIONS, startPostgres } from '../../../test/support/postgres.ts'
 import { startTestWorker, type TestWorker } from '../../../test/support/test-worker.ts'
 import { credentials } from '../../../test/tls/credentials.ts'
+import { testServer, type AnyBehaviour, type Plan } from '../../../test/tls/attempt.ts'
 import { MISBEHAVIOURS } from '../../../test/tls/misbehaviours.ts'
+import { MISBEHAVIOURS_12 } from '../../../test/tls/misbehaviours-12.ts'
 import { KINDS, ownCertificate, type Kind } from '../../../test/tls/own-certificate.ts'
-import { TestServer, type Behaviour } from '../../../test/tls/server.ts'
+import type { TestServer } from '../../../test/tls/server.ts'
 import { socketEnd } from '../../../test/tls/socket-end.ts'
 import type { TlsAnswer, TlsWish } from '../../../test/tls/wish.ts'
 import { ContentType } from './parameters.ts'
@@ -43,10 +45,10 @@ async function echoing(kind: Kind, options: TlsOptions = {}): Promise<number> {
 }
 
 /** A server of ours for one connection. */
-async function own(behaviour: Behaviour, then: (server: TestServer) => unknown): Promise<number> {
-  const key = await credentials(0x0403)
+async function own(behaviour: AnyBehaviour, then: (server: TestServer) => unknown, usual = credentials(0x0403)): Promise<number> {
+  const key = await usual
   const serve = async (socket: Socket) => {
-    const server = new TestServer(socketEnd(socket), key, behaviour)
+    const server = testServer(socketEnd(socket), key, behaviour)
     if (await server.accept()) await then(server)
   }
   return listening(createServer((socket) => void serve(socket).catch(() => socket.destroy())))
@@ -107,8 +109,9 @@ test('a server that behaves, and ends', async () => {
   expect(await ask({ port })).toMatchObject({ outcome: 'read 5' })
 })
 
-test.each([...MISBEHAVIOURS])('%s', async (_, { says, after, ...behaviour }) => {
-  const port = await own(behaviour, after ?? (() => {}))
+test.each<[string, Plan & { says: RegExp }]>([...MISBEHAVIOURS, ...MISBEHAVIOURS_12])('%s', async (_, misbehaviour) => {
+  const { says } = misbehaviour
+  const port = await own(misbehaviour, (server) => misbehaviour.after?.(server), misbehaviour.credentials?.())
   const waits = says.source.includes('deadline')
   const { outcome } = await ask({ port, deadlineMs: waits ? 100 : 5_000 })
   // What the runtime says of a reset, and of a deadline, is its own.

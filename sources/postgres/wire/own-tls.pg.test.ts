@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net'
 import { networkInterfaces } from 'node:os'
-import { connect as connectTls, TLSSocket } from 'node:tls'
+import { connect as connectTls, createSecureContext, TLSSocket, type SecureContextOptions } from 'node:tls'
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest'
 import { encryptionOf } from '../../../cli/check-encryption.ts'
 import { sql as runSql } from '../../../cli/sql.ts'
@@ -203,14 +203,46 @@ describe.each(POSTGRES_VERSIONS)('TLS with DATABASE_CA to Postgres %i', (version
       await present(ours.issue())
     })
 
-    test('a server of TLS 1.2 is refused by that name', async () => {
+    test('a server of TLS 1.2, with keys of both kinds, bound to its certificate as well; one of TLS 1.1 is refused by that name', async () => {
       await server.sql().unsafe(`ALTER SYSTEM SET ssl_max_protocol_version = 'TLSv1.2'`)
+      for (const keys of [makeKeys.p256(), makeKeys.p384(), makeKeys.rsa()]) {
+        await present(ours.issue({ keys }))
+        for (const binding of ['require', 'disable'])
+          expect(await ask(urlOf(`sslmode=require&channel_binding=${binding}`))).toEqual({ encryption: 'TLSv1.2' })
+      }
+      expect(await ask(urlOf('sslmode=require', '0.0.0.0'))).toEqual(
+        refused(/^ROCKPOOL_SOURCE_TLS .*is for localhost, and not for 0.0.0.0/),
+      )
+      expect(await ask(urlOf(), others.ca)).toEqual(refused(/^ROCKPOOL_SOURCE_TLS .*none of the authorities in DATABASE_CA/))
+      await server.sql().unsafe(`ALTER SYSTEM SET ssl_min_protocol_version = 'TLSv1.1'`)
+      await server.sql().unsafe(`ALTER SYSTEM SET ssl_max_protocol_version = 'TLSv1.1'`)
       await server.restart()
       expect(await ask(urlOf())).toEqual(
-        refused(/^ROCKPOOL_SOURCE_SETTINGS TLS with localhost:\d+: the server speaks TLS 1.2 or older only/),
+        refused(/^ROCKPOOL_SOURCE_SETTINGS TLS with localhost:\d+: the server speaks TLS 1.1 or older only/),
       )
       await server.sql().unsafe('ALTER SYSTEM RESET ssl_max_protocol_version')
-      await server.restart()
+      await server.sql().unsafe('ALTER SYSTEM RESET ssl_min_protocol_version')
+      await present(ours.issue())
+    })
+
+    test('TLS 1.2 without what mended it, and in between somebody who talks 1.3 away', async () => {
+      const { port } = await withKey(() => {}, ours.issue(), { maxVersion: 'TLSv1.2', secureOptions: NO_EXTENDED_MASTER_SECRET })
+      expect(await ask(at(port))).toEqual(refused(/^ROCKPOOL_SOURCE_SETTINGS .*TLS 1.2 without the extended master secret/))
+      const { port: downgrading } = await between((socket) => {
+        const onward = connect(server.port, '127.0.0.1').on('error', () => socket.destroy())
+        // supported_versions, which offers 1.3 and 1.2, becomes an extension that nobody knows.
+        const offer = Buffer.from([0, 43, 0, 5, 4, 3, 4, 3, 3])
+        socket.on('data', (bytes) => {
+          const at = bytes.indexOf(offer)
+          if (at >= 0) bytes[at] = 0xfa
+          onward.write(bytes)
+        })
+        socket.on('close', () => onward.destroy())
+        onward.on('close', () => socket.destroy()).pipe(socket)
+      })
+      expect(await ask(at(downgrading))).toEqual(
+        refused(/^ROCKPOOL_SOURCE_UNREACHABLE .*somebody in between makes it choose an older version/),
+      )
     })
 
     test('a login is bound to the certificate, whatever its signature and the password, and not where that is not wanted', async () => {
@@ -341,12 +373,18 @@ describe.each(POSTGRES_VERSIONS)('TLS with DATABASE_CA to Postgres %i', (version
   })
 })
 
+/** Of OpenSSL: SSL_OP_NO_EXTENDED_MASTER_SECRET. */
+const NO_EXTENDED_MASTER_SECRET = 1
+
 /** Speaks TLS when it is asked to, with the certificate of the database, and not as Postgres. */
-const withKey = (serve: (socket: TLSSocket, raw: Socket) => void, files: ServerFiles = ours.issue()) =>
+const withKey = (serve: (socket: TLSSocket, raw: Socket) => void, files: ServerFiles = ours.issue(), options: SecureContextOptions = {}) =>
   between((raw) => {
     raw.once('data', () => {
       raw.removeAllListeners('data').write('S')
-      const socket = new TLSSocket(raw, { isServer: true, cert: files['server.crt'], key: files['server.key'] })
+      const socket = new TLSSocket(raw, {
+        isServer: true,
+        secureContext: createSecureContext({ cert: files['server.crt'], key: files['server.key'], ...options }),
+      })
       socket.on('error', () => {}).once('secure', () => serve(socket, raw))
     })
   })

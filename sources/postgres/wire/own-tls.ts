@@ -45,7 +45,7 @@ export async function openOwnTls(transport: Transport, address: HostPort, option
     return new SourceSocket(tls, {
       authorized: trust.by === 'authorities' && mode === 'full',
       ...(certificate === undefined ? {} : { certificate }),
-      tls: { version: 'TLS 1.3', suite: tls.suite, group: tls.group },
+      tls: { version: tls.version, suite: tls.suite, group: tls.group },
       explain: (error) => told(error, address, trust),
     })
   } catch (error) {

@@ -9,10 +9,17 @@ export interface Key {
   problem: string | null
 }
 
-const CURVES: Record<string, { name: string; bytes: number }> = {
-  '1.2.840.10045.3.1.7': { name: 'P-256', bytes: 65 },
-  '1.3.132.0.34': { name: 'P-384', bytes: 97 },
-  '1.3.132.0.35': { name: 'P-521', bytes: 133 },
+/** `numberBytes`: of each number of a signature. */
+export interface Curve {
+  name: string
+  bytes: number
+  numberBytes: number
+}
+
+const CURVES: Record<string, Curve> = {
+  '1.2.840.10045.3.1.7': { name: 'P-256', bytes: 65, numberBytes: 32 },
+  '1.3.132.0.34': { name: 'P-384', bytes: 97, numberBytes: 48 },
+  '1.3.132.0.35': { name: 'P-521', bytes: 133, numberBytes: 66 },
 }
 const RSA = '1.2.840.113549.1.1.1'
 const EC = '1.2.840.10045.2.1'
@@ -28,6 +35,13 @@ export function readKey(element: Element): Key {
   const bits = reader.next(TAG.bits)
   reader.end()
   return { der: element.whole, problem: problemOf(oid, parameters, readBits(bits), bits.depth) }
+}
+
+/** Of a SubjectPublicKeyInfo; null for a key that is on none of those that are taken. */
+export function curveOf(element: Element): Curve | null {
+  const algorithm = inside(expectTag(element, TAG.sequence)).enter(TAG.sequence)
+  if (readOid(algorithm.next(TAG.oid)) !== EC) return null
+  return CURVES[readOid(algorithm.next(TAG.oid))] ?? null
 }
 
 function problemOf(
