@@ -1,4 +1,5 @@
 import type { BucketRpc } from '../protocol/messages/bucket.ts'
+import type { DirectoryRpc } from '../protocol/messages/directory.ts'
 import type { RelayRpc } from '../protocol/messages/relay.ts'
 import type { ReplicatorRpc } from '../protocol/messages/replicator.ts'
 import type { TenantBindings } from '../tenants/of-environment.ts'
@@ -21,4 +22,8 @@ export interface Environment extends TenantBindings {
   REPLICATOR: DurableObjectNamespace<Called<ReplicatorRpc>>
   BUCKET: DurableObjectNamespace<Called<BucketRpc>>
   RELAY: DurableObjectNamespace<Called<RelayRpc>>
+  /** Absent in scripts that were put together without the class: they have one tenant. */
+  DIRECTORY?: DurableObjectNamespace<Called<DirectoryRpc>>
+  /** The keys by which secrets of tenants are encrypted: see `keyRing`. */
+  TENANT_KEYS?: string
 }

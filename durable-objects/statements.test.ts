@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest'
 import { Log } from './bucket/log.ts'
 import { page, put } from './bucket/test-ops.ts'
 import { migrate } from './shared/database.ts'
+import { MIGRATIONS as OF_DIRECTORY } from './directory/storage.ts'
 import { MIGRATIONS } from './replicator/store/storage.ts'
 import { testDatabase } from './test-database.ts'
 
@@ -14,6 +15,10 @@ const SCANS: Record<string, readonly string[]> = {
     // One row: the first or the last in the order of the key.
     'SELECT first_op FROM pages ORDER BY last_op LIMIT 1',
     'SELECT last_op, total_count, total_checksum, total_bytes, bytes, committed FROM pages ORDER BY last_op DESC LIMIT 1',
+  ],
+  directory: [
+    // Once, when the object starts: the list of all names is kept in memory.
+    'SELECT named FROM tenants',
   ],
   replicator: [
     // Once, when the object starts; all are small: the outbox is what has not been answered yet, and 16 rows.
@@ -56,10 +61,12 @@ function statementsOf(folder: string): string[] {
 
 describe.each([
   ['bucket', 10],
+  ['directory', 15],
   ['replicator', 30],
 ])('the statements of the %s', (folder, least) => {
   const db = testDatabase()
   if (folder === 'replicator') migrate(db, MIGRATIONS)
+  else if (folder === 'directory') migrate(db, OF_DIRECTORY)
   else new Log(db).append(page(1, put('a', '{}')))
   const statements = statementsOf(folder)
 

@@ -42,6 +42,10 @@ export type ErrorCode =
   | 'ROCKPOOL_PGOUTPUT' // Postgres sent a replication message that cannot be decoded
   | 'ROCKPOOL_SLOT_TAKEN' // somebody else uses the replication slot
   | 'ROCKPOOL_WRITE_CHECKPOINT' // the marker could not be written into Postgres
+  | 'ROCKPOOL_TENANT' // there is no such tenant
+  | 'ROCKPOOL_TENANT_CONFLICT' // a change of a tenant that cannot be made as things are
+  | 'ROCKPOOL_TENANT_KEY' // a secret of a tenant is encrypted with a key that is not known here
+  | 'ROCKPOOL_NOT_YET' // not in this version
 
 /** The one public error type. `status` is the HTTP status it becomes at the edge. */
 export class RockpoolError extends Error {
@@ -86,14 +90,18 @@ function statusOf(code: ErrorCode): number {
       return 403
     case 'ROCKPOOL_DEPLOY':
     case 'ROCKPOOL_VERIFY':
+    case 'ROCKPOOL_TENANT_CONFLICT':
       return 409
     case 'PSYNC_S2304':
     case 'ROCKPOOL_RATE':
       return 429
     case 'PSYNC_S2002':
+    case 'ROCKPOOL_TENANT':
       return 404
     case 'PSYNC_S2004':
       return 415
+    case 'ROCKPOOL_NOT_YET':
+      return 501
     case 'PSYNC_S2003':
     case 'ROCKPOOL_UNANSWERED':
     case 'ROCKPOOL_BUCKET_FENCED':

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import { RockpoolError } from './errors.ts'
 import { hash64 } from './hash.ts'
 
-const TENANT_NAME = /^[a-z0-9-]{1,63}$/
+export const TENANT_NAME = /^[a-z0-9-]{1,63}$/
 
 /**
  * A tenant is one source database, one sync config and all their objects. Its name is checked wherever an object is named, whichever directory it comes

@@ -29,6 +29,9 @@ const FOLDERS: readonly [name: string, path: string, imports: string][] = [
   ['settings', 'durable-objects', 'protocol tenants'],
   ['shared', 'durable-objects/shared', 'protocol tenants settings placement'],
 
+  ['directory', 'durable-objects/directory', 'protocol tenants settings shared'],
+  // Classes of later versions.
+  ['later', 'durable-objects/later', 'protocol'],
   // Objects know of each other what `protocol/messages` says.
   ['bucket', 'durable-objects/bucket', 'protocol tenants settings shared retry bucket/limits direct-request'],
   ['relay', 'durable-objects/relay', 'protocol tenants settings shared retry relay/users'],
@@ -74,7 +77,11 @@ const FOLDERS: readonly [name: string, path: string, imports: string][] = [
     'workers/routes',
     'protocol sync-config tenants tenant settings held shared rates direct-request json-bounds auth stream placement retry calls briefly',
   ],
-  ['workers', 'workers', 'protocol tenant settings bucket relay replicator answers calls rates auth stream transports routes'],
+  [
+    'workers',
+    'workers',
+    'protocol tenant settings bucket directory later relay replicator answers calls rates auth stream transports routes',
+  ],
 
   ['client', 'client', 'protocol'],
   ['cli', 'cli', 'protocol postgres sync-config tenants auth retry'],

@@ -1,0 +1,240 @@
+import { describe, expect, test } from 'vitest'
+import type { TokenIdentity } from '../../tenants/stored/identities.ts'
+import { sourceName } from '../../tenants/stored/names.ts'
+import { tenantChange } from '../../tenants/stored/record.ts'
+import { keyRing, open, sealedBy, type KeyRing } from '../../tenants/stored/seal.ts'
+import { testDatabase } from '../test-database.ts'
+import { bury, put, rekey, REKEY_STEP, setState, TOMBSTONE_MS, type Put } from './decisions.ts'
+import { DirectoryStore } from './storage.ts'
+
+const key = (byte: number) => Buffer.alloc(32, byte).toString('base64url')
+const RING = keyRing(`one:${key(1)}`)
+const NOW = new Date('2026-11-30T12:00:00Z')
+const URL_OF = (name: string) => `postgres://rockpool:geheim@${name}.example:5432/app`
+const conflict = (message: string | RegExp, status = 409) =>
+  expect.objectContaining({ code: 'ROCKPOOL_TENANT_CONFLICT', status, message: expect.stringMatching(message) })
+
+interface Asked extends Partial<Omit<Put, 'change'>> {
+  settings?: Record<string, string | null>
+  secrets?: Record<string, string | null>
+  hosts?: string[]
+  tenantClaim?: string | null
+  ring?: KeyRing
+  now?: Date
+}
+
+/** A directory, and how a tenant is put into it. */
+function directory(db = testDatabase()) {
+  const store = new DirectoryStore(db)
+  const make = (name: string, { settings = {}, secrets, hosts, tenantClaim, ring = RING, now = NOW, ...asked }: Asked = {}) => {
+    const isNew = store.find(name) === null
+    const change = tenantChange.parse({ settings, secrets: secrets ?? (isNew ? { DATABASE_URL: URL_OF(name) } : {}), hosts, tenantClaim })
+    return put(store, ring, { name, ifMatch: null, reuse: false, by: 'op', identities: [], ...asked, change }, now)
+  }
+  return { db, store, make }
+}
+
+describe('a tenant', () => {
+  test('is made with a slot, a publication and an audience of its own, and its secrets encrypted', () => {
+    const { store, make } = directory()
+    const { record, created } = make('acme-eu', { settings: { LOCATION: 'weur' } })
+    const own = sourceName('acme-eu')
+    expect(own).toMatch(/^rockpool_acme_eu_[0-9a-f]{8}$/)
+    expect([created, record]).toEqual([
+      true,
+      {
+        name: 'acme-eu',
+        state: 'active',
+        version: 1,
+        sourceVersion: 1,
+        created: NOW.toISOString(),
+        changed: NOW.toISOString(),
+        settings: { SLOT: own, OWN_PUBLICATION: own, JWT_AUDIENCE: 'rockpool:acme-eu', LOCATION: 'weur' },
+        secrets: ['DATABASE_URL'],
+        hosts: [],
+        tenantClaim: null,
+      },
+    ])
+    const sealed = store.find('acme-eu')?.sealed.DATABASE_URL ?? ''
+    expect(open(RING, { tenant: 'acme-eu', field: 'DATABASE_URL' }, sealed)).toBe(URL_OF('acme-eu'))
+  })
+
+  test('is changed by what is named; the rest stays, secrets among it, and null takes away', () => {
+    const { store, make } = directory()
+    make('a', {
+      secrets: { DATABASE_URL: URL_OF('a'), JWT_SECRET: 's'.repeat(43) },
+      settings: { PUBLICATION_COLUMNS: 'read', SLOT: 'mine' },
+    })
+    const sealed = store.find('a')?.sealed
+    const { record } = make('a', { settings: { PUBLICATION_COLUMNS: null, SLOT: null, JWT_ISSUER: 'me' }, secrets: { JWT_SECRET: null } })
+    expect(record).toMatchObject({ version: 2, secrets: ['DATABASE_URL'], settings: { SLOT: sourceName('a'), JWT_ISSUER: 'me' } })
+    expect(record.settings).not.toHaveProperty('PUBLICATION_COLUMNS')
+    expect(store.find('a')?.sealed).toEqual({ DATABASE_URL: sealed?.DATABASE_URL })
+  })
+
+  test('has another version of its source when something changes by which it replicates, and not for its tokens', () => {
+    const { make } = directory()
+    make('a')
+    expect(make('a', { settings: { JWT_ISSUER: 'me' } }).record).toMatchObject({ version: 2, sourceVersion: 1 })
+    expect(make('a', { settings: { SYNC_CONFIG: 'bucket_definitions: {}' } }).record).toMatchObject({ version: 3, sourceVersion: 3 })
+    expect(make('a', { secrets: { DATABASE_URL: URL_OF('b') } }).record).toMatchObject({ version: 4, sourceVersion: 4 })
+  })
+
+  test.each<[string, Asked, RegExp]>([
+    ['no database', { secrets: {} }, /DATABASE_URL: is not set/],
+    ['a URL of something else', { secrets: { DATABASE_URL: 'mysql://geheim' } }, /DATABASE_URL: must be/],
+    ['a setting that is wrong', { settings: { SLOT: 'No Slot' } }, /SLOT: must be/],
+    ['an unknown place', { settings: { LOCATION: 'mars' } }, /LOCATION: must be one of/],
+  ])('with %s is refused, and nothing is stored', (_, asked, message) => {
+    const { store, make } = directory()
+    const refused = expect.objectContaining({ code: 'ROCKPOOL_SETTINGS', status: 422, message: expect.stringMatching(message) })
+    expect(() => make('a', asked)).toThrow(refused)
+    expect(() => make('a', asked)).not.toThrow(/geheim/)
+    expect([store.find('a'), [...store.named]]).toEqual([null, []])
+  })
+
+  test.each(['sync', 'admin', 't', 'dashboard', 'Big', 'a_b', '', 'x'.repeat(64)])('is not called %s', (name) => {
+    expect(() => directory().make(name)).toThrow(expect.objectContaining({ code: 'ROCKPOOL_SETTINGS', status: 422 }))
+  })
+
+  test('stays where it was made', () => {
+    const { make } = directory()
+    make('a', { settings: { JURISDICTION: 'eu' } })
+    expect(() => make('a', { settings: { JURISDICTION: null } })).toThrow(conflict(/JURISDICTION is decided/))
+    expect(() => make('a', { settings: { LOCATION: 'weur' } })).toThrow(conflict(/LOCATION is decided/))
+  })
+})
+
+describe('two tenants', () => {
+  test.each<[string, Asked, Asked, RegExp]>([
+    ['slot', { settings: { SLOT: 'one' } }, { settings: { SLOT: 'one' } }, /tenant a has the same slot: one/],
+    ['publication', { settings: { OWN_PUBLICATION: 'one' } }, { settings: { OWN_PUBLICATION: 'one' } }, /same publication: one/],
+    ['host', { hosts: ['a.example', 'b.example'] }, { hosts: ['b.example'] }, /same host: b.example/],
+  ])('cannot have the same %s', (_, first, second, message) => {
+    const { store, make } = directory()
+    make('a', first)
+    expect(() => make('b', second)).toThrow(conflict(message))
+    expect(store.find('b')).toBeNull()
+    make('b')
+    expect(() => make('b', second)).toThrow(conflict(message))
+    // What the first one gives away the second may have.
+    make('a', { settings: { SLOT: null, OWN_PUBLICATION: null }, hosts: [] })
+    expect(make('b', second).record.version).toBe(2)
+  })
+
+  test('have the publication of an owner each, but not one in one database', () => {
+    const { make } = directory()
+    const settings = { PUBLICATION: 'theirs' }
+    make('a', { settings })
+    make('b', { settings })
+    const again = { settings, secrets: { DATABASE_URL: 'postgres://other@a.EXAMPLE/app' } }
+    expect(() => make('c', again)).toThrow(conflict(/tenant a has the same publication: a.example:5432\/app\/theirs/))
+  })
+
+  test('cannot accept one token, unless the same claim tells them apart', () => {
+    const { db, make } = directory()
+    const identities: TokenIdentity[] = [{ key: 'oct:geheim', audiences: ['authenticated'], issuers: null }]
+    make('a', { identities })
+    expect(() => make('b', { identities })).toThrow(conflict(/accepted by the tenant a as well/))
+    expect(() => make('b', { identities, tenantClaim: 'org' })).toThrow(conflict(/tenant a/))
+    make('a', { identities, tenantClaim: 'org' })
+    expect(() => make('b', { identities, tenantClaim: 'team' })).toThrow(conflict(/tenant a/))
+    make('b', { identities, tenantClaim: 'org' })
+    // It cannot be taken back by one of them.
+    expect(() => make('a', { identities, tenantClaim: null })).toThrow(conflict(/tenant b/))
+    expect(JSON.stringify(db.all('SELECT * FROM identities'))).not.toContain('geheim')
+  })
+})
+
+describe('a change', () => {
+  test('is of the version that was read, and is refused for another', () => {
+    const { make } = directory()
+    expect(() => make('a', { ifMatch: 1 })).toThrow(conflict(/a does not exist/, 412))
+    make('a', { ifMatch: 'absent' })
+    expect(() => make('a', { ifMatch: 'absent' })).toThrow(conflict(/there is a tenant a already/, 412))
+    expect(make('a', { ifMatch: 1 }).record.version).toBe(2)
+    expect(() => make('a', { ifMatch: 1 })).toThrow(conflict(/has version 2, and version 1/, 412))
+  })
+
+  test('of the state is a new version; the same state is none; and from a deletion there is no way back', () => {
+    const { store, make } = directory()
+    make('a')
+    const to = (state: 'active' | 'suspended' | 'deleting') => setState(store, { name: 'a', state, ifMatch: null, by: 'op' }, NOW)
+    expect([to('active').version, to('suspended').version, to('suspended').version, to('deleting').version]).toEqual([1, 2, 2, 3])
+    expect(() => to('active')).toThrow(conflict(/is being deleted/))
+    expect(store.named.get('a')?.state).toBe('deleting')
+    expect(() => setState(store, { name: 'b', state: 'active', ifMatch: null, by: 'op' }, NOW)).toThrow(
+      expect.objectContaining({ code: 'ROCKPOOL_TENANT', status: 404 }),
+    )
+  })
+
+  test('stands in the audit with who made it, newest first', () => {
+    const { store, make } = directory()
+    make('a', { by: 'ann' })
+    make('a', { by: 'bob' })
+    setState(store, { name: 'a', state: 'suspended', ifMatch: null, by: 'cy' }, NOW)
+    expect(store.audit(Infinity, 2).map(({ number, by, action, tenant }) => [number, by, action, tenant])).toEqual([
+      [3, 'cy', 'suspended', 'a'],
+      [2, 'bob', 'change', 'a'],
+    ])
+    expect(store.audit(2, 10).map(({ action }) => action)).toEqual(['create'])
+  })
+})
+
+describe('a deleted tenant', () => {
+  test('leaves nothing but its name, which is given again after 30 days or when asked for', () => {
+    const { db, store, make } = directory()
+    const identities: TokenIdentity[] = [{ key: 'k', audiences: ['a'], issuers: null }]
+    make('a', { hosts: ['a.example'], identities })
+    expect(() => bury(store, { name: 'a', by: 'op' }, NOW)).toThrow(conflict(/is active, and is not being deleted/))
+    setState(store, { name: 'a', state: 'deleting', ifMatch: null, by: 'op' }, NOW)
+    bury(store, { name: 'a', by: 'op' }, NOW)
+    expect([store.find('a'), store.named.size]).toEqual([null, 0])
+    for (const table of ['tenants', 'owned', 'identities']) expect(db.all(`SELECT * FROM ${table}`)).toEqual([])
+    expect(() => make('a')).toThrow(conflict(/not given again before 2026-12-30/))
+    expect(make('b', { hosts: ['a.example'], identities }).created).toBe(true)
+    expect(make('a', { reuse: true }).record.version).toBe(1)
+    setState(store, { name: 'b', state: 'deleting', ifMatch: null, by: 'op' }, NOW)
+    bury(store, { name: 'b', by: 'op' }, NOW)
+    expect(make('b', { now: new Date(NOW.getTime() + TOMBSTONE_MS) }).created).toBe(true)
+  })
+})
+
+describe('another key', () => {
+  test('is used for all secrets in steps, with no new version; then the old one is not needed', () => {
+    const { store, make } = directory()
+    const names = Array.from({ length: REKEY_STEP + 1 }, (_, i) => `t${i}`)
+    for (const name of names) make(name)
+    const both = keyRing(`two:${key(2)},one:${key(1)}`)
+    make('t0', { ring: both, secrets: { DATABASE_URL: URL_OF('t0') } })
+    const first = rekey(store, both, '')
+    expect(first).toEqual({ rekeyed: REKEY_STEP - 1, next: names.toSorted()[REKEY_STEP - 1] })
+    expect(rekey(store, both, first.next ?? '')).toEqual({ rekeyed: 1, next: null })
+    expect(rekey(store, both, '').rekeyed).toBe(0)
+    for (const name of names) expect(sealedBy(store.find(name)?.sealed.DATABASE_URL ?? '')).toBe('two')
+    expect(store.find('t7')?.record.version).toBe(1)
+    expect(make('t7', { ring: keyRing(`two:${key(2)}`) }).record.version).toBe(2)
+  })
+
+  test('is named when it is missing, and nothing is changed', () => {
+    const { store, make } = directory()
+    make('a')
+    const refused = expect.objectContaining({ code: 'ROCKPOOL_TENANT_KEY', message: expect.stringContaining('"one"') })
+    expect(() => make('a', { ring: keyRing(`two:${key(2)}`) })).toThrow(refused)
+    expect(() => rekey(store, keyRing(`two:${key(2)}`), '')).toThrow(refused)
+    expect(store.find('a')?.record.version).toBe(1)
+  })
+})
+
+test('a Directory that starts again knows what it knew, and lists names under the same revision until one changes', () => {
+  const { db, store, make } = directory()
+  make('a', { hosts: ['a.example'] })
+  const again = new DirectoryStore(db)
+  expect([again.revision, [...again.named.values()]]).toEqual([
+    store.revision,
+    [{ name: 'a', version: 1, state: 'active', hosts: ['a.example'] }],
+  ])
+  const { revision } = again
+  make('b')
+  expect(new DirectoryStore(db).revision).toBeGreaterThan(revision)
+})

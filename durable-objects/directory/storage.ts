@@ -1,0 +1,200 @@
+import { createHash, randomBytes } from 'node:crypto'
+import { z } from 'zod'
+import type { AuditEntry, NamedTenant } from '../../protocol/messages/directory.ts'
+import type { TokenIdentity } from '../../tenants/stored/identities.ts'
+import type { Owned, TenantRecord } from '../../tenants/stored/record.ts'
+import { migrate, type Database, type SqlRow, type Step } from '../shared/database.ts'
+
+/**
+ * What the Directory keeps. Append-only: a released step never changes.
+ *
+ * tenants: one row a tenant; `record` is a `TenantRecord` as JSON, `sealed` its encrypted secrets. owned: what only one tenant may have. identities: by what each accepts
+ * tokens. tombstones: names that are not given again before `until` (ms since 1970). audit: what was done to tenants.
+ */
+export const MIGRATIONS: readonly Step[] = [
+  `
+  CREATE TABLE state (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+  CREATE TABLE tenants (name TEXT PRIMARY KEY, named TEXT NOT NULL, sealed TEXT NOT NULL, record TEXT NOT NULL);
+  CREATE TABLE owned (kind TEXT NOT NULL, value TEXT NOT NULL, tenant TEXT NOT NULL, PRIMARY KEY (kind, value)) WITHOUT ROWID;
+  CREATE INDEX owned_by ON owned (tenant);
+  CREATE TABLE identities (tenant TEXT NOT NULL, n INTEGER NOT NULL, key TEXT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (tenant, n)) WITHOUT ROWID;
+  CREATE INDEX identities_by_key ON identities (key, tenant);
+  CREATE TABLE tombstones (name TEXT PRIMARY KEY, until INTEGER NOT NULL) WITHOUT ROWID;
+  CREATE TABLE audit (number INTEGER PRIMARY KEY, body TEXT NOT NULL);
+  `,
+]
+
+/** Entries of the audit that are kept; older ones are forgotten. */
+export const MAX_AUDIT = 100_000
+
+export interface StoredTenant {
+  record: TenantRecord
+  /** By the names of their settings. */
+  sealed: Record<string, string>
+}
+
+/** The claim of the tenant's tokens, and one of its identities. */
+export interface StoredIdentity {
+  tenant: string
+  claim: string | null
+  identity: TokenIdentity
+}
+
+const sealedShape = z.record(z.string(), z.string())
+const identityShape = z.object({
+  key: z.string(),
+  audiences: z.array(z.string()),
+  issuers: z.array(z.string()).nullable(),
+  claim: z.string().nullable(),
+})
+const namedShape = z.object({ name: z.string(), version: z.number(), state: z.string(), hosts: z.array(z.string()) })
+const entryShape = z.object({ at: z.string(), by: z.string(), action: z.string(), tenant: z.string() })
+
+/** The tables of the Directory. Everything is synchronous; what decides is in `directory/decisions.ts`. */
+export class DirectoryStore {
+  readonly #db: Database
+  readonly #salt: string
+  #named: Map<string, NamedTenant> | null = null
+
+  constructor(db: Database) {
+    this.#db = db
+    migrate(db, MIGRATIONS)
+    this.#salt = this.#stateOf('salt') ?? this.#setState('salt', randomBytes(16).toString('base64url'))
+  }
+
+  transaction<T>(work: () => T): T {
+    try {
+      return this.#db.transaction(work)
+    } catch (error) {
+      // What was undone may be in it.
+      this.#named = null
+      throw error
+    }
+  }
+
+  /** Grows whenever the list of names changes. It begins with a time, so that storage which was restored from a backup does not repeat one. */
+  get revision(): number {
+    return Number(this.#stateOf('revision') ?? 0)
+  }
+
+  /** All tenants by name. They stay in memory: every isolate asks for them. */
+  get named(): ReadonlyMap<string, NamedTenant> {
+    return this.#names()
+  }
+
+  find(name: string): StoredTenant | null {
+    const [row] = this.#db.all('SELECT sealed, record FROM tenants WHERE name = ?', name)
+    return row
+      ? { sealed: sealedShape.parse(JSON.parse(text(row, 'sealed'))), record: JSON.parse(text(row, 'record')) as TenantRecord }
+      : null
+  }
+
+  write({ record, sealed }: StoredTenant): void {
+    const { name, version, state, hosts } = record
+    const named: NamedTenant = { name, version, state, hosts }
+    const insert = 'INSERT OR REPLACE INTO tenants (name, named, sealed, record) VALUES (?, ?, ?, ?)'
+    this.#db.run(insert, name, JSON.stringify(named), JSON.stringify(sealed), JSON.stringify(record))
+    this.#names().set(name, named)
+    this.#listChanged()
+  }
+
+  /** Replaces encrypted secrets by the same ones under another key. The version stays, because nothing changes for those who read them. */
+  reseal(name: string, sealed: Record<string, string>): void {
+    this.#db.run('UPDATE tenants SET sealed = ? WHERE name = ?', JSON.stringify(sealed), name)
+  }
+
+  /** Names after this one, in their order. */
+  namesAfter(after: string, limit: number): string[] {
+    return this.#db.all('SELECT name FROM tenants WHERE name > ? ORDER BY name LIMIT ?', after, limit).map((row) => text(row, 'name'))
+  }
+
+  erase(name: string): void {
+    this.#db.run('DELETE FROM tenants WHERE name = ?', name)
+    this.#db.run('DELETE FROM owned WHERE tenant = ?', name)
+    this.#db.run('DELETE FROM identities WHERE tenant = ?', name)
+    this.#names().delete(name)
+    this.#listChanged()
+  }
+
+  /** Returns the tenant that has it, or null. */
+  ownerOf({ kind, value }: Owned): string | null {
+    const [row] = this.#db.all('SELECT tenant FROM owned WHERE kind = ? AND value = ?', kind, this.#hidden(value))
+    return row ? text(row, 'tenant') : null
+  }
+
+  own(tenant: string, owned: readonly Owned[]): void {
+    this.#db.run('DELETE FROM owned WHERE tenant = ?', tenant)
+    for (const { kind, value } of owned) {
+      this.#db.run('INSERT INTO owned (kind, value, tenant) VALUES (?, ?, ?)', kind, this.#hidden(value), tenant)
+    }
+  }
+
+  /** Returns the identities of other tenants that take the same key. Their `key` is a hash of it. */
+  identitiesLike(tenant: string, key: string): StoredIdentity[] {
+    const rows = this.#db.all('SELECT tenant, body FROM identities WHERE key = ? AND tenant <> ?', this.#hidden(key), tenant)
+    return rows.map((row) => {
+      const { claim, ...identity } = identityShape.parse(JSON.parse(text(row, 'body')))
+      return { tenant: text(row, 'tenant'), claim, identity: { ...identity, key } }
+    })
+  }
+
+  identify(tenant: string, claim: string | null, identities: readonly TokenIdentity[]): void {
+    this.#db.run('DELETE FROM identities WHERE tenant = ?', tenant)
+    for (const [n, identity] of identities.entries()) {
+      const key = this.#hidden(identity.key)
+      const insert = 'INSERT INTO identities (tenant, n, key, body) VALUES (?, ?, ?, ?)'
+      this.#db.run(insert, tenant, n, key, JSON.stringify({ ...identity, key, claim }))
+    }
+  }
+
+  /** Until when a name is not given again, in ms since 1970; null: it was not deleted. */
+  tombstone(name: string): number | null {
+    const [row] = this.#db.all('SELECT until FROM tombstones WHERE name = ?', name)
+    return row ? Number(row.until) : null
+  }
+
+  /** Null takes it away. */
+  setTombstone(name: string, until: number | null): void {
+    if (until === null) this.#db.run('DELETE FROM tombstones WHERE name = ?', name)
+    else this.#db.run('INSERT OR REPLACE INTO tombstones (name, until) VALUES (?, ?)', name, until)
+  }
+
+  note(entry: Omit<AuditEntry, 'number'>): void {
+    this.#db.run('INSERT INTO audit (body) VALUES (?)', JSON.stringify(entry))
+    this.#db.run('DELETE FROM audit WHERE number <= (SELECT max(number) FROM audit) - ?', MAX_AUDIT)
+  }
+
+  audit(before: number, limit: number): AuditEntry[] {
+    const rows = this.#db.all('SELECT number, body FROM audit WHERE number < ? ORDER BY number DESC LIMIT ?', before, limit)
+    return rows.map((row) => ({ number: Number(row.number), ...entryShape.parse(JSON.parse(text(row, 'body'))) }))
+  }
+
+  #listChanged(): void {
+    this.#setState('revision', String(Math.max(this.revision + 1, Date.now())))
+  }
+
+  #names(): Map<string, NamedTenant> {
+    if (this.#named === null) {
+      const rows = this.#db.all('SELECT named FROM tenants')
+      this.#named = new Map(rows.map((row) => namedShape.parse(JSON.parse(text(row, 'named')))).map((named) => [named.name, named]))
+    }
+    return this.#named
+  }
+
+  /** Secrets and addresses are compared, not kept: whoever reads the storage cannot try guesses without the salt of this Directory. */
+  #hidden(value: string): string {
+    return createHash('sha256').update(`${this.#salt}\n${value}`).digest('base64url')
+  }
+
+  #stateOf(key: string): string | null {
+    const [row] = this.#db.all('SELECT value FROM state WHERE key = ?', key)
+    return row ? text(row, 'value') : null
+  }
+
+  #setState(key: string, value: string): string {
+    this.#db.run('INSERT OR REPLACE INTO state (key, value) VALUES (?, ?)', key, value)
+    return value
+  }
+}
+
+const text = (row: SqlRow, column: string): string => String(row[column])
