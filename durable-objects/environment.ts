@@ -24,6 +24,4 @@ export interface Environment extends TenantBindings {
   RELAY: DurableObjectNamespace<Called<RelayRpc>>
   /** Absent in scripts that were put together without the class: they have one tenant. */
   DIRECTORY?: DurableObjectNamespace<Called<DirectoryRpc>>
-  /** The keys by which secrets of tenants are encrypted: see `keyRing`. */
-  TENANT_KEYS?: string
 }

@@ -44,6 +44,7 @@ export type ErrorCode =
   | 'ROCKPOOL_WRITE_CHECKPOINT' // the marker could not be written into Postgres
   | 'ROCKPOOL_TENANT' // there is no such tenant
   | 'ROCKPOOL_TENANT_CONFLICT' // a change of a tenant that cannot be made as things are
+  | 'ROCKPOOL_ENDPOINT' // the endpoint of an SDK lacks a slash at its end
   | 'ROCKPOOL_TENANT_KEY' // a secret of a tenant is encrypted with a key that is not known here
   | 'ROCKPOOL_NOT_YET' // not in this version
 
@@ -97,6 +98,7 @@ function statusOf(code: ErrorCode): number {
       return 429
     case 'PSYNC_S2002':
     case 'ROCKPOOL_TENANT':
+    case 'ROCKPOOL_ENDPOINT':
       return 404
     case 'PSYNC_S2004':
       return 415

@@ -5,6 +5,7 @@ import { PLACEMENT } from '../durable-objects/shared/placement.ts'
 import { CALL_SECONDS, MAX_CALL_SECONDS } from '../durable-objects/shared/retry.ts'
 import { anything, matching, number, ofScript, oneOf, optional, required, secret, setting, whole } from '../protocol/settings.ts'
 import { LIMIT_SETTINGS } from '../sync-config/limits.ts'
+import { TENANT_KEYS_FORM } from './stored/seal.ts'
 
 // Every setting of Rockpool is declared here, once: the name of its binding, its scope, check, preset, and one line of documentation.
 // docs/settings.md is made from these lines. Limits and placement are declared beside the code that uses them. The file is long because it is the one list.
@@ -145,7 +146,29 @@ export const TOKENS = {
   SUPABASE_JWT_SECRET: secret(optional(text, 'the legacy JWT secret of a Supabase project; a secret')),
 }
 
+/** Of deployments with several tenants: see docs/tenants.md. */
+export const TENANTS = {
+  TENANT_KEYS: secret(
+    optional(
+      matching(TENANT_KEYS_FORM, 'ID:KEY, or several separated by commas, each key 32 bytes as base64url'),
+      'the keys by which secrets of tenants are encrypted, the newest one first; with them the deployment has the tenants of its Directory; a secret',
+    ),
+  ),
+  HOSTS: ofScript(
+    optional(
+      matching(/^[a-z0-9.-]+(\s*,\s*[a-z0-9.-]+)*$/, 'host names, several separated by commas'),
+      'hosts of the deployment itself. Needed as soon as a tenant has a host: every other host is refused then',
+    ),
+  ),
+  TENANT_HOSTS: ofScript(
+    optional(
+      matching(/^\*\.[a-z0-9-]+(\.[a-z0-9-]+)+$/, 'a host name that begins with *.'),
+      'hosts of tenants: with `*.sync.example.com` the host `acme.sync.example.com` is for the tenant `acme`',
+    ),
+  ),
+}
+
 /** All settings, in the order of the documentation. */
-export const SETTINGS = { ...REPLICATION, ...PLACEMENT, ...LIMIT_SETTINGS, ...STREAMS, ...COMPACTION, ...TOKENS }
+export const SETTINGS = { ...REPLICATION, ...PLACEMENT, ...LIMIT_SETTINGS, ...STREAMS, ...COMPACTION, ...TOKENS, ...TENANTS }
 
 export type SettingName = keyof typeof SETTINGS

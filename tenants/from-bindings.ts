@@ -11,9 +11,12 @@ import { streamSettings, tenantLimits, type StreamSettings } from './streams.ts'
 import type { Tenant } from './tenant.ts'
 import { tokenSettings } from './tokens.ts'
 
-/** Returns a tenant whose settings are bindings. Each section is read when it is first used. `bundled` is the sync config for when no setting has one. */
-export function tenantOfBindings(name: string, bindings: SettingBindings, bundled: string): Tenant {
-  return new BoundTenant(name, bindings, bundled)
+/**
+ * Returns a tenant whose settings are bindings. Each section is read when it is first used. `bundled` is the sync config for when no setting has one. `version`: there
+ * are no secrets among the bindings, and this is what changes when a setting of the replicator does.
+ */
+export function tenantOfBindings(name: string, bindings: SettingBindings, bundled: string, version: string | null = null): Tenant {
+  return new BoundTenant(name, bindings, bundled, version)
 }
 
 /** Throws ROCKPOOL_SETTINGS when the secret is missing or wrong. */
@@ -40,16 +43,19 @@ class BoundTenant implements Tenant {
   #streams: StreamSettings | null = null
   #limits: Limits | null = null
   #compaction: CompactionSettings | null = null
-  #version: string | null = null
+  readonly #secretsApart: boolean
+  #version: string | null
 
-  constructor(name: string, bindings: SettingBindings, bundled: string) {
+  constructor(name: string, bindings: SettingBindings, bundled: string, version: string | null) {
     this.name = name
     this.#bindings = bindings
     this.#bundled = bundled
+    this.#secretsApart = version !== null
+    this.#version = version
   }
 
   get replication(): ReplicationSettings {
-    return (this.#replication ??= replicationSettings(this.#bindings, this.#bundled))
+    return (this.#replication ??= replicationSettings(this.#bindings, this.#bundled, this.#secretsApart))
   }
 
   get streams(): StreamSettings {

@@ -1,8 +1,15 @@
-import { callDeadline } from '../durable-objects/shared/retry.ts'
+import type { DirectoryRpc } from '../protocol/messages/directory.ts'
+import { answered, callDeadline, Unanswered } from '../durable-objects/shared/retry.ts'
+import { RockpoolError } from '../protocol/errors.ts'
+import { readSettings } from '../protocol/settings.ts'
 import bundledSyncConfig from '../sync-config.yaml'
 import type { SettingBindings } from './bindings.ts'
+import { refuseProblems } from './checked.ts'
+import { TENANTS } from './declarations.ts'
 import type { TenantDirectory } from './directory.ts'
-import { SingleTenant } from './single.ts'
+import { DEFAULT_TENANT, SingleTenant } from './single.ts'
+import { keyRing } from './stored/seal.ts'
+import { KnownTenants, StoredTenants, type Deployment, type DirectoryCalls } from './stored/stored-tenants.ts'
 import { TimedDirectory } from './timed-directory.ts'
 
 /** The key under which a script puts its own directory. It is a symbol so that no variable of the script can have this name. */
@@ -10,10 +17,77 @@ export const DIRECTORY = Symbol.for('rockpool.directory')
 
 export interface TenantBindings extends SettingBindings {
   [DIRECTORY]?: TenantDirectory
+  /** The Directory object, which is called only with `TENANT_KEYS`. */
+  DIRECTORY?: { getByName(name: string): DirectoryRpc }
 }
 
-/** Returns the directory that the script put beside its bindings, whose answers have a deadline, or else the one for a single tenant, which is never slow. */
+/** There is one Directory. */
+const DIRECTORY_NAME = 'directory'
+/** Requests of tenants wait for it, so it is short: copies serve when it is over. */
+const ANSWER_MS = 5_000
+
+/**
+ * Returns the directory that the script put beside its bindings, whose answers have a deadline; or else the one of the Directory object, when there are keys for the secrets in it; or else the one
+ * for a single tenant.
+ */
 export function directoryOf(env: TenantBindings): TenantDirectory {
   const own = env[DIRECTORY]
-  return own ? new TimedDirectory(own, callDeadline(env)) : new SingleTenant(env, bundledSyncConfig)
+  if (own) return new TimedDirectory(own, callDeadline(env))
+  return storedTenants(env) ?? new SingleTenant(env, bundledSyncConfig)
+}
+
+/** Returns the tenants of the Directory object, or null when the deployment has others. Throws ROCKPOOL_SETTINGS. */
+export function storedTenants(env: TenantBindings): StoredTenants | null {
+  const namespace = env[DIRECTORY] === undefined ? storedIn(env) : null
+  return namespace === null ? null : new StoredTenants(callsOf(namespace), deploymentOf(env), knownBy(namespace))
+}
+
+/** Returns whether the tenants of this deployment are those of the Directory object, so that its addresses name them. */
+export const hasStoredTenants = (env: TenantBindings): boolean => env[DIRECTORY] === undefined && storedIn(env) !== null
+
+/** One call of the Directory object, for those who change it. Rejects with ROCKPOOL_UNANSWERED, and with ROCKPOOL_SETTINGS when there are no keys for it. */
+export async function askDirectory<T>(env: TenantBindings, call: (directory: DirectoryRpc) => Promise<T>): Promise<T> {
+  const namespace = storedIn(env)
+  if (namespace === null) throw new RockpoolError('ROCKPOOL_SETTINGS', 'TENANT_KEYS: is not set, so this deployment has one tenant')
+  try {
+    return await answered(() => call(namespace.getByName(DIRECTORY_NAME)), callDeadline(env))
+  } catch (cause) {
+    if (!(cause instanceof Unanswered)) throw cause
+    throw new RockpoolError('ROCKPOOL_UNANSWERED', 'the Directory of tenants does not answer: try again', { cause })
+  }
+}
+
+type DirectoryNamespace = NonNullable<TenantBindings['DIRECTORY']>
+
+const storedIn = (env: TenantBindings): DirectoryNamespace | null =>
+  env.DIRECTORY !== undefined && env.TENANT_KEYS !== undefined && env.TENANT_KEYS !== '' ? env.DIRECTORY : null
+
+/** By the namespace, of which there is one in an isolate. */
+const known = new WeakMap<DirectoryNamespace, KnownTenants>()
+
+function knownBy(namespace: DirectoryNamespace): KnownTenants {
+  const tenants = known.get(namespace) ?? new KnownTenants()
+  known.set(namespace, tenants)
+  return tenants
+}
+
+/** With a new stub each time. */
+const callsOf = (namespace: DirectoryNamespace): DirectoryCalls => ({
+  names: (request) => answered(() => namespace.getByName(DIRECTORY_NAME).names(request), ANSWER_MS),
+  record: (request) => answered(() => namespace.getByName(DIRECTORY_NAME).record(request), ANSWER_MS),
+})
+
+/** Throws ROCKPOOL_SETTINGS. */
+function deploymentOf(env: TenantBindings): Deployment {
+  const { values, problems } = readSettings(TENANTS, { ...env })
+  refuseProblems(problems)
+  return {
+    bindings: env,
+    bundled: bundledSyncConfig,
+    root: DEFAULT_TENANT,
+    hosts: (values.HOSTS ?? '').split(',').map((host) => host.trim()),
+    wildcard: values.TENANT_HOSTS?.slice('*.'.length) ?? null,
+    ring: () => keyRing(values.TENANT_KEYS ?? ''),
+    now: Date.now,
+  }
 }

@@ -1,3 +1,4 @@
+import type { CompactionSettings } from './compaction.ts'
 import type { TenantSecrets } from './directory.ts'
 import { directoryOf, type TenantBindings } from './of-environment.ts'
 import type { Tenant } from './tenant.ts'
@@ -8,6 +9,8 @@ export interface OwnTenant {
   /** Returns the tenant as the directory has it now. Throws ROCKPOOL_SETTINGS when there is no such tenant. */
   find(): Promise<Tenant>
   secret<Field extends keyof TenantSecrets>(field: Field): Promise<TenantSecrets[Field]>
+  /** Returns how its buckets are compacted. No call is made for it. */
+  compaction(): Promise<CompactionSettings>
 }
 
 /** Returns the tenant that an object belongs to. The object's name begins with the tenant's: see `protocol/names.ts`. */
@@ -17,5 +20,6 @@ export function tenantOfObject(env: TenantBindings, objectName: string): OwnTena
     name,
     find: () => directoryOf(env).find(name),
     secret: (field) => directoryOf(env).secret(name, field),
+    compaction: () => directoryOf(env).compaction(name),
   }
 }

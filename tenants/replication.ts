@@ -9,6 +9,9 @@ import { REPLICATION, type SettingName } from './declarations.ts'
 const DECLARED = { ...REPLICATION, ...PLACEMENT }
 type Declared = typeof DECLARED
 
+/** In place of secrets that are kept apart from the settings. They are left out of what is returned. */
+const STAND_INS: SettingBindings = { DATABASE_URL: 'postgres://' }
+
 type Camel<Name extends string> = Name extends `${infer Word}_${infer Rest}`
   ? `${Lowercase<Word>}${Capitalize<Camel<Rest>>}`
   : Lowercase<Name>
@@ -20,10 +23,10 @@ export type ReplicationSettings = Public & { syncConfig: string; limits: Limits 
 
 /**
  * Returns the settings of the replicator. `bundled` is the sync config for when no setting has one. Throws ROCKPOOL_SETTINGS, which names each binding that is
- * missing or wrong, including those of secrets.
+ * missing or wrong, including those of secrets. `secretsApart`: secrets are not among the bindings, and were validated when they were stored.
  */
-export function replicationSettings(bindings: SettingBindings, bundled: string): ReplicationSettings {
-  const { values, problems } = readSettings(DECLARED, bindings)
+export function replicationSettings(bindings: SettingBindings, bundled: string, secretsApart = false): ReplicationSettings {
+  const { values, problems } = readSettings(DECLARED, secretsApart ? { ...bindings, ...STAND_INS } : bindings)
   const { limits, problems: limitProblems } = readLimits(bindings)
   if (values.IDLE_POLL_MAX_SECONDS < values.IDLE_POLL_SECONDS)
     problems.push('IDLE_POLL_MAX_SECONDS: must not be less than IDLE_POLL_SECONDS')

@@ -1,4 +1,5 @@
 import type { SettingBindings } from './bindings.ts'
+import type { CompactionSettings } from './compaction.ts'
 import type { TenantDirectory, TenantSecrets } from './directory.ts'
 import { noTenant, secretOfBindings, tenantOfBindings } from './from-bindings.ts'
 import type { Tenant } from './tenant.ts'
@@ -33,6 +34,10 @@ export class SingleTenant implements TenantDirectory {
   async secret<Field extends keyof TenantSecrets>(name: string, field: Field): Promise<TenantSecrets[Field]> {
     this.#check(name)
     return secretOfBindings(this.#bindings, field)
+  }
+
+  async compaction(name: string): Promise<CompactionSettings> {
+    return (await this.find(name)).compaction
   }
 
   #check(name: string): void {

@@ -6,7 +6,7 @@ import { authSettings, operatorSettings } from '../workers/auth/settings.ts'
 import type { SettingBindings } from './bindings.ts'
 import { SETTINGS } from './declarations.ts'
 import { tenantOfBindings } from './from-bindings.ts'
-import { DIRECTORY, directoryOf } from './of-environment.ts'
+import { DIRECTORY, directoryOf, storedTenants } from './of-environment.ts'
 import { tenantOfObject } from './of-object.ts'
 import { tenantOfRequest } from './of-request.ts'
 import { DEFAULT_TENANT, SingleTenant } from './single.ts'
@@ -49,7 +49,7 @@ describe('the directory of a script with one tenant', () => {
     expect(directoryOf(bindings)).toBeInstanceOf(SingleTenant)
   })
 
-  test('is the only place that names it', () => {
+  test('is named where directories are chosen, and nowhere else', () => {
     const folders = ['protocol', 'sources', 'sync-config', 'tenants', 'durable-objects', 'workers', 'client/src', 'cli']
     const files = folders.flatMap((folder) =>
       readdirSync(new URL(`../${folder}`, import.meta.url), { recursive: true, encoding: 'utf8' }).map((file) => `${folder}/${file}`),
@@ -57,7 +57,7 @@ describe('the directory of a script with one tenant', () => {
     const sources = files.filter((file) => file.endsWith('.ts') && !/\.test\.ts$/.test(file))
     expect(sources.length).toBeGreaterThan(300)
     const naming = sources.filter((file) => readFileSync(new URL(`../${file}`, import.meta.url), 'utf8').includes('DEFAULT_TENANT'))
-    expect(naming).toEqual(['tenants/single.ts'])
+    expect(naming.sort()).toEqual(['tenants/of-environment.ts', 'tenants/single.ts'])
   })
 })
 
@@ -96,6 +96,7 @@ describe('secrets', () => {
       ...SECTIONS.map((section: keyof Tenant) => () => tenant[section]),
       () => authSettings(wrong),
       () => operatorSettings(wrong),
+      () => storedTenants({ ...wrong, DIRECTORY: { getByName: () => expect.unreachable() } }),
     ]
     const errors = reads.flatMap((read) => {
       try {

@@ -11,6 +11,7 @@ const silent: TenantDirectory = {
   find: never,
   nameFor: never,
   secret: never,
+  compaction: never,
   async *names() {
     yield 'first'
     await never()
@@ -23,6 +24,7 @@ test('a directory that does not answer is waited for as long as an object is', a
   await expect(tenantOfRequest(env, new Request('https://first.example'))).rejects.toEqual(unanswered)
   await expect(tenantOfObject(env, 'first').find()).rejects.toEqual(unanswered)
   await expect(tenantOfObject(env, 'first').secret('source.url')).rejects.toEqual(unanswered)
+  await expect(tenantOfObject(env, 'first').compaction()).rejects.toEqual(unanswered)
   const names: string[] = []
   const listing = async () => {
     for await (const name of directoryOf(env).names()) names.push(name)

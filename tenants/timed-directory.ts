@@ -1,5 +1,6 @@
 import { RockpoolError } from '../protocol/errors.ts'
 import { answered, Unanswered } from '../durable-objects/shared/retry.ts'
+import type { CompactionSettings } from './compaction.ts'
 import type { TenantDirectory, TenantSecrets } from './directory.ts'
 import type { Tenant } from './tenant.ts'
 
@@ -35,6 +36,10 @@ export class TimedDirectory implements TenantDirectory {
 
   secret<Field extends keyof TenantSecrets>(name: string, field: Field): Promise<TenantSecrets[Field]> {
     return this.#answered(() => this.#directory.secret(name, field))
+  }
+
+  compaction(name: string): Promise<CompactionSettings> {
+    return this.#answered(() => this.#directory.compaction(name))
   }
 
   async #answered<T>(call: () => Promise<T>): Promise<T> {

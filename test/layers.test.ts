@@ -57,7 +57,6 @@ const FOLDERS: readonly [name: string, path: string, imports: string][] = [
 
   ['json-bounds', 'workers/json-bounds.ts', ''],
   ['auth', 'workers/auth', 'protocol tenants settings bounded-map json-bounds'],
-  ['tenant', 'workers/tenant.ts', 'tenants settings'],
   // The port of transports, and what is held for the client of one.
   ['stream/limits', 'workers/stream/limits.ts', ''],
   ['held', 'workers/stream/held.ts', 'stream/limits'],
@@ -71,6 +70,7 @@ const FOLDERS: readonly [name: string, path: string, imports: string][] = [
   ['calls', 'workers/replicator.ts', 'protocol tenants settings shared retry'],
   ['briefly', 'workers/briefly.ts', ''],
   ['rates', 'workers/rates.ts', 'protocol tenants settings auth retry bounded-map'],
+  ['tenant', 'workers/tenant.ts', 'protocol tenants settings rates'],
   ['transports', 'workers/transports', 'protocol tenants settings shared answers rates auth stream stream/limits held transport'],
   [
     'routes',

@@ -11,7 +11,8 @@ import { checkpointRequest } from './routes/checkpoint-request.ts'
 import { direct } from './routes/direct.ts'
 import { publicError, userError } from './errors.ts'
 import { status } from './routes/status.ts'
-import { tenant, type TenantContext } from './tenant.ts'
+import { audit, rekey, tenants } from './routes/tenants/index.ts'
+import { pathOf, tenant, type TenantContext } from './tenant.ts'
 import { addressOf, countFailure, countStream, countWrite, guarded, retryAfterOf } from './rates.ts'
 import { askReplicator } from './replicator.ts'
 import { clientId, readJson, streamRequest, validated } from './stream/body.ts'
@@ -23,7 +24,7 @@ const clientIdQuery = z.object({ client_id: clientId.default('') })
 
 type Request = Context<TenantContext>
 
-export const app = new Hono<TenantContext>()
+export const app = new Hono<TenantContext>({ getPath: pathOf })
 
 const anybody = cors({
   origin: '*',
@@ -44,6 +45,11 @@ app.use(async (c, next) => {
   c.header('x-content-type-options', 'nosniff')
   await next()
 })
+
+/** Of the deployment, and of no tenant. */
+app.route('/admin/tenants', tenants)
+app.route('/admin/rekey', rekey)
+app.route('/admin/audit', audit)
 
 app.use(tenant)
 

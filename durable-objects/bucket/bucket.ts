@@ -71,7 +71,7 @@ export class Bucket extends DurableObject<Environment> implements BucketRpc {
     this.log = new Log(durableDatabase(ctx.storage))
     // Nothing is delivered before the settings are known: appends and alarms depend on them.
     const settled = ctx.blockConcurrencyWhile(async () => {
-      const { seconds, ...limits } = (await this.#tenant.find()).compaction
+      const { seconds, ...limits } = await this.#tenant.compaction()
       this.#compactionMs = seconds * 1_000
       this.log.limit(limits)
     })

@@ -37,7 +37,7 @@ function directory(db = testDatabase()) {
 describe('a tenant', () => {
   test('is made with a slot, a publication and an audience of its own, and its secrets encrypted', () => {
     const { store, make } = directory()
-    const { record, created } = make('acme-eu', { settings: { LOCATION: 'weur' } })
+    const { record, created } = make('acme-eu', { settings: { JWT_ISSUER: 'me' } })
     const own = sourceName('acme-eu')
     expect(own).toMatch(/^rockpool_acme_eu_[0-9a-f]{8}$/)
     expect([created, record]).toEqual([
@@ -49,7 +49,7 @@ describe('a tenant', () => {
         sourceVersion: 1,
         created: NOW.toISOString(),
         changed: NOW.toISOString(),
-        settings: { SLOT: own, OWN_PUBLICATION: own, JWT_AUDIENCE: 'rockpool:acme-eu', LOCATION: 'weur' },
+        settings: { SLOT: own, OWN_PUBLICATION: own, JWT_AUDIENCE: 'rockpool:acme-eu', JWT_ISSUER: 'me' },
         secrets: ['DATABASE_URL'],
         hosts: [],
         tenantClaim: null,
@@ -84,7 +84,6 @@ describe('a tenant', () => {
     ['no database', { secrets: {} }, /DATABASE_URL: is not set/],
     ['a URL of something else', { secrets: { DATABASE_URL: 'mysql://geheim' } }, /DATABASE_URL: must be/],
     ['a setting that is wrong', { settings: { SLOT: 'No Slot' } }, /SLOT: must be/],
-    ['an unknown place', { settings: { LOCATION: 'mars' } }, /LOCATION: must be one of/],
   ])('with %s is refused, and nothing is stored', (_, asked, message) => {
     const { store, make } = directory()
     const refused = expect.objectContaining({ code: 'ROCKPOOL_SETTINGS', status: 422, message: expect.stringMatching(message) })
@@ -95,13 +94,6 @@ describe('a tenant', () => {
 
   test.each(['sync', 'admin', 't', 'dashboard', 'Big', 'a_b', '', 'x'.repeat(64)])('is not called %s', (name) => {
     expect(() => directory().make(name)).toThrow(expect.objectContaining({ code: 'ROCKPOOL_SETTINGS', status: 422 }))
-  })
-
-  test('stays where it was made', () => {
-    const { make } = directory()
-    make('a', { settings: { JURISDICTION: 'eu' } })
-    expect(() => make('a', { settings: { JURISDICTION: null } })).toThrow(conflict(/JURISDICTION is decided/))
-    expect(() => make('a', { settings: { LOCATION: 'weur' } })).toThrow(conflict(/LOCATION is decided/))
   })
 })
 

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import { TENANT_NAME } from '../../protocol/names.ts'
 
 /** The first segments of our own paths. A tenant with such a name could not be told from them where an SDK resolves its path against an address. */
-const RESERVED: ReadonlySet<string> = new Set([
+export const RESERVED: ReadonlySet<string> = new Set([
   'sync',
   'admin',
   'buckets',
@@ -13,6 +13,7 @@ const RESERVED: ReadonlySet<string> = new Set([
   'metrics',
   't',
   'tenants',
+  'write-checkpoint2.json',
 ])
 
 /** Returns why a tenant cannot have this name, or null when it can. */

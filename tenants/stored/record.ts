@@ -1,11 +1,10 @@
 import { z } from 'zod'
 import { RockpoolError } from '../../protocol/errors.ts'
-import { PLACEMENT } from '../../durable-objects/shared/placement.ts'
 import { readSettings } from '../../protocol/settings.ts'
 import { REPLICATION, TOKENS } from '../declarations.ts'
 import { HOST_NAME, sourceName } from './names.ts'
 
-// What is stored of a tenant, and how a change of it is read. A tenant has settings of its own where it differs from others: its source, its tokens and its place.
+// What is stored of a tenant, and how a change of it is read. A tenant has settings of its own where it differs from others: its source and its tokens.
 // Every other setting is one of the script, and equal for all.
 
 /** Settings of a tenant that are not secrets, by the names of docs/settings.md. */
@@ -22,8 +21,6 @@ export const OWN_SETTINGS = {
   JWT_CLOCK_TOLERANCE: TOKENS.JWT_CLOCK_TOLERANCE,
   JWT_ISSUER: TOKENS.JWT_ISSUER,
   SUPABASE_URL: TOKENS.SUPABASE_URL,
-  LOCATION: PLACEMENT.LOCATION,
-  JURISDICTION: PLACEMENT.JURISDICTION,
 } as const
 
 /** Settings of a tenant that are secrets. Those of operators belong to the deployment. */
@@ -40,7 +37,6 @@ export const OWN_SECRET_NAMES = Object.keys(OWN_SECRETS) as OwnSecret[]
 
 /** No session depends on these. */
 const OF_TOKENS: ReadonlySet<string> = new Set(Object.keys(TOKENS))
-const FIXED: readonly OwnSetting[] = ['LOCATION', 'JURISDICTION']
 
 export const MAX_HOSTS = 20
 /** UTF-16 units of one setting or secret, but for the sync config, which has a limit of its own. */
@@ -113,15 +109,10 @@ export const newRecord = (name: string, now: Date): TenantRecord => ({
 })
 
 /**
- * Returns the record after a change. Throws ROCKPOOL_SETTINGS (422), which names each setting that is missing or wrong, and ROCKPOOL_TENANT_CONFLICT for a place that
- * is to change: the same name in another jurisdiction is another object, which is empty.
+ * Returns the record after a change. Throws ROCKPOOL_SETTINGS (422), which names each setting that is missing or wrong.
  */
 export function changed(before: TenantRecord, change: TenantChange, now: Date): TenantRecord {
   const settings = { ...ownDefaults(before.name), ...withChanges(before.settings, change.settings) }
-  for (const name of FIXED) {
-    if (before.version === 0 || settings[name] === before.settings[name]) continue
-    throw new RockpoolError('ROCKPOOL_TENANT_CONFLICT', `${name} is decided when a tenant is made: delete the tenant, and create it again`)
-  }
   const secrets = OWN_SECRET_NAMES.filter(
     (name) => change.secrets[name] ?? (change.secrets[name] !== null && before.secrets.includes(name)),
   )

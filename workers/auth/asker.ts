@@ -1,6 +1,8 @@
 import type { Environment } from '../../durable-objects/environment.ts'
 import { RockpoolError } from '../../protocol/errors.ts'
 import type { Tenant } from '../../tenants/tenant.ts'
+import { tokenSettings } from '../../tenants/tokens.ts'
+import { operatorRules, tokenRules } from './keys.ts'
 import { operatorRulesOf, rulesOf } from './tenant-rules.ts'
 import { saysOperator, verifyToken, type Caller, type VerifyOptions } from './token.ts'
 
@@ -35,5 +37,19 @@ export async function operatorOf(env: Environment, tenant: Tenant, token: string
   if (caller.claims.operator !== true) throw new RockpoolError('ROCKPOOL_OPERATOR', 'this needs a token with the claim "operator": true')
   if (!told) console.warn(CLAIM_NOTICE)
   told = true
+  return caller
+}
+
+/**
+ * An operator of the whole deployment, by `OPERATOR_KEYS`. Null: there are none. On a developer's machine whoever has the development secret is one. Throws PSYNC_S21… or
+ * ROCKPOOL_OPERATOR.
+ */
+export async function deploymentOperator(env: Environment, token: string, options: VerifyOptions): Promise<Caller | null> {
+  const settings = tokenSettings(env)
+  const operators = operatorRules(settings)
+  if (operators) return verifyToken(token, operators, options)
+  if (!env.LOCAL_EDGE) return null
+  const caller = await verifyToken(token, tokenRules(settings), options)
+  if (caller.claims.operator !== true) throw new RockpoolError('ROCKPOOL_OPERATOR', 'this needs a token with the claim "operator": true')
   return caller
 }

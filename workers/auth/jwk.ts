@@ -36,6 +36,12 @@ export class VerificationKey {
     this.policy = policy
   }
 
+  /** Equal for two keys that verify the same signatures, whatever they are called. A secret stands in it as it is. */
+  get identity(): string {
+    const { kty, k, crv, n, e, x, y } = this.#jwk
+    return JSON.stringify([kty, k === undefined ? null : Buffer.from(k, 'base64url').toString('base64url'), crv, n, e, x, y])
+  }
+
   accepts(algorithm: string): boolean {
     return this.#algorithms.includes(algorithm)
   }

@@ -1,6 +1,6 @@
 import { BoundedMap } from '../../durable-objects/shared/bounded-map.ts'
 import { RockpoolError } from '../../protocol/errors.ts'
-import type { TokenSettings } from '../../tenants/tokens.ts'
+import type { RequiredClaim, TokenSettings } from '../../tenants/tokens.ts'
 import type { VerificationKey } from './jwk.ts'
 import { RemoteKeys, type Background, type RemoteKeyOptions } from './remote.ts'
 import { authSettings, operatorSettings, textOf, type AuthSettings, type Purpose } from './settings.ts'
@@ -16,12 +16,15 @@ export type Candidates =
 export class TokenRules {
   readonly purpose: Purpose
   readonly toleranceSeconds: number
+  /** Null: the tokens need no such claim. */
+  readonly mustSay: RequiredClaim | null
   readonly #keys: readonly VerificationKey[]
   readonly #remote: readonly RemoteKeys[]
 
   constructor(settings: AuthSettings, options: Partial<RemoteKeyOptions> = {}) {
     this.purpose = settings.purpose
     this.toleranceSeconds = settings.toleranceSeconds
+    this.mustSay = settings.mustSay ?? null
     this.#keys = settings.keys
     this.#remote = settings.remote.map(({ url, policy }) => new RemoteKeys(url, policy, options))
   }

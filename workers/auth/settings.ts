@@ -1,5 +1,5 @@
 import { jsonOrNull } from '../../protocol/json.ts'
-import { TOKEN_NAMES, type TokenSettings } from '../../tenants/tokens.ts'
+import { TOKEN_NAMES, type RequiredClaim, type TokenSettings } from '../../tenants/tokens.ts'
 import { RockpoolError } from '../../protocol/errors.ts'
 import { addressRanges, hostIn, isLoopback } from './addresses.ts'
 import { issuersOf } from './issuers.ts'
@@ -20,6 +20,8 @@ export interface AuthSettings {
   toleranceSeconds: number
   keys: VerificationKey[]
   remote: RemoteKeySet[]
+  /** See `TokenSettings`. */
+  mustSay?: RequiredClaim
 }
 
 const DAY_SECONDS = 86_400
@@ -32,7 +34,8 @@ const SUPABASE_KEYS = 'auth/v1/.well-known/jwks.json'
 const MAX_URLS = 8
 
 /** Returns the same string for the same settings. */
-export const textOf = (settings: TokenSettings): string => JSON.stringify(TOKEN_NAMES.map((name) => settings[name] ?? null))
+export const textOf = (settings: TokenSettings): string =>
+  JSON.stringify([settings.mustSay ?? null, ...TOKEN_NAMES.map((name) => settings[name] ?? null)])
 
 /** Throws PSYNC_S2201 and S2203, which name the setting and never contain the value of a secret. */
 export function authSettings(bindings: TokenSettings): AuthSettings {
@@ -80,7 +83,8 @@ export function authSettings(bindings: TokenSettings): AuthSettings {
   if (ownKeys.length + ownRemote.length > 0 && audiences.length === 0) {
     throw unusable('JWT_AUDIENCE is not set: name the audience that tokens carry')
   }
-  return { purpose: 'user', toleranceSeconds: tolerance(settings.JWT_CLOCK_TOLERANCE), keys, remote }
+  const rules: AuthSettings = { purpose: 'user', toleranceSeconds: tolerance(settings.JWT_CLOCK_TOLERANCE), keys, remote }
+  return bindings.mustSay === undefined ? rules : { ...rules, mustSay: bindings.mustSay }
 }
 
 /** Returns how operators' tokens are verified, or null when there are no keys for them. Throws PSYNC_S2201, which names the setting. */
@@ -99,8 +103,8 @@ export function operatorSettings(bindings: TokenSettings): AuthSettings | null {
 const supabaseKeys = (base: URL): URL => new URL(SUPABASE_KEYS, `${base.href.replace(/\/+$/, '')}/`)
 
 /** Reads a setting of `[vars]`, which may also be a number or a table. */
-function texts(bindings: TokenSettings): { [name in keyof TokenSettings]?: string } {
-  const settings: { [name in keyof TokenSettings]?: string } = {}
+function texts(bindings: TokenSettings): Partial<Record<(typeof TOKEN_NAMES)[number], string>> {
+  const settings: Partial<Record<(typeof TOKEN_NAMES)[number], string>> = {}
   for (const name of TOKEN_NAMES) {
     const value: unknown = bindings[name]
     if (value !== undefined && value !== null) settings[name] = typeof value === 'string' ? value : JSON.stringify(value)

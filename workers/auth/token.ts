@@ -60,6 +60,9 @@ export async function verifyToken(token: string, rules: TokenRules, options: Ver
   const now = options.now ?? new Date()
   const { payload, policy } = await verified(token, rules, now, options)
   const { sub, iat, exp, parameters } = payload as Record<string, unknown>
+  if (rules.mustSay && (payload as Record<string, unknown>)[rules.mustSay.claim] !== rules.mustSay.value) {
+    throw malformed(`the claim ${shown(rules.mustSay.claim)} must be the name of the tenant that the request is for`)
+  }
   const user = userOf(sub)
   if (!isSeconds(iat) || !isSeconds(exp)) throw malformed('the claims "iat" and "exp" must be numbers')
   if (iat > now.getTime() / 1_000 + rules.toleranceSeconds) {

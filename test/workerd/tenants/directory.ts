@@ -1,5 +1,6 @@
 import { RockpoolError } from '../../../protocol/errors.ts'
 import type { SettingBindings } from '../../../tenants/bindings.ts'
+import type { CompactionSettings } from '../../../tenants/compaction.ts'
 import type { TenantDirectory, TenantSecrets } from '../../../tenants/directory.ts'
 import { noTenant, secretOfBindings, tenantOfBindings } from '../../../tenants/from-bindings.ts'
 import type { Tenant } from '../../../tenants/tenant.ts'
@@ -28,6 +29,10 @@ export class TestDirectory implements TenantDirectory {
 
   async secret<Field extends keyof TenantSecrets>(name: string, field: Field): Promise<TenantSecrets[Field]> {
     return secretOfBindings(this.#bindings(name), field)
+  }
+
+  async compaction(name: string): Promise<CompactionSettings> {
+    return (await this.find(name)).compaction
   }
 
   #bindings(name: string): SettingBindings {

@@ -1,0 +1,34 @@
+import { expect, test } from 'vitest'
+import { refuseForeignPages } from './own-page.ts'
+
+const OURS = { 'x-rockpool-admin': '1', 'content-type': 'application/json' }
+const asked =
+  (headers: Record<string, string>, method = 'PATCH') =>
+  () =>
+    refuseForeignPages(new Request('https://sync.example/admin/tenants/acme', { method, headers }))
+
+test('a command of ours, and a page of the deployment itself, may change something', () => {
+  expect(asked(OURS)).not.toThrow()
+  expect(asked({ ...OURS, 'content-type': 'Application/JSON; charset=utf-8' })).not.toThrow()
+  // Node has a list of headers that a Request may not set; browsers alone set these.
+  const page = new Headers({ ...OURS, origin: 'https://sync.example', 'sec-fetch-site': 'same-origin' })
+  expect(() => refuseForeignPages({ method: 'PATCH', url: 'https://sync.example/admin/tenants/acme', headers: page })).not.toThrow()
+})
+
+test.each<[string, Record<string, string>, number]>([
+  ['a form', { 'content-type': 'application/x-www-form-urlencoded' }, 403],
+  ['fetch without CORS', { 'content-type': 'text/plain' }, 403],
+  ['no header of ours', { 'content-type': 'application/json' }, 403],
+  ['another origin', { ...OURS, origin: 'https://evil.example' }, 403],
+  ['an origin that is hidden', { ...OURS, origin: 'null' }, 403],
+  ['another site', { ...OURS, 'sec-fetch-site': 'cross-site' }, 403],
+  ['another host of the same site', { ...OURS, 'sec-fetch-site': 'same-site' }, 403],
+  ['another type', { ...OURS, 'content-type': 'text/plain' }, 415],
+  ['no type', { 'x-rockpool-admin': '1' }, 415],
+])('%s may not', (_, given, status) => {
+  for (const method of ['POST', 'PUT', 'PATCH', 'DELETE']) {
+    const request = { method, url: 'https://sync.example/admin/tenants/acme', headers: new Headers(given) }
+    expect(() => refuseForeignPages(request)).toThrow(expect.objectContaining({ status }))
+  }
+  expect(asked({}, 'GET')).not.toThrow()
+})

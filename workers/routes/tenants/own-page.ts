@@ -1,0 +1,20 @@
+import { RockpoolError } from '../../../protocol/errors.ts'
+
+/** Set by every client of ours. A page of another origin cannot set it without asking first, and it is told no: there is no CORS under /admin. */
+export const ADMIN_HEADER = 'x-rockpool-admin'
+
+/**
+ * Throws ROCKPOOL_OPERATOR (403) for a request that a page of another origin may have made, and PSYNC_S2004 (415) for one that changes something and is not JSON. A browser
+ * sends cookies (Cloudflare Access's are SameSite=None) along with forms and images of any page, so the credential alone says nothing about who asks.
+ */
+export function refuseForeignPages({ method, url, headers }: Pick<Request, 'method' | 'url' | 'headers'>): void {
+  if (method === 'GET' || method === 'HEAD') return
+  const site = headers.get('sec-fetch-site')
+  const origin = headers.get('origin')
+  if ((site !== null && site !== 'same-origin') || (origin !== null && origin !== new URL(url).origin)) {
+    throw new RockpoolError('ROCKPOOL_OPERATOR', 'a page of another origin may change nothing here')
+  }
+  if (headers.get(ADMIN_HEADER) !== '1') throw new RockpoolError('ROCKPOOL_OPERATOR', 'the header X-Rockpool-Admin: 1 is missing')
+  const type = headers.get('content-type')?.split(';')[0]?.trim().toLowerCase()
+  if (type !== 'application/json') throw new RockpoolError('PSYNC_S2004', 'the body must be application/json')
+}

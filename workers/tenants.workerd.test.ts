@@ -1,0 +1,241 @@
+import { createExecutionContext, env, runInDurableObject, waitOnExecutionContext } from 'cloudflare:test'
+import { SignJWT } from 'jose'
+import { beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import type { Environment } from '../durable-objects/environment.ts'
+import { app } from './app.ts'
+
+// A deployment with several tenants: the Directory is the real one, and no other object is reached.
+
+const bytes = (n: number) => Buffer.alloc(32, n)
+const TENANT_KEYS = `one:${bytes(1).toString('base64url')}`
+const OPERATORS = bytes(9)
+let touched: string[] = []
+
+const watched = <T extends object>(binding: string, namespace: T): T =>
+  new Proxy(namespace, {
+    get: () => (name: unknown) => {
+      touched.push(`${binding} ${String(name)}`)
+      return { committed: async () => ({ checkpoint: 0, plan: null }), writeCheckpoint: async () => ({ writeCheckpoint: '7' }) }
+    },
+  })
+
+const environment = (settings: Partial<Environment> = {}): Environment => ({
+  REPLICATOR: watched('REPLICATOR', env.REPLICATOR),
+  BUCKET: watched('BUCKET', env.BUCKET),
+  RELAY: watched('RELAY', env.RELAY),
+  DIRECTORY: env.DIRECTORY,
+  TENANT_KEYS,
+  OPERATOR_KEYS: JSON.stringify({ keys: [{ kty: 'oct', k: OPERATORS.toString('base64url') }] }),
+  OPERATOR_AUDIENCE: 'operators',
+  LOCATION: 'weur',
+  ...settings,
+})
+
+async function ask(path: string, init: RequestInit = {}, bindings = environment()) {
+  const context = createExecutionContext()
+  const response = await app.fetch(new Request(new URL(path, 'https://sync.example'), init), bindings, context)
+  const text = await response.text()
+  await waitOnExecutionContext(context)
+  const body = JSON.parse(text) as { data?: Record<string, unknown>; error?: { code: string; description: string } }
+  return { status: response.status, text, headers: response.headers, data: body.data, error: body.error }
+}
+
+const signed = (secret: Uint8Array, audience: string, claims: Record<string, unknown> = {}, typ = 'JWT') =>
+  new SignJWT({ sub: 'alice', ...claims })
+    .setProtectedHeader({ alg: 'HS256', typ })
+    .setAudience(audience)
+    .setIssuedAt()
+    .setExpirationTime('5m')
+    .sign(secret)
+const tokenAt = async (secret: Uint8Array, audience: string, claims: Record<string, unknown> = {}) => ({
+  headers: { authorization: `Token ${await signed(secret, audience, claims)}` },
+})
+
+/** A request of an operator. */
+async function admin(method: string, path: string, body?: unknown, headers: Record<string, string> = {}, bindings = environment()) {
+  const token = await signed(OPERATORS, 'operators', { sub: 'ann' }, 'rockpool-operator+jwt')
+  const common = { authorization: `Token ${token}`, 'x-rockpool-admin': '1', 'content-type': 'application/json', ...headers }
+  return ask(`/admin/${path}`, { method, headers: common, ...(body === undefined ? {} : { body: JSON.stringify(body) }) }, bindings)
+}
+const NEW = { 'if-none-match': '*' }
+const tenant = (name: string, secret: number, more: { settings?: object; hosts?: string[]; tenantClaim?: string } = {}) => ({
+  secrets: { DATABASE_URL: `postgres://me:geheim@${name}.example/app`, JWT_SECRET: bytes(secret).toString('base64url') },
+  ...more,
+})
+
+beforeAll(async () => {
+  // The keys are a binding of the script, and tests have none of it.
+  const give = (object: object) => void Object.assign(Reflect.get(object, 'env') as object, { TENANT_KEYS })
+  await runInDurableObject(env.DIRECTORY.getByName('directory'), give)
+  for (const [name, secret] of [
+    ['acme', 2],
+    ['other', 3],
+  ] as const) {
+    expect((await admin('PUT', `tenants/${name}`, tenant(name, secret), NEW)).status).toBe(201)
+  }
+})
+beforeEach(() => void (touched = []))
+
+describe('a request finds its tenant, before its token is looked at', () => {
+  test('by path, with one slash or two, and reaches only the objects of that one', async () => {
+    for (const path of ['/t/acme/write-checkpoint2.json', '/t/acme//write-checkpoint2.json']) {
+      touched = []
+      const answer = await ask(path, await tokenAt(bytes(2), 'rockpool:acme'))
+      expect([answer.status, touched]).toEqual([200, ['REPLICATOR acme']])
+    }
+  })
+
+  const PATHS: [string, RequestInit][] = [
+    ['/sync/stream', { method: 'POST', body: '{}' }],
+    ['/write-checkpoint2.json', {}],
+    ['/sync/checkpoint-request', { method: 'POST', body: '{"client_id":"c","checkpoint_request_id":"1"}' }],
+    ['/status', {}],
+    ['/buckets', {}],
+    ['/buckets/a/stream', {}],
+    ['/admin/status', {}],
+    ['/admin/sync-config', {}],
+  ]
+  test.each(PATHS)('%s refuses the token of another tenant, of none, and none, and names no object', async (path, init) => {
+    const tokens = [
+      await tokenAt(bytes(3), 'rockpool:other'),
+      await tokenAt(bytes(3), 'rockpool:acme'),
+      await tokenAt(bytes(2), 'rockpool:other'),
+      await tokenAt(bytes(7), 'rockpool:acme'),
+      { headers: {} },
+    ]
+    for (const { headers } of tokens) {
+      const { status, error } = await ask(`/t/acme${path}`, { ...init, headers: { ...headers, 'content-type': 'application/json' } })
+      // Where operators have keys of their own, a token of a user is the wrong kind of token.
+      const isWrongKind = path.startsWith('/admin') && 'authorization' in headers
+      expect([status, error?.code.slice(0, 8)]).toEqual(isWrongKind ? [403, 'ROCKPOOL'] : [401, 'PSYNC_S2'])
+    }
+    expect(touched).toEqual([])
+  })
+
+  test('an unknown tenant, one that is nobody’s path and the root without a tenant are the same 404, whatever the token', async () => {
+    const headers = (await tokenAt(bytes(2), 'rockpool:acme')).headers
+    const paths = ['/t/nobody/status', '/t/ACME/status', '/t//status', '/status', '/t/nobody/sync/stream', '/sync/stream']
+    const answers = await Promise.all(paths.map((path) => ask(path, { headers })))
+    expect(new Set(answers.map(({ status, text }) => `${status} ${text}`)).size).toBe(1)
+    expect([answers[0]?.status, answers[0]?.error?.code, touched]).toEqual([404, 'PSYNC_S2002', []])
+  })
+
+  test('an endpoint without its slash is told to the developer', async () => {
+    const { status, error } = await ask('/t/sync/stream', { method: 'POST' })
+    expect([status, error?.code]).toEqual([404, 'ROCKPOOL_ENDPOINT'])
+  })
+})
+
+describe('/admin/tenants', () => {
+  test('shows a tenant without its secrets, and the list page by page', async () => {
+    const { status, headers, data, text } = await admin('GET', 'tenants/acme')
+    expect([status, headers.get('etag'), headers.get('cross-origin-resource-policy')]).toEqual([200, '"1"', 'same-origin'])
+    expect(data).toMatchObject({ name: 'acme', state: 'active', version: 1, secrets: ['DATABASE_URL', 'JWT_SECRET'] })
+    expect(text).not.toContain('geheim')
+    expect((await admin('GET', 'tenants?limit=1')).data).toMatchObject({ tenants: [{ name: 'acme' }], next: 'acme' })
+    expect((await admin('GET', 'tenants?limit=1&after=acme')).data).toMatchObject({ tenants: [{ name: 'other' }], next: null })
+    expect((await admin('GET', 'tenants/nobody')).error?.code).toBe('ROCKPOOL_TENANT')
+  })
+
+  test('changes the version that was read, and says who did it', async () => {
+    await admin('PUT', 'tenants/changed', tenant('changed', 4), NEW)
+    const change = { settings: { JWT_ISSUER: 'me' } }
+    expect((await admin('PATCH', 'tenants/changed', change, { 'if-match': '"1"' })).data).toMatchObject({
+      version: 2,
+      settings: { JWT_ISSUER: 'me' },
+    })
+    const late = await admin('PATCH', 'tenants/changed', change, { 'if-match': '"1"' })
+    expect([late.status, late.error?.code]).toEqual([412, 'ROCKPOOL_TENANT_CONFLICT'])
+    expect((await admin('PATCH', 'tenants/changed', change)).status).toBe(400)
+    expect((await admin('PUT', 'tenants/changed', tenant('changed', 4))).status).toBe(400)
+    expect((await admin('PUT', 'tenants/changed', tenant('changed', 4), NEW)).status).toBe(412)
+    const { data } = await admin('GET', 'audit?limit=2')
+    expect(data?.entries).toMatchObject([
+      { by: 'ann', action: 'change', tenant: 'changed' },
+      { by: 'ann', action: 'create', tenant: 'changed' },
+    ])
+  })
+
+  test('refuses what is wrong, and what another tenant or the operators have; no answer shows a secret', async () => {
+    const answers = [
+      await admin('PUT', 'tenants/sync', tenant('sync', 5), NEW),
+      await admin('PUT', 'tenants/b', { settings: { SLOTS: 'x' } }, NEW),
+      await admin('PUT', 'tenants/b', { secrets: { DATABASE_URL: 'geheim' } }, NEW),
+      await admin('PUT', 'tenants/b', { secrets: { ...tenant('b', 5).secrets, JWT_SECRET: 'geheim' } }, NEW),
+      await admin('PUT', 'tenants/b', tenant('b', 5, { settings: { JWKS_URL: 'https://127.0.0.1/keys' } }), NEW),
+      await admin('PUT', 'tenants/b', tenant('b', 5, { settings: { JWT_AUDIENCE: 'operators' } }), NEW),
+      await admin('PUT', 'tenants/b', tenant('b', 9), NEW),
+      await admin('PUT', 'tenants/b', tenant('b', 2, { settings: { JWT_AUDIENCE: 'rockpool:acme' } }), NEW),
+    ]
+    expect(answers.map(({ status, error }) => [status, error?.code])).toEqual([
+      [422, 'ROCKPOOL_SETTINGS'],
+      [400, 'PSYNC_S2001'],
+      [422, 'ROCKPOOL_SETTINGS'],
+      [422, 'PSYNC_S2201'],
+      [422, 'PSYNC_S2203'],
+      [409, 'ROCKPOOL_TENANT_CONFLICT'],
+      [409, 'ROCKPOOL_TENANT_CONFLICT'],
+      [409, 'ROCKPOOL_TENANT_CONFLICT'],
+    ])
+    expect(answers.map(({ text }) => text).join()).not.toContain('geheim')
+    expect(await ask('/admin/tenants/b', { headers: { authorization: 'Token x' } })).toMatchObject({ status: 401 })
+  })
+
+  test('is for operators of the deployment, and for no page of another origin', async () => {
+    const user = await tokenAt(bytes(2), 'rockpool:acme', { operator: true })
+    for (const path of ['tenants', 'tenants/acme', 'audit']) {
+      expect((await ask(`/admin/${path}`, user)).status).toBe(403)
+      expect((await ask(`/admin/${path}`)).status).toBe(401)
+      // Under the address of a tenant there is nothing of the deployment.
+      expect((await ask(`/t/acme/admin/${path}`, user)).status).toBe(404)
+    }
+    const pages: Record<string, string>[] = [
+      { origin: 'https://evil.example' },
+      { 'sec-fetch-site': 'cross-site' },
+      { 'x-rockpool-admin': '' },
+    ]
+    for (const foreign of pages) {
+      expect((await admin('PATCH', 'tenants/acme', { hosts: [] }, { 'if-match': '"1"', ...foreign })).status).toBe(403)
+      expect((await admin('POST', 'rekey', {}, foreign)).status).toBe(403)
+    }
+    expect((await admin('PATCH', 'tenants/acme', { hosts: [] }, { 'if-match': '"1"', 'content-type': 'text/plain' })).status).toBe(415)
+    expect((await admin('GET', 'tenants/acme')).data).toMatchObject({ version: 1 })
+    const options = await ask('/admin/tenants', { method: 'OPTIONS', headers: { origin: 'https://evil.example' } })
+    expect(options.headers.get('access-control-allow-origin')).toBeNull()
+    expect(touched).toEqual([])
+  })
+
+  test('is not there without operators, nor in a deployment with one tenant', async () => {
+    const { OPERATOR_KEYS: _, ...without } = environment()
+    expect((await admin('GET', 'tenants', undefined, {}, without)).status).toBe(404)
+    const { TENANT_KEYS: __, ...single } = environment({ JWT_SECRET: bytes(2).toString('base64url'), JWT_AUDIENCE: 'app' })
+    expect((await admin('GET', 'tenants', undefined, {}, single)).status).toBe(404)
+    // There the paths of tenants mean nothing, as before.
+    expect((await ask('/t/acme/status', await tokenAt(bytes(2), 'app'), single)).status).toBe(404)
+    expect((await ask('/write-checkpoint2.json', await tokenAt(bytes(2), 'app'), single)).status).toBe(200)
+    expect(touched).toEqual(['REPLICATOR default'])
+  })
+
+  test('encrypts all secrets again', async () => {
+    expect((await admin('POST', 'rekey', {})).data).toEqual({ rekeyed: 0, next: null })
+  })
+})
+
+test('two tenants on one project of an identity provider are told apart by a claim, and by nothing else', async () => {
+  const shared = { JWT_AUDIENCE: 'authenticated' }
+  const make = (name: string, tenantClaim?: string) =>
+    admin('PUT', `tenants/${name}`, tenant(name, 6, { settings: shared, ...(tenantClaim !== undefined && { tenantClaim }) }), NEW)
+  expect((await make('one', 'org')).status).toBe(201)
+  expect((await make('two')).error?.description).toContain('tenant one')
+  expect((await make('two', 'org')).status).toBe(201)
+  // A fresh binding stands for an isolate that has read neither.
+  const fresh = environment({
+    DIRECTORY: { getByName: (name: string) => env.DIRECTORY.getByName(name) } as NonNullable<Environment['DIRECTORY']>,
+  })
+  const at = async (name: string, claims: Record<string, unknown>) =>
+    (await ask(`/t/${name}/write-checkpoint2.json`, await tokenAt(bytes(6), 'authenticated', claims), fresh)).status
+  expect([await at('one', { org: 'one' }), await at('two', { org: 'two' })]).toEqual([200, 200])
+  expect(touched).toEqual(['REPLICATOR one', 'REPLICATOR two'])
+  for (const claims of [{}, { org: 'two' }, { org: ['one'] }, { org: null }]) expect(await at('one', claims)).toBe(401)
+  expect(touched.length).toBe(2)
+})
