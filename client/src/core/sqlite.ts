@@ -1,5 +1,7 @@
 import type { Row, SqlParam, SqlValue } from '../types.ts'
 
+export { identifier, integer, literal, text } from '../sqlite/sqlite.ts'
+
 export interface Statements {
   /** All rows of one statement. Integers beyond 2^53 come as bigints. */
   all(sql: string, params?: readonly SqlValue[]): Row[]
@@ -52,21 +54,3 @@ export function readOnly<T>(db: Sqlite, work: () => T): T {
 export function bindable(params: readonly SqlParam[]): SqlValue[] {
   return params.map((value) => (value === true ? 1 : value === false ? 0 : value))
 }
-
-/** A column that our own tables declare as text. */
-export function text(value: SqlValue | undefined): string {
-  if (typeof value !== 'string') throw new Error(`Expected text in the sync tables, found ${typeof value}`)
-  return value
-}
-
-/** A column that our own tables declare as an integer below 2^53. */
-export function integer(value: SqlValue | undefined): number {
-  if (typeof value !== 'number') throw new Error(`Expected an integer in the sync tables, found ${typeof value}`)
-  return value
-}
-
-/** A name from the schema or the wire as an SQL identifier. */
-export const identifier = (name: string): string => `"${name.replaceAll('"', '""')}"`
-
-/** A text as an SQL literal. */
-export const literal = (value: string): string => `'${value.replaceAll("'", "''")}'`

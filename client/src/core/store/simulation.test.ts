@@ -1,0 +1,27 @@
+import { expect, test } from 'vitest'
+import { RULES } from './test-rules.ts'
+import { inThread, mutated } from './test-run.ts'
+
+/** `ROCKPOOL_STORE_SCHEDULES=100000 ROCKPOOL_STORE_SEED=7` runs for long, and others. */
+const SCHEDULES = Number(process.env.ROCKPOOL_STORE_SCHEDULES ?? 300)
+const SEED = Number(process.env.ROCKPOOL_STORE_SEED ?? 1)
+/** Every rule is missed within 77 (2026-11-30). */
+const ENOUGH = 400
+const LONG_MS = 30 * 60_000
+
+test(`${SCHEDULES} schedules: tables are what the server has, and local changes on top of it`, { timeout: LONG_MS }, async () => {
+  const { violation, counts } = await inThread({ storeSeed: SEED, schedules: SCHEDULES, mutations: [] })
+  expect(violation).toBeNull()
+  for (const what of ['checkpoint', 'partial', 'mismatch', 'crash', 'accepted', 'rejected', 'schema'])
+    expect(counts[what], what).toBeGreaterThan(10)
+})
+
+test('the code of each rule stands where the list says, once', () => {
+  for (const { mutations } of RULES) expect(mutated(mutations).size).toBe(1)
+})
+
+// The simulation is worth as much as it notices.
+test.each(RULES)('without it something goes wrong: $rule', { timeout: LONG_MS }, async ({ mutations }) => {
+  const { violation, schedules } = await inThread({ storeSeed: 1, schedules: ENOUGH, mutations })
+  expect(violation, `nothing went wrong in ${schedules} schedules`).not.toBeNull()
+})

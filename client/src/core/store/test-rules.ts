@@ -1,0 +1,132 @@
+import type { Mutation } from './test-run.ts'
+
+/** A rule of the store, and the code without it. */
+export interface Rule {
+  rule: string
+  mutations: Mutation[]
+}
+
+type Edit = [from: string, to: string]
+
+const of =
+  (file: string) =>
+  (rule: string, ...edits: Edit[]): Rule => ({ rule, mutations: [{ file: `client/src/core/store/${file}.ts`, edits }] })
+
+const tables = of('tables')
+const apply = of('apply')
+const derive = of('derive')
+const incoming = of('incoming')
+const local = of('local')
+const schema = of('schema')
+
+export const RULES: Rule[] = [
+  tables('a REPLACE covers the row that is stored', ['LEFT JOIN ${quoted} t ON t.id = NEW.id', 'LEFT JOIN ${quoted} t ON false']),
+  tables('a row that a REPLACE covers has no link any more', [
+    'DELETE FROM ${at} WHERE rid = (SELECT rowid FROM ${quoted} WHERE id = NEW.id);`',
+    '`',
+  ]),
+  tables('a row that is covered has no link any more', ['DELETE FROM ${at} WHERE rid = OLD.rowid;`', '`']),
+  tables('the first change covers, and no later one', [
+    'uncovered = (row: string): string => `NOT EXISTS',
+    "uncovered = (row: string): string => `'' = ${row}.id OR NOT EXISTS",
+  ]),
+  tables('an object of our own stands for a blob', ["WHEN 'object' THEN unhex(", "WHEN 'none' THEN unhex("]),
+  tables('what there is no column for is kept', [
+    "return `nullif(json_remove(${[json, ...known].join(', ')}), '{}')`",
+    "return known.length > 99 ? json : 'NULL'",
+  ]),
+
+  apply('two subkeys are two origins', ['&& a.sub === b.sub', '']),
+  apply('the newest copy is shown', ['ORDER BY op DESC', 'ORDER BY op']),
+  apply('the copy that is shown stays when a second one comes', [
+    'if (this.copies(id).length === 0) this.keep(id, this.#shown(linked))',
+    '',
+  ]),
+  apply('when a copy goes the next one is shown', ['if (rest[0]) this.#update(row.rid, rest[0])\n', 'if (rest.length > 9) return\n']),
+  apply('the last copy is none', ['if (rest[0] && rest.length === 1) this.forget(id, rest[0])', '']),
+  apply('only the origin of a row removes it', ['if (isSame(row, origin)) {', 'if (row) {']),
+  apply('a covered row changes in its base alone', ['if (base !== undefined) return this.#putBase(id, base, copy)', '']),
+  apply('a base that has changed is derived again', [
+    "this.db.prepare('INSERT OR IGNORE INTO rp_dirty VALUES (?, ?)').run([this.type, id])\n",
+    '\n',
+  ]),
+  apply('the first copy of a covered row stays when a second one comes', ['if (!several) {', 'if (several) {']),
+  apply('a base of which the server has nothing takes what comes', [
+    'if (base === null) return this.#setBase(id, copy)',
+    'if (base === null) return',
+  ]),
+  apply('an object of the server becomes its text in a base', [
+    "json_quote(${serverFields(table, '?6')[n]})",
+    '\'?6\' -> ${literal(`$."${column}"`)}'.replace("'?6'", '?6'),
+  ]),
+  apply('what a bucket has of rows that are covered is swept too', ['rp_base WHERE ${wanted}', 'rp_base WHERE 0 AND ${wanted}']),
+  apply('copies are swept', ['rp_copies WHERE ${wanted}', 'rp_copies WHERE 0 AND ${wanted}']),
+  apply('tables are swept', ['for (const name of this.#tables.keys()) this.#target(name).sweep([from, to, src])', '']),
+  apply('a copy has what the table has no column for', ['(rest === null ? data :', '(rest !== undefined ? data :']),
+
+  derive('a row that the server lacks goes before its ops run', ['AND b.data IS NULL)`', 'AND 0)`']),
+  derive('ops run in their order', ['WHERE d.type = ? ORDER BY o.seq', 'WHERE d.type = ? ORDER BY o.seq DESC']),
+  derive('a row that nothing covers has its link again', [
+    'INSERT INTO ${atTable(name)} (rid',
+    'INSERT OR IGNORE INTO rp_dirty SELECT 0, 0 WHERE 0; WITH unused AS (SELECT 1) DELETE FROM rp_dirty WHERE 0 AND (SELECT 1 --',
+  ]),
+  derive('a row that nothing covers has no base', ['`DELETE FROM rp_base WHERE type', '`DELETE FROM rp_base WHERE 0 AND type']),
+  derive('rows of a transaction that is forgotten are derived', [
+    "'INSERT OR IGNORE INTO rp_dirty SELECT type, row_id FROM rp_outbox WHERE tx = ?'",
+    "'SELECT ?'",
+  ]),
+
+  incoming('a checkpoint that does not add up is not applied', [
+    '(this.#checksum(name) === bucket.checksum >>> 0 ?',
+    '(this.#checksum(name) === bucket.checksum >>> 0 || true ?',
+  ]),
+  incoming('a CLEAR makes nothing of what was received before it', ['received.ops = []\n', '\n']),
+  incoming('a CLEAR makes nothing of what was staged before it', [
+    "this.#db.prepare('DELETE FROM rp_stage WHERE bucket = ?').run([bucket])\n      this.#nextGeneration(bucket)",
+    'this.#nextGeneration(bucket)',
+  ]),
+  incoming('a CLEAR makes nothing of what was applied before it', [
+    "      this.#nextGeneration(bucket)\n    }\n    this.#db.prepare('UPDATE rp_buckets SET last_op",
+    "    }\n    this.#db.prepare('UPDATE rp_buckets SET last_op",
+  ]),
+  incoming('what was staged comes before what is in memory', [
+    'for (const [ops] of staged) applyOps(applier, src, JSON.parse(text(ops)))\n    if (received) applyOps(applier, src, received.ops)',
+    'if (received) applyOps(applier, src, received.ops)\n    for (const [ops] of staged) applyOps(applier, src, JSON.parse(text(ops)))',
+  ]),
+  incoming('staged ops are applied in their order', ['WHERE bucket = ? ORDER BY seq', 'WHERE bucket = ? ORDER BY seq DESC']),
+  incoming('a bucket that is no longer ours goes with the next whole checkpoint', ['applier.sweep(integer(id), null)', 'integer(id)']),
+  incoming('and not before', [
+    "this.#db.prepare('UPDATE rp_buckets SET name = NULL WHERE name = ?').run([name])",
+    "this.#db.prepare('DELETE FROM rp_buckets WHERE name = ?').run([name])",
+  ]),
+  incoming('what is applied is not staged any more', [
+    "this.#db.prepare('DELETE FROM rp_stage WHERE bucket = ?').run([bucket])\n    this.#db\n",
+    'this.#db\n',
+  ]),
+  incoming(
+    'a bucket that is loaded again is shown meanwhile, and what it lacks then is swept',
+    [
+      'SET last_op = 0, applied_op = 0, checksum = 0 WHERE id = ?`).run([bucket])\n    this.#nextGeneration(bucket)',
+      'SET last_op = 0, applied_op = 0, checksum = 0 WHERE id = ?`).run([bucket])',
+    ].map((text) => text.replace('`', "'")) as Edit,
+  ),
+  incoming('a write is confirmed when its checkpoint is applied', ['    confirmWrites(this.#db)\n', '\n']),
+
+  local('nothing is captured after a write', ["db.exec('DELETE FROM rp_capture')", '']),
+  local('a write is not confirmed before its checkpoint', ["state = 'accepted' AND target <= ?", "state = 'accepted' AND target <= ? + 1"]),
+
+  schema('a new column has what the server has sent of it', [
+    'UPDATE ${quoted} AS t SET ${field} = a.rest ->>',
+    'UPDATE ${quoted} AS t SET ${field} = NULL AND a.rest ->>',
+  ]),
+  schema('and so has a row that is covered', [
+    'UPDATE rp_base SET data = json_set(data,',
+    "UPDATE rp_base SET data = json_set(data, '$.none', 1), rest = json_set(rest,",
+  ]),
+  schema('a new table has the rows that came before', ['for (const name of added) applier.adopt(name)', '']),
+  schema('a table that the schema lacks is filled on', [
+    'new Set([...kept.keys(), ...Object.keys(schema.tables)])',
+    'new Set(Object.keys(schema.tables))',
+  ]),
+  schema('a column that the schema lacks is filled on', ['columns: { ...before?.columns, ...wanted.columns }', 'columns: wanted.columns']),
+]

@@ -1,0 +1,249 @@
+import type { DbPtr, Sqlite3Static, StmtPtr, WasmPointer } from '@sqlite.org/sqlite-wasm'
+import { checkSingle } from '../core/statements.ts'
+import type { SqlValue } from '../types.ts'
+import type { Params, Sqlite, Statement } from './sqlite.ts'
+
+const KEPT_STATEMENTS = 300
+/** A character of JavaScript is at most so many bytes of UTF-8. */
+const BYTES_OF_CHARACTER = 3
+
+/** What is called for each row and value, as the module exports it: the conversions of `capi` cost more than the calls. */
+interface Raw {
+  sqlite3_step(statement: StmtPtr): number
+  sqlite3_reset(statement: StmtPtr): number
+  sqlite3_clear_bindings(statement: StmtPtr): number
+  sqlite3_bind_null(statement: StmtPtr, at: number): number
+  sqlite3_bind_int(statement: StmtPtr, at: number, value: number): number
+  sqlite3_bind_int64(statement: StmtPtr, at: number, value: bigint): number
+  sqlite3_bind_double(statement: StmtPtr, at: number, value: number): number
+  sqlite3_bind_text(statement: StmtPtr, at: number, bytes: WasmPointer, length: number, lives: number): number
+  sqlite3_bind_blob(statement: StmtPtr, at: number, bytes: WasmPointer, length: number, lives: number): number
+  sqlite3_column_count(statement: StmtPtr): number
+  sqlite3_column_type(statement: StmtPtr, at: number): number
+  sqlite3_column_int64(statement: StmtPtr, at: number): bigint
+  sqlite3_column_double(statement: StmtPtr, at: number): number
+  sqlite3_column_text(statement: StmtPtr, at: number): WasmPointer
+  sqlite3_column_blob(statement: StmtPtr, at: number): WasmPointer
+  sqlite3_column_bytes(statement: StmtPtr, at: number): number
+  sqlite3_changes(db: DbPtr): number
+  sqlite3_get_autocommit(db: DbPtr): number
+}
+
+export class WasmSqliteError extends Error {
+  override readonly name = 'WasmSqliteError'
+  /** SQLite's extended result code. */
+  readonly resultCode: number
+
+  constructor(resultCode: number, message: string) {
+    super(message)
+    this.resultCode = resultCode
+  }
+}
+
+/** SQLite's wasm build as the core wants it. `path` and `vfs` as `sqlite3_open_v2` wants them; `beginning`: what the connection begins with. */
+export function wasmSqlite({ capi, wasm }: Sqlite3Static, options: { path: string; vfs?: string; beginning?: string }): Sqlite {
+  const raw = wasm.exports as unknown as Raw
+  const encoder = new TextEncoder()
+  const decoder = new TextDecoder()
+  const prepared = new Map<string, { statement: Statement; finalize(): void }>()
+  const scratch = new Scratch(wasm)
+  const db = open()
+
+  function open(): DbPtr {
+    const stack = wasm.pstack.pointer
+    try {
+      const out = wasm.pstack.alloc(8)
+      const flags = capi.SQLITE_OPEN_READWRITE | capi.SQLITE_OPEN_CREATE | capi.SQLITE_OPEN_EXRESCODE
+      const code = capi.sqlite3_open_v2(options.path, out, flags, options.vfs ?? (0 as unknown as string))
+      const opened = wasm.peekPtr(out) as unknown as DbPtr
+      if (code !== 0) {
+        const error = new WasmSqliteError(code, capi.sqlite3_errmsg(opened))
+        capi.sqlite3_close_v2(opened)
+        throw error
+      }
+      return opened
+    } finally {
+      wasm.pstack.restore(stack)
+    }
+  }
+
+  function check(code: number): void {
+    if (code !== 0) throw new WasmSqliteError(code, capi.sqlite3_errmsg(db))
+  }
+
+  function prepare(sql: string): StmtPtr {
+    const stack = wasm.pstack.pointer
+    try {
+      const out = wasm.pstack.alloc(8)
+      check(capi.sqlite3_prepare_v3(db, sql, -1, capi.SQLITE_PREPARE_PERSISTENT, out, 0 as never))
+      return wasm.peekPtr(out) as unknown as StmtPtr
+    } finally {
+      wasm.pstack.restore(stack)
+    }
+  }
+
+  function bind(statement: StmtPtr, params: Params): void {
+    // What is bound as it lies there must not move: so the space for all of it is taken first.
+    let bytes = 0
+    for (const value of params) {
+      if (typeof value === 'string') bytes += value.length * BYTES_OF_CHARACTER
+      else if (value instanceof Uint8Array) bytes += value.length
+    }
+    let free = scratch.take(bytes)
+    const heap = wasm.heap8u()
+    for (const [n, value] of params.entries()) {
+      const at = n + 1
+      if (value === null) check(raw.sqlite3_bind_null(statement, at))
+      else if (typeof value === 'string') {
+        const { written } = encoder.encodeInto(value, heap.subarray(free, free + value.length * BYTES_OF_CHARACTER))
+        check(raw.sqlite3_bind_text(statement, at, free, written, 0))
+        free += written
+      } else if (typeof value === 'number') {
+        if ((value | 0) === value) check(raw.sqlite3_bind_int(statement, at, value))
+        else if (Number.isSafeInteger(value)) check(raw.sqlite3_bind_int64(statement, at, BigInt(value)))
+        else check(raw.sqlite3_bind_double(statement, at, value))
+      } else if (typeof value === 'bigint') {
+        if (BigInt.asIntN(64, value) !== value) throw new RangeError(`${value} has more than 64 bits`)
+        check(raw.sqlite3_bind_int64(statement, at, value))
+      } else {
+        heap.set(value, free)
+        check(raw.sqlite3_bind_blob(statement, at, free, value.length, 0))
+        free += value.length
+      }
+    }
+  }
+
+  function read(statement: StmtPtr, at: number): SqlValue {
+    switch (raw.sqlite3_column_type(statement, at)) {
+      case 1: {
+        const value = raw.sqlite3_column_int64(statement, at)
+        const number = Number(value)
+        return Number.isSafeInteger(number) ? number : value
+      }
+      case 2:
+        return raw.sqlite3_column_double(statement, at)
+      case 3: {
+        const from = raw.sqlite3_column_text(statement, at)
+        return decoder.decode(wasm.heap8u().subarray(from, from + raw.sqlite3_column_bytes(statement, at)))
+      }
+      case 4: {
+        const from = raw.sqlite3_column_blob(statement, at)
+        return wasm.heap8u().slice(from, from + raw.sqlite3_column_bytes(statement, at))
+      }
+      default:
+        return null
+    }
+  }
+
+  /** Runs it to its end, and forgets what was bound. */
+  function run(statement: StmtPtr, params: Params, row: () => void): void {
+    try {
+      bind(statement, params)
+      let code = raw.sqlite3_step(statement)
+      for (; code === capi.SQLITE_ROW; code = raw.sqlite3_step(statement)) row()
+      if (code !== capi.SQLITE_DONE) check(code)
+    } finally {
+      raw.sqlite3_reset(statement)
+      raw.sqlite3_clear_bindings(statement)
+    }
+  }
+
+  function wrap(pointer: StmtPtr): Statement {
+    return {
+      run(params = []) {
+        run(pointer, params, () => {})
+        return raw.sqlite3_changes(db)
+      },
+      all(params = []) {
+        const rows: SqlValue[][] = []
+        // SQLite may compile it again, with other columns, when it runs.
+        run(pointer, params, () => {
+          rows.push(Array.from({ length: raw.sqlite3_column_count(pointer) }, (_, at) => read(pointer, at)))
+        })
+        return rows
+      },
+    }
+  }
+
+  const exec = (script: string): void => check(capi.sqlite3_exec(db, script, 0 as never, 0 as never, 0 as never))
+
+  const connection: Sqlite = {
+    prepare(sql) {
+      const known = prepared.get(sql)
+      if (known) return known.statement
+      const pointer = prepare(sql)
+      try {
+        checkSingle(sql, capi.sqlite3_sql(pointer))
+      } catch (error) {
+        capi.sqlite3_finalize(pointer)
+        throw error
+      }
+      for (const [oldest, { finalize }] of prepared) {
+        if (prepared.size < KEPT_STATEMENTS) break
+        finalize()
+        prepared.delete(oldest)
+      }
+      const statement = wrap(pointer)
+      prepared.set(sql, { statement, finalize: () => void capi.sqlite3_finalize(pointer) })
+      return statement
+    },
+    exec,
+    transaction(work) {
+      exec('BEGIN IMMEDIATE')
+      try {
+        const result = work()
+        exec('COMMIT')
+        return result
+      } catch (error) {
+        // On some errors (disk full, I/O) SQLite has ended it by itself.
+        if (raw.sqlite3_get_autocommit(db) === 0) exec('ROLLBACK')
+        throw error
+      }
+    },
+    define(name, call) {
+      const flags = capi.SQLITE_UTF8 | capi.SQLITE_DETERMINISTIC
+      const answer = (_: WasmPointer, value: SqlValue): SqlValue => call(value)
+      check(capi.sqlite3_create_function_v2(db, name, 1, flags as never, 0 as never, answer as never, 0 as never, 0 as never, 0 as never))
+    },
+    close() {
+      for (const { finalize } of prepared.values()) finalize()
+      prepared.clear()
+      scratch.free()
+      check(capi.sqlite3_close_v2(db))
+    },
+  }
+  try {
+    if (options.beginning !== undefined) exec(options.beginning)
+  } catch (error) {
+    connection.close()
+    throw error
+  }
+  return connection
+}
+
+/** A place in the module's memory for the texts of one call. */
+class Scratch {
+  readonly #wasm: Sqlite3Static['wasm']
+  #at: WasmPointer = 0
+  #size = 0
+
+  constructor(wasm: Sqlite3Static['wasm']) {
+    this.#wasm = wasm
+  }
+
+  take(bytes: number): WasmPointer {
+    // An empty text has a place too: at no place it would be NULL.
+    if (bytes + 1 > this.#size) {
+      this.free()
+      this.#size = Math.max(4_096, 2 * bytes)
+      this.#at = this.#wasm.alloc(this.#size)
+    }
+    return this.#at
+  }
+
+  free(): void {
+    if (this.#at !== 0) this.#wasm.dealloc(this.#at)
+    this.#at = 0
+    this.#size = 0
+  }
+}
