@@ -47,7 +47,7 @@ test('a client that requests everything, shows no receipt, and keeps itself aliv
   const alive = setInterval(() => client.keepalive(Buffer.alloc(0), false), 5_000)
   try {
     const error = await within('the end of the connection', client.until(ERROR), 200)
-    expect(errorOf(error)).toMatchObject({ streamId: 0, code: 0x101, message: /^\[PSYNC_S2003\] the client has not shown/ })
+    expect(errorOf(error)).toMatchObject({ streamId: 0, code: 0x101, message: /^\[PSYNC_S2003\] the client has not confirmed/ })
   } finally {
     clearInterval(alive)
   }

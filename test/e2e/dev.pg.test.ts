@@ -214,7 +214,7 @@ describe('rockpool dev', () => {
     expect(output).toMatch(/\nPSYNC_S2201: .*JWT_KEYS/)
     expect(output).not.toContain('c2hvcnQ')
     expect(await refusedWith({ PUBLICATON: 'app' }, ...options)).toMatch(
-      /^settings {3}PUBLICATON is not a setting.*did you mean PUBLICATION\?\n/,
+      /^settings {3}PUBLICATON is not a setting.*Did you mean PUBLICATION\?\n/,
     )
   })
 
