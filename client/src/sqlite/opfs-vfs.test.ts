@@ -5,6 +5,8 @@ import { DatabaseFiles, STEP_BYTES, WAL_BYTES } from './database-files.ts'
 import { BEGINNING, installOpfsVfs, type Vfs } from './opfs-vfs.ts'
 import { TestDisk, type CallKind, type Refusal } from './test-disk.ts'
 
+// Everything that a disk can do to a database through this VFS, in one file: all of it compares one workload with what was acknowledged.
+
 const sqlite3 = await sqlite3InitModule()
 // It tells every refused statement.
 sqlite3.config.warn = () => {}

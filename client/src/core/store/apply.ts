@@ -1,7 +1,8 @@
-import { identifier, literal, type Sqlite } from '../../sqlite/sqlite.ts'
+import { identifier, type Sqlite } from '../../sqlite/sqlite.ts'
 import { hash } from './hash.ts'
 import { GENERATIONS, typeOf } from './layout.ts'
-import { atTable, columnList, restJson, rowJson, serverFields, type StoredTable } from './tables.ts'
+import { tableStatements, type TableStatements } from './table-statements.ts'
+import type { StoredTable } from './tables.ts'
 import type { SqlValue } from '../../types.ts'
 
 /** Where a row is from: bucket and generation, and the hash of the subkey. */
@@ -150,7 +151,7 @@ interface OfTable {
 
 class RealTable extends Target {
   readonly #with: OfTable
-  readonly #sql: ReturnType<typeof statements>
+  readonly #sql: TableStatements
   readonly #covers: boolean
   /** The highest row number that is in use, or was. */
   #last: number
@@ -158,7 +159,7 @@ class RealTable extends Target {
   constructor(db: Sqlite, type: number, options: OfTable) {
     super(db, type)
     this.#with = options
-    this.#sql = statements(options.name, options.table)
+    this.#sql = tableStatements(options.name, options.table)
     this.#covers = db.prepare('SELECT 1 FROM rp_base WHERE type = ? LIMIT 1').all([type]).length > 0
     this.#last = Number(db.prepare(`SELECT coalesce(max(rowid), 0) FROM ${identifier(options.name)}`).all()[0]?.[0])
   }
@@ -297,27 +298,3 @@ class RealTable extends Target {
 
 /** Columns and what there is no column for, as one object. */
 const whole = (data: string, rest: string | null): string => (rest === null ? data : `${data.slice(0, -1)},${rest.slice(1)}`)
-
-function statements(name: string, table: StoredTable) {
-  const quoted = identifier(name)
-  const at = atTable(name)
-  const names = Object.keys(table.columns)
-  const fields = (json: string): string => serverFields(table, json).join(', ')
-  return {
-    insert: `INSERT INTO ${quoted} (rowid, ${columnList(table)}) VALUES (?1, ?2, ${fields('?3')}) ON CONFLICT (id) DO NOTHING`,
-    link: `INSERT INTO ${at} (rid, proof, src, op, sub, rest) VALUES (?1, ?2, ?3, ?4, ?5, ${restJson(table, '?6')})`,
-    find: `SELECT t.rowid, a.proof, a.src, a.sub, a.op FROM ${quoted} t LEFT JOIN ${at} a ON a.rid = t.rowid WHERE t.id = ?`,
-    shown: `SELECT ${rowJson(table, 't')}, a.rest FROM ${quoted} t JOIN ${at} a ON a.rid = t.rowid WHERE t.rowid = ?`,
-    update: `UPDATE ${quoted} SET ${serverFields(table, '?2')
-      .map((field, n) => `${identifier(names[n] ?? '')} = ${field}`)
-      .join(', ')} WHERE rowid = ?1`,
-    relink: `UPDATE ${at} SET src = ?2, op = ?3, sub = ?4, rest = ${restJson(table, '?5')} WHERE rid = ?1`,
-    delete: `DELETE FROM ${quoted} WHERE rowid = ?`,
-    unlink: `DELETE FROM ${at} WHERE rid = ?`,
-    swept: `SELECT t.id, a.src, a.sub FROM ${at} a LEFT JOIN ${quoted} t ON t.rowid = a.rid WHERE a.src >= ? AND a.src < ? AND a.src <> ?`,
-    // As the triggers keep it: an object in a base stands for a blob, so one of the server becomes its text.
-    setBase: `UPDATE rp_base SET src = ?3, op = ?4, sub = ?5, data = json_object(${names
-      .map((column, n) => `${literal(column)}, json_quote(${serverFields(table, '?6')[n]})`)
-      .join(', ')}), rest = ${restJson(table, '?6')} WHERE type = ?1 AND row_id = ?2`,
-  }
-}

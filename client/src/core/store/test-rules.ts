@@ -14,6 +14,7 @@ const of =
 
 const tables = of('tables')
 const apply = of('apply')
+const statements = of('table-statements')
 const derive = of('derive')
 const incoming = of('incoming')
 const local = of('local')
@@ -55,7 +56,7 @@ export const RULES: Rule[] = [
     'if (base === null) return this.#setBase(id, copy)',
     'if (base === null) return',
   ]),
-  apply('an object of the server becomes its text in a base', [
+  statements('an object of the server becomes its text in a base', [
     "json_quote(${serverFields(table, '?6')[n]})",
     '\'?6\' -> ${literal(`$."${column}"`)}'.replace("'?6'", '?6'),
   ]),

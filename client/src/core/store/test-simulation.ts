@@ -12,7 +12,8 @@ import { atTable, type StoredTable } from './tables.ts'
 import { COLUMNS, shown, TestServer, type LocalOp, type ModelRow } from './test-server.ts'
 
 // One schedule: a server that changes, lines that are cut anywhere, local writes, crashes, uploads that are accepted or refused, schemas that come and go. After every step
-// each table is what the server had at the last applied checkpoint, and the unconfirmed local transactions on top of it.
+// each table is what the server had at the last applied checkpoint, and the unconfirmed local transactions on top of it. In one file, because model, steps and checks are read
+// side by side.
 
 export interface Outcome {
   violation: string | null
@@ -91,6 +92,12 @@ interface LocalTransaction {
   ops: LocalOp[]
 }
 
+/** A checkpoint that is announced, and what has not come of it yet. */
+interface Sending {
+  target: Target
+  ops: Map<string, ReturnType<TestServer['ops']>>
+}
+
 type Rows = Map<string, ModelRow>
 
 const key = (table: string, id: string): string => `${table} ${id}`
@@ -104,7 +111,7 @@ class Schedule {
   #tables: Map<string, StoredTable> = new Map()
   #incoming: Incoming
   /** What the connection brings: per bucket how far it has come. */
-  #sending: { target: Target; ops: Map<string, ReturnType<TestServer['ops']>> } | null = null
+  #sending: Sending | null = null
   /** Up to where this connection has brought a bucket. */
   readonly #came = new Map<string, number>()
   /** What each bucket held at the checkpoint that was applied last. */
@@ -221,17 +228,13 @@ class Schedule {
   }
 
   /** A checkpoint, and what the client lacks of it. */
-  #announce(): NonNullable<typeof this.sending> {
+  #announce(): Sending {
     const target = this.#server.target()
     this.#frozen = new Map([...target.buckets.keys()].map((name) => [name, this.#server.rows(name)]))
     // In this connection nothing else is announced before it is complete.
     this.#incoming.keep(target)
     const after = new Map([...positions(this.#db).map(({ name, after }): [string, number] => [name, Number(after)]), ...this.#came])
     return { target, ops: new Map([...target.buckets.keys()].map((name) => [name, this.#server.ops(name, after.get(name) ?? 0)])) }
-  }
-
-  get sending(): { target: Target; ops: Map<string, ReturnType<TestServer['ops']>> } | null {
-    return this.#sending
   }
 
   readonly #targets = new Map<number, number>()
