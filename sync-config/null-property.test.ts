@@ -2,7 +2,8 @@ import { expect, test } from 'vitest'
 import { EXCEPTIONS } from './test-null-exceptions.ts'
 import { compare } from './test-null-property.ts'
 import { RULES } from './test-null-rules.ts'
-import { inThread, mutated } from './test-null-run.ts'
+import { mutated } from '../test/support/mutations.ts'
+import { inThread } from './test-null-run.ts'
 
 /**
  * A client has a row only when SQL, with its three values, says that the condition is true for the row and the request: SQLite judges. Where no value is

@@ -1,4 +1,4 @@
-import type { Mutation } from '../test/simulation/run.ts'
+import type { Mutation } from '../test/support/mutations.ts'
 
 /** A rule about NULL, and the code without it. */
 export interface Rule {

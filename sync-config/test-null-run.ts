@@ -1,7 +1,5 @@
-import { readFileSync } from 'node:fs'
-import { registerHooks } from 'node:module'
-import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads'
-import type { Mutation } from '../test/simulation/run.ts'
+import { isMainThread, parentPort, workerData } from 'node:worker_threads'
+import { inThread as reportOf, loadMutated, type Mutation } from '../test/support/mutations.ts'
 import type { Exception } from './test-null-conditions.ts'
 import type { Outcome } from './test-null-property.ts'
 
@@ -15,44 +13,10 @@ export interface Task {
   mutations: Mutation[]
 }
 
-export function inThread(task: Task): Promise<Outcome> {
-  const worker = new Worker(new URL(import.meta.url), { workerData: task, execArgv: [], env: { ...process.env, NODE_OPTIONS: '' } })
-  return new Promise((resolve, reject) => {
-    let outcome: Outcome | null = null
-    worker.once('message', (message: Outcome) => {
-      outcome = message
-    })
-    worker.once('error', reject)
-    // It ends by itself: a thread that is ended while SQLite cleans up can take the process with it.
-    worker.once('exit', () => (outcome ? resolve(outcome) : reject(new Error('the thread ended without an outcome'))))
-  })
-}
-
-/** The texts of files with the edits, by their addresses. Throws when what an edit replaces does not stand there exactly once. */
-export function mutated(mutations: readonly Mutation[]): Map<string, string> {
-  const sources = new Map<string, string>()
-  for (const { file, edits } of mutations) {
-    const url = new URL(`../${file}`, import.meta.url)
-    let source = sources.get(url.href) ?? readFileSync(url, 'utf8')
-    for (const [from, to] of edits) {
-      const parts = source.split(from)
-      if (parts.length !== 2) throw new Error(`the text of the rule stands ${parts.length - 1} times in ${file}: ${from}`)
-      source = parts.join(to)
-    }
-    sources.set(url.href, source)
-  }
-  return sources
-}
+export const inThread = (task: Task): Promise<Outcome> => reportOf(new URL(import.meta.url), task)
 
 async function run({ mutations, ...task }: Task): Promise<Outcome> {
-  const sources = mutated(mutations)
-  registerHooks({
-    load(asked, context, nextLoad) {
-      const loaded = nextLoad(asked, context)
-      const source = sources.get(asked)
-      return source === undefined ? loaded : { ...loaded, source }
-    },
-  })
+  loadMutated(mutations)
   const { compare } = await import('./test-null-property.ts')
   return compare(task)
 }

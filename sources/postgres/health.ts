@@ -46,7 +46,7 @@ export function judgeWal(
 export const wantsMarker = ({ retainedBytes, lagBytes }: SlotMeasure): boolean => retainedBytes - lagBytes > MARKER_BYTES
 
 /** For people. */
-export function describeWal(measure: Omit<SlotMeasure, 'awaitedStandbys'>, level: WalLevel, walKeepGb: number): string {
+export function describeWal(measure: SlotMeasure, level: WalLevel, walKeepGb: number): string {
   const { walStatus, retainedBytes, safeWalBytes, maxKeepBytes } = measure
   const kept = `the slot keeps ${size(retainedBytes)} of WAL (wal_status ${walStatus ?? '?'})`
   const over = level === 'over' ? [`that is more than WAL_KEEP_GB (${walKeepGb} GB)`] : []

@@ -1,7 +1,8 @@
 import { readFile } from 'node:fs/promises'
 import { expect, test } from 'vitest'
 import { RULES } from './rules.ts'
-import type { Mutation, Report } from './run.ts'
+import type { Mutation } from '../support/mutations.ts'
+import type { Report } from './run.ts'
 import { inThread } from './threads.ts'
 
 /** Most rules are missed within a hundred. */

@@ -1,4 +1,4 @@
-import type { Mutation } from './run.ts'
+import type { Mutation } from '../support/mutations.ts'
 
 /** A rule of the protocol between the objects, and the code without it. */
 export interface Rule {

@@ -1,22 +1,14 @@
-import { readFileSync } from 'node:fs'
-import { registerHooks } from 'node:module'
 import { isMainThread, parentPort, workerData } from 'node:worker_threads'
+import { loadMutated, type Mutation } from '../support/mutations.ts'
 import type { Outcome } from './schedule.ts'
 
 // Runs schedules: in a thread of the tests, or by hand: `node test/simulation/run.ts [first seed] [number]`. A rule may be taken out of the code on
 // the way: the text of the module is replaced before it is loaded.
 
-export interface Mutation {
-  /** Path from the root of the repository. */
-  file: string
-  /** What stands in it exactly once, and what stands there instead. */
-  edits: [from: string, to: string][]
-}
-
 export interface Task {
   first: number
   schedules: number
-  mutations: Mutation[]
+  mutations: readonly Mutation[]
 }
 
 export interface Report {
@@ -33,10 +25,8 @@ const SMALL: Mutation[] = [
   { file: 'workers/stream/emit.ts', edits: [['const OPS_BEFORE_INTERRUPTION = 1_000', 'const OPS_BEFORE_INTERRUPTION = 2']] },
 ]
 
-const root = new URL('../../', import.meta.url)
-
 async function run({ first, schedules, mutations }: Task): Promise<Report> {
-  for (const mutation of [...SMALL, ...mutations]) mutate(mutation)
+  loadMutated([...SMALL, ...mutations])
   const { schedule } = await import('./schedule.ts')
   const report: Report = { schedules: 0, steps: 0, checkpoints: 0, counts: {}, violation: null }
   for (let seed = first; seed < first + schedules; seed++) {
@@ -70,28 +60,6 @@ async function outcome(schedule: (seed: number) => Promise<Outcome>, seed: numbe
     process.off('unhandledRejection', note)
   }
 }
-
-function mutate({ file, edits }: Mutation): void {
-  const url = new URL(file, root)
-  let source = mutated.get(url.href) ?? readFileSync(url, 'utf8')
-  for (const [from, to] of edits) {
-    const parts = source.split(from)
-    if (parts.length !== 2) throw new Error(`the text of the rule stands ${parts.length - 1} times in ${file}: ${from}`)
-    source = parts.join(to)
-  }
-  mutated.set(url.href, source)
-}
-
-/** By address, what is loaded instead. */
-const mutated = new Map<string, string>()
-
-registerHooks({
-  load(asked, context, nextLoad) {
-    const loaded = nextLoad(asked, context)
-    const source = mutated.get(asked)
-    return source === undefined ? loaded : { ...loaded, source }
-  },
-})
 
 if (isMainThread) {
   const [first = 1, schedules = 2_000] = process.argv.slice(2).map(Number)

@@ -1,4 +1,5 @@
 import type { Sql } from 'postgres'
+import { waitsForStandby } from '../catalog/standbys.ts'
 
 /** Standbys keep copies of slots from Postgres 17 on, of those that are marked for it. */
 export const FAILOVER_FROM = 170_000
@@ -55,8 +56,7 @@ export function failoverAdvice({ serverVersion, physical, streams, synchronized 
     if (!feedback)
       advice.push(`the standby of the slot ${name} sends no feedback: set hot_standby_feedback = on there, or it keeps no copy of our slot`)
   }
-  const named = new Set(synchronized.split(',').map((name) => name.trim().replaceAll('"', '')))
-  const unnamed = physical.filter(({ name }) => !named.has(name))
+  const unnamed = physical.filter(({ name }) => waitsForStandby(synchronized, name) === null)
   if (physical.length > 0 && unnamed.length === physical.length) {
     advice.push(
       `synchronized_standby_slots names no standby: after a failover we may have transactions that the new primary has not, which is noticed, and then everything is compared. Set it to ${unnamed.map(({ name }) => name).join(' or ')}`,

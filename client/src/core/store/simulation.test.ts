@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest'
 import { RULES } from './test-rules.ts'
-import { inThread, mutated } from './test-run.ts'
+import { mutated } from '../../../../test/support/mutations.ts'
+import { inThread } from './test-run.ts'
 
 /** `ROCKPOOL_STORE_SCHEDULES=100000 ROCKPOOL_STORE_SEED=7` runs for long, and others. */
 const SCHEDULES = Number(process.env.ROCKPOOL_STORE_SCHEDULES ?? 300)

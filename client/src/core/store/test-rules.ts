@@ -1,4 +1,4 @@
-import type { Mutation } from './test-run.ts'
+import type { Mutation } from '../../../../test/support/mutations.ts'
 
 /** A rule of the store, and the code without it. */
 export interface Rule {
