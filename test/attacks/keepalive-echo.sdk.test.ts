@@ -20,7 +20,11 @@ async function connect(user: string): Promise<RSocketClient> {
 test('a KEEPALIVE with much in it ends the connection instead of going back', async () => {
   const client = await connect('mallory')
   client.keepalive(Buffer.alloc(1_000_000))
-  expect(errorOf(await client.until(ERROR))).toMatchObject({ streamId: 0, code: 0x101, message: /^\[ROCKPOOL_CLIENT_FRAME\] a KEEPALIVE/ })
+  expect(errorOf(await client.until(ERROR))).toMatchObject({
+    streamId: 0,
+    code: 0x101,
+    message: expect.stringMatching(/^\[ROCKPOOL_CLIENT_FRAME\] a KEEPALIVE/),
+  })
   expect(await client.next()).toHaveProperty('closed')
 })
 
@@ -47,7 +51,11 @@ test('a client that requests everything, shows no receipt, and keeps itself aliv
   const alive = setInterval(() => client.keepalive(Buffer.alloc(0), false), 5_000)
   try {
     const error = await within('the end of the connection', client.until(ERROR), 200)
-    expect(errorOf(error)).toMatchObject({ streamId: 0, code: 0x101, message: /^\[PSYNC_S2003\] the client has not confirmed/ })
+    expect(errorOf(error)).toMatchObject({
+      streamId: 0,
+      code: 0x101,
+      message: expect.stringMatching(/^\[PSYNC_S2003\] the client has not confirmed/),
+    })
   } finally {
     clearInterval(alive)
   }

@@ -31,7 +31,10 @@ describe('how much a request may be', () => {
         return Reflect.get(target, key, receiver)
       },
     })
-    expect(refusal(() => validated(z.unknown(), { x: wide }))).toMatchObject({ code: 'PSYNC_S2001', message: /more than 100000 values/ })
+    expect(refusal(() => validated(z.unknown(), { x: wide }))).toMatchObject({
+      code: 'PSYNC_S2001',
+      message: expect.stringMatching(/more than 100000 values/),
+    })
     expect(reads).toBeLessThanOrEqual(MAX_JSON_VALUES)
   })
 
@@ -66,7 +69,7 @@ describe('parameters whose digits were lost', () => {
   ]
   test.each(paths)('%s', (body, path) => {
     const error = refusal(() => streamRequest(JSON.parse(body), SUBSCRIPTIONS))
-    expect(error).toMatchObject({ code: 'PSYNC_S2001', message: /loses digits: send it as text/ })
+    expect(error).toMatchObject({ code: 'PSYNC_S2001', message: expect.stringMatching(/loses digits: send it as text/) })
     expect(error.details).toEqual([expect.objectContaining({ path })])
   })
 

@@ -140,7 +140,10 @@ describe.each(POSTGRES_VERSIONS)('Postgres %i', (version) => {
       const { replication } = await stream({ url: throughProxy() })
       await emitMarker(source, 'm', 'x')
       proxy.stall()
-      await expect(replication.ended).rejects.toMatchObject({ code: 'ROCKPOOL_SOURCE_UNREACHABLE', message: /has not answered for 4 s/ })
+      await expect(replication.ended).rejects.toMatchObject({
+        code: 'ROCKPOOL_SOURCE_UNREACHABLE',
+        message: expect.stringMatching(/has not answered for 4 s/),
+      })
       await until(async () => (await holder()) === 0)
     })
 
