@@ -19,7 +19,7 @@ const CLAIM_UNTIL = '2027-03-01'
 export const CLAIM_NOTICE = `operators have no keys of their own: the claim "operator": true in a token of a user opens /admin, which releases after ${CLAIM_UNTIL} refuse. Set OPERATOR_KEYS and OPERATOR_AUDIENCE`
 
 /** Whether this isolate has logged the notice, which it does once. */
-let told = false
+let isLogged = false
 
 /** Verifies the token of a user or an operator. Operators are known by their own keys where there are any, else by the claim. Throws PSYNC_S21…. */
 export async function askerOf(env: Environment, tenant: Tenant, token: string, options: VerifyOptions): Promise<Asker> {
@@ -35,9 +35,15 @@ export async function operatorOf(env: Environment, tenant: Tenant, token: string
   if (operators) return verifyToken(token, operators, options)
   const caller = await verifyToken(token, await rulesOf(env, tenant), options)
   if (caller.claims.operator !== true) throw new RockpoolError('ROCKPOOL_OPERATOR', 'this needs a token with the claim "operator": true')
-  if (!told) console.warn(CLAIM_NOTICE)
-  told = true
+  logNotice(env)
   return caller
+}
+
+/** On a developer's machine there is nothing to do: the release that refuses the claim gives `rockpool dev` keys of its own. */
+function logNotice(env: Environment): void {
+  if (isLogged || env.LOCAL_EDGE) return
+  console.warn(CLAIM_NOTICE)
+  isLogged = true
 }
 
 /**

@@ -2,10 +2,10 @@ import { env } from 'cloudflare:test'
 import { SignJWT } from 'jose'
 import { expect, test, vi } from 'vitest'
 import { tenantOf } from '../../test/support/tenant.ts'
-import { askerOf, operatorOf } from './asker.ts'
+import { askerOf, CLAIM_NOTICE, operatorOf } from './asker.ts'
 
-test('the day that is told locks nobody out of what is deployed: `rockpool dev` and the commands that sign with its secret go on behind it', async () => {
-  vi.spyOn(console, 'warn').mockImplementation(() => {})
+test('the day that is told locks nobody out of what is deployed: `rockpool dev` and the commands that sign with its secret go on behind it, without a notice', async () => {
+  const warned = vi.spyOn(console, 'warn').mockImplementation(() => {})
   const now = new Date('2027-03-02T12:00:00Z')
   const secret = Buffer.alloc(32, 7)
   const here = { ...env, JWT_SECRET: secret.toString('base64url'), JWT_AUDIENCE: 'rockpool', OPERATOR_KEYS: undefined }
@@ -19,7 +19,12 @@ test('the day that is told locks nobody out of what is deployed: `rockpool dev` 
       .setExpirationTime(now.getTime() / 1_000 + 60)
       .sign(secret)
   const dev = await token({ operator: true })
+  const local = { ...here, LOCAL_EDGE: 'true' }
+  expect((await operatorOf(local, tenantOf(local), dev, { now })).user).toBe('rockpool dev')
+  expect(warned).not.toHaveBeenCalled()
   expect((await operatorOf(here, tenantOf(here), dev, { now })).user).toBe('rockpool dev')
+  await operatorOf(here, tenantOf(here), dev, { now })
+  expect(warned.mock.calls).toEqual([[CLAIM_NOTICE]])
   expect((await askerOf(here, tenantOf(here), dev, { now })).operator).toBe(true)
   await expect(operatorOf(here, tenantOf(here), await token({}), { now })).rejects.toMatchObject({ code: 'ROCKPOOL_OPERATOR' })
 })
