@@ -4,13 +4,13 @@ import { bareState, BARE_FORM, fromStored, toStored } from './stored.ts'
 const value = { lsn: '0/16B3748', xid: 7, time: 't' }
 const wrapped = { kind: 'postgres', v: 1, value }
 
-test('both forms are read, and the one of today is written: a release that is put back reads no other', () => {
-  expect(toStored(BARE_FORM, value)).toBe(value)
+test('both forms are read, and the wrapped one is written', () => {
+  expect(toStored(BARE_FORM, value)).toEqual(wrapped)
   expect([fromStored(BARE_FORM, value), fromStored(BARE_FORM, wrapped)]).toEqual([{ value }, { value }])
   expect([bareState(value), bareState(wrapped)]).toEqual([value, value])
 })
 
-test('a kind that is newer wraps what it has us keep', () => {
+test('what a kind has us keep says whose it is', () => {
   const form = { name: 'other', version: 3 }
   const stored = toStored(form, value)
   expect(stored).toEqual({ kind: 'other', v: 3, value })

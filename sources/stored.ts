@@ -7,20 +7,20 @@ export interface StateForm {
 /** What a kind has us keep. Nobody else looks inside, compares or orders it. */
 export type OpaqueState = { readonly [member: string]: unknown }
 
-/** How it is stored by the release after this one, and today by every kind but the first one. */
+/** How it is stored. */
 export interface WrappedState {
   readonly kind: string
   readonly v: number
   readonly value: OpaqueState
 }
 
-/** State as it is stored: wrapped, or bare, as releases wrote it that knew one kind of source. */
+/** State as it is found: wrapped, or bare, as releases up to 1f167cff (2026-11-30) stored it, which knew one kind of source. */
 export type StoredState = WrappedState | OpaqueState
 
-/** Whose state is bare. It is still written so: a release that is put back reads no other form. The next release wraps it. */
+/** Whose state is bare: it is read, and no longer written. */
 export const BARE_FORM: StateForm = { name: 'postgres', version: 1 }
 
-/** Where a bare cursor begins, so that a release that is put back finds the members that it reads. */
+/** The members of a bare cursor at the beginning of a table. */
 export const BARE_START = { filenode: 0, part: 0, block: 0, blocks: 0 }
 
 const isForm = (form: StateForm, { name, version }: StateForm): boolean => form.name === name && form.version === version
@@ -30,10 +30,8 @@ function isWrapped(stored: StoredState): stored is WrappedState {
   return typeof kind === 'string' && typeof v === 'number' && typeof value === 'object' && value !== null
 }
 
-/** State of a kind as it is to be stored. */
-export function toStored(form: StateForm, value: OpaqueState): StoredState {
-  return isForm(form, BARE_FORM) ? value : { kind: form.name, v: form.version, value }
-}
+/** Returns the state of a kind as it is stored. */
+export const toStored = ({ name, version }: StateForm, value: OpaqueState): WrappedState => ({ kind: name, v: version, value })
 
 /** What was stored, for the kind that reads it; `foreign` says whose it is when it is not of this kind and version. */
 export function fromStored(form: StateForm, stored: StoredState): { value: OpaqueState } | { foreign: string } {

@@ -11,7 +11,10 @@ export interface Database {
 export type SqlParam = string | number | null
 export type SqlRow = Record<string, string | number | null | ArrayBuffer>
 
-/** `breaks`: code that does not know this step must not open the storage any more. Such a step comes one release after the code that reads the new form. */
+/**
+ * `breaks`: code that does not know this step must not open the storage any more. Such a step comes one release after the code that reads the new form, which adds a step as well,
+ * even one that changes nothing: code that knows the same number of steps cannot be told apart.
+ */
 export type Step = string | { sql: string; breaks: true }
 
 /**

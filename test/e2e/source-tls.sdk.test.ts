@@ -34,14 +34,14 @@ const start = (folder: string, query: string) =>
   })
 const status = (edge: Edge) => statusOf(edge.url, secret)
 
-/** What is stored of the source, changed by `change` while nothing runs. */
+/** What Postgres had us store of itself, changed by `change` while nothing runs. */
 function source(folder: string, change?: (stored: Record<string, unknown>) => void): Record<string, unknown> {
   return damage(`${directory.path}/${folder}`, 'Replicator', DEFAULT_TENANT, (db) => {
     const row = db.prepare("SELECT value FROM state WHERE key = 'source'").get()
-    const stored = JSON.parse(String(row?.value)) as Record<string, unknown>
-    change?.(stored)
+    const stored = JSON.parse(String(row?.value)) as { value: Record<string, unknown> }
+    change?.(stored.value)
     db.prepare("UPDATE state SET value = ? WHERE key = 'source'").run(JSON.stringify(stored))
-    return stored
+    return stored.value
   })
 }
 /** As an earlier version stored it. */

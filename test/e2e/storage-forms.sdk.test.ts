@@ -8,8 +8,9 @@ import { statusOf } from '../support/status.ts'
 import { AUDIENCE, newSecret, temporaryDirectory, token, until } from '../support/support.ts'
 import { olderRelease } from '../older-release/bundle.ts'
 
-// The release before the source port, and this one, take the same storage by turns, in the middle of whatever is stored: the place of a copy, a place inside a
-// transaction, and values that the stream leaves out. Nothing may be read again, and nothing told twice.
+// The release before this one stores positions, cursors and images bare, and reads them wrapped as well. The two take the same storage by turns, in the middle of whatever
+// is stored: the place of a copy, a place inside a transaction, and values that the stream leaves out. Nothing may be read again, and nothing sent twice.
+// The release before that one reads no wrapped state. It takes the source for another one, and compares everything.
 
 const CONFIG = 'bucket_definitions:\n  all:\n    data:\n      - SELECT id, n, big FROM docs\n'
 const ROWS = 20_000
@@ -20,10 +21,11 @@ const secret = newSecret()
 let postgres: TestPostgres
 let directory: Awaited<ReturnType<typeof temporaryDirectory>>
 let older: string
+let oldest: string
 let edge: Edge
 let port: number | undefined
 let client: Follower
-let release: 'older' | 'this' = 'this'
+let release: 'oldest' | 'older' | 'this' = 'this'
 
 async function start(): Promise<void> {
   edge = await startEdge({
@@ -33,7 +35,7 @@ async function start(): Promise<void> {
     syncConfig: CONFIG,
     directory: `${directory.path}/edge`,
     ...(port === undefined ? {} : { port }),
-    ...(release === 'older' ? { bundle: older } : {}),
+    ...(release === 'this' ? {} : { bundle: release === 'older' ? older : oldest }),
     // Ops are counted. Slices are small, so that there are many places to be ended at.
     bindings: { COMPACTION_SECONDS: '3600', SLICE_CHANGES: '100' },
   })
@@ -41,10 +43,11 @@ async function start(): Promise<void> {
 }
 
 /** The process ends in the middle of whatever it does, and the other release takes its storage. */
-async function turn(): Promise<void> {
+async function turn(to: typeof release = release === 'older' ? 'this' : 'older', meanwhile = async () => {}): Promise<void> {
   process.kill(edge.pid(), 'SIGKILL')
   await edge.dispose()
-  release = release === 'older' ? 'this' : 'older'
+  await meanwhile()
+  release = to
   await start()
 }
 
@@ -84,7 +87,8 @@ async function turnsDuring(done: () => Promise<boolean>): Promise<number> {
 
 beforeAll(async () => {
   directory = await temporaryDirectory(true)
-  older = await olderRelease(directory.path, '7fdbbe75')
+  older = await olderRelease(directory.path, '1f167cff')
+  oldest = await olderRelease(directory.path, '7fdbbe75')
   postgres = await startPostgres()
   const sql = postgres.sql()
   await sql`create table docs (id int primary key, n int not null, big text)`
@@ -130,11 +134,31 @@ test('values that the stream leaves out, kept by one and needed by the other', a
 })
 
 test('what they kept of a row is not asked for again when its other columns change while nobody runs', async () => {
-  process.kill(edge.pid(), 'SIGKILL')
-  await edge.dispose()
-  await postgres.sql()`update docs set n = n + 1 where id <= 25`
-  release = release === 'older' ? 'this' : 'older'
-  await start()
+  await turn(release === 'older' ? 'this' : 'older', async () => {
+    await postgres.sql()`update docs set n = n + 1 where id <= 25`
+  })
   await inStep()
   expect((await status()).diagnostics.counts.ROCKPOOL_RESYNC ?? 0).toBe(0)
+})
+
+const resyncs = async () => (await status()).diagnostics.counts.ROCKPOOL_RESYNC ?? 0
+
+test('two releases back, in the middle of a transaction: everything is compared, and again nothing is when this release returns', async () => {
+  if (release !== 'this') await turn('this')
+  await inStep()
+  await postgres.sql()`update docs set n = n + 1, big = case when id <= 50 then repeat(md5(id::text), 100) end`
+  await until('a part of it', async () => (await status()).written.batches > 3)
+  await turn('oldest')
+  await until('the comparison', async () => (await resyncs()) === 1)
+  await inStep()
+  // Values that it keeps, and values that this release kept.
+  await postgres.sql()`update docs set n = n + 1 where id <= 50`
+  await inStep()
+  const before = client.received
+  await turn('this', async () => {
+    await postgres.sql()`update docs set n = n + 1 where id <= 40`
+  })
+  await inStep()
+  expect(client.received - before).toBe(40)
+  expect(await resyncs()).toBe(1)
 })

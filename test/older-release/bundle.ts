@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { gunzipSync } from 'node:zlib'
 
 /** Unpacks an older release, see the README beside this file. Returns the folder, for `startEdge`. */
-export async function olderRelease(directory: string, commit: 'e2bf3d9' | '7fdbbe75'): Promise<string> {
+export async function olderRelease(directory: string, commit: 'e2bf3d9' | '7fdbbe75' | '1f167cff'): Promise<string> {
   const folder = join(directory, `release-${commit}`)
   await mkdir(folder, { recursive: true })
   const script = gunzipSync(await readFile(new URL(`${commit}.js.gz`, import.meta.url)))

@@ -2,26 +2,20 @@ import { expect, test } from 'vitest'
 import { BARE_FORM } from '../../../sources/stored.ts'
 import { cursorOf, newCopy, withCursor, type CopyState } from './copy-state.ts'
 
-/** As the release before this one stored it. */
+/** As releases up to 1f167cff stored it. */
 const BEFORE: CopyState = { state: 'copying', filenode: 5, part: 1, block: 3, item: 7, blocks: 9, rows: 40, sweep: true, after: '' }
 const cursor = { filenode: 5, part: 1, block: 3, item: 7, blocks: 9 }
 const units = { done: 3, of: 9 }
 
-test('the form of the release before is read and written', () => {
+test('a bare cursor is read, and nothing of it is left when it is stored again', () => {
   expect(cursorOf(BARE_FORM, BEFORE)).toEqual({ cursor })
-  expect(withCursor(BARE_FORM, { ...BEFORE, block: 0 }, cursor, units)).toEqual(BEFORE)
-  // Without the item, at the beginning of a block, nothing is left of it.
-  const { item: _, ...begun } = cursor
-  expect(withCursor(BARE_FORM, BEFORE, begun, units)).not.toHaveProperty('item')
-  expect(newCopy(false)).toEqual({ state: 'waiting', filenode: 0, part: 0, block: 0, blocks: 0, rows: 0, sweep: false, after: '' })
+  const stored = withCursor(BARE_FORM, BEFORE, cursor, units)
+  const wrapped = { kind: 'postgres', v: 1, value: cursor }
+  expect(stored).toEqual({ state: 'copying', block: 3, blocks: 9, rows: 40, sweep: true, after: '', cursor: wrapped })
+  expect(cursorOf(BARE_FORM, stored)).toEqual({ cursor })
 })
 
-test('the form of the next release is read', () => {
-  const next: CopyState = { ...newCopy(true), state: 'copying', cursor: { kind: 'postgres', v: 1, value: cursor } }
-  expect(cursorOf(BARE_FORM, next)).toEqual({ cursor })
-})
-
-test('another kind wraps its cursor, and people see how far it is', () => {
+test('a cursor says whose it is, and people see how far it is', () => {
   const form = { name: 'other', version: 1 }
   const copy = withCursor(form, { ...newCopy(false), state: 'copying' }, { after: 'x' }, units)
   expect(copy).toMatchObject({ block: 3, blocks: 9, cursor: { kind: 'other', v: 1, value: { after: 'x' } } })
@@ -33,5 +27,5 @@ test('another kind wraps its cursor, and people see how far it is', () => {
 test('what is not begun is nobody’s; a part that is to be read again is', () => {
   expect(cursorOf({ name: 'other', version: 1 }, newCopy(false))).toEqual({ cursor: null })
   expect(cursorOf(BARE_FORM, newCopy(false))).toEqual({ cursor: null })
-  expect(cursorOf(BARE_FORM, { ...newCopy(true), part: 2 })).toEqual({ cursor: { filenode: 0, part: 2, block: 0, blocks: 0 } })
+  expect(cursorOf(BARE_FORM, { ...newCopy(true), filenode: 0, part: 2 })).toEqual({ cursor: { filenode: 0, part: 2, block: 0, blocks: 0 } })
 })

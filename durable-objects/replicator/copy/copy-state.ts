@@ -2,8 +2,8 @@ import type { CopyCursor } from '../../../sources/source.ts'
 import { bareState, BARE_START, fromStored, toStored, type OpaqueState, type StateForm, type StoredState } from '../../../sources/stored.ts'
 
 /**
- * Where the copy of a table is, as it is stored. `sweep`: after its chunks, rows that we have are looked for in the table. A cursor that is stored bare has its members
- * beside these.
+ * Where the copy of a table is, as it is stored. `sweep`: after its chunks, rows that we have are looked for in the table. An earlier version stored a cursor bare, with its
+ * members beside these.
  */
 export interface CopyState {
   /** `retired`: the table is not followed any more, and its rows are taken out of the buckets. */
@@ -19,7 +19,7 @@ export interface CopyState {
   altered?: boolean | undefined
   /** Until this copy is done, what is stored of its rows may be of no state of the source. Absent in what an earlier version stored. */
   doubtful?: boolean | undefined
-  /** Of kinds that wrap it. */
+  /** How far the source has read the table. Absent before it has begun. */
   cursor?: StoredState | undefined
   [ofBareCursor: string]: unknown
 }
@@ -30,7 +30,7 @@ export const newCopy = (sweep: boolean): CopyState => ({ ...NEW_COPY, sweep })
 /** What an earlier version compared was swept as well. */
 export const isDoubtful = ({ state, sweep, doubtful = sweep }: CopyState): boolean => state !== 'done' && doubtful
 
-export const NEW_COPY: CopyState = { ...BARE_START, state: 'waiting', rows: 0, sweep: false, after: '' }
+export const NEW_COPY: CopyState = { state: 'waiting', block: 0, blocks: 0, rows: 0, sweep: false, after: '' }
 
 /** The cursor of a table that is being read, for people: whose it is was looked at when the session began. */
 export const bareCursor = (copy: CopyState): CopyCursor => bareState(copy.cursor ?? copy)
@@ -46,18 +46,18 @@ export function cursorOf(form: StateForm, copy: CopyState): { cursor: CopyCursor
 
 const isStart = (copy: OpaqueState): boolean => Object.entries(BARE_START).every(([name, value]) => (copy[name] ?? value) === value)
 
-/** The copy with a cursor; `units`: see `SourceTable.progress`. */
+/** Returns the copy with a cursor; `units`: see `SourceTable.progress`. Members of a bare cursor are left out. */
 export function withCursor(form: StateForm, copy: CopyState, cursor: CopyCursor, units: { done: number; of: number }): CopyState {
   const { state, rows, sweep, after, altered, doubtful } = copy
-  const rest = {
+  return {
     state,
+    block: units.done,
+    blocks: units.of,
     rows,
     sweep,
     after,
     ...(altered !== undefined && { altered }),
     ...(doubtful !== undefined && { doubtful }),
+    cursor: toStored(form, cursor),
   }
-  const position = { block: units.done, blocks: units.of }
-  const stored = toStored(form, cursor)
-  return stored === cursor ? { ...position, ...cursor, ...rest } : { ...position, ...rest, cursor: stored }
 }

@@ -173,6 +173,7 @@ export class Session {
     verification.begin()
     tidying.begin(this.#settings.unusedDays)
     const { kind, url } = this.#options
+    store.rows.imagesOf(kind)
     const source = kind.connect({ url, settings: this.#settings, clientName: clientName(store), identity: keptIdentity(kind, store) })
     disconnectBy(() => void source.close(0))
     try {

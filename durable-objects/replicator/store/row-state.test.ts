@@ -38,6 +38,26 @@ test('rows come back as they were put, whatever their keys and texts are, and ho
   expect(rows.all(table.number, keys, table.name)).toEqual(new Map([...changed].filter(([, each]) => each !== null)))
 })
 
+test('an image is stored with whose it is, a bare one is read, and what is kept of a mailbox is of no source', () => {
+  const db = testDatabase()
+  migrate(db, MIGRATIONS)
+  const rows = new RowStates(db)
+  const stored = () => db.all('SELECT t, image FROM rows ORDER BY t').map(({ t, image }) => [t, JSON.parse(String(image)) as unknown])
+  db.run('INSERT INTO rows VALUES (?, ?, ?, ?)', 1, '["1"]', '[]', '{"big":"bare"}')
+  expect(rows.get({ t: 1, key: '["1"]' }, 'items')?.image).toEqual({ big: 'bare' })
+  const put = new Map([['["1"]', state('1', { big: 'x' })]])
+  rows.put([{ table, states: put }])
+  rows.put([{ table: { number: 0, name: 'mailbox' }, states: new Map([['["1"]', state('1', { days: '7' })]]) }])
+  expect(stored()).toEqual([
+    [0, { days: '7' }],
+    [1, { kind: 'postgres', v: 1, value: { big: 'x' } }],
+  ])
+  rows.imagesOf({ name: 'memory', version: 2 })
+  rows.put([{ table, states: put }])
+  expect(stored()[1]).toEqual([1, { kind: 'memory', v: 2, value: { big: 'x' } }])
+  expect(rows.get({ t: 1, key: '["1"]' }, 'items')?.image).toEqual({ big: 'x' })
+})
+
 test('a batch sees what it has done, not what was loaded before, and asks once for what was loaded', () => {
   const rows = rowStates()
   rows.put([

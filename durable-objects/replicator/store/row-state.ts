@@ -1,6 +1,6 @@
 import { quote } from '../../../protocol/op-text.ts'
 import type { RowImage } from '../../../sources/source.ts'
-import { bareState, type StoredState } from '../../../sources/stored.ts'
+import { BARE_FORM, bareState, toStored, type StateForm, type StoredState } from '../../../sources/stored.ts'
 import type { Database, SqlRow } from '../../shared/database.ts'
 
 /** One thing that a source row has put into a bucket: exactly what is there now. */
@@ -66,6 +66,8 @@ export const MAX_OUTPUTS_BYTES = 1_000_000
 const MAX_STATE_BYTES = 1_950_000
 /** What is stored of an output beside its type and id, at most. */
 const OUTPUT_LENGTH = 80
+/** What is stored of an image beside its texts: whose it is. More than any kind's name takes. */
+const IMAGE_LENGTH = 200
 
 /** Whether the outputs of a row can be stored. */
 export function outputsFit(state: RowState, table: { name: string }, key: string): boolean {
@@ -81,8 +83,8 @@ export function imageFits(state: RowState, table: { name: string }, key: string)
   let units = 0
   for (const name in state.image) units += name.length + (state.image[name]?.length ?? 0)
   // A unit is up to six bytes of JSON.
-  if (6 * units + OUTPUT_LENGTH * state.outputs.length < MAX_STATE_BYTES - MAX_OUTPUTS_BYTES) return true
-  return Buffer.byteLength(JSON.stringify(state.image)) + outputsBytes(state, table, key, 0) <= MAX_STATE_BYTES
+  if (6 * units + OUTPUT_LENGTH * state.outputs.length + IMAGE_LENGTH < MAX_STATE_BYTES - MAX_OUTPUTS_BYTES) return true
+  return Buffer.byteLength(JSON.stringify(state.image)) + IMAGE_LENGTH + outputsBytes(state, table, key, 0) <= MAX_STATE_BYTES
 }
 
 /** Exact above `enough`; below it may be more than they take. */
@@ -142,11 +144,17 @@ export interface TableRows {
 export class RowStates {
   readonly #db: Database
   readonly #dropped: (bucket: number) => boolean
+  #form: StateForm = BARE_FORM
 
   /** `dropped`: a bucket that is being taken away: what a row has put there counts no more, and needs no op. */
   constructor(db: Database, dropped: (bucket: number) => boolean = () => false) {
     this.#db = db
     this.#dropped = dropped
+  }
+
+  /** From now on images are of this kind. */
+  imagesOf(form: StateForm): void {
+    this.#form = form
   }
 
   get(ref: RowRef, usualType: string): RowState | null {
@@ -195,7 +203,7 @@ export class RowStates {
         continue
       }
       const outputs = encodeOutputs(state, name, singleKey(key))
-      const image = state.image === null ? null : JSON.stringify(state.image)
+      const image = state.image === null ? null : this.#imageText(number, state.image)
       const text = image === null ? `${JSON.stringify(key)}:${outputs}` : JSON.stringify([key, outputs, image])
       // By itself: with its quotes escaped it may be too large to be bound.
       if (text.length > LIST_LENGTH) this.#db.run(STATEMENTS.put, number, key, outputs, image)
@@ -205,6 +213,11 @@ export class RowStates {
     for (const list of lists(gone)) this.#db.run(STATEMENTS.delete, number, `[${list}]`)
     for (const list of lists(plain)) this.#db.run(STATEMENTS.putOutputs, number, `{${list}}`)
     for (const list of lists(withImage)) this.#db.run(STATEMENTS.putImages, number, `[${list}]`)
+  }
+
+  /** Mailboxes are no rows of a source. */
+  #imageText(t: number, image: RowImage): string {
+    return JSON.stringify(t === 0 ? image : toStored(this.#form, image))
   }
 
   /**
