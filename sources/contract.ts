@@ -14,33 +14,40 @@ import type {
   TxView,
 } from './source.ts'
 
-// What every kind of source has to keep, as checks over a database of that kind. A check throws when it is not kept. The same checks run for each kind, and over the
-// memory kind once without each rule, so that each of them is known to notice something.
+// What every kind of source must keep, as checks over a database of that kind. A check throws when a rule is broken.
+// The same checks run for each kind, and over the memory kind once without each rule, which shows that each check can
+// fail. The checks are one list, so the file is long.
 
-/** A change of `a` or `b`, tables with the key `id` and a column `v`. `row` null: it goes. */
+/** A change of `a` or `b`, which are tables with the key `id` and a column `v`. `row` is null for a delete. */
 export interface BedChange {
   table: 'a' | 'b'
   id: string
   v: string | null
 }
 
-/** A database, and what a check may do to it. Each check gets one in which nothing was followed yet. */
+/** A database, and what a check may do to it. Each check is passed one in which nothing was followed yet. */
 export interface ContractBed<Settings> {
   kind: SourceKind<Settings>
   url: string
   settings: Settings
   tables: Record<'a' | 'b', { schema: string; name: string }>
-  /** Commits a transaction. Rows are inserted, updated when they are there. */
+  /** Commits a transaction. Rows are inserted, or updated when they exist. */
   commit(...changes: readonly BedChange[]): Promise<void>
-  /** The stored position or place of another transaction at the same place. */
+  /** Returns the stored position or place as if another transaction had been at it. */
   another<T extends object>(stored: T): T
-  /** While it runs, a transaction is delivered, or could be, that reads do not see. `work` is given what ends that. */
+  /**
+   * Runs `work` while a transaction is delivered, or could be, that reads do not see. `work` is passed the function
+   * that makes it visible.
+   */
   unseen(change: BedChange, work: (reveal: () => Promise<void>) => Promise<void>): Promise<void>
-  /** Commits a transaction that changes something else in the row of `a`, so that the stream leaves its `v` out. That is `LARGE_VALUE`. */
+  /**
+   * Commits a transaction that changes another column of the row of `a`, so that the stream leaves out its `v`, which
+   * is `LARGE_VALUE`.
+   */
   unsent(id: string): Promise<void>
-  /** So long something may take that should come, in ms. Short where nothing is far away. */
+  /** Milliseconds within which something expected must arrive. Short where nothing crosses a network. */
   comesMs: number
-  /** While it runs, `examine` is not answered. */
+  /** Runs `work` while `examine` is not answered. */
   silent(work: () => Promise<void>): Promise<void>
   close(): Promise<void>
 }
@@ -50,9 +57,9 @@ export interface ContractRule<Settings> {
   check(bed: ContractBed<Settings>): Promise<void>
 }
 
-/** It is looked for so long, in ms, whether something comes that should not. */
+/** Milliseconds for which a check waits to see that something does not happen. */
 const NEVER_MS = 100
-/** Random, as far as a database could press it together. */
+/** Random enough that no database can compress it. */
 export const LARGE_VALUE = Array.from({ length: 4_000 }, (_, n) => String.fromCharCode(33 + ((n * n * 7 + n * 31) % 90))).join('')
 const NOWHERE: StreamedTo = { position: null, place: null }
 const everything = () => ({ all: true, read: new Set<string>(), named: new Set<string>() })
@@ -63,10 +70,10 @@ const row = (table: 'a' | 'b', id: string, v: string | null = id): BedChange => 
 export function contractRules<Settings>(): ContractRule<Settings>[] {
   return [
     {
-      name: 'a stream that is cut behind any event goes on behind it, whatever tables are followed in between',
+      name: 'a stream that is cut after any event continues after it, also when other tables are followed in between',
       async check(bed) {
         const first = await Followed.begin(bed, ['a', 'b'])
-        const begun = await first.behind(row('a', '0'))
+        const begun = await first.commitAfter(row('a', '0'))
         const changes = [row('b', '1'), row('a', '2'), row('b', '3'), row('a', '4'), row('b', '5'), row('a', '6')]
         await bed.commit(...changes)
         const events = await first.until((all) => all.some((event) => event.kind === 'change' && event.key.includes('6')))
@@ -74,7 +81,7 @@ export function contractRules<Settings>(): ContractRule<Settings>[] {
         const inside = changesOf(events).slice(-changes.length)
         expectEqual('events of the transaction', inside.length, changes.length)
         for (const [cut, event] of inside.entries()) {
-          // Another set of tables, which is cut once more, and then the first one again.
+          // Another set of tables, cut once more, and then the first set again.
           for (const [between, then] of [
             [['a'], ['a', 'b']],
             [['b'], ['a']],
@@ -86,7 +93,7 @@ export function contractRules<Settings>(): ContractRule<Settings>[] {
             const next = left.findIndex(({ table }) => (between as readonly string[]).includes(table))
             if (next >= 0) {
               const [change] = await second.until((all) => changesOf(all).length > 0, changesOf)
-              expectEqual(`the first of ${between.join()} behind ${cut}`, idOf(change), left[next]?.id)
+              expectEqual(`the first of ${between.join()} after ${cut}`, idOf(change), left[next]?.id)
               at = kept({ position: begun, place: change?.at ?? null })
               left = left.slice(next + 1)
             }
@@ -105,8 +112,8 @@ export function contractRules<Settings>(): ContractRule<Settings>[] {
       name: 'what is stored is not delivered again, however often the source sends it',
       async check(bed) {
         const first = await Followed.begin(bed, ['a'])
-        await first.behind(row('a', '1'))
-        const position = await first.behind(row('a', '2'))
+        await first.commitAfter(row('a', '1'))
+        const position = await first.commitAfter(row('a', '2'))
         first.stream.acknowledge(position)
         await first.close()
         const second = await Followed.resume(bed, ['a'], first, kept({ position, place: null }))
@@ -120,12 +127,12 @@ export function contractRules<Settings>(): ContractRule<Settings>[] {
       name: 'another transaction at the place of the stored one ends the stream: everything is compared',
       async check(bed) {
         const first = await Followed.begin(bed, ['a'])
-        const position = await first.behind(row('a', '1'))
+        const position = await first.commitAfter(row('a', '1'))
         await bed.commit(row('a', '2'), row('a', '3'))
         const events = await first.until((all) => changesOf(all).length >= 3)
         await first.close()
         const place = changesOf(events).find((each) => idOf(each) === '2')?.at ?? null
-        if (place === null) throw new Error('the second transaction did not come')
+        if (place === null) throw new Error('the second transaction did not arrive')
         for (const at of [
           { position: bed.another(position), place: null },
           { position, place: bed.another(place) },
@@ -139,25 +146,25 @@ export function contractRules<Settings>(): ContractRule<Settings>[] {
       },
     },
     {
-      name: 'a source that has forgotten us, and one that is begun anew, are told apart from one that goes on',
+      name: 'a source that continues is distinguished from one that has forgotten us and from one that starts over',
       async check(bed) {
         const first = await Followed.begin(bed, ['a'])
-        const position = await first.behind(row('a', '1'))
+        const position = await first.commitAfter(row('a', '1'))
         await first.close()
         const at = kept({ position, place: null })
         const goesOn = await connect(bed, ['a'], first.prepared.identity, at)
-        expectEqual('a source that goes on', goesOn.prepared.resync, null)
+        expectEqual('a source that continues', goesOn.prepared.resync, null)
         await goesOn.source.forget(call())
         await goesOn.source.close(1_000)
         const forgotten = await connect(bed, ['a'], first.prepared.identity, at)
-        if (forgotten.prepared.resync === null) throw new Error('a source that has forgotten us says that it goes on')
+        if (forgotten.prepared.resync === null) throw new Error('a source that has forgotten us says that it continues')
         const fresh = await prepared(forgotten.source, bed, ['a'], { identity: first.prepared.identity, at: NOWHERE, fresh: true })
-        expectEqual('a source that is begun anew', fresh.resync, null)
+        expectEqual('a source that starts over', fresh.resync, null)
         await forgotten.source.close(1_000)
       },
     },
     {
-      name: 'a mark comes behind everything that was committed before',
+      name: 'a mark comes after everything that was committed before it',
       async check(bed) {
         const first = await Followed.begin(bed, ['a'])
         for (let n = 1; n <= 5; n++) await bed.commit(row('a', String(n)))
@@ -173,20 +180,20 @@ export function contractRules<Settings>(): ContractRule<Settings>[] {
         const first = await Followed.begin(bed, ['a'])
         await bed.unseen(row('a', 'unseen'), async (reveal) => {
           const table = first.prepared.tables[0]
-          if (!table) throw new Error('it is not followed')
+          if (!table) throw new Error('the table is not followed')
           const before = await first.source.reader.rows(table, ['["unseen"]'], 'rows', call())
           await reveal()
           const tx = await first.transactionOf('unseen')
-          expectEqual('a read of before', [before.rows.length, before.view.sees(tx)].join(), '0,false')
+          expectEqual('a read before the transaction', [before.rows.length, before.view.sees(tx)].join(), '0,false')
           const after = await first.source.reader.rows(table, ['["unseen"]', '["none"]'], 'rows', call())
-          expectEqual('a read of afterwards', [after.rows.length, after.view.sees(tx)].join(), '1,true')
-          expectEqual('what it holds', after.rows[0]?.decode().row.v, 'unseen')
+          expectEqual('a read after the transaction', [after.rows.length, after.view.sees(tx)].join(), '1,true')
+          expectEqual('the value that was read', after.rows[0]?.decode().row.v, 'unseen')
         })
         await first.close()
       },
     },
     {
-      name: 'nothing is read before everything is visible that was delivered',
+      name: 'nothing is read before everything that was delivered is visible',
       async check(bed) {
         const first = await Followed.begin(bed, ['a'])
         await bed.unseen(row('a', 'unseen'), async (reveal) => {
@@ -203,10 +210,10 @@ export function contractRules<Settings>(): ContractRule<Settings>[] {
       },
     },
     {
-      name: 'a value that was left out is not made up: the row is what was kept of it, or it is not known',
+      name: 'a value that was left out is not made up: it is taken from the stored image, or the row is not known',
       async check(bed) {
         const first = await Followed.begin(bed, ['a'])
-        await first.behind(row('a', 'large', LARGE_VALUE))
+        await first.commitAfter(row('a', 'large', LARGE_VALUE))
         const [inserted] = changesOf(first.events)
         const image = kept(inserted?.read(() => null)?.image ?? null)
         await bed.unsent('large')
@@ -215,31 +222,31 @@ export function contractRules<Settings>(): ContractRule<Settings>[] {
         if (change) {
           expectEqual('everything was sent', change.sent().whole, false)
           expectEqual(
-            'a row of which nothing was kept',
+            'a row without an image',
             change.read(() => null),
             null,
           )
-          expectEqual('a row of which all was kept', change.read(() => image)?.row.v, LARGE_VALUE)
+          expectEqual('a row with a whole image', change.read(() => image)?.row.v, LARGE_VALUE)
         }
         await first.close()
       },
     },
     {
-      name: 'a copy reads every row once, also when each of its chunks is another session’s',
+      name: 'a copy reads every row once, also when each of its chunks is read by another session',
       async check(bed) {
         const ids = Array.from({ length: 300 }, (_, n) => String(1_000 + n))
         await bed.commit(...ids.map((id) => row('a', id)))
         const first = await Followed.begin(bed, ['a'])
         const found: string[] = []
         const [table] = first.prepared.tables
-        if (!table) throw new Error('it is not followed')
+        if (!table) throw new Error('the table is not followed')
         const { reader } = first.source
         let { cursor } = await reader.begin(table, null, call())
         for (let chunks = 0; ; chunks++) {
           if (chunks > 1_000) throw new Error('the copy does not end')
           const chunk = await reader.chunk(table, kept(cursor), { rows: 40, length: 100_000 }, call())
           if (chunk.kind === 'end') break
-          if (chunk.kind === 'rewritten') throw new Error('nobody has rewritten the table')
+          if (chunk.kind === 'rewritten') throw new Error('the copy says that the table was rewritten, which it was not')
           if (chunk.kind === 'rows') found.push(...chunk.read.rows.map(({ key }: ReadRow) => key))
           cursor = chunk.next
         }
@@ -248,10 +255,10 @@ export function contractRules<Settings>(): ContractRule<Settings>[] {
       },
     },
     {
-      name: 'a call that is not answered in time rejects, its connection is closed, and a new one has lost nothing',
+      name: 'a call that is not answered in time rejects, its connection is closed, and a new connection loses nothing',
       async check(bed) {
         const first = await Followed.begin(bed, ['a'])
-        const position = await first.behind(row('a', '1'))
+        const position = await first.commitAfter(row('a', '1'))
         await bed.silent(async () => {
           const code = await within('the deadline', codeOf(first.source.examine([bed.tables.a], everything, call(NEVER_MS))), bed.comesMs)
           expectEqual('how the call ends', code, 'ROCKPOOL_SOURCE_UNREACHABLE')
@@ -266,7 +273,7 @@ export function contractRules<Settings>(): ContractRule<Settings>[] {
       },
     },
     {
-      name: 'a call whose session is over rejects',
+      name: 'a call rejects when its session is over',
       async check(bed) {
         const first = await Followed.begin(bed, ['a'])
         await bed.silent(async () => {
@@ -280,7 +287,7 @@ export function contractRules<Settings>(): ContractRule<Settings>[] {
       },
     },
     {
-      name: 'what the database does not have is refused, and the rest is followed',
+      name: 'a table that the database does not have is refused, and the others are followed',
       async check(bed) {
         const { source, prepared: found } = await connect(bed, ['a'], null, NOWHERE, [{ schema: 'public', name: 'nobody' }])
         await source.close(1_000)
@@ -291,7 +298,7 @@ export function contractRules<Settings>(): ContractRule<Settings>[] {
   ]
 }
 
-/** As it comes back from storage. */
+/** Returns the state as it comes back from storage. */
 const kept = <T>(state: T): T => JSON.parse(JSON.stringify(state)) as T
 const sleep = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms))
 
@@ -305,7 +312,7 @@ function expectEqual(what: string, found: unknown, wanted: unknown): void {
 
 async function within<T>(what: string, work: Promise<T>, comesMs: number): Promise<T> {
   const late = sleep(comesMs).then(() => {
-    throw new Error(`it did not come: ${what}`)
+    throw new Error(`it did not happen in time: ${what}`)
   })
   return Promise.race([work, late])
 }
@@ -340,7 +347,7 @@ async function connect<Settings>(
   return { source, prepared: await prepared(source, bed, tables, { identity: identity && kept(identity), at, fresh: false }, others) }
 }
 
-/** A session that notes what comes. */
+/** A session that records the events of its stream. */
 class Followed<Settings> {
   readonly source: SourceConnection
   readonly prepared: Prepared
@@ -397,14 +404,14 @@ class Followed<Settings> {
     return new Followed(bed, { source, prepared: found, stream, events }, wake)
   }
 
-  /** Commits a change, and answers the position behind it. */
-  async behind(change: BedChange): Promise<NonNullable<StreamedTo['position']>> {
+  /** Commits a change, and returns the position after it. */
+  async commitAfter(change: BedChange): Promise<NonNullable<StreamedTo['position']>> {
     const from = this.events.length
     await this.#bed.commit(change)
     const events = await this.until((all) => isCommitted(all.slice(from), change.id))
     const end = events.slice(events.findIndex((each) => each.kind === 'change' && idOf(each) === change.id))
     const commit = end.find((event) => event.kind === 'commit')
-    if (commit?.kind !== 'commit') throw new Error('it was not committed')
+    if (commit?.kind !== 'commit') throw new Error('the commit did not arrive')
     return commit.position
   }
 
@@ -412,11 +419,11 @@ class Followed<Settings> {
     const events = await this.until((all) => isCommitted(all, id))
     const at = events.findIndex((each) => each.kind === 'change' && idOf(each) === id)
     const begin = events.slice(0, at).findLast((event) => event.kind === 'begin')
-    if (begin?.kind !== 'begin') throw new Error('it did not begin')
+    if (begin?.kind !== 'begin') throw new Error('the transaction did not begin')
     return begin.tx
   }
 
-  /** What came, once it is what is waited for. Rejects when the stream ends before. */
+  /** Returns the events so far once `done` accepts them. Rejects when the stream ends before that. */
   until(done: (events: readonly SourceEvent[]) => boolean): Promise<SourceEvent[]>
   until<T>(done: (events: readonly SourceEvent[]) => boolean, of: (events: readonly SourceEvent[]) => T): Promise<T>
   async until(
@@ -433,14 +440,14 @@ class Followed<Settings> {
     return of(this.events)
   }
 
-  /** The code with which the stream ends. */
+  /** Returns the code of the error with which the stream ends. */
   async end(): Promise<string> {
     const code = await within('the end of the stream', Promise.race([codeOf(this.stream.ended), this.#changed()]), this.#bed.comesMs)
     await this.close()
     return code
   }
 
-  /** A change comes, although none should. */
+  /** Resolves when a change arrives, which the check does not expect. */
   async #changed(): Promise<string> {
     await this.until((all) => changesOf(all).length > 0).catch(() => new Promise(() => {}))
     return 'changes'

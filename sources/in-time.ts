@@ -1,12 +1,14 @@
 import { RockpoolError } from '../protocol/errors.ts'
 import type { Call } from './source.ts'
 
-/** The longest timer that there is, about 25 days: a longer one fires at once. */
+/** The longest delay of `setTimeout`, about 25 days. A longer one fires at once. */
 const LONGEST_MS = 2 ** 31 - 1
 
 /**
- * The answer of a call, if it comes in time. Else `close` is called, so that nothing of it goes on, and this rejects with ROCKPOOL_SOURCE_UNREACHABLE; what comes later
- * is thrown away. When the signal is aborted it rejects as well, and whoever aborts closes. `work` is given what stops the clock (true) and sets it anew (false), for as long as others are waited for.
+ * Returns the answer of a call if it comes in time. Otherwise it calls `close`, so that nothing of the call continues,
+ * and rejects with ROCKPOOL_SOURCE_UNREACHABLE; a later answer is discarded. It also rejects when the signal is
+ * aborted; then the code that aborts closes the connection. `work` is passed a function that stops the clock (true) and
+ * restarts it (false) around a wait for somebody else.
  */
 export async function inTime<T>(
   who: string,

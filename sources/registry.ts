@@ -4,18 +4,18 @@ import type { PostgresSettings } from './postgres/settings.ts'
 import { socketOf } from './postgres/wire/socket.ts'
 import type { SourceKind } from './source.ts'
 
-/** What the kinds read of a tenant's settings. */
+/** The settings of a tenant that the kinds read. */
 export type SourceSettings = PostgresSettings
 
-/** By what a script reaches databases. */
+/** The bindings through which a script reaches databases. */
 export type SourceBindings = Parameters<typeof socketOf>[0]
 
-/** The kinds that there are. Another one is a folder beside `postgres/` and a line here. */
+/** All kinds. Another one is a folder beside `postgres/` and a line here. */
 const kindsOf = (bindings: SourceBindings): readonly [SourceKind<SourceSettings>, ...SourceKind<SourceSettings>[]] => [
   postgresKind({ socket: socketOf(bindings) }),
 ]
 
-/** The kind that a database URL is of. Throws ROCKPOOL_SETTINGS. */
+/** Returns the kind of a database URL. Throws ROCKPOOL_SETTINGS when there is none for its scheme. */
 export function kindOf(url: string, bindings: SourceBindings): SourceKind<SourceSettings> {
   const scheme = url.slice(0, Math.max(0, url.indexOf(':'))).toLowerCase()
   const kinds = kindsOf(bindings)
@@ -25,5 +25,5 @@ export function kindOf(url: string, bindings: SourceBindings): SourceKind<Source
   throw new RockpoolError('ROCKPOOL_SETTINGS', `DATABASE_URL: it must begin with ${known.join(' or ')}`)
 }
 
-/** Of what is shown while nobody knows the URL. */
+/** The kind that is shown while the URL is not known. */
 export const [FIRST_KIND] = kindsOf({})

@@ -3,22 +3,23 @@ import type { TableName } from '../protocol/tables.ts'
 import type { SourceRow } from '../protocol/values.ts'
 import type { OpaqueState, StateForm } from './stored.ts'
 
-// The port of sources: all that the replicator knows of a database that it follows. `sources/postgres` and `sources/memory` implement it, `registry.ts` lists
-// the kinds, and `contract.ts` has the tests that each of them must pass. Errors are RockpoolErrors: ROCKPOOL_SOURCE_UNREACHABLE is tried again,
-// ROCKPOOL_SOURCE_SETTINGS waits for somebody, and ROCKPOOL_SOURCE_CHANGED means that everything is compared again.
-// It is one file, because who writes a kind reads it from the beginning to the end.
+// The port of sources: everything that the replicator knows about the database that it follows. `sources/postgres` and
+// `sources/memory` implement it, `registry.ts` lists the kinds, and `contract.ts` has the tests that each of them must
+// pass. Errors are RockpoolErrors: after ROCKPOOL_SOURCE_UNREACHABLE the replicator tries again,
+// ROCKPOOL_SOURCE_SETTINGS needs an operator, and ROCKPOOL_SOURCE_CHANGED means that everything is compared again. It
+// is one file, because the author of a kind reads it from beginning to end.
 
 /**
- * What every call gets. A call that is not answered within `deadlineMs` rejects with ROCKPOOL_SOURCE_UNREACHABLE, and the connection is closed: whoever
- * needs one makes another. One whose signal is aborted rejects as well.
+ * What every call is passed. A call that is not answered within `deadlineMs` rejects with ROCKPOOL_SOURCE_UNREACHABLE,
+ * and the connection is closed; the next session opens another one. A call whose signal is aborted rejects as well.
  */
 export interface Call {
   readonly signal: AbortSignal
-  /** From when the call begins. */
+  /** Milliseconds from the start of the call. */
   readonly deadlineMs: number
 }
 
-/** Something that operators are told. */
+/** A problem that is reported to operators. */
 export interface SourceProblem {
   code: DiagnosticCode
   reason: string
@@ -26,15 +27,21 @@ export interface SourceProblem {
 
 /** A kind of database. `Settings` are the settings of a tenant that it reads. */
 export interface SourceKind<Settings> extends StateForm {
-  /** Of the URL, without the colon. */
+  /** URL schemes of this kind, without the colon. */
   readonly schemes: readonly string[]
-  /** Nothing is opened before the first call. Throws ROCKPOOL_SETTINGS when URL or settings cannot be used. */
+  /**
+   * Returns a connection, which opens nothing before its first call. Throws ROCKPOOL_SETTINGS when the URL or the
+   * settings cannot be used.
+   */
   connect(options: ConnectOptions<Settings>): SourceConnection
-  /** The URL and what it means, for operators: neither user nor password. Null when it cannot be read. */
+  /** Returns what operators may see of the URL, without user and password, or null when it cannot be parsed. */
   address(url: string, identity: SourceIdentity | null): SourceAddress | null
-  /** A position for people, and when its transaction was committed, ISO 8601. */
+  /**
+   * Formats a position for people. `time` is when its transaction was committed, in ISO 8601, or null when that is not
+   * known.
+   */
   show(position: SourcePosition): { text: string; time: string | null }
-  /** How a kind is written to. Absent: it cannot be. */
+  /** Writes to the source. Absent when the kind cannot be written to. */
   readonly writer?: SourceWriter
 }
 
@@ -47,69 +54,74 @@ export interface ConnectOptions<Settings> {
   /** A secret. */
   url: string
   settings: Settings
-  /** By which the source knows us: that of this storage alone. */
+  /** The name under which the source knows this client. It belongs to this storage alone. */
   clientName: string
-  /** What `Prepared.identity` was last; null before the first session. */
+  /** The last `Prepared.identity`, or null before the first session. */
   identity: SourceIdentity | null
 }
 
 export interface SourceAddress {
-  /** `host:port`, several with commas between them. */
+  /** `host:port`; several are separated by commas. */
   host: string
   database: string
 }
 
-/** Which database it is, as the kind tells it. */
+/** Identifies the database. Opaque to everyone but the kind. */
 export type SourceIdentity = OpaqueState & { readonly [kept]?: 'identity' }
-/** Behind a transaction. It alone is acknowledged. */
+/** A position after a whole transaction. Only such positions are acknowledged. */
 export type SourcePosition = OpaqueState & { readonly [kept]?: 'position' }
-/** Behind some events of a transaction. It is stored beside the position before that transaction. */
+/** A place inside a transaction, after some of its events. It is stored beside the position before that transaction. */
 export type SourcePlace = OpaqueState & { readonly [kept]?: 'place' }
-/** How far the reading of a table is. */
+/** How far the copy of a table has come. */
 export type CopyCursor = OpaqueState & { readonly [kept]?: 'cursor' }
-/** Texts of a row that its next change may leave out, by names that the kind gives them. */
+/** Values of a row that its next change may leave out, as strings, by names that the kind chooses. */
 export type RowImage = Readonly<Record<string, string>>
-/** Of a transaction. Of two that the stream delivers one after the other either may be the higher one. */
+/** The id of a transaction. Ids are not ordered by delivery: a later transaction may have a lower one. */
 export type TxId = bigint
 declare const kept: unique symbol
 
-/** How far the stream was taken in. Both null: from now on. */
+/** How far the stream is stored. Both members are null for a stream that begins now. */
 export interface StreamedTo {
   readonly position: SourcePosition | null
-  /** Inside the transaction after `position`; null: nothing of it is stored. */
+  /** The place inside the transaction after `position`, or null when nothing of that transaction is stored. */
   readonly place: SourcePlace | null
 }
 
-/** One connection: what it needs of sockets is its own business. Calls may be made at the same time. */
+/** A connection to the source, over as many sockets as the kind needs. Calls may run concurrently. */
 export interface SourceConnection {
-  /** What operators are told when a mark comes that is not ours. */
+  /** What is reported to operators when a mark arrives that is not ours. */
   readonly foreignMark: string
-  /** Everything that a session needs can be reached. Changes nothing. */
+  /** Resolves when everything that a session needs can be reached. Changes nothing. */
   check(call: Call): Promise<void>
-  /** Tables and columns, for warnings about names. */
+  /** Returns tables and columns, for warnings about names. */
   schema(call: Call): Promise<SourceSchema>
-  /** Which of these tables could not be followed as things are. Changes nothing. */
+  /** Returns those of these tables that could not be followed at the moment. Changes nothing. */
   examine(tables: readonly TableName[], columns: ReadColumns, call: Call): Promise<UnfollowableTable[]>
-  /** About how many rows the tables of these names have, for a deploy. */
+  /** Estimates how many rows the tables of these names have, for a deploy. */
   estimate(tables: readonly TableName[], call: Call): Promise<{ table: string; rows: number }[]>
-  /** Looks at everything that a session would ask, and changes nothing. */
+  /** Asks everything that a session would ask, and changes nothing. */
   look(call: Call): Promise<SourceFacts>
   /**
-   * Makes what following needs, and says whether the stream connects to what is stored. `call.deadlineMs` does not count while `report.waitsFor` says
-   * that others are waited for.
+   * Creates what following needs, and finds out whether the stream connects to what is stored. `call.deadlineMs` is
+   * suspended while `report.waitsFor` says that the source waits for somebody else.
    */
   prepare(wanted: PrepareWanted, report: SourceReport, call: Call): Promise<Prepared>
   /**
-   * Resolves when the mark is committed. It comes back through the stream behind everything that was committed before the call. The text is authenticated by whoever
-   * gives it: the kind passes it on, and others may write such marks too.
+   * Resolves when the mark is committed. It comes back through the stream after everything that was committed before
+   * the call. The caller authenticates the text, because anybody may write such marks; the kind only passes it on.
    */
   mark(text: string, call: Call): Promise<void>
-  /** What the source keeps for us. `before`: what this answered last; null: it never did. Null: it keeps nothing. */
+  /**
+   * Returns the state of what the source keeps for us, or null when it keeps nothing. `before` is the state that the
+   * last call returned, or null before the first one.
+   */
   health(before: HealthState | null, call: Call): Promise<SourceHealth | null>
-  /** What the source keeps for us goes: the next `prepare` finds it missing. */
+  /** Deletes what the source keeps for us. The next `prepare` finds it missing. */
   forget(call: Call): Promise<void>
   readonly reader: TableReader
-  /** Never rejects, and takes no longer than `withinMs`, 0 for at once. Calls that wait for an answer reject. */
+  /**
+   * Never rejects, and takes at most `withinMs` milliseconds; 0 closes at once. Calls that wait for an answer reject.
+   */
   close(withinMs: number): Promise<void>
 }
 
@@ -124,15 +136,15 @@ export interface SourceSchema {
   }[]
 }
 
-/** Columns of a table that somebody reads. */
+/** The columns of a table that sync configs read. */
 export interface WantedColumns {
-  /** All, but for bytes: clients are never sent any. */
+  /** All columns but those of bytes, which clients are never sent. */
   all: boolean
   read: ReadonlySet<string>
-  /** Those that it must have. */
+  /** Columns that the table must have. */
   named: ReadonlySet<string>
 }
-/** What is read of the table that goes by these names. */
+/** Returns what is read of the table with these names. */
 export type ReadColumns = (names: readonly TableName[]) => WantedColumns
 
 export interface UnfollowableTable {
@@ -142,126 +154,145 @@ export interface UnfollowableTable {
   reason: string
 }
 
-/** A table of the sync config that is not followed, or not with all that it has. */
+/** A table of the sync config that is not followed, or not completely. */
 export interface RefusedTable extends UnfollowableTable {
-  /** Its rows are no longer to be had, and go. False: something is wrong with it, and its rows stay. */
+  /**
+   * True when its rows can no longer be read, and are removed. False when something is wrong with it, and its rows
+   * stay.
+   */
   gone: boolean
-  /** What it goes by. */
+  /** All names under which it may be read. */
   names: TableName[]
 }
 
 export interface PrepareWanted {
   tables: readonly TableName[]
   columns: ReadColumns
-  /** What is stored. */
+  /** The stored identity. */
   identity: SourceIdentity | null
   at: StreamedTo
-  /** Begin anew: what the source kept for us before this connection goes first. */
+  /** Start over: what the source kept for us before this connection is deleted first. */
   fresh: boolean
 }
 
 export interface SourceReport {
-  /** Told to operators. */
+  /** Reports a problem to operators. */
   problem(problem: SourceProblem): void
-  /** Whom a call waits for, for people; null: for nobody any more. */
+  /** Reports what a call waits for, in words; null when it no longer waits. */
   waitsFor(what: string | null): void
 }
 
 export interface Prepared {
-  /** To be stored, and given to the next connection. */
+  /** Is stored, and passed to the next connection. */
   readonly identity: SourceIdentity
-  /** Null: the stream goes on behind `at`. Else why everything is compared again. */
+  /** Why everything is compared again, or null when the stream continues after `at`. */
   readonly resync: Resync | null
   readonly tables: readonly SourceTable[]
   readonly refused: readonly RefusedTable[]
-  /** The source began to keep something for us just now. */
+  /** True when the source has only now begun to keep something for us. */
   readonly isNew: boolean
-  /** After how long without a session the source forgets us; 0 = never. */
+  /** Milliseconds without a session after which the source forgets us; 0 means never. */
   readonly expiresMs: number
-  /** False: definitions are others than those that were prepared. Asked now and then, and when the stream says `unexpected`. */
+  /**
+   * Returns false when definitions have changed since `prepare`. Called every few seconds, and when the stream says
+   * `unexpected`.
+   */
   isCurrent(call: Call): Promise<boolean>
   /**
-   * Delivers exactly what comes behind `at`, also from the middle of a transaction, whatever tables were followed when it was stored. It proves that this is the stream
-   * that was stored: another transaction at the same place, or none, ends it with ROCKPOOL_SOURCE_CHANGED. `sink` is called synchronously, and what it throws ends the
-   * stream. `bytes`: about the size of the event.
+   * Delivers exactly what comes after `at`, also from the middle of a transaction, regardless of which tables were
+   * followed when `at` was stored. It proves that this is the stream that was stored: another transaction at the same
+   * place, or none, ends it with ROCKPOOL_SOURCE_CHANGED. `sink` is called synchronously, and what it throws ends the
+   * stream. `bytes` is the approximate size of the event.
    */
   open(at: StreamedTo, sink: (event: SourceEvent, bytes: number) => void, call: Call): Promise<SourceStream>
 }
 
 export interface Resync {
   reason: string
-  /** What the source kept for us is lost, which is a problem of its own. */
+  /** The problem to report when what the source kept for us is lost, else null. */
   lost: SourceProblem | null
 }
 
-/** A table that is followed. The kind knows it by this object. */
+/** A table that is followed. The kind recognises it by this object. */
 export interface SourceTable extends TableName {
-  /** Its own name and others under which its rows may be read. */
+  /** Its own name and the others under which its rows may be read. */
   readonly names: readonly TableName[]
   /** Changes with any change of its definition. */
   readonly fingerprint: string
-  /** What keys are made of. Keys of another kind cannot be compared with these. */
+  /** Describes what keys are made of. Keys that were made differently cannot be compared with these. */
   readonly keys: string
-  /** It has no key: equal rows have one key, and are counted. */
+  /** True when it has no key: equal rows share one key, and are counted. */
   readonly counted: boolean
-  /** How far a copy is. `units` are those of the kind. */
+  /** Returns how far a copy has come. `done` is 0 to 1; `units` are units of the kind. */
   progress(cursor: CopyCursor): { done: number; units: { done: number; of: number } }
-  /** An image without what is not read any more. */
+  /** Returns the image without the values that are no longer read. */
   readImage(image: RowImage): RowImage
 }
 
-/** `at` is made when it is read. */
+/** An event of the stream. `at` is computed when it is read. */
 export type SourceEvent =
-  /** `at`: before the first event that follows. */
+  /** `at` is the place before the first event that follows. */
   | { readonly kind: 'begin'; readonly tx: TxId; readonly at: SourcePlace }
   | RowChange
   | { readonly kind: 'truncate'; readonly tables: readonly SourceTable[]; readonly at: SourcePlace }
   | { readonly kind: 'mark'; readonly text: string; readonly at: SourcePlace }
   | { readonly kind: 'commit'; readonly position: SourcePosition }
-  /** The stream describes a table otherwise than `prepare` did. Null: one that is not followed. `lacking`: its changes are left out from here on. */
+  /**
+   * The stream describes a table otherwise than `prepare` did. Null: one that is not followed. `lacking`: its changes
+   * are left out from here on.
+   */
   | { readonly kind: 'unexpected'; readonly table: SourceTable | null; readonly lacking: boolean }
 
-/** A change of a row, decoded when it is asked for. */
+/** A change of a row, decoded on demand. */
 export interface RowChange {
   readonly kind: 'change'
   readonly op: 'insert' | 'update' | 'delete'
   readonly table: SourceTable
-  /** Of the row as it is now, or of the one that is gone. */
+  /** The key of the row after the change, or of the deleted row. */
   readonly key: string
-  /** Of the row as an update found it; null: the key is the same. */
+  /** The key of the row before an update, or null when the key has not changed. */
   readonly before: string | null
-  /** The table is described otherwise than by `prepare`: what was kept of its rows may be of other columns. */
+  /**
+   * True when the stream describes the table differently from `prepare`: stored images of its rows may be of other
+   * columns.
+   */
   readonly altered: boolean
   readonly at: SourcePlace
-  /** The row as it is now; null when the source left out values that neither the change nor what was `kept` of the row has. Not for a delete. */
+  /**
+   * Returns the row after the change, or null when the source left out values that neither the change nor the image
+   * `kept` has. Not for a delete.
+   */
   read(kept: () => RowImage | null): DecodedRow | null
-  /** What came of the row. Not for a delete. */
+  /** Returns the values that the change carries. Not for a delete. */
   sent(): SentValues
 }
 
 export interface DecodedRow {
   row: SourceRow
-  /** To be kept for the next change; null: nothing is left out of a row like this. */
+  /** What to store for the next change, or null when the source never leaves out a value of such a row. */
   image: RowImage | null
 }
 
-/** Values as the kind holds them, by column. */
+/** Values by column, in the form in which the kind holds them. */
 export type ColumnValues = ReadonlyMap<string, unknown>
 export interface SentValues {
   values: ColumnValues
-  /** Nothing was left out. */
+  /** True when nothing was left out. */
   whole: boolean
 }
 
 export interface SourceStream {
-  /** No event comes until `resume`; the source is told that we are there all the same. */
+  /** Stops events until `resume`. The source still hears that we are alive. */
   pause(): void
   resume(): void
-  /** Everything up to here is durable: the source may forget what is before it. Never anything else than the position of a commit. */
+  /**
+   * Everything up to this position is durable, so the source may forget what is before it. It is always the position of
+   * a commit.
+   */
   acknowledge(position: SourcePosition): void
-  /** What there is behind a position, as was heard last; null: nothing was heard, or it is not known. */
+  /** Returns how much the source has after a position, as last heard, or null when that is not known. */
   lag(position: SourcePosition | null): SourceLag | null
-  /** Rejects with the reason when the stream has ended; resolves when it was closed. */
+  /** Rejects with the reason when the stream ends; resolves when it was closed. */
   readonly ended: Promise<void>
   close(): Promise<void>
 }
@@ -269,81 +300,99 @@ export interface SourceStream {
 export interface SourceLag {
   bytes?: number
   seconds?: number
-  /** So much of others lies behind the position that a mark would let the source forget it. */
+  /**
+   * True when so much that is not ours follows the position that a mark would be worthwhile: it lets the source forget
+   * it.
+   */
   nudge: boolean
 }
 
-/** What a kind has to know of its last answer. */
+/** What a kind needs to remember of its last answer. */
 export type HealthState = OpaqueState
 export interface SourceHealth {
-  /** `much`: near a limit. `over`: beyond it. `lost`: nothing comes from it any more. */
+  /** `much`: near a limit. `over`: beyond it. `lost`: the source delivers nothing any more. */
   level: 'ok' | 'much' | 'over' | 'lost'
-  /** A mark, acknowledged, would let the source forget something. */
+  /** True when acknowledging a mark would let the source forget something. */
   nudge: boolean
-  /** More is kept than the settings allow: it is to be forgotten, and everything compared again. Why, for people. */
+  /**
+   * Why what the source keeps must be dropped, and everything compared again: it is more than the settings allow. Else
+   * null.
+   */
   drop: SourceProblem | null
-  /** To be told. */
+  /** Problems to report. */
   problems: readonly SourceProblem[]
-  /** For operators, and for the next question. */
+  /** Shown to operators, and passed to the next call. */
   state: HealthState
 }
 
-/** What a look has found. */
+/** What `SourceConnection.look` has found. */
 export interface SourceFacts {
-  /** Of the server, for people. */
+  /** The version of the server, for people. */
   version: string
-  /** As `SourceConnection.health`. */
+  /** Like `SourceConnection.health`, as of the look. */
   health(before: HealthState | null): SourceHealth | null
-  /** Why nothing can come, or everything will be compared; null: all is well. `settled`: no session was under way, so what is stored is what the source was told. */
+  /**
+   * Returns why nothing can be delivered, or why everything will be compared; null when all is well. `settled` says
+   * that no session was running, so that what is stored is what the source was sent.
+   */
   problem(identity: SourceIdentity | null, at: StreamedTo, settled: boolean): SourceProblem | null
 }
 
-/** Which transactions a read has seen. */
+/** Says which transactions a read has seen. */
 export interface TxView {
   sees(tx: TxId): boolean
-  /** It sees this one and all with a lower id. */
+  /** Whether it sees this transaction and all with a lower id. */
   seesAllUpTo(tx: TxId): boolean
 }
 
 /**
- * Reading rows beside the stream. A read says which transactions it has seen; what it has not seen is left out at its place in the stream. Each of its calls
- * throws `SourceBusy` when it may be made again later.
+ * Reads rows beside the stream. A read says which transactions it has seen. What it has not seen comes through the
+ * stream. Each of its calls throws `SourceBusy` when it may be repeated later.
  */
 export interface TableReader {
-  /** Resolves when every transaction is visible that the stream, of this session or an earlier one, could have delivered before the call. */
+  /**
+   * Resolves when every transaction that the stream of this or an earlier session could have delivered before the call
+   * is visible to reads.
+   */
   ready(wait: ReadyWait, call: Call): Promise<void>
-  /** Where the copy of a table begins. `before`: how far an earlier one was when `rewritten` ended it; parts that it had finished may be left out. */
+  /**
+   * Returns where the copy of a table begins. `before` is how far an earlier copy had come when `rewritten` ended it;
+   * `resumed` says that parts which that one had finished are left out.
+   */
   begin(table: SourceTable, before: CopyCursor | null, call: Call): Promise<{ cursor: CopyCursor; resumed: boolean }>
-  /** The next rows, about `budget`. */
+  /** Returns the next rows, about `budget` of them. */
   chunk(table: SourceTable, cursor: CopyCursor, budget: ReadBudget, call: Call): Promise<Chunk>
-  /** Rows by key; those that are not there are left out. `cut`: fewer keys must be asked for. `keys`: nothing but their keys is wanted. */
+  /**
+   * Returns rows by key; missing ones are left out. `cut` says that the caller must ask for fewer keys. With `keys`
+   * only the keys of the rows are read.
+   */
   rows(table: SourceTable, keys: readonly string[], what: 'rows' | 'keys', call: Call): Promise<Rows & { cut: boolean }>
 }
 
 export interface ReadyWait {
-  /** Waits; rejects when the session is over. */
+  /** Waits, and rejects when the session is over. */
   pause(milliseconds: number): Promise<void>
   waitsFor(what: string | null): void
-  /** Called meanwhile: transactions that are seen need not be remembered. */
+  /** Called during the wait: transactions that `view` sees need not be remembered. */
   seen(view: TxView): void
 }
 
 export interface ReadBudget {
   rows: number
-  /** UTF-16 units. */
+  /** In UTF-16 units. */
   length: number
 }
 
 export interface Rows {
   readonly rows: readonly ReadRow[]
-  /** UTF-16 units. */
+  /** In UTF-16 units. */
   readonly length: number
   readonly view: TxView
 }
 
 export interface ReadRow {
   readonly key: string
-  /** `newer`: values that have come by the stream since. */
+  /** Decodes the row. `newer` has values that have arrived through the stream since the read. */
   decode(newer?: ColumnValues): DecodedRow
 }
 
@@ -351,17 +400,23 @@ export type Chunk =
   | { kind: 'rows'; read: Rows; next: CopyCursor; range: KeyRange | null }
   /** Nothing was read: it goes on here. */
   | { kind: 'more'; next: CopyCursor }
-  /** The table was rewritten, so rows of before may be gone: its copy begins again, and rows that we have are looked for in it. */
+  /**
+   * The table was rewritten, so rows of before may be gone: its copy begins again, and rows that we have are looked for
+   * in it.
+   */
   | { kind: 'rewritten' }
   | { kind: 'end' }
 
-/** Of a counted table: the read holds all copies of the rows whose keys lie here, `from` among them. Texts are compared by UTF-16 units. */
+/**
+ * For a counted table: the read holds all copies of the rows whose keys are in this range, which includes `from`. Keys
+ * are compared by UTF-16 units.
+ */
 export interface KeyRange {
   from: string
   to: string | null
 }
 
-/** Somebody else holds what a read needs: it may be tried again in a while. */
+/** Thrown when somebody else holds what a read needs. The read may be repeated after a while. */
 export class SourceBusy extends Error {
   override readonly name = 'SourceBusy'
 }

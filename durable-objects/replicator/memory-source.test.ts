@@ -169,7 +169,7 @@ test('a stream that ends behind any event of a transaction goes on there, slice 
 })
 
 // What the tests above would say of a source that does not keep its contract: each of them can fail.
-test.each(['waits for what was delivered', 'says what a read has seen', 'leaves out what it does not know'] as const)(
+test.each(['waits for what was delivered', 'says what a read has seen', 'leaves out unknown values'] as const)(
   'a source without a rule is noticed: %s',
   async (rule) => {
     let wrong = 0

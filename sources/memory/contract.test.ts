@@ -49,21 +49,21 @@ test.each(contractRules())('memory that delivers everything twice: $name', async
 
 /** Rules of the kind, and the check that notices when one is not kept. */
 const NOTICED: Record<Rule, RegExp> = {
-  'counts what is not followed': /cut behind any event/,
-  'goes on behind what is stored': /cut behind any event/,
+  'counts what is not followed': /cut after any event/,
+  'continues after what is stored': /cut after any event/,
   'skips what is stored': /not delivered again/,
   'proves the stored transaction': /another transaction/,
   'proves the rest of a transaction': /another transaction/,
   'answers in time or not at all': /not answered in time/,
-  'ends calls that are aborted': /whose session is over/,
+  'ends aborted calls': /when its session is over/,
   'waits for what was delivered': /nothing is read before/,
   'says what a read has seen': /says which transactions/,
-  'brings marks behind what was committed': /a mark comes behind/,
-  'leaves out what it does not know': /not made up/,
+  'delivers marks after what was committed': /a mark comes after/,
+  'leaves out unknown values': /not made up/,
   'reads every row once': /reads every row once/,
 }
 
-test.each(Object.entries(NOTICED))('memory without a rule is noticed: %s', async (rule, check) => {
+test.each(Object.entries(NOTICED))('the contract notices a memory source without the rule: %s', async (rule, check) => {
   const noticing = contractRules().filter(({ name }) => check.test(name))
   expect(noticing).toHaveLength(1)
   await expect(noticing[0]?.check(bedOf(rule as Rule))).rejects.toThrow()

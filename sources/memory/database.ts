@@ -1,13 +1,15 @@
 import { tableKey, type TableName } from '../../protocol/tables.ts'
 
-/** A table. Without a key equal rows are counted. */
+/** A table. Without a key, equal rows are counted. */
 export interface MemoryTableInfo extends TableName {
   columns: readonly string[]
   key: readonly string[]
 }
 export type MemoryRow = Readonly<Record<string, string>>
 
-/** `before`: the row as an update found it, when its key changes. `unsent`: columns that the stream leaves out, because they are as they were. */
+/**
+ * `before` is the row before an update that changes its key. `unsent` are unchanged columns that the stream leaves out.
+ */
 export type MemoryChange =
   | { op: 'insert' | 'update'; table: TableName; row: MemoryRow; before?: MemoryRow; unsent?: readonly string[] }
   | { op: 'delete'; table: TableName; row: MemoryRow }
@@ -15,49 +17,49 @@ export type MemoryChange =
   | { op: 'mark'; text: string }
 
 export interface MemoryTransaction {
-  /** Its place in the list, from 1. */
+  /** Its number in the list, from 1. */
   n: number
-  /** No other transaction has it, of another history at the same place neither. */
+  /** Unique, also among transactions with the same number in another history. */
   id: string
   changes: readonly MemoryChange[]
 }
 
-/** What a database does at its worst. What follows it has to bear all of it. */
+/** What a database may do at its worst. A source kind must cope with all of it. */
 export interface Misbehaviour {
-  /** Commits are delivered, and reads do not see them until `reveal`. */
+  /** Commits are delivered, but reads do not see them until `reveal`. */
   hidesCommits: boolean
   /** Marks are delivered only with the next transaction, or with `flush`. */
   delaysMarks: boolean
-  /** The stream ends after so many more events. */
+  /** The number of events after which the stream ends. */
   endsAfter: number
   /** Every transaction is delivered twice. */
   deliversTwice: boolean
-  /** No call is answered any more. */
+  /** Calls are not answered any more. */
   neverAnswers: boolean
 }
 
-/** A rule that a kind has to keep. Without one the contract must notice. */
+/** A rule that a kind must keep. The contract must notice when one is broken. */
 export type Rule =
   | 'counts what is not followed'
-  | 'goes on behind what is stored'
+  | 'continues after what is stored'
   | 'skips what is stored'
   | 'proves the stored transaction'
   | 'proves the rest of a transaction'
   | 'answers in time or not at all'
-  | 'ends calls that are aborted'
+  | 'ends aborted calls'
   | 'waits for what was delivered'
   | 'says what a read has seen'
-  | 'brings marks behind what was committed'
-  | 'leaves out what it does not know'
+  | 'delivers marks after what was committed'
+  | 'leaves out unknown values'
   | 'reads every row once'
 
 /** A list of transactions. */
 export class MemoryDatabase {
   readonly id: string
   readonly tables: readonly MemoryTableInfo[]
-  /** Of the definitions. */
+  /** The version of the definitions. */
   version = 1
-  /** Transactions up to this one need not be kept for us; null: nothing is kept. */
+  /** Transactions up to this one need not be kept for us; null when nothing is kept. */
   kept: number | null = null
   readonly misbehaviour: Misbehaviour = {
     hidesCommits: false,
@@ -66,7 +68,7 @@ export class MemoryDatabase {
     deliversTwice: false,
     neverAnswers: false,
   }
-  /** Rules that the kind does not keep over this database. */
+  /** Rules that the kind breaks with this database. */
   readonly broken = new Set<Rule>()
   #log: MemoryTransaction[] = []
   #late: string[] = []
@@ -91,7 +93,7 @@ export class MemoryDatabase {
 
   mark(text: string): void {
     if (this.misbehaviour.delaysMarks) this.#late.push(text)
-    else if (this.broken.has('brings marks behind what was committed') && this.length > 0) {
+    else if (this.broken.has('delivers marks after what was committed') && this.length > 0) {
       const last = this.#log.pop()
       this.#commit([{ op: 'mark', text }])
       if (last) this.#log.push({ ...last, n: last.n + 1 })
@@ -99,31 +101,31 @@ export class MemoryDatabase {
     this.#tell()
   }
 
-  /** Marks that were late come now. */
+  /** Delivers the marks that were delayed. */
   flush(): void {
     for (const text of this.#late.splice(0)) this.#commit([{ op: 'mark', text }])
     this.#tell()
   }
 
-  /** Reads see what they did not see. */
+  /** Lets reads see the commits that were hidden. */
   reveal(): void {
     this.#hidden.clear()
   }
 
-  /** As it was after `n` transactions: what follows is another history. */
+  /** Restores the state after `n` transactions. What is committed then is another history. */
   restore(n: number): void {
     this.#log = this.#log.slice(0, n)
     this.kept = this.kept === null ? null : Math.min(this.kept, n)
   }
 
-  /** From now on what is committed is kept for us; true: it was not yet. */
+  /** Begins to keep commits for us. Returns true when it did not do so before. */
   keepFor(): boolean {
     if (this.kept !== null) return false
     this.kept = this.length
     return true
   }
 
-  /** True: something was kept. */
+  /** Returns true when something was kept. */
   forget(): boolean {
     const was = this.kept !== null
     this.kept = null
@@ -142,13 +144,16 @@ export class MemoryDatabase {
     return this.#hidden
   }
 
-  /** Called when something was committed. */
+  /** Subscribes to commits. Returns the function that unsubscribes. */
   onCommit(listener: () => void): () => void {
     this.#listeners.add(listener)
     return () => this.#listeners.delete(listener)
   }
 
-  /** The rows of a table as the transactions made them that are seen, by key; of a counted table with how many there are. */
+  /**
+   * Returns the rows of a table by key, as the visible transactions left them; for a counted table with the number of
+   * copies.
+   */
   rows(table: MemoryTableInfo, sees: (n: number) => boolean): Map<string, { row: MemoryRow; copies: number }> {
     const rows = new Map<string, { row: MemoryRow; copies: number }>()
     const isIt = (name: TableName) => tableKey(name) === tableKey(table)
@@ -186,6 +191,6 @@ export class MemoryDatabase {
   }
 }
 
-/** As JSON: of the key, or of the whole row. */
+/** Returns the key as JSON, or the whole row for a table without one. */
 export const keyOf = ({ key, columns }: MemoryTableInfo, row: MemoryRow): string =>
   JSON.stringify((key.length > 0 ? key : columns).map((name) => row[name] ?? null))

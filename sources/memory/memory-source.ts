@@ -7,11 +7,11 @@ import { MemoryReader } from './reader.ts'
 import { memoryStreamedTo, openMemoryStream } from './stream.ts'
 import { MemoryTable } from './table.ts'
 
-// The shortest kind of source: transactions in a list. For tests, and as an example of what a kind has to do.
+// The shortest kind of source: transactions in a list. It is for tests, and an example of what a kind has to do.
 
 export const MEMORY_FORM = { name: 'memory', version: 1 }
 
-/** The database that a URL means, `memory://NAME`. */
+/** Returns the database of a URL, `memory://NAME`. */
 export type Databases = (name: string) => MemoryDatabase
 
 export function memoryKind(databases: Databases): SourceKind<unknown> {
@@ -31,7 +31,7 @@ class MemoryConnection implements SourceConnection {
   readonly reader: MemoryReader
   readonly #database: MemoryDatabase
   #closed = false
-  /** What the database keeps for us was made by this connection. */
+  /** True when this connection made the database keep transactions for us. */
   #made = false
 
   constructor(database: MemoryDatabase) {
@@ -131,7 +131,9 @@ class MemoryConnection implements SourceConnection {
       .map((name) => ({ name, table: `${name.schema}.${name.name}`, reason: 'there is no such table' }))
   }
 
-  /** Why the stream does not connect to what is stored, as far as that can be told before it. */
+  /**
+   * Returns why the stream does not connect to what is stored, or null as far as that can be known before it begins.
+   */
   #resync(identity: PrepareWanted['identity'], at: StreamedTo): string | null {
     const database = this.#database
     if (identity === null) return null
@@ -143,7 +145,7 @@ class MemoryConnection implements SourceConnection {
     return database.kept > position.n ? 'somebody else has read what was kept for us' : null
   }
 
-  /** Every question comes this way: it waits for a turn, and may never be answered. */
+  /** Every call comes this way: it waits for one turn of the event loop, and may never be answered. */
   async #ask<T>(call: Call, work: () => T): Promise<T> {
     const { misbehaviour, broken } = this.#database
     const answer = async () => {
@@ -153,7 +155,7 @@ class MemoryConnection implements SourceConnection {
       return work()
     }
     const deadlineMs = broken.has('answers in time or not at all') ? Infinity : call.deadlineMs
-    const signal = broken.has('ends calls that are aborted') ? new AbortController().signal : call.signal
+    const signal = broken.has('ends aborted calls') ? new AbortController().signal : call.signal
     return inTime('the database', { signal, deadlineMs }, () => void this.close(), answer)
   }
 }

@@ -2,7 +2,7 @@ import type { Call, Chunk, CopyCursor, ReadBudget, ReadRow, ReadyWait, Rows, Sou
 import { keyOf, type MemoryDatabase, type MemoryRow } from './database.ts'
 import { memoryTable, type MemoryCursor, type MemoryTable } from './table.ts'
 
-/** How often it is looked whether everything is visible. */
+/** Milliseconds between two looks at whether everything is visible. */
 const READY_MS = 5
 
 /** Reads rows in the order of their keys. */
@@ -45,7 +45,7 @@ export class MemoryReader implements TableReader {
       const page = keys.slice(0, budget.rows)
       const last = page.at(-1)
       if (last === undefined || (again && last === after)) {
-        // A counted table ends with a range in which nothing may be left.
+        // The last range of a counted table has no end, so that no key beyond it is left.
         if (!table.counted || after === END) return { kind: 'end' }
         return {
           kind: 'rows',
@@ -92,7 +92,7 @@ export class MemoryReader implements TableReader {
   }
 }
 
-/** Behind every key: they are JSON arrays. */
+/** Sorts after every key, because keys are JSON arrays. */
 const END = '~'
 
 const rowOf = (table: MemoryTable, row: MemoryRow): ReadRow => ({

@@ -5,16 +5,16 @@ import { keyOf, type MemoryChange, type MemoryDatabase, type MemoryTransaction, 
 import type { MemoryTable } from './table.ts'
 
 export type MemoryPosition = { n: number; id: string }
-/** `events`: of the transaction, of every table. */
+/** `events` counts the events of the transaction in every table, also in those that are not followed. */
 export type MemoryPlace = { n: number; id: string; events: number }
 
-/** Other kinds' state never comes this far: see `fromStored`. */
+/** The state of other kinds never gets here: see `fromStored`. */
 export const memoryStreamedTo = ({ position, place }: StreamedTo): { position: MemoryPosition | null; place: MemoryPlace | null } => ({
   position: position as MemoryPosition | null,
   place: place as MemoryPlace | null,
 })
 
-/** The size of an event. */
+/** The size in bytes that is reported for each event. */
 const EVENT_BYTES = 100
 
 class MemoryRowChange implements RowChange {
@@ -72,7 +72,7 @@ interface Delivery {
   sink(event: SourceEvent, bytes: number): void
 }
 
-/** Delivers what comes behind `at`, from what the database keeps, one transaction a turn. */
+/** Delivers what comes after `at` from what the database keeps, one transaction in each turn of the event loop. */
 export function openMemoryStream({ database, tables, at, sink }: Delivery): SourceStream {
   const { position, place } = memoryStreamedTo(at)
   const byName = new Map(tables.map((table) => [tableKey(table), table]))
@@ -124,14 +124,15 @@ export function openMemoryStream({ database, tables, at, sink }: Delivery): Sour
     if (!proved && !isBroken('proves the stored transaction')) throw changed(`transaction ${position?.n} did not come again`)
     if (rest && (rest.n !== tx.n || rest.id !== tx.id) && !isBroken('proves the rest of a transaction'))
       throw changed(`the rest of transaction ${rest.n} did not come`)
-    const stored = rest && !isBroken('goes on behind what is stored') ? rest.events : 0
+    const stored = rest && !isBroken('continues after what is stored') ? rest.events : 0
     rest = null
     const { n, id } = tx
     emit({ kind: 'begin', tx: BigInt(n), at: { n, id, events: stored } })
     let events = 0
     for (const change of tx.changes) {
       const event = eventOf(change, { n, id, events: events + 1 })
-      // What is not followed counts: the set of tables may be another one when this is read again.
+      // Events of tables that are not followed count too, because another set of tables may be followed when this is
+      // read again.
       if (event !== null || !isBroken('counts what is not followed')) events++
       if (event !== null && events > stored) emit(event)
     }
@@ -146,7 +147,7 @@ export function openMemoryStream({ database, tables, at, sink }: Delivery): Sour
       return followed.length === 0 ? null : { kind: 'truncate', tables: followed, at }
     }
     const table = byName.get(tableKey(change.table))
-    return table ? new MemoryRowChange(change, table, at, isBroken('leaves out what it does not know')) : null
+    return table ? new MemoryRowChange(change, table, at, isBroken('leaves out unknown values')) : null
   }
 
   function emit(event: SourceEvent): void {
@@ -167,7 +168,7 @@ export function openMemoryStream({ database, tables, at, sink }: Delivery): Sour
     },
     acknowledge(position) {
       const { n } = position as MemoryPosition
-      // The last one is sent again, so that it can be proved.
+      // The last transaction is sent again, as proof that this is the same stream.
       database.kept = Math.max(database.kept ?? 0, n - 1)
     },
     lag(position) {
@@ -182,4 +183,4 @@ export function openMemoryStream({ database, tables, at, sink }: Delivery): Sour
 }
 
 const changed = (what: string) =>
-  new RockpoolError('ROCKPOOL_SOURCE_CHANGED', `this is not the database, or not the state of it, that was followed so far: ${what}`)
+  new RockpoolError('ROCKPOOL_SOURCE_CHANGED', `this is not the database that was followed so far, or not its state: ${what}`)

@@ -2,7 +2,7 @@ import type { TableName } from '../../protocol/tables.ts'
 import type { CopyCursor, RowImage, SourceTable } from '../source.ts'
 import type { MemoryTableInfo } from './database.ts'
 
-/** The rows that are read so far, of how many when it began. */
+/** `read` rows have been read, `of` those that the table had when the copy began. */
 export type MemoryCursor = { after: string; read: number; of: number }
 
 export class MemoryTable implements SourceTable {
@@ -34,7 +34,7 @@ export class MemoryTable implements SourceTable {
   }
 }
 
-/** The table behind one that was given out. */
+/** Returns the memory table behind a table of the port. Throws when it is of another kind. */
 export function memoryTable(table: SourceTable): MemoryTable {
   if (table instanceof MemoryTable) return table
   throw new Error(`${table.schema}.${table.name} is a table of another kind of source`)

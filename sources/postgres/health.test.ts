@@ -13,7 +13,7 @@ const drop = { walPolicy: 'drop-and-resync', walKeepGb: 10 } as const
 const fine = { level: 'ok', overs: 0 } as const
 
 describe('WAL that the slot keeps', () => {
-  test('a level is told when it is reached, not while it lasts, and again after it was left', () => {
+  test('a level is reported when it is reached, not while it lasts, and again after it was left', () => {
     const told: unknown[] = []
     let before: Pick<WalVerdict, 'level' | 'overs'> = fine
     for (const gb of [1, 6, 7, 11, 12, 7, 1, 6]) {
@@ -33,14 +33,14 @@ describe('WAL that the slot keeps', () => {
     ])
   })
 
-  test('the policy drops it only beyond the limit', () => {
+  test('the policy drops the slot only beyond the limit', () => {
     expect(judgeWal(measure(9.9), fine, drop)).toMatchObject({ level: 'much', drop: false })
     expect(judgeWal(measure(10.1), fine, drop)).toMatchObject({ level: 'over', drop: true })
     // There is nothing left to be dropped for its WAL.
     expect(judgeWal(measure(10.1, { walStatus: 'lost' }), fine, drop)).toMatchObject({ level: 'lost', drop: false })
   })
 
-  test('WAL that was read and is kept all the same is given time, and a marker, to go', () => {
+  test('WAL that was read but is still kept gets time, and a marker, to be freed', () => {
     const read = measure(11, { lagBytes: 0 })
     const verdicts: WalVerdict[] = []
     for (let i = 0; i < 3; i++) verdicts.push(judgeWal(read, verdicts.at(-1) ?? fine, drop))
@@ -49,7 +49,7 @@ describe('WAL that the slot keeps', () => {
     expect([wantsMarker(read), wantsMarker(measure(11)), wantsMarker(measure(0.001, { lagBytes: 0 }))]).toEqual([true, false, false])
   })
 
-  test('nearness to max_slot_wal_keep_size is told whatever is kept, with how much is left', () => {
+  test('nearness to max_slot_wal_keep_size is always reported, with how much is left', () => {
     const near = measure(0.3, { safeWalBytes: 0.05 * GB, maxKeepBytes: 0.3 * GB })
     expect(judgeWal(near, fine, keep).problem?.reason).toBe(
       'the slot keeps 307 MB of WAL (wal_status reserved); max_slot_wal_keep_size is 307 MB, 51 MB before the slot is in danger',

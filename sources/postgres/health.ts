@@ -3,30 +3,34 @@ import type { HealthState, SourceHealth, SourceProblem } from '../source.ts'
 import type { PostgresSettings } from './settings.ts'
 import type { SlotMeasure } from './stream/slot.ts'
 
-/** How near the WAL that the slot keeps is to what is allowed. */
+/** How near the WAL that the slot keeps is to its limit. */
 export type WalLevel = SlotStatus['level']
 
 const LEVELS: readonly WalLevel[] = ['ok', 'much', 'over', 'lost']
 const GB = 1024 ** 3
 /**
- * Measures in a row after which WAL over the limit is dropped although everything in it was read. Postgres lets go of it some time after our
- * acknowledgement, with the next record of running transactions; if it does not, a transaction that stays open keeps it.
+ * The number of consecutive measures after which WAL over the limit is dropped although everything in it was read.
+ * Postgres frees it some time after our acknowledgement, with the next record of running transactions. If it does not,
+ * a transaction that stays open keeps it.
  */
-const PATIENCE = 3
-/** WAL that is kept although it was read, at which a marker is worth its while: what is acknowledged with it lets Postgres let go. */
+const MEASURES_BEFORE_DROP = 3
+/**
+ * Bytes of WAL that is kept although it was read, above which we emit a marker. Acknowledging the marker lets Postgres
+ * free the WAL.
+ */
 const MARKER_BYTES = 16 * 1024 ** 2
 
 export interface WalVerdict {
   level: WalLevel
-  /** Measures in a row that were over the limit. */
+  /** How many consecutive measures were over the limit. */
   overs: number
-  /** The policy says that the slot goes, and everything is compared again. */
+  /** True when the slot is to be dropped, and everything compared again. */
   drop: boolean
-  /** To be told: a higher level than before. */
+  /** The problem to report when the level is higher than before, else null. */
   problem: SourceProblem | null
 }
 
-/** What to do about what a slot keeps, when it was at `before`. */
+/** Decides what to do about the WAL that a slot keeps. `before` is the last verdict. */
 export function judgeWal(
   measure: SlotMeasure,
   before: Pick<WalVerdict, 'level' | 'overs'>,
@@ -38,14 +42,14 @@ export function judgeWal(
   const endangered = walStatus === 'unreserved' || (safeWalBytes !== null && maxKeepBytes !== null && safeWalBytes < maxKeepBytes / 4)
   const level: WalLevel = walStatus === 'lost' ? 'lost' : over ? 'over' : endangered || retainedBytes > limit / 2 ? 'much' : 'ok'
   const overs = over ? before.overs + 1 : 0
-  const drop = level === 'over' && walPolicy === 'drop-and-resync' && (lagBytes > limit / 2 || overs >= PATIENCE)
+  const drop = level === 'over' && walPolicy === 'drop-and-resync' && (lagBytes > limit / 2 || overs >= MEASURES_BEFORE_DROP)
   const higher = LEVELS.indexOf(level) > LEVELS.indexOf(before.level)
   return { level, overs, drop, problem: higher ? { code: 'ROCKPOOL_WAL_KEPT', reason: describeWal(measure, level, walKeepGb) } : null }
 }
 
 export const wantsMarker = ({ retainedBytes, lagBytes }: SlotMeasure): boolean => retainedBytes - lagBytes > MARKER_BYTES
 
-/** For people. */
+/** Describes a measure for people. */
 export function describeWal(measure: SlotMeasure, level: WalLevel, walKeepGb: number): string {
   const { walStatus, retainedBytes, safeWalBytes, maxKeepBytes } = measure
   const kept = `the slot keeps ${size(retainedBytes)} of WAL (wal_status ${walStatus ?? '?'})`
@@ -57,7 +61,10 @@ export function describeWal(measure: SlotMeasure, level: WalLevel, walKeepGb: nu
 
 const size = (bytes: number) => (bytes >= GB ? `${(bytes / GB).toFixed(1)} GB` : `${Math.round(bytes / 1024 ** 2)} MB`)
 
-/** What the slot keeps, and what is to be done about it. `before`: what was measured last. Null: there is no slot. */
+/**
+ * Returns what the slot keeps and what must be done about it, or null when there is no slot. `before` is the last
+ * state.
+ */
 export function slotHealth(
   measure: SlotMeasure | null,
   before: HealthState | null,
@@ -68,7 +75,7 @@ export function slotHealth(
   const known = before as unknown as SlotStatus | null
   const verdict = judgeWal(measure, known ?? { level: 'ok', overs: 0 }, settings)
   const { level, overs, problem } = verdict
-  // One measure may meet a standby that confirms a moment later.
+  // Reported at the second measure, because a standby may confirm a moment after the first.
   const awaited = known?.awaitedStandbys ? measure.awaitedStandbys : null
   const waits: SourceProblem[] = awaited ? [{ code: 'ROCKPOOL_STANDBY_AWAITED', reason: describeWait(awaited) }] : []
   return {

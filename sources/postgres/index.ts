@@ -1,4 +1,4 @@
-// Everything but the socket of workerd, which only workerd can load: `sources/postgres/wire/socket.ts`.
+// Exports everything but the socket of workerd (`sources/postgres/wire/socket.ts`), which only workerd can load.
 export type * from './types.ts'
 export { checkConnections } from './wire/check-connections.ts'
 export { checkConnection, connectSource, sourceError, type ConnectOptions, type OpenSocket } from './wire/connection.ts'

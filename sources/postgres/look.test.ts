@@ -17,7 +17,7 @@ const slot = (change: object) => ({ slot: { created: false, lost: null, confirme
 describe('what a look finds', () => {
   const judged = (found: SourceFacts, before = known()) => problemOf('rockpool', found, before)
 
-  test('nothing, when everything is as it was left', () => {
+  test('nothing when everything is as the last session left it', () => {
     expect(judged(facts())).toBeNull()
     expect(judged(facts({ slot: null }), known({ identity: null, position: null }))).toBeNull()
   })
@@ -38,7 +38,7 @@ describe('what a look finds', () => {
     expect(judged(facts(change))).toMatchObject({ code: 'ROCKPOOL_SOURCE_CHANGED', reason: expect.stringMatching(reason) })
   })
 
-  test('what a session does meanwhile is no problem: it makes the slot, and moves on', () => {
+  test('what a running session does is not a problem: it creates the slot, and advances', () => {
     const during = known({ settled: false })
     expect(judged(facts({ slot: null }), during)).toBeNull()
     expect(judged(facts(slot({ lost: 'the slot was never complete' })), during)).toBeNull()

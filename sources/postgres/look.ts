@@ -8,18 +8,19 @@ import { disconnected, type PostgresIdentity } from './stream/continuity.ts'
 import type { PostgresPosition } from './stream/positions.ts'
 import type { Lsn, SourceIdentity } from './types.ts'
 
-/** The database as it is at this moment. */
+/** The database as it is at the moment. */
 export interface SourceFacts {
   identity: SourceIdentity
   serverVersion: number
   walEnd: Lsn
-  /** Null: there is none of this name. */
+  /** Null when there is no slot of this name. */
   slot: (FoundSlot & { measure: SlotMeasure }) | null
 }
 
 /**
- * Asks what a session would ask before anything is made, and changes nothing. Throws ROCKPOOL_SOURCE_UNREACHABLE, ROCKPOOL_SOURCE_SETTINGS with what to do,
- * or ROCKPOOL_SLOT_TAKEN when the slot is held by somebody else.
+ * Asks everything that a session asks before it creates something, and changes nothing. Throws
+ * ROCKPOOL_SOURCE_UNREACHABLE, ROCKPOOL_SOURCE_SETTINGS with what to do, or ROCKPOOL_SLOT_TAKEN when another process
+ * holds the slot.
  */
 export async function lookAtSource(sql: Sql, name: string): Promise<SourceFacts> {
   try {
@@ -36,7 +37,10 @@ export async function lookAtSource(sql: Sql, name: string): Promise<SourceFacts>
   }
 }
 
-/** Why nothing can come, or everything will be compared, by what was found; null: all is well. A session makes the slot, and moves on: while there is one, less can be said. */
+/**
+ * Returns why nothing can be delivered, or why everything will be compared, or null when all is well. Less can be said
+ * while a session runs, because it creates the slot and advances.
+ */
 export function problemOf(
   slot: string,
   facts: SourceFacts,

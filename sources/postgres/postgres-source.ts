@@ -42,11 +42,11 @@ import { parseSourceUrl, TLS_REQUIRED_FROM } from './wire/source-url.ts'
 export interface PostgresKindOptions extends Pick<PostgresReaderPorts, 'spans' | 'barrier'> {
   /** `openSocket` in workerd; absent in Node. */
   socket?: OpenSocket
-  /** For tests: called with every message of the stream, and what takes it in. */
+  /** For tests: called with every message of the stream, and with the function that processes it. */
   around?: (message: PgoutputMessage, take: () => void) => void
 }
 
-/** Postgres from 14 on, by logical replication. */
+/** Postgres 14 and newer, by logical replication. */
 export function postgresKind(options: PostgresKindOptions = {}): SourceKind<PostgresSettings> {
   return {
     name: 'postgres',
@@ -68,7 +68,10 @@ export function postgresKind(options: PostgresKindOptions = {}): SourceKind<Post
   }
 }
 
-/** A deployment that an earlier version connected, and that has not been seen since to be reached as a new one must be. */
+/**
+ * Returns true for a deployment that an earlier version connected, and that has not yet been reached as a new
+ * deployment must be.
+ */
 const isEarlierTls = (identity: PostgresIdentity | null): boolean => identity !== null && identity.tls === undefined
 
 class PostgresConnection implements SourceConnection {
@@ -79,13 +82,13 @@ class PostgresConnection implements SourceConnection {
   readonly #sql
   readonly #streaming
   readonly #earlierTls: boolean
-  /** Our messages in the WAL carry the slot's name: several Rockpools may follow one database. */
+  /** Our messages in the WAL carry the slot's name, because several Rockpools may follow one database. */
   readonly #prefix: string
-  /** The certificate of the connection that was opened last was verified. */
+  /** True when the certificate of the last connection was verified. */
   #verified = false
-  /** The slot was made by this connection. */
+  /** True when this connection created the slot. */
   #madeSlot = false
-  /** What can be told of settings was told by this connection. */
+  /** True when this connection has reported the problems of settings. */
   #warned = false
 
   constructor(options: ConnectOptions<PostgresSettings>, kind: PostgresKindOptions) {
@@ -94,7 +97,7 @@ class PostgresConnection implements SourceConnection {
     const { url, settings, clientName } = options
     this.#earlierTls = isEarlierTls(postgresIdentity(options.identity))
     this.#prefix = `rockpool:${settings.slot}`
-    this.foreignMark = `a message under our prefix ${JSON.stringify(this.#prefix)} is not ours and was ignored: a role of the database has written it. REVOKE EXECUTE on pg_logical_emit_message FROM PUBLIC: docs/deploy.md has the statements`
+    this.foreignMark = `a message under our prefix ${JSON.stringify(this.#prefix)} is not ours and was ignored: a role of the database wrote it. REVOKE EXECUTE on pg_logical_emit_message FROM PUBLIC: docs/deploy.md has the statements`
     const connection = {
       ca: settings.databaseCa,
       applicationName: clientName,
@@ -218,7 +221,7 @@ class PostgresConnection implements SourceConnection {
     return {
       pause: () => replication.pause(),
       resume: () => replication.resume(),
-      // The START of the commit record, so that the transaction is sent again.
+      // The START of the commit record is acknowledged, so that Postgres sends the transaction again.
       acknowledge: (position) => replication.acknowledge(parseLsn((position as PostgresPosition).lsn)),
       lag(position) {
         if (position === null) return null
@@ -265,7 +268,7 @@ class PostgresConnection implements SourceConnection {
       report.problem({ code: 'ROCKPOOL_PUBLICATION', reason })
     }
     if (slotTimeoutMs === 0) return
-    const reason = `idle_replication_slot_timeout is ${slotTimeoutMs / 1_000} s: Postgres takes the slot away when nobody has read it for so long, and then everything is compared again. Polls are at most half of that apart; set it to 0 if they may be missed`
+    const reason = `idle_replication_slot_timeout is ${slotTimeoutMs / 1_000} s: Postgres invalidates a slot that nobody has read for that long, and then everything is compared again. Polls are at most half of that apart; set it to 0 if they may be missed`
     report.problem({ code: 'ROCKPOOL_SLOT_TIMEOUT', reason })
   }
 
@@ -275,17 +278,20 @@ class PostgresConnection implements SourceConnection {
     report.problem({ code: 'ROCKPOOL_SLOT_FAILOVER', reason })
   }
 
-  /** Undefined: the database is reached in a way that only a deployment of an earlier version may use, which is told. */
+  /**
+   * Returns undefined, and reports a problem, when the database is reached in a way that only a deployment of an
+   * earlier version may use.
+   */
   #settledTls(report: SourceReport): true | undefined {
     const { earlier } = parseSourceUrl(this.#options.url, { earlierTls: this.#earlierTls })
-    // Nothing said means this from now on, and it has just worked.
+    // A URL that says nothing of TLS means verified TLS in this version, and that has just worked.
     if (earlier === null || (earlier.said === null && this.#verified)) return true
-    const how = this.#verified ? 'over TLS that nothing demands' : 'without TLS'
+    const how = this.#verified ? 'over TLS that no setting requires' : 'without TLS'
     const reason = `DATABASE_URL: the database is reached ${how}, and from release ${TLS_REQUIRED_FROM} on it is not: ${earlier.advice}`
     report.problem({ code: 'ROCKPOOL_TLS_NOT_DEMANDED', reason })
     return undefined
   }
 }
 
-/** Names that a problem shows. */
+/** How many names a problem shows. */
 const SHOWN_TABLES = 5

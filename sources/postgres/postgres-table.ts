@@ -3,10 +3,10 @@ import { copyProgress } from './copy/cursor.ts'
 import type { CatalogTable } from './types.ts'
 import { TableDecoder } from './values/values.ts'
 
-/** A table of Postgres as the port has it. */
+/** A table of Postgres behind the port. */
 export class PostgresTable implements SourceTable {
   readonly catalog: CatalogTable
-  /** Of tuples as they are read. */
+  /** Decodes tuples as they are copied. */
   readonly decoder: TableDecoder
   readonly keys: string
 
@@ -39,7 +39,7 @@ export class PostgresTable implements SourceTable {
     return this.catalog.key.length === 0
   }
 
-  /** Under identity FULL the old row comes along with every change. */
+  /** False under identity FULL, where every change carries the old row. */
   get keepsImages(): boolean {
     return this.catalog.identity !== 'f'
   }
@@ -55,7 +55,7 @@ export class PostgresTable implements SourceTable {
   }
 }
 
-/** The table behind one that was given out: nobody else makes tables of this kind. */
+/** Returns the Postgres table behind a table of the port. Throws when it is of another kind. */
 export function postgresTable(table: SourceTable): PostgresTable {
   if (table instanceof PostgresTable) return table
   throw new Error(`${table.schema}.${table.name} is a table of another kind of source`)

@@ -14,17 +14,17 @@ import type { RefusedTable } from '../source.ts'
 import type { CatalogTable, Lsn, SourceIdentity, WantedColumns } from './types.ts'
 
 export interface PrepareOptions {
-  /** Given: it must exist and is not changed. Not given: our own is kept equal to the tables. */
+  /** A publication that must exist and is not changed. Without it, our own is kept equal to the tables. */
   publication?: string
-  /** The name of our own, `rockpool` when absent. */
+  /** The name of our own publication, `rockpool` by default. */
   ownPublication?: string
   slot: string
   tables: readonly TableName[]
-  /** What is read of the table that goes by these names; absent: everything. */
+  /** Returns what is read of the table with these names. Absent means everything. */
   columns?: (names: readonly TableName[]) => WantedColumns
-  /** Our own publication names the columns that are read, see `publishedColumns`. */
+  /** Whether our own publication names the columns that are read, see `publishedColumns`. */
   nameColumns?: boolean
-  /** Called with true before the slot is made, which waits for every open transaction, and with false behind it. */
+  /** Called with true before the slot is created, which waits for every open transaction, and with false afterwards. */
   slotWaits?: (waiting: boolean) => void
 }
 
@@ -32,32 +32,34 @@ export interface PreparedSource {
   identity: SourceIdentity
   serverVersion: number
   tables: CatalogTable[]
-  /** Tables of the sync config that cannot be followed, or do not exist. */
+  /** Tables of the sync config that do not exist or cannot be followed. */
   refusedTables: RefusedTable[]
-  /** `schema.name` of what the publication sends and nobody reads. */
+  /** `schema.name` of the tables that the publication sends and no sync config reads. */
   unread: string[]
-  /** Oids of everything that was looked at, followed or not: the stream may describe it. */
+  /** OIDs of all tables that were examined, followed or not, because the stream may describe any of them. */
   seen: ReadonlySet<number>
   publication: string
-  /** What `catalogVersion` says as long as all this is still so. */
+  /** What `catalogVersion` returns as long as nothing of this changes. */
   catalogVersion: string
   slot: FoundSlot
   walEnd: Lsn
-  /** The xmax of a snapshot: xids of the stream, which have 32 bits, are near it. */
+  /** The xmax of a snapshot. The 32-bit xids of the stream are near it. */
   xmax: bigint
   walSenderTimeoutMs: number
-  /** `idle_replication_slot_timeout`, after which Postgres invalidates a slot that nobody uses; 0 = never. */
+  /**
+   * `idle_replication_slot_timeout` in milliseconds, after which Postgres invalidates an unused slot; 0 means never.
+   */
   slotTimeoutMs: number
 }
 
 export const DEFAULT_PUBLICATION = 'rockpool'
 const MIN_VERSION = 140_000
-/** Somebody who changes the same publication all the time does not keep us here for ever. */
+/** After this many changes of the publication by others we give up, so that they cannot keep us here for ever. */
 const MAX_PUBLICATION_CHANGES = 3
 
 /**
- * Checks the database and makes publication and slot, in this order: what is committed in between would be lost otherwise. Throws
- * ROCKPOOL_SOURCE_SETTINGS with one line that says what to do, or ROCKPOOL_SOURCE_UNREACHABLE.
+ * Checks the database, then creates the publication, then the slot: in the other order, what is committed in between
+ * would be lost. Throws ROCKPOOL_SOURCE_SETTINGS with one line that says what to do, or ROCKPOOL_SOURCE_UNREACHABLE.
  */
 export async function prepareSource(sql: Sql, options: PrepareOptions): Promise<PreparedSource> {
   try {
@@ -73,7 +75,7 @@ export async function prepareSource(sql: Sql, options: PrepareOptions): Promise<
 
 type CheckedServer = Pick<PreparedSource, 'identity' | 'serverVersion' | 'walEnd' | 'xmax' | 'walSenderTimeoutMs' | 'slotTimeoutMs'>
 
-/** What can be said before anything is made; also what the CLI asks before it starts. */
+/** Checks the server before anything is created. The CLI calls it too before it starts. */
 export async function checkServer(sql: Sql): Promise<CheckedServer> {
   const [row] = await sql<
     {
@@ -102,9 +104,9 @@ export async function checkServer(sql: Sql): Promise<CheckedServer> {
       current_setting('max_replication_slots') AS max_slots, current_setting('max_wal_senders') AS max_senders,
       (SELECT setting FROM pg_settings WHERE name = 'wal_sender_timeout') AS timeout,
       quote_ident(current_user) AS role, current_database() AS database`
-  if (!row) throw settings('the database answers nothing')
+  if (!row) throw settings('the database returned no row')
   const serverVersion = Number(row.version)
-  if (serverVersion < MIN_VERSION) throw settings(`Postgres ${Math.floor(serverVersion / 10_000)} is too old: 14 or newer is needed`)
+  if (serverVersion < MIN_VERSION) throw settings(`Postgres ${Math.floor(serverVersion / 10_000)} is too old: Rockpool needs 14 or newer`)
   if (row.replica) throw settings('the database URL names a replica: use the URL of the primary')
   const problems: string[] = []
   if (row.wal_level !== 'logical') {
@@ -142,8 +144,8 @@ export async function checkServer(sql: Sql): Promise<CheckedServer> {
 }
 
 /**
- * The version is taken before what it stands for is read: a change in between shows as a difference later. A publication of our own is kept equal
- * to the tables, and then everything is read again.
+ * Takes the catalog version before it reads the catalog, so that a change in between shows as a difference later. When
+ * it has changed a publication of our own, it reads everything again.
  */
 async function followSource(sql: Sql, publication: string, options: PrepareOptions, serverVersion: number) {
   const names = options.tables
@@ -172,9 +174,10 @@ async function followSource(sql: Sql, publication: string, options: PrepareOptio
 const COLUMN_LISTS_FROM = 150_000
 
 /**
- * The columns that the publication names, null for all: those that are read, and the key. Not before Postgres 15; not where the identity is all columns, without
- * which the application's own UPDATE fails; and not of partitioned tables, for which Postgres refuses a list. It is not done unasked: the application can then
- * neither drop a column that is named nor change its type (2026-11, up to 18).
+ * Returns the columns for the publication to name, or null for all: those that are read, and the key. Null before
+ * Postgres 15; where the identity is all columns, because the application's own UPDATE would fail; and for partitioned
+ * tables, for which Postgres refuses a list. It has to be asked for by a setting, because the application can then
+ * neither drop a named column nor change its type (2026-11, up to 18).
  */
 function publishedColumns({ nameColumns, columns }: PrepareOptions, serverVersion: number) {
   if (!nameColumns || !columns || serverVersion < COLUMN_LISTS_FROM) return undefined

@@ -4,7 +4,7 @@ import { PostgresServer, serverUser } from '../../test/support/postgres-server.t
 import { freePort, POSTGRES_VERSIONS, startPostgres, type TestPostgres } from '../../test/support/postgres.ts'
 import { checkServer, connectSource, openReplication, prepareSource } from './index.ts'
 
-// What Postgres must be set up like, and what is said when it is not.
+// How Postgres must be configured, and what is reported when it is not.
 
 describe.each(POSTGRES_VERSIONS)('Postgres %i', (version) => {
   let postgres: TestPostgres
@@ -46,7 +46,7 @@ describe.each(POSTGRES_VERSIONS)('Postgres %i', (version) => {
     }
   }
 
-  test('a server that is set up is taken, and says what sessions need to know', async () => {
+  test('a configured server is accepted, and reports what sessions need to know', async () => {
     const server = await checkServer(connect())
     expect(server).toMatchObject({ identity: { database: 'app', timeline: 1 }, walSenderTimeoutMs: 60_000, slotTimeoutMs: 0 })
     expect(Math.floor(server.serverVersion / 10_000)).toBe(version)
@@ -87,7 +87,7 @@ describe.each(POSTGRES_VERSIONS)('Postgres %i', (version) => {
     },
   )
 
-  test('a standby that is named and is not us is no matter of ours', async () => {
+  test('a list that names only another standby is not a problem', async () => {
     expect(await withSetting('synchronous_standby_names', "'ghost'", () => refusal(checkServer(connect())))).toBe('it was not refused')
   })
 

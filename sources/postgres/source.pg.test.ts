@@ -18,7 +18,7 @@ afterAll(async () => {
 })
 
 describe('preparing the source', () => {
-  test('tables that cannot be followed are refused with what to do, and the rest goes on', async () => {
+  test('tables that cannot be followed are refused with what to do, and the others are followed', async () => {
     const sql = postgres.sql()
     await sql`create table good (id int primary key)`
     await sql`create table nokey (id int)`
@@ -48,7 +48,7 @@ describe('preparing the source', () => {
     await dropSlot(source, 's1')
   })
 
-  test('looking at the catalog locks no partition: between those of a TRUNCATE that would be a deadlock, at which the application may lose', async () => {
+  test('reading the catalog locks no partition: between those of a TRUNCATE that would be a deadlock, which may cancel the application', async () => {
     const sql = postgres.sql()
     await sql`create table years (id int, year int, primary key (id, year)) partition by range (year)`
     await sql`create table years_1 partition of years for values from (0) to (10) partition by range (id)`
@@ -79,7 +79,7 @@ describe('preparing the source', () => {
     await sql`drop table years, years_1_1`
   })
 
-  test('the publication follows the tables, a wildcard means all that begin so, and only real changes change a fingerprint', async () => {
+  test('the publication follows the tables, a wildcard matches all with the prefix, and only real changes change a fingerprint', async () => {
     const sql = postgres.sql()
     await sql`create table w_a (id int primary key, t text)`
     await sql`create table w_b (id int primary key)`
@@ -111,7 +111,7 @@ describe('preparing the source', () => {
     await dropSlot(source, 's2')
   })
 
-  test('a publication that is given is not changed, and must exist', async () => {
+  test('a publication that is set is not changed, and must exist', async () => {
     const sql = postgres.sql()
     await sql`create table given (id int primary key)`
     await sql`create publication mine for table given`
@@ -124,7 +124,7 @@ describe('preparing the source', () => {
     await dropSlot(source, 's3')
   })
 
-  test('row security and missing privileges are said, not met as missing rows', async () => {
+  test('row security and missing privileges are reported, and do not show as missing rows', async () => {
     const sql = postgres.sql()
     await sql`create role limited login replication password 'x'`
     await sql`create table hidden (id int primary key)`
@@ -143,7 +143,7 @@ describe('preparing the source', () => {
 })
 
 describe('a replication session', () => {
-  test('what was not acknowledged comes again; the transaction acknowledged by its commit LSN comes again first', async () => {
+  test('unacknowledged transactions are sent again, after the one that was acknowledged by its commit LSN', async () => {
     const sql = postgres.sql()
     await sql`create table r (id int primary key)`
     const prepared = await prepareSource(source, { slot: 's5', tables: names('r') })
@@ -185,7 +185,7 @@ describe('a replication session', () => {
     await dropSlot(source, 's5')
   })
 
-  test('a consumer that pauses for twice the wal_sender_timeout in the middle of a transaction is not cut', async () => {
+  test('a consumer that pauses for twice the wal_sender_timeout in the middle of a transaction is not disconnected', async () => {
     const sql = postgres.sql()
     await sql`create table p (id int primary key, t text)`
     const prepared = await prepareSource(source, { slot: 's6', tables: names('p') })
@@ -214,7 +214,7 @@ describe('a replication session', () => {
     await dropSlot(source, 's6')
   })
 
-  test('a marker is flushed at once and does not hang, whatever the role and the standbys say', async () => {
+  test('a marker is flushed at once and does not hang, regardless of the settings of role and standbys', async () => {
     const sql = postgres.sql()
     await sql`alter role postgres set synchronous_commit = off`
     await sql`alter system set synchronous_standby_names = 'ghost'`

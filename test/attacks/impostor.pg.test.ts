@@ -53,7 +53,7 @@ test.each([3, 5])('no password is given, asked for in way %i', async (kind) => {
     ['', { earlierTls: true }],
     ['sslmode=prefer', { earlierTls: true }],
   ] as const) {
-    expect(await connect(ELSEWHERE, query, options)).toMatch(/asks for the password .* so it is not given/)
+    expect(await connect(ELSEWHERE, query, options)).toMatch(/asks for the password .* so it is not sent/)
     expect(given()).toBe(false)
   }
 })

@@ -91,7 +91,7 @@ async function refused(folder: string, query: string, code: string, message: Reg
 }
 
 test('a new deployment is refused, unless it says that it wants no TLS', async () => {
-  await refused('new', '', 'ROCKPOOL_SOURCE_SETTINGS', /offers no TLS, and the database URL asks for it \(sslmode=verify-full\)/)
+  await refused('new', '', 'ROCKPOOL_SOURCE_SETTINGS', /offers no TLS, and the database URL requires it \(sslmode=verify-full\)/)
   await refused('new', 'sslmode=prefer', 'ROCKPOOL_SETTINGS', /Write sslmode=verify-full, or sslmode=disable/)
   await live('new', 'sslmode=disable', 'not told')
   expect(source('new').tls).toBe(true)
@@ -112,5 +112,5 @@ test('the same with sslmode=prefer; what was said clearly once holds', async () 
   await live('older', 'sslmode=prefer', 'told')
   forget('older')
   await live('older', 'sslmode=disable', 'not told')
-  await refused('older', 'sslmode=prefer', 'ROCKPOOL_SETTINGS', /sslmode=prefer lets whoever is in between talk TLS away/)
+  await refused('older', 'sslmode=prefer', 'ROCKPOOL_SETTINGS', /sslmode=prefer lets an attacker in between turn TLS off/)
 })

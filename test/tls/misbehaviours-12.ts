@@ -40,10 +40,10 @@ const parameters = (of: Bytes): Behaviour12['flight'] =>
 const outOfPlace = /a message is out of place/
 const recordOutOfPlace = /a record is out of place/
 const notOffered = (what: string) => new RegExp(`chose a ${what} that was not offered`)
-const badMac = /a record was changed on its way/
-const notFinished = /the handshake was changed on its way/
+const badMac = /a record was changed in transit/
+const notFinished = /the handshake was changed in transit/
 const notAsked = /an extension was not asked for/
-const acrossKeys = /a message goes across a change of keys/
+const acrossKeys = /a message spans a change of keys/
 const tooLong = /a record is too long/
 const noKey = /does not have the key/
 const inBetween = /somebody in between makes it choose an older version/
@@ -63,7 +63,7 @@ const HELLO: Record<string, Misbehaviour12> = {
   },
   'an extended master secret that is not one': {
     hello: extension(Extension.extendedMasterSecret, zeros(1)),
-    says: /an extension is not one/,
+    says: /an extension is malformed/,
   },
   'no secure renegotiation': {
     hello: extension(Extension.renegotiationInfo, null),
@@ -71,11 +71,11 @@ const HELLO: Record<string, Misbehaviour12> = {
   },
   'a renegotiation of another connection': {
     hello: extension(Extension.renegotiationInfo, vector8(zeros(24))),
-    says: /renegotiates a connection that there was not/,
+    says: /renegotiates a connection that did not exist/,
   },
   'a session that is resumed': {
     hello: (f, s) => ({ ...f, sessionId: s.clientHello.sessionId }),
-    says: /resumes a session that there was not/,
+    says: /resumes a session that did not exist/,
   },
   'a suite of 1.3': { hello: (f) => ({ ...f, suite: 0x1301 }), says: notOffered('cipher suite') },
   'a suite with CBC': { hello: (f) => ({ ...f, suite: 0xc027 }), says: notOffered('cipher suite') },
@@ -90,7 +90,7 @@ const HELLO: Record<string, Misbehaviour12> = {
   'another protocol': { hello: extension(Extension.alpn, vector16(vector8(text('h2')))), says: notOffered('protocol') },
   'two protocols': {
     hello: extension(Extension.alpn, vector16(vector8(text('postgresql')), vector8(text('h2')))),
-    says: /more than belongs to it/,
+    says: /longer than its content/,
   },
   'a ServerHello in a record of 1.0': {
     wire: (record, i) => [i === 0 ? concat([22, 3, 1], record.subarray(3)) : record],
@@ -157,7 +157,7 @@ const FLIGHTS: Record<string, Misbehaviour12> = {
   },
   'certificates as in 1.3': {
     flight: instead(certificate, (s) => message(11, [0], vector24(vector24(s.credentials.certificate), vector16()))),
-    says: /ends too early|more than belongs to it/,
+    says: /ends too early|longer than its content/,
   },
   'no Certificate': { flight: [keyExchange, done], says: outOfPlace },
   'no ServerKeyExchange': { flight: [certificate, done], says: outOfPlace },
@@ -166,10 +166,10 @@ const FLIGHTS: Record<string, Misbehaviour12> = {
   'ServerKeyExchange twice': { flight: [certificate, keyExchange, keyExchange, done], says: outOfPlace },
   'a status that was not asked for': { flight: [certificate, () => message(22, [1, 0, 0, 0]), keyExchange, done], says: outOfPlace },
   'Finished in place of ServerHelloDone': { flight: [certificate, keyExchange, () => message(20, zeros(12))], says: outOfPlace },
-  'a ServerHelloDone that says something': { flight: instead(done, () => message(14, [0])), says: /more than belongs to it/ },
+  'a ServerHelloDone that says something': { flight: instead(done, () => message(14, [0])), says: /longer than its content/ },
   'more than belongs to a message': {
     flight: instead(keyExchange, async (s) => message(12, (await keyExchange(s)).subarray(4), [0])),
-    says: /more than belongs to it/,
+    says: /longer than its content/,
   },
   'a message behind ServerHelloDone': { flight: [...FLIGHT, () => ticket], says: acrossKeys },
   'a part of one behind ServerHelloDone': { pack: (all) => [concat(...all, [4])], says: acrossKeys },
@@ -186,13 +186,13 @@ const FLIGHTS: Record<string, Misbehaviour12> = {
   'an alert for a certificate that is wanting': {
     flight: [certificate, keyExchange, server.certificateRequest12, done],
     change: [plain(21, 2, 40)],
-    says: /demands a certificate of its client.*\(handshake_failure\)/,
+    says: /demands a client certificate.*\(handshake_failure\)/,
   },
   'an end for a certificate that is wanting': {
     flight: [certificate, keyExchange, server.certificateRequest12, done],
     finished: (s) => (s.end.end(), zeros(1)),
     change: [],
-    says: /broke off without its end.*the server asked for a certificate of its client/,
+    says: /broke off without a close_notify.*the server asked for a client certificate/,
   },
   'an alert': { change: [plain(21, 2, 80)], says: /the server ended the connection: internal_error/ },
 }
@@ -252,7 +252,7 @@ const DATA = text('hello')
 const handshakeRecord = (of: Bytes) => (s: TestServer12) => s.send(ContentType.handshake, of)
 
 const AFTER: Record<string, Misbehaviour12> = {
-  'a renegotiation': { after: handshakeRecord(message(MessageType.helloRequest)), says: /asks for another handshake.*renegotiation/ },
+  'a renegotiation': { after: handshakeRecord(message(MessageType.helloRequest)), says: /asks for renegotiation/ },
   'a hello': { after: handshakeRecord(message(MessageType.serverHello, zeros(40))), says: outOfPlace },
   'a change of keys as in 1.3': { after: handshakeRecord(message(MessageType.keyUpdate, [0])), says: outOfPlace },
   'a ticket': { after: handshakeRecord(ticket), says: outOfPlace },
@@ -263,7 +263,7 @@ const AFTER: Record<string, Misbehaviour12> = {
   'a change_cipher_spec': { after: (s) => s.raw(CHANGE), says: /a record is of a wrong type/ },
   'a change_cipher_spec that is encrypted': { after: (s) => s.send(20, concat([1])), says: /a record is of a wrong type/ },
   'a plain alert': { after: (s) => s.raw(plain(21, 1, 0)), says: /a record is too short/ },
-  'an end that is not told': { after: (s) => s.end.end(), says: /broke off without its end/ },
+  'an end that is not told': { after: (s) => s.end.end(), says: /broke off without a close_notify/ },
   'a fatal alert': { after: (s) => s.send(21, concat([2, 80])), says: /internal_error/ },
   'data that is called an end': {
     after: async (s) => {
@@ -299,7 +299,7 @@ const AFTER: Record<string, Misbehaviour12> = {
     after: async (s) => {
       for (let i = 0; i < 65; i++) await s.send(23, zeros(0))
     },
-    says: /sends records, and no data/,
+    says: /sends records without data/,
   },
 }
 

@@ -42,12 +42,12 @@ const P384 = 0x0018
 
 const outOfPlace = /a message is out of place/
 const notOffered = (what: string) => new RegExp(`chose a ${what} that was not offered`)
-const badMac = /a record was changed on its way/
-const notFinished = /the handshake was changed on its way/
+const badMac = /a record was changed in transit/
+const notFinished = /the handshake was changed in transit/
 const notAsked = /an extension was not asked for/
-const acrossKeys = /a message goes across a change of keys/
+const acrossKeys = /a message spans a change of keys/
 const tooLong = /a record is too long/
-const brokeOff = /broke off without its end/
+const brokeOff = /broke off without a close_notify/
 
 /** Cuts a record of the wire in two reads, the second of which never comes. */
 const cut = (at: number) => (record: Bytes, index: number) => (index < at ? [record] : [record.subarray(0, 20)])
@@ -56,9 +56,9 @@ const HELLO: Record<string, Misbehaviour> = {
   'TLS 1.2 and a suite of 1.3': { hello: older(0x0303), says: notOffered('cipher suite') },
   'TLS 1.2 after a retry': { retries: [ask(P384)], group: P384, hello: older(0x0303), says: /changed its mind about the version/ },
   'a suite of 1.2': { hello: (f) => ({ ...f, suite: 0xc02b }), says: notOffered('cipher suite') },
-  'TLS 1.1': { hello: older(0x0302), says: /speaks TLS 1.1 only, and TLS 1.2 or 1.3 is needed/ },
-  'TLS 1.0': { hello: older(0x0301), says: /speaks TLS 1.0 only/ },
-  'SSL 3.0': { hello: older(0x0300), says: /speaks SSL 3.0 only/ },
+  'TLS 1.1': { hello: older(0x0302), says: /speaks only TLS 1.1, and Rockpool needs TLS 1.2 or 1.3/ },
+  'TLS 1.0': { hello: older(0x0301), says: /speaks only TLS 1.0/ },
+  'SSL 3.0': { hello: older(0x0300), says: /speaks only SSL 3.0/ },
   'TLS 1.2 by somebody in between': { hello: older(0x0303, 'DOWNGRD\x01'), says: /somebody in between makes it choose an older version/ },
   'TLS 1.1 by somebody in between': { hello: older(0x0302, 'DOWNGRD\x00'), says: /somebody in between makes it choose an older version/ },
   'a draft of 1.3': {
@@ -80,10 +80,13 @@ const HELLO: Record<string, Misbehaviour> = {
   'a retry for a group that it has': {
     retries: [ask(0x0017)],
     group: 0x0017,
-    says: /asks for a group that it has, or that was not offered/,
+    says: /asks for a group of which it has a share, or that was not offered/,
   },
-  'a retry for a group that was not offered': { retries: [ask(0x0019)], says: /asks for a group that it has, or that was not offered/ },
-  'a retry for nothing': { retries: [(f) => f], says: /says nothing of how/ },
+  'a retry for a group that was not offered': {
+    retries: [ask(0x0019)],
+    says: /asks for a group of which it has a share, or that was not offered/,
+  },
+  'a retry for nothing': { retries: [(f) => f], says: /but for no change in it/ },
   'a retry with an empty cookie': { retries: [extra(44, concat(u16(0)))], says: /cookie of the server is empty/ },
   'a retry with another extension': { retries: [extra(16, zeros(0))], says: notAsked },
   'another suite after the retry': { retries: [ask(P384)], group: P384, hello: (f) => ({ ...f, suite: 0x1302 }), says: /changed its mind/ },
@@ -166,7 +169,7 @@ const FLIGHTS: Record<string, Misbehaviour> = {
   },
   'more than belongs to a message': {
     flight: instead(encryptedExtensions, () => message(8, vector16(), [0])),
-    says: /more than belongs to it/,
+    says: /longer than its content/,
   },
   'a request for a certificate with a context': {
     flight: [encryptedExtensions, () => message(13, [1, 1], vector16(u16(13), vector16(vector16(u16(0x0403))))), ...FLIGHT.slice(1)],
@@ -223,16 +226,16 @@ const RECORDS: Record<string, Misbehaviour> = {
   'data before the keys': { ...before(0, plain(23, 1)), says: /a record is of a wrong type/ },
   'a change_cipher_spec of 2': { ...before(0, plain(20, 2)), says: /a record is out of place/ },
   'a change_cipher_spec of two bytes': { ...before(0, plain(20, 1, 1)), says: /a record is out of place/ },
-  'seventy change_cipher_spec': { ...before(0, ...Array.from({ length: 70 }, () => CHANGE)), says: /sends records, and no message/ },
+  'seventy change_cipher_spec': { ...before(0, ...Array.from({ length: 70 }, () => CHANGE)), says: /sends records without a message/ },
   'a change_cipher_spec in a message': {
     pack: (all) => pieces(concat(...all), 100),
     ...before(3, CHANGE),
     says: /a record is out of place/,
   },
-  'an alert': { ...before(0, plain(21, 2, 40)), says: /accepts nothing of what is offered.*handshake_failure/ },
+  'an alert': { ...before(0, plain(21, 2, 40)), says: /accepts nothing that is offered.*handshake_failure/ },
   'an alert that is not known': { ...before(0, plain(21, 2, 99)), says: /the server ended the connection: alert 99/ },
-  'an alert of three bytes': { ...before(0, plain(21, 2, 40, 0)), says: /an alert is not one/ },
-  close_notify: { ...before(0, plain(21, 1, 0)), says: /closed the connection before it was made/ },
+  'an alert of three bytes': { ...before(0, plain(21, 2, 40, 0)), says: /an alert is malformed/ },
+  close_notify: { ...before(0, plain(21, 1, 0)), says: /closed the connection during the handshake/ },
   'a flight that was changed': {
     wire: (record, i) => [i === 2 ? concat(record.subarray(0, -1), [(record.at(-1) ?? 0) ^ 1]) : record],
     says: badMac,
@@ -255,7 +258,7 @@ const AFTER: Record<string, Misbehaviour> = {
   'an end that is not told, for a certificate that is wanting': {
     flight: [encryptedExtensions, server.certificateRequest, ...FLIGHT.slice(1)],
     after: (s) => s.end.end(),
-    says: /broke off without its end.*the server asked for a certificate of its client/,
+    says: /broke off without a close_notify.*the server asked for a client certificate/,
   },
   'an end that is not told': { after: (s) => s.end.end(), says: brokeOff },
   'a reset': { after: (s) => s.end.reset(new Error('ECONNRESET')), says: /broke off: ECONNRESET/ },
@@ -266,8 +269,8 @@ const AFTER: Record<string, Misbehaviour> = {
     after: handshakeRecord(message(13, [0], vector16(u16(13), vector16(vector16(u16(0x0403)))))),
     says: outOfPlace,
   },
-  'a change of keys that is not one': { after: changed(message(24, [2])), says: /a change of keys is not one/ },
-  'a change of keys of two bytes': { after: handshakeRecord(message(24, [0, 0])), says: /more than belongs to it/ },
+  'a change of keys that is not one': { after: changed(message(24, [2])), says: /a KeyUpdate is malformed/ },
+  'a change of keys of two bytes': { after: handshakeRecord(message(24, [0, 0])), says: /longer than its content/ },
   'a message behind a change of keys': { after: changed(concat(message(24, [0]), ticket)), says: acrossKeys },
   'a change of keys without other keys': {
     after: async (s) => (await handshakeRecord(message(24, [0]))(s), await s.send(23, DATA)),
@@ -305,13 +308,13 @@ const AFTER: Record<string, Misbehaviour> = {
     after: async (s) => {
       for (let i = 0; i < 65; i++) await handshakeRecord(ticket)(s)
     },
-    says: /sends records, and no data/,
+    says: /sends records without data/,
   },
   'empty records without end': {
     after: async (s) => {
       for (let i = 0; i < 65; i++) await s.send(23, zeros(0))
     },
-    says: /sends records, and no data/,
+    says: /sends records without data/,
   },
   'changes of keys without end, with data': {
     after: async (s) => {

@@ -61,7 +61,7 @@ describe('state of another kind or version is told, and everything is compared b
     ['the kind that wraps nothing', { lsn: '0/16', xid: 3, time: '' }],
   ]
   const wrong =
-    /^ROCKPOOL_RESYNC everything is compared again: what is stored is of the kind (other|memory|postgres), version \d, not memory, version 1$/
+    /^ROCKPOOL_RESYNC everything is compared again: the stored state is of the kind (other|memory|postgres), version \d, not memory, version 1$/
 
   test.each(foreign)('a position of %s', async (_, stored) => {
     const { kind, store, session, told, held } = world()

@@ -4,9 +4,10 @@ import { sourceError } from '../wire/connection.ts'
 import type { TableName } from '../../../protocol/tables.ts'
 
 /**
- * One short text that changes with every change of the definition of what is followed: tables, columns, keys, identities, partitions, types,
- * privileges, the publication. Most such changes send nothing through the stream. Ordinary work (INSERT, ANALYZE, VACUUM, CREATE INDEX) leaves
- * it as it is. Throws RockpoolError of the source.
+ * Returns a hash of the definitions of what is followed: tables, columns, keys, identities, partitions, types,
+ * privileges and the publication. Most changes of definitions send nothing through the stream, so the replicator
+ * compares this every few seconds. Ordinary work (INSERT, ANALYZE, VACUUM, CREATE INDEX) does not change it. Throws a
+ * RockpoolError of the source.
  */
 export async function catalogVersion(sql: Sql, publication: string, names: readonly TableName[]): Promise<string> {
   try {

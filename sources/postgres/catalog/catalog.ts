@@ -6,39 +6,39 @@ import type { CatalogColumn, ColumnType } from '../types.ts'
 export interface FoundColumn extends CatalogColumn {
   /** Empty, or `s` (stored) or `v` (virtual) for a generated column. */
   generated: string
-  /** Changes with the column's definition, also with one that no name shows (`ALTER TYPE … USING`). */
+  /** Changes with the column's definition, also when neither name nor type shows it (`ALTER TYPE … USING`). */
   version: string
 }
 
-/** A table, or a partition of one, and what speaks against following it. */
+/** A table, or a partition of one, and why it cannot be followed. */
 export interface FoundTable extends TableName {
   oid: number
-  /** It was asked for by name; else it is a partition of one that was. */
+  /** True when the caller named it; false for a partition of a named table. */
   named: boolean
   partitioned: boolean
-  /** All columns, also those that are not published. */
+  /** All columns, including those that are not published. */
   columns: FoundColumn[]
-  /** Columns of the primary key or of the identity index; empty when rows are told apart by all they hold. */
+  /** Columns of the primary key or of the identity index. Empty when rows are identified by all their values. */
   key: string[]
-  /** The operator by which each of them is equal to a value, as SQL. */
+  /** The equality operator of each key column, as SQL. */
   keyEquals: string[]
   keyTypes: (string | null)[]
   identity: 'd' | 'n' | 'f' | 'i'
   /** The partitioned tables it belongs to, nearest first. */
   ancestors: (TableName & { oid: number })[]
   filenode: number
-  /** `schema.name` as SQL, for a statement that somebody is to run. */
+  /** `schema.name` as SQL, for statements that operators run. */
   quoted: string
   /** Whether this role owns it, or is a member of the role that does. */
   owned: boolean
-  /** Why it cannot be replicated, null when it can. */
+  /** Why it cannot be replicated, or null when it can. */
   refused: string | null
 }
 
 interface KeyColumn {
   name: string
   equal: string | null
-  /** Behind all domains. */
+  /** The type under all domains. */
   base: string
 }
 
@@ -65,7 +65,7 @@ interface TableRow {
   role: string
 }
 
-/** All tables that the names mean, and their partitions. */
+/** Returns all tables that match the names, and their partitions. */
 export async function findTables(sql: Sql, names: readonly TableName[]): Promise<FoundTable[]> {
   const rows = await sql<TableRow[]>`
     WITH RECURSIVE ${wantedRelations(sql, names)}
@@ -121,7 +121,10 @@ export async function findTables(sql: Sql, names: readonly TableName[]): Promise
   return found
 }
 
-/** A cast to it calls nothing that the owner of a table could have put there. Domains on the outside are left out of it. */
+/**
+ * Returns true when a cast to the type calls nothing that the owner of a table could have written. Outer domains are
+ * removed before.
+ */
 function castsTrust(type: ColumnType | undefined): boolean {
   if (type === undefined) return false
   return type.kind === 'domain' ? castsTrust(type.of) : !holdsDomain(type)
@@ -132,7 +135,10 @@ function holdsDomain(type: ColumnType): boolean {
   return (type.of !== undefined && holdsDomain(type.of)) || (type.attributes?.some((attribute) => holdsDomain(attribute.type)) ?? false)
 }
 
-/** The columns of an index with the `=` of their operator classes: that of a type which an extension brought is nowhere that names are looked up. */
+/**
+ * SQL of an index's columns with the `=` of their operator classes. The operator of an extension's type need not be on
+ * the search path.
+ */
 function keyColumns(sql: Sql, condition: PendingQuery<Row[]>) {
   return sql`(SELECT json_agg(json_build_object('name', a.attname,
         'base', (WITH RECURSIVE b AS (SELECT a.atttypid AS oid, a.atttypmod AS mod
@@ -149,9 +155,10 @@ function keyColumns(sql: Sql, condition: PendingQuery<Row[]>) {
 }
 
 /**
- * SQL of the relations that the names mean and of all partitions of them, behind WITH RECURSIVE: `wanted` with `oid`, and whether it is `named`. Without
- * pg_partition_tree, which locks partitions one after the other: what waits for another lock then, while the application's TRUNCATE of the
- * table waits for a partition, is a deadlock, and the one that Postgres ends may be the application's.
+ * SQL to follow WITH RECURSIVE: `wanted` has the `oid` of every relation that matches the names and of all their
+ * partitions, and whether it is `named`. It does not use pg_partition_tree, which locks one partition after the other.
+ * If the application's TRUNCATE of the table waits for one of those partitions meanwhile, that is a deadlock, and
+ * Postgres may cancel the application's statement.
  */
 export function wantedRelations(sql: Sql, names: readonly TableName[]) {
   return sql`named AS (${namedRelations(sql, names)}),
@@ -160,7 +167,7 @@ export function wantedRelations(sql: Sql, names: readonly TableName[]) {
     wanted AS (SELECT oid, true AS named FROM named UNION ALL SELECT oid, false FROM tree WHERE oid NOT IN (SELECT oid FROM named))`
 }
 
-/** SQL of the relations that the names mean: `oid`, `relkind`. */
+/** SQL of the relations that match the names: `oid`, `relkind`. */
 function namedRelations(sql: Sql, names: readonly TableName[]) {
   const patterns = names.map(({ schema, name }) => ({ schema, name: likePattern(name) }))
   return sql`SELECT DISTINCT c.oid, c.relkind FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -168,7 +175,10 @@ function namedRelations(sql: Sql, names: readonly TableName[]) {
     WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')`
 }
 
-/** A table is never published before its identity is known to be usable: without one the application's own UPDATE and DELETE fail. */
+/**
+ * Returns why a table cannot be followed, or null. A table is published only when its identity is usable, because the
+ * application's own UPDATE and DELETE fail on a published table without one.
+ */
 function refusal(row: TableRow, identity: string, key: readonly string[]): string | null {
   if (row.relkind !== 'r' && row.relkind !== 'p') {
     return 'it is not a table: views, materialized views and foreign tables are not in the WAL'
@@ -181,11 +191,11 @@ function refusal(row: TableRow, identity: string, key: readonly string[]): strin
     return `this role may not read it: ${grants.join('; ')}`
   }
   if (row.row_security) return `row level security hides rows from this role: ALTER ROLE ${row.role} BYPASSRLS`
-  // Of a partitioned table the identities of its partitions count.
+  // For a partitioned table the identities of its partitions count.
   if (row.relkind === 'p') return null
   if (row.relpersistence !== 'p')
     return `it is unlogged or temporary, so its changes are not in the WAL: ALTER TABLE ${row.quoted} SET LOGGED`
-  // A primary key that is deferrable can be none.
+  // A deferrable primary key cannot be a replica identity.
   const usable = row.key !== null && row.deferrable !== true ? 'DEFAULT' : 'FULL'
   if (identity === 'n') return `its replica identity is NOTHING: ALTER TABLE ${row.quoted} REPLICA IDENTITY ${usable}`
   if (identity === 'i' && key.length === 0) {
@@ -209,7 +219,7 @@ function partitionRefusal(table: FoundTable, found: readonly FoundTable[]): stri
   return null
 }
 
-/** In a name only a `%` at the end is a wildcard. */
+/** Returns the LIKE pattern of a name, in which only a `%` at the end is a wildcard. */
 function likePattern(name: string): string {
   const wildcard = name.endsWith('%')
   const literal = (wildcard ? name.slice(0, -1) : name).replace(/[\\%_]/g, '\\$&')

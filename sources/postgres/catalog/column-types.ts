@@ -5,7 +5,7 @@ interface TypeRow {
   oid: string
   name: string
   kind: string
-  /** Not by category, to which int2vector and oidvector belong too: they print `1 2`. */
+  /** Not taken from the category, to which int2vector and oidvector belong too: those print `1 2`. */
   is_array: boolean
   elem: string
   base: string
@@ -16,10 +16,16 @@ interface TypeRow {
   labels: string | null
 }
 
-/** Postgres allows no type that contains itself; this only ends what cannot be. */
+/**
+ * The deepest nesting of types. Postgres allows no type that contains itself, so this only guards against an endless
+ * loop.
+ */
 const MAX_DEPTH = 200
 
-/** What the decoder of values must know, for every type; of those of tables' rows only what columns have. */
+/**
+ * Returns a function from the OID of a type to what the decoder of values needs. Row types of tables are read only when
+ * a column has them.
+ */
 export async function readTypes(sql: Sql): Promise<(oid: number) => ColumnType> {
   const rows = await sql<TypeRow[]>`
     SELECT t.oid::text, t.typname AS name, t.typtype::text AS kind, (t.typinput = 'array_in'::regproc) AS is_array, t.typelem::text AS elem,

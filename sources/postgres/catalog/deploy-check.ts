@@ -7,24 +7,24 @@ import { forAllTables, membersOf, publish, publishedTables } from './publication
 import { DEFAULT_PUBLICATION } from '../prepare-source.ts'
 import type { WantedColumns } from '../types.ts'
 
-/** What a value of a column is to a comparison: those of different kinds are never equal. */
+/** The kind of a column's values in comparisons. Values of different kinds are never equal. */
 export type ValueKind = 'number' | 'text' | 'bytes'
 
 export interface SchemaTable extends TableName {
   columns: string[]
   /** Columns of the primary key. */
   key: string[]
-  /** Columns whose values are always of one kind, with the name of their type. */
+  /** The columns whose values are always of one kind, with the name of their type. */
   types: Record<string, { name: string; kind: ValueKind }>
 }
 
-/** Of `decodeValue`, as far as no option of the sync config has a say. */
+/** What `decodeValue` returns for types that no option of the sync config affects. */
 const KINDS: Readonly<Record<string, ValueKind>> = {
   ...{ int2: 'number', int4: 'number', int8: 'number', oid: 'number', float4: 'number', float8: 'number', bool: 'number' },
   ...{ text: 'text', varchar: 'text', bpchar: 'text', name: 'text', uuid: 'text', numeric: 'text', bytea: 'bytes' },
 }
 
-/** The tables of the database with their columns, for names and types in a sync config. */
+/** Returns the tables of the database with their columns, for checks of names and types in a sync config. */
 export async function readSchema(sql: Sql): Promise<{ tables: SchemaTable[] }> {
   const rows = await sql<(TableName & { columns: { name: string; type: string | null }[]; key: string[] | null })[]>`
     SELECT n.nspname AS schema, c.relname AS name,
@@ -54,15 +54,16 @@ export interface Unfollowable {
   /** `schema.name` */
   table: string
   reason: string
-  /** There is no table of this name. */
+  /** True when there is no table of this name. */
   missing: boolean
-  /** Its rows come all the same, without what the reason says. */
+  /** True when its rows arrive anyway, without the columns that the reason names. */
   followed: boolean
 }
 
 /**
- * Tables of these names that could not be followed as things are. `publication` given: it is not changed. `own`: the name of ours. `columns`: what is read of them, to find
- * columns that are missing. Throws ROCKPOOL_SOURCE_SETTINGS for a publication that no table could be followed by.
+ * Returns the tables of these names that could not be followed at the moment. A `publication` that is passed is not
+ * changed; `own` is the name of ours. `columns` says what is read of them, to find missing columns. Throws
+ * ROCKPOOL_SOURCE_SETTINGS for a publication under which no table could be followed.
  */
 export async function unfollowable(
   sql: Sql,
@@ -98,8 +99,9 @@ export async function unfollowable(
 }
 
 /**
- * What is published once the replicator has done what it may: tables that lack in a publication of our own are put into it, all of them or none. Those
- * that lack then are told apart, and count as published, so that what else is wrong with them is found.
+ * Returns what will be published once the replicator has changed what it may: it adds missing tables to a publication
+ * of our own, all of them or none. Tables that would still be missing are `lacking`. They count as published, so that
+ * other problems with them are found as well.
  */
 async function publishedThen(sql: Sql, found: readonly FoundTable[], given: string | undefined, own: string) {
   const name = given ?? own
@@ -130,10 +132,10 @@ async function publishedThen(sql: Sql, found: readonly FoundTable[], given: stri
   return { published, lacking: mayAdd ? [] : lacking, advice: `it is not in the publication ${name}${who}${statement}` }
 }
 
-/** A row of a table that was never analysed is thought to take so many bytes. */
+/** The assumed size of a row, in bytes, in a table that was never analysed. */
 const ROW_BYTES = 100
 
-/** How many rows the tables of these names are thought to have, partitions one by one. */
+/** Returns Postgres's estimate of the rows of these tables, for each partition separately. */
 export async function estimateRows(sql: Sql, names: readonly TableName[]): Promise<{ table: string; rows: number }[]> {
   const rows = await sql<{ name: string; rows: string }[]>`
     WITH RECURSIVE ${wantedRelations(sql, names)}

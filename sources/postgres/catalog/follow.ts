@@ -7,8 +7,8 @@ import type { RefusedTable } from '../../source.ts'
 import type { CatalogTable, WantedColumns } from '../types.ts'
 
 /**
- * What is followed of what was found and published. Rows come under a table, under a partition, or under the partitioned table above it when the
- * publication says so.
+ * Returns the tables to follow, of those that were found and published. Rows arrive under a table, under a partition,
+ * or under the partitioned table above it when the publication says so.
  */
 export function followTables(
   names: readonly TableName[],
@@ -26,7 +26,7 @@ export function followTables(
     refusedTables.push({ name: { schema, name }, table: tableText(table), reason, gone, names })
   }
   for (const name of missingNames(names, found)) {
-    // It may come back, or come by another name with the next deploy: nobody asked for its rows to go.
+    // The table may return, or the next deploy may rename it, and nobody asked for its rows to be removed.
     refuse(name, `${ended(noSuchTable(meant(name)))} Rows of it that were synced ${KEPT}`, false)
   }
   const tables: CatalogTable[] = []
@@ -53,8 +53,8 @@ export function followTables(
 
 /** A partitioned table without partitions is published without being listed. */
 const emptyMember = (table: FoundTable, found: readonly FoundTable[]) => leavesOf(table, found).length === 0
-/** What becomes of rows when something is not there. */
-const KEPT = 'stay as they are until it is there, or a sync config is deployed that does not name it'
+/** What happens to synced rows when a table or a column is missing. */
+const KEPT = 'stay as they are until it exists, or until a sync config is deployed that does not name it'
 const ended = (text: string): string => (text.endsWith('?') ? text : `${text}.`)
 
 function meantColumns(lost: readonly string[], { columns }: FoundTable): string {
@@ -74,7 +74,7 @@ function follow(
   wanted: (names: readonly TableName[]) => WantedColumns,
 ): { followed: CatalogTable | null; reason: string | null } {
   const leaves = table.partitioned ? leavesOf(table, found) : [table]
-  // The old values of a change are those that the partition's identity says.
+  // The identity of the partition decides which old values a change carries.
   const { key, keyEquals, keyTypes } = leaves[0] ?? table
   if (leaves.some((leaf) => JSON.stringify(leaf.key) !== JSON.stringify(key))) {
     return {
@@ -82,21 +82,22 @@ function follow(
       reason: 'its partitions have different keys or replica identities, and it is published with publish_via_partition_root',
     }
   }
-  // Before 18 generated columns are never sent, although the catalog may list them.
+  // Before Postgres 18 generated columns are never sent, although the catalog may list them.
   const sent = (column: FoundColumn) => column.generated === '' || (serverVersion >= 180_000 && entry.columns !== null)
   const columns = table.columns.filter((column) => sent(column) && (entry.columns?.includes(column.name) ?? true))
   const names = [table, ...table.ancestors].map(({ schema, name }) => ({ schema, name }))
   const { all, read, named } = wanted(names)
-  // Rows whose columns have gone would move out of their buckets.
+  // Without these columns, rows would be evaluated as if they did not belong into their buckets.
   const lost = [...named].filter((name) => !table.columns.some((column) => column.name === name))
   if (lost.length > 0) {
     return {
       followed: null,
-      reason: `${ended(`the sync config reads ${lost.map((name) => JSON.stringify(name)).join(', ')}, which it has not${meantColumns(lost, table)}`)} Rows of it that were synced ${KEPT}`,
+      reason: `${ended(`the sync config reads ${lost.map((name) => JSON.stringify(name)).join(', ')}, which it does not have${meantColumns(lost, table)}`)} Rows of it that were synced ${KEPT}`,
     }
   }
   const missing = key.filter((name) => !columns.some((column) => column.name === name))
-  if (missing.length > 0) return { followed: null, reason: `the publication's column list leaves out ${missing.join(', ')} of its key` }
+  if (missing.length > 0)
+    return { followed: null, reason: `the publication's column list leaves out ${missing.join(', ')}, part of its key` }
   const isRead = ({ name, type }: FoundColumn) => read.has(name) || (all && type.name !== 'bytea')
   const left = table.columns
     .filter((column) => column.generated === '' && !columns.includes(column) && isRead(column))
@@ -108,11 +109,14 @@ function follow(
   ]
   const followed: CatalogTable = {
     ...{ oid: table.oid, schema: table.schema, name: table.name, identity: table.identity, partitioned: table.partitioned },
-    // Rows without a key are told apart by all that they hold.
+    // Rows without a key are identified by all their values.
     columns: key.length === 0 ? columns : columns.filter((column) => isRead(column) || key.includes(column.name)),
     sent: columns.map(({ name, typeOid }) => ({ name, typeOid })),
     named: [...named],
     ...{ key, keyEquals, keyTypes, parts, names, rowFilter: entry.rowFilter, fingerprint: JSON.stringify(content) },
   }
-  return { followed, reason: left.length > 0 ? `the publication's column list leaves out ${left.join(', ')}, which are not seen` : null }
+  return {
+    followed,
+    reason: left.length > 0 ? `the publication's column list leaves out ${left.join(', ')}, so these columns are not synced` : null,
+  }
 }

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { POSTGRES_VERSIONS, startPostgres, type TestPostgres } from '../../../test/support/postgres.ts'
 import { connectSource, prepareSource, readRows, relationSize } from '../index.ts'
 
-// Rows are read again by their keys: with the operator that the index has, wherever that is.
+// Rows are read again by their keys, with the operator of the index, which need not be on the search path.
 const KEYS: Record<string, [type: string, one: string, other: string]> = {
   k_ltree: ['odd.ltree', 'a.b', 'a.c'],
   k_citext: ['odd.citext', 'Ab', 'b'],
@@ -36,7 +36,7 @@ describe.each(POSTGRES_VERSIONS)('keys of every kind, Postgres %i', (version) =>
   })
   afterAll(() => postgres?.stop())
 
-  test('a row is found by its key, and no other is', async () => {
+  test('a row is found by its key, and no other row is', async () => {
     const sql = postgres.sql()
     for (const [name, [type, one, other]] of Object.entries(KEYS)) {
       await sql.unsafe(`CREATE TABLE public.${name} (k ${type}, n int, v text, PRIMARY KEY (n, k))`)
@@ -68,7 +68,7 @@ describe.each(POSTGRES_VERSIONS)('keys of every kind, Postgres %i', (version) =>
     expect(found).toEqual(new Map(wanted))
   })
 
-  test('reading by key calls nothing that the owner of a table has put into a domain', async () => {
+  test('reading by key calls no function of a domain, which the owner of a table controls', async () => {
     const sql = postgres.sql()
     await sql
       .unsafe(
@@ -103,7 +103,7 @@ describe.each(POSTGRES_VERSIONS)('keys of every kind, Postgres %i', (version) =>
     expect(await wrote()).toBe(0)
   })
 
-  test('keys alone, without what is stored out of line, of which the size says how much there is', async () => {
+  test('keys are read without values that are stored out of line, whose number shows in the size', async () => {
     const sql = postgres.sql()
     await sql`create table large (a text, n int, b int, primary key (b, a))`
     await sql`alter table large alter column a set storage external`

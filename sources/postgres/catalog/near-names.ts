@@ -2,13 +2,16 @@ import type { Sql } from 'postgres'
 import { closest } from '../../../protocol/closest.ts'
 import type { TableName } from '../../../protocol/tables.ts'
 
-/** More names than this are not looked through. */
+/** Above this number of names no similar one is searched for. */
 const MOST_NAMES = 20_000
 
-/** The question to put behind a name that is not there; '' when none is like it. */
+/** Returns the question that follows a missing name in a message, or '' when no name is similar. */
 export type Meant = (name: TableName) => string
 
-/** Which tables may have been meant by names that the database has not: of the same name in another schema, or of a similar one in the same. */
+/**
+ * Finds the tables that missing names may have meant: those with the same name in another schema, or a similar name in
+ * the same schema.
+ */
 export async function meantTables(sql: Sql, missing: readonly TableName[]): Promise<Meant> {
   if (missing.length === 0) return () => ''
   const names = await sql<TableName[]>`
@@ -24,11 +27,11 @@ export async function meantTables(sql: Sql, missing: readonly TableName[]): Prom
   }
 }
 
-/** Names that the sync config says, and that are not in the database. */
+/** Returns the names in the sync config that are not in the database. */
 export const missingNames = (names: readonly TableName[], found: readonly (TableName & { named: boolean })[]): TableName[] =>
   names.filter(
     ({ schema, name }) => !name.endsWith('%') && !found.some((each) => each.named && each.schema === schema && each.name === name),
   )
 
-/** With the question behind it. */
+/** Returns the message for a missing table, followed by the question. */
 export const noSuchTable = (meant: string): string => `there is no such table in the database${meant === '' ? '' : `: ${meant}`}`

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { POSTGRES_VERSIONS, startPostgres, type TestPostgres } from '../../../test/support/postgres.ts'
 import { connectSource, markerProblem, prepareSource, readSchema, slotProblem, unfollowable } from '../index.ts'
 
-describe.each(POSTGRES_VERSIONS)('the publication of our own, Postgres %i', (version) => {
+describe.each(POSTGRES_VERSIONS)('our own publication, Postgres %i', (version) => {
   let postgres: TestPostgres
   let source: Sql
   beforeAll(async () => {
@@ -23,7 +23,7 @@ describe.each(POSTGRES_VERSIONS)('the publication of our own, Postgres %i', (ver
     return Object.fromEntries(rows.map(({ name, columns }) => [name, columns]))
   }
 
-  test('names the columns that are read when it is to, and exchanges a list that lacks one in one transaction', async () => {
+  test('names the columns that are read when it should, and replaces a list that lacks one in one transaction', async () => {
     await postgres.sql().unsafe(`
       create table files (id int primary key, name text, content bytea, twice int generated always as (id * 2) stored);
       create table whole (id int primary key, name text, identity text);
@@ -72,7 +72,7 @@ describe.each(POSTGRES_VERSIONS)('the publication of our own, Postgres %i', (ver
     await postgres.sql()`drop publication rockpool`
   })
 
-  test('what a sync config is judged by: columns with their types, keys, and what stands in the way', async () => {
+  test('a sync config is checked against columns with their types, keys, and what prevents following', async () => {
     await postgres.sql().unsafe(`
       create type mood as enum ('well');
       create table judged (a int, b uuid, c mood, d text[], e bytea, f varchar(3), g jsonb, primary key (b, a))`)
@@ -96,14 +96,14 @@ describe.each(POSTGRES_VERSIONS)('the publication of our own, Postgres %i', (ver
     expect([await slotProblem(source, 'judged'), await markerProblem(source)]).toEqual([null, null])
   })
 
-  test('a name that is not there says so, with the name that may be meant, and guesses nothing else', async () => {
+  test('a missing name is reported with the name that may be meant, and nothing else is guessed', async () => {
     await postgres.sql().unsafe(`
       drop publication if exists rockpool; create schema app;
       create table meetings (id int primary key, owner_id int); create table app.elsewhere (id int primary key)`)
     const wanted = { all: false, read: new Set<string>(), named: new Set(['owner_ids']) }
     const given = names('meeting', 'elsewhere', 'unlike', 'meetings')
     const { refusedTables } = await prepareSource(source, { slot: 'meant', tables: given, columns: () => wanted })
-    const kept = 'Rows of it that were synced stay as they are until it is there, or a sync config is deployed that does not name it'
+    const kept = 'Rows of it that were synced stay as they are until it exists, or until a sync config is deployed that does not name it'
     expect(refusedTables.map(({ reason }) => reason)).toEqual([
       `there is no such table in the database: did you mean public.meetings? ${kept}`,
       `there is no such table in the database: did you mean app.elsewhere? ${kept}`,
@@ -118,7 +118,7 @@ describe.each(POSTGRES_VERSIONS)('the publication of our own, Postgres %i', (ver
     ])
   })
 
-  test('a table too many that we may not take out is told and refuses nothing', async () => {
+  test('an extra table that we may not remove is reported and refuses nothing', async () => {
     await postgres.sql().unsafe(`
       drop publication if exists rockpool;
       create table followed (id int primary key); create table foreign_one (id int primary key);

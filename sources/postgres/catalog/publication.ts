@@ -6,10 +6,10 @@ import type { TableName } from '../../../protocol/tables.ts'
 /** A relation under which a publication sends rows. */
 export interface PublishedTable extends TableName {
   oid: number
-  /** Names of the published columns; null: the server is too old for column lists. */
+  /** Names of the published columns, or null when the server is too old for column lists (before Postgres 15). */
   columns: string[] | null
   rowFilter: string | null
-  /** Another one when the table was taken out and put back, or the publication made anew or changed. */
+  /** Changes when the table is removed and added again, and when the publication is changed or created again. */
   membership: string
 }
 
@@ -17,8 +17,10 @@ const identifier = (name: string) => `"${name.replaceAll('"', '""')}"`
 const qualified = (table: TableName) => `${identifier(table.schema)}.${identifier(table.name)}`
 
 /**
- * Makes the publication hold exactly these tables. True when it had to be changed. A table too many that we may not take out stays: it is harmless. A child of a table by inheritance is a table of its own;
- * partitions always belong to theirs. `columns`: those that are to be named, null for all; a list that names more is left as it is, and so is every list without it. Throws ROCKPOOL_SOURCE_SETTINGS when the role may not.
+ * Makes the publication hold exactly these tables. Returns true when it had to be changed. An extra table that we may
+ * not remove stays, because it does no harm. A child of a table by inheritance is a table of its own; partitions always
+ * belong to their table. `columns` are the columns to name, or null for all. A list that names more is left alone, and
+ * so is every list when `columns` is not passed. Throws ROCKPOOL_SOURCE_SETTINGS when the role may not change it.
  */
 export async function keepPublication(
   sql: Sql,
@@ -41,7 +43,8 @@ export async function keepPublication(
   const wanted = membersOf(tables)
   const add = wanted.filter((table) => !members.some((member) => Number(member.oid) === table.oid))
   const drop = members.filter((member) => !wanted.some((table) => table.oid === Number(member.oid)))
-  // An earlier list may lack what is read by now. It is exchanged in one transaction, so no change is left out; the table is compared all the same.
+  // An earlier list may lack columns that are read now. It is replaced in one transaction, so no change is missed, but
+  // the table is compared anyway.
   const exchange = wanted.filter((table) => {
     const listed = members.find((member) => Number(member.oid) === table.oid)?.columns ?? null
     if (!columns || listed === null) return false
@@ -76,23 +79,26 @@ export async function keepPublication(
   return changed || add.length + exchange.length > 0
 }
 
-/** What stands in the publication: a partition follows the table above it, when that is a member. */
+/** Returns the members of the publication. A partition follows the table above it when that is a member. */
 export const membersOf = (tables: readonly FoundTable[]): FoundTable[] =>
   tables.filter((table) => !table.ancestors.some((above) => tables.some((other) => other.oid === above.oid)))
 
-/** The statement, whole, that puts tables into the publication. */
+/** Returns the complete statement that adds the tables to the publication. */
 export function publish(publication: string, exists: boolean, tables: readonly Pick<FoundTable, 'quoted'>[]): string {
   const verb = exists ? `ALTER PUBLICATION ${readable(publication)} ADD TABLE` : `CREATE PUBLICATION ${readable(publication)} FOR TABLE`
   return `${verb} ${tables.map(({ quoted }) => quoted).join(', ')}`
 }
 
-/** As people write it. */
+/** Quotes a name only when it needs quotes. */
 const readable = (name: string) => (/^[a-z_][a-z0-9_]*$/.test(name) ? name : identifier(name))
 
 export const forAllTables = (publication: string) =>
   settings(`the publication ${publication} is one FOR ALL TABLES, which is not Rockpool's: drop it, or set PUBLICATION to its name`)
 
-/** One by one: of each somebody else may be the owner. False: we may not, so it is not what keeps us from following the others. */
+/**
+ * Removes one table, because each may have another owner. Returns false when we may not: then it does not keep us from
+ * following the others.
+ */
 async function dropped(sql: Sql, name: string, table: TableName): Promise<boolean> {
   try {
     await sql.unsafe(`ALTER PUBLICATION ${name} DROP TABLE ${only(table)}`)
@@ -107,8 +113,9 @@ const only = (table: TableName) => `ONLY ${qualified(table)}`
 const message = (error: unknown) => (error instanceof Error ? error.message : String(error))
 
 /**
- * The relations under which the publication sends rows: tables, partitions, or partitioned tables with `publish_via_partition_root`. Null when
- * there is no such publication. Throws ROCKPOOL_SOURCE_SETTINGS when it leaves out a kind of change.
+ * Returns the relations under which the publication sends rows: tables, partitions, or partitioned tables with
+ * `publish_via_partition_root`. Returns null when there is no such publication. Throws ROCKPOOL_SOURCE_SETTINGS when it
+ * does not publish every kind of change.
  */
 export async function publishedTables(sql: Sql, publication: string): Promise<Map<number, PublishedTable> | null> {
   const [row] = await sql<{ oid: string; version: string; missing: string[] | null }[]>`

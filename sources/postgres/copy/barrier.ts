@@ -4,9 +4,10 @@ import type { Snapshot } from '../types.ts'
 import { currentSnapshot } from './chunk.ts'
 
 /**
- * A transaction that was delivered before a reader began to remember may still be invisible. Every such one has an xid below one that is
- * taken now, so nothing is read before all xids up to that one have ended. (Comparing with the xmax of a snapshot is not enough: xmax
- * stands behind the last xid that has ENDED, and a commit that waits for a standby has been streamed and has not.)
+ * Waits until every transaction that was delivered before the reader began to remember is visible. Each of them has an
+ * xid below one that is taken now, so it is enough to wait until all xids up to that one have ended. (The xmax of a
+ * snapshot is not enough: it is one above the last xid that has ENDED, and a commit that waits for a standby has been
+ * streamed but has not ended.)
  */
 export async function waitForEarlier(
   ask: <T>(work: (sql: Sql) => Promise<T>) => Promise<T>,
@@ -18,7 +19,7 @@ export async function waitForEarlier(
   for (let wait = 10; ; wait = Math.min(wait * 2, 1_000)) {
     const snapshot = await ask(currentSnapshot)
     if (snapshot.xmin > xid) break
-    // It may take hours, of which not everything that comes is to be remembered.
+    // The wait may take hours. Transactions that have become visible meanwhile need not be remembered.
     seen(snapshot)
     waitsFor('transactions that were open when the copy began')
     await pause(wait)

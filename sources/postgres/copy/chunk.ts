@@ -7,16 +7,19 @@ import { LargeValue, MAX_ROW_BYTES, MAX_VALUE_BYTES } from './large-value.ts'
 import type { CatalogTable, ColumnType, Snapshot, TablePart, Tuple } from '../types.ts'
 import type { TableName } from '../../../protocol/tables.ts'
 
-/** What ONE statement (READ COMMITTED, on the primary) saw. Tuples are texts as the stream would send them, columns in the table's order. */
+/**
+ * What ONE statement (READ COMMITTED, on the primary) saw. Tuples hold strings as the stream would send them, in the
+ * table's column order.
+ */
 export interface ReadRows {
   snapshot: Snapshot
   filenode: number
   tuples: Tuple[]
-  /** There are more: they would be more than `MAX_READ_BYTES`. */
+  /** True when there are more rows, which would exceed `MAX_READ_BYTES`. */
   cut: boolean
 }
 
-/** Bytes of rows, as JSON, that one statement answers, and at least one row. */
+/** The most bytes of rows, as JSON, that one statement returns. It always returns at least one row. */
 export const MAX_READ_BYTES = 8 * 1024 * 1024
 
 export async function currentSnapshot(sql: Sql): Promise<Snapshot> {
@@ -28,7 +31,7 @@ export async function currentSnapshot(sql: Sql): Promise<Snapshot> {
   }
 }
 
-/** `outOfLine`: blocks of what is stored apart from the rows (TOAST). */
+/** Returns the size of a relation in blocks. `outOfLine` counts the blocks of its TOAST table. */
 export async function relationSize(sql: Sql, table: TablePart): Promise<{ filenode: number; blocks: number; outOfLine: number }> {
   const oid = String(table.oid)
   try {
@@ -43,15 +46,16 @@ export async function relationSize(sql: Sql, table: TablePart): Promise<{ fileno
   }
 }
 
-/** A place in a part: the rows from the item on, counted from 1 in each block. */
+/** A place in a part. It includes the item, which is counted from 1 in each block. */
 export interface Place {
   block: number
   item: number
 }
 
 /**
- * Rows of one part from a place to the start of a block, in their order, at most `rows` of them and `MAX_READ_BYTES`. `next`: where the others begin, null when there
- * are none. Throws ROCKPOOL_SOURCE_SETTINGS on a replica, whose snapshots do not list what runs.
+ * Returns rows of one part from a place to the start of a block, in physical order, at most `rows` of them and
+ * `MAX_READ_BYTES`. `next` is where the remaining rows begin, or null when none remain. Throws ROCKPOOL_SOURCE_SETTINGS
+ * on a replica, whose snapshots do not list running transactions.
  */
 export async function readChunk(
   sql: Sql,
@@ -66,8 +70,9 @@ export async function readChunk(
 }
 
 /**
- * All rows whose content hash lies in [from, to), as `contentKey` makes it; `to` null is the end. One snapshot holds all copies of a row. `cut` false: whatever their
- * size, for a range that cannot be made smaller.
+ * Returns all rows whose content hash is in [from, to), as `contentKey` computes it; null as `to` means the end. One
+ * snapshot holds all copies of a row. With `cut` false the size is not limited, for a range that cannot be made
+ * smaller.
  */
 export async function readClass(sql: Sql, table: CatalogTable, from: string, to: string | null, cut = true): Promise<ReadRows> {
   const hash = contentHashSql(table.columns.map(textOf))
@@ -76,8 +81,8 @@ export async function readClass(sql: Sql, table: CatalogTable, from: string, to:
 }
 
 /**
- * Rows by key (texts as `TableDecoder.key` makes them); those that are not there are left out. `what`: whole ones, or null for all that is not
- * the key. When it was `cut`, fewer keys must be asked for.
+ * Returns rows by key (strings as `TableDecoder.key` makes them); missing ones are left out. With `keys` as `what`, all
+ * columns but those of the key are null. When the result was `cut`, the caller must ask for fewer keys.
  */
 export async function readRows(sql: Sql, table: CatalogTable, keys: readonly string[], what: 'rows' | 'keys' = 'rows'): Promise<ReadRows> {
   const values = keys.map((key) => JSON.parse(key) as (string | null)[])
@@ -96,27 +101,33 @@ export async function readRows(sql: Sql, table: CatalogTable, keys: readonly str
   })
 }
 
-/** A partitioned table has no rows of its own; that of another one does not mean the tables that inherit from it. */
+/**
+ * Returns the FROM clause of a table. A partitioned table has no rows of its own; ONLY excludes the tables that inherit
+ * from another one.
+ */
 const relation = (table: CatalogTable) => (table.partitioned ? qualified(table) : `ONLY ${qualified(table)}`)
 
 interface Statement {
   from: string
   condition: string
-  /** In the order in which they lie, and not more than so many. */
+  /** When set, rows come in physical order, and at most this many. */
   rows?: number
   parameters?: string[]
-  /** Columns that are wanted, the others are null. Undefined: all. */
+  /** The columns to read; the others are null. Undefined means all. */
   only?: readonly string[] | undefined
-  /** False: the read is as large as it is. */
+  /** False when the size of the read is not limited. */
   cut?: boolean
 }
 
-/** Stored sizes above it are not looked at closer: no type has a text of less than a 16th of what it takes. */
+/**
+ * A value that takes more bytes in storage is too large in any case: no type has a text shorter than a 16th of its
+ * stored size.
+ */
 const HUGE_BYTES = 16 * MAX_VALUE_BYTES
 
 /**
- * What large values are is decided in Postgres, so that they are not sent: of each its length comes. Of the first row that is too much only its place comes.
- * OFFSET 0 keeps Postgres from computing a text again for each place at which it is used.
+ * Postgres decides which values are too large, so that it sends only their lengths. Of the first row beyond the limit
+ * it sends only the place. OFFSET 0 keeps Postgres from computing a text again wherever it is used.
  */
 async function readStatement(
   sql: Sql,
@@ -130,7 +141,7 @@ async function readStatement(
     const text = wanted ? textOf(column) : 'NULL::text'
     return { i, key: table.key.includes(column.name), text, stored: wanted && mayBeLarge(column.type) ? name : null }
   })
-  // What the publication's filter leaves out is not there for us either.
+  // Rows that the publication's filter leaves out must not be copied either.
   const filter = table.rowFilter === null ? '' : ` AND (${table.rowFilter})`
   const longer = columns.filter(({ stored }) => stored !== null)
   const bytes = longer.map(
@@ -155,7 +166,8 @@ async function readStatement(
     ...(most === undefined ? [] : [`z.n > ${most}`]),
     'false',
   ].join(' OR ')
-  // A row is one value: the driver takes longer for many small ones than to parse one. The outer join keeps the snapshot when there are no rows; it, the filenode and the rows are of one statement.
+  // A row is one JSON value, because the driver needs longer for many small values than for parsing one. The outer join
+  // returns the snapshot also when there are no rows: snapshot, filenode and rows must be of one statement.
   const statement = `
     SELECT h.snapshot, h.filenode, h.recovery, r.texts, r.large, r.place
     FROM (SELECT pg_current_snapshot()::text AS snapshot, coalesce(pg_relation_filenode(${filenodeOf.oid}), 0)::text AS filenode, pg_is_in_recovery() AS recovery) AS h
@@ -190,7 +202,7 @@ async function readStatement(
         tuple[Number(column)] = new LargeValue(Number(size))
       }
       tuples.push(tuple)
-      // Both forms of all rows together would be too much of large ones.
+      // Frees the text of the row at once, because both forms of all rows would need too much memory.
       row[3] = null
     }
     return { snapshot: parseSnapshot(String(head[0])), filenode: Number(head[1]), tuples, cut: next !== null, next }
@@ -199,7 +211,7 @@ async function readStatement(
   }
 }
 
-/** Of these no value has a long text. */
+/** Types whose values never have a long text. */
 const SHORT =
   /^(bool|int2|int4|int8|float4|float8|numeric|money|uuid|oid|date|time|timetz|timestamp|timestamptz|interval|inet|cidr|macaddr8?|name|char)$/
 const mayBeLarge = (type: ColumnType): boolean => !(type.kind === 'enum' || (type.kind === 'base' && SHORT.test(type.name)))
@@ -209,11 +221,14 @@ function placeOf(text: string): Place {
   return { block: Number(block), item: Number(item) }
 }
 
-/** The stream sends what the type's output function prints; a cast to text differs from it for a few types. */
+/**
+ * Returns SQL of a column's text as the stream sends it, which is what the type's output function prints. A cast to
+ * text differs for a few types.
+ */
 function textOf(column: CatalogTable['columns'][number]): string {
   const name = `t.${identifier(column.name)}`
   // boolean::text is `true`, bpchar::text and "char" trim or change; format('%s') uses the output function.
-  // A composite of nulls IS NULL and yet has a text.
+  // A composite of nulls IS NULL, but has a text.
   return `CASE WHEN num_nulls(${name}) = 1 THEN NULL ELSE format('%s', ${name}) END`
 }
 

@@ -5,21 +5,21 @@ import type { Tuple } from '../types.ts'
 const DIGITS = 32
 
 /**
- * Rows of a table without a key are told apart by all they hold: a hash of the JSON array of their texts, in column order. `contentHashSql` is
- * the same in SQL.
+ * Returns what identifies a row of a table without a key: a hash of the JSON array of its texts, in column order.
+ * `contentHashSql` computes the same in SQL.
  */
 export function contentHash(tuple: Tuple): string {
   const texts = tuple.map((text) => text ?? null)
   return createHash('sha256').update(JSON.stringify(texts)).digest('hex').slice(0, DIGITS)
 }
 
-/** `texts`: SQL of each column's text, null for null. */
+/** Returns the SQL of a content hash. `texts` is the SQL of each column's text, which is null for NULL. */
 export function contentHashSql(texts: readonly string[]): string {
   return `left(encode(sha256(convert_to(to_json(ARRAY[${texts.join(', ')}]::text[])::text, 'UTF8')), 'hex'), ${DIGITS}) COLLATE "C"`
 }
 
-/** Classes of hashes: a chunk of a copy is a run of them. */
+/** The number of classes into which hashes are divided. A chunk of a copy is a range of classes. */
 export const HASH_CLASSES = 65_536
 
-/** The smallest hash of a class; null behind the last one. */
+/** Returns the smallest hash of a class, or null after the last class. */
 export const classStart = (n: number): string | null => (n >= HASH_CLASSES ? null : n.toString(16).padStart(4, '0'))

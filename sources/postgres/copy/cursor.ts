@@ -1,22 +1,22 @@
 import type { CopyCursor } from '../../source.ts'
 import type { CatalogTable } from '../types.ts'
 
-/** How far the reading of a table is, as it is stored. */
+/** How far the copy of a table has come, as it is stored. */
 export type PostgresCursor = {
   filenode: number
-  /** Which of the table's parts is read. Absent: the first one. */
+  /** The index of the table's part that is being read. Absent means the first one. */
   part?: number
-  /** Blocks of the part; of a table without a key classes of hashes. */
+  /** The next block of the part, or the next class of hashes for a table without a key. */
   block: number
-  /** Of the block, from which it goes on; absent: from its beginning. */
+  /** The next item in the block. Absent means its beginning. */
   item?: number
   blocks: number
 }
 
-/** Other kinds' state never comes this far: see `fromStored`. */
+/** The state of other kinds never gets here: see `fromStored`. */
 export const postgresCursor = (cursor: CopyCursor): PostgresCursor => cursor as unknown as PostgresCursor
 
-/** A table that is read part by part has come so far, 0 to 1. Without a key it is read as one. */
+/** Returns how far a copy has come, 0 to 1. A table with a key is read part by part, one without as a whole. */
 export function copyProgress(
   { key, parts }: Pick<CatalogTable, 'key' | 'parts'>,
   cursor: CopyCursor,

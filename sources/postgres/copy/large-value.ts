@@ -1,11 +1,17 @@
-/** A value whose text is longer is never held: what is left of it is a `LargeValue`. It is more than one op can carry (`MAX_OP_BYTES`). */
+/**
+ * The longest text of a value, in bytes, that is held in memory. A `LargeValue` stands for a longer one, which one op
+ * could not carry anyway (`MAX_OP_BYTES`).
+ */
 export const MAX_VALUE_BYTES = 2 * 1024 * 1024
-/** Bytes of texts of one row that are held; further values of the row count as large, each by itself. */
+/** The most bytes of one row's texts that are held. Further values of the row count as large. */
 export const MAX_ROW_BYTES = 8 * 1024 * 1024
-/** Content of `pg_logical_emit_message` that is held. Ours are shorter; every role may write others. */
+/**
+ * The longest content of `pg_logical_emit_message`, in bytes, that is held. Ours are shorter, but every role may write
+ * others.
+ */
 export const MAX_MESSAGE_BYTES = 2 * 1024 * 1024
 
-/** Stands in a tuple for a value that was too large to be taken in. */
+/** Takes the place of a value in a tuple that was too large to be held. */
 export class LargeValue {
   /** Bytes of its text in UTF-8. */
   readonly bytes: number
@@ -21,5 +27,8 @@ export class LargeValue {
   }
 }
 
-/** The form byte of a value that was left out by `reduceChange`, followed by its length. Postgres has none of that letter (2026-11: n, u, t, b). */
+/**
+ * The form byte of a value that `reduceChange` left out; its length follows. Postgres does not use this letter
+ * (2026-11: n, u, t, b).
+ */
 export const LARGE = 0x78

@@ -71,14 +71,14 @@ describe.each(POSTGRES_VERSIONS)('large values of Postgres %i', (version) => {
     return { tuples: all, reads, most }
   }
 
-  test('5 MB values of a column that is read leave their length, and nothing of them is sent', async () => {
+  test('of 5 MB values of a column that is read only the length is sent', async () => {
     const { tuples, most } = await copy(await found('files'))
     const size = 2 + 2 * 5 * 1024 * 1024
     expect(tuples).toEqual(Array.from({ length: 12 }, (_, i) => [String(i + 1), `file ${i + 1}`, new LargeValue(size)]))
     expect(most).toBeLessThan(BESIDE)
   })
 
-  test('a column that nobody reads is not even looked at', async () => {
+  test('a column that nobody reads is not fetched', async () => {
     const table = await found('files', ['name'])
     expect(table.columns.map(({ name }) => name)).toEqual(['id', 'name'])
     const { tuples, most } = await copy(table)
@@ -86,7 +86,7 @@ describe.each(POSTGRES_VERSIONS)('large values of Postgres %i', (version) => {
     expect(most).toBeLessThan(BESIDE)
   })
 
-  test('values of 1.6 MB come in chunks that are cut between two rows of a block, each row once', async () => {
+  test('values of 1.6 MB are read in chunks that are cut between two rows of a block, each row once', async () => {
     const table = await found('documents')
     expect((await relationSize(postgres.sql(), table)).blocks).toBe(1)
     const { tuples, reads, most } = await copy(table)
@@ -101,7 +101,7 @@ describe.each(POSTGRES_VERSIONS)('large values of Postgres %i', (version) => {
     expect(few.most).toBeLessThan(4_000_000)
   })
 
-  test('a row of many values that are large together leaves what is its key', async () => {
+  test('a row of many values that are large together keeps its key', async () => {
     const { tuples, most } = await copy(await found('wide'))
     const large = new LargeValue(2_000_000)
     expect(5 * 2_000_000).toBeGreaterThan(MAX_ROW_BYTES)
@@ -109,7 +109,7 @@ describe.each(POSTGRES_VERSIONS)('large values of Postgres %i', (version) => {
     expect(most).toBeLessThan(BESIDE)
   })
 
-  test('what is small only as it is stored is large; by key as well', async () => {
+  test('a value that is small only in its stored form is large, also when it is read by key', async () => {
     const table = await found('packed')
     const wanted = [
       ['1', new LargeValue(50_000_000)],
@@ -124,7 +124,7 @@ describe.each(POSTGRES_VERSIONS)('large values of Postgres %i', (version) => {
     await sql.end()
   })
 
-  test('from the stream a large value leaves its length, and a large message its prefix', async () => {
+  test('in the stream a large value is replaced by its length, and a large message by its prefix', async () => {
     await found('packed')
     const sql = connectSource(postgres.url)
     const streaming = connectSource(postgres.url, { replication: true })

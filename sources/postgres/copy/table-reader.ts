@@ -23,7 +23,10 @@ import { classStart, HASH_CLASSES } from './content-key.ts'
 import { postgresCursor, type PostgresCursor } from './cursor.ts'
 import { isVisible } from './snapshot.ts'
 
-/** How many blocks, or classes of hashes, are read at first and at most. Their number adapts to what the last read held. */
+/**
+ * How many blocks, or classes of hashes, the first read and the largest one cover. The number adapts to the size of the
+ * last read.
+ */
 export interface Spans {
   firstBlocks: number
   maxBlocks: number
@@ -32,10 +35,10 @@ const SPANS: Spans = { firstBlocks: 16, maxBlocks: 1_024 }
 
 export interface PostgresReaderPorts {
   sql: Sql
-  /** Makes a call that has a deadline. */
+  /** Makes a call with a deadline. */
   inTime<T>(call: Call, work: () => Promise<T>): Promise<T>
   spans?: Spans
-  /** Another one shows what happens without it. */
+  /** Replaced by tests that show what happens without it. */
   barrier?: typeof waitForEarlier
 }
 
@@ -44,13 +47,16 @@ export const viewOf = (snapshot: Snapshot): TxView => ({
   seesAllUpTo: (tx) => tx < snapshot.xmin,
 })
 
-/** Reads rows of tables by blocks, by hash of their content, or by key: each read is one statement, which says what it saw. */
+/**
+ * Reads rows of tables by block, by hash of their content, or by key. Each read is one statement, which also says what
+ * it saw.
+ */
 export class PostgresReader implements TableReader {
   readonly #ports: PostgresReaderPorts
   readonly #spans: Spans
-  /** By table: blocks or classes of the next chunk. */
+  /** The number of blocks or classes of a table's next chunk. */
   readonly #next = new WeakMap<PostgresTable, number>()
-  /** By table: rows of the next chunk, where they are so large that a chunk is cut. */
+  /** The number of rows of a table's next chunk, where rows are so large that chunks are cut. */
   readonly #rows = new WeakMap<PostgresTable, number>()
 
   constructor(ports: PostgresReaderPorts) {
@@ -58,7 +64,7 @@ export class PostgresReader implements TableReader {
     this.#spans = ports.spans ?? SPANS
   }
 
-  /** As long as others keep a transaction open: each statement of it has the deadline. */
+  /** May wait for as long as others keep a transaction open. The deadline applies to each of its statements. */
   ready({ pause, waitsFor, seen }: ReadyWait, call: Call): Promise<void> {
     const { sql, inTime, barrier = waitForEarlier } = this.#ports
     return barrier(
@@ -69,7 +75,7 @@ export class PostgresReader implements TableReader {
     )
   }
 
-  /** The size of a part is that of now: later rows come by the stream. */
+  /** Uses the present size of a part, because later rows come through the stream. */
   async begin(of: SourceTable, before: CopyCursor | null, call: Call): Promise<{ cursor: PostgresCursor; resumed: boolean }> {
     const table = postgresTable(of)
     const { part = 0 } = before ? postgresCursor(before) : {}
@@ -89,7 +95,7 @@ export class PostgresReader implements TableReader {
     const { part = 0 } = cursor
     const lies = table.catalog.parts[part]
     if (cursor.block >= cursor.blocks) {
-      // A pass over all hashes has met every row.
+      // A pass over all hashes has read every row.
       if (table.counted || part + 1 >= table.catalog.parts.length) return { kind: 'end' }
       return { kind: 'more', next: await this.#part(table, part + 1, call) }
     }
@@ -100,7 +106,7 @@ export class PostgresReader implements TableReader {
     const most = this.#rows.get(table) ?? budget.rows
     const place = { block: cursor.block, item: cursor.item ?? 0 }
     const read = await this.#asked(call, (sql) => readChunk(sql, table.catalog, lies, place, to, most))
-    // TRUNCATE, VACUUM FULL, ALTER TABLE: the blocks are others now, and rows of the old ones may be gone.
+    // After TRUNCATE, VACUUM FULL or ALTER TABLE the blocks are new, and rows of the old ones may be gone.
     if (read.filenode !== cursor.filenode) return { kind: 'rewritten' }
     this.#adapt(table, Math.max(1, (read.next?.block ?? to) - cursor.block), read.tuples, budget)
     const { filenode, blocks } = cursor
@@ -117,7 +123,7 @@ export class PostgresReader implements TableReader {
     if (read.filenode !== filenode) return { kind: 'rewritten' }
     this.#adapt(table, Math.max(1, to - block), read.tuples, budget)
     if (read.cut) {
-      // All copies of a row must be of one snapshot.
+      // All copies of a row must come from one snapshot.
       this.#next.set(table, Math.max(1, Math.floor((to - block) / 4)))
       return { kind: 'more', next: cursor }
     }
@@ -131,7 +137,10 @@ export class PostgresReader implements TableReader {
     return { ...rowsOf(table, read), cut: read.cut }
   }
 
-  /** What is stored out of line counts as well. Every class is a scan of the whole table, so a small table is read in one go. */
+  /**
+   * Returns the size of the first chunk. TOAST counts as well. Every class is a scan of the whole table, so a small
+   * table is read at once.
+   */
   async #firstSpan(table: PostgresTable, part: TablePart | undefined, call: Call): Promise<number> {
     const { firstBlocks } = this.#spans
     const size = (of: TablePart) => this.#asked(call, (sql) => relationSize(sql, of))
@@ -150,7 +159,7 @@ export class PostgresReader implements TableReader {
   #adapt(table: PostgresTable, span: number, tuples: readonly Tuple[], { rows, length: most }: ReadBudget): void {
     const length = lengthOf(tuples)
     const fill = Math.max(tuples.length / rows, length / most, 1 / 64)
-    // Texts of rows that would be cut off are made for nothing.
+    // Asks for fewer rows next time, because computing texts of rows that are cut off is wasted work.
     if (tuples.length > 0) {
       this.#rows.set(table, Math.max(1, Math.min(rows, Math.ceil((2 * most * tuples.length) / Math.max(1, length)))))
     }
@@ -195,10 +204,10 @@ function rowsOf(table: PostgresTable, { tuples, snapshot }: { tuples: Tuple[]; s
   return { rows: tuples.map((tuple) => new TupleRow(table, tuple)), length: lengthOf(tuples), view: viewOf(snapshot) }
 }
 
-/** Keys of rows without a key are the hash in a JSON array: where those of a hash begin. */
+/** Returns where the keys of a hash begin. The key of a row without one is its hash in a JSON array. */
 const keyFrom = (hash: string): string => `["${hash}`
 
-/** UTF-16 units. */
+/** Returns the length in UTF-16 units. */
 function lengthOf(tuples: readonly Tuple[]): number {
   let length = 0
   for (const tuple of tuples) for (const text of tuple) length += typeof text === 'string' ? text.length : 4

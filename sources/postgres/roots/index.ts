@@ -8,19 +8,26 @@ export type RootsName = 'supabase' | 'rds'
 
 export const isRootsName = (text: string): text is RootsName => text === 'supabase' || text === 'rds'
 
-/** Whose certificates are of an authority that is shipped; null for all others. The command line and the edge find the same. */
+/**
+ * Returns the shipped roots that sign this host's certificates, or null for any other host. The command line and the
+ * edge agree about it.
+ */
 export function rootsOfHost(host: string): RootsName | null {
   const name = plain(host)
   if (/\.supabase\.(co|com)$/.test(name)) return 'supabase'
   return /\.rds\.amazonaws\.com(\.cn)?$/.test(name) ? 'rds' : null
 }
 
-/** Hosts whose servers make their certificates themselves, behind a proxy of another name: nobody can vouch for them. */
+/**
+ * Returns true for hosts whose servers sign their own certificates, behind a proxy with another name, so that no
+ * authority can vouch for them.
+ */
 export const isSelfSigned = (host: string): boolean => plain(host).endsWith('.proxy.rlwy.net')
 
 /**
- * DER of the roots of that name. Of RDS those of the region in the name of the host; all of them when it says none (a name of your own, an address). Throws
- * ROCKPOOL_SETTINGS for a region whose roots are not shipped.
+ * Returns the DER of the roots with this name. For RDS they are those of the region in the host's name, or all of them
+ * when the name has no region (a name of your own, an address). Throws ROCKPOOL_SETTINGS for a region whose roots are
+ * not shipped.
  */
 export function rootsFor(name: RootsName, host: string): Uint8Array[] {
   if (name === 'supabase') return SUPABASE_ROOTS.map(decoded)
@@ -30,7 +37,7 @@ export function rootsFor(name: RootsName, host: string): Uint8Array[] {
   if (roots) return Object.values(roots).map(decoded)
   throw new RockpoolError(
     'ROCKPOOL_SETTINGS',
-    `DATABASE_CA: the roots of RDS in ${region} are not shipped. Put into DATABASE_CA, of the certificate bundle of that region (Amazon RDS User Guide, "Certificate bundles by AWS Region"), the certificate that the instance shows as its certificate authority`,
+    `DATABASE_CA: the roots of RDS in ${region} are not shipped. Find the instance's certificate authority in the certificate bundle of that region (Amazon RDS User Guide, "Certificate bundles by AWS Region"), and set DATABASE_CA to that certificate`,
   )
 }
 

@@ -17,7 +17,7 @@ const ALL = [
   ),
 ]
 
-test.each(ALL)('$name is what its place says, signs itself, and is an authority by our rules', ({ name, key, until, der }) => {
+test.each(ALL)('$name has the key and the end that are written down, signs itself, and is an authority by our rules', ({ name, key, until, der }) => {
   const bytes = Buffer.from(der, 'base64')
   const root = new X509Certificate(bytes)
   expect(root.subject.split('\n')).toContain(`CN=${name}`)
@@ -28,11 +28,11 @@ test.each(ALL)('$name is what its place says, signs itself, and is an authority 
   expect(() => checkAuthority(readCertificate(bytes, name), true, Date.now())).not.toThrow()
 })
 
-test('a year is left to every root: ask its host for the next one, and ship both', () => {
+test('every root is valid for another year: otherwise ask its host for the next one, and ship both', () => {
   expect(ALL.filter(({ until }) => Date.parse(until) < Date.now() + YEAR_MS).map(({ name, until }) => `${name} ends ${until}`)).toEqual([])
 })
 
-test('the fingerprints of Supabase are those that others have written down', () => {
+test('the fingerprints of Supabase are those that others have published', () => {
   expect(SUPABASE_ROOTS.map(({ der }) => new X509Certificate(Buffer.from(der, 'base64')).fingerprint256)).toEqual([
     '80:70:25:AD:50:D4:ED:21:9D:2C:9C:7D:29:9C:00:4F:82:4E:B0:0C:F7:F6:5A:FE:F6:07:D0:7B:72:E6:CA:FA',
     '5F:9B:77:95:1A:7A:A1:30:3F:9B:58:EE:A9:BF:A8:9E:35:8C:FD:C1:5F:97:86:FF:10:D4:93:0A:72:2C:9A:E2',
@@ -52,7 +52,7 @@ test.each([
   ['10.0.0.1', null],
 ])('the roots of %s: %s', (host, name) => expect(rootsOfHost(host)).toBe(name))
 
-test('of RDS the roots of the region, all of them for a host that names none, and advice for one that is not shipped', () => {
+test('RDS: the roots of the region, all of them for a host without a region, and advice for one that is not shipped', () => {
   const names = (host: string) => rootsFor('rds', host).map((der) => /CN=(.*)/.exec(new X509Certificate(der).subject)?.[1])
   expect(names('app.abc.eu-west-1.rds.amazonaws.com')).toEqual([
     'Amazon RDS eu-west-1 Root CA RSA2048 G1',
@@ -68,7 +68,7 @@ test('of RDS the roots of the region, all of them for a host that names none, an
   }
 })
 
-test('hosts that make their certificates themselves', () => {
+test('hosts with self-signed certificates', () => {
   expect(['roundhouse.proxy.rlwy.net', 'proxy.rlwy.net', 'db.example', 'x.proxy.rlwy.net.example'].map(isSelfSigned)).toEqual([
     ...[true, false, false, false],
   ])

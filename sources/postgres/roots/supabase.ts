@@ -1,8 +1,8 @@
 import type { Root } from './root.ts'
 
 /**
- * Of pooler and direct host alike. Both are called "Supabase Root 2021 CA", and have keys of their own: what the command line of Supabase trusts. Where they
- * are from and how they were compared: README.md.
+ * Of pooler and direct host alike. Both are called "Supabase Root 2021 CA", and have keys of their own: what the
+ * command line of Supabase trusts. Where they are from and how they were compared: README.md.
  */
 export const SUPABASE_ROOTS: readonly Root[] = [
   {

@@ -27,11 +27,11 @@ const NAMES = new Map<number, string>(
   Object.entries(Alert).map(([name, number]) => [number, name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)]),
 )
 
-/** A connection that cannot be made or has ended. */
+/** Thrown when a connection cannot be made or has ended. */
 export class TlsError extends RockpoolError {
-  /** What the server is told; null when it has said it itself, or is gone. */
+  /** The alert that the server is sent, or null when the server sent one itself, or is gone. */
   readonly alert: number | null
-  /** What the server has said. */
+  /** The alert that the server sent, or null. */
   readonly said: number | null
 
   constructor(code: ErrorCode, alert: number | null, message: string, cause?: unknown, details?: unknown, said: number | null = null) {
@@ -41,34 +41,34 @@ export class TlsError extends RockpoolError {
   }
 }
 
-/** The server, or somebody in between, does not keep to the protocol. */
+/** The server, or somebody in between, violates the protocol. */
 export const violation = (alert: number, message: string) => new TlsError('ROCKPOOL_SOURCE_UNREACHABLE', alert, `TLS: ${message}`)
 
-/** What only a server chooses that does not keep to the protocol, or somebody in between. */
+/** The server, or somebody in between, chose something that was not offered, which violates the protocol. */
 export const notOffered = (what: string) => violation(Alert.illegalParameter, `the server chose a ${what} that was not offered`)
 
-/** Whoever answers shows a certificate that is not his, or somebody in between changes what is said. */
+/** The server shows a certificate that is not its own, or somebody in between changes messages. */
 export const unproved = (message: string) =>
   new TlsError('ROCKPOOL_SOURCE_TLS', Alert.decryptError, `TLS: ${message}`, undefined, { reason: 'proof' })
 
-/** Only its operator can change what the server does. */
+/** Only the operator of the server can solve this. */
 export const unsuitable = (alert: number, message: string, cause?: unknown) =>
   new TlsError('ROCKPOOL_SOURCE_SETTINGS', alert, `TLS: ${message}`, cause)
 
-/** The connection broke off, and nobody said that it is over: somebody in between may have cut it. */
-export const truncated = () => new TlsError('ROCKPOOL_SOURCE_UNREACHABLE', null, 'TLS: the connection broke off without its end being told')
+/** The connection ended without a close_notify, so somebody in between may have cut it. */
+export const truncated = () => new TlsError('ROCKPOOL_SOURCE_UNREACHABLE', null, 'TLS: the connection broke off without a close_notify')
 
-/** What the transport threw. */
+/** Wraps an error of the transport. */
 export function broken(error: unknown): TlsError {
   const reason = error instanceof Error ? error.message : String(error)
   return new TlsError('ROCKPOOL_SOURCE_UNREACHABLE', null, `TLS: the connection broke off: ${reason}`, error)
 }
 
 const TOO_OLD =
-  'the server speaks TLS 1.1 or older only, and TLS 1.2 or 1.3 is needed: take ssl_max_protocol_version out of its settings, or have a version of Postgres with OpenSSL 1.1.0 or newer'
+  'the server speaks only TLS 1.1 or older, and Rockpool needs TLS 1.2 or 1.3: remove ssl_max_protocol_version from its settings, or use a Postgres with OpenSSL 1.1.0 or newer'
 const NOTHING =
-  'the server accepts nothing of what is offered: TLS 1.3, or 1.2 with ECDHE, with AES-GCM over X25519, P-256 or P-384 (in 1.2 its certificate has to be of RSA or one of these curves)'
-const NO_CERTIFICATE = 'the server demands a certificate of its client, and there is none: it has to let clients in by password'
+  'the server accepts nothing that is offered: TLS 1.3, or 1.2 with ECDHE, with AES-GCM over X25519, P-256 or P-384 (with 1.2 its certificate needs an RSA key or one on these curves)'
+const NO_CERTIFICATE = 'the server demands a client certificate, which Rockpool does not have: let the role log in with a password'
 
 const SAID = new Map<number, string>([
   [Alert.protocolVersion, TOO_OLD],
@@ -79,10 +79,13 @@ const SAID = new Map<number, string>([
   [Alert.noApplicationProtocol, 'the server does not speak the protocol "postgresql"'],
 ])
 
-/** What a record with an alert says: null when the server has ended the connection in order. Levels mean nothing any more (6). */
+/**
+ * Returns the error of an alert record, or null for close_notify, which ends the connection in order. Levels have no
+ * meaning any more (6).
+ */
 export function readAlert(data: Uint8Array): TlsError | null {
   const [, description] = data
-  if (data.length !== 2 || description === undefined) return violation(Alert.decodeError, 'an alert is not one')
+  if (data.length !== 2 || description === undefined) return violation(Alert.decodeError, 'an alert is malformed')
   if (description === Alert.closeNotify) return null
   const name = NAMES.get(description) ?? `alert ${description}`
   const advice = SAID.get(description)
@@ -91,7 +94,10 @@ export function readAlert(data: Uint8Array): TlsError | null {
   return said('ROCKPOOL_SOURCE_UNREACHABLE', `the server ended the connection: ${name}`)
 }
 
-/** What ended a connection whose server had asked for a certificate, and got none. Some say so, some say something else, and some just hang up. */
+/**
+ * Returns the error of a connection whose server asked for a client certificate and got none. Some servers say so,
+ * others say something else, and some just hang up.
+ */
 export function afterNoCertificate(error: unknown): unknown {
   if (!(error instanceof TlsError) || error.alert !== null) return error
   // 1.2 has no alert for it (RFC 5246 section 7.4.6).
@@ -99,6 +105,6 @@ export function afterNoCertificate(error: unknown): unknown {
     return new TlsError('ROCKPOOL_SOURCE_SETTINGS', null, `TLS: ${NO_CERTIFICATE} (handshake_failure)`, error)
   if (error.code === 'ROCKPOOL_SOURCE_SETTINGS') return error
   const reason =
-    'before that the server asked for a certificate of its client, and there is none: if it demands one, it has to let clients in by password'
+    'before that the server asked for a client certificate, which Rockpool does not have: if it demands one, let the role log in with a password'
   return new TlsError(error.code, null, `${error.message}; ${reason}`, error)
 }

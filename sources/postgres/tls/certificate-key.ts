@@ -5,11 +5,12 @@ import { isRefusal } from './chain/refusal.ts'
 import { PKCS1_SCHEMES, SCHEMES, type Scheme, type Suite12 } from './parameters.ts'
 import { concat, type Bytes } from './wire.ts'
 
-// RFC 8446 section 4.4.3, RFC 8422 section 5.4: has the server the key of its certificate? Whether the certificate is to be believed is decided elsewhere.
+// RFC 8446 section 4.4.3, RFC 8422 section 5.4: does the server have the key of its certificate? Whether the
+// certificate is trusted is decided elsewhere.
 
 const CONTEXT = new TextEncoder().encode('TLS 1.3, server CertificateVerify\0')
 
-/** What CertificateVerify signs. `transcript`: hash of the messages before it. */
+/** Returns the bytes that CertificateVerify signs. `transcript` is the hash of the messages before it. */
 export const signed13 = (transcript: Bytes) => concat(new Uint8Array(64).fill(0x20), CONTEXT, transcript)
 
 /** Throws TlsError (illegal_parameter) for a scheme that was not offered. */
@@ -19,7 +20,7 @@ export function scheme13(number: number): Scheme {
   return scheme
 }
 
-/** The same for TLS 1.2, where the suite has to be of the kind of the key, and the curve is that of the certificate. */
+/** The same for TLS 1.2, where the suite must match the kind of the key, and the curve is that of the certificate. */
 export function scheme12(number: number, { signs }: Suite12, certificate: Bytes): Scheme {
   const scheme = SCHEMES.get(number) ?? PKCS1_SCHEMES.get(number)
   if (!scheme || scheme.key.name.startsWith('RSA') !== (signs === 'RSA')) throw notInThisWay()
@@ -29,13 +30,13 @@ export function scheme12(number: number, { signs }: Suite12, certificate: Bytes)
   return { ...scheme, key: { name: 'ECDSA', namedCurve: curve.name }, numberBytes: curve.numberBytes }
 }
 
-/** Throws TlsError: decrypt_error for a key that is of another kind, and ROCKPOOL_SOURCE_TLS for a signature that is not one. */
+/** Throws TlsError: decrypt_error for a key of another kind, and ROCKPOOL_SOURCE_TLS for a wrong signature. */
 export async function checkSignature(certificate: Bytes, scheme: Scheme, signature: Bytes, signed: Bytes): Promise<void> {
   const numbers = scheme.numberBytes === undefined ? signature : bothNumbers(signature, scheme.numberBytes)
   const spki = publicKey(certificate)
   let good: boolean
   try {
-    // Refused for a key that is not of the scheme, or of another curve.
+    // Fails for a key that does not fit the scheme, or is on another curve.
     const key = await crypto.subtle.importKey('spki', spki, scheme.key, false, ['verify'])
     good = await crypto.subtle.verify(scheme.verify, key, numbers, signed)
   } catch (error) {
@@ -58,7 +59,7 @@ export function publicKey(certificate: Bytes): Bytes {
   })
 }
 
-/** An ECDSA signature as WebCrypto wants it: r and s, `size` bytes each. */
+/** Converts an ECDSA signature into the form of WebCrypto: r and s, `size` bytes each. */
 function bothNumbers(signature: Bytes, size: number): Bytes {
   return read(signature, (outer) => {
     const list = outer.enter(TAG.sequence)
@@ -68,7 +69,10 @@ function bothNumbers(signature: Bytes, size: number): Bytes {
   })
 }
 
-/** All of `bytes`, by the reader of chains: two that differ about a certificate are how one is got past a check. */
+/**
+ * Reads all of `bytes` with the reader of chains. Two readers that disagree about a certificate are a way around a
+ * check.
+ */
 function read<T>(bytes: Bytes, work: (reader: DerReader) => T): T {
   try {
     const reader = new DerReader(bytes)
@@ -82,7 +86,7 @@ function read<T>(bytes: Bytes, work: (reader: DerReader) => T): T {
 
 function padded(number: Bytes, size: number): Bytes {
   const [first = 0xff, second = 0] = number
-  // Negative, or longer than it need be.
+  // Negative, or longer than necessary.
   if (first >= 0x80 || (first === 0 && number.length > 1 && second < 0x80)) throw malformed()
   const digits = first === 0 ? number.subarray(1) : number
   if (digits.length > size) throw malformed()

@@ -23,7 +23,7 @@ async function connected(plan: Partial<Behaviour12> = {}, recordsOfAKey?: number
   return { server, socket }
 }
 
-test.each([...SUITES.values()])('the keys come of the PRF of RFC 5246, as OpenSSL has it ($hash)', async (suite: Suite) => {
+test.each([...SUITES.values()])('the keys come from the PRF of RFC 5246, as in OpenSSL ($hash)', async (suite: Suite) => {
   const [secret, seed] = [new Uint8Array(48).map((_, i) => i * 5), new Uint8Array(64).map((_, i) => i * 3)]
   for (const length of [12, 48, 88, 200]) {
     const kdf = ['kdf', '-keylen', String(length), '-kdfopt', `digest:${suite.hash.replace('-', '')}`]
@@ -58,7 +58,7 @@ test.each([...SCHEMES.keys(), ...PKCS1_SCHEMES.keys()])('a signature of the kind
   expect(await attempt(connectTls, plan)).toMatchObject({ outcome: 'read 5', alert: 0 })
 })
 
-test('a protocol that is agreed on; groups that a server names need not be named', async () => {
+test('ALPN is agreed on; groups that a server names are ignored', async () => {
   const alpn = concat([0, 11, 10], Buffer.from('postgresql'))
   const hello: Behaviour12['hello'] = (f) => ({ ...f, extensions: [...f.extensions, [16, alpn], [10, new Uint8Array([0, 2, 0, 0x1d])]] })
   const { socket } = await connected({ hello })
@@ -66,7 +66,7 @@ test('a protocol that is agreed on; groups that a server names need not be named
   await socket.close()
 })
 
-test('300 records of one read are one chunk, in order; a byte at a time they are as many as there are', async () => {
+test('300 records of one read are one chunk, in order; read byte by byte, each record is one', async () => {
   const { server, socket } = await connected()
   const sealed: Bytes[] = []
   const data: Bytes[] = []
@@ -91,14 +91,14 @@ test('a flight in many records, a byte at a read', async () => {
   expect(await attempt(connectTls, { version: 12, wire: (record) => pieces(record, 1) })).toMatchObject({ outcome: 'read 5' })
 })
 
-test('keys that are used up end the connection: 1.2 has no others', async () => {
+test('keys that are used up end the connection, because 1.2 cannot change them', async () => {
   // One is taken by Finished.
   const { server, socket } = await connected({}, 3)
   const writer = socket.writable.getWriter()
   for (const byte of [1, 2]) await writer.write(new Uint8Array([byte]))
   await expect(writer.write(new Uint8Array([3]))).rejects.toMatchObject({
     code: 'ROCKPOOL_SOURCE_UNREACHABLE',
-    message: expect.stringContaining('keys have been used up'),
+    message: expect.stringContaining('keys are used up'),
   })
   for (const byte of [1, 2]) expect(await server.record()).toEqual({ type: 23, data: new Uint8Array([byte]) })
   await expect(socket.closed).rejects.toMatchObject({ code: 'ROCKPOOL_SOURCE_UNREACHABLE' })

@@ -66,7 +66,7 @@ function parts(hello: Bytes) {
   return { ...found, extensions }
 }
 
-test('nothing else is offered, and the second hello is the first but for what was asked', async () => {
+test('nothing else is offered, and the second hello differs from the first only in what was asked', async () => {
   const cookie = new Uint8Array([1, 2, 3])
   const { server, socket } = await connected({ group: P384, retries: [ask(P384, cookie)] })
   const [first, second] = server.hellos.map(parts)
@@ -103,7 +103,7 @@ test('each connection has a random, a session id and shares of its own', async (
   expect(seen.size).toBe(9)
 })
 
-test('messages as long as they may be, in as many records as they may be, a byte at a read', async () => {
+test('messages of the largest size, in the largest number of records, read byte by byte', async () => {
   const pieces = (bytes: Bytes, size: number) =>
     Array.from({ length: Math.ceil(bytes.length / size) }, (_, i) => bytes.subarray(i * size, (i + 1) * size))
   const long = () => credentials(0x0403, 60_000)
@@ -121,7 +121,7 @@ test('messages as long as they may be, in as many records as they may be, a byte
   })
 })
 
-test('what a verification throws is what the caller gets, and what it does with the chain changes nothing', async () => {
+test('the caller gets the error of the verification, which cannot change the chain', async () => {
   const refusal = new RockpoolError('ROCKPOOL_SOURCE_SETTINGS', 'not this one')
   const { client, server: end } = pipe()
   const server = new TestServer(end, await key)
@@ -134,7 +134,7 @@ test('what a verification throws is what the caller gets, and what it does with 
   await socket.close()
 })
 
-test('the deadline of the caller ends a handshake at any place, a verification too, and means nothing afterwards', async () => {
+test('the deadline of the caller ends a handshake at any step, also a verification, and has no effect afterwards', async () => {
   const reason = new Error('too late')
   const late = () => {
     const controller = new AbortController()
@@ -163,7 +163,7 @@ async function over(change: (client: Transport) => Transport): Promise<TlsSocket
   return connectTls(change(client), options())
 }
 
-test('a server that takes nothing any more does not hold up the end for long', async () => {
+test('a server that does not read any more does not delay the end for long', async () => {
   let stuck = false
   const socket = await over((client) => {
     const writer = client.writable.getWriter()
@@ -177,7 +177,7 @@ test('a server that takes nothing any more does not hold up the end for long', a
   expect(Date.now() - began).toBeLessThan(3_000)
 })
 
-test('a transport that is closed and does not answer a read is not waited for', async () => {
+test('a closed transport that does not answer a read is not waited for', async () => {
   const closed = Promise.withResolvers<void>()
   const socket = await over((client) => ({ ...client, closed: closed.promise }))
   const read = socket.readable.getReader().read()

@@ -7,7 +7,7 @@ import { ContentType } from './parameters.ts'
 import { Receiver } from './receiver.ts'
 import { Sender } from './sender.ts'
 
-/** What carries the bytes: a socket of workerd, or anything in its shape. Its streams belong to the connection from then on. */
+/** Carries the bytes: a socket of workerd, or anything of its shape. The connection takes over its streams. */
 export interface Transport {
   readonly readable: ReadableStream<Uint8Array>
   readonly writable: WritableStream<Uint8Array>
@@ -16,28 +16,31 @@ export interface Transport {
 }
 
 export interface TlsOptions {
-  /** A name, or an address, as the certificate has to have it. */
+  /** The name or the address that the certificate must have. */
   host: string
   verify: VerifyChain
-  /** The caller's deadline for the handshake; afterwards it means nothing. */
+  /** The caller's deadline for the handshake. It has no effect afterwards. */
   signal: AbortSignal
-  /** RFC 7301. Postgres 17 and newer knows it. */
+  /** RFC 7301. Postgres 17 and newer supports it. */
   alpn?: string
-  /** For tests: records after which our keys change, and a hello that is known. */
+  /** For tests: the number of records after which our keys change, and a fixed hello. */
   recordsOfAKey?: number
   hello?: Hello
 }
 
 export interface TlsSocket {
-  /** A chunk is what all whole records of one read held. Fails with TlsError when the end was not told. */
+  /**
+   * A chunk is the content of all whole records of one read. Fails with TlsError when the connection ends without a
+   * close_notify.
+   */
   readonly readable: ReadableStream<Uint8Array>
   /** Closing it closes the connection. */
   readonly writable: WritableStream<Uint8Array>
-  /** Fulfilled when the connection has ended in order, rejected with what ended it otherwise. */
+  /** Resolves when the connection has ended in order, and rejects with the error that ended it otherwise. */
   readonly closed: Promise<void>
-  /** Tells the server the end, and closes the transport. Never throws. */
+  /** Sends a close_notify, and closes the transport. Never throws. */
   close(): Promise<void>
-  /** DER, the server's own first, as it sent them. */
+  /** The certificates in DER, as the server sent them, its own first. */
   readonly peerCertificates: Uint8Array[]
   readonly version: 'TLS 1.2' | 'TLS 1.3'
   readonly suite: string
@@ -45,13 +48,14 @@ export interface TlsSocket {
   readonly alpn: string | null
 }
 
-/** How long a server is waited for that does not take the last record. */
+/** Milliseconds to wait for a server that does not read the last record. */
 const LAST_RECORD_MS = 1_000
 
 /**
- * A client of TLS 1.3 (RFC 8446), and of 1.2 (RFC 5246) with what mended it, over the runtime's crypto: no resumption, early data, renegotiation or
- * certificates of clients. Throws TlsError: ROCKPOOL_SOURCE_SETTINGS for a server that cannot be spoken with as it is set up, ROCKPOOL_SOURCE_UNREACHABLE for
- * one that breaks off or does not keep to the protocol; what `verify` throws; the reason of `signal`. The transport is closed then.
+ * A client of TLS 1.3 (RFC 8446), and of 1.2 (RFC 5246) with its later repairs, over the runtime's crypto: without
+ * resumption, early data, renegotiation or client certificates. Throws TlsError: ROCKPOOL_SOURCE_SETTINGS for a server
+ * whose configuration does not fit, ROCKPOOL_SOURCE_UNREACHABLE for one that breaks off or violates the protocol;
+ * whatever `verify` throws; the reason of `signal`. The transport is closed then.
  */
 export async function connectTls(transport: Transport, options: TlsOptions): Promise<TlsSocket> {
   const { host, verify, signal, alpn = 'postgresql', recordsOfAKey } = options
@@ -104,7 +108,7 @@ function established(receiver: Receiver, sender: Sender, shutDown: (reason: unkn
           controller.close()
           void close()
         } catch (error) {
-          // Whoever closes the connection does not wait for its end.
+          // A caller that closes the connection does not wait for its end.
           if (closing) return controller.close()
           fail(error)
           throw error
@@ -129,7 +133,7 @@ function established(receiver: Receiver, sender: Sender, shutDown: (reason: unkn
   return { readable, writable, close, closed: ended.promise }
 }
 
-/** What a server is told that did not say or cause it itself. */
+/** Returns the alert to send for an error, or null when the server sent or caused it itself. */
 function alertOf(error: unknown): number | null {
   return error instanceof TlsError ? error.alert : Alert.internalError
 }
@@ -142,7 +146,7 @@ async function untilAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T
     return await Promise.race([work, aborted.promise])
   } finally {
     signal.removeEventListener('abort', abort)
-    // Whichever comes second is nobody's.
+    // A later rejection has no handler otherwise.
     work.catch(() => {})
     aborted.promise.catch(() => {})
   }

@@ -9,24 +9,24 @@ import type { Sender } from './sender.ts'
 import { Transcript } from './transcript.ts'
 import type { Bytes } from './wire.ts'
 
-/** Decides whether a chain is to be believed: DER, the server's own certificate first, as it sent them. Throws when it is not. */
+/** Verifies a chain: DER as the server sent it, its own certificate first. Throws when it is not to be trusted. */
 export type VerifyChain = (chain: Uint8Array[], host: string) => void | Promise<void>
 
-/** What both sides have agreed on. */
+/** What both sides agreed on. */
 export interface Agreed {
   version: 'TLS 1.2' | 'TLS 1.3'
   certificates: Bytes[]
   suite: string
   group: string
-  /** Null: the server knows nothing of ALPN. */
+  /** Null when the server does not answer ALPN. */
   alpn: string | null
-  /** For what the server sends from here on. */
+  /** The keys of what the server sends from now on. */
   keys: Protection
-  /** The server asked for a certificate, and may yet refuse us for having none. */
+  /** True when the server asked for a certificate, so that it may still refuse us for having none. */
   certificateWanted: boolean
 }
 
-/** What a handshake of either version is made of. */
+/** The steps that the handshakes of both versions share. */
 export class Conversation {
   readonly incoming: Incoming
   readonly transcript = new Transcript()
@@ -41,17 +41,17 @@ export class Conversation {
     this.#verify = verify
   }
 
-  /** The next message, which must be of one of `types`, and counts as said. */
+  /** Returns the next message, which must be of one of `types`, and adds it to the transcript. */
   async next(...types: number[]): Promise<Message> {
     const found = await this.incoming.next(...types)
     this.transcript.add(found.raw)
     return found
   }
 
-  /** Throws what the verification throws, and tells the server. */
+  /** Verifies the chain. Throws the error of the verification, and sends the server an alert. */
   async believe(chain: Bytes[]): Promise<void> {
     try {
-      // Of its own: what it does with the list changes nothing here.
+      // A copy, so that changes to the list have no effect here.
       await this.#verify([...chain], this.#host)
     } catch (error) {
       this.sender.alert(Alert.badCertificate).catch(() => {})

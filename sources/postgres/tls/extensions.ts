@@ -5,7 +5,7 @@ import { equal, Reader, whole, type Bytes } from './wire.ts'
 
 export type Extensions = Map<number, Bytes>
 
-/** Each once. */
+/** Reads extensions, of which each may occur once. */
 export function readExtensions(reader: Reader): Extensions {
   const extensions: Extensions = new Map()
   const list = new Reader(reader.vector(2))
@@ -17,7 +17,7 @@ export function readExtensions(reader: Reader): Extensions {
   return extensions
 }
 
-/** None that our hello did not ask for. */
+/** Refuses extensions that our hello did not ask for. */
 export function onlyOf(extensions: Extensions, asked: ReadonlySet<number>): Extensions {
   for (const type of extensions.keys()) {
     if (!asked.has(type)) throw violation(Alert.unsupportedExtension, `an extension was not asked for (${type})`)
@@ -25,7 +25,10 @@ export function onlyOf(extensions: Extensions, asked: ReadonlySet<number>): Exte
   return extensions
 }
 
-/** RFC 7301 section 3.1: the one protocol that the server chose of those that were offered, which is `offered`. Null when it says nothing of it. */
+/**
+ * Returns the protocol that the server chose, which must be `offered`, or null when it chose none (RFC 7301 section
+ * 3.1).
+ */
 export function readAlpn(extension: Bytes | undefined, offered: string): string | null {
   if (!extension) return null
   const chosen = whole(extension, (reader) => whole(reader.vector(2), (list) => list.vector(1)))

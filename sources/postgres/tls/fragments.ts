@@ -6,7 +6,7 @@ import { concat, u24, type Bytes } from './wire.ts'
 export interface Message {
   type: number
   body: Bytes
-  /** With its head, as the transcript has it. */
+  /** The message with its header, as in the transcript. */
   raw: Bytes
 }
 
@@ -15,13 +15,16 @@ export const message = (type: number, ...parts: ArrayLike<number>[]): Bytes => {
   return concat([type], u24(body.length), body)
 }
 
-/** Bytes of a message, and records that one may be cut into. */
+/** The most bytes of a message, and the most records into which it may be cut. */
 export const MAX_MESSAGE = 128 * 1024
 export const MAX_MESSAGE_RECORDS = 64
 
 const HEAD = 4
 
-/** Parts are a list until a message is whole: joining them as they come would copy gigabytes for a message in records of one byte. */
+/**
+ * Joins messages from records. Parts stay in a list until a message is complete, because joining them one by one would
+ * copy gigabytes for a message in records of one byte.
+ */
 export class Fragments {
   #parts: Bytes[] = []
   #length = 0
@@ -31,7 +34,7 @@ export class Fragments {
     return this.#length === 0
   }
 
-  /** What one record brought. */
+  /** Adds the content of one record. */
   add(data: Bytes): void {
     if (data.length === 0) throw violation(Alert.unexpectedMessage, 'a part of a message is empty')
     this.#parts.push(data)
@@ -39,7 +42,7 @@ export class Fragments {
     this.#records++
   }
 
-  /** The next whole message. */
+  /** Returns the next whole message, or null. */
   take(): Message | null {
     const length = this.#expected()
     if (length === null || this.#length < length) {
@@ -55,7 +58,7 @@ export class Fragments {
     return { type: raw[0] as number, body: raw.subarray(HEAD), raw }
   }
 
-  /** Bytes of the message that has begun; null while too little of it is here. */
+  /** Returns the size of the message that has begun, or null while its header is incomplete. */
   #expected(): number | null {
     if (this.#length < HEAD) return null
     const head: number[] = []

@@ -7,13 +7,13 @@ import type { Bytes } from './wire.ts'
 
 // RFC 8446 section 5.1, RFC 5246 section 6.2: bytes of the transport, cut into records. They are not opened here.
 
-/** What may come: all in the open, encrypted records and change_cipher_spec among them (1.3), or encrypted records alone. */
+/** What may arrive: plain records; encrypted ones and change_cipher_spec (1.3); or encrypted records only. */
 export type Phase = 'plain' | 'handshake' | 'data'
 
 const HEADER = 5
-/** Of a read. With a smaller buffer a row of a few hundred bytes costs a read of its own. */
+/** Bytes of a read. With a smaller buffer, a row of a few hundred bytes costs a read of its own. */
 const READ_BYTES = 64 * 1024
-/** A read of workerd may stay without an answer after the socket was closed (2026-10). */
+/** Milliseconds to wait for a read after the socket was closed: workerd may never answer it (2026-10). */
 const GONE_MS = 1_000
 
 export class Framing {
@@ -21,30 +21,33 @@ export class Framing {
   #buffer = new Uint8Array(READ_BYTES + HEADER + MAX_CIPHERTEXT)
   #start = 0
   #end = 0
-  /** A record before ServerHello had the number of an older version. */
+  /** True when a record before ServerHello had the number of an older version. */
   #older = false
-  /** That of the connection, once it is known. */
+  /** The version of the connection, or null until it is known. */
   #version: number | null = null
 
   constructor(readable: ReadableStream<Uint8Array>) {
     this.#reader = byteReader(readable)
   }
 
-  /** All whole records that are here, at least one. None when the transport has ended. What they hold is valid until the next call. */
+  /**
+   * Returns all whole records that have arrived, at least one, or none when the transport has ended. Their content is
+   * valid until the next call.
+   */
   async take(phase: Phase): Promise<RawRecord[]> {
     for (;;) {
       const records: RawRecord[] = []
       try {
         for (let record = this.#next(phase); record !== null; record = this.#next(phase)) records.push(record)
       } catch (error) {
-        // What came before it counts. It is here still, and fails the next call.
+        // The records before it count. The bad one is still in the buffer, and fails the next call.
         if (records.length === 0) throw error
       }
       if (records.length > 0 || !(await this.#read())) return records
     }
   }
 
-  /** One record, for as long as each may change the keys. Null when the transport has ended. */
+  /** Returns one record, for the handshake, where each may change the keys, or null when the transport has ended. */
   async takeOne(phase: Phase): Promise<RawRecord | null> {
     for (;;) {
       const record = this.#next(phase)
@@ -52,18 +55,24 @@ export class Framing {
     }
   }
 
-  /** 5.1: every record of a server that speaks 1.3 has the number of 1.2, as in 1.2 itself. One that is older may say first which version it wants. */
+  /**
+   * 5.1: every record of a server that speaks 1.3 has the number of 1.2, as in 1.2 itself. A record with an older
+   * number, as an older server sends to say its version, is an error from here on.
+   */
   settle(version: number): void {
     if (this.#older) throw wrongRecord('has another version')
     this.#version = version
   }
 
-  /** Nothing is read any more; what waits ends with `reason`. */
+  /** Stops reading. A pending read fails with `reason`. */
   stop(reason: unknown): void {
     this.#reader.stop(reason)
   }
 
-  /** The transport says that it is closed. What has come before is read to its end; a read that gets nothing more is not waited for. */
+  /**
+   * The transport has been closed. What arrived before is read to its end, but a read that yields nothing more is not
+   * waited for.
+   */
   gone(): void {
     this.#reader.gone()
   }
@@ -87,7 +96,7 @@ export class Framing {
     if (version !== VERSION_12) {
       if (this.#version !== null) throw wrongRecord('has another version')
       if (version >> 8 !== 3 || version > VERSION_12 || type < changeCipherSpec || type > applicationData)
-        throw unsuitable(Alert.unexpectedMessage, 'what answers does not speak TLS')
+        throw unsuitable(Alert.unexpectedMessage, 'the server does not speak TLS')
       this.#older = true
     }
     if (phase === 'plain') {
@@ -98,15 +107,15 @@ export class Framing {
     const is13 = this.#version === VERSION_13
     if (is13 && phase === 'handshake' && type === changeCipherSpec && length === 1) return
     if (is13 && type !== applicationData) throw wrongRecord('is not encrypted')
-    // In 1.2 it can be seen what is in a record that is encrypted.
+    // In 1.2 the type of an encrypted record is visible.
     if (type !== alert && type !== handshake && type !== applicationData) throw wrongRecord('is of a wrong type')
     if (length > (is13 ? MAX_CIPHERTEXT : MAX_PLAINTEXT + OVERHEAD_12)) throw tooLong()
     if (length < (is13 ? MIN_CIPHERTEXT : OVERHEAD_12)) throw violation(Alert.decodeError, 'a record is too short')
   }
 
-  /** False at the end of the transport. */
+  /** Reads more bytes. Returns false at the end of the transport. */
   async #read(): Promise<boolean> {
-    // A record that has begun goes to the front, so that the buffer has room for the whole of it.
+    // Moves a partial record to the front, so that the buffer has room for all of it.
     this.#buffer.copyWithin(0, this.#start, this.#end)
     this.#end -= this.#start
     this.#start = 0
@@ -122,13 +131,15 @@ const wrongRecord = (what: string) => violation(Alert.unexpectedMessage, `a reco
 const tooLong = () => violation(Alert.recordOverflow, 'a record is too long')
 
 interface ByteReader {
-  /** Fills `buffer` from `at` on and gives it back, or a larger one. Null at the end. */
+  /** Fills `buffer` from `at` on and returns it, or a larger one. Returns null at the end. */
   read(buffer: Bytes, at: number): Promise<{ buffer: Bytes; length: number } | null>
   stop(reason: unknown): void
   gone(): void
 }
 
-/** With the buffer of ours where the stream takes one: the sockets of workerd else give 4 KB at a time (2026-11-29). */
+/**
+ * Reads into our buffer where the stream supports that. Otherwise workerd's sockets return 4 KB at a time (2026-11-29).
+ */
 function byteReader(readable: ReadableStream<Uint8Array>): ByteReader {
   const read = fills(readable)
   let fail: ((reason: unknown) => void) | null = null
@@ -162,7 +173,7 @@ function byteReader(readable: ReadableStream<Uint8Array>): ByteReader {
   }
 }
 
-/** Nothing comes of a promise that is settled, so a read that has ended is not harmed. */
+/** Has no effect on a read that has ended, because its promise is settled. */
 const wait = (fail: (reason: unknown) => void) => setTimeout(() => fail(truncated()), GONE_MS)
 
 function fills(readable: ReadableStream<Uint8Array>): ByteReader['read'] {
@@ -183,7 +194,7 @@ function fills(readable: ReadableStream<Uint8Array>): ByteReader['read'] {
   }
   return async (buffer, at) => {
     const { value, done } = await reader.read(buffer.subarray(at))
-    // At the end a view comes back that is empty.
+    // At the end the stream returns an empty view.
     if (done || value === undefined) return null
     return { buffer: new Uint8Array(value.buffer as ArrayBuffer), length: value.byteLength }
   }

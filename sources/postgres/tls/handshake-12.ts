@@ -11,8 +11,9 @@ import { Protection12 } from './protection-12.ts'
 import { concat, equal, type Bytes } from './wire.ts'
 
 /**
- * RFC 5246 section 7.3, figure 1, behind ServerHello: a full handshake, for no session is ever resumed. Here the server is the last one to say Finished. Its
- * random is signed with its share, so nobody in between can take away that it speaks 1.3 (RFC 8446 section 4.1.3).
+ * RFC 5246 section 7.3, figure 1, after ServerHello: a full handshake, because sessions are never resumed. In 1.2 the
+ * server is the last to send Finished. Its random is signed together with its share, so nobody in between can hide that
+ * it speaks 1.3 (RFC 8446 section 4.1.3).
  */
 export async function handshake12(talk: Conversation, hello: Hello, { suite, random, alpn }: messages.ServerHello12): Promise<Agreed> {
   const { incoming, sender, transcript } = talk
@@ -30,7 +31,10 @@ export async function handshake12(talk: Conversation, hello: Hello, { suite, ran
     throw certificateWanted ? afterNoCertificate(error) : error
   }
 
-  /** RFC 8422 section 5.4: the server has the key of its certificate, and its share is for this connection. */
+  /**
+   * RFC 8422 section 5.4: proves that the server has the key of its certificate, and that its share is for this
+   * connection.
+   */
   async function readShare(own: Bytes): Promise<messages.KeyExchange> {
     const exchange = messages.readKeyExchange((await talk.next(MessageType.serverKeyExchange)).body)
     const signed = concat(hello.random, random, exchange.signed)
@@ -38,7 +42,7 @@ export async function handshake12(talk: Conversation, hello: Hello, { suite, ran
     return exchange
   }
 
-  /** Up to ServerHelloDone. True: a certificate is asked for. */
+  /** Reads up to ServerHelloDone. Returns true when the server asks for a certificate. */
   async function readRequest(): Promise<boolean> {
     const found = await talk.next(MessageType.serverHelloDone, MessageType.certificateRequest)
     const wanted = found.type === MessageType.certificateRequest
@@ -48,7 +52,7 @@ export async function handshake12(talk: Conversation, hello: Hello, { suite, ran
     return wanted
   }
 
-  /** Our flight, and the server's answer to it. Gives the keys of what it sends then. */
+  /** Sends our flight and reads the server's answer. Returns the keys of what the server sends then. */
   async function finish(own: Bytes, shared: Bytes): Promise<Protection12> {
     const flight = [...(certificateWanted ? [messages.NO_CERTIFICATE_12] : []), messages.clientKeyExchange(own)]
     flight.forEach((part) => transcript.add(part))
@@ -65,8 +69,8 @@ export async function handshake12(talk: Conversation, hello: Hello, { suite, ran
     await incoming.changeCipherSpec(keys)
     const expected = await finished12(suite, master, 'server', await transcript.hash(suite))
     const { body } = await incoming.next(MessageType.finished)
-    // It came encrypted, and there is one try, so nothing is learnt from how long this takes.
-    if (!equal(body, expected)) throw violation(Alert.decryptError, 'the handshake was changed on its way')
+    // It arrived encrypted and there is one attempt, so the time of this comparison reveals nothing.
+    if (!equal(body, expected)) throw violation(Alert.decryptError, 'the handshake was changed in transit')
     incoming.boundary()
     return keys
   }

@@ -9,7 +9,7 @@ import { ContentType, GROUPS, MessageType, type Suite } from './parameters.ts'
 import { Protection13 } from './protection-13.ts'
 import { concat, type Bytes } from './wire.ts'
 
-/** Of ServerHello. */
+/** What ServerHello has chosen. */
 export interface Chosen13 {
   suite: Suite
   group: number
@@ -17,8 +17,8 @@ export interface Chosen13 {
 }
 
 /**
- * RFC 8446 section 2, figure 1, behind ServerHello. The client is the last one to be asked anything: with its Finished the connection is made. `hello`: the
- * one that was answered. `inDisguise`: change_cipher_spec is still to be sent.
+ * RFC 8446 section 2, figure 1, after ServerHello. The client's Finished completes the handshake. `hello` is the
+ * one that was answered. `inDisguise` says that change_cipher_spec has yet to be sent.
  */
 export async function handshake13(talk: Conversation, hello: Hello, chosen: Chosen13, inDisguise: boolean): Promise<Agreed> {
   const { incoming, sender, transcript } = talk
@@ -45,17 +45,17 @@ export async function handshake13(talk: Conversation, hello: Hello, chosen: Chos
   const keys = await Protection13.of(suite, server)
   return { version: 'TLS 1.3', certificates, suite: suite.name, group: GROUPS.get(group)?.name ?? '', alpn, keys, certificateWanted }
 
-  /** 4.4.3 and 4.4.4: the server has the key, and nobody has changed a byte. */
+  /** 4.4.3 and 4.4.4: proves that the server has the key, and that no byte was changed. */
   async function checkServer(own: Bytes): Promise<void> {
     const signed = signed13(await transcript.hash(suite))
     const { scheme, signature } = messages.readCertificateVerify((await talk.next(MessageType.certificateVerify)).body)
     await checkSignature(own, scheme13(scheme), signature, signed)
     const said = await transcript.hash(suite)
     const { body } = await talk.next(MessageType.finished)
-    if (!(await isFinished(suite, secrets.server, said, body))) throw violation(Alert.decryptError, 'the handshake was changed on its way')
+    if (!(await isFinished(suite, secrets.server, said, body))) throw violation(Alert.decryptError, 'the handshake was changed in transit')
   }
 
-  /** The client's flight, and `next` as the secret of what it sends then. */
+  /** Sends the client's flight. `next` is the secret of what it sends afterwards. */
   async function finish(next: Bytes): Promise<void> {
     const flight: Bytes[] = certificateWanted ? [messages.NO_CERTIFICATE] : []
     flight.forEach((part) => transcript.add(part))

@@ -27,14 +27,14 @@ export async function handshake(framing: Framing, sender: Sender, first: Hello, 
   const { suite, share, retry } = serverHello13(answer, first.sessionId)
   if (retry) await transcript.retry(suite)
   transcript.add(raw)
-  // Appendix D.4: before the client's second flight, for the sake of boxes in between.
+  // Appendix D.4: sent before the client's second flight, for middleboxes.
   const inDisguise = first.sessionId.length > 0
   if (share) return handshake13(talk, first, { suite, ...share }, inDisguise)
 
   // 4.1: at most one retry.
   const { group = null, cookie = null } = retry ?? {}
   if (group !== null && (!GROUPS.has(group) || first.shares.has(group))) {
-    throw violation(Alert.illegalParameter, 'the server asks for a group that it has, or that was not offered')
+    throw violation(Alert.illegalParameter, 'the server asks for a group of which it has a share, or that was not offered')
   }
   const hello = await first.again(group, cookie)
   transcript.add(hello.raw)

@@ -12,16 +12,16 @@ export interface Hello {
   shares: ReadonlyMap<number, Share>
   /** Extensions that the server may answer in EncryptedExtensions (RFC 8446 section 4.2). */
   asked: ReadonlySet<number>
-  /** Those that it may answer in a ServerHello of 1.2. */
+  /** Extensions that it may answer in a ServerHello of 1.2. */
   asked12: ReadonlySet<number>
-  /** 4.1.2: the same again, with a share of `group`, where one is named, and `cookie`. */
+  /** 4.1.2: returns the hello for a retry, with a share of `group`, if one is named, and `cookie`. */
   again(group: number | null, cookie: Bytes | null): Promise<Hello>
 }
 
 export async function newHello(host: string, alpn: string): Promise<Hello> {
-  // RFC 6066 section 3: addresses are no names, and a name has no dot at its end.
+  // RFC 6066 section 3: an address is not a name, and a name has no final dot.
   const serverName = /^[\d.]+$|:/.test(host) ? null : host.replace(/\.$/, '')
-  // RFC 8446 appendix D.4: with a session id, which means nothing any more, boxes in between take it for TLS 1.2.
+  // RFC 8446 appendix D.4: with a session id, which has no meaning in 1.3, middleboxes take it for TLS 1.2.
   return written({ random: bytes(32), sessionId: bytes(32), serverName, alpn, cookie: null }, await newShares(FIRST_GROUPS))
 }
 
@@ -35,7 +35,7 @@ function written(parts: Omit<HelloParts, 'shares'>, shares: ReadonlyMap<number, 
     alpn: parts.alpn,
     shares,
     asked,
-    // Some servers of 1.2 name their groups, which they need not (boxes of F5).
+    // Some servers of 1.2 name their groups, which they need not (F5 load balancers).
     asked12: new Set([...asked, Extension.pointFormats, Extension.extendedMasterSecret, Extension.renegotiationInfo]),
     again: async (group, cookie) => written({ ...parts, cookie }, group === null ? shares : await newShares([group])),
   }

@@ -4,12 +4,12 @@ import type { Framing } from './framing.ts'
 import { ContentType } from './parameters.ts'
 import type { Content, Protection } from './protection.ts'
 
-/** Messages of the handshake, one record after the other: each may change the keys. */
+/** Reads messages of the handshake, one record at a time, because each may change the keys. */
 export class Incoming {
   readonly #framing: Framing
   readonly #fragments = new Fragments()
   #keys: Protection | null = null
-  /** A change_cipher_spec that means nothing was let by; and whether one still is. */
+  /** Whether a meaningless change_cipher_spec was ignored, and whether one may still be. */
   #letBy = false
   #lets = true
 
@@ -17,20 +17,20 @@ export class Incoming {
     this.#framing = framing
   }
 
-  /** The next message, which must be of one of `types`. */
+  /** Returns the next message, which must be of one of `types`. */
   async next(...types: number[]): Promise<Message> {
     for (let records = 0; ; records++) {
       const message = this.#fragments.take()
       if (message && types.includes(message.type)) return message
       if (message) throw violation(Alert.unexpectedMessage, `a message is out of place (${message.type})`)
-      if (records === MAX_MESSAGE_RECORDS) throw violation(Alert.unexpectedMessage, 'the server sends records, and no message')
+      if (records === MAX_MESSAGE_RECORDS) throw violation(Alert.unexpectedMessage, 'the server sends records without a message')
       await this.#record()
     }
   }
 
-  /** RFC 8446 section 5.1: no message goes across a change of keys. */
+  /** RFC 8446 section 5.1: no message spans a change of keys. */
   boundary(): void {
-    if (!this.#fragments.empty) throw violation(Alert.unexpectedMessage, 'a message goes across a change of keys')
+    if (!this.#fragments.empty) throw violation(Alert.unexpectedMessage, 'a message spans a change of keys')
   }
 
   change(keys: Protection): void {
@@ -38,13 +38,16 @@ export class Incoming {
     this.#keys = keys
   }
 
-  /** In 1.2 a change_cipher_spec has a meaning, and its place: before that none may come, and none may have come (CVE-2014-0224). */
+  /**
+   * In 1.2 a change_cipher_spec has a meaning and its place. None may arrive before that, or have arrived
+   * (CVE-2014-0224).
+   */
   noneMeaningless(): void {
     if (this.#letBy) throw outOfPlace()
     this.#lets = false
   }
 
-  /** RFC 5246 section 7.1: the next record is change_cipher_spec, and what comes behind it has these keys. */
+  /** RFC 5246 section 7.1: the next record is change_cipher_spec, and what follows it has these keys. */
   async changeCipherSpec(keys: Protection): Promise<void> {
     if (!isChange(await this.#content())) throw outOfPlace()
     this.change(keys)
@@ -57,13 +60,13 @@ export class Incoming {
     this.#letBy = true
   }
 
-  /** Of the next record, which is no alert. */
+  /** Returns the content of the next record. Throws for an alert. */
   async #content(): Promise<Content> {
     const record = await this.#framing.takeOne(this.#keys ? 'handshake' : 'plain')
     if (!record) throw truncated()
-    // Appendix D.4: means nothing, and comes for the sake of boxes in between. It is never encrypted.
+    // Appendix D.4: it has no meaning in 1.3 and is sent for middleboxes. It is never encrypted.
     const keys = record.type === ContentType.changeCipherSpec ? null : this.#keys
-    // What is read next takes the place of the bytes of this record.
+    // Copied, because the next read overwrites the bytes of this record.
     const content = keys ? await keys.open(record) : { type: record.type, data: record.body.slice() }
     if (content.type === ContentType.alert) throw readAlert(content.data) ?? closed()
     return content
@@ -72,4 +75,4 @@ export class Incoming {
 
 const isChange = ({ type, data }: Content) => type === ContentType.changeCipherSpec && data.length === 1 && data[0] === 1
 const outOfPlace = () => violation(Alert.unexpectedMessage, 'a record is out of place')
-const closed = () => new TlsError('ROCKPOOL_SOURCE_UNREACHABLE', null, 'TLS: the server closed the connection before it was made')
+const closed = () => new TlsError('ROCKPOOL_SOURCE_UNREACHABLE', null, 'TLS: the server closed the connection during the handshake')

@@ -5,14 +5,14 @@ import type { Bytes } from './wire.ts'
 // RFC 8446 section 7.4: (EC)DHE.
 
 export interface Share {
-  /** What the server is sent: 32 bytes, or an uncompressed point. */
+  /** Our share for the server: 32 bytes, or an uncompressed point. */
   own: Bytes
-  /** What both sides have then. Throws TlsError (illegal_parameter) for a share of the server that is none. */
+  /** Returns the shared secret. Throws TlsError (illegal_parameter) for an invalid share of the server. */
   agree(theirs: Bytes): Promise<Bytes>
 }
 
 export async function newShare(group: Group): Promise<Share> {
-  // The types do not know that a pair comes back for these algorithms.
+  // The types do not say that these algorithms return a pair.
   const pair = (await crypto.subtle.generateKey(group.algorithm, false, ['deriveBits'])) as CryptoKeyPair
   const own = new Uint8Array((await crypto.subtle.exportKey('raw', pair.publicKey)) as ArrayBuffer)
   return { own, agree: (theirs) => agree(group, pair.privateKey, theirs) }
@@ -24,7 +24,7 @@ export async function agree({ algorithm, shareBytes, secretBits }: Group, key: C
   let secret: Bytes
   try {
     const peer = await crypto.subtle.importKey('raw', theirs, algorithm, false, [])
-    // Not given as it is: the types of workerd call it $public, which is not so.
+    // Passed as a variable, because the types of workerd wrongly call the member $public.
     const exchange = { name: algorithm.name, public: peer }
     secret = new Uint8Array(await crypto.subtle.deriveBits(exchange, key, secretBits))
   } catch {

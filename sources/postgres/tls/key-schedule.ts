@@ -12,13 +12,13 @@ async function hmac({ hash }: Suite, key: Bytes, data: Bytes): Promise<Bytes> {
 
 const hmacKey = (hash: string, key: Bytes) => crypto.subtle.importKey('raw', key, { name: 'HMAC', hash }, false, ['sign', 'verify'])
 
-/** 7.1: HKDF-Expand-Label. No length in TLS 1.3 is beyond one hash, so that HKDF-Expand is one HMAC. */
+/** 7.1: HKDF-Expand-Label. TLS 1.3 needs no length above one hash, so HKDF-Expand is one HMAC. */
 export async function expandLabel(suite: Suite, secret: Bytes, label: string, context: Bytes, length: number): Promise<Bytes> {
   const info = concat(u16(length), vector8(encoder.encode(`tls13 ${label}`)), vector8(context))
   return (await hmac(suite, secret, concat(info, [1]))).subarray(0, length)
 }
 
-/** `transcript`: the hash of the messages. */
+/** `transcript` is the hash of the messages. */
 const deriveSecret = (suite: Suite, secret: Bytes, label: string, transcript: Bytes) =>
   expandLabel(suite, secret, label, transcript, suite.hashBytes)
 
@@ -31,7 +31,7 @@ export interface Secrets {
   server: Bytes
 }
 
-/** `hellos`: hash of the messages up to ServerHello. */
+/** `hellos` is the hash of the messages up to ServerHello. */
 export async function handshakeSecrets(suite: Suite, shared: Bytes, hellos: Bytes): Promise<Secrets & { master: Bytes }> {
   const zeros = new Uint8Array(suite.hashBytes)
   const early = await hmac(suite, zeros, zeros)
@@ -43,7 +43,7 @@ export async function handshakeSecrets(suite: Suite, shared: Bytes, hellos: Byte
   }
 }
 
-/** `flight`: hash of the messages up to the server's Finished. */
+/** `flight` is the hash of the messages up to the server's Finished. */
 export async function applicationSecrets(suite: Suite, master: Bytes, flight: Bytes): Promise<Secrets> {
   return {
     client: await deriveSecret(suite, master, 'c ap traffic', flight),
@@ -64,7 +64,7 @@ export async function trafficKey(suite: Suite, secret: Bytes): Promise<{ key: By
 
 const finishedKey = (suite: Suite, secret: Bytes) => expandLabel(suite, secret, 'finished', NOTHING, suite.hashBytes)
 
-/** 4.4.4: `secret` is the handshake's traffic secret of whoever sends it. */
+/** 4.4.4: `secret` is the handshake traffic secret of the sender. */
 export const finished = async (suite: Suite, secret: Bytes, transcript: Bytes) => hmac(suite, await finishedKey(suite, secret), transcript)
 
 /** Compared by the runtime, in constant time. */

@@ -79,7 +79,7 @@ describe.each([
     await socket.close()
   })
 
-  test('changes that are wanted of us as well: one answer for those of one read, then the new keys', async () => {
+  test('key updates that ask us to update too get one answer for each read, then the new keys', async () => {
     const { server, socket } = await connected(buffered)
     const writer = socket.writable.getWriter()
     const reader = socket.readable.getReader()
@@ -95,7 +95,7 @@ describe.each([
     await socket.close()
   })
 
-  test('what came before a record that was changed is handed on, then it is an error; after a change of keys as well', async () => {
+  test('data before a changed record is passed on, then the error; also after a key update', async () => {
     const { server, socket } = await connected(buffered)
     const { sealed } = await records(server, [100])
     const bad = sealed[200] as Bytes
@@ -107,7 +107,7 @@ describe.each([
     await expect(socket.closed).rejects.toMatchObject({ alert: 20 })
   })
 
-  test('what came before a record that is too long is handed on as well', async () => {
+  test('data before a record that is too long is passed on as well', async () => {
     const { server, socket } = await connected(buffered)
     const data = await server.sealed(ContentType.applicationData, new Uint8Array(7))
     server.raw(concat(data, [23, 3, 3, 0xff, 0xff]))
@@ -116,7 +116,7 @@ describe.each([
     await expect(reader.read()).rejects.toMatchObject({ alert: 22 })
   })
 
-  test('our own keys change after so many records', async () => {
+  test('our own keys change after the limit of records', async () => {
     const { server, socket } = await connected(buffered, 4)
     const writer = socket.writable.getWriter()
     const data = new Uint8Array(16_384 * 9 + 1).map((_, i) => i)

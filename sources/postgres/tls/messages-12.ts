@@ -15,12 +15,12 @@ export interface ServerHello12 {
   alpn: string | null
 }
 
-/** 7.4.1.3. Throws ROCKPOOL_SOURCE_SETTINGS for a server that lacks what has mended TLS 1.2. */
+/** 7.4.1.3. Throws ROCKPOOL_SOURCE_SETTINGS for a server without the extensions that repaired TLS 1.2. */
 export function serverHello12({ random, sessionId, suite: number, extensions }: Answer, hello: Hello): ServerHello12 {
   const suite = SUITES_12.get(number)
   if (!suite) throw notOffered('cipher suite')
-  // It is random, and stands for no session that could be resumed.
-  if (equal(sessionId, hello.sessionId)) throw violation(Alert.illegalParameter, 'the server resumes a session that there was not')
+  // Our session id is random, and names no session that could be resumed.
+  if (equal(sessionId, hello.sessionId)) throw violation(Alert.illegalParameter, 'the server resumes a session that did not exist')
   onlyOf(extensions, hello.asked12)
   const master = extensions.get(Extension.extendedMasterSecret)
   if (!master) {
@@ -29,7 +29,7 @@ export function serverHello12({ random, sessionId, suite: number, extensions }: 
       'the server speaks TLS 1.2 without the extended master secret (RFC 7627): it needs OpenSSL 1.1.0 or newer, or TLS 1.3',
     )
   }
-  if (master.length > 0) throw violation(Alert.decodeError, 'an extension is not one')
+  if (master.length > 0) throw violation(Alert.decodeError, 'an extension is malformed')
   checkRenegotiation(extensions.get(Extension.renegotiationInfo))
   // RFC 8422 section 5.2.
   const formats = extensions.get(Extension.pointFormats)
@@ -37,7 +37,9 @@ export function serverHello12({ random, sessionId, suite: number, extensions }: 
   return { suite, random: random.slice(), alpn: readAlpn(extensions.get(Extension.alpn), hello.alpn) }
 }
 
-/** RFC 5746 section 3.4: a server without it may take our handshake for a second one of somebody who has spoken before. */
+/**
+ * RFC 5746 section 3.4: a server without it may take our handshake for the renegotiation of an attacker's connection.
+ */
 function checkRenegotiation(info: Bytes | undefined): void {
   if (!info) {
     throw unsuitable(
@@ -45,10 +47,10 @@ function checkRenegotiation(info: Bytes | undefined): void {
       'the server speaks TLS 1.2 without secure renegotiation (RFC 5746): it needs a TLS library of this decade, or TLS 1.3',
     )
   }
-  if (!equal(info, [0])) throw violation(Alert.handshakeFailure, 'the server renegotiates a connection that there was not')
+  if (!equal(info, [0])) throw violation(Alert.handshakeFailure, 'the server renegotiates a connection that did not exist')
 }
 
-/** 7.4.2: DER, the server's own first. Copies: what they are read from goes. */
+/** 7.4.2: returns the certificates in DER, the server's own first. They are copies, because the buffer is reused. */
 export function readCertificates12(body: Bytes): Bytes[] {
   const list = whole(body, (reader) => new Reader(reader.vector(3)))
   const chain: Bytes[] = []
@@ -59,7 +61,7 @@ export function readCertificates12(body: Bytes): Bytes[] {
 export interface KeyExchange {
   group: Group
   theirs: Bytes
-  /** What is signed, behind both randoms. */
+  /** What is signed, after both randoms. */
   signed: Bytes
   scheme: number
   signature: Bytes
@@ -79,7 +81,7 @@ export function readKeyExchange(body: Bytes): KeyExchange {
   })
 }
 
-/** 7.4.4: what it asks for does not matter, for none is sent. */
+/** 7.4.4: what it asks for does not matter, because no certificate is sent. */
 export function checkCertificateRequest(body: Bytes): void {
   whole(body, (reader) => {
     if (reader.vector(1).length === 0) throw violation(Alert.decodeError, 'a request for a certificate names no kinds')
@@ -89,7 +91,7 @@ export function checkCertificateRequest(body: Bytes): void {
   })
 }
 
-/** 7.4.5: ServerHelloDone says nothing. */
+/** 7.4.5: ServerHelloDone is empty. */
 export const checkDone = (body: Bytes) => whole(body, () => {})
 
 /** 7.4.6: the answer to a request for a certificate. */

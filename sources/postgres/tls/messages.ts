@@ -4,7 +4,7 @@ import { message } from './fragments.ts'
 import { Extension, GROUPS, MessageType, PKCS1_SCHEMES, SCHEMES, SUITES, SUITES_12, VERSION_12, VERSION_13 } from './parameters.ts'
 import { concat, Reader, u16, vector16, vector8, whole, type Bytes } from './wire.ts'
 
-// RFC 8446 section 4: the messages of the handshake, written and read, but for ServerHello.
+// RFC 8446 section 4: the messages of the handshake, written and read, except ServerHello.
 
 /** Certificates that a server may send. */
 export const MAX_CERTIFICATES = 10
@@ -14,10 +14,10 @@ const encoder = new TextEncoder()
 export interface HelloParts {
   random: Bytes
   sessionId: Bytes
-  /** Null: the address is no name, and none is sent. */
+  /** Null for an address, for which no name is sent. */
   serverName: string | null
   alpn: string
-  /** Groups and what the server is sent of each. */
+  /** Groups, and our share of each. */
   shares: [number, Bytes][]
   cookie: Bytes | null
 }
@@ -42,12 +42,15 @@ export function clientHello({ random, sessionId, serverName, alpn, shares, cooki
   return message(MessageType.clientHello, u16(VERSION_12), random, vector8(sessionId), suites, vector8([0]), vector16(...extensions))
 }
 
-/** 4.3.1. `asked`: extensions of our hello that may be answered here. Gives the protocol that the server chose. */
+/**
+ * 4.3.1. `asked` are extensions of our hello that may be answered here. Returns the protocol that the server chose, or
+ * null.
+ */
 export function readEncryptedExtensions(body: Bytes, asked: ReadonlySet<number>, alpn: string): string | null {
   return readAlpn(onlyOf(whole(body, readExtensions), asked).get(Extension.alpn), alpn)
 }
 
-/** 4.3.2: what it asks for does not matter, for none is sent. */
+/** 4.3.2: what it asks for does not matter, because no certificate is sent. */
 export function readCertificateRequest(body: Bytes): void {
   const extensions = whole(body, (reader) => {
     if (reader.vector(1).length > 0) throw violation(Alert.illegalParameter, 'a request for a certificate is not one of the handshake')
@@ -62,7 +65,7 @@ export const NO_CERTIFICATE = message(MessageType.certificate, [0], [0, 0, 0])
 
 const NONE = new Set<number>()
 
-/** 4.4.2: DER, the server's own first. Copies: what they are read from goes. */
+/** 4.4.2: returns the certificates in DER, the server's own first. They are copies, because the buffer is reused. */
 export function readCertificates(body: Bytes): Bytes[] {
   const list = whole(body, (reader) => {
     if (reader.vector(1).length > 0) throw violation(Alert.illegalParameter, 'certificates answer a request that was not made')
@@ -76,7 +79,7 @@ export function readCertificates(body: Bytes): Bytes[] {
   return checkNumber(chain)
 }
 
-/** Of certificates that were sent. */
+/** Limits the number of certificates. */
 export function checkNumber(chain: Bytes[]): Bytes[] {
   if (chain.length === 0) throw violation(Alert.decodeError, 'the server sent no certificate')
   if (chain.length > MAX_CERTIFICATES) throw unsuitable(Alert.badCertificate, `the server sent more than ${MAX_CERTIFICATES} certificates`)
@@ -86,9 +89,9 @@ export function checkNumber(chain: Bytes[]): Bytes[] {
 /** 4.4.3. */
 export const readCertificateVerify = (body: Bytes) => whole(body, (reader) => ({ scheme: reader.number(2), signature: reader.vector(2) }))
 
-/** 4.6.3: whether the same is wanted of us. */
+/** 4.6.3: returns true when the server asks us to update our keys too. */
 export function readKeyUpdate(body: Bytes): boolean {
   const wanted = whole(body, (reader) => reader.number(1))
-  if (wanted > 1) throw violation(Alert.illegalParameter, 'a change of keys is not one')
+  if (wanted > 1) throw violation(Alert.illegalParameter, 'a KeyUpdate is malformed')
   return wanted === 1
 }

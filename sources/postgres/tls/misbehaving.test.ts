@@ -4,13 +4,13 @@ import { MISBEHAVIOURS } from '../../../test/tls/misbehaviours.ts'
 import { MISBEHAVIOURS_12 } from '../../../test/tls/misbehaviours-12.ts'
 import { connectTls } from './connection.ts'
 
-test('the server that is to misbehave can behave', async () => {
+test('the misbehaving server can behave', async () => {
   expect(await attempt(connectTls, {})).toMatchObject({ outcome: 'read 5', alert: 0 })
   expect(await attempt(connectTls, { early: new Uint8Array(3) })).toMatchObject({ outcome: 'read 8', alert: 0 })
   expect(await attempt(connectTls, { version: 12 })).toMatchObject({ outcome: 'read 5', alert: 0 })
 })
 
-test('a certificate without its key is none: the error says that nobody has proved anything', async () => {
+test('a certificate without its key is worthless: the error says that the server has proved nothing', async () => {
   const found: unknown[] = []
   const told: typeof connectTls = (transport, options) =>
     connectTls(transport, options).catch((error: unknown) => {
@@ -23,7 +23,7 @@ test('a certificate without its key is none: the error says that nobody has prov
 
 /** What is nobody's fault, or was said by the server. */
 const UNANSWERED =
-  /^TLS: the connection broke off|deadline|the server ended the connection|the server accepts nothing|before it was made|handshake_failure\)/
+  /^TLS: the connection broke off|deadline|the server ended the connection|the server accepts nothing|during the handshake|handshake_failure\)/
 
 test.each([...MISBEHAVIOURS, ...MISBEHAVIOURS_12])('%s', async (_, misbehaviour) => {
   const { says, ...behaviour } = misbehaviour

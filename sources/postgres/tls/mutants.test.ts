@@ -5,7 +5,8 @@ import { mutated, type Mutant } from '../../../test/tls/mutants.ts'
 import { certificateRequest, FLIGHT, type Step } from '../../../test/tls/server.ts'
 import { connectTls } from './connection.ts'
 
-// The client with a check taken out lets through what the client refuses: so each check is what refuses it, and the server misbehaves in nothing else.
+// The client with a check taken out lets through what the client refuses: so each check is what refuses it, and the
+// server misbehaves in nothing else.
 
 const mutant = (file: string, from: string, to: string): Mutant => ({ file, from, to })
 
@@ -56,8 +57,8 @@ const TAKEN_OUT: [string, Mutant][] = [
     'afterwards: a message behind a change of keys',
     mutant(
       'receiver.ts',
-      "if (!this.#fragments.empty) throw violation(Alert.unexpectedMessage, 'a message goes across",
-      "if (false) throw violation(Alert.unexpectedMessage, 'a message goes across",
+      "if (!this.#fragments.empty) throw violation(Alert.unexpectedMessage, 'a message spans",
+      "if (false) throw violation(Alert.unexpectedMessage, 'a message spans",
     ),
   ],
   ['afterwards: data in a message', mutant('receiver.ts', 'type !== ContentType.handshake && !this.#fragments.empty', 'false')],
@@ -101,7 +102,10 @@ test.each(NAMED)('%s is not refused for that reason without its check (%o)', asy
   expect((await attempt(await mutated(taken), behaviour, 500)).outcome).not.toMatch(says)
 })
 
-/** Where nothing is refused, but something of what both sides hash, sign or count is left out: the honest server and the client do not agree. */
+/**
+ * Where nothing is refused, but something of what both sides hash, sign or count is left out: the honest server and the
+ * client do not agree.
+ */
 const WRONG: Mutant[] = [
   mutant('certificate-key.ts', 'TLS 1.3, server', 'TLS 1.3, client'),
   mutant('certificate-key.ts', 'fill(0x20)', 'fill(0x21)'),

@@ -8,7 +8,8 @@ import { TlsError } from './alerts.ts'
 import { connectTls } from './connection.ts'
 import { concat, equal, type Bytes } from './wire.ts'
 
-// Handshakes of an honest server that somebody in between, or the server itself after it has signed them, has changed. ROCKPOOL_ROUNDS: how many.
+// Handshakes of an honest server that somebody in between, or the server itself after it has signed them, has changed.
+// ROCKPOOL_ROUNDS: how many.
 
 const ROUNDS = Number(process.env.ROCKPOOL_ROUNDS ?? 500)
 
@@ -40,7 +41,8 @@ function tampering(random: Random): Behaviour {
       [1, 1],
       [4, 2],
     ] as const)
-    // change_cipher_spec means nothing: it may be missing, or come twice. Its bytes are one bit away from something else.
+    // change_cipher_spec means nothing: it may be missing, or come twice. Its bytes are one bit away from something
+    // else.
     return { wire: (bytes, i) => (i !== record ? [bytes] : [i === 1 ? flipped(random, bytes) : changed(random, bytes)]) }
   }
   return {

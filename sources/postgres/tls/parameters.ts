@@ -1,5 +1,5 @@
-// RFC 8446 appendix B, and of TLS 1.2 what is as good (RFC 5289, 8422), as far as it is spoken here: nothing weaker is ever offered, so nothing weaker can be
-// chosen. In order of preference.
+// The parameters of RFC 8446 appendix B that are used here, and those of TLS 1.2 that are as strong (RFC 5289, 8422).
+// Nothing weaker is ever offered, so nothing weaker can be chosen. In order of preference.
 
 export const VERSION_12 = 0x0303
 export const VERSION_13 = 0x0304
@@ -11,7 +11,7 @@ export const MAX_CIPHERTEXT = MAX_PLAINTEXT + 256
 export const ContentType = { changeCipherSpec: 20, alert: 21, handshake: 22, applicationData: 23 } as const
 
 export const MessageType = {
-  /** The next one, serverKeyExchange, serverHelloDone and clientKeyExchange are of 1.2 (RFC 5246 section 7.4). */
+  /** This one, serverKeyExchange, serverHelloDone and clientKeyExchange belong to 1.2 (RFC 5246 section 7.4). */
   helloRequest: 0,
   clientHello: 1,
   serverHello: 2,
@@ -25,7 +25,7 @@ export const MessageType = {
   clientKeyExchange: 16,
   finished: 20,
   keyUpdate: 24,
-  /** Never on the wire: stands for the first ClientHello after a retry (4.4.1). */
+  /** Never on the wire: it replaces the first ClientHello in the transcript after a retry (4.4.1). */
   messageHash: 254,
 } as const
 
@@ -58,11 +58,11 @@ export const SUITES: ReadonlyMap<number, Suite> = new Map<number, Suite>([
 ])
 
 export interface Suite12 extends Suite {
-  /** Of which kind the key of the server's certificate is (RFC 8422 section 2; Ed25519 counts as ECDSA). */
+  /** The kind of the key of the server's certificate (RFC 8422 section 2; Ed25519 counts as ECDSA). */
   signs: 'ECDSA' | 'RSA'
 }
 
-/** RFC 5289 section 3.2: of the suites of 1.2 those with a key exchange of its own for each connection, and AES-GCM. */
+/** RFC 5289 section 3.2: the suites of 1.2 with ephemeral key exchange and AES-GCM. */
 export const SUITES_12: ReadonlyMap<number, Suite12> = new Map<number, Suite12>([
   [0xc02c, { name: 'TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384', hash: 'SHA-384', hashBytes: 48, keyBytes: 32, signs: 'ECDSA' }],
   [0xc030, { name: 'TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384', hash: 'SHA-384', hashBytes: 48, keyBytes: 32, signs: 'RSA' }],
@@ -83,13 +83,16 @@ export const GROUPS: ReadonlyMap<number, Group> = new Map<number, Group>([
   [0x0018, { name: 'P-384', algorithm: { name: 'ECDH', namedCurve: 'P-384' }, shareBytes: 97, secretBits: 384 }],
 ])
 
-/** Those that a first ClientHello has shares of. For another one a server asks, which costs a round trip. */
+/**
+ * The groups of which the first ClientHello has shares. A server asks for another one with a retry, which costs a round
+ * trip.
+ */
 export const FIRST_GROUPS = [0x001d, 0x0017]
 
 export interface Scheme {
   key: { name: string; namedCurve?: string; hash?: string }
   verify: { name: string; hash?: string; saltLength?: number }
-  /** Bytes of each of the two numbers of an ECDSA signature. */
+  /** The size in bytes of each of the two numbers of an ECDSA signature. */
   numberBytes?: number
 }
 
@@ -100,7 +103,10 @@ const ecdsa = (namedCurve: string, hash: string, numberBytes: number): Scheme =>
 })
 const pss = (hash: string, saltLength: number): Scheme => ({ key: { name: 'RSA-PSS', hash }, verify: { name: 'RSA-PSS', saltLength } })
 
-/** With which a server may sign the handshake (4.4.3). In 1.2 ECDSA is of any curve (RFC 8422 section 5.10). */
+/**
+ * The schemes with which a server may sign the handshake (4.4.3). In 1.2 an ECDSA scheme may use any curve (RFC 8422
+ * section 5.10).
+ */
 export const SCHEMES: ReadonlyMap<number, Scheme> = new Map<number, Scheme>([
   [0x0403, ecdsa('P-256', 'SHA-256', 32)],
   [0x0503, ecdsa('P-384', 'SHA-384', 48)],

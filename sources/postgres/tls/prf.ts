@@ -5,7 +5,7 @@ import { concat, type Bytes } from './wire.ts'
 
 const MASTER_BYTES = 48
 const VERIFY_BYTES = 12
-/** RFC 5288 section 3: of the nonce, what is not sent. */
+/** RFC 5288 section 3: the size of the part of the nonce that is not sent. */
 const SALT_BYTES = 4
 
 /** 5: PRF, which is P_hash of the suite's hash. */
@@ -22,7 +22,7 @@ export async function prf({ hash }: Suite, secret: Bytes, label: string, seed: B
   return concat(...parts).subarray(0, length)
 }
 
-/** RFC 7627 section 4. `session`: hash of the messages up to ClientKeyExchange. */
+/** RFC 7627 section 4. `session` is the hash of the messages up to ClientKeyExchange. */
 export const masterSecret = (suite: Suite, shared: Bytes, session: Bytes) =>
   prf(suite, shared, 'extended master secret', session, MASTER_BYTES)
 
@@ -44,6 +44,6 @@ export async function connectionKeys(
   return { client: { key: key(0), salt: salt(0) }, server: { key: key(1), salt: salt(1) } }
 }
 
-/** 7.4.9: what a Finished says. `transcript`: hash of all messages before it. */
+/** 7.4.9: returns the content of a Finished. `transcript` is the hash of all messages before it. */
 export const finished12 = (suite: Suite, master: Bytes, who: 'client' | 'server', transcript: Bytes) =>
   prf(suite, master, `${who} finished`, transcript, VERIFY_BYTES)

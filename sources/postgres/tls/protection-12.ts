@@ -6,7 +6,7 @@ import { concat, u16, type Bytes } from './wire.ts'
 
 // RFC 5288 section 3, RFC 5246 section 6.2.3.3: records of TLS 1.2 under AES-GCM.
 
-/** The part of the nonce that is sent, and what AES-GCM adds. */
+/** The sizes of the part of the nonce that is sent, and of the tag that AES-GCM adds. */
 const NONCE_BYTES = 8
 const TAG_BYTES = 16
 export const OVERHEAD_12 = NONCE_BYTES + TAG_BYTES
@@ -39,12 +39,12 @@ export class Protection12 implements Protection {
       const sealed = body.subarray(NONCE_BYTES)
       data = new Uint8Array(await crypto.subtle.decrypt({ name: 'AES-GCM', iv, additionalData }, this.#key, sealed))
     } catch {
-      throw violation(Alert.badRecordMac, 'a record was changed on its way')
+      throw violation(Alert.badRecordMac, 'a record was changed in transit')
     }
     return { type, data }
   }
 
-  /** Its number is the part of the nonce that is sent: no two are the same (RFC 5288 section 3). */
+  /** The number of the record is the part of the nonce that is sent, so no two are the same (RFC 5288 section 3). */
   async seal(type: number, data: Uint8Array): Promise<Bytes> {
     const number = this.#number()
     const iv = concat(this.#salt, number)

@@ -51,7 +51,7 @@ export class Protection13 implements Protection {
     try {
       inner = new Uint8Array(await crypto.subtle.decrypt({ name: 'AES-GCM', iv, additionalData: header }, this.#key, body))
     } catch {
-      throw violation(Alert.badRecordMac, 'a record was changed on its way')
+      throw violation(Alert.badRecordMac, 'a record was changed in transit')
     }
     if (inner.length > MAX_PLAINTEXT + 1) throw violation(Alert.recordOverflow, 'a record is too long')
     // 5.4: zeros after the type are padding.

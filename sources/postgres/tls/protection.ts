@@ -1,26 +1,26 @@
 import type { Bytes } from './wire.ts'
 
-/** A record as it came. */
+/** A record as it arrived. */
 export interface RawRecord {
   type: number
   header: Bytes
   body: Bytes
 }
 
-/** What was in it. */
+/** The content of a record. */
 export interface Content {
   type: number
   data: Bytes
 }
 
-/** One direction's keys. Records are numbered in the order in which they are asked for, so many may be under way at once. */
+/** The keys of one direction. Records are numbered in the order of the calls, so many may be in progress at once. */
 export interface Protection {
-  /** Records that these keys were asked for. */
+  /** The number of records for which these keys were used. */
   readonly records: number
-  /** Throws TlsError (bad_record_mac) for one that was changed, or is another than the next. */
+  /** Decrypts a record. Throws TlsError (bad_record_mac) for one that was changed or is out of order. */
   open(record: RawRecord): Promise<Content>
-  /** A whole record, of at most MAX_PLAINTEXT bytes. */
+  /** Returns a whole record. `data` has at most MAX_PLAINTEXT bytes. */
   seal(type: number, data: Uint8Array): Promise<Bytes>
-  /** The keys after a KeyUpdate. Null in TLS 1.2, which has none. */
+  /** Returns the keys after a KeyUpdate. Null in TLS 1.2, which has none. */
   readonly next: (() => Promise<Protection>) | null
 }

@@ -6,12 +6,12 @@ import { ContentType, MessageType } from './parameters.ts'
 import type { Content, Protection, RawRecord } from './protection.ts'
 import { concat, type Bytes } from './wire.ts'
 
-/** Records one after the other that bring nothing: tickets, changes of keys, empty ones. */
+/** The most consecutive records without data: tickets, key updates, empty records. */
 export const MAX_IDLE_RECORDS = 64
-/** Changes of keys in one read. After each the rest of the read is opened again. */
+/** The most key updates in one read. After each one, the rest of the read is decrypted again. */
 export const MAX_KEY_UPDATES = 16
 
-/** What comes when the connection is made. */
+/** Receives records after the handshake. */
 export class Receiver {
   readonly #framing: Framing
   readonly #updateKeys: () => void
@@ -24,7 +24,10 @@ export class Receiver {
   #idle = 0
   #updateWanted = false
 
-  /** `certificateWanted`: the server asked for one in the handshake. `updateKeys`: it wants other keys of us too, once for each read. */
+  /**
+   * `certificateWanted` says that the server asked for one in the handshake. `updateKeys` is called, once for each
+   * read, when it asks us to update our keys too.
+   */
   constructor(framing: Framing, keys: Protection, certificateWanted: boolean, updateKeys: () => void) {
     this.#framing = framing
     this.#keys = keys
@@ -32,7 +35,10 @@ export class Receiver {
     this.#updateKeys = updateKeys
   }
 
-  /** The data of all whole records that are here, as one. Null when the server has told the end. Throws TlsError, after the data before it. */
+  /**
+   * Returns the joined data of all whole records that have arrived, or null after a close_notify. Throws TlsError, but
+   * only after it has returned the data before the error.
+   */
   async next(): Promise<Bytes | null> {
     for (;;) {
       if (this.#failure !== null) throw this.#failure
@@ -62,9 +68,10 @@ export class Receiver {
     this.#updateWanted = false
   }
 
-  /** How many of `records` count: up to a change of keys, for what comes after it is to be opened with others. */
+  /** Returns how many of `records` were used: those up to a key update, because later ones need the new keys. */
   async #open(records: RawRecord[], parts: Bytes[]): Promise<number> {
-    // All at once: one by one it is half as fast. What fails after a change of keys, or after the end, was not meant for these keys.
+    // All at once, because one by one is half as fast. A failure after a key update, or after the end, means nothing:
+    // the record was not meant for these keys.
     const opened = await Promise.allSettled(records.map((record) => this.#keys.open(record)))
     for (const [i, result] of opened.entries()) {
       if (result.status === 'rejected') throw result.reason
@@ -78,7 +85,7 @@ export class Receiver {
   async #take({ type, data }: Content, parts: Bytes[]): Promise<void> {
     if (type !== ContentType.handshake && !this.#fragments.empty) throw violation(Alert.unexpectedMessage, 'a message is interrupted')
     this.#idle = type === ContentType.applicationData && data.length > 0 ? 0 : this.#idle + 1
-    if (this.#idle > MAX_IDLE_RECORDS) throw violation(Alert.unexpectedMessage, 'the server sends records, and no data')
+    if (this.#idle > MAX_IDLE_RECORDS) throw violation(Alert.unexpectedMessage, 'the server sends records without data')
     if (type === ContentType.applicationData) {
       if (data.length > 0) parts.push(data)
     } else if (type === ContentType.handshake) await this.#message(data)
@@ -89,7 +96,10 @@ export class Receiver {
     } else throw violation(Alert.unexpectedMessage, 'a record is out of place')
   }
 
-  /** RFC 8446 section 4.6: tickets are for another session, which is never resumed here. In 1.2 a HelloRequest could come, and is refused. */
+  /**
+   * RFC 8446 section 4.6: tickets are ignored, because sessions are never resumed. In 1.2 a HelloRequest could arrive,
+   * and is refused.
+   */
   async #message(data: Bytes): Promise<void> {
     this.#fragments.add(data)
     for (let found = this.#fragments.take(); found; found = this.#fragments.take()) {
@@ -99,21 +109,18 @@ export class Receiver {
       if (!keys.next || found.type !== MessageType.keyUpdate)
         throw violation(Alert.unexpectedMessage, `a message is out of place (${found.type})`)
       const wanted = readKeyUpdate(found.body)
-      if (!this.#fragments.empty) throw violation(Alert.unexpectedMessage, 'a message goes across a change of keys')
+      if (!this.#fragments.empty) throw violation(Alert.unexpectedMessage, 'a message spans a change of keys')
       this.#keys = await keys.next()
       this.#updateWanted ||= wanted
     }
   }
 
-  /** In 1.3 whether we are let in without a certificate is heard only after the handshake (4.4.2.4). */
+  /** In 1.3 a server may refuse us for the lack of a certificate only after the handshake (4.4.2.4). */
   #named(error: unknown): unknown {
     return this.#certificateWanted && !this.#received ? afterNoCertificate(error) : error
   }
 }
 
-/** RFC 5246 section 7.4.1.1: it may be asked for at any time, and need not be given. */
+/** RFC 5246 section 7.4.1.1: the server may ask for it at any time, and the client need not do it. */
 const renegotiation = () =>
-  violation(
-    Alert.unexpectedMessage,
-    'the server asks for another handshake in the middle of the connection (renegotiation), which is never made',
-  )
+  violation(Alert.unexpectedMessage, 'the server asks for renegotiation in the middle of the connection, which Rockpool never does')

@@ -9,7 +9,7 @@ import { GROUPS, SUITES, type Group, type Suite } from './parameters.ts'
 import { Transcript } from './transcript.ts'
 import { concat, type Bytes } from './wire.ts'
 
-// RFC 8448: what a handshake is, byte by byte, as others have made it.
+// RFC 8448: traces of handshakes, byte by byte.
 
 const suite = SUITES.get(0x1301) as Suite
 const x25519 = GROUPS.get(0x001d) as Group
@@ -57,7 +57,7 @@ const hello: Hello = {
   again: () => Promise.reject(new Error('the trace has no retry')),
 }
 
-test('a whole connection: what the client sends is what the trace has, from Finished to close_notify', async () => {
+test('a whole connection: the client sends what the trace shows, from Finished to close_notify', async () => {
   const { client, server } = pipe()
   server.write(rfc.SERVER_HELLO_RECORD)
   server.write(rfc.SERVER_FLIGHT_RECORD)

@@ -4,12 +4,12 @@ import { ContentType, MAX_PLAINTEXT, MessageType, VERSION_12 } from './parameter
 import type { Protection } from './protection.ts'
 import { concat, u16, type Bytes } from './wire.ts'
 
-/** RFC 8446 section 5.5: 2^24.5 records are safe with one key of AES-GCM. TLS 1.2 has no other key then. */
+/** RFC 8446 section 5.5: 2^24.5 records are safe with one key of AES-GCM. TLS 1.2 cannot change the key then. */
 export const MAX_RECORDS_OF_A_KEY = 2 ** 24
-/** Encrypted at once and written as one: 1 MB. */
+/** The number of records that are encrypted at once and written together: 1 MB. */
 const RECORDS_OF_A_WRITE = 64
 
-/** Records to the server. What is written goes out in the order of the calls. */
+/** Sends records to the server, in the order of the calls. */
 export class Sender {
   readonly #writer: WritableStreamDefaultWriter<Uint8Array>
   readonly #recordsOfAKey: number
@@ -24,19 +24,19 @@ export class Sender {
     this.#recordsOfAKey = recordsOfAKey
   }
 
-  /** From here on with these keys. */
+  /** Uses these keys from now on. */
   protect(keys: Protection): void {
     void this.#inTurn(async () => {
       this.#keys = keys
     })
   }
 
-  /** In the open, whatever the keys are. `version`: what the record is said to be of. */
+  /** Sends a record unencrypted, also when there are keys. `version` is the version in its header. */
   plain(type: number, data: Uint8Array, version = VERSION_12): Promise<void> {
     return this.#inTurn(() => this.#write(concat([type], u16(version), u16(data.length), data)))
   }
 
-  /** Any number of bytes; none are no record. */
+  /** Sends any number of bytes; zero bytes make no record. */
   send(type: number, data: Uint8Array): Promise<void> {
     return this.#inTurn(async () => {
       if (this.#ended) throw new TlsError('ROCKPOOL_SOURCE_UNREACHABLE', null, 'TLS: the connection has ended')
@@ -44,19 +44,19 @@ export class Sender {
     })
   }
 
-  /** 4.6.3: the server wants other keys of us as well. Asked again before that is done, once will do. */
+  /** 4.6.3: updates our keys at the request of the server. Requests that arrive before it is done are joined. */
   updateKeys(): Promise<void> {
     if (this.#updateOwed) return Promise.resolve()
     this.#updateOwed = true
     return this.#inTurn(() => this.#update())
   }
 
-  /** The last that is sent. */
+  /** Sends an alert, after which nothing is sent. */
   alert(description: number): Promise<void> {
     return this.#inTurn(async () => {
       if (this.#ended) return
       this.#ended = true
-      // 6: its level means nothing any more; close_notify (0) has always been a warning.
+      // 6: the level has no meaning any more; close_notify (0) has always been a warning.
       const data = new Uint8Array([description === 0 ? 1 : 2, description])
       const record = this.#keys
         ? await this.#keys.seal(ContentType.alert, data)
@@ -65,7 +65,7 @@ export class Sender {
     })
   }
 
-  /** As many records as the keys are good for, and a write takes. Gives where the next ones begin. */
+  /** Sends as many records as the keys allow and one write takes. Returns where the remaining data begins. */
   async #some(type: number, data: Uint8Array, from: number): Promise<number> {
     if (this.#keyed.records >= this.#recordsOfAKey) await this.#update()
     const keys = this.#keyed
@@ -83,9 +83,9 @@ export class Sender {
     this.#updateOwed = false
     if (this.#ended) return
     const keys = this.#keyed
-    if (!keys.next) throw new TlsError('ROCKPOOL_SOURCE_UNREACHABLE', null, 'TLS: the keys have been used up, and TLS 1.2 has no others')
+    if (!keys.next) throw new TlsError('ROCKPOOL_SOURCE_UNREACHABLE', null, 'TLS: the keys are used up, and TLS 1.2 cannot change them')
     const next = await keys.next()
-    // 0: the server need not do the same.
+    // 0 means that the server need not do the same.
     await this.#write(await keys.seal(ContentType.handshake, message(MessageType.keyUpdate, [0])))
     this.#keys = next
   }

@@ -82,21 +82,21 @@ test.each([
   ['P-256', 'P-256'],
   ['P-384', 'P-384'],
   ['P-384:X25519', 'X25519'],
-])('a server of the groups %s, for which it may ask again', async (ecdhCurve, group) => {
+])('a server with the groups %s, which may ask for another hello', async (ecdhCurve, group) => {
   const socket = await connect(await nodeServer('P-256', { ecdhCurve }), 'P-256')
   expect(socket.group).toBe(group)
   await roundTrip(socket, some(10))
   await socket.close()
 })
 
-test('the other suite, and 4 MB there and back', async () => {
+test('the other suite, and 4 MB in both directions', async () => {
   const socket = await connect(await nodeServer('P-256', { ciphers: 'TLS_AES_128_GCM_SHA256' }), 'P-256')
   expect(socket.suite).toBe('TLS_AES_128_GCM_SHA256')
   await roundTrip(socket, some(4 * 1024 * 1024))
   await socket.close()
 })
 
-test('ALPN and the name of the host are told; an address is no name', async () => {
+test('ALPN and the host name are sent; an address is not sent as a name', async () => {
   const seen: unknown[] = []
   const port = await nodeServer('P-256', { ALPNProtocols: ['postgresql'] }, (socket) => {
     seen.push(socket.servername)
@@ -111,7 +111,7 @@ test('ALPN and the name of the host are told; an address is no name', async () =
   expect(seen).toEqual(['db.example', 'db.example', false, false])
 })
 
-test('a certificate that is asked for is not sent', async () => {
+test('a requested client certificate is not sent', async () => {
   const socket = await connect(await nodeServer('P-256', { requestCert: true, rejectUnauthorized: false }), 'P-256')
   await roundTrip(socket, some(10))
   await socket.close()
@@ -120,9 +120,9 @@ test('a certificate that is asked for is not sent', async () => {
 const ONLY_12: ServerOptions = { maxVersion: 'TLSv1.2' }
 const SETTINGS = 'ROCKPOOL_SOURCE_SETTINGS'
 
-test('a certificate that is demanded is named', async () => {
+test('a demanded client certificate is reported', async () => {
   const socket = await connect(await nodeServer('P-256', { requestCert: true, rejectUnauthorized: true }), 'P-256')
-  const refusal = { code: SETTINGS, message: expect.stringMatching(/demands a certificate of its client.*certificate_required\)$/) }
+  const refusal = { code: SETTINGS, message: expect.stringMatching(/demands a client certificate.*certificate_required\)$/) }
   await expect(socket.readable.getReader().read()).rejects.toMatchObject(refusal)
   await expect(socket.closed).rejects.toMatchObject(refusal)
 })
@@ -131,21 +131,17 @@ test.each<[string, ServerOptions, RegExp]>([
   [
     'speaks 1.1 only',
     { minVersion: 'TLSv1', maxVersion: 'TLSv1.1', ciphers: 'ALL:@SECLEVEL=0' },
-    /speaks TLS 1.1 or older only.*\(protocol_version\)/,
+    /speaks only TLS 1.1 or older.*\(protocol_version\)/,
   ],
-  [
-    'speaks 1.2 with CBC only',
-    { ...ONLY_12, ciphers: 'ECDHE-ECDSA-AES128-SHA256' },
-    /accepts nothing of what is offered.*handshake_failure/,
-  ],
+  ['speaks 1.2 with CBC only', { ...ONLY_12, ciphers: 'ECDHE-ECDSA-AES128-SHA256' }, /accepts nothing that is offered.*handshake_failure/],
   [
     'speaks 1.2 with ChaCha20 only',
     { ...ONLY_12, ciphers: 'ECDHE-ECDSA-CHACHA20-POLY1305' },
-    /accepts nothing of what is offered.*handshake_failure/,
+    /accepts nothing that is offered.*handshake_failure/,
   ],
   ['speaks 1.2 without the extended master secret', { ...ONLY_12, secureOptions: 1 }, /TLS 1.2 without the extended master secret/],
-  ['has ChaCha20 only', { ciphers: 'TLS_CHACHA20_POLY1305_SHA256' }, /accepts nothing of what is offered.*handshake_failure/],
-  ['has X448 only', { ecdhCurve: 'X448' }, /accepts nothing of what is offered.*handshake_failure/],
+  ['has ChaCha20 only', { ciphers: 'TLS_CHACHA20_POLY1305_SHA256' }, /accepts nothing that is offered.*handshake_failure/],
+  ['has X448 only', { ecdhCurve: 'X448' }, /accepts nothing that is offered.*handshake_failure/],
   ['speaks another protocol', { ALPNProtocols: ['h2'] }, /does not speak the protocol "postgresql" \(no_application_protocol\)/],
 ])('a server that %s is refused for that reason', async (_, options, message) => {
   await expect(connect(await nodeServer('P-256', options), 'P-256')).rejects.toMatchObject({
@@ -161,7 +157,7 @@ test('a key that the runtime cannot verify with is refused', async () => {
   })
 })
 
-test('a certificate that is not believed: the reason is told, and the server hears of it', async () => {
+test('an untrusted certificate: the error has the reason, and the server gets an alert', async () => {
   const heard = Promise.withResolvers<string>()
   const port = await listening(
     createServer(certificate('P-256'), echo).on('tlsClientError', (error) => heard.resolve(String(error.message))),
@@ -193,11 +189,11 @@ test('a connection that breaks off is an error, and one that ends is not', async
   await expect(broken.closed).rejects.toMatchObject(error)
 })
 
-test('what does not speak TLS is told so, and what says nothing ends with the deadline of the caller', async () => {
+test('a server without TLS is reported as such, and a silent one ends with the deadline of the caller', async () => {
   const port = await listening(
     createTcpServer((socket) => socket.on('error', () => {}).once('data', () => socket.end('HTTP/1.1 400 Bad Request\r\n\r\n'))),
   )
-  await expect(connect(port, 'P-256')).rejects.toMatchObject({ code: SETTINGS, message: 'TLS: what answers does not speak TLS' })
+  await expect(connect(port, 'P-256')).rejects.toMatchObject({ code: SETTINGS, message: 'TLS: the server does not speak TLS' })
   let closed = 0
   const silent = await listening(
     createTcpServer((socket) =>
@@ -246,14 +242,14 @@ test.each(['RSA-PSS+SHA384', 'RSA+SHA256', 'RSA+SHA512'])('a server of TLS 1.2 t
   await socket.close()
 })
 
-test('a server of TLS 1.2: a certificate that is asked for is not sent, and one that is demanded is named', async () => {
+test('a server of TLS 1.2: a requested client certificate is not sent, and a demanded one is reported', async () => {
   const asking = await connect(await nodeServer('P-256', { ...ONLY_12, requestCert: true, rejectUnauthorized: false }), 'P-256')
   await roundTrip(asking, some(10))
   await asking.close()
   const demanding = await opensslServer('P-256', '-tls1_2', '-Verify', '1', '-verify_return_error')
   await expect(connect(demanding.port, 'P-256')).rejects.toMatchObject({
     code: SETTINGS,
-    message: expect.stringMatching(/demands a certificate of its client.*\(handshake_failure\)$/),
+    message: expect.stringMatching(/demands a client certificate.*\(handshake_failure\)$/),
   })
 })
 
@@ -263,7 +259,7 @@ test('a server of TLS 1.2 that asks for a second handshake is refused', async ()
   process.stdin?.write('r\n')
   await expect(socket.readable.getReader().read()).rejects.toMatchObject({
     code: 'ROCKPOOL_SOURCE_UNREACHABLE',
-    message: expect.stringMatching(/asks for another handshake/),
+    message: expect.stringMatching(/asks for renegotiation/),
   })
 })
 
@@ -281,7 +277,7 @@ async function opensslServer(kind: Kind, ...options: string[]): Promise<{ port: 
   return { port: port(), process, output: () => output }
 }
 
-test('keys that the server changes, of both sides, and those that we change', async () => {
+test('key updates of the server, of both sides, and of ours', async () => {
   const { port, process, output } = await opensslServer('P-256', '-tls1_3', '-msg')
   const socket = await connect(port, 'P-256', { recordsOfAKey: 3 })
   const reader = socket.readable.getReader()
@@ -302,7 +298,8 @@ test('keys that the server changes, of both sides, and those that we change', as
   }
   for (let i = 0; i < 10; i++) await writer.write(Buffer.from(`more ${i}\n`))
   await expect.poll(output).toContain('more 9\n')
-  // Two were asked for. After the second, each key has three of the twelve records that are left, and there is a change before each but the first three.
+  // Two were asked for. After the second, each key has three of the twelve records that are left, and there is a change
+  // before each but the first three.
   expect(updates('<<<')).toBe(2 + 3)
   await socket.close()
 })
@@ -312,11 +309,11 @@ test('a server that demands a certificate in its alert, and one of TLS 1.1', asy
   const socket = await connect(demanding.port, 'P-256')
   await expect(socket.readable.getReader().read()).rejects.toMatchObject({
     code: SETTINGS,
-    message: expect.stringMatching(/demands a certificate of its client.*certificate_required/),
+    message: expect.stringMatching(/demands a client certificate.*certificate_required/),
   })
   const old = await opensslServer('RSA 2048', '-tls1_1', '-cipher', 'ALL:@SECLEVEL=0')
   await expect(connect(old.port, 'RSA 2048')).rejects.toMatchObject({
     code: SETTINGS,
-    message: expect.stringMatching(/speaks TLS 1.1 or older only/),
+    message: expect.stringMatching(/speaks only TLS 1.1 or older/),
   })
 })

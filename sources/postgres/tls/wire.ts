@@ -1,8 +1,9 @@
 import { Alert, violation } from './alerts.ts'
 
-// RFC 8446 section 3, RFC 5246 section 4: the presentation language, numbers in network order and vectors with their length before them.
+// RFC 8446 section 3, RFC 5246 section 4: the presentation language: numbers in network order, and vectors preceded by
+// their length.
 
-/** Bytes that are not shared memory, as WebCrypto wants them. */
+/** Bytes outside of shared memory, as WebCrypto requires. */
 export type Bytes = Uint8Array<ArrayBuffer>
 
 export function concat(...parts: ArrayLike<number>[]): Bytes {
@@ -28,12 +29,12 @@ function withLength(length: (n: number) => number[], parts: ArrayLike<number>[])
   return concat(length(body.length), body)
 }
 
-/** For what is no secret: it stops at the first difference. */
+/** Compares bytes that are not secret: it stops at the first difference. */
 export function equal(a: Uint8Array, b: ArrayLike<number>): boolean {
   return a.length === b.length && a.every((byte, i) => byte === b[i])
 }
 
-/** What `read` finds in all of `bytes`: nothing is left. */
+/** Returns what `read` returns. Throws when it does not read all of `bytes`. */
 export function whole<T>(bytes: Bytes, read: (reader: Reader) => T): T {
   const reader = new Reader(bytes)
   const found = read(reader)
@@ -41,7 +42,7 @@ export function whole<T>(bytes: Bytes, read: (reader: Reader) => T): T {
   return found
 }
 
-/** Reads what the server sent. Throws TlsError (decode_error) where the text does not fit its form. */
+/** Reads what the server sent. Throws TlsError (decode_error) where it is malformed. */
 export class Reader {
   readonly #bytes: Bytes
   #at = 0
@@ -72,6 +73,6 @@ export class Reader {
   }
 
   end(): void {
-    if (!this.done) throw violation(Alert.decodeError, 'a message has more than belongs to it')
+    if (!this.done) throw violation(Alert.decodeError, 'a message is longer than its content')
   }
 }

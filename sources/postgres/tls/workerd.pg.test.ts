@@ -67,7 +67,7 @@ test.each([
   expect(await ask({ port, echo: 10 })).toMatchObject({ outcome: 'read 10', suite, group })
 })
 
-test('8 MB there and back, with keys of ours that change', async () => {
+test('8 MB in both directions, while our keys change', async () => {
   const port = await echoing('P-256')
   const answer = await ask({ port, echo: 8 * 1024 * 1024, recordsOfAKey: 100 })
   expect(answer).toMatchObject({ outcome: `read ${8 * 1024 * 1024}` })
@@ -75,7 +75,7 @@ test('8 MB there and back, with keys of ours that change', async () => {
   expect(answer.chunks).toBeLessThan(400)
 })
 
-test.each([[[0]], [[150]], [[299]], [[10, 11]]])('300 records with changes of keys at %j', async (updates) => {
+test.each([[[0]], [[150]], [[299]], [[10, 11]]])('300 records with key updates at %j', async (updates) => {
   const port = await own({}, async (server) => {
     const records: Bytes[] = []
     for (let i = 0; i < 300; i++)

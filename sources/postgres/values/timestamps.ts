@@ -1,6 +1,6 @@
 import type { ValueOptions } from '../../../protocol/values.ts'
 
-/** `infinity` is the last day that text can order. */
+/** Converts a date. `infinity` becomes the last day that sorts correctly as text. */
 export function dateText(text: string): string {
   if (text === 'infinity') return '9999-12-31'
   return text === '-infinity' ? '0000-01-01' : text
@@ -13,8 +13,9 @@ export function timeText(text: string, options: ValueOptions): string {
 }
 
 /**
- * `2023-03-06 15:47:12.4` and, with a zone, `…+00` (sessions are in UTC). Legacy form: as printed, with `Z` for the zone. ISO form: `T` and
- * fixed digits. BC is null; with a zone years of five digits are null too.
+ * Converts `2023-03-06 15:47:12.4` and, with a zone, `…+00` (sessions are in UTC). The legacy form is as printed, with
+ * `Z` for the zone. The ISO form has `T` and a fixed number of digits. Returns null for BC, and for years of five
+ * digits with a zone.
  */
 export function timestampText(text: string, options: ValueOptions, zone: boolean): string | null {
   const iso = options.timestampsIso8601
@@ -30,7 +31,7 @@ export function timestampText(text: string, options: ValueOptions, zone: boolean
   return `${year}-${day}T${time}${fraction(digits, options)}${zone ? 'Z' : ''}`
 }
 
-/** Postgres has six digits, never more; they are cut, not rounded. */
+/** Postgres prints at most six digits. They are truncated, not rounded. */
 function fraction(digits: string | undefined, options: ValueOptions): string {
   const width = Math.min(options.timestampDigits ?? 6, 6)
   return width === 0 ? '' : `.${(digits ?? '').slice(0, width).padEnd(width, '0')}`

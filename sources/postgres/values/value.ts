@@ -4,10 +4,11 @@ import { dateText, timestampText, timeText } from './timestamps.ts'
 import type { ColumnType } from '../types.ts'
 
 /**
- * The value of a column from the text that Postgres prints. What is not understood stays its text; only a value nested too deeply is an error,
- * and only when it is resolved.
+ * Converts the text that Postgres prints into the value of a column. A text that is not understood is kept as it is.
+ * Only a value that is nested too deeply is an error, and only when it is resolved.
  *
- * integers → INTEGER; float → REAL; bool → 1 or 0; bytea → BLOB; dates, times and custom types by the options of the sync config; arrays →
+ * integers → INTEGER; float → REAL; bool → 1 or 0; bytea → BLOB; dates, times and custom types by the options of the
+ * sync config; arrays →
  * JSON text; numeric, money, uuid, json and everything else → text.
  */
 export function decodeValue(type: ColumnType, text: string): SourceValue {
@@ -65,20 +66,20 @@ function base(name: string, text: string): SourceValue {
   }
 }
 
-/** Without the option arrays of custom types stay what Postgres prints. */
+/** Without the option, arrays of custom types stay as Postgres prints them. */
 function isRawArray(type: ColumnType, options: ValueOptions): boolean {
   const element = type.of?.kind
   return !options.customPostgresTypes && element !== 'base' && element !== 'array'
 }
 
-/** A value inside JSON: `raw` is JSON text already. */
+/** A value inside JSON. `raw` is already JSON text. */
 type Json = { raw: string }
 
 const literal = (value: string): Json => ({ raw: JSON.stringify(value) })
 const jsonText = (json: Json): string => (json.raw.startsWith('"') ? String(JSON.parse(json.raw)) : json.raw)
 const NULL: Json = { raw: 'null' }
 
-/** `depth`: of the value itself when it is an array or an object. */
+/** Converts a value to JSON. `depth` is that of the value itself when it is an array or an object. */
 function jsonOf(type: ColumnType, text: string, options: ValueOptions, depth: number): Json {
   try {
     return structured(type, text, options, depth)
@@ -140,7 +141,7 @@ function scalar(value: SqliteValue): Json {
   return literal(value)
 }
 
-/** A REAL always has a point or an exponent. */
+/** Formats a REAL, which always has a point or an exponent. */
 function realText(value: number): string {
   const text = Object.is(value, -0) ? '-0.0' : String(value)
   return /[.e]/.test(text) ? text : `${text}.0`

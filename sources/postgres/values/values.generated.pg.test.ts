@@ -337,7 +337,7 @@ describe.each(POSTGRES_VERSIONS)('generated values of Postgres %i', (version) =>
     return Object.fromEntries(entries)
   }
 
-  test('every value has a form in every mode, and arrays and custom types are JSON', () => {
+  test('every value can be decoded in every mode, and arrays and custom types are JSON', () => {
     const structured = new Set(Object.keys(STRUCTURED).map(columnOf))
     for (const options of MODES) {
       for (const tuple of seen.streamed) {
@@ -380,7 +380,7 @@ describe.each(POSTGRES_VERSIONS)('generated values of Postgres %i', (version) =>
     'xml[]',
     'tsvector[]',
     'hstore[]',
-  ])('%s is what to_json says', async (type) => {
+  ])('%s is what to_json returns', async (type) => {
     const column = columnOf(type)
     // hstore is given to JSON as an object.
     const expected = await asked(`to_json(${type === 'hstore[]' ? `${column}::text[]` : column})`)
@@ -389,7 +389,7 @@ describe.each(POSTGRES_VERSIONS)('generated values of Postgres %i', (version) =>
     }
   })
 
-  test('int8[] and bool[] are what to_json says, digit by digit', async () => {
+  test('int8[] and bool[] are what to_json returns, digit by digit', async () => {
     const longs = await asked(`to_json(${columnOf('int8[]')})`)
     const flags = await asked(`to_json(${columnOf('bool[]')}::int[])`)
     for (const tuple of seen.streamed) {
@@ -399,7 +399,7 @@ describe.each(POSTGRES_VERSIONS)('generated values of Postgres %i', (version) =>
     }
   })
 
-  test('composites are what to_json says, with 1 and 0 for booleans', async () => {
+  test('composites are what to_json returns, with 1 and 0 for booleans', async () => {
     const column = columnOf('odd.pair')
     const nested = columnOf('odd."nested, (type)"')
     const of = (c: string) =>
@@ -414,7 +414,7 @@ describe.each(POSTGRES_VERSIONS)('generated values of Postgres %i', (version) =>
     }
   })
 
-  test.each(['int4range', 'numrange', 'daterange', 'odd.words'])('%s has the bounds that Postgres says', async (type) => {
+  test.each(['int4range', 'numrange', 'daterange', 'odd.words'])('%s has the bounds that Postgres returns', async (type) => {
     const c = columnOf(type)
     const expected = await asked(
       `CASE WHEN ${c} IS NULL THEN NULL WHEN isempty(${c}) THEN to_json('empty'::text) ELSE json_build_object('lower', lower(${c})::text, 'upper', upper(${c})::text,
@@ -442,7 +442,7 @@ describe.each(POSTGRES_VERSIONS)('a database of another encoding, Postgres %i', 
   })
   afterAll(() => postgres?.stop())
 
-  test('texts and names come as UTF-8 on both ways', async () => {
+  test('texts and names arrive as UTF-8 from copies and from the stream', async () => {
     const url = postgres.urlOf({ database: 'latin' })
     const sql = connectSource(url)
     await sql.unsafe('CREATE TABLE public.größe (id int PRIMARY KEY, "ä" text)')

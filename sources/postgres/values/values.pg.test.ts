@@ -215,7 +215,7 @@ describe.each(POSTGRES_VERSIONS)('values of Postgres %i', (version) => {
   })
   afterAll(() => postgres?.stop())
 
-  test('what a copy reads is byte for byte what the stream sends, whatever the defaults; generated columns are in neither', () => {
+  test('a copy reads byte for byte what the stream sends, regardless of defaults; generated columns are in neither', () => {
     expect(seen.columns).toEqual(seen.table.columns.map((column) => column.name))
     expect(seen.columns).not.toContain('gen')
     expect(seen.read).toEqual(seen.streamed)
@@ -233,7 +233,7 @@ describe.each(POSTGRES_VERSIONS)('values of Postgres %i', (version) => {
     expect(value(column, ISO)).toEqual(iso ?? legacy)
   })
 
-  test('the options are independent, and timestamps are cut to the digits that are wanted, never padded beyond six', () => {
+  test('the options are independent, and timestamps are truncated to the configured digits, never padded beyond six', () => {
     expect(value('c_tss', { timestampsIso8601: true, customPostgresTypes: false })).toBe('["2023-03-06T13:47:00.000000Z"]')
     expect(value('c_dommoment', { timestampsIso8601: false, customPostgresTypes: true })).toBe('2023-03-06 13:47:00Z')
     const digits = (timestampDigits: number) => value('c_ts', { ...ISO, timestampDigits })

@@ -4,16 +4,16 @@ import { LargeValue } from '../copy/large-value.ts'
 import { decodeValue } from './value.ts'
 import type { CatalogTable, ColumnType, Tuple } from '../types.ts'
 
-/** Tuples of one table, in a given order of columns, as rows and keys. */
+/** Decodes tuples of one table, in a given column order, into rows and keys. */
 export class TableDecoder {
-  /** Names in tuple order. */
+  /** Column names in tuple order. */
   readonly columns: readonly string[]
   readonly #types: (ColumnType | undefined)[]
   readonly #key: number[]
-  /** Without a key: where the columns of the table stand in a tuple. */
+  /** For a table without a key, the positions of its columns in a tuple. */
   readonly #content: number[] | null
 
-  /** Columns that the catalog does not know (any more) are left out of rows. */
+  /** Rows leave out columns that the catalog does not have, or no longer has. */
   constructor(table: CatalogTable, columns: readonly string[]) {
     this.columns = columns
     const types = new Map(table.columns.map((column) => [column.name, column.type]))
@@ -22,12 +22,15 @@ export class TableDecoder {
     this.#content = table.key.length > 0 ? null : table.columns.map((column) => columns.indexOf(column.name))
   }
 
-  /** Whether the column at this place of a tuple is one of those that are read. */
+  /** Returns true when the column at this position of a tuple is read. */
   reads(i: number): boolean {
     return this.#types[i] !== undefined
   }
 
-  /** `missing`: columns whose value Postgres left out because it is stored out of line and did not change; null in the row. */
+  /**
+   * Decodes a row. `missing` names columns that are null in it because Postgres left out a value that is stored out of
+   * line and did not change.
+   */
   row(tuple: Tuple): { row: SourceRow; missing: string[] } {
     const row: SourceRow = {}
     const missing: string[] = []
@@ -37,13 +40,13 @@ export class TableDecoder {
       if (name === undefined || type === undefined) continue
       const text = tuple[i]
       if (text === undefined) missing.push(name)
-      // What is missing has its place: data has the columns of a row in one order, however the row came.
+      // A missing column keeps its place, so that data has its columns in one order, however the row arrived.
       row[name] = text === undefined ? null : text instanceof LargeValue ? refused(text) : decode(type, text)
     }
     return { row, missing }
   }
 
-  /** Values of some columns only, by their texts. */
+  /** Decodes the values of some columns from their texts. */
   values(texts: Readonly<Record<string, string>>): SourceRow {
     const row: SourceRow = {}
     for (const [i, name] of this.columns.entries()) {
@@ -55,8 +58,9 @@ export class TableDecoder {
   }
 
   /**
-   * Canonical JSON array of the key columns' texts. A long key that is stored out of line is "unchanged" in the new tuple although it is the
-   * key: it is taken from the old one. Without a key the hash of all values stands for it.
+   * Returns a canonical JSON array of the key columns' texts, or of the hash of all values for a table without a key. A
+   * long key that is stored out of line is "unchanged" in the new tuple although it is the key, so it is taken from the
+   * old one.
    */
   key(tuple: Tuple, keyTuple?: Tuple): string {
     const content = this.#content
@@ -65,7 +69,7 @@ export class TableDecoder {
   }
 }
 
-/** Whoever wants to know it is told why nobody can. */
+/** Returns a value that throws the reason when it is resolved. */
 const refused = (large: LargeValue): DeferredValue => ({
   resolve() {
     throw new ValueFailure(large.reason)

@@ -1,7 +1,10 @@
 import type { HostPort } from './source-url.ts'
 
-/** A literal IPv6 address stands in brackets wherever a port follows. `connect` of workerd puts the two together itself, and reads them again (2026-11). */
+/**
+ * Puts a literal IPv6 address into brackets, as is needed before a port. `connect` of workerd joins host and port
+ * itself, and parses the result (2026-11).
+ */
 export const bracketed = (host: string): string => (host.includes(':') ? `[${host}]` : host)
 
-/** For people: `HOST:PORT`. */
+/** Formats an address for people: `HOST:PORT`. */
 export const shownAddress = ({ host, port }: HostPort): string => `${bracketed(host)}:${port}`

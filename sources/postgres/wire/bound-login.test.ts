@@ -4,7 +4,7 @@ import { expect, test } from 'vitest'
 import { BoundLogin } from './bound-login.ts'
 import { Incoming } from './incoming.ts'
 
-// Somebody who has a certificate that is believed, and not the password: what he says, and when, is of no use.
+// An impostor with a trusted certificate but without the password gains nothing, whatever it sends and when.
 
 const PASSWORD = 'pencil'
 const END_POINT = createHash('sha256').update('certificate').digest()
@@ -42,7 +42,7 @@ function begin({ required = null as string | null, endPoint = END_POINT as Uint8
   return { sent, incoming, first, final, nonce, driver: () => Buffer.concat(seen) }
 }
 
-test('a server that knows the password and sees the same certificate: the driver hears that it is let in, and nothing else', () => {
+test('a server that knows the password and shows the same certificate: the driver hears that it is authenticated, and nothing else', () => {
   const { sent, incoming, first, final, driver } = begin()
   incoming.push(OFFER)
   expect(sent[0]).toMatch(/^p[^]{4}SCRAM-SHA-256-PLUS\0[^]{4}p=tls-server-end-point,,n=\*,r=[^,]{24}$/)
@@ -96,7 +96,7 @@ const IMPOSTORS: [string, (login: Begun) => (Buffer | (() => Buffer))[]][] = [
   ['rows behind the offer', () => [OFFER, message('D', Buffer.alloc(2))]],
 ]
 
-test.each(IMPOSTORS)('%s: nothing is given, and the driver hears nothing', (_, messages) => {
+test.each(IMPOSTORS)('%s: nothing is sent, and the driver hears nothing', (_, messages) => {
   const login = begin()
   const all = messages(login)
   for (const [i, each] of all.entries()) {
@@ -108,7 +108,7 @@ test.each(IMPOSTORS)('%s: nothing is given, and the driver hears nothing', (_, m
   expect(login.sent.join('')).not.toContain(PASSWORD)
 })
 
-test('a proof is given for 4,096 to 100,000 iterations only', () => {
+test('a proof is sent only for 4,096 to 100,000 iterations', () => {
   for (const [iterations, given] of [
     [1, 1],
     [4_095, 1],
@@ -127,10 +127,10 @@ test('a proof is given for 4,096 to 100,000 iterations only', () => {
   }
 })
 
-test('required: whatever is no such login is refused before anything is said; else it is the driver’s', () => {
+test('when required, any other login is refused before anything is sent; otherwise it is left to the driver', () => {
   for (const message of [OK, request(3), request(5, 'salt'), request(10, 'SCRAM-SHA-256\0\0')]) {
     const login = begin({ required: 'channel_binding=require' })
-    expect(() => login.incoming.push(message)).toThrow(/channel_binding=require cannot be had of db:5432/)
+    expect(() => login.incoming.push(message)).toThrow(/channel_binding=require is not possible with db:5432/)
     expect([login.sent, login.driver().length]).toEqual([[], 0])
     const usual = begin()
     usual.incoming.push(message)

@@ -3,14 +3,18 @@ import { createHash, createHmac, pbkdf2Sync, randomBytes, timingSafeEqual } from
 import { RockpoolError } from '../../../protocol/errors.ts'
 import { preparePassword } from './password.ts'
 
-// SCRAM-SHA-256-PLUS (RFC 5802, 7677 and 5929), which the driver does not speak. Between socket and driver it takes the login's place: what the server says
-// of it stays here, and the driver hears that it is let in when the server has proved that it knows the password, and sees this very certificate.
+// SCRAM-SHA-256-PLUS (RFC 5802, 7677 and 5929), which the driver does not support. It logs in between the socket and
+// the driver: the messages of the login stay here, and the driver hears that it is authenticated only after the server
+// has proved that it knows the password and presents this very certificate.
 
 export const Kind = { ok: 0, cleartext: 3, md5: 5, sasl: 10, saslContinue: 11, saslFinal: 12 } as const
 
-/** Fewer make guessing a password from what a server has heard cheap. It is what Postgres has used ever since. */
+/**
+ * The fewest iterations. With fewer it is cheap to guess the password from the messages of the login. This is the
+ * default of Postgres.
+ */
 export const MIN_ITERATIONS = 4_096
-/** Production's WebCrypto takes no more, and each costs the object's thread. */
+/** The most iterations. WebCrypto in production allows no more, and each one blocks the object's thread. */
 export const MAX_ITERATIONS = 100_000
 
 const MECHANISM = 'SCRAM-SHA-256-PLUS'
@@ -19,9 +23,9 @@ const SERVER_FIRST = /^r=([!-+\--~]+),s=([A-Za-z0-9+/]+={0,2}),i=([1-9][0-9]{0,8
 
 export interface BoundLoginOptions {
   password: string
-  /** Of the server's certificate, as `endPointOf` gives it. */
+  /** The end point of the server's certificate, as `endPointOf` returns it. */
   endPoint: Uint8Array | null
-  /** What asks for it, for messages: no other login is one then. Null: another login will do where this one is not offered. */
+  /** What requires a bound login, for messages. Null when another login is allowed where this one is not offered. */
   required: string | null
   /** For messages: `host:port`. */
   server: string
@@ -39,8 +43,9 @@ export class BoundLogin {
   }
 
   /**
-   * A request for authentication: what follows the length of the message, in which `kind` stands first. True: the driver is to see it. Throws ROCKPOOL_SOURCE_TLS
-   * for whatever is out of place, ROCKPOOL_SOURCE_SETTINGS for a server that is not set up for it.
+   * Processes a request for authentication. `body` is what follows the length of the message, and begins with `kind`.
+   * Returns true when the driver is to see it. Throws ROCKPOOL_SOURCE_TLS for a message that is out of place,
+   * ROCKPOOL_SOURCE_SETTINGS for a server that is not configured for a bound login.
    */
   take(kind: number, body: Buffer): boolean {
     const state = this.#state
@@ -63,15 +68,15 @@ export class BoundLogin {
     }
   }
 
-  /** False: another login, or none, which is the driver's. */
+  /** Returns false for another login, or none, which the driver handles. */
   #begin(kind: number, body: Buffer): boolean {
     const { endPoint, required, server, send } = this.#options
     const offered = kind === Kind.sasl && body.toString('utf8', 4).split('\0').includes(MECHANISM)
     if (!offered || endPoint === null) {
       const why = offered
-        ? 'its certificate is signed in a way that names no hash to bind to (Ed25519): have it signed by RSA or ECDSA'
+        ? 'the signature of its certificate names no hash to bind to (Ed25519): use a certificate that is signed by RSA or ECDSA'
         : "it does not offer SCRAM-SHA-256-PLUS: SET password_encryption = 'scram-sha-256', set the role's password again, and write scram-sha-256 in pg_hba.conf"
-      if (required !== null) throw new RockpoolError('ROCKPOOL_SOURCE_SETTINGS', `${required} cannot be had of ${server}: ${why}`)
+      if (required !== null) throw new RockpoolError('ROCKPOOL_SOURCE_SETTINGS', `${required} is not possible with ${server}: ${why}`)
       this.#state = { at: 'not used' }
       return false
     }
@@ -93,7 +98,7 @@ export class BoundLogin {
     if (!found || !both.startsWith(nonce) || both.length === nonce.length) throw this.#outOfPlace()
     const iterations = Number(count)
     if (iterations < MIN_ITERATIONS || iterations > MAX_ITERATIONS) {
-      const problem = `${server} asks for ${iterations} iterations of SCRAM, and ${MIN_ITERATIONS} to ${MAX_ITERATIONS} are taken: set scram_iterations, then the role's password again`
+      const problem = `${server} asks for ${iterations} iterations of SCRAM, and ${MIN_ITERATIONS} to ${MAX_ITERATIONS} are accepted: set scram_iterations, then the role's password again`
       throw new RockpoolError('ROCKPOOL_SOURCE_SETTINGS', problem)
     }
     const salted = pbkdf2Sync(preparePassword(password), Buffer.from(salt, 'base64'), iterations, 32, 'sha256')
@@ -108,14 +113,14 @@ export class BoundLogin {
   }
 
   #outOfPlace(): RockpoolError {
-    const problem = `${this.#options.server} did not prove that it knows the password of the role, so nothing is asked of it`
+    const problem = `${this.#options.server} did not prove that it knows the password of the role, so it is not used`
     return new RockpoolError('ROCKPOOL_SOURCE_TLS', problem, { details: { reason: 'login' } })
   }
 }
 
 const hmac = (key: Uint8Array, text: string): Buffer => createHmac('sha256', key).update(text).digest()
 
-/** `v=`, and the signature of the server. */
+/** Compares `v=` and the signature of the server. */
 function sameProof(text: string, signature: Uint8Array): boolean {
   const found = /^v=([A-Za-z0-9+/]+={0,2})$/.exec(text)
   const given = Buffer.from(found?.[1] ?? '', 'base64')

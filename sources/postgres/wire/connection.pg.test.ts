@@ -65,7 +65,7 @@ describe.each(POSTGRES_VERSIONS)('connections to Postgres %i with TLS', (version
     expect(await tryOut(urlOf('secure', query), { replication: true })).toMatch(/^TLS/)
   })
 
-  test('verify-full wants the authority and the name, verify-ca the authority', async () => {
+  test('verify-full needs the authority and the name, verify-ca the authority', async () => {
     const { ca } = certificates
     expect(await tryOut(urlOf('secure', 'sslmode=verify-full'), { ca })).toMatch(/^TLS/)
     expect(await tryOut(urlOf('secure', 'sslmode=verify-full'), { ca, replication: true })).toMatch(/^TLS/)
@@ -113,12 +113,12 @@ describe.each(POSTGRES_VERSIONS)('connections to Postgres %i with TLS', (version
     expect(row).toEqual({ memory: '1234kB', dates: 'ISO, YMD', name: 'pool' })
   })
 
-  test('what Cloudflare would not accept is said by the tools', async () => {
+  test('the tools report what Cloudflare would not accept', async () => {
     await expect(checkReachable(urlOf('secure', 'sslmode=require'))).rejects.toThrow(
       /Cloudflare Workers will not accept the certificate of localhost.*public authorities/,
     )
     await expect(checkReachable(urlOf('secure', 'sslmode=require'), { DATABASE_CA: other.ca })).rejects.toThrow(
-      /none of the authorities in DATABASE_CA/,
+      /not one of the authorities in DATABASE_CA/,
     )
     expect(await checkReachable(urlOf('secure', 'sslmode=require'), { DATABASE_CA: certificates.ca })).toEqual([])
     await expect(checkReachable(urlOf('secure', 'sslmode=prefer'))).rejects.toThrow(UsageError)
@@ -135,7 +135,7 @@ describe('connections', () => {
   afterAll(() => server?.stop())
   const at = (port: number, query = '') => `postgres://postgres:postgres@127.0.0.1:${port}/app?${query}`
 
-  test('a server without TLS: only a deployment of an earlier version goes on', async () => {
+  test('a server without TLS: only a deployment of an earlier version continues', async () => {
     expect(await tryOut(at(server.port, 'sslmode=prefer'), { earlierTls: true })).toBe('plain')
     // Nothing said, and not the loopback interface by name.
     const elsewhere = at(server.port).replace('127.0.0.1', ELSEWHERE)
@@ -146,7 +146,7 @@ describe('connections', () => {
     }
   })
 
-  test('nothing there, something else there, something silent there', async () => {
+  test('nothing at the address, another server, a silent server', async () => {
     expect(await tryOut(at(await freePort()))).toMatch(/^ROCKPOOL_SOURCE_UNREACHABLE .*ECONNREFUSED/)
     const web = createServer((socket) => socket.end('HTTP/1.1 400 Bad Request\r\n\r\n'))
     const silent = createServer(() => {})
@@ -176,7 +176,7 @@ describe('connections', () => {
     await sql.end()
   })
 
-  test('what is still connecting when it is ended is not opened any more', async () => {
+  test('a connection that is ended while it connects is not opened', async () => {
     const open = Promise.withResolvers<void>()
     const late: ConnectOptions = {
       socket: async (address, options) => {
@@ -215,13 +215,13 @@ describe('connections', () => {
       /does not keep the settings.*search_path is .*connection pooler/,
     ],
     ['RDS Proxy', () => ({ refuse: 'unsupported command-line options' }), /connection pooler/],
-  ])('%s is found out before anything is made in the database', async (_, startup, message) => {
+  ])('%s is detected before anything is created in the database', async (_, startup, message) => {
     const proxy = await startProxy(server.port, startup)
     await expect(checkReachable(at(proxy.port))).rejects.toThrow(message)
     await proxy.close()
   })
 
-  test('a proxy that passes on what Neon passes on is none', async () => {
+  test('a proxy that passes on what Neon passes on is not taken for a pooler', async () => {
     const passed = new Set(['user', 'database', 'application_name', 'replication', 'options'])
     const proxy = await startProxy(server.port, (parameters) => ({
       parameters: new Map([...parameters].filter(([name]) => passed.has(name))),

@@ -12,14 +12,14 @@ test.each([
   ['08006', 'ROCKPOOL_SOURCE_UNREACHABLE', 'Postgres cannot be reached: what it says (08006)'],
   ['EPIPE', 'ROCKPOOL_SOURCE_UNREACHABLE', 'Postgres cannot be reached: what it says (EPIPE)'],
   ['CONNECTION_CLOSED', 'ROCKPOOL_SOURCE_UNREACHABLE', 'Postgres cannot be reached: what it says (CONNECTION_CLOSED)'],
-])('%s is told as %s', (state, code, message) => {
+])('%s is reported as %s', (state, code, message) => {
   expect(sourceError(withCode(state))).toMatchObject({ code, message })
 })
 
 test.each<[string, first: ErrorCode, second: ErrorCode, told: ErrorCode]>([
   ['all for one reason is that one: it is not waited out', 'ROCKPOOL_SOURCE_TLS', 'ROCKPOOL_SOURCE_TLS', 'ROCKPOOL_SOURCE_TLS'],
   ['one of them may come back', 'ROCKPOOL_SOURCE_TLS', 'ROCKPOOL_SOURCE_UNREACHABLE', 'ROCKPOOL_SOURCE_UNREACHABLE'],
-])('of several hosts none can be used: %s', async (_, first, second, told) => {
+])('none of several hosts can be used: %s', async (_, first, second, told) => {
   const codes: Record<string, ErrorCode> = { one: first, two: second }
   const socket = async ({ host }: { host: string }) => {
     throw new RockpoolError(codes[host] ?? 'ROCKPOOL_INTERNAL', `of ${host}`)
@@ -32,12 +32,12 @@ test.each<[string, first: ErrorCode, second: ErrorCode, told: ErrorCode]>([
   await sql.end({ timeout: 1 })
 })
 
-test('a host that has IPv6 only is told as such, whether it is silent or has no address that is reached', async () => {
+test('a host with only IPv6 is reported as such, whether it is silent or has no reachable address', async () => {
   const url = 'postgres://u:p@db.abc.supabase.co/postgres?connect_timeout=1'
   const sockets: OpenSocket[] = [() => new Promise(() => {}), () => Promise.reject(new Error('proxy request failed'))]
   for (const socket of sockets) {
     const sql = connectSource(url, { socket })
-    await expect(sql`SELECT 1`).rejects.toThrow(/^db\.abc\.supabase\.co:5432.*IPv6 only: .*IPv4 add-on/)
+    await expect(sql`SELECT 1`).rejects.toThrow(/^db\.abc\.supabase\.co:5432.*only IPv6: .*IPv4 add-on/)
     await sql.end({ timeout: 0 })
     const other = connectSource(url.replace('db.abc.supabase.co', 'db.example'), { socket })
     await expect(other`SELECT 1`).rejects.not.toThrow(/IPv6/)

@@ -9,15 +9,17 @@ import { PUBLIC, trustOf, type Trust } from './trust.ts'
 
 export interface SocketOptions {
   sslmode: SslMode
-  /** Who vouches for the server. It has a meaning with TLS only. */
+  /** Who vouches for the server. Only used with TLS. */
   trust: Trust
-  /** TLS of our own begins without asking for it first. */
+  /** Whether our own TLS begins without an SSLRequest. */
   direct?: boolean
-  /** Aborts the connecting; nothing happens to a socket that is open. */
+  /** Aborts connecting. It has no effect on an open socket. */
   signal: AbortSignal
 }
 
-/** Connects and, when wanted, agrees on TLS. Resolves with a socket as Node's, on which the startup packet is the next thing. */
+/**
+ * Connects and, if required, starts TLS. Resolves with a socket of Node's shape that is ready for the startup packet.
+ */
 export type OpenSocket = (address: HostPort, options: SocketOptions) => Promise<RawSocket>
 
 export interface ConnectOptions extends ParseOptions {
@@ -27,21 +29,22 @@ export interface ConnectOptions extends ParseOptions {
   replication?: boolean
   max?: number
   /**
-   * By which the server knows us, instead of what the URL says. A replicator has one of its own, so that it can tell a dead session of itself from
-   * somebody else's.
+   * Replaces the application name of the URL. A replicator has one of its own, so that it can distinguish a dead
+   * session of itself from another process.
    */
   applicationName?: string
-  /** DATABASE_CA: certificates in PEM, or a name of what is shipped. */
+  /** DATABASE_CA: certificates in PEM, or the name of shipped roots. */
   ca?: string | undefined
-  /** For statements of people and of examples: no settings of ours, only what the URL says. */
+  /** For statements of users and of examples: uses only the settings of the URL, none of ours. */
   asIs?: boolean
-  /** Called for every connection: whether its certificate was verified. */
+  /** Called for every connection, with whether its certificate was verified. */
   opened?: (verified: boolean) => void
 }
 
 /**
- * Settings under which Postgres prints values in one way, whatever the defaults of database and role are. The walsender's text follows them as
- * that of a query does, so both connections send the same. READ COMMITTED: a statement that waited for a lock must see what is there then.
+ * Settings that make Postgres print values in one way, independent of the defaults of database and role. They apply to
+ * the walsender as they do to queries, so both connections send the same text. READ COMMITTED, because a statement that
+ * waited for a lock must see what was committed meanwhile.
  */
 const CANONICAL: Record<string, string> = {
   DateStyle: 'ISO, YMD',
@@ -53,18 +56,24 @@ const CANONICAL: Record<string, string> = {
   lc_monetary: 'C',
   quote_all_identifiers: 'off',
   default_transaction_isolation: 'read committed',
-  // Under row security a query would return fewer rows without a word; so it is an error instead.
+  // Under row security a query would silently return fewer rows. With this it fails instead.
   row_security: 'off',
-  // What we write ourselves (publication, markers) never waits for a standby.
+  // Our own writes (publication, markers) must not wait for a standby.
   synchronous_commit: 'local',
 }
 
-/** As Postgres prints them. No statement of ours may stand for ever, or keep others waiting behind a lock that it waits for; a stream goes on. */
+/**
+ * As Postgres prints them. No statement of ours may run for ever, or make others queue after a lock that it waits for.
+ * A stream is not a statement.
+ */
 const TIMEOUTS: Record<string, string> = { statement_timeout: '5min', lock_timeout: '30s' }
 const NO_TIMEOUTS: Record<string, string> = { statement_timeout: '0', lock_timeout: '0' }
 const settingsOf = (replication: boolean) => ({ ...CANONICAL, ...(replication ? NO_TIMEOUTS : TIMEOUTS) })
 
-/** Throws ROCKPOOL_SETTINGS or ROCKPOOL_SOURCE_SETTINGS when URL or DATABASE_CA cannot be used; connecting begins with the first query. */
+/**
+ * Returns a client that connects at its first query. Throws ROCKPOOL_SETTINGS or ROCKPOOL_SOURCE_SETTINGS when the URL
+ * or DATABASE_CA cannot be used.
+ */
 export function connectSource(url: string, options: ConnectOptions = {}): Sql {
   const source = parseSourceUrl(url, options)
   const trust = trustOf(source, options.ca)
@@ -89,7 +98,7 @@ export function connectSource(url: string, options: ConnectOptions = {}): Sql {
     connect_timeout: source.connectSeconds,
     max_lifetime: null,
     onnotice: () => {},
-    // The driver's own way to TLS tells neither modes nor failures apart.
+    // The driver's own TLS distinguishes neither modes nor failures.
     socket: () => open(source, { ...options, trust, isEnded: () => ended }).catch((error: unknown) => new FailedSocket(error)),
   }
   const sql = postgres(settings)
@@ -99,8 +108,8 @@ export function connectSource(url: string, options: ConnectOptions = {}): Sql {
 }
 
 /**
- * In `options`, as `-c name=value`, and not as parameters of their own: Neon's proxy passes on only what it knows, `options` among it. Ours come
- * last and win.
+ * Settings go into `options`, as `-c name=value`, because Neon's proxy passes on only the startup parameters that it
+ * knows, which include `options`. Ours come last and win.
  */
 function startupOptions(given: string, replication: boolean): string {
   const ours = Object.entries(settingsOf(replication)).map(([name, value]) => `-c ${name}=${value.replace(/[\\ ]/g, '\\$&')}`)
@@ -108,13 +117,16 @@ function startupOptions(given: string, replication: boolean): string {
 }
 
 interface Opening extends ConnectOptions {
-  /** Who vouches for each host of the URL. */
+  /** For each host of the URL, who vouches for it. */
   trust: readonly Trust[]
-  /** Nobody wants the connection any more. */
+  /** Returns true when the connection is no longer needed. */
   isEnded(): boolean
 }
 
-/** Several hosts: the first that answers as a primary. When none does, the code is the one that all of them have. */
+/**
+ * Opens the first host that answers as a primary. When none does, the code of the error is the one that all failures
+ * share.
+ */
 async function open(source: SourceUrl, options: Opening): Promise<object> {
   const problems: string[] = []
   const codes = new Set<ErrorCode>()
@@ -151,17 +163,18 @@ async function openOne(source: SourceUrl, address: HostPort, trust: Trust, { soc
   })
   try {
     const raw: RawSocket = await Promise.race([connect(address, { sslmode, trust, direct, signal: abort.signal }), late])
-    // The driver forgets a socket that it waits for when it is ended, and goes on with it when it comes (postgres.js 3.4, 2026-11).
+    // A driver that is ended while it waits for a socket forgets it, but uses it when it arrives (postgres.js 3.4,
+    // 2026-11).
     if (isEnded()) {
       raw.destroy()
-      throw new RockpoolError('ROCKPOOL_SOURCE_UNREACHABLE', 'the connection is not wanted any more')
+      throw new RockpoolError('ROCKPOOL_SOURCE_UNREACHABLE', 'the connection is no longer needed')
     }
     opened?.(raw.authorized === true)
     return new GuardedSocket(raw, address, source, trust)
   } catch (error) {
     const advice = onlyIpv6(address)
     if (advice === '' || error instanceof RockpoolError) throw error
-    // Whatever the runtime says of it, the name has no address that it reaches.
+    // Runtimes word this differently, but the name has no address that they can reach.
     const { message } = sourceError(error)
     throw new RockpoolError('ROCKPOOL_SOURCE_UNREACHABLE', `${shownAddress(address)}: ${message}.${advice}`, { cause: error })
   } finally {
@@ -169,10 +182,10 @@ async function openOne(source: SourceUrl, address: HostPort, trust: Trust, { soc
   }
 }
 
-/** Of a host that is known to have an IPv6 address alone (2026-11). */
+/** Returns advice for a host that is known to have only an IPv6 address (2026-11). */
 const onlyIpv6 = ({ host }: HostPort): string =>
   /^db\.[^.]+\.supabase\.co\.?$/i.test(host)
-    ? ' The direct host of Supabase has IPv6 only: where that does not reach, turn its IPv4 add-on on'
+    ? ' The direct host of Supabase has only IPv6: where that cannot be reached, turn on its IPv4 add-on'
     : ''
 
 async function isPrimary(source: SourceUrl, address: HostPort, trust: Trust, options: Opening): Promise<boolean> {
@@ -193,14 +206,15 @@ async function isPrimary(source: SourceUrl, address: HostPort, trust: Trust, opt
 }
 
 /**
- * Whether this connection, plain or of replication, leads to Postgres itself: whether what we asked for at its start is in force. Throws
- * ROCKPOOL_SOURCE_SETTINGS for a pooler, and everything that keeps it from being opened.
+ * Checks that this connection, plain or of replication, leads to Postgres itself, which is the case when our startup
+ * settings are in force. Throws ROCKPOOL_SOURCE_SETTINGS for a pooler, and the error of a connection that cannot be
+ * opened.
  */
 export async function checkConnection(sql: Sql): Promise<void> {
   const expected: Record<string, string> = settingsOf(sql.options.connection.replication !== undefined)
   const names = Object.keys(expected)
   try {
-    // The simple protocol: a walsender speaks no other.
+    // A walsender speaks only the simple protocol.
     const [row] = await sql.unsafe<Record<string, string>[]>(
       `SELECT ${names.map((name) => `pg_catalog.current_setting('${name}') AS "${name}"`).join(', ')}`,
     )
@@ -208,7 +222,7 @@ export async function checkConnection(sql: Sql): Promise<void> {
     if (other.length > 0) {
       throw new RockpoolError(
         'ROCKPOOL_SOURCE_SETTINGS',
-        `the connection does not keep the settings that it begins with (${other.map((name) => `${name} is ${row?.[name]}`).join(', ')}): a connection pooler is in between. Use the database's direct address`,
+        `the connection does not keep the settings of its startup packet (${other.map((name) => `${name} is ${row?.[name]}`).join(', ')}): there is a connection pooler in between. Use the database's direct address`,
       )
     }
   } catch (error) {
@@ -216,19 +230,25 @@ export async function checkConnection(sql: Sql): Promise<void> {
   }
 }
 
-/** A statement waited too long for somebody else's lock, and can be tried again. */
+/** Returns true when a statement waited too long for another session's lock, and can be repeated. */
 export const isLockTimeout = (error: unknown): boolean =>
   error instanceof RockpoolError && error.cause instanceof Error && 'code' in error.cause && error.cause.code === '55P03'
 
-/** SQLSTATEs that are answered by setting Postgres up, not by trying again. */
+/** SQLSTATEs that need a change of Postgres's configuration. Trying again does not help. */
 const SETTINGS = new Set(['28P01', '28000', '3D000', '42501', '42704', '42P01', '42P10', '55000', '0A000', '22023', '58P01'])
 
-/** EPIPE is none. */
+/** Does not match the error codes of Node such as EPIPE, which have no digit. */
 const SQLSTATE = /^(?=.*\d)[0-9A-Z]{5}$/
-/** Classes of SQLSTATEs by which Postgres or something before it says that it is not there: connections, resources, an operator. */
+/**
+ * Classes of SQLSTATEs with which Postgres, or something before it, says that it is unavailable: connections,
+ * resources, operator intervention.
+ */
 const AWAY = /^(08|53|57)/
 
-/** Any error of postgres.js or of a socket as ROCKPOOL_SOURCE_SETTINGS (somebody must do something) or ROCKPOOL_SOURCE_UNREACHABLE; ROCKPOOL_SOURCE_TLS for somebody in between. */
+/**
+ * Converts any error of postgres.js or of a socket: ROCKPOOL_SOURCE_SETTINGS when an operator must act,
+ * ROCKPOOL_SOURCE_TLS for somebody in between, else ROCKPOOL_SOURCE_UNREACHABLE.
+ */
 export function sourceError(error: unknown): RockpoolError {
   if (error instanceof RockpoolError) return error
   const message = error instanceof Error ? error.message : String(error)
@@ -239,8 +259,8 @@ export function sourceError(error: unknown): RockpoolError {
     return new RockpoolError('ROCKPOOL_SOURCE_SETTINGS', advice, { cause: error })
   }
   if (/channel binding check failed/i.test(message)) {
-    // The server sees another certificate than we do.
-    const advice = `somebody between us and Postgres ends TLS: a proxy of your host, for which there is channel_binding=disable beside a certificate that is verified, or somebody who is not to be trusted: ${text}`
+    // The certificate that the server bound the login to is not the one that we see.
+    const advice = `TLS is terminated between us and Postgres: either by a proxy of your host (then use channel_binding=disable with a verified certificate), or by an attacker: ${text}`
     return new RockpoolError('ROCKPOOL_SOURCE_TLS', advice, { cause: error, details: { reason: 'login' } })
   }
   if (SETTINGS.has(code)) return new RockpoolError('ROCKPOOL_SOURCE_SETTINGS', `Postgres refuses: ${text}`, { cause: error })

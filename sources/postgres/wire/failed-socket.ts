@@ -1,8 +1,8 @@
 import { EventEmitter } from 'node:events'
 
 /**
- * Stands for a socket that could not be opened. The driver has no way back from a `socket` option that throws: later queries would wait for ever.
- * From a socket that fails at once it recovers.
+ * Takes the place of a socket that could not be opened. When its `socket` option throws, the driver does not recover,
+ * and later queries wait for ever. It does recover from a socket that fails at once.
  */
 export class FailedSocket extends EventEmitter {
   readyState = 'closed'

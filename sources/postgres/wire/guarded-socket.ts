@@ -7,11 +7,11 @@ import { Incoming } from './incoming.ts'
 import { isLoopback, type HostPort, type SourceUrl } from './source-url.ts'
 import type { Trust } from './trust.ts'
 
-/** What the driver uses of a socket, and `authorized` of one over which TLS was verified, as Node has it. */
+/** The parts of a socket that the driver uses, and `authorized` as Node has it, for a socket with verified TLS. */
 export interface RawSocket extends EventEmitter {
   readonly readyState: string
   readonly authorized?: boolean
-  /** DER of the server's own certificate, where TLS is ours. */
+  /** DER of the server's own certificate, when TLS is ours. */
   readonly certificate?: Uint8Array | null
   write(data: Uint8Array, done?: () => void): boolean
   end(): unknown
@@ -23,11 +23,11 @@ export interface RawSocket extends EventEmitter {
 
 type Credentials = Pick<SourceUrl, 'password' | 'channelBinding'>
 
-/** A socket on which the driver hears only what `Incoming` lets through. An error of that ends it. */
+/** A socket on which the driver receives only what `Incoming` lets through. An error of `Incoming` ends it. */
 export class GuardedSocket extends EventEmitter {
   readonly #raw: RawSocket
   #failed = false
-  /** The driver has gone. */
+  /** True when the driver has closed the socket. */
   #left = false
 
   constructor(raw: RawSocket, address: HostPort, credentials: Credentials, trust: Trust) {
@@ -56,8 +56,8 @@ export class GuardedSocket extends EventEmitter {
     })
     raw.on('close', (hadError: unknown) => {
       if (!incoming.authenticated && !this.#failed && !this.#left && this.listenerCount('error') > 0) {
-        // The driver would connect again and again, and nobody would hear of it (postgres.js 3.4, 2026-11).
-        const problem = `${server} closed the connection before it let anybody in`
+        // The driver would connect again and again without reporting it (postgres.js 3.4, 2026-11).
+        const problem = `${server} closed the connection before the login was complete`
         this.emit('error', new RockpoolError('ROCKPOOL_SOURCE_UNREACHABLE', problem))
       }
       this.emit('close', hadError)
@@ -93,7 +93,10 @@ export class GuardedSocket extends EventEmitter {
   }
 }
 
-/** None where TLS is the runtime's, which does not show the certificate. Where nobody vouches for the server there is always one, and nothing else lets in. */
+/**
+ * Returns the bound login of a connection, or undefined when TLS is the runtime's, which does not show the certificate.
+ * For a server that no authority vouches for there always is one, and no other login is accepted.
+ */
 function boundLogin(raw: RawSocket, server: string, { password, channelBinding }: Credentials, trust: Trust): BoundLogin | undefined {
   const required = trust.by === 'login' ? trust.said : channelBinding === 'require' ? 'channel_binding=require' : null
   const send = (bytes: Uint8Array) => void raw.write(bytes)

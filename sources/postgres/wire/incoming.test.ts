@@ -45,7 +45,7 @@ function through(bytes: Buffer, pieces: number, safe = true): { messages: Buffer
 const OK = login(0)
 
 describe('what is passed on', () => {
-  test.each([1, 3, 4, 5, 6, 7, 1_000, 100_000])('small messages come out as they came, in pieces of %i bytes', (pieces) => {
+  test.each([1, 3, 4, 5, 6, 7, 1_000, 100_000])('small messages are passed on unchanged, in pieces of %i bytes', (pieces) => {
     const messages = [login(10, 'SCRAM-SHA-256\0\0'), login(11, 'r=x'), login(12, 'v=x'), OK, message('Z', Buffer.from('I'))]
     messages.push(insert('1', 'a'.repeat(3_000), null, undefined), message('S', Buffer.from('x')), message('C', Buffer.alloc(0)))
     const bytes = Buffer.concat(messages)
@@ -54,7 +54,7 @@ describe('what is passed on', () => {
 
   const of = (bytes: Buffer | undefined) => decodePgoutput((bytes ?? Buffer.alloc(0)).subarray(30))
 
-  test.each([7, 65_536, 10_000_000])('a large value leaves its length; what is beside it stays, in pieces of %i bytes', (pieces) => {
+  test.each([7, 65_536, 10_000_000])('a large value is replaced by its length; the others stay, in pieces of %i bytes', (pieces) => {
     const size = pieces === 7 ? MAX_VALUE_BYTES + 1 : 3 * MAX_VALUE_BYTES
     const { messages, longest } = through(Buffer.concat([OK, insert('1', size, 'after', null, undefined), insert('2', 'b')]), pieces)
     expect(messages).toHaveLength(3)
@@ -63,7 +63,7 @@ describe('what is passed on', () => {
     expect(longest).toBeLessThan(pieces + 100)
   })
 
-  test('a row of many values is held up to its limit; old and new row each', () => {
+  test('a row of many values is held up to its limit, for the old and the new row each', () => {
     const each = MAX_ROW_BYTES / 4
     const row = ['1', each, each, each, each - 1, 'x'] as const
     const update = change(Buffer.concat([Buffer.from('U'), u32(7), Buffer.from('O'), tuple(...row), Buffer.from('N'), tuple(...row, each)]))
@@ -82,7 +82,7 @@ describe('what is passed on', () => {
     expect(longest).toBeLessThan(2 * MAX_ROW_BYTES + 1_000)
   })
 
-  test('of a large logical message only its prefix is left, and of a large prefix nothing', () => {
+  test('a large logical message keeps only its prefix, and a large prefix is dropped', () => {
     const logical = (prefix: string, size: number) =>
       change(
         Buffer.concat([Buffer.from('M'), Buffer.of(1), Buffer.alloc(8), Buffer.from(`${prefix}\0`), u32(size), Buffer.alloc(size, 'y')]),
@@ -102,7 +102,7 @@ describe('what is passed on', () => {
     expect(longest).toBeLessThan(65_537)
   })
 
-  test('an answer that nobody asked for in that size ends the connection before it has come', () => {
+  test('an oversized answer ends the connection before it has arrived', () => {
     const header = Buffer.concat([Buffer.from('D'), u32(MAX_ANSWER_BYTES + 5)])
     expect(() => through(Buffer.concat([OK, header]), 100)).toThrow(/ROCKPOOL|more than/)
     expect(() => through(Buffer.from('HTTP/1.1 400 Bad Request\r\n'), 100)).toThrow(/h:5432 does not speak the protocol of Postgres/)
@@ -113,13 +113,13 @@ describe('the password', () => {
   test.each([
     [3, /asks for the password in clear text on a connection whose certificate was not verified/],
     [5, /asks for the password as MD5 on a connection/],
-  ])('way %i is for connections that nobody listens to', (kind, text) => {
+  ])('method %i is used only where nobody can listen', (kind, text) => {
     expect(through(login(kind, 'salt'), 100, true).messages).toHaveLength(1)
     expect(() => through(login(kind, 'salt'), 100, false)).toThrow(text)
     expect(() => through(login(kind, 'salt'), 2, false)).toThrow(text)
   })
 
-  test('SCRAM is spoken everywhere, and to its end', () => {
+  test('SCRAM is used everywhere, and must be completed', () => {
     const begin = [login(10, 'SCRAM-SHA-256\0\0'), login(11, 'r=x,s=y,i=4096')]
     expect(through(Buffer.concat([...begin, login(12, 'v=z'), OK]), 9, false).messages).toHaveLength(4)
     expect(() => through(Buffer.concat([...begin, OK]), 9, false)).toThrow(/did not prove that it knows the password/)

@@ -4,44 +4,48 @@ import { MAX_MESSAGE_BYTES } from '../copy/large-value.ts'
 import { reduceChange, type Want } from '../stream/reduce-change.ts'
 import { Kind, type BoundLogin } from './bound-login.ts'
 
-/** An answer of a statement that is longer than this, in one message, ends the connection: nothing that we ask for is so large. */
+/**
+ * The longest message that answers a statement, in bytes. A longer one ends the connection, because nothing that we ask
+ * for is that large.
+ */
 export const MAX_ANSWER_BYTES = 32 * 1024 * 1024
-/** What a server says before it lets anybody in is short. */
+/** The longest message before the login is complete, in bytes. */
 const MAX_LOGIN_BYTES = 64 * 1024
-/** A message of replication that is longer goes through `reduceChange`. */
+/** A longer message of replication, in bytes, goes through `reduceChange`. */
 const MAX_CHANGE_BYTES = MAX_MESSAGE_BYTES
 
 const AUTHENTICATION = 0x52
-/** What else may come before somebody is let in: an error, a notice, another minor version of the protocol. */
+/** What else may arrive before the login is complete: an error, a notice, another minor version of the protocol. */
 const BEFORE_LOGIN: ReadonlySet<number> = new Set([0x45, 0x4e, 0x76])
 const COPY_DATA = 0x64
 const HEADER = 5
 
 export interface IncomingOptions {
-  /** Nobody in between can read or write: TLS whose certificate was verified, or the loopback interface. */
+  /** True when nobody in between can read or write: TLS with a verified certificate, or the loopback interface. */
   safe: boolean
   /** For messages: `host:port`. */
   server: string
   /** Logs in by SCRAM-SHA-256-PLUS where TLS is ours, before the driver is asked. */
   login?: BoundLogin | undefined
-  /** Takes what the driver may see, in order. */
+  /** Receives what the driver may see, in order. */
   emit(bytes: Uint8Array): void
 }
 
-/** Null: nothing of the message is left for the driver. */
+/** Consumes a message. Returns null when nothing of it is passed to the driver. */
 type Consumer = Generator<Want, Uint8Array | null, Uint8Array>
 
 /**
- * Stands between the socket and the driver, which puts every message together whatever its size, and answers every question for the password. Large changes
- * come out without their large values, whatever else is too large is an error, and a password is given only where nobody listens.
+ * Filters what the driver receives, because the driver joins messages of any size, and sends the password to any server
+ * that asks. Large changes lose their large values, any other large message is an error, and a password is sent only
+ * where nobody can listen.
  */
 export class Incoming {
   readonly #options: IncomingOptions
   #authenticated = false
   #scram = false
-  /** Of a header that came only in part. */
+  /** The beginning of a header that has arrived only in part. */
   #head: Uint8Array = new Uint8Array()
-  /** Bytes of the message that are still to come. */
+  /** Bytes of the message that have not arrived yet. */
   #left = 0
   #consumer: { steps: Consumer; want: Want; pieces: Uint8Array[]; missing: number; type: number } | null = null
 
@@ -49,7 +53,7 @@ export class Incoming {
     this.#options = options
   }
 
-  /** Whether the server has let us in. */
+  /** True when the login is complete. */
   get authenticated(): boolean {
     return this.#authenticated
   }
@@ -61,7 +65,7 @@ export class Incoming {
       bytes = Buffer.concat([this.#head, chunk])
       this.#head = new Uint8Array()
     }
-    /** From here on it has not been passed on. */
+    /** The offset of the first byte that has not been passed on. */
     let start = 0
     let at = 0
     const pass = (to: number) => {
@@ -116,7 +120,10 @@ export class Incoming {
     return null
   }
 
-  /** What the server asks for to let us in. Throws when that is the password and somebody may listen, or when a login is cut short. */
+  /**
+   * Checks the server's request for authentication. Throws when it asks for the password and somebody may listen, or
+   * when it cuts a login short.
+   */
   *#login(length: number): Consumer {
     const { safe, server, login } = this.#options
     const bytes = Buffer.from(yield { take: length })
@@ -125,13 +132,13 @@ export class Incoming {
     if ((kind === Kind.cleartext || kind === Kind.md5) && !safe) {
       throw new RockpoolError(
         'ROCKPOOL_SOURCE_SETTINGS',
-        `${server} asks for the password ${kind === Kind.md5 ? 'as MD5' : 'in clear text'} on a connection whose certificate was not verified, so it is not given: use sslmode=verify-full, or SCRAM (SET password_encryption = 'scram-sha-256', then set the role's password again, and scram-sha-256 in pg_hba.conf)`,
+        `${server} asks for the password ${kind === Kind.md5 ? 'as MD5' : 'in clear text'} on a connection whose certificate was not verified, so it is not sent: use sslmode=verify-full, or SCRAM (SET password_encryption = 'scram-sha-256', then set the role's password again, and scram-sha-256 in pg_hba.conf)`,
       )
     }
     if (kind === Kind.sasl) this.#scram = true
     if (kind === Kind.saslFinal) this.#scram = false
     if (kind === Kind.ok) {
-      // The driver would take this for a login: the server has not shown that it knows the password.
+      // The driver would accept this as a login, although the server has not proved that it knows the password.
       if (this.#scram) throw new RockpoolError('ROCKPOOL_SOURCE_SETTINGS', `${server} did not prove that it knows the password`)
       this.#authenticated = true
     }
@@ -166,7 +173,7 @@ export class Incoming {
     while (this.#consumer) {
       const consumer = this.#consumer
       const size = Math.min(consumer.missing, bytes.length - at)
-      // A copy: the pieces that are kept must not keep the buffers of those that are not.
+      // A copy, so that a kept piece does not keep its whole network buffer in memory.
       if ('take' in consumer.want && size > 0) consumer.pieces.push(bytes.slice(at, at + size))
       at += size
       consumer.missing -= size
@@ -179,4 +186,4 @@ export class Incoming {
   }
 }
 
-const mismatch = () => new RockpoolError('ROCKPOOL_PGOUTPUT', 'a message of Postgres is shorter or longer than it says')
+const mismatch = () => new RockpoolError('ROCKPOOL_PGOUTPUT', 'a message of Postgres is shorter or longer than its header says')

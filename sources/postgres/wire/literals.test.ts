@@ -24,7 +24,7 @@ describe('arrays', () => {
 
   test('box is separated by ;', () => expect(parseArray('{(1,1),(0,0);(2,2),(1,1)}', ';')).toEqual(['(1,1),(0,0)', '(2,2),(1,1)']))
 
-  test.each(['', 'x', '{', '{1', '{1,', '{"a', '{{1}', '{1}x', '1 2', '[0:1]', '{1}}'])('%j is none', (text) => {
+  test.each(['', 'x', '{', '{1', '{1,', '{"a', '{{1}', '{1}x', '1 2', '[0:1]', '{1}}'])('%j is malformed', (text) => {
     expect(() => parseArray(text)).toThrow()
   })
 })
@@ -36,7 +36,7 @@ describe('composites', () => {
     ['("a ""b"" \\\\","(1,2)")', ['a "b" \\', '(1,2)']],
   ])('%s', (text, members) => expect(parseComposite(text)).toEqual(members))
 
-  test.each(['', '(', '1,2', '(1', '("a)', '(1)2)'])('%j is none', (text) => expect(() => parseComposite(text)).toThrow())
+  test.each(['', '(', '1,2', '(1', '("a)', '(1)2)'])('%j is malformed', (text) => expect(() => parseComposite(text)).toThrow())
 })
 
 describe('ranges', () => {
@@ -53,13 +53,13 @@ describe('ranges', () => {
     ['["a ""b"", \\\\",""]', parts('a "b", \\', '', false, false)],
   ])('%s', (text, range) => expect(parseRange(text)).toEqual(range))
 
-  test.each(['', 'x', '[1', '[1,2', '[1,2)x', '1,2)', '{1,2)'])('%j is none', (text) => expect(() => parseRange(text)).toThrow())
+  test.each(['', 'x', '[1', '[1,2', '[1,2)x', '1,2)', '{1,2)'])('%j is malformed', (text) => expect(() => parseRange(text)).toThrow())
 
   test('multiranges', () => {
     expect(parseMultirange('{}')).toEqual([])
     expect(parseMultirange('{[1,3),["a,"")]",)}')).toEqual(['[1,3)', '["a,"")]",)'])
   })
-  test.each(['', '[1,2)', '{[1,2)', '{[1,2)x}', '{[1,2)}x', '{x}'])('%j is no multirange', (text) =>
+  test.each(['', '[1,2)', '{[1,2)', '{[1,2)x}', '{[1,2)}x', '{x}'])('%j is not a multirange', (text) =>
     expect(() => parseMultirange(text)).toThrow(),
   )
 })

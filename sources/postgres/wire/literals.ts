@@ -1,8 +1,8 @@
-/** The texts of arrays, composites and ranges taken apart. All throw Error on what is not well formed. */
+/** Parsers of the texts of arrays, composites and ranges. All throw Error for malformed text. */
 
 export type ArrayItem = string | null | ArrayItem[]
 
-/** `{1,2}`, `{{a,"b c"},{NULL,"NULL"}}`; explicit dimensions (`[0:1]={…}`) are left out. */
+/** Parses `{1,2}` or `{{a,"b c"},{NULL,"NULL"}}`. Explicit dimensions (`[0:1]={…}`) are ignored. */
 export function parseArray(text: string, delimiter = ','): ArrayItem[] {
   let at = text.startsWith('[') ? text.indexOf('=') + 1 : 0
   const list = (): ArrayItem[] => {
@@ -37,7 +37,7 @@ export function parseArray(text: string, delimiter = ','): ArrayItem[] {
   return items
 }
 
-/** `(1,"a b",)`: an empty member is null. */
+/** Parses `(1,"a b",)`. An empty member is null. */
 export function parseComposite(text: string): (string | null)[] {
   if (!text.startsWith('(') || !text.endsWith(')')) throw new Error('not a composite')
   const members: (string | null)[] = []
@@ -57,7 +57,7 @@ export interface RangeParts {
   upperExclusive: boolean
 }
 
-/** `[1,10)`, `(,5]`, `empty`. */
+/** Parses `[1,10)`, `(,5]` or `empty`. */
 export function parseRange(text: string): RangeParts | 'empty' {
   if (text === 'empty') return 'empty'
   const { range, end } = readRange(text, 0)
@@ -65,7 +65,7 @@ export function parseRange(text: string): RangeParts | 'empty' {
   return range
 }
 
-/** `{[1,2),[5,6)}` as the texts of its ranges. */
+/** Splits `{[1,2),[5,6)}` into the texts of its ranges. */
 export function parseMultirange(text: string): string[] {
   const ranges: string[] = []
   if (text === '{}') return ranges
@@ -88,7 +88,7 @@ function readRange(text: string, from: number): { range: RangeParts; end: number
   return { range, end: upper.end + 1 }
 }
 
-/** Up to one of `ends`, which is at `end`. Nothing at all is null. */
+/** Reads up to one of `ends`, which is at `end`. An empty member is null. */
 function readMember(text: string, from: number, ends: string): { value: string | null; end: number } {
   let value = ''
   let at = from
@@ -108,7 +108,7 @@ function readMember(text: string, from: number, ends: string): { value: string |
   return { value: any ? value : null, end: at }
 }
 
-/** From a `"` to its partner: `\x` is x, `""` is one `"`. */
+/** Reads from a `"` to its partner. `\x` is x, and `""` is one `"`. */
 function readQuoted(text: string, from: number): { value: string; end: number } {
   let value = ''
   for (let at = from + 1; at < text.length; at++) {

@@ -10,8 +10,9 @@ import type { HostPort, SslMode } from './source-url.ts'
 import { answersTls, SSL_REQUEST } from './tls.ts'
 
 /**
- * A socket for the tools and tests in Node, ready for the startup packet. With anything but public authorities TLS is ours, as it is in workerd, so that both say
- * the same of a certificate. Throws RockpoolError, or what the system says.
+ * Opens a socket for tools and tests in Node, ready for the startup packet. Unless public authorities vouch for the
+ * server, TLS is ours, as in workerd, so that both judge a certificate alike. Throws RockpoolError, or the error of the
+ * system.
  */
 export async function openNodeSocket(address: HostPort, { sslmode, trust, direct, signal }: SocketOptions): Promise<RawSocket> {
   const socket = await opened(connectTcp({ host: address.host, port: address.port, signal }), 'connect')
@@ -30,7 +31,10 @@ export async function openNodeSocket(address: HostPort, { sslmode, trust, direct
   }
 }
 
-/** Public authorities, and the name, which no more can be had of workerd either. `require` only encrypts here, as in libpq. */
+/**
+ * Verifies against public authorities and by name, which is all that workerd can do either. `require` only encrypts
+ * here, as in libpq.
+ */
 function tlsOptions({ host }: HostPort, sslmode: SslMode): ConnectionOptions {
   const name = isIP(host) ? {} : { servername: host }
   if (sslmode === 'verify-full' || sslmode === 'verify-ca')
@@ -59,7 +63,7 @@ function firstBytes(socket: Socket): Promise<Uint8Array> {
     socket.once('data', (bytes: Uint8Array) => {
       socket.off('error', reject)
       socket.off('close', closed)
-      // Nothing may flow before whoever comes next listens.
+      // Nothing may flow before the next reader listens.
       socket.pause()
       resolve(bytes)
     })

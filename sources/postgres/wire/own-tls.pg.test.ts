@@ -14,7 +14,8 @@ import { startSourceWorker, type SourceWorker } from '../../../test/support/sour
 import { checkConnections } from './check-connections.ts'
 import { connectSource } from './connection.ts'
 
-// A database whose certificate comes from an authority of its host's own, asked from workerd and from Node: both must say the same.
+// A database whose certificate is from an authority of its host, reached from workerd and from Node: both must
+// say the same.
 
 const PASSWORD = 'a-password-of-the-database'
 const ours = privateAuthority('Host')
@@ -78,7 +79,10 @@ async function between(serve: (socket: Socket) => void): Promise<{ port: number;
   return { port: (server.address() as AddressInfo).port, heard: () => heard }
 }
 
-/** Where there is an answer: a machine that others use as well may need longer for it than the 2 s of those who are waited for in vain. */
+/**
+ * Where there is an answer: a machine that others use as well may need longer for it than the 2 s of those who are
+ * waited for in vain.
+ */
 const patient = (url: string) => url.replace('connect_timeout=2', 'connect_timeout=20')
 
 const SSL_REQUEST = '\0\0\0\x08\x04\xd2\x16\x2f'
@@ -110,7 +114,7 @@ describe.each(POSTGRES_VERSIONS)('TLS with DATABASE_CA to Postgres %i', (version
     expect(await worker.ask({ url: urlOf(), ca: ours.ca, rows: 20_000 })).toEqual({ ...ENCRYPTED, seen: 20_000 })
   })
 
-  test('bytes come in pieces of any size, records cut anywhere: nothing is lost', async () => {
+  test('bytes arrive in pieces of any size, and records are cut anywhere: nothing is lost', async () => {
     const random = generator(7)
     const { port } = await between((socket) => {
       socket.setNoDelay(true)
@@ -130,7 +134,7 @@ describe.each(POSTGRES_VERSIONS)('TLS with DATABASE_CA to Postgres %i', (version
     expect(await worker.ask({ url: at(port), ca: ours.ca, rows: 5_000 })).toEqual({ ...ENCRYPTED, seen: 5_000 })
   })
 
-  test('the command line says how it is encrypted and what the edge will do; SQL of people goes the same way', async () => {
+  test('the command line says how it is encrypted and what the edge will do; the SQL command connects the same way', async () => {
     const agreed = /^localhost:\d+: TLS 1\.3, TLS_AES_\d+_GCM_SHA\d+, \S+, \S.* certificate by "CN=Host servers"/
     const [line, ...more] = await encryptionOf(urlOf(), ours.ca)
     expect(more).toEqual([])
@@ -150,19 +154,19 @@ describe.each(POSTGRES_VERSIONS)('TLS with DATABASE_CA to Postgres %i', (version
       expect(await runSql('SELECT version FROM pg_stat_ssl WHERE pid = pg_backend_pid()', options)).toContain('TLSv1.3')
       expect(await runSql('SHOW search_path', options)).toContain('public')
       vi.stubEnv('DATABASE_CA', others.ca)
-      await expect(runSql('SELECT 1', options)).rejects.toThrow(/none of the authorities in DATABASE_CA/)
+      await expect(runSql('SELECT 1', options)).rejects.toThrow(/not one of the authorities in DATABASE_CA/)
     } finally {
       vi.unstubAllEnvs()
     }
   })
 
   describe.each(Object.entries(RUNTIMES))('from %s', (_, ask) => {
-    test('statements and replication, by root and authority below it; nothing and require mean verify-full', async () => {
+    test('statements and replication, with a root and an authority below it; no sslmode and require mean verify-full', async () => {
       for (const query of ['sslmode=verify-full', 'sslmode=require', 'ssl=true', 'sslmode=verify-ca'])
         expect(await ask(urlOf(query))).toEqual(ENCRYPTED)
     })
 
-    test('another host: only verify-ca does not look at the name, and gives no password in clear text', async () => {
+    test('another host: only verify-ca ignores the name, and sends no password in clear text', async () => {
       for (const query of ['sslmode=verify-full', 'sslmode=require', 'application_name=x'])
         expect(await ask(urlOf(query, '0.0.0.0'))).toEqual(
           refused(
@@ -186,7 +190,7 @@ describe.each(POSTGRES_VERSIONS)('TLS with DATABASE_CA to Postgres %i', (version
       await present(ours.issue())
     })
 
-    test('an authority is renewed: both for a while, then the old one is taken out and counts no more', async () => {
+    test('an authority is renewed: both count for a while, then the old one is removed', async () => {
       const next = privateAuthority('Next')
       expect(await ask(urlOf(), ours.ca + next.ca)).toEqual(ENCRYPTED)
       await present(next.issue())
@@ -203,7 +207,7 @@ describe.each(POSTGRES_VERSIONS)('TLS with DATABASE_CA to Postgres %i', (version
       await present(ours.issue())
     })
 
-    test('a server of TLS 1.2, with keys of both kinds, bound to its certificate as well; one of TLS 1.1 is refused by that name', async () => {
+    test('a server of TLS 1.2, with keys of both kinds, also bound to its certificate; one of TLS 1.1 is refused as such', async () => {
       await server.sql().unsafe(`ALTER SYSTEM SET ssl_max_protocol_version = 'TLSv1.2'`)
       for (const keys of [makeKeys.p256(), makeKeys.p384(), makeKeys.rsa()]) {
         await present(ours.issue({ keys }))
@@ -218,14 +222,14 @@ describe.each(POSTGRES_VERSIONS)('TLS with DATABASE_CA to Postgres %i', (version
       await server.sql().unsafe(`ALTER SYSTEM SET ssl_max_protocol_version = 'TLSv1.1'`)
       await server.restart()
       expect(await ask(urlOf())).toEqual(
-        refused(/^ROCKPOOL_SOURCE_SETTINGS TLS with localhost:\d+: the server speaks TLS 1.1 or older only/),
+        refused(/^ROCKPOOL_SOURCE_SETTINGS TLS with localhost:\d+: the server speaks only TLS 1.1 or older/),
       )
       await server.sql().unsafe('ALTER SYSTEM RESET ssl_max_protocol_version')
       await server.sql().unsafe('ALTER SYSTEM RESET ssl_min_protocol_version')
       await present(ours.issue())
     })
 
-    test('TLS 1.2 without what mended it, and in between somebody who talks 1.3 away', async () => {
+    test('TLS 1.2 without its repairs, and an attacker in between who hides 1.3', async () => {
       const { port } = await withKey(() => {}, ours.issue(), { maxVersion: 'TLSv1.2', secureOptions: NO_EXTENDED_MASTER_SECRET })
       expect(await ask(at(port))).toEqual(refused(/^ROCKPOOL_SOURCE_SETTINGS .*TLS 1.2 without the extended master secret/))
       const { port: downgrading } = await between((socket) => {
@@ -245,7 +249,7 @@ describe.each(POSTGRES_VERSIONS)('TLS with DATABASE_CA to Postgres %i', (version
       )
     })
 
-    test('a login is bound to the certificate, whatever its signature and the password, and not where that is not wanted', async () => {
+    test('a login is bound to the certificate, for any signature and password, except where it is disabled', async () => {
       const kinds: [string, Wanted][] = [
         ['RSA 2048', { keys: makeKeys.rsa() }],
         ['P-384, signed with SHA-384', { keys: makeKeys.p384(), hash: 'sha384' }],
@@ -275,9 +279,11 @@ describe.each(POSTGRES_VERSIONS)('TLS with DATABASE_CA to Postgres %i', (version
       await server.sql().unsafe(`ALTER ROLE secure PASSWORD '${PASSWORD}'`)
     })
 
-    test('channel_binding=require is refused where the server does not offer it, and no password is given', async () => {
+    test('channel_binding=require is refused where the server does not offer it, and no password is sent', async () => {
       expect(await ask(urlOf('sslmode=require&channel_binding=require').replace('secure', 'clear'))).toEqual(
-        refused(/^ROCKPOOL_SOURCE_SETTINGS channel_binding=require cannot be had of localhost:\d+: it does not offer SCRAM-SHA-256-PLUS/),
+        refused(
+          /^ROCKPOOL_SOURCE_SETTINGS channel_binding=require is not possible with localhost:\d+: it does not offer SCRAM-SHA-256-PLUS/,
+        ),
       )
       await present(ours.issue({ by: edwards }))
       expect(await ask(urlOf('sslmode=require&channel_binding=require'), ed25519)).toEqual(
@@ -287,7 +293,7 @@ describe.each(POSTGRES_VERSIONS)('TLS with DATABASE_CA to Postgres %i', (version
       await present(ours.issue())
     })
 
-    test('sslnegotiation=direct: from Postgres 17 on nothing is asked in plain text; an older one is told by that name', async () => {
+    test('sslnegotiation=direct: Postgres 17 and newer is asked nothing in plain text; an older one is reported as such', async () => {
       const { port, heard } = await between((socket) => {
         const onward = connect(server.port, '127.0.0.1').on('error', () => socket.destroy())
         socket.pipe(onward).pipe(socket)
@@ -309,13 +315,13 @@ describe.each(POSTGRES_VERSIONS)('TLS with DATABASE_CA to Postgres %i', (version
       )
     })
 
-    test('DATABASE_CA=none: any certificate, and only a login that is bound to it; verification that is asked for contradicts it', async () => {
+    test('DATABASE_CA=none: any certificate, and only a login that is bound to it; a sslmode that verifies contradicts it', async () => {
       const none = (query: string, user = 'secure') => ask(patient(urlOf(query)).replace('secure', user), 'none')
       for (const query of ['sslmode=require', 'sslmode=require&channel_binding=require']) expect(await none(query)).toEqual(ENCRYPTED)
       await present(others.issue({ to: utc('210101000000Z') }))
       expect(await ask(at(server.port, 'sslmode=require', '0.0.0.0'), 'none')).toEqual(ENCRYPTED)
       expect(await none('sslmode=require', 'clear')).toEqual(
-        refused(/^ROCKPOOL_SOURCE_SETTINGS DATABASE_CA=none cannot be had of localhost:\d+: it does not offer SCRAM-SHA-256-PLUS/),
+        refused(/^ROCKPOOL_SOURCE_SETTINGS DATABASE_CA=none is not possible with localhost:\d+: it does not offer SCRAM-SHA-256-PLUS/),
       )
       expect(await none('sslmode=verify-full')).toEqual(refused(/^ROCKPOOL_SETTINGS DATABASE_CA takes any certificate/))
       await present(ours.issue({ by: edwards }))
@@ -323,7 +329,7 @@ describe.each(POSTGRES_VERSIONS)('TLS with DATABASE_CA to Postgres %i', (version
       await present(ours.issue())
     })
 
-    test('somebody in between who ends TLS and passes the login on: with DATABASE_CA=none it is found out by the binding', async () => {
+    test('an attacker who terminates TLS and passes the login on is detected by the binding with DATABASE_CA=none', async () => {
       const files = others.issue()
       const { port } = await between((raw) => {
         raw.once('data', () => {
@@ -338,11 +344,11 @@ describe.each(POSTGRES_VERSIONS)('TLS with DATABASE_CA to Postgres %i', (version
         })
       })
       expect(await ask(patient(at(port, 'sslmode=require')), 'none')).toEqual(
-        refused(/^ROCKPOOL_SOURCE_TLS somebody between us and Postgres ends TLS.*channel binding check failed/),
+        refused(/^ROCKPOOL_SOURCE_TLS TLS is terminated between us and Postgres.*channel binding check failed/),
       )
     })
 
-    test('somebody in between with a certificate of a public authority, for this very host', async () => {
+    test('an attacker in between with a certificate of a public authority for this very host', async () => {
       const impostor = await startPostgres(SSL, { version, files: { ...others.issue() } })
       try {
         expect(await ask(at(impostor.port))).toEqual(refused(/^ROCKPOOL_SOURCE_TLS .*none of the authorities in DATABASE_CA/))
@@ -352,7 +358,7 @@ describe.each(POSTGRES_VERSIONS)('TLS with DATABASE_CA to Postgres %i', (version
       }
     })
 
-    test('somebody in between who passes bytes on changes nothing, and one who changes a byte of a record ends it', async () => {
+    test('a proxy that passes bytes on changes nothing, and one that changes a byte of a record ends the connection', async () => {
       let change = false
       const { port, heard } = await between((socket) => {
         const onward = connect(server.port, '127.0.0.1').on('error', () => socket.destroy())
@@ -389,7 +395,7 @@ const withKey = (serve: (socket: TLSSocket, raw: Socket) => void, files: ServerF
     })
   })
 
-describe.each(Object.entries(RUNTIMES))('somebody who has the key of the database, and is no Postgres, from %s', (_, ask) => {
+describe.each(Object.entries(RUNTIMES))('a server with the key of the database that is not Postgres, from %s', (_, ask) => {
   const startup = (then: (socket: TLSSocket, raw: Socket) => void) =>
     withKey((socket, raw) => void socket.once('data', () => then(socket, raw)))
   const offer = Buffer.from('R\0\0\0\x2a\0\0\0\x0aSCRAM-SHA-256-PLUS\0SCRAM-SHA-256\0\0')
@@ -404,15 +410,19 @@ describe.each(Object.entries(RUNTIMES))('somebody who has the key of the databas
     ],
     ['asks for nothing', (socket) => void socket.write('Z\0\0\0\x05I'), /^ROCKPOOL_SOURCE_UNREACHABLE .*does not speak the protocol/],
     ['goes on in plain text', (_, raw) => void raw.write('R\0\0\0\x08\0\0\0\0'), /^ROCKPOOL_SOURCE_UNREACHABLE .*TLS with localhost/],
-    ['breaks off', (_, raw) => void raw.end(), /^ROCKPOOL_SOURCE_UNREACHABLE .*broke off without its end being told/],
-    ['ends', (socket) => void socket.end(), /^ROCKPOOL_SOURCE_UNREACHABLE localhost:\d+ closed the connection before it let anybody in/],
+    ['breaks off', (_, raw) => void raw.end(), /^ROCKPOOL_SOURCE_UNREACHABLE .*broke off without a close_notify/],
+    [
+      'ends',
+      (socket) => void socket.end(),
+      /^ROCKPOOL_SOURCE_UNREACHABLE localhost:\d+ closed the connection before the login was complete/,
+    ],
   ])('%s', async (_, then, message) => {
     const { port } = await startup(then)
     expect(await ask(at(port))).toEqual(refused(message))
   })
 })
 
-test('somebody else who speaks TLS with the key of the database and knows nothing of Postgres is no server for sslnegotiation=direct', async () => {
+test('sslnegotiation=direct refuses a server that has the key of the database but does not speak Postgres', async () => {
   const files = ours.issue()
   const { port } = await between((raw) => {
     const socket = new TLSSocket(raw, { isServer: true, cert: files['server.crt'], key: files['server.key'] })
@@ -427,7 +437,7 @@ test('somebody else who speaks TLS with the key of the database and knows nothin
 describe('SOURCE_BINDING', () => {
   const url = (query: string) => `postgres://secure:${PASSWORD}@db.internal/app?connect_timeout=20&${query}`
 
-  test('leads to a database of another name, in plain text and over TLS of ours; its certificate is verified for that name', async () => {
+  test('leads to a database of another name, in plain text and over our own TLS; its certificate is verified for that name', async () => {
     const extensions = [alternatives([dns('db.internal')])]
     const server = await startPostgres(SSL, { files: { ...ours.issue({ extensions }) } })
     try {
@@ -445,15 +455,15 @@ describe('SOURCE_BINDING', () => {
     }
   })
 
-  test('that has no connect() is refused by name, and one that leads nowhere is unreachable', async () => {
+  test('without connect() is refused by name, and one that leads nowhere is unreachable', async () => {
     expect(await worker.ask({ url: url('sslmode=disable'), bound: null })).toEqual(
-      refused(/^ROCKPOOL_SETTINGS SOURCE_BINDING: must be a binding/),
+      refused(/^ROCKPOOL_SETTINGS SOURCE_BINDING: it must be a binding/),
     )
     expect(await worker.ask({ url: url('sslmode=verify-full'), ca: ours.ca, bound: 1 })).toEqual(refused(/^ROCKPOOL_SOURCE_UNREACHABLE/))
   })
 })
 
-test('while workerd reads nothing, what a server may send is bounded; then all of it comes', async () => {
+test('while workerd does not read, a server can send only a bounded amount; then all of it arrives', async () => {
   const BYTES = 64 * 1024 * 1024
   const server = await withKey((socket) => {
     const piece = Buffer.alloc(256 * 1024)
@@ -473,12 +483,12 @@ test('while workerd reads nothing, what a server may send is bounded; then all o
   expect(sent).toBeLessThan(BYTES / 4)
 })
 
-describe.each(Object.entries(RUNTIMES))('somebody who is no Postgres, from %s', (_, ask) => {
+describe.each(Object.entries(RUNTIMES))('a server that is not Postgres, from %s', (_, ask) => {
   test.each<[string, Buffer | null, RegExp]>([
     [
       'that there is no TLS',
       Buffer.from('N'),
-      /^ROCKPOOL_SOURCE_TLS localhost:\d+ offers no TLS, and DATABASE_CA asks for it: turn ssl on/,
+      /^ROCKPOOL_SOURCE_TLS localhost:\d+ offers no TLS, and DATABASE_CA requires it: turn ssl on/,
     ],
     [
       'more than it was asked, in plain text',
@@ -487,7 +497,7 @@ describe.each(Object.entries(RUNTIMES))('somebody who is no Postgres, from %s', 
     ],
     ['an error', Buffer.from('E\0\0\0\x0aFATAL\0'), /^ROCKPOOL_SOURCE_UNREACHABLE .*does not speak the protocol of Postgres/],
     ['nothing', null, /^ROCKPOOL_SOURCE_UNREACHABLE .*did not answer within 2 s/],
-  ])('says %s, and hears nothing but the request for TLS', async (_, answer, message) => {
+  ])('says %s, and is sent only the request for TLS', async (_, answer, message) => {
     const { port, heard } = await between((socket) => void (answer && socket.once('data', () => socket.write(answer))))
     // What the URL asks for makes no difference.
     for (const query of answer ? ['sslmode=verify-full', 'sslmode=require', 'sslmode=verify-ca'] : ['sslmode=verify-full']) {
@@ -525,12 +535,12 @@ describe.each(Object.entries(RUNTIMES))('somebody who is no Postgres, from %s', 
   })
 })
 
-test('DATABASE_CA beside sslmode=disable is a contradiction; on this machine it is not asked', async () => {
+test('DATABASE_CA contradicts sslmode=disable; on this machine it does not apply', async () => {
   expect(() => connectSource('postgres://u:p@db.example/d?sslmode=disable', { ca: ours.ca })).toThrow(
-    /^DATABASE_CA says .* take one of them out/,
+    /^DATABASE_CA says .* remove one of them/,
   )
   expect(() => connectSource('postgres://u:p@127.0.0.1/d', { ca: ours.ca })).not.toThrow()
   expect(() => connectSource('postgres://u:p@127.0.0.1/d?sslmode=verify-full', { ca: 'no certificate' })).toThrow(
-    /DATABASE_CA: it holds no certificate/,
+    /DATABASE_CA: it contains no certificate/,
   )
 })

@@ -1,11 +1,11 @@
 /**
- * What to use instead, when an address is that of a connection pooler of a known host; null for others, which are found out when they are
- * spoken to. A pooler passes replication on not at all or not reliably.
+ * Returns what to use instead of the address of a known host's connection pooler, or null for any other address.
+ * Unknown poolers are detected after connecting. A pooler does not pass on replication, or not reliably.
  */
 export function poolerAdvice({ host, port }: { host: string; port: number }): string | null {
   const name = host.toLowerCase()
   if (name.endsWith('.pooler.supabase.com')) {
-    return `${host} is Supabase's pooler, on both of its ports: use the direct connection (db.PROJECT.supabase.co:5432, user postgres); it has IPv6 only, unless the IPv4 add-on is on`
+    return `${host} is Supabase's pooler, on both of its ports: use the direct connection (db.PROJECT.supabase.co:5432, user postgres); it has only IPv6, unless the IPv4 add-on is on`
   }
   if (/\.supabase\.(co|com)$/.test(name) && port === 6543) return 'port 6543 of Supabase is its pooler: use port 5432'
   if (/-pooler\./.test(name) && /\.neon\.(tech|build)$/.test(name)) {
@@ -24,7 +24,7 @@ export function poolerAdvice({ host, port }: { host: string; port: number }): st
   return null
 }
 
-/** What poolers say to a client that asks for replication or for settings of its own. */
+/** The answers of poolers to a client that asks for replication or for its own settings. */
 const REFUSALS = [
   /unsupported startup parameter/i, // PgBouncer, Odyssey
   /unsupported (startup )?option/i,

@@ -45,7 +45,7 @@ describe.each(POSTGRES_VERSIONS)('TLS from workerd to Postgres %i', (version) =>
     })
   })
 
-  test('nothing is encrypted when the URL says so, or says nothing on the loopback interface', async () => {
+  test('nothing is encrypted when the URL says so, or by default on the loopback interface', async () => {
     expect(await ask('stranger', 'sslmode=disable')).toEqual({ encryption: 'plain' })
     expect(await ask('stranger', '')).toEqual({ encryption: 'plain' })
   })

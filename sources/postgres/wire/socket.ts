@@ -7,24 +7,24 @@ import { SourceSocket } from './source-socket.ts'
 import type { HostPort } from './source-url.ts'
 import { answersTls, SSL_REQUEST } from './tls.ts'
 
-/** What opens a connection: `connect` of the runtime, or of a binding. */
+/** Opens a connection: `connect` of the runtime, or of a binding. */
 type Connect = (address: { hostname: string; port: number }, options: SocketOptions) => Socket
 
 /**
- * A socket of workerd, ready for the startup packet. `startTls` of workerd verifies the certificate against the public authorities and the name
- * of the host, and can neither be given another authority nor be told to skip it: it is never weaker than `verify-full`. Where anybody
- * else vouches for the server, TLS is ours.
+ * Opens a socket of workerd, ready for the startup packet. `startTls` of workerd verifies the certificate against the
+ * public authorities and the name of the host. It supports no other authority and cannot skip the check, so it is never
+ * weaker than `verify-full`. When another authority vouches for the server, TLS is ours.
  */
 export const openSocket: OpenSocket = openWith(connect)
 
 /**
- * The same by SOURCE_BINDING where there is one: a VPC network, or whatever else has `connect()`, which reaches what the internet does not. Throws ROCKPOOL_SETTINGS for
- * another kind of binding.
+ * Returns the same through SOURCE_BINDING where it is set: a VPC network, or any other binding with `connect()`, which
+ * reaches private hosts. Throws ROCKPOOL_SETTINGS for another kind of binding.
  */
 export function socketOf({ SOURCE_BINDING: binding }: { SOURCE_BINDING?: unknown }): OpenSocket {
   if (binding === undefined || binding === null) return openSocket
   if (!isConnecting(binding))
-    throw new RockpoolError('ROCKPOOL_SETTINGS', 'SOURCE_BINDING: must be a binding that has connect(), as a VPC network')
+    throw new RockpoolError('ROCKPOOL_SETTINGS', 'SOURCE_BINDING: it must be a binding with connect(), such as a VPC network')
   return openWith((address, options) => binding.connect(address, options))
 }
 
@@ -46,7 +46,7 @@ function openWith(connecting: Connect): OpenSocket {
       if (own && direct) return await openOwnTls(raw, address, { sslmode, trust, direct, signal })
       if (!tls || !answersTls(await askTls(raw), sslmode, address, trust)) return new SourceSocket(raw, { authorized: false })
       if (own) return await openOwnTls(raw, address, { sslmode, trust, signal })
-      // A handshake may fail as late as with the first bytes.
+      // A handshake may fail as late as at the first bytes.
       const explain = (error: unknown, received: boolean) => (received ? error : tlsFailure(address, error))
       return new SourceSocket(await secured(raw, address), { authorized: true, explain })
     } catch (error) {
@@ -66,7 +66,7 @@ async function askTls(raw: Socket): Promise<Uint8Array> {
     const { value } = await reader.read()
     return value ?? new Uint8Array()
   } finally {
-    // What follows, plain or TLS, takes the streams over.
+    // The next step, plain or TLS, takes over the streams.
     writer.releaseLock()
     reader.releaseLock()
   }
@@ -85,7 +85,7 @@ async function secured(raw: Socket, address: HostPort): Promise<Socket> {
 function tlsFailure(address: HostPort, error: unknown): RockpoolError {
   return new RockpoolError(
     'ROCKPOOL_SOURCE_SETTINGS',
-    `TLS with ${shownAddress(address)} failed: ${error instanceof Error ? error.message : String(error)}. Cloudflare Workers accept only certificates of public authorities for exactly this host name, whatever sslmode says. With the certificate of its authority in DATABASE_CA that one is asked instead; see docs/deploy.md`,
+    `TLS with ${shownAddress(address)} failed: ${error instanceof Error ? error.message : String(error)}. Cloudflare Workers accept only certificates of public authorities for exactly this host name, regardless of sslmode. Set DATABASE_CA to the certificate of its authority to use that one instead; see docs/deploy.md`,
     { cause: error },
   )
 }

@@ -2,7 +2,10 @@ import { Buffer } from 'node:buffer'
 import { EventEmitter } from 'node:events'
 import type { Transport } from '../tls/connection.ts'
 
-/** Bytes of a read: without a buffer of ours it is 4 KB, and each read waits for its turn among everything else that the object does. */
+/**
+ * Bytes of a read. Without our own buffer it would be 4 KB, and each read waits for its turn among the other work of
+ * the object.
+ */
 const READ_BYTES = 64 * 1024
 
 export interface AgreedTls {
@@ -12,19 +15,19 @@ export interface AgreedTls {
 }
 
 export interface SourceSocketOptions {
-  /** TLS proved who answers: by an authority that is trusted, and by name. */
+  /** True when TLS proved the server's identity: a trusted authority, and the right name. */
   authorized: boolean
-  /** DER of the server's own certificate, where TLS is ours. */
+  /** DER of the server's own certificate, when TLS is ours. */
   certificate?: Uint8Array
-  /** What TLS of ours agreed on. */
+  /** What our own TLS agreed on. */
   tls?: AgreedTls
-  /** What an error means that came before the first byte, or (`received`) after it. */
+  /** Explains an error that happened before the first byte, or (`received`) after it. */
   explain?: (error: unknown, received: boolean) => unknown
 }
 
 /**
- * Streams in the shape of a socket of Node's, as far as postgres.js uses one, with what workerd's own wrapper lacks: `pause` and `resume`. Streaming
- * replication needs them, and memory would not be bounded without them.
+ * Gives streams the shape of a socket of Node, as far as postgres.js uses one. Unlike workerd's own wrapper it has
+ * `pause` and `resume`, without which streaming replication would not be bounded in memory.
  */
 export class SourceSocket extends EventEmitter {
   readyState = 'open'
@@ -46,7 +49,7 @@ export class SourceSocket extends EventEmitter {
     this.#explain = explain ?? ((error) => error)
     this.#transport = transport
     this.#writer = transport.writable.getWriter()
-    // Each write says itself when it fails.
+    // Each write reports its own failure.
     this.#writer.closed.catch(() => {})
     transport.closed.then(
       () => this.#closed(),
@@ -80,14 +83,14 @@ export class SourceSocket extends EventEmitter {
     this.#resume()
   }
 
-  /** Emits what comes until the end, with nothing read while paused. */
+  /** Emits data until the end, and does not read while paused. */
   async #read(next: () => Promise<Uint8Array | null>): Promise<void> {
     try {
       for (;;) {
         await this.#resumed()
         const chunk = await next()
         if (chunk === null) break
-        // It was asked for before the pause.
+        // This chunk was requested before the pause.
         await this.#resumed()
         this.#received = true
         if (this.readyState === 'closed') return
@@ -117,13 +120,13 @@ export class SourceSocket extends EventEmitter {
   }
 }
 
-/** Whoever gets a chunk may keep it. Null at the end. */
+/** Returns a function that reads chunks, and returns null at the end. The caller may keep a chunk. */
 function chunksOf(readable: ReadableStream<Uint8Array>): () => Promise<Buffer | null> {
   let reader: ReadableStreamBYOBReader
   try {
     reader = readable.getReader({ mode: 'byob' })
   } catch {
-    // TLS of ours, whose chunks are its own.
+    // Our own TLS, which does not reuse its chunks.
     const chunks = readable.getReader()
     return async () => {
       const { value } = await chunks.read()
@@ -134,7 +137,7 @@ function chunksOf(readable: ReadableStream<Uint8Array>): () => Promise<Buffer | 
   return async () => {
     const { done, value } = await reader.read(new Uint8Array(buffer))
     if (done) return null
-    // A buffer that is nearly empty is not for the receiver.
+    // Copies a short chunk, so that the receiver does not keep a nearly empty buffer.
     const full = value.byteLength > READ_BYTES / 4
     buffer = full ? new ArrayBuffer(READ_BYTES) : value.buffer
     return full ? Buffer.from(value.buffer, value.byteOffset, value.byteLength) : Buffer.from(value)

@@ -100,7 +100,7 @@ describe('URLs', () => {
     ['postgres://u:p@h:x/d', /is not HOST:PORT/],
     ['postgres://u:p@h:0/d', /0 is not a port/],
     ['postgres://u:p@h:70000/d', /70000 is not a port/],
-    ['postgres://u:p@2001:db8::1:5432/d', /IPv6 address stands in brackets/],
+    ['postgres://u:p@2001:db8::1:5432/d', /IPv6 address must be in brackets/],
     ['postgres://u:50%off@h/d', /password has a % .* write %25/],
     ['postgres://u:p@%2Fcloudsql%2Fproject:region:name/d', /Unix socket/],
     ['postgres://u:p@/d?host=/cloudsql/project:region:name', /Unix socket/],
@@ -108,9 +108,9 @@ describe('URLs', () => {
     ['postgres://u:p@h/d?sslmode=yes', /sslmode=yes is not known/],
     [
       'postgres://u:p@h/d?sslmode=prefer',
-      /sslmode=prefer lets whoever is in between talk TLS away.*Write sslmode=verify-full, or sslmode=disable/,
+      /sslmode=prefer lets an attacker in between turn TLS off.*Write sslmode=verify-full, or sslmode=disable/,
     ],
-    ['postgres://u:p@localhost/d?sslmode=allow', /sslmode=allow lets whoever is in between talk TLS away/],
+    ['postgres://u:p@localhost/d?sslmode=allow', /sslmode=allow lets an attacker in between turn TLS off/],
     ['postgres://u:p@h/d?channel_binding=require&sslmode=disable', /needs TLS/],
     ['postgres://u:p@h/d?sslnegotiation=direct&sslmode=disable', /sslnegotiation=direct needs TLS/],
     ['postgres://u:p@localhost/d?sslnegotiation=direct', /sslnegotiation=direct needs TLS/],
@@ -126,7 +126,7 @@ describe('URLs', () => {
     expect(problem(url)).toMatch(message)
   })
 
-  test('a deployment of an earlier version may say as little as it did, and is told', () => {
+  test('a deployment of an earlier version may keep its URL, and the problem is reported', () => {
     const earlier = (host: string, query: string) => {
       const { sslmode, earlier } = parseSourceUrl(`postgres://u:p@${host}/d?${query}`, { earlierTls: true })
       return [sslmode, earlier && [earlier.said, /Write sslmode=verify-full/.test(earlier.advice)]]
@@ -140,7 +140,7 @@ describe('URLs', () => {
     expect(earlier('localhost', '')).toEqual(['disable', null])
   })
 
-  test('no problem shows the password', () => {
+  test('no error shows the password', () => {
     for (const url of [
       'postgres://u:se%cret@h/d',
       'postgres://u:secret@h:x/d',
@@ -168,12 +168,12 @@ describe('URLs', () => {
     expect(redactUrl('postgres://u@h/d?password=secret&x=y')).toBe('postgres://u@h/d?password=…&x=y')
   })
 
-  test('what has no effect is said, with the reason', () => {
+  test('parameters without effect are reported with the reason', () => {
     const { notes } = parseSourceUrl(
       'postgres://u:p@h/d?sslmode=require&channel_binding=require&connection_limit=1&keepalives=1&sslnegotiation=direct&sslrootcert=/a.pem',
     )
     expect(notes.join('\n')).toMatch(
-      /DATABASE_CA[^]*sslnegotiation=direct is kept [^]*channel_binding[^]*connection_limit is ignored: [^]*keepalives is ignored: /,
+      /DATABASE_CA[^]*sslnegotiation=direct works [^]*channel_binding[^]*connection_limit is ignored: [^]*keepalives is ignored: /,
     )
     expect(notes).toHaveLength(5)
   })
@@ -211,7 +211,7 @@ describe('poolers', () => {
     'postgres://u:p@app.abc.eu-west-1.rds.amazonaws.com/d?sslmode=verify-full',
     'postgres://u:p@34.1.2.3:5432/d',
     'postgres://u:p@my-pooler.example.com/d',
-  ])('%s is none', (url) => expect(problem(url)).toBe('no problem'))
+  ])('%s is not a pooler', (url) => expect(problem(url)).toBe('no problem'))
 
   test.each<[string, boolean]>([
     ['unsupported startup parameter: replication', true],

@@ -2,20 +2,24 @@ import { RockpoolError } from '../../../protocol/errors.ts'
 import { poolerAdvice } from './pooler.ts'
 
 /**
- * As libpq means them. Nothing said means `verify-full`, and `disable` on the loopback interface. `prefer` cannot be asked for: somebody in between
- * would talk TLS away. It is what is left of earlier versions, see `ParseOptions`. In workerd every certificate is verified against the public
- * authorities and by name, whatever the mode asks for; with DATABASE_CA against its authorities and by name, but for `verify-ca`.
+ * The modes of libpq. The default is `verify-full`, or `disable` on the loopback interface. `prefer` is not accepted in
+ * a URL, because an attacker in between could turn TLS off. It remains from earlier versions, see `ParseOptions`. In
+ * workerd every certificate is verified against the public authorities and by name, regardless of the mode; with
+ * DATABASE_CA against its authorities and by name, except with `verify-ca`.
  */
 export type SslMode = 'disable' | 'prefer' | 'require' | 'verify-ca' | 'verify-full'
 
 export type ChannelBinding = 'disable' | 'prefer' | 'require'
 
 export interface ParseOptions {
-  /** A deployment that an earlier version connected: what made it go on in plain text when the server offers no TLS still does, and `earlier` says so. */
+  /**
+   * True for a deployment that an earlier version connected. A URL that let it continue in plain text when the server
+   * offers no TLS is still accepted, and reported as `earlier`.
+   */
   earlierTls?: boolean
 }
 
-/** From this release on a deployment of an earlier version is refused as a new one is. */
+/** The release that begins to refuse such a URL also for deployments of earlier versions. */
 export const TLS_REQUIRED_FROM = '0.3'
 
 export interface HostPort {
@@ -23,29 +27,32 @@ export interface HostPort {
   port: number
 }
 
-/** What the text of a database URL says. */
+/** The content of a database URL. */
 export interface SourceUrl {
-  /** In the order in which they are tried. */
+  /** Hosts in the order in which they are tried. */
   hosts: HostPort[]
   user: string
   password: string
   database: string
   sslmode: SslMode
-  /** What it says itself of sslmode; null for nothing. */
+  /** The sslmode in the URL, or null when it has none. */
   saidMode: SslMode | null
-  /** `sslrootcert=system`: the public authorities, whatever is known of the host. */
+  /** `sslrootcert=system`: use the public authorities even for a host with shipped roots. */
   systemRoots: boolean
-  /** The sslmode is accepted for a deployment of an earlier version only: what the URL says of it, null for nothing, and what to do. */
+  /**
+   * Set when the sslmode is accepted only for a deployment of an earlier version: the mode in the URL, or null for
+   * none, and what to do.
+   */
   earlier: { said: string | null; advice: string } | null
-  /** `sslnegotiation=direct`: TLS begins without a question, where it is ours. Postgres 17 and newer. */
+  /** `sslnegotiation=direct`: our own TLS begins without an SSLRequest. Postgres 17 and newer. */
   direct: boolean
-  /** Whether a login is bound to the certificate of the server, where TLS is ours. */
+  /** Whether a login is bound to the certificate of the server, when TLS is ours. */
   channelBinding: ChannelBinding
   applicationName: string
   connectSeconds: number
-  /** Of the startup packet, as `psql` would send it; empty when there are none. */
+  /** The `options` of the startup packet, as `psql` would send them; empty when there are none. */
   options: string
-  /** What the URL asks for and does not get, and why, for people. */
+  /** Parameters of the URL that have no effect, and why, for people. */
   notes: string[]
 }
 
@@ -54,13 +61,13 @@ const DEFAULT_PORT = 5432
 const DEFAULT_CONNECT_SECONDS = 10
 const MAX_CONNECT_SECONDS = 60
 
-/** Everything up to the query when special characters are encoded, as they should be; else the last @ ends the password. */
+/** Matches a URL whose special characters are encoded, as they should be. Otherwise the last @ ends the password. */
 const STRICT = /^(?:([^:@/?#]*)(?::([^@/?#]*))?@)?([^@/?#]*)(?:\/([^?#]*))?(?:\?(.*))?$/s
 const LENIENT = /^(?:([^:@/?#]*)(?::(.*))?@)([^@/?#]*)(?:\/([^?#]*))?(?:\?(.*))?$/s
 
 const IGNORED: Record<string, string> = {
   sslcompression: 'nothing is compressed',
-  sslsni: 'the name of the host is always sent',
+  sslsni: 'the host name is always sent',
   ssl_min_protocol_version: 'the runtime chooses the version of TLS',
   ssl_max_protocol_version: 'the runtime chooses the version of TLS',
   sslaccept: 'sslmode says what is verified',
@@ -93,8 +100,8 @@ const settings = (message: string) => new RockpoolError('ROCKPOOL_SETTINGS', `DA
 const ENCODED = 'with special characters encoded (# as %23, / as %2F, @ as %40)'
 
 /**
- * Reads a URL as libpq does, with what the usual hosts put into it. Never shows the password. Throws ROCKPOOL_SETTINGS for a URL that cannot be
- * used, ROCKPOOL_SOURCE_SETTINGS for that of a pooler.
+ * Reads a URL as libpq does, including the parameters that common hosts add. Errors never show the password. Throws
+ * ROCKPOOL_SETTINGS for a URL that cannot be used, ROCKPOOL_SOURCE_SETTINGS for that of a pooler.
  */
 export function parseSourceUrl(url: string, { earlierTls = false }: ParseOptions = {}): SourceUrl {
   const scheme = /^postgres(?:ql)?:\/\//i.exec(url.trim())
@@ -102,9 +109,10 @@ export function parseSourceUrl(url: string, { earlierTls = false }: ParseOptions
   const rest = url.trim().slice(scheme[0].length)
   const parts = STRICT.exec(rest) ?? LENIENT.exec(rest)
   if (!parts) throw settings(`it must look like ${FORM}, ${ENCODED}`)
-  // A password that is not encoded ends at its first @, and what is left of it stands in the place of a name or a value, which a problem would show.
+  // A password that is not encoded ends at its first @, and the rest of it is parsed as a name or a value, which an
+  // error would show.
   const [, , , , databaseText = '', queryText = ''] = parts
-  const tail = () => settings(`there is an @ behind the host: it must look like ${FORM}, ${ENCODED}, those of the password above all`)
+  const tail = () => settings(`there is an @ after the host: it must look like ${FORM}, ${ENCODED}, especially in the password`)
   if (databaseText.includes('@')) throw tail()
   try {
     return readParts(parts, earlierTls)
@@ -159,7 +167,7 @@ function readParts(parts: RegExpExecArray, earlierTls: boolean): SourceUrl {
   return source
 }
 
-/** The URL without its password, for people. */
+/** Returns the URL without its password, for people. */
 export function redactUrl(url: string): string {
   return url.replace(/^(\w+:\/\/[^:@/?#]*):.*@/s, '$1:…@').replace(/([?&]password=)[^&]*/gi, '$1…')
 }
@@ -175,7 +183,7 @@ function decode(what: string, text: string): string {
   try {
     return decodeURIComponent(text)
   } catch {
-    throw settings(`the ${what} has a % that stands for nothing: write %25 for %`)
+    throw settings(`the ${what} has a % that encodes nothing: write %25 for %`)
   }
 }
 
@@ -184,10 +192,10 @@ function readQuery(text: string): Map<string, string> {
   for (const part of text.split('&')) {
     if (part === '') continue
     const at = part.indexOf('=')
-    // It may be the end of a password.
+    // The text is not shown, because it may be the end of a password.
     if (at <= 0)
-      throw settings(`behind the ? something is not NAME=VALUE; special characters of the password are encoded (? as %3F, & as %26)`)
-    const name = decode('name of a parameter', part.slice(0, at))
+      throw settings(`something after the ? is not NAME=VALUE; special characters of the password must be encoded (? as %3F, & as %26)`)
+    const name = decode('parameter name', part.slice(0, at))
     query.set(name, decode(`parameter ${name}`, part.slice(at + 1)))
   }
   return query
@@ -199,7 +207,7 @@ function readHosts(text: string, ports: string | undefined): HostPort[] {
     if (part.startsWith('/') || part.startsWith('@'))
       throw settings(`${part} is a Unix socket, which cannot be reached: use the address of a host`)
     const found = /^(?:\[([^\]]*)\]|([^[\]:]*))(?::(\d*))?$/.exec(part)
-    if (!found) throw settings(`${JSON.stringify(part)} is not HOST:PORT; an IPv6 address stands in brackets: [2001:db8::1]:5432`)
+    if (!found) throw settings(`${JSON.stringify(part)} is not HOST:PORT; an IPv6 address must be in brackets: [2001:db8::1]:5432`)
     const host = found[1] ?? found[2] ?? ''
     if (host === '') throw settings('it names no host')
     const portText = found[3] || portList[portList.length === 1 ? 0 : i] || String(DEFAULT_PORT)
@@ -219,13 +227,13 @@ function readSslMode(
   notes: string[],
 ): { said: SslMode | null; wanted: SslMode; earlier: SourceUrl['earlier'] } {
   if (root !== undefined && root !== 'system') {
-    notes.push('sslrootcert is a file, and a Worker has none: the authority is set by DATABASE_CA')
+    notes.push('sslrootcert is a file, and a Worker has no files: set the authority with DATABASE_CA')
   }
   const said = mode ?? sslFlag(ssl)
   if (said === undefined) {
     if (local && root !== 'system') return { said: null, wanted: 'disable', earlier: null }
     if (!earlierTls || root === 'system') return { said: null, wanted: 'verify-full', earlier: null }
-    return { said: null, wanted: 'prefer', earlier: { said: null, advice: `the URL says nothing of sslmode. ${INSTEAD}` } }
+    return { said: null, wanted: 'prefer', earlier: { said: null, advice: `the URL has no sslmode. ${INSTEAD}` } }
   }
   switch (said) {
     case 'disable':
@@ -235,26 +243,26 @@ function readSslMode(
       return { said, wanted: said, earlier: null }
     case 'prefer':
     case 'allow':
-      if (!earlierTls) throw settings(`${TALKED_AWAY(said)}, and is not accepted. ${INSTEAD}`)
-      return { said: 'prefer', wanted: 'prefer', earlier: { said, advice: `${TALKED_AWAY(said)}. ${INSTEAD}` } }
+      if (!earlierTls) throw settings(`${NO_PROTECTION(said)}, and is not accepted. ${INSTEAD}`)
+      return { said: 'prefer', wanted: 'prefer', earlier: { said, advice: `${NO_PROTECTION(said)}. ${INSTEAD}` } }
     case 'no-verify':
-      throw settings('sslmode=no-verify is not one of Postgres: use require')
+      throw settings('sslmode=no-verify is not a mode of Postgres: use require')
     default:
       throw settings(`sslmode=${said} is not known: disable, require, verify-ca or verify-full`)
   }
 }
 
-const TALKED_AWAY = (mode: string) => `sslmode=${mode} lets whoever is in between talk TLS away`
+const NO_PROTECTION = (mode: string) => `sslmode=${mode} lets an attacker in between turn TLS off`
 const INSTEAD = 'Write sslmode=verify-full, or sslmode=disable for a network that you trust with everything in the database'
 
-/** `ssl=true`, as other drivers have it. */
+/** Converts `ssl=true`, which other drivers use. */
 function sslFlag(ssl: string | undefined): string | undefined {
   if (ssl === undefined) return undefined
   if (/^(true|1|on)$/i.test(ssl)) return 'require'
   return /^(false|0|off)$/i.test(ssl) ? 'disable' : ssl
 }
 
-/** What stays on this machine needs no TLS, and development servers have certificates of their own making. */
+/** Traffic on this machine needs no TLS, and development servers have self-signed certificates. */
 export const isLoopback = ({ host }: HostPort) => /^(localhost|127(\.\d+){3}|::1)$/i.test(host)
 
 function readBinding(binding = 'prefer'): ChannelBinding {
@@ -263,25 +271,25 @@ function readBinding(binding = 'prefer'): ChannelBinding {
 }
 
 /**
- * The runtime's TLS shows no certificate that a login could be bound to. What that protects from, a certificate verified by name protects from as well. It never
- * lowers what is verified.
+ * Replaces channel binding by `verify-full` where TLS is the runtime's, which does not show the certificate to bind to.
+ * A certificate that is verified by name gives the same protection. It never lowers what is verified.
  */
 function bindChannel(binding: ChannelBinding, sslmode: SslMode, notes: string[]): SslMode {
   if (binding !== 'require') return sslmode
   if (sslmode === 'disable') throw settings('channel_binding=require needs TLS, which sslmode=disable turns off')
   notes.push(
-    'channel_binding=require is kept with DATABASE_CA only: without, the certificate and its name are verified instead (sslmode=verify-full)',
+    'channel_binding=require works only with DATABASE_CA: without it, the certificate and its name are verified instead (sslmode=verify-full)',
   )
   return sslmode === 'verify-ca' ? 'verify-ca' : 'verify-full'
 }
 
-/** The runtime's TLS offers no ALPN, without which Postgres refuses it. */
+/** Direct negotiation needs our own TLS: the runtime's offers no ALPN, without which Postgres refuses it. */
 function readNegotiation(negotiation = 'postgres', sslmode: SslMode, notes: string[]): boolean {
   if (negotiation === 'postgres') return false
   if (negotiation !== 'direct') throw settings(`sslnegotiation=${negotiation} is not known: postgres or direct`)
   if (sslmode === 'disable' || sslmode === 'prefer')
     throw settings(`sslnegotiation=direct needs TLS, which sslmode=${sslmode} does not ask for`)
-  notes.push('sslnegotiation=direct is kept where TLS is of our own (DATABASE_CA, or a known host): elsewhere TLS is asked for first')
+  notes.push('sslnegotiation=direct works only with our own TLS (DATABASE_CA, or a known host): elsewhere TLS is requested first')
   return true
 }
 
@@ -289,11 +297,11 @@ function readSeconds(text: string | undefined): number {
   if (text === undefined) return DEFAULT_CONNECT_SECONDS
   const seconds = Number(text)
   if (!/^-?\d+$/.test(text)) throw settings(`connect_timeout=${text} is not a number of seconds`)
-  // Zero and less mean "without end" in libpq.
+  // Zero and negative numbers mean "no limit" in libpq.
   return seconds <= 0 ? MAX_CONNECT_SECONDS : Math.min(seconds, MAX_CONNECT_SECONDS)
 }
 
-/** `isTail`: what is not known may be the end of a password, behind an & of it. */
+/** Checks the remaining parameters. With `isTail` an unknown one may be the end of a password that contains an &. */
 function checkRest(query: Map<string, string>, notes: string[], isTail: boolean): void {
   for (const [name, value] of query) {
     const reason = IGNORED[name.toLowerCase()]
@@ -307,8 +315,7 @@ function checkRest(query: Map<string, string>, notes: string[], isTail: boolean)
       throw settings(`${name} is not supported: name host, user and password in the URL`)
     } else if (reason !== undefined) notes.push(`${name} is ignored: ${reason}`)
     else if (/^supa$|^workaround$/.test(name)) notes.push(`${name} is ignored: it is for another driver`)
-    else if (isTail || !/^\w+$/.test(name))
-      throw settings('a parameter behind the ? is not known: take it out. In a password & is written as %26')
-    else throw settings(`the parameter ${JSON.stringify(name)} is not known: take it out`)
+    else if (isTail || !/^\w+$/.test(name)) throw settings('a parameter after the ? is not known: remove it. In a password, write & as %26')
+    else throw settings(`the parameter ${JSON.stringify(name)} is not known: remove it`)
   }
 }

@@ -3,13 +3,13 @@ import { shownAddress } from './address.ts'
 import type { HostPort, SslMode } from './source-url.ts'
 import type { Trust } from './trust.ts'
 
-/** What every runtime asks Postgres for before anything else: "do you speak TLS?" */
+/** The SSLRequest that comes before everything else: "do you speak TLS?" */
 export const SSL_REQUEST = new Uint8Array([0, 0, 0, 8, 4, 210, 22, 47])
 
 /**
- * Reads the one byte that answers. True: TLS begins now. Throws when TLS is wanted and there is none: ROCKPOOL_SOURCE_TLS where it is known who is to
- * answer, which nothing talks away, else ROCKPOOL_SOURCE_SETTINGS. What follows the byte unencrypted is not believed: somebody in between could
- * have put it there.
+ * Reads the one byte of the answer. Returns true when TLS begins now. Throws when TLS is required and not offered:
+ * ROCKPOOL_SOURCE_TLS where an authority or the host requires it, else ROCKPOOL_SOURCE_SETTINGS. Unencrypted bytes
+ * after the answer are refused, because somebody in between could have put them there.
  */
 export function answersTls(answer: Uint8Array, sslmode: SslMode, address: HostPort, trust: Trust): boolean {
   const where = shownAddress(address)
@@ -19,14 +19,14 @@ export function answersTls(answer: Uint8Array, sslmode: SslMode, address: HostPo
     if (trust.by !== 'public') {
       throw new RockpoolError(
         'ROCKPOOL_SOURCE_TLS',
-        `${where} offers no TLS, and ${trust.by === 'authorities' && trust.named === null ? 'DATABASE_CA' : 'its host'} asks for it: turn ssl on in Postgres. If it is on, somebody in between talks it away`,
+        `${where} offers no TLS, and ${trust.by === 'authorities' && trust.named === null ? 'DATABASE_CA' : 'its host'} requires it: turn ssl on in Postgres. If it is on, somebody in between hides it`,
         { details: { reason: 'plain-text' } },
       )
     }
     if (sslmode === 'prefer') return false
     throw new RockpoolError(
       'ROCKPOOL_SOURCE_SETTINGS',
-      `${where} offers no TLS, and the database URL asks for it (sslmode=${sslmode}): turn ssl on in Postgres, or set sslmode=disable for a network that you trust`,
+      `${where} offers no TLS, and the database URL requires it (sslmode=${sslmode}): turn ssl on in Postgres, or set sslmode=disable for a network that you trust`,
     )
   }
   throw new RockpoolError('ROCKPOOL_SOURCE_UNREACHABLE', `${where} does not speak the protocol of Postgres`)

@@ -43,13 +43,13 @@ describe('without DATABASE_CA', () => {
     ['db.example', 'sslmode=require&channel_binding=require', 'public'],
   ])('%s?%s: %s', (host, query, expected) => expect(trusted(host, query)).toBe(expected))
 
-  test('a region whose roots are not shipped is said before anything is asked', () => {
+  test('a region whose roots are not shipped is reported before anything connects', () => {
     expect(trusted('app.abc.il-central-1.rds.amazonaws.com', '')).toMatch(
       /^ROCKPOOL_SETTINGS DATABASE_CA: the roots of RDS in il-central-1/,
     )
   })
 
-  test('a deployment of an earlier version goes on as it did', () => {
+  test('a deployment of an earlier version continues as it did', () => {
     for (const host of [SUPABASE, RDS, RAILWAY]) expect(trusted(host, '', undefined, true)).toBe('public')
   })
 })
@@ -67,13 +67,13 @@ describe('with DATABASE_CA', () => {
   ])('%s?%s', (host, query, given, expected) => expect(trusted(host, query, given)).toBe(expected))
 
   test.each([
-    ['sslmode=disable', ca, /says whose certificate .* sslmode=disable, which asks for none: take one of them out/],
+    ['sslmode=disable', ca, /names the authority of a certificate, .*sslmode=disable, which uses none: remove one of them/],
     ['sslmode=disable', 'none', /sslmode=disable/],
-    ['sslmode=verify-full', 'none', /takes any certificate, .* says sslmode=verify-full: take one/],
+    ['sslmode=verify-full', 'none', /accepts any certificate, .* says sslmode=verify-full: remove one/],
     ['sslmode=verify-ca', 'none', /says sslmode=verify-ca/],
     ['sslrootcert=system', 'none', /says sslrootcert=system/],
     ['channel_binding=disable', 'none', /says channel_binding=disable/],
-    ['', 'azure', /it holds no certificate/],
+    ['', 'azure', /it contains no certificate/],
   ])('%s contradicts it', (query, given, message) => {
     expect(trusted('db.example', query, given)).toMatch(/^ROCKPOOL_SETTINGS DATABASE_CA/)
     expect(trusted('db.example', query, given)).toMatch(message)

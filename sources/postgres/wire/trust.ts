@@ -3,7 +3,7 @@ import { isRootsName, isSelfSigned, rootsFor, rootsOfHost, type RootsName } from
 import { readAuthorities } from '../tls/chain/index.ts'
 import { isLoopback, type SourceUrl } from './source-url.ts'
 
-/** Who vouches for a server. With anything but the public authorities TLS is ours. */
+/** Who vouches for a server. Except with the public authorities, TLS is ours. */
 export type Trust =
   | { by: 'public' }
   /** DER of the certificates that count. `named`: those that are shipped, and not written out in DATABASE_CA. */
@@ -16,14 +16,15 @@ export const PUBLIC: Trust = { by: 'public' }
 export type Trusting = Pick<SourceUrl, 'hosts' | 'sslmode' | 'saidMode' | 'systemRoots' | 'channelBinding'>
 
 /**
- * Who vouches for each host of the URL, in its order: DATABASE_CA (`ca`), else what is known of the host. Throws ROCKPOOL_SETTINGS for a DATABASE_CA that cannot be
- * read, or that contradicts the URL. Of a database on this machine that is spoken with in plain text, DATABASE_CA says nothing.
+ * Returns who vouches for each host of the URL, in its order: DATABASE_CA (`ca`), else what is known about the host.
+ * Throws ROCKPOOL_SETTINGS for a DATABASE_CA that cannot be read, or that contradicts the URL. DATABASE_CA does not
+ * apply to a database on this machine without TLS.
  */
 export function trustOf(source: Trusting, ca: string | undefined): Trust[] {
   const { hosts, sslmode } = source
   const given = ca?.trim()
   if (given !== undefined && sslmode === 'disable' && !hosts.every(isLoopback)) {
-    throw contradiction('says whose certificate the database has', 'sslmode=disable, which asks for none')
+    throw contradiction('names the authority of a certificate', 'sslmode=disable, which uses none')
   }
   if (given === 'none') return hosts.map(() => byLogin(source))
   if (given === undefined || isRootsName(given))
@@ -32,23 +33,23 @@ export function trustOf(source: Trusting, ca: string | undefined): Trust[] {
   return hosts.map(() => ({ by: 'authorities', anchors, named: null }))
 }
 
-/** What is known of a host. A URL that asks for less, or for something else, is taken at its word. */
+/** Returns what is known about a host. A URL that explicitly asks for less, or for something else, wins. */
 function found({ sslmode, saidMode, systemRoots, channelBinding }: Trusting, host: string): Trust {
-  // `prefer` is left of earlier versions, and goes on as it did.
+  // `prefer` remains from earlier versions, and works as it did.
   if (systemRoots || sslmode === 'disable' || sslmode === 'prefer') return PUBLIC
   const roots = rootsOfHost(host)
   if (roots !== null) return named(roots, host)
-  // Whoever asks for verification gets it, and the advice in its error.
+  // An explicit request for verification is honoured, and its error contains advice.
   const verified = saidMode === 'verify-full' || saidMode === 'verify-ca' || channelBinding === 'disable'
   return isSelfSigned(host) && !verified
-    ? { by: 'login', said: 'a bound login, the only proof of a server that makes its certificate itself,' }
+    ? { by: 'login', said: 'a bound login, the only proof of a server with a self-signed certificate,' }
     : PUBLIC
 }
 
 const named = (name: RootsName, host: string): Trust => ({ by: 'authorities', anchors: rootsFor(name, host), named: name })
 
 function byLogin({ saidMode, systemRoots, channelBinding }: Trusting): Trust {
-  const means = 'takes any certificate, and a login that is bound to it as the proof'
+  const means = 'accepts any certificate, with a login that is bound to it as the proof'
   if (systemRoots) throw contradiction(means, 'sslrootcert=system')
   if (saidMode === 'verify-full' || saidMode === 'verify-ca') throw contradiction(means, `sslmode=${saidMode}`)
   if (channelBinding === 'disable') throw contradiction(means, 'channel_binding=disable')
@@ -56,4 +57,4 @@ function byLogin({ saidMode, systemRoots, channelBinding }: Trusting): Trust {
 }
 
 const contradiction = (ca: string, url: string): RockpoolError =>
-  new RockpoolError('ROCKPOOL_SETTINGS', `DATABASE_CA ${ca}, and DATABASE_URL says ${url}: take one of them out`)
+  new RockpoolError('ROCKPOOL_SETTINGS', `DATABASE_CA ${ca}, and DATABASE_URL says ${url}: remove one of them`)

@@ -12,7 +12,7 @@ test('workerd judges every chain as Node does', () => {
   expect(cases.map(({ name, options }) => [name, outcome(options)])).toEqual(cases.map(({ name, expected }) => [name, expected]))
 })
 
-test('in workerd, too, a changed certificate is refused, and nothing else happens', () => {
+test('workerd also refuses a changed certificate, and nothing else happens', () => {
   const random = new Random(5)
   const leaf = server({ by: middle }).der
   for (let i = 0; i < 1_000; i++) {

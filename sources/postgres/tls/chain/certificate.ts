@@ -6,36 +6,40 @@ import { MAX_CERTIFICATE_BYTES } from './limits.ts'
 import { type Name, readName, sameName, showName } from './names.ts'
 import { isRefusal, refuse } from './refusal.ts'
 
-/** A certificate as our own reader sees it. Nothing in it is verified. */
+/** A certificate as our own reader sees it. Nothing in it is verified yet. */
 export interface Certificate {
   der: Uint8Array
   /** 1 to 3. */
   version: number
   serial: Uint8Array
-  /** AlgorithmIdentifier of its signature; the same inside and outside. */
+  /** The AlgorithmIdentifier of its signature, which is the same inside and outside. */
   signature: Uint8Array
   issuer: Name
   subject: Name
-  /** Both are still in it. ms since 1970. */
+  /** Milliseconds since 1970. Both ends belong to the period. */
   notBefore: number
   notAfter: number
   key: Key
   extensions: Extensions
   /** For people: `"CN=db"`. */
   who: string
-  /** The runtime's own reading of it: signatures, and a second opinion about the host. */
+  /** The runtime's own object, which verifies signatures and gives a second opinion about the host. */
   x509: X509Certificate
 }
 
-/** Throws `unreadable` or `too-large` (ROCKPOOL_SOURCE_TLS) for whatever is no certificate in strict DER. `what` names it for people. */
+/**
+ * Reads a certificate. Throws `unreadable` or `too-large` (ROCKPOOL_SOURCE_TLS) for anything that is not a certificate
+ * in strict DER. `what` names it for people.
+ */
 export function readCertificate(der: Uint8Array, what: string): Certificate {
-  if (der.length > MAX_CERTIFICATE_BYTES) refuse('too-large', `${what} has ${der.length} bytes, and ${MAX_CERTIFICATE_BYTES} are the most`)
+  if (der.length > MAX_CERTIFICATE_BYTES)
+    refuse('too-large', `${what} has ${der.length} bytes, and at most ${MAX_CERTIFICATE_BYTES} are allowed`)
   try {
     const parts = readParts(der)
     const x509 = new X509Certificate(der)
-    // Node and workerd look for PEM first, anywhere in what they get (2026-11): a forged certificate with a good one as PEM in an extension would be
-    // the forged one for us and the good one for the runtime.
-    if (!sameBytes(x509.raw, der)) refuse('unreadable', 'a certificate cannot be read: there is another one in it')
+    // Node and workerd search their input for PEM first (2026-11): a forged certificate with a good one as PEM in an
+    // extension would be the forged one for us and the good one for the runtime.
+    if (!sameBytes(x509.raw, der)) refuse('unreadable', 'a certificate cannot be read: it contains another one')
     // Two readers, one answer: where they differ, one of them is being fooled.
     if (Date.parse(x509.validFrom) !== parts.notBefore || Date.parse(x509.validTo) !== parts.notAfter)
       refuse('unreadable', 'a certificate cannot be read: the runtime reads other dates')
@@ -43,7 +47,7 @@ export function readCertificate(der: Uint8Array, what: string): Certificate {
   } catch (error) {
     if (isRefusal(error, 'too-large')) throw error
     const why = isRefusal(error) ? error.message.replace(/^a certificate cannot be read: /, '') : 'the runtime refuses it'
-    return refuse('unreadable', `${what} cannot be read: ${why}. It must be an X.509 certificate; have it made again`)
+    return refuse('unreadable', `${what} cannot be read: ${why}. It must be an X.509 certificate; issue it again`)
   }
 }
 

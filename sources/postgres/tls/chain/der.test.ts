@@ -18,7 +18,7 @@ const refused = <T>(forms: number[][], as: (element: Element) => T) =>
   expect(forms.map((form) => read(bytes(...form), as))).toEqual(forms.map(() => 'unreadable'))
 const anything = (element: Element) => element.value.length
 
-test('lengths are as short as they can be, and what they promise is there', () => {
+test('lengths must be as short as possible, and their content must be there', () => {
   expect([
     read(tlv(4, new Uint8Array(127)), anything),
     read(tlv(4, new Uint8Array(128)), anything),
@@ -49,7 +49,7 @@ test('lengths are as short as they can be, and what they promise is there', () =
   )
 })
 
-test('values have one form', () => {
+test('each value has exactly one form', () => {
   expect([read(bytes(1, 1, 0), readBoolean), read(bytes(1, 1, 0xff), readBoolean)]).toEqual([false, true])
   refused(
     [
@@ -83,7 +83,7 @@ test('values have one form', () => {
   )
 })
 
-test('identifiers have one form, of any size', () => {
+test('identifiers of any size have exactly one form', () => {
   const forms: [string, number[]][] = [
     ['2.5.29.17', [0x55, 0x1d, 0x11]],
     ['1.2.840.113549', [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d]],
@@ -103,7 +103,7 @@ test('identifiers have one form, of any size', () => {
   )
 })
 
-test('dates are whole seconds of days that there are', () => {
+test('dates are whole seconds of days that exist', () => {
   const time = (tag: number, text: string) => read(tlv(tag, ascii(text)), readTime)
   const [utc, general] = [TAG.utcTime, TAG.generalizedTime]
   expect([
@@ -130,7 +130,7 @@ test('dates are whole seconds of days that there are', () => {
   expect(long.map((text) => time(general, text))).toEqual(long.map(() => 'unreadable'))
 })
 
-test('levels are counted', () => {
+test('nested levels are limited', () => {
   const nested = (levels: number) => Array.from({ length: levels }).reduce<Uint8Array>((inner) => seq(inner), bytes())
   const depth = (element: Element): number => {
     const reader = inside(element)

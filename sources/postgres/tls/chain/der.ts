@@ -1,8 +1,9 @@
 import { MAX_DER_DEPTH, MAX_OID_BYTES } from './limits.ts'
 import { refuse } from './refusal.ts'
 
-// A strict reader of DER (X.690): one way to write each value, and every other way is refused, because two readers that differ about a certificate are
-// how one is got past a check. It copies nothing, and looks at each byte once for each level.
+// A strict reader of DER (X.690): it accepts one way to write each value and refuses every other, because two readers
+// that disagree about a certificate are a way around a check. It copies nothing, and reads each byte once for each
+// level.
 
 export const TAG = {
   boolean: 0x01,
@@ -20,23 +21,23 @@ export const TAG = {
   set: 0x31,
 } as const
 
-/** Tag of a member of the certificate's own, `[0]`, `[1]`, …: as a value, or with members in it. */
+/** The context-specific tags `[0]`, `[1]`, …: primitive, and (`ownWith`) constructed. */
 export const own = (number: number): number => 0x80 | number
 export const ownWith = (number: number): number => 0xa0 | number
 
 export interface Element {
   tag: number
-  /** The content alone. */
+  /** The content. */
   value: Uint8Array
   /** Tag, length and content. */
   whole: Uint8Array
-  /** Levels around it. */
+  /** The number of levels around it. */
   depth: number
 }
 
 const broken = (what: string): never => refuse('unreadable', `a certificate cannot be read: ${what}`)
 
-/** Reads the elements that stand one after the other in `bytes`. */
+/** Reads the consecutive elements in `bytes`. */
 export class DerReader {
   readonly #bytes: Uint8Array
   readonly #depth: number
@@ -52,12 +53,12 @@ export class DerReader {
     return this.#at === this.#bytes.length
   }
 
-  /** The tag of what comes next; undefined at the end. */
+  /** The tag of the next element, or undefined at the end. */
   get nextTag(): number | undefined {
     return this.#bytes[this.#at]
   }
 
-  /** What comes next, whatever it is, or of this tag alone. */
+  /** Returns the next element, which must have this tag if one is passed. */
   next(tag?: number): Element {
     const start = this.#at
     const found = this.#byte()
@@ -70,17 +71,17 @@ export class DerReader {
     return { tag: found, value, whole: this.#bytes.subarray(start, this.#at), depth: this.#depth }
   }
 
-  /** What comes next if it has this tag. */
+  /** Returns the next element if it has this tag. */
   optional(tag: number): Element | undefined {
     return this.nextTag === tag ? this.next(tag) : undefined
   }
 
-  /** A reader of the members of what comes next. */
+  /** Returns a reader of the members of the next element. */
   enter(tag: number): DerReader {
     return inside(this.next(tag))
   }
 
-  /** Nothing may follow. */
+  /** Throws when something follows. */
   end(): void {
     if (!this.done) broken('something follows where it should end')
   }
@@ -97,17 +98,17 @@ export class DerReader {
     if (count === 0 || count > 3) broken('a length of an unknown form')
     let length = 0
     for (let i = 0; i < count; i++) length = length * 256 + this.#byte()
-    if (length < 0x80 || length < 256 ** (count - 1)) broken('a length is longer than it need be')
+    if (length < 0x80 || length < 256 ** (count - 1)) broken('a length is longer than necessary')
     return length
   }
 }
 
-/** A reader of what is in an element, one level deeper. */
+/** Returns a reader of the content of an element, one level deeper. */
 export function inside(element: Element): DerReader {
   return new DerReader(element.value, element.depth + 1)
 }
 
-/** The members of a SEQUENCE OF or SET OF, at most `limit`. */
+/** Returns the members of a SEQUENCE OF or SET OF, at most `limit`. */
 export function members(reader: DerReader, limit: number, what: string): Element[] {
   const found: Element[] = []
   while (!reader.done) {
@@ -123,27 +124,27 @@ export function expectTag(element: Element, tag: number): Element {
 }
 
 export function readBoolean({ value }: Element): boolean {
-  if (value.length !== 1 || (value[0] !== 0 && value[0] !== 0xff)) broken('a truth value of an unknown form')
+  if (value.length !== 1 || (value[0] !== 0 && value[0] !== 0xff)) broken('a boolean of an unknown form')
   return value[0] === 0xff
 }
 
-/** The bytes of a number in two's complement, without more of them than it needs. */
+/** Returns the bytes of a number in two's complement, which must have no superfluous bytes. */
 export function readInteger({ value }: Element): Uint8Array {
   const [first, second] = value
   if (first === undefined) return broken('a number without digits')
   if (second !== undefined && ((first === 0 && second < 0x80) || (first === 0xff && second >= 0x80)))
-    broken('a number is longer than it need be')
+    broken('a number is longer than necessary')
   return value
 }
 
-/** A whole number from 0 to 2^31 - 1; above that it is as good as the largest. */
+/** Returns a whole number from 0 to 2^31 - 1; larger ones count as the largest. */
 export function readCount(element: Element): number {
   const bytes = readInteger(element)
-  if ((bytes[0] ?? 0) >= 0x80) broken('a negative number where there can be none')
+  if ((bytes[0] ?? 0) >= 0x80) broken('a negative number where none is allowed')
   return bytes.length > 4 ? 0x7fffffff : bytes.reduce((sum, byte) => sum * 256 + byte, 0)
 }
 
-/** The bytes of a BIT STRING and how many bits at its end do not count; those are zero. */
+/** Returns the bytes of a BIT STRING and the number of unused bits at its end, which must be zero. */
 export function readBits({ value }: Element): { bytes: Uint8Array; unused: number } {
   const unused = value[0] ?? broken('bits without their number')
   const bytes = value.subarray(1)
@@ -152,14 +153,14 @@ export function readBits({ value }: Element): { bytes: Uint8Array; unused: numbe
   return { bytes, unused }
 }
 
-/** `1.2.840.113549`, with arcs of any size. */
+/** Returns an object identifier as `1.2.840.113549`, with arcs of any size. */
 export function readOid({ value }: Element): string {
   if (value.length === 0 || value.length > MAX_OID_BYTES || (value.at(-1) ?? 0) >= 0x80) broken('an identifier of an unknown form')
   const arcs: bigint[] = []
   let arc = 0n
   let begins = true
   for (const byte of value) {
-    if (begins && byte === 0x80) broken('an identifier is longer than it need be')
+    if (begins && byte === 0x80) broken('an identifier is longer than necessary')
     arc = (arc << 7n) | BigInt(byte & 0x7f)
     begins = byte < 0x80
     if (begins) {
@@ -172,7 +173,10 @@ export function readOid({ value }: Element): string {
   return [root, first - root * 40n, ...arcs.slice(1)].join('.')
 }
 
-/** Milliseconds since 1970 of a UTCTime or GeneralizedTime, in the only form that certificates may use: to the second, in UTC. */
+/**
+ * Returns the milliseconds since 1970 of a UTCTime or GeneralizedTime, in the only form that certificates may use: to
+ * the second, in UTC.
+ */
 export function readTime({ tag, value }: Element): number {
   const text = String.fromCharCode(...value.subarray(0, 20))
   const form = tag === TAG.utcTime ? /^(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)Z$/ : /^(\d{4})(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)Z$/
@@ -183,8 +187,8 @@ export function readTime({ tag, value }: Element): number {
   const full = tag === TAG.utcTime ? year + (year < 50 ? 2000 : 1900) : year
   const time = Date.UTC(full, month - 1, day, hour, minute, second)
   const written = new Date(time).toISOString().replaceAll(/\D/g, '').slice(0, 14)
-  // The 31st of February is another day for Date. Years before 1000 are as well.
-  if (written !== `${full}${text.slice(tag === TAG.utcTime ? 2 : 4, -1)}`) broken('a date that there is not')
+  // Date turns the 31st of February into another day, and mangles years before 1000.
+  if (written !== `${full}${text.slice(tag === TAG.utcTime ? 2 : 4, -1)}`) broken('a date that does not exist')
   return time
 }
 

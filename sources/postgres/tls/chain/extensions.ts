@@ -17,7 +17,7 @@ import { MAX_EXTENSIONS } from './limits.ts'
 import { type GeneralName, readGeneralName, readGeneralNames } from './names.ts'
 import { refuse } from './refusal.ts'
 
-/** What the extensions of a certificate say; undefined for those that it does not have. */
+/** The extensions of a certificate; undefined for those that it does not have. */
 export interface Extensions {
   basic?: { critical: boolean; ca: boolean; pathLength: number | undefined }
   keyUsage?: { digitalSignature: boolean; keyCertSign: boolean }
@@ -25,15 +25,18 @@ export interface Extensions {
   alternativeNames?: { critical: boolean; names: GeneralName[] }
   constraints?: NameConstraints
   subjectKey?: Uint8Array
-  /** It may name issuer and serial number of the authority's certificate beside the key, or instead of it. */
+  /** It may name issuer and serial number of the authority's certificate, with the key or instead of it. */
   authorityKey?: { keyId: Uint8Array | undefined }
-  /** Identifiers of those that have to be followed and are not: critical ones that are unknown, and policies, critical or not. */
+  /**
+   * Identifiers of extensions that would have to be processed but are not: unknown critical ones, and policies,
+   * critical or not.
+   */
   notFollowed: string[]
 }
 
 interface Raw {
   critical: boolean
-  /** Reads what is in the extension's OCTET STRING. */
+  /** Reads the content of the extension's OCTET STRING. */
   value: DerReader
 }
 
@@ -74,7 +77,7 @@ const READERS: Record<string, (into: Extensions, raw: Raw) => void> = {
     into.authorityKey = { keyId }
     if (critical) into.notFollowed.push('2.5.29.35')
   },
-  // Where to ask about the authority: nobody is asked, but what has no form is no certificate.
+  // Where to ask about the authority. Nobody is asked, but a malformed extension makes the certificate unreadable.
   '1.3.6.1.5.5.7.1.1': (into, { critical, value }) => {
     for (const place of members(value.enter(TAG.sequence), MAX_EXTENSIONS, 'places to ask')) {
       const reader = inside(expectTag(place, TAG.sequence))
@@ -95,7 +98,9 @@ function skip(into: Extensions, oid: string, value: DerReader): void {
   value.next()
 }
 
-/** Reads the content of `[3]` of a certificate. Throws for a second one of a kind, and for one that is known and has another form. */
+/**
+ * Reads the content of `[3]` of a certificate. Throws for a repeated extension, and for a known one of another form.
+ */
 export function readExtensions(list: DerReader): Extensions {
   const found: Extensions = { notFollowed: [] }
   const seen = new Set<string>()

@@ -36,7 +36,7 @@ test('a changed authority is read or refused, and the chain with it', () => {
   expect([...results]).toEqual(expect.arrayContaining(['unreadable', 'authority']))
 })
 
-test('what an authority has signed is read or refused, whatever is in it', () => {
+test('a certificate that an authority has signed is read or refused, regardless of its content', () => {
   const random = new Random(3)
   const results = new Map<number | string, number>()
   const keys = leaf.keys

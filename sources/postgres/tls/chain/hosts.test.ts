@@ -6,7 +6,7 @@ const addressOf = (text: string) => {
   return host?.kind === 'ip' ? Array.from(host.bytes, (byte) => byte.toString(16).padStart(2, '0')).join('') : null
 }
 
-test('an address is read in every form that it may have, and in no other', () => {
+test('an address is read in every valid form, and in no other', () => {
   const ends = (head: string, tail: string) => head + '0'.repeat(32 - head.length - tail.length) + tail
   const good: [string, string][] = [
     ['0.0.0.0', '00000000'],
@@ -65,7 +65,7 @@ test('a name has letters, digits and hyphens, and does not end with a number', (
   expect(bad.filter(isHostName)).toEqual([])
 })
 
-test('a wildcard is the first label, whole, below a name of two labels or more that is not for strangers', () => {
+test('a wildcard is the whole first label, below a name of two or more labels that is not shared by strangers', () => {
   const good: [string, string][] = [
     ['a.b', 'a.b'],
     ['*.a.b', 'x.a.b'],
@@ -89,7 +89,7 @@ test('a wildcard is the first label, whole, below a name of two labels or more t
   expect(bad.filter(([pattern, name]) => patternMatches(pattern, name))).toEqual([])
 })
 
-test('a subject shows another host when it is one and no alternative name', () => {
+test('a subject shows another host when it is a host and not an alternative name', () => {
   const another = (text: string, names: string[] = ['db.example.com'], addresses: string[] = []) => isAnotherHost(text, names, addresses)
   const yes = [
     'x.example.com',

@@ -1,17 +1,20 @@
-// Names and addresses of hosts. Nothing here knows certificates.
+// Names and addresses of hosts, independent of certificates.
 
-/** What is connected to: a name in small letters without a dot at its end, or the bytes of an address. */
+/** A host: a name in lower case without a final dot, or the bytes of an address. */
 export type Host = { kind: 'dns'; value: string } | { kind: 'ip'; bytes: Uint8Array; value: string }
 
 const LABEL = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/
 
-/** Letters, digits and hyphens in labels (RFC 1123); the last is no number, so that no address is a name. In small letters. */
+/**
+ * Returns true for labels of lower-case letters, digits and hyphens (RFC 1123). The last label must not be a number, so
+ * that no address is a name.
+ */
 export function isHostName(text: string): boolean {
   const labels = text.split('.')
   return text.length <= 253 && labels.every((label) => LABEL.test(label)) && !/^\d+$/.test(labels.at(-1) ?? '')
 }
 
-/** Null for what is neither a name nor an address. IPv6 may stand in brackets. */
+/** Parses a host. Returns null when the text is neither a name nor an address. IPv6 may be in brackets. */
 export function parseHost(text: string): Host | null {
   const value = text.replace(/^\[(.*)\]$/s, '$1').toLowerCase()
   const bytes = parseIpv4(value) ?? parseIpv6(value)
@@ -37,7 +40,7 @@ function parseIpv6(text: string): number[] | null {
   return [...head, ...new Array<number>(zeros).fill(0), ...tail]
 }
 
-/** Bytes of `a:b:c`, at whose end an IPv4 address may stand. */
+/** Returns the bytes of `a:b:c`, which may end with an IPv4 address. */
 function readGroups(text: string, last: boolean): number[] | null {
   const bytes: number[] = []
   const groups = text.split(':')
@@ -51,18 +54,22 @@ function readGroups(text: string, last: boolean): number[] | null {
 }
 
 /**
- * Names below which strangers get names of their own, so that a wildcard directly below one would be for all of them. Not the public suffix list,
- * which has 10,000 entries: an authority that its user has chosen is not expected to lie about these.
+ * Domains below which strangers get names of their own, so that a wildcard directly below one would cover all of them.
+ * It is not the public suffix list, which has 10,000 entries, because an authority that the operator has chosen is not
+ * expected to lie about these.
  */
 const SHARED = new Set([
   ...['s3.amazonaws.com', 'compute.amazonaws.com', 'compute-1.amazonaws.com', 'elb.amazonaws.com', 'cloudfront.net', 'github.io'],
   ...['herokuapp.com', 'azurewebsites.net', 'cloudapp.net', 'web.app', 'appspot.com', 'run.app', 'workers.dev', 'pages.dev'],
   ...['vercel.app', 'netlify.app', 'fly.dev', 'onrender.com', 'ngrok.io', 'ngrok.app', 'ngrok-free.app', 'duckdns.org'],
 ])
-/** `co.uk`, `com.au` and what is built like them. */
+/** `co.uk`, `com.au` and similar domains. */
 const SECOND_LEVEL = /^(?:ac|co|com|edu|gob|gov|gv|ltd|me|mil|ne|net|nom|or|org|plc|sch)\.[a-z]{2}$/
 
-/** Whether `pattern`, of a certificate and in small letters, is for the host `name`. A star stands for the whole first label, and for nothing else. */
+/**
+ * Returns true when `pattern`, from a certificate and in lower case, matches the host `name`. A star stands for the
+ * whole first label, and for nothing else.
+ */
 export function patternMatches(pattern: string, name: string): boolean {
   if (!pattern.startsWith('*.')) return isHostName(pattern) && pattern === name
   const base = pattern.slice(2)
@@ -75,8 +82,9 @@ const ADDRESS_LIKE = /^(?:0x[0-9a-f]+|[\d.]*\.[\d.]*|[0-9a-f.]*:[0-9a-f:.]*)$/i
 const NAME_LIKE = /^[\p{L}\p{N}*_-]+(?:\.[\p{L}\p{N}_-]+)+\.?$/u
 
 /**
- * Whether a text of a subject shows another host than the alternative names do: an address, in whatever form, that is not one of them; a name with a
- * dot that is not one of them, when they have names, unless it is the domain that one of these is in. Letter by letter.
+ * Returns true when a text of a subject shows a host that the alternative names do not have: an address in any form,
+ * or, when there are alternative names, a name with a dot, unless one of them is in that domain. Compares letter by
+ * letter.
  */
 export function isAnotherHost(text: string, names: readonly string[], addresses: readonly string[]): boolean {
   if (ADDRESS_LIKE.test(text)) return !addresses.includes(text)

@@ -13,21 +13,21 @@ export type { Reason } from './refusal.ts'
 export interface ChainOptions {
   /** DER of what the server sent, its own certificate first. */
   chain: readonly Uint8Array[]
-  /** DER of the certificates of DATABASE_CA. A server's own among them is a pin. */
+  /** DER of the certificates of DATABASE_CA. The server's own certificate among them is a pin. */
   anchors: readonly Uint8Array[]
-  /** Name or address of the host, as in the database URL. Not looked at with `ca`. */
+  /** Name or address of the host, as in the database URL. Not used with `ca`. */
   host: string
   /** `full`: it must be this host's certificate. `ca`: any certificate of these authorities. */
   mode: 'full' | 'ca'
-  /** ms since 1970. */
+  /** Milliseconds since 1970. */
   now: number
-  /** Authorities between the server and DATABASE_CA that are taken, when they are to be fewer than `MAX_PATH` gives. */
+  /** The most authorities between the server and DATABASE_CA, when fewer than `MAX_PATH` allows. */
   maxIntermediates?: number
 }
 
 /**
- * The certificates from the server's own to the authority of DATABASE_CA that vouches for it; a pin alone. Throws ROCKPOOL_SOURCE_TLS with
- * `details: {reason}`. Nobody is asked whether one was revoked.
+ * Returns the certificates from the server's own to the authority of DATABASE_CA that vouches for it, or a pin alone.
+ * Throws ROCKPOOL_SOURCE_TLS with `details: {reason}`. Revocation is not checked.
  */
 export function verifyChain({ chain, anchors, host, mode, now, maxIntermediates = Infinity }: ChainOptions): X509Certificate[] {
   checkSizes(chain, anchors)
@@ -35,7 +35,7 @@ export function verifyChain({ chain, anchors, host, mode, now, maxIntermediates 
   const [leaf, ...rest] = chain.map((der, i) =>
     readCertificate(der, i === 0 ? 'the certificate of the server' : `certificate ${i + 1} of the server`),
   )
-  if (leaf === undefined) return refuse('unreadable', 'the server showed no certificate. Turn it on in Postgres: ssl_cert_file')
+  if (leaf === undefined) return refuse('unreadable', 'the server showed no certificate. Set ssl_cert_file in Postgres')
   const pinned = trusted.some((anchor) => sameCertificate(anchor, leaf))
   const path = pinned ? pinOf(leaf, now) : pathOf(leaf, rest, trusted, now, maxIntermediates)
   if (mode !== 'ca') checkServerName(leaf, host, !pinned)
@@ -58,9 +58,12 @@ function checkSizes(chain: readonly Uint8Array[], anchors: readonly Uint8Array[]
   if (chain.length > MAX_CHAIN_CERTIFICATES || bytes > MAX_CHAIN_BYTES)
     refuse(
       'too-large',
-      `the server sent ${chain.length} certificates of ${bytes} bytes, and ${MAX_CHAIN_CERTIFICATES} of ${MAX_CHAIN_BYTES} are the most. Let it send its own chain alone`,
+      `the server sent ${chain.length} certificates of ${bytes} bytes, and at most ${MAX_CHAIN_CERTIFICATES} of ${MAX_CHAIN_BYTES} are allowed. Let it send only its own chain`,
     )
-  if (anchors.length === 0) refuse('authority', 'DATABASE_CA names no authority, so nobody can vouch for the server')
+  if (anchors.length === 0) refuse('authority', 'DATABASE_CA names no authority, so none can vouch for the server')
   if (anchors.length > MAX_ANCHORS)
-    refuse('too-large', `DATABASE_CA has ${anchors.length} certificates, and ${MAX_ANCHORS} are the most. Leave out those of other regions`)
+    refuse(
+      'too-large',
+      `DATABASE_CA has ${anchors.length} certificates, and at most ${MAX_ANCHORS} are allowed. Leave out those of other regions`,
+    )
 }

@@ -2,14 +2,14 @@ import { type Element, TAG, expectTag, inside, readBits, readInteger, readOid } 
 import { MAX_RSA_BITS, MIN_RSA_BITS } from './limits.ts'
 import { refuse } from './refusal.ts'
 
-/** `problem` says why a key is not taken. */
+/** A public key. `problem` says why it is not accepted, or is null. */
 export interface Key {
   /** The whole SubjectPublicKeyInfo. */
   der: Uint8Array
   problem: string | null
 }
 
-/** `numberBytes`: of each number of a signature. */
+/** A curve. `numberBytes` is the size of each number of a signature. */
 export interface Curve {
   name: string
   bytes: number
@@ -25,7 +25,10 @@ const RSA = '1.2.840.113549.1.1.1'
 const EC = '1.2.840.10045.2.1'
 const ED25519 = '1.3.101.112'
 
-/** Reads kind and size of a key by ourselves: what OpenSSL and BoringSSL take differs. Throws for a form that is not DER alone. */
+/**
+ * Reads the kind and the size of a key here, because OpenSSL and BoringSSL accept different keys. Throws only for a
+ * form that is not DER.
+ */
 export function readKey(element: Element): Key {
   const reader = inside(expectTag(element, TAG.sequence))
   const algorithm = reader.enter(TAG.sequence)
@@ -37,7 +40,7 @@ export function readKey(element: Element): Key {
   return { der: element.whole, problem: problemOf(oid, parameters, readBits(bits), bits.depth) }
 }
 
-/** Of a SubjectPublicKeyInfo; null for a key that is on none of those that are taken. */
+/** Returns the curve of a SubjectPublicKeyInfo, or null for a key that is on no accepted curve. */
 export function curveOf(element: Element): Curve | null {
   const algorithm = inside(expectTag(element, TAG.sequence)).enter(TAG.sequence)
   if (readOid(algorithm.next(TAG.oid)) !== EC) return null
@@ -50,19 +53,21 @@ function problemOf(
   bits: { bytes: Uint8Array; unused: number },
   depth: number,
 ): string | null {
-  if (bits.unused !== 0) return 'in a form that is not taken'
+  if (bits.unused !== 0) return 'in a form that is not accepted'
   switch (oid) {
     case RSA:
-      return parameters?.tag === TAG.null && parameters.value.length === 0 ? rsaProblem(bits.bytes, depth) : 'in a form that is not taken'
+      return parameters?.tag === TAG.null && parameters.value.length === 0
+        ? rsaProblem(bits.bytes, depth)
+        : 'in a form that is not accepted'
     case EC: {
       const curve = parameters?.tag === TAG.oid ? CURVES[readOid(parameters)] : undefined
-      if (curve === undefined) return 'on a curve that is not taken'
-      return bits.bytes.length === curve.bytes && bits.bytes[0] === 4 ? null : 'in a form that is not taken'
+      if (curve === undefined) return 'on a curve that is not accepted'
+      return bits.bytes.length === curve.bytes && bits.bytes[0] === 4 ? null : 'in a form that is not accepted'
     }
     case ED25519:
-      return parameters === undefined && bits.bytes.length === 32 ? null : 'in a form that is not taken'
+      return parameters === undefined && bits.bytes.length === 32 ? null : 'in a form that is not accepted'
     default:
-      return `of a kind that is not taken (${oid})`
+      return `of a kind that is not accepted (${oid})`
   }
 }
 
@@ -74,15 +79,15 @@ function rsaProblem(bytes: Uint8Array, depth: number): string | null {
   reader.end()
   outer.end()
   const length = bitLength(modulus)
-  if (length < MIN_RSA_BITS) return `of RSA with ${length} bits, and ${MIN_RSA_BITS} are the least`
-  if (length > MAX_RSA_BITS) return `of RSA with ${length} bits, and ${MAX_RSA_BITS} are the most`
-  if (length % 8 !== 0) return `of RSA with ${length} bits, which is no number of whole bytes`
-  // BoringSSL takes exponents of up to 33 bits, OpenSSL longer ones; a power that is even is no key.
+  if (length < MIN_RSA_BITS) return `of RSA with ${length} bits, and at least ${MIN_RSA_BITS} are needed`
+  if (length > MAX_RSA_BITS) return `of RSA with ${length} bits, and at most ${MAX_RSA_BITS} are allowed`
+  if (length % 8 !== 0) return `of RSA with ${length} bits, which is not a whole number of bytes`
+  // BoringSSL accepts exponents of up to 33 bits, OpenSSL longer ones. An even exponent is never valid.
   const odd = (modulus.at(-1) ?? 0) & (exponent.at(-1) ?? 0) & 1
-  return odd === 1 && bitLength(exponent) >= 2 && bitLength(exponent) <= 32 ? null : 'of RSA with a power that is not taken'
+  return odd === 1 && bitLength(exponent) >= 2 && bitLength(exponent) <= 32 ? null : 'of RSA with an exponent that is not accepted'
 }
 
-/** Of a positive number; 0 for a negative one. */
+/** Returns the number of bits of a positive number, or 0 for a negative one. */
 function bitLength(bytes: Uint8Array): number {
   if ((bytes[0] ?? 0) >= 0x80) return 0
   const digits = bytes[0] === 0 ? bytes.subarray(1) : bytes
@@ -92,7 +97,10 @@ function bitLength(bytes: Uint8Array): number {
 const pss = (hash: string, salt: string): string =>
   `304106092a864886f70d01010a3034a00f300d060960864801650304020${hash}0500a11c301a06092a864886f70d010108300d060960864801650304020${hash}0500a2030201${salt}`
 
-/** Whole AlgorithmIdentifiers, as hexadecimal digits, so that no parameter is believed: SHA-256 or better, and Ed25519, which names no hash. */
+/**
+ * The accepted AlgorithmIdentifiers, whole and in hexadecimal, so that no parameter has to be trusted: SHA-256 or
+ * better, and Ed25519, which names no hash.
+ */
 const SIGNATURES = new Map<string, 'SHA-256' | 'SHA-384' | 'SHA-512' | null>([
   ['300d06092a864886f70d01010b0500', 'SHA-256'], // RSA
   ['300d06092a864886f70d01010c0500', 'SHA-384'],
@@ -108,14 +116,14 @@ const SIGNATURES = new Map<string, 'SHA-256' | 'SHA-384' | 'SHA-512' | null>([
 
 const digitsOf = (algorithm: Uint8Array) => Array.from(algorithm.subarray(0, 80), (byte) => byte.toString(16).padStart(2, '0')).join('')
 
-/** The hash of a signature, as an AlgorithmIdentifier names it. Null for one that names none, or is not taken. */
+/** Returns the hash that an AlgorithmIdentifier names, or null for one that names none, or is not accepted. */
 export const signatureHash = (algorithm: Uint8Array) => SIGNATURES.get(digitsOf(algorithm)) ?? null
 
-/** Throws `signature` unless an AlgorithmIdentifier is one of those that are taken. */
+/** Throws `signature` unless the AlgorithmIdentifier is accepted. */
 export function checkSignatureKind(algorithm: Uint8Array, who: string): void {
   if (SIGNATURES.has(digitsOf(algorithm))) return
   refuse(
     'signature',
-    `the signature of ${who} is of a kind that is not taken: sign it again with SHA-256 or better, by RSA, ECDSA or Ed25519`,
+    `the signature of ${who} is of a kind that is not accepted: sign it again with SHA-256 or better, by RSA, ECDSA or Ed25519`,
   )
 }

@@ -6,7 +6,7 @@ import { PASSES, REFUSED, differences, judge, type LimboCase } from './test-limb
 const file = new URL('../../../../test/fixtures/x509-limbo/cases.json.gz', import.meta.url)
 const { testcases: cases }: { testcases: LimboCase[] } = JSON.parse(gunzipSync(readFileSync(file)).toString())
 
-test('of x509-limbo nothing passes that must fail, and nothing fails that must pass, but what is listed with its reason', () => {
+test('x509-limbo: every case passes or fails as it must, except those that are listed with a reason', () => {
   expect(cases.length).toBe(176)
   expect(cases.filter((each) => each.expected_result === 'FAILURE').length).toBe(136)
   expect(differences(cases)).toEqual([])
@@ -15,7 +15,7 @@ test('of x509-limbo nothing passes that must fail, and nothing fails that must p
   expect(Object.keys(REFUSED).map((id) => result.get(id))).toEqual(['SUCCESS', 'SUCCESS'])
 })
 
-test('a case of x509-limbo is refused for what is wrong with it', () => {
+test('x509-limbo: a case is refused for what is wrong with it', () => {
   const reasons = Object.groupBy(cases, (each) => judge(each))
   const counts = Object.fromEntries(Object.entries(reasons).map(([reason, each]) => [reason, each?.length]))
   expect(counts).toMatchInlineSnapshot(`

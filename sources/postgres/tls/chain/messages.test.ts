@@ -19,17 +19,17 @@ async function sha256(der: Uint8Array): Promise<string> {
   return Array.from(new Uint8Array(digest), (byte) => byte.toString(16).toUpperCase().padStart(2, '0')).join(':')
 }
 
-test('the verified path comes back, leaf first', () => {
+test('the verified path is returned, leaf first', () => {
   const leaf = server({ by: middle })
   const path = verifyChain({ chain: [leaf.der, middle.der], anchors: [root.der], host: HOST, mode: 'full', now: NOW })
   expect(path.map(({ subject }) => subject)).toEqual(['CN=db.example.com', 'CN=middle', 'CN=root'])
 })
 
-test('of an unknown authority its name and fingerprint are shown, and those that are known', async () => {
+test('the error for an unknown authority shows its name and fingerprint, and those of the known ones', async () => {
   const stranger = authority({ cn: ['stranger'] })
   const leaf = server({ by: stranger })
   expect(messageOf({ chain: [leaf.der] })).toBe(
-    `the chain of the server ends with the certificate of "CN=db.example.com" (SHA-256 ${await sha256(leaf.der)}), signed by "CN=stranger". That is none of the authorities in DATABASE_CA ("CN=root"). ` +
+    `the chain of the server ends with the certificate of "CN=db.example.com" (SHA-256 ${await sha256(leaf.der)}), signed by "CN=stranger". That is not one of the authorities in DATABASE_CA ("CN=root"). ` +
       'If your host has a new authority, get its certificate from there, not from the server, and put it into DATABASE_CA beside the old one',
   )
   expect(messageOf({ chain: [leaf.der, stranger.der] })).toContain(
@@ -37,11 +37,11 @@ test('of an unknown authority its name and fingerprint are shown, and those that
   )
   const namesake = authority({ cn: ['root'] })
   expect(messageOf({ chain: [server({ by: namesake }).der] })).toContain(
-    `There is one of that name, with another key or another certificate (SHA-256 ${await sha256(root.der)})`,
+    `There is an authority of that name, but with another key or another certificate (SHA-256 ${await sha256(root.der)})`,
   )
 })
 
-test('of another host the names are shown', () => {
+test('the error for another host shows the names of the certificate', () => {
   const leaf = server({
     by: root,
     cn: ['x'],
@@ -50,13 +50,13 @@ test('of another host the names are shown', () => {
   expect(messageOf({ chain: [leaf.der] })).toContain('is for a.example.com, 192.0.2.1, ::1, and not for db.example.com. Connect to')
 })
 
-test('of dates the date is shown', () => {
+test('the error for a date shows the date', () => {
   const past = { by: root, from: utc('200101000000Z'), to: utc('210101000000Z') }
   expect(messageOf({ chain: [server(past).der] })).toMatch(/"CN=db\.example\.com" expired on 2021-01-01T00:00:00Z\. Renew it/)
   expect(messageOf({ chain: [server({ by: root, from: utc('300101000000Z') }).der] })).toContain('is valid from 2030-01-01T00:00:00Z on')
 })
 
-test('what a stranger wrote is shown without control characters, and not without end', () => {
+test('foreign text is shown without control characters, and cut', () => {
   const leaf = server({ by: authority({ cn: ['evil'] }), cn: [`\x1b[2J\u202e${'x'.repeat(1000)}`] })
   const message = messageOf({ chain: [leaf.der] })
   expect(message).not.toMatch(/\p{C}/u)

@@ -9,7 +9,7 @@ import { nameCases } from './test-cases-names.ts'
 import { pathCases } from './test-cases-path.ts'
 import { ruleCases } from './test-cases-rules.ts'
 
-// Each check is taken out in turn, and some case must notice. When you change a check, change its line here.
+// Each check is removed in turn, and a case must notice. When you change a check, change its line here.
 const MUTANTS: [what: string, file: string, from: string, to: string][] = [
   ['expiry', 'rules.ts', '!(second <= notAfter)', 'false'],
   ['expiry by parts of seconds', 'rules.ts', 'Math.floor(now / 1000) * 1000', 'now'],
@@ -117,10 +117,10 @@ function noticed(verify: typeof verifyChain): string | undefined {
   })?.name
 }
 
-test('nothing is noticed when nothing is taken out', async () => {
+test('all cases pass when no check is removed', async () => {
   expect(noticed(await mutant('index.ts', 'export function verifyChain', 'export function verifyChain'))).toBeUndefined()
 })
 
-test.each(MUTANTS)('without %s a case comes out otherwise', async (_, file, from, to) => {
+test.each(MUTANTS)('without %s a case has another outcome', async (_, file, from, to) => {
   expect(noticed(await mutant(file, from, to))).toBeDefined()
 })

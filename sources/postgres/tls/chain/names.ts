@@ -7,14 +7,14 @@ interface Attribute {
   oid: string
   /** Tag, length and content of the value. */
   whole: Uint8Array
-  /** The value as text; null for kinds of text that are not read. */
+  /** The value as text, or null for kinds of text that are not read. */
   text: string | null
 }
 
-/** A distinguished name: of a subject, an issuer, or a constraint. */
+/** The distinguished name of a subject, an issuer or a constraint. */
 export interface Name {
   der: Uint8Array
-  /** Sets of attributes, nearly always of one. */
+  /** Sets of attributes, which nearly always have one member. */
   parts: Attribute[][]
 }
 
@@ -62,13 +62,15 @@ function readText({ tag, value }: Element): string | null {
   }
 }
 
-/** For people: `CN=db, O=Example`, without control characters, at most 200 long. */
+/** Formats a name for people: `CN=db, O=Example`, without control characters, at most 200 characters long. */
 export function showName({ parts }: Name): string {
   const text = parts.flat().map(({ oid, text }) => `${LABELS[oid] ?? oid}=${text ?? '?'}`)
   return shown(text.length === 0 ? '(no name)' : text.join(', '))
 }
 
-/** What a stranger wrote, for a message: `\p{C}` are control characters and those that turn the direction of text. */
+/**
+ * Makes foreign text safe for a message. `\p{C}` are control characters and those that change the direction of text.
+ */
 export const shown = (text: string): string => {
   const clean = text.replaceAll(/\p{C}/gu, '�')
   return clean.length > 200 ? `${clean.slice(0, 199)}…` : clean
@@ -84,7 +86,7 @@ export const commonNames = (name: Name): string[] => attributesOf(name, COMMON_N
 
 export const hasEmail = (name: Name): boolean => attributesOf(name, EMAIL_ADDRESS).length > 0
 
-/** Whether `name` begins with all parts of `base`, byte for byte. */
+/** Returns true when `name` begins with all parts of `base`, byte for byte. */
 export function isBelow(name: Name, base: Name): boolean {
   return base.parts.every((part, i) => {
     const other = name.parts[i]
@@ -93,8 +95,8 @@ export function isBelow(name: Name, base: Name): boolean {
 }
 
 /**
- * Whether `name` may begin with the parts of `base` for anybody who compares more loosely: by kind of text, letter case, spaces. What is not
- * read as text may be anything.
+ * Returns true when `name` might begin with the parts of `base` for a reader that compares more loosely: by kind of
+ * text, letter case, spaces. A value that is not read as text might be anything.
  */
 export function mayBeBelow(name: Name, base: Name): boolean {
   const fold = ({ text }: Attribute) => text?.normalize('NFKC').toLowerCase().replaceAll(/\s+/g, ' ').trim()
@@ -105,7 +107,7 @@ export function mayBeBelow(name: Name, base: Name): boolean {
   })
 }
 
-/** Alternative names. Throws for one whose form is wrong, so that nobody can read more into it than we do. */
+/** Reads alternative names. Throws for a malformed one, so that no other reader can see more in it than we do. */
 export function readGeneralNames(reader: DerReader): GeneralName[] {
   return members(reader, MAX_NAMES, 'alternative names').map((element) => {
     const name = readGeneralName(element)
@@ -115,7 +117,7 @@ export function readGeneralNames(reader: DerReader): GeneralName[] {
   })
 }
 
-/** One name; an address is not judged, because constraints have a mask behind it. */
+/** Reads one name. The length of an address is not checked, because in constraints a mask follows it. */
 export function readGeneralName(element: Element): GeneralName {
   switch (element.tag) {
     case own(2):

@@ -8,7 +8,8 @@ import { makeCertificates } from '../../../../test/support/certificates.ts'
 import { readAuthorities } from './index.ts'
 import { outcome } from './test-cases.ts'
 
-// Certificates that others make: everything else in this folder is made by the writer of the tests, which may share an error with the reader.
+// Certificates of other software: everything else in this folder is made by the writer of the tests, which may share an
+// error with the reader.
 
 let folder = ''
 const run = promisify(execFile)
@@ -58,7 +59,7 @@ test('a chain of OpenSSL passes: RSA, RSA-PSS, ECDSA, and a server with Ed25519'
   expect(outcome({ chain: await der('simple'), anchors, host: '127.0.0.2', mode: 'full', now: Date.now() })).toBe('name')
 })
 
-test('a certificate that OpenSSL 3.0 makes by default lacks the key of its authority: it passes, and is good as a pin', async () => {
+test('a default certificate of OpenSSL 3.0 lacks the key identifier of its authority: it passes, and works as a pin', async () => {
   const { ca, certificate } = await makeCertificates()
   const [chain, anchors] = [readAuthorities(certificate), readAuthorities(ca)]
   const options = { chain, host: 'localhost', mode: 'full' as const, now: Date.now() }

@@ -9,38 +9,35 @@ import { isRefusal, refusal, refuse } from './refusal.ts'
 import { checkAuthority, checkKey } from './rules.ts'
 
 export interface Search {
-  /** What the server sent beside its own certificate. */
+  /** The certificates that the server sent beside its own. */
   intermediates: readonly Certificate[]
   anchors: readonly Certificate[]
   now: number
-  /** Authorities between leaf and anchor, without those that renew their own name. */
+  /** The most authorities between leaf and anchor, not counting self-issued ones. */
   maxIntermediates: number
 }
 
 /**
- * A path of signatures from the leaf to an authority of DATABASE_CA, which keeps all rules. Tries every anchor and then every intermediate that
- * bears the issuer's name, and goes back where one does not lead on. Throws the error of the longest path, of two as long the first;
- * `work` when too many signatures would have to be checked.
+ * Returns a path of signatures from the leaf to an authority of DATABASE_CA that keeps all rules. Tries every anchor
+ * and then every intermediate with the issuer's name, and backtracks from dead ends. Throws the error of the longest
+ * path, or of the first one of equal length; `work` when too many signatures would have to be checked.
  */
 export function findPath(leaf: Certificate, { intermediates, anchors, now, maxIntermediates }: Search): Certificate[] {
   let checks = 0
   let longest = { length: 0, error: refusal('authority', '') }
   const signs = (issuer: Certificate, certificate: Certificate): boolean => {
     if (++checks > MAX_SIGNATURE_CHECKS)
-      refuse(
-        'work',
-        `the chain of the server needs more than ${MAX_SIGNATURE_CHECKS} signatures to be checked. Let it send its own chain alone`,
-      )
+      refuse('work', `the chain of the server needs more than ${MAX_SIGNATURE_CHECKS} signature checks. Let it send only its own chain`)
     return isSignedBy(certificate, issuer)
   }
   const note = (length: number, error: typeof longest.error) => {
     if (length > longest.length) longest = { length, error }
   }
 
-  /** `below`: the path up to `top`, which is to find its authority. */
+  /** Extends the path `below` by an authority of its last certificate, `top`. */
   const extend = (below: readonly Certificate[], top: Certificate): Certificate[] | null => {
     const path = [...below, top]
-    // Of an anchor nobody looks at the signature.
+    // The signature of an anchor is not checked.
     checkSignatureKind(top.signature, top.who)
     const isTop = (issuer: Certificate) => sameName(issuer.subject, top.issuer)
     const known = anchors.filter(isTop)
@@ -49,7 +46,7 @@ export function findPath(leaf: Certificate, { intermediates, anchors, now, maxIn
     for (const issuer of [...known, ...sent]) {
       try {
         const anchor = known.includes(issuer)
-        // First of all: a key of whatever size is not to be computed with.
+        // Checked first, so that nothing is computed with a key of any size.
         checkKey(issuer)
         if (!signs(issuer, top)) continue
         signed = true
@@ -76,25 +73,28 @@ export function findPath(leaf: Certificate, { intermediates, anchors, now, maxIn
   return found
 }
 
-/** The same authority: a second certificate of it would lead round in a circle. */
+/** Returns true for two certificates of one authority. A path with both would be a circle. */
 const samePlace = (a: Certificate, b: Certificate): boolean => sameName(a.subject, b.subject) && sameBytes(a.key.der, b.key.der)
 
 function isSignedBy(certificate: Certificate, issuer: Certificate): boolean {
   try {
     return certificate.x509.verify(issuer.x509.publicKey)
   } catch {
-    // The runtime does not take this key, or not for this kind of signature.
+    // The runtime does not accept this key, or not for this kind of signature.
     return false
   }
 }
 
-/** What only the whole path can say, leaf first: how many are below each, and which names each allows below itself. */
+/**
+ * Checks what only the whole path shows, leaf first: how many authorities are below each, and which names each allows
+ * below itself.
+ */
 function checkPath(path: readonly Certificate[], maxIntermediates: number): void {
   let between = 0
   for (const [i, authority] of path.entries()) {
     if (i === 0) continue
     if (between > (authority.extensions.basic?.pathLength ?? Infinity))
-      refuse('path-length', `${authority.who} allows fewer authorities below it than there are. Use a chain that is shorter`)
+      refuse('path-length', `${authority.who} allows fewer authorities below it than the chain has. Use a shorter chain`)
     if (i < path.length - 1 && !isSelfIssued(authority) && ++between > maxIntermediates)
       refuse('path-length', `the chain of the server has more than ${maxIntermediates} authorities between it and DATABASE_CA`)
     const { constraints } = authority.extensions
@@ -104,16 +104,19 @@ function checkPath(path: readonly Certificate[], maxIntermediates: number): void
   }
 }
 
-/** `top` is the last certificate of a chain, and nobody vouches for it. `named`: authorities that have the right name, and another key. */
+/**
+ * Returns the error for a chain that ends with `top`, for which no authority vouches. `named` are authorities with the
+ * right name and another key.
+ */
 function unknownAuthority(top: Certificate, named: readonly Certificate[], anchors: readonly Certificate[]): RockpoolError {
   const list = anchors.slice(0, 5).map(({ subject }) => `"${showName(subject)}"`)
   const known = [...list, ...(anchors.length > list.length ? ['…'] : [])].join(', ')
   const by = isSelfIssued(top) ? 'itself' : `"${showName(top.issuer)}"`
   const others = named.slice(0, 3).map(fingerprint).join(', ')
-  const other = others === '' ? '' : `. There is one of that name, with another key or another certificate (SHA-256 ${others})`
+  const other = others === '' ? '' : `. There is an authority of that name, but with another key or another certificate (SHA-256 ${others})`
   return refusal(
     'authority',
-    `the chain of the server ends with ${top.who} (SHA-256 ${fingerprint(top)}), signed by ${by}. That is none of the authorities in DATABASE_CA (${known})${other}. ` +
+    `the chain of the server ends with ${top.who} (SHA-256 ${fingerprint(top)}), signed by ${by}. That is not one of the authorities in DATABASE_CA (${known})${other}. ` +
       'If your host has a new authority, get its certificate from there, not from the server, and put it into DATABASE_CA beside the old one',
   )
 }

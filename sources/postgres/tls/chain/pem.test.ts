@@ -17,19 +17,19 @@ test('certificates are read in their order, each once, with text around them', (
   expect(readAuthorities(`\ufeff${(pem(old) + pem(renewed)).replaceAll('\n', '')}`)).toEqual([old, renewed])
 })
 
-test('what cannot be used is refused, with what to do and nothing of the text', () => {
+test('unusable text is refused with what to do, and is not shown', () => {
   const cases: [text: string, says: RegExp][] = [
     ['', /empty/],
     ['  \n', /empty/],
     ['./certs/ca.pem', /name of a file/],
     ['MIIBszCCAVqgAwIBAgIU', /BEGIN CERTIFICATE----- and -----END CERTIFICATE----- are missing/],
     ['rds', /text of a PEM file/],
-    [pem(old) + pem(old, 'EC PRIVATE KEY'), /holds a private key/],
-    [pem(old, 'PRIVATE KEY'), /holds a private key/],
+    [pem(old) + pem(old, 'EC PRIVATE KEY'), /contains a private key/],
+    [pem(old, 'PRIVATE KEY'), /contains a private key/],
     [pem(old, 'PUBLIC KEY'), /part 1 is a "PUBLIC KEY"/],
     [pem(old, 'TRUSTED CERTIFICATE'), /openssl x509 -in FILE/],
     [pem(old).replace('END CERTIFICATE', 'END CERTIFICAT'), /part 1 is/],
-    [pem(old).slice(0, 200), /holds no certificate/],
+    [pem(old).slice(0, 200), /contains no certificate/],
     [pem(old) + pem(renewed).slice(0, 200), /cut off/],
     [pem(old).slice(30) + pem(renewed), /cut off/],
     [pem(old).replace(/\n./, '\n!'), /not base64/],
@@ -37,10 +37,10 @@ test('what cannot be used is refused, with what to do and nothing of the text', 
     [pem(new Uint8Array()), /not base64/],
     [pem(tlv(0x30, 1, 2, 3)), /certificate 1 cannot be read/],
     [pem(old) + pem(Uint8Array.from([...renewed, 0])), /certificate 2 cannot be read/],
-    [pem(old).repeat(MAX_ANCHORS + 1), /201 certificates, and 200/],
+    [pem(old).repeat(MAX_ANCHORS + 1), /201 certificates, and at most 200/],
     [' '.repeat(MAX_PEM_LENGTH + 1), /characters/],
     // As long as it may be, and for a reader that looks for each end from each beginning it takes minutes.
-    ['-----BEGIN '.repeat(MAX_PEM_LENGTH / 16), /holds no certificate/],
+    ['-----BEGIN '.repeat(MAX_PEM_LENGTH / 16), /contains no certificate/],
     [pem(old) + '-----BEGIN A-----'.repeat(MAX_PEM_LENGTH / 32), /cut off/],
     [pem(old) + '-----BEGIN CERTIFICATE', /cut off/],
   ]

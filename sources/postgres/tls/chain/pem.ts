@@ -7,28 +7,29 @@ import { isRefusal } from './refusal.ts'
 const settings = (message: string) => new RockpoolError('ROCKPOOL_SETTINGS', `DATABASE_CA: ${message}`)
 
 /**
- * DER of the certificates in a PEM text, each once, in its order. Several may stand in it while an authority is renewed. Text around them is a
- * comment, as in the lists of hosts. Throws ROCKPOOL_SETTINGS, and never shows what is in the text.
+ * Returns the DER of the certificates in a PEM text, each once, in its order. There may be several while an authority
+ * is renewed. Text around them is a comment, as in the bundles of hosts. Throws ROCKPOOL_SETTINGS, and never shows the
+ * text.
  */
 export function readAuthorities(text: string): Uint8Array[] {
-  if (text.length > MAX_PEM_LENGTH) throw settings(`it has ${text.length} characters, and ${MAX_PEM_LENGTH} are the most`)
-  // In files of settings line breaks are often written as \n; PEM itself has no backslash.
+  if (text.length > MAX_PEM_LENGTH) throw settings(`it has ${text.length} characters, and at most ${MAX_PEM_LENGTH} are allowed`)
+  // Settings files often write line breaks as \n, and PEM itself has no backslash.
   const pem = text.replaceAll('\\r', '').replaceAll('\\n', '\n')
   if (/PRIVATE KEY-----/.test(pem))
     throw settings(
-      'it holds a private key. Only certificates belong here: take the key out, and make a new one if this text went anywhere else',
+      'it contains a private key. Only certificates belong here: remove the key, and replace it with a new one if this text was stored anywhere else',
     )
   const { parts, isCut } = partsOf(pem)
-  if (parts.length === 0) throw settings(`it holds no certificate. ${adviceFor(pem)}`)
+  if (parts.length === 0) throw settings(`it contains no certificate. ${adviceFor(pem)}`)
   if (isCut)
     throw settings('a certificate in it is cut off: each begins with -----BEGIN CERTIFICATE----- and ends with -----END CERTIFICATE-----')
   if (parts.length > MAX_ANCHORS)
-    throw settings(`it holds ${parts.length} certificates, and ${MAX_ANCHORS} are the most. Leave out those of other regions`)
+    throw settings(`it contains ${parts.length} certificates, and at most ${MAX_ANCHORS} are allowed. Leave out those of other regions`)
   const found: Uint8Array[] = []
   for (const [i, { label, body, end }] of parts.entries()) {
     if (label !== 'CERTIFICATE' || end !== label)
       throw settings(
-        `part ${i + 1} is a "${label.slice(0, 40)}", and only "CERTIFICATE" is taken. openssl x509 -in FILE makes one of a TRUSTED CERTIFICATE`,
+        `part ${i + 1} is a "${label.slice(0, 40)}", and only "CERTIFICATE" is accepted. openssl x509 -in FILE converts a TRUSTED CERTIFICATE`,
       )
     const der = decode(body, i)
     checkCertificate(der, i)
@@ -38,13 +39,16 @@ export function readAuthorities(text: string): Uint8Array[] {
 }
 
 interface Part {
-  /** What its beginning and its end say that it is. */
+  /** The label in its BEGIN and END lines. */
   label: string
   end: string
   body: string
 }
 
-/** Each beginning with the end that follows it. `isCut`: one of them has no other. One look at each character: the text may be a tenant's. */
+/**
+ * Pairs each BEGIN with the END that follows it. `isCut` says that one has no partner. Reads each character once,
+ * because the text may be a tenant's.
+ */
 function partsOf(pem: string): { parts: Part[]; isCut: boolean } {
   const markers = [...pem.matchAll(/-----(BEGIN|END) ([^\n\r-]*)-----/g)]
   const parts: Part[] = []
@@ -77,7 +81,7 @@ function checkCertificate(der: Uint8Array, i: number): void {
 
 function adviceFor(text: string): string {
   if (text.trim() === '') return 'It is empty: leave the setting out to trust public authorities'
-  if (/^[^\n]{1,500}\.(?:pem|crt|cer|ca)\s*$/i.test(text)) return 'It is the name of a file: the text of the file belongs here'
+  if (/^[^\n]{1,500}\.(?:pem|crt|cer|ca)\s*$/i.test(text)) return 'It is the name of a file: set it to the text of the file'
   if (/^\s*MII[A-Za-z0-9+/=\s]+$/.test(text))
     return 'The lines -----BEGIN CERTIFICATE----- and -----END CERTIFICATE----- are missing around it'
   return 'It must be the text of a PEM file, which begins with -----BEGIN CERTIFICATE-----'

@@ -5,19 +5,20 @@ import { commonNames, shown, type GeneralName } from './names.ts'
 import { refuse } from './refusal.ts'
 
 /**
- * Throws `name` unless an alternative name of the leaf is for this host, in our reading and in the runtime's. The subject never counts. `profile`: a
- * certificate that authorities vouch for must not show another host in its subject (CN) than among its alternative names.
+ * Throws `name` unless an alternative name of the leaf matches this host, for us and for the runtime. The subject never
+ * counts. With `profile`, a certificate that authorities vouch for must not show a host in its subject (CN) that is not
+ * among its alternative names.
  */
 export function checkServerName(leaf: Certificate, host: string, profile: boolean): void {
   const wanted = parseHost(host)
-  if (wanted === null) return refuse('name', `"${shown(host)}" is neither the name of a host nor an address, so no certificate is for it`)
+  if (wanted === null) return refuse('name', `"${shown(host)}" is neither a host name nor an address, so no certificate can match it`)
   const names = leaf.extensions.alternativeNames?.names ?? []
   if (!names.some((name) => isFor(name, wanted)) || !runtimeAgrees(leaf, wanted)) {
     const list = names.slice(0, 20).map(showGeneralName).join(', ') + (names.length > 20 ? ', …' : '')
     refuse(
       'name',
       `${leaf.who} is for ${list === '' ? 'no host (it has no alternative names; the subject does not count)' : list}, and not for ${wanted.value}. ` +
-        'Connect to a host that it names, have it made again with this one, or set sslmode=verify-ca if this authority vouches for your database alone',
+        'Connect to a host that it names, issue it again with this one, or set sslmode=verify-ca if this authority signs certificates of your database only',
     )
   }
   const texts = (kind: GeneralName['kind']) => names.filter((name) => name.kind === kind).map(showGeneralName)
@@ -25,7 +26,7 @@ export function checkServerName(leaf: Certificate, host: string, profile: boolea
   if (profile && stray !== undefined)
     refuse(
       'form',
-      `${leaf.who} is for the host ${shown(stray)} by its subject (CN), and its alternative names do not say so. Have it made again with that name among them`,
+      `${leaf.who} names the host ${shown(stray)} in its subject (CN), but not among its alternative names. Issue it again with that name among them`,
     )
 }
 
@@ -39,7 +40,7 @@ function runtimeAgrees({ x509 }: Certificate, { kind, value }: Host): boolean {
   return answer !== undefined
 }
 
-/** As it would stand in a subject. */
+/** Formats a name as a subject would show it. */
 function showGeneralName(name: GeneralName): string {
   switch (name.kind) {
     case 'dns':
@@ -53,7 +54,7 @@ function showGeneralName(name: GeneralName): string {
   }
 }
 
-/** As RFC 5952 writes it, which is what a URL does. */
+/** Formats an address as RFC 5952 and URLs do. */
 function showIpv6(bytes: Uint8Array): string {
   const groups = Array.from({ length: 8 }, (_, i) => (((bytes[2 * i] ?? 0) << 8) | (bytes[2 * i + 1] ?? 0)).toString(16))
   return new URL(`http://[${groups.join(':')}]`).hostname.slice(1, -1)

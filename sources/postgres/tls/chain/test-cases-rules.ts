@@ -187,7 +187,9 @@ export function ruleCases(): Case[] {
   ]
 }
 
-/** As Easy-RSA makes it: `authorityKeyIdentifier = keyid,issuer:always`, and `basicConstraints` that are not critical. */
+/**
+ * As Easy-RSA makes it: `authorityKeyIdentifier = keyid,issuer:always`, and `basicConstraints` that are not critical.
+ */
 function easyRsaRoot(): { keys: Keys; extensions: Wanted['extensions'] } {
   const { keys, keyId } = authority({ cn: ['changed root'] })
   const issuer = tlv(0xa1, tlv(0xa4, nameOf('changed root')))
@@ -195,7 +197,10 @@ function easyRsaRoot(): { keys: Keys; extensions: Wanted['extensions'] } {
   return { keys, extensions: [basic(true, undefined, false), named] }
 }
 
-/** A certificate that the root has not signed, which holds one that it has signed: the runtime looks for PEM in whatever it gets. */
+/**
+ * A certificate that the root has not signed, which holds one that it has signed: the runtime looks for PEM in whatever
+ * it gets.
+ */
 function forgedAround(good: ReturnType<typeof server>): ReturnType<typeof server> {
   const pem = `\n-----BEGIN CERTIFICATE-----\n${btoa(String.fromCharCode(...good.der))
     .replaceAll(/.{64}/g, '$&\n')

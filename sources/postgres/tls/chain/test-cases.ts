@@ -59,7 +59,9 @@ export function outcome(options: ChainOptions, verify: typeof verifyChain = veri
   }
 }
 
-/** Why a chain was refused. Throws what is no refusal. By the fields alone: a mutant has a class of errors of its own. */
+/**
+ * Why a chain was refused. Throws what is no refusal. By the fields alone: a mutant has a class of errors of its own.
+ */
 export function reasonOf(error: unknown): string {
   if (error instanceof Error && 'code' in error && error.code === 'ROCKPOOL_SOURCE_TLS' && 'details' in error)
     return (error.details as { reason: string }).reason

@@ -38,7 +38,10 @@ export function judge(each: LimboCase, mode: 'full' | 'ca' = each.expected_peer_
 const HINT = 'identifiers of keys say where to look first: every authority of the name is tried, and only one whose key signed it counts'
 const ANCHOR = 'what a root says of who signed it is not asked, for it stands in DATABASE_CA; Easy-RSA writes it so'
 
-/** Cases that must fail and pass. The first two contradict others, which must pass; the rest keeps no impostor out: docs/decisions/0019. */
+/**
+ * Cases that must fail and pass. The first two contradict others, which must pass; the rest keeps no impostor out:
+ * docs/decisions/0019.
+ */
 export const PASSES: Record<string, string> = {
   'webpki::eku::ee-without-eku': 'rfc5280::eku::ee-without-eku must pass: a certificate without usages is for all of them',
   'rfc5280::nc::permitted-dns-match-noncritical':
@@ -55,7 +58,10 @@ export const PASSES: Record<string, string> = {
   'rfc5280::root-non-critical-basic-constraints': 'the flag of an authority counts, critical or not (RFC 5280 6.1.4 k)',
 }
 
-/** Cases that must pass and fail, with the reason that is given and why it stays so. docs/decisions/0019 says the same to users. */
+/**
+ * Cases that must pass and fail, with the reason that is given and why it stays so. docs/decisions/0019 says the same
+ * to users.
+ */
 export const REFUSED: Record<string, { reason: string; why: string }> = {
   'rfc5280::ca-as-leaf': { reason: 'usage', why: 'webpki::ca-as-leaf must fail: an authority is no server, unless it is pinned' },
   'pathlen::validation-ignores-pathlen-in-leaf': { reason: 'usage', why: 'the same: the certificate of the server is one of an authority' },
