@@ -64,7 +64,7 @@ test('authorities of the database: none in it, a contradiction, too many, expire
     expect.stringMatching(/^error DATABASE_CA: /),
   )
   expect(await told({ DATABASE_CA: ca, DATABASE_URL: `${url}?sslmode=disable` })).toContainEqual(
-    expect.stringMatching(/^error DATABASE_CA says .* sslmode=disable.*remove one of them/),
+    expect.stringMatching(/^error DATABASE_CA names .* sslmode=disable.*remove one of them/),
   )
   expect(await told({ DATABASE_CA: ca, DATABASE_URL: 'postgres://u:p@localhost/d' })).toEqual([
     expect.stringMatching(/^warning DATABASE_CA has no effect/),

@@ -28,7 +28,7 @@ function databaseUrl({ DATABASE_URL }: Settings): SettingFinding[] {
     return [
       error(
         'ROCKPOOL_SETTINGS',
-        `DATABASE_URL: sslmode=${mode} lets whoever is in between turn TLS off, and is refused: take it out, which means verify-full, or say sslmode=disable`,
+        `DATABASE_URL: sslmode=${mode} lets an attacker in between turn TLS off, and is refused: remove it, which means verify-full, or write sslmode=disable`,
       ),
     ]
   }

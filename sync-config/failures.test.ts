@@ -16,7 +16,7 @@ test('the clock is refused, with the reason', () => {
     ] as const) {
       const result = compileConfig(yaml(expression))
       expect(result.ok ? [] : result.errors.map(({ code, message }) => [code, message])).toEqual([
-        ['function', expect.stringContaining(`${name} cannot be used: a row is looked at when it changes, and not when time passes.`)],
+        ['function', expect.stringContaining(`${name} cannot be used: rows are evaluated when they change, not when time passes.`)],
       ])
     }
 })

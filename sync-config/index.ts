@@ -5,7 +5,7 @@ import type { CompileLimits, CompileResult, LoadedPlan, Plan, RequestLimits } fr
 export { EvaluationFailure } from './expressions/values.ts'
 export type * from './types.ts'
 export { parsePlan, planHash } from './plan/hash.ts'
-export { bindPlan, means, partsOf, type PlanPart } from './plan/bind.ts'
+export { bindPlan, matchesTable, partsOf, type PlanPart } from './plan/bind.ts'
 export { joinColumns, namedColumns } from './evaluate/columns.ts'
 export { combinePlans } from './evaluate/combine.ts'
 export { bucketPrefix, definitionOf } from './plan/plan.ts'

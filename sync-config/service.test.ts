@@ -28,32 +28,32 @@ api:
     max_buckets_per_connection: 2000
 `
 
-test('the configuration of a PowerSync service is told as that, with what does the same here', () => {
+test('the configuration of a PowerSync service is reported as such, with what replaces each part here', () => {
   const result = compileConfig(SERVICE)
   expect(result.ok ? [] : result.errors.map(({ code }) => code)).toEqual(['service-config'])
   const told = result.warnings.map(({ code, message, place }) => [code, message, place.line])
   expect(told).toEqual([
-    ['service-config', "'telemetry' is here: nothing: none is sent.", 2],
-    ['service-config', "'replication.connections' is here: the secret DATABASE_URL; one Postgres.", 5],
-    ['service-config', "'storage' is here: nothing: buckets are kept in Durable Objects.", 9],
-    ['service-config', expect.stringMatching(/^'port' is here:/), 12],
-    ['service-config', expect.stringMatching(/^'sync_rules' is here: this file:/), 13],
-    ['service-config', "'client_auth.supabase' is off there, so nothing is to be set here.", 16],
-    ['service-config', "'client_auth.jwks_uri' is here: JWKS_URL.", 17],
-    ['service-config', "'client_auth.audience' is here: JWT_AUDIENCE, which must be given.", 18],
-    ['service-config', expect.stringMatching(/^'api\.tokens' is here: OPERATOR_KEYS/), 21],
-    ['service-config', "'api.parameters.max_buckets_per_connection' is here: MAX_BUCKETS.", 23],
+    ['service-config', "'telemetry' corresponds to: nothing: no telemetry is sent.", 2],
+    ['service-config', "'replication.connections' corresponds to: the secret DATABASE_URL; one Postgres.", 5],
+    ['service-config', "'storage' corresponds to: nothing: buckets are stored in Durable Objects.", 9],
+    ['service-config', expect.stringMatching(/^'port' corresponds to:/), 12],
+    ['service-config', expect.stringMatching(/^'sync_rules' corresponds to: this file:/), 13],
+    ['service-config', "'client_auth.supabase' is off there, so nothing needs to be set here.", 16],
+    ['service-config', "'client_auth.jwks_uri' corresponds to: JWKS_URL.", 17],
+    ['service-config', "'client_auth.audience' corresponds to: JWT_AUDIENCE, which is required.", 18],
+    ['service-config', expect.stringMatching(/^'api\.tokens' corresponds to: OPERATOR_KEYS/), 21],
+    ['service-config', "'api.parameters.max_buckets_per_connection' corresponds to: MAX_BUCKETS.", 23],
   ])
 })
 
-test('what is false or empty there is not told as if it were set', () => {
+test('what is false or empty there is not reported as set', () => {
   const yaml = 'client_auth:\n  supabase: true\n  block_local_jwks: false\n  supabase_jwt_secret:\n  jwks_uri: ~\n  audience: ""\n'
   expect(compileConfig(yaml).warnings.map(({ message }) => message)).toEqual([
-    "'client_auth.supabase' is here: SUPABASE_URL.",
-    "'client_auth.block_local_jwks' is off there, so nothing is to be set here.",
-    "'client_auth.supabase_jwt_secret' is off there, so nothing is to be set here.",
-    "'client_auth.jwks_uri' is off there, so nothing is to be set here.",
-    "'client_auth.audience' is here: JWT_AUDIENCE, which must be given.",
+    "'client_auth.supabase' corresponds to: SUPABASE_URL.",
+    "'client_auth.block_local_jwks' is off there, so nothing needs to be set here.",
+    "'client_auth.supabase_jwt_secret' is off there, so nothing needs to be set here.",
+    "'client_auth.jwks_uri' is off there, so nothing needs to be set here.",
+    "'client_auth.audience' corresponds to: JWT_AUDIENCE, which is required.",
   ])
 })
 

@@ -15,11 +15,11 @@ export interface Scope {
   column(ref: ExprRef): Expr | null
   /** Compiles a call with a schema (`request.user_id()`). Returns undefined when this scope has no such call. */
   schemaCall(node: ExprCall, args: readonly Expr[]): Expr | null | undefined
-  /** Behave as the reference even where it is wrong. */
+  /** Whether to behave like the reference even where it is wrong. */
   copyTraps: boolean
   /** Whether `x IN array` may be used as a value. It may not in SELECT lists of edition 3. */
   scalarIn?: boolean
-  /** Called with the place where each column and request value was written. */
+  /** Called for each column and request value, with the node in which it was written. */
   built?(expr: Expr, node: SqlExpr): void
 }
 
@@ -42,7 +42,7 @@ function kindOfJson(text: string): 'array' | 'other' | null {
   }
 }
 
-/** Names from other databases, with the function that has another name here. */
+/** Functions of other databases, with the function that replaces them here. */
 const instead = new Map([
   ['coalesce', 'ifnull(a, b)'],
   ['substr', 'substring(text, start, length)'],
@@ -62,7 +62,7 @@ const CLOCK = new Set([
   ...['statement_timestamp', 'transaction_timestamp', 'timeofday', 'getdate', 'sysdate'],
 ])
 const noClock = (name: string): string =>
-  `${name} cannot be used: a row is looked at when it changes, and not when time passes. Keep a column that says it, or compare on the client.`
+  `${name} cannot be used: rows are evaluated when they change, not when time passes. Store the result in a column, or compare on the client.`
 
 function hint(name: string, known: readonly string[]): string {
   const other = instead.get(name)
@@ -107,14 +107,14 @@ export class ExpressionBuilder {
 
   build(node: SqlExpr): Expr | null {
     const built = this.#build(node)
-    // A new object, so that it has its own place.
+    // A new object, because places are stored by object.
     const expr: Expr | null = built?.[0] === 'request' ? ['request', built[1]] : built
     if (expr) noteWritten(expr, this.sql.range(node), this.sql)
     const claim = expr && renewedClaim(expr)
     if (claim === null) return expr
     return this.#refuse(
       'renewed-claim',
-      `'${claim}' is another value in every token: each renewal would give the client other buckets, and all of its data again. Use a claim that stays.`,
+      `'${claim}' differs in every token: each renewal would give the client new buckets, and download all of its data again. Use a claim that stays the same.`,
       node,
     )
   }
@@ -241,7 +241,10 @@ export class ExpressionBuilder {
     return found && (negated ? call('not', found) : found)
   }
 
-  /** Reports a literal on the right of IN that can only fail: the parser reads `status IN ('open')` as `status IN 'open'`. */
+  /**
+   * Reports a literal on the right of IN that can only fail: the parser reads `status IN ('open')` as `status IN
+   * 'open'`.
+   */
   warnUnlessArray(right: SqlExpr): void {
     const json = right.type === 'string' ? kindOfJson(right.value) : null
     const walks = right.type === 'string' ? json === 'array' || (this.#compiled && json === 'other') : !literals.has(right.type)

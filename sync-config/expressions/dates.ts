@@ -2,7 +2,7 @@ import { isNull, textForm, type Value } from './values.ts'
 
 const JULIAN_DAY_OF_1970 = 2440587.5
 const DAY = 86_400_000
-/** Julian day 0 is the first of SQLite. A date in text begins with the year 0. */
+/** Julian day 0, the earliest instant of SQLite, in milliseconds since 1970. A date in text begins with the year 0. */
 const EARLIEST = -210_866_760_000_000
 const EARLIEST_TEXT = -62_167_219_200_000
 const LATEST = 253_402_300_799_999
@@ -17,7 +17,7 @@ interface Instant {
   subseconds: boolean
 }
 
-/** Time value and modifiers of `unixepoch` and `datetime`; null when the arguments have no meaning. */
+/** Parses the time value and the modifiers of `unixepoch` and `datetime`. Returns null when they are not valid. */
 function instant(args: readonly Value[]): Instant | null {
   const [value, ...modifiers] = args
   if (isNull(value)) return null
@@ -45,7 +45,7 @@ function milliseconds(value: Value, unix: boolean): number | null {
   return at === null || at < EARLIEST_TEXT ? null : at
 }
 
-/** ISO forms; days that overflow a month roll over, digits beyond milliseconds are cut. */
+/** Parses ISO forms. Days beyond the end of a month roll over, and digits beyond milliseconds are truncated. */
 function parseDate(text: string): number | null {
   const parts = day.exec(text.trim())
   if (!parts) {
@@ -70,14 +70,14 @@ function offsetOf(offset: string | undefined): number {
   return (offset[0] === '-' ? -minutes : minutes) * 60_000
 }
 
-/** Seconds since 1970: INTEGER (floor), or REAL with `subsec`. */
+/** Returns seconds since 1970: INTEGER (floor), or REAL with `subsec`. */
 export function unixEpoch(args: readonly Value[]): Value {
   const time = instant(args)
   if (time === null) return null
   return time.subseconds ? time.at / 1000 : BigInt(Math.floor(time.at / 1000))
 }
 
-/** `YYYY-MM-DD HH:MM:SS`, with `subsec` `.SSS`. */
+/** Returns `YYYY-MM-DD HH:MM:SS`, followed by `.SSS` with `subsec`. */
 export function dateTime(args: readonly Value[]): Value {
   const time = instant(args)
   if (time === null) return null

@@ -5,13 +5,12 @@ import { jsonOf, sqlValue, valid } from './paths.ts'
 import { bool, EvaluationFailure, isNull, NestedJson, type Value } from './values.ts'
 
 /**
- * How the elements of an array are read.
- * `keys`: the right side of IN, which must be a JSON array. Numbers are exact; true and false make no key, because they are not the numbers 1 and 0.
- * `array`: the same, but true and false are these numbers, as in `array && (SELECT …)`. Stored plans of older versions use it for every array of a row.
- * `request-array`: an array of the request, where null makes no key either, because NULL equals nothing.
- * `request-list`: the same, and text that is not JSON has no elements.
- * `request-array-nulls`: an array of the request, where null equals NULL, as in the reference.
- * `each`: json_each, which also reads objects and scalars, and numbers as JavaScript does.
+ * How the elements of an array are read. `keys`: the right side of IN, which must be a JSON array. Numbers are exact.
+ * true and false make no key, because they are not the numbers 1 and 0. `array`: the same, but true and false are 1 and
+ * 0, as in `array && (SELECT …)`. Stored plans of older versions use it for every array of a row. `request-array`: an
+ * array of the request. null makes no key either, because NULL equals nothing. `request-list`: the same, and text that
+ * is not JSON has no elements. `request-array-nulls`: an array of the request in which null equals NULL, as in the
+ * reference. `each`: json_each, which also reads objects and scalars, and reads numbers as JavaScript does.
  * `each-null-text`: the same, but JSON null is the text `null` (edition 1).
  */
 export type Walk = 'array' | 'keys' | 'request-array' | 'request-list' | 'request-array-nulls' | 'each' | 'each-null-text'
@@ -40,7 +39,10 @@ const makesKey = (item: Json, how: Walk): boolean =>
 
 const keyElement = (item: Json): Value => (typeof item === 'object' && item !== null ? new NestedJson(jsonText(item)) : sqlValue(item))
 
-/** Parses a JSON array. Throws EvaluationFailure when the text is not one. For a request, another kind of array counts as no array. */
+/**
+ * Parses a JSON array. Throws EvaluationFailure when the text is not one. For a request, another kind of array counts
+ * as no array.
+ */
 export function arrayOf(value: Value, ofRequest = false): Json[] {
   if (typeof value !== 'string') throw new EvaluationFailure('IN: the right side is not a JSON array')
   const json = jsonOf(value)

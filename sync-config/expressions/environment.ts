@@ -6,18 +6,18 @@ export interface Element {
   value: Value
 }
 
-/** Request values, made once per stream subscription. */
+/** The values of a request, computed once for each stream subscription. */
 export interface RequestValues {
   sub: Value
   tokenSub: Value
-  /** JSON texts in which every number is a REAL; null when there are none. */
+  /** JSON text in which every number is a REAL, or null when there is none. */
   jwt: Value
   connection: Value
   subscription: Value
   member(of: 'connection' | 'token', name: string): Value
 }
 
-/** What an expression can read. The row side has a row, the request side a request; both may have elements. */
+/** What an expression can read. The row side has a row, the request side a request, and both may have elements. */
 export interface Environment {
   row: Readonly<Record<string, Value>>
   schema: string

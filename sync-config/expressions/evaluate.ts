@@ -10,8 +10,8 @@ import { identity, isNull, textForm } from './values.ts'
 export type { Evaluate }
 
 /**
- * Compiles an expression into a closure, because Workers forbid `eval`. Throws Error for a function that this version does not know. With `once`, for a request,
- * parts that no loop changes are computed once.
+ * Compiles an expression into a closure, because Workers forbid `eval`. Throws Error for a function that this version
+ * does not know. With `once`, for a request, parts that no loop changes are computed once.
  */
 export function compileExpression(expr: Expr, once = false): Evaluate {
   if (!once || !isFixed(expr) || (expr[0] !== 'call' && expr[0] !== 'member')) return compile(expr, once)

@@ -4,8 +4,9 @@ import { inheritPlace } from './places.ts'
 export type RequestSource = 'sub' | 'jwt' | 'connection' | 'subscription' | 'token_sub'
 
 /**
- * An expression of the plan, as plain JSON. Everything that computes is a `call`, with the function names of `functions.ts`
- * and `operators.ts`. Where editions differ, the name says which form is meant, so that evaluation needs no flags.
+ * An expression of the plan, as plain JSON. Everything that computes is a `call`, with the function names of
+ * `functions.ts` and `operators.ts`. Where editions differ, the name says which form is meant, so that evaluation needs
+ * no flags.
  */
 export type Expr =
   | readonly ['null']
@@ -34,12 +35,15 @@ export const text = (value: string): Expr => ['text', value]
 /** Returns a canonical text, which is equal for equal expressions. */
 export const canonical = (value: unknown): string => JSON.stringify(value)
 
-/** Returns whether the expression, or one inside it, passes the test. */
+/** Returns true when the expression, or one inside it, passes the test. */
 export function some(expr: Expr, test: (part: Expr) => boolean): boolean {
   return test(expr) || (expr[0] === 'call' && expr[2].some((arg) => some(arg, test)))
 }
 
-/** Returns whether the value is the same in all loops of a request, because it reads no row, no element and no result of a lookup. */
+/**
+ * Returns true when the value is the same in all loops of a request, because it reads no row, no element and no result
+ * of a lookup.
+ */
 export function isFixed(expr: Expr): boolean {
   switch (expr[0]) {
     case 'column':
@@ -56,7 +60,7 @@ export function isFixed(expr: Expr): boolean {
   }
 }
 
-/** Returns whether the expression reads the parameters of a subscription. */
+/** Returns true when the expression reads the parameters of a subscription. */
 export function readsSubscription(expr: Expr): boolean {
   if (expr[0] === 'call') return expr[2].some(readsSubscription)
   return expr[0] === 'member'
@@ -64,7 +68,7 @@ export function readsSubscription(expr: Expr): boolean {
     : expr[0] === 'request' && expr[1] === 'subscription'
 }
 
-/** Returns the expression with parts replaced. `replace` returns undefined for parts that stay. */
+/** Returns the expression with some parts replaced. `replace` returns undefined for parts that stay. */
 export function rewrite(expr: Expr, replace: (part: Expr) => Expr | undefined): Expr {
   const other = replace(expr)
   if (other !== undefined) return inheritPlace(expr, other)

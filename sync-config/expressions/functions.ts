@@ -26,7 +26,10 @@ function length(x: Value): Value {
   return BigInt(x instanceof Uint8Array ? x.length : String(x).length)
 }
 
-/** `start` is 1-based, in UTF-16 units; 0 is one before the first. A negative length takes the characters before the start. */
+/**
+ * `from` is 1-based, in UTF-16 units; 0 is the place before the first. A negative length takes the characters before
+ * the start.
+ */
 function substring([x, from, count]: readonly Value[], hasCount: boolean): Value {
   const s = textForm(x)
   if (s === null || isNull(from) || (hasCount && isNull(count))) return null
@@ -38,7 +41,7 @@ function substring([x, from, count]: readonly Value[], hasCount: boolean): Value
   return s.slice(Math.max(0, begin), Math.max(0, end))
 }
 
-/** Converts to an integer: a fraction is cut off, text counts as the integer with which it begins. */
+/** Converts to an integer. A fraction is truncated, and text counts as the integer with which it begins. */
 const whole = (value: Value): number => {
   if (typeof value === 'number') return Number.isNaN(value) ? 0 : Math.trunc(value)
   return Number(castInteger(value) ?? 0)
@@ -75,7 +78,9 @@ function typeOf(x: Value): string {
 
 const fn = (least: number, most: number, evaluate: (args: readonly Value[]) => Value): SqlFunction => ({ arity: [least, most], evaluate })
 
-/** The functions of the language by their lower-case names. Forms of edition 1 end in `_1` and cannot be written in SQL. */
+/**
+ * The functions of the language by their lower-case names. Forms of edition 1 end in `_1` and cannot be written in SQL.
+ */
 export const functions: ReadonlyMap<string, SqlFunction> = new Map([
   [
     'upper',

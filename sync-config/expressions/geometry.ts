@@ -1,7 +1,7 @@
 import { realText } from './json.ts'
 import { EvaluationFailure, type Value } from './values.ts'
 
-/** A point's ordinates, or nested lists of them, as the type wants. */
+/** The ordinates of a point, or nested lists of them, depending on the type. */
 interface Geometry {
   type: string
   z: boolean
@@ -21,7 +21,10 @@ function bytesOf(value: Value): Uint8Array | null {
   return Uint8Array.from({ length: value.length / 2 }, (_, i) => Number.parseInt(value.slice(2 * i, 2 * i + 2), 16))
 }
 
-/** PostGIS's EWKB: WKB with flags for Z, M and SRID in the type. null for values that are no geometry's class. */
+/**
+ * Parses PostGIS's EWKB, which is WKB with flags for Z, M and SRID in the type. Returns null for values of a class that
+ * no geometry has.
+ */
 function geometry(value: Value): Geometry | null {
   const bytes = bytesOf(value)
   if (bytes === null) return null
@@ -50,7 +53,7 @@ function readGeometry(view: DataView, cursor: { at: number }, depth: number): Ge
   const m = (flags & 0x40000000) !== 0 || thousands === 2 || thousands === 3
   if ((flags & 0x20000000) !== 0) cursor.at += 4
   const type = names[kind]
-  if (!type) throw new EvaluationFailure(`geometry type ${kind} is not known`)
+  if (!type) throw new EvaluationFailure(`the geometry type ${kind} is not known`)
   const point = (): number[] =>
     Array.from({ length: 2 + (z ? 1 : 0) + (m ? 1 : 0) }, () => {
       const value = view.getFloat64(cursor.at, little)

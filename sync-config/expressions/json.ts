@@ -1,6 +1,9 @@
 import { MAX_INTEGER_DIGITS } from '../limits.ts'
 
-/** JSON as the sync config language sees it: integers are exact, reals differ from them by their spelling, objects have no prototype. */
+/**
+ * JSON in the sync config language: integers are exact, a number is REAL when it is written with a point or an
+ * exponent, and objects have no prototype.
+ */
 export type Json = null | boolean | bigint | number | string | Json[] | JsonObject
 export interface JsonObject {
   [key: string]: Json
@@ -10,12 +13,12 @@ const space = /[ \t\n\r]*/y
 const scalar = /true|false|null|-?(?:0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?/y
 const string = /"(?:[^"\\\p{Cc}]|[\x7f-\x9f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"/uy
 
-/** Thrown for JSON text that is not valid, or that has an object with one key twice with different values. */
+/** Thrown for invalid JSON text, and for an object that has a key twice with different values. */
 export class JsonError extends Error {
   override readonly name = 'JsonError'
 }
 
-/** Parses with exact integers. Throws JsonError. */
+/** Parses JSON with exact integers. Throws JsonError. */
 export function parseJson(text: string): Json {
   let at = 0
   const skip = (): void => {
@@ -89,20 +92,23 @@ export function parseJson(text: string): Json {
   return result
 }
 
-/** Returns a REAL as JSON, always with a decimal point or exponent. NaN and infinities have no JSON form and become null. */
+/**
+ * Returns a REAL as JSON, always with a decimal point or exponent. NaN and infinities have no JSON form and become
+ * null.
+ */
 export function realText(value: number): string {
   if (!Number.isFinite(value)) return 'null'
   const text = String(value)
   return Object.is(value, -0) ? '-0.0' : /[.e]/.test(text) ? text : `${text}.0`
 }
 
-/** How plain JavaScript numbers and booleans inside a value are printed. */
+/** How booleans inside a value are printed. */
 export interface JsonStyle {
-  /** true → `1`. */
+  /** Print true as `1`. */
   booleansAsNumbers?: boolean
 }
 
-/** Compact JSON text; numbers are REAL, bigints INTEGER. */
+/** Returns compact JSON text. Numbers are REAL, bigints INTEGER. */
 export function jsonText(value: unknown, style: JsonStyle = {}): string {
   switch (typeof value) {
     case 'string':

@@ -5,8 +5,8 @@ import { bool, compare, EvaluationFailure, isNull, truth, type Value } from './v
 export type Evaluate = (environment: Environment) => Value
 
 /**
- * Operators that evaluate no more than what decides: a row or a request for which another part has no value must not be lost. null for the names of
- * other functions.
+ * Compiles the operators that stop at the operand that decides, because a row or a request must not be lost when
+ * another operand has no value. Returns null for the names of other functions.
  */
 export function compileLazy(name: string, args: readonly Evaluate[]): Evaluate | null {
   const [a, b, c] = args
@@ -32,7 +32,7 @@ export function compileLazy(name: string, args: readonly Evaluate[]): Evaluate |
   }
 }
 
-/** AND that is decided by false, OR that is decided by true: by either side, also when the first has no value. */
+/** AND, which false decides, or OR, which true decides. Either side can decide, also when the first has no value. */
 function connective(a: Evaluate, b: Evaluate, decides: boolean): Evaluate {
   const decided = bool(decides)
   return (e) => {
@@ -56,7 +56,10 @@ function firstOf(args: readonly Evaluate[], e: Environment): Value {
   return value
 }
 
-/** NULL when one of the three is, as in the reference. A value below the lower bound is outside, whatever the upper one is. */
+/**
+ * BETWEEN. NULL when one of the three is NULL, as in the reference. A value below the lower bound is outside even when
+ * the upper one has no value.
+ */
 function between(x: Evaluate, lo: Evaluate, hi: Evaluate, e: Environment): Value {
   const value = x(e)
   if (isNull(value)) return null
@@ -73,7 +76,7 @@ function between(x: Evaluate, lo: Evaluate, hi: Evaluate, e: Environment): Value
   return isNull(most) ? null : bool(!below && compare(value, most) <= 0)
 }
 
-/** `x IN ARRAY[…]`: three-valued. An item without a value does not matter when another one is equal. */
+/** `x IN ARRAY[…]`, which is three-valued. An item without a value does not matter when another one is equal. */
 function inList(x: Evaluate, items: readonly Evaluate[], e: Environment): Value {
   const value = x(e)
   if (isNull(value)) return null

@@ -34,17 +34,17 @@ function arithmetic(ints: (a: bigint, b: bigint) => bigint | null, reals: (a: nu
 
 export const equal = (a: Value, b: Value): boolean => !isNull(a) && !isNull(b) && compare(a, b) === 0
 
-/** `x IN json-array`: NULL on either side is NULL; JSON null equals nothing. */
+/** `x IN json-array`. NULL on either side gives NULL, and JSON null equals nothing. */
 function inArray([x, list]: readonly Value[]): Value {
   if (isNull(x) || isNull(list)) return null
   return bool(arrayOf(list).some((item) => equal(sqlValue(item), x)))
 }
 
-/** The same over a list that does not change: what its elements are is found out once. */
+/** The same over a list that does not change, so its elements are computed once. */
 export interface FixedList {
-  /** Identities of the elements; `list` is not NULL. */
+  /** Returns the identities of the elements. `list` is not NULL. */
   elements(list: Value): ReadonlySet<string>
-  /** Whether the value, which is not NULL, is among them. */
+  /** Returns the result for a value that is not NULL, by whether it was found among them. */
   holds(found: boolean): Value
   nullValue: Value
   nullList: Value
@@ -59,8 +59,8 @@ export const fixedLists: ReadonlyMap<string, FixedList> = new Map([
 ] satisfies [string, FixedList][])
 
 /**
- * No element of the array is equal. It walks what `x IN json` walks as a condition, the members of an object and a scalar too, but with exact
- * numbers. `ofNull`: what it is when the list is NULL.
+ * Returns true when no element of the array is equal. Like `x IN json` as a condition it reads the members of an object
+ * and a scalar too, but with exact numbers. `ofNull` is the result for a list that is NULL.
  */
 function notIn([x, list]: readonly Value[], ofNull: Value): Value {
   if (isNull(list)) return ofNull
@@ -87,7 +87,7 @@ function integers(compute: (a: bigint, b: bigint) => bigint | null): SqlFunction
   })
 }
 
-/** To the left, or to the right by a negative count; what a count of 64 or more leaves is the sign. */
+/** Shifts to the left, or to the right by a negative count. A count of 64 or more leaves only the sign. */
 function shift(value: bigint, by: bigint): bigint {
   if (by >= 0n) return by >= WORD ? 0n : value << by
   return -by >= WORD ? (value < 0n ? -1n : 0n) : value >> -by
@@ -99,8 +99,9 @@ const unsupported = (name: string): SqlFunction =>
   })
 
 /**
- * Operators by the names that plans use; those that do not evaluate all of their operands are in `lazy.ts`. AND, OR and NOT are two-valued: 0 or 1, NULL counts as false.
- * `!=` is the form of bucket definitions (NULL for NULL); streams say `not(=)`.
+ * Operators by the names that plans use. Those that do not evaluate all of their operands are in `lazy.ts`. AND, OR and
+ * NOT are two-valued: 0 or 1, and NULL counts as false. `!=` is the form of bucket definitions (NULL for NULL); streams
+ * use `not(=)`.
  */
 export const operators: ReadonlyMap<string, SqlFunction> = new Map([
   ['=', comparison((o) => o === 0)],
@@ -155,15 +156,15 @@ export const operators: ReadonlyMap<string, SqlFunction> = new Map([
   ['cast real', op(([a]) => realForm(a))],
   ['cast numeric', op(([a]) => numericForm(a))],
   ['cast blob', op(([a]) => (isNull(a) ? null : byteForm(a)))],
-  // Identity of normalised keys: what an equality between two tables means. NULL equals nothing.
+  // An equality between two tables compares normalised keys. NULL equals nothing.
   ['same key', op(([a, b]) => bool(!isNull(a) && !isNull(b) && keyText(a) !== undefined && keyText(a) === keyText(b)))],
-  // Integers of 64 bits, as SQLite has them.
+  // 64-bit integers, as in SQLite.
   ['remainder', integers((a, b) => (b === 0n ? null : a % b))],
   ['bit and', integers((a, b) => a & b)],
   ['bit or', integers((a, b) => a | b)],
   ['shift left', integers(shift)],
   ['shift right', integers((a, b) => shift(a, -b))],
-  // What plans for comparing with the reference have instead: these fail for every row.
+  // Used instead by plans that are compared with the reference. They fail for every row.
   ['%', unsupported('%')],
   ['&', unsupported('&')],
   ['|', unsupported('|')],

@@ -2,7 +2,7 @@ import type { Json } from './json.ts'
 import { jsonText, parseJson, JsonError } from './json.ts'
 import { bool, EvaluationFailure, isNull, textForm, type Value } from './values.ts'
 
-/** Parses JSON that a row or request carries. Throws EvaluationFailure. */
+/** Parses JSON from a row or a request. Throws EvaluationFailure. */
 export function jsonOf(value: Value): Json {
   try {
     return parseJson(textForm(value) ?? 'null')
@@ -12,7 +12,7 @@ export function jsonOf(value: Value): Json {
   }
 }
 
-/** A JSON value as an SQL value: booleans 1/0, nested values as JSON text, null as NULL. */
+/** Converts a JSON value to an SQL value: booleans to 1 or 0, nested values to JSON text, null to NULL. */
 export function sqlValue(value: Json | undefined): Value {
   switch (typeof value) {
     case 'boolean':
@@ -30,7 +30,10 @@ function steps(path: string, splitDots: boolean): string[] {
   return splitDots ? path.split('.') : [path]
 }
 
-/** undefined: there is nothing at that place. Property access as in JavaScript, which is what the language's editions agree on. */
+/**
+ * Returns the member of a value, or undefined when it has none. Properties work as in JavaScript, in which all editions
+ * of the language agree.
+ */
 function at(value: Json | undefined, key: string): Json | undefined {
   if (Array.isArray(value)) {
     if (key === 'length') return value.length
@@ -43,15 +46,18 @@ function at(value: Json | undefined, key: string): Json | undefined {
   return value !== null && typeof value === 'object' ? value[key] : undefined
 }
 
-/** Names that every JavaScript object has: the reference finds something there that is no value. */
+/** Names that every JavaScript object has, for which the reference finds something that is not a value. */
 const inherited = new Set(Object.getOwnPropertyNames(Object.prototype))
 
-/** `->` (as JSON text) and `->>` (as a value). `fixed`: dots are part of a name, and JSON null is told from a missing member. */
+/**
+ * `->` (as JSON text) and `->>` (as a value). With `fixed`, dots are part of a name, and JSON null is distinguished
+ * from a missing member.
+ */
 export function arrow(left: Value, right: Value, as: 'json' | 'value', fixed: boolean): Value {
   return isNull(left) || isNull(right) ? null : arrowOf(jsonOf(left), right, as, fixed)
 }
 
-/** The same of JSON that is parsed already. */
+/** The same for parsed JSON. */
 export function arrowOf(json: Json, right: Value, as: 'json' | 'value', fixed: boolean): Value {
   if (isNull(right)) return null
   let found: Json | undefined = json
@@ -66,14 +72,14 @@ export function arrowOf(json: Json, right: Value, as: 'json' | 'value', fixed: b
   }
   if (found === undefined) return null
   if (found === null) {
-    // In edition 1 a null inside is the text null, the whole of the JSON is not.
+    // In edition 1 a null inside the JSON becomes the text `null`, but a JSON that is null as a whole does not.
     const whole = json === null && as === 'value' && right === '$'
     return fixed === (as === 'json') && !whole ? 'null' : null
   }
   return as === 'json' ? jsonText(found) : sqlValue(found)
 }
 
-/** `json_extract(json, path)`: `->>` whose path must begin with `$`. */
+/** `json_extract(json, path)`, which is `->>` with a path that must begin with `$`. */
 export function extract(json: Value, path: Value, fixed: boolean): Value {
   if (isNull(json) || isNull(path)) return null
   const text = textForm(path) ?? ''
@@ -92,7 +98,7 @@ export function arrayLength(json: Value, path: Value, hasPath: boolean): Value {
 
 const lengthOf = (value: Json): Value => (Array.isArray(value) ? BigInt(value.length) : 0n)
 
-/** `json_keys(object)`: integer-like keys first, as JavaScript orders them. */
+/** `json_keys(object)`, with integer-like keys first, as JavaScript orders them. */
 export function keys(json: Value): Value {
   if (isNull(json)) return null
   const value = jsonOf(json)

@@ -2,17 +2,20 @@ import type { SqliteValue } from '../../protocol/values.ts'
 import { MAX_INTEGER_DIGITS } from '../limits.ts'
 import { realText } from './json.ts'
 
-/** undefined = a column that the row lacks: NULL in expressions, absent in the output. */
+/** A value. undefined is a column that the row lacks: it is NULL in expressions, and absent in the output. */
 export type Value = SqliteValue | undefined
 
-/** A row or request for which an expression has no value. Only the output concerned is lost. */
+/** Thrown when an expression has no value for a row or a request. Only the output concerned is lost. */
 export class EvaluationFailure extends Error {
   override readonly name = 'EvaluationFailure'
 }
 
 export const isNull = (value: Value): value is null | undefined => value === null || value === undefined
 
-/** Truth of WHERE, AND, OR, NOT, iif, CASE WHEN. TEXT counts by its integer prefix, so `'0.5'` and `'true'` are false. */
+/**
+ * Returns the truth of a value for WHERE, AND, OR, NOT, iif and CASE WHEN. TEXT counts by its integer prefix, so
+ * `'0.5'` and `'true'` are false.
+ */
 export function truth(value: Value): boolean {
   switch (typeof value) {
     case 'bigint':
@@ -32,19 +35,25 @@ export const bool = (value: boolean): bigint => (value ? 1n : 0n)
 
 const rank = (value: Exclude<Value, null | undefined>): number => (typeof value === 'string' ? 1 : typeof value === 'object' ? 2 : 0)
 
-/** Order of two values that are not NULL: numbers before TEXT before BLOB, TEXT by UTF-16 units; NaN after all other numbers, as in Postgres. */
+/**
+ * Compares two values that are not NULL: numbers before TEXT before BLOB, TEXT by UTF-16 units, and NaN after all other
+ * numbers, as in Postgres.
+ */
 export function compare(a: Exclude<Value, null | undefined>, b: Exclude<Value, null | undefined>): number {
   const byClass = rank(a) - rank(b)
   if (byClass !== 0) return byClass
-  if (typeof a === 'object') throw new EvaluationFailure('two BLOBs cannot be compared; compare hex(…) of them')
+  if (typeof a === 'object') throw new EvaluationFailure('two BLOBs cannot be compared; compare their hex(…)')
   // A bigint and a double compare exactly in JavaScript.
   if (a < b) return -1
   if (a > b) return 1
-  // JavaScript has no order of NaN: without this it would be equal to every number.
+  // JavaScript has no order for NaN, so without this it would equal every number.
   return Number(Number.isNaN(a)) - Number(Number.isNaN(b))
 }
 
-/** Equal for values that are equal, numbers by their value; null for NULL, which equals nothing, and for a BLOB. */
+/**
+ * Returns a string that is the same for equal values, numbers by their value, or null for NULL, which equals nothing,
+ * and for a BLOB.
+ */
 export function identity(value: Value): string | null {
   switch (typeof value) {
     case 'string':
@@ -61,19 +70,21 @@ export function identity(value: Value): string | null {
 const utf8 = new TextDecoder()
 const encoder = new TextEncoder()
 
-/** Text form for `||`, CAST AS TEXT, upper and so on. NULL stays null. */
+/** Returns the text form for `||`, CAST AS TEXT, upper and so on. NULL stays null. */
 export function textForm(value: Value): string | null {
   if (isNull(value)) return null
   if (typeof value === 'string') return value
   return typeof value === 'object' ? utf8.decode(value) : String(value)
 }
 
-/** Bytes of a BLOB, or of the UTF-8 of the text form. */
+/** Returns the bytes of a BLOB, or of the text form in UTF-8. */
 export function byteForm(value: Exclude<Value, null | undefined>): Uint8Array {
   return typeof value === 'object' ? value : encoder.encode(String(value))
 }
 
-/** The integer of a sign and digits. Throws EvaluationFailure for very many: making it takes more than linear time. */
+/**
+ * Parses a sign and digits. Throws EvaluationFailure for too many digits, because parsing takes more than linear time.
+ */
 export function integerOf(text: string): bigint {
   if (text.length > MAX_INTEGER_DIGITS) throw new EvaluationFailure(`an integer of more than ${MAX_INTEGER_DIGITS} digits`)
   return BigInt(text.replace('+', ''))
@@ -81,7 +92,7 @@ export function integerOf(text: string): bigint {
 
 const numericPrefix = /^\s*([+-]?(?:\d+(\.\d*)?|(\.\d+))([eE][+-]?\d+)?)/
 
-/** Numeric form for arithmetic and CAST AS NUMERIC: the longest numeric prefix, 0 without one. */
+/** Returns the numeric form for arithmetic and CAST AS NUMERIC: the longest numeric prefix, or 0 without one. */
 export function numericForm(value: Value): bigint | number | null {
   if (isNull(value)) return null
   if (typeof value === 'bigint' || typeof value === 'number') return value
@@ -91,7 +102,7 @@ export function numericForm(value: Value): bigint | number | null {
   return real ? Number(found[1]) : integerOf(found[1])
 }
 
-/** Numeric form as REAL; many digits are no matter there. */
+/** Returns the numeric form as REAL, with any number of digits. */
 export function realForm(value: Value): number | null {
   if (isNull(value)) return null
   return typeof value === 'bigint' || typeof value === 'number'
@@ -101,7 +112,7 @@ export function realForm(value: Value): number | null {
 
 const integerPrefix = /^\s*([+-]?\d+)/
 
-/** CAST AS INTEGER: leading digits of TEXT, floor of REAL, without limit. */
+/** CAST AS INTEGER: the leading digits of TEXT, the floor of REAL, of any size. */
 export function castInteger(value: Value): Value {
   if (isNull(value)) return null
   if (typeof value === 'bigint') return value
@@ -113,7 +124,10 @@ export function castInteger(value: Value): Value {
   return found?.[1] === undefined ? 0n : integerOf(found[1])
 }
 
-/** An object or array as element of an array that makes keys: in the key it stands as JSON, so it equals no text. Elsewhere it is bytes. */
+/**
+ * An object or array that is an element of an array that makes keys. In a key it appears as JSON, so it equals no text.
+ * Elsewhere it is bytes.
+ */
 export class NestedJson extends Uint8Array {
   readonly json: string
 
@@ -124,8 +138,9 @@ export class NestedJson extends Uint8Array {
 }
 
 /**
- * A value as part of a bucket or lookup key, in JSON. Equal text = equal key. undefined = cannot be a key: a BLOB, NaN and the infinities, which
- * JSON would print as null. A client can send such a number, as 1e999.
+ * Returns a value as JSON for a bucket or lookup key. Equal text means equal keys. Returns undefined for values that
+ * cannot be a key: a BLOB, NaN and the infinities, which JSON would print as null. A client can send such a number, as
+ * 1e999.
  */
 export function keyText(value: Value): string | undefined {
   switch (typeof value) {
@@ -140,7 +155,7 @@ export function keyText(value: Value): string | undefined {
   }
 }
 
-/** A value in the JSON that clients store, or undefined when it is left out (missing columns and BLOBs). */
+/** Returns a value in the JSON that clients store, or undefined when it is left out (missing columns and BLOBs). */
 export function columnText(value: Value): string | undefined {
   switch (typeof value) {
     case 'string':

@@ -3,12 +3,12 @@ import type { Entry, YamlNode, YamlReader } from './document.ts'
 import type { Range } from './findings.ts'
 import { readOptions, type Options } from './options.ts'
 import type { ScalarText } from './scalar.ts'
-import { isService, tellService } from './service.ts'
+import { isService, reportService } from './service.ts'
 
 export interface BucketDefinitionText {
   name: string
   key: Range
-  /** null = not given: one bucket for everybody. */
+  /** Null when there are none: one bucket for everybody. */
   parameters: { sql: ScalarText; tagged: boolean }[] | null
   data: ScalarText[]
   priority: number | undefined
@@ -37,7 +37,7 @@ export interface EventText {
   payloads: ScalarText[]
 }
 
-/** A sync config as it is written: structure checked, SQL not yet read. */
+/** A sync config as it is written: its structure is checked, its SQL is not parsed yet. */
 export interface ConfigText {
   options: Options
   buckets: BucketDefinitionText[]
@@ -49,13 +49,13 @@ export interface ConfigText {
 const SECTIONS = ['bucket_definitions', 'streams', 'with', 'event_definitions', 'config']
 const PRIORITY = 'Invalid priority: write a whole number from 0 (first) to 3.'
 
-/** Reads the structure of the file. null when it is so broken that SQL cannot be looked at. */
+/** Reads the structure of the file. Returns null when it is too broken to check its SQL. */
 export function readConfig(yaml: YamlReader): ConfigText | null {
   const root = yaml.root()
   if (!root) return null
   const entries = yaml.map(root, 'The file') ?? []
   if (!entries.some(({ name }) => SECTIONS.includes(name)) && isService(entries)) {
-    tellService(yaml, entries)
+    reportService(yaml, entries)
     return null
   }
   const find = (name: string): Entry | undefined => entries.find((entry) => entry.name === name)
@@ -89,7 +89,7 @@ export function readConfig(yaml: YamlReader): ConfigText | null {
   const names = new Set(config.buckets.map((bucket) => bucket.name))
   for (const stream of config.streams) {
     if (names.has(stream.name))
-      yaml.findings.error('duplicate-name', `The name '${stream.name}' is used by a bucket definition already.`, stream.key)
+      yaml.findings.error('duplicate-name', `The name '${stream.name}' is already used by a bucket definition.`, stream.key)
   }
   if (streams && edition < 2) {
     const place = config.streams[0]?.queries[0]?.range ?? streams.key

@@ -23,12 +23,12 @@ export interface Entry {
 }
 export type YamlNode = Node | null
 
-/** Flow brackets, or dashes on one line, that are nested deeper than any real file. Composing is recursive. */
+/** The deepest nesting of flow brackets, or of dashes on one line. It is limited because the parser is recursive. */
 const MAX_NESTING = 60
-/** A file of this many characters has thousands of streams. */
+/** The longest file, in characters. It holds thousands of streams. */
 const MAX_LENGTH = 1_000_000
 
-/** Reads nodes of one YAML file and reports what is wrong with them. */
+/** Reads the nodes of a YAML file and reports what is wrong with them. */
 export class YamlReader {
   readonly text: string
   readonly findings: Findings
@@ -77,7 +77,7 @@ export class YamlReader {
       try {
         work.step('yaml')
       } catch (error) {
-        // The library makes an error of its own of whatever is thrown here.
+        // A flag, because the library replaces any error that is thrown here.
         exceeded = true
         throw error
       }
@@ -89,7 +89,7 @@ export class YamlReader {
         schema: 'core',
         version: '1.2',
         strict: true,
-        // Every key is compared with every other of its map.
+        // The library compares each key with every other key of its map.
         uniqueKeys: sameKey,
         merge: false,
         prettyErrors: false,
@@ -113,7 +113,7 @@ export class YamlReader {
     return range ? [range[0], range[1]] : [0, 0]
   }
 
-  /** The entries of a map; anything else is an error and yields null. */
+  /** Returns the entries of a map, or null after reporting an error. */
   map(node: YamlNode, what: string, place?: Range): Entry[] | null {
     if (!isMap(node)) {
       this.findings.error('yaml-type', `${what} must be a map.`, node ? this.range(node) : (place ?? this.range(node)))
@@ -132,7 +132,7 @@ export class YamlReader {
     return entries
   }
 
-  /** The items of a list; anything else is an error and yields null. */
+  /** Returns the items of a list, or null after reporting an error. */
   list(node: YamlNode, what: string, place: Range): YamlNode[] | null {
     if (!isSeq(node)) {
       this.findings.error('yaml-type', `${what} must be a list.`, node ? this.range(node) : place)
@@ -141,14 +141,14 @@ export class YamlReader {
     return node.items.map((item) => (isNode(item) ? item : null))
   }
 
-  /** An SQL text; an alias or a scalar that is no text is an error. */
+  /** Returns an SQL text, or null after reporting an alias or a scalar that is not a string. */
   sql(node: YamlNode, place: Range): ScalarText | null {
     if (isAlias(node)) {
       this.findings.error('yaml-alias', 'Aliases are not resolved here: write the SQL out.', this.range(node))
       return null
     }
     if (!isScalar(node) || node.value === null) {
-      this.findings.error('yaml-type', 'Expected one SQL text here.', node ? this.range(node) : place)
+      this.findings.error('yaml-type', 'One SQL query is expected here.', node ? this.range(node) : place)
       return null
     }
     return this.#scalar(node)
@@ -160,7 +160,7 @@ export class YamlReader {
     return false
   }
 
-  /** An integer in [low, high], or undefined with an error. */
+  /** Returns an integer in [low, high], or undefined after reporting an error. */
   integer(entry: Entry, low: number, high: number, message: string): number | undefined {
     const value = isScalar(entry.value) ? entry.value.value : undefined
     if (typeof value === 'number' && Number.isInteger(value) && value >= low && value <= high) return value
@@ -206,7 +206,7 @@ function styleOf(type: string | null | undefined): ScalarStyle {
   }
 }
 
-/** Offset of the bracket or dash that opens one level too many, else null. */
+/** Returns the offset of the bracket or dash that opens one level too many, or null. */
 function tooDeep(text: string): number | null {
   let depth = 0
   let dashes = 0

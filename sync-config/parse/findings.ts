@@ -2,7 +2,7 @@ import type { Finding, Place } from '../types.ts'
 import type { FindingCode } from './codes.ts'
 import { Work } from './work.ts'
 
-/** Offsets into the YAML text in UTF-16 units: start, and just behind the end. */
+/** Offsets into the YAML text in UTF-16 units: the start, and the place after the end. */
 export type Range = readonly [start: number, end: number]
 
 /** Turns offsets into lines and columns. */
@@ -29,13 +29,13 @@ export class Lines {
   }
 }
 
-/** More findings than this say nothing new; a mutated file must not fill the memory with them. */
+/** The most findings. More say nothing new, and must not fill the memory. */
 const MOST = 500
 
 /** Collects all errors and warnings of one file, and counts the work that reading it takes. */
 export class Findings {
   readonly #lines: Lines
-  /** Of the file. */
+  /** The length of the file in UTF-16 units. */
   readonly length: number
   readonly all: Finding[] = []
   readonly work: Work

@@ -1,6 +1,6 @@
-/** What is used of nearley, which has no types of its own. */
+/** The part of nearley that is used. It has no types of its own. */
 declare module 'nearley' {
-  /** States of the chart at one token. */
+  /** The states of the chart at one token. */
   export interface Column {
     readonly grammar: { readonly byName: Readonly<Record<string, readonly unknown[]>> }
     /** Adds the rules of a non-terminal. */

@@ -11,7 +11,7 @@ export interface Options {
   customPostgresTypes: boolean
   maxPrecision: string | undefined
   storageVersion: number | undefined
-  /** Where the SQLite engine is asked for. */
+  /** The place where the SQLite engine is requested. */
   sqliteEngine: Range | undefined
 }
 
@@ -38,7 +38,7 @@ export function readOptions(yaml: YamlReader, section: Entry | undefined): Optio
       )
   }
   const editionEntry = find('edition')
-  const edition = editionEntry ? (yaml.integer(editionEntry, 1, 3, 'There are editions 1, 2 and 3.') ?? 1) : 1
+  const edition = editionEntry ? (yaml.integer(editionEntry, 1, 3, 'The editions are 1, 2 and 3.') ?? 1) : 1
   const flag = (name: string, fallback: boolean): boolean => {
     const entry = find(name)
     return entry ? yaml.boolean(entry) : fallback

@@ -5,8 +5,9 @@ import { allowed, TooMuchWork, type Work } from './work.ts'
 let count: ((states: number) => void) | null = null
 
 /**
- * The SQL parser is nearley's, which makes every reading of an ambiguous text, and has no limit of its own. So the two places where it
- * makes a state are counted, for all parsers of the process; what is not ours (`count` is null) goes on as before.
+ * The SQL parser uses nearley, which follows every reading of an ambiguous text, and has no limit of its own. So we
+ * count at the two places where it creates a state, for all parsers of the process. Parsing that is not ours (`count`
+ * is null) is not counted.
  */
 const [column] = new nearley.Parser(nearley.Grammar.fromCompiled({ ParserRules: [], ParserStart: 'none' })).table
 if (column) countStates(Object.getPrototypeOf(column))
@@ -23,10 +24,16 @@ function countStates(columns: Column): void {
   }
 }
 
-/** nearley explains an error by every rule that could go on, in time that grows with the square of the nesting; nobody reads it. */
+/**
+ * nearley lists every rule that could continue after an error, in time that grows with the square of the nesting.
+ * Nobody reads that list.
+ */
 nearley.Parser.prototype.reportErrorCommon = (lexerMessage, token) => `${lexerMessage}\nUnexpected ${token}.\n`
 
-/** Parses SQL. Throws TooMuchWork when it takes more states than a text of this length may need, and what the parser throws. */
+/**
+ * Parses SQL. Throws TooMuchWork when it needs more states than a text of this length may, and the errors of the
+ * parser.
+ */
 export function parseSql(text: string, work: Work): Statement[] {
   const most = allowed('sql', text.length)
   let states = 0

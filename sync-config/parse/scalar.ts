@@ -1,17 +1,20 @@
 import type { Range } from './findings.ts'
 
-/** A text out of a YAML scalar, with the place of each of its characters in the file. */
+/** The text of a YAML scalar, with the place of each of its characters in the file. */
 export interface ScalarText {
   text: string
-  /** Of the whole scalar. */
+  /** The range of the whole scalar. */
   range: Range
-  /** From offsets in `text` to offsets in the file. */
+  /** Converts offsets in `text` to offsets in the file. */
   map(range: Range): Range
 }
 
 export type ScalarStyle = 'PLAIN' | 'QUOTE_SINGLE' | 'QUOTE_DOUBLE' | 'BLOCK_LITERAL' | 'BLOCK_FOLDED'
 
-/** `source[range]` is the scalar as written, `text` its value. Made lazily: only errors ask for places. */
+/**
+ * Returns the text of a scalar. `source[range]` is the scalar as written, `text` its value. Places are computed lazily,
+ * because only errors need them.
+ */
 export function scalarText(source: string, text: string, style: ScalarStyle, range: Range): ScalarText {
   let places: number[] | undefined
   return {
@@ -20,7 +23,7 @@ export function scalarText(source: string, text: string, style: ScalarStyle, ran
     map([start, end]) {
       places ??= style.startsWith('BLOCK') ? blockPlaces(source, text, range) : flowPlaces(source, text, style, range)
       const at = (i: number): number => places?.[Math.max(0, i)] ?? range[1]
-      // The end is behind the last character, not at the next one, which may stand on another line.
+      // The end is right after the last character, because the next one may be on another line.
       return [at(start), end > start ? at(end - 1) + 1 : at(start)]
     },
   }
@@ -52,7 +55,7 @@ function flowPlaces(source: string, text: string, style: ScalarStyle, [start, en
 
 const lineContinuation = /\\\r?\n[ \t]*/y
 
-/** Pushes the place of an escape sequence's characters; answers where it ends. */
+/** Pushes the places of an escape sequence's characters. Returns where it ends. */
 function escape(source: string, at: number, places: number[]): number {
   lineContinuation.lastIndex = at
   const continuation = lineContinuation.exec(source)
@@ -102,7 +105,7 @@ function indentation(source: string, header: number, from: number, end: number):
   return 0
 }
 
-/** An explicit indicator counts from the parent's indentation: that of the line on which the scalar begins. */
+/** Returns the indentation of the line on which the scalar begins, from which an explicit indicator counts. */
 function parentIndent(source: string, header: number): number {
   const line = source.slice(source.lastIndexOf('\n', header - 1) + 1, header)
   return line.length - line.trimStart().length

@@ -7,14 +7,17 @@ import { TooMuchWork, type Work } from './work.ts'
 
 export type { SqlExpr, SelectFromStatement }
 
-/** The parser is general: what it costs grows faster than the text. Real queries have a few hundred characters. */
+/**
+ * The longest query, in characters. The cost of the parser grows faster than the text. Real queries have a few hundred
+ * characters.
+ */
 const MAX_LENGTH = 10_000
 const MAX_NESTING = 30
 
-/** Of the code `id-missing`. */
+/** The message of the code `id-missing`. */
 export const NO_ID = 'The query must return a column named id: add it, or `… AS id`.'
 
-/** One SQL text with its findings placed in the YAML file. */
+/** One SQL text, whose findings are placed in the YAML file. */
 export class Sql {
   readonly source: ScalarText
   readonly #findings: Findings
@@ -33,7 +36,7 @@ export class Sql {
     return location ? this.source.map([location.start, location.end]) : this.whole
   }
 
-  /** The SQL as written. */
+  /** Returns the SQL of a node as written. */
   slice(node: PGNode): string {
     return node._location ? this.source.text.slice(node._location.start, node._location.end) : ''
   }
@@ -54,7 +57,10 @@ export class Sql {
     this.#findings.error(code, message, this.source.map([start, end]))
   }
 
-  /** The one SELECT of this text, or null with an error. `lenient`: DISTINCT and further statements are ignored (compiled streams). */
+  /**
+   * Returns the one SELECT of this text, or null after reporting an error. With `lenient`, DISTINCT and further
+   * statements are ignored (compiled streams).
+   */
   select(lenient: boolean): SelectFromStatement | null {
     const statements = this.#parse()
     if (!statements) return null
@@ -76,7 +82,7 @@ export class Sql {
     return this.clauses(first, lenient) ? first : null
   }
 
-  /** Refuses what no dialect knows. */
+  /** Refuses clauses that no edition supports. */
   clauses(select: SelectFromStatement, lenient: boolean): boolean {
     const clauses: [string, unknown, PGNode | undefined][] = [
       ['GROUP BY', select.groupBy, select.groupBy?.[0]],
@@ -130,7 +136,7 @@ export class Sql {
       const lines = this.source.text.split('\n')
       at = lines.slice(0, Number(where[1]) - 1).reduce((sum, line) => sum + line.length + 1, 0) + Number(where[2]) - 1
     }
-    // At the end there is no token to point at: point behind the last word.
+    // At the end there is no token to point at, so it points after the last word.
     if (unexpected.includes('end of input')) at = this.source.text.trimEnd().length
     const offset = tokenOffset(error)
     const [start, end] = offset ?? [Math.max(0, Math.min(at, this.source.text.length) - 1), at]

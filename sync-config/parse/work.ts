@@ -1,13 +1,14 @@
 /**
- * What is counted while a file is compiled. `yaml`: tokens, and keys compared with each other. `sql`: states that the SQL parser makes.
- * `plan`: expressions built, conditions multiplied out and compared, characters of content hashed (ten are one step).
+ * The steps that are counted while a file is compiled. `yaml`: tokens, and comparisons of keys. `sql`: states that the
+ * SQL parser creates. `plan`: expressions built, conditions multiplied out and compared, characters of content hashed
+ * (ten are one step).
  */
 export type WorkKind = 'yaml' | 'sql' | 'plan'
 
 /**
- * Steps that a text of a given length may take: a fixed part, and so many per character. What people write takes a fifth of it or
- * less. Without a limit a short text can hold the compiler for ever: an ambiguous call doubles the work of the SQL parser each time
- * that it is nested, and keys are compared pairwise.
+ * The most steps for a text of a given length: a fixed part, and a number for each character. Real files take a fifth
+ * of it or less. Without a limit, a short text could occupy the compiler for ever: an ambiguous call doubles the work
+ * of the SQL parser with each level of nesting, and keys are compared pairwise.
  */
 export const STEPS: Readonly<Record<WorkKind, { free: number; perCharacter: number }>> = {
   yaml: { free: 10_000, perCharacter: 50 },
@@ -17,7 +18,7 @@ export const STEPS: Readonly<Record<WorkKind, { free: number; perCharacter: numb
 
 export const allowed = (kind: WorkKind, length: number): number => STEPS[kind].free + STEPS[kind].perCharacter * length
 
-/** Thrown where the limit is passed; compiling ends there. */
+/** Thrown when the limit is exceeded, which ends compiling. */
 export class TooMuchWork extends Error {
   override readonly name = 'TooMuchWork'
   readonly kind: WorkKind
@@ -33,12 +34,12 @@ export class Work {
   readonly steps: Record<WorkKind, number> = { yaml: 0, sql: 0, plan: 0 }
   readonly #most: Readonly<Record<WorkKind, number>>
 
-  /** `length` in characters; `planScale` for tenants that may multiply conditions out further. */
+  /** `length` is in characters. `planScale` is larger for tenants that may multiply conditions out further. */
   constructor(length: number, planScale = 1) {
     this.#most = { yaml: allowed('yaml', length), sql: allowed('sql', length), plan: planScale * allowed('plan', length) }
   }
 
-  /** Throws TooMuchWork. */
+  /** Counts steps. Throws TooMuchWork beyond the limit. */
   step(kind: WorkKind, steps = 1): void {
     this.steps[kind] += steps
     if (this.steps[kind] > this.#most[kind]) throw new TooMuchWork(kind)

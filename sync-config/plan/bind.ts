@@ -3,16 +3,16 @@ import type { TableName } from '../../protocol/tables.ts'
 import { contentHash } from './hash.ts'
 import { bucketPrefix, contentOf, type Named, type TablePattern, type Variant } from './plan.ts'
 
-/** What a plan is made of, each named by a hash of its content. An event puts nothing into buckets, but what rows there are counts for it too. */
+/** A part of a plan, named by a hash of its content. An event puts nothing into buckets, but it has tables as well. */
 export interface PlanPart {
   kind: 'data' | 'lookup' | 'event'
   hash: string
   name: string
-  /** Streams and definitions of the sync config that use it, as it calls them. */
+  /** The names of the streams and definitions of the sync config that use it. */
   usedBy: string[]
-  /** What names of its buckets begin with; '' for an event. */
+  /** The prefix of its buckets' names; '' for an event. */
   bucket: string
-  /** `name` may end in the wildcard `%`. */
+  /** Its tables. `name` may end with the wildcard `%`. */
   tables: TableName[]
 }
 
@@ -37,8 +37,8 @@ export function partsOf(plan: Plan): PlanPart[] {
 
 const named = (each: Named) => ({ hash: each.hash, name: each.name, bucket: bucketPrefix(each) })
 
-/** Whether `name`, perhaps with the wildcard, means the table. */
-export function means(name: TableName, table: TableName): boolean {
+/** Returns true when `name`, which may have the wildcard, matches the table. */
+export function matchesTable(name: TableName, table: TableName): boolean {
   if (name.schema !== table.schema) return false
   return name.name.endsWith('%') ? table.name.startsWith(name.name.slice(0, -1)) : name.name === table.name
 }
@@ -47,8 +47,9 @@ const tablesOf = (queries: readonly { table: TablePattern }[]): TableName[] =>
   queries.map(({ table }) => ({ schema: table.schema, name: table.wildcard ? `${table.name}%` : table.name }))
 
 /**
- * The plan with the names of its buckets written into it: the same for a definition that is there already under another name, others for one that
- * comes back when its buckets are gone. `prefix` answers what they begin with, `seed` is that of the storage.
+ * Returns the plan with the names of its buckets written into it. A definition that exists under another name keeps its
+ * buckets' names; one that returns after its buckets were dropped gets new ones. `prefix` returns the prefix of the
+ * names, and `seed` is that of the storage.
  */
 export function bindPlan(plan: Plan, seed: string, prefix: (named: Named) => string): Plan {
   const { definitions, lookups } = contentOf(plan)

@@ -2,15 +2,17 @@ import { hash64 } from '../../protocol/hash.ts'
 import type { Plan } from '../types.ts'
 import { contentOf, PLAN_VERSION } from './plan.ts'
 
-/** 128 bits of a content as 32 hexadecimal digits: two differently prefixed 64-bit hashes of its canonical JSON. */
+/**
+ * Returns 128 bits as 32 hexadecimal digits: two differently prefixed 64-bit hashes of the content's canonical JSON.
+ */
 export const contentHash = (content: unknown): string => textHash(contentText(content))
 
-/** Canonical JSON. */
+/** Returns canonical JSON. */
 export const contentText = (content: unknown): string => JSON.stringify(sorted(content))
 
 export const textHash = (text: string): string => hash64(`a${text}`) + hash64(`b${text}`)
 
-/** Keys in order, so that the way an object was put together does not matter. */
+/** Sorts keys, so that the order in which an object was built does not matter. */
 function sorted(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(sorted)
   if (value === null || typeof value !== 'object') return value
@@ -21,10 +23,10 @@ function sorted(value: unknown): unknown {
   )
 }
 
-/** Hash of the plan's content: equal plans have equal hashes. */
+/** Returns the hash of the plan's content. Equal plans have equal hashes. */
 export const planHash = (plan: Plan): string => contentHash(plan)
 
-/** Reads the JSON form. Throws Error when it is not a plan of this schema version. */
+/** Parses the JSON form. Throws Error when it is not a plan of this schema version. */
 export function parsePlan(json: string): Plan {
   const value: unknown = JSON.parse(json)
   if (typeof value !== 'object' || value === null || !('version' in value)) throw new Error('this JSON is not a plan')

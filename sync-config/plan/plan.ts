@@ -3,10 +3,10 @@ import type { Expr } from '../expressions/expression.ts'
 import type { Walk } from '../expressions/elements.ts'
 import type { Plan } from '../types.ts'
 
-/** Version of the JSON form. A change that older code would misread makes it higher. */
+/** The version of the JSON form. It is raised by a change that older code would misread. */
 export const PLAN_VERSION = 1
 
-/** Source tables: names that begin with `name` when `wildcard`. */
+/** Source tables: the one called `name`, or with `wildcard` all whose names begin with it. */
 export interface TablePattern {
   connection: string
   schema: string
@@ -15,8 +15,8 @@ export interface TablePattern {
 }
 
 /**
- * Part of a key. `nulls`: NULL is a value like others, otherwise it makes no key. On the side of the request that holds only for what a lookup
- * found, whatever a plan of an older version says.
+ * A part of a key. With `nulls`, NULL is a value like others; otherwise it makes no key. On the request side it applies
+ * only to results of lookups, even when a plan of an older version sets it elsewhere.
  */
 export interface Key {
   expr: Expr
@@ -28,31 +28,37 @@ export interface Walked {
   how: Walk
 }
 
-/** One way in which a row gets into buckets: for every combination of elements that passes the filter, one key. */
+/** One way for a row into buckets: one key for every combination of elements that passes the filter. */
 export interface Branch {
   each: Walked[]
   filter: Expr | null
   keys: Key[]
 }
 
-/** `all`: the row's columns; `hidden`: also those whose name begins with `_`; `fill`: only names that are not set yet. */
+/**
+ * An output column, or with `all` every column of the row; `hidden` includes those whose name begins with `_`, and
+ * `fill` only sets names that are not set yet.
+ */
 export type Column = { all: { hidden: boolean; fill: boolean } } | { name: string; expr: Expr }
 
 export interface DataQuery {
-  /** Says where an error happened. */
+  /** Names the place in messages of errors. */
   label: string
   table: TablePattern
-  /** Table on the client; null = the source table's own name. */
+  /** The table on the client, or null for the source table's own name. */
   output: string | null
   columns: Column[]
   branches: Branch[]
 }
 
-/** What names the buckets of a definition or lookup. Its hash is of its content with the options; the name does not count. */
+/**
+ * What the names of a definition's or lookup's buckets are made from. The hash covers the content with the options, but
+ * not the name.
+ */
 export interface Named {
   hash: string
   name: string
-  /** What names of its buckets begin with; absent: `hash#name`. See `bindPlan`. */
+  /** The prefix of its buckets' names, `hash#name` when absent. See `bindPlan`. */
   bucket?: string
 }
 
@@ -71,10 +77,10 @@ export interface Lookup extends Named {
   branches: LookupBranch[]
 }
 
-/** Steps are nested loops: `each` and `lookup` go on with every element or row that they find. */
+/** Steps are nested loops: `each` and `lookup` continue with every element or row that they find. */
 export type Step = { filter: Expr } | { each: Walked } | { lookup: number; keys: Key[] }
 
-/** One way of a stream to buckets of one definition. */
+/** One way from a stream to buckets of one definition. */
 export interface Variant {
   definition: number
   steps: Step[]
@@ -86,9 +92,9 @@ export interface Program {
   name: string
   /** Evaluated for clients that ask for defaults. */
   automatic: boolean
-  /** An evaluation error fails the whole request (bucket definitions), not only the stream. */
+  /** True when an evaluation error fails the whole request (bucket definitions), not only the stream. */
   failsRequest: boolean
-  /** Default evaluation happens whenever there is a subscription, even without `include_defaults` (edition 2). */
+  /** True when the defaults are evaluated for every subscription, even without `include_defaults` (edition 2). */
   alwaysDefault: boolean
   variants: Variant[]
 }
@@ -101,7 +107,10 @@ export interface EventQuery {
 
 export interface PlanContent {
   version: typeof PLAN_VERSION
-  /** Made for comparing with the reference, which gives clients buckets of NULL. Such a plan is never deployed. */
+  /**
+   * Set in plans that are compared with the reference, which gives clients buckets of NULL. Such a plan is never
+   * deployed.
+   */
   copyTraps?: true
   edition: number
   values: ValueOptions
@@ -111,13 +120,13 @@ export interface PlanContent {
   events: { name: string; queries: EventQuery[] }[]
 }
 
-/** What the names of its buckets begin with. */
+/** Returns the prefix of its buckets' names. */
 export const bucketPrefix = ({ hash, name, bucket }: Named): string => bucket ?? `${hash}#${name}`
 
-/** What a bucket's name says of where it belongs: everything before the `#`. */
+/** Returns the definition of a bucket: everything before the `#` of its name. */
 export const definitionOf = (bucket: string): string => bucket.slice(0, bucket.indexOf('#'))
 
-/** The content of a plan that `compile` made or `parsePlan` accepted. Throws Error for another version. */
+/** Returns the content of a plan that `compile` made or `parsePlan` accepted. Throws Error for another version. */
 export function contentOf(plan: Plan): PlanContent {
   if (!isContent(plan)) {
     throw new Error(

@@ -2,8 +2,9 @@ import type { Expr } from '../expressions/expression.ts'
 import type { Branch, PlanContent } from './plan.ts'
 
 /**
- * The first expression of a plan for which SQLite could give another value than we do; null when there is none. It answers for what is certain
- * whatever the data are: truth of text, NOT and !=, text of REAL, code points, JSON that is printed again and order outside the first plane differ.
+ * Returns the first expression of a plan for which SQLite could give another value than we do, or null when they agree
+ * for all data. They differ in the truth of text, NOT and !=, the text of REAL, code points, JSON that is printed
+ * again, and order outside the first plane.
  */
 export function differsInSqlite(content: PlanContent): Expr | null {
   const found: Expr[] = []
@@ -32,7 +33,9 @@ export function differsInSqlite(content: PlanContent): Expr | null {
 }
 
 const INT64 = 2n ** 63n
-/** Before the surrogates UTF-16 and UTF-8 have one order, and so has a text of such characters with any other. */
+/**
+ * Below the surrogates UTF-16 and UTF-8 have the same order, also between a text of such characters and any other text.
+ */
 const isPlain = (text: string): boolean => /^[\0-\ud7ff]*$/.test(text)
 const isLiteral = (expr: Expr | undefined): boolean =>
   expr?.[0] === 'int' || expr?.[0] === 'real' || (expr?.[0] === 'text' && isPlain(expr[1]))
@@ -59,18 +62,21 @@ function sameValue(expr: Expr): boolean {
   }
 }
 
-/** In WHERE, where false and NULL are one. */
+/** Compares in WHERE, where false and NULL are the same. */
 function sameCondition(expr: Expr): boolean {
   if (expr[0] === 'int') return sameValue(expr)
   if (expr[0] !== 'call') return false
   const [, name, args] = expr
   if (name === 'and' || name === 'or') return args.every(sameCondition)
-  // What a join is made of is compared by us in any case.
+  // We evaluate the comparisons of joins in both cases.
   if (name === 'same key') return args.every(sameValue)
   return name === 'in list' ? sameValue(expr) : sameTest(expr)
 }
 
-/** Tests that are 1, 0 or NULL in both. Two BLOBs are not compared here, so one side must be a literal or a value of the request. */
+/**
+ * Returns true for tests that are 1, 0 or NULL in both. We do not compare two BLOBs, so one side must be a literal or a
+ * value of the request.
+ */
 function sameTest(expr: Expr): boolean {
   if (expr[0] !== 'call') return false
   const [, name, args] = expr

@@ -3,7 +3,7 @@ import { MAX_BUCKETS_PER_ROW } from '../limits.ts'
 import type { FindingCode } from '../parse/codes.ts'
 import type { Branch, Definition, Lookup, Program, TablePattern } from './plan.ts'
 
-/** What a plan shows of costs that grow with the data. Each message once. */
+/** Returns warnings about costs that grow with the data, each message once. */
 export function costWarnings(program: Program, definitions: readonly Definition[], lookups: readonly Lookup[]): [FindingCode, string][] {
   const found = new Map<string, FindingCode>()
   for (const variant of program.variants) {
@@ -22,7 +22,7 @@ export function costWarnings(program: Program, definitions: readonly Definition[
 const tableName = ({ name, wildcard }: TablePattern): string => `${name}${wildcard ? '%' : ''}`
 
 const withoutKey = (table: TablePattern): string =>
-  `What this finds in ${tableName(table)} is one bucket that every client reads as a whole, however many rows there are. Compare a column of ${tableName(table)} with a value of the request.`
+  `All rows that this finds in ${tableName(table)} are one bucket that every client reads completely. Compare a column of ${tableName(table)} with a value of the request.`
 
 function unboundedArrays(branch: Branch, table: TablePattern): string[] {
   const bounded = new Set(conjuncts(branch.filter).map((condition) => arrayText(boundedArray(condition) ?? NULL)))
@@ -32,14 +32,14 @@ function unboundedArrays(branch: Branch, table: TablePattern): string[] {
     .map((expr) => {
       const array = withoutDefault(expr)
       const [what, bound] = array[0] === 'column' ? [array[1], `: add json_array_length(${array[1]}) <= 100, say`] : ['an array', '']
-      return `A row of ${tableName(table)} goes into one bucket for each element of ${what}, and nothing bounds their number${bound}. A row in more than ${MAX_BUCKETS_PER_ROW} buckets is left out.`
+      return `A row of ${tableName(table)} goes into one bucket for each element of ${what}, and nothing limits their number${bound}. A row in more than ${MAX_BUCKETS_PER_ROW} buckets is left out.`
     })
 }
 
 const conjuncts = (expr: Expr | null): Expr[] =>
   expr === null ? [] : expr[0] === 'call' && expr[1] === 'and' ? expr[2].flatMap(conjuncts) : [expr]
 
-/** The array whose length the condition bounds by a number. */
+/** Returns the array whose length the condition limits by a number. */
 function boundedArray(condition: Expr): Expr | undefined {
   if (condition[0] !== 'call') return undefined
   const [, name, [a, b, c]] = condition
@@ -51,6 +51,6 @@ function boundedArray(condition: Expr): Expr | undefined {
 const lengthOf = (expr: Expr | undefined): Expr | undefined =>
   expr?.[0] === 'call' && expr[1] === 'json_array_length' && expr[2].length === 1 ? expr[2][0] : undefined
 
-/** `&&` of edition 2 says what NULL is. */
+/** Removes the default that `&&` of edition 2 sets for NULL. */
 const withoutDefault = (expr: Expr): Expr => (expr[0] === 'call' && expr[1] === 'ifnull' ? (expr[2][0] ?? expr) : expr)
 const arrayText = (expr: Expr): string => canonical(withoutDefault(expr))

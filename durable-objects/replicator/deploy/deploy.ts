@@ -4,7 +4,7 @@ import { RockpoolError } from '../../../protocol/errors.ts'
 import type { DeployDifference, PartStatus } from '../../../protocol/messages/admin.ts'
 import { compileConfig, type CompileSettings } from '../../../sync-config/compile.ts'
 import { MAX_CONFIG_BYTES } from '../../../sync-config/limits.ts'
-import { loadPlan, means, namedColumns, planHash, type PlanPart } from '../../../sync-config/index.ts'
+import { loadPlan, matchesTable, namedColumns, planHash, type PlanPart } from '../../../sync-config/index.ts'
 import type { SourceSchema } from '../../../sync-config/schema.ts'
 import type { Finding, Plan } from '../../../sync-config/types.ts'
 import type { ReplicationSettings } from '../../../tenants/replication.ts'
@@ -102,7 +102,7 @@ export function refuseUnfollowable(
   { plan, refused }: Pick<Checked, 'plan' | 'refused'>,
 ): void {
   const read = deploys.difference(deploys.bind(plan)).added.flatMap(({ tables }) => tables)
-  refuse(refused.filter(({ name }) => read.some((each) => means(each, name))).map(({ table, reason }) => ({ table, reason })))
+  refuse(refused.filter(({ name }) => read.some((each) => matchesTable(each, name))).map(({ table, reason }) => ({ table, reason })))
 }
 
 /** Throws ROCKPOOL_DEPLOY unless there are none. */

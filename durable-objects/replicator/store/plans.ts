@@ -1,5 +1,5 @@
 import { RockpoolError } from '../../../protocol/errors.ts'
-import { definitionOf, means, parsePlan, partsOf, planHash } from '../../../sync-config/index.ts'
+import { definitionOf, matchesTable, parsePlan, partsOf, planHash } from '../../../sync-config/index.ts'
 import type { Plan } from '../../../sync-config/types.ts'
 import type { TableName } from '../../../protocol/tables.ts'
 import type { Database } from '../../shared/database.ts'
@@ -65,7 +65,7 @@ export class PlanTables {
 
   /** Whether the plan reads a table that goes by these names; no plan reads none. */
   reads(plan: string | null, names: readonly TableName[]): boolean {
-    return plan !== null && this.#of(plan).tables.some((read) => names.some((name) => means(read, name)))
+    return plan !== null && this.#of(plan).tables.some((read) => names.some((name) => matchesTable(read, name)))
   }
 
   /** Whether it has the definition, or lookup, that the names of its buckets begin with. */

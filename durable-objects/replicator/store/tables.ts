@@ -1,7 +1,7 @@
 import { tableKey, tableText, type TableName } from '../../../protocol/tables.ts'
 import type { SourceTable } from '../../../sources/source.ts'
 import type { TableCopyStatus } from '../../../protocol/messages/admin.ts'
-import { means } from '../../../sync-config/index.ts'
+import { matchesTable } from '../../../sync-config/index.ts'
 import type { Database } from '../../shared/database.ts'
 import type { BatchTable } from '../ingest/batch.ts'
 import { GivenNumbers } from './given-numbers.ts'
@@ -125,7 +125,7 @@ export class Tables {
   copy(names: readonly TableName[]): void {
     for (const table of this.#known.values()) {
       const goesBy = [table, ...table.description.names]
-      if (!names.some((name) => goesBy.some((each) => means(name, each)))) continue
+      if (!names.some((name) => goesBy.some((each) => matchesTable(name, each)))) continue
       table.copy = again(table.copy, table.copy.sweep)
       this.#save(table)
     }

@@ -537,7 +537,7 @@ describe.each(Object.entries(RUNTIMES))('a server that is not Postgres, from %s'
 
 test('DATABASE_CA contradicts sslmode=disable; on this machine it does not apply', async () => {
   expect(() => connectSource('postgres://u:p@db.example/d?sslmode=disable', { ca: ours.ca })).toThrow(
-    /^DATABASE_CA says .* remove one of them/,
+    /^DATABASE_CA names .* remove one of them/,
   )
   expect(() => connectSource('postgres://u:p@127.0.0.1/d', { ca: ours.ca })).not.toThrow()
   expect(() => connectSource('postgres://u:p@127.0.0.1/d?sslmode=verify-full', { ca: 'no certificate' })).toThrow(
