@@ -2,7 +2,7 @@ import { message, Fragments, type Message } from '../../sources/postgres/tls/fra
 import { newShare } from '../../sources/postgres/tls/key-exchange.ts'
 import { applicationSecrets, finished, handshakeSecrets, isFinished, type Secrets } from '../../sources/postgres/tls/key-schedule.ts'
 import { ContentType, Extension, GROUPS, MessageType, SUITES, type Group, type Suite } from '../../sources/postgres/tls/parameters.ts'
-import type { Content, Protection } from '../../sources/postgres/tls/protection.ts'
+import { open, type Content, type Protection } from '../../sources/postgres/tls/protection.ts'
 import { Protection13 } from '../../sources/postgres/tls/protection-13.ts'
 import { Transcript } from '../../sources/postgres/tls/transcript.ts'
 import { concat, Reader, u16, vector16, vector24, vector8, type Bytes } from '../../sources/postgres/tls/wire.ts'
@@ -148,7 +148,7 @@ export class TestServer {
     if (!body) return null
     const type = header[0] ?? 0
     if (!this.opening || !this.isEncrypted(type)) return { type, data: new Uint8Array(body) }
-    return this.opening.open({ type, header: new Uint8Array(header), body: new Uint8Array(body) })
+    return open(this.opening, { type, header: new Uint8Array(header), body: new Uint8Array(body) })
   }
 
   /** Null: the client has gone, or sent an alert. */

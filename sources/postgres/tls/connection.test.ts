@@ -1,24 +1,27 @@
 import { expect, test } from 'vitest'
 import { RockpoolError } from '../../../protocol/errors.ts'
-import { attempt } from '../../../test/tls/attempt.ts'
+import { attempt, testServer, type AnyBehaviour } from '../../../test/tls/attempt.ts'
 import { credentials } from '../../../test/tls/credentials.ts'
 import { pipe } from '../../../test/tls/pipe.ts'
 import { TestServer, type Behaviour, type HelloFields } from '../../../test/tls/server.ts'
+import type { Behaviour12 } from '../../../test/tls/server-12.ts'
 import { connectTls, type TlsOptions, type TlsSocket, type Transport } from './connection.ts'
 import { MAX_MESSAGE } from './fragments.ts'
-import { GROUPS, MAX_PLAINTEXT, SCHEMES, SUITES } from './parameters.ts'
+import { GROUPS, MAX_PLAINTEXT, PKCS1_SCHEMES, SCHEMES, SUITES, SUITES_12 } from './parameters.ts'
 import { concat, Reader, type Bytes } from './wire.ts'
 
 const P384 = 0x0018
 const key = credentials(0x0403)
+const rsaKey = credentials(0x0804)
 
 function options(of: Partial<TlsOptions> = {}): TlsOptions {
   return { host: 'localhost', verify: () => {}, signal: AbortSignal.timeout(5_000), ...of }
 }
 
-async function connected(behaviour: Behaviour = {}, of: Partial<TlsOptions> = {}): Promise<{ server: TestServer; socket: TlsSocket }> {
+async function connected(behaviour: AnyBehaviour = {}, of: Partial<TlsOptions> = {}): Promise<{ server: TestServer; socket: TlsSocket }> {
   const { client, server: end } = pipe()
-  const server = new TestServer(end, await key, behaviour)
+  const rsa = behaviour.version === 12 && SUITES_12.get(behaviour.suite ?? 0)?.signs === 'RSA'
+  const server = testServer(end, await (rsa ? rsaKey : key), behaviour)
   const accepted = server.accept()
   const socket = await connectTls(client, options(of))
   await accepted
@@ -32,12 +35,21 @@ const ask = (group: number, cookie?: Bytes) => (fields: HelloFields) => {
   return { ...fields, extensions: [...fields.extensions, ...wanted] }
 }
 
-const pairs = [...SUITES.keys()].flatMap((suite) => [...GROUPS.keys()].map((group) => ({ suite, group })))
+type Agreed = Pick<TlsSocket, 'version' | 'suite' | 'group'>
+const behaviourOf = {
+  'TLS 1.3': (suite: number, group: number): AnyBehaviour => ({ suite, group, retries: group === P384 ? [ask(P384)] : [] }),
+  'TLS 1.2': (suite: number, group: number): AnyBehaviour => ({ version: 12, suite, group }),
+}
+const pairs = (['TLS 1.3', 'TLS 1.2'] as const).flatMap((version) =>
+  [...(version === 'TLS 1.3' ? SUITES : SUITES_12)].flatMap(([number, { name: suite }]) =>
+    [...GROUPS].map(([group, { name }]): [Agreed, AnyBehaviour] => [{ version, suite, group: name }, behaviourOf[version](number, group)]),
+  ),
+)
 
-test.each(pairs)('suite and group $suite $group, from hello to close_notify', async ({ suite, group }) => {
-  const { server, socket } = await connected({ suite, group, retries: group === P384 ? [ask(P384)] : [] })
-  expect(socket).toMatchObject({ suite: SUITES.get(suite)?.name, group: GROUPS.get(group)?.name, alpn: null })
-  expect(socket.peerCertificates).toEqual([(await key).certificate])
+test.each(pairs)('%o, from hello to close_notify', async (agreed, behaviour) => {
+  const { server, socket } = await connected(behaviour)
+  expect(socket).toMatchObject({ ...agreed, alpn: null })
+  expect(socket.peerCertificates).toEqual([server.credentials.certificate])
   await server.send(23, new Uint8Array([1, 2, 3]))
   const reader = socket.readable.getReader()
   expect((await reader.read()).value).toEqual(new Uint8Array([1, 2, 3]))
@@ -51,8 +63,17 @@ test.each(pairs)('suite and group $suite $group, from hello to close_notify', as
   await socket.closed
 })
 
-test.each([...SCHEMES.keys()])('a signature of the kind %i', async (scheme) => {
-  expect(await attempt(connectTls, { credentials: () => credentials(scheme) })).toMatchObject({ outcome: 'read 5' })
+const isRsa = (scheme: number) => PKCS1_SCHEMES.has(scheme) || SCHEMES.get(scheme)?.key.name === 'RSA-PSS'
+const signatures: [number, AnyBehaviour][] = [
+  ...[...SCHEMES.keys()].map((scheme): [number, AnyBehaviour] => [scheme, {}]),
+  ...[...SCHEMES.keys(), ...PKCS1_SCHEMES.keys()].map((scheme): [number, AnyBehaviour] => [
+    scheme,
+    { version: 12, suite: isRsa(scheme) ? 0xc02f : 0xc02b },
+  ]),
+]
+
+test.each(signatures)('a signature of the kind %i (%o)', async (scheme, behaviour) => {
+  expect(await attempt(connectTls, { ...behaviour, credentials: () => credentials(scheme) })).toMatchObject({ outcome: 'read 5', alert: 0 })
 })
 
 /** Name and body of what a ClientHello has. */
@@ -103,9 +124,10 @@ test('each connection has a random, a session id and shares of its own', async (
   expect(seen.size).toBe(9)
 })
 
+const pieces = (bytes: Bytes, size: number) =>
+  Array.from({ length: Math.ceil(bytes.length / size) }, (_, i) => bytes.subarray(i * size, (i + 1) * size))
+
 test('messages of the largest size, in the largest number of records, read byte by byte', async () => {
-  const pieces = (bytes: Bytes, size: number) =>
-    Array.from({ length: Math.ceil(bytes.length / size) }, (_, i) => bytes.subarray(i * size, (i + 1) * size))
   const long = () => credentials(0x0403, 60_000)
   expect(await attempt(connectTls, { credentials: long, pack: (all) => pieces(concat(...all), MAX_PLAINTEXT) })).toMatchObject({
     outcome: 'read 5',
@@ -120,6 +142,40 @@ test('messages of the largest size, in the largest number of records, read byte 
     alert: 50,
   })
 })
+
+test('a flight of TLS 1.2 in many records, a byte at a read', async () => {
+  const pack = (all: Bytes[]) => pieces(concat(...all), 20)
+  expect(await attempt(connectTls, { version: 12, pack })).toMatchObject({ outcome: 'read 5' })
+  expect(await attempt(connectTls, { version: 12, wire: (record) => pieces(record, 1) })).toMatchObject({ outcome: 'read 5' })
+})
+
+test('ALPN is agreed on; groups that a server names are ignored', async () => {
+  const alpn = concat([0, 11, 10], Buffer.from('postgresql'))
+  const hello: Behaviour12['hello'] = (f) => ({ ...f, extensions: [...f.extensions, [16, alpn], [10, new Uint8Array([0, 2, 0, 0x1d])]] })
+  const { socket } = await connected({ version: 12, hello })
+  expect(socket.alpn).toBe('postgresql')
+  await socket.close()
+})
+
+test.each<AnyBehaviour>([{}, { version: 12 }])(
+  '%o: 300 records of one read are one chunk, in order; read byte by byte, each record is one',
+  async (behaviour) => {
+    const { server, socket } = await connected(behaviour)
+    const sealed: Bytes[] = []
+    const data: Bytes[] = []
+    for (let i = 0; i < 300; i++) {
+      data.push(new Uint8Array(40).fill(i))
+      sealed.push(await server.sealed(23, data.at(-1) as Bytes))
+    }
+    server.raw(concat(...sealed))
+    const reader = socket.readable.getReader()
+    expect((await reader.read()).value).toEqual(concat(...data))
+    const one = await server.sealed(23, new Uint8Array(MAX_PLAINTEXT).fill(7))
+    for (let at = 0; at < one.length; at += 1_000) server.raw(one.subarray(at, at + 1_000))
+    expect((await reader.read()).value).toEqual(new Uint8Array(MAX_PLAINTEXT).fill(7))
+    await socket.close()
+  },
+)
 
 test('the caller gets the error of the verification, which cannot change the chain', async () => {
   const refusal = new RockpoolError('ROCKPOOL_SOURCE_SETTINGS', 'not this one')
@@ -213,4 +269,17 @@ test('closing the writing side, or leaving the reading one, closes the connectio
     expect(await server.record()).toEqual({ type: 21, data: new Uint8Array([1, 0]) })
     await socket.closed
   }
+})
+
+test('keys that are used up end the connection, because 1.2 cannot change them', async () => {
+  // One is taken by Finished.
+  const { server, socket } = await connected({ version: 12 }, { recordsOfAKey: 3 })
+  const writer = socket.writable.getWriter()
+  for (const byte of [1, 2]) await writer.write(new Uint8Array([byte]))
+  await expect(writer.write(new Uint8Array([3]))).rejects.toMatchObject({
+    code: 'ROCKPOOL_SOURCE_UNREACHABLE',
+    message: expect.stringContaining('keys are used up'),
+  })
+  for (const byte of [1, 2]) expect(await server.record()).toEqual({ type: 23, data: new Uint8Array([byte]) })
+  await expect(socket.closed).rejects.toMatchObject({ code: 'ROCKPOOL_SOURCE_UNREACHABLE' })
 })

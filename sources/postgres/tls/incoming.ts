@@ -2,7 +2,7 @@ import { Alert, readAlert, TlsError, truncated, violation } from './alerts.ts'
 import { Fragments, MAX_MESSAGE_RECORDS, type Message } from './fragments.ts'
 import type { Framing } from './framing.ts'
 import { ContentType } from './parameters.ts'
-import type { Content, Protection } from './protection.ts'
+import { open, type Content, type Protection } from './protection.ts'
 
 /** Reads messages of the handshake, one record at a time, because each may change the keys. */
 export class Incoming {
@@ -67,7 +67,7 @@ export class Incoming {
     // Appendix D.4: it has no meaning in 1.3 and is sent for middleboxes. It is never encrypted.
     const keys = record.type === ContentType.changeCipherSpec ? null : this.#keys
     // Copied, because the next read overwrites the bytes of this record.
-    const content = keys ? await keys.open(record) : { type: record.type, data: record.body.slice() }
+    const content = keys ? await open(keys, record) : { type: record.type, data: record.body.slice() }
     if (content.type === ContentType.alert) throw readAlert(content.data) ?? closed()
     return content
   }
