@@ -88,6 +88,7 @@ const HELLO: Record<string, Misbehaviour> = {
   },
   'a retry for nothing': { retries: [(f) => f], says: /but for no change in it/ },
   'a retry with an empty cookie': { retries: [extra(44, concat(u16(0)))], says: /cookie of the server is empty/ },
+  'a retry with a cookie of 8 KB and a byte': { retries: [extra(44, vector16(zeros(8_193)))], says: /cookie of the server is too long/ },
   'a retry with another extension': { retries: [extra(16, zeros(0))], says: notAsked },
   'another suite after the retry': { retries: [ask(P384)], group: P384, hello: (f) => ({ ...f, suite: 0x1302 }), says: /changed its mind/ },
   'another group after the retry': { retries: [ask(P384)], group: 0x001d, says: /chose a group that was not offered/ },

@@ -8,7 +8,8 @@ import type { Behaviour12 } from '../../../test/tls/server-12.ts'
 import { connectTls, type TlsOptions, type TlsSocket, type Transport } from './connection.ts'
 import { MAX_MESSAGE } from './fragments.ts'
 import { GROUPS, MAX_PLAINTEXT, PKCS1_SCHEMES, SCHEMES, SUITES, SUITES_12 } from './parameters.ts'
-import { concat, Reader, type Bytes } from './wire.ts'
+import { MAX_COOKIE } from './server-hello.ts'
+import { concat, Reader, vector16, type Bytes } from './wire.ts'
 
 const P384 = 0x0018
 const key = credentials(0x0403)
@@ -31,7 +32,7 @@ async function connected(behaviour: AnyBehaviour = {}, of: Partial<TlsOptions> =
 /** A HelloRetryRequest for the group. */
 const ask = (group: number, cookie?: Bytes) => (fields: HelloFields) => {
   const wanted: HelloFields['extensions'] = [[51, new Uint8Array([group >> 8, group & 0xff])]]
-  if (cookie) wanted.push([44, concat([0, cookie.length], cookie)])
+  if (cookie) wanted.push([44, vector16(cookie)])
   return { ...fields, extensions: [...fields.extensions, ...wanted] }
 }
 
@@ -88,7 +89,7 @@ function parts(hello: Bytes) {
 }
 
 test('nothing else is offered, and the second hello differs from the first only in what was asked', async () => {
-  const cookie = new Uint8Array([1, 2, 3])
+  const cookie = new Uint8Array(MAX_COOKIE).fill(7)
   const { server, socket } = await connected({ group: P384, retries: [ask(P384, cookie)] })
   const [first, second] = server.hellos.map(parts)
   expect(first).toMatchObject({
@@ -109,7 +110,7 @@ test('nothing else is offered, and the second hello differs from the first only 
     extensions: extensions.filter(([type]) => type !== 51 && type !== 44),
   })
   expect(same(second as ReturnType<typeof parts>)).toEqual(same(first as ReturnType<typeof parts>))
-  expect(new Map(second?.extensions).get(44)).toEqual(concat([0, 3], cookie))
+  expect(new Map(second?.extensions).get(44)).toEqual(concat([MAX_COOKIE >> 8, 0], cookie))
   await socket.close()
 })
 

@@ -43,6 +43,7 @@ const TAKEN_OUT: Case[] = [
   ['a request for a certificate without signatures', mutant('messages.ts', '!extensions.has(Extension.signatureAlgorithms)', 'false')],
   ['a retry for a group that it has', mutant('handshake.ts', ' || first.shares.has(group)', '')],
   ['a retry for nothing', mutant('server-hello.ts', 'if (!group && !cookie)', 'if (false)')],
+  ['a retry with a cookie of 8 KB and a byte', mutant('server-hello.ts', 'asked.cookie && asked.cookie.length > MAX_COOKIE', 'false')],
   ['a retry with an empty cookie', mutant('server-hello.ts', 'asked.cookie?.length === 0', 'false')],
   [
     'certificates for a request of ours',

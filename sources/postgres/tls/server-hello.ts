@@ -60,6 +60,9 @@ export function chosenVersion({ version, random, extensions }: Answer): typeof V
 const IN_HELLO = new Set<number>([Extension.supportedVersions, Extension.keyShare])
 const IN_RETRY = new Set<number>([...IN_HELLO, Extension.cookie])
 
+/** The longest cookie, in bytes. It comes back in the second hello, which has to fit into one record. */
+export const MAX_COOKIE = 8 * 1024
+
 export interface ServerHello13 {
   suite: Suite
   /** For a HelloRetryRequest: the group that the server wants, if any, and its cookie. */
@@ -87,6 +90,7 @@ function readRetry(group: Bytes | undefined, cookie: Bytes | undefined): ServerH
     cookie: cookie ? whole(cookie, (reader) => reader.vector(2)) : null,
   }
   if (asked.cookie?.length === 0) throw violation(Alert.decodeError, 'the cookie of the server is empty')
+  if (asked.cookie && asked.cookie.length > MAX_COOKIE) throw violation(Alert.illegalParameter, 'the cookie of the server is too long')
   return asked
 }
 

@@ -400,9 +400,19 @@ describe.each(Object.entries(RUNTIMES))('a server with the key of the database t
     withKey((socket, raw) => void socket.once('data', () => then(socket, raw)))
   const offer = Buffer.from('R\0\0\0\x2a\0\0\0\x0aSCRAM-SHA-256-PLUS\0SCRAM-SHA-256\0\0')
 
+  const notice = Buffer.from('N\0\0\0\x0dMwait\0\0\0\0')
+
   test.each<[string, (socket: TLSSocket, raw: Socket) => void, RegExp]>([
     ['says nothing', () => {}, /^ROCKPOOL_SOURCE_UNREACHABLE .*CONNECT_TIMEOUT/],
     ['says nothing more behind its offer', (socket) => void socket.write(offer), /^ROCKPOOL_SOURCE_UNREACHABLE .*CONNECT_TIMEOUT/],
+    [
+      'says something again and again, and never asks',
+      (socket) => {
+        const talking = setInterval(() => socket.write(notice), 100)
+        socket.once('close', () => clearInterval(talking))
+      },
+      /^ROCKPOOL_SOURCE_UNREACHABLE .*CONNECT_TIMEOUT/,
+    ],
     [
       'lets us in without a proof',
       (socket) => void socket.write(Buffer.concat([offer, Buffer.from('R\0\0\0\x08\0\0\0\0Z\0\0\0\x05I')])),
