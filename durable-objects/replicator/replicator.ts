@@ -20,6 +20,7 @@ import { Admin } from './deploy/admin.ts'
 import { nextAttempt, type Attempt as Start } from './session/attempts.ts'
 import { clientName, resync } from './session/prepare.ts'
 import type { State, StateStore } from './store/storage.ts'
+import { alarmMs } from './session/deadlines.ts'
 import { idleWaitMs, retryWaitMs } from './session/schedule.ts'
 import { keptIdentity, streamedTo } from './session/kept-state.ts'
 import { Session } from './session/session.ts'
@@ -37,8 +38,6 @@ const GUARD_MS = 20 * 60_000
 const STOPPING_MS = 5_000
 /** Storage that a newer release has written is looked at again so often. */
 const REFUSED_MS = 60_000
-/** In calls, see `CALL_SECONDS`: how much longer than its settings say a session may take before its alarm ends without it. */
-const SESSION_CALLS = 3
 /** What may have been held when a session was killed. */
 const CAREFUL_SLICES = 2
 /** So long a connection of a single question may take to close. */
@@ -114,7 +113,7 @@ export class Replicator extends DurableObject<Environment> implements Replicator
       settings: () => this.#settings(),
       connected: (work) => this.#connected(work),
       begin: () => this.#begin(),
-      waitingFor: () => this.#session?.waitingFor ?? null,
+      waitingFor: () => this.#session?.status().waitingFor ?? null,
     }))
   }
 
@@ -370,9 +369,8 @@ export class Replicator extends DurableObject<Environment> implements Replicator
 
   /** One session; answers after how long the next one follows. A session that does not even end is given up: the next one finds the alarm free. */
   async #run({ replication: settings }: Tenant): Promise<number> {
-    const { sessionSeconds, callSeconds } = settings
     const url = await this.#tenant.secret('source.url')
-    return answered((attempt) => this.#runSession(settings, url, attempt), (sessionSeconds + SESSION_CALLS * callSeconds) * 1_000)
+    return answered((attempt) => this.#runSession(settings, url, attempt), alarmMs(settings))
   }
 
   async #runSession(settings: ReplicationSettings, url: string, attempt: Attempt): Promise<number> {
@@ -391,9 +389,9 @@ export class Replicator extends DurableObject<Environment> implements Replicator
     })
     this.#session = session
     this.#sessions++
-    const again = await session.run()
-    if (session.found && state.get('idlePolls') > 0) state.set('idlePolls', 0)
-    if (again || this.#again || this.#live) return 0
+    const end = await session.run()
+    if (session.hasStoredChanges && state.get('idlePolls') > 0) state.set('idlePolls', 0)
+    if (end === 'restart' || this.#again || this.#live) return 0
     const polls = state.get('idlePolls')
     state.set('idlePolls', polls + 1)
     return idleWaitMs(polls, settings, session.expiresMs)
@@ -429,7 +427,7 @@ export class Replicator extends DurableObject<Environment> implements Replicator
   /** A session now, unless there is one; one that just failed keeps its back-off. */
   async #arm(): Promise<void> {
     if (this.#session) {
-      if (!this.#session.ask()) this.#again = true
+      if (this.#session.requestCatchUp() === 'closing') this.#again = true
       return
     }
     const state = this.#state
@@ -442,7 +440,7 @@ export class Replicator extends DurableObject<Environment> implements Replicator
   /** A session that begins anew, whatever back-off there is. */
   async #begin(): Promise<void> {
     if (this.#session) {
-      this.#session.end()
+      this.#session.restart()
       this.#again = true
     } else {
       const state = this.#state
@@ -512,8 +510,8 @@ export class Replicator extends DurableObject<Environment> implements Replicator
     if (failing) return `Postgres: ${failing.message}`
     if (configs.next !== null) return 'a deploy'
     if (tables.copying) return 'tables that are copied'
-    if (!this.#session?.streaming) return 'a session with Postgres'
-    return this.#session.waitingFor
+    const session = this.#session?.status()
+    return session?.streaming ? session.waitingFor : 'a session with Postgres'
   }
 }
 

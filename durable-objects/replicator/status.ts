@@ -4,7 +4,7 @@ import type { ReplicatorState, ReplicatorStatus, SlotStatus, SourceSettings, Sou
 import type { ReplicationSettings } from '../../tenants/replication.ts'
 import { keptIdentity, streamedTo } from './session/kept-state.ts'
 import { refusedTables } from './session/refused-tables.ts'
-import type { SessionStatus } from './session/session.ts'
+import type { SessionStatus } from './session/session-parts.ts'
 import type { Looked } from './session/source-look.ts'
 import type { State } from './store/storage.ts'
 import type { Store } from './store/store.ts'

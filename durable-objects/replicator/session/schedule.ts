@@ -23,10 +23,3 @@ export function retryWaitMs(failures: number, random: () => number = Math.random
   const longest = Math.min(MAX_RETRY_MS, longestBackOffMs())
   return Math.min(FIRST_RETRY_MS * 2 ** Math.min(failures - 1, MAX_DOUBLINGS), longest) * (0.75 + random() / 2)
 }
-
-/** Resolves after the time, rejects when `over` does. */
-export function passed(milliseconds: number, over: Promise<never>): Promise<void> {
-  let timer: ReturnType<typeof setTimeout>
-  const slept = new Promise<void>((resolve) => (timer = setTimeout(resolve, milliseconds)))
-  return Promise.race([slept, over]).finally(() => clearTimeout(timer))
-}

@@ -1,16 +1,16 @@
 import type { SourceKind } from '../../../sources/source.ts'
 import type { ReplicationSettings } from '../../../tenants/replication.ts'
 
-/** What a session asks of the object that runs it, and tells it. */
+/** What a session asks of the object that runs it, and reports to it. */
 export interface SessionOptions {
-  /** Of the database: a secret, and the kind that it is of. */
+  /** The URL of the database, which is a secret. */
   url: string
   kind: SourceKind<ReplicationSettings>
-  /** Whether somebody is connected. */
+  /** Returns whether a client is connected. */
   live(): boolean
-  /** It works: the stream has come to what is new, or something was stored. */
+  /** The session works: the stream has reached what is new, or something was stored. */
   progress(): void
-  /** It has come to what is new, and nothing is being compared. Called once. */
+  /** The stream has reached what is new, and nothing is being compared. Called once. */
   settled(): Promise<void>
   /** Resolves when everything written so far is durable. */
   durable(): Promise<void>

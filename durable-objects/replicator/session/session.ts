@@ -1,163 +1,90 @@
-import type { Call, SourceConnection, SourceEvent, SourceLag, SourceStream } from '../../../sources/source.ts'
 import { RockpoolError } from '../../../protocol/errors.ts'
+import type { Prepared, SourceConnection, SourceEvent, SourceLag, SourceStream } from '../../../sources/source.ts'
 import type { ReplicationSettings } from '../../../tenants/replication.ts'
 import { disconnectBy, faultPoint, asyncFaultPoint } from '../../shared/fault-points.ts'
-import type { Batch } from '../ingest/batch.ts'
-import { between } from '../ingest/between.ts'
-import { Flow } from '../ingest/flow.ts'
-import { Intake } from '../ingest/intake.ts'
-import type { FollowedTable } from '../ingest/followed-table.ts'
-import { Looks } from './looks.ts'
-import { markText, parseMark, type Marks } from '../ingest/marks.ts'
-import { checkSyncConfig, clientName, prepare, sourceTables, type PreparePorts } from './prepare.ts'
 import { Reader, type ReaderPorts } from '../copy/reader.ts'
 import { storedCopy } from '../copy/stored-copy.ts'
-import { careOf } from '../ingest/skipping.ts'
-import { mendReturned } from '../verify/returned.ts'
-import { keptIdentity, storedPlace, streamedTo } from './kept-state.ts'
-import { passed } from './schedule.ts'
+import { Flow } from '../ingest/flow.ts'
+import type { FollowedTable } from '../ingest/followed-table.ts'
+import type { Intake } from '../ingest/intake.ts'
+import { CatalogChecks } from './catalog-checks.ts'
+import { Deadlines } from './deadlines.ts'
+import { keptIdentity, streamedTo } from './kept-state.ts'
+import { PlanSwitch } from './plan-switch.ts'
+import { checkSyncConfig, clientName, prepare, sourceTables } from './prepare.ts'
+import { sessionIntake } from './session-intake.ts'
+import { SessionMarks, type SessionMark } from './session-marks.ts'
 import type { SessionOptions } from './session-options.ts'
+import type { SessionParts, SessionStatus } from './session-parts.ts'
+import { SessionState, type SessionEnd } from './session-state.ts'
 import type { SourceAccess } from './source-access.ts'
-import { watchDefinitions, watchHealth, type Watched } from './watches.ts'
-import { deliver } from '../writes/write-checkpoints.ts'
-import type { Committer } from '../commit/committer.ts'
-import type { Dispatcher } from '../commit/dispatcher.ts'
-import type { Fencing } from '../commit/fencing.ts'
-import type { Drops } from '../deploy/drops.ts'
-import type { Batches } from '../ingest/batches.ts'
-import type { Care } from '../ingest/care.ts'
-import type { Tidying } from '../tidy/tidying.ts'
-import type { Verification } from '../verify/verification.ts'
+import { sessionTasks, type Task } from './tasks.ts'
+import { watchDefinitions, watchHealth } from './watch.ts'
 
+/** The pause between two rounds of tasks when nothing is to be done, and when there is more to do. */
 const TICK_MS = 1_000
-/**
- * In calls, see `CALL_SECONDS`: what may pass until the stream is open, if others are not waited for; and after what time a session that is over and does not end, because some answer never comes, is ended.
- */
-const CONNECT_CALLS = 2
-const OVERTIME_CALLS = 2
-/** What is under way at the end has a moment to be answered. */
+const BUSY_MS = 20
+/** At the end, what is under way has a moment to be answered. */
 const CLOSE_MS = 1_000
 
-/** How a session is: see the getters of `Session`. */
-export interface SessionStatus {
-  since: string
-  changes: number
-  held: number
-  peakHeld: number
-  streaming: boolean
-  waitingFor: string | null
-  lag: SourceLag | null
-}
-
-/** What a session works with. */
-export interface SessionParts extends PreparePorts {
-  committer: Committer
-  appends: Pick<Dispatcher, 'limit'>
-  batches: Batches
-  care: Care
-  marks: Marks
-  drops: Drops
-  tidying: Tidying
-  verification: Verification
-  fencing: Fencing
+/** A session whose stream is open. */
+interface Opened {
+  source: SourceConnection
+  tables: readonly FollowedTable[]
+  intake: Intake
 }
 
 /**
- * One poll session: connect, stream until everything before the session's own marker has come, and go on while the tenant is live or something
- * is being copied. Resolves true when the next session should follow at once. Throws RockpoolError.
+ * One period of connection with the source: it connects, opens the stream, and runs its tasks (`tasks.ts`) until everything is taken in and no client is
+ * connected. `SessionState` has what it knows, and how it may end.
  */
 export class Session {
   readonly #parts: SessionParts
   readonly #settings: ReplicationSettings
   readonly #options: SessionOptions
+  readonly #state = new SessionState()
+  readonly #deadlines: Deadlines
+  readonly #marks: SessionMarks
+  readonly #planSwitch: PlanSwitch
+  readonly #checks = new CatalogChecks()
+  /** They end subscriptions of this session to parts that live longer. */
+  readonly #subscriptions: (() => void)[] = []
   #source: SourceConnection | null = null
   #stream: SourceStream | null = null
-  /** Aborted when nobody waits for the session any more. */
-  readonly #abort = new AbortController()
   #intake: Intake | null = null
   #flow: Flow | null = null
   #reader: Reader | null = null
-  #stale = false
-  /** What ends those of this session. */
-  readonly #subscriptions: (() => void)[] = []
-  readonly #endNow = Promise.withResolvers<void>()
-  /** A row lacks values: commits wait until it is read. */
-  #lacking = Promise.withResolvers<void>()
-  readonly #looks = new Looks()
-  /** The catalog is another one than this session knows, and the stream waits: it ends at once. */
-  readonly #leave = Promise.withResolvers<true>()
-  #caughtUp = false
-  #settled = false
-  #switch: string | null = null
-  readonly #began = Date.now()
-  #deadline: ReturnType<typeof setTimeout> | undefined
-  /** When somebody was connected last. */
-  #liveAt: number | null = null
-  /** Somebody waits for what was committed after the session's own marker. */
-  #asked = false
-  #closing = false
-  /** A message that is not ours was met, and told. */
-  #foreign = false
-  /** After how long without a session the source forgets us; 0 = never. */
-  expiresMs = 0
-  readonly #over = Promise.withResolvers<never>()
-  /** What the copy waits for, for people. */
-  waitingFor: string | null = null
-  /** Whether anything but our own markers came. */
-  found = false
+  #expiresMs = 0
 
   constructor(parts: SessionParts, settings: ReplicationSettings, options: SessionOptions) {
     this.#parts = parts
     this.#settings = settings
     this.#options = options
-    this.#over.promise.catch(() => {})
+    this.#deadlines = new Deadlines(settings, this.#state)
+    this.#marks = new SessionMarks({
+      store: parts.store,
+      marks: parts.marks,
+      send: async (text) => this.#source?.mark(text, this.#deadlines.call()),
+      foreignMark: () => this.#source?.foreignMark ?? '',
+      arrived: (mark) => this.#arrived(mark),
+      readArrived: (mark) => this.#reader?.marker(mark) ?? [],
+    })
+    this.#planSwitch = new PlanSwitch({
+      committer: parts.committer,
+      deploys: parts.deploys,
+      mark: () => this.#marks.emit('switch'),
+      failure: this.#state.failure,
+    })
   }
 
-  /** What there is behind what is stored. */
-  get lag(): SourceLag | null {
-    const { position } = streamedTo(this.#options.kind, this.#parts.store)
-    return this.#stream?.lag(position) ?? null
+  /** After how many milliseconds without a session the source forgets us; 0 for never. */
+  get expiresMs(): number {
+    return this.#expiresMs
   }
 
-  get since(): number {
-    return this.#began
-  }
-
-  /** Row changes that it has taken in. */
-  get changes(): number {
-    return this.#intake?.changes ?? 0
-  }
-
-  /** Whether the stream is open. */
-  get streaming(): boolean {
-    return this.#stream !== null
-  }
-
-  /** What is committed by now must come before the session ends. False: it is ending, so another one must follow. */
-  ask(): boolean {
-    this.#asked = true
-    return !this.#closing
-  }
-
-  get held(): number {
-    return this.#intake?.held ?? 0
-  }
-
-  /** Changes in memory that were not stored, at most. */
-  get peakHeld(): number {
-    return this.#flow?.peakHeld ?? 0
-  }
-
-  status(): SessionStatus {
-    return {
-      since: new Date(this.#began).toISOString(),
-      changes: this.changes,
-      held: this.held,
-      peakHeld: this.peakHeld,
-      streaming: this.streaming,
-      waitingFor: this.waitingFor,
-      lag: this.lag,
-    }
+  /** A change was stored that was not only a mark of ours. */
+  get hasStoredChanges(): boolean {
+    return this.#state.hasStoredChanges
   }
 
   /** The connection, while the session lasts. */
@@ -165,27 +92,61 @@ export class Session {
     return this.#source
   }
 
-  async run(): Promise<boolean> {
-    const { sessionSeconds, callSeconds } = this.#settings
+  get peakHeld(): number {
+    return this.#flow?.peakHeld ?? 0
+  }
+
+  status(): SessionStatus {
+    return {
+      since: new Date(this.#state.began).toISOString(),
+      changes: this.#intake?.changes ?? 0,
+      held: this.#intake?.held ?? 0,
+      peakHeld: this.peakHeld,
+      streaming: this.#stream !== null,
+      waitingFor: this.#state.waitingFor,
+      lag: this.#lag(),
+    }
+  }
+
+  /** Returns `closing` when the session is ending, so that another one must follow. Otherwise everything that is committed by now comes before it ends. */
+  requestCatchUp(): 'accepted' | 'closing' {
+    return this.#state.requestCatchUp()
+  }
+
+  /** Another session should begin. */
+  restart(): void {
+    this.#state.restart()
+  }
+
+  /** Nobody waits for the session any more: whatever of it still waits for an answer does not continue. */
+  abandon(): void {
+    for (const end of this.#subscriptions.splice(0)) end()
+    this.#reader?.end(this.#state.abandon())
+  }
+
+  /** Returns how the session ended. Throws RockpoolError. */
+  async run(): Promise<SessionEnd> {
+    const settings = this.#settings
     const { store, committer, appends, verification, tidying } = this.#parts
-    committer.limit(this.#settings)
-    appends.limit(this.#settings)
+    committer.limit(settings)
+    appends.limit(settings)
     verification.begin()
-    tidying.begin(this.#settings.unusedDays)
+    tidying.begin(settings.unusedDays)
     const { kind, url } = this.#options
     store.rows.imagesOf(kind)
-    const source = kind.connect({ url, settings: this.#settings, clientName: clientName(store), identity: keptIdentity(kind, store) })
+    const source = kind.connect({ url, settings, clientName: clientName(store), identity: keptIdentity(kind, store) })
     disconnectBy(() => void source.close(0))
+    const state = this.#state
     try {
-      this.#within(CONNECT_CALLS * this.#settings.callSeconds * 1_000)
+      this.#deadlines.connect()
       const connected = this.#connect(source)
       connected.catch(() => {})
-      const { tables, intake } = await Promise.race([connected, this.#over.promise])
-      this.#within((sessionSeconds + OVERTIME_CALLS * callSeconds) * 1_000 - (Date.now() - this.#began))
-      return await Promise.race([this.#work(source, tables, intake), this.#leave.promise, this.#over.promise])
+      const opened = await Promise.race([connected, state.failure])
+      this.#deadlines.work()
+      return await Promise.race([this.#work(opened), state.leaving, state.failure])
     } finally {
-      this.#closing = true
-      clearTimeout(this.#deadline)
+      state.close()
+      this.#deadlines.clear()
       disconnectBy(null)
       this.#flow?.end()
       this.#source = null
@@ -197,39 +158,51 @@ export class Session {
     }
   }
 
-  /** What a call of the source gets. */
-  readonly #call = (): Call => ({ signal: this.#abort.signal, deadlineMs: this.#settings.callSeconds * 1_000 })
-
-  /** What may take as long as the session does: to read a large table by hashes, or to wait for others. */
-  readonly #longCall = (): Call => {
-    const { sessionSeconds, callSeconds } = this.#settings
-    return { signal: this.#abort.signal, deadlineMs: (sessionSeconds + OVERTIME_CALLS * callSeconds) * 1_000 }
-  }
-
-  async #connect(source: SourceConnection): Promise<{ tables: readonly FollowedTable[]; intake: Intake }> {
-    const { store, committer, care } = this.#parts
+  async #connect(source: SourceConnection): Promise<Opened> {
+    const { store, committer } = this.#parts
     const { kind } = this.#options
-    const connecting = (): Call => ({ ...this.#call(), deadlineMs: CONNECT_CALLS * this.#settings.callSeconds * 1_000 })
-    const access: SourceAccess = { kind, source, call: connecting }
+    const access: SourceAccess = { kind, source, call: this.#deadlines.connectCall }
     await checkSyncConfig(this.#parts, this.#settings, access)
     await asyncFaultPoint('session.prepare')
     // Before anything is made in the database.
-    await source.check(connecting())
+    await source.check(this.#deadlines.connectCall())
     const prepared = await prepare(this.#parts, this.#settings, access, {
       problem: (problem) => store.diagnostics.add(problem),
-      waitsFor: (what) => this.#othersWait(what),
+      waitsFor: (what) => this.#waitForOthers(what),
     })
     await asyncFaultPoint('session.prepared')
-    this.expiresMs = prepared.expiresMs
-    this.#goesOn()
+    this.#expiresMs = prepared.expiresMs
+    this.#state.assertOpen()
     const tables = sourceTables(this.#parts, prepared)
     committer.holdIfDoubtful()
-    const intake = this.#newIntake(tables, source)
+    const intake = await this.#open(source, prepared, tables)
+    this.#watch(source, prepared)
+    return { source, tables, intake }
+  }
+
+  /** Opens the stream, and emits the mark by which the session knows that it has caught up. */
+  async #open(source: SourceConnection, prepared: Prepared, tables: readonly FollowedTable[]): Promise<Intake> {
+    const { store, committer, care } = this.#parts
+    const state = this.#state
+    const { kind } = this.#options
+    const intake = sessionIntake(tables, {
+      parts: this.#parts,
+      kind,
+      sliceChanges: this.#settings.sliceChanges,
+      state,
+      marks: this.#marks,
+      hasRoom: () => this.#hasRoom,
+      stored: () => {
+        this.#options.progress()
+        this.#acknowledge()
+      },
+      unexpected: () => this.#checks.request(),
+    })
     const flow = new Flow({
       intake,
       hasRoom: () => this.#hasRoom,
       stream: () => this.#stream,
-      failed: (error) => this.#over.reject(error),
+      failed: (error) => state.fail(error),
     })
     this.#flow = flow
     this.#intake = intake
@@ -241,195 +214,122 @@ export class Session {
     const take = (event: SourceEvent, bytes: number): void => {
       faultPoint('stream.message')
       intake.event(event, bytes)
-      if (intake.changes >= this.#settings.sessionChanges) this.#endNow.resolve()
+      if (intake.changes >= this.#settings.sessionChanges) state.end()
       flow.more()
     }
-    const stream = await prepared.open(streamedTo(kind, store), take, connecting())
+    const stream = await prepared.open(streamedTo(kind, store), take, this.#deadlines.connectCall())
     this.#stream = stream
     stream.ended.then(
-      () => this.#over.reject(new RockpoolError('ROCKPOOL_SOURCE_UNREACHABLE', 'the session is over')),
-      (error: unknown) => this.#over.reject(error),
+      () => state.fail(new RockpoolError('ROCKPOOL_SOURCE_UNREACHABLE', 'the session is over')),
+      (error: unknown) => state.fail(error),
     )
-    if (this.#closing) await stream.close()
+    if (state.isClosing) await stream.close()
     await asyncFaultPoint('session.opened')
-    await this.#mark('session')
+    await this.#marks.emit('session')
     await asyncFaultPoint('session.marked')
-    const watched: Watched = {
-      health: this.#parts.health,
+    return intake
+  }
+
+  #watch(source: SourceConnection, prepared: Prepared): void {
+    const state = this.#state
+    const { call } = this.#deadlines
+    const restart = () => {
+      state.restart()
+      // The stream waits for a check of the catalog, and so may the task that is under way.
+      if (this.#checks.pending) state.leave()
+    }
+    const definitions = watchDefinitions({
       settings: this.#settings,
-      source,
-      call: this.#call,
-      ending: this.#endNow.promise,
-      pause: (milliseconds) => this.#pause(milliseconds),
-      looks: this.#looks,
+      state,
+      checks: this.#checks,
+      prepared,
+      call,
       unchanged: () => this.#flow?.answered(),
-      heartbeat: () => this.#mark('heartbeat'),
-      end: () => {
-        this.end()
-        if (this.#looks.pending) this.#leave.resolve(true)
-      },
-    }
-    void Promise.all([watchDefinitions(watched, prepared), watchHealth(watched)]).catch((error: unknown) => this.#over.reject(error))
-    return { tables, intake }
+      restart,
+    })
+    const health = watchHealth({
+      settings: this.#settings,
+      state,
+      health: this.#parts.health,
+      source,
+      call,
+      heartbeat: () => this.#marks.emit('heartbeat'),
+      restart,
+    })
+    void Promise.all([definitions, health]).catch((error: unknown) => state.fail(error))
   }
 
-  /** Answers that never come do not hold the alarm. */
-  #within(milliseconds: number): void {
-    clearTimeout(this.#deadline)
-    this.#deadline = setTimeout(() => {
-      const what = `Postgres did not answer in time${this.waitingFor === null ? '' : `; it waits for ${this.waitingFor}`}`
-      this.#over.reject(new RockpoolError('ROCKPOOL_SOURCE_UNREACHABLE', what))
-    }, milliseconds)
-  }
-
-  /** Reads what there is to read, and waits for the end. */
-  async #work(source: SourceConnection, tables: readonly FollowedTable[], intake: Intake): Promise<boolean> {
-    const { store, deploys, drops, fencing, verification, committer } = this.#parts
-    const { tables: known, diagnostics, fences } = store
-    for (let ticks = 0; ; ticks++) {
+  /** Runs the tasks, round by round, until the session ends. */
+  async #work(opened: Opened): Promise<SessionEnd> {
+    const tasks = this.#tasks(opened)
+    const state = this.#state
+    for (let number = 0; ; number++) {
       await asyncFaultPoint('session.tick')
-      if (this.#isOver(intake)) return true
-      this.#lacking = Promise.withResolvers()
-      if (known.copying || known.hasIncomplete) await this.#read(source, tables, intake)
-      committer.endHold()
-      committer.tellComparing()
-      const { next } = deploys
-      if (next !== null && !known.copying) await this.#switchTo(next)
-      if (deploys.due(this.#settings.retireGraceSeconds)) this.#stale = true
-      const dropping = drops.pending && (await drops.step())
-      this.#goesOn()
-      fencing.compare()
-      if (this.#settled) mendReturned(store, verification)
-      const verifying = this.#settled && (await this.#verify(source, tables, intake))
-      const tidying = this.#settled && (await this.#tidy(intake))
-      if (!this.#settled && this.#caughtUp && !committer.holdsWrites) {
-        this.#settled = true
-        await this.#options.settled()
+      if (this.#isOver(opened.intake)) return 'restart'
+      state.beginRound()
+      let isBusy = false
+      for (const task of tasks) {
+        if (!task.isDue()) continue
+        const outcome = await task.step({ number, isBusy })
+        if (outcome === 'finished') return 'idle'
+        state.assertOpen()
+        isBusy ||= outcome === 'busy'
       }
-      if (
-        this.#caughtUp &&
-        committer.isIdle &&
-        !drops.pending &&
-        !verification.running &&
-        !tidying &&
-        fences.answering.length === 0 &&
-        !this.#stale &&
-        !this.#wanted()
-      ) {
-        this.#closing = !this.#asked
-        if (this.#closing) return false
-        this.#asked = false
-        this.#caughtUp = false
-        await this.#mark('session')
-      }
-      diagnostics.tick()
-      if (ticks % 10 === 9 && this.lag?.nudge) await this.#mark('heartbeat')
-      await Promise.race([
-        this.#pause(this.#caughtUp && !dropping && !verifying && !tidying ? TICK_MS : 20),
-        this.#endNow.promise,
-        this.#lacking.promise,
-      ])
+      const pause = state.pause(state.isCaughtUp && !isBusy ? TICK_MS : BUSY_MS)
+      await Promise.race([pause, state.ending, state.woken])
     }
   }
 
-  /** Another one should begin. */
-  end(): void {
-    this.#stale = true
-    this.#endNow.resolve()
+  #tasks(opened: Opened): Task[] {
+    const { intake, tables } = opened
+    const { verification } = this.#parts
+    const isOver = () => this.#isOver(intake)
+    return sessionTasks({
+      parts: this.#parts,
+      settings: this.#settings,
+      state: this.#state,
+      marks: this.#marks,
+      planSwitch: this.#planSwitch,
+      work: {
+        intake,
+        tables,
+        room: () => this.#room(),
+        pause: (milliseconds) => this.#state.pause(milliseconds),
+        over: isOver,
+      },
+      copy: () => this.#read(opened),
+      compareTables: async () => {
+        const comparing = verification.comparing(tables)
+        await this.#read(opened, { ...comparing, retired: () => null, over: () => isOver() || comparing.ended() })
+        if (!isOver() && !comparing.ended()) verification.sourceRead()
+      },
+      lag: () => this.#lag(),
+      isLive: () => this.#options.live(),
+      settled: () => this.#options.settled(),
+    })
   }
 
-  /** Nobody waits for it any more: whatever of it still waits for an answer does not go on. */
-  abandon(): void {
-    this.#closing = true
-    this.#unsubscribe()
-    const over = new RockpoolError('ROCKPOOL_SOURCE_UNREACHABLE', 'the session is over')
-    this.#over.reject(over)
-    this.#abort.abort(over)
-    this.#reader?.end(over)
-  }
-
-  #unsubscribe(): void {
-    for (const end of this.#subscriptions.splice(0)) end()
-  }
-
-  /** What waits for an answer may live longer than the session, and must not go on: another one is at work then. Throws RockpoolError. */
-  #goesOn(): void {
-    if (this.#closing) throw new RockpoolError('ROCKPOOL_SOURCE_UNREACHABLE', 'the session is over')
-  }
-
-  /** Ended by time, by work done, or because the catalog must be read again. */
+  /** The session ended by time, by work done, or because the catalog must be read again. */
   #isOver(intake: Intake): boolean {
     const { sessionSeconds, sessionChanges } = this.#settings
-    return (
-      this.#closing || this.#stale || Date.now() - this.#began >= sessionSeconds * 1_000 || intake.changes + intake.placed >= sessionChanges
-    )
-  }
-
-  /** Somebody is connected, or was until a moment ago. */
-  #wanted(): boolean {
-    if (this.#options.live()) {
-      this.#liveAt = Date.now()
-      return true
-    }
-    return this.#liveAt !== null && Date.now() - this.#liveAt < this.#settings.lingerSeconds * 1_000
-  }
-
-  /** A comparison that somebody asked for, as far as nothing else is under way. True: it goes on soon. */
-  async #verify(source: SourceConnection, tables: readonly FollowedTable[], intake: Intake): Promise<boolean> {
-    const { verification, deploys, store } = this.#parts
-    const { tables: known } = store
-    if (!verification.running || deploys.next !== null || this.#stale) return false
-    if (known.copying || known.hasIncomplete) return true
-    if (verification.reads) {
-      const comparing = verification.comparing(tables)
-      await this.#read(source, tables, intake, {
-        ...comparing,
-        ...{ retired: () => null, over: () => this.#isOver(intake) || comparing.ended() },
-      })
-      if (!this.#isOver(intake) && !comparing.ended()) verification.sourceRead()
-      return true
-    }
-    const goesOn = await verification.steps({
-      ...{ intake, tables },
-      room: () => this.#room(),
-      pause: (milliseconds) => this.#pause(milliseconds),
-      over: () => this.#isOver(intake),
-    })
-    if (verification.spent) this.#stale = true
-    return goesOn
-  }
-
-  /** What nobody uses is taken away, when nothing else is under way. True: it goes on soon. */
-  async #tidy(intake: Intake): Promise<boolean> {
-    const { tidying, verification, deploys, store } = this.#parts
-    const { tables } = store
-    if (!tidying.pending || verification.running || deploys.next !== null || tables.copying || tables.hasIncomplete) return false
-    if (this.#isOver(intake)) return false
-    const work = { intake, room: () => this.#room(), pause: (milliseconds: number) => this.#pause(milliseconds) }
-    const goesOn = await tidying.step((change, stored) => between(work, change, stored))
-    if (tidying.spent) this.#stale = true
-    return goesOn
+    const { isClosing, mustRestart, began } = this.#state
+    return isClosing || mustRestart || Date.now() - began >= sessionSeconds * 1_000 || intake.changes + intake.placed >= sessionChanges
   }
 
   /** `others`: what is done otherwise than for a copy. */
-  async #read(
-    source: SourceConnection,
-    tables: readonly FollowedTable[],
-    intake: Intake,
-    others: Partial<ReaderPorts> = {},
-  ): Promise<void> {
+  async #read({ source, tables, intake }: Opened, others: Partial<ReaderPorts> = {}): Promise<void> {
     const { store, care, committer } = this.#parts
     this.#reader = new Reader({
       intake,
       source: source.reader,
       form: this.#options.kind,
-      call: this.#longCall,
-      mark: (mark) => this.#emit(mark),
+      call: this.#deadlines.longCall,
+      mark: (mark) => this.#marks.emitText(mark),
       tables,
       ...storedCopy(store, care, () => committer.tellComparing()),
       room: () => this.#room(),
-      pause: (milliseconds) => this.#pause(milliseconds),
-      waitsFor: (what) => (this.waitingFor = what),
+      pause: (milliseconds) => this.#state.pause(milliseconds),
+      waitsFor: (what) => (this.#state.waitingFor = what),
       over: () => this.#isOver(intake),
       ...others,
     })
@@ -437,97 +337,28 @@ export class Session {
       await this.#reader.run()
     } finally {
       this.#reader = null
-      this.waitingFor = null
+      this.#state.waitingFor = null
     }
   }
 
-  /** The switch is a batch of its own, between two transactions: where a marker of its own commits. */
-  async #switchTo(plan: string): Promise<void> {
-    this.#switch = plan
-    await asyncFaultPoint('session.switch')
-    await this.#mark('switch')
-    while (this.#switch !== null) await this.#pause(5)
-  }
-
-  /** Others are waited for, which may take as long as the session. */
-  #othersWait(what: string | null): void {
-    this.waitingFor = what
-    const { sessionSeconds, callSeconds } = this.#settings
-    this.#within((what === null ? CONNECT_CALLS * callSeconds : sessionSeconds) * 1_000)
-  }
-
-  #newIntake(tables: readonly FollowedTable[], source: SourceConnection): Intake {
-    const { store, batches, care, committer } = this.#parts
-    const { tables: known, rows } = store
-    const { kind } = this.#options
-    return new Intake(tables, streamedTo(kind, store), {
-      sliceChanges: this.#settings.sliceChanges,
-      newBatch: () => batches.next(),
-      store: ({ batch, position, place, incomplete }) => {
-        this.#goesOn()
-        if (batch.changes > 0) this.found = true
-        faultPoint('stream.flush')
-        committer.store({ batch, incomplete, ...storedPlace(kind, { position, place }) })
-        if (known.hasIncomplete) this.#lacking.resolve()
-        this.#options.progress()
-        this.#acknowledge()
-      },
-      hasImages: (table) => known.hasImages(table),
-      isIncomplete: (table, key) => known.isIncomplete(table.number, key),
-      keys: (table, after, limit) => rows.keys(table.number, after, limit),
-      deliver: (batch, content) => this.#deliver(batch, content, source),
-      marker: (content) => this.#marker(content),
-      room: () => this.#hasRoom,
-      hasIncomplete: () => known.hasIncomplete,
-      unexpected: () => this.#looks.ask(),
-      care: careOf(care, store, false),
-      lacking: (table) => {
-        known.compare(table)
-        committer.holdIfDoubtful()
-      },
-    })
-  }
-
-  #deliver(batch: Batch, text: string, source: SourceConnection): void {
-    const { marks, store } = this.#parts
-    const { state, diagnostics } = store
-    const ours = marks.open(text)
-    if (ours) deliver(batch, ours.content, ours.earlier ? state.get('issued') : undefined)
-    else if (!this.#foreign) {
-      this.#foreign = true
-      diagnostics.add({ code: 'ROCKPOOL_FOREIGN_MARKER', reason: source.foreignMark })
-    }
-  }
-
-  *#marker(text: string): Generator<undefined, void> {
-    const { marks, deploys, committer } = this.#parts
-    const ours = marks.open(text)
-    const mark = ours && parseMark(ours.content)
-    if (mark === null) return
-    faultPoint('stream.marker')
-    if (mark === `session ${this.#id}`) {
+  #arrived(mark: SessionMark): void {
+    if (mark === 'session') {
       this.#intake?.flush()
-      this.#caughtUp = true
+      this.#state.catchUp()
       this.#options.progress()
-    } else if (mark === `switch ${this.#id}` && this.#switch !== null) {
-      this.#intake?.flush()
-      const plan = this.#switch
-      if (deploys.next === plan) committer.switchTo(plan, () => deploys.switched(plan))
-      this.#switch = null
-    } else if (this.#reader) yield* this.#reader.marker(mark)
+    } else if (mark === 'switch') {
+      this.#planSwitch.arrived(() => this.#intake?.flush())
+    }
   }
 
-  readonly #id = crypto.randomUUID()
-
-  async #mark(what: string): Promise<void> {
-    await this.#emit(`${what} ${this.#id}`)
+  /** Others are waited for, or no longer (null). */
+  #waitForOthers(what: string | null): void {
+    this.#state.waitingFor = what
+    if (what === null) this.#deadlines.connect()
+    else this.#deadlines.waitForOthers()
   }
 
-  async #emit(mark: string): Promise<void> {
-    await this.#source?.mark(this.#parts.marks.sign(markText(mark)), this.#call())
-  }
-
-  /** The source is told a position only when it is durable here. */
+  /** A position is acknowledged when it is durable here. */
   #acknowledge(): void {
     const { position } = streamedTo(this.#options.kind, this.#parts.store)
     if (!position) return
@@ -537,22 +368,23 @@ export class Session {
     }
     durable().then(
       () => this.#stream?.acknowledge(position),
-      (error: unknown) => this.#over.reject(error),
+      (error: unknown) => this.#state.fail(error),
     )
   }
 
-  /** Whether another batch may be stored. */
+  #lag(): SourceLag | null {
+    const { position } = streamedTo(this.#options.kind, this.#parts.store)
+    return this.#stream?.lag(position) ?? null
+  }
+
+  /** Another batch may be stored. */
   get #hasRoom(): boolean {
     const { committer, care } = this.#parts
-    return committer.room && !care.waits && !this.#looks.pending
+    return committer.room && !care.waits && !this.#checks.pending
   }
 
   async #room(): Promise<void> {
-    await Promise.race([this.#over.promise, this.#flow?.room()])
-    this.#goesOn()
-  }
-
-  #pause(milliseconds: number): Promise<void> {
-    return passed(milliseconds, this.#over.promise)
+    await Promise.race([this.#state.failure, this.#flow?.room()])
+    this.#state.assertOpen()
   }
 }
