@@ -38,7 +38,7 @@ const FOLDERS: readonly [name: string, path: string, imports: string][] = [
   ['store', 'durable-objects/replicator/store', 'protocol source sync-config shared copy ingest session verify writes'],
   ['writes', 'durable-objects/replicator/writes', 'protocol sync-config ingest store'],
   ['ingest', 'durable-objects/replicator/ingest', 'protocol source sync-config shared replicator/limits copy session store writes'],
-  ['copy', 'durable-objects/replicator/copy', 'source shared replicator/limits ingest store verify'],
+  ['copy', 'durable-objects/replicator/copy', 'protocol source shared replicator/limits ingest store'],
   ['commit', 'durable-objects/replicator/commit', 'protocol settings shared retry replicator/limits ingest store verify'],
   ['tidy', 'durable-objects/replicator/tidy', 'protocol shared ingest store writes'],
   ['verify', 'durable-objects/replicator/verify', 'protocol shared copy ingest store writes'],

@@ -3,7 +3,9 @@ import { Buckets } from '../../durable-objects/replicator/store/buckets.ts'
 import { Intake } from '../../durable-objects/replicator/ingest/intake.ts'
 import type { FollowedTable } from '../../durable-objects/replicator/ingest/followed-table.ts'
 import { evaluateNames } from '../../sync-config/evaluate/names.ts'
-import { Reader } from '../../durable-objects/replicator/copy/reader.ts'
+import { Copier, type CopierPorts } from '../../durable-objects/replicator/copy/copier.ts'
+import type { CopyWork } from '../../durable-objects/replicator/copy/copy-work.ts'
+import { storeRows } from '../../durable-objects/replicator/copy/store-rows.ts'
 import { RowStates } from '../../durable-objects/replicator/store/row-state.ts'
 import { MIGRATIONS } from '../../durable-objects/replicator/store/storage.ts'
 import { Tables } from '../../durable-objects/replicator/store/tables.ts'
@@ -29,7 +31,7 @@ const NOWHERE: StreamedTo = { position: null, place: null }
 const call = (): Call => ({ signal: new AbortController().signal, deadlineMs: 300_000 })
 
 /**
- * The replicator's own intake, reader, row state and tables in Node, over any kind of source, with the ops of all buckets reduced in memory: for
+ * The replicator's own intake, copier, row state and tables in Node, over any kind of source, with the ops of all buckets reduced in memory: for
  * tests that must choose when a copy begins, how small its chunks are, and where a session ends.
  */
 export class NodeReplica {
@@ -45,7 +47,7 @@ export class NodeReplica {
   #evaluating: RowProgram | null = null
   #counter = 0
   #intake: Intake | null = null
-  #reader: Reader | null = null
+  #copier: Copier | null = null
   #source: SourceConnection | null = null
   #stream: SourceStream | null = null
   #identity: SourceIdentity | null = null
@@ -152,13 +154,22 @@ export class NodeReplica {
     const intake = this.#intake
     if (!intake) throw new Error('not open')
     const copying = this.#tables.copying
-    const reader = new Reader({
+    const ports: CopierPorts = {
       intake,
       source: this.#open.reader,
       form: this.#options.kind,
       call,
-      tables: this.#sources,
       mark: (mark) => this.#open.mark(JSON.stringify({ mark }), call()),
+      keys: (table, after, limit) => this.#rows.keys(table.number, after, limit),
+      range: (table, from, to, limit) => this.#rows.range(table.number, from, to, limit),
+      room: async () => {},
+      pause: (milliseconds) => new Promise((resolve) => setTimeout(resolve, Math.min(milliseconds, 60_000))),
+      waitsFor: () => {},
+      care: null,
+      budget: this.#options.budget,
+    }
+    const work: CopyWork = {
+      tables: this.#sources,
       copyState: (table) => this.#tables.copyState(table),
       progress: (table, copy) => {
         this.reads++
@@ -169,19 +180,12 @@ export class NodeReplica {
         if (rows) this.completions++
         return rows
       },
-      retired: () => null,
-      successor: () => null,
-      forget: () => {},
-      keys: (table, after, limit) => this.#rows.keys(table.number, after, limit),
-      range: (table, from, to, limit) => this.#rows.range(table.number, from, to, limit),
-      room: async () => {},
-      pause: (milliseconds) => new Promise((resolve) => setTimeout(resolve, Math.min(milliseconds, 60_000))),
-      waitsFor: () => {},
-      over: () => this.#failure !== null || (copying && !this.#tables.copying),
-      budget: this.#options.budget,
-    })
-    this.#reader = reader
-    await reader.run().finally(() => (this.#reader = null))
+      removeRetired: () => Promise.resolve('none'),
+      isOver: () => this.#failure !== null || (copying && !this.#tables.copying),
+    }
+    const copier = new Copier(ports, work, storeRows({ notes: () => false }))
+    this.#copier = copier
+    await copier.run().finally(() => (this.#copier = null))
     if (this.#failure !== null) throw this.#failure
   }
 
@@ -216,7 +220,7 @@ export class NodeReplica {
   *#marker(content: string): Generator<undefined, void> {
     const { mark } = JSON.parse(content) as { mark: string }
     this.#markers.get(mark)?.()
-    if (!this.#markers.delete(mark) && this.#reader) yield* this.#reader.marker(mark)
+    if (!this.#markers.delete(mark) && this.#copier) yield* this.#copier.marker(mark)
   }
 
   #guard(work: () => void): void {
@@ -232,7 +236,7 @@ export class NodeReplica {
   #fail(error: unknown): void {
     this.#failure ??= error
     this.#failed.reject(error)
-    this.#reader?.end(error)
+    this.#copier?.end(error)
   }
 
   get #open(): SourceConnection {

@@ -5,7 +5,7 @@ import { Listeners } from '../../shared/listeners.ts'
 import type { Repeat } from '../../shared/retry.ts'
 import type { StoredAppend } from '../store/outbox.ts'
 import type { Store } from '../store/store.ts'
-import type { Outcome } from '../verify/verification.ts'
+import type { Outcome } from '../verify/comparisons.ts'
 import { probeOf } from './probe.ts'
 import type { Watchers } from './watchers.ts'
 

@@ -48,18 +48,18 @@ export class Drops {
     return this.#ports.state.get('drop') !== null
   }
 
-  /** One step. True: the next one may follow at once; false: something must happen first. */
-  async step(): Promise<boolean> {
+  /** One step. Returns `busy` when the next one may follow at once, and `idle` when something must happen first. */
+  async step(): Promise<'busy' | 'idle'> {
     const { state, definitions, committed } = this.#ports
     const drop = state.get('drop')
-    if (!drop) return false
+    if (!drop) return 'idle'
     await asyncFaultPoint('drop.step')
     if (!drop.swept) {
       this.#sweep(drop)
-      return true
+      return 'busy'
     }
     // Ops of theirs that are on their way must not come behind the deletion.
-    if (definitions.dropping.some(({ serial }) => serial > committed())) return false
+    if (definitions.dropping.some(({ serial }) => serial > committed())) return 'idle'
     return this.#delete()
   }
 
@@ -74,7 +74,7 @@ export class Drops {
     this.#failed = false
   }
 
-  async #delete(): Promise<boolean> {
+  async #delete(): Promise<'busy' | 'idle'> {
     const { atomically, state, definitions, buckets, dropped } = this.#ports
     const dropping = definitions.dropping
     const owners = new Map(dropping.map((definition) => [ownerOf(definition), definition.serial]))
@@ -83,7 +83,7 @@ export class Drops {
       // Once more from the beginning: those that could not be deleted are still there.
       this.#after = 0
       this.#failed = false
-      return false
+      return 'idle'
     }
     if (page.length === 0) {
       atomically(() => {
@@ -91,7 +91,7 @@ export class Drops {
         state.set('drop', null)
         faultPoint('drop.done')
       })
-      return false
+      return 'idle'
     }
     const found = page.filter(({ definition }) => owners.has(definition)).slice(0, BUCKETS_PER_STEP)
     const removed = await Promise.all(found.map((record) => this.#remove(record, owners.get(record.definition) ?? 0)))
@@ -106,7 +106,7 @@ export class Drops {
     }
     this.#failed ||= gone.length < found.length
     this.#after = (found.length === BUCKETS_PER_STEP ? found : page).at(-1)?.number ?? 0
-    return true
+    return 'busy'
   }
 
   async #remove({ name }: BucketRecord, serial: OpId): Promise<boolean> {

@@ -2,11 +2,16 @@ import { RockpoolError } from '../../../protocol/errors.ts'
 import type { Prepared, SourceConnection, SourceEvent, SourceLag, SourceStream } from '../../../sources/source.ts'
 import type { ReplicationSettings } from '../../../tenants/replication.ts'
 import { disconnectBy, faultPoint, asyncFaultPoint } from '../../shared/fault-points.ts'
-import { Reader, type ReaderPorts } from '../copy/reader.ts'
-import { storedCopy } from '../copy/stored-copy.ts'
+import { Copier } from '../copy/copier.ts'
+import type { CopyWork } from '../copy/copy-work.ts'
+import type { RowConsumer } from '../copy/row-consumer.ts'
+import { storeRows } from '../copy/store-rows.ts'
+import { storedWork } from '../copy/stored-work.ts'
 import { Flow } from '../ingest/flow.ts'
 import type { FollowedTable } from '../ingest/followed-table.ts'
 import type { Intake } from '../ingest/intake.ts'
+import { careOf } from '../ingest/skipping.ts'
+import type { SessionAccess } from '../verify/session-access.ts'
 import { CatalogChecks } from './catalog-checks.ts'
 import { Deadlines } from './deadlines.ts'
 import { keptIdentity, streamedTo } from './kept-state.ts'
@@ -28,10 +33,8 @@ const BUSY_MS = 20
 const CLOSE_MS = 1_000
 
 /** A session whose stream is open. */
-interface Opened {
+interface Opened extends SessionAccess {
   source: SourceConnection
-  tables: readonly FollowedTable[]
-  intake: Intake
 }
 
 /**
@@ -53,7 +56,7 @@ export class Session {
   #stream: SourceStream | null = null
   #intake: Intake | null = null
   #flow: Flow | null = null
-  #reader: Reader | null = null
+  #copier: Copier | null = null
   #expiresMs = 0
 
   constructor(parts: SessionParts, settings: ReplicationSettings, options: SessionOptions) {
@@ -67,7 +70,7 @@ export class Session {
       send: async (text) => this.#source?.mark(text, this.#deadlines.call()),
       foreignMark: () => this.#source?.foreignMark ?? '',
       arrived: (mark) => this.#arrived(mark),
-      readArrived: (mark) => this.#reader?.marker(mark) ?? [],
+      readArrived: (mark) => this.#copier?.marker(mark) ?? [],
     })
     this.#planSwitch = new PlanSwitch({
       committer: parts.committer,
@@ -121,7 +124,7 @@ export class Session {
   /** Nobody waits for the session any more: whatever of it still waits for an answer does not continue. */
   abandon(): void {
     for (const end of this.#subscriptions.splice(0)) end()
-    this.#reader?.end(this.#state.abandon())
+    this.#copier?.end(this.#state.abandon())
   }
 
   /** Returns how the session ended. Throws RockpoolError. */
@@ -177,7 +180,14 @@ export class Session {
     committer.holdIfDoubtful()
     const intake = await this.#open(source, prepared, tables)
     this.#watch(source, prepared)
-    return { source, tables, intake }
+    return {
+      source,
+      tables,
+      intake,
+      room: () => this.#room(),
+      pause: (milliseconds) => this.#state.pause(milliseconds),
+      isOver: () => this.#isOver(intake),
+    }
   }
 
   /** Opens the stream, and emits the mark by which the session knows that it has caught up. */
@@ -265,7 +275,7 @@ export class Session {
     const state = this.#state
     for (let number = 0; ; number++) {
       await asyncFaultPoint('session.tick')
-      if (this.#isOver(opened.intake)) return 'restart'
+      if (opened.isOver()) return 'restart'
       state.beginRound()
       let isBusy = false
       for (const task of tasks) {
@@ -281,27 +291,22 @@ export class Session {
   }
 
   #tasks(opened: Opened): Task[] {
-    const { intake, tables } = opened
-    const { verification } = this.#parts
-    const isOver = () => this.#isOver(intake)
+    const { store, verification, care, committer } = this.#parts
     return sessionTasks({
       parts: this.#parts,
       settings: this.#settings,
       state: this.#state,
       marks: this.#marks,
       planSwitch: this.#planSwitch,
-      work: {
-        intake,
-        tables,
-        room: () => this.#room(),
-        pause: (milliseconds) => this.#state.pause(milliseconds),
-        over: isOver,
+      session: opened,
+      copy: () => {
+        const work = storedWork({ ...opened, store, care, moved: () => committer.tellComparing() })
+        return this.#read(opened, work, storeRows(care))
       },
-      copy: () => this.#read(opened),
       compareTables: async () => {
-        const comparing = verification.comparing(tables)
-        await this.#read(opened, { ...comparing, retired: () => null, over: () => isOver() || comparing.ended() })
-        if (!isOver() && !comparing.ended()) verification.sourceRead()
+        const comparison = verification.tableComparison(opened)
+        await this.#read(opened, comparison, comparison)
+        comparison.end()
       },
       lag: () => this.#lag(),
       isLive: () => this.#options.live(),
@@ -309,34 +314,35 @@ export class Session {
     })
   }
 
-  /** The session ended by time, by work done, or because the catalog must be read again. */
+  /** The session has taken long enough or done enough, or another one must begin. */
   #isOver(intake: Intake): boolean {
     const { sessionSeconds, sessionChanges } = this.#settings
     const { isClosing, mustRestart, began } = this.#state
     return isClosing || mustRestart || Date.now() - began >= sessionSeconds * 1_000 || intake.changes + intake.placed >= sessionChanges
   }
 
-  /** `others`: what is done otherwise than for a copy. */
-  async #read({ source, tables, intake }: Opened, others: Partial<ReaderPorts> = {}): Promise<void> {
-    const { store, care, committer } = this.#parts
-    this.#reader = new Reader({
+  /** Reads tables until the work is done or over. */
+  async #read({ source, intake, room, pause }: Opened, work: CopyWork, consumer: RowConsumer): Promise<void> {
+    const { store, care } = this.#parts
+    const { rows } = store
+    const ports = {
       intake,
       source: source.reader,
       form: this.#options.kind,
       call: this.#deadlines.longCall,
-      mark: (mark) => this.#marks.emitText(mark),
-      tables,
-      ...storedCopy(store, care, () => committer.tellComparing()),
-      room: () => this.#room(),
-      pause: (milliseconds) => this.#state.pause(milliseconds),
-      waitsFor: (what) => (this.#state.waitingFor = what),
-      over: () => this.#isOver(intake),
-      ...others,
-    })
+      mark: (mark: string) => this.#marks.emitText(mark),
+      keys: ({ number }: FollowedTable, after: string, limit: number) => rows.keys(number, after, limit),
+      range: ({ number }: FollowedTable, from: string, to: string | null, limit: number) => rows.range(number, from, to, limit),
+      room,
+      pause,
+      waitsFor: (what: string | null) => (this.#state.waitingFor = what),
+      care: careOf(care, store, true),
+    }
+    this.#copier = new Copier(ports, work, consumer)
     try {
-      await this.#reader.run()
+      await this.#copier.run()
     } finally {
-      this.#reader = null
+      this.#copier = null
       this.#state.waitingFor = null
     }
   }

@@ -1,8 +1,8 @@
 import type { SourceLag } from '../../../sources/source.ts'
 import type { ReplicationSettings } from '../../../tenants/replication.ts'
 import { between } from '../ingest/between.ts'
-import { mendReturned } from '../verify/returned.ts'
-import type { Work } from '../verify/mending.ts'
+import { repairAfterOlderRelease } from '../verify/after-older-release.ts'
+import type { SessionAccess } from '../verify/session-access.ts'
 import type { PlanSwitch } from './plan-switch.ts'
 import type { SessionMarks } from './session-marks.ts'
 import type { SessionParts } from './session-parts.ts'
@@ -36,7 +36,7 @@ export interface TaskPorts {
   state: SessionState
   marks: Pick<SessionMarks, 'emit'>
   planSwitch: Pick<PlanSwitch, 'run'>
-  work: Work
+  session: SessionAccess
   /** Copies all that is to be copied, and reads rows that lack values. */
   copy(): Promise<void>
   /** Reads tables for a comparison, as far as it has not read them. */
@@ -111,7 +111,7 @@ const retireTask = ({ parts: { deploys }, settings, state }: TaskPorts): Task =>
 const dropTask = ({ parts: { drops } }: TaskPorts): Task => ({
   name: 'drop',
   isDue: () => drops.pending,
-  step: async () => ((await drops.step()) ? 'busy' : 'idle'),
+  step: () => drops.step(),
 })
 
 /** Buckets that lacked ops and answer again are compared. */
@@ -129,41 +129,41 @@ const repairTask = ({ parts: { store, verification }, state }: TaskPorts): Task 
   name: 'repair',
   isDue: () => state.isSettled,
   step() {
-    mendReturned(store, verification)
+    repairAfterOlderRelease(store, verification)
     return 'idle'
   },
 })
 
 /** A comparison that somebody has asked for, while nothing else is under way. */
-const verifyTask = ({ parts: { store, deploys, verification }, state, work, compareTables }: TaskPorts): Task => ({
+const verifyTask = ({ parts: { store, deploys, verification }, state, session, compareTables }: TaskPorts): Task => ({
   name: 'verify',
   isDue: () => state.isSettled && verification.running && deploys.next === null && !state.mustRestart,
   async step(): Promise<StepOutcome> {
     const { tables } = store
     // They are copied first.
     if (tables.copying || tables.hasIncomplete) return 'busy'
-    if (verification.reads) {
+    if (verification.readsTables) {
       await compareTables()
       return 'busy'
     }
-    const isBusy = await verification.steps(work)
-    if (verification.spent) state.restartAfterRound()
-    return isBusy ? 'busy' : 'idle'
+    const outcome = await verification.steps(session)
+    if (verification.isBudgetUsed) state.restartAfterRound()
+    return outcome
   },
 })
 
 /** Buckets that nobody uses are removed, while nothing else is under way. */
-const tidyTask = ({ parts: { store, deploys, verification, tidying }, state, work }: TaskPorts): Task => ({
+const tidyTask = ({ parts: { store, deploys, verification, tidying }, state, session }: TaskPorts): Task => ({
   name: 'tidy',
   isDue() {
     const { tables } = store
-    if (!state.isSettled || !tidying.pending || work.over()) return false
+    if (!state.isSettled || !tidying.pending || session.isOver()) return false
     return !verification.running && deploys.next === null && !tables.copying && !tables.hasIncomplete
   },
   async step(): Promise<StepOutcome> {
-    const isBusy = await tidying.step((change, stored) => between(work, change, stored))
-    if (tidying.spent) state.restartAfterRound()
-    return isBusy ? 'busy' : 'idle'
+    const outcome = await tidying.step((change, stored) => between(session, change, stored))
+    if (tidying.isBudgetUsed) state.restartAfterRound()
+    return outcome
   },
 })
 

@@ -169,7 +169,7 @@ class World {
     this.#open = null
   }
 
-  step(): Promise<boolean> {
+  step(): Promise<unknown> {
     return this.tidying.step(async (work, stored) => {
       this.flush()
       const batch = this.batch()

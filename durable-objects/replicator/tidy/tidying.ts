@@ -86,7 +86,7 @@ export class Tidying {
   }
 
   /** It has done as much as one invocation should. */
-  get spent(): boolean {
+  get isBudgetUsed(): boolean {
     return this.#calls - this.#callsBefore >= CALLS_PER_SESSION
   }
 
@@ -108,21 +108,21 @@ export class Tidying {
     this.#ports.removals.add({ due: this.#after(AGAIN_MS), name, number: null, upTo })
   }
 
-  /** One step. True: the next one may follow at once; false: something must happen first, or nothing is left to do. */
-  async step(between: Between): Promise<boolean> {
+  /** One step. Returns `busy` when the next one may follow at once, and `idle` when something must happen first or nothing is left to do. */
+  async step(between: Between): Promise<'busy' | 'idle'> {
     await asyncFaultPoint('tidying.step')
     const due = this.#ports.removals.due(this.#now(), CALLS_AT_ONCE)
     if (due.length > 0) return this.#erase(due)
-    if (!this.#isDue) return false
+    if (!this.#isDue) return 'idle'
     const scan = (this.#scan ??= this.#begin())
     if (scan.mailbox !== null) await this.#mailboxes(scan, scan.mailbox, between)
     // The first round only says which ops are old for the next one.
     else if (this.#unusedDays === 0 || this.#before === 0) this.#end()
     else if (scan.row !== null) this.#rows(scan, scan.row)
     // What was on its way when it began counts as well.
-    else if (this.#ports.served() < scan.counter || this.#ports.removals.recorded >= MAX_WAITING) return false
+    else if (this.#ports.served() < scan.counter || this.#ports.removals.recorded >= MAX_WAITING) return 'idle'
     else await this.#ask(scan, between)
-    return true
+    return 'busy'
   }
 
   get #isDue(): boolean {
@@ -198,7 +198,7 @@ export class Tidying {
     if (round) state.set('round', { ...round, done: true })
   }
 
-  async #erase(due: readonly Removal[]): Promise<boolean> {
+  async #erase(due: readonly Removal[]): Promise<'busy' | 'idle'> {
     const { removals, buckets, atomically, served, erase, isFenced } = this.#ports
     const fenced = due.filter(({ number }) => number !== null && isFenced(number))
     // Ops of before this object started, and the op that made it empty, must have come to their buckets.
@@ -218,7 +218,7 @@ export class Tidying {
         else removals.postpone(removal, this.#after(AGAIN_MS))
       }
     })
-    return ready.length > 0
+    return ready.length > 0 ? 'busy' : 'idle'
   }
 
   /** Null: it did not answer. */

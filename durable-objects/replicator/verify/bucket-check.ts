@@ -8,48 +8,58 @@ import { asyncFaultPoint } from '../../shared/fault-points.ts'
 import { MAILBOX_DEFINITION } from '../writes/mailboxes.ts'
 import type { BucketRecord } from '../store/buckets.ts'
 import type { Output, RowRef, RowStates } from '../store/row-state.ts'
-import { closer, opDifferences, type Closer, type FoundContent, type OpDifference } from './bucket-differences.ts'
-import { Expectation, type Expected, type ExpectedRow, type Unit } from './expectation.ts'
+import { drillDown, opDifferences, type DrillDown, type HeldContent, type OpDifference } from './bucket-differences.ts'
+import { Expectation, type BucketRange, type Expected, type ExpectedRow } from './expectation.ts'
 
-/** Rows of row state that are counted at a time. */
+/** Rows of row state that are counted in one step. */
 const ROWS_PER_STEP = 2_000
-/** Buckets whose sums are in memory. Row state is counted once for so many. */
+/** Buckets of one pass, whose sums are in memory. Each pass counts all of row state. */
 const BUCKETS_PER_PASS = 20_000
 const RECORDS_PER_READ = 1_000
-/** Buckets asked at a time, and the rows that they hold together, unless it is one: each remembers its rows, and they may share the memory of an isolate. */
+/**
+ * The most buckets that are asked at the same time, and the most rows that they hold together, unless it is a single bucket: each remembers its rows, and they may share
+ * the memory of an isolate.
+ */
 const ASKED = 16
 const ASKED_ROWS = 50_000
-/** What a pass of closer looks may hold: rows that are listed, or the like of it in sums. */
-const CLOSER_ROWS = 40_000
-const CLOSER_SPLIT = 400
-/** A bucket that does not answer so often, about once a second, is given up. */
+/** Memory limit of one pass of drill-downs, in rows that are listed. The sums of a range that is split count as so many. */
+const DRILL_DOWN_ROWS = 40_000
+const SPLIT_ROWS = 400
+/** A bucket that does not answer this many times, about once a second, is given up. */
 const ATTEMPTS = 60
 
-/** A bucket that does not answer: the comparison cannot be done. */
+/** A bucket does not answer, so the comparison cannot be finished. */
 export class BucketSilent extends Error {}
 
 export interface BucketCheckPorts {
   rows(): RowStates
   page(after: number, limit: number): (BucketRecord & { definition: string })[]
-  /** Whether the bucket is to be compared. */
+  /** Returns whether the bucket is to be compared. */
   wanted(bucket: number): boolean
-  /** Owners of the buckets that are maintained. */
+  /** Returns the owners of the buckets that are maintained. */
   owners(): ReadonlySet<string>
   nameOf(t: number): TableName
-  /** The last op id stored, and the last one committed. */
+  /** Return the last op id that is stored, and the last one that is committed. */
   counter(): OpId
   committed(): OpId
   digest(bucket: string, request: DigestRequest): Promise<DigestAnswer>
 }
 
-/** What is done about what was found. */
-export interface Mending {
-  /** `stands`: false when the comparison has ended meanwhile. Then nobody says which of the rows got an op since. */
-  rows(unit: Unit, differences: readonly OpDifference[], expected: Expected, stands: () => boolean): Promise<void>
-  totals(unit: Unit, difference: Difference): Promise<void>
+/** What is done about differences. */
+export interface BucketRepair {
+  /** `isCurrent` returns false when the comparison has ended meanwhile: then it is not known which of the rows got an op since. */
+  rows(range: BucketRange, differences: readonly OpDifference[], expected: Expected, isCurrent: () => boolean): Promise<void>
+  totals(range: BucketRange, difference: Difference): Promise<void>
 }
 
-interface Asked {
+/**
+ * What a step came to. `passed`: all buckets up to number `upTo` are compared, of which this pass had `buckets`. `complete`: no buckets are left. In the middle of a
+ * pass the next step may follow at once (`more`), when ops are appended (`soon`), or when a bucket answers (`later`).
+ */
+export type CheckOutcome = { kind: 'passed'; upTo: number; buckets: number } | { kind: 'complete' | 'more' | 'soon' | 'later' }
+
+/** A range that a bucket is asked for, and what row state said of it at op `at`. */
+interface Question {
   expected: Expected
   at: OpId
   sums: RowsSum[]
@@ -58,31 +68,31 @@ interface Asked {
 
 interface Answer {
   sums: RowsSum[]
-  rows: Map<string, FoundContent>
+  rows: Map<string, HeldContent>
   announced: BucketState
   summed: BucketState
 }
 
 /**
- * Compares row state with the buckets. Row state is counted in steps while it changes (`Expectation`); what it says of a bucket at this moment is what the
- * bucket must hold at the last op that is stored. First sums of whole buckets, then sums of parts where they differ, and rows in the end. What is in memory
- * may be lost: then the pass begins again.
+ * Compares row state with the buckets. Row state is counted in steps while it changes (`Expectation`). What it says of a bucket at one moment is what the bucket
+ * must hold at the last op that is stored by then. It compares sums of whole buckets first, then sums of parts where those differ, and rows in the end. All of it is in
+ * memory: when that is lost, the pass begins again.
  */
 export class BucketCheck {
   readonly #ports: BucketCheckPorts
-  /** Nobody who writes rows knows it. */
+  /** A secret: with it somebody could write rows that differ and have the same sum. */
   readonly #key = crypto.randomUUID()
-  /** Bucket number up to which everything is compared, when the pass is done. */
+  /** All buckets up to this number are compared when the pass is done. */
   #upTo = 0
-  /** Buckets of the pass. */
-  passed = 0
-  #closer: Closer[] = []
+  /** The number of buckets in this pass. */
+  #passBuckets = 0
+  #drillDowns: DrillDown[] = []
   #expectation: Expectation | null = null
-  #asked: Asked[] = []
+  #questions: Question[] = []
   #attempts = 0
-  /** Why it waits. */
+  /** What it waits for, as text for people. */
   waitingFor: string | null = null
-  /** Calls of buckets. */
+  /** Calls of buckets so far. */
   calls = 0
 
   constructor(ports: BucketCheckPorts) {
@@ -90,112 +100,110 @@ export class BucketCheck {
   }
 
   reset(): void {
-    this.#closer = []
+    this.#drillDowns = []
     this.#expectation = null
-    this.#asked = []
+    this.#questions = []
     this.#attempts = 0
     this.waitingFor = null
   }
 
+  /** Row state is being counted, so rows that are stored must be given to `storing`. */
   get counts(): boolean {
     return this.#expectation !== null
   }
 
-  /** A row is being stored. */
+  /** A row is about to be stored. `before` and `now` are its outputs. */
   storing(ref: RowRef, before: () => readonly Output[], now: readonly Output[]): void {
     this.#expectation?.changes(ref, before, now)
   }
 
-  /**
-   * The next step. `after`: buckets up to this number are done. Answers the number up to which they are now, null when there are no more. In the middle of
-   * a pass `more`, or when to try again: `soon`, or `later` when a bucket does not answer. Throws BucketSilent.
-   */
-  async step(after: number, mending: Mending): Promise<number | 'more' | 'soon' | 'later' | null> {
+  /** The next step. Buckets up to number `after` are compared. Throws BucketSilent. */
+  async step(after: number, repair: BucketRepair): Promise<CheckOutcome> {
     const expectation = (this.#expectation ??= this.#begin(after))
-    if (!expectation) return null
+    if (!expectation) return { kind: 'complete' }
     if (expectation.at !== null) {
       const rows = this.#ports.rows().page(expectation.at, ROWS_PER_STEP, (t) => this.#ports.nameOf(t).name)
       expectation.count(rows, rows.length === ROWS_PER_STEP)
-      return 'more'
+      return { kind: 'more' }
     }
-    if (this.#asked.length === 0) this.#asked = this.#ask(expectation)
-    if (this.#asked.length === 0) {
+    if (this.#questions.length === 0) this.#questions = this.#nextQuestions(expectation)
+    if (this.#questions.length === 0) {
       this.#expectation = null
-      return this.#closer.length > 0 ? 'more' : this.#upTo
+      return this.#drillDowns.length > 0 ? { kind: 'more' } : { kind: 'passed', upTo: this.#upTo, buckets: this.#passBuckets }
     }
-    const [first] = this.#asked
+    const [first] = this.#questions
     this.waitingFor = first && first.at > this.#ports.committed() ? 'ops that are on their way to their buckets' : null
-    if (this.waitingFor !== null) return 'soon'
-    return this.#compare(expectation, mending)
+    if (this.waitingFor !== null) return { kind: 'soon' }
+    return { kind: await this.#compare(expectation, repair) }
   }
 
   #begin(after: number): Expectation | null {
-    const units = this.#closer.length > 0 ? this.#nextCloser() : this.#nextBuckets(after)
-    return units.length === 0 ? null : new Expectation(units, new Digester(this.#key), (t) => this.#ports.nameOf(t))
+    const ranges = this.#drillDowns.length > 0 ? this.#nextDrillDowns() : this.#nextBuckets(after)
+    return ranges.length === 0 ? null : new Expectation(ranges, new Digester(this.#key), (t) => this.#ports.nameOf(t))
   }
 
-  #nextBuckets(after: number): Unit[] {
+  #nextBuckets(after: number): BucketRange[] {
     const owners = this.#ports.owners()
-    const units: Unit[] = []
+    const ranges: BucketRange[] = []
     this.#upTo = after
-    while (units.length < BUCKETS_PER_PASS) {
+    while (ranges.length < BUCKETS_PER_PASS) {
       const page = this.#ports.page(this.#upTo, RECORDS_PER_READ)
       const last = page.at(-1)
       if (!last) break
       for (const { number, name, definition } of page) {
         if (!this.#ports.wanted(number) || !isMaintained(definition, owners)) continue
-        units.push({ bucket: number, name, definition, part: 0, parts: 1, split: 1, list: false })
+        ranges.push({ bucket: number, name, definition, part: 0, parts: 1, split: 1, list: false })
       }
       this.#upTo = last.number
     }
-    this.passed = units.length
-    return units
+    this.#passBuckets = ranges.length
+    return ranges
   }
 
-  #nextCloser(): Unit[] {
-    const units: Unit[] = []
-    for (let held = 0; this.#closer.length > 0 && held < CLOSER_ROWS;) {
-      const next = this.#closer.shift()
+  #nextDrillDowns(): BucketRange[] {
+    const ranges: BucketRange[] = []
+    for (let held = 0; this.#drillDowns.length > 0 && held < DRILL_DOWN_ROWS;) {
+      const next = this.#drillDowns.shift()
       if (!next) break
-      units.push(next.unit)
-      held += next.unit.list ? next.rows : CLOSER_SPLIT
+      ranges.push(next.range)
+      held += next.range.list ? next.rows : SPLIT_ROWS
     }
-    return units
+    return ranges
   }
 
-  /** What row state says now, to be compared when it is committed. */
-  #ask(expectation: Expectation): Asked[] {
+  /** Returns what row state says now. It is compared when its ops are committed. */
+  #nextQuestions(expectation: Expectation): Question[] {
     const at = this.#ports.counter()
-    return together(expectation.all).map((expected) => {
+    return askedTogether(expectation.all).map((expected) => {
       expected.changed.clear()
       return { expected, at, sums: expected.sums.map((sum) => ({ ...sum })), rows: new Map(expected.rows) }
     })
   }
 
-  async #compare(expectation: Expectation, mending: Mending): Promise<'more' | 'later'> {
-    const asked = this.#asked
-    const answers = await Promise.allSettled(asked.map(({ expected, at }) => this.#answer(expected.unit, at)))
-    // Somebody has ended it meanwhile.
+  async #compare(expectation: Expectation, repair: BucketRepair): Promise<'more' | 'later'> {
+    const questions = this.#questions
+    const answers = await Promise.allSettled(questions.map(({ expected, at }) => this.#answer(expected.range, at)))
+    // The comparison may have been ended meanwhile.
     if (this.#expectation !== expectation) return 'more'
-    const silent: Asked[] = []
-    for (const [i, each] of asked.entries()) {
+    const silent: Question[] = []
+    for (const [i, question] of questions.entries()) {
       if (this.#expectation !== expectation) return 'more'
       const settled = answers[i]
-      if (settled?.status === 'fulfilled') await this.#judge(expectation, each, settled.value, mending)
+      if (settled?.status === 'fulfilled') await this.#judge(expectation, question, settled.value, repair)
       else {
-        silent.push(each)
-        this.waitingFor = `bucket ${each.expected.unit.name}: ${String(settled?.reason)}`
+        silent.push(question)
+        this.waitingFor = `bucket ${question.expected.range.name}: ${String(settled?.reason)}`
       }
     }
     if (this.#expectation !== expectation) return 'more'
-    this.#asked = silent
+    this.#questions = silent
     this.#attempts = silent.length === 0 ? 0 : this.#attempts + 1
     if (this.#attempts >= ATTEMPTS) throw new BucketSilent(this.waitingFor ?? '')
     return silent.length === 0 ? 'more' : 'later'
   }
 
-  /** Null: compaction has gone beyond, ask again for what row state says by then. */
-  async #answer({ name, part, parts, split, list }: Unit, checkpoint: OpId): Promise<Answer | null> {
+  /** Returns null when compaction has gone beyond the checkpoint: the bucket is asked again for what row state says by then. */
+  async #answer({ name, part, parts, split, list }: BucketRange, checkpoint: OpId): Promise<Answer | null> {
     const empty = { count: 0, checksum: 0, last: 0 }
     const answer: Answer = { sums: Array.from({ length: split }, noRows), rows: new Map(), announced: empty, summed: empty }
     for (let pass = 0, passes = 1; pass < passes;) {
@@ -215,24 +223,26 @@ export class BucketCheck {
     return answer
   }
 
-  async #judge(expectation: Expectation, { expected, sums, rows }: Asked, answer: Answer | null, mending: Mending): Promise<void> {
+  async #judge(expectation: Expectation, question: Question, answer: Answer | null, repair: BucketRepair): Promise<void> {
     if (answer === null) return
-    const { unit } = expected
-    if (!isMaintained(unit.definition, this.#ports.owners())) return expectation.forget(expected)
-    const stands = () => this.#expectation === expectation
+    const { expected, sums, rows } = question
+    const { range } = expected
+    if (!isMaintained(range.definition, this.#ports.owners())) return expectation.forget(expected)
+    const isCurrent = () => this.#expectation === expectation
     const { announced, summed } = answer
-    if (unit.parts === 1 && (announced.checksum !== summed.checksum || announced.count !== summed.count)) {
+    if (range.parts === 1 && (announced.checksum !== summed.checksum || announced.count !== summed.count)) {
       const reason = `it announces ${announced.count} ops with checksum ${announced.checksum}, and has ${summed.count} with ${summed.checksum}`
-      await mending.totals(unit, { code: 'bucket-checksum', table: null, key: null, bucket: unit.name, reason, mended: false })
-      if (!stands()) return
+      await repair.totals(range, { code: 'bucket-checksum', table: null, key: null, bucket: range.name, reason, mended: false })
+      if (!isCurrent()) return
     }
-    if (unit.list) await mending.rows(unit, opDifferences(rows, answer.rows), expected, stands)
-    else this.#closer.push(...closer(unit, sums, answer.sums))
+    if (range.list) await repair.rows(range, opDifferences(rows, answer.rows), expected, isCurrent)
+    else this.#drillDowns.push(...drillDown(range, sums, answer.sums))
     expectation.forget(expected)
   }
 }
 
-function together(all: readonly Expected[]): Expected[] {
+/** Returns the first ranges that may be asked for at the same time. */
+function askedTogether(all: readonly Expected[]): Expected[] {
   let rows = 0
   const most = all.slice(0, ASKED).findIndex(({ sums }) => (rows += sums.reduce((sum, each) => sum + each.rows, 0)) > ASKED_ROWS)
   return all.slice(0, most < 0 ? ASKED : Math.max(1, most))

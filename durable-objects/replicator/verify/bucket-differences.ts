@@ -1,30 +1,31 @@
 import { equalSums, noRows, subpart, type RowsSum } from '../../../protocol/digest.ts'
 import type { DifferenceCode } from '../../../protocol/verification.ts'
 import type { RowRef } from '../store/row-state.ts'
-import type { ExpectedRow, Unit } from './expectation.ts'
+import type { BucketRange, ExpectedRow } from './expectation.ts'
 
-/** Rows of a unit that are compared one by one. */
+/** A range with at most this many rows is compared row by row. */
 export const LIST_ROWS = 2_000
-/** Into so many parts a larger unit is divided. */
+/** The number of parts into which a larger range is split. */
 export const SPLIT = 64
-/** No smaller parts than these: hashes have 32 bits. */
+/** A range is not split further: hashes have 32 bits. */
 const MAX_PARTS = 2 ** 24
 
-/** A unit that is looked at more closely, and about how many rows it has. */
-export interface Closer {
-  unit: Unit
+/** A range that is compared more closely, because its sums differ. */
+export interface DrillDown {
+  range: BucketRange
+  /** About how many rows it has. */
   rows: number
 }
 
-/** Where the sums of a unit differ. */
-export function closer(unit: Unit, expected: readonly RowsSum[], found: readonly RowsSum[]): Closer[] {
+/** Returns the parts of a range whose sums differ. */
+export function drillDown(range: BucketRange, expected: readonly RowsSum[], found: readonly RowsSum[]): DrillDown[] {
   return expected.flatMap((sum, sub) => {
     const other = found[sub] ?? noRows()
     if (equalSums(sum, other)) return []
-    const part = subpart(unit, unit.split, sub)
+    const part = subpart(range, range.split, sub)
     const rows = Math.max(sum.rows, other.rows)
     const list = rows <= LIST_ROWS || part.parts >= MAX_PARTS
-    return [{ unit: { ...unit, ...part, split: list ? 1 : SPLIT, list }, rows }]
+    return [{ range: { ...range, ...part, split: list ? 1 : SPLIT, list }, rows }]
   })
 }
 
@@ -32,21 +33,22 @@ export interface OpDifference {
   code: DifferenceCode
   /** See `rowKey`. */
   key: string
-  /** The source row; null when row state knows of none. */
+  /** The row of the source, or null when row state knows of none. */
   ref: RowRef | null
-  /** Of what the bucket holds; null when it lacks the row. */
+  /** The hash of what the bucket holds, or null when it lacks the row. */
   hash: string | null
   reason: string
 }
 
-/** Hashes of a row that a bucket holds. `weak`: for comparison with those that an older version stored, of rows that were not read since. */
-export interface FoundContent {
+/** The hashes of a row that a bucket holds. */
+export interface HeldContent {
   hash: string
+  /** For rows whose hash an older version stored and that were not read since. */
   weak?: string
 }
 
-/** How the rows that a bucket holds differ from those that row state says are in it. */
-export function opDifferences(expected: ReadonlyMap<string, ExpectedRow>, found: ReadonlyMap<string, FoundContent>): OpDifference[] {
+/** Returns how the rows that a bucket holds differ from those that row state says are in it. */
+export function opDifferences(expected: ReadonlyMap<string, ExpectedRow>, found: ReadonlyMap<string, HeldContent>): OpDifference[] {
   const differences: OpDifference[] = []
   for (const [key, { hash, ref }] of expected) {
     const content = found.get(key)

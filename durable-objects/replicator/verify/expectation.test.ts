@@ -3,12 +3,12 @@ import { Digester, noRows, rowKey } from '../../../protocol/digest.ts'
 import { randomOf } from '../../bucket/test-ops.ts'
 import { subkeyOf } from '../ingest/batch.ts'
 import type { Output, RowRef } from '../store/row-state.ts'
-import { Expectation, type Unit } from './expectation.ts'
+import { Expectation, type BucketRange } from './expectation.ts'
 import { rowDifferences } from './row-differences.ts'
 
 const digester = new Digester('a key')
 const table = { schema: 'public', name: 't' }
-const whole = (bucket: number): Unit => ({ bucket, name: `b${bucket}`, definition: 'd', part: 0, parts: 1, split: 1, list: false })
+const whole = (bucket: number): BucketRange => ({ bucket, name: `b${bucket}`, definition: 'd', part: 0, parts: 1, split: 1, list: false })
 const output = (bucket: number, id: string, hash: string): Output => ({ bucket, type: 't', id, hash })
 /** As SQLite orders texts. */
 const byBytes = (a: string, b: string) => Buffer.compare(Buffer.from(a), Buffer.from(b))
@@ -26,7 +26,7 @@ test('rows that change while they are counted count as they are in the end, what
       const key = keyed()
       rows.set(key, some(key))
     }
-    const list: Unit = { ...whole(1), list: true, part: 1, parts: 2 }
+    const list: BucketRange = { ...whole(1), list: true, part: 1, parts: 2 }
     const expectation = new Expectation([whole(1), whole(2), { ...whole(2), split: 4 }, list], digester, () => table)
     const expected = expectation.all
     let after: RowRef | null = expectation.at
@@ -45,20 +45,20 @@ test('rows that change while they are counted count as they are in the end, what
         rows.set(key, now)
       }
     }
-    for (const { unit, sums, rows: listed } of expected) {
-      const wanted = Array.from({ length: unit.split }, noRows)
+    for (const { range, sums, rows: listed } of expected) {
+      const wanted = Array.from({ length: range.split }, noRows)
       const keys: string[] = []
       for (const [key, outputs] of rows) {
         for (const { bucket, type, id, hash } of outputs) {
           const text = rowKey(type, id, subkeyOf(table, key))
-          const sum = bucket === unit.bucket ? wanted[digester.subpartOf(text, unit, unit.split) ?? -1] : undefined
+          const sum = bucket === range.bucket ? wanted[digester.subpartOf(text, range, range.split) ?? -1] : undefined
           if (!sum) continue
           digester.addRow(sum, text, hash, 1)
           keys.push(`${text} ${hash}`)
         }
       }
       expect(sums, `seed ${seed}`).toEqual(wanted)
-      if (unit.list) expect([...listed].map(([text, { hash }]) => `${text} ${hash}`).sort()).toEqual(keys.sort())
+      if (range.list) expect([...listed].map(([text, { hash }]) => `${text} ${hash}`).sort()).toEqual(keys.sort())
     }
   }
 })

@@ -3,12 +3,12 @@ import { sameContent, type Output, type RowImage, type RowState } from '../store
 
 export interface RowDifference {
   code: DifferenceCode
-  /** Number; null: it concerns no bucket. */
+  /** The number of the bucket, or null when the difference is in none. */
   bucket: number | null
   reason: string
 }
 
-/** How what row state says of a row differs from what it should say: each output that does is one op. */
+/** Returns how what row state says of a row differs from what it should say. Each output that differs is one op. */
 export function rowDifferences(known: RowState | null, wanted: RowState | null): RowDifference[] {
   const differences: RowDifference[] = []
   const add = (code: DifferenceCode, bucket: number | null, reason: string) => differences.push({ code, bucket, reason })
@@ -33,7 +33,7 @@ export function rowDifferences(known: RowState | null, wanted: RowState | null):
 
 const textOf = ({ bucket, type, id }: Output) => JSON.stringify([bucket, type, id])
 
-/** Their columns may stand in another order. */
+/** Compares images, whose columns may be in different orders. */
 function sameImage(a: RowImage, b: RowImage | null): boolean {
   return b !== null && Object.keys(a).length === Object.keys(b).length && Object.entries(a).every(([name, text]) => b[name] === text)
 }

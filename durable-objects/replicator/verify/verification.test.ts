@@ -16,9 +16,10 @@ import { RowStates } from '../store/row-state.ts'
 import { MIGRATIONS, StateStore } from '../store/storage.ts'
 import { newCopy } from '../copy/copy-state.ts'
 import { Tables } from '../store/tables.ts'
-import type { Work } from './mending.ts'
+import type { Outcome } from './comparisons.ts'
 import { newVerifying } from './progress.ts'
-import { Verification, type Outcome } from './verification.ts'
+import type { SessionAccess } from './session-access.ts'
+import { Verification } from './verification.ts'
 
 // Two mailboxes that row state says hold a number each; what their buckets hold is what was appended to their logs.
 
@@ -70,11 +71,18 @@ class World {
   }
 
   /** A turn of a session, of so many steps at most. */
-  async run(others: Partial<Work> = {}): Promise<void> {
+  async run(others: Partial<SessionAccess> = {}): Promise<void> {
     this.verification.begin()
-    this.verification.sourceRead()
-    const work = { intake: {} as Intake, tables: [], room: async () => {}, pause: async () => {}, over: () => false, ...others }
-    while (this.verification.running && !this.verification.reads && (await this.verification.steps(work)));
+    const session: SessionAccess = {
+      intake: {} as Intake,
+      tables: [],
+      room: async () => {},
+      pause: async () => {},
+      isOver: () => false,
+      ...others,
+    }
+    this.verification.tableComparison(session).end()
+    while (this.verification.running && !this.verification.readsTables && (await this.verification.steps(session)) === 'busy');
   }
 }
 
@@ -89,7 +97,7 @@ test('buckets that answer again are compared, and what an operator has found sta
 
   w.append.b1?.()
   w.verification.compareBuckets([1])
-  expect([w.verification.running, w.verification.reads]).toEqual([true, false])
+  expect([w.verification.running, w.verification.readsTables]).toEqual([true, false])
   expect(w.verification.answer(null)).toEqual(found)
   await w.run()
   expect(w.outcomes).toEqual([[[1], 'equal']])
@@ -164,13 +172,14 @@ test('what is read of a table for a verification that was cancelled says nothing
   const w = new World()
   const table = { number: 7 } as FollowedTable
   w.verification.start(false, 'ops')
-  const read = w.verification.comparing([table])
-  expect(read.ended()).toBe(false)
+  const session = { tables: [table], isOver: () => false, intake: { flush: () => {} } }
+  const comparison = w.verification.tableComparison(session)
+  expect(comparison.isEnded).toBe(false)
   w.verification.cancel()
   w.verification.start(false, 'ops')
-  expect(read.ended()).toBe(true)
-  read.progress(table, { ...newCopy(true), state: 'done' })
-  expect(w.verification.comparing([table]).copyState(table).state).toBe('waiting')
+  expect(comparison.isEnded).toBe(true)
+  comparison.progress(table, { ...newCopy(true), state: 'done' })
+  expect(w.verification.tableComparison(session).copyState(table).state).toBe('waiting')
 })
 
 test('one that is asked for while a bucket of the cancelled one is asked begins with the tables, and compares all buckets', async () => {
@@ -183,7 +192,7 @@ test('one that is asked for while a bucket of the cancelled one is asked begins 
     w.verification.start(false, 'ops')
   }
   await w.run()
-  expect([w.verification.reads, w.verification.answer(null).verify]).toMatchObject([true, { number: 2, phase: 'source', buckets: 0 }])
+  expect([w.verification.readsTables, w.verification.answer(null).verify]).toMatchObject([true, { number: 2, phase: 'source', buckets: 0 }])
   await w.run()
   expect(w.verification.answer(null).verify).toMatchObject({ number: 2, state: 'done', buckets: 2, found: 2 })
 })

@@ -10,7 +10,7 @@ import type { FollowedTable } from '../ingest/followed-table.ts'
 import type { RowState } from '../store/row-state.ts'
 import { opDifferences } from './bucket-differences.ts'
 import { Expectation } from './expectation.ts'
-import { SourceCheck } from './source-check.ts'
+import { TableCheck } from './table-check.ts'
 
 // Before there were strong hashes, somebody wrote a text with the same weak hash as what a moderator made of it: Postgres has the one, the bucket the other.
 const SHOWN = '{"id":"p1","text":"Insulting text. 揲塞쬇ڞ௕ᱩ笻憟"}'
@@ -31,13 +31,16 @@ function verified(stored: RowState | null, held: string) {
   }
   const found: string[] = []
   const batch = new Batch(10, sources)
-  const check = new SourceCheck({
+  const check = new TableCheck({
     trial: (over) =>
       new Batch(over.counter, {
         ...sources,
         states: (of, keys) => new Map(keys.flatMap((key) => (over.state(of, key) ? [[key, over.state(of, key) as RowState]] : []))),
       }),
-    ...{ isIncomplete: () => false, bucketName: () => 'b', repair: () => false, found: ({ code }) => void found.push(code) },
+    isIncomplete: () => false,
+    bucketName: () => 'b',
+    repairs: () => false,
+    report: ({ code }) => void found.push(code),
   })
   check.compare(batch, table, KEY, { row: { text: RIGHT }, image: null, copies: 1 })
   const state = batch.state(table, KEY)

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { countCopies } from './copies.ts'
+import { countCopies } from './counted-rows.ts'
 
 const key = (hash: string) => JSON.stringify([hash])
 const read = (...hashes: string[]) =>

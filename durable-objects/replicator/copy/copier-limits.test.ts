@@ -7,8 +7,11 @@ import { BARE_FORM } from '../../../sources/stored.ts'
 import type { Batch } from '../ingest/batch.ts'
 import type { Intake } from '../ingest/intake.ts'
 import type { FollowedTable } from '../ingest/followed-table.ts'
-import { RANGE_KEYS, Reader, type ReaderPorts } from './reader.ts'
+import { Copier, type CopierPorts } from './copier.ts'
 import { newCopy, type CopyState } from './copy-state.ts'
+import type { CopyWork } from './copy-work.ts'
+import { RANGE_KEYS } from './placed-rows.ts'
+import { storeRows } from './store-rows.ts'
 
 const column = { name: 'id', typeOid: 25, typeName: 'text', notNull: true, type: { oid: 25, kind: 'base', name: 'text' } } as const
 const name = { schema: 'public', name: 'docs' }
@@ -18,8 +21,14 @@ const catalog: CatalogTable = {
 }
 const table: FollowedTable = { number: 1, ...name, source: new PostgresTable(catalog) }
 
-/** A source whose statements answer, or fail with, what the test says, one after the other; and what a reader makes of it. */
-function reading(answers: (readonly unknown[][] | Error)[], others: Partial<ReaderPorts> = {}, batched: Partial<Batch> = {}) {
+interface Others {
+  tables?: FollowedTable[]
+  range?: CopierPorts['range']
+  batch?: Partial<Batch>
+}
+
+/** A source whose statements answer, or fail with, what the test says, one after the other; and what a copier makes of it. */
+function reading(answers: (readonly unknown[][] | Error)[], { tables = [table], range = () => [], batch: batched }: Others = {}) {
   const statements: string[] = []
   const waits: (string | null)[] = []
   let copy: CopyState = newCopy(false)
@@ -35,32 +44,41 @@ function reading(answers: (readonly unknown[][] | Error)[], others: Partial<Read
       },
     }),
   })
-  const intake: Partial<Intake> = { remember: () => {}, flush: () => {}, sliceChanges: 100 }
   const batch: Partial<Batch> = { changes: 0, length: 0, load: () => {}, upsert: () => {}, ...batched }
-  const sources: Partial<ReaderPorts> = {
+  const intake: Partial<Intake> = {
+    remember: () => {},
+    flush: () => {},
+    sliceChanges: 100,
+    between: (apply) => apply(batch as Batch, () => {}),
+  }
+  const ports: CopierPorts = {
+    intake: intake as Intake,
     source: new PostgresReader({ sql: sql as unknown as Sql, inTime: (_, work) => work(), barrier: async () => {} }),
     form: BARE_FORM,
     call: () => ({ signal: new AbortController().signal, deadlineMs: 1_000 }),
-    intake: { ...intake, between: (work) => work(batch as Batch, () => {}) } as Intake,
-    tables: [table],
-    copyState: () => copy,
-    progress: (_, next) => (copy = next),
-    incomplete: () => null,
-    retired: () => null,
+    keys: () => [],
+    range,
     room: async () => {},
     pause: async (milliseconds) => {
       if (milliseconds > 10_000) await new Promise(() => {})
     },
     waitsFor: (what) => waits.push(what),
-    over: () => false,
-    ...others,
+    care: null,
     mark: async (mark) => {
       await Promise.resolve()
-      for (const _ of reader.marker(mark)) void _
+      for (const _ of copier.marker(mark)) void _
     },
   }
-  const reader = new Reader(sources as ReaderPorts)
-  return { run: () => reader.run(), statements, waits, copy: () => copy }
+  const work: CopyWork = {
+    tables,
+    copyState: () => copy,
+    progress: (_, next) => (copy = next),
+    incomplete: () => null,
+    removeRetired: () => Promise.resolve('none'),
+    isOver: () => false,
+  }
+  const copier = new Copier(ports, work, storeRows({ notes: () => false }))
+  return { run: () => copier.run(), statements, waits, copy: () => copy }
 }
 
 const failure = (code: string) => Object.assign(new Error('canceling statement'), { code })
@@ -97,12 +115,16 @@ test('a table without a key that was large and is small: of the rows that we hav
   const have = Array.from({ length: 3 * RANGE_KEYS - 7 }, (_, n) => JSON.stringify([`${n.toString(16).padStart(8, '0')}`]))
   const asked: number[] = []
   const removed: string[] = []
-  const range: ReaderPorts['range'] = (_, from, to, limit) => {
+  const range: CopierPorts['range'] = (_, from, to, limit) => {
     const found = have.filter((key) => key >= from && (to === null || key < to)).slice(0, limit)
     asked.push(found.length)
     return found
   }
-  const read = reading([[row(null)]], { tables: [keyless], range }, { remove: (_, key) => removed.push(key) })
+  const read = reading([[row(null)]], {
+    tables: [keyless],
+    range,
+    batch: { remove: (_, key) => removed.push(key) },
+  })
   await read.run()
   expect(read.copy().state).toBe('done')
   expect(removed).toEqual(have)

@@ -3,12 +3,14 @@ import type { Rows, SourceTable, TableReader } from '../../../sources/source.ts'
 import { BARE_FORM } from '../../../sources/stored.ts'
 import type { Intake } from '../ingest/intake.ts'
 import type { FollowedTable } from '../ingest/followed-table.ts'
-import { Reader, type ReaderPorts } from './reader.ts'
+import { Copier, type CopierPorts } from './copier.ts'
 import { newCopy } from './copy-state.ts'
+import type { CopyWork } from './copy-work.ts'
+import { storeRows } from './store-rows.ts'
 
 const table: FollowedTable = { number: 1, schema: 'public', name: 't', source: { counted: false } as SourceTable }
 
-/** A reader of rows that lack values, each of which the source says is gone, and what it waited for. */
+/** A copier of rows that lack values, each of which the source says is gone, and what it waited for. */
 function setUp(rows: number, lacks = false) {
   const pauses: number[] = []
   const marks: string[] = []
@@ -17,13 +19,15 @@ function setUp(rows: number, lacks = false) {
   const source: Partial<TableReader> = { ready: () => Promise.resolve(), rows: () => Promise.resolve({ ...nothing, cut: false }) }
   let left = rows
   const between: Intake['between'] = (work) => work({ remove: () => {} } as never, () => {})
-  const sources: ReaderPorts = {
+  const ports: CopierPorts = {
     intake: { remember: () => {}, between, flush: () => {}, lacks: () => lacks } as unknown as Intake,
-    ...{ source: source as TableReader, form: BARE_FORM, call: () => ({ signal: new AbortController().signal, deadlineMs: 1_000 }) },
-    ...{ tables: [table], copyState: () => ({ ...newCopy(false), state: 'done' }), progress: () => {} },
-    incomplete: () => (left-- > 0 ? { table, keys: ['["1"]'] } : null),
-    ...{ retired: () => null, successor: () => null, forget: () => {}, keys: () => [], range: () => [], waitsFor: () => {} },
-    ...{ room: () => Promise.resolve(), over: () => false },
+    source: source as TableReader,
+    form: BARE_FORM,
+    call: () => ({ signal: new AbortController().signal, deadlineMs: 1_000 }),
+    keys: () => [],
+    range: () => [],
+    waitsFor: () => {},
+    room: () => Promise.resolve(),
     pause: (milliseconds) => {
       pauses.push(milliseconds)
       return new Promise(() => {})
@@ -34,41 +38,51 @@ function setUp(rows: number, lacks = false) {
       marked = Promise.withResolvers()
       return Promise.resolve()
     },
+    care: null,
   }
-  return { reader: new Reader(sources), pauses, marks, next: () => marked.promise }
+  const work: CopyWork = {
+    tables: [table],
+    copyState: () => ({ ...newCopy(false), state: 'done' }),
+    progress: () => {},
+    incomplete: () => (left-- > 0 ? { table, keys: ['["1"]'] } : null),
+    removeRetired: () => Promise.resolve('none'),
+    isOver: () => false,
+  }
+  const copier = new Copier(ports, work, storeRows({ notes: () => false }))
+  return { copier, pauses, marks, next: () => marked.promise }
 }
 
 test('a read that is brought to its place leaves no timer behind', async () => {
-  const { reader, pauses, marks, next } = setUp(3)
+  const { copier, pauses, marks, next } = setUp(3)
   let mark = next()
-  const running = reader.run()
+  const running = copier.run()
   for (let n = 0; n < 3; n++) {
     const id = await mark
     mark = next()
-    for (const _ of reader.marker(id)) continue
+    for (const _ of copier.marker(id)) continue
   }
   await running
   expect([marks.length, pauses]).toEqual([3, []])
 })
 
 test('whoever waits for the place of a read hears that the session is over', async () => {
-  const { reader, pauses, next } = setUp(1)
+  const { copier, pauses, next } = setUp(1)
   const mark = next()
-  const running = reader.run()
+  const running = copier.run()
   running.catch(() => {})
   const id = await mark
-  reader.end(new Error('the session is over'))
+  copier.end(new Error('the session is over'))
   await expect(running).rejects.toThrow('the session is over')
   // It comes by all the same: nothing is applied.
-  expect([...reader.marker(id)]).toEqual([])
+  expect([...copier.marker(id)]).toEqual([])
   expect(pauses).toEqual([])
 })
 
 test('rows that lack values as before are not read again at once', async () => {
-  const { reader, pauses, marks, next } = setUp(2, true)
+  const { copier, pauses, marks, next } = setUp(2, true)
   const mark = next()
-  void reader.run()
-  for (const _ of reader.marker(await mark)) continue
+  void copier.run()
+  for (const _ of copier.marker(await mark)) continue
   await new Promise((resolve) => setImmediate(resolve))
   expect([marks.length, pauses]).toEqual([1, [20]])
 })
