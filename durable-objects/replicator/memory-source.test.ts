@@ -1,77 +1,30 @@
 import { describe, expect, test } from 'vitest'
-import { MemoryDatabase, type MemoryChange, type MemoryRow } from '../../sources/memory/database.ts'
 import { MEMORY_FORM, memoryKind } from '../../sources/memory/memory-source.ts'
+import { heldRows, MemoryLoad, SYNC_CONFIG } from '../../test/support/memory-load.ts'
 import { NodeReplica } from '../../test/support/node-replica.ts'
 import { Random } from '../../test/support/random.ts'
 
-// The replicator's intake, reader and tables over a source that is at its worst: what was committed is in the buckets in the end, each row once.
+// The replicator's intake, copier and tables over a source that is at its worst: what was committed is in the buckets in the end, each row once.
 
-const syncConfig = `
-bucket_definitions:
-  all:
-    data:
-      - SELECT id, v, big FROM docs
-      - SELECT id AS id, v FROM others
-`
-const DOCS = { schema: 'public', name: 'docs', columns: ['id', 'v', 'big'], key: ['id'] }
-const OTHERS = { schema: 'public', name: 'others', columns: ['id', 'v'], key: ['id'] }
-
-class World {
-  readonly database = new MemoryDatabase('app', [DOCS, OTHERS])
-  readonly #random: Random
-  readonly #docs = new Map<string, MemoryRow>()
+class World extends MemoryLoad {
   readonly replica: NodeReplica
-  #n = 0
 
   constructor(seed: number, sliceChanges = 5) {
-    this.#random = new Random(seed)
+    super(seed)
     const kind = memoryKind(() => this.database)
     this.replica = new NodeReplica({
       kind: MEMORY_FORM,
       connect: (identity) => kind.connect({ url: 'memory://app', settings: {}, clientName: 'test', identity }),
-      syncConfig,
+      syncConfig: SYNC_CONFIG,
       budget: { rows: 3, length: 1_000 },
       sliceChanges,
     })
   }
 
-  change(): MemoryChange {
-    const random = this.#random
-    const id = `d${random.int(12)}`
-    const v = String(++this.#n)
-    const before = this.#docs.get(id)
-    if (random.chance(0.2)) return { op: 'update', table: OTHERS, row: { id, v } }
-    if (before && random.chance(0.2)) {
-      this.#docs.delete(id)
-      return { op: 'delete', table: DOCS, row: before }
-    }
-    if (before && random.chance(0.5)) {
-      // The large value is as it was, and is left out.
-      const row = { ...before, v }
-      this.#docs.set(id, row)
-      return { op: 'update', table: DOCS, row, unsent: ['big'] }
-    }
-    const row = { id, v, big: `big ${v}` }
-    this.#docs.set(id, row)
-    return { op: before ? 'update' : 'insert', table: DOCS, row }
-  }
-
-  commit(changes: number): void {
-    this.database.commit(...Array.from({ length: changes }, () => this.change()))
-  }
-
-  load(): void {
-    this.commit(1 + this.#random.int(20))
-  }
-
   /** What the database holds, and what the replica has. */
   compare(): { wanted: string[]; found: string[] } {
-    const rows = [DOCS, OTHERS].flatMap((table) =>
-      [...this.database.rows(table, () => true).values()].map(({ row }) => ({ table: table.name, ...row })),
-    )
-    const texts = (type: string) => this.replica.objects(type).map(({ data }) => ({ table: type, ...(JSON.parse(data) as object) }))
-    const sorted = (all: object[]) => all.map((each) => JSON.stringify(Object.entries(each).sort())).sort()
-    return { wanted: sorted(rows), found: sorted([...texts('docs'), ...texts('others')]) }
+    const objects = ['docs', 'others'].flatMap((type) => this.replica.objects(type).map(({ data }) => ({ type, data })))
+    return { wanted: this.rows(), found: heldRows(objects) }
   }
 
   /** Sessions until one comes through to the end. Answers how many ended before. */

@@ -27,7 +27,7 @@ import { Session } from './session/session.ts'
 import type { SourceAccess } from './session/source-access.ts'
 import { isSettled, LOOK_FRESH_MS, LOOK_MS, lookOf, oneAtATime, type Known, type Looked } from './session/source-look.ts'
 import { replicatorStatus, type StatusPorts } from './status.ts'
-import { wire, type Parts } from './wiring.ts'
+import { wire, type Wired } from './wiring.ts'
 import { askFollowers } from './commit/followers.ts'
 import { lastDelivered } from './writes/mailboxes.ts'
 import { WriteCheckpoints } from './writes/write-checkpoints.ts'
@@ -50,7 +50,7 @@ type Found = Pick<SourceAccess, 'kind'> & { facts: SourceFacts }
 /** One tenant's replicator: wires storage, session, relays and RPC. What they decide is in the modules beside it. */
 export class Replicator extends DurableObject<Environment> implements ReplicatorRpc {
   /** What is stored cannot be opened by this code: then every call says so, and nothing else is done. */
-  readonly #opened: Parts | RockpoolError
+  readonly #opened: Wired | RockpoolError
   readonly #name: string
   readonly #writes: WriteCheckpoints
   #made: Admin | null = null
@@ -95,7 +95,7 @@ export class Replicator extends DurableObject<Environment> implements Replicator
   }
 
   /** Throws ROCKPOOL_STORAGE_NEWER. */
-  get #parts(): Parts {
+  get #parts(): Wired {
     if (this.#opened instanceof RockpoolError) throw this.#opened
     return this.#opened
   }
@@ -516,7 +516,7 @@ export class Replicator extends DurableObject<Environment> implements Replicator
 }
 
 /** The error is answered when newer code has written the storage; any other is thrown. */
-function opened(open: () => Parts): Parts | RockpoolError {
+function opened(open: () => Wired): Wired | RockpoolError {
   try {
     return open()
   } catch (error) {

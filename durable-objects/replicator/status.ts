@@ -8,7 +8,7 @@ import type { SessionStatus } from './session/session-parts.ts'
 import type { Looked } from './session/source-look.ts'
 import type { State } from './store/storage.ts'
 import type { Store } from './store/store.ts'
-import type { Parts } from './wiring.ts'
+import type { Wired } from './wiring.ts'
 
 /** What the parts say of themselves, and what the object knows beside them. */
 export interface StatusPorts {
@@ -16,7 +16,7 @@ export interface StatusPorts {
   kind: SourceKind<ReplicationSettings>
   /** Its settings, and the URL of the database, a secret; null when a setting is wrong. */
   source: { settings: ReplicationSettings; url: string } | null
-  parts: Pick<Parts, 'store' | 'committer' | 'fencing' | 'relays' | 'appends' | 'health' | 'rowsWritten'>
+  parts: Pick<Wired, 'store' | 'committer' | 'fencing' | 'relays' | 'appends' | 'health' | 'rowsWritten'>
   /** Somebody is connected. */
   live: boolean
   session: SessionStatus | null

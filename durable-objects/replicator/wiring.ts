@@ -1,209 +1,44 @@
-import type { AppendRequest, BucketRpc } from '../../protocol/messages/bucket.ts'
 import { bucketObjectName } from '../../protocol/names.ts'
 import type { Environment } from '../environment.ts'
 import { CLOCK } from '../shared/clock.ts'
 import { durableDatabase } from '../shared/durable-database.ts'
-import { asyncFaultPoint } from '../shared/fault-points.ts'
 import { bucketStub } from '../shared/namespaces.ts'
-import { answered, callDeadline, untilAnswered, type Repeat } from '../shared/retry.ts'
-import { Committer } from './commit/committer.ts'
-import { Dispatcher } from './commit/dispatcher.ts'
-import { Fencing } from './commit/fencing.ts'
+import { callDeadline } from '../shared/retry.ts'
 import { connectRelay, openStreams } from './commit/relay-connection.ts'
-import { RelaySockets } from './commit/relay-sockets.ts'
-import { pauseBefore, Watchers } from './commit/watchers.ts'
-import { Deploys } from './deploy/deploys.ts'
-import { Drops } from './deploy/drops.ts'
-import { Batches } from './ingest/batches.ts'
-import { Care } from './ingest/care.ts'
-import { Marks } from './ingest/marks.ts'
+import { makeParts, type Parts } from './parts.ts'
 import { resetOf, takeResetReason } from './reset.ts'
-import { HealthWatch } from './session/health-watch.ts'
-import { ownerOf } from './store/definitions.ts'
-import { Differences } from './store/differences.ts'
-import { Store } from './store/store.ts'
-import { Removals } from './tidy/removals.ts'
-import { Tidying } from './tidy/tidying.ts'
-import { BucketSilent } from './verify/bucket-check.ts'
-import { Verification } from './verify/verification.ts'
-import { MAILBOX_DEFINITION } from './writes/mailboxes.ts'
 
-const MEND = { firstMs: 200, maxMs: 2_000 }
-/** A bucket that fails so often when its totals are mended ends the verification, not the session. */
-const MEND_ATTEMPTS = 5
-
-/** What there is with or without a session. */
-export interface Parts {
-  readonly store: Store
-  /** Rows written as the platform bills them, since this object started. */
+/** The parts of a replicator, with what they need of the runtime. */
+export interface Wired extends Parts {
+  /** Returns the rows written as the platform bills them, since this object started. */
   rowsWritten(): number
-  /** Our marks in the stream. */
-  readonly marks: Marks
-  readonly deploys: Deploys
-  readonly drops: Drops
-  readonly tidying: Tidying
-  readonly batches: Batches
-  readonly care: Care
-  readonly verification: Verification
-  readonly watchers: Watchers
-  readonly fencing: Fencing
-  readonly relays: RelaySockets
-  readonly appends: Dispatcher
-  readonly committer: Committer
-  readonly health: HealthWatch
-  /** Streams of clients that are open. */
+  /** Returns the number of open streams of clients. */
   openStreams(deadlineMs?: number): Promise<number>
-  /** Why the last incarnation was ended, when this isolate knows. */
+  /** Why the last incarnation was ended, or null when this isolate does not know. */
   readonly resetReason: string | null
 }
 
-/** Makes the parts of one tenant's replicator, each of those before it, and goes on with what is stored. Throws ROCKPOOL_STORAGE_NEWER. */
-export function wire(ctx: DurableObjectState, env: Environment, tenant: string): Parts {
-  const deadlineMs = callDeadline(env)
+/** Makes the parts of the replicator of a tenant over the storage of its object. Throws ROCKPOOL_STORAGE_NEWER. */
+export function wire(ctx: DurableObjectState, env: Environment, tenant: string): Wired {
   const db = durableDatabase(ctx.storage)
-  const store = new Store(db, { reset: resetOf(ctx, tenant) })
-  const { state, buckets, definitions, diagnostics, fences, plans, configs, rows, tables } = store
   const resetReason = takeResetReason(tenant)
-  if (resetReason !== null) diagnostics.add({ code: 'ROCKPOOL_INTERNAL', reason: `the replicator began anew: ${resetReason}` })
-
-  const atomically = <T>(work: () => T): T => store.atomically(work)
-  const repeat: Repeat = (call, retry) => untilAnswered(call, { ...retry, deadlineMs })
-  const durable = () => ctx.storage.sync()
-  const append = async (bucket: string, request: AppendRequest) => bucketStub(env, await bucketObjectName(tenant, bucket)).append(request)
-  /** One call of a bucket, with a deadline. */
-  const ask = async <T>(bucket: string, call: (bucket: BucketRpc) => Promise<T>): Promise<T> => {
-    const name = await bucketObjectName(tenant, bucket)
-    return answered(() => call(bucketStub(env, name)), deadlineMs)
-  }
-  const undeleted = (bucket: string, reason: string) =>
-    diagnostics.add({ code: 'ROCKPOOL_BUCKET_FAILING', key: bucket, reason: `it cannot be deleted: ${reason}` })
-
-  const deploys = new Deploys({
-    atomically,
-    state,
-    plans,
-    configs,
-    definitions,
-    serving: () => store.planStored,
-    served: () => store.serving.plan,
-    copy: (names) => tables.copy(names),
-  })
-  const tidying = new Tidying({
-    atomically,
-    state,
-    buckets,
-    removals: new Removals(db),
-    rows: () => rows,
-    served: () => store.serving.checkpoint,
-    owners: () => new Set([MAILBOX_DEFINITION, ...definitions.maintained.map(ownerOf)]),
-    idle: (bucket, request) => ask(bucket, (stub) => stub.idle(request)),
-    erase: (bucket, request) => ask(bucket, (stub) => stub.erase(request)),
-    isFenced: (bucket) => fences.of(bucket) !== null,
-    failed: undeleted,
-  })
-  const drops = new Drops({
-    atomically,
-    state,
-    definitions,
-    buckets,
-    rows: () => rows,
-    // Buckets of a plan that is still served stay.
-    committed: () => store.serving.checkpoint,
-    isRead: (t) => tables.namesOf(t)?.some((name) => deploys.evaluation.reads(name)) ?? false,
-    remove: (bucket, request) => ask(bucket, (stub) => stub.remove(request)),
-    dropped: (record, serial) => tidying.dropped(record, serial),
-    failed: undeleted,
-    gone: (numbers) => fences.end(numbers),
-  })
-  const batches = new Batches({ store, evaluation: () => deploys.evaluation, touched: (bucket) => tidying.touched(bucket) })
-  const care = new Care({ state, durable, failed: (error) => store.reset(error) })
-  const verification = new Verification({
-    state,
-    tables,
-    buckets,
-    definitions,
-    diagnostics,
-    differences: new Differences(db),
-    rows: () => rows,
-    serving: () => store.planStored,
-    trial: (batch) => batches.trial(batch),
-    silent: () => fences.silent,
-    digest: (bucket, request) => ask(bucket, (stub) => stub.digest(request)),
-    mend: (bucket, request) =>
-      untilAnswered(() => ask(bucket, (stub) => stub.mend(request)), {
-        ...MEND,
-        deadlineMs,
-        failed: (error, attempts) => {
-          if (attempts >= MEND_ATTEMPTS) throw new BucketSilent(`bucket ${bucket} cannot be mended: ${String(error)}`)
-        },
-      }),
-  })
-  const watchers = new Watchers({
+  const parts = makeParts({
     db,
-    nextSerial: () => store.nextSerial(),
-    serving: () => store.serving,
-    fenced: (bucket) => store.isFenced(bucket),
-    publish: (bucket, request) => ask(bucket, (stub) => stub.publish(request)),
-    pause: pauseBefore,
-  })
-  const fencing = new Fencing({
-    store,
-    comparison: verification,
-    watchers,
     clock: CLOCK,
-    append,
-    untilAnswered: repeat,
-    touched: (bucket) => tidying.touched(bucket),
-  })
-  verification.onCompared((compared, outcome) => fencing.compared(compared, outcome))
-  const relays = new RelaySockets({
-    store,
-    clock: CLOCK,
-    connect: (relay, serial) => connectRelay(env, relay, serial),
-    untilAnswered: repeat,
-  })
-  const appends = new Dispatcher({
-    send: append,
-    deadlineMs,
-    failed: ({ bucket, error }) => diagnostics.add({ code: 'ROCKPOOL_BUCKET_FAILING', key: bucket, reason: error }),
-  })
-  const committer = new Committer({
-    store,
-    relays,
-    watchers,
-    fencing,
-    clock: CLOCK,
-    append: (bucket, batch, sending) => appends.append(bucket, batch, sending),
-    durable: () =>
-      answered(async () => {
-        await durable()
-        await asyncFaultPoint('notice.durable')
-      }, deadlineMs),
-  })
-  committer.onStoring((batch) => {
-    verification.storing(batch)
-    care.stored(batch.changes)
-    // Once more: a round may have begun since the ops were made, and would find the bucket empty.
-    for (const bucket of batch.appends.keys()) tidying.touched(bucket)
-  })
-  committer.recover()
-  return {
-    store,
-    rowsWritten: () => db.rowsWritten,
-    marks: new Marks(state),
-    deploys,
-    drops,
-    tidying,
-    batches,
-    care,
-    verification,
-    watchers,
-    fencing,
-    relays,
-    appends,
-    committer,
-    health: new HealthWatch(store),
-    openStreams: (within) => openStreams(env, relays.names, within),
+    deadlineMs: callDeadline(env),
+    reset: resetOf(ctx, tenant),
     resetReason,
+    durable: () => ctx.storage.sync(),
+    async callBucket(bucket, call) {
+      const name = await bucketObjectName(tenant, bucket)
+      return call(bucketStub(env, name))
+    },
+    connectRelay: (relay, serial) => connectRelay(env, relay, serial),
+  })
+  return {
+    ...parts,
+    resetReason,
+    rowsWritten: () => db.rowsWritten,
+    openStreams: (deadlineMs) => openStreams(env, parts.relays.names, deadlineMs),
   }
 }
