@@ -6,9 +6,10 @@ import type * as NodeSqlite from './node-sqlite.ts'
 import { TestService, unsigned, type ServerSocket } from './test-service.ts'
 import type { NodeSyncOptions, Status, SyncDatabase } from './types.ts'
 
-// Connecting, downloading and what ends it, against a service that does what a test says, over a database that can be made to fail.
+// Connecting, downloading and what ends it, against a service that does what a test says, over a database that can be
+// made to fail.
 
-/** What the database answers to statements that match. */
+/** What the database returns for matching statements. */
 const faults: { match: RegExp; errcode: number }[] = []
 
 vi.mock('./node-sqlite.ts', async (original) => {
@@ -77,7 +78,7 @@ test.each([
   ['auth() that never answers', { auth: () => new Promise<string>(() => {}) }],
   ['an upload that never answers', { upload: () => new Promise<never>(() => {}) }],
   ['a server that takes connections and says nothing', {}],
-])('with %s, disconnect, connect and close come to an end', async (_, options) => {
+])('with %s, disconnect, connect and close complete', async (_, options) => {
   const db = await open(options)
   await db.write((tx) => tx.execute("INSERT INTO todos (id) VALUES ('a')"))
   await expect.poll(() => db.status.state, eventually).toBe('connecting')
@@ -87,7 +88,7 @@ test.each([
   await db.close()
 })
 
-test('a backend that never answers is given up, told, and asked again', async () => {
+test('a backend that never answers is given up, reported, and asked again', async () => {
   vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
   try {
     let asked = 0
@@ -107,7 +108,7 @@ test('a backend that never answers is given up, told, and asked again', async ()
   }
 })
 
-test('a token that does not come is told after half a minute, as a fault of the network, and asked for again', async () => {
+test('a token that does not arrive is reported after half a minute as a network problem, and requested again', async () => {
   vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
   try {
     let asked = 0
@@ -126,7 +127,7 @@ test('a token that does not come is told after half a minute, as a fault of the 
   }
 })
 
-test('a database that cannot be read for a while does not end syncing for good', async () => {
+test('a database that cannot be read for a while does not end syncing for ever', async () => {
   vi.spyOn(console, 'error').mockImplementation(() => {})
   service.connected = (socket) => serve(socket, 3)
   const db = await open({ connect: false })
@@ -144,7 +145,7 @@ test('a database that cannot be read for a while does not end syncing for good',
 test.each([
   ['storage_full', SQLITE_FULL],
   ['storage_corrupt', SQLITE_CORRUPT],
-])('a download that cannot be stored is told as %s, not as a fault of the network', async (code, errcode) => {
+])('a download that cannot be stored is reported as %s, not as a network problem', async (code, errcode) => {
   service.connected = (socket) => serve(socket, 3)
   const db = await open({ connect: false })
   faults.push({ match: /INSERT INTO rp_ops/, errcode })
@@ -152,7 +153,7 @@ test.each([
   await expect.poll(() => db.status, eventually).toMatchObject({ state: 'error', error: { code } })
 })
 
-test('an upload whose answer cannot be stored is told, and not sent again for it', async () => {
+test('an upload whose answer cannot be stored is reported, and not repeated because of that', async () => {
   const db = await open({ uploadUrl: `${service.url}/upload` })
   faults.push({ match: /UPDATE rp_tx SET state = 'accepted'/, errcode: SQLITE_FULL })
   await db.write((tx) => tx.execute("INSERT INTO todos (id) VALUES ('a')"))
@@ -163,12 +164,12 @@ test('an upload whose answer cannot be stored is told, and not sent again for it
   expect(service.posts).toHaveLength(1)
 })
 
-test('a live client stays live while it gets small checkpoints', async () => {
+test('a live client stays live during small checkpoints', async () => {
   service.connected = (socket) => serve(socket, 3)
   const db = await open()
   await db.waitForSync({ timeout: 20_000 })
   await expect.poll(() => db.status.state, eventually).toBe('live')
-  // However slow this machine is.
+  // However slow the machine is.
   vi.spyOn(performance, 'now').mockReturnValue(performance.now())
   const states: Status['state'][] = []
   db.on('status', ({ state }) => void states.push(state))
@@ -183,7 +184,7 @@ test('a live client stays live while it gets small checkpoints', async () => {
   vi.restoreAllMocks()
 })
 
-test('a download that was cut short goes on where it stood, in the progress too', async () => {
+test('a download that was cut continues where it was, and so does its progress', async () => {
   service.connected = (socket) => {
     socket.send(checkpoint(100, 100))
     socket.send(data(...Array.from({ length: 40 }, (_, n) => put(n + 1, `t${n + 1}`))))
@@ -199,11 +200,11 @@ test('a download that was cut short goes on where it stood, in the progress too'
   expect(second?.frames[0]).toMatchObject({ open: { buckets: [{ name: 'b', after: '40' }] } })
 })
 
-test('a server that says "connect again" again and again is asked ever later', async () => {
+test('a server that keeps saying "connect again" is asked at growing intervals', async () => {
   const pauses: number[] = []
   const timeout = globalThis.setTimeout
   vi.spyOn(globalThis, 'setTimeout').mockImplementation(((work: () => void, milliseconds = 0) => {
-    // A pause is the only one with a random part.
+    // Only pauses use a random number.
     const pause = !Number.isInteger(milliseconds)
     if (pause) pauses.push(milliseconds)
     return timeout(work, pause ? 1 : milliseconds)
@@ -220,7 +221,7 @@ test('a server that says "connect again" again and again is asked ever later', a
   }
 })
 
-test('after a sleep of the device a connection that has been silent is not waited for', async () => {
+test('after the device has slept, a silent connection is replaced at once', async () => {
   service.connected = (socket) => serve(socket, 1)
   const db = await open()
   await db.waitForSync({ timeout: 20_000 })
@@ -230,9 +231,9 @@ test('after a sleep of the device a connection that has been silent is not waite
   vi.restoreAllMocks()
 })
 
-test('whoever wakes up does not wait out the pause before the next attempt', async () => {
+test('waking up ends the pause before the next attempt', async () => {
   const timeout = globalThis.setTimeout
-  // Pauses never end by themselves here.
+  // Pauses never end on their own here.
   vi.spyOn(globalThis, 'setTimeout').mockImplementation(((work: () => void, milliseconds = 0) =>
     Number.isInteger(milliseconds) ? timeout(work, milliseconds) : timeout(() => {}, 0)) as typeof setTimeout)
   const engine = new Engine(
@@ -250,7 +251,7 @@ test('whoever wakes up does not wait out the pause before the next attempt', asy
   vi.restoreAllMocks()
 })
 
-test('who connects while it is being closed leaves nothing running', async () => {
+test('connecting during close leaves nothing running', async () => {
   const db = await open()
   await expect.poll(() => service.sockets.length, eventually).toBe(1)
   await Promise.allSettled([db.close(), db.connect()])
@@ -258,7 +259,7 @@ test('who connects while it is being closed leaves nothing running', async () =>
   await expect.poll(() => service.sockets.filter((socket) => socket.open).length, eventually).toBe(0)
 })
 
-test('a source table called constructor is one that the schema lacks', async () => {
+test('a source table called constructor counts as missing in the schema', async () => {
   service.connected = (socket) => {
     const names = ['constructor', 'toString', '__proto__', 'todos']
     const ops = names.map((name, n) => put(n + 1, 'a', name))
@@ -269,7 +270,7 @@ test('a source table called constructor is one that the schema lacks', async () 
   expect(await db.query('SELECT title FROM todos')).toEqual([{ title: 'title 4' }])
 })
 
-test('how far the comparison of the server is stays told while the server wants to be connected to anew, and no longer than it is said', async () => {
+test('the progress of a comparison stays in the status across a requested reconnect, and goes when the server no longer sends it', async () => {
   service.connected = (socket) => {
     socket.send({ comparing: 0.25 })
     serve(socket, 1)
@@ -296,7 +297,7 @@ test('how far the comparison of the server is stays told while the server wants 
   service.sockets[1]?.send({ comparing: null })
   await expect.poll(() => db.status.comparing, eventually).toBeNull()
 
-  // Nobody says it any more.
+  // Nothing says it any more.
   for (const end of [() => Promise.resolve(service.sockets[1]?.close(1011)), () => db.disconnect()]) {
     service.sockets.at(-1)?.send({ comparing: 0.75 })
     await expect.poll(() => db.status.comparing, eventually).toBe(0.75)

@@ -7,16 +7,25 @@ export { SignedOut } from './core/signed-out.ts'
 export type * from './types.ts'
 
 export interface BrowserSyncOptions extends SyncOptions {
-  /** The bundled `@rockpool/client/worker`, with `sqlite3.wasm` of `@sqlite.org/sqlite-wasm` beside it. Default `/worker.js`. */
+  /**
+   * The bundled `@rockpool/client/worker`, with `sqlite3.wasm` of `@sqlite.org/sqlite-wasm` beside it. Default
+   * `/worker.js`.
+   */
   workerUrl?: string | URL
 }
 
-/** Opens the local database of this origin and keeps it in step. Resolves when it can be read. */
+/**
+ * Opens the local database of this origin and keeps it in sync. Resolves when it can be read. Throws ProblemError with
+ * a code of `docs/client.md`.
+ */
 export async function openSync({ workerUrl = '/worker.js', ...options }: BrowserSyncOptions): Promise<SyncDatabase> {
   checkAddress(options.url, options.allowHttp)
   if (options.uploadUrl !== undefined) checkAddress(options.uploadUrl, options.allowHttp)
   if (typeof navigator.locks === 'undefined') {
-    throw new ProblemError('insecure_page', 'browsers keep a local database only for pages that come by https, or from this machine')
+    throw new ProblemError(
+      'insecure_page',
+      'browsers allow a local database only for pages that are served over https, or from this machine',
+    )
   }
   const tab = new Tab(options, workerUrl)
   await tab.opened

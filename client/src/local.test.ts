@@ -37,7 +37,7 @@ const INSERT = 'INSERT INTO todos (id, title) VALUES (?, ?)'
 const add = (db: SyncDatabase, id: string) => db.write((tx) => tx.execute(INSERT, [id, `title of ${id}`]))
 const ids = async (db: SyncDatabase) => (await db.query<{ id: string }>('SELECT id FROM todos ORDER BY id')).map(({ id }) => id)
 
-test('every commit is on the disk before it is answered', () => {
+test('every commit is on the disk before it returns', () => {
   const db = openNodeSqlite(path)
   // 2: FULL. With NORMAL a power cut takes the last commits of a WAL back.
   expect(db.all('PRAGMA synchronous')).toEqual([{ synchronous: 2 }])
@@ -77,7 +77,7 @@ test.each([
   expect(await ids(db)).toEqual(['b'])
 })
 
-test('what a copied file says is being captured is forgotten: nothing that is downloaded is taken for a local write', async () => {
+test('a copied file does not keep capturing: no download is taken for a local write', async () => {
   await (await open()).close()
   const file = new DatabaseSync(path)
   file.exec('INSERT INTO rp_capture VALUES (7)')
@@ -88,7 +88,7 @@ test('what a copied file says is being captured is forgotten: nothing that is do
   after.close()
 })
 
-test('a listener that throws changes nothing: the write is stored once, and the others are called', async () => {
+test('a listener that throws does no harm: the write is stored once, and the other listeners are called', async () => {
   const reported = vi.spyOn(console, 'error').mockImplementation(() => {})
   const db = await open()
   const seen: number[] = []
@@ -102,7 +102,7 @@ test('a listener that throws changes nothing: the write is stored once, and the 
   expect(reported).toHaveBeenCalled()
 })
 
-test('a live query never shows what another transaction has not committed', async () => {
+test('a live query never shows uncommitted changes of another transaction', async () => {
   const db = await open()
   const shown: string[][] = []
   await expect(
@@ -139,7 +139,7 @@ async function paced(db: SyncDatabase, steps: number, milliseconds: number): Pro
   }
 }
 
-test('a transaction may take longer than 10 seconds as long as it does something, but neither pause so long nor go on for ever', async () => {
+test('a transaction may take longer than 10 seconds while it does something, but it may not pause that long or last for ever', async () => {
   const db = await open()
   await paced(db, 5, 9_000)
   expect(await ids(db)).toHaveLength(5)
@@ -149,7 +149,7 @@ test('a transaction may take longer than 10 seconds as long as it does something
   expect(await ids(db)).toEqual([])
 })
 
-test('many rows are written by one call', async () => {
+test('one call writes many rows', async () => {
   const db = await open()
   const rows = Array.from({ length: 500 }, (_, n) => [`t${n}`, `title ${n}`])
   expect(await db.write((tx) => tx.executeBatch(INSERT, rows))).toEqual({ changes: 500 })
@@ -157,7 +157,7 @@ test('many rows are written by one call', async () => {
   expect(db.status.pendingWrites).toBe(1)
 })
 
-test('two processes do not share a file: the second is told', async () => {
+test('two processes cannot share a file: the second gets an error', async () => {
   const script = join(directory, 'other.ts')
   const node = new URL('./node-sqlite.ts', import.meta.url).href
   const main = new URL('./node.ts', import.meta.url).href
@@ -179,7 +179,7 @@ test('two processes do not share a file: the second is told', async () => {
   expect(await ids(db)).toEqual(['a', 'b'])
 }, 60_000)
 
-test('a damaged file is kept and told, another one is begun, and after the third nothing more is set aside', async () => {
+test('a damaged file is kept and reported, a new one is created, and after the third no more are kept', async () => {
   for (let n = 1; n <= 3; n++) {
     const db = await open()
     await add(db, `write ${n}`)
@@ -202,7 +202,7 @@ test('a damaged file is kept and told, another one is begun, and after the third
   rmSync(path)
 })
 
-test('a token does not go over a network in plain text unless that is said', async () => {
+test('a token is not sent over a network in plain text unless an option allows it', async () => {
   await expect(open({ url: 'http://sync.example.com' })).rejects.toMatchObject({ code: 'insecure_url' })
   await expect(open({ uploadUrl: 'http://192.168.0.7/upload' })).rejects.toMatchObject({ code: 'insecure_url' })
   for (const url of [

@@ -6,20 +6,23 @@ import type { Sqlite } from './core/sqlite.ts'
 import { migrate } from './core/storage.ts'
 import { openNodeSqlite } from './node-sqlite.ts'
 
-/** Opens the file. One that is damaged is kept under another name, because writes that were never sent may be in it, and a new one is begun. */
+/**
+ * Opens the file. A damaged one is kept under another name, because it may contain unsent writes, and a new one is
+ * created.
+ */
 export function openFile(path: string): { db: Sqlite; storage: Storage } {
   if (path === ':memory:') return { db: openNodeSqlite(path), storage: { kind: 'memory' } }
   let db = tryOpen(path)
   if (db === null) {
     setAside(path)
     db = tryOpen(path)
-    if (db === null) throw new ProblemError('storage_corrupt', `${path} cannot be used, nor a new file in its place`)
+    if (db === null) throw new ProblemError('storage_corrupt', `neither ${path} nor a new file in its place can be used`)
   }
   const kept = corruptNames(path).findLast((name) => existsSync(name))
   return { db, storage: { kind: 'file', setAside: setAsideProblem(kept), erase: async () => erase(path) } }
 }
 
-/** Null: damaged. */
+/** Returns null when the file is damaged. */
 function tryOpen(path: string): Sqlite | null {
   let db: Sqlite | null = null
   try {
@@ -35,7 +38,9 @@ function tryOpen(path: string): Sqlite | null {
 
 const corruptNames = (path: string): string[] => Array.from({ length: KEPT_CORRUPT }, (_, n) => `${path}.corrupt-${n + 1}`)
 
-/** The WAL goes first: next to a new file SQLite would take it for a leftover, and delete it. */
+/**
+ * Renames a damaged file. The WAL is renamed first, because SQLite would delete it next to a new file, as a leftover.
+ */
 function setAside(path: string): void {
   const name = corruptNames(path).find((each) => !existsSync(each))
   if (name === undefined) throw tooManyCorrupt(path)

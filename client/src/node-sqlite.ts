@@ -5,16 +5,16 @@ import { checkSingle, mayDo, mayRun, refused } from './core/statements.ts'
 import type { Row, SqlValue } from './types.ts'
 
 const CACHED_STATEMENTS = 200
-/** Another process may just be closing the file. */
+/** Milliseconds to wait for another process that is just closing the file. */
 const BUSY_MS = 5_000
 
 const SQLITE_BUSY = 5
 const SQLITE_AUTH = 23
 
 /**
- * `node:sqlite` as the core wants it. `path` is a file or `:memory:`. The file is locked for this process as long as it is open: two
- * engines on one file would both number, upload and apply. `synchronous = FULL`, because with NORMAL a power cut takes back the last commits
- * of a WAL, and with them numbers of transactions that have been uploaded.
+ * Wraps `node:sqlite` for the core. `path` is a file or `:memory:`. The file is locked for this process while it is
+ * open, because two engines on one file would both number, upload and apply. `synchronous = FULL`, because with NORMAL
+ * a power cut undoes the last commits of a WAL, and with them numbers of transactions that were uploaded.
  */
 export function openNodeSqlite(path: string): Sqlite {
   const db = new DatabaseSync(path)
@@ -27,7 +27,7 @@ export function openNodeSqlite(path: string): Sqlite {
     if (sqliteCode(error) !== SQLITE_BUSY) throw error
     throw new ProblemError('storage_locked', `another process has ${path} open`, { cause: error })
   }
-  // Before Node 24.10 there is no authorizer.
+  // Node has an authorizer since 24.10.
   const canJudge = typeof db.setAuthorizer === 'function'
   let judging = false
   if (canJudge) db.setAuthorizer((action, table, _, __, by) => (!judging || mayDo(action, table, by) ? 0 : 1))
@@ -51,7 +51,7 @@ export function openNodeSqlite(path: string): Sqlite {
       return statement
     }
 
-    /** SQLite compiles a statement again when the schema has changed, so it is judged while it runs too. */
+    /** Judges a statement while it runs too, because SQLite compiles it again when the schema has changed. */
     function judged<T>(work: () => T): T {
       judging = !own
       try {
@@ -70,7 +70,7 @@ export function openNodeSqlite(path: string): Sqlite {
           try {
             return plain(statement.all(...params))
           } catch (error) {
-            // Integers beyond 2^53 throw unless they are asked for as bigints, which makes bigints of all of them.
+            // Integers beyond 2^53 throw unless they are read as bigints, which makes all integers bigints.
             if (!isOutOfRange(error)) throw error
             statement.setReadBigInts(true)
             try {
@@ -100,7 +100,10 @@ export function openNodeSqlite(path: string): Sqlite {
   }
 }
 
-/** node:sqlite returns objects without a prototype, which compare as different from those of a browser. */
+/**
+ * Copies rows, because node:sqlite returns objects without a prototype, which are not deeply equal to those of a
+ * browser.
+ */
 function plain(rows: Record<string, SqlValue>[]): Row[] {
   return rows.map((row) => ({ ...row }))
 }

@@ -5,7 +5,7 @@ import type { NodeSyncOptions, SyncDatabase } from './types.ts'
 export { SignedOut } from './core/signed-out.ts'
 export type * from './types.ts'
 
-/** Opens a local database in a file and keeps it in step. */
+/** Opens a local database in a file and keeps it in sync. Throws ProblemError with a code of `docs/client.md`. */
 export async function openSync(options: NodeSyncOptions): Promise<SyncDatabase> {
   const path = options.path ?? `${options.name ?? 'rockpool'}.db`
   const { db, storage } = openFile(path)

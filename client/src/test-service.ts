@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import { createServer, type IncomingMessage, type Server } from 'node:http'
 import type { Duplex } from 'node:stream'
 
-/** A token that nobody signed: the client reads it only. */
+/** Makes an unsigned token. The client only reads tokens. */
 export function unsigned(sub: string, seconds = 3_600, claims: object = {}): string {
   const part = (value: object): string => Buffer.from(JSON.stringify(value)).toString('base64url')
   const iat = Math.floor(Date.now() / 1_000)
@@ -31,7 +31,10 @@ export interface ServerSocket {
   readonly open: boolean
 }
 
-/** Stands for the sync service and the application's backend in tests of the client alone: what it answers is up to the test. */
+/**
+ * Takes the place of the sync service and of the application's backend in tests of the client alone. The test decides
+ * what it answers.
+ */
 export class TestService {
   readonly #server: Server
   readonly #streams = new Set<Duplex>()
@@ -40,7 +43,7 @@ export class TestService {
   readonly sockets: ServerSocket[] = []
   upload: (post: Posted) => Answer | Promise<Answer> = () => ({ body: '{"ok":true}' })
   checkpoint: () => Answer | Promise<Answer> = () => ({ body: '{"data":{"write_checkpoint":"1"}}' })
-  /** What is asked for by GET. */
+  /** Returns the answer to a GET. */
   page: (path: string) => Answer = () => ({ status: 404 })
   connected: (socket: ServerSocket) => void = () => {}
   /** Answers 404 to WebSockets. */
@@ -113,7 +116,7 @@ export class TestService {
   }
 }
 
-/** Server to client: not masked (RFC 6455, 5.2). */
+/** Makes a frame from server to client, which is not masked (RFC 6455, 5.2). */
 function frame(opcode: number, payload: Buffer): Buffer {
   const size = payload.length
   const head =

@@ -6,7 +6,7 @@ import { openSync } from './node.ts'
 import { TestService, unsigned, type Answer } from './test-service.ts'
 import type { NodeSyncOptions, SyncDatabase } from './types.ts'
 
-// What an answer to an upload decides, and what arrives there. The sync service takes connections and says nothing.
+// What an answer to an upload decides, and what the backend receives. The sync service accepts connections and stays silent.
 
 let service: TestService
 let directory: string
@@ -53,7 +53,7 @@ const NOT_A_VERDICT: [string, Answer][] = [
   ['503 with a code', { status: 503, body: '{"error":{"code":"down","message":"later"}}' }],
 ]
 
-test.each(NOT_A_VERDICT)('%s decides nothing: it is told, the write stays, and is sent again', async (_, answer) => {
+test.each(NOT_A_VERDICT)('%s decides nothing: it is reported, and the write stays and is sent again', async (_, answer) => {
   service.upload = ({ path }) => (path === '/login' ? { type: 'text/html', body: 'sign in' } : answer)
   await open()
   await add('a')
@@ -84,7 +84,7 @@ test('4xx with error.code is a verdict, and the write can be sent again as a new
 
 const BIG = 9_007_199_254_740_993n
 
-test('integers of 64 bits arrive as they are, also after a refusal', async () => {
+test('64-bit integers arrive exactly, also after a rejection', async () => {
   service.upload = () => ({ status: 409, body: '{"error":{"code":"no","message":"no"}}' })
   await open()
   await add('a', BIG)
@@ -113,7 +113,7 @@ test('an uploader of the application gets them as bigints', async () => {
   await expect.poll(() => seen, eventually).toEqual([{ title: 'title of a', n: BIG }])
 })
 
-test('who writes faster than the uplink is confirmed on the way: write checkpoints are asked for while more waits', async () => {
+test('a client that writes faster than it uploads is confirmed meanwhile: write checkpoints are requested while more waits', async () => {
   await open({ connect: false })
   for (let n = 0; n < 130; n++) await add(`t${n}`)
   const before: number[] = []
@@ -128,7 +128,7 @@ test('who writes faster than the uplink is confirmed on the way: write checkpoin
   expect(before[0]).toBeLessThan(130)
 })
 
-test('one token serves all requests, and one question is asked at a time', async () => {
+test('all requests share one token, and one is requested at a time', async () => {
   let asked = 0
   await open({
     connect: false,

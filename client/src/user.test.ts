@@ -6,7 +6,7 @@ import { openSync } from './node.ts'
 import { TestService, unsigned } from './test-service.ts'
 import type { NodeSyncOptions, SyncDatabase } from './types.ts'
 
-// Whose a database is, and what is left of it when he signs out. In the browser: test/user-switch.browser.test.ts.
+// To whom a database belongs, and what is left of it after a sign-out. In the browser: test/user-switch.browser.test.ts.
 
 let service: TestService
 let directory: string
@@ -48,7 +48,7 @@ async function aliceWasHere(options: Partial<NodeSyncOptions> = {}): Promise<voi
   await alice.close()
 }
 
-test('another user reads, writes, sends and forgets nothing of what she left, and she finds it again', async () => {
+test('another user cannot read, change, send or delete what the first one left, who finds it again', async () => {
   await aliceWasHere()
   const bob = await open({ user: 'bob' })
   await expect.poll(() => bob.status, eventually).toMatchObject({ state: 'needs-auth', error: otherUser })
@@ -69,7 +69,7 @@ test('another user reads, writes, sends and forgets nothing of what she left, an
   await expect.poll(() => service.posts.length, eventually).toBe(1)
 })
 
-test('a token of somebody else is never used: nothing is sent with it, and nothing is shown until his own comes back', async () => {
+test('the token of another user is never used: nothing is sent with it, and nothing is shown until the right one returns', async () => {
   await aliceWasHere()
   let who = 'bob'
   const alice = await open({ user: 'alice', auth: () => unsigned(who) })
@@ -82,7 +82,7 @@ test('a token of somebody else is never used: nothing is sent with it, and nothi
   expect(await bodies(alice)).toEqual([SECRET])
 })
 
-test('without the option the first token says whose it is, and the next user is not shown a row before his token has come', async () => {
+test('without the option the first token decides the owner, and the next user sees no row before their token has arrived', async () => {
   const alice = await open()
   await write(alice)
   await expect.poll(() => service.posts.length, eventually).toBe(1)
@@ -93,7 +93,7 @@ test('without the option the first token says whose it is, and the next user is 
   expect(service.posts).toHaveLength(1)
 })
 
-test('without a network, and without the option, it is opened as the database of who was here', async () => {
+test('without a network and without the option, it opens as the database of the last user', async () => {
   const first = await open()
   await write(first)
   await expect.poll(() => first.status.pendingWrites, eventually).toBe(0)
@@ -116,7 +116,7 @@ test('a subject may be found in another claim, and a token without one is not us
   await expect.poll(() => nobody.status, eventually).toMatchObject({ state: 'error', error: { code: 'token' } })
 })
 
-test('who signs out is asked about what is unsent, refused writes too, and nothing of his rows stays', async () => {
+test('a sign-out is refused while writes are unsent or rejected, and leaves no rows', async () => {
   const alice = await open({ user: 'alice', connect: false })
   await write(alice)
   await expect(alice.signOut()).rejects.toMatchObject({ code: 'unsent' })
@@ -157,7 +157,7 @@ test('rows may be kept for the same user', async () => {
   expect(await bodies(await open({ user: 'alice', connect: false }))).toEqual([SECRET])
 })
 
-test('a wipe overwrites the rows before the file goes, also those of somebody else, and what was set aside', async () => {
+test('a wipe overwrites the rows before it deletes the file, also those of another user and in damaged files', async () => {
   await aliceWasHere()
   writeFileSync(`${path}.corrupt-1`, SECRET)
   const bob = await open({ user: 'bob' })

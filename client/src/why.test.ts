@@ -3,7 +3,8 @@ import { openSync, SignedOut } from './node.ts'
 import { TestService, unsigned, type Answer, type ServerSocket } from './test-service.ts'
 import type { NodeSyncOptions, Status, SyncDatabase } from './types.ts'
 
-// What a user is told when nothing comes, and when nothing goes: who is signed out, who is offline, whose address is wrong, what the server never sends.
+// What the status says when nothing arrives or leaves: the user is signed out, the device is offline, the address is
+// wrong, what the server never sends.
 
 let service: TestService
 const opened: SyncDatabase[] = []
@@ -19,7 +20,7 @@ async function open(options: Partial<NodeSyncOptions> = {}): Promise<SyncDatabas
   return db
 }
 
-/** Every state from now on. */
+/** Records every state from now on. */
 function states(db: SyncDatabase): Status['state'][] {
   const seen: Status['state'][] = [db.status.state]
   db.on('status', ({ state }) => void seen.push(state))
@@ -43,10 +44,10 @@ const put = (op: number, table: string, row: Record<string, unknown>): Line => (
 })
 
 const whole = [put(1, 'todos', { title: 'Lemons' })]
-/** What the server has, in one bucket. */
+/** The rows of the server, in one bucket. */
 let stored: Line[] = []
 
-/** A whole checkpoint, for who has so many rows of it. */
+/** A whole checkpoint, for a client that has this many of its rows. */
 function lines(after: number): Line[] {
   const count = stored.length
   const buckets = [{ bucket: 'b', checksum: count, count, priority: 3, subscriptions: [] }]
@@ -57,7 +58,7 @@ function lines(after: number): Line[] {
   ]
 }
 
-/** What a client asks with says how much of the bucket it has. */
+/** Returns how much of the bucket a client has, by its request. */
 function answer(socket: ServerSocket): void {
   const after = /"after":"(\d+)"/.exec(JSON.stringify(socket.frames[0]))?.[1]
   for (const line of lines(Number(after ?? 0))) socket.send(line)
@@ -72,7 +73,7 @@ const fault = (error: Error) => () => {
   throw error
 }
 
-test('what auth throws is no sign-out: it is told as a fault of the network, with when it is tried again', async () => {
+test('an error of auth is not a sign-out: it is reported as a network problem, with the time of the next attempt', async () => {
   let auth = fault(new TypeError('Failed to fetch'))
   const db = await open({ auth: () => auth() ?? unsigned('alice') })
   const seen = states(db)
@@ -84,7 +85,7 @@ test('what auth throws is no sign-out: it is told as a fault of the network, wit
   expect(seen).not.toContain('needs-auth')
 })
 
-test('what auth marks is a sign-out', async () => {
+test('SignedOut of auth is a sign-out', async () => {
   const db = await open({ auth: fault(new SignedOut()) })
   await expect.poll(() => db.status, eventually).toMatchObject({ state: 'needs-auth', error: { code: 'signed_out' } })
   const said = await open({ auth: fault(new SignedOut('the session is over')) })
@@ -94,14 +95,14 @@ test('what auth marks is a sign-out', async () => {
 test.each([
   ['a page instead of a token', '<!doctype html>'],
   ['a token of nobody', unsigned('')],
-])('%s is no sign-out, and is told', async (_, token) => {
+])('%s is not a sign-out, and is reported', async (_, token) => {
   const db = await open({ auth: () => token })
   await expect.poll(() => db.status, eventually).toMatchObject({ state: 'error', error: { code: 'token' } })
 })
 
 const expired = { error: { code: 'PSYNC_S2103', message: 'the token has expired' } }
 
-test('a token that the server refuses is replaced before anybody is told to sign in; when that one is refused too, he is', async () => {
+test('a token that the server refuses is replaced first; when the next one is refused too, the user must sign in', async () => {
   let refusals = 1
   service.connected = (socket) => {
     if (refusals-- > 0) {
@@ -120,7 +121,7 @@ test('a token that the server refuses is replaced before anybody is told to sign
   await expect.poll(() => db.status, eventually).toMatchObject({ state: 'needs-auth', error: { code: 'PSYNC_S2103' } })
 })
 
-test('while auth fails at the renewal of a token, the stream goes on; when the token has expired, it is no sign-out either', async () => {
+test('while auth fails to renew a token the stream continues, and an expired token is not a sign-out either', async () => {
   let asked = 0
   const db = await open({
     auth: () => {
@@ -139,7 +140,7 @@ test('while auth fails at the renewal of a token, the stream goes on; when the t
   expect(seen).not.toContain('needs-auth')
 })
 
-test('an upload that fails is told with its attempts and its next one, on the console once for each outage', async () => {
+test('a failing upload is reported with its attempts and the next one, and on the console once for each outage', async () => {
   const warned = vi.spyOn(console, 'warn').mockImplementation(() => {})
   const down: Answer = { status: 500, body: '{"error":{"code":"down","message":"duplicate key"}}' }
   service.upload = () => down
@@ -155,7 +156,7 @@ test('an upload that fails is told with its attempts and its next one, on the co
   expect(left).toBeLessThan(30_000)
   expect(warned.mock.calls).toEqual([[`rockpool: an upload failed and is tried again: ${error.message}`]])
 
-  // Who asks for an attempt does not begin another outage.
+  // Asking for an attempt does not begin another outage.
   await db.connect()
   await expect.poll(() => db.status.upload?.attempts, eventually).toBe(1)
   expect(warned).toHaveBeenCalledTimes(1)
@@ -168,7 +169,7 @@ test('an upload that fails is told with its attempts and its next one, on the co
   expect(warned).toHaveBeenCalledTimes(2)
 })
 
-test('who goes offline is told of no attempt that will not be made', async () => {
+test('going offline removes the announced attempt', async () => {
   vi.spyOn(console, 'warn').mockImplementation(() => {})
   service.upload = () => ({ status: 500 })
   const db = await open({ uploadUrl: `${service.url}/upload` })
@@ -196,7 +197,7 @@ test.each<[string, Answer, string, RegExp]>([
   ['somebody who has had too much', { status: 429 }, 'network', /is answered 429/],
   ['a gateway without a server', { status: 502, type: 'text/html', body: 'bad gateway' }, 'network', /is answered 502/],
   ['a Rockpool behind a proxy that knows no WebSockets', ready, 'network', /answers, but not this WebSocket/],
-])('who finds %s is told so', async (_, answer, code, words) => {
+])('%s is reported as such', async (_, answer, code, words) => {
   service.withoutSockets = true
   service.page = (path) => (path === '/probes/liveness' ? answer : { status: 404 })
   const db = await open()
@@ -206,7 +207,7 @@ test.each<[string, Answer, string, RegExp]>([
   expect(message).toContain(`${service.url}/sync/stream could not be opened`)
 })
 
-test('who finds nobody is told so', async () => {
+test('an unreachable server is reported as such', async () => {
   await service.close()
   const db = await open()
   await expect.poll(() => db.status, eventually).toMatchObject({ state: 'error', error: { code: 'network' } })
@@ -215,7 +216,7 @@ test('who finds nobody is told so', async () => {
   service = await TestService.start()
 })
 
-test('a device that knows of no network says so, and asks nobody', async () => {
+test('a device without a network says so, and sends no request', async () => {
   service.withoutSockets = true
   const asked = vi.spyOn(globalThis, 'fetch')
   vi.stubGlobal('navigator', { onLine: false })
@@ -226,7 +227,7 @@ test('a device that knows of no network says so, and asks nobody', async () => {
   expect(asked).not.toHaveBeenCalled()
 })
 
-test('a server that takes the question and does not answer is given up after five seconds', async () => {
+test('a server that accepts the request and does not answer is given up after five seconds', async () => {
   service.withoutSockets = true
   const late = new AbortController()
   const limit = vi.spyOn(AbortSignal, 'timeout').mockReturnValue(late.signal)
@@ -241,7 +242,7 @@ test('a server that takes the question and does not answer is given up after fiv
   expect(limit.mock.calls[0]).toEqual([5_000])
 })
 
-test('who disconnects while it is found out why does not wait for it', async () => {
+test('disconnect does not wait for the probe that finds out why', async () => {
   service.withoutSockets = true
   const asked = Promise.withResolvers<void>()
   vi.spyOn(globalThis, 'fetch').mockImplementation((_, init) => {
@@ -261,19 +262,19 @@ const wide = {
   },
 } as const
 
-test('columns and tables of the schema that never come are told once, and no longer when they come', async () => {
+test('columns and tables of the schema that never arrive are reported once, and no longer when they arrive', async () => {
   const warned = vi.spyOn(console, 'warn').mockImplementation(() => {})
   stored = [put(1, 'todos', { title: 'a', note: null, created_at: 'x' }), put(2, 'todos', { title: 'b', note: null, n: null })]
   const db = await open({ schema: wide })
   expect(db.status.unsynced).toEqual([])
   await expect.poll(() => db.status.state, eventually).toBe('live')
-  // A column that is NULL in every row is synced, and so is one that a part of the rows has.
+  // A column that is NULL in every row is synced, and so is one that only some rows have.
   expect(db.status.unsynced).toEqual(['todos.createdAt', 'comments'])
   const columns = 'rockpool: no row from the server has todos.createdAt: does a query of the sync config select it, by this name?'
   const tables = 'rockpool: no row of comments has come from the server: it is empty, or in no query of the sync config'
   expect(warned.mock.calls).toEqual([[columns], [tables]])
 
-  // What has been told is not told again.
+  // Each problem is reported once.
   service.sockets[0]?.close(1011)
   await expect.poll(() => service.sockets.length, eventually).toBe(2)
   await expect.poll(() => db.status.state, eventually).toBe('live')
@@ -287,7 +288,7 @@ test('columns and tables of the schema that never come are told once, and no lon
   expect(warned).toHaveBeenCalledTimes(3)
 })
 
-test('before a whole checkpoint has come nothing is said to be missing', async () => {
+test('nothing is reported as missing before a whole checkpoint has arrived', async () => {
   service.connected = (socket) =>
     lines(0)
       .slice(0, 2)

@@ -96,7 +96,7 @@ test('without SQLite, or without the worker, it is said what was answered in its
   site.wasm = { status: 500, type: 'text/plain', body: 'Internal error' }
   expect(await refused()).toBe(`wasm: ${service.url}/sqlite3.wasm was answered 500`)
   site.wasm = { type: 'text/html', body: '<!doctype html>' }
-  expect(await refused()).toBe(`wasm: ${service.url}/sqlite3.wasm was answered with text/html, which is no WebAssembly`)
+  expect(await refused()).toBe(`wasm: ${service.url}/sqlite3.wasm was answered with text/html, which is not WebAssembly`)
   site.wasm = null
   service.page = (path) => (path === '/worker.js' ? { status: 404 } : site.page(path))
   expect(await refused()).toBe('storage: the worker /worker.js could not be loaded: is `workerUrl` right?')

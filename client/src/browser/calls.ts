@@ -13,14 +13,14 @@ export const closedProblem = (why = 'the database is closed'): ProblemError => n
 export const ownerLost = (): ProblemError =>
   new ProblemError('owner_lost', 'the tab that owned the database has gone; the transaction was not stored, so it can be run again')
 
-/** What a tab has asked the owner, and has no answer to yet. */
+/** The calls of a tab that the owner has not answered yet. */
 export class Calls {
   readonly #tab: string
   readonly #post: (message: TabMessage) => void
   readonly #pending = new Map<number, Pending>()
   #last = 0
   #owner: string | null = null
-  /** Who the tab is, as far as that is known. */
+  /** The user of the tab, or null until it is known. */
   user: string | null = null
 
   constructor(tab: string, post: (message: TabMessage) => void) {
@@ -32,7 +32,7 @@ export class Calls {
     return this.#owner
   }
 
-  /** Without an owner it waits for one. */
+  /** Sends a call to the owner, or waits for one. */
   call<T>(request: Call): Promise<T> {
     const id = ++this.#last
     return new Promise<T>((done, failed) => {
@@ -49,8 +49,9 @@ export class Calls {
   }
 
   /**
-   * Another tab owns the database now. What changes nothing is asked again. An open transaction has gone with its owner. Of one that was being committed
-   * the new owner knows whether it is in the file. Live queries the tab begins anew.
+   * Another tab owns the database now. Calls that change nothing are sent again. An open transaction is lost with its
+   * owner. For one that was being committed the new owner knows whether it is in the file. The tab starts its live
+   * queries again.
    */
   to(owner: string): void {
     this.#owner = owner

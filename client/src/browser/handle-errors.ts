@@ -1,9 +1,12 @@
 let last: string | null = null
 
-/** Name of what the last call of a file handle threw; null when it went well. */
+/** Returns the name of the error of the last call of a file handle, or null when that succeeded. */
 export const lastHandleError = (): string | null => last
 
-/** SQLite has one code for all that a file can do wrong, but a full disk is something that the user can mend. So the handles remember what they threw. */
+/**
+ * Makes file handles remember their last error. SQLite has one code for all failures of files, but a full disk is a
+ * problem that the user can solve.
+ */
 export function rememberHandleErrors(): void {
   if (typeof FileSystemSyncAccessHandle === 'undefined') return
   const methods = FileSystemSyncAccessHandle.prototype

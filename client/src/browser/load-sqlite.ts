@@ -1,7 +1,10 @@
 import sqlite3InitModule, { type Sqlite3Static } from '@sqlite.org/sqlite-wasm'
 import { ProblemError } from '../core/problem.ts'
 
-/** Throws ProblemError `wasm`, which says what was answered in place of SQLite: the runtime only says which bytes it did not expect. */
+/**
+ * Loads SQLite. Throws ProblemError `wasm`, which says what the server answered instead, because the runtime only names
+ * unexpected bytes.
+ */
 export async function loadSqlite(): Promise<Sqlite3Static> {
   try {
     return await sqlite3InitModule()
@@ -18,10 +21,10 @@ async function whyNotLoaded(cause: unknown): Promise<string> {
   const type = answer.headers.get('content-type')?.split(';')[0] ?? 'no content type'
   const bytes = new Uint8Array(await answer.arrayBuffer().catch(() => new ArrayBuffer(0)))
   const isWasm = String.fromCharCode(...bytes.slice(0, 4)) === '\0asm'
-  return isWasm ? `${url} could not be used: ${String(cause)}` : `${url} was answered with ${type}, which is no WebAssembly`
+  return isWasm ? `${url} could not be used: ${String(cause)}` : `${url} was answered with ${type}, which is not WebAssembly`
 }
 
-/** What was asked for: a bundler may have given it another name. */
+/** Returns the URL that was requested. A bundler may have renamed the file. */
 function wasmUrl(): string {
   const asked = performance.getEntriesByType('resource').findLast(({ name }) => new URL(name).pathname.endsWith('.wasm'))
   return asked?.name ?? new URL('sqlite3.wasm', location.href).href

@@ -11,13 +11,17 @@ import type {
   UploadTransaction,
 } from '../types.ts'
 
-// One tab's worker owns the database; every tab talks to it over a BroadcastChannel, its own tab too, so that it does not matter who is the owner.
+// The worker of one tab owns the database. Every tab talks to it over a BroadcastChannel, also its own tab, so that it
+// does not matter which tab is the owner.
 
 export const channelName = (name: string): string => `rockpool:${name}`
 export const ownerLock = (name: string): string => `rockpool:${name}:owner`
-/** Held by a tab as long as it lives: the owner sees by it that the tab has gone. */
+/** A lock that a tab holds as long as it lives. It tells the owner when the tab has gone. */
 export const tabLock = (name: string, tab: string): string => `rockpool:${name}:tab:${tab}`
-/** Held by a worker as long as it lives: its tab sees by it that the worker has gone. A worker that runs out of memory ends without an event. */
+/**
+ * A lock that a worker holds as long as it lives. It tells the tab when the worker has gone, because a worker that runs
+ * out of memory ends without an event.
+ */
 export const workerLock = (name: string, worker: string): string => `rockpool:${name}:worker:${worker}`
 
 export type Call =
@@ -42,8 +46,9 @@ export type Call =
   | { call: 'wipe' }
 
 /**
- * Tab → owner. A call goes to one owner, and another one does not take it: a tab sends it again when it hears of a new owner, so no owner ever sees it
- * twice. `user`: who the tab says it is.
+ * Tab → owner. A call is for one owner, and others ignore it. A tab sends it again when it hears of a new owner, so no
+ * owner ever sees it
+ * twice. `user` is the user that the tab claims to be.
  */
 export type TabMessage =
   | { to: 'owner'; owner: string; tab: string; user: string | null; id: number; request: Call }
@@ -51,9 +56,9 @@ export type TabMessage =
   /** The page is visible or online again. */
   | { to: 'owner'; tab: string; wake: true }
 
-/** Owner → tabs. `tab` absent: to all. */
+/** Owner → tabs. Without `tab` a message is for all of them. */
 export type OwnerMessage =
-  /** `user`: whose the database is. */
+  /** `user` is the user to whom the database belongs. */
   | { to: 'tab'; owner: string; status: Status; user: string | null; tab?: string }
   | { to: 'tab'; tab: string; id: number; result: unknown }
   | { to: 'tab'; tab: string; id: number; problem: SyncProblem }
@@ -73,14 +78,14 @@ export type WorkerInput =
       uploads: boolean
       tab: string
       worker: string
-      /** A file was opened here before. */
+      /** True when a file was opened here before. */
       opened: boolean
     }
   | { answer: number; identity: Identity }
   | { answer: number; result: UploadResult }
   | { answer: number; problem: SyncProblem }
 
-/** Worker → its own tab: what only the page can do, and what it must know. */
+/** Worker → its own tab: requests that only the page can answer, and what it must know. */
 export type WorkerOutput =
   | { ask: number; auth: true }
   | { ask: number; upload: UploadTransaction; token: string }

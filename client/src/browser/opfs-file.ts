@@ -9,21 +9,24 @@ import { rememberHandleErrors } from './handle-errors.ts'
 import { loadSqlite } from './load-sqlite.ts'
 import { wrap } from './wasm-sqlite.ts'
 
-/** A worker that has just gone may hold its file handles for a moment. */
+/** Milliseconds between two attempts while another worker, which may have just ended, holds the file handles. */
 const BUSY_MS = 50
-/** What else is in the way may pass too: the storage process is restarted, the disk is full. */
+/**
+ * Milliseconds between two attempts after any other failure, which may be temporary too: a restart of the storage
+ * process, a full disk.
+ */
 const AGAIN_MS = 1_000
-/** From then on it is told. */
-const TELL_MS = 2_000
-/** Files of one database: itself, WAL, journal, and one to spare. */
+/** Milliseconds of failing attempts after which the problem is reported. */
+const REPORT_MS = 2_000
+/** The files of one database: the database, WAL, journal, and a spare one. */
 const FILES = 4
-/** Bytes that the pool keeps before the content of each file (sqlite-wasm 3.54). */
+/** The size of the header that the pool writes before the content of each file, in bytes (sqlite-wasm 3.54). */
 const HEADER = 4_096
 
 export interface OpenOptions {
-  /** A file was opened here before. */
+  /** True when a file was opened here before. */
   opened: boolean
-  /** It cannot be opened yet. */
+  /** Called while the file cannot be opened. `retryAt` is the time of the next attempt, in milliseconds since 1970. */
   blocked(problem: SyncProblem, retryAt: number): void
   fatal(error: Error): void
 }
@@ -31,9 +34,9 @@ export interface OpenOptions {
 const directory = (name: string): string => `rockpool-${name}`
 
 /**
- * SQLite in this worker (`sqlite3.wasm` lies beside its script), in a file of the origin's private file system. Where a file was ever opened it is this file
- * or none: whatever is in the way is waited for, because in its place an empty database would hide what is unsent. Elsewhere (private windows,
- * old browsers) it is in memory.
+ * Opens SQLite in this worker (`sqlite3.wasm` is next to its script), in a file of the origin's private file system.
+ * Where a file was ever opened, only that file is used: failures are waited out, because an empty database in its place
+ * would hide unsent writes. Elsewhere (private windows, old browsers) the database is in memory.
  */
 export async function openFile(name: string, options: OpenOptions): Promise<{ db: Sqlite; storage: Storage }> {
   rememberHandleErrors()
@@ -50,23 +53,23 @@ export async function openFile(name: string, options: OpenOptions): Promise<{ db
         return { db: wrap(sqlite3, new sqlite3.oo1.DB(':memory:'), options.fatal), storage: { kind: 'memory' } }
       }
       const wait = busy ? BUSY_MS : AGAIN_MS
-      if (!busy || Date.now() - began > TELL_MS) options.blocked(problemOfFile(error), Date.now() + wait)
+      if (!busy || Date.now() - began > REPORT_MS) options.blocked(problemOfFile(error), Date.now() + wait)
       await new Promise((resolve) => setTimeout(resolve, wait))
     }
   }
 }
 
 async function openInPool(sqlite3: Sqlite3Static, name: string, fatal: OpenOptions['fatal']): Promise<{ db: Sqlite; storage: Storage }> {
-  // By default a pool that cannot get one of its handles deletes all files, and remembers its failure for good.
+  // By default, a pool that cannot get one of its handles deletes all files, and remembers its failure for ever.
   const pool = await sqlite3.installOpfsSAHPoolVfs({
     ...{ name: directory(name), directory: `/${directory(name)}` },
     ...{ preserveOnInitFailure: true, forceReinitIfPreviouslyFailed: true },
   })
   if (pool.isPaused()) await pool.unpauseVfs()
   try {
-    // A file that is there can be opened on a full disk too.
+    // An existing file can be opened on a full disk too.
     await pool.reserveMinimumCapacity(pool.getFileCount() + FILES).catch(() => {})
-    // The last name is the database; those before it were damaged.
+    // The last name is the database. Those before it were damaged.
     const names = [`/${name}.db`, ...Array.from({ length: KEPT_CORRUPT }, (_, n) => `/${name}.db.${n + 1}`)]
     const files = new Set(pool.getFileNames())
     let current = Math.max(
@@ -81,16 +84,19 @@ async function openInPool(sqlite3: Sqlite3Static, name: string, fatal: OpenOptio
     }
     throw tooManyCorrupt(name)
   } catch (error) {
-    // Its handles are let go of, so that the next try gets them.
+    // Releases its handles, so that the next attempt gets them.
     pool.pauseVfs()
     throw error
   }
 }
 
-/** As the pool keeps it. */
+/** Encodes a path as the pool does. */
 const encodedPath = (path: string): string => new URL(path, 'file://localhost/').pathname
 
-/** Null: damaged. `synchronous = FULL`: with NORMAL a power cut takes back the last commits of a WAL, and numbers of transactions that have been uploaded. */
+/**
+ * Returns null when the file is damaged. `synchronous = FULL`, because with NORMAL a power cut undoes the last commits
+ * of a WAL, and with them numbers of transactions that were uploaded.
+ */
 function tryOpen(sqlite3: Sqlite3Static, database: InstanceType<Sqlite3Static['oo1']['DB']>, fatal: OpenOptions['fatal']): Sqlite | null {
   const db = wrap(sqlite3, database, fatal)
   try {
@@ -105,7 +111,7 @@ function tryOpen(sqlite3: Sqlite3Static, database: InstanceType<Sqlite3Static['o
   }
 }
 
-/** Whether there is a database, also one of a version that left no mark. */
+/** Returns true when there is a database, also one of a version that left no mark. */
 async function hasContent(name: string): Promise<boolean> {
   try {
     const root = await navigator.storage.getDirectory()

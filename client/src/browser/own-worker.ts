@@ -3,10 +3,10 @@ import { identify, type Identity } from '../core/token.ts'
 import type { SyncOptions, SyncProblem } from '../types.ts'
 import { workerLock, type WorkerInput, type WorkerOutput } from './messages.ts'
 
-/** A worker that ends is followed by another one, after a pause that grows to half a minute. */
+/** The first pause before a worker that ended is replaced, in milliseconds. It grows to half a minute. */
 const AGAIN_MS = 1_000
 const UPLOAD_MS = 60_000
-/** So long the token that the tab has asked for at the start is new. */
+/** Milliseconds for which the token that the tab requested at the start counts as new. */
 const FIRST_MS = 10_000
 
 export interface OwnWorkerOptions {
@@ -14,19 +14,19 @@ export interface OwnWorkerOptions {
   url: string | URL
   name: string
   tab: string
-  /** It could not begin. */
+  /** Called when the worker could not start. */
   failed(problem: SyncProblem): void
-  /** The database is closed, and no other tab needs this worker any more. */
+  /** Called when the database is closed, and no other tab needs this worker any more. */
   ended(): void
 }
 
 const mark = (name: string): string => `rockpool:${name}:opened`
 
-/** The worker of this tab: it is begun again when it ends, and answered what only the page knows. */
+/** The worker of this tab. Restarts it when it ends, and answers its requests for what only the page knows. */
 export class OwnWorker {
   readonly #with: OwnWorkerOptions
   #worker: Worker | null = null
-  /** The first token, which the tab has asked for already. */
+  /** The first token, which the tab has already requested. */
   #first: Promise<Identity> | null
   #begun = 0
   #alive = false
@@ -45,7 +45,7 @@ export class OwnWorker {
     this.#worker?.terminate()
   }
 
-  /** The file has gone. */
+  /** Called when the file was deleted. */
   forget(): void {
     try {
       localStorage.removeItem(mark(this.#with.name))
@@ -84,7 +84,7 @@ export class OwnWorker {
     if ('opened' in message) return this.#opened(message.opened)
     if ('alive' in message) {
       this.#alive = true
-      // Its lock is ours when it has gone.
+      // We get its lock when it has gone.
       await navigator.locks.request(workerLock(this.#with.name, id), () => {})
       return this.#again(worker)
     }

@@ -5,7 +5,7 @@ import { unsigned } from '../test-service.ts'
 import { Owner } from './owner.ts'
 import { tabLock, type Call, type OwnerMessage, type TabMessage } from './messages.ts'
 
-// The owner's side of the channel between tabs, with the BroadcastChannel and the locks of Node.
+// The owner's side of the channel between tabs, with Node's BroadcastChannel and locks.
 
 const name = 'owner-test'
 const channels: BroadcastChannel[] = []
@@ -19,7 +19,7 @@ afterEach(async () => {
   for (const channel of channels.splice(0)) channel.close()
 })
 
-/** A tab that lives until it goes. */
+/** A tab that lives until it is closed. */
 async function live(tab: string): Promise<void> {
   await new Promise<void>((held) => {
     void navigator.locks.request(tabLock(name, tab), () => {
@@ -29,7 +29,7 @@ async function live(tab: string): Promise<void> {
   })
 }
 
-/** Owners of one database that come one after the other, and what tabs hear. */
+/** Consecutive owners of one database, and the messages that tabs receive. */
 function setUp(): {
   heard: OwnerMessage[]
   own(): Promise<string>
@@ -68,14 +68,14 @@ function setUp(): {
 
 const results = (heard: OwnerMessage[]) => heard.filter((message) => 'result' in message || ('problem' in message && 'id' in message))
 
-test('a call for an earlier owner is not taken: the tab sends it again, and it is done once', async () => {
+test('a call for an earlier owner is ignored: the tab sends it again, and it is done once', async () => {
   const { heard, own, ask } = setUp()
   const owner = await own()
   await live('tab')
   ask('the one before', 'tab', 1, { call: 'begin', write: 'w' })
   ask(owner, 'tab', 1, { call: 'begin', write: 'w' })
   await expect.poll(() => results(heard).length, eventually).toBe(1)
-  // Nobody holds the turn but that one transaction: when it ends, the next call is answered.
+  // Only that transaction holds the turn: when it ends, the next call is answered.
   const [begun] = results(heard)
   const tx = begun && 'result' in begun ? String(begun.result) : ''
   ask(owner, 'tab', 2, { call: 'commit', tx, write: 'w' })
@@ -101,7 +101,7 @@ test('a transaction belongs to the tab that began it', async () => {
   await expect.poll(() => results(heard).length, eventually).toBe(4)
 })
 
-test('the fate of a write is known by its name, also of one that changed nothing, and not of one that was rolled back', async () => {
+test('the outcome of a write is known by its name, also when it changed nothing, but not after a rollback', async () => {
   const { heard, own, ask } = setUp()
   const owner = await own()
   await live('tab')
@@ -130,7 +130,7 @@ test('the fate of a write is known by its name, also of one that changed nothing
   expect(fates).toEqual([true, true, false, false])
 })
 
-test('a tab that goes while it waits for its turn holds nobody up', async () => {
+test('a tab that closes while it waits for its turn blocks nobody', async () => {
   const { heard, own, ask } = setUp()
   const owner = await own()
   await live('first')

@@ -5,7 +5,7 @@ import { within } from '../core/within.ts'
 import type { WriteTransaction } from '../types.ts'
 import { tabLock, type Call, type OwnerMessage, type TabMessage } from './messages.ts'
 
-/** So long a database that was signed out of is kept from being opened again by tabs that have not heard of it. */
+/** Milliseconds after a sign-out during which tabs that have not heard of it cannot open the database again. */
 const LEAVE_MS = 5_000
 
 interface OpenWrite {
@@ -28,9 +28,9 @@ export class Owner {
   readonly over: Promise<void>
   readonly #with: OwnerOptions
   readonly #id = crypto.randomUUID()
-  /** Each with a promise that resolves when the tab has gone. */
+  /** The tabs, each with a promise that resolves when the tab has gone. */
   readonly #tabs = new Map<string, Promise<void>>()
-  /** `tab live` → the function that ends it. */
+  /** Maps `tab live` to the function that ends the live query. */
   readonly #lives = new Map<string, () => void>()
   readonly #writes = new Map<string, OpenWrite>()
   #lastWrite = 0
@@ -43,14 +43,14 @@ export class Owner {
     channel.addEventListener('message', ({ data }: MessageEvent<TabMessage>) => {
       if (data.to === 'owner') this.#receive(data)
     })
-    engine.on('status', () => this.#tellStatus())
+    engine.on('status', () => this.#sendStatus())
     engine.on('failedWrite', (failedWrite) => this.#send({ to: 'tab', failedWrite }))
     engine.on('mismatch', (mismatch) => this.#send({ to: 'tab', mismatch }))
-    this.#tellStatus()
+    this.#sendStatus()
   }
 
-  /** To all tabs, or to one. */
-  #tellStatus(tab?: string): void {
+  /** Sends the status to all tabs, or to one. */
+  #sendStatus(tab?: string): void {
     const { engine } = this.#with
     if (engine.status.state === 'closed') return
     this.#send({ to: 'tab', owner: this.#id, status: engine.status, user: engine.user, ...(tab === undefined ? {} : { tab }) })
@@ -58,7 +58,7 @@ export class Owner {
 
   #receive(message: TabMessage): void {
     this.#watch(message.tab)
-    if ('hello' in message) return this.#tellStatus(message.tab)
+    if ('hello' in message) return this.#sendStatus(message.tab)
     if ('wake' in message) return this.#with.engine.wake()
     if (message.owner !== this.#id) return
     const { tab, id } = message
@@ -72,7 +72,7 @@ export class Owner {
     const { engine } = this.#with
     if (request.call === 'wipe') return this.#closing(() => engine.wipe(), true)
     if (request.call === 'signOut') return this.#closing(() => engine.signOut(request.options), request.options.keepRows !== true)
-    // What a tab of another user may do ends here.
+    // A tab of another user may do nothing beyond this.
     if (user !== null && engine.user !== null && user !== engine.user) throw otherUser()
     switch (request.call) {
       case 'query':
@@ -108,13 +108,13 @@ export class Owner {
     }
   }
 
-  /** Answers its name once the transaction has begun. It is no name of another owner's transaction, and no other tab's. */
+  /** Returns the name of the transaction once it has begun. The name is unique among owners and tabs. */
   #begin(tab: string, write: string): Promise<string> {
     const name = `${this.#id} ${++this.#lastWrite}`
     return new Promise((begun, failed) => {
       const end = Promise.withResolvers<void>()
       const done = this.#with.engine.write(async (tx) => {
-        // It may have gone while others had the turn.
+        // The tab may have gone while others had their turn.
         if (!this.#tabs.has(tab)) throw new ProblemError('closed', 'the tab has gone')
         const finish = (error: Error | null): Promise<unknown> => {
           if (error) end.reject(error)
@@ -151,7 +151,7 @@ export class Owner {
     this.#lives.delete(name)
   }
 
-  /** The tab's lock is ours when the tab has gone. */
+  /** Waits for the lock of a tab, which we get when the tab has gone. */
   #watch(tab: string): void {
     if (this.#tabs.has(tab)) return
     const gone = Promise.withResolvers<void>()
@@ -164,15 +164,18 @@ export class Owner {
     })
   }
 
-  /** All tabs end with the database. This worker keeps its lock until they have: their workers would open the file again. */
+  /**
+   * Ends all tabs with the database. This worker keeps its lock until they have gone, because their workers would open
+   * the file again.
+   */
   async #closing(close: () => Promise<void>, wiped: boolean): Promise<void> {
     await close()
     void (async () => {
-      // The answer first.
+      // The answer must go out first.
       await new Promise((resolve) => setTimeout(resolve))
       this.#send({ to: 'tab', closed: true, of: this.#with.tab, owner: this.#id, wiped })
       const others = [...this.#tabs].flatMap(([tab, gone]) => (tab === this.#with.tab ? [] : [gone]))
-      const late = (): ProblemError => new ProblemError('storage', 'a tab does not go')
+      const late = (): ProblemError => new ProblemError('storage', 'a tab does not close')
       await within(Promise.all(others), LEAVE_MS, late).catch(() => {})
       this.#end()
     })()

@@ -21,7 +21,10 @@ import { Calls, closedProblem, ownerLost } from './calls.ts'
 import { channelName, tabLock, type Call, type OwnerMessage, type TabMessage } from './messages.ts'
 import { OwnWorker } from './own-worker.ts'
 
-/** Without the option `user` a token is waited for so long before anything is read: it says who this tab is. */
+/**
+ * Milliseconds to wait for a token before anything is read, without the option `user`: the token says which user this
+ * tab belongs to.
+ */
 const IDENTIFY_MS = 5_000
 
 interface Live {
@@ -46,7 +49,7 @@ const CLOSED: Status = {
   },
 }
 
-/** A tab: everything happens in the worker of the tab that owns the database, which may be this one. */
+/** The database of a tab. Everything happens in the worker of the tab that owns the database, which may be this one. */
 export class Tab implements SyncDatabase {
   readonly opened: Promise<void>
   readonly #id = crypto.randomUUID()
@@ -57,7 +60,7 @@ export class Tab implements SyncDatabase {
   readonly #listeners = new Listeners<SyncEvents>()
   readonly #over = new AbortController()
   #status: Status = { ...CLOSED, state: 'offline' }
-  /** Whose the database is. */
+  /** The user to whom the database belongs. */
   #bound: string | null = null
   readonly #leaving = new Set<'told' | 'ended'>()
   #lastLive = 0
@@ -167,7 +170,7 @@ export class Tab implements SyncDatabase {
   }
 
   async signOut({ signal, timeout, ...options }: SignOutOptions = {}): Promise<void> {
-    // Here, because neither a signal nor its end crosses to the owner, who looks at the queue once more.
+    // Waits here, because a signal cannot be sent to the owner. The owner checks the queue again.
     if (options.unsent === 'wait' && options.keepRows !== true) {
       if (this.#foreign) throw otherUser()
       await waitFor(this, (status) => status.pendingWrites === 0, {
@@ -186,7 +189,10 @@ export class Tab implements SyncDatabase {
     this.#closed('the database was closed')
   }
 
-  /** Nothing is asked before it is known who asks, nor before the owner can see by its lock that this tab lives. */
+  /**
+   * Sends nothing before the user of this tab is known, nor before it holds the lock that shows the owner that it
+   * lives.
+   */
   async #begin(user: string | null, first: ReturnType<typeof identify> | null, locked: Promise<void>): Promise<void> {
     const late = (): ProblemError => new ProblemError('network', 'no token')
     const subject = first
@@ -208,13 +214,13 @@ export class Tab implements SyncDatabase {
   }
 
   #receive(message: OwnerMessage): void {
-    // Whoever owns the database now, it is not this one's any more.
+    // This tab is leaving, so a new owner does not concern it.
     if (this.#leaving.size > 0 && !('id' in message || 'closed' in message)) return
     if (message.to !== 'tab' || ('tab' in message && message.tab !== undefined && message.tab !== this.#id)) return
     if ('status' in message) {
       const changed = this.#calls.owner !== message.owner
       this.#bound = message.user
-      // Of another user's database the figures are not ours either.
+      // The figures of another user's database are not shown either.
       const foreign: Status = { ...message.status, lastSyncedAt: null, comparing: null, state: 'needs-auth', error: problemOf(otherUser()) }
       this.#setStatus(this.#foreign ? foreign : message.status)
       if (changed) this.#newOwner(message.owner)
@@ -223,7 +229,7 @@ export class Tab implements SyncDatabase {
     } else if ('closed' in message) {
       if (this.#calls.owner !== message.owner) return
       if (message.wiped) this.#worker.forget()
-      // The owner's own tab hears from its worker when everybody has gone.
+      // The owner's own tab hears from its worker when all tabs have gone.
       if (message.of !== this.#id) this.#closed('signed out')
       else {
         this.#setStatus(CLOSED)
@@ -263,13 +269,16 @@ export class Tab implements SyncDatabase {
     this.#listeners.emit('status', status)
   }
 
-  /** This tab's worker cannot own the database, so another one's may. */
+  /** This tab's worker cannot own the database, but another tab's may. */
   #failed(problem: SyncProblem): void {
     this.#refused(new ProblemError(problem.code, problem.message))
     this.#closed(problem.message)
   }
 
-  /** Signed out, and this tab's worker was the owner: it says so to all tabs, then to this one that they have gone. The second may come first. */
+  /**
+   * After a sign-out whose owner was this tab's worker: it reports that to all tabs, and then to this one that they
+   * have gone. The second message may arrive first.
+   */
   #left(by: 'told' | 'ended'): void {
     if (this.#leaving.add(by).size === 2) this.#closed('signed out')
   }

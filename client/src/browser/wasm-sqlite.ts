@@ -9,7 +9,7 @@ const CACHED_STATEMENTS = 200
 const SQLITE_IOERR = 10
 const SQLITE_AUTH = 23
 
-/** SQLite's wasm build as the core wants it. `fatal`: the instance is broken, whatever is called next. */
+/** Wraps SQLite's wasm build for the core. `fatal` is called when the instance is broken for good. */
 export function wrap(sqlite3: Sqlite3Static, database: Database, fatal: (error: Error) => void = () => {}): Sqlite {
   const { capi } = sqlite3
   let judging = false
@@ -41,7 +41,7 @@ export function wrap(sqlite3: Sqlite3Static, database: Database, fatal: (error: 
       return statement
     }
 
-    /** Runs it, judged while it is compiled, which SQLite does again when the schema has changed. */
+    /** Runs a statement. It is judged while it is compiled, which SQLite repeats when the schema has changed. */
     function run<T>(sql: string, params: readonly SqlValue[], work: (statement: PreparedStatement) => T): T {
       judging = !own
       try {
@@ -105,7 +105,7 @@ function translated(error: unknown, fatal: (error: Error) => void): unknown {
   if (error instanceof WebAssembly.RuntimeError) fatal(error)
   const code = sqliteCode(error)
   if (code === SQLITE_AUTH) return refused(error)
-  // The pool of file handles calls every failure an I/O error (sqlite-wasm 3.54).
+  // The pool of file handles reports every failure as an I/O error (sqlite-wasm 3.54).
   const full = code === SQLITE_IOERR && lastHandleError() === 'QuotaExceededError'
   return full ? new ProblemError('storage_full', 'there is no space left for this site', { cause: error }) : error
 }

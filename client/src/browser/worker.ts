@@ -6,7 +6,8 @@ import { channelName, ownerLock, workerLock, type OwnerMessage, type WorkerInput
 import { openFile } from './opfs-file.ts'
 import { Owner } from './owner.ts'
 
-// Waits for the lock of the database, and then owns it for the rest of this tab's life: file handles, stream, queue.
+// Waits for the lock of the database, and then owns it for the rest of this tab's life, with its file handles, stream
+// and queue.
 
 type Answer = Extract<WorkerInput, { answer: number }>
 const questions = new Map<number, { done: (answer: Answer) => void; failed: (error: Error) => void }>()
@@ -22,13 +23,13 @@ function ask(question: { auth: true } | { upload: UploadTransaction; token: stri
 
 async function identify(): Promise<Identity> {
   const answer = await ask({ auth: true })
-  if (!('identity' in answer)) throw new ProblemError('network', 'the page answered no token')
+  if (!('identity' in answer)) throw new ProblemError('network', 'the page did not return a token')
   return answer.identity
 }
 
 async function upload(transaction: UploadTransaction, { token }: { token: string }): Promise<UploadResult> {
   const answer = await ask({ upload: transaction, token })
-  if (!('result' in answer)) throw new ProblemError('network', 'the page answered no result')
+  if (!('result' in answer)) throw new ProblemError('network', 'the page did not return a result')
   return answer.result
 }
 
@@ -43,7 +44,7 @@ addEventListener('message', ({ data }: MessageEvent<WorkerInput>) => {
   else question?.done(data)
 })
 
-/** The worker ends, and its tab begins another one. */
+/** Ends the worker. Its tab starts another one. */
 function fatal(error: Error): void {
   console.error('rockpool: the worker ends', error)
   close()

@@ -17,16 +17,19 @@ const ALL = [
   ),
 ]
 
-test.each(ALL)('$name has the key and the end that are written down, signs itself, and is an authority by our rules', ({ name, key, until, der }) => {
-  const bytes = Buffer.from(der, 'base64')
-  const root = new X509Certificate(bytes)
-  expect(root.subject.split('\n')).toContain(`CN=${name}`)
-  expect(root.verify(root.publicKey)).toBe(true)
-  expect(new Date(root.validTo).toISOString().slice(0, 10)).toBe(until)
-  const { modulusLength, namedCurve } = root.publicKey.asymmetricKeyDetails ?? {}
-  expect(key).toBe(namedCurve === 'secp384r1' ? 'ecc384' : `rsa${modulusLength}`)
-  expect(() => checkAuthority(readCertificate(bytes, name), true, Date.now())).not.toThrow()
-})
+test.each(ALL)(
+  '$name has the key and the end that are written down, signs itself, and is an authority by our rules',
+  ({ name, key, until, der }) => {
+    const bytes = Buffer.from(der, 'base64')
+    const root = new X509Certificate(bytes)
+    expect(root.subject.split('\n')).toContain(`CN=${name}`)
+    expect(root.verify(root.publicKey)).toBe(true)
+    expect(new Date(root.validTo).toISOString().slice(0, 10)).toBe(until)
+    const { modulusLength, namedCurve } = root.publicKey.asymmetricKeyDetails ?? {}
+    expect(key).toBe(namedCurve === 'secp384r1' ? 'ecc384' : `rsa${modulusLength}`)
+    expect(() => checkAuthority(readCertificate(bytes, name), true, Date.now())).not.toThrow()
+  },
+)
 
 test('every root is valid for another year: otherwise ask its host for the next one, and ship both', () => {
   expect(ALL.filter(({ until }) => Date.parse(until) < Date.now() + YEAR_MS).map(({ name, until }) => `${name} ends ${until}`)).toEqual([])
