@@ -218,7 +218,7 @@ describe('what check says is what helps: each statement that it prints is run, u
     const { ok, output } = await asked()
     expect(ok).toBe(false)
     expect(output).toMatch(/error unknown-source-column: issues has no column note.*\n.*app\.yaml:6:/)
-    expect(output).not.toContain('which it has not')
+    expect(output).not.toContain('which it does not have')
     await postgres.sql()`alter table app.issues rename column text to note`
   })
 

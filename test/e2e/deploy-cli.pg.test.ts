@@ -94,7 +94,7 @@ test('a deploy says what it changes, shows how far it is, and ends when it serve
   const further = await rockpool('rollback', '--yes')
   expect([further.code, further.output]).toEqual([
     1,
-    expect.stringMatching(/no earlier sync config to go back to: deploy \d+ is a rollback/),
+    expect.stringMatching(/no earlier sync config to roll back to: deploy \d+ is a rollback/),
   ])
   const listed = await rockpool('deploys')
   expect(listed.code, listed.output).toBe(0)
@@ -111,7 +111,7 @@ test('a deploy says what it changes, shows how far it is, and ends when it serve
   const unknown = await rockpool('rollback', '--to', '99', '--dry-run')
   expect([unknown.code, unknown.output]).toEqual([
     1,
-    expect.stringMatching(/there is no sync config of the number 99\. rockpool rollback --to takes 3, 2; rockpool deploys lists all\n$/),
+    expect.stringMatching(/there is no sync config with the number 99\. rockpool rollback --to takes 3, 2; rockpool deploys lists all\n$/),
   ])
   const forward = await rockpool('rollback', '--to', String(answer.config.number), '--dry-run')
   expect([forward.code, forward.output]).toEqual([0, expect.stringMatching(/^again {4}two_all \(served before: nothing is copied\)\n/m)])

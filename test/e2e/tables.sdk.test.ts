@@ -130,7 +130,7 @@ describe.each(POSTGRES_VERSIONS)('Postgres %s', (version) => {
       const told = () =>
         until('the column to be missed', async () =>
           (await status()).refusedTables.some(
-            ({ table, reason }) => table === 'public.docs' && reason.includes('reads "owner", which it has not'),
+            ({ table, reason }) => table === 'public.docs' && reason.includes('reads "owner", which it does not have'),
           ),
         )
       // Its rows change before we can know.

@@ -23,7 +23,7 @@ import { SOURCE_TABLES, evaluate, TABLES, type Change, type PlanHash } from './s
 import type { World } from './world.ts'
 
 /** In parts and windows of this size a few rows come to everything that large transactions come to. */
-const SMALL = { pipeline: { told: 2, appends: 2, length: 1_000_000 }, noticePart: 200 }
+const SMALL = { pipeline: { buckets: 2, appends: 2, length: 1_000_000 }, noticePart: 200 }
 /** Any silence is too long: see `SimReplicator.fence`. */
 const LIMITS = { batchesInFlight: 1, appendsInFlight: 1, fenceSeconds: 0.001 }
 

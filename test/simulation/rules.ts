@@ -55,7 +55,7 @@ export const RULES: Rule[] = [
     'if (newest) outbox.drop(newest.id)',
   ]),
   slots('what is not committed is not written over', ['while (this.#used[this.#lowest]) this.#lowest++', '']),
-  pipeline('what is too much for a notice is a gap', ['group.told = null', 'group.told.clear()']),
+  pipeline('what is too much for a notice is a gap', ['group.noticed = null', 'group.noticed.clear()']),
   committer('a switch of plans takes an op id', ['counter: counter + 1', 'counter']),
   relaySockets('the relays are stored', ["ports.store.db.all('SELECT name, serial FROM relays')", '[]']),
   committer('sockets to all relays are opened after a crash', ['relays.keepAllOpen()', '']),
@@ -93,7 +93,7 @@ export const RULES: Rule[] = [
   ]),
   watchers('publishing is tried again', ['void this.#again(bucket)', '']),
   watchers('what is committed while a bucket is told is told as well', [
-    'if (this.#telling.get(bucket) === true) this.#waiting.add(bucket)',
+    'if (this.#notifying.get(bucket) === true) this.#waiting.add(bucket)',
     '',
   ]),
   watchers('the buckets that are followed are stored', ["ports.db.all('SELECT bucket, serial FROM watchers')", '[]']),

@@ -14,7 +14,7 @@ function testClock(): Clock & { time: number } {
   return clock
 }
 
-test('never more than the limit are awake, those that are awake do not wait, and all have their turn in order', async () => {
+test('no more objects than the limit are awake, awake ones do not wait, and all get their turn in order', async () => {
   const clock = testClock()
   const active = new ActiveObjects(clock)
   active.limit = 10
@@ -36,7 +36,7 @@ test('never more than the limit are awake, those that are awake do not wait, and
   expect(clock.time).toBe(at)
 })
 
-test('one that is being called is awake however long that takes', async () => {
+test('an object is awake for as long as a call to it takes', async () => {
   const clock = testClock()
   const active = new ActiveObjects(clock)
   active.limit = 2

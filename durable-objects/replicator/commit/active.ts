@@ -1,4 +1,4 @@
-/** An object that nobody calls is put to sleep after 10 s. */
+/** Milliseconds after its last call for which an object counts as awake. The runtime puts it to sleep after 10 s. */
 const AWAKE_MS = 12_000
 
 export interface Clock {
@@ -9,18 +9,18 @@ export interface Clock {
 const CLOCK: Clock = { now: () => Date.now(), sleep: (ms) => new Promise((resolve) => setTimeout(resolve, ms)) }
 
 /**
- * How many objects may be awake because of us. Those that are awake are called at once; one more waits, in the order of asking, until one has
- * slept in.
+ * Limits how many objects may be awake because of us. Awake ones may be called at once. Another one waits, in the order
+ * of the calls, until one has gone back to sleep.
  */
 export class ActiveObjects {
   readonly #clock: Clock
-  /** When each was called last, the longest ago first. */
+  /** The time of each object's last call, oldest first. */
   readonly #called = new Map<string, number>()
   readonly #busy = new Map<string, number>()
   #turn: Promise<void> = Promise.resolve()
-  /** 0 = no limit. */
+  /** The most objects awake at a time; 0 means no limit. */
   limit = 0
-  /** The most that were awake at a time. */
+  /** The most objects that were awake at a time. */
   peak = 0
 
   constructor(clock: Clock = CLOCK) {
@@ -38,7 +38,8 @@ export class ActiveObjects {
       const turn = this.#turn.then(() => this.#room(name))
       this.#turn = turn
       await turn
-      // Where all objects share one thread, waking one after the other would let neither sockets nor timers have a turn: Postgres ends the session.
+      // Where all objects share one thread, waking one after the other would starve sockets and timers, and Postgres
+      // would end the session.
       await this.#clock.sleep(0)
     }
     this.#busy.set(name, (this.#busy.get(name) ?? 0) + 1)
@@ -68,7 +69,7 @@ export class ActiveObjects {
     this.#touch(name)
   }
 
-  /** Forgets those that sleep; answers when the next one does. */
+  /** Forgets sleeping objects. Returns the milliseconds until the next one sleeps. */
   #expire(): number {
     const now = this.#clock.now()
     for (const [name, called] of this.#called) {
@@ -77,7 +78,7 @@ export class ActiveObjects {
       if (left > 0) return left
       this.#called.delete(name)
     }
-    // All are being called.
+    // All objects are being called, so it looks again soon.
     return 100
   }
 }

@@ -15,7 +15,7 @@ function world() {
   const ports: CommitterPorts = {
     store,
     relays: { notice: (frames) => told.push(...frames), gap: () => 'gap', fence: () => {}, keepAllOpen: () => {} },
-    watchers: { told: null, committed: () => {}, publishAll: () => {}, resume: () => {} },
+    watchers: { notifiedTo: null, committed: () => {}, publishAll: () => {}, resume: () => {} },
     fencing: { begin: () => {}, onChange: () => () => {}, probeAll: () => {} },
     clock: CLOCK,
     append: () => Promise.reject(new Error('there is nothing to append')),
@@ -26,7 +26,7 @@ function world() {
 
 const PARTIAL = { xid: 7, lsn: '0/10', changes: 1 }
 
-test('a comparison ends only between two transactions: what is stored of one is no state of the source', async () => {
+test('a comparison ends only between two transactions: a part of one is not a state of the source', async () => {
   const { store, committer, told } = world()
   const { state } = store
   committer.hold()

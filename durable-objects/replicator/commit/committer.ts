@@ -19,25 +19,25 @@ import { Pipeline, type PipelineLimits } from './pipeline.ts'
 import type { RelaySockets } from './relay-sockets.ts'
 import type { Watchers } from './watchers.ts'
 
-/** A last notice larger than this is not kept: a relay that reconnects gets a gap. */
+/** The largest last notice that is stored, in UTF-16 units. Without it, a relay that reconnects gets a gap. */
 const KEPT_NOTICE_LENGTH = 500_000
 
 export interface CommitterPorts {
   store: Store
   relays: Pick<RelaySockets, 'notice' | 'gap' | 'fence' | 'keepAllOpen'>
-  watchers: Pick<Watchers, 'told' | 'committed' | 'publishAll' | 'resume'>
+  watchers: Pick<Watchers, 'notifiedTo' | 'committed' | 'publishAll' | 'resume'>
   fencing: Pick<Fencing, 'begin' | 'onChange' | 'probeAll'>
   clock: Clock
-  /** Repeated until it is answered, or not wanted any more: then null. */
+  /** Repeats the append until the bucket answers. Returns null when it is no longer wanted. */
   append(bucket: string, append: StoredAppend, sending: Sending): Promise<BucketState | null>
-  /** Resolves when everything written so far is durable. Rejects when that takes too long. */
+  /** Resolves when everything that was written so far is durable. Rejects when that takes too long. */
   durable(): Promise<void>
 }
 
-/** What a batch is when it is stored. */
+/** A batch as it is stored. */
 export type ToStore = Pick<Batch, 'start' | 'counter' | 'changes' | 'rows' | 'appends'>
 
-/** A batch that is to be stored, with the place in the stream behind it. */
+/** A batch to store, with the place in the stream after it. */
 export type ToCommit = Pick<Decode, 'position' | 'partial'> & {
   batch: ToStore
   incomplete: ReadonlyMap<string, { table: { number: number }; key: string; pending: boolean }>
@@ -50,18 +50,20 @@ export interface InFlight {
   fenceSeconds: number
 }
 
-/** For the simulation, which comes to everything with little. */
+/** Lower limits for the simulation, so that it reaches everything with little data. */
 export interface CommitterLimits {
   pipeline?: PipelineLimits
-  /** UTF-16 units of a part of a notice. */
+  /** The length of a part of a notice, in UTF-16 units. */
   noticePart?: number
 }
 
 /**
- * Batches in, checkpoints out: I1, I2 and I6. A batch is stored, its ops are appended to their buckets, and when all have answered it is committed and
- * told. What is told stands still while rows are compared (0011). Pure but for its ports; the simulation runs this class.
+ * Turns batches into checkpoints: I1, I2 and I6. A batch is stored, its ops are appended to their buckets, and when all
+ * buckets have answered it is committed and announced. The announced checkpoint stands still while rows are compared
+ * (0011). Pure but for its ports; the simulation runs this class.
  *
- * The file is long because storing, committing, holding and telling change one value, `commit`, and their order is what I1, I2 and I6 rest on: it is read as a whole.
+ * The file is long because storing, committing, holding and announcing change one value, `commit`, and I1, I2 and I6
+ * rest on their order, so they are read together.
  */
 export class Committer {
   readonly #ports: CommitterPorts
@@ -70,18 +72,18 @@ export class Committer {
   readonly #pipeline: Pipeline
   readonly #roomy = new Listeners()
   readonly #storing = new Listeners<[batch: ToStore]>()
-  /** By a gap at the checkpoint that stands still, which makes nobody ask for anything. */
+  /** Announces progress by a gap at the held checkpoint, which causes no requests. */
   readonly #fraction: Fraction
-  /** The append that is on its way to each bucket; not wanted: it was thrown away. */
+  /** The append in flight to each bucket. It is no longer `wanted` when it was dropped. */
   readonly #sending = new Map<number, { wanted: boolean }>()
-  /** Batches, and appends, that may wait for answers of their buckets. */
+  /** The most batches, and appends, that may wait for answers of their buckets. */
   #batchesInFlight = 1
   #appendsInFlight = 1
-  /** After so long without an answer a bucket is fenced. */
+  /** Milliseconds without an answer after which a bucket is fenced. */
   #fenceMs = FENCE_SECONDS * 1_000
-  /** Since this object started: row changes and batches stored. */
+  /** Row changes and batches that were stored since this object started. */
   readonly #stored = { changes: 0, batches: 0 }
-  /** Notices leave in commit order, each once it is durable. */
+  /** Sends notices in commit order, each once its commit is durable. */
   #notices: Promise<void> = Promise.resolve()
 
   constructor(ports: CommitterPorts, limits: CommitterLimits = {}) {
@@ -105,7 +107,10 @@ export class Committer {
     ports.fencing.onChange(() => this.#tellFences())
   }
 
-  /** After a start: goes on with what storage holds. The outbox holds the exact ops with their ids; buckets ignore what they have. */
+  /**
+   * Continues after a start with what is in storage. The outbox has the exact ops with their ids, and buckets ignore
+   * ops that they have.
+   */
   recover(): void {
     const { relays, watchers, fencing } = this.#ports
     const { state, outbox } = this.#store
@@ -124,35 +129,42 @@ export class Committer {
   }
 
   /**
-   * Whether another batch may be stored. While calls of buckets wait for their turn, transactions gather instead: fewer and larger appends are what
-   * makes many buckets fast. Of full slices about two are on their way, or memory would be what is short.
+   * Returns true when another batch may be stored. While calls to buckets wait for their turn, transactions gather
+   * instead, because fewer and larger appends make many buckets fast. At most about two full slices are in flight: more
+   * would exhaust memory.
    */
   get room(): boolean {
     const { unanswered, appends, length } = this.#pipeline
     return unanswered < this.#batchesInFlight && appends < this.#appendsInFlight && length < SLICE_LENGTH
   }
 
-  /** There may be room again. */
+  /** Subscribes to a call when there may be room again. Returns the function that unsubscribes. */
   onRoom(listener: () => void): () => void {
     return this.#roomy.add(listener)
   }
 
-  /** A batch is being stored: the listener is called in its transaction, before its rows are stored. */
+  /**
+   * Subscribes to the storing of batches. The listener is called in the batch's transaction, before its rows are
+   * stored.
+   */
   onStoring(listener: (batch: ToStore) => void): () => void {
     return this.#storing.add(listener)
   }
 
-  /** Everything that is stored is committed. */
+  /** True when everything that is stored is committed. */
   get isIdle(): boolean {
     return this.#pipeline.size === 0
   }
 
-  /** ONE storage transaction; then the ops are on their way. */
+  /** Stores a batch in ONE storage transaction, and then sends its ops. */
   store(flush: ToCommit): void {
     this.#storeBatch(flush, null)
   }
 
-  /** A batch of its own without ops: the plan serves from here on. To be called between two transactions. `switched` is called in the transaction. */
+  /**
+   * Stores a batch without ops after which the plan serves. To be called between two transactions of the source.
+   * `switched` is called in the storage transaction.
+   */
   switchTo(plan: string, switched: () => void): void {
     const { counter, position } = this.#store.state.get('decode')
     const batch: ToStore = { start: counter, counter: counter + 1, changes: 0, rows: new Map(), appends: new Map() }
@@ -163,7 +175,7 @@ export class Committer {
     faultPoint('batch.store')
     const { state, rows, buckets, tables, outbox, fences } = this.#store
     const stored = this.#store.atomically(() => {
-      // I1: op ids are given once.
+      // I1: no op id is used twice.
       if (batch.start !== state.get('decode').counter) throw new Error('a batch was overtaken by another one')
       this.#storing.tell(batch)
       rows.put(batch.rows.values())
@@ -173,7 +185,7 @@ export class Committer {
       const decode = { counter: batch.counter, position, partial }
       const plan = to ? to.plan : this.#store.planStored
       const final = partial === null && (isComparing(state.get('commit')) || !this.#store.lacks(plan))
-      // Nothing to tell, and no slices that wait for their last one: the position is all.
+      // There is nothing to announce, and no slice waits for its last one: only the position is stored.
       if (batch.appends.size === 0 && to === null && !this.#pipeline.openGroup) {
         state.set('decode', decode)
         return null
@@ -202,7 +214,7 @@ export class Committer {
     const sending = { wanted: true }
     this.#sending.set(bucket, sending)
     const state = await this.#ports.append(buckets.name(bucket), append, {
-      // Compaction touches nothing above it: while a checkpoint is held, every bucket can answer for it.
+      // Compaction changes nothing above it, so every bucket can answer for a held checkpoint.
       committed: () => fences.of(bucket)?.served ?? this.#store.serving.checkpoint,
       wanted: () => sending.wanted,
       unanswered: (milliseconds) => {
@@ -217,7 +229,7 @@ export class Committer {
     this.#roomy.tell()
   }
 
-  /** What is on its way to the bucket of this append is thrown away, and commits go on. */
+  /** Drops everything in flight to the bucket of this append, so that commits continue without it. */
   #fence(append: StoredAppend): void {
     this.#ports.fencing.begin(append, this.#fenceMs)
     const sending = this.#sending.get(append.bucket)
@@ -247,7 +259,7 @@ export class Committer {
     const length = frames.reduce((sum, frame) => sum + frame.length, 0)
     const kept = commit.buckets !== null && length <= KEPT_NOTICE_LENGTH && fences.all.length === 0
     const named = kept ? { previous: commit.previous, parts: frames } : null
-    const published = this.#ports.watchers.told
+    const published = this.#ports.watchers.notifiedTo
     const after = afterCommit(before, { committed: commit.checkpoint, plan: commit.plan, named, batch: commit.upTo, published })
     this.#store.atomically(() => {
       state.set('commit', after)
@@ -256,11 +268,11 @@ export class Committer {
       faultPoint('commit.drop')
     })
     faultPoint('commit.stored')
-    this.#tell(before, after, frames, () => hashedFrames(commit), commit.buckets)
+    this.#announce(before, after, frames, () => hashedFrames(commit), commit.buckets)
   }
 
-  /** Relays and followed buckets are told what is served now, once that is durable. */
-  #tell(
+  /** Announces what is served now to relays and followed buckets, once it is durable. */
+  #announce(
     before: State['commit'],
     after: State['commit'],
     notice: readonly string[],
@@ -284,7 +296,7 @@ export class Committer {
     this.#onceDurable(() => relays.notice([gap], () => [gap]))
   }
 
-  /** In the order of these calls. */
+  /** Calls `tell` once everything is durable, in the order of these calls. */
   #onceDurable(tell: () => void): void {
     this.#notices = this.#notices
       .then(() => this.#ports.durable())
@@ -292,14 +304,20 @@ export class Committer {
       .catch((error: unknown) => this.#store.reset(error))
   }
 
-  /** What was committed may reach the buckets behind a marker that is emitted now. While sessions fail nothing is promised: whoever asks is told. */
+  /**
+   * True while earlier commits of the source may reach the buckets after a marker that is emitted now. While sessions
+   * fail, the request fails instead of waiting.
+   */
   get holdsWrites(): boolean {
     const { state, planStored } = this.#store
     if (state.get('failing') !== null) return false
     return planStored === null || state.get('newSlot') || state.get('comparing')
   }
 
-  /** From now on what is stored may be no state of the source. Before the first plan serves there is nothing to hold. */
+  /**
+   * Begins a hold: from now on the stored rows may not be a state of the source. Before the first plan serves there is
+   * nothing to hold.
+   */
   hold(): void {
     const { state, planStored } = this.#store
     const commit = state.get('commit')
@@ -307,28 +325,32 @@ export class Committer {
     this.#store.atomically(() => state.set('commit', held(commit, new Date(this.#ports.clock.now()).toISOString())))
   }
 
-  /** The tables of a session are known: whether what is stored of them may be no state of the source. */
+  /** Begins a hold if the stored rows of the session's tables may not be a state of the source. */
   holdIfDoubtful(): void {
     if (this.#store.isDoubtful) this.hold()
   }
 
-  /** Whether all that was compared is a state of the source now; then what is stored by now is served as soon as it is committed. */
+  /**
+   * Ends the hold if everything that was compared is a state of the source now. What is stored by now is served as soon
+   * as it is committed.
+   */
   endHold(): void {
     const store = this.#store
     const { state, tables } = store
     const before = state.get('commit')
     const wasComparing = state.get('comparing')
-    // What is stored of a transaction may have settled a row that lacked a value before it, without an op that its commit would wait for.
+    // A stored part of a transaction may have completed a row that lacked a value before it, without an op for which
+    // its commit would wait.
     if (state.get('decode').partial !== null) return
     if ((!wasComparing && !isComparing(before)) || store.isDoubtful || tables.lacks((names) => store.isServed(names))) return
     if (wasComparing && (store.planStored !== null || !tables.copying)) state.set('comparing', false)
     if (!isComparing(before)) return
     const after = compared(before, state.get('decode').counter)
     store.atomically(() => state.set('commit', after))
-    this.#tell(before, after, [], () => [], [])
+    this.#announce(before, after, [], () => [], [])
   }
 
-  /** Clients are told how far a comparison is, now and then. */
+  /** Announces the progress of a comparison to clients, now and then. */
   tellComparing(): void {
     this.#fraction.moved(this.#store.state.get('commit').hold !== null)
   }
@@ -339,7 +361,7 @@ export class Committer {
     return { checkpoint, plan, comparing: this.#comparing, pendingBatches: size, sending: length, peakSending: peakLength, ...this.#stored }
   }
 
-  /** For people: how far the comparison is that clients wait for. */
+  /** The progress of the comparison that clients wait for, for people. */
   get #comparing(): ComparingStatus | null {
     const { state } = this.#store
     const { hold } = state.get('commit')
@@ -348,7 +370,7 @@ export class Committer {
   }
 }
 
-/** UTF-16 units of op texts on their way, now and at most; row changes and batches stored. */
+/** UTF-16 units of op texts in flight, now and at most, and the row changes and batches that were stored. */
 export interface CommitterLoad {
   sending: number
   peakSending: number

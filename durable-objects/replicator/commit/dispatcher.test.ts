@@ -37,7 +37,7 @@ function world(parallel: number, awake = 0) {
 
 const many = (prefix: string, n: number) => Array.from({ length: n }, (_, i) => `${prefix}${i}`)
 
-test('buckets that did not answer in time hold a few slots of their own: the others wait for the first calls of these at most', async () => {
+test('late buckets use a few slots of their own: the others wait at most for their first calls', async () => {
   const silent = many('silent', 80)
   const healthy = many('healthy', 100)
   const w = world(32)
@@ -59,7 +59,7 @@ test('buckets that did not answer in time hold a few slots of their own: the oth
   expect([...w.done.values()].filter(({ answered }) => answered)).toHaveLength(180)
 })
 
-test('one that fails at once is tried again among the healthy, however many are silent', async () => {
+test('a bucket that fails at once is tried again among the healthy ones, however many are silent', async () => {
   const silent = many('silent', 64)
   const w = world(32)
   for (const name of silent) w.behaviour.set(name, 'hangs')
@@ -73,7 +73,7 @@ test('one that fails at once is tried again among the healthy, however many are 
   expect(w.done.get('moved')).toMatchObject({ answered: true })
 })
 
-test('silence is counted from the first call also while a bucket waits for its turn: all are given up together, not some at a time', async () => {
+test('silence counts from the first call, also while a bucket waits for its turn: all are given up together', async () => {
   const silent = many('silent', 100)
   const w = world(32)
   for (const name of silent) w.behaviour.set(name, 'hangs')
@@ -85,7 +85,7 @@ test('silence is counted from the first call also while a bucket waits for its t
   expect([...w.done.values()].filter(({ answered }) => !answered)).toHaveLength(100)
 })
 
-test('buckets that do not answer are not all that may be awake', async () => {
+test('silent buckets do not use up the limit of awake objects', async () => {
   const silent = many('silent', 20)
   const healthy = many('healthy', 20)
   const w = world(32, 4)

@@ -11,32 +11,38 @@ import { Slots } from './slots.ts'
 
 const FIRST_WAIT_MS = 50
 const MAX_WAIT_MS = 10_000
-/** One that is moved or starts again fails a few times; after so many it is told. */
-const TOLD_ATTEMPTS = 4
+/** Attempts after which a failure is reported. An object that is moved or restarted fails a few times. */
+const ATTEMPTS_BEFORE_REPORT = 4
 
-/** UTF-16 units of ops in one append. A call between objects takes 32 MiB (2026-11-29), and a unit is two bytes in it as soon as one is not Latin-1. */
+/**
+ * The most UTF-16 units of ops in one append. A call between objects takes 32 MiB (2026-11-29), and a string takes two
+ * bytes a unit as soon as one is not Latin-1.
+ */
 const MESSAGE_LENGTH = 8 * 1024 * 1024
 
-/** `APPENDS_IN_FLIGHT` when nothing else is said. */
+/** The default of `APPENDS_IN_FLIGHT`. */
 const PARALLEL = 32
-/** A call that hangs holds its slot for all of `CALL_SECONDS`. Of so many slots one is for buckets that did not answer in time, beside the others. */
+/**
+ * The number of slots to which one is added for late buckets, those that did not answer in time, because a call that
+ * hangs holds its slot for all of `CALL_SECONDS`.
+ */
 const PROMPT_PER_LATE = 4
 
 export interface Sending {
-  /** What its bucket may compact up to. */
+  /** Returns the op id up to which the bucket may compact. */
   committed: () => OpId
-  /** False: nobody waits for it any more. */
+  /** Returns false when nobody waits for the append any more. */
   wanted: () => boolean
-  /** After each failure, and when a further call has its turn: for how long there was no answer. */
+  /** Called after each failure, and before each further call, with the time without an answer. */
   unanswered: (milliseconds: number) => void
 }
 
 export interface DispatcherPorts {
-  /** One call, with a stub of its own. */
+  /** Makes one call, with a stub of its own. */
   send(bucket: string, request: AppendRequest): Promise<BucketState>
-  /** Of one call. */
+  /** The deadline of one call. */
   deadlineMs: number
-  /** The bucket goes on failing. */
+  /** Called when the bucket keeps failing. */
   failed(bucket: FailingBucket): void
 }
 
@@ -47,8 +53,9 @@ export interface FailingBucket {
 }
 
 /**
- * Appends to the buckets: repeated on any error and after the deadline, always with a new stub, until answered. Appending is idempotent. A bucket that did not
- * answer in time takes no turns from the others: until it answers its calls are some of few.
+ * Appends to the buckets. An append is repeated on any error and after the deadline, always with a new stub, until it
+ * is answered. Appending is idempotent. A bucket that did not answer in time must not take turns from the others, so
+ * until it answers its calls use a few slots of their own.
  */
 export class Dispatcher {
   readonly #ports: DispatcherPorts
@@ -57,14 +64,16 @@ export class Dispatcher {
   readonly #late = new Slots(PARALLEL / PROMPT_PER_LATE)
   /** Bucket objects that are awake because of appends. */
   readonly active = new ActiveObjects()
-  /** Appends sent, repeated ones included. */
+  /** The number of appends that were sent, including repeated ones. */
   calls = 0
 
   constructor(ports: DispatcherPorts) {
     this.#ports = ports
   }
 
-  /** Appends that wait for an answer at a time, without those to late buckets; each holds the text of its ops. */
+  /**
+   * The most appends that wait for an answer at a time, without those to late buckets. Each holds the text of its ops.
+   */
   get parallel(): number {
     return this.#prompt.limit
   }
@@ -74,7 +83,7 @@ export class Dispatcher {
     this.#limitLate()
   }
 
-  /** Bucket objects that may be awake at a time because of appends; 0 = no limit. */
+  /** The most bucket objects that may be awake at a time because of appends; 0 means no limit. */
   get awake(): number {
     return this.active.limit
   }
@@ -84,7 +93,10 @@ export class Dispatcher {
     this.#limitLate()
   }
 
-  /** One that does not answer is awake for as long as it is called, so late ones must not be all that may be awake. */
+  /**
+   * Limits late buckets: one that does not answer stays awake while it is called, so late ones must not use up the
+   * limit.
+   */
   #limitLate(): void {
     const most = this.awake === 0 ? Infinity : Math.max(1, Math.floor(this.awake / 2))
     this.#late.limit = Math.min(Math.ceil(this.parallel / PROMPT_PER_LATE), most)
@@ -95,7 +107,7 @@ export class Dispatcher {
     this.awake = activeBuckets
   }
 
-  /** Buckets that do not answer, and appends sent. */
+  /** Returns the buckets that do not answer, and the number of appends that were sent. */
   status(): { failing: FailingBucket[]; calls: number } {
     return { failing: this.failing, calls: this.calls }
   }
@@ -104,7 +116,7 @@ export class Dispatcher {
     return [...this.#failing.values()]
   }
 
-  /** Null when it is not wanted any more. */
+  /** Returns the state of the bucket after the append, or null when the append is no longer wanted. */
   async append(bucket: string, append: StoredAppend, { committed, wanted, unanswered }: Sending): Promise<BucketState | null> {
     const { send, deadlineMs, failed: tell } = this.#ports
     let state: BucketState | null = { count: 0, checksum: 0, last: 0 }
@@ -135,7 +147,7 @@ export class Dispatcher {
           failed: (error, attempts) => {
             const failing = { bucket, attempts, error: error instanceof Error ? error.message : String(error) }
             this.#failing.set(bucket, failing)
-            if (attempts >= TOLD_ATTEMPTS) tell(failing)
+            if (attempts >= ATTEMPTS_BEFORE_REPORT) tell(failing)
             late ||= error instanceof Unanswered
             if (began !== null) unanswered(Date.now() - began)
           },
@@ -148,10 +160,10 @@ export class Dispatcher {
     return { count: state.count, checksum: state.checksum, last: state.last }
   }
 
-  /** What it answers ends the turn. */
+  /** Waits for a turn. Returns the function that ends it. */
   async #turn(bucket: string, late: boolean): Promise<() => void> {
     const slots = late ? this.#late : this.#prompt
-    // Who waits among the late ones for long is not awake meanwhile.
+    // A late bucket may wait long for its slot, and is not awake meanwhile.
     if (late) await slots.take()
     await this.active.enter(bucket)
     if (!late) await slots.take()
@@ -162,7 +174,7 @@ export class Dispatcher {
   }
 }
 
-/** As many appends as it takes; nearly always it is one. Ops that have come when it fails in between are ignored when they come again. */
+/** Splits an append into messages, nearly always one. When it fails in between, the bucket ignores the repeated ops. */
 function* inMessages(append: StoredAppend): Iterable<Omit<StoredAppend, 'bucket' | 'length'>> {
   if (append.length <= MESSAGE_LENGTH) yield append
   else for (const part of cut(splitOps(append.body()), MESSAGE_LENGTH)) yield { ...part, body: () => part.body }

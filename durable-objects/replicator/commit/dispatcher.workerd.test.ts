@@ -9,8 +9,9 @@ everyNameIsATenant({})
 
 const SENDING = { committed: () => 0, wanted: () => true, unanswered: () => {} }
 
-// One row may be in a bucket with many outputs, and a call between objects takes 32 MiB: what is larger was refused, and tried again, for ever.
-test('ops of one batch for one bucket that are more than one call takes go in several, and again when they are sent again', async () => {
+// One row may be in a bucket with many outputs, and a call between objects takes 32 MiB: what is larger was refused,
+// and tried again, for ever.
+test('ops of one batch for one bucket that exceed one call are sent in several calls, also when they are repeated', async () => {
   const text = JSON.stringify({ x: `ш${'x'.repeat(1_500_000)}` })
   const { body, ...append } = page(1, ...Array.from({ length: 12 }, (_, n) => put(`r${n}`, text)))
   expect(body.length * 2).toBeGreaterThan(32 * 1024 * 1024)

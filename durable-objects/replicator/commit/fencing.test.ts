@@ -29,7 +29,7 @@ function world() {
   const fencing = new Fencing({
     store,
     comparison: { running: false, lacksAgain: (bucket) => void voided.push(bucket), compareBuckets: () => {} },
-    watchers: { untold: () => {} },
+    watchers: { missed: () => {} },
     clock: CLOCK,
     append: (_bucket, { last }) =>
       new Promise<void>((answer) => {
@@ -48,7 +48,7 @@ function world() {
   return Object.assign(w, { fences, fencing, probes, begin, stored, voided })
 }
 
-test('what is on its way to a bucket that did not answer when it was compared is thrown away when its time is over, or everybody waits for it', async () => {
+test('appends in flight to a bucket that did not answer its comparison are dropped after the limit, so that nobody waits for them', async () => {
   const w = world()
   w.begin(10)
   w.probes[0]?.answer()
@@ -58,7 +58,7 @@ test('what is on its way to a bucket that did not answer when it was compared is
   expect([w.fences.silent, w.fences.isDue(1, 600_000, 600_000)]).toEqual([[1], true])
 })
 
-test('a probe of before that is answered says nothing of what was sent since', async () => {
+test('the answer to an earlier probe says nothing about later appends', async () => {
   const w = world()
   w.begin(10)
   w.probes[0]?.answer()
@@ -76,7 +76,7 @@ test('a probe of before that is answered says nothing of what was sent since', a
   expect([w.fences.answering, w.voided]).toEqual([[1], [1, 1]])
 })
 
-test('a bucket that did not answer when it was compared is probed above what was sent to it until then: an incarnation that ends forgets that, and it may come late', async () => {
+test('a bucket that did not answer its comparison is probed above everything sent until then, which may arrive late, after a restart', async () => {
   const w = world()
   w.begin(10)
   w.probes[0]?.answer()

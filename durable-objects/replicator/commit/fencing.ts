@@ -15,26 +15,32 @@ const PROBE = { firstMs: 1_000, maxMs: 60_000 }
 export interface Comparison {
   readonly running: boolean
   compareBuckets(buckets: readonly number[]): void
-  /** Whatever was found equal or mended of it says nothing. */
+  /** The bucket lacks ops again, so what was found equal or repaired no longer counts. */
   lacksAgain(bucket: number): void
 }
 
 export interface FencingPorts {
   store: Store
   comparison: Comparison
-  watchers: Pick<Watchers, 'untold'>
+  watchers: Pick<Watchers, 'missed'>
   clock: Clock
-  /** One attempt. */
+  /** Makes one attempt. */
   append(bucket: string, request: AppendRequest): Promise<unknown>
   untilAnswered: Repeat
-  /** What was sent to the bucket last may be what would have made it look as if it had never been: it stays for another round. In a transaction. */
+  /**
+   * Keeps the bucket for another round: the op that makes its checksum 0 before erasing may be among what was sent to
+   * it. Called in a transaction.
+   */
   touched(bucket: number): void
 }
 
-/** The life of a fence: begun, probed until the bucket answers, compared until nothing is missing, lifted. Pure but for its ports; the simulation runs this class. */
+/**
+ * The life of a fence: it begins, the bucket is probed until it answers, and compared until nothing is missing, and the
+ * fence is lifted. Pure but for its ports; the simulation runs this class.
+ */
 export class Fencing {
   readonly #ports: FencingPorts
-  /** Not before then fenced buckets are compared. */
+  /** The earliest time at which fenced buckets are compared. */
   #compareAt = 0
   readonly #probing = new Set<number>()
   readonly #changed = new Listeners()
@@ -44,50 +50,53 @@ export class Fencing {
     this.#ports = ports
   }
 
-  /** Everybody is to hear which buckets are fenced now. */
+  /** Subscribes to changes of the list of fenced buckets. Returns the function that unsubscribes. */
   onChange(listener: () => void): () => void {
     return this.#changed.add(listener)
   }
 
-  /** A bucket has answered: there is work for a session. */
+  /** Subscribes to answers of fenced buckets, which are work for a session. Returns the function that unsubscribes. */
   onAnswer(listener: () => void): () => void {
     return this.#answered.add(listener)
   }
 
-  /** Commits go on without the bucket of this append. */
+  /** Fences the bucket of this append, so that commits continue without it. */
   begin({ bucket }: Pick<StoredAppend, 'bucket'>, unansweredMs: number): void {
     const { store, comparison, clock, touched } = this.#ports
     const { state, fences, diagnostics } = store
     store.atomically(() => {
-      // An earlier incarnation may have sent more than the append that is on its way now, and nothing that is not stored.
+      // An earlier incarnation may have sent more than the append that is in flight now, but only what is stored.
       const barrier = state.get('decode').counter
       fences.begin({ bucket, since: new Date(clock.now()).toISOString(), barrier, served: store.serving.checkpoint })
       touched(bucket)
-      // It says nothing of the fence.
+      // The stored notice does not mention the fence.
       state.set('commit', { ...state.get('commit'), named: null })
     })
     comparison.lacksAgain(bucket)
-    const reason = `it has taken no appends for ${unansweredMs / 1_000} s: commits go on without it, and its readers are refused until it takes them again and is mended`
+    const reason = `it has accepted no appends for ${unansweredMs / 1_000} s: commits continue without it, and its readers are refused until it accepts them again and is repaired`
     diagnostics.add({ code: 'ROCKPOOL_BUCKET_FENCED', key: store.buckets.name(bucket), reason })
     this.#changed.tell()
     this.#probe(bucket)
   }
 
-  /** After a start. */
+  /** Probes all fenced buckets, after a start. */
   probeAll(): void {
     for (const bucket of this.#ports.store.fences.silent) this.#probe(bucket)
   }
 
-  /** Buckets that answer again are compared, as soon as nothing else is. */
+  /** Compares buckets that answer again, as soon as no other comparison runs. */
   compare(): void {
     const { store, comparison, clock } = this.#ports
     const buckets = store.fences.answering
     if (buckets.length === 0 || clock.now() < this.#compareAt || store.planStored === null) return
-    // What is served now may lack what the bucket lacked, for as long as it is served.
+    // A held checkpoint may lack what the bucket lacked, so the comparison waits for the end of the hold.
     if (!comparison.running && store.state.get('commit').hold === null) comparison.compareBuckets(buckets)
   }
 
-  /** They are as row state says they are, or did not answer. What was mended is compared once more, what could not be later. */
+  /**
+   * The comparison has ended: the buckets match row state, or did not answer. Repaired buckets are compared again now,
+   * silent ones later.
+   */
   compared(buckets: readonly number[], outcome: Outcome): void {
     const { store, watchers, clock } = this.#ports
     const { fences, state } = store
@@ -95,19 +104,19 @@ export class Fencing {
     if (outcome === 'left') this.#compareAt = clock.now() + PROBE.maxMs
     if (fenced.length === 0 || outcome === 'left' || outcome === 'mended') return
     if (outcome === 'silent') {
-      // What is on its way now is forgotten when this incarnation ends.
+      // Appends in flight are forgotten when this incarnation ends, so the barrier is stored.
       store.atomically(() => fences.silenced(fenced, state.get('decode').counter))
       for (const bucket of fenced) this.#probe(bucket)
       return
     }
-    // A hold that was begun meanwhile: compared once more behind it.
+    // A hold has begun meanwhile, so they are compared again after it.
     if (state.get('commit').hold !== null) return
     store.atomically(() => {
       fences.end(fenced)
-      // Meanwhile they were told of no commit.
+      // No commit was published to these buckets meanwhile.
       state.set('commit', { ...state.get('commit'), published: null })
     })
-    watchers.untold()
+    watchers.missed()
     this.#changed.tell()
   }
 
@@ -118,7 +127,7 @@ export class Fencing {
     })
   }
 
-  /** Until it answers. Behind the answer nothing that was sent before has any effect. */
+  /** Probes the bucket until it answers. After the answer, nothing that was sent before has any effect. */
   #probe(bucket: number): void {
     if (this.#probing.has(bucket)) return
     this.#probing.add(bucket)
@@ -128,7 +137,7 @@ export class Fencing {
     const ask = async () => {
       const fence = silent()
       if (fence) await append(buckets.name(bucket), probeOf(fence))
-      if (fence && fence.barrier !== (silent() ?? fence).barrier) throw new Error('more was sent to it since it was asked')
+      if (fence && fence.barrier !== (silent() ?? fence).barrier) throw new Error('more was sent to the bucket after the probe')
     }
     untilAnswered(ask, { ...PROBE, wanted: () => silent() !== null })
       .then(() => {

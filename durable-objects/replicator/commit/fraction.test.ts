@@ -19,14 +19,14 @@ function run(milliseconds: number, doneAt: (now: number) => number) {
   return { told, fraction, asked: () => asked }
 }
 
-test('clients are told when a hundredth more is done, and not more often than every few seconds', () => {
+test('progress is announced in hundredths, at most every few seconds', () => {
   // Nearly nothing for 50 s, then 5 % in 5 s.
   const { told, asked } = run(99_900, (now) => (now < 50_000 ? now / 5_000_000 : Math.round(now / 1_000) / 100))
   expect(told).toEqual([[0, 0], ...Array.from({ length: 11 }, (_, n) => [50_000 + n * FRACTION_MS, rounded(0.5 + n * 0.05 + 1e-9)])])
   expect(asked()).toBe(1 + 100_000 / FRACTION_MS)
 })
 
-test('what has moved is told although nothing moves any more, and nothing is told behind the end', () => {
+test('progress is announced also when nothing follows, and never after the end', () => {
   let done = 0
   const told: number[] = []
   const fraction = new Fraction(
@@ -50,7 +50,7 @@ test('what has moved is told although nothing moves any more, and nothing is tol
   expect(told).toEqual([0, 0.3, 0.3])
 })
 
-test('not all of it is done before it is, and a frame says nothing of a comparison that there is not', () => {
+test('progress is 1 only when everything is done, and a frame has no progress without a comparison', () => {
   expect([0, 0.999, 1].map(rounded)).toEqual([0, 0.99, 1])
   expect(JSON.parse(gapFrame(7, 'p', [], 0))).toMatchObject({ checkpoint: 7, comparing: 0 })
   expect(JSON.parse(gapFrame(7, 'p'))).not.toHaveProperty('comparing')

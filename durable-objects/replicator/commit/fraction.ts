@@ -1,30 +1,35 @@
 import type { Clock } from '../../shared/clock.ts'
 
-/** Clients are told how far a comparison is when so much more of it is done, and so much time has passed. */
+/** The steps in which clients hear of the progress of a comparison, and the least time between two. */
 export const FRACTION_STEPS = 100
 export const FRACTION_MS = 5_000
 
-/** When clients are told how far a comparison is. In memory only: whoever begins anew tells it once more. */
+/**
+ * Decides when clients hear of the progress of a comparison. Only in memory: after a restart it is announced once more.
+ */
 export class Fraction {
   readonly #of: () => number
-  readonly #tell: () => void
+  readonly #announce: () => void
   readonly #clock: Clock
-  #told: number | null = null
+  #announced: number | null = null
   #looked = -Infinity
   #cancel: (() => void) | undefined
 
-  /** `of` counts tables: it is asked when it may be told. */
-  constructor(of: () => number, tell: () => void, clock: Clock) {
+  /** `of` counts tables, so it is only called when the result may be announced. */
+  constructor(of: () => number, announce: () => void, clock: Clock) {
     this.#of = of
-    this.#tell = tell
+    this.#announce = announce
     this.#clock = clock
   }
 
-  /** Something may have moved. What has is told, now or in a moment, also when nothing moves any more. `compares` false: the end is told by the gap that it is. */
+  /**
+   * Called after possible progress, which is announced now or in a moment, also when nothing follows. With `compares`
+   * false the comparison is over, which a gap announces.
+   */
   moved(compares: boolean): void {
     if (!compares) {
       this.#stop()
-      this.#told = null
+      this.#announced = null
       this.#looked = -Infinity
       return
     }
@@ -37,9 +42,9 @@ export class Fraction {
     this.#stop()
     this.#looked = this.#clock.now()
     const fraction = rounded(this.#of())
-    if (fraction === this.#told) return
-    this.#told = fraction
-    this.#tell()
+    if (fraction === this.#announced) return
+    this.#announced = fraction
+    this.#announce()
   }
 
   #stop(): void {
@@ -48,5 +53,5 @@ export class Fraction {
   }
 }
 
-/** As it is told. All of it is done when it is, and not before. */
+/** Rounds a fraction down for announcements, so that it is 1 only when everything is done. */
 export const rounded = (fraction: number): number => Math.floor(fraction * FRACTION_STEPS) / FRACTION_STEPS

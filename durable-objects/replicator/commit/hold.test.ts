@@ -11,7 +11,7 @@ const at = (committed: number, more: Partial<State['commit']> = {}): State['comm
 const commit = (before: State['commit'], committed: number, plan = 'p') =>
   afterCommit(before, { committed, plan, named: { previous: before.committed, parts: ['m'] }, batch: 2, published: null })
 
-test('what is committed is served, by its notice, while nothing is held', () => {
+test('without a hold, a commit is served and announced by its notice', () => {
   const next = commit(at(4), 7, 'q')
   expect([servedOf(next), next.named, tellingOf(at(4), next)]).toEqual([
     { checkpoint: 7, plan: 'q' },
@@ -20,7 +20,7 @@ test('what is committed is served, by its notice, while nothing is held', () => 
   ])
 })
 
-test('from the beginning of a comparison no commit is served, whatever plan it is of, and the last notice that was told is kept', () => {
+test('from the beginning of a comparison no commit of any plan is served, and the last announced notice is kept', () => {
   const begun = held(at(4), 't')
   const next = commit(begun, 7, 'q')
   expect([begun, next].map(servedOf)).toEqual([
@@ -30,7 +30,7 @@ test('from the beginning of a comparison no commit is served, whatever plan it i
   expect([next.committed, next.plan, next.named, tellingOf(begun, next), isComparing(next)]).toEqual([7, 'q', NOTICE, null, true])
 })
 
-test('when it is complete, the commit of all that was stored by then is served, and told as a gap', () => {
+test('after the comparison, the commit of everything stored by then is served, and announced by a gap', () => {
   const done = compared(commit(held(at(4), 't'), 7), 9)
   expect([servedOf(done).checkpoint, isComparing(done)]).toEqual([4, false])
   const early = commit(done, 8)
@@ -39,13 +39,13 @@ test('when it is complete, the commit of all that was stored by then is served, 
   expect([servedOf(last), last.named, tellingOf(early, last)]).toEqual([{ checkpoint: 10, plan: 'q' }, null, 'gap'])
 })
 
-test('it is served at once when all of it is committed already', () => {
+test('it is served at once when everything is already committed', () => {
   const before = commit(held(at(4), 't'), 7)
   const done = compared(before, 7)
   expect([servedOf(done).checkpoint, tellingOf(before, done)]).toEqual([7, 'gap'])
 })
 
-test('a comparison that begins before that commit goes on with what was served before, and with its time', () => {
+test('a comparison that begins before that commit continues to serve the earlier checkpoint, and keeps its time', () => {
   const again = held(compared(commit(held(at(4), 't'), 7), 9), 'later')
   expect([again.hold, servedOf(commit(again, 12)).checkpoint]).toEqual([{ checkpoint: 4, plan: 'p', since: 't', until: null }, 4])
 })

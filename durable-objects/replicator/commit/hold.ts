@@ -4,26 +4,35 @@ import type { State } from '../store/storage.ts'
 
 type Commit = State['commit']
 
-/** The comparison is not complete: no commit is served. */
+/** Returns true while the comparison is incomplete, so that no commit is served. */
 export const isComparing = ({ hold }: Commit): boolean => hold !== null && hold.until === null
 
-/** What is stored from now on may be no state of the source. A hold that stands, or that waits for its last commit, goes on. */
+/**
+ * Begins a hold, because what is stored from now on may not be a state of the source. A hold that exists, or waits for
+ * its last commit, continues.
+ */
 export function held(commit: Commit, since: string): Commit {
   return { ...commit, hold: { ...servedOf(commit), since: commit.hold?.since ?? since, until: null } }
 }
 
-/** What is stored up to `counter` is a state of the source again. */
+/** Completes a comparison: what is stored up to `counter` is a state of the source again. */
 export function compared(commit: Commit, counter: OpId): Commit {
   if (commit.hold === null || commit.hold.until !== null) return commit
   return released({ ...commit, hold: { ...commit.hold, until: counter } })
 }
 
-/** The state behind a commit. A notice is kept for those that it follows: while it is held, the last one that was told. */
+/**
+ * Returns the state after a commit. The last announced notice is kept for relays that lack exactly that one, also
+ * during a hold.
+ */
 export function afterCommit(before: Commit, now: Omit<Commit, 'hold'>): Commit {
   return released({ ...now, hold: before.hold, named: before.hold ? before.named : now.named })
 }
 
-/** How the relays are told: by the notice of the commit, by a gap, because what was held is no notice that follows the last one, or not at all. */
+/**
+ * Returns how relays hear of a commit: by its notice; by a gap after a hold, whose notices do not follow the last one;
+ * or not at all.
+ */
 export function tellingOf(before: Commit, after: Commit): 'notice' | 'gap' | null {
   if (before.hold === null) return 'notice'
   return after.hold === null ? 'gap' : null

@@ -3,10 +3,16 @@ import type { NameForm, NoticeBucket, ReplicatorFrame } from '../../../protocol/
 import { frameName, hashName } from '../../../protocol/names.ts'
 import type { Commit } from './pipeline.ts'
 
-/** A WebSocket message takes 1 MiB (32 MiB on newer dates); parts stay well below in UTF-16 units of ASCII and most texts. */
+/**
+ * The length of a part in UTF-16 units. A WebSocket message takes 1 MiB (32 MiB with newer compatibility dates), and
+ * parts of ASCII and most texts stay well below.
+ */
 const PART_LENGTH = 300_000
 
-/** A notice as texts of numbered frames. It takes effect with the last one. A gap when the buckets are not told. */
+/**
+ * Returns a notice as the strings of numbered frames, which takes effect with the last one, or a gap when the notice
+ * has no buckets.
+ */
 export const noticeFrames = (commit: Commit, fenced: readonly string[] = [], partLength = PART_LENGTH): string[] =>
   framesOf(
     commit,
@@ -16,11 +22,11 @@ export const noticeFrames = (commit: Commit, fenced: readonly string[] = [], par
     partLength,
   )
 
-/** What frames of a notice call its buckets: see `frameName`. */
+/** Returns the names that the frames of a notice use for its buckets, see `frameName`. */
 export const namesIn = (frames: readonly string[]): Set<string> =>
   new Set(frames.flatMap((text) => (JSON.parse(text) as { buckets?: NoticeBucket[] }).buckets?.map(([name]) => name) ?? []))
 
-/** For a relay of version 1. It would pass ops on by the hash alone, so there are none. */
+/** Returns the frames for a relay of version 1, without ops: such a relay would match them by the hash alone. */
 export const hashedFrames = (commit: Commit): string[] =>
   framesOf(
     commit,
@@ -64,7 +70,9 @@ function framesOf(
   })
 }
 
-/** `fenced`: whole names. `comparing`: see `ReplicatorFrame`; null: nothing is compared. */
+/**
+ * Returns a gap. `fenced` has whole names. `comparing` is as in `ReplicatorFrame`, or null when nothing is compared.
+ */
 export function gapFrame(checkpoint: number, plan: string | null, fenced: readonly string[] = [], comparing: number | null = null): string {
   const more = { ...fencedOf(fenced), ...(comparing !== null && { comparing }) }
   const frame: ReplicatorFrame = { v: MESSAGE_VERSION, type: 'gap', checkpoint, plan, form: 'name', ...more }

@@ -4,7 +4,7 @@ import { migrate } from '../../shared/database.ts'
 import type { Append } from '../ingest/batch.ts'
 import { gapFrame, noticeFrames } from './notice.ts'
 import { Outbox, type StoredAppend, type StoredBatch } from '../store/outbox.ts'
-import { Pipeline, TOLD_BUCKETS } from './pipeline.ts'
+import { Pipeline, NAMED_BUCKETS } from './pipeline.ts'
 import { MIGRATIONS } from '../store/storage.ts'
 
 function outbox(db = testDatabase()): { outbox: Outbox; db: ReturnType<typeof testDatabase> } {
@@ -59,7 +59,7 @@ describe('the pipeline', () => {
     expect(sent.at(-1)).toEqual([2, 2])
   })
 
-  test('what is on its way to a bucket is thrown away: it is neither waited for nor told, and others go on', () => {
+  test('appends in flight to a bucket are dropped: they are neither awaited nor announced, and others continue', () => {
     const { sent, skipped, pipeline, batch } = setUp()
     pipeline.dispatch(batch(false, 1, 2))
     pipeline.dispatch(batch(true, 1, 3))
@@ -114,7 +114,7 @@ describe('the pipeline', () => {
     ])
   })
 
-  test('large ops are not told in the notice, and a large notice goes in numbered parts', () => {
+  test('large ops are not in the notice, and a large notice is sent in numbered parts', () => {
     const { pipeline } = setUp()
     const { outbox: box } = outbox()
     const appends = new Map(Array.from({ length: 9_000 }, (_, i) => [i + 1, append(i + 1, i === 0 ? 'x'.repeat(20_000) : 'y')]))
@@ -149,7 +149,7 @@ describe('a large transaction', () => {
     return { box, db, sent, reads, pipeline }
   }
 
-  test('is sent by a window of batches: others are read when there is room', () => {
+  test('is sent in a window of batches: others are read when there is room', () => {
     const { box, sent, reads, pipeline } = stored(5, 6_000)
     const newest = box.newest()
     if (!newest) throw new Error('nothing is stored')
@@ -164,7 +164,7 @@ describe('a large transaction', () => {
     expect([commit?.checkpoint, commit?.plan, commit?.buckets?.length, pipeline.size]).toEqual([30_001, 'q', 6_000, 0])
   })
 
-  test('of which buckets have answered all slices but the last ones: only these are sent again, and the commit is a gap', () => {
+  test('after a restart only the unanswered slices are sent again, and the commit is announced by a gap', () => {
     const { box, sent, reads, pipeline } = stored(9, 3)
     const newest = box.newest()
     if (!newest) throw new Error('nothing is stored')
@@ -177,7 +177,7 @@ describe('a large transaction', () => {
     expect(commit && noticeFrames(commit)).toEqual([gapFrame(27, 'p')])
   })
 
-  test(`that touches more than ${TOLD_BUCKETS} buckets is told as a gap, and so are commits that become as many together`, () => {
+  test(`that touches more than ${NAMED_BUCKETS} buckets is announced by a gap, and so are joined commits of as many`, () => {
     const { outbox: box } = outbox()
     const pipeline = new Pipeline({ send: () => {}, name: String, skips: () => false, read: (id) => box.read(id) })
     const batch = (last: number, final: boolean, from: number, buckets: number) => {
@@ -211,7 +211,7 @@ describe('a large transaction', () => {
 })
 
 describe('the outbox', () => {
-  test('I6: what was stored comes back exactly after a crash, however large and whatever the characters', () => {
+  test('I6: batches of any size and any characters are read exactly after a crash', () => {
     const { outbox: box, db } = outbox()
     const texts = Array.from({ length: 40 }, (_, i) => `{"op_id":"${i + 1}","x":"${'🌊ü'.repeat(9_000)}"}`)
     const stored = [
@@ -238,7 +238,7 @@ describe('the outbox', () => {
     expect(plain(recovered(new Outbox(db, dropped)))).toEqual(plain(stored.slice(1)))
   })
 
-  test('what was stored before batches were read one by one is read: cut and placed as it was then', () => {
+  test('batches that were stored by older code are read, with the parts and places of that time', () => {
     const { db } = outbox()
     const bodies = ['a'.repeat(700_000), 'ü€'.repeat(300_000), '{}']
     const appends = bodies.map((body, i) => [i + 1, i + 1, i + 1, 1, 9, body.length])
@@ -269,7 +269,7 @@ describe('the outbox', () => {
   const changes = (db: ReturnType<typeof testDatabase>) => Number(db.all('SELECT total_changes() AS n')[0]?.n)
   const slots = (db: ReturnType<typeof testDatabase>) => Number(db.all('SELECT count(*) AS n FROM outbox_slots')[0]?.n)
 
-  test('a small batch is one row written, and none when it is dropped; slots are used again', () => {
+  test('a small batch writes one row, and none when it is dropped; slots are reused', () => {
     const { outbox: box, db } = outbox()
     const before = changes(db)
     for (let n = 1; n <= 100; n++) {
@@ -284,7 +284,7 @@ describe('the outbox', () => {
     expect(slots(db)).toBe(4)
   })
 
-  test('a large transaction takes its room back with it, and ids go on behind what was dropped', () => {
+  test('a large transaction frees its slots, and ids continue after what was dropped', () => {
     const { outbox: box, db } = outbox()
     const large = (last: number) =>
       box.add({ last, final: false, plan: null, decode, appends: new Map([[1, append(last, 'x'.repeat(1_100_000))]]) })

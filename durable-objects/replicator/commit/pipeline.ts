@@ -3,62 +3,68 @@ import type { NoticeBucket } from '../../../protocol/messages/relay.ts'
 import type { OpId } from '../../../protocol/ops.ts'
 import type { StoredAppend, StoredBatch } from '../store/outbox.ts'
 
-/** A committed group of batches, as the notice tells it. */
+/** A committed group of batches, as the notice announces it. */
 export interface Commit {
   checkpoint: OpId
   previous: OpId
   plan: string | null
-  /** By their whole names. Null: there are too many, or a crash has forgotten them; whoever wants to know must ask. */
+  /**
+   * The buckets by their whole names, or null when there are too many, or a crash has forgotten them: then readers must
+   * ask.
+   */
   buckets: NoticeBucket[] | null
-  /** Id of the last batch of it. */
+  /** The id of its last batch. */
   upTo: number
 }
 
 export interface PipelinePorts {
-  /** Starts an append. Every one must be answered by `answered` in the end: the caller repeats it as often as it takes. */
+  /** Starts an append, which the caller repeats until it can call `answered`. */
   send(append: StoredAppend, batch: StoredBatch): void
   name(bucket: number): string
-  /** Whether its ops are thrown away. */
+  /** Returns true when the bucket's ops are dropped. */
   skips(bucket: number): boolean
-  /** A batch that is stored and not in memory. */
+  /** Reads a stored batch that is not in memory. */
   read(id: number): StoredBatch
 }
 
-/** Ops of one bucket are told in the notice itself up to so many UTF-16 units, and of all buckets together. */
+/** The most UTF-16 units of one bucket's ops, and of all buckets' ops, that a notice carries. */
 const INLINE_BUCKET = 8 * 1024
 const INLINE_NOTICE = 64 * 1024
-/** Buckets that a notice names. A commit of more is told as a gap. */
-export const TOLD_BUCKETS = 20_000
-/** Appends in memory, and UTF-16 units of their ops, at which further batches stay in storage until some are answered. One batch more may be on its way. */
+/** The most buckets that a notice names. A commit with more is announced by a gap. */
+export const NAMED_BUCKETS = 20_000
+/**
+ * The number of appends in memory, and of UTF-16 units of their ops, above which further batches stay in storage until
+ * some are answered. One more batch may be in flight.
+ */
 const WINDOW_APPENDS = 10_000
 const WINDOW_LENGTH = 8 * 1024 * 1024
 
 export interface PipelineLimits {
-  told: number
+  buckets: number
   appends: number
   length: number
 }
-const LIMITS: PipelineLimits = { told: TOLD_BUCKETS, appends: WINDOW_APPENDS, length: WINDOW_LENGTH }
+const LIMITS: PipelineLimits = { buckets: NAMED_BUCKETS, appends: WINDOW_APPENDS, length: WINDOW_LENGTH }
 
-/** What the notice tells of a bucket. */
-interface Told {
+/** What the notice says of a bucket. */
+interface Noticed {
   state: BucketState | null
-  /** Null: too long. */
+  /** The ops, or null when they are too long. */
   ops: string[] | null
   length: number
 }
 
-/** Batches that are committed together: slices with their last one, or more. */
+/** Batches that are committed together: slices with their last one, or several whole batches. */
 interface Group {
   upTo: number
   last: OpId
   plan: string | null
   final: boolean
-  /** Appends that are not answered. */
+  /** The number of unanswered appends. */
   open: number
-  /** Null: see `Commit`. */
-  told: Map<number, Told> | null
-  /** UTF-16 units of ops that the notice tells. */
+  /** Null as in `Commit`. */
+  noticed: Map<number, Noticed> | null
+  /** UTF-16 units of the ops in the notice. */
   inline: number
 }
 
@@ -69,26 +75,26 @@ interface Flight {
 }
 
 /**
- * Stored batches on their way: appended to their buckets in order per bucket, committed in order when every bucket has answered. In memory are a few batches
- * at a time, and of what is answered only what the notice tells, whatever the size of a transaction; the others wait in storage. Pure: the object stores and
- * sends.
+ * Stored batches in flight. They are appended to their buckets in order per bucket, and committed in order when every
+ * bucket has answered. Memory holds a few batches at a time, and of answered ones only what the notice says, regardless
+ * of the size of a transaction. The others wait in storage. Pure: the object stores and sends.
  */
 export class Pipeline {
   readonly #ports: PipelinePorts
   readonly #limits: PipelineLimits
   readonly #groups: Group[] = []
-  /** Batches with appends that are not answered, oldest first. */
+  /** Batches with unanswered appends, oldest first. */
   readonly #flights = new Set<Flight>()
-  /** Per bucket what waits; the first is on its way. */
+  /** The appends of each bucket. The first one is in flight. */
   readonly #queues = new Map<number, { append: StoredAppend; flight: Flight }[]>()
-  /** Ids: the newest batch that is committed, that was taken into memory, and that is stored. */
+  /** The ids of the newest batch that is committed, that was loaded into memory, and that is stored. */
   #committed = 0
   #loaded = 0
   #newest: Pick<StoredBatch, 'id' | 'final' | 'plan'> | null = null
 
   #appends = 0
   #length = 0
-  /** The most that was ever on its way, in UTF-16 units of op texts. */
+  /** The most that was ever in flight, in UTF-16 units of op texts. */
   peakLength = 0
 
   constructor(ports: PipelinePorts, limits: PipelineLimits = LIMITS) {
@@ -96,62 +102,71 @@ export class Pipeline {
     this.#limits = limits
   }
 
-  /** Batches stored and not committed. */
+  /** The number of batches that are stored but not committed. */
   get size(): number {
     return this.#newest === null ? 0 : this.#newest.id - this.#committed
   }
 
-  /** Batches of which a bucket has not answered. Slices that all have answered do not count: a huge transaction would block itself. */
+  /**
+   * The number of batches with an unanswered bucket. Slices that all buckets have answered do not count, or a huge
+   * transaction would block itself.
+   */
   get unanswered(): number {
     return this.#flights.size + (this.#newest === null ? 0 : this.#newest.id - this.#loaded)
   }
 
-  /** Appends that are still on their way. */
+  /** The number of appends in flight. */
   get appends(): number {
     return this.#appends
   }
 
-  /** UTF-16 units of op texts that are still on their way. */
+  /** UTF-16 units of op texts in flight. */
   get length(): number {
     return this.#length
   }
 
-  /** The newest batch up to which all are answered, committed or not. Stored with the next one: what was answered need not be sent again. */
+  /**
+   * The newest batch up to which all are answered, committed or not. It is stored with the next batch, because answered
+   * ones need not be sent again.
+   */
   get answeredUpTo(): number {
     for (const { batch } of this.#flights) return batch.id - 1
     return this.#loaded
   }
 
-  /** Slices that wait for their final batch. */
+  /** True when slices wait for their final batch. */
   get openGroup(): boolean {
     return this.size > 0 && this.#newest?.final === false
   }
 
-  /** A batch was stored. */
+  /** Sends a stored batch. */
   dispatch(batch: StoredBatch): void {
     if (this.#newest === null) this.#committed = this.#loaded = batch.id - 1
     this.#newest = { id: batch.id, final: batch.final, plan: batch.plan }
     if (this.#loaded === batch.id - 1 && this.#hasRoom) this.#load(batch)
   }
 
-  /** What a crash left. `committed`: the newest batch that is; `answered`: up to where all buckets have answered. */
+  /**
+   * Continues after a crash. `committed` is the newest committed batch, and `answered` the one up to which all buckets
+   * have answered.
+   */
   recover(committed: number, newest: Pick<StoredBatch, 'id' | 'final' | 'plan'>, answered: number): void {
     this.#newest = { id: newest.id, final: newest.final, plan: newest.plan }
     this.#committed = committed
-    // The last of them comes again: it says what it belongs to.
+    // The last of them is loaded again, because it says to which group it belongs.
     this.#loaded = Math.max(committed, Math.min(answered, newest.id) - 1)
-    if (this.#loaded > committed) this.#groups.push({ ...newGroup(), told: null })
+    if (this.#loaded > committed) this.#groups.push({ ...newGroup(), noticed: null })
     this.#fill()
   }
 
-  /** The bucket answered the append that was sent to it. */
+  /** The bucket has answered the append that was sent to it. */
   answered(bucket: number, state: BucketState): void {
     const queue = this.#queues.get(bucket)
     const done = queue?.shift()
-    if (!queue || !done) throw new Error(`bucket ${bucket} answered what was not asked`)
+    if (!queue || !done) throw new Error(`bucket ${bucket} answered without being asked`)
     const { append, flight } = done
-    const told = flight.group.told?.get(bucket)
-    if (told) told.state = state
+    const noticed = flight.group.noticed?.get(bucket)
+    if (noticed) noticed.state = state
     this.#gone(append, flight)
     if (isReady(flight.group)) this.#joinReady()
     const next = queue[0]
@@ -160,16 +175,22 @@ export class Pipeline {
     this.#fill()
   }
 
-  /** What is on its way to this bucket is thrown away: an answer of it is not for `answered` any more. Commits tell nothing of it. */
+  /**
+   * Drops everything in flight to this bucket. Its answers must not reach `answered` any more, and commits do not
+   * mention it.
+   */
   drop(bucket: number): void {
     for (const { append, flight } of this.#queues.get(bucket) ?? []) this.#gone(append, flight)
     this.#queues.delete(bucket)
-    for (const { told } of this.#groups) told?.delete(bucket)
+    for (const { noticed } of this.#groups) noticed?.delete(bucket)
     this.#joinReady()
     this.#fill()
   }
 
-  /** Everything that can be committed now, as one commit; several final batches that are ready together become one. */
+  /**
+   * Returns everything that can be committed now as one commit, or null. Several final batches that are ready together
+   * become one.
+   */
   commit(committed: OpId): Commit | null {
     this.#joinReady()
     const [group] = this.#groups
@@ -180,12 +201,12 @@ export class Pipeline {
       checkpoint: group.last,
       previous: committed,
       plan: group.plan,
-      buckets: group.told && [...group.told].map(([bucket, told]) => this.#notice(bucket, told)),
+      buckets: group.noticed && [...group.noticed].map(([bucket, noticed]) => this.#notice(bucket, noticed)),
       upTo: group.upTo,
     }
   }
 
-  /** It is not waited for any more. */
+  /** The append is no longer waited for. */
   #gone(append: StoredAppend, flight: Flight): void {
     this.#appends--
     this.#length -= append.length
@@ -194,7 +215,7 @@ export class Pipeline {
     if (flight.open === 0) this.#flights.delete(flight)
   }
 
-  #notice(bucket: number, { state, ops }: Told): NoticeBucket {
+  #notice(bucket: number, { state, ops }: Noticed): NoticeBucket {
     if (!state) throw new Error('a batch is complete without an answer')
     return [this.#ports.name(bucket), state.count, state.checksum, state.last, ops === null ? null : ops.join(',')]
   }
@@ -221,7 +242,7 @@ export class Pipeline {
       this.#appends++
       this.#length += append.length
       this.peakLength = Math.max(this.peakLength, this.#length)
-      this.#tell(group, append)
+      this.#addToNotice(group, append)
       const queue = this.#queues.get(append.bucket)
       if (queue) queue.push({ append, flight })
       else {
@@ -231,41 +252,41 @@ export class Pipeline {
     }
   }
 
-  /** Neighbours that are ready are committed together: while an older one waits, those after it are one. */
+  /** Joins neighbouring groups that are ready, because they are committed together once an older one is. */
   #joinReady(): void {
     for (let i = 1; i < this.#groups.length;) {
       const [before, group] = [this.#groups[i - 1], this.#groups[i]]
       if (!before || !group || !isReady(before) || !isReady(group)) i++
-      else this.#groups.splice(i - 1, 2, join(before, group, this.#limits.told))
+      else this.#groups.splice(i - 1, 2, join(before, group, this.#limits.buckets))
     }
   }
 
-  /** The group's notice tells of this append as well. Its ops are read while they are in memory. */
-  #tell(group: Group, { bucket, length, body }: StoredAppend): void {
-    if (group.told === null) return
-    const told = group.told.get(bucket) ?? { state: null, ops: [], length: 0 }
-    group.told.set(bucket, told)
-    told.length += length
-    if (told.ops !== null && told.length <= INLINE_BUCKET && group.inline + length <= INLINE_NOTICE) {
+  /** Adds this append to the notice of its group. Its ops are read now, while they are in memory. */
+  #addToNotice(group: Group, { bucket, length, body }: StoredAppend): void {
+    if (group.noticed === null) return
+    const noticed = group.noticed.get(bucket) ?? { state: null, ops: [], length: 0 }
+    group.noticed.set(bucket, noticed)
+    noticed.length += length
+    if (noticed.ops !== null && noticed.length <= INLINE_BUCKET && group.inline + length <= INLINE_NOTICE) {
       group.inline += length
-      told.ops.push(body())
-    } else told.ops = null
-    if (group.told.size > this.#limits.told) group.told = null
+      noticed.ops.push(body())
+    } else noticed.ops = null
+    if (group.noticed.size > this.#limits.buckets) group.noticed = null
   }
 }
 
-const newGroup = (): Group => ({ upTo: 0, last: 0, plan: null, final: false, open: 0, told: new Map(), inline: 0 })
+const newGroup = (): Group => ({ upTo: 0, last: 0, plan: null, final: false, open: 0, noticed: new Map(), inline: 0 })
 const isReady = (group: Group) => group.final && group.open === 0
 
 function join(a: Group, b: Group, most: number): Group {
-  if (a.told === null || b.told === null) return { ...b, told: null }
-  const told = new Map(a.told)
+  if (a.noticed === null || b.noticed === null) return { ...b, noticed: null }
+  const noticed = new Map(a.noticed)
   let inline = a.inline
-  for (const [bucket, { state, ops, length }] of b.told) {
-    const before = told.get(bucket) ?? { ops: [], length: 0 }
+  for (const [bucket, { state, ops, length }] of b.noticed) {
+    const before = noticed.get(bucket) ?? { ops: [], length: 0 }
     const few = before.ops !== null && ops !== null && before.length + length <= INLINE_BUCKET && inline + length <= INLINE_NOTICE
     if (few) inline += length
-    told.set(bucket, { state, ops: few ? [...(before.ops ?? []), ...(ops ?? [])] : null, length: before.length + length })
+    noticed.set(bucket, { state, ops: few ? [...(before.ops ?? []), ...(ops ?? [])] : null, length: before.length + length })
   }
-  return { ...b, told: told.size > most ? null : told, inline }
+  return { ...b, noticed: noticed.size > most ? null : noticed, inline }
 }

@@ -7,8 +7,8 @@ import type { Fence } from '../store/stored.ts'
 const SUBKEY = 'fence'
 
 /**
- * An append of one op that does nothing, under an id above which nothing was ever sent to the bucket. When it is answered the bucket is at that id or beyond, and ignores
- * whatever of before may still be on its way.
+ * Returns an append of one op without effect, under an id above everything that was ever sent to the bucket. Once it is
+ * answered, the bucket is at that id or beyond, and ignores earlier appends that may still be in flight.
  */
 export function probeOf({ barrier, served }: Pick<Fence, 'barrier' | 'served'>): AppendRequest {
   const checksum = removeChecksum(SUBKEY)

@@ -6,7 +6,7 @@ import { closeQuietly } from '../../shared/sockets.ts'
 import { answered, callDeadline } from '../../shared/retry.ts'
 import type { RelayConnection, RelayLink } from './relay-link.ts'
 
-/** One attempt to open a socket. Null: the relay has no streams and wants none. */
+/** Makes one attempt to open a socket. Returns null when the relay has no streams and refuses it. */
 export async function connectRelay(env: Environment, relay: string, serial: number): Promise<RelayConnection | null> {
   await asyncFaultPoint('open.begin')
   const response = await relayStub(env, relay).fetch(`https://relay/replicator?serial=${serial}`, { headers: { upgrade: 'websocket' } })
@@ -43,7 +43,7 @@ function linkOf(socket: WebSocket): RelayLink {
   }
 }
 
-/** The streams of clients that are open at these relays. One that does not answer counts for none. */
+/** Returns the number of open client streams at these relays. A relay that does not answer counts as 0. */
 export async function openStreams(env: Environment, relays: readonly string[], deadlineMs = callDeadline(env)): Promise<number> {
   const counts = await Promise.allSettled(
     relays.map((relay) => answered(() => relayStub(env, relay).streams({ v: MESSAGE_VERSION }), deadlineMs)),

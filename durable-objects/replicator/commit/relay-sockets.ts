@@ -10,15 +10,15 @@ import type { RelayConnection, RelayLink } from './relay-link.ts'
 
 const PING_MS = 30_000
 const RETRY = { firstMs: 100, maxMs: 10_000 }
-/** A relay that is moved or starts again refuses a few times; after so many it is told. */
-const TOLD_ATTEMPTS = 4
+/** Attempts after which a failure is reported. A relay that is moved or restarted refuses a few times. */
+const ATTEMPTS_BEFORE_REPORT = 4
 
 export interface RelaySocketsPorts {
   store: Store
   clock: Clock
-  /** One attempt. Null: the relay has no streams and wants no socket. */
+  /** Makes one attempt. Returns null when the relay has no streams and refuses a socket. */
   connect(relay: string, serial: number): Promise<RelayConnection | null>
-  /** Calls until it is answered or not wanted any more. */
+  /** Repeats a call until it is answered or no longer wanted. */
   untilAnswered: Repeat
 }
 
@@ -27,17 +27,17 @@ interface RelaySocket extends Pick<RelayConnection, 'hashed' | 'fences'> {
   link: RelayLink
   sent: number
   received: number
-  /** It had no credit for a notice: it gets a gap when it acknowledges. */
+  /** True when it had no credit for a notice. It gets a gap when it acknowledges. */
   behind: boolean
-  /** Pings without an answer. */
+  /** The number of pings without an answer. */
   silent: number
-  /** It is closed, and another one is opened. */
+  /** Closes the socket, and opens another one. */
   fall(): void
 }
 
 /**
- * The sockets to the attached relays. Only the replicator opens them, and opens them again whenever they fall, until the relay refuses
- * because it has no streams. Pure but for its ports; the simulation runs this class.
+ * The sockets to the attached relays. Only the replicator opens them, and it opens them again whenever they close,
+ * until the relay refuses because it has no streams. Pure but for its ports; the simulation runs this class.
  */
 export class RelaySockets {
   readonly #ports: RelaySocketsPorts
@@ -51,7 +51,7 @@ export class RelaySockets {
     for (const row of ports.store.db.all('SELECT name, serial FROM relays')) this.#serials.set(String(row.name), Number(row.serial))
   }
 
-  /** Those that are attached. They make a tenant live. */
+  /** The names of the attached relays, which make a tenant live. */
   get names(): string[] {
     return [...this.#serials.keys()]
   }
@@ -72,12 +72,15 @@ export class RelaySockets {
     for (const relay of this.#serials.keys()) this.keepOpen(relay)
   }
 
-  /** A committed notice, once it is durable, to every socket in commit order. `hashed`: the same for relays of version 1. */
+  /**
+   * Sends a committed, durable notice to every socket, in commit order. `hashed` returns the frames for relays of
+   * version 1.
+   */
   notice(frames: readonly string[], hashed: () => readonly string[]): void {
     for (const open of this.#sockets.values()) this.#send(open, open.hashed ? hashed() : frames)
   }
 
-  /** What is served, and that nothing is said of what has changed. */
+  /** Returns a gap: what is served, without what has changed. */
   gap(): string {
     const { store } = this.#ports
     const { checkpoint, plan } = store.serving
@@ -85,7 +88,7 @@ export class RelaySockets {
     return gapFrame(checkpoint, plan, store.fencedNames, hold && rounded(store.compared))
   }
 
-  /** Relays of an older version hear nothing more for now, as if the replicator were away. */
+  /** Closes the sockets of relays that do not understand fences, as if the replicator were unavailable. */
   fence(): void {
     for (const open of [...this.#sockets.values()]) if (!open.fences) open.fall()
   }
@@ -104,7 +107,7 @@ export class RelaySockets {
         ...RETRY,
         wanted: () => this.#toOpen(relay) === wanted,
         failed: (error, attempts) => {
-          if (attempts < TOLD_ATTEMPTS) return
+          if (attempts < ATTEMPTS_BEFORE_REPORT) return
           const reason = `${relay}: ${error instanceof Error ? error.message : String(error)}`
           store.diagnostics.add({ code: 'ROCKPOOL_RELAY_SOCKET', reason })
         },
@@ -112,7 +115,7 @@ export class RelaySockets {
     }
   }
 
-  /** The serial of a relay whose socket is not open; null when there is nothing to open. */
+  /** Returns the serial of a relay whose socket must be opened, or null. */
   #toOpen(relay: string): number | null {
     const serial = this.#serials.get(relay)
     return serial === undefined || this.#sockets.get(relay)?.serial === serial ? null : serial
@@ -126,16 +129,17 @@ export class RelaySockets {
       if (this.#serials.get(relay) === serial) this.#forget(relay)
       return
     }
-    // The relay keeps the newest socket that it has answered, which may be this one: then it is closed, and the relay is opened once more.
+    // The relay keeps the newest socket that it has accepted, which may be this one. Closing it makes the relay open
+    // again.
     if (attempt.expired) return connection.link.close()
     if (!connection.fences && store.fences.all.length > 0) {
       connection.link.close()
-      throw new Error('it runs code of an older version, which does not know that a bucket is fenced')
+      throw new Error('it runs code of an older version, which does not understand fences')
     }
     this.#register(relay, serial, connection)
   }
 
-  /** One synchronous step: close the old socket, register the new one, send what it lacks. */
+  /** In one synchronous step, closes the old socket, registers the new one, and sends what it lacks. */
   #register(relay: string, serial: number, { link, checkpoint, hashed, fences }: RelayConnection): void {
     const { clock } = this.#ports
     const fall = () => {
@@ -154,17 +158,20 @@ export class RelaySockets {
       faultPoint('open.registered', { drop: fall })
       this.#send(open, hashed ? [this.gap()] : this.#greeting(checkpoint))
     } catch (error) {
-      // It is open and does not know where it is: it must not stay.
+      // An open socket without a greeting must not stay.
       fall()
       throw error
     }
   }
 
-  /** For a relay that has `has`: frames of the last notice when that is exactly what it lacks, else a gap. */
+  /**
+   * Returns the greeting of a relay at checkpoint `has`: the frames of the last notice when it lacks exactly that one,
+   * else a gap.
+   */
   #greeting(has: OpId | null): readonly string[] {
     const { named, hold } = this.#ports.store.state.get('commit')
     if (named === null || has === null || named.previous !== has) return [this.gap()]
-    // The notice is of before: it does not say how far the comparison is.
+    // The notice is older than the hold, so a gap with the progress of the comparison follows it.
     return hold ? [...named.parts, this.gap()] : named.parts
   }
 
@@ -193,7 +200,7 @@ export class RelaySockets {
       try {
         open.link.send(frame)
       } catch {
-        // It has fallen; its close event opens it again.
+        // The socket has closed, and its close event opens it again.
         return
       }
     }
@@ -201,7 +208,7 @@ export class RelaySockets {
 
   #ping(): void {
     for (const open of [...this.#sockets.values()]) {
-      // A half-open socket takes everything and answers nothing, not even that it is closed.
+      // A half-open socket accepts everything and answers nothing, not even a close.
       if (open.silent++ >= 2) open.fall()
       else
         try {

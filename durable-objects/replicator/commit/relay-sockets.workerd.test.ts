@@ -20,7 +20,7 @@ afterEach(() => {
   vi.restoreAllMocks()
 })
 
-test('a relay that answers nothing any more, not even that its socket is closed, gets another socket', async () => {
+test('a relay that does not answer any more, not even with a close, gets another socket', async () => {
   const silent: WebSocket[] = []
   vi.spyOn(Relay.prototype, 'fetch').mockImplementation(async () => {
     const [client, socket] = Object.values(new WebSocketPair())
@@ -40,7 +40,7 @@ test('a relay that answers nothing any more, not even that its socket is closed,
   expect((await stub.status({ v: MESSAGE_VERSION })).relays).toBe(1)
 })
 
-test('a relay of version 1 is told hashes, without ops, and a gap when it is greeted; one of this version is told names', async () => {
+test('a relay of version 1 is sent hashes without ops, and a gap as greeting; one of this version is sent names', async () => {
   const commit: Commit = { checkpoint: 6, previous: 5, plan: 'p', upTo: 1, buckets: [['its name', 2, 7, 6, 'ops']] }
   const received: Record<string, unknown[]> = {}
   const open = (relay: string) => {

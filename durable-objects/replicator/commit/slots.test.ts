@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import { Slots } from './slots.ts'
 
-test('so many at a time, in the order of asking, also when the limit changes meanwhile', async () => {
+test('slots are limited and granted in the order of the calls, also when the limit changes', async () => {
   const slots = new Slots(2)
   const began: number[] = []
   const take = (n: number) => void slots.take().then(() => began.push(n))

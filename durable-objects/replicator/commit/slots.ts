@@ -1,4 +1,4 @@
-/** So many at a time; one more waits, in the order of asking. */
+/** Limits how many may hold a slot at a time. Others wait in the order of their calls. */
 export class Slots {
   readonly #waiting: (() => void)[] = []
   #taken = 0
@@ -17,7 +17,7 @@ export class Slots {
     this.#fill()
   }
 
-  /** `leave` must follow. */
+  /** Waits for a slot. `leave` must follow. */
   async take(): Promise<void> {
     const turn = new Promise<void>((resolve) => this.#waiting.push(resolve))
     this.#fill()

@@ -38,7 +38,7 @@ function setting() {
   return { start, calls, serving, fenced, answer, turn, stored, paused }
 }
 
-test('a bucket that is watched is told of the commits that touch it, and no other', async () => {
+test('a followed bucket is notified of the commits that touch it, and of no others', async () => {
   const { start, calls, serving, answer } = setting()
   const watchers = start()
   expect(watchers.watch('a')).toEqual({ checkpoint: 1, plan: 'p' })
@@ -50,7 +50,7 @@ test('a bucket that is watched is told of the commits that touch it, and no othe
   expect(calls).toEqual([])
 })
 
-test('one call at a time for a bucket: what is committed meanwhile is told by one more, and a call that fails is made again', async () => {
+test('one call at a time for a bucket: commits meanwhile lead to one more call, and a failed call is repeated', async () => {
   const { start, calls, serving, answer, turn } = setting()
   const watchers = start()
   watchers.watch('a')
@@ -86,11 +86,11 @@ describe('a start', () => {
     return { ...s, resume }
   }
 
-  test('tells nobody what all have been told', () => {
+  test('notifies nobody when all have been notified', () => {
     expect(restarted().resume({ checkpoint: 7, plan: 'p' }, notice(5, 'a'))).toEqual([])
   })
 
-  test('tells the buckets of the last commit when all had been told of the one before: a crash lay between a commit and its publication', () => {
+  test('notifies the buckets of the last commit when all had been notified of the one before: a crash was between a commit and its publication', () => {
     const { resume } = restarted()
     expect(resume({ checkpoint: 5, plan: 'p' }, notice(5, 'c', long, 'a'))).toEqual([
       ['a', 7],
@@ -104,31 +104,31 @@ describe('a start', () => {
     ['the last commit was too large to be remembered', { checkpoint: 5, plan: 'p' }, null],
     ['another plan serves', { checkpoint: 7, plan: 'q' }, notice(5, 'a')],
     ['an older version has stored it', null, notice(5, 'a')],
-  ])('tells all when %s', (_, published, named) => {
+  ])('notifies all when %s', (_, published, named) => {
     expect(restarted().resume(published, named)).toHaveLength(3)
   })
 })
 
-test('all have been told of a commit when nobody waits, is told, or has not answered', async () => {
+test('all are notified of a commit when no bucket waits, is being notified, or has not answered', async () => {
   const { start, calls, serving, answer, turn } = setting()
   const watchers = start()
-  expect(watchers.told).toBeNull()
+  expect(watchers.notifiedTo).toBeNull()
   const at = (checkpoint: number): Serving => ({ checkpoint, plan: 'p' })
   watchers.watch('a')
   watchers.committed(['b'], at(2))
-  expect(watchers.told).toEqual(at(2))
+  expect(watchers.notifiedTo).toEqual(at(2))
   serving.checkpoint = 3
   watchers.committed(['a'], at(3))
   watchers.committed(['b'], at(4))
-  expect(watchers.told).toEqual(at(2))
+  expect(watchers.notifiedTo).toEqual(at(2))
   calls.shift()?.reject(new Error('lost'))
   await turn()
-  expect(watchers.told).toEqual(at(2))
+  expect(watchers.notifiedTo).toEqual(at(2))
   await answer(false)
-  expect(watchers.told).toEqual(at(4))
+  expect(watchers.notifiedTo).toEqual(at(4))
 })
 
-test('of very many 100 are told at a time, and those that do not answer hold nobody up', async () => {
+test('of very many buckets 100 are notified at a time, and silent ones delay nobody', async () => {
   const { start, calls, serving, turn, paused } = setting()
   const watchers = start()
   const count = 1_050
@@ -151,13 +151,13 @@ test('of very many 100 are told at a time, and those that do not answer hold nob
     await turn()
   }
   expect([most, told.length, new Set(told).size]).toEqual([100, count - 100, count - 100])
-  expect(watchers.told).toBeNull()
+  expect(watchers.notifiedTo).toBeNull()
   paused.release()
   await turn()
   expect(calls).toHaveLength(100)
 })
 
-test('a bucket that nobody follows is forgotten, unless somebody has come since it was asked', async () => {
+test('a bucket that nobody follows is forgotten, unless a stream was opened since it was asked', async () => {
   const { start, calls, serving, answer, stored } = setting()
   const watchers = start()
   watchers.watch('a')
@@ -179,7 +179,7 @@ test('a bucket that nobody follows is forgotten, unless somebody has come since 
   expect(start().size).toBe(0)
 })
 
-test('buckets are told apart by their names, also two with one old hash: each is told of its own commits', async () => {
+test('buckets are distinguished by name, also two with the same old hash: each is notified of its own commits', async () => {
   const [alice, mallory] = ['abcdef0123456789abcdef0123456789.a1b2c3#mine|0["alice"]', 'mailbox.a1b2c3#["mallory","蛺徘嚂黧귂油͔ṑ"]']
   expect(hashName(mallory)).toBe(hashName(alice))
   const { start, calls, serving } = setting()
@@ -192,7 +192,7 @@ test('buckets are told apart by their names, also two with one old hash: each is
   expect(calls.map(({ bucket }) => bucket)).toEqual([alice, mallory])
 })
 
-test('a bucket that lacks ops is told of nothing, until it has them', async () => {
+test('a bucket that lacks ops is not notified until it has them', async () => {
   const { start, calls, serving, fenced, answer, turn } = setting()
   const watchers = start()
   for (const bucket of ['a', 'b']) watchers.watch(bucket)
@@ -216,25 +216,25 @@ test('a bucket that lacks ops is told of nothing, until it has them', async () =
   await answer(false)
 })
 
-test('one that lacked ops is told what the others have been told when it has them, also after a crash in between', async () => {
+test('a bucket that lacked ops is notified like the others once it has them, also after a crash in between', async () => {
   const { start, calls, serving, fenced, answer } = setting()
   const watchers = start()
   watchers.watch('a')
   fenced.add('a')
   serving.checkpoint = 5
   watchers.committed(['a'], { ...serving })
-  expect(watchers.told).toEqual(serving)
+  expect(watchers.notifiedTo).toEqual(serving)
   fenced.clear()
-  watchers.untold()
-  expect(watchers.told).toBeNull()
+  watchers.missed()
+  expect(watchers.notifiedTo).toBeNull()
   const again = start()
   again.resume({ published: null, named: null })
   expect(calls.map(({ bucket, checkpoint }) => [bucket, checkpoint])).toEqual([['a', 5]])
   await answer(false)
-  expect(again.told).toEqual(serving)
+  expect(again.notifiedTo).toEqual(serving)
 })
 
-test('what was committed before it had them does not count as told to it, before it is its turn', async () => {
+test('commits from before it had them count as notified only after its turn', async () => {
   const { start, calls, serving, fenced, answer } = setting()
   const watchers = start()
   watchers.watch('a')
@@ -242,12 +242,12 @@ test('what was committed before it had them does not count as told to it, before
   serving.checkpoint = 5
   const earlier = { ...serving }
   fenced.clear()
-  watchers.untold()
+  watchers.missed()
   // It became durable later than the end of the fence was stored, and a crash now would find it.
   watchers.committed([], earlier)
-  expect(watchers.told).toBeNull()
+  expect(watchers.notifiedTo).toBeNull()
   watchers.publishAll()
-  expect([watchers.told, calls.length]).toEqual([null, 1])
+  expect([watchers.notifiedTo, calls.length]).toEqual([null, 1])
   await answer(false)
-  expect(watchers.told).toEqual(earlier)
+  expect(watchers.notifiedTo).toEqual(earlier)
 })

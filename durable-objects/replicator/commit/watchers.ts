@@ -9,39 +9,42 @@ import { namesIn } from './notice.ts'
 import type { State } from '../store/storage.ts'
 
 const RETRY = { firstMs: 50, maxMs: 10_000 }
-/** Calls at a time. Each wakes an object. */
+/** The most concurrent calls. Each wakes an object. */
 const AT_ONCE = 100
 
 export interface WatcherPorts {
   db: Database
   nextSerial(): number
   serving(): Serving
-  /** It lacks ops: it is told of no checkpoint. */
+  /** Returns true for a fenced bucket, to which no checkpoint is published. */
   fenced(bucket: string): boolean
   publish(bucket: string, request: Versioned & Serving): Promise<PublishAnswer>
-  /** Before try `attempt`, from 1. */
+  /** Waits before attempt `attempt`, counted from 1. */
   pause(attempt: number): Promise<void>
 }
 
 /**
- * Buckets that somebody follows directly: told of each commit that touches them. Stored, and with each commit up to where all have been told, so that a crash
- * between a commit and its publication leaves nobody waiting: whoever starts goes on from there.
+ * Publishes commits to the buckets that clients follow directly. The list is stored, and with each commit how far all
+ * have been notified, so that a restart after a crash between a commit and its publication continues from there.
  */
 export class Watchers {
   readonly #ports: WatcherPorts
   readonly #serials = new Map<string, number>()
-  /** Buckets whose turn comes. */
+  /** Buckets that wait for their turn. */
   readonly #waiting = new Set<string>()
-  /** Buckets that are being told; true: to be told once more. */
-  readonly #telling = new Map<string, boolean>()
-  /** Calls that failed, one after the other, and the buckets that wait for the next one: others have their turn meanwhile. */
+  /** Buckets that are being notified; true when they must be notified again. */
+  readonly #notifying = new Map<string, boolean>()
+  /**
+   * The number of consecutive failures of each bucket that waits for its next attempt. Others have their turn
+   * meanwhile.
+   */
   readonly #failures = new Map<string, number>()
   readonly #pausing = new Set<string>()
-  /** What those that are not told yet are told of, and up to where all have been. */
+  /** What the remaining buckets are being notified of, and up to where all have been notified. */
   #due: Serving | null = null
-  #told: Serving | null = null
-  /** See `untold`. */
-  #untold = false
+  #notifiedTo: Serving | null = null
+  /** Set by `missed`. */
+  #hasMissed = false
 
   constructor(ports: WatcherPorts) {
     this.#ports = ports
@@ -52,12 +55,12 @@ export class Watchers {
     return this.#serials.size
   }
 
-  /** All have been told up to here; null: it is not known. */
-  get told(): Serving | null {
-    return this.#told
+  /** The checkpoint up to which all have been notified, or null when it is not known. */
+  get notifiedTo(): Serving | null {
+    return this.#notifiedTo
   }
 
-  /** One row written. */
+  /** Registers a bucket, and returns what is served. Writes one row. */
   watch(bucket: string): Serving {
     const serial = this.#ports.nextSerial()
     this.#ports.db.run('INSERT INTO watchers VALUES (?, ?) ON CONFLICT (bucket) DO UPDATE SET serial = excluded.serial', bucket, serial)
@@ -65,7 +68,7 @@ export class Watchers {
     return this.#ports.serving()
   }
 
-  /** At the start: those are told that what is stored does not say to have been told. */
+  /** Notifies, after a start, the buckets that storage does not record as notified. */
   resume({ published, named }: Pick<State['commit'], 'published' | 'named'>): void {
     const serving = this.#ports.serving()
     const samePlan = published?.plan === serving.plan
@@ -78,45 +81,48 @@ export class Watchers {
     )
   }
 
-  /** Once it is durable: these buckets have changed, or, null, any may have. `serving`: with this commit. */
+  /**
+   * Called for a durable commit that changed these buckets, or any when null. `serving` is what is served with this
+   * commit.
+   */
   committed(buckets: Iterable<string> | null, serving: Serving): void {
-    for (const bucket of buckets ?? this.#serials.keys()) if (this.#serials.has(bucket)) this.#tell(bucket)
+    for (const bucket of buckets ?? this.#serials.keys()) if (this.#serials.has(bucket)) this.#notify(bucket)
     this.#reached(serving)
   }
 
-  /** Now and then, to forget those that nobody follows any more. */
+  /** Notifies all, which forgets those that nobody follows any more. */
   publishAll(): void {
-    this.#untold = false
-    for (const bucket of this.#serials.keys()) this.#tell(bucket)
+    this.#hasMissed = false
+    for (const bucket of this.#serials.keys()) this.#notify(bucket)
   }
 
-  /** Some have not been told of what the others were told of, and are with `publishAll`. */
-  untold(): void {
-    this.#untold = true
+  /** Some buckets have missed a publication, so the next commit goes to all of them. */
+  missed(): void {
+    this.#hasMissed = true
     this.#due = null
-    this.#told = null
+    this.#notifiedTo = null
   }
 
-  /** The last stream of the bucket has gone, unless another one has come. */
+  /** Forgets a bucket whose last stream has gone, unless another one has been opened. */
   left(bucket: string): void {
-    if (this.#serials.has(bucket)) this.#tell(bucket)
+    if (this.#serials.has(bucket)) this.#notify(bucket)
   }
 
-  /** Always the newest: what is committed until then is told with it. */
-  #tell(bucket: string): void {
+  /** Notifies a bucket of the newest checkpoint, which covers all commits until then. */
+  #notify(bucket: string): void {
     if (this.#pausing.has(bucket) || this.#ports.fenced(bucket)) return
-    if (this.#telling.has(bucket)) this.#telling.set(bucket, true)
+    if (this.#notifying.has(bucket)) this.#notifying.set(bucket, true)
     else this.#waiting.add(bucket)
     this.#fill()
   }
 
   #fill(): void {
     for (const bucket of this.#waiting) {
-      if (this.#telling.size >= AT_ONCE) return
+      if (this.#notifying.size >= AT_ONCE) return
       this.#waiting.delete(bucket)
       void this.#publish(bucket)
     }
-    if (!this.#untold && this.#telling.size === 0 && this.#pausing.size === 0) this.#told = this.#due
+    if (!this.#hasMissed && this.#notifying.size === 0 && this.#pausing.size === 0) this.#notifiedTo = this.#due
   }
 
   #reached(serving: Serving): void {
@@ -127,17 +133,17 @@ export class Watchers {
   async #publish(bucket: string): Promise<void> {
     const serial = this.#serials.get(bucket)
     if (serial === undefined || this.#ports.fenced(bucket)) return
-    this.#telling.set(bucket, false)
+    this.#notifying.set(bucket, false)
     try {
       const { none } = await this.#ports.publish(bucket, { v: MESSAGE_VERSION, ...this.#ports.serving() })
-      // Who came since then has registered anew.
+      // A stream that was opened since then has registered again.
       if (none && this.#serials.get(bucket) === serial) this.#forget(bucket)
       this.#failures.delete(bucket)
-      if (this.#telling.get(bucket) === true) this.#waiting.add(bucket)
+      if (this.#notifying.get(bucket) === true) this.#waiting.add(bucket)
     } catch {
       void this.#again(bucket)
     }
-    this.#telling.delete(bucket)
+    this.#notifying.delete(bucket)
     this.#fill()
   }
 
@@ -147,7 +153,7 @@ export class Watchers {
     this.#pausing.add(bucket)
     await this.#ports.pause(failures)
     this.#pausing.delete(bucket)
-    this.#tell(bucket)
+    this.#notify(bucket)
   }
 
   #forget(bucket: string): void {
@@ -157,5 +163,5 @@ export class Watchers {
   }
 }
 
-/** With jitter. */
+/** Waits before attempt `attempt`, with jitter. */
 export const pauseBefore = (attempt: number): Promise<void> => sleep(waitMs(RETRY, attempt))

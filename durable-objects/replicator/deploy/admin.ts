@@ -19,16 +19,16 @@ export interface AdminPorts {
   store: Pick<Store, 'configs' | 'definitions' | 'tables' | 'state' | 'planStored'>
   deploys: Deploys
   settings(): Promise<ReplicationSettings>
-  /** Streams of clients that are open. */
+  /** Returns the number of open client streams. */
   openStreams(): Promise<number>
-  /** With a connection for statements. */
+  /** Runs `work` with a connection to the source. */
   connected<T>(work: (asked: Asked) => Promise<T>): Promise<T>
-  /** A session begins as soon as it can. */
+  /** Makes a session begin as soon as possible. */
   begin(): Promise<void>
   waitingFor(): string | null
 }
 
-/** Deploys and rollbacks as operators ask for them. */
+/** Deploys and rollbacks on behalf of operators. */
 export class Admin {
   readonly #ports: AdminPorts
 
@@ -42,7 +42,7 @@ export class Admin {
     const checked = await this.#check(yaml, force)
     if (dryRun) return { config: null, difference: checked.difference }
     await asyncFaultPoint('deploy.checked')
-    // Another deploy may have come in between.
+    // Another deploy may have happened in between.
     this.#match(ifMatch)
     if (!force) {
       refuseUnfollowable(deploys, checked)
@@ -54,7 +54,10 @@ export class Admin {
     return { config, difference }
   }
 
-  /** `to`: the number of a deploy; absent: the one that served before. A deploy that is under way is given up for what serves, and else replaced. */
+  /**
+   * Rolls back to the deploy with the number `to`, by default the one that served before. Without `to`, a deploy in
+   * progress is cancelled instead.
+   */
   async rollback({ dryRun, by, to }: { dryRun: boolean; by?: string; to?: number }): Promise<RollbackAnswer> {
     const { store, deploys, begin } = this.#ports
     const { configs } = store
@@ -66,7 +69,7 @@ export class Admin {
     }
     const target = rollbackTarget(configs, to)
     const yaml = configs.text(target.number)
-    // Tables may have changed since: what served before is better than what is being left.
+    // Tables may have changed since then, but what served before is better than what is being left.
     const { plan, difference } = await this.#check(yaml, true)
     if (dryRun) return { config: null, cancelled: null, difference, to: target.number }
     await asyncFaultPoint('deploy.checked')
@@ -77,12 +80,12 @@ export class Admin {
     return { config, cancelled: null, difference, to: target.number }
   }
 
-  /** One that is to serve is given up; one that serves goes on until another one does. */
+  /** Marks a deploy as withdrawn. One in progress is cancelled; one that serves continues until another one does. */
   async withdraw({ number, by }: { number: number; by: string }): Promise<ConfigsAnswer> {
     const { store, deploys, begin } = this.#ports
     const { configs } = store
     const config = configs.all.find((each) => each.number === number)
-    if (!config) throw new RockpoolError('ROCKPOOL_DEPLOY', `there is no sync config of the number ${number}`, { status: 404 })
+    if (!config) throw new RockpoolError('ROCKPOOL_DEPLOY', `there is no sync config with the number ${number}`, { status: 404 })
     const underWay = configs.next?.number === number
     deploys.withdraw(number, by)
     if (underWay) await begin()

@@ -6,7 +6,7 @@ const table = (name: string, progress: number, state: TableCopyStatus['state'] =
   ...{ table: name, progress, state, block: 4, blocks: 4, rows: 9 },
 })
 
-test('how far a deploy is: by rows, nothing of what the session does not know yet, everything when there is nothing to copy', () => {
+test('the progress of a deploy: by rows, 0 for tables that the session does not know yet, 1 when there is nothing to copy', () => {
   const copy = [
     { table: 'public.a', rows: 900 },
     { table: 'public.b', rows: 100 },
@@ -19,7 +19,7 @@ test('how far a deploy is: by rows, nothing of what the session does not know ye
   expect(progressOf([], [table('public.a', 0.5), table('public.b', 1, 'removing')])).toBe(0.5)
 })
 
-test('a table that was copied for the config before counts for nothing until a session has begun with the deploy', () => {
+test('a table that was copied for the earlier config does not count until a session has begun with the deploy', () => {
   const copy = [{ table: 'public.a', rows: 900 }]
   const tables = [table('public.a', 1, 'done'), table('public.other', 1, 'done')]
   const before = ofDeploy(copy, tables, false)

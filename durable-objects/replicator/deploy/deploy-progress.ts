@@ -1,6 +1,9 @@
 import type { TableCopyStatus, TableEstimate } from '../../../protocol/messages/admin.ts'
 
-/** Until a session has begun with the deploy, what is known of its tables is of the copy before: nothing of them is copied yet. */
+/**
+ * Returns the progress of a deploy's tables. Until a session has begun with the deploy, nothing is copied: what is
+ * known is about the copy before.
+ */
 export function ofDeploy(copy: readonly TableEstimate[], tables: readonly TableCopyStatus[], begun: boolean): TableCopyStatus[] {
   const wanted = new Set(begun ? [] : copy.map(({ table }) => table))
   return tables.map((each) =>
@@ -9,8 +12,8 @@ export function ofDeploy(copy: readonly TableEstimate[], tables: readonly TableC
 }
 
 /**
- * What was copied of what there is to copy, each table by the rows that it was thought to have. One that the session does not know yet, because the deploy has just
- * begun, is not copied.
+ * Returns how much of the copy is done, 0 to 1, weighted by the estimated rows of each table. A table that the session
+ * does not know yet, because the deploy has just begun, counts as not copied.
  */
 export function progressOf(
   copy: readonly TableEstimate[],

@@ -10,7 +10,7 @@ import type { Finding, Plan } from '../../../sync-config/types.ts'
 import type { ReplicationSettings } from '../../../tenants/replication.ts'
 import type { Deploys } from './deploys.ts'
 
-/** A sync config that was compiled and compared with the database and with what is served. */
+/** A sync config that was compiled, and compared with the database and with what is served. */
 export interface Checked {
   plan: Plan
   difference: DeployDifference
@@ -18,7 +18,7 @@ export interface Checked {
   refused: readonly { name: TableName; table: string; reason: string }[]
 }
 
-/** Throws ROCKPOOL_SYNC_CONFIG with every error and its place; `details` are the findings. */
+/** Compiles a sync config. Throws ROCKPOOL_SYNC_CONFIG with every error and its place; `details` are the findings. */
 export function planOf(yaml: string, settings: CompileSettings): { plan: Plan; warnings: Finding[] } {
   if (Buffer.byteLength(yaml) > MAX_CONFIG_BYTES) {
     throw new RockpoolError('ROCKPOOL_SYNC_CONFIG', `the sync config is larger than ${MAX_CONFIG_BYTES} bytes`, {
@@ -36,7 +36,10 @@ function mistakes(errors: readonly Finding[]): RockpoolError {
   return new RockpoolError('ROCKPOOL_SYNC_CONFIG', `the sync config has errors: ${lines.join('; ')}`, { status: 422, details: errors })
 }
 
-/** `force`: what is an error only by the tables of the database is among the warnings. Throws ROCKPOOL_SYNC_CONFIG. */
+/**
+ * Compiles against the tables of the database. With `force`, errors that only those tables cause become warnings.
+ * Throws ROCKPOOL_SYNC_CONFIG.
+ */
 function planOver(
   yaml: string,
   limits: ReplicationSettings['limits'],
@@ -49,11 +52,13 @@ function planOver(
   return { plan: planOf(yaml, { limits }).plan, warnings: [...result.errors, ...result.warnings] }
 }
 
-/** Returns those of these tables that could not be followed under the plan, for what is wrong with them or for columns that they lack. */
+/**
+ * Returns those of these tables that could not be followed under the plan, because of a problem or of missing columns.
+ */
 export const unfollowableOf = (plan: Plan, source: Asked, tables: readonly TableName[]): Promise<UnfollowableTable[]> =>
   source.source.examine(tables, namedColumns(loadPlan(plan)), source.call())
 
-/** A connection to the source, and what its calls get. */
+/** A connection to the source, and what its calls are passed. */
 export interface Asked {
   source: Pick<SourceConnection, 'schema' | 'examine' | 'estimate'>
   call(): Call
@@ -66,10 +71,13 @@ interface Checking {
   openStreams(): Promise<number>
 }
 
-/** Throws ROCKPOOL_SYNC_CONFIG, or an error of the database. Nothing is stored. `force`: see `planOver`. */
+/**
+ * Checks a deploy and stores nothing. `force` is as in `planOver`. Throws ROCKPOOL_SYNC_CONFIG, or an error of the
+ * database.
+ */
 export async function checkDeploy({ deploys, settings, asked, openStreams }: Checking, yaml: string, force: boolean): Promise<Checked> {
   const { limits } = settings
-  // Its own errors are told without the database.
+  // Errors of the config itself are reported without asking the database.
   planOf(yaml, { limits })
   const { source, call } = asked
   const { plan, warnings } = planOver(yaml, limits, await source.schema(call()), force)
@@ -94,8 +102,9 @@ export async function checkDeploy({ deploys, settings, asked, openStreams }: Che
 }
 
 /**
- * Throws ROCKPOOL_DEPLOY when a definition that is new would see nothing of a table. What is served already is not made worse by a deploy: a table that lacks a
- * column which a new definition names would be followed no more, for the others as well.
+ * Throws ROCKPOOL_DEPLOY when a new definition would see nothing of a table. A deploy must not harm what is already
+ * served: a table that lacks a column which a new definition names would no longer be followed, for the other
+ * definitions as well.
  */
 export function refuseUnfollowable(
   deploys: Pick<Deploys, 'bind' | 'difference'>,
@@ -105,12 +114,12 @@ export function refuseUnfollowable(
   refuse(refused.filter(({ name }) => read.some((each) => matchesTable(each, name))).map(({ table, reason }) => ({ table, reason })))
 }
 
-/** Throws ROCKPOOL_DEPLOY unless there are none. */
+/** Throws ROCKPOOL_DEPLOY if there are any tables. */
 export function refuse(tables: readonly { table: string; reason: string }[]): void {
   if (tables.length === 0) return
   const reasons = tables.map(({ table, reason }) => `${table}: ${reason}`).join('; ')
   throw new RockpoolError('ROCKPOOL_DEPLOY', `tables of new definitions cannot be followed: ${reasons}`, { details: tables })
 }
 
-/** Lookups are called after what they are for. */
+/** Names a part. A lookup is named after the streams that use it. */
 const named = ({ kind, name, usedBy }: PlanPart): PartStatus => ({ kind, name: usedBy.length === 0 ? name : usedBy.join(', ') })

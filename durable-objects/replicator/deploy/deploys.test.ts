@@ -8,7 +8,7 @@ import { Deploys } from './deploys.ts'
 import { Plans } from '../store/plans.ts'
 import { MIGRATIONS, StateStore } from '../store/storage.ts'
 
-test('plans of sync configs that the history has forgotten go, also when no deploy has dropped a definition', () => {
+test('plans of sync configs that the history has forgotten are deleted, also when no deploy has dropped a definition', () => {
   const db = testDatabase()
   migrate(db, MIGRATIONS)
   let serving: string | null = null

@@ -11,17 +11,20 @@ import type { Plans } from '../store/plans.ts'
 import type { StateStore } from '../store/storage.ts'
 
 export interface DeployPorts {
-  /** One transaction; an object whose memory may differ from it is reset. */
+  /** Runs one transaction. When it fails, the object is reset, because memory may differ from storage. */
   atomically<T>(work: () => T): T
   state: StateStore
   plans: Plans
   configs: Configs
   definitions: Definitions
-  /** Hash of the plan behind everything stored. */
+  /** Returns the hash of the plan of the newest stored batch. */
   serving(): string | null
-  /** Hash of the plan that is announced: while a checkpoint is held, that of before. What it needs is evaluated, and its buckets stay. */
+  /**
+   * Returns the hash of the announced plan, which during a hold is the earlier one. Its definitions are evaluated, and
+   * its buckets stay.
+   */
   served(): string | null
-  /** The tables of these names are read again. */
+  /** Reads the tables with these names again. */
   copy(names: readonly TableName[]): void
   now?: () => number
 }
@@ -29,23 +32,23 @@ export interface DeployPorts {
 /** What a plan would change. */
 export interface Difference {
   kept: PlanPart[]
-  /** Of a config that served before: maintained still, and not served. */
+  /** Parts of a config that served before, which are still maintained but not served. */
   again: PlanPart[]
   added: PlanPart[]
   removed: PlanPart[]
 }
 
 /**
- * Which sync config serves, which is to serve, and what is evaluated meanwhile: the definitions of these two, and of those that served until a
- * moment ago. A deploy is stored first, and takes effect when the next session begins; every step is one transaction, so that a crash leaves it
- * before or behind.
+ * Which sync config serves, which is to serve next, and what is evaluated meanwhile: the definitions of these two, and
+ * of those that served until recently. A deploy is stored first, and takes effect when the next session begins. Every
+ * step is one transaction, so that a crash leaves it either undone or done.
  */
 export class Deploys {
   readonly #ports: DeployPorts
   readonly #now: () => number
-  /** What source rows become now: under the plan that serves, one that is to serve, and those that served until a moment ago. */
+  /** What source rows become now: under the plan that serves, the next one, and those that served until recently. */
   evaluation: RowProgram = combinePlans([])
-  /** Under the plan that is to serve, or the one that does. */
+  /** What source rows become under the next plan, or under the one that serves when there is none. */
   wanted: RowProgram = combinePlans([])
 
   constructor(ports: DeployPorts) {
@@ -54,12 +57,12 @@ export class Deploys {
     this.#adopt()
   }
 
-  /** The plan with the names of its buckets. */
+  /** Returns the plan with the names of its buckets. */
   bind(plan: Plan): Plan {
     return this.#ports.definitions.bind(plan, this.#ports.state.seed())
   }
 
-  /** Compared with what serves, and with what is evaluated anyway. */
+  /** Compares a plan with what serves, and with what is evaluated anyway. */
   difference(bound: Plan): Difference {
     const { plans, definitions } = this.#ports
     const serving = this.#ports.serving()
@@ -75,7 +78,10 @@ export class Deploys {
     }
   }
 
-  /** Stores what is to serve. What was to serve before is given up. `also` is done in the same transaction. Throws ROCKPOOL_SYNC_CONFIG for a plan that is too large. */
+  /**
+   * Stores the next config, which replaces an earlier next one. `also` runs in the same transaction. Throws
+   * ROCKPOOL_SYNC_CONFIG for a plan that is too large.
+   */
   add(
     yaml: string,
     plan: Plan,
@@ -91,14 +97,14 @@ export class Deploys {
       this.#giveUp()
       const record = { origin, plan: hash, created, retired: null, error: null, copy, ...about }
       if (hash !== this.#ports.serving()) return configs.add({ ...record, state: 'copying', served: null }, yaml)
-      // Another text of the same meaning.
+      // Another text with the same meaning.
       const serving = configs.serving
       if (serving) configs.change(serving.number, { state: 'superseded' })
       return configs.add({ ...record, state: 'serving', served: created }, yaml)
     })
   }
 
-  /** Notes one that cannot be deployed; the same one that fails again in the same way is noted once. */
+  /** Records a config that cannot be deployed. The same failure of the same text is recorded once. */
   refuse(yaml: string, origin: ConfigOrigin, { code, message }: { code: ErrorCode; message: string }): void {
     const { atomically, configs } = this.#ports
     const { newest } = configs
@@ -111,7 +117,7 @@ export class Deploys {
     )
   }
 
-  /** The deploy that is under way is given up, and the old sync config goes on. Null when there is none. */
+  /** Cancels the deploy in progress, so that the old sync config continues. Returns null when there is none. */
   cancel(): ConfigStatus | null {
     const { atomically, configs } = this.#ports
     const { next } = configs
@@ -119,7 +125,7 @@ export class Deploys {
     return next
   }
 
-  /** It never serves again: see `Configs.withdrawn`. */
+  /** Marks a deploy that must never serve again, see `Configs.withdrawn`. */
   withdraw(number: number, by: string): void {
     const { atomically, configs } = this.#ports
     atomically(() => {
@@ -128,20 +134,23 @@ export class Deploys {
     })
   }
 
-  /** The plan that is being copied, null when none is, or when it has been given up since. */
+  /** The plan that is being copied, or null when there is none, or when it was cancelled. */
   get next(): string | null {
     const { configs, state } = this.#ports
     const next = configs.next?.plan ?? null
     return next === state.get('next') ? next : null
   }
 
-  /** A session should begin anew: there is a deploy that it does not know of, or a grace period is over. */
+  /** Returns true when a session should restart: there is a deploy that it does not know, or a grace period is over. */
   due(graceSeconds: number): boolean {
     const { configs, state } = this.#ports
     return (configs.next?.plan ?? null) !== state.get('next') || this.#expired(graceSeconds).length > 0
   }
 
-  /** When a session begins and nothing is under way: what is evaluated from now on. `serial`: the last op id given out. */
+  /**
+   * Decides what is evaluated from now on. Called when a session begins and nothing is in flight. `serial` is the last
+   * op id that was used.
+   */
   begin(graceSeconds: number, serial: number): void {
     const { state, plans } = this.#ports
     this.evaluation = this.#evaluate(graceSeconds, serial)
@@ -155,7 +164,7 @@ export class Deploys {
       const next = configs.next?.plan ?? null
       if (next !== state.get('next')) {
         faultPoint('deploy.begin')
-        // New definitions see the stream from now on, and every row that is there already by the copy.
+        // New definitions see the stream from now on, and existing rows through the copy.
         if (next !== null) copy(definitions.begin(plans.load(next), 'copying'))
         state.set('next', next)
         faultPoint('deploy.begun')
@@ -172,7 +181,7 @@ export class Deploys {
     })
   }
 
-  /** In the transaction that makes the plan serve. */
+  /** Called in the transaction that makes the plan serve. */
   switched(hash: string): void {
     const { state, plans, configs, definitions } = this.#ports
     const time = this.#time()
@@ -195,7 +204,7 @@ export class Deploys {
     return this.#ports.configs.previous.filter(({ retired }) => retired !== null && Date.parse(retired) <= until)
   }
 
-  /** What an earlier version served, which kept no history. */
+  /** Records what an earlier version served, which kept no history. */
   #adopt(): void {
     const { atomically, plans, configs, definitions } = this.#ports
     const hash = this.#ports.serving()

@@ -8,35 +8,36 @@ import type { StateStore } from '../store/storage.ts'
 
 const ROWS_PER_STEP = 2_000
 const RECORDS_PER_STEP = 1_000
-/** Buckets deleted at a time. */
+/** The number of buckets that one step deletes. */
 const BUCKETS_PER_STEP = 32
 
 export interface DropPorts {
-  /** One transaction; an object whose memory may differ from it is reset. */
+  /** Runs one transaction. When it fails, the object is reset, because memory may differ from storage. */
   atomically<T>(work: () => T): T
   state: StateStore
   definitions: Definitions
   buckets: Buckets
   rows(): RowStates
   committed(): OpId
-  /** Whether anything evaluated reads the table. */
+  /** Returns true when an evaluated definition reads the table. */
   isRead(t: number): boolean
   /** Deletes the bucket. */
   remove(bucket: string, request: { v: number; serial: OpId }): Promise<void>
-  /** Its object is to be erased: see `Tidying.dropped`. In a transaction. */
+  /** Marks its object for erasing, see `Tidying.dropped`. Called in a transaction. */
   dropped(record: BucketRecord, serial: OpId): void
   failed(bucket: string, reason: string): void
-  /** In the transaction that forgets the bucket. */
+  /** Called in the transaction that forgets the buckets. */
   gone(buckets: readonly number[]): void
 }
 
 /**
- * Takes away what definitions leave behind that are not evaluated any more: first what row state says of their buckets, without an op, because
- * nobody has these buckets; then the buckets; then their records. What is left of their objects says that they are gone, and is erased later (`tidying.ts`). Each step is bounded and may be repeated; a crash goes on where it was.
+ * Removes what definitions left that are no longer evaluated: first their buckets from row state, without an op,
+ * because no client has these buckets; then the buckets; then their records. Their objects still say that they are
+ * gone, and are erased later (`tidying.ts`). Each step is bounded and may be repeated, also after a crash.
  */
 export class Drops {
   readonly #ports: DropPorts
-  /** Number of the last record that was looked at. */
+  /** The number of the last record that was processed. */
   #after = 0
   #failed = false
 
@@ -48,7 +49,10 @@ export class Drops {
     return this.#ports.state.get('drop') !== null
   }
 
-  /** One step. Returns `busy` when the next one may follow at once, and `idle` when something must happen first. */
+  /**
+   * Does one step. Returns `busy` when the next one may follow at once, and `idle` when something else must happen
+   * first.
+   */
   async step(): Promise<'busy' | 'idle'> {
     const { state, definitions, committed } = this.#ports
     const drop = state.get('drop')
@@ -58,7 +62,7 @@ export class Drops {
       this.#sweep(drop)
       return 'busy'
     }
-    // Ops of theirs that are on their way must not come behind the deletion.
+    // Their ops in flight must not arrive after the deletion.
     if (definitions.dropping.some(({ serial }) => serial > committed())) return 'idle'
     return this.#delete()
   }
@@ -80,7 +84,7 @@ export class Drops {
     const owners = new Map(dropping.map((definition) => [ownerOf(definition), definition.serial]))
     const page = buckets.page(this.#after, RECORDS_PER_STEP)
     if (page.length === 0 && this.#failed) {
-      // Once more from the beginning: those that could not be deleted are still there.
+      // Starts again, for the buckets that could not be deleted.
       this.#after = 0
       this.#failed = false
       return 'idle'

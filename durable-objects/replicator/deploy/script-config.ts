@@ -14,9 +14,9 @@ export interface ScriptPorts {
 }
 
 /**
- * What is wrong with the script's own sync config, null when nothing is. It is deployed when it, or the limits of the script, are new, unless an operator
- * has deployed the same text before; one that
- * failed is tried again as long as nothing else was deployed. While nothing serves yet, tables may still come.
+ * Deploys the script's own sync config. Returns what is wrong with it, or null. It is deployed when its text or the
+ * limits of the script are new, unless an operator has deployed the same text before. One that failed is tried again as
+ * long as nothing else was deployed. While nothing serves yet, its tables may still be created.
  */
 export async function takeScript(
   { store, deploys }: ScriptPorts,

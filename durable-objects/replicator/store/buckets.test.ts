@@ -39,7 +39,7 @@ test(`a batch of ${MANY} new buckets and one that all rows share: each name has 
   expect(buckets.number('shared', 'd')).toBe(1)
 })
 
-test('a batch that is not stored leaves its names where the next one finds them', () => {
+test('names of a batch that is not stored are found by the next one', () => {
   const { buckets, db } = newBuckets()
   const number = buckets.number('a', 'd')
   for (let n = 0; n < MANY; n++) buckets.number(`b${n}`, 'd')
@@ -48,7 +48,7 @@ test('a batch that is not stored leaves its names where the next one finds them'
   expect(new Buckets(db).number('a', 'd')).toBe(number)
 })
 
-test('names that are forgotten are new ones when they come again, however long they are', () => {
+test('forgotten names of any length are new when they return', () => {
   const { buckets, db } = newBuckets()
   const long = (n: number) => `${n} ${'x'.repeat(1_000)}`
   const numbers = Array.from({ length: 6_000 }, (_, n) => buckets.number(long(n), 'd'))
@@ -62,7 +62,7 @@ test('names that are forgotten are new ones when they come again, however long t
   expect(new Buckets(db).number(long(0), 'd')).toBe(numbers.length + 1)
 })
 
-test('a number is not given again after the bucket that had it has gone, in another incarnation either: a verification may have passed it', () => {
+test('a number is not reused after its bucket was deleted, also in another incarnation: a verification may have passed it', () => {
   const { buckets, db } = newBuckets()
   for (const name of ['a', 'b', 'c']) buckets.number(name, 'd')
   buckets.save()
@@ -77,7 +77,7 @@ test('a number is not given again after the bucket that had it has gone, in anot
   expect(again.number('e', 'd')).toBe(4)
 })
 
-test('the record of a bucket that has got the number of one that is gone from older code stays', () => {
+test('the record of a bucket to which older code gave the number of a deleted one stays', () => {
   const { buckets, db } = newBuckets()
   const gone = { number: buckets.number('gone', 'd'), name: 'gone' }
   buckets.save()
@@ -89,7 +89,7 @@ test('the record of a bucket that has got the number of one that is gone from ol
   expect([later.has(gone.number), new Buckets(db).name(gone.number)]).toEqual([true, 'new'])
 })
 
-test('how many are stored is counted once, and kept from then on', () => {
+test('the number of buckets is counted once, and maintained from then on', () => {
   const { buckets, db } = newBuckets()
   const add = (name: string) => buckets.number(name, 'd')
   add('a')

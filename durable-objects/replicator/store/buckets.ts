@@ -6,25 +6,25 @@ export interface BucketRecord {
   name: string
 }
 
-/** Names kept in memory, and their UTF-16 units together; more are looked up. */
+/** The most names in memory, and the most UTF-16 units of all of them. Others are read from storage. */
 const CACHED = 20_000
 const CACHED_LENGTH = 4_000_000
-/** An operator's question reads no more of them. */
+/** The most buckets that are counted for an operator, because counting reads them. */
 export const MOST_COUNTED = 100_000
 
-/** The bucket table: row state and outbox refer to buckets by number. */
+/** The table of buckets. Row state and outbox refer to buckets by number. */
 export class Buckets {
   readonly #db: Database
-  /** What is known of stored buckets: the longest known goes first. */
+  /** A cache of stored buckets. The oldest entry is evicted first. */
   readonly #numbers = new Map<string, number>()
   readonly #records = new Map<number, { name: string; definition: string }>()
   #cachedLength = 0
-  /** New ones, which are known from here alone until `save`: a batch may hold more of them than the cache does. */
+  /** New buckets, which are nowhere else until `save`. A batch may have more of them than fit into the cache. */
   readonly #created = new Map<string, { number: number; name: string; definition: string }>()
   readonly #createdByNumber = new Map<number, { name: string; definition: string }>()
   readonly #given: GivenNumbers
   #next: number
-  /** How many are stored; null: nobody has asked since the object started. */
+  /** The number of stored buckets, or null until it is first needed. */
   #count: number | null = null
 
   constructor(db: Database) {
@@ -34,7 +34,7 @@ export class Buckets {
     this.#next = Math.max(stored, this.#given.highest) + 1
   }
 
-  /** The number of a bucket; a new one is stored by `save`. */
+  /** Returns the number of a bucket. `save` stores a new one. */
   number(name: string, definition: string): number {
     const known = this.#created.get(name)?.number ?? this.#numbers.get(name)
     if (known !== undefined) return known
@@ -58,7 +58,7 @@ export class Buckets {
     return this.#record(number).name
   }
 
-  /** What it belongs to: see `ownerOf`. */
+  /** Returns the definition of a bucket, see `ownerOf`. */
   definition(number: number): string {
     return this.#record(number).definition
   }
@@ -73,7 +73,7 @@ export class Buckets {
     return record
   }
 
-  /** In the transaction that stores the first op of the new buckets. Two rows written for each. */
+  /** Stores new buckets. Called in the transaction that stores their first ops. Writes two rows for each. */
   save(): void {
     for (const { number, name, definition } of this.#created.values()) {
       this.#db.run('INSERT INTO buckets VALUES (?, ?, ?, 0)', number, name, definition)
@@ -84,25 +84,31 @@ export class Buckets {
     this.#createdByNumber.clear()
   }
 
-  /** Records in order of their numbers, after one. */
+  /** Returns records in the order of their numbers, after the number `after`. */
   page(after: number, limit: number): (BucketRecord & { definition: string })[] {
     return this.#db
       .all('SELECT number, name, definition FROM buckets WHERE number > ? ORDER BY number LIMIT ?', after, limit)
       .map((row) => ({ number: Number(row.number), name: String(row.name), definition: String(row.definition) }))
   }
 
-  /** How many are stored, `MOST_COUNTED` at most. Counted when it is first asked for, which reads them, and kept since. */
+  /**
+   * The number of stored buckets, at most `MOST_COUNTED`. The first call counts them, which reads them; afterwards it
+   * is maintained.
+   */
   get count(): number {
     this.#count ??= Number(this.#db.all('SELECT count(*) AS n FROM (SELECT 1 FROM buckets LIMIT ?)', MOST_COUNTED)[0]?.n ?? 0)
     return Math.min(this.#count, MOST_COUNTED)
   }
 
-  /** The highest number that was given out. */
+  /** The highest number that was used. */
   get last(): number {
     return this.#next - 1
   }
 
-  /** Nothing refers to them any more. In a transaction. By name as well: code of before `GivenNumbers` may have given the number of one that is gone to another one. */
+  /**
+   * Deletes records to which nothing refers any more. Called in a transaction. Matches the name as well, because code
+   * older than `GivenNumbers` may have reused the number of a deleted bucket.
+   */
   forget(records: readonly BucketRecord[]): void {
     this.#count = null
     for (const { number, name } of records) {

@@ -2,10 +2,10 @@ import { RockpoolError } from '../../../protocol/errors.ts'
 import type { ConfigStatus } from '../../../protocol/messages/admin.ts'
 import type { Database } from '../../shared/database.ts'
 
-/** Kept in the history beside those that are still in use. */
+/** The number of configs in the history, besides those that are still in use. */
 const KEPT = 30
 
-/** The sync configs as they were deployed, newest last, with their texts. */
+/** The deployed sync configs with their texts, newest last. */
 export class Configs {
   readonly #db: Database
   #records: ConfigStatus[]
@@ -27,7 +27,7 @@ export class Configs {
     return this.#records.find(({ state }) => state === 'serving') ?? null
   }
 
-  /** The one that is to serve. */
+  /** The config that is to serve next, or null. */
   get next(): ConfigStatus | null {
     return this.#records.find(({ state }) => state === 'copying') ?? null
   }
@@ -37,8 +37,9 @@ export class Configs {
   }
 
   /**
-   * The one to go back to: the last that served before the one that serves, and whose text is known. Of a rollback, the last before the one that it went back
-   * to: what somebody has gone back from is nothing to go back to, so back twice is not forward.
+   * The config to roll back to, or null: the last one that served before the present one, and whose text is known. If
+   * the present one is a rollback, the last one before its target: a config that was rolled back is not a target, so
+   * rolling back twice does not go forward.
    */
   get target(): ConfigStatus | null {
     const serving = this.serving
@@ -47,7 +48,10 @@ export class Configs {
     return candidates.at(-1) ?? null
   }
 
-  /** The number of the deploy that a rollback goes back to, also by way of another rollback; of any other one its own. */
+  /**
+   * Returns the number of the deploy that a rollback restores, also through another rollback, or the own number of any
+   * other deploy.
+   */
   firstOf({ number, origin, plan, of }: ConfigStatus): number {
     if (origin !== 'rollback') return number
     const earlier = this.#records.filter((each) => each.number < number)
@@ -57,7 +61,10 @@ export class Configs {
     return to === undefined ? (of ?? number) : this.firstOf(to)
   }
 
-  /** One with this plan that must never serve again: a plan is what clients get, whatever the text. */
+  /**
+   * Returns a withdrawn config with this plan, which must never serve again. The plan decides what clients get, not the
+   * text.
+   */
   withdrawn(plan: string | null): ConfigStatus | undefined {
     return plan === null ? undefined : this.#records.find((each) => each.plan === plan && each.withdrawn)
   }
@@ -66,7 +73,7 @@ export class Configs {
     return String(this.#db.all('SELECT yaml FROM configs WHERE number = ?', number)[0]?.yaml ?? '')
   }
 
-  /** In a transaction. */
+  /** Adds a config. Called in a transaction. */
   add(record: Omit<ConfigStatus, 'number'>, yaml: string): ConfigStatus {
     const added = { number: (this.newest?.number ?? 0) + 1, ...record }
     this.#db.run('INSERT INTO configs VALUES (?, ?, ?)', added.number, JSON.stringify(added), yaml)
@@ -75,7 +82,7 @@ export class Configs {
     return added
   }
 
-  /** In a transaction. */
+  /** Changes a record. Called in a transaction. */
   change(number: number, change: Partial<Omit<ConfigStatus, 'number'>>): void {
     this.#records = this.#records.map((each) => {
       if (each.number !== number) return each
@@ -95,10 +102,13 @@ export class Configs {
   }
 }
 
-/** Numbers that a refusal names, the newest; `rockpool deploys` lists all. */
+/** How many numbers an error names, the newest ones. `rockpool deploys` lists all. */
 const NAMED = 10
 
-/** The one to go back to: of that number, or `Configs.target`. Throws ROCKPOOL_DEPLOY when there is none, or it cannot serve again. */
+/**
+ * Returns the config to roll back to: the one with the number `to`, or `Configs.target`. Throws ROCKPOOL_DEPLOY when
+ * there is none, or it cannot serve again.
+ */
 export function rollbackTarget(configs: Configs, to?: number): ConfigStatus {
   const { serving, target } = configs
   const refused = (reason: string, status?: number) => {
@@ -108,17 +118,17 @@ export function rollbackTarget(configs: Configs, to?: number): ConfigStatus {
     if (target) return target
     const first = serving && configs.firstOf(serving)
     const why = serving && first !== serving.number ? `: deploy ${serving.number} is a rollback to deploy ${first}` : ''
-    throw refused(`there is no earlier sync config to go back to${why}`)
+    throw refused(`there is no earlier sync config to roll back to${why}`)
   }
   const config = configs.all.find((each) => each.number === to)
-  if (!config) throw refused(`there is no sync config of the number ${to}`, 404)
+  if (!config) throw refused(`there is no sync config with the number ${to}`, 404)
   if (config.plan !== null) refuseWithdrawn(configs, config.plan)
-  if (config.plan === serving?.plan) throw refused(`the sync config of deploy ${to} is the one that serves`)
+  if (config.plan === serving?.plan) throw refused(`the sync config of deploy ${to} already serves`)
   if (!mayServe(configs, config)) throw refused(`deploy ${to} never served, or its text is not known: deploy its file`)
   return config
 }
 
-/** Newest first. Says how many it leaves out, and where they are. */
+/** Lists the possible numbers, newest first, and says how many it leaves out. */
 function choices(configs: Configs): string {
   const numbers = configs.all.filter((each) => mayServe(configs, each)).map(({ number }) => number)
   if (numbers.length === 0) return ''
@@ -127,7 +137,7 @@ function choices(configs: Configs): string {
   return `. rockpool rollback --to takes ${named}${older > 0 ? ` and ${older} older` : ''}; rockpool deploys lists all`
 }
 
-/** It served, and may again. */
+/** Returns true for a config that served, and may serve again. */
 function mayServe(configs: Configs, { number, plan, served }: ConfigStatus): boolean {
   return served !== null && plan !== configs.serving?.plan && !configs.withdrawn(plan) && configs.text(number) !== ''
 }

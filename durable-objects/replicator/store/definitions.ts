@@ -4,23 +4,23 @@ import type { TableName } from '../../../protocol/tables.ts'
 import type { Database } from '../../shared/database.ts'
 
 /**
- * `copying`: it sees the stream, and what rows there were is being read. `maintained`: its buckets are complete. `dropping`: it is not evaluated any more,
- * and what it left is being taken away. `gone`: that is done; what is known is that there was one.
+ * `copying`: it sees the stream, and existing rows are being read. `maintained`: its buckets are complete. `dropping`:
+ * it is no longer evaluated, and what it left is being removed. `gone`: that is done, and only the record remains.
  */
 export type DefinitionState = 'copying' | 'maintained' | 'dropping' | 'gone'
 
-/** A definition, lookup or event, in one generation: one that comes back after its buckets were deleted gets names of their own. */
+/** A definition, lookup or event, in one generation. One that returns after its buckets were deleted gets new names. */
 export interface KnownDefinition {
   hash: string
   generation: number
   state: DefinitionState
-  /** What names of its buckets begin with; '' for an event. */
+  /** The prefix of its buckets' names; '' for an event. */
   bucket: string
-  /** Of one that is dropped: no op above this one is its own. */
+  /** For a dropped definition: none of its ops is above this id. */
   serial: number
 }
 
-/** What is evaluated, and what was. There are as many as the sync config has; all are in memory. */
+/** The definitions that are or were evaluated. There are as many as the sync configs have, so all are in memory. */
 export class Definitions {
   readonly #db: Database
   /** The newest generation of each hash, and older ones that are still being dropped. */
@@ -40,20 +40,20 @@ export class Definitions {
     return [...this.#known.values()]
   }
 
-  /** The one whose buckets a plan would use now; null when it would be new. */
+  /** Returns the generation whose buckets a plan would use now, or null when the definition would be new. */
   current(hash: string): KnownDefinition | null {
     const newest = this.#newest(hash)
     return newest && (newest.state === 'copying' || newest.state === 'maintained') ? newest : null
   }
 
-  /** Those of a plan that are not evaluated yet. */
+  /** Returns the parts of a plan that are not evaluated yet. */
   missing(plan: Plan): PlanPart[] {
     return partsOf(plan).filter((part) => this.current(part.hash) === null)
   }
 
   /**
-   * Writes names of buckets into a compiled plan. `seed` is this storage's own: names of another storage of the same tenant are never used again,
-   * because op ids began anew.
+   * Writes names of buckets into a compiled plan. `seed` belongs to this storage, because the names of another storage
+   * of the same tenant must never be used again: op ids started over.
    */
   bind(plan: Plan, seed: string): Plan {
     return bindPlan(plan, seed, (named) => {
@@ -64,7 +64,9 @@ export class Definitions {
     })
   }
 
-  /** Those of a bound plan that are not there yet are evaluated from now on. Answers the tables that these read. In a transaction. */
+  /**
+   * Begins to evaluate the missing parts of a bound plan. Returns the tables that they read. Called in a transaction.
+   */
   begin(bound: Plan, state: DefinitionState): TableName[] {
     const missing = this.missing(bound)
     for (const { hash, bucket } of missing) {
@@ -73,7 +75,7 @@ export class Definitions {
     return missing.flatMap(({ tables }) => tables)
   }
 
-  /** The copy of everything that this plan reads is complete. In a transaction. */
+  /** Marks everything in this plan as completely copied. Called in a transaction. */
   complete(plan: Plan): void {
     for (const { hash } of partsOf(plan)) {
       const current = this.current(hash)
@@ -81,7 +83,10 @@ export class Definitions {
     }
   }
 
-  /** Those that none of these plans has are not evaluated from now on; ops up to `serial` may still be on their way. True: there were some. In a transaction. */
+  /**
+   * Stops evaluating definitions that none of these plans has. Their ops up to `serial` may still be in flight. Returns
+   * true when there were some. Called in a transaction.
+   */
   keepOnly(plans: readonly Plan[], serial: number): boolean {
     const needed = new Set(plans.flatMap((plan) => partsOf(plan).map(({ hash }) => hash)))
     const dropped = this.all.filter(({ hash, state }) => (state === 'copying' || state === 'maintained') && !needed.has(hash))
@@ -89,7 +94,7 @@ export class Definitions {
     return dropped.length > 0
   }
 
-  /** Those that are evaluated. */
+  /** The definitions that are evaluated. */
   get maintained(): KnownDefinition[] {
     return this.all.filter(({ state }) => state === 'copying' || state === 'maintained')
   }
@@ -98,7 +103,7 @@ export class Definitions {
     return this.all.filter(({ state }) => state === 'dropping')
   }
 
-  /** Its buckets are deleted. In a transaction. */
+  /** Records that the buckets of a definition are deleted. Called in a transaction. */
   gone(definition: KnownDefinition): void {
     const newest = this.#newest(definition.hash)
     if (newest && newest.generation > definition.generation) {
@@ -132,5 +137,5 @@ export class Definitions {
 
 const keyOf = ({ hash, generation }: KnownDefinition) => `${hash} ${generation}`
 
-/** What `buckets.definition` says of the buckets of a definition. */
+/** Returns what `buckets.definition` stores for the buckets of a definition. */
 export const ownerOf = ({ bucket }: KnownDefinition): string => definitionOf(bucket)

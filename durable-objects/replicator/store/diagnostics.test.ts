@@ -23,7 +23,7 @@ function start() {
 const row = (n: number) => ({ code: 'ROCKPOOL_ROW_SKIPPED', table: 'public.t', key: `["${n}"]`, reason: 'bad' }) as const
 
 describe('diagnostics', () => {
-  test('are kept over a restart, newest first, with table, key, reason, times and count', () => {
+  test('survive a restart, newest first, with table, key, reason, times and count', () => {
     const { open, later } = start()
     const before = open()
     before.add(row(1))
@@ -43,7 +43,7 @@ describe('diagnostics', () => {
     ])
   })
 
-  test('a new problem is written at once, one that repeats when the minute is over', () => {
+  test('a new problem is written at once, a repeated one at the end of the minute', () => {
     const { open, later, written } = start()
     const diagnostics = open()
     diagnostics.add(row(1))
@@ -60,7 +60,7 @@ describe('diagnostics', () => {
     expect(open().status().counts).toEqual({ ROCKPOOL_ROW_SKIPPED: 10_002 })
   })
 
-  test('a stream of bad rows costs a bounded number of rows written, and the last ones are shown', () => {
+  test('a stream of bad rows writes a bounded number of rows, and the last ones are shown', () => {
     const { open, later, written } = start()
     const diagnostics = open()
     for (let minute = 0; minute < 3; minute++) {
@@ -77,7 +77,7 @@ describe('diagnostics', () => {
     }
   })
 
-  test('what is of replaced sync configs alone is marked, also after a restart, and apart from the same of others', () => {
+  test('problems of replaced sync configs only are marked, also after a restart, and kept apart from the same problems of others', () => {
     const { open } = start()
     const before = open()
     const of = (definition: string) => ({ ...row(1), of: { definition } })
@@ -98,7 +98,7 @@ describe('diagnostics', () => {
     }
   })
 
-  test('what is very long is cut', () => {
+  test('very long text is cut', () => {
     const { open } = start()
     const diagnostics = open()
     diagnostics.add({ code: 'ROCKPOOL_ROW_SKIPPED', key: 'k'.repeat(10_000), reason: 'r'.repeat(10_000) })

@@ -11,12 +11,15 @@ export interface Problem {
   of?: ProblemOf
 }
 
-/** Whose problem it is: of a definition of sync configs, or of those that read a table, by the names that it goes by. */
+/** What a problem concerns: a definition, or the definitions that read a table with these names. */
 export type ProblemOf = { definition: string } | { names: readonly TableName[] }
 
-/** Problems that are kept: the last ones, each with its repetitions. */
+/** The number of problems that are kept, the last ones, each with its repetitions. */
 export const KEPT = 100
-/** Problems that are written at once in a minute. Beyond them, and when one repeats, memory waits for the end of the minute. */
+/**
+ * The number of problems in a minute that are written at once. Further ones, and repetitions, are written at the end of
+ * the minute.
+ */
 export const AT_ONCE = 10
 export const MINUTE_MS = 60_000
 const MAX_REASON_LENGTH = 500
@@ -32,8 +35,8 @@ interface Entry extends Stored {
 }
 
 /**
- * What went wrong and did not stop the replicator: the last problems and a count for each code, kept over restarts. A stream of bad rows must not
- * cost a row written for each: at most 2 × AT_ONCE + KEPT + 1 rows are written in a minute, whatever comes.
+ * Problems that did not stop the replicator: the last ones, and a count for each code, which survive restarts. A stream
+ * of bad rows must not cost a written row for each, so at most 2 × AT_ONCE + KEPT + 1 rows are written in a minute.
  */
 export class Diagnostics {
   readonly #db: Database
@@ -75,7 +78,7 @@ export class Diagnostics {
       this.#entries.splice(at, 1)
       this.#entries.push(Object.assign(known, { last, count: known.count + 1, dirty: true }))
     } else {
-      // A slot that is free, or that of the oldest.
+      // A free slot, or that of the oldest problem.
       const slot = this.#entries.length < KEPT ? this.#entries.length + 1 : (this.#entries.shift()?.slot ?? 1)
       this.#entries.push({ ...problem, first: last, last, count: 1, ...(of && { of }), slot, dirty: true })
     }
@@ -88,7 +91,7 @@ export class Diagnostics {
     }
   }
 
-  /** Writes what waits, when the minute is over. To be called now and then; `flush` does it at once. */
+  /** Writes what waits when the minute is over. Must be called regularly. `flush` writes at once. */
   tick(): void {
     if (this.#now() - this.#minute >= MINUTE_MS) this.flush()
   }
@@ -104,7 +107,7 @@ export class Diagnostics {
     return this.#counts.get(code) ?? 0
   }
 
-  /** `servesNobody`: whether that is of sync configs alone that were replaced. */
+  /** Returns the problems. `servesNobody` returns true for one that concerns only replaced sync configs. */
   status(servesNobody: (of: ProblemOf) => boolean = () => false): DiagnosticsStatus {
     const recent = this.#entries
       .map(({ slot: _, dirty: __, of, ...diagnostic }): Diagnostic => ({
@@ -132,5 +135,5 @@ export class Diagnostics {
   }
 }
 
-/** The row that holds the counts. */
+/** The slot of the row with the counts. */
 const COUNTS_SLOT = 0

@@ -2,11 +2,13 @@ import { strongHash } from '../../../protocol/strong-hash.ts'
 import type { Difference } from '../../../protocol/verification.ts'
 import type { Database } from '../../shared/database.ts'
 
-/** Those of which more than a count is kept. */
+/** The number of differences that are stored; further ones are only counted. */
 export const KEPT_DIFFERENCES = 1_000
 const MAX_KEY_LENGTH = 500
 
-/** What the last comparison has found, each once: a table that was rewritten in the middle is read again. */
+/**
+ * The differences that the last comparison found, each once, because a table that is rewritten meanwhile is read again.
+ */
 export class Differences {
   readonly #db: Database
   #kept: number
@@ -21,7 +23,7 @@ export class Differences {
     this.#kept = 0
   }
 
-  /** False when it is known already. One row written. */
+  /** Adds a difference. Returns false when it is already known. Writes one row. */
   add(difference: Difference): boolean {
     const { code, table, key, bucket } = difference
     const id = strongHash(JSON.stringify([code, table, key, bucket]))
@@ -32,7 +34,7 @@ export class Differences {
     return true
   }
 
-  /** In the order in which they were found. */
+  /** Returns the differences in the order in which they were found. */
   all(): Difference[] {
     const rows = this.#db.all('SELECT number, body FROM differences')
     return rows.sort((a, b) => Number(a.number) - Number(b.number)).map((row) => JSON.parse(String(row.body)) as Difference)

@@ -2,7 +2,7 @@ import type { Buckets } from './buckets.ts'
 import { ownerOf, type Definitions } from './definitions.ts'
 import type { StateStore } from './storage.ts'
 
-/** The buckets of definitions that are being taken away. As long as row state still names them, it is read as if it did not. */
+/** The buckets of definitions that are being removed. While row state still has them, it is read as if it did not. */
 export class DroppedBuckets {
   readonly #state: StateStore
   readonly #definitions: Pick<Definitions, 'dropping'>

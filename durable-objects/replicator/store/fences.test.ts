@@ -27,7 +27,7 @@ test('a bucket is fenced when it was silent for the limit, and again when it fal
   expect(fences.all).toEqual([{ bucket: 1, since: 'now', barrier: 20, served: 5, answers: false }])
 })
 
-test('not more than so many: when very many are silent it is something else, and commits wait', () => {
+test('fences are limited: when very many buckets are silent the cause is elsewhere, and commits wait', () => {
   const fences = stored(2).open()
   for (const bucket of [1, 2]) fences.begin(fence(bucket))
   expect(fences.isDue(3, 1_000, 1_000)).toBe(false)
@@ -38,7 +38,7 @@ test('not more than so many: when very many are silent it is something else, and
   expect(fences.isDue(3, 1_000, 1_000)).toBe(true)
 })
 
-test('what is fenced is stored, and only ops of silent buckets are thrown away', () => {
+test('fences are stored, and only ops of silent buckets are dropped', () => {
   const { open } = stored()
   const append: Append = { first: 1, last: 1, count: 1, checksum: 0, texts: ['op'] }
   const appends = new Map([1, 2, 3].map((bucket) => [bucket, append]))
@@ -55,7 +55,7 @@ test('what is fenced is stored, and only ops of silent buckets are thrown away',
   expect(open().all).toEqual([])
 })
 
-test('behind the answer to a probe nothing that was sent before has an effect, whether it had come or not', () => {
+test('after the answer to a probe no earlier append has an effect, whether it had arrived or not', () => {
   const sent = page(7, put('1', 'a'), put('2', 'b'))
   const missed = new Log(testDatabase())
   missed.append(page(3, put('1', 'old')))
@@ -72,7 +72,7 @@ test('behind the answer to a probe nothing that was sent before has an effect, w
   expect(had.state(100)).toEqual(told)
 })
 
-test('a fence of a bucket that is not there any more, because older code dropped it, goes with a start', () => {
+test('a start removes the fence of a bucket that older code has dropped', () => {
   const { open } = stored()
   const fences = open()
   for (const bucket of [1, 2]) fences.begin(fence(bucket))

@@ -3,10 +3,10 @@ import type { Append } from '../ingest/batch.ts'
 import type { StateStore } from './storage.ts'
 import type { Fence } from './stored.ts'
 
-/** When more buckets than this are silent it is not they that are at fault: commits wait for all further ones. */
+/** The most fences. When more buckets are silent, the cause is elsewhere, so commits wait for the others. */
 export const MAX_FENCES = 100
 
-/** Stored as one value: there are few. Reads are served from memory. */
+/** The fences, which are stored as one value because they are few. Reads are served from memory. */
 export class Fences {
   readonly #state: StateStore
   readonly #most: number
@@ -24,7 +24,7 @@ export class Fences {
     return this.all.find((each) => each.bucket === bucket) ?? null
   }
 
-  /** Its ops are neither stored nor sent. */
+  /** Returns true for a bucket whose ops are neither stored nor sent. */
   isSilent(bucket: number): boolean {
     return this.of(bucket)?.answers === false
   }
@@ -37,12 +37,18 @@ export class Fences {
     return this.all.flatMap(({ bucket, answers }) => (answers ? [bucket] : []))
   }
 
-  /** Whether a bucket that has not answered something that is waited for is to be fenced, also once more: what was on its way when it was compared may be. */
+  /**
+   * Returns true when a bucket that has not answered must be fenced, or fenced again, because an append may have been
+   * in flight while it was compared.
+   */
   isDue(bucket: number, silentMs: number, limitMs: number): boolean {
     return silentMs >= limitMs && (this.of(bucket) !== null || this.all.length < this.#most)
   }
 
-  /** One row written, as by each of these. A bucket that was silent before, and is again, was never announced meanwhile. */
+  /**
+   * Begins a fence. Like each of these methods, it writes one row. A bucket that falls silent again was never announced
+   * in between.
+   */
   begin(fence: Omit<Fence, 'answers'>): void {
     const before = this.of(fence.bucket)
     const { since, served } = before ?? fence
@@ -53,12 +59,17 @@ export class Fences {
     this.#set(this.all.map((each) => (each.bucket === bucket ? { ...each, answers: true } : each)))
   }
 
-  /** They did not answer when they were compared. Since they answered they may have been sent more, up to `barrier`. */
+  /**
+   * Marks buckets that did not answer the comparison as silent again. They may have been sent ops up to `barrier`
+   * meanwhile.
+   */
   silenced(buckets: readonly number[], barrier: OpId): void {
     this.#set(this.all.map((each) => (buckets.includes(each.bucket) ? { ...each, barrier, answers: false } : each)))
   }
 
-  /** After a start: code that knows of no fences may have dropped buckets that were fenced. */
+  /**
+   * Removes fences of buckets that no longer exist, after a start: code without fences may have dropped such buckets.
+   */
   keepOnly(exists: (bucket: number) => boolean): void {
     this.end(this.all.map(({ bucket }) => bucket).filter((bucket) => !exists(bucket)))
   }
@@ -68,7 +79,7 @@ export class Fences {
     this.#set(this.#others(buckets))
   }
 
-  /** What of a batch is stored and sent. */
+  /** Returns the appends of a batch that are stored and sent. */
   sendable(appends: ReadonlyMap<number, Append>): ReadonlyMap<number, Append> {
     if (this.all.length === 0) return appends
     return new Map([...appends].filter(([bucket]) => !this.isSilent(bucket)))

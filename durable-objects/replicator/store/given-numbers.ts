@@ -1,9 +1,9 @@
 import type { Database } from '../../shared/database.ts'
 
 /**
- * Numbers that were given out and that nothing has any more: they are not given again, because what is under way (a comparison that has passed a number) would take the
- * new one for the old one. What still has a number says so itself, so this is written only when something goes: code of before it has nothing of that, and gives the
- * numbers again.
+ * Numbers that were used and that nothing has any more. They are not used again, because something in progress (a
+ * comparison that has passed a number) would take the new holder for the old one. Existing holders are stored anyway,
+ * so this is written only when one is removed. Older code does not have it, and reuses numbers.
  */
 export class GivenNumbers {
   readonly #db: Database
@@ -20,7 +20,7 @@ export class GivenNumbers {
     return this.#highest
   }
 
-  /** One of them goes, and `last` is the highest that was given. In a transaction. */
+  /** Records that a number is free. `last` is the highest that was used. Called in a transaction. */
   forgotten(number: number, last: number): void {
     if (number <= this.#highest) return
     this.#highest = last

@@ -1,4 +1,4 @@
-/** Where a batch has a part. */
+/** The slot of a part of a batch. */
 export interface SlotRow {
   slot: number
   batch: number
@@ -6,20 +6,20 @@ export interface SlotRow {
 }
 
 /**
- * Which slots hold the parts of the batches that are not committed, and which may be written over. It is all of a large transaction that stays in memory:
- * three numbers for each part of 0.5 MB.
+ * Which slots hold the parts of uncommitted batches, and which may be overwritten. Only this stays in memory of a large
+ * transaction: three numbers for each part of 0.5 MB.
  */
 export class OutboxSlots {
-  /** Parts of all batches, in order. */
+  /** The slots of the parts of all batches, in order. */
   #slots: number[] = []
-  /** Where the parts of each batch begin, from batch `#first` on. */
+  /** The index at which the parts of each batch begin, from batch `#first` on. */
   #starts: number[] = []
   #first: number
   readonly #used: boolean[] = []
-  /** No slot below is free. */
+  /** No slot below this one is free. */
   #lowest = 1
 
-  /** `dropped`: the newest batch that is committed; all of `rows` are of newer ones. */
+  /** `dropped` is the newest committed batch. All `rows` belong to newer ones. */
   constructor(dropped: number, rows: readonly SlotRow[]) {
     this.#first = dropped + 1
     if (rows.length === 0) return
@@ -44,7 +44,7 @@ export class OutboxSlots {
     }
   }
 
-  /** The newest batch that was stored, also when it is committed. */
+  /** The newest stored batch, committed or not. */
   get newest(): number {
     return this.#first + this.#starts.length - 1
   }
@@ -53,7 +53,7 @@ export class OutboxSlots {
     return this.#first
   }
 
-  /** Slots of a batch in the order of its parts. */
+  /** Returns the slots of a batch in the order of its parts. */
   of(batch: number): number[] {
     const at = batch - this.#first
     const start = this.#starts[at]
@@ -65,7 +65,7 @@ export class OutboxSlots {
     return this.newest
   }
 
-  /** The lowest slot that may be written over, for the next part of the newest batch. */
+  /** Returns the lowest slot that may be overwritten, for the next part of the newest batch. */
   take(): number {
     while (this.#used[this.#lowest]) this.#lowest++
     const slot = this.#lowest
@@ -74,7 +74,10 @@ export class OutboxSlots {
     return slot
   }
 
-  /** All batches up to this one are committed. Answers the highest slot that became free, 0 for none. */
+  /**
+   * Frees the slots of all batches up to this one, which are committed. Returns the highest slot that became free, or
+   * 0.
+   */
   drop(upTo: number): number {
     const batches = Math.min(upTo - this.#first + 1, this.#starts.length)
     if (batches <= 0) return 0

@@ -11,19 +11,19 @@ export interface StoredAppend {
   last: OpId
   count: number
   checksum: number
-  /** Their texts joined by `,`; read again from storage when it is not in memory. */
+  /** Returns the texts of the ops joined by `,`. Reads them from storage when they are not in memory. */
   body(): string
-  /** UTF-16 units of the body. */
+  /** The length of the body in UTF-16 units. */
   length: number
 }
 
 export interface StoredBatch {
   id: number
-  /** Op counter behind this batch: the checkpoint that it makes, when it is final. */
+  /** The op counter after this batch, which is its checkpoint when it is final. */
   last: OpId
-  /** False for a slice: it is committed with the next final one. */
+  /** False for a slice, which is committed with the next final batch. */
   final: boolean
-  /** The serving plan behind this batch. */
+  /** The plan that serves after this batch. */
   plan: string | null
   appends: StoredAppend[]
 }
@@ -32,21 +32,21 @@ export interface NewBatch {
   last: OpId
   final: boolean
   plan: string | null
-  /** How far the stream has been taken in with this batch: stored here, so that it costs no row of its own. */
+  /** How far the stream is stored with this batch. It is stored here so that it costs no row of its own. */
   decode: StoredDecode
-  /** All buckets have answered for the batches up to this one. */
+  /** The newest batch up to which all buckets have answered. */
   answered?: number
   appends: ReadonlyMap<number, Append>
 }
 
-/** What is asked of the newest batch when an object starts. */
+/** What an object reads of the newest batch when it starts. */
 export interface NewestBatch {
   id: number
   final: boolean
   plan: string | null
   decode: StoredDecode | null
   answered: number
-  /** An older release has stored it. */
+  /** True when an older release stored it. */
   ofOlder: boolean
 }
 
@@ -54,19 +54,22 @@ interface Head {
   last: OpId
   final: boolean
   plan: string | null
-  /** Absent in batches of before it was kept here, as `answered` is. */
+  /** Missing, like `answered`, in batches that were written before it was stored here. */
   decode?: StoredDecode
   answered?: number
   appends: [bucket: number, first: OpId, last: OpId, count: number, checksum: number, length: number][]
 }
 
-/** A stored value takes 2 MB at most, and a UTF-16 unit 3 bytes. */
+/** The length of a part in UTF-16 units. A stored value takes at most 2 MB, and a unit up to 3 bytes. */
 const PART_LENGTH = 500_000
-/** Slots that are written over again and again; what a large transaction needs beyond them is deleted after it. */
-const KEPT_SLOTS = 16
-/** Slots that are asked for at a time when an object starts. */
+/**
+ * The number of slots that are overwritten and never deleted. Further slots of a large transaction are deleted after
+ * it.
+ */
+const REUSED_SLOTS = 16
+/** The number of slots that are read at a time when an object starts. */
 const SLOTS_PER_PAGE = 5_000
-/** Parts that are kept in memory while bodies are read from them. */
+/** The number of parts in memory while bodies are read from them. */
 const READ_PARTS = 4
 
 export const STATEMENTS = {
@@ -77,20 +80,21 @@ export const STATEMENTS = {
 } as const
 
 /**
- * A batch is one text, `<head as JSON>\n<bodies>`, cut into parts, one in a slot, of which one is read at a time. A slot
- * whose batch is committed is written over by a later one and never emptied: one row written for a batch of up to 0.5 MB, and none when it is dropped. What is
- * committed is stored with the commit. Batches are read one by one: however large a transaction is, what is in memory of it is where its parts are.
+ * A batch is one text, `<head as JSON>\n<bodies>`, cut into parts of one slot each, which are read one at a time. A
+ * later batch overwrites the slot of a committed one, which is never emptied, so a batch of up to 0.5 MB costs one
+ * written row, and dropping it none. The commit says which batches are committed. Batches are read one by one: of a
+ * transaction of any size, memory holds only where its parts are.
  */
 export class Outbox {
   readonly #db: Database
   readonly #slots: OutboxSlots
   readonly #committed: number
-  /** The plan of the newest batch. Only of use while it is not committed. */
+  /** The plan of the newest batch. Only used while the batch is not committed. */
   #plan: string | null = null
-  /** The parts read last, by slot: the buckets of a batch ask for it one after the other. */
+  /** The parts that were read last, by slot, because the buckets of a batch read them one after the other. */
   readonly #read = new Map<number, string>()
 
-  /** `dropped`: the newest batch that is committed, 0 for none. */
+  /** `dropped` is the newest committed batch, or 0. */
   constructor(db: Database, dropped: number) {
     this.#db = db
     this.#committed = dropped
@@ -105,7 +109,7 @@ export class Outbox {
     this.#plan = this.newest()?.plan ?? null
   }
 
-  /** To be called inside the transaction that stores the batch. */
+  /** Must be called inside the transaction that stores the batch. */
   add(batch: NewBatch): StoredBatch {
     const id = this.#slots.begin()
     const bodies = [...batch.appends].map(([bucket, append]) => ({ bucket, append, body: append.texts.join(',') }))
@@ -131,18 +135,18 @@ export class Outbox {
     return { id, last: batch.last, final: batch.final, plan: batch.plan, appends }
   }
 
-  /** The first and the last batch that are not committed; null when all are. */
+  /** The first and the last uncommitted batch, or null when all are committed. */
   get open(): { first: number; last: number } | null {
     const { oldest, newest } = this.#slots
     return newest < oldest ? null : { first: oldest, last: newest }
   }
 
-  /** The plan of the newest batch that is not committed; undefined when all are. */
+  /** The plan of the newest uncommitted batch, or undefined when all are committed. */
   get plan(): string | null | undefined {
     return this.open === null ? undefined : this.#plan
   }
 
-  /** A stored batch; bodies stay in storage until they are wanted. */
+  /** Returns a stored batch. Bodies stay in storage until they are needed. */
   read(id: number): StoredBatch {
     const parts = new Parts(this.#slots.of(id), (slot) => this.#part(slot))
     const head = parts.head()
@@ -155,7 +159,10 @@ export class Outbox {
     return { id, last: head.last, final: head.final, plan: head.plan, appends }
   }
 
-  /** What the newest batch says; null when all are committed: then how far the stream was taken in is stored with the commit. */
+  /**
+   * Returns what the newest batch says, or null when all are committed: then the place in the stream is stored with the
+   * commit.
+   */
   newest(): NewestBatch | null {
     const { open } = this
     if (open === null) return null
@@ -163,9 +170,9 @@ export class Outbox {
     return { id: open.last, final, plan, decode: decode ?? null, answered: answered ?? this.#committed, ofOlder: answered === undefined }
   }
 
-  /** To be called inside the transaction that commits them, and stores that: all batches up to this one. */
+  /** Drops all batches up to this one. Must be called inside the transaction that stores their commit. */
   drop(upTo: number): void {
-    if (this.#slots.drop(upTo) > KEPT_SLOTS) this.#db.run(STATEMENTS.delete, KEPT_SLOTS, upTo)
+    if (this.#slots.drop(upTo) > REUSED_SLOTS) this.#db.run(STATEMENTS.delete, REUSED_SLOTS, upTo)
     this.#read.clear()
   }
 
@@ -182,11 +189,11 @@ export class Outbox {
   }
 }
 
-/** The parts of a batch, read as far as they are wanted. */
+/** The parts of a batch, read as far as they are needed. */
 class Parts {
   readonly #slots: readonly number[]
   readonly #part: (slot: number) => string
-  /** Where the bodies begin, and each part of them that was looked at, in UTF-16 units of bodies. */
+  /** Where the bodies begin, and where each part that was read begins, in UTF-16 units of bodies. */
   #from: { part: number; at: number } = { part: 0, at: 0 }
   #starts: number[] = []
 
@@ -205,11 +212,11 @@ class Parts {
         continue
       }
       this.#from = { part, at: end + 1 }
-      // As if the part had begun before the bodies do.
+      // The part begins before the bodies, so its start is negative.
       this.#starts = [-(end + 1)]
       return JSON.parse(text + piece.slice(0, end)) as Head
     }
-    throw new Error('a batch without a head is stored')
+    throw new Error('a stored batch has no head')
   }
 
   body(from: number, length: number): string {
@@ -220,18 +227,18 @@ class Parts {
       if (slot === undefined || start === undefined) throw new Error('a stored batch is shorter than its head says')
       const next = this.#starts[i + 1]
       const at = from + body.length
-      // Known not to be here: it is not read.
+      // The body cannot be in this part, so it is not read.
       if (next !== undefined && next <= at) continue
       const piece = this.#part(slot)
       this.#starts[i + 1] = start + piece.length
       if (start + piece.length > at) body += piece.slice(at - start, from + length - start)
     }
-    // A slice would keep the whole text in memory that it was cut from; a copy does not.
+    // A substring would keep the whole text in memory, so it is copied.
     return Buffer.from(body).toString()
   }
 }
 
-/** Cuts between characters: half a surrogate pair would not survive as UTF-8. */
+/** Cuts text between characters, because half a surrogate pair would not survive as UTF-8. */
 function* pieces(texts: Iterable<string>): Iterable<string> {
   let piece = ''
   for (const text of texts) {

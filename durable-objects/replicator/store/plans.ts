@@ -4,7 +4,7 @@ import type { Plan } from '../../../sync-config/types.ts'
 import type { TableName } from '../../../protocol/tables.ts'
 import type { Database } from '../../shared/database.ts'
 
-/** A stored value takes 2 MB. */
+/** The largest plan. A stored value takes 2 MB. */
 const MAX_PLAN_BYTES = 1_900_000
 
 /** The stored plans, by their hash. */
@@ -15,21 +15,21 @@ export class Plans {
     this.#db = db
   }
 
-  /** Answers its hash. Throws ROCKPOOL_SYNC_CONFIG for one that is too large to be kept. */
+  /** Stores a plan and returns its hash. Throws ROCKPOOL_SYNC_CONFIG for one that is too large. */
   store(plan: Plan): string {
     const hash = planHash(plan)
     const body = JSON.stringify(plan)
     if (Buffer.byteLength(body) > MAX_PLAN_BYTES) {
       throw new RockpoolError(
         'ROCKPOOL_SYNC_CONFIG',
-        `the sync config becomes a plan of more than ${MAX_PLAN_BYTES} bytes: make it smaller`,
+        `the plan of the sync config has more than ${MAX_PLAN_BYTES} bytes: make the sync config smaller`,
       )
     }
     this.#db.run('INSERT INTO plans VALUES (?, ?) ON CONFLICT (hash) DO NOTHING', hash, body)
     return hash
   }
 
-  /** JSON text of a plan, null when there is none of that hash. */
+  /** Returns the JSON of a plan, or null when there is none with that hash. */
   text(hash: string): string | null {
     const row = this.#db.all('SELECT body FROM plans WHERE hash = ?', hash)[0]
     return row ? String(row.body) : null
@@ -41,7 +41,7 @@ export class Plans {
     return parsePlan(text)
   }
 
-  /** Forgets all others. */
+  /** Deletes all other plans. */
   keepOnly(hashes: ReadonlySet<string>): void {
     for (const row of this.#db.all('SELECT hash FROM plans')) {
       if (!hashes.has(String(row.hash))) this.#db.run('DELETE FROM plans WHERE hash = ?', String(row.hash))
@@ -54,7 +54,7 @@ interface Known {
   definitions: ReadonlySet<string>
 }
 
-/** The tables that plans read, and the definitions that they have, without the plans themselves: of the two that were asked for last. */
+/** Caches the tables and definitions of plans, without the plans themselves, for the two that were used last. */
 export class PlanTables {
   readonly #plans: Pick<Plans, 'load'>
   readonly #known = new Map<string, Known>()
@@ -63,12 +63,12 @@ export class PlanTables {
     this.#plans = plans
   }
 
-  /** Whether the plan reads a table that goes by these names; no plan reads none. */
+  /** Returns true when the plan reads a table with one of these names. Without a plan it returns false. */
   reads(plan: string | null, names: readonly TableName[]): boolean {
     return plan !== null && this.#of(plan).tables.some((read) => names.some((name) => matchesTable(read, name)))
   }
 
-  /** Whether it has the definition, or lookup, that the names of its buckets begin with. */
+  /** Returns true when the plan has the definition or lookup with this prefix of bucket names. */
   has(plan: string, definition: string): boolean {
     return this.#of(plan).definitions.has(definition)
   }

@@ -17,7 +17,7 @@ function rowStates(): RowStates {
   return new RowStates(db)
 }
 
-test('rows come back as they were put, whatever their keys and texts are, and however many and large', () => {
+test('rows are read as they were stored, with any keys, texts, number and size', () => {
   const rows = rowStates()
   const ids = ['1', 'a"b', 'back\\slash', 'né ☃ 😀', '\u2028', 'new\nline', '[1,"x"]', '', 'null']
   const put = new Map<string, RowState>(ids.map((id) => [JSON.stringify([id]), state(id, { text: id.repeat(3) })]))
@@ -38,7 +38,7 @@ test('rows come back as they were put, whatever their keys and texts are, and ho
   expect(rows.all(table.number, keys, table.name)).toEqual(new Map([...changed].filter(([, each]) => each !== null)))
 })
 
-test('an image is stored with whose it is, a bare one is read, and what is kept of a mailbox is of no source', () => {
+test('an image is stored with its kind of source, a bare one is read, and that of a mailbox has no kind', () => {
   const db = testDatabase()
   migrate(db, MIGRATIONS)
   const rows = new RowStates(db)
@@ -58,7 +58,7 @@ test('an image is stored with whose it is, a bare one is read, and what is kept 
   expect(rows.get({ t: 1, key: '["1"]' }, 'items')?.image).toEqual({ big: 'x' })
 })
 
-test('a batch sees what it has done, not what was loaded before, and asks once for what was loaded', () => {
+test('a batch sees its own changes over loaded rows, and loads each row once', () => {
   const rows = rowStates()
   rows.put([
     {
@@ -88,7 +88,7 @@ test('a batch sees what it has done, not what was loaded before, and asks once f
   expect(batch.counter).toBe(1)
 })
 
-test('the forms of hashes: a strong one, a strong one of a row under a weak subkey, and the weak one of an older version', () => {
+test('the forms of hashes: strong, strong with a weak subkey, and the weak one of an older version', () => {
   const db = testDatabase()
   migrate(db, MIGRATIONS)
   const rows = new RowStates(db)

@@ -3,29 +3,41 @@ import type { RowImage } from '../../../sources/source.ts'
 import { BARE_FORM, bareState, toStored, type StateForm, type StoredState } from '../../../sources/stored.ts'
 import type { Database, SqlRow } from '../../shared/database.ts'
 
-/** One thing that a source row has put into a bucket: exactly what is there now. */
+/** One row that a source row has put into a bucket, exactly as it is there now. */
 export interface Output {
-  /** Number of the bucket. */
+  /** The number of the bucket. */
   bucket: number
   type: string
   id: string
-  /** Of the data text, see `strongHash`: an equal one needs no op. What an older version stored is a weak one, see `isWeak`. For a mailbox, its number. */
+  /**
+   * The hash of the data text, see `strongHash`. An equal one needs no op. Older versions stored a weak one, see
+   * `isWeak`. For a mailbox it is the number.
+   */
   hash: string
-  /** Its subkey is that of older versions (`weakSubkeyOf`): it was in the bucket before there were stronger ones, and is known by it until it goes. */
+  /**
+   * Set when its subkey is that of older versions (`weakSubkeyOf`): the row was in the bucket before there were
+   * stronger ones, and keeps it until it is removed.
+   */
   weakSubkey?: true
-  /** Not stored. The weak hash of the same text, of a row that was only read again: for the comparison with what an older version stored. */
+  /**
+   * The weak hash of the same text, for a row that was only read again: it is compared with what an older version
+   * stored. Not stored.
+   */
   weak?: string
 }
 
-/** A 64-bit hash, as versions up to message version 1 stored it: another text with the same one is found in a second. */
+/**
+ * Returns true for a 64-bit hash, as versions up to message version 1 stored it. A second text with the same one can be
+ * found within a second.
+ */
 export const isWeak = (hash: string): boolean => hash.length === WEAK_DIGITS
 const WEAK_DIGITS = 16
-/** In front of a stored hash: the subkey is a weak one. */
+/** The prefix of a stored hash whose subkey is weak. */
 const WEAK_SUBKEY = '~'
 
 /**
- * Whether an output that is to be needs no op beside what is there. A weak hash counts for rows that were only read again, of which nothing says that they have changed:
- * `docs/decisions/0010`.
+ * Returns true when a wanted output needs no op, because it equals the one that is there. A weak hash is enough for
+ * rows that were only read again, because nothing says that they have changed: `docs/decisions/0010`.
  */
 export const sameContent = (there: Output, wanted: Output): boolean => there.hash === wanted.hash || there.hash === wanted.weak
 
@@ -34,12 +46,12 @@ export type { RowImage }
 export interface RowState {
   outputs: Output[]
   image: RowImage | null
-  /** Equal rows of a table without a key; their outputs are there once. Absent: one. */
+  /** The number of equal rows of a table without a key, whose outputs are there once. Absent means one. */
   copies?: number
 }
 
 export interface RowRef {
-  /** Number of the table. */
+  /** The number of the table. */
   t: number
   key: string
 }
@@ -47,8 +59,9 @@ export interface RowRef {
 type StoredOutput = [bucket: number, hash: string, type?: string, id?: string]
 
 /**
- * A JSON list of `StoredOutput`. `type` and `id` are left out when they are the usual ones: a row of its own table under its own key. ~45 bytes for such
- * a row. More copies than one stand in front. A `~` before the hash says that the subkey is a weak one; that of a weak hash always is.
+ * Encodes outputs as a JSON list of `StoredOutput`. `type` and `id` are left out when they are the usual ones: a row of
+ * its own table under its own key, which takes ~45 bytes. A number of copies above one comes first. A `~` before the
+ * hash marks a weak subkey; a weak hash always has one.
  */
 function encodeOutputs({ outputs, copies = 1 }: RowState, usualType: string, usualId: string | null): string {
   let list = copies === 1 ? '' : String(copies)
@@ -60,16 +73,16 @@ function encodeOutputs({ outputs, copies = 1 }: RowState, usualType: string, usu
   return `[${list}]`
 }
 
-/** Bytes of what is stored of a row's outputs. A value, and a row of SQLite, takes 2 MB. */
+/** The most bytes of a row's outputs. A value, and a row of SQLite, takes 2 MB. */
 export const MAX_OUTPUTS_BYTES = 1_000_000
-/** Bytes of all that is stored of a row, without its key. */
+/** The most bytes that are stored of a row, without its key. */
 const MAX_STATE_BYTES = 1_950_000
-/** What is stored of an output beside its type and id, at most. */
+/** The most bytes of an output besides its type and id. */
 const OUTPUT_LENGTH = 80
-/** What is stored of an image beside its texts: whose it is. More than any kind's name takes. */
+/** The most bytes of an image besides its texts, which name the kind of source. */
 const IMAGE_LENGTH = 200
 
-/** Whether the outputs of a row can be stored. */
+/** Returns true when the outputs of a row can be stored. */
 export function outputsFit(state: RowState, table: { name: string }, key: string): boolean {
   return outputsBytes(state, table, key, MAX_OUTPUTS_BYTES) <= MAX_OUTPUTS_BYTES
 }
@@ -77,17 +90,20 @@ export function outputsFit(state: RowState, table: { name: string }, key: string
 /** Images of another kind of source are not used: see `Tables.hasImages`. */
 const imageOf = (stored: string): RowImage => bareState(JSON.parse(stored) as StoredState) as RowImage
 
-/** Whether the image of a row can be stored beside its outputs. What is left out is read again when a change lacks it. */
+/**
+ * Returns true when the image of a row can be stored beside its outputs. Without it, values that a change leaves out
+ * are read again.
+ */
 export function imageFits(state: RowState, table: { name: string }, key: string): boolean {
   if (state.image === null) return true
   let units = 0
   for (const name in state.image) units += name.length + (state.image[name]?.length ?? 0)
-  // A unit is up to six bytes of JSON.
+  // A UTF-16 unit takes up to six bytes of JSON.
   if (6 * units + OUTPUT_LENGTH * state.outputs.length + IMAGE_LENGTH < MAX_STATE_BYTES - MAX_OUTPUTS_BYTES) return true
   return Buffer.byteLength(JSON.stringify(state.image)) + IMAGE_LENGTH + outputsBytes(state, table, key, 0) <= MAX_STATE_BYTES
 }
 
-/** Exact above `enough`; below it may be more than they take. */
+/** Returns the bytes of the outputs. Exact above `enough`; below it may be an overestimate. */
 function outputsBytes(state: RowState, { name }: { name: string }, key: string, enough: number): number {
   let units = 0
   for (const { type, id } of state.outputs) units += type.length + id.length
@@ -109,10 +125,10 @@ function decodeOutputs(text: string, usualType: string, usualId: string | null):
   return copies === 1 ? { outputs } : { outputs, copies }
 }
 
-/** A key of one column whose text stands in it as it is. */
+/** Matches a key of one column whose text needs no escapes. */
 const PLAIN_KEY = /^\["([^"\\]*)"\]$/
 
-/** The text of a key of one column, else null. */
+/** Returns the text of a key of one column, or null for other keys. */
 export function singleKey(key: string): string | null {
   const plain = PLAIN_KEY.exec(key)?.[1]
   if (plain !== undefined) return plain
@@ -120,10 +136,13 @@ export function singleKey(key: string): string | null {
   return parts.length === 1 ? (parts[0] ?? null) : null
 }
 
-/** UTF-16 units of a list that is bound: it takes at most 2 MB, and one unit is up to 3 bytes. */
+/** The most UTF-16 units of a bound list. It takes at most 2 MB, and a unit up to 3 bytes. */
 const LIST_LENGTH = 400_000
 
-/** Many rows at a time: a call of SQLite takes several times as long as what it does for one row. What most rows need, outputs by key, is the cheapest. */
+/**
+ * Statements for many rows at a time, because a call of SQLite takes several times as long as its work for one row.
+ * Reading outputs by key, which most rows need, is the cheapest.
+ */
 export const STATEMENTS = {
   get: 'SELECT outputs, image FROM rows WHERE t = ? AND key = ?',
   getAll: 'SELECT key, outputs, image FROM rows WHERE t = ? AND key IN (SELECT value FROM json_each(?))',
@@ -135,7 +154,7 @@ export const STATEMENTS = {
   delete: 'DELETE FROM rows WHERE t = ? AND key IN (SELECT value FROM json_each(?))',
 } as const
 
-/** Rows of one table that are to be stored, by key; null: it goes. */
+/** Rows of one table to store, by key; null deletes a row. */
 export interface TableRows {
   table: { number: number; name: string }
   states: ReadonlyMap<string, RowState | null>
@@ -146,13 +165,13 @@ export class RowStates {
   readonly #dropped: (bucket: number) => boolean
   #form: StateForm = BARE_FORM
 
-  /** `dropped`: a bucket that is being taken away: what a row has put there counts no more, and needs no op. */
+  /** `dropped` returns true for a bucket that is being removed: outputs there no longer count, and need no op. */
   constructor(db: Database, dropped: (bucket: number) => boolean = () => false) {
     this.#db = db
     this.#dropped = dropped
   }
 
-  /** From now on images are of this kind. */
+  /** Sets the kind of the images that are stored from now on. */
   imagesOf(form: StateForm): void {
     this.#form = form
   }
@@ -162,7 +181,7 @@ export class RowStates {
     return row ? this.#stateOf(row, ref.key, usualType) : null
   }
 
-  /** Those of the keys that there are. */
+  /** Returns the rows with these keys that exist. */
   all(t: number, keys: readonly string[], usualType: string): Map<string, RowState> {
     const found = new Map<string, RowState>()
     if (keys.length === 1) {
@@ -188,7 +207,7 @@ export class RowStates {
     }
   }
 
-  /** One row written for each. */
+  /** Stores rows. Writes one row for each. */
   put(tables: Iterable<TableRows>): void {
     for (const { table, states } of tables) this.#put(table, states)
   }
@@ -205,7 +224,7 @@ export class RowStates {
       const outputs = encodeOutputs(state, name, singleKey(key))
       const image = state.image === null ? null : this.#imageText(number, state.image)
       const text = image === null ? `${JSON.stringify(key)}:${outputs}` : JSON.stringify([key, outputs, image])
-      // By itself: with its quotes escaped it may be too large to be bound.
+      // Stored separately, because with its quotes escaped it may be too large to be bound.
       if (text.length > LIST_LENGTH) this.#db.run(STATEMENTS.put, number, key, outputs, image)
       else if (image === null) plain.push(text)
       else withImage.push(text)
@@ -215,14 +234,15 @@ export class RowStates {
     for (const list of lists(withImage)) this.#db.run(STATEMENTS.putImages, number, `[${list}]`)
   }
 
-  /** Mailboxes are no rows of a source. */
+  /** Returns the image as it is stored. Mailboxes are not rows of a source, so theirs is not wrapped. */
   #imageText(t: number, image: RowImage): string {
     return JSON.stringify(t === 0 ? image : toStored(this.#form, image))
   }
 
   /**
-   * A page of rows behind one, from table 1 on, is rid of what is in dropped buckets; rows of a table that nobody reads go altogether. Answers the
-   * last one looked at, null when there was none. In a transaction.
+   * Removes the outputs in dropped buckets from the next `limit` rows after `after`, from table 1 on; rows of a table
+   * that nobody reads are deleted. Returns the last row that was processed, or null when there was none. Called in a
+   * transaction.
    */
   sweep(after: RowRef, limit: number, isRead: (t: number) => boolean): RowRef | null {
     const rows = this.#db.all(
@@ -242,7 +262,9 @@ export class RowStates {
     return last ? { t: Number(last.t), key: String(last.key) } : null
   }
 
-  /** Rows of all tables in order behind one: what each has put into buckets. `nameOf`: what a table is called, see `get`. */
+  /**
+   * Returns the outputs of the next rows of all tables after a row. `nameOf` returns the name of a table, see `get`.
+   */
   page(after: RowRef, limit: number, nameOf: (t: number) => string): { ref: RowRef; outputs: Output[] }[] {
     const rows = this.#db.all(
       'SELECT t, key, outputs FROM rows WHERE (t, key) > (?, ?) ORDER BY t, key LIMIT ?',
@@ -255,7 +277,7 @@ export class RowStates {
     })
   }
 
-  /** The first keys of a table, in order, in [from, to); `to` null is the end. */
+  /** Returns the first keys of a table in [from, to), in order; null as `to` means the end. */
   range(t: number, from: string, to: string | null, limit: number): string[] {
     const rows =
       to === null
@@ -264,7 +286,7 @@ export class RowStates {
     return rows.map((row) => String(row.key))
   }
 
-  /** Keys of a table in order, after `after`. */
+  /** Returns the next keys of a table after `after`, in order. */
   keys(t: number, after: string, limit: number): string[] {
     return this.#db.all('SELECT key FROM rows WHERE t = ? AND key > ? ORDER BY key LIMIT ?', t, after, limit).map((row) => String(row.key))
   }
@@ -274,7 +296,7 @@ export class RowStates {
   }
 }
 
-/** Texts joined by `,`, each time as many as can be bound. */
+/** Joins texts by `,`, as many at a time as can be bound. */
 function* lists(texts: readonly string[]): Iterable<string> {
   for (let at = 0; at < texts.length;) {
     const from = at

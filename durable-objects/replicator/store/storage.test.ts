@@ -52,7 +52,7 @@ test('I6: the newest decode state is found wherever it was stored, after a crash
   expect(new StateStore(db).get('commit')).toEqual({ committed: 5, plan: 'p', named: null, batch: last.id, hold: null, published: null })
 })
 
-test('storage of before the decode state was kept with the outbox and the commit is read', () => {
+test('storage from before the decode state was stored with outbox and commit is read', () => {
   const db = testDatabase()
   migrate(db, MIGRATIONS.slice(0, 1))
   db.run('INSERT INTO state VALUES (?, ?)', 'decode', JSON.stringify(position(7)))
@@ -66,7 +66,7 @@ test('storage of before the decode state was kept with the outbox and the commit
   expect(new Outbox(db, 0).read(3)).toMatchObject({ id: 3, last: 7, plan: 'p' })
 })
 
-test('no statement of the way of a change scans a table', () => {
+test('no statement on the way of a change scans a table', () => {
   const db = testDatabase()
   migrate(db, MIGRATIONS)
   const statements = new Set<string>()
@@ -118,7 +118,7 @@ test('no statement of the way of a change scans a table', () => {
   expect(db.plan('SELECT count(*) FROM outbox_slots WHERE body = ?')).toMatch(/SCAN/)
 })
 
-test('names of buckets have a seed of 64 bits; a storage that has a shorter one keeps it', () => {
+test('names of buckets have a seed of 64 bits; a storage with a shorter one keeps it', () => {
   const made = () => {
     const db = testDatabase()
     migrate(db, MIGRATIONS)
@@ -132,7 +132,7 @@ test('names of buckets have a seed of 64 bits; a storage that has a shorter one 
   expect(new StateStore(older).seed()).toBe('012345')
 })
 
-test('the last notice of a version that said hashes is not sent, and that version does not send ours', () => {
+test('the last notice of a version with hashes is not sent, and that version does not send ours', () => {
   const db = testDatabase()
   migrate(db, MIGRATIONS)
   const named = { previous: 1, parts: ['x'] }
@@ -143,7 +143,7 @@ test('the last notice of a version that said hashes is not sent, and that versio
   expect(JSON.parse(String(db.all("SELECT value FROM state WHERE key = 'commit'")[0]?.value))).not.toHaveProperty('notice')
 })
 
-test('that an older release has written is known by the forms of its session and of its commit, until both are stored anew', () => {
+test('writes of an older release are recognised by the forms of its session and commit, until both are stored again', () => {
   const db = testDatabase()
   const stored = (key: string, value: unknown) => {
     db.run('INSERT INTO state VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value', key, JSON.stringify(value))

@@ -11,11 +11,13 @@ import type { Database, Step } from '../../shared/database.ts'
 import type { Verifying } from '../verify/progress.ts'
 
 /**
- * What the replicator keeps. Append-only: a released step never changes.
+ * The storage of the replicator. Append-only: a released step never changes.
  *
- * state: small values as JSON, see `State`. rows: the row state, `outputs` and `image` as in `row-state.ts`; `t` is a number of `tables`, 0 for
- * mailboxes. outbox_slots: stored batches cut into parts, see `outbox.ts`. incomplete: rows of which Postgres left out values that we do not have.
- * relays: whom to keep a socket to. diagnostics: the last problems as JSON, see `diagnostics.ts`. No secondary index but the names of buckets: every one costs a row written.
+ * state: small values as JSON, see `State`. rows: the row state, with `outputs` and `image` as in `row-state.ts`; `t`
+ * is a number of `tables`, 0 for mailboxes. outbox_slots: stored batches cut into parts, see `outbox.ts`. incomplete:
+ * rows of which Postgres left out values that we do not have. relays: those to which sockets are kept. diagnostics: the
+ * last problems as JSON, see `diagnostics.ts`. The names of buckets are the only secondary index, because each one
+ * costs a written row.
  */
 export const MIGRATIONS: readonly Step[] = [
   `
@@ -28,14 +30,14 @@ export const MIGRATIONS: readonly Step[] = [
   CREATE TABLE incomplete (t INTEGER NOT NULL, key TEXT NOT NULL, PRIMARY KEY (t, key)) WITHOUT ROWID;
   CREATE TABLE relays (name TEXT PRIMARY KEY, serial INTEGER NOT NULL) WITHOUT ROWID;
   `,
-  // What rows of the table are called and told apart by, as JSON: see `KnownTable`.
+  // The names of a table and the columns that identify its rows, as JSON: see `KnownTable`.
   `ALTER TABLE tables ADD COLUMN description TEXT NOT NULL DEFAULT '{}'`,
   `CREATE TABLE diagnostics (slot INTEGER PRIMARY KEY, body TEXT NOT NULL);`,
-  // The last notice is kept with the commit now.
+  // The last notice is now stored with the commit.
   `DELETE FROM state WHERE key = 'notice'`,
-  // Buckets that somebody follows directly.
+  // Buckets that clients follow directly.
   'CREATE TABLE watchers (bucket TEXT PRIMARY KEY, serial INTEGER NOT NULL) WITHOUT ROWID',
-  // Sync configs as they were deployed, see `configs.ts`, and what is or was evaluated, see `definitions.ts`.
+  // The deployed sync configs, see `configs.ts`, and what is or was evaluated, see `definitions.ts`.
   `
   CREATE TABLE configs (number INTEGER PRIMARY KEY, record TEXT NOT NULL, yaml TEXT NOT NULL);
   CREATE TABLE definitions (
@@ -43,26 +45,31 @@ export const MIGRATIONS: readonly Step[] = [
     PRIMARY KEY (hash, generation)
   ) WITHOUT ROWID;
   `,
-  // What the last comparison has found, see `differences.ts`.
+  // What the last comparison found, see `differences.ts`.
   'CREATE TABLE differences (id TEXT PRIMARY KEY, number INTEGER NOT NULL, body TEXT NOT NULL) WITHOUT ROWID',
-  // Slots of the outbox are written over, which is a row less for each batch than to delete and insert them.
+  // Slots of the outbox are overwritten, which writes one row less for each batch than deleting and inserting.
   `
   CREATE TABLE outbox_slots (slot INTEGER PRIMARY KEY, batch INTEGER NOT NULL, part INTEGER NOT NULL, body TEXT NOT NULL);
   INSERT INTO outbox_slots (batch, part, body) SELECT batch, part, body FROM outbox ORDER BY batch, part;
   DROP TABLE outbox;
   `,
-  // From here on row state has strong hashes and subkeys, see `row-state.ts`, and differences have ids by strong hashes.
+  // From this step on row state has strong hashes and subkeys, see `row-state.ts`, and differences have ids by strong
+  // hashes.
   { sql: 'DELETE FROM differences', breaks: true },
-  // Objects that are to be erased, see `removals.ts`. Older code leaves them as they are; an object that it writes to meanwhile is not erased.
+  // Objects to be erased, see `removals.ts`. Older code ignores them, and an object to which it writes meanwhile is not
+  // erased.
   `CREATE TABLE removals (
     recorded INTEGER NOT NULL, due INTEGER NOT NULL, name TEXT NOT NULL, number INTEGER, up_to INTEGER NOT NULL, PRIMARY KEY (recorded, due, name)
   ) WITHOUT ROWID`,
 ]
 
-/** Code that knows so many steps writes strong hashes, and gives each user a mailbox. */
+/** Code that knows this many steps writes strong hashes, and gives each user a mailbox. */
 export const STRONG_STEPS = 9
 
-/** How far the stream has been taken in: behind the last whole transaction stored, and how much of the next one is stored already in slices. */
+/**
+ * How far the stream is stored: the position after the last whole transaction, and how much of the next one is stored
+ * in slices.
+ */
 export interface Decode {
   counter: OpId
   position: StoredState | null
@@ -70,8 +77,8 @@ export interface Decode {
 }
 
 /**
- * As it is stored: in a row of its own, in the newest outbox row or with the commit, whichever is written anyway. The highest `n` is the
- * newest; a position may go back (another database), and so says nothing about that.
+ * The stored form. It is in a row of its own, in the newest outbox row or with the commit, whichever is written anyway.
+ * The highest `n` is the newest. Positions do not show that, because one may go back (another database).
  */
 export type StoredDecode = Decode & { n: number }
 
@@ -79,9 +86,11 @@ export type StoredDecode = Decode & { n: number }
 export interface State {
   decode: Decode
   /**
-   * `named`: the last notice as parts that are ready to send, null when it was too large to keep. (An older version kept it as `notice`, with hashes in place of
-   * names; neither reads the other's.) `batch`: the newest one of the outbox that is committed; what it holds of that and older ones is of no use any more.
-   * `hold`: what is served meanwhile, null: what is committed. `published`: when it was stored, all buckets that are followed directly had been told up to there.
+   * `named` is the last notice as parts that are ready to send, or null when it was too large. (An older version stored
+   * it as `notice`, with hashes in place of names; neither version reads the other's.) `batch` is the newest committed
+   * batch: what the outbox has of it and of older ones is not used any more. `hold` is what is served during a hold, or
+   * null when the commit is served. `published` is the checkpoint up to which all followed buckets had been notified
+   * when it was stored.
    */
   commit: {
     committed: OpId
@@ -92,47 +101,53 @@ export interface State {
     published: Serving | null
   }
   serial: number
-  /** The plan that is being copied, null when the serving one is what is wanted. */
+  /** The plan that is being copied, or null when there is no deploy. */
   next: string | null
-  /** The script's own sync config that was taken in last: a hash of text and limits. */
+  /** The script's own sync config that was last processed: a hash of its text and of the limits. */
   script: string | null
-  /** How far row state is rid of what dropped definitions left in it; null: nothing is dropped. */
+  /** Progress of removing dropped definitions from row state, or null when there are none. */
   drop: { t: number; key: string; swept: boolean } | null
-  /** The last comparison of source, row state and buckets, and how far it is; null: there was none. */
+  /** The last comparison of source, row state and buckets with its progress, or null when there was none. */
   verify: Verifying | null
-  /** Which database it is, as its kind tells it; null before the first session. */
+  /** The identity of the database, as its kind wrote it, or null before the first session. */
   source: StoredState | null
-  /** The slot does not connect to what is stored: it is dropped before anything is read from it. */
+  /** True when the slot does not connect to what is stored, so that it is dropped before anything is read from it. */
   newSlot: boolean
-  /** Everything is compared after a slot was lost, and not all of it is done: write checkpoints wait. */
+  /** True while everything is compared after a slot was lost. Write checkpoints wait meanwhile. */
   comparing: boolean
-  /** Write checkpoints that were given out while that was so, or before there was a slot. */
+  /** Write checkpoints that were issued while that was so, or before there was a slot. */
   owedWrites: OwedWrite[]
-  /** What the source kept for us when it was measured last. */
+  /** What the source kept for us when it was last measured. */
   slot: HealthState | null
-  /** Sessions that failed one after the other, and why the last one did, under which settings. An earlier version does not store those, and ignores them. */
+  /**
+   * The number of consecutive failed sessions, and why the last one failed under which settings. An earlier version
+   * does not store settings, and ignores them.
+   */
   failing: { failures: number; code: ErrorCode; message: string; settings?: string } | null
-  /** Of this storage: Postgres knows its sessions by it, and names of its buckets begin with it. */
+  /** The id of this storage. Postgres identifies its sessions by it, and the names of its buckets begin with it. */
   id: string | null
-  /** Signs our messages in the WAL; null until it is needed. */
+  /** The key that signs our messages in the WAL, or null until it is needed. */
   markerKey: MarkerKey
-  /** Numbers of write checkpoints up to here may have been given out. */
+  /** Numbers of write checkpoints up to this one may have been issued. */
   issued: number
-  /** Polls that found nothing, one after the other. */
+  /** The number of consecutive polls that found nothing. */
   idlePolls: number
-  /** The session that runs, or the last one when it ended by a crash or an error of ours. */
+  /** The running session, or the last one when it ended by a crash or an error of ours. */
   running: Attempt | null
-  /** Changes that have killed the replicator, or may. */
+  /** Changes that killed the replicator, or may have. */
   suspects: Suspect[]
-  /** The last round over what nobody uses; null: there was none. */
+  /** The last round that removed unused buckets, or null when there was none. */
   round: Round | null
-  /** When buckets that are followed directly were asked last whether they still are: ms since 1970. */
+  /** When followed buckets were last asked whether they still are, in milliseconds since 1970. */
   followersAsked: number
-  /** Buckets that commits do not wait for. An older version does not know of them. */
+  /** Buckets for which commits do not wait. An older version does not know of them. */
   fences: Fence[]
-  /** What the last session could not follow. An older version keeps it in memory alone, and ignores this. */
+  /** The tables that the last session could not follow. An older version has them only in memory, and ignores this. */
   refused: Refused[]
-  /** An older release has run on this storage behind this one, and what it left is not mended yet: see `returned.ts`. Older code ignores it. */
+  /**
+   * True when an older release has run on this storage after this one, and what it left is not repaired yet: see
+   * `returned.ts`. Older code ignores it.
+   */
   returned: boolean
 }
 
@@ -163,7 +178,7 @@ const INITIAL: State = {
   returned: false,
 }
 
-/** A commit as it is stored. What came later is absent in older ones. */
+/** A commit as it is stored. Members that were added later are missing in older ones. */
 type StoredCommit = Omit<State['commit'], 'batch' | 'hold' | 'published'> & {
   batch?: number
   hold?: Hold | null
@@ -172,20 +187,20 @@ type StoredCommit = Omit<State['commit'], 'batch' | 'hold' | 'published'> & {
   notice?: unknown
 }
 
-/** Of the id of a storage: its first 64 bits are the seed of names. */
+/** The size of a storage's id. Its first 64 bits are the seed of names. */
 const ID_BYTES = 14
 const SEED = 16
-/** Hexadecimal digits of an id, and of its seed, that an older version has made: they stay. */
+/** The number of hexadecimal digits of an id, and of its seed, that an older version made. Such ids are kept. */
 const SHORT_ID = 12
 const SHORT_SEED = 6
 
-/** Reads are served from memory: the object is the only writer. */
+/** The values of table `state`. Reads are served from memory, because the object is the only writer. */
 export class StateStore {
   readonly #db: Database
   readonly #values: State
-  /** An older release has begun a session, or committed something, since this one wrote its own forms of that. */
+  /** True when an older release has begun a session, or committed something, since this one last did. */
   readonly ofOlder: boolean
-  /** Number of the newest decode state. */
+  /** The number of the newest decode state. */
   #n: number
 
   constructor(db: Database) {
@@ -233,33 +248,36 @@ export class StateStore {
     return this.#values[key]
   }
 
-  /** One row written. Inside a transaction that is rolled back, memory and storage would differ: such an object must be reset. */
+  /**
+   * Stores a value. Writes one row. When its transaction is rolled back, memory and storage differ, and the object must
+   * be reset.
+   */
   set<K extends keyof State>(key: K, value: State[K]): void {
     this.#values[key] = value
     if (key === 'decode') this.#n++
     this.#db.run(STATEMENTS.set, key, JSON.stringify(this.#stored(key)))
   }
 
-  /** Of this storage alone; made when it is first asked for. */
+  /** Returns the id of this storage. The first call makes it. */
   storageId(): string {
     const id = this.#values.id ?? Buffer.from(crypto.getRandomValues(new Uint8Array(ID_BYTES))).toString('hex')
     if (this.#values.id === null) this.set('id', id)
     return id
   }
 
-  /** What names of buckets of this storage have in common. */
+  /** Returns the seed of the names of this storage's buckets. */
   seed(): string {
     const id = this.storageId()
     return id.slice(0, id.length === SHORT_ID ? SHORT_SEED : SEED)
   }
 
-  /** The decode state of a batch that is about to be stored in the outbox, and with it. No row written. */
+  /** Sets the decode state of a batch that is about to be stored in the outbox, together with it. Writes no row. */
   advance(decode: Decode): StoredDecode {
     this.#values.decode = decode
     return { ...decode, n: ++this.#n }
   }
 
-  /** A decode state that was stored elsewhere. */
+  /** Takes over a decode state that was stored elsewhere. */
   found({ n, ...decode }: StoredDecode): void {
     if (n <= this.#n) return
     this.#n = n
@@ -269,7 +287,7 @@ export class StateStore {
   #stored(key: keyof State): unknown {
     const decode: StoredDecode = { ...this.#values.decode, n: this.#n }
     if (key === 'decode') return decode
-    // The outbox row that held it may be dropped with this.
+    // The commit may drop the outbox row that holds it.
     if (key === 'commit') return { ...this.#values.commit, decode }
     return this.#values[key]
   }

@@ -16,13 +16,13 @@ import { MIGRATIONS, StateStore, STRONG_STEPS } from './storage.ts'
 import { Tables } from './tables.ts'
 
 export interface StorePorts {
-  /** Memory and storage may differ: whatever is in memory must be thrown away and read from storage again. */
+  /** Called when memory and storage may differ: everything in memory must be discarded and read from storage again. */
   reset(error: unknown): void
-  /** Whether a plan reads a table that goes by one of these names. Absent: the stored plans say it. */
+  /** Returns true when a plan reads a table with one of these names. By default the stored plans decide. */
   reads?(plan: string | null, names: readonly TableName[]): boolean
 }
 
-/** All that is durable of one tenant's replicator, and the one way to change several parts of it together. */
+/** Everything durable of a tenant's replicator, and the one way to change several parts together. */
 export class Store {
   readonly db: Database
   readonly state: StateStore
@@ -38,7 +38,7 @@ export class Store {
   readonly #ports: StorePorts
   readonly #planTables: PlanTables
 
-  /** Throws ROCKPOOL_STORAGE_NEWER. */
+  /** Throws ROCKPOOL_STORAGE_NEWER when newer code has written the storage. */
   constructor(db: Database, ports: StorePorts) {
     this.db = db
     this.#ports = ports
@@ -61,25 +61,25 @@ export class Store {
     if (this.state.ofOlder || newest?.ofOlder) this.#takeOver(steps >= STRONG_STEPS)
   }
 
-  /** What is announced: what is committed, or what is held. */
+  /** What is announced: the commit, or during a hold what is held. */
   get serving(): Serving {
     return servedOf(this.state.get('commit'))
   }
 
-  /** The plan of the newest batch that is stored, committed or not. */
+  /** The plan of the newest stored batch, committed or not. */
   get planStored(): string | null {
     const plan = this.outbox.plan
     return plan === undefined ? this.state.get('commit').plan : plan
   }
 
-  /** Orders what relays and followed buckets say of themselves. One row written. */
+  /** Returns a number that orders the registrations of relays and followed buckets. Writes one row. */
   nextSerial(): number {
     const serial = this.state.get('serial') + 1
     this.state.set('serial', serial)
     return serial
   }
 
-  /** The whole names of all buckets that lack ops. */
+  /** The whole names of all fenced buckets. */
   get fencedNames(): string[] {
     return this.fences.all.map(({ bucket }) => this.buckets.name(bucket))
   }
@@ -92,44 +92,44 @@ export class Store {
     return this.#ports.reads ? this.#ports.reads(plan, names) : this.#planTables.reads(plan, names)
   }
 
-  /** The last problems; those of sync configs that were replaced are marked. */
+  /** The last problems. Those of replaced sync configs are marked. */
   get problems(): DiagnosticsStatus {
     return this.diagnostics.status((of) => this.servesNobody(of))
   }
 
-  /** Whether it is of sync configs alone that neither serve nor are to serve. */
+  /** Returns true when a problem concerns only sync configs that neither serve nor are to serve. */
   servesNobody(of: ProblemOf): boolean {
     const plans = [this.planStored, this.state.get('next')].filter((plan) => plan !== null)
     const has = (plan: string) => ('definition' in of ? this.#planTables.has(plan, of.definition) : this.reads(plan, of.names))
     return plans.length > 0 && !plans.some(has)
   }
 
-  /** Whether clients have something of a table, now or as soon as everything stored is committed. */
+  /** Returns true when clients have rows of a table, now or as soon as everything stored is committed. */
   isServed(names: readonly TableName[]): boolean {
     return this.reads(this.planStored, names) || this.reads(this.serving.plan, names)
   }
 
-  /** Whether what is stored of such tables may be no state of the source. */
+  /** True when the stored rows of such tables may not be a state of the source. */
   get isDoubtful(): boolean {
     return this.tables.doubtful((names) => this.isServed(names))
   }
 
-  /** Whether rows lack values that clients of this plan would see. */
+  /** Returns true when rows lack values that clients of this plan would see. */
   lacks(plan: string | null): boolean {
     return this.tables.lacks((names) => this.reads(plan, names))
   }
 
-  /** How much of a comparison is done, 0 to 1. */
+  /** The progress of a comparison, 0 to 1. */
   get compared(): number {
     return this.tables.compared((names) => this.isServed(names))
   }
 
-  /** One transaction. An object whose memory may differ from storage is reset. */
+  /** Runs one transaction. When it fails, memory may differ from storage, and the object is reset. */
   atomically<T>(work: () => T): T {
     return this.orReset(() => this.db.transaction(work))
   }
 
-  /** Does something after which memory differs from storage when it fails. */
+  /** Runs `work`, and resets the object when it fails, because memory then differs from storage. */
   orReset<T>(work: () => T): T {
     try {
       return work()
@@ -144,9 +144,10 @@ export class Store {
   }
 
   /**
-   * What an older release has stored is stored anew, so that this is known only once. `again`: it ran on what this one had stored. Then it has given numbers of write
-   * checkpoints to mailboxes that nobody reads here, so they are looked at as if for the first time; and it took rows away under subkeys that this release
-   * had not given them, so they are there still.
+   * Stores what an older release has stored once more, so that this happens once. With `again`, the older release ran
+   * on storage of this one. Then it put numbers of write checkpoints into mailboxes that nobody reads here, so they are
+   * processed as if for the first time; and it removed rows under subkeys that this release had not given them, so
+   * those rows are still there.
    */
   #takeOver(again: boolean): void {
     const { state } = this

@@ -1,27 +1,27 @@
 import type { Serving } from '../../../protocol/messages/replicator.ts'
 import type { OpId } from '../../../protocol/ops.ts'
 
-// What the rooms keep in table `state`, see `State`, where the room itself works on that state.
+// Types of table `state`, see `State`, for values on which other rooms work.
 
 /**
- * `earlier`: the storage is that of a version that signed nothing. What it wrote may still come, and comes before anything that is signed with this key:
- * until then it is taken for ours, or whoever waits for it would wait for ever.
+ * `earlier` is true for the storage of a version that signed nothing. Its messages may still arrive, before anything
+ * that is signed with this key. Until then they are accepted as ours, because requests may wait for them.
  */
 export type MarkerKey = { key: string; earlier: boolean } | null
 
 /** A change that is being tried, or was skipped because it killed the replicator each time. */
 export interface Suspect {
   t: number
-  /** Of the row; empty for what concerns the whole table. */
+  /** The key of the row; empty for a change of the whole table. */
   key: string
   tries: number
-  /** The table is compared once more when the copy that is under way is done. */
+  /** True when the table must be compared again after the copy in progress. */
   again: boolean
 }
 
-/** The last round over everything. `before`: ops up to here were made before the round before it. */
+/** The last round over everything. Ops up to `before` were made before the previous round. */
 export interface Round {
-  /** When it began: ms since 1970. */
+  /** When it began, in milliseconds since 1970. */
   at: number
   counter: OpId
   before: OpId
@@ -29,29 +29,39 @@ export interface Round {
 }
 
 /**
- * A bucket that takes no appends is fenced: its ops are thrown away, its readers are told so, and commits go on without it. Row state goes on as if it had them.
- * When it takes appends again it gets the ops that come from then on, is compared with row state and mended, and its readers may come back.
+ * A bucket that accepts no appends is fenced: its ops are dropped, its readers are refused, and commits continue
+ * without it. Row state continues as if it had the ops. When it accepts appends again it gets the new ops, is compared
+ * with row state and repaired, and its readers may return.
  */
 export interface Fence {
-  /** Its number. */
+  /** The number of the bucket. */
   bucket: number
   /** ISO 8601 */
   since: string
-  /** No op of it above this one was ever sent. */
+  /** No op above this id was ever sent to it. */
   barrier: OpId
-  /** What was served when it was fenced: the bucket has everything up to there, and is told of no later checkpoint. */
+  /**
+   * The checkpoint that was served when it was fenced. The bucket has everything up to it, and no later one is
+   * published to it.
+   */
   served: OpId
-  /** It has answered since then, so what was sent before cannot reach it any more, and is being compared. */
+  /**
+   * True when it has answered since then, so that earlier appends cannot reach it any more, and it is being compared.
+   */
   answers: boolean
 }
 
 /**
- * While rows are compared with the source, one after the other, what is stored is no state that the source was ever in. Batches are committed all the
- * same, so that outbox and pipeline drain, but what is announced and served stands still: this checkpoint, under this plan.
+ * While rows are compared with the source one by one, the stored rows are not a state that the source was ever in.
+ * Batches are committed anyway, so that outbox and pipeline drain, but what is announced and served stands still: this
+ * checkpoint, under this plan.
  */
 export interface Hold extends Serving {
   /** ISO 8601 */
   since: string
-  /** The last op that was stored when the comparison was complete; null: it is not. From the commit of that op on, what is committed is served. */
+  /**
+   * The last op that was stored when the comparison was complete, or null while it is not. From the commit of that op
+   * on, what is committed is served.
+   */
   until: OpId | null
 }

@@ -16,7 +16,7 @@ function catalog(fingerprint: string, more: Partial<CatalogTable> = {}): Postgre
   })
 }
 
-test('what is stored of the rows of a table that was altered is of its columns again when it is copied, whatever begins that copy anew', () => {
+test('images of an altered table are of its columns again once it is copied, whatever restarts that copy', () => {
   const db = testDatabase()
   migrate(db, MIGRATIONS)
   const use = (fingerprint: string) => {
@@ -52,7 +52,7 @@ test('what is stored of the rows of a table that was altered is of its columns a
   expect(again.tables.hasImages(again.table)).toBe(true)
 })
 
-test('a number is not given again after the rows of the table that had it have gone, in another incarnation either', () => {
+test('a number is not reused after the rows of its table were removed, also in another incarnation', () => {
   const db = testDatabase()
   migrate(db, MIGRATIONS)
   const use = (tables: Tables, ...names: string[]) =>
@@ -70,7 +70,7 @@ test('a number is not given again after the rows of the table that had it have g
   expect(use(new Tables(db), 'docs', 'others').map(({ number }) => number)).toEqual([1, 3])
 })
 
-test('how much is compared is known before the first session after a start', () => {
+test('the progress of a comparison is known before the first session after a start', () => {
   const db = testDatabase()
   migrate(db, MIGRATIONS)
   const tables = new Tables(db)

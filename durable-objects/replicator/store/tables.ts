@@ -8,10 +8,10 @@ import { GivenNumbers } from './given-numbers.ts'
 import { bareCursor, isDoubtful, NEW_COPY, newCopy, type CopyState } from '../copy/copy-state.ts'
 import type { FollowedTable } from '../ingest/followed-table.ts'
 
-/** What rows are called and told apart by. */
+/** The names of a table, and the columns that identify its rows. */
 interface Description {
   names: readonly TableName[]
-  /** Columns of the key with their types. Keys of another kind cannot be compared. */
+  /** Columns of the key with their types. Keys that were made differently cannot be compared. */
   key: string
 }
 
@@ -28,15 +28,15 @@ const again = (copy: CopyState, sweep: boolean): CopyState => ({
   doubtful: isDoubtful(copy),
 })
 
-/** The replicated tables, how far their copies are, and the rows that lack values. */
+/** The replicated tables, how far their copies have come, and the rows that lack values. */
 export class Tables {
   readonly #db: Database
   readonly #given: GivenNumbers
-  /** By name; retired ones are not among them. */
+  /** Tables by name, without retired ones. */
   readonly #known = new Map<string, KnownTable>()
   #retired: KnownTable[] = []
   #current: FollowedTable[] = []
-  /** By table: how many rows lack values. */
+  /** The number of rows that lack values, by table. */
   readonly #incomplete = new Map<number, number>()
 
   constructor(db: Database) {
@@ -56,9 +56,9 @@ export class Tables {
   }
 
   /**
-   * The tables of the session that begins. New ones, and those whose definition has changed, are to be copied. `kept`: what a table goes by that
-   * is not among them only because something is wrong with it, or that nobody reads: its rows stay, and it is compared when it comes back. The
-   * rows of others are taken out.
+   * Sets the tables of the session that begins. New tables, and those whose definition has changed, are copied. `kept`
+   * has the names of tables that are missing only because something is wrong with them, or because nobody reads them:
+   * their rows stay, and they are compared when they return. The rows of other tables are removed.
    */
   use(
     tables: readonly SourceTable[],
@@ -97,7 +97,10 @@ export class Tables {
     this.#keep({ number, schema, name, fingerprint, copy, description: { names, key } })
   }
 
-  /** Its rows go when nothing is copied any more: what replaces them comes first. */
+  /**
+   * Retires a table. Its rows are removed when nothing is being copied any more, after the rows that replace them have
+   * arrived.
+   */
   #retire(known: KnownTable): void {
     this.#known.delete(tableKey(known))
     known.copy = { ...NEW_COPY, state: 'retired' }
@@ -113,7 +116,10 @@ export class Tables {
     return Math.max(this.#given.highest, ...[...this.#known.values(), ...this.#retired].map((each) => each.number))
   }
 
-  /** Everything is compared, and rows may have gone without our hearing of it. What is stored of large values may be older than what was not heard. */
+  /**
+   * Compares everything, because changes may have been missed: rows may be gone, and stored images of large values may
+   * be too old.
+   */
   compareAll(): void {
     for (const table of this.#known.values()) {
       table.copy = { ...newCopy(true), altered: true, doubtful: true }
@@ -121,7 +127,7 @@ export class Tables {
     }
   }
 
-  /** The tables of these names are read again, because something sees them for the first time. */
+  /** Reads the tables with these names again, because a new definition reads them. */
   copy(names: readonly TableName[]): void {
     for (const table of this.#known.values()) {
       const goesBy = [table, ...table.description.names]
@@ -131,7 +137,7 @@ export class Tables {
     }
   }
 
-  /** A table is compared from the beginning. */
+  /** Compares a table from the beginning. */
   compare({ number }: BatchTable): void {
     for (const table of this.#known.values()) {
       if (table.number !== number) continue
@@ -140,29 +146,29 @@ export class Tables {
     }
   }
 
-  /** Of all tables, as they are stored. */
+  /** The copy states of all tables, as they are stored. */
   get copies(): CopyState[] {
     return [...this.#known.values()].map(({ copy }) => copy)
   }
 
-  /** How far the first table is that is not done; empty when all are. */
+  /** How far the first unfinished table has come; empty when all are done. */
   get place(): string {
     for (const { number, copy } of this.#known.values()) if (copy.state !== 'done') return JSON.stringify([number, copy])
     return ''
   }
 
-  /** Names under which the sync config may read the rows of a table; null for one that is not known. */
+  /** Returns the names under which the sync config may read the rows of a table, or null for an unknown one. */
   namesOf(number: number): readonly TableName[] | null {
     const table = [...this.#known.values(), ...this.#retired].find((each) => each.number === number)
     return table ? [table, ...table.description.names] : null
   }
 
-  /** How many are followed; before the first session after a start, how many were. */
+  /** The number of followed tables; before the first session after a start, of those that were followed before. */
   get followed(): number {
     return this.#current.length || [...this.#known.values()].filter(({ fingerprint }) => fingerprint !== '').length
   }
 
-  /** Those that are followed now. */
+  /** The numbers of the followed tables. */
   get numbers(): number[] {
     return this.#current.map(({ number }) => number)
   }
@@ -171,13 +177,16 @@ export class Tables {
     return this.#known.get(tableKey(table))?.copy ?? NEW_COPY
   }
 
-  /** What is stored of its rows, for changes that lack values, is of the columns that it has. */
+  /** Returns true when the stored images of its rows, for changes that lack values, are of its present columns. */
   hasImages(table: FollowedTable): boolean {
     const { state, altered = false } = this.copyState(table)
     return state === 'done' || !altered
   }
 
-  /** Behind the rows that it speaks of: after a crash in between they are read again, which changes nothing. */
+  /**
+   * Stores progress, after the rows that it covers. After a crash in between they are read again, which changes
+   * nothing.
+   */
   progress(table: FollowedTable, copy: CopyState): void {
     const known = this.#known.get(tableKey(table))
     if (!known) return
@@ -185,7 +194,10 @@ export class Tables {
     this.#save(known)
   }
 
-  /** Whether what is stored of these tables may be of no state of the source: rows are compared, are new, or are to be taken out. */
+  /**
+   * Returns true when the stored rows of these tables may not be a state of the source: rows are being compared, are
+   * new, or are to be removed.
+   */
   doubtful(reads: (names: readonly TableName[]) => boolean): boolean {
     const readsIt = (table: KnownTable): boolean => reads([table, ...table.description.names])
     const current = this.#current.flatMap((table) => this.#known.get(tableKey(table)) ?? [])
@@ -193,8 +205,8 @@ export class Tables {
   }
 
   /**
-   * How much of that is done, 0 to 1: each table counts the same. Before the first session after a start nobody knows how many parts a table has: then it is
-   * taken to have one.
+   * Returns how much of the comparison is done, 0 to 1, with each table counting the same. Before the first session
+   * after a start the number of a table's parts is not known, and taken as one.
    */
   compared(reads: (names: readonly TableName[]) => boolean): number {
     const current = this.#current.map((table) => {
@@ -213,24 +225,24 @@ export class Tables {
     return this.#retired.length > 0 || this.#current.some((table) => this.copyState(table).state !== 'done')
   }
 
-  /** A table whose rows are to be taken out. */
+  /** A table whose rows must be removed, or null. */
   get retired(): BatchTable | null {
     return this.#retired[0] ?? null
   }
 
-  /** The table that goes by the name of one that is retired. */
+  /** Returns the table that has the name of a retired one, or null. */
   successor(table: TableName): BatchTable | null {
     return this.#known.get(tableKey(table)) ?? null
   }
 
-  /** All its rows are gone. */
+  /** Forgets a table whose rows are all removed. */
   forget(table: BatchTable): void {
     this.#given.forgotten(table.number, this.#last)
     this.#retired = this.#retired.filter((each) => each.number !== table.number)
     this.#db.run('DELETE FROM tables WHERE number = ?', table.number)
   }
 
-  /** No checkpoint waits for values that cannot be read. */
+  /** Forgets rows that lack values, because no checkpoint may wait for values that cannot be read. */
   #forgetIncomplete(t: number): void {
     if (this.#incomplete.delete(t)) this.#db.run('DELETE FROM incomplete WHERE t = ?', t)
   }
@@ -253,7 +265,7 @@ export class Tables {
     return this.#incomplete.size > 0
   }
 
-  /** Whether rows of these tables lack values. */
+  /** Returns true when rows of these tables lack values. */
   lacks(reads: (names: readonly TableName[]) => boolean): boolean {
     for (const t of this.#incomplete.keys()) if (reads(this.namesOf(t) ?? [])) return true
     return false
@@ -271,7 +283,7 @@ export class Tables {
     else this.#incomplete.delete(t)
   }
 
-  /** Some rows of one table that lack values. */
+  /** Returns some rows of one table that lack values, or null. */
   incomplete(limit: number): { table: FollowedTable; keys: string[] } | null {
     for (const table of this.#current) {
       if (!this.#incomplete.has(table.number)) continue
@@ -295,7 +307,10 @@ export class Tables {
   }
 }
 
-/** How much of a table is copied, 0 to 1. `table` null: nobody knows how many parts it has, so it is taken to have one. */
+/**
+ * Returns how much of a table is copied, 0 to 1. When `table` is null, the number of its parts is not known, and taken
+ * as one.
+ */
 function progressOf(copy: CopyState, table: FollowedTable | null): number {
   const { state, block, blocks } = copy
   if (state === 'done' || state === 'sweeping') return 1

@@ -1,13 +1,16 @@
 import { MAX_MAILBOX_CLIENTS } from '../../../protocol/names.ts'
 
-/** A write checkpoint that was given out. */
+/** A write checkpoint that was issued. */
 export interface Mark {
   user: string
   clientId: string
   n: bigint
 }
 
-/** The last number of each client that is remembered: of a user as many as his mailbox keeps, and so many together. What is forgotten first was given first. */
+/**
+ * Remembers the last number of each client, for a user as many as the mailbox holds, and a limited number of all. The
+ * oldest are forgotten first.
+ */
 export class LastNumbers {
   /** Users and their clients in the order of their last numbers. */
   readonly #users = new Map<string, Map<string, Mark>>()

@@ -43,7 +43,7 @@ class Mailboxes {
 }
 
 describe('the mailbox of a user', () => {
-  test('has one row for each of his clients; another user with the same client id has another one, however he calls himself', () => {
+  test('has one row for each client; another user with the same client id has another mailbox, whatever their name', () => {
     const it = new Mailboxes()
     const users = ['u', 'v', 'u","c', '["u"]', 'u"]', '', '\ud800']
     it.batch((batch) => users.forEach((user, i) => batch.deliver(user, 'c', BigInt(i + 1), DAY)))
@@ -84,7 +84,7 @@ describe('the mailbox of a user', () => {
     expect(it.number('u', 'c1499')).toBe(1_500n)
   })
 
-  test('a client that has written nothing for 30 days is forgotten with the next write of its user, or when mailboxes are looked at', () => {
+  test('a client without writes for 30 days is forgotten at the next write of its user, or when mailboxes are cleaned', () => {
     const it = new Mailboxes()
     it.batch((batch) => batch.deliver('u', 'old', 1n, DAY))
     it.batch((batch) => batch.deliver('u', 'young', 1n, DAY + 1))
@@ -102,7 +102,7 @@ describe('the mailbox of a user', () => {
     expect([it.number('u', 'old'), it.number('u', 'young')]).toEqual([3n, 2n])
   })
 
-  test('the mailbox that a client had to itself before is answered as well, until it is gone', () => {
+  test('the earlier mailbox of a single client is written as well, until it is gone', () => {
     const it = new Mailboxes()
     const [own = ''] = JSON.parse(clientMailboxKey('u', 'c')) as string[]
     const before = { outputs: [{ bucket: 1, type: 'write_checkpoint', id: 'w', hash: '4' }], image: null }

@@ -75,7 +75,7 @@ const entries = (content: string): [string, string, string][] => JSON.parse(cont
 const flush = () => new Promise((resolve) => setImmediate(resolve))
 
 describe('I5: numbers', () => {
-  test('requests that come while a message is on its way share the next one, and never that one', async () => {
+  test('requests that arrive while a message is in flight share the next one', async () => {
     const source = new Source()
     source.hold = true
     const first = source.writes.request('u', 'c0')
@@ -93,7 +93,7 @@ describe('I5: numbers', () => {
     expect(source.mailbox('u', 'c499')).toBe(await others[499])
   })
 
-  test('a message carries a bounded number of them, and one for each mailbox', async () => {
+  test('a message carries a bounded number, and one for each mailbox', async () => {
     const source = new Source()
     source.hold = true
     const all = [...Array(2_500).keys()].map((i) => source.writes.request('u', `c${i % 2_000}`))
@@ -112,7 +112,7 @@ describe('I5: numbers', () => {
     expect(source.mailbox('u', 'same')).toBe(numbers.reduce((a, b) => (a > b ? a : b)).toString())
   })
 
-  test('a message has a bounded length, however long users and clients are called', async () => {
+  test('a message has a bounded length, however long the names of users and clients are', async () => {
     const source = new Source()
     source.hold = true
     const all = [...Array(40).keys()].map((i) => source.writes.request('\u0001'.repeat(32_000), `c${i}`))
@@ -125,7 +125,7 @@ describe('I5: numbers', () => {
     expect(Math.max(...source.messages.map((content) => Buffer.byteLength(content)))).toBeLessThan(MAX_MESSAGE_BYTES)
   })
 
-  test('increase for a client over crashes, and one row is written for very many', async () => {
+  test('increase for a client across crashes, and one written row covers very many', async () => {
     const source = new Source()
     let last = 0n
     for (let i = 0; i < 30; i++) {
@@ -139,7 +139,7 @@ describe('I5: numbers', () => {
     expect(source.mailbox('u', 'c')).toBe(last.toString())
   })
 
-  test('users and clients have mailboxes of their own', async () => {
+  test('users and clients have their own mailboxes', async () => {
     const source = new Source()
     const a = await source.writes.request('a', 'c')
     const b = await source.writes.request('b', 'c')
@@ -148,7 +148,7 @@ describe('I5: numbers', () => {
     expect([source.mailbox('a', 'c'), source.mailbox('b', 'c'), source.mailbox('a', '')]).toEqual([a, b, none])
   })
 
-  test('a message that fails fails those that it carries, and the next one is tried', async () => {
+  test('a failed message fails the requests that it carries, and the next one is tried', async () => {
     const source = new Source()
     source.fails = true
     await expect(source.writes.request('u', 'c')).rejects.toMatchObject({ code: 'ROCKPOOL_WRITE_CHECKPOINT', status: 503 })
@@ -160,7 +160,7 @@ describe('I5: numbers', () => {
 describe('I5: numbers that clients choose', () => {
   const max = MAX_WRITE_CHECKPOINT
 
-  test('the highest of a client stands; a lower one is answered by it and changes nothing', async () => {
+  test('the highest number of a client counts; a request with a lower one returns it and changes nothing', async () => {
     const source = new Source()
     expect(await source.writes.request('u', 'c', 10n)).toBe('10')
     // Not delivered yet, and known all the same.
@@ -178,7 +178,7 @@ describe('I5: numbers that clients choose', () => {
     expect(source.messages).toHaveLength(before + 1)
   })
 
-  test('one that did not come is emitted again when it is asked for again', async () => {
+  test('a number that has not arrived is emitted again when it is requested again', async () => {
     const source = new Source()
     await source.writes.request('u', 'c', 10n)
     const lost = source.messages.splice(0)
@@ -188,7 +188,7 @@ describe('I5: numbers that clients choose', () => {
     expect(source.mailbox('u', 'c')).toBe('10')
   })
 
-  test('64 bits are exact, also next to each other, in the mailbox and in the op', async () => {
+  test('64-bit numbers are exact, also adjacent ones, in the mailbox and in the op', async () => {
     const source = new Source()
     for (const id of [2n ** 53n, 2n ** 53n + 1n, max - 1n, max]) {
       expect(await source.writes.request('u', 'c', id)).toBe(id.toString())
@@ -202,7 +202,7 @@ describe('I5: numbers that clients choose', () => {
     await expect(source.writes.request('u', 'c')).rejects.toMatchObject({ code: 'PSYNC_S2001' })
   })
 
-  test('a number of ours is above what the client chose, delivered or not', async () => {
+  test('our next number is above what the client chose, delivered or not', async () => {
     const source = new Source()
     await source.writes.request('u', 'c', 2n ** 60n)
     expect(await source.writes.request('u', 'c')).toBe((2n ** 60n + 1n).toString())
@@ -215,7 +215,7 @@ describe('I5: numbers that clients choose', () => {
   })
 })
 
-test('messages of earlier versions, and what is no message of ours', () => {
+test('messages of earlier versions, and messages that are not ours', () => {
   const source = new Source()
   source.follow(['{"write":[["u","c",1700000000000001]]}', '{"mark":"x"}', 'garbage', '{"write":[["u","c",-5]]}', '{"write":"x"}'])
   expect(source.mailbox('u', 'c')).toBe('1700000000000001')
@@ -252,7 +252,7 @@ event_definitions:
     })
   }
 
-  test('a row of a payload delivers its number, whatever WHERE says; the highest stays', () => {
+  test('a row of a payload delivers its number, regardless of WHERE; the highest stays', () => {
     const source = new Source()
     const first = batch(source)
     expect(plan.reads(table)).toBe(true)
@@ -276,7 +276,7 @@ event_definitions:
     [{ user_id: 'u', client: 'c' }, 'checkpoint must be an integer'],
     [{ user_id: 'u', client: 'c', n: 0n }, 'checkpoint must be in 1 … 2^63-1'],
     [{ user_id: 'u', client: 'c', n: 2n ** 63n }, 'checkpoint must be in 1 … 2^63-1'],
-  ])('%o is skipped and told', (row, why) => {
+  ])('%o is skipped and reported', (row, why) => {
     const skipped: string[] = []
     const source = new Source()
     const one = batch(source, skipped)
@@ -287,7 +287,7 @@ event_definitions:
 })
 
 describe('a slot that was lost', () => {
-  test('I5: while everything is compared numbers are given and no marker is emitted; they come behind the comparison, after a crash too', async () => {
+  test('I5: during a comparison numbers are issued but no marker is emitted; they arrive after it, also after a crash', async () => {
     const source = new Source()
     source.held = true
     const first = BigInt(await source.writes.request('alice', 'a'))
@@ -310,7 +310,7 @@ describe('a slot that was lost', () => {
     expect(source.messages).toHaveLength(1)
   })
 
-  test('what is owed stays a value that can be stored: a client that is too much is refused, and those that have a number keep it', async () => {
+  test('owed numbers always fit into a stored value: one client too many is refused, and those with a number keep it', async () => {
     const source = new Source()
     source.held = true
     const user = 'u'.repeat(1_000_000)
@@ -323,7 +323,7 @@ describe('a slot that was lost', () => {
     expect(source.owed[0]?.[2]).toBe(first)
   })
 
-  test('a marker that went with the slot is emitted once more, one that came is not', async () => {
+  test('a marker that was lost with the slot is emitted again, one that arrived is not', async () => {
     const source = new Source()
     await source.writes.request('alice', 'a')
     source.follow()
@@ -336,7 +336,7 @@ describe('a slot that was lost', () => {
     expect(source.mailbox('bob', 'b')).toBe(lost.toString())
   })
 
-  test('of a flood of clients of one user no more are emitted again than his mailbox keeps, and none that came', async () => {
+  test('of a flood of clients of one user only as many are emitted again as the mailbox holds, and none that arrived', async () => {
     const source = new Source()
     source.hold = true
     const all = Array.from({ length: 200 }, (_, i) => source.writes.request('u', `c${i}`))

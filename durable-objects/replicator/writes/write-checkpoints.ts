@@ -12,43 +12,54 @@ const message = z.object({ write: z.array(z.tuple([z.string(), z.string(), numbe
 interface Waiting {
   user: string
   clientId: string
-  /** What the client chose; null: the next number. */
+  /** The number that the client chose, or null for the next one. */
   id: bigint | null
   done: (n: string) => void
   failed: (error: unknown) => void
 }
 
 export interface WriteCheckpointPorts {
-  /** Emits a message into the source; its transaction is committed when this resolves. */
+  /** Emits a message into the source. Resolves when its transaction is committed. */
   emit(content: string): Promise<void>
-  /** Numbers up to here may have been given out by an earlier incarnation. */
+  /** Returns the number up to which an earlier incarnation may have issued numbers. */
   issued(): number
   setIssued(upTo: number): void
-  /** What has come for a client, null: nothing yet. */
+  /** Returns the number that has arrived for a client, or null. */
   delivered(user: string, clientId: string): bigint | null
-  /** There is no slot yet, or everything is being compared: what was committed may reach the buckets behind a marker that is emitted now. */
+  /**
+   * Returns true while there is no slot, or everything is being compared: earlier commits may then reach the buckets
+   * after a marker that is emitted now.
+   */
   held(): boolean
-  /** Numbers that were given out meanwhile, and whose markers are to be emitted. */
+  /** Returns the numbers that were issued meanwhile, and whose markers have yet to be emitted. */
   owed(): readonly OwedWrite[]
   setOwed(owed: readonly OwedWrite[]): void
 }
 
 export type OwedWrite = [user: string, clientId: string, n: string]
 
-/** Numbers are reserved in blocks of about 1,000 seconds, so that one row is written for very many. */
+/** Numbers are reserved in blocks of about 1,000 seconds, so that one written row covers very many. */
 const RESERVED = 1_000_000_000
 const MAX_PER_MESSAGE = 1_000
-/** UTF-16 units of users and clients in one message, and what one more of them may have: as JSON in UTF-8 it stays below `MAX_MESSAGE_BYTES`. */
+/**
+ * The most UTF-16 units of users and clients in one message, to which one more may be added: as JSON in UTF-8 it stays
+ * below `MAX_MESSAGE_BYTES`.
+ */
 const MAX_MESSAGE_LENGTH = 250_000
-/** JSON of what is owed while everything is compared: a stored value takes 2 MB. About 25,000 clients. */
+/**
+ * The most bytes of JSON of owed numbers while everything is compared, about 25,000 clients. A stored value takes 2 MB.
+ */
 export const MAX_OWED_BYTES = 1_900_000
-/** Clients whose last emitted number is remembered: long before so many others have followed it is delivered. */
+/**
+ * The number of clients whose last emitted number is remembered. It is delivered long before this many others have
+ * followed.
+ */
 const MAX_UNDER_WAY = 10_000
 
 /**
- * Write checkpoints: a number is a marker in the source's WAL, and comes back in the client's mailbox at the place of that marker. One
- * message is on its way at a time and carries all that wait. Whoever comes while it is on its way waits for the next one: what they committed
- * may be behind its marker.
+ * Write checkpoints. A number is a marker in the source's WAL, and arrives in the client's mailbox at the place of that
+ * marker. One message is in flight at a time and carries all waiting requests. Requests that arrive meanwhile wait for
+ * the next one, because their commits may come after its marker.
  */
 export class WriteCheckpoints {
   readonly #ports: WriteCheckpointPorts
@@ -64,8 +75,8 @@ export class WriteCheckpoints {
   }
 
   /**
-   * Emits what was held back, and what was emitted and did not come: its marker lies before the slot, or was lost with an earlier one. To be called
-   * when a session has come to what is new.
+   * Emits what was held back, and what was emitted but has not arrived, because its marker is before the slot, or was
+   * lost with an earlier one. To be called when a session has caught up.
    */
   async repeat(): Promise<void> {
     if (this.#ports.held()) return
@@ -82,8 +93,8 @@ export class WriteCheckpoints {
   }
 
   /**
-   * Answers the number, decimal, that will come. With `id`: the higher one of that and what this client has already; a lower one than that
-   * changes nothing. Rejects with ROCKPOOL_WRITE_CHECKPOINT.
+   * Returns the number, in decimal, that will arrive. With `id` it is the higher one of `id` and what this client
+   * already has; a lower `id` changes nothing. Rejects with ROCKPOOL_WRITE_CHECKPOINT.
    */
   request(user: string, clientId: string, id: bigint | null = null): Promise<string> {
     const answer = new Promise<string>((done, failed) => this.#waiting.push({ user, clientId, id, done, failed }))
@@ -99,7 +110,7 @@ export class WriteCheckpoints {
         await this.#serve(batch)
       } catch (cause) {
         const error = new RockpoolError('ROCKPOOL_WRITE_CHECKPOINT', 'the database does not answer', { cause })
-        // Who came meanwhile would only wait once more for a database that does not answer.
+        // Requests that arrived meanwhile would only wait for the same silent database.
         const silent = cause instanceof RockpoolError && cause.code === 'ROCKPOOL_SOURCE_UNREACHABLE'
         for (const each of silent ? [...batch, ...this.#waiting.splice(0)] : batch) each.failed(error)
       }
@@ -108,7 +119,7 @@ export class WriteCheckpoints {
   }
 
   async #serve(batch: readonly Waiting[]): Promise<void> {
-    /** By client: the highest number stands for the others. */
+    /** The highest number of each client, which stands for its others. */
     const marks = new Map<string, Mark>()
     const answers: (() => void)[] = []
     for (const { user, clientId, id, done, failed } of batch) {
@@ -120,7 +131,7 @@ export class WriteCheckpoints {
         failed(new RockpoolError('PSYNC_S2001', 'this client has used up its numbers of write checkpoints: clear its local database'))
         continue
       }
-      // One that is on its way is emitted once more: clients ask again when it does not come.
+      // A number in flight is emitted again, because clients ask again when it does not arrive.
       if (n > delivered) marks.set(client, { user, clientId, n })
       answers.push(() => done(n.toString()))
     }
@@ -144,7 +155,7 @@ export class WriteCheckpoints {
     return owed
   }
 
-  /** The highest number that was given out to a client and may not have come yet. */
+  /** Returns the highest number that was issued to a client and may not have arrived yet. */
   #given(user: string, clientId: string): bigint {
     return larger(this.#underWay.get(user, clientId), this.#owed.get(user, clientId))
   }
@@ -154,7 +165,10 @@ export class WriteCheckpoints {
     for (const mark of marks) this.#underWay.set(mark)
   }
 
-  /** Microseconds since 1970 or more: numbers stay above those of any earlier storage of this tenant. */
+  /**
+   * Returns the next number, at least the microseconds since 1970, so that numbers stay above those of any earlier
+   * storage of this tenant.
+   */
   #next(): number {
     const issued = this.#ports.issued()
     if (this.#last === 0) this.#last = issued
@@ -164,14 +178,14 @@ export class WriteCheckpoints {
   }
 }
 
-/** Puts the numbers of a message into the mailboxes, up to the highest that may be. Messages of other kinds do nothing. */
+/** Puts the numbers of a message into the mailboxes, up to `highest`. Other messages do nothing. */
 export function deliver(batch: Batch, content: string, highest: bigint | number = MAX_WRITE_CHECKPOINT): void {
   const parsed = message.safeParse(jsonOrNull(content))
   if (!parsed.success) return
   for (const [user, clientId, n] of parsed.data.write) if (BigInt(n) <= highest) batch.deliver(user, clientId, BigInt(n))
 }
 
-/** How many of the first ones fit into one message. */
+/** Returns how many of the first requests fit into one message. */
 function fitting(list: readonly { user: string; clientId: string }[]): number {
   let length = 0
   const over = list.findIndex(({ user, clientId }, i) => {

@@ -108,7 +108,7 @@ describe.each(POSTGRES_VERSIONS)('our own publication, Postgres %i', (version) =
       `there is no such table in the database: did you mean public.meetings? ${kept}`,
       `there is no such table in the database: did you mean app.elsewhere? ${kept}`,
       `there is no such table in the database. ${kept}`,
-      `the sync config reads "owner_ids", which it has not: did you mean "owner_id"? ${kept}`,
+      `the sync config reads "owner_ids", which it does not have: did you mean "owner_id"? ${kept}`,
     ])
     const found = await unfollowable(source, given, undefined)
     expect(found.map(({ reason }) => reason)).toEqual([

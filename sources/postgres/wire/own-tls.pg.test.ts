@@ -182,7 +182,7 @@ describe.each(POSTGRES_VERSIONS)('TLS with DATABASE_CA to Postgres %i', (version
 
     test('an authority that is not in DATABASE_CA, also when it is a public one', async () => {
       const message =
-        /^ROCKPOOL_SOURCE_TLS TLS with localhost:\d+: the chain of the server ends with .* none of the authorities in DATABASE_CA .*"CN=Public root"/
+        /^ROCKPOOL_SOURCE_TLS TLS with localhost:\d+: the chain of the server ends with .* not one of the authorities in DATABASE_CA .*"CN=Public root"/
       expect(await ask(urlOf(), others.ca)).toEqual(refused(message))
       await present(others.issue())
       expect(await ask(urlOf())).toEqual(refused(/^ROCKPOOL_SOURCE_TLS .*"CN=Host root"/))
@@ -217,7 +217,7 @@ describe.each(POSTGRES_VERSIONS)('TLS with DATABASE_CA to Postgres %i', (version
       expect(await ask(urlOf('sslmode=require', '0.0.0.0'))).toEqual(
         refused(/^ROCKPOOL_SOURCE_TLS .*is for localhost, and not for 0.0.0.0/),
       )
-      expect(await ask(urlOf(), others.ca)).toEqual(refused(/^ROCKPOOL_SOURCE_TLS .*none of the authorities in DATABASE_CA/))
+      expect(await ask(urlOf(), others.ca)).toEqual(refused(/^ROCKPOOL_SOURCE_TLS .*not one of the authorities in DATABASE_CA/))
       await server.sql().unsafe(`ALTER SYSTEM SET ssl_min_protocol_version = 'TLSv1.1'`)
       await server.sql().unsafe(`ALTER SYSTEM SET ssl_max_protocol_version = 'TLSv1.1'`)
       await server.restart()
@@ -351,7 +351,7 @@ describe.each(POSTGRES_VERSIONS)('TLS with DATABASE_CA to Postgres %i', (version
     test('an attacker in between with a certificate of a public authority for this very host', async () => {
       const impostor = await startPostgres(SSL, { version, files: { ...others.issue() } })
       try {
-        expect(await ask(at(impostor.port))).toEqual(refused(/^ROCKPOOL_SOURCE_TLS .*none of the authorities in DATABASE_CA/))
+        expect(await ask(at(impostor.port))).toEqual(refused(/^ROCKPOOL_SOURCE_TLS .*not one of the authorities in DATABASE_CA/))
         expect(impostor.log).not.toMatch(/secure/)
       } finally {
         await impostor.stop()
@@ -458,7 +458,7 @@ describe('SOURCE_BINDING', () => {
       expect(await worker.ask({ url: url('sslmode=verify-full'), ca: ours.ca, ...bound })).toEqual(ENCRYPTED)
       expect(await worker.ask({ url: url('sslmode=require'), ca: ours.ca, rows: 5_000, ...bound })).toEqual({ ...ENCRYPTED, seen: 5_000 })
       expect(await worker.ask({ url: url('sslmode=verify-full'), ca: others.ca, ...bound })).toEqual(
-        refused(/^ROCKPOOL_SOURCE_TLS TLS with db.internal:5432: .*none of the authorities/),
+        refused(/^ROCKPOOL_SOURCE_TLS TLS with db.internal:5432: .*not one of the authorities/),
       )
     } finally {
       await server.stop()
