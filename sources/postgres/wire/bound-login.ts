@@ -17,9 +17,19 @@ export const MIN_ITERATIONS = 4_096
 /** The most iterations. WebCrypto in production allows no more, and each one blocks the object's thread. */
 export const MAX_ITERATIONS = 100_000
 
+/** Throws ROCKPOOL_SOURCE_SETTINGS for a count that is not accepted. `server` is for the message: `host:port`. */
+export function checkIterations(count: number, server: string): void {
+  if (count >= MIN_ITERATIONS && count <= MAX_ITERATIONS) return
+  throw new RockpoolError(
+    'ROCKPOOL_SOURCE_SETTINGS',
+    `${server} asks for ${count} iterations of SCRAM, and ${MIN_ITERATIONS} to ${MAX_ITERATIONS} are accepted: set scram_iterations, then the role's password again`,
+  )
+}
+
 const MECHANISM = 'SCRAM-SHA-256-PLUS'
 const GS2_HEADER = 'p=tls-server-end-point,,'
-const SERVER_FIRST = /^r=([!-+\--~]+),s=([A-Za-z0-9+/]+={0,2}),i=([1-9][0-9]{0,8})$/
+/** The server's first message of SCRAM: nonce, salt, iterations, and no extensions, of which the driver would take the last. */
+export const SERVER_FIRST = /^r=([!-+\--~]+),s=([A-Za-z0-9+/]+={0,2}),i=([1-9][0-9]{0,8})$/
 
 export interface BoundLoginOptions {
   password: string
@@ -97,10 +107,7 @@ export class BoundLogin {
     const [, both = '', salt = '', count = ''] = found ?? []
     if (!found || !both.startsWith(nonce) || both.length === nonce.length) throw this.#outOfPlace()
     const iterations = Number(count)
-    if (iterations < MIN_ITERATIONS || iterations > MAX_ITERATIONS) {
-      const problem = `${server} asks for ${iterations} iterations of SCRAM, and ${MIN_ITERATIONS} to ${MAX_ITERATIONS} are accepted: set scram_iterations, then the role's password again`
-      throw new RockpoolError('ROCKPOOL_SOURCE_SETTINGS', problem)
-    }
+    checkIterations(iterations, server)
     const salted = pbkdf2Sync(preparePassword(password), Buffer.from(salt, 'base64'), iterations, 32, 'sha256')
     const binding = Buffer.concat([Buffer.from(GS2_HEADER), endPoint ?? Buffer.alloc(0)]).toString('base64')
     const final = `c=${binding},r=${both}`

@@ -46,7 +46,7 @@ const OK = login(0)
 
 describe('what is passed on', () => {
   test.each([1, 3, 4, 5, 6, 7, 1_000, 100_000])('small messages are passed on unchanged, in pieces of %i bytes', (pieces) => {
-    const messages = [login(10, 'SCRAM-SHA-256\0\0'), login(11, 'r=x'), login(12, 'v=x'), OK, message('Z', Buffer.from('I'))]
+    const messages = [login(10, 'SCRAM-SHA-256\0\0'), login(11, 'r=x,s=YQ==,i=4096'), login(12, 'v=x'), OK, message('Z', Buffer.from('I'))]
     messages.push(insert('1', 'a'.repeat(3_000), null, undefined), message('S', Buffer.from('x')), message('C', Buffer.alloc(0)))
     const bytes = Buffer.concat(messages)
     expect(Buffer.concat(through(bytes, pieces).messages).equals(bytes)).toBe(true)
@@ -120,9 +120,18 @@ describe('the password', () => {
   })
 
   test('SCRAM is used everywhere, and must be completed', () => {
-    const begin = [login(10, 'SCRAM-SHA-256\0\0'), login(11, 'r=x,s=y,i=4096')]
+    const begin = [login(10, 'SCRAM-SHA-256\0\0'), login(11, 'r=x,s=YQ==,i=4096')]
     expect(through(Buffer.concat([...begin, login(12, 'v=z'), OK]), 9, false).messages).toHaveLength(4)
     expect(() => through(Buffer.concat([...begin, OK]), 9, false)).toThrow(/did not prove that it knows the password/)
     expect(() => through(Buffer.concat([...begin, login(3)]), 9, false)).toThrow(/in clear text/)
   })
+
+  test.each(['i=1', 'i=4096,i=1', 'i=4095', 'i=100001', 'i=4294967296', 'i=04096x', ''])(
+    'a server that is not verified gets no proof of SCRAM for %j, because few iterations make it cheap to guess the password',
+    (iterations) => {
+      const begin = Buffer.concat([login(10, 'SCRAM-SHA-256\0\0'), login(11, `r=x,s=YQ==,${iterations}`)])
+      expect(() => through(begin, 9, false)).toThrow(/asks for \S+ iterations of SCRAM, and 4096 to 100000 are accepted/)
+      expect(through(begin, 9, true).messages).toHaveLength(2)
+    },
+  )
 })

@@ -2,7 +2,7 @@ import { Buffer } from 'node:buffer'
 import { RockpoolError } from '../../../protocol/errors.ts'
 import { MAX_MESSAGE_BYTES } from '../copy/large-value.ts'
 import { reduceChange, type Want } from '../stream/reduce-change.ts'
-import { Kind, type BoundLogin } from './bound-login.ts'
+import { checkIterations, Kind, SERVER_FIRST, type BoundLogin } from './bound-login.ts'
 
 /**
  * The longest message that answers a statement, in bytes. A longer one ends the connection, because nothing that we ask
@@ -136,6 +136,8 @@ export class Incoming {
       )
     }
     if (kind === Kind.sasl) this.#scram = true
+    // The driver would send a proof for any count. From one for few iterations an impostor guesses the password cheaply.
+    if (kind === Kind.saslContinue && !safe) checkIterations(Number(SERVER_FIRST.exec(bytes.toString('latin1', 4))?.[3]), server)
     if (kind === Kind.saslFinal) this.#scram = false
     if (kind === Kind.ok) {
       // The driver would accept this as a login, although the server has not proved that it knows the password.
