@@ -2,9 +2,11 @@ import type { ChildProcess } from 'node:child_process'
 import { createServer } from 'node:net'
 import { chmod, stat, writeFile } from 'node:fs/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { z } from 'zod'
 import { knownDatabase, startDatabase } from '../../cli/database.ts'
 import type { Report } from '../../cli/status-report.ts'
 import { startCommand, type Command } from '../support/command.ts'
+import { edgeOver } from '../support/over-tls.ts'
 import { freePort, startPostgres } from '../support/postgres.ts'
 import { temporaryDirectory, until } from '../support/support.ts'
 
@@ -193,6 +195,42 @@ describe('rockpool dev', () => {
       expect(run.output).toMatch(
         /\ndatabase {3}the slot rockpool_dev_\w+ is dropped\ndatabase {3}the publication rockpool_dev_\w+ is dropped\nstopped\n$/,
       )
+    } finally {
+      await source.stop()
+    }
+  })
+
+  test('--example with DATABASE_CA: check, page and edge reach a database that its own authority vouches for', async () => {
+    const overTls = { version: '1.3', channelBinding: 'require' } as const
+    const source = await startPostgres({}, { overTls })
+    const { databaseUrl, bindings } = edgeOver(overTls, source.url)
+    const options = ['--example', '--data', `${directory.path}/over-tls`, '--database-url', databaseUrl]
+    try {
+      const sql = source.sql()
+      expect(await refused('dev', '--port', String(await freePort()), ...options)).toMatch(
+        /the certificate of localhost:\d+ .*Set DATABASE_CA/,
+      )
+      const run = rockpoolWith(bindings, 'dev', '--port', String(await freePort()), ...options)
+      await until(
+        'the ready line',
+        async () => run.output.includes('\nready '),
+        180,
+        () => run.output,
+      )
+      const example = /\nexample {4}(http\S+)\n/.exec(run.output)?.[1] ?? ''
+      const post = async (path: string, body: unknown, token = '') => {
+        const headers = { authorization: `Bearer ${token}`, 'content-type': 'application/json' }
+        return (await fetch(`${example}${path}`, { method: 'POST', headers, body: JSON.stringify(body) })).json()
+      }
+      const { token } = z.object({ token: z.string() }).parse(await post('/api/token', { user: 'alice' }))
+      const put = { op: 'put', table: 'lists', id: crypto.randomUUID(), data: { name: 'Over TLS', owner_id: 'alice' } }
+      expect(await post('/api/upload', { client_id: 'c', transaction_id: 1, ops: [put] }, token)).toEqual({ ok: true })
+      expect(await sql`select name from lists where id = ${put.id}`).toEqual([{ name: 'Over TLS' }])
+      const connections = await sql`select distinct ssl, version from pg_stat_ssl join pg_stat_activity using (pid) where usename = 'edge'`
+      expect(connections).toEqual([{ ssl: true, version: 'TLSv1.3' }])
+      run.child.kill('SIGTERM')
+      expect(await run.ended).toBe(0)
+      expect(await sql`select slot_name from pg_replication_slots`).toEqual([])
     } finally {
       await source.stop()
     }

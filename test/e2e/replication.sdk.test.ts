@@ -22,6 +22,6 @@ for (const { seed, steps } of runs) {
     expect(report.steps).toBe(steps)
     expect(report.checkpoints).toBeGreaterThan(steps / 20)
     expect(report.refused).toBeLessThan(steps / 2)
-    console.log(JSON.stringify({ ...report, faults: [...report.faults] }))
+    console.log(JSON.stringify({ ...report, encryption: [...report.encryption], faults: [...report.faults] }))
   })
 }

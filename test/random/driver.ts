@@ -3,8 +3,8 @@ import type { VerifyAnswer } from '../../protocol/verification.ts'
 import { Operator } from '../support/deploys.ts'
 import { startEdge, type Edge } from '../support/edge.ts'
 import { Follower, rowsOf } from '../support/follower.ts'
-import { startPostgres, type TestPostgres } from '../support/postgres.ts'
-import { privateAuthority, SSL } from '../support/private-authority.ts'
+import { OVER_TLS, type OverTls } from '../support/over-tls.ts'
+import { startPostgres, type PostgresVersion, type TestPostgres } from '../support/postgres.ts'
 import { requestWriteCheckpoint, statusOf } from '../support/status.ts'
 import { AUDIENCE, newSecret, temporaryDirectory, token } from '../support/support.ts'
 import { change, largeTransaction, transaction, transfer, truncate } from './changes.ts'
@@ -21,6 +21,9 @@ export interface RunOptions {
   steps: number
   /** Steps between two quiet points. */
   between?: number
+  /** Absent: what the environment says. */
+  postgres?: PostgresVersion
+  overTls?: OverTls | null
   /** Whether objects, sockets and servers are interrupted. */
   disruptions?: boolean
   /** The binding FAULTS; null = none. */
@@ -50,6 +53,8 @@ export interface RunReport {
   /** Statements that Postgres refused: locks, keys, columns that are not there. */
   refused: number
   disruptions: Record<string, number>
+  /** Of the connections of replication at quiet points: TLSv1.3 and the like, or `plain`. */
+  encryption: Set<string>
   /** `point kind` → how often. */
   faults: Map<string, number>
 }
@@ -111,17 +116,15 @@ class Driver {
     this.#options = options
     this.#random = new Random(options.seed)
     this.#publication = options.seed % 2 === 0 ? null : 'mine'
-    this.#report = { steps: 0, quietPoints: 0, checkpoints: 0, refused: 0, disruptions: {}, faults: new Map() }
+    this.#report = { steps: 0, quietPoints: 0, checkpoints: 0, refused: 0, disruptions: {}, encryption: new Set(), faults: new Map() }
   }
 
   async start(): Promise<void> {
     const { seed, faults, log } = this.#options
     this.#directory = await temporaryDirectory()
-    const authority = process.env.ROCKPOOL_TLS ? privateAuthority() : null
+    const { overTls = OVER_TLS, postgres } = this.#options
     const settings = { max_prepared_transactions: '10', deadlock_timeout: '200ms' }
-    this.#postgres = authority
-      ? await startPostgres({ ...settings, ...SSL }, { files: { ...authority.issue() } })
-      : await startPostgres(settings)
+    this.#postgres = await startPostgres(settings, { overTls, ...(postgres === undefined ? {} : { version: postgres }) })
     this.#proxy = new Proxy(this.#postgres.port)
     await this.#proxy.listen()
     for (const statement of TABLES) await this.#postgres.sql().unsafe(statement)
@@ -130,9 +133,8 @@ class Driver {
       await this.#postgres.sql().unsafe(`CREATE PUBLICATION mine FOR TABLE ${PUBLISHED} WITH (publish_via_partition_root = ${viaRoot})`)
     }
     this.#edge = await startEdge({
-      databaseUrl: authority
-        ? `postgres://postgres:postgres@localhost:${this.#proxy.port}/app?sslmode=verify-full&channel_binding=require`
-        : this.#postgres.url.replace(`:${this.#postgres.port}/`, `:${this.#proxy.port}/`),
+      databaseUrl: this.#postgres.url.replace(`:${this.#postgres.port}/`, `:${this.#proxy.port}/`),
+      overTls,
       jwtSecret: this.#secret,
       jwtAudience: AUDIENCE,
       syncConfig: syncConfigOf([]),
@@ -144,7 +146,6 @@ class Driver {
         // With half of the seeds what is retired is dropped at once, with the others it is there for a moment.
         RETIRE_GRACE_SECONDS: seed % 2 === 0 ? '0' : '5',
         ...(this.#publication ? { PUBLICATION: this.#publication } : {}),
-        ...(authority ? { DATABASE_CA: authority.ca } : {}),
         ...this.#options.bindings,
         ...(faults ? { FAULTS: JSON.stringify({ seed, ...faults }) } : {}),
       },
@@ -316,6 +317,8 @@ class Driver {
     if (this.#follower.problems.length > 0) throw this.#difference(this.#follower.problems)
     await this.#verified(defined)
     this.#defined = false
+    const walsenders = await this.#postgres.sql()`SELECT version FROM pg_stat_replication JOIN pg_stat_ssl USING (pid)`
+    for (const { version } of walsenders) this.#report.encryption.add(String(version ?? 'plain'))
     this.#report.quietPoints++
     this.#options.log?.(`quiet at step ${this.#step}, checkpoint ${this.#follower.checkpoint}`)
   }

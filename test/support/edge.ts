@@ -2,6 +2,7 @@ import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { LocalEdge } from '../../cli/edge.ts'
+import { edgeOver, OVER_TLS, type OverTls } from './over-tls.ts'
 import { freePort } from './postgres.ts'
 
 export interface EdgeSettings {
@@ -19,6 +20,8 @@ export interface EdgeSettings {
   front?: string
   inspectorPort?: number
   bundle?: string
+  /** As the database was started; what the environment says otherwise. */
+  overTls?: OverTls | null
 }
 
 export type ObjectClass = 'Bucket' | 'Relay' | 'Replicator'
@@ -38,7 +41,8 @@ export interface Edge {
 
 /** The very bundle that would be deployed, in workerd, over a database of the test. */
 export async function startEdge(settings: EdgeSettings): Promise<Edge> {
-  const { databaseUrl, jwtSecret, jwtAudience, syncConfig, directory } = settings
+  const { jwtSecret, jwtAudience, syncConfig, directory, overTls = OVER_TLS } = settings
+  const { databaseUrl, bindings } = overTls ? edgeOver(overTls, settings.databaseUrl) : { databaseUrl: settings.databaseUrl, bindings: {} }
   const edge = new LocalEdge({
     port: settings.port ?? (await freePort()),
     directory,
@@ -47,6 +51,7 @@ export async function startEdge(settings: EdgeSettings): Promise<Edge> {
       JWT_SECRET: jwtSecret,
       JWT_AUDIENCE: jwtAudience,
       SYNC_CONFIG: syncConfig,
+      ...bindings,
       ...settings.bindings,
     },
     ...(settings.front === undefined ? {} : { front: settings.front }),

@@ -19,6 +19,9 @@ export const POSTGRES_15_MISSING: string | null = existsSync(join(DEBIAN_15, 'po
 /** Every version that is here, for `describe.each`: 18 comes as an npm package, 15 is tested where Debian's is installed. */
 export const POSTGRES_VERSIONS: readonly PostgresVersion[] = POSTGRES_15_MISSING === null ? [18, 15] : [18]
 
+/** That of tests that say nothing: ROCKPOOL_POSTGRES, or 18. */
+export const DEFAULT_VERSION: PostgresVersion = process.env.ROCKPOOL_POSTGRES === '15' ? 15 : 18
+
 /** Folder of `initdb`, `postgres` and `pg_ctl`; of 15 also `pg_resetwal` and the like, which the npm package does not have. */
 export function postgresBinaries(version: PostgresVersion): string {
   if (version === 15) {

@@ -4,7 +4,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import postgres from 'postgres'
 import type { Sql } from 'postgres'
-import { PostgresServer, serverUser, type PostgresVersion } from './postgres-server.ts'
+import { databaseOver, OVER_TLS, type OverTls } from './over-tls.ts'
+import { DEFAULT_VERSION, PostgresServer, serverUser, type PostgresVersion } from './postgres-server.ts'
 
 export { POSTGRES_VERSIONS, type PostgresVersion } from './postgres-server.ts'
 
@@ -47,10 +48,12 @@ export interface SavedData {
 }
 
 export interface StartOptions {
-  /** 18, from npm, unless said otherwise. */
+  /** ROCKPOOL_POSTGRES, or 18, from npm, unless said otherwise. */
   version?: PostgresVersion
   /** Files of the data folder that must be there at the first start: `pg_hba.conf`, `server.crt`, `server.key`. */
   files?: Record<string, string>
+  /** The edge comes over TLS alone; `startEdge` is to be given the same. What the environment says unless the test has files of its own. */
+  overTls?: OverTls | null
 }
 
 /** Below the ports that the system gives to outgoing connections: one of those may be taken between now and its use. */
@@ -68,7 +71,9 @@ export async function freePort(): Promise<number> {
 
 /** A real Postgres with logical WAL on a free port of the loopback interface, in a folder of its own. */
 export async function startPostgres(settings: Record<string, string> = {}, options: StartOptions = {}): Promise<TestPostgres> {
-  const version = options.version ?? 18
+  const version = options.version ?? DEFAULT_VERSION
+  const { files, overTls = files ? null : OVER_TLS } = options
+  const tls = overTls && databaseOver(overTls)
   const directory = await mkdtemp(join(tmpdir(), 'rockpool-postgres-'))
   // Run as root, the server runs as the user `postgres`, who must be able to enter.
   await chmod(directory, 0o755)
@@ -80,16 +85,18 @@ export async function startPostgres(settings: Record<string, string> = {}, optio
     fsync: 'off',
     max_wal_senders: '10',
     max_replication_slots: '10',
+    ...tls?.settings,
     ...settings,
   }
   const server = new PostgresServer(version, join(directory, 'data'), await serverUser())
   await server.initialise('postgres')
-  for (const [name, content] of Object.entries(options.files ?? {})) await server.write(name, content)
+  for (const [name, content] of Object.entries({ ...tls?.files, ...files })) await server.write(name, content)
   await server.start(port, all)
   const urlOf: TestPostgres['urlOf'] = ({ user = 'postgres', password = 'postgres', database = 'app', query = '' }) =>
     `postgres://${user}:${password}@127.0.0.1:${port}/${database}${query === '' ? '' : `?${query}`}`
   const maintenance = postgres(urlOf({ database: 'postgres' }), { max: 1, onnotice: () => {} })
   await maintenance`CREATE DATABASE app`
+  if (tls) await maintenance.unsafe(tls.statement)
   await maintenance.end({ timeout: 1 })
   const sql = postgres(urlOf({}), { max: POOL, onnotice: () => {} })
   const start = async (more: Record<string, string> = {}) => {
