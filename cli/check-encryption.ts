@@ -57,7 +57,7 @@ function onTheEdge(trust: Trust): string {
     case 'public':
       return 'On the edge TLS is that of Cloudflare, with public authorities and the name of the host'
     case 'login':
-      return 'On the edge the same code takes any certificate, and the login, bound to it, is the proof'
+      return 'On the edge the same code accepts any certificate, and the login, bound to it, is the proof'
     case 'authorities':
       return `On the edge the same code asks the same authorities: ${trust.named === null ? 'those of DATABASE_CA' : `those that are shipped (${trust.named})`}`
   }

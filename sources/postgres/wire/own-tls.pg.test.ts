@@ -142,7 +142,7 @@ describe.each(POSTGRES_VERSIONS)('TLS with DATABASE_CA to Postgres %i', (version
     expect(line).toMatch(/On the edge the same code asks the same authorities: those of DATABASE_CA$/)
     expect(await encryptionOf(urlOf('sslmode=require'), 'none')).toEqual([
       expect.stringMatching(
-        /nobody vouches for\. On the edge the same code takes any certificate, and the login, bound to it, is the proof$/,
+        /nobody vouches for\. On the edge the same code accepts any certificate, and the login, bound to it, is the proof$/,
       ),
     ])
     // The runtime's own TLS, which does not verify for `require` here.
@@ -323,7 +323,7 @@ describe.each(POSTGRES_VERSIONS)('TLS with DATABASE_CA to Postgres %i', (version
       expect(await none('sslmode=require', 'clear')).toEqual(
         refused(/^ROCKPOOL_SOURCE_SETTINGS DATABASE_CA=none is not possible with localhost:\d+: it does not offer SCRAM-SHA-256-PLUS/),
       )
-      expect(await none('sslmode=verify-full')).toEqual(refused(/^ROCKPOOL_SETTINGS DATABASE_CA takes any certificate/))
+      expect(await none('sslmode=verify-full')).toEqual(refused(/^ROCKPOOL_SETTINGS DATABASE_CA accepts any certificate/))
       await present(ours.issue({ by: edwards }))
       expect(await none('sslmode=require')).toEqual(refused(/^ROCKPOOL_SOURCE_SETTINGS DATABASE_CA=none cannot .*Ed25519/))
       await present(ours.issue())
