@@ -24,13 +24,11 @@ const results = z.strictObject({
     cores: z.int().min(1),
     memoryGb: number,
     load: number,
-    ...{
-      node: z.string().min(1),
-      workerd: z.string().min(1),
-      postgres: z.string().min(1),
-      commit: z.string().min(1),
-      storage: z.literal('memory'),
-    },
+    node: z.string().min(1),
+    workerd: z.string().min(1),
+    postgres: z.string().min(1),
+    commit: z.string().min(1),
+    storage: z.literal('memory'),
   }),
   figures: z.array(
     z.strictObject({

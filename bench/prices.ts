@@ -16,7 +16,6 @@ export const PRICES = {
 
 /** So many messages that come in on WebSockets of an object are billed as one request. */
 export const MESSAGES_A_REQUEST = 20
-const OBJECT_GB = 0.128
 
 export const objectRequests = (counts: Counts): number =>
   sum(counts, /^(bucket|relay|replicator) (calls|requests|alarms)$/) + sum(counts, / socket messages$/) / MESSAGES_A_REQUEST
@@ -45,8 +44,5 @@ export function bill(counts: Counts, factor = 1): Bill {
     1e6
   return { ...each, dollars }
 }
-
-/** Of an object that is awake for so many seconds. */
-export const durationDollars = (seconds: number): number => (seconds * OBJECT_GB * PRICES.duration) / 1e6
 
 export const storageDollars = (bytes: number): number => (bytes / 1e9) * PRICES.storage

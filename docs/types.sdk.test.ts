@@ -59,7 +59,9 @@ const CASES: Case[] = [
   { type: 'composite', value: "ROW(1, 'a')::pair", as: 'json', back: 'jsonb_populate_record(NULL::pair, $1::text::jsonb)' },
   { type: 'int4range', value: "'[1,10)'::int4range", as: 'json', back: bounds('$1::text::jsonb') },
   {
-    ...{ type: 'int4multirange', value: "'{[1,3),[5,7)}'::int4multirange", as: 'json' },
+    type: 'int4multirange',
+    value: "'{[1,3),[5,7)}'::int4multirange",
+    as: 'json',
     back: `(SELECT range_agg(${bounds('r')}) FROM jsonb_array_elements($1::text::jsonb) r)`,
   },
   { type: 'xml', value: `'<a b="c"/>'::xml` },
@@ -101,7 +103,10 @@ beforeAll(async () => {
       twice int GENERATED ALWAYS AS (c0 * 2) STORED);
     INSERT INTO kinds VALUES ('row', ${CASES.map(({ value }) => value).join(', ')})`)
   edge = await startEdge({
-    ...{ databaseUrl: postgres.url, jwtSecret: secret, jwtAudience: AUDIENCE, directory: `${directory.path}/edge` },
+    databaseUrl: postgres.url,
+    jwtSecret: secret,
+    jwtAudience: AUDIENCE,
+    directory: `${directory.path}/edge`,
     syncConfig: STREAMS,
   })
   backend = createServer((request, response) => {
@@ -116,7 +121,10 @@ beforeAll(async () => {
   const address = backend.address()
   const uploadUrl = `http://127.0.0.1:${typeof address === 'object' ? address?.port : 0}/`
   ours = await openSync({
-    ...{ url: edge.url, uploadUrl, auth: () => token(secret, 'ann'), path: `${directory.path}/ours.db` },
+    url: edge.url,
+    uploadUrl,
+    auth: () => token(secret, 'ann'),
+    path: `${directory.path}/ours.db`,
     schema: {
       tables: { kinds: { columns: { twice: 'integer', ...Object.fromEntries(CASES.map(({ as = 'text' }, i) => [`c${i}`, as])) } } },
     },

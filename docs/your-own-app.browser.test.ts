@@ -65,8 +65,12 @@ beforeAll(async () => {
   app = join(directory.path, 'my-app')
   const [port, appPort] = [await freePort(), await freePort()]
   env = {
-    ...{ ...process.env, PATH: `${dirname(process.execPath)}${delimiter}${process.env.PATH ?? ''}` },
-    ...{ PORT: String(port), ROCKPOOL_URL: `http://127.0.0.1:${port}`, APP_PORT: String(appPort), APP_URL: `http://127.0.0.1:${appPort}` },
+    ...process.env,
+    PATH: `${dirname(process.execPath)}${delimiter}${process.env.PATH ?? ''}`,
+    PORT: String(port),
+    ROCKPOOL_URL: `http://127.0.0.1:${port}`,
+    APP_PORT: String(appPort),
+    APP_URL: `http://127.0.0.1:${appPort}`,
   }
   await symlink(ROOT, join(directory.path, 'rockpool'))
   await mkdir(join(app, 'node_modules', '.bin'), { recursive: true })

@@ -28,12 +28,10 @@ const fullStatus = {
   lsn: '0/16B3748',
   lagBytes: 12,
   lastCommit: null,
-  ...{
-    comparing: { since: '2026-11-01T00:00:00.000Z', fraction: 0.25, held: 9 },
-    slot: { name: 'rockpool' },
-    refusedTables: [{ table: 'public.salaries', reason: 'no key' }],
-    failingBuckets: [],
-  },
+  comparing: { since: '2026-11-01T00:00:00.000Z', fraction: 0.25, held: 9 },
+  slot: { name: 'rockpool' },
+  refusedTables: [{ table: 'public.salaries', reason: 'no key' }],
+  failingBuckets: [],
   skippedRows: {},
   error: { code: 'ROCKPOOL_SOURCE_UNREACHABLE', message: 'db.internal:5432 does not answer' },
 }

@@ -32,9 +32,9 @@ async function synced(bench: Bench, ops: number): Promise<void> {
     await world.idle()
     for (const buckets of [1, 100]) {
       for (const { transport, name } of TRANSPORTS) {
-        await oneKind({ ...{ bench, world, ops, buckets, transport, name }, count: 1 })
+        await oneKind({ bench, world, ops, buckets, transport, name, count: 1 })
         // Ten clients with a million ops each measure nothing that ten with a hundred thousand do not.
-        if (ops < 500_000) await oneKind({ ...{ bench, world, ops, buckets, transport, name }, count: size(bench, 10, 3) })
+        if (ops < 500_000) await oneKind({ bench, world, ops, buckets, transport, name, count: size(bench, 10, 3) })
       }
     }
   })

@@ -40,7 +40,11 @@ const schema = { tables: { todos: { columns: { title: 'text' } } } } as const
 
 async function open(options: Partial<NodeSyncOptions> = {}): Promise<SyncDatabase> {
   const db = await openSync({
-    ...{ url: service.url, schema, path: ':memory:', auth: () => unsigned('alice'), user: 'alice' },
+    url: service.url,
+    schema,
+    path: ':memory:',
+    auth: () => unsigned('alice'),
+    user: 'alice',
     ...options,
   })
   opened.push(db)
@@ -55,14 +59,21 @@ afterEach(async () => {
 })
 
 const put = (op: number, id: string, table = 'todos', row: object = { id, title: `title ${op}` }) => ({
-  ...{ op_id: String(op), op: 'PUT', object_type: table, object_id: id, subkey: 'x', data: JSON.stringify(row), checksum: 1 },
+  op_id: String(op),
+  op: 'PUT',
+  object_type: table,
+  object_id: id,
+  subkey: 'x',
+  data: JSON.stringify(row),
+  checksum: 1,
 })
 const checkpoint = (last: number, count: number, checksum = count) => ({
   checkpoint: { last_op_id: String(last), buckets: [{ bucket: 'b', checksum, count, priority: 3, subscriptions: [] }], streams: [] },
 })
 const diff = (last: number, count: number) => ({
   checkpoint_diff: {
-    ...{ last_op_id: String(last), removed_buckets: [] },
+    last_op_id: String(last),
+    removed_buckets: [],
     updated_buckets: [{ bucket: 'b', checksum: count, count, priority: 3, subscriptions: [] }],
   },
 })

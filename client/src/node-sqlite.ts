@@ -88,7 +88,9 @@ export function openNodeSqlite(path: string): Sqlite {
   const own = statements(true)
   const application = statements(false)
   return {
-    ...{ all: own.all, run: own.run, application },
+    all: own.all,
+    run: own.run,
+    application,
     exec(script) {
       db.exec(script)
     },

@@ -248,5 +248,3 @@ export interface NodeSyncOptions extends SyncOptions {
   /** The path of the file, or `:memory:` for none. Default `<name>.db`. */
   path?: string
 }
-
-export type OpenSync = (options: SyncOptions) => Promise<SyncDatabase>

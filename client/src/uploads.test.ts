@@ -16,8 +16,12 @@ const schema = { tables: { todos: { columns: { title: 'text', n: 'integer' } } }
 
 async function open(options: Partial<NodeSyncOptions> = {}): Promise<SyncDatabase> {
   db = await openSync({
-    ...{ url: service.url, uploadUrl: `${service.url}/upload`, schema, path: join(directory, 'client.db') },
-    ...{ auth: () => unsigned('alice'), user: 'alice' },
+    url: service.url,
+    uploadUrl: `${service.url}/upload`,
+    schema,
+    path: join(directory, 'client.db'),
+    auth: () => unsigned('alice'),
+    user: 'alice',
     ...options,
   })
   return db

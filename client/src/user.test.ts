@@ -18,8 +18,11 @@ const schema = { tables: { notes: { columns: { body: 'text' } } } } as const
 
 async function open(options: Partial<NodeSyncOptions> = {}): Promise<SyncDatabase> {
   const db = await openSync({
-    ...{ url: service.url, uploadUrl: `${service.url}/upload`, schema, path },
-    ...{ auth: () => unsigned(options.user ?? 'alice') },
+    url: service.url,
+    uploadUrl: `${service.url}/upload`,
+    schema,
+    path,
+    auth: () => unsigned(options.user ?? 'alice'),
     ...options,
   })
   opened.push(db)

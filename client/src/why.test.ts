@@ -13,7 +13,11 @@ const schema = { tables: { todos: { columns: { title: 'text' } } } } as const
 
 async function open(options: Partial<NodeSyncOptions> = {}): Promise<SyncDatabase> {
   const db = await openSync({
-    ...{ url: service.url, schema, path: ':memory:', auth: () => unsigned('alice'), user: 'alice' },
+    url: service.url,
+    schema,
+    path: ':memory:',
+    auth: () => unsigned('alice'),
+    user: 'alice',
     ...options,
   })
   opened.push(db)
@@ -40,7 +44,13 @@ afterEach(async () => {
 
 type Line = object
 const put = (op: number, table: string, row: Record<string, unknown>): Line => ({
-  ...{ op_id: String(op), op: 'PUT', object_type: table, object_id: `row ${op}`, subkey: 'x', data: JSON.stringify(row), checksum: 1 },
+  op_id: String(op),
+  op: 'PUT',
+  object_type: table,
+  object_id: `row ${op}`,
+  subkey: 'x',
+  data: JSON.stringify(row),
+  checksum: 1,
 })
 
 const whole = [put(1, 'todos', { title: 'Lemons' })]

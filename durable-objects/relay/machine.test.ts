@@ -124,16 +124,14 @@ function relayOf(form: 'name' | undefined) {
   relay.replicatorArrived()
   relay.receive({ v: 2, type: 'gap', checkpoint: 5, plan: 'p', form })
   return {
-    ...{
-      told,
-      asked,
-      closed,
-      why,
-      counts,
-      arrive,
-      notice,
-      gap: (fenced: string[]) => relay.receive({ v: 2, type: 'gap', checkpoint, plan: 'p', form, fenced }),
-    },
+    told,
+    asked,
+    closed,
+    why,
+    counts,
+    arrive,
+    notice,
+    gap: (fenced: string[]) => relay.receive({ v: 2, type: 'gap', checkpoint, plan: 'p', form, fenced }),
     listed: () => listed,
     subscribe: (...args: Parameters<RelayMachine<string>['subscribe']>) => relay.subscribe(...args),
     owing: () => relay.owing,
@@ -398,8 +396,15 @@ test('a relay that slept before the replicator had come asks for it once more', 
 test('a relay that wakes without streams, to a socket that has brought nothing, asks with the first stream, and once', () => {
   let attached = 0
   const machine = new RelayMachine<string>({
-    ...{ send: () => {}, hasCredit: () => true, close: () => {}, mark: (name) => name, saveStream: () => {}, saveCheckpoint: () => {} },
-    ...{ ask: () => {}, committed: () => {}, attach: (done) => void (attached++, done()) },
+    send: () => {},
+    hasCredit: () => true,
+    close: () => {},
+    mark: (name) => name,
+    saveStream: () => {},
+    saveCheckpoint: () => {},
+    ask: () => {},
+    committed: () => {},
+    attach: (done) => void (attached++, done()),
   })
   machine.wake(null, [])
   // The object: the replicator may not know of the socket, since its answer may have been lost.
@@ -453,12 +458,10 @@ test('streams are told how far a comparison is when it moves and when they come,
       hasCredit: (stream) => credit || stream !== 'slow',
       ask: (_bucket, _checkpoint, _stale, answer) => void (asked++, answer({ count: 0, checksum: 0, last: 0 })),
       saveCheckpoint: (checkpoint, plan, fenced, comparing) => (at = { checkpoint, plan, fenced, comparing }),
-      ...{
-        mark: (name) => name,
-        close: (stream) => told.push(`${stream} closed`),
-        attach: (done) => done(),
-        committed: (answer) => answer(5),
-      },
+      mark: (name) => name,
+      close: (stream) => told.push(`${stream} closed`),
+      attach: (done) => done(),
+      committed: (answer) => answer(5),
     })
   let machine = machineOf()
   const hear = (checkpoint: number, comparing?: number) => {

@@ -5,7 +5,12 @@ import type { SlotMeasure } from './stream/slot.ts'
 const GB = 1024 ** 3
 /** `gb` are kept, of which nothing was read. */
 const measure = (gb: number, more: Partial<SlotMeasure> = {}): SlotMeasure => ({
-  ...{ walStatus: 'reserved', retainedBytes: gb * GB, lagBytes: gb * GB, safeWalBytes: null, maxKeepBytes: null, awaitedStandbys: null },
+  walStatus: 'reserved',
+  retainedBytes: gb * GB,
+  lagBytes: gb * GB,
+  safeWalBytes: null,
+  maxKeepBytes: null,
+  awaitedStandbys: null,
   ...more,
 })
 const keep = { walPolicy: 'keep', walKeepGb: 10 } as const

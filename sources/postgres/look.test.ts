@@ -3,13 +3,17 @@ import { problemOf, type SourceFacts } from './look.ts'
 
 const measure = { walStatus: 'reserved', retainedBytes: 1, lagBytes: 0, safeWalBytes: null, maxKeepBytes: null, awaitedStandbys: null }
 const facts = (change: Partial<SourceFacts> = {}): SourceFacts => ({
-  ...{ identity: { systemIdentifier: '1', timeline: 1, database: 'app' }, serverVersion: 180_001, walEnd: 100n },
+  identity: { systemIdentifier: '1', timeline: 1, database: 'app' },
+  serverVersion: 180_001,
+  walEnd: 100n,
   slot: { created: false, lost: null, confirmedFlush: 10n, failover: null, measure },
   ...change,
 })
 type Known = Parameters<typeof problemOf>[2]
 const known = (change: Partial<Known> = {}): Known => ({
-  ...{ identity: { systemIdentifier: '1', database: 'app' }, position: { lsn: '0/20', xid: 1, time: '' }, settled: true },
+  identity: { systemIdentifier: '1', database: 'app' },
+  position: { lsn: '0/20', xid: 1, time: '' },
+  settled: true,
   ...change,
 })
 const slot = (change: object) => ({ slot: { created: false, lost: null, confirmedFlush: 10n, failover: null, measure, ...change } })

@@ -72,14 +72,13 @@ test('a server that is no Rockpool, one that lets no other page read its answers
   other.withoutSockets = true
   other.page = () => ({ type: 'text/html', body: 'hello' })
   expect((await problem(await open({ url: other.url }))).error).toEqual({
-    ...{
-      code: 'network',
-      message: `${other.url}/sync/stream could not be opened: somebody answers, but not as Rockpool does: is \`url\` right?`,
-    },
+    code: 'network',
+    message: `${other.url}/sync/stream could not be opened: somebody answers, but not as Rockpool does: is \`url\` right?`,
   })
   await other.close()
   expect((await problem(await open({ url: other.url }))).error).toEqual({
-    ...{ code: 'network', message: `${other.url}/sync/stream could not be opened: nobody answers: is \`url\` right?` },
+    code: 'network',
+    message: `${other.url}/sync/stream could not be opened: nobody answers: is \`url\` right?`,
   })
 })
 

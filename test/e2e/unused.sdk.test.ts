@@ -36,13 +36,11 @@ beforeAll(async () => {
   await postgres.sql()`insert into lists values ('1', 'one', 'alice'), ('2', 'two', 'bob'), ('3', 'three', 'carol')`
   const points = ['tidying.step', 'tidying.asked', 'tidying.erased', 'bucket.idle', 'bucket.erase']
   edge = await startEdge({
-    ...{
-      databaseUrl: postgres.url,
-      jwtSecret: secret,
-      jwtAudience: AUDIENCE,
-      syncConfig: config('mine', 'id, name, owner_id'),
-      directory: path,
-    },
+    databaseUrl: postgres.url,
+    jwtSecret: secret,
+    jwtAudience: AUDIENCE,
+    syncConfig: config('mine', 'id, name, owner_id'),
+    directory: path,
     bindings: {
       UNUSED_DAYS: SECOND.toFixed(8),
       RETIRE_GRACE_SECONDS: '0',

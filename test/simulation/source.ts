@@ -26,7 +26,12 @@ export const TABLES: Record<Change['table'], BatchTable> = {
 
 /** As their source describes them. */
 export const SOURCE_TABLES: SourceTable[] = Object.values(TABLES).map(({ schema, name }) => ({
-  ...{ schema, name, names: [], keys: 'id', counted: false, fingerprint: name },
+  schema,
+  name,
+  names: [],
+  keys: 'id',
+  counted: false,
+  fingerprint: name,
   progress: ({ block, blocks }) => ({
     done: blocks === 0 ? 1 : Number(block) / Number(blocks),
     units: { done: Number(block), of: Number(blocks) },

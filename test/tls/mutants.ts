@@ -28,7 +28,12 @@ export async function mutated({ file, from, to }: Mutant): Promise<typeof Connec
       }),
   }
   const built = await build({
-    ...{ entryPoints: [join(folder, 'connection.ts')], bundle: true, write: false, format: 'esm', platform: 'neutral', target: 'es2024' },
+    entryPoints: [join(folder, 'connection.ts')],
+    bundle: true,
+    write: false,
+    format: 'esm',
+    platform: 'neutral',
+    target: 'es2024',
     plugins: [change],
     logLevel: 'silent',
   })

@@ -66,7 +66,10 @@ export class TestServer12 extends TestServer {
     if (!(await this.readHello())) return null
     this.share = await newShare(GROUPS.get(this.group) as Group)
     const fields: HelloFields = {
-      ...{ version: 0x0303, suite: plan.suite ?? 0xc02b, compression: 0, random: this.random },
+      version: 0x0303,
+      suite: plan.suite ?? 0xc02b,
+      compression: 0,
+      random: this.random,
       sessionId: crypto.getRandomValues(new Uint8Array(32)),
       extensions: [
         [Extension.renegotiationInfo, concat([0])],

@@ -74,7 +74,9 @@ export class TestServer {
     const { retries = [], suite = 0x1301, group = 0x001d, flight = FLIGHT, pack = (all) => [concat(...all)] } = this.behaviour
     if (!(await this.readHello())) return null
     const echo = (): HelloFields => ({
-      ...{ version: 0x0303, suite, compression: 0 },
+      version: 0x0303,
+      suite,
+      compression: 0,
       random: RETRY_RANDOM,
       sessionId: this.clientHello.sessionId,
       extensions: [[Extension.supportedVersions, concat(u16(0x0304))]],

@@ -61,10 +61,14 @@ export async function openFile(name: string, options: OpenOptions): Promise<{ db
 
 async function openInPool(sqlite3: Sqlite3Static, name: string, fatal: OpenOptions['fatal']): Promise<{ db: Sqlite; storage: Storage }> {
   // By default, a pool that cannot get one of its handles deletes all files, and remembers its failure for ever.
-  const pool = await sqlite3.installOpfsSAHPoolVfs({
-    ...{ name: directory(name), directory: `/${directory(name)}` },
-    ...{ preserveOnInitFailure: true, forceReinitIfPreviouslyFailed: true },
-  })
+  // The types lack `forceReinitIfPreviouslyFailed` (sqlite-wasm 3.54), so this is not a literal in the call.
+  const pooling = {
+    name: directory(name),
+    directory: `/${directory(name)}`,
+    preserveOnInitFailure: true,
+    forceReinitIfPreviouslyFailed: true,
+  }
+  const pool = await sqlite3.installOpfsSAHPoolVfs(pooling)
   if (pool.isPaused()) await pool.unpauseVfs()
   try {
     // An existing file can be opened on a full disk too.

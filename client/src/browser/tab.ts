@@ -36,17 +36,15 @@ interface Live {
 
 const CLOSED: Status = {
   state: 'closed',
-  ...{
-    pendingWrites: 0,
-    unconfirmedWrites: 0,
-    failedWrites: 0,
-    lastSyncedAt: null,
-    comparing: null,
-    upload: null,
-    unsynced: [],
-    storage: 'opfs',
-    setAside: null,
-  },
+  pendingWrites: 0,
+  unconfirmedWrites: 0,
+  failedWrites: 0,
+  lastSyncedAt: null,
+  comparing: null,
+  upload: null,
+  unsynced: [],
+  storage: 'opfs',
+  setAside: null,
 }
 
 /** The database of a tab. Everything happens in the worker of the tab that owns the database, which may be this one. */

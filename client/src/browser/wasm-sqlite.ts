@@ -85,7 +85,9 @@ export function wrap(sqlite3: Sqlite3Static, database: Database, fatal: (error: 
   const own = statements(true)
   const application = statements(false)
   return {
-    ...{ all: own.all, run: own.run, application },
+    all: own.all,
+    run: own.run,
+    application,
     exec(script) {
       try {
         database.exec(script)

@@ -59,7 +59,8 @@ async function own({ open, uploads, tab, worker, opened }: Extract<WorkerInput, 
   await navigator.locks.request(ownerLock(name), async () => {
     const channel = new BroadcastChannel(channelName(name))
     const { db, storage } = await openFile(name, {
-      ...{ opened, fatal },
+      opened,
+      fatal,
       blocked(problem, retryAt) {
         const message: OwnerMessage = { to: 'tab', blocked: problem, retryAt }
         channel.postMessage(message)

@@ -19,7 +19,8 @@ test('ops of one batch for one bucket that exceed one call are sent in several c
   await runInDurableObject(env.REPLICATOR.getByName('large-append'), async () => {
     const dispatcher = new Dispatcher({
       send: async (bucket, request) => env.BUCKET.getByName(await bucketObjectName('large-append', bucket)).append(request),
-      ...{ deadlineMs: 30_000, failed: (each) => failing.push(each) },
+      deadlineMs: 30_000,
+      failed: (each) => failing.push(each),
     })
     const send = () => dispatcher.append('b', { bucket: 1, ...append, body: () => body, length: body.length }, SENDING)
     const state = { count: 12, checksum: append.checksum, last: 12 }

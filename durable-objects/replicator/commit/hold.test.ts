@@ -5,7 +5,12 @@ import type { State } from '../store/storage.ts'
 
 const NOTICE = { previous: 3, parts: ['n'] }
 const at = (committed: number, more: Partial<State['commit']> = {}): State['commit'] => ({
-  ...{ committed, plan: 'p', named: NOTICE, batch: 1, hold: null, published: null },
+  committed,
+  plan: 'p',
+  named: NOTICE,
+  batch: 1,
+  hold: null,
+  published: null,
   ...more,
 })
 const commit = (before: State['commit'], committed: number, plan = 'p') =>

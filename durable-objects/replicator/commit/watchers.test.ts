@@ -24,7 +24,10 @@ function setting() {
   }
   const start = () =>
     new Watchers({
-      ...{ db, nextSerial: () => ++serial, serving: () => ({ ...serving }), fenced: (bucket: string) => fenced.has(bucket) },
+      db,
+      nextSerial: () => ++serial,
+      serving: () => ({ ...serving }),
+      fenced: (bucket: string) => fenced.has(bucket),
       pause: () => (paused.hold ? new Promise((resolve) => paused.waiting.push(resolve)) : Promise.resolve()),
       publish: (bucket, { checkpoint }) =>
         new Promise<PublishAnswer>((resolve, reject) => calls.push({ bucket, checkpoint, resolve, reject })),

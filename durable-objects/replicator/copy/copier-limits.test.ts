@@ -16,8 +16,18 @@ import { storeRows } from './store-rows.ts'
 const column = { name: 'id', typeOid: 25, typeName: 'text', notNull: true, type: { oid: 25, kind: 'base', name: 'text' } } as const
 const name = { schema: 'public', name: 'docs' }
 const catalog: CatalogTable = {
-  ...{ oid: 7, ...name, columns: [column], key: ['id'], keyEquals: ['='], keyTypes: ['text'], identity: 'd', names: [name] },
-  ...{ parts: [{ oid: 7, ...name }], partitioned: false, rowFilter: null, fingerprint: '' },
+  oid: 7,
+  ...name,
+  columns: [column],
+  key: ['id'],
+  keyEquals: ['='],
+  keyTypes: ['text'],
+  identity: 'd',
+  names: [name],
+  parts: [{ oid: 7, ...name }],
+  partitioned: false,
+  rowFilter: null,
+  fingerprint: '',
 }
 const table: FollowedTable = { number: 1, ...name, source: new PostgresTable(catalog) }
 

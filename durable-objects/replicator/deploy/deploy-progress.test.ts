@@ -3,7 +3,12 @@ import type { TableCopyStatus } from '../../../protocol/messages/admin.ts'
 import { ofDeploy, progressOf } from './deploy-progress.ts'
 
 const table = (name: string, progress: number, state: TableCopyStatus['state'] = 'copying') => ({
-  ...{ table: name, progress, state, block: 4, blocks: 4, rows: 9 },
+  table: name,
+  progress,
+  state,
+  block: 4,
+  blocks: 4,
+  rows: 9,
 })
 
 test('the progress of a deploy: by rows, 0 for tables that the session does not know yet, 1 when there is nothing to copy', () => {

@@ -91,7 +91,8 @@ export async function checkDeploy({ deploys, settings, asked, openStreams }: Che
     definitions: {
       kept: kept.map(named),
       ...(again.length > 0 && { again: again.map(named) }),
-      ...{ added: added.map(named), removed: removed.map(named) },
+      added: added.map(named),
+      removed: removed.map(named),
     },
     copy: read.length === 0 ? [] : await source.estimate(read, call()),
     refused: all.map(({ table, reason }) => ({ table, reason })),

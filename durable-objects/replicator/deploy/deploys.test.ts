@@ -14,7 +14,11 @@ test('plans of sync configs that the history has forgotten are deleted, also whe
   let serving: string | null = null
   const sources = { state: new StateStore(db), plans: new Plans(db), configs: new Configs(db), definitions: new Definitions(db) }
   const deploys = new Deploys({
-    ...{ atomically: (work) => work(), ...sources, serving: () => serving, served: () => serving, copy: () => {} },
+    atomically: (work) => work(),
+    ...sources,
+    serving: () => serving,
+    served: () => serving,
+    copy: () => {},
   })
   const stored = () => db.all('SELECT hash FROM plans').map(({ hash }) => String(hash))
   for (let n = 0; n < 45; n++) {

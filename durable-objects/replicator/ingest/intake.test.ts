@@ -23,19 +23,35 @@ function tableOf(
   key: readonly string[],
 ): FollowedTable & { source: PostgresTable } {
   const catalog: CatalogTable = {
-    ...{ oid, schema: 'public', name, key: [...key], keyEquals: key.map(() => '='), identity: key.length > 0 ? 'd' : 'f' },
+    oid,
+    schema: 'public',
+    name,
+    key: [...key],
+    keyEquals: key.map(() => '='),
+    identity: key.length > 0 ? 'd' : 'f',
     columns: columns.map((column) => ({
-      ...{ name: column, typeOid: TEXT, typeName: 'text', notNull: false },
+      name: column,
+      typeOid: TEXT,
+      typeName: 'text',
+      notNull: false,
       type: { oid: TEXT, kind: 'base', name: 'text' },
     })),
-    ...{ names: [], parts: [], partitioned: false, rowFilter: null, fingerprint: '' },
+    names: [],
+    parts: [],
+    partitioned: false,
+    rowFilter: null,
+    fingerprint: '',
   }
   return { number, schema: 'public', name, source: new PostgresTable(catalog) }
 }
 const TABLES = [tableOf(1, DOCS, 'docs', ['id', 'gone', 'kept'], ['id']), tableOf(2, LINES, 'lines', ['line'], [])]
 
 const relation = (oid: number, ...names: string[]): PgoutputMessage => ({
-  ...{ type: 'relation', oid, schema: 'public', name: oid === DOCS ? 'docs' : 'lines', identity: oid === DOCS ? 'd' : 'f' },
+  type: 'relation',
+  oid,
+  schema: 'public',
+  name: oid === DOCS ? 'docs' : 'lines',
+  identity: oid === DOCS ? 'd' : 'f',
   columns: names.map((name) => ({ name, typeOid: TEXT, typmod: -1, key: name === 'id' })),
 })
 const RELATIONS = [relation(DOCS, 'id', 'gone', 'kept'), relation(LINES, 'line')]
@@ -81,13 +97,14 @@ class World {
   intake(at: Pick<Flush, 'position' | 'place'>, sources: Partial<IntakePorts> = {}): Fed {
     const ignored = () => {}
     return new Fed(at, {
-      ...{ sliceChanges: 1_000, marker: () => [], deliver: ignored, unexpected: ignored },
-      ...{
-        room: () => true,
-        hasImages: () => true,
-        hasIncomplete: () => this.pending.length > 0,
-        isIncomplete: (_, key) => this.pending.includes(key),
-      },
+      sliceChanges: 1_000,
+      marker: () => [],
+      deliver: ignored,
+      unexpected: ignored,
+      room: () => true,
+      hasImages: () => true,
+      hasIncomplete: () => this.pending.length > 0,
+      isIncomplete: (_, key) => this.pending.includes(key),
       newBatch: () =>
         new Batch(0, {
           evaluate: ({ name }, row) => {
@@ -244,7 +261,10 @@ test('I4: of two tables that are truncated at once the first is not empty before
   const world = new World()
   world.fill(3)
   const care = {
-    ...{ slice: (most: number) => most, notes: (table: { number: number }) => table.number === 2, trying: null, waits: false },
+    slice: (most: number) => most,
+    notes: (table: { number: number }) => table.number === 2,
+    trying: null,
+    waits: false,
     about: function* () {
       yield
       return 'take' as const

@@ -6,7 +6,10 @@ test('a database that does not answer, and one that answers and refuses', () => 
   const look = (code: 'ROCKPOOL_SOURCE_UNREACHABLE' | 'ROCKPOOL_SOURCE_SETTINGS' | 'ROCKPOOL_SETTINGS') =>
     lookOf({ facts: new RockpoolError(code, 'why'), problem: null, began: 1_000, ended: 3_000 })
   expect(look('ROCKPOOL_SOURCE_UNREACHABLE')).toEqual({
-    ...{ at: '1970-01-01T00:00:03.000Z', ms: 2_000, reachable: false, version: null },
+    at: '1970-01-01T00:00:03.000Z',
+    ms: 2_000,
+    reachable: false,
+    version: null,
     problem: { code: 'ROCKPOOL_SOURCE_UNREACHABLE', message: 'why' },
   })
   expect([look('ROCKPOOL_SOURCE_SETTINGS').reachable, look('ROCKPOOL_SETTINGS').reachable]).toEqual([true, false])

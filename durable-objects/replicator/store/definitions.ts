@@ -31,7 +31,11 @@ export class Definitions {
     for (const row of db.all('SELECT hash, generation, state, bucket, serial FROM definitions')) {
       const state = String(row.state) as DefinitionState
       this.#remember({
-        ...{ hash: String(row.hash), generation: Number(row.generation), state, bucket: String(row.bucket), serial: Number(row.serial) },
+        hash: String(row.hash),
+        generation: Number(row.generation),
+        state,
+        bucket: String(row.bucket),
+        serial: Number(row.serial),
       })
     }
   }

@@ -37,8 +37,13 @@ describe('diagnostics', () => {
     expect(recent).toEqual([
       { ...row(1), first: '2026-01-01T00:00:00.000Z', last: '2026-01-01T00:00:02.000Z', count: 2 },
       {
-        ...{ code: 'ROCKPOOL_RESYNC', table: null, key: null, reason: 'the slot is gone' },
-        ...{ first: '2026-01-01T00:00:01.000Z', last: '2026-01-01T00:00:01.000Z', count: 1 },
+        code: 'ROCKPOOL_RESYNC',
+        table: null,
+        key: null,
+        reason: 'the slot is gone',
+        first: '2026-01-01T00:00:01.000Z',
+        last: '2026-01-01T00:00:01.000Z',
+        count: 1,
       },
     ])
   })

@@ -128,8 +128,13 @@ export class Outbox {
       this.#db.run(STATEMENTS.put, slot, id, part++, piece)
     }
     const appends = bodies.map(({ bucket, append: a, body }) => ({
-      ...{ bucket, first: a.first, last: a.last, count: a.count, checksum: a.checksum },
-      ...{ body: () => body, length: body.length },
+      bucket,
+      first: a.first,
+      last: a.last,
+      count: a.count,
+      checksum: a.checksum,
+      body: () => body,
+      length: body.length,
     }))
     this.#plan = batch.plan
     return { id, last: batch.last, final: batch.final, plan: batch.plan, appends }

@@ -9,9 +9,18 @@ import { Tables } from './tables.ts'
 const TEXT = 25
 function catalog(fingerprint: string, more: Partial<CatalogTable> = {}): PostgresTable {
   return new PostgresTable({
-    ...{ oid: 7, schema: 'public', name: 'docs', key: ['id'], keyEquals: ['='], identity: 'd' },
+    oid: 7,
+    schema: 'public',
+    name: 'docs',
+    key: ['id'],
+    keyEquals: ['='],
+    identity: 'd',
     columns: [{ name: 'id', typeOid: TEXT, typeName: 'text', notNull: true, type: { oid: TEXT, kind: 'base', name: 'text' } }],
-    ...{ names: [], parts: [], partitioned: false, rowFilter: null, fingerprint },
+    names: [],
+    parts: [],
+    partitioned: false,
+    rowFilter: null,
+    fingerprint,
     ...more,
   })
 }

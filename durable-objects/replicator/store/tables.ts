@@ -45,7 +45,10 @@ export class Tables {
     for (const row of db.all('SELECT number, schema, name, fingerprint, copy, description FROM tables')) {
       const description = JSON.parse(String(row.description)) as Partial<Description>
       const table: KnownTable = {
-        ...{ number: Number(row.number), schema: String(row.schema), name: String(row.name), fingerprint: String(row.fingerprint) },
+        number: Number(row.number),
+        schema: String(row.schema),
+        name: String(row.name),
+        fingerprint: String(row.fingerprint),
         copy: JSON.parse(String(row.copy)) as CopyState,
         description: { names: description.names ?? [], key: description.key ?? '' },
       }

@@ -82,6 +82,8 @@ export const STATEMENTS = {
 const kindOf = (number: number | null): number => (number === null ? 0 : 1)
 
 const removalOf = (row: Record<string, unknown>): Removal => ({
-  ...{ due: Number(row.due), name: String(row.name) },
-  ...{ number: row.number === null ? null : Number(row.number), upTo: Number(row.up_to) },
+  due: Number(row.due),
+  name: String(row.name),
+  number: row.number === null ? null : Number(row.number),
+  upTo: Number(row.up_to),
 })

@@ -86,8 +86,13 @@ class World {
       return answered
     }
     this.tidying = new Tidying({
-      ...{ atomically: (work) => this.db.transaction(work), state: this.state, buckets: this.buckets, removals: this.removals },
-      ...{ rows: () => this.rows, served: () => this.served, owners: () => new Set(['d', MAILBOX_DEFINITION]) },
+      atomically: (work) => this.db.transaction(work),
+      state: this.state,
+      buckets: this.buckets,
+      removals: this.removals,
+      rows: () => this.rows,
+      served: () => this.served,
+      owners: () => new Set(['d', MAILBOX_DEFINITION]),
       isFenced: (bucket) => this.fenced.has(bucket),
       idle: (bucket, { before }) => called('idle', bucket, (log) => log.idle(before)),
       erase: (bucket, { upTo }) =>

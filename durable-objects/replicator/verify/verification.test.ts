@@ -57,9 +57,16 @@ class World {
   start(): void {
     this.state = new StateStore(this.db)
     this.verification = new Verification({
-      ...{ state: this.state, tables: new Tables(this.db), buckets: new Buckets(this.db), definitions: new Definitions(this.db) },
-      ...{ differences: new Differences(this.db), diagnostics: new Diagnostics(this.db), rows: () => new RowStates(this.db) },
-      ...{ serving: () => 'p', trial: (batch) => batch, silent: () => [] },
+      state: this.state,
+      tables: new Tables(this.db),
+      buckets: new Buckets(this.db),
+      definitions: new Definitions(this.db),
+      differences: new Differences(this.db),
+      diagnostics: new Diagnostics(this.db),
+      rows: () => new RowStates(this.db),
+      serving: () => 'p',
+      trial: (batch) => batch,
+      silent: () => [],
       digest: async (bucket, request) => {
         const answer = this.logs.get(bucket)?.digest(request) ?? { kind: 'gone' as const }
         this.digested()

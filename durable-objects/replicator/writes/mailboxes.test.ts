@@ -59,14 +59,16 @@ describe('the mailbox of a user', () => {
     const it = new Mailboxes()
     for (let i = 0; i < MAX_MAILBOX_CLIENTS; i++) {
       expect(it.batch((batch) => batch.deliver('u', `c${i}`, 1n, DAY))).toEqual({
-        ...{ rows: 1, appends: 1 },
+        rows: 1,
+        appends: 1,
         ops: [['mailbox#["u"]', 'PUT', `c${i}`, { id: `c${i}`, n: '1' }]],
       })
     }
     // The one whose last write is longest ago goes, not the one that came first.
     it.batch((batch) => batch.deliver('u', 'c0', 2n, DAY))
     expect(it.batch((batch) => batch.deliver('u', 'new', 1n, DAY))).toEqual({
-      ...{ rows: 1, appends: 1 },
+      rows: 1,
+      appends: 1,
       ops: [
         ['mailbox#["u"]', 'PUT', 'new', { id: 'new', n: '1' }],
         ['mailbox#["u"]', 'REMOVE', 'c1'],
@@ -110,7 +112,8 @@ describe('the mailbox of a user', () => {
     it.stored.set(clientMailboxKey('u', 'c'), before)
     const written = it.batch((batch) => batch.deliver('u', 'c', 5n, DAY))
     expect(written).toEqual({
-      ...{ rows: 2, appends: 2 },
+      rows: 2,
+      appends: 2,
       ops: [
         ['mailbox#["u"]', 'PUT', 'c', { id: 'c', n: '5' }],
         [own, 'PUT', 'w', { id: 'w', n: '5' }],

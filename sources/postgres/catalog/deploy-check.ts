@@ -20,8 +20,20 @@ export interface SchemaTable extends TableName {
 
 /** What `decodeValue` returns for types that no option of the sync config affects. */
 const KINDS: Readonly<Record<string, ValueKind>> = {
-  ...{ int2: 'number', int4: 'number', int8: 'number', oid: 'number', float4: 'number', float8: 'number', bool: 'number' },
-  ...{ text: 'text', varchar: 'text', bpchar: 'text', name: 'text', uuid: 'text', numeric: 'text', bytea: 'bytes' },
+  int2: 'number',
+  int4: 'number',
+  int8: 'number',
+  oid: 'number',
+  float4: 'number',
+  float8: 'number',
+  bool: 'number',
+  text: 'text',
+  varchar: 'text',
+  bpchar: 'text',
+  name: 'text',
+  uuid: 'text',
+  numeric: 'text',
+  bytea: 'bytes',
 }
 
 /** Returns the tables of the database with their columns, for checks of names and types in a sync config. */
@@ -37,7 +49,10 @@ export async function readSchema(sql: Sql): Promise<{ tables: SchemaTable[] }> {
     GROUP BY c.oid, n.nspname, c.relname`
   return {
     tables: rows.map(({ schema, name, columns, key }) => ({
-      ...{ schema, name, columns: columns.map((column) => column.name), key: key ?? [] },
+      schema,
+      name,
+      columns: columns.map((column) => column.name),
+      key: key ?? [],
       types: Object.fromEntries(columns.flatMap((column) => typeOf(column) ?? [])),
     })),
   }

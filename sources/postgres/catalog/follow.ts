@@ -108,12 +108,22 @@ function follow(
     ...(table.partitioned ? leaves.map((leaf) => [leaf.oid, leaf.filenode, leaf.columns]) : []),
   ]
   const followed: CatalogTable = {
-    ...{ oid: table.oid, schema: table.schema, name: table.name, identity: table.identity, partitioned: table.partitioned },
+    oid: table.oid,
+    schema: table.schema,
+    name: table.name,
+    identity: table.identity,
+    partitioned: table.partitioned,
     // Rows without a key are identified by all their values.
     columns: key.length === 0 ? columns : columns.filter((column) => isRead(column) || key.includes(column.name)),
     sent: columns.map(({ name, typeOid }) => ({ name, typeOid })),
     named: [...named],
-    ...{ key, keyEquals, keyTypes, parts, names, rowFilter: entry.rowFilter, fingerprint: JSON.stringify(content) },
+    key,
+    keyEquals,
+    keyTypes,
+    parts,
+    names,
+    rowFilter: entry.rowFilter,
+    fingerprint: JSON.stringify(content),
   }
   return {
     followed,

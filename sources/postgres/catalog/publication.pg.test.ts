@@ -78,7 +78,10 @@ describe.each(POSTGRES_VERSIONS)('our own publication, Postgres %i', (version) =
       create table judged (a int, b uuid, c mood, d text[], e bytea, f varchar(3), g jsonb, primary key (b, a))`)
     const { tables } = await readSchema(source)
     expect(tables.find(({ name }) => name === 'judged')).toEqual({
-      ...{ schema: 'public', name: 'judged', columns: ['a', 'b', 'c', 'd', 'e', 'f', 'g'], key: ['b', 'a'] },
+      schema: 'public',
+      name: 'judged',
+      columns: ['a', 'b', 'c', 'd', 'e', 'f', 'g'],
+      key: ['b', 'a'],
       types: {
         a: { name: 'int4', kind: 'number' },
         b: { name: 'uuid', kind: 'text' },

@@ -42,7 +42,9 @@ async function stream() {
   const replication = await openReplication(
     connect({ replication: true }),
     {
-      ...{ slot: 's', publication, walSenderTimeoutMs },
+      slot: 's',
+      publication,
+      walSenderTimeoutMs,
       ...(slot.failover === false ? { markForFailover: { refused: (reason: string) => void refused.push(reason) } } : {}),
     },
     { message: (message) => void (message.type === 'insert' && received.inserts++), keepalive: () => {} },

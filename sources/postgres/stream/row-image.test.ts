@@ -4,12 +4,24 @@ import { keptImage } from './row-image.ts'
 
 const TEXT = 25
 const table: CatalogTable = {
-  ...{ oid: 7, schema: 'public', name: 'docs', key: ['id'], keyEquals: ['='], identity: 'd' },
+  oid: 7,
+  schema: 'public',
+  name: 'docs',
+  key: ['id'],
+  keyEquals: ['='],
+  identity: 'd',
   columns: ['id', 'body', 'note'].map((name) => ({
-    ...{ name, typeOid: TEXT, typeName: 'text', notNull: false },
+    name,
+    typeOid: TEXT,
+    typeName: 'text',
+    notNull: false,
     type: { oid: TEXT, kind: 'base', name: 'text' },
   })),
-  ...{ names: [], parts: [], partitioned: false, rowFilter: null, fingerprint: '' },
+  names: [],
+  parts: [],
+  partitioned: false,
+  rowFilter: null,
+  fingerprint: '',
 }
 const decoder = new TableDecoder(table, ['id', 'body', 'note'])
 

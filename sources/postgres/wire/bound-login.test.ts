@@ -25,7 +25,10 @@ function begin({ required = null as string | null, endPoint = END_POINT as Uint8
   const sent: string[] = []
   const seen: Buffer[] = []
   const login = new BoundLogin({
-    ...{ password: PASSWORD, endPoint, required, server: 'db:5432' },
+    password: PASSWORD,
+    endPoint,
+    required,
+    server: 'db:5432',
     send: (bytes) => sent.push(Buffer.from(bytes).toString('latin1')),
   })
   const incoming = new Incoming({ safe: true, server: 'db:5432', login, emit: (bytes) => seen.push(Buffer.from(bytes)) })

@@ -191,7 +191,15 @@ const onlyIpv6 = ({ host }: HostPort): string =>
 async function isPrimary(source: SourceUrl, address: HostPort, trust: Trust, options: Opening): Promise<boolean> {
   const { user, password, database, connectSeconds } = source
   const settings = {
-    ...{ host: address.host, port: address.port, user, password, database, ssl: false, max: 1, fetch_types: false, prepare: false },
+    host: address.host,
+    port: address.port,
+    user,
+    password,
+    database,
+    ssl: false,
+    max: 1,
+    fetch_types: false,
+    prepare: false,
     connect_timeout: connectSeconds,
     connection: { application_name: source.applicationName, ...(source.options === '' ? {} : { options: source.options }) },
     socket: () => openOne(source, address, trust, options).catch((error: unknown) => new FailedSocket(error)),

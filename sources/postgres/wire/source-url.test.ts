@@ -17,17 +17,17 @@ function problem(url: string): string {
   return 'no problem'
 }
 const base = {
-  ...{
-    user: 'u',
-    password: 'p',
-    database: 'd',
-    sslmode: 'verify-full',
-    systemRoots: false,
-    direct: false,
-    earlier: null,
-    channelBinding: 'prefer',
-  },
-  ...{ applicationName: 'rockpool', connectSeconds: 10, options: '' },
+  user: 'u',
+  password: 'p',
+  database: 'd',
+  sslmode: 'verify-full',
+  systemRoots: false,
+  direct: false,
+  earlier: null,
+  channelBinding: 'prefer',
+  applicationName: 'rockpool',
+  connectSeconds: 10,
+  options: '',
 }
 const at = (host: string, port = 5432) => ({ ...base, hosts: [{ host, port }] })
 

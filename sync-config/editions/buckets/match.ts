@@ -1,4 +1,4 @@
-import { call, conjunction, rewrite, type Expr } from '../../expressions/expression.ts'
+import { call, conjunction, type Expr } from '../../expressions/expression.ts'
 import type { Branch, Key, Walked } from '../../plan/plan.ts'
 import type { SqlExpr } from '../../parse/sql.ts'
 import type { Work } from '../../parse/work.ts'
@@ -63,7 +63,3 @@ export function branchOf(alternative: Alternative, ids: readonly string[], copyT
   })
   return { each, filter: conjunction(filters), keys }
 }
-
-/** Renumbers the elements of an expression. */
-export const shiftElements = (expr: Expr, by: number): Expr =>
-  rewrite(expr, (part) => (part[0] === 'each' ? ['each', part[1] + by, part[2]] : undefined))

@@ -75,7 +75,16 @@ function readParts(der: Uint8Array): Omit<Certificate, 'x509'> {
   if (extended !== undefined && version !== 3) refuse('unreadable', 'it has extensions, and is not of version 3')
   const extensions = extended === undefined ? { notFollowed: [] } : readExtended(extended)
   return {
-    ...{ der, version, serial, signature: signature.whole, issuer, subject, notBefore, notAfter, key, extensions },
+    der,
+    version,
+    serial,
+    signature: signature.whole,
+    issuer,
+    subject,
+    notBefore,
+    notAfter,
+    key,
+    extensions,
     who: `the certificate of "${showName(subject)}"`,
   }
 }

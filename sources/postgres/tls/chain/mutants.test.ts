@@ -87,7 +87,11 @@ async function mutant(file: string, from: string, to: string): Promise<typeof ve
   expect(source.split(from).length, `"${from}" is in ${file} once`).toBe(2)
   const { outputFiles } = await build({
     entryPoints: [`${folder}index.ts`],
-    ...{ bundle: true, write: false, format: 'cjs', platform: 'node', logLevel: 'silent' },
+    bundle: true,
+    write: false,
+    format: 'cjs',
+    platform: 'node',
+    logLevel: 'silent',
     plugins: [
       {
         name: 'mutant',
