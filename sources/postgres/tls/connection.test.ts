@@ -3,13 +3,13 @@ import { RockpoolError } from '../../../protocol/errors.ts'
 import { attempt, testServer, type AnyBehaviour } from '../../../test/tls/attempt.ts'
 import { credentials } from '../../../test/tls/credentials.ts'
 import { pipe } from '../../../test/tls/pipe.ts'
-import { TestServer, type Behaviour, type HelloFields } from '../../../test/tls/server.ts'
+import { TestServer, type HelloFields } from '../../../test/tls/server.ts'
 import type { Behaviour12 } from '../../../test/tls/server-12.ts'
 import { connectTls, type TlsOptions, type TlsSocket, type Transport } from './connection.ts'
 import { MAX_MESSAGE } from './fragments.ts'
 import { GROUPS, MAX_PLAINTEXT, PKCS1_SCHEMES, SCHEMES, SUITES, SUITES_12 } from './parameters.ts'
 import { MAX_COOKIE } from './server-hello.ts'
-import { concat, Reader, vector16, type Bytes } from './wire.ts'
+import { concat, join, Reader, vector16, type Bytes } from './wire.ts'
 
 const P384 = 0x0018
 const key = credentials(0x0403)
@@ -191,19 +191,32 @@ test('the caller gets the error of the verification, which cannot change the cha
   await socket.close()
 })
 
-test('the deadline of the caller ends a handshake at any step, also a verification, and has no effect afterwards', async () => {
-  const reason = new Error('too late')
-  const late = () => {
-    const controller = new AbortController()
-    setTimeout(() => controller.abort(reason), 30)
-    return controller.signal
-  }
-  for (const behaviour of [{ wire: () => [] }, { wire: (record: Bytes, i: number) => (i < 2 ? [record] : []) }] satisfies Behaviour[]) {
+const reason = new Error('too late')
+const late = () => {
+  const controller = new AbortController()
+  setTimeout(() => controller.abort(reason), 30)
+  return controller.signal
+}
+
+/** Three records make a handshake; of one of them only so much arrives, and of the others nothing. */
+const stops = (['1.3', '1.2'] as const).flatMap((version) =>
+  [0, 1, 2].flatMap((record) => [0, 3, -1].map((bytes) => ({ version, record, bytes }))),
+)
+
+test.each(stops)(
+  'a server of TLS $version that stops in record $record, behind byte $bytes, ends by the deadline of the caller',
+  async ({ version, record, bytes }) => {
+    const wire = (found: Bytes, i: number) => (i < record ? [found] : i === record ? [found.subarray(0, bytes)] : [])
     const { client, server: end } = pipe()
-    void new TestServer(end, await key, behaviour).accept().catch(() => {})
+    void testServer(end, await key, version === '1.2' ? { version: 12, wire } : { wire })
+      .accept()
+      .catch(() => {})
     await expect(connectTls(client, options({ signal: late() }))).rejects.toBe(reason)
     await end.closed
-  }
+  },
+)
+
+test('the deadline of the caller ends a verification, and has no effect after the handshake', async () => {
   await expect(connected({}, { signal: late(), verify: () => new Promise<void>(() => {}) })).rejects.toBe(reason)
   const controller = new AbortController()
   const { server, socket } = await connected({}, { signal: controller.signal })
@@ -270,6 +283,10 @@ test('closing the writing side, or leaving the reading one, closes the connectio
     expect(await server.record()).toEqual({ type: 21, data: new Uint8Array([1, 0]) })
     await socket.closed
   }
+})
+
+test('a read of any number of records can be joined: a binding may hand on more than a call takes arguments', () => {
+  expect(join(Array.from({ length: 300_000 }, () => [1, 2]))).toHaveLength(600_000)
 })
 
 test('keys that are used up end the connection, because 1.2 cannot change them', async () => {

@@ -4,7 +4,7 @@ import type { Framing } from './framing.ts'
 import { readKeyUpdate } from './messages.ts'
 import { ContentType, MessageType } from './parameters.ts'
 import { changed, type Content, type Protection, type RawRecord } from './protection.ts'
-import { concat, type Bytes } from './wire.ts'
+import { join, type Bytes } from './wire.ts'
 
 /** The most consecutive records without data: tickets, key updates, empty records. */
 export const MAX_IDLE_RECORDS = 64
@@ -53,7 +53,7 @@ export class Receiver {
       }
       if (parts.length > 0) {
         this.#received = true
-        return parts.length === 1 ? (parts[0] as Bytes) : concat(...parts)
+        return parts.length === 1 ? (parts[0] as Bytes) : join(parts)
       }
     }
   }

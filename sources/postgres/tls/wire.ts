@@ -6,7 +6,10 @@ import { Alert, violation } from './alerts.ts'
 /** Bytes outside of shared memory, as WebCrypto requires. */
 export type Bytes = Uint8Array<ArrayBuffer>
 
-export function concat(...parts: ArrayLike<number>[]): Bytes {
+export const concat = (...parts: ArrayLike<number>[]): Bytes => join(parts)
+
+/** The same for any number of parts: a call takes about 100,000 arguments at most. */
+export function join(parts: readonly ArrayLike<number>[]): Bytes {
   const out = new Uint8Array(parts.reduce((length, part) => length + part.length, 0))
   let at = 0
   for (const part of parts) {
