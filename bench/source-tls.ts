@@ -1,22 +1,25 @@
 import { readdirSync, readFileSync } from 'node:fs'
-import { startPostgres } from '../test/support/postgres.ts'
+import { startPostgres, type TestPostgres } from '../test/support/postgres.ts'
 import { privateAuthority, SSL } from '../test/support/private-authority.ts'
 import { startSourceWorker } from '../test/support/source-worker.ts'
 import { until } from '../test/support/support.ts'
 
 // `node bench/source-tls.ts [ROWS] [ROUNDS]`: how fast one transaction comes over replication into workerd, parsed: in plain text, by the TLS of workerd, and by
-// ours. By turns, so that a busy machine is busy for all of them; what workerd computed (Linux) does not depend on others.
+// ours, of 1.3 and of 1.2. By turns, so that a busy machine is busy for all of them; what workerd computed (Linux) does not depend on others.
 
 const rows = Number(process.argv[2] ?? 100_000)
 const rounds = Number(process.argv[3] ?? 5)
 
 const authority = privateAuthority()
-const postgres = await startPostgres(SSL, { files: { ...authority.issue() } })
+const start = (settings: Record<string, string>) => startPostgres({ ...SSL, ...settings }, { files: { ...authority.issue() } })
+const postgres = await start({})
+const older = await start({ ssl_max_protocol_version: 'TLSv1.2' })
 const worker = await startSourceWorker(authority.ca)
-const WAYS: Record<string, { query: string; ca?: string }> = {
-  'plain text': { query: 'sslmode=disable' },
-  'TLS of workerd': { query: 'sslmode=verify-full' },
-  'TLS of ours': { query: 'sslmode=verify-full', ca: authority.ca },
+const WAYS: Record<string, { server: TestPostgres; query: string; ca?: string }> = {
+  'plain text': { server: postgres, query: 'sslmode=disable' },
+  'TLS of workerd': { server: postgres, query: 'sslmode=verify-full' },
+  'TLS 1.3 of ours': { server: postgres, query: 'sslmode=verify-full', ca: authority.ca },
+  'TLS 1.2 of ours': { server: older, query: 'sslmode=verify-full', ca: authority.ca },
 }
 const measured = new Map(Object.keys(WAYS).map((way) => [way, { speeds: [] as number[], cpu: [] as number[] }]))
 
@@ -34,14 +37,14 @@ function computed(): number {
   return 0
 }
 try {
-  const sql = postgres.sql()
-  await sql`CREATE TABLE t (id int PRIMARY KEY, x text)`
+  for (const server of [postgres, older]) await server.sql()`CREATE TABLE t (id int PRIMARY KEY, x text)`
   for (let round = 0; round < rounds; round++) {
-    for (const [way, { query, ca }] of Object.entries(WAYS)) {
+    for (const [way, { server, query, ca }] of Object.entries(WAYS)) {
+      const sql = server.sql()
       await sql`TRUNCATE t`
       const before = computed()
       const answer = await worker.ask({
-        url: `postgres://postgres:postgres@localhost:${postgres.port}/app?${query}`,
+        url: `postgres://postgres:postgres@localhost:${server.port}/app?${query}`,
         ca,
         rows,
         timed: true,
@@ -54,11 +57,15 @@ try {
       await sql`SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots`
     }
   }
-  const median = (values: number[]) => values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)]?.toLocaleString('en')
+  const shown = (values: number[]) => {
+    const [lowest, ...others] = values.toSorted((a, b) => a - b).map((value) => value.toLocaleString('en'))
+    return `${[lowest, ...others][Math.floor(values.length / 2)]} (${lowest} – ${others.at(-1) ?? lowest})`
+  }
   for (const [way, { speeds, cpu }] of measured) {
-    console.log(`${way.padEnd(16)} median ${median(speeds)} rows/s, ${median(cpu)} ms of workerd`)
+    console.log(`${way.padEnd(16)} ${shown(speeds)} rows/s, ${shown(cpu)} ms of workerd`)
   }
 } finally {
   await worker.stop()
   await postgres.stop()
+  await older.stop()
 }

@@ -14,15 +14,48 @@ export interface WritesAnswer {
 export interface InstanceAnswer {
   /** Another one after the object was thrown out of memory. */
   instance: string
+  /** Shared by the objects whose code runs in one isolate. */
+  isolate: string
   /** Of the code that it runs. */
   version: string
   sockets: number
 }
 
+/**
+ * What an alarm is to do: `calls`: so many calls of other objects; `together`: so many at once, each of which waits `wait` ms; `work`: so many pieces of `wait`
+ * million rounds; `writes`: so many writes that are waited for, and so many questions to `source` with an unconfirmed write before them and without.
+ */
+export interface AlarmTask {
+  what: 'calls' | 'together' | 'work' | 'writes'
+  n: number
+  wait: number
+  /** HOST:PORT, to which three sockets are held meanwhile. Null: none are. */
+  source: string | null
+}
+
 export interface AlarmAnswer {
-  /** Calls of other objects that have answered. */
-  calls: number
+  /** Calls that have answered, or pieces of work that are done. */
+  done: number
   ended: boolean
-  /** Why it ended before all of them had. */
+  /** Why it ended before all was done. */
+  error: string | null
+  /** `together`: of all. `writes`: until each was confirmed. */
+  times: number[]
+  /** Until `source` answered, without a write before and behind one. */
+  answers: number[]
+  answersBehindWrites: number[]
+}
+
+export interface CryptoAnswer {
+  /** The same secret from both sides; else what went wrong. */
+  x25519: string | null
+  /** Iterations of PBKDF2 that were accepted. */
+  pbkdf2: number[]
+  /** What was said of the first count that was not. */
+  refusal: string | null
+}
+
+export interface ConnectAnswer {
+  ms: number
   error: string | null
 }

@@ -1,67 +1,14 @@
 import { z } from 'zod'
 import { summary } from '../statistics.ts'
-import type { Probe } from './probe.ts'
+import { ALARM_QUESTIONS } from './alarm-questions.ts'
+import { calibrated, CPU_MS, ms, sleep, unique, worker, type Question } from './asking.ts'
+import { SOURCE_QUESTIONS } from './source-questions.ts'
 
-export interface Sizes {
-  /** Objects called at once, and how long each waits. */
-  calls: number
-  waitMs: number
-  writes: number
-  /** Messages of work, and how long each should take. */
-  messages: number
-  workMs: number
-  /** What is sent to a socket that nobody reads. */
-  megabytes: number
-  alarmCalls: number
-  /** Sockets that stay open, and how long they are watched. */
-  sockets: number
-  watchSeconds: number
-}
-
-/** Limits that the Worker was deployed with. */
-export const CPU_MS = 2_000
-export const SUBREQUESTS = 1_000
-
-export const FULL: Sizes = {
-  calls: 48,
-  waitMs: 500,
-  writes: 50,
-  messages: 40,
-  workMs: 250,
-  megabytes: 256,
-  alarmCalls: 3_000,
-  sockets: 20,
-  watchSeconds: 360,
-}
-export const QUICK: Sizes = {
-  calls: 12,
-  waitMs: 100,
-  writes: 5,
-  messages: 5,
-  workMs: 5,
-  megabytes: 8,
-  alarmCalls: 200,
-  sockets: 3,
-  watchSeconds: 1,
-}
-
-export interface Question {
-  name: string
-  question: string
-  /** In words, with the figures behind them. */
-  ask(probe: Probe, sizes: Sizes, deploy: (() => Promise<void>) | null): Promise<string>
-}
-
-const instance = z.object({ instance: z.string(), version: z.string(), sockets: z.number() })
-const alarm = z.object({ calls: z.number(), ended: z.boolean(), error: z.string().nullable() })
-const sleep = (milliseconds: number) => new Promise<void>((resolve) => setTimeout(resolve, milliseconds))
-const unique = () => crypto.randomUUID()
-const ms = (value: number) => `${Math.round(value * 10) / 10} ms`
-
+const instance = z.object({ instance: z.string(), isolate: z.string(), version: z.string(), sockets: z.number() })
 const calls: Question = {
   name: 'calls',
   question: 'Do calls of objects queue behind six connections?',
-  async ask(probe, { calls: n, waitMs }) {
+  async ask(probe, { sizes: { calls: n, waitMs } }) {
     const { total } = await probe.get(z.object({ total: z.number() }), '/calls', { n, wait: waitMs })
     const together = Math.max(1, Math.round((n * waitMs) / Math.max(total, 1)))
     const words = together * 2 > n ? 'no, they run side by side' : `yes, about ${together} at a time`
@@ -72,7 +19,7 @@ const calls: Question = {
 const writes: Question = {
   name: 'writes',
   question: 'How long does a confirmed write take?',
-  async ask(probe, { writes: n }) {
+  async ask(probe, { sizes: { writes: n } }) {
     const times = z.array(z.number()).min(1)
     const { idle, writing } = await probe.get(z.object({ idle: times, writing: times }), '/writes', { n })
     const [without, with_] = [summary(idle), summary(writing)]
@@ -84,22 +31,15 @@ const writes: Question = {
 const budget: Question = {
   name: 'cpu',
   question: 'Do messages renew the CPU budget of a Worker?',
-  async ask(probe, { messages, workMs }) {
-    const socket = await probe.socket('/work')
-    const work = async (rounds: number): Promise<number | null> => {
-      const began = performance.now()
-      socket.send(String(rounds))
-      return typeof (await socket.next()) === 'string' ? performance.now() - began : null
-    }
-    const network = (await work(0)) ?? 0
-    let rounds = 1
-    let took = await work(rounds)
-    for (let spent = 0; took !== null && took - network < workMs && spent < CPU_MS / 4; spent += took ?? 0) took = await work((rounds *= 2))
-    const each = Math.max(0, (took ?? 0) - network)
+  async ask(probe, { sizes: { messages, workMs } }) {
+    const { work, socket } = await worker(probe)
+    const found = await calibrated(work, workMs)
     let done = 0
-    while (took !== null && done < messages) if ((took = await work(rounds)) !== null) done++
+    let going = found !== null
+    while (found && going && done < messages) if ((going = (await work(found.rounds)) !== null)) done++
+    const each = found?.each ?? 0
     const figures = `${done} messages of about ${ms(each)} each, with a limit of ${CPU_MS} ms`
-    if (took !== null) {
+    if (going) {
       socket.close()
       if (done * each <= CPU_MS) return `not reached: ${figures}`
       return `yes, or there is no limit: ${figures}`
@@ -111,7 +51,7 @@ const budget: Question = {
 const memory: Question = {
   name: 'memory',
   question: 'Does what a socket has not sent yet count as memory of its object?',
-  async ask(probe, { megabytes }) {
+  async ask(probe, { sizes: { megabytes } }) {
     const name = unique()
     const socket = await probe.socket(`/objects/${name}/socket`)
     socket.pause()
@@ -135,25 +75,10 @@ const memory: Question = {
   },
 }
 
-const subrequests: Question = {
-  name: 'alarm',
-  question: 'Do all calls of one alarm share one budget of subrequests?',
-  async ask(probe, { alarmCalls }) {
-    const path = `/objects/${unique()}/alarm`
-    await probe.post(path, { calls: alarmCalls })
-    for (;;) {
-      const { calls: n, ended, error } = await probe.get(alarm, path)
-      if (ended && error !== null) return `yes, it ended after ${n} calls, with a limit of ${SUBREQUESTS}: ${error}`
-      if (ended) return n > SUBREQUESTS ? `no, or there is no limit: ${n} calls, with a limit of ${SUBREQUESTS}` : `not reached: ${n} calls`
-      await sleep(500)
-    }
-  },
-}
-
 const update: Question = {
   name: 'update',
   question: 'Do hibernated sockets survive a deferred update?',
-  async ask(probe, { sockets: n, watchSeconds }, deploy) {
+  async ask(probe, { sizes: { sockets: n, watchSeconds }, deploy }) {
     if (deploy === null) return 'not asked: it needs --deploy'
     const path = `/objects/${unique()}`
     const sockets = await Promise.all(Array.from({ length: n }, () => probe.socket(`${path}/socket`)))
@@ -169,4 +94,15 @@ const update: Question = {
   },
 }
 
-export const QUESTIONS: readonly Question[] = [calls, memory, budget, update, writes, subrequests]
+const isolates: Question = {
+  name: 'isolates',
+  question: 'Do objects of one class share isolates?',
+  async ask(probe, { sizes: { objects } }) {
+    const name = unique()
+    const answers = await Promise.all(Array.from({ length: objects }, (_, i) => probe.get(instance, `/objects/${name} ${i}`)))
+    const sizes = [...Map.groupBy(answers, ({ isolate }) => isolate).values()].map(({ length }) => length).sort((a, b) => b - a)
+    return `${sizes[0] === 1 ? 'no' : 'yes'}: ${objects} objects are in ${sizes.length} isolates, of ${sizes.slice(0, 8).join(', ')}`
+  },
+}
+
+export const QUESTIONS: readonly Question[] = [calls, memory, budget, update, writes, isolates, ...ALARM_QUESTIONS, ...SOURCE_QUESTIONS]

@@ -3,7 +3,8 @@ import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { unstable_startWorker } from 'wrangler'
 import { Probe } from './probe.ts'
-import { FULL, QUESTIONS, QUICK } from './questions.ts'
+import { FULL, QUICK, type Asking } from './asking.ts'
+import { QUESTIONS } from './questions.ts'
 
 // `npm run probe`: asks a small Worker what Rockpool takes for granted, or would like to know. On this machine, where no limit holds, that only shows that
 // it works. On an account:
@@ -12,17 +13,21 @@ import { FULL, QUESTIONS, QUICK } from './questions.ts'
 
 const WIDTH = Math.max(...QUESTIONS.map(({ question }) => question.length)) + 1
 const CONFIG = fileURLToPath(new URL('wrangler.toml', import.meta.url))
-const USAGE = `npm run probe [-- --url URL --token TOKEN [--deploy]] [--quick]
+const USAGE = `npm run probe [-- --url URL --token TOKEN [--deploy]] [--source HOST:PORT] [--ipv6 HOST:PORT] [--quick]
 
   --url URL      of the deployed Worker; without it one is started on this machine
   --token TOKEN  what it was deployed with as PROBE_TOKEN
   --deploy       deploys it again in the middle, to see what becomes of sockets; wrangler must be logged in
+  --source HOST:PORT  of a Postgres: alarms hold three sockets to it, as the replicator does
+  --ipv6 HOST:PORT    of something that has an IPv6 address alone, as db.PROJECT.supabase.co:5432
   --quick        small`
 
 const OPTIONS = {
   url: { type: 'string' },
   token: { type: 'string' },
   deploy: { type: 'boolean' },
+  source: { type: 'string' },
+  ipv6: { type: 'string' },
   quick: { type: 'boolean' },
   help: { type: 'boolean' },
 } as const
@@ -38,7 +43,7 @@ async function main(): Promise<number> {
   } catch (error) {
     return refused(error instanceof Error ? error.message : String(error))
   }
-  const { url, token, deploy, quick, help } = values
+  const { url, token, deploy, source = null, ipv6 = null, quick, help } = values
   if (help) {
     console.log(USAGE)
     return 0
@@ -46,8 +51,11 @@ async function main(): Promise<number> {
   if (url !== undefined && !URL.canParse(url)) return refused(`--url ${url} is no address`)
   if ((url === undefined) !== (token === undefined)) return refused('--url and --token go together')
   if (deploy && token === undefined) return refused('--deploy needs --url and --token')
-  const sizes = quick ? QUICK : FULL
-  if (url !== undefined && token !== undefined) return ask(new Probe(url, token), sizes, deploy ? () => deployed(token) : null)
+  for (const [option, address] of Object.entries({ source, ipv6 }))
+    if (address !== null && !/^(\[[0-9a-f:.]+\]|[^:[\]]+):\d+$/i.test(address)) return refused(`--${option} ${address} is no HOST:PORT`)
+  const asking = { sizes: quick ? QUICK : FULL, source, ipv6 }
+  if (url !== undefined && token !== undefined)
+    return ask(new Probe(url, token), { ...asking, deploy: deploy ? () => deployed(token) : null })
   const secret = crypto.randomUUID()
   // Where this machine is is nobody's business, and nothing is to be asked elsewhere.
   process.env.CLOUDFLARE_CF_FETCH_ENABLED = 'false'
@@ -58,16 +66,16 @@ async function main(): Promise<number> {
   })
   try {
     await worker.ready
-    return await ask(new Probe(String(await worker.url), secret), sizes, null)
+    return await ask(new Probe(String(await worker.url), secret), { ...asking, deploy: null })
   } finally {
     await worker.dispose()
   }
 }
 
-async function ask(probe: Probe, sizes: typeof FULL, deploy: (() => Promise<void>) | null): Promise<number> {
+async function ask(probe: Probe, asking: Asking): Promise<number> {
   let failed = 0
   for (const { name, question, ask } of QUESTIONS) {
-    const answer = await ask(probe, sizes, deploy).catch((error: unknown) => {
+    const answer = await ask(probe, asking).catch((error: unknown) => {
       failed++
       return `failed: ${error instanceof Error ? error.message : String(error)}`
     })

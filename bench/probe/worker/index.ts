@@ -1,6 +1,9 @@
 import { Hono } from 'hono'
-import type { CallsAnswer, WritesAnswer } from '../messages.ts'
+import type { AlarmTask, CallsAnswer, WritesAnswer } from '../messages.ts'
+import { cryptoAnswer, decrypt } from './crypto.ts'
+import { reached } from './sockets.ts'
 import type { ProbeEnvironment } from './subject.ts'
+import { work } from './work.ts'
 
 export { Subject } from './subject.ts'
 
@@ -52,12 +55,18 @@ app.get('/work', (c) => {
   if (!client || !socket) throw new Error('the runtime made no pair of sockets')
   socket.accept()
   socket.addEventListener('message', ({ data }) => {
-    let result = 1
-    for (let n = whole(String(data)) * 1_000_000; n > 0; n--) result = Math.imul(result ^ n, 2_654_435_761)
-    socket.send(String(result))
+    socket.send(String(work(whole(String(data)))))
   })
   return new Response(null, { status: 101, webSocket: client })
 })
+
+app.get('/crypto', async (c) => c.json(await cryptoAnswer()))
+/** `n` records of `size` bytes. The clock of a Worker stands still meanwhile, so whoever asks has to look at his own. */
+app.post('/decrypt', async (c) => {
+  await decrypt(whole(c.req.query('n')), whole(c.req.query('size')))
+  return c.json({})
+})
+app.get('/connect', async (c) => c.json(await reached(c.req.query('to') ?? '')))
 
 const named = (name: string) => `object ${name}`
 
@@ -71,9 +80,14 @@ app.post('/objects/:name/send', async (c) => {
   return c.json({})
 })
 app.post('/objects/:name/alarm', async (c) => {
-  await c.env.SUBJECT.getByName(named(c.req.param('name'))).begin(whole(c.req.query('calls')))
+  const { what, n, wait, source } = c.req.query()
+  if (!isTask(what)) return c.json({ error: `there is no alarm for ${what}` }, 400)
+  const task: AlarmTask = { what, n: whole(n), wait: whole(wait), source: source || null }
+  await c.env.SUBJECT.getByName(named(c.req.param('name'))).begin(task)
   return c.json({})
 })
+const isTask = (what: string | undefined): what is AlarmTask['what'] =>
+  what === 'calls' || what === 'together' || what === 'work' || what === 'writes'
 app.get('/objects/:name/alarm', async (c) => c.json(await c.env.SUBJECT.getByName(named(c.req.param('name'))).progress()))
 
 app.onError((error, c) => c.json({ error: String(error) }, 500))

@@ -1,5 +1,6 @@
 import { DurableObject } from 'cloudflare:workers'
-import type { AlarmAnswer, InstanceAnswer } from '../messages.ts'
+import type { AlarmAnswer, AlarmTask, InstanceAnswer } from '../messages.ts'
+import { NOTHING_YET, perform } from './alarms.ts'
 
 export interface ProbeEnvironment {
   SUBJECT: DurableObjectNamespace<Subject>
@@ -9,9 +10,14 @@ export interface ProbeEnvironment {
 }
 
 const MEGABYTE = 1024 * 1024
-/** Calls of an alarm that are under way together. */
-const TOGETHER = 50
-const OTHERS = 5
+/** Of the isolate: the runtime lets nothing random be made before the first request. */
+let isolate: string | undefined
+
+interface Alarm {
+  task: AlarmTask
+  answer: AlarmAnswer
+  began: boolean
+}
 
 /** The object that is asked. */
 export class Subject extends DurableObject<ProbeEnvironment> {
@@ -23,7 +29,8 @@ export class Subject extends DurableObject<ProbeEnvironment> {
   }
 
   instance(): InstanceAnswer {
-    return { instance: this.#instance, version: this.env.VERSION?.id ?? '', sockets: this.ctx.getWebSockets().length }
+    isolate ??= crypto.randomUUID()
+    return { instance: this.#instance, isolate, version: this.env.VERSION?.id ?? '', sockets: this.ctx.getWebSockets().length }
   }
 
   async wait(milliseconds: number): Promise<void> {
@@ -58,34 +65,36 @@ export class Subject extends DurableObject<ProbeEnvironment> {
     for (const socket of this.ctx.getWebSockets()) for (let n = 0; n < megabytes; n++) socket.send(text)
   }
 
-  /** Lets the next alarm make so many calls of others. */
-  async begin(calls: number): Promise<void> {
-    await this.ctx.storage.put<AlarmAnswer & { wanted: number }>('alarm', { calls: 0, wanted: calls, ended: false, error: null })
+  /** Lets the next alarm do this. */
+  async begin(task: AlarmTask): Promise<void> {
+    await this.ctx.storage.put<Alarm>('alarm', { task, answer: NOTHING_YET, began: false })
     await this.ctx.storage.setAlarm(Date.now())
   }
 
   async progress(): Promise<AlarmAnswer> {
-    return (await this.ctx.storage.get<AlarmAnswer>('alarm')) ?? { calls: 0, ended: false, error: null }
+    return (await this.ctx.storage.get<Alarm>('alarm'))?.answer ?? NOTHING_YET
   }
 
   override async alarm(): Promise<void> {
-    const state = await this.ctx.storage.get<AlarmAnswer & { wanted: number }>('alarm')
-    if (!state || state.ended) return
+    const { storage } = this.ctx
+    const alarm = await storage.get<Alarm>('alarm')
+    if (!alarm || alarm.answer.ended) return
+    const { task, answer, began } = alarm
+    const saved = async () => {
+      await storage.put<Alarm>('alarm', { task, answer, began: true })
+      await storage.sync()
+    }
     // An alarm that was ended is tried again.
-    if (state.calls > 0) {
-      await this.ctx.storage.put('alarm', { ...state, ended: true, error: 'the alarm was ended without an exception' })
-      return
-    }
-    const others = Array.from({ length: OTHERS }, (_, n) => this.env.SUBJECT.getByName(`other ${n}`))
-    try {
-      while (state.calls < state.wanted) {
-        await Promise.all(Array.from({ length: TOGETHER }, (_, n) => others[n % OTHERS]?.nothing()))
-        state.calls += TOGETHER
-        await this.ctx.storage.put('alarm', state)
+    if (began) answer.error = 'the alarm was ended without an exception'
+    else {
+      await saved()
+      try {
+        await perform(task, answer, { storage, subjects: this.env.SUBJECT, saved })
+      } catch (error) {
+        answer.error = String(error)
       }
-    } catch (error) {
-      state.error = String(error)
     }
-    await this.ctx.storage.put('alarm', { ...state, ended: true })
+    answer.ended = true
+    await saved()
   }
 }
