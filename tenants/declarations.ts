@@ -121,6 +121,8 @@ export const STREAMS = {
   // Each relay has a socket to the replicator, which sends every notice to all of them.
   RELAYS: setting(whole(1, 100), 1, 'relay objects over which the streams of a tenant are spread, by user'),
   MAX_SUBSCRIPTIONS: setting(whole(1, 10_000), 1_000, 'subscriptions of streams that one request may have'),
+  // The release after this one turns it on.
+  STREAM_COMPRESSION: setting(oneOf(['on', 'off']), 'off', 'whether ops are compressed for HTTP clients that accept zstd or gzip'),
   MAX_STREAMS_PER_USER: setting(whole(1, 10_000), MAX_STREAMS_PER_USER, 'streams that one user may have open'),
 }
 

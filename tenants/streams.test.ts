@@ -2,8 +2,16 @@ import { expect, test } from 'vitest'
 import { streamSettings } from './streams.ts'
 
 test('settings, with their presets', () => {
-  expect(streamSettings({})).toEqual({ calls: 2_000_000, bytes: 4 * 1024 ** 3, relays: 1, subscriptions: 1_000, perUser: 20 })
+  expect(streamSettings({})).toEqual({
+    calls: 2_000_000,
+    bytes: 4 * 1024 ** 3,
+    relays: 1,
+    subscriptions: 1_000,
+    perUser: 20,
+    compression: false,
+  })
   expect(streamSettings({ STREAM_MAX_CALLS: '5', RELAYS: 8 })).toMatchObject({ calls: 5, bytes: 4 * 1024 ** 3, relays: 8 })
+  expect(streamSettings({ STREAM_COMPRESSION: 'on' }).compression).toBe(true)
   expect(streamSettings({ MAX_SUBSCRIPTIONS: '10000' }).subscriptions).toBe(10_000)
   expect(() => streamSettings({ MAX_SUBSCRIPTIONS: '10001' })).toThrow(/MAX_SUBSCRIPTIONS: must be a whole number from 1 to 10000/)
   for (const wrong of ['0', '-1', '1.5', 'many', '1e9']) {

@@ -19,6 +19,8 @@ export interface StreamSettings extends StreamBudget {
   subscriptions: number
   /** Streams that one user may have open. */
   perUser: number
+  /** Whether ops are compressed for clients that accept it. */
+  compression: boolean
 }
 
 /** Throws ROCKPOOL_SETTINGS, which names the setting. The limits that apply when a plan is loaded are checked as well. */
@@ -31,6 +33,7 @@ export function streamSettings(bindings: SettingBindings): StreamSettings {
     relays: values.RELAYS,
     subscriptions: values.MAX_SUBSCRIPTIONS,
     perUser: values.MAX_STREAMS_PER_USER,
+    compression: values.STREAM_COMPRESSION === 'on',
   }
 }
 

@@ -65,7 +65,7 @@ app.post('/sync/stream', async (c) => {
   const caller = await callerOf(c)
   const request = streamRequest(await readJson(c.req.raw), c.var.tenant.streams.subscriptions)
   await countStream(c.env, c.var.tenant, caller)
-  return streamResponse(c.env, c.var.tenant, caller, request, c.req.header('accept'))
+  return streamResponse(c.env, c.var.tenant, caller, request, c.req.raw)
 })
 
 app.get('/sync/stream', (c) => {

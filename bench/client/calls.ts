@@ -37,7 +37,10 @@ export interface Opened {
 /** Over all clients of a group. `announced`: ops that their buckets hold, as announced last. */
 export interface Totals {
   ops: number
+  /** Of lines of ops. */
   bytes: number
+  /** Of everything, as it was sent. */
+  received: number
   announced: number
   buckets: number
   completes: number

@@ -122,6 +122,7 @@ function totalsOf(clients: readonly SyncClient[]): Totals {
   return {
     ops: sum((client) => client.ops),
     bytes: sum((client) => client.bytes),
+    received: sum((client) => client.received),
     announced: sum((client) => client.count),
     buckets: sum((client) => client.buckets),
     completes: sum((client) => client.completes),

@@ -17,6 +17,8 @@ export class SyncClient {
   /** Since it was made, over all its streams. */
   ops = 0
   bytes = 0
+  /** Bytes of bodies and messages, as they were sent. */
+  received = 0
   completes = 0
   writeCheckpoint = 0n
   /** What it had when it was complete last. */
@@ -79,6 +81,9 @@ export class SyncClient {
     data: (bytes: number, ops: number): void => {
       this.bytes += bytes
       this.ops += ops
+    },
+    received: (bytes: number): void => {
+      this.received += bytes
     },
     line: (line: SyncLine): void => this.#line(line),
   }

@@ -2,9 +2,20 @@ import { randomBytes } from 'node:crypto'
 import { request } from 'node:http'
 import { connect } from 'node:net'
 import type { StreamRequest } from '../../protocol/lines.ts'
+import { decoded } from '../../test/wire/decoded.ts'
 import { Scanner, type LineEvents } from './scan.ts'
 
-export type Transport = 'ndjson' | 'bson' | 'native'
+/** `gzip` and `zstd` are compressed NDJSON. */
+export type Transport = 'ndjson' | 'gzip' | 'zstd' | 'bson' | 'native'
+type HttpTransport = Exclude<Transport, 'native'>
+
+/** Only browsers get zstd: this is one by its words. */
+const ENCODINGS: Record<HttpTransport, Record<string, string>> = {
+  ndjson: {},
+  bson: {},
+  gzip: { 'accept-encoding': 'gzip' },
+  zstd: { 'accept-encoding': 'zstd', 'sec-ch-ua': '"Chromium"' },
+}
 
 export interface OpenRequest {
   url: string
@@ -13,13 +24,18 @@ export interface OpenRequest {
   verify: boolean
 }
 
+export interface StreamEvents extends LineEvents {
+  /** So many bytes of a body or message came, as they were sent. */
+  received(bytes: number): void
+}
+
 export interface Connection {
   /** As when the network goes away. */
   destroy(): void
 }
 
 /** Opens a stream. `ended` is called once, also when it cannot be opened. */
-export function open(transport: Transport, options: OpenRequest, events: LineEvents, ended: (why: string) => void): Connection {
+export function open(transport: Transport, options: OpenRequest, events: StreamEvents, ended: (why: string) => void): Connection {
   let over = false
   const once = (why: string): void => {
     if (over) return
@@ -29,11 +45,12 @@ export function open(transport: Transport, options: OpenRequest, events: LineEve
   return transport === 'native' ? native(options, events, once) : http(transport, options, events, once)
 }
 
-function http(transport: 'ndjson' | 'bson', options: OpenRequest, events: LineEvents, ended: (why: string) => void): Connection {
+function http(transport: HttpTransport, options: OpenRequest, events: StreamEvents, ended: (why: string) => void): Connection {
   const headers = {
     'content-type': 'application/json',
     authorization: `Token ${options.token}`,
     accept: transport === 'bson' ? 'application/vnd.powersync.bson-stream' : 'application/x-ndjson',
+    ...ENCODINGS[transport],
   }
   const scanner = new Scanner(transport === 'bson' ? 'bson' : 'json', events, options.verify)
   const split = transport === 'bson' ? documents(scanner) : lines(scanner)
@@ -42,9 +59,11 @@ function http(transport: 'ndjson' | 'bson', options: OpenRequest, events: LineEv
       response.resume()
       return ended(`the stream was answered ${response.statusCode}`)
     }
-    response.on('data', split)
-    response.on('error', (error) => ended(error.message))
-    response.on('close', () => ended('the body ended'))
+    response.on('data', (chunk: Buffer) => events.received(chunk.length))
+    const body = decoded(response)
+    body.on('data', split)
+    body.on('error', (error) => ended(error.message))
+    body.on('close', () => ended('the body ended'))
   })
   posted.on('error', (error) => ended(error.message))
   posted.end(JSON.stringify({ raw_data: true, ...options.request }))
@@ -91,7 +110,7 @@ const CREDIT = 665_000
 const GIVE_BACK = 128 * 1024
 
 /** Our own WebSocket protocol over a bare socket: nothing between it and the scanner copies or decodes. */
-function native(options: OpenRequest, events: LineEvents, ended: (why: string) => void): Connection {
+function native(options: OpenRequest, events: StreamEvents, ended: (why: string) => void): Connection {
   const { hostname, port } = new URL(options.url)
   const socket = connect(Number(port), hostname)
   socket.setNoDelay(true)
@@ -104,6 +123,7 @@ function native(options: OpenRequest, events: LineEvents, ended: (why: string) =
   const send = (frame: object): void => void socket.write(textFrame(JSON.stringify(frame)))
   const frames = frameParser({
     part: (bytes) => {
+      events.received(bytes.length)
       feed(bytes)
       untold += bytes.length
       if (untold < GIVE_BACK) return

@@ -5,6 +5,8 @@ import { insertItems, insertReader, withWorld, type World } from '../world.ts'
 
 const TRANSPORTS: { transport: Transport; name: string }[] = [
   { transport: 'ndjson', name: 'NDJSON' },
+  { transport: 'gzip', name: 'NDJSON in gzip' },
+  { transport: 'zstd', name: 'NDJSON in zstd' },
   { transport: 'bson', name: 'BSON' },
   { transport: 'native', name: 'WebSocket' },
 ]
@@ -26,7 +28,7 @@ async function synced(bench: Bench, ops: number): Promise<void> {
     insertReader('of-1', 0),
     insertReader('of-100', 1, 100),
   ]
-  await withWorld(bench, { prepare }, async (world) => {
+  await withWorld(bench, { prepare, bindings: { STREAM_COMPRESSION: 'on' } }, async (world) => {
     await world.start()
     await world.serving()
     await world.idle()
@@ -56,15 +58,18 @@ async function oneKind({ bench, world, ops, buckets, transport, name, count }: K
   if (count === 1) await download({ clients, world, ops, buckets, transport, token, count, verify: true })
   const rates: number[] = []
   const bytes: number[] = []
+  const received: number[] = []
   for (let round = 0; round < bench.rounds; round++) {
-    const { seconds, megabytes } = await download({ clients, world, ops, buckets, transport, token, count, verify: false })
+    const { seconds, megabytes, onTheWire } = await download({ clients, world, ops, buckets, transport, token, count, verify: false })
     rates.push((ops * count) / seconds)
     bytes.push(megabytes / seconds)
+    received.push(onTheWire)
   }
   await clients.stop()
   const what = `${plural(ops, 'op')}, ${plural(buckets, 'bucket')}, ${name}, ${plural(count, 'client')}`
   bench.measured({ what, unit: 'ops/s', values: rates, aim: count === 1 ? '≥ 200,000' : '≥ 250,000 together' })
   bench.measured({ what, unit: 'MB/s', values: bytes, ...(count === 1 ? { aim: '≥ 60' } : {}) })
+  if (count === 1) bench.measured({ what: `${what}: on the wire`, unit: 'MB', values: received })
 }
 
 interface Download {
@@ -86,5 +91,5 @@ async function download({ clients, world, ops, buckets, transport, token, count,
   const { totals, started, completed } = opened
   check(totals.ops === ops * count, () => `${count} × ${ops} ops were expected, ${totals.ops} came`)
   check(totals.announced === ops * count && totals.buckets === buckets * count, () => `announced were ${JSON.stringify(totals)}`)
-  return { seconds: (Math.max(...completed) - started) / 1_000, megabytes: totals.bytes / 1e6 }
+  return { seconds: (Math.max(...completed) - started) / 1_000, megabytes: totals.bytes / 1e6, onTheWire: totals.received / 1e6 }
 }

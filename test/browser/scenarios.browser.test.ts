@@ -7,7 +7,7 @@ let setting: Setting
 let web: Awaited<ReturnType<typeof webKinds>>
 
 beforeAll(async () => {
-  setting = await Setting.start({ COMPACTION_BYTES: '2000', COMPACTION_SECONDS: '1' })
+  setting = await Setting.start({ STREAM_COMPRESSION: 'on', COMPACTION_BYTES: '2000', COMPACTION_SECONDS: '1' })
   web = await webKinds()
 })
 afterEach(() => setting.closeClients())

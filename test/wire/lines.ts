@@ -1,6 +1,7 @@
 import { request, type IncomingMessage } from 'node:http'
 import { deserialize } from 'bson'
 import type { SyncLine } from '../../protocol/lines.ts'
+import { decoded } from './decoded.ts'
 
 /** Lines of an HTTP stream, whole or not at all. It can stop reading. */
 export class HttpLines {
@@ -11,18 +12,23 @@ export class HttpLines {
   #parts: Buffer[] = []
   #ended: string | null = null
   #wake: () => void = () => {}
+  /** Bytes of the body so far, as they were sent. */
+  bytes = 0
 
   private constructor(response: IncomingMessage) {
     this.response = response
+    response.on('data', (chunk: Buffer) => (this.bytes += chunk.length))
     this.#bson = response.headers['content-type'] === 'application/vnd.powersync.bson-stream'
-    response.on('data', (chunk: Buffer) => this.#receive(chunk))
+    const body = decoded(response)
+    body.on('data', (chunk: Buffer) => this.#receive(chunk))
     const end = (how: string) => {
       this.#ended ??= how
       this.#wake()
     }
-    response.on('end', () => end('end'))
+    body.on('end', () => end('end'))
+    body.on('error', () => end('broken'))
     response.on('error', () => end('broken'))
-    response.on('close', () => end('broken'))
+    body.on('close', () => end('broken'))
   }
 
   /** `signal` cuts it, also before it is answered. */

@@ -24,9 +24,12 @@ export class ResponseBody {
   #controller: ReadableStreamDefaultController<Uint8Array> | null = null
   #room: () => void = () => {}
   #discarded = false
+  readonly #trailer: () => Uint8Array | undefined
 
-  constructor(stop: AbortController) {
+  /** `trailer` returns what a body that ends cleanly has behind its last line. */
+  constructor(stop: AbortController, trailer: () => Uint8Array | undefined = () => undefined) {
     this.#stop = stop
+    this.#trailer = trailer
     this.first = this.#first.promise
     this.#timer = setTimeout(() => this.#begin(), FIRST_LINE_SECONDS * 1_000)
     this.readable = new ReadableStream<Uint8Array>(
@@ -58,12 +61,16 @@ export class ResponseBody {
 
   /** Adds whole lines. Does not wait. */
   write(bytes: Uint8Array): void {
+    if (bytes.length > 0) this.#queue(bytes)
+    this.#give()
+    this.#begin()
+  }
+
+  #queue(bytes: Uint8Array): void {
     // Copies: pieces that are views would keep the whole buffer until the last one is written.
     if (bytes.length <= RESPONSE_BUFFER_BYTES) this.#pieces.push(bytes)
     else for (let at = 0; at < bytes.length; at += RESPONSE_BUFFER_BYTES) this.#pieces.push(bytes.slice(at, at + RESPONSE_BUFFER_BYTES))
     this.#waiting += bytes.length
-    this.#give()
-    this.#begin()
   }
 
   /** Breaks the body off and drops what waits for the reader. */
@@ -83,7 +90,7 @@ export class ResponseBody {
     }
     this.#begin()
     this.#closing = clean
-    if (clean) return this.#give()
+    if (clean) return this.write(this.#trailer() ?? new Uint8Array(0))
     this.#pieces.length = 0
     try {
       this.#controller?.error(error)
