@@ -232,12 +232,8 @@ const WRONG_12: Mutant[] = [
   mutant('prf.ts', 'concat(random.server, random.client)', 'concat(random.client, random.server)'),
   mutant('prf.ts', '${who} finished', 'finished'),
   mutant('protection-12.ts', 'this.#sequence++', 'this.#sequence'),
-  mutant(
-    'protection-12.ts',
-    'concat(this.#number(), heading(type, body.length - OVERHEAD_12))',
-    'heading(type, body.length - OVERHEAD_12)',
-  ),
-  mutant('protection-12.ts', 'concat(number, heading(type, data.length))', 'concat(number)'),
+  mutant('protection-12.ts', 'this.#view.setUint8(8, type)', ''),
+  mutant('protection-12.ts', 'this.#view.setUint16(11, length)', ''),
 ]
 
 /** Three bytes and four: in between other keys, where there are any. */
