@@ -4,6 +4,7 @@ import type { ReplicationSettings } from '../../../tenants/replication.ts'
 import { DOCS, heldRows, MemoryLoad, OTHERS, SYNC_CONFIG } from '../../../test/support/memory-load.ts'
 import { NodeReplicator } from '../../../test/support/node-replicator.ts'
 import { Random } from '../../../test/support/random.ts'
+import { resync } from './prepare.ts'
 
 // Whole sessions over a database in memory: connect, stream, copy, switch, compare, end. What the database does at its worst is `Misbehaviour`.
 
@@ -55,7 +56,7 @@ test('the first session connects, copies beside the stream, serves and ends; the
 const SEEDS = Array.from({ length: 30 }, (_, seed) => seed + 1)
 const turn = () => new Promise((resolve) => setTimeout(resolve, 1))
 
-/** The first session, over a database whose commits are delivered before reads see them and whose marks come late. */
+/** A session that reads tables, over a database whose commits are delivered before reads see them and whose marks come late. */
 async function copyAtItsWorst(w: World, random: Random): Promise<void> {
   const { misbehaviour } = w.database
   misbehaviour.hidesCommits = true
@@ -82,8 +83,10 @@ async function endAnywhere(w: World, random: Random): Promise<string[]> {
   let on = true
   const disturb = async () => {
     while (on) {
+      misbehaviour.hidesCommits = random.chance(0.3)
       misbehaviour.delaysMarks = random.chance(0.3)
       if (random.chance(0.3)) w.load()
+      if (random.chance(0.3)) database.reveal()
       if (random.chance(0.3)) database.flush()
       if (random.chance(0.05)) replicator.session?.restart()
       await turn()
@@ -118,6 +121,18 @@ describe('whatever the database does, its rows are in the buckets in the end', (
       await w.settle()
       expect(w.held, `seed ${seed}`).toEqual(w.rows())
       expect(w.replicator.resets, `seed ${seed}`).toEqual([])
+    }
+    await Promise.all(SEEDS.map(check))
+  })
+
+  test('the same while everything is compared, and rows that are gone are looked for', async () => {
+    const check = async (seed: number) => {
+      const w = new World(seed)
+      await w.settle()
+      resync(w.replicator.parts, 'the stream does not connect')
+      await copyAtItsWorst(w, new Random(seed + 4_000))
+      await w.settle()
+      expect(w.held, `seed ${seed}`).toEqual(w.rows())
     }
     await Promise.all(SEEDS.map(check))
   })
@@ -258,6 +273,41 @@ test('a database that answers nothing ends the session, which says so, whether i
   await expect(running).rejects.toMatchObject(answersNothing)
 })
 
+test('a call that never ends, whatever its own deadline is, ends the session while it connects and while it reads', async () => {
+  const w = new World()
+  const { database } = w
+  const { misbehaviour } = database
+  database.broken.add('answers in time or not at all')
+  misbehaviour.neverAnswers = true
+  await expect(w.run({ callSeconds: 0.05 })).rejects.toThrow('Postgres did not answer in time')
+  misbehaviour.neverAnswers = false
+  // The first mark is emitted when the stream is open: what reads rows gets no answer any more.
+  const mark = vi.spyOn(database, 'mark').mockImplementationOnce(() => void (misbehaviour.neverAnswers = true))
+  await expect(w.run({ callSeconds: 0.2, sessionSeconds: 0.05 })).rejects.toThrow('Postgres did not answer in time')
+  expect(mark).toHaveBeenCalledOnce()
+  misbehaviour.neverAnswers = false
+  await w.settle()
+  expect(w.held).toEqual(w.rows())
+})
+
+test('a session that nobody waits for any more stores nothing, and asks for nothing', async () => {
+  const w = new World()
+  await w.settle()
+  w.replicator.isLive = true
+  const running = w.run()
+  running.catch(() => {})
+  await vi.waitFor(() => expect(w.replicator.settled).toBe(2))
+  const { counter } = w.replicator.parts.store.state.get('decode')
+  // It is delivered before the stream is closed, and has several slices.
+  w.commit(50)
+  w.replicator.session?.abandon()
+  await expect(running).rejects.toThrow('the session is over')
+  expect(w.replicator.parts.store.state.get('decode').counter).toBe(counter)
+  w.replicator.isLive = false
+  await w.settle()
+  expect(w.held).toEqual(w.rows())
+})
+
 test('another sync config is copied while the one before serves, and takes its place', async () => {
   const w = new World()
   await w.settle()
@@ -311,5 +361,5 @@ test('marks of others are ignored and reported once in a session', async () => {
   await w.settle()
   for (let n = 0; n < 3; n++) w.database.mark('{"mark":"session of another"}')
   await w.settle()
-  expect(w.problems.filter((code) => code === 'ROCKPOOL_FOREIGN_MARKER')).toHaveLength(1)
+  expect(w.replicator.parts.store.problems.counts).toEqual({ ROCKPOOL_FOREIGN_MARKER: 1 })
 })

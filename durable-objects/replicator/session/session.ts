@@ -124,7 +124,8 @@ export class Session {
   /** Nobody waits for the session any more: whatever of it still waits for an answer does not continue. */
   abandon(): void {
     for (const end of this.#subscriptions.splice(0)) end()
-    this.#copier?.end(this.#state.abandon())
+    const error = this.#state.abandon()
+    this.#copier?.end(error)
   }
 
   /** Returns how the session ended. Throws RockpoolError. */
