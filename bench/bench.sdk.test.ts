@@ -75,7 +75,7 @@ describe('npm run bench', () => {
 
   test('so are options that there are not', async () => {
     expect((await bench('--quickly')).code).toBe(2)
-    expect((await bench('--rounds', '0')).output).toMatch(/--rounds is a number from 1 on/)
+    expect((await bench('--rounds', '0')).output).toMatch(/--rounds must be a number of at least 1/)
   })
 
   test('--list tells them', async () => {

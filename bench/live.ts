@@ -4,8 +4,8 @@ import { startEdge } from '../test/support/edge.ts'
 import { startPostgres } from '../test/support/postgres.ts'
 import { AUDIENCE, newSecret, temporaryDirectory, token, until } from '../test/support/support.ts'
 
-// `npm run bench:live -- MINUTES`: one client that writes and one that only looks on, for a long time: sessions with Postgres are renewed meanwhile.
-// What is lost, what comes twice and what comes late is counted.
+// `npm run bench:live -- MINUTES`: one client writes and another only reads, for so long that sessions with Postgres
+// are renewed meanwhile. It counts rows that are lost, repeated or late.
 
 const MINUTES = Number(process.argv[2] ?? 35)
 const EVERY_MS = 500

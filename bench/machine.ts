@@ -13,7 +13,7 @@ export interface Machine {
   node: string
   workerd: string
   postgres: string
-  /** `+` behind it: with changes that are not committed. */
+  /** Followed by `+` when there are uncommitted changes. */
   commit: string
   /** Where the objects keep their storage. */
   storage: 'memory' | 'disk'
@@ -36,8 +36,8 @@ export function describeMachine(postgres: string, storage: Machine['storage']): 
 export const load = (): number => Number((loadavg()[0] ?? 0).toFixed(2))
 
 /**
- * Measures from now on: the answered function says what share of the processor time, in percent, the machine around this one gave to others. Null where
- * nothing tells.
+ * Starts to measure. The returned function returns the share of the processor time, in percent, that the host gave to
+ * other machines, or null where that is not known.
  */
 export function measureStolen(): () => number | null {
   const before = processorTime()
@@ -48,10 +48,10 @@ export function measureStolen(): () => number | null {
   }
 }
 
-/** In ticks, of all processors since the start: proc(5), `/proc/stat`. */
+/** Returns ticks of all processors since the start: proc(5), `/proc/stat`. */
 function processorTime(): { stolen: number; total: number } | null {
   try {
-    // user, nice, system, idle, iowait, irq, softirq, steal; what guests took is in user already.
+    // user, nice, system, idle, iowait, irq, softirq, steal. User includes the time of guests.
     const ticks = (readFileSync('/proc/stat', 'utf8').split('\n')[0] ?? '').trim().split(/\s+/).slice(1, 9).map(Number)
     return { stolen: ticks[7] ?? 0, total: ticks.reduce((sum, each) => sum + each, 0) }
   } catch {

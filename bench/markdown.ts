@@ -4,7 +4,8 @@ import { ROOT } from '../cli/bundle.ts'
 import { machineLine } from './machine.ts'
 import { format, type Count, type Figure, type Results } from './results.ts'
 
-// `npm run bench:docs -- FILE…`: puts results into docs/performance.md and docs/costs.md. Of several files the later ones count, scenario by scenario.
+// `npm run bench:docs -- FILE…`: puts results into docs/performance.md and docs/costs.md. For each scenario the last
+// file that has it counts.
 
 const files = process.argv.slice(2)
 if (files.length === 0) {
@@ -17,7 +18,7 @@ if (runs.some(({ quick }) => quick)) {
   process.exit(2)
 }
 
-/** Scenario → the last run that has it. */
+/** The last run of each scenario. */
 const latest = new Map(runs.flatMap((run) => Object.keys(run.loads).map((scenario) => [scenario, run] as const)))
 const figures = [...latest].flatMap(([scenario, run]) => run.figures.filter((each) => each.scenario === scenario))
 const counts = [...latest].flatMap(([scenario, run]) => run.counts.filter((each) => each.scenario === scenario))

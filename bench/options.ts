@@ -8,11 +8,11 @@ export interface Options {
   disk: boolean
   profile: boolean
   rounds: number
-  /** File for the results, instead of one named after the time. */
+  /** The file for the results, instead of one that is named after the time. */
   json: string | null
 }
 
-/** Refused with what to do; the exit code is 2. */
+/** Thrown for wrong options, with what to do. The exit code is 2. */
 export class OptionError extends Error {}
 
 export const USAGE = `npm run bench [-- OPTIONS] [SCENARIO…]
@@ -31,7 +31,7 @@ export function parseOptions(args: string[], known: readonly Scenario[]): Option
     return found
   })
   const rounds = Number(values.rounds ?? (values.quick ? 1 : 3))
-  if (!Number.isInteger(rounds) || rounds < 1) throw new OptionError(`--rounds is a number from 1 on, not ${values.rounds}`)
+  if (!Number.isInteger(rounds) || rounds < 1) throw new OptionError(`--rounds must be a number of at least 1, not ${values.rounds}`)
   return {
     scenarios: scenarios.length > 0 ? scenarios : known.filter(({ standard }) => standard),
     list: values.list ?? false,

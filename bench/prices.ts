@@ -1,8 +1,8 @@
 import { rowsWritten, sum, type Counts } from './counts.ts'
 
-/** US dollars on the Workers Paid plan, beyond what is included in it, as published in November 2026. */
+/** Prices in US dollars on the Workers Paid plan, beyond what it includes, as published in November 2026. */
 export const PRICES = {
-  /** Durable Objects, a million each. */
+  /** Durable Objects, for a million of each. */
   rowsWritten: 1,
   rowsRead: 0.001,
   requests: 0.15,
@@ -14,7 +14,7 @@ export const PRICES = {
   storage: 0.2,
 }
 
-/** So many messages that come in on WebSockets of an object are billed as one request. */
+/** The number of incoming WebSocket messages of an object that are billed as one request. */
 export const MESSAGES_A_REQUEST = 20
 
 export const objectRequests = (counts: Counts): number =>
@@ -28,7 +28,7 @@ export interface Bill {
   dollars: number
 }
 
-/** What was counted, times `factor`. */
+/** Returns the bill for the counts, times `factor`. */
 export function bill(counts: Counts, factor = 1): Bill {
   const each = {
     rowsWritten: rowsWritten(counts) * factor,

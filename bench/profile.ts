@@ -18,8 +18,8 @@ const SHOWN = 25
 const FEW_SAMPLES = 100
 
 /**
- * Profiles all isolates that the inspector offers until the answered function is called; it writes `PATH-N.cpuprofile`, which browsers open, and
- * says where the time went.
+ * Profiles all isolates that the inspector offers until the returned function is called, which writes
+ * `PATH-N.cpuprofile` for browsers, and reports where the time went.
  */
 export async function startProfile(port: number, path: string, say: (line: string) => void): Promise<() => Promise<void>> {
   const targets: { webSocketDebuggerUrl: string }[] = await (await fetch(`http://127.0.0.1:${port}/json`)).json()
@@ -36,14 +36,14 @@ export async function startProfile(port: number, path: string, say: (line: strin
       await mkdir(dirname(file), { recursive: true })
       await writeFile(file, JSON.stringify(profile))
       const lines = hottest(profile)
-      // The isolates that miniflare has beside ours do next to nothing.
+      // Miniflare's own isolates do next to nothing.
       if (lines.length > 0) for (const line of [`profile ${file}`, ...lines]) say(line)
       session.close()
     }
   }
 }
 
-/** Functions by the time spent in themselves. */
+/** Returns the functions with the most time of their own. */
 function hottest({ nodes }: Profile): string[] {
   const hits = new Map<string, number>()
   let busy = 0
@@ -85,7 +85,7 @@ class Inspector {
     })
   }
 
-  /** Answers JSON. */
+  /** Returns the answer as JSON. */
   call(method: string, params: object = {}): Promise<string> {
     const id = ++this.#calls
     return new Promise((resolve, reject) => {

@@ -5,7 +5,7 @@ import { summary, type Summary } from './statistics.ts'
 export type Figure = Measured & { scenario: string; summary: Summary }
 export type Count = Counted & { scenario: string }
 
-/** What a run leaves in `.rockpool/bench/`. */
+/** The results that a run writes to `.rockpool/bench/`. */
 export interface Results {
   version: 1
   /** ISO 8601. */
@@ -17,16 +17,18 @@ export interface Results {
   counts: Count[]
   /** Load average of the last minute before each scenario. */
   loads: Record<string, number>
-  /** Percent of the processor time that this machine did not get while a scenario ran, where that is known. */
+  /**
+   * The percentage of the processor time that the host gave to other machines during a scenario, where that is known.
+   */
   stolen: Record<string, number>
-  /** Seconds that each scenario took. */
+  /** The seconds that each scenario took. */
   took: Record<string, number>
   failures: { scenario: string; error: string }[]
 }
 
 export const figure = (scenario: string, result: Measured): Figure => ({ scenario, ...result, summary: summary(result.values) })
 
-/** Three digits or so, with thousands apart. */
+/** Formats a number with about three digits, and with thousands separated. */
 export function format(value: number): string {
   const size = Math.abs(value)
   if (size > 0 && size < 0.1) return value.toLocaleString('en', { maximumSignificantDigits: 2 })

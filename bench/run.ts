@@ -8,7 +8,8 @@ import { countLine, figure, figureLine, headLine, type Results } from './results
 import type { Bench } from './scenario.ts'
 import { SCENARIOS } from './scenarios/index.ts'
 
-// `npm run bench`: everything is started here, measured and checked. Nothing is asserted about times: machines are shared and noisy.
+// `npm run bench`: starts everything, measures and checks it. Nothing is asserted about times, because machines are
+// shared and noisy.
 
 const WIDTH = 58
 const FOLDER = join(ROOT, '.rockpool', 'bench')
@@ -27,7 +28,7 @@ function readOptions(): Options {
   }
 }
 
-/** False: a scenario has failed. */
+/** Returns false when a scenario has failed. */
 async function run({ scenarios, quick, disk, profile, rounds, json }: Options): Promise<boolean> {
   const started = new Date()
   const name = started.toISOString().replaceAll(':', '-').slice(0, 19)
@@ -91,7 +92,7 @@ async function run({ scenarios, quick, disk, profile, rounds, json }: Options): 
       const share = stolen()
       if (share !== null) results.stolen[scenario.name] = share
       if (share !== null && share >= 1) console.log(`${share} % of the processor time went to other machines meanwhile`)
-      // After each: a run that is interrupted has left what it had.
+      // Written after each scenario, so that an interrupted run leaves its results.
       mkdirSync(dirname(file), { recursive: true })
       writeFileSync(file, `${JSON.stringify(results, null, 1)}\n`)
     }

@@ -1,18 +1,18 @@
 import type { TestPostgres } from '../test/support/postgres.ts'
 
-/** What one scenario measured of one thing. */
+/** A measured figure of a scenario. */
 export interface Measured {
   what: string
   unit: string
-  /** One for each round, or each event. */
+  /** One value for each round, or each event. */
   values: number[]
-  /** What is aimed at, in words: `≥ 50,000`. */
+  /** The aim, in words: `≥ 50,000`. */
   aim?: string
-  /** What the figure does not say. */
+  /** A remark about the figure. */
   note?: string
 }
 
-/** Counted, not timed: the same on every machine. */
+/** A figure that is counted, not timed, so it is the same on every machine. */
 export interface Counted {
   what: string
   counts: Record<string, number>
@@ -21,11 +21,11 @@ export interface Counted {
 export interface Bench {
   readonly postgres: TestPostgres
   readonly rounds: number
-  /** The small sizes, which only show that the scenario works. */
+  /** Whether to use the small sizes, which only show that the scenario works. */
   readonly quick: boolean
-  /** Storage of objects on a disk instead of in memory. */
+  /** Whether objects are stored on a disk instead of in memory. */
   readonly disk: boolean
-  /** Folder for profiles of workerd, when they are wanted. */
+  /** The folder for profiles of workerd, or null. */
   readonly profiles: string | null
   measured(result: Measured): void
   counted(result: Counted): void
@@ -35,15 +35,15 @@ export interface Bench {
 export interface Scenario {
   name: string
   about: string
-  /** Run when no scenario is named. */
+  /** Whether it runs when no scenario is named. */
   standard: boolean
   run(bench: Bench): Promise<void>
 }
 
-/** The size of a full run, or the small one. */
+/** Returns the size of a full run, or the small one. */
 export const size = <T>(bench: Bench, full: T, quick: T): T => (bench.quick ? quick : full)
 
-/** A scenario whose result is wrong measures nothing. */
+/** Fails a scenario with a wrong result, because then its figures mean nothing. */
 export function check(holds: boolean, otherwise: () => string): asserts holds {
   if (!holds) throw new Error(otherwise())
 }

@@ -6,7 +6,7 @@ export interface Summary {
   max: number
 }
 
-/** Nearest rank. */
+/** Percentiles by nearest rank. */
 export function summary(values: readonly number[]): Summary {
   if (values.length === 0) throw new Error('there is nothing to summarise')
   const sorted = [...values].sort((a, b) => a - b)

@@ -6,16 +6,16 @@ export interface BucketLog {
   ops: number
   bytes: number
   pages: number
-  /** A compaction has ended, and there is nothing new that one would look at. */
+  /** True when a compaction has ended, and there is nothing new for another one. */
   compacted: boolean
 }
 
 const folderOf = (directory: string, name: string): string => join(directory, 'do', `rockpool-${name}`)
-/** Workerd may be at work on it: then it is waited for. */
+/** Waits for workerd, which may be writing the file. */
 const READING = { readOnly: true, timeout: 5_000 }
 const isDatabase = (file: string): boolean => /^[0-9a-f]{64}\.sqlite$/.test(file)
 
-/** The logs of all buckets that hold something, from their files. */
+/** Returns the logs of all buckets that are not empty, from their files. */
 export function bucketLogs(directory: string): BucketLog[] {
   const folder = folderOf(directory, 'Bucket')
   if (!existsSync(folder)) return []
@@ -37,7 +37,7 @@ export function bucketLogs(directory: string): BucketLog[] {
     })
 }
 
-/** Bytes of the databases of all objects of a class. */
+/** Returns the size of the databases of all objects of a class, in bytes. */
 export function storedBytes(directory: string, name: 'Bucket' | 'Relay' | 'Replicator'): number {
   const folder = folderOf(directory, name)
   if (!existsSync(folder)) return 0

@@ -1,7 +1,7 @@
 import { compile, loadPlan } from '../sync-config/index.ts'
 
-// `node bench/sync-config.ts`: rows and requests evaluated per second of CPU, with their spread: other programs of the machine do not count.
-// Nothing is asserted.
+// `node bench/sync-config.ts`: rows and requests evaluated per second of CPU time, which other programs of the machine
+// do not affect, with their spread. Nothing is asserted.
 
 const ROUNDS = 7
 const streams = Array.from({ length: 20 }, (_, i) => {

@@ -10,7 +10,10 @@ import { Clients } from './clients.ts'
 import { startProfile } from './profile.ts'
 import type { Bench } from './scenario.ts'
 
-/** `items` of shelves, and who reads which shelf: a bucket is a shelf, and a client has the shelves of its user. A row is about 200 bytes. */
+/**
+ * `items` on shelves, and who reads which shelf. A bucket is a shelf, and a client has the shelves of its user. A row
+ * has about 200 bytes.
+ */
 export const SYNC_CONFIG = `config:
   edition: 3
 streams:
@@ -25,10 +28,10 @@ create table items (id int primary key, shelf int not null, title text not null,
 create table readers (id text primary key, reader text not null, shelf int not null);
 `
 
-/** The columns of a row behind its id and shelf, of 200 bytes together with them; `i` is its number. */
+/** The columns of a row after its id and shelf, 200 bytes together with them. `i` is its number. */
 const REST = `'item ' || i || ' ' || repeat('t', 20), md5(i::text) || repeat('b', 60), i % 2 = 0, now()`
 
-/** SQL that inserts rows `first` to `last`, over the shelves from `shelf` on in turn. */
+/** SQL that inserts rows `first` to `last`, spread over `shelves` shelves from `shelf` on. */
 export const insertItems = (first: number | string, last: number | string, shelf = 0, shelves = 1): string =>
   `insert into items select i, ${shelf} + i % ${shelves}, ${REST} from generate_series(${first}, ${last}) i`
 
@@ -36,15 +39,15 @@ export const insertItems = (first: number | string, last: number | string, shelf
 export const insertReader = (reader: string, from: number, to = from): string =>
   `insert into readers select '${reader}-' || s, '${reader}', s from generate_series(${from}, ${to}) s`
 
-/** Clients of a crowd that are of one user: `MAX_STREAMS_PER_USER` is 20. */
+/** The number of a crowd's clients that belong to one user: `MAX_STREAMS_PER_USER` is 20. */
 const CLIENTS_OF_A_USER = 10
 
-/** SQL that lets the users of so many clients read the shelves `from` to `to`. */
+/** SQL that lets the users of this many clients read the shelves `from` to `to`. */
 export const insertCrowd = (clients: number, from: number, to = from): string =>
   `insert into readers select u || '-' || s, 'crowd-' || u, s
     from generate_series(0, ${Math.ceil(clients / CLIENTS_OF_A_USER) - 1}) u, generate_series(${from}, ${to}) s`
 
-/** So many clients, of several users. */
+/** Returns clients of several users. */
 export async function crowd(world: Pick<World, 'token'>, clients: number): Promise<{ token: string; clientId: string }[]> {
   const users = Array.from({ length: Math.ceil(clients / CLIENTS_OF_A_USER) }, (_, u) => world.token(`crowd-${u}`))
   const tokens = await Promise.all(users)
@@ -54,7 +57,7 @@ export async function crowd(world: Pick<World, 'token'>, clients: number): Promi
 export interface WorldOptions {
   syncConfig?: string
   bindings?: Record<string, string>
-  /** SQL statements before the edge starts, beside the tables. */
+  /** SQL statements that run before the edge starts, after the tables are created. */
   prepare?: string[]
   front?: string
 }
@@ -64,41 +67,44 @@ export interface World {
   readonly databaseUrl: string
   readonly directory: string
   readonly url: string
-  /** A process of clients of its own. */
+  /** Starts another process of clients. */
   clients(): Clients
   token(user: string, claims?: Record<string, unknown>): Promise<string>
   status(): Promise<ReplicatorStatus>
-  /** Starts workerd; the clock of a first copy begins when this has resolved. */
+  /** Starts workerd. The clock of a first copy begins when this resolves. */
   start(more?: Partial<Pick<EdgeSettings, 'syncConfig' | 'bindings'>>): Promise<void>
-  /** Ends workerd; `start` goes on with the same storage. */
+  /** Ends workerd. `start` continues with the same storage. */
   stop(): Promise<void>
-  /** Until the first copy is complete. */
+  /** Resolves when the first copy is complete. */
   serving(): Promise<ReplicatorStatus>
-  /** Until everything that was committed so far is committed in its buckets too. */
+  /** Resolves when everything committed so far is committed in its buckets too. */
   settled(): Promise<void>
-  /** Until workerd has nothing to do: behind a copy buckets look whether there is something to compact. */
+  /** Resolves when workerd is idle: after a copy, buckets look for something to compact. */
   idle(): Promise<void>
-  /** MB that workerd has in memory. */
+  /** Returns the resident memory of workerd in MB. */
   resident(): number
-  /** Seconds of processor time that workerd has used. */
+  /** Returns the processor time of workerd in seconds. */
   processorSeconds(): number
   edge(): Edge
 }
 
-/** With less than this share of a processor over such a time it is idle. */
+/** The share of a processor below which workerd counts as idle, and the time over which it is measured. */
 const IDLE_SHARE = 0.05
 const IDLE_MS = 2_000
 
 let worlds = 0
 
-/** A database, an edge over it that is not started yet, and processes of clients; all of it is gone afterwards. */
+/**
+ * Runs `work` with a database, an edge over it that is not started yet, and processes of clients, and removes all of it
+ * afterwards.
+ */
 export async function withWorld<T>(bench: Bench, options: WorldOptions, work: (world: World) => Promise<T>): Promise<T> {
   const name = `bench_${++worlds}`
   const admin = bench.postgres.sql()
   await admin.unsafe(`CREATE DATABASE ${name}`)
   const databaseUrl = bench.postgres.urlOf({ database: name })
   const sql = postgres(databaseUrl, { max: 4, onnotice: () => {} })
-  // Objects on a disk that is shared measure the disk.
+  // With objects on a shared disk, the disk would be measured.
   const directory = await temporaryDirectory(!bench.disk)
   const secret = newSecret()
   const processes: Clients[] = []
@@ -140,7 +146,7 @@ export async function withWorld<T>(bench: Bench, options: WorldOptions, work: (w
         ...inspectorPort,
         ...(options.front === undefined ? {} : { front: options.front }),
         syncConfig: more.syncConfig ?? options.syncConfig ?? SYNC_CONFIG,
-        // Where nobody is connected, what was committed is looked for soon.
+        // Polls often, so that commits are found soon also when nobody is connected.
         bindings: {
           SLOT: name,
           IDLE_POLL_SECONDS: '1',
@@ -157,7 +163,7 @@ export async function withWorld<T>(bench: Bench, options: WorldOptions, work: (w
     serving: () => until('the first copy', async () => status(world, ({ plan, copy }) => plan !== null && copy === null), 1_800),
     async settled() {
       const [row] = await sql<{ lsn: string }[]>`select pg_current_wal_insert_lsn()::text as lsn`
-      // A transaction behind it, because positions are those of transactions.
+      // Another transaction after it, because only ends of transactions are positions.
       await sql`select pg_logical_emit_message(true, 'bench', '')`
       const end = lsnNumber(row?.lsn ?? '0/0')
       await until('everything to be stored', () => status(world, (s) => s.pendingBatches === 0 && lsnNumber(s.lsn ?? '0/0') >= end), 600)

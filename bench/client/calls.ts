@@ -1,18 +1,24 @@
 import type { Transport } from './transport.ts'
 
-/** What the process of the clients is asked, and what it answers. Times are milliseconds of `clock.ts`, which the harness shares. */
+/**
+ * The calls to the process of the clients, with their answers. Times are milliseconds of `clock.ts`, which the harness
+ * shares.
+ */
 export interface Calls {
-  /** Opens clients, `together` at a time, each when one before is complete. Answers when all are. */
+  /** Opens clients, `together` at a time: the next one when one is complete. Returns when all are. */
   open: { ask: OpenAsk; answer: Opened }
-  /** Drops all sockets, then opens all at once from where each stands. */
+  /** Drops all sockets, then opens all at once from where each client is. */
   resume: { ask: { group: string }; answer: Opened }
-  /** When each client was complete with so many ops since it was made. */
+  /** Returns when each client was complete with this many ops since it was created. */
   reach: { ask: { group: string; ops: number }; answer: { completed: number[] } }
   totals: { ask: { group: string }; answer: Totals }
   close: { ask: { group: string }; answer: Record<string, never> }
-  /** Milliseconds from each answer of COMMIT to `checkpoint_complete`; one row at a time, each when the one before has come. */
+  /**
+   * Returns the milliseconds from each COMMIT to `checkpoint_complete`, one row at a time, each after the one before
+   * has arrived.
+   */
   latencies: { ask: { group: string; databaseUrl: string; statement: string; times: number }; answer: { values: number[] } }
-  /** Milliseconds from each request of a write checkpoint to the line that has it. */
+  /** Returns the milliseconds from each request of a write checkpoint to the line that has it. */
   writeCheckpoints: { ask: { group: string; times: number }; answer: { values: number[] } }
 }
 
@@ -27,14 +33,14 @@ export interface OpenAsk {
 
 export interface Opened {
   started: number
-  /** The first line with a checkpoint, of any client. */
+  /** When the first line with a checkpoint arrived at any client. */
   announced: number
   /** When each client was complete. */
   completed: number[]
   totals: Totals
 }
 
-/** Over all clients of a group. `announced`: ops that their buckets hold, as announced last. */
+/** Sums over all clients of a group. `announced` counts the ops of their buckets as last announced. */
 export interface Totals {
   ops: number
   /** Of lines of ops. */

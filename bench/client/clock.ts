@@ -1,2 +1,2 @@
-/** Milliseconds of a clock that all processes of a machine share. */
+/** Returns milliseconds of a clock that all processes of a machine share. */
 export const now = (): number => Number(process.hrtime.bigint()) / 1e6

@@ -3,7 +3,7 @@ import type { CallName, Calls, OpenAsk, Opened, Question, Reply, Totals } from '
 import { now } from './clock.ts'
 import { SyncClient } from './stream.ts'
 
-// The clients of a benchmark, in a process of their own: what they need of the processor is not taken from the event loop that measures.
+// The clients of a benchmark, in a process of their own, so that they do not use the event loop that measures.
 
 interface Group {
   ask: OpenAsk
@@ -99,7 +99,7 @@ async function openAll({ clients }: Group, together: number): Promise<Opened> {
   }
 }
 
-/** Resolves with what `reached` answers when that is a number. Rejects when the stream has ended. */
+/** Resolves with the number that `reached` returns. Rejects when the stream has ended. */
 function until(client: SyncClient, reached: () => number | null | false): Promise<number> {
   return new Promise((resolve, reject) => {
     const look = (): void => {

@@ -1,20 +1,20 @@
 import { deserialize } from 'bson'
 import type { SyncLine } from '../../protocol/lines.ts'
 
-/** What is told of a stream's lines. */
+/** Called for the lines of a stream. */
 export interface LineEvents {
-  /** So many bytes and ops of a `data` line came; its end, or more of it, may follow. */
+  /** This many bytes and ops of a `data` line have arrived. More of it may follow. */
   data(bytes: number, ops: number): void
-  /** Any other line; every line when they are to be verified. */
+  /** Any other line, and with verification every line. */
   line(line: SyncLine): void
 }
 
-/** How lines look on the wire. */
+/** The form of lines on the wire. */
 interface Form {
-  /** Bytes at the beginning of a line that tell whether it is a `data` line. */
+  /** The number of bytes at the beginning of a line that show whether it is a `data` line. */
   head: number
   isData(head: Buffer): boolean
-  /** Once in each op, and nowhere else. */
+  /** Bytes that occur once in each op, and nowhere else. */
   mark: Buffer
   parse(line: Buffer): SyncLine
 }
@@ -22,7 +22,7 @@ interface Form {
 const JSON_FORM: Form = {
   head: 8,
   isData: (head) => head.toString('latin1', 0, 8) === '{"data":',
-  // In texts of rows quotes are escaped.
+  // Quotes in the text of rows are escaped.
   mark: Buffer.from('"op_id":"'),
   parse: (line) => JSON.parse(line.toString('utf8')),
 }
@@ -35,8 +35,8 @@ const BSON_FORM: Form = {
 }
 
 /**
- * Lines as they come, in pieces. A client that measures shares the machine with what it measures, so `data` lines are not parsed: their ops are
- * counted by looking for what each op begins with.
+ * Scans lines as they arrive, in pieces. A client that measures shares the machine with what it measures, so it does
+ * not parse `data` lines: it counts ops by searching for their first bytes.
  */
 export class Scanner {
   readonly #form: Form
@@ -45,7 +45,7 @@ export class Scanner {
   #parts: Buffer[] = []
   #length = 0
   #data: boolean | null = null
-  /** The end of the last piece, in which a mark may begin. */
+  /** The end of the last piece, where a mark may begin. */
   #carry: Buffer = Buffer.alloc(0)
 
   constructor(form: 'json' | 'bson', events: LineEvents, verify: boolean) {

@@ -8,27 +8,27 @@ export interface ClientOptions {
   transport: Transport
   token: string
   clientId: string | undefined
-  /** Parses everything, and throws when what came does not have the announced checksums. */
+  /** Whether to parse everything, and to throw when the checksums do not match the announced ones. */
   verify: boolean
 }
 
-/** One client: it counts what comes, remembers where it stands in each bucket, and keeps no rows. */
+/** One client. It counts what arrives, remembers its place in each bucket, and keeps no rows. */
 export class SyncClient {
-  /** Since it was made, over all its streams. */
+  /** The ops of all its streams since it was created. */
   ops = 0
   bytes = 0
   /** Bytes of bodies and messages, as they were sent. */
   received = 0
   completes = 0
   writeCheckpoint = 0n
-  /** What it had when it was complete last. */
+  /** The ops that it had when it was last complete. */
   completedOps = 0
   completedWrite = 0n
-  /** When its present stream was opened, had its first checkpoint, and was complete last; null: not yet. */
+  /** When its present stream was opened, had its first checkpoint, and was last complete, or null. */
   opened = 0
   announced: number | null = null
   completed: number | null = null
-  /** Why there is no stream. */
+  /** Why there is no stream, or null. */
   ended: string | null = null
   problem: string | null = null
   changed: () => void = () => {}
@@ -42,7 +42,7 @@ export class SyncClient {
     this.#options = options
   }
 
-  /** From what it has, which is everything up to its last complete checkpoint. */
+  /** Opens a stream from its last complete checkpoint. */
   open(): void {
     const { url, transport, token, clientId, verify } = this.#options
     this.#connection?.destroy()
@@ -64,7 +64,7 @@ export class SyncClient {
     return this.#buckets.size
   }
 
-  /** Ops that its buckets hold, as announced last. */
+  /** The ops of its buckets as last announced. */
   get count(): number {
     let count = 0
     for (const entry of this.#buckets.values()) count += entry.count

@@ -30,7 +30,7 @@ export interface StreamEvents extends LineEvents {
 }
 
 export interface Connection {
-  /** As when the network goes away. */
+  /** Ends the connection as a network failure does. */
   destroy(): void
 }
 
@@ -154,7 +154,7 @@ function native(options: OpenRequest, events: StreamEvents, ended: (why: string)
     frames(more)
   })
   socket.on('error', (error) => ended(error.message))
-  socket.on('close', () => ended('the socket fell'))
+  socket.on('close', () => ended('the socket closed'))
   return { destroy: () => socket.destroy() }
 }
 
@@ -164,7 +164,7 @@ interface FrameEvents {
   close(code: number): void
 }
 
-/** Frames of a server, which are not masked. */
+/** Parses frames of a server, which are not masked. */
 function frameParser(events: FrameEvents): (chunk: Buffer) => void {
   let head: Buffer = Buffer.alloc(0)
   let left = -1
@@ -202,7 +202,7 @@ function frameParser(events: FrameEvents): (chunk: Buffer) => void {
   }
 }
 
-/** A masked text frame; the mask is zero. */
+/** Makes a masked text frame. The mask is zero. */
 function textFrame(text: string): Buffer {
   const { length } = Buffer.from(text)
   if (length < 126) return Buffer.concat([Buffer.from([0x81, 0x80 | length, 0, 0, 0, 0]), Buffer.from(text)])

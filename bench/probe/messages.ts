@@ -1,18 +1,20 @@
-/** What the Worker of the probe answers, as JSON. Times are in milliseconds. */
+/** Answers of the probe's Worker, as JSON. Times are in milliseconds. */
 export interface CallsAnswer {
-  /** Until all of the calls had answered. */
+  /** The time until all calls had answered. */
   total: number
 }
 
 export interface WritesAnswer {
-  /** Of calls that write nothing, and of calls that write one row: their answers wait until it is confirmed. */
+  /**
+   * The times of calls that write nothing, and of calls that write one row, whose answers wait until it is confirmed.
+   */
   idle: number[]
   writing: number[]
 }
 
-/** Of an object. */
+/** The answer of an object. */
 export interface InstanceAnswer {
-  /** Another one after the object was thrown out of memory. */
+  /** Changes when the object was evicted from memory. */
   instance: string
   /** Shared by the objects whose code runs in one isolate. */
   isolate: string

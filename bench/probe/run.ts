@@ -6,10 +6,10 @@ import { Probe } from './probe.ts'
 import { FULL, QUICK, type Asking } from './asking.ts'
 import { QUESTIONS } from './questions.ts'
 
-// `npm run probe`: asks a small Worker what Rockpool takes for granted, or would like to know. On this machine, where no limit holds, that only shows that
-// it works. On an account:
-//   npx wrangler deploy -c bench/probe/wrangler.toml --var PROBE_TOKEN:something
-//   npm run probe -- --url https://rockpool-probe.… --token something [--deploy]
+// `npm run probe`: asks a small Worker about facts that Rockpool assumes, or would like to know. On this machine, where
+// no limits apply, that only shows that the probe works. On an account: npx wrangler deploy -c
+// bench/probe/wrangler.toml --var PROBE_TOKEN:something npm run probe -- --url https://rockpool-probe.… --token
+// something [--deploy]
 
 const WIDTH = Math.max(...QUESTIONS.map(({ question }) => question.length)) + 1
 const CONFIG = fileURLToPath(new URL('wrangler.toml', import.meta.url))
@@ -48,7 +48,7 @@ async function main(): Promise<number> {
     console.log(USAGE)
     return 0
   }
-  if (url !== undefined && !URL.canParse(url)) return refused(`--url ${url} is no address`)
+  if (url !== undefined && !URL.canParse(url)) return refused(`--url ${url} is not a URL`)
   if ((url === undefined) !== (token === undefined)) return refused('--url and --token go together')
   if (deploy && token === undefined) return refused('--deploy needs --url and --token')
   for (const [option, address] of Object.entries({ source, ipv6 }))
@@ -57,7 +57,7 @@ async function main(): Promise<number> {
   if (url !== undefined && token !== undefined)
     return ask(new Probe(url, token), { ...asking, deploy: deploy ? () => deployed(token) : null })
   const secret = crypto.randomUUID()
-  // Where this machine is is nobody's business, and nothing is to be asked elsewhere.
+  // Keeps miniflare from asking Cloudflare for the location of this machine.
   process.env.CLOUDFLARE_CF_FETCH_ENABLED = 'false'
   const worker = await unstable_startWorker({
     config: CONFIG,

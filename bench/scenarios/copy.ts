@@ -2,10 +2,10 @@ import { now } from '../client/clock.ts'
 import { check, plural, size, type Bench, type Scenario } from '../scenario.ts'
 import { insertItems, insertReader, withWorld } from '../world.ts'
 
-/** From the start of the edge over a full database to the first checkpoint that a client hears of. */
+/** From the start of the edge over a full database to the first checkpoint that a client receives. */
 export const copy: Scenario = {
   name: 'copy',
-  about: 'initial replication: rows that are there before Rockpool is, until the first checkpoint',
+  about: 'initial replication of existing rows, until the first checkpoint',
   standard: true,
   async run(bench) {
     for (const rows of size(bench, [100_000, 1_000_000], [2_000])) {

@@ -4,12 +4,12 @@ import { check, plural, size, type Bench, type Scenario } from '../scenario.ts'
 import { bucketLogs, storedBytes } from '../storage.ts'
 import { insertItems, insertReader, withWorld, type World } from '../world.ts'
 
-/** Compaction follows a second after there is enough to do: as often as it ever can be. */
+/** Compaction follows a second after there is enough to do, which is as often as possible. */
 const BINDINGS = { COMPACTION_SECONDS: '1' }
 const MILLION = 1_000_000
 const UPDATE = 'update items set title = title || 1 where id = '
 
-/** Counted in front of the deployed script: rows written and read, alarms, calls and messages of all objects. */
+/** Counts, in front of the deployed script, rows written and read, alarms, calls and messages of all objects. */
 export const cost: Scenario = {
   name: 'cost',
   about: 'what is billed for a million changes, for a first copy and for a first sync: counted, compaction included',
@@ -24,7 +24,7 @@ export const cost: Scenario = {
   },
 }
 
-/** Counts of the changes as of a million, in the terms of the bill. */
+/** Reports counts for a million changes, in the terms of the bill. */
 function report(bench: Bench, what: string, counts: Counts, units: number, unit = 'changes'): void {
   const { rowsWritten, rowsRead, requests, workerRequests, dollars } = bill(counts, MILLION / units)
   bench.counted({
@@ -34,12 +34,12 @@ function report(bench: Bench, what: string, counts: Counts, units: number, unit 
   bench.counted({ what: `${what}: as counted for ${plural(units, unit.slice(0, -1))}`, counts })
 }
 
-/** What was written by the work, compactions that it caused included. */
+/** Returns the counts of the work, including the compactions that it caused. */
 async function counting(bench: Bench, world: World, work: () => Promise<void>): Promise<Counts> {
   const before = await takeCounts(world)
   await work()
   await world.settled()
-  // Until no alarm writes any more.
+  // Waits until no alarm writes any more.
   for (let last = -1; ;) {
     const counts = await takeCounts(world)
     const written = rowsWritten(counts)
@@ -91,7 +91,7 @@ async function inTransactions(bench: Bench, transactions: number, buckets: numbe
   })
 }
 
-/** A first copy, what is stored behind it, and a first sync of it. */
+/** Measures a first copy, its storage, and a first sync of it. */
 async function copied(bench: Bench): Promise<void> {
   const rows = size(bench, 100_000, 2_000)
   await withWorld(bench, { prepare: [insertItems(1, rows, 1, 100), insertReader('reader', 1, 100)], front: COUNTING }, async (world) => {

@@ -2,7 +2,7 @@ import { now } from '../client/clock.ts'
 import { check, plural, size, type Scenario } from '../scenario.ts'
 import { insertItems, insertReader, SYNC_CONFIG, withWorld } from '../world.ts'
 
-/** Another sync config for a tenant that serves: the tables are read again, then the clients move over. */
+/** Another sync config for a serving tenant: the tables are read again, then the clients switch. */
 export const deploy: Scenario = {
   name: 'deploy',
   about: 'a changed definition over 100,000 rows: from the start with it to the checkpoint at which it serves',
@@ -19,7 +19,7 @@ export const deploy: Scenario = {
         const from = now()
         const clients = world.clients()
         const list = [{ token: await world.token('reader'), clientId: 'reader' }]
-        // Until the new one serves, the old one does.
+        // The old config serves until the new one does.
         await clients.call('open', { group: 'reader', url: world.url, transport: 'ndjson', clients: list, together: 1 })
         for (;;) {
           const status = await world.status()

@@ -2,11 +2,17 @@ import { now } from '../client/clock.ts'
 import { check, plural, size, type Bench, type Scenario } from '../scenario.ts'
 import { crowd, insertCrowd, insertItems, withWorld } from '../world.ts'
 
-/** Opened so many at a time: a client is an object awake for 10 s (its mailbox), and this machine has room for a few thousand. */
+/**
+ * Clients are opened in groups of this size, because each keeps an object (its mailbox) awake for 10 s, and this
+ * machine has room for a few thousand.
+ */
 const TOGETHER = 50
-/** When more clients than this are connected, the objects that their connecting has woken sleep first. */
+/** With more clients than this, the objects that connecting has woken must sleep first. */
 const MANY = 1_000
-/** Locally all streams are in one isolate, and what they know has room there for some 4,900 (`KNOWN_BYTES`). */
+/**
+ * The most clients. Locally all streams are in one isolate, which has room for the state of about 4,900
+ * (`KNOWN_BYTES`).
+ */
 const MOST = 4_000
 const ASLEEP_MS = 15_000
 
@@ -43,7 +49,7 @@ async function told(bench: Bench, count: number, relays: number): Promise<void> 
     const last: number[] = []
     const all: number[] = []
     const rounds = size(bench, bench.rounds * 4, 2)
-    // The first one may find the relay asleep; that is told apart.
+    // The first change may find the relay asleep, so it is reported separately.
     let woken = 0
     for (let n = 0; n <= rounds; n++) {
       await world.sql`update items set title = ${`change ${n}`} where id = 1`

@@ -11,7 +11,7 @@ const TRANSPORTS: { transport: Transport; name: string }[] = [
   { transport: 'native', name: 'WebSocket' },
 ]
 
-/** Clients that have nothing, from connecting to `checkpoint_complete`. */
+/** Empty clients, from connecting to `checkpoint_complete`. */
 export const firstSync: Scenario = {
   name: 'first-sync',
   about: 'clients with empty databases get 100,000 or 1,000,000 ops out of 1 or 100 buckets, over each transport',
@@ -35,7 +35,7 @@ async function synced(bench: Bench, ops: number): Promise<void> {
     for (const buckets of [1, 100]) {
       for (const { transport, name } of TRANSPORTS) {
         await oneKind({ bench, world, ops, buckets, transport, name, count: 1 })
-        // Ten clients with a million ops each measure nothing that ten with a hundred thousand do not.
+        // Ten clients with a million ops each would show nothing more than ten with a hundred thousand.
         if (ops < 500_000) await oneKind({ bench, world, ops, buckets, transport, name, count: size(bench, 10, 3) })
       }
     }

@@ -21,7 +21,7 @@ export const idle: Scenario = {
       await clients.call('open', { group: 'crowd', url: world.url, transport: 'native', clients: list, together: 20 })
       const connected = difference(await takeCounts(world), unconnected)
       bench.counted({ what: `${plural(count, 'client')} connect`, counts: { ...connected, 'rows written': rowsWritten(connected) } })
-      // Objects that connecting has woken go to sleep.
+      // Waits until the objects that connecting has woken are asleep.
       await new Promise((resolve) => setTimeout(resolve, size(bench, 15_000, 100)))
       const used: number[] = []
       for (let round = 0; round < (bench.quick ? 1 : 2); round++) {

@@ -21,7 +21,7 @@ export const latency: Scenario = {
         const { ops: before } = await clients.call('totals', { group })
         const statement = 'update items set title = title || 1 where id = (select 1 + floor(random() * 1000)::int)'
         const ask = { group, databaseUrl: world.databaseUrl, statement }
-        // The first ones wake what slept.
+        // The first changes wake sleeping objects.
         await clients.call('latencies', { ...ask, times: size(bench, 50, 3) })
         const times = size(bench, 1_000, 20)
         const { values } = await clients.call('latencies', { ...ask, times })

@@ -8,7 +8,7 @@ const TRANSPORTS = [
   { transport: 'ndjson' as const, name: 'NDJSON' },
 ]
 
-/** Resident memory of workerd, when objects that nobody calls have gone to sleep. */
+/** Resident memory of workerd, after objects that nobody calls have gone to sleep. */
 export const memory: Scenario = {
   name: 'memory',
   about: 'memory of workerd with nobody connected, and per idle client with 30 buckets',
@@ -26,7 +26,7 @@ export const memory: Scenario = {
         await world.serving()
         await asleep()
         const copied = world.resident()
-        // What the copy needed for a while is not given back.
+        // workerd does not return the memory that the copy needed, so it is restarted.
         await world.stop()
         await world.start()
         await world.serving()
@@ -37,7 +37,8 @@ export const memory: Scenario = {
           Array.from({ length: count }, async (_, i) => ({ token: await world.token(`user-${i}`), clientId: `client-${i}` })),
         )
         const half = list.splice(0, count / 2)
-        // What the first ones leave behind, in caches and heaps, is not theirs: an idle workerd collects no garbage.
+        // The first half fills caches and heaps, because an idle workerd does not collect garbage. Only the second half
+        // is measured.
         await clients.call('open', { group: 'half', url: world.url, transport, clients: half, together: 20 })
         await asleep()
         const between = world.resident()

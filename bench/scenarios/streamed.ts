@@ -3,7 +3,7 @@ import type { Clients } from '../clients.ts'
 import { check, plural, size, type Bench, type Scenario } from '../scenario.ts'
 import { insertItems, insertReader, withWorld, type World } from '../world.ts'
 
-/** Transactions as fast as Postgres commits them, until one client that has all buckets is complete. */
+/** Transactions as fast as Postgres commits them, until a client with all buckets is complete. */
 export const streamed: Scenario = {
   name: 'streamed',
   about: 'throughput: 500 transactions of 100 rows into 1, 100 and 1,000 buckets, and 50,000 of one row, until a client has them',
@@ -22,7 +22,7 @@ interface Load {
   transactions: number
   rows: number
   buckets: number
-  /** Postgres answers COMMIT before it is on disk, or the disk would be what is measured. */
+  /** Whether Postgres answers COMMIT before it is on disk, so that the disk is not measured. */
   asynchronous: boolean
 }
 
@@ -35,7 +35,7 @@ async function runs(bench: Bench, load: Load): Promise<void> {
     const clients = world.clients()
     const list = [{ token: await world.token('reader'), clientId: 'reader' }]
     await clients.call('open', { group: 'reader', url: world.url, transport: 'ndjson', clients: list, together: 1, verify: bench.quick })
-    // The first round makes and wakes the buckets.
+    // The first round creates and wakes the buckets.
     for (let round = 0; round <= bench.rounds; round++) {
       const { seconds, tail } = await once(world, clients, load, round)
       if (round === 0 && !bench.quick) continue

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import postgres, { type Sql } from 'postgres'
 
-/** Makes the tables and their first rows, once. `sql`: a connection that is made otherwise than by the URL alone; it is ended. */
+/** Creates the tables and their first rows, once. `sql` is a connection that needs more than the URL. It is ended. */
 export async function prepareDatabase(
   databaseUrl: string,
   sql: Sql = postgres(databaseUrl, { max: 1, onnotice: () => {} }),

@@ -1,15 +1,15 @@
-/** Names by which this machine alone is meant. */
+/** Names of this machine itself. */
 const NAMES = ['127.0.0.1', 'localhost', '[::1]']
 
 /**
- * Whether a request was made to this server by a name of its own. A page of somebody else can give its own name the address 127.0.0.1 (DNS rebinding), and its
- * scripts may then read all answers; the browser says that name in `Host`.
+ * Returns true when a request used one of this server's own names. A foreign page can give its own name the address
+ * 127.0.0.1 (DNS rebinding), and its scripts could then read all answers, but the browser sends that name in `Host`.
  */
 export function isOwnHost(host: string | undefined, port: number): boolean {
   return NAMES.some((name) => host?.toLowerCase() === `${name}:${port}` || (port === 80 && host?.toLowerCase() === name))
 }
 
-/** Scripts, SQLite and style are this server's; it talks to Rockpool and to itself; nobody may put it into a frame. */
+/** Allows scripts, SQLite and styles of this server, connections to Rockpool and to itself, and no frames. */
 export function contentSecurityPolicy(endpoint: string): string {
   const socket = endpoint.replace(/^http/, 'ws')
   return [

@@ -12,23 +12,23 @@ import { contentSecurityPolicy, isOwnHost } from './hosts.ts'
 import { applyUpload, Rejected } from './upload.ts'
 
 export interface ExampleOptions {
-  /** 0 = any free one. */
+  /** The port; 0 means any free one. */
   port: number
   databaseUrl: string
-  /** Connections that are made otherwise than by the URL alone; they are ended with the server. */
+  /** Connections that need more than the URL. They are ended with the server. */
   sql?: Sql
   /** base64url. */
   jwtSecret: string
   jwtAudience: string
-  /** Where Rockpool answers. */
+  /** The URL of Rockpool. */
   endpoint: string
 }
 
-/** The demo's people. A real application would ask for a password. */
+/** The users of the example. A real application would ask for a password. */
 const USERS = ['alice', 'bob']
 const TOKEN_SECONDS = 3_600
 
-/** Page, tokens for the demo's people, and the place where clients upload their writes. */
+/** Serves the page and tokens for the users of the example, and accepts uploads of the clients' writes. */
 export async function startExample(options: ExampleOptions): Promise<{ url: string; close(): Promise<void> }> {
   const { databaseUrl, jwtSecret, jwtAudience, endpoint } = options
   const { sql = postgres(databaseUrl, { max: 4, onnotice: () => {} }) } = options
@@ -73,7 +73,7 @@ export async function startExample(options: ExampleOptions): Promise<{ url: stri
       return c.json({ ok: true })
     } catch (error) {
       if (error instanceof Rejected) return c.json({ error: { code: error.code, message: error.message } }, error.status)
-      // Not the client's fault: it tries again.
+      // This is not the client's fault, so it tries again.
       console.error('an upload failed', error)
       return c.json({ error: { code: 'unavailable', message: 'try again later' } }, 503)
     }
@@ -108,7 +108,7 @@ interface PageFile {
   type: string
 }
 
-/** The page, its script, the client's worker and SQLite, ready to be sent. */
+/** Returns the page, its script, the client's worker and SQLite, ready to be sent. */
 async function pageFiles(endpoint: string): Promise<Map<string, PageFile>> {
   const page = fileURLToPath(new URL('./page/', import.meta.url))
   const resolve = createRequire(import.meta.url).resolve
@@ -132,7 +132,7 @@ async function pageFiles(endpoint: string): Promise<Map<string, PageFile>> {
   files.set('/style.css', { body: new Uint8Array(await readFile(join(page, 'style.css'))), type: 'text/css; charset=utf-8' })
   const icon = { body: new Uint8Array(await readFile(join(page, 'favicon.svg'))), type: 'image/svg+xml' }
   files.set('/favicon.svg', icon)
-  // What is asked for without being named: by Safari, and beside an address that is no page.
+  // Browsers request this without a link to it: Safari does, and others for a URL that is not a page.
   files.set('/favicon.ico', icon)
   return files
 }

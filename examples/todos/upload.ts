@@ -31,7 +31,7 @@ const body = z.strictObject({
 
 type Op = z.infer<typeof op>
 
-/** The client must not try this again: it will never be accepted. */
+/** Thrown for a write that will never be accepted, so that the client must not repeat it. */
 export class Rejected extends Error {
   readonly code: string
   readonly status: 400 | 403 | 409
@@ -43,7 +43,10 @@ export class Rejected extends Error {
   }
 }
 
-/** Writes a client's transaction in one transaction of Postgres, once: a second time it is accepted and changes nothing. Throws Rejected. */
+/**
+ * Writes a client's transaction in one transaction of Postgres. A repeated one is accepted and changes nothing. Throws
+ * Rejected.
+ */
 export async function applyUpload(sql: Sql, user: string, json: unknown): Promise<void> {
   const parsed = body.safeParse(json)
   if (!parsed.success) {
@@ -59,7 +62,7 @@ export async function applyUpload(sql: Sql, user: string, json: unknown): Promis
       for (const each of ops) await applyOp(tx, user, each)
     })
   } catch (error) {
-    // 22: the data do not fit, 23: a constraint. Neither will be better the next time.
+    // Class 22 is invalid data, 23 a violated constraint. Neither succeeds when it is repeated.
     if (error instanceof Error && 'code' in error && /^2[23]/.test(String(error.code))) {
       throw new Rejected(409, 'conflict', `Postgres refuses it: ${error.message}`)
     }
@@ -78,7 +81,7 @@ async function writeList(tx: TransactionSql, user: string, each: Extract<Op, { t
   const { name, owner_id, shared } = each.data
   if (owner_id !== undefined && owner_id !== user) throw forbidden('a list can only be made for yourself')
   if (each.op === 'put') {
-    // Somebody else may make a list of this id between the look at its owner and here: then nothing is written.
+    // Another user may create a list with this id after its owner was read: then nothing is written.
     const written =
       await tx`INSERT INTO lists (id, name, owner_id, shared) VALUES (${each.id}, ${each.data.name}, ${user}, ${shared ?? false})
       ON CONFLICT (id) DO UPDATE SET name = excluded.name, shared = excluded.shared WHERE lists.owner_id = ${user}`
@@ -96,7 +99,7 @@ async function deleteList(tx: TransactionSql, user: string, listId: string): Pro
   await tx`DELETE FROM lists WHERE id = ${listId}`
 }
 
-/** Todos of a shared list are everybody's. */
+/** Everybody may change the todos of a shared list. */
 async function writeTodo(tx: TransactionSql, user: string, each: Extract<Op, { table: 'todos'; op: 'put' | 'patch' }>): Promise<void> {
   const [known] = await tx<{ list_id: string }[]>`SELECT list_id FROM todos WHERE id = ${each.id}`
   for (const listId of new Set([known?.list_id, each.data.list_id])) if (listId !== undefined) await mayEdit(tx, user, listId)
@@ -123,7 +126,7 @@ async function deleteTodo(tx: TransactionSql, user: string, todoId: string): Pro
 
 async function mayEdit(tx: TransactionSql, user: string, listId: string): Promise<void> {
   const known = await ownerOf(tx, listId)
-  if (known === null) throw new Rejected(409, 'list_gone', 'the list is not there any more')
+  if (known === null) throw new Rejected(409, 'list_gone', 'the list no longer exists')
   if (known.owner_id !== user && !known.shared) throw forbidden('this list belongs to somebody else')
 }
 

@@ -5,6 +5,7 @@ import type { Setting } from '../../protocol/settings.ts'
 import { SETTINGS } from '../../tenants/declarations.ts'
 import { startEdge } from '../support/edge.ts'
 import { startPostgres, type TestPostgres } from '../support/postgres.ts'
+import { secretSigner } from '../support/signers.ts'
 import { AUDIENCE, temporaryDirectory, token, until } from '../support/support.ts'
 
 // Every setting that is declared as a secret is given a marked value, once a right one and once a wrong one. The mark must not be found in an answer, in
@@ -47,7 +48,8 @@ beforeAll(async () => {
 })
 afterAll(() => postgres?.stop())
 
-const operator = () => token(marked('OPERATOR_KEYS'), 'ops', 600, {}, OPERATORS)
+const operatorKey = secretSigner('HS256', Buffer.from(marked('OPERATOR_KEYS'), 'base64url'), OPERATORS, 'OPERATOR_KEYS')
+const operator = () => operatorKey.sign({ sub: 'ops' }, { typ: 'rockpool-operator+jwt' })
 const user = () => token(marked('JWT_SECRET'), 'alice', 600, {}, AUDIENCE)
 
 /** Runs a deployment with these bindings. Returns the places in which the mark is found, after `visit` has asked for `answers`. */

@@ -12,17 +12,17 @@ function executable(): string {
   return path
 }
 
-/** A real Chromium without a window. Its contexts are private windows: nothing survives them. */
+/** Starts a headless Chromium. Its contexts are private windows, which leave nothing behind. */
 export async function startBrowser(): Promise<Browser> {
   return chromium.launch({ executablePath: executable(), args })
 }
 
-/** A real Chromium with a profile in a folder, as somebody's device has it: what is stored there survives the browser. */
+/** Starts a Chromium with a profile in a folder, like a user's device: what it stores survives the browser. */
 export async function startDevice(profile: string): Promise<BrowserContext> {
   return chromium.launchPersistentContext(profile, { executablePath: executable(), args })
 }
 
-/** Ends the browser of a profile as a power cut would, without a word to it. */
+/** Kills the browser of a profile, as a power cut would. */
 export function killDevice(profile: string): void {
   // The lock of a profile is a link to "host-pid" (Chromium 150).
   const pid = Number(/-(\d+)$/.exec(readlinkSync(join(profile, 'SingletonLock')))?.[1])

@@ -6,7 +6,7 @@ import { promisify } from 'node:util'
 
 const run = promisify(execFile)
 
-/** PEM texts. */
+/** Certificates and keys in PEM. */
 export interface Certificates {
   ca: string
   /** For `localhost`, signed by the authority. */
@@ -14,7 +14,7 @@ export interface Certificates {
   key: string
 }
 
-/** An authority of its own and a certificate for `localhost`, made by the `openssl` of the machine. */
+/** Makes an authority and a certificate for `localhost` with the `openssl` of the machine. */
 export async function makeCertificates(): Promise<Certificates> {
   const folder = await mkdtemp(join(tmpdir(), 'rockpool-certificates-'))
   const openssl = (...args: string[]) => run('openssl', args, { cwd: folder })

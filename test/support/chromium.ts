@@ -1,13 +1,16 @@
 import { spawnSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
 
-/** Path of a Chromium for the browser tests, or null. `CHROMIUM` names one that is somewhere else. */
+/** Returns the path of a Chromium for the browser tests, or null. `CHROMIUM` may name one elsewhere. */
 export function findChromium(): string | null {
   const places = [process.env.CHROMIUM, '/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome']
   return places.find((path): path is string => path !== undefined && path !== '' && existsSync(path)) ?? null
 }
 
-/** Installs Debian's package when there is no browser. Answers what a reader should know, or null when there was nothing to do. */
+/**
+ * Installs Debian's package when there is no browser. Returns a message for the reader, or null when there was nothing
+ * to do.
+ */
 export function provideChromium(): string | null {
   if (findChromium() !== null) return null
   if (process.getuid?.() !== 0)

@@ -1,7 +1,7 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { ROOT } from '../../cli/bundle.ts'
 
-/** A command that runs in the folder of the project, and all that it has said so far. */
+/** A command that runs in the folder of the project, with its output so far. */
 export interface Command {
   child: ChildProcess
   output: string
@@ -10,7 +10,7 @@ export interface Command {
 
 export function startCommand(program: string, args: readonly string[], env: NodeJS.ProcessEnv = process.env): Command {
   const child = spawn(program, args, { cwd: ROOT, stdio: ['ignore', 'pipe', 'pipe'], env })
-  // `close`: everything that it has said has been read.
+  // At `close` all of its output has been read.
   const ended = new Promise<number | null>((resolve, reject) => {
     child.once('error', reject)
     child.once('close', resolve)
@@ -20,7 +20,7 @@ export function startCommand(program: string, args: readonly string[], env: Node
   return command
 }
 
-/** A script of the project, to its end. */
+/** Runs a script of the project to its end. */
 export async function runScript(path: string, ...args: readonly string[]): Promise<{ code: number | null; output: string }> {
   const command = startCommand(process.execPath, [path, ...args])
   const code = await command.ended

@@ -7,13 +7,13 @@ import { DEFAULT_TENANT } from '../../tenants/single.ts'
 import type { RowOp } from '../../protocol/ops.ts'
 import { objectId } from '../random/objects.ts'
 
-// What no fault of ours should ever do to stored data, done to the files of objects while nothing runs.
+// Damages stored data, in the files of objects while nothing runs, as no fault of ours ever should.
 
-/** Changes the storage of an object behind its back. workerd must not run. */
+/** Changes the storage of an object while workerd does not run. */
 export const damage = <T>(edgeDirectory: string, className: string, name: string, work: (db: DatabaseSync) => T): T =>
   opened(edgeDirectory, className, name, work, false)
 
-/** Reads it, also while workerd runs: one that may write could keep it from doing so. */
+/** Reads the storage of an object, also while workerd runs. A connection that may write could block it. */
 export const look = <T>(edgeDirectory: string, className: string, name: string, work: (db: DatabaseSync) => T): T =>
   opened(edgeDirectory, className, name, work, true)
 
@@ -28,14 +28,14 @@ function opened<T>(edgeDirectory: string, className: string, name: string, work:
   }
 }
 
-/** The replicator's number of a bucket. */
+/** Returns the replicator's number of a bucket. */
 export function bucketNumber(edgeDirectory: string, bucket: string): number {
   return damage(edgeDirectory, 'Replicator', DEFAULT_TENANT, (db) =>
     Number(db.prepare('SELECT number FROM buckets WHERE name = ?').get(bucket)?.number),
   )
 }
 
-/** Row state of a row: its outputs as they are stored, or null to make it unknown. */
+/** Changes the stored outputs of a row, or with null deletes its row state. */
 export function damageRow(
   edgeDirectory: string,
   table: string,
@@ -51,7 +51,7 @@ export function damageRow(
   })
 }
 
-/** The last op of a row in a bucket: another text, or null to take it out. The totals stay as they are. */
+/** Changes the text of the last op of a row in a bucket, or with null removes it. The totals stay. */
 export async function damageOp(edgeDirectory: string, bucket: string, id: string, change: (text: string) => string | null): Promise<void> {
   damage(edgeDirectory, 'Bucket', await bucketObjectName(DEFAULT_TENANT, bucket), (db) => {
     for (const page of db.prepare('SELECT last_op, body FROM pages ORDER BY last_op DESC').all()) {
@@ -73,15 +73,15 @@ function putOf(text: string, id: string): boolean {
   return op.op === 'PUT' && op.object_id === id
 }
 
-/** The op is there no more; as after a compaction, so that the sums still fit. */
+/** Makes a MOVE of an op, as compaction does, so that the sums still match. */
 export const lostOp = (text: string): string => moveText(text)
 
-/** An op in place of that of a row that has been removed since. The sums fit: clients only add, so that any checksum is as good as another. */
+/** Puts an op in place of that of a removed row. The sums match, because clients only add checksums. */
 export async function strayOp(edgeDirectory: string, bucket: string, removed: string, op: Omit<RowOp, 'checksum'>): Promise<void> {
   await damageOp(edgeDirectory, bucket, removed, (text) => opText(opIdOf(text), { ...op, checksum: opChecksumOf(text) }))
 }
 
-/** What a bucket announces, without a change of its ops. */
+/** Changes what a bucket announces, without changing its ops. */
 export async function damageTotals(edgeDirectory: string, bucket: string): Promise<void> {
   damage(edgeDirectory, 'Bucket', await bucketObjectName(DEFAULT_TENANT, bucket), (db) =>
     db.exec('UPDATE pages SET total_checksum = total_checksum + 1 WHERE last_op = (SELECT max(last_op) FROM pages)'),

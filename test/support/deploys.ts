@@ -15,7 +15,7 @@ export interface Verified extends VerifyAnswer {
   verify: NonNullable<VerifyAnswer['verify']>
 }
 
-/** The admin API as an operator uses it. */
+/** Uses the admin API like an operator. */
 export class Operator {
   readonly #url: () => string
   readonly #secret: string
@@ -49,7 +49,7 @@ export class Operator {
     return (await this.ask<ConfigsAnswer>('GET', 'sync-config')).data
   }
 
-  /** Resolves when a config of that number serves. */
+  /** Resolves when the config with this number serves. */
   serves(number: number): Promise<ConfigStatus> {
     return until(
       `config ${number} to serve`,
@@ -62,14 +62,14 @@ export class Operator {
     )
   }
 
-  /** Compares everything, and waits until that has ended. */
+  /** Compares everything, and waits for the result. */
   async verify(repair = false): Promise<Verified> {
     const { data, error } = await this.ask<VerifyAnswer>('POST', `verify${repair ? '?repair=1' : ''}`)
     if (!data?.verify) throw new Error(JSON.stringify(error))
     return this.verified()
   }
 
-  /** The verification that was begun last, when it has ended. */
+  /** Resolves with the last verification when it has ended. */
   verified(): Promise<Verified> {
     const answer = async () => (await this.ask<VerifyAnswer>('GET', 'verify')).data
     return until(
@@ -97,7 +97,7 @@ export interface StoredPage {
   bytes: number
 }
 
-/** Pages of every bucket that the replicator knows, as they are stored. A write to a bucket changes one of them. */
+/** Returns the stored pages of every bucket that the replicator knows. A write to a bucket changes one of them. */
 export async function storedPages(edgeDirectory: string): Promise<Map<string, StoredPage[]>> {
   const names = await bucketNames(edgeDirectory)
   const pages = new Map<string, StoredPage[]>()
@@ -118,7 +118,7 @@ export async function bucketNames(edgeDirectory: string): Promise<string[]> {
   return (rows ?? []).map((row) => String(row.name))
 }
 
-/** Ops that a bucket object holds; null when it has none. */
+/** Returns the number of ops of a bucket object, or null when it has none. */
 export async function opsOf(edgeDirectory: string, bucket: string): Promise<number | null> {
   return withObject(edgeDirectory, 'Bucket', await bucketObjectName(DEFAULT_TENANT, bucket), (db) =>
     Number(db.prepare('SELECT coalesce(sum(count), 0) AS n FROM pages').get()?.n ?? 0),

@@ -6,23 +6,23 @@ type Frame = { ops: WireOp[]; checkpoint?: { op_id: string; checksum: number; co
 export interface DirectFollowerOptions {
   url: string
   token: () => Promise<string>
-  /** At every checkpoint. */
+  /** Called at every checkpoint. */
   at?: () => void
-  /** Part of the name of the bucket, when the token gives several. */
+  /** A part of the bucket's name, for a token that gives several buckets. */
   part?: string
 }
 
-/** A direct stream of one bucket that comes back whenever it ends. Its checks are those of a follower of lines. */
+/** A direct stream of one bucket that reconnects whenever it ends. It makes the same checks as a follower of lines. */
 export class DirectFollower extends Followed {
   bucket = ''
-  /** Streams opened, and how the last one ended. */
+  /** The number of streams that were opened, and how the last one ended. */
   streams = 0
   ended: unknown = null
   readonly #options: DirectFollowerOptions
   readonly #running: Promise<void>
-  /** Ops of a checkpoint that is not told yet. */
+  /** Ops of a checkpoint that is not complete yet. */
   #waiting: WireOp[] = []
-  /** Of the connection, also while it is being made. */
+  /** Aborts the connection, also while it is being opened. */
   #cut = new AbortController()
   #away = false
   #over = false
@@ -69,7 +69,7 @@ export class DirectFollower extends Followed {
     if (name === undefined) throw new Error('there is no bucket yet')
     if (this.bucket !== '' && this.bucket !== name) this.problems.push(`the bucket was ${this.bucket} and is ${name}`)
     this.bucket = name
-    // They come once more.
+    // These ops are sent again.
     this.received += this.#waiting.splice(0).length
     const after = this.buckets.get(name)?.after ?? 0
     const address = `${url.replace('http', 'ws')}/buckets/${encodeURIComponent(name)}/stream?after=${after}`

@@ -11,14 +11,17 @@ export interface Doc {
 }
 
 export interface DocsOptions {
-  /** How the edge comes to the database; absent: directly. */
+  /** The database URL of the edge. By default it connects directly. */
   databaseUrl?: string
   bindings?: Record<string, string>
-  /** Absent: everything of table `docs` in one bucket. */
+  /** By default all rows of table `docs` are in one bucket. */
   syncConfig?: string
 }
 
-/** An edge over a database with the table `docs (id int, n int)`, and a client that holds it. Both keep what they have over restarts. */
+/**
+ * An edge over a database with the table `docs (id int, n int)`, and a client of it. Both keep their data across
+ * restarts.
+ */
 export class DocsClient {
   readonly secret = newSecret()
   readonly #postgres: Pick<TestPostgres, 'sql' | 'url'>
@@ -37,7 +40,7 @@ export class DocsClient {
     return this.#edge
   }
 
-  /** Makes the table, without anything that an earlier test left. */
+  /** Creates the table, and removes everything that an earlier test left. */
   async prepare(rows = 0): Promise<void> {
     const sql = this.#postgres.sql()
     await sql`select pg_terminate_backend(active_pid) from pg_replication_slots where active`
@@ -98,7 +101,7 @@ export class DocsClient {
     return (await this.#client?.query<Doc>('select id, n from docs order by cast(id as integer)')) ?? []
   }
 
-  /** The status when it is as wanted. */
+  /** Resolves with the status when `wanted` accepts it. */
   async until(what: string, wanted: (status: ReplicatorStatus) => boolean, seconds = 120): Promise<ReplicatorStatus> {
     return until(
       what,
@@ -111,7 +114,7 @@ export class DocsClient {
     )
   }
 
-  /** The client holds what Postgres holds. */
+  /** Resolves when the client has exactly the rows of Postgres. */
   async exact(seconds = 60): Promise<void> {
     const truth = () => this.#postgres.sql()<Doc[]>`select id::text, n from docs order by docs.id`
     await until(
@@ -120,6 +123,6 @@ export class DocsClient {
       seconds,
       async () => [(await this.held()).length, (await truth()).length, await this.status()],
     )
-    if (this.mismatches > 0) throw new Error(`${this.mismatches} checksums did not fit`)
+    if (this.mismatches > 0) throw new Error(`${this.mismatches} checksums did not match`)
   }
 }

@@ -29,17 +29,20 @@ export type ObjectClass = 'Bucket' | 'Relay' | 'Replicator'
 export interface Edge {
   readonly url: string
   pid(): number
-  /** SIGKILL to workerd, then started again on the same port and storage. Resolves when it answers again. It runs before it is killed once more. */
+  /**
+   * Kills workerd by SIGKILL and starts it again on the same port and storage. Resolves when it answers again. Calls
+   * are made one after the other.
+   */
   kill9(): Promise<void>
   restart(): Promise<void>
   dispose(): Promise<void>
-  /** Ids of the objects of a class that have written something. */
+  /** Returns the ids of the objects of a class that have written something. */
   objectIds(name: ObjectClass): Promise<string[]>
-  /** Every object of a class that has a file on disk, with its tables. */
+  /** Returns every object of a class that has a file on disk, with its tables. */
   objectTables(name: ObjectClass): Promise<{ id: string; tables: string[] }[]>
 }
 
-/** The very bundle that would be deployed, in workerd, over a database of the test. */
+/** Starts the bundle that would be deployed, in workerd, over a database of the test. */
 export async function startEdge(settings: EdgeSettings): Promise<Edge> {
   const { jwtSecret, jwtAudience, syncConfig, directory, overTls = OVER_TLS } = settings
   const { databaseUrl, bindings } = overTls ? edgeOver(overTls, settings.databaseUrl) : { databaseUrl: settings.databaseUrl, bindings: {} }
@@ -95,7 +98,7 @@ export async function startEdge(settings: EdgeSettings): Promise<Edge> {
   }
 }
 
-/** Whether workerd answers: standing at a step (`hangAt`) it answers nobody. */
+/** Returns true when workerd answers. While it hangs at a fault point (`hangAt`) it does not. */
 export async function answers(edge: Pick<Edge, 'url'>): Promise<boolean> {
   try {
     return (await fetch(`${edge.url}/probes/liveness`, { signal: AbortSignal.timeout(1_500) })).ok

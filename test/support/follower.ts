@@ -3,11 +3,11 @@ import type { BucketEntry, StreamRequest, SyncLine } from '../../protocol/lines.
 import type { WireOp } from '../../protocol/ops.ts'
 import { ndjson, type Transport } from '../wire/transports.ts'
 
-/** What a client holds of one bucket. */
+/** The state of one bucket at a client. */
 export class FollowedBucket {
-  /** Op up to which everything was received. */
+  /** The op up to which everything was received. */
   after = 0
-  /** Received, not yet in a completed checkpoint. */
+  /** Ops that were received, but are not in a completed checkpoint yet. */
   #staged: WireOp[] = []
   #count = 0
   #cleared = false
@@ -20,7 +20,7 @@ export class FollowedBucket {
     this.after = next
   }
 
-  /** Applies everything up to the checkpoint; what does not fit the announced state is answered. */
+  /** Applies everything up to the checkpoint. Returns what does not match the announced state, or null. */
   complete(checkpoint: number, announced: BucketEntry): string | null {
     for (const op of this.#staged) {
       if (Number(op.op_id) > checkpoint) return `op ${op.op_id} is above checkpoint ${checkpoint}`
@@ -36,34 +36,35 @@ export class FollowedBucket {
       }
     }
     this.#staged = []
-    // Who was there before compaction folded the start into one CLEAR holds more ops than are announced; who reads it just then holds fewer.
+    // A client from before compaction made one CLEAR of the start has more ops than are announced; one that reads just
+    // then has fewer.
     const counted = this.#cleared || this.#count >= announced.count
     if (signedChecksum(this.#checksum) === announced.checksum && counted) return null
     return `${this.#count} ops with checksum ${signedChecksum(this.#checksum)}; announced are ${announced.count} with ${announced.checksum}`
   }
 }
 
-/** What a client holds after the lines it was given, and whatever in them must not be. */
+/** The state of a client after its lines, and the violations that it found in them. */
 export class Followed {
   readonly buckets = new Map<string, FollowedBucket>()
-  /** What a server must never do. */
+  /** Violations of the protocol. */
   readonly problems: string[] = []
   checkpoint = 0
   checkpoints = 0
-  /** Ops that came, also those that came again. */
+  /** The number of ops that arrived, including repeated ones. */
   received = 0
-  /** Of the last completed checkpoint. */
+  /** The write checkpoint of the last completed checkpoint. */
   writeCheckpoint = 0n
-  /** Of the last one that was announced: its rows may still be on their way. */
+  /** The write checkpoint of the last announced checkpoint, whose rows may still be in flight. */
   #announcedWrite = 0n
-  /** Ops that compaction leaves. */
+  /** The number of MOVE ops, which compaction makes. */
   moves = 0
   clears = 0
   #last = { line: 'none', at: Date.now() }
   readonly #announced = new Map<string, BucketEntry>()
   readonly #ids = new Map<number, string>()
 
-  /** For people, when it hangs. */
+  /** Shown to people when the test hangs. */
   get state(): object {
     const { checkpoint, checkpoints, received } = this
     return { checkpoint, checkpoints, received, last: this.#last.line, secondsAgo: (Date.now() - this.#last.at) / 1_000 }
@@ -106,7 +107,7 @@ export class Followed {
       if (id <= after) this.problems.push(`${bucket}: op ${id} came after ${after}`)
       const other = this.#ids.get(id)
       if (other !== undefined && other !== bucket) this.problems.push(`op ${id} is in ${bucket} and in ${other}`)
-      // Of long runs the last ones.
+      // Long runs remember only the last ids.
       if (this.#ids.size > 100_000) this.#ids.clear()
       this.#ids.set(id, bucket)
       if (op.op === 'MOVE') this.moves++
@@ -134,13 +135,16 @@ export interface FollowerOptions {
   token: () => Promise<string>
   clientId: string
   request?: Omit<StreamRequest, 'buckets' | 'client_id'>
-  /** At every completed checkpoint, when all buckets are at it. */
+  /** Called at every completed checkpoint, when all buckets are at it. */
   at?: (checkpoint: number, buckets: ReadonlyMap<string, FollowedBucket>) => void
-  /** NDJSON over HTTP unless said otherwise. */
+  /** NDJSON over HTTP by default. */
   transport?: Transport
 }
 
-/** A client of `/sync/stream` that keeps its buckets in memory, comes back whenever its stream ends, and notes whatever must not be. */
+/**
+ * A client of `/sync/stream` that keeps its buckets in memory, reconnects whenever its stream ends, and records
+ * violations of the protocol.
+ */
 export class Follower extends Followed {
   /** Streams opened, and how the last one ended. */
   streams = 0
@@ -162,7 +166,7 @@ export class Follower extends Followed {
     return { ...super.state, streams: this.streams, away: this.#away !== null, ended: String(this.ended) }
   }
 
-  /** Its connection falls; it comes back after `connect`. */
+  /** Drops its connection until `connect`. */
   disconnect(): void {
     this.#away ??= new Promise((resolve) => (this.#back = resolve))
     this.#stream.abort()
@@ -182,7 +186,7 @@ export class Follower extends Followed {
   async #run(): Promise<void> {
     while (!this.#stop.signal.aborted) {
       this.#stream = new AbortController()
-      // A stream that breaks is normal here; what it brought stays.
+      // A broken stream is normal here, and its ops stay.
       if (!this.#away)
         await this.#follow(AbortSignal.any([this.#stop.signal, this.#stream.signal])).catch((error: unknown) => (this.ended = error))
       if (!this.#stop.signal.aborted) await new Promise((resolve) => setTimeout(resolve, 100))
@@ -205,7 +209,7 @@ export class Follower extends Followed {
   }
 }
 
-/** Parsed rows of the buckets whose name contains `part`, e.g. `#items[`. */
+/** Returns the parsed rows of the buckets whose name contains `part`, e.g. `#items[`. */
 export function rowsOf(buckets: ReadonlyMap<string, FollowedBucket>, part: string): Record<string, unknown>[] {
   return [...buckets]
     .filter(([name]) => name.includes(part))

@@ -4,12 +4,12 @@ import type { JWK } from 'jose'
 /** An identity provider's key set over HTTP, which can be made to misbehave. Counts the requests. */
 export interface KeyServer {
   readonly url: string
-  /** Requests that came. */
+  /** The number of requests. */
   requests: number
-  /** What is answered from now on. */
+  /** Answers requests from now on. */
   answer: (response: ServerResponse) => void
   publish(...keys: JWK[]): void
-  /** Closes it; nothing listens at its address any more. */
+  /** Closes it, so that nothing listens at its address any more. */
   close(): Promise<void>
 }
 

@@ -2,18 +2,21 @@ import { readFileSync } from 'node:fs'
 import { registerHooks } from 'node:module'
 import { Worker } from 'node:worker_threads'
 
-// Rules are taken out of the code before it is loaded, each in a thread of its own: what a search is worth is seen by what it notices.
+// Removes rules from the code before it is loaded, each in a thread of its own, to see whether a search notices.
 
 export interface Mutation {
-  /** Path from the root of the repository. */
+  /** The path from the root of the repository. */
   file: string
-  /** What stands in it exactly once, and what stands there instead. */
+  /** Texts that occur in it exactly once, with their replacements. */
   edits: readonly (readonly [from: string, to: string])[]
 }
 
 const ROOT = new URL('../../', import.meta.url)
 
-/** The texts of files with the edits, by their addresses. Throws when what an edit replaces does not stand there exactly once. */
+/**
+ * Returns the texts of the edited files by their URLs. Throws when the text that an edit replaces does not occur
+ * exactly once.
+ */
 export function mutated(mutations: readonly Mutation[]): Map<string, string> {
   const sources = new Map<string, string>()
   for (const { file, edits } of mutations) {
@@ -21,7 +24,7 @@ export function mutated(mutations: readonly Mutation[]): Map<string, string> {
     let source = sources.get(url.href) ?? readFileSync(url, 'utf8')
     for (const [from, to] of edits) {
       const parts = source.split(from)
-      if (parts.length !== 2) throw new Error(`the text of the rule stands ${parts.length - 1} times in ${file}: ${from}`)
+      if (parts.length !== 2) throw new Error(`the text of the rule occurs ${parts.length - 1} times in ${file}: ${from}`)
       source = parts.join(to)
     }
     sources.set(url.href, source)
@@ -29,7 +32,7 @@ export function mutated(mutations: readonly Mutation[]): Map<string, string> {
   return sources
 }
 
-/** What this thread loads from now on has the edits. */
+/** Applies the edits to everything that this thread loads from now on. */
 export function loadMutated(mutations: readonly Mutation[]): void {
   const sources = mutated(mutations)
   registerHooks({
@@ -41,7 +44,7 @@ export function loadMutated(mutations: readonly Mutation[]): void {
   })
 }
 
-/** What a script answers to a task that it is given as `workerData`, in a thread of its own. */
+/** Runs a script in a thread of its own with the task as `workerData`. Returns its report. */
 export function inThread<Report>(script: URL, task: unknown): Promise<Report> {
   const worker = new Worker(script, { workerData: task, execArgv: [], env: { ...process.env, NODE_OPTIONS: '' } })
   return new Promise((resolve, reject) => {
@@ -50,7 +53,7 @@ export function inThread<Report>(script: URL, task: unknown): Promise<Report> {
       report = message
     })
     worker.once('error', reject)
-    // It ends by itself: a thread that is ended while SQLite cleans up can take the process with it.
+    // The thread ends on its own: terminating it while SQLite cleans up can crash the process.
     worker.once('exit', () => (report === null ? reject(new Error('the thread ended without a report')) : resolve(report)))
   })
 }

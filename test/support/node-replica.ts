@@ -19,11 +19,11 @@ import type { LoadedPlan, RowProgram } from '../../sync-config/types.ts'
 
 export interface ReplicaOptions {
   kind: StateForm
-  /** A connection for each session. */
+  /** Opens a connection for each session. */
   connect(identity: SourceIdentity | null): SourceConnection
   syncConfig: string
   budget: ReadBudget
-  /** Changes at which a slice is made. */
+  /** The number of changes in a slice. */
   sliceChanges?: number
 }
 
@@ -31,8 +31,9 @@ const NOWHERE: StreamedTo = { position: null, place: null }
 const call = (): Call => ({ signal: new AbortController().signal, deadlineMs: 300_000 })
 
 /**
- * The replicator's own intake, copier, row state and tables in Node, over any kind of source, with the ops of all buckets reduced in memory: for
- * tests that must choose when a copy begins, how small its chunks are, and where a session ends.
+ * The replicator's own intake, copier, row state and tables in Node, over any kind of source, with the ops of all
+ * buckets applied in memory. It is for tests that must choose when a copy begins, how small its chunks are, and where a
+ * session ends.
  */
 export class NodeReplica {
   readonly #options: ReplicaOptions
@@ -41,7 +42,7 @@ export class NodeReplica {
   readonly #buckets: Buckets
   readonly #tables: Tables
   readonly #plan: LoadedPlan
-  /** Bucket, object and subkey → data. */
+  /** Data by bucket, object and subkey. */
   readonly #objects = new Map<string, { id: string; data: string }>()
   readonly #markers = new Map<string, () => void>()
   #evaluating: RowProgram | null = null
@@ -51,12 +52,12 @@ export class NodeReplica {
   #source: SourceConnection | null = null
   #stream: SourceStream | null = null
   #identity: SourceIdentity | null = null
-  /** What is stored of the stream. */
+  /** How far the stream is stored. */
   #at = NOWHERE
   #failure: unknown = null
   #failed = Promise.withResolvers<never>()
   #sources: FollowedTable[] = []
-  /** Chunks and keys read, and reads that had to be repeated. */
+  /** The number of chunks and keys that were read, and of repeated reads. */
   reads = 0
   completions = 0
 
@@ -71,7 +72,7 @@ export class NodeReplica {
     this.#plan = loadPlan(result.plan)
   }
 
-  /** Follows the stream; nothing is evaluated until `copy`. */
+  /** Follows the stream. Nothing is evaluated until `copy`. */
   async open(): Promise<void> {
     this.#failure = null
     this.#failed = Promise.withResolvers()
@@ -111,14 +112,14 @@ export class NodeReplica {
     this.#stream.ended.catch((error: unknown) => this.#fail(error))
   }
 
-  /** From now on the sync config sees the stream; resolves when what was there before is copied. */
+  /** Lets the sync config see the stream from now on. Resolves when the existing rows are copied. */
   async copy(): Promise<void> {
     this.#intake?.flush()
     this.#evaluating = this.#plan
     await this.#read()
   }
 
-  /** Resolves when everything committed so far is applied; later rows that lack values are completed. */
+  /** Resolves when everything committed so far is applied, and rows that lack values are complete. */
   async settle(): Promise<void> {
     for (;;) {
       const id = crypto.randomUUID()
@@ -132,12 +133,12 @@ export class NodeReplica {
     }
   }
 
-  /** Data of the objects of a type. */
+  /** Returns the data of the objects of a type. */
   objects(type: string): { id: string; data: string }[] {
     return [...this.#objects].flatMap(([name, object]) => (name.startsWith(`${type} `) ? [object] : []))
   }
 
-  /** Rows of a table without a key, as row state counts them. */
+  /** Returns the number of rows of a table without a key, as row state counts them. */
   copies(name: string): number {
     const table = this.#sources.find((each) => each.name === name)
     if (!table) throw new Error(`${name} is not followed`)
@@ -232,7 +233,7 @@ export class NodeReplica {
     }
   }
 
-  /** The session is over: whoever waits hears it. */
+  /** Ends the session, and rejects everything that waits. */
   #fail(error: unknown): void {
     this.#failure ??= error
     this.#failed.reject(error)

@@ -12,7 +12,7 @@ import { replicationSettings, type ReplicationSettings } from '../../tenants/rep
 export interface NodeReplicatorOptions {
   kind: SourceKind<ReplicationSettings>
   syncConfig: string
-  /** In place of what the settings say. */
+  /** Replaces some settings. */
   settings?: Partial<ReplicationSettings>
 }
 
@@ -25,21 +25,21 @@ export interface HeldObject {
 }
 
 /**
- * The parts of a replicator and its sessions in Node, over any kind of source and over the logs of real buckets: what is left out are the object, its alarms, relays,
- * and the calls between objects.
+ * The parts of a replicator and its sessions in Node, over any kind of source and over the logs of real buckets,
+ * without the object, its alarms, relays, and the calls between objects.
  */
 export class NodeReplicator {
   readonly #options: NodeReplicatorOptions
   readonly #db = testDatabase()
   readonly buckets = new Map<string, Log>()
   parts: Parts
-  /** The session that is under way. */
+  /** The running session, or null. */
   session: Session | null = null
-  /** A client is connected. */
+  /** Whether a client is connected. */
   isLive = false
-  /** How often a session had settled. */
+  /** How often a session has settled. */
   settled = 0
-  /** Why memory and storage may differ. */
+  /** The errors after which memory and storage may differ. */
   resets: unknown[] = []
 
   constructor(options: NodeReplicatorOptions) {
@@ -52,12 +52,12 @@ export class NodeReplicator {
     return { ...replicationSettings({ LINGER_SECONDS: '0' }, syncConfig, true), callSeconds: 2, sessionSeconds: 20, ...settings }
   }
 
-  /** The next incarnation begins with what is stored. */
+  /** Begins another incarnation with what is stored. */
   restart(): void {
     this.parts = this.#begin()
   }
 
-  /** One session, with other settings if any are given. */
+  /** Runs one session, optionally with other settings. */
   async run(settings: Partial<ReplicationSettings> = {}): Promise<SessionEnd> {
     const session = new Session(
       this.parts,

@@ -11,18 +11,23 @@ export type PostgresVersion = 18 | 15
 
 const DEBIAN_15 = '/usr/lib/postgresql/15/bin'
 
-/** Why there is no Postgres 15 to test with; null when there is. */
+/** Why there is no Postgres 15 to test with, or null when there is one. */
 export const POSTGRES_15_MISSING: string | null = existsSync(join(DEBIAN_15, 'postgres'))
   ? null
   : `there is no ${DEBIAN_15} (the Debian package postgresql-15)`
 
-/** Every version that is here, for `describe.each`: 18 comes as an npm package, 15 is tested where Debian's is installed. */
+/**
+ * The available versions, for `describe.each`: 18 is an npm package, 15 is tested where Debian's package is installed.
+ */
 export const POSTGRES_VERSIONS: readonly PostgresVersion[] = POSTGRES_15_MISSING === null ? [18, 15] : [18]
 
-/** That of tests that say nothing: ROCKPOOL_POSTGRES, or 18. */
+/** The default version of tests: ROCKPOOL_POSTGRES, or 18. */
 export const DEFAULT_VERSION: PostgresVersion = process.env.ROCKPOOL_POSTGRES === '15' ? 15 : 18
 
-/** Folder of `initdb`, `postgres` and `pg_ctl`; of 15 also `pg_resetwal` and the like, which the npm package does not have. */
+/**
+ * Returns the folder of `initdb`, `postgres` and `pg_ctl`. For 15 it also has `pg_resetwal` and other tools that the
+ * npm package lacks.
+ */
 export function postgresBinaries(version: PostgresVersion): string {
   if (version === 15) {
     if (POSTGRES_15_MISSING !== null) throw new Error(POSTGRES_15_MISSING)
@@ -33,7 +38,10 @@ export function postgresBinaries(version: PostgresVersion): string {
   return join(dirname(entry), '..', 'native', 'bin')
 }
 
-/** Postgres refuses to run as root; as root it runs as the user `postgres`, who is made when missing. */
+/**
+ * Returns the user for the server. Postgres refuses to run as root, so root runs it as the user `postgres`, who is
+ * created when missing.
+ */
 export async function serverUser(): Promise<{ uid: number; gid: number } | null> {
   if (process.getuid?.() !== 0) return null
   const id = async (flag: string) => Number((await run('id', [flag, 'postgres'])).stdout)
@@ -45,7 +53,7 @@ export async function serverUser(): Promise<{ uid: number; gid: number } | null>
   }
 }
 
-/** A start meets what is left of a server that was killed: its children need a moment to notice. */
+/** The number of attempts to start. The children of a killed server need a moment to notice. */
 const START_TRIES = 50
 const START_WAIT_MS = 100
 
@@ -85,7 +93,7 @@ export class PostgresServer {
     await rm(passwordFile)
   }
 
-  /** A file of the data folder: `pg_hba.conf`, `server.key`. */
+  /** Writes a file of the data folder: `pg_hba.conf`, `server.key`. */
   async write(name: string, content: string): Promise<void> {
     const path = join(this.data, name)
     await writeFile(path, content, { mode: 0o600 })
@@ -93,7 +101,7 @@ export class PostgresServer {
   }
 
   async start(port: number, settings: Record<string, string>): Promise<void> {
-    if (this.#process) throw new Error('this Postgres runs already')
+    if (this.#process) throw new Error('this Postgres is already running')
     for (let attempt = 1; ; attempt++) {
       if (await this.#startOnce(port, settings)) return
       if (attempt === START_TRIES || !/still in use|another server|already exists|in use/.test(this.#log)) {
@@ -112,7 +120,7 @@ export class PostgresServer {
       stdio: ['ignore', 'ignore', 'pipe'],
     })
     this.#process = child
-    // A test run that ends in the middle leaves no server behind. SIGQUIT: at once, with its children.
+    // An aborted test run leaves no server behind. SIGQUIT ends it at once, with its children.
     const atExit = () => void child.kill('SIGQUIT')
     process.once('exit', atExit)
     return new Promise((resolve) => {
@@ -133,17 +141,17 @@ export class PostgresServer {
     })
   }
 
-  /** What it has written to its log lately. */
+  /** The end of its log. */
   get log(): string {
     return this.#log
   }
 
-  /** SIGINT: ends connections and shuts down properly. SIGQUIT: at once. SIGKILL: a crash, after which nobody answers. */
+  /** Stops the server. SIGINT ends connections and shuts down properly, SIGQUIT stops at once, SIGKILL is a crash. */
   async stop(signal: 'SIGINT' | 'SIGQUIT' | 'SIGKILL'): Promise<void> {
     const child = this.#process
     if (!child) return
     const exited = new Promise((resolve) => child.once('exit', resolve))
-    // Those that serve connections outlive the one that was killed by some milliseconds, and would go on answering.
+    // Backends outlive the killed server by some milliseconds, and would still answer.
     const servants = signal === 'SIGKILL' ? await childrenOf(child.pid) : []
     child.kill(signal)
     for (const pid of servants) end(pid)
@@ -151,7 +159,7 @@ export class PostgresServer {
     while (servants.some(alive)) await new Promise((resolve) => setTimeout(resolve, 5))
   }
 
-  /** Keeps owners and modes, which Postgres checks. */
+  /** Copies a folder with its owners and modes, which Postgres checks. */
   async copy(from: string, to: string): Promise<void> {
     await rm(to, { recursive: true, force: true, maxRetries: 5 })
     await run('cp', ['-a', from, to])
@@ -162,7 +170,7 @@ export class PostgresServer {
   }
 }
 
-/** Messages in English: tests read them. */
+/** Tests read the messages, so they must be in English. */
 const ENVIRONMENT = { ...process.env, LC_ALL: 'C' }
 
 async function makeExecutable(path: string): Promise<void> {
@@ -192,7 +200,7 @@ function alive(pid: number): boolean {
   } catch {
     return false
   }
-  // One that nobody has waited for yet.
+  // A zombie, for which nobody has waited yet.
   const stat = `/proc/${pid}/stat`
   return !existsSync(stat) || !/\) Z /.test(readFileSync(stat, 'utf8'))
 }

@@ -11,36 +11,41 @@ export { POSTGRES_VERSIONS, type PostgresVersion } from './postgres-server.ts'
 
 export interface TestPostgres {
   readonly version: PostgresVersion
-  /** Of the database `app`, as superuser. */
+  /** The URL of the database `app`, as superuser. */
   readonly url: string
   readonly port: number
   /** The data folder, and that of `initdb`, `pg_ctl` and the like. */
   readonly data: string
   readonly binaries: string
-  /** What the server wrote to its log lately. */
+  /** The end of the server's log. */
   readonly log: string
-  /** A connection pool for the test's own statements, as superuser; ended by `stop`. It connects again after a restart. */
+  /**
+   * A connection pool for the test's own statements, as superuser. It reconnects after a restart, and is ended by
+   * `stop`.
+   */
   sql(): Sql
-  /** The URL of another role or database of this server. */
+  /** Returns the URL of another role or database of this server. */
   urlOf(parts: { user?: string; password?: string; database?: string; query?: string }): string
   /** Ends connections, shuts the server down properly and starts it again on the same data. */
   restart(): Promise<void>
-  /** A proper shutdown, until `startServer`. */
+  /** Shuts the server down properly, until `startServer`. */
   stopServer(): Promise<void>
-  /** On the same data and port, also after `kill9`. Settings are added to those of the beginning. */
+  /** Starts the server on the same data and port, also after `kill9`. Settings are added to the initial ones. */
   startServer(settings?: Record<string, string>): Promise<void>
-  /** A crash: nothing is written any more, until `startServer` recovers from the WAL. */
+  /** Crashes the server. `startServer` then recovers from the WAL. */
   kill9(): Promise<void>
-  /** Writes a file into the data folder (`pg_hba.conf`); `SELECT pg_reload_conf()` or a restart makes it count. */
+  /**
+   * Writes a file into the data folder (`pg_hba.conf`). It takes effect with `SELECT pg_reload_conf()` or a restart.
+   */
   write(name: string, content: string): Promise<void>
-  /** A copy of the data folder as of a proper shutdown; the server is stopped for it and started again. */
+  /** Copies the data folder as of a proper shutdown, for which the server is stopped and started again. */
   saveData(): Promise<SavedData>
-  /** Puts a copy back, as a host does with a disk snapshot, and starts the server on it. */
+  /** Restores a copy, as a host does with a disk snapshot, and starts the server on it. */
   restoreData(saved: SavedData): Promise<void>
   stop(): Promise<void>
 }
 
-/** Connections of a test's own. */
+/** The number of connections for a test's own statements. */
 const POOL = 8
 
 export interface SavedData {
@@ -48,15 +53,18 @@ export interface SavedData {
 }
 
 export interface StartOptions {
-  /** ROCKPOOL_POSTGRES, or 18, from npm, unless said otherwise. */
+  /** By default ROCKPOOL_POSTGRES, or 18 from npm. */
   version?: PostgresVersion
-  /** Files of the data folder that must be there at the first start: `pg_hba.conf`, `server.crt`, `server.key`. */
+  /** Files that the data folder must have at the first start: `pg_hba.conf`, `server.crt`, `server.key`. */
   files?: Record<string, string>
-  /** The edge comes over TLS alone; `startEdge` is to be given the same. What the environment says unless the test has files of its own. */
+  /**
+   * The edge comes over TLS alone; `startEdge` is to be given the same. What the environment says unless the test has
+   * files of its own.
+   */
   overTls?: OverTls | null
 }
 
-/** Below the ports that the system gives to outgoing connections: one of those may be taken between now and its use. */
+/** Returns a port below those of outgoing connections, which might be taken between now and its use. */
 export async function freePort(): Promise<number> {
   for (;;) {
     const port = 18_000 + Math.floor(Math.random() * 14_000)
@@ -69,7 +77,7 @@ export async function freePort(): Promise<number> {
   }
 }
 
-/** A real Postgres with logical WAL on a free port of the loopback interface, in a folder of its own. */
+/** Starts a real Postgres with logical WAL on a free port of the loopback interface, in a folder of its own. */
 export async function startPostgres(settings: Record<string, string> = {}, options: StartOptions = {}): Promise<TestPostgres> {
   const version = options.version ?? DEFAULT_VERSION
   const { files, overTls = files ? null : OVER_TLS } = options
@@ -101,7 +109,7 @@ export async function startPostgres(settings: Record<string, string> = {}, optio
   const sql = postgres(urlOf({}), { max: POOL, onnotice: () => {} })
   const start = async (more: Record<string, string> = {}) => {
     await server.start(port, Object.assign(all, more))
-    // A connection of the pool may not have noticed yet that its server has gone; no test should meet it.
+    // A connection of the pool may not have noticed yet that its server has gone, and no test should get it.
     for (let tries = 0; tries < 100; tries++) {
       const answers = await Promise.allSettled(Array.from({ length: POOL }, () => sql`SELECT 1`))
       if (answers.every((answer) => answer.status === 'fulfilled')) return
@@ -142,14 +150,17 @@ export async function startPostgres(settings: Record<string, string> = {}, optio
     },
     async stop() {
       await sql.end({ timeout: 1 })
-      // At once: a proper shutdown waits for walsenders until their clients have confirmed everything.
+      // Stops at once, because a proper shutdown waits until the clients of walsenders have confirmed everything.
       await server.stop('SIGQUIT')
       await rm(directory, { recursive: true, force: true, maxRetries: 5 })
     },
   }
 }
 
-/** Drops the slot of Rockpool, however often it is taken again. One that is being made is waited for: who is ended while making it tries again later and later. */
+/**
+ * Drops the slot of Rockpool, however often it is taken again. One that is being made is waited for: who is ended while
+ * making it tries again later and later.
+ */
 export async function dropSlot(sql: Sql): Promise<void> {
   await sql.unsafe(`do $$ begin
     loop

@@ -1,6 +1,6 @@
 import { alternatives, authority, dns, server, type Made, type Wanted } from '../../sources/postgres/tls/chain/test-authority.ts'
 
-/** DER as PEM. */
+/** Converts DER to PEM. */
 export const certificatePem = (...made: Made[]): string => made.map(({ der }) => pemOf(der)).join('')
 
 function pemOf(der: Uint8Array): string {
@@ -18,13 +18,18 @@ export interface ServerFiles {
   'server.key': string
 }
 
-/** An authority of a host's own: a root that nobody else knows, and one below it that signs for servers. */
+/**
+ * A host's own authority: a root that nobody else knows, and an authority below it that signs certificates of servers.
+ */
 export interface PrivateAuthority {
-  /** What DATABASE_CA is given. */
+  /** The value of DATABASE_CA. */
   ca: string
   root: Made
   middle: Made
-  /** A certificate for `localhost` with its chain, and its key, as Postgres has them. `wanted`: in what it differs. */
+  /**
+   * Issues a certificate for `localhost` with its chain and its key, as Postgres needs them. `wanted` changes its
+   * content.
+   */
   issue(wanted?: Wanted): ServerFiles
 }
 

@@ -3,12 +3,12 @@ import { spawnSync } from 'node:child_process'
 export interface ProcessLine {
   pid: number
   parent: number
-  /** Z: it has ended, and nobody has waited for it. */
+  /** The state; Z is a zombie. */
   state: string
   command: string
 }
 
-/** All processes of the machine. */
+/** Returns all processes of the machine. */
 export function processes(): ProcessLine[] {
   const { stdout } = spawnSync('ps', ['-A', '-o', 'pid=,ppid=,state=,args='], { encoding: 'utf8', maxBuffer: 64 * 1024 * 1024 })
   return stdout.split('\n').flatMap((line) => {
@@ -17,7 +17,7 @@ export function processes(): ProcessLine[] {
   })
 }
 
-/** A process and everything that it has started, and that in turn. */
+/** Returns a process and all of its descendants. */
 export function treeOf(root: number): ProcessLine[] {
   const all = processes()
   const found = all.filter(({ pid }) => pid === root)
@@ -25,12 +25,12 @@ export function treeOf(root: number): ProcessLine[] {
   return found
 }
 
-/** Those of them that still run. */
+/** Returns those that are still running. */
 export function stillRunning(before: readonly ProcessLine[]): ProcessLine[] {
   const now = new Map(processes().map((each) => [each.pid, each]))
   return before.filter(({ pid, command }) => {
     const same = now.get(pid)
-    // The title of a Postgres changes with what it does.
+    // Postgres changes its title with its work.
     return same !== undefined && !same.state.startsWith('Z') && (same.command === command || command.startsWith('postgres'))
   })
 }

@@ -2,18 +2,21 @@ import { connect, createServer, type Socket } from 'node:net'
 
 export interface Proxy {
   readonly port: number
-  /** Bytes are neither passed on nor refused any more, in both directions: what a network does that has lost a route. */
+  /** Stops passing on bytes in both directions without refusing them, like a network that has lost a route. */
   stall(): void
-  /** Everything that waited goes on. */
+  /** Passes on everything that waited. */
   resume(): void
-  /** What is connected is forgotten on the side of the client and kept on that of the server, who does not hear that the client is gone. New ones are served. */
+  /**
+   * Closes connections to clients but keeps those to the server, which does not notice that the clients have gone. New
+   * connections are served.
+   */
   abandon(): void
-  /** What is connected is cut, and who connects from now on comes to another port: what a host does with its name at a failover. */
+  /** Cuts all connections and sends new ones to another port, as a host does with its name at a failover. */
   redirect(target: number): void
   close(): Promise<void>
 }
 
-/** A TCP proxy on the loopback interface to a port of it. */
+/** Starts a TCP proxy from the loopback interface to one of its ports. */
 export async function startProxy(port: number): Promise<Proxy> {
   let target = port
   const pairs = new Set<{ client: Socket; server: Socket; abandoned: boolean }>()

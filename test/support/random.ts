@@ -1,4 +1,4 @@
-/** Numbers in [0, 1), the same for the same seed (mulberry32). */
+/** Returns a generator of numbers in [0, 1), which are the same for the same seed (mulberry32). */
 export function generator(seed: number): () => number {
   let state = seed >>> 0
   return () => {
@@ -11,14 +11,14 @@ export function generator(seed: number): () => number {
 
 /** A repeatable source of choices. */
 export class Random {
-  /** In [0, 1). */
+  /** Returns a number in [0, 1). */
   readonly next: () => number
 
   constructor(seed: number) {
     this.next = generator(seed)
   }
 
-  /** 0 … below - 1 */
+  /** Returns an integer from 0 to below - 1. */
   int(below: number): number {
     return Math.floor(this.next() * below)
   }
@@ -33,7 +33,7 @@ export class Random {
     return value
   }
 
-  /** One of several by weight. */
+  /** Returns one of several values, by weight. */
   weighted<T>(list: readonly (readonly [weight: number, value: T])[]): T {
     let at = this.next() * list.reduce((sum, [weight]) => sum + weight, 0)
     for (const [weight, value] of list) if ((at -= weight) < 0) return value

@@ -1,14 +1,17 @@
 import type { SyncLine } from '../../protocol/lines.ts'
 
-/** What a client holds that does nothing but read lines: rows by bucket and key, and the write checkpoint of the last complete checkpoint. */
+/**
+ * A client that only reads lines. It has rows by bucket and key, and the write checkpoint of the last complete
+ * checkpoint.
+ */
 export class RawClient {
-  /** Rows of complete checkpoints, `table/id` → data. */
+  /** The rows of complete checkpoints: data by `table/id`. */
   rows = new Map<string, Record<string, unknown>>()
   buckets: string[] = []
   writeCheckpoint: bigint | null = null
-  /** Complete checkpoints so far. */
+  /** The number of complete checkpoints. */
   completes = 0
-  /** Lines by type. */
+  /** The types of the lines. */
   readonly seen: string[] = []
   expires: number | null = null
   readonly #ops = new Map<string, Map<string, Record<string, unknown>>>()
@@ -50,7 +53,7 @@ export class RawClient {
     this.#listeners.push(listener)
   }
 
-  /** Resolves when it is so, looking after every line. */
+  /** Resolves when `reached` returns true, which is checked after every line. */
   until(reached: () => boolean): Promise<void> {
     return new Promise((resolve) => {
       const look = (): void => {
@@ -64,7 +67,9 @@ export class RawClient {
   }
 }
 
-/** Reads `POST /sync/stream` as NDJSON until `stop`. `over` resolves when the stream ends, and rejects when it breaks. */
+/**
+ * Reads `POST /sync/stream` as NDJSON until `stop`. `over` resolves when the stream ends, and rejects when it breaks.
+ */
 export async function openRawStream(
   url: string,
   token: string,

@@ -11,23 +11,24 @@ const SETTINGS = { ownPublication: 'rockpool', publicationColumns: 'all', walPol
 const call = (): Call => ({ signal: new AbortController().signal, deadlineMs: 60_000 })
 
 export interface SessionOptions {
-  /** Ends the session, as a socket does that breaks, after so many messages of transactions that were not taken in before. */
+  /** Ends the session, like a broken socket, after this many messages of new transactions. */
   cutAfter?: number
-  /** Every message as it comes, the ones that are skipped too. */
+  /** Called for every message, including skipped ones. */
   see?(message: PgoutputMessage): void
 }
 
-/** How each message is taken in. */
+/** How each message is processed. */
 interface Taking {
   around(message: PgoutputMessage, take: () => void): void
 }
 
-/** What a session came to: its own marker, a cut, or what the slot tells not connecting to what it told. */
+/** How a session ended: at its own marker, at a cut, or because the slot does not connect to what was stored. */
 export type SessionEnd = { end: 'caught-up' | 'cut' } | { end: 'changed'; why: string }
 
 /**
- * The replicator's way of following a slot, with a memory in place of its storage: the same preparation, the same intake, stored and acknowledged in the same
- * order. Every row change that it takes in is noted, so that a change that is lost or taken in twice shows.
+ * Follows a slot as the replicator does, with memory in place of its storage: the same preparation, the same intake,
+ * storing and acknowledging in the same order. It records every row change, which shows changes that are lost or
+ * repeated.
  */
 export class Follower {
   readonly #url: string
@@ -38,9 +39,9 @@ export class Follower {
   known: SourceIdentity | null = null
   position: PostgresPosition | null = null
   partial: PostgresPlace | null = null
-  /** What was evaluated, in order: each row of each stored batch, as JSON. */
+  /** The evaluated rows of the stored batches in order, as JSON. */
   readonly stored: string[] = []
-  /** Commit LSNs acknowledged. */
+  /** The acknowledged commit LSNs. */
   readonly acknowledged: bigint[] = []
 
   constructor(url: string, slot: string, tables: readonly string[]) {
@@ -49,7 +50,7 @@ export class Follower {
     this.#tables = tables
   }
 
-  /** Until the session's own marker has come, or the cut. */
+  /** Runs a session until its own marker has arrived, or the cut. */
   async session(options: SessionOptions = {}): Promise<SessionEnd> {
     const taking: Taking = { around: (_, take) => take() }
     const source = this.#connect(taking)
@@ -60,7 +61,7 @@ export class Follower {
     }
   }
 
-  /** As after a slot that cannot be connected to: a new one, and nothing known. (The comparison of rows is the replicator's.) */
+  /** Starts over with a new slot, as after one that does not connect. (Comparing rows is up to the replicator.) */
   async renew(): Promise<void> {
     const source = this.#connect({ around: (_, take) => take() })
     await source.forget(call())

@@ -3,19 +3,19 @@ import type { CatalogTable, PgoutputMessage, Tuple } from '../../sources/postgre
 
 export interface SeenTable {
   table: CatalogTable
-  /** Columns of the stream, in its order. */
+  /** The columns of the stream, in its order. */
   columns: string[]
-  /** As the stream sent the inserts, in order. */
+  /** The inserted rows as the stream sent them, in order. */
   streamed: Tuple[]
-  /** As a copy reads them, in the table's columns. */
+  /** The rows as a copy reads them, in the table's columns. */
   read: Tuple[]
 }
 
-/** What rows look like to the replicator on both ways: inserted while a session follows the table, then read as a copy does. */
+/** Returns rows in both forms: as the stream sends them while they are inserted, and as a copy reads them. */
 export async function snapshotAndStream(url: string, table: string, insert: () => Promise<unknown>): Promise<SeenTable> {
   const source = connectSource(url)
   const walsender = connectSource(url, { replication: true })
-  // Named one by one: of what `*` selects bytes are not read.
+  // Names each column, because with `*` columns of bytes are not read.
   const named = await source<{ attname: string }[]>`
     SELECT attname FROM pg_attribute WHERE attnum > 0 AND attrelid = (SELECT oid FROM pg_class WHERE relname = ${table} AND relnamespace = 'public'::regnamespace)`
   const wanted = { all: true, read: new Set(named.map(({ attname }) => attname)), named: new Set<string>() }

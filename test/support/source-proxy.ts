@@ -1,6 +1,6 @@
 import { connect, createServer, type Socket } from 'node:net'
 
-/** The parameters of a startup packet, and the packet as it goes on; `refuse`: the text of a FATAL error instead. */
+/** Returns the parameters with which a startup packet is passed on, or in `refuse` the text of a FATAL error. */
 export type Startup = (parameters: Map<string, string>) => { refuse: string } | { parameters: Map<string, string> }
 
 export interface SourceProxy {
@@ -8,7 +8,7 @@ export interface SourceProxy {
   close(): Promise<void>
 }
 
-/** Stands before a Postgres without TLS, as poolers do: sees the startup packet and changes or refuses it. */
+/** Starts a proxy for a Postgres without TLS that reads the startup packet and changes or refuses it, as poolers do. */
 export async function startProxy(target: number, startup: Startup): Promise<SourceProxy> {
   const sockets = new Set<Socket>()
   const server = createServer((client) => {

@@ -6,25 +6,26 @@ import { freePort, type TestPostgres } from './postgres.ts'
 import { PostgresServer, serverUser } from './postgres-server.ts'
 import { until } from './support.ts'
 
-/** A hot standby of a primary, as a host has one for its failover. */
+/** A hot standby of a primary, as hosts have for failover. */
 export interface Standby {
   readonly port: number
   /** A connection pool for the test's own statements, as superuser. */
   sql(): Sql
-  /** It is the primary from now on. */
+  /** Makes it the primary. */
   promote(): Promise<void>
-  /** It is away, as behind a broken network, until `resume`. */
+  /** Makes it unreachable, like a broken network, until `resume`. */
   pause(): Promise<void>
   resume(): Promise<void>
   stop(): Promise<void>
 }
 
-/** The standby's own slot on the primary, which its WAL is kept by. */
+/** The standby's slot on the primary, which keeps its WAL. */
 export const STANDBY_SLOT = 'standby'
 
 /**
- * A copy of the primary's data (the npm package has no pg_basebackup), which follows it from then on. The primary is stopped for it and started again.
- * `settings`: of the standby; `sync_replication_slots` and `hot_standby_feedback` are on unless they say otherwise.
+ * Starts a standby on a copy of the primary's data (the npm package has no pg_basebackup). The primary is stopped for
+ * the copy and started again. `settings` are those of the standby; `sync_replication_slots` and `hot_standby_feedback`
+ * are on by default.
  */
 export async function startStandby(primary: TestPostgres, settings: Record<string, string> = {}): Promise<Standby> {
   const directory = await mkdtemp(join(tmpdir(), 'rockpool-standby-'))

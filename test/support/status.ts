@@ -1,7 +1,7 @@
 import type { ReplicatorStatus } from '../../protocol/messages/status.ts'
 import { token } from './support.ts'
 
-/** `/status` as an operator sees it. For `/admin/status` the source is looked at before it answers. */
+/** Returns `/status` as an operator sees it. `/admin/status` looks at the source before it answers. */
 export async function statusOf(url: string, secret: string, path: '/status' | '/admin/status' = '/status'): Promise<ReplicatorStatus> {
   const response = await fetch(`${url}${path}`, {
     headers: { authorization: `Token ${await token(secret, 'ops', 60, { operator: true })}` },
@@ -11,7 +11,7 @@ export async function statusOf(url: string, secret: string, path: '/status' | '/
   return body.data
 }
 
-/** The number of a write checkpoint: it comes back behind everything that was committed before this call. */
+/** Requests a write checkpoint. Its number arrives after everything that was committed before this call. */
 export async function requestWriteCheckpoint(url: string, bearer: string, clientId: string): Promise<bigint> {
   const response = await fetch(`${url}/write-checkpoint2.json?client_id=${clientId}`, { headers: { authorization: `Token ${bearer}` } })
   const body: { data?: { write_checkpoint: string } } = await response.json()

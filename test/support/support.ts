@@ -8,14 +8,14 @@ import type { AbstractPowerSyncDatabase, PowerSyncBackendConnector } from '@powe
 import { PowerSyncDatabase } from '@powersync/node'
 import { SignJWT } from 'jose'
 
-/** What the end-to-end tests share: tokens, an unmodified PowerSync client, and "wait until". */
+// What end-to-end tests share: tokens, an unmodified PowerSync client, and waiting.
 
 const SHARED_MEMORY = '/dev/shm'
 
 export const AUDIENCE = 'rockpool-test'
 export const newSecret = (): string => randomBytes(32).toString('base64url')
 
-/** A token as an application's backend would sign it. */
+/** Signs a token as an application's backend would. */
 export async function token(
   secret: string,
   user: string,
@@ -32,15 +32,18 @@ export async function token(
     .sign(Buffer.from(secret, 'base64url'))
 }
 
-/** `inMemory`: on a disk that waits for writes, thousands of objects take minutes; where there is a file system in memory it is used. */
+/**
+ * Makes a directory. With `inMemory` it uses a file system in memory where there is one, because thousands of objects
+ * take minutes on a disk that waits for writes.
+ */
 export async function temporaryDirectory(inMemory = false): Promise<{ path: string; remove(): Promise<void> }> {
   const path = await mkdtemp(join(inMemory && existsSync(SHARED_MEMORY) ? SHARED_MEMORY : tmpdir(), 'rockpool-test-'))
   return { path, remove: () => rm(path, { recursive: true, force: true, maxRetries: 5 }) }
 }
 
 /**
- * Polls until `probe` answers something other than undefined and false. Fails with the last thing seen, so that a test that hangs says why.
- * The limit is only there to end a hung test; nothing is concluded from how long it took.
+ * Polls until `probe` returns something other than undefined and false. Fails with the last value, so that a test that
+ * hangs says why. The limit only ends a hung test; nothing is concluded from how long it took.
  */
 export async function until<T>(
   what: string,
@@ -63,7 +66,10 @@ export async function until<T>(
   }
 }
 
-/** What `work` answers. Fails when it answers nothing for so long: `work` itself goes on. Like `until`, it only ends what hangs. */
+/**
+ * Returns the result of `work`. Fails when it takes too long, while `work` itself continues. Like `until`, it only ends
+ * a hung test.
+ */
 export async function within<T>(what: string, work: Promise<T>, limitSeconds = 120, seen?: () => unknown): Promise<T> {
   let timer: ReturnType<typeof setTimeout> | undefined
   const late = new Promise<'late'>((resolve) => (timer = setTimeout(resolve, limitSeconds * 1000, 'late')))
@@ -76,7 +82,7 @@ const SEEN_MS = 10_000
 
 async function gaveUp(what: string, seen?: () => unknown): Promise<Error> {
   if (!seen) return new Error(`gave up waiting for ${what}`)
-  // What is looked at may hang for the same reason.
+  // Looking may hang for the same reason.
   const late = new Promise((resolve) => setTimeout(resolve, SEEN_MS, 'it could not be seen'))
   const state: unknown = await Promise.race([(async () => seen())().catch(String), late])
   return new Error(`gave up waiting for ${what}; seen: ${JSON.stringify(state)}`)

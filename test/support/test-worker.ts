@@ -9,7 +9,10 @@ export interface TestWorker {
   stop(): Promise<void>
 }
 
-/** Bundles a Worker of the tests and runs it in workerd. `trusted`: PEM of an authority that it takes for a public one. */
+/**
+ * Bundles a Worker of the tests and runs it in workerd. `trusted` is the PEM of an authority that it takes for a public
+ * one.
+ */
 export async function startTestWorker(entry: string, trusted?: string): Promise<TestWorker> {
   const folder = await temporaryDirectory()
   const script = join(folder.path, 'worker.js')
@@ -26,14 +29,14 @@ export async function startTestWorker(entry: string, trusted?: string): Promise<
   if (trusted !== undefined) {
     const authority = join(folder.path, 'ca.pem')
     await writeFile(authority, trusted)
-    // workerd takes its trust store from here when it starts.
+    // workerd reads its trust store from here when it starts.
     process.env.SSL_CERT_FILE = authority
   }
   const miniflare = new Miniflare(
     convertV4MiniflareOptions({
       name: 'test',
       log: new Log(LogLevel.NONE),
-      // workerd prints every handshake that fails.
+      // Silences workerd, which prints every failed handshake.
       handleStructuredLogs: () => {},
       modulesRoot: folder.path,
       modules: [{ type: 'ESModule', path: script, contents: await readFile(script, 'utf8') }],

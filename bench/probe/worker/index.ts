@@ -7,7 +7,7 @@ import { work } from './work.ts'
 
 export { Subject } from './subject.ts'
 
-// The Worker of the probe. What it does costs money and time of the account, so nobody may ask without the token.
+// The Worker of the probe. Its work costs the account money, so every request needs the token.
 
 const app = new Hono<{ Bindings: ProbeEnvironment }>()
 
@@ -20,18 +20,18 @@ app.use(async (c, next) => {
 
 const whole = (text: string | undefined): number => Math.max(0, Math.trunc(Number(text ?? 0)) || 0)
 
-/** `n` calls of as many objects at once, each of which waits `wait` ms. */
+/** Calls `n` objects at once, each of which waits `wait` ms. */
 app.get('/calls', async (c) => {
   const wait = whole(c.req.query('wait'))
   const objects = Array.from({ length: whole(c.req.query('n')) }, (_, n) => c.env.SUBJECT.getByName(`waiter ${n}`))
-  // Waking them is not what is asked.
+  // Waking the objects is not part of the measurement.
   for (const object of objects) await object.nothing()
   const began = Date.now()
   await Promise.all(objects.map((object) => object.wait(wait)))
   return c.json({ total: Date.now() - began } satisfies CallsAnswer)
 })
 
-/** `n` calls that write nothing and `n` that write, one after the other. */
+/** Makes `n` calls that write nothing and `n` that write, one after the other. */
 app.get('/writes', async (c) => {
   const object = c.env.SUBJECT.getByName('writer')
   const answer: WritesAnswer = { idle: [], writing: [] }
@@ -48,7 +48,10 @@ app.get('/writes', async (c) => {
   return c.json(answer)
 })
 
-/** Each message is a number of millions of rounds of work; it is answered when they are done. One invocation, as the stream of a client is. */
+/**
+ * Each message is a number of millions of rounds of work, and is answered when they are done. It is one invocation,
+ * like the stream of a client.
+ */
 app.get('/work', (c) => {
   if (c.req.header('upgrade')?.toLowerCase() !== 'websocket') return c.json({ error: 'this is a WebSocket' }, 426)
   const [client, socket] = Object.values(new WebSocketPair())

@@ -4,7 +4,7 @@ import { NOTHING_YET, perform } from './alarms.ts'
 
 export interface ProbeEnvironment {
   SUBJECT: DurableObjectNamespace<Subject>
-  /** Who may ask. Without it nobody may. */
+  /** The token that requests need. Without it all are refused. */
   PROBE_TOKEN?: string
   VERSION?: WorkerVersionMetadata
 }
@@ -19,7 +19,7 @@ interface Alarm {
   began: boolean
 }
 
-/** The object that is asked. */
+/** The object under test. */
 export class Subject extends DurableObject<ProbeEnvironment> {
   readonly #instance = crypto.randomUUID()
 
@@ -43,7 +43,7 @@ export class Subject extends DurableObject<ProbeEnvironment> {
     this.ctx.storage.sql.exec('INSERT OR REPLACE INTO rows VALUES (?, ?)', n, 'x'.repeat(200))
   }
 
-  /** A socket that may hibernate. */
+  /** Opens a socket that may hibernate. */
   override fetch(): Response {
     const [client, socket] = Object.values(new WebSocketPair())
     if (!client || !socket) throw new Error('the runtime made no pair of sockets')
@@ -59,7 +59,7 @@ export class Subject extends DurableObject<ProbeEnvironment> {
     socket.close(code === 1005 || code === 1006 ? 1000 : code)
   }
 
-  /** To every socket, whether anybody reads or not. */
+  /** Sends to every socket, whether anybody reads it or not. */
   send(megabytes: number): void {
     const text = 'x'.repeat(MEGABYTE)
     for (const socket of this.ctx.getWebSockets()) for (let n = 0; n < megabytes; n++) socket.send(text)

@@ -3,7 +3,7 @@ import { el } from './element.ts'
 import { remembered } from './remembered.ts'
 import { words } from './words.ts'
 
-/** Put in by the server: where Rockpool answers. */
+/** The URL of Rockpool, which the server inserts. */
 declare const ENDPOINT: string
 
 interface List {
@@ -35,8 +35,8 @@ async function token(user: string): Promise<string> {
     headers: { 'content-type': 'application/json' },
     body: JSON.stringify({ user }),
   })
-  // Whatever else goes wrong may pass.
-  if (response.status === 400) throw new SignedOut(`${user} is nobody whom the server knows`)
+  // Other problems may be temporary.
+  if (response.status === 400) throw new SignedOut(`the server does not know ${user}`)
   if (!response.ok) throw new Error(`no token: ${response.status}`)
   const body: { token: string } = await response.json()
   return body.token
@@ -57,7 +57,7 @@ class Pane {
   readonly #lists = el('div')
   #shown = new Set<string>()
   #said = '[null,[]]'
-  /** The newest status is shown, whichever is answered last. */
+  /** Counts updates, so that an older answer never replaces a newer one. */
   #turn = 0
   #data: { lists: List[]; todos: Todo[] } = { lists: [], todos: [] }
 
@@ -105,7 +105,7 @@ class Pane {
     await (goes ? this.#db.disconnect() : this.#db.connect())
   }
 
-  /** Nothing that is unsent goes without a question. */
+  /** Asks before it deletes unsent changes. */
   async #leave(): Promise<void> {
     try {
       await this.#signOut('refuse')
@@ -115,7 +115,7 @@ class Pane {
     }
   }
 
-  /** It is remembered first: a page that is loaded meanwhile must not sign in again. */
+  /** Remembers the sign-out first, because a page that is loaded meanwhile must not sign in again. */
   async #signOut(unsent: 'refuse' | 'discard'): Promise<void> {
     signedOut.set(this.#user)
     try {
@@ -127,7 +127,7 @@ class Pane {
   }
 
   #showStatus(status: Status): void {
-    // By this button, or in another tab.
+    // Signed out by this button, or in another tab.
     if (status.state === 'closed') return this.#gone()
     const { headline, look, problem } = words(status)
     this.#state.textContent = headline
@@ -136,17 +136,17 @@ class Pane {
     const away = status.state === 'offline'
     this.#network.textContent = away ? 'Go online' : 'Go offline'
     this.#network.ariaPressed = String(away)
-    // Whether there is nothing, or nothing has come yet.
+    // The text differs depending on whether there is nothing, or nothing has arrived yet.
     if (this.#data.lists.length === 0) this.#show()
     void this.#showProblems(status.failedWrites, problem)
   }
 
   async #showProblems(count: number, problem: string | null): Promise<void> {
     const turn = ++this.#turn
-    // They are nobody's to read when somebody else's token has come.
+    // Failed writes cannot be read after the token of another user has arrived.
     const failed = count === 0 ? [] : await this.#db.failedWrites().catch(() => [])
     if (turn !== this.#turn) return
-    // Whoever is about to press a button must not have it replaced under his finger.
+    // A button must not be replaced while somebody is about to press it.
     const said = JSON.stringify([problem, failed])
     if (said === this.#said) return
     this.#said = said
@@ -172,7 +172,7 @@ class Pane {
       ]),
     )
     const { lists, todos } = this.#data
-    const empty = this.#db.status.lastSyncedAt === null ? 'Nothing has come yet.' : 'Nothing here yet. Make a list below.'
+    const empty = this.#db.status.lastSyncedAt === null ? 'Nothing has arrived yet.' : 'Nothing here yet. Make a list below.'
     this.#lists.replaceChildren(
       ...(lists.length === 0 ? [el('p', { className: 'empty', textContent: empty })] : []),
       ...lists.map((list) =>
@@ -248,7 +248,7 @@ class Pane {
 
 const nameOf = (user: string): string => `${user[0]?.toUpperCase()}${user.slice(1)}`
 
-/** Each person has a database of his own, which belongs to him: nobody else could open it. */
+/** Each person has a database of their own, which nobody else can open. */
 async function signIn(user: string, section: HTMLElement): Promise<void> {
   const db = await openSync({
     url: ENDPOINT,

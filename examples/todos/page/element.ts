@@ -1,6 +1,6 @@
 type Child = Node | string | null
 
-/** An element with these properties and children. */
+/** Creates an element with these properties and children. */
 export function el<K extends keyof HTMLElementTagNameMap>(
   tag: K,
   props: Partial<HTMLElementTagNameMap[K]> = {},

@@ -1,4 +1,4 @@
-/** What holds for a user until he says otherwise, also when the page is loaded anew. */
+/** Remembers a choice of each user, also across reloads. */
 export function remembered(what: string): { has(user: string): boolean; set(user: string): void; clear(user: string): void } {
   const key = (user: string): string => `todos-${user}-${what}`
   return {

@@ -40,14 +40,14 @@ test.each<[string, Status, string, string, string | null]>([
     status({ state: 'live' }, { ...failing, pendingWrites: 2 }),
     'Cannot send · 2 changes to send',
     'error',
-    'Not sent yet, tried again: the upload was answered 500',
+    'Not sent yet, trying again: the upload was answered 500',
   ],
   [
     'while the address is wrong',
     status({ state: 'error', error: { ...error, code: 'url' }, retryAt: 0 }),
     'Trying again …',
     'error',
-    'Not in step: nobody answers',
+    'Not in sync: nobody answers',
   ],
   [
     'signed out',

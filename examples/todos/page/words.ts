@@ -12,13 +12,13 @@ const STATES: Record<Status['state'], string> = {
 
 export interface Words {
   headline: string
-  /** Which colour it has. */
+  /** The state that decides its colour. */
   look: Status['state']
-  /** What somebody has to do something about. */
+  /** A problem that somebody must solve, or null. */
   problem: string | null
 }
 
-/** The status as its user reads it. */
+/** Describes the status for the user. */
 export function words(status: Status): Words {
   const { look, says, problem } = spoken(status)
   const waiting = status.pendingWrites + status.unconfirmedWrites
@@ -30,17 +30,17 @@ function spoken(status: Status): { look: Status['state']; says: string; problem:
   const { state, upload } = status
   if (state === 'needs-auth') {
     const { code, message } = status.error
-    // Who is signed in and whose token the server refuses can do nothing by signing in.
+    // When the server refuses the token, signing in again does not help.
     const isRefused = code === 'auth' || code.startsWith('PSYNC_S21')
     if (isRefused) return { look: state, says: 'Token refused', problem: `The token is refused: ${message}` }
     return { look: state, says: STATES[state], problem: `Signed out: ${message}` }
   }
   if (state === 'error') {
-    // Without a network nothing is wrong: that is what the local database is for.
+    // Being offline is not a problem, because there is a local database.
     if (status.error.code === 'network') return { look: 'offline', says: STATES.offline, problem: null }
-    return { look: state, says: STATES[state], problem: `Not in step: ${status.error.message}` }
+    return { look: state, says: STATES[state], problem: `Not in sync: ${status.error.message}` }
   }
   if (state === 'live' && upload)
-    return { look: 'error', says: 'Cannot send', problem: `Not sent yet, tried again: ${upload.error.message}` }
+    return { look: 'error', says: 'Cannot send', problem: `Not sent yet, trying again: ${upload.error.message}` }
   return { look: state, says: STATES[state], problem: null }
 }
