@@ -59,8 +59,7 @@ function http(transport: HttpTransport, options: OpenRequest, events: StreamEven
       response.resume()
       return ended(`the stream was answered ${response.statusCode}`)
     }
-    response.on('data', (chunk: Buffer) => events.received(chunk.length))
-    const body = decoded(response)
+    const body = decoded(response, events.received)
     body.on('data', split)
     body.on('error', (error) => ended(error.message))
     body.on('close', () => ended('the body ended'))

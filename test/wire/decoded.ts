@@ -2,21 +2,28 @@ import type { IncomingMessage } from 'node:http'
 import { Readable } from 'node:stream'
 import { constants, createGunzip, zstdDecompressSync } from 'node:zlib'
 
-/** Returns what a response says, as a client reads it that hands on what it has at once. Of zstd only whole frames are handed on. */
-export function decoded(response: IncomingMessage): Readable {
+/**
+ * Returns what a response says, as a client reads it that hands on what it has at once. Of zstd only whole frames are handed on. `received` is called with the
+ * length of each chunk, as it was sent.
+ */
+export function decoded(response: IncomingMessage, received: (bytes: number) => void): Readable {
   const encoding = response.headers['content-encoding']
+  // A listener would let the body flow before the frames are read.
+  if (encoding === 'zstd') return Readable.from(unzstd(response, received), { objectMode: false })
+  response.on('data', (chunk: Buffer) => received(chunk.length))
   if (encoding === 'gzip') {
     const gunzip = createGunzip({ flush: constants.Z_SYNC_FLUSH })
     response.on('error', (error) => gunzip.destroy(error))
     return response.pipe(gunzip)
   }
-  return encoding === 'zstd' ? Readable.from(unzstd(response), { objectMode: false }) : response
+  return response
 }
 
 /** Node's own stream reads the first of the frames that come together, and drops the others (Node 24.21). */
-async function* unzstd(chunks: AsyncIterable<Buffer>): AsyncIterable<Buffer> {
+async function* unzstd(chunks: AsyncIterable<Buffer>, received: (bytes: number) => void): AsyncIterable<Buffer> {
   let rest = Buffer.alloc(0)
   for await (const chunk of chunks) {
+    received(chunk.length)
     rest = Buffer.concat([rest, chunk])
     for (let end = frameEnd(rest); end > 0; end = frameEnd(rest)) {
       yield zstdDecompressSync(rest.subarray(0, end))

@@ -17,9 +17,8 @@ export class HttpLines {
 
   private constructor(response: IncomingMessage) {
     this.response = response
-    response.on('data', (chunk: Buffer) => (this.bytes += chunk.length))
     this.#bson = response.headers['content-type'] === 'application/vnd.powersync.bson-stream'
-    const body = decoded(response)
+    const body = decoded(response, (bytes) => (this.bytes += bytes))
     body.on('data', (chunk: Buffer) => this.#receive(chunk))
     const end = (how: string) => {
       this.#ended ??= how
