@@ -1,6 +1,6 @@
 /* global Response */
-// Stands in front of the script and counts what the platform bills, over all objects: `/_counts` answers the totals. Only benchmarks use it; the
-// script behind it is the deployed one, unchanged.
+// Stands in front of the script and counts what the platform bills, over all objects: `/_counts` answers the totals.
+// Only benchmarks use it; the script behind it is the deployed one, unchanged.
 import script, * as classes from './index.js'
 
 const totals = new Map()

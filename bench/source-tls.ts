@@ -4,8 +4,9 @@ import { privateAuthority, SSL } from '../test/support/private-authority.ts'
 import { startSourceWorker } from '../test/support/source-worker.ts'
 import { until } from '../test/support/support.ts'
 
-// `node bench/source-tls.ts [ROWS] [ROUNDS]`: how fast one transaction comes over replication into workerd, parsed: in plain text, by the TLS of workerd, and by
-// ours, of 1.3 and of 1.2. By turns, so that a busy machine is busy for all of them; what workerd computed (Linux) does not depend on others.
+// `node bench/source-tls.ts [ROWS] [ROUNDS]`: how fast one transaction comes over replication into workerd, parsed: in
+// plain text, by the TLS of workerd, and by ours, of 1.3 and of 1.2. By turns, so that a busy machine is busy for all
+// of them; what workerd computed (Linux) does not depend on others.
 
 const rows = Number(process.argv[2] ?? 100_000)
 const rounds = Number(process.argv[3] ?? 5)

@@ -19,7 +19,10 @@ const SOURCES = [
   'package-lock.json',
 ]
 
-/** Returns the folder of the bundle that `wrangler deploy` would upload. It is made once per state of the sources. Throws Error with wrangler's message. */
+/**
+ * Returns the folder of the bundle that `wrangler deploy` would upload. It is made once per state of the sources.
+ * Throws Error with wrangler's message.
+ */
 export async function bundle(): Promise<string> {
   const name = await fingerprint()
   const folder = join(ROOT, '.rockpool', 'bundles', name)

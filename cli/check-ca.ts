@@ -9,7 +9,10 @@ const MAX_SETTING_BYTES = 5 * 1024
 const WARNED_DAYS = 60
 const DAY_MS = 86_400_000
 
-/** Returns findings about authorities that the script refuses, or will refuse before long. Without a URL, which is a secret and may be missing here, all of them count. */
+/**
+ * Returns findings about authorities that the script refuses, or will refuse before long. Without a URL, which is a
+ * secret and may be missing here, all of them count.
+ */
 export function checkAuthorities(settings: Settings, now = Date.now()): SettingFinding[] {
   const pem = textOf(settings, 'DATABASE_CA')
   if (pem === undefined) return []

@@ -28,8 +28,8 @@ export interface Judged {
   /** Its version, how connections are encrypted, and what a failover to its standby would need; for people. */
   about: string[]
   /**
-   * Tables of the plan that could not be followed, or only in part. `named`: a column that the plan names is missing. Missing tables are among the
-   * findings of the file.
+   * Tables of the plan that could not be followed, or only in part. `named`: a column that the plan names is missing.
+   * Missing tables are among the findings of the file.
    */
   tables(plan: Plan, named: boolean): Promise<Unfollowable[]>
   close(): Promise<void>

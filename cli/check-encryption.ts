@@ -9,8 +9,8 @@ import { shownAddress } from '../sources/postgres/wire/address.ts'
 const CONNECT_MS = 10_000
 
 /**
- * How the connections to each host of the URL are encrypted, and what the edge makes of it; for people, a line for each. A host that does not answer is left out:
- * that is told elsewhere.
+ * How the connections to each host of the URL are encrypted, and what the edge makes of it; for people, a line for
+ * each. A host that does not answer is left out: that is told elsewhere.
  */
 export async function encryptionOf(url: string, ca: string | undefined): Promise<string[]> {
   const source = parseSourceUrl(url)

@@ -11,7 +11,10 @@ export { readSettings } from './settings.ts'
 
 type SettingCheck = (settings: Settings) => SettingFinding[] | Promise<SettingFinding[]>
 
-/** Each check gets all settings, and names those that are wrong. A new setting needs a line here, unless one of the functions below validates it. */
+/**
+ * Each check gets all settings, and names those that are wrong. A new setting needs a line here, unless one of the
+ * functions below validates it.
+ */
 const CHECKS: readonly SettingCheck[] = [databaseUrl, checkAuthorities, refusedByTheScript, unknownNames, place]
 
 export async function checkSettings(settings: Settings): Promise<SettingFinding[]> {
@@ -71,7 +74,10 @@ function refusedByTheScript(settings: Settings): SettingFinding[] {
 
 const UNSEEN = { DATABASE_URL: 'postgres://unseen@localhost/unseen', JWT_SECRET: 'A'.repeat(43) }
 
-/** Finds names that are nearly a setting's. The environment may contain anything, so other unknown names are not mistakes. */
+/**
+ * Finds names that are nearly a setting's. The environment may contain anything, so other unknown names are not
+ * mistakes.
+ */
 function unknownNames(settings: Settings): SettingFinding[] {
   return nearMisses(settings).map(({ name, meant }) =>
     warning('setting-unknown', `${name} is not a setting and has no effect. Did you mean ${meant}?`),

@@ -6,8 +6,8 @@ import { UsageError } from './problem.ts'
 import { textOf, type Settings } from './settings.ts'
 
 /**
- * Reports what would stop the replicator before anything is started. `given` are the settings, including DATABASE_CA. Returns which parts of the URL have no
- * effect, as text for people. Throws UsageError.
+ * Reports what would stop the replicator before anything is started. `given` are the settings, including DATABASE_CA.
+ * Returns which parts of the URL have no effect, as text for people. Throws UsageError.
  */
 export async function checkSource(url: string, given: Settings = process.env): Promise<string[]> {
   const notes = await checkReachable(url, given)
@@ -22,7 +22,10 @@ export async function checkSource(url: string, given: Settings = process.env): P
   return notes
 }
 
-/** Checks that both kinds of connections can be made, here and on Cloudflare, and lead to Postgres itself. Throws UsageError. */
+/**
+ * Checks that both kinds of connections can be made, here and on Cloudflare, and lead to Postgres itself. Throws
+ * UsageError.
+ */
 export async function checkReachable(url: string, given: Settings = process.env): Promise<string[]> {
   return problem(async () => {
     const { notes } = parseSourceUrl(url)
@@ -42,8 +45,9 @@ export async function checkReachable(url: string, given: Settings = process.env)
 const caOf = (given: Settings) => ({ ca: textOf(given, 'DATABASE_CA') })
 
 /**
- * Workers verify every certificate against the public authorities, whatever sslmode says here. Where anybody else vouches for a host the script verifies as
- * the connections of this process do, and nothing more needs to be checked. Throws ROCKPOOL_SOURCE_SETTINGS.
+ * Workers verify every certificate against the public authorities, whatever sslmode says here. Where anybody else
+ * vouches for a host the script verifies as the connections of this process do, and nothing more needs to be checked.
+ * Throws ROCKPOOL_SOURCE_SETTINGS.
  */
 export async function checkCertificate(url: string, ca: string | undefined): Promise<void> {
   const source = parseSourceUrl(url)

@@ -94,8 +94,8 @@ function options(command: 'check' | 'explain', args: readonly string[]): CheckOp
 const NOT_ASKED = 'no database was asked, so whether the tables and columns are there is not known'
 
 /**
- * Checks the database that is named, else that of a `rockpool dev` that runs with this data folder. `told` says which one was used when none was named, or that
- * none was. Throws UsageError for a named one that cannot be queried.
+ * Checks the database that is named, else that of a `rockpool dev` that runs with this data folder. `told` says which
+ * one was used when none was named, or that none was. Throws UsageError for a named one that cannot be queried.
  */
 async function askedDatabase(
   given: Settings,
@@ -125,7 +125,10 @@ interface TableFinding {
   reason: string
 }
 
-/** Makes one finding for all tables that one statement fixes. Missing columns are only a warning, because they may be left out on purpose. */
+/**
+ * Makes one finding for all tables that one statement fixes. Missing columns are only a warning, because they may be
+ * left out on purpose.
+ */
 function grouped(tables: readonly Unfollowable[]): TableFinding[] {
   const found = new Map<string, TableFinding>()
   for (const { table, reason, followed } of tables) {

@@ -14,12 +14,15 @@ const PRIVATE = 0o700
 const PASSABLE = 0o710
 const OURS = new Set(['dev-slot', 'edge', 'jwt-secret', 'postgres', 'sync-config-sha256'])
 
-/** The place of clusters whose data folder the user `postgres` cannot reach. Not /var/tmp, where files are deleted after a month. */
+/**
+ * The place of clusters whose data folder the user `postgres` cannot reach. Not /var/tmp, where files are deleted after
+ * a month.
+ */
 const STATE_FOLDER = '/var/lib/rockpool'
 
 /**
- * Makes the data folder, readable only by its owner. A folder that also holds other things is left as it is, and what is made in it is private. Throws
- * UsageError.
+ * Makes the data folder, readable only by its owner. A folder that also holds other things is left as it is, and what
+ * is made in it is private. Throws UsageError.
  */
 export async function makeDataFolder(data: string): Promise<void> {
   try {
@@ -58,8 +61,8 @@ export async function clusterOf(data: string): Promise<string> {
 }
 
 /**
- * Decides where the cluster is, and moves it there: in the data folder, unless the server runs as another user who cannot reach that.
- * No folder above the data folder is ever changed.
+ * Decides where the cluster is, and moves it there: in the data folder, unless the server runs as another user who
+ * cannot reach that. No folder above the data folder is ever changed.
  */
 export async function placeCluster(data: string, user: ServerUser | null, state = STATE_FOLDER): Promise<string> {
   const folder = join(data, 'postgres')

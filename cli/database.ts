@@ -30,7 +30,10 @@ const SETTINGS = [
   'max_replication_slots=10',
 ]
 
-/** Starts the embedded Postgres of the data folder, with logical WAL, on a port that stays the same for as long as it is free. Makes the cluster if there is none. */
+/**
+ * Starts the embedded Postgres of the data folder, with logical WAL, on a port that stays the same for as long as it is
+ * free. Makes the cluster if there is none.
+ */
 export async function startDatabase(data: string, log: (line: string) => void = () => {}, state?: string): Promise<DevDatabase> {
   await makeDataFolder(data)
   await makePrivateFolder(join(data, 'postgres'))

@@ -33,7 +33,8 @@ const FEW_ROWS = 500
 const rowsText = (rows: number): string => (rows < FEW_ROWS ? 'few rows' : `about ${count(rows, 'row', 'rows')}`)
 
 /**
- * Lists each name once. A stream has several parts, and a lookup is named after all that use it. A name of which one part is removed and another added has changed.
+ * Lists each name once. A stream has several parts, and a lookup is named after all that use it. A name of which one
+ * part is removed and another added has changed.
  */
 export function namesOf({ kept, again = [], added, removed }: DeployDifference['definitions']) {
   const names = (parts: readonly PartStatus[]) => new Set(parts.flatMap(({ name }) => name.split(', ')))

@@ -15,7 +15,10 @@ export interface Deploy {
   /** When it began to serve, and when it stopped; null if it never did. */
   served: string | null
   retired: string | null
-  /** `sub` of the token of the person who deployed it. Null when it came with the script, or when an older version stored it. */
+  /**
+   * `sub` of the token of the person who deployed it. Null when it came with the script, or when an older version
+   * stored it.
+   */
   by: string | null
   origin: ConfigStatus['origin']
   /** The number of the deploy to which a rollback returned. */

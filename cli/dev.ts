@@ -24,15 +24,22 @@ import { watchConfig } from './watch-config.ts'
 
 const EXAMPLE_PORT_OFFSET = 1
 
-/** The longest pause between polls while no client is connected. On a developer's machine a longer one saves nothing and delays changes. */
+/**
+ * The longest pause between polls while no client is connected. On a developer's machine a longer one saves nothing and
+ * delays changes.
+ */
 const IDLE_POLL_MAX_SECONDS = 60
 
-/** Starts database, edge and example in this order, runs until the signal, and ends them in reverse order. `given` is the result of `readSettings`. */
+/**
+ * Starts database, edge and example in this order, runs until the signal, and ends them in reverse order. `given` is
+ * the result of `readSettings`.
+ */
 export async function dev(options: DevOptions, given: Settings, say: (line: string) => void, signal: AbortSignal): Promise<void> {
   const data = resolve(options.data)
   for (const note of await settingNotes(options, given)) say(`settings   ${note}`)
   const { text: syncConfig, mistakes } = await readSyncConfig(options.syncConfig, given)
-  // Where a sync config may serve already, a mistake in the file ends nothing: it is reported, and the old one continues to serve, as when the file is edited.
+  // Where a sync config may serve already, a mistake in the file ends nothing: it is reported, and the old one
+  // continues to serve, as when the file is edited.
   if (mistakes.length > 0 && !existsSync(join(data, 'edge'))) throw new UsageError(`the sync config has errors\n${mistakes.join('\n')}`)
   if (!(await isFree(options.port))) throw portTaken(options.port)
   const stops: (() => Promise<void>)[] = []
@@ -137,7 +144,10 @@ function settingsOf(given: Settings): Settings {
   return { ...polls, ...settings }
 }
 
-/** Throws UsageError for settings that the script would refuse, before anything is started. Returns the warnings about the others. */
+/**
+ * Throws UsageError for settings that the script would refuse, before anything is started. Returns the warnings about
+ * the others.
+ */
 async function settingNotes({ databaseUrl, jwtSecret, jwtAudience }: DevOptions, given: Settings): Promise<string[]> {
   const options = {
     JWT_AUDIENCE: jwtAudience,
@@ -169,7 +179,10 @@ async function readSyncConfig(file: string | undefined, given: Settings): Promis
   return { text, mistakes }
 }
 
-/** Returns the options that a command in another terminal needs to reach this Rockpool, where these are not the defaults. */
+/**
+ * Returns the options that a command in another terminal needs to reach this Rockpool, where these are not the
+ * defaults.
+ */
 function statusOptions({ port, data, jwtSecret }: DevOptions): string {
   const url = port === DEFAULT_PORT ? '' : ` http://127.0.0.1:${port}`
   const folder = data === DEFAULT_DATA ? '' : ` --data ${data}`

@@ -28,8 +28,8 @@ export interface EdgeOptions {
 }
 
 /**
- * All objects share one process here, which may have 20,000 open files. An object that is awake has 3 of them, and clients' reads need some as well. Above
- * that limit calls fail and connections are reset.
+ * All objects share one process here, which may have 20,000 open files. An object that is awake has 3 of them, and
+ * clients' reads need some as well. Above that limit calls fail and connections are reset.
  */
 const ACTIVE_BUCKETS = 4_000
 const CRON = '* * * * *'
@@ -38,8 +38,9 @@ const WATCH_MS = 500
 const GOODBYE_MS = 2_000
 
 /**
- * Runs the bundle in local workerd. Calls the cron trigger at the start and every minute, because miniflare does not. Starts workerd again, with the same
- * storage, when it dies. Finds the process id of workerd through `ps`, because miniflare does not say it.
+ * Runs the bundle in local workerd. Calls the cron trigger at the start and every minute, because miniflare does not.
+ * Starts workerd again, with the same storage, when it dies. Finds the process id of workerd through `ps`, because
+ * miniflare does not say it.
  */
 export class LocalEdge {
   readonly #options: EdgeOptions

@@ -10,9 +10,9 @@ export interface Io {
 }
 
 /**
- * `rockpool eval`: evaluates cases (a sync config, rows and requests) of files and folders, and prints each result as one line, or writes
- * NAME.json per case. A case that cannot be evaluated is reported and does not stop the others. Exit code 0; 1 when there was such a case;
- * 2 for wrong arguments.
+ * `rockpool eval`: evaluates cases (a sync config, rows and requests) of files and folders, and prints each result as
+ * one line, or writes NAME.json per case. A case that cannot be evaluated is reported and does not stop the others.
+ * Exit code 0; 1 when there was such a case; 2 for wrong arguments.
  */
 export async function run(args: string[], io: Io): Promise<number> {
   let parsed: Parsed

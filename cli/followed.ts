@@ -89,7 +89,10 @@ function problemOf(seen: Seen): string | null {
   return `${seen.error.code}: ${printable(seen.error.message)}`
 }
 
-/** Returns the line that says that the serving sync config differs from the file, or null when it does not or when a deploy is in progress. */
+/**
+ * Returns the line that says that the serving sync config differs from the file, or null when it does not or when a
+ * deploy is in progress.
+ */
 export function servesOther({ serving, next, failed, yaml }: ConfigsAnswer, file: string, text: string): string | null {
   if (serving === null || next !== null || yaml === text) return null
   const why = failed?.error ? `; deploy ${failed.number} failed: ${failed.error.code}: ${printable(failed.error.message)}` : ''
@@ -104,7 +107,10 @@ export interface FollowOptions {
   /** The sync config file, and its text that was last deployed or tried. */
   file: string
   text(): string
-  /** Whether the file was edited while nothing ran. It is then deployed as if it were edited now, unless the start has done that. */
+  /**
+   * Whether the file was edited while nothing ran. It is then deployed as if it were edited now, unless the start has
+   * done that.
+   */
   edited: boolean
   deploy(): Promise<void>
   /** Whether the start has deployed this text, or tried to. */
@@ -148,7 +154,10 @@ export async function tellStatus({ url, token, file, text, edited, deploy, taken
   }
 }
 
-/** Returns whether the start deploys the file's text: the script deploys one that is new to it, not one that it had before. */
+/**
+ * Returns whether the start deploys the file's text: the script deploys one that is new to it, not one that it had
+ * before.
+ */
 const editedText = ({ serving, yaml }: ConfigsAnswer, file: string, text: string): string =>
   yaml === text
     ? `${file} was edited while rockpool dev was down: deploy ${serving?.number ?? ''} is what it says now, and serves`
@@ -160,7 +169,9 @@ const seenOf = (status: ReplicatorStatus | { refusal: ErrorBody }, tables: Table
     ? status
     : { ...status, error: status.error ?? null, refusedTables: status.refusedTables ?? [], ...(tables && { tables }) }
 
-/** Returns the other text when another one serves or one could not be deployed, or null while a deploy is in progress. */
+/**
+ * Returns the other text when another one serves or one could not be deployed, or null while a deploy is in progress.
+ */
 const placeOf = ({ serving, next, failed }: DeployStatus): string | null => (next === null ? `${serving?.number} ${failed?.number}` : null)
 
 /** Returns null when Rockpool does not answer at the moment. */

@@ -1,9 +1,10 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 
 /**
- * A guard process that runs in its own session and reads from a pipe whose other end only this process holds, so that it notices when this process ends for any
- * reason. It then ends the rest of the group: with SIGINT, which is Postgres's fast shutdown, and with SIGKILL 10 seconds later. It is a shell because that is
- * small, and because `killall node` does not end it.
+ * A guard process that runs in its own session and reads from a pipe whose other end only this process holds, so that
+ * it notices when this process ends for any reason. It then ends the rest of the group: with SIGINT, which is
+ * Postgres's fast shutdown, and with SIGKILL 10 seconds later. It is a shell because that is small, and because
+ * `killall node` does not end it.
  */
 const SCRIPT = `
 trap '' INT TERM HUP
@@ -22,8 +23,8 @@ export interface Guard {
 }
 
 /**
- * Makes sure that no process of this process's group outlives it. When this process leads no group (it was not started by `launch.mjs`), there is
- * no group with its number, and nothing is ended.
+ * Makes sure that no process of this process's group outlives it. When this process leads no group (it was not started
+ * by `launch.mjs`), there is no group with its number, and nothing is ended.
  */
 export function startGuard(): Guard {
   let over = false

@@ -7,9 +7,10 @@ const WATCH_MS = 300
 const GROUP_END_MS = 15_000
 
 /**
- * Runs `rockpool dev` as the leader of its own process group, to which Postgres and workerd belong, so that all of them can be ended whatever
- * happens to their parents. It ends when this process gets a signal, when this process dies (the channel closes), and when the process that started the
- * command has gone: npm does not pass signals on (npm 11, 2026-11), and nothing can pass on kill -9.
+ * Runs `rockpool dev` as the leader of its own process group, to which Postgres and workerd belong, so that all of them
+ * can be ended whatever happens to their parents. It ends when this process gets a signal, when this process dies (the
+ * channel closes), and when the process that started the command has gone: npm does not pass signals on (npm 11,
+ * 2026-11), and nothing can pass on kill -9.
  */
 export function launchDev(node, args) {
   const child = spawn(node, args, { stdio: ['ignore', 'inherit', 'inherit', 'ipc'], detached: true })

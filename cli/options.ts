@@ -24,8 +24,8 @@ export interface DevOptions {
 }
 
 /**
- * Reads the options of `rockpool dev`. Each has an environment variable of the same name (`--database-url`, `DATABASE_URL`). `given` is the result of
- * `readSettings`, or only the environment. Throws UsageError.
+ * Reads the options of `rockpool dev`. Each has an environment variable of the same name (`--database-url`,
+ * `DATABASE_URL`). `given` is the result of `readSettings`, or only the environment. Throws UsageError.
  */
 export function devOptions(args: readonly string[], given: Settings): DevOptions {
   const { positionals, text, flag: isGiven } = parse('dev', args)
@@ -131,7 +131,10 @@ export interface Parsed {
   flag(name: OptionName): boolean
 }
 
-/** Parses the options of a command, as `commands.ts` declares them. Throws UsageError, which suggests the option that may have been meant. */
+/**
+ * Parses the options of a command, as `commands.ts` declares them. Throws UsageError, which suggests the option that
+ * may have been meant.
+ */
 export function parse(command: CommandName, args: readonly string[]): Parsed {
   const options: NonNullable<ParseArgsConfig['options']> = {}
   for (const { name, declaration } of optionsOf(command)) {

@@ -27,8 +27,9 @@ export interface Traces {
 }
 
 /**
- * Slot and publication are those that the environment names, else names of this data folder alone: two readers of one slot take changes from each other, and two
- * that maintain one publication for different sync configs take tables from each other. `[vars]` names those of the deployment, so it is ignored for these.
+ * Slot and publication are those that the environment names, else names of this data folder alone: two readers of one
+ * slot take changes from each other, and two that maintain one publication for different sync configs take tables from
+ * each other. `[vars]` names those of the deployment, so it is ignored for these.
  */
 export async function tracesOf(data: string, env: Settings, { given, example }: { given: Settings; example: boolean }): Promise<Traces> {
   const own = await ownName(data)

@@ -6,8 +6,9 @@ const MOST_STEPS = 4
 const PACKAGE_MANAGER = /\b(npm|npx|pnpm|yarn|bun)\b/
 
 /**
- * Returns the process ids for which the command runs: everything up to npm when npm started it, and the process that started that. The latter is not
- * watched when standard input is /dev/null, which a shell gives to background commands of a script (`npm start &`), because such a script may end.
+ * Returns the process ids for which the command runs: everything up to npm when npm started it, and the process that
+ * started that. The latter is not watched when standard input is /dev/null, which a shell gives to background commands
+ * of a script (`npm start &`), because such a script may end.
  */
 export function parentsOfTheCommand() {
   const chain = []
@@ -30,7 +31,10 @@ export function parentsOfTheCommand() {
   return chain
 }
 
-/** Returns whether a process runs, or with a negative number a group. One that has ended and was not waited for does not count. */
+/**
+ * Returns whether a process runs, or with a negative number a group. One that has ended and was not waited for does not
+ * count.
+ */
 export function isAlive(pid) {
   try {
     process.kill(pid, 0)

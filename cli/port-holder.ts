@@ -3,7 +3,10 @@ import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
 
 const LISTENS = '0A'
 
-/** Returns which process listens on the port, as text for people, or null when the system does not say, for instance because it is another user's process. */
+/**
+ * Returns which process listens on the port, as text for people, or null when the system does not say, for instance
+ * because it is another user's process.
+ */
 export function portHolder(port: number): string | null {
   const pid = fromProc(port) ?? fromLsof(port)
   if (pid === null) return null

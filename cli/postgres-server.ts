@@ -9,7 +9,10 @@ import type { ServerUser } from './server-user.ts'
 
 const run = promisify(execFile)
 
-/** SIGINT is the fast shutdown, which takes at most a checkpoint. SIGQUIT follows; it loses nothing either, and the next start recovers. */
+/**
+ * SIGINT is the fast shutdown, which takes at most a checkpoint. SIGQUIT follows; it loses nothing either, and the next
+ * start recovers.
+ */
 const FAST_SHUTDOWN_MS = 20_000
 const LOG_CHARACTERS = 20_000
 /** Messages must be in English, because the readiness message is parsed. */
@@ -24,7 +27,10 @@ export function postgresBinaries(): string {
 
 export const isCluster = (folder: string): boolean => existsSync(join(folder, 'PG_VERSION'))
 
-/** Makes a cluster whose superuser `postgres` has the password. If it is interrupted, the folder has nothing or everything. */
+/**
+ * Makes a cluster whose superuser `postgres` has the password. If it is interrupted, the folder has nothing or
+ * everything.
+ */
 export async function makeCluster(folder: string, password: string, user: ServerUser | null): Promise<void> {
   const building = `${folder}.new`
   const passwordFile = `${folder}.initdb-password`

@@ -12,7 +12,10 @@ const POLL_MS = 300
 /** How long no answer is tolerated: a replicator that restarts does not answer for a moment. */
 const SILENT_MS = 30_000
 
-/** Polls until `seen` returns something other than null. Throws Refused when the server refuses, or is silent for too long. */
+/**
+ * Polls until `seen` returns something other than null. Throws Refused when the server refuses, or is silent for too
+ * long.
+ */
 export async function poll<A, T>(client: OperatorClient, path: string, seen: (answer: A) => T | null): Promise<T> {
   for (let heard = performance.now(); ;) {
     const answer = await client.ask<A>('GET', path).catch((error: unknown) => {
@@ -28,7 +31,10 @@ export async function poll<A, T>(client: OperatorClient, path: string, seen: (an
   }
 }
 
-/** Shows bars that move on a terminal. Elsewhere prints the line that begins with `total` whenever it changes. Null clears them. */
+/**
+ * Shows bars that move on a terminal. Elsewhere prints the line that begins with `total` whenever it changes. Null
+ * clears them.
+ */
 export function meter({ out, interactive }: Terminal): (text: string | null) => void {
   let lines = 0
   let last = ''

@@ -12,8 +12,8 @@ export interface Revival {
 }
 
 /**
- * Restarts a process that has died. A start that fails, for instance because its port is taken for a moment, is repeated with longer and longer pauses
- * until one succeeds.
+ * Restarts a process that has died. A start that fails, for instance because its port is taken for a moment, is
+ * repeated with longer and longer pauses until one succeeds.
  */
 export async function revive({ name, start, over, log }: Revival, firstWaitMs = FIRST_WAIT_MS): Promise<void> {
   log(`${name} has died: starting it again`)

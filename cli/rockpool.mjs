@@ -1,5 +1,6 @@
 #!/usr/bin/env node
-// The tools need Node 22.12 or newer. An older Node starts the Node 24 that is installed with them, so this file may use nothing newer than Node 18.
+// The tools need Node 22.12 or newer. An older Node starts the Node 24 that is installed with them, so this file may
+// use nothing newer than Node 18.
 import { spawn } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'

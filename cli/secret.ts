@@ -9,7 +9,10 @@ import { UsageError } from './problem.ts'
 const fileOf = (data: string): string => join(data, 'jwt-secret')
 const read = async (data: string): Promise<string> => (await readFile(fileOf(data), 'utf8').catch(() => '')).trim()
 
-/** Returns the development secret of a data folder. Throws UsageError when there is none: tokens signed with a new one would be refused. */
+/**
+ * Returns the development secret of a data folder. Throws UsageError when there is none: tokens signed with a new one
+ * would be refused.
+ */
 export async function knownSecret(data: string): Promise<string> {
   const known = await read(data)
   if (known !== '') return known

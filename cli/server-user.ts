@@ -8,7 +8,10 @@ export interface ServerUser {
   gid: number
 }
 
-/** Returns the user that runs the embedded Postgres. It refuses to run as root, so root uses the user `postgres`, which is created if missing. Null means the current user. */
+/**
+ * Returns the user that runs the embedded Postgres. It refuses to run as root, so root uses the user `postgres`, which
+ * is created if missing. Null means the current user.
+ */
 export async function serverUser(): Promise<ServerUser | null> {
   if (process.getuid?.() !== 0) return null
   const id = async (flag: string): Promise<number> => Number((await run('id', [flag, 'postgres'])).stdout)

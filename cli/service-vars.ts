@@ -43,7 +43,10 @@ const SERVICE = map({
 
 type Given = z.infer<typeof text>
 
-/** Returns `[vars]` for wrangler.toml with the parts of that configuration that are settings here. It contains no secret; unknown values are comments. */
+/**
+ * Returns `[vars]` for wrangler.toml with the parts of that configuration that are settings here. It contains no
+ * secret; unknown values are comments.
+ */
 export function serviceVars(yaml: string): string {
   const document = parseDocument(yaml, { customTags: [ENVIRONMENT_TAG], logLevel: 'silent' })
   const { client_auth: auth, api } = SERVICE.parse(document.toJS() ?? {})

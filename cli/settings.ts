@@ -14,8 +14,8 @@ const SHORTEST_MISS = 5
 const LONG_NAME = 8
 
 /**
- * Returns the environment, over `[vars]` of the `wrangler.toml` of this folder or else of the project. An empty environment variable counts as missing.
- * The result also contains variables that are not settings.
+ * Returns the environment, over `[vars]` of the `wrangler.toml` of this folder or else of the project. An empty
+ * environment variable counts as missing. The result also contains variables that are not settings.
  */
 export async function readSettings(env: Variables): Promise<Settings> {
   const here = resolve('wrangler.toml')
@@ -35,7 +35,10 @@ export function textOf(given: Settings, name: string): string | undefined {
   return typeof value === 'string' ? value : JSON.stringify(value)
 }
 
-/** Returns names that are nearly that of a setting. Fewer edits count than elsewhere, because the environment has the names of many programs. */
+/**
+ * Returns names that are nearly that of a setting. Fewer edits count than elsewhere, because the environment has the
+ * names of many programs.
+ */
 export function nearMisses(given: Settings): { name: string; meant: string }[] {
   const names = Object.keys(SETTINGS)
   return Object.keys(given).flatMap((name) => {

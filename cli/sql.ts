@@ -23,7 +23,9 @@ export async function sql(text: string, options: { databaseUrl: string | undefin
   }
 }
 
-/** As the edge would connect, DATABASE_CA included. Throws UsageError for a URL, or a DATABASE_CA, that cannot be used. */
+/**
+ * As the edge would connect, DATABASE_CA included. Throws UsageError for a URL, or a DATABASE_CA, that cannot be used.
+ */
 function connected(url: string): ReturnType<typeof connectSource> {
   try {
     return connectSource(url, { ca: process.env.DATABASE_CA || undefined, asIs: true })

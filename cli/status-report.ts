@@ -18,7 +18,10 @@ export interface Noted {
   reason: string | null
 }
 
-/** The output of `rockpool status --json`. Fields may be added and never change their meaning. Times as ISO 8601, sizes in bytes; null means not known, or none. */
+/**
+ * The output of `rockpool status --json`. Fields may be added and never change their meaning. Times as ISO 8601, sizes
+ * in bytes; null means not known, or none.
+ */
 export interface Report {
   /** True when there is no problem: exit code 0. */
   ok: boolean
@@ -134,7 +137,10 @@ export function reportOf(status: OperatorStatus, url: string, clock: number = Da
   }
 }
 
-/** Returns the problems that exist now, without those that were noted and are over. The first one is the cause of the others. */
+/**
+ * Returns the problems that exist now, without those that were noted and are over. The first one is the cause of the
+ * others.
+ */
 function problemsOf(status: OperatorStatus): ReportedProblem[] {
   const { source, slot, error, deploy, verify, failingBuckets, fencedBuckets, refusedTables } = status
   const found: [code: string, message: string][] = []

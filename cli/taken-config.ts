@@ -3,8 +3,9 @@ import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 
 /**
- * Stores the text of the sync config that `rockpool dev` last deployed or tried with a data folder, so that the next start knows whether the file was edited
- * meanwhile. The serving sync config does not say that: somebody may have rolled back on purpose.
+ * Stores the text of the sync config that `rockpool dev` last deployed or tried with a data folder, so that the next
+ * start knows whether the file was edited meanwhile. The serving sync config does not say that: somebody may have
+ * rolled back on purpose.
  */
 const fileOf = (data: string): string => join(data, 'sync-config-sha256')
 const hashOf = (text: string): string => createHash('sha256').update(text).digest('hex')

@@ -7,7 +7,10 @@ import { bar, count, meter, poll, type Terminal } from './progress.ts'
 /** Exit codes. 0: everything is equal or was repaired. 1: differences are left. 2: it could not be done. */
 export type VerifyCode = 0 | 1 | 2
 
-/** `rockpool verify`. When the command is interrupted, the verification continues, and the next command joins it. Throws UsageError. */
+/**
+ * `rockpool verify`. When the command is interrupted, the verification continues, and the next command joins it. Throws
+ * UsageError.
+ */
 export async function verify(args: readonly string[], terminal: Terminal): Promise<VerifyCode> {
   const options = operatorOptions('verify', args, process.env)
   if (options.positionals.length > 0) throw new UsageError('verify takes no file: it compares everything that is followed')

@@ -9,7 +9,8 @@ import { startEdge, type Edge } from '../test/support/edge.ts'
 import { startPostgres, type TestPostgres } from '../test/support/postgres.ts'
 import { AUDIENCE, connector, newSecret, temporaryDirectory, token, until } from '../test/support/support.ts'
 
-// Makes the tables of docs/types.md from what a real Postgres, edge, client of ours and PowerSync SDK do; `npx vitest run --project sdk docs/types -u` writes them.
+// Makes the tables of docs/types.md from what a real Postgres, edge, client of ours and PowerSync SDK do; `npx vitest
+// run --project sdk docs/types -u` writes them.
 
 interface Case {
   type: string

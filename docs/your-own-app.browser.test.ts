@@ -10,7 +10,8 @@ import { startBrowser } from '../test/support/browser.ts'
 import { freePort } from '../test/support/postgres.ts'
 import { temporaryDirectory, until } from '../test/support/support.ts'
 
-// Does what docs/your-own-app.md says, word by word: its files, its commands. Only the registry is not asked: what `npm install` names is linked.
+// Does what docs/your-own-app.md says, word by word: its files, its commands. Only the registry is not asked: what `npm
+// install` names is linked.
 
 const text = await readFile(new URL('./your-own-app.md', import.meta.url), 'utf8')
 const FILES = new Map([...text.matchAll(/^\*\*`([\w.-]+)`\*\*\n\n```\w+\n([^]*?)^```$/gm)].map(([, name = '', body = '']) => [name, body]))

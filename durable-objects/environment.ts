@@ -4,14 +4,20 @@ import type { RelayRpc } from '../protocol/messages/relay.ts'
 import type { ReplicatorRpc } from '../protocol/messages/replicator.ts'
 import type { TenantBindings } from '../tenants/of-environment.ts'
 
-/** An object as its callers know it. Its class is not named here, because whatever imports the bindings would import all code of the class too. */
+/**
+ * An object as its callers know it. Its class is not named here, because whatever imports the bindings would import all
+ * code of the class too.
+ */
 type Called<Calls> = Calls & Rpc.DurableObjectBranded
 
 /** Bindings of the one script; wrangler.toml declares them. */
 export interface Environment extends TenantBindings {
   /** Set only by tests: see `fault-points.ts`. */
   FAULTS?: string
-  /** Set where the edge runs on a developer's machine: objects have no placement there, and whoever has the development secret is an operator. */
+  /**
+   * Set where the edge runs on a developer's machine: objects have no placement there, and whoever has the development
+   * secret is an operator.
+   */
   LOCAL_EDGE?: string
   /** Rate limits of failures per address, and of streams and write checkpoints per user: see `workers/rates.ts`. */
   RATE_FAILURES?: RateLimit

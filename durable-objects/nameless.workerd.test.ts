@@ -2,7 +2,8 @@ import { env } from 'cloudflare:test'
 import { expect, test } from 'vitest'
 import { MESSAGE_VERSION as v } from '../protocol/versions.ts'
 
-// An id that was not made from a name stands for a runtime that lost it. vitest.config.ts says that the error of the constructor is expected.
+// An id that was not made from a name stands for a runtime that lost it. vitest.config.ts says that the error of the
+// constructor is expected.
 const REFUSED = 'the runtime did not give this object its name'
 
 test('an object that does not know its name answers nothing, least of all that something is empty', async () => {

@@ -9,8 +9,8 @@ import { Replicator } from './replicator/replicator.ts'
 
 everyNameIsATenant({})
 
-// A deploy lets old and new code meet. What comes from code of the version before or after is played here by messages of that version, with a member
-// that this one does not know.
+// A deploy lets old and new code meet. What comes from code of the version before or after is played here by messages
+// of that version, with a member that this one does not know.
 const BESIDE = [MESSAGE_VERSION - 1, MESSAGE_VERSION, MESSAGE_VERSION + 1]
 const APART = [MESSAGE_VERSION - 2, MESSAGE_VERSION + 2]
 const bucketEntry: NoticeBucket = ['a', 1, 2, 3, null]
@@ -93,7 +93,8 @@ describe.each(WRITES)('the call %s', (_, call) => {
   })
 })
 
-// Versions of the replicator and of the stream. Version 1 calls buckets by hashes. (Code of version 1 between them: `replicator/relays.workerd.test.ts`, `workers/stream/stream.test.ts`.)
+// Versions of the replicator and of the stream. Version 1 calls buckets by hashes. (Code of version 1 between them:
+// `replicator/relays.workerd.test.ts`, `workers/stream/stream.test.ts`.)
 const PAIRS: [number, number][] = [
   [1, 1],
   [1, 2],

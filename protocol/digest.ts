@@ -1,7 +1,8 @@
 import { hash64 } from './hash.ts'
 import { hashWords } from './strong-hash.ts'
 
-// The content of a bucket as sums that do not depend on order. The replicator and the bucket compute them independently, and compare.
+// The content of a bucket as sums that do not depend on order. The replicator and the bucket compute them
+// independently, and compare.
 
 /** Sums over some rows of a bucket. */
 export interface RowsSum {
@@ -38,8 +39,9 @@ export const addSums = (x: RowsSum, y: RowsSum): RowsSum => ({
 export const subpart = ({ part, parts }: Part, split: number, sub: number): Part => ({ part: part + parts * sub, parts: parts * split })
 
 /**
- * The hashes of one comparison. Each comparison has its own random key, so that nobody can choose rows whose sums are equal or that all fall into one part.
- * Without a key, as a replicator of message version 1 asks, they are the 64 bits of `hash64`.
+ * The hashes of one comparison. Each comparison has its own random key, so that nobody can choose rows whose sums are
+ * equal or that all fall into one part. Without a key, as a replicator of message version 1 asks, they are the 64 bits
+ * of `hash64`.
  */
 export class Digester {
   readonly #key: string | undefined
@@ -65,7 +67,9 @@ export class Digester {
     return hash % parts === part ? Math.floor(hash / parts) % split : null
   }
 
-  /** Returns the pass of a row: a second, independent division, for code that must not hold all rows in memory at once. */
+  /**
+   * Returns the pass of a row: a second, independent division, for code that must not hold all rows in memory at once.
+   */
   passOf(key: string, passes: number): number {
     return passes === 1 ? 0 : this.#words('part', key)[1] % passes
   }

@@ -1,6 +1,6 @@
 /**
- * Every error that leaves Rockpool carries one of these codes. `PSYNC_…` codes are those that PowerSync client SDKs know
- * (`PSYNC_S21xx` makes them fetch new credentials); `ROCKPOOL_…` codes are ours. A code never changes its meaning.
+ * Every error that leaves Rockpool carries one of these codes. `PSYNC_…` codes are those that PowerSync client SDKs
+ * know (`PSYNC_S21xx` makes them fetch new credentials); `ROCKPOOL_…` codes are ours. A code never changes its meaning.
  */
 export type ErrorCode =
   | 'PSYNC_S2001' // request body is not valid
@@ -80,7 +80,8 @@ export interface ErrorBody {
 }
 
 function statusOf(code: ErrorCode): number {
-  // S22: the keys are missing, so nothing is known about the token. Clients answer 401 by fetching another token, which does no harm.
+  // S22: the keys are missing, so nothing is known about the token. Clients answer 401 by fetching another token, which
+  // does no harm.
   if (/^PSYNC_S2[12]/.test(code)) return 401
   switch (code) {
     case 'PSYNC_S2001':

@@ -1,7 +1,8 @@
 /**
- * Returns a deterministic 64-bit hash of a string as 16 hexadecimal digits. It is not cryptographic: a collision is found in a second, so it must not decide
- * about access or content. It exists for what older versions stored and send.
- * It has two 32-bit lanes in the manner of cyrb53 with the finalizer of MurmurHash3. Plain 32-bit arithmetic gives the same result everywhere.
+ * Returns a deterministic 64-bit hash of a string as 16 hexadecimal digits. It is not cryptographic: a collision is
+ * found in a second, so it must not decide about access or content. It exists for what older versions stored and send.
+ * It has two 32-bit lanes in the manner of cyrb53 with the finalizer of MurmurHash3. Plain 32-bit arithmetic gives the
+ * same result everywhere.
  */
 export function hash64(text: string): string {
   let a = 0xdeadbeef

@@ -1,6 +1,8 @@
 import type { OpId, WireOp } from './ops.ts'
 
-/** Why a client has a bucket: `default` indexes the checkpoint's `streams`, `sub` the request's `streams.subscriptions`. */
+/**
+ * Why a client has a bucket: `default` indexes the checkpoint's `streams`, `sub` the request's `streams.subscriptions`.
+ */
 export type BucketReason = { default: number } | { sub: number }
 
 export interface BucketEntry {
@@ -38,7 +40,10 @@ export interface DataLine {
   ops: string
 }
 
-/** A client's request: the body of `POST /sync/stream`, or `open` of the native WebSocket. Validated at the edge, where members that are null are removed. */
+/**
+ * A client's request: the body of `POST /sync/stream`, or `open` of the native WebSocket. Validated at the edge, where
+ * members that are null are removed.
+ */
 export interface StreamRequest {
   /** The buckets that the client has: of each, every op ≤ `after`. */
   buckets?: { name: string; after: string }[] | undefined

@@ -10,7 +10,8 @@ test('an object is named by its tenant', async () => {
   expect(await bucketObjectName('acme', 'b'.repeat(512))).toMatch(/^acme\/~[0-9a-f]{64}$/)
 })
 
-// `acme/eu` and its bucket `mine` would be `acme` and its bucket `eu/mine`, and its replicator would be told the secrets of `acme`.
+// `acme/eu` and its bucket `mine` would be `acme` and its bucket `eu/mine`, and its replicator would be told the
+// secrets of `acme`.
 test.each(['acme/eu', 'acme/', '/', '', 'acme%2Feu', 'Acme', 'acme eu', 'acmé', 'a'.repeat(64)])(
   '%j is no name of a tenant',
   async (tenant) => {

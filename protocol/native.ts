@@ -1,8 +1,9 @@
 import type { StreamRequest } from './lines.ts'
 
 /**
- * The native WebSocket of `/sync/stream`, with text frames only. The client's first frame is `open`. Each of the server's frames is one sync line
- * (see `lines.ts` and `ComparingLine`), several of them, or an error before the socket closes.
+ * The native WebSocket of `/sync/stream`, with text frames only. The client's first frame is `open`. Each of the
+ * server's frames is one sync line (see `lines.ts` and `ComparingLine`), several of them, or an error before the socket
+ * closes.
  */
 export type ClientFrame =
   /** `joined`: one frame may carry several short lines, separated by line feeds. */
@@ -13,8 +14,8 @@ export type ClientFrame =
   | { token: string }
 
 /**
- * How much is compared with Postgres, 0 to 1, while a comparison holds back new checkpoints; null when there is none. Only this protocol has this line. It is sent
- * when the value changes; a connection begins with null.
+ * How much is compared with Postgres, 0 to 1, while a comparison holds back new checkpoints; null when there is none.
+ * Only this protocol has this line. It is sent when the value changes; a connection begins with null.
  */
 export type ComparingLine = { comparing: number | null }
 

@@ -2,24 +2,34 @@ import type { OpId, RowOp, WireOp } from './ops.ts'
 
 // The text of an op, as it is stored in a page and sent in a `data` line.
 
-/** Returns the JSON text of an op, exactly as it is stored in a page and sent in a `data` line. A page body is such texts joined by `,`. */
+/**
+ * Returns the JSON text of an op, exactly as it is stored in a page and sent in a `data` line. A page body is such
+ * texts joined by `,`.
+ */
 export function opText(id: OpId, op: RowOp): string {
   const data = op.data === null ? 'null' : quote(op.data)
   return `{"op_id":"${id}","op":"${op.op}","object_type":${quote(op.objectType)},"object_id":${quote(op.objectId)},"subkey":${quote(op.subkey)},"checksum":${op.checksum},"data":${data}}`
 }
 
 const lineBreaks = /[\u0085\u2028\u2029]/g
-/** Matches strings that need no escaping, as most names and ids do: the test takes a fraction of the time of JSON.stringify. */
+/**
+ * Matches strings that need no escaping, as most names and ids do: the test takes a fraction of the time of
+ * JSON.stringify.
+ */
 const plain = /^[\w.-]{0,40}$/
 
-/** Returns the JSON text of a string. The line separators that JSON.stringify leaves raw are escaped, because some clients break lines at them. */
+/**
+ * Returns the JSON text of a string. The line separators that JSON.stringify leaves raw are escaped, because some
+ * clients break lines at them.
+ */
 export function quote(text: string): string {
   if (plain.test(text)) return `"${text}"`
   const json = JSON.stringify(text)
   return lineBreaks.test(json) ? json.replace(lineBreaks, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`) : json
 }
 
-// Op texts are searched without parsing them: inside a JSON string every quote is escaped, so the marks below occur nowhere else.
+// Op texts are searched without parsing them: inside a JSON string every quote is escaped, so the marks below occur
+// nowhere else.
 
 /** Returns the op texts of a body. */
 export function splitOps(body: string): string[] {
@@ -72,7 +82,10 @@ export function withChecksum(text: string, checksum: number): string {
   return `${text.slice(0, from)}${checksum}${text.slice(from).replace(/^\d+/, '')}`
 }
 
-/** Returns whether the op only removes rows or does nothing. At the start of a log there is nothing to remove, so such an op has no effect there. */
+/**
+ * Returns whether the op only removes rows or does nothing. At the start of a log there is nothing to remove, so such
+ * an op has no effect there.
+ */
 export function isFoldable(text: string): boolean {
   return text[text.indexOf('"', START) + KIND] !== 'P'
 }
@@ -84,7 +97,10 @@ export function rowKeyOf(text: string): string | null {
   return text.slice(from + TYPE.length, text.indexOf(CHECKSUM, from) - 1)
 }
 
-/** Calls `visit` with the row of each PUT and REMOVE of a body, in the form of `rowKeyOf`, and where its text begins. Stops when `visit` returns false. */
+/**
+ * Calls `visit` with the row of each PUT and REMOVE of a body, in the form of `rowKeyOf`, and where its text begins.
+ * Stops when `visit` returns false.
+ */
 export function eachRow(body: string, visit: (key: string, at: number) => boolean): void {
   for (let at = 0; body.length > 0;) {
     const kind = body.indexOf('"', at + START) + KIND
@@ -103,7 +119,10 @@ export function moveText(text: string): string {
   return `{"op_id":"${opIdOf(text)}","op":"MOVE","checksum":${opChecksumOf(text)}}`
 }
 
-/** Returns the op that replaces a run of ops at the start of a log: a client discards what it has, and begins with this checksum. */
+/**
+ * Returns the op that replaces a run of ops at the start of a log: a client discards what it has, and begins with this
+ * checksum.
+ */
 export function clearText(id: OpId, checksum: number): string {
   return `{"op_id":"${id}","op":"CLEAR","checksum":${checksum}}`
 }

@@ -1,6 +1,6 @@
 /**
- * An op id: an integer in 1 … 2^53-1, ordered over the whole tenant; 0 means "nothing". It is a decimal string on the wire and a number
- * inside Rockpool, because SQLite in a Durable Object neither binds nor returns bigints.
+ * An op id: an integer in 1 … 2^53-1, ordered over the whole tenant; 0 means "nothing". It is a decimal string on the
+ * wire and a number inside Rockpool, because SQLite in a Durable Object neither binds nor returns bigints.
  */
 export type OpId = number
 

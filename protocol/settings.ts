@@ -1,4 +1,5 @@
-// How a setting is declared and read. A setting is a binding of the script: a string, or whatever else `[vars]` of wrangler.toml may hold.
+// How a setting is declared and read. A setting is a binding of the script: a string, or whatever else `[vars]` of
+// wrangler.toml may hold.
 
 /** What a value may be. `form` completes the sentence "must be …". */
 export interface Check<V> {
@@ -8,8 +9,9 @@ export interface Check<V> {
 }
 
 /**
- * To whom the value belongs. `tenant`: each tenant has its own. `secret`: the same, but only the code that connects or verifies gets it, each time it does so:
- * see `TenantDirectory.secret`. `script`: all tenants of the script share one value.
+ * To whom the value belongs. `tenant`: each tenant has its own. `secret`: the same, but only the code that connects or
+ * verifies gets it, each time it does so: see `TenantDirectory.secret`. `script`: all tenants of the script share one
+ * value.
  */
 export type Scope = 'tenant' | 'secret' | 'script'
 
@@ -56,13 +58,18 @@ export const secret = <S extends Setting<unknown>>(declared: S): S & { scope: 's
 /** Returns the setting with the scope `script`. */
 export const ofScript = <S extends Setting<unknown>>(declared: S): S & { scope: 'script' } => ({ ...declared, scope: 'script' })
 
-/** Bindings of the script for these settings, unchecked: strings, or whatever else `[vars]` of wrangler.toml may hold. */
+/**
+ * Bindings of the script for these settings, unchecked: strings, or whatever else `[vars]` of wrangler.toml may hold.
+ */
 export type BindingsOf<S extends Settings> = { [Name in keyof S]?: string | number | object }
 
 /** Returns whether a binding is missing or empty, so that its setting has the preset. */
 export const isMissing = (given: unknown): boolean => given === undefined || given === null || given === ''
 
-/** Every problem begins with the name of its setting. It never contains the value, which may be a secret. The values are usable only when there are no problems. */
+/**
+ * Every problem begins with the name of its setting. It never contains the value, which may be a secret. The values are
+ * usable only when there are no problems.
+ */
 export function readSettings<S extends Settings>(
   settings: S,
   bindings: Readonly<Record<string, unknown>>,

@@ -4,7 +4,9 @@ export interface TableName {
   name: string
 }
 
-/** Returns `schema.name`, only for people to read: either part may contain a dot, so it must not be split or compared. */
+/**
+ * Returns `schema.name`, only for people to read: either part may contain a dot, so it must not be split or compared.
+ */
 export const tableText = ({ schema, name }: TableName): string => `${schema}.${name}`
 
 /** Returns a key for maps, which is equal only for equal names. */

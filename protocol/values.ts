@@ -17,12 +17,17 @@ export interface DeferredValue {
   resolve(options: ValueOptions): SqliteValue
 }
 
-/** A column of a source row. `undefined` = the row lacks it (or unchanged TOAST): NULL in expressions, absent in output. */
+/**
+ * A column of a source row. `undefined` = the row lacks it (or unchanged TOAST): NULL in expressions, absent in output.
+ */
 export type SourceValue = SqliteValue | DeferredValue | undefined
 
 export type SourceRow = Record<string, SourceValue>
 
-/** The nesting depth of arrays, objects and ranges in one value, including the outermost. JSON of json columns does not count. */
+/**
+ * The nesting depth of arrays, objects and ranges in one value, including the outermost. JSON of json columns does not
+ * count.
+ */
 export const MAX_VALUE_DEPTH = 11
 
 /** A value that cannot be sent to clients. Its row is left out and reported with table and key. This is not a bug. */

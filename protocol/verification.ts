@@ -1,6 +1,6 @@
 /**
- * A difference between Postgres, row state and the buckets. A code never changes its meaning; docs/operations.md lists them all. Each but the last
- * is about one row in one bucket, and one op repairs it.
+ * A difference between Postgres, row state and the buckets. A code never changes its meaning; docs/operations.md lists
+ * them all. Each but the last is about one row in one bucket, and one op repairs it.
  */
 export type DifferenceCode =
   | 'row-missing' // row state does not know a row that Postgres has
@@ -31,7 +31,10 @@ export interface VerifyStatus {
   repair: boolean
   /** `failed`: see `error`. `cancelled`: an operator ended it. */
   state: 'running' | 'done' | 'failed' | 'cancelled'
-  /** `source`: Postgres is compared with row state. `buckets`: row state is compared with the buckets. `mending`: ops of the repair are being appended. */
+  /**
+   * `source`: Postgres is compared with row state. `buckets`: row state is compared with the buckets. `mending`: ops of
+   * the repair are being appended.
+   */
   phase: 'source' | 'buckets' | 'mending'
   /** 0 to 1. */
   progress: number
@@ -51,7 +54,10 @@ export interface VerifyStatus {
   by?: string
 }
 
-/** `verify` is null when there never was a comparison. `differences` has the first ones, in the order in which they were found. */
+/**
+ * `verify` is null when there never was a comparison. `differences` has the first ones, in the order in which they were
+ * found.
+ */
 export interface VerifyAnswer {
   verify: VerifyStatus | null
   differences: Difference[]

@@ -4,7 +4,10 @@ import { compileConfig } from './compile.ts'
 import { bucketPrefix, contentOf } from './plan/plan.ts'
 import { bucketsOfCases, type Buckets } from './test-bucket-bytes.ts'
 
-/** Names of buckets and what is in them, as the version of before NULL of requests was looked at made them: who deploys a newer one copies nothing again. */
+/**
+ * Names of buckets and what is in them, as the version of before NULL of requests was looked at made them: who deploys
+ * a newer one copies nothing again.
+ */
 const before = JSON.parse(readFileSync(new URL('./test-bucket-bytes.json', import.meta.url), 'utf8')) as Record<string, Buckets>
 
 const KEYS = 'arrays are walked without true and false, which are no numbers in a list: the walk stands in the definition'

@@ -22,8 +22,9 @@ const TEXTS = new Set(['upper', 'lower', 'substring', 'hex', 'base64', '||', 'ca
 const IN_JSON = new Set(['in', 'not in', 'not(in)'])
 
 /**
- * Finds comparisons of a stream that are never true because the values are of different kinds: 7 and '7' differ, as in SQLite. It needs the types of the
- * database, and uses a value of the request when it is always text. Returns each message once, with the sides of the comparison.
+ * Finds comparisons of a stream that are never true because the values are of different kinds: 7 and '7' differ, as in
+ * SQLite. It needs the types of the database, and uses a value of the request when it is always text. Returns each
+ * message once, with the sides of the comparison.
  */
 export function neverEqual(
   program: Program,
@@ -106,7 +107,10 @@ function column(schema: SchemaCheck, table: TablePattern, name: string): Typed |
   return { kind: type.kind, text: `${table.name}.${name} (${type.name})`, asText }
 }
 
-/** Returns the kind of an expression that needs no table. Text views of the request may come from numbers but are text; members and JSON may be either. */
+/**
+ * Returns the kind of an expression that needs no table. Text views of the request may come from numbers but are text;
+ * members and JSON may be either.
+ */
 function fixed(expr: Expr): Typed | null {
   const text = expressionText(expr)
   if (expr[0] === 'request' && expr[1] === 'sub')

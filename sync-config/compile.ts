@@ -50,7 +50,8 @@ export function compileConfig(yaml: string, settings: CompileSettings = {}): Det
 
 function compilePlan(config: ConfigText, findings: Findings, settings: CompileSettings, limits: CompileLimits): Plan {
   const values = valueOptions(config.options)
-  // The reference keeps equal contents with different names apart. Here a name is only for people, so a new name changes nothing.
+  // The reference keeps equal contents with different names apart. Here a name is only for people, so a new name
+  // changes nothing.
   const named = settings.copyTraps ?? false
   const definitions = new Contents<Definition>(values, named, findings.work)
   const lookups = new Contents<Lookup>(values, named, findings.work)
@@ -104,7 +105,9 @@ function compilePlan(config: ConfigText, findings: Findings, settings: CompileSe
   return { ...content }
 }
 
-/** Expressions are never evaluated in SQLite. A config that asks for it is accepted only if that makes no difference. */
+/**
+ * Expressions are never evaluated in SQLite. A config that asks for it is accepted only if that makes no difference.
+ */
 function checkSqlite(findings: Findings, content: PlanContent, place: Range): void {
   // Only edition 3 would evaluate expressions in SQLite.
   const differs = content.edition === 3 ? differsInSqlite(content) : null
@@ -120,7 +123,10 @@ function checkSqlite(findings: Findings, content: PlanContent, place: Range): vo
   findings.error('sqlite-engine', message, place)
 }
 
-/** Returns the text of a definition, from its name to the next one. Equal parts of two streams are one part, with the place of the first. */
+/**
+ * Returns the text of a definition, from its name to the next one. Equal parts of two streams are one part, with the
+ * place of the first.
+ */
 function extentOf({ key: [start] }: { key: Range }, all: readonly { key: Range }[], length: number): Range {
   return [start, Math.min(length, ...all.flatMap(({ key: [other] }) => (other > start ? [other] : [])))]
 }
@@ -144,7 +150,10 @@ function warnUnused(context: Context, texts: readonly CteText[], ctes: Ctes): vo
   }
 }
 
-/** Returns contents with their hashes, equal ones once. Labels are for people and are not hashed, nor are names unless `named`. */
+/**
+ * Returns contents with their hashes, equal ones once. Labels are for people and are not hashed, nor are names unless
+ * `named`.
+ */
 class Contents<T extends { hash: string; name: string }> {
   readonly #values: unknown
   readonly #named: boolean

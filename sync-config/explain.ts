@@ -2,7 +2,10 @@ import type { Expr } from './expressions/expression.ts'
 import { contentOf, type Branch, type PlanContent, type Program, type Step, type TablePattern, type Variant } from './plan/plan.ts'
 import type { Plan } from './types.ts'
 
-/** Returns a plan as text for people: what goes into which buckets, how a client's buckets are found, and what that costs. */
+/**
+ * Returns a plan as text for people: what goes into which buckets, how a client's buckets are found, and what that
+ * costs.
+ */
 export function explainPlan(plan: Plan): string {
   const content = contentOf(plan)
   const lines: string[] = [

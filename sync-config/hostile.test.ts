@@ -5,8 +5,9 @@ import { definition, stream } from './test-evaluate.ts'
 import { ARRAYS, HOSTILE, scalar, SCALARS, type Plain, type View } from './test-hostile.ts'
 
 /**
- * Requests with NULL, booleans, nested lists, numbers that are none and broken JSON, in the forms of all editions: a client has exactly the rows that the
- * condition means, computed here from the plain values. What cannot be read gives no row.
+ * Requests with NULL, booleans, nested lists, numbers that are none and broken JSON, in the forms of all editions: a
+ * client has exactly the rows that the condition means, computed here from the plain values. What cannot be read gives
+ * no row.
  */
 
 const ROUNDS = Number(process.env.ROCKPOOL_ROUNDS ?? 1_500)

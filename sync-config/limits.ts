@@ -5,7 +5,10 @@ export type Limits = CompileLimits & RequestLimits
 
 export const DEFAULT_LIMITS: Limits = { disjuncts: 100, streamBuckets: 100, buckets: 1_000, lookupRows: 1_000 }
 
-/** Loop rounds and evaluations that all streams of one client may take together: far more than a request within the limits of buckets and rows needs. */
+/**
+ * Loop rounds and evaluations that all streams of one client may take together: far more than a request within the
+ * limits of buckets and rows needs.
+ */
 export const MAX_REQUEST_ROUNDS = 100_000
 
 /** UTF-8 bytes of a bucket's name, including the values of its parameters. */
@@ -14,7 +17,10 @@ export const MAX_BUCKET_NAME_BYTES = 1_024
 /** Buckets that one source row may be in, including those of lookups: each costs an op and a write to one object. */
 export const MAX_BUCKETS_PER_ROW = 1_000
 
-/** UTF-8 bytes that one source row may produce in all its buckets together: they are in memory at the same time, in an object of 128 MB. */
+/**
+ * UTF-8 bytes that one source row may produce in all its buckets together: they are in memory at the same time, in an
+ * object of 128 MB.
+ */
 export const MAX_BYTES_PER_ROW = 8_000_000
 
 /** Array elements, and combinations of them, that a query may visit for one source row. */
@@ -27,7 +33,8 @@ export const MAX_INTEGER_DIGITS = 1_000
 export const MAX_CONFIG_BYTES = 1_500_000
 
 /**
- * The settings with which a tenant changes its limits. The maxima are what one stream can hold in memory and read again after a
+ * The settings with which a tenant changes its limits. The maxima are what one stream can hold in memory and read again
+ * after a
  * change: a bucket or a lookup row costs it a few hundred bytes, and a lookup bucket costs one call.
  */
 export const LIMIT_SETTINGS = {

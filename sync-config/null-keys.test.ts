@@ -3,7 +3,10 @@ import { loadPlan } from './index.ts'
 import { compileConfig } from './compile.ts'
 import { codes, definition, stream, synced, type Asking, type Tables } from './test-evaluate.ts'
 
-/** A NULL of a request makes no key, and true and false are no numbers in a list: in each form, the row that comes and the row that does not. */
+/**
+ * A NULL of a request makes no key, and true and false are no numbers in a list: in each form, the row that comes and
+ * the row that does not.
+ */
 
 const jwt = (claims: Record<string, unknown>): Asking => ({ jwt: { sub: 'u', ...claims } })
 const client = (parameters: Record<string, unknown>): Asking => ({ jwt: { sub: 'u' }, parameters })

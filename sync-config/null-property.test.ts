@@ -6,8 +6,9 @@ import { mutated } from '../test/support/mutations.ts'
 import { inThread } from './test-null-run.ts'
 
 /**
- * A client has a row only when SQL, with its three values, says that the condition is true for the row and the request: SQLite judges. Where no value is
- * malformed, it has every such row. ROCKPOOL_NULL_CASES and ROCKPOOL_NULL_SEED ask for more cases and for others.
+ * A client has a row only when SQL, with its three values, says that the condition is true for the row and the request:
+ * SQLite judges. Where no value is malformed, it has every such row. ROCKPOOL_NULL_CASES and ROCKPOOL_NULL_SEED ask for
+ * more cases and for others.
  */
 
 const CASES = Number(process.env['ROCKPOOL_NULL_CASES'] ?? 3_000)

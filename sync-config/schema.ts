@@ -28,7 +28,9 @@ export interface SchemaTable {
   types?: Readonly<Record<string, ColumnKind>>
 }
 
-/** Checks names against the source's tables. Names that are not there are warnings, because a table may be made later. */
+/**
+ * Checks names against the source's tables. Names that are not there are warnings, because a table may be made later.
+ */
 export class SchemaCheck {
   readonly #tables: SourceSchema['tables']
 
@@ -115,7 +117,10 @@ export class SchemaCheck {
     this.#checkColumns(sql, table, select)
   }
 
-  /** Columns of the table that the query reads. Names of other things (`bucket.x`, a CTE, elements of an array) are qualified. */
+  /**
+   * Columns of the table that the query reads. Names of other things (`bucket.x`, a CTE, elements of an array) are
+   * qualified.
+   */
   #checkColumns(sql: Sql, table: SourceTable, select: SelectFromStatement): void {
     const visitor = astVisitor(() => ({
       ref: (ref) => {

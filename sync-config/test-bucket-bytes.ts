@@ -5,8 +5,8 @@ import { jsonText, parseJson, type Json } from './expressions/json.ts'
 import { textHash } from './plan/hash.ts'
 import { bucketPrefix, contentOf } from './plan/plan.ts'
 
-// Which buckets the configs of `fixtures/cases` have, and what is in them. By hand, in a checkout of the version to be recorded:
-// `node sync-config/test-bucket-bytes.ts > test-bucket-bytes.json`.
+// Which buckets the configs of `fixtures/cases` have, and what is in them. By hand, in a checkout of the version to be
+// recorded: `node sync-config/test-bucket-bytes.ts > test-bucket-bytes.json`.
 
 export interface Buckets {
   /** What the names of buckets and lookups begin with. */

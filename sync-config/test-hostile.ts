@@ -1,4 +1,7 @@
-/** Values of requests and of rows that are easily read wrongly, for the tests that compare what a client has with what its condition means. */
+/**
+ * Values of requests and of rows that are easily read wrongly, for the tests that compare what a client has with what
+ * its condition means.
+ */
 
 /** How a value of the request is seen: as JSON text, or by itself with booleans as numbers. */
 export type View = 'text' | 'value'
@@ -8,7 +11,10 @@ export const HOSTILE: Plain[] = [undefined, null, true, false, 0, 1, 1.5, -0, Nu
 export const SCALARS: Plain[] = [undefined, null, 1n, 0n, 1.5, Number.NaN, '', 'a', 'null', 'true', '[null]', '["a"]', '{}']
 export const ARRAYS: Plain[] = [null, '[]', '[null]', '["a",null]', '[true]', '[false]', '[1]', '[0,1.5]', '[[null]]', '[["a"]]', '[{}]', '{"k":"a"}', '{"k":null}', '"a"', 'null', '[1', 'a', '["","null"]'] // prettier-ignore
 
-/** The value that an expression has: NULL, a number, or text. Objects are JSON text; in it a number that JSON has no name for is null. */
+/**
+ * The value that an expression has: NULL, a number, or text. Objects are JSON text; in it a number that JSON has no
+ * name for is null.
+ */
 export function scalar(value: Plain, view: View): Plain {
   if (value === undefined || value === null) return null
   if (typeof value === 'object') return JSON.stringify(value)

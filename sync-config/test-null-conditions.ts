@@ -2,8 +2,8 @@ import type { Random } from '../test/support/random.ts'
 import { definition, stream } from './test-evaluate.ts'
 
 /**
- * Random conditions of all editions, each with the same condition for SQLite, which judges them over the tables t and m and the table `request`.
- * Over 300 lines because each form of the language stands beside its form for SQLite.
+ * Random conditions of all editions, each with the same condition for SQLite, which judges them over the tables t and m
+ * and the table `request`. Over 300 lines because each form of the language stands beside its form for SQLite.
  */
 
 /** Where the language differs from the three values of SQL on purpose. null-property.test.ts says why. */

@@ -1,6 +1,8 @@
 import type { Exception } from './test-null-conditions.ts'
 
-/** Where a row comes that SQL, with its three values, would not give. Each is meant, and told in docs/sync-config.md. */
+/**
+ * Where a row comes that SQL, with its three values, would not give. Each is meant, and told in docs/sync-config.md.
+ */
 export const EXCEPTIONS: readonly { name: Exception; reason: string }[] = [
   {
     name: 'not of NULL',

@@ -5,7 +5,10 @@ import { loadPlan, type LoadedPlan } from './index.ts'
 import { ARRAYS, HOSTILE, scalar, SCALARS, type Plain, type View } from './test-hostile.ts'
 import { Conditions, LANGUAGES, type Exception, type Language } from './test-null-conditions.ts'
 
-/** What a client gets by random conditions, rows and requests, against SQLite, which evaluates the same condition with its three values. */
+/**
+ * What a client gets by random conditions, rows and requests, against SQLite, which evaluates the same condition with
+ * its three values.
+ */
 
 export interface Outcome {
   cases: number
@@ -27,8 +30,8 @@ const ROW_VALUES = [...SCALARS, Number.NaN, null]
 const REQUEST_VALUES = HOSTILE.filter((value) => !Number.isNaN(value))
 
 /**
- * Values for which no row may be lost either. With the others it may: true and false and nested values of a list make no key before edition 3, and what
- * cannot be read costs the row or the alternative.
+ * Values for which no row may be lost either. With the others it may: true and false and nested values of a list make
+ * no key before edition 3, and what cannot be read costs the row or the alternative.
  */
 const PLAIN = {
   values: [undefined, null, true, false, 0, 1, 1.5, '', 'a', 'null', '1'],
@@ -144,7 +147,10 @@ function randomRows(random: Random, { scalars, arrays }: typeof ALL): { t: Row[]
   }
 }
 
-/** SQLite makes NULL of NaN. A number that is greater than all others stands for it, in each table another one: as a key, NaN is equal to none. */
+/**
+ * SQLite makes NULL of NaN. A number that is greater than all others stands for it, in each table another one: as a
+ * key, NaN is equal to none.
+ */
 const nanOf: Record<string, number> = { t: Number.POSITIVE_INFINITY, m: Number.MAX_VALUE }
 const storedIn = (table: string, value: Plain): SQLInputValue =>
   (Number.isNaN(value) ? (nanOf[table] ?? null) : (value ?? null)) as SQLInputValue

@@ -1,4 +1,7 @@
-/** Random compiled streams with what they mean, for the test beside: joins, CTEs, arrays and subqueries over three small tables. */
+/**
+ * Random compiled streams with what they mean, for the test beside: joins, CTEs, arrays and subqueries over three small
+ * tables.
+ */
 
 export type Value = string | bigint | number | null
 export type Row = Record<string, Value>
@@ -296,7 +299,10 @@ function disjuncts(condition: Condition): Leaf[][] {
   return 'or' in condition ? condition.or.flatMap(disjuncts) : [[condition]]
 }
 
-/** The rows of table `a` that the stream gives: those for which rows and elements of everything that a disjunct mentions make it hold. */
+/**
+ * The rows of table `a` that the stream gives: those for which rows and elements of everything that a disjunct mentions
+ * make it hold.
+ */
 export function wantedRows(stream: RandomStream, tables: Readonly<Record<string, Row[]>>, request: Row): string[] {
   const ways = disjuncts(stream.condition).map((leaves) => {
     const mentioned = new Set(leaves.flatMap(({ items }) => items))

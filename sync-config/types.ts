@@ -30,7 +30,10 @@ export interface Plan {
 
 export type CompileResult = { ok: true; plan: Plan; warnings: Finding[] } | { ok: false; errors: Finding[]; warnings: Finding[] }
 
-/** A row in one bucket: of a data bucket, or of a lookup bucket (then `objectType` is the lookup's name, `data` its outputs). */
+/**
+ * A row in one bucket: of a data bucket, or of a lookup bucket (then `objectType` is the lookup's name, `data` its
+ * outputs).
+ */
 export interface BucketRow {
   bucket: string
   /** The definition or lookup that the bucket belongs to: its hash and, in a bound plan, its generation. */

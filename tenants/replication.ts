@@ -22,8 +22,9 @@ type Public = { [Name in keyof Declared as Declared[Name] extends { scope: 'secr
 export type ReplicationSettings = Public & { syncConfig: string; limits: Limits }
 
 /**
- * Returns the settings of the replicator. `bundled` is the sync config for when no setting has one. Throws ROCKPOOL_SETTINGS, which names each binding that is
- * missing or wrong, including those of secrets. `secretsApart`: secrets are not among the bindings, and were validated when they were stored.
+ * Returns the settings of the replicator. `bundled` is the sync config for when no setting has one. Throws
+ * ROCKPOOL_SETTINGS, which names each binding that is missing or wrong, including those of secrets. `secretsApart`:
+ * secrets are not among the bindings, and were validated when they were stored.
  */
 export function replicationSettings(bindings: SettingBindings, bundled: string, secretsApart = false): ReplicationSettings {
   const { values, problems } = readSettings(DECLARED, secretsApart ? { ...bindings, ...STAND_INS } : bindings)
@@ -42,6 +43,9 @@ function withoutSecrets(values: ValuesOf<Declared>): Public {
 
 const camel = (name: string): string => name.toLowerCase().replace(/_(.)/g, (_, letter: string) => letter.toUpperCase())
 
-/** Returns a value that changes when a setting of the replicator does. It is stored, and a password is among the settings: so it is a hash that cannot be reversed. */
+/**
+ * Returns a value that changes when a setting of the replicator does. It is stored, and a password is among the
+ * settings: so it is a hash that cannot be reversed.
+ */
 export const replicationVersion = (bindings: SettingBindings): string =>
   strongHash(JSON.stringify(Object.keys({ ...DECLARED, ...LIMIT_SETTINGS }).map((name) => bindings[name as SettingName] ?? null)))

@@ -4,7 +4,10 @@ import type { TenantDirectory, TenantSecrets } from './directory.ts'
 import { noTenant, secretOfBindings, tenantOfBindings } from './from-bindings.ts'
 import type { Tenant } from './tenant.ts'
 
-/** The one tenant of a script whose bindings are its settings. It is part of the names of its objects, so it never changes. */
+/**
+ * The one tenant of a script whose bindings are its settings. It is part of the names of its objects, so it never
+ * changes.
+ */
 export const DEFAULT_TENANT = 'default'
 
 /** The directory of a script with one tenant: its settings and secrets are the bindings of the script. */

@@ -23,7 +23,9 @@ export interface StreamSettings extends StreamBudget {
   compression: boolean
 }
 
-/** Throws ROCKPOOL_SETTINGS, which names the setting. The limits that apply when a plan is loaded are checked as well. */
+/**
+ * Throws ROCKPOOL_SETTINGS, which names the setting. The limits that apply when a plan is loaded are checked as well.
+ */
 export function streamSettings(bindings: SettingBindings): StreamSettings {
   const { values, problems } = readSettings(STREAMS, bindings)
   refuseProblems([...problems, ...readLimits(bindings).problems])

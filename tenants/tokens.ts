@@ -1,9 +1,15 @@
 import type { SettingBindings } from './bindings.ts'
 import { TOKENS } from './declarations.ts'
 
-/** The settings that say how tokens are verified, unchecked: `workers/auth/settings.ts` validates them. docs/auth.md describes them. */
+/**
+ * The settings that say how tokens are verified, unchecked: `workers/auth/settings.ts` validates them. docs/auth.md
+ * describes them.
+ */
 export type TokenSettings = Pick<SettingBindings, keyof typeof TOKENS> & {
-  /** A claim that every token of a user must have with this value: it says which of several tenants that share keys the token is for. */
+  /**
+   * A claim that every token of a user must have with this value: it says which of several tenants that share keys the
+   * token is for.
+   */
   mustSay?: RequiredClaim
 }
 

@@ -2,8 +2,9 @@ import { existsSync, readdirSync, readFileSync, realpathSync } from 'node:fs'
 import { join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
-// Looks at what is really installed, not at what package.json asks for: a licence enters a tree through the dependencies of dependencies.
-// The list says what may be in; whatever is not on it fails, so a licence that nobody has looked at cannot slip through.
+// Looks at what is really installed, not at what package.json asks for: a licence enters a tree through the
+// dependencies of dependencies. The list says what may be in; whatever is not on it fails, so a licence that nobody has
+// looked at cannot slip through.
 
 const FREE = new Set([
   ...['MIT', 'MIT-0', 'Apache-2.0', 'BSD-2-Clause', 'BSD-3-Clause', '0BSD', 'ISC', 'BlueOak-1.0.0', 'CC0-1.0', 'Unlicense'],
@@ -21,7 +22,10 @@ export interface InstalledPackage {
   dev: boolean
 }
 
-/** Whether a package with this SPDX expression may be installed. Of `A OR B` one is enough, of `A AND B` both are needed. */
+/**
+ * Whether a package with this SPDX expression may be installed. Of `A OR B` one is enough, of `A AND B` both are
+ * needed.
+ */
 export function licenceAllowed(expression: string | null, dev: boolean): boolean {
   if (expression === null) return false
   const tokens = expression.match(/[()]|[^\s()]+/g) ?? []

@@ -15,8 +15,9 @@ export interface Counts {
 }
 
 /**
- * Counts of a run. A file that could not be loaded has no failed test of its own and counts as one failure, as does one that did not come to its end; so does
- * a run that exits with an error that belongs to no test (an unhandled rejection), and one that left no report or ran nothing.
+ * Counts of a run. A file that could not be loaded has no failed test of its own and counts as one failure, as does one
+ * that did not come to its end; so does a run that exits with an error that belongs to no test (an unhandled
+ * rejection), and one that left no report or ran nothing.
  */
 export function countResults(report: RunnerReport | null, exitCode: number | null): Counts {
   if (report === null) return { passed: 0, failed: 1, skipped: 0, unfinished: [] }

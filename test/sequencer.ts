@@ -15,7 +15,10 @@ const LONG = [
   'test/e2e/bank.sdk.test.ts',
 ]
 
-/** Long files begin first, so that none of them is left alone at the end. Where nothing is known of earlier runs, vitest goes by size. */
+/**
+ * Long files begin first, so that none of them is left alone at the end. Where nothing is known of earlier runs, vitest
+ * goes by size.
+ */
 export class LongFilesFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
     const rank = (file: TestSpecification): number => {

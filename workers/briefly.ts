@@ -2,8 +2,9 @@
 export const BRIEFLY_MS = 1_000
 
 /**
- * Keeps an answer for a second, so that the same question from many clients is one call to the one replicator. Only complete answers are shared, because a call
- * belongs to the request that made it. The key is the namespace, of which an isolate has one, and the tenant.
+ * Keeps an answer for a second, so that the same question from many clients is one call to the one replicator. Only
+ * complete answers are shared, because a call belongs to the request that made it. The key is the namespace, of which
+ * an isolate has one, and the tenant.
  */
 export function briefly<K extends object, T>(
   worthKeeping: (value: T) => boolean = () => true,

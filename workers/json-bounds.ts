@@ -4,8 +4,8 @@ export const MAX_JSON_DEPTH = 100
 export const MAX_JSON_VALUES = 100_000
 
 /**
- * Returns which bound a received value exceeds, or null. It makes one pass and keeps no lists, which could be many times as large as the value itself. It
- * stops at the first value too many.
+ * Returns which bound a received value exceeds, or null. It makes one pass and keeps no lists, which could be many
+ * times as large as the value itself. It stops at the first value too many.
  */
 export function passedBound(value: unknown): string | null {
   let values = 0
@@ -18,8 +18,9 @@ export function passedBound(value: unknown): string | null {
 }
 
 /**
- * Returns the path of the first number that a parser may have rounded, or null: a whole number of 2^53 or more, which several numbers are read as. Only for a value
- * that is within the bounds of `passedBound`, because others may be nested too deeply.
+ * Returns the path of the first number that a parser may have rounded, or null: a whole number of 2^53 or more, which
+ * several numbers are read as. Only for a value that is within the bounds of `passedBound`, because others may be
+ * nested too deeply.
  */
 export function inexactNumber(value: unknown): PropertyKey[] | null {
   if (typeof value === 'number') return Number.isInteger(value) && !Number.isSafeInteger(value) ? [] : null

@@ -6,9 +6,10 @@ import type { Tenant } from '../tenants/tenant.ts'
 import { operatorRulesOf } from './auth/tenant-rules.ts'
 import type { Caller } from './auth/token.ts'
 
-// Rate limits, counted by Cloudflare's rate limiting binding ([[ratelimits]] in wrangler.toml), separately in each location and approximately
-// (its documentation, 2026-11). Without the bindings, as in `rockpool dev`, nothing is counted. Each query of a limit counts as a request, and many honest
-// people may share an address, so the limit of an address is queried only after a failure.
+// Rate limits, counted by Cloudflare's rate limiting binding ([[ratelimits]] in wrangler.toml), separately in each
+// location and approximately (its documentation, 2026-11). Without the bindings, as in `rockpool dev`, nothing is
+// counted. Each query of a limit counts as a request, and many honest people may share an address, so the limit of an
+// address is queried only after a failure.
 
 type Binding = Pick<RateLimit, 'limit'>
 
@@ -37,7 +38,9 @@ const exempt = async (env: Environment, tenant: Tenant, { claims }: Caller): Pro
 /** Addresses that have failed too often, with the time until which that is remembered. */
 const over = new BoundedMap<string, number>(MAX_ADDRESSES)
 
-/** Verifies a token that may be refused. `trusted`: the address has not failed too often, so keys may be fetched for it. */
+/**
+ * Verifies a token that may be refused. `trusted`: the address has not failed too often, so keys may be fetched for it.
+ */
 export async function guarded<T>(env: Environment, address: string | null, work: (trusted: boolean) => Promise<T>): Promise<T> {
   const trusted = !failsOften(address)
   try {
@@ -64,7 +67,10 @@ function failsOften(address: string | null): boolean {
   return false
 }
 
-/** Returns whether nothing is known about the sender: no token, a malformed one, or one that none of our keys signed. An expired token still identifies its user. */
+/**
+ * Returns whether nothing is known about the sender: no token, a malformed one, or one that none of our keys signed. An
+ * expired token still identifies its user.
+ */
 const isStrangers = (code: ErrorCode): boolean => code === 'PSYNC_S2101' || code === 'PSYNC_S2102' || code === 'PSYNC_S2106'
 
 /** Returns what identifies a client without a token. Of IPv6 that is the /64, which belongs to one customer. */

@@ -217,7 +217,10 @@ describe('relays that refuse a stream', () => {
     await expect(upstream.next()).rejects.toMatchObject({ code: 'PSYNC_S2304' })
   })
 
-  /** A stream over relays that greet it, and close its socket with these codes, one after the other; the last one keeps it. */
+  /**
+   * A stream over relays that greet it, and close its socket with these codes, one after the other; the last one keeps
+   * it.
+   */
   async function run(codes: number[], held = new Held()) {
     const asked: string[] = []
     const stop = new AbortController()

@@ -17,7 +17,10 @@ export const pathOf = (request: Request, { env }: { env?: Environment } = {}): s
   return env === undefined ? path : pathWithinTenant(env, path)
 }
 
-/** Sets `c.var.tenant`, the tenant that the request is for. Throws ROCKPOOL_SETTINGS when it is for none, or PSYNC_S2002, which counts as a failure of the address. */
+/**
+ * Sets `c.var.tenant`, the tenant that the request is for. Throws ROCKPOOL_SETTINGS when it is for none, or
+ * PSYNC_S2002, which counts as a failure of the address.
+ */
 export const tenant: MiddlewareHandler<TenantContext> = async (c, next) => {
   try {
     c.set('tenant', await tenantOfRequest(c.env, c.req.raw))

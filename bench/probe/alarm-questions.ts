@@ -4,7 +4,8 @@ import { calibrated, CPU_MS, ms, sleep, SUBREQUESTS, unique, worker, type Asking
 import type { AlarmAnswer, AlarmTask } from './messages.ts'
 import type { Probe } from './probe.ts'
 
-// What is asked of an object in its alarm, as a session of the replicator is one. With --source it holds three sockets meanwhile.
+// What is asked of an object in its alarm, as a session of the replicator is one. With --source it holds three sockets
+// meanwhile.
 
 const times = z.array(z.number())
 const answer: z.ZodType<AlarmAnswer> = z.object({

@@ -74,7 +74,10 @@ export const sleep = (milliseconds: number) => new Promise<void>((resolve) => se
 export const unique = () => crypto.randomUUID()
 export const ms = (value: number) => `${Math.round(value * 10) / 10} ms`
 
-/** How many million rounds take about `workMs`, and how long they take. Null: the socket was closed before that was found out. */
+/**
+ * How many million rounds take about `workMs`, and how long they take. Null: the socket was closed before that was
+ * found out.
+ */
 export async function calibrated(
   work: (rounds: number) => Promise<number | null>,
   workMs: number,

@@ -24,8 +24,9 @@ export interface InstanceAnswer {
 }
 
 /**
- * What an alarm is to do: `calls`: so many calls of other objects; `together`: so many at once, each of which waits `wait` ms; `work`: so many pieces of `wait`
- * million rounds; `writes`: so many writes that are waited for, and so many questions to `source` with an unconfirmed write before them and without.
+ * What an alarm is to do: `calls`: so many calls of other objects; `together`: so many at once, each of which waits
+ * `wait` ms; `work`: so many pieces of `wait` million rounds; `writes`: so many writes that are waited for, and so many
+ * questions to `source` with an unconfirmed write before them and without.
  */
 export interface AlarmTask {
   what: 'calls' | 'together' | 'work' | 'writes'

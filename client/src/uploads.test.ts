@@ -6,7 +6,8 @@ import { openSync } from './node.ts'
 import { TestService, unsigned, type Answer } from './test-service.ts'
 import type { NodeSyncOptions, SyncDatabase } from './types.ts'
 
-// What an answer to an upload decides, and what the backend receives. The sync service accepts connections and stays silent.
+// What an answer to an upload decides, and what the backend receives. The sync service accepts connections and stays
+// silent.
 
 let service: TestService
 let directory: string

@@ -6,7 +6,8 @@ import { openSync } from './node.ts'
 import { TestService, unsigned } from './test-service.ts'
 import type { NodeSyncOptions, SyncDatabase } from './types.ts'
 
-// To whom a database belongs, and what is left of it after a sign-out. In the browser: test/user-switch.browser.test.ts.
+// To whom a database belongs, and what is left of it after a sign-out. In the browser:
+// test/user-switch.browser.test.ts.
 
 let service: TestService
 let directory: string

@@ -13,14 +13,16 @@ interface Rewritten {
 }
 
 /**
- * Compaction of a log, in steps that are a transaction each. A run goes from the newest committed page to the oldest. The first op that it meets of
- * a row is the newest, and every further one becomes a MOVE; small neighbouring pages become one page. Then the MOVEs and REMOVEs at the very start
- * become one CLEAR.
+ * Compaction of a log, in steps that are a transaction each. A run goes from the newest committed page to the oldest.
+ * The first op that it meets of a row is the newest, and every further one becomes a MOVE; small neighbouring pages
+ * become one page. Then the MOVEs and REMOVEs at the very start become one CLEAR.
  *
- * The number of rows that are remembered is limited. Where there are more, the run finishes its pass with those that it has and begins another pass after
- * them: all older ops of the first rows are MOVEs by then, so each pass meets other rows. So memory and the work of a step are bounded, whatever the size
- * of the log. The remembered rows are lost with the object. The pass is then repeated, and finds nothing to rewrite up to where it had come. So a run
- * misses nothing: when it has ended, no op up to its limit is superseded by another, and that is stored (`HistoryMark.clean`).
+ * The number of rows that are remembered is limited. Where there are more, the run finishes its pass with those that it
+ * has and begins another pass after
+ * them: all older ops of the first rows are MOVEs by then, so each pass meets other rows. So memory and the work of a
+ * step are bounded, whatever the size of the log. The remembered rows are lost with the object. The pass is then
+ * repeated, and finds nothing to rewrite up to where it had come. So a run misses nothing: when it has ended, no op up
+ * to its limit is superseded by another, and that is stored (`HistoryMark.clean`).
  */
 export class Compaction {
   readonly #pages: Pages
@@ -143,7 +145,10 @@ export class Compaction {
     return true
   }
 
-  /** Begins a pass. Returns false when all rows were remembered. The first page is processed in the same step, because the next append may make it longer. */
+  /**
+   * Begins a pass. Returns false when all rows were remembered. The first page is processed in the same step, because
+   * the next append may make it longer.
+   */
   #nextPass(progress: Progress): boolean {
     if (progress.next === null) return false
     this.#newest.clear()
@@ -155,7 +160,10 @@ export class Compaction {
     return true
   }
 
-  /** Folds the start of the log up to the first PUT, as far as one step goes. Returns null when there is nothing to fold. */
+  /**
+   * Folds the start of the log up to the first PUT, as far as one step goes. Returns null when there is nothing to
+   * fold.
+   */
   #fold(progress: Progress): number | null {
     const folded: Page[] = []
     let [ops, bytes, length, checksum, target, last] = [0, 0, 0, 0, 0, 0]

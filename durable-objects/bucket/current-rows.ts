@@ -16,9 +16,10 @@ export interface RowsLimits {
 export const ROWS_LIMITS: Omit<RowsLimits, 'rows'> = { length: 4 * 1024 * 1024, keysLength: 4 * 1024 * 1024, passes: 16 }
 
 /**
- * Returns the distinct data texts of the current rows in no particular order, or null when there are more than the limits allow. The log is read from its
- * newest op to its oldest: the first op of a row is its current state. So nothing that is found is ever taken back, and reading stops as soon as there is
- * too much. The keys must be remembered, including those of removed rows; when there are too many, each pass handles a share of them.
+ * Returns the distinct data texts of the current rows in no particular order, or null when there are more than the
+ * limits allow. The log is read from its newest op to its oldest: the first op of a row is its current state. So
+ * nothing that is found is ever taken back, and reading stops as soon as there is too much. The keys must be
+ * remembered, including those of removed rows; when there are too many, each pass handles a share of them.
  *
  * `pages` begins with the newest one that has an op up to the checkpoint.
  */

@@ -16,8 +16,9 @@ export interface DigestLog {
 }
 
 /**
- * Applies the ops up to a checkpoint as a client does, in steps. Compaction may run between two steps: an op that was already read and becomes a MOVE is
- * superseded by one that is still to be read, and a CLEAR starts again for us as for a client.
+ * Applies the ops up to a checkpoint as a client does, in steps. Compaction may run between two steps: an op that was
+ * already read and becomes a MOVE is superseded by one that is still to be read, and a CLEAR starts again for us as for
+ * a client.
  */
 export class Digest {
   readonly #request: DigestRequest

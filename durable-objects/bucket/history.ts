@@ -6,15 +6,19 @@ import { isUnique } from './unique.ts'
 
 /** About what an entry of a map takes in addition to its key. */
 const ENTRY = 64
-/** Units of `LogLimits.historyLength` that a row takes while rows are only checked for duplicates: a number, and a copy of it while the set grows. */
+/**
+ * Units of `LogLimits.historyLength` that a row takes while rows are only checked for duplicates: a number, and a copy
+ * of it while the set grows.
+ */
 const UNIQUE_ENTRY = 16
 
 /** The newest op of a row at a checkpoint. */
 type NewestOf = (key: string) => OpId | undefined
 
 /**
- * The newest ops in (from, to], and, because readers are at different checkpoints, the newest ones at each checkpoint from `base` on: `before` has the earlier ops
- * of rows that have another one since, in order. `whole`: every row with an op there is included. `twice`: some row has more than one.
+ * The newest ops in (from, to], and, because readers are at different checkpoints, the newest ones at each checkpoint
+ * from `base` on: `before` has the earlier ops of rows that have another one since, in order. `whole`: every row with
+ * an op there is included. `twice`: some row has more than one.
  */
 interface Remembered {
   from: OpId
@@ -57,11 +61,13 @@ function keep(slot: Slot, remembered: Remembered | null): void {
 export type Part = Pick<Page, 'body' | 'count' | 'last'>
 
 /**
- * Makes sure that the previous content of a changed, moved or deleted row is sent to nobody. An op that another one up to the reader's checkpoint supersedes is
- * sent as a MOVE, which counts and adds to the checksums as the op does. This does not depend on the position that a client claims, because it may claim any.
+ * Makes sure that the previous content of a changed, moved or deleted row is sent to nobody. An op that another one up
+ * to the reader's checkpoint supersedes is sent as a MOVE, which counts and adds to the checksums as the op does. This
+ * does not depend on the position that a client claims, because it may claim any.
  *
- * No op up to `clean` is superseded by another one up to there: a compaction has made sure of that, or a complete read has found none. So only newer ops can
- * supersede, and only their rows are remembered from one read of a download to the next. This is only in memory, and may be lost at any time.
+ * No op up to `clean` is superseded by another one up to there: a compaction has made sure of that, or a complete read
+ * has found none. So only newer ops can supersede, and only their rows are remembered from one read of a download to
+ * the next. This is only in memory, and may be lost at any time.
  */
 export class History {
   readonly #pages: Pages
@@ -91,8 +97,9 @@ export class History {
   }
 
   /**
-   * `parts` are those of a read of (after, asked]; with `all` there are no more. Returns the bodies as they are to be sent, and whether anything was superseded, or
-   * null when compaction has removed the superseding ops, so that the checkpoint is overtaken.
+   * `parts` are those of a read of (after, asked]; with `all` there are no more. Returns the bodies as they are to be
+   * sent, and whether anything was superseded, or null when compaction has removed the superseding ops, so that the
+   * checkpoint is overtaken.
    */
   collapse(parts: readonly Part[], after: OpId, asked: OpId, all: boolean): { bodies: string[]; found: boolean } | null {
     const bodies = parts.map(({ body }) => body)

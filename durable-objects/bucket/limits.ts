@@ -1,11 +1,15 @@
 /** The limits of a bucket's log, and when a compaction is worth its writes. */
 export interface LogLimits {
   /**
-   * Appends extend the newest page up to this many bytes. A small append is still one row written, but leaves nothing to be merged, which would cost one
-   * deleted row for each part. A higher value would mean more bytes written for the same row.
+   * Appends extend the newest page up to this many bytes. A small append is still one row written, but leaves nothing
+   * to be merged, which would cost one deleted row for each part. A higher value would mean more bytes written for the
+   * same row.
    */
   extendedBytes: number
-  /** A compaction begins when this many bytes have come since the last one, and at least half as many as that one left stored. */
+  /**
+   * A compaction begins when this many bytes have come since the last one, and at least half as many as that one left
+   * stored.
+   */
   afterBytes: number
   /** A compaction also begins when an op that may be superseded has been stored for this long. */
   historyMs: number

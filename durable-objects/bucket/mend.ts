@@ -11,12 +11,14 @@ export interface Mended {
 }
 
 /**
- * Makes the ops and totals of a log agree again. A page records the sum of its ops twice: as its own sum, and as the difference between the totals before
- * it and its own totals. When the ops disagree with the page's sum, the ops are wrong: one op of the page gets the difference, so that every client that
- * reads them from now on has the announced sum. When the totals disagree with the sums of the pages, the totals are wrong.
+ * Makes the ops and totals of a log agree again. A page records the sum of its ops twice: as its own sum, and as the
+ * difference between the totals before it and its own totals. When the ops disagree with the page's sum, the ops are
+ * wrong: one op of the page gets the difference, so that every client that reads them from now on has the announced
+ * sum. When the totals disagree with the sums of the pages, the totals are wrong.
  *
- * A step is one transaction over the next pages, about `length` UTF-16 units and at least one page; one page is in memory at a time. The step that reaches
- * the newest page is the last, because appends may extend that page. Compaction between two steps makes `before` wrong. Returns null when all is done.
+ * A step is one transaction over the next pages, about `length` UTF-16 units and at least one page; one page is in
+ * memory at a time. The step that reaches the newest page is the last, because appends may extend that page. Compaction
+ * between two steps makes `before` wrong. Returns null when all is done.
  */
 export function mend(pages: Pages, before: Mended, length: number): Mended | null {
   try {

@@ -3,16 +3,16 @@ import type { OpId } from '../../protocol/ops.ts'
 import { migrate, type Database, type SqlRow } from '../shared/database.ts'
 
 /**
- * A page is a run of ops, as texts joined by `,`: their form on the wire, so that serving is copying. `total_…` are the totals of everything ever
- * appended up to the end of the page, so that the state at a checkpoint is one lookup. `committed` is the committed checkpoint that the last append to
- * the page carried.
+ * A page is a run of ops, as texts joined by `,`: their form on the wire, so that serving is copying. `total_…` are the
+ * totals of everything ever appended up to the end of the page, so that the state at a checkpoint is one lookup.
+ * `committed` is the committed checkpoint that the last append to the page carried.
  *
- * `max_target_op` is for compaction: the newest op that superseded a rewritten op of the page (MOVE), or the op up to which a run was folded (CLEAR;
- * then `first_op` is that of the run).
+ * `max_target_op` is for compaction: the newest op that superseded a rewritten op of the page (MOVE), or the op up to
+ * which a run was folded (CLEAR; then `first_op` is that of the run).
  *
- * header: one row from the first compaction on. It counts what compaction removed, so that the totals of later pages stay valid. `target` is the
- * highest `max_target_op` so far. `done_bytes` is `total_bytes` up to the limit of the last run, `kept_bytes` what that run left stored. `gone` is the op up to
- * which the bucket was removed.
+ * header: one row from the first compaction on. It counts what compaction removed, so that the totals of later pages
+ * stay valid. `target` is the highest `max_target_op` so far. `done_bytes` is `total_bytes` up to the limit of the last
+ * run, `kept_bytes` what that run left stored. `gone` is the op up to which the bucket was removed.
  */
 const MIGRATIONS: readonly string[] = [
   `CREATE TABLE pages (
@@ -99,7 +99,9 @@ export interface HistoryMark {
   since: number | null
 }
 
-/** The position of a compaction. It looks for rows whose newest op is ≤ `from`, in pages up to and including `cursor`. */
+/**
+ * The position of a compaction. It looks for rows whose newest op is ≤ `from`, in pages up to and including `cursor`.
+ */
 export interface Progress {
   /** Ops above it are not changed, and they do not supersede others. */
   limit: OpId
@@ -109,7 +111,10 @@ export interface Progress {
   next: OpId | null
   /** `total_bytes` at the limit. */
   totalBytes: number
-  /** Equal to `from` if nothing was missed so far. Code that does not know this member changes `from` alone, and may have missed something. */
+  /**
+   * Equal to `from` if nothing was missed so far. Code that does not know this member changes `from` alone, and may
+   * have missed something.
+   */
   sure?: OpId
 }
 

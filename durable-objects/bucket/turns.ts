@@ -2,8 +2,8 @@
 const LEASE_MS = 60_000
 
 /**
- * Limits how many objects of an isolate do something at a time that takes much memory: objects of one class share an isolate and its 128 MB.
- * A turn is a lease, because an evicted holder cannot give it back.
+ * Limits how many objects of an isolate do something at a time that takes much memory: objects of one class share an
+ * isolate and its 128 MB. A turn is a lease, because an evicted holder cannot give it back.
  */
 export class Turns {
   readonly #most: number

@@ -2,12 +2,16 @@ import type { OpId } from '../../protocol/ops.ts'
 import { eachRow, opIdAt } from '../../protocol/op-text.ts'
 import type { Page } from './storage.ts'
 
-/** A random seed, so that nobody can choose rows with equal hashes, which would cost the reading that this saves. Made late: workerd has no randomness before the first event (2026-11). */
+/**
+ * A random seed, so that nobody can choose rows with equal hashes, which would cost the reading that this saves. Made
+ * late: workerd has no randomness before the first event (2026-11).
+ */
 let seeds: Uint32Array | null = null
 
 /**
- * Returns whether all ops of the pages, up to `to`, are of different rows. Also returns false when there are more than `most` ops and, very rarely, when two
- * rows have the same hash. It compares 53 bits of a hash, because a map of keys takes seven times as long (2026-11).
+ * Returns whether all ops of the pages, up to `to`, are of different rows. Also returns false when there are more than
+ * `most` ops and, very rarely, when two rows have the same hash. It compares 53 bits of a hash, because a map of keys
+ * takes seven times as long (2026-11).
  */
 export function isUnique(pages: Iterable<Page>, to: OpId, most: number): boolean {
   seeds ??= crypto.getRandomValues(new Uint32Array(2))

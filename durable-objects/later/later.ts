@@ -1,8 +1,8 @@
 import { DurableObject } from 'cloudflare:workers'
 import { RockpoolError } from '../../protocol/errors.ts'
 
-// Classes of later versions. They are declared now because the platform refuses a rollback across a change of classes (Cloudflare docs, "Rollbacks", 2026-11): with
-// all of them in one change, only one version cannot be rolled back over.
+// Classes of later versions. They are declared now because the platform refuses a rollback across a change of classes
+// (Cloudflare docs, "Rollbacks", 2026-11): with all of them in one change, only one version cannot be rolled back over.
 
 /** An object that has no code yet. It stores nothing, and answers every request with ROCKPOOL_NOT_YET. */
 class Later extends DurableObject {

@@ -5,7 +5,10 @@ import type { OpId } from '../../protocol/ops.ts'
 const shape = z.union([
   z.object({
     kind: z.literal('stream'),
-    /** See `Marks`. Null when there are too many to keep. Such a stream is closed after hibernation, as is one with an older attachment, and its client reconnects. */
+    /**
+     * See `Marks`. Null when there are too many to keep. Such a stream is closed after hibernation, as is one with an
+     * older attachment, and its client reconnects.
+     */
     marks: z.instanceof(Uint8Array).nullable(),
     key: z.instanceof(Uint8Array),
     form: z.literal('name').optional(),
@@ -28,7 +31,10 @@ const shape = z.union([
     received: z.number(),
     /** Whether buckets are fenced. Absent when none is. */
     fenced: z.boolean().optional(),
-    /** The marks of fenced buckets (see `Marks`) and their key. Null when there are too many to keep; absent in attachments of an older version. */
+    /**
+     * The marks of fenced buckets (see `Marks`) and their key. Null when there are too many to keep; absent in
+     * attachments of an older version.
+     */
     fencedMarks: z.instanceof(Uint8Array).nullable().optional(),
     key: z.instanceof(Uint8Array).optional(),
     /** See `ReplicatorFrame`. */

@@ -175,7 +175,8 @@ test('a replicator of version 1 says hashes: all that they may mean are asked fo
     ['mallory', [[mallory, 0, 0, 5, null]]],
     ['alice', [[ALICE, 8, 0, 5, null]]],
   ])
-  // Nobody could tell whom its hashes mean if the names were lost, so it stays awake; whoever lost them all the same subscribes again.
+  // Nobody could tell whom its hashes mean if the names were lost, so it stays awake; whoever lost them all the same
+  // subscribes again.
   expect(owing()).toBe(true)
   sleep()
   notice([[hashName(ALICE), 9, 1, 7, null]])
@@ -493,7 +494,8 @@ test('streams are told how far a comparison is when it moves and when they come,
   expect(told.at(-1)).toBe('later at 5: 0.2 0')
   expect(hear(5, 0.3)).toHaveLength(4)
 
-  // Nothing differed: the checkpoint is the same. It slept, and the replicator has gone meanwhile: of streams without buckets, too, it knows what it told them.
+  // Nothing differed: the checkpoint is the same. It slept, and the replicator has gone meanwhile: of streams without
+  // buckets, too, it knows what it told them.
   machine = machineOf()
   machine.wake(null, saved)
   machine.replicatorArrived()

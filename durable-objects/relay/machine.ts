@@ -8,7 +8,10 @@ import { Questions } from './questions.ts'
 import { Rooms, type Room } from './room.ts'
 import { StreamIndex } from './stream-index.ts'
 
-/** What the machine knows about one stream. Buckets are identified by their names in frames (`frameName`), unless stated otherwise. */
+/**
+ * What the machine knows about one stream. Buckets are identified by their names in frames (`frameName`), unless stated
+ * otherwise.
+ */
 interface StreamState {
   /** `bucket` is the whole name, or null when that is long and was lost in hibernation. */
   names: Map<string, { bucket: string | null; mark: string }>
@@ -33,13 +36,14 @@ const FENCED: [reason: string, why: Closing] = ['a bucket of it lacks changes', 
 type Notice = Extract<ReplicatorFrame, { type: 'notice' }>
 
 /**
- * The decisions of a relay, as in the protocol between the objects: a notice moves the relay from one checkpoint to the next, and a stream is
- * notified when everything that it is owed is known at the current checkpoint. After a gap there is no queue: streams are owed the current states.
+ * The decisions of a relay, as in the protocol between the objects: a notice moves the relay from one checkpoint to the
+ * next, and a stream is notified when everything that it is owed is known at the current checkpoint. After a gap there
+ * is no queue: streams are owed the current states.
  *
  * The work of a notice depends only on its buckets and on the streams that it concerns.
  *
- * The file is long because it is one state machine: every method changes the same state (streams, subscriptions, known states, what is owed), and the
- * simulation takes its rules out of this file one by one.
+ * The file is long because it is one state machine: every method changes the same state (streams, subscriptions, known
+ * states, what is owed), and the simulation takes its rules out of this file one by one.
  */
 export class RelayMachine<S> {
   readonly #ports: RelayPorts<S>
@@ -98,8 +102,8 @@ export class RelayMachine<S> {
   }
 
   /**
-   * Whether something is owed that no attachment records, so that the object should not hibernate. The platform may hibernate it anyway after a while (15 minutes
-   * for calls in progress, 2026-10): see `SavedStream.owing`.
+   * Whether something is owed that no attachment records, so that the object should not hibernate. The platform may
+   * hibernate it anyway after a while (15 minutes for calls in progress, 2026-10): see `SavedStream.owing`.
    */
   get owing(): boolean {
     if (this.#waiting.size > 0) return true
@@ -109,8 +113,9 @@ export class RelayMachine<S> {
   }
 
   /**
-   * Restores the state from attachments after hibernation. Names are lost; marks still say which streams a notice concerns. `at` is null when there is no socket of
-   * the replicator, or when its attachment does not say which buckets are fenced. Then no stream is notified before the replicator connects again.
+   * Restores the state from attachments after hibernation. Names are lost; marks still say which streams a notice
+   * concerns. `at` is null when there is no socket of the replicator, or when its attachment does not say which buckets
+   * are fenced. Then no stream is notified before the replicator connects again.
    */
   wake(at: SavedCheckpoint | null, streams: Iterable<[S, SavedStream]>): void {
     if (at) {
@@ -144,7 +149,8 @@ export class RelayMachine<S> {
   streamArrived(stream: S): void {
     this.#streams.set(stream, newStream())
     this.#waiting.add(stream)
-    // A socket over which nothing has come may be one that the replicator does not know of: the answer with its other end was lost.
+    // A socket over which nothing has come may be one that the replicator does not know of: the answer with its other
+    // end was lost.
     if (!this.wants || (this.#checkpoint === null && !this.#asked)) {
       this.wants = true
       this.#attach()
@@ -170,7 +176,10 @@ export class RelayMachine<S> {
     this.#ports.attach(() => (this.attaching = false))
   }
 
-  /** Removes a stream from a bucket. The state of a bucket that no stream has is forgotten, because it is not kept current. */
+  /**
+   * Removes a stream from a bucket. The state of a bucket that no stream has is forgotten, because it is not kept
+   * current.
+   */
   #hasNoMore(name: string, stream: S): void {
     if (!this.#having.delete(name, stream)) return
     this.#known.delete(name)
@@ -215,7 +224,10 @@ export class RelayMachine<S> {
     this.flush(stream)
   }
 
-  /** Returns false when the replicator is refused. Otherwise the object closes the older socket and answers `checkpoint`. */
+  /**
+   * Returns false when the replicator is refused. Otherwise the object closes the older socket and answers
+   * `checkpoint`.
+   */
   replicatorArrived(): boolean {
     if (!this.wants) return false
     this.#parts = []
@@ -223,7 +235,10 @@ export class RelayMachine<S> {
     return true
   }
 
-  /** Called when there was no stream for the linger time. Forgets everything: the replicator connects again, is refused, and forgets this relay. */
+  /**
+   * Called when there was no stream for the linger time. Forgets everything: the replicator connects again, is refused,
+   * and forgets this relay.
+   */
   forget(): void {
     this.wants = false
     this.#asked = false
@@ -288,7 +303,10 @@ export class RelayMachine<S> {
     return this.#comparing !== before
   }
 
-  /** Ends the streams of fenced buckets, which lack ops: such a stream could not be complete at any checkpoint from now on. */
+  /**
+   * Ends the streams of fenced buckets, which lack ops: such a stream could not be complete at any checkpoint from now
+   * on.
+   */
   #fence({ fenced = [] }: ReplicatorFrame): void {
     this.#fenced = new Set(fenced.map((name) => this.#ports.mark(name)))
     this.#ports.saveCheckpoint(this.#checkpoint ?? 0, this.#plan, [...this.#fenced], this.#comparing)
@@ -371,7 +389,8 @@ export class RelayMachine<S> {
       for (const stream of this.#having.get(name)) {
         const s = this.#streams.get(stream)
         if (!s) continue
-        // If the bucket is owed already, ops of two notices are not joined. If it was owed only perhaps, it is owed now.
+        // If the bucket is owed already, ops of two notices are not joined. If it was owed only perhaps, it is owed
+        // now.
         s.owed.set(name, s.owed.has(name) ? null : ops)
         s.maybe.delete(name)
         this.#waiting.add(stream)
@@ -398,7 +417,10 @@ export class RelayMachine<S> {
     this.#subscriptions--
   }
 
-  /** Handles a notice of version 1. Its hashes only hint which buckets may have changed, so the states of all with such a hash are asked for, by name. */
+  /**
+   * Handles a notice of version 1. Its hashes only hint which buckets may have changed, so the states of all with such
+   * a hash are asked for, by name.
+   */
   #hint(buckets: readonly NoticeBucket[]): void {
     const hashes = new Set(buckets.map(([hash]) => hash))
     const isMeant = (name: string) => !isWholeName(name) || hashes.has(hashName(name))
@@ -480,7 +502,10 @@ export class RelayMachine<S> {
     for (const each of waiting) this.flush(each)
   }
 
-  /** Finds out at which checkpoint new streams may be greeted: one that was committed when they arrived, or later. One question serves all that wait. */
+  /**
+   * Finds out at which checkpoint new streams may be greeted: one that was committed when they arrived, or later. One
+   * question serves all that wait.
+   */
   #freshness(): void {
     if (this.#asking) return
     const waiting = [...this.#streams.values()].flatMap((s) => (s.hello && s.hello.minimum === null ? [s.hello] : []))

@@ -5,8 +5,9 @@ export const MAX_MARKS = 950
 const MARK_BYTES = 16
 
 /**
- * Attachments identify buckets by 128 bits of an HMAC-SHA-256 of their names. Each relay has its own key. It is made when the relay starts without sockets, and
- * is kept in the attachments themselves, so that their marks can be computed for as long as there are any. It is sent to nobody.
+ * Attachments identify buckets by 128 bits of an HMAC-SHA-256 of their names. Each relay has its own key. It is made
+ * when the relay starts without sockets, and is kept in the attachments themselves, so that their marks can be computed
+ * for as long as there are any. It is sent to nobody.
  */
 export class Marks {
   readonly key: Uint8Array

@@ -1,6 +1,9 @@
 import type { BucketState } from '../../protocol/messages/bucket.ts'
 
-/** Calls to buckets at a time. Each wakes an object, and a relay that has missed something asks about all buckets of its streams. */
+/**
+ * Calls to buckets at a time. Each wakes an object, and a relay that has missed something asks about all buckets of its
+ * streams.
+ */
 export const QUESTIONS_AT_ONCE = 64
 
 /** `null` when the call was abandoned because its answer is not wanted any more. */
@@ -18,11 +21,17 @@ export interface QuestionPorts<S> {
   answered(name: string, answer: BucketState | 'overtaken', waiting: ReadonlySet<S>): void
 }
 
-/** The bucket states for which streams wait. They are asked for in the order in which they were first wanted, each once, and few at a time. */
+/**
+ * The bucket states for which streams wait. They are asked for in the order in which they were first wanted, each once,
+ * and few at a time.
+ */
 export class Questions<S> {
   readonly #ports: QuestionPorts<S>
   readonly #open = new Map<string, Question<S>>()
-  /** Names in their order. Those before `#next`, and those that are not in `#open` any more, have been asked for or dropped. */
+  /**
+   * Names in their order. Those before `#next`, and those that are not in `#open` any more, have been asked for or
+   * dropped.
+   */
   #queue: string[] = []
   #next = 0
   #running = 0

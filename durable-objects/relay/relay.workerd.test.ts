@@ -8,7 +8,8 @@ import { opText } from '../../protocol/op-text.ts'
 import { Replicator } from '../replicator/replicator.ts'
 import { MAX_SUBSCRIPTIONS, rooms } from './room.ts'
 
-// The replicator's side is played by the test: what the relay asks of it is answered here, and the test opens the socket.
+// The replicator's side is played by the test: what the relay asks of it is answered here, and the test opens the
+// socket.
 let committed = 0
 let attached: string[] = []
 let relays = 0

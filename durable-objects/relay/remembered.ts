@@ -19,7 +19,10 @@ export interface Remembered {
   at: SavedCheckpoint | null
 }
 
-/** Reads the attachments of a relay's sockets, and closes the sockets that do not remember enough: their other ends connect again. */
+/**
+ * Reads the attachments of a relay's sockets, and closes the sockets that do not remember enough: their other ends
+ * connect again.
+ */
 export function remembered(streamSockets: readonly WebSocket[], replicatorSockets: readonly WebSocket[]): Remembered {
   const { marks, streams } = rememberedStreams(streamSockets)
   return { marks, streams, ...rememberedReplicator(replicatorSockets, marks) }
@@ -65,7 +68,10 @@ function rememberedReplicator(sockets: readonly WebSocket[], marks: Marks): Pick
   return { replicator, at }
 }
 
-/** Returns the marks of fenced buckets, or null when the attachment does not have them, or has them by a key that no stream has any more. */
+/**
+ * Returns the marks of fenced buckets, or null when the attachment does not have them, or has them by a key that no
+ * stream has any more.
+ */
 function fencedIn({ fenced, fencedMarks, key }: Extract<Attachment, { kind: 'replicator' }>, marks: Marks): string[] | null {
   if (!fenced) return []
   return fencedMarks && key && marks.isBy(key) ? unpackMarks(fencedMarks) : null

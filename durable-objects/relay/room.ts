@@ -1,10 +1,12 @@
 /**
- * Subscriptions of all streams of all relays of an isolate together. A bucket that only a single stream has takes about 0.4 KB with its name and state, and
- * objects of one class may share an isolate and its 128 MB.
+ * Subscriptions of all streams of all relays of an isolate together. A bucket that only a single stream has takes about
+ * 0.4 KB with its name and state, and objects of one class may share an isolate and its 128 MB.
  */
 export const MAX_SUBSCRIPTIONS = 150_000
 
-/** A relay that has not renewed for this long sleeps, and its memory is free. While it cannot sleep it renews every 5 s. */
+/**
+ * A relay that has not renewed for this long sleeps, and its memory is free. While it cannot sleep it renews every 5 s.
+ */
 const LEASE_MS = 60_000
 
 /** One relay's part of the room. */
@@ -15,7 +17,10 @@ export interface Room {
   readonly most: number
 }
 
-/** Room for subscriptions that relays share. A relay that falls asleep cannot say so: its part counts until its lease ends or it wakes again. */
+/**
+ * Room for subscriptions that relays share. A relay that falls asleep cannot say so: its part counts until its lease
+ * ends or it wakes again.
+ */
 export class Rooms {
   readonly #most: number
   readonly #now: () => number

@@ -1,6 +1,12 @@
-/** Streams that one user may have open. Each device has one or two, and half-open ones live for five minutes. `MAX_STREAMS_PER_USER` changes it. */
+/**
+ * Streams that one user may have open. Each device has one or two, and half-open ones live for five minutes.
+ * `MAX_STREAMS_PER_USER` changes it.
+ */
 export const MAX_STREAMS_PER_USER = 20
-/** A stream of another client that is younger than this is not closed for a new one: two devices would keep closing each other's streams. */
+/**
+ * A stream of another client that is younger than this is not closed for a new one: two devices would keep closing each
+ * other's streams.
+ */
 const YOUNG_MS = 60_000
 
 /** Whose stream it is, as hashes. Streams of an older Worker have none and are not counted. */
@@ -15,9 +21,10 @@ export interface StreamUser {
 export type Admission<S> = { kind: 'admitted'; close: S | null } | { kind: 'refused'; retryAfterSeconds: number }
 
 /**
- * Decides whether a user may open another stream. All streams of a user are at one relay, so the number is exact. Over the limit, the oldest stream of the same
- * client is closed, which is usually half-open: a phone that comes out of a tunnel must not be refused because of its own dead stream. If there is none, the
- * oldest of all is closed, if it is old enough.
+ * Decides whether a user may open another stream. All streams of a user are at one relay, so the number is exact. Over
+ * the limit, the oldest stream of the same client is closed, which is usually half-open: a phone that comes out of a
+ * tunnel must not be refused because of its own dead stream. If there is none, the oldest of all is closed, if it is
+ * old enough.
  */
 export function admit<S>(
   streams: Iterable<[S, StreamUser]>,

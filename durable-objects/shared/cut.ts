@@ -4,7 +4,10 @@ import { opChecksumOf, opIdOf } from '../../protocol/op-text.ts'
 
 export type NewOps = Pick<AppendRequest, 'first' | 'last' | 'count' | 'checksum' | 'body'>
 
-/** Groups op texts into bodies shorter than `most` UTF-16 units. An op that is longer by itself becomes a body of its own. */
+/**
+ * Groups op texts into bodies shorter than `most` UTF-16 units. An op that is longer by itself becomes a body of its
+ * own.
+ */
 export function* cut(texts: readonly string[], most: number): Iterable<NewOps> {
   for (let at = 0; at < texts.length;) {
     const group: string[] = []

@@ -1,6 +1,9 @@
 import { RockpoolError } from '../../protocol/errors.ts'
 
-/** The part of SQLite that the storage modules need: a Durable Object's `ctx.storage`, or node:sqlite in tests. Everything is synchronous. */
+/**
+ * The part of SQLite that the storage modules need: a Durable Object's `ctx.storage`, or node:sqlite in tests.
+ * Everything is synchronous.
+ */
 export interface Database {
   all(sql: string, ...params: SqlParam[]): SqlRow[]
   run(sql: string, ...params: SqlParam[]): void
@@ -12,15 +15,17 @@ export type SqlParam = string | number | null
 export type SqlRow = Record<string, string | number | null | ArrayBuffer>
 
 /**
- * `breaks`: code that does not know this step must not open the storage any more. Such a step comes one release after the code that reads the new form, which adds a step as well,
- * even one that changes nothing: code that knows the same number of steps cannot be told apart.
+ * `breaks`: code that does not know this step must not open the storage any more. Such a step comes one release after
+ * the code that reads the new form, which adds a step as well, even one that changes nothing: code that knows the same
+ * number of steps cannot be told apart.
  */
 export type Step = string | { sql: string; breaks: true }
 
 /**
- * Runs the steps that have not run yet, each once. The list is append-only: a released step never changes. Each step is stored with the number of steps that code
- * must know to open the storage (`reads`). Throws ROCKPOOL_STORAGE_NEWER, before anything is written, when that number is higher than `steps.length`: this is
- * older code, after a rollback. Returns how many steps had run before; 0 means that the storage is new.
+ * Runs the steps that have not run yet, each once. The list is append-only: a released step never changes. Each step is
+ * stored with the number of steps that code must know to open the storage (`reads`). Throws ROCKPOOL_STORAGE_NEWER,
+ * before anything is written, when that number is higher than `steps.length`: this is older code, after a rollback.
+ * Returns how many steps had run before; 0 means that the storage is new.
  */
 export function migrate(db: Database, steps: readonly Step[]): number {
   const made = db.all("SELECT sql FROM sqlite_master WHERE name = 'migrations'")[0]?.sql

@@ -1,7 +1,10 @@
 import type { Database, SqlRow } from './database.ts'
 
 export interface DurableDatabase extends Database {
-  /** Rows written since this object started, as the platform bills them: index entries count, an upsert that changes nothing does not. */
+  /**
+   * Rows written since this object started, as the platform bills them: index entries count, an upsert that changes
+   * nothing does not.
+   */
   readonly rowsWritten: number
 }
 

@@ -23,8 +23,8 @@ export const PLACE_NOTICE =
   'LOCATION is not set: chance decides where objects are created, and they stay there. Set it to the region nearest to the database'
 
 /**
- * Returns where objects are created. Throws ROCKPOOL_SETTINGS, which names the setting, for an unknown place: treating it as missing would create objects
- * anywhere, and an object stays where it was created.
+ * Returns where objects are created. Throws ROCKPOOL_SETTINGS, which names the setting, for an unknown place: treating
+ * it as missing would create objects anywhere, and an object stays where it was created.
  */
 export function placementOf(settings: BindingsOf<typeof PLACEMENT>): Placement {
   const { values, problems } = readSettings(PLACEMENT, settings)

@@ -1,7 +1,8 @@
 import { sleep } from '../../protocol/sleep.ts'
 
-// Calls between objects, and from Workers to objects. A callee may die without an answer, hang in a call of its own, or wait for slow storage. The
-// platform does not end such calls (workerd 2026-10-23), so each attempt has a deadline here, and the next attempt uses a new stub.
+// Calls between objects, and from Workers to objects. A callee may die without an answer, hang in a call of its own, or
+// wait for slow storage. The platform does not end such calls (workerd 2026-10-23), so each attempt has a deadline
+// here, and the next attempt uses a new stub.
 
 /** The default of the setting `CALL_SECONDS`. */
 export const CALL_SECONDS = 30
@@ -11,7 +12,10 @@ export const MAX_CALL_SECONDS = 35
 const OVERLOADED_FACTOR = 10
 const MAX_DOUBLINGS = 20
 
-/** Returns the deadline of one call, in ms. An invalid value counts as missing here: `replicationSettings` refuses it by name. */
+/**
+ * Returns the deadline of one call, in ms. An invalid value counts as missing here: `replicationSettings` refuses it by
+ * name.
+ */
 export function callDeadline({ CALL_SECONDS: given }: { CALL_SECONDS?: string | number | object }): number {
   const seconds = Number(given ?? CALL_SECONDS)
   return (seconds > 0 && seconds <= MAX_CALL_SECONDS ? seconds : CALL_SECONDS) * 1_000
@@ -66,7 +70,10 @@ export interface Retry {
   maxMs: number
   /** Called before each attempt. An error that it throws ends the retries. */
   begin?: () => void
-  /** Awaited before each attempt, without a deadline. The function that it returns is called after the attempt, before the pause. */
+  /**
+   * Awaited before each attempt, without a deadline. The function that it returns is called after the attempt, before
+   * the pause.
+   */
   turn?: () => Promise<() => void>
   /** Called after each failure; `attempts` counts from 1. An error that it throws ends the retries. */
   failed?: (error: unknown, attempts: number) => void
@@ -75,8 +82,9 @@ export interface Retry {
 }
 
 /**
- * Repeats a call until it is answered. Only for calls that may be carried out twice: a call that failed or expired may have been carried out. Each attempt must
- * make a new stub, because a stub whose object was reset stays broken. Returns null as soon as `wanted` returns false.
+ * Repeats a call until it is answered. Only for calls that may be carried out twice: a call that failed or expired may
+ * have been carried out. Each attempt must make a new stub, because a stub whose object was reset stays broken. Returns
+ * null as soon as `wanted` returns false.
  */
 export function untilAnswered<T>(call: (attempt: Attempt) => Promise<T>, retry: Retry & { wanted: () => boolean }): Promise<T | null>
 export function untilAnswered<T>(call: (attempt: Attempt) => Promise<T>, retry: Retry): Promise<T>

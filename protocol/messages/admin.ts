@@ -11,8 +11,9 @@ export interface ConfigStatus {
   number: number
   origin: ConfigOrigin
   /**
-   * `copying`: it will serve when the rows of its new definitions are copied. `serving`: clients have it. `previous`: it served, and is still maintained
-   * so that it can serve again at once. `failed`: see `error`. `superseded`: cancelled, or out of use for longer than RETIRE_GRACE_SECONDS.
+   * `copying`: it will serve when the rows of its new definitions are copied. `serving`: clients have it. `previous`:
+   * it served, and is still maintained so that it can serve again at once. `failed`: see `error`. `superseded`:
+   * cancelled, or out of use for longer than RETIRE_GRACE_SECONDS.
    */
   state: 'copying' | 'serving' | 'previous' | 'failed' | 'superseded'
   /** The hash of its plan, or null when it has none. */
@@ -60,8 +61,9 @@ export interface PartStatus {
 export interface DeployDifference {
   plan: string
   /**
-   * `kept`: clients keep what they have. `again`: they served before and are still maintained, so nothing is copied and clients get them at once.
-   * `again` is missing when there are none, or when the answer is from a version that counts them among `kept`.
+   * `kept`: clients keep what they have. `again`: they served before and are still maintained, so nothing is copied and
+   * clients get them at once. `again` is missing when there are none, or when the answer is from a version that counts
+   * them among `kept`.
    */
   definitions: { kept: PartStatus[]; again?: PartStatus[]; added: PartStatus[]; removed: PartStatus[] }
   copy: TableEstimate[]
@@ -69,7 +71,10 @@ export interface DeployDifference {
   refused: { table: string; reason: string }[]
   /** The number of open client streams. */
   streams: number
-  /** `error`: it follows from the tables of the database, and only `force` deploys anyway. Missing in answers of earlier versions. */
+  /**
+   * `error`: it follows from the tables of the database, and only `force` deploys anyway. Missing in answers of earlier
+   * versions.
+   */
   warnings: { level?: 'error' | 'warning'; code: string; message: string; place: { line: number; column: number } }[]
 }
 

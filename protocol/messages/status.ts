@@ -6,9 +6,9 @@ import type { DeployStatus, TableCopyStatus } from './admin.ts'
 // The state of a tenant, as `/status` and operators see it.
 
 /**
- * `starting`: connecting, or not yet begun. `copying`: tables are being read. `live`: the stream is open. `idle`: no client is connected, and the next poll is at
- * `session.next`. `retrying`: the last session failed. `refused`: no session can succeed until somebody changes the settings, the sync config or Postgres;
- * sessions are tried anyway.
+ * `starting`: connecting, or not yet begun. `copying`: tables are being read. `live`: the stream is open. `idle`: no
+ * client is connected, and the next poll is at `session.next`. `retrying`: the last session failed. `refused`: no
+ * session can succeed until somebody changes the settings, the sync config or Postgres; sessions are tried anyway.
  */
 export type ReplicatorState = 'starting' | 'copying' | 'live' | 'idle' | 'retrying' | 'refused'
 
@@ -30,7 +30,10 @@ export interface SessionStatus {
 export interface SlotStatus {
   name: string
   measured: string
-  /** `much`: half of WAL_KEEP_GB, or near `max_slot_wal_keep_size`; `over`: more than WAL_KEEP_GB; `lost`: Postgres has invalidated it. */
+  /**
+   * `much`: half of WAL_KEEP_GB, or near `max_slot_wal_keep_size`; `over`: more than WAL_KEEP_GB; `lost`: Postgres has
+   * invalidated it.
+   */
   level: 'ok' | 'much' | 'over' | 'lost'
   /** Measurements in a row that were over WAL_KEEP_GB. */
   overs: number
@@ -39,10 +42,16 @@ export interface SlotStatus {
   retainedBytes: number
   /** WAL after the acknowledged position. */
   lagBytes: number
-  /** How much WAL may still be written before the slot is in danger, and `max_slot_wal_keep_size`; null when there is no limit. */
+  /**
+   * How much WAL may still be written before the slot is in danger, and `max_slot_wal_keep_size`; null when there is no
+   * limit.
+   */
   safeWalBytes: number | null
   maxKeepBytes: number | null
-  /** `synchronized_standby_slots` while Postgres waits for one of these standbys before it sends more; else null, and missing in what earlier versions stored. */
+  /**
+   * `synchronized_standby_slots` while Postgres waits for one of these standbys before it sends more; else null, and
+   * missing in what earlier versions stored.
+   */
   awaitedStandbys?: string | null
 }
 
@@ -67,7 +76,10 @@ export interface SourceLook {
   reachable: boolean
   /** The version of Postgres, like `18.1`; null when it is not known. */
   version: string | null
-  /** Why a session would fail now, or would have to compare everything: ROCKPOOL_SLOT_LOST, ROCKPOOL_SOURCE_CHANGED or an error of the source. */
+  /**
+   * Why a session would fail now, or would have to compare everything: ROCKPOOL_SLOT_LOST, ROCKPOOL_SOURCE_CHANGED or
+   * an error of the source.
+   */
   problem: { code: DiagnosticCode; message: string } | null
 }
 
@@ -76,9 +88,15 @@ export interface SourceStatus {
   kind: string
   /** Behind the last stored transaction, as this kind writes it. */
   position: string | null
-  /** What lies between the source's end, as last heard, and what is stored, in what this kind can tell; null when unknown. */
+  /**
+   * What lies between the source's end, as last heard, and what is stored, in what this kind can tell; null when
+   * unknown.
+   */
   lag: { bytes?: number; seconds?: number } | null
-  /** What the source keeps for us, as measured last; its members are those of its kind, of Postgres those of `slot`. Null when it keeps nothing. */
+  /**
+   * What the source keeps for us, as measured last; its members are those of its kind, of Postgres those of `slot`.
+   * Null when it keeps nothing.
+   */
   health: object | null
   /** Null when they are wrong: ROCKPOOL_SETTINGS. */
   settings: SourceSettings | null
@@ -99,7 +117,9 @@ export interface ComparingStatus {
 export interface ReplicatorStatus {
   tenant: string
   state: ReplicatorState
-  /** The checkpoint that is announced to clients: the committed one, or the one that is held while rows are compared. */
+  /**
+   * The checkpoint that is announced to clients: the committed one, or the one that is held while rows are compared.
+   */
   checkpoint: OpId
   /** The hash of the serving plan; null before the first copy is complete. */
   plan: string | null
@@ -127,7 +147,10 @@ export interface ReplicatorStatus {
   pendingBatches: number
   /** Buckets whose appends are failing. */
   failingBuckets: { bucket: string; attempts: number; error: string }[]
-  /** Buckets that commits do not wait for. `comparing`: the bucket accepts appends again, and is being compared and repaired. */
+  /**
+   * Buckets that commits do not wait for. `comparing`: the bucket accepts appends again, and is being compared and
+   * repaired.
+   */
   fencedBuckets: { bucket: string; since: string; state: 'silent' | 'comparing' }[]
   /** Followed tables; each partition is listed. */
   followedTables: number
@@ -137,9 +160,15 @@ export interface ReplicatorStatus {
   skippedRows: { count: number; recent: { table: string; key: string; reason: string }[] }
   /** The most recent problems. */
   diagnostics: DiagnosticsStatus
-  /** What is in memory and not yet safe elsewhere: row changes that are not stored, UTF-16 units of unanswered ops; and the highest value of each so far. */
+  /**
+   * What is in memory and not yet safe elsewhere: row changes that are not stored, UTF-16 units of unanswered ops; and
+   * the highest value of each so far.
+   */
   held: { changes: number; peakChanges: number; sending: number; peakSending: number }
-  /** Since the replicator started: row changes and batches stored, rows written for them (as billed), and appends, each of which writes a row in a bucket. */
+  /**
+   * Since the replicator started: row changes and batches stored, rows written for them (as billed), and appends, each
+   * of which writes a row in a bucket.
+   */
   written: { changes: number; batches: number; rows: number; appends: number }
   error: { code: string; message: string } | null
 }

@@ -34,8 +34,9 @@ const listOf = (value: Json | undefined): Json[] => (Array.isArray(value) ? valu
 const plain = (value: Json | undefined): Record<string, unknown> => (isObject(value) ? JSON.parse(jsonText(value)) : {})
 
 /**
- * Evaluates a case (JSON text: config, rows, requests) and returns the result as JSON text. Throws JsonError for a text that is not JSON.
- * With `copyTraps` (the default) it evaluates as the reference does, even where that is wrong; without, as a deployed config behaves.
+ * Evaluates a case (JSON text: config, rows, requests) and returns the result as JSON text. Throws JsonError for a text
+ * that is not JSON. With `copyTraps` (the default) it evaluates as the reference does, even where that is wrong;
+ * without, as a deployed config behaves.
  */
 export function evaluateCase(text: string, { copyTraps = true }: { copyTraps?: boolean } = {}): string {
   const given = objectOf(parseJson(text))

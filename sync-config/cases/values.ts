@@ -69,7 +69,10 @@ const hasDeferred = (value: Json): boolean => /"\$(timestamp|timestamptz|time)"/
 /** The nesting depth of arrays and composites. A json column counts as one value. */
 const MAX_LEVELS = 11
 
-/** Returns the text of an array or composite column. Throws EvaluationFailure, which fails the row, when it is nested too deeply. */
+/**
+ * Returns the text of an array or composite column. Throws EvaluationFailure, which fails the row, when it is nested
+ * too deeply.
+ */
 function nestedText(value: Json, options: ValueOptions = { timestampsIso8601: true, customPostgresTypes: true }, level = 1): string {
   const nested = Array.isArray(value) || (isObject(value) && !('$json' in value) && !specialOf(value))
   if (nested && level > MAX_LEVELS) throw new EvaluationFailure(`the value is nested deeper than ${MAX_LEVELS} levels`)

@@ -4,7 +4,10 @@ import type { Plan, RowProgram } from '../types.ts'
 import { joinColumns } from './columns.ts'
 import { ReadyPlan } from './plan.ts'
 
-/** Combines the row sides of several plans, so that common parts are evaluated once. Plans with different options have no common definitions. */
+/**
+ * Combines the row sides of several plans, so that common parts are evaluated once. Plans with different options have
+ * no common definitions.
+ */
 export function combinePlans(plans: readonly Plan[]): RowProgram {
   const groups = new Map<string, { content: PlanContent; members: PlanContent[] }>()
   for (const plan of plans) {

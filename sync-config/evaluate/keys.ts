@@ -38,8 +38,8 @@ export function keyOf(keys: readonly CompiledKey[], environment: Environment): s
 }
 
 /**
- * Calls `found` with the key of every combination of elements that passes the filter. Equal elements count once unless `repeats`. Throws
- * EvaluationFailure before the first call when there are too many combinations.
+ * Calls `found` with the key of every combination of elements that passes the filter. Equal elements count once unless
+ * `repeats`. Throws EvaluationFailure before the first call when there are too many combinations.
  */
 export function branchReader(
   branch: Branch,

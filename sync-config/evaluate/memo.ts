@@ -3,8 +3,8 @@ import { EvaluationFailure } from '../expressions/values.ts'
 type Result = { value: unknown } | { failure: EvaluationFailure }
 
 /**
- * Caches what is computed once for a request, however often expressions use it: parsed JSON, values, the elements of arrays. Results that depend on
- * the parameters of a subscription are kept only for that subscription.
+ * Caches what is computed once for a request, however often expressions use it: parsed JSON, values, the elements of
+ * arrays. Results that depend on the parameters of a subscription are kept only for that subscription.
  */
 export class RequestMemo {
   readonly #ofRequest = new Map<string, Result>()

@@ -2,7 +2,9 @@ import type { TableName } from '../../protocol/tables.ts'
 import type { SourceRow } from '../../protocol/values.ts'
 import type { EvaluatedRow, RowProgram } from '../types.ts'
 
-/** Evaluates a row under all names of its table. The name of a bucket contains its definition, so equal outputs are one. */
+/**
+ * Evaluates a row under all names of its table. The name of a bucket contains its definition, so equal outputs are one.
+ */
 export function evaluateNames(program: RowProgram, names: readonly TableName[], row: SourceRow): EvaluatedRow {
   const results = names.filter((name) => program.reads(name)).map((name) => program.evaluateRow(name, row))
   const [first, ...others] = results

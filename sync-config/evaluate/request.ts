@@ -47,9 +47,9 @@ function compileVariant(plan: PlanContent, program: Program, variant: Variant): 
 }
 
 /**
- * Returns the name of a bucket, or undefined when there is no key. A NULL of the request makes no key: only results of a lookup may match by NULL. (Plans of
- * older versions differ.) A name that is too long is the request's fault, unless a value came from a lookup: rows that others have written must not end the
- * stream, and no bucket has such a name.
+ * Returns the name of a bucket, or undefined when there is no key. A NULL of the request makes no key: only results of
+ * a lookup may match by NULL. (Plans of older versions differ.) A name that is too long is the request's fault, unless
+ * a value came from a lookup: rows that others have written must not end the stream, and no bucket has such a name.
  */
 function requestNames(plan: PlanContent, prefix: string, keys: readonly Key[]): (e: Environment, progress: Progress) => string | undefined {
   const fromLookup = keys.some(({ expr }) => some(expr, (part) => part[0] === 'output'))
@@ -200,7 +200,10 @@ export class RequestRun implements RequestProgram {
     }
   }
 
-  /** Returns the buckets of one evaluation, those of each alternative once. What an alternative found before it failed does not count. */
+  /**
+   * Returns the buckets of one evaluation, those of each alternative once. What an alternative found before it failed
+   * does not count.
+   */
   #evaluate(asked: Asked, values: RequestValues, memo: RequestMemo, progress: Progress): Omit<ResolvedBucket, 'reasons'>[] {
     const own = asked.parameters === null ? values : subscriptionValues(values, asked.parameters)
     const all: Omit<ResolvedBucket, 'reasons'>[] = []
@@ -239,8 +242,8 @@ function merge(buckets: Map<string, Reached>, bucket: Reached['bucket'], subscri
 }
 
 /**
- * Lists the evaluations of programs for a request: once per subscription, and by default. Bucket definitions have no subscription parameters, so a
- * subscription that names one means its default evaluation.
+ * Lists the evaluations of programs for a request: once per subscription, and by default. Bucket definitions have no
+ * subscription parameters, so a subscription that names one means its default evaluation.
  */
 function askedOf(programs: readonly CompiledProgram[], context: RequestContext): Asked[] {
   const subscriptions = new Map<string, [number, RequestContext['subscriptions'][number]][]>()

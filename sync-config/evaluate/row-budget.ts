@@ -6,8 +6,8 @@ import type { EvaluationError } from '../types.ts'
 export class RowTooMuch extends EvaluationFailure {}
 
 /**
- * Counts what one source row uses of its limits while it is evaluated. Each plan has its own count: a plan that is being deployed must not remove rows from
- * the one that serves.
+ * Counts what one source row uses of its limits while it is evaluated. Each plan has its own count: a plan that is
+ * being deployed must not remove rows from the one that serves.
  */
 export class RowBudget {
   /** By plan. */

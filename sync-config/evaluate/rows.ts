@@ -63,7 +63,10 @@ export class RowEvaluator {
     return found
   }
 
-  /** Returns what the row is in which buckets. A row that exceeds a limit is in no bucket of that plan, and `errors` say so. */
+  /**
+   * Returns what the row is in which buckets. A row that exceeds a limit is in no bucket of that plan, and `errors` say
+   * so.
+   */
   outputs(table: TableName, row: SourceRow, emit: (output: Output) => void, errors: EvaluationError[], connection = 'default'): void {
     const readers = this.readersOf(table, connection)
     if (readers.length === 0) return
@@ -128,7 +131,10 @@ export function matches(pattern: TablePattern, table: TableName, connection: str
   return pattern.wildcard ? table.name.startsWith(pattern.name) : table.name === pattern.name
 }
 
-/** Resolves values whose text depends on the options. Throws EvaluationFailure for a value without a text form: the whole row fails. */
+/**
+ * Resolves values whose text depends on the options. Throws EvaluationFailure for a value without a text form: the
+ * whole row fails.
+ */
 export function resolveValues(row: SourceRow, options: PlanContent['values']): Values {
   const out: Record<string, Value> = {}
   for (const name in row) {
@@ -183,8 +189,8 @@ function dataReader(prefix: string, query: DataQuery, repeats: boolean): Query {
 }
 
 /**
- * Returns an output of a lookup as JSON. A BLOB, NaN and the infinities make no key, and must not be read back as NULL, which may match: they are written as
- * a number that is read as an infinity.
+ * Returns an output of a lookup as JSON. A BLOB, NaN and the infinities make no key, and must not be read back as NULL,
+ * which may match: they are written as a number that is read as an infinity.
  */
 function outputText(value: Value): string {
   const number = typeof value === 'number' && !Number.isFinite(value)
@@ -207,7 +213,8 @@ function lookupReader(lookup: Lookup, repeats: boolean): Query {
         read(environment, (key) => {
           const texts = outputs.map((output) => outputText(output(environment)))
           const data = `[${texts.join(',')}]`
-          // The outputs are the identity: different outputs of one source row are different rows, equal ones are one row.
+          // The outputs are the identity: different outputs of one source row are different rows, equal ones are one
+          // row.
           const bucket = prefix + key
           if (!sink.wants(bucket, `${key}${data}`, data)) return
           sink.outputs.push({ bucket, definition, objectType: LOOKUP_TYPE, objectId: data, values: null, data })
@@ -265,10 +272,16 @@ function nameText(name: string): string {
   return text
 }
 
-/** Returns whether no row of the table has an id, because the table has no column `id` and the query gives no other value that name. */
+/**
+ * Returns whether no row of the table has an id, because the table has no column `id` and the query gives no other
+ * value that name.
+ */
 class NoIdColumn extends EvaluationFailure {}
 
-/** Returns the row's id on a client. Throws EvaluationFailure for a row without one. (The reference gives all of them the id '', so a client keeps only one.) */
+/**
+ * Returns the row's id on a client. Throws EvaluationFailure for a row without one. (The reference gives all of them
+ * the id '', so a client keeps only one.)
+ */
 function objectId(values: readonly [string, Value][]): string {
   const id = idText(values)
   if (id !== null) return id

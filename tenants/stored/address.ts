@@ -2,7 +2,8 @@ import type { NamedTenant } from '../../protocol/messages/directory.ts'
 import { TENANT_NAME } from '../../protocol/names.ts'
 import { RESERVED } from './names.ts'
 
-// For which tenant a request is, as its address says: by a host of the tenant, by a path /t/NAME/…, or at the root for the tenant that deployments with one tenant have.
+// For which tenant a request is, as its address says: by a host of the tenant, by a path /t/NAME/…, or at the root for
+// the tenant that deployments with one tenant have.
 
 /** The tenants that are served, and the addresses of the deployment. */
 export interface Addresses {
@@ -17,14 +18,18 @@ export interface Addresses {
   root: string
 }
 
-/** `nobody`: there is nothing for strangers at this address. `endpoint`: an SDK resolved its path against an address that does not end in a slash. */
+/**
+ * `nobody`: there is nothing for strangers at this address. `endpoint`: an SDK resolved its path against an address
+ * that does not end in a slash.
+ */
 export type Addressee = { name: string } | 'nobody' | 'endpoint'
 
 const TENANT_PATH = /^\/t\/([^/]*)(?:\/+(.*))?$/
 
 /**
- * Returns for whom a request is. A host that belongs to a tenant has no other tenants under its paths. Once any host is a tenant's, one that is neither a tenant's
- * nor the deployment's own has nothing: whoever points a name of theirs at us, or forges the header, meets no tenant.
+ * Returns for whom a request is. A host that belongs to a tenant has no other tenants under its paths. Once any host is
+ * a tenant's, one that is neither a tenant's nor the deployment's own has nothing: whoever points a name of theirs at
+ * us, or forges the header, meets no tenant.
  */
 export function addresseeOf({ hostname, pathname }: Pick<URL, 'hostname' | 'pathname'>, addresses: Addresses): Addressee {
   const byHost = tenantOfHost(hostname, addresses)
@@ -40,7 +45,10 @@ export function addresseeOf({ hostname, pathname }: Pick<URL, 'hostname' | 'path
 export const isOwnAddress = ({ hostname, pathname }: Pick<URL, 'hostname' | 'pathname'>, addresses: Addresses): boolean =>
   tenantOfHost(hostname, addresses) === null && isOwnHost(hostname, addresses) && !TENANT_PATH.test(pathname)
 
-/** Returns the path without the tenant: `/t/acme/sync/stream` and `/t/acme//sync/stream` are `/sync/stream`. (Kotlin puts a slash behind any endpoint.) */
+/**
+ * Returns the path without the tenant: `/t/acme/sync/stream` and `/t/acme//sync/stream` are `/sync/stream`. (Kotlin
+ * puts a slash behind any endpoint.)
+ */
 export function pathWithin(pathname: string): string {
   const path = TENANT_PATH.exec(pathname)
   return path === null ? pathname : `/${path[2] ?? ''}`

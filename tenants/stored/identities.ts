@@ -16,8 +16,8 @@ export interface AcceptedTokens {
 }
 
 /**
- * Returns whether a token could be accepted by both of two tenants. A claim tells them apart only when it is the same for both: a token may have one claim with the
- * name of the one, and another claim with the name of the other.
+ * Returns whether a token could be accepted by both of two tenants. A claim tells them apart only when it is the same
+ * for both: a token may have one claim with the name of the one, and another claim with the name of the other.
  */
 export function shareTokens(a: AcceptedTokens, b: AcceptedTokens): boolean {
   if (a.claim !== null && a.claim === b.claim) return false

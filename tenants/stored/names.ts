@@ -1,7 +1,10 @@
 import { createHash } from 'node:crypto'
 import { TENANT_NAME } from '../../protocol/names.ts'
 
-/** The first segments of our own paths. A tenant with such a name could not be told from them where an SDK resolves its path against an address. */
+/**
+ * The first segments of our own paths. A tenant with such a name could not be told from them where an SDK resolves its
+ * path against an address.
+ */
 export const RESERVED: ReadonlySet<string> = new Set([
   'sync',
   'admin',
@@ -26,8 +29,9 @@ const READABLE = 40
 const HASH = 8
 
 /**
- * Returns the name of the slot and of the publication that Rockpool makes for a tenant: up to 58 characters, of which Postgres allows 63. Two names may be the same
- * in their first 40 characters, or differ by `-` and `_` alone, so a hash of the name follows.
+ * Returns the name of the slot and of the publication that Rockpool makes for a tenant: up to 58 characters, of which
+ * Postgres allows 63. Two names may be the same in their first 40 characters, or differ by `-` and `_` alone, so a hash
+ * of the name follows.
  */
 export function sourceName(tenant: string): string {
   const hash = createHash('sha256').update(tenant).digest('hex').slice(0, HASH)

@@ -1,7 +1,8 @@
 import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto'
 import { RockpoolError } from '../../protocol/errors.ts'
 
-// Secrets of tenants are stored encrypted: AES-256-GCM, with the tenant and the field as associated data, so a stored text is of no use in another record.
+// Secrets of tenants are stored encrypted: AES-256-GCM, with the tenant and the field as associated data, so a stored
+// text is of no use in another record.
 
 const ALGORITHM = 'aes-256-gcm'
 const FORM = 'v1'
@@ -48,7 +49,10 @@ export function seal(ring: KeyRing, place: SecretPlace, text: string): string {
   return `${FORM}.${ring.first}.${Buffer.concat([iv, body, cipher.getAuthTag()]).toString('base64url')}`
 }
 
-/** Returns the text. Throws ROCKPOOL_TENANT_KEY when its key is not in the ring, or when it is not the text that was stored in this place. */
+/**
+ * Returns the text. Throws ROCKPOOL_TENANT_KEY when its key is not in the ring, or when it is not the text that was
+ * stored in this place.
+ */
 export function open(ring: KeyRing, place: SecretPlace, sealed: string): string {
   const bytes = Buffer.from(sealed.split('.')[2] ?? '', 'base64url')
   const key = keyOf(ring, sealedBy(sealed))

@@ -1,9 +1,10 @@
 import { hash64 } from '../../protocol/hash.ts'
 
 /**
- * Second preimages of `hash64` in about a second: eight characters that give a text, between a prefix and a suffix, the hash of another one. Each lane is
- * `(state ^ unit) * odd constant` and the finalizer is a bijection, so the hash runs backwards from its end as well as forwards from its start, and the two
- * meet in the middle. Who compares such hashes in place of names or contents is deceived by whoever chooses a text.
+ * Second preimages of `hash64` in about a second: eight characters that give a text, between a prefix and a suffix, the
+ * hash of another one. Each lane is `(state ^ unit) * odd constant` and the finalizer is a bijection, so the hash runs
+ * backwards from its end as well as forwards from its start, and the two meet in the middle. Who compares such hashes
+ * in place of names or contents is deceived by whoever chooses a text.
  */
 
 type Lanes = [a: number, b: number]
@@ -56,7 +57,10 @@ function randomLetter(): number {
   }
 }
 
-/** All 16-bit u for which the low halves of (p ^ u) * m and (q ^ u) * n differ by `difference`. Bit by bit: none depends on a higher one. */
+/**
+ * All 16-bit u for which the low halves of (p ^ u) * m and (q ^ u) * n differ by `difference`. Bit by bit: none depends
+ * on a higher one.
+ */
 function solve(p: number, q: number, m: number, n: number, difference: number, bit = 0, u = 0): number[] {
   if (bit === 16) return [u]
   const fits = (v: number) => ((Math.imul(p ^ v, m) ^ Math.imul(q ^ v, n) ^ difference) & ((2 << bit) - 1)) === 0
@@ -65,7 +69,10 @@ function solve(p: number, q: number, m: number, n: number, difference: number, b
 
 const highHalves = ([a, b]: Lanes): number => (a >>> 16) * 65_536 + (b >>> 16)
 
-/** Four letters each that lead from the start to a state with the low halves of the middle, by the high halves of that state. */
+/**
+ * Four letters each that lead from the start to a state with the low halves of the middle, by the high halves of that
+ * state.
+ */
 function fromTheFront(start: Lanes): Map<number, string> {
   const [backA, backB] = [Math.imul(MIDDLE_A, A_INVERSE), Math.imul(MIDDLE_B, B_INVERSE)]
   const met = new Map<number, string>()

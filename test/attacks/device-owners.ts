@@ -18,7 +18,10 @@ interface Op {
   data: { owner_id?: string; body?: string } | null
 }
 
-/** Notes of two people who use one device one after the other: a real edge over a real Postgres, and a backend that believes the token of an upload. */
+/**
+ * Notes of two people who use one device one after the other: a real edge over a real Postgres, and a backend that
+ * believes the token of an upload.
+ */
 export class Notes {
   readonly secret = newSecret()
   readonly directory: Awaited<ReturnType<typeof temporaryDirectory>>

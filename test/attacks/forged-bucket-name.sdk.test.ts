@@ -3,8 +3,8 @@ import { hash64 } from '../../protocol/hash.ts'
 import { collide } from './collide.ts'
 import { attacked, checkpoint, checkpointsUntil, NOTES_OF_OWNER, type Attacked } from './setting.ts'
 
-// A user chooses a text that becomes part of the name of a bucket of her own, so that the name has the same 64-bit hash as that of another user's bucket. Where buckets
-// are known by such a hash, the other's rows arrive on her stream.
+// A user chooses a text that becomes part of the name of a bucket of her own, so that the name has the same 64-bit hash
+// as that of another user's bucket. Where buckets are known by such a hash, the other's rows arrive on her stream.
 
 const TABLES = `
 create table lists (id text primary key, owner_id text not null);

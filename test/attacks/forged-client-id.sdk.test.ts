@@ -3,8 +3,9 @@ import { hash64 } from '../../protocol/hash.ts'
 import { collide } from './collide.ts'
 import { attacked, checkpoint, NOTES_OF_OWNER, type Attacked } from './setting.ts'
 
-// Every stream subscribes to a mailbox, whose name contains the user, and contained the client id. Clients choose the one, and many applications let users choose the other. Where a
-// relay knows buckets by a 64-bit hash, what it is told of that (empty) mailbox is what it then tells of another user's bucket.
+// Every stream subscribes to a mailbox, whose name contains the user, and contained the client id. Clients choose the
+// one, and many applications let users choose the other. Where a relay knows buckets by a 64-bit hash, what it is told
+// of that (empty) mailbox is what it then tells of another user's bucket.
 
 const TABLES = `
 create table notes (id text primary key, owner_id text not null, text text not null);

@@ -4,8 +4,8 @@ import { Operator } from '../support/deploys.ts'
 import { collide } from './collide.ts'
 import { attacked, checkpoint, checkpointsUntil, type Attacked } from './setting.ts'
 
-// The author of a row chooses its text so that the row has the same 64-bit hash as what a moderator will make of it. Where a row is only sent when such a hash differs,
-// the moderator's text never comes to any device.
+// The author of a row chooses its text so that the row has the same 64-bit hash as what a moderator will make of it.
+// Where a row is only sent when such a hash differs, the moderator's text never comes to any device.
 
 const TABLES = 'create table posts (id text primary key, text text not null)'
 const CONFIG = `bucket_definitions:

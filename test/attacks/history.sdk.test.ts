@@ -3,8 +3,8 @@ import { token } from '../support/support.ts'
 import { HttpLines } from '../wire/lines.ts'
 import { attacked, checkpoint, checkpointsUntil, type Attacked } from './setting.ts'
 
-// Who joins a bucket is entitled to its rows as they are now: not to what was corrected, deleted or moved elsewhere before he came. A client of the application shows
-// none of that, but the lines of a stream can be read by hand.
+// Who joins a bucket is entitled to its rows as they are now: not to what was corrected, deleted or moved elsewhere
+// before he came. A client of the application shows none of that, but the lines of a stream can be read by hand.
 
 const TABLES = `
 create table notes (id text primary key, room text not null, text text not null);

@@ -3,7 +3,8 @@ import { Setting } from '../scenarios/setting.ts'
 import { within } from '../support/support.ts'
 import { ERROR, errorOf, KEEPALIVE, RSocketClient } from '../wire/rsocket.ts'
 
-// A KEEPALIVE is answered with its data, and a WebSocket takes what nobody reads: 150 of 1 MB took 282 MB of an isolate.
+// A KEEPALIVE is answered with its data, and a WebSocket takes what nobody reads: 150 of 1 MB took 282 MB of an
+// isolate.
 
 let setting: Setting
 beforeAll(async () => {

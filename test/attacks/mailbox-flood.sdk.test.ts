@@ -5,8 +5,8 @@ import { statusOf } from '../support/status.ts'
 import { token, until } from '../support/support.ts'
 import { attacked, checkpoint, NOTES_OF_OWNER, type Attacked } from './setting.ts'
 
-// A client id is whatever a client says it is. While each had a mailbox of its own, one valid token made an object, three rows of the replicator and one append of each id that it
-// invented, and none of them ever went.
+// A client id is whatever a client says it is. While each had a mailbox of its own, one valid token made an object,
+// three rows of the replicator and one append of each id that it invented, and none of them ever went.
 
 const CLIENTS = 200
 let it: Attacked

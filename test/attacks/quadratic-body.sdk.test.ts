@@ -4,8 +4,8 @@ import { HttpLines } from '../wire/lines.ts'
 import { errorOf, ERROR, RSocketClient } from '../wire/rsocket.ts'
 import { RawWebSocket } from '../wire/web-socket.ts'
 
-// One valid token, and one request whose work grows with the square of its length: at 6,000 subscriptions it stopped every other client of the isolate for ten
-// seconds. Nothing here looks at a clock: what is refused costs nothing.
+// One valid token, and one request whose work grows with the square of its length: at 6,000 subscriptions it stopped
+// every other client of the isolate for ten seconds. Nothing here looks at a clock: what is refused costs nothing.
 
 const FLOOD = 6_000
 let setting: Setting

@@ -5,8 +5,8 @@ import { deviceSite, type Site } from '../device/site.ts'
 import { temporaryDirectory, until } from '../support/support.ts'
 import { Notes } from './device-owners.ts'
 
-// Bob opens the browser that Alice has used and left, also while a tab of hers is open. Tokens come from the session of the browser, so a
-// tab of hers gets his after he has signed in.
+// Bob opens the browser that Alice has used and left, also while a tab of hers is open. Tokens come from the session of
+// the browser, so a tab of hers gets his after he has signed in.
 
 let notes: Notes
 let site: Site

@@ -6,7 +6,8 @@ import type { NodeSyncOptions, SyncDatabase } from '../../client/src/types.ts'
 import { until } from '../support/support.ts'
 import { Notes } from './device-owners.ts'
 
-// Bob opens the device that Alice has used and left. Her rows are not his to read, and her unsent writes are not his to send.
+// Bob opens the device that Alice has used and left. Her rows are not his to read, and her unsent writes are not his to
+// send.
 
 let notes: Notes
 const opened: SyncDatabase[] = []

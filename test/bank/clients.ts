@@ -27,7 +27,10 @@ export interface ClientSetting {
   shows(shown: Shown): void
 }
 
-/** A client that does nothing but follow the lines of a transport: what it shows is what its buckets hold, and they are looked at one by one. */
+/**
+ * A client that does nothing but follow the lines of a transport: what it shows is what its buckets hold, and they are
+ * looked at one by one.
+ */
 export function rawClient(transport: Transport) {
   return (setting: ClientSetting): BankClient & { readonly follower: Follower } => {
     const { url, user, token, shows } = setting

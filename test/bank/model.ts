@@ -47,8 +47,9 @@ interface Waiting {
 }
 
 /**
- * Every state that the bank was ever in, in the order of commits. What a client shows at a checkpoint must be one of them: the same one for all of
- * its branches, and for who may see them; and never an older one than it has shown before.
+ * Every state that the bank was ever in, in the order of commits. What a client shows at a checkpoint must be one of
+ * them: the same one for all of its branches, and for who may see them; and never an older one than it has shown
+ * before.
  */
 export class Model {
   readonly problems: string[] = []

@@ -64,7 +64,9 @@ export const olderSdk = (setting: ClientSetting) => {
   return sdkClient(database, setting, { connectionMethod: older.SyncStreamConnectionMethod.WEB_SOCKET }, problems)
 }
 
-/** Whatever its local database shows is one checkpoint. It is read after each change of its status, as fast as it goes. */
+/**
+ * Whatever its local database shows is one checkpoint. It is read after each change of its status, as fast as it goes.
+ */
 async function sdkClient(
   database: SdkDatabase,
   { url, token, shows }: ClientSetting,

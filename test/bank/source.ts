@@ -1,5 +1,6 @@
-// The bank of the consistency test: a bucket for each branch, with the balances of its accounts and a book that says which transaction
-// touched the branch last. Who sees a branch follows from memberships (one lookup) and from the regions of staff (two, one after the other).
+// The bank of the consistency test: a bucket for each branch, with the balances of its accounts and a book that says
+// which transaction touched the branch last. Who sees a branch follows from memberships (one lookup) and from the
+// regions of staff (two, one after the other).
 
 export const BRANCHES = Array.from({ length: 50 }, (_, n) => `b${String(n + 1).padStart(2, '0')}`)
 export const REGIONS = Array.from({ length: 10 }, (_, n) => `r${n + 1}`)

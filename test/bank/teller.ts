@@ -32,8 +32,9 @@ const NOTHING: Moved = { moved: new Map(), touched: new Set() }
 class RolledBack extends Error {}
 
 /**
- * Moves money in transactions that several connections have open at a time, and tells the model of each. The clock is the last row that a
- * transaction locks, and the first that nobody else gets before the commit: its serials are the order of the commits.
+ * Moves money in transactions that several connections have open at a time, and tells the model of each. The clock is
+ * the last row that a transaction locks, and the first that nobody else gets before the commit: its serials are the
+ * order of the commits.
  */
 export class Teller {
   readonly #sql: Sql

@@ -6,8 +6,9 @@ import { deviceSite, type Site } from '../device/site.ts'
 import type { DevicePage } from '../device/page.ts'
 import { temporaryDirectory, until } from '../support/support.ts'
 
-// A device with a profile that survives its browser: what was written stays, whatever happens to tabs, workers, files and the browser. Nothing is
-// uploaded unless a test connects: the sync service and the backend stand in for the real ones, which the attacks and the example have.
+// A device with a profile that survives its browser: what was written stays, whatever happens to tabs, workers, files
+// and the browser. Nothing is uploaded unless a test connects: the sync service and the backend stand in for the real
+// ones, which the attacks and the example have.
 
 let service: TestService
 let site: Site
@@ -177,7 +178,8 @@ test('a damaged file is kept and told, and another one is begun', async () => {
   await add(page, 'a')
   await page.close()
   const blank = await visit('/blank')
-  // After the pool's own header of 4 KB: SQLite's header is overwritten, and the WAL, which has all pages so far, loses its first frame.
+  // After the pool's own header of 4 KB: SQLite's header is overwritten, and the WAL, which has all pages so far, loses
+  // its first frame.
   const damaged = await blank.evaluate(async () => {
     const root = await navigator.storage.getDirectory()
     const files = await (await root.getDirectoryHandle('rockpool-device')).getDirectoryHandle('.opaque')

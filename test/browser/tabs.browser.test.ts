@@ -6,8 +6,9 @@ import { deviceSite } from '../device/site.ts'
 import { generator } from '../support/random.ts'
 import { temporaryDirectory, until } from '../support/support.ts'
 
-// Tabs that write all the time, while they are closed, reloaded and begun at random, and their workers end. Whatever an application was told about a
-// write is true: what was acknowledged is in the database and is uploaded, once; what was refused is not.
+// Tabs that write all the time, while they are closed, reloaded and begun at random, and their workers end. Whatever an
+// application was told about a write is true: what was acknowledged is in the database and is uploaded, once; what was
+// refused is not.
 
 const ROUNDS = Number(process.env.ROCKPOOL_TAB_ROUNDS ?? 25)
 const SEED = Number(process.env.ROCKPOOL_SEED ?? 1)

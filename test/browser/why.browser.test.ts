@@ -6,8 +6,8 @@ import type { DevicePage } from '../device/page.ts'
 import { deviceSite, type Site } from '../device/site.ts'
 import { until } from '../support/support.ts'
 
-// What a page is told when something is not there: its user, its network, the server at its address, SQLite. `auth` is asked in the page, and all the rest
-// happens in a worker. In Node: client/src/why.test.ts.
+// What a page is told when something is not there: its user, its network, the server at its address, SQLite. `auth` is
+// asked in the page, and all the rest happens in a worker. In Node: client/src/why.test.ts.
 
 let browser: Browser
 let service: TestService

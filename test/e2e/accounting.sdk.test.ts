@@ -7,7 +7,8 @@ import { startPostgres, type TestPostgres } from '../support/postgres.ts'
 import { requestWriteCheckpoint, statusOf } from '../support/status.ts'
 import { AUDIENCE, newSecret, temporaryDirectory, token, until } from '../support/support.ts'
 
-// Rows written are what Cloudflare bills. Everything below is counted, as SQLite in workerd counts it, on the deployed bundle.
+// Rows written are what Cloudflare bills. Everything below is counted, as SQLite in workerd counts it, on the deployed
+// bundle.
 
 const COPIED = 200
 const secret = newSecret()
@@ -76,8 +77,9 @@ test(`a copy of ${COPIED} rows in one chunk: row state, and few rows beside it`,
   expect(copy).toBeNull()
   expect(written.changes).toBe(COPIED)
   expect(written.appends).toBe(1)
-  // Beside row state: a row for each migration of the storage, the sync config, its definitions and plan, the tables and where their copy is, the
-  // bucket's name, the relay, the key that signs messages in the WAL, the batches of the chunk and of the switch, the first round.
+  // Beside row state: a row for each migration of the storage, the sync config, its definitions and plan, the tables
+  // and where their copy is, the bucket's name, the relay, the key that signs messages in the WAL, the batches of the
+  // chunk and of the switch, the first round.
   expect(written.rows).toBeLessThanOrEqual(COPIED + 58)
 })
 

@@ -1,9 +1,9 @@
 import { expect, test } from 'vitest'
 import { limitSeconds, runBank } from '../bank/run.ts'
 
-// Money moves between the accounts of 50 branches, people and branches come and go, and everything around it fails. Twenty clients over every
-// transport show at each checkpoint one state of Postgres between two commits, over all of their branches, and of no others.
-// `ROCKPOOL_TRANSFERS=20000 ROCKPOOL_SEED=7 npm test -- bank` runs for long.
+// Money moves between the accounts of 50 branches, people and branches come and go, and everything around it fails.
+// Twenty clients over every transport show at each checkpoint one state of Postgres between two commits, over all of
+// their branches, and of no others. `ROCKPOOL_TRANSFERS=20000 ROCKPOOL_SEED=7 npm test -- bank` runs for long.
 
 const TRANSFERS = Number(process.env.ROCKPOOL_TRANSFERS ?? 1_000)
 const SEED = Number(process.env.ROCKPOOL_SEED ?? 1)

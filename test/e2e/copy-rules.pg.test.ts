@@ -5,8 +5,9 @@ import { postgresReplica, type PostgresReplicaOptions } from '../support/postgre
 import { POSTGRES_VERSIONS, startPostgres, type TestPostgres } from '../support/postgres.ts'
 import { Random } from '../support/random.ts'
 
-// Rows are copied beside the stream while other transactions write. A missing synchronous standby makes the gap wide between a commit that is
-// streamed and one that others see: commits wait for it, and are released at random. In that gap the obvious rules lose rows.
+// Rows are copied beside the stream while other transactions write. A missing synchronous standby makes the gap wide
+// between a commit that is streamed and one that others see: commits wait for it, and are released at random. In that
+// gap the obvious rules lose rows.
 
 const syncConfig = `
 bucket_definitions:
@@ -106,7 +107,8 @@ async function write(sql: Sql, random: Random, n: number): Promise<void> {
 
 class RolledBack extends Error {}
 function rolledBack(error: unknown): void {
-  // A deadlock, a duplicate key: the transaction is rolled back, as an application's may be. A cancelled wait for a standby is a commit.
+  // A deadlock, a duplicate key: the transaction is rolled back, as an application's may be. A cancelled wait for a
+  // standby is a commit.
   const code = error instanceof Error && 'code' in error ? String(error.code) : ''
   if (!(error instanceof RolledBack) && !['40001', '40P01', '23505', '25P02', '55P03', '57014'].includes(code)) throw error
 }
@@ -197,8 +199,9 @@ async function releaseSome(sql: Sql, random: Random | null): Promise<void> {
 const pause = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms))
 
 /**
- * Differences between what the replica holds and what Postgres says, by table. Rows without a key are counted as well: two that differ in a column which the sync config
- * leaves out are two objects that look the same, and how often each is there only row state says.
+ * Differences between what the replica holds and what Postgres says, by table. Rows without a key are counted as well:
+ * two that differ in a column which the sync config leaves out are two objects that look the same, and how often each
+ * is there only row state says.
  */
 async function differences(replica: NodeReplica, sql: Sql): Promise<string[]> {
   const wanted: Record<string, string> = {

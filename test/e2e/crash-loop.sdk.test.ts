@@ -5,7 +5,8 @@ import { startPostgres, type TestPostgres } from '../support/postgres.ts'
 import { statusOf } from '../support/status.ts'
 import { AUDIENCE, newSecret, temporaryDirectory, token, until } from '../support/support.ts'
 
-// A change that ends the replicator each time it comes: with care it is found, skipped and told, and everything else arrives.
+// A change that ends the replicator each time it comes: with care it is found, skipped and told, and everything else
+// arrives.
 
 const KILLS = '["110"]'
 const ROWS = 130

@@ -122,7 +122,8 @@ test(`I6: ${TRANSACTIONS} transactions, workerd killed and Postgres restarted in
     await until('bob to be exact', async () => held(await bob.getAll<Row>(query)) === wanted.bob, 180)
     await until('the native client to be exact', async () => held(await native.query<Row>(query)) === wanted.alice, 180)
 
-    // A client that comes new downloads the same: what the buckets hold is what Postgres holds, with checksums that fit.
+    // A client that comes new downloads the same: what the buckets hold is what Postgres holds, with checksums that
+    // fit.
     const fresh = powersync(directory.path, 'fresh')
     try {
       await fresh.connect(connector(edge.url, () => token(secret, 'alice')))

@@ -6,8 +6,8 @@ import { startPostgres, type TestPostgres } from '../support/postgres.ts'
 import { statusOf } from '../support/status.ts'
 import { AUDIENCE, newSecret, temporaryDirectory, until } from '../support/support.ts'
 
-// What docs/deploy.md says about the role, run as it is written, and a Rockpool with no more than that; then what docs/maintenance.md says about secrets and
-// about the end.
+// What docs/deploy.md says about the role, run as it is written, and a Rockpool with no more than that; then what
+// docs/maintenance.md says about secrets and about the end.
 
 let directory: Awaited<ReturnType<typeof temporaryDirectory>>
 let postgres: TestPostgres

@@ -8,7 +8,8 @@ import { startPostgres, type TestPostgres } from '../support/postgres.ts'
 import { statusOf } from '../support/status.ts'
 import { AUDIENCE, connector, newSecret, powersync, temporaryDirectory, token, until } from '../support/support.ts'
 
-// Deploys of the sync config on the bundle that would be deployed. ROCKPOOL_DEPLOY_ROWS=1000000 makes the other definitions large.
+// Deploys of the sync config on the bundle that would be deployed. ROCKPOOL_DEPLOY_ROWS=1000000 makes the other
+// definitions large.
 
 const ROWS = Number(process.env.ROCKPOOL_DEPLOY_ROWS ?? 20_000)
 const LISTS = 2_000
@@ -164,7 +165,8 @@ test(
       expect(streams).toBe(1)
       const bucket = [...after.keys()].find((name) => name.includes('#lists["alice"]')) ?? ''
       expect(follower.received - received).toBe(await opsOf(directory.path, bucket))
-      // The unmodified SDK counts and sums what it downloads: nothing for the bucket that it had, and each op of the new one once.
+      // The unmodified SDK counts and sums what it downloads: nothing for the bucket that it had, and each op of the
+      // new one once.
       const records = await recordsOf(sdk)
       const todos = [...recorded.keys()].find((name) => name.includes('#todos[')) ?? ''
       expect(recorded.get(todos)?.ops).toBe(ROWS / 2)

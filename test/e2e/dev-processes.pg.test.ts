@@ -8,7 +8,8 @@ import { freePort } from '../support/postgres.ts'
 import { kill9, stillRunning, treeOf, type ProcessLine } from '../support/processes.ts'
 import { temporaryDirectory, until } from '../support/support.ts'
 
-// `rockpool dev` as it is typed, with the signals and accidents that its processes meet. All of them use one data folder, which each has to leave usable.
+// `rockpool dev` as it is typed, with the signals and accidents that its processes meet. All of them use one data
+// folder, which each has to leave usable.
 
 let directory: Awaited<ReturnType<typeof temporaryDirectory>>
 const started: ChildProcess[] = []
@@ -114,7 +115,8 @@ describe('nothing is left running', () => {
   test.skipIf(spawnSync('script', ['--version']).status !== 0)(
     'Ctrl-C on npm start, which goes on until everything has ended',
     async () => {
-      // `exec`, because `script` starts a shell of its own, and where that is dash it stays, and tells the signal as its status (130).
+      // `exec`, because `script` starts a shell of its own, and where that is dash it stays, and tells the signal as
+      // its status (130).
       const dev = await start(['script', '-qfec', 'exec npm start -- OPTIONS', '/dev/null'], '\nready ', 'pipe')
       const before = dev.tree()
       dev.child.stdin?.write('\u0003')

@@ -41,7 +41,10 @@ afterEach(async () => {
 
 const resyncs = ({ diagnostics }: ReplicatorStatus) => diagnostics.counts.ROCKPOOL_RESYNC ?? 0
 
-/** Until the standby has a copy that it would keep: its worker looks every 0.2 to 30 s, and the slot has to have moved past what the standby can still decode. */
+/**
+ * Until the standby has a copy that it would keep: its worker looks every 0.2 to 30 s, and the slot has to have moved
+ * past what the standby can still decode.
+ */
 async function copySlot(): Promise<void> {
   const kept = async () =>
     (await standby.sql()`select 1 from pg_replication_slots where slot_name = 'rockpool' and synced and not temporary`).length > 0

@@ -2,14 +2,15 @@ import { expect, test } from 'vitest'
 import { FAULT_POINTS, type FaultPoint } from '../../durable-objects/shared/fault-points.ts'
 import { run, type RunOptions } from '../random/driver.ts'
 
-// Every place at which the way of a change may be interrupted is interrupted, in every way that the code names; a place that no run came to
-// is a failure. The driver compares every bucket with plain SQL and watches I1 (ids), I2 (nothing above the checkpoint, nothing announced that
-// is not there), I3 (checksums), I4 (sums over several buckets at every checkpoint) and I6 (nothing lost, nothing twice).
+// Every place at which the way of a change may be interrupted is interrupted, in every way that the code names; a place
+// that no run came to is a failure. The driver compares every bucket with plain SQL and watches I1 (ids), I2 (nothing
+// above the checkpoint, nothing announced that is not there), I3 (checksums), I4 (sums over several buckets at every
+// checkpoint) and I6 (nothing lost, nothing twice).
 
 const LONG = { timeout: 900_000 }
 /**
- * Only where a bucket was damaged, where it is asked for, or where one was empty for long: test/e2e/verify.sdk.test.ts, test/e2e/crash-loop.sdk.test.ts and
- * test/e2e/unused.sdk.test.ts come to them.
+ * Only where a bucket was damaged, where it is asked for, or where one was empty for long: test/e2e/verify.sdk.test.ts,
+ * test/e2e/crash-loop.sdk.test.ts and test/e2e/unused.sdk.test.ts come to them.
  */
 const ELSEWHERE: readonly string[] = [
   'verify.mend',

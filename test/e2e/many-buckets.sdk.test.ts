@@ -5,7 +5,8 @@ import { startPostgres, type TestPostgres } from '../support/postgres.ts'
 import { requestWriteCheckpoint, statusOf } from '../support/status.ts'
 import { AUDIENCE, newSecret, temporaryDirectory, token, until } from '../support/support.ts'
 
-// `ROCKPOOL_BUCKETS=20000 npm test -- many-buckets`: above some 6,600 objects that are awake at a time local workerd resets connections.
+// `ROCKPOOL_BUCKETS=20000 npm test -- many-buckets`: above some 6,600 objects that are awake at a time local workerd
+// resets connections.
 const BUCKETS = Number(process.env.ROCKPOOL_BUCKETS ?? 2_000)
 const CLIENTS = 20
 /** So that a change of all buckets is several. */

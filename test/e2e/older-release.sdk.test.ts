@@ -12,7 +12,8 @@ import { startPostgres, type TestPostgres } from '../support/postgres.ts'
 import { requestWriteCheckpoint, statusOf } from '../support/status.ts'
 import { appSchema, AUDIENCE, connector, newSecret, temporaryDirectory, token, until } from '../support/support.ts'
 
-// The release before this one has written a storage, and this one goes on with it; back again, and forward again. The tests are steps of one story.
+// The release before this one has written a storage, and this one goes on with it; back again, and forward again. The
+// tests are steps of one story.
 
 const CONFIG = `bucket_definitions:
   news:
@@ -114,13 +115,18 @@ async function settled(client = lines, clientId = 'lines'): Promise<void> {
   await until(`write checkpoint ${n}`, async () => client.writeCheckpoint >= n, 60, state)
 }
 
-/** A row is written on the device, and uploaded. It shows changes of others again when its write checkpoint has come. */
+/**
+ * A row is written on the device, and uploaded. It shows changes of others again when its write checkpoint has come.
+ */
 async function writesOnDevice(id: string): Promise<void> {
   await sdk.execute("INSERT INTO lists (id, name, owner_id) VALUES (?, 'of the device', 'alice')", [id])
   await until('the upload', async () => (await postgres.sql()`select 1 from lists where id = ${id}`).length > 0, 30, state)
 }
 
-/** What a stream that begins now says of the write checkpoint of a client that has asked for one (before this call, or in it). */
+/**
+ * What a stream that begins now says of the write checkpoint of a client that has asked for one (before this call, or
+ * in it).
+ */
 async function writtenOn(clientId: string, asks = true): Promise<bigint | null> {
   const n = asks ? await requestWriteCheckpoint(edge.url, await alice(), clientId) : null
   const { client, stop } = await openRawStream(edge.url, await alice(), { client_id: clientId })
@@ -259,7 +265,8 @@ test('back at the older release: what it had written itself is right; rows that 
   await sql`update lists set owner_id = 'bob' where id = 'new 3'`
   await settled()
   const { all } = await truth()
-  // Whoever has the bucket keeps what was taken from him; with the row of the lookup `new 2` also what it gives: its todos.
+  // Whoever has the bucket keeps what was taken from him; with the row of the lookup `new 2` also what it gives: its
+  // todos.
   const kept = ['new 2 v1', 'new 3 v1', 'new todo 1 v1', 'new todo 2 v1']
   const twice = ['new 1 v1', ...kept]
   expect(wrong(held(lines), all)).toEqual({ more: twice, less: [] })
@@ -267,7 +274,8 @@ test('back at the older release: what it had written itself is right; rows that 
   // Of two versions an SDK shows the newer one.
   await until('the SDK', async () => JSON.stringify(wrong(await shown(), all)) === JSON.stringify({ more: kept, less: [] }), 30, state)
   expect(lines.problems).toEqual([])
-  // The number of a client that had never written before this release is not announced: its SDK waits until it writes again.
+  // The number of a client that had never written before this release is not announced: its SDK waits until it writes
+  // again.
   expect(await writtenOn('late', false)).toBe(null)
 })
 

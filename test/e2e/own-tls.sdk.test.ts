@@ -4,7 +4,8 @@ import { DocsClient } from '../support/docs-client.ts'
 import { POSTGRES_VERSIONS, startPostgres } from '../support/postgres.ts'
 import { privateAuthority, SSL, type ServerFiles } from '../support/private-authority.ts'
 
-// A database that lets replication in over TLS alone, with a certificate of its host's own authority. In the newest version and in the oldest that is here.
+// A database that lets replication in over TLS alone, with a certificate of its host's own authority. In the newest
+// version and in the oldest that is here.
 
 const authority = privateAuthority()
 const PASSWORD = 'over-tls-only'

@@ -1,8 +1,9 @@
 import { expect, test } from 'vitest'
 import { run } from '../random/driver.ts'
 
-// A seeded mix of everything that Postgres does, while everything around it fails; after each quiet point every bucket is compared with
-// plain SQL. `ROCKPOOL_STEPS=20000 ROCKPOOL_SEED=7 npm test -- replication` runs longer; ROCKPOOL_TRACE=1 shows the way to a difference.
+// A seeded mix of everything that Postgres does, while everything around it fails; after each quiet point every bucket
+// is compared with plain SQL. `ROCKPOOL_STEPS=20000 ROCKPOOL_SEED=7 npm test -- replication` runs longer;
+// ROCKPOOL_TRACE=1 shows the way to a difference.
 
 const STEPS = 300
 const SEEDS = [1, 2, 3, 4, 5]

@@ -8,8 +8,8 @@ import { Random } from '../support/random.ts'
 import { statusOf } from '../support/status.ts'
 import { AUDIENCE, connector, newSecret, powersync, temporaryDirectory, token, until } from '../support/support.ts'
 
-// What the slot told so far does not connect to what it will tell: everything is compared, and each difference is exactly one op. An unmodified SDK
-// counts what it downloads, and a client of our own counts what the wire brings.
+// What the slot told so far does not connect to what it will tell: everything is compared, and each difference is
+// exactly one op. An unmodified SDK counts what it downloads, and a client of our own counts what the wire brings.
 
 const ROWS = 11_000
 const CHANGES = 10_000

@@ -8,8 +8,9 @@ import { startPostgres, type TestPostgres } from '../support/postgres.ts'
 import { secretSigner } from '../support/signers.ts'
 import { AUDIENCE, temporaryDirectory, token, until } from '../support/support.ts'
 
-// Every setting that is declared as a secret is given a marked value, once a right one and once a wrong one. The mark must not be found in an answer, in
-// the log, or in the stored state of any object. (`tenants/tenants.test.ts` looks for it in `Tenant` and in errors.)
+// Every setting that is declared as a secret is given a marked value, once a right one and once a wrong one. The mark
+// must not be found in an answer, in the log, or in the stored state of any object. (`tenants/tenants.test.ts` looks
+// for it in `Tenant` and in errors.)
 
 const MARK = 'Marked0Secret'
 const OPERATORS = 'rockpool-operators'
@@ -52,7 +53,10 @@ const operatorKey = secretSigner('HS256', Buffer.from(marked('OPERATOR_KEYS'), '
 const operator = () => operatorKey.sign({ sub: 'ops' }, { typ: 'rockpool-operator+jwt' })
 const user = () => token(marked('JWT_SECRET'), 'alice', 600, {}, AUDIENCE)
 
-/** Runs a deployment with these bindings. Returns the places in which the mark is found, after `visit` has asked for `answers`. */
+/**
+ * Runs a deployment with these bindings. Returns the places in which the mark is found, after `visit` has asked for
+ * `answers`.
+ */
 async function places(
   bindings: Record<string, string>,
   visit: (ask: (path: string, bearer: string, init?: RequestInit) => Promise<string>, answers: string[]) => Promise<void>,

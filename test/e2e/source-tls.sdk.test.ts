@@ -47,7 +47,10 @@ function source(folder: string, change?: (stored: Record<string, unknown>) => vo
 /** As an earlier version stored it. */
 const forget = (folder: string) => source(folder, (stored) => delete stored.tls)
 
-/** How often each deployment had told it when it was last looked at: a session may begin before a status of its own answers. */
+/**
+ * How often each deployment had told it when it was last looked at: a session may begin before a status of its own
+ * answers.
+ */
 const toldBefore = new Map<string, number>()
 
 /** Sessions succeed, and what is said of TLS is told or not. */

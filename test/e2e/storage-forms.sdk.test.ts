@@ -8,9 +8,10 @@ import { statusOf } from '../support/status.ts'
 import { AUDIENCE, newSecret, temporaryDirectory, token, until } from '../support/support.ts'
 import { olderRelease } from '../older-release/bundle.ts'
 
-// The release before this one stores positions, cursors and images bare, and reads them wrapped as well. The two take the same storage by turns, in the middle of whatever
-// is stored: the place of a copy, a place inside a transaction, and values that the stream leaves out. Nothing may be read again, and nothing sent twice.
-// The release before that one reads no wrapped state. It takes the source for another one, and compares everything.
+// The release before this one stores positions, cursors and images bare, and reads them wrapped as well. The two take
+// the same storage by turns, in the middle of whatever is stored: the place of a copy, a place inside a transaction,
+// and values that the stream leaves out. Nothing may be read again, and nothing sent twice. The release before that one
+// reads no wrapped state. It takes the source for another one, and compares everything.
 
 const CONFIG = 'bucket_definitions:\n  all:\n    data:\n      - SELECT id, n, big FROM docs\n'
 const ROWS = 20_000
@@ -74,7 +75,10 @@ async function inStep(): Promise<void> {
   )
   expect(client.problems).toEqual([])
 }
-/** Turns after each part of a work that this process has stored, until the work is done. Returns how many there were in its middle. */
+/**
+ * Turns after each part of a work that this process has stored, until the work is done. Returns how many there were in
+ * its middle.
+ */
 async function turnsDuring(done: () => Promise<boolean>): Promise<number> {
   for (let turns = 0; turns < 6; turns++) {
     // Without a pause: a process that has just started takes all of it in within a second.

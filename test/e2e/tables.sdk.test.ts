@@ -6,7 +6,8 @@ import { startEdge, type Edge } from '../support/edge.ts'
 import { POSTGRES_VERSIONS, startPostgres, type TestPostgres } from '../support/postgres.ts'
 import { AUDIENCE, newSecret, temporaryDirectory, token, until } from '../support/support.ts'
 
-// What the definitions of tables do to clients: most such changes send nothing through the stream, and often no row changes afterwards.
+// What the definitions of tables do to clients: most such changes send nothing through the stream, and often no row
+// changes afterwards.
 
 const secret = newSecret()
 let postgres: TestPostgres

@@ -9,8 +9,8 @@ import { RawClient } from '../support/raw-stream.ts'
 import { AUDIENCE, temporaryDirectory, token, until, within } from '../support/support.ts'
 import { HttpLines } from '../wire/lines.ts'
 
-// Several tenants in one script, from a directory that the test brings along: each with its own database, slot and keys, and with the same user and
-// the same sync config, so that buckets, plans and clients have the same names.
+// Several tenants in one script, from a directory that the test brings along: each with its own database, slot and
+// keys, and with the same user and the same sync config, so that buckets, plans and clients have the same names.
 
 const NAMES = ['alpha', 'beta']
 const SYNC_CONFIG = 'bucket_definitions:\n  all:\n    data:\n      - SELECT id, title FROM items\n'

@@ -15,8 +15,9 @@ import { requestWriteCheckpoint, statusOf } from '../support/status.ts'
 import { AUDIENCE, connector, newSecret, temporaryDirectory, token, until } from '../support/support.ts'
 import { History, LARGE, ROWS, SYNC_CONFIG, TABLES, textOf, type Viewer } from '../truth/history.ts'
 
-// A slot is lost under load, and everything is compared while the load goes on: every checkpoint that a client completes is a state that the database
-// was in, nobody gets a row that he had lost access to before it was written, and no large value is older than the change that left it out.
+// A slot is lost under load, and everything is compared while the load goes on: every checkpoint that a client
+// completes is a state that the database was in, nobody gets a row that he had lost access to before it was written,
+// and no large value is older than the change that left it out.
 
 const FILLER = 60_000
 const secret = newSecret()

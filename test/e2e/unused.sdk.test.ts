@@ -10,7 +10,8 @@ import { objectId } from '../random/objects.ts'
 import { requestWriteCheckpoint, statusOf } from '../support/status.ts'
 import { AUDIENCE, connector, newSecret, powersync, temporaryDirectory, token, until } from '../support/support.ts'
 
-// Buckets that no row is in, and objects of a sync config that does not serve any more, are taken away. Days are seconds here, and every call of it fails now and then.
+// Buckets that no row is in, and objects of a sync config that does not serve any more, are taken away. Days are
+// seconds here, and every call of it fails now and then.
 
 /** Of a day. */
 const SECOND = 1 / 86_400

@@ -65,7 +65,10 @@ export const manyNewBuckets: Scenario = {
 }
 
 const MB = 1_024 * 1_024
-/** Rows with numbers from … to: of files nearly as much is read as a row may have, and 5 MB are not; of notes 5 MB are read, which is too much. */
+/**
+ * Rows with numbers from … to: of files nearly as much is read as a row may have, and 5 MB are not; of notes 5 MB are
+ * read, which is too much.
+ */
 const files = (from: number, to: number) => {
   const text = (bytes: number) => `repeat(md5(n::text), ${Math.floor(bytes / 32)})`
   return `insert into files select n, 'reader', ${text(1.8 * MB)}, convert_to(${text(5 * MB)}, 'utf8') from generate_series(${from}, ${to}) n;

@@ -7,15 +7,19 @@ import { bundle, ROOT } from '../../cli/bundle.ts'
 import { freePort } from '../support/postgres.ts'
 import { until, within } from '../support/support.ts'
 
-// The deployed bundle with an isolate for each class of objects and one for the Worker, as the platform may place them, each with a heap that has a limit: V8
-// ends the process when one of them needs more. What each holds is asked of its inspector.
+// The deployed bundle with an isolate for each class of objects and one for the Worker, as the platform may place them,
+// each with a heap that has a limit: V8 ends the process when one of them needs more. What each holds is asked of its
+// inspector.
 
 /** Services of their own: the classes, by the names of their bindings. */
 const CLASSES = { REPLICATOR: 'Replicator', BUCKET: 'Bucket', RELAY: 'Relay' } as const
 /** Whose peaks are measured: the Worker, and the classes. */
 export const CLASSES_MEASURED = ['edge', ...Object.values(CLASSES)]
 const SAMPLE_MS = 250
-/** `ROCKPOOL_MEMORY_LIVE=1`: garbage is collected before each look, so peaks are what is really held; isolates are slower then. */
+/**
+ * `ROCKPOOL_MEMORY_LIVE=1`: garbage is collected before each look, so peaks are what is really held; isolates are
+ * slower then.
+ */
 const COLLECTED = process.env.ROCKPOOL_MEMORY_LIVE !== undefined
 const RESTART_SECONDS = 60
 

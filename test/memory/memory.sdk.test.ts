@@ -29,6 +29,7 @@ test.each(short)('I8: $name passes in isolates with a limit', async (scenario) =
   console.log(`${scenario.name}: peaks in MB ${JSON.stringify(peaks)}; ${told}`)
   expect(deaths).toBe(0)
   expect(Object.keys(peaks).sort()).toEqual(CLASSES_MEASURED.toSorted())
-  // Buffers that wait to be collected are a part of the Worker's peak, and not of its limit here: workers/transports/response-body.test.ts counts them.
+  // Buffers that wait to be collected are a part of the Worker's peak, and not of its limit here:
+  // workers/transports/response-body.test.ts counts them.
   for (const [name, peak] of Object.entries(peaks)) if (name !== 'edge') expect(peak).toBeLessThan(PLATFORM_MB)
 })

@@ -15,7 +15,10 @@ const AGAIN_MS = 1_000
 const KEPT = 2_048
 const FIRST_BYTES = 16 * 1_024
 
-/** One of thousands of clients: it knows how far it is in each bucket, goes on there whenever its stream has ended, and keeps nothing else. */
+/**
+ * One of thousands of clients: it knows how far it is in each bucket, goes on there whenever its stream has ended, and
+ * keeps nothing else.
+ */
 export class Reader {
   bytes = 0
   completes = 0

@@ -2,7 +2,8 @@ import { CLASSES_MEASURED, measured } from './isolates.ts'
 import { SCENARIOS } from './scenarios.ts'
 import { HEAP_MB, World } from './world.ts'
 
-// `npm run memory [-- --short] [SCENARIO…]`: the scenarios in their full size, each in a world of its own; a row of the table in docs/performance.md for each.
+// `npm run memory [-- --short] [SCENARIO…]`: the scenarios in their full size, each in a world of its own; a row of the
+// table in docs/performance.md for each.
 
 const args = process.argv.slice(2)
 const long = !args.includes('--short')

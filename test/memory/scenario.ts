@@ -1,6 +1,9 @@
 import type { Needs, World } from './world.ts'
 
-/** `long`: the size that is promised, for `npm run memory`. Otherwise the one of the suite, in which all scenarios share a world. */
+/**
+ * `long`: the size that is promised, for `npm run memory`. Otherwise the one of the suite, in which all scenarios share
+ * a world.
+ */
 export interface Scenario extends Needs {
   name: string
   about: string

@@ -7,7 +7,10 @@ import { AUDIENCE, newSecret, temporaryDirectory, token, until } from '../suppor
 import { Isolates } from './isolates.ts'
 import { Reader, type Pace } from './reader.ts'
 
-/** Less than the 128 MB of the platform, which count what is outside of the heap as well. `ROCKPOOL_MEMORY_MB` for other limits: what still passes says how much is needed. */
+/**
+ * Less than the 128 MB of the platform, which count what is outside of the heap as well. `ROCKPOOL_MEMORY_MB` for other
+ * limits: what still passes says how much is needed.
+ */
 export const HEAP_MB = Number(process.env.ROCKPOOL_MEMORY_MB ?? 100)
 /** Behind what was written buckets are compacted within the scenario. */
 const COMPACTION_SECONDS = 10

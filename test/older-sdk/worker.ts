@@ -1,8 +1,9 @@
 import { StatementSync } from 'node:sqlite'
 import { workerData } from 'node:worker_threads'
 
-// This generation was made for better-sqlite3, which reads integers of any size as numbers; node:sqlite refuses those beyond 2^53, and the SDK keeps
-// 2^63 - 1 in its database while writes wait. So its own worker runs here over a node:sqlite that reads as better-sqlite3 does.
+// This generation was made for better-sqlite3, which reads integers of any size as numbers; node:sqlite refuses those
+// beyond 2^53, and the SDK keeps 2^63 - 1 in its database while writes wait. So its own worker runs here over a
+// node:sqlite that reads as better-sqlite3 does.
 const prototype: { all(...parameters: unknown[]): unknown } = StatementSync.prototype
 const { all } = prototype
 const number = (value: unknown): unknown => (typeof value === 'bigint' ? Number(value) : value)

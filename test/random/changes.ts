@@ -1,7 +1,8 @@
 import { GROUPS } from './source.ts'
 import type { Random } from '../support/random.ts'
 
-// Changes of rows. Ids come from small ranges, so that rows are met again and again; a statement may well find nothing, or fail.
+// Changes of rows. Ids come from small ranges, so that rows are met again and again; a statement may well find nothing,
+// or fail.
 
 const literal = (text: string | null) => (text === null ? 'NULL' : `'${text.replaceAll("'", "''")}'`)
 const group = (r: Random) => (r.chance(0.06) ? null : r.pick(GROUPS))
@@ -96,7 +97,10 @@ export const CHANGES: readonly (readonly [weight: number, change: Change])[] = [
 
 export const change = (r: Random): string => r.weighted(CHANGES)(r)
 
-/** Money moves between rows of several buckets; the sum stays zero. Locks are taken in order, so that transfers never wait for each other in a circle. */
+/**
+ * Money moves between rows of several buckets; the sum stays zero. Locks are taken in order, so that transfers never
+ * wait for each other in a circle.
+ */
 export function transfer(r: Random): string[] {
   const from = 1 + r.int(40)
   const to = 1 + ((from + r.int(39)) % 40)

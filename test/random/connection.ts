@@ -1,6 +1,9 @@
 import postgres, { type Sql } from 'postgres'
 
-/** One connection. When it falls every further statement is refused: half of a transaction must not go on in another one. */
+/**
+ * One connection. When it falls every further statement is refused: half of a transaction must not go on in another
+ * one.
+ */
 export class Connection {
   readonly #sql: Sql
   #fallen = false

@@ -2,9 +2,13 @@ import type { Random } from '../support/random.ts'
 import { change, transfer } from './changes.ts'
 import { SPARE } from './source.ts'
 
-// Changes of what tables are. Most send nothing through the stream. Each is tried where it makes sense; one that fails changed nothing.
+// Changes of what tables are. Most send nothing through the stream. Each is tried where it makes sense; one that fails
+// changed nothing.
 
-/** What may be refused is put right with the next statement, so that every table can be followed whenever it is looked at. */
+/**
+ * What may be refused is put right with the next statement, so that every table can be followed whenever it is looked
+ * at.
+ */
 export const DEFINITIONS: readonly (readonly [weight: number, statements: (r: Random) => string[]])[] = [
   [3, (r) => [`ALTER TABLE ${someTable(r)} ADD COLUMN x${r.int(3)} int DEFAULT ${r.int(100)}`]],
   [1, (r) => [`ALTER TABLE ${someTable(r)} ADD COLUMN x${r.int(3)} int`]],

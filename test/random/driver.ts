@@ -235,7 +235,10 @@ class Driver {
     }
   }
 
-  /** It is only begun: steps go on while it copies, and another one may come before it is done. Tables may be away for a moment, so it is forced. */
+  /**
+   * It is only begun: steps go on while it copies, and another one may come before it is done. Tables may be away for a
+   * moment, so it is forced.
+   */
   async #deploy(r: Random): Promise<void> {
     this.#defined = true
     const yaml = syncConfigOf(OPTIONS.filter(() => r.chance(0.5)))
@@ -334,7 +337,10 @@ class Driver {
     })
   }
 
-  /** Where definitions have changed, rows may have differed until that was noticed; a bucket never holds anything else than row state says. */
+  /**
+   * Where definitions have changed, rows may have differed until that was noticed; a bucket never holds anything else
+   * than row state says.
+   */
   async #verified(defined: boolean): Promise<void> {
     await this.#until('the verification to end', async () => {
       const { data } = await this.#operator.ask<VerifyAnswer>('GET', 'verify')

@@ -1,4 +1,5 @@
-// The tables of the randomised test: one for each way in which rows are told apart, and what the sync config makes of them.
+// The tables of the randomised test: one for each way in which rows are told apart, and what the sync config makes of
+// them.
 
 export const GROUPS = ['a', 'b', 'c', 'd'] as const
 

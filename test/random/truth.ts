@@ -6,11 +6,17 @@ export type Contents = Map<string, string[]>
 
 export interface Known {
   contents: Contents
-  /** Names of buckets, without their parameters, whose table is not there: their rows stay as they were, whatever becomes of the table meanwhile. */
+  /**
+   * Names of buckets, without their parameters, whose table is not there: their rows stay as they were, whatever
+   * becomes of the table meanwhile.
+   */
   away: ReadonlySet<string>
 }
 
-/** What the sync config selects, by plain SQL, all in one snapshot. `publication` null: Rockpool's own, to which every table belongs that is there. */
+/**
+ * What the sync config selects, by plain SQL, all in one snapshot. `publication` null: Rockpool's own, to which every
+ * table belongs that is there.
+ */
 export async function truthOf(sql: Sql, publication: string | null): Promise<Known> {
   return sql.begin('isolation level repeatable read read only', async (tx) => {
     const contents: Contents = new Map()
@@ -63,7 +69,10 @@ export function canonical(value: unknown): string {
   return JSON.stringify(Object.entries(value as Record<string, unknown>).sort(([a], [b]) => (a < b ? -1 : 1)))
 }
 
-/** Rows as the sync config gives values out: integers and floats as numbers, booleans as 0 and 1, the rest as Postgres prints it. */
+/**
+ * Rows as the sync config gives values out: integers and floats as numbers, booleans as 0 and 1, the rest as Postgres
+ * prints it.
+ */
 async function rowsOf(sql: Pick<Sql, 'unsafe'>, statement: string): Promise<Record<string, string | number | null>[]> {
   const result = await sql.unsafe(statement).raw()
   const columns = result.columns

@@ -1,6 +1,7 @@
 import type { ClientOptions, ClientStatus, ScenarioClient } from './client.ts'
 
-// Two generations of the SDK, in Node and in browsers, have this much in common. It is declared here because their own types differ.
+// Two generations of the SDK, in Node and in browsers, have this much in common. It is declared here because their own
+// types differ.
 
 interface Column {
   readonly text: unknown

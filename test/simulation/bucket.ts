@@ -16,7 +16,9 @@ interface Socket {
   saved: DirectState | null
 }
 
-/** A bucket object: the real log and the real direct streams, over storage that survives. Compaction comes at any time. */
+/**
+ * A bucket object: the real log and the real direct streams, over storage that survives. Compaction comes at any time.
+ */
 export class SimBucket {
   readonly name: string
   readonly #world: World

@@ -2,8 +2,8 @@ import { isMainThread, parentPort, workerData } from 'node:worker_threads'
 import { loadMutated, type Mutation } from '../support/mutations.ts'
 import type { Outcome } from './schedule.ts'
 
-// Runs schedules: in a thread of the tests, or by hand: `node test/simulation/run.ts [first seed] [number]`. A rule may be taken out of the code on
-// the way: the text of the module is replaced before it is loaded.
+// Runs schedules: in a thread of the tests, or by hand: `node test/simulation/run.ts [first seed] [number]`. A rule may
+// be taken out of the code on the way: the text of the module is replaced before it is loaded.
 
 export interface Task {
   first: number

@@ -98,8 +98,8 @@ function fault(sim: Sim, world: World, clients: SimClient[], direct: SimDirectCl
 }
 
 /**
- * A row that comes while there is no slot, and that each transaction touches without its large value until the tables are compared: nothing is stored of it,
- * and it alone may keep the comparison from its end. Then it goes.
+ * A row that comes while there is no slot, and that each transaction touches without its large value until the tables
+ * are compared: nothing is stored of it, and it alone may keep the comparison from its end. Then it goes.
  */
 function unheard(world: World, n: number): Change[] {
   const { sim, source, replicator } = world

@@ -1,6 +1,9 @@
 import { answered } from '../../durable-objects/shared/retry.ts'
 
-/** A scheduler in which a seed decides what happens next: messages of one channel stay in order, everything else may overtake. */
+/**
+ * A scheduler in which a seed decides what happens next: messages of one channel stay in order, everything else may
+ * overtake.
+ */
 export class Sim {
   readonly #channels = new Map<string, (() => void)[]>()
   /** Those with something in them. */
@@ -71,7 +74,10 @@ export class Sim {
     return new Promise((resolve) => this.later(resolve))
   }
 
-  /** A call to another object: it may fail before or after it took effect, or is never answered. Its deadline passes only then. `last`: behind everything else. */
+  /**
+   * A call to another object: it may fail before or after it took effect, or is never answered. Its deadline passes
+   * only then. `last`: behind everything else.
+   */
   rpc<T>(call: () => T, last = false): Promise<T> {
     let expire = () => {}
     const timers = { set: (fire: () => void) => (expire = fire), clear: () => {} }

@@ -1,7 +1,8 @@
 import { expect, test } from 'vitest'
 import { inThread } from './threads.ts'
 
-// Everything here is the code of the objects; only storage, sockets and calls are the simulation's. Two threads: one would take twice as long.
+// Everything here is the code of the objects; only storage, sockets and calls are the simulation's. Two threads: one
+// would take twice as long.
 
 const SCHEDULES = Number(process.env.ROCKPOOL_SCHEDULES ?? 6_000)
 const THREADS = 2

@@ -3,8 +3,8 @@ import type { SourceTable } from '../../sources/source.ts'
 import type { SourceRow } from '../../protocol/values.ts'
 import type { EvaluatedRow, LoadedPlan } from '../../sync-config/types.ts'
 
-// A small source: items in groups, and members of groups. A user has the items of his groups, found by a lookup. There are two plans, which
-// differ in their lookup, their buckets and what is in them.
+// A small source: items in groups, and members of groups. A user has the items of his groups, found by a lookup. There
+// are two plans, which differ in their lookup, their buckets and what is in them.
 
 export interface Change {
   table: 'items' | 'members'

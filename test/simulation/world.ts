@@ -96,7 +96,10 @@ export class World {
     return [...this.#rows(transactions)].filter(([, each]) => each.table === table).map(([key]) => key.slice(table.length + 1))
   }
 
-  /** Whether the user was a member of the group after transaction `from` or any later one: then he may have a row of it that was written there. */
+  /**
+   * Whether the user was a member of the group after transaction `from` or any later one: then he may have a row of it
+   * that was written there.
+   */
   mayHave(user: string, group: string, from: number): boolean {
     for (let n = from + 1; n <= this.source.length; n++) if (this.#isMember(n, user, group)) return true
     return false

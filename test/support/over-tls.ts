@@ -1,6 +1,9 @@
 import { privateAuthority, SSL, type PrivateAuthority } from './private-authority.ts'
 
-/** A database that lets the edge in over TLS alone, with a certificate of an authority that nobody but DATABASE_CA names. */
+/**
+ * A database that lets the edge in over TLS alone, with a certificate of an authority that nobody but DATABASE_CA
+ * names.
+ */
 export interface OverTls {
   version: '1.2' | '1.3'
   /** `require`: the login is bound to the certificate (SCRAM-SHA-256-PLUS). */
@@ -15,7 +18,10 @@ const HBA = `host all postgres 127.0.0.1/32 scram-sha-256\nhostssl all ${ROLE} a
 let made: PrivateAuthority | undefined
 const authority = () => (made ??= privateAuthority('Tests'))
 
-/** ROCKPOOL_TLS=1.2 or 1.3 (and ROCKPOOL_CHANNEL_BINDING=disable) lets every test that starts a database and an edge run so. Null when nothing is said. */
+/**
+ * ROCKPOOL_TLS=1.2 or 1.3 (and ROCKPOOL_CHANNEL_BINDING=disable) lets every test that starts a database and an edge run
+ * so. Null when nothing is said.
+ */
 export const OVER_TLS: OverTls | null = fromEnvironment(process.env)
 
 function fromEnvironment({
@@ -37,7 +43,10 @@ export function databaseOver({ version }: OverTls): { settings: Record<string, s
   }
 }
 
-/** How the edge comes to it, where a test says how it would come to one without TLS. Other roles and other hosts are left as they are. */
+/**
+ * How the edge comes to it, where a test says how it would come to one without TLS. Other roles and other hosts are
+ * left as they are.
+ */
 export function edgeOver({ channelBinding }: OverTls, databaseUrl: string): { databaseUrl: string; bindings: Record<string, string> } {
   const url = new URL(databaseUrl)
   if (url.username !== 'postgres' || url.hostname !== '127.0.0.1') return { databaseUrl, bindings: {} }

@@ -5,7 +5,8 @@ import { credentials, type Credentials } from './credentials.ts'
 import * as server from './server.ts'
 import type { Behaviour, HelloFields, Step, TestServer } from './server.ts'
 
-// What a server may do wrong, and what the client says of it. One list, longer than files are here, for it is read as one.
+// What a server may do wrong, and what the client says of it. One list, longer than files are here, for it is read as
+// one.
 
 export interface Misbehaviour extends Behaviour {
   says: RegExp

@@ -12,7 +12,10 @@ export interface ServerEnd {
   readonly closed: Promise<void>
 }
 
-/** A connection in memory. What the client reads comes exactly as it was written. `buffered`: into a buffer of its own, as in workerd. */
+/**
+ * A connection in memory. What the client reads comes exactly as it was written. `buffered`: into a buffer of its own,
+ * as in workerd.
+ */
 export function pipe(buffered = false): { client: Transport; server: ServerEnd } {
   let controller: ReadableStreamDefaultController<Uint8Array> | ReadableByteStreamController
   const closed = Promise.withResolvers<void>()

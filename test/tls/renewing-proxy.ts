@@ -18,7 +18,10 @@ export interface RenewingProxy {
   close(): Promise<void>
 }
 
-/** Ends TLS 1.3 before a Postgres in plain text, with other keys every `every` records: no server of OpenSSL renews them when it is told. Every other change is wanted of the client too. */
+/**
+ * Ends TLS 1.3 before a Postgres in plain text, with other keys every `every` records: no server of OpenSSL renews them
+ * when it is told. Every other change is wanted of the client too.
+ */
 export async function startRenewingProxy(target: number, made: Made, every: number): Promise<RenewingProxy> {
   const credentials: Credentials = {
     scheme: 0x0403,

@@ -9,8 +9,8 @@ import { concat, Reader, u16, vector16, vector24, vector8, type Bytes } from '..
 import type { Credentials } from './credentials.ts'
 import type { ServerEnd } from './pipe.ts'
 
-// A server that does what it is told, from the parts that the client is made of. Where it misbehaves, all else is right: hashes and signatures are
-// made over what it really sent.
+// A server that does what it is told, from the parts that the client is made of. Where it misbehaves, all else is
+// right: hashes and signatures are made over what it really sent.
 
 /** RFC 8446 section 4.1.3. */
 export const RETRY_RANDOM = new Uint8Array(Buffer.from('cf21ad74e59a6111be1d8c021e65b891c2a211167abb8c5e079e09e2c8a8339c', 'hex'))
@@ -69,7 +69,10 @@ export class TestServer {
     this.suite = SUITES.get(behaviour.suite ?? 0x1301) as Suite
   }
 
-  /** Up to the client's Finished. Gives what it sent, or null when it closed the connection. `sent`: is called when all is sent. */
+  /**
+   * Up to the client's Finished. Gives what it sent, or null when it closed the connection. `sent`: is called when all
+   * is sent.
+   */
   async accept(sent?: () => void): Promise<Message[] | null> {
     const { retries = [], suite = 0x1301, group = 0x001d, flight = FLIGHT, pack = (all) => [concat(...all)] } = this.behaviour
     if (!(await this.readHello())) return null

@@ -1,5 +1,5 @@
-// What the test of lost slots writes, one transaction after the other, and every state that the database was in. Each transaction says its serial in
-// the one row of `clock`, so that what a client shows says which state it should be.
+// What the test of lost slots writes, one transaction after the other, and every state that the database was in. Each
+// transaction says its serial in the one row of `clock`, so that what a client shows says which state it should be.
 
 export const SCOPES = ['s1', 's2', 's3']
 export const ROWS = 60
@@ -73,7 +73,9 @@ export class History {
 
   readonly #bodies: Map<number, string>
 
-  /** The statements of the next transaction, which is known from now on: a client may show it as soon as they are sent. */
+  /**
+   * The statements of the next transaction, which is known from now on: a client may show it as soon as they are sent.
+   */
   next(what: { acc?: number[]; zed?: number[]; big?: number[]; bodies?: number[]; leave?: [user: string, scope: string] }): string {
     const serial = ++this.serial
     const changes: Change[] = [['clock/1', textOf({ serial })]]

@@ -3,8 +3,8 @@ import { Readable } from 'node:stream'
 import { constants, createGunzip, zstdDecompressSync } from 'node:zlib'
 
 /**
- * Returns what a response says, as a client reads it that hands on what it has at once. Of zstd only whole frames are handed on. `received` is called with the
- * length of each chunk, as it was sent.
+ * Returns what a response says, as a client reads it that hands on what it has at once. Of zstd only whole frames are
+ * handed on. `received` is called with the length of each chunk, as it was sent.
  */
 export function decoded(response: IncomingMessage, received: (bytes: number) => void): Readable {
   const encoding = response.headers['content-encoding']
@@ -33,7 +33,10 @@ async function* unzstd(chunks: AsyncIterable<Buffer>, received: (bytes: number) 
   if (rest.length > 0) throw new Error(`the body ended with ${rest.length} bytes of a frame`)
 }
 
-/** Returns where the first frame ends, by the headers of its blocks (RFC 8878, 3.1.1), or 0 when it is not whole. Throws for frames that are not of one segment. */
+/**
+ * Returns where the first frame ends, by the headers of its blocks (RFC 8878, 3.1.1), or 0 when it is not whole. Throws
+ * for frames that are not of one segment.
+ */
 export function frameEnd(bytes: Buffer): number {
   if (bytes.length < 5) return 0
   const descriptor = bytes.readUInt8(4)

@@ -28,7 +28,10 @@ export interface SetupOptions {
   metadata?: unknown
 }
 
-/** Written for these tests alone, from the protocol and not from the server's code, so that a mistake in that cannot hide here. */
+/**
+ * Written for these tests alone, from the protocol and not from the server's code, so that a mistake in that cannot
+ * hide here.
+ */
 export class RSocketClient {
   readonly socket: RawWebSocket
   #mime = 'application/json'

@@ -21,7 +21,10 @@ interface Wish {
   /** To open a socket alone: to read nothing for so long, in ms, and then so many bytes. */
   pausedMs?: number
   bytes?: number
-  /** To connect by a binding that leads to this port of this machine, whatever the URL says; null for a binding that connects to nothing. */
+  /**
+   * To connect by a binding that leads to this port of this machine, whatever the URL says; null for a binding that
+   * connects to nothing.
+   */
   bound?: number | null
 }
 

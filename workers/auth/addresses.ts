@@ -22,7 +22,10 @@ const LOCAL = [
 
 const loopback = rangeList(['127.0.0.0/8', '::1/128'])
 
-/** Parses a list of address ranges: `10.0.0.0/8`, `fd00::/8`, a single address, or `local`. `part` is the first that is none of these. */
+/**
+ * Parses a list of address ranges: `10.0.0.0/8`, `fd00::/8`, a single address, or `local`. `part` is the first that is
+ * none of these.
+ */
 export function addressRanges(parts: readonly string[]): { kind: 'ranges'; ranges: BlockList } | { kind: 'invalid'; part: string } {
   const ranges = parts.flatMap((part) => (part === 'local' ? LOCAL : [part]))
   const wrong = ranges.find((range) => !isRange(range))
@@ -30,8 +33,8 @@ export function addressRanges(parts: readonly string[]): { kind: 'ranges'; range
 }
 
 /**
- * Returns whether the host of a URL is an address in these ranges. `localhost` counts as 127.0.0.1. Other names are not resolved, since
- * the fetch would resolve them again, perhaps to another address.
+ * Returns whether the host of a URL is an address in these ranges. `localhost` counts as 127.0.0.1. Other names are not
+ * resolved, since the fetch would resolve them again, perhaps to another address.
  */
 export function hostIn(url: URL, ranges: BlockList): boolean {
   const host = url.hostname.replace(/^\[|\]$/g, '').replace(/\.$/, '')

@@ -12,8 +12,9 @@ export interface Asker {
 }
 
 /**
- * Where operators have no keys of their own, a claim in a user's token opens `/admin`. A release after this day will end that, not the day itself, so that nobody
- * is locked out of a running deployment. `rockpool dev` and the commands used with it sign such tokens; in that release they need keys of their own.
+ * Where operators have no keys of their own, a claim in a user's token opens `/admin`. A release after this day will
+ * end that, not the day itself, so that nobody is locked out of a running deployment. `rockpool dev` and the commands
+ * used with it sign such tokens; in that release they need keys of their own.
  */
 const CLAIM_UNTIL = '2027-03-01'
 export const CLAIM_NOTICE = `operators have no keys of their own: the claim "operator": true in a token of a user opens /admin, which releases after ${CLAIM_UNTIL} refuse. Set OPERATOR_KEYS and OPERATOR_AUDIENCE`
@@ -21,7 +22,10 @@ export const CLAIM_NOTICE = `operators have no keys of their own: the claim "ope
 /** Whether this isolate has logged the notice, which it does once. */
 let isLogged = false
 
-/** Verifies the token of a user or an operator. Operators are known by their own keys where there are any, else by the claim. Throws PSYNC_S21…. */
+/**
+ * Verifies the token of a user or an operator. Operators are known by their own keys where there are any, else by the
+ * claim. Throws PSYNC_S21….
+ */
 export async function askerOf(env: Environment, tenant: Tenant, token: string, options: VerifyOptions): Promise<Asker> {
   const operators = await operatorRulesOf(env, tenant)
   if (operators && saysOperator(token)) return { caller: await verifyToken(token, operators, options), operator: true }
@@ -39,7 +43,10 @@ export async function operatorOf(env: Environment, tenant: Tenant, token: string
   return caller
 }
 
-/** On a developer's machine there is nothing to do: the release that refuses the claim gives `rockpool dev` keys of its own. */
+/**
+ * On a developer's machine there is nothing to do: the release that refuses the claim gives `rockpool dev` keys of its
+ * own.
+ */
 function logNotice(env: Environment): void {
   if (isLogged || env.LOCAL_EDGE) return
   console.warn(CLAIM_NOTICE)
@@ -47,8 +54,8 @@ function logNotice(env: Environment): void {
 }
 
 /**
- * An operator of the whole deployment, by `OPERATOR_KEYS`. Null: there are none. On a developer's machine whoever has the development secret is one. Throws PSYNC_S21… or
- * ROCKPOOL_OPERATOR.
+ * An operator of the whole deployment, by `OPERATOR_KEYS`. Null: there are none. On a developer's machine whoever has
+ * the development secret is one. Throws PSYNC_S21… or ROCKPOOL_OPERATOR.
  */
 export async function deploymentOperator(env: Environment, token: string, options: VerifyOptions): Promise<Caller | null> {
   const settings = tokenSettings(env)

@@ -6,8 +6,9 @@ import type { VerificationKey } from './jwk.ts'
 import { authSettings, operatorSettings, type RemoteKeySet } from './settings.ts'
 
 /**
- * Returns by what a tenant accepts tokens, for comparison with other tenants. Throws PSYNC_S2201 and S2203, as `authSettings` does, and S2203 for a key set at an
- * address that a tenant may not name: somebody else than the owner of the deployment may have written it.
+ * Returns by what a tenant accepts tokens, for comparison with other tenants. Throws PSYNC_S2201 and S2203, as
+ * `authSettings` does, and S2203 for a key set at an address that a tenant may not name: somebody else than the owner
+ * of the deployment may have written it.
  */
 export function identitiesOf(settings: TokenSettings): TokenIdentity[] {
   const { keys, remote } = authSettings(settings)
@@ -16,7 +17,8 @@ export function identitiesOf(settings: TokenSettings): TokenIdentity[] {
 }
 
 /**
- * Throws ROCKPOOL_TENANT_CONFLICT when an operator of the deployment could be taken for a user of the tenant, or the other way: by the same key, or by an audience of both.
+ * Throws ROCKPOOL_TENANT_CONFLICT when an operator of the deployment could be taken for a user of the tenant, or the
+ * other way: by the same key, or by an audience of both.
  */
 export function refuseOperators(identities: readonly TokenIdentity[], deployment: TokenSettings): void {
   for (const operator of operatorSettings(deployment)?.keys.map(ofKey) ?? []) {
@@ -31,7 +33,10 @@ export function refuseOperators(identities: readonly TokenIdentity[], deployment
 const ofKey = ({ identity, policy: { audiences, issuers } }: VerificationKey): TokenIdentity => ({ key: identity, audiences, issuers })
 const ofKeySet = ({ url, policy: { audiences, issuers } }: RemoteKeySet): TokenIdentity => ({ key: url.href, audiences, issuers })
 
-/** Names that resolve to addresses which are not public are refused by the platform, which fetches from the public internet only. */
+/**
+ * Names that resolve to addresses which are not public are refused by the platform, which fetches from the public
+ * internet only.
+ */
 function refuseAddress({ protocol, hostname, port, host }: URL): void {
   const address = hostname.replace(/^\[|\]$/g, '').replace(/\.$/, '')
   const isLocal = address === 'localhost' || address.endsWith('.localhost') || isIP(address) !== 0

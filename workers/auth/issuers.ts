@@ -1,6 +1,6 @@
 /**
- * Returns the issuer of the tokens of a key set whose provider is known: exactly one for an address, or for an audience. Returns null for any other
- * address.
+ * Returns the issuer of the tokens of a key set whose provider is known: exactly one for an address, or for an
+ * audience. Returns null for any other address.
  */
 export function issuersOf({ protocol, hostname, host, pathname }: URL, audiences: readonly string[]): string[] | null {
   if (pathname === '/service_accounts/v1/jwk/securetoken@system.gserviceaccount.com' && hostname === 'www.googleapis.com') {

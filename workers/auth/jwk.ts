@@ -77,7 +77,10 @@ export type KeyOutcome = { kind: 'usable'; key: VerificationKey } | { kind: 'unu
 
 const unusable = (reason: string): KeyOutcome => ({ kind: 'unusable', reason })
 
-/** Reads one key of a JSON Web Key Set. Symmetric keys are accepted only with `secrets`: a fetched key set must not hold any. */
+/**
+ * Reads one key of a JSON Web Key Set. Symmetric keys are accepted only with `secrets`: a fetched key set must not hold
+ * any.
+ */
 export function readKey(value: unknown, policy: TokenPolicy, { secrets }: { secrets: boolean }): KeyOutcome {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return unusable('is not an object')
   const jwk: Record<string, unknown> = { ...value }

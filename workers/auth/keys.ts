@@ -7,9 +7,14 @@ import { authSettings, operatorSettings, textOf, type AuthSettings, type Purpose
 
 /** The keys with which a token may have been signed. */
 export type Candidates =
-  /** Keys with exactly the token's `kid`; no others are tried. `fetched`: they come from a key set by URL, where another key may have this `kid` by now. */
+  /**
+   * Keys with exactly the token's `kid`; no others are tried. `fetched`: they come from a key set by URL, where another
+   * key may have this `kid` by now.
+   */
   | { named: true; keys: readonly VerificationKey[]; fetched: boolean }
-  /** Keys without a `kid`, which are tried one after the other. `unread`: why further keys are not known at the moment. */
+  /**
+   * Keys without a `kid`, which are tried one after the other. `unread`: why further keys are not known at the moment.
+   */
   | { named: false; keys: readonly VerificationKey[]; unread: RockpoolError | null }
 
 /** How tokens are verified: the keys, and the other rules. */
@@ -29,7 +34,10 @@ export class TokenRules {
     this.#remote = settings.remote.map(({ url, policy }) => new RemoteKeys(url, policy, options))
   }
 
-  /** Key sets are fetched only for asymmetric algorithms, because secrets are never fetched. Throws PSYNC_S2101 when the key with this `kid` has another algorithm. */
+  /**
+   * Key sets are fetched only for asymmetric algorithms, because secrets are never fetched. Throws PSYNC_S2101 when the
+   * key with this `kid` has another algorithm.
+   */
   async candidates(algorithm: string, kid: string | undefined, background: Background): Promise<Candidates> {
     const named = kid === undefined ? [] : this.#keys.filter((key) => key.kid === kid)
     if (named.length > 0 || algorithm.startsWith('HS')) return chosen(this.#keys, algorithm, kid, { fetched: false, unread: null })
@@ -40,7 +48,10 @@ export class TokenRules {
     return chosen(keys, algorithm, kid, { fetched: true, unread: failed ? failed.reason : null })
   }
 
-  /** Called when the key that signed was not found. Fetches the key sets again unless they were just fetched. Returns whether the keys have changed. */
+  /**
+   * Called when the key that signed was not found. Fetches the key sets again unless they were just fetched. Returns
+   * whether the keys have changed.
+   */
   async refresh(algorithm: string, background: Background): Promise<boolean> {
     if (algorithm.startsWith('HS')) return false
     const changed = await Promise.all(this.#remote.map((each) => each.refresh(background)))
@@ -62,12 +73,18 @@ function chosen(
   throw new RockpoolError('PSYNC_S2101', `the token is signed with ${algorithm}, but the key with its "kid" accepts ${taken}`)
 }
 
-/** The number of rules that an isolate keeps, with their fetched key sets. A tenant has two: for users and for operators. */
+/**
+ * The number of rules that an isolate keeps, with their fetched key sets. A tenant has two: for users and for
+ * operators.
+ */
 const MAX_RULES = 100
 const users = new BoundedMap<string, TokenRules>(MAX_RULES)
 const operators = new BoundedMap<string, TokenRules | null>(MAX_RULES)
 
-/** Returns the rules of these settings. They are kept per isolate, with their key sets. Throws PSYNC_S2201 and S2203, which name the setting. */
+/**
+ * Returns the rules of these settings. They are kept per isolate, with their key sets. Throws PSYNC_S2201 and S2203,
+ * which name the setting.
+ */
 export const tokenRules = (settings: TokenSettings): TokenRules => kept(users, settings, () => new TokenRules(authSettings(settings)))
 
 /** Returns the rules for operators' tokens, or null when operators have no keys of their own. Throws PSYNC_S2201. */

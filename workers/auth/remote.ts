@@ -5,7 +5,10 @@ import { readKey, type TokenPolicy, type VerificationKey } from './jwk.ts'
 const FRESH_MS = 5 * 60_000
 /** Keys older than this are not used any more, so that a revoked key is certainly forgotten at some time. */
 const EXPIRED_MS = 60 * 60_000
-/** The time between the starts of two fetches, whatever their reason: tokens with invented key ids must not cause a fetch each. */
+/**
+ * The time between the starts of two fetches, whatever their reason: tokens with invented key ids must not cause a
+ * fetch each.
+ */
 const COOLDOWN_MS = 6_000
 const FETCH_TIMEOUT_MS = 10_000
 /** How long a token with an unknown key waits for a fetch. */
@@ -38,8 +41,9 @@ type FetchOutcome = { kind: 'fetched'; keys: VerificationKey[] } | { kind: 'fail
 const failed = (reason: string): FetchOutcome => ({ kind: 'failed', reason })
 
 /**
- * A fetched key set, kept per isolate. All requests share one fetch at a time. `createRemoteJWKSet` of jose would let each request of a
- * Worker fetch by itself, and would stop verifying while the identity provider is down as soon as its keys are no longer fresh.
+ * A fetched key set, kept per isolate. All requests share one fetch at a time. `createRemoteJWKSet` of jose would let
+ * each request of a Worker fetch by itself, and would stop verifying while the identity provider is down as soon as its
+ * keys are no longer fresh.
  */
 export class RemoteKeys {
   readonly #url: URL
@@ -77,7 +81,10 @@ export class RemoteKeys {
     return this.#keys === null ? Number.POSITIVE_INFINITY : this.#options.now() - this.#loadedAt
   }
 
-  /** Waits for the fetch in progress, or for one that may begin now, but only for a limited time: the request that began it may have been cut off. */
+  /**
+   * Waits for the fetch in progress, or for one that may begin now, but only for a limited time: the request that began
+   * it may have been cut off.
+   */
   async #fetched(background: Background, milliseconds: number): Promise<void> {
     let timer: ReturnType<typeof setTimeout> | undefined
     const late = new Promise<void>((resolve) => (timer = setTimeout(resolve, milliseconds)))
@@ -137,7 +144,10 @@ export class RemoteKeys {
   }
 }
 
-/** Returns the body, or null when it is too large. It counts while reading, because the length header may be missing or wrong. */
+/**
+ * Returns the body, or null when it is too large. It counts while reading, because the length header may be missing or
+ * wrong.
+ */
 async function textOf(response: Response): Promise<string | null> {
   const decoder = new TextDecoder()
   let text = ''

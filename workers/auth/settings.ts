@@ -87,7 +87,10 @@ export function authSettings(bindings: TokenSettings): AuthSettings {
   return bindings.mustSay === undefined ? rules : { ...rules, mustSay: bindings.mustSay }
 }
 
-/** Returns how operators' tokens are verified, or null when there are no keys for them. Throws PSYNC_S2201, which names the setting. */
+/**
+ * Returns how operators' tokens are verified, or null when there are no keys for them. Throws PSYNC_S2201, which names
+ * the setting.
+ */
 export function operatorSettings(bindings: TokenSettings): AuthSettings | null {
   const settings = texts(bindings)
   if (!settings.OPERATOR_KEYS) return null

@@ -10,8 +10,9 @@ import type { Background } from './remote.ts'
 export const OPERATOR_TYPE = 'rockpool-operator+jwt'
 
 /**
- * The accepted values of `typ`, in lower case and without `application/`. Most providers put `JWT` into tokens of every kind, including ID tokens, which only their
- * audience tells apart. But a token that names another purpose (`logout+jwt`, `dpop+jwt`, `secevent+jwt`) must not be used for this one (RFC 8725, section 3.11).
+ * The accepted values of `typ`, in lower case and without `application/`. Most providers put `JWT` into tokens of every
+ * kind, including ID tokens, which only their audience tells apart. But a token that names another purpose
+ * (`logout+jwt`, `dpop+jwt`, `secevent+jwt`) must not be used for this one (RFC 8725, section 3.11).
  */
 const TYPES = { user: new Set(['', 'jwt', 'at+jwt']), operator: new Set([OPERATOR_TYPE]) }
 
@@ -38,7 +39,8 @@ export interface VerifyOptions {
 export const MAX_TOKEN_LENGTH = 32 * 1024
 
 /**
- * Returns the token of an `Authorization` header: `Token <jwt>` or `Bearer <jwt>`, case-sensitive, with one space. Throws PSYNC_S2106.
+ * Returns the token of an `Authorization` header: `Token <jwt>` or `Bearer <jwt>`, case-sensitive, with one space.
+ * Throws PSYNC_S2106.
  */
 export function tokenOfHeader(header: string | null | undefined): string {
   if (!header) throw new RockpoolError('PSYNC_S2106', 'the Authorization header is missing')
@@ -51,10 +53,11 @@ export function tokenOfHeader(header: string | null | undefined): string {
 const MILLISECONDS = 100_000_000_000
 
 /**
- * Verifies a token with the key that has exactly its `kid`, else with the keys that have none. `sub`, `iat`, `exp` and `aud` are required.
+ * Verifies a token with the key that has exactly its `kid`, else with the keys that have none. `sub`, `iat`, `exp` and
+ * `aud` are required.
  *
- * Throws PSYNC_S2101 (malformed, claim missing, other algorithm, no key), S2102 (signature), S2103 (expired), S2104 (lives too long),
- * S2105 (`aud`), S2204 (the keys cannot be fetched).
+ * Throws PSYNC_S2101 (malformed, claim missing, other algorithm, no key), S2102 (signature), S2103 (expired), S2104
+ * (lives too long), S2105 (`aud`), S2204 (the keys cannot be fetched).
  */
 export async function verifyToken(token: string, rules: TokenRules, options: VerifyOptions = {}): Promise<Caller> {
   const now = options.now ?? new Date()

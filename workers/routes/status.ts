@@ -30,14 +30,17 @@ status.get('/', async (c) => {
 
 const lastStatus = briefly<object, ReplicatorStatus>()
 
-/** How current the data is. `comparing` explains why nothing new arrives for a while; how much is held, and since when, is only for operators. */
+/**
+ * How current the data is. `comparing` explains why nothing new arrives for a while; how much is held, and since when,
+ * is only for operators.
+ */
 function forUsers({ state, checkpoint, plan, lagBytes, comparing }: ReplicatorStatus) {
   return { state, checkpoint, plan, lagBytes, comparing: comparing ? { fraction: comparing.fraction } : null }
 }
 
 /**
- * Returns the whole document, for operators: the replicator's, and the sections of the Worker. `look` examines the source now, which opens a
- * connection when no session runs. Throws ROCKPOOL_SETTINGS when the placement is wrong.
+ * Returns the whole document, for operators: the replicator's, and the sections of the Worker. `look` examines the
+ * source now, which opens a connection when no session runs. Throws ROCKPOOL_SETTINGS when the placement is wrong.
  */
 export async function operatorStatus(
   env: Environment,

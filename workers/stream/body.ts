@@ -52,8 +52,8 @@ const shape = z.object({
 })
 
 /**
- * Parses a stream request, with at most `subscriptions` subscriptions of streams. Throws PSYNC_S2001 with the paths of wrong fields
- * (`streams.subscriptions[0].stream`).
+ * Parses a stream request, with at most `subscriptions` subscriptions of streams. Throws PSYNC_S2001 with the paths of
+ * wrong fields (`streams.subscriptions[0].stream`).
  */
 export function streamRequest(value: unknown, subscriptions: number): StreamRequest {
   const count = lengthOf(member(member(value, 'streams'), 'subscriptions'))
@@ -65,7 +65,9 @@ export function streamRequest(value: unknown, subscriptions: number): StreamRequ
   return validated(shape, value)
 }
 
-/** Throws PSYNC_S2001 with the paths of the first wrong fields. `what` is the name of the whole value in the message. */
+/**
+ * Throws PSYNC_S2001 with the paths of the first wrong fields. `what` is the name of the whole value in the message.
+ */
 export function validated<T extends z.ZodType>(type: T, value: unknown, what = 'the body'): z.output<T> {
   const bound = passedBound(value)
   if (bound) throw new RockpoolError('PSYNC_S2001', `${what} ${bound}`)
@@ -82,8 +84,8 @@ const member = (value: unknown, name: string): unknown =>
 const lengthOf = (value: unknown): number => (Array.isArray(value) ? value.length : 0)
 
 /**
- * Reads a JSON body of at most `limit` bytes. Throws PSYNC_S2004 for a content type other than JSON or for a content encoding, and PSYNC_S2001 for a body that is
- * too large, not UTF-8 or not JSON.
+ * Reads a JSON body of at most `limit` bytes. Throws PSYNC_S2004 for a content type other than JSON or for a content
+ * encoding, and PSYNC_S2001 for a body that is too large, not UTF-8 or not JSON.
  */
 export async function readJson(request: Request, limit = MAX_BODY_BYTES): Promise<unknown> {
   const type = request.headers.get('content-type')

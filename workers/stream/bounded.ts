@@ -2,7 +2,9 @@ import type { Held } from './held.ts'
 import { READ_COPIES, READ_LENGTH } from './limits.ts'
 import type { StreamPorts } from './ports.ts'
 
-/** Wraps the ports of a stream so that it reads only what the isolate has room for, and counts that until it is written. */
+/**
+ * Wraps the ports of a stream so that it reads only what the isolate has room for, and counts that until it is written.
+ */
 export function boundedPorts<T extends StreamPorts>(ports: T, held: Held): T {
   const { lines } = ports
   const written = () => held.set('reading', 0)

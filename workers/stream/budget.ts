@@ -1,7 +1,10 @@
 import { RockpoolError } from '../../protocol/errors.ts'
 import type { StreamBudget } from '../../tenants/streams.ts'
 
-/** The budget of one stream, which is one invocation. When it is used up, the stream ends cleanly and the client connects again. */
+/**
+ * The budget of one stream, which is one invocation. When it is used up, the stream ends cleanly and the client
+ * connects again.
+ */
 export class Budget {
   #calls = 0
   #bytes = 0

@@ -8,7 +8,8 @@ import { Held } from './held.ts'
 import { objectPorts } from './objects.ts'
 import { tenantOf } from '../../test/support/tenant.ts'
 
-// Between a relay that the test plays and a socket of a client, while no sync config serves: so nothing but this is told.
+// Between a relay that the test plays and a socket of a client, while no sync config serves: so nothing but this is
+// told.
 
 const secret = crypto.getRandomValues(new Uint8Array(32))
 const update = (checkpoint: number, comparing?: number) => ({

@@ -1,8 +1,9 @@
 import { CREDIT_STEP_BYTES, MAX_UNTAKEN_BYTES } from './limits.ts'
 
 /**
- * How much may be sent to a native client, in bytes: the credit that it gives, capped so that at most `MAX_UNTAKEN_BYTES` can be in flight. A line may
- * exceed what is left, so that a client with a small window gets its lines too.
+ * How much may be sent to a native client, in bytes: the credit that it gives, capped so that at most
+ * `MAX_UNTAKEN_BYTES` can be in flight. A line may exceed what is left, so that a client with a small window gets its
+ * lines too.
  */
 export class Credit {
   #left = 0
@@ -23,7 +24,10 @@ export class Credit {
     this.#window = Math.max(this.#window, this.#left)
   }
 
-  /** Any line may be sent when nearly all credit is there: the client may have received up to one step more than it has reported. */
+  /**
+   * Any line may be sent when nearly all credit is there: the client may have received up to one step more than it has
+   * reported.
+   */
   allows(bytes: number): boolean {
     return this.#left > 0 && (this.outstanding <= CREDIT_STEP_BYTES || this.outstanding + bytes <= MAX_UNTAKEN_BYTES)
   }

@@ -17,10 +17,16 @@ interface Announced {
   buckets: Map<string, BucketEntry>
 }
 
-/** How sending a checkpoint ended. `interrupted`: a newer checkpoint is known, so start over. `settled`: nothing more can be sent before the next message or upstream. */
+/**
+ * How sending a checkpoint ended. `interrupted`: a newer checkpoint is known, so start over. `settled`: nothing more
+ * can be sent before the next message or upstream.
+ */
 type Emitted = 'settled' | 'interrupted'
 
-/** How sending one bucket ended. `interrupted`: start over. `disconnected`: only a new upstream brings a checkpoint that can be sent. */
+/**
+ * How sending one bucket ended. `interrupted`: start over. `disconnected`: only a new upstream brings a checkpoint that
+ * can be sent.
+ */
 type Sent = { kind: 'sent'; ops: number } | { kind: 'interrupted' } | { kind: 'disconnected' }
 
 /** Announces the view's checkpoint and sends what the client lacks. */
@@ -73,7 +79,9 @@ export class Emitter {
     )
   }
 
-  /** Sends a whole checkpoint, or a diff to the last one. Returns false, and sends nothing, when nothing has changed. */
+  /**
+   * Sends a whole checkpoint, or a diff to the last one. Returns false, and sends nothing, when nothing has changed.
+   */
   async #announce(resolved: Resolved, entries: Map<string, BucketEntry>): Promise<boolean> {
     const { lines } = this.#ports
     const last_op_id = String(this.#view.checkpoint)
@@ -83,7 +91,8 @@ export class Emitter {
     // A diff cannot change the list of streams, so after a switch of the plan the client gets a whole checkpoint.
     if (announced?.streams !== streams) {
       await lines.send({ checkpoint: { last_op_id, ...write, buckets: [...entries.values()], streams: resolved.streams } })
-      // The client discards buckets that are not in a whole checkpoint, so such a bucket is sent from the start if it comes back.
+      // The client discards buckets that are not in a whole checkpoint, so such a bucket is sent from the start if it
+      // comes back.
       for (const bucket of [...this.#positions.keys()]) if (!entries.has(bucket)) this.#forget(bucket)
     } else {
       const all = [...entries.values()]
@@ -129,7 +138,8 @@ export class Emitter {
       this.#view.startTail(bucket)
       return { kind: 'sent', ops: splitOps(tail.ops).length }
     }
-    // Ops that arrive while the bucket is read must not be kept: after an interruption there would be a gap before them.
+    // Ops that arrive while the bucket is read must not be kept: after an interruption there would be a gap before
+    // them.
     this.#view.dropTail(bucket)
     let sent = 0
     for (;;) {
@@ -146,7 +156,8 @@ export class Emitter {
       if (!part.more) break
       if (upstream.waiting > 0 && sentBefore + sent >= OPS_BEFORE_INTERRUPTION) return { kind: 'interrupted' }
     }
-    // The relay may still report the last op of an erased bucket. Without this, the bucket would be read again at each checkpoint.
+    // The relay may still report the last op of an erased bucket. Without this, the bucket would be read again at each
+    // checkpoint.
     const last = this.#view.states.get(bucket)?.last ?? 0
     if (last > (this.#positions.get(bucket) ?? 0)) this.#positions.set(bucket, last)
     this.#view.startTail(bucket)
@@ -154,8 +165,9 @@ export class Emitter {
   }
 
   /**
-   * Reads once and sends the ops. Returns null when the bucket cannot answer for this checkpoint. It is a function of its own because a function that awaits keeps
-   * its variables, even those of blocks that it has left (V8, 2026-11): each stream that waits for room would keep the text of its last read.
+   * Reads once and sends the ops. Returns null when the bucket cannot answer for this checkpoint. It is a function of
+   * its own because a function that awaits keeps its variables, even those of blocks that it has left (V8, 2026-11):
+   * each stream that waits for room would keep the text of its last read.
    */
   async #sendPart(bucket: string, checkpoint: OpId): Promise<{ count: number; more: boolean } | null> {
     const after = this.#positions.get(bucket) ?? 0

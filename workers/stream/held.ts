@@ -1,8 +1,8 @@
 import { HELD_BYTES, HELD_LOOK_SECONDS, HELD_SECONDS, KNOWN_BYTES, MOST_HELD_BYTES, SILENT_SECONDS, TAKEN_BYTES } from './limits.ts'
 
 /**
- * Where bytes of one client can be: written but not yet received by it, waiting messages of the relay, ops kept for its next line, ops that are being read for
- * it, and what its stream knows about its buckets.
+ * Where bytes of one client can be: written but not yet received by it, waiting messages of the relay, ops kept for its
+ * next line, ops that are being read for it, and what its stream knows about its buckets.
  */
 export type HeldPart = 'transport' | 'upstream' | 'tails' | 'reading' | 'known'
 
@@ -15,14 +15,18 @@ interface Waiting {
 }
 
 /**
- * The memory that all streams of an isolate hold together: they share its 128 MB, whatever each may hold by itself. Above `room`, nothing more is read for any
- * stream until there is room again; the oldest waiter is first. While streams wait, others end that have made no use of what they hold (`Held.stalled`) for
- * `seconds`: the longest stalled first, and no more than necessary. Above `most`, the largest stream ends. What streams know stays for as long as they run, so it
- * has its own part of the room (`known`), and the rest is for reads.
+ * The memory that all streams of an isolate hold together: they share its 128 MB, whatever each may hold by itself.
+ * Above `room`, nothing more is read for any stream until there is room again; the oldest waiter is first. While
+ * streams wait, others end that have made no use of what they hold (`Held.stalled`) for `seconds`: the longest stalled
+ * first, and no more than necessary. Above `most`, the largest stream ends. What streams know stays for as long as they
+ * run, so it has its own part of the room (`known`), and the rest is for reads.
  */
 export class StreamMemory {
   readonly open = new Set<Held>()
-  /** The most that one stream has ever held, without what is being read for it; and the most that all have held together. */
+  /**
+   * The most that one stream has ever held, without what is being read for it; and the most that all have held
+   * together.
+   */
   peak = 0
   peakSum = 0
   #sum = 0
@@ -160,7 +164,10 @@ export class Held {
   #countedKnown = 0
   /** Waits for room. */
   waits = false
-  /** When the client last received as much as an active reader does, or was given room, in milliseconds since 1970; and what it has received since. */
+  /**
+   * When the client last received as much as an active reader does, or was given room, in milliseconds since 1970; and
+   * what it has received since.
+   */
   #since = Date.now()
   #taken = 0
   /** The last sign of life of the stream's code, in milliseconds since 1970. */
@@ -173,7 +180,10 @@ export class Held {
     of.open.add(this)
   }
 
-  /** Resolves with the reason when the stream must end. The code that runs the stream listens, because only it may use what belongs to its request. */
+  /**
+   * Resolves with the reason when the stream must end. The code that runs the stream listens, because only it may use
+   * what belongs to its request.
+   */
   get ended(): Promise<string> {
     return this.#ended.promise
   }
@@ -198,8 +208,9 @@ export class Held {
   }
 
   /**
-   * Since when it has made no use of what it holds, in milliseconds since 1970, or null when it holds next to nothing. If it waits for room itself, that is not its
-   * client's fault, unless the client has not received what it would certainly have reported.
+   * Since when it has made no use of what it holds, in milliseconds since 1970, or null when it holds next to nothing.
+   * If it waits for room itself, that is not its client's fault, unless the client has not received what it would
+   * certainly have reported.
    */
   get stalled(): number | null {
     const ours = this.waits && this.#parts.transport <= this.#slack
@@ -231,7 +242,10 @@ export class Held {
     this.heard = Date.now()
   }
 
-  /** Sets the bytes of what the stream knows about its buckets. Returns false, and changes nothing, when there is no room for the increase. */
+  /**
+   * Sets the bytes of what the stream knows about its buckets. Returns false, and changes nothing, when there is no
+   * room for the increase.
+   */
   know(bytes: number): boolean {
     const more = bytes - this.#parts.known
     if (more > 0 && !this.#memory.allows(more)) return false
@@ -279,7 +293,10 @@ export class Held {
   }
 }
 
-/** Of this isolate, in bytes: what is held for all open streams, the most that one has ever held, and what all of them know about their buckets; and the number of streams. */
+/**
+ * Of this isolate, in bytes: what is held for all open streams, the most that one has ever held, and what all of them
+ * know about their buckets; and the number of streams.
+ */
 export function heldStatus(): { open: number; heldBytes: number; peakHeldBytes: number; knownBytes: number } {
   let heldBytes = 0
   for (const held of memory.open) heldBytes += held.bytes

@@ -1,7 +1,10 @@
 import type { LineEncoder } from '../transports/transport.ts'
 import type { LineSink } from './ports.ts'
 
-/** The most bytes, or UTF-16 units, of lines that wait for the next one: little compared with what may be in flight to a client. */
+/**
+ * The most bytes, or UTF-16 units, of lines that wait for the next one: little compared with what may be in flight to a
+ * client.
+ */
 const JOINED_LENGTH = 4 * 1024
 
 export interface JoinedOutput<T> extends Pick<LineSink, 'signal' | 'room'> {
@@ -10,8 +13,8 @@ export interface JoinedOutput<T> extends Pick<LineSink, 'signal' | 'room'> {
 }
 
 /**
- * Sends consecutive short lines together, because a send costs more than such a line, and for most clients a change is three of them. Lines that are kept back
- * are sent at the end of their checkpoint, and before anything is read.
+ * Sends consecutive short lines together, because a send costs more than such a line, and for most clients a change is
+ * three of them. Lines that are kept back are sent at the end of their checkpoint, and before anything is read.
  */
 export function joinedLines<T extends { length: number }>(
   encoder: LineEncoder<T>,

@@ -7,14 +7,20 @@ export interface KeepalivePorts {
   expired(): void
 }
 
-/** Sends `token_expires_in`, in whole seconds, at intervals, shortly before the token expires, and 0 when it has expired. */
+/**
+ * Sends `token_expires_in`, in whole seconds, at intervals, shortly before the token expires, and 0 when it has
+ * expired.
+ */
 export class Keepalive {
   readonly #ports: KeepalivePorts
   readonly #periodic: boolean
   #expires: number
   #timer: ReturnType<typeof setTimeout> | null = null
 
-  /** `expires` is in seconds since 1970. When `periodic` is false, the transport has its own keepalive, and only the expiry is announced. */
+  /**
+   * `expires` is in seconds since 1970. When `periodic` is false, the transport has its own keepalive, and only the
+   * expiry is announced.
+   */
   constructor(expires: number, ports: KeepalivePorts, periodic = true) {
     this.#expires = expires
     this.#ports = ports

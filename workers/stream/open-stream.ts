@@ -22,7 +22,10 @@ export interface OpenStream {
   claim(claims: Record<string, unknown>): void
 }
 
-/** Opens one stream of a tenant over a transport. Budget, keepalive, held bytes, joined lines and object ports are assembled here and nowhere else. */
+/**
+ * Opens one stream of a tenant over a transport. Budget, keepalive, held bytes, joined lines and object ports are
+ * assembled here and nowhere else.
+ */
 export function openStream<T extends Encoded>(
   env: Environment,
   tenant: Tenant,

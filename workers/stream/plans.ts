@@ -9,10 +9,16 @@ import type { Tenant } from '../../tenants/tenant.ts'
 import type { LoadedPlan } from '../../sync-config/types.ts'
 import { CACHED_PLANS } from './limits.ts'
 
-/** The plans of this isolate. A hash names a plan's content, and the key has the limits with which it was loaded, so none can be out of date. */
+/**
+ * The plans of this isolate. A hash names a plan's content, and the key has the limits with which it was loaded, so
+ * none can be out of date.
+ */
 const cache = new BoundedMap<string, LoadedPlan>(CACHED_PLANS)
 
-/** Returns a plan, with the limits of the tenant. Throws PSYNC_S2302 when the tenant has no such plan, ROCKPOOL_SETTINGS when a limit is not valid. */
+/**
+ * Returns a plan, with the limits of the tenant. Throws PSYNC_S2302 when the tenant has no such plan, ROCKPOOL_SETTINGS
+ * when a limit is not valid.
+ */
 export async function planByHash(env: Environment, tenant: Tenant, hash: string): Promise<LoadedPlan> {
   const { limits } = tenant
   const name = `${tenant.name}/${hash}/${JSON.stringify(limits)}`

@@ -12,15 +12,18 @@ const hash = (text: string): string => createHash('sha256').update(text).digest(
 /** The parameters of a stream's request to a relay. They are hashes: a relay counts streams and keeps no names. */
 export const relayUrl = ({ user, client }: StreamOwner): string => `https://relay/stream?user=${hash(user)}&client=${hash(client)}`
 
-/** Returns the relays for a user's streams, in order. All of a user's streams go to the first, so that it can count them; the others are for when it is full. */
+/**
+ * Returns the relays for a user's streams, in order. All of a user's streams go to the first, so that it can count
+ * them; the others are for when it is full.
+ */
 export function relayOrder(user: string, relays: number): number[] {
   const first = createHash('sha256').update(user).digest().readUInt32BE(0) % relays
   return Array.from({ length: relays }, (_, n) => (first + n) % relays)
 }
 
 /**
- * Chooses the relay of a stream: the first in its user's order that has room. A full relay is skipped until another one has accepted the stream with all its
- * buckets, so that a stream that fits nowhere ends.
+ * Chooses the relay of a stream: the first in its user's order that has room. A full relay is skipped until another one
+ * has accepted the stream with all its buckets, so that a stream that fits nowhere ends.
  */
 export class RelayChoice {
   readonly #order: readonly number[]

@@ -34,7 +34,10 @@ export class Resolver {
     this.#view = view
   }
 
-  /** Returns null when the upstream closed or there is no plan yet: start over. Throws PSYNC_S2305, and PSYNC_S2003 when the isolate has no room for its buckets. */
+  /**
+   * Returns null when the upstream closed or there is no plan yet: start over. Throws PSYNC_S2305, and PSYNC_S2003 when
+   * the isolate has no room for its buckets.
+   */
   async resolve(upstream: Upstream): Promise<Resolved | null> {
     const view = this.#view
     for (;;) {
@@ -120,8 +123,8 @@ export class Resolver {
       for (const [i, bucket] of asked.entries()) {
         const answer = answers[i]
         if (answer?.kind === 'many') throw tooManyRows()
-        // A deleted lookup is not empty: there is another plan by now, or will be in a moment. A mailbox belongs to no plan: if it is deleted, there is
-        // nothing to acknowledge, and no newer checkpoint would bring it back.
+        // A deleted lookup is not empty: there is another plan by now, or will be in a moment. A mailbox belongs to no
+        // plan: if it is deleted, there is nothing to acknowledge, and no newer checkpoint would bring it back.
         if (answer?.kind === 'rows') view.setRows(bucket, answer.rows)
         else if (answer?.kind === 'gone' && bucket === mailbox) view.setRows(bucket, [])
         else exact = false

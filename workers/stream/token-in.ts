@@ -4,8 +4,9 @@ const QUOTE = 0x22
 const BACKSLASH = 0x5c
 
 /**
- * Returns the string member `token` of a JSON object without parsing what comes before it: a parser would allocate all of that for a stranger. Returns
- * null when there is no such member, or when the text up to it is not JSON. What follows it is not checked.
+ * Returns the string member `token` of a JSON object without parsing what comes before it: a parser would allocate all
+ * of that for a stranger. Returns null when there is no such member, or when the text up to it is not JSON. What
+ * follows it is not checked.
  */
 export function tokenIn(text: string): string | null {
   let at = gap(text, 0)
@@ -42,7 +43,10 @@ function stringEnd(text: string, start: number): number {
   return at
 }
 
-/** Returns the position after a value. Brackets of all kinds are counted alike, because the text is parsed properly later. */
+/**
+ * Returns the position after a value. Brackets of all kinds are counted alike, because the text is parsed properly
+ * later.
+ */
 function valueEnd(text: string, start: number): number {
   let depth = 0
   for (let at = start; at < text.length; at++) {

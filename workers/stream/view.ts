@@ -4,7 +4,10 @@ import { frameName, hashName } from '../../protocol/names.ts'
 import type { OpId } from '../../protocol/ops.ts'
 import { KNOWN_BUCKET_BYTES, KNOWN_ROW_BYTES, KNOWN_STREAM_BYTES } from './limits.ts'
 
-/** UTF-16 units of op texts of all buckets that came with notices and were not sent yet. Ops that do not fit are read from the bucket later. */
+/**
+ * UTF-16 units of op texts of all buckets that came with notices and were not sent yet. Ops that do not fit are read
+ * from the bucket later.
+ */
 const TAILS_LENGTH = 64 * 1024
 
 interface Tail {
@@ -18,8 +21,8 @@ interface Tail {
 const NO_TAIL: Tail = { ops: [], last: 0, length: 0 }
 
 /**
- * What a stream knows about its buckets: count, checksum and last op of each at one checkpoint. Each message of the relay moves the
- * whole view to its checkpoint.
+ * What a stream knows about its buckets: count, checksum and last op of each at one checkpoint. Each message of the
+ * relay moves the whole view to its checkpoint.
  */
 export class View {
   checkpoint: OpId = 0
@@ -85,7 +88,10 @@ export class View {
     return this.form === 'name' ? frameName(bucket) : hashName(bucket)
   }
 
-  /** Called for a new upstream, which has no subscriptions yet. The known states stay. `form` is that of its first message. */
+  /**
+   * Called for a new upstream, which has no subscriptions yet. The known states stay. `form` is that of its first
+   * message.
+   */
   unsubscribed(form: NameForm | undefined): void {
     this.form = form
     this.#called.clear()

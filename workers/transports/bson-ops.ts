@@ -1,6 +1,7 @@
 /**
- * Writes ops as BSON directly from the JSON texts in which they are stored: bytes in, bytes out, without objects or strings in between. Parsing
- * and serializing takes three times as long, and this is most of the work in the first sync of a client that uses BSON.
+ * Writes ops as BSON directly from the JSON texts in which they are stored: bytes in, bytes out, without objects or
+ * strings in between. Parsing and serializing takes three times as long, and this is most of the work in the first sync
+ * of a client that uses BSON.
  */
 
 const QUOTE = 0x22
@@ -19,8 +20,9 @@ const ESCAPES = new Uint8Array(256)
 for (const [i, character] of [...'"\\/bfnrt'].entries()) ESCAPES[character.charCodeAt(0)] = '"\\/\b\f\n\r\t'.charCodeAt(i)
 
 /**
- * Writes `{"0": op, "1": op, …}`, the BSON form of an array, at `at`, and returns the position after it. `ops` are op texts joined by `,`, in UTF-8: flat objects of
- * strings, whole numbers and null. Throws SyntaxError for anything else. `out` must have room for twice the length of `ops` and 16 bytes.
+ * Writes `{"0": op, "1": op, …}`, the BSON form of an array, at `at`, and returns the position after it. `ops` are op
+ * texts joined by `,`, in UTF-8: flat objects of strings, whole numbers and null. Throws SyntaxError for anything else.
+ * `out` must have room for twice the length of `ops` and 16 bytes.
  */
 export function writeOps(ops: Uint8Array, out: Uint8Array, at: number): number {
   return new Transcoder(ops, out, at).array()

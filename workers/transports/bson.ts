@@ -1,8 +1,9 @@
 import { writeOps } from './bson-ops.ts'
 
 /**
- * Writes lines as BSON documents. The library does not do two things: an integer must be an Int32 or an Int64, never a Double, which clients refuse
- * for counts, priorities and indexes; and the ops of a `data` line are written directly from their texts.
+ * Writes lines as BSON documents. The library does not do two things: an integer must be an Int32 or an Int64, never a
+ * Double, which clients refuse for counts, priorities and indexes; and the ops of a `data` line are written directly
+ * from their texts.
  */
 export class BsonWriter {
   #bytes: Uint8Array
@@ -107,7 +108,10 @@ export class BsonWriter {
     this.#bytes[this.#at++] = 0
   }
 
-  /** Writes a string for which there is room. Short ASCII strings, which nearly all are, are faster by hand than by a call into the runtime. */
+  /**
+   * Writes a string for which there is room. Short ASCII strings, which nearly all are, are faster by hand than by a
+   * call into the runtime.
+   */
   #text(text: string): void {
     const bytes = this.#bytes
     let at = this.#at

@@ -12,8 +12,8 @@ const later = z.union([z.strictObject({ credit }), z.strictObject({ token: z.str
 export type LaterFrame = z.infer<typeof later>
 
 /**
- * Returns the token of the first frame. Its sender is still a stranger, so the rest of the frame is skipped without allocating values. Throws
- * ROCKPOOL_CLIENT_FRAME.
+ * Returns the token of the first frame. Its sender is still a stranger, so the rest of the frame is skipped without
+ * allocating values. Throws ROCKPOOL_CLIENT_FRAME.
  */
 export function openToken(data: unknown): string {
   const token = tokenIn(frameText(data, MAX_BODY_BYTES))
@@ -21,7 +21,10 @@ export function openToken(data: unknown): string {
   return token
 }
 
-/** Parses the first frame after its token was verified. Throws ROCKPOOL_CLIENT_FRAME, and PSYNC_S2001 for a request that is not valid. */
+/**
+ * Parses the first frame after its token was verified. Throws ROCKPOOL_CLIENT_FRAME, and PSYNC_S2001 for a request that
+ * is not valid.
+ */
 export function openFrame(
   data: unknown,
   token: string,

@@ -12,8 +12,9 @@ import { ResponseBody } from './response-body.ts'
 import type { Transport } from './transport.ts'
 
 /**
- * `POST /sync/stream`: an endless body of lines, in the form and with the compression that the client accepts, sent at the reader's pace. An error before the
- * first line rejects. The protocol has no line for later errors, so the body breaks off.
+ * `POST /sync/stream`: an endless body of lines, in the form and with the compression that the client accepts, sent at
+ * the reader's pace. An error before the first line rejects. The protocol has no line for later errors, so the body
+ * breaks off.
  */
 export async function streamResponse(
   env: Environment,

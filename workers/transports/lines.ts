@@ -44,7 +44,10 @@ function nestedOp(text: string): string {
   return `${text.slice(0, at)},"data":${escapeBreaks(row)}}`
 }
 
-/** Splits a `data` line into lines of about `size()` UTF-16 units each; `size` is called before every one. An op is never split. */
+/**
+ * Splits a `data` line into lines of about `size()` UTF-16 units each; `size` is called before every one. An op is
+ * never split.
+ */
 export function* cutData(line: DataLine, size: () => number): Iterable<DataLine> {
   if (line.ops.length <= size()) {
     yield line

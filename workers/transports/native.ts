@@ -38,7 +38,9 @@ export class NativeStream implements SocketProtocol {
   /** Frames that arrived while the token was being verified; null before the first frame and after the verification. */
   #early: unknown[] | null = null
   #caller: Caller | null = null
-  /** The number of renewals received, and the last that took effect: a slow key set may let a later one finish first. */
+  /**
+   * The number of renewals received, and the last that took effect: a slow key set may let a later one finish first.
+   */
   #renewals = 0
   #renewed = 0
   #stream: OpenStream | null = null
@@ -141,7 +143,10 @@ export class NativeStream implements SocketProtocol {
     this.#send(JSON.stringify(line))
   }
 
-  /** `WebSocket.send` neither blocks nor reports, so only the client's credit prevents a slow one from filling our memory. */
+  /**
+   * `WebSocket.send` neither blocks nor reports, so only the client's credit prevents a slow one from filling our
+   * memory.
+   */
   async #until(allowed: () => boolean): Promise<void> {
     this.#held.set('transport', this.#credit.outstanding)
     while (!allowed() && !this.#stop.signal.aborted) {

@@ -11,8 +11,9 @@ interface Range {
 }
 
 /**
- * Returns the form of a stream that a client prefers, by its `Accept` header: the one with the higher q; of equals the one that is named exactly, then the
- * first. Returns NDJSON when there is no header, and when neither is acceptable, because a stream is better than none.
+ * Returns the form of a stream that a client prefers, by its `Accept` header: the one with the higher q; of equals the
+ * one that is named exactly, then the first. Returns NDJSON when there is no header, and when neither is acceptable,
+ * because a stream is better than none.
  */
 export function negotiate(accept: string | null | undefined): StreamType {
   const ranges = parse(accept ?? '')

@@ -3,8 +3,9 @@ import { Held } from '../stream/held.ts'
 import { FIRST_LINE_SECONDS, RESPONSE_BUFFER_BYTES } from '../stream/limits.ts'
 
 /**
- * A response body that is written here and read at the reader's pace. The runtime gets each piece when it asks for it, which it does when the one before
- * has been written. The queue of a `ReadableStream` would not count what is being written, 400 KB for each client.
+ * A response body that is written here and read at the reader's pace. The runtime gets each piece when it asks for it,
+ * which it does when the one before has been written. The queue of a `ReadableStream` would not count what is being
+ * written, 400 KB for each client.
  */
 export class ResponseBody {
   readonly readable: ReadableStream<Uint8Array>

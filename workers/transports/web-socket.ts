@@ -7,7 +7,10 @@ import { NativeStream } from './native.ts'
 import { RSocketConnection } from './rsocket/connection.ts'
 import type { SocketProtocol } from './socket-protocol.ts'
 
-/** The WebSocket of `/sync/stream`. A binary first frame begins RSocket, which PowerSync SDKs use; a text frame begins our own protocol. */
+/**
+ * The WebSocket of `/sync/stream`. A binary first frame begins RSocket, which PowerSync SDKs use; a text frame begins
+ * our own protocol.
+ */
 export function webSocketStream(env: Environment, tenant: Tenant, address: string | null): Response {
   const { client, server } = socketPair()
   server.binaryType = 'arraybuffer'

@@ -64,7 +64,9 @@ app.get('/work', (c) => {
 })
 
 app.get('/crypto', async (c) => c.json(await cryptoAnswer()))
-/** `n` records of `size` bytes. The clock of a Worker stands still meanwhile, so whoever asks has to look at his own. */
+/**
+ * `n` records of `size` bytes. The clock of a Worker stands still meanwhile, so whoever asks has to look at his own.
+ */
 app.post('/decrypt', async (c) => {
   await decrypt(whole(c.req.query('n')), whole(c.req.query('size')))
   return c.json({})

@@ -1,6 +1,9 @@
 import { ProblemError } from './problem.ts'
 
-/** Throws ProblemError `insecure_url` for an address to which a token would go in plain text over a network. What is relative goes where the page came from. */
+/**
+ * Throws ProblemError `insecure_url` for an address to which a token would go in plain text over a network. What is
+ * relative goes where the page came from.
+ */
 export function checkAddress(address: string, allowHttp = false): void {
   if (allowHttp || !/^(http|ws):/i.test(address)) return
   const { hostname } = new URL(address)

@@ -77,8 +77,9 @@ export function receive(db: Sqlite, name: string, ops: readonly WireOp[]): numbe
 export type Applied = { ok: true; changed: Set<string> } | { ok: false; mismatches: string[] }
 
 /**
- * Applies a complete checkpoint in one transaction, after its checksums were verified. `priority`: only the buckets at least as urgent; then what
- * was removed as a whole stays. Buckets that do not add up are dropped, and nothing is applied.
+ * Applies a complete checkpoint in one transaction, after its checksums were verified. `priority`: only the buckets at
+ * least as urgent; then what was removed as a whole stays. Buckets that do not add up are dropped, and nothing is
+ * applied.
  */
 export function applyCheckpoint(db: Sqlite, schema: Schema, target: Target, priority: number | null): Applied {
   return transaction(db, (): Applied => {
@@ -126,8 +127,8 @@ function settleBucket(db: Sqlite, bucket: number, applied: number, cleared: numb
     db.run('DELETE FROM rp_ops WHERE bucket = ? AND op_id <= ?', [bucket, cleared])
   }
   db.run('INSERT OR IGNORE INTO rp_dirty SELECT type, row_id FROM rp_ops WHERE bucket = ? AND op_id > ?', [bucket, applied])
-  // From the rows that have new ops to what their newest op replaces: an old row that nothing touched is not looked at, and a row with many new
-  // ops is looked at once, not once for each of them.
+  // From the rows that have new ops to what their newest op replaces: an old row that nothing touched is not looked at,
+  // and a row with many new ops is looked at once, not once for each of them.
   db.run(
     `DELETE FROM rp_ops WHERE bucket = ?1 AND op_id IN (
       SELECT o.op_id FROM (

@@ -24,7 +24,10 @@ const SILENCE_MS = 60_000
 /** After sleep a connection that has been silent for so long is taken for dead: its end may never be heard of. */
 const STALE_MS = 25_000
 
-/** One WebSocket from open to close. Resolves when the server asks to connect again, or `signal` is aborted; throws ProblemError otherwise. */
+/**
+ * One WebSocket from open to close. Resolves when the server asks to connect again, or `signal` is aborted; throws
+ * ProblemError otherwise.
+ */
 export class Connection {
   readonly #options: ConnectionOptions
   readonly #over = Promise.withResolvers<void>()

@@ -1,4 +1,7 @@
-/** Listeners are the application's: what one of them throws is reported and reaches nobody else, least of all the write or download that called it. */
+/**
+ * Listeners are the application's: what one of them throws is reported and reaches nobody else, least of all the write
+ * or download that called it.
+ */
 export class Listeners<Events extends object> {
   readonly #sets = new Map<keyof Events, Set<(value: never) => void>>()
 

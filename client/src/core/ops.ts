@@ -1,7 +1,10 @@
 import type { UploadOp } from '../types.ts'
 import { text, type Sqlite } from './sqlite.ts'
 
-/** An op as it is stored. `data` is JSON text, and goes to the wire as it is: a number of JavaScript would round an integer beyond 2^53. */
+/**
+ * An op as it is stored. `data` is JSON text, and goes to the wire as it is: a number of JavaScript would round an
+ * integer beyond 2^53.
+ */
 export interface StoredOp {
   op: string
   table: string

@@ -8,8 +8,8 @@ import { clientId, getText, put } from './storage.ts'
 const KNOWN_REQUESTS = 1_000
 
 /**
- * From here to `endWrite` the changes of the app's tables are captured. The caller holds a SQLite transaction. `request`: the name by which
- * its fate is asked for later (`wasStored`).
+ * From here to `endWrite` the changes of the app's tables are captured. The caller holds a SQLite transaction.
+ * `request`: the name by which its fate is asked for later (`wasStored`).
  */
 export function beginWrite(db: Sqlite, request: string | null = null): number {
   db.run("INSERT INTO rp_tx (state, request) VALUES ('pending', ?)", [request])
@@ -63,7 +63,9 @@ export function unconfirmedUpTo(db: Sqlite): number | null {
   return typeof row?.id === 'number' ? row.id : null
 }
 
-/** The write checkpoint that was made when transactions up to `tx` had been accepted. Answers the tables that changed. */
+/**
+ * The write checkpoint that was made when transactions up to `tx` had been accepted. Answers the tables that changed.
+ */
 export function setTarget(db: Sqlite, schema: Schema, tx: number, target: number): Set<string> {
   return transaction(db, () => {
     db.run("UPDATE rp_tx SET target = ? WHERE state = 'accepted' AND target IS NULL AND id <= ?", [target, tx])

@@ -6,8 +6,8 @@ export const PROBE_MS = 5_000
 const PASSING = [408, 425, 429]
 
 /**
- * Why the WebSocket of `url` could not be opened, as `GET /probes/liveness` shows: nobody answers, or another server does (`url`), or Rockpool does, which the
- * WebSocket did not reach. Never rejects.
+ * Why the WebSocket of `url` could not be opened, as `GET /probes/liveness` shows: nobody answers, or another server
+ * does (`url`), or Rockpool does, which the WebSocket did not reach. Never rejects.
  */
 export async function whyNotOpened(url: string, signal: AbortSignal): Promise<ProblemError> {
   const base = url.replace(/\/+$/, '')
@@ -25,7 +25,8 @@ export async function whyNotOpened(url: string, signal: AbortSignal): Promise<Pr
     if (response.status >= 500 || PASSING.includes(response.status)) return problem('network', `${probe} is answered ${response.status}`)
     return problem('url', `${probe} is answered ${response.status} (${type}) and is no Rockpool: is \`url\` right?`)
   } catch {
-    // A server that allows other pages nothing answers all the same. What cannot be read may be another server, or the error page of a proxy.
+    // A server that allows other pages nothing answers all the same. What cannot be read may be another server, or the
+    // error page of a proxy.
     const answers = await fetch(probe, { mode: 'no-cors', cache: 'no-store', signal: limited }).then(
       () => true,
       () => false,

@@ -15,7 +15,10 @@ export interface RenewalOptions {
   signal: AbortSignal
 }
 
-/** A connection outlives its token: when the server says that it is about to expire, another one is asked for until there is one. */
+/**
+ * A connection outlives its token: when the server says that it is about to expire, another one is asked for until
+ * there is one.
+ */
 export class Renewal {
   readonly #options: RenewalOptions
   #running = false

@@ -1,9 +1,9 @@
 import type { Schema, TableSchema } from '../types.ts'
 import { identifier, literal, text, type Sqlite } from './sqlite.ts'
 
-// The app's tables are derived: a row is the PUT with the highest op id among all buckets as far as they are applied, and on top of
-// it the local transactions that the server has not confirmed. Whatever changes one of the two marks the row in rp_dirty and derives
-// it again, in the same SQLite transaction.
+// The app's tables are derived: a row is the PUT with the highest op id among all buckets as far as they are applied,
+// and on top of it the local transactions that the server has not confirmed. Whatever changes one of the two marks the
+// row in rp_dirty and derives it again, in the same SQLite transaction.
 
 export function markTable(db: Sqlite, type: string): void {
   db.run(

@@ -25,8 +25,8 @@ export function checkSchema(schema: Schema): void {
 }
 
 /**
- * Makes the app's tables what the schema says. A table that differs is built anew from the op log and the local transactions,
- * without the network. Tables that the schema no longer has are dropped; their rows stay in the op log.
+ * Makes the app's tables what the schema says. A table that differs is built anew from the op log and the local
+ * transactions, without the network. Tables that the schema no longer has are dropped; their rows stay in the op log.
  */
 export function applySchema(db: Sqlite, schema: Schema): void {
   checkSchema(schema)
@@ -62,9 +62,10 @@ function tableScript(name: string, table: TableSchema): string {
 }
 
 /**
- * Change capture: while a local transaction runs (rp_capture holds its id) every change of a row becomes an op in rp_outbox.
- * Triggers and not update hooks, because node:sqlite has no hooks, because they see old and new values, and because what they write
- * commits and rolls back with the change itself. Applying a checkpoint leaves rp_capture empty, so nothing is captured then.
+ * Change capture: while a local transaction runs (rp_capture holds its id) every change of a row becomes an op in
+ * rp_outbox. Triggers and not update hooks, because node:sqlite has no hooks, because they see old and new values, and
+ * because what they write commits and rolls back with the change itself. Applying a checkpoint leaves rp_capture empty,
+ * so nothing is captured then.
  */
 function triggers(name: string, columns: [string, ColumnType][]): string[] {
   const table = identifier(name)

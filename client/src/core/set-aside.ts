@@ -1,7 +1,10 @@
 import type { SyncProblem } from '../types.ts'
 import { ProblemError } from './problem.ts'
 
-/** So many damaged databases are kept. When there is one more, something is wrong with the device, and none of them is deleted for it. */
+/**
+ * So many damaged databases are kept. When there is one more, something is wrong with the device, and none of them is
+ * deleted for it.
+ */
 export const KEPT_CORRUPT = 3
 
 /** Told as long as the file is there: it may hold writes that were never sent. */

@@ -11,7 +11,10 @@ export interface Statements {
 
 /** A synchronous SQLite connection: the only thing that the core needs of its platform. Statements stay prepared. */
 export interface Sqlite extends Statements {
-  /** The same for statements that the application wrote: one at a time, and only rows of its own tables (`statements.ts`). */
+  /**
+   * The same for statements that the application wrote: one at a time, and only rows of its own tables
+   * (`statements.ts`).
+   */
   readonly application: Statements
   /** Runs a script without parameters. */
   exec(script: string): void
@@ -32,7 +35,9 @@ export function transaction<T>(db: Sqlite, work: () => T): T {
   return result
 }
 
-/** SQLite ends a transaction by itself on some errors (disk full, I/O); a ROLLBACK then has nothing to do and says so. */
+/**
+ * SQLite ends a transaction by itself on some errors (disk full, I/O); a ROLLBACK then has nothing to do and says so.
+ */
 export function rollback(db: Sqlite): void {
   try {
     db.run('ROLLBACK')

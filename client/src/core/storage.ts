@@ -3,12 +3,14 @@ import { integer, text, transaction, type Sqlite } from './sqlite.ts'
 /**
  * Our own tables, all named `rp_…`. Append-only: a released step never changes.
  *
- * rp_kv: BLOB so that nothing is converted. rp_buckets: `name` null = no longer ours, its rows vanish with the next whole checkpoint. `last_op`: everything up to it has been
- * received (the resume position). `applied_op`: everything up to it is in the tables. `cleared_op`: a CLEAR that waits for the next
- * checkpoint; ops up to it are history. `checksum`: sum of all received, unsigned.
- * rp_ops: of what is applied only the current PUT per (bucket, row, subkey); of what is not, every PUT and REMOVE (`data` null).
- * rp_tx: local transactions that the tables show on top of the server's rows. `target`: the write checkpoint that confirms one;
- * null = accepted, number not known yet.
+ * rp_kv: BLOB so that nothing is converted. rp_buckets: `name` null = no longer ours, its rows vanish with the next
+ * whole checkpoint. `last_op`: everything up to it has been received (the resume position). `applied_op`: everything up
+ * to it is in the tables. `cleared_op`: a CLEAR that waits for the next checkpoint; ops up to it are history.
+ * `checksum`: sum of all received, unsigned.
+ * rp_ops: of what is applied only the current PUT per (bucket, row, subkey); of what is not, every PUT and REMOVE
+ * (`data` null).
+ * rp_tx: local transactions that the tables show on top of the server's rows. `target`: the write checkpoint that
+ * confirms one; null = accepted, number not known yet.
  * rp_capture: while it holds a transaction's id, the triggers of the app's tables write its changes into rp_outbox.
  */
 const MIGRATIONS: readonly string[] = [
@@ -60,7 +62,9 @@ const MIGRATIONS: readonly string[] = [
   `,
 ]
 
-/** Brings our tables up to date and cleans up what a crash may have left. Throws when the file is from a newer version. */
+/**
+ * Brings our tables up to date and cleans up what a crash may have left. Throws when the file is from a newer version.
+ */
 export function migrate(db: Sqlite): void {
   transaction(db, () => {
     const version = integer(db.all('PRAGMA user_version')[0]?.user_version)
@@ -70,7 +74,8 @@ export function migrate(db: Sqlite): void {
     for (const step of MIGRATIONS.slice(version)) db.exec(step)
     db.exec(`PRAGMA user_version = ${MIGRATIONS.length}`)
   })
-  // A file that was copied or restored in the middle of a write: with a row in it every download would be captured as the user's own write.
+  // A file that was copied or restored in the middle of a write: with a row in it every download would be captured as
+  // the user's own write.
   db.exec('DELETE FROM rp_capture')
   // Rows to derive again, as the work list of one transaction.
   db.exec('CREATE TEMP TABLE IF NOT EXISTS rp_dirty (type TEXT NOT NULL, row_id TEXT NOT NULL, PRIMARY KEY (type, row_id)) WITHOUT ROWID')

@@ -31,7 +31,10 @@ function subjectOf({ sub }: Record<string, unknown>): string | null {
   return typeof sub === 'string' ? sub : typeof sub === 'boolean' ? (sub ? '1' : '0') : JSON.stringify(sub)
 }
 
-/** Asks the application. Throws ProblemError `signed_out` when it says so, else `network`: what its `auth` fails with mostly passes. */
+/**
+ * Asks the application. Throws ProblemError `signed_out` when it says so, else `network`: what its `auth` fails with
+ * mostly passes.
+ */
 export async function identify({ auth, subject }: Pick<SyncOptions, 'auth' | 'subject'>): Promise<Identity> {
   try {
     const token = await auth()

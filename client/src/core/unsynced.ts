@@ -1,10 +1,15 @@
 import type { Schema } from '../types.ts'
 import { literal, type Sqlite } from './sqlite.ts'
 
-/** So many rows of a table are looked at: a column that none of them has is not looked for in all the others, while everything waits. */
+/**
+ * So many rows of a table are looked at: a column that none of them has is not looked for in all the others, while
+ * everything waits.
+ */
 export const LOOK_ROWS = 1_000
 
-/** What of the schema never comes from the server: a column that no query selects, or by another name, is NULL for ever. */
+/**
+ * What of the schema never comes from the server: a column that no query selects, or by another name, is NULL for ever.
+ */
 export class Unsynced {
   readonly #db: Sqlite
   readonly #schema: Schema
@@ -18,8 +23,9 @@ export class Unsynced {
   }
 
   /**
-   * After a whole checkpoint; the caller has the turn. Answers `table.column`, and `table` of which no row has come, and tells on the console what is new. `anew`: the
-   * checkpoint is the first of its connection. Else nothing is looked at, and null answered, unless a table has got its first rows.
+   * After a whole checkpoint; the caller has the turn. Answers `table.column`, and `table` of which no row has come,
+   * and tells on the console what is new. `anew`: the checkpoint is the first of its connection. Else nothing is looked
+   * at, and null answered, unless a table has got its first rows.
    */
   look(anew: boolean): string[] | null {
     if (!anew && !this.#empty.some((table) => this.#hasRows(table))) return null

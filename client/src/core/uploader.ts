@@ -5,9 +5,10 @@ import { ProblemError } from './problem.ts'
 const PASSING = [401, 408, 425, 429]
 
 /**
- * Posts a transaction to `uploadUrl`. Only JSON that comes from there decides: 2xx without an error accepts, 4xx with `error.code` rejects.
- * Everything else throws and is tried again: a login page, the page of an app that answers every path, a deploy that answers 404. `fetch` follows a
- * redirect of a POST with a GET, so a redirect is an error (2026-11: `redirect: 'error'` in Chromium, Firefox, Safari and Node).
+ * Posts a transaction to `uploadUrl`. Only JSON that comes from there decides: 2xx without an error accepts, 4xx with
+ * `error.code` rejects. Everything else throws and is tried again: a login page, the page of an app that answers every
+ * path, a deploy that answers 404. `fetch` follows a redirect of a POST with a GET, so a redirect is an error (2026-11:
+ * `redirect: 'error'` in Chromium, Firefox, Safari and Node).
  */
 export async function postTransaction(url: string, body: string, token: string, signal: AbortSignal): Promise<UploadResult> {
   const response = await fetch(url, {

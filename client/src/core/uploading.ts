@@ -11,7 +11,10 @@ import { within } from './within.ts'
 
 /** So long an answer may take. */
 export const UPLOAD_MS = 60_000
-/** After so many accepted transactions, or so long, their write checkpoint is asked for although more wait: until it has come they hide what others write. */
+/**
+ * After so many accepted transactions, or so long, their write checkpoint is asked for although more wait: until it has
+ * come they hide what others write.
+ */
 export const UNASKED_TRANSACTIONS = 50
 const UNASKED_MS = 2_000
 

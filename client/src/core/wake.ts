@@ -1,8 +1,13 @@
-/** How often the clock is looked at, and by how much too late that means that the device slept or the page was frozen. */
+/**
+ * How often the clock is looked at, and by how much too late that means that the device slept or the page was frozen.
+ */
 const LOOK_MS = 5_000
 const SLEPT_MS = 15_000
 
-/** Tells when the device may have come back: after sleep, or when somebody says so (`online`, a tab that became visible). */
+/**
+ * Tells when the device may have come back: after sleep, or when somebody says so (`online`, a tab that became
+ * visible).
+ */
 export class Wake {
   readonly #waiting = new Set<() => void>()
   #timer: ReturnType<typeof setInterval> | undefined

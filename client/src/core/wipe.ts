@@ -1,6 +1,9 @@
 import { identifier, text, transaction, type Sqlite } from './sqlite.ts'
 
-/** Empties the database so that nothing of its rows is left in the file: `secure_delete` overwrites what is deleted, and the WAL is cut. */
+/**
+ * Empties the database so that nothing of its rows is left in the file: `secure_delete` overwrites what is deleted, and
+ * the WAL is cut.
+ */
 export function wipeRows(db: Sqlite): void {
   transaction(db, () => {
     for (const row of db.all("SELECT substr(key, 8) AS name FROM rp_kv WHERE key LIKE 'schema:%'")) {

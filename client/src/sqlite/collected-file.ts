@@ -8,7 +8,10 @@ export interface SyncHandle {
   close(): void
 }
 
-/** So much is written at once. Firefox takes 278 µs for a write of a page, and hardly more for one of a megabyte (153, 2026-11-28). */
+/**
+ * So much is written at once. Firefox takes 278 µs for a write of a page, and hardly more for one of a megabyte (153,
+ * 2026-11-28).
+ */
 export const COLLECTED_BYTES = 1 << 20
 
 /** A frame of the WAL has a header of 24 bytes, and a checksum of all before it. */
@@ -20,8 +23,8 @@ export class ShortWrite extends Error {
 }
 
 /**
- * A file whose contiguous writes are collected. Where the file must hold them (`drain`), an error is told to the caller and what was collected is forgotten:
- * whoever has written it has to take his transaction back.
+ * A file whose contiguous writes are collected. Where the file must hold them (`drain`), an error is told to the caller
+ * and what was collected is forgotten: whoever has written it has to take his transaction back.
  */
 export class CollectedFile {
   readonly #handle: SyncHandle
@@ -72,8 +75,9 @@ export class CollectedFile {
   }
 
   /**
-   * The same for the frames that end a transaction, all of them or none: of a drain that fails something may be in the file, even all of it, and a transaction that was
-   * refused must not be found there after a crash. So its first bytes are made wrong. Answers false when that failed too, and nobody knows.
+   * The same for the frames that end a transaction, all of them or none: of a drain that fails something may be in the
+   * file, even all of it, and a transaction that was refused must not be found there after a crash. So its first bytes
+   * are made wrong. Answers false when that failed too, and nobody knows.
    */
   drainWhole(): { error: unknown; taken: boolean } | null {
     const start = this.#start

@@ -7,8 +7,8 @@ const PATH_BYTES = 512
 const SECTOR_BYTES = 4_096
 
 /**
- * What a connection to such a file begins with. Exclusive locking comes first: with a WAL in shared memory, which there is none of, SQLite answers CANTOPEN. Size of pages and
- * `auto_vacuum` count where the file is new.
+ * What a connection to such a file begins with. Exclusive locking comes first: with a WAL in shared memory, which there
+ * is none of, SQLite answers CANTOPEN. Size of pages and `auto_vacuum` count where the file is new.
  */
 export const BEGINNING = `PRAGMA locking_mode = EXCLUSIVE; PRAGMA temp_store = MEMORY; PRAGMA page_size = 8192; PRAGMA auto_vacuum = INCREMENTAL;
   PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA secure_delete = ON; PRAGMA cache_size = -16384; PRAGMA wal_autocheckpoint = 1000`
@@ -25,7 +25,8 @@ export interface Vfs {
 let installed = 0
 
 /**
- * Shows SQLite the files of one database. Temporary files have no place here: the connection sets `temp_store = MEMORY`. There is no shared memory
+ * Shows SQLite the files of one database. Temporary files have no place here: the connection sets `temp_store =
+ * MEMORY`. There is no shared memory
  * either: `locking_mode = EXCLUSIVE` comes before `journal_mode = WAL`, and nobody else has the handles.
  */
 export function installOpfsVfs({ capi, wasm, vfs }: Sqlite3Static, files: DatabaseFiles): Vfs {
@@ -91,7 +92,8 @@ export function installOpfsVfs({ capi, wasm, vfs }: Sqlite3Static, files: Databa
         xFileControl: () => capi.SQLITE_NOTFOUND,
         // Typed as result codes, which these two are not.
         xSectorSize: () => SECTOR_BYTES as number as 0,
-        // A write that is cut short damages nothing around it. Without this SQLite pads a transaction with copies of its last frame.
+        // A write that is cut short damages nothing around it. Without this SQLite pads a transaction with copies of
+        // its last frame.
         xDeviceCharacteristics: () => (capi.SQLITE_IOCAP_POWERSAFE_OVERWRITE | capi.SQLITE_IOCAP_UNDELETABLE_WHEN_OPEN) as 0,
       },
     },

@@ -5,7 +5,10 @@ import type { FileKind, Handles } from './database-files.ts'
 
 const SECTOR_BYTES = 4_096
 
-/** How one call is refused. `late`: everything was done before it throws. `twice`: that, and the call after it too. `dead`: every call after it. */
+/**
+ * How one call is refused. `late`: everything was done before it throws. `twice`: that, and the call after it too.
+ * `dead`: every call after it.
+ */
 export type Refusal = 'io' | 'short' | 'quota' | 'late' | 'twice' | 'dead'
 export type CallKind = 'write' | 'truncate' | 'flush'
 

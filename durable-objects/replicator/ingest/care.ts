@@ -16,12 +16,15 @@ export interface CarePorts {
   failed(error: unknown): void
 }
 
-/** What becomes of a change: `skip` takes the row out of its buckets, `leave` does not even that, for that has killed as well. */
+/**
+ * What becomes of a change: `skip` takes the row out of its buckets, `leave` does not even that, for that has killed as
+ * well.
+ */
 export type Taking = 'take' | 'skip' | 'leave'
 
 /**
- * Changes that kill the replicator each time they come: with care they are found, and skipped in the end. What is stored counts only when it is
- * durable, so with care each slice waits for that before the next one is looked at.
+ * Changes that kill the replicator each time they come: with care they are found, and skipped in the end. What is
+ * stored counts only when it is durable, so with care each slice waits for that before the next one is looked at.
  */
 export class Care {
   readonly #ports: CarePorts
@@ -76,7 +79,10 @@ export class Care {
     return suspect.tries <= 2 * TRIES ? 'skip' : 'leave'
   }
 
-  /** A change was skipped. `again`: its table must be compared when the copy that is under way is done. It may be tried once more by that. */
+  /**
+   * A change was skipped. `again`: its table must be compared when the copy that is under way is done. It may be tried
+   * once more by that.
+   */
   skipped(again: boolean): void {
     const skipped = this.trying
     if (!skipped) return
@@ -97,7 +103,10 @@ export class Care {
     this.#untilDurable()
   }
 
-  /** The copy of a table is done. True: it must be compared once more. What was skipped is forgotten: the next change of the row is tried again. */
+  /**
+   * The copy of a table is done. True: it must be compared once more. What was skipped is forgotten: the next change of
+   * the row is tried again.
+   */
   copied(t: number): boolean {
     const of = this.#suspects.filter((each) => each.t === t && each !== this.trying)
     if (of.length === 0) return false

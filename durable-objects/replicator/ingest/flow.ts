@@ -3,7 +3,10 @@ import type { Intake } from './intake.ts'
 
 /** Changes that come at once and let us think that more are on their way. */
 const MANY_CHANGES = 100
-/** Turns without a change after which there are no more. Where each change would be an append of its own, a few are worth waiting for. */
+/**
+ * Turns without a change after which there are no more. Where each change would be an append of its own, a few are
+ * worth waiting for.
+ */
 const THIN_TURNS = 5
 
 export interface FlowPorts {
@@ -15,8 +18,9 @@ export interface FlowPorts {
 }
 
 /**
- * When what was taken in is stored, and when the stream is paused. Transactions that come together are stored together: at once when
- * they are few; when they are many, there is more behind them, which is waited for. While buckets owe answers all of them gather, and then the stream waits.
+ * When what was taken in is stored, and when the stream is paused. Transactions that come together are stored together:
+ * at once when they are few; when they are many, there is more behind them, which is waited for. While buckets owe
+ * answers all of them gather, and then the stream waits.
  */
 export class Flow {
   readonly #ports: FlowPorts

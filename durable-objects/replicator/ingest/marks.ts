@@ -18,7 +18,8 @@ const KEY_BYTES = 32
 const SIGNED = /^(\{.*),"hmac":"([\w-]{43})"\}$/s
 
 /**
- * Marks may be written by others as well: in Postgres by every role of the database. Ours carry an HMAC with a key of this storage.
+ * Marks may be written by others as well: in Postgres by every role of the database. Ours carry an HMAC with a key of
+ * this storage.
  */
 export class Marks {
   readonly #state: StateStore

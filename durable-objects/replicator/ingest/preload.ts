@@ -1,7 +1,10 @@
 import type { Batch } from './batch.ts'
 import type { FollowedTable } from './followed-table.ts'
 
-/** Rows whose state is asked for at a time. Of a whole slice it may be more than there is memory, when each is in many buckets. */
+/**
+ * Rows whose state is asked for at a time. Of a whole slice it may be more than there is memory, when each is in many
+ * buckets.
+ */
 export const ROWS_AHEAD = 1_000
 
 /** A row that changes. */

@@ -44,7 +44,10 @@ export class ChangedRow implements RowChange {
     return this.#message.type === 'delete' ? [] : this.#message.new
   }
 
-  /** The texts that Postgres left out are those of the old row when it sent one, else what was kept of columns that are still the same. */
+  /**
+   * The texts that Postgres left out are those of the old row when it sent one, else what was kept of columns that are
+   * still the same.
+   */
   read(kept: () => RowImage | null): DecodedRow | null {
     const tuple = this.#tuple
     const { row, missing } = this.#decoder.row(tuple)

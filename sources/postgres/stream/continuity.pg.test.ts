@@ -6,7 +6,8 @@ import { Follower } from '../../../test/support/slot-follower.ts'
 import { POSTGRES_VERSIONS, startPostgres, type TestPostgres } from '../../../test/support/postgres.ts'
 import { generator } from '../../../test/support/random.ts'
 
-// How a slot is followed over cuts, crashes and databases that are not what they were: real Postgres, real stream, the replicator's own intake.
+// How a slot is followed over cuts, crashes and databases that are not what they were: real Postgres, real stream, the
+// replicator's own intake.
 
 describe.each(POSTGRES_VERSIONS)('Postgres %i', (version) => {
   let postgres: TestPostgres

@@ -24,7 +24,10 @@ export class DescribedTables {
     return this.#tables.get(oid)
   }
 
-  /** Undefined: not followed, or its rows come without columns that the sync config names: evaluated so they would move out of their buckets. */
+  /**
+   * Undefined: not followed, or its rows come without columns that the sync config names: evaluated so they would move
+   * out of their buckets.
+   */
   of(oid: number): DescribedTable | undefined {
     return this.#described.get(oid)
   }

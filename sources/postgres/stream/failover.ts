@@ -5,8 +5,8 @@ import { waitsForStandby } from '../catalog/standbys.ts'
 export const FAILOVER_FROM = 170_000
 
 /**
- * Marks a slot that nobody holds. `walsender` is a connection with `replication`: there is no SQL function for it (2026-11, up to 18). It waits for nothing.
- * Throws what Postgres answers: 55006 while somebody holds the slot.
+ * Marks a slot that nobody holds. `walsender` is a connection with `replication`: there is no SQL function for it
+ * (2026-11, up to 18). It waits for nothing. Throws what Postgres answers: 55006 while somebody holds the slot.
  */
 export async function markForFailover(walsender: Sql, slot: string): Promise<void> {
   await walsender.unsafe(`ALTER_REPLICATION_SLOT "${slot.replaceAll('"', '""')}" (FAILOVER true)`)
@@ -14,7 +14,10 @@ export async function markForFailover(walsender: Sql, slot: string): Promise<voi
 
 export interface StandbyFacts {
   serverVersion: number
-  /** Physical slots, by which standbys are known; `feedback`: its `hot_standby_feedback` is on, as far as its xmin tells. */
+  /**
+   * Physical slots, by which standbys are known; `feedback`: its `hot_standby_feedback` is on, as far as its xmin
+   * tells.
+   */
   physical: readonly { name: string; active: boolean; feedback: boolean }[]
   /** Somebody streams physical WAL, with a slot or without. Roles without `pg_monitor` cannot see it. */
   streams: boolean
@@ -38,8 +41,8 @@ export async function standbyFacts(sql: Sql): Promise<StandbyFacts> {
 }
 
 /**
- * What a failover to a standby would need so that the stream goes on behind it, and what is not so; empty for a database without one. What only the standby
- * knows is named as such.
+ * What a failover to a standby would need so that the stream goes on behind it, and what is not so; empty for a
+ * database without one. What only the standby knows is named as such.
  */
 export function failoverAdvice({ serverVersion, physical, streams, synchronized }: StandbyFacts): string[] {
   if (physical.length === 0 && !streams) return []

@@ -2,8 +2,9 @@ import type { Sql } from 'postgres'
 import { sourceError } from '../wire/connection.ts'
 
 /**
- * Emits a message into the WAL, in a transaction of its own: everything that was committed before comes before it in the stream. With
- * synchronous_commit=local it is flushed at once whatever the role's default is, and does not hang on a missing standby. Throws RockpoolError.
+ * Emits a message into the WAL, in a transaction of its own: everything that was committed before comes before it in
+ * the stream. With synchronous_commit=local it is flushed at once whatever the role's default is, and does not hang on
+ * a missing standby. Throws RockpoolError.
  */
 export async function emitMarker(sql: Sql, prefix: string, content: string): Promise<void> {
   try {
@@ -14,7 +15,10 @@ export async function emitMarker(sql: Sql, prefix: string, content: string): Pro
   }
 }
 
-/** The statement that lets this role emit messages; null when it may. They may be taken from everybody, as docs/deploy.md advises. */
+/**
+ * The statement that lets this role emit messages; null when it may. They may be taken from everybody, as
+ * docs/deploy.md advises.
+ */
 export async function markerProblem(sql: Sql): Promise<string | null> {
   const rows = await sql<{ statement: string }[]>`
     SELECT format('GRANT EXECUTE ON FUNCTION %s TO %I', p.oid::regprocedure, current_user) AS statement FROM pg_proc p

@@ -31,7 +31,10 @@ describe.each(POSTGRES_VERSIONS)('messages of Postgres %i', (version) => {
     }
   }
 
-  /** A walsender of protocol 2 that streams transactions before their end. `until` resolves when a message like that has come. */
+  /**
+   * A walsender of protocol 2 that streams transactions before their end. `until` resolves when a message like that has
+   * come.
+   */
   async function stream(publication: string) {
     const walsender = connectSource(server.url, { replication: true })
     await sql`SELECT pg_create_logical_replication_slot('live', 'pgoutput')`

@@ -2,11 +2,12 @@ import { tableText } from '../../../protocol/tables.ts'
 import { PgoutputReader } from './pgoutput-reader.ts'
 import type { PgoutputMessage, RelationColumn } from '../types.ts'
 
-// Format: "Logical Replication Message Formats" in the documentation of Postgres, protocol versions 1 and 2, text values.
+// Format: "Logical Replication Message Formats" in the documentation of Postgres, protocol versions 1 and 2, text
+// values.
 
 /**
- * Decodes one pgoutput message of protocol version 1. Throws ROCKPOOL_PGOUTPUT on one that is unknown, too short or too long, because going on
- * would lose changes.
+ * Decodes one pgoutput message of protocol version 1. Throws ROCKPOOL_PGOUTPUT on one that is unknown, too short or too
+ * long, because going on would lose changes.
  */
 export function decodePgoutput(bytes: Uint8Array): PgoutputMessage {
   const reader = new PgoutputReader(bytes)
@@ -16,8 +17,8 @@ export function decodePgoutput(bytes: Uint8Array): PgoutputMessage {
 }
 
 /**
- * Decodes the messages of one session of protocol version 2 in order. Between Stream Start and Stream Stop every message but Origin begins with
- * the xid of its (sub)transaction, so decoding depends on what came before.
+ * Decodes the messages of one session of protocol version 2 in order. Between Stream Start and Stream Stop every
+ * message but Origin begins with the xid of its (sub)transaction, so decoding depends on what came before.
  */
 export class StreamingPgoutputDecoder {
   #streaming = false

@@ -15,8 +15,9 @@ const NULL = 0x6e
 const UNCHANGED = 0x75
 
 /**
- * A CopyData of the walsender, of so many bytes, that is too large to be put together, without its large values: each leaves its length (`LARGE`). Yields what it wants
- * of the bytes and returns what is left of the message. Of a message of `pg_logical_emit_message` the content goes, and its prefix when that is not a short one.
+ * A CopyData of the walsender, of so many bytes, that is too large to be put together, without its large values: each
+ * leaves its length (`LARGE`). Yields what it wants of the bytes and returns what is left of the message. Of a message
+ * of `pg_logical_emit_message` the content goes, and its prefix when that is not a short one.
  */
 export function* reduceChange(size: number): Generator<Want, Uint8Array, Uint8Array> {
   const out: Uint8Array[] = []

@@ -12,7 +12,10 @@ export function imageOf(decoder: TableDecoder, tuple: Tuple): RowImage {
   return image
 }
 
-/** Rows whose texts are shorter together are not stored out of line by Postgres's default settings, so nothing is left out of them. */
+/**
+ * Rows whose texts are shorter together are not stored out of line by Postgres's default settings, so nothing is left
+ * out of them.
+ */
 const IMAGE_LENGTH = 500
 /** A shorter value is never moved out of line: the pointer to it would be larger. */
 const IMAGE_VALUE_LENGTH = 16

@@ -10,7 +10,10 @@ export interface FoundSlot {
   /** Why nothing comes from it any more, null when all is well. */
   lost: string | null
   confirmedFlush: Lsn
-  /** Whether standbys keep a copy of it, so that it outlives a failover; null where Postgres has no such thing (before 17). */
+  /**
+   * Whether standbys keep a copy of it, so that it outlives a failover; null where Postgres has no such thing (before
+   * 17).
+   */
   failover: boolean | null
 }
 
@@ -26,7 +29,10 @@ export interface SlotMeasure {
   safeWalBytes: number | null
   /** `max_slot_wal_keep_size`, null when there is none. */
   maxKeepBytes: number | null
-  /** `synchronized_standby_slots` while Postgres sends nothing, because one of these standbys has not confirmed it yet; else null. */
+  /**
+   * `synchronized_standby_slots` while Postgres sends nothing, because one of these standbys has not confirmed it yet;
+   * else null.
+   */
   awaitedStandbys: string | null
 }
 
@@ -42,7 +48,10 @@ export interface SlotHolder {
 const FREE_TRIES = 40
 const FREE_WAIT_MS = 50
 
-/** The slot, made when there is none. Making it waits for all transactions that are open: `waits` is called before and after. */
+/**
+ * The slot, made when there is none. Making it waits for all transactions that are open: `waits` is called before and
+ * after.
+ */
 export async function keepSlot(sql: Sql, slot: string, waits: (waiting: boolean) => void = () => {}): Promise<FoundSlot> {
   const found = await foundSlot(sql, slot)
   if (found) return found
@@ -181,8 +190,9 @@ export async function slotHolder(sql: Sql, slot: string): Promise<SlotHolder | n
 }
 
 /**
- * Ends the session that holds the slot when it is a dead one of ours: a replicator has one session at a time, and its application name carries its id.
- * Answers whom it ended. Somebody else is left alone: ROCKPOOL_SLOT_TAKEN, which names him.
+ * Ends the session that holds the slot when it is a dead one of ours: a replicator has one session at a time, and its
+ * application name carries its id. Answers whom it ended. Somebody else is left alone: ROCKPOOL_SLOT_TAKEN, which names
+ * him.
  */
 export async function freeSlot(sql: Sql, slot: string): Promise<SlotHolder | null> {
   const first = await slotHolder(sql, slot)
@@ -194,7 +204,10 @@ export async function freeSlot(sql: Sql, slot: string): Promise<SlotHolder | nul
   return first
 }
 
-/** Drops the slot, also from a dead session of ours. Throws ROCKPOOL_SLOT_TAKEN, or ROCKPOOL_SOURCE_UNREACHABLE when that one does not end. */
+/**
+ * Drops the slot, also from a dead session of ours. Throws ROCKPOOL_SLOT_TAKEN, or ROCKPOOL_SOURCE_UNREACHABLE when
+ * that one does not end.
+ */
 export async function dropSlot(sql: Sql, slot: string): Promise<void> {
   try {
     await freeSlot(sql, slot)

@@ -7,8 +7,8 @@ import { certificateRequest, FLIGHT, type Step } from '../../../test/tls/server.
 import { certificate12, certificateRequest12, done12, keyExchange12 } from '../../../test/tls/server-12.ts'
 import { connectTls } from './connection.ts'
 
-// The client with a check taken out lets through what the client refuses: so each check is what refuses it, and the server misbehaves in nothing else. One list
-// for both versions, longer than files are here, for it is read as one.
+// The client with a check taken out lets through what the client refuses: so each check is what refuses it, and the
+// server misbehaves in nothing else. One list for both versions, longer than files are here, for it is read as one.
 
 type Case = [misbehaviour: string, taken: Mutant]
 
@@ -206,7 +206,10 @@ test.each([...NAMED, ...in12(NAMED_12)])('%s is not refused for that reason with
   expect((await attempt(await mutated(taken), behaviour, 500)).outcome).not.toMatch(says)
 })
 
-/** Where nothing is refused, but something of what both sides hash, sign or count is left out: the honest server and the client do not agree. */
+/**
+ * Where nothing is refused, but something of what both sides hash, sign or count is left out: the honest server and the
+ * client do not agree.
+ */
 const WRONG: Mutant[] = [
   mutant('certificate-key.ts', 'TLS 1.3, server', 'TLS 1.3, client'),
   mutant('certificate-key.ts', 'fill(0x20)', 'fill(0x21)'),

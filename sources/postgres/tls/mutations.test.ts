@@ -9,7 +9,8 @@ import { TlsError } from './alerts.ts'
 import { connectTls } from './connection.ts'
 import { concat, equal, type Bytes } from './wire.ts'
 
-// Handshakes of an honest server that somebody in between, or the server itself after it has signed them, has changed. ROCKPOOL_ROUNDS: how many.
+// Handshakes of an honest server that somebody in between, or the server itself after it has signed them, has changed.
+// ROCKPOOL_ROUNDS: how many.
 
 const ROUNDS = Number(process.env.ROCKPOOL_ROUNDS ?? 500)
 
@@ -62,7 +63,9 @@ function changed13(random: Random, intact: boolean): AnyBehaviour {
   return { flight, wire: (bytes, i) => (i !== record ? [bytes] : [i === 1 ? flipped(random, bytes) : changed(random, bytes)]) }
 }
 
-/** The same of TLS 1.2, of which only Finished is encrypted, from a server that may not look at what the client says. */
+/**
+ * The same of TLS 1.2, of which only Finished is encrypted, from a server that may not look at what the client says.
+ */
 function changed12(random: Random, intact: boolean): AnyBehaviour {
   const [certificate, keyExchange, done] = FLIGHT_12 as [Step12, Step12, Step12]
   const flight = random.chance(0.3) ? [certificate, keyExchange, certificateRequest12, done] : FLIGHT_12
@@ -77,7 +80,10 @@ function changed12(random: Random, intact: boolean): AnyBehaviour {
   return { version: 12, flight, careless, wire: (bytes, i) => (i === record ? [changed(random, bytes)] : [bytes]) }
 }
 
-/** Milliseconds after which a client that waits for more of what was cut is told the end. In 1.3 it is the client that speaks last: what it got is all that comes. */
+/**
+ * Milliseconds after which a client that waits for more of what was cut is told the end. In 1.3 it is the client that
+ * speaks last: what it got is all that comes.
+ */
 const VERSIONS = [
   { version: '1.3', behaviourOf: changed13, idleMs: 0 },
   { version: '1.2', behaviourOf: changed12, idleMs: 60 },

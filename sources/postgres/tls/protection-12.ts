@@ -14,7 +14,10 @@ export const OVERHEAD_12 = NONCE_BYTES + TAG_BYTES
 export class Protection12 implements Protection {
   readonly next = null
   readonly #key: CryptoKey
-  /** The part of the nonce that is not sent, and behind it that of the record. Always the same bytes: WebCrypto copies them when it is called. */
+  /**
+   * The part of the nonce that is not sent, and behind it that of the record. Always the same bytes: WebCrypto copies
+   * them when it is called.
+   */
   readonly #iv: Bytes
   /** Of a record: its number, type, version and length (RFC 5246 section 6.2.3.3). Always the same bytes as well. */
   readonly #additional = new Uint8Array(13)

@@ -18,7 +18,10 @@ export interface Content {
 export interface Protection {
   /** The number of records for which these keys were used. */
   readonly records: number
-  /** Begins to decrypt the next record; `content` reads the result. Rejects for a record that was changed or is out of order. */
+  /**
+   * Begins to decrypt the next record; `content` reads the result. Rejects for a record that was changed or is out of
+   * order.
+   */
   decrypt(record: RawRecord): Promise<ArrayBuffer>
   /** Throws TlsError for what a record must not hold. */
   content(record: RawRecord, plain: ArrayBuffer): Content

@@ -128,7 +128,8 @@ const renegotiation = () =>
   violation(Alert.unexpectedMessage, 'the server asks for renegotiation in the middle of the connection, which Rockpool never does')
 
 /**
- * Returns what each record decrypts to, or undefined where it fails. A failure after a key update, or after the end, means
+ * Returns what each record decrypts to, or undefined where it fails. A failure after a key update, or after the end,
+ * means
  * nothing: the record was not meant for these keys.
  */
 async function decrypted(begun: Promise<ArrayBuffer>[]): Promise<(ArrayBuffer | undefined)[]> {

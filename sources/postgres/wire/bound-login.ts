@@ -28,7 +28,10 @@ export function checkIterations(count: number, server: string): void {
 
 const MECHANISM = 'SCRAM-SHA-256-PLUS'
 const GS2_HEADER = 'p=tls-server-end-point,,'
-/** The server's first message of SCRAM: nonce, salt, iterations, and no extensions, of which the driver would take the last. */
+/**
+ * The server's first message of SCRAM: nonce, salt, iterations, and no extensions, of which the driver would take the
+ * last.
+ */
 export const SERVER_FIRST = /^r=([!-+\--~]+),s=([A-Za-z0-9+/]+={0,2}),i=([1-9][0-9]{0,8})$/
 
 export interface BoundLoginOptions {

@@ -136,7 +136,8 @@ export class Incoming {
       )
     }
     if (kind === Kind.sasl) this.#scram = true
-    // The driver would send a proof for any count. From one for few iterations an impostor guesses the password cheaply.
+    // The driver would send a proof for any count. From one for few iterations an impostor guesses the password
+    // cheaply.
     if (kind === Kind.saslContinue && !safe) checkIterations(Number(SERVER_FIRST.exec(bytes.toString('latin1', 4))?.[3]), server)
     if (kind === Kind.saslFinal) this.#scram = false
     if (kind === Kind.ok) {

@@ -32,7 +32,8 @@ export function compileBuckets(context: Context, text: BucketDefinitionText): Pr
   const variants = sources.map((query) => ({
     definition,
     steps: query.steps,
-    // The data side names buckets in the parameter order of the first query. In the reference every query uses its own order.
+    // The data side names buckets in the parameter order of the first query. In the reference every query uses its own
+    // order.
     parameters: context.copyTraps
       ? query.parameters
       : names.map((name) => query.parameters[query.names.indexOf(name)] ?? { expr: ['null'] as const, nulls: true }),

@@ -20,7 +20,10 @@ export function columnName(builder: ExpressionBuilder, column: SelectedColumn): 
   return null
 }
 
-/** Compiles the SELECT list of data queries, streams of edition 2 and events. `*` hides columns that begin with `_` and overrides nothing. */
+/**
+ * Compiles the SELECT list of data queries, streams of edition 2 and events. `*` hides columns that begin with `_` and
+ * overrides nothing.
+ */
 export function dataColumns(
   builder: ExpressionBuilder,
   columns: readonly SelectedColumn[] | null | undefined,

@@ -10,7 +10,10 @@ import { both, branchOf, filterOnly, idsOf, type Alternative } from './match.ts'
 import { scopeOf } from './scope.ts'
 import { singleTable } from './table.ts'
 
-/** Compiles a data query. `parameters` are the names of the bucket parameters in the order of the bucket's name, or null when they are not known. */
+/**
+ * Compiles a data query. `parameters` are the names of the bucket parameters in the order of the bucket's name, or null
+ * when they are not known.
+ */
 export function compileDataQuery(
   context: Context,
   source: ScalarText,

@@ -41,8 +41,8 @@ export const idsOf = (alternative: Alternative | undefined): string[] =>
   [...new Set((alternative?.components ?? []).map((component) => component.id))].sort()
 
 /**
- * Returns the row side of an alternative: key parts in the order of `ids`. A second comparison with the same parameter becomes a filter.
- * (With `copyTraps` it is dropped, as in the reference, which grants too much.)
+ * Returns the row side of an alternative: key parts in the order of `ids`. A second comparison with the same parameter
+ * becomes a filter. (With `copyTraps` it is dropped, as in the reference, which grants too much.)
  */
 export function branchOf(alternative: Alternative, ids: readonly string[], copyTraps: boolean): Branch {
   const each: Walked[] = []
@@ -57,7 +57,8 @@ export function branchOf(alternative: Alternative, ids: readonly string[], copyT
     if (!first) return { expr: ['null'], nulls: false }
     const expr = value(first)
     if (!copyTraps) for (const other of more) filters.push(call('same key', expr, value(other)))
-    // A bucket parameter may be a NULL that a parameter query found in a table. A NULL of the request equals nothing here; in the reference it equals NULL.
+    // A bucket parameter may be a NULL that a parameter query found in a table. A NULL of the request equals nothing
+    // here; in the reference it equals NULL.
     const nulls = first.request === undefined ? first.rowArray : copyTraps && (first.rowArray || first.request.array)
     return { expr, nulls }
   })

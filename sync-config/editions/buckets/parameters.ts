@@ -229,7 +229,10 @@ class ParameterFilter {
     ]
   }
 
-  /** A condition over one side: a filter of the row, or of the request. The latter becomes a part of the key that is always 1 in rows. */
+  /**
+   * A condition over one side: a filter of the row, or of the request. The latter becomes a part of the key that is
+   * always 1 in rows.
+   */
   #single(expr: Expr, node: SqlExpr): Alternative[] | null {
     if (!usesRequest(expr)) return filterOnly(expr)
     if (usesRow(expr)) {

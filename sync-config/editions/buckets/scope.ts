@@ -81,7 +81,10 @@ function legacyRequest(node: ExprCall, args: readonly Expr[], fixedJson: boolean
   }
 }
 
-/** Compiles `auth.…`, `connection.…`, `subscription.…`. Returns undefined when there is no such function, null when its arguments are wrong. */
+/**
+ * Compiles `auth.…`, `connection.…`, `subscription.…`. Returns undefined when there is no such function, null when its
+ * arguments are wrong.
+ */
 export function streamRequest(
   node: ExprCall,
   args: readonly Expr[],
@@ -101,7 +104,10 @@ export function streamRequest(
   }
 }
 
-/** With `valueView`, reads a top-level member in the value view, as bucket definitions and edition 2 read client parameters. */
+/**
+ * With `valueView`, reads a top-level member in the value view, as bucket definitions and edition 2 read client
+ * parameters.
+ */
 function parameter(of: 'jwt' | 'connection' | 'subscription', args: readonly Expr[], fixedJson: boolean, valueView: boolean): Expr | null {
   const [key] = args
   if (!key || args.length !== 1) return null

@@ -14,8 +14,9 @@ export function warnClientDecides(sql: Sql, node: Parameters<Sql['warning']>[2])
 }
 
 /**
- * In bucket definitions and in edition 2 a NULL of the row equals a NULL among the values that it is compared with, unlike in
- * SQL: rows without an owner go to users whose list of owners contains a NULL. No warning when a filter excludes such rows.
+ * In bucket definitions and in edition 2 a NULL of the row equals a NULL among the values that it is compared with,
+ * unlike in SQL: rows without an owner go to users whose list of owners contains a NULL. No warning when a filter
+ * excludes such rows.
  */
 export function warnNullMatchesNull(sql: Sql, row: Expr, filters: readonly Expr[], node: SqlExpr): void {
   const excluded = canonical(call('not', call('is null', row)))
@@ -29,7 +30,10 @@ export function warnNullMatchesNull(sql: Sql, row: Expr, filters: readonly Expr[
 
 const negations = new Set(['not', 'not in', 'not(in)'])
 
-/** Returns whether a part of the condition says only what the request must not be. `NOT (x IS NULL)` says that there must be a value. */
+/**
+ * Returns whether a part of the condition says only what the request must not be. `NOT (x IS NULL)` says that there
+ * must be a value.
+ */
 const excludes = (expr: Expr): boolean =>
   some(expr, (part) => {
     if (part[0] !== 'call' || !negations.has(part[1])) return false
@@ -47,7 +51,10 @@ export function warnNegatedRequest(sql: Sql, expr: Expr, node: Parameters<Sql['w
   )
 }
 
-/** Warns about parameters of a subscription in a default stream: its default evaluation has no subscription, so they are NULL. */
+/**
+ * Warns about parameters of a subscription in a default stream: its default evaluation has no subscription, so they are
+ * NULL.
+ */
 export function warnDefaultWithoutParameters(
   sql: Sql,
   stream: StreamText,

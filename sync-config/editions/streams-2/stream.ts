@@ -19,7 +19,10 @@ export interface Match {
   node: SqlExpr
 }
 
-/** One alternative: conditions of the row, conditions of the request, matches, and subqueries that must find a request value. */
+/**
+ * One alternative: conditions of the row, conditions of the request, matches, and subqueries that must find a request
+ * value.
+ */
 interface Variant {
   rows: Expr[]
   requests: Expr[]
@@ -29,7 +32,10 @@ interface Variant {
 
 const empty = (part: Partial<Variant>): Variant[] => [{ rows: [], requests: [], matches: [], exists: [], ...part }]
 
-/** Compiles a stream of edition 2: one table, and WHERE in disjunctive normal form. Every alternative has its own buckets. */
+/**
+ * Compiles a stream of edition 2: one table, and WHERE in disjunctive normal form. Every alternative has its own
+ * buckets.
+ */
 export function compileAlphaStream(context: Context, text: StreamText): Program | null {
   const [source] = text.queries
   if (!source) return null

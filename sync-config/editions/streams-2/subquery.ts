@@ -24,8 +24,8 @@ interface Comparison {
 }
 
 /**
- * Compiles `SELECT column FROM table WHERE …`: one table, one column, only ANDs, and it must depend on the request. `wanted` is the value of the request that
- * it must find, which counts as a dependency.
+ * Compiles `SELECT column FROM table WHERE …`: one table, one column, only ANDs, and it must depend on the request.
+ * `wanted` is the value of the request that it must find, which counts as a dependency.
  */
 export function compileSubquery(
   context: Context,

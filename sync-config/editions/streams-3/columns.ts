@@ -5,7 +5,10 @@ import { NO_ID, type SqlExpr } from '../../parse/sql.ts'
 import type { Item } from './nodes.ts'
 import type { SelectScope } from './select.ts'
 
-/** Compiles the SELECT list of a stream's query. All columns come from one table, the primary. Returns null after reporting errors. */
+/**
+ * Compiles the SELECT list of a stream's query. All columns come from one table, the primary. Returns null after
+ * reporting errors.
+ */
 export function readColumns(scope: SelectScope, select: SelectFromStatement): { primary: number; columns: Column[] } | null {
   const { sql, nodes } = scope
   const columns: Column[] = []

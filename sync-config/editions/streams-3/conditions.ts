@@ -116,7 +116,10 @@ export class Conditions<C extends { name: string }> {
     return same && { and: [same, ...operand.conditions] }
   }
 
-  /** Requires that no element of an array is equal. `x NOT IN l` holds when `l` is NULL, as in the reference; `NOT (x IN l)` does not. */
+  /**
+   * Requires that no element of an array is equal. `x NOT IN l` holds when `l` is NULL, as in the reference; `NOT (x IN
+   * l)` does not.
+   */
   #notIn(node: ExprBinary): Condition | null {
     const builder = this.#scope.builder()
     builder.warnUnlessArray(node.right)
@@ -226,7 +229,8 @@ const flattened = (condition: Condition): Condition[] => ('and' in condition ? c
 
 function normal(condition: Condition, bounds: Bounds): Conjunct[][] {
   if ('and' in condition) {
-    // Conditions that are in every disjunct are added once, at the end: a chain of ANDs costs its length, not the square of it.
+    // Conditions that are in every disjunct are added once, at the end: a chain of ANDs costs its length, not the
+    // square of it.
     const always: Conjunct[] = []
     let out: Conjunct[][] = [[]]
     for (const part of flattened(condition)) {

@@ -90,7 +90,10 @@ export class Lowering {
     return all.filter((pair) => other(pair.side))
   }
 
-  /** Returns the unbound sides that the disjunct mentions: arrays of the request first, then tables that a bound side leads to. */
+  /**
+   * Returns the unbound sides that the disjunct mentions: arrays of the request first, then tables that a bound side
+   * leads to.
+   */
   #next(): number | null {
     let best: { side: number; rank: number; signature: string } | null = null
     for (const side of new Set([...this.#testsOf.keys(), ...this.#pairsOf.keys()])) {

@@ -5,8 +5,8 @@ import type { SqlExpr } from '../../parse/sql.ts'
 import type { Work } from '../../parse/work.ts'
 
 /**
- * What a query ranges over, CTEs and sub-selects already replaced by what they are made of: tables, arrays of a table's row, and
- * arrays of the request (or constant ones).
+ * What a query ranges over, CTEs and sub-selects already replaced by what they are made of: tables, arrays of a table's
+ * row, and arrays of the request (or constant ones).
  */
 export type Node =
   | { kind: 'table'; pattern: TablePattern; output: string | null; name: string }

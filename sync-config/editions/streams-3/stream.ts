@@ -161,7 +161,9 @@ function share(context: Context, parts: Part[], priority: number): Variant[] {
 const contentOf = ({ query, branch }: { query: { table: unknown; output: string | null; columns: Column[] }; branch: Branch }): string =>
   canonical([query.table, query.output, query.columns, branch.each, branch.filter])
 
-/** A bucket of a stream is called after the tables in it: streams with the same content share it, whatever their names. */
+/**
+ * A bucket of a stream is called after the tables in it: streams with the same content share it, whatever their names.
+ */
 function nameOf(queries: readonly DataQuery[]): string {
   const tables = new Set(queries.map((query) => query.output ?? `${query.table.name}%`))
   return [...tables].sort().join('+').slice(0, 60)

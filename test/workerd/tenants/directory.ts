@@ -5,7 +5,10 @@ import type { TenantDirectory, TenantSecrets } from '../../../tenants/directory.
 import { noTenant, secretOfBindings, tenantOfBindings } from '../../../tenants/from-bindings.ts'
 import type { Tenant } from '../../../tenants/tenant.ts'
 
-/** Tenants whose settings are in one variable, TENANTS, as JSON by name. A request is for the tenant that is the first label of its host. */
+/**
+ * Tenants whose settings are in one variable, TENANTS, as JSON by name. A request is for the tenant that is the first
+ * label of its host.
+ */
 export class TestDirectory implements TenantDirectory {
   readonly #tenants: Record<string, SettingBindings>
 

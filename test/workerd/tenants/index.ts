@@ -14,7 +14,8 @@ import { eventStream } from './sse.ts'
 export { Directory } from '../../../durable-objects/directory/directory.ts'
 export { Census, Metrics, Writer } from '../../../durable-objects/later/later.ts'
 
-// The script with a directory of several tenants, and a fourth transport. A request to `/t/NAME/…` is one to `/…` of the host `NAME.example`.
+// The script with a directory of several tenants, and a fourth transport. A request to `/t/NAME/…` is one to `/…` of
+// the host `NAME.example`.
 
 const withDirectory = (env: Environment): Environment => ({ ...env, [DIRECTORY]: new TestDirectory({ ...env }) })
 

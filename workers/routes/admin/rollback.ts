@@ -6,8 +6,8 @@ import { flag } from './flag.ts'
 import { logged, type OperatorContext } from './operator.ts'
 
 /**
- * `/admin/rollback`: returns to the sync config that served before, or cancels a deploy in progress. `?to=NUMBER` returns to that deploy.
- * `?dry_run=1` only reports what would happen.
+ * `/admin/rollback`: returns to the sync config that served before, or cancels a deploy in progress. `?to=NUMBER`
+ * returns to that deploy. `?dry_run=1` only reports what would happen.
  */
 export const rollback = new Hono<OperatorContext>()
 

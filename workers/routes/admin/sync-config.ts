@@ -13,7 +13,10 @@ syncConfig.get('/', async (c) =>
   c.json({ data: await askReplicator(c.env, c.var.tenant, (replicator) => replicator.configs({ v: MESSAGE_VERSION })) }),
 )
 
-/** The body is the YAML text. `?dry_run=1` only reports what would change. `?force=1` accepts tables that cannot be followed. `If-Match` is the hash of the serving plan. */
+/**
+ * The body is the YAML text. `?dry_run=1` only reports what would change. `?force=1` accepts tables that cannot be
+ * followed. `If-Match` is the hash of the serving plan.
+ */
 syncConfig.put('/', async (c) => {
   const dryRun = flag(c.req.query('dry_run'))
   const yaml = await textOf(c.req.raw)

@@ -4,7 +4,10 @@ import { askReplicator } from '../../replicator.ts'
 import { flag } from './flag.ts'
 import { logged, type OperatorContext } from './operator.ts'
 
-/** `/admin/verify`: compares source, row state and buckets. POST begins it, GET returns its progress and results, DELETE cancels it. */
+/**
+ * `/admin/verify`: compares source, row state and buckets. POST begins it, GET returns its progress and results, DELETE
+ * cancels it.
+ */
 export const verify = new Hono<OperatorContext>()
 
 verify.get('/', async (c) =>

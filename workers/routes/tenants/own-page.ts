@@ -1,11 +1,15 @@
 import { RockpoolError } from '../../../protocol/errors.ts'
 
-/** Set by every client of ours. A page of another origin cannot set it without asking first, and it is told no: there is no CORS under /admin. */
+/**
+ * Set by every client of ours. A page of another origin cannot set it without asking first, and it is told no: there is
+ * no CORS under /admin.
+ */
 export const ADMIN_HEADER = 'x-rockpool-admin'
 
 /**
- * Throws ROCKPOOL_OPERATOR (403) for a request that a page of another origin may have made, and PSYNC_S2004 (415) for one that changes something and is not JSON. A browser
- * sends cookies (Cloudflare Access's are SameSite=None) along with forms and images of any page, so the credential alone says nothing about who asks.
+ * Throws ROCKPOOL_OPERATOR (403) for a request that a page of another origin may have made, and PSYNC_S2004 (415) for
+ * one that changes something and is not JSON. A browser sends cookies (Cloudflare Access's are SameSite=None) along
+ * with forms and images of any page, so the credential alone says nothing about who asks.
  */
 export function refuseForeignPages({ method, url, headers }: Pick<Request, 'method' | 'url' | 'headers'>): void {
   if (method === 'GET' || method === 'HEAD') return

@@ -9,9 +9,9 @@ export interface Asked {
 }
 
 /**
- * Returns a compressor for an encoding that the client accepts, or null when it accepts none, by `Accept-Encoding` (RFC 9110, 12.5.3). zstd is preferred to
- * gzip whatever their weights are: it is smaller, and takes a quarter of the time (workerd 1.20261023.1). A wildcard is not taken, because what it stands
- * for is unknown.
+ * Returns a compressor for an encoding that the client accepts, or null when it accepts none, by `Accept-Encoding` (RFC
+ * 9110, 12.5.3). zstd is preferred to gzip whatever their weights are: it is smaller, and takes a quarter of the time
+ * (workerd 1.20261023.1). A wildcard is not taken, because what it stands for is unknown.
  */
 export function compressorFor({ headers, cf }: Asked): Compressor | null {
   // On Cloudflare the header is what the edge accepts, whatever the client said (2026-11).
@@ -22,8 +22,9 @@ export function compressorFor({ headers, cf }: Asked): Compressor | null {
 }
 
 /**
- * Returns whether the client is known to read all frames of a zstd body. Chromium 156 and Firefox 153 do. Node 24 reads the first of those that come together,
- * and drops the others without an error; nothing is known of others (2026-11). Chromium sends `Sec-CH-UA` wherever it accepts zstd, over HTTPS.
+ * Returns whether the client is known to read all frames of a zstd body. Chromium 156 and Firefox 153 do. Node 24 reads
+ * the first of those that come together, and drops the others without an error; nothing is known of others (2026-11).
+ * Chromium sends `Sec-CH-UA` wherever it accepts zstd, over HTTPS.
  */
 const readsFrames = (headers: Headers): boolean => headers.has('sec-ch-ua') || /\bFirefox\/\d/.test(headers.get('user-agent') ?? '')
 

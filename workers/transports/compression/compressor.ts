@@ -1,6 +1,7 @@
 /**
- * Compresses one response body. What it returns for each call is a part of its own, which refers to nothing outside of it: so the length of a part
- * depends on nothing but what is in it, and says nothing about rows of others that the body also holds.
+ * Compresses one response body. What it returns for each call is a part of its own, which refers to nothing outside of
+ * it: so the length of a part depends on nothing but what is in it, and says nothing about rows of others that the body
+ * also holds.
  */
 export interface Compressor {
   readonly encoding: 'zstd' | 'gzip'

@@ -12,8 +12,8 @@ const LAST_BLOCK = Uint8Array.of(3, 0)
 const OPTIONS = { level: 1, finishFlush: constants.Z_SYNC_FLUSH }
 
 /**
- * One member from the first byte to the last: of several, Chromium 156 and Firefox 153 read the first and drop the others without an error (2026-11). `CompressionStream`
- * cannot flush a line, so each segment is deflated by itself.
+ * One member from the first byte to the last: of several, Chromium 156 and Firefox 153 read the first and drop the
+ * others without an error (2026-11). `CompressionStream` cannot flush a line, so each segment is deflated by itself.
  */
 export class Gzip implements Compressor {
   readonly encoding = 'gzip'

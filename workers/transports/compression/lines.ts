@@ -3,8 +3,8 @@ import type { LineEncoder } from '../transport.ts'
 import type { Compressor } from './compressor.ts'
 
 /**
- * Compresses lines of ops, each by itself, and nothing else: short lines, which are joined, hold ops of several buckets and what concerns the client alone.
- * `encode` tells them apart by what the encoder has returned.
+ * Compresses lines of ops, each by itself, and nothing else: short lines, which are joined, hold ops of several buckets
+ * and what concerns the client alone. `encode` tells them apart by what the encoder has returned.
  */
 export function compressedLines(
   lines: LineEncoder<Uint8Array>,

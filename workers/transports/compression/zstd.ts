@@ -5,8 +5,9 @@ import { chunks, type Compressor } from './compressor.ts'
 export const FRAME_BYTES = 128 * 1024
 
 /**
- * Any bytes up to this number can be compressed at once. `zstdCompressSync` of workerd fails with "Unexpected end of file" when it would return more
- * than 40,969 bytes, whatever its `chunkSize` is (workerd 1.20261023.1). Rows have a quarter of their size, so most frames are made at the first attempt.
+ * Any bytes up to this number can be compressed at once. `zstdCompressSync` of workerd fails with "Unexpected end of
+ * file" when it would return more than 40,969 bytes, whatever its `chunkSize` is (workerd 1.20261023.1). Rows have a
+ * quarter of their size, so most frames are made at the first attempt.
  */
 export const CERTAIN_BYTES = 40_000
 
@@ -18,7 +19,10 @@ const MAGIC = [0x28, 0xb5, 0x2f, 0xfd]
 const DESCRIPTOR = 0b1010_0000
 const HEADER_BYTES = 12
 
-/** Frames that follow each other (RFC 8878, 3: a decoder takes them as one). A frame carries its length, so nothing is needed at the end. */
+/**
+ * Frames that follow each other (RFC 8878, 3: a decoder takes them as one). A frame carries its length, so nothing is
+ * needed at the end.
+ */
 export class Zstd implements Compressor {
   readonly encoding = 'zstd'
 

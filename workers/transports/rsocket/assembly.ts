@@ -23,7 +23,10 @@ export class Assembly {
     clearTimeout(this.#timer)
   }
 
-  /** Adds a fragment. Returns the whole payload, or null when more follows. Throws PSYNC_S2001 when it becomes too large; empty fragments count too. */
+  /**
+   * Adds a fragment. Returns the whole payload, or null when more follows. Throws PSYNC_S2001 when it becomes too
+   * large; empty fragments count too.
+   */
   add(fragment: Payload & Pick<Frame, 'flags'>): Payload | null {
     this.#length += fragment.data.length + (fragment.metadata?.length ?? 0)
     if (++this.#fragments > MAX_FRAGMENTS) throw new RockpoolError('PSYNC_S2001', `a request has more than ${MAX_FRAGMENTS} fragments`)

@@ -39,8 +39,9 @@ interface Accepted {
 }
 
 /**
- * The server side of an RSocket connection: SETUP with the token, then REQUEST_STREAM for `/sync/stream`. Frames are processed in order.
- * The file is long because it is one state machine over the frames of a connection: each method is a transition, and all share the same state.
+ * The server side of an RSocket connection: SETUP with the token, then REQUEST_STREAM for `/sync/stream`. Frames are
+ * processed in order. The file is long because it is one state machine over the frames of a connection: each method is
+ * a transition, and all share the same state.
  */
 export class RSocketConnection implements SocketProtocol {
   readonly #env: Environment
@@ -259,7 +260,10 @@ export class RSocketConnection implements SocketProtocol {
     },
   }
 
-  /** Asks the client to confirm receipt, one question at a time. A nonce makes sure that only a client that has read the question can answer it. */
+  /**
+   * Asks the client to confirm receipt, one question at a time. A nonce makes sure that only a client that has read the
+   * question can answer it.
+   */
   #askReceipt(): void {
     if (this.#probe || this.#unprobed === 0 || this.#closed) return
     this.#probe = { nonce: crypto.getRandomValues(new Uint8Array(8)), serial: this.#serial }
@@ -281,7 +285,9 @@ export class RSocketConnection implements SocketProtocol {
     for (const stream of this.#streams.values()) stream.received(probe.serial)
   }
 
-  /** Restarts the timer of the connection: a client is dead when it has sent no KEEPALIVE for the lifetime of its SETUP. */
+  /**
+   * Restarts the timer of the connection: a client is dead when it has sent no KEEPALIVE for the lifetime of its SETUP.
+   */
   #alive(): void {
     if (this.#lifetime) clearTimeout(this.#lifetime)
     const ms = Math.min(this.#setup?.lifetimeMs ?? 0, MAX_LIFETIME_SECONDS * 1_000)
@@ -289,7 +295,10 @@ export class RSocketConnection implements SocketProtocol {
     this.#lifetime = setTimeout(dead, ms)
   }
 
-  /** Closes a connection without streams after a while. Clients normally close it themselves when their stream has ended. */
+  /**
+   * Closes a connection without streams after a while. Clients normally close it themselves when their stream has
+   * ended.
+   */
   #lingerWhenIdle(): void {
     if (this.#closed || this.#streams.size + this.#assemblies.size > 0) return
     if (this.#linger) clearTimeout(this.#linger)

@@ -4,8 +4,8 @@ import { MAX_UNTAKEN_BYTES, READ_LENGTH, SMALLEST_LINE, TRUSTED_LINES } from '..
 const UNBOUNDED = 0x7fffffff
 
 /**
- * Answers of a connection that no request-n bounds: those to KEEPALIVE, and refusals. A client that asks and never reads would fill our memory with them, so they
- * count as in flight until it has confirmed that it received them.
+ * Answers of a connection that no request-n bounds: those to KEEPALIVE, and refusals. A client that asks and never
+ * reads would fill our memory with them, so they count as in flight until it has confirmed that it received them.
  */
 export class Answers {
   #sent: { serial: number; bytes: number }[] = []
@@ -29,9 +29,10 @@ export class Answers {
 }
 
 /**
- * Decides what may be sent on one RSocket stream. The client's request-n counts lines, and `WebSocket.send` never blocks, so nothing bounds bytes:
- * ten lines may be megabytes. Bytes are in flight until the client is known to have them: it requests another line for each that it has
- * consumed, and its runtime answers KEEPALIVE frames in order with everything else (`received`).
+ * Decides what may be sent on one RSocket stream. The client's request-n counts lines, and `WebSocket.send` never
+ * blocks, so nothing bounds bytes: ten lines may be megabytes. Bytes are in flight until the client is known to have
+ * them: it requests another line for each that it has consumed, and its runtime answers KEEPALIVE frames in order with
+ * everything else (`received`).
  */
 export class Flow {
   #credit = 0
@@ -55,7 +56,9 @@ export class Flow {
     this.#drop(Math.min(n, this.#lines.length))
   }
 
-  /** Called when the client has answered a KEEPALIVE that was sent after this line, so that it has all lines up to it. */
+  /**
+   * Called when the client has answered a KEEPALIVE that was sent after this line, so that it has all lines up to it.
+   */
   received(serial: number): void {
     this.#answers = true
     const kept = this.#lines.findIndex((line) => line.serial > serial)
@@ -66,7 +69,8 @@ export class Flow {
   allows(bytes: number): boolean {
     if (this.#credit === 0) return false
     if (this.#outstanding === 0 || this.#outstanding + bytes <= MAX_UNTAKEN_BYTES) return true
-    // The lines of this client are cut so small that all it has requested fit, so a line that is too large is a single op.
+    // The lines of this client are cut so small that all it has requested fit, so a line that is too large is a single
+    // op.
     return !this.#answers && this.#lines.length + this.#credit <= TRUSTED_LINES
   }
 
@@ -75,7 +79,8 @@ export class Flow {
   }
 
   /**
-   * Returns the UTF-16 units of the next data line. A client that has never confirmed receipt must be able to get all that it has requested without
+   * Returns the UTF-16 units of the next data line. A client that has never confirmed receipt must be able to get all
+   * that it has requested without
    * confirming: it may request more only when half of that has arrived.
    */
   get lineLength(): number {

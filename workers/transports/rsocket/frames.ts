@@ -1,6 +1,6 @@
 /**
- * Frames of RSocket 1.0 in WebSocket messages: one per message, without the length that precedes them on TCP. A frame has the stream id, six
- * bits of type, ten bits of flags, and the fields of its type. All integers are big-endian.
+ * Frames of RSocket 1.0 in WebSocket messages: one per message, without the length that precedes them on TCP. A frame
+ * has the stream id, six bits of type, ten bits of flags, and the fields of its type. All integers are big-endian.
  */
 export const FrameType = {
   SETUP: 0x01,
@@ -21,7 +21,10 @@ export const FrameType = {
 export const Flag = {
   IGNORE: 0x200,
   METADATA: 0x100,
-  /** In a request or payload: more fragments follow. In a KEEPALIVE: an answer is wanted. In a SETUP: the session can be resumed. */
+  /**
+   * In a request or payload: more fragments follow. In a KEEPALIVE: an answer is wanted. In a SETUP: the session can be
+   * resumed.
+   */
   FOLLOWS: 0x80,
   RESPOND: 0x80,
   RESUME: 0x80,

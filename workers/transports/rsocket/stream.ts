@@ -17,7 +17,10 @@ import { completeFrame, ErrorCode, errorFrame, nextFrame } from './frames.ts'
 /** What a stream needs from its connection. */
 export interface RSocketOutput {
   send(frame: Uint8Array): void
-  /** Called when a line was sent. Returns its number, and asks the client to confirm receipt when that is due (`urgent`: at once). */
+  /**
+   * Called when a line was sent. Returns its number, and asks the client to confirm receipt when that is due (`urgent`:
+   * at once).
+   */
   count(bytes: number): number
   probe(): void
   /** Called when the client does not confirm that it receives what was sent. */
@@ -25,7 +28,10 @@ export interface RSocketOutput {
   ended(streamId: number): void
 }
 
-/** One REQUEST_STREAM. Sync lines are PAYLOAD frames with one BSON document each, whatever the MIME types, and never more than were requested. */
+/**
+ * One REQUEST_STREAM. Sync lines are PAYLOAD frames with one BSON document each, whatever the MIME types, and never
+ * more than were requested.
+ */
 export class RSocketStream {
   readonly #id: number
   readonly #output: RSocketOutput
@@ -127,8 +133,9 @@ export class RSocketStream {
   }
 
   /**
-   * Ends the stream: cleanly when it was asked to end, and silently when the client cancelled. Otherwise it sends the error, in whose text clients look for the code.
-   * An end before the first line is an error too: after a clean end SDKs would wait for that line for ever.
+   * Ends the stream: cleanly when it was asked to end, and silently when the client cancelled. Otherwise it sends the
+   * error, in whose text clients look for the code. An end before the first line is an error too: after a clean end
+   * SDKs would wait for that line for ever.
    */
   #end(error: unknown): void {
     this.#held.close()

@@ -14,8 +14,8 @@ export function markIdle(db: Sqlite): void {
 }
 
 /**
- * Makes the marked rows that are covered `base ⊕ ops`; those that no op covers any more come back from the base, with their link. Every mark is gone afterwards.
- * Answers the names of the tables.
+ * Makes the marked rows that are covered `base ⊕ ops`; those that no op covers any more come back from the base, with
+ * their link. Every mark is gone afterwards. Answers the names of the tables.
  */
 export function deriveRows(db: Sqlite, tables: ReadonlyMap<string, StoredTable>): Set<string> {
   const changed = new Set<string>()

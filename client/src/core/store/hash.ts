@@ -1,8 +1,9 @@
 import type { SqlValue } from '../../types.ts'
 
 /**
- * 53 bits of a value, as an integer that JavaScript and SQLite hold exactly. By it a link proves that it means this row, and a subkey is told from another one. Nothing
- * secret depends on it. Multiplications as in MurmurHash3's finaliser (public domain).
+ * 53 bits of a value, as an integer that JavaScript and SQLite hold exactly. By it a link proves that it means this
+ * row, and a subkey is told from another one. Nothing secret depends on it. Multiplications as in MurmurHash3's
+ * finaliser (public domain).
  */
 export function hash(value: SqlValue): number {
   const text = typeof value === 'string' ? value : String(value)

@@ -1,7 +1,8 @@
 import { isMainThread, parentPort, workerData } from 'node:worker_threads'
 import { inThread as reportOf, loadMutated, type Mutation } from '../../../../test/support/mutations.ts'
 
-// Runs schedules of the store, in a thread of the tests or by hand: `node client/src/core/store/test-run.ts [first seed] [number]`. A rule may be taken out of the code on the way.
+// Runs schedules of the store, in a thread of the tests or by hand: `node client/src/core/store/test-run.ts [first
+// seed] [number]`. A rule may be taken out of the code on the way.
 
 export interface Task {
   storeSeed: number
