@@ -5,63 +5,73 @@ import type { ReplicationSettings } from '../../tenants/replication.ts'
 import { keptIdentity, streamedTo } from './session/kept-state.ts'
 import { refusedTables } from './session/refused-tables.ts'
 import type { SessionStatus } from './session/session-parts.ts'
-import type { Looked } from './session/source-look.ts'
-import type { State } from './store/storage.ts'
 import type { Store } from './store/store.ts'
 import type { Wired } from './wiring.ts'
 
-/** What the parts say of themselves, and what the object knows beside them. */
-export interface StatusPorts {
-  tenant: string
+/** The source as settings name it. */
+export interface SourceOfStatus {
   kind: SourceKind<ReplicationSettings>
-  /** Its settings, and the URL of the database, a secret; null when a setting is wrong. */
+  /** Its settings, and the URL of the database, which is a secret. Null when a setting is wrong. */
   source: { settings: ReplicationSettings; url: string } | null
-  parts: Pick<Wired, 'store' | 'committer' | 'fencing' | 'relays' | 'appends' | 'health' | 'rowsWritten'>
-  /** Somebody is connected. */
-  live: boolean
-  session: SessionStatus | null
-  /** Sessions of this incarnation, and the most changes that one of them held. */
-  sessions: number
-  peakHeld: number
-  /** Why no session gets anywhere; null: they do, or none was tried. */
-  failing: State['failing']
-  /** When the next session begins, in ms since 1970. */
-  alarm: number | null
-  deploy: ReplicatorStatus['deploy']
-  verify: ReplicatorStatus['verify']
-  /** The last look at the source; null: nobody has asked since the object started. `fresh`: it was made for this answer. */
-  looked: Looked | null
-  fresh: boolean
 }
 
-export function replicatorStatus(ports: StatusPorts): ReplicatorStatus {
-  const { tenant, parts, session, failing, alarm, looked, fresh } = ports
-  const { store, committer, fencing, relays, appends } = parts
+/** What had to be asked for. */
+export interface AskedForStatus extends SourceOfStatus {
+  /** The source was examined for this answer. */
+  isFresh: boolean
+  /** When the next session begins, in ms since 1970; null when one is under way, or when none is planned. */
+  next: number | null
+}
+
+export type StatusParts = Pick<
+  Wired,
+  | 'tenant'
+  | 'store'
+  | 'committer'
+  | 'fencing'
+  | 'relays'
+  | 'appends'
+  | 'health'
+  | 'verification'
+  | 'current'
+  | 'sessions'
+  | 'looks'
+  | 'admin'
+  | 'isLive'
+  | 'rowsWritten'
+>
+
+/** Joins what the parts say of themselves. */
+export function replicatorStatus(parts: StatusParts, asked: AskedForStatus): ReplicatorStatus {
+  const { store, committer, fencing, relays, appends, sessions, looks } = parts
   const { tables, state, buckets, problems } = store
-  const { source, health, lastCommit } = sourceStatus(ports)
+  const session = parts.current.status()
+  const { failing } = sessions
+  const { source, health, lastCommit } = sourceStatus(parts, session, asked)
   const { checkpoint, plan, comparing, pendingBatches, sending, peakSending, changes, batches } = committer.status()
   const { failing: failingBuckets, calls } = appends.status()
+  const { next } = asked
   return {
-    tenant,
-    state: stateOf(ports),
+    tenant: parts.tenant().name,
+    state: stateOf(parts, session, next),
     checkpoint,
     plan,
-    // Members of before there was more than one kind of source.
+    // These two members are older than kinds of sources.
     lsn: source.position,
     lagBytes: source.lag?.bytes ?? null,
     lastCommit,
     source,
     comparing,
     copy: tables.copying ? { tables: tables.status(), waitingFor: session?.waitingFor ?? null } : null,
-    deploy: ports.deploy,
-    verify: ports.verify,
+    deploy: parts.admin.status(),
+    verify: parts.verification.status(verifyWaitsFor(parts)),
     relays: relays.size,
-    ...(fresh && looked ? { openStreams: looked.streams, buckets: buckets.count } : {}),
+    ...(asked.isFresh && looks.last ? { openStreams: looks.last.streams, buckets: buckets.count } : {}),
     session: {
       since: session?.since ?? null,
-      count: ports.sessions,
+      count: sessions.count,
       changes: session?.changes ?? 0,
-      next: alarm === null ? null : new Date(alarm).toISOString(),
+      next: next === null ? null : new Date(next).toISOString(),
       failures: failing?.failures ?? 0,
       idlePolls: state.get('idlePolls'),
     },
@@ -75,7 +85,7 @@ export function replicatorStatus(ports: StatusPorts): ReplicatorStatus {
     diagnostics: problems,
     held: {
       changes: session?.held ?? 0,
-      peakChanges: Math.max(ports.peakHeld, session?.peakHeld ?? 0),
+      peakChanges: sessions.peakHeld,
       sending,
       peakSending,
     },
@@ -84,7 +94,7 @@ export function replicatorStatus(ports: StatusPorts): ReplicatorStatus {
   }
 }
 
-/** Somebody has to do something. */
+/** Codes of errors that last until somebody does something. */
 const REFUSALS: ReadonlySet<string> = new Set([
   'ROCKPOOL_SETTINGS',
   'ROCKPOOL_SYNC_CONFIG',
@@ -92,16 +102,27 @@ const REFUSALS: ReadonlySet<string> = new Set([
   'ROCKPOOL_SOURCE_TLS',
 ])
 
-function stateOf({ parts, session, failing, alarm, live }: StatusPorts): ReplicatorState {
-  const { state, tables } = parts.store
-  const code = failing?.code
+function stateOf({ store, sessions, isLive }: StatusParts, session: SessionStatus | null, next: number | null): ReplicatorState {
+  const { state, tables } = store
+  const code = sessions.failing?.code
   if (code !== undefined && REFUSALS.has(code)) return 'refused'
   if (code !== undefined) return 'retrying'
   if (state.get('source') === null) return 'starting'
   if (tables.copying) return 'copying'
   if (session) return session.streaming ? 'live' : 'starting'
-  const isDue = alarm !== null && alarm <= Date.now()
-  return live || isDue ? 'starting' : 'idle'
+  const isDue = next !== null && next <= Date.now()
+  return isLive() || isDue ? 'starting' : 'idle'
+}
+
+/** Returns what a comparison waits for before it continues, as text for people; null when it waits for nothing. */
+export function verifyWaitsFor({ store, current }: Pick<StatusParts, 'store' | 'current'>): string | null {
+  const { state, tables, configs } = store
+  const failing = state.get('failing')
+  if (failing) return `Postgres: ${failing.message}`
+  if (configs.next !== null) return 'a deploy'
+  if (tables.copying) return 'tables that are copied'
+  const session = current.status()
+  return session?.streaming ? session.waitingFor : 'a session with Postgres'
 }
 
 function skippedRows({ counts, recent }: DiagnosticsStatus): ReplicatorStatus['skippedRows'] {
@@ -112,12 +133,12 @@ function skippedRows({ counts, recent }: DiagnosticsStatus): ReplicatorStatus['s
   }
 }
 
-/** What operators are told of the source. Nothing of the user and the password is. */
-function sourceStatus({ kind, source, parts, session, looked, fresh }: StatusPorts) {
-  const { store, health } = parts
+/** Returns what operators see of the source, which includes neither user nor password. */
+function sourceStatus({ store, health, looks }: StatusParts, session: SessionStatus | null, { kind, source, isFresh }: AskedForStatus) {
   const { position } = streamedTo(kind, store)
   const shown = position && kind.show(position)
-  const state = health.status(fresh ? (looked?.facts ?? null) : null)
+  const { last } = looks
+  const state = health.status(isFresh ? (last?.facts ?? null) : null)
   const lag = session?.lag ?? null
   const status: SourceStatus = {
     kind: kind.name,
@@ -125,14 +146,14 @@ function sourceStatus({ kind, source, parts, session, looked, fresh }: StatusPor
     lag: lag && { ...(lag.bytes !== undefined && { bytes: lag.bytes }), ...(lag.seconds !== undefined && { seconds: lag.seconds }) },
     health: state,
     settings: source && sourceSettings(kind, store, source),
-    look: looked?.look ?? null,
+    look: last?.look ?? null,
   }
   return { source: status, health: state, lastCommit: shown?.time ?? null }
 }
 
 const GB = 1024 ** 3
 
-/** Null when the URL cannot be read. */
+/** Returns null when the URL cannot be read. */
 function sourceSettings(
   kind: SourceKind<ReplicationSettings>,
   store: Store,

@@ -1,44 +1,119 @@
 import { bucketObjectName } from '../../protocol/names.ts'
+import { kindOf } from '../../sources/registry.ts'
+import { tenantOfObject, type OwnTenant } from '../../tenants/of-object.ts'
 import type { Environment } from '../environment.ts'
 import { CLOCK } from '../shared/clock.ts'
 import { durableDatabase } from '../shared/durable-database.ts'
-import { bucketStub } from '../shared/namespaces.ts'
+import { bucketStub, isElsewhere } from '../shared/namespaces.ts'
 import { callDeadline } from '../shared/retry.ts'
 import { connectRelay, openStreams } from './commit/relay-connection.ts'
+import { CurrentSession } from './current-session.ts'
+import { Admin } from './deploy/admin.ts'
 import { makeParts, type Parts } from './parts.ts'
 import { resetOf, takeResetReason } from './reset.ts'
+import { Sessions } from './sessions.ts'
+import { SourceConnections } from './source-connections.ts'
+import { SourceLooks } from './source-looks.ts'
+import { lastDelivered } from './writes/mailboxes.ts'
+import { WriteCheckpoints } from './writes/write-checkpoints.ts'
 
-/** The parts of a replicator, with what they need of the runtime. */
+/** The parts of a replicator, and what joins them with the runtime. */
 export interface Wired extends Parts {
+  readonly current: CurrentSession
+  readonly writes: WriteCheckpoints
+  readonly sessions: Sessions
+  readonly looks: SourceLooks
+  readonly admin: Admin
+  tenant(): OwnTenant
+  /** Returns whether a client is connected: then the tenant is followed live. */
+  isLive(): boolean
   /** Returns the rows written as the platform bills them, since this object started. */
   rowsWritten(): number
-  /** Returns the number of open streams of clients. */
-  openStreams(deadlineMs?: number): Promise<number>
-  /** Why the last incarnation was ended, or null when this isolate does not know. */
-  readonly resetReason: string | null
 }
 
-/** Makes the parts of the replicator of a tenant over the storage of its object. Throws ROCKPOOL_STORAGE_NEWER. */
-export function wire(ctx: DurableObjectState, env: Environment, tenant: string): Wired {
+/** The object that is wired. */
+export interface Wiring {
+  ctx: DurableObjectState
+  /** Returns the bindings. They are read anew for each use, because settings are. */
+  env(): Environment
+  name: string
+}
+
+/** Makes the parts of a replicator over the storage of its object, each of those before it. Throws ROCKPOOL_STORAGE_NEWER. */
+export function wire({ ctx, env, name }: Wiring): Wired {
+  const tenant = () => tenantOfObject(env(), name)
+  const kindOfUrl = (url: string) => kindOf(url, env())
+  const callMs = () => callDeadline(env())
+  const { name: tenantName } = tenant()
   const db = durableDatabase(ctx.storage)
-  const resetReason = takeResetReason(tenant)
+  const resetReason = takeResetReason(tenantName)
   const parts = makeParts({
     db,
     clock: CLOCK,
-    deadlineMs: callDeadline(env),
-    reset: resetOf(ctx, tenant),
+    deadlineMs: callMs(),
+    reset: resetOf(ctx, tenantName),
     resetReason,
     durable: () => ctx.storage.sync(),
     async callBucket(bucket, call) {
-      const name = await bucketObjectName(tenant, bucket)
-      return call(bucketStub(env, name))
+      const objectName = await bucketObjectName(tenantName, bucket)
+      return call(bucketStub(env(), objectName))
     },
-    connectRelay: (relay, serial) => connectRelay(env, relay, serial),
+    connectRelay: (relay, serial) => connectRelay(env(), relay, serial),
   })
+  const { store, marks, committer, relays, watchers, deploys, fencing } = parts
+  const { state, rows, diagnostics } = store
+  const isLive = () => relays.size > 0 || watchers.size > 0
+  const streams = (deadlineMs?: number) => openStreams(env(), relays.names, deadlineMs)
+  const current = new CurrentSession()
+  const connections = new SourceConnections({ store, current, tenant, kindOf: kindOfUrl, callMs })
+  const writes = new WriteCheckpoints({
+    async emit(content) {
+      try {
+        await connections.ask(({ source, call }) => source.mark(marks.sign(content), call()))
+      } catch (error) {
+        // What the database says is for operators, and not for clients.
+        diagnostics.add({ code: 'ROCKPOOL_WRITE_CHECKPOINT', reason: error instanceof Error ? error.message : String(error) })
+        throw error
+      }
+    },
+    issued: () => state.get('issued'),
+    setIssued: (upTo) => state.set('issued', upTo),
+    delivered: (user, clientId) => lastDelivered(rows, user, clientId),
+    held: () => committer.holdsWrites,
+    owed: () => state.get('owedWrites'),
+    setOwed: (owed) => state.set('owedWrites', [...owed]),
+  })
+  const sessions = new Sessions({
+    parts,
+    current,
+    storage: ctx.storage,
+    resetReason,
+    tenant,
+    kindOf: kindOfUrl,
+    isElsewhere: () => isElsewhere(env(), ctx.id),
+    isLive,
+    settled: () => writes.repeat(),
+  })
+  const looks = new SourceLooks({ store, current, connections, openStreams: streams })
+  const admin = new Admin({
+    store,
+    deploys,
+    openStreams: streams,
+    settings: async () => (await tenant().find()).replication,
+    connected: (question) => connections.ask(question),
+    begin: () => sessions.restart(),
+    waitingFor: () => current.waitingFor,
+  })
+  fencing.onAnswer(() => void sessions.arm())
   return {
     ...parts,
-    resetReason,
+    current,
+    writes,
+    sessions,
+    looks,
+    admin,
+    tenant,
+    isLive,
     rowsWritten: () => db.rowsWritten,
-    openStreams: (deadlineMs) => openStreams(env, parts.relays.names, deadlineMs),
   }
 }

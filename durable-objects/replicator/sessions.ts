@@ -1,0 +1,266 @@
+import { RockpoolError } from '../../protocol/errors.ts'
+import type { SourceKind } from '../../sources/source.ts'
+import type { OwnTenant } from '../../tenants/of-object.ts'
+import type { ReplicationSettings } from '../../tenants/replication.ts'
+import type { Tenant } from '../../tenants/tenant.ts'
+import { asyncFaultPoint } from '../shared/fault-points.ts'
+import { answered, type Attempt as CallAttempt } from '../shared/retry.ts'
+import { knownError } from './known-error.ts'
+import { askFollowers } from './commit/followers.ts'
+import type { CurrentSession } from './current-session.ts'
+import type { Parts } from './parts.ts'
+import { nextAttempt, type Attempt } from './session/attempts.ts'
+import { alarmMs } from './session/deadlines.ts'
+import { resync } from './session/prepare.ts'
+import { idleWaitMs, retryWaitMs } from './session/schedule.ts'
+import { Session } from './session/session.ts'
+import type { State } from './store/storage.ts'
+
+/** The platform drops an alarm after six failures (2026-11), so another one is armed for the case that a session ends in a way that arms none. */
+const GUARD_MS = 20 * 60_000
+/** By then the process that said it is stopping has ended. */
+const STOPPING_MS = 5_000
+/** The number of slices that may have been held when a session was killed. */
+const CAREFUL_SLICES = 2
+const ENDED = 'a deploy, an eviction or a fault ended it in the middle of a session'
+
+export interface SessionsPorts {
+  parts: Parts
+  current: CurrentSession
+  storage: Pick<DurableObjectStorage, 'getAlarm' | 'setAlarm' | 'sync'>
+  /** Why the last incarnation was ended, or null when that is not known. */
+  resetReason: string | null
+  tenant(): OwnTenant
+  kindOf(url: string): SourceKind<ReplicationSettings>
+  /** Returns whether the settings name another replicator than this one. */
+  isElsewhere(): boolean
+  /** Returns whether a client is connected. */
+  isLive(): boolean
+  /** A session has taken in what is new, and nothing is being compared. */
+  settled(): Promise<void>
+}
+
+/**
+ * When sessions run. Each lives inside an alarm: a TCP socket that is held outside an event is cut 140 s after the last event of the object (Cloudflare, 2026-11). The next
+ * one follows at once while clients are connected, after a back-off when one has failed, and after a pause that doubles while polls find nothing.
+ */
+export class Sessions {
+  readonly #ports: SessionsPorts
+  /** An alarm has begun a session in this incarnation, or tried to. */
+  #hasBegun = false
+  /** The last session has got something done. */
+  #hasProgressed = false
+  /** Another session was requested while the last one was ending. */
+  #runAgain = false
+  #count = 0
+  #peakHeld = 0
+
+  constructor(ports: SessionsPorts) {
+    this.#ports = ports
+  }
+
+  /** The object starts. After a crash only the guard alarm is armed, which is minutes away. */
+  start(): void {
+    const died = this.#state.get('running')
+    if (died?.alive) void this.#ports.storage.setAlarm(Math.max(Date.now(), died.until))
+  }
+
+  /** Sessions of this incarnation. */
+  get count(): number {
+    return this.#count
+  }
+
+  /** The most changes that one of them held in memory. */
+  get peakHeld(): number {
+    return Math.max(this.#peakHeld, this.#ports.current.session?.peakHeld ?? 0)
+  }
+
+  /** Why sessions fail, or end the object; null when they do not, or when none was tried. */
+  get failing(): State['failing'] {
+    return this.#state.get('failing') ?? this.#crashed()
+  }
+
+  /** Returns when the next session begins, in ms since 1970; null when one is under way, or when none is planned. */
+  async next(): Promise<number | null> {
+    return this.#ports.current.session ? null : this.#ports.storage.getAlarm()
+  }
+
+  /** The cron trigger. An alarm that is set stays as it is: a back-off is shortened only by other settings, or when a crash left the guard alarm alone. */
+  async wake(): Promise<void> {
+    const { current, storage } = this.#ports
+    if (current.session !== null) return
+    const died = this.#state.get('running')
+    const alarm = await storage.getAlarm()
+    const failed = this.#state.get('failing')?.settings
+    const isRepaired = failed !== undefined && failed !== (await this.#settingsVersion(failed))
+    const due = died?.alive && !this.#hasBegun ? Math.max(Date.now(), died.until) : isRepaired ? Date.now() : null
+    if (alarm === null || (due !== null && alarm > due)) await storage.setAlarm(due ?? Date.now())
+  }
+
+  /** The process is about to end on purpose: a session that is under way has not crashed by that. */
+  async stopping(): Promise<void> {
+    const { current, storage } = this.#ports
+    const running = this.#state.get('running')
+    // In a crash loop it stays, so that the next session is as careful.
+    if (current.session && running?.starts === 1 && running.care === 0) this.#state.set('running', null)
+    // The next process begins with a session: the alarm that is set may be the guard's.
+    await storage.setAlarm(Date.now() + STOPPING_MS)
+    await storage.sync()
+  }
+
+  /** A session runs now, or what is committed by now comes in the one that is under way. One that just failed keeps its back-off. */
+  async arm(): Promise<void> {
+    const { current, storage } = this.#ports
+    if (current.session) {
+      if (current.session.requestCatchUp() === 'closing') this.#runAgain = true
+      return
+    }
+    // The back-off has set an alarm.
+    if (this.#state.get('failing') !== null || this.#state.get('running') !== null) return
+    const alarm = await storage.getAlarm()
+    if (alarm === null || alarm > Date.now()) await storage.setAlarm(Date.now())
+  }
+
+  /** A new session begins, whatever back-off there is. */
+  async restart(): Promise<void> {
+    const { current, storage } = this.#ports
+    if (current.session) {
+      current.session.restart()
+      this.#runAgain = true
+      return
+    }
+    const died = this.#state.get('running')
+    if (died) this.#state.set('running', { ...died, until: 0 })
+    await storage.setAlarm(Date.now())
+  }
+
+  /** Runs a session. Another alarm is armed first, so that whatever happens a session follows. */
+  async alarm(): Promise<void> {
+    const { parts, current, storage, tenant, isElsewhere } = this.#ports
+    // Not armed again: the replicator that the settings name continues with the database. Settings that name this one again wake it.
+    if (isElsewhere()) return
+    const before = this.#state.get('running')
+    if (!this.#hasBegun && before?.alive && Date.now() < before.until) {
+      await storage.setAlarm(before.until)
+      return
+    }
+    await storage.setAlarm(Date.now() + GUARD_MS)
+    if (current.session) return
+    const { store, watchers } = parts
+    askFollowers(store, watchers)
+    if (!this.#hasBegun && before?.alive) store.diagnostics.add({ code: 'ROCKPOOL_RESTARTED', reason: ENDED })
+    this.#noteAttempt(before)
+    let waitMs: number
+    let isFaulty = false
+    let found: Tenant | null = null
+    this.#runAgain = false
+    try {
+      found = await tenant().find()
+      waitMs = await this.#run(found)
+    } catch (error) {
+      const failure = knownError(error)
+      isFaulty = failure.code === 'ROCKPOOL_INTERNAL'
+      waitMs = this.#failed(failure, found?.version ?? '')
+    } finally {
+      this.#ended(isFaulty)
+    }
+    await storage.setAlarm(Date.now() + waitMs)
+  }
+
+  get #state(): Parts['store']['state'] {
+    return this.#ports.parts.store.state
+  }
+
+  /** Returns the version of the settings, or `otherwise` when the directory does not answer: the alarm is armed in any case. */
+  async #settingsVersion(otherwise: string): Promise<string> {
+    try {
+      return (await this.#ports.tenant().find()).version
+    } catch {
+      return otherwise
+    }
+  }
+
+  /** Stores before a session begins what is known of it if it is killed. */
+  #noteAttempt(before: Attempt | null): void {
+    const { parts, resetReason } = this.#ports
+    const { state, tables } = parts.store
+    const { position, partial } = state.get('decode')
+    const stream = JSON.stringify([position, partial])
+    const reason = this.#hasBegun ? (before?.reason ?? null) : before?.alive ? (resetReason ?? ENDED) : null
+    const attempt = nextAttempt(before, { stream, copy: tables.place, now: Date.now(), reason })
+    this.#hasBegun = true
+    this.#hasProgressed = false
+    state.set('running', attempt)
+  }
+
+  /** Returns how the object was ended in sessions, again and again or just now, without any progress since then; null when it was not. */
+  #crashed(): State['failing'] {
+    const running = this.#state.get('running')
+    if (running === null) return null
+    const isDead = running.alive && !this.#hasBegun
+    const failures = isDead ? running.starts : running.starts - 1
+    if (failures === 0 || (!isDead && this.#hasProgressed)) return null
+    const message = (isDead ? this.#ports.resetReason : running.reason) ?? ENDED
+    return { failures, code: 'ROCKPOOL_INTERNAL', message: `the replicator was ended in the middle of a session: ${message}` }
+  }
+
+  /** One session. Returns after how many milliseconds the next one follows. A session that does not even end is given up, so that the next one finds the alarm free. */
+  async #run({ replication: settings }: Tenant): Promise<number> {
+    const url = await this.#ports.tenant().secret('source.url')
+    return answered((attempt) => this.#runSession(settings, url, attempt), alarmMs(settings))
+  }
+
+  async #runSession(settings: ReplicationSettings, url: string, attempt: CallAttempt): Promise<number> {
+    const { parts, current, storage, kindOf, isLive, settled } = this.#ports
+    const state = this.#state
+    await asyncFaultPoint('replicator.alarm')
+    if (attempt.expired) throw new Error('the alarm was given up')
+    // A change that kills the object is among those that had been taken in by then.
+    parts.care.begin(state.get('running')?.care ?? 0, CAREFUL_SLICES * settings.sliceChanges)
+    const session = new Session(parts, settings, {
+      url,
+      kind: kindOf(url),
+      live: isLive,
+      progress: () => this.#progressed(),
+      settled,
+      durable: () => storage.sync(),
+    })
+    current.session = session
+    this.#count++
+    const end = await session.run()
+    if (session.hasStoredChanges && state.get('idlePolls') > 0) state.set('idlePolls', 0)
+    if (end === 'restart' || this.#runAgain || isLive()) return 0
+    const polls = state.get('idlePolls')
+    state.set('idlePolls', polls + 1)
+    return idleWaitMs(polls, settings, session.expiresMs)
+  }
+
+  #progressed(): void {
+    this.#hasProgressed = true
+    if (this.#state.get('failing') !== null) this.#state.set('failing', null)
+  }
+
+  /** Returns after how many milliseconds the next session follows. `version` is that of the settings with which this one failed. */
+  #failed({ code, message }: RockpoolError, version: string): number {
+    const { parts } = this.#ports
+    const { state, diagnostics } = parts.store
+    diagnostics.add({ code, reason: message })
+    // What is stored of the stream does not fit what the stream says: everything is compared.
+    if (code === 'ROCKPOOL_SOURCE_CHANGED') resync(parts, message)
+    const failures = (state.get('failing')?.failures ?? 0) + 1
+    state.set('failing', { failures, code, message, settings: version })
+    return retryWaitMs(failures)
+  }
+
+  /** `isFaulty`: by an error of ours, which may come from the change that is next. */
+  #ended(isFaulty: boolean): void {
+    const { parts, current } = this.#ports
+    const { state, diagnostics } = parts.store
+    this.#peakHeld = this.peakHeld
+    current.session?.abandon()
+    current.session = null
+    const running = state.get('running')
+    state.set('running', isFaulty && running ? { ...running, alive: false } : null)
+    diagnostics.flush()
+  }
+}
