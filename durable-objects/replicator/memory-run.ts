@@ -5,8 +5,8 @@ import { Outbox, type NewBatch, type StoredAppend } from './store/outbox.ts'
 import { Pipeline } from './commit/pipeline.ts'
 import { MIGRATIONS } from './store/storage.ts'
 
-// What of a transaction stays in memory, in a process of its own whose heap has a limit: `node --expose-gc memory-run.ts slices|recovery`. Answers JSON.
-// The rows of node:sqlite are not in that heap.
+// What of a transaction stays in memory, in a process of its own whose heap has a limit: `node --expose-gc
+// memory-run.ts slices|recovery`. Answers JSON. The rows of node:sqlite are not in that heap.
 
 const decode = { n: 1, counter: 0, position: null, partial: null }
 
@@ -48,7 +48,9 @@ function world() {
   return { open, answer }
 }
 
-/** Slices of 8,000 rows of one bucket, each answered before the next one comes: the reachable heap after some of them. */
+/**
+ * Slices of 8,000 rows of one bucket, each answered before the next one comes: the reachable heap after some of them.
+ */
 function slices(): unknown {
   const { open, answer } = world()
   const { outbox, pipeline } = open(0)
@@ -64,7 +66,10 @@ function slices(): unknown {
   return { heap }
 }
 
-/** A crash in the middle of a transaction of `SLICES` × `BUCKETS` pairs: what a new object sends, and the most that it reaches meanwhile. */
+/**
+ * A crash in the middle of a transaction of `SLICES` × `BUCKETS` pairs: what a new object sends, and the most that it
+ * reaches meanwhile.
+ */
 function recovery(): unknown {
   const [SLICES, BUCKETS] = [250, 4_000]
   const { open, answer } = world()

@@ -4,7 +4,8 @@ import { heldRows, MemoryLoad, SYNC_CONFIG } from '../../test/support/memory-loa
 import { NodeReplica } from '../../test/support/node-replica.ts'
 import { Random } from '../../test/support/random.ts'
 
-// The replicator's intake, copier and tables over a source that is at its worst: what was committed is in the buckets in the end, each row once.
+// The replicator's intake, copier and tables over a source that is at its worst: what was committed is in the buckets
+// in the end, each row once.
 
 class World extends MemoryLoad {
   readonly replica: NodeReplica
@@ -108,7 +109,7 @@ describe('what was committed is in the buckets in the end', () => {
   })
 })
 
-test('a stream that ends behind any event of a transaction goes on there, slice by slice: nothing is lost or taken in twice', async () => {
+test('a stream that ends after any event of a transaction continues there, slice by slice: nothing is lost or taken in twice', async () => {
   const changes = 23
   for (let cut = 0; cut <= changes + 2; cut++) {
     const world = new World(7, 2)

@@ -54,7 +54,10 @@ export interface Parts extends SessionParts {
   readonly appends: Dispatcher
 }
 
-/** Makes the parts of one tenant's replicator, each of those before it, and continues with what is stored. Throws ROCKPOOL_STORAGE_NEWER. */
+/**
+ * Makes the parts of one tenant's replicator, each of those before it, and continues with what is stored. Throws
+ * ROCKPOOL_STORAGE_NEWER.
+ */
 export function makeParts(ports: PartsPorts): Parts {
   const { db, clock, deadlineMs, resetReason, durable, callBucket } = ports
   const store = new Store(db, { reset: ports.reset })

@@ -16,7 +16,10 @@ import { wire, type Wired } from './wiring.ts'
 /** Storage that a newer release has written is looked at again after this time. */
 const NEWER_STORAGE_MS = 60_000
 
-/** One tenant's replicator: the calls of other objects and of Workers, and its alarm. Each goes to the part that answers it; `wiring.ts` makes the parts. */
+/**
+ * One tenant's replicator: the calls of other objects and of Workers, and its alarm. Each goes to the part that answers
+ * it; `wiring.ts` makes the parts.
+ */
 export class Replicator extends DurableObject<Environment> implements ReplicatorRpc {
   /** An error when this code cannot open what is stored: then every call throws it, and nothing else is done. */
   readonly #opened: Wired | RockpoolError

@@ -1,4 +1,7 @@
-/** Why replicators of this isolate were reset, by tenant: what the reset itself would store is undone by it, so the next incarnation does. */
+/**
+ * Why replicators of this isolate were reset, by tenant: what the reset itself would store is undone by it, so the next
+ * incarnation does.
+ */
 const reasons = new Map<string, string>()
 
 /** Ends an object whose memory and storage may differ; the next incarnation begins from storage. */

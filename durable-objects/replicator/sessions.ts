@@ -16,7 +16,10 @@ import { idleWaitMs, retryWaitMs } from './session/schedule.ts'
 import { Session } from './session/session.ts'
 import type { State } from './store/storage.ts'
 
-/** The platform drops an alarm after six failures (2026-11), so another one is armed for the case that a session ends in a way that arms none. */
+/**
+ * The platform drops an alarm after six failures (2026-11), so another one is armed for the case that a session ends in
+ * a way that arms none.
+ */
 const GUARD_MS = 20 * 60_000
 /** By then the process that said it is stopping has ended. */
 const STOPPING_MS = 5_000
@@ -41,8 +44,9 @@ export interface SessionsPorts {
 }
 
 /**
- * When sessions run. Each lives inside an alarm: a TCP socket that is held outside an event is cut 140 s after the last event of the object (Cloudflare, 2026-11). The next
- * one follows at once while clients are connected, after a back-off when one has failed, and after a pause that doubles while polls find nothing.
+ * When sessions run. Each lives inside an alarm: a TCP socket that is held outside an event is cut 140 s after the last
+ * event of the object (Cloudflare, 2026-11). The next one follows at once while clients are connected, after a back-off
+ * when one has failed, and after a pause that doubles while polls find nothing.
  */
 export class Sessions {
   readonly #ports: SessionsPorts
@@ -85,7 +89,10 @@ export class Sessions {
     return this.#ports.current.session ? null : this.#ports.storage.getAlarm()
   }
 
-  /** The cron trigger. An alarm that is set stays as it is: a back-off is shortened only by other settings, or when a crash left the guard alarm alone. */
+  /**
+   * The cron trigger. An alarm that is set stays as it is: a back-off is shortened only by other settings, or when a
+   * crash left the guard alarm alone.
+   */
   async wake(): Promise<void> {
     const { current, storage } = this.#ports
     if (current.session !== null) return
@@ -108,7 +115,10 @@ export class Sessions {
     await storage.sync()
   }
 
-  /** A session runs now, or what is committed by now comes in the one that is under way. One that just failed keeps its back-off. */
+  /**
+   * A session runs now, or what is committed by now comes in the one that is under way. One that just failed keeps its
+   * back-off.
+   */
   async arm(): Promise<void> {
     const { current, storage } = this.#ports
     if (current.session) {
@@ -137,7 +147,8 @@ export class Sessions {
   /** Runs a session. Another alarm is armed first, so that whatever happens a session follows. */
   async alarm(): Promise<void> {
     const { parts, current, storage, tenant, isElsewhere } = this.#ports
-    // Not armed again: the replicator that the settings name continues with the database. Settings that name this one again wake it.
+    // Not armed again: the replicator that the settings name continues with the database. Settings that name this one
+    // again wake it.
     if (isElsewhere()) return
     const before = this.#state.get('running')
     if (!this.#hasBegun && before?.alive && Date.now() < before.until) {
@@ -171,7 +182,10 @@ export class Sessions {
     return this.#ports.parts.store.state
   }
 
-  /** Returns the version of the settings, or `otherwise` when the directory does not answer: the alarm is armed in any case. */
+  /**
+   * Returns the version of the settings, or `otherwise` when the directory does not answer: the alarm is armed in any
+   * case.
+   */
   async #settingsVersion(otherwise: string): Promise<string> {
     try {
       return (await this.#ports.tenant().find()).version
@@ -193,7 +207,10 @@ export class Sessions {
     state.set('running', attempt)
   }
 
-  /** Returns how the object was ended in sessions, again and again or just now, without any progress since then; null when it was not. */
+  /**
+   * Returns how the object was ended in sessions, again and again or just now, without any progress since then; null
+   * when it was not.
+   */
   #crashed(): State['failing'] {
     const running = this.#state.get('running')
     if (running === null) return null
@@ -204,7 +221,10 @@ export class Sessions {
     return { failures, code: 'ROCKPOOL_INTERNAL', message: `the replicator was ended in the middle of a session: ${message}` }
   }
 
-  /** One session. Returns after how many milliseconds the next one follows. A session that does not even end is given up, so that the next one finds the alarm free. */
+  /**
+   * One session. Returns after how many milliseconds the next one follows. A session that does not even end is given
+   * up, so that the next one finds the alarm free.
+   */
   async #run({ replication: settings }: Tenant): Promise<number> {
     const url = await this.#ports.tenant().secret('source.url')
     return answered((attempt) => this.#runSession(settings, url, attempt), alarmMs(settings))
@@ -240,7 +260,10 @@ export class Sessions {
     if (this.#state.get('failing') !== null) this.#state.set('failing', null)
   }
 
-  /** Returns after how many milliseconds the next session follows. `version` is that of the settings with which this one failed. */
+  /**
+   * Returns after how many milliseconds the next session follows. `version` is that of the settings with which this one
+   * failed.
+   */
   #failed({ code, message }: RockpoolError, version: string): number {
     const { parts } = this.#ports
     const { state, diagnostics } = parts.store

@@ -30,8 +30,9 @@ export class SourceConnections {
   }
 
   /**
-   * Asks over the session's connection, or over one of its own. Whatever is asked may be asked twice, when the session ends meanwhile. Throws
-   * ROCKPOOL_SOURCE_UNREACHABLE, also when there is no answer within `deadlineMs`, and ROCKPOOL_SETTINGS.
+   * Asks over the session's connection, or over one of its own. Whatever is asked may be asked twice, when the session
+   * ends meanwhile. Throws ROCKPOOL_SOURCE_UNREACHABLE, also when there is no answer within `deadlineMs`, and
+   * ROCKPOOL_SETTINGS.
    */
   async ask<T>(question: (access: SourceAccess) => Promise<T>, deadlineMs = this.#ports.callMs()): Promise<T> {
     const { store, current, tenant, kindOf, callMs } = this.#ports
@@ -57,7 +58,7 @@ export class SourceConnections {
   }
 }
 
-/** A source may answer nothing any more while whoever asks waits. A question that is given up does not end the session. */
+/** Limits how long a caller waits for a source that does not answer any more. The session does not end by that. */
 async function inTime<T>(question: () => Promise<T>, deadlineMs: number): Promise<T> {
   try {
     return await answered(question, deadlineMs)

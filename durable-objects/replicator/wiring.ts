@@ -34,12 +34,15 @@ export interface Wired extends Parts {
 /** The object that is wired. */
 export interface Wiring {
   ctx: DurableObjectState
-  /** Returns the bindings. They are read anew for each use, because settings are. */
+  /** Returns the bindings. They are read for each use, because they have the settings. */
   env(): Environment
   name: string
 }
 
-/** Makes the parts of a replicator over the storage of its object, each of those before it. Throws ROCKPOOL_STORAGE_NEWER. */
+/**
+ * Makes the parts of a replicator over the storage of its object, each of those before it. Throws
+ * ROCKPOOL_STORAGE_NEWER.
+ */
 export function wire({ ctx, env, name }: Wiring): Wired {
   const tenant = () => tenantOfObject(env(), name)
   const kindOfUrl = (url: string) => kindOf(url, env())

@@ -43,7 +43,7 @@ test('a row that was deleted, or is another one by that key, is not known before
   }
 })
 
-test('it begins anew when the row lacks nothing any more, and holds no more than so much', () => {
+test('a row is forgotten when it lacks nothing any more, and the memory has a limit', () => {
   const completions = new Completions(100)
   completions.changed(row, XID, sent(['1', '6', 'a', left]))
   completions.keep(() => true)
@@ -65,6 +65,6 @@ test('what was read without the transaction in which it began may be older than 
   completions.changed(row, XID, sent(['1', '6', left, left]))
   completions.changed(row, XID + 1n, sent(['1', '7', left, left]))
   for (const before of [viewAt(6n), viewAt(8n, 7n)]) expect(completed(completions, before)).toBeNull()
-  for (const behind of [viewAt(7n), viewAt(8n, 8n)])
-    expect(completed(completions, behind)).toEqual(['1', '7', 'a of the read', 'b of the read'])
+  for (const after of [viewAt(7n), viewAt(8n, 8n)])
+    expect(completed(completions, after)).toEqual(['1', '7', 'a of the read', 'b of the read'])
 })

@@ -1,9 +1,11 @@
 import type { ColumnValues, SentValues, TxId, TxView } from '../../../sources/source.ts'
 
-/** UTF-16 units of values and keys together. Beyond it rows are read until nothing changes them meanwhile. */
+/** The most UTF-16 units of values and keys together. Beyond it, a row is read until nothing changes it meanwhile. */
 const MOST_LENGTH = 4 * 1024 * 1024
 
-/** `gone`: it was deleted. `unknown`: what is read of it may be of another row, or older than what it lacks. */
+/**
+ * `gone`: the row was deleted. `unknown`: what is read may belong to another row, or be older than the missing values.
+ */
 type Values = ColumnValues | 'gone' | 'unknown'
 
 export interface RowKey {
@@ -12,16 +14,18 @@ export interface RowKey {
 }
 
 /**
- * What the stream has said of rows since they lack values, while such rows are read. A value that a change leaves out is the one of before, so a row that was read
- * at any moment since then becomes the row of now by the newest value of each column that came. Without this a row that changes more often than a read takes to come
- * to its place would never be complete, and no batch final.
+ * What the stream has sent of rows since they lack values, while such rows are read. A value that a change leaves out
+ * is the previous one. So a row that was read at any moment since then becomes the newest one with the newest value of
+ * each column that was sent. Without this, a row that changes more often than a read takes to reach its place would
+ * never be complete, and no batch final.
  *
- * It is noted from the first change on that left something out, and a read counts that sees the transaction of that change. One that does not see it may be older
- * than what the same transaction had changed before: a change may be delivered before snapshots see it, with a synchronous standby much earlier. Of rows that lacked
- * values before a reader began, its barrier says the same.
+ * Values are noted from the first change that left something out. A read can be used when it sees the transaction of
+ * that change. One that does not see it may be older than an earlier change of the same transaction: a change may be
+ * delivered before snapshots see it, with a synchronous standby much earlier. For rows that lacked values before a
+ * copier began, its barrier ensures the same.
  */
 export class Completions {
-  /** `since`: the transaction of the first change that was noted. */
+  /** `since` is the transaction of the first change that was noted. */
   readonly #rows = new Map<string, RowKey & { since: TxId; values: Values }>()
   readonly #most: number
   #length = 0
@@ -35,7 +39,7 @@ export class Completions {
     return this.#rows.has(idOf(row))
   }
 
-  /** `tx`: the transaction of the change. */
+  /** A change of transaction `tx` has come. */
   changed(row: RowKey, tx: TxId, { values, whole }: SentValues): void {
     const before = this.#rows.get(idOf(row))?.values
     if (typeof before === 'string' && !whole) this.#set(row, tx, 'unknown')
@@ -50,14 +54,17 @@ export class Completions {
     this.#set(row, tx, 'unknown')
   }
 
-  /** What makes a row that was read the row of now; null when that is not known. `view`: what the read has seen. */
+  /**
+   * Returns the values that make a row that was read the newest one, or null when they are not known. `view` says what
+   * the read has seen.
+   */
   newer(row: RowKey, view: TxView): ColumnValues | null {
     const { values, since } = this.#rows.get(idOf(row)) ?? {}
     if (values === undefined || since === undefined || typeof values === 'string' || !view.sees(since)) return null
     return values
   }
 
-  /** Behind a read: rows that lack nothing any more begin anew. */
+  /** To be called after a read: forgets rows that lack nothing any more. */
   keep(lacks: (row: RowKey) => boolean): void {
     for (const row of this.#rows.values()) {
       if (lacks(row)) continue

@@ -37,7 +37,10 @@ interface Others {
   batch?: Partial<Batch>
 }
 
-/** A source whose statements answer, or fail with, what the test says, one after the other; and what a copier makes of it. */
+/**
+ * A source whose statements answer, or fail with, what the test says, one after the other; and what a copier makes of
+ * it.
+ */
 function reading(answers: (readonly unknown[][] | Error)[], { tables = [table], range = () => [], batch: batched }: Others = {}) {
   const statements: string[] = []
   const waits: (string | null)[] = []
@@ -111,7 +114,7 @@ test('a lock that somebody else holds is waited for, and said; everything else e
   await expect(reading([failure('57014')]).run()).rejects.toThrow(/canceling statement/)
 })
 
-test('a chunk that was cut goes on between two rows of a block, also in the next session', async () => {
+test('a chunk that was cut continues between two rows of a block, also in the next session', async () => {
   const cut = reading([[row('a'), row(null, '(0,5)')], [row('b'), row(null, '(1,2)')], [row('c')]])
   await cut.run()
   const from = cut.statements.map((text) => /t\.ctid >= '(\(\d+,\d+\))'/.exec(text)?.[1])
@@ -120,7 +123,7 @@ test('a chunk that was cut goes on between two rows of a block, also in the next
   expect(cut.copy().item).toBeUndefined()
 })
 
-test('a table without a key that was large and is small: of the rows that we have only so many are in memory at a time', async () => {
+test('a table without a key that was large and is small: the rows that we have are in memory in limited parts', async () => {
   const keyless: FollowedTable = { ...table, source: new PostgresTable({ ...catalog, key: [], keyEquals: [], identity: 'f' }) }
   const have = Array.from({ length: 3 * RANGE_KEYS - 7 }, (_, n) => JSON.stringify([`${n.toString(16).padStart(8, '0')}`]))
   const asked: number[] = []

@@ -52,7 +52,7 @@ function setUp(rows: number, lacks = false) {
   return { copier, pauses, marks, next: () => marked.promise }
 }
 
-test('a read that is brought to its place leaves no timer behind', async () => {
+test('a read that is brought to its place leaves no timer', async () => {
   const { copier, pauses, marks, next } = setUp(3)
   let mark = next()
   const running = copier.run()
@@ -65,7 +65,7 @@ test('a read that is brought to its place leaves no timer behind', async () => {
   expect([marks.length, pauses]).toEqual([3, []])
 })
 
-test('whoever waits for the place of a read hears that the session is over', async () => {
+test('a read that waits for its place rejects when the session is over', async () => {
   const { copier, pauses, next } = setUp(1)
   const mark = next()
   const running = copier.run()
@@ -73,7 +73,7 @@ test('whoever waits for the place of a read hears that the session is over', asy
   const id = await mark
   copier.end(new Error('the session is over'))
   await expect(running).rejects.toThrow('the session is over')
-  // It comes by all the same: nothing is applied.
+  // The mark still comes, and nothing is applied.
   expect([...copier.marker(id)]).toEqual([])
   expect(pauses).toEqual([])
 })

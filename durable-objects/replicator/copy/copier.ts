@@ -48,8 +48,8 @@ const LOCKED_MS = 1_000
 const REPEAT_MS = 20
 
 /**
- * Reads rows of tables beside the stream, and gives each to its consumer at the place in the stream where it is right. It also completes rows that lack values,
- * and removes those of tables that are not followed any more.
+ * Reads rows of tables beside the stream, and gives each to its consumer at the place in the stream where it is right.
+ * It also completes rows that lack values, and removes those of tables that are not followed any more.
  */
 export class Copier {
   readonly #ports: CopierPorts
@@ -59,7 +59,7 @@ export class Copier {
   readonly #placing: Placing
   /** Numbers of tables whose rows are read by key. */
   readonly #completing = new Set<number>()
-  /** Rows that lack values are read so many at a time: such rows are large. */
+  /** The number of rows that lack values and are read together. Such rows are large, so it adapts to their length. */
   #completed = FIRST_COMPLETED
 
   constructor(ports: CopierPorts, work: CopyWork, consumer: RowConsumer) {
@@ -108,7 +108,10 @@ export class Copier {
     intake.remember(null)
   }
 
-  /** Reads some rows that lack values, then some of a table: under load there are always rows that lack values, and the copy must come to an end. */
+  /**
+   * Reads some rows that lack values, then some of a table: under load there are always rows that lack values, and the
+   * copy must end.
+   */
   async #turn(): Promise<'more' | 'done'> {
     const rows = this.#work.incomplete(this.#completed)
     if (rows && (await this.#complete(rows)) === 'cut') return 'more'

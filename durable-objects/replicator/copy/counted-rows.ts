@@ -1,14 +1,16 @@
 import type { KeyRange, ReadRow } from '../../../sources/source.ts'
 
-/** How often a row is there, and what it holds when the read says so. */
+/** How many equal rows there are, and the row itself when it was read. */
 export interface Counted {
   copies: number
   read: ReadRow | null
 }
 
 /**
- * Rows of a counted table. One read holds all copies of the rows whose keys lie in the range, so a row is there as often as it was read, and as transactions
- * say that were delivered and not visible to the read. `have`: the keys of that range which we have. Null: a row is there of which neither says what it holds.
+ * Counts rows of a counted table by key. One read holds all copies of the rows whose keys lie in the range. To these
+ * are added what transactions added or removed that were delivered but not visible to the read. `have` are the keys in
+ * that range that row state has. Returns null when a row exists of which neither the read nor row state says what it
+ * holds.
  */
 export function countCopies(
   read: readonly { key: string; row: ReadRow }[],

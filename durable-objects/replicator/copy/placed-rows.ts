@@ -28,8 +28,8 @@ type KeysPurpose = Extract<Reading['purpose'], { keys: string[] }>
 type Touched = ReadonlyMap<string, number>
 
 /**
- * Applies what was read at its place in the stream, without the rows that a transaction touched which was delivered but not visible to the read: the
- * stream has them newer.
+ * Applies what was read at its place in the stream, without the rows that a transaction touched which was delivered but
+ * not visible to the read: the stream has them newer.
  */
 export class PlacedRows {
   readonly #ports: PlacedRowsPorts
@@ -91,7 +91,10 @@ export class PlacedRows {
     })
   }
 
-  /** Returns a row that was changed after the read with what the stream has sent since, or null when that is not known, or when the row lacks nothing any more. */
+  /**
+   * Returns a row that was changed after the read with what the stream has sent since, or null when that is not known,
+   * or when the row lacks nothing any more.
+   */
   #newest(table: FollowedTable, { view }: Rows, key: string, read: ReadRow): DecodedRow | null {
     const { intake } = this.#ports
     if (!intake.lacks({ table, key })) return null
@@ -123,8 +126,8 @@ export class PlacedRows {
   }
 
   /**
-   * Rows that were read are not one transaction: they are stored in as many batches as their ops need, which bounds what is held. Between two batches it yields. Row
-   * state is read ahead.
+   * Rows that were read are not one transaction: they are stored in as many batches as their ops need, which bounds
+   * what is held. Between two batches it yields. Row state is read ahead.
    */
   *#inBatches<T>(
     table: FollowedTable,

@@ -4,8 +4,9 @@ import type { FollowedTable } from '../ingest/followed-table.ts'
 import type { CopyState } from './copy-state.ts'
 
 /**
- * What was read, and why. `chunk`: the next rows of a table. `range`: all rows of a counted table whose keys lie there. `sweep`: keys that we have, because a row that
- * is not there is gone. `complete`: rows that lack values; one that is not there was deleted by the stream already.
+ * What was read, and why. `chunk`: the next rows of a table. `range`: all rows of a counted table whose keys lie there.
+ * `sweep`: keys that we have, because a row that is not there is gone. `complete`: rows that lack values; one that is
+ * not there was deleted by the stream already.
  */
 export type ReadPurpose = { kind: 'chunk' } | { kind: 'range'; range: KeyRange } | { kind: 'sweep' | 'complete'; keys: string[] }
 

@@ -18,6 +18,8 @@ export interface RowConsumer {
   begin(): void
   /** A row that was read, or null when it is gone from the source. */
   take(batch: Batch, settle: Intake['settle'], table: FollowedTable, key: string, found: ReadContent | null): void
-  /** Returns whether the row is noted in storage before it is taken, because it may be one that kills the replicator. */
+  /**
+   * Returns whether the row is noted in storage before it is taken, because it may be one that kills the replicator.
+   */
   isNoted(table: FollowedTable, key: string): boolean
 }

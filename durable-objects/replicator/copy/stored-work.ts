@@ -45,7 +45,10 @@ export function storedWork(ports: StoredWorkPorts): CopyWork {
   }
 }
 
-/** Rows of a table that is not followed do not come through the stream, so their removal needs no particular place in it. */
+/**
+ * Rows of a table that is not followed do not come through the stream, so their removal needs no particular place in
+ * it.
+ */
 async function removeRows(table: BatchTable, { store, intake, room, pause }: StoredWorkPorts): Promise<void> {
   const { tables, rows } = store
   while (!intake.isBetween) await pause(1)

@@ -3,25 +3,26 @@ import type { TxId, TxView } from '../../../sources/source.ts'
 const NONE: ReadonlyMap<string, number> = new Map()
 
 /**
- * The keys that delivered transactions touched, until a read has seen those transactions. A commit can be streamed before it is visible: a
- * row that was read without it is older than the stream, and must not be applied behind it.
+ * Remembers the keys that delivered transactions touched, until a read has seen those transactions. A commit can be
+ * streamed before it is visible. A row that was read without it is older than the stream, and must not be applied after
+ * it.
  */
 export class TouchedKeys {
   readonly #limit: number
   readonly #most: number
-  /** Whether keys of a table are wanted; else it is remembered that something of it was touched. */
+  /** Returns whether keys of a table are remembered. For others it is only remembered that something was touched. */
   readonly #wanted: (table: number) => boolean
   /** transaction → table → keys with the copies that came or went, or null for "all". */
   readonly #transactions = new Map<TxId, Map<number, Map<string, number> | null>>()
   #current: Map<number, Map<string, number> | null> | null = null
-  /** Keys, and transactions, that are remembered. */
+  /** The number of keys and transactions that are remembered. */
   #held = 0
   /** Transactions up to this one may have touched anything. */
   #anything: TxId | null = null
 
   /**
-   * `limit`: keys of one table that one transaction may touch before it is remembered as "all". `most`: keys and transactions together; beyond them those of
-   * the largest become "all", and in the end everything does.
+   * A transaction that touches more than `limit` keys of one table is remembered as "all". `most` limits keys and
+   * transactions together: beyond it the keys of the largest table become "all", and in the end everything does.
    */
   constructor(limit: number, { most = Infinity, wanted = () => true }: { most?: number; wanted?: (table: number) => boolean } = {}) {
     this.#limit = limit
@@ -29,7 +30,7 @@ export class TouchedKeys {
     this.#wanted = wanted
   }
 
-  /** Keys remembered. */
+  /** The number of keys that are remembered. */
   get size(): number {
     let size = 0
     for (const tables of this.#transactions.values()) for (const keys of tables.values()) size += keys?.size ?? 1
@@ -48,7 +49,7 @@ export class TouchedKeys {
     }
   }
 
-  /** `copies`: how many rows of this key there are more now; it is counted where equal rows are told apart by their number only. */
+  /** `copies` is how many more rows of this key there are now. It matters in tables whose equal rows are counted. */
   touch(table: number, key: string, copies: number): void {
     const tables = this.#current
     if (!tables) return
@@ -90,7 +91,7 @@ export class TouchedKeys {
     if (tables === this.#current) this.#current = null
   }
 
-  /** What transactions touched in a table that a read does not see. */
+  /** Returns what was touched in a table by transactions that a read does not see. */
   invisible(view: TxView, table: number): { keys: ReadonlyMap<string, number>; all: boolean } {
     if (this.#anything !== null && !view.seesAllUpTo(this.#anything)) return { keys: NONE, all: true }
     let result: Map<string, number> | null = null
@@ -105,7 +106,7 @@ export class TouchedKeys {
     return { keys: result ?? NONE, all: false }
   }
 
-  /** What a read sees, every later one will see. */
+  /** Forgets transactions that a read sees: every later read sees them too. */
   forgetVisible(view: TxView): void {
     if (this.#anything !== null && view.seesAllUpTo(this.#anything)) this.#anything = null
     for (const id of this.#transactions.keys()) if (view.sees(id)) this.#forget(id)

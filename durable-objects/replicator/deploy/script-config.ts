@@ -18,7 +18,7 @@ export interface ScriptPorts {
  * limits of the script are new, unless an operator has deployed the same text before. One that failed is tried again as
  * long as nothing else was deployed. While nothing serves yet, its tables may still be created.
  */
-export async function takeScript(
+export async function deployBundledConfig(
   { store, deploys }: ScriptPorts,
   settings: ReplicationSettings,
   asked: Asked,

@@ -4,7 +4,8 @@ import { MESSAGE_VERSION } from '../../../protocol/versions.ts'
 import { Bucket } from '../../bucket/bucket.ts'
 import { Session } from './session.ts'
 
-// When sessions begin. There is no DATABASE_URL here, so one fails as soon as it begins, unless its `run` is played by the test.
+// When sessions begin. There is no DATABASE_URL here, so one fails as soon as it begins, unless its `run` is played by
+// the test.
 
 const FAR = 3_600_000
 const v = MESSAGE_VERSION
@@ -29,7 +30,7 @@ afterEach(async () => {
   await runInDurableObject(stub, (_, state) => state.storage.deleteAlarm())
 })
 
-test('a session that fails is told, counted and tried again; the error survives an eviction', async () => {
+test('a session that fails is reported, counted and tried again; the error survives an eviction', async () => {
   await setAlarm(Date.now() + FAR)
   await runDurableObjectAlarm(stub)
   await runDurableObjectAlarm(stub)
@@ -106,7 +107,7 @@ test('a replicator that the settings name no more, because the jurisdiction is a
   })
 })
 
-test('the alarm that stands behind a crash is not waited for, and the crash is told', async () => {
+test('the guard alarm that a crash leaves is not waited for, and the crash is reported', async () => {
   await stored('running', true)
   await setAlarm(Date.now() + FAR)
   await stub.wake({ v })
@@ -114,7 +115,7 @@ test('the alarm that stands behind a crash is not waited for, and the crash is t
   await vi.waitFor(async () => expect((await stub.status({ v })).diagnostics.counts.ROCKPOOL_RESTARTED).toBe(1))
 })
 
-test('what the last session could not follow is still known when the object has begun anew', async () => {
+test('what the last session could not follow is still known after the object was started again', async () => {
   const names = [{ schema: 'public', name: 'a' }]
   await stored('refused', [{ table: 'public.a', reason: 'no key', names }])
   expect((await stub.status({ v })).refusedTables).toEqual([{ table: 'public.a', reason: 'no key' }])
@@ -150,7 +151,8 @@ test('a session start wakes no bucket that is followed; once a day all are asked
   }
   expect([await start(), await start(), await start()]).toEqual([0, 0, 0])
   await stored('followersAsked', Date.now() - 86_400_001)
-  // An incarnation that does not know what was told says it to all; that the day is over is no second reason.
+  // A new incarnation notifies all of them, because it does not know whom the last one notified. That a day has passed
+  // is no second reason.
   await vi.waitFor(async () => expect((await stub.status({ v })) && asked.mock.calls.length).toBeGreaterThanOrEqual(5))
   expect(await start()).toBe(5)
   expect(await start()).toBe(0)

@@ -1,41 +1,44 @@
 import { retryWaitMs } from './schedule.ts'
 
-/** How carefully changes are taken in: whole slices, slices of `CAREFUL_CHANGES`, or one by one, each of them noted before it is tried. */
+/**
+ * How carefully changes are taken in. 0: in whole slices. 1: in slices of `CAREFUL_CHANGES`. 2: one by one, each noted
+ * before it is tried.
+ */
 export type CareLevel = 0 | 1 | 2
 
-/** Sessions that may end by a crash at one place before the next ones are more careful. */
+/** The number of sessions that may crash at one place before the next one is more careful. */
 export const TRIES = 3
 
-/** A session, stored when it begins: whatever kills it leaves this, and the next one knows. */
+/** What is known of a session. It is stored before the session begins, so that the next one knows of a crash. */
 export interface Attempt {
-  /** False: it ended by an error of ours, and not by a crash. */
+  /** False when the session ended by an error of ours, and not by a crash. */
   alive: boolean
-  /** Sessions that began one after the other without progress, this one included. */
+  /** The number of sessions in a row that made no progress, this one included. */
   starts: number
-  /** The same since `care` is as it is. */
+  /** The same, counted since `care` has changed. */
   tries: number
-  /** How far the stream was taken in, and the copy, when it began. */
+  /** How far the stream was taken in, and how far the copy was, when it began. */
   stream: string
   copy: string
   care: CareLevel
-  /** When the next one begins at the earliest, if this one ends by a crash. In ms since 1970. */
+  /** If this session crashes, the next one does not begin before this. In ms since 1970. */
   until: number
-  /** Why the one before it ended, as far as it is known. */
+  /** Why the session before it ended; null when that is not known. */
   reason: string | null
 }
 
 export interface Beginning {
   stream: string
-  /** Empty: nothing is copied. */
+  /** Empty when nothing is being copied. */
   copy: string
   now: number
   reason: string | null
 }
 
-/** An earlier version has stored only whether a session runs. It does so before each one that does not follow a crash. */
+/** An earlier version stored only whether a session runs, before each one that does not follow a crash. */
 export const isOfOlder = (stored: Attempt | boolean | null): stored is boolean => typeof stored === 'boolean'
 
-/** What is known of the last session, whoever has stored it; null: it ended as it should. */
+/** Returns what is known of the last session, whichever version has stored it; null when it ended normally. */
 export function attemptOf(stored: Attempt | boolean | null): Attempt | null {
   if (!isOfOlder(stored)) return stored
   if (!stored) return null
@@ -43,8 +46,9 @@ export function attemptOf(stored: Attempt | boolean | null): Attempt | null {
 }
 
 /**
- * The session that begins now. `before`: the last one, unless it ended as it should. The back-off of a crash counts from when the session began, for
- * that is what is known. Care does not end with a step forward: what kills may be only a few changes further on.
+ * Returns what is stored of the session that begins now. `before` is the last one, or null when it ended normally. The
+ * back-off after a crash counts from the beginning of that session, because its end is not known. A step forward does
+ * not end the care: the change that kills may be only a few changes further on.
  */
 export function nextAttempt(before: Attempt | null, at: Beginning, random?: () => number): Attempt {
   const { stream, copy, now, reason } = at

@@ -1,6 +1,7 @@
 /**
- * Checks of the catalog that the stream requests, because it describes a table differently from the catalog that was read. Nothing after that description is
- * taken in until a check that began after it has found the catalog unchanged. When the catalog has changed, the session ends, and the next one knows what to compare.
+ * Checks of the catalog that the stream requests, because it describes a table differently from the catalog that was
+ * read. Nothing after that description is taken in until a check that began after it has found the catalog unchanged.
+ * When the catalog has changed, the session ends, and the next one knows what to compare.
  */
 export class CatalogChecks {
   #requested = 0

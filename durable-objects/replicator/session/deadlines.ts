@@ -7,7 +7,10 @@ import type { SessionState } from './session-state.ts'
 
 /** From the beginning until the stream is open, unless others are waited for. */
 const CONNECT_CALLS = 2
-/** How much longer than `SESSION_SECONDS` a session may take that is over and does not end, because an answer never comes. */
+/**
+ * How much longer than `SESSION_SECONDS` a session may take that is over and does not end, because an answer never
+ * comes.
+ */
 const OVERTIME_CALLS = 2
 /** The same for the alarm of the object: it ends without a session that does not even fail. */
 const ALARM_CALLS = 3
@@ -18,7 +21,10 @@ const connectMs = ({ callSeconds }: SessionTimes): number => CONNECT_CALLS * cal
 const overtimeMs = ({ sessionSeconds, callSeconds }: SessionTimes): number => (sessionSeconds + OVERTIME_CALLS * callSeconds) * 1_000
 export const alarmMs = ({ sessionSeconds, callSeconds }: SessionTimes): number => (sessionSeconds + ALARM_CALLS * callSeconds) * 1_000
 
-/** The deadlines of one session and of its calls. A session that misses its own fails with ROCKPOOL_SOURCE_UNREACHABLE, so that it does not hold the alarm. */
+/**
+ * The deadlines of one session and of its calls. A session that misses its own fails with ROCKPOOL_SOURCE_UNREACHABLE,
+ * so that it does not hold the alarm.
+ */
 export class Deadlines {
   readonly #times: SessionTimes
   readonly #state: SessionState

@@ -1,7 +1,7 @@
 import type { Call, HealthState, SourceConnection, SourceFacts, SourceHealth } from '../../../sources/source.ts'
 import type { Store } from '../store/store.ts'
 
-/** What the source keeps for us, as it was measured last, and what is done about it. */
+/** Measures what the source keeps for us, and has it dropped when that is too much. */
 export class HealthWatch {
   readonly #store: Pick<Store, 'state' | 'diagnostics'>
   #measured: HealthState | null
@@ -11,7 +11,10 @@ export class HealthWatch {
     this.#measured = store.state.get('slot')
   }
 
-  /** Looks at what the source keeps; null: nothing. `keep`: the measure is stored, also when the level is what it was. */
+  /**
+   * Returns what the source keeps, or null when it keeps nothing. With `keep` the measure is stored even when its level
+   * has not changed.
+   */
   async measure(source: Pick<SourceConnection, 'health'>, call: Call, keep = false): Promise<SourceHealth | null> {
     const { state, diagnostics } = this.#store
     const before = this.#measured
@@ -22,7 +25,7 @@ export class HealthWatch {
     return health
   }
 
-  /** True: the source kept more than the policy allows, and has forgotten us. */
+  /** Returns whether the source kept more than the policy allows. Then it has dropped that. */
   async forgetOverKept(source: Pick<SourceConnection, 'health' | 'forget'>, call: () => Call): Promise<boolean> {
     const health = await this.measure(source, call(), true)
     if (!health?.drop) return false
@@ -31,7 +34,10 @@ export class HealthWatch {
     return true
   }
 
-  /** `found`: what was looked at just now, in the place of what was measured last. Nothing is kept of it: sessions judge by their own measures. */
+  /**
+   * Returns the last measure, or that of an examination when there is one. Examinations are not kept: sessions decide
+   * by their own measures.
+   */
   status(found: SourceFacts | null): HealthState | null {
     return found ? (found.health(this.#measured)?.state ?? null) : this.#measured
   }

@@ -3,17 +3,17 @@ import { fromStored, toStored, type StateForm, type StoredState } from '../../..
 import { cursorOf } from '../copy/copy-state.ts'
 import type { Store } from '../store/store.ts'
 
-/** Null as well when it is of another kind: see `foreignState`. */
+/** Returns null also for state of another kind: see `foreignState`. */
 const ofKind = (form: StateForm, stored: StoredState | null) => {
   if (stored === null) return null
   const found = fromStored(form, stored)
   return 'foreign' in found ? null : found.value
 }
 
-/** Which database was followed so far. */
+/** Returns which database was followed so far; null when none was. */
 export const keptIdentity = (form: StateForm, { state }: Pick<Store, 'state'>): SourceIdentity | null => ofKind(form, state.get('source'))
 
-/** How far its stream was taken in. */
+/** Returns how far the stream was taken in. */
 export function streamedTo(form: StateForm, { state }: Pick<Store, 'state'>): StreamedTo {
   const { position, partial } = state.get('decode')
   return { position: ofKind(form, position), place: ofKind(form, partial) }
@@ -21,7 +21,7 @@ export function streamedTo(form: StateForm, { state }: Pick<Store, 'state'>): St
 
 export const NOWHERE: StreamedTo = { position: null, place: null }
 
-/** As `decode` stores it. */
+/** Returns the place in the stream as `decode` stores it. */
 export const storedPlace = (
   form: StateForm,
   { position, place }: StreamedTo,
@@ -30,7 +30,10 @@ export const storedPlace = (
   partial: place && toStored(form, place),
 })
 
-/** Why what is stored says nothing of this source: another kind, or version of it, has stored it. Null: it is of this one. */
+/**
+ * Returns why the stored state cannot be used with this source, or null when it can. Another kind, or another version
+ * of it, may have stored it.
+ */
 export function foreignState(form: StateForm, { state, tables }: Pick<Store, 'state' | 'tables'>): string | null {
   const { position, partial } = state.get('decode')
   for (const stored of [state.get('source'), position, partial]) {

@@ -11,7 +11,10 @@ export interface PlanSwitchPorts {
   failure: Promise<never>
 }
 
-/** Switches clients to another plan. The switch is a batch of its own, between two transactions: where a mark of its own commits. */
+/**
+ * Switches clients to another plan. The switch is a batch of its own, between two transactions: where a mark of its own
+ * commits.
+ */
 export class PlanSwitch {
   readonly #ports: PlanSwitchPorts
   #pending: { plan: string; done: PromiseWithResolvers<void> } | null = null

@@ -44,17 +44,17 @@ function world() {
     )
     return prepared
   }
-  const told = () => store.diagnostics.status().recent.map(({ code, reason }) => `${code} ${reason}`)
-  return { database, kind, store, session, told, position, held: () => held }
+  const reported = () => store.diagnostics.status().recent.map(({ code, reason }) => `${code} ${reason}`)
+  return { database, kind, store, session, reported, position, held: () => held }
 }
 
-test('a stream that connects to what is stored goes on there, and nothing is told', async () => {
-  const { kind, store, session, told, position, held } = world()
+test('a stream that connects to what is stored continues there, and nothing is reported', async () => {
+  const { kind, store, session, reported, position, held } = world()
   await session()
-  expect([streamedTo(kind, store), told(), held()]).toEqual([{ position, place: null }, [], 0])
+  expect([streamedTo(kind, store), reported(), held()]).toEqual([{ position, place: null }, [], 0])
 })
 
-describe('state of another kind or version is told, and everything is compared behind a stream that begins anew', () => {
+describe('state of another kind or version is reported, and everything is compared while a new stream begins', () => {
   const foreign: [string, StoredState][] = [
     ['another kind', { kind: 'other', v: 1, value: { n: 3 } }],
     ['another version', { kind: 'memory', v: 2, value: { n: 3 } }],
@@ -64,26 +64,26 @@ describe('state of another kind or version is told, and everything is compared b
     /^ROCKPOOL_RESYNC everything is compared again: the stored state is of the kind (other|memory|postgres), version \d, not memory, version 1$/
 
   test.each(foreign)('a position of %s', async (_, stored) => {
-    const { kind, store, session, told, held } = world()
+    const { kind, store, session, reported, held } = world()
     store.state.set('decode', { counter: 7, position: stored, partial: null })
     await session()
-    expect(told()).toEqual([expect.stringMatching(wrong)])
+    expect(reported()).toEqual([expect.stringMatching(wrong)])
     expect([streamedTo(kind, store), store.state.get('decode').counter, held()]).toEqual([{ position: null, place: null }, 7, 1])
     // Once.
     await session()
-    expect(told()).toHaveLength(1)
+    expect(reported()).toHaveLength(1)
   })
 
   test.each(foreign)('a place inside a transaction of %s', async (_, stored) => {
-    const { store, session, told } = world()
+    const { store, session, reported } = world()
     store.state.set('decode', { ...store.state.get('decode'), partial: stored })
     await session()
-    expect(told()).toEqual([expect.stringMatching(wrong)])
+    expect(reported()).toEqual([expect.stringMatching(wrong)])
     expect(store.state.get('decode').partial).toBeNull()
   })
 
   test.each(foreign.slice(0, 2))('a copy that %s has begun', async (_, cursor) => {
-    const { store, session, told } = world()
+    const { store, session, reported } = world()
     await session()
     const copy = store.tables.copies[0]
     const [table] = store.tables.use(
@@ -94,18 +94,18 @@ describe('state of another kind or version is told, and everything is compared b
     if (!table || !copy) throw new Error('it is not followed')
     store.tables.progress(table, { ...copy, state: 'copying', cursor })
     await session()
-    expect(told()).toEqual([expect.stringMatching(wrong)])
+    expect(reported()).toEqual([expect.stringMatching(wrong)])
     expect(store.tables.copyState(table)).toMatchObject({ state: 'waiting', sweep: true })
   })
 })
 
-test('a database that was put back, and one that has forgotten us, are told', async () => {
+test('a database that was put back, and one that has forgotten us, are reported', async () => {
   const older = world()
   older.database.restore(1)
   await older.session()
-  expect(older.told()).toEqual([expect.stringMatching(/put back to an older state/)])
+  expect(older.reported()).toEqual([expect.stringMatching(/put back to an older state/)])
   const forgotten = world()
   forgotten.database.forget()
   await forgotten.session()
-  expect(forgotten.told()).toEqual([expect.stringMatching(/has forgotten us/)])
+  expect(forgotten.reported()).toEqual([expect.stringMatching(/has forgotten us/)])
 })

@@ -5,7 +5,7 @@ import { namedColumns } from '../../../sync-config/index.ts'
 import type { ReplicationSettings } from '../../../tenants/replication.ts'
 import type { Committer } from '../commit/committer.ts'
 import type { Deploys } from '../deploy/deploys.ts'
-import { takeScript } from '../deploy/script-config.ts'
+import { deployBundledConfig } from '../deploy/script-config.ts'
 import type { FollowedTable } from '../ingest/followed-table.ts'
 import type { Store } from '../store/store.ts'
 import type { HealthWatch } from './health-watch.ts'
@@ -21,8 +21,8 @@ export interface PreparePorts {
 }
 
 /**
- * What comes before the stream: the plan, and a source whose stream connects to what is stored; when it does not, everything is compared, behind a stream that begins
- * anew. Throws RockpoolError.
+ * Prepares what comes before the stream: the plan, and a source whose stream connects to what is stored. When it does
+ * not connect, a new stream begins, and everything is compared. Throws RockpoolError.
  */
 export async function prepare(
   ports: PreparePorts,
@@ -32,7 +32,7 @@ export async function prepare(
 ): Promise<Prepared> {
   const { store, deploys } = ports
   const { state, diagnostics } = store
-  // Before anything that may refuse: what nobody can read is kept too.
+  // This comes before anything that may fail: the source also keeps what no session can read.
   const overKept = await ports.health.forgetOverKept(source, call)
   deploys.begin(settings.retireGraceSeconds, state.get('decode').counter)
   const foreign = foreignState(kind, store)
@@ -62,37 +62,39 @@ export async function prepare(
 }
 
 /**
- * The script's own sync config becomes a deploy when it is another one than it was. One with a mistake changes nothing but for what is told; when
- * nothing serves yet, that is told before the database is asked for anything. What the source keeps is looked at all the same, when it can be: it is more and more
- * when nobody reads it. Throws ROCKPOOL_SYNC_CONFIG.
+ * Deploys the script's own sync config when it has changed. One with a mistake is only reported. When nothing serves
+ * yet, the mistake is thrown before the database is asked for anything else; what the source keeps for us is still
+ * checked if possible, since it grows while nobody reads it. Throws ROCKPOOL_SYNC_CONFIG.
  */
 export async function checkSyncConfig(
   { store, deploys, health }: PreparePorts,
   settings: ReplicationSettings,
   access: SourceAccess,
 ): Promise<void> {
-  const mistake = await takeScript({ store, deploys }, settings, access)
+  const mistake = await deployBundledConfig({ store, deploys }, settings, access)
   if (!mistake || store.planStored !== null || store.configs.next) return
   await health.forgetOverKept(access.source, access.call).catch(() => false)
   throw mistake
 }
 
-/** The tables that the session follows; the ones that it cannot are told. */
+/** Returns the tables that the session follows. Those that it cannot follow are reported. */
 export function sourceTables({ store, deploys }: Pick<PreparePorts, 'store' | 'deploys'>, { refused, tables }: Prepared): FollowedTable[] {
   refuse(store, refused)
-  // What only an earlier sync config reads is nobody's business.
-  const told = new Set(refusedTables(store).map(({ table }) => table))
+  // A table that only an earlier sync config reads is not reported.
+  const reported = new Set(refusedTables(store).map(({ table }) => table))
   for (const { table, reason, names } of refused) {
-    if (told.has(table)) store.diagnostics.add({ code: 'ROCKPOOL_TABLE_REFUSED', table, reason, of: { names } })
+    if (reported.has(table)) store.diagnostics.add({ code: 'ROCKPOOL_TABLE_REFUSED', table, reason, of: { names } })
   }
   const wrong = new Set(refused.filter((each) => !each.gone).map((each) => tableKey(each.name)))
-  // What no plan reads stays as it is: the buckets of its definitions are not served.
+  // Rows of a table that no plan reads stay: the buckets of its definitions are not served.
   const kept = (names: readonly TableName[]): boolean =>
     names.some((name) => wrong.has(tableKey(name))) || !names.some((name) => deploys.evaluation.reads(name))
   return store.tables.use(tables, (table) => store.rows.any(table), kept)
 }
 
-/** What the source told us so far does not connect to what it will tell: everything is compared again, and what is gone is removed. */
+/**
+ * The stream does not connect to what is stored, so everything is compared again, and rows that are gone are removed.
+ */
 export function resync({ store, committer }: Pick<PreparePorts, 'store' | 'committer'>, reason: string): void {
   const { state, tables, diagnostics } = store
   diagnostics.add({ code: 'ROCKPOOL_RESYNC', reason: `everything is compared again: ${reason}` })
@@ -103,7 +105,10 @@ export function resync({ store, committer }: Pick<PreparePorts, 'store' | 'commi
   tables.compareAll()
 }
 
-/** What is evaluated says what is read. What must be there is asked of what is to serve: who goes over to other columns may drop the old ones. */
+/**
+ * The plans that are evaluated say which columns are read. Only the plan that is to serve says which must exist:
+ * somebody who switches to other columns may drop the old ones.
+ */
 function readColumns({ evaluation, wanted }: Deploys) {
   return (names: readonly TableName[]): WantedColumns => ({
     ...namedColumns(evaluation)(names),
@@ -111,5 +116,8 @@ function readColumns({ evaluation, wanted }: Deploys) {
   })
 }
 
-/** Ours alone, so that a dead session of ours is told apart from another Rockpool at the same slot. */
+/**
+ * Returns a name of this storage alone, so that a dead session of ours is not confused with another Rockpool at the
+ * same slot.
+ */
 export const clientName = ({ state }: Pick<Store, 'state'>): string => `rockpool-${state.storageId()}`

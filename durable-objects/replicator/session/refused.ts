@@ -3,12 +3,15 @@ import type { RefusedTable } from '../../../sources/source.ts'
 /** A table that cannot be followed, as it is stored. */
 export type Refused = Pick<RefusedTable, 'table' | 'reason' | 'names'>
 
-/** Of all together, as they are stored: a value takes 2 MB. The others are told as problems alone. */
+/**
+ * The most bytes that all of them take when they are stored: one value may have 2 MB. Those beyond are only reported as
+ * problems.
+ */
 export const MAX_REFUSED_BYTES = 500_000
-/** Of one of them, in UTF-16 units: a reason may name many columns. */
+/** The most UTF-16 units of one reason, which may name many columns. */
 export const MAX_REASON_LENGTH = 1_000
 
-/** What is stored of the tables that a session could not follow: the first of them. */
+/** Returns what is stored of the tables that a session could not follow: the first of them. */
 export function storable(found: readonly RefusedTable[]): Refused[] {
   const kept: Refused[] = []
   let bytes = 0

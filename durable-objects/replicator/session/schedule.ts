@@ -6,8 +6,8 @@ const MAX_RETRY_MS = 60_000
 const MAX_DOUBLINGS = 20
 
 /**
- * Nobody is connected and `polls` polls before this one found nothing: the pause until the next. `slotTimeoutMs` is after what time Postgres would
- * take an unused slot away, 0 for never.
+ * Returns the pause, in ms, until the next poll when no client is connected and `polls` polls before this one found
+ * nothing. `slotTimeoutMs` is the time after which Postgres removes an unused slot, or 0 for never.
  */
 export function idleWaitMs(
   polls: number,
@@ -18,7 +18,7 @@ export function idleWaitMs(
   return slotTimeoutMs > 0 ? Math.min(wait, slotTimeoutMs / 2) : wait
 }
 
-/** The pause after the session that failed as the `failures`th in a row, ± 25 %. */
+/** Returns the pause, in ms, after a session that failed as the `failures`th in a row, ± 25 %. */
 export function retryWaitMs(failures: number, random: () => number = Math.random): number {
   const longest = Math.min(MAX_RETRY_MS, longestBackOffMs())
   return Math.min(FIRST_RETRY_MS * 2 ** Math.min(failures - 1, MAX_DOUBLINGS), longest) * (0.75 + random() / 2)

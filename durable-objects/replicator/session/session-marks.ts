@@ -4,7 +4,10 @@ import { markText, parseMark, type Marks } from '../ingest/marks.ts'
 import type { Store } from '../store/store.ts'
 import { deliver } from '../writes/write-checkpoints.ts'
 
-/** `session`: everything that was committed before it has come. `switch`: from here on another plan serves. `heartbeat`: it is only acknowledged. */
+/**
+ * `session`: everything that was committed before it has come. `switch`: from here on another plan serves. `heartbeat`:
+ * it is only acknowledged.
+ */
 export type SessionMark = 'session' | 'switch' | 'heartbeat'
 
 export interface SessionMarksPorts {
@@ -12,7 +15,7 @@ export interface SessionMarksPorts {
   marks: Marks
   /** Writes a signed text into the source. */
   send(text: string): Promise<void>
-  /** What operators are told of a mark that is not ours. */
+  /** Returns what is reported to operators of a mark that is not ours. */
   foreignMark(): string
   /** A mark of this session has come back through the stream. */
   arrived(mark: SessionMark): void
@@ -20,7 +23,10 @@ export interface SessionMarksPorts {
   readArrived(mark: string): Iterable<undefined>
 }
 
-/** The marks of one session: it emits them into the source, and they come back through the stream after everything that was committed before. */
+/**
+ * The marks of one session: it emits them into the source, and they come back through the stream after everything that
+ * was committed before.
+ */
 export class SessionMarks {
   readonly #ports: SessionMarksPorts
   /** Marks of other sessions are ignored. */

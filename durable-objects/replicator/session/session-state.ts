@@ -1,7 +1,10 @@
 import { RockpoolError } from '../../../protocol/errors.ts'
 import { delay } from './delay.ts'
 
-/** How a session ended without an error. `restart`: the next one follows at once. `idle`: it took in everything, and no client is connected. */
+/**
+ * How a session ended without an error. `restart`: the next one follows at once. `idle`: it took in everything, and no
+ * client is connected.
+ */
 export type SessionEnd = 'restart' | 'idle'
 
 const ended = () => new RockpoolError('ROCKPOOL_SOURCE_UNREACHABLE', 'the session is over')
@@ -9,10 +12,11 @@ const ended = () => new RockpoolError('ROCKPOOL_SOURCE_UNREACHABLE', 'the sessio
 /**
  * What a session knows of itself, with the transitions that it may make.
  *
- * It begins by catching up, is caught up when its own mark has come back through the stream, and is settled when nothing is being compared either. It ends
+ * It begins by catching up, is caught up when its own mark has come back through the stream, and is settled when
+ * nothing is being compared either. It ends
  * - by closing: everything is taken in, and no client is connected (`tryToClose`);
- * - by restarting: the next one follows after the round of tasks that is under way (`restartAfterRound`), as soon as that can be interrupted (`restart`), or at
- *   once (`leave`);
+ * - by restarting: the next one follows after the round of tasks that is under way (`restartAfterRound`), as soon as
+ *   that can be interrupted (`restart`), or at once (`leave`);
  * - by failing (`fail`), or because nobody waits for it any more (`abandon`).
  */
 export class SessionState {
@@ -84,13 +88,19 @@ export class SessionState {
     this.#isSettled = true
   }
 
-  /** Returns `closing` when the session is ending already, so that another one must follow. Otherwise it ends only after everything that is committed by now has come. */
+  /**
+   * Returns `closing` when the session is ending already, so that another one must follow. Otherwise it ends only after
+   * everything that is committed by now has come.
+   */
   requestCatchUp(): 'accepted' | 'closing' {
     this.#catchUpRequested = true
     return this.#isClosing ? 'closing' : 'accepted'
   }
 
-  /** Returns `requested` when somebody waits for what was committed since the last mark: the session catches up again, with another mark. */
+  /**
+   * Returns `requested` when somebody waits for what was committed since the last mark: the session catches up again,
+   * with another mark.
+   */
   tryToClose(): 'closing' | 'requested' {
     this.#isClosing = !this.#catchUpRequested
     if (this.#isClosing) return 'closing'
@@ -143,7 +153,10 @@ export class SessionState {
     return error
   }
 
-  /** Code that resumes after an `await` may outlive its session, and must stop then: another session is at work. Throws ROCKPOOL_SOURCE_UNREACHABLE. */
+  /**
+   * Code that resumes after an `await` may outlive its session, and must stop then: another session is at work. Throws
+   * ROCKPOOL_SOURCE_UNREACHABLE.
+   */
   assertOpen(): void {
     if (this.#isClosing) throw ended()
   }

@@ -6,7 +6,8 @@ import { NodeReplicator } from '../../../test/support/node-replicator.ts'
 import { Random } from '../../../test/support/random.ts'
 import { resync } from './prepare.ts'
 
-// Whole sessions over a database in memory: connect, stream, copy, switch, compare, end. What the database does at its worst is `Misbehaviour`.
+// Whole sessions over a database in memory: connect, stream, copy, switch, compare, end. What the database does at its
+// worst is `Misbehaviour`.
 
 class World extends MemoryLoad {
   readonly replicator: NodeReplicator
@@ -56,7 +57,10 @@ test('the first session connects, copies beside the stream, serves and ends; the
 const SEEDS = Array.from({ length: 30 }, (_, seed) => seed + 1)
 const turn = () => new Promise((resolve) => setTimeout(resolve, 1))
 
-/** A session that reads tables, over a database whose commits are delivered before reads see them and whose marks come late. */
+/**
+ * A session that reads tables, over a database whose commits are delivered before reads see them and whose marks come
+ * late.
+ */
 async function copyAtItsWorst(w: World, random: Random): Promise<void> {
   const { misbehaviour } = w.database
   misbehaviour.hidesCommits = true

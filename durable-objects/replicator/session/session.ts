@@ -38,8 +38,8 @@ interface Opened extends SessionAccess {
 }
 
 /**
- * One period of connection with the source: it connects, opens the stream, and runs its tasks (`tasks.ts`) until everything is taken in and no client is
- * connected. `SessionState` has what it knows, and how it may end.
+ * One period of connection with the source: it connects, opens the stream, and runs its tasks (`tasks.ts`) until
+ * everything is taken in and no client is connected. `SessionState` has what it knows, and how it may end.
  */
 export class Session {
   readonly #parts: SessionParts
@@ -111,7 +111,10 @@ export class Session {
     }
   }
 
-  /** Returns `closing` when the session is ending, so that another one must follow. Otherwise everything that is committed by now comes before it ends. */
+  /**
+   * Returns `closing` when the session is ending, so that another one must follow. Otherwise everything that is
+   * committed by now comes before it ends.
+   */
   requestCatchUp(): 'accepted' | 'closing' {
     return this.#state.requestCatchUp()
   }

@@ -10,7 +10,9 @@ export interface KnownOfSource {
   session: boolean
 }
 
-/** Returns whether the source was examined between two sessions: none was under way, and none began and ended meanwhile. */
+/**
+ * Returns whether the source was examined between two sessions: none was under way, and none began and ended meanwhile.
+ */
 export const isSettled = (before: KnownOfSource, after: KnownOfSource): boolean =>
   !before.session && !after.session && JSON.stringify(before.position) === JSON.stringify(after.position)
 
@@ -32,7 +34,10 @@ export function lookOf({ facts, problem, began, ended }: LookedAt): SourceLook {
   return { ...at, reachable: true, version: facts.version, problem: problem && { code: problem.code, message: problem.reason } }
 }
 
-/** Makes one call at a time. Whoever calls while one is under way, or within `freshMs` of its end, gets its answer. All callers must be in one object, whose calls share a context. */
+/**
+ * Makes one call at a time. A caller that comes while one is under way, or within `freshMs` of its end, gets its
+ * answer. All callers must be in one object, whose calls share a context.
+ */
 export function oneAtATime<T>(work: () => Promise<T>, freshMs: number, now: () => number = Date.now): () => Promise<T> {
   let running: Promise<T> | null = null
   let last: { value: T; until: number } | null = null

@@ -9,8 +9,8 @@ import type { SessionParts } from './session-parts.ts'
 import type { SessionState } from './session-state.ts'
 
 /**
- * What a step came to. `idle`: nothing more can be done now. `busy`: there is more to do soon, so the next round follows without a long pause.
- * `finished`: the session is over.
+ * What a step came to. `idle`: nothing more can be done now. `busy`: there is more to do soon, so the next round
+ * follows without a long pause. `finished`: the session is over.
  */
 export type StepOutcome = 'idle' | 'busy' | 'finished'
 
@@ -51,7 +51,10 @@ export interface TaskPorts {
 /** Every tenth round asks whether a heartbeat would help. */
 const HEARTBEAT_ROUNDS = 10
 
-/** The tasks of a session in their order, which is what decides when two are due: nothing is compared while rows are copied, and nobody tidies during a comparison. */
+/**
+ * The tasks of a session in their order, which is what decides when two are due: nothing is compared while rows are
+ * copied, and nobody tidies during a comparison.
+ */
 export const sessionTasks = (ports: TaskPorts): Task[] => [
   copyTask(ports),
   holdTask(ports),

@@ -20,8 +20,8 @@ export interface DefinitionWatchPorts {
 }
 
 /**
- * Checks definitions every few seconds, and when the stream requests it: most changes of definitions send nothing through the stream. A difference ends
- * the session; the next one reads the catalog and compares the tables concerned.
+ * Checks definitions every few seconds, and when the stream requests it: most changes of definitions send nothing
+ * through the stream. A difference ends the session; the next one reads the catalog and compares the tables concerned.
  */
 export async function watchDefinitions({
   settings,
@@ -39,7 +39,8 @@ export async function watchDefinitions({
     done()
     unchanged()
   }
-  // The session is ending, and nobody checks any more: a read that waits for the stream would hold it as long as a session may last.
+  // The session is ending, and nobody checks any more: a read that waits for the stream would hold it as long as a
+  // session may last.
   await checks.requested()
   restart()
 }
@@ -58,8 +59,8 @@ export interface HealthWatchPorts {
 }
 
 /**
- * Measures what the source keeps for us, also during a long copy. When that is more than the policy allows, the session ends, and the next one has the
- * source drop it before anything else.
+ * Measures what the source keeps for us, also during a long copy. When that is more than the policy allows, the session
+ * ends, and the next one has the source drop it before anything else.
  */
 export async function watchHealth({ settings, state, health, source, call, heartbeat, restart }: HealthWatchPorts): Promise<void> {
   const ended = state.ending.then(() => true)

@@ -1,20 +1,23 @@
 import type { OpId } from '../../../protocol/ops.ts'
 import type { Database } from '../../shared/database.ts'
 
-/** A bucket object that is to be erased: it holds nothing that anybody needs, unless an op above `upTo` has come. */
+/** A bucket object that is to be erased. It holds nothing that is needed, unless it got an op after `upTo`. */
 export interface Removal {
   /** Ms since 1970. */
   due: number
   name: string
-  /** Of its record, which goes with it; null: it has none any more. */
+  /** The number of its record, which is deleted with it; null when it has no record any more. */
   number: number | null
   upTo: OpId
 }
 
-/** The bucket objects that are to be erased. A name is kept until its object has answered: nothing else knows of it. */
+/**
+ * The bucket objects that are to be erased. A name is kept until its object has answered, because it is stored nowhere
+ * else.
+ */
 export class Removals {
   readonly #db: Database
-  /** Those that have a record. */
+  /** The ones whose bucket has a record, by its number. */
   readonly #recorded = new Map<number, Removal>()
 
   constructor(db: Database) {
@@ -25,7 +28,7 @@ export class Removals {
     }
   }
 
-  /** Those that have a record. */
+  /** The number of those whose bucket has a record. */
   get recorded(): number {
     return this.#recorded.size
   }
@@ -34,13 +37,13 @@ export class Removals {
     return this.#recorded.has(number)
   }
 
-  /** The first ones that are due. */
+  /** Returns the first ones that are due. */
   due(now: number, limit: number): Removal[] {
     const [recorded, others] = [1, 0].map((kind) => this.#db.all(STATEMENTS.due, kind, now, limit).map(removalOf))
     return [...(recorded ?? []), ...(others ?? [])].sort((a, b) => a.due - b.due).slice(0, limit)
   }
 
-  /** One row written. */
+  /** Writes one row. */
   add(removal: Removal): void {
     const { due, name, number, upTo } = removal
     this.#db.run(STATEMENTS.add, kindOf(number), due, name, number, upTo)
@@ -52,20 +55,20 @@ export class Removals {
     if (number !== null) this.#recorded.delete(number)
   }
 
-  /** Its object did not answer, or is of use still: others go first. In a transaction. */
+  /** The object did not answer, or is still used, so others go first. To be called in a transaction. */
   postpone(removal: Removal, due: number): void {
     this.delete(removal)
     this.add({ ...removal, due })
   }
 
-  /** An op is made for the bucket: it stays. */
+  /** An op is made for the bucket, so its object stays. */
   keep(number: number): void {
     const removal = this.#recorded.get(number)
     if (removal) this.delete(removal)
   }
 
-  /** Whether it is still to be erased. */
-  stands({ due, name, number }: Removal): boolean {
+  /** Returns whether the object is still to be erased. */
+  isCurrent({ due, name, number }: Removal): boolean {
     if (number !== null) return this.#recorded.get(number)?.due === due
     return this.#db.all(STATEMENTS.stands, kindOf(number), due, name).length > 0
   }

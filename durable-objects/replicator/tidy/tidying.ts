@@ -13,60 +13,67 @@ const DAY_MS = 86_400_000
 const ROWS_PER_STEP = 2_000
 const MAILBOXES_PER_STEP = 200
 const RECORDS_PER_STEP = 1_000
-/** Calls of buckets at a time, and in one session: an invocation has a budget. */
+/** Calls of buckets at the same time, and in one session: an invocation of an object has a budget. */
 const CALLS_AT_ONCE = 32
 const CALLS_PER_SESSION = 2_000
-/** Empty buckets whose objects wait to be erased; they are known by heart. */
+/** Empty buckets whose objects wait to be erased. They are kept in memory. */
 const MAX_WAITING = 20_000
-/** An append that nobody waits for any more may still be on its way: after so long none is. */
+/** An append may still be in flight when nobody waits for it any more. After this time none is. */
 const SETTLED_MS = 3_600_000
-/** An object that did not answer is asked again after so long. Objects of dropped definitions answer for so long that they are gone. */
+/**
+ * An object that did not answer is asked again after this time. For as long, objects of dropped definitions answer
+ * `gone` before they are erased.
+ */
 const AGAIN_MS = DAY_MS
 
 export interface TidyingPorts {
-  /** One transaction; an object whose memory may differ from it is reset. */
+  /** Runs `work` in one transaction. The object is reset when its memory may differ from what was stored. */
   atomically<T>(work: () => T): T
   state: StateStore
   buckets: Buckets
   removals: Removals
   rows(): RowStates
-  /** What is announced. */
+  /** Returns the checkpoint that is announced to clients. */
   served(): OpId
-  /** Those whose buckets are evaluated, and mailboxes. */
+  /** Returns the owners of the buckets that are maintained, mailboxes included. */
   owners(): ReadonlySet<string>
   idle(bucket: string, request: { v: number; before: OpId }): Promise<IdleAnswer>
   erase(bucket: string, request: { v: number; upTo: OpId }): Promise<EraseAnswer>
-  /** It lacks ops, and is compared when it answers: until then it stays. */
+  /** Returns whether the bucket lacks ops. It stays until it answers and was compared. */
   isFenced(bucket: number): boolean
   failed(bucket: string, reason: string): void
   now?: () => number
 }
 
-/** Applies something between two transactions; `stored` follows in the same turn. */
+/** Applies `work` between two transactions of the stream. `stored` is called in the same turn, after that is stored. */
 export type Between = (work: (batch: Batch) => void, stored?: () => void) => Promise<void>
 
-/** What is known of a round that is under way; lost with the object, and then it begins again. */
+/** Progress of the round that is under way. It is in memory: after the object ends, the round begins again. */
 interface Scan {
-  /** Ops up to here were made before it. */
+  /** Ops up to this one were made before the round. */
   counter: OpId
-  /** The mailbox, then the row, then the bucket that was looked at last. */
+  /**
+   * The last mailbox that was visited, then the last row, then the last bucket. Null when all mailboxes, or rows, were
+   * visited.
+   */
   mailbox: string | null
   row: RowRef | null
   bucket: number
-  /** A bit for each bucket that a row is in, or that got an op since. */
+  /** A bit for each bucket that has a row, or that got an op since the round began. */
   used: Uint8Array
 }
 
 /**
- * Takes away what nobody uses. A round, every so many days, lets mailboxes expire and finds the buckets that no row is in: by row state first, then by asking those alone.
- * One that has been empty for a round gets an op that makes its checksum 0. From then on it looks like one that was never written to, so its object may be
- * erased a while later, and whoever follows it sees no difference. All of that is in the order of ops, and an object with newer ones is not erased: no change is lost.
- * Objects of dropped definitions are erased in the same way.
+ * Removes what nobody uses. A round, every `UNUSED_DAYS`, lets mailboxes expire and finds empty buckets: those that
+ * have no row in row state are asked. A bucket that has been empty for a whole round gets an op that makes its checksum
+ * 0. From then on it looks like a bucket that was never written to, so a while later its object may be erased, and
+ * clients that follow it see no difference. All of this is in the order of ops, and an object with newer ops is not
+ * erased, so no change is lost. Objects of dropped definitions are erased in the same way.
  */
 export class Tidying {
   readonly #ports: TidyingPorts
   readonly #now: () => number
-  /** Ops of before this object started: what they touch was not seen here. */
+  /** Ops up to this one were made before this object started, so the buckets that they touch are not known here. */
   readonly #started: OpId
   #scan: Scan | null = null
   #unusedDays = 0
@@ -79,13 +86,13 @@ export class Tidying {
     this.#started = ports.state.get('decode').counter
   }
 
-  /** A session begins. `unusedDays`: see UNUSED_DAYS; 0: empty buckets stay. */
+  /** A session begins. With `unusedDays` 0 empty buckets stay. */
   begin(unusedDays: number): void {
     this.#unusedDays = unusedDays
     this.#callsBefore = this.#calls
   }
 
-  /** It has done as much as one invocation should. */
+  /** The session has called buckets as often as one invocation should: the next one continues. */
   get isBudgetUsed(): boolean {
     return this.#calls - this.#callsBefore >= CALLS_PER_SESSION
   }
@@ -95,20 +102,26 @@ export class Tidying {
     return this.#isDue || this.#ports.removals.due(this.#now(), 1).length > 0
   }
 
-  /** An op of the bucket is being made: it is used. */
+  /** An op is being made for the bucket, so it is used. */
   touched(number: number): void {
     const { removals } = this.#ports
     if (this.#scan) mark(this.#scan.used, number)
     if (removals.recorded > 0) removals.keep(number)
   }
 
-  /** The record of a dropped bucket goes; its object forgets ops up to `serial`, and is erased when nobody asks for it any more. In a transaction. */
+  /**
+   * The bucket was dropped and its record is deleted, in the same transaction. Its object is erased when nobody asks
+   * for it any more, unless it has ops after `upTo`.
+   */
   dropped({ number, name }: BucketRecord, upTo: OpId): void {
     this.#ports.removals.keep(number)
     this.#ports.removals.add({ due: this.#after(AGAIN_MS), name, number: null, upTo })
   }
 
-  /** One step. Returns `busy` when the next one may follow at once, and `idle` when something must happen first or nothing is left to do. */
+  /**
+   * One step. Returns `busy` when the next one may follow at once, and `idle` when something must happen first or
+   * nothing is left to do.
+   */
   async step(between: Between): Promise<'busy' | 'idle'> {
     await asyncFaultPoint('tidying.step')
     const due = this.#ports.removals.due(this.#now(), CALLS_AT_ONCE)
@@ -116,10 +129,10 @@ export class Tidying {
     if (!this.#isDue) return 'idle'
     const scan = (this.#scan ??= this.#begin())
     if (scan.mailbox !== null) await this.#mailboxes(scan, scan.mailbox, between)
-    // The first round only says which ops are old for the next one.
+    // The first round only notes which ops are old for the next one.
     else if (this.#unusedDays === 0 || this.#before === 0) this.#end()
     else if (scan.row !== null) this.#rows(scan, scan.row)
-    // What was on its way when it began counts as well.
+    // Ops that were in flight when the round began count as well.
     else if (this.#ports.served() < scan.counter || this.#ports.removals.recorded >= MAX_WAITING) return 'idle'
     else await this.#ask(scan, between)
     return 'busy'
@@ -134,7 +147,7 @@ export class Tidying {
     return this.#ports.state.get('round')?.before ?? 0
   }
 
-  /** Nothing waits for longer than an empty bucket does. */
+  /** Returns a time after `ms`, or after `UNUSED_DAYS` if that is sooner. */
   #after(ms: number): number {
     return this.#now() + (this.#unusedDays === 0 ? ms : Math.min(ms, this.#unusedDays * DAY_MS))
   }
@@ -160,7 +173,7 @@ export class Tidying {
     scan.row = rows.length < ROWS_PER_STEP ? null : (rows.at(-1)?.ref ?? null)
   }
 
-  /** The next buckets that no row is in. */
+  /** Asks the next buckets that have no row in row state. */
   async #ask(scan: Scan, between: Between): Promise<void> {
     const { atomically, buckets, removals, idle, isFenced } = this.#ports
     const owners = this.#ports.owners()
@@ -181,13 +194,13 @@ export class Tidying {
     const balance = (batch: Batch): void => {
       for (const { record, answer } of empty) {
         const { number, name } = record
-        // It has got an op since it was asked.
+        // The bucket got an op after it was asked.
         if (!isUnused(record)) continue
         if (answer.checksum !== 0) batch.balance(number, answer.checksum)
         found.push({ due: this.#after(SETTLED_MS), name, number, upTo: answer.checksum === 0 ? answer.last : batch.counter })
       }
     }
-    // Not before: storing the batch touches them.
+    // They are added after the batch is stored, because storing it touches its buckets.
     await between(balance, () => atomically(() => found.forEach((each) => removals.add(each))))
   }
 
@@ -201,19 +214,19 @@ export class Tidying {
   async #erase(due: readonly Removal[]): Promise<'busy' | 'idle'> {
     const { removals, buckets, atomically, served, erase, isFenced } = this.#ports
     const fenced = due.filter(({ number }) => number !== null && isFenced(number))
-    // Ops of before this object started, and the op that made it empty, must have come to their buckets.
+    // Ops of before this object started, and the op that emptied the bucket, must have been appended.
     const ready = due.filter((each) => !fenced.includes(each)).filter(({ upTo }) => Math.max(upTo, this.#started) <= served())
     const answers = await this.#call(ready, ({ name, upTo }) => erase(name, { v: MESSAGE_VERSION, upTo }))
     await asyncFaultPoint('tidying.erased')
     atomically(() => {
       for (const removal of fenced) removals.postpone(removal, this.#after(AGAIN_MS))
       for (const [i, removal] of ready.entries()) {
-        // Its bucket was used meanwhile, and has an object again or will have one.
-        if (!removals.stands(removal)) continue
+        // The bucket was used meanwhile, and has an object again or will have one.
+        if (!removals.isCurrent(removal)) continue
         const { number, name } = removal
         const answer = answers[i]
         if (answer?.erased && number !== null) buckets.forget([{ number, name }])
-        // One that is of use after all is found again by another round.
+        // A bucket that is used after all is found again by another round.
         if (answer?.erased || (answer && number !== null)) removals.delete(removal)
         else removals.postpone(removal, this.#after(AGAIN_MS))
       }
@@ -221,7 +234,7 @@ export class Tidying {
     return ready.length > 0 ? 'busy' : 'idle'
   }
 
-  /** Null: it did not answer. */
+  /** Calls all of them. The answer is null for those that did not answer. */
   #call<T extends { name: string }, A>(list: readonly T[], call: (each: T) => Promise<A>): Promise<(A | null)[]> {
     this.#calls += list.length
     return Promise.all(
@@ -235,7 +248,7 @@ export class Tidying {
   }
 }
 
-/** Those that were made since the scan began have an op, and are not looked at. */
+/** Buckets that were made since the round began have an op and no bit: they count as used. */
 function mark(bits: Uint8Array, number: number): void {
   const byte = bits[number >> 3]
   if (byte !== undefined) bits[number >> 3] = byte | (1 << (number & 7))

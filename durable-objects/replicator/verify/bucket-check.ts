@@ -17,12 +17,15 @@ const ROWS_PER_STEP = 2_000
 const BUCKETS_PER_PASS = 20_000
 const RECORDS_PER_READ = 1_000
 /**
- * The most buckets that are asked at the same time, and the most rows that they hold together, unless it is a single bucket: each remembers its rows, and they may share
- * the memory of an isolate.
+ * The most buckets that are asked at the same time, and the most rows that they hold together, unless it is a single
+ * bucket: each remembers its rows, and they may share the memory of an isolate.
  */
 const ASKED = 16
 const ASKED_ROWS = 50_000
-/** Memory limit of one pass of drill-downs, in rows that are listed. The sums of a range that is split count as so many. */
+/**
+ * Memory limit of one pass of drill-downs, in rows that are listed. The sums of a range that is split count as
+ * `SPLIT_ROWS`.
+ */
 const DRILL_DOWN_ROWS = 40_000
 const SPLIT_ROWS = 400
 /** A bucket that does not answer this many times, about once a second, is given up. */
@@ -47,14 +50,18 @@ export interface BucketCheckPorts {
 
 /** What is done about differences. */
 export interface BucketRepair {
-  /** `isCurrent` returns false when the comparison has ended meanwhile: then it is not known which of the rows got an op since. */
+  /**
+   * `isCurrent` returns false when the comparison has ended meanwhile: then it is not known which of the rows got an op
+   * since.
+   */
   rows(range: BucketRange, differences: readonly OpDifference[], expected: Expected, isCurrent: () => boolean): Promise<void>
   totals(range: BucketRange, difference: Difference): Promise<void>
 }
 
 /**
- * What a step came to. `passed`: all buckets up to number `upTo` are compared, of which this pass had `buckets`. `complete`: no buckets are left. In the middle of a
- * pass the next step may follow at once (`more`), when ops are appended (`soon`), or when a bucket answers (`later`).
+ * What a step came to. `passed`: all buckets up to number `upTo` are compared, of which this pass had `buckets`.
+ * `complete`: no buckets are left. In the middle of a pass the next step may follow at once (`more`), when ops are
+ * appended (`soon`), or when a bucket answers (`later`).
  */
 export type CheckOutcome = { kind: 'passed'; upTo: number; buckets: number } | { kind: 'complete' | 'more' | 'soon' | 'later' }
 
@@ -74,9 +81,10 @@ interface Answer {
 }
 
 /**
- * Compares row state with the buckets. Row state is counted in steps while it changes (`Expectation`). What it says of a bucket at one moment is what the bucket
- * must hold at the last op that is stored by then. It compares sums of whole buckets first, then sums of parts where those differ, and rows in the end. All of it is in
- * memory: when that is lost, the pass begins again.
+ * Compares row state with the buckets. Row state is counted in steps while it changes (`Expectation`). What it says of
+ * a bucket at one moment is what the bucket must hold at the last op that is stored by then. It compares sums of whole
+ * buckets first, then sums of parts where those differ, and rows in the end. All of it is in memory: when that is lost,
+ * the pass begins again.
  */
 export class BucketCheck {
   readonly #ports: BucketCheckPorts
@@ -202,7 +210,10 @@ export class BucketCheck {
     return silent.length === 0 ? 'more' : 'later'
   }
 
-  /** Returns null when compaction has gone beyond the checkpoint: the bucket is asked again for what row state says by then. */
+  /**
+   * Returns null when compaction has gone beyond the checkpoint: the bucket is asked again for what row state says by
+   * then.
+   */
   async #answer({ name, part, parts, split, list }: BucketRange, checkpoint: OpId): Promise<Answer | null> {
     const empty = { count: 0, checksum: 0, last: 0 }
     const answer: Answer = { sums: Array.from({ length: split }, noRows), rows: new Map(), announced: empty, summed: empty }

@@ -23,9 +23,10 @@ export interface BucketRepairPorts {
 }
 
 /**
- * Reports differences in a bucket, and repairs them. A row that only the bucket has is removed. For one that the bucket lacks, or holds in another version, row
- * state is made to say what the bucket holds, and the row is queued like one that lacks values. It is then read again from the source, and what that puts into the
- * bucket is the difference. A row that got an op meanwhile needs no repair.
+ * Reports differences in a bucket, and repairs them. A row that only the bucket has is removed. For one that the bucket
+ * lacks, or holds in another version, row state is made to say what the bucket holds, and the row is queued like one
+ * that lacks values. It is then read again from the source, and what that puts into the bucket is the difference. A row
+ * that got an op meanwhile needs no repair.
  */
 export function bucketRepair(session: SessionAccess, ports: BucketRepairPorts): BucketRepair {
   const { tables } = session
@@ -91,7 +92,9 @@ export function bucketRepair(session: SessionAccess, ports: BucketRepairPorts): 
   }
 }
 
-/** Returns the row state that says of one output what the bucket holds. `hash` is null when the bucket holds nothing. */
+/**
+ * Returns the row state that says of one output what the bucket holds. `hash` is null when the bucket holds nothing.
+ */
 function asHeld(state: RowState, bucket: number, type: string, id: string, hash: string | null): RowState {
   const outputs = state.outputs.flatMap((output) => {
     if (output.bucket !== bucket || output.type !== type || output.id !== id) return [output]

@@ -19,8 +19,9 @@ export interface ComparisonsPorts {
 }
 
 /**
- * The comparisons that may be under way, how far each is and what it has found. One was requested by an operator, and is stored. The other one is of some
- * buckets that answer again, and comes first; it is in memory alone, because whoever needs it requests it again after a crash.
+ * The comparisons that may be under way, how far each is and what it has found. One was requested by an operator, and
+ * is stored. The other one is of some buckets that answer again, and comes first; it is in memory alone, because
+ * the part that needs it requests it again after a crash.
  */
 export class Comparisons {
   readonly #ports: ComparisonsPorts
@@ -66,7 +67,10 @@ export class Comparisons {
     return this.#compared.add(listener)
   }
 
-  /** Begins one for an operator. Returns `running` when the same one is under way. Throws ROCKPOOL_VERIFY when another one is. */
+  /**
+   * Begins one for an operator. Returns `running` when the same one is under way. Throws ROCKPOOL_VERIFY when another
+   * one is.
+   */
   request(repair: boolean, by?: string): 'begun' | 'running' {
     const { state, differences } = this.#ports
     const before = this.requested

@@ -16,7 +16,7 @@ const byBytes = (a: string, b: string) => Buffer.compare(Buffer.from(a), Buffer.
 test('rows that change while they are counted count as they are in the end, whatever their keys', () => {
   for (let seed = 1; seed <= 30; seed++) {
     const random = randomOf(seed)
-    // Of these, SQLite orders the last ones otherwise than JavaScript.
+    // SQLite orders the last two of these differently from JavaScript.
     const letters = ['a', 'b', 'z', '\u{e000}', '\u{1f600}']
     const rows = new Map<string, Output[]>()
     const keyed = () => JSON.stringify([Array.from({ length: 3 }, () => letters[Math.floor(random() * letters.length)]).join('')])
@@ -94,7 +94,7 @@ test('differences of a row: each output, else the number of equal rows, else the
   expect(codes(known, image)).toEqual([])
 })
 
-test('a row of a table that replaces another one stays when the same row of that one is taken out', () => {
+test('a row of a table that replaces another one stays when the same row of that one is removed', () => {
   const expectation = new Expectation([{ ...whole(1), list: true }], digester, () => table)
   const before = { t: 1, key: '["7"]' }
   const after = { t: 2, key: '["7"]' }

@@ -58,7 +58,8 @@ export class Expected {
 }
 
 /**
- * What row state says that some ranges hold, while it changes. Rows are counted in their order; a row that was counted already is counted again when it changes.
+ * What row state says that some ranges hold, while it changes. Rows are counted in their order; a row that was counted
+ * already is counted again when it changes.
  */
 export class Expectation {
   /** By the number of the bucket. */

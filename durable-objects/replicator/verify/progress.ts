@@ -47,7 +47,10 @@ export const newVerifying = (number: number, repair: boolean, started: string, b
 /** Returns the number of differences that were found. */
 export const foundIn = ({ counts }: Pick<Verifying, 'counts'>): number => Object.values(counts).reduce((sum, n) => sum + n, 0)
 
-/** Returns how far the table of this number is. The one that was being compared may not be followed any more: its progress says nothing of another. */
+/**
+ * Returns how far the table of this number is. The one that was being compared may not be followed any more: its
+ * progress says nothing of another.
+ */
 export function comparedSoFar(now: Verifying | null, number: number): CopyState {
   if (!now || number <= now.table) return { ...newCopy(true), state: 'done' }
   return now.copy?.number === number ? now.copy : newCopy(true)

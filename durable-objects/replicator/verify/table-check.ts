@@ -19,8 +19,9 @@ export interface TableCheckPorts {
 }
 
 /**
- * Compares what was read with row state, at the place in the stream where what was read is right. To find what row state should say of a row, the row is put into a
- * batch that is thrown away. To repair it, the row is put into the real one.
+ * Compares what was read with row state, at the place in the stream where what was read is right. To find what row
+ * state should say of a row, the row is put into a batch that is thrown away. To repair it, the row is put into the
+ * real one.
  */
 export class TableCheck {
   readonly #ports: TableCheckPorts
@@ -38,7 +39,8 @@ export class TableCheck {
     const wanted = tried.state(table, key)
     const differences = rowDifferences(asRead(batch.state(table, key), wanted, table), wanted)
     if (differences.length === 0) {
-      // The row is equal by the weak hash that an older version stored. With a strong one, the buckets are compared with what the source has.
+      // The row is equal by the weak hash that an older version stored. With a strong one, the buckets are compared
+      // with what the source has.
       if (batch.state(table, key)?.outputs.some(({ hash }) => isWeak(hash))) storeRow(batch, table, key, found)
       return
     }
@@ -50,7 +52,10 @@ export class TableCheck {
   }
 }
 
-/** Texts of columns that no query reads any more may be kept until the row changes, so they are left out of the comparison. */
+/**
+ * Texts of columns that no query reads any more may be kept until the row changes, so they are left out of the
+ * comparison.
+ */
 function asRead(known: RowState | null, wanted: RowState | null, { source }: FollowedTable): RowState | null {
   if (!known?.image) return known
   const read = source.readImage(known.image)

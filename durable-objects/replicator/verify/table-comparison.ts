@@ -22,7 +22,10 @@ export interface TableComparisonPorts {
   session: TableComparisonSession
 }
 
-/** Has a `Copier` read all followed tables, and compares their rows instead of storing them. Rows that lack values are completed meanwhile. */
+/**
+ * Has a `Copier` read all followed tables, and compares their rows instead of storing them. Rows that lack values are
+ * completed meanwhile.
+ */
 export class TableComparison implements CopyWork, RowConsumer {
   readonly tables: readonly FollowedTable[]
   readonly #ports: TableComparisonPorts

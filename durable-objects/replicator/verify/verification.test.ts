@@ -77,7 +77,7 @@ class World {
     this.verification.onCompared((buckets, outcome) => void this.outcomes.push([buckets, outcome]))
   }
 
-  /** A turn of a session, of so many steps at most. */
+  /** A turn of a session. */
   async run(others: Partial<SessionAccess> = {}): Promise<void> {
     this.verification.begin()
     const session: SessionAccess = {
@@ -129,7 +129,7 @@ test('a bucket that lacks ops again while it is compared is not taken for one th
   expect([w.verification.running, w.outcomes]).toEqual([false, []])
 })
 
-test('an operator does not wait for it, and what it has found by then is not told as his', async () => {
+test('an operator does not wait for it, and what it has found by then is not part of the answer', async () => {
   const w = new World()
   w.verification.compareBuckets([1, 2])
   expect(() => w.verification.cancel()).toThrow('no verification is under way')
@@ -151,7 +151,7 @@ test('what an earlier version has stored of a comparison of some buckets is not 
   expect([w.verification.running, w.verification.answer(null).verify]).toEqual([false, null])
 })
 
-test('what was found is not mended when it was cancelled while that waited for room: nobody says which rows got an op since', async () => {
+test('what was found is not repaired when it was cancelled while the repair waited for room: it is not known which rows got an op since', async () => {
   const w = new World()
   for (const append of Object.values(w.append)) append()
   // A row that only its bucket has.

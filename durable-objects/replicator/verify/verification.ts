@@ -45,12 +45,16 @@ export interface VerificationPorts {
   mend(bucket: string, request: { v: number; steps: boolean }): Promise<{ more: boolean } | undefined>
 }
 
-/** `more`: the next step may follow at once. `soon`: rows are read or ops appended first. `later`: a bucket does not answer, or nothing is left to do. */
+/**
+ * `more`: the next step may follow at once. `soon`: rows are read or ops appended first. `later`: a bucket does not
+ * answer, or nothing is left to do.
+ */
 type Step = 'more' | 'soon' | 'later'
 
 /**
- * Compares source, row state and buckets on request, and repairs what differs. Tables come first, one after the other, then buckets in the order of their
- * numbers. Progress is stored after each chunk and each pass, and the next session or incarnation continues from there.
+ * Compares source, row state and buckets on request, and repairs what differs. Tables come first, one after the other,
+ * then buckets in the order of their numbers. Progress is stored after each chunk and each pass, and the next session
+ * or incarnation continues from there.
  */
 export class Verification {
   readonly #ports: VerificationPorts
@@ -107,7 +111,10 @@ export class Verification {
     return this.#comparisons.onCompared(listener)
   }
 
-  /** Compares only these buckets with row state, and repairs them. To be called when nothing is being compared. `onCompared` gets the outcome. */
+  /**
+   * Compares only these buckets with row state, and repairs them. To be called when nothing is being compared.
+   * `onCompared` gets the outcome.
+   */
   compareBuckets(only: readonly number[]): void {
     this.#buckets.reset()
     this.#comparisons.requestBuckets(only)
@@ -221,7 +228,10 @@ export class Verification {
     })
   }
 
-  /** `waitingFor` is what the replicator waits for before anything is compared. Returns null when there never was a comparison. */
+  /**
+   * `waitingFor` is what the replicator waits for before anything is compared. Returns null when there never was a
+   * comparison.
+   */
   status(waitingFor: string | null): VerifyStatus | null {
     const { requested } = this.#comparisons
     const { tables, buckets } = this.#ports

@@ -12,7 +12,8 @@ import { opDifferences } from './bucket-differences.ts'
 import { Expectation } from './expectation.ts'
 import { TableCheck } from './table-check.ts'
 
-// Before there were strong hashes, somebody wrote a text with the same weak hash as what a moderator made of it: Postgres has the one, the bucket the other.
+// Before there were strong hashes, somebody wrote a text with the same weak hash as what a moderator made of it:
+// Postgres has the one, the bucket the other.
 const SHOWN = '{"id":"p1","text":"Insulting text. 揲塞쬇ڞ௕ᱩ笻憟"}'
 const RIGHT = '{"id":"p1","text":"[removed by a moderator]"}'
 const KEY = '["p1"]'
