@@ -65,6 +65,19 @@ test('a read that is brought to its place leaves no timer', async () => {
   expect([marks.length, pauses]).toEqual([3, []])
 })
 
+test('a read is applied at its own mark alone', async () => {
+  const { copier, marks, next } = setUp(1)
+  const mark = next()
+  let isDone = false
+  const running = copier.run().then(() => (isDone = true))
+  const id = await mark
+  for (const _ of copier.marker(id.replace('complete 1', 'complete 2'))) continue
+  await new Promise((resolve) => setImmediate(resolve))
+  expect([marks.length, isDone]).toEqual([1, false])
+  for (const _ of copier.marker(id)) continue
+  await running
+})
+
 test('a read that waits for its place rejects when the session is over', async () => {
   const { copier, pauses, next } = setUp(1)
   const mark = next()

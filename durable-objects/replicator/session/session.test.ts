@@ -188,6 +188,29 @@ test.each([
   expect(JSON.stringify(w.held) === JSON.stringify(w.rows())).toBe(isRight)
 })
 
+test('a row that a read does not see yet is not taken for one that is gone', async () => {
+  const w = new World()
+  await w.settle()
+  resync(w.replicator.parts, 'the stream does not connect')
+  const { database } = w
+  const emit = database.mark.bind(database)
+  const reads: string[] = []
+  vi.spyOn(database, 'mark').mockImplementation((text) => {
+    const read = /chunk|sweep/.exec(text)?.[0]
+    emit(text)
+    if (read === undefined) return
+    reads.push(read)
+    // It is delivered and stored before rows that we have are looked for, and reads do not see it.
+    database.misbehaviour.hidesCommits = true
+    if (reads.length === 1) database.commit({ op: 'insert', table: DOCS, row: { id: 'new', v: '1', big: 'b' } })
+    else database.reveal()
+    database.misbehaviour.hidesCommits = false
+  })
+  await w.settle()
+  expect(reads).toEqual(['chunk', 'sweep', 'chunk', 'sweep'])
+  expect(w.held).toEqual(w.rows())
+})
+
 test('a stream that ends after any event of a transaction continues there in the next session, slice by slice', async () => {
   const changes = 23
   const check = async (cut: number) => {
