@@ -29,6 +29,7 @@ interface Load {
 async function runs(bench: Bench, load: Load): Promise<void> {
   const rates: number[] = []
   const tails: number[] = []
+  const computed: number[] = []
   await withWorld(bench, { prepare: [insertReader('reader', 1, load.buckets)] }, async (world) => {
     await world.start()
     await world.serving()
@@ -37,21 +38,24 @@ async function runs(bench: Bench, load: Load): Promise<void> {
     await clients.call('open', { group: 'reader', url: world.url, transport: 'ndjson', clients: list, together: 1, verify: bench.quick })
     // The first round creates and wakes the buckets.
     for (let round = 0; round <= bench.rounds; round++) {
-      const { seconds, tail } = await once(world, clients, load, round)
+      const { seconds, tail, cpu } = await once(world, clients, load, round)
       if (round === 0 && !bench.quick) continue
       rates.push((load.transactions * load.rows) / seconds)
       tails.push(tail)
+      computed.push(cpu)
     }
   })
   const what = `${plural(load.transactions, 'transaction')} × ${plural(load.rows, 'row')} into ${plural(load.buckets, 'bucket')}`
   const aim = load.rows === 100 && load.buckets <= 100 ? { aim: '≥ 32,000' } : {}
   bench.measured({ what, unit: 'rows/s', values: rates, ...aim, ...(load.asynchronous ? { note: 'synchronous_commit = off' } : {}) })
   bench.measured({ what: `${what}: after the last COMMIT`, unit: 'ms', values: tails })
+  bench.measured({ what: `${what}: CPU of workerd for a row`, unit: 'µs', values: computed })
 }
 
 async function once(world: World, clients: Clients, { transactions, rows, buckets, asynchronous }: Load, round: number) {
   const first = round * transactions * rows + 1
   const { ops } = await clients.call('totals', { group: 'reader' })
+  const before = world.processorSeconds()
   const from = now()
   const commit = asynchronous ? `SET LOCAL synchronous_commit = off; ` : ''
   await world.sql.unsafe(`DO $do$ BEGIN
@@ -64,5 +68,6 @@ async function once(world: World, clients: Clients, { transactions, rows, bucket
   const totals = await clients.call('totals', { group: 'reader' })
   check(totals.ops === ops + transactions * rows, () => `${transactions * rows} rows were inserted, ${totals.ops - ops} ops came`)
   const end = Math.max(...completed)
-  return { seconds: (end - from) / 1_000, tail: Math.max(0, end - committed) }
+  const cpu = ((world.processorSeconds() - before) * 1e6) / (transactions * rows)
+  return { seconds: (end - from) / 1_000, tail: Math.max(0, end - committed), cpu }
 }
