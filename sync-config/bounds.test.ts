@@ -6,6 +6,8 @@ import { ReadyPlan } from './evaluate/plan.ts'
 import { codes, definition, stream, synced } from './test-evaluate.ts'
 import type { RequestLimits } from './types.ts'
 
+// The file is long because it is one table of bounds and of conditions that reach them.
+
 /** What a request and a row may take, counted. */
 
 afterEach(() => vi.restoreAllMocks())

@@ -3,6 +3,8 @@ import { loadPlan } from './index.ts'
 import { compileConfig } from './compile.ts'
 import { codes, definition, stream, synced, type Asking, type Tables } from './test-evaluate.ts'
 
+// The file is long because it is one table of cases for NULL in keys.
+
 /**
  * A NULL of a request makes no key, and true and false are no numbers in a list: in each form, the row that comes and
  * the row that does not.

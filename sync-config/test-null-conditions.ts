@@ -1,6 +1,8 @@
 import type { Random } from '../test/support/random.ts'
 import { definition, stream } from './test-evaluate.ts'
 
+// The file is long because it is one grammar of random conditions.
+
 /**
  * Random conditions of all editions, each with the same condition for SQLite, which judges them over the tables t and m
  * and the table `request`. Over 300 lines because each form of the language stands beside its form for SQLite.

@@ -1,3 +1,4 @@
+// The file is long because it is one grammar of random streams.
 /**
  * Random compiled streams with what they mean, for the test beside: joins, CTEs, arrays and subqueries over three small
  * tables.

@@ -2,6 +2,8 @@ import { describe, expect, test } from 'vitest'
 import { compileConfig } from './compile.ts'
 import { evaluateCase } from './cases/case.ts'
 
+// The file is long because it is one list of the reference's traps.
+
 /** Where the language surprises: what is done as everybody does it, per edition, and what is done better or refused. */
 
 interface Request {

@@ -6,6 +6,8 @@ import { MESSAGE_VERSION } from '../protocol/versions.ts'
 import { secretSigner } from '../test/support/signers.ts'
 import { app } from './app.ts'
 
+// The file is long because the routes are tested over one deployment in the runtime.
+
 const secret = crypto.getRandomValues(new Uint8Array(32))
 const signer = secretSigner('HS256', secret, 'app')
 

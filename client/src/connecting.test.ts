@@ -8,6 +8,7 @@ import type { NodeSyncOptions, Status, SyncDatabase } from './types.ts'
 
 // Connecting, downloading and what ends it, against a service that does what a test says, over a database that can be
 // made to fail.
+// The file is long because every way in which connecting fails is played by one service.
 
 /** What the database returns for matching statements. */
 const faults: { match: RegExp; errcode: number }[] = []

@@ -5,6 +5,7 @@ import type { NodeSyncOptions, Status, SyncDatabase } from './types.ts'
 
 // What the status says when nothing arrives or leaves: the user is signed out, the device is offline, the address is
 // wrong, what the server never sends.
+// The file is long because every reason that a user is shown is played by one service.
 
 let service: TestService
 const opened: SyncDatabase[] = []

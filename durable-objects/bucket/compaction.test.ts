@@ -8,6 +8,8 @@ import { Log } from './log.ts'
 import { STATEMENTS } from './storage.ts'
 import { page, put, randomOf, remove, Replica } from './test-ops.ts'
 
+// The file is long because logs are compacted under one set of limits.
+
 /** A log beside what it must say: a replica at every op that was ever appended. */
 class World {
   readonly random: () => number

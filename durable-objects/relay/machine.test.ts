@@ -7,6 +7,8 @@ import { Marks } from './marks.ts'
 import { QUESTIONS_AT_ONCE, type Answer } from './questions.ts'
 import { Rooms, type Room } from './room.ts'
 
+// The file is long because every event of the state machine is played with one set of stand-ins.
+
 test('the committed checkpoint that a relay hears covers the streams that came before it asked, and those that came later ask again', () => {
   const told: [stream: string, frame: RelayFrame][] = []
   const questions: ((checkpoint: number) => void)[] = []

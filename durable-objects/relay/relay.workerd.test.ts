@@ -10,6 +10,7 @@ import { MAX_SUBSCRIPTIONS, rooms } from './room.ts'
 
 // The replicator's side is played by the test: what the relay asks of it is answered here, and the test opens the
 // socket.
+// The file is long because sockets, hibernation and alarms are tested on one object in the runtime.
 let committed = 0
 let attached: string[] = []
 let relays = 0

@@ -16,6 +16,8 @@ import { bankRow, CLOCK, shownOf, type Shown } from './shown.ts'
 import { BRANCHES, REGIONS, SYNC_CONFIG, TABLES, TOTAL } from './source.ts'
 import { Teller } from './teller.ts'
 
+// The file is long because a run is one story, from opening the bank to its closing.
+
 export interface BankOptions {
   seed: number
   transfers: number
@@ -51,7 +53,10 @@ const MOVING_SECONDS = (transfers: number) => 120 + transfers / 2
 export const limitSeconds = (transfers: number): number => START_SECONDS + MOVING_SECONDS(transfers) + 3 * STALL_SECONDS + 5 * END_SECONDS
 const STATUS_SECONDS = 5
 const LOG_LINES = 40
-/** Objects die, calls fail and sockets fall, now and then, at every place of the way of a change but the one that each row of a large transaction comes to. */
+/**
+ * Objects die, calls fail and sockets fall, now and then, at every place of the way of a change but the one that each
+ * row of a large transaction comes to.
+ */
 const POINTS = Object.keys(FAULT_POINTS).filter((point) => point !== 'stream.message')
 /** To a change being taken in comes each row of a large transaction, too: more rarely, or a run takes five minutes. */
 const FAULTS = { rate: 0.001, rates: { 'change.apply': 0.0001 }, fading: false, points: POINTS }

@@ -10,6 +10,8 @@ import { RawClient } from '../support/raw-stream.ts'
 import { secretSigner, signer, type Signer } from '../support/signers.ts'
 import { AUDIENCE, connector, newSecret, powersync, temporaryDirectory, until } from '../support/support.ts'
 
+// The file is long because every way to sign tokens is tried on one deployment.
+
 const COOLDOWN_MS = 6_000
 const SUPABASE_SECRET = 'super-secret-jwt-token-with-at-least-32-characters-long'
 const syncConfig = `

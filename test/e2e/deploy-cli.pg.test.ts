@@ -10,6 +10,7 @@ import { freePort } from '../support/postgres.ts'
 import { temporaryDirectory, until } from '../support/support.ts'
 
 // The commands as they are typed, against `rockpool dev` as it is typed.
+// The file is long because one history of deploys is told by its commands.
 
 let directory: Awaited<ReturnType<typeof temporaryDirectory>>
 let dev: Command

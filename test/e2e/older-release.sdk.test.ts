@@ -14,6 +14,7 @@ import { appSchema, AUDIENCE, connector, newSecret, temporaryDirectory, token, u
 
 // The release before this one has written a storage, and this one goes on with it; back again, and forward again. The
 // tests are steps of one story.
+// The file is long because one storage goes through several releases.
 
 const CONFIG = `bucket_definitions:
   news:

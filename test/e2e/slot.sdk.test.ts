@@ -9,6 +9,7 @@ import { DEFAULT_VERSION } from '../support/postgres-server.ts'
 import { startProxy, type Proxy } from '../support/proxy.ts'
 
 // What happens to the replication slot and to the way to it, and what clients hold afterwards.
+// The file is long because everything that can happen to a slot happens to one deployment.
 
 const MB = 1024 ** 2
 let postgres: TestPostgres

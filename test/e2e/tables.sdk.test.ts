@@ -8,6 +8,7 @@ import { AUDIENCE, newSecret, temporaryDirectory, token, until } from '../suppor
 
 // What the definitions of tables do to clients: most such changes send nothing through the stream, and often no row
 // changes afterwards.
+// The file is long because every change of a table happens to one deployment.
 
 const secret = newSecret()
 let postgres: TestPostgres

@@ -18,6 +18,7 @@ import { History, LARGE, ROWS, SYNC_CONFIG, TABLES, textOf, type Viewer } from '
 // A slot is lost under load, and everything is compared while the load goes on: every checkpoint that a client
 // completes is a state that the database was in, nobody gets a row that he had lost access to before it was written,
 // and no large value is older than the change that left it out.
+// The file is long because one history is checked against every state of the database.
 
 const FILLER = 60_000
 const secret = newSecret()

@@ -13,7 +13,8 @@ import { storedBuckets } from '../random/objects.ts'
 import { requestWriteCheckpoint, statusOf } from '../support/status.ts'
 import { AUDIENCE, newSecret, temporaryDirectory, token, until } from '../support/support.ts'
 
-// Source, row state and buckets are compared while they change, after they were damaged, and when the comparison is interrupted.
+// Source, row state and buckets are compared while they change, after they were damaged, and when the comparison is
+// interrupted. The file is long because every kind of damage is done to one deployment.
 
 const ROWS = 4_000
 const secret = newSecret()
@@ -169,7 +170,10 @@ const subkey = (table: string, id: string) => subkeyOf({ schema: 'public', name:
 
 type Told = [code: DifferenceCode, table: string | null, key: string | null, bucket: string | null]
 
-/** Something of every kind, in rows `v0` and on; answers what there is to find. `mended`: what is left of it when the one is mended before the other is looked for. */
+/**
+ * Something of every kind, in rows `v0` and on; answers what there is to find. `mended`: what is left of it when the
+ * one is mended before the other is looked for.
+ */
 async function damageAll(): Promise<{ told: Told[]; mended: Told[] }> {
   const path = directory.path
   const large = await bucketOf('#large[')
@@ -181,7 +185,8 @@ async function damageAll(): Promise<{ told: Told[]; mended: Told[] }> {
   const tell = (code: DifferenceCode, table: string | null, key: string | null, bucket: string) =>
     told.push([code, table && `public.${table}`, key, bucket])
 
-  // Postgres has it, and neither row state nor the bucket: an INSERT that was not heard of. Then an UPDATE and a DELETE.
+  // Postgres has it, and neither row state nor the bucket: an INSERT that was not heard of. Then an UPDATE and a
+  // DELETE.
   damageRow(path, 'large', keyOf('v0'), () => null)
   await damageOp(path, large, 'v0', lostOp)
   tell('row-missing', 'large', keyOf('v0'), large)
@@ -427,7 +432,8 @@ test('sessions fall while buckets are asked: what waited does not go on beside t
   await until('a verification', async () => (await operator.ask('POST', 'verify?repair=1')).status === 202, 60)
   const verification = async () => (await operator.ask<VerifyAnswer>('GET', 'verify')).data.verify
   await until('buckets to be asked', async () => (await verification())?.phase === 'buckets', 60, verification)
-  // Sums of buckets, sums of parts, rows: a session falls in each of these, and a later one stores something before the answers come.
+  // Sums of buckets, sums of parts, rows: a session falls in each of these, and a later one stores something before the
+  // answers come.
   const positions: bigint[] = []
   for (let round = 0; round < 6; round++) {
     await sql`select pg_terminate_backend(active_pid) from pg_replication_slots where active`

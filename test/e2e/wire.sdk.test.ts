@@ -5,6 +5,8 @@ import { until } from '../support/support.ts'
 import { Applied, HttpLines } from '../wire/lines.ts'
 import { CANCEL, ERROR, errorOf, KEEPALIVE, lineOf, PAYLOAD, RSocketClient, type RSocketFrame, type SetupOptions } from '../wire/rsocket.ts'
 
+// The file is long because all transports are compared line by line over one deployment.
+
 const BSON = 'application/vnd.powersync.bson-stream'
 const SDK_ACCEPT = `${BSON};q=0.9,application/x-ndjson;q=0.8`
 const RAW = { raw_data: true }

@@ -7,6 +7,8 @@ import { startPostgres, type TestPostgres } from '../support/postgres.ts'
 import { openRawStream, type RawClient } from '../support/raw-stream.ts'
 import { AUDIENCE, connector, newSecret, powersync, temporaryDirectory, token, until } from '../support/support.ts'
 
+// The file is long because write checkpoints are followed over one deployment.
+
 const syncConfig = `
 bucket_definitions:
   mine:

@@ -16,6 +16,8 @@ import { optionOf, OPTIONS, optionsOf, PUBLISHED, SUBSCRIPTIONS, syncConfigOf, T
 import { Transactions } from './transactions.ts'
 import { canonical, clientsOf, differences, truthOf, withoutAway, withOptions, type Contents } from './truth.ts'
 
+// The file is long because a run is one object that acts, restarts and compares.
+
 export interface RunOptions {
   seed: number
   steps: number

@@ -22,14 +22,17 @@ import type { End } from './sim.ts'
 import { SOURCE_TABLES, evaluate, TABLES, type Change, type PlanHash } from './source.ts'
 import type { World } from './world.ts'
 
+// The file is long because it is one object, whose calls, sockets and storage the simulation must control together.
+
 /** In parts and windows of this size a few rows come to everything that large transactions come to. */
 const SMALL = { pipeline: { buckets: 2, appends: 2, length: 1_000_000 }, noticePart: 200 }
 /** Any silence is too long: see `SimReplicator.fence`. */
 const LIMITS = { batchesInFlight: 1, appendsInFlight: 1, fenceSeconds: 0.001 }
 
 /**
- * The replicator object with the real `Store`, `Committer`, `RelaySockets`, `Fencing` and `Watchers`, over storage that survives. Calls, sockets and time are
- * the simulation's; so are what is read of the source, and the comparison of a bucket that was fenced.
+ * The replicator object with the real `Store`, `Committer`, `RelaySockets`, `Fencing` and `Watchers`, over storage that
+ * survives. Calls, sockets and time are the simulation's; so are what is read of the source, and the comparison of a
+ * bucket that was fenced.
  */
 export class SimReplicator {
   readonly #world: World
@@ -284,7 +287,10 @@ export class SimReplicator {
     return comparison.toMend
   }
 
-  /** Everything that the bucket should hold is put there once more, and everything else is taken out: in one batch, behind which it may be announced. */
+  /**
+   * Everything that the bucket should hold is put there once more, and everything else is taken out: in one batch,
+   * behind which it may be announced.
+   */
   #mend(batch: Batch, bucket: number): void {
     const { txn } = this.#place
     const name = this.#life.store.buckets.name(bucket)
@@ -429,7 +435,10 @@ export class SimReplicator {
     reading.done()
   }
 
-  /** What is stored now is a state of the source, unless it ends inside a transaction or rows lack values. `comparing`: while it was stored rows were compared. */
+  /**
+   * What is stored now is a state of the source, unless it ends inside a transaction or rows lack values. `comparing`:
+   * while it was stored rows were compared.
+   */
   #stored(comparing: boolean): void {
     const { state, tables, planStored } = this.#life.store
     const { counter, partial } = state.get('decode')

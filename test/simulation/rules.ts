@@ -1,5 +1,7 @@
 import type { Mutation } from '../support/mutations.ts'
 
+// The file is long because it is one list of rules.
+
 /** A rule of the protocol between the objects, and the code without it. */
 export interface Rule {
   rule: string

@@ -7,6 +7,7 @@ import * as server from './server-12.ts'
 import type { Behaviour12, Step12, TestServer12 } from './server-12.ts'
 
 // What a server of TLS 1.2 may do wrong, and what the client says of it.
+// The file is long because it is one list of misbehaviours.
 
 export interface Misbehaviour12 extends Omit<Behaviour12, 'version'> {
   says: RegExp

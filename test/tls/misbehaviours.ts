@@ -7,6 +7,7 @@ import type { Behaviour, HelloFields, Step, TestServer } from './server.ts'
 
 // What a server may do wrong, and what the client says of it. One list, longer than files are here, for it is read as
 // one.
+// The file is long because it is one list of misbehaviours.
 
 export interface Misbehaviour extends Behaviour {
   says: RegExp

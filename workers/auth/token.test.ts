@@ -8,6 +8,8 @@ import { authSettings, operatorSettings } from './settings.ts'
 import type { TokenSettings } from '../../tenants/tokens.ts'
 import { sameAuthorization, tokenOfHeader, verifyToken } from './token.ts'
 
+// The file is long because the cases are tables of tokens, one for each algorithm and claim.
+
 const AUDIENCE = 'app'
 const secret = randomBytes(32)
 const shared = secretSigner('HS256', secret, AUDIENCE)

@@ -1,5 +1,7 @@
 import { HELD_BYTES, HELD_LOOK_SECONDS, HELD_SECONDS, KNOWN_BYTES, MOST_HELD_BYTES, SILENT_SECONDS, TAKEN_BYTES } from './limits.ts'
 
+// The file is long because it is one queue, whose fairness depends on all of its parts.
+
 /**
  * Where bytes of one client can be: written but not yet received by it, waiting messages of the relay, ops kept for its
  * next line, ops that are being read for it, and what its stream knows about its buckets.

@@ -15,6 +15,8 @@ import { KNOWN_BUCKET_BYTES, KNOWN_ROW_BYTES, KNOWN_STREAM_BYTES } from './limit
 import type { Upstream } from './ports.ts'
 import { runStream } from './stream.ts'
 
+// The file is long because the checkpoints of one stream are played over one set of stand-ins.
+
 type Lines = Record<string, unknown>[]
 
 /** A relay's end of the socket. Subscriptions are answered at once, at the relay's checkpoint. */

@@ -5,7 +5,8 @@ import { DatabaseFiles, STEP_BYTES, WAL_BYTES } from './database-files.ts'
 import { BEGINNING, installOpfsVfs, type Vfs } from './opfs-vfs.ts'
 import { TestDisk, type CallKind, type Refusal } from './test-disk.ts'
 
-// Everything that a disk can do to a database through this VFS, in one file: all of it compares one workload with what was acknowledged.
+// Everything that a disk can do to a database through this VFS, in one file: all of it compares one workload with what
+// was acknowledged. The file is long because every failure of a file is played on one kind of disk.
 
 const sqlite3 = await sqlite3InitModule()
 // It tells every refused statement.
@@ -97,7 +98,10 @@ function openAtLast(disk: TestDisk, tries = 3): Opened {
   }
 }
 
-/** All transactions; after a refusal the files are opened again where the VFS says so, and one that is in doubt is asked for, as the owner does. */
+/**
+ * All transactions; after a refusal the files are opened again where the VFS says so, and one that is in doubt is asked
+ * for, as the owner does.
+ */
 function run(disk: TestDisk, stop: (n: number) => boolean = () => false): { acknowledged: number[]; refusals: number } {
   let opened = openAtLast(disk)
   const acknowledged: number[] = []

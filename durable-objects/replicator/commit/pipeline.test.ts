@@ -7,6 +7,8 @@ import { Outbox, type StoredAppend, type StoredBatch } from '../store/outbox.ts'
 import { Pipeline, NAMED_BUCKETS } from './pipeline.ts'
 import { MIGRATIONS } from '../store/storage.ts'
 
+// The file is long because batches are followed through one set of stand-ins.
+
 function outbox(db = testDatabase()): { outbox: Outbox; db: ReturnType<typeof testDatabase> } {
   migrate(db, MIGRATIONS)
   return { outbox: new Outbox(db, 0), db }

@@ -36,6 +36,8 @@ import {
   type RowState,
 } from '../store/row-state.ts'
 
+// The file is long because rows, counts and truncates change the same appends, and are read together.
+
 /** The ops of one bucket in one batch, in order. */
 export interface Append {
   first: OpId
@@ -63,12 +65,15 @@ export interface BatchPorts {
   skipped(table: TableName, key: string | null, reason: string, definition?: string): void
 }
 
-/** Bytes of the largest op, as text in UTF-8: a stored value takes 2 MB. A larger row is refused, with a diagnostic; the rest goes on. */
+/**
+ * Bytes of the largest op, as text in UTF-8: a stored value takes 2 MB. A larger row is refused, with a diagnostic; the
+ * rest goes on.
+ */
 export const MAX_OP_BYTES = 1_900_000
 
 /**
- * Changes of source rows become ops. Pure but for what its ports answer. Row state mirrors exactly what is in the buckets, so the ops of
- * a change are the difference between what a row had put there and what it puts there now.
+ * Changes of source rows become ops. Pure but for what its ports answer. Row state mirrors exactly what is in the
+ * buckets, so the ops of a change are the difference between what a row had put there and what it puts there now.
  */
 export class Batch {
   readonly appends = new Map<number, Append>()
@@ -106,9 +111,10 @@ export class Batch {
   }
 
   /**
-   * The row is now `row`. `image`: what may be missing from its next change. `copies`: how many equal ones there are. `why`: it has changed, or it was read again
-   * and nothing says that it has. An output that cannot be made is told, and what the row had put there is removed: nothing old is served as if it were the row of
-   * now. When none can be made the row is in no bucket.
+   * The row is now `row`. `image`: what may be missing from its next change. `copies`: how many equal ones there are.
+   * `why`: it has changed, or it was read again and nothing says that it has. An output that cannot be made is told,
+   * and what the row had put there is removed: nothing old is served as if it were the row of now. When none can be
+   * made the row is in no bucket.
    */
   upsert(table: BatchTable, key: string, row: SourceRow, image: RowImage | null, copies = 1, why: 'changed' | 'read' = 'changed'): void {
     this.changes++
@@ -167,8 +173,8 @@ export class Batch {
   }
 
   /**
-   * The row is gone. `successor`: the table that goes by the name of this one now. To buckets a row of it under the same key is the same one, so what it
-   * holds there stays.
+   * The row is gone. `successor`: the table that goes by the name of this one now. To buckets a row of it under the
+   * same key is the same one, so what it holds there stays.
    */
   remove(table: BatchTable, key: string, successor: BatchTable | null = null): void {
     this.changes++
@@ -208,7 +214,8 @@ export class Batch {
   }
 
   /**
-   * Write checkpoint `n`, 1 … 2^63-1, has been reached. Markers may commit in another order than they were numbered: a client's never goes back.
+   * Write checkpoint `n`, 1 … 2^63-1, has been reached. Markers may commit in another order than they were numbered: a
+   * client's never goes back.
    */
   deliver(user: string, clientId: string, n: bigint, day = today()): void {
     this.changes++
@@ -229,8 +236,8 @@ export class Batch {
   }
 
   /**
-   * A mailbox is looked at: what is too old goes. One that a client had to itself gives what it holds to that of its user, and goes when it is looked at the next time.
-   * In a first round it gives again, and stays.
+   * A mailbox is looked at: what is too old goes. One that a client had to itself gives what it holds to that of its
+   * user, and goes when it is looked at the next time. In a first round it gives again, and stays.
    */
   tidyMailbox(key: string, day: number, first: boolean): void {
     const before = this.state(MAILBOX_TABLE, key)

@@ -10,6 +10,8 @@ import { Intake, type Flush, type IntakePorts } from './intake.ts'
 import type { FollowedTable } from './followed-table.ts'
 import type { RowState } from '../store/row-state.ts'
 
+// The file is long because events are played over one set of stand-ins.
+
 const TEXT = 25
 const DOCS = 7
 /** Without a key. */
@@ -189,7 +191,8 @@ test('a row that lacks a value is not completed by what was kept of it before: t
   const update = (n: string): PgoutputMessage => ({ type: 'update', oid: DOCS, new: ['1', undefined, n] })
   const world = new World()
   world.stored(1).set('["1"]', { outputs: [], image: { gone: 'x'.repeat(900) } })
-  // The first change comes while images are not trusted, the second one in the same batch, the third one when it is stored.
+  // The first change comes while images are not trusted, the second one in the same batch, the third one when it is
+  // stored.
   let trusted = false
   const intake = world.intake({ position: null, place: null }, { hasImages: () => trusted })
   const take = (...messages: PgoutputMessage[]) => messages.forEach((message) => intake.message(message, 100))

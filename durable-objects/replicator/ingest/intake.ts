@@ -10,6 +10,8 @@ import type { RowImage } from '../store/row-state.ts'
 import type { FollowedTable } from './followed-table.ts'
 import { SLICE_LENGTH } from '../limits.ts'
 
+// The file is long because gathering, slicing and storing change one batch, and their order is what I6 rests on.
+
 /** Changes of an append that cost about as much as its call. */
 const THICK_APPEND = 32
 
@@ -25,7 +27,10 @@ export interface Flush {
 /** How changes that kill are found and skipped. */
 export interface CareOf {
   care: Pick<Care, 'slice' | 'notes' | 'about' | 'trying' | 'waits'>
-  /** The change was skipped; an empty key is that of a TRUNCATE. `left`: what the row had put into buckets is still there. */
+  /**
+   * The change was skipped; an empty key is that of a TRUNCATE. `left`: what the row had put into buckets is still
+   * there.
+   */
   skipped(table: FollowedTable, key: string, left: boolean): void
 }
 
@@ -37,19 +42,30 @@ export interface IntakePorts {
   /** Whether there are stored rows that lack values, and whether this is one. */
   hasIncomplete(): boolean
   isIncomplete(table: { number: number }, key: string): boolean
-  /** Whether what is stored of its rows is what the stream told last, of the columns that it had when this session began. */
+  /**
+   * Whether what is stored of its rows is what the stream told last, of the columns that it had when this session
+   * began.
+   */
   hasImages(table: FollowedTable): boolean
   /** Keys of a table in row state, for TRUNCATE: pages in order. */
   keys(table: FollowedTable, after: string, limit: number): string[]
-  /** A message of our own: at the place in the stream where its transaction commits, after everything before it. It yields where it may wait for room. */
+  /**
+   * A message of our own: at the place in the stream where its transaction commits, after everything before it. It
+   * yields where it may wait for room.
+   */
   marker(content: string): Iterable<undefined>
   /** A write checkpoint message, inside its transaction. */
   deliver(batch: Batch, content: string): void
   /** Whether more slices may be stored: what of a message is left waits for `resume`. */
   room(): boolean
-  /** Columns that the sync config names do not come any more: what comes is left out, and the table must be compared. */
+  /**
+   * Columns that the sync config names do not come any more: what comes is left out, and the table must be compared.
+   */
   lacking?(table: FollowedTable): void
-  /** The stream describes a table that we do not follow (null), or otherwise than when this session began. What follows waits for room. */
+  /**
+   * The stream describes a table that we do not follow (null), or otherwise than when this session began. What follows
+   * waits for room.
+   */
   unexpected(table: FollowedTable | null): void
   /** Absent: none is taken. */
   care?: CareOf
@@ -72,8 +88,9 @@ type OpenChange =
 type Change = Extract<SourceEvent, { kind: 'change' | 'truncate' | 'mark' }>
 
 /**
- * Events of the source in, batches out. Whole transactions are gathered in one batch; of a transaction that is still being delivered at
- * most one slice is held. Everything here is synchronous; an event that means very many ops (TRUNCATE) is done in steps, as there is room.
+ * Events of the source in, batches out. Whole transactions are gathered in one batch; of a transaction that is still
+ * being delivered at most one slice is held. Everything here is synchronous; an event that means very many ops
+ * (TRUNCATE) is done in steps, as there is room.
  */
 export class Intake {
   readonly #ports: IntakePorts
@@ -153,8 +170,9 @@ export class Intake {
   }
 
   /**
-   * What throws half-way leaves half a transaction in the batch, and what cannot be stored is lacking before all that follows. The session is about to end, but
-   * whoever finds room before that would store what there is as if it were whole: so nothing is stored any more.
+   * What throws half-way leaves half a transaction in the batch, and what cannot be stored is lacking before all that
+   * follows. The session is about to end, but whoever finds room before that would store what there is as if it were
+   * whole: so nothing is stored any more.
    */
   #whole<T>(work: () => T): T {
     try {
@@ -249,7 +267,10 @@ export class Intake {
     this.#run(this.#slice(tx))
   }
 
-  /** The transaction is larger than a slice. What is whole goes first, so that it need not wait for the rest of this one. */
+  /**
+   * The transaction is larger than a slice. What is whole goes first, so that it need not wait for the rest of this
+   * one.
+   */
   *#slice(tx: OpenTransaction): Generator<undefined, void> {
     this.flush()
     yield* this.#process(tx)
@@ -387,7 +408,10 @@ export class Intake {
     this.settle(table, key, false)
   }
 
-  /** What we kept of columns that are still the same. What is kept of a row that lacks values is older than the change which left them out. */
+  /**
+   * What we kept of columns that are still the same. What is kept of a row that lacks values is older than the change
+   * which left them out.
+   */
   #kept(change: RowChange, table: FollowedTable, key: string): RowImage | null {
     if (change.altered || !this.#ports.hasImages(table) || this.lacks({ table, key })) return null
     return this.#current().state(table, key)?.image ?? null
@@ -423,7 +447,8 @@ export class Intake {
         this.#ports.care?.skipped(table, '', true)
         continue
       }
-      // Rows that this batch has and storage does not know yet. Afterwards they may be stored, and lie behind what was looked through.
+      // Rows that this batch has and storage does not know yet. Afterwards they may be stored, and lie behind what was
+      // looked through.
       for (const [key, state] of this.#current().rows.get(table.number)?.states ?? []) if (state) this.#current().remove(table, key)
       for (let after = ''; ;) {
         const keys = this.#ports.keys(table, after, 1_000)

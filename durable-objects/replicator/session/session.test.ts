@@ -6,6 +6,8 @@ import { NodeReplicator } from '../../../test/support/node-replicator.ts'
 import { Random } from '../../../test/support/random.ts'
 import { resync } from './prepare.ts'
 
+// The file is long because every end of a session is played over one source in memory.
+
 // Whole sessions over a database in memory: connect, stream, copy, switch, compare, end. What the database does at its
 // worst is `Misbehaviour`.
 

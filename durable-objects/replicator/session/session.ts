@@ -26,6 +26,8 @@ import type { SourceAccess } from './source-access.ts'
 import { sessionTasks, type Task } from './tasks.ts'
 import { watchDefinitions, watchHealth } from './watch.ts'
 
+// The file is long because the steps of a session share its state, and their order matters.
+
 /** The pause between two rounds of tasks when nothing is to be done, and when there is more to do. */
 const TICK_MS = 1_000
 const BUSY_MS = 20

@@ -3,6 +3,8 @@ import type { RowImage } from '../../../sources/source.ts'
 import { BARE_FORM, bareState, toStored, type StateForm, type StoredState } from '../../../sources/stored.ts'
 import type { Database, SqlRow } from '../../shared/database.ts'
 
+// The file is long because encoding, limits and statements belong to one stored form.
+
 /** One row that a source row has put into a bucket, exactly as it is there now. */
 export interface Output {
   /** The number of the bucket. */

@@ -8,6 +8,9 @@ import { GivenNumbers } from './given-numbers.ts'
 import { bareCursor, isDoubtful, NEW_COPY, newCopy, type CopyState } from '../copy/copy-state.ts'
 import type { FollowedTable } from '../ingest/followed-table.ts'
 
+// The file is long because copying, missing values and retirement of a table are decided together, over the same
+// rows.
+
 /** The names of a table, and the columns that identify its rows. */
 interface Description {
   names: readonly TableName[]

@@ -14,6 +14,8 @@ import { RowStates } from '../store/row-state.ts'
 import { MIGRATIONS, StateStore } from '../store/storage.ts'
 import { Tidying } from './tidying.ts'
 
+// The file is long because the life of an empty bucket is played with one set of stand-ins.
+
 const DAY = 86_400_000
 const UNUSED = 30
 const table = { number: 1, schema: 'public', name: 'items' }

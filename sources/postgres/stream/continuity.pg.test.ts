@@ -8,6 +8,7 @@ import { generator } from '../../../test/support/random.ts'
 
 // How a slot is followed over cuts, crashes and databases that are not what they were: real Postgres, real stream, the
 // replicator's own intake.
+// The file is long because every way in which a stream breaks is tried on one kind of server.
 
 describe.each(POSTGRES_VERSIONS)('Postgres %i', (version) => {
   let postgres: TestPostgres

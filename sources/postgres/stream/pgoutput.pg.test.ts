@@ -6,6 +6,8 @@ import { connectSource } from '../wire/connection.ts'
 import { decodePgoutput, StreamingPgoutputDecoder } from './pgoutput.ts'
 import type { PgoutputMessage } from '../types.ts'
 
+// The file is long because every message is compared with a real server of each version.
+
 type Of<T extends PgoutputMessage['type']> = Extract<PgoutputMessage, { type: T }>
 
 describe.each(POSTGRES_VERSIONS)('messages of Postgres %i', (version) => {

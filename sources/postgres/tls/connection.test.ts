@@ -11,6 +11,8 @@ import { GROUPS, MAX_PLAINTEXT, PKCS1_SCHEMES, SCHEMES, SUITES, SUITES_12 } from
 import { MAX_COOKIE } from './server-hello.ts'
 import { concat, join, Reader, vector16, type Bytes } from './wire.ts'
 
+// The file is long because every part of a connection is tried on one server of our own.
+
 const P384 = 0x0018
 const key = credentials(0x0403)
 const rsaKey = credentials(0x0804)

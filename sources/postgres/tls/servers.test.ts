@@ -12,6 +12,7 @@ import { KINDS, ownCertificate, type Kind, type OwnCertificate } from '../../../
 import { connectTls, type TlsOptions, type TlsSocket } from './connection.ts'
 
 // Servers that are not ours: OpenSSL, by way of Node and of its own tool.
+// The file is long because every kind of server is played over one pair of sockets.
 
 const certificates = new Map<Kind, OwnCertificate>()
 const certificate = (kind: Kind) => certificates.get(kind) as OwnCertificate

@@ -5,6 +5,8 @@ import { snapshotAndStream, type SeenTable } from '../../../test/support/snapsho
 import { connectSource, readRows, TableDecoder } from '../index.ts'
 import { generator } from '../../../test/support/random.ts'
 
+// The file is long because it has a generator and an expectation for every type.
+
 /** The same values in every run. */
 const SEED = 20261123
 const ROWS = 48

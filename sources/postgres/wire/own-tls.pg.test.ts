@@ -16,6 +16,7 @@ import { connectSource } from './connection.ts'
 
 // A database whose certificate is from an authority of its host, reached from workerd and from Node: both must
 // say the same.
+// The file is long because every case runs from both runtimes against one database.
 
 const PASSWORD = 'a-password-of-the-database'
 const ours = privateAuthority('Host')

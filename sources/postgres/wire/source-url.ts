@@ -1,6 +1,8 @@
 import { RockpoolError } from '../../../protocol/errors.ts'
 import { poolerAdvice } from './pooler.ts'
 
+// The file is long because it is one parser: every part of a URL may change the meaning of another.
+
 /**
  * The modes of libpq. The default is `verify-full`, or `disable` on the loopback interface. `prefer` is not accepted in
  * a URL, because an attacker in between could turn TLS off. It remains from earlier versions, see `ParseOptions`. In
