@@ -45,7 +45,7 @@ test('every mistake is shown with its line and a mark under it, and the file can
   expect(new Set(json.findings.map((finding) => finding.place.line))).toEqual(new Set([4, 5]))
 })
 
-test('with a database, names are compared with what is there, and tables that cannot be followed are told', async () => {
+test('with a database, names are compared with its tables, and tables that cannot be followed are reported', async () => {
   const path = await file(config('SELECT id, nme FROM lists', 'SELECT id FROM list', 'SELECT id, line FROM logs'))
   const { output, ok } = await check([path, '--database-url', postgres.url], false)
   expect(ok).toBe(false)
@@ -57,7 +57,7 @@ test('with a database, names are compared with what is there, and tables that ca
   await expect(check([path, '--database-url', 'postgres://x@127.0.0.1:1/y'], false)).rejects.toThrow(/cannot be used/)
 })
 
-test('what the file names and the database has can be deployed, and the URL may stand in the environment', async () => {
+test('a file that matches the database can be deployed, and the URL may be in the environment', async () => {
   const path = await file(config('SELECT id, name FROM lists'))
   expect(await check([path, '--database-url', postgres.url], false)).toMatchObject({
     ok: true,
@@ -120,7 +120,7 @@ test('a right file, and what it means', async () => {
   await expect(explain([], false)).rejects.toThrow(/name one file: rockpool explain /)
 })
 
-describe('what check says is what helps: each statement that it prints is run, until there is nothing more to say', () => {
+describe('the advice of check helps: each printed statement is run until nothing is left to report', () => {
   const TABLES = ['issues', 'Odd Name', 'nokey', 'late', 'nothing', 'dust', 'hidden', 'parts']
   const queries = TABLES.map((name) => `      - ${JSON.stringify(`SELECT id, note FROM app."${name}"`)}\n`)
   const yaml = `config: {edition: 3}\nstreams:\n  all:\n    auto_subscribe: true\n    queries:\n${queries.join('')}`
@@ -222,7 +222,7 @@ describe('what check says is what helps: each statement that it prints is run, u
     await postgres.sql()`alter table app.issues rename column text to note`
   })
 
-  test('a slot that is none of ours, and no slot that is free', async () => {
+  test('a slot that is not ours, and no free slot', async () => {
     await postgres.sql()`select pg_create_physical_replication_slot('rockpool')`
     expect((await asked()).output).toContain(
       'error database: the replication slot rockpool is not one of pgoutput: set SLOT to another name',
@@ -234,7 +234,7 @@ describe('what check says is what helps: each statement that it prints is run, u
   })
 })
 
-test('a column without an id, and one that is never equal, by what the database has', async () => {
+test('a query without an id, and columns that are never equal, by the types of the database', async () => {
   await postgres.sql()`create table members (project_id int, user_id int, primary key (user_id, project_id))`
   const path = await file('config: {edition: 3}\nstreams:\n  mine:\n    query: SELECT * FROM members WHERE user_id = auth.user_id()\n')
   const { ok, output } = await check([path, '--database-url', postgres.url], false)
@@ -243,7 +243,7 @@ test('a column without an id, and one that is never equal, by what the database 
   expect(output).toMatch(/warning never-equal: members\.user_id \(int4\) and the user id .* never equal: write user_id::text\./)
 })
 
-test('wal_level, before and after it was changed, beside what else is wrong', async () => {
+test('wal_level, before and after it was changed, together with other problems', async () => {
   const server = new PostgresServer(18, join(directory, 'replica'), await serverUser())
   await chmod(directory, 0o755)
   await server.initialise('postgres')

@@ -110,7 +110,7 @@ test('the JSON form has fixed keys', async () => {
   expect(JSON.parse((await explain([file(right), '--json'], true)).output)).toMatchObject({ version: 1, edition: 1 })
 })
 
-test('a mark stands under its words, behind tabs and in long lines, and control characters cannot reach the terminal', () => {
+test('the marker is under its words, after tabs and in long lines, and control characters cannot reach the terminal', () => {
   const at = (line: string, word: string) => {
     const column = line.indexOf(word) + 1
     const finding = {

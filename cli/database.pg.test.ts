@@ -64,7 +64,7 @@ async function earlierCluster(data: string): Promise<void> {
 }
 
 describe('the embedded Postgres', () => {
-  test('is for nobody else: private folders, a password of its own, SCRAM, no socket in /tmp', async () => {
+  test('is private: private folders, its own password, SCRAM, no socket in /tmp', async () => {
     const data = join(directory.path, 'new', 'data')
     const database = await startDatabase(data)
     try {
@@ -87,7 +87,7 @@ describe('the embedded Postgres', () => {
     }
   })
 
-  test('goes on with a data folder of an earlier version, its password and its data', async () => {
+  test('continues with the data folder of an earlier version, its password and its data', async () => {
     const data = join(directory.path, 'earlier-version', 'data')
     await earlierCluster(data)
     const database = await startDatabase(data)
@@ -101,7 +101,7 @@ describe('the embedded Postgres', () => {
     expect(await knownDatabase(data)).toEqual({ url: database.url, running: false })
   })
 
-  test('is made anew when making it was interrupted, and its database when that was', async () => {
+  test('is created again when creating it was interrupted, and so is its database', async () => {
     const data = join(directory.path, 'interrupted', 'data')
     const half = join(data, 'postgres', 'data.new')
     await mkdir(half, { recursive: true })
@@ -172,7 +172,7 @@ describe.runIf(isRoot)('as root, in a folder that the user postgres cannot enter
     }
   })
 
-  test('files that are gone are told', async () => {
+  test('missing files are reported', async () => {
     const data = await closedFolder('closed-gone')
     const first = await startDatabase(data, undefined, state)
     await first.stop()

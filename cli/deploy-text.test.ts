@@ -4,7 +4,7 @@ import { differenceText, namesOf } from './deploy-text.ts'
 const data = (...names: string[]) => names.map((name) => ({ kind: 'data' as const, name }))
 const lookup = (...names: string[]) => names.map((name) => ({ kind: 'lookup' as const, name }))
 
-test('each name stands once in what a deploy would do', () => {
+test('each name appears once in what a deploy would do', () => {
   const difference = {
     kept: [...data('me', 'todos', 'todos'), ...lookup('todos, lists')],
     added: [...data('me', 'new'), ...lookup('new')],
@@ -20,7 +20,7 @@ test('each name stands once in what a deploy would do', () => {
   })
 })
 
-test('back to an older config: what comes again, and that it is another one for clients', () => {
+test('a rollback: what is copied again, and that clients download it again', () => {
   const definitions = { kept: data('todos'), again: data('me', 'audit'), added: [], removed: data('me', 'new') }
   expect(namesOf(definitions)).toEqual({ kept: ['todos'], changed: ['me'], again: ['audit'], added: [], removed: ['new'] })
   const text = differenceText({ plan: 'p', definitions, copy: [], refused: [], streams: 2, warnings: [] }, 'previous', (_, each) => each)
@@ -32,7 +32,7 @@ test('back to an older config: what comes again, and that it is another one for 
   )
 })
 
-test('a table that was never analysed is told of as a small one, and not by a number that is a guess', () => {
+test('a table that was never analysed is described as small, not with a guessed number', () => {
   const definitions = { kept: [], added: data('a'), removed: [] }
   const copy = [
     { table: 'public.a', rows: 82 },

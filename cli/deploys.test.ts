@@ -28,7 +28,7 @@ const history = [
   deploy(1, 'aaaaaaaaaaaa', 'superseded', { origin: 'script' }),
 ].map((each) => (each.number === 1 ? Object.fromEntries(Object.entries(each).filter(([name]) => name !== 'by')) : each)) as ConfigStatus[]
 
-test('what became of each deploy; what is withdrawn is a plan, whichever deploy it came with', () => {
+test('the outcome of each deploy; a withdrawn plan is withdrawn in every deploy', () => {
   expect(historyOf({ history }).map(({ number, state }) => [number, state])).toEqual([
     [7, 'copying'],
     [6, 'serving'],

@@ -21,7 +21,7 @@ async function evaluate(...args: string[]): Promise<{ code: number; out: string;
 }
 const good = file('good.json', JSON.stringify({ yaml: 'bucket_definitions: {a: {data: [SELECT id FROM t]}}', rows: [], requests: [] }))
 
-test('one case that cannot be evaluated is told and ends no other', async () => {
+test('a case that cannot be evaluated is reported and stops no other', async () => {
   const bad = [
     file('no-json.json', '{'),
     file('no-case.json', '[]'),

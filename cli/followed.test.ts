@@ -10,8 +10,8 @@ const seen = (state: ReplicatorState, code?: string, refusedTables: { table: str
 })
 const REASON = 'ROCKPOOL_SOURCE_SETTINGS: the\ufffd reason. It is tried again'
 
-describe('what is told of replication', () => {
-  test('ready when it is live, or was read and nobody is there; each thing once', () => {
+describe('what is reported of replication', () => {
+  test('ready when it is live, or was read and no client is connected; each thing once', () => {
     for (const state of ['live', 'idle'] as const) {
       const teller = new Teller('http://x')
       expect(teller.tell(seen('starting'))).toEqual([])
@@ -35,7 +35,7 @@ describe('what is told of replication', () => {
     expect(teller.tell(seen('live'))).toEqual(['ready http://x'])
   })
 
-  test('what goes wrong later, and that it is over', () => {
+  test('later problems, and their end', () => {
     const teller = new Teller('http://x')
     teller.tell(seen('live'))
     expect(teller.tell(seen('retrying', 'ROCKPOOL_SOURCE_SETTINGS'))).toEqual([`source     it is not followed any more: ${REASON}`])
@@ -46,7 +46,7 @@ describe('what is told of replication', () => {
     expect([teller.tell(seen('starting')), teller.tell(seen('idle'))]).toEqual([[], []])
   })
 
-  test('the end of a copy, with the rows of what was copied', () => {
+  test('the end of a copy, with the number of rows', () => {
     const teller = new Teller('http://x')
     const table = (name: string, state: 'copying' | 'done', rows: number) => ({
       table: name,
@@ -79,7 +79,7 @@ describe('what is told of replication', () => {
   })
 })
 
-test('a file that is not what serves', () => {
+test('a file that differs from the serving config', () => {
   const config = (number: number, fields: Partial<ConfigStatus> = {}): ConfigStatus => ({
     number,
     origin: 'script',

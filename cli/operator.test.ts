@@ -70,10 +70,10 @@ describe('an operator token goes nowhere in plain text', () => {
   })
 })
 
-describe('what is at an address that is not that of a Rockpool', () => {
+describe('an address that is not a Rockpool', () => {
   const asked = async (url: string) => (await OperatorClient.of(options(url))).ask('GET', 'sync-config?n=1')
 
-  test('a web page, or JSON of somebody else', async () => {
+  test('a web page, or foreign JSON', async () => {
     await serving(
       (_, response) => response.writeHead(404, { 'content-type': 'text/html' }).end('<!DOCTYPE html><h1>Not Found</h1>'),
       async (port) => {
@@ -88,7 +88,7 @@ describe('what is at an address that is not that of a Rockpool', () => {
     )
   })
 
-  test('nobody, no host, no TLS', async () => {
+  test('no server, no host, no TLS', async () => {
     let port = 0
     await serving(
       (_, response) => response.end(),

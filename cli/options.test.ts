@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import { devOptions, tokenOptions } from './options.ts'
 
-test('the example makes no tables in a database of somebody, unless it is asked for', () => {
+test('the example creates no tables in a foreign database unless it is asked to', () => {
   const url = ['--database-url', 'postgres://me@db.example/app']
   const example = (args: string[], env: Record<string, string> = {}) => devOptions(args, env).example
   expect(example([])).toBe(true)

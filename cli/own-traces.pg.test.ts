@@ -17,7 +17,7 @@ const left = async () => [
   (await postgres.sql()`SELECT FROM pg_publication`).length,
 ]
 
-test('what is of this folder is dropped; what somebody named stays, with statements that remove it', async () => {
+test('what belongs to this folder is dropped; named slots and publications stay, with statements that remove them', async () => {
   const sql = postgres.sql()
   await sql`CREATE PUBLICATION my_tables`
   await sql`SELECT pg_create_logical_replication_slot('mine', 'pgoutput')`
@@ -38,7 +38,7 @@ test('what is of this folder is dropped; what somebody named stays, with stateme
   await sql.unsafe("SELECT pg_drop_replication_slot('rockpool')")
 })
 
-test('a publication of somebody else is not touched, and a database that does not answer keeps nobody from ending', async () => {
+test('a foreign publication is not touched, and a silent database does not delay the end', async () => {
   expect(await removed(postgres.url, { ...traces, publication: undefined })).toEqual(['database   the slot mine is dropped'])
   const gone = await removed('postgres://a:b@127.0.0.1:1/none?sslmode=disable', traces)
   expect(gone).toEqual([

@@ -23,7 +23,7 @@ api:
     max_parameter_query_results: !env ROWS
 `
 
-test('what maps is a ready [vars] of wrangler.toml, which wrangler reads and Rockpool takes; no secret is in it', async () => {
+test('settings that correspond become [vars] of wrangler.toml, which wrangler reads and Rockpool accepts, without secrets', async () => {
   const vars = serviceVars(SERVICE)
   expect(vars.split('\n')).toEqual([
     '[vars]',
@@ -54,7 +54,7 @@ test('what maps is a ready [vars] of wrangler.toml, which wrangler reads and Roc
   }
 })
 
-test('what is false, empty or nothing is not set', () => {
+test('false and empty values are not set', () => {
   const off =
     'client_auth:\n  supabase: false\n  supabase_jwt_secret:\n  block_local_jwks: false\n  audience: []\n  jwks_uri: ~\napi: {tokens: []}\n'
   expect(serviceVars(off).split('\n')).toEqual([
@@ -70,7 +70,7 @@ test.each([
   'client_auth: !env X\n',
   'client_auth: [1]\napi: 5\n',
   'client_auth: {jwks: {keys: [{kty: oct, k: c2VjcmV0}]}}\n',
-])('%s takes no more than it can, and tells no secret', (yaml) => {
+])('%s is bounded, and shows no secret', (yaml) => {
   expect(serviceVars(yaml)).toMatch(/^\[vars\]\n# JWT_AUDIENCE/)
   expect(serviceVars(yaml)).not.toContain('c2VjcmV0')
 })

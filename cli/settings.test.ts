@@ -25,7 +25,7 @@ test('the environment goes before [vars], an empty variable counts as none, and 
   expect(given).toMatchObject({ OTHER: 'x', PATH: '/bin' })
 })
 
-test('what dev makes in the database of somebody else is of its data folder alone, whatever [vars] says of what is deployed', async () => {
+test('what dev creates in a foreign database belongs to its data folder, regardless of [vars] of the deployment', async () => {
   const data = join(directory, 'data')
   const given = await readSettings({})
   const traces = await tracesOf(data, {}, { given, example: false })

@@ -83,7 +83,7 @@ const shown = (change: Partial<OperatorStatus> = {}) => statusText(reportOf(heal
 const idle = { state: 'idle', session: { ...healthy().session, since: null, next: '2026-11-29T12:42:00.000Z' } } as const
 
 describe('one screen', () => {
-  test('Postgres that waits for a standby is told as such', () => {
+  test('a Postgres that waits for a standby is reported as such', () => {
     expect(shown({ slot: { ...slot, awaitedStandbys: 'standby_b' } })).toMatch(
       /wal_status reserved; Postgres waits for a standby \(synchronized_standby_slots: standby_b\)/,
     )
@@ -106,7 +106,7 @@ describe('one screen', () => {
     )
   })
 
-  test('when it is refused: why, how often, when again, and what to do', () => {
+  test('a refused session: why, how often, when it is tried again, and what to do', () => {
     const error = { code: 'ROCKPOOL_SOURCE_SETTINGS', message: 'wal_level is replica, it must be logical' } as const
     const text = shown({
       state: 'refused',
@@ -143,7 +143,7 @@ describe('one screen', () => {
     )
   })
 
-  test('tables that are copied and refused, a deploy under way, and what was noted', () => {
+  test('copied and refused tables, a deploy in progress, and recorded problems', () => {
     const table = { state: 'copying', block: 1, blocks: 2, rows: 10 } as const
     const noted = { code: 'ROCKPOOL_ROW_SKIPPED', table: 'public.a', key: '1', reason: 'too \u001b[2Jlarge', first: AT, count: 3 } as const
     const text = shown({
@@ -157,7 +157,7 @@ describe('one screen', () => {
     expect(text).toContain('noted        ROCKPOOL_ROW_SKIPPED 9 times, last 2 h ago: public.a: too \ufffd[2Jlarge')
   })
 
-  test('what is of a sync config that was replaced is told last, and as that', () => {
+  test('problems of a replaced sync config are shown last, and marked', () => {
     const noted = { code: 'ROCKPOOL_ROW_SKIPPED', table: 'public.a', key: '1', first: AT, last: AT, count: 3 } as const
     const old = { ...noted, reason: 'of the old one', replaced: true } as const
     const counts = { ROCKPOOL_ROW_SKIPPED: 9 }
@@ -167,7 +167,7 @@ describe('one screen', () => {
     )
   })
 
-  test('what was noted and is over is no problem; what stands is', () => {
+  test('recorded problems that are over do not count, present ones do', () => {
     const problems = (change: Partial<OperatorStatus>) => reportOf(healthy(change), 'u').problems.map(({ code }) => code)
     expect(problems({ diagnostics: { counts: { ROCKPOOL_SOURCE_UNREACHABLE: 3 }, recent: [] } })).toEqual([])
     expect(problems({ slot: { ...slot, level: 'over' } })).toEqual(['ROCKPOOL_WAL_KEPT'])
@@ -217,7 +217,7 @@ describe('the command', () => {
     expect(odd.output).toBe('ROCKPOOL_OPERATOR: no \ufffd]0;title\ufffd\n')
   })
 
-  test('--json is what a program reads', async () => {
+  test('--json is for programs', async () => {
     const well = await run({ status: 200, body: { data: healthy() } }, '--json')
     expect(JSON.parse(well.output)).toEqual({
       ok: true,
@@ -246,7 +246,7 @@ describe('the command', () => {
     expect(JSON.parse((await run(refusal, '--json')).output)).toMatchObject({ ok: false, error: { code: 'ROCKPOOL_OPERATOR' } })
   })
 
-  test('--watch draws again until it is ended, also what cannot be asked', async () => {
+  test('--watch redraws until it is ended, also while the edge cannot be asked', async () => {
     const well = await run({ status: 200, body: { data: healthy({ refusedTables: [{ table: 'a', reason: 'b' }] }) } }, '--watch')
     expect([well.code, well.asked.length, well.output.match(/1 problem/g)?.length]).toEqual([0, 2, 2])
     expect((await run(refusal, '--watch')).output).toBe('ROCKPOOL_OPERATOR: no operator\n\n'.repeat(2))

@@ -28,7 +28,7 @@ afterAll(async () => {
   await it?.stop()
 })
 
-test('what another user writes does not come on the stream of whoever has a bucket with the same 64-bit hash, and the other gets it as ever', async () => {
+test('rows of another user do not reach a stream with a bucket of the same 64-bit hash, and still reach their own', async () => {
   const sql = it.postgres.sql()
   const mallory = await it.stream('mallory', 'm')
   const alice = await it.stream('alice', 'a')

@@ -57,7 +57,7 @@ const alice = () => token(secret, 'alice')
 const ask = async () => requestWriteCheckpoint(edge.url, await alice(), 'phone-of-alice')
 const told = async () => (await statusOf(edge.url, secret)).diagnostics.recent.find(({ code }) => code === 'ROCKPOOL_FOREIGN_MARKER')
 
-test('a forged write checkpoint is nobody’s: it confirms nothing, uses up no numbers, and is told once', async () => {
+test('a forged write checkpoint confirms nothing, uses up no numbers, and is reported once', async () => {
   const { client, stop } = await openRawStream(edge.url, await alice(), { client_id: 'phone-of-alice' })
   await client.until(() => client.completes > 0)
   const first = await ask()
@@ -74,7 +74,7 @@ test('a forged write checkpoint is nobody’s: it confirms nothing, uses up no n
   stop()
 })
 
-test('one that an earlier version emitted, and that comes after the update, reaches its client; forged ones that come later do not', async () => {
+test('a write checkpoint of an earlier version that arrives after the update reaches its client; later forged ones do not', async () => {
   const before = await ask()
   await edge.dispose()
   const issued = damage(directory.path, 'Replicator', DEFAULT_TENANT, (db) => {

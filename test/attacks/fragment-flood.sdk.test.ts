@@ -21,7 +21,7 @@ afterAll(async () => {
   await directory?.remove()
 })
 
-test('a request in endless empty fragments is refused at the 65th, and the connection goes on', async () => {
+test('a request in endless empty fragments is refused at the 65th, and the connection continues', async () => {
   const client = await RSocketClient.open(edge.url)
   client.setup({ token: await token(secret, 'mallory') })
   client.frame(1, REQUEST_STREAM, 0x80, Buffer.from([0, 0, 0, 1]))

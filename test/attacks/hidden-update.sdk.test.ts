@@ -24,7 +24,7 @@ afterAll(async () => {
   await it?.stop()
 })
 
-test('an update comes to the clients, also when the row has the same 64-bit hash before and after it', async () => {
+test('an update reaches the clients, also when the row has the same 64-bit hash before and after it', async () => {
   const sql = it.postgres.sql()
   const reader = await it.stream('reader', 'r')
   await checkpoint(reader)

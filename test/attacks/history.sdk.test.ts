@@ -56,7 +56,7 @@ function isOfNow(text: string): void {
   expect(text.match(/filler filler/g)?.length).toBeGreaterThan(60)
 }
 
-test('who joins later is sent no text that a row of the bucket has had before', async () => {
+test('a client that joins later is sent no earlier text of a row', async () => {
   const lines = await it.stream('mallory', 'm')
   const { text, buckets } = await checkpoint(lines)
   lines.close()
@@ -66,7 +66,7 @@ test('who joins later is sent no text that a row of the bucket has had before', 
   expect(buckets.reduce((sum, { count }) => sum + count, 0)).toBe(ops)
 })
 
-test('nor does he get it by claiming that he has had the bucket before', async () => {
+test('nor does a client get it by claiming an earlier position', async () => {
   const first = await it.stream('mallory', 'm')
   const { buckets } = await checkpoint(first)
   first.close()

@@ -29,7 +29,7 @@ test('a KEEPALIVE with much in it ends the connection instead of going back', as
   expect(await client.next()).toHaveProperty('closed')
 })
 
-test('small ones without end: who never shows that it reads is closed after 64 KB of answers', async () => {
+test('endless small requests: a client that never shows that it reads is closed after 64 KB of answers', async () => {
   const client = await connect('mallory')
   for (let n = 0; n < 2_000; n++) client.keepalive(Buffer.alloc(64))
   let answered = 0

@@ -30,7 +30,7 @@ async function write(user: string, client: string): Promise<string> {
 const objects = async () => (await it.edge.objectIds('Bucket')).length
 const written = async () => (await statusOf(it.edge.url, it.secret)).written
 
-test('who connects makes no object, under however many client ids', async () => {
+test('connecting creates no object, with any number of client ids', async () => {
   for (let i = 0; i < 12; i++) {
     const lines = await it.stream('mallory', `m${i}`)
     await checkpoint(lines)
@@ -39,7 +39,7 @@ test('who connects makes no object, under however many client ids', async () => 
   expect(await objects()).toBe(0)
 })
 
-test('a flood of client ids of one user is one object, and what is kept of it does not grow; his device goes on', async () => {
+test('a flood of client ids of one user is one object of bounded size, and the real device continues', async () => {
   const before = await written()
   await Promise.all(Array.from({ length: CLIENTS }, (_, i) => write('mallory', `m${i}`)))
   await until('the writes', async () => (await written()).changes >= before.changes + CLIENTS)

@@ -54,7 +54,7 @@ test('as many as are allowed are one bucket with as many reasons', async () => {
   expect(first.checkpoint.buckets[0]?.subscriptions).toHaveLength(1_000)
 })
 
-test('a body is larger than what it holds allows: it is refused before it is looked at', async () => {
+test('a body that is too large is refused before it is parsed', async () => {
   const body = JSON.stringify({ parameters: { a: Array.from({ length: 1_400_000 }, () => ({})) } })
   const post = await fetch(`${setting.edge.url}/sync/stream`, {
     method: 'POST',

@@ -95,7 +95,7 @@ test('rows and unsent writes survive the browser, and are uploaded later', async
   expect(complaints).toEqual([])
 })
 
-test('what was acknowledged before the browser was killed in the middle of writes is there, once', async () => {
+test('writes that were acknowledged before the browser was killed are there, once', async () => {
   const acknowledged: string[] = []
   const page = await visit()
   await page.exposeFunction('acknowledge', (id: string) => void acknowledged.push(id))
@@ -173,7 +173,7 @@ test('where no file was ever opened and none can be, it is in memory and says so
   expect((await status(page)).storage).toBe('memory')
 })
 
-test('a damaged file is kept and told, and another one is begun', async () => {
+test('a damaged file is kept and reported, and a new one is created', async () => {
   const page = await open()
   await add(page, 'a')
   await page.close()
@@ -207,7 +207,7 @@ test('a damaged file is kept and told, and another one is begun', async () => {
   expect(await third.evaluate(() => window.page.attempt(() => window.page.db.signOut()))).toBe('unsent')
 })
 
-test('a full disk is told as such, loses nothing that was stored, and passes', async () => {
+test('a full disk is reported as such, loses nothing that was stored, and is recovered from', async () => {
   const page = await open()
   await add(page, 'a')
   const session = await browser.newCDPSession(page)
@@ -267,7 +267,7 @@ async function sleepUntilWriting(page: Page): Promise<void> {
   await until('the transaction', () => page.evaluate(() => window.page.held()), 60)
 }
 
-test('a write whose owner goes before it answers is told truly: stored, because the next owner finds it', async () => {
+test('a write whose owner closes before it answers is reported as stored, because the next owner finds it', async () => {
   site.workerPrefix = `
     const post = BroadcastChannel.prototype.postMessage
     BroadcastChannel.prototype.postMessage = function (message) { if (!(self.mute && 'result' in message)) post.call(this, message) }`
@@ -288,7 +288,7 @@ test('a write whose owner goes before it answers is told truly: stored, because 
   expect((await status(second)).pendingWrites).toBe(2)
 })
 
-test('a worker that ends, by itself or by a trap of WebAssembly, is followed by another one', async () => {
+test('a worker that ends, normally or by a trap of WebAssembly, is replaced', async () => {
   const page = await open()
   await add(page, 'a')
   await inWorker(page, 'self.close()')

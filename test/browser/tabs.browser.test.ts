@@ -69,7 +69,7 @@ async function begin(page: Page): Promise<Tab> {
   return { page, name }
 }
 
-test(`${ROUNDS} times a tab or a worker goes or comes, and everything that was said about writes is true`, async () => {
+test(`${ROUNDS} times a tab or a worker ends or starts, and all answers about writes are true`, async () => {
   const random = generator(SEED)
   const tabs: Tab[] = []
   const add = async (): Promise<void> => {

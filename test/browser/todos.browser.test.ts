@@ -95,7 +95,7 @@ test('a todo added in one tab appears in the other; offline changes arrive when 
   await bob.context().close()
 })
 
-test('a killed edge is only a pause; what was there survives a reload', async () => {
+test('a killed edge is only a pause, and rows survive a reload', async () => {
   const page = await open('?user=alice')
   await edge.kill9()
   await add(page, 'alice', 'Groceries', 'After the crash')
@@ -141,7 +141,7 @@ test('a write that the server refuses is taken back and shown with its reason', 
   await page.context().close()
 })
 
-test('who signs out is asked about what was not sent; nothing of it stays, and a later sign-in begins anew', async () => {
+test('signing out asks about unsent writes; nothing stays, and a later sign-in starts over', async () => {
   const page = await open('?user=bob')
   await page.getByRole('button', { name: 'Go offline' }).click()
   await page.getByText('Offline', { exact: true }).waitFor()
@@ -163,7 +163,7 @@ test('who signs out is asked about what was not sent; nothing of it stays, and a
   await page.context().close()
 })
 
-test('who signed out stays signed out, in a new tab and in a browser that is begun again, until he signs in', async () => {
+test('a user stays signed out, in a new tab and after a restart of the browser, until the next sign-in', async () => {
   const profile = `${directory.path}/profile`
   let device = await startDevice(profile)
   const visit = async (): Promise<Page> => {
@@ -198,7 +198,7 @@ test('who signed out stays signed out, in a new tab and in a browser that is beg
   await device.close()
 })
 
-test('who went offline is offline after a reload too, until he goes online', async () => {
+test('a user who went offline stays offline after a reload', async () => {
   const page = await open('?user=alice')
   await page.getByRole('button', { name: 'Go offline' }).click()
   await page.getByText('Offline', { exact: true }).waitFor()
@@ -225,7 +225,7 @@ test('a page that gets no token because nothing can be reached is offline, not s
   await page.context().close()
 })
 
-test('a token that the server refuses is told with its reason, and goes away with a good one', async () => {
+test('a refused token is shown with its reason, until a good one arrives', async () => {
   const page = await newPage({ viewport: { width: 390, height: 844 } })
   const payload = Buffer.from(JSON.stringify({ sub: 'alice', aud: AUDIENCE, iat: 1_700_000_000, exp: 4_102_444_800 })).toString('base64url')
   const token = `eyJhbGciOiJIUzI1NiJ9.${payload}.AAAA`
@@ -239,7 +239,7 @@ test('a token that the server refuses is told with its reason, and goes away wit
   await page.context().close()
 })
 
-test('uploads that fail are told in words, until one goes through', async () => {
+test('failing uploads are explained until one succeeds', async () => {
   const page = await open('?user=alice')
   await page
     .context()
@@ -283,7 +283,7 @@ test('on a phone everything that can be pressed can be seen, and a list is delet
   await page.context().close()
 })
 
-test('browsers find an icon, where they are told and where they look by themselves', async () => {
+test('browsers find an icon, at its link and at the default address', async () => {
   for (const path of ['/favicon.svg', '/favicon.ico']) {
     const answer = await fetch(`${example.url}${path}`)
     expect([answer.status, answer.headers.get('content-type')]).toEqual([200, 'image/svg+xml'])

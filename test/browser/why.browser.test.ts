@@ -64,7 +64,7 @@ test('a page whose address for tokens says 401 is signed out; one whose address 
   expect(await problem(page)).toMatchObject({ state: 'error', error: { code: 'network', message: 'auth() failed: Failed to fetch' } })
 })
 
-test('a server that is no Rockpool, one that lets no other page read its answers, and nobody at all are told apart', async () => {
+test('a server that is not a Rockpool, one without CORS, and no server at all are distinguished', async () => {
   service.withoutSockets = true
   const here = await problem(await open())
   expect(here.error).toMatchObject({ code: 'url', message: expect.stringContaining('answered 404 (application/json) and is no Rockpool') })
@@ -82,7 +82,7 @@ test('a server that is no Rockpool, one that lets no other page read its answers
   })
 })
 
-test('without SQLite, or without the worker, it is said what was answered in its place', async () => {
+test('without SQLite or the worker, the error says what was answered instead', async () => {
   const refused = async (): Promise<string> => {
     const page = await visit()
     return page.evaluate(() =>

@@ -66,7 +66,7 @@ describe.each([
     then: ['b03'],
   },
 ])('I7: $how', ({ gives, takes, then = [] }) => {
-  test('the bucket goes at that very checkpoint, and nothing of it comes any more', async () => {
+  test('the bucket is removed at that very checkpoint, and nothing of it arrives any more', async () => {
     const sql = postgres.sql()
     await sql`delete from members`
     await sql`delete from staff`

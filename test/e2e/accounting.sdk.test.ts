@@ -125,7 +125,7 @@ test('TRUNCATE: the row state of each row, and a page for each bucket', async ()
   expect(await writtenBy(() => sql`truncate items`)).toEqual({ changes: n, batches: 1, rows: n + 2, appends: 2 })
 })
 
-test('transactions into many buckets that come one behind the other share their appends', async () => {
+test('consecutive transactions into many buckets share their appends', async () => {
   const [transactions, owners] = [100, 100]
   const changes = transactions * owners
   const { written: before } = await statusOf(edge.url, secret)

@@ -73,7 +73,7 @@ async function judged(token: string, signal?: AbortSignal): Promise<string> {
 }
 
 describe('key sets by URL', () => {
-  test('one request fetches the keys for all that come at once, also when the first one goes away', async () => {
+  test('one request fetches the keys for all concurrent streams, also when the first one goes away', async () => {
     const key = await signer('RS256', AUDIENCE, 'first')
     let go: () => void = () => {}
     const held = new Promise<void>((resolve) => (go = resolve))
@@ -215,7 +215,7 @@ describe('a token that is renewed on the open stream', () => {
     expect(await closed).toEqual([4400, expect.stringContaining('ROCKPOOL_CLIENT_FRAME')])
   })
 
-  test('the last of several tokens counts, also of those that come with the first frame', async () => {
+  test('the last of several tokens counts, also among those with the first frame', async () => {
     const { client, send } = await nativeSocket(await shared.sign({ sub: 'alice', team: 'red' }))
     for (const team of ['blue', 'red', 'blue', 'red', 'blue']) send({ token: await shared.sign({ sub: 'alice', team }) })
     await client.until(() => names(client).includes('of blue'))
@@ -249,7 +249,7 @@ describe('a token that is renewed on the open stream', () => {
     expect(seconds()).toBeGreaterThanOrEqual(end - 1)
   })
 
-  test('our client renews by itself, without a new connection, although nobody is signed in at first', async () => {
+  test('our client renews its token automatically, without a new connection, even when nobody is signed in at first', async () => {
     // A door in front of the edge that counts connections would hide nothing: every socket is an upgrade.
     let given = 0
     const states: string[] = []

@@ -74,7 +74,7 @@ async function native(user: string): Promise<Reader> {
 const residentMegabytes = (): number =>
   Math.round(Number(/VmRSS:\s+(\d+) kB/.exec(readFileSync(`/proc/${setting.edge.pid()}/status`, 'utf8'))?.[1]) / 1_000)
 
-test('I8: clients that stop reading cost less than a megabyte each on every transport, and catch up when they go on', async () => {
+test('I8: clients that stop reading cost less than a megabyte each on every transport, and catch up when they continue', async () => {
   const sql = setting.postgres.sql()
   const user = setting.newUser()
   const kinds: [string, Reader][] = [

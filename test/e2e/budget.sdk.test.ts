@@ -26,7 +26,7 @@ afterAll(async () => {
   rmSync(directory, { recursive: true, force: true })
 })
 
-test('a stream whose bytes are used up ends cleanly, behind a whole line, on every transport', async () => {
+test('a stream whose bytes are used up ends cleanly, after a whole line, on every transport', async () => {
   const lines = await HttpLines.open(setting.edge.url, await setting.token(user), { raw_data: true })
   const applied = new Applied()
   for (;;) {
@@ -89,7 +89,7 @@ test.each(nodeKinds(directory))('$name gets everything over many streams', async
   await setting.closeClients()
 })
 
-test('SDKs whose streams end before their first line are told why, and can be closed', async () => {
+test('SDKs whose streams end before their first line get the reason, and can be closed', async () => {
   const poor = await Setting.start({ STREAM_MAX_CALLS: '1' })
   try {
     for (const kind of nodeKinds(directory)) {

@@ -190,7 +190,7 @@ test('the token may come on standard input, where no list of processes shows it'
   expect([await none.ended, none.output]).toEqual([2, expect.stringMatching(/there is no token on standard input/)])
 })
 
-test('rockpool dev deploys its file when it is edited; one with a mistake is told and changes nothing', async () => {
+test('rockpool dev deploys its file when it is edited; a mistake is reported and changes nothing', async () => {
   const secret = (await readFile(join(directory.path, 'data', 'jwt-secret'), 'utf8')).trim()
   const operator = new Operator(() => url, secret, 'rockpool')
   await writeFile(file, config('one').replace('SELECT id, n', 'SELECT id,'))
@@ -210,7 +210,7 @@ test('rockpool dev deploys its file when it is edited; one with a mistake is tol
   })
 })
 
-test('what was noted of a sync config that was corrected says that it serves nobody', async () => {
+test('problems of a corrected sync config are marked as serving nobody', async () => {
   const secret = (await readFile(join(directory.path, 'data', 'jwt-secret'), 'utf8')).trim()
   const operator = new Operator(() => url, secret, 'rockpool')
   const noted = async (code: string) => {
@@ -242,7 +242,7 @@ test('a file that is emptied is reported, and the old one continues to serve', a
   await until('it to be deployed again', async () => /is empty[^]*\nconfig {5}deploy \d+ changes nothing for clients\n/.test(dev.output))
 })
 
-test('a file that was edited while rockpool dev was down is deployed at its start; one with a mistake is told, with what serves', async () => {
+test('a file that was edited while rockpool dev was down is deployed at its start; a mistake is reported, with the serving config', async () => {
   const restart = async (text: string, word: RegExp): Promise<string> => {
     dev.child.kill('SIGTERM')
     await dev.ended

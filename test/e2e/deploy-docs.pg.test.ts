@@ -92,7 +92,7 @@ test('the role of the documents suffices, and may do nothing else', async () => 
   expect(privileges).toEqual([{ reads: false, writes: false, all_emit: false }])
 })
 
-test('another password and another secret: what is known goes on, nothing is compared again', async () => {
+test('another password and another secret: everything continues, nothing is compared again', async () => {
   const sql = postgres.sql()
   if (!edge) throw new Error('it does not run')
   const { counts } = (await statusOf(edge.url, secret)).diagnostics

@@ -214,7 +214,7 @@ ${TODOS.replace('todos:', 'tasks:')}`
   expect(await storedPages(directory.path)).toEqual(pages)
 })
 
-test('a rollback while the old definitions are maintained is a switch: what changed meanwhile is there, and nothing is copied', async () => {
+test('a rollback while the old definitions are maintained is a switch: changes since then are there, and nothing is copied', async () => {
   const sql = postgres.sql()
   await operator.deploy(config(TODOS, SHARED))
   await until('the lists to be gone', async () => rowsOf(follower.buckets, '#lists[').length === 0)

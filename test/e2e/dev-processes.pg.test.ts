@@ -155,7 +155,7 @@ describe('nothing is left running', () => {
   })
 })
 
-describe('what dies is started again', () => {
+describe('processes that die are restarted', () => {
   const answers = async (port: number) =>
     (await fetch(`http://127.0.0.1:${port}/probes/liveness`, { signal: AbortSignal.timeout(2_000) })).ok
 

@@ -236,7 +236,7 @@ describe('rockpool dev', () => {
     }
   })
 
-  test('settings that the script would refuse are refused at the start, and near misses are told', async () => {
+  test('settings that the script would refuse are refused at the start, and near misses are reported', async () => {
     const options = [
       'dev',
       '--port',

@@ -113,7 +113,7 @@ test('the client of the document follows buckets that the token alone gives, liv
   }
 })
 
-test('who may not is refused before any object is asked', async () => {
+test('an unauthorised client is refused before any object is called', async () => {
   const [mine = '', news = ''] = await bucketsOf(USER)
   const path = (bucket: string, query = '') => `/buckets/${encodeURIComponent(bucket)}/stream${query}`
   const answer = async (url: string, jwt: string) => {
@@ -175,7 +175,7 @@ test('workerd killed again and again while transactions commit: each time the cl
   }
 })
 
-test('a replicator that dies between commit and publication, again and again, leaves nobody waiting: their sockets stay open, and are told', async () => {
+test('a replicator that repeatedly dies between commit and publication leaves nobody waiting: sockets stay open, and are notified', async () => {
   const news = (await until('the first copy', () => bucketsOf(USER))).at(-1) ?? ''
   const faults: string[] = []
   await edge.dispose()

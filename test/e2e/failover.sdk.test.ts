@@ -64,7 +64,7 @@ async function failOver(): Promise<void> {
 }
 
 describe('the standby becomes the primary', () => {
-  test('under load: the stream goes on, nothing is compared, and nothing is lost', async () => {
+  test('under load the stream continues, nothing is compared, and nothing is lost', async () => {
     await current`alter system set synchronized_standby_slots = ${current.unsafe(`'${STANDBY_SLOT}'`)}`
     await current`select pg_reload_conf()`
     await copySlot()
@@ -120,7 +120,7 @@ describe('the standby becomes the primary', () => {
   })
 })
 
-test('a standby that must confirm is away: rows wait, it is told as such, and they come when it is back', async () => {
+test('while a standby that must confirm is away rows wait, which is reported, and they arrive when it is back', async () => {
   await current`alter system set synchronized_standby_slots = ${current.unsafe(`'${STANDBY_SLOT}'`)}`
   await current`select pg_reload_conf()`
   const { about, close } = await judgeDatabase(primary.url, {})

@@ -83,7 +83,7 @@ test(
   },
 )
 
-test('I1, I2, I3, I4, I6: the same at the places that were not come to, until every fault of the list has happened', LONG, async () => {
+test('I1, I2, I3, I4, I6: the same at the remaining places, until every fault of the list has happened', LONG, async () => {
   for (let seed = 11; seed < 15 && missing.size > 0; seed++) {
     const points = Object.keys(FAULT_POINTS)
       .filter(isPoint)

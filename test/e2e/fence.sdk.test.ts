@@ -86,7 +86,7 @@ async function settled(client: RawClient, user: string): Promise<void> {
   await client.until(() => (client.writeCheckpoint ?? 0n) >= n)
 }
 
-test('buckets that take nothing of the first copy: it is served all the same, to nobody who has them, and they get all of it when they answer', async () => {
+test('buckets that accept nothing of the first copy: it is served anyway, but to no client that has them, and they get all of it when they answer', async () => {
   await start(hanging())
   const fenced = () =>
     statusOf(edge.url, secret).then(({ fencedBuckets, plan }) => plan !== null && fencedBuckets.map(({ state }) => state))
@@ -97,7 +97,7 @@ test('buckets that take nothing of the first copy: it is served all the same, to
   expect((await statusOf(edge.url, secret)).fencedBuckets).toEqual([])
 })
 
-test('a bucket that hangs for ever is fenced: its readers end with a code, others go on, nothing piles up, and it is mended when it answers', async () => {
+test('a bucket that hangs for ever is fenced: its readers end with a code, others continue, nothing piles up, and it is repaired when it answers', async () => {
   await start()
   const sql = postgres.sql()
   const first = await follow('alice')

@@ -82,7 +82,7 @@ test.each(['SELECT id, name FROM files', 'SELECT * FROM files'])('%s: what clien
   expect((await statusOf(edge.url, secret)).diagnostics.counts).toEqual({})
 })
 
-test('a row is left out while a value that a query reads is too large, which is told with its key', async () => {
+test('a row is left out while a value that a query reads is too large, which is reported with its key', async () => {
   await postgres.sql()`update files set note = repeat('n', ${3 * MB}::int) where id = 3`
   const client = await start('SELECT id, name, length(note) AS size FROM files')
   expect(names(client)).toBe(9)
@@ -176,7 +176,7 @@ test('a row whose values are too large to be kept, updated again and again, keep
   }
 })
 
-test('a row that one transaction changes twice is not completed by what was read before that transaction is visible', async () => {
+test('a row that one transaction changes twice is not completed by a read from before that transaction is visible', async () => {
   const sql = postgres.sql()
   await twoLargeRows()
   const far = await distant(30)

@@ -117,7 +117,7 @@ test(`I8: a backlog of ${BACKLOG} transactions of one row is taken in, many toge
   expect(await sums()).toEqual(await wanted())
 })
 
-test('I4, I8: a TRUNCATE of everything passes in slices, too, and what follows in its transaction comes with it', async () => {
+test('I4, I8: a TRUNCATE of everything passes in slices, too, together with the rest of its transaction', async () => {
   const seen = new Set<number>()
   const end = client.live<{ n: number }>('select count(*) as n from items', [], (rows) => seen.add(Number(rows[0]?.n)))
   const all = (await sums())?.n ?? 0

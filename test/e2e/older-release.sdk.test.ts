@@ -208,7 +208,7 @@ afterAll(async () => {
 const THIRD = ROWS / 3
 const ops = (n: number, ofDirect = n) => ({ lines: n, direct: ofDirect, sdk: n })
 
-test('what the older release has stored and sent', async () => {
+test('what the older release stored and sent', async () => {
   await inStep()
   expect(came()).toEqual(ops(3 * THIRD, THIRD))
   const sql = postgres.sql()
@@ -220,7 +220,7 @@ test('what the older release has stored and sent', async () => {
   expect(came()).toEqual(ops(4, 3))
 })
 
-test('this release goes on with it while rows change: streams come back, and are sent what has changed and nothing else', async () => {
+test('this release continues with it while rows change: streams reconnect, and are sent only the changes', async () => {
   const sql = postgres.sql()
   await replaced('this', () => sql`update lists set name = 'while nothing ran' where id = 'old 9'`)
   await inStep()

@@ -60,7 +60,7 @@ describe('bad tokens', () => {
     expect(await stream(authorization === null ? json : { ...json, authorization }, '{}')).toEqual([401, code])
   })
 
-  test('without a token nothing of an object is touched', async () => {
+  test('without a token no object is touched', async () => {
     expect((await fetch(`${edge.url}/status`)).status).toBe(401)
     expect((await fetch(`${edge.url}/write-checkpoint2.json?client_id=a`)).status).toBe(401)
     expect(await edge.objectTables('Bucket')).toEqual([])
@@ -128,7 +128,7 @@ describe('bad bodies and paths', () => {
     expect(refused.headers.get('access-control-allow-origin')).toBe('*')
   })
 
-  test('what is too long is refused and breaks nothing', async () => {
+  test('input that is too long is refused and breaks nothing', async () => {
     const headers = await authorized()
     const read = async (path: string, init: RequestInit) => {
       const response = await fetch(`${edge.url}${path}`, init)
@@ -142,7 +142,7 @@ describe('bad bodies and paths', () => {
     expect(await stream(headers, `{"parameters":${'['.repeat(1_000_000)}${']'.repeat(1_000_000)}}`)).toEqual([400, 'PSYNC_S2001'])
   })
 
-  test('a database that is down is a 503 with a code for whoever waits for a write checkpoint', async () => {
+  test('a database that is down is a 503 with a code for a request of a write checkpoint', async () => {
     const response = await fetch(`${edge.url}/write-checkpoint2.json?client_id=a`, { headers: await authorized() })
     const { error }: { error: { code: string; status: number; description: string } } = await response.json()
     expect([response.status, error.status, error.code]).toEqual([503, 503, 'ROCKPOOL_WRITE_CHECKPOINT'])
@@ -197,7 +197,7 @@ describe('the native WebSocket', () => {
   })
 })
 
-test('a mistake in the sync config is told with its place and stops nothing else', async () => {
+test('a mistake in the sync config is reported with its place and stops nothing else', async () => {
   const status = async () => {
     const response = await fetch(`${edge.url}/status`, {
       headers: { authorization: `Token ${await token(secret, 'ops', 60, { operator: true })}` },

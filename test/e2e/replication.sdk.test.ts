@@ -16,7 +16,7 @@ const runs = given
   : [...SEEDS.map((seed) => ({ seed, steps: STEPS })), ...FAILED]
 
 for (const { seed, steps } of runs) {
-  test(`seed ${seed}: ${steps} steps, and every bucket is what plain SQL says`, { timeout: 600_000 + steps * 1_000 }, async () => {
+  test(`seed ${seed}: ${steps} steps, and every bucket has the rows of plain SQL`, { timeout: 600_000 + steps * 1_000 }, async () => {
     const log = process.env.ROCKPOOL_LOG ? (line: string) => console.log(line) : undefined
     const rate = Number(process.env.ROCKPOOL_FAULTS ?? 0)
     const report = await run({ seed, steps, ...(rate > 0 ? { faults: { rate } } : {}), ...(log ? { log } : {}) })

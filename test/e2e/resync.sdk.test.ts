@@ -174,7 +174,7 @@ test('a database that is put back to an earlier point: clients go back with it, 
   expect(ops).toBeGreaterThan(1_000)
 })
 
-test('another cluster behind the address: only what differs comes, and nothing for a faithful copy', async () => {
+test('another cluster at the address: only differences are sent, and nothing for a faithful copy', async () => {
   const other = await startPostgres()
   try {
     await fill(other)

@@ -22,7 +22,7 @@ beforeEach(async () => {
 afterEach(() => docs?.dispose())
 
 describe('live', () => {
-  test('sessions are renewed while a writer writes: nothing is lost, nothing comes twice', async () => {
+  test('sessions are renewed while a writer writes: nothing is lost or repeated', async () => {
     await docs.start({ bindings: { SESSION_SECONDS: '1' } })
     await docs.connect()
     await docs.exact()
@@ -42,7 +42,7 @@ describe('live', () => {
     expect(after.session.failures).toBe(0)
   })
 
-  test('who asks something of Postgres while one session follows another is answered', async () => {
+  test('requests that need Postgres are answered while one session follows another', async () => {
     await docs.start({ bindings: { SESSION_SECONDS: '1' } })
     await docs.connect()
     await docs.exact()
@@ -62,7 +62,7 @@ describe('live', () => {
     ])
   })
 
-  test('a transaction that is larger than what a session may take in passes in several, and is seen as one', async () => {
+  test('a transaction that is too large for one session takes several, and is seen as one', async () => {
     const rows = 60_000
     await docs.start({ bindings: { SESSION_CHANGES: '20000' } })
     await docs.connect()
@@ -80,7 +80,7 @@ describe('live', () => {
   })
 })
 
-test('what is copied counts as work of a session: a large copy passes in several', async () => {
+test('copying counts as work of a session: a large copy takes several', async () => {
   await docs.prepare(40_000)
   await docs.start({ bindings: { SESSION_CHANGES: '10000' } })
   const { session } = await docs.until('the copy', ({ plan }) => plan !== null)
@@ -91,7 +91,7 @@ test('what is copied counts as work of a session: a large copy passes in several
 })
 
 describe('idle', () => {
-  test('polls that find nothing come ever later, and are counted; a change found begins again', async () => {
+  test('polls that find nothing have growing pauses, and are counted; a change resets them', async () => {
     await docs.start({ bindings: { IDLE_POLL_SECONDS: '1', IDLE_POLL_MAX_SECONDS: '2', LINGER_SECONDS: '0' } })
     const first = await docs.until('an idle tenant', ({ state, session }) => state === 'idle' && session.idlePolls >= 1)
     const third = await docs.until(
@@ -134,7 +134,7 @@ describe('idle', () => {
 })
 
 describe('a session that fails', () => {
-  test('is told with its reason, how often, and when it is tried again; over a restart too; and not any more when it works', async () => {
+  test('is reported with its reason, count and next attempt, also after a restart, until it works', async () => {
     await docs.start()
     await docs.connect()
     await docs.exact()
@@ -158,7 +158,7 @@ describe('a session that fails', () => {
     expect(works.diagnostics.recent.some((each) => each.code === 'ROCKPOOL_SOURCE_UNREACHABLE' && each.reason.length > 10)).toBe(true)
   })
 
-  test('settings that are wrong are refused by name, and keep nobody from asking what is the matter', async () => {
+  test('wrong settings are refused by name, and the status can still be asked for', async () => {
     await docs.start({ bindings: { WAL_POLICY: 'drop', SESSION_SECONDS: '1000' } })
     const { state, error, diagnostics } = await docs.until('a refusal', (status) => status.error !== null)
     expect([state, error?.code]).toEqual(['refused', 'ROCKPOOL_SETTINGS'])
@@ -167,7 +167,7 @@ describe('a session that fails', () => {
   })
 })
 
-test('a replicator that began anew, because storing a batch failed, says why', async () => {
+test('a replicator that restarted because storing a batch failed says why', async () => {
   await docs.start({ bindings: { FAULTS: JSON.stringify({ seed: 1, rate: 1, eager: 1, points: ['batch.outbox'] }) } })
   await docs.connect()
   await postgres.sql()`insert into docs values (900)`
@@ -177,7 +177,7 @@ test('a replicator that began anew, because storing a batch failed, says why', a
   expect(diagnostics.recent.map((each) => each.reason)).toContain('the replicator began anew: fault at batch.outbox')
 })
 
-test('rows of a table without an id are in no bucket, and told once for the table', async () => {
+test('rows of a table without an id are in no bucket, which is reported once for the table', async () => {
   await postgres.sql().unsafe('create table pairs (a int, b int, primary key (a, b)); insert into pairs values (1, 1), (1, 2), (2, 1)')
   const query = '      - SELECT * FROM docs\n      - SELECT * FROM pairs\n'
   await docs.start({ syncConfig: `config: {edition: 3}\nstreams:\n  all:\n    auto_subscribe: true\n    queries:\n${query}` })

@@ -102,14 +102,14 @@ test('a new deployment is refused, unless it says that it wants no TLS', async (
   await refused('new', '', 'ROCKPOOL_SOURCE_SETTINGS', /offers no TLS/)
 })
 
-test('one that an earlier version connected goes on as it did, and is told, until its URL says what it wants', async () => {
+test('one that an earlier version connected continues, which is reported, until its URL is explicit', async () => {
   await live('old', 'sslmode=disable', 'not told')
   forget('old')
   await live('old', '', 'told')
   expect(source('old').tls).toBeUndefined()
 })
 
-test('the same with sslmode=prefer; what was said clearly once holds', async () => {
+test('the same with sslmode=prefer; an explicit mode holds from then on', async () => {
   await live('older', 'sslmode=disable', 'not told')
   forget('older')
   await live('older', 'sslmode=prefer', 'told')

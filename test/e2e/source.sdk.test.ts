@@ -142,7 +142,7 @@ describe('changes', () => {
     expect((await held()).filter((doc) => doc.n === 7 && doc.body === body)).toHaveLength(20)
   })
 
-  test('a row that is too large is left out and told, the rest goes on', async () => {
+  test('a row that is too large is left out and reported, the others continue', async () => {
     await start()
     await connect()
     const sql = postgres.sql()
@@ -160,7 +160,7 @@ describe('changes', () => {
 })
 
 describe('the source is not what it was', () => {
-  test('a slot that was dropped: everything is compared again, also what was deleted meanwhile', async () => {
+  test('after a dropped slot everything is compared again, also rows that were deleted meanwhile', async () => {
     await start()
     await connect()
     await exact()
@@ -193,7 +193,7 @@ describe('the source is not what it was', () => {
     expect(refusedTables).toMatchObject([{ table: 'public.nokey', reason: expect.stringContaining('it has no primary key') }])
   })
 
-  test('a table made anew under the same name, and a column added', async () => {
+  test('a table that is created again under the same name, and an added column', async () => {
     await start()
     await connect()
     await exact()
@@ -206,7 +206,7 @@ describe('the source is not what it was', () => {
   })
 })
 
-test('a new sync config is copied while the old one serves; what stayed is not sent again', async () => {
+test('a new sync config is copied while the old one serves; unchanged definitions are not sent again', async () => {
   await start()
   await connect()
   await exact()

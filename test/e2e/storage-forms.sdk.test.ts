@@ -110,14 +110,14 @@ afterAll(async () => {
   await directory?.remove()
 })
 
-test('a copy that each of them goes on with: every row has one op', async () => {
+test('a copy that each release continues: every row has one op', async () => {
   const turns = await turnsDuring(async () => (await status()).plan !== null)
   expect(turns).toBeGreaterThanOrEqual(1)
   await inStep()
   expect(client.received).toBe(ROWS)
 })
 
-test('a transaction in slices that each of them goes on with: every change has one op, and nothing is compared', async () => {
+test('a transaction in slices that each release continues: every change has one op, and nothing is compared', async () => {
   const before = client.received
   await postgres.sql()`update docs set n = n + 1 where id > ${ROWS - CHANGED}`
   const turns = await turnsDuring(async () => client.received - before >= CHANGED)
@@ -137,7 +137,7 @@ test('values that the stream leaves out, kept by one and needed by the other', a
   expect(client.received - before).toBe(4 * 50)
 })
 
-test('what they kept of a row is not asked for again when its other columns change while nobody runs', async () => {
+test('stored values of a row are not read again when its other columns change while no release runs', async () => {
   await turn(release === 'older' ? 'this' : 'older', async () => {
     await postgres.sql()`update docs set n = n + 1 where id <= 25`
   })

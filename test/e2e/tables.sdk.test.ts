@@ -123,7 +123,7 @@ describe.each(POSTGRES_VERSIONS)('Postgres %s', (version) => {
       expect(client.status.unsynced).toEqual(['docs.raw', 'docs.createdAt', 'later'])
     })
 
-    test('a column that the sync config names and that goes: the rows stay, and it is told, until it is back', async () => {
+    test('a dropped column that the sync config names: the rows stay, which is reported, until it is back', async () => {
       await sql`alter table docs add column owner text not null default 'alice'`
       await start(["SELECT id, title, 0 AS n FROM docs WHERE owner = 'alice'"], { docs: ['title', 'n'] })
       const titles = () => exact('select id, title from docs', "select id::text, title from docs where owner = 'alice'")
@@ -191,7 +191,7 @@ describe.each(POSTGRES_VERSIONS)('Postgres %s', (version) => {
       expect((await status()).refusedTables).toEqual([])
     })
 
-    test('a table that is renamed away and back, dropped, made anew, and rewritten', async () => {
+    test('a table that is renamed away and back, dropped, created again, and rewritten', async () => {
       await start(['SELECT id, title, 0 AS n FROM docs'], { docs: ['title', 'n'] })
       const titles = () => exact('select id, title from docs', 'select id::text, title from docs')
       await titles()
@@ -394,7 +394,7 @@ describe.each(POSTGRES_VERSIONS)('Postgres %s', (version) => {
       await sql`insert into docs select i, 'doc ' || i, i from generate_series(1, 20) i`
     })
 
-    test('taken out and put in, row filters, column lists, kinds of changes, dropped and made anew', async () => {
+    test('tables removed and added, row filters, column lists, kinds of changes, dropped and created again', async () => {
       await sql`create publication mine for table docs`
       await start(['SELECT * FROM docs'], { docs: ['title', 'n'] }, 'mine')
       const docs = (where = 'true') => exact('select id, title, n from docs', `select id::text, title, n::text from docs where ${where}`)

@@ -85,7 +85,7 @@ async function follow(name: string): Promise<RawClient> {
 }
 const titles = (client: RawClient) => [...client.rows.values()].map((row) => row.title)
 
-test('two tenants of one script: rows of one never come to clients of the other', async () => {
+test('two tenants of one script: rows of one never reach clients of the other', async () => {
   for (const name of NAMES) await until(`${name} is live`, async () => (await statusOf(name)).checkpoint !== 0)
   const [alpha, beta] = await Promise.all([follow('alpha'), follow('beta')])
   await within('the rows', Promise.all([alpha.until(() => alpha.rows.size === 1), beta.until(() => beta.rows.size === 1)]))

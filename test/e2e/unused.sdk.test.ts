@@ -74,7 +74,7 @@ async function known(part: string) {
 }
 const names = new Set<string>()
 
-test('a bucket that has become empty goes; whoever had it, left with it, or comes later has the right rows', async () => {
+test('an emptied bucket is removed; clients that had it, were away, or come later have the right rows', async () => {
   const sql = postgres.sql()
   const alice = new Follower({ url: edge.url, token: () => token(secret, 'alice'), clientId: 'a' })
   const device = powersync(directory.path, 'alice')

@@ -90,7 +90,7 @@ describe('HTTP', () => {
     stream.close()
   })
 
-  test('the token expires: a last 0, and a clean end; one that has expired a moment ago is told at once', async () => {
+  test('the token expires: a last 0, and a clean end; one that has just expired is reported at once', async () => {
     for (const seconds of [2, -5]) {
       const user = setting.newUser()
       const stream = await HttpLines.open(setting.edge.url, await setting.token(user, seconds), RAW)
@@ -107,7 +107,7 @@ describe('HTTP', () => {
     }
   })
 
-  test('a sign of life comes while nothing happens, and says whole seconds', async () => {
+  test('a keepalive is sent while nothing happens, with whole seconds', async () => {
     const user = setting.newUser()
     const stream = await HttpLines.open(setting.edge.url, await setting.token(user, 600), RAW, { accept: SDK_ACCEPT })
     const line = (await stream.until('token_expires_in')).at(-1)
@@ -135,7 +135,7 @@ describe('what clients depend on', () => {
     stream.close()
   })
 
-  test('what a client has is never sent again, also when its position is that of a checkpoint beyond every op', async () => {
+  test('ops that a client has are never sent again, also when its position is a checkpoint beyond every op', async () => {
     const user = setting.newUser()
     await note(user, '1')
     const lines = await first(user)
@@ -202,7 +202,7 @@ describe('what clients depend on', () => {
     stream.close()
   })
 
-  test('the write checkpoint stands on every line from then on, also of the next connection, and only for its user and client', async () => {
+  test('the write checkpoint is on every line from then on, also of the next connection, and only for its user and client', async () => {
     const user = setting.newUser()
     const body = (client_id?: string) => ({ ...RAW, client_id })
     const stream = await open(user, body('c'))
@@ -282,7 +282,7 @@ describe('what clients depend on', () => {
     expect(news?.subscriptions).toEqual(expect.arrayContaining([{ default: 0 }, { sub: 2 }]))
   })
 
-  test('what clients send out of habit changes nothing', async () => {
+  test('superfluous parameters of clients change nothing', async () => {
     const user = setting.newUser()
     await note(user, '1')
     const plain = await first(user)

@@ -8,7 +8,7 @@ import type { OpenTransaction, PostgresPlace } from './positions.ts'
 
 export type RowMessage = Extract<PgoutputMessage, { type: 'insert' | 'update' | 'delete' }>
 
-/** A message about one row of a table that is followed, as the stream described its table when it came. */
+/** A message about one row of a followed table, decoded as the stream described the table at that time. */
 export class ChangedRow implements RowChange {
   readonly kind = 'change'
   readonly table: PostgresTable

@@ -2,15 +2,15 @@ import type { PostgresTable } from '../postgres-table.ts'
 import type { PgoutputMessage } from '../types.ts'
 import { TableDecoder } from '../values/values.ts'
 
-/** A table that is followed, and how its tuples are read now. */
+/** A followed table, and how its tuples are decoded now. */
 export interface DescribedTable {
   table: PostgresTable
   decoder: TableDecoder
-  /** It was described otherwise than the catalog said. */
+  /** True when the stream's description differs from the catalog's. */
   altered: boolean
 }
 
-/** Tables that are followed, by OID, and how the stream has described them. */
+/** The followed tables by OID, as the stream has described them. */
 export class DescribedTables {
   readonly #tables: ReadonlyMap<number, PostgresTable>
   readonly #described = new Map<number, DescribedTable>()

@@ -13,7 +13,7 @@ export function parseLsn(text: string): Lsn {
   return (BigInt(`0x${parts[1]}`) << 32n) | BigInt(`0x${parts[2]}`)
 }
 
-/** As Postgres prints it: two hexadecimal halves without leading zeros. */
+/** Formats an LSN as Postgres does: two hexadecimal halves without leading zeros. */
 export function formatLsn(lsn: Lsn): string {
   return `${(lsn >> 32n).toString(16).toUpperCase()}/${(lsn & 0xffffffffn).toString(16).toUpperCase()}`
 }

@@ -5,16 +5,19 @@ import type { Lsn, Tuple, TupleValue } from '../types.ts'
 
 /** Microseconds from 1970-01-01 to 2000-01-01, where Postgres's clock begins. */
 const EPOCH_MICROSECONDS = 946_684_800_000_000n
-/** How much of a message an error shows. */
+/** The number of bytes of a message that an error shows. */
 const SHOWN_BYTES = 64
-/** Up to here characters are put together one by one: a call into the runtime costs as much as about six of them. */
+/**
+ * The longest string that is built character by character: a call into the runtime costs as much as about six
+ * characters.
+ */
 const SHORT = 6
 
 const NULL = 0x6e
 const UNCHANGED = 0x75
 const TEXT = 0x74
 
-/** Reads the fields of one message. Everything throws ROCKPOOL_PGOUTPUT beyond the end, with the bytes. */
+/** Reads the fields of one message. Reading beyond the end throws ROCKPOOL_PGOUTPUT with the bytes. */
 export class PgoutputReader {
   readonly #bytes: Buffer
   #at = 0
@@ -37,7 +40,7 @@ export class PgoutputReader {
     return from
   }
 
-  /** A message that is longer than its fields has fields that we do not know. */
+  /** Throws when the message is longer than its fields, because then it has fields that we do not know. */
   end(): void {
     if (this.#at !== this.#bytes.length) this.fail('a pgoutput message is longer than it says')
   }
@@ -47,12 +50,12 @@ export class PgoutputReader {
     return this.#bytes[from] ?? 0
   }
 
-  /** A byte that says what follows. */
+  /** Reads a byte that says what follows. */
   tag(): string {
     return String.fromCharCode(this.uint8())
   }
 
-  /** A byte of which only some bits may be set. */
+  /** Reads a byte of which only the bits in `known` may be set. */
   flags(known: number): number {
     const flags = this.uint8()
     if ((flags & ~known) !== 0) this.fail(`pgoutput sent the unknown flags ${flags}`)
@@ -71,7 +74,7 @@ export class PgoutputReader {
     return this.#bytes.readBigUInt64BE(this.#advance(8))
   }
 
-  /** ISO 8601 with microseconds: two transactions of the same shape may differ in nothing but this. */
+  /** Reads a time as ISO 8601 with microseconds, which may be the only difference between two similar transactions. */
   time(): string {
     const micros = this.#bytes.readBigInt64BE(this.#advance(8)) + EPOCH_MICROSECONDS
     const millis = Number(micros / 1000n)
@@ -79,14 +82,14 @@ export class PgoutputReader {
     return `${new Date(millis).toISOString().slice(0, -1)}${(micros % 1000n).toString().padStart(3, '0')}Z`
   }
 
-  /** A copy: what is kept must not keep a whole network buffer alive. */
+  /** Reads bytes as a copy, so that keeping them does not keep a whole network buffer. */
   bytes(): Uint8Array {
     const length = this.uint32()
     const from = this.#advance(length)
     return new Uint8Array(this.#bytes.subarray(from, from + length))
   }
 
-  /** A string that ends in a zero byte. */
+  /** Reads a string that ends with a zero byte. */
   name(): string {
     const end = this.#bytes.indexOf(0, this.#at)
     if (end < 0) this.fail('a pgoutput message is shorter than it says')

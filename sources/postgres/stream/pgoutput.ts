@@ -149,7 +149,7 @@ function update(reader: PgoutputReader, streaming: boolean): PgoutputMessage {
 function relation(reader: PgoutputReader, streaming: boolean): PgoutputMessage {
   const inside = xidOf(reader, streaming)
   const oid = reader.uint32()
-  // An empty schema stands for pg_catalog.
+  // An empty schema means pg_catalog.
   const schema = reader.name() || 'pg_catalog'
   const name = reader.name()
   const identity = reader.tag()

@@ -2,10 +2,10 @@ import { Buffer } from 'node:buffer'
 import { RockpoolError } from '../../../protocol/errors.ts'
 import { LARGE, MAX_ROW_BYTES, MAX_VALUE_BYTES } from '../copy/large-value.ts'
 
-/** What of the bytes that come is wanted next: to be looked at, or to be thrown away. */
+/** How many of the next bytes are wanted: to be read, or to be skipped. */
 export type Want = { take: number } | { skip: number }
 
-/** Bytes of the header of a WAL message: `w`, two positions, a time. */
+/** The size of the header of a WAL message: `w`, two positions, a time. */
 const WAL_HEADER = 25
 const MAX_PREFIX_BYTES = 1_024
 
@@ -21,7 +21,7 @@ const UNCHANGED = 0x75
  */
 export function* reduceChange(size: number): Generator<Want, Uint8Array, Uint8Array> {
   const out: Uint8Array[] = []
-  /** Bytes of values that are held. */
+  /** The bytes of values that are held. */
   let held = 0
 
   function* keep(count: number): Generator<Want, Buffer, Uint8Array> {
@@ -67,7 +67,7 @@ export function* reduceChange(size: number): Generator<Want, Uint8Array, Uint8Ar
   const first = String.fromCharCode((yield* keep(1))[0] ?? 0)
   yield* tuple()
   if (tag === 'U' && first !== 'N') {
-    // The old row and the new one are bounded each by itself.
+    // The limit applies to the old row and to the new one separately.
     held = 0
     yield* keep(1)
     yield* tuple()

@@ -2,7 +2,7 @@ import type { RowImage } from '../../source.ts'
 import type { Tuple } from '../types.ts'
 import type { TableDecoder } from '../values/values.ts'
 
-/** Texts of a tuple by column; nulls, values that were not sent and what nobody reads are left out. */
+/** Returns the texts of a tuple by column, without nulls, values that were not sent and columns that nobody reads. */
 export function imageOf(decoder: TableDecoder, tuple: Tuple): RowImage {
   const image: Record<string, string> = {}
   for (const [i, name] of decoder.columns.entries()) {
@@ -17,7 +17,7 @@ export function imageOf(decoder: TableDecoder, tuple: Tuple): RowImage {
  * out of them.
  */
 const IMAGE_LENGTH = 500
-/** A shorter value is never moved out of line: the pointer to it would be larger. */
+/** A shorter value is never stored out of line, because the pointer to it would be larger. */
 const IMAGE_VALUE_LENGTH = 16
 /** Bytes as JSON in UTF-8: a stored value takes 2 MB. What a later change of a larger row leaves out is read again. */
 const MAX_IMAGE_BYTES = 1_900_000
@@ -30,6 +30,6 @@ export function keptImage(decoder: TableDecoder, tuple: Tuple, found: RowImage =
   if (length <= IMAGE_LENGTH) return null
   const entries = Object.entries({ ...imageOf(decoder, tuple), ...found })
   const image = Object.fromEntries(entries.filter(([, text]) => text.length > IMAGE_VALUE_LENGTH))
-  // A unit is up to six bytes of JSON.
+  // A UTF-16 unit takes up to six bytes of JSON.
   return length > MAX_IMAGE_BYTES / 6 && Buffer.byteLength(JSON.stringify(image)) > MAX_IMAGE_BYTES ? null : image
 }

@@ -7,7 +7,7 @@ import type { Lsn } from '../types.ts'
 
 export interface FoundSlot {
   created: boolean
-  /** Why nothing comes from it any more, null when all is well. */
+  /** Why it delivers nothing any more, or null when all is well. */
   lost: string | null
   confirmedFlush: Lsn
   /**
@@ -17,17 +17,17 @@ export interface FoundSlot {
   failover: boolean | null
 }
 
-/** What a slot keeps. Bytes as numbers: WAL is far smaller than 2^53. */
+/** The WAL that a slot keeps, in bytes. Numbers are exact, because WAL is far smaller than 2^53 bytes. */
 export interface SlotMeasure {
   /** `reserved`, `extended`, `unreserved` (about to go) or `lost`. */
   walStatus: string | null
-  /** WAL that the server keeps for it. */
+  /** The WAL that the server keeps for it. */
   retainedBytes: number
-  /** WAL behind what was acknowledged. */
+  /** The WAL after the acknowledged position. */
   lagBytes: number
-  /** WAL that may still be written before the slot is in danger; null when nothing bounds it. */
+  /** The WAL that may still be written before the slot is in danger, or null when there is no limit. */
   safeWalBytes: number | null
-  /** `max_slot_wal_keep_size`, null when there is none. */
+  /** `max_slot_wal_keep_size`, or null when it is not set. */
   maxKeepBytes: number | null
   /**
    * `synchronized_standby_slots` while Postgres sends nothing, because one of these standbys has not confirmed it yet;
@@ -40,11 +40,11 @@ export interface SlotHolder {
   pid: number
   role: string
   application: string
-  /** Whether role and application name are those of this connection. */
+  /** True when role and application name are those of this connection. */
   ours: boolean
 }
 
-/** A backend that was told to end does so within milliseconds, unless its socket is full. */
+/** The number of attempts to free a slot. A terminated backend ends within milliseconds, unless its socket is full. */
 const FREE_TRIES = 40
 const FREE_WAIT_MS = 50
 
@@ -71,7 +71,7 @@ export async function foundSlot(sql: Sql, slot: string): Promise<FoundSlot | nul
   return { created: false, lost, confirmedFlush: parseLsn(row.flush ?? '0/0'), failover: row.failover }
 }
 
-/** `invalidation_reason` (Postgres 17+), and what each of them means. */
+/** The values of `invalidation_reason` (Postgres 17+) with their meaning. */
 const INVALIDATIONS: Record<string, string> = {
   wal_removed: 'it kept more WAL than max_slot_wal_keep_size allows',
   rows_removed: 'rows of the catalog that it needs were removed',
@@ -102,13 +102,13 @@ async function readSlot(sql: Sql, slot: string): Promise<SlotRow | undefined> {
   return row
 }
 
-/** Null: it is one that we may have made. */
+/** Returns why the slot is not ours, or null when we may have created it. */
 function foreignSlot({ plugin, mine, database }: SlotRow, slot: string): string | null {
   if (plugin !== 'pgoutput') return `the replication slot ${slot} is not one of pgoutput: set SLOT to another name`
   return mine ? null : `the replication slot ${slot} belongs to the database ${database ?? '?'}: set SLOT to another name`
 }
 
-/** What speaks against using this slot, or making it; null when nothing does. */
+/** Returns why this slot cannot be used or created, or null. */
 export async function slotProblem(sql: Sql, slot: string): Promise<string | null> {
   const row = await readSlot(sql, slot)
   if (row) return foreignSlot(row, slot)
@@ -144,7 +144,7 @@ async function allInUse(sql: Sql): Promise<string> {
   return `all ${rows[0]?.max ?? '0'} replication slots are in use: raise max_replication_slots and restart Postgres, or drop one that nobody needs${names === '' ? '' : ` (${names})`}`
 }
 
-/** Null when there is no such slot. Throws RockpoolError. */
+/** Measures the slot. Returns null when it does not exist. Throws RockpoolError. */
 export async function measureSlot(sql: Sql, slot: string): Promise<SlotMeasure | null> {
   try {
     const [row] = await sql<
@@ -178,7 +178,10 @@ export async function measureSlot(sql: Sql, slot: string): Promise<SlotMeasure |
   }
 }
 
-/** Who holds the slot; null when it is free or gone. As a simple query: a walsender takes no other. */
+/**
+ * Returns the session that holds the slot, or null when it is free or gone. It is a simple query, because a walsender
+ * accepts no other.
+ */
 export async function slotHolder(sql: Sql, slot: string): Promise<SlotHolder | null> {
   const rows = await sql.unsafe<{ pid: number; role: string | null; application: string | null; ours: boolean | null }[]>(`
     SELECT s.active_pid AS pid, a.usename AS role, a.application_name AS application,
@@ -220,11 +223,11 @@ export async function dropSlot(sql: Sql, slot: string): Promise<void> {
 export const taken = (slot: string, { pid, role, application, ours }: SlotHolder) =>
   ours ? stillHeld(slot, pid) : takenBy(slot, { pid, role, application })
 
-/** A process of ours that was told to end, and has not: it stands still, or its machine does. */
+/** The error for a session of ours that was terminated but has not ended, because it or its machine hangs. */
 const stillHeld = (slot: string, pid: number) =>
   new RockpoolError(
     'ROCKPOOL_SOURCE_UNREACHABLE',
-    `an earlier session of this Rockpool (pid ${pid}) still holds the replication slot ${slot}: it was told to end, and Postgres has not ended it yet`,
+    `an earlier session of this Rockpool (pid ${pid}) still holds the replication slot ${slot}: it was terminated, but Postgres has not ended it yet`,
   )
 
 const takenBy = (slot: string, { pid, role, application }: Pick<SlotHolder, 'pid' | 'role' | 'application'>) =>
