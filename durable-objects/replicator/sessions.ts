@@ -27,10 +27,18 @@ const STOPPING_MS = 5_000
 const CAREFUL_SLICES = 2
 const ENDED = 'a deploy, an eviction or a fault ended it in the middle of a session'
 
+/** The alarm of the object, in ms since 1970, and its storage. */
+export interface AlarmStorage {
+  getAlarm(): Promise<number | null>
+  setAlarm(at: number): Promise<void>
+  /** Resolves when everything written so far is durable. */
+  sync(): Promise<void>
+}
+
 export interface SessionsPorts {
   parts: Parts
   current: CurrentSession
-  storage: Pick<DurableObjectStorage, 'getAlarm' | 'setAlarm' | 'sync'>
+  storage: AlarmStorage
   /** Why the last incarnation was ended, or null when that is not known. */
   resetReason: string | null
   tenant(): OwnTenant

@@ -1,0 +1,158 @@
+import { expect, test, vi } from 'vitest'
+import { memoryKind } from '../../sources/memory/memory-source.ts'
+import type { Tenant } from '../../tenants/tenant.ts'
+import { heldRows, MemoryLoad, SYNC_CONFIG } from '../../test/support/memory-load.ts'
+import { NodeReplicator } from '../../test/support/node-replicator.ts'
+import { CurrentSession } from './current-session.ts'
+import type { Session } from './session/session.ts'
+import { Sessions } from './sessions.ts'
+
+// When sessions run, over a database in memory. The alarm of the object is a number here, and each call of `alarm` is one that fires.
+
+class World extends MemoryLoad {
+  readonly kind = memoryKind(() => this.database)
+  readonly replicator = new NodeReplicator({ kind: this.kind, syncConfig: SYNC_CONFIG, settings: { callSeconds: 0.2 } })
+  alarm: number | null = null
+  version = 'v1'
+  current!: CurrentSession
+  sessions!: Sessions
+
+  constructor() {
+    super(1)
+    this.start()
+    for (let n = 0; n < 5; n++) this.load()
+  }
+
+  /** An incarnation of the object begins. */
+  start(): void {
+    this.replicator.restart()
+    this.current = new CurrentSession()
+    this.sessions = new Sessions({
+      parts: this.replicator.parts,
+      current: this.current,
+      storage: {
+        getAlarm: async () => this.alarm,
+        setAlarm: async (at) => void (this.alarm = at),
+        sync: async () => {},
+      },
+      resetReason: null,
+      tenant: () => ({
+        name: 'default',
+        find: async () => ({ name: 'default', version: this.version, replication: this.replicator.settings }) as Tenant,
+        secret: vi.fn().mockResolvedValue('memory://app'),
+        compaction: () => Promise.reject(new Error('nothing is compacted')),
+      }),
+      kindOf: () => this.kind,
+      isElsewhere: () => false,
+      isLive: () => this.replicator.isLive,
+      settled: async () => {},
+    })
+    this.sessions.start()
+  }
+
+  /** In how many seconds the next session begins, to about a tenth of the shortest pause of polls. */
+  get seconds(): number {
+    return 6 * Math.round(((this.alarm ?? 0) - Date.now()) / 6_000)
+  }
+
+  get counts(): Readonly<Partial<Record<string, number>>> {
+    return this.replicator.parts.store.problems.counts
+  }
+}
+
+test('the pause between polls doubles while they find nothing, and begins again with a change', async () => {
+  const w = new World()
+  const pauses: number[] = []
+  for (let n = 0; n < 5; n++) {
+    if (n === 3) w.load()
+    await w.sessions.alarm()
+    pauses.push(w.seconds)
+  }
+  expect(pauses).toEqual([60, 120, 240, 60, 120])
+  expect(heldRows(w.replicator.objects())).toEqual(w.rows())
+  expect([w.sessions.count, w.sessions.failing]).toEqual([5, null])
+  // Nothing is left of a session that ended normally.
+  expect(w.replicator.parts.store.state.get('running')).toBeNull()
+})
+
+test('while a client is connected one session follows the other at once, and the guard alarm is armed meanwhile', async () => {
+  const w = new World()
+  await w.sessions.alarm()
+  w.replicator.isLive = true
+  const running = w.sessions.alarm()
+  await vi.waitFor(() => expect(w.current.status()?.streaming).toBe(true))
+  // The guard, in case the session ends in a way that arms nothing.
+  expect(w.seconds).toBe(20 * 60)
+  await w.sessions.restart()
+  await running
+  expect(w.seconds).toBe(0)
+})
+
+test('a session that is requested while the last one is ending follows at once', async () => {
+  const w = new World()
+  await w.sessions.alarm()
+  expect(w.seconds).toBe(60)
+  w.database.misbehaviour.delaysMarks = true
+  const running = w.sessions.alarm()
+  await vi.waitFor(() => expect(w.current.status()?.streaming).toBe(true))
+  vi.spyOn(w.current.session ?? ({} as Session), 'requestCatchUp').mockReturnValue('closing')
+  await w.sessions.arm()
+  w.database.flush()
+  await running
+  expect(w.seconds).toBe(0)
+})
+
+test('a session that fails is tried again after a pause that only an operator, or other settings, can shorten', async () => {
+  const w = new World()
+  w.database.misbehaviour.neverAnswers = true
+  await w.sessions.alarm()
+  expect(w.sessions.failing).toMatchObject({ failures: 1, code: 'ROCKPOOL_SOURCE_UNREACHABLE' })
+  const far = Date.now() + 3_600_000
+  w.alarm = far
+  await w.sessions.arm()
+  await w.sessions.wake()
+  expect(w.alarm).toBe(far)
+  w.version = 'v2'
+  await w.sessions.wake()
+  expect(w.seconds).toBe(0)
+  w.alarm = far
+  await w.sessions.restart()
+  expect(w.seconds).toBe(0)
+  w.database.misbehaviour.neverAnswers = false
+  await w.sessions.alarm()
+  expect([w.sessions.failing, w.counts]).toEqual([null, { ROCKPOOL_SOURCE_UNREACHABLE: 1 }])
+})
+
+test('a stream that is not the one that was stored has everything compared by the next session', async () => {
+  const w = new World()
+  await w.sessions.alarm()
+  // Another history of the same length: only the stream can tell.
+  const { length } = w.database
+  w.database.restore(length - 3)
+  while (w.database.length < length) w.load()
+  await w.sessions.alarm()
+  expect(w.counts).toEqual({ ROCKPOOL_SOURCE_CHANGED: 1, ROCKPOOL_RESYNC: 1 })
+  await w.sessions.alarm()
+  expect(heldRows(w.replicator.objects())).toEqual(w.rows())
+})
+
+test('after a crash the next incarnation waits as long as the crashed session says, and reports it', async () => {
+  const w = new World()
+  w.replicator.isLive = true
+  void w.sessions.alarm().catch(() => {})
+  await vi.waitFor(() => expect(w.current.status()?.streaming).toBe(true))
+  const crashed = w.current.session
+  w.start()
+  const died = w.replicator.parts.store.state.get('running')
+  expect(w.alarm).toBe(Math.max(w.alarm ?? 0, died?.until ?? 0))
+  expect(w.sessions.failing).toMatchObject({ failures: 1, code: 'ROCKPOOL_INTERNAL' })
+  // An alarm that fires before that begins no session.
+  w.replicator.parts.store.state.set('running', died && { ...died, until: Date.now() + 3_600_000 })
+  await w.sessions.alarm()
+  expect([w.sessions.count, w.seconds]).toEqual([0, 3_600])
+  w.replicator.parts.store.state.set('running', died && { ...died, until: 0 })
+  crashed?.abandon()
+  w.replicator.isLive = false
+  await w.sessions.alarm()
+  expect(w.counts).toMatchObject({ ROCKPOOL_RESTARTED: 1 })
+})
