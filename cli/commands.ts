@@ -1,6 +1,6 @@
 /**
- * Every command and every option, declared once: what a command accepts (`options.ts`) and its help (`help.ts`) are made from this. A command that
- * takes an option says what the option does there.
+ * Every command and every option, declared once: what a command accepts (`options.ts`) and its help (`help.ts`) are
+ * made from this. A command that takes an option says what the option does there.
  */
 
 export interface OptionDeclaration {

@@ -8,7 +8,10 @@ import { OperatorClient, operatorOptions, Refused, type OperatorOptions } from '
 import { UsageError } from './problem.ts'
 import { meter, poll, type Terminal } from './progress.ts'
 
-/** `rockpool deploy FILE`. Returns false when the sync config does not serve, after the reason was printed. Throws UsageError. */
+/**
+ * `rockpool deploy FILE`. Returns false when the sync config does not serve, after the reason was printed. Throws
+ * UsageError.
+ */
 export async function deploy(args: readonly string[], terminal: Terminal): Promise<boolean> {
   const options = operatorOptions('deploy', args, process.env)
   const [file, ...more] = options.positionals

@@ -20,7 +20,8 @@ async function run(command: string | undefined, args: string[]): Promise<void> {
       const stop = new AbortController()
       const { dev } = await import('./dev.ts')
       claimSignals(stop)
-      // launch.mjs has gone, so it cannot pass on signals any more. The terminal may have gone too; nothing must be left running.
+      // launch.mjs has gone, so it cannot pass on signals any more. The terminal may have gone too; nothing must be
+      // left running.
       process.once('disconnect', () => stop.abort())
       for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {})
       await dev(
@@ -126,7 +127,10 @@ function didYouMean(word: string, words: readonly string[]): string {
   return nearest === null ? '' : `, did you mean ${nearest}?`
 }
 
-/** Removes the signal handlers of libraries, which would end the process in any order: what is started here is ended here. */
+/**
+ * Removes the signal handlers of libraries, which would end the process in any order: what is started here is ended
+ * here.
+ */
 function claimSignals(stop: AbortController): void {
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
     process.removeAllListeners(signal)

@@ -39,7 +39,10 @@ export interface OperatorOptions {
 
 export type OperatorCommand = 'deploy' | 'deploys' | 'rollback' | 'status' | 'verify'
 
-/** Reads the options of commands that use `/admin`. Address and token default to those of `rockpool dev`. The one argument of `status` is the address. Throws UsageError. */
+/**
+ * Reads the options of commands that use `/admin`. Address and token default to those of `rockpool dev`. The one
+ * argument of `status` is the address. Throws UsageError.
+ */
 export function operatorOptions(
   command: OperatorCommand,
   args: readonly string[],
@@ -81,7 +84,10 @@ function deployNumber(text: string | undefined): number | undefined {
   throw new UsageError(`--to ${text} is not the number of a deploy: rockpool deploys lists them`)
 }
 
-/** Refuses plain HTTP to other machines: anyone who reads the token may do what an operator may, with all rows of the database. */
+/**
+ * Refuses plain HTTP to other machines: anyone who reads the token may do what an operator may, with all rows of the
+ * database.
+ */
 function checkUrl(text: string): void {
   const url = URL.canParse(text) ? new URL(text) : null
   if (!url || !/^https?:$/.test(url.protocol)) throw new UsageError('--url must begin with https:// or http://')
@@ -116,7 +122,9 @@ export class Refused extends Error {
     this.findings = code === 'ROCKPOOL_SYNC_CONFIG' && Array.isArray(details) ? details.filter(isFinding) : []
   }
 
-  /** Returns text that is safe for a terminal: any server may be at that address, and the text contains names from rows. */
+  /**
+   * Returns text that is safe for a terminal: any server may be at that address, and the text contains names from rows.
+   */
   get text(): string {
     const text = printable(`${this.code}: ${this.message}`)
     if (this.status !== UNAUTHORIZED) return text
@@ -143,7 +151,10 @@ export class OperatorClient {
     this.#signedWith = signedWith
   }
 
-  /** Throws UsageError when there is no server or no Rockpool at the address, and when there is no token and no secret to sign one. */
+  /**
+   * Throws UsageError when there is no server or no Rockpool at the address, and when there is no token and no secret
+   * to sign one.
+   */
   static async of({
     url,
     token,
@@ -200,7 +211,8 @@ const PROBE = '/probes/liveness'
 const PROBE_MS = 5_000
 
 /**
- * Returns the secret of the data folder. When there is none, the address is checked first, because the cause may be a wrong port. Throws UsageError.
+ * Returns the secret of the data folder. When there is none, the address is checked first, because the cause may be a
+ * wrong port. Throws UsageError.
  */
 async function secretOf(folder: string, url: string): Promise<string> {
   try {
@@ -213,7 +225,9 @@ async function secretOf(folder: string, url: string): Promise<string> {
   }
 }
 
-/** Reads the token from the first line of standard input. On the command line every user of the machine could read it. */
+/**
+ * Reads the token from the first line of standard input. On the command line every user of the machine could read it.
+ */
 export async function tokenFromInput(input: AsyncIterable<Buffer | string>): Promise<string> {
   if (process.stdin.isTTY) process.stderr.write('token: ')
   let text = ''

@@ -82,7 +82,7 @@ export function wire({ ctx, env, name }: Wiring): Wired {
     issued: () => state.get('issued'),
     setIssued: (upTo) => state.set('issued', upTo),
     delivered: (user, clientId) => lastDelivered(rows, user, clientId),
-    held: () => committer.holdsWrites,
+    held: () => committer.mustDelayWrites,
     owed: () => state.get('owedWrites'),
     setOwed: (owed) => state.set('owedWrites', [...owed]),
   })

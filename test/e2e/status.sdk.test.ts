@@ -11,7 +11,8 @@ import { DocsClient } from '../support/docs-client.ts'
 import { startPostgres, type TestPostgres } from '../support/postgres.ts'
 import { AUDIENCE, token } from '../support/support.ts'
 
-// `rockpool status` while nobody is connected: what has become of the source is found out when it is asked, and nothing is woken by that.
+// `rockpool status` while nobody is connected: what has become of the source is found out when it is asked, and nothing
+// is woken by that.
 
 let postgres: TestPostgres
 let docs: DocsClient

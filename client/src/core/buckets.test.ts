@@ -16,8 +16,13 @@ async function steps(ops: number): Promise<number> {
   migrate(db)
   applySchema(db, schema)
   const line: WireOp[] = Array.from({ length: ops }, (_, n) => ({
-    ...{ op_id: String(n + 1), op: 'PUT', object_type: 'todos', object_id: 'hot', subkey: 'x' },
-    ...{ data: JSON.stringify({ title: `title ${n + 1}` }), checksum: 1 },
+    op_id: String(n + 1),
+    op: 'PUT',
+    object_type: 'todos',
+    object_id: 'hot',
+    subkey: 'x',
+    data: JSON.stringify({ title: `title ${n + 1}` }),
+    checksum: 1,
   }))
   receive(db, 'b', line)
   let counted = 0

@@ -14,7 +14,9 @@ export interface StoredOp {
 
 export function storedOps(db: Sqlite, tx: number): StoredOp[] {
   return db.all('SELECT op, type, row_id, data FROM rp_outbox WHERE tx = ? ORDER BY seq', [tx]).map((row) => ({
-    ...{ op: text(row.op), table: text(row.type), id: text(row.row_id) },
+    op: text(row.op),
+    table: text(row.type),
+    id: text(row.row_id),
     data: row.data === null ? null : text(row.data),
   }))
 }
@@ -30,7 +32,9 @@ export function opsText(ops: readonly StoredOp[]): string {
 export function opsOfText(db: Sqlite, json: string): StoredOp[] {
   const sql = `SELECT value ->> '$.op' AS op, value ->> '$.table' AS type, value ->> '$.id' AS id, value -> '$.data' AS data FROM json_each(?)`
   return db.all(sql, [json]).map((row) => ({
-    ...{ op: text(row.op), table: text(row.type), id: text(row.id) },
+    op: text(row.op),
+    table: text(row.type),
+    id: text(row.id),
     data: row.op === 'delete' ? null : text(row.data),
   }))
 }

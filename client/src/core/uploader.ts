@@ -14,7 +14,9 @@ export async function postTransaction(url: string, body: string, token: string, 
   const response = await fetch(url, {
     method: 'POST',
     headers: { 'content-type': 'application/json', accept: 'application/json', authorization: `Bearer ${token}` },
-    ...{ body, signal, redirect: 'error' },
+    body,
+    signal,
+    redirect: 'error',
   })
   const answer = await jsonOf(response)
   const { code, message } = errorOf(answer)

@@ -149,7 +149,8 @@ export function installOpfsVfs({ capi, wasm, vfs }: Sqlite3Static, files: Databa
   })
 
   return {
-    ...{ name, path },
+    name,
+    path,
     get error() {
       return last
     },

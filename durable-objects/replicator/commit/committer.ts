@@ -308,7 +308,7 @@ export class Committer {
    * True while earlier commits of the source may reach the buckets after a marker that is emitted now. While sessions
    * fail, the request fails instead of waiting.
    */
-  get holdsWrites(): boolean {
+  get mustDelayWrites(): boolean {
     const { state, planStored } = this.#store
     if (state.get('failing') !== null) return false
     return planStored === null || state.get('newSlot') || state.get('comparing')

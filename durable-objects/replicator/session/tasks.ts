@@ -172,7 +172,7 @@ const tidyTask = ({ parts: { store, deploys, verification, tidying }, state, ses
 
 const settleTask = ({ parts: { committer }, state, settled }: TaskPorts): Task => ({
   name: 'settle',
-  isDue: () => !state.isSettled && state.isCaughtUp && !committer.holdsWrites,
+  isDue: () => !state.isSettled && state.isCaughtUp && !committer.mustDelayWrites,
   async step(): Promise<StepOutcome> {
     state.settle()
     await settled()
