@@ -6,7 +6,7 @@ import { POSTGRES_VERSIONS, type PostgresVersion } from '../support/postgres.ts'
 // The random source of replication.sdk.test.ts, with copies, kills, cut sockets and verifications, and a database that
 // lets the edge in over our own TLS alone. Any other test runs so with ROCKPOOL_TLS: see CONTRIBUTING.md.
 
-/** 8 to 30 s for each combination, on two cores (2026-11-30). */
+/** 10 to 50 s for each combination, on two cores that others keep busy (2026-11-30). */
 const STEPS = 100
 const WAYS: OverTls[] = [
   { version: '1.3', channelBinding: 'require' },

@@ -167,7 +167,7 @@ describe('the way to it', () => {
   test('a session that the server believes in after we are gone is ended, and nothing is compared', async () => {
     const sql = postgres.sql()
     // On a busy machine the server would find out by itself before the next session comes.
-    await sql`alter role current_user set wal_sender_timeout = '60s'`
+    await sql`alter role all set wal_sender_timeout = '60s'`
     try {
       const before = await startLive({ databaseUrl: throughProxy() })
       proxy.abandon()
@@ -178,7 +178,7 @@ describe('the way to it', () => {
       expect(after.checkpoint - before.checkpoint).toBe(1)
       expect(counts(after, 'ROCKPOOL_SLOT_FREED', 'ROCKPOOL_RESYNC')).toEqual([1, 0])
     } finally {
-      await sql`alter role current_user reset wal_sender_timeout`
+      await sql`alter role all reset wal_sender_timeout`
     }
   })
 
