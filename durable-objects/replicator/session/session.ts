@@ -2,21 +2,16 @@ import { RockpoolError } from '../../../protocol/errors.ts'
 import type { Prepared, SourceConnection, SourceEvent, SourceLag, SourceStream } from '../../../sources/source.ts'
 import type { ReplicationSettings } from '../../../tenants/replication.ts'
 import { disconnectBy, faultPoint, asyncFaultPoint } from '../../shared/fault-points.ts'
-import { Copier } from '../copy/copier.ts'
-import type { CopyWork } from '../copy/copy-work.ts'
-import type { RowConsumer } from '../copy/row-consumer.ts'
-import { storeRows } from '../copy/store-rows.ts'
-import { storedWork } from '../copy/stored-work.ts'
 import { Flow } from '../ingest/flow.ts'
 import type { FollowedTable } from '../ingest/followed-table.ts'
 import type { Intake } from '../ingest/intake.ts'
-import { careOf } from '../ingest/skipping.ts'
 import type { SessionAccess } from '../verify/session-access.ts'
 import { CatalogChecks } from './catalog-checks.ts'
 import { Deadlines } from './deadlines.ts'
 import { keptIdentity, streamedTo } from './kept-state.ts'
 import { PlanSwitch } from './plan-switch.ts'
 import { checkSyncConfig, clientName, prepare, sourceTables } from './prepare.ts'
+import { Reads } from './reads.ts'
 import { sessionIntake } from './session-intake.ts'
 import { SessionMarks, type SessionMark } from './session-marks.ts'
 import type { SessionOptions } from './session-options.ts'
@@ -33,11 +28,6 @@ const TICK_MS = 1_000
 const BUSY_MS = 20
 /** At the end, what is under way has a moment to be answered. */
 const CLOSE_MS = 1_000
-
-/** A session whose stream is open. */
-interface Opened extends SessionAccess {
-  source: SourceConnection
-}
 
 /**
  * One period of connection with the source: it connects, opens the stream, and runs its tasks (`tasks.ts`) until
@@ -58,7 +48,7 @@ export class Session {
   #stream: SourceStream | null = null
   #intake: Intake | null = null
   #flow: Flow | null = null
-  #copier: Copier | null = null
+  #reads: Reads | null = null
   #expiresMs = 0
 
   constructor(parts: SessionParts, settings: ReplicationSettings, options: SessionOptions) {
@@ -72,7 +62,7 @@ export class Session {
       send: async (text) => this.#source?.mark(text, this.#deadlines.call()),
       foreignMark: () => this.#source?.foreignMark ?? '',
       arrived: (mark) => this.#arrived(mark),
-      readArrived: (mark) => this.#copier?.marker(mark) ?? [],
+      readArrived: (mark) => this.#reads?.arrived(mark) ?? [],
     })
     this.#planSwitch = new PlanSwitch({
       committer: parts.committer,
@@ -130,7 +120,7 @@ export class Session {
   abandon(): void {
     for (const end of this.#subscriptions.splice(0)) end()
     const error = this.#state.abandon()
-    this.#copier?.end(error)
+    this.#reads?.end(error)
   }
 
   /** Returns how the session ended. Throws RockpoolError. */
@@ -150,9 +140,9 @@ export class Session {
       this.#deadlines.connect()
       const connected = this.#connect(source)
       connected.catch(() => {})
-      const opened = await Promise.race([connected, state.failure])
+      const session = await Promise.race([connected, state.failure])
       this.#deadlines.work()
-      return await Promise.race([this.#work(opened), state.leaving, state.failure])
+      return await Promise.race([this.#work(session), state.leaving, state.failure])
     } finally {
       state.close()
       this.#deadlines.clear()
@@ -167,7 +157,7 @@ export class Session {
     }
   }
 
-  async #connect(source: SourceConnection): Promise<Opened> {
+  async #connect(source: SourceConnection): Promise<SessionAccess> {
     const { store, committer } = this.#parts
     const { kind } = this.#options
     const access: SourceAccess = { kind, source, call: this.#deadlines.connectCall }
@@ -186,14 +176,23 @@ export class Session {
     committer.holdIfDoubtful()
     const intake = await this.#open(source, prepared, tables)
     this.#watch(source, prepared)
-    return {
-      source,
+    const session: SessionAccess = {
       tables,
       intake,
       room: () => this.#room(),
       pause: (milliseconds) => this.#state.pause(milliseconds),
       isOver: () => this.#isOver(intake),
     }
+    this.#reads = new Reads({
+      parts: this.#parts,
+      kind,
+      state: this.#state,
+      deadlines: this.#deadlines,
+      marks: this.#marks,
+      session,
+      source,
+    })
+    return session
   }
 
   /** Opens the stream, and emits the mark by which the session knows that it has caught up. */
@@ -276,12 +275,12 @@ export class Session {
   }
 
   /** Runs the tasks, round by round, until the session ends. */
-  async #work(opened: Opened): Promise<SessionEnd> {
-    const tasks = this.#tasks(opened)
+  async #work(session: SessionAccess): Promise<SessionEnd> {
+    const tasks = this.#tasks(session)
     const state = this.#state
     for (let number = 0; ; number++) {
       await asyncFaultPoint('session.tick')
-      if (opened.isOver()) return 'restart'
+      if (session.isOver()) return 'restart'
       state.beginRound()
       let isBusy = false
       for (const task of tasks) {
@@ -296,24 +295,16 @@ export class Session {
     }
   }
 
-  #tasks(opened: Opened): Task[] {
-    const { store, verification, care, committer } = this.#parts
+  #tasks(session: SessionAccess): Task[] {
     return sessionTasks({
       parts: this.#parts,
       settings: this.#settings,
       state: this.#state,
       marks: this.#marks,
       planSwitch: this.#planSwitch,
-      session: opened,
-      copy: () => {
-        const work = storedWork({ ...opened, store, care, moved: () => committer.tellComparing() })
-        return this.#read(opened, work, storeRows(care))
-      },
-      compareTables: async () => {
-        const comparison = verification.tableComparison(opened)
-        await this.#read(opened, comparison, comparison)
-        comparison.end()
-      },
+      session,
+      copy: async () => this.#reads?.copy(),
+      compareTables: async () => this.#reads?.compareTables(),
       lag: () => this.#lag(),
       isLive: () => this.#options.live(),
       settled: () => this.#options.settled(),
@@ -325,32 +316,6 @@ export class Session {
     const { sessionSeconds, sessionChanges } = this.#settings
     const { isClosing, mustRestart, began } = this.#state
     return isClosing || mustRestart || Date.now() - began >= sessionSeconds * 1_000 || intake.changes + intake.placed >= sessionChanges
-  }
-
-  /** Reads tables until the work is done or over. */
-  async #read({ source, intake, room, pause }: Opened, work: CopyWork, consumer: RowConsumer): Promise<void> {
-    const { store, care } = this.#parts
-    const { rows } = store
-    const ports = {
-      intake,
-      source: source.reader,
-      form: this.#options.kind,
-      call: this.#deadlines.longCall,
-      mark: (mark: string) => this.#marks.emitText(mark),
-      keys: ({ number }: FollowedTable, after: string, limit: number) => rows.keys(number, after, limit),
-      range: ({ number }: FollowedTable, from: string, to: string | null, limit: number) => rows.range(number, from, to, limit),
-      room,
-      pause,
-      waitsFor: (what: string | null) => (this.#state.waitingFor = what),
-      care: careOf(care, store, true),
-    }
-    this.#copier = new Copier(ports, work, consumer)
-    try {
-      await this.#copier.run()
-    } finally {
-      this.#copier = null
-      this.#state.waitingFor = null
-    }
   }
 
   #arrived(mark: SessionMark): void {
