@@ -1,28 +1,61 @@
 import { DatabaseSync, type StatementSync } from 'node:sqlite'
-import { checkSingle } from '../core/statements.ts'
+import { sqliteCode } from '../core/problem.ts'
+import { checkSingle, mayRun, refused } from '../core/statements.ts'
 import type { SqlValue } from '../types.ts'
-import type { Params, Sqlite, Statement } from './sqlite.ts'
+import { Judge } from './judge.ts'
+import { KeptStatements } from './kept-statements.ts'
+import type { ApplicationStatement, Params, ResultColumn, Sqlite, Statement } from './sqlite.ts'
 
-const KEPT_STATEMENTS = 300
+const SQLITE_AUTH = 23
 
 /** `node:sqlite` as the core wants it. The caller has opened and set up the connection. */
 export function nodeSqlite(db: DatabaseSync): Sqlite {
-  const prepared = new Map<string, Statement>()
+  const own = new KeptStatements<Statement>()
+  const applications = new KeptStatements<ApplicationStatement>()
+  // Before Node 24.10 there is no authorizer.
+  const judges = typeof db.setAuthorizer === 'function'
+  let judge: Judge | null = null
+  if (judges) db.setAuthorizer((action, table, column, _, by) => (judge === null || judge.allows(action, table, column, by) ? 0 : 1))
+
+  function single(sql: string): StatementSync {
+    const native = db.prepare(sql)
+    checkSingle(sql, native.sourceSQL)
+    return native
+  }
+
+  function judged<T>(by: Judge, work: () => T): T {
+    judge = by
+    try {
+      return work()
+    } catch (error) {
+      throw sqliteCode(error) === SQLITE_AUTH ? refused(error) : error
+    } finally {
+      judge = null
+    }
+  }
+
+  function application(sql: string): ApplicationStatement {
+    if (!judges && !mayRun(sql)) throw refused()
+    const verdict = new Judge()
+    const native = judged(verdict, () => single(sql))
+    const statement = wrap(native)
+    return {
+      run: (params) => judged(verdict, () => statement.run(params)),
+      all: (params) => judged(verdict, () => statement.all(params)),
+      get isReadOnly() {
+        return judges ? !verdict.writes : !writes(db, sql)
+      },
+      get sources() {
+        return judges ? verdict.sources : null
+      },
+      columns: () => columnsOf(native),
+    }
+  }
 
   return {
-    prepare(sql) {
-      const known = prepared.get(sql)
-      if (known) return known
-      const native = db.prepare(sql)
-      checkSingle(sql, native.sourceSQL)
-      const statement = wrap(native)
-      for (const oldest of prepared.keys()) {
-        if (prepared.size < KEPT_STATEMENTS) break
-        prepared.delete(oldest)
-      }
-      prepared.set(sql, statement)
-      return statement
-    },
+    prepare: (sql) => own.get(sql, () => ({ statement: wrap(single(sql)) })),
+    prepareForApplication: (sql) => applications.get(sql, () => ({ statement: application(sql) })),
+    interruptWhen() {},
     exec: (script) => db.exec(script),
     transaction(work) {
       db.exec('BEGIN IMMEDIATE')
@@ -40,7 +73,8 @@ export function nodeSqlite(db: DatabaseSync): Sqlite {
       db.function(name, { deterministic: true, useBigIntArguments: true }, (value) => call(narrowed(value as SqlValue)))
     },
     close() {
-      prepared.clear()
+      own.clear()
+      applications.clear()
       db.close()
     },
   }
@@ -60,4 +94,16 @@ const widened = (value: SqlValue): SqlValue => (Number.isSafeInteger(value) ? Bi
 
 function narrowed(value: SqlValue): SqlValue {
   return typeof value === 'bigint' && Number.isSafeInteger(Number(value)) ? Number(value) : value
+}
+
+/** Without an authorizer the bytecode says it: a transaction for writing begins with P2 above 0. */
+function writes(db: DatabaseSync, sql: string): boolean {
+  const code = db.prepare(`EXPLAIN ${sql}`).all()
+  return code.some(({ opcode, p2 }) => opcode === 'Transaction' && p2 !== 0)
+}
+
+/** Node has it since 22.16; where it has not, values are shown as SQLite holds them. */
+function columnsOf(native: StatementSync): ResultColumn[] {
+  if (typeof native.columns !== 'function') return []
+  return native.columns().map(({ name, table, column }) => ({ name, table, column }))
 }

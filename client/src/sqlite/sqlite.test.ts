@@ -1,7 +1,7 @@
 import { DatabaseSync } from 'node:sqlite'
 import sqlite3InitModule from '@sqlite.org/sqlite-wasm'
-import { describe, expect, test } from 'vitest'
-import { sqliteCode } from '../core/problem.ts'
+import { describe, expect, test, vi } from 'vitest'
+import { ProblemError, sqliteCode } from '../core/problem.ts'
 import { schedule } from '../core/store/test-simulation.ts'
 import type { SqlValue } from '../types.ts'
 import { nodeSqlite } from './node.ts'
@@ -116,12 +116,124 @@ describe.each(CONNECTIONS)('%s', (_, open) => {
     db.close()
   })
 
+  test('a statement of the application reads and writes rows of its tables, and nothing else', () => {
+    const db = open()
+    db.exec(`CREATE TABLE t (a); CREATE TABLE rp_kv (key, value); CREATE TABLE seen (a);
+      CREATE TRIGGER tr AFTER INSERT ON t BEGIN INSERT INTO rp_kv VALUES ('a', NEW.a); END`)
+    db.prepareForApplication('INSERT INTO t VALUES (?)').run([7])
+    expect(db.prepareForApplication('SELECT a FROM t').all()).toEqual([[7]])
+    expect(db.prepare('SELECT value FROM rp_kv').all()).toEqual([[7]])
+    const refused = [
+      "INSERT INTO rp_kv VALUES ('x', 1)",
+      'DELETE FROM rp_kv',
+      'DROP TABLE t',
+      'CREATE TABLE u (a)',
+      'PRAGMA user_version = 9',
+      'BEGIN',
+      'COMMIT',
+      'VACUUM',
+      "ATTACH ':memory:' AS other",
+      'WITH x AS (SELECT 1) DELETE FROM rp_kv',
+    ]
+    for (const sql of refused) {
+      let code: unknown = 'allowed'
+      try {
+        db.prepareForApplication(sql).run()
+      } catch (error) {
+        code = error instanceof ProblemError ? error.code : error
+      }
+      expect([sql, code]).toEqual([sql, 'statement'])
+    }
+    expect(() => db.prepareForApplication('SELECT 1; SELECT 2')).toThrow('one statement at a time')
+    // Ours are not judged, also after one that was.
+    db.prepare("INSERT INTO rp_kv VALUES ('ours', 1)").run()
+    db.close()
+  })
+
+  test('it is judged again when SQLite compiles it anew', () => {
+    const db = open()
+    db.exec('CREATE TABLE rp_kv (value); CREATE TABLE t (a)')
+    const statement = db.prepareForApplication('INSERT INTO t VALUES (1)')
+    statement.run()
+    db.exec('CREATE TRIGGER tr AFTER INSERT ON t BEGIN DELETE FROM rp_kv; END')
+    statement.run()
+    db.exec('DROP TABLE t; CREATE VIEW t AS SELECT 1 AS a')
+    expect(() => statement.run()).toThrow()
+    db.close()
+  })
+
+  test('a statement says whether it writes, and which columns of which tables it reads', () => {
+    const db = open()
+    db.exec('CREATE TABLE t (a, b, c); CREATE TABLE u (id, x); CREATE INDEX i ON t (b)')
+    const of = (sql: string): unknown => {
+      const { isReadOnly, sources } = db.prepareForApplication(sql)
+      return [isReadOnly, Object.fromEntries([...(sources ?? [])].map(([table, columns]) => [table, columns && [...columns].sort()]))]
+    }
+    expect(of('SELECT a FROM t WHERE b > 1')).toEqual([true, { t: ['a', 'b'] }])
+    expect(of('SELECT count(*) FROM t')).toEqual([true, { t: null }])
+    expect(of('SELECT rowid, a FROM t')).toEqual([true, { t: null }])
+    expect(of('WITH x AS (SELECT id FROM u) SELECT a FROM t WHERE c IN (SELECT id FROM x)')).toEqual([true, { t: ['a', 'c'], u: ['id'] }])
+    expect(of('UPDATE t SET a = 1 WHERE b = 2')).toEqual([false, { t: ['b'] }])
+    expect(of('INSERT INTO t (a) SELECT x FROM u')).toEqual([false, { u: ['x'] }])
+    db.close()
+  })
+
+  test('a column of a result knows the column of a table that it shows', () => {
+    const db = open()
+    db.exec('CREATE TABLE t (a, b); INSERT INTO t VALUES (1, 2)')
+    expect(db.prepareForApplication('SELECT a AS x, T.b, a + 1 AS sum FROM t AS T').columns()).toEqual([
+      { name: 'x', table: 't', column: 'a' },
+      { name: 'b', table: 't', column: 'b' },
+      { name: 'sum', table: null, column: null },
+    ])
+    const all = db.prepareForApplication('SELECT * FROM t')
+    all.all()
+    db.exec('ALTER TABLE t ADD COLUMN c')
+    expect(all.all()).toEqual([[1, 2, null]])
+    expect(all.columns().map(({ name }) => name)).toEqual(['a', 'b', 'c'])
+    db.close()
+  })
+
   test('a statement knows the columns of a table that has changed', () => {
     const db = open()
     db.exec('CREATE TABLE t (a); INSERT INTO t VALUES (1)')
     expect(db.prepare('SELECT * FROM t').all()).toEqual([[1]])
     db.exec('ALTER TABLE t ADD COLUMN b')
     expect(db.prepare('SELECT * FROM t').all()).toEqual([[1, null]])
+    db.close()
+  })
+})
+
+describe('a statement that takes too long', () => {
+  const endless = 'WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n'
+
+  test('is interrupted, and the next one runs', () => {
+    const db = wasmSqlite(sqlite3, { path: ':memory:' })
+    let looks = 0
+    db.interruptWhen(() => ++looks > 50)
+    let code: number | null = null
+    try {
+      db.prepareForApplication(endless).all()
+    } catch (error) {
+      code = sqliteCode(error)
+    }
+    expect(code).toBe(9)
+    expect(looks).toBe(51)
+    db.interruptWhen(null)
+    expect(db.prepare('SELECT 1').all()).toEqual([[1]])
+    expect(looks).toBe(51)
+    db.close()
+  })
+
+  test('is interrupted when the check throws', () => {
+    const db = wasmSqlite(sqlite3, { path: ':memory:' })
+    const log = vi.spyOn(console, 'error').mockImplementation(() => {})
+    db.interruptWhen(() => {
+      throw new Error('a fault of ours')
+    })
+    expect(() => db.prepare(endless).all()).toThrow('interrupted')
+    expect(log).toHaveBeenCalledOnce()
+    log.mockRestore()
     db.close()
   })
 })

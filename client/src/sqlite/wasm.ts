@@ -1,9 +1,14 @@
 import type { DbPtr, Sqlite3Static, StmtPtr, WasmPointer } from '@sqlite.org/sqlite-wasm'
-import { checkSingle } from '../core/statements.ts'
+import { checkSingle, refused } from '../core/statements.ts'
 import type { SqlValue } from '../types.ts'
-import type { Params, Sqlite, Statement } from './sqlite.ts'
+import { Judge } from './judge.ts'
+import { KeptStatements } from './kept-statements.ts'
+import type { ApplicationStatement, Params, Sqlite, Statement } from './sqlite.ts'
 
-const KEPT_STATEMENTS = 300
+/** A statement that runs is looked at every so many steps of SQLite's machine. */
+const STEPS = 1_000
+const SQLITE_AUTH = 23
+
 /** A character of JavaScript is at most so many bytes of UTF-8. */
 const BYTES_OF_CHARACTER = 3
 
@@ -27,6 +32,8 @@ interface Raw {
   sqlite3_column_bytes(statement: StmtPtr, at: number): number
   sqlite3_changes(db: DbPtr): number
   sqlite3_get_autocommit(db: DbPtr): number
+  sqlite3_set_authorizer(db: DbPtr, callback: WasmPointer, argument: number): number
+  sqlite3_progress_handler(db: DbPtr, steps: number, callback: WasmPointer, argument: number): void
 }
 
 export class WasmSqliteError extends Error {
@@ -45,9 +52,32 @@ export function wasmSqlite({ capi, wasm }: Sqlite3Static, options: { path: strin
   const raw = wasm.exports as unknown as Raw
   const encoder = new TextEncoder()
   const decoder = new TextDecoder()
-  const prepared = new Map<string, { statement: Statement; finalize(): void }>()
+  const own = new KeptStatements<Statement>()
+  const applications = new KeptStatements<ApplicationStatement>()
   const scratch = new Scratch(wasm)
+  let judge: Judge | null = null
+  let interrupts: (() => boolean) | null = null
   const db = open()
+  // By address: the conversions of `capi` would make texts for our own statements too, which nobody judges.
+  const authorizer = wasm.installFunction('i(pipppp)', authorize)
+  const progress = wasm.installFunction('i(p)', () => (isInterrupted() ? 1 : 0))
+  raw.sqlite3_set_authorizer(db, authorizer, 0)
+
+  function authorize(_: WasmPointer, action: number, ...texts: WasmPointer[]): number {
+    if (judge === null) return 0
+    const [table = null, column = null, , by = null] = texts.map((text) => (text === 0 ? null : wasm.cstrToJs(text)))
+    return judge.allows(action, table, column, by) ? 0 : 1
+  }
+
+  /** Nothing may be thrown through SQLite. */
+  function isInterrupted(): boolean {
+    try {
+      return interrupts !== null && interrupts()
+    } catch (error) {
+      console.error(error)
+      return true
+    }
+  }
 
   function open(): DbPtr {
     const stack = wasm.pstack.pointer
@@ -167,25 +197,65 @@ export function wasmSqlite({ capi, wasm }: Sqlite3Static, options: { path: strin
 
   const exec = (script: string): void => check(capi.sqlite3_exec(db, script, 0 as never, 0 as never, 0 as never))
 
+  function single(sql: string): StmtPtr {
+    const pointer = prepare(sql)
+    try {
+      checkSingle(sql, capi.sqlite3_sql(pointer))
+      return pointer
+    } catch (error) {
+      capi.sqlite3_finalize(pointer)
+      throw error
+    }
+  }
+
+  function judged<T>(by: Judge, work: () => T): T {
+    judge = by
+    try {
+      return work()
+    } catch (error) {
+      throw error instanceof WasmSqliteError && (error.resultCode & 0xff) === SQLITE_AUTH ? refused(error) : error
+    } finally {
+      judge = null
+    }
+  }
+
+  function application(pointer: StmtPtr, verdict: Judge): ApplicationStatement {
+    const statement = wrap(pointer)
+    return {
+      run: (params) => judged(verdict, () => statement.run(params)),
+      all: (params) => judged(verdict, () => statement.all(params)),
+      get isReadOnly() {
+        return !verdict.writes
+      },
+      get sources() {
+        return verdict.sources
+      },
+      columns: () =>
+        Array.from({ length: raw.sqlite3_column_count(pointer) }, (_, at) => ({
+          name: capi.sqlite3_column_name(pointer, at),
+          table: capi.sqlite3_column_table_name(pointer, at),
+          column: capi.sqlite3_column_origin_name(pointer, at),
+        })),
+    }
+  }
+
+  const finalizer = (pointer: StmtPtr) => (): void => void capi.sqlite3_finalize(pointer)
+
   const connection: Sqlite = {
-    prepare(sql) {
-      const known = prepared.get(sql)
-      if (known) return known.statement
-      const pointer = prepare(sql)
-      try {
-        checkSingle(sql, capi.sqlite3_sql(pointer))
-      } catch (error) {
-        capi.sqlite3_finalize(pointer)
-        throw error
-      }
-      for (const [oldest, { finalize }] of prepared) {
-        if (prepared.size < KEPT_STATEMENTS) break
-        finalize()
-        prepared.delete(oldest)
-      }
-      const statement = wrap(pointer)
-      prepared.set(sql, { statement, finalize: () => void capi.sqlite3_finalize(pointer) })
-      return statement
+    prepare: (sql) =>
+      own.get(sql, () => {
+        const pointer = single(sql)
+        return { statement: wrap(pointer), finalize: finalizer(pointer) }
+      }),
+    prepareForApplication: (sql) =>
+      applications.get(sql, () => {
+        const verdict = new Judge()
+        const pointer = judged(verdict, () => single(sql))
+        return { statement: application(pointer, verdict), finalize: finalizer(pointer) }
+      }),
+    interruptWhen(check) {
+      interrupts = check
+      raw.sqlite3_progress_handler(db, check === null ? 0 : STEPS, check === null ? 0 : progress, 0)
     },
     exec,
     transaction(work) {
@@ -206,10 +276,15 @@ export function wasmSqlite({ capi, wasm }: Sqlite3Static, options: { path: strin
       check(capi.sqlite3_create_function_v2(db, name, 1, flags as never, 0 as never, answer as never, 0 as never, 0 as never, 0 as never))
     },
     close() {
-      for (const { finalize } of prepared.values()) finalize()
-      prepared.clear()
+      own.clear()
+      applications.clear()
       scratch.free()
-      check(capi.sqlite3_close_v2(db))
+      try {
+        check(capi.sqlite3_close_v2(db))
+      } finally {
+        wasm.uninstallFunction(authorizer)
+        wasm.uninstallFunction(progress)
+      }
     },
   }
   try {

@@ -1,7 +1,7 @@
 import { DatabaseSync } from 'node:sqlite'
 import { Random } from '../../../../test/support/random.ts'
 import { nodeSqlite } from '../../sqlite/node.ts'
-import { identifier, type Sqlite, type Statement } from '../../sqlite/sqlite.ts'
+import { identifier, type ApplicationStatement, type Sqlite, type Statement } from '../../sqlite/sqlite.ts'
 import type { Schema, SqlValue } from '../../types.ts'
 import { deriveRows } from './derive.ts'
 import { Incoming, positions, type Target } from './incoming.ts'
@@ -40,6 +40,14 @@ class FaultySqlite implements Sqlite {
       run: (params) => this.#count(() => statement.run(params)),
       all: (params) => this.#count(() => statement.all(params)),
     }
+  }
+
+  prepareForApplication(sql: string): ApplicationStatement {
+    return this.#db.prepareForApplication(sql)
+  }
+
+  interruptWhen(check: (() => boolean) | null): void {
+    this.#db.interruptWhen(check)
   }
 
   exec(script: string): void {
