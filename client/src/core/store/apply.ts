@@ -73,7 +73,7 @@ export class Applier {
     for (const name of this.#tables.keys()) this.#target(name).sweep([from, to, src])
   }
 
-  /** Shows the rows of a table that the schema did not have. Nothing covers them: there was no table to change. */
+  /** Shows the rows of a table that the schema did not have. Ops of an earlier file may cover them. */
   adopt(table: string): void {
     this.#target(table).adopt()
   }
@@ -211,7 +211,8 @@ class RealTable extends Target {
       const id = rowId as string
       const [newest, ...others] = this.copies(id)
       if (!newest) continue
-      this.#insert(id, newest)
+      if (this.#base(id) === undefined) this.#insert(id, newest)
+      else this.#setBase(id, newest)
       if (others.length === 0) this.forget(id, newest)
     }
   }

@@ -12,7 +12,15 @@ import type { StoredTable } from './tables.ts'
 export interface Target {
   lastOp: number
   writeCheckpoint: string | null
-  buckets: ReadonlyMap<string, Pick<BucketEntry, 'checksum' | 'priority'>>
+  buckets: ReadonlyMap<string, Pick<BucketEntry, 'checksum' | 'priority' | 'count'>>
+}
+
+/** A bucket of a checkpoint that is applied. */
+interface Applying {
+  name: string
+  lastOp: number
+  priority: number
+  count: number
 }
 
 export type Applied = { ok: true; changed: Set<string> } | { ok: false; mismatches: string[] }
@@ -26,6 +34,8 @@ interface Received {
   checksum: number
   /** A CLEAR has come: nothing before it counts. */
   cleared: boolean
+  /** How many, also of those that leave nothing to apply. */
+  count: number
   ops: WireOp[]
 }
 
@@ -57,6 +67,11 @@ export class Incoming {
     for (const name of this.#received.keys()) if (!target.buckets.has(name)) this.#received.delete(name)
   }
 
+  /** Ops of a bucket that are in no table yet. */
+  inMemory(name: string): number {
+    return this.#received.get(name)?.count ?? 0
+  }
+
   /** `bytes`: of the line that brought them. */
   receive(name: string, ops: readonly WireOp[], bytes: number): void {
     const last = ops.at(-1)
@@ -73,6 +88,7 @@ export class Incoming {
       }
     }
     received.lastOp = Number(last.op_id)
+    received.count += ops.length
     this.#bytes += bytes
     if (this.#bytes > this.#memoryBytes) this.#writeDown()
   }
@@ -92,7 +108,7 @@ export class Incoming {
     }
     const changed = this.#db.transaction(() => {
       const applier = new Applier(this.#db, this.#tables)
-      for (const [name, entry] of inScope) this.#apply(applier, { name, lastOp: target.lastOp, priority: entry.priority })
+      for (const [name, { priority: of, count }] of inScope) this.#apply(applier, { name, lastOp: target.lastOp, priority: of, count })
       if (priority === null) this.#finish(applier, target, now)
       return new Set([...applier.changed, ...deriveRows(this.#db, this.#tables)])
     })
@@ -105,7 +121,7 @@ export class Incoming {
     let received = this.#received.get(name)
     if (!received) {
       const [row] = this.#db.prepare('SELECT last_op, checksum FROM rp_buckets WHERE name = ?').all([name])
-      received = { lastOp: Number(row?.[0] ?? 0), checksum: Number(row?.[1] ?? 0), cleared: false, ops: [] }
+      received = { lastOp: Number(row?.[0] ?? 0), checksum: Number(row?.[1] ?? 0), cleared: false, count: 0, ops: [] }
       this.#received.set(name, received)
     }
     return received
@@ -132,14 +148,14 @@ export class Incoming {
   }
 
   /** Writes down how far the bucket is received. Answers its number. */
-  #note(name: string, { lastOp, checksum, cleared }: Received): number {
+  #note(name: string, { lastOp, checksum, cleared, count }: Received): number {
     this.#db.prepare('INSERT INTO rp_buckets (name) VALUES (?) ON CONFLICT (name) DO NOTHING').run([name])
     const bucket = this.#number(name)
     if (cleared) {
       this.#db.prepare('DELETE FROM rp_stage WHERE bucket = ?').run([bucket])
       this.#nextGeneration(bucket)
     }
-    this.#db.prepare('UPDATE rp_buckets SET last_op = ?, checksum = ? WHERE id = ?').run([lastOp, checksum, bucket])
+    this.#db.prepare('UPDATE rp_buckets SET last_op = ?, checksum = ?, ops = ops + ? WHERE id = ?').run([lastOp, checksum, count, bucket])
     return bucket
   }
 
@@ -150,7 +166,7 @@ export class Incoming {
       .run([bucket])
   }
 
-  #apply(applier: Applier, { name, lastOp, priority }: { name: string; lastOp: number; priority: number }): void {
+  #apply(applier: Applier, { name, lastOp, priority, count }: Applying): void {
     const received = this.#received.get(name)
     if (received) this.#note(name, received)
     const [row] = this.#db.prepare('SELECT id, generation, swept FROM rp_buckets WHERE name = ?').all([name])
@@ -163,8 +179,10 @@ export class Incoming {
     if (swept === 0) applier.sweep(bucket, generation)
     this.#db.prepare('DELETE FROM rp_stage WHERE bucket = ?').run([bucket])
     this.#db
-      .prepare('UPDATE rp_buckets SET last_op = max(last_op, ?1), applied_op = max(last_op, ?1), priority = ?2, swept = 1 WHERE id = ?3')
-      .run([lastOp, priority, bucket])
+      .prepare(
+        'UPDATE rp_buckets SET last_op = max(last_op, ?1), applied_op = max(last_op, ?1), priority = ?2, ops = ?4, swept = 1 WHERE id = ?3',
+      )
+      .run([lastOp, priority, bucket, count])
   }
 
   #finish(applier: Applier, target: Target, now: number): void {
@@ -190,7 +208,7 @@ export class Incoming {
     this.#db.prepare('INSERT INTO rp_buckets (name) VALUES (?) ON CONFLICT (name) DO NOTHING').run([name])
     const bucket = this.#number(name)
     this.#db.prepare('DELETE FROM rp_stage WHERE bucket = ?').run([bucket])
-    this.#db.prepare('UPDATE rp_buckets SET last_op = 0, applied_op = 0, checksum = 0 WHERE id = ?').run([bucket])
+    this.#db.prepare('UPDATE rp_buckets SET last_op = 0, applied_op = 0, checksum = 0, ops = 0 WHERE id = ?').run([bucket])
     this.#nextGeneration(bucket)
   }
 }

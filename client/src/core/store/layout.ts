@@ -15,8 +15,13 @@ import { hash } from './hash.ts'
  * rp_stage: what has been received of a checkpoint and is not applied, as arrays of ops.
  * rp_buckets: `name` NULL: no longer ours, its rows vanish with the next whole checkpoint. `last_op`: everything up to it is in rp_stage or applied. `applied_op`: everything up to it is
  *   applied. `checksum`: sum of all received, unsigned. `generation`: it has grown since rows came that have another one, and what still has another one when the bucket is applied
- *   is swept away.
- * rp_tx: local transactions that the tables show. `target`: the write checkpoint that confirms one; NULL: not accepted, or its number is not known yet.
+ *   is swept away. `ops`: how many of the ops that the server counts are here, for progress only.
+ * rp_streams: subscriptions. `params` is JSON with its members in order, `ttl` in seconds.
+ * rp_tx: local transactions that the tables show. `id` is a UUID of version 7, by which the backend knows one that comes again. `sent`: it may have left, so it does not change any more. `target`: the
+ *   write checkpoint that confirms an accepted one; NULL: not accepted, or its number is not known yet. `retry_of`: the rejected one that it takes the place of.
+ * rp_outbox: `data` is JSON text, which is sent as it is. `old`: what was in the columns of `data` before, where the table wants it.
+ * rp_failed: rejected transactions. `depends_on`: nobody rejected this one, but that one, on which it builds. `next`: the transaction that has taken its place.
+ * rp_fates: what became of every write that the application was told of. `id`: the one that it was given; `tx`: the one of today, `call`: how the caller names it. `result` NULL: not decided.
  * rp_capture: one row while a local transaction runs, whose id the triggers write into the outbox.
  */
 const TABLES = `
@@ -33,16 +38,30 @@ const TABLES = `
   CREATE TABLE rp_stage (bucket INTEGER NOT NULL, seq INTEGER NOT NULL, ops TEXT NOT NULL, PRIMARY KEY (bucket, seq)) WITHOUT ROWID;
   CREATE TABLE rp_buckets (
     id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT UNIQUE, generation INTEGER NOT NULL DEFAULT 0, priority INTEGER NOT NULL DEFAULT 3,
-    last_op INTEGER NOT NULL DEFAULT 0, applied_op INTEGER NOT NULL DEFAULT 0, checksum INTEGER NOT NULL DEFAULT 0, swept INTEGER NOT NULL DEFAULT 1
+    last_op INTEGER NOT NULL DEFAULT 0, applied_op INTEGER NOT NULL DEFAULT 0, checksum INTEGER NOT NULL DEFAULT 0, swept INTEGER NOT NULL DEFAULT 1,
+    ops INTEGER NOT NULL DEFAULT 0
+  );
+  CREATE TABLE rp_streams (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL, params TEXT NOT NULL, priority INTEGER, ttl INTEGER NOT NULL, used_at INTEGER NOT NULL, synced_at INTEGER,
+    UNIQUE (name, params)
   );
   CREATE TABLE rp_tx (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT UNIQUE NOT NULL, state TEXT NOT NULL CHECK (state IN ('pending', 'accepted')), target INTEGER,
-    made_at INTEGER NOT NULL
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT UNIQUE NOT NULL, state TEXT NOT NULL CHECK (state IN ('pending', 'sent', 'accepted')), target INTEGER,
+    made_at INTEGER NOT NULL, retry_of TEXT
   );
-  CREATE TABLE rp_outbox (seq INTEGER PRIMARY KEY, tx INTEGER NOT NULL, op TEXT NOT NULL, type INTEGER NOT NULL, row_id TEXT NOT NULL, data TEXT);
+  CREATE TABLE rp_outbox (
+    seq INTEGER PRIMARY KEY, tx INTEGER NOT NULL, op TEXT NOT NULL, type INTEGER NOT NULL, row_id TEXT NOT NULL, data TEXT, old TEXT
+  );
   CREATE INDEX rp_outbox_tx ON rp_outbox (tx);
   CREATE INDEX rp_outbox_row ON rp_outbox (type, row_id);
-  CREATE TABLE rp_failed (tx TEXT PRIMARY KEY, seq INTEGER NOT NULL, failed_at INTEGER NOT NULL, code TEXT NOT NULL, message TEXT NOT NULL, ops TEXT NOT NULL);
+  CREATE TABLE rp_failed (
+    tx TEXT PRIMARY KEY, seq INTEGER NOT NULL, failed_at INTEGER NOT NULL, code TEXT NOT NULL, message TEXT NOT NULL, field TEXT, current TEXT, ops TEXT NOT NULL,
+    depends_on TEXT, next TEXT
+  );
+  CREATE TABLE rp_fates (
+    id TEXT PRIMARY KEY, tx TEXT NOT NULL, call TEXT UNIQUE, result TEXT, code TEXT, message TEXT, confirmed INTEGER NOT NULL DEFAULT 0, at INTEGER NOT NULL
+  );
+  CREATE INDEX rp_fates_tx ON rp_fates (tx);
   CREATE TABLE rp_capture (tx INTEGER NOT NULL);
 `
 

@@ -40,6 +40,7 @@ export function applySchema(db: Sqlite, schema: Schema): Map<string, StoredTable
       const type = typeOf(db, name)
       if (before === undefined) {
         db.exec(tableScript(name, table))
+        markCovered(db, type)
         added.push(name)
       } else {
         db.exec(dropTriggersScript(name))
@@ -66,6 +67,10 @@ function change(db: Sqlite, name: string, type: number, before: Kept, table: Sto
     if (retyped.some((column) => affinity(before, column) !== DECLARED.text)) loadAgain(db, name, type)
   }
   for (const column of Object.keys(table.columns)) if (!Object.hasOwn(before.columns, column)) addColumn(db, name, type, column, table)
+  markCovered(db, type)
+}
+
+function markCovered(db: Sqlite, type: number): void {
   db.prepare('INSERT OR IGNORE INTO rp_dirty SELECT type, row_id FROM rp_base WHERE type = ?').run([type])
 }
 
@@ -102,7 +107,7 @@ function rebuild(db: Sqlite, name: string, before: Kept, table: StoredTable): vo
 function loadAgain(db: Sqlite, name: string, type: number): void {
   const sources = `SELECT src FROM ${atTable(name)} UNION SELECT src FROM rp_base WHERE type = ${type} UNION SELECT src FROM rp_copies WHERE type = ${type}`
   db.exec(`DELETE FROM rp_stage WHERE bucket IN (SELECT src / ${GENERATIONS} FROM (${sources}));
-    UPDATE rp_buckets SET last_op = 0, applied_op = 0, checksum = 0, generation = (generation + swept) % ${GENERATIONS}, swept = 0
+    UPDATE rp_buckets SET last_op = 0, applied_op = 0, checksum = 0, ops = 0, generation = (generation + swept) % ${GENERATIONS}, swept = 0
       WHERE id IN (SELECT src / ${GENERATIONS} FROM (${sources}))`)
 }
 

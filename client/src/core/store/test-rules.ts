@@ -9,8 +9,8 @@ export interface Rule {
 type Edit = [from: string, to: string]
 
 const of =
-  (file: string) =>
-  (rule: string, ...edits: Edit[]): Rule => ({ rule, mutations: [{ file: `client/src/core/store/${file}.ts`, edits }] })
+  (file: string, folder = 'store') =>
+  (rule: string, ...edits: Edit[]): Rule => ({ rule, mutations: [{ file: `client/src/core/${folder}/${file}.ts`, edits }] })
 
 const tables = of('tables')
 const apply = of('apply')
@@ -19,6 +19,10 @@ const derive = of('derive')
 const incoming = of('incoming')
 const local = of('local')
 const schema = of('schema')
+const cover = of('cover')
+const request = of('request', 'outbox')
+const decide = of('decide', 'outbox')
+const failed = of('failed', 'outbox')
 
 export const RULES: Rule[] = [
   tables('a REPLACE covers the row that is stored', ['LEFT JOIN ${quoted} t ON t.id = NEW.id', 'LEFT JOIN ${quoted} t ON false']),
@@ -107,8 +111,8 @@ export const RULES: Rule[] = [
   incoming(
     'a bucket that is loaded again is shown meanwhile, and what it lacks then is swept',
     [
-      'SET last_op = 0, applied_op = 0, checksum = 0 WHERE id = ?`).run([bucket])\n    this.#nextGeneration(bucket)',
-      'SET last_op = 0, applied_op = 0, checksum = 0 WHERE id = ?`).run([bucket])',
+      'SET last_op = 0, applied_op = 0, checksum = 0, ops = 0 WHERE id = ?`).run([bucket])\n    this.#nextGeneration(bucket)',
+      'SET last_op = 0, applied_op = 0, checksum = 0, ops = 0 WHERE id = ?`).run([bucket])',
     ].map((text) => text.replace('`', "'")) as Edit,
   ),
   incoming('a write is confirmed when its checkpoint is applied', ['    confirmWrites(this.#db)\n', '\n']),
@@ -130,4 +134,54 @@ export const RULES: Rule[] = [
     'new Set(Object.keys(schema.tables))',
   ]),
   schema('a column that the schema lacks is filled on', ['columns: { ...before?.columns, ...wanted.columns }', 'columns: wanted.columns']),
+
+  cover('a row that a retry covers has its version of the server in the base', [
+    "SELECT ?1, ?2, a.src, a.op, a.sub, ${rowJson(table, 't')}, a.rest FROM",
+    'SELECT ?1, ?2, a.src, a.op, a.sub, NULL, a.rest FROM',
+  ]),
+  cover('and no link', ['db.prepare(`DELETE FROM ${at} WHERE rid = ?`).run([rid ?? null])', '']),
+  cover('a row that is covered keeps its base', [
+    "if (db.prepare('SELECT 1 FROM rp_base WHERE type = ? AND row_id = ?').all([type, id]).length > 0) return",
+    "db.prepare('DELETE FROM rp_base WHERE type = ? AND row_id = ?').run([type, id])",
+  ]),
+  cover('a row that is covered is derived', ["db.prepare('INSERT OR IGNORE INTO rp_dirty VALUES (?, ?)').run([type, id])", '']),
+
+  request('what is sent is marked', ["SET state = 'sent' WHERE seq = ?", "SET state = 'pending' WHERE seq = ?"]),
+  request('the order of the queue is that of the writes', [
+    "WHERE state <> 'accepted' ORDER BY seq LIMIT ?",
+    "WHERE state <> 'accepted' ORDER BY seq DESC LIMIT ?",
+  ]),
+  request('what is not decided is not said to be', ['Math.min(decided, integer(first[0]) - 1)', 'decided']),
+  request('numbers begin anew with a client', ["Number(get(db, 'seq_base') ?? 0)", "Number(get(db, 'seq_none') ?? 0)"]),
+
+  decide('what builds on a rejected transaction goes with it', [
+    'stored.failed.push(...failDependents(db, each, now))',
+    'stored.failed.push(...failDependents(db, { ...each, rows: new Set() }, now))',
+  ]),
+  decide('and what builds on that', ['for (const row of own) gone.add(row)', '']),
+  decide('what waits before it does not', [
+    "state <> 'accepted' AND seq > ? ORDER BY seq",
+    "state <> 'accepted' AND seq <> ? ORDER BY seq",
+  ]),
+  decide('what was accepted shows its effect until it comes back', [
+    "UPDATE rp_tx SET state = 'accepted' WHERE seq = ?",
+    'DELETE FROM rp_tx WHERE seq = ?',
+  ]),
+  decide('a write checkpoint that came before its answer confirms', [
+    '    confirmWrites(db)\n    for (const id of answer.reopen)',
+    '    for (const id of answer.reopen)',
+  ]),
+  decide('after a reset every unsent transaction is a new one', ['SET id = ?, state', 'SET id = coalesce(id, ?), state']),
+  decide('and is asked for by its old name', ['    renameFate(db, text(id), next)\n', '']),
+  decide('and is the successor of what it was', ["db.prepare('UPDATE rp_failed SET next = ? WHERE next = ?').run([next, text(id)])", '']),
+  decide('and may be sent', ["state = 'pending', retry_of", "state = 'accepted', retry_of"]),
+
+  failed('what depends on a failed write is sent again with it', ['(tx = ?1 OR depends_on = ?1)', '(tx = ?1)']),
+  failed('in the old order', ['depends_on = ?1) ORDER BY seq', 'depends_on = ?1) ORDER BY seq DESC']),
+  failed('a failed write is sent again once', ["db.prepare('UPDATE rp_failed SET next = ? WHERE tx = ?').run([id, failed])", '']),
+  failed('the row of an op that is sent again is covered', ['  coverRow(db, { type, name: table, id }, tables.get(table))\n', '']),
+  failed('what is rolled back is known to be', ['  rejectFate(db, id, why.code, why.message)\n', '']),
+  failed('a rejected transaction is rolled back', ['  forget(db, seq)\n', '']),
+
+  local('the fate of what is confirmed says so', ['    confirmFate(db, text(id))\n', '']),
 ]

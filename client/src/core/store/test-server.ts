@@ -48,10 +48,14 @@ export class TestServer {
 
   /** The newest checkpoint. */
   target(): Target {
-    const buckets = new Map<string, { checksum: number; priority: number }>()
+    const buckets = new Map<string, { checksum: number; priority: number; count: number }>()
     for (const [name, bucket] of this.#buckets) {
       if (!bucket.granted) continue
-      buckets.set(name, { checksum: bucket.log.reduce((sum, op) => addChecksums(sum, op.checksum), 0) | 0, priority: bucket.priority })
+      buckets.set(name, {
+        checksum: bucket.log.reduce((sum, op) => addChecksums(sum, op.checksum), 0) | 0,
+        priority: bucket.priority,
+        count: bucket.log.length,
+      })
     }
     return { lastOp: this.#lastOp, writeCheckpoint: String(this.#writeCheckpoint), buckets }
   }
@@ -97,8 +101,8 @@ export class TestServer {
     ])()
   }
 
-  /** A transaction of the client. Answers the write checkpoint at which its effect is there. */
-  upload(ops: readonly LocalOp[]): number {
+  /** A transaction of the client. */
+  upload(ops: readonly LocalOp[]): void {
     for (const { op, table, id, data } of ops) {
       const [, bucket] = this.#random.pick([...this.#buckets])
       const stored = [...this.#buckets.keys()].flatMap((name) => this.rows(name).get(key(table, id)) ?? [])[0]
@@ -115,6 +119,10 @@ export class TestServer {
         )
       }
     }
+  }
+
+  /** A write checkpoint that comes with everything uploaded so far. */
+  mark(): number {
     return ++this.#writeCheckpoint
   }
 

@@ -1,19 +1,18 @@
-import { DatabaseSync } from 'node:sqlite'
 import { Random } from '../../../../test/support/random.ts'
-import { nodeSqlite } from '../../sqlite/node.ts'
-import { identifier, type ApplicationStatement, type Sqlite, type Statement } from '../../sqlite/sqlite.ts'
+import { identifier, type Sqlite } from '../../sqlite/sqlite.ts'
 import type { Schema, SqlValue } from '../../types.ts'
-import { deriveRows } from './derive.ts'
 import { Incoming, positions, type Target } from './incoming.ts'
 import { openLayout } from './layout.ts'
-import { accept, beginWrite, endWrite, forget } from './local.ts'
+import { beginWrite, endWrite } from './local.ts'
 import { applySchema } from './schema.ts'
 import { atTable, type StoredTable } from './tables.ts'
+import { TestQueue, type Snapshot } from './test-queue.ts'
 import { COLUMNS, shown, TestServer, type LocalOp, type ModelRow } from './test-server.ts'
+import { Crash, FaultySqlite } from './test-crash.ts'
+import { TestFile } from './test-file.ts'
 
-// One schedule: a server that changes, lines that are cut anywhere, local writes, crashes, uploads that are accepted or refused, schemas that come and go. After every step
-// each table is what the server had at the last applied checkpoint, and the unconfirmed local transactions on top of it. In one file, because model, steps and checks are read
-// side by side.
+// One schedule: a server that changes, lines that are cut anywhere, local writes, crashes, power cuts, uploads whose requests and answers are lost or come twice, verdicts of every kind, schemas that come and
+// go. After every step each table is what the server had at the last applied checkpoint, and the unconfirmed local transactions on top of it. In one file, because model, steps and checks are read side by side.
 
 export interface Outcome {
   violation: string | null
@@ -21,56 +20,6 @@ export interface Outcome {
 }
 
 const STEPS = 60
-
-class Crash extends Error {}
-
-/** Throws at the statement of a number. */
-class FaultySqlite implements Sqlite {
-  readonly #db: Sqlite
-  /** So many statements until the next crash. */
-  left = Infinity
-
-  constructor(db: Sqlite) {
-    this.#db = db
-  }
-
-  prepare(sql: string): Statement {
-    const statement = this.#db.prepare(sql)
-    return {
-      run: (params) => this.#count(() => statement.run(params)),
-      all: (params) => this.#count(() => statement.all(params)),
-    }
-  }
-
-  prepareForApplication(sql: string): ApplicationStatement {
-    return this.#db.prepareForApplication(sql)
-  }
-
-  interruptWhen(check: (() => boolean) | null): void {
-    this.#db.interruptWhen(check)
-  }
-
-  exec(script: string): void {
-    this.#count(() => this.#db.exec(script))
-  }
-
-  transaction<T>(work: () => T): T {
-    return this.#db.transaction(work)
-  }
-
-  define(name: string, call: (value: SqlValue) => SqlValue): void {
-    this.#db.define(name, call)
-  }
-
-  close(): void {
-    this.#db.close()
-  }
-
-  #count<T>(work: () => T): T {
-    if (--this.left < 0) throw new Crash()
-    return work()
-  }
-}
 
 const SCHEMAS: readonly Schema[] = [
   {
@@ -93,12 +42,6 @@ const SCHEMAS: readonly Schema[] = [
     },
   },
 ]
-
-interface LocalTransaction {
-  seq: number
-  state: 'pending' | 'accepted'
-  ops: LocalOp[]
-}
 
 /** A checkpoint that is announced, and what has not come of it yet. */
 interface Sending {
@@ -125,15 +68,28 @@ class Schedule {
   /** What each bucket held at the checkpoint that was applied last. */
   #applied = new Map<string, ReturnType<TestServer['rows']>>()
   #frozen = new Map<string, ReturnType<TestServer['rows']>>()
-  #outbox: LocalTransaction[] = []
+  readonly #queue: TestQueue
+  /** Null: the connection is given, and loses no power. */
+  readonly #file: TestFile | null
+  /** The model as it was when the file was flushed last. */
+  #flushed: { applied: Map<string, ReturnType<TestServer['rows']>>; queue: Snapshot } = {
+    applied: new Map(),
+    queue: { reached: 0, all: [] },
+  }
   #last = 0
 
-  constructor(seed: number, connection: Sqlite) {
+  constructor(seed: number, connection?: Sqlite) {
     this.#random = new Random(seed)
     this.#server = new TestServer(this.#random)
-    this.#db = new FaultySqlite(connection)
+    this.#file = connection ? null : new TestFile()
+    this.#db = new FaultySqlite(connection ?? (this.#file as TestFile).open())
+    this.#queue = new TestQueue(this.#random, this.#server, {
+      ...{ db: this.#db, tables: () => this.#tables, schema: () => this.#schema, count: (what) => this.#count(what) },
+      flush: () => this.#flush(),
+    })
     this.#open()
     this.#incoming = this.#connect()
+    this.#flush()
   }
 
   run(steps: number): void {
@@ -142,8 +98,9 @@ class Schedule {
         [6, 'server'],
         [6, 'write'],
         [12, 'line'],
-        [2, 'upload'],
+        [5, 'upload'],
         [0.7, 'cut'],
+        [this.#file ? 0.3 : 0, 'power'],
         [0.3, 'schema'],
         [0.3, 'damage'],
       ])
@@ -157,11 +114,16 @@ class Schedule {
         this.#db.left = Infinity
         this.#open()
         this.#incoming = this.#connect()
+        this.#queue.disconnected()
       }
       this.#db.left = Infinity
       this.#check(kind)
     }
+  }
+
+  end(): void {
     this.#db.close()
+    this.#file?.remove()
   }
 
   readonly actions = {
@@ -170,9 +132,20 @@ class Schedule {
     },
     write: (): void => this.#write(),
     line: (): void => this.#line(),
-    upload: (): void => this.#upload(),
+    upload: (): void => this.#queue.step(),
     cut: (): void => {
       this.#incoming = this.#connect()
+      this.#queue.disconnected()
+    },
+    power: (): void => {
+      const again = this.#file?.lost()
+      if (!again) return
+      this.#db.use(again)
+      this.#applied = new Map(this.#flushed.applied)
+      this.#queue.restore(this.#flushed.queue)
+      this.#open()
+      this.#incoming = this.#connect()
+      this.#queue.disconnected()
     },
     schema: (): void => {
       this.#schema = this.#random.pick(SCHEMAS)
@@ -186,6 +159,11 @@ class Schedule {
         .run()
       this.#incoming = this.#connect()
     },
+  }
+
+  #flush(): void {
+    this.#file?.flush()
+    this.#flushed = { applied: new Map(this.#applied), queue: this.#queue.snapshot() }
   }
 
   #open(): void {
@@ -230,8 +208,7 @@ class Schedule {
     if (priority !== null) return
     this.#came.clear()
     for (const name of this.#applied.keys()) if (!target.buckets.has(name)) this.#applied.delete(name)
-    const reached = Number(target.writeCheckpoint)
-    this.#outbox = this.#outbox.filter(({ state, seq }) => state !== 'accepted' || (this.#targets.get(seq) ?? Infinity) > reached)
+    this.#queue.confirm(Number(target.writeCheckpoint))
     this.#sending = null
   }
 
@@ -245,46 +222,19 @@ class Schedule {
     return { target, ops: new Map([...target.buckets.keys()].map((name) => [name, this.#server.ops(name, after.get(name) ?? 0)])) }
   }
 
-  readonly #targets = new Map<number, number>()
-
-  #upload(): void {
-    const next = this.#outbox.find(({ state }) => state === 'pending')
-    if (!next) return
-    if (this.#random.chance(0.3)) {
-      this.#db.transaction(() => {
-        forget(this.#db, next.seq)
-        deriveRows(this.#db, this.#tables)
-      })
-      this.#outbox = this.#outbox.filter((other) => other !== next)
-      this.#count('rejected')
-      return
-    }
-    const target = this.#server.upload(next.ops)
-    try {
-      this.#db.transaction(() => accept(this.#db, next.seq, target))
-    } catch (error) {
-      // The server has it, and is asked again: it answers the same.
-      if (!(error instanceof Crash)) throw error
-      this.#db.left = Infinity
-      this.#db.transaction(() => accept(this.#db, next.seq, target))
-    }
-    next.state = 'accepted'
-    this.#targets.set(next.seq, target)
-    this.#count('accepted')
-  }
-
   #write(): void {
     const rows = this.#expected()
     const ops: LocalOp[] = []
     let seq = 0
     let changed = false
+    const id = `tx${++this.#last}`
     this.#db.transaction(() => {
-      seq = beginWrite(this.#db, `tx${++this.#last}`, 1)
+      seq = beginWrite(this.#db, id, 1)
       for (let n = this.#random.int(3); n >= 0; n--) this.#statement(rows, ops)
-      changed = endWrite(this.#db, seq).size > 0
+      changed = endWrite(this.#db, seq, `call of ${id}`).size > 0
     })
     if (changed !== ops.length > 0) throw new Error(`a transaction with ${ops.length} ops says changed = ${changed}`)
-    if (ops.length > 0) this.#outbox.push({ seq, state: 'pending', ops })
+    this.#queue.written(seq, id, ops)
   }
 
   /** One statement, and what it does in the model. */
@@ -361,7 +311,7 @@ class Schedule {
         rows.set(at, shown(data))
       }
     }
-    for (const { ops } of this.#outbox) {
+    for (const { ops } of this.#queue.shown()) {
       for (const { op, table, id, data } of ops) {
         const at = key(table, id)
         const before = rows.get(at)
@@ -394,9 +344,7 @@ class Schedule {
       `SELECT type, row_id FROM rp_copies c WHERE (SELECT count(*) FROM rp_copies o WHERE o.type = c.type AND o.row_id = c.row_id) < 2
       AND type IN (SELECT id FROM rp_types WHERE name IN (${[...this.#tables.keys()].map((name) => `'${name}'`).join(', ')}))`,
     )
-    const seqs = this.#db.prepare('SELECT seq FROM rp_tx ORDER BY seq').all()
-    if (textOf(seqs.flat()) !== textOf(this.#outbox.map(({ seq }) => seq)))
-      throw new Error(`after ${after} the outbox has ${textOf(seqs.flat())}`)
+    this.#queue.check(after)
   }
 
   /** Each row is covered, or has a proven link; no link is without a row. */
@@ -440,12 +388,15 @@ function localValue(random: Random, column: string): SqlValue {
   return random.chance(0.15) ? new Uint8Array([random.int(256), 0]) : `local ${random.int(20)}`
 }
 
-export function schedule(seed: number, connection = nodeSqlite(new DatabaseSync(':memory:'))): Outcome {
+/** `connection`: without one it is a file, which loses what was not flushed. */
+export function schedule(seed: number, connection?: Sqlite): Outcome {
   const run = new Schedule(seed, connection)
   try {
     run.run(STEPS)
     return { violation: null, counts: run.counts }
   } catch (error) {
     return { violation: error instanceof Error ? `${error.message}\n${error.stack}` : String(error), counts: run.counts }
+  } finally {
+    run.end()
   }
 }
