@@ -16,10 +16,10 @@ export interface Site {
   page(path: string): Answer
 }
 
-/** An application's page with the client, its worker and SQLite. `/blank` is a page of the same origin without a database. */
-export async function deviceSite(): Promise<Site> {
+/** Scripts by their paths, each a file of this repository with all that it imports. */
+export async function bundled(entryPoints: Record<string, string>): Promise<Map<string, string>> {
   const { outputFiles } = await build({
-    entryPoints: { app: root('test/device/page.ts'), worker: root('client/src/browser/worker.ts') },
+    entryPoints: Object.fromEntries(Object.entries(entryPoints).map(([name, path]) => [name, root(path)])),
     bundle: true,
     format: 'esm',
     target: 'es2022',
@@ -27,8 +27,17 @@ export async function deviceSite(): Promise<Site> {
     outdir: '/',
     logLevel: 'silent',
   })
-  const scripts = new Map(outputFiles.map(({ path, text }) => [path, text]))
-  const wasm = new Uint8Array(await readFile(createRequire(root('client/src/index.ts')).resolve('@sqlite.org/sqlite-wasm/sqlite3.wasm')))
+  return new Map(outputFiles.map(({ path, text }) => [path, text]))
+}
+
+export async function sqliteWasm(): Promise<Uint8Array> {
+  return new Uint8Array(await readFile(createRequire(root('client/src/index.ts')).resolve('@sqlite.org/sqlite-wasm/sqlite3.wasm')))
+}
+
+/** An application's page with the client, its worker and SQLite. `/blank` is a page of the same origin without a database. */
+export async function deviceSite(): Promise<Site> {
+  const scripts = await bundled({ app: 'test/device/page.ts', worker: 'client/src/browser/worker.ts' })
+  const wasm = await sqliteWasm()
   const site: Site = {
     token: null,
     workerPrefix: '',

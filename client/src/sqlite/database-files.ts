@@ -120,11 +120,14 @@ export class DatabaseFiles {
     this.#walBegun = false
   }
 
-  /** Takes space for so many bytes that the database and the WAL will grow by, and throws when there is none. What was there stays. */
+  /**
+   * Takes space for files of so many bytes, and throws when there is none. What was there stays. Of the database it is what SQLite says it has (`page_count`) and what will be added: pages that are still in
+   * the WAL have no place in its file yet.
+   */
   reserve(databaseBytes: number, walBytes: number): void {
     this.#usable('database')
     if (this.#files.wal.size < walBytes) this.#files.wal.truncate(walBytes)
-    this.#take(this.#used + databaseBytes)
+    this.#take(Math.max(this.#used, databaseBytes))
   }
 
   close(): void {

@@ -231,6 +231,21 @@ describe('a full disk', () => {
     opened.close()
   })
 
+  test('and so it does while pages of a download are in the WAL alone', () => {
+    const disk = new TestDisk()
+    const opened = open(disk)
+    opened.db.exec('PRAGMA wal_autocheckpoint = 1000; PRAGMA cache_size = -16384; CREATE TABLE w (n INTEGER PRIMARY KEY, filling TEXT)')
+    for (let n = 0; n < 14; n++) {
+      opened.files.reserve(Number(opened.db.selectValue('PRAGMA page_count')) * 8_192 + (STEP_BYTES >> 1), WAL_BYTES)
+      opened.db.exec({ sql: 'INSERT INTO t VALUES (?, ?)', bind: [n, 'd'.repeat(STEP_BYTES >> 1)] })
+    }
+    disk.quota = disk.size
+    for (let n = 0; n < 100; n++) opened.db.exec({ sql: 'INSERT INTO w VALUES (?, ?)', bind: [n, 'w'.repeat(4_000)] })
+    expect(opened.db.selectArray('PRAGMA wal_checkpoint(RESTART)')?.[0]).toBe(0)
+    expect(opened.db.selectValue('SELECT count(*) FROM w')).toBe(100)
+    opened.close()
+  })
+
   test('space that cannot be had is said before anything is written, and what was there stays', () => {
     const disk = new TestDisk()
     const opened = open(disk)
