@@ -44,8 +44,9 @@ export class Board {
     this.tell()
   }
 
-  setUnsynced(names: readonly string[]): void {
-    this.#unsynced = names
+  /** Null: they are what they were. */
+  setUnsynced(names: readonly string[] | null): void {
+    this.#unsynced = names ?? this.#unsynced
     this.tell()
   }
 

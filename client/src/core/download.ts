@@ -1,21 +1,25 @@
 import type { BucketEntry, SyncLine } from '../../../protocol/lines.ts'
 import type { ComparingLine } from '../../../protocol/native.ts'
-import type { Schema, SyncProgress } from '../types.ts'
-import { applyCheckpoint, keepBuckets, receive, type Target } from './buckets.ts'
+import type { Schema, SyncOptions } from '../types.ts'
+import { applyCheckpoint, keepBuckets, positions, receive, type Target } from './buckets.ts'
+import type { LineEvents, Stream } from './downloading.ts'
 import { ProblemError } from './problem.ts'
 import { integer, type Sqlite } from './sqlite.ts'
+import { clientId } from './storage.ts'
 
-export interface DownloadEvents {
+export interface DownloadEvents extends LineEvents {
   changed(tables: ReadonlySet<string>): void
-  /** A checkpoint is announced. */
-  begins(): void
-  progress(progress: SyncProgress): void
-  /** A whole checkpoint is applied. */
-  complete(): void
   mismatch(bucket: string): void
-  expires(seconds: number): void
-  /** How far the server's comparison is. A connection that has said nothing of it by its first checkpoint has said null. */
-  comparing(fraction: number | null): void
+}
+
+/** A connection: what it asks with, and what its lines do. The caller has the turn. */
+export function openDownload(db: Sqlite, options: Pick<SyncOptions, 'schema' | 'parameters'>, events: DownloadEvents): Stream {
+  const download = new Download(db, options.schema, events)
+  const request = {
+    ...{ buckets: positions(db), client_id: clientId(db), parameters: options.parameters ?? {} },
+    ...{ raw_data: true, include_checksum: true },
+  }
+  return { request, line: (line) => download.line(line) }
 }
 
 /** The lines of one connection, in order. */

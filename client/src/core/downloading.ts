@@ -1,14 +1,11 @@
-import type { SyncOptions, SyncState } from '../types.ts'
-import { positions } from './buckets.ts'
+import type { SyncLine } from '../../../protocol/lines.ts'
+import type { ComparingLine } from '../../../protocol/native.ts'
+import type { SyncProgress, SyncState } from '../types.ts'
 import { Connection } from './connection.ts'
-import { Download } from './download.ts'
 import { backoff, ProblemError, problemOf } from './problem.ts'
 import { sleep } from '../../../protocol/sleep.ts'
 import { Renewal } from './renewal.ts'
-import type { Sqlite } from './sqlite.ts'
-import { clientId } from './storage.ts'
 import type { Tokens } from './token.ts'
-import { Unsynced } from './unsynced.ts'
 import { isOtherUser } from './wait.ts'
 import type { Wake } from './wake.ts'
 
@@ -19,19 +16,37 @@ const SHORT_MS = 5_000
 const LIVE_OPS = 1_000
 const LIVE_MS = 1_000
 
+/** What the lines of a connection say, beside the rows that they bring. */
+export interface LineEvents {
+  /** A checkpoint is announced. */
+  begins(): void
+  progress(progress: SyncProgress): void
+  /** A whole checkpoint is applied. */
+  complete(): void
+  expires(seconds: number): void
+  /** How far the server's comparison is. A connection that has said nothing of it by its first checkpoint has said null. */
+  comparing(fraction: number | null): void
+}
+
+export interface Stream {
+  /** The first frame of the connection. */
+  request: unknown
+  /** In order, in the turn. Throws ProblemError when the connection has to begin anew. */
+  line(line: SyncLine | ComparingLine): void
+}
+
 export interface DownloadingOptions {
-  db: Sqlite
-  options: SyncOptions
+  url: string
   tokens: Tokens
   wake: Wake
   turn<T>(work: () => T): Promise<T>
-  /** Called in the turn. */
-  changed(tables: ReadonlySet<string>): void
-  mismatch(bucket: string): void
+  /** Called in the turn, for each connection. */
+  open(events: LineEvents): Stream
+  /** A whole checkpoint is applied; `first`: of this connection. Called in the turn. */
+  complete(first: boolean): void
   state(): SyncState
   setState(state: SyncState): void
   comparing(fraction: number | null): void
-  unsynced(names: readonly string[]): void
 }
 
 /** The server's word about the token. */
@@ -41,11 +56,15 @@ const isAboutToken = (code: string): boolean => code === 'signed_out' || code ==
 /** Keeps a stream open, again and again. */
 export class Downloading {
   readonly #with: DownloadingOptions
-  readonly #unsynced: Unsynced
+  #anew = new AbortController()
 
   constructor(options: DownloadingOptions) {
     this.#with = options
-    this.#unsynced = new Unsynced(options.db, options.options.schema)
+  }
+
+  /** What a connection asks for has changed: there is another one at once, which goes on where this one was. */
+  reconnect(): void {
+    this.#anew.abort()
   }
 
   /** Until `signal` is aborted. Never rejects. */
@@ -60,13 +79,16 @@ export class Downloading {
       // Of another user's database nothing else is said until his token has been replaced.
       if (!isOtherUser(this.#with.state())) setState({ state: 'connecting' })
       const began = performance.now()
+      const anew = (this.#anew = new AbortController())
       let wait: number
       try {
-        await this.#once(signal, () => (attempt = refusals = 0))
+        await this.#once(AbortSignal.any([signal, anew.signal]), () => (attempt = refusals = 0))
+        if (anew.signal.aborted) continue
         again = performance.now() - began < SHORT_MS ? again + 1 : 1
         wait = backoff(again, RECONNECT_MS)
       } catch (error) {
         if (signal.aborted) return
+        if (anew.signal.aborted) continue
         // Nobody says how far it is. A connection that the server wants anew says it in a moment.
         this.#with.comparing(null)
         wait = backoff(++attempt)
@@ -84,16 +106,9 @@ export class Downloading {
   }
 
   async #once(signal: AbortSignal, worked: () => void): Promise<void> {
-    const { db, options, tokens, wake, turn, state, setState } = this.#with
+    const { url, tokens, wake, turn, state, setState } = this.#with
     const token = await tokens.get(signal)
     if (isOtherUser(state())) setState({ state: 'connecting' })
-    const request = await turn(() => ({
-      buckets: positions(db),
-      client_id: clientId(db),
-      parameters: options.parameters ?? {},
-      raw_data: true,
-      include_checksum: true,
-    }))
     const over = new AbortController()
     let before: SyncState | null = null
     const renewal = new Renewal({
@@ -117,28 +132,24 @@ export class Downloading {
     })
     let since = performance.now()
     let first = true
-    const download = new Download(db, options.schema, {
-      changed: this.#with.changed,
-      progress: (progress) => {
-        const brief = progress.total <= LIVE_OPS && performance.now() - since <= LIVE_MS
-        if (state().state !== 'live' || !brief) setState({ state: 'syncing', progress })
-      },
-      begins: () => (since = performance.now()),
-      complete: () => {
-        worked()
-        const missing = this.#unsynced.look(first)
-        first = false
-        if (missing) this.#with.unsynced(missing)
-        setState({ state: 'live' })
-      },
-      mismatch: this.#with.mismatch,
-      comparing: this.#with.comparing,
-      expires: (seconds) => renewal.expires(seconds),
-    })
-    const connection = new Connection({
-      ...{ url: options.url, token, request, signal },
-      line: (line) => turn(() => download.line(line)),
-    })
+    const { request, line } = await turn(() =>
+      this.#with.open({
+        progress: (progress) => {
+          const brief = progress.total <= LIVE_OPS && performance.now() - since <= LIVE_MS
+          if (state().state !== 'live' || !brief) setState({ state: 'syncing', progress })
+        },
+        begins: () => (since = performance.now()),
+        complete: () => {
+          worked()
+          this.#with.complete(first)
+          first = false
+          setState({ state: 'live' })
+        },
+        comparing: this.#with.comparing,
+        expires: (seconds) => renewal.expires(seconds),
+      }),
+    )
+    const connection = new Connection({ url, token, request, signal, line: (each) => turn(() => line(each)) })
     const off = wake.on(() => connection.check())
     try {
       await connection.run()

@@ -12,6 +12,7 @@ import type {
 } from '../types.ts'
 import { checkAddress } from './address.ts'
 import { Board } from './board.ts'
+import { openDownload } from './download.ts'
 import { Downloading } from './downloading.ts'
 import { Listeners } from './listeners.ts'
 import { LiveQueries } from './live.ts'
@@ -19,9 +20,10 @@ import * as outbox from './outbox.ts'
 import { ProblemError, problemOf } from './problem.ts'
 import { applySchema } from './schema.ts'
 import { bindable, readOnly, type Sqlite } from './sqlite.ts'
-import { migrate } from './storage.ts'
+import { getText, migrate, put } from './storage.ts'
 import { identify, Tokens, type Identity } from './token.ts'
 import { Turn } from './turn.ts'
+import { Unsynced } from './unsynced.ts'
 import { Uploading } from './uploading.ts'
 import { otherUser, User } from './user.ts'
 import { hasSynced, hasUploaded, waitFor } from './wait.ts'
@@ -45,7 +47,7 @@ export interface EngineOptions extends SyncOptions {
 /** Without `user` the database is shown when a token has said whose it is, or none has come for so long. */
 const IDENTIFY_MS = 5_000
 
-/** The same in browsers and in Node: a local database that is kept in step. */
+/** The same in browsers and in Node: a local database that is kept in step. One file above 300 lines, because it only puts the parts together. */
 export class Engine implements SyncDatabase {
   /** Resolves when it may be read. */
   readonly opened: Promise<void>
@@ -72,10 +74,12 @@ export class Engine implements SyncDatabase {
     this.#options = options
     this.#storage = storage
     migrate(db)
-    this.#user = new User(db, options.user)
+    this.#user = new User({ get: () => getText(db, 'user'), put: (user) => put(db, 'user', user) }, options.user)
     applySchema(db, options.schema)
-    const read = (sql: string, params: readonly SqlParam[]): Row[] => this.#rows(sql, params)
-    this.#live = new LiveQueries(options.schema, { rows: read, turn: (work) => this.#exclusive(work) })
+    this.#live = new LiveQueries(options.schema, {
+      rows: (sql, params) => this.#rows(sql, params),
+      turn: (work) => this.#exclusive(work),
+    })
     this.#board = new Board(db, { storage: storage.kind, setAside: storage.setAside ?? null }, (status) =>
       this.#listeners.emit('status', status),
     )
@@ -88,13 +92,15 @@ export class Engine implements SyncDatabase {
       turn: <T>(work: () => T) => this.#exclusive(work),
       changed: (tables: ReadonlySet<string>) => this.#changed(tables),
     }
+    const downloaded = { changed: parts.changed, mismatch: (bucket: string) => this.#listeners.emit('mismatch', { bucket }) }
+    const unsynced = new Unsynced(db, options.schema)
     this.#downloading = new Downloading({
-      ...parts,
-      mismatch: (bucket) => this.#listeners.emit('mismatch', { bucket }),
+      ...{ ...parts, url: options.url },
+      open: (events) => openDownload(db, options, { ...events, ...downloaded }),
+      complete: (first) => this.#board.setUnsynced(unsynced.look(first)),
       state: () => this.#board.state,
       setState: (state) => this.#board.setState(state),
       comparing: (fraction) => this.#board.setComparing(fraction),
-      unsynced: (names) => this.#board.setUnsynced(names),
     })
     this.#uploading = new Uploading({
       ...parts,

@@ -1,23 +1,27 @@
 import { ProblemError } from './problem.ts'
-import type { Sqlite } from './sqlite.ts'
-import { getText, put } from './storage.ts'
+
+/** Where it is stored whose a database is. */
+export interface UserStore {
+  get(): string | null
+  put(user: string): void
+}
 
 /**
  * Whose database this is, and whether he is who works with it now. It is bound once, by the option `user` or by the subject of the first token,
  * and until it is wiped nobody else reads from it, writes into it or sends what is in it.
  */
 export class User {
-  readonly #db: Sqlite
+  readonly #store: UserStore
   /** Who opened it, as the application says. */
   readonly #named: string | null
   /** Whose the last token is. */
   #seen: string | null = null
   #bound: string | null
 
-  constructor(db: Sqlite, named: string | undefined) {
-    this.#db = db
+  constructor(store: UserStore, named: string | undefined) {
+    this.#store = store
     this.#named = named ?? null
-    this.#bound = getText(db, 'user')
+    this.#bound = store.get()
     if (this.#named !== null && this.#bound === null) this.#bind(this.#named)
   }
 
@@ -49,7 +53,7 @@ export class User {
   }
 
   #bind(user: string): void {
-    put(this.#db, 'user', user)
+    this.#store.put(user)
     this.#bound = user
   }
 }
