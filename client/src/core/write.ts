@@ -2,6 +2,7 @@ import type { SqlParam, WriteTransaction } from '../types.ts'
 import * as outbox from './outbox.ts'
 import { ProblemError } from './problem.ts'
 import { bindable, rollback, type Sqlite } from './sqlite.ts'
+import { WriteLimits } from './write-limits.ts'
 
 /** A local transaction that does nothing for so long is rolled back: everything else waits for it. */
 export const WRITE_PAUSE_MS = 10_000
@@ -15,7 +16,7 @@ export async function localWrite<T>(
   request: string | null,
 ): Promise<{ result: T; changed: Set<string> }> {
   db.run('BEGIN IMMEDIATE')
-  const limits = new Limits()
+  const limits = new WriteLimits({ pauseMs: WRITE_PAUSE_MS, totalMs: WRITE_TOTAL_MS })
   let open = true
   /** Between two statements the clock of the pause runs. */
   const statement = async <R>(work: () => R): Promise<R> => {
@@ -46,29 +47,5 @@ export async function localWrite<T>(
     throw error
   } finally {
     limits.end()
-  }
-}
-
-class Limits {
-  readonly #late = Promise.withResolvers<never>()
-  readonly #total = this.#after(WRITE_TOTAL_MS, 'took too long')
-  #pause = this.#after(WRITE_PAUSE_MS, 'paused for too long')
-
-  get over(): Promise<never> {
-    return this.#late.promise
-  }
-
-  pause(): void {
-    clearTimeout(this.#pause)
-    this.#pause = this.#after(WRITE_PAUSE_MS, 'paused for too long')
-  }
-
-  end(): void {
-    clearTimeout(this.#pause)
-    clearTimeout(this.#total)
-  }
-
-  #after(milliseconds: number, what: string): ReturnType<typeof setTimeout> {
-    return setTimeout(() => this.#late.reject(new ProblemError('write_limit', `a transaction ${what} and was rolled back`)), milliseconds)
   }
 }

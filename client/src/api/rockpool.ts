@@ -1,0 +1,249 @@
+import type { DatabaseEvents, LocalDatabase } from '../core/database/database.ts'
+import type { WrittenPromises } from '../core/database/fate-watch.ts'
+import type { LocalTransaction } from '../core/database/local-write.ts'
+import type { DatabaseStatus, StorageStatus } from '../core/database/status.ts'
+import type { FailedTransaction, StoredOp } from '../core/outbox/failed.ts'
+import { DEFAULT_TTL } from '../core/sync/streams.ts'
+import type { InsertOf, PatchOf, RowOf, TypedSchema } from '../schema.ts'
+import type { SqlValue, WaitOptions } from '../types.ts'
+import { LiveRows, type LiveView } from './live-view.ts'
+import { rowMaker } from './rows.ts'
+import type { Sql } from './sql.ts'
+import { selectById, transactionTable, type TransactionTable } from './tables.ts'
+
+// The API of the new client: typed rows over a local database that opens itself. It is not exported yet: `openSync` stays until this does everything that it does.
+
+export interface Written<T> extends WrittenPromises {
+  /** By it `transaction(id)` finds it again, after a reload too. */
+  readonly id: string
+  readonly value: T
+}
+
+/** Rows of one table. Each change is a write of its own. */
+export interface Table<S extends TypedSchema, T extends keyof S['tables']> {
+  /** `value`: the id. */
+  insert(row: InsertOf<S, T>): Promise<Written<string>>
+  /** `value`: how many rows there were, 0 or 1. */
+  update(id: string, patch: PatchOf<S, T>): Promise<Written<number>>
+  delete(id: string): Promise<Written<number>>
+  get(id: string): Promise<RowOf<S, T> | null>
+}
+
+export interface WriteTransaction<S extends TypedSchema> {
+  readonly tables: { readonly [T in keyof S['tables']]: TransactionTable<S, T> }
+  execute(statement: Sql): Promise<{ changes: number }>
+  query<R extends object>(statement: Sql<R>): Promise<R[]>
+}
+
+export interface StreamOptions {
+  /** For how long it is kept up to date when nobody has it open, in seconds. Default: a day. */
+  ttl?: number
+  /** 0 (most urgent) to 3. */
+  priority?: number
+}
+
+export interface StreamHandle {
+  /** What the server could not evaluate of it. */
+  readonly errors: readonly string[]
+  /** Resolves when everything of it is shown. Rejects by signal and timeout. */
+  synced(options?: WaitOptions): Promise<void>
+  /** From now on its time runs. */
+  close(): void
+}
+
+export interface Failed {
+  list(): Promise<FailedTransaction[]>
+  /** Sends it again with all that builds on it. Answers the ids of the new transactions by those of the old ones. */
+  retry(id: string): Promise<Map<string, string>>
+  edit(id: string, ops: readonly StoredOp[]): Promise<string | null>
+  dismiss(id?: string): Promise<void>
+}
+
+export class Database<S extends TypedSchema> {
+  readonly tables: { readonly [T in keyof S['tables']]: Table<S, T> }
+  readonly failed: Failed
+  readonly #schema: S
+  readonly #make: () => Promise<LocalDatabase>
+  readonly #kind: StorageStatus['kind']
+  #opening: Promise<LocalDatabase> | null = null
+  #core: LocalDatabase | null = null
+  #closed = false
+  readonly #waiting: (() => void)[] = []
+
+  constructor(schema: S, kind: StorageStatus['kind'], make: () => Promise<LocalDatabase>) {
+    this.#schema = schema
+    this.#kind = kind
+    this.#make = make
+    this.tables = Object.fromEntries(Object.keys(schema.tables).map((name) => [name, this.#table(name)])) as Database<S>['tables']
+    this.failed = {
+      list: async () => (await this.#open()).failed(),
+      retry: async (id) => (await this.#open()).retry(id),
+      edit: async (id, ops) => (await this.#open()).edit(id, ops),
+      dismiss: async (id) => (await this.#open()).dismiss(id ?? null),
+    }
+  }
+
+  /** Every method opens it; this only says when it is open, or why it is not. */
+  get ready(): Promise<void> {
+    return this.#open().then(() => {})
+  }
+
+  get status(): DatabaseStatus {
+    return this.#core?.status ?? unopened(this.#kind)
+  }
+
+  /** Answers the function that ends it. */
+  on<E extends keyof DatabaseEvents>(event: E, listener: (value: DatabaseEvents[E]) => void): () => void {
+    let off: (() => void) | null = null
+    let ended = false
+    this.#whenOpen((core) => {
+      if (!ended) off = core.on(event, listener)
+    })
+    return () => {
+      ended = true
+      off?.()
+    }
+  }
+
+  /** Values of columns are decoded where a column of a table is shown; `decode: false` gives all as SQLite has them. */
+  async query<R extends object>(statement: Sql<R>, options: { decode?: boolean } = {}): Promise<R[]> {
+    const { rows, statement: compiled } = await (await this.#open()).query(statement.sql, statement.params)
+    const make = rowMaker(options.decode === false ? NO_SCHEMA : this.#schema, compiled.columns())
+    return rows.map((row) => make(row) as R)
+  }
+
+  /** Runs one local transaction; its changes are visible at once and uploaded together. Inside, use `tx`: everything else waits for the transaction to end. */
+  async write<T>(change: (tx: WriteTransaction<S>) => T | Promise<T>): Promise<Written<T>> {
+    return (await this.#open()).write((tx) => change(this.#transaction(tx)))
+  }
+
+  live<R extends object>(statement: Sql<R>, options: { key?: string } = {}): LiveView<R> {
+    return new LiveRows<R>({
+      ...{ ...options, schema: this.#schema },
+      follow: (listener) => {
+        let end: (() => void) | null = null
+        let ended = false
+        this.#open().then(
+          (core) => {
+            if (!ended) end = core.follow(statement.sql, statement.params, listener)
+          },
+          (error: unknown) => listener.failed(error instanceof Error ? error : new Error(String(error))),
+        )
+        return () => {
+          ended = true
+          end?.()
+        }
+      },
+    })
+  }
+
+  /** Subscribes to a stream of the sync config. */
+  stream(name: string, parameters: Record<string, unknown> | null = null, options: StreamOptions = {}): StreamHandle {
+    const opened = this.#open().then((core) =>
+      core.stream({ name, parameters, ttl: options.ttl ?? DEFAULT_TTL, priority: options.priority ?? null }),
+    )
+    // Whoever waits for `synced` hears of it.
+    opened.catch(() => {})
+    const mine = (core: LocalDatabase, id: number) => core.streams.find(({ subscription }) => subscription === id)
+    let id: number | null = null
+    void opened.then((stream) => (id = stream.id)).catch(() => {})
+    const errors = (): readonly string[] => (this.#core && id !== null ? (mine(this.#core, id)?.errors ?? []) : [])
+    return {
+      get errors() {
+        return errors()
+      },
+      synced: async (wait) => {
+        const [core, stream] = await Promise.all([this.#open(), opened])
+        await core.until(() => mine(core, stream.id)?.synced === true, wait)
+      },
+      close: () => void opened.then((stream) => stream.close()).catch(() => {}),
+    }
+  }
+
+  /** What became of a write, also of an earlier session. */
+  async transaction(id: string): Promise<WrittenPromises> {
+    return (await this.#open()).transaction(id)
+  }
+
+  /** Resolves when a whole checkpoint has been applied in this session. Rejects by signal and timeout. */
+  async synced(options: WaitOptions = {}): Promise<void> {
+    await (await this.#open()).until(({ state }) => state === 'live', options)
+  }
+
+  async connect(): Promise<void> {
+    await (await this.#open()).connect()
+  }
+
+  async disconnect(): Promise<void> {
+    await (await this.#open()).disconnect()
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true
+    await (await this.#opening)?.close()
+  }
+
+  #open(): Promise<LocalDatabase> {
+    this.#opening ??= this.#begin()
+    return this.#opening
+  }
+
+  async #begin(): Promise<LocalDatabase> {
+    try {
+      this.#core = await this.#make()
+      for (const begin of this.#waiting.splice(0)) begin()
+      return this.#core
+    } catch (error) {
+      // Whoever asks next tries again.
+      if (!this.#closed) this.#opening = null
+      throw error
+    }
+  }
+
+  #whenOpen(work: (core: LocalDatabase) => void): void {
+    if (this.#core) work(this.#core)
+    else this.#waiting.push(() => this.#core && work(this.#core))
+  }
+
+  #transaction(tx: LocalTransaction): WriteTransaction<S> {
+    const tables = Object.fromEntries(Object.keys(this.#schema.tables).map((name) => [name, transactionTable(this.#schema, name, tx)]))
+    return {
+      tables: tables as WriteTransaction<S>['tables'],
+      execute: ({ sql, params }) => tx.execute(sql, params),
+      query: async <R extends object>({ sql, params }: Sql<R>) => {
+        const { rows, statement } = await tx.query(sql, params)
+        const make = rowMaker(this.#schema, statement.columns())
+        return rows.map((row: SqlValue[]) => make(row) as R)
+      },
+    }
+  }
+
+  #table<T extends keyof S['tables'] & string>(name: T): Table<S, T> {
+    const change = <R>(work: (table: TransactionTable<S, T>) => Promise<R>): Promise<Written<R>> =>
+      this.write((tx) => work(tx.tables[name]))
+    return {
+      insert: (row) => change((table) => table.insert(row)),
+      update: (id, patch) => change((table) => table.update(id, patch)),
+      delete: (id) => change((table) => table.delete(id)),
+      get: async (id) => {
+        const [row] = await this.query<RowOf<S, T>>({ sql: selectById(this.#schema, name), params: [id] })
+        return row ?? null
+      },
+    }
+  }
+}
+
+const NO_SCHEMA: TypedSchema = { tables: {} }
+
+const unopened = (kind: StorageStatus['kind']): DatabaseStatus => ({
+  ...{ state: 'opening', storage: { kind, state: 'opening' }, lastSyncedAt: null, comparing: null },
+  upload: { state: 'idle', pending: 0, unconfirmed: 0, failed: 0, oldestUnsentAt: null },
+})
+
+/** A database whose tables are its members too, where their names are free. */
+export type Rockpool<S extends TypedSchema> = Database<S> & { readonly [T in Exclude<keyof S['tables'], keyof Database<S>>]: Table<S, T> }
+
+export function withTables<S extends TypedSchema>(database: Database<S>): Rockpool<S> {
+  for (const [name, value] of Object.entries(database.tables)) if (!(name in database)) Object.defineProperty(database, name, { value })
+  return database as Rockpool<S>
+}

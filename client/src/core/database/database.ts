@@ -1,0 +1,394 @@
+import type { Sqlite } from '../../sqlite/sqlite.ts'
+import type { Schema, SqlParam, SqlValue, SyncState, WaitOptions } from '../../types.ts'
+import { Downloading, type LineEvents, type Stream } from '../downloading.ts'
+import { Listeners } from '../listeners.ts'
+import { LiveRegistry, type LiveListener } from '../live/registry.ts'
+import { clientId } from '../outbox/request.ts'
+import { dismiss, edit, failedTransactions, retry, type FailedTransaction, type StoredOp } from '../outbox/failed.ts'
+import { Sender } from '../outbox/sender.ts'
+import type { UploadResponse } from '../outbox/answer.ts'
+import { uuid7 } from '../outbox/uuid.ts'
+import { ProblemError, problemOf } from '../problem.ts'
+import { deriveRows } from '../store/derive.ts'
+import { positions } from '../store/incoming.ts'
+import { get, openLayout, put } from '../store/layout.ts'
+import { applySchema } from '../store/schema.ts'
+import type { StoredTable } from '../store/tables.ts'
+import { Lines, type StreamStatus } from '../sync/lines.ts'
+import { StreamUse, type OpenStream } from '../sync/stream-use.ts'
+import { subscriptions, type Wanted } from '../sync/streams.ts'
+import { Tokens, type Identity } from '../token.ts'
+import { Turn } from '../turn.ts'
+import { otherUser, User } from '../user.ts'
+import { Wake } from '../wake.ts'
+import { FateWatch, type WrittenPromises } from './fate-watch.ts'
+import { bindable, localWrite, type LocalTransaction } from './local-write.ts'
+import { StatusBoard, type ConnectionStatus, type DatabaseStatus, type QueueCounts, type StorageStatus } from './status.ts'
+
+// A local database that is kept in step, over the storage in `core/store/`: the same in a worker and in Node. It only puts the parts together; whoever owns the file makes it. One file above 300 lines for
+// that reason.
+
+/** The status is told once in so many milliseconds at most. */
+const FRAME_MS = 16
+
+export interface DatabaseOptions {
+  db: Sqlite
+  kind: StorageStatus['kind']
+  /** What was committed is on the disk when it returns. */
+  flush(): void
+  schema: Schema
+  /** Runs when the tables are there, before anything is read or sent. */
+  prepare?(tables: ReadonlyMap<string, StoredTable>): void
+  /** Of the sync service. */
+  url: string
+  identify(): Promise<Identity>
+  user?: string
+  /** Null: writes wait in the queue. */
+  post: ((body: string, token: string, signal: AbortSignal) => Promise<UploadResponse>) | null
+  checkpoint(clientId: string, token: string, signal: AbortSignal): Promise<number>
+  parameters?: Record<string, unknown>
+}
+
+export interface DatabaseEvents {
+  status: DatabaseStatus
+  streams: readonly StreamStatus[]
+  failed: readonly FailedTransaction[]
+  /** A bucket did not add up and is downloaded again. It should never happen. */
+  mismatch: { bucket: string }
+  /** The server does not know this client any more: what is unsent has new ids. */
+  clientReset: object
+}
+
+export interface Written<T> extends WrittenPromises {
+  /** A UUID of version 7: the key by which the backend knows the transaction. */
+  id: string
+  value: T
+}
+
+export interface QueryResult {
+  rows: SqlValue[][]
+  statement: ReturnType<Sqlite['prepareForApplication']>
+}
+
+export class LocalDatabase {
+  readonly tables: ReadonlyMap<string, StoredTable>
+  readonly #with: DatabaseOptions
+  readonly #db: Sqlite
+  readonly #listeners = new Listeners<DatabaseEvents>()
+  readonly #turn = new Turn()
+  readonly #wake = new Wake()
+  readonly #board: StatusBoard
+  readonly #user: User
+  readonly #tokens: Tokens
+  readonly #live: LiveRegistry
+  readonly #fates: FateWatch
+  readonly #downloading: Downloading
+  readonly #sender: Sender
+  readonly #use: StreamUse
+  #streams: () => readonly StreamStatus[] = () => []
+  #online: AbortController | null = null
+  #running: Promise<unknown> = Promise.resolve()
+  #closed = false
+
+  constructor(options: DatabaseOptions) {
+    const { db } = (this.#with = options)
+    this.#db = db
+    openLayout(db)
+    this.tables = applySchema(db, options.schema)
+    options.prepare?.(this.tables)
+    this.#user = new User({ get: () => textOrNull(get(db, 'user')), put: (user) => put(db, 'user', user) }, options.user)
+    this.#fates = new FateWatch(db)
+    this.#board = new StatusBoard(
+      options.kind,
+      (status) => this.#listeners.emit('status', status),
+      (work) => void setTimeout(work, FRAME_MS),
+    )
+    this.#live = new LiveRegistry({
+      prepare: (sql) => this.#readable(sql),
+      turn: (work) => this.#exclusive(work),
+      later: (work, milliseconds) => {
+        const timer = setTimeout(work, milliseconds)
+        return () => clearTimeout(timer)
+      },
+    })
+    this.#tokens = new Tokens({ identify: () => options.identify(), accept: (subject) => this.#accept(subject) })
+    this.#downloading = this.#newDownloading()
+    this.#sender = this.#newSender()
+    this.#use = new StreamUse({ db, turn: (work) => this.#exclusive(work), changed: () => this.#downloading.reconnect() })
+    this.#board.setStorage({ kind: options.kind, state: 'ok' })
+    this.#board.setConnection({ state: 'offline' })
+    this.#recount()
+  }
+
+  get status(): DatabaseStatus {
+    return this.#board.status
+  }
+
+  on<E extends keyof DatabaseEvents>(event: E, listener: (value: DatabaseEvents[E]) => void): () => void {
+    return this.#listeners.on(event, listener)
+  }
+
+  /** Reads. A statement that writes is refused. */
+  query(sql: string, params: readonly SqlParam[] = []): Promise<QueryResult> {
+    return this.#exclusive(() => {
+      const statement = this.#readable(sql)
+      if (!statement.isReadOnly) throw new ProblemError('statement', 'a query only reads')
+      return { rows: statement.all(bindable(params)), statement }
+    })
+  }
+
+  follow(sql: string, params: readonly SqlParam[], listener: LiveListener): () => void {
+    return this.#live.follow(sql, bindable(params), listener)
+  }
+
+  /** `call`: a name by which the caller may ask later what became of it. */
+  write<T>(change: (tx: LocalTransaction) => T | Promise<T>, call: string | null = null): Promise<Written<T>> {
+    return this.#exclusive(async () => {
+      this.#user.check()
+      const now = Date.now()
+      const id = uuid7(now)
+      const { value, changed } = await this.#stored(() => localWrite(this.#db, { id, call, now }, change))
+      this.#changed(changed)
+      this.#sender.want()
+      return { id, value, ...this.#fates.watch(id) }
+    })
+  }
+
+  /** What becomes of a write, also of one of an earlier session. */
+  transaction(id: string): Promise<WrittenPromises> {
+    // Promises in an object: one that is returned by itself would be waited for.
+    return this.#exclusive(() => ({ ...this.#fates.watch(id) }))
+  }
+
+  failed(): Promise<FailedTransaction[]> {
+    return this.#exclusive(() => {
+      this.#user.check()
+      return failedTransactions(this.#db)
+    })
+  }
+
+  /** Sends a failed write again, and all that build on it. Answers the ids of the new transactions by those of the old ones. */
+  async retry(id: string): Promise<Map<string, string>> {
+    return this.#again(() => retry(this.#db, this.tables, id, Date.now()))
+  }
+
+  /** Sends these ops in the place of a failed write. Answers the id of the new transaction; null when that write is not in the list. */
+  async edit(id: string, ops: readonly StoredOp[]): Promise<string | null> {
+    return this.#again(() => edit(this.#db, this.tables, id, ops, Date.now()))
+  }
+
+  /** Forgets a failed write; null: all of them. */
+  dismiss(id: string | null): Promise<void> {
+    return this.#exclusive(() => {
+      this.#user.check()
+      this.#db.transaction(() => dismiss(this.#db, id))
+      this.#recount()
+    })
+  }
+
+  stream(wanted: Wanted): Promise<OpenStream> {
+    return this.#use.open(wanted)
+  }
+
+  /** How the streams are doing in this connection. */
+  get streams(): readonly StreamStatus[] {
+    return this.#streams()
+  }
+
+  async connect(): Promise<void> {
+    if (this.#closed) throw closed()
+    const over = this.#end()
+    const online = new AbortController()
+    this.#online = online
+    await over
+    // Somebody has connected anew or disconnected meanwhile.
+    if (online.signal.aborted) return
+    if (this.#user.foreign) return this.#board.setConnection({ state: 'needs-auth', error: problemOf(otherUser()) })
+    this.#running = Promise.all([this.#downloading.run(online.signal), this.#with.post === null ? null : this.#sender.run(online.signal)])
+  }
+
+  async disconnect(): Promise<void> {
+    await this.#end()
+    if (!this.#online) this.#board.setConnection({ state: 'offline' })
+  }
+
+  /** The device may have slept, or is online again. */
+  wake(): void {
+    this.#wake.now()
+  }
+
+  /** Resolves when the status, or that of a stream, is as wanted. Rejects by signal and timeout. */
+  until(reached: (status: DatabaseStatus) => boolean, { signal, timeout }: WaitOptions = {}): Promise<void> {
+    const over = Promise.withResolvers<void>()
+    const look = (status: DatabaseStatus): void => {
+      if (reached(status)) over.resolve()
+      else if (status.state === 'closed') over.reject(closed())
+    }
+    const offs = [this.on('status', look), this.on('streams', () => look(this.status))]
+    const stop = (): void => over.reject(signal?.reason)
+    const timer =
+      timeout === undefined ? undefined : setTimeout(() => over.reject(new ProblemError('timeout', 'it took too long')), timeout)
+    signal?.addEventListener('abort', stop)
+    if (signal?.aborted) stop()
+    look(this.status)
+    return over.promise.finally(() => {
+      for (const off of offs) off()
+      clearTimeout(timer)
+      signal?.removeEventListener('abort', stop)
+    })
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed) return
+    await this.#end()
+    if (this.#closed) return
+    await this.#exclusive(() => {
+      this.#closed = true
+      this.#use.end()
+      // Somebody may have connected meanwhile.
+      this.#online?.abort()
+      this.#board.setConnection({ state: 'closed' })
+      this.#db.close()
+    })
+  }
+
+  #newDownloading(): Downloading {
+    return new Downloading({
+      ...{ url: this.#with.url, tokens: this.#tokens, wake: this.#wake },
+      turn: (work) => this.#exclusive(() => this.#stored(work)),
+      open: (events) => this.#connection(events),
+      complete: () => this.#recount(),
+      state: () => syncState(this.#board.connection),
+      setState: (state) => this.#board.setConnection(state),
+      comparing: (fraction) => this.#board.setComparing(fraction),
+    })
+  }
+
+  #newSender(): Sender {
+    return new Sender({
+      ...{ db: this.#db, wake: this.#wake, tables: () => this.tables, flush: () => this.#with.flush() },
+      turn: (work) => this.#exclusive(() => this.#stored(work)),
+      post: async (body, signal) => {
+        if (this.#with.post === null) throw new ProblemError('network', 'there is no uploader')
+        return this.#with.post(body, await this.#tokens.get(signal), signal)
+      },
+      refused: () => this.#tokens.forget(),
+      checkpoint: async (client, signal) => this.#with.checkpoint(client, await this.#tokens.get(signal), signal),
+      isLive: () => this.#board.connection.state === 'live',
+      changed: (tables) => this.#changed(tables),
+      failed: (transactions) => this.#listeners.emit('failed', transactions),
+      reset: () => this.#listeners.emit('clientReset', {}),
+      state: (state) => this.#board.setUpload(state),
+      now: () => Date.now(),
+      random: () => Math.random(),
+    })
+  }
+
+  /** What a connection asks with, and what its lines do. The caller has the turn. */
+  #connection(events: LineEvents): Stream {
+    const own = subscriptions(this.#db)
+    const lines = new Lines({
+      ...{ db: this.#db, tables: this.tables, subscriptions: own, now: () => Date.now() },
+      events: {
+        ...events,
+        changed: (tables) => this.#changed(tables),
+        mismatch: (bucket) => this.#listeners.emit('mismatch', { bucket }),
+        complete: (priority) => {
+          if (priority === null) events.complete()
+        },
+        streams: () => this.#listeners.emit('streams', this.#streams()),
+      },
+    })
+    this.#streams = () => lines.streams()
+    const request = {
+      ...{ buckets: positions(this.#db), client_id: clientId(this.#db), parameters: this.#with.parameters ?? {} },
+      ...{ raw_data: true, include_checksum: true },
+      streams: {
+        include_defaults: true,
+        subscriptions: own.map(({ name, parameters, priority }) => ({ stream: name, parameters, override_priority: priority })),
+      },
+    }
+    return { request, line: (line) => lines.line(line) }
+  }
+
+  async #again<T>(work: () => T): Promise<T> {
+    return this.#exclusive(() => {
+      this.#user.check()
+      const [result, changed] = this.#db.transaction((): [T, Set<string>] => [work(), deriveRows(this.#db, this.tables)])
+      this.#changed(changed)
+      this.#sender.want()
+      return result
+    })
+  }
+
+  /** Resolves when nothing runs any more of what was connected. */
+  async #end(): Promise<void> {
+    this.#online?.abort()
+    this.#online = null
+    await this.#running
+  }
+
+  /** A token has come. Before anything uses it, it is known to be for this database. */
+  async #accept(subject: string): Promise<void> {
+    await this.#exclusive(() => {
+      if (this.#user.token(subject)) this.#live.refresh()
+    })
+    this.#user.check()
+  }
+
+  #readable(sql: string): ReturnType<Sqlite['prepareForApplication']> {
+    this.#user.check()
+    return this.#db.prepareForApplication(sql)
+  }
+
+  #exclusive<T>(work: () => T | Promise<T>): Promise<T> {
+    return this.#turn.run(() => {
+      if (this.#closed) throw closed()
+      return work()
+    })
+  }
+
+  /** What is wrong with the disk is said, and that it is well again. */
+  async #stored<T>(work: () => T | Promise<T>): Promise<T> {
+    const { kind } = this.#with
+    try {
+      const result = await work()
+      if (this.#board.status.storage.state === 'full') this.#board.setStorage({ kind, state: 'ok' })
+      return result
+    } catch (error) {
+      const { code, message } = problemOf(error)
+      if (code === 'storage_full') this.#board.setStorage({ kind, state: 'full' })
+      else if (code === 'storage_corrupt') this.#board.setStorage({ kind, state: 'corrupt', reason: message })
+      throw error
+    }
+  }
+
+  /** The caller has the turn. */
+  #changed(tables: ReadonlySet<string>): void {
+    if (tables.size > 0) this.#live.changed(tables)
+    this.#fates.look()
+    this.#recount()
+  }
+
+  #recount(): void {
+    const [row] = this.#db
+      .prepare(
+        `SELECT (SELECT count(*) FROM rp_tx WHERE state <> 'accepted'), (SELECT count(*) FROM rp_tx WHERE state = 'accepted'),
+          (SELECT count(*) FROM rp_failed WHERE next IS NULL), (SELECT min(made_at) FROM rp_tx WHERE state <> 'accepted')`,
+      )
+      .all()
+    const [pending, unconfirmed, failed, oldest] = row ?? []
+    const counts: QueueCounts = { pending: Number(pending), unconfirmed: Number(unconfirmed), failed: Number(failed), oldestUnsentAt: null }
+    this.#board.setCounts({ ...counts, oldestUnsentAt: typeof oldest === 'number' ? oldest : null })
+    const synced = get(this.#db, 'last_synced_at')
+    this.#board.setSynced(typeof synced === 'number' ? synced : null)
+  }
+}
+
+const closed = (): ProblemError => new ProblemError('closed', 'the database is closed')
+const textOrNull = (value: string | number | null): string | null => (typeof value === 'string' ? value : null)
+
+/** `opening` is none of a connection. */
+function syncState(state: ConnectionStatus): SyncState {
+  return state.state === 'opening' ? { state: 'offline' } : state
+}

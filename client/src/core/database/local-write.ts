@@ -1,0 +1,79 @@
+import type { SqlParam, SqlValue } from '../../types.ts'
+import type { Sqlite } from '../../sqlite/sqlite.ts'
+import { ProblemError } from '../problem.ts'
+import { beginWrite, endWrite } from '../store/local.ts'
+import { WriteLimits } from '../write-limits.ts'
+
+/** A local transaction that does nothing for so long is rolled back: everything else waits for it. */
+export const PAUSE_MS = 1_000
+/** And one that is not over by then, whatever it does. */
+export const TOTAL_MS = 5_000
+
+/** What a local transaction may do. Statements change rows of the tables of the schema, and nothing else. */
+export interface LocalTransaction {
+  /** Runs one statement; `changes` counts its rows. */
+  execute(sql: string, params?: readonly SqlParam[]): Promise<{ changes: number }>
+  /** Reads, and sees what this transaction wrote. The rows are arrays in the order of the columns. */
+  query(sql: string, params?: readonly SqlParam[]): Promise<{ rows: SqlValue[][]; statement: ReturnType<Sqlite['prepareForApplication']> }>
+}
+
+export interface LocalWrite {
+  id: string
+  /** How the caller names it, for whoever asks later what became of it. */
+  call: string | null
+  /** Milliseconds since 1970. */
+  now: number
+}
+
+/** Runs one local transaction. The caller has the turn. Throws `write_limit` when it takes too long, and `too_large`; then nothing is stored. */
+export async function localWrite<T>(
+  db: Sqlite,
+  { id, call, now }: LocalWrite,
+  change: (tx: LocalTransaction) => T | Promise<T>,
+): Promise<{ value: T; changed: Set<string> }> {
+  const limits = new WriteLimits({ pauseMs: PAUSE_MS, totalMs: TOTAL_MS })
+  let open = true
+  const statement = async <R>(work: () => R): Promise<R> => {
+    if (!open) throw new ProblemError('storage', 'this transaction is over')
+    try {
+      return work()
+    } finally {
+      limits.pause()
+    }
+  }
+  db.exec('BEGIN IMMEDIATE')
+  try {
+    const seq = beginWrite(db, id, now)
+    const tx: LocalTransaction = {
+      execute: (sql, params = []) => statement(() => ({ changes: db.prepareForApplication(sql).run(bindable(params)) })),
+      query: (sql, params = []) =>
+        statement(() => {
+          const statement = db.prepareForApplication(sql)
+          return { rows: statement.all(bindable(params)), statement }
+        }),
+    }
+    const value = await Promise.race([change(tx), limits.over])
+    open = false
+    const changed = endWrite(db, seq, call)
+    db.exec('COMMIT')
+    return { value, changed }
+  } catch (error) {
+    open = false
+    rollback(db)
+    throw error
+  } finally {
+    limits.end()
+  }
+}
+
+/** On some errors (disk full, I/O) SQLite has ended the transaction by itself. */
+function rollback(db: Sqlite): void {
+  try {
+    db.exec('ROLLBACK')
+  } catch {
+    // There is none.
+  }
+}
+
+export const bindable = (params: readonly SqlParam[]): SqlValue[] =>
+  params.map((value) => (typeof value === 'boolean' ? Number(value) : value))
