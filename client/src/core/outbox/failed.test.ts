@@ -14,10 +14,10 @@ import { dismiss, edit, failedTransactions, retry, type StoredOp } from './faile
 import { MAX_REQUEST_BYTES, nextRequest } from './request.ts'
 import { uuid7 } from './uuid.ts'
 
-function open(): { db: Sqlite; tables: Map<string, StoredTable> } {
+function open(old = false): { db: Sqlite; tables: Map<string, StoredTable> } {
   const db = nodeSqlite(new DatabaseSync(':memory:'))
   openLayout(db)
-  return { db, tables: applySchema(db, { tables: { notes: { columns: { body: 'text', n: 'integer' } } } }) }
+  return { db, tables: applySchema(db, { tables: { notes: { columns: { body: 'text', n: 'integer' }, old } } }) }
 }
 
 const write = (db: Sqlite, id: string, sql: string): void =>
@@ -87,6 +87,28 @@ test('a client that has never been heard of has decided nothing, whatever number
   write(db, 'none', "DELETE FROM notes WHERE id = 'nobody'")
   write(db, 'one', "INSERT INTO notes (id) VALUES ('a')")
   expect(nextRequest(db, { limit: 100, hello: false })?.body).toContain('"answered":0,"transactions":[{"id":"one","seq":2,')
+})
+
+test('changes of a row that follow each other are one op, with every digit and what was there before the first', () => {
+  const { db } = open(true)
+  write(db, 'base', "INSERT INTO notes VALUES ('a', 'x', 9007199254740993)")
+  const ops = (id: string): unknown =>
+    db.prepare('SELECT op, data, old FROM rp_outbox WHERE tx = (SELECT seq FROM rp_tx WHERE id = ?) ORDER BY seq').all([id])
+  write(db, 'put', "INSERT INTO notes (id, body) VALUES ('b', 'one'); UPDATE notes SET n = 9007199254740995 WHERE id = 'b'")
+  expect(ops('put')).toEqual([['put', '{"body":"one","n":9007199254740995}', null]])
+  write(db, 'patch', "UPDATE notes SET n = 1 WHERE id = 'a'; UPDATE notes SET body = 'y', n = NULL WHERE id = 'a'")
+  expect(ops('patch')).toEqual([['patch', '{"n":null,"body":"y"}', '{"body":"x","n":9007199254740993}']])
+  write(db, 'other', "UPDATE notes SET n = 1 WHERE id = 'a'; UPDATE notes SET n = 1 WHERE id = 'b'; UPDATE notes SET n = 2 WHERE id = 'a'")
+  expect(ops('other')).toHaveLength(3)
+  write(db, 'deleted', "UPDATE notes SET n = 3 WHERE id = 'a'; DELETE FROM notes WHERE id = 'a'; INSERT INTO notes (id, n) VALUES ('a', 4)")
+  expect(ops('deleted')).toEqual([
+    ['patch', '{"n":3}', '{"n":2}'],
+    ['delete', null, '{"body":"y","n":3}'],
+    ['put', '{"body":null,"n":4}', null],
+  ])
+  expect(nextRequest(db, { limit: 100, hello: false })?.body).toContain(
+    '{"op":"patch","table":"notes","id":"a","data":{"n":null,"body":"y"},"old":{"body":"x","n":9007199254740993}}',
+  )
 })
 
 test('dismissed writes are gone, one or all', () => {

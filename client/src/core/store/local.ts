@@ -1,6 +1,7 @@
 import { integer, text, type Sqlite } from '../../sqlite/sqlite.ts'
 import { markIdle, markTransaction } from './derive.ts'
 import { beginFate, confirmFate } from './fates.ts'
+import { joinOps } from './join.ts'
 import { get } from './layout.ts'
 import { ProblemError } from '../problem.ts'
 
@@ -23,6 +24,7 @@ export function beginWrite(db: Sqlite, id: string, now: number): number {
 export function endWrite(db: Sqlite, seq: number, call: string | null = null): Set<string> {
   db.exec('DELETE FROM rp_capture')
   const names = db.prepare('SELECT DISTINCT t.name FROM rp_outbox o JOIN rp_types t ON t.id = o.type WHERE o.tx = ?').all([seq])
+  joinOps(db, seq)
   checkSize(db, seq)
   const [id, now] = db.prepare('SELECT id, made_at FROM rp_tx WHERE seq = ?').all([seq])[0] ?? []
   beginFate(db, { id: text(id), call, now: integer(now) }, names.length === 0)

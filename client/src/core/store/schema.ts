@@ -1,5 +1,5 @@
 import { identifier, type Sqlite } from '../../sqlite/sqlite.ts'
-import type { ColumnType, Schema, TableSchema } from '../../types.ts'
+import type { ColumnType } from '../../types.ts'
 import { checkSchema } from '../schema.ts'
 import { Applier } from './apply.ts'
 import { deriveRows } from './derive.ts'
@@ -15,6 +15,7 @@ import {
   tableScript,
   triggerScript,
   type StoredTable,
+  type StoreSchema,
 } from './tables.ts'
 
 /** What of a table is in the file. */
@@ -25,7 +26,7 @@ type Kept = Pick<StoredTable, 'columns' | 'indexes'>
  * table or column that the schema lacks stays, is filled on, and is there again when a schema has it. A column whose type has changed in a way that loses something has its
  * buckets loaded again; until then its values are what the old ones become.
  */
-export function applySchema(db: Sqlite, schema: Schema): Map<string, StoredTable> {
+export function applySchema(db: Sqlite, schema: StoreSchema): Map<string, StoredTable> {
   checkSchema(schema)
   return db.transaction(() => {
     const kept = new Map<string, Kept>(Object.entries(JSON.parse(String(get(db, 'tables') ?? '{}')) as Record<string, Kept>))
@@ -55,9 +56,10 @@ export function applySchema(db: Sqlite, schema: Schema): Map<string, StoredTable
   })
 }
 
-function joined(before: Kept | undefined, wanted: TableSchema | undefined): StoredTable {
-  if (wanted === undefined) return { columns: before?.columns ?? {}, visible: [], indexes: {} }
-  return { columns: { ...before?.columns, ...wanted.columns }, visible: Object.keys(wanted.columns), indexes: wanted.indexes ?? {} }
+function joined(before: Kept | undefined, wanted: StoreSchema['tables'][string] | undefined): StoredTable {
+  if (wanted === undefined) return { columns: before?.columns ?? {}, visible: [], old: false, indexes: {} }
+  const { columns, indexes = {}, old = false } = wanted
+  return { columns: { ...before?.columns, ...columns }, visible: Object.keys(columns), old, indexes }
 }
 
 function change(db: Sqlite, name: string, type: number, before: Kept, table: StoredTable): void {

@@ -1,11 +1,18 @@
 import { identifier, literal } from '../../sqlite/sqlite.ts'
-import type { ColumnType } from '../../types.ts'
+import type { ColumnType, TableSchema } from '../../types.ts'
+
+/** As the application declares its tables. `old`: uploads of this table carry the values that were there before. */
+export interface StoreSchema {
+  tables: Record<string, TableSchema & { old?: boolean }>
+}
 
 /** A table of the app as it is in the file. It may have columns, or be one, that the schema of today lacks. */
 export interface StoredTable {
   columns: Record<string, ColumnType>
   /** Columns that the schema has: what is uploaded. */
   visible: readonly string[]
+  /** Uploads carry what was there before. */
+  old: boolean
   indexes: Record<string, readonly string[]>
 }
 
@@ -101,15 +108,18 @@ export function triggerScript(name: string, type: number, table: StoredTable): s
       FROM (SELECT 1) LEFT JOIN ${quoted} t ON t.id = NEW.id LEFT JOIN ${at} a ON a.rid = t.rowid;
     DELETE FROM ${at} WHERE rid = (SELECT rowid FROM ${quoted} WHERE id = NEW.id);`
 
-  const op = (kind: string, id: string, data: string): string =>
-    `INSERT INTO rp_outbox (tx, op, type, row_id, data) VALUES ((SELECT tx FROM rp_capture), '${kind}', ${type}, ${id}, ${data});`
-  const visible = table.visible.map((column): [string, string] => [column, uploadJson(column, table.columns[column])])
-  const all = visible.map(([column, json]) => `${literal(column)}, json(${json})`).join(', ')
+  const op = (kind: string, id: string, data: string, old = 'NULL'): string =>
+    `INSERT INTO rp_outbox (tx, op, type, row_id, data, old) VALUES ((SELECT tx FROM rp_capture), '${kind}', ${type}, ${id}, ${data}, ${table.old ? old : 'NULL'});`
+  const allOf = (row: Row): string =>
+    table.visible.map((column) => `${literal(column)}, json(${uploadJson(row, column, table.columns[column])})`).join(', ')
   const differs = (columns: readonly string[]): string =>
     columns.map((column) => `NEW.${identifier(column)} IS NOT OLD.${identifier(column)}`).join(' OR ')
-  const changed = visible
-    .map(([column, json]) => `SELECT ${literal(column)} AS k, ${json} AS v WHERE ${differs([column])}`)
-    .join(' UNION ALL ')
+  const changedOf = (row: Row): string => {
+    const each = table.visible.map(
+      (column) => `SELECT ${literal(column)} AS k, ${uploadJson(row, column, table.columns[column])} AS v WHERE ${differs([column])}`,
+    )
+    return `(SELECT json_group_object(k, json(v)) FROM (${each.join(' UNION ALL ')}))`
+  }
   // The app does not see them, so nothing of them would be uploaded.
   const hidden = Object.keys(table.columns).filter((column) => !table.visible.includes(column))
   const refuse = (what: string, when: string): string => `SELECT RAISE(ABORT, ${literal(`rp: ${what}`)}) WHERE ${when};`
@@ -137,21 +147,23 @@ export function triggerScript(name: string, type: number, table: StoredTable): s
       'AFTER INSERT',
       capturing,
       `${refuse(numbered, 'NEW.rowid < 1')} ${refuse('the id of a row is text', "typeof(NEW.id) <> 'text'")}
-      ${unseen(hidden.map((column) => `NEW.${identifier(column)} IS NOT NULL`).join(' OR '))} ${op('put', 'NEW.id', `json_object(${all})`)}`,
+      ${unseen(hidden.map((column) => `NEW.${identifier(column)} IS NOT NULL`).join(' OR '))} ${op('put', 'NEW.id', `json_object(${allOf('NEW')})`)}`,
     ),
     trigger(
       'patch',
       'AFTER UPDATE',
       `${capturing} AND (${differs(Object.keys(table.columns))})`,
-      `${unseen(differs(hidden))} ${op('patch', 'NEW.id', `(SELECT json_group_object(k, json(v)) FROM (${changed}))`)}`,
+      `${unseen(differs(hidden))} ${op('patch', 'NEW.id', changedOf('NEW'), changedOf('OLD'))}`,
     ),
-    trigger('delete', 'AFTER DELETE', capturing, op('delete', 'OLD.id', 'NULL')),
+    trigger('delete', 'AFTER DELETE', capturing, op('delete', 'OLD.id', 'NULL', `json_object(${allOf('OLD')})`)),
   ].join('\n')
 }
 
+type Row = 'NEW' | 'OLD'
+
 /** A value as it is uploaded. Booleans travel as true and false, whatever number stands for them here. */
-function uploadJson(column: string, type: ColumnType | undefined): string {
-  const value = `NEW.${identifier(column)}`
+function uploadJson(row: Row, column: string, type: ColumnType | undefined): string {
+  const value = `${row}.${identifier(column)}`
   const plain = `CASE typeof(${value}) WHEN 'blob' THEN json_object('$b', hex(${value})) ELSE json_quote(${value}) END`
   if (type !== 'boolean') return plain
   return `CASE WHEN typeof(${value}) = 'integer' AND ${value} IN (0, 1) THEN iif(${value}, 'true', 'false') ELSE ${plain} END`

@@ -1,13 +1,13 @@
 import type { Random } from '../../../../test/support/random.ts'
 import type { Sqlite } from '../../sqlite/sqlite.ts'
-import type { Schema, SqlValue } from '../../types.ts'
+import type { SqlValue } from '../../types.ts'
 import { readAnswer, type Decided } from '../outbox/answer.ts'
 import { storeAnswer, storeCheckpoint, storeTooLarge, unconfirmedUpTo } from '../outbox/decide.ts'
 import { dismiss, edit, failedTransactions, retry } from '../outbox/failed.ts'
 import { nextRequest, type UploadRequest } from '../outbox/request.ts'
 import { deriveRows } from './derive.ts'
 import { fateOf, fateOfCall } from './fates.ts'
-import type { StoredTable } from './tables.ts'
+import type { StoredTable, StoreSchema } from './tables.ts'
 import type { LocalOp, TestServer } from './test-server.ts'
 import { TestUploads } from './test-uploads.ts'
 
@@ -35,7 +35,7 @@ export interface Snapshot {
 export interface QueueSetting {
   db: Sqlite
   tables(): ReadonlyMap<string, StoredTable>
-  schema(): Schema
+  schema(): StoreSchema
   flush(): void
   count(what: string): void
 }
@@ -284,7 +284,7 @@ export class TestQueue {
           this.#add({
             seq: this.#seqOf(id ?? ''),
             id: id ?? '',
-            ops: [{ ...op, op: 'patch', data: { title: 'edited' } }],
+            ops: [{ op: 'patch', table: op.table, id: op.id, data: { title: 'edited' } }],
             state: 'pending',
           })
           this.#with.count('edited')
@@ -322,12 +322,24 @@ export class TestQueue {
 
   /** The ops go out as they were made. */
   #checkWire({ body, ids }: UploadRequest): void {
-    const wire: { transactions: { ops: { op: string; table: string; id: string; data?: Record<string, unknown> }[] }[] } = JSON.parse(body)
+    const wire: { transactions: { ops: WireOp[] }[] } = JSON.parse(body)
     for (const [n, id] of ids.entries()) {
       const { ops } = this.#of(id)
       const sent = wire.transactions[n]?.ops ?? []
-      const wanted = ops.map(({ op, table, id: row, data }) => [op, table, row, op === 'delete' ? null : valuesText(data)])
-      const found = sent.map(({ op, table, id: row, data }) => [op, table, row, data === undefined ? null : valuesText(data)])
+      const wanted = ops.map(({ op, table, id: row, data, old }) => [
+        op,
+        table,
+        row,
+        op === 'delete' ? null : valuesText(data),
+        old ? valuesText(old) : null,
+      ])
+      const found = sent.map(({ op, table, id: row, data, old }) => [
+        op,
+        table,
+        row,
+        data ? valuesText(data) : null,
+        old ? valuesText(old) : null,
+      ])
       if (JSON.stringify(wanted) !== JSON.stringify(found))
         throw new Error(`${id} went out as ${JSON.stringify(found)} and not as ${JSON.stringify(wanted)}`)
       if (ops.some(({ data }) => data.n === 9223372036854775807n) && !body.includes(':9223372036854775807'))
@@ -368,6 +380,14 @@ export class TestQueue {
         throw new Error(`${given} is ${state}, and was never applied`)
     }
   }
+}
+
+interface WireOp {
+  op: string
+  table: string
+  id: string
+  data?: Record<string, unknown>
+  old?: Record<string, unknown>
 }
 
 const FATES: Record<LocalTransaction['state'], string> = {

@@ -19,6 +19,7 @@ const derive = of('derive')
 const incoming = of('incoming')
 const local = of('local')
 const schema = of('schema')
+const join = of('join')
 const cover = of('cover')
 const request = of('request', 'outbox')
 const decide = of('decide', 'outbox')
@@ -133,7 +134,7 @@ export const RULES: Rule[] = [
     'new Set([...kept.keys(), ...Object.keys(schema.tables)])',
     'new Set(Object.keys(schema.tables))',
   ]),
-  schema('a column that the schema lacks is filled on', ['columns: { ...before?.columns, ...wanted.columns }', 'columns: wanted.columns']),
+  schema('a column that the schema lacks is filled on', ['columns: { ...before?.columns, ...columns }', 'columns']),
 
   cover('a row that a retry covers has its version of the server in the base', [
     "SELECT ?1, ?2, a.src, a.op, a.sub, ${rowJson(table, 't')}, a.rest FROM",
@@ -184,4 +185,15 @@ export const RULES: Rule[] = [
   failed('a rejected transaction is rolled back', ['  forget(db, seq)\n', '']),
 
   local('the fate of what is confirmed says so', ['    confirmFate(db, text(id))\n', '']),
+
+  join('two ops of a row are one only when nothing is between them', [
+    '      last = next\n      continue',
+    "      last = last?.op === 'put' ? last : next\n      continue",
+  ]),
+  join('the later value counts', ['merged(db, last.data, next.data)', 'merged(db, next.data, last.data)']),
+  join('what was there before is what was there before the first', ['merged(db, next.old, last.old)', 'merged(db, last.old, next.old)']),
+  tables('an upload has what was there before, where the table wants it', [
+    "changedOf('NEW'), changedOf('OLD')",
+    "changedOf('NEW'), changedOf('NEW')",
+  ]),
 ]

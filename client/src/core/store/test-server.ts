@@ -12,6 +12,8 @@ export interface LocalOp {
   table: string
   id: string
   data: ModelRow
+  /** Where the table wants it: what was there before. */
+  old?: ModelRow
 }
 
 export const COLUMNS = ['title', 'n', 'done', 'tags', 'late'] as const

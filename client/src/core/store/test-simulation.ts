@@ -1,11 +1,11 @@
 import { Random } from '../../../../test/support/random.ts'
 import { identifier, type Sqlite } from '../../sqlite/sqlite.ts'
-import type { Schema, SqlValue } from '../../types.ts'
+import type { SqlValue } from '../../types.ts'
 import { Incoming, positions, type Target } from './incoming.ts'
 import { openLayout } from './layout.ts'
 import { beginWrite, endWrite } from './local.ts'
 import { applySchema } from './schema.ts'
-import { atTable, type StoredTable } from './tables.ts'
+import { atTable, type StoredTable, type StoreSchema } from './tables.ts'
 import { TestQueue, type Snapshot } from './test-queue.ts'
 import { COLUMNS, shown, TestServer, type LocalOp, type ModelRow } from './test-server.ts'
 import { Crash, FaultySqlite } from './test-crash.ts'
@@ -21,17 +21,17 @@ export interface Outcome {
 
 const STEPS = 60
 
-const SCHEMAS: readonly Schema[] = [
+const SCHEMAS: readonly StoreSchema[] = [
   {
     tables: {
       todos: { columns: { title: 'text', n: 'integer', done: 'boolean' }, indexes: { by_title: ['title', 'n'] } },
-      lists: { columns: { title: 'text', tags: 'json' } },
+      lists: { columns: { title: 'text', tags: 'json' }, old: true },
     },
   },
   {
     tables: {
       todos: { columns: { title: 'text', n: 'integer', done: 'boolean', late: 'text' } },
-      lists: { columns: { title: 'text', tags: 'json' } },
+      lists: { columns: { title: 'text', tags: 'json' }, old: true },
       extra: { columns: { title: 'text', n: 'integer' } },
     },
   },
@@ -58,7 +58,7 @@ class Schedule {
   readonly #server: TestServer
   readonly #db: FaultySqlite
   readonly counts: Record<string, number> = {}
-  #schema: Schema = SCHEMAS[0] as Schema
+  #schema: StoreSchema = SCHEMAS[0] as StoreSchema
   #tables: Map<string, StoredTable> = new Map()
   #incoming: Incoming
   /** What the connection brings: per bucket how far it has come. */
@@ -234,7 +234,7 @@ class Schedule {
       changed = endWrite(this.#db, seq, `call of ${id}`).size > 0
     })
     if (changed !== ops.length > 0) throw new Error(`a transaction with ${ops.length} ops says changed = ${changed}`)
-    this.#queue.written(seq, id, ops)
+    this.#queue.written(seq, id, joined(ops))
   }
 
   /** One statement, and what it does in the model. */
@@ -246,6 +246,7 @@ class Schedule {
     const at = key(table, id)
     const stored = rows.get(at)
     const values = Object.fromEntries(columns.map((column) => [column, localValue(random, column)]))
+    const withOld = (old: ModelRow): Partial<LocalOp> => (this.#schema.tables[table]?.old ? { old } : {})
     const list = ['id', ...columns].map(identifier).join(', ')
     const marks = ['id', ...columns].map(() => '?').join(', ')
     const all = [id, ...columns.map((column) => values[column] ?? null)]
@@ -261,10 +262,14 @@ class Schedule {
       const different = Object.fromEntries(Object.entries(data).filter(([column, value]) => !isSame(before[column], value)))
       if (Object.keys(different).length === 0) return
       rows.set(key(table, of), { ...before, ...different })
-      ops.push({ op: 'patch', table, id: of, data: different })
+      const old = Object.fromEntries(Object.keys(different).map((column) => [column, before[column] ?? null]))
+      ops.push({ op: 'patch', table, id: of, data: different, ...withOld(old) })
     }
     const remove = (of: string): void => {
-      if (rows.delete(key(table, of))) ops.push({ op: 'delete', table, id: of, data: {} })
+      const before = rows.get(key(table, of))
+      if (!rows.delete(key(table, of))) return
+      const old = Object.fromEntries(columns.map((column) => [column, before?.[column] ?? null]))
+      ops.push({ op: 'delete', table, id: of, data: {}, ...withOld(old) })
     }
     const column = random.pick(columns)
     const one = { [column]: values[column] ?? null }
@@ -372,6 +377,19 @@ class Schedule {
 }
 
 const EMPTY: ModelRow = Object.fromEntries(COLUMNS.map((column) => [column, null]))
+
+/** Ops of one row that follow each other are one. */
+function joined(ops: readonly LocalOp[]): LocalOp[] {
+  const all: LocalOp[] = []
+  for (const op of ops) {
+    const last = all.at(-1)
+    if (last && last.op !== 'delete' && op.op === 'patch' && last.table === op.table && last.id === op.id) {
+      last.data = { ...last.data, ...op.data }
+      if (last.op === 'patch' && last.old) last.old = { ...op.old, ...last.old }
+    } else all.push({ ...op })
+  }
+  return all
+}
 
 const isSame = (a: SqlValue | undefined, b: SqlValue): boolean => textOf([a ?? null]) === textOf([b])
 
