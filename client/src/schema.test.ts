@@ -27,7 +27,7 @@ const schema = defineSchema({
       ...{ list_id: text(), title: text(), done: boolean().default(false), due: timestamp().nullable() },
       ...{ labels: json<string[]>().nullable(), cents: bigint().nullable(), weight: real().default(() => 1.5) },
     },
-    { indexes: { by_list: ['list_id', 'due'] } },
+    { indexes: { by_list: ['list_id', 'due'] }, old: true },
   ),
 })
 type S = typeof schema
@@ -68,10 +68,11 @@ test('an index names columns that there are', () => {
 test('it is stored as tables of SQLite', () => {
   expect(storedSchema(schema)).toEqual({
     tables: {
-      lists: { columns: { name: 'text', owner_id: 'text', shared: 'boolean' }, indexes: {} },
+      lists: { columns: { name: 'text', owner_id: 'text', shared: 'boolean' }, indexes: {}, old: false },
       todos: {
         columns: { list_id: 'text', title: 'text', done: 'boolean', due: 'text', labels: 'json', cents: 'integer', weight: 'real' },
         indexes: { by_list: ['list_id', 'due'] },
+        old: true,
       },
     },
   })

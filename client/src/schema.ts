@@ -1,5 +1,6 @@
 import { ProblemError } from './core/problem.ts'
-import type { Schema as StoredSchema, ColumnType, SqlValue, TableSchema } from './types.ts'
+import type { StoreSchema } from './core/store/tables.ts'
+import type { ColumnType, SqlValue } from './types.ts'
 
 // The tables of an application with the types of their rows: what the typed API of the client (which is being built) works with. A column says how a value looks in a row, and how SQLite holds it.
 
@@ -27,11 +28,14 @@ export type Columns = Readonly<Record<string, AnyColumn>>
 export interface TableOptions<C extends Columns> {
   /** Columns of each index by its name. */
   indexes?: Readonly<Record<string, readonly (keyof C & string)[]>>
+  /** Uploads carry the values that were there before: for a backend that refuses to write over what others have changed. */
+  old?: boolean
 }
 
 export interface Table<C extends Columns = Columns> {
   readonly columns: C
   readonly indexes: Readonly<Record<string, readonly string[]>>
+  readonly old: boolean
 }
 
 export interface TypedSchema<T extends Readonly<Record<string, Table>> = Readonly<Record<string, Table>>> {
@@ -91,21 +95,22 @@ export const bigint = (): Column<bigint> => made('bigint')
 export const timestamp = (): Column<string> => made('timestamp')
 
 export function table<C extends Columns>(columns: C, options: TableOptions<C> = {}): Table<C> {
-  return { columns, indexes: options.indexes ?? {} }
+  return { columns, indexes: options.indexes ?? {}, old: options.old ?? false }
 }
 
 /** Names are checked when a database is opened. */
 export const defineSchema = <T extends Readonly<Record<string, Table>>>(tables: T): TypedSchema<T> => ({ tables })
 
 /** As it is stored. */
-export function storedSchema({ tables }: TypedSchema): StoredSchema {
-  return { tables: Object.fromEntries(Object.entries(tables).map(([name, each]): [string, TableSchema] => [name, storedTable(each)])) }
+export function storedSchema({ tables }: TypedSchema): StoreSchema {
+  return { tables: Object.fromEntries(Object.entries(tables).map(([name, each]) => [name, storedTable(each)])) }
 }
 
-function storedTable({ columns, indexes }: Table): TableSchema {
+function storedTable({ columns, indexes, old }: Table): StoreSchema['tables'][string] {
   return {
     columns: Object.fromEntries(Object.entries(columns).map(([name, { kind }]): [string, ColumnType] => [name, STORED[kind]])),
     indexes: Object.fromEntries(Object.entries(indexes).map(([name, on]): [string, string[]] => [name, [...on]])),
+    old,
   }
 }
 

@@ -57,14 +57,17 @@ export function createRockpool<S extends TypedSchema>(options: NodeRockpoolOptio
 
 function open<S extends TypedSchema>(options: NodeRockpoolOptions<S>): LocalDatabase {
   const path = options.path ?? `${options.name}.rockpool`
+  const oldPath = options.oldPath ?? `${options.name}.db`
   const file = openFile(path)
   const db = nodeSqlite(file)
   try {
     const core = new LocalDatabase({
       // In Node every COMMIT is on the disk when it returns.
       ...{ db, kind: path === ':memory:' ? 'memory' : 'file', flush: () => {} },
+      // What is left of the old file would be taken over again.
+      erase: async () => [path, oldPath].forEach(removeFile),
       ...coreOptions(options),
-      prepare: (tables) => moveOld(db, tables, options.oldPath ?? `${options.name}.db`),
+      prepare: (tables) => moveOld(db, tables, oldPath),
     })
     if (options.connect !== false) void core.connect()
     return core
@@ -131,5 +134,9 @@ function moveOld(db: Parameters<typeof moveIn>[0], tables: Parameters<typeof mov
   } finally {
     old.close()
   }
-  if (isMoveOver(db)) for (const end of ['', '-wal', '-shm']) rmSync(`${path}${end}`, { force: true })
+  if (isMoveOver(db)) removeFile(path)
+}
+
+function removeFile(path: string): void {
+  for (const end of ['-wal', '-shm', '-journal', '']) rmSync(`${path}${end}`, { force: true })
 }

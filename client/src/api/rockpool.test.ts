@@ -167,6 +167,53 @@ test('a stream is synced when its rows are here', async () => {
   await expect(db.stream('other').synced({ timeout: 50 })).rejects.toMatchObject({ code: 'timeout' })
 })
 
+test('what is urgent can be waited for', async () => {
+  let socket: ServerSocket | undefined
+  service.connected = (each) => void (socket = each)
+  create({ connect: true })
+  const waited: number[] = []
+  for (const priority of [1, 2]) void db.synced({ priority, timeout: 10_000 }).then(() => waited.push(priority))
+  await until('a connection', async () => socket !== undefined)
+  const entry = { checksum: 0, count: 0, subscriptions: [] }
+  socket?.send({
+    checkpoint: {
+      last_op_id: '1',
+      buckets: [
+        { ...entry, bucket: 'a', priority: 1 },
+        { ...entry, bucket: 'b', priority: 2 },
+      ],
+      streams: [],
+    },
+  })
+  socket?.send({ partial_checkpoint_complete: { last_op_id: '1', priority: 1 } })
+  await until('the urgent one', async () => waited.length === 1)
+  expect(waited).toEqual([1])
+  socket?.send({ checkpoint_complete: { last_op_id: '1' } })
+  await until('the other one', async () => waited.length === 2)
+})
+
+test('a sign-out deletes the file, and nothing unsent unasked', async () => {
+  create()
+  await db.todos.insert({ list_id: 'l', title: 'unsent' })
+  await expect(db.signOut()).rejects.toMatchObject({ code: 'unsent' })
+  await expect(db.signOut({ unsent: 'wait', timeout: 50 })).rejects.toMatchObject({ code: 'timeout' })
+  expect(await db.query(sql`SELECT title FROM todos`)).toEqual([{ title: 'unsent' }])
+  await db.signOut({ unsent: 'discard' })
+  expect(existsSync(`${directory.path}/todos.rockpool`)).toBe(false)
+  expect(db.status.state).toBe('closed')
+  await expect(db.query(sql`SELECT title FROM todos`)).rejects.toMatchObject({ code: 'closed' })
+  create()
+  expect(await db.query(sql`SELECT title FROM todos`)).toEqual([])
+  await db.signOut()
+  create()
+  await db.todos.insert({ list_id: 'l', title: 'kept' })
+  await db.signOut({ keepRows: true })
+  create()
+  expect(await db.query(sql`SELECT title FROM todos`)).toEqual([{ title: 'kept' }])
+  await db.wipe()
+  expect(existsSync(`${directory.path}/todos.rockpool`)).toBe(false)
+})
+
 test('a second process is told that the file is taken', async () => {
   create()
   await db.ready
@@ -199,4 +246,18 @@ test('a file of the client of today is moved, and deleted when the server has de
   expect(await db.todos.get('a')).toMatchObject({ title: 'unsent' })
   expect(existsSync(`${directory.path}/todos.db`)).toBe(false)
   expect(service.posts.length).toBe(1)
+})
+
+test('a sign-out leaves nothing of the old file either', async () => {
+  const old = await openSync({
+    ...{ url: service.url, schema: { tables: { todos: { columns: { list_id: 'text', title: 'text' } } } } },
+    ...{ name: `${directory.path}/todos`, auth: () => unsigned('alice'), user: 'alice', connect: false },
+  })
+  await old.write((tx) => tx.execute("INSERT INTO todos (id, title) VALUES ('a', 'of alice')"))
+  await old.close()
+  create({ user: 'alice' })
+  await expect(db.signOut()).rejects.toMatchObject({ code: 'unsent' })
+  await db.signOut({ unsent: 'discard' })
+  create({ user: 'bob' })
+  expect(await db.query(sql`SELECT id FROM todos`)).toEqual([])
 })

@@ -5,7 +5,7 @@ import type { DatabaseStatus, StorageStatus } from '../core/database/status.ts'
 import type { FailedTransaction, StoredOp } from '../core/outbox/failed.ts'
 import { DEFAULT_TTL } from '../core/sync/streams.ts'
 import type { InsertOf, PatchOf, RowOf, TypedSchema } from '../schema.ts'
-import type { SqlValue, WaitOptions } from '../types.ts'
+import type { SignOutOptions, SqlValue, WaitOptions } from '../types.ts'
 import { LiveRows, type LiveView } from './live-view.ts'
 import { rowMaker } from './rows.ts'
 import type { Sql } from './sql.ts'
@@ -33,6 +33,13 @@ export interface WriteTransaction<S extends TypedSchema> {
   readonly tables: { readonly [T in keyof S['tables']]: TransactionTable<S, T> }
   execute(statement: Sql): Promise<{ changes: number }>
   query<R extends object>(statement: Sql<R>): Promise<R[]>
+}
+
+export interface QueryOptions {
+  /** False: values as SQLite has them. */
+  decode?: boolean
+  /** Milliseconds that the query may run, in a browser. Then it throws `timeout`. */
+  timeout?: number
 }
 
 export interface StreamOptions {
@@ -106,8 +113,8 @@ export class Database<S extends TypedSchema> {
   }
 
   /** Values of columns are decoded where a column of a table is shown; `decode: false` gives all as SQLite has them. */
-  async query<R extends object>(statement: Sql<R>, options: { decode?: boolean } = {}): Promise<R[]> {
-    const { rows, statement: compiled } = await (await this.#open()).query(statement.sql, statement.params)
+  async query<R extends object>(statement: Sql<R>, options: QueryOptions = {}): Promise<R[]> {
+    const { rows, statement: compiled } = await (await this.#open()).query(statement.sql, statement.params, options.timeout)
     const make = rowMaker(options.decode === false ? NO_SCHEMA : this.#schema, compiled.columns())
     return rows.map((row) => make(row) as R)
   }
@@ -165,9 +172,20 @@ export class Database<S extends TypedSchema> {
     return (await this.#open()).transaction(id)
   }
 
-  /** Resolves when a whole checkpoint has been applied in this session. Rejects by signal and timeout. */
-  async synced(options: WaitOptions = {}): Promise<void> {
-    await (await this.#open()).until(({ state }) => state === 'live', options)
+  /** Resolves when everything, or all of these priorities, has been shown in this session. Rejects by signal and timeout. */
+  async synced({ priority = Infinity, ...wait }: WaitOptions & { priority?: number } = {}): Promise<void> {
+    const core = await this.#open()
+    await core.until(() => core.shown >= priority, wait)
+  }
+
+  /** Deletes the local database, and closes it. What is unsent is not deleted unasked. */
+  async signOut(options: SignOutOptions = {}): Promise<void> {
+    await (await this.#open()).signOut(options)
+  }
+
+  /** Deletes the local database, whosever it is and whatever is unsent, and closes it. */
+  async wipe(): Promise<void> {
+    await (await this.#open()).wipe()
   }
 
   async connect(): Promise<void> {

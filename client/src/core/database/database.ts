@@ -1,5 +1,5 @@
 import type { Sqlite } from '../../sqlite/sqlite.ts'
-import type { Schema, SqlParam, SqlValue, SyncState, WaitOptions } from '../../types.ts'
+import type { SignOutOptions, SqlParam, SqlValue, SyncState, WaitOptions } from '../../types.ts'
 import { Downloading, type LineEvents, type Stream } from '../downloading.ts'
 import { Listeners } from '../listeners.ts'
 import { LiveRegistry, type LiveListener } from '../live/registry.ts'
@@ -8,12 +8,12 @@ import { dismiss, edit, failedTransactions, retry, type FailedTransaction, type 
 import { Sender } from '../outbox/sender.ts'
 import type { UploadResponse } from '../outbox/answer.ts'
 import { uuid7 } from '../outbox/uuid.ts'
-import { ProblemError, problemOf } from '../problem.ts'
+import { ProblemError, problemOf, sqliteCode } from '../problem.ts'
 import { deriveRows } from '../store/derive.ts'
 import { positions } from '../store/incoming.ts'
 import { get, openLayout, put } from '../store/layout.ts'
 import { applySchema } from '../store/schema.ts'
-import type { StoredTable } from '../store/tables.ts'
+import type { StoredTable, StoreSchema } from '../store/tables.ts'
 import { Lines, type StreamStatus } from '../sync/lines.ts'
 import { StreamUse, type OpenStream } from '../sync/stream-use.ts'
 import { subscriptions, type Wanted } from '../sync/streams.ts'
@@ -30,15 +30,18 @@ import { StatusBoard, type ConnectionStatus, type DatabaseStatus, type QueueCoun
 
 /** The status is told once in so many milliseconds at most. */
 const FRAME_MS = 16
+const SQLITE_INTERRUPT = 9
 
 export interface DatabaseOptions {
   db: Sqlite
   kind: StorageStatus['kind']
   /** What was committed is on the disk when it returns. */
   flush(): void
-  schema: Schema
+  schema: StoreSchema
   /** Runs when the tables are there, before anything is read or sent. */
   prepare?(tables: ReadonlyMap<string, StoredTable>): void
+  /** Deletes the closed file. */
+  erase?(): Promise<void>
   /** Of the sync service. */
   url: string
   identify(): Promise<Identity>
@@ -86,6 +89,7 @@ export class LocalDatabase {
   readonly #sender: Sender
   readonly #use: StreamUse
   #streams: () => readonly StreamStatus[] = () => []
+  #shown = -1
   #online: AbortController | null = null
   #running: Promise<unknown> = Promise.resolve()
   #closed = false
@@ -128,13 +132,28 @@ export class LocalDatabase {
     return this.#listeners.on(event, listener)
   }
 
-  /** Reads. A statement that writes is refused. */
-  query(sql: string, params: readonly SqlParam[] = []): Promise<QueryResult> {
+  /** Reads. A statement that writes is refused. `timeout`: milliseconds that it may run, after which it throws `timeout`; Node's SQLite cannot be interrupted. */
+  query(sql: string, params: readonly SqlParam[] = [], timeout?: number): Promise<QueryResult> {
     return this.#exclusive(() => {
       const statement = this.#readable(sql)
       if (!statement.isReadOnly) throw new ProblemError('statement', 'a query only reads')
-      return { rows: statement.all(bindable(params)), statement }
+      return {
+        rows: timeout === undefined ? statement.all(bindable(params)) : this.#briefly(timeout, () => statement.all(bindable(params))),
+        statement,
+      }
     })
+  }
+
+  #briefly<T>(milliseconds: number, work: () => T): T {
+    const end = performance.now() + milliseconds
+    this.#db.interruptWhen(() => performance.now() > end)
+    try {
+      return work()
+    } catch (error) {
+      throw sqliteCode(error) === SQLITE_INTERRUPT ? new ProblemError('timeout', 'the query took too long', { cause: error }) : error
+    } finally {
+      this.#db.interruptWhen(null)
+    }
   }
 
   follow(sql: string, params: readonly SqlParam[], listener: LiveListener): () => void {
@@ -190,6 +209,11 @@ export class LocalDatabase {
     return this.#use.open(wanted)
   }
 
+  /** Priorities up to it were shown whole in this session; -1: none, Infinity: all. */
+  get shown(): number {
+    return this.#shown
+  }
+
   /** How the streams are doing in this connection. */
   get streams(): readonly StreamStatus[] {
     return this.#streams()
@@ -238,18 +262,56 @@ export class LocalDatabase {
     })
   }
 
+  /** Deletes the database, and closes it. What is unsent is not deleted unasked: see `SignOutOptions`. */
+  async signOut({ unsent = 'refuse', keepRows = false, ...wait }: SignOutOptions = {}): Promise<void> {
+    if (keepRows) return this.close()
+    if (unsent === 'wait') {
+      this.#user.check()
+      await this.until(({ upload }) => upload.pending === 0, wait)
+    }
+    await this.#empty(unsent !== 'discard')
+  }
+
+  /** The same, whosever it is and whatever is unsent. */
+  wipe(): Promise<void> {
+    return this.#empty(false)
+  }
+
   async close(): Promise<void> {
     if (this.#closed) return
     await this.#end()
     if (this.#closed) return
+    await this.#exclusive(() => this.#shut())
+  }
+
+  /** `ask`: not when something is unsent. From the look at the queue to the end nobody else has the turn. */
+  async #empty(ask: boolean): Promise<void> {
     await this.#exclusive(() => {
-      this.#closed = true
-      this.#use.end()
-      // Somebody may have connected meanwhile.
-      this.#online?.abort()
-      this.#board.setConnection({ state: 'closed' })
-      this.#db.close()
+      if (ask) this.#refuseUnsent()
+      this.#shut()
     })
+    await this.#running
+    await this.#with.erase?.()
+  }
+
+  #refuseUnsent(): void {
+    this.#recount()
+    const { pending, failed } = this.#board.status.upload
+    if (pending + failed > 0)
+      throw new ProblemError(
+        'unsent',
+        `${pending} writes are not sent, ${failed} were refused: upload or dismiss them, or say unsent: 'discard'`,
+      )
+  }
+
+  /** The caller has the turn. */
+  #shut(): void {
+    this.#closed = true
+    this.#use.end()
+    // Somebody may have connected meanwhile.
+    this.#online?.abort()
+    this.#board.setConnection({ state: 'closed' })
+    this.#db.close()
   }
 
   #newDownloading(): Downloading {
@@ -294,6 +356,7 @@ export class LocalDatabase {
         changed: (tables) => this.#changed(tables),
         mismatch: (bucket) => this.#listeners.emit('mismatch', { bucket }),
         complete: (priority) => {
+          this.#shown = Math.max(this.#shown, priority ?? Infinity)
           if (priority === null) events.complete()
         },
         streams: () => this.#listeners.emit('streams', this.#streams()),
