@@ -2,7 +2,7 @@ import type { DatabaseEvents, LocalDatabase } from '../core/database/database.ts
 import type { WrittenPromises } from '../core/database/fate-watch.ts'
 import type { LocalTransaction } from '../core/database/local-write.ts'
 import type { DatabaseStatus, StorageStatus } from '../core/database/status.ts'
-import type { FailedTransaction, StoredOp } from '../core/outbox/failed.ts'
+import type { FailedTransaction } from '../core/outbox/failed.ts'
 import { DEFAULT_TTL } from '../core/sync/streams.ts'
 import type { InsertOf, PatchOf, RowOf, TypedSchema } from '../schema.ts'
 import type { SignOutOptions, SqlValue, WaitOptions } from '../types.ts'
@@ -10,6 +10,7 @@ import { LiveRows, type LiveView } from './live-view.ts'
 import { rowMaker } from './rows.ts'
 import type { Sql } from './sql.ts'
 import { selectById, transactionTable, type TransactionTable } from './tables.ts'
+import type { StoredOp } from '../core/store/ops.ts'
 
 // The API of the new client: typed rows over a local database that opens itself. It is not exported yet: `openSync` stays until this does everything that it does.
 

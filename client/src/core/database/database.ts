@@ -4,7 +4,7 @@ import { Downloading, type LineEvents, type Stream } from '../downloading.ts'
 import { Listeners } from '../listeners.ts'
 import { LiveRegistry, type LiveListener } from '../live/registry.ts'
 import { clientId } from '../outbox/request.ts'
-import { dismiss, edit, failedTransactions, retry, type FailedTransaction, type StoredOp } from '../outbox/failed.ts'
+import { dismiss, edit, failedTransactions, retry, type FailedTransaction } from '../outbox/failed.ts'
 import { Sender } from '../outbox/sender.ts'
 import type { UploadResponse } from '../outbox/answer.ts'
 import { uuid7 } from '../outbox/uuid.ts'
@@ -24,6 +24,7 @@ import { Wake } from '../wake.ts'
 import { FateWatch, type WrittenPromises } from './fate-watch.ts'
 import { bindable, localWrite, type LocalTransaction } from './local-write.ts'
 import { StatusBoard, type ConnectionStatus, type DatabaseStatus, type QueueCounts, type StorageStatus } from './status.ts'
+import type { StoredOp } from '../store/ops.ts'
 
 // A local database that is kept in step, over the storage in `core/store/`: the same in a worker and in Node. It only puts the parts together; whoever owns the file makes it. One file above 300 lines for
 // that reason.

@@ -1,10 +1,10 @@
 import { integer, text, type Sqlite } from '../../sqlite/sqlite.ts'
-import type { SqlValue } from '../../types.ts'
-import { addOp, opsOf, type StoredOp } from '../outbox/failed.ts'
+import { addOp, opsOf } from '../outbox/failed.ts'
 import { beginFate, rejectFate } from '../store/fates.ts'
 import { deriveRows } from '../store/derive.ts'
 import { hash } from '../store/hash.ts'
 import { get, put } from '../store/layout.ts'
+import { opsJson, seal, storedOp } from '../store/ops.ts'
 import type { StoredTable } from '../store/tables.ts'
 
 // Takes over what a file of earlier releases has and the server may not have: writes that are not confirmed, failed writes, the id of the client, whose file it is. Its rows come from the server again.
@@ -74,6 +74,7 @@ function moveWaiting({ db, old, client, after, now }: Taken, tables: Tables): nu
     db.prepare('INSERT INTO rp_tx (id, state, target, made_at) VALUES (?, ?, ?, ?)').run([id, text(state), target ?? null, now])
     last = integer(db.prepare('SELECT seq FROM rp_tx WHERE id = ?').all([id])[0]?.[0])
     for (const op of ops) addOp(db, tables, last, storedOp(op))
+    seal(db, last)
     beginFate(db, { id, call: typeof call === 'string' ? call : null, now }, false)
     if (state === 'accepted') db.prepare("UPDATE rp_fates SET result = 'accepted' WHERE id = ?").run([id])
   }
@@ -87,24 +88,13 @@ function moveFailed({ db, old, client, after }: Taken): void {
     .all([after])) {
     const id = idOf(client, integer(number))
     // As the new client writes them: without `data` where there is none.
-    const kept = opsOf(db, text(ops)).map(jsonOf).join(',')
+    const kept = opsJson(opsOf(db, text(ops)))
     db.prepare('INSERT INTO rp_failed (tx, seq, failed_at, code, message, ops) VALUES (?, ?, ?, ?, ?, ?)').run([
-      ...[id, integer(number), integer(failedAt), text(code), text(message), `[${kept}]`],
+      ...[id, integer(number), integer(failedAt), text(code), text(message), kept],
     ])
     beginFate(db, { id, call: null, now: integer(failedAt) }, false)
     rejectFate(db, id, text(code), text(message))
   }
-}
-
-function storedOp([op, table, id, data]: readonly SqlValue[]): StoredOp {
-  const kind = text(op)
-  if (kind !== 'put' && kind !== 'patch' && kind !== 'delete') throw new Error(`Not an op: ${kind}`)
-  return { op: kind, table: text(table), id: text(id), data: data === null || data === undefined ? null : text(data), old: null }
-}
-
-function jsonOf({ op, table, id, data }: StoredOp): string {
-  const head = `"op":"${op}","table":${JSON.stringify(table)},"id":${JSON.stringify(id)}`
-  return data === null ? `{${head}}` : `{${head},"data":${data}}`
 }
 
 /** A text of rp_kv, where it is a BLOB column that converts nothing. */

@@ -3,6 +3,7 @@ import { acceptFate, pruneFates, renameFate } from '../store/fates.ts'
 import { deriveRows } from '../store/derive.ts'
 import { put } from '../store/layout.ts'
 import { confirmWrites } from '../store/local.ts'
+import { seal } from '../store/ops.ts'
 import type { StoredTable } from '../store/tables.ts'
 import type { Decided } from './answer.ts'
 import { fail, retry, succeeded } from './failed.ts'
@@ -49,7 +50,7 @@ export function storeAnswer(db: Sqlite, tables: Tables, answer: Decided, body: s
       } else if (verdict.result === 'rejected') {
         rejected.push({ ...one, rows: rowsOf(db, one.seq) })
         const { code, message, field } = verdict
-        fail(db, one, { code, message, field, current: currentOf(db, body, n) }, now)
+        fail(db, one, { code, message, field, current: currentOf(db, body, n), isServers: true }, now)
         stored.failed.push(one.id)
       } else if (verdict.result === 'retry') {
         stored.after = verdict.after
@@ -108,7 +109,7 @@ function setTargets(db: Sqlite, seq: number, target: number | null): void {
 
 function accept(db: Sqlite, { seq, id }: Waiting): void {
   db.prepare("UPDATE rp_tx SET state = 'accepted' WHERE seq = ?").run([seq])
-  noteDecision(db, seq)
+  noteDecision(db, seq, true)
   acceptFate(db, id)
   succeeded(db, id)
 }
@@ -151,6 +152,7 @@ function resetClient(db: Sqlite, now: number): void {
   for (const [seq, id] of waiting) {
     const next = uuid7(now)
     db.prepare("UPDATE rp_tx SET id = ?, state = 'pending', retry_of = NULL WHERE seq = ?").run([next, integer(seq)])
+    seal(db, integer(seq))
     db.prepare('UPDATE rp_failed SET next = ? WHERE next = ?').run([next, text(id)])
     renameFate(db, text(id), next)
   }

@@ -10,9 +10,10 @@ import { beginWrite, endWrite, MAX_BYTES, MAX_OPS } from '../store/local.ts'
 import { applySchema } from '../store/schema.ts'
 import type { StoredTable } from '../store/tables.ts'
 import { storeAnswer } from './decide.ts'
-import { dismiss, edit, failedTransactions, retry, type StoredOp } from './failed.ts'
+import { dismiss, edit, failedTransactions, retry } from './failed.ts'
 import { MAX_REQUEST_BYTES, nextRequest } from './request.ts'
 import { uuid7 } from './uuid.ts'
+import type { StoredOp } from '../store/ops.ts'
 
 function open(old = false): { db: Sqlite; tables: Map<string, StoredTable> } {
   const db = nodeSqlite(new DatabaseSync(':memory:'))

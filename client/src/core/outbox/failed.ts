@@ -5,22 +5,14 @@ import { coverRow } from '../store/cover.ts'
 import { beginFate, rejectFate } from '../store/fates.ts'
 import { typeOf } from '../store/layout.ts'
 import { forget } from '../store/local.ts'
+import { opsText, seal, storedOp, type StoredOp } from '../store/ops.ts'
 import type { StoredTable } from '../store/tables.ts'
-import { noteDecision, opsText } from './request.ts'
+import { noteDecision } from './request.ts'
 import { uuid7 } from './uuid.ts'
 
 // Rejected transactions: rolled back, and kept until the application sends them again, changes them or forgets them.
 
 type Tables = ReadonlyMap<string, StoredTable>
-
-/** One op as it is stored: `data` is JSON text. */
-export interface StoredOp {
-  op: 'put' | 'patch' | 'delete'
-  table: string
-  id: string
-  data: string | null
-  old: string | null
-}
 
 export interface FailedTransaction {
   id: string
@@ -42,6 +34,8 @@ export interface Rejection {
   field?: string | null
   current?: string | null
   dependsOn?: string | null
+  /** The server has said so. */
+  isServers?: boolean
 }
 
 /** Rolls a transaction back and keeps its ops. The caller derives the marked rows. */
@@ -49,7 +43,7 @@ export function fail(db: Sqlite, { seq, id }: { seq: number; id: string }, why: 
   db.prepare(
     'INSERT INTO rp_failed (tx, seq, failed_at, code, message, field, current, ops, depends_on) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)',
   ).run([id, seq, now, why.code, why.message, why.field ?? null, why.current ?? null, opsText(db, seq), why.dependsOn ?? null])
-  noteDecision(db, seq)
+  noteDecision(db, seq, why.isServers ?? false)
   succeeded(db, id)
   rejectFate(db, id, why.code, why.message)
   forget(db, seq)
@@ -108,6 +102,7 @@ function again(db: Sqlite, tables: Tables, failed: string, ops: readonly StoredO
   db.prepare("INSERT INTO rp_tx (id, state, made_at, retry_of) VALUES (?, 'pending', ?, ?)").run([id, now, failed])
   const seq = integer(db.prepare('SELECT seq FROM rp_tx WHERE id = ?').all([id])[0]?.[0])
   for (const op of ops) addOp(db, tables, seq, op)
+  seal(db, seq)
   beginFate(db, { id, call: null, now }, false)
   db.prepare('UPDATE rp_failed SET next = ? WHERE tx = ?').run([id, failed])
   return id
@@ -127,10 +122,8 @@ export function opsOf(db: Sqlite, json: string): StoredOp[] {
       `SELECT value ->> '$.op', value ->> '$.table', value ->> '$.id', value -> '$.data', value -> '$.old' FROM json_each(?) ORDER BY key`,
     )
     .all([json])
-  return rows.map(([op, table, id, data, old]) => ({
-    ...{ op: kindOf(op), table: text(table), id: text(id) },
-    ...{ data: op === 'delete' ? null : text(data), old: textOrNull(old) },
-  }))
+  // A delete has none, and `null` is what earlier releases wrote for that.
+  return rows.map(([op, table, id, data, old]) => storedOp([op, table, id, op === 'delete' ? null : data, old]))
 }
 
 function check(db: Sqlite, tables: Tables, { op, table, data }: StoredOp): void {
@@ -140,11 +133,6 @@ function check(db: Sqlite, tables: Tables, { op, table, data }: StoredOp): void 
   const keys = db.prepare('SELECT key FROM json_each(?)').all([data]).flat()
   const unknown = keys.filter((key) => !visible.includes(text(key)))
   if (unknown.length > 0) throw new ProblemError('ops', `${table} has no column ${unknown.map((key) => identifier(text(key))).join(', ')}`)
-}
-
-function kindOf(value: SqlValue | undefined): StoredOp['op'] {
-  if (value === 'put' || value === 'patch' || value === 'delete') return value
-  throw new Error(`Not an op: ${String(value)}`)
 }
 
 const textOrNull = (value: SqlValue | undefined): string | null => (typeof value === 'string' ? value : null)

@@ -1,5 +1,6 @@
 import { integer, text, type Sqlite } from '../../sqlite/sqlite.ts'
 import { get, put } from '../store/layout.ts'
+import { opsText } from '../store/ops.ts'
 
 /** A request has no more of both; a larger transaction goes alone. */
 export const MAX_TRANSACTIONS = 100
@@ -66,9 +67,10 @@ function answered(db: Sqlite, base: number): number {
   return Math.max(0, (first ? Math.min(decided, integer(first[0]) - 1) : decided) - base)
 }
 
-/** A decision about a transaction is stored. */
-export function noteDecision(db: Sqlite, seq: number): void {
-  if (seq > Number(get(db, 'decided') ?? 0)) put(db, 'decided', seq)
+/** A decision about a transaction is stored. One of our own counts only after one of the server: before, it has never heard of this client. */
+export function noteDecision(db: Sqlite, seq: number, isServers: boolean): void {
+  const decided = Number(get(db, 'decided') ?? 0)
+  if (seq > decided && (isServers || decided > seqBase(db))) put(db, 'decided', seq)
 }
 
 /** Of the newest transaction that there ever was. */
@@ -78,17 +80,3 @@ export function lastNumber(db: Sqlite): number {
 }
 
 export const hasFailed = (db: Sqlite): boolean => db.prepare('SELECT 1 FROM rp_failed WHERE next IS NULL LIMIT 1').all().length > 0
-
-/** The ops of a transaction as a JSON array, with their data unparsed: a number of JavaScript would round an integer beyond 2^53. */
-export function opsText(db: Sqlite, tx: number): string {
-  const ops = db
-    .prepare('SELECT o.op, t.name, o.row_id, o.data, o.old FROM rp_outbox o JOIN rp_types t ON t.id = o.type WHERE o.tx = ? ORDER BY o.seq')
-    .all([tx])
-  const each = ops.map(([op, table, id, data, old]) => {
-    const members = [`"op":${JSON.stringify(op)}`, `"table":${JSON.stringify(table)}`, `"id":${JSON.stringify(id)}`]
-    if (data !== null) members.push(`"data":${text(data)}`)
-    if (old !== null) members.push(`"old":${text(old)}`)
-    return `{${members.join(',')}}`
-  })
-  return `[${each.join(',')}]`
-}

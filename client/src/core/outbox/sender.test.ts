@@ -236,6 +236,7 @@ test('a request that is too large is halved, and a single transaction is given u
     'e',
   ])
   expect(failedTransactions(setting.db)).toMatchObject([{ id: 'tx b', code: 'too_large' }])
+  expect(setting.bodies.map(({ answered }) => answered)).toEqual([0, 0, 0, 0, 1, 1, 2, 3, 4])
   expect(setting.rows).toEqual(['a', 'c', 'd', 'e'])
 })
 

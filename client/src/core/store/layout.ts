@@ -19,6 +19,7 @@ import { hash } from './hash.ts'
  * rp_streams: subscriptions. `params` is JSON with its members in order, `ttl` in seconds.
  * rp_tx: local transactions that the tables show. `id` is a UUID of version 7, by which the backend knows one that comes again. `sent`: it may have left, so it does not change any more. `target`: the
  *   write checkpoint that confirms an accepted one; NULL: not accepted, or its number is not known yet. `retry_of`: the rejected one that it takes the place of.
+ *   `proof`: the hash of its id and its ops, by which it is known to be whole when it is read from a damaged file.
  * rp_outbox: `data` is JSON text, which is sent as it is. `old`: what was in the columns of `data` before, where the table wants it.
  * rp_failed: rejected transactions. `depends_on`: nobody rejected this one, but that one, on which it builds. `next`: the transaction that has taken its place.
  * rp_fates: what became of every write that the application was told of. `id`: the one that it was given; `tx`: the one of today, `call`: how the caller names it. `result` NULL: not decided.
@@ -47,7 +48,7 @@ const TABLES = `
   );
   CREATE TABLE rp_tx (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT UNIQUE NOT NULL, state TEXT NOT NULL CHECK (state IN ('pending', 'sent', 'accepted')), target INTEGER,
-    made_at INTEGER NOT NULL, retry_of TEXT
+    made_at INTEGER NOT NULL, retry_of TEXT, proof INTEGER
   );
   CREATE TABLE rp_outbox (
     seq INTEGER PRIMARY KEY, tx INTEGER NOT NULL, op TEXT NOT NULL, type INTEGER NOT NULL, row_id TEXT NOT NULL, data TEXT, old TEXT

@@ -3,6 +3,7 @@ import { markIdle, markTransaction } from './derive.ts'
 import { beginFate, confirmFate } from './fates.ts'
 import { joinOps } from './join.ts'
 import { get } from './layout.ts'
+import { seal } from './ops.ts'
 import { ProblemError } from '../problem.ts'
 
 /** So much may be in one transaction: what is larger would block the queue, or be refused by every backend. */
@@ -26,6 +27,7 @@ export function endWrite(db: Sqlite, seq: number, call: string | null = null): S
   const names = db.prepare('SELECT DISTINCT t.name FROM rp_outbox o JOIN rp_types t ON t.id = o.type WHERE o.tx = ?').all([seq])
   joinOps(db, seq)
   checkSize(db, seq)
+  seal(db, seq)
   const [id, now] = db.prepare('SELECT id, made_at FROM rp_tx WHERE seq = ?').all([seq])[0] ?? []
   beginFate(db, { id: text(id), call, now: integer(now) }, names.length === 0)
   if (names.length === 0) db.prepare('DELETE FROM rp_tx WHERE seq = ?').run([seq])
