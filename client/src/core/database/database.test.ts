@@ -230,6 +230,18 @@ test('a write that throws, or writes what it may not, leaves nothing', async () 
   expect(db.status.upload.pending).toBe(0)
 })
 
+test('a local write is on the disk a moment later, and several are together', async () => {
+  let flushes = 0
+  open({ flush: () => void flushes++ })
+  await add('a')
+  await add('b')
+  expect(flushes).toBe(0)
+  await until('a flush', async () => flushes > 0)
+  await add('c')
+  await until('another flush', async () => flushes > 1)
+  expect(flushes).toBe(2)
+})
+
 test('a write that pauses for too long is rolled back, and others go on', async () => {
   open()
   const slow = db.write(async (tx) => {

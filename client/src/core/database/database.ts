@@ -31,6 +31,8 @@ import type { StoredOp } from '../store/ops.ts'
 
 /** The status is told once in so many milliseconds at most. */
 const FRAME_MS = 16
+/** A local write is on the disk after so many milliseconds at most; it survives the end of the process from the beginning. */
+const FLUSH_MS = 250
 const SQLITE_INTERRUPT = 9
 
 export interface DatabaseOptions {
@@ -91,6 +93,7 @@ export class LocalDatabase {
   readonly #use: StreamUse
   #streams: () => readonly StreamStatus[] = () => []
   #shown = -1
+  #flushing: ReturnType<typeof setTimeout> | null = null
   #online: AbortController | null = null
   #running: Promise<unknown> = Promise.resolve()
   #closed = false
@@ -170,6 +173,7 @@ export class LocalDatabase {
       const { value, changed } = await this.#stored(() => localWrite(this.#db, { id, call, now }, change))
       this.#changed(changed)
       this.#sender.want()
+      this.#flushSoon()
       return { id, value, ...this.#fates.watch(id) }
     })
   }
@@ -309,6 +313,7 @@ export class LocalDatabase {
   #shut(): void {
     this.#closed = true
     this.#use.end()
+    if (this.#flushing !== null) clearTimeout(this.#flushing)
     // Somebody may have connected meanwhile.
     this.#online?.abort()
     this.#board.setConnection({ state: 'closed' })
@@ -410,6 +415,13 @@ export class LocalDatabase {
       if (this.#closed) throw closed()
       return work()
     })
+  }
+
+  #flushSoon(): void {
+    this.#flushing ??= setTimeout(() => {
+      this.#flushing = null
+      void this.#exclusive(() => this.#stored(() => this.#with.flush())).catch(() => {})
+    }, FLUSH_MS)
   }
 
   /** What is wrong with the disk is said, and that it is well again. */

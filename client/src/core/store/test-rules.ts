@@ -160,10 +160,6 @@ export const RULES: Rule[] = [
     'stored.failed.push(...failDependents(db, { ...each, rows: new Set() }, now))',
   ]),
   decide('and what builds on that', ['for (const row of own) gone.add(row)', '']),
-  decide('what waits before it does not', [
-    "state <> 'accepted' AND seq > ? ORDER BY seq",
-    "state <> 'accepted' AND seq <> ? ORDER BY seq",
-  ]),
   decide('what was accepted shows its effect until it comes back', [
     "UPDATE rp_tx SET state = 'accepted' WHERE seq = ?",
     'DELETE FROM rp_tx WHERE seq = ?',
