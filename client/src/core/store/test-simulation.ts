@@ -50,6 +50,11 @@ interface Sending {
 }
 
 type Rows = Map<string, ModelRow>
+/** Of a row. */
+interface Place {
+  table: string
+  id: string
+}
 
 const key = (table: string, id: string): string => `${table} ${id}`
 
@@ -230,19 +235,26 @@ class Schedule {
     const id = `tx${++this.#last}`
     this.#db.transaction(() => {
       seq = beginWrite(this.#db, id, 1)
-      for (let n = this.#random.int(3); n >= 0; n--) this.#statement(rows, ops)
+      let place: Place | null = null
+      for (let n = this.#random.int(4); n >= 0; n--) {
+        // Often the same row again.
+        place = this.#random.chance(0.4) && place ? place : this.#place()
+        this.#statement(rows, ops, place)
+      }
       changed = endWrite(this.#db, seq, `call of ${id}`).size > 0
     })
     if (changed !== ops.length > 0) throw new Error(`a transaction with ${ops.length} ops says changed = ${changed}`)
     this.#queue.written(seq, id, joined(ops))
   }
 
+  #place(): Place {
+    return { table: this.#random.pick(Object.keys(this.#schema.tables)), id: `r${this.#random.int(6)}` }
+  }
+
   /** One statement, and what it does in the model. */
-  #statement(rows: Rows, ops: LocalOp[]): void {
+  #statement(rows: Rows, ops: LocalOp[], { table, id }: Place): void {
     const random = this.#random
-    const table = random.pick(Object.keys(this.#schema.tables))
     const columns = Object.keys(this.#schema.tables[table]?.columns ?? {})
-    const id = `r${random.int(6)}`
     const at = key(table, id)
     const stored = rows.get(at)
     const values = Object.fromEntries(columns.map((column) => [column, localValue(random, column)]))
