@@ -103,9 +103,9 @@ export class TestQueue {
       [this.#flight && this.#flight.answer === null ? 6 : 0, () => this.#deliver()],
       [this.#flight?.answer ? 8 : 0, () => this.#answered()],
       [1, () => this.#ask()],
-      [0.7, () => this.#application()],
+      [2, () => this.#application()],
       [0.5, () => this.#repeat()],
-      [0.7, () => this.#year()],
+      [0.3, () => this.#year()],
     ])()
     if (this.#uploads.fault !== null) throw new Error(this.#uploads.fault)
   }
@@ -144,13 +144,10 @@ export class TestQueue {
   #year(): void {
     this.disconnected()
     this.#late.length = 0
-    // Of a client with an empty queue the server has heard that everything is decided, if only by a request that asked what is wanted again.
-    const hello = this.#waiting().length === 0 ? nextRequest(this.#with.db, { limit: 100, hello: true }) : null
-    if (hello) {
-      this.#with.flush()
-      this.#uploads.receive(hello.body)
-    }
-    this.#uploads.forget()
+    // What is decided is on the disk, and the server has heard of it.
+    this.#with.flush()
+    const decided = new Set(this.#all.filter(({ state }) => state !== 'pending' && state !== 'sent').map(({ id }) => id))
+    this.#uploads.forget(decided)
   }
 
   /** An old request arrives again, or at last. Nobody waits for its answer. */

@@ -19,7 +19,7 @@ export interface Outcome {
   counts: Record<string, number>
 }
 
-const STEPS = 60
+const STEPS = 80
 
 const SCHEMAS: readonly StoreSchema[] = [
   {
@@ -103,7 +103,7 @@ class Schedule {
         [6, 'server'],
         [6, 'write'],
         [12, 'line'],
-        [5, 'upload'],
+        [9, 'upload'],
         [0.7, 'cut'],
         [this.#file ? 0.3 : 0, 'power'],
         [0.3, 'schema'],

@@ -70,9 +70,9 @@ export class TestUploads {
     return JSON.stringify({ verdicts, reopen, ...(this.#random.chance(0.5) ? { write_checkpoint: String(this.#server.mark()) } : {}) })
   }
 
-  /** A client that has a decision for everything is forgotten after a year. */
-  forget(): void {
-    for (const [id, { verdicts }] of this.#clients) if (verdicts.size === 0) this.#clients.delete(id)
+  /** A client that has a decision for everything is forgotten after a year. `decided`: ids of transactions. */
+  forget(decided: ReadonlySet<string>): void {
+    for (const [id, { verdicts }] of this.#clients) if ([...verdicts.keys()].every((each) => decided.has(each))) this.#clients.delete(id)
   }
 
   #verdict(client: Client, { id, seq, ops }: WireTransaction): object {
@@ -88,7 +88,7 @@ export class TestUploads {
       return verdict
     }
     if (blocked) return decide({ result: 'rejected', code: 'depends_on', message: 'another one' }, true)
-    if (this.#random.chance(0.25)) return decide({ result: 'rejected', code: 'not_allowed', message: 'refused', current: { n: 1 } }, true)
+    if (this.#random.chance(0.35)) return decide({ result: 'rejected', code: 'not_allowed', message: 'refused', current: { n: 1 } }, true)
     this.applied.push(id)
     this.#server.upload(
       ops.map((op) => ({ ...op, data: Object.fromEntries(Object.entries(op.data ?? {}).map(([k, v]) => [k, stored(v)])) })),
