@@ -24,8 +24,13 @@ const schema = defineSchema({
   lists: table({ name: text(), owner_id: text(), shared: boolean() }),
   todos: table(
     {
-      ...{ list_id: text(), title: text(), done: boolean().default(false), due: timestamp().nullable() },
-      ...{ labels: json<string[]>().nullable(), cents: bigint().nullable(), weight: real().default(() => 1.5) },
+      list_id: text(),
+      title: text(),
+      done: boolean().default(false),
+      due: timestamp().nullable(),
+      labels: json<string[]>().nullable(),
+      cents: bigint().nullable(),
+      weight: real().default(() => 1.5),
     },
     { indexes: { by_list: ['list_id', 'due'] }, old: true },
   ),

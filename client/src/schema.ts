@@ -2,12 +2,19 @@ import { ProblemError } from './core/problem.ts'
 import type { StoreSchema } from './core/store/tables.ts'
 import type { ColumnType, SqlValue } from './types.ts'
 
-// The tables of an application with the types of their rows: what the typed API of the client (which is being built) works with. A column says how a value looks in a row, and how SQLite holds it.
+// The tables of an application with the types of their rows: what the typed API of the client (which is being built)
+// works with. A column says how a value looks in a row, and how SQLite holds it.
 
 export type ColumnKind = 'text' | 'integer' | 'real' | 'boolean' | 'json' | 'bigint' | 'timestamp'
 
 const STORED: Record<ColumnKind, ColumnType> = {
-  ...{ text: 'text', integer: 'integer', real: 'real', boolean: 'boolean', json: 'json', bigint: 'integer', timestamp: 'text' },
+  text: 'text',
+  integer: 'integer',
+  real: 'real',
+  boolean: 'boolean',
+  json: 'json',
+  bigint: 'integer',
+  timestamp: 'text',
 }
 
 /** `T`: its values; `Null`: NULL is one; `Given`: an insert may leave it out. */
@@ -18,7 +25,10 @@ export interface Column<T, Null extends boolean = false, Given extends boolean =
   readonly given: (() => T | null) | null
   nullable(): Column<T, true, true>
   default(value: T | (() => T)): Column<T, Null, true>
-  /** Only for the compiler. All three: a parameter that no member uses is not compared, and then every column is optional. */
+  /**
+   * Only for the compiler. All three: a parameter that no member uses is not compared, and then every column is
+   * optional.
+   */
   readonly '~types'?: { value: T; null: Null; given: Given }
 }
 
@@ -28,7 +38,9 @@ export type Columns = Readonly<Record<string, AnyColumn>>
 export interface TableOptions<C extends Columns> {
   /** Columns of each index by its name. */
   indexes?: Readonly<Record<string, readonly (keyof C & string)[]>>
-  /** Uploads carry the values that were there before: for a backend that refuses to write over what others have changed. */
+  /**
+   * Uploads carry the values that were there before: for a backend that refuses to write over what others have changed.
+   */
   old?: boolean
 }
 
@@ -114,7 +126,10 @@ function storedTable({ columns, indexes, old }: Table): StoreSchema['tables'][st
   }
 }
 
-/** A value of a row as SQLite holds it. Throws ProblemError `value` when it is none of this column. `name`: for the message. */
+/**
+ * A value of a row as SQLite holds it. Throws ProblemError `value` when it is none of this column. `name`: for the
+ * message.
+ */
 export function encode({ kind, isNullable }: AnyColumn, value: unknown, name: string): SqlValue {
   if (value === null || value === undefined) {
     if (isNullable) return null
@@ -135,7 +150,10 @@ const wrong = (name: string, kind: ColumnKind, value: unknown): ProblemError =>
     `${name} takes ${kind}, and ${value === null || value === undefined ? 'never NULL' : `not ${typeof value} ${String(value).slice(0, 50)}`}`,
   )
 
-/** A value of SQLite as a row shows it. What is none of the column's kind comes as SQLite holds it: a server may send anything. */
+/**
+ * A value of SQLite as a row shows it. What is none of the column's kind comes as SQLite holds it: a server may send
+ * anything.
+ */
 export function decode(kind: ColumnKind, value: SqlValue): unknown {
   if (kind === 'boolean') return value === 1 ? true : value === 0 ? false : value
   if (kind === 'bigint') return typeof value === 'number' && Number.isInteger(value) ? BigInt(value) : value

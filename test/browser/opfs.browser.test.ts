@@ -7,7 +7,8 @@ import { killDevice, startDevice } from '../support/browser.ts'
 import { generator } from '../support/random.ts'
 import { temporaryDirectory, until } from '../support/support.ts'
 
-// The VFS over real handles: what was acknowledged is in the file after the worker, the page or the whole browser has gone, and on a full disk.
+// The VFS over real handles: what was acknowledged is in the file after the worker, the page or the whole browser has
+// gone, and on a full disk.
 
 const NAME = 'notes'
 const BYTES = 4_000

@@ -34,7 +34,10 @@ export async function sqliteWasm(): Promise<Uint8Array> {
   return new Uint8Array(await readFile(createRequire(root('client/src/index.ts')).resolve('@sqlite.org/sqlite-wasm/sqlite3.wasm')))
 }
 
-/** An application's page with the client, its worker and SQLite. `/blank` is a page of the same origin without a database. */
+/**
+ * An application's page with the client, its worker and SQLite. `/blank` is a page of the same origin without a
+ * database.
+ */
 export async function deviceSite(): Promise<Site> {
   const scripts = await bundled({ app: 'test/device/page.ts', worker: 'client/src/browser/worker.ts' })
   const wasm = await sqliteWasm()

@@ -18,7 +18,10 @@ export interface LiveView<T extends object> {
   readonly data: readonly T[]
   readonly state: 'loading' | 'ready' | 'error'
   readonly error: Error | null
-  /** Calls with the rows as soon as there are some, and whenever they differ; unchanged rows are the same objects. Answers the function that ends it. */
+  /**
+   * Calls with the rows as soon as there are some, and whenever they differ; unchanged rows are the same objects.
+   * Answers the function that ends it.
+   */
   subscribe(listener: (rows: readonly T[], change: LiveChange) => void, onError?: (error: Error) => void): () => void
 }
 

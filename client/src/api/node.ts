@@ -25,7 +25,10 @@ export interface RockpoolOptions<S extends TypedSchema> {
   name: string
   /** Of the sync service, for example `https://sync.example.com`. */
   url: string
-  /** A token for the sync service and the backend; asked again when it is about to expire, and when it threw. Throw `SignedOut` when nobody is signed in. */
+  /**
+   * A token for the sync service and the backend; asked again when it is about to expire, and when it threw. Throw
+   * `SignedOut` when nobody is signed in.
+   */
   token: () => Promise<string> | string
   /** Whose database it is. Without it, that of the first token's subject. */
   user?: string
@@ -63,7 +66,9 @@ function open<S extends TypedSchema>(options: NodeRockpoolOptions<S>): LocalData
   try {
     const core = new LocalDatabase({
       // In Node every COMMIT is on the disk when it returns.
-      ...{ db, kind: path === ':memory:' ? 'memory' : 'file', flush: () => {} },
+      db,
+      kind: path === ':memory:' ? 'memory' : 'file',
+      flush: () => {},
       // What is left of the old file would be taken over again.
       erase: async () => [path, oldPath].forEach(removeFile),
       ...coreOptions(options),
@@ -83,7 +88,8 @@ export function coreOptions<S extends TypedSchema>(
 ): Omit<DatabaseOptions, 'db' | 'kind' | 'flush' | 'prepare'> {
   const { schema, url, token, user, subject, upload, parameters } = options
   return {
-    ...{ url, schema: storedSchema(schema) },
+    url,
+    schema: storedSchema(schema),
     ...(user === undefined ? {} : { user }),
     ...(parameters === undefined ? {} : { parameters }),
     identify: () => identify({ auth: token, ...(subject === undefined ? {} : { subject }) }),

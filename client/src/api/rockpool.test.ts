@@ -16,8 +16,12 @@ const schema = defineSchema({
   lists: table({ name: text() }),
   todos: table(
     {
-      ...{ list_id: text(), title: text(), done: boolean().default(false), due: timestamp().nullable() },
-      ...{ labels: json<string[]>().nullable(), cents: bigint().nullable() },
+      list_id: text(),
+      title: text(),
+      done: boolean().default(false),
+      due: timestamp().nullable(),
+      labels: json<string[]>().nullable(),
+      cents: bigint().nullable(),
     },
     { indexes: { by_list: ['list_id', 'due'] } },
   ),
@@ -42,8 +46,13 @@ afterEach(async () => {
 
 function create(more: { connect?: boolean; user?: string } = {}): Rockpool<typeof schema> {
   db = createRockpool({
-    ...{ schema, name: `${directory.path}/todos`, url: service.url, upload: `${service.url}/upload` },
-    ...{ token: () => unsigned('alice'), connect: false, ...more },
+    schema,
+    name: `${directory.path}/todos`,
+    url: service.url,
+    upload: `${service.url}/upload`,
+    token: () => unsigned('alice'),
+    connect: false,
+    ...more,
   })
   return db
 }
@@ -223,8 +232,12 @@ test('a second process is told that the file is taken', async () => {
 
 test('a file of the client of today is moved, and deleted when the server has decided what was in it', async () => {
   const old = await openSync({
-    ...{ url: service.url, schema: { tables: { todos: { columns: { list_id: 'text', title: 'text', done: 'boolean' } } } } },
-    ...{ name: `${directory.path}/todos`, auth: () => unsigned('alice'), user: 'alice', connect: false },
+    url: service.url,
+    schema: { tables: { todos: { columns: { list_id: 'text', title: 'text', done: 'boolean' } } } },
+    name: `${directory.path}/todos`,
+    auth: () => unsigned('alice'),
+    user: 'alice',
+    connect: false,
   })
   await old.write((tx) => tx.execute("INSERT INTO todos (id, list_id, title, done) VALUES ('a', 'l', 'unsent', 1)"))
   await old.close()
@@ -250,8 +263,12 @@ test('a file of the client of today is moved, and deleted when the server has de
 
 test('a sign-out leaves nothing of the old file either', async () => {
   const old = await openSync({
-    ...{ url: service.url, schema: { tables: { todos: { columns: { list_id: 'text', title: 'text' } } } } },
-    ...{ name: `${directory.path}/todos`, auth: () => unsigned('alice'), user: 'alice', connect: false },
+    url: service.url,
+    schema: { tables: { todos: { columns: { list_id: 'text', title: 'text' } } } },
+    name: `${directory.path}/todos`,
+    auth: () => unsigned('alice'),
+    user: 'alice',
+    connect: false,
   })
   await old.write((tx) => tx.execute("INSERT INTO todos (id, title) VALUES ('a', 'of alice')"))
   await old.close()

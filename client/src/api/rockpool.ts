@@ -12,7 +12,8 @@ import type { Sql } from './sql.ts'
 import { selectById, transactionTable, type TransactionTable } from './tables.ts'
 import type { StoredOp } from '../core/store/ops.ts'
 
-// The API of the new client: typed rows over a local database that opens itself. It is not exported yet: `openSync` stays until this does everything that it does.
+// The API of the new client: typed rows over a local database that opens itself. It is not exported yet: `openSync`
+// stays until this does everything that it does.
 
 export interface Written<T> extends WrittenPromises {
   /** By it `transaction(id)` finds it again, after a reload too. */
@@ -120,14 +121,18 @@ export class Database<S extends TypedSchema> {
     return rows.map((row) => make(row) as R)
   }
 
-  /** Runs one local transaction; its changes are visible at once and uploaded together. Inside, use `tx`: everything else waits for the transaction to end. */
+  /**
+   * Runs one local transaction; its changes are visible at once and uploaded together. Inside, use `tx`: everything
+   * else waits for the transaction to end.
+   */
   async write<T>(change: (tx: WriteTransaction<S>) => T | Promise<T>): Promise<Written<T>> {
     return (await this.#open()).write((tx) => change(this.#transaction(tx)))
   }
 
   live<R extends object>(statement: Sql<R>, options: { key?: string } = {}): LiveView<R> {
     return new LiveRows<R>({
-      ...{ ...options, schema: this.#schema },
+      ...options,
+      schema: this.#schema,
       follow: (listener) => {
         let end: (() => void) | null = null
         let ended = false
@@ -173,7 +178,10 @@ export class Database<S extends TypedSchema> {
     return (await this.#open()).transaction(id)
   }
 
-  /** Resolves when everything, or all of these priorities, has been shown in this session. Rejects by signal and timeout. */
+  /**
+   * Resolves when everything, or all of these priorities, has been shown in this session. Rejects by signal and
+   * timeout.
+   */
   async synced({ priority = Infinity, ...wait }: WaitOptions & { priority?: number } = {}): Promise<void> {
     const core = await this.#open()
     await core.until(() => core.shown >= priority, wait)
@@ -255,7 +263,10 @@ export class Database<S extends TypedSchema> {
 const NO_SCHEMA: TypedSchema = { tables: {} }
 
 const unopened = (kind: StorageStatus['kind']): DatabaseStatus => ({
-  ...{ state: 'opening', storage: { kind, state: 'opening' }, lastSyncedAt: null, comparing: null },
+  state: 'opening',
+  storage: { kind, state: 'opening' },
+  lastSyncedAt: null,
+  comparing: null,
   upload: { state: 'idle', pending: 0, unconfirmed: 0, failed: 0, oldestUnsentAt: null },
 })
 

@@ -77,8 +77,14 @@ export class Board {
     const { pending, unconfirmed, failed } = this.#counts
     return {
       ...this.#state,
-      ...{ pendingWrites: pending, unconfirmedWrites: unconfirmed, failedWrites: failed },
-      ...{ lastSyncedAt: this.#lastSyncedAt, comparing: this.#comparing, upload: this.#upload, unsynced: this.#unsynced, ...this.#storage },
+      pendingWrites: pending,
+      unconfirmedWrites: unconfirmed,
+      failedWrites: failed,
+      lastSyncedAt: this.#lastSyncedAt,
+      comparing: this.#comparing,
+      upload: this.#upload,
+      unsynced: this.#unsynced,
+      ...this.#storage,
     }
   }
 }

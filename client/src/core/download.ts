@@ -16,8 +16,11 @@ export interface DownloadEvents extends LineEvents {
 export function openDownload(db: Sqlite, options: Pick<SyncOptions, 'schema' | 'parameters'>, events: DownloadEvents): Stream {
   const download = new Download(db, options.schema, events)
   const request = {
-    ...{ buckets: positions(db), client_id: clientId(db), parameters: options.parameters ?? {} },
-    ...{ raw_data: true, include_checksum: true },
+    buckets: positions(db),
+    client_id: clientId(db),
+    parameters: options.parameters ?? {},
+    raw_data: true,
+    include_checksum: true,
   }
   return { request, line: (line) => download.line(line) }
 }
@@ -85,8 +88,9 @@ export class Download {
   }
 
   /**
-   * What the announced buckets hold and we do not: an estimate, because ops may have been compacted away. `ops` of a bucket is what the server counted
-   * when it was applied, and what has come since; a first download that was cut short goes on where it stood.
+   * What the announced buckets hold and we do not: an estimate, because ops may have been compacted away. `ops` of a
+   * bucket is what the server counted when it was applied, and what has come since; a first download that was cut short
+   * goes on where it stood.
    */
   #expect(entries: readonly BucketEntry[]): void {
     const known = new Map(this.#db.all('SELECT name, applied_op, ops FROM rp_buckets WHERE name IS NOT NULL').map((row) => [row.name, row]))

@@ -24,7 +24,9 @@ export interface LineEvents {
   /** A whole checkpoint is applied. */
   complete(): void
   expires(seconds: number): void
-  /** How far the server's comparison is. A connection that has said nothing of it by its first checkpoint has said null. */
+  /**
+   * How far the server's comparison is. A connection that has said nothing of it by its first checkpoint has said null.
+   */
   comparing(fraction: number | null): void
 }
 
@@ -95,7 +97,8 @@ export class Downloading {
         const problem = problemOf(error)
         if (isAboutToken(problem.code)) {
           tokens.forget()
-          // A token may have expired unseen: while the device slept, while `auth` could not be reached. What the next one is worth is seen first.
+          // A token may have expired unseen: while the device slept, while `auth` could not be reached. What the next
+          // one is worth is seen first.
           if (!isRefusal(problem.code) || refusals++ > 0) setState({ state: 'needs-auth', error: problem })
         } else setState({ state: 'error', error: problem, retryAt: Date.now() + wait })
       }

@@ -47,7 +47,10 @@ export interface EngineOptions extends SyncOptions {
 /** Without `user` the database is shown when a token has said whose it is, or none has come for so long. */
 const IDENTIFY_MS = 5_000
 
-/** The same in browsers and in Node: a local database that is kept in step. One file above 300 lines, because it only puts the parts together. */
+/**
+ * The same in browsers and in Node: a local database that is kept in step. The file is long
+ * because it puts all the parts together.
+ */
 export class Engine implements SyncDatabase {
   /** Resolves when it may be read. */
   readonly opened: Promise<void>
@@ -88,14 +91,18 @@ export class Engine implements SyncDatabase {
       accept: (subject) => this.#accept(subject),
     })
     const parts = {
-      ...{ db, options, tokens: this.#tokens, wake: this.#wake },
+      db,
+      options,
+      tokens: this.#tokens,
+      wake: this.#wake,
       turn: <T>(work: () => T) => this.#exclusive(work),
       changed: (tables: ReadonlySet<string>) => this.#changed(tables),
     }
     const downloaded = { changed: parts.changed, mismatch: (bucket: string) => this.#listeners.emit('mismatch', { bucket }) }
     const unsynced = new Unsynced(db, options.schema)
     this.#downloading = new Downloading({
-      ...{ ...parts, url: options.url },
+      ...parts,
+      url: options.url,
       open: (events) => openDownload(db, options, { ...events, ...downloaded }),
       complete: (first) => this.#board.setUnsynced(unsynced.look(first)),
       state: () => this.#board.state,

@@ -7,8 +7,8 @@ export interface UserStore {
 }
 
 /**
- * Whose database this is, and whether he is who works with it now. It is bound once, by the option `user` or by the subject of the first token,
- * and until it is wiped nobody else reads from it, writes into it or sends what is in it.
+ * Whose database this is, and whether he is who works with it now. It is bound once, by the option `user` or by the
+ * subject of the first token, and until it is wiped nobody else reads from it, writes into it or sends what is in it.
  */
 export class User {
   readonly #store: UserStore

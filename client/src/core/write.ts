@@ -9,7 +9,10 @@ export const WRITE_PAUSE_MS = 10_000
 /** And one that is not over by then, whatever it does. */
 export const WRITE_TOTAL_MS = 120_000
 
-/** Runs one local transaction. The caller has the turn. `request`: see `outbox.wasStored`. Answers the tables that changed. */
+/**
+ * Runs one local transaction. The caller has the turn. `request`: see `outbox.wasStored`. Answers the tables that
+ * changed.
+ */
 export async function localWrite<T>(
   db: Sqlite,
   change: (tx: WriteTransaction) => T | Promise<T>,

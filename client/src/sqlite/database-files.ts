@@ -3,7 +3,10 @@ import { CollectedFile, type SyncHandle } from './collected-file.ts'
 export type FileKind = 'database' | 'wal' | 'journal'
 export type Handles = Record<FileKind, SyncHandle>
 
-/** The database grows in steps of this size, and from `LARGE_BYTES` on of the other one: a file that is as long as it will be needs no space when it is written. */
+/**
+ * The database grows in steps of this size, and from `LARGE_BYTES` on of the other one: a file that is as long as it
+ * will be needs no space when it is written.
+ */
 export const STEP_BYTES = 1 << 20
 export const LARGE_STEP_BYTES = 16 << 20
 export const LARGE_BYTES = 64 << 20
@@ -14,11 +17,13 @@ export const WAL_BYTES = 16 << 20
 const WAL_HEADER_BYTES = 32
 
 /**
- * The three files of a database in WAL mode with `locking_mode = EXCLUSIVE` and `synchronous = FULL`. They are never deleted.
+ * The three files of a database in WAL mode with `locking_mode = EXCLUSIVE` and `synchronous = FULL`. They are never
+ * deleted.
  *
- * What a COMMIT syncs is in the file when it returns, so it survives the end of the worker; it is on the disk after the next `flush`. The disk is waited for by itself where the
- * order of writes counts (a power cut keeps any of those that were not flushed): before pages of the WAL go into the database, when they are there, and when the WAL begins
- * anew, because a header of before would make its old frames valid again.
+ * What a COMMIT syncs is in the file when it returns, so it survives the end of the worker; it is on the disk after the
+ * next `flush`. The disk is waited for by itself where the order of writes counts (a power cut keeps any of those that
+ * were not flushed): before pages of the WAL go into the database, when they are there, and when the WAL begins anew,
+ * because a header of before would make its old frames valid again.
  */
 export class DatabaseFiles {
   readonly #files: Record<FileKind, CollectedFile>
@@ -26,7 +31,9 @@ export class DatabaseFiles {
   #used: number
   /** Since the last flush of the WAL its header was written. */
   #walBegun = false
-  /** Writes that SQLite believes in were lost, or it is not known whether they were: the files have to be opened again. */
+  /**
+   * Writes that SQLite believes in were lost, or it is not known whether they were: the files have to be opened again.
+   */
   broken: Error | null = null
 
   constructor(handles: Handles) {
@@ -56,7 +63,8 @@ export class DatabaseFiles {
     const file = this.#usable(kind)
     if (kind === 'wal' && at < WAL_HEADER_BYTES) this.#walBegun = true
     if (kind === 'database') {
-      // A checkpoint. SQLite tells of it only after its sync of the WAL (SQLITE_FCNTL_CKPT_START, 3.54), so it is seen here.
+      // A checkpoint. SQLite tells of it only after its sync of the WAL (SQLITE_FCNTL_CKPT_START, 3.54), so it is seen
+      // here.
       if (this.#files.wal.unflushed) this.#flushWal()
       this.#grow(at + bytes.length)
     }
@@ -121,8 +129,9 @@ export class DatabaseFiles {
   }
 
   /**
-   * Takes space for files of so many bytes, and throws when there is none. What was there stays. Of the database it is what SQLite says it has (`page_count`) and what will be added: pages that are still in
-   * the WAL have no place in its file yet.
+   * Takes space for files of so many bytes, and throws when there is none. What was there stays. Of the database it is
+   * what SQLite says it has (`page_count`) and what will be added: pages that are still in the WAL have no place in its
+   * file yet.
    */
   reserve(databaseBytes: number, walBytes: number): void {
     this.#usable('database')
@@ -162,7 +171,10 @@ export class DatabaseFiles {
     return this.#used < LARGE_BYTES ? STEP_BYTES : LARGE_STEP_BYTES
   }
 
-  /** Keeps space for local writes behind it. Where that is not to be had, the write itself says whether there is really none. */
+  /**
+   * Keeps space for local writes behind it. Where that is not to be had, the write itself says whether there is really
+   * none.
+   */
   #grow(end: number): void {
     if (end <= this.#used) return
     this.#used = end
@@ -196,8 +208,8 @@ export class DatabaseFiles {
   }
 
   /**
-   * A database that was made longer than it is says in its first page how many pages it has (bytes 16, 24, 28 and 92 of the header,
-   * https://www.sqlite.org/fileformat.html). Where a WAL knows better SQLite asks the WAL.
+   * A database that was made longer than it is says in its first page how many pages it has (bytes 16, 24, 28 and 92 of
+   * the header, https://www.sqlite.org/fileformat.html). Where a WAL knows better SQLite asks the WAL.
    */
   #usedAtOpen(): number {
     const { size } = this.#files.database

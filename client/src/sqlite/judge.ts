@@ -1,7 +1,8 @@
 import { mayDo } from '../core/statements.ts'
 
-// What SQLite says about a statement of the application while it compiles it (the authorizer): whether it is allowed, whether it writes, what it reads. The numbers are SQLite's own
-// action codes, which never change (https://www.sqlite.org/c3ref/c_alter_table.html).
+// What SQLite says about a statement of the application while it compiles it (the authorizer): whether it is allowed,
+// whether it writes, what it reads. The numbers are SQLite's own action codes, which never change
+// (https://www.sqlite.org/c3ref/c_alter_table.html).
 
 const DELETE = 9
 const INSERT = 18
@@ -15,7 +16,10 @@ export class Judge {
   readonly #sources = new Map<string, Set<string> | null>()
   writes = false
 
-  /** SQLite compiles a statement again when the schema has changed, and tells everything again: what was found before stays, because too much is harmless. */
+  /**
+   * SQLite compiles a statement again when the schema has changed, and tells everything again: what was found before
+   * stays, because too much is harmless.
+   */
   get sources(): Sources {
     return this.#sources
   }

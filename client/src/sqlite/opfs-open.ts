@@ -8,8 +8,9 @@ import { BEGINNING, installOpfsVfs } from './opfs-vfs.ts'
 import { integer, type Sqlite } from './sqlite.ts'
 import { wasmSqlite } from './wasm.ts'
 
-// Opens a database in the private file system of a browser (OPFS). It runs in a dedicated worker, the only place with synchronous handles. The owner of a database uses it: whoever has its Web Lock.
-// Files of other tabs are no reason to give up, and no error of a file is a reason for an empty database where one was ever opened.
+// Opens a database in the private file system of a browser (OPFS). It runs in a dedicated worker, the only place with
+// synchronous handles. The owner of a database uses it: whoever has its Web Lock. Files of other tabs are no reason to
+// give up, and no error of a file is a reason for an empty database where one was ever opened.
 
 /** The folder of all databases, so that they are apart from the application's own files. */
 const FOLDER = 'rockpool'
@@ -31,8 +32,9 @@ export interface OpfsConnection {
   /** What a file handle last threw: SQLite has one code for all that a file can do wrong. */
   readonly error: Error | null
   /**
-   * Takes space ahead for a transaction that adds so many bytes, and throws what the file handle does when there is none: then a hundred local writes still fit. A download does it before each of its
-   * transactions; a local write does not.
+   * Takes space ahead for a transaction that adds so many bytes, and throws what the file handle does when there is
+   * none: then a hundred local writes still fit. A download does it before each of its transactions; a local write does
+   * not.
    */
   reserve(bytes: number): void
   /** Lets go of the files too. */
@@ -42,14 +44,17 @@ export interface OpfsConnection {
 export interface OpenOpfsOptions {
   /** A file was opened here before, so nothing takes its place. */
   opened: boolean
-  /** It cannot be opened yet: `storage_busy`, `storage_full` or `storage_blocked`. `retryAt` in milliseconds since 1970. */
+  /**
+   * It cannot be opened yet: `storage_busy`, `storage_full` or `storage_blocked`. `retryAt` in milliseconds since 1970.
+   */
   blocked(problem: SyncProblem, retryAt: number): void
   signal?: AbortSignal
 }
 
 /**
- * Returns the connection, or null where there is no private file system and never was a file: private windows and old browsers. Waits for whatever else is in the way. Throws when the file is
- * damaged (`isCorrupt`), and when `signal` is aborted.
+ * Returns the connection, or null where there is no private file system and never was a file: private windows and old
+ * browsers. Waits for whatever else is in the way. Throws when the file is damaged (`isCorrupt`), and when `signal` is
+ * aborted.
  */
 export async function openOpfs(sqlite3: Sqlite3Static, name: string, options: OpenOpfsOptions): Promise<OpfsConnection | null> {
   const began = performance.now()
@@ -115,7 +120,9 @@ function connect(sqlite3: Sqlite3Static, handles: Handles): OpfsConnection {
     const db = wasmSqlite(sqlite3, { path: vfs.path, vfs: vfs.name, beginning: BEGINNING })
     cleanups.push(() => db.close())
     return {
-      ...{ db, files, close },
+      db,
+      files,
+      close,
       reserve: (bytes) => files.reserve(sizeOf(db) + bytes, WAL_BYTES),
       get error() {
         return vfs.error

@@ -16,21 +16,25 @@ const CONNECTIONS: [name: string, open: () => Sqlite][] = [
 ]
 
 const VALUES: SqlValue[] = [
-  ...[
-    null,
-    0,
-    1,
-    -1,
-    2 ** 31,
-    -(2 ** 40),
-    Number.MAX_SAFE_INTEGER,
-    9007199254740993n,
-    9223372036854775807n,
-    -9223372036854775808n,
-    1.5,
-    1e300,
-  ],
-  ...['', 'text', 'ä€😀', 'a\0b', 'x'.repeat(100_000), new Uint8Array(), new Uint8Array([0, 255])],
+  null,
+  0,
+  1,
+  -1,
+  2 ** 31,
+  -(2 ** 40),
+  Number.MAX_SAFE_INTEGER,
+  9007199254740993n,
+  9223372036854775807n,
+  -9223372036854775808n,
+  1.5,
+  1e300,
+  '',
+  'text',
+  'ä€😀',
+  'a\0b',
+  'x'.repeat(100_000),
+  new Uint8Array(),
+  new Uint8Array([0, 255]),
 ]
 
 describe.each(CONNECTIONS)('%s', (_, open) => {

@@ -19,7 +19,10 @@ export interface ResultColumn {
   column: string | null
 }
 
-/** A statement of the application: it was judged when it was compiled, and is again when SQLite compiles it anew because the schema has changed. */
+/**
+ * A statement of the application: it was judged when it was compiled, and is again when SQLite compiles it anew because
+ * the schema has changed.
+ */
 export interface ApplicationStatement extends Statement {
   readonly isReadOnly: boolean
   /** What it reads; null where the platform does not say, which may be anything. */
@@ -30,13 +33,20 @@ export interface ApplicationStatement extends Statement {
 
 /** A synchronous connection: the only thing that the core needs of its platform. */
 export interface Sqlite {
-  /** Keeps what it has prepared, so it is asked at each use: of many statements the oldest go. Throws on a second statement. */
+  /**
+   * Keeps what it has prepared, so it is asked at each use: of many statements the oldest go. Throws on a second
+   * statement.
+   */
   prepare(sql: string): Statement
-  /** The same for a statement of the application. Throws ProblemError `statement` when it does more than read and write rows of tables that are not ours; so does running it. */
+  /**
+   * The same for a statement of the application. Throws ProblemError `statement` when it does more than read and write
+   * rows of tables that are not ours; so does running it.
+   */
   prepareForApplication(sql: string): ApplicationStatement
   /**
-   * `check` is called again and again while a statement runs, every ~1,000 steps of it; true interrupts the statement, which throws with SQLite's code 9. In a transaction a statement that
-   * writes takes the whole of it back. Null: no check. Does nothing in Node, whose SQLite offers none (24.21).
+   * `check` is called again and again while a statement runs, every ~1,000 steps of it; true interrupts the statement,
+   * which throws with SQLite's code 9. In a transaction a statement that writes takes the whole of it back. Null: no
+   * check. Does nothing in Node, whose SQLite offers none (24.21).
    */
   interruptWhen(check: (() => boolean) | null): void
   /** Runs a script without parameters. */

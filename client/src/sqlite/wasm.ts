@@ -3,7 +3,10 @@ import { checkSingle, refused } from '../core/statements.ts'
 import type { SqlValue } from '../types.ts'
 import { Judge } from './judge.ts'
 import { KeptStatements } from './kept-statements.ts'
+import { Scratch } from './scratch.ts'
 import type { ApplicationStatement, Params, Sqlite, Statement } from './sqlite.ts'
+
+// SQLite's wasm build by its raw functions. The file is long because all of it is one connection.
 
 /** A statement that runs is looked at every so many steps of SQLite's machine. */
 const STEPS = 1_000
@@ -12,7 +15,9 @@ const SQLITE_AUTH = 23
 /** A character of JavaScript is at most so many bytes of UTF-8. */
 const BYTES_OF_CHARACTER = 3
 
-/** What is called for each row and value, as the module exports it: the conversions of `capi` cost more than the calls. */
+/**
+ * What is called for each row and value, as the module exports it: the conversions of `capi` cost more than the calls.
+ */
 interface Raw {
   sqlite3_step(statement: StmtPtr): number
   sqlite3_reset(statement: StmtPtr): number
@@ -47,7 +52,10 @@ export class WasmSqliteError extends Error {
   }
 }
 
-/** SQLite's wasm build as the core wants it. `path` and `vfs` as `sqlite3_open_v2` wants them; `beginning`: what the connection begins with. */
+/**
+ * SQLite's wasm build as the core wants it. `path` and `vfs` as `sqlite3_open_v2` wants them; `beginning`: what the
+ * connection begins with.
+ */
 export function wasmSqlite({ capi, wasm }: Sqlite3Static, options: { path: string; vfs?: string; beginning?: string }): Sqlite {
   const raw = wasm.exports as unknown as Raw
   const encoder = new TextEncoder()
@@ -294,31 +302,4 @@ export function wasmSqlite({ capi, wasm }: Sqlite3Static, options: { path: strin
     throw error
   }
   return connection
-}
-
-/** A place in the module's memory for the texts of one call. */
-class Scratch {
-  readonly #wasm: Sqlite3Static['wasm']
-  #at: WasmPointer = 0
-  #size = 0
-
-  constructor(wasm: Sqlite3Static['wasm']) {
-    this.#wasm = wasm
-  }
-
-  take(bytes: number): WasmPointer {
-    // An empty text has a place too: at no place it would be NULL.
-    if (bytes + 1 > this.#size) {
-      this.free()
-      this.#size = Math.max(4_096, 2 * bytes)
-      this.#at = this.#wasm.alloc(this.#size)
-    }
-    return this.#at
-  }
-
-  free(): void {
-    if (this.#at !== 0) this.#wasm.dealloc(this.#at)
-    this.#at = 0
-    this.#size = 0
-  }
 }

@@ -20,7 +20,13 @@ let file: DatabaseSync
 let token: string
 
 const row = (op: number, id: string, body: string): WireOp => ({
-  ...{ op_id: String(op), op: 'PUT', object_type: 'notes', object_id: id, subkey: '', checksum: op, data: JSON.stringify({ body }) },
+  op_id: String(op),
+  op: 'PUT',
+  object_type: 'notes',
+  object_id: id,
+  subkey: '',
+  checksum: op,
+  data: JSON.stringify({ body }),
 })
 const bucket = (ops: readonly WireOp[], more: Partial<BucketEntry> = {}): BucketEntry => ({
   ...{

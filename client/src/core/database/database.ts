@@ -26,12 +26,15 @@ import { bindable, localWrite, type LocalTransaction } from './local-write.ts'
 import { StatusBoard, type ConnectionStatus, type DatabaseStatus, type QueueCounts, type StorageStatus } from './status.ts'
 import type { StoredOp } from '../store/ops.ts'
 
-// A local database that is kept in step, over the storage in `core/store/`: the same in a worker and in Node. It only puts the parts together; whoever owns the file makes it. One file above 300 lines for
-// that reason.
+// A local database that is kept in step, over the storage in `core/store/`: the same in a worker and in Node. It only
+// puts the parts together; whoever owns the file makes it. The file is long because it wires all of them.
 
 /** The status is told once in so many milliseconds at most. */
 const FRAME_MS = 16
-/** A local write is on the disk after so many milliseconds at most; it survives the end of the process from the beginning. */
+/**
+ * A local write is on the disk after so many milliseconds at most; it survives the end of the process from the
+ * beginning.
+ */
 const FLUSH_MS = 250
 const SQLITE_INTERRUPT = 9
 
@@ -136,7 +139,10 @@ export class LocalDatabase {
     return this.#listeners.on(event, listener)
   }
 
-  /** Reads. A statement that writes is refused. `timeout`: milliseconds that it may run, after which it throws `timeout`; Node's SQLite cannot be interrupted. */
+  /**
+   * Reads. A statement that writes is refused. `timeout`: milliseconds that it may run, after which it throws
+   * `timeout`; Node's SQLite cannot be interrupted.
+   */
   query(sql: string, params: readonly SqlParam[] = [], timeout?: number): Promise<QueryResult> {
     return this.#exclusive(() => {
       const statement = this.#readable(sql)
@@ -191,12 +197,18 @@ export class LocalDatabase {
     })
   }
 
-  /** Sends a failed write again, and all that build on it. Answers the ids of the new transactions by those of the old ones. */
+  /**
+   * Sends a failed write again, and all that build on it. Answers the ids of the new transactions by those of the old
+   * ones.
+   */
   async retry(id: string): Promise<Map<string, string>> {
     return this.#again(() => retry(this.#db, this.tables, id, Date.now()))
   }
 
-  /** Sends these ops in the place of a failed write. Answers the id of the new transaction; null when that write is not in the list. */
+  /**
+   * Sends these ops in the place of a failed write. Answers the id of the new transaction; null when that write is not
+   * in the list.
+   */
   async edit(id: string, ops: readonly StoredOp[]): Promise<string | null> {
     return this.#again(() => edit(this.#db, this.tables, id, ops, Date.now()))
   }
@@ -322,7 +334,9 @@ export class LocalDatabase {
 
   #newDownloading(): Downloading {
     return new Downloading({
-      ...{ url: this.#with.url, tokens: this.#tokens, wake: this.#wake },
+      url: this.#with.url,
+      tokens: this.#tokens,
+      wake: this.#wake,
       turn: (work) => this.#exclusive(() => this.#stored(work)),
       open: (events) => this.#connection(events),
       complete: () => this.#recount(),
@@ -334,7 +348,10 @@ export class LocalDatabase {
 
   #newSender(): Sender {
     return new Sender({
-      ...{ db: this.#db, wake: this.#wake, tables: () => this.tables, flush: () => this.#with.flush() },
+      db: this.#db,
+      wake: this.#wake,
+      tables: () => this.tables,
+      flush: () => this.#with.flush(),
       turn: (work) => this.#exclusive(() => this.#stored(work)),
       post: async (body, signal) => {
         if (this.#with.post === null) throw new ProblemError('network', 'there is no uploader')
@@ -356,7 +373,10 @@ export class LocalDatabase {
   #connection(events: LineEvents): Stream {
     const own = subscriptions(this.#db)
     const lines = new Lines({
-      ...{ db: this.#db, tables: this.tables, subscriptions: own, now: () => Date.now() },
+      db: this.#db,
+      tables: this.tables,
+      subscriptions: own,
+      now: () => Date.now(),
       events: {
         ...events,
         changed: (tables) => this.#changed(tables),
@@ -370,8 +390,11 @@ export class LocalDatabase {
     })
     this.#streams = () => lines.streams()
     const request = {
-      ...{ buckets: positions(this.#db), client_id: clientId(this.#db), parameters: this.#with.parameters ?? {} },
-      ...{ raw_data: true, include_checksum: true },
+      buckets: positions(this.#db),
+      client_id: clientId(this.#db),
+      parameters: this.#with.parameters ?? {},
+      raw_data: true,
+      include_checksum: true,
       streams: {
         include_defaults: true,
         subscriptions: own.map(({ name, parameters, priority }) => ({ stream: name, parameters, override_priority: priority })),

@@ -1,7 +1,8 @@
 import type { Sqlite } from '../../sqlite/sqlite.ts'
 import { fateOf, type Fate } from '../store/fates.ts'
 
-// Promises about what becomes of writes. What they say is in the file, so a promise that is asked for after a reload says the same.
+// Promises about what becomes of writes. What they say is in the file, so a promise that is asked for after a reload
+// says the same.
 
 /** `unknown`: no write of this id is known, or it is forgotten. */
 export type Verdict = { result: 'accepted' } | { result: 'rejected'; code: string; message: string } | { result: 'unknown' }

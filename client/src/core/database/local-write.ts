@@ -25,7 +25,10 @@ export interface LocalWrite {
   now: number
 }
 
-/** Runs one local transaction. The caller has the turn. Throws `write_limit` when it takes too long, and `too_large`; then nothing is stored. */
+/**
+ * Runs one local transaction. The caller has the turn. Throws `write_limit` when it takes too long, and `too_large`;
+ * then nothing is stored.
+ */
 export async function localWrite<T>(
   db: Sqlite,
   { id, call, now }: LocalWrite,

@@ -1,7 +1,8 @@
 import type { SyncState } from '../../types.ts'
 import type { UploadState } from '../outbox/sender.ts'
 
-// What the client says of itself: connection and storage are two sets of states, because a database may be live and its disk full. It is computed from memory, so it can be told when the file cannot be read.
+// What the client says of itself: connection and storage are two sets of states, because a database may be live and its
+// disk full. It is computed from memory, so it can be told when the file cannot be read.
 
 /** Until the file is open nothing else is said. */
 export type ConnectionStatus = { state: 'opening'; reason?: string } | SyncState
@@ -28,7 +29,9 @@ export type DatabaseStatus = ConnectionStatus & {
   upload: UploadStatus
   /** When a whole checkpoint was last applied, or was known to be current. */
   lastSyncedAt: number | null
-  /** How much the server has compared with its database, 0 to 1, while it shows nothing new; null: it does not compare. */
+  /**
+   * How much the server has compared with its database, 0 to 1, while it shows nothing new; null: it does not compare.
+   */
   comparing: number | null
 }
 

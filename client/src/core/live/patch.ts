@@ -1,7 +1,8 @@
 import type { SqlValue } from '../../types.ts'
 import { hash } from '../store/hash.ts'
 
-// What of a result has changed, from one run of its query to the next. Whoever shows it keeps the rows; here only their hashes are kept.
+// What of a result has changed, from one run of its query to the next. Whoever shows it keeps the rows; here only their
+// hashes are kept.
 
 /** A row as SQLite gives it, in the order of the columns. */
 export type RawRow = readonly SqlValue[]

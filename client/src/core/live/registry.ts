@@ -4,7 +4,8 @@ import { guarded } from '../listeners.ts'
 import { ProblemError } from '../problem.ts'
 import { diff, hashesOf, type Hashes, type Patch } from './patch.ts'
 
-// Live queries: each runs again when a table that it reads has changed, once for all who follow it. They get what has changed of its rows, and nothing when nothing has.
+// Live queries: each runs again when a table that it reads has changed, once for all who follow it. They get what has
+// changed of its rows, and nothing when nothing has.
 
 /** A query that nobody follows any more stays for so long: a screen that is left and entered again finds it running. */
 export const LINGER_MS = 1_000
@@ -109,7 +110,12 @@ export class LiveRegistry {
 }
 
 const empty = (): Omit<Followed, 'sql' | 'params'> => ({
-  ...{ listeners: new Set(), fresh: new Set(), hashes: null, columns: '', sources: null, forget: null },
+  listeners: new Set(),
+  fresh: new Set(),
+  hashes: null,
+  columns: '',
+  sources: null,
+  forget: null,
 })
 
 const isConcerned = ({ sources }: Followed, tables: ReadonlySet<string>): boolean =>

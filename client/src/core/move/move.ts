@@ -7,8 +7,9 @@ import { get, put } from '../store/layout.ts'
 import { opsJson, seal, storedOp } from '../store/ops.ts'
 import type { StoredTable } from '../store/tables.ts'
 
-// Takes over what a file of earlier releases has and the server may not have: writes that are not confirmed, failed writes, the id of the client, whose file it is. Its rows come from the server again.
-// The old file is only read. It is kept until the server has decided everything that was taken over.
+// Takes over what a file of earlier releases has and the server may not have: writes that are not confirmed, failed
+// writes, the id of the client, whose file it is. Its rows come from the server again. The old file is only read. It is
+// kept until the server has decided everything that was taken over.
 
 /** Of the tables of earlier releases (`core/storage.ts`): e2bf3d9 and everything since. */
 const OLD_FORMAT = 1
@@ -23,8 +24,9 @@ export function isOldFile(old: Sqlite): boolean {
 }
 
 /**
- * Takes over in one transaction what was not taken over before: a move that was interrupted begins anew, with the same ids, and what an earlier release has written since, when an update was taken back, comes too. Answers
- * the names of tables of which rows have changed. The caller flushes the file before anything is sent.
+ * Takes over in one transaction what was not taken over before: a move that was interrupted begins anew, with the same
+ * ids, and what an earlier release has written since, when an update was taken back, comes too. Answers the names of
+ * tables of which rows have changed. The caller flushes the file before anything is sent.
  */
 export function moveIn(db: Sqlite, tables: Tables, old: Sqlite, now: number): Set<string> {
   return db.transaction(() => {
@@ -53,7 +55,10 @@ interface Taken {
   now: number
 }
 
-/** Whether the old file is not needed any more: nothing that was taken over waits for the server, and its rows have come again. */
+/**
+ * Whether the old file is not needed any more: nothing that was taken over waits for the server, and its rows have come
+ * again.
+ */
 export function isMoveOver(db: Sqlite): boolean {
   const last = get(db, 'moved')
   if (last === null || get(db, 'last_synced_at') === null) return false
@@ -90,7 +95,12 @@ function moveFailed({ db, old, client, after }: Taken): void {
     // As the new client writes them: without `data` where there is none.
     const kept = opsJson(opsOf(db, text(ops)))
     db.prepare('INSERT INTO rp_failed (tx, seq, failed_at, code, message, ops) VALUES (?, ?, ?, ?, ?, ?)').run([
-      ...[id, integer(number), integer(failedAt), text(code), text(message), kept],
+      id,
+      integer(number),
+      integer(failedAt),
+      text(code),
+      text(message),
+      kept,
     ])
     beginFate(db, { id, call: null, now: integer(failedAt) }, false)
     rejectFate(db, id, text(code), text(message))

@@ -1,6 +1,7 @@
 import type { SyncProblem } from '../../types.ts'
 
-// The one form of an answer that decides anything. Whatever else comes back (a login page, the page of a portal, a deploy that answers 404) leaves every transaction where it is.
+// The one form of an answer that decides anything. Whatever else comes back (a login page, the page of a portal, a
+// deploy that answers 404) leaves every transaction where it is.
 
 /** What came back for a request. */
 export interface UploadResponse {

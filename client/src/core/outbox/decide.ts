@@ -10,7 +10,8 @@ import { fail, retry, succeeded } from './failed.ts'
 import { lastNumber, noteDecision } from './request.ts'
 import { uuid7 } from './uuid.ts'
 
-// What a decision of the server changes in the queue. All of one answer is stored in one SQLite transaction: either it was never here, and the server answers the same again, or it is whole.
+// What a decision of the server changes in the queue. All of one answer is stored in one SQLite transaction: either it
+// was never here, and the server answers the same again, or it is whole.
 
 type Tables = ReadonlyMap<string, StoredTable>
 
@@ -93,7 +94,10 @@ export function unconfirmedUpTo(db: Sqlite): number | null {
   return typeof row?.[0] === 'number' ? row[0] : null
 }
 
-/** The write checkpoint that was made after everything up to `seq` had been accepted. Answers the names of the tables that changed. */
+/**
+ * The write checkpoint that was made after everything up to `seq` had been accepted. Answers the names of the tables
+ * that changed.
+ */
 export function storeCheckpoint(db: Sqlite, tables: Tables, seq: number, target: number): Set<string> {
   return db.transaction(() => {
     setTargets(db, seq, target)
@@ -114,7 +118,10 @@ function accept(db: Sqlite, { seq, id }: Waiting): void {
   succeeded(db, id)
 }
 
-/** What waits behind a rejected transaction and touches one of its rows builds on what is gone, and so does what builds on that. Answers their ids. */
+/**
+ * What waits behind a rejected transaction and touches one of its rows builds on what is gone, and so does what builds
+ * on that. Answers their ids.
+ */
 function failDependents(db: Sqlite, { seq, id, rows }: Waiting & { rows: Set<string> }, now: number): string[] {
   const failed: string[] = []
   const gone = new Set(rows)
@@ -142,7 +149,10 @@ const rowsOf = (db: Sqlite, seq: number): Set<string> =>
       .map(([type, id]) => `${String(type)} ${String(id)}`),
   )
 
-/** The server does not know this client any more, or knows more of it than it knows itself: a file that was put back. What is unsent becomes new. */
+/**
+ * The server does not know this client any more, or knows more of it than it knows itself: a file that was put back.
+ * What is unsent becomes new.
+ */
 function resetClient(db: Sqlite, now: number): void {
   const waiting = db.prepare("SELECT seq, id FROM rp_tx WHERE state <> 'accepted' ORDER BY seq").all()
   put(db, 'client_id', crypto.randomUUID())

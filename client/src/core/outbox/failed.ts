@@ -60,15 +60,21 @@ export function failedTransactions(db: Sqlite): FailedTransaction[] {
     .prepare('SELECT tx, failed_at, code, message, field, current, depends_on, ops FROM rp_failed WHERE next IS NULL ORDER BY seq')
     .all()
   return rows.map(([tx, failedAt, code, message, field, current, dependsOn, ops]) => ({
-    ...{ id: text(tx), failedAt: integer(failedAt), code: text(code), message: text(message) },
-    ...{ field: textOrNull(field), current: textOrNull(current), dependsOn: textOrNull(dependsOn) },
+    id: text(tx),
+    failedAt: integer(failedAt),
+    code: text(code),
+    message: text(message),
+    field: textOrNull(field),
+    current: textOrNull(current),
+    dependsOn: textOrNull(dependsOn),
     ops: opsOf(db, text(ops)),
   }))
 }
 
 /**
- * Makes new transactions of a failed one and of all that build on it, at the end of the queue and in their old order. Answers their ids by the old ones; none when it is not in the list. The caller holds a
- * SQLite transaction, and derives the marked rows.
+ * Makes new transactions of a failed one and of all that build on it, at the end of the queue and in their old order.
+ * Answers their ids by the old ones; none when it is not in the list. The caller holds a SQLite transaction, and
+ * derives the marked rows.
  */
 export function retry(db: Sqlite, tables: Tables, id: string, now: number): Map<string, string> {
   const ids = new Map<string, string>()
@@ -79,8 +85,9 @@ export function retry(db: Sqlite, tables: Tables, id: string, now: number): Map<
 }
 
 /**
- * Makes a new transaction with these ops in the place of a failed one. Answers its id; null when the failed one is not in the list. Throws ProblemError `ops` when they cannot be ops of this schema. The
- * caller holds a SQLite transaction, and derives the marked rows.
+ * Makes a new transaction with these ops in the place of a failed one. Answers its id; null when the failed one is not
+ * in the list. Throws ProblemError `ops` when they cannot be ops of this schema. The caller holds a SQLite transaction,
+ * and derives the marked rows.
  */
 export function edit(db: Sqlite, tables: Tables, id: string, ops: readonly StoredOp[], now: number): string | null {
   if (!isOpen(db, id)) return null

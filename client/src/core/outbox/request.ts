@@ -25,8 +25,9 @@ export function clientId(db: Sqlite): string {
 export const seqBase = (db: Sqlite): number => Number(get(db, 'seq_base') ?? 0)
 
 /**
- * The next request, or null when nothing waits. Its transactions are marked as sent: from here on they do not change. The caller flushes the file before it sends the request, because what `answered`
- * covers is forgotten by the server. `limit`: of transactions. `hello`: a request without transactions is made too, when there are failed writes.
+ * The next request, or null when nothing waits. Its transactions are marked as sent: from here on they do not change.
+ * The caller flushes the file before it sends the request, because what `answered` covers is forgotten by the server.
+ * `limit`: of transactions. `hello`: a request without transactions is made too, when there are failed writes.
  */
 export function nextRequest(db: Sqlite, options: { limit: number; hello: boolean }): UploadRequest | null {
   return db.transaction(() => {
@@ -58,8 +59,9 @@ export function nextRequest(db: Sqlite, options: { limit: number; hello: boolean
 }
 
 /**
- * Every transaction up to it has a decision that is stored. Numbers that were never sent, as of a write that changed nothing, do not count by themselves: a server that has never heard of a client would take it for one that
- * it has forgotten.
+ * Every transaction up to it has a decision that is stored. Numbers that were never sent, as of a write that changed
+ * nothing, do not count by themselves: a server that has never heard of a client would take it for one that it has
+ * forgotten.
  */
 function answered(db: Sqlite, base: number): number {
   const [first] = db.prepare("SELECT seq FROM rp_tx WHERE state <> 'accepted' ORDER BY seq LIMIT 1").all()
@@ -67,7 +69,10 @@ function answered(db: Sqlite, base: number): number {
   return Math.max(0, (first ? Math.min(decided, integer(first[0]) - 1) : decided) - base)
 }
 
-/** A decision about a transaction is stored. One of our own counts only after one of the server: before, it has never heard of this client. */
+/**
+ * A decision about a transaction is stored. One of our own counts only after one of the server: before, it has never
+ * heard of this client.
+ */
 export function noteDecision(db: Sqlite, seq: number, isServers: boolean): void {
   const decided = Number(get(db, 'decided') ?? 0)
   if (seq > decided && (isServers || decided > seqBase(db))) put(db, 'decided', seq)

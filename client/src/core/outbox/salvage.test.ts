@@ -30,7 +30,10 @@ function open(path: string): { db: Sqlite; tables: Map<string, StoredTable> } {
   return { db, tables: applySchema(db, { tables: { notes: { columns: { body: 'text', n: 'integer' } } } }) }
 }
 
-/** Each write has a row of its own, but for every tenth, which changes the row before it. Answers what each transaction sends. */
+/**
+ * Each write has a row of its own, but for every tenth, which changes the row before it. Answers what each transaction
+ * sends.
+ */
 function filled(path: string): Map<string, string> {
   const { db, tables } = open(path)
   clientId(db)

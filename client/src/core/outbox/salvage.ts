@@ -8,8 +8,10 @@ import { put } from '../store/layout.ts'
 import { opsJson, proofOf, seal, type StoredOp } from '../store/ops.ts'
 import type { StoredTable } from '../store/tables.ts'
 
-// What can be read of the queue in a damaged file, and a new file that begins with it. Rows come from the server again; what was never sent is nowhere else. Every row is read by itself, because a page that cannot
-// be read takes only its own rows with it. A transaction counts only when its proof says that it is whole and as it was: half of one, or one with a flipped bit, is never sent unasked.
+// What can be read of the queue in a damaged file, and a new file that begins with it. Rows come from the server again;
+// what was never sent is nowhere else. Every row is read by itself, because a page that cannot be read takes only its
+// own rows with it. A transaction counts only when its proof says that it is whole and as it was: half of one, or one
+// with a flipped bit, is never sent unasked.
 
 /** So many row numbers are tried beyond one that cannot be read. */
 const GAP = 1_000
@@ -37,7 +39,10 @@ export interface Salvaged {
 export interface Recovered {
   /** Transactions that wait for the server as before. */
   unsent: number
-  /** Those that are not whole, or of which it is not known whether the server has them: they are among the failed ones, with the code `damaged`. */
+  /**
+   * Those that are not whole, or of which it is not known whether the server has them: they are among the failed ones,
+   * with the code `damaged`.
+   */
   damaged: number
 }
 
@@ -120,7 +125,13 @@ function waiting(db: Sqlite, tables: ReadonlyMap<string, StoredTable>, each: Sal
 
 function keepFailed(db: Sqlite, { id, seq, failedAt, code, message, dependsOn, ops }: Salvaged['failed'][number]): void {
   db.prepare('INSERT OR IGNORE INTO rp_failed (tx, seq, failed_at, code, message, ops, depends_on) VALUES (?, ?, ?, ?, ?, ?, ?)').run([
-    ...[id, seq, failedAt, code, message, opsJson(ops), dependsOn],
+    id,
+    seq,
+    failedAt,
+    code,
+    message,
+    opsJson(ops),
+    dependsOn,
   ])
   db.prepare('DELETE FROM rp_fates WHERE id = ?').run([id])
   beginFate(db, { id, call: null, now: failedAt }, false)
@@ -128,7 +139,14 @@ function keepFailed(db: Sqlite, { id, seq, failedAt, code, message, dependsOn, o
 }
 
 const lost = (seq: number): SalvagedTransaction => ({
-  ...{ seq, id: uuid7(Date.now()), state: 'sent', target: null, retryOf: null, madeAt: 0, ops: [], isWhole: false },
+  seq,
+  id: uuid7(Date.now()),
+  state: 'sent',
+  target: null,
+  retryOf: null,
+  madeAt: 0,
+  ops: [],
+  isWhole: false,
 })
 
 function transactionOf(row: SqlValue[], all: ReadonlyMap<number, StoredOp[]>): SalvagedTransaction | null {
@@ -138,8 +156,14 @@ function transactionOf(row: SqlValue[], all: ReadonlyMap<number, StoredOp[]>): S
   if (typeof id !== 'string' || (state !== 'pending' && state !== 'sent' && state !== 'accepted')) return { ...lost(seq), ops }
   const isWhole = ops.length > 0 && typeof madeAt === 'number' && proofOf(id, opsJson(ops)) === proof
   return {
-    ...{ seq, id, state, ops, isWhole, madeAt: typeof madeAt === 'number' ? madeAt : 0 },
-    ...{ target: typeof target === 'number' ? target : null, retryOf: typeof retryOf === 'string' ? retryOf : null },
+    seq,
+    id,
+    state,
+    ops,
+    isWhole,
+    madeAt: typeof madeAt === 'number' ? madeAt : 0,
+    target: typeof target === 'number' ? target : null,
+    retryOf: typeof retryOf === 'string' ? retryOf : null,
   }
 }
 

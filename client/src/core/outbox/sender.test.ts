@@ -11,6 +11,8 @@ import type { UploadResponse } from './answer.ts'
 import { failedTransactions } from './failed.ts'
 import { BLOCKED_ANSWERS, Sender, UNCONFIRMED_MS, type SenderPorts, type UploadState } from './sender.ts'
 
+// The file is long because every test has the same queue and asks the same backend.
+
 interface Body {
   client_id: string
   answered: number

@@ -10,16 +10,22 @@ import { storeAnswer, storeCheckpoint, storeTooLarge, unconfirmedUpTo, type Stor
 import { failedTransactions, type FailedTransaction } from './failed.ts'
 import { clientId, MAX_TRANSACTIONS, nextRequest, type UploadRequest } from './request.ts'
 
-// Sends the queue, one request at a time, by the contract of uploads. What decides is in `answer.ts` and `decide.ts`; here is when something is sent, and what is said about it.
+// Sends the queue, one request at a time, by the contract of uploads. What decides is in `answer.ts` and `decide.ts`;
+// here is when something is sent, and what is said about it.
 
-/** After so many accepted transactions, or so long, their write checkpoint is asked for although more wait: until it has come they hide what others write. */
+/**
+ * After so many accepted transactions, or so long, their write checkpoint is asked for although more wait: until it has
+ * come they hide what others write.
+ */
 export const UNASKED_TRANSACTIONS = 50
 export const UNASKED_MS = 2_000
 /** A write checkpoint that has not come after so long is asked for anew: its marker may be lost. */
 export const UNCONFIRMED_MS = 20_000
 const FIRST_MS = 1_000
 const LONGEST_MS = 60_000
-/** So many answers in an hour that decided nothing, and the application is told that uploads are blocked. They go on. */
+/**
+ * So many answers in an hour that decided nothing, and the application is told that uploads are blocked. They go on.
+ */
 export const BLOCKED_ANSWERS = 20
 const HOUR_MS = 3_600_000
 /** A single transaction is given up when it was answered 413 so often. */
@@ -62,7 +68,9 @@ export class Sender {
   #wanted = Promise.withResolvers<void>()
   /** Transactions of the next request. */
   #limit = MAX_TRANSACTIONS
-  /** The first request of a connection is made without transactions too, to hear what the operator wants to have again. */
+  /**
+   * The first request of a connection is made without transactions too, to hear what the operator wants to have again.
+   */
   #hello = true
   #tooLarge = 0
   /** When answers came that decided nothing. */
@@ -192,7 +200,10 @@ export class Sender {
     signal.removeEventListener('abort', abort)
   }
 
-  /** Asks for the write checkpoint of what is accepted, when there is none or it should have come long ago. Answers whether something is unconfirmed afterwards. */
+  /**
+   * Asks for the write checkpoint of what is accepted, when there is none or it should have come long ago. Answers
+   * whether something is unconfirmed afterwards.
+   */
   async #confirm(signal: AbortSignal): Promise<boolean> {
     const { db, turn, now, isLive } = this.#with
     if ((await turn(() => unconfirmedUpTo(db))) !== null) await this.#askNow(signal)

@@ -5,6 +5,8 @@ import { tableStatements, type TableStatements } from './table-statements.ts'
 import type { StoredTable } from './tables.ts'
 import type { SqlValue } from '../../types.ts'
 
+// Ops of the server in tables, bases and copies. The file is long because these three change together.
+
 /** Where a row is from: bucket and generation, and the hash of the subkey. */
 interface Origin {
   src: number
@@ -35,7 +37,10 @@ export class DamagedTable extends Error {
 const bucketOf = (src: number): number => Math.floor(src / GENERATIONS)
 const isSame = (a: Origin, b: Origin): boolean => bucketOf(a.src) === bucketOf(b.src) && a.sub === b.sub
 
-/** Ops of the server in one transaction, into tables, bases and copies. The caller empties rp_capture before, and derives what is marked in rp_dirty after. */
+/**
+ * Ops of the server in one transaction, into tables, bases and copies. The caller empties rp_capture before, and
+ * derives what is marked in rp_dirty after.
+ */
 export class Applier {
   readonly #db: Sqlite
   readonly #tables: ReadonlyMap<string, StoredTable>

@@ -4,8 +4,9 @@ import { hash } from './hash.ts'
 import { atTable, rowJson, type StoredTable } from './tables.ts'
 
 /**
- * Covers a row as the triggers do, for ops that come into the outbox without a statement: those of a failed write that is sent again. Marks it to be derived. `table` undefined: the schema lacks it, so there is no
- * row to change, and the server has none until it does.
+ * Covers a row as the triggers do, for ops that come into the outbox without a statement: those of a failed write that
+ * is sent again. Marks it to be derived. `table` undefined: the schema lacks it, so there is no row to change, and the
+ * server has none until it does.
  */
 export function coverRow(db: Sqlite, row: { type: number; name: string; id: string }, table: StoredTable | undefined): void {
   const { type, name, id } = row

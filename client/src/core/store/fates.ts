@@ -1,7 +1,8 @@
 import type { Sqlite } from '../../sqlite/sqlite.ts'
 import type { SqlValue } from '../../types.ts'
 
-// What became of writes, for whoever asks later: a tab whose call was not answered, an application that has been loaded anew.
+// What became of writes, for whoever asks later: a tab whose call was not answered, an application that has been loaded
+// anew.
 
 /** The newest are kept, whatever their age. */
 export const KEPT_FATES = 1_000
@@ -14,10 +15,17 @@ export type Fate =
   /** `code` and `message` as in the failed list. */
   | { result: 'rejected'; code: string; message: string }
 
-/** `call`: how the caller names it; null: nobody will ask by a name. A write without an effect on the server is decided at once. */
+/**
+ * `call`: how the caller names it; null: nobody will ask by a name. A write without an effect on the server is decided
+ * at once.
+ */
 export function beginFate(db: Sqlite, { id, call, now }: { id: string; call: string | null; now: number }, decided: boolean): void {
   db.prepare('INSERT INTO rp_fates (id, tx, call, result, confirmed, at) VALUES (?1, ?1, ?2, ?3, ?4, ?5)').run([
-    ...[id, call, decided ? 'accepted' : null, decided ? 1 : 0, now],
+    id,
+    call,
+    decided ? 'accepted' : null,
+    decided ? 1 : 0,
+    now,
   ])
 }
 

@@ -45,7 +45,9 @@ export function positions(db: Sqlite): { name: string; after: string }[] {
   return rows.map(([name, lastOp]) => ({ name: text(name), after: String(lastOp) }))
 }
 
-/** What one connection brings: it is staged, and applied when a checkpoint is complete. Nothing of it is visible before. */
+/**
+ * What one connection brings: it is staged, and applied when a checkpoint is complete. Nothing of it is visible before.
+ */
 export class Incoming {
   readonly #db: Sqlite
   readonly #tables: ReadonlyMap<string, StoredTable>
@@ -59,7 +61,10 @@ export class Incoming {
     this.#memoryBytes = memoryBytes
   }
 
-  /** Buckets that a checkpoint does not name are no longer ours. Their rows stay until one is whole, so that they do not vanish before what replaces them has come. */
+  /**
+   * Buckets that a checkpoint does not name are no longer ours. Their rows stay until one is whole, so that they do not
+   * vanish before what replaces them has come.
+   */
   keep(target: Target): void {
     this.#db.transaction(() => {
       for (const { name } of positions(this.#db)) if (!target.buckets.has(name)) this.#drop(name)
@@ -94,8 +99,9 @@ export class Incoming {
   }
 
   /**
-   * Applies a complete checkpoint in one transaction, after its checksums were verified. `priority`: only the buckets at least as urgent; then what was
-   * removed as a whole stays. Buckets that do not add up are to be loaded again, and nothing is applied.
+   * Applies a complete checkpoint in one transaction, after its checksums were verified. `priority`: only the buckets
+   * at least as urgent; then what was removed as a whole stays. Buckets that do not add up are to be loaded again, and
+   * nothing is applied.
    */
   complete(target: Target, priority: number | null, now: number): Applied {
     const inScope = [...target.buckets].filter(([, bucket]) => priority === null || bucket.priority <= priority)

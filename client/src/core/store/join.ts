@@ -10,8 +10,9 @@ interface Op {
 }
 
 /**
- * Makes one op of a put or patch and the patch of the same row that follows it, in a transaction that was not sent. Only when nothing is between them: what a statement did to another row in between may
- * be what makes the later one possible.
+ * Makes one op of a put or patch and the patch of the same row that follows it, in a transaction that was not sent.
+ * Only when nothing is between them: what a statement did to another row in between may be what makes the later one
+ * possible.
  */
 export function joinOps(db: Sqlite, tx: number): void {
   let last: Op | null = null
@@ -30,8 +31,11 @@ export function joinOps(db: Sqlite, tx: number): void {
 }
 
 const opOf = ([seq, op, type, id, data, old]: readonly SqlValue[]): Op => ({
-  ...{ seq: integer(seq), op: text(op), row: `${String(type)} ${String(id)}` },
-  ...{ data: typeof data === 'string' ? data : null, old: typeof old === 'string' ? old : null },
+  seq: integer(seq),
+  op: text(op),
+  row: `${String(type)} ${String(id)}`,
+  data: typeof data === 'string' ? data : null,
+  old: typeof old === 'string' ? old : null,
 })
 
 /** The first object with the members of the second, inside SQLite: JSON.parse would round an integer beyond 2^53. */

@@ -1,28 +1,38 @@
 import type { Sqlite } from '../../sqlite/sqlite.ts'
 import { hash } from './hash.ts'
 
-// Our own tables. Each row of the app is once in a real table of its own, exactly as the schema declares it, and where it is from stands beside it, in rp_at_<table>, by row number.
+// Our own tables. Each row of the app is once in a real table of its own, exactly as the schema declares it, and where
+// it is from stands beside it, in rp_at_<table>, by row number.
 //
-// A row that local changes touch is covered: the first of them moves it, as the server has it, into rp_base. What the server says of it from then on changes rp_base, and the row
-// is `base ⊕ the ops of the outbox in their order`. When no op is left it comes back from there, with its link.
+// A row that local changes touch is covered: the first of them moves it, as the server has it, into rp_base. What the
+// server says of it from then on changes rp_base, and the row is `base ⊕ the ops of the outbox in their order`. When no
+// op is left it comes back from there, with its link.
 
 /**
  * rp_types: names of tables, also of those that the schema lacks.
- * rp_at_<table>: `rid` is the row number in the table; `proof` the hash of its id, because SQLite uses row numbers again; `src` = bucket × 256 + its generation when the op came;
- *   `sub` the hash of the op's subkey; `rest` a JSON object of what the table has no column for, NULL when that is nothing.
- * rp_copies: all copies of a row that came in several buckets, or under several subkeys of one, and every row of a table that the schema lacks. The highest op is what is shown.
+ * rp_at_<table>: `rid` is the row number in the table; `proof` the hash of its id, because SQLite uses row numbers
+ *   again; `src` = bucket × 256 + its generation when the op came; `sub` the hash of the op's subkey; `rest` a JSON
+ *   object of what the table has no column for, NULL when that is nothing.
+ * rp_copies: all copies of a row that came in several buckets, or under several subkeys of one, and every row of a
+ *   table that the schema lacks. The highest op is what is shown.
  * rp_base: `data` NULL: the server has no such row; then `src`, `op` and `sub` are NULL too.
  * rp_stage: what has been received of a checkpoint and is not applied, as arrays of ops.
- * rp_buckets: `name` NULL: no longer ours, its rows vanish with the next whole checkpoint. `last_op`: everything up to it is in rp_stage or applied. `applied_op`: everything up to it is
- *   applied. `checksum`: sum of all received, unsigned. `generation`: it has grown since rows came that have another one, and what still has another one when the bucket is applied
- *   is swept away. `ops`: how many of the ops that the server counts are here, for progress only.
+ * rp_buckets: `name` NULL: no longer ours, its rows vanish with the next whole checkpoint. `last_op`: everything up to
+ *   it is in rp_stage or applied. `applied_op`: everything up to it is applied. `checksum`: sum of all received,
+ *   unsigned. `generation`: it has grown since rows came that have another one, and what still has another one when the
+ *   bucket is applied is swept away. `ops`: how many of the ops that the server counts are here, for progress only.
  * rp_streams: subscriptions. `params` is JSON with its members in order, `ttl` in seconds.
- * rp_tx: local transactions that the tables show. `id` is a UUID of version 7, by which the backend knows one that comes again. `sent`: it may have left, so it does not change any more. `target`: the
- *   write checkpoint that confirms an accepted one; NULL: not accepted, or its number is not known yet. `retry_of`: the rejected one that it takes the place of.
- *   `proof`: the hash of its id and its ops, by which it is known to be whole when it is read from a damaged file.
- * rp_outbox: `data` is JSON text, which is sent as it is. `old`: what was in the columns of `data` before, where the table wants it.
- * rp_failed: rejected transactions. `depends_on`: nobody rejected this one, but that one, on which it builds. `next`: the transaction that has taken its place.
- * rp_fates: what became of every write that the application was told of. `id`: the one that it was given; `tx`: the one of today, `call`: how the caller names it. `result` NULL: not decided.
+ * rp_tx: local transactions that the tables show. `id` is a UUID of version 7, by which the backend knows one that
+ *   comes again. `sent`: it may have left, so it does not change any more. `target`: the write checkpoint that confirms
+ *   an accepted one; NULL: not accepted, or its number is not known yet. `retry_of`: the rejected one that it takes the
+ *   place of. `proof`: the hash of its id and its ops, by which it is known to be whole when it is read from a damaged
+ *   file.
+ * rp_outbox: `data` is JSON text, which is sent as it is. `old`: what was in the columns of `data` before, where the
+ *   table wants it.
+ * rp_failed: rejected transactions. `depends_on`: nobody rejected this one, but that one, on which it builds. `next`:
+ *   the transaction that has taken its place.
+ * rp_fates: what became of every write that the application was told of. `id`: the one that it was given; `tx`: the one
+ *   of today, `call`: how the caller names it. `result` NULL: not decided.
  * rp_capture: one row while a local transaction runs, whose id the triggers write into the outbox.
  */
 const TABLES = `
@@ -83,7 +93,8 @@ export function openLayout(db: Sqlite): void {
     const format = get(db, 'format')
     if (typeof format !== 'number' || format > FORMAT)
       throw new Error(`This database was written by a newer version of the client (${format})`)
-    // A file that was copied or restored in the middle of a write: with a row in it every download would be captured as the user's own write.
+    // A file that was copied or restored in the middle of a write: with a row in it every download would be captured as
+    // the user's own write.
     db.exec('DELETE FROM rp_capture')
   })
   // Rows to derive again, as the work list of one transaction.

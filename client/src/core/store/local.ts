@@ -10,7 +10,10 @@ import { ProblemError } from '../problem.ts'
 export const MAX_OPS = 1_000
 export const MAX_BYTES = 1 << 20
 
-/** From here to `endWrite` the changes of the app's tables are captured. The caller holds a SQLite transaction. Answers the number of the transaction. */
+/**
+ * From here to `endWrite` the changes of the app's tables are captured. The caller holds a SQLite transaction. Answers
+ * the number of the transaction.
+ */
 export function beginWrite(db: Sqlite, id: string, now: number): number {
   db.prepare("INSERT INTO rp_tx (id, state, made_at) VALUES (?, 'pending', ?)").run([id, now])
   const seq = integer(db.prepare('SELECT seq FROM rp_tx WHERE id = ?').all([id])[0]?.[0])
@@ -19,8 +22,8 @@ export function beginWrite(db: Sqlite, id: string, now: number): number {
 }
 
 /**
- * Answers the names of the tables that changed; of a transaction that changed nothing only its fate is kept, under the name `call`. Throws ProblemError `too_large`, and the caller rolls back, when it could
- * never be uploaded.
+ * Answers the names of the tables that changed; of a transaction that changed nothing only its fate is kept, under the
+ * name `call`. Throws ProblemError `too_large`, and the caller rolls back, when it could never be uploaded.
  */
 export function endWrite(db: Sqlite, seq: number, call: string | null = null): Set<string> {
   db.exec('DELETE FROM rp_capture')
@@ -47,7 +50,10 @@ function checkSize(db: Sqlite, seq: number): void {
     throw new ProblemError('too_large', `one write has ${bytes} bytes, and at most ${MAX_BYTES} can be uploaded together`)
 }
 
-/** The server has stored the transaction, and its effect comes with this write checkpoint; null: its number is not known yet. */
+/**
+ * The server has stored the transaction, and its effect comes with this write checkpoint; null: its number is not known
+ * yet.
+ */
 export function accept(db: Sqlite, seq: number, target: number | null): void {
   db.prepare("UPDATE rp_tx SET state = 'accepted', target = ? WHERE seq = ?").run([target, seq])
 }

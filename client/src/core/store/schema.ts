@@ -22,8 +22,9 @@ import {
 type Kept = Pick<StoredTable, 'columns' | 'indexes'>
 
 /**
- * Makes the file fit the schema, without losing rows or unsent writes, and answers all tables that it has. Schemas are not ordered: an older one may come after a newer one, so a
- * table or column that the schema lacks stays, is filled on, and is there again when a schema has it. A column whose type has changed in a way that loses something has its
+ * Makes the file fit the schema, without losing rows or unsent writes, and answers all tables that it has. Schemas are
+ * not ordered: an older one may come after a newer one, so a table or column that the schema lacks stays, is filled on,
+ * and is there again when a schema has it. A column whose type has changed in a way that loses something has its
  * buckets loaded again; until then its values are what the old ones become.
  */
 export function applySchema(db: Sqlite, schema: StoreSchema): Map<string, StoredTable> {

@@ -38,10 +38,22 @@ function open(db = nodeSqlite(new DatabaseSync(':memory:')), schema = SCHEMA): S
 }
 
 const row = (op: number, id: string, data: string): WireOp => ({
-  ...{ op_id: String(op), op: 'PUT', object_type: 'todos', object_id: id, subkey: 's', checksum: 1, data },
+  op_id: String(op),
+  op: 'PUT',
+  object_type: 'todos',
+  object_id: id,
+  subkey: 's',
+  checksum: 1,
+  data,
 })
 const gone = (op: number, id: string): WireOp => ({
-  ...{ op_id: String(op), op: 'REMOVE', object_type: 'todos', object_id: id, subkey: 's', checksum: 1, data: null },
+  op_id: String(op),
+  op: 'REMOVE',
+  object_type: 'todos',
+  object_id: id,
+  subkey: 's',
+  checksum: 1,
+  data: null,
 })
 const shown = ({ db }: Store): unknown[][] => db.prepare('SELECT * FROM todos ORDER BY id').all()
 const write = ({ db }: Store, sql: string): void =>

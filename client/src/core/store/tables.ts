@@ -32,7 +32,9 @@ export function rowJson(table: StoredTable, row: string): string {
 /** The path of a member in a JSON object. */
 export const member = (column: string): string => literal(`$."${column}"`)
 
-/** Columns out of a JSON object of the server: inside SQLite, which keeps 64-bit integers exact and tells 1 from 1.0. */
+/**
+ * Columns out of a JSON object of the server: inside SQLite, which keeps 64-bit integers exact and tells 1 from 1.0.
+ */
 export const serverFields = (table: StoredTable, json: string): string[] =>
   Object.keys(table.columns).map((column) => `${json} ->> ${member(column)}`)
 
@@ -72,11 +74,13 @@ export const dropTriggersScript = (name: string): string =>
   TRIGGERS.map((trigger) => `DROP TRIGGER IF EXISTS ${identifier(`rp_${trigger}_${name}`)};`).join('\n')
 
 /**
- * While a local transaction runs, the first change of a row moves it with its origin into rp_base, and every change becomes an op in the outbox. Triggers and not update hooks:
- * they see old and new values, what they write commits and rolls back with the change itself, and node:sqlite has no hooks.
+ * While a local transaction runs, the first change of a row moves it with its origin into rp_base, and every change
+ * becomes an op in the outbox. Triggers and not update hooks: they see old and new values, what they write commits and
+ * rolls back with the change itself, and node:sqlite has no hooks.
  *
- * The trigger of INSERT looks at the stored row, because REPLACE fires no trigger of DELETE. "First" is NOT EXISTS and never OR IGNORE: the conflict clause of the outer statement takes the
- * place of those inside triggers, so that a REPLACE would write over the base.
+ * The trigger of INSERT looks at the stored row, because REPLACE fires no trigger of DELETE. "First" is NOT EXISTS and
+ * never OR IGNORE: the conflict clause of the outer statement takes the place of those inside triggers, so that a
+ * REPLACE would write over the base.
  */
 export function triggerScript(name: string, type: number, table: StoredTable): string {
   const quoted = identifier(name)
@@ -127,7 +131,8 @@ export function triggerScript(name: string, type: number, table: StoredTable): s
   const numbered = 'a statement gives a row no number'
   const moves = 'NEW.id IS NOT OLD.id OR NEW.rowid <> OLD.rowid'
 
-  // A number that the statement gives would, with REPLACE, delete the row that has it, and no trigger sees that. Before the row is there SQLite shows -1 for none.
+  // A number that the statement gives would, with REPLACE, delete the row that has it, and no trigger sees that. Before
+  // the row is there SQLite shows -1 for none.
   return [
     trigger(
       'cover_insert',

@@ -5,7 +5,8 @@ import { DatabaseSync } from 'node:sqlite'
 import { nodeSqlite } from '../../sqlite/node.ts'
 import type { Sqlite } from '../../sqlite/sqlite.ts'
 
-// A database file of the simulation: a power cut takes back everything that was committed since the last flush, which is the most that it may.
+// A database file of the simulation: a power cut takes back everything that was committed since the last flush, which
+// is the most that it may.
 
 const FOLDER = existsSync('/dev/shm') ? '/dev/shm' : tmpdir()
 

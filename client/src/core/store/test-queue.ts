@@ -11,6 +11,8 @@ import type { StoredTable, StoreSchema } from './tables.ts'
 import type { LocalOp, TestServer } from './test-server.ts'
 import { TestUploads } from './test-uploads.ts'
 
+// The file is long because model, steps and checks are read side by side.
+//
 // The queue of the simulation: what must have become of every write, beside what the client says has become of it.
 
 export interface LocalTransaction {
@@ -394,7 +396,12 @@ interface WireOp {
 }
 
 const FATES: Record<LocalTransaction['state'], string> = {
-  ...{ pending: 'pending', sent: 'pending', accepted: 'accepted', confirmed: 'confirmed', failed: 'rejected', forgotten: 'rejected' },
+  pending: 'pending',
+  sent: 'pending',
+  accepted: 'accepted',
+  confirmed: 'confirmed',
+  failed: 'rejected',
+  forgotten: 'rejected',
 }
 
 const rowsOf = (ops: readonly LocalOp[]): Set<string> => new Set(ops.map(({ table, id }) => `${table} ${id}`))

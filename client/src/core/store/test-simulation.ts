@@ -11,8 +11,10 @@ import { COLUMNS, shown, TestServer, type LocalOp, type ModelRow } from './test-
 import { Crash, FaultySqlite } from './test-crash.ts'
 import { TestFile } from './test-file.ts'
 
-// One schedule: a server that changes, lines that are cut anywhere, local writes, crashes, power cuts, uploads whose requests and answers are lost or come twice, verdicts of every kind, schemas that come and
-// go. After every step each table is what the server had at the last applied checkpoint, and the unconfirmed local transactions on top of it. In one file, because model, steps and checks are read side by side.
+// One schedule: a server that changes, lines that are cut anywhere, local writes, crashes, power cuts, uploads whose
+// requests and answers are lost or come twice, verdicts of every kind, schemas that come and go. After every step each
+// table is what the server had at the last applied checkpoint, and the unconfirmed local transactions on top of it. In
+// one file, because model, steps and checks are read side by side.
 
 export interface Outcome {
   violation: string | null
@@ -89,7 +91,10 @@ class Schedule {
     this.#file = connection ? null : new TestFile()
     this.#db = new FaultySqlite(connection ?? (this.#file as TestFile).open())
     this.#queue = new TestQueue(this.#random, this.#server, {
-      ...{ db: this.#db, tables: () => this.#tables, schema: () => this.#schema, count: (what) => this.#count(what) },
+      db: this.#db,
+      tables: () => this.#tables,
+      schema: () => this.#schema,
+      count: (what) => this.#count(what),
       flush: () => this.#flush(),
     })
     this.#open()

@@ -104,7 +104,9 @@ export class TestUploads {
   }
 }
 
-/** Booleans are 0 and 1 in the model, an object that stands for a blob is text, and integers beyond 2^53 are one number. */
+/**
+ * Booleans are 0 and 1 in the model, an object that stands for a blob is text, and integers beyond 2^53 are one number.
+ */
 function stored(value: unknown): LocalOp['data'][string] {
   if (typeof value === 'boolean') return Number(value)
   if (typeof value === 'number') return Number.isSafeInteger(value) ? value : 7

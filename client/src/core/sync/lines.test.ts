@@ -12,10 +12,20 @@ import { Lines } from './lines.ts'
 import { subscribe, subscriptions } from './streams.ts'
 
 const row = (op: number, id: string, title = `t${op}`): WireOp => ({
-  ...{ op_id: String(op), op: 'PUT', object_type: 'todos', object_id: id, subkey: '', checksum: op, data: JSON.stringify({ title }) },
+  op_id: String(op),
+  op: 'PUT',
+  object_type: 'todos',
+  object_id: id,
+  subkey: '',
+  checksum: op,
+  data: JSON.stringify({ title }),
 })
 const entry = (bucket: string, ops: readonly WireOp[], priority = 3, reasons: BucketReason[] = [{ default: 0 }]): BucketEntry => ({
-  ...{ bucket, checksum: ops.reduce((sum, op) => sum + op.checksum, 0), count: ops.length, priority, subscriptions: reasons },
+  bucket,
+  checksum: ops.reduce((sum, op) => sum + op.checksum, 0),
+  count: ops.length,
+  priority,
+  subscriptions: reasons,
 })
 const stream = (name: string, isDefault = true, errors: StreamEntry['errors'] = []): StreamEntry => ({
   name,
@@ -43,7 +53,10 @@ function connect(): void {
   const tables = applySchema(db, { tables: { todos: { columns: { title: 'text' } } } })
   log = []
   lines = new Lines({
-    ...{ db, tables, subscriptions: subscriptions(db), now: () => 77 },
+    db,
+    tables,
+    subscriptions: subscriptions(db),
+    now: () => 77,
     events: {
       changed: (tables) => void log.push(`changed ${[...tables].join()}`),
       begins: () => void log.push('begins'),
@@ -166,7 +179,11 @@ test('each stream has its own progress and errors, and is synced when its bucket
   const of = (id: number | null) => lines.streams().find(({ subscription }) => subscription === id)
   feed(checkpoint(5, [entry('x', A, 1, [{ sub: 0 }]), entry('y', B, 3, [{ default: 0 }, { sub: 0 }])], streams), data('x', A))
   expect(of(one.id)).toEqual({
-    ...{ name: 'items', subscription: one.id, active: true, errors: [], synced: false },
+    name: 'items',
+    subscription: one.id,
+    active: true,
+    errors: [],
+    synced: false,
     progress: { downloaded: 2, total: 5, fraction: 0.4 },
   })
   expect(of(null)).toMatchObject({ name: 'all', active: true, progress: { downloaded: 0, total: 3 } })

@@ -143,8 +143,9 @@ export class Lines {
   }
 
   /**
-   * What the announced buckets hold and we do not: an estimate, because ops may have been compacted away. `ops` of a bucket is what the server counted when it was applied, and what has come since; a first
-   * download that was cut short goes on where it stood.
+   * What the announced buckets hold and we do not: an estimate, because ops may have been compacted away. `ops` of a
+   * bucket is what the server counted when it was applied, and what has come since; a first download that was cut short
+   * goes on where it stood.
    */
   #expect(entries: readonly BucketEntry[]): void {
     const rows = this.#with.db.prepare('SELECT name, applied_op, ops FROM rp_buckets WHERE name IS NOT NULL').all()
@@ -201,7 +202,10 @@ export class Lines {
         ? shown === Infinity
         : buckets.every((bucket) => (this.#target?.buckets.get(bucket)?.priority ?? Infinity) <= shown)
     return {
-      ...{ name, subscription: of?.id ?? null, active: entry !== undefined, errors },
+      name,
+      subscription: of?.id ?? null,
+      active: entry !== undefined,
+      errors,
       synced: entry !== undefined && errors.length === 0 && isShown,
       progress: this.#progressOf(buckets),
     }

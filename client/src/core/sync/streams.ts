@@ -1,7 +1,8 @@
 import { integer, text, type Sqlite } from '../../sqlite/sqlite.ts'
 import { get, put } from '../store/layout.ts'
 
-// Which streams this database has subscribed to. They outlive the page: one that nobody has open is kept up to date until its time is over, so that whoever comes back sees its rows at once.
+// Which streams this database has subscribed to. They outlive the page: one that nobody has open is kept up to date
+// until its time is over, so that whoever comes back sees its rows at once.
 
 /** Without another wish a stream that nobody has open is kept for so long, in seconds. */
 export const DEFAULT_TTL = 24 * 3_600
@@ -68,8 +69,11 @@ export function expire(db: Sqlite, open: ReadonlySet<number>, now: number): bool
 export function subscriptions(db: Sqlite): Subscription[] {
   const rows = db.prepare('SELECT id, name, params, priority, synced_at FROM rp_streams ORDER BY id').all()
   return rows.map(([id, name, params, priority, syncedAt]) => ({
-    ...{ id: integer(id), name: text(name), parameters: parametersOf(text(params)) },
-    ...{ priority: typeof priority === 'number' ? priority : null, syncedAt: typeof syncedAt === 'number' ? syncedAt : null },
+    id: integer(id),
+    name: text(name),
+    parameters: parametersOf(text(params)),
+    priority: typeof priority === 'number' ? priority : null,
+    syncedAt: typeof syncedAt === 'number' ? syncedAt : null,
   }))
 }
 
