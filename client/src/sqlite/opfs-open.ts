@@ -91,6 +91,9 @@ async function folderOf(create: boolean): Promise<FileSystemDirectoryHandle> {
   return root.getDirectoryHandle(FOLDER, { create })
 }
 
+/** WebKitGTK has none (2.50), and only workers have them. */
+const hasSyncHandles = (file: object): file is { createSyncAccessHandle(): Promise<SyncHandle> } => 'createSyncAccessHandle' in file
+
 /** All of them or none: one that is kept would be in the way of whoever has the others. */
 async function openHandles(name: string): Promise<Handles> {
   const folder = await folderOf(true)
@@ -98,6 +101,7 @@ async function openHandles(name: string): Promise<Handles> {
   try {
     for (const kind of KINDS) {
       const file = await folder.getFileHandle(fileName(name, kind), { create: true })
+      if (!hasSyncHandles(file)) throw new Error('this browser, or this thread of it, has no synchronous file handles')
       opened[kind] = await file.createSyncAccessHandle()
     }
   } catch (error) {

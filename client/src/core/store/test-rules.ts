@@ -193,3 +193,12 @@ export const RULES: Rule[] = [
     "changedOf('NEW'), changedOf('NEW')",
   ]),
 ]
+
+/** Schedules that notice a rule which few do; the others are noticed within the first 80 (2026-11-30). */
+export const SEEDS: Readonly<Record<string, number>> = {
+  'a copy has what the table has no column for': 225,
+  'a CLEAR makes nothing of what was received before it': 148,
+  'a CLEAR makes nothing of what was staged before it': 112,
+  'a row that a retry covers has its version of the server in the base': 84,
+  'and is asked for by its old name': 120,
+}
