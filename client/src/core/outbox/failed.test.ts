@@ -112,6 +112,23 @@ test('changes of a row that follow each other are one op, with every digit and w
   )
 })
 
+test('a retry that a reset has renamed is the successor of the failed write all the same', () => {
+  const store = open()
+  const { db, tables } = store
+  write(db, 'one', "INSERT INTO notes (id) VALUES ('a')")
+  reject(store, 'one')
+  derived(store, () => retry(db, tables, 'one', 2))
+  const decide = (result: 'client_reset' | 'accepted'): void => {
+    const [id = ''] = nextRequest(db, { limit: 100, hello: false })?.ids ?? []
+    storeAnswer(db, tables, { kind: 'decided', verdicts: [{ id, result }], writeCheckpoint: null, reopen: [] }, '{}', 3)
+  }
+  decide('client_reset')
+  expect(db.prepare('SELECT tx FROM rp_failed').all()).toEqual([['one']])
+  expect(failedTransactions(db)).toEqual([])
+  decide('accepted')
+  expect(db.prepare('SELECT tx FROM rp_failed').all()).toEqual([])
+})
+
 test('dismissed writes are gone, one or all', () => {
   const store = open()
   for (const id of ['a', 'b', 'c']) write(store.db, id, `INSERT INTO notes (id) VALUES ('${id}')`)

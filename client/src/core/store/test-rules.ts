@@ -170,7 +170,6 @@ export const RULES: Rule[] = [
   ]),
   decide('after a reset every unsent transaction is a new one', ['SET id = ?, state', 'SET id = coalesce(id, ?), state']),
   decide('and is asked for by its old name', ['    renameFate(db, text(id), next)\n', '']),
-  decide('and is the successor of what it was', ["db.prepare('UPDATE rp_failed SET next = ? WHERE next = ?').run([next, text(id)])", '']),
   decide('and may be sent', ["state = 'pending', retry_of", "state = 'accepted', retry_of"]),
 
   failed('what depends on a failed write is sent again with it', ['(tx = ?1 OR depends_on = ?1)', '(tx = ?1)']),
