@@ -7,9 +7,12 @@ import { MIGRATIONS as OF_DIRECTORY } from './directory/storage.ts'
 import { MIGRATIONS } from './replicator/store/storage.ts'
 import { testDatabase } from './test-database.ts'
 
-// Every statement that stands in the code of an object, as SQLite plans it: rows read and written are what is billed, and what takes time.
+// Every statement that stands in the code of an object, as SQLite plans it: rows read and written are what is billed,
+// and what takes time.
 
-/** Those that may begin at the start of a table, as SQLite calls that. A new statement belongs here for a reason only. */
+/**
+ * Those that may begin at the start of a table, as SQLite calls that. A new statement belongs here for a reason only.
+ */
 const SCANS: Record<string, readonly string[]> = {
   bucket: [
     // One row: the first or the last in the order of the key.
@@ -19,10 +22,15 @@ const SCANS: Record<string, readonly string[]> = {
   directory: [
     // Once, when the object starts: the list of all names is kept in memory.
     'SELECT named FROM tenants',
+    // One row: the first in the order of the index.
+    'SELECT due FROM jobs ORDER BY due LIMIT 1',
   ],
   replicator: [
     // Once, when the object starts; all are small: the outbox is what has not been answered yet, and 16 rows.
     'SELECT bucket, serial FROM watchers',
+    // When a tenant is suspended or deleted.
+    'SELECT bucket FROM watchers ORDER BY bucket',
+    'SELECT recorded, due, name FROM removals LIMIT ?',
     'SELECT key, value FROM state',
     'SELECT name, serial FROM relays',
     'SELECT number, schema, name, fingerprint, copy, description FROM tables',

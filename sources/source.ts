@@ -118,6 +118,8 @@ export interface SourceConnection {
   health(before: HealthState | null, call: Call): Promise<SourceHealth | null>
   /** Deletes what the source keeps for us. The next `prepare` finds it missing. */
   forget(call: Call): Promise<void>
+  /** Everything that Rockpool made in the source goes, for good. What its owner made stays. */
+  leave(call: Call): Promise<void>
   readonly reader: TableReader
   /**
    * Never rejects, and takes at most `withinMs` milliseconds; 0 closes at once. Calls that wait for an answer reject.

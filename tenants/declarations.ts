@@ -1,14 +1,15 @@
 import { LOG_LIMITS } from '../durable-objects/bucket/limits.ts'
 import { MAX_STREAMS_PER_USER } from '../durable-objects/relay/users.ts'
 import { FENCE_SECONDS } from '../durable-objects/replicator/limits.ts'
-import { PLACEMENT } from '../durable-objects/shared/placement.ts'
+import { LOCATIONS, PLACEMENT } from '../durable-objects/shared/placement.ts'
 import { CALL_SECONDS, MAX_CALL_SECONDS } from '../durable-objects/shared/retry.ts'
 import { anything, matching, number, ofScript, oneOf, optional, required, secret, setting, whole } from '../protocol/settings.ts'
 import { LIMIT_SETTINGS } from '../sync-config/limits.ts'
 import { TENANT_KEYS_FORM } from './stored/seal.ts'
 
-// Every setting of Rockpool is declared here, once: the name of its binding, its scope, check, preset, and one line of documentation.
-// docs/settings.md is made from these lines. Limits and placement are declared beside the code that uses them. The file is long because it is the one list.
+// Every setting of Rockpool is declared here, once: the name of its binding, its scope, check, preset, and one line of
+// documentation. docs/settings.md is made from these lines. Limits and placement are declared beside the code that uses
+// them. The file is long because it is the one list.
 
 const DAY = 86_400
 
@@ -44,7 +45,8 @@ export const REPLICATION = {
   LINGER_SECONDS: setting(number(0, 600), 30, 'how long a session continues after the last relay has left'),
   // An alarm may run for 15 minutes (Cloudflare, 2026-11). A session leaves two of them for closing.
   SESSION_SECONDS: setting(number(1, 780), 600, 'how long one session with Postgres lasts'),
-  // An alarm also has a CPU budget, and the clock does not advance during computation (Cloudflare, 2026-11), so changes are counted instead.
+  // An alarm also has a CPU budget, and the clock does not advance during computation (Cloudflare, 2026-11), so changes
+  // are counted instead.
   SESSION_CHANGES: setting(
     whole(1, 1_000_000_000),
     5_000_000,
@@ -114,7 +116,8 @@ export const COMPACTION = {
 }
 
 export const STREAMS = {
-  // One stream is one invocation. An invocation that has used its 10,000,000 subrequests ([limits] in wrangler.toml) goes silent, so a stream ends long before.
+  // One stream is one invocation. An invocation that has used its 10,000,000 subrequests ([limits] in wrangler.toml)
+  // goes silent, so a stream ends long before.
   STREAM_MAX_CALLS: setting(whole(1, Infinity), 2_000_000, 'calls to objects and messages from relays that one stream may use'),
   // An invocation also has 300 s of CPU, and its clock does not advance during computation: bytes sent are the measure.
   STREAM_MAX_BYTES: setting(whole(1, Infinity), 4 * 1024 ** 3, 'bytes of lines that one stream may send'),
@@ -154,6 +157,18 @@ export const TENANTS = {
     optional(
       matching(TENANT_KEYS_FORM, 'ID:KEY, or several separated by commas, each key 32 bytes as base64url'),
       'the keys by which secrets of tenants are encrypted, the newest one first; with them the deployment has the tenants of its Directory; a secret',
+    ),
+  ),
+  DIRECTORY_LOCATION: ofScript(
+    optional(oneOf(LOCATIONS), 'the region in which the Directory of tenants is created; a hint that counts when it is first called'),
+  ),
+  // Isolates have a list of tenants that is 30 s old at most while the Directory answers, and a stream of an older one
+  // ends with its relay.
+  DELETION_LATE_SECONDS: ofScript(
+    setting(
+      number(0, DAY),
+      300,
+      'how long after the storage of a deleted tenant has gone its objects are looked at again, for calls that came late',
     ),
   ),
   HOSTS: ofScript(

@@ -1,3 +1,4 @@
+import { placementOf, type Placement } from '../durable-objects/shared/placement.ts'
 import { RockpoolError } from '../protocol/errors.ts'
 import { readSettings } from '../protocol/settings.ts'
 import type { Limits } from '../sync-config/limits.ts'
@@ -12,8 +13,9 @@ import type { Tenant } from './tenant.ts'
 import { tokenSettings } from './tokens.ts'
 
 /**
- * Returns a tenant whose settings are bindings. Each section is read when it is first used. `bundled` is the sync config for when no setting has one. `version`: there
- * are no secrets among the bindings, and this is what changes when a setting of the replicator does.
+ * Returns a tenant whose settings are bindings. Each section is read when it is first used. `bundled` is the sync
+ * config for when no setting has one. `version`: there are no secrets among the bindings, and this is what changes when
+ * a setting of the replicator does.
  */
 export function tenantOfBindings(name: string, bindings: SettingBindings, bundled: string, version: string | null = null): Tenant {
   return new BoundTenant(name, bindings, bundled, version)
@@ -43,6 +45,7 @@ class BoundTenant implements Tenant {
   #streams: StreamSettings | null = null
   #limits: Limits | null = null
   #compaction: CompactionSettings | null = null
+  #place: Placement | null = null
   readonly #secretsApart: boolean
   #version: string | null
 
@@ -68,6 +71,10 @@ class BoundTenant implements Tenant {
 
   get compaction(): CompactionSettings {
     return (this.#compaction ??= compactionSettings(this.#bindings))
+  }
+
+  get place(): Placement {
+    return (this.#place ??= placementOf(this.#bindings))
   }
 
   get version(): string {

@@ -1,24 +1,56 @@
 import type { CompactionSettings } from './compaction.ts'
 import type { TenantSecrets } from './directory.ts'
-import { directoryOf, type TenantBindings } from './of-environment.ts'
+import { RockpoolError } from '../protocol/errors.ts'
+import { MESSAGE_VERSION } from '../protocol/versions.ts'
+import { askDirectory, directoryOf, hasStoredTenants, type TenantBindings } from './of-environment.ts'
+import { hasScriptTenant, SCRIPT_TENANT } from './script.ts'
+import type { TenantRecord } from './stored/record.ts'
 import type { Tenant } from './tenant.ts'
 
-/** The tenant of an object, as the object knows it. The name is known at once; everything else is looked up on each call. */
+/**
+ * The tenant of an object, as the object knows it. The name is known at once; everything else is looked up on each
+ * call.
+ */
 export interface OwnTenant {
   readonly name: string
-  /** Returns the tenant as the directory has it now. Throws ROCKPOOL_SETTINGS when there is no such tenant. */
-  find(): Promise<Tenant>
+  /** Returns the tenant as the directory has it now. Throws as `TenantDirectory.find` does. */
+  find(whatever?: 'whatever'): Promise<Tenant>
+  /**
+   * Resolves when the Directory says, at this moment, that the tenant is active. Throws ROCKPOOL_TENANT when it is not,
+   * and ROCKPOOL_UNANSWERED: no copy counts.
+   */
+  confirm(): Promise<void>
+  /**
+   * Says when it is to be heard of next: ms since 1970. Never rejects: one that is not heard is woken by the cron
+   * trigger. Without a Directory nothing is said.
+   */
+  heard(due: number): Promise<void>
   secret<Field extends keyof TenantSecrets>(field: Field): Promise<TenantSecrets[Field]>
   /** Returns how its buckets are compacted. No call is made for it. */
   compaction(): Promise<CompactionSettings>
 }
 
-/** Returns the tenant that an object belongs to. The object's name begins with the tenant's: see `protocol/names.ts`. */
+/**
+ * Returns the tenant that an object belongs to. The object's name begins with the tenant's: see `protocol/names.ts`.
+ */
 export function tenantOfObject(env: TenantBindings, objectName: string): OwnTenant {
   const name = objectName.split('/')[0] ?? ''
   return {
     name,
-    find: () => directoryOf(env).find(name),
+    find: (whatever) => directoryOf(env).find(name, whatever),
+    confirm: async () => {
+      const isScripts = name === SCRIPT_TENANT && hasScriptTenant(env)
+      if (isScripts && !(await askDirectory(env, (directory) => directory.names({ v: MESSAGE_VERSION }))).adopted) return
+      const answer = await askDirectory(env, (directory) => directory.record({ v: MESSAGE_VERSION, name }))
+      const isActive = answer.kind === 'record' && (JSON.parse(answer.record) as TenantRecord).state === 'active'
+      if (!isActive) throw new RockpoolError('ROCKPOOL_TENANT', `the tenant ${name} is not served`)
+    },
+    heard: async (due) => {
+      if (!hasStoredTenants(env)) return
+      await askDirectory(env, (directory) => directory.heard({ v: MESSAGE_VERSION, name, due })).catch((error: unknown) => {
+        console.warn(`the Directory was not told when ${name} is due`, error)
+      })
+    },
     secret: (field) => directoryOf(env).secret(name, field),
     compaction: () => directoryOf(env).compaction(name),
   }

@@ -1,11 +1,13 @@
+import type { Placement } from '../durable-objects/shared/placement.ts'
 import type { Limits } from '../sync-config/limits.ts'
 import type { CompactionSettings } from './compaction.ts'
 import type { ReplicationSettings } from './replication.ts'
 import type { StreamSettings } from './streams.ts'
 
 /**
- * One tenant: its name and its settings, which are validated when they are read. It holds no secret, so it may be kept, logged and compared; secrets
- * come from the directory. Reading a section throws ROCKPOOL_SETTINGS when one of its own settings is missing or wrong, so only code that needs the section fails.
+ * One tenant: its name and its settings, which are validated when they are read. It holds no secret, so it may be kept,
+ * logged and compared; secrets come from the directory. Reading a section throws ROCKPOOL_SETTINGS when one of its own
+ * settings is missing or wrong, so only code that needs the section fails.
  */
 export interface Tenant {
   readonly name: string
@@ -14,6 +16,11 @@ export interface Tenant {
   readonly streams: StreamSettings
   readonly limits: Limits
   readonly compaction: CompactionSettings
-  /** Changes when a setting of the replicator does, including the URL of the database. It is a strong hash, which reveals none of them. */
+  /** Where its objects are. */
+  readonly place: Placement
+  /**
+   * Changes when a setting of the replicator does, including the URL of the database. It is a strong hash, which
+   * reveals none of them.
+   */
   readonly version: string
 }

@@ -57,7 +57,7 @@ describe('the directory of a script with one tenant', () => {
     const sources = files.filter((file) => file.endsWith('.ts') && !/\.test\.ts$/.test(file))
     expect(sources.length).toBeGreaterThan(300)
     const naming = sources.filter((file) => readFileSync(new URL(`../${file}`, import.meta.url), 'utf8').includes('DEFAULT_TENANT'))
-    expect(naming.sort()).toEqual(['tenants/of-environment.ts', 'tenants/single.ts'])
+    expect(naming.sort()).toEqual(['tenants/of-environment.ts', 'tenants/script.ts', 'tenants/single.ts'])
   })
 })
 

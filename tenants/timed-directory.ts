@@ -5,8 +5,9 @@ import type { TenantDirectory, TenantSecrets } from './directory.ts'
 import type { Tenant } from './tenant.ts'
 
 /**
- * A directory whose every answer has a deadline. A session begins by asking it, and while an alarm waits there is no other, so one that hangs would stop a
- * tenant for as long as the platform lets the alarm run. Rejects with ROCKPOOL_UNANSWERED.
+ * A directory whose every answer has a deadline. A session begins by asking it, and while an alarm waits there is no
+ * other, so one that hangs would stop a tenant for as long as the platform lets the alarm run. Rejects with
+ * ROCKPOOL_UNANSWERED.
  */
 export class TimedDirectory implements TenantDirectory {
   readonly #directory: TenantDirectory
@@ -17,8 +18,8 @@ export class TimedDirectory implements TenantDirectory {
     this.#deadlineMs = deadlineMs
   }
 
-  find(name: string): Promise<Tenant> {
-    return this.#answered(() => this.#directory.find(name))
+  find(name: string, whatever?: 'whatever'): Promise<Tenant> {
+    return this.#answered(() => this.#directory.find(name, whatever))
   }
 
   async *names(): AsyncIterable<string> {

@@ -3,8 +3,9 @@ import { dirname, join, normalize } from 'node:path'
 import { expect, test } from 'vitest'
 
 /**
- * What the files of a folder may import beside those of their own: names of this table. A folder or file that is not listed belongs to the nearest one around it that is.
- * An arrow points to a row above. Only the rooms of the replicator still import each other both ways.
+ * What the files of a folder may import beside those of their own: names of this table. A folder or file that is not
+ * listed belongs to the nearest one around it that is. An arrow points to a row above. Only the rooms of the replicator
+ * still import each other both ways.
  */
 const FOLDERS: readonly [name: string, path: string, imports: string][] = [
   ['protocol', 'protocol', ''],
@@ -29,7 +30,7 @@ const FOLDERS: readonly [name: string, path: string, imports: string][] = [
   ['settings', 'durable-objects', 'protocol tenants'],
   ['shared', 'durable-objects/shared', 'protocol tenants settings placement'],
 
-  ['directory', 'durable-objects/directory', 'protocol tenants settings shared'],
+  ['directory', 'durable-objects/directory', 'protocol tenants settings shared placement retry'],
   // Classes of later versions.
   ['later', 'durable-objects/later', 'protocol'],
   // Objects know of each other what `protocol/messages` says.
@@ -67,7 +68,7 @@ const FOLDERS: readonly [name: string, path: string, imports: string][] = [
     'protocol sync-config tenants settings shared retry bounded-map json-bounds auth stream/limits held transport',
   ],
   ['answers', 'workers/errors.ts', 'protocol'],
-  ['calls', 'workers/replicator.ts', 'protocol tenants settings shared retry'],
+  ['calls', 'workers/replicator.ts', 'protocol settings shared retry'],
   ['briefly', 'workers/briefly.ts', ''],
   ['rates', 'workers/rates.ts', 'protocol tenants settings auth retry bounded-map'],
   ['tenant', 'workers/tenant.ts', 'protocol tenants settings rates'],

@@ -402,8 +402,10 @@ describe('operators', () => {
     OPERATOR_KEYS: JSON.stringify({ keys: [{ kty: 'oct', k: Buffer.from(operatorSecret).toString('base64url') }] }),
     OPERATOR_AUDIENCE: 'app-operators',
   }
+  /** What commands send, and no page of another origin. */
+  const OURS = { 'x-rockpool-admin': '1', 'content-type': 'application/json' }
   const admin = async (token: string, settings: Partial<Environment>, path = '/admin/sync-config', method = 'GET') => {
-    const { response, text } = await ask(path, { method, headers: { authorization: `Token ${token}` } }, environment(settings))
+    const { response, text } = await ask(path, { method, headers: { authorization: `Token ${token}`, ...OURS } }, environment(settings))
     const body = JSON.parse(text)
     return [response.status, body.error?.code ?? 'ok']
   }
@@ -453,9 +455,36 @@ describe('operators', () => {
     expect(await admin(await signer.sign({ sub: 'ops', operator: 'true' }), {})).toEqual([403, 'ROCKPOOL_OPERATOR'])
   })
 
+  test('a request that a foreign page may have sent changes nothing, whoever is an operator there', async () => {
+    const token = await operators.sign({ sub: 'ann' }, { typ: TYPE })
+    const sent = async (path: string, method: string, headers: Record<string, string>) =>
+      (await ask(path, { method, headers: { authorization: `Token ${token}`, ...headers } }, environment(own))).response.status
+    const changes: [string, string][] = [
+      ['/admin/sync-config', 'PUT'],
+      ['/admin/sync-config/12/withdraw', 'POST'],
+      ['/admin/rollback', 'POST'],
+      ['/admin/verify', 'POST'],
+      ['/admin/verify', 'DELETE'],
+    ]
+    const FOREIGN: Record<string, string>[] = [
+      { origin: 'https://evil.example' },
+      { 'sec-fetch-site': 'same-site' },
+      { 'x-rockpool-admin': '' },
+    ]
+    touched = []
+    for (const [path, method] of changes) {
+      expect([path, await sent(path, method, {})]).toEqual([path, 403])
+      expect([path, await sent(path, method, { ...OURS, 'content-type': 'text/plain' })]).toEqual([path, 415])
+      for (const foreign of FOREIGN) expect([path, await sent(path, method, { ...OURS, ...foreign })]).toEqual([path, 403])
+    }
+    expect(touched).toEqual([])
+    const { response } = await ask('/admin/sync-config', { headers: { authorization: `Token ${token}` } }, environment(own))
+    expect(response.headers.get('cross-origin-resource-policy')).toBe('same-origin')
+  })
+
   test('who did it goes along', async () => {
     const token = await operators.sign({ sub: 'ann' }, { typ: TYPE })
-    const headers = { authorization: `Token ${token}` }
+    const headers = { authorization: `Token ${token}`, ...OURS }
     await ask('/admin/sync-config/12/withdraw', { method: 'POST', headers }, environment(own))
     expect(touched.at(-1)).toBe(`REPLICATOR default withdraw {"v":${MESSAGE_VERSION},"number":12,"by":"ann"}`)
     await ask('/admin/rollback?to=12', { method: 'POST', headers }, environment(own))

@@ -11,18 +11,23 @@ const OF_DATABASE: ReadonlySet<ErrorCode> = new Set([
   'ROCKPOOL_WRITE_CHECKPOINT',
 ])
 
-/** Returns the error for a user: like `publicError`, but errors of the database say only that it does not answer. The text goes to the log. */
+/**
+ * Returns the error for a user: like `publicError`, but errors of the database say only that it does not answer. The
+ * text goes to the log.
+ */
 export function userError(error: unknown): RockpoolError {
   const known = publicError(error)
+  // Who has a token of a tenant that is suspended or deleted hears what a stranger does.
+  if (known.code === 'ROCKPOOL_TENANT') return new RockpoolError('PSYNC_S2002', 'there is nothing at this address', { cause: error })
   if (!OF_DATABASE.has(known.code)) return known
   console.warn(known.code, known.message)
   return new RockpoolError(known.code, 'the database does not answer', { status: known.status, cause: error })
 }
 
 /**
- * Returns the error that may leave Rockpool. A RockpoolError stays as it is, even if it lost its class in an RPC call. An error of the platform about an
- * object that is moved, replaced or overloaded becomes PSYNC_S2003. Anything else becomes ROCKPOOL_INTERNAL, and its text goes only to the log, because it
- * may contain what the caller must not see.
+ * Returns the error that may leave Rockpool. A RockpoolError stays as it is, even if it lost its class in an RPC call.
+ * An error of the platform about an object that is moved, replaced or overloaded becomes PSYNC_S2003. Anything else
+ * becomes ROCKPOOL_INTERNAL, and its text goes only to the log, because it may contain what the caller must not see.
  */
 export function publicError(error: unknown): RockpoolError {
   if (error instanceof RockpoolError) return error

@@ -2,9 +2,14 @@ import { createExecutionContext, env, runInDurableObject, waitOnExecutionContext
 import { SignJWT } from 'jose'
 import { beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import type { Environment } from '../durable-objects/environment.ts'
+import { MESSAGE_VERSION } from '../protocol/versions.ts'
 import { app } from './app.ts'
+import { scheduled } from './routes/replication.ts'
+import { OPERATIONS, type Operation } from './routes/openapi/operations.ts'
+import { errorShape } from './routes/tenants/shapes.ts'
 
 // A deployment with several tenants: the Directory is the real one, and no other object is reached.
+// The file is long because its tests share one Directory with its tenants.
 
 const bytes = (n: number) => Buffer.alloc(32, n)
 const TENANT_KEYS = `one:${bytes(1).toString('base64url')}`
@@ -15,7 +20,11 @@ const watched = <T extends object>(binding: string, namespace: T): T =>
   new Proxy(namespace, {
     get: () => (name: unknown) => {
       touched.push(`${binding} ${String(name)}`)
-      return { committed: async () => ({ checkpoint: 0, plan: null }), writeCheckpoint: async () => ({ writeCheckpoint: '7' }) }
+      return {
+        wake: async () => {},
+        committed: async () => ({ checkpoint: 0, plan: null }),
+        writeCheckpoint: async () => ({ writeCheckpoint: '7' }),
+      }
     },
   })
 
@@ -51,11 +60,42 @@ const tokenAt = async (secret: Uint8Array, audience: string, claims: Record<stri
   headers: { authorization: `Token ${await signed(secret, audience, claims)}` },
 })
 
+const expiredToken = async (secret: Uint8Array, audience: string) => {
+  const past = Math.floor(Date.now() / 1_000) - 3_600
+  const token = new SignJWT({ sub: 'alice' }).setProtectedHeader({ alg: 'HS256' }).setAudience(audience)
+  return {
+    headers: {
+      authorization: `Token ${await token
+        .setIssuedAt(past - 60)
+        .setExpirationTime(past)
+        .sign(secret)}`,
+    },
+  }
+}
+
 /** A request of an operator. */
 async function admin(method: string, path: string, body?: unknown, headers: Record<string, string> = {}, bindings = environment()) {
   const token = await signed(OPERATORS, 'operators', { sub: 'ann' }, 'rockpool-operator+jwt')
   const common = { authorization: `Token ${token}`, 'x-rockpool-admin': '1', 'content-type': 'application/json', ...headers }
-  return ask(`/admin/${path}`, { method, headers: common, ...(body === undefined ? {} : { body: JSON.stringify(body) }) }, bindings)
+  const answer = await ask(
+    `/admin/${path}`,
+    { method, headers: common, ...(body === undefined ? {} : { body: JSON.stringify(body) }) },
+    bindings,
+  )
+  asDescribed(method, path, answer)
+  return answer
+}
+
+/** Every answer of the deployment is as the OpenAPI document says. */
+function asDescribed(method: string, path: string, { status, data, text }: { status: number; data?: unknown; text: string }): void {
+  if (status >= 400) return void errorShape.parse(JSON.parse(text))
+  const [asked = ''] = `/admin/${path}`.split('?')
+  const isIt = (each: Operation) =>
+    each.method === method.toLowerCase() && new RegExp(`^${each.path.replace('{name}', '[a-z0-9-]+')}$`).test(asked)
+  const operation = OPERATIONS.find((each) => each.of === 'deployment' && isIt(each))
+  if (!operation) throw new Error(`${method} ${asked} is not in the document`)
+  expect(operation.statuses).toContain(status)
+  operation.answer.parse(data)
 }
 const NEW = { 'if-none-match': '*' }
 const tenant = (name: string, secret: number, more: { settings?: object; hosts?: string[]; tenantClaim?: string } = {}) => ({
@@ -101,6 +141,7 @@ describe('a request finds its tenant, before its token is looked at', () => {
       await tokenAt(bytes(3), 'rockpool:acme'),
       await tokenAt(bytes(2), 'rockpool:other'),
       await tokenAt(bytes(7), 'rockpool:acme'),
+      await expiredToken(bytes(2), 'rockpool:acme'),
       { headers: {} },
     ]
     for (const { headers } of tokens) {
@@ -216,9 +257,112 @@ describe('/admin/tenants', () => {
     expect(touched).toEqual(['REPLICATOR default'])
   })
 
+  test('suspends and resumes a tenant, and says what is left to do; meanwhile it is the 404 of strangers, token or not', async () => {
+    await admin('PUT', 'tenants/paused', tenant('paused', 8), NEW)
+    const user = await tokenAt(bytes(8), 'rockpool:paused')
+    const stranger = await ask('/t/nobody/status', user)
+    expect((await admin('POST', 'tenants/paused/suspend', {}, { 'if-match': '"9"' })).status).toBe(412)
+    const suspended = await admin('POST', 'tenants/paused/suspend', {})
+    expect([suspended.status, suspended.data]).toMatchObject([200, { state: 'suspended', version: 2, job: null }])
+    touched = []
+    for (const path of ['status', 'write-checkpoint2.json', 'buckets', 'admin/status']) {
+      const { status, text } = await ask(`/t/paused/${path}`, user)
+      expect([path, status, text]).toEqual([path, 404, stranger.text])
+    }
+    expect(touched).toEqual([])
+    // Asked again, nothing changes.
+    expect((await admin('POST', 'tenants/paused/suspend', {}, { 'if-match': '"2"' })).data).toMatchObject({ version: 2 })
+    expect((await admin('POST', 'tenants/paused/resume', {})).data).toMatchObject({ state: 'active', version: 3, job: null })
+    expect((await ask('/t/paused/write-checkpoint2.json', user)).status).toBe(200)
+    expect((await admin('POST', 'tenants/nobody/suspend', {})).error?.code).toBe('ROCKPOOL_TENANT')
+    expect((await admin('POST', 'tenants/paused/suspend', { all: true })).status).toBe(400)
+  })
+
+  test('deletes the version that was read, in the background, and there is no way back', async () => {
+    await admin('PUT', 'tenants/gone', tenant('gone', 10), NEW)
+    expect((await admin('DELETE', 'tenants/gone', {})).status).toBe(400)
+    expect((await admin('DELETE', 'tenants/gone', {}, { 'if-match': '"7"' })).status).toBe(412)
+    const FOREIGN: Record<string, string>[] = [
+      { origin: 'https://evil.example' },
+      { 'x-rockpool-admin': '' },
+      { 'content-type': 'text/plain' },
+    ]
+    for (const foreign of FOREIGN) {
+      expect((await admin('DELETE', 'tenants/gone', {}, { 'if-match': '"1"', ...foreign })).status).toBeGreaterThanOrEqual(403)
+      expect((await admin('POST', 'tenants/gone/suspend', {}, foreign)).status).toBeGreaterThanOrEqual(403)
+    }
+    const begun = await admin('DELETE', 'tenants/gone', { keepSource: true }, { 'if-match': '"1"' })
+    expect([begun.status, begun.data]).toMatchObject([
+      202,
+      { state: 'deleting', job: { state: 'deleting', phase: 'buckets', error: null } },
+    ])
+    expect((await ask('/t/gone/status', await tokenAt(bytes(10), 'rockpool:gone'))).status).toBe(404)
+    expect((await admin('POST', 'tenants/gone/resume', {})).error?.code).toBe('ROCKPOOL_TENANT_CONFLICT')
+    expect((await admin('GET', 'tenants/gone')).data).toMatchObject({ state: 'deleting', job: { removed: 0 } })
+  })
+
+  test('of a tenant opens for no claim of its users, also where operators have no keys', async () => {
+    const { OPERATOR_KEYS: _, OPERATOR_AUDIENCE: __, ...without } = environment()
+    const user = await tokenAt(bytes(2), 'rockpool:acme', { operator: true })
+    for (const path of ['sync-config', 'status', 'verify', 'openapi.json']) {
+      const { status, error } = await ask(`/t/acme/admin/${path}`, user, without)
+      expect([path, status, error?.code]).toEqual([path, 403, 'ROCKPOOL_OPERATOR'])
+    }
+    expect(touched).toEqual([])
+  })
+
   test('encrypts all secrets again', async () => {
     expect((await admin('POST', 'rekey', {})).data).toEqual({ rekeyed: 0, next: null })
   })
+})
+
+describe('the OpenAPI document', () => {
+  test('has every route below /admin, and no other', () => {
+    const routes = app.routes.filter(({ path, method }) => path.startsWith('/admin') && method !== 'ALL')
+    const named = routes.flatMap(({ path, method }) => {
+      const [, verbs] = /:verb\{([a-z|]+)\}/.exec(path) ?? []
+      const paths = verbs === undefined ? [path] : verbs.split('|').map((verb) => path.replace(/:verb\{[^}]*\}/, verb))
+      return paths.map((each) => `${method.toLowerCase()} ${each.replace(/:(\w+)(\{.*?\}\})?(\{[^/]*\})?/g, '{$1}')}`)
+    })
+    expect([...new Set(named)].sort()).toEqual(OPERATIONS.map(({ method, path }) => `${method} ${path}`).sort())
+  })
+
+  test('is there for operators, of the deployment and of a tenant', async () => {
+    const token = await signed(OPERATORS, 'operators', { sub: 'ann' }, 'rockpool-operator+jwt')
+    const headers = { authorization: `Token ${token}` }
+    const { DIRECTORY: _, TENANT_KEYS: __, ...single } = environment({ JWT_SECRET: bytes(2).toString('base64url'), JWT_AUDIENCE: 'app' })
+    for (const [path, bindings] of [
+      ['/admin/openapi.json', environment()],
+      ['/t/acme/admin/openapi.json', environment()],
+      ['/admin/openapi.json', single],
+    ] as const) {
+      const { status, text } = await ask(path, { headers }, bindings)
+      expect([path, status, JSON.parse(text)]).toMatchObject([path, 200, { openapi: '3.1.0', paths: { '/admin/tenants': {} } }])
+      expect((await ask(path, {}, bindings)).status).toBe(401)
+      expect((await ask(path, await tokenAt(bytes(2), 'rockpool:acme', { operator: true }), bindings)).status).toBe(403)
+    }
+    expect(touched).toEqual([])
+  })
+})
+
+test('the cron trigger wakes tenants of whom nothing was heard in time, and no other', async () => {
+  const directory = env.DIRECTORY.getByName('directory')
+  const v = MESSAGE_VERSION
+  const { tenants } = await directory.names({ v })
+  const active = (tenants ?? []).filter(({ state }) => state === 'active').map(({ name }) => name)
+  for (const name of active) await directory.heard({ v, name, due: Date.now() + 60_000 })
+  await scheduled(environment())
+  expect(touched).toEqual([])
+  await directory.heard({ v, name: 'acme', due: Date.now() - 1 })
+  await scheduled(environment())
+  expect(touched).toEqual(['REPLICATOR acme'])
+  // What has changed is woken as well.
+  touched = []
+  await directory.heard({ v, name: 'acme', due: Date.now() + 60_000 })
+  const { data } = await admin('GET', 'tenants/other')
+  await admin('PATCH', 'tenants/other', { settings: { JWT_ISSUER: 'me' } }, { 'if-match': `"${String(data?.version)}"` })
+  await scheduled(environment())
+  expect(touched).toEqual(['REPLICATOR other', 'REPLICATOR other'])
 })
 
 test('two tenants on one project of an identity provider are told apart by a claim, and by nothing else', async () => {
@@ -228,6 +372,9 @@ test('two tenants on one project of an identity provider are told apart by a cla
   expect((await make('one', 'org')).status).toBe(201)
   expect((await make('two')).error?.description).toContain('tenant one')
   expect((await make('two', 'org')).status).toBe(201)
+  // Who was made was woken.
+  expect(touched).toEqual(['REPLICATOR one', 'REPLICATOR two'])
+  touched = []
   // A fresh binding stands for an isolate that has read neither.
   const fresh = environment({
     DIRECTORY: { getByName: (name: string) => env.DIRECTORY.getByName(name) } as NonNullable<Environment['DIRECTORY']>,

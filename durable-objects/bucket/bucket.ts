@@ -22,7 +22,7 @@ import type { Environment } from '../environment.ts'
 import { enableFaults, asyncFaultPoint } from '../shared/fault-points.ts'
 import { objectName } from '../shared/object-name.ts'
 import { closeQuietly, sendQuietly, socketPair } from '../shared/sockets.ts'
-import { replicatorStub } from '../shared/namespaces.ts'
+import { placedAt, replicatorStub } from '../shared/namespaces.ts'
 import { answered, callDeadline, untilAnswered } from '../shared/retry.ts'
 import { sleep } from '../../protocol/sleep.ts'
 import { checkVersion } from '../shared/version.ts'
@@ -34,9 +34,15 @@ import { Turns } from './turns.ts'
 /** Limits of one alarm: UTF-16 units of pages read, and steps of compaction. The next alarm continues at once. */
 const COMPACTION_LENGTH = 16 * 1024 * 1024
 const COMPACTION_STEPS = 500
-/** A publication normally follows an append within milliseconds. When none has come after this time, the replicator has died, or waits for another bucket. */
+/**
+ * A publication normally follows an append within milliseconds. When none has come after this time, the replicator has
+ * died, or waits for another bucket.
+ */
 const OVERDUE_MS = 10_000
-/** Compactions in one isolate at a time. Each remembers up to 100,000 rows or 8 M characters of keys (`LogLimits`), about 25 MB, and after a copy very many are due together. */
+/**
+ * Compactions in one isolate at a time. Each remembers up to 100,000 rows or 8 M characters of keys (`LogLimits`),
+ * about 25 MB, and after a copy very many are due together.
+ */
 const COMPACTIONS = 2
 const compactions = new Turns(COMPACTIONS)
 /** A compaction that had to wait tries again after about this time. */
@@ -50,9 +56,10 @@ const attachment = directState.extend({ bucket: z.string() })
 type Attachment = z.infer<typeof attachment>
 
 /**
- * One bucket: its op log, and the sockets that follow it directly. Replies are sent when what was written is durable (the platform's output gate). The
- * one alarm serves compaction, tokens that expire and publications that are overdue, whichever comes first.
- * The file is long because it is the list of everything that can happen to the object: calls, direct streams, alarms.
+ * One bucket: its op log, and the sockets that follow it directly. Replies are sent when what was written is durable
+ * (the platform's output gate). The one alarm serves compaction, tokens that expire and publications that are overdue,
+ * whichever comes first. The file is long because it is the list of everything that can happen to the object: calls,
+ * direct streams, alarms.
  */
 export class Bucket extends DurableObject<Environment> implements BucketRpc {
   readonly log: Log
@@ -61,7 +68,10 @@ export class Bucket extends DurableObject<Environment> implements BucketRpc {
   #compactionMs = 0
   /** The time of the alarm that is set; null when there is none, undefined before it was looked up. */
   #alarm: number | null | undefined
-  /** The name of the bucket, from the request or the attachment of a direct stream. Only those need it, and the name of the object may be a hash. */
+  /**
+   * The name of the bucket, from the request or the attachment of a direct stream. Only those need it, and the name of
+   * the object may be a hash.
+   */
   #name = ''
 
   constructor(ctx: DurableObjectState, env: Environment) {
@@ -84,7 +94,7 @@ export class Bucket extends DurableObject<Environment> implements BucketRpc {
         closeQuietly(socket, code, error.code)
       },
       save: (socket, state) => socket.serializeAttachment({ ...state, bucket: this.#name } satisfies Attachment),
-      watch: (answer) => void this.#watch().then(answer, () => this.#direct.fenced()),
+      watch: (answer) => void this.#watch().then(answer, (error: unknown) => this.#refused(error)),
       now: () => Date.now() / 1_000,
     })
     const open = ctx.getWebSockets().flatMap((socket): [WebSocket, DirectState][] => {
@@ -148,7 +158,8 @@ export class Bucket extends DurableObject<Environment> implements BucketRpc {
   async erase(request: Versioned & { upTo: OpId }): Promise<EraseAnswer> {
     checkVersion(request)
     await asyncFaultPoint('bucket.erase', { object: this.ctx })
-    // A call that has begun continues while the gate closes (workerd 2026-11), so the log is checked after that, in the same turn as the deletion.
+    // A call that has begun continues while the gate closes (workerd 2026-11), so the log is checked after that, in the
+    // same turn as the deletion.
     const erased = await this.ctx.blockConcurrencyWhile(async () => {
       if (this.log.last > request.upTo || this.#direct.size > 0) return false
       const deleted = [this.ctx.storage.deleteAlarm(), this.ctx.storage.deleteAll()]
@@ -164,6 +175,11 @@ export class Bucket extends DurableObject<Environment> implements BucketRpc {
     checkVersion(request)
     await asyncFaultPoint('bucket.digest', { object: this.ctx })
     return this.log.digest(request)
+  }
+
+  async dismiss(request: Versioned): Promise<void> {
+    checkVersion(request)
+    await this.#dismissed()
   }
 
   async mend(request: Versioned & { steps?: boolean }): Promise<{ more: boolean }> {
@@ -215,12 +231,16 @@ export class Bucket extends DurableObject<Environment> implements BucketRpc {
     }
   }
 
-  /** Compacts for as long as one alarm should take. Returns after how many ms the next alarm follows, or null when nothing is left to do. */
+  /**
+   * Compacts for as long as one alarm should take. Returns after how many ms the next alarm follows, or null when
+   * nothing is left to do.
+   */
   async #compact(): Promise<number | null> {
     if (!this.log.worthCompacting) return null
     if (this.log.mending) return TURN_MS * (0.5 + Math.random())
     if (this.log.waiting && (this.log.historyDue ?? Infinity) <= Date.now()) {
-      // No append tells an inactive bucket that its last op is committed, so it asks. When the replicator does not answer, the rest is due again later.
+      // No append tells an inactive bucket that its last op is committed, so it asks. When the replicator does not
+      // answer, the rest is due again later.
       await this.#askCommitted().catch((error: unknown) => console.warn('the replicator did not answer what is committed', error))
     }
     if (!compactions.take(this)) return TURN_MS * (0.5 + Math.random())
@@ -246,7 +266,10 @@ export class Bucket extends DurableObject<Environment> implements BucketRpc {
     return 0
   }
 
-  /** Asks whether the last ops are committed, which otherwise only the next append would say. Matters after a copy or a long backlog. Returns whether they are. */
+  /**
+   * Asks whether the last ops are committed, which otherwise only the next append would say. Matters after a copy or a
+   * long backlog. Returns whether they are.
+   */
   async #mayGoOn(): Promise<boolean> {
     if (!this.log.worthCompacting) return false
     const before = this.log.committed
@@ -259,9 +282,23 @@ export class Bucket extends DurableObject<Environment> implements BucketRpc {
     try {
       this.#direct.publish(await answered(() => this.#replicator.committed(request), callDeadline(this.env)))
     } catch (error) {
-      if (!isFenced(error)) throw error
-      this.#direct.fenced()
+      if (!isFenced(error) && !isNoTenant(error)) throw error
+      this.#refused(error)
     }
+  }
+
+  /** The replicator refuses to watch the bucket: nobody may follow it now. */
+  #refused(error: unknown): void {
+    if (!isNoTenant(error)) return this.#direct.fenced()
+    this.ctx.waitUntil(this.#dismissed().catch(() => {}))
+  }
+
+  /** Ends direct streams. An object without a log then has no alarm either. */
+  async #dismissed(): Promise<void> {
+    this.#direct.dismissed()
+    if (this.log.exists) return
+    this.#alarm = null
+    await this.ctx.storage.deleteAlarm()
   }
 
   /** Sets the alarm for a compaction that is due. */
@@ -286,7 +323,7 @@ export class Bucket extends DurableObject<Environment> implements BucketRpc {
 
   /** Returns a new stub for each call. */
   get #replicator() {
-    return replicatorStub(this.env, this.#tenant)
+    return replicatorStub(this.env, placedAt(this.env, this.ctx, this.#tenant.name))
   }
 
   /** Tries once. A replicator that does not get the message asks by itself once a day. */
@@ -302,7 +339,7 @@ export class Bucket extends DurableObject<Environment> implements BucketRpc {
       firstMs: FIRST_WAIT_MS,
       maxMs: MAX_WAIT_MS,
       failed: (error, attempts) => {
-        if (isFenced(error)) throw error
+        if (isFenced(error) || isNoTenant(error)) throw error
         if (attempts === ATTEMPTS_BEFORE_REPORT) console.warn(`bucket ${this.#name}: the replicator does not answer`, error)
       },
     })
@@ -310,4 +347,6 @@ export class Bucket extends DurableObject<Environment> implements BucketRpc {
 }
 
 /** Returns the code of an error. An error that came through RPC keeps it. */
-const isFenced = (error: unknown): boolean => error instanceof Error && 'code' in error && error.code === 'ROCKPOOL_BUCKET_FENCED'
+const codeOf = (error: unknown): unknown => (error instanceof Error && 'code' in error ? error.code : null)
+const isFenced = (error: unknown): boolean => codeOf(error) === 'ROCKPOOL_BUCKET_FENCED'
+const isNoTenant = (error: unknown): boolean => codeOf(error) === 'ROCKPOOL_TENANT'

@@ -13,7 +13,10 @@ export interface DirectState {
   position: OpId
   /** The newest checkpoint that it must reach. */
   goal: OpId
-  /** Whether it must be sent a checkpoint even when there are no more ops: it is new, or has received only some ops of one. */
+  /**
+   * Whether it must be sent a checkpoint even when there are no more ops: it is new, or has received only some ops of
+   * one.
+   */
   owed: boolean
   /** `exp` of the token: seconds since 1970. */
   expires: number
@@ -49,7 +52,10 @@ export interface DirectPorts<S> {
 export interface DirectLimits {
   /** The approximate size of one frame, in UTF-16 units. */
   frame: number
-  /** Limits of what is unacknowledged: UTF-16 units, and frames, whose sizes are kept in attachments. Above them nothing is sent. */
+  /**
+   * Limits of what is unacknowledged: UTF-16 units, and frames, whose sizes are kept in attachments. Above them nothing
+   * is sent.
+   */
   length: number
   frames: number
 }
@@ -59,9 +65,9 @@ const LIMITS: DirectLimits = { frame: 64 * 1024, length: 256 * 1024, frames: 64 
 const acknowledgement = z.strictObject({ ack: z.int().min(1) })
 
 /**
- * Direct streams of one bucket: ops from a position on, then live. Each gets everything up to the newest checkpoint that is known to be committed, and
- * is sent that checkpoint when it has all of it. Nothing above it is ever sent, so nothing has to be taken back. Compaction does not interfere: it goes
- * at most as far as that checkpoint.
+ * Direct streams of one bucket: ops from a position on, then live. Each gets everything up to the newest checkpoint
+ * that is known to be committed, and is sent that checkpoint when it has all of it. Nothing above it is ever sent, so
+ * nothing has to be taken back. Compaction does not interfere: it goes at most as far as that checkpoint.
  */
 export class DirectStreams<S> {
   readonly #log: Log
@@ -96,7 +102,8 @@ export class DirectStreams<S> {
       this.#streams.set(socket, state)
       unanswered ||= state.owed && untold(state)
     }
-    // The call on its behalf may have been lost with the memory, and nothing else would notify it before the next change.
+    // The call on its behalf may have been lost with the memory, and nothing else would notify it before the next
+    // change.
     if (unanswered) this.ask()
   }
 
@@ -108,7 +115,9 @@ export class DirectStreams<S> {
     this.#feed(socket, state)
   }
 
-  /** Asks the replicator what is committed, and to watch this bucket. The call also wakes a replicator that had died. */
+  /**
+   * Asks the replicator what is committed, and to watch this bucket. The call also wakes a replicator that had died.
+   */
   ask(): void {
     this.#unwatched = true
     this.#watch()
@@ -157,6 +166,12 @@ export class DirectStreams<S> {
       this.#end(socket, CLOSE_RECONNECT, 'ROCKPOOL_BUCKET_FENCED', 'the bucket lacks changes, which come later: connect again in a while')
   }
 
+  /** Ends all streams because the tenant is not served. */
+  dismissed(): void {
+    this.#watching = false
+    for (const socket of [...this.#streams.keys()]) this.#end(socket, CLOSE_RECONNECT, 'PSYNC_S2002', 'there is nothing at this address')
+  }
+
   /** Ends all streams because the log is gone. */
   close(): void {
     for (const [socket, state] of [...this.#streams]) this.#feed(socket, state)
@@ -188,8 +203,8 @@ export class DirectStreams<S> {
       if (answer.kind === 'gone') return this.#end(socket, CLOSE_RECONNECT, 'PSYNC_S2003', 'the bucket is gone: connect again')
       // After hibernation the log does not know what is committed; the replicator will say.
       if (answer.kind === 'overtaken') return
-      // Send nothing before the replicator's answer: the checkpoint that the log knows may be older than what the client had, or only a part of the
-      // copy for which this plan waited.
+      // Send nothing before the replicator's answer: the checkpoint that the log knows may be older than what the
+      // client had, or only a part of the copy for which this plan waited.
       if (this.#watching && untold(state)) return
       const complete = !answer.more
       if (answer.count === 0 && !state.owed) return

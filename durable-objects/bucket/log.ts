@@ -33,8 +33,8 @@ const MEND_LEASE_MS = 60_000
 const EMPTY: BucketState = { count: 0, checksum: 0, last: 0 }
 
 /**
- * The op log of one bucket. Everything is synchronous, so each answer is consistent.
- * The file is long because it is the one list of what a log does; each algorithm is in a file of its own (`compaction`, `digest`, `history`, `mend`, …).
+ * The op log of one bucket. Everything is synchronous, so each answer is consistent. The file is long because it is the
+ * one list of what a log does; each algorithm is in a file of its own (`compaction`, `digest`, `history`, `mend`, …).
  */
 export class Log {
   readonly #pages: Pages
@@ -83,13 +83,19 @@ export class Log {
     return this.#current()
   }
 
-  /** Returns whether the last append may have superseded an op. Only for a single page is the exact answer cheap, and most buckets are not longer. */
+  /**
+   * Returns whether the last append may have superseded an op. Only for a single page is the exact answer cheap, and
+   * most buckets are not longer.
+   */
   #mayHide(): boolean {
     const page = this.#pages.after(0)
     return page === null || page.last < this.#pages.head.last || hidesOps(page)
   }
 
-  /** Stores when history is due: one row written. Adds a random delay, so that buckets that change together are not compacted together. */
+  /**
+   * Stores when history is due: one row written. Adds a random delay, so that buckets that change together are not
+   * compacted together.
+   */
   #noteHistory(): void {
     const since = this.#now() + Math.floor((Math.random() * this.#limits.historyMs) / 10)
     this.#pages.saveHistory({ ...this.#pages.history, since })
@@ -99,6 +105,11 @@ export class Log {
   get historyDue(): number | null {
     const { since } = this.#pages.history
     return since === null ? null : since + this.#limits.historyMs
+  }
+
+  /** Whether anything was ever stored. */
+  get exists(): boolean {
+    return this.#pages.exists
   }
 
   /** The newest op, or 0 when there is none. */
@@ -153,7 +164,10 @@ export class Log {
     this.#digest = null
   }
 
-  /** Returns whether compaction rewrote what the checkpoint needs. Then only newer checkpoints can be answered, and there are newer ones. */
+  /**
+   * Returns whether compaction rewrote what the checkpoint needs. Then only newer checkpoints can be answered, and
+   * there are newer ones.
+   */
   overtaken(checkpoint: OpId): boolean {
     if (checkpoint >= this.#pages.header.target) return false
     const first = this.#pages.firstOp()
@@ -165,7 +179,10 @@ export class Log {
     return this.overtaken(checkpoint) ? { kind: 'overtaken' } : { kind: 'state', ...this.state(checkpoint) }
   }
 
-  /** Returns the state exactly at the checkpoint, which may be inside a page. Only for a checkpoint that is not overtaken. */
+  /**
+   * Returns the state exactly at the checkpoint, which may be inside a page. Only for a checkpoint that is not
+   * overtaken.
+   */
   state(checkpoint: OpId): BucketState {
     const { head } = this.#pages
     if (checkpoint >= head.last) return this.#current()
@@ -181,7 +198,10 @@ export class Log {
     return { count, checksum, last }
   }
 
-  /** Returns the ops in (after, checkpoint], in whole pages up to about `budget` UTF-16 units, at least one op. See `History`. */
+  /**
+   * Returns the ops in (after, checkpoint], in whole pages up to about `budget` UTF-16 units, at least one op. See
+   * `History`.
+   */
   read(after: OpId, checkpoint: OpId, budget: number): ReadAnswer {
     if (this.gone) return { kind: 'gone' }
     const read: Part[] = []
@@ -206,8 +226,8 @@ export class Log {
   }
 
   /**
-   * Returns the data texts of the current rows, in order of object type, id and subkey. With a limit it returns the distinct texts in their own order, or `many`
-   * when there are more.
+   * Returns the data texts of the current rows, in order of object type, id and subkey. With a limit it returns the
+   * distinct texts in their own order, or `many` when there are more.
    */
   rows(checkpoint: OpId, limit?: number): RowsAnswer {
     if (this.gone) return { kind: 'gone' }
@@ -251,7 +271,10 @@ export class Log {
     return answer
   }
 
-  /** Does a step of `mend`. Returns true when there is more to do. The position is lost with the object, and then the work begins again. */
+  /**
+   * Does a step of `mend`. Returns true when there is more to do. The position is lost with the object, and then the
+   * work begins again.
+   */
   mend(length = MEND_LENGTH): boolean {
     if (!this.#pages.exists) return false
     const mended = mend(this.#pages, this.#mending?.mended ?? EMPTY, length)
@@ -260,7 +283,10 @@ export class Log {
     return mended !== null
   }
 
-  /** Whether compaction must wait for `mend`, which it would cause to begin again. Only for a limited time, because the caller may not come back. */
+  /**
+   * Whether compaction must wait for `mend`, which it would cause to begin again. Only for a limited time, because the
+   * caller may not come back.
+   */
   get mending(): boolean {
     return this.#mending !== null && this.#now() < this.#mending.until
   }
@@ -270,7 +296,10 @@ export class Log {
     return this.#compaction.worthwhile
   }
 
-  /** Does one step of compaction, in one transaction. Returns the UTF-16 units that it read, or null when nothing is left to do. */
+  /**
+   * Does one step of compaction, in one transaction. Returns the UTF-16 units that it read, or null when nothing is
+   * left to do.
+   */
   compact(): number | null {
     this.#mending = null
     return this.#compaction.step(this.committed)

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import type { TokenIdentity } from '../../tenants/stored/identities.ts'
 import { sourceName } from '../../tenants/stored/names.ts'
-import { tenantChange } from '../../tenants/stored/record.ts'
+import { tenantChange, type TenantChange } from '../../tenants/stored/record.ts'
 import { keyRing, open, sealedBy, type KeyRing } from '../../tenants/stored/seal.ts'
 import { testDatabase } from '../test-database.ts'
 import { bury, put, rekey, REKEY_STEP, setState, TOMBSTONE_MS, type Put } from './decisions.ts'
@@ -9,12 +9,16 @@ import { DirectoryStore } from './storage.ts'
 
 const key = (byte: number) => Buffer.alloc(32, byte).toString('base64url')
 const RING = keyRing(`one:${key(1)}`)
+const PLACE = { location: 'weur', jurisdiction: null } as const
 const NOW = new Date('2026-11-30T12:00:00Z')
+const fail = (): never => {
+  throw new Error('there is no such tenant')
+}
 const URL_OF = (name: string) => `postgres://rockpool:geheim@${name}.example:5432/app`
 const conflict = (message: string | RegExp, status = 409) =>
   expect.objectContaining({ code: 'ROCKPOOL_TENANT_CONFLICT', status, message: expect.stringMatching(message) })
 
-interface Asked extends Partial<Omit<Put, 'change'>> {
+interface Asked extends Partial<Omit<Put, 'change'>>, Pick<TenantChange, 'location' | 'jurisdiction'> {
   settings?: Record<string, string | null>
   secrets?: Record<string, string | null>
   hosts?: string[]
@@ -23,13 +27,24 @@ interface Asked extends Partial<Omit<Put, 'change'>> {
   now?: Date
 }
 
+// The file is long because it has each decision of the Directory.
+
 /** A directory, and how a tenant is put into it. */
 function directory(db = testDatabase()) {
   const store = new DirectoryStore(db)
-  const make = (name: string, { settings = {}, secrets, hosts, tenantClaim, ring = RING, now = NOW, ...asked }: Asked = {}) => {
+  const make = (
+    name: string,
+    { settings = {}, secrets, hosts, tenantClaim, location, jurisdiction, ring = RING, now = NOW, ...asked }: Asked = {},
+  ) => {
     const isNew = store.find(name) === null
-    const change = tenantChange.parse({ settings, secrets: secrets ?? (isNew ? { DATABASE_URL: URL_OF(name) } : {}), hosts, tenantClaim })
-    return put(store, ring, { name, ifMatch: null, reuse: false, by: 'op', identities: [], ...asked, change }, now)
+    const given = secrets ?? (isNew ? { DATABASE_URL: URL_OF(name) } : {})
+    const change = tenantChange.parse({ settings, secrets: given, hosts, tenantClaim, location, jurisdiction })
+    return put(
+      store,
+      ring,
+      { name, ifMatch: null, reuse: false, by: 'op', identities: [], place: PLACE, hasScripts: false, ...asked, change },
+      now,
+    )
   }
   return { db, store, make }
 }
@@ -53,6 +68,7 @@ describe('a tenant', () => {
         secrets: ['DATABASE_URL'],
         hosts: [],
         tenantClaim: null,
+        place: PLACE,
       },
     ])
     const sealed = store.find('acme-eu')?.sealed.DATABASE_URL ?? ''
@@ -94,6 +110,64 @@ describe('a tenant', () => {
 
   test.each(['sync', 'admin', 't', 'dashboard', 'Big', 'a_b', '', 'x'.repeat(64)])('is not called %s', (name) => {
     expect(() => directory().make(name)).toThrow(expect.objectContaining({ code: 'ROCKPOOL_SETTINGS', status: 422 }))
+  })
+})
+
+describe('the place of a tenant', () => {
+  test('is the one that is said when it is made, else that of the script', () => {
+    const { make } = directory()
+    expect(make('a', { location: 'apac', jurisdiction: 'eu' }).record.place).toEqual({ location: 'apac', jurisdiction: 'eu' })
+    expect(make('b', { place: { location: 'weur', jurisdiction: 'us' }, jurisdiction: null }).record.place).toEqual(PLACE)
+    expect(make('c').record.place).toEqual(PLACE)
+  })
+
+  test('is one that exists', () => {
+    const { store, make } = directory()
+    expect(() => make('a', { jurisdiction: 'moon' as 'eu' })).toThrow(/jurisdiction/)
+    expect(() => make('a', { location: 'mars' as 'weur' })).toThrow(/location/)
+    expect(store.find('a')).toBeNull()
+  })
+
+  test('stays, whatever the script says later; saying it again changes nothing', () => {
+    const { store, make } = directory()
+    make('a', { jurisdiction: 'eu' })
+    for (const other of [{ jurisdiction: 'us' }, { jurisdiction: null }, { location: 'apac' }, { location: null }] as const) {
+      expect(() => make('a', other)).toThrow(conflict(/the place of the tenant a was fixed when it was made/))
+    }
+    const again = { jurisdiction: 'eu', location: 'weur', place: { location: 'apac', jurisdiction: 'us' } } as const
+    expect(make('a', again).record).toMatchObject({ version: 2, place: { location: 'weur', jurisdiction: 'eu' } })
+    expect(store.find('a')?.record.version).toBe(2)
+  })
+
+  test('of a record of before stays unsaid', () => {
+    const { store, make } = directory()
+    make('a')
+    const { place: _, ...older } = store.find('a')?.record ?? fail()
+    store.write({ record: older, sealed: store.find('a')?.sealed ?? {} })
+    expect(make('a', { settings: { JWT_ISSUER: 'me' } }).record).not.toHaveProperty('place')
+    expect(() => make('a', { jurisdiction: 'eu' })).toThrow(conflict(/the place of the tenant a/))
+  })
+})
+
+describe('the tenant of the script', () => {
+  test('is adopted before any other is stored, and once', () => {
+    const { store, make } = directory()
+    expect(store.adopted).toBe(false)
+    expect(() => make('a', { hasScripts: true })).toThrow(conflict(/adopt it first/))
+    expect(make('default', { hasScripts: true }).created).toBe(true)
+    expect(make('a', { hasScripts: true }).created).toBe(true)
+    setState(store, { name: 'default', state: 'deleting', ifMatch: null, by: 'op' }, NOW)
+    bury(store, { name: 'default', by: 'op' }, NOW)
+    // It does not come back with the settings that are still there.
+    expect(store.adopted).toBe(true)
+  })
+
+  test('is none beside tenants that were stored before there was adoption', () => {
+    const { db, store, make } = directory()
+    make('a')
+    db.run("DELETE FROM state WHERE key = 'adopted'")
+    expect(store.adopted).toBe(true)
+    expect(make('b', { hasScripts: true }).created).toBe(true)
   })
 })
 
@@ -154,10 +228,33 @@ describe('a change', () => {
     const to = (state: 'active' | 'suspended' | 'deleting') => setState(store, { name: 'a', state, ifMatch: null, by: 'op' }, NOW)
     expect([to('active').version, to('suspended').version, to('suspended').version, to('deleting').version]).toEqual([1, 2, 2, 3])
     expect(() => to('active')).toThrow(conflict(/is being deleted/))
+    // What is dropped in its database is dropped in the one that it had.
+    expect(() => make('a', { secrets: { DATABASE_URL: URL_OF('b') } })).toThrow(conflict(/is being deleted/))
     expect(store.named.get('a')?.state).toBe('deleting')
     expect(() => setState(store, { name: 'b', state: 'active', ifMatch: null, by: 'op' }, NOW)).toThrow(
       expect.objectContaining({ code: 'ROCKPOOL_TENANT', status: 404 }),
     )
+  })
+
+  test('of the state begins a job, also when it is the state already; a deletion goes on whatever is asked', () => {
+    const { store, make } = directory()
+    make('a')
+    const to = (state: 'active' | 'suspended' | 'deleting', keepSource?: boolean) =>
+      setState(store, { name: 'a', state, ifMatch: null, by: 'op', ...(keepSource !== undefined && { keepSource }) }, NOW)
+    for (const state of ['active', 'suspended', 'deleting'] as const) {
+      to(state)
+      expect(store.job('a')).toMatchObject({ state, phase: 'telling', keepSource: false })
+    }
+    const running = store.job('a')
+    if (running === null) throw new Error('there is no job')
+    store.setJob('a', { ...running, phase: 'source', due: NOW.getTime() + 60_000, error: 'the database does not answer' })
+    to('deleting')
+    expect(store.job('a')).toMatchObject({ phase: 'source', keepSource: false, due: NOW.getTime() + 60_000 })
+    to('deleting', true)
+    expect(store.job('a')).toMatchObject({ phase: 'source', keepSource: true, due: NOW.getTime() })
+    expect([store.dueJobs(NOW.getTime() - 1, 10), store.dueJobs(NOW.getTime(), 10), store.nextJob]).toEqual([[], ['a'], NOW.getTime()])
+    bury(store, { name: 'a', by: 'op' }, NOW)
+    expect([store.job('a'), store.nextJob]).toEqual([null, null])
   })
 
   test('stands in the audit with who made it, newest first', () => {
@@ -215,6 +312,42 @@ describe('another key', () => {
     expect(() => make('a', { ring: keyRing(`two:${key(2)}`) })).toThrow(refused)
     expect(() => rekey(store, keyRing(`two:${key(2)}`), '')).toThrow(refused)
     expect(store.find('a')?.record.version).toBe(1)
+  })
+})
+
+describe('a tenant that is due', () => {
+  test('is one of whom nothing was heard in time; who is suspended or deleted is not expected', () => {
+    const { store, make } = directory()
+    for (const name of ['a', 'b', 'c']) make(name)
+    const at = (time: number, limit = 10) => store.overdue(time, limit).map(({ name }) => name)
+    // Nothing was heard of new ones.
+    expect(at(0).sort()).toEqual(['a', 'b', 'c'])
+    store.heard('a', 3_000)
+    store.heard('b', 2_000)
+    store.heard('c', 9_000)
+    store.heard('nobody', 1)
+    expect([at(1_999), at(2_000), at(5_000), at(5_000, 1)]).toEqual([[], ['b'], ['b', 'a'], ['b']])
+    const to = (state: 'active' | 'suspended' | 'deleting') => setState(store, { name: 'b', state, ifMatch: null, by: 'op' }, NOW)
+    to('suspended')
+    store.heard('b', 1)
+    expect(at(5_000)).toEqual(['a'])
+    to('active')
+    expect(at(5_000)).toEqual(['b', 'a'])
+    to('deleting')
+    bury(store, { name: 'b', by: 'op' }, NOW)
+    expect(at(5_000)).toEqual(['a'])
+    // What has changed is of interest at once.
+    make('c', { settings: { JWT_ISSUER: 'me' } })
+    expect(at(0)).toEqual(['c'])
+  })
+
+  test('was, with all others, before there was a list of them', () => {
+    const { db, make } = directory()
+    make('a')
+    setState(make('b') && new DirectoryStore(db), { name: 'b', state: 'suspended', ifMatch: null, by: 'op' }, NOW)
+    db.run('DROP TABLE due')
+    db.run('DELETE FROM migrations WHERE version = 3')
+    expect(new DirectoryStore(db).overdue(0, 10)).toEqual([{ name: 'a', due: 0 }])
   })
 })
 

@@ -1,6 +1,7 @@
 import { RockpoolError } from '../../protocol/errors.ts'
 import type { PutRequest } from '../../protocol/messages/directory.ts'
 import { shareTokens, type AcceptedTokens, type TokenIdentity } from '../../tenants/stored/identities.ts'
+import { SCRIPT_TENANT } from '../../tenants/script.ts'
 import { nameProblem } from '../../tenants/stored/names.ts'
 import {
   changed,
@@ -12,11 +13,16 @@ import {
   type TenantState,
 } from '../../tenants/stored/record.ts'
 import { open, seal, sealedBy, type KeyRing } from '../../tenants/stored/seal.ts'
+import type { Placement } from '../shared/placement.ts'
+import { newJob } from './jobs.ts'
 import type { DirectoryStore, StoredTenant } from './storage.ts'
 
 /** Tenants of one deployment: the list of all names is in the memory of every isolate that answers requests. */
 export const MAX_TENANTS = 100_000
-/** For how long the name of a deleted tenant is not given again: objects of that name may be found in backups and logs, and tokens may still say it. */
+/**
+ * For how long the name of a deleted tenant is not given again: objects of that name may be found in backups and logs,
+ * and tokens may still say it.
+ */
 export const TOMBSTONE_MS = 30 * 86_400_000
 /** Tenants whose secrets are encrypted again in one call. */
 export const REKEY_STEP = 200
@@ -26,20 +32,32 @@ const conflict = (message: string, status?: number) =>
 
 export interface Put extends Pick<PutRequest, 'name' | 'ifMatch' | 'reuse' | 'by'> {
   change: TenantChange
+  /** Where a new tenant is when the change does not say it. */
+  place: Placement
+  /** The settings of the script are a tenant, which is served until it is adopted. */
+  hasScripts: boolean
   identities: readonly TokenIdentity[]
 }
 
 /**
- * Makes or changes a tenant, in one transaction with the comparison with all others. Throws ROCKPOOL_TENANT_CONFLICT (409; 412 for another version),
- * ROCKPOOL_SETTINGS (422) and ROCKPOOL_TENANT_KEY.
+ * Makes or changes a tenant, in one transaction with the comparison with all others. Throws ROCKPOOL_TENANT_CONFLICT
+ * (409; 412 for another version), ROCKPOOL_SETTINGS (422) and ROCKPOOL_TENANT_KEY.
  */
 export function put(store: DirectoryStore, ring: KeyRing, asked: Put, now: Date): { record: TenantRecord; created: boolean } {
   return store.transaction(() => {
     const { name, change } = asked
     const before = store.find(name)
     checkMatch(before, asked)
+    // Its slot is dropped in the database that it has.
+    if (before?.record.state === 'deleting') throw conflict(`the tenant ${name} is being deleted`)
     if (before === null) checkNew(store, asked, now)
-    const record = changed(before?.record ?? newRecord(name, now), change, now)
+    // What the script's tenant has for itself is compared with nothing before it is stored.
+    if (asked.hasScripts && !store.adopted && name !== SCRIPT_TENANT) {
+      throw conflict(
+        'the tenant of the settings of the script is not stored yet: adopt it first (rockpool tenants adopt), or take DATABASE_URL away',
+      )
+    }
+    const record = changed(before?.record ?? newRecord(name, asked.place, now), change, now)
     const sealed: Record<string, string> = {}
     for (const field of record.secrets) {
       const given = change.secrets[field]
@@ -58,21 +76,38 @@ export function put(store: DirectoryStore, ring: KeyRing, asked: Put, now: Date)
     store.identify(name, record.tenantClaim, asked.identities)
     store.write({ record, sealed })
     store.setTombstone(name, null)
+    store.adopt()
     store.note({ at: now.toISOString(), by: asked.by, action: before ? 'change' : 'create', tenant: name })
     return { record, created: before === null }
   })
 }
 
-/** Throws ROCKPOOL_TENANT when there is no such tenant, and ROCKPOOL_TENANT_CONFLICT. */
-export function setState(
-  store: DirectoryStore,
-  { name, state, ifMatch, by }: { name: string; state: TenantState; ifMatch: number | null; by: string },
-  now: Date,
-): TenantRecord {
+export interface StateChange {
+  name: string
+  state: TenantState
+  ifMatch: number | null
+  by: string
+  /** Of a deletion: what Rockpool made in the database stays. */
+  keepSource?: boolean
+}
+
+/**
+ * Changes the state of a tenant, and begins the job by which its objects learn of it. Throws ROCKPOOL_TENANT when there
+ * is no such tenant, and ROCKPOOL_TENANT_CONFLICT.
+ */
+export function setState(store: DirectoryStore, { name, state, ifMatch, by, keepSource = false }: StateChange, now: Date): TenantRecord {
   return store.transaction(() => {
     const before = known(store, name)
     checkMatch(before, { name, ifMatch })
     const record = inState(before.record, state, now)
+    const running = store.job(name)
+    if (running !== null && running.state === 'deleting') {
+      // Asked again because the database cannot be reached: what was made there stays.
+      if (keepSource && !running.keepSource) store.setJob(name, { ...running, keepSource, due: now.getTime() })
+      return record
+    }
+    // A state that is asked for again is told again: it may be asked for because something does not know it.
+    store.setJob(name, newJob(state, { version: record.version, by, keepSource, now: now.getTime() }))
     if (record === before.record) return record
     store.write({ record, sealed: before.sealed })
     store.note({ at: now.toISOString(), by, action: state, tenant: name })
@@ -91,7 +126,10 @@ export function bury(store: DirectoryStore, { name, by }: { name: string; by: st
   })
 }
 
-/** Encrypts secrets that are not under the first key again. Throws ROCKPOOL_TENANT_KEY when the key of one is not known; those before it are done. */
+/**
+ * Encrypts secrets that are not under the first key again. Throws ROCKPOOL_TENANT_KEY when the key of one is not known;
+ * those before it are done.
+ */
 export function rekey(store: DirectoryStore, ring: KeyRing, after: string): { rekeyed: number; next: string | null } {
   const names = store.namesAfter(after, REKEY_STEP)
   let rekeyed = 0

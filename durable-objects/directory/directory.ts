@@ -1,35 +1,64 @@
 import { DurableObject } from 'cloudflare:workers'
 import { z } from 'zod'
 import { RockpoolError } from '../../protocol/errors.ts'
-import type { AuditEntry, DirectoryRpc, NamesAnswer, PutRequest, RecordAnswer } from '../../protocol/messages/directory.ts'
-import type { Versioned } from '../../protocol/versions.ts'
+import type {
+  AuditEntry,
+  DirectoryRpc,
+  NamesAnswer,
+  OverdueTenant,
+  PutRequest,
+  RecordAnswer,
+  SetStateRequest,
+  TenantJob,
+} from '../../protocol/messages/directory.ts'
+import type { ReplicatorRpc } from '../../protocol/messages/replicator.ts'
+import { MESSAGE_VERSION, type Versioned } from '../../protocol/versions.ts'
+import { lateMs } from '../../tenants/late.ts'
+import { hasScriptTenant } from '../../tenants/script.ts'
 import { tenantChange } from '../../tenants/stored/record.ts'
 import { keyRing, type KeyRing } from '../../tenants/stored/seal.ts'
 import type { Environment } from '../environment.ts'
 import { durableDatabase } from '../shared/durable-database.ts'
+import { replicatorStub } from '../shared/namespaces.ts'
 import { objectName } from '../shared/object-name.ts'
+import { placementOf } from '../shared/placement.ts'
+import { answered, callDeadline } from '../shared/retry.ts'
 import { checkVersion } from '../shared/version.ts'
 import { bury, put, rekey, setState } from './decisions.ts'
+import { shownJob, step, type JobPorts } from './jobs.ts'
 import { DirectoryStore } from './storage.ts'
 
 const identities = z.array(z.object({ key: z.string(), audiences: z.array(z.string()), issuers: z.array(z.string()).nullable() }))
 const state = z.enum(['active', 'suspended', 'deleting'])
 const MAX_AUDIT_PAGE = 1_000
+/** Tenants that one question of the cron trigger names. */
+const MAX_OVERDUE = 1_000
+/** Jobs that one alarm continues. */
+const JOBS_AT_ONCE = 10
+/** How long one step may take: it waits for relays, for buckets or for the database. */
+const STEP_MS = 30_000
 
-/** All tenants of a deployment: who they are, their settings and encrypted secrets, and what no two of them may share. It wires storage, decisions and RPC. */
+/**
+ * All tenants of a deployment: who they are, their settings and encrypted secrets, and what no two of them may share.
+ * It wires storage, decisions and RPC.
+ */
 export class Directory extends DurableObject<Environment> implements DirectoryRpc {
   readonly #store: DirectoryStore
+  /** Tenants of which a step is under way. */
+  readonly #stepping = new Set<string>()
 
   constructor(ctx: DurableObjectState, env: Environment) {
     super(ctx, env)
     objectName(ctx)
     this.#store = new DirectoryStore(durableDatabase(ctx.storage))
+    // An alarm whose handler was ended again and again is dropped by the platform; the jobs are not.
+    if (this.#store.nextJob !== null) void this.#arm()
   }
 
   async names(request: Versioned & { revision?: number }): Promise<NamesAnswer> {
     checkVersion(request)
-    const { revision } = this.#store
-    return { revision, tenants: request.revision === revision ? null : [...this.#store.named.values()] }
+    const { revision, adopted, named } = this.#store
+    return { revision, tenants: request.revision === revision ? null : [...named.values()], adopted }
   }
 
   async record(request: Versioned & { name: string; version?: number }): Promise<RecordAnswer> {
@@ -44,19 +73,99 @@ export class Directory extends DurableObject<Environment> implements DirectoryRp
   async put(request: PutRequest): Promise<{ record: string; created: boolean }> {
     checkVersion(request)
     const change = tenantChange.parse(JSON.parse(request.change))
-    const asked = { ...request, change, identities: identities.parse(JSON.parse(request.identities)) }
+    const asked = {
+      ...request,
+      change,
+      identities: identities.parse(JSON.parse(request.identities)),
+      place: placementOf(this.env),
+      hasScripts: hasScriptTenant(this.env),
+    }
     const { record, created } = put(this.#store, this.#ring, asked, new Date())
     return { record: JSON.stringify(record), created }
   }
 
-  async setState(request: Versioned & { name: string; state: string; ifMatch: number | null; by: string }): Promise<{ record: string }> {
+  async setState(request: SetStateRequest): Promise<{ record: string; job: TenantJob | null }> {
     checkVersion(request)
-    return { record: JSON.stringify(setState(this.#store, { ...request, state: state.parse(request.state) }, new Date())) }
+    const record = JSON.stringify(setState(this.#store, { ...request, state: state.parse(request.state) }, new Date()))
+    // In case this call is ended before it has done what follows.
+    await this.ctx.storage.setAlarm(Date.now() + STEP_MS)
+    await this.#advance(request.name)
+    await this.#arm()
+    return { record, job: this.#shown(request.name) }
   }
 
-  async bury(request: Versioned & { name: string; by: string }): Promise<void> {
+  async heard(request: Versioned & { name: string; due: number }): Promise<void> {
     checkVersion(request)
-    bury(this.#store, request, new Date())
+    this.#store.heard(request.name, request.due)
+  }
+
+  async overdue(request: Versioned & { limit: number }): Promise<OverdueTenant[]> {
+    checkVersion(request)
+    return this.#store.overdue(Date.now(), Math.min(request.limit, MAX_OVERDUE))
+  }
+
+  async job(request: Versioned & { name: string }): Promise<TenantJob | null> {
+    checkVersion(request)
+    return this.#shown(request.name)
+  }
+
+  /** Continues what is due. A job has one step at a time, and those of several tenants go on side by side. */
+  override async alarm(): Promise<void> {
+    await this.ctx.storage.setAlarm(Date.now() + STEP_MS)
+    await Promise.all(this.#store.dueJobs(Date.now(), JOBS_AT_ONCE).map((name) => this.#advance(name)))
+    await this.#arm()
+  }
+
+  #shown(name: string): TenantJob | null {
+    const job = this.#store.job(name)
+    return job && shownJob(job)
+  }
+
+  /** Sets the alarm for the next step. */
+  async #arm(): Promise<void> {
+    const next = this.#store.nextJob
+    if (next === null) await this.ctx.storage.deleteAlarm()
+    else await this.ctx.storage.setAlarm(Math.max(Date.now(), next))
+  }
+
+  /**
+   * Does the next step of a tenant's job, unless one is under way. Another state may be asked for meanwhile: then its
+   * job stands, and the result of this step is of no use.
+   */
+  async #advance(name: string): Promise<void> {
+    const job = this.#store.job(name)
+    if (job === null || this.#stepping.has(name)) return
+    this.#stepping.add(name)
+    try {
+      const next = await step(job, this.#portsOf(name))
+      const now = this.#store.job(name)
+      if (now === null || now.since !== job.since || now.state !== job.state) return
+      if (next !== null) this.#store.setJob(name, { ...next, keepSource: now.keepSource })
+      else if (job.state === 'deleting') bury(this.#store, { name, by: job.by }, new Date())
+      else this.#store.setJob(name, null)
+      if (next?.error) console.warn(`the tenant ${name}: ${next.phase} failed`, next.error)
+    } finally {
+      this.#stepping.delete(name)
+    }
+  }
+
+  #portsOf(name: string): JobPorts {
+    const place = this.#store.find(name)?.record.place ?? placementOf(this.env)
+    const ask = <T>(call: (replicator: ReplicatorRpc) => Promise<T>, deadlineMs = callDeadline(this.env)): Promise<T> =>
+      answered(() => call(replicatorStub(this.env, { name, place })), deadlineMs)
+    const v = MESSAGE_VERSION
+    return {
+      standing: async (state, version) => {
+        const tell = () => ask((replicator) => replicator.standing({ v, state, version }), STEP_MS)
+        // A change ends the object, and the first call with it.
+        await tell().catch(tell)
+      },
+      leaveSource: () => ask((replicator) => replicator.leaveSource({ v }), STEP_MS),
+      removeBuckets: (after) => ask((replicator) => replicator.removeBuckets({ v, after }), STEP_MS),
+      eraseAll: () => ask((replicator) => replicator.eraseAll({ v })),
+      now: Date.now,
+      lateMs: lateMs(this.env),
+    }
   }
 
   async rekey(request: Versioned & { after: string; by: string }): Promise<{ rekeyed: number; next: string | null }> {

@@ -20,7 +20,7 @@ test('a tenant is kept over restarts, its secrets encrypted, and answered to tho
   await evictDurableObject(directory('kept'))
   const { revision, tenants } = await directory('kept').names({ v })
   expect(tenants).toEqual([{ name: 'acme', version: 1, state: 'active', hosts: [] }])
-  expect(await directory('kept').names({ v, revision })).toEqual({ revision, tenants: null })
+  expect(await directory('kept').names({ v, revision })).toEqual({ revision, tenants: null, adopted: true })
   const answer = await directory('kept').record({ v, name: 'acme' })
   if (answer.kind !== 'record') throw new Error(answer.kind)
   expect(answer.record).toBe(record)

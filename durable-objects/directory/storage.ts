@@ -1,15 +1,18 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { z } from 'zod'
-import type { AuditEntry, NamedTenant } from '../../protocol/messages/directory.ts'
+import type { AuditEntry, NamedTenant, OverdueTenant } from '../../protocol/messages/directory.ts'
 import type { TokenIdentity } from '../../tenants/stored/identities.ts'
 import type { Owned, TenantRecord } from '../../tenants/stored/record.ts'
+import type { Job } from './jobs.ts'
 import { migrate, type Database, type SqlRow, type Step } from '../shared/database.ts'
 
 /**
  * What the Directory keeps. Append-only: a released step never changes.
  *
- * tenants: one row a tenant; `record` is a `TenantRecord` as JSON, `sealed` its encrypted secrets. owned: what only one tenant may have. identities: by what each accepts
- * tokens. tombstones: names that are not given again before `until` (ms since 1970). audit: what was done to tenants.
+ * tenants: one row a tenant; `record` is a `TenantRecord` as JSON, `sealed` its encrypted secrets. owned: what only one
+ * tenant may have. identities: by what each accepts tokens. jobs: what is being done to tenants. due: when active ones
+ * are to be heard of. tombstones: names that are not given again before `until` (ms since 1970). audit: what was done
+ * to tenants.
  */
 export const MIGRATIONS: readonly Step[] = [
   `
@@ -21,6 +24,14 @@ export const MIGRATIONS: readonly Step[] = [
   CREATE INDEX identities_by_key ON identities (key, tenant);
   CREATE TABLE tombstones (name TEXT PRIMARY KEY, until INTEGER NOT NULL) WITHOUT ROWID;
   CREATE TABLE audit (number INTEGER PRIMARY KEY, body TEXT NOT NULL);
+  `,
+  // What is being done so that the objects of a tenant know its state, see `jobs.ts`.
+  'CREATE TABLE jobs (tenant TEXT PRIMARY KEY, due INTEGER NOT NULL, body TEXT NOT NULL) WITHOUT ROWID; CREATE INDEX jobs_by_due ON jobs (due)',
+  // When active tenants are to be heard of, ms since 1970. Of those that were made before, nothing was heard.
+  `
+  CREATE TABLE due (tenant TEXT PRIMARY KEY, at INTEGER NOT NULL) WITHOUT ROWID;
+  CREATE INDEX due_by_time ON due (at);
+  INSERT INTO due SELECT name, 0 FROM tenants WHERE named LIKE '%"state":"active"%';
   `,
 ]
 
@@ -72,9 +83,21 @@ export class DirectoryStore {
     }
   }
 
-  /** Grows whenever the list of names changes. It begins with a time, so that storage which was restored from a backup does not repeat one. */
+  /**
+   * Grows whenever the list of names changes. It begins with a time, so that storage which was restored from a backup
+   * does not repeat one.
+   */
   get revision(): number {
     return Number(this.#stateOf('revision') ?? 0)
+  }
+
+  /** Whether a tenant was ever stored. From then on the settings of the script are none. */
+  get adopted(): boolean {
+    return this.#stateOf('adopted') !== null || this.named.size > 0
+  }
+
+  adopt(): void {
+    if (this.#stateOf('adopted') === null) this.#setState('adopted', '1')
   }
 
   /** All tenants by name. They stay in memory: every isolate asks for them. */
@@ -96,9 +119,26 @@ export class DirectoryStore {
     this.#db.run(insert, name, JSON.stringify(named), JSON.stringify(sealed), JSON.stringify(record))
     this.#names().set(name, named)
     this.#listChanged()
+    // At once: what has changed is of interest to its replicator.
+    if (state === 'active') this.#db.run('INSERT OR REPLACE INTO due (tenant, at) VALUES (?, ?)', name, 0)
+    else this.#db.run('DELETE FROM due WHERE tenant = ?', name)
   }
 
-  /** Replaces encrypted secrets by the same ones under another key. The version stays, because nothing changes for those who read them. */
+  /** When an active tenant is to be heard of next. Of others nothing is expected. */
+  heard(tenant: string, due: number): void {
+    this.#db.run('UPDATE due SET at = ? WHERE tenant = ?', Math.ceil(due), tenant)
+  }
+
+  /** Returns tenants that were due at a time, in ms since 1970, the longest overdue first. */
+  overdue(at: number, limit: number): OverdueTenant[] {
+    const rows = this.#db.all('SELECT tenant, at FROM due WHERE at <= ? ORDER BY at LIMIT ?', at, limit)
+    return rows.map((row) => ({ name: text(row, 'tenant'), due: Number(row.at) }))
+  }
+
+  /**
+   * Replaces encrypted secrets by the same ones under another key. The version stays, because nothing changes for those
+   * who read them.
+   */
   reseal(name: string, sealed: Record<string, string>): void {
     this.#db.run('UPDATE tenants SET sealed = ? WHERE name = ?', JSON.stringify(sealed), name)
   }
@@ -112,6 +152,8 @@ export class DirectoryStore {
     this.#db.run('DELETE FROM tenants WHERE name = ?', name)
     this.#db.run('DELETE FROM owned WHERE tenant = ?', name)
     this.#db.run('DELETE FROM identities WHERE tenant = ?', name)
+    this.#db.run('DELETE FROM jobs WHERE tenant = ?', name)
+    this.#db.run('DELETE FROM due WHERE tenant = ?', name)
     this.#names().delete(name)
     this.#listChanged()
   }
@@ -145,6 +187,28 @@ export class DirectoryStore {
       const insert = 'INSERT INTO identities (tenant, n, key, body) VALUES (?, ?, ?, ?)'
       this.#db.run(insert, tenant, n, key, JSON.stringify({ ...identity, key, claim }))
     }
+  }
+
+  job(tenant: string): Job | null {
+    const [row] = this.#db.all('SELECT body FROM jobs WHERE tenant = ?', tenant)
+    return row ? jobOf(row) : null
+  }
+
+  /** Null: it is done. */
+  setJob(tenant: string, job: Job | null): void {
+    if (job === null) this.#db.run('DELETE FROM jobs WHERE tenant = ?', tenant)
+    else this.#db.run('INSERT OR REPLACE INTO jobs (tenant, due, body) VALUES (?, ?, ?)', tenant, Math.ceil(job.due), JSON.stringify(job))
+  }
+
+  /** Returns tenants whose jobs are due at a time, in ms since 1970, the longest due first. */
+  dueJobs(at: number, limit: number): string[] {
+    return this.#db.all('SELECT tenant FROM jobs WHERE due <= ? ORDER BY due LIMIT ?', at, limit).map((row) => text(row, 'tenant'))
+  }
+
+  /** When the next job is due, or null when there is none. */
+  get nextJob(): number | null {
+    const [row] = this.#db.all('SELECT due FROM jobs ORDER BY due LIMIT 1')
+    return row ? Number(row.due) : null
   }
 
   /** Until when a name is not given again, in ms since 1970; null: it was not deleted. */
@@ -181,7 +245,10 @@ export class DirectoryStore {
     return this.#named
   }
 
-  /** Secrets and addresses are compared, not kept: whoever reads the storage cannot try guesses without the salt of this Directory. */
+  /**
+   * Secrets and addresses are compared, not kept: whoever reads the storage cannot try guesses without the salt of this
+   * Directory.
+   */
   #hidden(value: string): string {
     return createHash('sha256').update(`${this.#salt}\n${value}`).digest('base64url')
   }
@@ -197,4 +264,5 @@ export class DirectoryStore {
   }
 }
 
+const jobOf = (row: SqlRow): Job => JSON.parse(text(row, 'body')) as Job
 const text = (row: SqlRow, column: string): string => String(row[column])

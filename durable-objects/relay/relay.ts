@@ -2,6 +2,7 @@ import { DurableObject } from 'cloudflare:workers'
 import {
   CLOSE_BUCKET_FENCED,
   CLOSE_RELAY_FULL,
+  CLOSE_TENANT,
   CLOSE_USER_STREAMS,
   PING,
   PONG,
@@ -16,7 +17,7 @@ import { bucketObjectName } from '../../protocol/names.ts'
 import { tenantOfObject, type OwnTenant } from '../../tenants/of-object.ts'
 import type { Environment } from '../environment.ts'
 import { enableFaults, faultPoint, asyncFaultPoint } from '../shared/fault-points.ts'
-import { bucketStub, replicatorStub } from '../shared/namespaces.ts'
+import { bucketStub, placedAt, replicatorStub, type Placed } from '../shared/namespaces.ts'
 import { objectName } from '../shared/object-name.ts'
 import { closeQuietly, sendQuietly, socketPair } from '../shared/sockets.ts'
 import { callDeadline, untilAnswered } from '../shared/retry.ts'
@@ -45,8 +46,9 @@ const MAX_WAIT_MS = 5_000
 const ATTEMPTS_BEFORE_REPORT = 4
 
 /**
- * One relay: connects the sockets of streams and of the replicator to the machine. It stores nothing; attachments of sockets survive hibernation.
- * The file is long because it is the list of everything that can happen to the object: calls, messages, closed sockets, alarms, timers.
+ * One relay: connects the sockets of streams and of the replicator to the machine. It stores nothing; attachments of
+ * sockets survive hibernation. The file is long because it is the list of everything that can happen to the object:
+ * calls, messages, closed sockets, alarms, timers.
  */
 export class Relay extends DurableObject<Environment> implements RelayRpc {
   readonly #tenant: OwnTenant
@@ -99,7 +101,7 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
       ask: (bucket, checkpoint, stale, answer) => {
         void this.#untilAnswered(async () => {
           await asyncFaultPoint('relay.ask', { object: this.ctx })
-          const stub = bucketStub(this.env, await bucketObjectName(this.#tenant.name, bucket))
+          const stub = bucketStub(this.env, this.#placed, await bucketObjectName(this.#tenant.name, bucket))
           return stub.state({ v: MESSAGE_VERSION, checkpoint })
         }, stale).then((state) => {
           if (state === null) return answer(null)
@@ -110,10 +112,10 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
       },
       attach: (done) => {
         const request = { v: MESSAGE_VERSION, relay: this.#name }
-        void this.#untilAnswered(() => replicatorStub(this.env, this.#tenant).attach(request)).then(done)
+        void this.#untilAnswered(() => replicatorStub(this.env, this.#placed).attach(request)).then(done)
       },
       committed: (answer) => {
-        void this.#untilAnswered(() => replicatorStub(this.env, this.#tenant).committed({ v: MESSAGE_VERSION })).then((committed) =>
+        void this.#untilAnswered(() => replicatorStub(this.env, this.#placed).committed({ v: MESSAGE_VERSION })).then((committed) =>
           answer(committed?.checkpoint ?? 0),
         )
       },
@@ -127,12 +129,31 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
     return this.#streams.size
   }
 
+  async dismiss(request: Versioned): Promise<number> {
+    checkVersion(request)
+    return this.#dismissed()
+  }
+
+  /** The tenant is not served: all streams end, and nothing is left that would wake the object. */
+  async #dismissed(): Promise<number> {
+    const streams = [...this.#streams.keys()]
+    for (const socket of streams) this.#end(socket, CLOSE_TENANT, 'the tenant is not served')
+    const open = this.#replicator
+    this.#replicator = null
+    if (open) closeQuietly(open.socket, 1000, 'the tenant is not served')
+    this.#machine.forget()
+    this.#stayAwake()
+    await this.ctx.storage.deleteAlarm()
+    return streams.length
+  }
+
   override async fetch(request: Request): Promise<Response> {
     if (request.headers.get('upgrade') !== 'websocket') return new Response('a WebSocket is expected', { status: 426 })
     const path = new URL(request.url).pathname
     if (path === '/stream') {
-      const { perUser } = (await this.#tenant.find()).streams
-      return this.#acceptStream(new URL(request.url).searchParams, perUser)
+      const tenant = await this.#tenant.find().catch(notFound)
+      if (tenant === null) return new Response('no such tenant', { status: 404 })
+      return this.#acceptStream(new URL(request.url).searchParams, tenant.streams.perUser)
     }
     if (path === '/replicator') return this.#acceptReplicator()
     return new Response('no such path', { status: 404 })
@@ -188,7 +209,7 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
   /** Wakes a replicator that died in a session: only its own loop would open the socket again. */
   #wakeReplicator(): void {
     if (!this.#alone) return
-    const replicator = () => replicatorStub(this.env, this.#tenant)
+    const replicator = () => replicatorStub(this.env, this.#placed)
     void this.#untilAnswered(
       () => replicator().wake({ v: MESSAGE_VERSION }),
       () => !this.#alone,
@@ -209,7 +230,10 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
     if (this.#streams.size > 0) await this.ctx.storage.setAlarm(Date.now() + SILENT_MS)
   }
 
-  /** `user` and `client` are hashes. Responds with 503 when the relay is full, and 429 when this user has too many streams. */
+  /**
+   * `user` and `client` are hashes. Responds with 503 when the relay is full, and 429 when this user has too many
+   * streams.
+   */
   #acceptStream(asked: URLSearchParams, perUser: number): Response {
     faultPoint('relay.stream', { object: this.ctx })
     if (this.#machine.full) return new Response('the relay has no room', { status: 503 })
@@ -270,7 +294,8 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
     const { marks, streams, replicator, at } = remembered(this.ctx.getWebSockets(STREAM), this.ctx.getWebSockets(REPLICATOR))
     this.#marks = marks
     for (const { socket, state } of streams) this.#streams.set(socket, state)
-    // The attachment does not say what was acknowledged. With 0 here, the next frame is acknowledged at once, so that the sender does not wait for ever.
+    // The attachment does not say what was acknowledged. With 0 here, the next frame is acknowledged at once, so that
+    // the sender does not wait for ever.
     if (replicator) this.#replicator = { ...replicator, acknowledged: 0 }
     this.#machine.wake(
       at,
@@ -280,12 +305,19 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
     this.#lingerWhenAlone()
   }
 
+  get #placed(): Placed {
+    return placedAt(this.env, this.ctx, this.#tenant.name)
+  }
+
   /** Whether there are streams but no replicator. */
   get #alone(): boolean {
     return this.#streams.size > 0 && this.#replicator === null
   }
 
-  /** Checks after the current sends whether anything is still owed. Once for all sends of one turn, because it visits every stream. */
+  /**
+   * Checks after the current sends whether anything is still owed. Once for all sends of one turn, because it visits
+   * every stream.
+   */
   #stayAwakeSoon(): void {
     if (this.#looking) return
     this.#looking = true
@@ -296,8 +328,8 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
   }
 
   /**
-   * A timer keeps the object from hibernating while streams are owed something, because attachments do not remember what, and while the replicator
-   * is missing, because it may die again before it has opened its socket.
+   * A timer keeps the object from hibernating while streams are owed something, because attachments do not remember
+   * what, and while the replicator is missing, because it may die again before it has opened its socket.
    */
   #stayAwake(): void {
     if (this.#machine.owing || this.#alone) {
@@ -343,16 +375,30 @@ export class Relay extends DurableObject<Environment> implements RelayRpc {
     this.#replicator?.socket.serializeAttachment({ kind: 'replicator', key: this.#marks.key, ...this.#replicator.state })
   }
 
-  /** Returns null when the answer is not wanted any more. */
+  /**
+   * Returns null when the answer is not wanted any more, or when the replicator says that the tenant is not served:
+   * then there are no streams any more.
+   */
   #untilAnswered<T>(call: () => Promise<T>, stale: () => boolean = () => false): Promise<T | null> {
+    let gone = false
     return untilAnswered(call, {
       deadlineMs: callDeadline(this.env),
       firstMs: FIRST_WAIT_MS,
       maxMs: MAX_WAIT_MS,
-      wanted: () => !stale(),
+      wanted: () => !stale() && !gone,
       failed: (error, attempts) => {
+        gone = isNoTenant(error)
+        if (gone) void this.#dismissed()
         if (attempts === ATTEMPTS_BEFORE_REPORT) console.warn(`relay ${this.#name}: a call fails`, error)
       },
     })
   }
+}
+
+/** An error that came through RPC keeps its code. */
+const isNoTenant = (error: unknown): boolean => error instanceof Error && 'code' in error && error.code === 'ROCKPOOL_TENANT'
+
+function notFound(error: unknown): null {
+  if (isNoTenant(error)) return null
+  throw error
 }

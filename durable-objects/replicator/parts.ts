@@ -180,7 +180,8 @@ export function makeParts(ports: PartsPorts): Parts {
     // Once more: a round may have begun since the ops were made, and would find the bucket empty.
     for (const bucket of batch.appends.keys()) tidying.touched(bucket)
   })
-  committer.recover()
+  // What is left of a tenant that is not active reaches nobody.
+  if (state.get('standing') === 'active') committer.recover()
   return {
     store,
     marks: new Marks(state),

@@ -2,14 +2,18 @@ import { DurableObject } from 'cloudflare:workers'
 import { FIRST_KIND, kindOf } from '../../sources/registry.ts'
 import { RockpoolError } from '../../protocol/errors.ts'
 import type { ConfigsAnswer, DeployAnswer, DeployRequest, RollbackAnswer } from '../../protocol/messages/admin.ts'
-import type { ReplicatorRpc, Serving } from '../../protocol/messages/replicator.ts'
+import type { RemovedBuckets, ReplicatorRpc, Serving, Standing } from '../../protocol/messages/replicator.ts'
 import type { ReplicatorStatus } from '../../protocol/messages/status.ts'
 import type { Versioned } from '../../protocol/versions.ts'
 import type { VerifyAnswer } from '../../protocol/verification.ts'
+import { hasStoredTenants } from '../../tenants/of-environment.ts'
+import { tenantOfObject } from '../../tenants/of-object.ts'
 import type { Environment } from '../environment.ts'
+import { durableDatabase } from '../shared/durable-database.ts'
 import { enableFaults, faultPoint, asyncFaultPoint } from '../shared/fault-points.ts'
 import { objectName } from '../shared/object-name.ts'
 import { checkVersion } from '../shared/version.ts'
+import { isUsed, notServed } from './standing.ts'
 import { replicatorStatus, verifyWaitsFor, type SourceOfStatus } from './status.ts'
 import { wire, type Wired } from './wiring.ts'
 
@@ -21,17 +25,55 @@ const NEWER_STORAGE_MS = 60_000
  * it; `wiring.ts` makes the parts.
  */
 export class Replicator extends DurableObject<Environment> implements ReplicatorRpc {
-  /** An error when this code cannot open what is stored: then every call throws it, and nothing else is done. */
-  readonly #opened: Wired | RockpoolError
+  /**
+   * An error when this code cannot open what is stored, or when nothing is stored and the Directory has not confirmed
+   * the tenant: then every call throws it, and nothing else is done.
+   */
+  #opened: Wired | RockpoolError
+  readonly #name: string
 
   constructor(ctx: DurableObjectState, env: Environment) {
     super(ctx, env)
     enableFaults(env.FAULTS, ctx)
     faultPoint('replicator.start')
-    const name = objectName(ctx)
-    this.#opened = opened(() => wire({ ctx, env: () => this.env, name }))
-    if (this.#opened instanceof RockpoolError) void ctx.storage.setAlarm(Date.now() + NEWER_STORAGE_MS)
-    else this.#opened.sessions.start()
+    this.#name = objectName(ctx)
+    // Storage is made for a tenant that the Directory knows, and not by a call that came late to one that was deleted.
+    const isNew = hasStoredTenants(env) && !isUsed(durableDatabase(ctx.storage))
+    this.#opened = isNew ? unconfirmed(this.#name) : this.#open()
+  }
+
+  #open(): Wired | RockpoolError {
+    const wired = opened(() => wire({ ctx: this.ctx, env: () => this.env, name: this.#name }))
+    if (wired instanceof RockpoolError) void this.ctx.storage.setAlarm(Date.now() + NEWER_STORAGE_MS)
+    else wired.sessions.start()
+    return wired
+  }
+
+  /** Admits a call. Throws ROCKPOOL_MESSAGE_VERSION, and ROCKPOOL_TENANT unless the tenant is active. */
+  async #admit(request: Versioned): Promise<void> {
+    checkVersion(request)
+    await this.#confirm()
+    if (this.#isClosed) throw notServed(this.#name, this.#parts.store.state.get('standing'))
+  }
+
+  /**
+   * Makes the storage of a new tenant, when the Directory says that there is one. Throws ROCKPOOL_TENANT and
+   * ROCKPOOL_UNANSWERED.
+   */
+  async #confirm(): Promise<void> {
+    if (!this.#isUnconfirmed) return
+    await tenantOfObject(this.env, this.#name).confirm()
+    // Another call may have done it meanwhile.
+    if (this.#isUnconfirmed) this.#opened = this.#open()
+  }
+
+  get #isUnconfirmed(): boolean {
+    return this.#opened instanceof RockpoolError && this.#opened.code === 'ROCKPOOL_TENANT'
+  }
+
+  /** Whether the tenant is suspended or being deleted. */
+  get #isClosed(): boolean {
+    return !(this.#opened instanceof RockpoolError) && this.#opened.store.state.get('standing') !== 'active'
   }
 
   /** Throws ROCKPOOL_STORAGE_NEWER. */
@@ -41,7 +83,7 @@ export class Replicator extends DurableObject<Environment> implements Replicator
   }
 
   async attach(request: Versioned & { relay: string }): Promise<void> {
-    checkVersion(request)
+    await this.#admit(request)
     const { relays, sessions, tenant } = this.#parts
     if (!request.relay.startsWith(`${tenant().name}/`)) throw new RockpoolError('ROCKPOOL_INTERNAL', 'a relay of another tenant')
     await asyncFaultPoint('replicator.attach')
@@ -50,13 +92,13 @@ export class Replicator extends DurableObject<Environment> implements Replicator
   }
 
   async committed(request: Versioned & { bucket?: string }): Promise<Serving> {
-    checkVersion(request)
+    await this.#admit(request)
     if (request.bucket !== undefined) this.#refuseFenced(request.bucket)
     return this.#parts.store.serving
   }
 
   async watch(request: Versioned & { bucket: string }): Promise<Serving> {
-    checkVersion(request)
+    await this.#admit(request)
     this.#refuseFenced(request.bucket)
     const serving = this.#parts.watchers.watch(request.bucket)
     await this.#parts.sessions.arm()
@@ -64,7 +106,7 @@ export class Replicator extends DurableObject<Environment> implements Replicator
   }
 
   async left(request: Versioned & { bucket: string }): Promise<void> {
-    checkVersion(request)
+    await this.#admit(request)
     this.#parts.watchers.left(request.bucket)
   }
 
@@ -75,12 +117,12 @@ export class Replicator extends DurableObject<Environment> implements Replicator
   }
 
   async plan(request: Versioned & { hash: string }): Promise<string | null> {
-    checkVersion(request)
+    await this.#admit(request)
     return this.#parts.store.plans.text(request.hash)
   }
 
   async writeCheckpoint(request: Versioned & { user: string; clientId: string }): Promise<{ writeCheckpoint: string }> {
-    checkVersion(request)
+    await this.#admit(request)
     const { writes, sessions } = this.#parts
     const writeCheckpoint = await writes.request(request.user, request.clientId)
     await asyncFaultPoint('replicator.write')
@@ -89,7 +131,7 @@ export class Replicator extends DurableObject<Environment> implements Replicator
   }
 
   async checkpointRequest(request: Versioned & { user: string; clientId: string; id: string }): Promise<{ id: string }> {
-    checkVersion(request)
+    await this.#admit(request)
     const { writes, sessions } = this.#parts
     const id = await writes.request(request.user, request.clientId, BigInt(request.id))
     await sessions.arm()
@@ -98,36 +140,61 @@ export class Replicator extends DurableObject<Environment> implements Replicator
 
   async wake(request: Versioned): Promise<void> {
     checkVersion(request)
-    await this.#parts.sessions.wake()
+    await this.#confirm()
+    if (!this.#isClosed) await this.#parts.sessions.wake()
   }
 
   async stopping(request: Versioned): Promise<void> {
     checkVersion(request)
-    await this.#parts.sessions.stopping()
+    if (!this.#isUnconfirmed && !this.#isClosed) await this.#parts.sessions.stopping()
+  }
+
+  async standing(request: Versioned & { state: Standing; version: number }): Promise<{ streams: number }> {
+    checkVersion(request)
+    // A tenant that never had a session has nothing to end, and nothing is stored for it now.
+    if (this.#isUnconfirmed && request.state !== 'active') return { streams: 0 }
+    await this.#confirm()
+    return this.#parts.standing.told(request)
+  }
+
+  async leaveSource(request: Versioned): Promise<void> {
+    checkVersion(request)
+    if (!this.#isUnconfirmed) await this.#parts.standing.leaveSource()
+  }
+
+  async removeBuckets(request: Versioned & { after: number }): Promise<RemovedBuckets> {
+    checkVersion(request)
+    return this.#isUnconfirmed ? { removed: 0, after: null, left: 0 } : this.#parts.standing.removeBuckets(request.after)
+  }
+
+  async eraseAll(request: Versioned): Promise<void> {
+    checkVersion(request)
+    if (this.#isUnconfirmed) return
+    await this.#parts.standing.eraseAll(() => (this.#opened = unconfirmed(this.#name)))
   }
 
   async deploy(request: DeployRequest): Promise<DeployAnswer> {
-    checkVersion(request)
+    await this.#admit(request)
     return this.#parts.admin.deploy(request)
   }
 
   async rollback(request: Versioned & { dryRun: boolean; by?: string; to?: number }): Promise<RollbackAnswer> {
-    checkVersion(request)
+    await this.#admit(request)
     return this.#parts.admin.rollback(request)
   }
 
   async withdraw(request: Versioned & { number: number; by: string }): Promise<ConfigsAnswer> {
-    checkVersion(request)
+    await this.#admit(request)
     return this.#parts.admin.withdraw(request)
   }
 
   async configs(request: Versioned): Promise<ConfigsAnswer> {
-    checkVersion(request)
+    await this.#admit(request)
     return this.#parts.admin.answer()
   }
 
   async verify(request: Versioned & { repair: boolean; by?: string }): Promise<VerifyAnswer> {
-    checkVersion(request)
+    await this.#admit(request)
     const { verification, sessions } = this.#parts
     verification.start(request.repair, request.by)
     await sessions.arm()
@@ -135,18 +202,19 @@ export class Replicator extends DurableObject<Environment> implements Replicator
   }
 
   async verification(request: Versioned): Promise<VerifyAnswer> {
-    checkVersion(request)
+    await this.#admit(request)
     return this.#parts.verification.answer(verifyWaitsFor(this.#parts))
   }
 
   async cancelVerify(request: Versioned): Promise<VerifyAnswer> {
-    checkVersion(request)
+    await this.#admit(request)
     this.#parts.verification.cancel()
     return this.#parts.verification.answer(null)
   }
 
   async status(request: Versioned & { look?: boolean }): Promise<ReplicatorStatus> {
     checkVersion(request)
+    await this.#confirm()
     const isFresh = request.look === true
     if (isFresh) await this.#parts.looks.run()
     return replicatorStatus(this.#parts, {
@@ -161,18 +229,22 @@ export class Replicator extends DurableObject<Environment> implements Replicator
     const { tenant } = this.#parts
     try {
       const url = await tenant().secret('source.url')
-      return { kind: kindOf(url, this.env), source: { settings: (await tenant().find()).replication, url } }
+      return { kind: kindOf(url, this.env), source: { settings: (await tenant().find('whatever')).replication, url } }
     } catch {
       return { kind: FIRST_KIND, source: null }
     }
   }
 
   override async alarm(): Promise<void> {
+    if (this.#isUnconfirmed) return
+    if (this.#isClosed) return this.#parts.standing.measure()
     // The runtime constructs the object again for newer code, which continues with its first alarm.
     if (this.#opened instanceof RockpoolError) return this.ctx.storage.setAlarm(Date.now() + NEWER_STORAGE_MS)
     await this.#opened.sessions.alarm()
   }
 }
+
+const unconfirmed = (tenant: string) => new RockpoolError('ROCKPOOL_TENANT', `nothing is stored for the tenant ${tenant}`)
 
 /** Returns the error when newer code has written the storage. Throws any other. */
 function opened(open: () => Wired): Wired | RockpoolError {

@@ -33,6 +33,7 @@ class World extends MemoryLoad {
       storage: {
         getAlarm: async () => this.alarm,
         setAlarm: async (at) => void (this.alarm = at),
+        deleteAlarm: async () => void (this.alarm = null),
         sync: async () => {},
       },
       resetReason: null,
@@ -41,6 +42,8 @@ class World extends MemoryLoad {
         find: async () => ({ name: 'default', version: this.version, replication: this.replicator.settings }) as Tenant,
         secret: vi.fn().mockResolvedValue('memory://app'),
         compaction: () => Promise.reject(new Error('nothing is compacted')),
+        confirm: async () => {},
+        heard: async () => {},
       }),
       kindOf: () => this.kind,
       isElsewhere: () => false,

@@ -21,6 +21,8 @@ import type { State } from './store/storage.ts'
  * a way that arms none.
  */
 const GUARD_MS = 20 * 60_000
+/** How much later than it is due something may be heard of a replicator. */
+const LATE_MS = 60_000
 /** By then the process that said it is stopping has ended. */
 const STOPPING_MS = 5_000
 /** The number of slices that may have been held when a session was killed. */
@@ -31,6 +33,7 @@ const ENDED = 'a deploy, an eviction or a fault ended it in the middle of a sess
 export interface AlarmStorage {
   getAlarm(): Promise<number | null>
   setAlarm(at: number): Promise<void>
+  deleteAlarm(): Promise<void>
   /** Resolves when everything written so far is durable. */
   sync(): Promise<void>
 }
@@ -54,7 +57,8 @@ export interface SessionsPorts {
 /**
  * When sessions run. Each lives inside an alarm: a TCP socket that is held outside an event is cut 140 s after the last
  * event of the object (Cloudflare, 2026-11). The next one follows at once while clients are connected, after a back-off
- * when one has failed, and after a pause that doubles while polls find nothing.
+ * when one has failed, and after a pause that doubles while polls find nothing. The file is long because it has
+ * everything that decides when the alarm fires.
  */
 export class Sessions {
   readonly #ports: SessionsPorts
@@ -74,7 +78,8 @@ export class Sessions {
   /** The object starts. After a crash only the guard alarm is armed, which is minutes away. */
   start(): void {
     const died = this.#state.get('running')
-    if (died?.alive) void this.#ports.storage.setAlarm(Math.max(Date.now(), died.until))
+    const isActive = this.#state.get('standing') === 'active'
+    if (died?.alive && isActive) void this.#ports.storage.setAlarm(Math.max(Date.now(), died.until))
   }
 
   /** Sessions of this incarnation. */
@@ -175,15 +180,25 @@ export class Sessions {
     this.#runAgain = false
     try {
       found = await tenant().find()
+      this.#due(alarmMs(found.replication))
       waitMs = await this.#run(found)
     } catch (error) {
       const failure = knownError(error)
       isFaulty = failure.code === 'ROCKPOOL_INTERNAL'
       waitMs = this.#failed(failure, found?.version ?? '')
+      // A tenant that the Directory does not know, or not as active, has no next session before somebody wakes it.
+      if (failure.code === 'ROCKPOOL_TENANT') waitMs = Infinity
     } finally {
       this.#ended(isFaulty)
     }
+    if (waitMs === Infinity) return storage.deleteAlarm()
     await storage.setAlarm(Date.now() + waitMs)
+    this.#due(waitMs)
+  }
+
+  /** Something is heard of this replicator within so many ms, or the cron trigger wakes it. */
+  #due(ms: number): void {
+    void this.#ports.tenant().heard(Date.now() + ms + LATE_MS)
   }
 
   get #state(): Parts['store']['state'] {

@@ -48,7 +48,7 @@ export class SourceConnections {
         // The session has ended meanwhile, and its connection with it.
       }
     }
-    const { replication: settings } = await tenant().find()
+    const { replication: settings } = await tenant().find('whatever')
     const source = kind.connect({ url, settings, clientName: clientName(store), identity: keptIdentity(kind, store) })
     try {
       return await inTime(() => question({ kind, source, call }), deadlineMs)

@@ -4,8 +4,8 @@ import { tenantOfObject, type OwnTenant } from '../../tenants/of-object.ts'
 import type { Environment } from '../environment.ts'
 import { CLOCK } from '../shared/clock.ts'
 import { durableDatabase } from '../shared/durable-database.ts'
-import { bucketStub, isElsewhere } from '../shared/namespaces.ts'
-import { callDeadline } from '../shared/retry.ts'
+import { bucketStub, isElsewhere, placedAt, relayStub } from '../shared/namespaces.ts'
+import { answered, callDeadline } from '../shared/retry.ts'
 import { connectRelay, openStreams } from './commit/relay-connection.ts'
 import { CurrentSession } from './current-session.ts'
 import { Admin } from './deploy/admin.ts'
@@ -14,6 +14,7 @@ import { resetOf, takeResetReason } from './reset.ts'
 import { Sessions } from './sessions.ts'
 import { SourceConnections } from './source-connections.ts'
 import { SourceLooks } from './source-looks.ts'
+import { TenantStanding } from './standing.ts'
 import { lastDelivered } from './writes/mailboxes.ts'
 import { WriteCheckpoints } from './writes/write-checkpoints.ts'
 
@@ -24,6 +25,7 @@ export interface Wired extends Parts {
   readonly sessions: Sessions
   readonly looks: SourceLooks
   readonly admin: Admin
+  readonly standing: TenantStanding
   tenant(): OwnTenant
   /** Returns whether a client is connected: then the tenant is followed live. */
   isLive(): boolean
@@ -48,6 +50,7 @@ export function wire({ ctx, env, name }: Wiring): Wired {
   const kindOfUrl = (url: string) => kindOf(url, env())
   const callMs = () => callDeadline(env())
   const { name: tenantName } = tenant()
+  const placed = () => placedAt(env(), ctx, tenantName)
   const db = durableDatabase(ctx.storage)
   const resetReason = takeResetReason(tenantName)
   const parts = makeParts({
@@ -59,14 +62,14 @@ export function wire({ ctx, env, name }: Wiring): Wired {
     durable: () => ctx.storage.sync(),
     async callBucket(bucket, call) {
       const objectName = await bucketObjectName(tenantName, bucket)
-      return call(bucketStub(env(), objectName))
+      return call(bucketStub(env(), placed(), objectName))
     },
-    connectRelay: (relay, serial) => connectRelay(env(), relay, serial),
+    connectRelay: (relay, serial) => connectRelay(env(), placed(), relay, serial),
   })
   const { store, marks, committer, relays, watchers, deploys, fencing } = parts
   const { state, rows, diagnostics } = store
   const isLive = () => relays.size > 0 || watchers.size > 0
-  const streams = (deadlineMs?: number) => openStreams(env(), relays.names, deadlineMs)
+  const streams = (deadlineMs?: number) => openStreams(env(), placed(), relays.names, deadlineMs)
   const current = new CurrentSession()
   const connections = new SourceConnections({ store, current, tenant, kindOf: kindOfUrl, callMs })
   const writes = new WriteCheckpoints({
@@ -107,6 +110,20 @@ export function wire({ ctx, env, name }: Wiring): Wired {
     begin: () => sessions.restart(),
     waitingFor: () => current.waitingFor,
   })
+  const standing = new TenantStanding({
+    tenant: tenantName,
+    ctx,
+    store,
+    health: parts.health,
+    relays: () => relays.names,
+    relay: (relay, call) => answered(() => call(relayStub(env(), placed(), relay)), callMs()),
+    bucket: async (bucket, call) => {
+      const objectName = await bucketObjectName(tenantName, bucket)
+      return answered(() => call(bucketStub(env(), placed(), objectName)), callMs())
+    },
+    connected: (question) => connections.ask(question),
+    walCheckSeconds: async () => (await tenant().find('whatever')).replication.walCheckSeconds,
+  })
   fencing.onAnswer(() => void sessions.arm())
   return {
     ...parts,
@@ -115,6 +132,7 @@ export function wire({ ctx, env, name }: Wiring): Wired {
     sessions,
     looks,
     admin,
+    standing,
     tenant,
     isLive,
     rowsWritten: () => db.rowsWritten,

@@ -1,6 +1,7 @@
 import type { Versioned } from '../versions.ts'
 
-// The calls of the Directory object and their answers. Records and changes are declared where they are read: tenants/stored/record.ts.
+// The calls of the Directory object and their answers. Records and changes are declared where they are read:
+// tenants/stored/record.ts.
 
 /** A tenant in the list of all names. */
 export interface NamedTenant {
@@ -10,17 +11,43 @@ export interface NamedTenant {
   hosts: readonly string[]
 }
 
-/** `tenants` is null when the list is still the one of that revision. */
+/**
+ * `tenants` is null when the list is still the one of that revision. `adopted`: a tenant was stored once, so the
+ * settings of the script are none any more.
+ */
 export interface NamesAnswer {
   revision: number
   tenants: NamedTenant[] | null
+  adopted: boolean
 }
 
 /**
- * `record`: a `TenantRecord`, and its secrets as they are stored: encrypted, by the names of their settings. `same`: the caller's version is the newest one.
- * `none`: there is no such tenant.
+ * `record`: a `TenantRecord`, and its secrets as they are stored: encrypted, by the names of their settings. `same`:
+ * the caller's version is the newest one. `none`: there is no such tenant.
  */
 export type RecordAnswer = { kind: 'record'; record: string; sealed: Record<string, string> } | { kind: 'same' } | { kind: 'none' }
+
+/**
+ * What is being done so that all objects of a tenant know its state. `telling`: the replicator ends sessions and
+ * streams. Then, of a tenant that is deleted: `source`: what Rockpool made in the database goes. `buckets`: their
+ * storage goes. `late`: calls that were under way come to their end. `again`: whatever they have left goes. `erasing`:
+ * the replicator is the last.
+ */
+export type JobPhase = 'telling' | 'source' | 'buckets' | 'late' | 'again' | 'erasing'
+
+export interface TenantJob {
+  /** The state that the tenant comes to. */
+  state: string
+  phase: JobPhase
+  /** Buckets whose storage has gone, and those that are left in this phase; null: not counted yet. */
+  removed: number
+  left: number | null
+  /** ISO 8601: when it began, and when its next step is due. */
+  since: string
+  next: string
+  /** Why the last step failed. It is tried again. */
+  error: string | null
+}
 
 /** RPC of the Directory object, as the directory of tenants in Workers and objects calls it. */
 export interface DirectoryRpc {
@@ -30,14 +57,39 @@ export interface DirectoryRpc {
   record(request: Versioned & { name: string; version?: number }): Promise<RecordAnswer>
   /** Makes or changes a tenant, and returns its record as JSON. `change`: a `TenantChange` as JSON. */
   put(request: PutRequest): Promise<{ record: string; created: boolean }>
-  /** Returns the record as JSON. `ifMatch`: see `PutRequest`. */
-  setState(request: Versioned & { name: string; state: string; ifMatch: number | null; by: string }): Promise<{ record: string }>
-  /** Ends the deletion of a tenant whose objects are gone: its record is erased, and a tombstone keeps its name. */
-  bury(request: Versioned & { name: string; by: string }): Promise<void>
+  /**
+   * Suspends, resumes or deletes a tenant. Returns the record as JSON, and what is left to be done: null when all
+   * objects know the state. `ifMatch`: see `PutRequest`. `keepSource`: what Rockpool made in the database stays, for a
+   * database that cannot be reached any more.
+   */
+  setState(request: SetStateRequest): Promise<{ record: string; job: TenantJob | null }>
+  /**
+   * A replicator says when it is to be heard of next: `due`, in ms since 1970. Then the cron trigger wakes it. A tenant
+   * that is not active is never due.
+   */
+  heard(request: Versioned & { name: string; due: number }): Promise<void>
+  /** Returns active tenants of whom nothing was heard when they were due, the longest overdue first. */
+  overdue(request: Versioned & { limit: number }): Promise<OverdueTenant[]>
+  /** Returns what is being done to a tenant, or null. */
+  job(request: Versioned & { name: string }): Promise<TenantJob | null>
   /** Encrypts the secrets of some tenants with the first key. Returns where to go on, or null when all are done. */
   rekey(request: Versioned & { after: string; by: string }): Promise<{ rekeyed: number; next: string | null }>
   /** Returns what was done to tenants, newest first, before the entry `before`. */
   audit(request: Versioned & { before?: number; limit: number }): Promise<AuditEntry[]>
+}
+
+export interface OverdueTenant {
+  name: string
+  /** Ms since 1970. */
+  due: number
+}
+
+export interface SetStateRequest extends Versioned {
+  name: string
+  state: string
+  ifMatch: number | null
+  by: string
+  keepSource?: boolean
 }
 
 export interface PutRequest extends Versioned {

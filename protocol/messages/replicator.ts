@@ -12,6 +12,15 @@ export interface Serving {
   plan: string | null
 }
 
+/** The state of a tenant, as its objects know it. */
+export type Standing = 'active' | 'suspended' | 'deleting'
+
+export interface RemovedBuckets {
+  removed: number
+  after: number | null
+  left: number
+}
+
 /** RPC of the Replicator object. */
 export interface ReplicatorRpc {
   /** Stores the relay's name. From now on the replicator keeps a socket to it, until the relay refuses. */
@@ -20,33 +29,70 @@ export interface ReplicatorRpc {
   committed(request: Versioned & { bucket?: string }): Promise<Serving>
   /** From now on, durably, `publish` notifies the bucket of every commit that touches it, until it answers `none`. */
   watch(request: Versioned & { bucket: string }): Promise<Serving>
-  /** Called when a bucket knows of no client that follows it. The replicator asks it once more, and then stops notifying it. */
+  /**
+   * Called when a bucket knows of no client that follows it. The replicator asks it once more, and then stops notifying
+   * it.
+   */
   left(request: Versioned & { bucket: string }): Promise<void>
   /** Returns the JSON text of a plan by its hash. */
   plan(request: Versioned & { hash: string }): Promise<string | null>
   /** Writes a marker into Postgres and returns the number that will appear in the client's mailbox. */
   writeCheckpoint(request: Versioned & { user: string; clientId: string }): Promise<{ writeCheckpoint: string }>
-  /** The same with a number that the client chose, decimal in 1 … 2^63-1. Returns this client's highest number, which is the one that will appear. */
+  /**
+   * The same with a number that the client chose, decimal in 1 … 2^63-1. Returns this client's highest number, which is
+   * the one that will appear.
+   */
   checkpointRequest(request: Versioned & { user: string; clientId: string; id: string }): Promise<{ id: string }>
   /** `look`: also examine the source now, for at most 5 s (LOOK_MS). Older code ignores it. */
   status(request: Versioned & { look?: boolean }): Promise<ReplicatorStatus>
   /**
-   * Deploys a sync config in the background. Throws ROCKPOOL_SYNC_CONFIG with its errors, ROCKPOOL_DEPLOY when it may not be deployed, or an error of the
-   * database; nothing is stored then.
+   * Deploys a sync config in the background. Throws ROCKPOOL_SYNC_CONFIG with its errors, ROCKPOOL_DEPLOY when it may
+   * not be deployed, or an error of the database; nothing is stored then.
    */
   deploy(request: DeployRequest): Promise<DeployAnswer>
-  /** Returns to the sync config that served before, or to deploy number `to`. Throws as `deploy`. An earlier version ignores `to`, and its answer lacks it. */
+  /**
+   * Returns to the sync config that served before, or to deploy number `to`. Throws as `deploy`. An earlier version
+   * ignores `to`, and its answer lacks it.
+   */
   rollback(request: Versioned & { dryRun: boolean; by?: string; to?: number }): Promise<RollbackAnswer>
-  /** Marks the sync config of this deploy so that it never serves again: no rollback returns to it, and no deploy without `force`. Throws ROCKPOOL_DEPLOY. */
+  /**
+   * Marks the sync config of this deploy so that it never serves again: no rollback returns to it, and no deploy
+   * without `force`. Throws ROCKPOOL_DEPLOY.
+   */
   withdraw(request: Versioned & { number: number; by: string }): Promise<ConfigsAnswer>
   configs(request: Versioned): Promise<ConfigsAnswer>
-  /** Compares everything in the background; with `repair` differences are repaired. Returns the running comparison if it is of the same kind. Throws ROCKPOOL_VERIFY. */
+  /**
+   * Compares everything in the background; with `repair` differences are repaired. Returns the running comparison if it
+   * is of the same kind. Throws ROCKPOOL_VERIFY.
+   */
   verify(request: Versioned & { repair: boolean; by?: string }): Promise<VerifyAnswer>
   verification(request: Versioned): Promise<VerifyAnswer>
   /** Cancels the running comparison; what it has repaired stays. Throws ROCKPOOL_VERIFY when there is none. */
   cancelVerify(request: Versioned): Promise<VerifyAnswer>
+  /**
+   * The Directory says in which state the tenant is. Unless it is `active`, streams and sessions end, and nothing but
+   * these four calls and `status` is answered: ROCKPOOL_TENANT. A change ends the object, and the call with it: it is
+   * made again, and answered when all relays and buckets have been told. `version`: of the tenant; what an older one
+   * says came late and changes nothing.
+   */
+  standing(request: Versioned & { state: Standing; version: number }): Promise<{ streams: number }>
+  /**
+   * Removes what Rockpool made in the database. Of a tenant that is being deleted, as the next two. Throws as a session
+   * does.
+   */
+  leaveSource(request: Versioned): Promise<void>
+  /**
+   * Erases the storage of some buckets, those after `after` in the order of their numbers. Returns where to go on, or
+   * null when there are no more.
+   */
+  removeBuckets(request: Versioned & { after: number }): Promise<RemovedBuckets>
+  /** Erases the storage of the replicator. */
+  eraseAll(request: Versioned): Promise<void>
   /** The dead man's switch: makes sure that an alarm is set if there is anything to do. */
   wake(request: Versioned): Promise<void>
-  /** Called before the process is ended on purpose, as `rockpool dev` does, so that a session that runs at that moment does not count as failed. */
+  /**
+   * Called before the process is ended on purpose, as `rockpool dev` does, so that a session that runs at that moment
+   * does not count as failed.
+   */
   stopping(request: Versioned): Promise<void>
 }

@@ -110,6 +110,10 @@ class MemoryConnection implements SourceConnection {
     return this.#ask(call, () => this.#health)
   }
 
+  async leave(call: Call): Promise<void> {
+    await this.forget(call)
+  }
+
   async forget(call: Call): Promise<void> {
     await this.#ask(call, () => void this.#database.forget())
   }

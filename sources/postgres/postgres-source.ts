@@ -74,6 +74,7 @@ export function postgresKind(options: PostgresKindOptions = {}): SourceKind<Post
  */
 const isEarlierTls = (identity: PostgresIdentity | null): boolean => identity !== null && identity.tls === undefined
 
+/** Postgres behind the port. The file is long because it has every call of it. */
 class PostgresConnection implements SourceConnection {
   readonly reader: PostgresReader
   readonly foreignMark: string
@@ -244,6 +245,14 @@ class PostgresConnection implements SourceConnection {
     return slotHealth(measure, before, settings, new Date())
   }
 
+  async leave(call: Call): Promise<void> {
+    await this.forget(call)
+    const { publication, ownPublication } = this.#options.settings
+    // Nothing says who made a publication of another name. One that nobody uses costs nothing, other than a slot.
+    if (publication === undefined && OUR_NAME.test(ownPublication))
+      await this.#inTime(call, () => this.#sql.unsafe(`DROP PUBLICATION IF EXISTS "${ownPublication}"`))
+  }
+
   async forget(call: Call): Promise<void> {
     await this.#inTime(call, () => dropSlot(this.#sql, this.#options.settings.slot))
   }
@@ -295,3 +304,5 @@ class PostgresConnection implements SourceConnection {
 
 /** How many names a problem shows. */
 const SHOWN_TABLES = 5
+/** Names that Rockpool chooses. */
+const OUR_NAME = /^rockpool[a-z0-9_]*$/

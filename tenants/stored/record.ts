@@ -1,11 +1,12 @@
 import { z } from 'zod'
+import { JURISDICTIONS, LOCATIONS, type Placement } from '../../durable-objects/shared/placement.ts'
 import { RockpoolError } from '../../protocol/errors.ts'
 import { readSettings } from '../../protocol/settings.ts'
 import { REPLICATION, TOKENS } from '../declarations.ts'
 import { HOST_NAME, sourceName } from './names.ts'
 
-// What is stored of a tenant, and how a change of it is read. A tenant has settings of its own where it differs from others: its source and its tokens.
-// Every other setting is one of the script, and equal for all.
+// What is stored of a tenant, and how a change of it is read. A tenant has settings of its own where it differs from
+// others: its source and its tokens. Every other setting is one of the script, and equal for all.
 
 /** Settings of a tenant that are not secrets, by the names of docs/settings.md. */
 export const OWN_SETTINGS = {
@@ -44,8 +45,9 @@ export const MAX_VALUE_LENGTH = 64 * 1024
 const MAX_SYNC_CONFIG = 1_500_000
 
 /**
- * `active`: served. `suspended`: refused to clients, and not replicated. `deleting`: the same, and its objects are being removed; there is no way back. A tenant that
- * was deleted leaves a tombstone, which keeps its name from being given again for a while.
+ * `active`: served. `suspended`: refused to clients, and not replicated. `deleting`: the same, and its objects are
+ * being removed; there is no way back. A tenant that was deleted leaves a tombstone, which keeps its name from being
+ * given again for a while.
  */
 export type TenantState = 'active' | 'suspended' | 'deleting'
 
@@ -66,6 +68,11 @@ export interface TenantRecord {
   hosts: string[]
   /** The claim of its tokens that must be its name, or null. */
   tenantClaim: string | null
+  /**
+   * Where its objects are: said or taken from the script when the tenant was made, and the same from then on. Absent in
+   * records of before: where the script says.
+   */
+  place?: Placement
 }
 
 /** Null removes a value. What is not named stays as it is. */
@@ -74,6 +81,9 @@ export interface TenantChange {
   secrets: Partial<Record<OwnSecret, string | null>>
   hosts?: string[] | undefined
   tenantClaim?: string | null | undefined
+  /** Null: none, whatever the script says. */
+  location?: Placement['location'] | undefined
+  jurisdiction?: Placement['jurisdiction'] | undefined
 }
 
 const value = z.string().min(1).max(MAX_VALUE_LENGTH).nullable().optional()
@@ -92,10 +102,15 @@ export const tenantChange = z.strictObject({
     .refine((hosts) => new Set(hosts).size === hosts.length, 'must not name a host twice')
     .optional(),
   tenantClaim: z.string().min(1).max(200).nullable().optional(),
+  location: z.enum(LOCATIONS).nullable().optional(),
+  jurisdiction: z.enum(JURISDICTIONS).nullable().optional(),
 })
 
-/** Returns the record of a new tenant of which only the name is known. It is not stored like this: it has no database yet. */
-export const newRecord = (name: string, now: Date): TenantRecord => ({
+/**
+ * Returns the record of a new tenant of which only the name is known. `place`: what the script says. It is not stored
+ * like this: it has no database yet.
+ */
+export const newRecord = (name: string, place: Placement, now: Date): TenantRecord => ({
   name,
   state: 'active',
   version: 0,
@@ -106,10 +121,12 @@ export const newRecord = (name: string, now: Date): TenantRecord => ({
   secrets: [],
   hosts: [],
   tenantClaim: null,
+  place,
 })
 
 /**
- * Returns the record after a change. Throws ROCKPOOL_SETTINGS (422), which names each setting that is missing or wrong.
+ * Returns the record after a change. Throws ROCKPOOL_SETTINGS (422), which names each setting that is missing or wrong,
+ * and ROCKPOOL_TENANT_CONFLICT for another place.
  */
 export function changed(before: TenantRecord, change: TenantChange, now: Date): TenantRecord {
   const settings = { ...ownDefaults(before.name), ...withChanges(before.settings, change.settings) }
@@ -128,6 +145,7 @@ export function changed(before: TenantRecord, change: TenantChange, now: Date): 
   const version = before.version + 1
   return {
     ...before,
+    ...placed(before, change),
     version,
     sourceVersion: changesSource(before, settings, change) ? version : before.sourceVersion,
     changed: now.toISOString(),
@@ -136,6 +154,20 @@ export function changed(before: TenantRecord, change: TenantChange, now: Date): 
     hosts: change.hosts ?? before.hosts,
     tenantClaim: change.tenantClaim === undefined ? before.tenantClaim : change.tenantClaim,
   }
+}
+
+/**
+ * Returns where the objects are. The same name in another jurisdiction is another, empty object, and an object stays
+ * where it was created, so a tenant that has objects is not moved by a change of its record.
+ */
+function placed({ name, version, place }: TenantRecord, { location, jurisdiction }: TenantChange): Pick<TenantRecord, 'place'> {
+  const wanted = { ...place, ...(location !== undefined && { location }), ...(jurisdiction !== undefined && { jurisdiction }) }
+  const after = { location: wanted.location ?? null, jurisdiction: wanted.jurisdiction ?? null }
+  if (version === 0) return { place: after }
+  const isSame = after.location === (place?.location ?? null) && after.jurisdiction === (place?.jurisdiction ?? null)
+  if (isSame) return place === undefined ? {} : { place }
+  const how = 'its objects stay where they are: delete it, and make one with the same database there'
+  throw new RockpoolError('ROCKPOOL_TENANT_CONFLICT', `the place of the tenant ${name} was fixed when it was made, and ${how}`)
 }
 
 /** Returns the record in another state. Throws ROCKPOOL_TENANT_CONFLICT: what is being deleted stays so. */
@@ -147,7 +179,10 @@ export function inState(before: TenantRecord, state: TenantState, now: Date): Te
   return { ...before, state, version: before.version + 1, changed: now.toISOString() }
 }
 
-/** What a tenant has when nothing else is said. It is written down, so that no later version of the code calls its slot otherwise. */
+/**
+ * What a tenant has when nothing else is said. It is written down, so that no later version of the code calls its slot
+ * otherwise.
+ */
 function ownDefaults(name: string): TenantRecord['settings'] {
   const own = sourceName(name)
   return { SLOT: own, OWN_PUBLICATION: own, JWT_AUDIENCE: `rockpool:${name}` }
@@ -176,8 +211,9 @@ export interface Owned {
 }
 
 /**
- * Returns what this tenant has for itself. Whether two addresses are the same cluster is not known before a connection is made, so a slot, and a publication
- * that Rockpool makes, are one tenant's whatever the database is: other names cost nothing. A publication that its owner made may have the name of one in another database.
+ * Returns what this tenant has for itself. Whether two addresses are the same cluster is not known before a connection
+ * is made, so a slot, and a publication that Rockpool makes, are one tenant's whatever the database is: other names
+ * cost nothing. A publication that its owner made may have the name of one in another database.
  */
 export function ownedBy({ settings, hosts }: TenantRecord, databaseUrl: string): Owned[] {
   const { SLOT, OWN_PUBLICATION, PUBLICATION } = settings

@@ -22,6 +22,8 @@ const identities: TokenIdentity[] = []
 
 beforeEach(() => void vi.spyOn(console, 'warn').mockImplementation(() => {}))
 
+// The file is long because everything is asked of one isolate and its Directory.
+
 /** An isolate over a Directory whose calls are counted, and which may be told to hang. */
 function isolate({ ring = RING, bindings = {} }: { ring?: KeyRing; bindings?: Deployment['bindings'] } = {}) {
   const store = new DirectoryStore(testDatabase())
@@ -33,7 +35,12 @@ function isolate({ ring = RING, bindings = {} }: { ring?: KeyRing; bindings?: De
   }
   const directory: DirectoryCalls = {
     names: ({ revision }) =>
-      answer('names', () => ({ revision: store.revision, tenants: revision === store.revision ? null : [...store.named.values()] })),
+      answer('names', () => ({
+        revision: store.revision,
+        tenants: revision === store.revision ? null : [...store.named.values()],
+        adopted: store.adopted,
+      })),
+    overdue: async ({ limit }) => (state.down ? Promise.reject(new Error('there was no answer for 5 s')) : store.overdue(state.now, limit)),
     record: ({ name, version }) =>
       answer('record', () => {
         const found = store.find(name)
@@ -58,7 +65,16 @@ function isolate({ ring = RING, bindings = {} }: { ring?: KeyRing; bindings?: De
     put(
       store,
       RING,
-      { name, ifMatch: null, reuse: false, by: 'op', identities, change: tenantChange.parse({ ...first, ...given }) },
+      {
+        name,
+        ifMatch: null,
+        reuse: false,
+        by: 'op',
+        identities,
+        place: { location: null, jurisdiction: null },
+        hasScripts: false,
+        change: tenantChange.parse({ ...first, ...given }),
+      },
       new Date(),
     )
   }
@@ -237,5 +253,57 @@ describe('without the Directory', () => {
     expect((await tenants.find('acme')).name).toBe('acme')
     state.ring = RING
     expect(await tenants.secret('acme', 'source.url')).toContain('acme')
+  })
+})
+
+describe('the cron trigger wakes', () => {
+  const names = async (tenants: StoredTenants) => (await tenants.overdue(10)).map(({ name }) => name)
+
+  test('tenants of whom nothing was heard in time, by one question', async () => {
+    const { store, calls, state, tenants, change } = isolate()
+    for (const name of ['acme', 'other', 'third']) change(name)
+    store.heard('acme', state.now + 60_000)
+    store.heard('other', state.now - 1)
+    expect(await names(tenants)).toEqual(['third', 'other'])
+    expect(calls).toEqual({ names: 0, record: 0 })
+    state.now += 60_000
+    expect(await names(tenants)).toEqual(['third', 'other', 'acme'])
+  })
+
+  test('all that are known while the Directory does not answer', async () => {
+    const { store, state, tenants, change, suspend } = isolate()
+    for (const name of ['acme', 'other', 'third']) change(name)
+    for (const name of ['acme', 'other', 'third']) store.heard(name, Infinity)
+    suspend('third')
+    await tenants.nameFor(new Request('https://x.example/t/acme/'))
+    state.down = true
+    expect((await names(tenants)).sort()).toEqual(['acme', 'other'])
+  })
+})
+
+describe('the tenant that the settings of the script are', () => {
+  const bindings = { DATABASE_URL: 'postgres://me@script.example/app', JWT_SECRET: 'a'.repeat(43), JWT_AUDIENCE: 'app', SLOT: 'mine' }
+
+  test('is served at the root, and woken each minute, until it is adopted; then its record counts', async () => {
+    const { state, tenants, change, nameAt } = isolate({ bindings })
+    expect(await nameAt('https://x.example/status')).toBe('default')
+    expect((await tenants.find('default')).replication.slot).toBe('mine')
+    expect(await tenants.secret('default', 'source.url')).toBe(bindings.DATABASE_URL)
+    expect(await tenants.overdue(10)).toEqual([{ name: 'default', due: null }])
+    change('default', { settings: { SLOT: 'another' } })
+    state.now += FRESH_MS
+    expect((await tenants.find('default')).replication.slot).toBe('another')
+    expect(await tenants.secret('default', 'source.url')).toBe('postgres://me@default.example/app')
+    expect(await tenants.secret('default', 'token.keys')).not.toHaveProperty('JWT_SECRET', bindings.JWT_SECRET)
+    expect((await tenants.overdue(10)).map(({ due }) => due)).toEqual([0])
+  })
+
+  test('is none once any tenant was stored, nor where the settings name no database', async () => {
+    const { change, nameAt } = isolate({ bindings })
+    change('acme')
+    await expect(nameAt('https://x.example/status')).rejects.toEqual(nothing)
+    const without = isolate({ bindings: { ...bindings, DATABASE_URL: '' } })
+    await expect(without.nameAt('https://x.example/status')).rejects.toEqual(nothing)
+    await expect(without.tenants.find('default')).rejects.toMatchObject({ code: 'ROCKPOOL_TENANT' })
   })
 })

@@ -1,6 +1,6 @@
 import { RockpoolError } from '../../protocol/errors.ts'
 import { MESSAGE_VERSION } from '../../protocol/versions.ts'
-import type { DirectoryRpc, NamedTenant } from '../../protocol/messages/directory.ts'
+import type { DirectoryRpc, NamedTenant, NamesAnswer } from '../../protocol/messages/directory.ts'
 import type { SettingBindings } from '../bindings.ts'
 import { compactionSettings, type CompactionSettings } from '../compaction.ts'
 import { TOKENS } from '../declarations.ts'
@@ -8,11 +8,14 @@ import type { TenantDirectory, TenantSecrets } from '../directory.ts'
 import { tenantOfBindings } from '../from-bindings.ts'
 import type { Tenant } from '../tenant.ts'
 import { tokenSettings, type TokenSettings } from '../tokens.ts'
+import { hasScriptTenant } from '../script.ts'
+import { SingleTenant } from '../single.ts'
 import { addresseeOf, isOwnAddress, type Addresses } from './address.ts'
 import { OWN_SECRETS, OWN_SETTINGS, type OwnSecret, type TenantRecord } from './record.ts'
 import { open, type KeyRing } from './seal.ts'
 
-// The directory of tenants over the Directory object. What an isolate knows is kept in it, so that requests cost no call: the list of all names, and records.
+// The directory of tenants over the Directory object. What an isolate knows is kept in it, so that requests cost no
+// call: the list of all names, and records.
 
 /** For so long a copy is used without a question. */
 export const FRESH_MS = 30_000
@@ -26,6 +29,8 @@ export const MAX_RECORDS = 1_000
 interface Names extends Pick<Addresses, 'byName' | 'byHost'> {
   revision: number
   checked: number
+  /** See `NamesAnswer`. */
+  adopted: boolean
 }
 
 interface Copy {
@@ -62,7 +67,7 @@ export interface Deployment {
 }
 
 /** The calls of the Directory, each with a deadline. */
-export type DirectoryCalls = Pick<DirectoryRpc, 'names' | 'record'>
+export type DirectoryCalls = Pick<DirectoryRpc, 'names' | 'record' | 'overdue'>
 
 export class StoredTenants implements TenantDirectory {
   readonly #calls: DirectoryCalls
@@ -75,9 +80,11 @@ export class StoredTenants implements TenantDirectory {
     this.#known = known
   }
 
-  async find(name: string): Promise<Tenant> {
+  async find(name: string, whatever?: 'whatever'): Promise<Tenant> {
+    const scripts = await this.#scripts(name)
+    if (scripts !== null) return scripts.find(name)
     const { tenant, record } = await this.#record(name)
-    if (record.state === 'active') return tenant
+    if (record.state === 'active' || whatever) return tenant
     throw new RockpoolError('ROCKPOOL_TENANT', `the tenant ${name} is ${record.state === 'suspended' ? 'suspended' : 'being deleted'}`)
   }
 
@@ -85,7 +92,28 @@ export class StoredTenants implements TenantDirectory {
     for (const { name, state } of (await this.#names()).byName.values()) if (state === 'active') yield name
   }
 
-  /** Throws PSYNC_S2002, the same for a tenant that is unknown, suspended or being deleted: a stranger does not learn which. */
+  /**
+   * The tenants that the cron trigger wakes: those of whom nothing was heard when they were due, up to `limit`, and
+   * that of the script, which says nothing. While the Directory does not answer these are all that are known, in random
+   * order.
+   */
+  async overdue(limit: number): Promise<{ name: string; due: number | null }[]> {
+    try {
+      const overdue = await this.#calls.overdue({ v: MESSAGE_VERSION, limit })
+      const { root } = this.#deployment
+      return (await this.#scripts(root)) === null ? overdue : [{ name: root, due: null }, ...overdue]
+    } catch (error) {
+      console.warn('the Directory does not answer: all tenants are woken', error)
+      const names: { name: string; due: null; order: number }[] = []
+      for await (const name of this.names()) names.push({ name, due: null, order: Math.random() })
+      return names.sort((a, b) => a.order - b.order).map(({ name, due }) => ({ name, due }))
+    }
+  }
+
+  /**
+   * Throws PSYNC_S2002, the same for a tenant that is unknown, suspended or being deleted: a stranger does not learn
+   * which.
+   */
   async nameFor({ url }: Request): Promise<string> {
     const addressee = addresseeOf(new URL(url), { ...this.#deployment, ...(await this.#names()) })
     if (addressee === 'endpoint') throw new RockpoolError('ROCKPOOL_ENDPOINT', 'end the endpoint of the client with a slash: …/t/NAME/')
@@ -107,6 +135,8 @@ export class StoredTenants implements TenantDirectory {
   }
 
   async secret<Field extends keyof TenantSecrets>(name: string, field: Field): Promise<TenantSecrets[Field]> {
+    const scripts = await this.#scripts(name)
+    if (scripts !== null) return scripts.secret(name, field)
     const copy = await this.#record(name)
     const read: { [Name in keyof TenantSecrets]: () => TenantSecrets[Name] } = {
       'source.url': () => this.#opened(copy, 'DATABASE_URL') ?? '',
@@ -117,6 +147,16 @@ export class StoredTenants implements TenantDirectory {
 
   async compaction(): Promise<CompactionSettings> {
     return compactionSettings(this.#deployment.bindings)
+  }
+
+  /**
+   * Returns the tenant that the settings of the script are, until it is adopted: then its record counts, and the
+   * settings do not.
+   */
+  async #scripts(name: string): Promise<SingleTenant | null> {
+    if (name !== this.#deployment.root || !hasScriptTenant(this.#deployment.bindings)) return null
+    const { adopted } = await this.#names()
+    return adopted ? null : new SingleTenant(this.#deployment.bindings, this.#deployment.bundled)
   }
 
   #tokens(copy: Copy): TokenSettings {
@@ -142,7 +182,7 @@ export class StoredTenants implements TenantDirectory {
     this.#known.asked = now
     try {
       const answer = await this.#calls.names({ v: MESSAGE_VERSION, ...(copy && { revision: copy.revision }) })
-      if (answer.tenants !== null) this.#known.names = listOf(answer.tenants, answer.revision, now)
+      if (answer.tenants !== null) this.#known.names = this.#listOf(answer.tenants, answer, now)
       else if (copy !== null) copy.checked = now
     } catch (error) {
       if (copy === null || now - copy.checked > KEEP_MS) throw unanswered(error)
@@ -150,6 +190,19 @@ export class StoredTenants implements TenantDirectory {
     }
     if (this.#known.names === null) throw unanswered(null)
     return this.#known.names
+  }
+
+  #listOf(stored: readonly NamedTenant[], { revision, adopted }: Pick<NamesAnswer, 'revision' | 'adopted'>, checked: number): Names {
+    const { root, bindings } = this.#deployment
+    const scripts = adopted || !hasScriptTenant(bindings) ? [] : [{ name: root, version: 0, state: 'active', hosts: [] }]
+    const tenants = [...scripts, ...stored]
+    return {
+      revision,
+      adopted,
+      checked,
+      byName: new Map(tenants.map((each) => [each.name, each])),
+      byHost: new Map(tenants.flatMap(({ name, hosts }) => hosts.map((host) => [host, name]))),
+    }
   }
 
   async #record(name: string): Promise<Copy> {
@@ -188,7 +241,10 @@ export class StoredTenants implements TenantDirectory {
   }
 
   #tenantOf(record: TenantRecord): Tenant {
-    const bindings = { ...this.#shared(), ...record.settings }
+    const bindings: SettingBindings = { ...this.#shared(), ...record.settings }
+    // A record of before places were stored is where the script says.
+    if (record.place !== undefined)
+      Object.assign(bindings, { LOCATION: record.place.location ?? '', JURISDICTION: record.place.jurisdiction ?? '' })
     return tenantOfBindings(record.name, bindings, this.#deployment.bundled, `${record.name} ${record.created} ${record.sourceVersion}`)
   }
 
@@ -200,18 +256,11 @@ export class StoredTenants implements TenantDirectory {
   }
 }
 
-/** Returns whether a copy is fresh, or the Directory was asked so recently that another question would wait for nothing. */
+/**
+ * Returns whether a copy is fresh, or the Directory was asked so recently that another question would wait for nothing.
+ */
 const isUsable = (checked: number, asked: number, now: number): boolean =>
   now - checked < FRESH_MS || (now - asked < RETRY_MS && now - checked < KEEP_MS)
-
-function listOf(tenants: readonly NamedTenant[], revision: number, checked: number): Names {
-  return {
-    revision,
-    checked,
-    byName: new Map(tenants.map((each) => [each.name, each])),
-    byHost: new Map(tenants.flatMap(({ name, hosts }) => hosts.map((host) => [host, name]))),
-  }
-}
 
 function used(records: Map<string, Copy>, name: string, copy: Copy): Copy {
   records.delete(name)

@@ -1,5 +1,5 @@
 import { FAULT_POINTS } from '../../durable-objects/shared/fault-points.ts'
-import { startEdge, type Edge } from '../support/edge.ts'
+import { startEdge, type Edge, type EdgeSettings } from '../support/edge.ts'
 import type { Follower } from '../support/follower.ts'
 import { startPostgres, type TestPostgres } from '../support/postgres.ts'
 import { Proxy } from '../random/proxy.ts'
@@ -22,6 +22,8 @@ export interface BankOptions {
   seed: number
   transfers: number
   log?: (line: string) => void
+  /** Serves the bank, when it is not to have an edge of its own. */
+  serve?: (settings: EdgeSettings) => Promise<Edge>
 }
 
 type Open = (setting: ClientSetting) => BankClient | Promise<BankClient>
@@ -143,13 +145,13 @@ class Bank {
   }
 
   async start(): Promise<void> {
-    const { seed, log } = this.#options
+    const { seed, log, serve = startEdge } = this.#options
     this.#directory = await temporaryDirectory()
     this.#postgres = await startPostgres({ deadlock_timeout: '200ms' })
     this.#proxy = new Proxy(this.#postgres.port)
     await this.#proxy.listen()
     this.#model = await this.#found()
-    this.#edge = await startEdge({
+    this.#edge = await serve({
       databaseUrl: this.#postgres.url.replace(`:${this.#postgres.port}/`, `:${this.#proxy.port}/`),
       jwtSecret: this.#secret,
       jwtAudience: AUDIENCE,

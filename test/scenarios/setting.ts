@@ -1,5 +1,5 @@
 import { SignJWT } from 'jose'
-import { startEdge, type Edge } from '../support/edge.ts'
+import { startEdge, type Edge, type EdgeSettings } from '../support/edge.ts'
 import { startPostgres, type TestPostgres } from '../support/postgres.ts'
 import type { ReplicatorStatus } from '../../protocol/messages/status.ts'
 import type { heldStatus } from '../../workers/stream/held.ts'
@@ -73,12 +73,16 @@ export class Setting {
     this.secret = secret
   }
 
-  static async start(bindings: Record<string, string> = {}): Promise<Setting> {
+  /** `serve` gives the edge: one of its own, or a tenant of one. */
+  static async start(
+    bindings: Record<string, string> = {},
+    serve: (settings: EdgeSettings) => Promise<Edge> = startEdge,
+  ): Promise<Setting> {
     const secret = newSecret()
     const directory = await temporaryDirectory()
     const postgres = await startPostgres()
     await postgres.sql().unsafe(SCHEMA)
-    const edge = await startEdge({
+    const edge = await serve({
       databaseUrl: postgres.url,
       jwtSecret: secret,
       jwtAudience: AUDIENCE,
@@ -188,7 +192,10 @@ export class Setting {
     for (const client of this.#opened.splice(0)) await client.close()
   }
 
-  /** The application's backend: notes only. What it stores differs from what the client wrote, so that it can be seen to come back. */
+  /**
+   * The application's backend: notes only. What it stores differs from what the client wrote, so that it can be seen to
+   * come back.
+   */
   async store(ops: UploadedOp[]): Promise<void> {
     await this.postgres.sql().begin(async (sql) => {
       for (const { op, table, id, data } of ops) {

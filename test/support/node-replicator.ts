@@ -122,6 +122,7 @@ export class NodeReplicator {
       idle: async ({ before }) => log.idle(before),
       erase: async ({ upTo }) => ({ erased: log.last <= upTo && this.buckets.delete(name) }),
       digest: async (request) => log.digest(request),
+      dismiss: async () => {},
       mend: async () => ({ more: log.mend() }),
     }
   }

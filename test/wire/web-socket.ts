@@ -5,8 +5,8 @@ import { connect as connectTls } from 'node:tls'
 export type Message = string | Uint8Array | { closed: number; reason: string }
 
 /**
- * A WebSocket client over a bare TCP socket, because a test must be able to stop reading: no library that comes with Node can. Messages of the
- * server are never fragmented by the runtime under test; if one were, this throws.
+ * A WebSocket client over a bare TCP socket, because a test must be able to stop reading: no library that comes with
+ * Node can. Messages of the server are never fragmented by the runtime under test; if one were, this throws.
  */
 export class RawWebSocket {
   readonly #socket: Socket
@@ -25,12 +25,12 @@ export class RawWebSocket {
 
   /** `signal` cuts it, also before it is answered. */
   static open(endpoint: string, path = '/sync/stream', signal?: AbortSignal): Promise<RawWebSocket> {
-    const { protocol, host, hostname, port } = new URL(endpoint)
+    const { protocol, host, hostname, port, pathname } = new URL(endpoint)
     const secure = protocol === 'https:'
     const options = { port: Number(port) || (secure ? 443 : 80), host: hostname, ...(signal ? { signal } : {}) }
     const socket = secure ? connectTls({ ...options, servername: hostname }) : connect(options)
     const head = [
-      `GET ${path} HTTP/1.1`,
+      `GET ${pathname.replace(/\/$/, '')}${path} HTTP/1.1`,
       ...[`Host: ${host}`, 'Connection: Upgrade', 'Upgrade: websocket', 'Sec-WebSocket-Version: 13'],
       `Sec-WebSocket-Key: ${randomBytes(16).toString('base64')}`,
     ]

@@ -1,5 +1,6 @@
 import type { Environment } from '../../durable-objects/environment.ts'
 import { RockpoolError } from '../../protocol/errors.ts'
+import { hasStoredTenants } from '../../tenants/of-environment.ts'
 import type { Tenant } from '../../tenants/tenant.ts'
 import { tokenSettings } from '../../tenants/tokens.ts'
 import { operatorRules, tokenRules } from './keys.ts'
@@ -30,7 +31,7 @@ export async function askerOf(env: Environment, tenant: Tenant, token: string, o
   const operators = await operatorRulesOf(env, tenant)
   if (operators && saysOperator(token)) return { caller: await verifyToken(token, operators, options), operator: true }
   const caller = await verifyToken(token, await rulesOf(env, tenant), options)
-  return { caller, operator: operators === null && caller.claims.operator === true }
+  return { caller, operator: operators === null && claimCounts(env) && caller.claims.operator === true }
 }
 
 /** Verifies the token of an operator. Throws PSYNC_S21… or ROCKPOOL_OPERATOR. */
@@ -38,10 +39,18 @@ export async function operatorOf(env: Environment, tenant: Tenant, token: string
   const operators = await operatorRulesOf(env, tenant)
   if (operators) return verifyToken(token, operators, options)
   const caller = await verifyToken(token, await rulesOf(env, tenant), options)
+  if (!claimCounts(env))
+    throw new RockpoolError('ROCKPOOL_OPERATOR', 'operators have no keys here: set OPERATOR_KEYS and OPERATOR_AUDIENCE')
   if (caller.claims.operator !== true) throw new RockpoolError('ROCKPOOL_OPERATOR', 'this needs a token with the claim "operator": true')
   logNotice(env)
   return caller
 }
+
+/**
+ * Returns whether a claim of a user's token opens `/admin`. Where there are several tenants it does not: each signs the
+ * tokens of its users, and none of them administers the deployment.
+ */
+const claimCounts = (env: Environment): boolean => !hasStoredTenants(env) || Boolean(env.LOCAL_EDGE)
 
 /**
  * On a developer's machine there is nothing to do: the release that refuses the claim gives `rockpool dev` keys of its

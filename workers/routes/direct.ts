@@ -20,7 +20,10 @@ import { parameters, validated } from '../stream/body.ts'
 import { passedBound } from '../json-bounds.ts'
 import { planByHash } from '../stream/plans.ts'
 
-/** Browsers cannot set headers on a WebSocket, so the token may be the second subprotocol. This is the first one, which the server accepts. */
+/**
+ * Browsers cannot set headers on a WebSocket, so the token may be the second subprotocol. This is the first one, which
+ * the server accepts.
+ */
 export const DIRECT_PROTOCOL = 'rockpool.direct'
 
 type RequestContext = Context<TenantContext>
@@ -74,7 +77,7 @@ direct.get('/:bucket/stream', async (c) => {
     throw new RockpoolError('ROCKPOOL_BUCKET', `this token alone does not grant access to the bucket ${JSON.stringify(bucket)}`)
   const name = await bucketObjectName(c.var.tenant.name, bucket)
   const url = directUrl({ bucket, after: Number(request.after), expires: caller.expires, plan })
-  const open = async () => bucketStub(c.env, name).fetch(url, { headers: { upgrade: 'websocket' } })
+  const open = async () => bucketStub(c.env, c.var.tenant, name).fetch(url, { headers: { upgrade: 'websocket' } })
   const { webSocket } = await answered(open, callDeadline(c.env)).catch(unanswered)
   if (!webSocket) throw new RockpoolError('ROCKPOOL_INTERNAL', 'the bucket object did not open a WebSocket')
   return new Response(null, { status: 101, webSocket, headers: agreed ? { 'sec-websocket-protocol': DIRECT_PROTOCOL } : {} })
@@ -98,8 +101,8 @@ function parseQuery(c: RequestContext): Query {
 const lastCommitted = briefly<object, Serving>(({ plan }) => plan !== null)
 
 /**
- * Returns the buckets that follow from token and query alone. Buckets that depend on a lookup are not among them: they may change at any checkpoint, which
- * only a sync stream would notice.
+ * Returns the buckets that follow from token and query alone. Buckets that depend on a lookup are not among them: they
+ * may change at any checkpoint, which only a sync stream would notice.
  */
 async function access(
   env: Environment,

@@ -23,8 +23,9 @@ export interface ObjectPorts extends StreamPorts {
 }
 
 /**
- * The ports of a stream over the objects of a tenant. Calls are repeated, each with a new stub and a deadline, until they are answered or the stream ends.
- * `comparing` is called for every message of the relay with the progress of a comparison that holds back new checkpoints, 0 to 1, or null when there is none.
+ * The ports of a stream over the objects of a tenant. Calls are repeated, each with a new stub and a deadline, until
+ * they are answered or the stream ends. `comparing` is called for every message of the relay with the progress of a
+ * comparison that holds back new checkpoints, 0 to 1, or null when there is none.
  */
 export function objectPorts(
   env: Environment,
@@ -54,7 +55,7 @@ export function objectPorts(
       },
     })
 
-  const bucket = async (name: string) => bucketStub(env, await bucketObjectName(tenant.name, name))
+  const bucket = async (name: string) => bucketStub(env, tenant, await bucketObjectName(tenant.name, name))
   return {
     lines,
     /** Waits, and ends early when the stream ends. */
@@ -75,7 +76,8 @@ export function objectPorts(
     plan: (hash) => ask(() => planByHash(env, tenant, hash)),
     read: (name, after, checkpoint) =>
       ask(async () => (await bucket(name)).read({ v: MESSAGE_VERSION, after, checkpoint, budget: READ_LENGTH })),
-    // As many rows as one lookup or a mailbox may have. The sum over all lookups of the client is checked where they are evaluated.
+    // As many rows as one lookup or a mailbox may have. The sum over all lookups of the client is checked where they
+    // are evaluated.
     rows: (name, checkpoint) =>
       ask(async () => {
         const limit = Math.max(tenant.limits.lookupRows, MAX_MAILBOX_CLIENTS)

@@ -11,11 +11,12 @@ import { View } from './view.ts'
 export const ownerOf = ({ user }: { user: string }, { client_id }: StreamRequest): StreamOwner => ({ user, client: client_id ?? '' })
 
 /**
- * Runs one stream until its receiver has gone: it follows a relay, keeps lookups, buckets and subscription consistent, and sends each checkpoint with
- * what the client lacks. It keeps no state that the client does not send again when it reconnects.
+ * Runs one stream until its receiver has gone: it follows a relay, keeps lookups, buckets and subscription consistent,
+ * and sends each checkpoint with what the client lacks. It keeps no state that the client does not send again when it
+ * reconnects.
  *
- * Rejects with PSYNC_S2305 when the client has too many buckets, with PSYNC_S2003 when the isolate has no room for their states, and with the reason when
- * `lines.signal` is aborted.
+ * Rejects with PSYNC_S2305 when the client has too many buckets, with PSYNC_S2003 when the isolate has no room for
+ * their states, and with the reason when `lines.signal` is aborted.
  */
 export async function runStream(input: StreamInput, ports: StreamPorts): Promise<void> {
   const { signal } = ports.lines
@@ -56,7 +57,10 @@ export async function runStream(input: StreamInput, ports: StreamPorts): Promise
   }
 }
 
-/** Opens a new socket and waits for its greeting. The known states of buckets stay, and the relay sends all of them again. */
+/**
+ * Opens a new socket and waits for its greeting. The known states of buckets stay, and the relay sends all of them
+ * again.
+ */
 async function connect(ports: StreamPorts, view: View): Promise<Upstream | null> {
   for (let attempt = 1; ; attempt++) {
     ports.lines.signal.throwIfAborted()
@@ -76,9 +80,12 @@ async function connect(ports: StreamPorts, view: View): Promise<Upstream | null>
   }
 }
 
-/** Returns whether a retry is pointless: there are too many streams of this user, all relays are full, or a bucket is fenced. The client comes back later. */
+/**
+ * Returns whether a retry is pointless: there are too many streams of this user, all relays are full, a bucket is
+ * fenced, or the tenant is not served. The client comes back later.
+ */
 const isFinal = (error: unknown): boolean =>
-  error instanceof RockpoolError && ['PSYNC_S2304', 'PSYNC_S2003', 'ROCKPOOL_BUCKET_FENCED'].includes(error.code)
+  error instanceof RockpoolError && ['PSYNC_S2304', 'PSYNC_S2003', 'ROCKPOOL_BUCKET_FENCED', 'PSYNC_S2002'].includes(error.code)
 
 /** Returns the positions that a client sent. They may be larger than any existing op, because they are lower bounds. */
 function positionsOf(request: StreamRequest): Map<string, OpId> {

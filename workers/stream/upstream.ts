@@ -4,6 +4,7 @@ import { answered, callDeadline } from '../../durable-objects/shared/retry.ts'
 import {
   CLOSE_BUCKET_FENCED,
   CLOSE_RELAY_FULL,
+  CLOSE_TENANT,
   CLOSE_USER_STREAMS,
   PING,
   PONG,
@@ -29,8 +30,8 @@ export interface Telling {
 }
 
 /**
- * Opens a socket to one of the tenant's relays: that of the user, or the next one that is not full. Throws PSYNC_S2003 when all are full, so that the client
- * comes back later, and any other error when the socket cannot be opened.
+ * Opens a socket to one of the tenant's relays: that of the user, or the next one that is not full. Throws PSYNC_S2003
+ * when all are full, so that the client comes back later, and any other error when the socket cannot be opened.
  */
 export async function openUpstream(
   env: Environment,
@@ -41,7 +42,7 @@ export async function openUpstream(
   relays: RelayChoice,
 ): Promise<RelaySocket> {
   for (let n = relays.next; n !== undefined; n = relays.next) {
-    const socket = await openRelay(env, relayName(tenant.name, 'main', n), owner, tell.budget)
+    const socket = await openRelay(env, tenant, relayName(tenant.name, 'main', n), owner, tell.budget)
     if (socket) return new RelaySocket(socket, signal, tell, () => relays.full())
     relays.full()
   }
@@ -49,12 +50,13 @@ export async function openUpstream(
 }
 
 /** Returns null when the relay is full (503). Throws PSYNC_S2304 when it has too many streams of this user (429). */
-function openRelay(env: Environment, name: string, owner: StreamOwner, budget: Budget): Promise<WebSocket | null> {
+function openRelay(env: Environment, tenant: Tenant, name: string, owner: StreamOwner, budget: Budget): Promise<WebSocket | null> {
   budget.call()
   return answered(async (attempt) => {
-    const response = await relayStub(env, name).fetch(relayUrl(owner), { headers: { upgrade: 'websocket' } })
+    const response = await relayStub(env, tenant, name).fetch(relayUrl(owner), { headers: { upgrade: 'websocket' } })
     if (response.status === 503) return null
     if (response.status === 429) throw tooMany('this user has too many streams open')
+    if (response.status === 404) throw noTenant()
     if (!response.webSocket) throw new Error(`relay ${name} answered ${response.status}`)
     response.webSocket.accept()
     // Nobody waits for this socket any more, and the relay must not count it.
@@ -68,6 +70,7 @@ const fenced = () =>
     'ROCKPOOL_BUCKET_FENCED',
     'a bucket of this client lacks changes, which come later: what you have stays; come back in a while',
   )
+const noTenant = () => new RockpoolError('PSYNC_S2002', 'there is nothing at this address')
 const tooMany = (message: string) => new RockpoolError('PSYNC_S2304', message)
 
 export class RelaySocket implements Upstream {
@@ -93,6 +96,7 @@ export class RelaySocket implements Upstream {
     socket.addEventListener('close', ({ code }) => {
       if (code === CLOSE_USER_STREAMS) this.#final = tooMany('this user has too many streams open: a newer one takes the place of this one')
       if (code === CLOSE_BUCKET_FENCED) this.#final = fenced()
+      if (code === CLOSE_TENANT) this.#final = noTenant()
       if (code === CLOSE_RELAY_FULL && !this.#fallen) full()
       this.close()
     })

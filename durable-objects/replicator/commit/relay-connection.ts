@@ -1,15 +1,17 @@
 import { MESSAGE_VERSION } from '../../../protocol/versions.ts'
 import type { Environment } from '../../environment.ts'
 import { asyncFaultPoint } from '../../shared/fault-points.ts'
-import { relayStub } from '../../shared/namespaces.ts'
+import { relayStub, type Placed } from '../../shared/namespaces.ts'
 import { closeQuietly } from '../../shared/sockets.ts'
 import { answered, callDeadline } from '../../shared/retry.ts'
 import type { RelayConnection, RelayLink } from './relay-link.ts'
 
 /** Makes one attempt to open a socket. Returns null when the relay has no streams and refuses it. */
-export async function connectRelay(env: Environment, relay: string, serial: number): Promise<RelayConnection | null> {
+export async function connectRelay(env: Environment, tenant: Placed, relay: string, serial: number): Promise<RelayConnection | null> {
   await asyncFaultPoint('open.begin')
-  const response = await relayStub(env, relay).fetch(`https://relay/replicator?serial=${serial}`, { headers: { upgrade: 'websocket' } })
+  const response = await relayStub(env, tenant, relay).fetch(`https://relay/replicator?serial=${serial}`, {
+    headers: { upgrade: 'websocket' },
+  })
   const socket = response.webSocket
   if (!socket) {
     await response.body?.cancel()
@@ -44,9 +46,14 @@ function linkOf(socket: WebSocket): RelayLink {
 }
 
 /** Returns the number of open client streams at these relays. A relay that does not answer counts as 0. */
-export async function openStreams(env: Environment, relays: readonly string[], deadlineMs = callDeadline(env)): Promise<number> {
+export async function openStreams(
+  env: Environment,
+  tenant: Placed,
+  relays: readonly string[],
+  deadlineMs = callDeadline(env),
+): Promise<number> {
   const counts = await Promise.allSettled(
-    relays.map((relay) => answered(() => relayStub(env, relay).streams({ v: MESSAGE_VERSION }), deadlineMs)),
+    relays.map((relay) => answered(() => relayStub(env, tenant, relay).streams({ v: MESSAGE_VERSION }), deadlineMs)),
   )
   return counts.reduce((sum, count) => sum + (count.status === 'fulfilled' ? count.value : 0), 0)
 }

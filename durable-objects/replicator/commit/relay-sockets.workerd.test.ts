@@ -9,6 +9,7 @@ import { CLOCK } from '../../shared/clock.ts'
 import { durableDatabase } from '../../shared/durable-database.ts'
 import { untilAnswered } from '../../shared/retry.ts'
 import { Store } from '../store/store.ts'
+import { tenantOf } from '../../../test/support/tenant.ts'
 import { connectRelay } from './relay-connection.ts'
 import { RelaySockets } from './relay-sockets.ts'
 
@@ -62,7 +63,7 @@ test('a relay of version 1 is sent hashes without ops, and a gap as greeting; on
     const relays = new RelaySockets({
       store,
       clock: CLOCK,
-      connect: (relay, serial) => connectRelay(env, relay, serial),
+      connect: (relay, serial) => connectRelay(env, tenantOf({}), relay, serial),
       untilAnswered: (call, retry) => untilAnswered(call, { ...retry, deadlineMs: 10_000 }),
     })
     for (const relay of ['default/forms/0', 'default/forms/1']) relays.attach(relay)

@@ -3,7 +3,7 @@ import { attemptOf, isOfOlder, type Attempt } from '../session/attempts.ts'
 import type { Refused } from '../session/refused.ts'
 import type { OwedWrite } from '../writes/write-checkpoints.ts'
 import type { ErrorCode } from '../../../protocol/errors.ts'
-import type { Serving } from '../../../protocol/messages/replicator.ts'
+import type { Serving, Standing } from '../../../protocol/messages/replicator.ts'
 import type { HealthState } from '../../../sources/source.ts'
 import type { StoredState } from '../../../sources/stored.ts'
 import type { OpId } from '../../../protocol/ops.ts'
@@ -11,7 +11,8 @@ import type { Database, Step } from '../../shared/database.ts'
 import type { Verifying } from '../verify/progress.ts'
 
 /**
- * The storage of the replicator. Append-only: a released step never changes.
+ * The storage of the replicator. Append-only: a released step never changes. The file is long because it is the one
+ * list of what is stored.
  *
  * state: small values as JSON, see `State`. rows: the row state, with `outputs` and `image` as in `row-state.ts`; `t`
  * is a number of `tables`, 0 for mailboxes. outbox_slots: stored batches cut into parts, see `outbox.ts`. incomplete:
@@ -149,6 +150,15 @@ export interface State {
    * `returned.ts`. Older code ignores it.
    */
   returned: boolean
+  /**
+   * The state of the tenant, as the Directory has told it. Without a Directory it stays `active`. Older code ignores
+   * it.
+   */
+  standing: Standing
+  /** The version of the tenant that `standing` is of. */
+  standingVersion: number
+  /** When the tenant was suspended, in ms since 1970; 0 when it is not. */
+  suspended: number
 }
 
 const INITIAL: State = {
@@ -176,6 +186,9 @@ const INITIAL: State = {
   fences: [],
   refused: [],
   returned: false,
+  standing: 'active',
+  standingVersion: 0,
+  suspended: 0,
 }
 
 /** A commit as it is stored. Members that were added later are missing in older ones. */
@@ -236,6 +249,9 @@ export class StateStore {
       fences: read('fences'),
       refused: read('refused'),
       returned: read('returned'),
+      standing: read('standing'),
+      standingVersion: read('standingVersion'),
+      suspended: read('suspended'),
     }
     this.ofOlder = notice !== undefined || isOfOlder(read('running'))
     const { n = 0, ...decode }: Decode & { n?: number } = this.#values.decode

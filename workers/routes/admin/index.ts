@@ -1,4 +1,5 @@
 import { Hono } from 'hono'
+import { openApi } from '../openapi/document.ts'
 import { operator, type OperatorContext } from './operator.ts'
 import { rollback } from './rollback.ts'
 import { status } from './status.ts'
@@ -13,3 +14,4 @@ admin.route('/sync-config', syncConfig)
 admin.route('/rollback', rollback)
 admin.route('/status', status)
 admin.route('/verify', verify)
+admin.get('/openapi.json', (c) => c.json(openApi()))

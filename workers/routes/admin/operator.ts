@@ -3,19 +3,25 @@ import { operatorOf } from '../../auth/asker.ts'
 import { tokenOfHeader } from '../../auth/token.ts'
 import { addressOf, guarded } from '../../rates.ts'
 import type { TenantContext } from '../../tenant.ts'
+import { refuseForeignPages } from '../own-page.ts'
 
 /** `by` is the operator: `sub` of the token. */
 export interface OperatorContext extends TenantContext {
   Variables: TenantContext['Variables'] & { by: string }
 }
 
-/** Admits only operators. Throws PSYNC_S21… or ROCKPOOL_OPERATOR. */
+/**
+ * Admits only operators, and no request of a foreign page that changes something. Throws PSYNC_S21…, ROCKPOOL_OPERATOR
+ * or PSYNC_S2004.
+ */
 export const operator: MiddlewareHandler<OperatorContext> = async (c, next) => {
   const background = (work: Promise<unknown>) => c.executionCtx.waitUntil(work)
   const { user } = await guarded(c.env, addressOf(c.req.raw.headers), async (refresh) =>
     operatorOf(c.env, c.var.tenant, tokenOfHeader(c.req.header('authorization')), { refresh, background }),
   )
+  refuseForeignPages(c.req.raw)
   c.set('by', user)
+  c.header('cross-origin-resource-policy', 'same-origin')
   await next()
 }
 

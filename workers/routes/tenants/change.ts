@@ -1,4 +1,5 @@
 import type { Environment } from '../../../durable-objects/environment.ts'
+import { placementOf } from '../../../durable-objects/shared/placement.ts'
 import { RockpoolError } from '../../../protocol/errors.ts'
 import { MESSAGE_VERSION } from '../../../protocol/versions.ts'
 import { askDirectory, storedTenants } from '../../../tenants/of-environment.ts'
@@ -16,13 +17,14 @@ interface Asked {
 }
 
 /**
- * Makes or changes a tenant and returns its record as JSON. The rules for its tokens are read here, where tokens are verified; the Directory compares them with those of
- * all others, in the transaction that stores them, and only if nothing has changed since the record was read. Throws what is wrong with the settings, and ROCKPOOL_TENANT_CONFLICT.
+ * Makes or changes a tenant and returns its record as JSON. The rules for its tokens are read here, where tokens are
+ * verified; the Directory compares them with those of all others, in the transaction that stores them, and only if
+ * nothing has changed since the record was read. Throws what is wrong with the settings, and ROCKPOOL_TENANT_CONFLICT.
  */
 export async function changeTenant(env: Environment, { name, change, ifMatch, reuse, by }: Asked): Promise<string> {
   const before = ifMatch === 'absent' ? null : await askDirectory(env, (directory) => directory.record({ v: MESSAGE_VERSION, name }))
   if (before !== null && before.kind !== 'record') throw new RockpoolError('ROCKPOOL_TENANT', `there is no tenant ${JSON.stringify(name)}`)
-  const stored = before === null ? newRecord(name, new Date()) : (JSON.parse(before.record) as TenantRecord)
+  const stored = before === null ? newRecord(name, placementOf(env), new Date()) : (JSON.parse(before.record) as TenantRecord)
   const after = changed(stored, change, new Date())
   const ring = keyRing(String(env.TENANT_KEYS ?? ''))
   const secrets = OWN_SECRET_NAMES.filter((field) => after.secrets.includes(field)).map((field) => {

@@ -10,6 +10,7 @@ const asked =
 test('a command of ours, and a page of the deployment itself, may change something', () => {
   expect(asked(OURS)).not.toThrow()
   expect(asked({ ...OURS, 'content-type': 'Application/JSON; charset=utf-8' })).not.toThrow()
+  expect(asked({ ...OURS, 'content-type': 'application/yaml' })).not.toThrow()
   // Node has a list of headers that a Request may not set; browsers alone set these.
   const page = new Headers({ ...OURS, origin: 'https://sync.example', 'sec-fetch-site': 'same-origin' })
   expect(() => refuseForeignPages({ method: 'PATCH', url: 'https://sync.example/admin/tenants/acme', headers: page })).not.toThrow()

@@ -1,4 +1,4 @@
-import { RockpoolError } from '../../../protocol/errors.ts'
+import { RockpoolError } from '../../protocol/errors.ts'
 
 /**
  * Set by every client of ours. A page of another origin cannot set it without asking first, and it is told no: there is
@@ -6,10 +6,13 @@ import { RockpoolError } from '../../../protocol/errors.ts'
  */
 export const ADMIN_HEADER = 'x-rockpool-admin'
 
+/** What the body of a request may be, as it says itself. A form of a page can say neither. */
+const TYPES: readonly (string | undefined)[] = ['application/json', 'application/yaml']
+
 /**
  * Throws ROCKPOOL_OPERATOR (403) for a request that a page of another origin may have made, and PSYNC_S2004 (415) for
- * one that changes something and is not JSON. A browser sends cookies (Cloudflare Access's are SameSite=None) along
- * with forms and images of any page, so the credential alone says nothing about who asks.
+ * one that changes something and is neither JSON nor YAML. A browser sends cookies (Cloudflare Access's are
+ * SameSite=None) along with forms and images of any page, so the credential alone says nothing about who asks.
  */
 export function refuseForeignPages({ method, url, headers }: Pick<Request, 'method' | 'url' | 'headers'>): void {
   if (method === 'GET' || method === 'HEAD') return
@@ -20,5 +23,5 @@ export function refuseForeignPages({ method, url, headers }: Pick<Request, 'meth
   }
   if (headers.get(ADMIN_HEADER) !== '1') throw new RockpoolError('ROCKPOOL_OPERATOR', 'the header X-Rockpool-Admin: 1 is missing')
   const type = headers.get('content-type')?.split(';')[0]?.trim().toLowerCase()
-  if (type !== 'application/json') throw new RockpoolError('PSYNC_S2004', 'the body must be application/json')
+  if (!TYPES.includes(type)) throw new RockpoolError('PSYNC_S2004', 'the body must be application/json or application/yaml')
 }
