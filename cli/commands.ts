@@ -38,6 +38,17 @@ export const OPTIONS = {
   cancel: { type: 'boolean' },
   out: { type: 'string', value: 'FOLDER' },
   'as-deployed': { type: 'boolean' },
+  tenant: { type: 'string', value: 'NAME', env: 'ROCKPOOL_TENANT' },
+  setting: { type: 'string', value: 'NAME=VALUE', multiple: true },
+  secret: { type: 'string', value: 'NAME', multiple: true },
+  secrets: { type: 'string', value: '-' },
+  host: { type: 'string', value: 'HOST', multiple: true },
+  'tenant-claim': { type: 'string', value: 'CLAIM' },
+  location: { type: 'string', value: 'REGION' },
+  jurisdiction: { type: 'string', value: 'JURISDICTION' },
+  'new-database': { type: 'boolean' },
+  'reuse-name': { type: 'boolean' },
+  'keep-source': { type: 'boolean' },
 } as const satisfies Record<string, OptionDeclaration>
 
 export type OptionName = keyof typeof OPTIONS
@@ -66,9 +77,14 @@ const SECRET = {
   data: 'the data folder of rockpool dev; .rockpool/data when nothing else is said',
 } as const
 
-const OPERATOR = {
+const TARGET = {
   url: 'where Rockpool answers; rockpool dev when nothing else is said',
   token: 'a token with the claim "operator": true. - reads it from standard input, for a command line is seen by every user of the machine',
+} as const
+
+const OPERATOR = {
+  ...TARGET,
+  tenant: 'the tenant of this name, where there are several',
   ...SECRET,
 } as const
 
@@ -180,6 +196,38 @@ export const COMMANDS = {
     environment: [SIGNED],
     more: ['Exit code 0: all is equal, or was repaired; 1: differences are left; 2: it could not be done.'],
     example: 'rockpool verify --repair',
+  },
+  tenants: {
+    argument: 'list|create|show|set|suspend|resume|delete|adopt|rotate [NAME]',
+    does: 'tenants of a deployment with several',
+    options: {
+      ...TARGET,
+      data: SECRET.data,
+      'database-url': 'create, set: the database of the tenant; a secret, which a command line shows to every user of the machine',
+      'jwt-secret': 'create, set: the secret of its tokens, for HS256; a secret as well',
+      'jwt-audience': 'create, set: the audience of its tokens; rockpool:NAME when nothing else is said',
+      'sync-config': 'create, set: its sync config, in place of the one of the script',
+      setting: 'create, set: another of its settings, again and again; without =VALUE it is taken away',
+      secret: 'create, set: the secret of this name is taken from the environment variable of this name; again and again',
+      secrets: 'create, set: secrets as one JSON object on standard input',
+      host: 'create, set: a host of its own, again and again; none: --host ""',
+      'tenant-claim': 'create, set: the claim of its tokens that must be its name',
+      location: 'create: the region in which its objects are created',
+      jurisdiction: 'create: where its objects must run and store',
+      'new-database': 'create: makes a database for it in the embedded Postgres of rockpool dev',
+      'reuse-name': 'create: also a name that was deleted not long ago',
+      'keep-source': 'delete: slot and publication stay, for a database that cannot be reached any more',
+      yes: 'asks nothing; needed where there is no terminal to ask on',
+      json: JSON_ANSWER,
+    },
+    environment: [SHOWN],
+    more: [
+      'create takes DATABASE_URL and JWT_SECRET from the environment when nothing else is said; set does not.',
+      'adopt stores the settings of the script as the tenant default, whose objects stay.',
+      'rotate encrypts the secrets of all tenants with the first of TENANT_KEYS.',
+      'Exit code 0: it was done; 1: it was refused; 2: the call is wrong. See docs/tenants.md.',
+    ],
+    example: 'rockpool tenants create acme --sync-config acme.yaml --secret DATABASE_URL --secret JWT_SECRET',
   },
   eval: {
     argument: 'CASE.json|FOLDER…',

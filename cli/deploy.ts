@@ -1,10 +1,9 @@
-import { once } from 'node:events'
-import { createInterface } from 'node:readline/promises'
 import type { ConfigsAnswer, ConfigStatus, DeployAnswer, DeployDifference, RollbackAnswer } from '../protocol/messages/admin.ts'
+import { agreed } from './agreed.ts'
 import { readConfigFile } from './config-file.ts'
 import { differenceText, progressText } from './deploy-text.ts'
 import { frame, type Paint } from './frame.ts'
-import { OperatorClient, operatorOptions, Refused, type OperatorOptions } from './operator.ts'
+import { AS_YAML, OperatorClient, operatorOptions, Refused, type OperatorOptions } from './operator.ts'
 import { UsageError } from './problem.ts'
 import { meter, poll, type Terminal } from './progress.ts'
 
@@ -19,11 +18,11 @@ export async function deploy(args: readonly string[], terminal: Terminal): Promi
   const yaml = await readConfigFile(file)
   const query = options.force ? '&force=1' : ''
   return within(options, terminal, { file, yaml }, async (client, say) => {
-    const { difference } = await client.ask<DeployAnswer>('PUT', `sync-config?dry_run=1${query}`, yaml)
+    const { difference } = await client.ask<DeployAnswer>('PUT', `sync-config?dry_run=1${query}`, yaml, AS_YAML)
     say(differenceText(difference, file, paintOf(terminal)))
     if (options.dryRun) return { difference }
     if (!(await agreed('Deploy it?', 'deploys it', options, terminal))) return null
-    const { config } = await client.ask<DeployAnswer>('PUT', `sync-config?${query}`, yaml)
+    const { config } = await client.ask<DeployAnswer>('PUT', `sync-config?${query}`, yaml, AS_YAML)
     return { difference, config: await served(client, config, options, terminal) }
   })
 }
@@ -85,24 +84,6 @@ async function within(
       say(`\n${findings.length} ${findings.length === 1 ? 'error' : 'errors'}: nothing was changed`)
     } else say(error.text)
     return false
-  }
-}
-
-/** Asks for confirmation. Throws UsageError when there is no terminal to ask at. */
-async function agreed(question: string, yesDoes: string, options: OperatorOptions, { interactive }: Terminal): Promise<boolean> {
-  if (options.yes) return true
-  if (options.json || options.token === '-' || !interactive) {
-    const why = options.json ? '--json asks nothing' : 'there is no terminal to ask on'
-    throw new UsageError(`nothing was changed, because ${why}: --yes ${yesDoes}`, { code: 'ROCKPOOL_NOT_CONFIRMED' })
-  }
-  const lines = createInterface({ input: process.stdin, output: process.stdout })
-  try {
-    // Ctrl-C and Ctrl-D reject the question; an input that ends in another way leaves it without an answer.
-    const answer = lines.question(`${question} [y/N] `).catch(() => '')
-    const closed = once(lines, 'close').then(() => '')
-    return /^y(es)?$/i.test((await Promise.race([answer, closed])).trim())
-  } finally {
-    lines.close()
   }
 }
 

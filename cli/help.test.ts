@@ -8,6 +8,7 @@ import { run as evaluate } from './eval.ts'
 import { helpOf, overview } from './help.ts'
 import { devOptions, sqlOptions, tokenOptions } from './options.ts'
 import { status } from './status.ts'
+import { tenants } from './tenants.ts'
 import { verify } from './verify.ts'
 
 const terminal = { out: () => {}, interactive: false, colour: false }
@@ -26,6 +27,7 @@ const BEGINNINGS: Record<CommandName, (args: string[]) => unknown> = {
   rollback: (args) => rollback([...args, ...nowhere], terminal),
   status: (args) => status([...args, ...nowhere], terminal, AbortSignal.abort()),
   verify: (args) => verify([...args, ...nowhere], terminal),
+  tenants: (args) => tenants(['list', ...args, ...nowhere], terminal),
   eval: async (args) => {
     let told = ''
     await evaluate(args, { out: () => {}, err: (text) => (told += text) })

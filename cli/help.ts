@@ -13,7 +13,7 @@ export function overview(): string {
     ...table(calls),
     '',
     'rockpool help COMMAND, or rockpool COMMAND --help, has the options of a command, the settings that it takes, and an example.',
-    'deploy, deploys, rollback, status and verify go to rockpool dev when nothing else is said; ROCKPOOL_URL and ROCKPOOL_TOKEN say it, too.',
+    'deploy, deploys, rollback, status, verify and tenants go to rockpool dev when nothing else is said; ROCKPOOL_URL and ROCKPOOL_TOKEN say it, too.',
   ].join('\n')
 }
 

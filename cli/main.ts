@@ -87,6 +87,11 @@ async function run(command: string | undefined, args: string[]): Promise<void> {
       process.exitCode = (await deploys(args, terminal())) ? 0 : 1
       return
     }
+    case 'tenants': {
+      const { tenants } = await import('./tenants.ts')
+      process.exitCode = (await tenants(args, terminal())) ? 0 : 1
+      return
+    }
     case 'eval': {
       const { run: evaluate } = await import('./eval.ts')
       process.exitCode = await evaluate(args, { out: (text) => process.stdout.write(text), err: (text) => process.stderr.write(text) })

@@ -1,9 +1,10 @@
 import { resolve } from 'node:path'
 import type { ErrorBody } from '../protocol/errors.ts'
 import { jsonOrNull } from '../protocol/json.ts'
+import { TENANT_NAME } from '../protocol/names.ts'
 import type { Finding } from '../sync-config/types.ts'
 import { printable } from './frame.ts'
-import { DEFAULT_AUDIENCE, DEFAULT_DATA, DEFAULT_PORT, parse } from './options.ts'
+import { DEFAULT_AUDIENCE, DEFAULT_DATA, DEFAULT_PORT, parse, type Parsed } from './options.ts'
 import { UsageError } from './problem.ts'
 import { knownSecret, signToken } from './secret.ts'
 import { readSettings, textOf } from './settings.ts'
@@ -39,31 +40,51 @@ export interface OperatorOptions {
 
 export type OperatorCommand = 'deploy' | 'deploys' | 'rollback' | 'status' | 'verify'
 
-/**
- * Reads the options of commands that use `/admin`. Address and token default to those of `rockpool dev`. The one
- * argument of `status` is the address. Throws UsageError.
- */
-export function operatorOptions(
-  command: OperatorCommand,
-  args: readonly string[],
-  env: Readonly<Record<string, string | undefined>>,
-): OperatorOptions {
-  const { positionals, text, flag } = parse(command, args)
-  const urlFirst = command === 'status'
-  if (urlFirst && positionals.length + (text('url') === undefined ? 0 : 1) > 1) throw new UsageError('name one address')
-  const url = text('url') ?? (urlFirst ? positionals[0] : undefined) ?? (env.ROCKPOOL_URL || DEV_URL)
+/** Where a command of an operator goes, and with which token; without one, it is signed with a secret. */
+export type OperatorTarget = Pick<OperatorOptions, 'url' | 'token' | 'jwtSecret' | 'jwtAudience' | 'data'>
+
+type Environment = Readonly<Record<string, string | undefined>>
+
+/** Throws UsageError. */
+export function operatorTarget(
+  { text }: Pick<Parsed, 'text'>,
+  env: Environment,
+  { address, jwtSecret }: { address?: string | undefined; jwtSecret?: string | undefined } = {},
+): Pick<OperatorTarget, 'url' | 'token' | 'data'> {
+  const url = text('url') ?? address ?? (env.ROCKPOOL_URL || DEV_URL)
   checkUrl(url)
   const token = (text('token') ?? env.ROCKPOOL_TOKEN)?.trim() || undefined
-  const jwtSecret = text('jwt-secret') ?? (env.JWT_SECRET || undefined)
   if (token === undefined && jwtSecret === undefined && !isLoopback(url)) {
     throw new UsageError(
       '--token is missing: put a token with the claim "operator": true into ROCKPOOL_TOKEN, or say --token - and give it on standard input',
     )
   }
+  return { url: url.replace(/\/+$/, ''), token, data: text('data') ?? (env.DATA || DEFAULT_DATA) }
+}
+
+/** Returns the address of a tenant: that of the deployment when none is named. Throws UsageError. */
+function tenantUrl(url: string, tenant: string | undefined): string {
+  if (tenant === undefined) return url
+  if (!TENANT_NAME.test(tenant))
+    throw new UsageError(`--tenant ${tenant} is not the name of a tenant: it has 1 to 63 of a to z, 0 to 9 and -`)
+  return `${url}/t/${tenant}`
+}
+
+/**
+ * Reads the options of commands that use `/admin`. Address and token default to those of `rockpool dev`. The one
+ * argument of `status` is the address. Throws UsageError.
+ */
+export function operatorOptions(command: OperatorCommand, args: readonly string[], env: Environment): OperatorOptions {
+  const parsed = parse(command, args)
+  const { positionals, text, flag } = parsed
+  const urlFirst = command === 'status'
+  if (urlFirst && positionals.length + (text('url') === undefined ? 0 : 1) > 1) throw new UsageError('name one address')
+  const jwtSecret = text('jwt-secret') ?? (env.JWT_SECRET || undefined)
+  const target = operatorTarget(parsed, env, { address: urlFirst ? positionals[0] : undefined, jwtSecret })
   return {
+    ...target,
     positionals,
-    url: url.replace(/\/+$/, ''),
-    token,
+    url: tenantUrl(target.url, text('tenant') ?? (env.ROCKPOOL_TENANT || undefined)),
     jwtSecret,
     yes: flag('yes'),
     json: flag('json'),
@@ -74,7 +95,6 @@ export function operatorOptions(
     withdraw: flag('withdraw'),
     watch: flag('watch'),
     to: deployNumber(text('to')),
-    data: text('data') ?? (env.DATA || DEFAULT_DATA),
     jwtAudience: text('jwt-audience') ?? (env.JWT_AUDIENCE || undefined),
   }
 }
@@ -102,6 +122,16 @@ function isLoopback(text: string): boolean {
   const { hostname } = new URL(text)
   return hostname === 'localhost' || hostname === '[::1]' || /^127(\.\d+){3}$/.test(hostname)
 }
+
+export type AdminMethod = 'GET' | 'PUT' | 'PATCH' | 'POST' | 'DELETE'
+
+export interface AskOptions {
+  answerMs?: number
+  headers?: Record<string, string>
+}
+
+/** For a body that is the text of a sync config. */
+export const AS_YAML: AskOptions = { headers: { 'content-type': 'application/yaml' } }
 
 const UNAUTHORIZED = 401
 
@@ -155,13 +185,7 @@ export class OperatorClient {
    * Throws UsageError when there is no server or no Rockpool at the address, and when there is no token and no secret
    * to sign one.
    */
-  static async of({
-    url,
-    token,
-    jwtSecret,
-    jwtAudience,
-    data,
-  }: Pick<OperatorOptions, 'url' | 'token' | 'jwtSecret' | 'jwtAudience' | 'data'>): Promise<OperatorClient> {
+  static async of({ url, token, jwtSecret, jwtAudience, data }: OperatorTarget): Promise<OperatorClient> {
     let signedWith: string | null = null
     const signed = async () => {
       // Only now, because reading wrangler.toml takes a second.
@@ -179,12 +203,13 @@ export class OperatorClient {
   }
 
   /** Throws Refused for an error of the server, UsageError when there is no server. */
-  async ask<T>(method: 'GET' | 'PUT' | 'POST' | 'DELETE', path: string, body?: string, answerMs = ANSWER_MS): Promise<T> {
+  async ask<T>(method: AdminMethod, path: string, body?: string, { answerMs = ANSWER_MS, headers = {} }: AskOptions = {}): Promise<T> {
     const { response, text } = await fetched(`${this.#url}/admin/${path}`, {
       method,
-      headers: { authorization: `Token ${this.#token}` },
+      // A page of another origin cannot say these without asking first, and is told no.
+      headers: { authorization: `Token ${this.#token}`, 'x-rockpool-admin': '1', 'content-type': 'application/json', ...headers },
       signal: AbortSignal.timeout(answerMs),
-      ...(body === undefined ? {} : { body }),
+      ...(method === 'GET' ? {} : { body: body ?? '{}' }),
     })
     const answer = json(text)
     if (answer?.error) throw new Refused(answer.error, this.#signedWith)

@@ -32,7 +32,7 @@ export async function status(args: readonly string[], terminal: Terminal, stop: 
 }
 
 const asked = async ({ url }: OperatorOptions, client: OperatorClient): Promise<Report> =>
-  reportOf(await client.ask<OperatorStatus>('GET', 'status', undefined, ANSWER_MS), url)
+  reportOf(await client.ask<OperatorStatus>('GET', 'status', undefined, { answerMs: ANSWER_MS }), url)
 
 const refusalText = ({ code, text }: Refused): string =>
   code === 'PSYNC_S2002' ? `${code}: the Rockpool there is older than this command, and has no /admin/status` : text

@@ -30,7 +30,12 @@ export class Operator {
   async ask<T>(method: string, path: string, body?: string, headers: Record<string, string> = {}): Promise<Answered<T>> {
     const response = await fetch(`${this.#url()}/admin/${path}`, {
       method,
-      headers: { authorization: `Token ${await token(this.#secret, 'ops', 60, { operator: true }, this.#audience)}`, ...headers },
+      headers: {
+        authorization: `Token ${await token(this.#secret, 'ops', 60, { operator: true }, this.#audience)}`,
+        'x-rockpool-admin': '1',
+        'content-type': 'application/yaml',
+        ...headers,
+      },
       ...(body === undefined ? {} : { body }),
     })
     const answer: Omit<Answered<T>, 'status'> = await response.json()
