@@ -29,13 +29,11 @@ const row = (op: number, id: string, body: string): WireOp => ({
   data: JSON.stringify({ body }),
 })
 const bucket = (ops: readonly WireOp[], more: Partial<BucketEntry> = {}): BucketEntry => ({
-  ...{
-    bucket: 'b',
-    checksum: ops.reduce((sum, { checksum }) => sum + checksum, 0),
-    count: ops.length,
-    priority: 3,
-    subscriptions: [{ default: 0 }],
-  },
+  bucket: 'b',
+  checksum: ops.reduce((sum, { checksum }) => sum + checksum, 0),
+  count: ops.length,
+  priority: 3,
+  subscriptions: [{ default: 0 }],
   ...more,
 })
 
