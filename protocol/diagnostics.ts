@@ -1,8 +1,8 @@
 import type { ErrorCode } from './errors.ts'
 
 /**
- * A problem after which the replicator continued. A session that ended is reported under the code of its error; anything else has a code of
- * its own. A code never changes its meaning; docs/operations.md says what to do about each.
+ * A problem after which the replicator continued. A session that ended is reported under the code of its error;
+ * anything else has a code of its own. A code never changes its meaning; docs/operations.md says what to do about each.
  */
 export type DiagnosticCode =
   | ErrorCode
@@ -24,6 +24,7 @@ export type DiagnosticCode =
   | 'ROCKPOOL_FOREIGN_MARKER' // a message in the WAL under our prefix is not ours
   | 'ROCKPOOL_TLS_NOT_DEMANDED' // a deployment of an earlier version connects to Postgres in a way that will soon be refused
   | 'ROCKPOOL_CHANGE_SKIPPED' // a change killed the replicator each time it was processed
+  | 'ROCKPOOL_TRANSACTION_SKIPPED' // a transaction was too large to be read to its end, and every table is compared
   | 'ROCKPOOL_RESTARTED' // the replicator died in the middle of a session
 
 export interface Diagnostic {
@@ -37,7 +38,10 @@ export interface Diagnostic {
   first: string
   last: string
   count: number
-  /** Set when it belongs to a sync config that was replaced. Clients are not affected: that sync config is kept only for a rollback, or not at all. */
+  /**
+   * Set when it belongs to a sync config that was replaced. Clients are not affected: that sync config is kept only for
+   * a rollback, or not at all.
+   */
   replaced?: true
 }
 

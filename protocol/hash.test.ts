@@ -11,6 +11,7 @@ const HARMLESS: Record<string, string> = {
   'protocol/names.ts': 'hints for code of message version 1: a state is asked for by name, ops are not taken',
   'protocol/digest.ts': 'answers to a replicator of message version 1',
   'durable-objects/bucket/digest.ts': 'the same, and rows that an older version stored and nobody has read since',
+  'durable-objects/replicator/ingest/outputs.ts': 'subkeys of rows that an older version has put into a bucket',
   'durable-objects/replicator/ingest/batch.ts':
     'subkeys of rows that an older version has put into buckets; rows that were only read again',
   'durable-objects/replicator/deploy/script-config.ts': 'whether the config of the script is another one: its author deploys it anyway',

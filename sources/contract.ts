@@ -146,6 +146,66 @@ export function contractRules<Settings>(): ContractRule<Settings>[] {
       },
     },
     {
+      name: 'a change that is no event is told all the same: one that is stored, and one of a table that is not followed',
+      async check(bed) {
+        const first = await Followed.begin(bed, ['a', 'b'])
+        const begun = await first.commitAfter(row('a', '0'))
+        await bed.commit(row('a', '1'), row('b', '2'), row('a', '3'), row('b', '4'), row('a', '5'))
+        const events = await first.until((all) => isCommitted(all, '5'))
+        await first.close()
+        expectEqual('passed while nothing was stored', passed(events, false), 0)
+        const place = changesOf(events).find((each) => idOf(each) === '2')?.at ?? null
+        const second = await Followed.resume(bed, ['a'], first, kept({ position: begun, place }))
+        const rest = await second.until((all) => isCommitted(all, '5'))
+        await second.close()
+        const at = rest.findIndex(({ kind }) => kind === 'begin')
+        const end = rest.findIndex(({ kind }) => kind === 'commit')
+        expectEqual('changes', changesOf(rest).map(idOf).slice(0, 2).join(), '3,5')
+        expectEqual('passed in the transaction', passed(rest.slice(at, end), false), 3)
+        expectEqual('passed outside of a transaction', passed(rest.slice(0, at), true) > 0, true)
+      },
+    },
+    {
+      name: 'a transaction that is left behind is not sent again, also when the source has not heard of it at first',
+      async check(bed) {
+        for (const [id, heard] of [
+          ['1', true],
+          ['2', false],
+        ] as const) {
+          const first = await Followed.begin(bed, ['a'])
+          const position = await first.commitAfter(row('a', `${id} before`))
+          first.stream.acknowledge(position)
+          await bed.commit(...Array.from({ length: 3 }, (_, n) => row('a', `${id} left ${n}`)))
+          const events = await first.until((all) => changesOf(all).some((each) => idOf(each) === `${id} left 0`))
+          const begin = events.findLast((event) => event.kind === 'begin')
+          if (begin?.kind !== 'begin') throw new Error('it did not begin')
+          const at = kept({ position: begin.beyond, place: null })
+          if (heard) first.stream.acknowledge(at.position)
+          await first.close()
+          if (!heard) {
+            const other = await Followed.resume(bed, ['a'], first, kept({ position: bed.another(begin.beyond), place: null }))
+            await bed.commit(row('a', `${id} other`))
+            expectEqual('how the stream behind another transaction ends', await other.end(), 'ROCKPOOL_SOURCE_CHANGED')
+            const second = await Followed.resume(bed, ['a'], first, at)
+            expectEqual('how a stream ends of which the source has not heard', await second.end(), 'ROCKPOOL_SOURCE_UNREACHABLE')
+          }
+          const third = await Followed.resume(bed, ['a'], first, at)
+          // As after each slice of what comes next.
+          third.stream.acknowledge(at.position)
+          const next = await third.commitAfter(row('a', `${id} next`))
+          const came = [...third.events]
+          await third.close()
+          const wanted = heard ? [`${id} next`] : [`${id} other`, `${id} next`]
+          expectEqual('what comes behind it', [...new Set(changesOf(came).map(idOf))].join(), wanted.join())
+          expectEqual('what passed before', came.findIndex(({ kind }) => kind === 'passed') === 0, false)
+          // What came behind it is proved as ever.
+          const fourth = await Followed.resume(bed, ['a'], first, kept({ position: next, place: null }))
+          await fourth.commitAfter(row('a', `${id} last`))
+          await fourth.close()
+        }
+      },
+    },
+    {
       name: 'a source that continues is distinguished from one that has forgotten us and from one that starts over',
       async check(bed) {
         const first = await Followed.begin(bed, ['a'])
@@ -303,6 +363,8 @@ const kept = <T>(state: T): T => JSON.parse(JSON.stringify(state)) as T
 const sleep = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms))
 
 const changesOf = (events: readonly SourceEvent[]): RowChange[] => events.filter((event) => event.kind === 'change')
+const passed = (events: readonly SourceEvent[], whole: boolean): number =>
+  events.filter((event) => event.kind === 'passed' && event.whole === whole).length
 const idOf = (change: RowChange | undefined): string | undefined => change && String((JSON.parse(change.key) as string[])[0])
 const isMark = (text: string) => (event: SourceEvent) => event.kind === 'mark' && event.text === text
 

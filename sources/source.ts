@@ -68,7 +68,10 @@ export interface SourceAddress {
 
 /** Identifies the database. Opaque to everyone but the kind. */
 export type SourceIdentity = OpaqueState & { readonly [kept]?: 'identity' }
-/** A position after a whole transaction. Only such positions are acknowledged. */
+/**
+ * A position after a whole transaction: that of its commit, or the one `beyond` it. Only such positions are
+ * acknowledged.
+ */
 export type SourcePosition = OpaqueState & { readonly [kept]?: 'position' }
 /** A place inside a transaction, after some of its events. It is stored beside the position before that transaction. */
 export type SourcePlace = OpaqueState & { readonly [kept]?: 'place' }
@@ -205,6 +208,10 @@ export interface Prepared {
    * followed when `at` was stored. It proves that this is the stream that was stored: another transaction at the same
    * place, or none, ends it with ROCKPOOL_SOURCE_CHANGED. `sink` is called synchronously, and what it throws ends the
    * stream. `bytes` is the approximate size of the event.
+   *
+   * After a position `beyond` a transaction, nothing of that transaction comes. The stream is proved by the source
+   * itself, which has heard of just that position. If it has not, because the acknowledgement was lost, it is told
+   * again, and the stream ends with ROCKPOOL_SOURCE_UNREACHABLE.
    */
   open(at: StreamedTo, sink: (event: SourceEvent, bytes: number) => void, call: Call): Promise<SourceStream>
 }
@@ -231,10 +238,18 @@ export interface SourceTable extends TableName {
   readImage(image: RowImage): RowImage
 }
 
-/** An event of the stream. `at` is computed when it is read. */
+/** An event of the stream. `at` and `beyond` are computed when they are read. */
 export type SourceEvent =
-  /** `at` is the place before the first event that follows. */
-  | { readonly kind: 'begin'; readonly tx: TxId; readonly at: SourcePlace }
+  /**
+   * `at` is the place before the first event that follows. `beyond` is a position after the transaction: once it is
+   * acknowledged, the source does not send the transaction again.
+   */
+  | { readonly kind: 'begin'; readonly tx: TxId; readonly at: SourcePlace; readonly beyond: SourcePosition }
+  /**
+   * The source sent a change that is not delivered, because it is stored or its table is not followed. `whole` is true
+   * when its whole transaction is stored: then it comes outside of one, and `beyond` is after all that is stored.
+   */
+  | { readonly kind: 'passed'; readonly whole: boolean; readonly beyond: SourcePosition }
   | RowChange
   | { readonly kind: 'truncate'; readonly tables: readonly SourceTable[]; readonly at: SourcePlace }
   | { readonly kind: 'mark'; readonly text: string; readonly at: SourcePlace }
@@ -288,14 +303,16 @@ export interface SourceStream {
   pause(): void
   resume(): void
   /**
-   * Everything up to this position is durable, so the source may forget what is before it. It is always the position of
-   * a commit.
+   * Everything up to this position is durable, so the source may forget what is before it. The last transaction is
+   * sent again to the next stream, unless the position is `beyond` it. After such a position this stream is of no use
+   * any more.
    */
   acknowledge(position: SourcePosition): void
   /** Returns how much the source has after a position, as last heard, or null when that is not known. */
   lag(position: SourcePosition | null): SourceLag | null
   /** Rejects with the reason when the stream ends; resolves when it was closed. */
   readonly ended: Promise<void>
+  /** The source has heard of what was acknowledged, as far as it answers. */
   close(): Promise<void>
 }
 

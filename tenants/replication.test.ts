@@ -16,6 +16,7 @@ describe('settings of a tenant', () => {
       lingerSeconds: 30,
       sessionSeconds: 600,
       sessionChanges: 5_000_000,
+      transactionRows: 10_000_000,
       sliceChanges: 8_000,
       batchesInFlight: 4,
       appendsInFlight: 32,

@@ -1,14 +1,16 @@
 import { z } from 'zod'
 
 /**
- * throw: an error at that place. abort: the object dies there and loses whatever is not durable. delay: other code runs first. drop: the socket closes.
- * hang: the code waits there for ever. This happens only when `kinds` asks for it, because each one costs a deadline.
+ * throw: an error at that place. abort: the object dies there and loses whatever is not durable. delay: other code runs
+ * first. drop: the socket closes. hang: the code waits there for ever. This happens only when `kinds` asks for it,
+ * because each one costs a deadline.
  */
 export type FaultKind = 'throw' | 'abort' | 'delay' | 'drop' | 'hang'
 
 /**
- * Every place at which the processing of a change may be interrupted, and the ways in which it may be. A test interrupts each of them, and fails if
- * a place was never reached. A point's first word names its object, or else a part of the replicator.
+ * Every place at which the processing of a change may be interrupted, and the ways in which it may be. A test
+ * interrupts each of them, and fails if a place was never reached. A point's first word names its object, or else a
+ * part of the replicator.
  */
 export const FAULT_POINTS = {
   'replicator.start': ['abort'],
@@ -30,6 +32,9 @@ export const FAULT_POINTS = {
   'stream.marker': ['throw', 'abort', 'drop'],
   'stream.slice': ['throw', 'abort'],
   'stream.acknowledge': ['throw', 'abort', 'drop', 'delay', 'hang'],
+
+  'transaction.left': ['throw', 'abort'],
+  'transaction.stored': ['throw', 'abort'],
 
   'batch.store': ['throw', 'abort'],
   'batch.rows': ['throw', 'abort'],
@@ -99,7 +104,10 @@ export const FAULT_POINTS = {
 
 export type FaultPoint = keyof typeof FAULT_POINTS
 
-/** Points that fail only when `points` names them: a change that keeps killing the replicator is skipped in the end, and the result is not a state of the source. */
+/**
+ * Points that fail only when `points` names them: a change that keeps killing the replicator is skipped in the end, and
+ * the result is not a state of the source.
+ */
 const UNASKED: ReadonlySet<FaultPoint> = new Set<FaultPoint>(['change.apply'])
 
 /** The points at which code may wait. */
@@ -116,7 +124,10 @@ export interface FaultTarget {
 
 const shape = z.object({
   seed: z.int(),
-  /** Faults per hit at first. The more often a point is hit, the less often it fails, so that retries succeed in the end. */
+  /**
+   * Faults per hit at first. The more often a point is hit, the less often it fails, so that retries succeed in the
+   * end.
+   */
   rate: z.number().positive().max(1).default(0.5),
   /** The rates of single points that differ from `rate`. */
   rates: z.record(z.string(), z.number().positive().max(1)).default({}),
@@ -139,7 +150,10 @@ const shape = z.object({
   hangAt: z.string().optional(),
 })
 
-/** Faults of `hangAt` begin this long after the isolate started, so that an object gets past what it always does at its start. */
+/**
+ * Faults of `hangAt` begin this long after the isolate started, so that an object gets past what it always does at its
+ * start.
+ */
 const HANG_AFTER_MS = 1_500
 
 interface Schedule {
@@ -178,7 +192,10 @@ class Faults {
     else if (kind !== null) this.#do(point, kind, target)
   }
 
-  /** Returns the fault for this hit, or null. It is logged before it happens, because an aborted object logs nothing any more. */
+  /**
+   * Returns the fault for this hit, or null. It is logged before it happens, because an aborted object logs nothing any
+   * more.
+   */
   #due(point: FaultPoint, target: FaultTarget | undefined): FaultKind | null {
     const { rates, points, kinds: wanted, eager, fading, most, hangAt, at } = this.#settings
     const rate = rates[point] ?? this.#settings.rate
@@ -221,10 +238,16 @@ class Faults {
   }
 }
 
-/** The faults of this isolate. Local workerd runs all objects in one isolate, so that the counts outlive an aborted object. Null in production. */
+/**
+ * The faults of this isolate. Local workerd runs all objects in one isolate, so that the counts outlive an aborted
+ * object. Null in production.
+ */
 let faults: Faults | null = null
 
-/** Called when an object starts. `binding` is FAULTS, which only tests set, for example to `{"seed":1,"rate":0.5,"points":["batch.store"]}`. */
+/**
+ * Called when an object starts. `binding` is FAULTS, which only tests set, for example to
+ * `{"seed":1,"rate":0.5,"points":["batch.store"]}`.
+ */
 export function enableFaults(binding: string | undefined, replicator?: { abort(reason?: string): void }): void {
   if (binding === undefined) return
   faults ??= new Faults(shape.parse(JSON.parse(binding)))

@@ -61,6 +61,8 @@ const NOTICED: Record<Rule, RegExp> = {
   'delivers marks after what was committed': /a mark comes after/,
   'leaves out unknown values': /not made up/,
   'reads every row once': /reads every row once/,
+  'says what has passed': /a change that is no event/,
+  'sends nothing of what is beyond': /a transaction that is left behind/,
 }
 
 test.each(Object.entries(NOTICED))('the contract notices a memory source without the rule: %s', async (rule, check) => {

@@ -52,6 +52,8 @@ export type Rule =
   | 'delivers marks after what was committed'
   | 'leaves out unknown values'
   | 'reads every row once'
+  | 'says what has passed'
+  | 'sends nothing of what is beyond'
 
 /** A list of transactions. */
 export class MemoryDatabase {

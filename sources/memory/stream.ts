@@ -4,7 +4,8 @@ import type { DecodedRow, RowChange, RowImage, SentValues, SourceEvent, SourceSt
 import { keyOf, type MemoryChange, type MemoryDatabase, type MemoryTransaction, type Rule } from './database.ts'
 import type { MemoryTable } from './table.ts'
 
-export type MemoryPosition = { n: number; id: string }
+/** `beyond`: the transaction is not kept to be sent again. */
+export type MemoryPosition = { n: number; id: string; beyond?: true }
 /** `events` counts the events of the transaction in every table, also in those that are not followed. */
 export type MemoryPlace = { n: number; id: string; events: number }
 
@@ -81,7 +82,7 @@ export function openMemoryStream({ database, tables, at, sink }: Delivery): Sour
   const isBroken = (rule: Rule): boolean => database.broken.has(rule)
   let next = (database.kept ?? 0) + 1
   let rest = place
-  let proved = position === null || position.n === 0
+  let proved = position === null || position.n === 0 || (position.beyond === true && (database.kept ?? 0) >= position.n)
   let paused = false
   let running = false
   let over = false
@@ -113,21 +114,30 @@ export function openMemoryStream({ database, tables, at, sink }: Delivery): Sour
     }
   }
 
-  let done = position?.n ?? 0
+  /** The last one that was delivered, or is stored. */
+  let done = position ?? { n: 0, id: '' }
   function deliver(tx: MemoryTransaction): void {
     if (position && tx.n === position.n) {
       if (tx.id !== position.id && !isBroken('proves the stored transaction'))
         throw changed(`transaction ${tx.n} is not the one that was stored`)
       proved = true
+      if (position.beyond && tx.n > (database.kept ?? 0) && !isBroken('sends nothing of what is beyond')) {
+        acknowledge(position)
+        throw new RockpoolError('ROCKPOOL_SOURCE_UNREACHABLE', `transaction ${tx.n} came again, and does not any more`)
+      }
     }
-    if (tx.n <= done && !isBroken('skips what is stored')) return
+    if (tx.n <= done.n && !isBroken('skips what is stored')) {
+      for (const _ of tx.changes) emitPassed(true, { n: done.n, id: done.id, beyond: true })
+      return
+    }
     if (!proved && !isBroken('proves the stored transaction')) throw changed(`transaction ${position?.n} did not come again`)
     if (rest && (rest.n !== tx.n || rest.id !== tx.id) && !isBroken('proves the rest of a transaction'))
       throw changed(`the rest of transaction ${rest.n} did not come`)
     const stored = rest && !isBroken('continues after what is stored') ? rest.events : 0
     rest = null
     const { n, id } = tx
-    emit({ kind: 'begin', tx: BigInt(n), at: { n, id, events: stored } })
+    const beyond: MemoryPosition = { n, id, beyond: true }
+    emit({ kind: 'begin', tx: BigInt(n), at: { n, id, events: stored }, beyond })
     let events = 0
     for (const change of tx.changes) {
       const event = eventOf(change, { n, id, events: events + 1 })
@@ -135,8 +145,9 @@ export function openMemoryStream({ database, tables, at, sink }: Delivery): Sour
       // read again.
       if (event !== null || !isBroken('counts what is not followed')) events++
       if (event !== null && events > stored) emit(event)
+      else emitPassed(false, beyond)
     }
-    done = Math.max(done, n)
+    if (n > done.n) done = { n, id }
     emit({ kind: 'commit', position: { n, id } })
   }
 
@@ -148,6 +159,16 @@ export function openMemoryStream({ database, tables, at, sink }: Delivery): Sour
     }
     const table = byName.get(tableKey(change.table))
     return table ? new MemoryRowChange(change, table, at, isBroken('leaves out unknown values')) : null
+  }
+
+  function emitPassed(whole: boolean, beyond: MemoryPosition): void {
+    if (!isBroken('says what has passed')) emit({ kind: 'passed', whole, beyond })
+  }
+
+  function acknowledge({ n, beyond }: MemoryPosition): void {
+    // The last one is sent again, so that it can be proved.
+    const isKept = beyond !== true || isBroken('sends nothing of what is beyond')
+    database.kept = Math.max(database.kept ?? 0, isKept ? n - 1 : n)
   }
 
   function emit(event: SourceEvent): void {
@@ -166,11 +187,7 @@ export function openMemoryStream({ database, tables, at, sink }: Delivery): Sour
       paused = false
       void run()
     },
-    acknowledge(position) {
-      const { n } = position as MemoryPosition
-      // The last transaction is sent again, as proof that this is the same stream.
-      database.kept = Math.max(database.kept ?? 0, n - 1)
-    },
+    acknowledge: (position) => acknowledge(position as MemoryPosition),
     lag(position) {
       return position === null ? null : { bytes: Math.max(0, database.length - (position as MemoryPosition).n) * EVENT_BYTES, nudge: false }
     },

@@ -26,15 +26,16 @@ import { lookAtSource, problemOf } from './look.ts'
 import { PostgresTable } from './postgres-table.ts'
 import { prepareSource, type PreparedSource } from './prepare-source.ts'
 import type { PostgresSettings } from './settings.ts'
-import { disconnected, postgresIdentity, wantsHeartbeat, type PostgresIdentity } from './stream/continuity.ts'
+import { confirmedAtRest, untilConfirmed } from './stream/confirmed.ts'
+import { disconnected, postgresIdentity, type PostgresIdentity } from './stream/continuity.ts'
 import { DescribedTables } from './stream/described-tables.ts'
-import { parseLsn } from './stream/lsn.ts'
 import { emitMarker } from './stream/marker.ts'
 import { openReplication } from './stream/replication.ts'
 import { dropSlot, measureSlot } from './stream/slot.ts'
-import { postgresStreamedTo, type PostgresPosition } from './stream/positions.ts'
+import { sourceStream } from './stream/source-stream.ts'
+import { confirmedBy, postgresStreamedTo, type PostgresPosition } from './stream/positions.ts'
 import { Transactions } from './stream/transactions.ts'
-import type { PgoutputMessage } from './types.ts'
+import type { Lsn, PgoutputMessage } from './types.ts'
 import { checkConnections } from './wire/check-connections.ts'
 import { connectSource, sourceError, type OpenSocket } from './wire/connection.ts'
 import { parseSourceUrl, TLS_REQUIRED_FROM } from './wire/source-url.ts'
@@ -202,9 +203,15 @@ class PostgresConnection implements SourceConnection {
   ): Promise<SourceStream> {
     const { slot } = this.#options.settings
     const { around = (_, take) => take() } = this.#kind
-    const reference = () => source.xmax
     const stored = postgresStreamedTo(at)
-    const transactions = new Transactions(new DescribedTables(tables), stored, { prefix: this.#prefix, reference }, sink)
+    const repeated = Promise.withResolvers<PostgresPosition>()
+    const reading = {
+      prefix: this.#prefix,
+      reference: () => source.xmax,
+      confirmed: await this.#confirmed(source, stored.position, call),
+      repeated: (position: PostgresPosition) => repeated.resolve(position),
+    }
+    const transactions = new Transactions(new DescribedTables(tables), stored, reading, sink)
     const options = {
       slot,
       publication: source.publication,
@@ -219,20 +226,19 @@ class PostgresConnection implements SourceConnection {
         keepalive: () => {},
       }),
     )
-    return {
-      pause: () => replication.pause(),
-      resume: () => replication.resume(),
-      // The START of the commit record is acknowledged, so that Postgres sends the transaction again.
-      acknowledge: (position) => replication.acknowledge(parseLsn((position as PostgresPosition).lsn)),
-      lag(position) {
-        if (position === null) return null
-        const { walEnd } = replication
-        const last = position as PostgresPosition
-        return { bytes: Math.max(0, Number(walEnd - parseLsn(last.lsn))), nudge: wantsHeartbeat(walEnd, last) }
-      },
-      ended: replication.ended,
-      close: () => replication.close(),
-    }
+    return sourceStream(replication, {
+      confirmed: reading.confirmed,
+      heard: (lsn) => untilConfirmed(this.#sql, slot, lsn),
+      repeated: repeated.promise,
+    })
+  }
+
+  /**
+   * What the slot has confirmed. An earlier session of ours may only just have said that it is beyond a transaction.
+   */
+  async #confirmed({ slot: found }: PreparedSource, position: PostgresPosition | null, call: Call): Promise<Lsn> {
+    if (!position?.beyond || found.confirmedFlush === confirmedBy(position)) return found.confirmedFlush
+    return this.#inTime(call, () => confirmedAtRest(this.#sql, this.#options.settings.slot))
   }
 
   async mark(text: string, call: Call): Promise<void> {

@@ -16,6 +16,8 @@ const ELSEWHERE: readonly string[] = [
   'verify.mend',
   'bucket.mend',
   'change.apply',
+  'transaction.left',
+  'transaction.stored',
   'tidying.step',
   'tidying.asked',
   'tidying.erased',

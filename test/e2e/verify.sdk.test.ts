@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { subkeyOf } from '../../durable-objects/replicator/ingest/batch.ts'
+import { subkeyOf } from '../../durable-objects/replicator/ingest/outputs.ts'
 import { parseLsn } from '../../sources/postgres/stream/lsn.ts'
 import { strongHash } from '../../protocol/strong-hash.ts'
 import type { Difference, DifferenceCode, VerifyAnswer } from '../../protocol/verification.ts'

@@ -1,4 +1,5 @@
-import { Batch, subkeyOf } from '../../durable-objects/replicator/ingest/batch.ts'
+import { Batch } from '../../durable-objects/replicator/ingest/batch.ts'
+import { subkeyOf } from '../../durable-objects/replicator/ingest/outputs.ts'
 import type { FollowedTable } from '../../durable-objects/replicator/ingest/followed-table.ts'
 import { Committer, type ToCommit } from '../../durable-objects/replicator/commit/committer.ts'
 import type { Sending } from '../../durable-objects/replicator/commit/dispatcher.ts'

@@ -11,7 +11,7 @@ import { storeRows } from './store-rows.ts'
 const table: FollowedTable = { number: 1, schema: 'public', name: 't', source: { counted: false } as SourceTable }
 
 /** A copier of rows that lack values, each of which the source says is gone, and what it waited for. */
-function setUp(rows: number, lacks = false) {
+function setUp(rows: number, lacks = false, more: { source?: TableReader; work?: Partial<CopyWork> } = {}) {
   const pauses: number[] = []
   const marks: string[] = []
   let marked = Promise.withResolvers<string>()
@@ -21,7 +21,7 @@ function setUp(rows: number, lacks = false) {
   const between: Intake['between'] = (work) => work({ remove: () => {} } as never, () => {})
   const ports: CopierPorts = {
     intake: { remember: () => {}, between, flush: () => {}, lacks: () => lacks } as unknown as Intake,
-    source: source as TableReader,
+    source: more.source ?? (source as TableReader),
     form: BARE_FORM,
     call: () => ({ signal: new AbortController().signal, deadlineMs: 1_000 }),
     keys: () => [],
@@ -47,6 +47,7 @@ function setUp(rows: number, lacks = false) {
     incomplete: () => (left-- > 0 ? { table, keys: ['["1"]'] } : null),
     removeRetired: () => Promise.resolve('none'),
     isOver: () => false,
+    ...more.work,
   }
   const copier = new Copier(ports, work, storeRows({ notes: () => false }))
   return { copier, pauses, marks, next: () => marked.promise }
@@ -98,4 +99,28 @@ test('rows that lack values as before are not read again at once', async () => {
   for (const _ of copier.marker(await mark)) continue
   await new Promise((resolve) => setImmediate(resolve))
   expect([marks.length, pauses]).toEqual([1, [20]])
+})
+
+test('after the end of the session the progress of a copy stays: its table may have to be compared anew', async () => {
+  const read = Promise.withResolvers<{ kind: 'end' }>()
+  const asked = Promise.withResolvers<void>()
+  const chunk = () => {
+    asked.resolve()
+    return read.promise
+  }
+  const moved: string[] = []
+  const { copier } = setUp(0, false, {
+    source: { ready: () => Promise.resolve(), chunk } as unknown as TableReader,
+    work: {
+      copyState: () => ({ ...newCopy(false), state: 'copying', cursor: { kind: 'postgres', v: 1, value: {} } }),
+      progress: (_, { state }) => void moved.push(state),
+    },
+  })
+  const running = copier.run()
+  running.catch(() => {})
+  await asked.promise
+  copier.end(new Error('the session is over'))
+  read.resolve({ kind: 'end' })
+  await expect(running).rejects.toThrow('the session is over')
+  expect(moved).toEqual([])
 })

@@ -2,7 +2,8 @@ import { SourceBusy, type Call, type CopyCursor, type ReadBudget, type TableRead
 import type { StateForm } from '../../../sources/stored.ts'
 import { asyncFaultPoint } from '../../shared/fault-points.ts'
 import type { FollowedTable } from '../ingest/followed-table.ts'
-import type { CareOf, Intake } from '../ingest/intake.ts'
+import type { Intake } from '../ingest/intake.ts'
+import type { CareOf } from '../ingest/intake-ports.ts'
 import { SLICE_LENGTH } from '../limits.ts'
 import { cursorOf, withCursor, type CopyState } from './copy-state.ts'
 import type { CopyWork } from './copy-work.ts'
@@ -59,6 +60,7 @@ export class Copier {
   readonly #placing: Placing
   /** Numbers of tables whose rows are read by key. */
   readonly #completing = new Set<number>()
+  #ended: unknown = null
   /** The number of rows that lack values and are read together. Such rows are large, so it adapts to their length. */
   #completed = FIRST_COMPLETED
 
@@ -79,6 +81,7 @@ export class Copier {
 
   /** The session is over: nothing is applied any more. */
   end(error: unknown): void {
+    this.#ended = error
     this.#placing.end(error)
   }
 
@@ -149,7 +152,13 @@ export class Copier {
     await asyncFaultPoint('read.begin')
     const { cursor, resumed } = await source.begin(table.source, this.#cursor(copy), call())
     const begun: CopyState = { ...copy, state: 'copying', rows: resumed ? copy.rows : 0, after: '' }
-    this.#work.progress(table, withCursor(form, begun, cursor, table.source.progress(cursor).units))
+    this.#progress(table, withCursor(form, begun, cursor, table.source.progress(cursor).units))
+  }
+
+  /** What was read for a session that is over does not count: the table may have to be compared from its beginning. */
+  #progress(table: FollowedTable, copy: CopyState): void {
+    if (this.#ended !== null) throw this.#ended
+    this.#work.progress(table, copy)
   }
 
   /** A session begins with state of this kind alone: see `prepare`. */
@@ -167,16 +176,16 @@ export class Copier {
       withCursor(form, { ...copy, rows: copy.rows + rows }, cursor, table.source.progress(cursor).units)
     switch (chunk.kind) {
       case 'rewritten':
-        this.#work.progress(table, { ...copy, state: 'waiting', sweep: true })
+        this.#progress(table, { ...copy, state: 'waiting', sweep: true })
         return
       case 'end': {
         // A pass over all of a counted table has met every row that we have as well.
         const isDone = table.source.counted || !copy.sweep
-        this.#work.progress(table, isDone ? { ...copy, state: 'done', sweep: false } : { ...copy, state: 'sweeping', after: '' })
+        this.#progress(table, isDone ? { ...copy, state: 'done', sweep: false } : { ...copy, state: 'sweeping', after: '' })
         return
       }
       case 'more':
-        if (chunk.next !== cursor) this.#work.progress(table, next(chunk.next, 0))
+        if (chunk.next !== cursor) this.#progress(table, next(chunk.next, 0))
         return
       case 'rows': {
         const { read, range } = chunk
@@ -193,7 +202,7 @@ export class Copier {
     const page = keys(table, copy.after, KEYS_PER_READ)
     const last = page.at(-1)
     if (last === undefined) {
-      this.#work.progress(table, { ...copy, state: 'done', sweep: false })
+      this.#progress(table, { ...copy, state: 'done', sweep: false })
       return
     }
     const read = await source.rows(table.source, page, 'keys', call())

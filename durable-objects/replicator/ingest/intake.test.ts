@@ -6,7 +6,8 @@ import { postgresStreamedTo, type PostgresPlace, type PostgresPosition } from '.
 import { Transactions } from '../../../sources/postgres/stream/transactions.ts'
 import type { SourceRow } from '../../../protocol/values.ts'
 import { Batch } from './batch.ts'
-import { Intake, type Flush, type IntakePorts } from './intake.ts'
+import { Intake } from './intake.ts'
+import type { Flush, IntakePorts } from './intake-ports.ts'
 import type { FollowedTable } from './followed-table.ts'
 import type { RowState } from '../store/row-state.ts'
 
@@ -72,7 +73,7 @@ class Fed extends Intake {
   constructor(at: Pick<Flush, 'position' | 'place'>, ports: IntakePorts) {
     super(TABLES, at, ports)
     const described = new DescribedTables(TABLES.map(({ source }) => source))
-    const options = { prefix: 'p', reference: () => 0n }
+    const options = { prefix: 'p', reference: () => 0n, confirmed: 0n, repeated: () => {} }
     this.#transactions = new Transactions(described, postgresStreamedTo(at), options, (event, bytes) => this.event(event, bytes))
   }
 

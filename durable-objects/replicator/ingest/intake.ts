@@ -1,12 +1,14 @@
 import { RockpoolError } from '../../../protocol/errors.ts'
-import type { RowChange, SourceEvent, SourceTable, StreamedTo, TxId } from '../../../sources/source.ts'
+import type { RowChange, SourceEvent, SourcePosition, SourceTable, StreamedTo } from '../../../sources/source.ts'
 import { faultPoint } from '../../shared/fault-points.ts'
 import { Batch } from './batch.ts'
-import type { Care, Taking } from './care.ts'
-import { Completions, type RowKey } from '../copy/completions.ts'
+import type { Taking } from './care.ts'
+import type { Completions, RowKey } from '../copy/completions.ts'
 import type { TouchedKeys } from '../copy/touched-keys.ts'
-import { loadRows, ROWS_AHEAD, type Changing } from './preload.ts'
-import type { RowImage } from '../store/row-state.ts'
+import { loadRows, ROWS_AHEAD } from './preload.ts'
+import type { IntakePorts } from './intake-ports.ts'
+import { RowChanges } from './row-changes.ts'
+import { PASSED_COST, type Leaving } from './transaction-limit.ts'
 import type { FollowedTable } from './followed-table.ts'
 import { SLICE_LENGTH } from '../limits.ts'
 
@@ -15,64 +17,8 @@ import { SLICE_LENGTH } from '../limits.ts'
 /** Changes of an append that cost about as much as its call. */
 const THICK_APPEND = 32
 
-/** Why a batch is stored now. */
-export interface Flush {
-  batch: Batch
-  /** Behind the last whole transaction, and how much of the next one is stored with this. */
-  position: StreamedTo['position']
-  place: StreamedTo['place']
-  incomplete: ReadonlyMap<string, { table: FollowedTable; key: string; pending: boolean }>
-}
-
-/** How changes that kill are found and skipped. */
-export interface CareOf {
-  care: Pick<Care, 'slice' | 'notes' | 'about' | 'trying' | 'waits'>
-  /**
-   * The change was skipped; an empty key is that of a TRUNCATE. `left`: what the row had put into buckets is still
-   * there.
-   */
-  skipped(table: FollowedTable, key: string, left: boolean): void
-}
-
-export interface IntakePorts {
-  /** Changes at which a slice is made. */
-  sliceChanges: number
-  newBatch(): Batch
-  store(flush: Flush): void
-  /** Whether there are stored rows that lack values, and whether this is one. */
-  hasIncomplete(): boolean
-  isIncomplete(table: { number: number }, key: string): boolean
-  /**
-   * Whether what is stored of its rows is what the stream told last, of the columns that it had when this session
-   * began.
-   */
-  hasImages(table: FollowedTable): boolean
-  /** Keys of a table in row state, for TRUNCATE: pages in order. */
-  keys(table: FollowedTable, after: string, limit: number): string[]
-  /**
-   * A message of our own: at the place in the stream where its transaction commits, after everything before it. It
-   * yields where it may wait for room.
-   */
-  marker(content: string): Iterable<undefined>
-  /** A write checkpoint message, inside its transaction. */
-  deliver(batch: Batch, content: string): void
-  /** Whether more slices may be stored: what of a message is left waits for `resume`. */
-  room(): boolean
-  /**
-   * Columns that the sync config names do not come any more: what comes is left out, and the table must be compared.
-   */
-  lacking?(table: FollowedTable): void
-  /**
-   * The stream describes a table that we do not follow (null), or otherwise than when this session began. What follows
-   * waits for room.
-   */
-  unexpected(table: FollowedTable | null): void
-  /** Absent: none is taken. */
-  care?: CareOf
-}
-
 interface OpenTransaction {
-  id: TxId
+  begin: Extract<SourceEvent, { kind: 'begin' }>
   /** The last of its events that the batch, or storage, has. */
   last: Pick<Change, 'at'>
   /** The batch may have something of it. */
@@ -103,10 +49,7 @@ export class Intake {
   #batch: Batch | null = null
   /** Something was taken in half: see `#whole`. */
   #broken = false
-  #incomplete = new Map<string, { table: FollowedTable; key: string; pending: boolean }>()
-  #touched: TouchedKeys | null = null
-  /** While rows are read. */
-  completions: Completions | null = null
+  readonly #rows: RowChanges
   /** The rest of the event that is being taken in, and what came behind it. */
   #steps: Iterator<undefined, void> | null = null
   #queue: [event: SourceEvent, bytes: number][] = []
@@ -114,17 +57,28 @@ export class Intake {
   changes = 0
   /** Rows that were read and taken in beside the stream. They are work of the session as changes are. */
   placed = 0
+  /**
+   * Changes that came and were no events: what is stored, and tables that are not followed. They are work as well, see
+   * `PASSED_COST`.
+   */
+  passed = 0
 
   constructor(tables: readonly FollowedTable[], at: StreamedTo, ports: IntakePorts) {
     this.#followed = new Map(tables.map((table) => [table.source, table]))
     this.#position = at.position
     this.#place = at.place
     this.#ports = ports
+    this.#rows = new RowChanges({ ...ports, batch: () => this.#current() })
   }
 
   get sliceChanges(): number {
     const { care, sliceChanges } = this.#ports
     return care?.care.slice(sliceChanges) ?? sliceChanges
+  }
+
+  /** What a session has done, in changes that were taken in. */
+  get work(): number {
+    return this.changes + this.placed + this.passed * PASSED_COST
   }
 
   /** Changes in memory that are not stored. */
@@ -184,12 +138,6 @@ export class Intake {
     }
   }
 
-  /** From now on the keys that transactions touch are remembered. Null ends it. */
-  remember(keys: TouchedKeys | null): void {
-    this.#touched = keys
-    this.completions = keys && new Completions()
-  }
-
   event(event: SourceEvent, bytes: number): void {
     if (this.#broken) return
     if (this.#steps) {
@@ -198,8 +146,12 @@ export class Intake {
     }
     switch (event.kind) {
       case 'begin':
-        this.#tx = { id: event.tx, last: event, begun: false, marks: [] }
-        this.#touched?.begin(event.tx)
+        this.#tx = { begin: event, last: event, begun: false, marks: [] }
+        this.#rows.begin(event.tx)
+        this.#ports.limit?.begin()
+        return
+      case 'passed':
+        this.#passed(event)
         return
       case 'commit':
         this.#run(this.#commit(event.position))
@@ -242,29 +194,76 @@ export class Intake {
     this.flush()
   }
 
+  get completions(): Completions | null {
+    return this.#rows.completions
+  }
+
+  /** From now on the keys that transactions touch are remembered. Null ends it. */
+  remember(keys: TouchedKeys | null): void {
+    this.#rows.remember(keys)
+  }
+
   /** Notes that a row lacks values (`pending`), or no longer does. */
-  readonly settle = (table: FollowedTable, key: string, pending: boolean): void => {
-    if (!pending && this.#incomplete.size === 0 && !this.#ports.hasIncomplete()) return
-    this.#incomplete.set(`${table.number} ${key}`, { table, key, pending })
-  };
+  readonly settle = (table: FollowedTable, key: string, pending: boolean): void => this.#rows.settle(table, key, pending)
+
+  /** Values of the row were left out, and are not known. */
+  lacks(row: RowKey): boolean {
+    return this.#rows.lacks(row)
+  }
+
+  /**
+   * The session ends: what it has of a large transaction is a slice, however small. Without that a session that does
+   * less than a slice would never come further.
+   */
+  cut(): void {
+    const tx = this.#tx
+    if (tx && this.#steps === null && !this.#broken && this.#open.length > 0) this.#run(this.#slice(tx))
+  }
 
   *#look(table: FollowedTable | null): Generator<undefined, void> {
     this.#ports.unexpected(table)
     yield
   }
 
-  get #id(): TxId {
-    return this.#tx?.id ?? 0n
+  #passed(event: Extract<SourceEvent, { kind: 'passed' }>): void {
+    this.passed++
+    const why = this.#ports.limit?.passed(event.whole, () => this.flush())
+    if (why) this.#leave(why, event.whole, event.beyond)
   }
 
   #change(change: OpenChange, bytes: number): void {
     const tx = this.#tx
     if (!tx) throw new RockpoolError('ROCKPOOL_INTERNAL', 'the stream sent a change outside of a transaction')
+    const { limit } = this.#ports
+    const why = limit?.taken()
+    if (why) return this.#leave(why, false, tx.begin.beyond)
     this.changes++
+    if (limit?.waits) this.#run(this.#later(change, bytes, tx))
+    else if (this.#opened(change, bytes)) this.#run(this.#slice(tx))
+  }
+
+  /** When there is room. */
+  *#later(change: OpenChange, bytes: number, tx: OpenTransaction): Generator<undefined, void> {
+    yield
+    if (this.#opened(change, bytes)) yield* this.#slice(tx)
+  }
+
+  /** Whether that makes a slice. */
+  #opened(change: OpenChange, bytes: number): boolean {
     this.#open.push(change)
     this.#openBytes += bytes
-    if (this.#open.length < this.sliceChanges && this.#openBytes < SLICE_LENGTH) return
-    this.#run(this.#slice(tx))
+    return this.#open.length >= this.sliceChanges || this.#openBytes >= SLICE_LENGTH
+  }
+
+  /**
+   * The rest of the transaction is not read. What is whole is stored first; what is stored of this one already stays,
+   * and nothing is taken in any more.
+   */
+  #leave(why: Leaving, whole: boolean, position: SourcePosition): void {
+    this.flush()
+    this.#broken = true
+    this.#open = []
+    this.#ports.left?.({ why, whole, position, batch: this.#ports.newBatch() })
   }
 
   /**
@@ -303,8 +302,7 @@ export class Intake {
     const batch = this.#batch
     if (!batch) return
     this.#batch = null
-    const incomplete = this.#incomplete
-    this.#incomplete = new Map()
+    const incomplete = this.#rows.takeIncomplete()
     this.#whole(() => {
       if (place) {
         faultPoint('stream.slice')
@@ -333,11 +331,13 @@ export class Intake {
         )
         loaded = this.#batch
       }
-      this.#touch(change)
+      if (table) this.#rows.touch(change, event.op)
       if (event.kind === 'truncate') yield* this.#truncate(event.tables, tx)
       else if (event.kind === 'mark') this.#ports.deliver(this.#current(), event.text)
-      else if (table && taking !== 'take') this.#skip(change, taking === 'leave')
-      else if (table) this.#apply(event, table)
+      else if (table && taking !== 'take') {
+        this.#rows.skip(change, taking === 'leave')
+        this.#ports.care?.skipped(table, change.key, taking === 'leave')
+      } else if (table) this.#rows.apply(event, table)
       tx.last = event
       tx.begun = true
       // Changes that became very many ops, or very large ones. The rest of `open` follows in the next slice.
@@ -357,91 +357,10 @@ export class Intake {
     return yield* care.about(table, key)
   }
 
-  #skip({ table, key, before }: Changing, left: boolean): void {
-    const batch = this.#current()
-    for (const each of new Set([before ?? key, key])) this.completions?.unknown({ table, key: each }, this.#id)
-    if (left) batch.changes++
-    else {
-      for (const each of new Set([before ?? key, key])) {
-        batch.remove(table, each)
-        this.settle(table, each, false)
-      }
-    }
-    this.#ports.care?.skipped(table, key, left)
-  }
-
-  #apply(change: RowChange, table: FollowedTable): void {
-    const { key, before } = change
-    faultPoint('change.apply', { at: `${table.name} ${key}` })
-    const { counted } = table.source
-    const noted = !counted && this.#isNoted(table, key)
-    if (noted || (before !== null && before !== key)) this.#note(change, table)
-    if (change.op === 'delete') {
-      if (counted) this.#current().removeCopy(table, key)
-      else this.#current().remove(table, key)
-      this.settle(table, key, false)
-      return
-    }
-    const oldKey = before ?? key
-    const batch = this.#current()
-    const found = change.read(() => this.#kept(change, table, oldKey))
-    if (found === null) {
-      if (oldKey !== key) {
-        batch.remove(table, oldKey)
-        this.settle(table, oldKey, false)
-      }
-      this.settle(table, key, true)
-      if (!noted) this.#note(change, table)
-      return
-    }
-    if (counted) {
-      if (change.op === 'update' && oldKey === key) return
-      if (change.op === 'update') batch.removeCopy(table, oldKey)
-      batch.addCopy(table, key, found.row)
-      return
-    }
-    if (oldKey !== key) {
-      batch.remove(table, oldKey)
-      this.settle(table, oldKey, false)
-    }
-    batch.upsert(table, key, found.row, found.image)
-    this.settle(table, key, false)
-  }
-
-  /**
-   * What we kept of columns that are still the same. What is kept of a row that lacks values is older than the change
-   * which left them out.
-   */
-  #kept(change: RowChange, table: FollowedTable, key: string): RowImage | null {
-    if (change.altered || !this.#ports.hasImages(table) || this.lacks({ table, key })) return null
-    return this.#current().state(table, key)?.image ?? null
-  }
-
-  #isNoted(table: FollowedTable, key: string): boolean {
-    return this.completions !== null && (this.completions.has({ table, key }) || this.lacks({ table, key }))
-  }
-
-  /** For whoever reads rows that lack values. */
-  #note(change: RowChange, table: FollowedTable): void {
-    const { completions } = this
-    if (!completions) return
-    const { key, before } = change
-    const moved = before !== null && before !== key
-    const id = this.#id
-    if (moved) completions.unknown({ table, key: before }, id)
-    if (change.op === 'delete') completions.gone({ table, key }, id)
-    else if (moved || change.altered) completions.unknown({ table, key }, id)
-    else completions.changed({ table, key }, id, change.sent())
-  }
-
-  /** Values of the row were left out, and are not known. */
-  lacks({ table, key }: RowKey): boolean {
-    const noted = this.#incomplete.get(`${table.number} ${key}`)
-    return noted ? noted.pending : this.#ports.isIncomplete(table, key)
-  }
-
-  *#truncate(tables: readonly SourceTable[], tx: OpenTransaction): Generator<undefined, void> {
-    for (const [i, table] of tables.flatMap((each) => this.#followed.get(each) ?? []).entries()) {
+  *#truncate(of: readonly SourceTable[], tx: OpenTransaction): Generator<undefined, void> {
+    const tables = of.flatMap((each) => this.#followed.get(each) ?? [])
+    for (const table of tables) this.#rows.touchAll(table)
+    for (const [i, table] of tables.entries()) {
       if ((yield* this.#noted(table, '', tx.begun || i > 0)) !== 'take') {
         this.#current().changes++
         this.#ports.care?.skipped(table, '', true)
@@ -463,14 +382,5 @@ export class Intake {
         yield
       }
     }
-  }
-
-  #touch({ event, table, key, before }: OpenChange): void {
-    const touched = this.#touched
-    if (!touched) return
-    if (event.kind === 'truncate') for (const each of event.tables) touched.touchAll(this.#followed.get(each)?.number ?? 0)
-    if (!table) return
-    touched.touch(table.number, key, event.op === 'delete' ? -1 : 1)
-    if (before !== null) touched.touch(table.number, before, -1)
   }
 }

@@ -1,7 +1,7 @@
 import { tableText } from '../../../protocol/tables.ts'
 import type { Store } from '../store/store.ts'
 import type { Care } from './care.ts'
-import type { CareOf } from './intake.ts'
+import type { CareOf } from './intake-ports.ts'
 
 /** What becomes of changes that kill. `reads`: they are rows that are read, and not changes of the stream. */
 export function careOf(care: Care, { tables, diagnostics }: Pick<Store, 'tables' | 'diagnostics'>, reads: boolean): CareOf {

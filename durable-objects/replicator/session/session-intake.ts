@@ -1,7 +1,9 @@
 import { faultPoint } from '../../shared/fault-points.ts'
 import type { FollowedTable } from '../ingest/followed-table.ts'
 import { Intake } from '../ingest/intake.ts'
+import type { LeftTransaction } from '../ingest/intake-ports.ts'
 import { careOf } from '../ingest/skipping.ts'
+import type { TransactionLimit } from '../ingest/transaction-limit.ts'
 import type { StateForm } from '../../../sources/stored.ts'
 import { storedPlace, streamedTo } from './kept-state.ts'
 import type { SessionMarks } from './session-marks.ts'
@@ -12,6 +14,9 @@ export interface SessionIntakePorts {
   parts: Pick<SessionParts, 'store' | 'batches' | 'care' | 'committer'>
   kind: StateForm
   sliceChanges: number
+  limit: TransactionLimit
+  /** A transaction is not read to its end. Nothing more is taken in. */
+  left(transaction: LeftTransaction): void
   state: Pick<SessionState, 'assertOpen' | 'wake' | 'hasStoredChanges'>
   marks: Pick<SessionMarks, 'deliver' | 'committed'>
   /** Returns whether another batch may be stored. */
@@ -29,6 +34,12 @@ export function sessionIntake(tables: readonly FollowedTable[], ports: SessionIn
   const { tables: known, rows } = store
   return new Intake(tables, streamedTo(kind, store), {
     sliceChanges: ports.sliceChanges,
+    limit: ports.limit,
+    left: (transaction) => {
+      state.assertOpen()
+      state.hasStoredChanges = true
+      ports.left(transaction)
+    },
     newBatch: () => batches.next(),
     store: ({ batch, position, place, incomplete }) => {
       state.assertOpen()

@@ -1,14 +1,17 @@
 import { RockpoolError } from '../../../protocol/errors.ts'
-import type { Prepared, SourceConnection, SourceEvent, SourceLag, SourceStream } from '../../../sources/source.ts'
+import type { Prepared, SourceConnection, SourceEvent, SourceLag, SourcePosition, SourceStream } from '../../../sources/source.ts'
 import type { ReplicationSettings } from '../../../tenants/replication.ts'
 import { disconnectBy, faultPoint, asyncFaultPoint } from '../../shared/fault-points.ts'
 import { Flow } from '../ingest/flow.ts'
 import type { FollowedTable } from '../ingest/followed-table.ts'
 import type { Intake } from '../ingest/intake.ts'
+import type { LeftTransaction } from '../ingest/intake-ports.ts'
+import { TransactionLimit } from '../ingest/transaction-limit.ts'
 import type { SessionAccess } from '../verify/session-access.ts'
 import { CatalogChecks } from './catalog-checks.ts'
 import { Deadlines } from './deadlines.ts'
 import { keptIdentity, streamedTo } from './kept-state.ts'
+import { leaveTransaction } from './leave-transaction.ts'
 import { PlanSwitch } from './plan-switch.ts'
 import { checkSyncConfig, clientName, prepare, sourceTables } from './prepare.ts'
 import { Reads } from './reads.ts'
@@ -26,6 +29,11 @@ import { watchDefinitions, watchHealth } from './watch.ts'
 /** The pause between two rounds of tasks when nothing is to be done, and when there is more to do. */
 const TICK_MS = 1_000
 const BUSY_MS = 20
+/**
+ * The source may take so long to hear that a transaction was left behind. When it does not hear, it sends the
+ * transaction once more, and is told again.
+ */
+const LEAVE_MS = 5_000
 /** At the end, what is under way has a moment to be answered. */
 const CLOSE_MS = 1_000
 
@@ -42,13 +50,17 @@ export class Session {
   readonly #marks: SessionMarks
   readonly #planSwitch: PlanSwitch
   readonly #checks = new CatalogChecks()
+  readonly #limit: TransactionLimit
   /** They end subscriptions of this session to parts that live longer. */
   readonly #subscriptions: (() => void)[] = []
   #source: SourceConnection | null = null
   #stream: SourceStream | null = null
+  readonly #opened = Promise.withResolvers<SourceStream>()
   #intake: Intake | null = null
   #flow: Flow | null = null
   #reads: Reads | null = null
+  /** Resolves when the source knows that a transaction was left behind, or does not answer. */
+  #left: Promise<void> | null = null
   #expiresMs = 0
 
   constructor(parts: SessionParts, settings: ReplicationSettings, options: SessionOptions) {
@@ -63,6 +75,14 @@ export class Session {
       foreignMark: () => this.#source?.foreignMark ?? '',
       arrived: (mark) => this.#arrived(mark),
       readArrived: (mark) => this.#reads?.arrived(mark) ?? [],
+    })
+    this.#limit = new TransactionLimit({
+      state: parts.store.state,
+      most: settings.transactionRows,
+      spent: () => (this.#intake?.work ?? 0) >= settings.sessionChanges,
+      durable: options.durable,
+      answered: () => this.#flow?.answered(),
+      failed: (error) => this.#state.fail(error),
     })
     this.#planSwitch = new PlanSwitch({
       committer: parts.committer,
@@ -140,10 +160,12 @@ export class Session {
       this.#deadlines.connect()
       const connected = this.#connect(source)
       connected.catch(() => {})
-      const session = await Promise.race([connected, state.failure])
+      const session = await Promise.race([connected, state.leaving, state.failure])
+      if (typeof session === 'string') return session
       this.#deadlines.work()
       return await Promise.race([this.#work(session), state.leaving, state.failure])
     } finally {
+      await this.#left
       state.close()
       this.#deadlines.clear()
       disconnectBy(null)
@@ -204,6 +226,8 @@ export class Session {
       parts: this.#parts,
       kind,
       sliceChanges: this.#settings.sliceChanges,
+      limit: this.#limit,
+      left: (transaction) => this.#leave(transaction),
       state,
       marks: this.#marks,
       hasRoom: () => this.#hasRoom,
@@ -229,11 +253,13 @@ export class Session {
     const take = (event: SourceEvent, bytes: number): void => {
       faultPoint('stream.message')
       intake.event(event, bytes)
-      if (intake.changes >= this.#settings.sessionChanges) state.end()
-      flow.more()
+      if (intake.work >= this.#settings.sessionChanges) state.end()
+      // Nothing of what passes is held.
+      if (event.kind !== 'passed' || intake.busy) flow.more()
     }
     const stream = await prepared.open(streamedTo(kind, store), take, this.#deadlines.connectCall())
     this.#stream = stream
+    this.#opened.resolve(stream)
     stream.ended.then(
       () => state.fail(new RockpoolError('ROCKPOOL_SOURCE_UNREACHABLE', 'the session is over')),
       (error: unknown) => state.fail(error),
@@ -280,7 +306,10 @@ export class Session {
     const state = this.#state
     for (let number = 0; ; number++) {
       await asyncFaultPoint('session.tick')
-      if (session.isOver()) return 'restart'
+      if (session.isOver()) {
+        await this.#cut(session.intake)
+        return 'restart'
+      }
       state.beginRound()
       let isBusy = false
       for (const task of tasks) {
@@ -311,11 +340,45 @@ export class Session {
     })
   }
 
+  /**
+   * Each session stores something of a large transaction. One whose work is done when it comes to what is new of it
+   * waits for room.
+   */
+  async #cut(intake: Intake): Promise<void> {
+    if (this.#state.isClosing) return
+    if (intake.busy && intake.work >= this.#settings.sessionChanges) await this.#room()
+    intake.cut()
+  }
+
+  /** A transaction is not read to its end. Nothing more of this stream is used, and the session ends. */
+  #leave(transaction: LeftTransaction): void {
+    const { store, committer } = this.#parts
+    const { kind } = this.#options
+    leaveTransaction({ store, committer, kind, most: this.#settings.transactionRows }, transaction)
+    this.#options.progress()
+    const state = this.#state
+    for (const end of this.#subscriptions.splice(0)) end()
+    this.#reads?.end(new RockpoolError('ROCKPOOL_SOURCE_UNREACHABLE', 'the session is over'))
+    state.restart()
+    state.leave()
+    this.#left = Promise.race([this.#acknowledgeLast(transaction.position), state.pause(LEAVE_MS)]).catch(() => {})
+  }
+
+  /** The source has heard of the position when the stream is closed. */
+  async #acknowledgeLast(position: SourcePosition): Promise<void> {
+    await this.#options.durable()
+    await asyncFaultPoint('stream.acknowledge')
+    // The first events may come before the call that opens the stream has returned.
+    const stream = await this.#opened.promise
+    stream.acknowledge(position)
+    await stream.close()
+  }
+
   /** The session has taken long enough or done enough, or another one must begin. */
   #isOver(intake: Intake): boolean {
     const { sessionSeconds, sessionChanges } = this.#settings
     const { isClosing, mustRestart, began } = this.#state
-    return isClosing || mustRestart || Date.now() - began >= sessionSeconds * 1_000 || intake.changes + intake.placed >= sessionChanges
+    return isClosing || mustRestart || Date.now() - began >= sessionSeconds * 1_000 || intake.work >= sessionChanges
   }
 
   #arrived(mark: SessionMark): void {
@@ -357,7 +420,7 @@ export class Session {
   /** Another batch may be stored. */
   get #hasRoom(): boolean {
     const { committer, care } = this.#parts
-    return committer.room && !care.waits && !this.#checks.pending
+    return committer.room && !care.waits && !this.#checks.pending && !this.#limit.waits
   }
 
   async #room(): Promise<void> {

@@ -1,4 +1,4 @@
-import type { MarkerKey, Suspect, Round, Fence, Hold } from './stored.ts'
+import type { MarkerKey, Suspect, Round, Fence, Hold, Passing } from './stored.ts'
 import { attemptOf, isOfOlder, type Attempt } from '../session/attempts.ts'
 import type { Refused } from '../session/refused.ts'
 import type { OwedWrite } from '../writes/write-checkpoints.ts'
@@ -159,6 +159,11 @@ export interface State {
   standingVersion: number
   /** When the tenant was suspended, in ms since 1970; 0 when it is not. */
   suspended: number
+  /**
+   * Sessions that come to nothing new, because a large transaction is sent from its beginning; null: none. Older code
+   * ignores it.
+   */
+  passing: Passing | null
 }
 
 const INITIAL: State = {
@@ -189,6 +194,7 @@ const INITIAL: State = {
   standing: 'active',
   standingVersion: 0,
   suspended: 0,
+  passing: null,
 }
 
 /** A commit as it is stored. Members that were added later are missing in older ones. */
@@ -252,6 +258,7 @@ export class StateStore {
       standing: read('standing'),
       standingVersion: read('standingVersion'),
       suspended: read('suspended'),
+      passing: read('passing'),
     }
     this.ofOlder = notice !== undefined || isOfOlder(read('running'))
     const { n = 0, ...decode }: Decode & { n?: number } = this.#values.decode

@@ -65,3 +65,11 @@ export interface Hold extends Serving {
    */
   until: OpId | null
 }
+
+/** Sessions, one after the other, to which the source sent nothing new behind this place. Older code ignores it. */
+export interface Passing {
+  /** How far the stream was taken in. */
+  at: string
+  /** How many, the one that runs included. */
+  starts: number
+}

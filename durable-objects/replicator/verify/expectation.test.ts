@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import { Digester, noRows, rowKey } from '../../../protocol/digest.ts'
 import { randomOf } from '../../bucket/test-ops.ts'
-import { subkeyOf } from '../ingest/batch.ts'
+import { subkeyOf } from '../ingest/outputs.ts'
 import type { Output, RowRef } from '../store/row-state.ts'
 import { Expectation, type BucketRange } from './expectation.ts'
 import { rowDifferences } from './row-differences.ts'

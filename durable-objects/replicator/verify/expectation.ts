@@ -1,7 +1,7 @@
 import { type Digester, noRows, rowKey, type Part, type RowsSum } from '../../../protocol/digest.ts'
 import { strongHash } from '../../../protocol/strong-hash.ts'
 import type { TableName } from '../../../protocol/tables.ts'
-import { subkeyOf, weakSubkeyOf } from '../ingest/batch.ts'
+import { subkeyOf, weakSubkeyOf } from '../ingest/outputs.ts'
 import { MAILBOX_SUBKEY, MAILBOX_TABLE, mailboxData } from '../writes/mailboxes.ts'
 import type { Output, RowRef } from '../store/row-state.ts'
 

@@ -1,17 +1,21 @@
 import type { SourceIdentity as KeptIdentity } from '../../source.ts'
 import type { PreparedSource } from '../prepare-source.ts'
 import { parseLsn } from './lsn.ts'
-import type { PostgresPosition } from './positions.ts'
+import { confirmedBy, type PostgresPosition } from './positions.ts'
 
-/** Which database it is. `tls`: what its URL says of TLS holds. Absent in what an earlier version stored: its URL may still say less. */
+/**
+ * Which database it is. `tls`: what its URL says of TLS holds. Absent in what an earlier version stored: its URL may
+ * still say less.
+ */
 export type PostgresIdentity = { systemIdentifier: string; database: string; tls?: true }
 
 /** Other kinds' state never comes this far: see `fromStored`. */
 export const postgresIdentity = (identity: KeptIdentity | null): PostgresIdentity | null => identity as PostgresIdentity | null
 
 /**
- * Why what the slot will tell does not connect to what it told so far; null when it may. What remains is seen in the stream: the stored transaction
- * comes again first, the same as it was (`Transactions`), for only its commit LSN was acknowledged. That LSN may be below the slot's for nobody else.
+ * Why what the slot will tell does not connect to what it told so far; null when it may. What remains is seen in the
+ * stream: the stored transaction comes again first, the same as it was (`Transactions`), for only its commit LSN was
+ * acknowledged, unless the position is beyond it. What was acknowledged may be below the slot's for nobody else.
  */
 export function disconnected(
   known: PostgresIdentity | null,
@@ -27,7 +31,7 @@ export function disconnected(
   if (position === null) return null
   const at = parseLsn(position.lsn)
   if (walEnd < at) return other(`the database was put back to an older state: its WAL ends before ${position.lsn}`)
-  if (slot.confirmedFlush > at) return other(`somebody else has read the slot, beyond ${position.lsn}`)
+  if (slot.confirmedFlush > confirmedBy(position)) return other(`somebody else has read the slot, beyond ${position.lsn}`)
   return null
 }
 

@@ -23,11 +23,13 @@ async function session() {
   return {
     opened,
     statuses,
-    async change(lsn: bigint) {
+    /** A transaction begins, of which Postgres says that its WAL ends at `lsn`. */
+    async change(lsn: bigint, finalLsn = 0n) {
       const bytes = Buffer.alloc(25 + 21)
       bytes.write('w')
       bytes.writeBigUInt64BE(lsn, 9)
       bytes.write('B', 25)
+      bytes.writeBigUInt64BE(finalLsn, 26)
       stream.push(bytes)
       await vi.advanceTimersByTimeAsync(0)
     },
@@ -76,4 +78,18 @@ test('it is not nudged while changes come; an acknowledgement counts as one; not
   const { length } = statuses
   await vi.advanceTimersByTimeAsync(60_000)
   expect(statuses).toHaveLength(length)
+})
+
+test('nothing beyond the end of the WAL is acknowledged, but what is beyond a transaction is, as soon as it begins', async () => {
+  const { opened, statuses, change } = await session()
+  await change(50n, 200n)
+  for (const [lsn, heard] of [
+    [201n, 201n],
+    [999n, 201n],
+  ] as const) {
+    opened.acknowledge(lsn)
+    expect(statuses.at(-1)?.readBigUInt64BE(1)).toBe(heard)
+  }
+  expect(statuses).toHaveLength(1)
+  await opened.close()
 })

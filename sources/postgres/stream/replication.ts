@@ -20,22 +20,28 @@ export interface ReplicationOptions {
 
 const MAX_STATUS_MS = 10_000
 /**
- * A server that shuts down waits for every walsender's client to confirm all of its WAL, and asks without a pause. We confirm less than that, so
- * that the last transaction is sent again; so we must go, or the server would wait for us until the session ends. Otherwise it asks at most once
- * between two statuses.
+ * A server that shuts down waits for every walsender's client to confirm all of its WAL, and asks without a pause. We
+ * confirm less than that, so that the last transaction is sent again; so we must go, or the server would wait for us
+ * until the session ends. Otherwise it asks at most once between two statuses.
  */
 const REQUESTS_OF_A_SHUTDOWN = 10
-/** The server answers every status that asks for it. One that is silent for as long as it would bear from us is not there any more. */
+/**
+ * The server answers every status that asks for it. One that is silent for as long as it would bear from us is not
+ * there any more.
+ */
 const SILENCE_MS = 60_000
 /**
- * From 16 on a walsender that is about to sleep misses a commit that is flushed in that very moment, and sleeps until it is woken by another one, or by
- * us. An acknowledgement wakes it just when the next commit may come. So a status follows when nothing has come or gone for so long, and again, in
- * case that one did the same.
+ * From 16 on a walsender that is about to sleep misses a commit that is flushed in that very moment, and sleeps until
+ * it is woken by another one, or by us. An acknowledgement wakes it just when the next commit may come. So a status
+ * follows when nothing has come or gone for so long, and again, in case that one did the same.
  */
 const NUDGES_MS = [20, 100, 500, 2_000]
 /** A socket that takes nothing any more does not hold the end of a session. */
 const CLOSE_MS = 200
-/** A session that was closed needs a moment to let go of the slot; one whose socket broke keeps it until the server has noticed. */
+/**
+ * A session that was closed needs a moment to let go of the slot; one whose socket broke keeps it until the server has
+ * noticed.
+ */
 const SLOT_TRIES = 25
 const FIRST_SLOT_WAIT_MS = 10
 const MAX_SLOT_WAIT_MS = 250
@@ -44,8 +50,10 @@ const FREE_AFTER_TRIES = 8
 const EPOCH_MICROSECONDS = 946_684_800_000_000n
 
 /**
- * Starts streaming where the slot stands: always from 0/0, because a position ahead of the server is accepted and then nothing ever comes.
- * `sql` is a connection with `replication`. Throws ROCKPOOL_SOURCE_UNREACHABLE, ROCKPOOL_SLOT_TAKEN when somebody else holds the slot, ROCKPOOL_SOURCE_SETTINGS.
+ * Starts streaming where the slot stands: always from 0/0, because a position ahead of the server is accepted and then
+ * nothing ever comes.
+ * `sql` is a connection with `replication`. Throws ROCKPOOL_SOURCE_UNREACHABLE, ROCKPOOL_SLOT_TAKEN when somebody else
+ * holds the slot, ROCKPOOL_SOURCE_SETTINGS.
  */
 export async function openReplication(sql: Sql, options: ReplicationOptions, handlers: ReplicationHandlers): Promise<ReplicationSession> {
   const stream = await start(sql, options)
@@ -68,7 +76,8 @@ export async function openReplication(sql: Sql, options: ReplicationOptions, han
     if (stream.destroyed || closing) return sent?.()
     const message = new DataView(new ArrayBuffer(34))
     message.setUint8(0, 'r'.charCodeAt(0))
-    // Written, flushed and applied up to the same place; never beyond what the server has, or later commits would vanish.
+    // Written, flushed and applied up to the same place; never beyond what the server has, or later commits would
+    // vanish.
     for (const at of [1, 9, 17]) message.setBigUint64(at, acknowledged)
     message.setBigInt64(25, BigInt(Date.now()) * 1_000n - EPOCH_MICROSECONDS)
     message.setUint8(33, answer ? 1 : 0)
@@ -131,7 +140,10 @@ export async function openReplication(sql: Sql, options: ReplicationOptions, han
       active()
       const end = view.getBigUint64(9)
       if (end > walEnd) walEnd = end
-      handlers.message(decodePgoutput(bytes.subarray(25)), bytes.length)
+      const message = decodePgoutput(bytes.subarray(25))
+      // Inside a transaction Postgres tells the place of each change; its commit record is in the WAL all the same.
+      if (message.type === 'begin' && message.finalLsn >= walEnd) walEnd = message.finalLsn + 1n
+      handlers.message(message, bytes.length)
     } else if (kind === 0x6b) {
       const end = view.getBigUint64(1)
       if (end > walEnd) walEnd = end
@@ -253,8 +265,8 @@ const literal = (text: string) => `'${text.replaceAll("'", "''")}'`
 const UNDEFINED_OBJECT = '42704'
 
 /**
- * Changes are decoded with the catalog of their time. Before 18 one that was written while the publication was dropped is an error for ever, also
- * when there is a publication of that name again: the slot is of no use any more.
+ * Changes are decoded with the catalog of their time. Before 18 one that was written while the publication was dropped
+ * is an error for ever, also when there is a publication of that name again: the slot is of no use any more.
  */
 function streamError(error: unknown, publication: string): RockpoolError {
   if (error === undefined) return new RockpoolError('ROCKPOOL_SOURCE_UNREACHABLE', 'Postgres ended the stream')

@@ -5,43 +5,57 @@ import type { Lsn, PgoutputMessage } from '../types.ts'
 import { ChangedRow } from './changed-row.ts'
 import type { DescribedTables } from './described-tables.ts'
 import { formatLsn, parseLsn } from './lsn.ts'
-import { OpenTransaction, type PostgresPlace, type PostgresPosition, type PostgresStreamedTo } from './positions.ts'
+import { confirmedBy, OpenTransaction, type PostgresPlace, type PostgresPosition, type PostgresStreamedTo } from './positions.ts'
+
+type ChangeMessage = Extract<PgoutputMessage, { type: 'insert' | 'update' | 'delete' | 'truncate' | 'message' }>
+
+export interface TransactionsOptions {
+  /** Of our messages. */
+  prefix: string
+  /** The xmax of a recent snapshot. */
+  reference(): bigint
+  /** What the slot had confirmed when the stream began. */
+  confirmed: Lsn
+  /** The transaction has come again that the stored position is beyond: the slot has not heard of it. */
+  repeated(position: PostgresPosition): void
+}
 
 /**
- * Messages of pgoutput as events behind what is stored. Exactly the stored commit LSN was acknowledged, so Postgres sends that transaction again before anything newer:
- * if it is the same, this is the database that we know.
+ * Messages of pgoutput as events behind what is stored. Exactly the stored commit LSN was acknowledged, so Postgres
+ * sends that transaction again before anything newer: if it is the same, this is the database that we know. Of a
+ * position beyond its transaction the slot itself says that: nobody else confirms an LSN inside of a record.
  */
 export class Transactions {
   readonly #tables: DescribedTables
-  readonly #prefix: string
   readonly #stored: PostgresPosition | null
   readonly #storedLsn: Lsn
   #place: PostgresPlace | null
   /** Whether the stored transaction has come again. */
   #proved: boolean
-  readonly #reference: () => bigint
+  readonly #options: TransactionsOptions
   #tx: OpenTransaction | null = null
+  /** A transaction has come again that does not have to: nothing is read of this stream any more. */
+  #over = false
   readonly #sink: (event: SourceEvent, bytes: number) => void
 
-  /** `prefix`: of our messages. `reference`: the xmax of a recent snapshot. */
   constructor(
     tables: DescribedTables,
     at: PostgresStreamedTo,
-    { prefix, reference }: { prefix: string; reference: () => bigint },
+    options: TransactionsOptions,
     sink: (event: SourceEvent, bytes: number) => void,
   ) {
     this.#tables = tables
-    this.#prefix = prefix
     this.#stored = at.position
     this.#storedLsn = at.position ? parseLsn(at.position.lsn) : 0n
     this.#place = at.place
-    this.#proved = at.position === null
-    this.#reference = reference
+    this.#proved = at.position === null || (at.position.beyond === true && options.confirmed === confirmedBy(at.position))
+    this.#options = options
     this.#sink = sink
   }
 
   /** Throws ROCKPOOL_SOURCE_CHANGED when this is not the stream that was stored. */
   message(m: PgoutputMessage, bytes: number): void {
+    if (this.#over) return
     switch (m.type) {
       case 'begin':
         this.#begin(m, bytes)
@@ -55,7 +69,7 @@ export class Transactions {
         return
       }
       case 'message':
-        if (m.transactional && m.prefix === this.#prefix) this.#change(m, bytes)
+        if (m.transactional && m.prefix === this.#options.prefix) this.#change(m, bytes)
         return
       case 'insert':
       case 'update':
@@ -76,8 +90,13 @@ export class Transactions {
         if (m.xid !== stored.xid || m.commitTime !== stored.time)
           throw sourceChanged(`the transaction at ${stored.lsn} is not the one that was stored`)
         this.#proved = true
+        if (stored.beyond) {
+          this.#over = true
+          this.#options.repeated(stored)
+          return
+        }
       }
-      this.#tx = new OpenTransaction(position, true, 0)
+      this.#tx = new OpenTransaction(position, 0, stored)
       return
     }
     if (!this.#proved) throw sourceChanged(`the transaction at ${stored?.lsn ?? '0/0'} did not come again`)
@@ -86,16 +105,19 @@ export class Transactions {
       const same = place.lsn === position.lsn && place.xid === m.xid && (place.time === undefined || place.time === m.commitTime)
       if (!same) throw sourceChanged(`the rest of the transaction at ${place.lsn} did not come`)
     }
-    const tx = new OpenTransaction(position, false, place?.changes ?? 0)
+    const tx = new OpenTransaction(position, place?.changes ?? 0, null)
     this.#tx = tx
     this.#place = null
-    const reference = this.#reference()
+    const reference = this.#options.reference()
     this.#sink(
       {
         kind: 'begin',
         tx: widenXid(m.xid, reference),
         get at() {
           return tx.place(tx.stored)
+        },
+        get beyond() {
+          return tx.beyond
         },
       },
       bytes,
@@ -109,20 +131,23 @@ export class Transactions {
     if (!tx.skip) this.#sink({ kind: 'commit', position: tx.position }, bytes)
   }
 
-  #change(m: Extract<PgoutputMessage, { type: 'insert' | 'update' | 'delete' | 'truncate' | 'message' }>, bytes: number): void {
+  #change(m: ChangeMessage, bytes: number): void {
     const tx = this.#tx
     if (!tx) throw new RockpoolError('ROCKPOOL_INTERNAL', 'the stream sent a change outside of a transaction')
-    if (tx.skip) return
     const seen = ++tx.seen
-    if (seen <= tx.stored) return
+    const event = tx.skip || seen <= tx.stored ? null : this.#event(m, tx)
+    this.#sink(event ?? tx.passed, bytes)
+  }
+
+  /** Null: its tables are not followed. */
+  #event(m: ChangeMessage, tx: OpenTransaction): SourceEvent | null {
     if (m.type === 'truncate') {
       const tables = m.oids.flatMap((oid) => this.#tables.table(oid) ?? [])
-      if (tables.length > 0) this.#sink({ kind: 'truncate', tables, at: tx.place(seen) }, bytes)
-    } else if (m.type === 'message') this.#sink({ kind: 'mark', text: new TextDecoder().decode(m.content), at: tx.place(seen) }, bytes)
-    else {
-      const described = this.#tables.of(m.oid)
-      if (described) this.#sink(new ChangedRow(m, described, tx), bytes)
+      return tables.length > 0 ? { kind: 'truncate', tables, at: tx.place(tx.seen) } : null
     }
+    if (m.type === 'message') return { kind: 'mark', text: new TextDecoder().decode(m.content), at: tx.place(tx.seen) }
+    const described = this.#tables.of(m.oid)
+    return described ? new ChangedRow(m, described, tx) : null
   }
 }
 
