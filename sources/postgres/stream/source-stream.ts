@@ -6,7 +6,7 @@ import { parseLsn } from './lsn.ts'
 import { confirmedBy, type PostgresPosition } from './positions.ts'
 
 export interface SourceStreamPorts {
-  /** What the slot had confirmed when the stream began. A position up to there is acknowledged again after each slice. */
+  /** What the slot had confirmed when the stream began. Positions up to there are acknowledged after each slice. */
   confirmed: Lsn
   /** Resolves when the slot has confirmed an LSN, or when that takes too long. Never rejects. */
   heard(lsn: Lsn): Promise<void>
