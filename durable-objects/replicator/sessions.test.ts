@@ -53,9 +53,9 @@ class World extends MemoryLoad {
     this.sessions.start()
   }
 
-  /** In how many seconds the next session begins, to about a tenth of the shortest pause of polls. */
+  /** In how many seconds the next session begins, to a tenth of the shortest pause of polls; never -0. */
   get seconds(): number {
-    return 6 * Math.round(((this.alarm ?? 0) - Date.now()) / 6_000)
+    return 6 * Math.round(((this.alarm ?? 0) - Date.now()) / 6_000) + 0
   }
 
   get counts(): Readonly<Partial<Record<string, number>>> {

@@ -27,7 +27,7 @@ const LATE_MS = 60_000
 const STOPPING_MS = 5_000
 /** The number of slices that may have been held when a session was killed. */
 const CAREFUL_SLICES = 2
-const ENDED = 'a deploy, an eviction or a fault ended it in the middle of a session'
+const ENDED = 'a deploy, an eviction or a fault ended the replicator in the middle of a session'
 
 /** The alarm of the object, in ms since 1970, and its storage. */
 export interface AlarmStorage {
@@ -240,8 +240,8 @@ export class Sessions {
     const isDead = running.alive && !this.#hasBegun
     const failures = isDead ? running.starts : running.starts - 1
     if (failures === 0 || (!isDead && this.#hasProgressed)) return null
-    const message = (isDead ? this.#ports.resetReason : running.reason) ?? ENDED
-    return { failures, code: 'ROCKPOOL_INTERNAL', message: `the replicator was ended in the middle of a session: ${message}` }
+    const reason = isDead ? this.#ports.resetReason : running.reason
+    return { failures, code: 'ROCKPOOL_INTERNAL', message: reason === null ? ENDED : `${ENDED}: ${reason}` }
   }
 
   /**
