@@ -7,7 +7,8 @@ import { CurrentSession } from './current-session.ts'
 import type { Session } from './session/session.ts'
 import { Sessions } from './sessions.ts'
 
-// When sessions run, over a database in memory. The alarm of the object is a number here, and each call of `alarm` is one that fires.
+// When sessions run, over a database in memory. The alarm of the object is a number here, and each call of `alarm` is
+// one that fires.
 
 class World extends MemoryLoad {
   readonly kind = memoryKind(() => this.database)

@@ -241,7 +241,7 @@ export class Sessions {
     const failures = isDead ? running.starts : running.starts - 1
     if (failures === 0 || (!isDead && this.#hasProgressed)) return null
     const reason = isDead ? this.#ports.resetReason : running.reason
-    return { failures, code: 'ROCKPOOL_INTERNAL', message: reason === null ? ENDED : `${ENDED}: ${reason}` }
+    return { failures, code: 'ROCKPOOL_INTERNAL', message: reason ? `${ENDED}: ${reason}` : ENDED }
   }
 
   /**
